@@ -1,0 +1,40 @@
+//! Compiles the .proto files with protox, a protobuf compiler in Rust: no protoc has to be installed.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost_build::Config;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=migrations");
+    let descriptors = protox::compile(
+        ["keystored/v1/crypto.proto", "keystored/v1/keys.proto", "keystored/v1/key_stores.proto"],
+        ["proto"],
+    )?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // protox's own encoding keeps the comments, which reflection clients show.
+    fs::write(out.join("keystored.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    let mut config = Config::new();
+    config
+        // Sorted by key, as the context's canonical encoding wants it.
+        .btree_map([".keystored.v1"])
+        .bytes([
+            ".keystored.v1.EncryptResponse.ciphertext_blob",
+            ".keystored.v1.DecryptRequest.ciphertext_blob",
+            ".keystored.v1.GenerateDataKeyResponse.ciphertext_blob",
+            ".keystored.v1.GenerateDataKeyWithoutPlaintextResponse.ciphertext_blob",
+        ])
+        // These hold plaintext: src/proto/mod.rs writes a Debug for them that does not show it.
+        .skip_debug([
+            "keystored.v1.EncryptRequest",
+            "keystored.v1.DecryptResponse",
+            "keystored.v1.GenerateDataKeyResponse",
+            "keystored.v1.GenerateRandomResponse",
+        ]);
+    tonic_prost_build::configure()
+        .codec_path("crate::proto::codec::BoundedCodec")
+        .compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The names by which callers know an error: AWS KMS's exception names.
+
+use std::fmt;
+
+macro_rules! exceptions {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// One of AWS's exception names, as it stands on the wire.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Exception { $($(#[$doc])* $variant),+ }
+
+        impl Exception {
+            /// All of them, in the order of this file.
+            pub const ALL: &[Exception] = &[$(Exception::$variant),+];
+
+            /// The name on the wire.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Exception::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+exceptions! {
+    /// A parameter is missing, malformed or out of its bounds. Caller's fault.
+    Validation = "ValidationException",
+    /// The key does not exist. Caller's fault.
+    NotFound = "NotFoundException",
+    /// Not an ARN, or not one of this kind. Caller's fault.
+    InvalidArn = "InvalidArnException",
+    /// The key is disabled. Caller's fault.
+    Disabled = "DisabledException",
+    /// The key's state or the state of its store forbids the operation, or no HSM answered.
+    KmsInvalidState = "KMSInvalidStateException",
+    /// The ciphertext or its context is wrong; never with a reason. Caller's fault.
+    InvalidCiphertext = "InvalidCiphertextException",
+    /// The ciphertext is another key's than the one named. Caller's fault.
+    IncorrectKey = "IncorrectKeyException",
+    /// The key's usage forbids the operation. Caller's fault.
+    InvalidKeyUsage = "InvalidKeyUsageException",
+    /// This service does not do that. Caller's fault.
+    UnsupportedOperation = "UnsupportedOperationException",
+    /// The same `client_token` was used with other parameters. Caller's fault.
+    Conflict = "ConflictException",
+    /// A list marker that this service did not give. Caller's fault.
+    InvalidMarker = "InvalidMarkerException",
+    /// A quota is used up.
+    LimitExceeded = "LimitExceededException",
+    /// The caller may not do that.
+    AccessDenied = "AccessDeniedException",
+    /// Too much at once; the same call may succeed in a moment.
+    Throttling = "ThrottlingException",
+    /// The key store does not exist. Caller's fault.
+    CustomKeyStoreNotFound = "CustomKeyStoreNotFoundException",
+    /// The state of the key store forbids the operation.
+    CustomKeyStoreInvalidState = "CustomKeyStoreInvalidStateException",
+    /// Fewer than two HSMs in distinct zones can be reached.
+    CloudHsmClusterInvalidConfiguration = "CloudHsmClusterInvalidConfigurationException",
+    /// No answer within the caller's deadline.
+    DependencyTimeout = "DependencyTimeoutException",
+    /// Key material cannot be reached for the moment.
+    KeyUnavailable = "KeyUnavailableException",
+    /// Our fault.
+    KmsInternal = "KMSInternalException",
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

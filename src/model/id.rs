@@ -1,0 +1,201 @@
+//! Names of things: keys, HSMs, zones, clusters, key stores, and the ARNs that callers see.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::limits;
+
+/// A key's id, a random UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyId(Uuid);
+
+impl KeyId {
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The sixteen bytes of the id.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// Reads the hyphenated form, 36 characters in either case. No other spelling of a UUID is a key id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 36).then(|| Uuid::try_parse(text).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// A version of a key: what one AES-256 object in each HSM holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyVersionId {
+    /// The key.
+    pub key: KeyId,
+    /// Its version, from 1.
+    pub version: u32,
+}
+
+impl KeyVersionId {
+    /// Key id, then version, big-endian: the CKA_ID of its objects, and bytes 1 to 20 of its ciphertexts.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..16].copy_from_slice(self.key.as_bytes());
+        bytes[16..].copy_from_slice(&self.version.to_be_bytes());
+        bytes
+    }
+
+    /// Reads what [`KeyVersionId::to_bytes`] wrote. Version 0 does not exist.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (key, version) = bytes.split_first_chunk::<16>()?;
+        let version = u32::from_be_bytes(version.try_into().ok()?);
+        (version > 0).then_some(Self { key: KeyId::from_bytes(*key), version })
+    }
+}
+
+impl fmt::Display for KeyVersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.key, self.version)
+    }
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+
+names! {
+    /// An HSM, by the name that the configuration gives it.
+    HsmId,
+    /// A zone: HSMs of one zone may fail together.
+    Zone,
+    /// A cluster of HSMs: `cluster-` and 11 to 16 characters of `[2-7a-zA-Z]`, AWS's pattern.
+    ClusterId,
+    /// A key store: `cks-` and 17 hexadecimal digits.
+    KeyStoreId,
+}
+
+impl ClusterId {
+    /// Checks AWS's pattern.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let tail = text.strip_prefix("cluster-")?;
+        let legal = |c: u8| c.is_ascii_alphabetic() || (b'2'..=b'7').contains(&c);
+        ((11..=16).contains(&tail.len()) && tail.bytes().all(legal)).then(|| text.into())
+    }
+}
+
+impl KeyStoreId {
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        let digits = Uuid::new_v4().as_simple().to_string();
+        Self(format!("cks-{}", &digits[..17]).into())
+    }
+}
+
+/// What ARNs of this installation have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// `aws`, unless configured otherwise.
+    pub partition: Arc<str>,
+    /// The region that ARNs carry.
+    pub region: Arc<str>,
+    /// Twelve digits.
+    pub account: Arc<str>,
+}
+
+/// Why text names no key. Texts are AWS's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyReferenceError {
+    /// Neither a key id nor an ARN nor an alias.
+    #[error("Invalid keyId '{0}'")]
+    NotAKeyId(String),
+    /// Begins like an ARN, but is none of a key.
+    #[error("'{0}' is not a valid key ARN; it must look like arn:PARTITION:kms:REGION:ACCOUNT:key/KEY-ID")]
+    MalformedArn(String),
+    /// An ARN of another region, account or partition.
+    #[error("Invalid arn {0}")]
+    Elsewhere(String),
+    /// An alias.
+    #[error("Alias {0} is not found.")]
+    UnknownAlias(String),
+}
+
+impl Scope {
+    /// The ARN of a key.
+    #[must_use]
+    pub fn key_arn(&self, key: KeyId) -> String {
+        format!("arn:{}:kms:{}:{}:key/{key}", self.partition, self.region, self.account)
+    }
+
+    /// The key that a request's `key_id` names: a key id or a key ARN.
+    pub fn parse_key_reference(&self, text: &str) -> Result<KeyId, KeyReferenceError> {
+        // Callers' text comes back in the error, so it is cut to what the interface allows anyway.
+        let shown = || text.chars().take(limits::KEY_REFERENCE_CHARS).collect::<String>();
+        if let Some(alias) = text.strip_prefix("alias/") {
+            let Self { partition, region, account } = self;
+            let alias: String = alias.chars().take(256).collect();
+            return Err(KeyReferenceError::UnknownAlias(format!(
+                "arn:{partition}:kms:{region}:{account}:alias/{alias}"
+            )));
+        }
+        if !text.starts_with("arn:") {
+            return KeyId::parse(text).ok_or_else(|| KeyReferenceError::NotAKeyId(shown()));
+        }
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let [_, partition, "kms", region, account, resource] = parts[..] else {
+            return Err(KeyReferenceError::MalformedArn(shown()));
+        };
+        if (partition, region, account) != (&*self.partition, &*self.region, &*self.account) {
+            return Err(KeyReferenceError::Elsewhere(region.to_owned()));
+        }
+        if resource.starts_with("alias/") {
+            return Err(KeyReferenceError::UnknownAlias(shown()));
+        }
+        let id = resource.strip_prefix("key/").ok_or_else(|| KeyReferenceError::MalformedArn(shown()))?;
+        KeyId::parse(id).ok_or_else(|| KeyReferenceError::NotAKeyId(id.to_owned()))
+    }
+}

@@ -1,0 +1,31 @@
+//! Every bound that a caller can meet, in one place. AWS KMS's own figures unless a line says otherwise.
+
+/// Longest plaintext of Encrypt, in bytes; the shortest is 1.
+pub const PLAINTEXT_BYTES: usize = 4_096;
+/// Longest data key or random string, in bytes; the shortest is 1.
+pub const RANDOM_BYTES: usize = 1_024;
+/// Longest ciphertext that Decrypt looks at, in bytes.
+pub const CIPHERTEXT_BYTES: usize = 6_144;
+/// Items of one batch call. Ours.
+pub const BATCH_ITEMS: usize = 1_000;
+/// Plaintext (in clear or, with Decrypt, encrypted) or data key bytes of one batch call, in bytes. Ours.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// An encryption context in its encoded form (see [`super::context`]), in bytes. AWS names none for the map but sends
+/// at most this much to an external key store proxy.
+pub const CONTEXT_BYTES: usize = 8_192;
+/// Longest key id, key ARN or alias in a request, in characters.
+pub const KEY_REFERENCE_CHARS: usize = 2_048;
+/// Longest description of a key, in characters.
+pub const DESCRIPTION_CHARS: usize = 8_192;
+/// Longest `client_token`, in characters. Ours.
+pub const CLIENT_TOKEN_CHARS: usize = 128;
+/// Most entries that one page of a list holds, and how many it holds when the caller names no figure.
+pub const LIST_LIMIT: u32 = 1_000;
+/// See [`LIST_LIMIT`].
+pub const LIST_DEFAULT: u32 = 100;
+/// Largest gRPC message that is decoded, in bytes: a batch of 1 MiB with its contexts and ids.
+pub const MESSAGE_BYTES: usize = 4 << 20;
+/// Calls that encrypt under one key version. Random 96-bit IVs keep the chance of a repeat under 2^-32 up to 2^32
+/// encryptions (NIST SP 800-38D, section 8.3); half of that, because a call that is late or fails in one zone is carried
+/// out in another one too.
+pub const ENCRYPTIONS_PER_VERSION: u64 = 1 << 31;

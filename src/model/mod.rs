@@ -1,0 +1,15 @@
+//! What things are: ids, keys, states, the operation table, the ciphertext and its context, limits.
+//!
+//! Ground floor: imports no other room, does no I/O, and everything in it is a value or a pure function.
+
+pub mod ciphertext;
+pub mod clock;
+pub mod context;
+pub mod exception;
+pub mod id;
+pub mod key;
+pub mod key_store;
+pub mod limits;
+pub mod operation;
+pub mod profile;
+pub mod secret;

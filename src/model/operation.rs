@@ -1,0 +1,129 @@
+//! The table of operations: each once, with everything that follows from which operation it is.
+//!
+//! State check, authorization, audit, metrics and the coverage tests are derived from [`Operation::row`]; nothing else
+//! in the project lists operations.
+
+use super::key::KeyState;
+
+/// An operation that a caller can ask for. Batch and stream forms are the same operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Encrypt up to 4,096 bytes.
+    Encrypt,
+    /// Open a ciphertext.
+    Decrypt,
+    /// Make a data key; return it in clear and wrapped.
+    GenerateDataKey,
+    /// Make a data key; return it wrapped only.
+    GenerateDataKeyWithoutPlaintext,
+    /// Random bytes.
+    GenerateRandom,
+    /// Make a key.
+    CreateKey,
+    /// Show a key.
+    DescribeKey,
+    /// List keys.
+    ListKeys,
+    /// Show key stores.
+    DescribeKeyStores,
+}
+
+/// Whether an operation uses keys or manages them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// Uses keys; thousands a second.
+    Data,
+    /// Manages keys and stores.
+    Control,
+}
+
+/// What an operation names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// One key.
+    Key,
+    /// One key store.
+    KeyStore,
+    /// Nothing in particular: the account.
+    Account,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Data or control plane.
+    pub plane: Plane,
+    /// What it names.
+    pub resource: Resource,
+    /// Key states in which it is legal; empty where no key is named.
+    pub legal_in: &'static [KeyState],
+    /// The permission that it needs.
+    pub permission: &'static str,
+    /// Its name in the audit log, AWS's event name.
+    pub event: &'static str,
+    /// Its label in metrics and spans.
+    pub label: &'static str,
+}
+
+impl Operation {
+    /// Every operation, in the order of the table.
+    pub const ALL: &[Operation] = &[
+        Self::Encrypt,
+        Self::Decrypt,
+        Self::GenerateDataKey,
+        Self::GenerateDataKeyWithoutPlaintext,
+        Self::GenerateRandom,
+        Self::CreateKey,
+        Self::DescribeKey,
+        Self::ListKeys,
+        Self::DescribeKeyStores,
+    ];
+
+    /// The operation's row.
+    #[must_use]
+    pub const fn row(self) -> Row {
+        use KeyState::{Creating, Disabled, Enabled, PendingDeletion, Unavailable};
+        use Plane::{Control, Data};
+        const ANY: &[KeyState] = &[Creating, Enabled, Disabled, PendingDeletion, Unavailable];
+        const USE: &[KeyState] = &[Enabled];
+        const fn row(
+            plane: Plane,
+            resource: Resource,
+            legal_in: &'static [KeyState],
+            permission: &'static str,
+            event: &'static str,
+            label: &'static str,
+        ) -> Row {
+            Row { plane, resource, legal_in, permission, event, label }
+        }
+        match self {
+            Self::Encrypt => row(Data, Resource::Key, USE, "kms:Encrypt", "Encrypt", "encrypt"),
+            Self::Decrypt => row(Data, Resource::Key, USE, "kms:Decrypt", "Decrypt", "decrypt"),
+            Self::GenerateDataKey => {
+                row(Data, Resource::Key, USE, "kms:GenerateDataKey", "GenerateDataKey", "generate_data_key")
+            }
+            Self::GenerateDataKeyWithoutPlaintext => row(
+                Data,
+                Resource::Key,
+                USE,
+                "kms:GenerateDataKeyWithoutPlaintext",
+                "GenerateDataKeyWithoutPlaintext",
+                "generate_data_key_without_plaintext",
+            ),
+            Self::GenerateRandom => {
+                row(Data, Resource::Account, &[], "kms:GenerateRandom", "GenerateRandom", "generate_random")
+            }
+            Self::CreateKey => row(Control, Resource::Account, &[], "kms:CreateKey", "CreateKey", "create_key"),
+            Self::DescribeKey => row(Control, Resource::Key, ANY, "kms:DescribeKey", "DescribeKey", "describe_key"),
+            Self::ListKeys => row(Control, Resource::Account, &[], "kms:ListKeys", "ListKeys", "list_keys"),
+            Self::DescribeKeyStores => row(
+                Control,
+                Resource::KeyStore,
+                &[],
+                "kms:DescribeCustomKeyStores",
+                "DescribeCustomKeyStores",
+                "describe_key_stores",
+            ),
+        }
+    }
+}
