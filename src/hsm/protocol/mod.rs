@@ -1,0 +1,421 @@
+//! What crosses the border between the daemon and its HSM workers.
+//!
+//! Frames on a stream socket: u32 length, little-endian, then one message in postcard encoding. Many frames travel in
+//! one write; requests are taken in the order in which they arrive and answered in any order. A key is named by its
+//! key version id, never by a PKCS#11 handle: handles stay inside the worker and die with it.
+//!
+//! Both sides are always the same binary, so messages carry no version.
+
+mod ckr;
+mod frame;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use frame::{FrameError, decode_frame, encode_frame};
+
+use crate::model::ciphertext::IV_BYTES;
+use crate::model::id::{HsmId, KeyVersionId};
+pub use crate::model::profile::Profile;
+use crate::model::secret::Secret;
+
+/// Largest frame that either side accepts, in bytes. Far above what [`CHUNK_ITEMS`] items can need.
+pub const MAX_FRAME_BYTES: usize = 8 << 20;
+/// Most items that one request carries; larger batches are split over frames, sessions and zones.
+pub const CHUNK_ITEMS: usize = 64;
+
+/// What the parent says. The first message to a worker is always `Start`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Load, log in, list keys, answer `Ready`.
+    Start(Box<Start>),
+    /// Do something; answered by one `Reply` with the same id.
+    Request {
+        /// Chosen by the parent, increasing.
+        id: u64,
+        /// What to do.
+        op: Op,
+    },
+}
+
+/// What the worker says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Start-up is done; requests are taken from now on.
+    Ready(Box<Ready>),
+    /// Start-up failed for good after its own retries; the worker leaves after this.
+    Failed(Fault),
+    /// The answer to the request with this id.
+    Reply {
+        /// The request's id.
+        id: u64,
+        /// What came of it.
+        reply: Reply,
+    },
+}
+
+/// What a worker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Encrypt, decrypt, random: the fast operations.
+    Data,
+    /// What is slow or writes to the token: make, place, destroy, list.
+    Control,
+    /// The key ceremony. The only role that may initialise a token or its user PIN.
+    Ceremony,
+}
+
+/// How to find the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// CKA label of the token, blanks at the end ignored.
+    pub label: String,
+    /// Its serial number, where the configuration names one; several tokens may carry one label.
+    pub serial: Option<String>,
+}
+
+/// Everything a worker needs to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// Whose worker this is; for its log lines and errors.
+    pub hsm: HsmId,
+    /// What it is for.
+    pub role: Role,
+    /// Which of the workers of this role, from 0; for its log lines.
+    pub index: u16,
+    /// Counts the workers started for this HSM. Whatever was learned under another incarnation is void.
+    pub incarnation: u64,
+    /// The PKCS#11 module.
+    pub module: PathBuf,
+    /// The token inside it. Ignored by a ceremony worker until it is told to look for it.
+    pub token: Token,
+    /// Vendor habits.
+    pub profile: Profile,
+    /// kmsuser's PIN; absent for a worker that must not log in.
+    pub pin: Option<Secret>,
+    /// Threads, each with one session of its own.
+    pub sessions: u16,
+    /// Keep copies of keys in use as session objects.
+    pub hot_copies: bool,
+    /// Refuse to start when memory cannot be locked.
+    pub require_mlock: bool,
+    /// Confine the process (Landlock, seccomp) before the module is loaded.
+    pub sandbox: bool,
+    /// Start-up is given up after this many milliseconds of passing errors.
+    pub start_timeout_ms: u64,
+}
+
+/// What a started worker found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The token's serial number.
+    pub serial: String,
+    /// The token's label.
+    pub label: String,
+    /// Manufacturer and version of the module, for humans.
+    pub module: String,
+    /// Key objects found, by version.
+    pub keys: Vec<KeyVersionId>,
+    /// What the token can do.
+    pub abilities: Abilities,
+    /// Which objects of the ceremony it holds.
+    pub ceremony: CeremonyObjects,
+    /// What could not be applied of the confinement, one sentence each; empty when all is in force.
+    pub degraded: Vec<String>,
+}
+
+/// Mechanisms and flags that decide what an HSM can be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abilities {
+    /// CKM_AES_GCM with 256-bit keys, encrypt and decrypt.
+    pub aes_gcm: bool,
+    /// CKM_AES_KEY_GEN.
+    pub aes_key_gen: bool,
+    /// CKM_AES_KEY_WRAP, wrap and unwrap.
+    pub aes_key_wrap: bool,
+    /// CKM_AES_KEY_WRAP_PAD, wrap and unwrap.
+    pub aes_key_wrap_pad: bool,
+    /// CKM_RSA_PKCS_OAEP, wrap and unwrap.
+    pub rsa_oaep: bool,
+    /// The token has a random number generator.
+    pub random: bool,
+}
+
+/// Which objects of the ceremony a token holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CeremonyObjects {
+    /// RSA transport key pair.
+    pub transport: bool,
+    /// Canary key.
+    pub canary: bool,
+    /// Cluster wrapping key.
+    pub wrapping: bool,
+}
+
+/// What a worker can be asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Op {
+    /// Encrypt each item; answered by `Encrypted`. Data role.
+    Encrypt(Vec<EncryptItem>),
+    /// Decrypt each item; answered by `Decrypted`. Data role.
+    Decrypt(Vec<DecryptItem>),
+    /// Make a data key for each item and encrypt it; answered by `DataKeys`. Data role.
+    GenerateDataKey(Vec<DataKeyItem>),
+    /// Random bytes, the token's XOR the operating system's; answered by `Random`. Data role.
+    Random {
+        /// How many.
+        length: u16,
+    },
+    /// Token info, then a round trip with the canary key's token object; answered by `Done`. Every role.
+    Probe,
+    /// Drop hot copies and handles of these versions at once; answered by `Done`. Data and control role.
+    Forget(Vec<KeyVersionId>),
+    /// Make a random AES-256 session key, wrap it under the cluster wrapping key, forget it; answered by `Blob`.
+    /// Control role.
+    MakeKey,
+    /// Unwrap a blob as the token object of a version; answered by `Done`. An object of that version that is already
+    /// there is left alone. Control role.
+    Place {
+        /// Becomes CKA_ID.
+        key: KeyVersionId,
+        /// Becomes CKA_LABEL: the key's ARN.
+        label: String,
+        /// From `MakeKey`, of any token of the cluster.
+        blob: Bytes,
+    },
+    /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
+    Destroy(KeyVersionId),
+    /// List the versions that the token holds; answered by `Keys`. Control role.
+    List,
+    /// A step of the ceremony. Ceremony role.
+    Ceremony(CeremonyOp),
+}
+
+/// Steps of the ceremony inside one token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum CeremonyOp {
+    /// Initialise a free slot's token and its user PIN; answered by `Serial`.
+    InitToken {
+        /// The new token's label.
+        label: String,
+        /// Its security officer's PIN.
+        so_pin: Secret,
+        /// kmsuser's PIN.
+        user_pin: Secret,
+    },
+    /// Which ceremony objects the token holds; answered by `CeremonyObjects`.
+    Inspect,
+    /// Make the RSA transport pair if it is not there; answered by `TransportKey`.
+    MakeTransportPair,
+    /// Make the canary key if it is not there; answered by `Done`.
+    MakeCanary,
+    /// Make a cluster wrapping key as an extractable session object, wrap it by RSA-OAEP to each of these, forget it;
+    /// answered by `Blobs` in the same order.
+    MakeWrappingKey {
+        /// Transport keys of all tokens, this one's included.
+        transports: Vec<TransportKey>,
+    },
+    /// Unwrap a blob as this token's cluster wrapping key, with its unwrap template; answered by `Done`.
+    PlaceWrappingKey {
+        /// From `MakeWrappingKey`, for this token.
+        blob: Bytes,
+    },
+}
+
+/// The public half of an RSA transport key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransportKey {
+    /// Modulus, big-endian.
+    pub modulus: Bytes,
+    /// Public exponent, big-endian.
+    pub exponent: Bytes,
+}
+
+/// One item of `Op::Encrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncryptItem {
+    /// With which key.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// What to encrypt.
+    pub plaintext: Secret,
+}
+
+/// One item of `Op::Decrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecryptItem {
+    /// With which key.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// One item of `Op::GenerateDataKey`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataKeyItem {
+    /// Under which key the data key is encrypted.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// Length of the data key in bytes.
+    pub length: u16,
+}
+
+/// A worker's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// To `Encrypt`, item by item.
+    Encrypted(Vec<Result<Sealed, Fault>>),
+    /// To `Decrypt`, item by item.
+    Decrypted(Vec<Result<Secret, Fault>>),
+    /// To `GenerateDataKey`, item by item.
+    DataKeys(Vec<Result<DataKey, Fault>>),
+    /// To `Random`.
+    Random(Secret),
+    /// It is done.
+    Done,
+    /// To `MakeKey`.
+    Blob(Bytes),
+    /// To `List`.
+    Keys(Vec<KeyVersionId>),
+    /// To `CeremonyOp::InitToken`.
+    Serial(String),
+    /// To `CeremonyOp::Inspect`.
+    CeremonyObjects(CeremonyObjects),
+    /// To `CeremonyOp::MakeTransportPair`.
+    TransportKey(TransportKey),
+    /// To `CeremonyOp::MakeWrappingKey`.
+    Blobs(Vec<Bytes>),
+    /// The whole request failed.
+    Failed(Fault),
+}
+
+/// What encrypting gave. The worker replies with the IV because some HSMs make it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// A data key, in clear and encrypted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataKey {
+    /// In clear.
+    pub plaintext: Secret,
+    /// Encrypted.
+    pub sealed: Sealed,
+}
+
+/// Whose trouble a failure is, decided in one place (`hsm::worker::classify`) by vendor profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// The caller's fault.
+    Request,
+    /// The key's object is gone while the token is sound.
+    KeyAbsent,
+    /// The session's trouble; it was replaced and the operation repeated once, in vain.
+    Session,
+    /// The token or the module is out of service.
+    Token,
+    /// The login was refused. Never tried again with the same PIN.
+    Login,
+    /// Caller's or token's: the proof ciphertext tells.
+    Ambiguous,
+    /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
+    Refused,
+}
+
+/// A failure as data: which function, which code, whose trouble.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{function}: {}{}", ckr::name(*.code), .detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
+pub struct Fault {
+    /// Whose trouble it is.
+    pub class: Class,
+    /// The PKCS#11 function, or the worker's own step.
+    pub function: Cow<'static, str>,
+    /// The CKR code; 0 where the failure is not a return value.
+    pub code: u64,
+    /// What was being attempted, where function and code don't say enough. Never key material.
+    pub detail: Option<String>,
+}
+
+impl Fault {
+    /// A failure without a PKCS#11 code.
+    pub fn own(class: Class, function: &'static str, detail: impl Into<String>) -> Self {
+        Self { class, function: function.into(), code: 0, detail: Some(detail.into()) }
+    }
+}
+
+/// To which limit an operation belongs. The kill limit counts from when a session thread took the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Encrypt, decrypt, random, probe.
+    Crypto,
+    /// Unwrap, destroy, list.
+    Place,
+    /// Key generation.
+    Generate,
+    /// Login and PIN change: killing one of these can destroy a token.
+    Login,
+}
+
+impl Op {
+    /// To which limit it belongs.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
+            Self::Probe | Self::Forget(_) => Kind::Crypto,
+            Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
+            Self::MakeKey => Kind::Generate,
+            Self::Ceremony(CeremonyOp::InitToken { .. }) => Kind::Login,
+            Self::Ceremony(CeremonyOp::Inspect) => Kind::Place,
+            Self::Ceremony(_) => Kind::Generate,
+        }
+    }
+
+    /// Which role does it.
+    #[must_use]
+    pub fn allowed_for(&self, role: Role) -> bool {
+        match self {
+            Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
+            Self::Probe => true,
+            Self::Forget(_) => role != Role::Ceremony,
+            Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
+            Self::Ceremony(_) => role == Role::Ceremony,
+        }
+    }
+
+    /// Number of items, 1 where the operation has none.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Encrypt(items) => items.len(),
+            Self::Decrypt(items) => items.len(),
+            Self::GenerateDataKey(items) => items.len(),
+            _ => 1,
+        }
+    }
+
+    /// Bytes that it holds in memory while it waits, roughly.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 128;
+        match self {
+            Self::Encrypt(items) => items.iter().map(|i| FIXED + i.aad.len() + i.plaintext.len()).sum(),
+            Self::Decrypt(items) => items.iter().map(|i| FIXED + i.aad.len() + i.sealed.len()).sum(),
+            Self::GenerateDataKey(items) => items.iter().map(|i| FIXED + i.aad.len() + usize::from(i.length)).sum(),
+            _ => FIXED,
+        }
+    }
+}
