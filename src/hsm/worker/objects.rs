@@ -1,0 +1,66 @@
+//! Looking for objects in the token. Each search costs SoftHSM about 11 µs per object that the token holds, so none
+//! is made per operation.
+
+use std::collections::HashSet;
+
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use super::fault::Failure;
+use super::template;
+use crate::hsm::protocol::{CeremonyObjects, Class};
+use crate::model::id::KeyVersionId;
+
+/// All key objects whose handle is not in `known`, with the version that their CKA_ID names. Hot copies carry the same
+/// CKA_ID, hence CKA_TOKEN in the search.
+pub(super) fn new_keys(
+    session: &Session,
+    known: &[ObjectHandle],
+) -> Result<Vec<(KeyVersionId, ObjectHandle)>, Failure> {
+    let known: HashSet<u64> = known.iter().map(ObjectHandle::handle).collect();
+    let all = session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)])?;
+    let mut found = Vec::new();
+    for handle in all.into_iter().filter(|handle| !known.contains(&handle.handle())) {
+        // An object that another process destroys meanwhile is simply not there.
+        let Ok(attributes) = session.get_attributes(handle, &[AttributeType::Id]) else { continue };
+        if let Some(Attribute::Id(id)) = attributes.first()
+            && let Some(key) = KeyVersionId::from_bytes(id)
+        {
+            found.push((key, handle));
+        }
+    }
+    Ok(found)
+}
+
+/// All objects of one version; more than one only after a disturbed unwrapping.
+pub(super) fn of_key(session: &Session, key: KeyVersionId) -> Result<Vec<ObjectHandle>, Failure> {
+    let id = Attribute::Id(key.to_bytes().to_vec());
+    Ok(session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true), id])?)
+}
+
+/// The object of the ceremony with this class and label. Two of them are an error: nobody could say which is meant.
+pub(super) fn named(
+    session: &Session,
+    class: ObjectClass,
+    label: &'static str,
+) -> Result<Option<ObjectHandle>, Failure> {
+    let label_attribute = Attribute::Label(label.as_bytes().to_vec());
+    let found = session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label_attribute])?;
+    match found[..] {
+        [] => Ok(None),
+        [handle] => Ok(Some(handle)),
+        _ => {
+            let detail = format!("the token holds {} objects '{label}'; remove the wrong ones", found.len());
+            Err(Failure::own(Class::Refused, "find object", detail))
+        }
+    }
+}
+
+/// Which objects of the ceremony the token holds.
+pub(super) fn ceremony(session: &Session) -> Result<CeremonyObjects, Failure> {
+    Ok(CeremonyObjects {
+        transport: named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?.is_some(),
+        canary: named(session, ObjectClass::SECRET_KEY, template::CANARY)?.is_some(),
+        wrapping: named(session, ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some(),
+    })
+}

@@ -1,0 +1,19 @@
+//! The canary key: used by probes, so that callers' keys need not be.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectClass;
+
+use crate::hsm::protocol::Reply;
+use crate::hsm::worker::fault::Failure;
+use crate::hsm::worker::owner::{Owner, lock};
+use crate::hsm::worker::{objects, template};
+
+/// Makes it if it is not there.
+pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
+    let canary = match objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)? {
+        Some(handle) => handle,
+        None => owner.session.generate_key(&Mechanism::AesKeyGen, &template::canary())?,
+    };
+    *lock(&owner.token.canary) = Some(canary);
+    Ok(Reply::Done)
+}

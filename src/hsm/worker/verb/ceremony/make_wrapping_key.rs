@@ -1,0 +1,38 @@
+//! Make the cluster wrapping key and wrap it to every token of the cluster.
+//!
+//! It is extractable only as a session object, for as long as these calls last.
+
+use bytes::Bytes;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
+
+use super::oaep;
+use crate::hsm::protocol::{Class, Reply, TransportKey};
+use crate::hsm::worker::fault::Failure;
+use crate::hsm::worker::owner::Owner;
+use crate::hsm::worker::template;
+
+/// Most tokens of one cluster.
+const TOKENS: usize = 64;
+
+/// One blob for each transport key, in their order.
+pub(super) fn run(owner: &mut Owner, transports: &[TransportKey]) -> Result<Reply, Failure> {
+    if transports.is_empty() || transports.len() > TOKENS {
+        let detail = format!("{} transport keys were named; 1 to {TOKENS} can be served", transports.len());
+        return Err(Failure::own(Class::Request, "MakeWrappingKey", detail));
+    }
+    let key = owner.session.generate_key(&Mechanism::AesKeyGen, &template::passing_key())?;
+    let blobs = transports.iter().map(|transport| wrap(owner, key, transport)).collect::<Result<Vec<Bytes>, _>>();
+    let destroyed = owner.session.destroy_object(key);
+    let blobs = blobs?;
+    destroyed?;
+    Ok(Reply::Blobs(blobs))
+}
+
+fn wrap(owner: &Owner, key: ObjectHandle, transport: &TransportKey) -> Result<Bytes, Failure> {
+    let session = &owner.session;
+    let public = session.create_object(&template::transport_public(&transport.modulus, &transport.exponent))?;
+    let wrapped = session.wrap_key(&oaep(), public, key);
+    session.destroy_object(public)?;
+    Ok(wrapped?.into())
+}

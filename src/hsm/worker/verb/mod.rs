@@ -1,0 +1,49 @@
+//! What a worker can be asked to do: one verb, one file.
+
+mod ceremony;
+mod decrypt;
+mod destroy;
+mod encrypt;
+mod forget;
+mod gcm;
+mod generate_data_key;
+mod list;
+mod make_key;
+mod place;
+mod probe;
+mod random;
+
+pub(super) use self::ceremony::init_token;
+
+use super::fault::Failure;
+use super::owner::Owner;
+use crate::hsm::protocol::{Class, Op, Reply};
+
+/// Does one operation.
+pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
+    owner.begin();
+    let role = owner.token.role;
+    if !op.allowed_for(role) {
+        return fail(owner, Failure::own(Class::Refused, "worker", format!("a {role:?} worker does not do this")));
+    }
+    let outcome = match op {
+        Op::Encrypt(items) => Ok(encrypt::run(owner, items)),
+        Op::Decrypt(items) => Ok(decrypt::run(owner, items)),
+        Op::GenerateDataKey(items) => Ok(generate_data_key::run(owner, items)),
+        Op::Random { length } => owner.persist(|owner| random::run(owner, length)),
+        Op::Probe => owner.persist(probe::run),
+        Op::Forget(keys) => Ok(forget::run(owner, &keys)),
+        Op::MakeKey => owner.persist(make_key::run),
+        Op::Place { key, label, blob } => owner.persist(|owner| place::run(owner, key, &label, &blob)),
+        Op::Destroy(key) => owner.persist(|owner| destroy::run(owner, key)),
+        Op::List => owner.persist(list::run),
+        Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
+    };
+    outcome.unwrap_or_else(|failure| fail(owner, failure))
+}
+
+fn fail(owner: &Owner, failure: Failure) -> Reply {
+    let fault = failure.into_fault(owner.profile());
+    tracing::warn!(%fault, class = ?fault.class, "an operation failed");
+    Reply::Failed(fault)
+}
