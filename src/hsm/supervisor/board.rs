@@ -1,0 +1,156 @@
+//! What one HSM is doing, put together from what its workers are doing.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::running::Post;
+use super::{State, Status};
+use crate::hsm::protocol::{Ready, Role};
+
+/// What is known of each worker of an HSM.
+pub(super) struct Board {
+    seats: Vec<Seat>,
+    /// Why no worker can be started yet.
+    pub(super) hurdle: Option<String>,
+    /// What the newest worker found.
+    pub(super) ready: Option<Arc<Ready>>,
+    /// Workers started again after a death.
+    pub(super) restarts: u64,
+    /// Stopped on purpose.
+    pub(super) stopped: bool,
+    state: State,
+    since: SystemTime,
+}
+
+struct Seat {
+    post: Post,
+    view: View,
+    /// It has been ready, or has failed: the beginning is over.
+    tried: bool,
+}
+
+/// One worker, seen from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    /// It takes requests.
+    pub(super) serving: bool,
+    /// Its last trouble, while it is not over.
+    pub(super) trouble: Option<String>,
+}
+
+impl Board {
+    /// Nothing has been started.
+    pub(super) fn new(posts: impl Iterator<Item = Post>, now: SystemTime) -> Self {
+        let seats = posts.map(|post| Seat { post, view: View::default(), tried: false }).collect();
+        Self { seats, hurdle: None, ready: None, restarts: 0, stopped: false, state: State::Starting, since: now }
+    }
+
+    /// Notes how one worker is now.
+    pub(super) fn put(&mut self, seat: usize, view: View) {
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.tried |= view.serving || view.trouble.is_some();
+            seat.view = view;
+        }
+    }
+
+    /// The whole of it.
+    pub(super) fn status(&mut self, now: SystemTime) -> Status {
+        let serving = |role| self.seats.iter().filter(|seat| seat.post.role == role && seat.view.serving).count();
+        let data_ready = u16::try_from(serving(Role::Data)).unwrap_or(u16::MAX);
+        let state = if self.stopped {
+            State::Stopped
+        } else if data_ready > 0 {
+            State::Serving
+        } else if self
+            .seats
+            .iter()
+            .any(|seat| seat.tried && (seat.view.trouble.is_some() || seat.post.role == Role::Data))
+        {
+            State::Down
+        } else {
+            State::Starting
+        };
+        if state != self.state {
+            self.state = state;
+            self.since = now;
+        }
+        Status {
+            state,
+            reason: self.reason(),
+            since: self.since,
+            ready: self.ready.clone(),
+            data_ready,
+            control_ready: serving(Role::Control) > 0,
+            restarts: self.restarts,
+        }
+    }
+
+    /// The first trouble of a worker that does not serve, else of one that does.
+    fn reason(&self) -> Option<String> {
+        let troubled = |serving: bool| {
+            let mut seats = self.seats.iter().filter(move |seat| seat.view.serving == serving);
+            seats.find_map(|seat| Some(format!("{}: {}", seat.post, seat.view.trouble.as_ref()?)))
+        };
+        self.hurdle.clone().or_else(|| troubled(false)).or_else(|| troubled(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn board() -> Board {
+        let post = |role, index| Post { role, index };
+        Board::new([post(Role::Control, 0), post(Role::Data, 0), post(Role::Data, 1)].into_iter(), NOW)
+    }
+
+    fn serving() -> View {
+        View { serving: true, trouble: None }
+    }
+
+    fn troubled(why: &str) -> View {
+        View { serving: false, trouble: Some(why.into()) }
+    }
+
+    #[test]
+    fn it_starts_serves_and_is_down_by_its_data_workers() {
+        let mut board = board();
+        assert_eq!(board.status(NOW).state, State::Starting);
+        board.put(0, serving());
+        let status = board.status(NOW);
+        assert_eq!((status.state, status.control_ready, status.data_ready), (State::Starting, true, 0));
+
+        let later = NOW + Duration::from_secs(1);
+        board.put(1, serving());
+        assert_eq!(board.status(later).since, later);
+        board.put(2, troubled("it was killed"));
+        let status = board.status(later + Duration::from_secs(1));
+        assert_eq!((status.state, status.data_ready, status.since), (State::Serving, 1, later));
+        assert_eq!(status.reason.as_deref(), Some("data worker 1: it was killed"));
+
+        board.put(1, View::default());
+        assert_eq!(board.status(later).state, State::Down);
+        board.stopped = true;
+        assert_eq!(board.status(later).state, State::Stopped);
+    }
+
+    #[test]
+    fn a_failed_beginning_is_down() {
+        let mut board = board();
+        board.put(0, troubled("no module"));
+        let status = board.status(NOW);
+        assert_eq!((status.state, status.reason.as_deref()), (State::Down, Some("control worker: no module")));
+    }
+
+    #[test]
+    fn waiting_for_the_lock_is_said() {
+        let mut board = board();
+        board.hurdle = Some("waits".into());
+        let status = board.status(NOW);
+        assert_eq!((status.state, status.reason.as_deref()), (State::Starting, Some("waits")));
+    }
+}

@@ -1,0 +1,328 @@
+//! The life of one worker, as a pure step: what happened and when goes in, what to do comes out.
+//!
+//! ```text
+//! Backoff → Queued → Starting → Ready → Dying → Backoff …
+//!                        └─ login refused ─→ Dying → Refused
+//! ```
+//!
+//! Invariants: a worker is never killed while it may be inside a login (start-up has a limit of its own, far above the
+//! others); a PIN that was refused is not tried again; every process that was started is waited for before the next.
+
+use std::time::{Duration, Instant};
+
+use crate::hsm::protocol::{Class, Fault, Kind};
+
+/// Probes that must fail in a row before a worker is started again.
+const MISSES: u8 = 2;
+
+/// The limits that a life goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    /// First and longest pause before a worker is started again.
+    pub(super) restart: (Duration, Duration),
+    /// A worker that is not ready after this is killed.
+    pub(super) start: Duration,
+    /// A worker that was told to leave and is still there after this is killed.
+    pub(super) leave: Duration,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No process; one is started after a pause.
+    Backoff { until: Instant },
+    /// No process; waits until no other worker of this HSM is starting.
+    Queued,
+    /// The process is there and loads, logs in, lists.
+    Starting { until: Instant },
+    /// It takes requests.
+    Ready { since: Instant, misses: u8 },
+    /// It takes no more requests, and its process is not gone yet.
+    Dying { until: Option<Instant>, login: bool },
+    /// No process; the token refused the PIN.
+    Refused,
+    /// No process, and there will be none.
+    Stopped,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// The time of [`Life::until`] has come.
+    Due,
+    /// No other worker of this HSM is starting.
+    Turn,
+    /// The process could not be made.
+    Unspawned(String),
+    /// The worker is ready.
+    Ready,
+    /// The worker gave up starting; or the PIN was refused to another worker of this HSM.
+    Failed(Fault),
+    /// A probe was answered.
+    Probed(Result<(), Fault>),
+    /// A session thread is busy past its limit.
+    Overdue { kind: Kind, limit: Duration },
+    /// The worker closed its socket.
+    Closed,
+    /// The worker sent what is no message.
+    Garbled(String),
+    /// The process has ended, in the system's words.
+    Exited(String),
+    /// Stop for good; outside login, kill what is still there at this time.
+    Stop { kill_at: Instant },
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Make the process.
+    Spawn,
+    /// Hand it requests.
+    Serve,
+    /// Hand it no more.
+    Withdraw,
+    /// Close its socket, so that it logs out and leaves.
+    Close,
+    /// Kill it.
+    Kill,
+}
+
+/// One worker's life.
+#[derive(Debug)]
+pub(super) struct Life {
+    policy: Policy,
+    state: State,
+    deaths: u32,
+    refused: bool,
+    stop: bool,
+    trouble: Option<String>,
+}
+
+impl Life {
+    /// About to start.
+    pub(super) fn new(policy: Policy) -> Self {
+        Self { policy, state: State::Queued, deaths: 0, refused: false, stop: false, trouble: None }
+    }
+
+    /// Where it is.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// What went wrong last, until it is ready again; what happened and what to do.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// When [`Event::Due`] is to be told.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self.state {
+            State::Backoff { until } | State::Starting { until } => Some(until),
+            State::Dying { until, .. } => until,
+            State::Queued | State::Ready { .. } | State::Refused | State::Stopped => None,
+        }
+    }
+
+    /// It was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop
+    }
+
+    /// One step. `jitter` is any byte; it spreads restarts. What has no meaning in a state changes nothing: events of
+    /// a process arrive in any order.
+    pub(super) fn next(&mut self, event: Event, now: Instant, jitter: u8) -> &'static [Action] {
+        match (self.state, event) {
+            (State::Stopped, _) => &[],
+            (state, Event::Stop { kill_at }) => self.stop(state, kill_at),
+            (_, Event::Exited(how)) => self.exited(&how, now, jitter),
+            (State::Queued, Event::Turn) => {
+                self.state = State::Starting { until: now + self.policy.start };
+                &[Action::Spawn]
+            }
+            (State::Queued, Event::Failed(fault)) => {
+                self.fail(&fault);
+                self.state = if self.refused { State::Refused } else { self.pause(now, jitter) };
+                &[]
+            }
+            (State::Backoff { .. }, Event::Due) => {
+                self.state = State::Queued;
+                &[]
+            }
+            (State::Starting { .. }, Event::Unspawned(error)) => {
+                self.trouble = Some(error);
+                self.state = self.pause(now, jitter);
+                &[]
+            }
+            (State::Starting { .. }, Event::Ready) => {
+                self.trouble = None;
+                self.state = State::Ready { since: now, misses: 0 };
+                &[Action::Serve]
+            }
+            (State::Starting { until }, Event::Failed(fault)) => {
+                self.fail(&fault);
+                // It may still be inside the module: its start-up limit goes on.
+                self.state = State::Dying { until: Some(until), login: true };
+                &[Action::Close]
+            }
+            (State::Starting { .. }, Event::Due) => {
+                self.trouble = Some(format!(
+                    "the worker was not ready after {:?} and was killed; the module hangs while it starts: see to the \
+                     HSM and its network",
+                    self.policy.start
+                ));
+                self.state = State::Dying { until: None, login: false };
+                &[Action::Kill]
+            }
+            (State::Starting { until }, Event::Closed) => {
+                self.state = State::Dying { until: Some(until), login: true };
+                &[Action::Close]
+            }
+            (State::Starting { until }, Event::Garbled(error)) => {
+                self.trouble = Some(format!("the worker sent {error}"));
+                self.state = State::Dying { until: Some(until), login: true };
+                &[Action::Close]
+            }
+            (State::Ready { since, .. }, Event::Probed(Ok(()))) => {
+                self.trouble = None;
+                self.state = State::Ready { since, misses: 0 };
+                &[]
+            }
+            (State::Ready { since, misses }, Event::Probed(Err(fault))) => self.missed(since, misses, &fault, now),
+            (State::Ready { since, .. }, Event::Overdue { kind, limit }) => {
+                self.trouble = Some(format!(
+                    "the module was busy with one {} for more than {limit:?}, so the worker was killed; it is started \
+                     again",
+                    name(kind)
+                ));
+                self.leave_ready(since, now, None);
+                &[Action::Withdraw, Action::Kill]
+            }
+            (State::Ready { since, .. }, Event::Closed) => {
+                self.leave_ready(since, now, Some(now + self.policy.leave));
+                &[Action::Withdraw, Action::Close]
+            }
+            (State::Ready { since, .. }, Event::Garbled(error)) => {
+                self.trouble = Some(format!("the worker sent {error}"));
+                self.leave_ready(since, now, Some(now + self.policy.leave));
+                &[Action::Withdraw, Action::Close]
+            }
+            (State::Dying { until: Some(_), .. }, Event::Due) => {
+                self.state = State::Dying { until: None, login: false };
+                &[Action::Kill]
+            }
+            (State::Dying { until: Some(until), login: true }, Event::Ready) => {
+                // Told to leave while it was starting; the login is behind it now.
+                let until = until.min(now + self.policy.leave);
+                self.state = State::Dying { until: Some(until), login: false };
+                &[]
+            }
+            (State::Dying { .. }, Event::Failed(fault)) => {
+                self.fail(&fault);
+                &[]
+            }
+            _ => &[],
+        }
+    }
+
+    fn stop(&mut self, state: State, kill_at: Instant) -> &'static [Action] {
+        self.stop = true;
+        match state {
+            State::Backoff { .. } | State::Queued | State::Refused | State::Stopped => {
+                self.state = State::Stopped;
+                &[]
+            }
+            State::Starting { until } => {
+                self.state = State::Dying { until: Some(until), login: true };
+                &[Action::Close]
+            }
+            State::Ready { .. } => {
+                self.state = State::Dying { until: Some(kill_at), login: false };
+                &[Action::Withdraw, Action::Close]
+            }
+            State::Dying { until, login } => {
+                let until = if login { until } else { until.map(|until| until.min(kill_at)) };
+                self.state = State::Dying { until, login };
+                &[]
+            }
+        }
+    }
+
+    fn exited(&mut self, how: &str, now: Instant, jitter: u8) -> &'static [Action] {
+        if let State::Ready { since, .. } = self.state {
+            self.leave_ready(since, now, None);
+        }
+        if self.trouble.is_none() && !self.stop {
+            self.trouble = Some(format!("the worker ended by itself ({how}); it is started again"));
+        }
+        self.state = match (self.stop, self.refused) {
+            (true, _) => State::Stopped,
+            (false, true) => State::Refused,
+            (false, false) => self.pause(now, jitter),
+        };
+        &[Action::Withdraw, Action::Close]
+    }
+
+    fn missed(&mut self, since: Instant, misses: u8, fault: &Fault, now: Instant) -> &'static [Action] {
+        match fault.class {
+            // Starting again would not bring these back, and the keys may be sound.
+            Class::KeyAbsent | Class::Refused | Class::Request => {
+                self.trouble = Some(format!("the probe says {fault}; the ceremony may have to be carried out again"));
+                self.state = State::Ready { since, misses: 0 };
+                &[]
+            }
+            Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
+                self.trouble = Some(format!("the last probe failed: {fault}"));
+                self.state = State::Ready { since, misses: misses + 1 };
+                &[]
+            }
+            Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
+                self.trouble = Some(format!(
+                    "the probe failed {MISSES} times in a row ({fault}), so the worker is started again: see whether \
+                     the token is there and in order"
+                ));
+                self.leave_ready(since, now, Some(now + self.policy.leave));
+                &[Action::Withdraw, Action::Close]
+            }
+        }
+    }
+
+    fn leave_ready(&mut self, since: Instant, now: Instant, until: Option<Instant>) {
+        // A worker that had been well for long starts its back-off anew.
+        if now.saturating_duration_since(since) >= self.policy.restart.1 {
+            self.deaths = 0;
+        }
+        self.state = State::Dying { until, login: false };
+    }
+
+    fn fail(&mut self, fault: &Fault) {
+        self.refused |= fault.class == Class::Login;
+        self.trouble = Some(if fault.class == Class::Login {
+            format!(
+                "the token refused kmsuser's PIN ({fault}); it is not tried again, so that the token does not lock: \
+                 put the right PIN in place, then restart"
+            )
+        } else {
+            format!("the worker could not start: {fault}")
+        });
+    }
+
+    fn pause(&mut self, now: Instant, jitter: u8) -> State {
+        let (first, longest) = self.policy.restart;
+        let full = first.saturating_mul(2u32.saturating_pow(self.deaths)).min(longest);
+        self.deaths = self.deaths.saturating_add(1);
+        // Between half of the pause and all of it.
+        State::Backoff { until: now + full / 2 + full * u32::from(jitter) / (2 * u32::from(u8::MAX)) }
+    }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Crypto => "encryption, decryption or probe",
+        Kind::Place => "placing, destruction or listing of keys",
+        Kind::Generate => "key generation",
+        Kind::Login => "login or PIN change",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The workers of one HSM together: which one gets a request, what all of them share, how they begin and end.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{oneshot, watch};
+
+use super::board::Board;
+use super::keeper::keep;
+use super::link::{Link, sleep_until};
+use super::load::Gauge;
+use super::running::Post;
+use super::{CallError, Settings, State, Status, process};
+use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
+use crate::model::clock::Clock;
+use crate::model::secret::Secret;
+
+/// How often the lock file is asked for.
+const LOCK_EVERY: Duration = Duration::from_millis(50);
+
+/// All workers of one HSM. Seat 0 is the control worker's, the others are the data workers'.
+pub(super) struct Pool {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) pin: Option<Secret>,
+    /// Held by the one worker that is starting.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// That the token refused the PIN, once it has.
+    pub(super) refused: OnceLock<Fault>,
+    /// When what is left is killed, once the HSM is to stop.
+    pub(super) stop: watch::Sender<Option<Instant>>,
+    seats: Vec<Seat>,
+    data: Arc<Gauge>,
+    control: Arc<Gauge>,
+    open: AtomicBool,
+    incarnations: AtomicU64,
+    /// Tasks that are not done: the beginning and the keepers.
+    tasks: watch::Sender<usize>,
+    board: Mutex<Board>,
+    status: watch::Sender<Arc<Status>>,
+}
+
+struct Seat {
+    post: Post,
+    link: ArcSwapOption<Link>,
+}
+
+impl Pool {
+    /// Nothing is started yet.
+    pub(super) fn new(settings: Settings, pin: Option<Secret>, clock: Clock) -> Arc<Self> {
+        let control = std::iter::once(Post { role: Role::Control, index: 0 });
+        let posts = control.chain((0..settings.data_workers).map(|index| Post { role: Role::Data, index }));
+        let mut board = Board::new(posts.clone(), clock.calendar());
+        let status = Arc::new(board.status(clock.calendar()));
+        let gauge = || Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes));
+        Arc::new(Self {
+            turn: Arc::default(),
+            refused: OnceLock::new(),
+            stop: watch::channel(None).0,
+            seats: posts.map(|post| Seat { post, link: ArcSwapOption::empty() }).collect(),
+            // Apart, so that a flood of encryptions does not keep keys from being placed or destroyed.
+            data: gauge(),
+            control: gauge(),
+            open: AtomicBool::new(true),
+            incarnations: AtomicU64::new(0),
+            tasks: watch::channel(0).0,
+            board: Mutex::new(board),
+            status: watch::channel(status).0,
+            settings,
+            clock,
+            pin,
+        })
+    }
+
+    /// Starts everything, one worker after the other. Returns at once.
+    pub(super) fn begin(self: &Arc<Self>) {
+        let pool = Arc::clone(self);
+        self.task(async move {
+            let Some(lock) = pool.lock().await else { return };
+            for seat in 0..pool.seats.len() {
+                let Ok(lock) = lock.try_clone() else {
+                    let hurdle = "out of file descriptors: raise the limit (LimitNOFILE) and start again".to_owned();
+                    pool.board(|board| board.hurdle = Some(hurdle));
+                    return;
+                };
+                let (tried, was_tried) = oneshot::channel();
+                pool.task(keep(Arc::clone(&pool), seat, lock, tried));
+                let _ = was_tried.await;
+            }
+        });
+    }
+
+    /// Takes the lock; `None` when the HSM is stopped before.
+    async fn lock(&self) -> Option<File> {
+        let path = &self.settings.lock_file;
+        let mut stop = self.stop.subscribe();
+        loop {
+            let hurdle = match process::try_lock(path) {
+                Ok(Some(lock)) => {
+                    self.board(|board| board.hurdle = None);
+                    return Some(lock);
+                }
+                Ok(None) => format!(
+                    "waits until another daemon and its workers, which hold the lock file {}, are gone",
+                    path.display()
+                ),
+                Err(error) => format!("cannot take the lock file {}: {error}", path.display()),
+            };
+            self.board(|board| {
+                if board.hurdle.as_ref() != Some(&hurdle) {
+                    tracing::warn!(hsm = %self.settings.hsm, zone = %self.settings.zone, reason = hurdle, "not started yet");
+                    board.hurdle = Some(hurdle);
+                }
+            });
+            tokio::select! {
+                _ = stop.wait_for(Option::is_some) => return None,
+                () = sleep_until(self.clock.now() + LOCK_EVERY) => {}
+            }
+        }
+    }
+
+    fn task(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.send_modify(|tasks| *tasks += 1);
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            work.await;
+            pool.tasks.send_modify(|tasks| *tasks -= 1);
+        });
+    }
+
+    /// Which worker has a seat.
+    pub(super) fn post(&self, seat: usize) -> Option<Post> {
+        self.seats.get(seat).map(|seat| seat.post)
+    }
+
+    /// A number that no worker of this HSM has had.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Hands the worker of a seat requests from now on, or none.
+    pub(super) fn serve(&self, seat: usize, link: Option<Arc<Link>>) {
+        if let Some(seat) = self.seats.get(seat) {
+            seat.link.store(link);
+        }
+    }
+
+    /// Changes the board and publishes the status that follows.
+    pub(super) fn board(&self, change: impl FnOnce(&mut Board)) {
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut board);
+        let status = Arc::new(board.status(self.clock.calendar()));
+        let before = self.status.send_replace(Arc::clone(&status)).state;
+        if before != status.state {
+            let (hsm, zone) = (&self.settings.hsm, &self.settings.zone);
+            let reason = status.reason.as_deref().unwrap_or("none");
+            match status.state {
+                State::Serving => tracing::info!(%hsm, %zone, "the HSM serves"),
+                State::Down => tracing::warn!(%hsm, %zone, reason, "the HSM is down"),
+                State::Starting | State::Stopped => {
+                    tracing::info!(%hsm, %zone, state = ?status.state, "the HSM's state")
+                }
+            }
+        }
+    }
+
+    /// What it is doing now.
+    pub(super) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    /// Its changes.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.subscribe()
+    }
+
+    /// Items taken on.
+    pub(super) fn load(&self) -> usize {
+        self.data.items() + self.control.items()
+    }
+
+    /// See [`super::Hsm::call`].
+    pub(super) async fn call(&self, op: Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
+        if !self.open.load(Ordering::Relaxed) {
+            return Err(CallError::NotReady);
+        }
+        if self.clock.now() >= deadline {
+            return Err(CallError::Late);
+        }
+        let (gauge, link) = if matches!(*op, Op::Forget(_)) {
+            return self.call_all(&op, deadline).await;
+        } else if op.allowed_for(Role::Data) {
+            (&self.data, self.least_busy())
+        } else if op.allowed_for(Role::Control) {
+            (&self.control, self.seats.first().and_then(|seat| seat.link.load_full()))
+        } else {
+            let why = "a step of the ceremony, asked of a cluster's worker";
+            return Ok(Reply::Failed(Fault::own(Class::Refused, "call", why)));
+        };
+        let link = link.ok_or(CallError::NotReady)?;
+        let reservation = gauge.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?;
+        let reply = link.send(op, Some(reservation)).ok_or(CallError::NotReady)?;
+        drop(link);
+        answer(reply, deadline).await
+    }
+
+    /// Tells every worker, and waits for all of them. A worker that is not there has nothing to forget.
+    async fn call_all(&self, op: &Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
+        // Counted once, and as work of the control worker: a full queue of data must not keep a key from being forgotten.
+        let mut reservation = Some(self.control.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?);
+        let mut replies = Vec::with_capacity(self.seats.len());
+        for seat in &self.seats {
+            if let Some(link) = seat.link.load_full() {
+                replies.extend(link.send(Arc::clone(op), reservation.take()));
+            }
+        }
+        let mut all = Reply::Done;
+        for reply in replies {
+            match answer(reply, deadline).await {
+                Ok(Reply::Failed(fault)) => all = Reply::Failed(fault),
+                Ok(_) | Err(CallError::Lost) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    fn least_busy(&self) -> Option<Arc<Link>> {
+        let data = self.seats.get(1..)?;
+        let ready = data.iter().filter_map(|seat| seat.link.load().as_ref().map(|link| (link.items(), seat)));
+        ready.min_by_key(|(items, _)| *items)?.1.link.load_full()
+    }
+
+    /// Tells everything to end, without waiting.
+    pub(super) fn end(&self, kill_at: Instant) {
+        self.open.store(false, Ordering::Relaxed);
+        self.stop.send_if_modified(|stop| {
+            let first = stop.is_none();
+            stop.get_or_insert(kill_at);
+            first
+        });
+    }
+
+    /// See [`super::Hsm::stop`].
+    pub(super) async fn stop(&self, within: Duration) {
+        self.open.store(false, Ordering::Relaxed);
+        let now = self.clock.now();
+        // Half of the time for requests in hand, the other half for the workers to log out and leave.
+        let emptied = async { tokio::join!(self.data.emptied(), self.control.emptied()) };
+        tokio::select! {
+            _ = emptied => {}
+            () = sleep_until(now + within / 2) => {}
+        }
+        let kill_at = now + within;
+        self.end(kill_at);
+        let mut tasks = self.tasks.subscribe();
+        tokio::select! {
+            _ = tasks.wait_for(|tasks| *tasks == 0) => {}
+            // A killed process is gone in no time. One that may be inside a login is left to leave by itself; its
+            // keeper goes on waiting for it.
+            () = sleep_until(kill_at + Duration::from_secs(1)) => {
+                tracing::warn!(
+                    hsm = %self.settings.hsm, zone = %self.settings.zone,
+                    "a worker is still starting and is left to leave by itself"
+                );
+            }
+        }
+        self.board(|board| board.stopped = true);
+    }
+}
+
+/// Waits for a reply.
+pub(super) async fn answer(reply: oneshot::Receiver<Reply>, deadline: Instant) -> Result<Reply, CallError> {
+    match tokio::time::timeout_at(tokio::time::Instant::from_std(deadline), reply).await {
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(_)) => Err(CallError::Lost),
+        Err(_) => Err(CallError::Late),
+    }
+}

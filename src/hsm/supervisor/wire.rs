@@ -1,0 +1,195 @@
+//! The two loops of a link: requests into frames and out, frames in and into replies.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use zeroize::Zeroize;
+
+use super::inbox::Inbox;
+use super::link::{Heard, Pending, Request, Shared};
+use crate::hsm::protocol::{Class, Fault, FrameError, FromWorker, Op, Reply, Start, encode_frame};
+
+/// Most requests that are numbered and encoded in one go.
+const BATCH: usize = 256;
+/// A write goes out when it has grown to this.
+const WRITE_BYTES: usize = 128 << 10;
+/// First size of the writer's buffer, and the size to which it returns after a large frame.
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
+
+/// [`crate::hsm::protocol::ToWorker`] by reference, so that a request can be sent to several workers without a copy.
+#[derive(Serialize)]
+pub(super) enum Outgoing<'a> {
+    /// See there.
+    Start(&'a Start),
+    /// See there.
+    Request { id: u64, op: &'a Op },
+}
+
+/// Why reading ended, where it was not the end of the stream.
+pub(super) enum Broken {
+    /// The socket failed; the worker's exit says why.
+    Socket,
+    /// What came is no message.
+    Garbled(FrameError),
+}
+
+impl From<io::Error> for Broken {
+    fn from(_: io::Error) -> Self {
+        Self::Socket
+    }
+}
+
+/// Sends what is in the buffer, then requests until the link is closed.
+pub(super) async fn write_all_requests(
+    shared: &Shared,
+    mut socket: OwnedWriteHalf,
+    mut queue: mpsc::UnboundedReceiver<Request>,
+    mut buffer: Vec<u8>,
+) {
+    if send(&mut socket, &mut buffer).await.is_err() {
+        return;
+    }
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let taken = tokio::select! {
+            biased;
+            taken = queue.recv_many(&mut batch, BATCH) => taken,
+            () = shared.closing.notified() => {
+                queue.close();
+                continue;
+            }
+        };
+        if taken == 0 {
+            return;
+        }
+        // Other callers are at work: let those that are about to send do so first, for one write instead of many.
+        if taken < BATCH && shared.items.load(Ordering::Relaxed) > 2 * taken {
+            tokio::task::yield_now().await;
+            while batch.len() < BATCH
+                && let Ok(request) = queue.try_recv()
+            {
+                batch.push(request);
+            }
+        }
+        let mut requests = batch.drain(..).peekable();
+        while requests.peek().is_some() {
+            encode(shared, &mut requests, &mut buffer);
+            if send(&mut socket, &mut buffer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Numbers and encodes requests until the buffer is full.
+fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer: &mut Vec<u8>) {
+    let now = shared.clock.now();
+    let mut table = shared.table();
+    for Request { op, pending } in requests.by_ref() {
+        if table.ended || (pending.reply.is_closed() && is_of_no_use_unheard(&op)) {
+            shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
+            continue;
+        }
+        let id = table.in_hand.push(now, op.kind(), pending);
+        if let Err(error) = encode_frame(&Outgoing::Request { id, op: &op }, buffer) {
+            // Nothing of it is in the buffer, so the worker never hears of it.
+            if let Some(pending) = table.in_hand.answer(now, id) {
+                shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
+                let fault = Fault::own(Class::Request, "send", error.to_string());
+                let _ = pending.reply.send(Reply::Failed(fault));
+            }
+        }
+        if buffer.len() >= WRITE_BYTES {
+            break;
+        }
+    }
+    if !table.watched && !table.in_hand.is_empty() {
+        table.watched = true;
+        shared.busy.notify_one();
+    }
+}
+
+/// Nobody waits for the reply any more, and without a reply the operation has no effect.
+fn is_of_no_use_unheard(op: &Op) -> bool {
+    matches!(op, Op::Encrypt(_) | Op::Decrypt(_) | Op::GenerateDataKey(_) | Op::Random { .. })
+}
+
+async fn send(socket: &mut OwnedWriteHalf, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let sent = socket.write_all(buffer).await;
+    buffer.as_mut_slice().zeroize();
+    buffer.clear();
+    if buffer.capacity() > 16 * BUFFER_BYTES {
+        *buffer = Vec::with_capacity(BUFFER_BYTES);
+    }
+    sent
+}
+
+/// Completes callers and passes on what else the worker says, until the end of the stream.
+pub(super) async fn read_all_replies(
+    shared: &Shared,
+    mut socket: OwnedReadHalf,
+    heard: &mpsc::Sender<Heard>,
+) -> Result<(), Broken> {
+    let mut inbox = Inbox::new();
+    let mut replies = Vec::new();
+    loop {
+        let room = inbox.room().map_err(Broken::Garbled)?;
+        let read = socket.read(room).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        inbox.filled(read);
+        let mut words = None;
+        let decoded = inbox.decode(|message| match message {
+            FromWorker::Reply { id, reply } => replies.push((id, reply)),
+            FromWorker::Ready(ready) => words = Some(Heard::Ready(ready)),
+            FromWorker::Failed(fault) => words = Some(Heard::Failed(fault)),
+        });
+        answer(shared, &mut replies);
+        if let Some(words) = words {
+            let _ = heard.send(words).await;
+        }
+        decoded.map_err(Broken::Garbled)?;
+    }
+}
+
+/// Completes the callers.
+fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
+    if replies.is_empty() {
+        return;
+    }
+    let mut answered = Vec::with_capacity(replies.len());
+    {
+        let now = shared.clock.now();
+        let mut table = shared.table();
+        for (id, reply) in replies.drain(..) {
+            answered.extend(table.in_hand.answer(now, id).map(|pending| (pending, reply)));
+        }
+    }
+    for (Pending { reply: caller, reservation }, reply) in answered {
+        if let Some(reservation) = reservation {
+            shared.items.fetch_sub(reservation.items(), Ordering::Relaxed);
+            if blames_token(&reply) {
+                shared.suspicion.notify_one();
+            }
+        }
+        let _ = caller.send(reply);
+    }
+}
+
+fn blames_token(reply: &Reply) -> bool {
+    fn any<T>(items: &[Result<T, Fault>]) -> bool {
+        items.iter().any(|item| matches!(item, Err(Fault { class: Class::Token, .. })))
+    }
+    match reply {
+        Reply::Encrypted(items) => any(items),
+        Reply::Decrypted(items) => any(items),
+        Reply::DataKeys(items) => any(items),
+        Reply::Failed(fault) => fault.class == Class::Token,
+        _ => false,
+    }
+}
