@@ -1,0 +1,258 @@
+//! Members for the tests of this room: each does what its script says, and otherwise what a sound token would do.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::dispatch::Pool;
+use super::port::Port;
+use super::verb::{Decrypt, Encrypt, Task};
+use super::{Error, Homes, KeyRef, Proof, Removal, keeper, proof};
+use crate::hsm::protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed, Token};
+use crate::hsm::supervisor::{CallError, KillLimits, Settings, State, Status};
+use crate::model::clock::Clock;
+use crate::model::id::{KeyId, KeyVersionId, Zone};
+use crate::model::secret::Secret;
+
+/// What a member does with a request.
+pub(super) enum Act {
+    /// What a sound token does.
+    Well,
+    /// Answers this.
+    Say(Reply),
+    /// Has this trouble.
+    Fail(CallError),
+    /// Does well after a while.
+    Slow(Duration),
+    /// Never answers.
+    Hang,
+}
+
+type Script = Box<dyn Fn(&Op) -> Act + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) struct Fake(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    script: Mutex<Script>,
+    calls: AtomicUsize,
+    load: AtomicUsize,
+    status: watch::Sender<Arc<Status>>,
+}
+
+impl Fake {
+    pub(super) fn new(name: &str, zone: &str) -> Self {
+        let settings = Settings {
+            hsm: name.into(),
+            zone: zone.into(),
+            worker: "worker".into(),
+            module: "module".into(),
+            token: Token { label: name.to_owned(), serial: None },
+            profile: crate::hsm::protocol::Profile::Generic,
+            environment: Default::default(),
+            data_workers: 1,
+            sessions: 1,
+            hot_copies: false,
+            require_mlock: false,
+            sandbox: false,
+            queue_items: 1_000,
+            queue_bytes: 1 << 20,
+            kill: KillLimits::default(),
+            restart: (Duration::from_millis(1), Duration::from_millis(2)),
+            start_timeout: Duration::from_secs(1),
+            probe_every: Duration::from_secs(1),
+            lock_file: "lock".into(),
+        };
+        let (status, _) = watch::channel(Arc::new(status(State::Serving, None)));
+        let (calls, load) = Default::default();
+        Self(Arc::new(Inner { settings, script: Mutex::new(Box::new(|_| Act::Well)), calls, load, status }))
+    }
+
+    pub(super) fn script(&self, script: impl Fn(&Op) -> Act + Send + Sync + 'static) {
+        *self.0.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub(super) fn set_state(&self, state: State, reason: Option<&str>) {
+        self.0.status.send_replace(Arc::new(status(state, reason)));
+    }
+
+    pub(super) fn set_load(&self, load: usize) {
+        self.0.load.store(load, Ordering::Relaxed);
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+}
+
+fn status(state: State, reason: Option<&str>) -> Status {
+    Status {
+        state,
+        reason: reason.map(str::to_owned),
+        since: SystemTime::UNIX_EPOCH,
+        ready: None,
+        data_ready: u16::from(state == State::Serving),
+        control_ready: state == State::Serving,
+        restarts: 0,
+    }
+}
+
+impl Port for Fake {
+    async fn call(&self, op: Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        if self.0.status.borrow().state != State::Serving {
+            return Err(CallError::NotReady);
+        }
+        let act = (self.0.script.lock().unwrap())(&op);
+        let answer = async {
+            match act {
+                Act::Well => Ok(well(&op)),
+                Act::Say(reply) => Ok(reply),
+                Act::Fail(error) => Err(error),
+                Act::Slow(pause) => {
+                    tokio::time::sleep(pause).await;
+                    Ok(well(&op))
+                }
+                Act::Hang => std::future::pending().await,
+            }
+        };
+        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(CallError::Late))
+    }
+
+    fn load(&self) -> usize {
+        self.0.load.load(Ordering::Relaxed)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.0.status.borrow())
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.0.status.subscribe()
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+/// What a sound token does: here a ciphertext is the plaintext, and one that begins with `bad` does not open.
+pub(super) fn well(op: &Op) -> Reply {
+    let seal = |bytes: &[u8]| Sealed { iv: [0; 12], sealed: Bytes::copy_from_slice(bytes) };
+    match op {
+        Op::Encrypt(items) => Reply::Encrypted(items.iter().map(|item| Ok(seal(item.plaintext.expose()))).collect()),
+        Op::Decrypt(items) => Reply::Decrypted(
+            items
+                .iter()
+                .map(|item| match item.sealed.starts_with(b"bad") {
+                    true => Err(Fault::own(Class::Ambiguous, "C_Decrypt", "general error")),
+                    false => Ok(Secret::new(item.sealed.to_vec())),
+                })
+                .collect(),
+        ),
+        Op::GenerateDataKey(items) => Reply::DataKeys(
+            items
+                .iter()
+                .map(|item| {
+                    let bytes = vec![7; usize::from(item.length)];
+                    Ok(DataKey { sealed: seal(&bytes), plaintext: Secret::new(bytes) })
+                })
+                .collect(),
+        ),
+        Op::Random { length } => Reply::Random(Secret::new(vec![9; usize::from(*length)])),
+        Op::MakeKey => Reply::Blob(Bytes::from_static(b"blob")),
+        Op::List => Reply::Keys(Vec::new()),
+        _ => Reply::Done,
+    }
+}
+
+/// Every item of a request fails with this class.
+pub(super) fn refuse_all(op: &Op, class: Class) -> Act {
+    let fault = || Fault::own(class, "C_Test", "scripted");
+    match op {
+        Op::Encrypt(items) => Act::Say(Reply::Encrypted(items.iter().map(|_| Err(fault())).collect())),
+        Op::Decrypt(items) => Act::Say(Reply::Decrypted(items.iter().map(|_| Err(fault())).collect())),
+        Op::GenerateDataKey(items) => Act::Say(Reply::DataKeys(items.iter().map(|_| Err(fault())).collect())),
+        Op::Random { .. } => Act::Say(Reply::Failed(fault())),
+        _ => Act::Well,
+    }
+}
+
+/// A pool of scripted members with its keepers.
+pub(super) struct Bench {
+    pub pool: Arc<Pool<Fake>>,
+    pub members: Vec<Fake>,
+    pub removals: mpsc::Receiver<Removal>,
+    pub clock: Clock,
+    _keepers: JoinSet<()>,
+}
+
+impl Bench {
+    /// One member in each of `zones` zones, `a`, `b` and so on; none of them is the daemon's own unless named.
+    pub(super) fn new(zones: usize, own_zone: Option<&str>, hedge_after: Duration) -> Self {
+        let names = ["a", "b", "c", "d"];
+        let members: Vec<Fake> = names[..zones].iter().map(|name| Fake::new(name, &format!("zone-{name}"))).collect();
+        let settings =
+            super::Settings { id: "cluster-abcdefghijk".into(), own_zone: own_zone.map(Zone::from), hedge_after };
+        let clock = Clock::system();
+        let (sender, removals) = mpsc::channel(16);
+        let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone());
+        let pool = Arc::new(pool);
+        let keepers = keeper::keep(&pool, concerns, &sender);
+        Self { pool, members, removals, clock, _keepers: keepers }
+    }
+
+    pub(super) fn within(&self, millis: u64) -> Instant {
+        self.clock.now() + Duration::from_millis(millis)
+    }
+
+    pub(super) async fn encrypt(&self, keys: &[Arc<KeyRef>], millis: u64) -> Vec<Result<Sealed, Error>> {
+        let tasks = keys.iter().enumerate().map(|(at, key)| Task {
+            key: Some(Arc::clone(key)),
+            item: EncryptItem {
+                key: key.version,
+                aad: Bytes::new(),
+                plaintext: Secret::new(at.to_le_bytes().to_vec()),
+            },
+        });
+        self.pool.run::<Encrypt>(tasks.collect(), self.within(millis)).await
+    }
+
+    pub(super) async fn decrypt(&self, key: &Arc<KeyRef>, sealed: &[&[u8]], millis: u64) -> Vec<Result<Secret, Error>> {
+        let tasks = sealed.iter().map(|sealed| Task {
+            key: Some(Arc::clone(key)),
+            item: DecryptItem {
+                key: key.version,
+                aad: Bytes::new(),
+                iv: [0; 12],
+                sealed: Bytes::copy_from_slice(sealed),
+            },
+        });
+        self.pool.run::<Decrypt>(tasks.collect(), self.within(millis)).await
+    }
+
+    pub(super) fn healths(&self) -> Vec<super::Health> {
+        self.pool.members.iter().map(|member| member.health()).collect()
+    }
+
+    /// Waits until a condition holds.
+    pub(super) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let deadline = self.within(10_000);
+        while !condition() {
+            assert!(self.clock.now() < deadline, "{what} did not come about");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A key that is in the members of `homes`.
+pub(super) fn key(homes: u64) -> Arc<KeyRef> {
+    let version = KeyVersionId { key: KeyId::random(), version: 1 };
+    let sealed = Bytes::copy_from_slice(proof::to_seal(version).plaintext.expose());
+    Arc::new(KeyRef { version, homes: Homes(homes), proof: Proof { iv: [0; 12], sealed } })
+}

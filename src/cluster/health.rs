@@ -1,0 +1,158 @@
+//! How a member's health changes: a pure function over what was observed.
+//!
+//! The supervisor's word decides between Starting, Down and the rest; real operations decide between Healthy and
+//! Suspect. A caller's own fault is no observation at all, so a flood of bad ciphertexts changes nothing.
+
+use std::time::SystemTime;
+
+use super::Health;
+use crate::hsm::supervisor::State;
+
+/// Failures in a row that make a healthy member suspect: one alone may be a passing error.
+const FAILURES_TO_SUSPECT: u8 = 2;
+/// Successes in a row that clear a suspect: one alone may have come from the one worker that is sound.
+const SUCCESSES_TO_HEALTHY: u8 = 2;
+
+/// What was seen of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observation {
+    /// It answered, and rightly.
+    Succeeded,
+    /// It failed or was silent, by its own fault.
+    Failed,
+    /// It does not open what a key made. Not a passing error, so once is enough.
+    Broken,
+    /// What its supervisor says.
+    Supervisor(State),
+}
+
+/// A member's health and what is needed to judge the next observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How it is.
+    pub health: Health,
+    /// Failures in a row while healthy, successes in a row while suspect.
+    pub streak: u8,
+    /// When `health` last changed.
+    pub since: SystemTime,
+}
+
+impl Standing {
+    /// Before anything was seen.
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self { health: Health::Starting, streak: 0, since: now }
+    }
+
+    /// Healthy, and no failure is being counted: a further success changes nothing.
+    pub(super) fn is_clean(&self) -> bool {
+        self.health == Health::Healthy && self.streak == 0
+    }
+}
+
+/// What a member's standing becomes.
+pub(super) fn next(standing: Standing, observation: Observation, now: SystemTime) -> Standing {
+    use {Health as H, Observation as O};
+    let (health, streak) = match (standing.health, observation) {
+        (H::Healthy, O::Succeeded) => (H::Healthy, 0),
+        (H::Healthy, O::Failed) if standing.streak + 1 >= FAILURES_TO_SUSPECT => (H::Suspect, 0),
+        (H::Healthy, O::Failed) => (H::Healthy, standing.streak + 1),
+        (H::Healthy, O::Broken) => (H::Suspect, 0),
+        (H::Suspect, O::Succeeded) if standing.streak + 1 >= SUCCESSES_TO_HEALTHY => (H::Healthy, 0),
+        (H::Suspect, O::Succeeded) => (H::Suspect, standing.streak + 1),
+        (H::Suspect, O::Failed | O::Broken) => (H::Suspect, 0),
+        // Replies that were under way when the supervisor gave the member up, or before it had it, prove nothing.
+        (H::Starting | H::Down, O::Succeeded | O::Failed | O::Broken) => (standing.health, standing.streak),
+        (H::Starting, O::Supervisor(State::Serving)) => (H::Healthy, 0),
+        // Back from the dead: it has to show that it works before it is asked first again.
+        (H::Down, O::Supervisor(State::Serving)) => (H::Suspect, 0),
+        (H::Healthy | H::Suspect, O::Supervisor(State::Serving)) => (standing.health, standing.streak),
+        (_, O::Supervisor(State::Starting)) => (H::Starting, 0),
+        (_, O::Supervisor(State::Down | State::Stopped)) => (H::Down, 0),
+    };
+    let since = if health == standing.health { standing.since } else { now };
+    Standing { health, streak, since }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(observations: &[Observation]) -> Standing {
+        observations.iter().enumerate().fold(Standing::new(UNIX_EPOCH), |standing, (at, &observation)| {
+            next(standing, observation, UNIX_EPOCH + Duration::from_secs(at as u64 + 1))
+        })
+    }
+
+    const SERVING: Observation = Observation::Supervisor(State::Serving);
+    const DOWN: Observation = Observation::Supervisor(State::Down);
+    use Observation::{Broken, Failed, Succeeded};
+
+    #[test]
+    fn one_failure_is_forgiven_and_two_in_a_row_are_not() {
+        assert_eq!(run(&[SERVING, Failed]).health, Health::Healthy);
+        assert_eq!(run(&[SERVING, Failed, Succeeded, Failed]).health, Health::Healthy);
+        assert_eq!(run(&[SERVING, Failed, Failed]).health, Health::Suspect);
+        assert_eq!(run(&[SERVING, Broken]).health, Health::Suspect);
+    }
+
+    #[test]
+    fn a_suspect_comes_back_after_two_successes_in_a_row() {
+        assert_eq!(run(&[SERVING, Broken, Succeeded]).health, Health::Suspect);
+        assert_eq!(run(&[SERVING, Broken, Succeeded, Failed, Succeeded]).health, Health::Suspect);
+        assert_eq!(run(&[SERVING, Broken, Succeeded, Succeeded]).health, Health::Healthy);
+    }
+
+    #[test]
+    fn the_supervisor_decides_about_down() {
+        assert_eq!(run(&[SERVING, DOWN, Succeeded, Succeeded]).health, Health::Down);
+        assert_eq!(run(&[SERVING, DOWN, SERVING]).health, Health::Suspect);
+        assert_eq!(run(&[Succeeded, Succeeded]).health, Health::Starting);
+    }
+
+    #[test]
+    fn since_moves_only_when_the_health_does() {
+        let standing = run(&[SERVING, Succeeded, Failed, Succeeded]);
+        assert_eq!(standing.since, UNIX_EPOCH + Duration::from_secs(1));
+    }
+
+    fn observations() -> impl Strategy<Value = Vec<Observation>> {
+        let one = prop_oneof![
+            Just(Succeeded),
+            Just(Failed),
+            Just(Broken),
+            Just(SERVING),
+            Just(DOWN),
+            Just(Observation::Supervisor(State::Starting)),
+            Just(Observation::Supervisor(State::Stopped)),
+        ];
+        prop::collection::vec(one, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happened_serving_and_two_successes_heal(mut seen in observations()) {
+            seen.extend([SERVING, Succeeded, Succeeded]);
+            prop_assert_eq!(run(&seen).health, Health::Healthy);
+        }
+
+        #[test]
+        fn whatever_happened_two_failures_are_never_healthy(mut seen in observations()) {
+            seen.extend([Failed, Failed]);
+            prop_assert_ne!(run(&seen).health, Health::Healthy);
+        }
+
+        #[test]
+        fn only_the_supervisor_takes_down(seen in observations()) {
+            let last_word = seen.iter().rev().find_map(|o| match o {
+                Observation::Supervisor(state) => Some(*state),
+                _ => None,
+            });
+            let down = matches!(last_word, Some(State::Down | State::Stopped));
+            prop_assert_eq!(run(&seen).health == Health::Down, down);
+        }
+    }
+}

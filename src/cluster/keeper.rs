@@ -1,0 +1,188 @@
+//! What goes on beside the calls, for each member: its supervisor's status is followed, a suspect is probed until it
+//! is sound, a missing key is looked for a second time before it is reported, a broken one is proven again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::dispatch::Pool;
+use super::health::Observation;
+use super::member::{Concern, Member};
+use super::port::Port;
+use super::proof::Outcome;
+use super::{Health, KeyRef, Removal};
+use crate::hsm::protocol::{Op, Reply};
+use crate::hsm::supervisor::{CallError, State};
+use crate::model::id::KeyVersionId;
+
+/// How often a suspect is probed and a worry is looked into.
+const EVERY: Duration = Duration::from_millis(250);
+/// Patience with a probe and with a listing.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
+/// A listing that fails so often leaves the worry undecided; the next call that misses the key brings it back.
+const MOST_TRIES: u32 = 40;
+/// Most keys that one keeper worries about.
+const MOST_WORRIES: usize = 1_024;
+
+/// Starts the keepers of all members. They end when the set is dropped or the supervisors are gone.
+pub(super) fn keep<P: Port>(
+    pool: &Arc<Pool<P>>,
+    concerns: Vec<mpsc::Receiver<Concern>>,
+    removals: &mpsc::Sender<Removal>,
+) -> JoinSet<()> {
+    let mut keepers = JoinSet::new();
+    for (member, concerns) in pool.members.iter().zip(concerns) {
+        keepers.spawn(follow(Arc::clone(member)));
+        let keeper = Keeper {
+            pool: Arc::clone(pool),
+            member: Arc::clone(member),
+            removals: removals.clone(),
+            missing: BTreeMap::new(),
+            broken: Vec::new(),
+        };
+        keepers.spawn(keeper.run(concerns));
+    }
+    keepers
+}
+
+/// Takes over each change of the supervisor's status. Apart from the keeper, whose listings take their time.
+async fn follow<P: Port>(member: Arc<Member<P>>) {
+    let mut status = member.port.watch();
+    loop {
+        let current = Arc::clone(&status.borrow_and_update());
+        member.follow(&current);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Keeper<P> {
+    pool: Arc<Pool<P>>,
+    member: Arc<Member<P>>,
+    removals: mpsc::Sender<Removal>,
+    /// Versions that a worker did not find, with the tries so far.
+    missing: BTreeMap<KeyVersionId, u32>,
+    /// Keys that did not open their proof.
+    broken: Vec<Arc<KeyRef>>,
+}
+
+impl<P: Port> Keeper<P> {
+    async fn run(mut self, mut concerns: mpsc::Receiver<Concern>) {
+        loop {
+            let idle = self.missing.is_empty() && self.broken.is_empty();
+            let restless = !idle || self.member.health() == Health::Suspect;
+            tokio::select! {
+                concern = concerns.recv() => {
+                    let Some(concern) = concern else { return };
+                    self.take(concern);
+                    while let Ok(concern) = concerns.try_recv() {
+                        self.take(concern);
+                    }
+                    self.look_for_missing().await;
+                }
+                () = self.member.doubt.notified() => self.probe_suspect().await,
+                () = tokio::time::sleep(EVERY), if restless => {
+                    self.probe_suspect().await;
+                    self.look_for_missing().await;
+                    self.prove_broken().await;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, concern: Concern) {
+        if self.missing.len() + self.broken.len() >= MOST_WORRIES {
+            self.pool.exclusions.admit(concern.key().version, self.member.place);
+            return;
+        }
+        match concern {
+            Concern::Absent(key) => drop(self.missing.entry(key.version).or_default()),
+            Concern::Broken(key) => self.broken.push(key),
+        }
+    }
+
+    async fn probe_suspect(&self) {
+        if self.member.health() != Health::Suspect {
+            return;
+        }
+        match self.call(Op::Probe, PROBE_PATIENCE).await {
+            Ok(Reply::Done) => self.member.observe(Observation::Succeeded, None),
+            Ok(Reply::Failed(fault)) => self.member.observe(Observation::Failed, Some(fault.to_string())),
+            Ok(_) | Err(CallError::Busy | CallError::NotReady) => {}
+            Err(error) => self.member.observe(Observation::Failed, Some(format!("probe: {error}"))),
+        }
+    }
+
+    /// A key counts as removed when the token is sound and lists its objects without this one. The listing is the
+    /// control worker's, so one data worker that has gone blind does not make a removal.
+    async fn look_for_missing(&mut self) {
+        if self.missing.is_empty() {
+            return;
+        }
+        let sound = matches!(self.call(Op::Probe, PROBE_PATIENCE).await, Ok(Reply::Done));
+        let listed = match sound {
+            true => self.call(Op::List, LIST_PATIENCE).await,
+            false => Err(CallError::NotReady),
+        };
+        let Ok(Reply::Keys(present)) = listed else {
+            let (exclusions, place) = (&self.pool.exclusions, self.member.place);
+            self.missing.retain(|version, tries| {
+                *tries += 1;
+                if *tries >= MOST_TRIES {
+                    exclusions.admit(*version, place);
+                }
+                *tries < MOST_TRIES
+            });
+            return;
+        };
+        for (version, _) in std::mem::take(&mut self.missing) {
+            if present.contains(&version) {
+                tracing::warn!(hsm = %self.member.hsm, key = %version, "a worker missed a key that the token lists");
+                self.pool.exclusions.admit(version, self.member.place);
+                continue;
+            }
+            tracing::error!(hsm = %self.member.hsm, zone = %self.member.zone, key = %version,
+                "the key was removed in this HSM by somebody else; it is not used there any more");
+            let removal = Removal { hsm: self.member.hsm.clone(), version };
+            // A closed channel means that nobody records removals; the exclusion stands all the same.
+            if timeout(LIST_PATIENCE, self.removals.send(removal)).await.is_err() {
+                self.pool.exclusions.admit(version, self.member.place);
+            }
+        }
+    }
+
+    async fn prove_broken(&mut self) {
+        for key in std::mem::take(&mut self.broken) {
+            let (place, version) = (self.member.place, key.version);
+            if self.pool.exclusions.of(version).broken & super::route::bit(place) == 0 {
+                continue;
+            }
+            let deadline = self.deadline(PROBE_PATIENCE);
+            match self.pool.proofs.check(&self.member, &key, &self.pool.clock, deadline).await {
+                Outcome::Opens => {
+                    tracing::info!(hsm = %self.member.hsm, key = %version, "the key opens its proof ciphertext again");
+                    self.pool.exclusions.admit(version, place);
+                }
+                Outcome::Broken | Outcome::Absent | Outcome::Unknown => self.broken.push(key),
+            }
+        }
+    }
+
+    async fn call(&self, op: Op, patience: Duration) -> Result<Reply, CallError> {
+        if self.member.port.status().state == State::Stopped {
+            return Err(CallError::NotReady);
+        }
+        let deadline = self.deadline(patience);
+        self.member.port.call(Arc::new(op), deadline).await
+    }
+
+    fn deadline(&self, patience: Duration) -> Instant {
+        self.pool.clock.now() + patience
+    }
+}

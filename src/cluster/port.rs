@@ -1,0 +1,49 @@
+//! What the cluster needs of one HSM. There is one implementation in the product, the supervisor's handle; the tests
+//! of this room put scripted members in its place.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::hsm::protocol::{Op, Reply};
+use crate::hsm::supervisor::{self, CallError, Hsm, Status};
+
+pub(super) trait Port: Clone + Send + Sync + 'static {
+    /// Hands an operation over and waits for its reply until `deadline`.
+    fn call(&self, op: Arc<Op>, deadline: Instant) -> impl Future<Output = Result<Reply, CallError>> + Send;
+
+    /// Items that wait for or are in this HSM.
+    fn load(&self) -> usize;
+
+    /// What it is doing now.
+    fn status(&self) -> Arc<Status>;
+
+    /// Sees every change of the status.
+    fn watch(&self) -> watch::Receiver<Arc<Status>>;
+
+    /// How it is run.
+    fn settings(&self) -> &supervisor::Settings;
+}
+
+impl Port for Hsm {
+    fn call(&self, op: Arc<Op>, deadline: Instant) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        Hsm::call(self, op, deadline)
+    }
+
+    fn load(&self) -> usize {
+        Hsm::load(self)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        Hsm::status(self)
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        Hsm::watch(self)
+    }
+
+    fn settings(&self) -> &supervisor::Settings {
+        Hsm::settings(self)
+    }
+}
