@@ -1,0 +1,237 @@
+//! Metadata: keys, versions, placements, key stores, client tokens. SQL text that both SQLite and PostgreSQL read.
+//!
+//! Every change bumps a global revision in the transaction that makes it. Requests read the [`Catalogue`] only.
+//!
+//! Invariants: one process owns the file ([`Error::InUse`] otherwise); changes happen one after the other, each in one
+//! transaction, and the catalogue shows them in that order, each only after it was committed; a change that was begun
+//! runs to its end even if nobody waits for it any more.
+
+mod budget;
+mod change;
+mod key_stores;
+mod keys;
+mod load;
+mod lock;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::Mutex;
+
+use crate::model::ciphertext::IV_BYTES;
+use crate::model::clock::Clock;
+use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use crate::model::key::{KeyState, Placement};
+use crate::model::key_store::ConnectionState;
+
+/// How long a client token is remembered.
+pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The one connection, which makes changes take turns; `None` once it was closed.
+    connection: Mutex<Option<Open>>,
+    catalogue: ArcSwap<Catalogue>,
+    clock: Clock,
+}
+
+struct Open {
+    // Declared before the lock, so that it is dropped first.
+    database: SqliteConnection,
+    _lock: lock::Lock,
+}
+
+/// The in-memory view that requests read. Immutable; a change makes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// The revision that it shows.
+    pub revision: u64,
+    /// Keys by id.
+    pub keys: BTreeMap<KeyId, Arc<Key>>,
+    /// Key stores by id.
+    pub key_stores: BTreeMap<KeyStoreId, Arc<KeyStore>>,
+}
+
+/// A key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// Its key store.
+    pub key_store: KeyStoreId,
+    /// Stored state; `Unavailable` is derived elsewhere.
+    pub state: KeyState,
+    /// The creator's words.
+    pub description: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+    /// Its versions, oldest first; the last is the current one.
+    pub versions: Vec<Version>,
+}
+
+/// A version of a key.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Its id.
+    pub id: KeyVersionId,
+    /// The key under the cluster wrapping key: escrow. Absent until it was made.
+    pub blob: Option<Bytes>,
+    /// IV and ciphertext of the proof. Absent until it was made.
+    pub proof: Option<([u8; IV_BYTES], Bytes)>,
+    /// Where it is meant to be, and is.
+    pub placements: BTreeMap<HsmId, Placement>,
+}
+
+/// A key store.
+#[derive(Clone, Debug)]
+pub struct KeyStore {
+    /// Its id.
+    pub id: KeyStoreId,
+    /// Its name, unique.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// What the last connect came to.
+    pub state: ConnectionState,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Makes a create repeatable: the same call gives the same key for a day.
+#[derive(Clone, Debug)]
+pub struct ClientToken {
+    /// Who called.
+    pub principal: String,
+    /// The operation's event name.
+    pub operation: &'static str,
+    /// The token.
+    pub token: String,
+    /// SHA-256 of the other parameters.
+    pub parameters: [u8; 32],
+}
+
+impl Key {
+    /// The version that Encrypt uses. A key has at least one, so this is `None` never.
+    #[must_use]
+    pub fn current(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+}
+
+/// What [`Store::begin_key`] came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The row is there now, in state Creating.
+    New(KeyId),
+    /// This token made that key before, or began to.
+    Existing(KeyId),
+}
+
+/// Why the metadata could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process owns the database.
+    #[error("{0} is in use by another keystored; stop it first, or name another state_dir")]
+    InUse(String),
+    /// The same token came with other parameters.
+    #[error("the client_token was used with other parameters")]
+    TokenConflict,
+    /// A row that must be there is not.
+    #[error("{0} is not in the metadata")]
+    Missing(String),
+    /// What was asked contradicts what the metadata holds.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The file was written by a newer release.
+    #[error(
+        "{file} has metadata of a newer release (its migration {version} is unknown here); \
+         run that release, or restore a backup made before the upgrade"
+    )]
+    Newer {
+        /// The database file.
+        file: String,
+        /// The first migration that this release does not know.
+        version: i64,
+    },
+    /// The database's own trouble.
+    #[error("metadata: {0}")]
+    Database(String),
+}
+
+impl Store {
+    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue.
+    pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
+        let lock = lock::Lock::take(file)?;
+        lock::make_private(file)?;
+        let mut database = SqliteConnectOptions::new()
+            .filename(file)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A key that was reported Enabled is still there after a power failure.
+            .synchronous(SqliteSynchronous::Full)
+            // Only a backup or a curious operator can be in the way, and neither for long.
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging()
+            .connect()
+            .await?;
+        MIGRATIONS.run_direct(None, &mut database, false).await.map_err(|error| migration_error(file, error))?;
+        let catalogue = load::catalogue(&mut database).await?;
+        let connection = Mutex::new(Some(Open { database, _lock: lock }));
+        Ok(Self { inner: Arc::new(Inner { connection, catalogue: ArcSwap::from_pointee(catalogue), clock }) })
+    }
+
+    /// The newest view. Cheap.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.inner.catalogue.load_full()
+    }
+
+    /// The revision of the newest view. Cheaper still: whoever kept something made from a view asks whether it is out
+    /// of date.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.inner.catalogue.load().revision
+    }
+
+    /// Closes the database and gives its lock back.
+    pub async fn close(&self) {
+        if let Some(open) = self.inner.connection.lock().await.take()
+            && let Err(error) = open.database.close().await
+        {
+            tracing::warn!(%error, "the metadata could not be closed in order; the next start recovers it");
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+fn migration_error(file: &Path, error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(version) => Error::Newer { file: file.display().to_string(), version },
+        MigrateError::VersionMismatch(version) => Error::Database(format!(
+            "{}: migration {version} was applied with another text; the file belongs to another build of keystored",
+            file.display()
+        )),
+        other => Error::Database(format!("{}: {other}", file.display())),
+    }
+}

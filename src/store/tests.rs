@@ -1,0 +1,222 @@
+//! The store over real files.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store};
+use crate::model::clock::Clock;
+use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use crate::model::key::{KeyState, Placement};
+use crate::model::key_store::ConnectionState;
+use crate::model::limits::ENCRYPTIONS_PER_VERSION;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    store: Store,
+    key_store: KeyStoreId,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual());
+        let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
+        let key_store = store.ensure_key_store("main", &cluster()).await.unwrap();
+        Self { folder, clock, store, key_store }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("keystored.db")
+    }
+
+    async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = Store::open(&self.file(), self.clock.clone()).await.unwrap();
+    }
+
+    async fn begin(&self, token: Option<&ClientToken>) -> Result<Begun, Error> {
+        self.store.begin_key(&self.key_store, "for tests", &hsms(), token).await
+    }
+
+    async fn new_key(&self) -> KeyVersionId {
+        let Begun::New(key) = self.begin(None).await.unwrap() else { panic!("without a token every key is new") };
+        KeyVersionId { key, version: 1 }
+    }
+}
+
+fn cluster() -> ClusterId {
+    ClusterId::parse("cluster-abcdefghijk").unwrap()
+}
+
+fn hsms() -> [HsmId; 2] {
+    ["hsm-a".into(), "hsm-b".into()]
+}
+
+fn token(token: &str, parameters: u8) -> ClientToken {
+    ClientToken {
+        principal: "cn:anna".into(),
+        operation: "CreateKey",
+        token: token.into(),
+        parameters: [parameters; 32],
+    }
+}
+
+#[tokio::test]
+async fn everything_survives_reopening() {
+    let mut bench = Bench::new().await;
+    let version = bench.new_key().await;
+    let (blob, sealed) = (Bytes::from_static(&[7; 40]), Bytes::from_static(&[9; 48]));
+    bench.store.keep_blob(version, &blob).await.unwrap();
+    bench.store.keep_proof(version, &[3; 12], &sealed).await.unwrap();
+    bench.store.set_placement(version, &"hsm-a".into(), Placement::Present).await.unwrap();
+    bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+    let before = bench.store.catalogue();
+    bench.reopen().await;
+    let after = bench.store.catalogue();
+    assert_eq!(format!("{before:?}"), format!("{after:?}"), "the catalogue shows what the file holds");
+    let key = &after.keys[&version.key];
+    assert_eq!((key.state, key.description.as_str(), key.created_at), (KeyState::Enabled, "for tests", 0));
+    let current = key.current().unwrap();
+    assert_eq!((current.id, &current.blob, &current.proof), (version, &Some(blob), &Some(([3; 12], sealed))));
+    let placements = [("hsm-a".into(), Placement::Present), ("hsm-b".into(), Placement::Pending)];
+    assert_eq!(current.placements, placements.into());
+    let store = &after.key_stores[&bench.key_store];
+    assert_eq!((store.name.as_str(), &store.cluster, store.state), ("main", &cluster(), ConnectionState::Connected));
+    assert_eq!(bench.store.ensure_key_store("main", &cluster()).await.unwrap(), bench.key_store);
+    assert_eq!(bench.store.revision(), after.revision, "finding a store changes nothing");
+}
+
+#[tokio::test]
+async fn every_change_moves_the_revision_by_one() {
+    let bench = Bench::new().await;
+    let mut revision = bench.store.revision();
+    let version = bench.new_key().await;
+    revision += 1;
+    assert_eq!(bench.store.revision(), revision);
+    bench.store.keep_blob(version, &Bytes::from_static(b"blob")).await.unwrap();
+    bench.store.set_placement(version, &"hsm-b".into(), Placement::Removed).await.unwrap();
+    bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
+    assert_eq!(bench.store.revision(), revision + 3);
+    bench.store.reserve_encryptions(version, 10).await.unwrap();
+    assert_eq!(bench.store.revision(), revision + 3, "counting encryptions is no change of the catalogue");
+    let missing = KeyVersionId { key: KeyId::random(), version: 1 };
+    assert!(matches!(bench.store.keep_blob(missing, &Bytes::new()).await, Err(Error::Missing(_))));
+    let second = KeyVersionId { version: 2, ..version };
+    assert!(matches!(bench.store.keep_blob(second, &Bytes::new()).await, Err(Error::Missing(_))));
+    assert_eq!(bench.store.revision(), revision + 3, "what failed is rolled back");
+    assert!(matches!(bench.store.set_state(version.key, KeyState::Unavailable).await, Err(Error::Contradiction(_))));
+}
+
+#[tokio::test]
+async fn changes_at_once_are_all_there() {
+    let bench = Bench::new().await;
+    let before = bench.store.revision();
+    let begun = (0..20).map(|_| bench.new_key());
+    let keys = futures_util::future::join_all(begun).await;
+    let catalogue = bench.store.catalogue();
+    assert_eq!((catalogue.keys.len(), catalogue.revision), (20, before + 20));
+    assert!(keys.iter().all(|version| catalogue.keys.contains_key(&version.key)));
+}
+
+#[tokio::test]
+async fn the_file_has_one_owner_and_is_private() {
+    let bench = Bench::new().await;
+    let second = Store::open(&bench.file(), Clock::manual()).await.err().unwrap();
+    assert!(matches!(&second, Error::InUse(file) if file.ends_with("keystored.db")), "{second}");
+    for entry in std::fs::read_dir(bench.folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+    }
+    bench.store.close().await;
+    let reopened = Store::open(&bench.file(), Clock::manual()).await.unwrap();
+    let error = bench.store.set_state(KeyId::random(), KeyState::Enabled).await.unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+    reopened.close().await;
+}
+
+#[tokio::test]
+async fn a_client_token_finds_its_key_for_a_day() {
+    let bench = Bench::new().await;
+    let mine = token("t", 1);
+    assert_eq!(bench.store.key_of_token(&mine).await.unwrap(), None);
+    let Begun::New(key) = bench.begin(Some(&mine)).await.unwrap() else { panic!("the first is new") };
+    let revision = bench.store.revision();
+    assert_eq!(bench.begin(Some(&mine)).await.unwrap(), Begun::Existing(key));
+    assert_eq!(bench.store.key_of_token(&mine).await.unwrap(), Some(key));
+    assert_eq!(bench.store.revision(), revision);
+    assert!(matches!(bench.begin(Some(&token("t", 2))).await, Err(Error::TokenConflict)));
+    assert!(matches!(bench.store.key_of_token(&token("t", 2)).await, Err(Error::TokenConflict)));
+    let others = [
+        ClientToken { principal: "cn:bert".into(), ..mine.clone() },
+        ClientToken { operation: "CreateKeyStore", ..mine.clone() },
+    ];
+    for other in others {
+        assert!(matches!(bench.begin(Some(&other)).await.unwrap(), Begun::New(_)), "{other:?}");
+    }
+    bench.clock.advance(CLIENT_TOKEN_LIFE - Duration::from_millis(1));
+    assert_eq!(bench.begin(Some(&mine)).await.unwrap(), Begun::Existing(key));
+    bench.clock.advance(Duration::from_millis(1));
+    assert!(matches!(bench.begin(Some(&token("t", 2))).await.unwrap(), Begun::New(other) if other != key));
+}
+
+#[tokio::test]
+async fn an_abandoned_key_takes_its_token_along() {
+    let bench = Bench::new().await;
+    let mine = token("t", 1);
+    let Begun::New(key) = bench.begin(Some(&mine)).await.unwrap() else { panic!("the first is new") };
+    bench.store.abandon_key(key).await.unwrap();
+    assert!(bench.store.catalogue().keys.is_empty());
+    assert_eq!(bench.store.key_of_token(&mine).await.unwrap(), None);
+    let version = bench.new_key().await;
+    bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+    assert!(matches!(bench.store.abandon_key(version.key).await, Err(Error::Missing(_))), "only unfinished keys");
+    assert!(bench.store.catalogue().keys.contains_key(&version.key));
+}
+
+#[tokio::test]
+async fn the_budget_of_encryptions_ends_and_is_remembered() {
+    let mut bench = Bench::new().await;
+    let version = bench.new_key().await;
+    assert_eq!(bench.store.reserve_encryptions(version, 1 << 20).await.unwrap(), 1 << 20);
+    bench.reopen().await;
+    let rest = ENCRYPTIONS_PER_VERSION - (1 << 20);
+    assert_eq!(bench.store.reserve_encryptions(version, rest - 5).await.unwrap(), rest - 5);
+    assert_eq!(bench.store.reserve_encryptions(version, 100).await.unwrap(), 5);
+    assert_eq!(bench.store.reserve_encryptions(version, 100).await.unwrap(), 0);
+    let other = bench.new_key().await;
+    assert_eq!(bench.store.reserve_encryptions_of(&[version, other], 7).await.unwrap(), [0, 7]);
+}
+
+#[tokio::test]
+async fn a_cluster_s_store_follows_its_name_but_changes_no_cluster() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.store.ensure_key_store("renamed", &cluster()).await.unwrap(), bench.key_store);
+    assert_eq!(bench.store.catalogue().key_stores[&bench.key_store].name, "renamed");
+    let other = ClusterId::parse("cluster-zzzzzzzzzzz").unwrap();
+    let error = bench.store.ensure_key_store("renamed", &other).await.unwrap_err();
+    assert!(matches!(&error, Error::Contradiction(text) if text.contains("cluster-abcdefghijk")), "{error}");
+    assert_ne!(bench.store.ensure_key_store("other", &other).await.unwrap(), bench.key_store);
+}
+
+#[tokio::test]
+async fn a_newer_release_s_file_is_refused() {
+    let bench = Bench::new().await;
+    bench.store.close().await;
+    let mut database = SqliteConnectOptions::new().filename(bench.file()).connect().await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (99, 'later', TRUE, x'00', 0)",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    drop(database);
+    let error = Store::open(&bench.file(), Clock::manual()).await.err().unwrap();
+    assert!(matches!(error, Error::Newer { version: 99, .. }), "{error}");
+}
