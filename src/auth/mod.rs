@@ -1,0 +1,4 @@
+//! Who calls, and what they may do. Pure; I/O and TLS are elsewhere.
+
+pub mod peer;
+pub mod rule;
