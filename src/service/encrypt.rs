@@ -1,0 +1,78 @@
+//! Encrypt: up to 4,096 bytes under a key's current version.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::keyring::{Entry, Usable};
+use super::pipeline::{Door, Target, Verb};
+use super::pool::Pool;
+use super::{Call, EncryptInput, Encrypted, Error, Service, validate};
+use crate::cluster::{self, EncryptTask};
+use crate::hsm::protocol::Sealed;
+use crate::model::ciphertext::{assemble, authenticated_data};
+use crate::model::context::EncryptionContext;
+use crate::model::limits;
+use crate::model::operation::Operation;
+
+impl Service {
+    /// Encrypts items. The outer error is the whole call's (too many items, not admitted); the inner ones are an item's.
+    pub async fn encrypt(&self, call: &Call, items: Vec<EncryptInput>) -> Result<Vec<Result<Encrypted, Error>>, Error> {
+        self.on_items(call, Encrypt, items).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Encrypt;
+
+impl Verb for Encrypt {
+    type Input = EncryptInput;
+    type Task = EncryptTask;
+    type Raw = Sealed;
+    type Output = Encrypted;
+
+    fn operation(&self) -> Operation {
+        Operation::Encrypt
+    }
+
+    fn weighed(&self) -> &'static str {
+        "plaintext"
+    }
+
+    fn weight(&self, item: &EncryptInput) -> usize {
+        item.plaintext.len()
+    }
+
+    fn encrypts(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, door: &Door<'_>, item: EncryptInput) -> Result<(Target, EncryptTask), Error> {
+        validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
+        let context = validate::context(item.context)?;
+        let target = door.current(&item.key_id)?;
+        let version = target.entry.version(target.place).ok_or_else(|| target.entry.refusal())?;
+        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        Ok((target, EncryptTask { key, aad, plaintext: item.plaintext }))
+    }
+
+    fn act<'a>(
+        &self,
+        pool: &'a dyn Pool,
+        tasks: Vec<EncryptTask>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Vec<Result<Sealed, cluster::Error>>> {
+        pool.encrypt(tasks, deadline)
+    }
+
+    fn finish(&self, entry: &Entry, version: &Usable, raw: Sealed) -> Encrypted {
+        let ciphertext = assemble(version.reference.version, &raw.iv, &raw.sealed);
+        Encrypted { key_arn: entry.arn.clone(), ciphertext }
+    }
+}
+
+/// What is authenticated beside the plaintext.
+pub(super) fn aad_of(version: &Usable, context: &EncryptionContext) -> Bytes {
+    authenticated_data(version.reference.version, context).into()
+}

@@ -1,0 +1,103 @@
+//! Errors of the rooms below, as callers may know them.
+
+use super::Error;
+use crate::model::exception::Exception;
+use crate::model::id::KeyReferenceError;
+use crate::{cluster, store};
+
+impl Error {
+    /// An error that the same call would meet again.
+    pub(super) fn lasting(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), retryable: false }
+    }
+
+    /// An error that the same call may not meet again.
+    pub(super) fn passing(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), retryable: true }
+    }
+
+    /// A parameter is not what it must be.
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::lasting(Exception::Validation, message)
+    }
+
+    /// The one answer to every bad ciphertext.
+    pub(super) fn invalid_ciphertext() -> Self {
+        Self::lasting(Exception::InvalidCiphertext, String::new())
+    }
+
+    /// The deadline passed.
+    pub(super) fn late() -> Self {
+        Self::passing(
+            Exception::DependencyTimeout,
+            "there was no answer from an HSM before the deadline; try again, or with a longer deadline",
+        )
+    }
+
+    /// The daemon's own fault.
+    pub(super) fn internal(what: &str) -> Self {
+        tracing::error!(what, "internal error");
+        Self::passing(Exception::KmsInternal, "internal error; the daemon's log says more")
+    }
+
+    /// A key that is not there.
+    pub(super) fn no_key(arn: &str) -> Self {
+        Self::lasting(Exception::NotFound, format!("Key '{arn}' does not exist"))
+    }
+
+    /// What a cluster said about an operation on a key (or on none, for random bytes and the making of keys).
+    pub(super) fn of_cluster(error: cluster::Error, key_arn: Option<&str>) -> Self {
+        match error {
+            cluster::Error::BadCiphertext => Self::invalid_ciphertext(),
+            cluster::Error::Busy => {
+                Self::passing(Exception::Throttling, "the HSMs that could do it are busy; try again in a moment")
+            }
+            cluster::Error::Late => Self::late(),
+            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key")),
+            cluster::Error::NoZone(why) => {
+                Self::passing(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
+            }
+            cluster::Error::TooFewZones(why) => Self::lasting(
+                Exception::CloudHsmClusterInvalidConfiguration,
+                format!("HSMs in at least two zones must be reachable: {why}"),
+            ),
+            cluster::Error::Hsm { hsm, fault } => {
+                // Function and code are for operators; callers learn which HSM to ask them about.
+                tracing::warn!(%hsm, function = %fault.function, code = fault.code, class = ?fault.class, %fault,
+                    key = key_arn, "an HSM refused");
+                Self::passing(Exception::KmsInternal, format!("HSM {hsm} failed; the daemon's log says how"))
+            }
+        }
+    }
+
+    /// What the metadata said about a change.
+    pub(super) fn of_store(error: store::Error) -> Self {
+        match error {
+            store::Error::TokenConflict => Self::lasting(Exception::Conflict, error.to_string()),
+            other => Self::internal(&other.to_string()),
+        }
+    }
+}
+
+impl From<KeyReferenceError> for Error {
+    fn from(error: KeyReferenceError) -> Self {
+        let exception = match error {
+            KeyReferenceError::MalformedArn(_) => Exception::InvalidArn,
+            KeyReferenceError::NotAKeyId(_) | KeyReferenceError::Elsewhere(_) | KeyReferenceError::UnknownAlias(_) => {
+                Exception::NotFound
+            }
+        };
+        Self::lasting(exception, error.to_string())
+    }
+}
+
+/// The key's objects are gone in every HSM.
+pub(super) fn removed_everywhere(key_arn: &str) -> Error {
+    Error::lasting(
+        Exception::KmsInvalidState,
+        format!(
+            "{key_arn} is unavailable: its objects were removed in every HSM that held it. An operator finds out who \
+             removed them and why, and has the key placed again from its escrow"
+        ),
+    )
+}

@@ -1,0 +1,86 @@
+//! GenerateDataKey and GenerateDataKeyWithoutPlaintext: a random data key, in clear and encrypted.
+
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+
+use super::encrypt::aad_of;
+use super::keyring::{Entry, Usable};
+use super::pipeline::{Door, Target, Verb};
+use super::pool::Pool;
+use super::{Call, DataKeyInput, Error, GeneratedDataKey, Service, validate};
+use crate::cluster::{self, DataKeyTask};
+use crate::hsm::protocol::DataKey;
+use crate::model::ciphertext::assemble;
+use crate::model::operation::Operation;
+use crate::model::secret::Secret;
+
+impl Service {
+    /// Makes data keys, likewise. `without_plaintext` is its own operation with its own permission; the plaintext is
+    /// then wiped before the result is given out, and empty.
+    pub async fn generate_data_keys(
+        &self,
+        call: &Call,
+        items: Vec<DataKeyInput>,
+        without_plaintext: bool,
+    ) -> Result<Vec<Result<GeneratedDataKey, Error>>, Error> {
+        self.on_items(call, GenerateDataKey { without_plaintext }, items).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GenerateDataKey {
+    without_plaintext: bool,
+}
+
+impl Verb for GenerateDataKey {
+    type Input = DataKeyInput;
+    type Task = DataKeyTask;
+    type Raw = DataKey;
+    type Output = GeneratedDataKey;
+
+    fn operation(&self) -> Operation {
+        match self.without_plaintext {
+            true => Operation::GenerateDataKeyWithoutPlaintext,
+            false => Operation::GenerateDataKey,
+        }
+    }
+
+    fn weighed(&self) -> &'static str {
+        "numberOfBytes"
+    }
+
+    fn weight(&self, item: &DataKeyInput) -> usize {
+        // An item that names no legal length has its own error later.
+        validate::data_key_length(item.key_spec, item.number_of_bytes).map_or(0, usize::from)
+    }
+
+    fn encrypts(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, door: &Door<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
+        let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
+        let context = validate::context(item.context)?;
+        let target = door.current(&item.key_id)?;
+        let version = target.entry.version(target.place).ok_or_else(|| target.entry.refusal())?;
+        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        Ok((target, DataKeyTask { key, aad, length }))
+    }
+
+    fn act<'a>(
+        &self,
+        pool: &'a dyn Pool,
+        tasks: Vec<DataKeyTask>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Vec<Result<DataKey, cluster::Error>>> {
+        pool.generate_data_keys(tasks, deadline)
+    }
+
+    fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {
+        let ciphertext = assemble(version.reference.version, &raw.sealed.iv, &raw.sealed.sealed);
+        // Dropping the secret wipes it.
+        let plaintext = if self.without_plaintext { Secret::default() } else { raw.plaintext };
+        GeneratedDataKey { key_arn: entry.arn.clone(), plaintext, ciphertext }
+    }
+}

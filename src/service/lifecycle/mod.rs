@@ -1,0 +1,93 @@
+//! Durable procedures: what a crash may interrupt and the next start goes on with.
+
+mod create;
+mod removal;
+mod resume;
+
+use std::collections::HashMap;
+
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use super::pool::Members;
+use super::{Error, Service};
+use crate::model::id::KeyId;
+
+/// A key to be taken from Creating to Enabled.
+pub(super) struct Plan {
+    pub(super) key: KeyId,
+    pub(super) members: Members,
+    pub(super) origin: Origin,
+}
+
+/// Decides what becomes of the key when the procedure fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Just begun: undone, so that a failed call leaves nothing behind where the HSMs can be reached.
+    New,
+    /// Begun by an earlier run: left as it is, for the next try.
+    Interrupted,
+}
+
+/// What a procedure that has ended leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leftover {
+    /// Nothing.
+    None,
+    /// A new key that could not be finished.
+    ToUndo,
+}
+
+/// Procedures that are under way, so that no key has two at once.
+#[derive(Default)]
+pub(super) struct Creations(Mutex<Underway>);
+
+/// The keys being made, each with what comes of it.
+pub(super) type Underway = HashMap<KeyId, Outcome>;
+
+/// What comes of a procedure, for everybody who waits for it.
+#[derive(Clone)]
+pub(super) struct Outcome(watch::Receiver<Option<Result<(), Error>>>);
+
+impl Creations {
+    pub(super) async fn lock(&self) -> MutexGuard<'_, Underway> {
+        self.0.lock().await
+    }
+}
+
+impl Outcome {
+    /// Waits for the end.
+    pub(super) async fn result(mut self) -> Result<(), Error> {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Error::internal("the making of a key was broken off")),
+        }
+    }
+}
+
+impl Service {
+    /// Starts the procedure for a key in Creating, or joins the one that is under way. It runs to its end by itself.
+    pub(super) fn finish_key(&self, underway: &mut Underway, plan: Plan) -> Outcome {
+        if let Some(outcome) = underway.get(&plan.key) {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        let (key, outcome) = (plan.key, Outcome(outcome));
+        underway.insert(key, outcome.clone());
+        let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        tokio::spawn(async move {
+            let (result, leftover) = service.carry_out(&plan).await;
+            if leftover == Leftover::ToUndo {
+                // Told first: undoing waits for the very HSMs that have just failed. Until it is done the key stays
+                // listed as under way, so that nobody begins to finish it.
+                tell.send_replace(Some(result));
+                service.undo(&plan).await;
+                service.inner.creations.lock().await.remove(&key);
+            } else {
+                service.inner.creations.lock().await.remove(&key);
+                tell.send_replace(Some(result));
+            }
+            drop(counted);
+        });
+        outcome
+    }
+}

@@ -1,0 +1,68 @@
+//! What the start goes on with.
+
+use super::{Origin, Plan};
+use crate::model::id::{KeyId, KeyVersionId};
+use crate::model::key::KeyState;
+use crate::service::Service;
+use crate::service::budget::START_BLOCK;
+
+impl Service {
+    /// Finishes what a crash interrupted: keys in state Creating. Run once at start, when HSMs are reachable.
+    pub async fn resume(&self) {
+        self.reserve_for_start().await;
+        let catalogue = self.inner.store.catalogue();
+        let creating: Vec<KeyId> =
+            catalogue.keys.values().filter(|key| key.state == KeyState::Creating).map(|key| key.id).collect();
+        for key in creating {
+            self.resume_key(key).await;
+        }
+    }
+
+    async fn resume_key(&self, key: KeyId) {
+        let mut creations = self.inner.creations.lock().await;
+        let catalogue = self.inner.store.catalogue();
+        // By now a call with the same client token may have finished it.
+        let Some(row) = catalogue.keys.get(&key).filter(|row| row.state == KeyState::Creating) else { return };
+        let cluster = catalogue.key_stores.get(&row.key_store).map(|store| &store.cluster);
+        let Some(members) = cluster.and_then(|cluster| self.members_of(cluster)) else {
+            tracing::warn!(%key, "an unfinished key belongs to a cluster that is not in the configuration");
+            return;
+        };
+        if !creations.contains_key(&key) && row.current().is_none_or(|version| version.blob.is_none()) {
+            // No token was asked to keep anything of it.
+            match self.inner.store.abandon_key(key).await {
+                Ok(()) => tracing::info!(%key, "an unfinished key without material was taken away"),
+                Err(error) => tracing::warn!(%key, %error, "an unfinished key could not be taken away"),
+            }
+            return;
+        }
+        let plan = Plan { key, members: members.clone(), origin: Origin::Interrupted };
+        let outcome = self.finish_key(&mut creations, plan);
+        drop(creations);
+        match outcome.result().await {
+            Ok(()) => tracing::info!(%key, "an unfinished key was finished"),
+            Err(error) => tracing::warn!(%key, why = error.message,
+                "an unfinished key could not be finished; the next start tries again"),
+        }
+    }
+
+    /// Reserves encryptions for all keys in one go, so that the first call under each does not wait for the disk.
+    async fn reserve_for_start(&self) {
+        let catalogue = self.inner.store.catalogue();
+        let enabled = catalogue.keys.values().filter(|key| key.state == KeyState::Enabled);
+        let current = enabled.filter_map(|key| Some(key.current()?.id));
+        let versions: Vec<KeyVersionId> = current.filter(|id| self.inner.budgets.of(*id).is_empty()).collect();
+        if versions.is_empty() {
+            return;
+        }
+        match self.inner.store.reserve_encryptions_of(&versions, START_BLOCK).await {
+            Ok(granted) => {
+                for (version, granted) in versions.iter().zip(granted) {
+                    self.inner.budgets.of(*version).add(granted, START_BLOCK);
+                }
+            }
+            // Not fatal: the first call under each key reserves for itself.
+            Err(error) => tracing::warn!(%error, "no encryptions could be reserved at start"),
+        }
+    }
+}
