@@ -1,0 +1,348 @@
+//! What is counted and under which names. Everything is named here and nowhere else.
+//!
+//! Labels come from closed sets alone (operations, exceptions, configured HSMs), never from what a caller sends: so
+//! their number is bounded.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::model::exception::Exception;
+use crate::model::operation::Operation;
+
+/// The outcome label of what succeeded; the others are exception names.
+const SUCCESS: &str = "ok";
+/// 25 µs to 26 s, each twice the one before: an in-token encryption takes 7 µs, an RSA generation a second.
+const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
+
+/// An HSM, as labels name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HsmLabels {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its id.
+    pub hsm: String,
+    /// Its zone.
+    pub zone: String,
+}
+
+/// How one HSM is at the moment of a scrape.
+#[derive(Clone, Debug)]
+pub struct HsmReading {
+    /// Which.
+    pub labels: HsmLabels,
+    /// Its health: one of the names in `healths`.
+    pub health: &'static str,
+    /// Every name that `health` can have.
+    pub healths: &'static [&'static str],
+    /// Workers started again since the daemon started.
+    pub restarts: u64,
+    /// Items that wait for it or are in it.
+    pub load: usize,
+    /// Data workers that take requests.
+    pub data_workers: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HealthLabels {
+    cluster: String,
+    hsm: String,
+    zone: String,
+    health: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RemovalLabels {
+    hsm: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// The hot path's counters of one operation, found without a lock.
+struct Hot {
+    calls: Counter,
+    items: Counter,
+    seconds: Histogram,
+}
+
+/// Every metric of the daemon.
+pub struct Metrics {
+    registry: Registry,
+    succeeded: Vec<Hot>,
+    calls: Family<CallLabels, Counter>,
+    items: Family<CallLabels, Counter>,
+    removals: Family<RemovalLabels, Counter>,
+    connections: Gauge,
+    connections_refused: Family<ReasonLabels, Counter>,
+    connections_ended: Counter,
+    handshakes: Counter,
+    reloads: Family<OutcomeLabels, Counter>,
+    health: Family<HealthLabels, Gauge>,
+    restarts: Family<HsmLabels, Counter>,
+    load: Family<HsmLabels, Gauge>,
+    data_workers: Family<HsmLabels, Gauge>,
+    ready: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Names and registers everything.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("keystored");
+        let r = &mut registry;
+        let calls = Family::<CallLabels, Counter>::default();
+        r.register(
+            "calls",
+            "Calls by operation and outcome; a call whose items ended in several ways counts once for each",
+            calls.clone(),
+        );
+        let items = Family::<CallLabels, Counter>::default();
+        r.register("items", "Items of calls by operation and outcome", items.clone());
+        let seconds = Family::<OperationLabels, Histogram>::new_with_constructor(|| {
+            let (start, factor, length) = BUCKETS;
+            Histogram::new(exponential_buckets(start, factor, length))
+        });
+        r.register_with_unit(
+            "call_duration",
+            "Time from a call's arrival to its end, where it succeeded",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        let removals = Family::<RemovalLabels, Counter>::default();
+        r.register("keys_removed", "Key objects that somebody else removed in an HSM", removals.clone());
+        let connections = Gauge::<i64, AtomicI64>::default();
+        r.register("connections", "Open gRPC connections", connections.clone());
+        let connections_refused = Family::<ReasonLabels, Counter>::default();
+        r.register(
+            "connections_refused",
+            "Connections that never came to a call, by reason",
+            connections_refused.clone(),
+        );
+        let connections_ended = Counter::default();
+        r.register(
+            "connections_ended",
+            "Open connections ended because their client certificate was no longer good",
+            connections_ended.clone(),
+        );
+        let handshakes = Counter::default();
+        r.register("tls_handshakes", "TLS handshakes that succeeded", handshakes.clone());
+        let reloads = Family::<OutcomeLabels, Counter>::default();
+        r.register("certificate_reloads", "Changes of certificate files, by outcome", reloads.clone());
+        let health = Family::<HealthLabels, Gauge>::default();
+        r.register("hsm_health", "1 for the health that an HSM has, 0 for the others", health.clone());
+        let restarts = Family::<HsmLabels, Counter>::default();
+        r.register("hsm_worker_restarts", "Worker processes started again after a death", restarts.clone());
+        let load = Family::<HsmLabels, Gauge>::default();
+        r.register("hsm_load_items", "Items that wait for an HSM or are in it", load.clone());
+        let data_workers = Family::<HsmLabels, Gauge>::default();
+        r.register("hsm_data_workers", "Data workers that take requests", data_workers.clone());
+        let ready = Gauge::<i64, AtomicI64>::default();
+        r.register("ready", "1 while /readyz says yes", ready.clone());
+        let succeeded = Operation::ALL.iter().map(|operation| {
+            let operation = operation.row().label;
+            let labels = CallLabels { operation, outcome: SUCCESS };
+            Hot {
+                calls: calls.get_or_create_owned(&labels),
+                items: items.get_or_create_owned(&labels),
+                seconds: seconds.get_or_create_owned(&OperationLabels { operation }),
+            }
+        });
+        let succeeded = succeeded.collect();
+        Self {
+            registry,
+            succeeded,
+            calls,
+            items,
+            removals,
+            connections,
+            connections_refused,
+            connections_ended,
+            handshakes,
+            reloads,
+            health,
+            restarts,
+            load,
+            data_workers,
+            ready,
+        }
+    }
+
+    /// `items` items of one call ended in this way, `took` after the call came in.
+    pub fn finished(&self, operation: Operation, outcome: Option<Exception>, took: Duration, items: usize) {
+        let Some(exception) = outcome else {
+            if let Some(hot) = self.succeeded.get(operation as usize) {
+                hot.calls.inc();
+                hot.items.inc_by(items as u64);
+                hot.seconds.observe(took.as_secs_f64());
+            }
+            return;
+        };
+        let labels = CallLabels { operation: operation.row().label, outcome: exception.name() };
+        self.calls.get_or_create(&labels).inc();
+        self.items.get_or_create(&labels).inc_by(items as u64);
+    }
+
+    /// A key's object was found removed in this HSM.
+    pub fn removed(&self, hsm: &str) {
+        self.removals.get_or_create(&RemovalLabels { hsm: hsm.to_owned() }).inc();
+    }
+
+    /// A handshake succeeded; the connection is open until the guard is dropped.
+    #[must_use]
+    pub fn connected(&self) -> Connected {
+        self.handshakes.inc();
+        self.connections.inc();
+        Connected(self.connections.clone())
+    }
+
+    /// A connection never came to a call.
+    pub fn refused(&self, reason: Refused) {
+        let reason = match reason {
+            Refused::Full => "full",
+            Refused::Late => "handshake_timeout",
+            Refused::Handshake => "handshake",
+            Refused::Certificate => "certificate",
+        };
+        self.connections_refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// An open connection was ended because its client certificate was no longer good.
+    pub fn ended(&self) {
+        self.connections_ended.inc();
+    }
+
+    /// Certificate files changed, and the new ones were taken or not.
+    pub fn reloaded(&self, taken: bool) {
+        let outcome = if taken { SUCCESS } else { "refused" };
+        self.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Takes over how one HSM is; called for each before a scrape is answered.
+    pub fn read(&self, reading: &HsmReading) {
+        let HsmLabels { cluster, hsm, zone } = reading.labels.clone();
+        for &health in reading.healths {
+            let labels = HealthLabels { cluster: cluster.clone(), hsm: hsm.clone(), zone: zone.clone(), health };
+            self.health.get_or_create(&labels).set(i64::from(health == reading.health));
+        }
+        self.restarts.get_or_create(&reading.labels).inner().store(reading.restarts, Ordering::Relaxed);
+        self.load.get_or_create(&reading.labels).set(i64::try_from(reading.load).unwrap_or(i64::MAX));
+        self.data_workers.get_or_create(&reading.labels).set(i64::from(reading.data_workers));
+    }
+
+    /// Whether /readyz says yes.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// Everything in OpenMetrics text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(16 << 10);
+        // A String takes everything; what was written before an error would still be of use.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+/// Why a connection never came to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many connections as are allowed were open.
+    Full,
+    /// The client did not finish its handshake in time.
+    Late,
+    /// The handshake failed: no TLS 1.3, no client certificate, or one that no client CA vouches for.
+    Handshake,
+    /// The client's certificate names nobody.
+    Certificate,
+}
+
+/// Counts an open connection until it is dropped.
+pub struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_indexed_in_the_order_of_the_table() {
+        for (place, operation) in Operation::ALL.iter().enumerate() {
+            assert_eq!(*operation as usize, place);
+        }
+    }
+
+    #[test]
+    fn what_happened_can_be_read() {
+        let metrics = Metrics::new();
+        metrics.finished(Operation::Encrypt, None, Duration::from_millis(1), 3);
+        metrics.finished(Operation::Decrypt, Some(Exception::InvalidCiphertext), Duration::from_millis(1), 1);
+        metrics.removed("hsm-a");
+        metrics.refused(Refused::Full);
+        metrics.reloaded(false);
+        let open = metrics.connected();
+        metrics.read(&HsmReading {
+            labels: HsmLabels { cluster: "c".into(), hsm: "hsm-a".into(), zone: "a".into() },
+            health: "down",
+            healths: &["healthy", "down"],
+            restarts: 2,
+            load: 7,
+            data_workers: 0,
+        });
+        let text = metrics.text();
+        for line in [
+            "keystored_calls_total{operation=\"encrypt\",outcome=\"ok\"} 1",
+            "keystored_items_total{operation=\"encrypt\",outcome=\"ok\"} 3",
+            "keystored_calls_total{operation=\"decrypt\",outcome=\"InvalidCiphertextException\"} 1",
+            "keystored_call_duration_seconds_count{operation=\"encrypt\"} 1",
+            "keystored_keys_removed_total{hsm=\"hsm-a\"} 1",
+            "keystored_connections 1",
+            "keystored_connections_refused_total{reason=\"full\"} 1",
+            "keystored_certificate_reloads_total{outcome=\"refused\"} 1",
+            "keystored_hsm_health{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\",health=\"down\"} 1",
+            "keystored_hsm_health{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\",health=\"healthy\"} 0",
+            "keystored_hsm_worker_restarts_total{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\"} 2",
+            "keystored_hsm_load_items{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\"} 7",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        drop(open);
+        assert!(metrics.text().contains("keystored_connections 0"));
+    }
+}
