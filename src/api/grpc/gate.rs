@@ -1,0 +1,194 @@
+//! What stands before a generated service: bounds on what is being read, and the shape of its errors.
+//!
+//! One message is bounded by [`limits::MESSAGE_BYTES`]. How many of them are being read at once is not, by HTTP/2
+//! alone: each stream of each connection may have one half-read. [`Meter`] bounds their sum.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Map;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
+
+use super::error;
+
+/// How long the rest of a request may take once it does not come at once. A request that is half read holds memory, and
+/// the deadline of its call begins only when it has been read.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a request that are not counted: an ordinary call touches nothing that others touch.
+const FREE_BYTES: usize = 64 << 10;
+
+/// A generated service behind its gate.
+#[derive(Clone)]
+pub(super) struct Gate<S> {
+    inner: S,
+    /// The same service with a smaller bound on each message, and the path of the method that goes to it: its requests
+    /// have no end, so the bytes of all its messages together mean nothing.
+    endless: Option<(&'static str, S)>,
+    meter: Arc<Meter>,
+}
+
+/// Bytes of large requests that are being read, over all connections.
+pub(super) struct Meter {
+    held: AtomicUsize,
+    most: usize,
+}
+
+impl Meter {
+    /// At most `most` bytes.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), most })
+    }
+}
+
+impl<S> Gate<S> {
+    pub(super) fn new(inner: S, meter: &Arc<Meter>) -> Self {
+        Self { inner, endless: None, meter: Arc::clone(meter) }
+    }
+
+    /// Sends one method to `service`, without counting its bytes.
+    pub(super) fn with_endless(self, path: &'static str, service: S) -> Self {
+        Self { endless: Some((path, service)), ..self }
+    }
+}
+
+impl<S: NamedService> NamedService for Gate<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+
+impl<S> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Map<S::Future, fn(Answer) -> Answer>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Generated services are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let future = match &mut self.endless {
+            Some((path, service)) if request.uri().path() == *path => service.call(request),
+            _ => {
+                let meter = Arc::clone(&self.meter);
+                self.inner
+                    .call(request.map(|inner| Body::new(Metered { inner, meter, seen: 0, held: 0, patience: None })))
+            }
+        };
+        future.map(reshape)
+    }
+}
+
+fn reshape(answer: Answer) -> Answer {
+    answer.map(|response| match error::of_reading_headers(response.headers()) {
+        Some(status) => status.into_http(),
+        None => response,
+    })
+}
+
+/// A request's body that counts what large requests bring.
+struct Metered {
+    inner: Body,
+    meter: Arc<Meter>,
+    seen: usize,
+    held: usize,
+    /// Armed when something is awaited for the first time: most requests are there as a whole.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Metered {
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+        patience.as_mut().poll(cx).map(|()| error::status(&error::late()))
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Status> {
+        self.seen += bytes;
+        if self.seen <= FREE_BYTES {
+            return Ok(());
+        }
+        let more = self.seen - self.held;
+        self.held = self.seen;
+        if self.meter.held.fetch_add(more, Ordering::Relaxed) + more > self.meter.most {
+            let message = "too many large requests are being read; wait and try again";
+            return Err(error::status(&error::throttling(message)));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            self.meter.held.fetch_sub(self.held, Ordering::Relaxed);
+        }
+    }
+}
+
+impl http_body::Body for Metered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            return self.poll_patience(cx).map(|status| Some(Err(status)));
+        };
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Err(status) = self.count(data.len())
+        {
+            return Poll::Ready(Some(Err(status)));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(meter: &Arc<Meter>) -> Metered {
+        Metered { inner: Body::empty(), meter: Arc::clone(meter), seen: 0, held: 0, patience: None }
+    }
+
+    #[test]
+    fn large_requests_are_counted_while_they_are_read() {
+        let meter = Meter::new(3 * FREE_BYTES);
+        let held = || meter.held.load(Ordering::Relaxed);
+        let (mut small, mut first, mut second) = (body(&meter), body(&meter), body(&meter));
+        small.count(FREE_BYTES).unwrap();
+        assert_eq!(held(), 0);
+        first.count(FREE_BYTES).unwrap();
+        first.count(FREE_BYTES).unwrap();
+        assert_eq!(held(), 2 * FREE_BYTES);
+        assert_eq!(second.count(2 * FREE_BYTES).unwrap_err().code(), tonic::Code::ResourceExhausted);
+        drop(first);
+        drop(second);
+        assert_eq!(held(), 0);
+        body(&meter).count(3 * FREE_BYTES).unwrap();
+    }
+}
