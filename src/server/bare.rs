@@ -1,0 +1,39 @@
+//! The listener alone, with whatever routes behind it: what a call costs before a service does anything for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+use super::{Error, accept, address, listen, tls};
+use crate::config::Grpc;
+use crate::model::clock::Clock;
+use crate::telemetry::metrics::Metrics;
+
+/// What calls get to finish.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Open connections.
+const CONNECTIONS: usize = 1_000;
+
+/// Serves `routes` behind the daemon's own listener until `shutdown` resolves: same TLS, same HTTP/2, same check of
+/// the peer. The certificates are read once. `listening` is called once the port is open.
+pub async fn serve_routes(
+    files: Grpc,
+    routes: Routes,
+    clock: Clock,
+    shutdown: impl Future<Output = ()> + Send,
+    listening: impl FnOnce(SocketAddr) + Send,
+) -> Result<(), Error> {
+    let tls = Arc::new(tls::Tls::load(&files)?);
+    let listener = listen(files.listen, "grpc.listen").await?;
+    listening(address(&listener)?);
+    let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
+    let metrics = Arc::new(Metrics::new());
+    let accept = accept::Accept { tls, routes, connections: CONNECTIONS, drain: DRAIN, metrics, clock };
+    let accepting = tokio::spawn(accept.run(listener, signals));
+    shutdown.await;
+    tell.send_modify(|signal| signal.draining = true);
+    accepting.await.map_err(|error| Error(format!("the listener broke: {error}")))
+}

@@ -1,0 +1,305 @@
+//! The TLS side of the gRPC listener: which certificate is shown, whose clients are trusted, and taking over changed
+//! files while connections stay open.
+//!
+//! Invariant: configuration, verifier and generation change together. Sessions are never resumed: a resumed handshake
+//! would not look at the client's certificate again.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::Error;
+use crate::auth::peer::Trust;
+use crate::config::Grpc;
+use crate::model::secret::Secret;
+use crate::telemetry::metrics::Metrics;
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_secs(1);
+/// A PEM file that is longer is none.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// What the files say at the moment.
+pub(super) struct Tls {
+    files: Grpc,
+    current: ArcSwap<Material>,
+}
+
+/// What one reading of the files gave.
+pub(super) struct Material {
+    /// For handshakes.
+    pub(super) config: Arc<ServerConfig>,
+    /// Which reading of the files it is.
+    pub(super) generation: u64,
+    verifier: Arc<dyn ClientCertVerifier>,
+    stamps: [Stamp; 3],
+}
+
+/// What the last looks at the files saw.
+struct Seen {
+    /// The files that are in force, or that were found to be of no use.
+    judged: [Stamp; 3],
+    last: [Stamp; 3],
+}
+
+/// Tells whether a file is still the one that was read.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+impl Tls {
+    /// Reads the files.
+    pub(super) fn load(files: &Grpc) -> Result<Self, Error> {
+        let material = read(files, 1)?;
+        Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(material) })
+    }
+
+    /// What holds for a handshake that begins now.
+    pub(super) fn current(&self) -> Arc<Material> {
+        self.current.load_full()
+    }
+
+    /// Looks at the files for ever and takes over what has changed; `changed` is told after each change.
+    pub(super) async fn follow(&self, metrics: &Metrics, changed: impl Fn(u64)) {
+        let mut seen = self.first_look();
+        loop {
+            tokio::time::sleep(POLL).await;
+            match self.look(&mut seen) {
+                None => continue,
+                Some(Ok(generation)) => {
+                    metrics.reloaded(true);
+                    changed(generation);
+                    tracing::info!(generation, "certificate files changed; the new ones are in force");
+                }
+                Some(Err(error)) => {
+                    metrics.reloaded(false);
+                    tracing::error!(%error, "certificate files changed but cannot be used; the old ones stay in force");
+                }
+            }
+        }
+    }
+
+    fn first_look(&self) -> Seen {
+        let stamps = self.stamps();
+        Seen { judged: self.current.load().stamps, last: stamps }
+    }
+
+    /// Takes over what has changed. Files that cannot be used leave the old ones in force, and are reported once.
+    fn look(&self, seen: &mut Seen) -> Option<Result<u64, Error>> {
+        let now = self.stamps();
+        // Files are written one after the other: what changed since the last look may not be complete yet.
+        let settled = now == seen.last;
+        seen.last = now;
+        if !settled || now == seen.judged {
+            return None;
+        }
+        seen.judged = now;
+        let generation = self.current.load().generation + 1;
+        let taken = read(&self.files, generation).map(|material| {
+            self.current.store(Arc::new(material));
+            generation
+        });
+        Some(taken)
+    }
+
+    fn stamps(&self) -> [Stamp; 3] {
+        stamps(&self.files)
+    }
+}
+
+impl Trust for Tls {
+    fn generation(&self) -> u64 {
+        self.current.load().generation
+    }
+
+    fn check(&self, chain: &[Vec<u8>], now: SystemTime) -> Result<(), String> {
+        let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
+        let intermediates: Vec<CertificateDer<'_>> = intermediates.iter().map(|der| der.as_slice().into()).collect();
+        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let verifier = &self.current.load().verifier;
+        let verdict = verifier.verify_client_cert(&leaf.as_slice().into(), &intermediates, now);
+        verdict.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+fn stamps(files: &Grpc) -> [Stamp; 3] {
+    [&files.certificate, &files.key, &files.client_ca].map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    })
+}
+
+fn read(files: &Grpc, generation: u64) -> Result<Material, Error> {
+    // Before the contents: a change in between is then seen at the next look.
+    let stamps = stamps(files);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.client_ca)? {
+        roots.add(certificate).map_err(|error| unusable(&files.client_ca, &error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| unusable(&files.client_ca, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(contents(&files.key)?.expose())
+        .map_err(|error| unusable(&files.key, &format!("no private key in PEM: {error}")))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| Error(error.to_string()))?
+        .with_client_cert_verifier(Arc::clone(&verifier))
+        .with_single_cert(certificates(&files.certificate)?, key)
+        .map_err(|error| unusable(&files.certificate, &format!("{error} (with the key in {})", files.key.display())))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Material { config: Arc::new(config), generation, verifier, stamps })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let contents = contents(path)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(contents.expose()).collect();
+    let certificates = read.map_err(|error| unusable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(unusable(path, &"no certificate in it; PEM begins with -----BEGIN CERTIFICATE-----"));
+    }
+    Ok(certificates)
+}
+
+fn contents(path: &Path) -> Result<Secret, Error> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| unusable(path, &error))?;
+    // Reserved at once, since growing a buffer leaves an unwiped copy of a key behind.
+    bytes.reserve(file.metadata().map_or(0, |metadata| metadata.len().min(FILE_BYTES)) as usize + 1);
+    let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
+    let contents = Secret::new(bytes);
+    read.map(|_| contents).map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error(format!("{}: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::clock::Clock;
+    use crate::pki::{Authority, Issued};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    struct Site {
+        dir: tempfile::TempDir,
+        clock: Clock,
+    }
+
+    impl Site {
+        fn new() -> (Self, Authority) {
+            let site = Self { dir: tempfile::tempdir().expect("a directory"), clock: Clock::system() };
+            let authority = site.authority("first");
+            site.write("ca", authority.certificate());
+            site.keep(&authority.server(&["localhost"], site.clock.calendar(), DAY).expect("made"));
+            (site, authority)
+        }
+
+        fn authority(&self, name: &str) -> Authority {
+            Authority::generate(name, self.clock.calendar(), DAY).expect("made")
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.path("new"), text).expect("written");
+            fs::rename(self.path("new"), self.path(name)).expect("moved");
+        }
+
+        fn keep(&self, issued: &Issued) {
+            self.write("cert", &issued.certificate);
+            self.write("key", std::str::from_utf8(issued.key.expose()).expect("PEM"));
+        }
+
+        fn files(&self) -> Grpc {
+            let [certificate, key, client_ca] = ["cert", "key", "ca"].map(|name| self.path(name));
+            Grpc { listen: ([127, 0, 0, 1], 0).into(), certificate, key, client_ca }
+        }
+
+        fn refusal(&self) -> String {
+            Tls::load(&self.files()).err().expect("must be refused").to_string()
+        }
+    }
+
+    fn chain(issued: &Issued) -> Vec<Vec<u8>> {
+        CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).map(|der| der.expect("PEM").to_vec()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let (site, authority) = Site::new();
+        Tls::load(&site.files()).expect("good");
+        site.write("key", "nonsense");
+        assert!(site.refusal().contains("/key: no private key in PEM"), "{}", site.refusal());
+        site.keep(&authority.server(&["localhost"], site.clock.calendar(), DAY).expect("made"));
+        let other = authority.server(&["localhost"], site.clock.calendar(), DAY).expect("made");
+        site.write("cert", &other.certificate);
+        assert!(site.refusal().contains("/cert: ") && site.refusal().contains("with the key in"), "{}", site.refusal());
+        site.write("cert", "");
+        assert!(site.refusal().contains("/cert: no certificate in it"), "{}", site.refusal());
+        site.keep(&other);
+        fs::remove_file(site.path("ca")).expect("removed");
+        assert!(site.refusal().contains("/ca: No such file"), "{}", site.refusal());
+    }
+
+    #[test]
+    fn changed_files_are_taken_over_when_they_are_complete() {
+        let (site, first) = Site::new();
+        let tls = Tls::load(&site.files()).expect("good");
+        let mut seen = tls.first_look();
+        assert!(tls.look(&mut seen).is_none(), "nothing has changed");
+
+        let second = site.authority("second");
+        let now = site.clock.calendar();
+        let clients = [&first, &second].map(|ca| chain(&ca.client("app", None, now, DAY).expect("made")));
+        let check = |client: &[Vec<u8>]| tls.check(client, now);
+        assert!(check(&clients[0]).is_ok() && check(&clients[1]).is_err());
+
+        site.write("ca", second.certificate());
+        assert!(tls.look(&mut seen).is_none(), "it may still be written");
+        assert_eq!(tls.look(&mut seen).expect("a change").expect("good"), 2);
+        assert_eq!(tls.generation(), 2);
+        assert!(check(&clients[0]).is_err() && check(&clients[1]).is_ok());
+
+        site.write("cert", "half a certif");
+        assert!(tls.look(&mut seen).is_none());
+        assert!(tls.look(&mut seen).expect("a change").is_err());
+        assert!(tls.look(&mut seen).is_none(), "reported once");
+        assert_eq!(tls.generation(), 2);
+        assert!(check(&clients[1]).is_ok());
+
+        site.keep(&second.server(&["localhost"], now, DAY).expect("made"));
+        tls.look(&mut seen);
+        assert_eq!(tls.look(&mut seen).expect("a change").expect("good"), 3);
+    }
+
+    #[test]
+    fn expired_and_misused_certificates_are_refused() {
+        let (site, authority) = Site::new();
+        let tls = Tls::load(&site.files()).expect("good");
+        let now = site.clock.calendar();
+        let client = chain(&authority.client("app", None, now, DAY).expect("made"));
+        assert!(tls.check(&client, now).is_ok());
+        assert!(tls.check(&client, now + 2 * DAY).is_err());
+        let server = chain(&authority.server(&["localhost"], now, DAY).expect("made"));
+        assert!(tls.check(&server, now).is_err(), "a server's certificate is no client's");
+        assert!(tls.check(&[], now).is_err());
+    }
+}
