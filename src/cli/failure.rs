@@ -1,0 +1,189 @@
+//! What can go wrong, with the exit code that tells a script and the hint that tells a person what to do next.
+
+use std::process::ExitCode;
+
+use crate::client::{self, Code, Fault, seal};
+
+/// Exit codes other than 0. They are part of the interface: scripts read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// The service refused.
+    Refused = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// No connection, or none under this certificate.
+    Unreachable = 3,
+    /// The same call may succeed in a moment.
+    Retryable = 4,
+    /// Trouble with a local file.
+    Local = 5,
+    /// The user ended it; 128 and SIGINT, as shells have it.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a verb did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// AWS KMS's exception name, where the service gave one.
+    pub(super) exception: Option<String>,
+    /// gRPC's code, where there was a call.
+    pub(super) code: Option<Code>,
+    pub(super) message: String,
+    /// By which the call is found in the service's log.
+    pub(super) request_id: Option<String>,
+    /// What to do next.
+    pub(super) hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(super) fn local(message: impl Into<String>) -> Self {
+        Self::new(Exit::Local, message)
+    }
+
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, exception: None, code: None, message: message.into(), request_id: None, hint: None }
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let exit = match error.fault() {
+            Fault::Caller => Exit::Refused,
+            Fault::Connection => Exit::Unreachable,
+            Fault::Service => Exit::Retryable,
+        };
+        let hint = hint(exit, &error).map(str::to_owned);
+        let client::Error { exception, message, code, request_id, .. } = error;
+        Self { exit, exception, code: Some(code), message, request_id, hint }
+    }
+}
+
+fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
+    if let Some(exception) = &error.exception {
+        let hint = match exception.as_str() {
+            "NotFoundException" => "`keystorectl key list` shows the keys there are",
+            "CustomKeyStoreNotFoundException" => "`keystorectl key-store describe` shows the key stores there are",
+            "InvalidCiphertextException" => {
+                "the ciphertext must be complete and unaltered, and every --context pair the same as at encryption"
+            }
+            "IncorrectKeyException" => "leave --key out to decrypt under the key that the ciphertext names",
+            "DisabledException" | "KMSInvalidStateException" if !error.retryable => {
+                "`keystorectl key describe KEY` shows the state of the key and where it is"
+            }
+            "KMSInvalidStateException"
+            | "KeyUnavailableException"
+            | "CustomKeyStoreInvalidStateException"
+            | "CloudHsmClusterInvalidConfigurationException" => {
+                "`keystorectl key-store describe` shows the health of each HSM"
+            }
+            "ConflictException" => "use another --client-token, or the same parameters as before",
+            "ThrottlingException" | "LimitExceededException" => "try again in a moment, with fewer calls at once",
+            "DependencyTimeoutException" => "try again, or allow more time with --timeout",
+            "KMSInternalException" => "try again; the log of the service has the details under the request id",
+            _ => return None,
+        };
+        return Some(hint);
+    }
+    match (exit, error.code) {
+        (_, Code::DeadlineExceeded) => Some("try again, or allow more time with --timeout"),
+        (_, Code::Unimplemented) => Some("is this a keystored, and of this version?"),
+        (_, Code::Unauthenticated) => {
+            Some("--cert and --cert-key must be a certificate of the client CA that has not expired")
+        }
+        (Exit::Unreachable, _) if error.message.contains("cannot be used") => {
+            Some("--ca, --cert and --cert-key must be PEM files, and the key the one of the certificate")
+        }
+        (Exit::Unreachable, _) if error.message.contains("accept the client certificate") => {
+            Some("--cert and --cert-key must be a certificate of the client CA that has not expired")
+        }
+        (Exit::Unreachable, _) if error.message.contains("its certificate") => {
+            Some("--ca must be the CA of the service at this very address")
+        }
+        (Exit::Unreachable, _) if error.message.contains("no address") => None,
+        (Exit::Unreachable, _) => {
+            Some("check the address and that keystored runs; after `keystored dev`, give --env-file dev/dev.env")
+        }
+        _ => None,
+    }
+}
+
+impl From<seal::Error> for Failure {
+    fn from(error: seal::Error) -> Self {
+        let hint = match &error {
+            seal::Error::Service(service) if service.exception.as_deref() == Some("InvalidCiphertextException") => {
+                return Self::from(service.clone())
+                    .with_hint("the header of the file was altered, or the file was sealed with another service");
+            }
+            seal::Error::Service(service) => return service.clone().into(),
+            seal::Error::Interrupted => return Self::new(Exit::Interrupted, "interrupted; nothing was written"),
+            seal::Error::Exists(_) => Some("give --force to replace it"),
+            seal::Error::SameFile(_) => Some("give the output another name"),
+            seal::Error::NotSealed => Some("only what `keystorectl file seal` wrote can be opened"),
+            seal::Error::Version(_) => Some("use a newer keystorectl"),
+            seal::Error::Header(_) | seal::Error::Chunk { .. } => {
+                Some("nothing was written; take another copy of the sealed file")
+            }
+            seal::Error::TooLarge => Some("seal it with a larger --chunk-kib"),
+            _ => None,
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::local(error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(exception: Option<&str>, code: Code, retryable: bool) -> client::Error {
+        client::Error {
+            exception: exception.map(str::to_owned),
+            message: "text".to_owned(),
+            retryable,
+            code,
+            request_id: None,
+        }
+    }
+
+    #[test]
+    fn exit_codes_say_whose_turn_it_is() {
+        for (exception, code, retryable, exit) in [
+            (Some("NotFoundException"), Code::NotFound, false, Exit::Refused),
+            (Some("ValidationException"), Code::InvalidArgument, false, Exit::Refused),
+            (Some("KMSInvalidStateException"), Code::FailedPrecondition, false, Exit::Refused),
+            (Some("KMSInvalidStateException"), Code::Unavailable, true, Exit::Retryable),
+            (Some("ThrottlingException"), Code::ResourceExhausted, true, Exit::Retryable),
+            (None, Code::DeadlineExceeded, true, Exit::Retryable),
+            (None, Code::Unavailable, false, Exit::Unreachable),
+            (None, Code::Unauthenticated, false, Exit::Unreachable),
+            (Some("AccessDeniedException"), Code::PermissionDenied, false, Exit::Refused),
+        ] {
+            assert_eq!(Failure::from(error(exception, code, retryable)).exit, exit, "{exception:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn an_altered_file_is_local_trouble_and_an_altered_header_the_services_refusal() {
+        let chunk = Failure::from(seal::Error::Chunk { number: 3 });
+        assert_eq!(chunk.exit, Exit::Local);
+        assert!(chunk.message.contains("chunk 3"));
+        let refused = error(Some("InvalidCiphertextException"), Code::InvalidArgument, false);
+        let header = Failure::from(seal::Error::Service(refused));
+        assert_eq!(header.exit, Exit::Refused);
+        assert!(header.hint.unwrap().contains("header of the file"));
+    }
+}

@@ -1,0 +1,168 @@
+//! keystorectl's verbs: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for all
+//! that can go wrong.
+//!
+//! Secrets are never arguments, because arguments are in everybody's process list: plaintext comes from files or
+//! standard input.
+
+mod bench;
+mod connection;
+mod data_key;
+mod decrypt;
+mod encrypt;
+mod failure;
+mod file;
+mod health;
+mod key;
+mod key_store;
+mod parse;
+mod payload;
+mod printer;
+mod random;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::model::clock::Clock;
+use connection::Connection;
+use failure::{Exit, Failure};
+use printer::Printer;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the service refused: the call has to change, or something it names
+  2    wrong usage
+  3    the service cannot be reached, or does not accept the certificate
+  4    the service could not do it now; the same call may succeed in a moment
+  5    trouble with a local file: unreadable, exists already, damaged, altered
+  130  interrupted";
+
+/// Uses and looks after a keystored service.
+#[derive(Debug, Parser)]
+#[command(name = "keystorectl", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make and look at keys
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Encrypt up to 4,096 bytes under a key
+    Encrypt(encrypt::Arguments),
+    /// Decrypt what `encrypt` or `data-key generate` gave
+    Decrypt(decrypt::Arguments),
+    /// Make data keys
+    #[command(subcommand)]
+    DataKey(data_key::Verb),
+    /// Get random bytes from an HSM
+    Random(random::Arguments),
+    /// Look at key stores and the health of their HSMs
+    #[command(subcommand)]
+    KeyStore(key_store::Verb),
+    /// Seal and open files by envelope encryption
+    #[command(subcommand)]
+    File(file::Verb),
+    /// Ask whether the service takes calls
+    Health,
+    /// Put load on the service and measure it
+    Bench(bench::Arguments),
+}
+
+/// What every verb has at hand.
+struct Context {
+    connection: Connection,
+    printer: Printer,
+    clock: Clock,
+}
+
+/// Runs one command line, the program's name first, and says what the process should exit with.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to standard output and is no error; a closed pipe is nobody's trouble.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let Arguments { connection, json, verb } = arguments;
+    let context = Context { connection, printer: Printer::new(json), clock };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return context.printer.failure(&Failure::local(format!("cannot start threads: {error}")));
+        }
+    };
+    let outcome = runtime.block_on(dispatch(&context, verb));
+    // A thread that waits for standard input would hold the process otherwise.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => context.printer.failure(&failure),
+    }
+}
+
+async fn dispatch(context: &Context, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Key(verb) => key::run(context, verb).await,
+        Verb::Encrypt(arguments) => encrypt::run(context, arguments).await,
+        Verb::Decrypt(arguments) => decrypt::run(context, arguments).await,
+        Verb::DataKey(verb) => data_key::run(context, verb).await,
+        Verb::Random(arguments) => random::run(context, arguments).await,
+        Verb::KeyStore(verb) => key_store::run(context, verb).await,
+        Verb::File(verb) => file::run(context, verb).await,
+        Verb::Health => health::run(context).await,
+        Verb::Bench(arguments) => bench::run(context, arguments).await,
+    }
+}
+
+/// Resolves when the user or the system wants the program to end.
+async fn interruption() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        // Without a handler for Ctrl-C the signal ends the process by itself.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_and_behind_the_verb() {
+        for line in
+            ["keystorectl --json --address https://a:1 key list", "keystorectl key list --json --address https://a:1"]
+        {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.json);
+            assert_eq!(arguments.connection.address.as_deref(), Some("https://a:1"));
+        }
+    }
+
+    #[test]
+    fn plaintext_is_no_argument() {
+        assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "secret"]).is_err());
+        assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "--plaintext", "secret"]).is_err());
+    }
+}

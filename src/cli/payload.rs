@@ -1,0 +1,184 @@
+//! Bytes that come in from files or standard input and go out as base64 or as they are.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+use super::printer::Printer;
+use super::{Context, parse};
+use crate::model::secret::Secret;
+
+/// The encryption context, pair by pair.
+#[derive(Clone, Debug, Args)]
+pub(super) struct EncryptionContext {
+    /// A pair that is bound to the ciphertext and needed again to decrypt; not secret. May be given several times
+    #[arg(long = "context", value_name = "NAME=VALUE", value_parser = parse::pair)]
+    pairs: Vec<(String, String)>,
+}
+
+impl EncryptionContext {
+    pub(super) fn into_map(self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut map = BTreeMap::new();
+        for (name, value) in self.pairs {
+            if map.insert(name.clone(), value).is_some() {
+                return Err(Failure::usage(format!("--context {name} is given twice")));
+            }
+        }
+        Ok(map)
+    }
+}
+
+/// Where the result goes.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Output {
+    /// Write the bytes as they are instead of base64
+    #[arg(long)]
+    raw: bool,
+    /// Write to this file, readable by you alone, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace the file of --out when it exists
+    #[arg(long, requires = "out")]
+    force: bool,
+}
+
+impl Output {
+    /// JSON goes to standard output and holds base64: the flags would contradict it.
+    pub(super) fn check(&self, printer: &Printer) -> Result<(), Failure> {
+        match self {
+            Self { raw: true, .. } if printer.json() => Err(Failure::usage("--raw and --json exclude each other")),
+            Self { out: Some(_), .. } if printer.json() => Err(Failure::usage("--out and --json exclude each other")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the bytes to where the user wants them.
+    pub(super) fn write(&self, printer: &Printer, bytes: &[u8]) -> Result<(), Failure> {
+        let text;
+        let bytes = if self.raw {
+            bytes
+        } else {
+            text = Zeroizing::new(format!("{}\n", *base64(bytes)));
+            text.as_bytes()
+        };
+        let Some(path) = &self.out else { return printer.bytes(bytes) };
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600);
+        if self.force {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
+        let written = options.open(path).and_then(|mut file| file.write_all(bytes));
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Failure::local(format!("{} exists already", path.display())).with_hint("give --force to replace it")
+            }
+            _ => Failure::local(format!("cannot write {}: {error}", path.display())),
+        })
+    }
+}
+
+/// Base64 of bytes that may be secret.
+pub(super) fn base64(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(bytes))
+}
+
+/// Reads a file, or standard input for `-`. More than `most` bytes are refused, because the service would refuse them.
+pub(super) async fn read(context: &Context, path: &Path, most: usize, what: &str) -> Result<Secret, Failure> {
+    if path == Path::new("-") && io::stdin().is_terminal() {
+        context.printer.note(format!("reading the {what} from the terminal; end it with Ctrl-D on a new line"));
+    }
+    let (owned, what) = (path.to_owned(), what.to_owned());
+    let reading = tokio::task::spawn_blocking(move || {
+        let failed = |error: io::Error| Failure::local(format!("cannot read {}: {error}", shown(&owned)));
+        // Room for everything at once: growing would leave copies behind.
+        let mut buffer = Zeroizing::new(vec![0; most + 1]);
+        let length = if owned == Path::new("-") {
+            fill(&mut io::stdin().lock(), &mut buffer).map_err(failed)?
+        } else {
+            fill(&mut std::fs::File::open(&owned).map_err(failed)?, &mut buffer).map_err(failed)?
+        };
+        if length > most {
+            let message = format!("the {what} in {} is longer than {most} bytes", shown(&owned));
+            return Err(Failure::local(message));
+        }
+        Ok(Secret::new(buffer[..length].to_vec()))
+    });
+    tokio::select! {
+        read = reading => read.unwrap_or_else(|_| Err(Failure::local("reading failed"))),
+        () = super::interruption() => Err(Failure::new(super::Exit::Interrupted, "interrupted")),
+    }
+}
+
+/// Ciphertext as it is or in base64. The two cannot be mixed up: a ciphertext begins with its format's number, which is
+/// no character.
+pub(super) fn ciphertext(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+    if bytes.first().is_none_or(|&first| first < b'\t') {
+        return Ok(bytes.to_vec());
+    }
+    let compact: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    STANDARD.decode(compact).map_err(|_| {
+        Failure::local("the ciphertext is neither base64 nor the bytes that `encrypt --raw` gives")
+            .with_hint("give exactly what `encrypt` printed, or the field ciphertext_blob of its JSON")
+    })
+}
+
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ciphertext_is_recognised_in_both_forms() {
+        let raw = [1, 2, 3, 250];
+        assert_eq!(ciphertext(&raw).unwrap(), raw);
+        assert_eq!(ciphertext(b"AQID\n+g==\n").unwrap(), raw);
+        assert_eq!(ciphertext(b"").unwrap(), b"");
+        assert!(ciphertext(b"no base64!").is_err());
+    }
+
+    #[test]
+    fn a_pair_of_the_context_is_given_once() {
+        let twice = EncryptionContext { pairs: vec![("a".into(), "1".into()), ("a".into(), "2".into())] };
+        assert!(twice.into_map().unwrap_err().message.contains("--context a is given twice"));
+    }
+
+    #[test]
+    fn an_output_is_private_and_replaced_only_by_force() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let printer = Printer::new(false);
+        let output = Output { raw: true, out: Some(path.clone()), force: false };
+        output.write(&printer, b"one").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(output.write(&printer, b"two").unwrap_err().hint.unwrap().contains("--force"));
+        Output { raw: false, force: true, ..output }.write(&printer, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"dHdv\n");
+    }
+}
