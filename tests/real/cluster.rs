@@ -1,0 +1,356 @@
+//! The ceremony and the cluster over two real tokens, without a daemon around them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use keystored::cluster::ceremony::{self, Participant};
+use keystored::cluster::{
+    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, Homes, KeyRef, Removal, Settings,
+};
+use keystored::hsm::protocol::{Profile, Sealed, Token};
+use keystored::hsm::supervisor::{self, Hsm, KillLimits};
+use keystored::model::ciphertext::authenticated_data;
+use keystored::model::clock::Clock;
+use keystored::model::context::EncryptionContext;
+use keystored::model::id::{HsmId, KeyId, KeyVersionId};
+use keystored::model::secret::Secret;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::harness::process;
+use super::harness::wait::{LONG, until, until_async};
+use super::harness::zone::object_id;
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const PIN: &str = "a PIN for a test";
+
+/// Tokens in a directory of their own.
+struct Tokens {
+    dir: TempDir,
+    clock: Clock,
+}
+
+impl Tokens {
+    fn new(names: &[&str]) -> Self {
+        let tokens = Self { dir: tempfile::tempdir().unwrap(), clock: Clock::system() };
+        for name in names {
+            tokens.initialise(name);
+        }
+        tokens
+    }
+
+    fn initialise(&self, name: &str) {
+        let zone = self.dir.path().join(name);
+        fs::create_dir_all(zone.join("tokens")).unwrap();
+        let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", zone.join("tokens").display());
+        fs::write(self.conf(name), conf).unwrap();
+        self.run(
+            name,
+            Command::new("softhsm2-util").args([
+                "--init-token",
+                "--free",
+                "--label",
+                name,
+                "--so-pin",
+                "another PIN",
+                "--pin",
+                PIN,
+            ]),
+        );
+    }
+
+    fn conf(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name).join("softhsm2.conf")
+    }
+
+    fn run(&self, name: &str, command: &mut Command) -> String {
+        let output = command.env("SOFTHSM2_CONF", self.conf(name)).output().expect("it can be started (make deps)");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    fn delete(&self, name: &str, version: KeyVersionId) {
+        let id = object_id(&version.key.to_string(), version.version);
+        let login = ["--module", MODULE, "--token-label", name, "--login", "--pin", PIN];
+        let what = ["--delete-object", "--type", "secrkey", "--id", &id];
+        self.run(name, Command::new("pkcs11-tool").args(login).args(what));
+    }
+
+    /// Differs from test to test: the tests of one process tell their workers by it.
+    fn hsm(&self, name: &str) -> HsmId {
+        format!("{name}-{}", self.dir.path().file_name().unwrap().display()).as_str().into()
+    }
+
+    fn settings(&self, name: &str) -> supervisor::Settings {
+        supervisor::Settings {
+            hsm: self.hsm(name),
+            zone: format!("zone-{name}").as_str().into(),
+            worker: env!("CARGO_BIN_EXE_keystored").into(),
+            module: MODULE.into(),
+            token: Token { label: name.to_owned(), serial: None },
+            profile: Profile::SoftHsm,
+            environment: [("SOFTHSM2_CONF".to_owned(), self.conf(name).display().to_string())].into(),
+            data_workers: 2,
+            sessions: 1,
+            hot_copies: true,
+            require_mlock: false,
+            sandbox: false,
+            queue_items: 10_000,
+            queue_bytes: 16 << 20,
+            kill: KillLimits::default(),
+            restart: (Duration::from_millis(50), Duration::from_secs(1)),
+            start_timeout: LONG,
+            probe_every: Duration::from_secs(1),
+            lock_file: self.dir.path().join(name).join("lock"),
+        }
+    }
+
+    async fn ceremony(&self, names: &[&str], folder: &Path) -> Result<Vec<String>, ceremony::Error> {
+        let of = |name: &&str| Participant { settings: self.settings(name), pin: Secret::new(PIN.into()) };
+        let participants: Vec<_> = names.iter().map(of).collect();
+        let mut steps = Vec::new();
+        ceremony::run(&participants, folder, &self.clock, &mut |step| steps.push(step.to_owned())).await?;
+        Ok(steps)
+    }
+
+    async fn cluster(&self, names: &[&str]) -> (Arc<Cluster>, mpsc::Receiver<Removal>) {
+        let settings = Settings {
+            id: "cluster-abcdefghijk".into(),
+            own_zone: Some("zone-a".into()),
+            hedge_after: Duration::from_millis(50),
+        };
+        let start = |name: &&str| Hsm::start(self.settings(name), Some(Secret::new(PIN.into())), self.clock.clone());
+        let (sender, removals) = mpsc::channel(16);
+        let cluster = Cluster::new(settings, names.iter().map(start).collect(), self.clock.clone(), sender);
+        all_healthy(&cluster).await;
+        (cluster, removals)
+    }
+
+    /// The worker processes of a token. They are this test's own children.
+    fn workers(&self, name: &str) -> Vec<u32> {
+        let of_token = |pid: &u32| process::arguments(*pid).ends_with(&format!(" hsm-worker {}", self.hsm(name)));
+        process::children(std::process::id()).into_iter().filter(of_token).collect()
+    }
+
+    fn soon(&self) -> Instant {
+        self.clock.now() + Duration::from_secs(10)
+    }
+
+    /// Makes a key in each member, as the service does it.
+    async fn key(&self, cluster: &Cluster) -> Arc<KeyRef> {
+        let version = KeyVersionId { key: KeyId::random(), version: 1 };
+        let reachable = cluster.reachable_for_creation().unwrap();
+        let blob = cluster.make_key(self.soon()).await.unwrap();
+        for member in &reachable {
+            cluster.place(*member, version, "a key", &blob, self.soon()).await.unwrap();
+        }
+        let proof = cluster.make_proof(reachable[0], version, self.soon()).await.unwrap();
+        for member in &reachable {
+            cluster.prove(*member, version, &proof, self.soon()).await.unwrap();
+        }
+        Arc::new(KeyRef { version, homes: Homes((1 << reachable.len()) - 1), proof })
+    }
+}
+
+async fn all_healthy(cluster: &Cluster) {
+    let healthy = async || {
+        let healthy = cluster.status().iter().all(|member| {
+            member.health == Health::Healthy && member.status.control_ready && member.status.data_ready == 2
+        });
+        healthy.then_some(())
+    };
+    until_async("every HSM is healthy", LONG, healthy).await;
+}
+
+fn aad(key: &KeyRef) -> Bytes {
+    authenticated_data(key.version, &EncryptionContext::default()).into()
+}
+
+fn in_member(key: &KeyRef, member: usize) -> Arc<KeyRef> {
+    Arc::new(KeyRef { homes: Homes(1 << member), ..key.clone() })
+}
+
+fn to_encrypt(key: &Arc<KeyRef>, plaintext: &[u8]) -> EncryptTask {
+    EncryptTask { key: Arc::clone(key), aad: aad(key), plaintext: Secret::new(plaintext.to_vec()) }
+}
+
+fn to_decrypt(key: &Arc<KeyRef>, sealed: &Sealed) -> DecryptTask {
+    DecryptTask { key: Arc::clone(key), aad: aad(key), iv: sealed.iv, sealed: sealed.sealed.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_token_sealed_the_other_opens() {
+    let tokens = Tokens::new(&["a", "b"]);
+    let folder = tokens.dir.path().join("ceremony");
+    let steps = tokens.ceremony(&["a", "b"], &folder).await.unwrap();
+    assert_eq!(steps.iter().filter(|step| step.contains("placing the cluster wrapping key")).count(), 2, "{steps:?}");
+    let again = tokens.ceremony(&["a", "b"], &folder).await.unwrap();
+    assert!(!again.iter().any(|step| step.contains("making") || step.contains("placing")), "{again:?}");
+
+    let (cluster, _removals) = tokens.cluster(&["a", "b"]).await;
+    let keys = [tokens.key(&cluster).await, tokens.key(&cluster).await];
+    for key in &keys {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let sealed = cluster.encrypt(vec![to_encrypt(&in_member(key, from), b"bytes")], tokens.soon()).await;
+            let sealed = sealed.into_iter().next().unwrap().unwrap();
+            let opened = cluster.decrypt(vec![to_decrypt(&in_member(key, to), &sealed)], tokens.soon()).await;
+            assert_eq!(opened[0].as_ref().unwrap().expose(), b"bytes");
+        }
+    }
+
+    let plaintexts: Vec<[u8; 8]> = (0..1_000_u64).map(u64::to_le_bytes).collect();
+    let tasks = plaintexts.iter().enumerate().map(|(at, bytes)| to_encrypt(&keys[at % 2], bytes)).collect();
+    let sealed: Vec<Sealed> =
+        cluster.encrypt(tasks, tokens.soon()).await.into_iter().collect::<Result<_, _>>().unwrap();
+    let mut tasks: Vec<_> = sealed.iter().enumerate().map(|(at, sealed)| to_decrypt(&keys[at % 2], sealed)).collect();
+    tasks[500].iv[0] ^= 1;
+    for (at, opened) in cluster.decrypt(tasks, tokens.soon()).await.into_iter().enumerate() {
+        match opened {
+            Ok(bytes) => assert_eq!(bytes.expose(), plaintexts[at]),
+            Err(Error::BadCiphertext) => assert_eq!(at, 500),
+            Err(error) => panic!("{at}: {error}"),
+        }
+    }
+
+    let task = DataKeyTask { key: Arc::clone(&keys[0]), aad: aad(&keys[0]), length: 32 };
+    let made = cluster.generate_data_keys(vec![task], tokens.soon()).await.into_iter().next().unwrap().unwrap();
+    let opened = cluster.decrypt(vec![to_decrypt(&keys[0], &made.sealed)], tokens.soon()).await;
+    assert_eq!(opened[0].as_ref().unwrap(), &made.plaintext);
+    assert_eq!(cluster.random(100, tokens.soon()).await.unwrap().len(), 100);
+
+    cluster.destroy(0, keys[1].version, tokens.soon()).await.unwrap();
+    cluster.destroy(0, keys[1].version, tokens.soon()).await.unwrap();
+    assert!(cluster.prove(0, keys[1].version, &keys[1].proof, tokens.soon()).await.is_err());
+    cluster.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_ciphertexts_take_no_zone_out_of_service() {
+    let tokens = Tokens::new(&["a", "b"]);
+    tokens.ceremony(&["a", "b"], &tokens.dir.path().join("ceremony")).await.unwrap();
+    let (cluster, _removals) = tokens.cluster(&["a", "b"]).await;
+    let key = tokens.key(&cluster).await;
+    let bad = Sealed { iv: [0; 12], sealed: vec![7; 48].into() };
+    for _ in 0..20 {
+        let answers = cluster.decrypt((0..500).map(|_| to_decrypt(&key, &bad)).collect(), tokens.soon()).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Err(Error::BadCiphertext))));
+    }
+    assert!(cluster.status().iter().all(|member| member.health == Health::Healthy));
+    cluster.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_key_is_reported_and_served_from_the_other_token() {
+    let tokens = Tokens::new(&["a", "b"]);
+    tokens.ceremony(&["a", "b"], &tokens.dir.path().join("ceremony")).await.unwrap();
+    let (cluster, mut removals) = tokens.cluster(&["a", "b"]).await;
+    let key = tokens.key(&cluster).await;
+    let sound = tokens.key(&cluster).await;
+    for hsm in ["a", "b"] {
+        tokens.delete(hsm, key.version);
+        let deadline = tokens.clock.now() + LONG;
+        let removal = loop {
+            let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon()).await;
+            match &answer[0] {
+                Err(Error::KeyGone) if hsm == "b" => {}
+                answer => assert!(answer.is_ok(), "{answer:?}"),
+            }
+            match removals.try_recv() {
+                Ok(removal) => break removal,
+                Err(_) => assert!(tokens.clock.now() < deadline, "no report of the removal in {hsm}"),
+            }
+        };
+        assert_eq!(removal, Removal { hsm: tokens.hsm(hsm), version: key.version });
+    }
+    let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon()).await;
+    assert!(matches!(answer[0], Err(Error::KeyGone)), "{answer:?}");
+    assert!(cluster.encrypt(vec![to_encrypt(&sound, b"bytes")], tokens.soon()).await[0].is_ok());
+    assert!(removals.try_recv().is_err(), "each removal is reported once");
+    cluster.stop(LONG).await;
+}
+
+/// Whatever happens to the workers or the token of the own zone, callers get their answers, and it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_do_not_notice_the_loss_of_a_zone() {
+    let tokens = Tokens::new(&["a", "b"]);
+    tokens.ceremony(&["a", "b"], &tokens.dir.path().join("ceremony")).await.unwrap();
+    let (cluster, mut removals) = tokens.cluster(&["a", "b"]).await;
+    let key = tokens.key(&cluster).await;
+    let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let callers: Vec<_> = (0..6_usize)
+        .map(|caller| {
+            let (cluster, key, clock) = (Arc::clone(&cluster), Arc::clone(&key), tokens.clock.clone());
+            let (over, done) = (Arc::clone(&over), Arc::clone(&done));
+            // Two of them send batches that use both zones.
+            let items = if caller < 2 { 130 } else { 1 };
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let deadline = clock.now() + Duration::from_secs(3);
+                    let sealed = cluster.encrypt(vec![to_encrypt(&key, b"bytes"); items], deadline).await;
+                    let sealed: Vec<_> = sealed.into_iter().collect::<Result<_, _>>()?;
+                    let tasks = sealed.iter().map(|sealed| to_decrypt(&key, sealed)).collect();
+                    let deadline = clock.now() + Duration::from_secs(3);
+                    let opened: Vec<Secret> =
+                        cluster.decrypt(tasks, deadline).await.into_iter().collect::<Result<_, _>>()?;
+                    assert!(opened.iter().all(|bytes| bytes.expose() == b"bytes"));
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<(), Error>(())
+            })
+        })
+        .collect();
+    let more = async |what: &str| {
+        let before = done.load(Ordering::Relaxed);
+        until_async(what, LONG, async || (done.load(Ordering::Relaxed) > before + 20).then_some(())).await;
+    };
+    for (what, signal) in [("killed workers", Signal::KILL), ("stopped workers", Signal::STOP)] {
+        more("calls before").await;
+        let workers = tokens.workers("a");
+        for worker in &workers {
+            process::signal(*worker, signal);
+        }
+        let gone = async || (!workers.iter().any(|worker| process::lives(*worker))).then_some(());
+        until_async(what, LONG, gone).await;
+        more(what).await;
+        all_healthy(&cluster).await;
+    }
+    let (there, away) = (tokens.dir.path().join("a/tokens"), tokens.dir.path().join("a/away"));
+    fs::rename(&there, &away).unwrap();
+    let lost = async || (cluster.status()[0].health != Health::Healthy).then_some(());
+    until_async("the loss of the token", LONG, lost).await;
+    more("calls without the token").await;
+    let _ = fs::remove_dir(&there);
+    fs::rename(&away, &there).unwrap();
+    all_healthy(&cluster).await;
+    more("calls after all").await;
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert!(removals.try_recv().is_err(), "a token that is away is no removal");
+    let sealed = cluster.encrypt(vec![to_encrypt(&in_member(&key, 0), b"bytes")], tokens.soon()).await;
+    assert!(sealed[0].is_ok(), "{sealed:?}");
+    cluster.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ceremony_without_its_folder_does_not_guess() {
+    let tokens = Tokens::new(&["a", "b"]);
+    let folder = tokens.dir.path().join("ceremony");
+    tokens.ceremony(&["a", "b"], &folder).await.unwrap();
+    fs::remove_dir_all(tokens.dir.path().join("b")).unwrap();
+    tokens.initialise("b");
+    let error = tokens.ceremony(&["a", "b"], &folder).await.unwrap_err();
+    assert!(matches!(error, ceremony::Error::Inconsistent(_)), "{error}");
+    let error = tokens.ceremony(&["a", "a"], &folder).await.unwrap_err();
+    assert!(error.to_string().contains("takes part twice"), "{error}");
+    let mode = until("the folder", LONG, || fs::metadata(&folder).ok());
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o700);
+}

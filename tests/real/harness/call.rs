@@ -1,0 +1,167 @@
+//! A gRPC client made of the generated types alone, so that the tests do not trust the product's own client.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use keystored::proto::v1::crypto_client::CryptoClient;
+use keystored::proto::v1::key_stores_client::KeyStoresClient;
+use keystored::proto::v1::keys_client::KeysClient;
+use keystored::proto::v1::{
+    CreateKeyRequest, DecryptRequest, DescribeKeyRequest, DescribeKeyStoresRequest, EncryptRequest,
+    GenerateDataKeyRequest, GenerateDataKeyResponse, HsmStatus, ItemError, KeyMetadata,
+};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+/// A connection with its three clients. Clones share the connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) crypto: CryptoClient<Channel>,
+    pub(crate) keys: KeysClient<Channel>,
+    pub(crate) stores: KeyStoresClient<Channel>,
+    deadline: Duration,
+}
+
+/// A status with what ErrorInfo adds to it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) retryable: bool,
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} (retryable {}): {}", self.code, self.reason, self.retryable, self.message)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info();
+        Self {
+            code: status.code(),
+            reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+            message: status.message().to_owned(),
+            retryable: info.and_then(|info| info.metadata.get("retryable")).is_some_and(|value| value == "true"),
+        }
+    }
+}
+
+impl From<ItemError> for Failure {
+    fn from(error: ItemError) -> Self {
+        Self { code: error.code.into(), reason: error.reason, message: error.message, retryable: error.retryable }
+    }
+}
+
+/// Where a daemon is and what a client shows it. PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    pub(crate) url: String,
+    pub(crate) ca: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Address {
+    /// Connects, or says why it could not.
+    pub(crate) async fn connect(&self) -> Result<Caller, tonic::transport::Error> {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.ca))
+            .identity(Identity::from_pem(&self.certificate, &self.key));
+        let endpoint = Endpoint::from_shared(self.url.clone())?.tls_config(tls)?;
+        let channel = endpoint.connect_timeout(Duration::from_secs(10)).connect().await?;
+        Ok(Caller::over(channel))
+    }
+}
+
+impl Caller {
+    fn over(channel: Channel) -> Self {
+        Self {
+            crypto: CryptoClient::new(channel.clone()),
+            keys: KeysClient::new(channel.clone()),
+            stores: KeyStoresClient::new(channel),
+            // Generous: most tests are not about deadlines, and two cores may be busy with a build.
+            deadline: Duration::from_secs(20),
+        }
+    }
+
+    /// The same connection with another deadline for each call.
+    pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
+    /// A request with this caller's deadline.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline);
+        request
+    }
+
+    /// Makes a key and returns its id.
+    pub(crate) async fn create_key(&self, description: &str) -> String {
+        self.try_create_key(description, "").await.unwrap().key_id
+    }
+
+    pub(crate) async fn try_create_key(&self, description: &str, token: &str) -> Result<KeyMetadata, Failure> {
+        let request = CreateKeyRequest {
+            description: description.to_owned(),
+            client_token: token.to_owned(),
+            ..Default::default()
+        };
+        let response = self.keys.clone().create_key(self.request(request)).await?;
+        Ok(response.into_inner().key_metadata.expect("CreateKey answers with the key"))
+    }
+
+    pub(crate) async fn describe_key(&self, key: &str) -> Result<KeyMetadata, Failure> {
+        let request = DescribeKeyRequest { key_id: key.to_owned() };
+        let response = self.keys.clone().describe_key(self.request(request)).await?;
+        Ok(response.into_inner().key_metadata.expect("DescribeKey answers with the key"))
+    }
+
+    pub(crate) async fn encrypt(
+        &self,
+        key: &str,
+        plaintext: &[u8],
+        context: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, Failure> {
+        let request = EncryptRequest {
+            key_id: key.to_owned(),
+            plaintext: plaintext.to_vec(),
+            encryption_context: context.clone(),
+        };
+        Ok(self.crypto.clone().encrypt(self.request(request)).await?.into_inner().ciphertext_blob.to_vec())
+    }
+
+    pub(crate) async fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        context: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, Failure> {
+        let request = DecryptRequest {
+            ciphertext_blob: ciphertext.to_vec().into(),
+            encryption_context: context.clone(),
+            ..Default::default()
+        };
+        Ok(self.crypto.clone().decrypt(self.request(request)).await?.into_inner().plaintext.to_vec())
+    }
+
+    pub(crate) async fn generate_data_key(
+        &self,
+        request: GenerateDataKeyRequest,
+    ) -> Result<GenerateDataKeyResponse, Failure> {
+        Ok(self.crypto.clone().generate_data_key(self.request(request)).await?.into_inner())
+    }
+
+    /// How each HSM of the only key store is.
+    pub(crate) async fn hsms(&self) -> Result<Vec<HsmStatus>, Failure> {
+        let request = self.request(DescribeKeyStoresRequest::default());
+        let mut stores = self.stores.clone().describe_key_stores(request).await?.into_inner().key_stores;
+        assert_eq!(stores.len(), 1, "a development daemon has one key store");
+        Ok(stores.remove(0).hsms)
+    }
+}

@@ -1,0 +1,52 @@
+//! Processes as /proc shows them, and signals to them.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Every process whose parent is `parent`.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    all().into_iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid).collect()
+}
+
+/// The process and every process whose parent it is.
+pub(crate) fn family(parent: u32) -> Vec<u32> {
+    std::iter::once(parent).chain(children(parent)).collect()
+}
+
+/// Whether the process is there and not only waits to be reaped.
+pub(crate) fn lives(pid: u32) -> bool {
+    stat(pid).is_some()
+}
+
+/// A process's arguments, joined by blanks.
+pub(crate) fn arguments(pid: u32) -> String {
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&raw).replace('\0', " ").trim_end().to_owned()
+}
+
+/// Sends a signal; a process that is gone already is no error.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let _ = kill_process(id(pid), signal);
+}
+
+fn id(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+/// Pid and parent of every process that is no zombie.
+fn all() -> Vec<(u32, u32)> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| stat(pid).map(|parent| (pid, parent))).collect()
+}
+
+/// The parent of a process that is no zombie.
+fn stat(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name stands in brackets and may hold anything.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(parent)
+}

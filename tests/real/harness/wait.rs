@@ -1,0 +1,37 @@
+//! Waiting for a condition, with a deadline. The only place in the tests that pauses.
+
+use std::time::Duration;
+
+use keystored::model::clock::Clock;
+
+/// Two cores may be shared with a build; nothing that is waited for takes this long unless it is broken.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Looks until there is something to see.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let clock = Clock::system();
+    let deadline = clock.now() + within;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(clock.now() < deadline, "waited {within:?} in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Likewise, where looking is itself a call.
+pub(crate) async fn until_async<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let clock = Clock::system();
+    let deadline = clock.now() + within;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(clock.now() < deadline, "waited {within:?} in vain: {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,159 @@
+//! The daemon as its operator meets it: what ends it at start, and `keystored dev` from an empty directory.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::daemon::Site;
+use crate::harness::{process, tool, wait};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_of_the_operator_ends_the_daemon_with_one_sentence() {
+    let site = Site::prepare().await;
+    let good = fs::read_to_string(site.config_file()).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let open_pin = site.path().join("open.pin");
+    fs::write(&open_pin, "12345678").unwrap();
+    fs::set_permissions(&open_pin, fs::Permissions::from_mode(0o644)).unwrap();
+
+    type Change = Box<dyn Fn(&mut toml::Table)>;
+    let set = |table: &'static str, field: &'static str, value: String| -> Change {
+        Box::new(move |config| {
+            config[table].as_table_mut().unwrap().insert(field.to_owned(), value.clone().into());
+        })
+    };
+    let mistakes: [(Change, &[&str]); 6] = [
+        (set("grpc", "certificate", "nowhere.pem".to_owned()), &["nowhere.pem: No such file"]),
+        (set("grpc", "key", "pki/dev-client.key".to_owned()), &["pki/server.pem: ", "pki/dev-client.key"]),
+        (set("grpc", "listen", taken.clone()), &["cannot listen on", "change grpc.listen"]),
+        (set("ops", "listen", taken), &["cannot listen on", "change ops.listen"]),
+        (
+            Box::new(|config| {
+                config.insert("state_dir".to_owned(), "keystored.toml/below".into());
+            }),
+            &["state_dir", "cannot be made"],
+        ),
+        (
+            Box::new(move |config| {
+                config["cluster"][0]["hsm"][1]["pin_file"] = open_pin.to_str().unwrap().into();
+            }),
+            &["open.pin: everybody may read kmsuser's PIN (mode 644)"],
+        ),
+    ];
+    for (change, says) in &mistakes {
+        site.configure(change);
+        let ran = tool::keystored(&["serve".as_ref(), "--config".as_ref(), site.config_file().as_os_str()]);
+        assert_eq!(ran.code, Some(2), "{says:?}: {ran:?}");
+        let last = ran.err.lines().last().unwrap_or_default();
+        for words in *says {
+            assert!(last.starts_with("keystored: ") && last.contains(words), "{words}: {ran:?}");
+        }
+        assert!(!ran.err.contains("12345678"), "{ran:?}");
+        fs::write(site.config_file(), &good).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_state_is_refused() {
+    let daemon = Site::prepare().await.start().await;
+    let config = daemon.site().config_file().to_owned();
+    let ran = tool::keystored(&["serve".as_ref(), "--config".as_ref(), config.as_os_str()]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("in use by another keystored"), "{ran:?}");
+    assert!(daemon.ops("/readyz").is_some_and(|(code, _)| code == 200));
+
+    let (_, metrics) = daemon.ops("/metrics").unwrap();
+    for line in ["keystored_ready 1", "keystored_hsm_data_workers{", "keystored_calls_total{", "# EOF"] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    assert!(daemon.ops("/").is_some_and(|(code, _)| code == 404));
+}
+
+#[test]
+fn dev_makes_everything_once_and_mends_an_emptied_token() {
+    let dir = TempDir::with_prefix("keystored dev ").unwrap();
+    let key = {
+        let dev = Dev::start(dir.path());
+        let made = dev.keystorectl(&["--json", "key", "create", "--description", "first"]).ok();
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        assert!(dev.output().contains("carrying the key ceremony out"), "{}", dev.output());
+        assert!(dev.output().contains("set -a; . "), "{}", dev.output());
+        dev.stop();
+        made["key_id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+    };
+
+    // What a process that dies inside C_Login leaves behind.
+    let token = fs::read_dir(dir.path().join("zones/a/tokens")).unwrap().next().unwrap().unwrap();
+    fs::write(token.path().join("token.object"), b"").unwrap();
+    let dev = Dev::start(dir.path());
+    assert!(dev.output().contains("WARNING: zone a: token.object was EMPTY"), "{}", dev.output());
+    assert!(dev.output().contains("are there from an earlier start"), "{}", dev.output());
+    dev.keystorectl(&["key", "describe", &key]).ok();
+    dev.keystorectl(&["key", "create", "--description", "both zones are there"]).ok();
+    dev.stop();
+
+    let other =
+        Command::new(env!("CARGO_BIN_EXE_keystored")).args(["dev", "--zones", "3", "--dir"]).arg(dir.path()).output();
+    let other = other.unwrap();
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("ask for 2 zones"), "{other:?}");
+}
+
+/// `keystored dev` in the foreground of nobody.
+struct Dev {
+    child: Child,
+    dir: PathBuf,
+    log: PathBuf,
+}
+
+impl Dev {
+    fn start(dir: &Path) -> Self {
+        let log = dir.with_extension("log");
+        let _ = fs::remove_file(dir.join("dev.env"));
+        let output = File::create(&log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystored"));
+        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(dir);
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let dev = Self { child: command.spawn().unwrap(), dir: dir.to_owned(), log };
+        wait::until("the dev daemon serves both zones", wait::LONG, || {
+            assert!(process::lives(dev.child.id()), "{}", dev.output());
+            let ready = dev.dir.join("dev.env").exists() && dev.keystorectl(&["health"]).code == Some(0);
+            let serving = dev.output().matches("HSM is healthy").count() == 2;
+            (ready && serving).then_some(())
+        });
+        dev
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn keystorectl(&self, arguments: &[&str]) -> tool::Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystorectl"));
+        tool::run(command.arg("--env-file").arg(self.dir.join("dev.env")).args(arguments))
+    }
+
+    fn stop(mut self) {
+        process::signal(self.child.id(), Signal::TERM);
+        let status = wait::until("the dev daemon has gone", wait::LONG, || self.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{}", self.output());
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            for pid in process::family(self.child.id()) {
+                process::signal(pid, Signal::KILL);
+            }
+            let _ = self.child.wait();
+        }
+        let _ = fs::remove_file(&self.log);
+    }
+}

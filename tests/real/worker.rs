@@ -1,0 +1,10 @@
+//! The worker process against SoftHSM tokens, spoken to over its socket as the supervisor does.
+//!
+//! pkcs11-tool stands for everybody else who can reach the token.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod ceremony;
+mod crypto;
+mod rig;
+mod trouble;

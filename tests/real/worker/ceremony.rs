@@ -1,0 +1,150 @@
+//! Tokens, ceremony objects, placed keys: what they are, seen by another PKCS#11 client.
+
+use std::fs;
+
+use keystored::hsm::protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role};
+use keystored::model::id::{KeyId, KeyVersionId};
+
+use super::rig::{LABEL, PIN, SO_PIN, Tokens, secret};
+
+fn init_token(label: &str) -> Op {
+    Op::Ceremony(CeremonyOp::InitToken { label: label.into(), so_pin: secret(SO_PIN), user_pin: secret(PIN) })
+}
+
+#[test]
+fn only_a_ceremony_worker_without_a_pin_initialises_tokens() {
+    let tokens = Tokens::new();
+    for role in [Role::Data, Role::Control, Role::Ceremony] {
+        let mut worker = tokens.worker(tokens.start(role)).unwrap();
+        assert_eq!(worker.fault(init_token("another")).class, Class::Refused, "{role:?}");
+    }
+    let mut start = tokens.start(Role::Ceremony);
+    start.pin = None;
+    let mut bare = tokens.worker(start).unwrap();
+    assert_eq!(bare.fault(init_token(LABEL)).class, Class::Refused, "the label is taken");
+    assert_eq!(bare.fault(Op::Probe).class, Class::Refused);
+    assert!(matches!(bare.call(init_token("another")), Reply::Serial(_)));
+}
+
+#[test]
+fn roles_do_only_what_is_theirs() {
+    let tokens = Tokens::new();
+    let (mut data, mut control, mut ceremony) = (tokens.data(), tokens.control(), tokens.ceremony());
+    let inspect = || Op::Ceremony(CeremonyOp::Inspect);
+    assert_eq!(data.fault(inspect()).class, Class::Refused);
+    assert_eq!(data.fault(Op::MakeKey).class, Class::Refused);
+    assert_eq!(control.fault(inspect()).class, Class::Refused);
+    assert_eq!(control.fault(Op::Encrypt(Vec::new())).class, Class::Refused);
+    assert_eq!(ceremony.fault(Op::Random { length: 1 }).class, Class::Refused);
+    assert_eq!(control.fault(Op::MakeKey).class, Class::Refused, "there is no wrapping key yet");
+    assert!(data.stop().success() && control.stop().success() && ceremony.stop().success());
+}
+
+#[test]
+fn the_ceremony_can_be_repeated_but_not_doubled() {
+    let tokens = Tokens::new();
+    let mut worker = tokens.ceremony();
+    let none = CeremonyObjects::default();
+    assert!(matches!(worker.ceremony(CeremonyOp::Inspect), Reply::CeremonyObjects(found) if found == none));
+    let Reply::TransportKey(first) = worker.ceremony(CeremonyOp::MakeTransportPair) else { panic!() };
+    let Reply::TransportKey(second) = worker.ceremony(CeremonyOp::MakeTransportPair) else { panic!() };
+    assert_eq!(first, second);
+    assert_eq!((first.modulus.len(), &first.exponent[..]), (256, &[1, 0, 1][..]));
+    for _ in 0..2 {
+        assert!(matches!(worker.ceremony(CeremonyOp::MakeCanary), Reply::Done));
+    }
+    let transports = vec![first; 2];
+    let Reply::Blobs(blobs) = worker.ceremony(CeremonyOp::MakeWrappingKey { transports }) else { panic!() };
+    assert_eq!(blobs.iter().map(|blob| blob.len()).collect::<Vec<_>>(), [256, 256]);
+    let place = || Op::Ceremony(CeremonyOp::PlaceWrappingKey { blob: blobs[0].clone() });
+    assert!(matches!(worker.call(place()), Reply::Done));
+    assert_eq!(worker.fault(place()).class, Class::Refused);
+    let all = CeremonyObjects { transport: true, canary: true, wrapping: true };
+    assert!(matches!(worker.ceremony(CeremonyOp::Inspect), Reply::CeremonyObjects(found) if found == all));
+    assert!(matches!(worker.call(Op::Probe), Reply::Done));
+    let (_, ready) = tokens.ready(tokens.start(Role::Data));
+    assert_eq!(ready.ceremony, all);
+}
+
+#[test]
+fn a_key_made_in_one_token_works_in_another() {
+    let (a, b) = (Tokens::new(), Tokens::new());
+    let (mut in_a, mut in_b) = (a.ceremony(), b.ceremony());
+    let transports = [&mut in_a, &mut in_b].map(|worker| match worker.ceremony(CeremonyOp::MakeTransportPair) {
+        Reply::TransportKey(key) => key,
+        other => panic!("{other:?}"),
+    });
+    let transports = transports.to_vec();
+    let Reply::Blobs(blobs) = in_a.ceremony(CeremonyOp::MakeWrappingKey { transports }) else { panic!() };
+    for (worker, blob) in [&mut in_a, &mut in_b].into_iter().zip(blobs) {
+        assert!(matches!(worker.ceremony(CeremonyOp::PlaceWrappingKey { blob }), Reply::Done));
+    }
+    let (key, blob) = a.control().make_key();
+    b.control().place(key, &blob);
+    let sealed = a.data().encrypt(key, b"from a to b", b"context").unwrap();
+    assert_eq!(b.data().decrypt(key, &sealed, b"context").unwrap().expose(), b"from a to b");
+}
+
+#[test]
+fn objects_are_what_they_were_meant_to_be() {
+    let tokens = Tokens::after_ceremony();
+    let (key, blob) = tokens.control().make_key();
+    let (listed, listed_well) = tokens.pkcs11_tool(&["--list-objects"]);
+    assert!(listed_well, "{listed}");
+    let block = |label: &str| {
+        let found = listed.find(label).unwrap_or_else(|| panic!("no {label} in {listed}"));
+        let begin = listed[..found].rfind("Key Object").unwrap();
+        let end = listed[found..].find("Key Object").map_or(listed.len(), |at| found + at);
+        listed[begin..end].to_owned()
+    };
+    let placed = block(&format!("arn:{key}"));
+    // SoftHSM gives unwrapped keys no CKA_VALUE_LEN; the blob's 40 bytes are those of an AES-256 key.
+    assert!(placed.starts_with("Key Object; AES"), "{placed}");
+    assert_eq!(blob.len(), 40);
+    assert!(placed.contains("Usage:      encrypt, decrypt\n"), "{placed}");
+    assert!(placed.contains("Access:     sensitive\n"), "{placed}");
+    let canary = block("keystored-canary");
+    assert!(canary.contains("Usage:      encrypt, decrypt\n"), "{canary}");
+    let wrapping = block("keystored-cluster-wrapping");
+    assert!(wrapping.contains("Usage:      wrap, unwrap\n"), "{wrapping}");
+    assert!(wrapping.contains("Access:     sensitive\n"), "{wrapping}");
+}
+
+#[test]
+fn a_blob_cannot_be_unwrapped_as_a_key_that_can_be_read() {
+    let tokens = Tokens::after_ceremony();
+    let (_, blob) = tokens.control().make_key();
+    let file = tokens.dir.path().join("blob");
+    fs::write(&file, &blob).unwrap();
+    let id: String = b"keystored-cluster-wrapping".iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = file.to_str().unwrap();
+    let unwrap = ["--unwrap", "--mechanism", "AES-KEY-WRAP", "--id", &id, "-i", file, "--key-type", "AES:"];
+    let rest = ["--application-label", "stolen", "--application-id", "77"];
+    let attempt = |extra: &[&str]| tokens.pkcs11_tool(&[&unwrap[..], &rest[..], extra].concat());
+    for readable in [&["--extractable"][..], &["--extractable", "--sensitive"], &[]] {
+        let (output, done) = attempt(readable);
+        eprintln!("{readable:?} {output}");
+        assert!(!done && output.contains("CKR_TEMPLATE_INCONSISTENT"), "{readable:?}: {output}");
+    }
+    // The attempt as such was right: it is the unwrap template that refuses.
+    let (output, done) = attempt(&["--sensitive"]);
+    assert!(done, "{output}");
+}
+
+#[test]
+fn placing_and_destroying_can_be_repeated() {
+    let tokens = Tokens::after_ceremony();
+    let mut control = tokens.control();
+    let (key, blob) = control.make_key();
+    control.place(key, &blob);
+    assert!(matches!(control.call(Op::List), Reply::Keys(keys) if keys == [key]));
+    let (_, ready) = tokens.ready(tokens.start(Role::Data));
+    assert_eq!(ready.keys, [key]);
+    for _ in 0..2 {
+        assert!(matches!(control.call(Op::Destroy(key)), Reply::Done));
+    }
+    assert!(matches!(control.call(Op::List), Reply::Keys(keys) if keys.is_empty()));
+    let other = KeyVersionId { key: KeyId::random(), version: 1 };
+    let damaged = Op::Place { key: other, label: "damaged".into(), blob: vec![7; 40].into() };
+    assert_eq!(control.fault(damaged).class, Class::Refused);
+}

@@ -1,0 +1,194 @@
+//! What goes wrong with tokens, keys, PINs and parents.
+
+use std::fs;
+
+use keystored::hsm::protocol::{Class, Op, Profile, Reply, Role, Token};
+
+use super::rig::{LABEL, Tokens, secret, wait_for};
+
+#[test]
+fn a_key_deleted_by_another_client_stops_working_within_a_second() {
+    let tokens = Tokens::after_ceremony();
+    let mut control = tokens.control();
+    let (key, _) = control.make_key();
+    let (other, _) = control.make_key();
+    let mut data = tokens.data();
+    for _ in 0..4 {
+        data.encrypt(key, b"plaintext", b"").unwrap();
+    }
+    let id: String = key.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (output, deleted) = tokens.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &id]);
+    assert!(deleted, "{output}");
+    let clock = keystored::model::clock::Clock::system();
+    let deleted_at = clock.now();
+    wait_for("the key is absent", || data.encrypt(key, b"plaintext", b"").is_err());
+    assert!(clock.now() - deleted_at < std::time::Duration::from_millis(1_500));
+    assert_eq!(data.encrypt(key, b"plaintext", b"").unwrap_err().class, Class::KeyAbsent);
+    assert!(data.encrypt(other, b"plaintext", b"").is_ok());
+    assert!(matches!(data.call(Op::Probe), Reply::Done));
+    assert!(matches!(control.call(Op::List), Reply::Keys(keys) if keys == [other]));
+}
+
+#[test]
+fn a_key_whose_file_is_removed_is_absent_too() {
+    let tokens = Tokens::after_ceremony();
+    let mut control = tokens.control();
+    let before = objects(&tokens);
+    let (key, blob) = control.make_key();
+    let mut data = tokens.data();
+    for _ in 0..4 {
+        data.encrypt(key, b"plaintext", b"").unwrap();
+    }
+    for file in objects(&tokens).into_iter().filter(|file| !before.contains(file)) {
+        fs::remove_file(file).unwrap();
+    }
+    wait_for("the key is absent", || data.encrypt(key, b"plaintext", b"").is_err());
+    assert_eq!(data.encrypt(key, b"plaintext", b"").unwrap_err().class, Class::KeyAbsent);
+    assert!(matches!(data.call(Op::Probe), Reply::Done));
+    // Placed again, it works again, in the same processes.
+    assert!(matches!(control.call(Op::Destroy(key)), Reply::Done));
+    control.place(key, &blob);
+    assert!(data.encrypt(key, b"plaintext", b"").is_ok());
+}
+
+#[test]
+fn a_lost_token_is_the_tokens_trouble_not_the_keys() {
+    let tokens = Tokens::after_ceremony();
+    let mut control = tokens.control();
+    let (key, _) = control.make_key();
+    let mut data = tokens.data();
+    for _ in 0..4 {
+        data.encrypt(key, b"plaintext", b"").unwrap();
+    }
+    let (here, away) = (tokens.token_dir(), tokens.dir.path().join("away"));
+    fs::rename(&here, &away).unwrap();
+    wait_for("the token is lost", || data.encrypt(key, b"plaintext", b"").is_err());
+    assert_eq!(data.encrypt(key, b"plaintext", b"").unwrap_err().class, Class::Token);
+    assert_eq!(data.fault(Op::Probe).class, Class::Token);
+    assert_eq!(control.fault(Op::List).class, Class::Token);
+    assert_eq!(control.fault(Op::Destroy(key)).class, Class::Token, "not: there is none");
+    fs::rename(&away, &here).unwrap();
+    let mut after = tokens.data();
+    assert!(after.encrypt(key, b"plaintext", b"").is_ok());
+}
+
+#[test]
+fn a_key_gone_together_with_the_canary_is_the_tokens_trouble() {
+    let tokens = Tokens::after_ceremony();
+    let (key, _) = tokens.control().make_key();
+    let mut data = tokens.data();
+    for file in objects(&tokens) {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(data.encrypt(key, b"plaintext", b"").unwrap_err().class, Class::Token);
+    assert_eq!(data.fault(Op::Probe).class, Class::Token);
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_and_a_missing_token_until_the_time_is_over() {
+    let tokens = Tokens::new();
+    let mut start = tokens.start(Role::Data);
+    start.pin = Some(secret("wrong-pin"));
+    assert_eq!(tokens.worker(start).err().unwrap().class, Class::Login);
+
+    let mut start = tokens.start(Role::Data);
+    start.token.label = "no such token".into();
+    start.start_timeout_ms = 100;
+    let fault = tokens.worker(start).err().unwrap();
+    assert_eq!(fault.class, Class::Token);
+    assert!(fault.to_string().contains("no such token") && fault.to_string().contains(LABEL), "{fault}");
+
+    let mut start = tokens.start(Role::Data);
+    start.module = "/nonexistent/module.so".into();
+    let fault = tokens.worker(start).err().unwrap();
+    assert!(fault.to_string().contains("/nonexistent/module.so"), "{fault}");
+}
+
+#[test]
+fn two_tokens_with_one_label_need_a_serial() {
+    let tokens = Tokens::empty();
+    let first = tokens.init_token(LABEL);
+    let aside = tokens.dir.path().join("aside");
+    let here = tokens.token_dir();
+    fs::rename(&here, &aside).unwrap();
+    let second = tokens.init_token(LABEL);
+    fs::rename(&aside, &here).unwrap();
+    let fault = tokens.worker(tokens.start(Role::Data)).err().unwrap();
+    assert_eq!(fault.class, Class::Refused);
+    assert!(fault.to_string().contains(&first) && fault.to_string().contains(&second), "{fault}");
+    let mut start = tokens.start(Role::Data);
+    start.token = Token { label: LABEL.into(), serial: Some(second.clone()) };
+    assert_eq!(tokens.ready(start).1.serial, second);
+}
+
+#[test]
+fn a_worker_leaves_cleanly_when_its_parent_goes_in_the_middle_of_work() {
+    let tokens = Tokens::after_ceremony();
+    let (key, _) = tokens.control().make_key();
+    for profile in [Profile::SoftHsm, Profile::Generic] {
+        let mut start = tokens.start(Role::Data);
+        start.profile = profile;
+        start.sessions = 3;
+        let mut data = tokens.worker(start).unwrap();
+        data.encrypt(key, b"plaintext", b"").unwrap();
+        for _ in 0..200 {
+            data.request(Op::Random { length: 1_024 });
+        }
+        assert!(data.stop().success());
+    }
+}
+
+#[test]
+fn a_worker_stuck_in_the_module_leaves_all_the_same() {
+    let tokens = Tokens::after_ceremony();
+    let mut data = tokens.data();
+    let generation = tokens.token_dir().join("generation");
+    let lock = fs::File::options().read(true).write(true).open(generation).unwrap();
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    data.request(Op::Probe);
+    let pid = data.pid();
+    wait_for("the probe hangs", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let mut waits = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("syscall")).unwrap_or_default());
+        // 72 is fcntl on x86-64.
+        waits.any(|call| call.starts_with("72 "))
+    });
+    assert_eq!(data.stop().code(), Some(75));
+}
+
+#[test]
+fn stop_signals_are_the_parents_business() {
+    let tokens = Tokens::after_ceremony();
+    let mut data = tokens.data();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(data.pid()).unwrap()).unwrap();
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT, rustix::process::Signal::HUP] {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    assert!(matches!(data.call(Op::Probe), Reply::Done));
+    assert!(data.stop().success());
+}
+
+#[test]
+fn confinement_is_reported_or_in_force() {
+    let tokens = Tokens::after_ceremony();
+    let (worker, ready) = tokens.ready(tokens.start(Role::Data));
+    let status = fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
+    let seccomp = status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2'));
+    eprintln!("degraded: {:?}, seccomp in force: {seccomp}", ready.degraded);
+    assert_eq!(seccomp, !ready.degraded.iter().any(|sentence| sentence.contains("seccomp")));
+    let core = fs::read_to_string(format!("/proc/{}/limits", worker.pid())).unwrap();
+    assert!(core.lines().any(|line| line.starts_with("Max core file size") && line.contains(" 0 ")), "{core}");
+
+    let mut start = tokens.start(Role::Data);
+    start.profile = Profile::Generic;
+    let (_, ready) = tokens.ready(start);
+    assert!(ready.degraded.iter().any(|sentence| sentence.contains("Landlock")), "{:?}", ready.degraded);
+}
+
+fn objects(tokens: &Tokens) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(tokens.token_dir()).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.extension().is_some_and(|kind| kind == "object"))
+        .filter(|path| !path.ends_with("token.object"))
+        .collect()
+}
