@@ -1,0 +1,175 @@
+//! The real daemon over two SoftHSM zones of its own, as a child process.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use keystored::client::{Client, Credentials, Health, Settings};
+use keystored::model::clock::Clock;
+use keystored::model::secret::Secret;
+use keystored::proto::v1::CreateKeyRequest;
+use keystored::provision;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Outcome, said};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
+/// Time that the daemon may take to serve.
+const START: Duration = Duration::from_secs(60);
+/// Keys that are asked for at once.
+const CREATING: usize = 8;
+
+/// Variables that tell a client where to call and with which certificate.
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// A running daemon.
+pub(super) struct Daemon {
+    child: Child,
+    /// As in its dev.env.
+    pub(super) environment: Environment,
+    /// Its configuration.
+    pub(super) config: PathBuf,
+}
+
+impl Daemon {
+    /// Makes two zones under `dir` and starts a daemon over them on ports that the system chooses.
+    pub(super) async fn start(dir: &Path, clock: &Clock) -> Outcome<Self> {
+        let options = provision::Options {
+            dir: dir.to_owned(),
+            zones: vec!["a".to_owned(), "b".to_owned()],
+            listen: ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()),
+            worker: PathBuf::from(PROGRAM),
+            module: None,
+        };
+        let layout = provision::prepare(&options, clock, &mut |_| {}).await.map_err(said("making the zones"))?;
+        let log_path = dir.join("daemon.log");
+        let log = File::create(&log_path).map_err(said("making the daemon's log"))?;
+        let child = Command::new(PROGRAM)
+            .args([OsStr::new("dev"), OsStr::new("--dir"), dir.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(said("sharing the daemon's log"))?)
+            .stderr(log)
+            .spawn()
+            .map_err(said("starting the daemon"))?;
+        let mut daemon = Self { child, environment: BTreeMap::new(), config: layout.config.clone() };
+        let ready = daemon.ready(&layout.env);
+        match tokio::time::timeout(START, ready).await {
+            Ok(Ok(environment)) => {
+                daemon.environment = environment;
+                Ok(daemon)
+            }
+            Ok(Err(error)) => Err(format!("{error}; its log:\n{}", read(&log_path))),
+            Err(_) => Err(format!("the daemon does not serve within {START:?}; its log:\n{}", read(&log_path))),
+        }
+    }
+
+    async fn ready(&mut self, env: &Path) -> Outcome<Environment> {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            looks.tick().await;
+            if let Some(status) = self.child.try_wait().map_err(said("looking at the daemon"))? {
+                return Err(format!("the daemon has ended ({status})"));
+            }
+            let environment = parse(&read(env));
+            if !environment.contains_key("KEYSTORED_OPS") {
+                continue;
+            }
+            let Ok(client) = connect(&environment).await else { continue };
+            if client.health().await == Ok(Health::Serving) {
+                return Ok(environment);
+            }
+        }
+    }
+
+    /// Makes keys; their ids.
+    pub(super) async fn create_keys(&self, count: usize) -> Outcome<Vec<String>> {
+        let client = connect(&self.environment).await?.with_deadline(Some(START));
+        let mut ids = Vec::with_capacity(count);
+        while ids.len() < count {
+            let some = (0..CREATING.min(count - ids.len())).map(|_| client.create_key(CreateKeyRequest::default()));
+            for key in futures_util::future::join_all(some).await {
+                ids.push(key.map_err(said("creating a key"))?.key_id);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+impl Drop for Daemon {
+    /// An orderly end: its workers log out of their tokens.
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The empty service, as a child process like the daemon.
+pub(super) struct Empty {
+    child: Child,
+    stop: Option<ChildStdin>,
+    /// The daemon's, but for the address.
+    pub(super) environment: Environment,
+}
+
+impl Empty {
+    /// Starts it with the daemon's certificates.
+    pub(super) fn start(program: &Path, daemon: &Daemon) -> Outcome<Self> {
+        let mut child = Command::new(program)
+            .args([OsStr::new("empty-service"), daemon.config.as_os_str()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(said("starting the empty service"))?;
+        let (stop, output) = (child.stdin.take(), child.stdout.take());
+        let mut empty = Self { child, stop, environment: daemon.environment.clone() };
+        let mut address = String::new();
+        let output = output.ok_or("the empty service has no pipe")?;
+        BufReader::new(output).read_line(&mut address).map_err(said("reading the empty service's address"))?;
+        empty.environment.insert("KEYSTORED_ADDRESS".to_owned(), address.trim_end().to_owned());
+        Ok(empty)
+    }
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.child.wait();
+    }
+}
+
+async fn connect(environment: &Environment) -> Outcome<Client> {
+    let variable = |name: &str| environment.get(name).ok_or(format!("dev.env says nothing of {name}"));
+    let file = |name: &str| fs::read(variable(name)?).map_err(said("reading a certificate"));
+    let credentials = Credentials {
+        authorities: file("KEYSTORED_CA")?,
+        certificate: file("KEYSTORED_CERT")?,
+        key: Secret::new(file("KEYSTORED_KEY")?),
+    };
+    let settings = Settings {
+        address: variable("KEYSTORED_ADDRESS")?.clone(),
+        credentials,
+        connections: 1,
+        connect_timeout: Duration::from_secs(5),
+        deadline: Some(Duration::from_secs(5)),
+    };
+    Client::connect(&settings).await.map_err(said("connecting"))
+}
+
+/// Lines `NAME=VALUE`, with or without `export` and quotation marks.
+fn parse(text: &str) -> Environment {
+    let entry = |line: &str| {
+        let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
+        Some((name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(entry).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}

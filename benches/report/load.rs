@@ -1,0 +1,88 @@
+//! The load: `keystorectl bench`, one process for each measurement.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::daemon::Environment;
+use super::{Outcome, PLAINTEXT_BYTES, said};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_keystorectl");
+/// Items of a batch call.
+const BATCH: &str = "256";
+/// Batch calls in flight: enough that the daemon always has work while the client reads and writes.
+const BATCHES: &str = "8";
+/// Before each measurement, for connections and copies of keys that are made on first use.
+const WARM_UP: &str = "300ms";
+
+/// What is called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// BatchEncrypt with one key.
+    Batch,
+    /// BatchEncrypt with all keys, picked uniformly.
+    BatchManyKeys,
+    /// Encrypt, 64 calls in flight.
+    Unary64,
+    /// Encrypt, one call in flight.
+    Unary1,
+}
+
+/// What came of it.
+pub(super) struct Figures {
+    /// Encryptions per second.
+    pub(super) rate: f64,
+    /// Median of a call, in microseconds.
+    pub(super) p50: f64,
+}
+
+/// The load generator with what it needs.
+pub(super) struct Load {
+    /// The key of the figures with one key.
+    pub(super) key: String,
+    /// Keys of the figures with many: as many of the first ones that the daemon lists.
+    pub(super) keys: usize,
+    /// How long each measurement takes.
+    pub(super) length: Duration,
+}
+
+impl Load {
+    /// Measures once. Any failed call spoils the figure and is an error.
+    pub(super) fn run(&self, environment: &Environment, kind: Kind) -> Outcome<Figures> {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--json", "bench"]);
+        match kind {
+            Kind::Batch => {
+                command.args(["batch", "--batch-size", BATCH, "--in-flight", BATCHES, "--key", &self.key]);
+            }
+            Kind::BatchManyKeys => {
+                let keys = self.keys.to_string();
+                command.args(["batch", "--batch-size", BATCH, "--in-flight", BATCHES, "--keys", &keys]);
+            }
+            Kind::Unary64 => {
+                command.args(["unary", "--in-flight", "64", "--key", &self.key]);
+            }
+            Kind::Unary1 => {
+                command.args(["unary", "--in-flight", "1", "--key", &self.key]);
+            }
+        }
+        let output = command
+            .args(["--payload", &PLAINTEXT_BYTES.to_string(), "--warm-up", WARM_UP])
+            .args(["--duration", &format!("{}ms", self.length.as_millis())])
+            .envs(environment)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(said("starting keystorectl bench"))?;
+        let words = || format!("{kind:?}: {}", String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            return Err(format!("keystorectl bench failed: {}", words()));
+        }
+        let figures: Value = serde_json::from_slice(&output.stdout).map_err(said("reading the load's figures"))?;
+        if figures["errors"].as_object().is_none_or(|errors| !errors.is_empty()) {
+            return Err(format!("calls failed: {} {}", figures["errors"], words()));
+        }
+        let figure = |name: &str| figures[name].as_f64().ok_or(format!("keystorectl bench says nothing of {name}"));
+        Ok(Figures { rate: figure("items_per_second")?, p50: figure("p50_us")? })
+    }
+}

@@ -1,0 +1,211 @@
+//! The raw in-token limit: one process for each zone, each looping C_Encrypt on a session object of a token of its own.
+//!
+//! Nothing that the daemon does can be faster than this: it is the module with nothing around it, in as many
+//! instances as the daemon has zones, with the allocator that the daemon's workers have.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use keystored::model::clock::Clock;
+
+use super::{Outcome, PLAINTEXT_BYTES, said};
+
+/// PIN of tokens that live as long as this run and hold no key.
+const PIN: &str = "0000";
+const LABEL: &str = "raw-limit";
+/// As long as the daemon's own: format, key id and version.
+const AAD: [u8; 21] = [0; 21];
+/// Nanoseconds that this thread has run, before anything else.
+const RUN_TIME: &str = "/proc/thread-self/schedstat";
+/// Encryptions between two looks at the clock.
+const STRIDE: u64 = 256;
+
+/// What came of one round.
+pub(super) struct Round {
+    /// Encryptions per second over all processes.
+    pub(super) rate: f64,
+    /// The least share of a processor that one of them had. A loop that waits for nothing has a whole one, unless
+    /// something else runs on the machine.
+    pub(super) share: f64,
+}
+
+/// The processes, waiting for the next round.
+pub(super) struct RawLimit {
+    loops: Vec<Loop>,
+    /// What the module says it is.
+    pub(super) module: String,
+}
+
+struct Loop {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl RawLimit {
+    /// Starts a process for each of `zones` zones, with a fresh token each, under `dir`.
+    pub(super) fn start(program: &Path, dir: &Path, module: &Path, zones: usize) -> Outcome<Self> {
+        let (mut loops, mut found) = (Vec::new(), String::new());
+        for zone in 0..zones {
+            let home = dir.join(format!("raw-{zone}"));
+            let tokens = home.join("tokens");
+            fs::create_dir_all(&tokens).map_err(said("making a token directory"))?;
+            let conf = home.join("softhsm2.conf");
+            let text =
+                format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
+            fs::write(&conf, text).map_err(said("writing softhsm2.conf"))?;
+            let mut child = Command::new(program)
+                .args([OsStr::new("raw-limit"), module.as_os_str()])
+                .env("SOFTHSM2_CONF", &conf)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .map_err(said("starting a raw-limit process"))?;
+            let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+                return Err("a raw-limit process has no pipes".to_owned());
+            };
+            let mut one = Loop { child, orders: Some(orders), answers: BufReader::new(answers) };
+            found = one.answer()?;
+            loops.push(one);
+        }
+        Ok(Self { loops, module: found })
+    }
+
+    /// Lets all of them loop at once.
+    pub(super) fn round(&mut self, length: Duration) -> Outcome<Round> {
+        for one in &mut self.loops {
+            one.order(length)?;
+        }
+        let mut round = Round { rate: 0.0, share: 1.0 };
+        for one in &mut self.loops {
+            let answer = one.answer()?;
+            let figures: Result<Vec<f64>, _> = answer.split(' ').map(str::parse).collect();
+            let [count, nanos, ran] = figures.map_err(said("reading a round"))?[..] else {
+                return Err("a raw-limit process answered nonsense".to_owned());
+            };
+            round.rate += count * 1e9 / nanos;
+            round.share = round.share.min(ran / nanos);
+        }
+        Ok(round)
+    }
+}
+
+impl Loop {
+    fn order(&mut self, length: Duration) -> Outcome<()> {
+        let orders = self.orders.as_mut().ok_or("a raw-limit process has been ended")?;
+        writeln!(orders, "{}", length.as_millis()).map_err(said("ordering a round"))
+    }
+
+    fn answer(&mut self) -> Outcome<String> {
+        let mut line = String::new();
+        match self.answers.read_line(&mut line) {
+            Ok(0) => Err("a raw-limit process has ended; its words are above".to_owned()),
+            Ok(_) => Ok(line.trim_end().to_owned()),
+            Err(error) => Err(format!("reading from a raw-limit process: {error}")),
+        }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // The end of its orders is the end of its work: it logs out and leaves.
+        drop(self.orders.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Such a process. Orders come line by line, a number of milliseconds each.
+pub(super) fn run(module: &OsStr, clock: &Clock) -> Outcome<()> {
+    let pkcs11 = Pkcs11::new(Path::new(module)).map_err(said("loading the module"))?;
+    let flags = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+    pkcs11.initialize(flags).map_err(said("C_Initialize"))?;
+    let session = new_token(&pkcs11)?;
+    let key = new_key(&session)?;
+    let info = pkcs11.get_library_info().map_err(said("C_GetInfo"))?;
+    let version = info.library_version();
+    println!("{}, {} {version}", info.manufacturer_id().trim(), info.library_description().trim());
+    for order in std::io::stdin().lines() {
+        let order = order.map_err(said("reading an order"))?;
+        let length = Duration::from_millis(order.parse().map_err(said("reading an order"))?);
+        let ran_before = run_time()?;
+        let (count, taken) = loop_for(&session, key, length, clock)?;
+        println!("{count} {} {}", taken.as_nanos(), run_time()? - ran_before);
+    }
+    session.logout().map_err(said("C_Logout"))?;
+    drop(session);
+    pkcs11.finalize().map_err(said("C_Finalize"))
+}
+
+fn run_time() -> Outcome<u64> {
+    let text = fs::read_to_string(RUN_TIME).map_err(said("reading this thread's run time"))?;
+    let nanos = text.split(' ').next().unwrap_or_default();
+    nanos.parse().map_err(said("reading this thread's run time"))
+}
+
+fn new_token(pkcs11: &Pkcs11) -> Outcome<Session> {
+    let pin: AuthPin = AuthPin::new(PIN.to_owned().into());
+    let empty = pkcs11.get_slots_with_token().map_err(said("C_GetSlotList"))?;
+    let empty = empty.first().ok_or("the module shows no slot for a new token")?;
+    pkcs11.init_token(*empty, &pin, LABEL).map_err(said("C_InitToken"))?;
+    // The slot has another number now.
+    let slot = find(pkcs11)?;
+    let session = pkcs11.open_rw_session(slot).map_err(said("C_OpenSession"))?;
+    session.login(UserType::So, Some(&pin)).map_err(said("C_Login as SO"))?;
+    session.init_pin(&pin).map_err(said("C_InitPIN"))?;
+    session.logout().map_err(said("C_Logout"))?;
+    session.login(UserType::User, Some(&pin)).map_err(said("C_Login"))?;
+    Ok(session)
+}
+
+fn find(pkcs11: &Pkcs11) -> Outcome<Slot> {
+    for slot in pkcs11.get_slots_with_initialized_token().map_err(said("C_GetSlotList"))? {
+        if pkcs11.get_token_info(slot).map_err(said("C_GetTokenInfo"))?.label().trim() == LABEL {
+            return Ok(slot);
+        }
+    }
+    Err("the new token is not in the list of slots".to_owned())
+}
+
+fn new_key(session: &Session) -> Outcome<ObjectHandle> {
+    let template = [
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(true),
+        Attribute::Decrypt(true),
+        Attribute::ValueLen(32.into()),
+    ];
+    session.generate_key(&Mechanism::AesKeyGen, &template).map_err(said("C_GenerateKey"))
+}
+
+fn loop_for(session: &Session, key: ObjectHandle, length: Duration, clock: &Clock) -> Outcome<(u64, Duration)> {
+    let plaintext = [7; PLAINTEXT_BYTES];
+    let start = clock.now();
+    let mut count = 0u64;
+    loop {
+        for _ in 0..STRIDE {
+            count += 1;
+            let mut iv = [0; 12];
+            iv[4..].copy_from_slice(&count.to_be_bytes());
+            let parameters = GcmParams::new(&mut iv, &AAD, 128.into()).map_err(said("AES-GCM"))?;
+            let sealed = session.encrypt(&Mechanism::AesGcm(parameters), key, &plaintext).map_err(said("C_Encrypt"))?;
+            std::hint::black_box(sealed);
+        }
+        let taken = clock.now() - start;
+        if taken >= length {
+            return Ok((count, taken));
+        }
+    }
+}

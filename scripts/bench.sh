@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Measures the speed and prints the table of docs/performance.md. Options: see benches/report/main.rs, or --help.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec "${CARGO:-cargo}" bench --locked --quiet --bench report -- "$@"
