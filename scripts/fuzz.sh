@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs each fuzz target for some seconds. What a target finds is kept under fuzz/artifacts/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:?how many seconds for each target}
+
+# libFuzzer's instrumentation is an unstable flag; the pinned stable compiler accepts it under this variable.
+export RUSTC_BOOTSTRAP=1
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    echo "fuzz: installing cargo-fuzz"
+    cargo install --locked cargo-fuzz
+fi
+# Something to begin with, where random bytes would take long to get anywhere.
+mkdir -p fuzz/corpus/config
+cp deploy/keystored.toml fuzz/corpus/config/sample.toml
+mapfile -t targets < <(cargo fuzz list)
+for target in "${targets[@]}"; do
+    echo "fuzz: $target, $seconds s"
+    mkdir -p "fuzz/corpus/$target"
+    cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
+done
+echo "fuzz: ${#targets[@]} targets, nothing found"
