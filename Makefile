@@ -1,0 +1,52 @@
+# Everything that a person or a machine does with this repository. `make` alone lists it.
+#
+# Two builds are kept: the dev profile for everything that tests, the release profile for everything that runs.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+RELEASE := target/release
+# Seconds that `make fuzz` gives to each target.
+FUZZ_SECONDS ?= 20
+# Where `make run` keeps its zones, certificates and database. Ignored by git.
+DEV_DIR ?= dev
+
+# Denied outside tests; clippy.toml lets tests unwrap.
+DENIED := -D warnings -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic
+
+.PHONY: help deps build test run demo bench fuzz lint audit clean
+
+help: ## This list.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## Installs what this machine lacks, from Debian's packages. Does nothing where all is there.
+	@scripts/deps.sh
+
+build: deps ## Builds both programs for use: target/release/keystored and keystorectl.
+	$(CARGO) build --locked --release --bins
+
+test: deps lint ## Checks everything: format, lints, then every test against real tokens.
+	$(CARGO) test --locked --workspace
+
+run: build ## Runs the development daemon in the foreground; it prints how to call it.
+	$(RELEASE)/keystored dev --dir $(DEV_DIR)
+
+demo: build ## Shows the main job on real input, and a zone that fails meanwhile.
+	@scripts/demo.sh
+
+bench: build ## Measures the speed against its limits and prints the table of docs/performance.md.
+	@scripts/bench.sh $(BENCH)
+
+fuzz: deps ## Feeds each parser with made-up bytes for FUZZ_SECONDS.
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+lint: ## Format and lints; warnings are errors.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- $(DENIED)
+
+audit: ## Licences, advisories and banned crates of the dependencies (deny.toml). Needs the network.
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --all-features check
+
+clean: ## Removes what was built. The dev directory with its keys stays.
+	$(CARGO) clean
+	rm -rf fuzz/target
