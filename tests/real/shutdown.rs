@@ -23,7 +23,11 @@ async fn sigterm_under_load_ends_in_order() {
     }
     let (_, failures) = load.stop().await;
     for failure in failures {
-        assert!(matches!(failure.code, Code::Unavailable | Code::Cancelled | Code::Unknown), "{failure:?}");
+        // A call that crosses the end of its connection has no answer of the service, and so no reason; the client
+        // library names it by the HTTP/2 code, which is Internal for a GOAWAY without an error.
+        let unanswered = failure.reason.is_empty() && matches!(failure.code, Code::Internal | Code::Unknown);
+        let told = matches!(failure.code, Code::Unavailable | Code::Cancelled);
+        assert!(unanswered || told, "{failure:?}");
     }
 
     let daemon = site.start().await;
