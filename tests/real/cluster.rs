@@ -104,7 +104,7 @@ impl Tokens {
             sandbox: false,
             queue_items: 10_000,
             queue_bytes: 16 << 20,
-            kill: KillLimits::default(),
+            kill: KillLimits { crypto: Duration::from_millis(1_500), ..KillLimits::default() },
             restart: (Duration::from_millis(50), Duration::from_secs(1)),
             start_timeout: LONG,
             probe_every: Duration::from_secs(1),

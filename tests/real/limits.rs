@@ -37,9 +37,7 @@ async fn too_many_items_in_work_are_refused_at_once() {
 
 /// Both zones stand still in these tests; they must not be taken for dead meanwhile.
 fn stand_still_unharmed(site: &Site) {
-    site.configure_hsms(|_, hsm| {
-        hsm.insert("kill".to_owned(), toml::Table::from_iter([("crypto_ms".to_owned(), 10_000.into())]).into());
-    });
+    site.kill_after(10_000);
 }
 
 /// With every worker stopped, at most `bound` calls wait and the others are refused; all that waited are answered.
