@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::zone::{Zone, object_id};
-use crate::harness::{shared, tool};
+use crate::harness::{Daemon, shared, tool};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_tokens_hold_the_key_and_neither_gives_it_away() {
@@ -34,7 +34,8 @@ async fn both_tokens_hold_the_key_and_neither_gives_it_away() {
 /// SoftHSM keeps each object in a file and encrypts only what is secret: the attributes stand there in clear.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_disk_every_key_that_encrypts_does_nothing_else() {
-    let daemon = shared().await;
+    // One of its own: a key that another test is just making is on disk half-written, with the token's defaults.
+    let daemon = Daemon::start().await;
     let caller = daemon.caller().await;
     caller.create_key("one").await;
     caller.create_key("two").await;
@@ -72,7 +73,8 @@ async fn on_disk_every_key_that_encrypts_does_nothing_else() {
 /// The wrapping key must not serve to read what it wrapped: no decryption, and whatever it unwraps stays inside.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wrapping_key_wraps_and_unwraps_only() {
-    let daemon = shared().await;
+    // One of its own: a key that another test is just making is on disk half-written, with the token's defaults.
+    let daemon = Daemon::start().await;
     for zone in &daemon.zones {
         let wrapping: Vec<String> = object_files(&zone.tokens())
             .into_iter()
