@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::harness::load::Load;
-use crate::harness::{Caller, Daemon};
+use crate::harness::{Caller, Daemon, process, wait};
 use crate::zones::wait_until_down;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,8 +21,13 @@ async fn a_killed_zone_costs_no_caller_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_zone_costs_no_caller_an_error() {
     under_load(async |daemon, caller, load, zone| {
-        daemon.zone(zone).signal_workers(Signal::STOP);
+        let stopped = daemon.zone(zone).signal_workers(Signal::STOP);
         load.passes(200).await;
+        // Calls pass long before the kill limit has: only then is it this zone's turn to come back.
+        wait::until_async("the stopped workers are killed", wait::LONG, async || {
+            stopped.iter().all(|pid| !process::lives(*pid)).then_some(())
+        })
+        .await;
         daemon.wait_until_healthy_for(caller).await;
     })
     .await;
