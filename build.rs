@@ -10,7 +10,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=migrations");
     let descriptors = protox::compile(
-        ["keystored/v1/crypto.proto", "keystored/v1/keys.proto", "keystored/v1/key_stores.proto"],
+        [
+            "keystored/v1/crypto.proto",
+            "keystored/v1/keys.proto",
+            "keystored/v1/key_stores.proto",
+            "keystored/v1/clusters.proto",
+        ],
         ["proto"],
     )?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -32,6 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored.v1.DecryptResponse",
             "keystored.v1.GenerateDataKeyResponse",
             "keystored.v1.GenerateRandomResponse",
+            // And these a PIN.
+            "keystored.v1.CreateKeyStoreRequest",
+            "keystored.v1.UpdateKeyStoreRequest",
+            "keystored.v1.AddHsmRequest",
         ]);
     tonic_prost_build::configure()
         .codec_path("crate::proto::codec::BoundedCodec")

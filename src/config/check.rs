@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, raw};
-use crate::model::id::{ClusterId, Scope, Zone};
+use crate::model::id::{ClusterId, Scope, Zone, is_name};
 use crate::model::profile::Profile;
 
 /// A member's place in the cluster is a bit of 64.
@@ -114,11 +114,9 @@ impl Context<'_> {
         })
     }
 
-    /// Names end up in file names, metric labels and log lines.
     fn name<'v>(&self, value: &'v Spanned<String>, what: &str) -> Result<&'v str, Error> {
         let text = value.get_ref();
-        let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
-        if (1..=64).contains(&text.len()) && text.bytes().all(legal) && !text.starts_with('.') {
+        if is_name(text) {
             return Ok(text);
         }
         Err(self

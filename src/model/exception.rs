@@ -54,6 +54,20 @@ exceptions! {
     CustomKeyStoreNotFound = "CustomKeyStoreNotFoundException",
     /// The state of the key store forbids the operation.
     CustomKeyStoreInvalidState = "CustomKeyStoreInvalidStateException",
+    /// Another key store has this name.
+    CustomKeyStoreNameInUse = "CustomKeyStoreNameInUseException",
+    /// A key store with keys cannot be deleted.
+    CustomKeyStoreHasCmks = "CustomKeyStoreHasCMKsException",
+    /// The configuration describes no such cluster. Caller's fault.
+    CloudHsmClusterNotFound = "CloudHsmClusterNotFoundException",
+    /// The cluster belongs to another key store.
+    CloudHsmClusterInUse = "CloudHsmClusterInUseException",
+    /// No HSM of the cluster can be reached, or the ceremony was not carried out.
+    CloudHsmClusterNotActive = "CloudHsmClusterNotActiveException",
+    /// The cluster's HSMs are certified by another authority than the key store's trust anchor.
+    CloudHsmClusterNotRelated = "CloudHsmClusterNotRelatedException",
+    /// The certificate is not the one under which the cluster's HSMs are certified. Caller's fault.
+    IncorrectTrustAnchor = "IncorrectTrustAnchorException",
     /// Fewer than two HSMs in distinct zones can be reached.
     CloudHsmClusterInvalidConfiguration = "CloudHsmClusterInvalidConfigurationException",
     /// No answer within the caller's deadline.

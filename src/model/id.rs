@@ -127,6 +127,22 @@ impl ClusterId {
     }
 }
 
+impl HsmId {
+    /// Names end up in file names, metric labels, certificates and log lines: 1 to 64 letters, digits, `-`, `_` and `.`,
+    /// the first no `.`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_name(text).then(|| text.into())
+    }
+}
+
+/// What the name of an HSM or of a zone may look like.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(legal) && !text.starts_with('.')
+}
+
 impl KeyStoreId {
     /// A new random id.
     #[must_use]

@@ -29,3 +29,16 @@ pub const MESSAGE_BYTES: usize = 4 << 20;
 /// encryptions (NIST SP 800-38D, section 8.3); half of that, because a call that is late or fails in one zone is carried
 /// out in another one too.
 pub const ENCRYPTIONS_PER_VERSION: u64 = 1 << 31;
+/// Key stores of one installation, connected or not: AWS's quota.
+pub const KEY_STORES: usize = 10;
+/// Longest name of a key store, in characters.
+pub const KEY_STORE_NAME_CHARS: usize = 256;
+/// Longest id of a key store, in bytes.
+pub const KEY_STORE_ID_BYTES: usize = 64;
+/// Longest trust anchor certificate, in characters of PEM.
+pub const TRUST_ANCHOR_CHARS: usize = 5_000;
+/// Shortest and longest PIN of kmsuser, in bytes: SoftHSM's bounds, since AWS's (7 to 32 letters and digits) are
+/// CloudHSM's.
+pub const PIN_BYTES: (usize, usize) = (4, 255);
+/// HSMs of one cluster: a member's place is a bit of 64.
+pub const HSMS: usize = 64;

@@ -24,8 +24,28 @@ pub enum Operation {
     DescribeKey,
     /// List keys.
     ListKeys,
+    /// Make a key usable.
+    EnableKey,
+    /// Make a key unusable.
+    DisableKey,
+    /// Register a cluster as a key store.
+    CreateKeyStore,
     /// Show key stores.
     DescribeKeyStores,
+    /// Change a key store.
+    UpdateKeyStore,
+    /// Log in to a key store's HSMs.
+    ConnectKeyStore,
+    /// Log out of them.
+    DisconnectKeyStore,
+    /// Forget a key store.
+    DeleteKeyStore,
+    /// Show clusters.
+    DescribeClusters,
+    /// Bring a further HSM into a cluster.
+    AddHsm,
+    /// Seal the stored PINs under another key.
+    ResealPins,
 }
 
 /// Whether an operation uses keys or manages them.
@@ -76,7 +96,17 @@ impl Operation {
         Self::CreateKey,
         Self::DescribeKey,
         Self::ListKeys,
+        Self::EnableKey,
+        Self::DisableKey,
+        Self::CreateKeyStore,
         Self::DescribeKeyStores,
+        Self::UpdateKeyStore,
+        Self::ConnectKeyStore,
+        Self::DisconnectKeyStore,
+        Self::DeleteKeyStore,
+        Self::DescribeClusters,
+        Self::AddHsm,
+        Self::ResealPins,
     ];
 
     /// The operation's row.
@@ -86,6 +116,8 @@ impl Operation {
         use Plane::{Control, Data};
         const ANY: &[KeyState] = &[Creating, Enabled, Disabled, PendingDeletion, Unavailable];
         const USE: &[KeyState] = &[Enabled];
+        // While a key is Unavailable it is switched on or off for later.
+        const SWITCH: &[KeyState] = &[Enabled, Disabled, Unavailable];
         const fn row(
             plane: Plane,
             resource: Resource,
@@ -95,6 +127,9 @@ impl Operation {
             label: &'static str,
         ) -> Row {
             Row { plane, resource, legal_in, permission, event, label }
+        }
+        const fn store(permission: &'static str, event: &'static str, label: &'static str) -> Row {
+            row(Control, Resource::KeyStore, &[], permission, event, label)
         }
         match self {
             Self::Encrypt => row(Data, Resource::Key, USE, "kms:Encrypt", "Encrypt", "encrypt"),
@@ -116,14 +151,22 @@ impl Operation {
             Self::CreateKey => row(Control, Resource::Account, &[], "kms:CreateKey", "CreateKey", "create_key"),
             Self::DescribeKey => row(Control, Resource::Key, ANY, "kms:DescribeKey", "DescribeKey", "describe_key"),
             Self::ListKeys => row(Control, Resource::Account, &[], "kms:ListKeys", "ListKeys", "list_keys"),
-            Self::DescribeKeyStores => row(
-                Control,
-                Resource::KeyStore,
-                &[],
-                "kms:DescribeCustomKeyStores",
-                "DescribeCustomKeyStores",
-                "describe_key_stores",
-            ),
+            Self::EnableKey => row(Control, Resource::Key, SWITCH, "kms:EnableKey", "EnableKey", "enable_key"),
+            Self::DisableKey => row(Control, Resource::Key, SWITCH, "kms:DisableKey", "DisableKey", "disable_key"),
+            Self::CreateKeyStore => store("kms:CreateCustomKeyStore", "CreateCustomKeyStore", "create_key_store"),
+            Self::DescribeKeyStores => {
+                store("kms:DescribeCustomKeyStores", "DescribeCustomKeyStores", "describe_key_stores")
+            }
+            Self::UpdateKeyStore => store("kms:UpdateCustomKeyStore", "UpdateCustomKeyStore", "update_key_store"),
+            Self::ConnectKeyStore => store("kms:ConnectCustomKeyStore", "ConnectCustomKeyStore", "connect_key_store"),
+            Self::DisconnectKeyStore => {
+                store("kms:DisconnectCustomKeyStore", "DisconnectCustomKeyStore", "disconnect_key_store")
+            }
+            Self::DeleteKeyStore => store("kms:DeleteCustomKeyStore", "DeleteCustomKeyStore", "delete_key_store"),
+            // AWS leaves clusters to another of its services; these names are ours.
+            Self::DescribeClusters => store("keystored:DescribeClusters", "DescribeClusters", "describe_clusters"),
+            Self::AddHsm => store("keystored:AddHsm", "AddHsm", "add_hsm"),
+            Self::ResealPins => store("keystored:ResealPins", "ResealPins", "reseal_pins"),
         }
     }
 }

@@ -24,6 +24,17 @@ pub mod v1 {
         }
     }
 
+    macro_rules! pin_free_debug {
+        ($($message:ident.$field:ident),+) => {$(
+            impl ::core::fmt::Debug for $message {
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    f.debug_struct(stringify!($message)).field(stringify!($field), &self.$field).finish_non_exhaustive()
+                }
+            }
+        )+};
+    }
+    pin_free_debug!(CreateKeyStoreRequest.key_store_name, UpdateKeyStoreRequest.key_store_id, AddHsmRequest.hsm_id);
+
     /// The compiled descriptors, for the reflection service.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keystored.v1.bin"));
 }

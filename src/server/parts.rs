@@ -59,11 +59,6 @@ pub(super) async fn build(
     metrics: &Arc<Metrics>,
     clock: &Clock,
 ) -> Result<Parts, Error> {
-    // Before the first worker starts: this is the last step that can fail.
-    for cluster in &config.clusters {
-        let made = store.ensure_key_store(&cluster.name, &cluster.id).await;
-        made.map_err(|error| Error(format!("key store {:?}: {error}", cluster.name)))?;
-    }
     let (report, removals) = mpsc::channel(REMOVALS);
     let mut clusters = Vec::with_capacity(config.clusters.len());
     for (cluster, pins) in config.clusters.iter().zip(pins) {

@@ -1,74 +1,196 @@
-//! Changes of key stores.
+//! Changes of key stores. What a key store must be for a change is looked at in the same transaction.
 
 use sqlx::sqlite::SqliteConnection;
 
 use super::change::{Touched, bump};
-use super::{Error, Store};
+use super::{Error, KeyStore, KeyStoreChange, NewKeyStore, Store, load, pins};
 use crate::model::id::{ClusterId, KeyStoreId};
-use crate::model::key_store::ConnectionState;
+use crate::model::key_store::{ConnectionErrorCode, ConnectionState, Event, Next};
+use crate::model::limits;
 
 impl Store {
-    /// The store of this name over this cluster, made in state CONNECTED if it is not there. A store follows its
-    /// cluster to a new name; a name that already belongs to another cluster is an [`Error::Contradiction`].
-    pub async fn ensure_key_store(&self, name: &str, cluster: &ClusterId) -> Result<KeyStoreId, Error> {
-        let (name, cluster) = (name.to_owned(), cluster.clone());
+    /// Makes a key store in state DISCONNECTED.
+    pub async fn create_key_store(&self, new: NewKeyStore) -> Result<KeyStoreId, Error> {
         let now = self.inner.clock.unix_millis();
         self.change(move |database| {
             Box::pin(async move {
-                let named: Option<(String,)> = sqlx::query_as("SELECT cluster_id FROM key_stores WHERE name = $1")
-                    .bind(&name)
-                    .fetch_optional(&mut *database)
+                let (count,): (i64,) =
+                    sqlx::query_as("SELECT COUNT(*) FROM key_stores").fetch_one(&mut *database).await?;
+                if usize::try_from(count).unwrap_or(usize::MAX) >= limits::KEY_STORES {
+                    return Err(Error::Quota(limits::KEY_STORES));
+                }
+                name_is_free(database, &new.name, None).await?;
+                cluster_is_free(database, &new.cluster, None).await?;
+                let (id, revision) = (KeyStoreId::random(), bump(database).await?);
+                sqlx::query(
+                    "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(id.as_str())
+                .bind(&new.name)
+                .bind(new.cluster.as_str())
+                .bind(ConnectionState::Disconnected.name())
+                .bind(&new.trust_anchor)
+                .bind(now)
+                .bind(revision)
+                .execute(&mut *database)
+                .await?;
+                for (hsm, pin) in &new.pins {
+                    pins::put(database, &id, hsm, pin).await?;
+                }
+                Ok((id.clone(), Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+
+    /// Changes a key store as an operator wants it.
+    pub async fn update_key_store(&self, id: &KeyStoreId, change: KeyStoreChange) -> Result<(), Error> {
+        let id = id.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                let store = there(database, &id).await?;
+                if let Some(name) = &change.name {
+                    legal(&store, Event::Rename)?;
+                    name_is_free(database, name, Some(&id)).await?;
+                }
+                if let Some(cluster) = &change.cluster {
+                    legal(&store, Event::Change)?;
+                    cluster_is_free(database, cluster, Some(&id)).await?;
+                }
+                if !change.pins.is_empty() {
+                    legal(&store, Event::Change)?;
+                }
+                for (hsm, pin) in &change.pins {
+                    pins::put(database, &id, hsm, pin).await?;
+                }
+                let revision = bump(database).await?;
+                sqlx::query("UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4")
+                    .bind(change.name.as_ref().unwrap_or(&store.name))
+                    .bind(change.cluster.as_ref().unwrap_or(&store.cluster).as_str())
+                    .bind(revision)
+                    .bind(id.as_str())
+                    .execute(&mut *database)
                     .await?;
-                if let Some((other,)) = named.filter(|(other,)| other != cluster.as_str()) {
-                    return Err(Error::Contradiction(format!(
-                        "key store {name:?} belongs to {other} in the metadata, but to {cluster} in the configuration; \
-                         give the cluster its former id or the key store another name"
-                    )));
+                Ok(((), Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+
+    /// Has an event happen to a key store and returns the state after it. [`Event::Connect`] of a store that is
+    /// DISCONNECTED also marks its PINs for rotation, with `rotate`.
+    pub async fn advance_key_store(
+        &self,
+        id: &KeyStoreId,
+        event: Event,
+        error: Option<(ConnectionErrorCode, String)>,
+        rotate: bool,
+    ) -> Result<ConnectionState, Error> {
+        let id = id.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                let store = there(database, &id).await?;
+                let next = legal(&store, event)?;
+                if next == store.state {
+                    return Ok((next, Touched::Nothing));
                 }
-                let existing: Option<(String, String)> =
-                    sqlx::query_as("SELECT id, name FROM key_stores WHERE cluster_id = $1")
-                        .bind(cluster.as_str())
-                        .fetch_optional(&mut *database)
-                        .await?;
-                match existing {
-                    None => insert(database, &name, &cluster, now).await,
-                    Some((id, former)) if former == name => Ok((KeyStoreId::from(id.as_str()), Touched::Nothing)),
-                    Some((id, _)) => rename(database, KeyStoreId::from(id.as_str()), &name).await,
+                if event == Event::Connect && rotate {
+                    pins::mark_for_rotation(database, &id).await?;
                 }
+                let revision = bump(database).await?;
+                let (code, message) = error.map(|(code, message)| (code.name(), message)).unzip();
+                sqlx::query(
+                    "UPDATE key_stores SET state = $1, error_code = $2, error_message = $3, revision = $4 WHERE id = $5",
+                )
+                .bind(next.name())
+                .bind(code)
+                .bind(message)
+                .bind(revision)
+                .bind(id.as_str())
+                .execute(&mut *database)
+                .await?;
+                Ok((next, Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+
+    /// Forgets a key store that is DISCONNECTED and has no keys, and the PINs of its HSMs with it.
+    pub async fn delete_key_store(&self, id: &KeyStoreId) -> Result<(), Error> {
+        let id = id.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                let store = there(database, &id).await?;
+                legal(&store, Event::Delete)?;
+                let (keys,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM keys WHERE key_store_id = $1")
+                    .bind(id.as_str())
+                    .fetch_one(&mut *database)
+                    .await?;
+                if keys > 0 {
+                    return Err(Error::HasKeys);
+                }
+                bump(database).await?;
+                sqlx::query("DELETE FROM key_stores WHERE id = $1").bind(id.as_str()).execute(&mut *database).await?;
+                Ok(((), Touched::KeyStore(id)))
             })
         })
         .await
     }
 }
 
-async fn insert(
-    database: &mut SqliteConnection,
-    name: &str,
-    cluster: &ClusterId,
-    now: i64,
-) -> Result<(KeyStoreId, Touched), Error> {
-    let (id, revision) = (KeyStoreId::random(), bump(database).await?);
-    sqlx::query(
-        "INSERT INTO key_stores (id, name, cluster_id, state, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(id.as_str())
-    .bind(name)
-    .bind(cluster.as_str())
-    .bind(ConnectionState::Connected.name())
-    .bind(now)
-    .bind(revision)
-    .execute(database)
-    .await?;
-    Ok((id.clone(), Touched::KeyStore(id)))
+#[cfg(test)]
+impl Store {
+    /// A store of this name over this cluster in state CONNECTED.
+    pub(crate) async fn connected_key_store(&self, name: &str, cluster: &ClusterId) -> KeyStoreId {
+        let new = NewKeyStore {
+            name: name.to_owned(),
+            cluster: cluster.clone(),
+            trust_anchor: "PEM".to_owned(),
+            pins: Vec::new(),
+        };
+        let id = self.create_key_store(new).await.unwrap();
+        for event in [Event::Connect, Event::ConnectSucceeded] {
+            self.advance_key_store(&id, event, None, false).await.unwrap();
+        }
+        id
+    }
 }
 
-async fn rename(database: &mut SqliteConnection, id: KeyStoreId, to: &str) -> Result<(KeyStoreId, Touched), Error> {
-    let revision = bump(database).await?;
-    sqlx::query("UPDATE key_stores SET name = $1, revision = $2 WHERE id = $3")
-        .bind(to)
-        .bind(revision)
-        .bind(id.as_str())
-        .execute(database)
+async fn there(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<KeyStore, Error> {
+    load::key_store(database, id).await?.ok_or_else(|| Error::Missing(format!("key store {id}")))
+}
+
+/// The state after an event that is legal.
+fn legal(store: &KeyStore, event: Event) -> Result<ConnectionState, Error> {
+    match store.state.next(event) {
+        Next::State(next) => Ok(next),
+        // The row goes away as a whole.
+        Next::Gone => Ok(store.state),
+        Next::Refused => Err(Error::State(store.state)),
+    }
+}
+
+async fn name_is_free(database: &mut SqliteConnection, name: &str, but: Option<&KeyStoreId>) -> Result<(), Error> {
+    let row: Option<(String,)> =
+        sqlx::query_as("SELECT id FROM key_stores WHERE name = $1").bind(name).fetch_optional(database).await?;
+    match row {
+        Some((id,)) if but.is_none_or(|own| own.as_str() != id) => Err(Error::NameInUse(name.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+async fn cluster_is_free(
+    database: &mut SqliteConnection,
+    cluster: &ClusterId,
+    but: Option<&KeyStoreId>,
+) -> Result<(), Error> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT id FROM key_stores WHERE cluster_id = $1")
+        .bind(cluster.as_str())
+        .fetch_optional(database)
         .await?;
-    Ok((id.clone(), Touched::KeyStore(id)))
+    match row {
+        Some((id,)) if but.is_none_or(|own| own.as_str() != id) => Err(Error::ClusterInUse(cluster.clone())),
+        _ => Ok(()),
+    }
 }

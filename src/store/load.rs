@@ -10,12 +10,12 @@ use super::{Catalogue, Error, Key, KeyStore, Version};
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::{KeyState, Placement};
-use crate::model::key_store::ConnectionState;
+use crate::model::key_store::{ConnectionErrorCode, ConnectionState};
 
 type KeyRow = (String, String, String, String, i64);
 type VersionRow = (String, i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 type PlacementRow = (String, i64, String, String);
-type StoreRow = (String, String, String, String, i64);
+type StoreRow = (String, String, String, String, Option<String>, Option<String>, String, i64);
 
 /// The same statement for all rows and for one key's: the text stays in one place.
 macro_rules! key_rows {
@@ -42,7 +42,10 @@ macro_rules! placement_rows {
 
 macro_rules! store_rows {
     ($which:literal) => {
-        concat!("SELECT id, name, cluster_id, state, created_at FROM key_stores ", $which)
+        concat!(
+            "SELECT id, name, cluster_id, state, error_code, error_message, trust_anchor, created_at FROM key_stores ",
+            $which
+        )
     };
 }
 
@@ -123,12 +126,22 @@ fn assemble(keys: Vec<KeyRow>, versions: Vec<VersionRow>, placements: Vec<Placem
         .collect()
 }
 
-fn store_from((id, name, cluster, state, created_at): StoreRow) -> Result<KeyStore, Error> {
+fn store_from(row: StoreRow) -> Result<KeyStore, Error> {
+    let (id, name, cluster, state, code, message, trust_anchor, created_at) = row;
+    let error = match code {
+        Some(code) => {
+            let known = ConnectionErrorCode::from_name(&code).ok_or_else(|| unreadable("error code", &code))?;
+            Some((known, message.unwrap_or_default()))
+        }
+        None => None,
+    };
     Ok(KeyStore {
         id: KeyStoreId::from(id.as_str()),
         name,
         cluster: ClusterId::from(cluster.as_str()),
         state: ConnectionState::from_name(&state).ok_or_else(|| unreadable("connection state", &state))?,
+        error,
+        trust_anchor,
         created_at,
     })
 }
@@ -143,6 +156,6 @@ fn version_id(key: &str, version: i64) -> Result<KeyVersionId, Error> {
     Ok(KeyVersionId { key: key_id(key)?, version })
 }
 
-fn unreadable(what: &str, value: &str) -> Error {
+pub(super) fn unreadable(what: &str, value: &str) -> Error {
     Error::Database(format!("{what} {value:?} cannot be read; the file was changed by something else than keystored"))
 }

@@ -12,6 +12,7 @@ mod key_stores;
 mod keys;
 mod load;
 mod lock;
+mod pins;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,7 @@ use crate::model::ciphertext::IV_BYTES;
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::{KeyState, Placement};
-use crate::model::key_store::ConnectionState;
+use crate::model::key_store::{ConnectionErrorCode, ConnectionState};
 
 /// How long a client token is remembered.
 pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -109,8 +110,83 @@ pub struct KeyStore {
     pub cluster: ClusterId,
     /// What the last connect came to.
     pub state: ConnectionState,
+    /// Why it failed; only in state FAILED.
+    pub error: Option<(ConnectionErrorCode, String)>,
+    /// PEM of the authority under which the cluster's HSMs are certified.
+    pub trust_anchor: String,
     /// Milliseconds since the Unix epoch.
     pub created_at: i64,
+}
+
+/// A key store that is to be made, in state DISCONNECTED.
+#[derive(Clone, Debug)]
+pub struct NewKeyStore {
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// PEM.
+    pub trust_anchor: String,
+    /// kmsuser's PIN, sealed, in each HSM.
+    pub pins: Vec<(HsmId, Pin)>,
+}
+
+/// kmsuser's PIN in one HSM, and what is known of it. What follows from it is decided in `cluster::kmsuser`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The PIN in the token, as far as is known; sealed.
+    pub current: Bytes,
+    /// The PIN that a rotation was about to set; sealed.
+    pub pending: Option<Bytes>,
+    /// The token refused `current`.
+    pub current_refused: bool,
+    /// The token refused `pending`.
+    pub pending_refused: bool,
+    /// An attempt to log in that has no outcome.
+    pub attempt: Option<Candidate>,
+    /// Attempts in a row that were refused or had no outcome.
+    pub failures: u32,
+    /// The next login is followed by a rotation.
+    pub rotation_due: bool,
+    /// Milliseconds since the Unix epoch.
+    pub rotated_at: Option<i64>,
+}
+
+/// One of the two PINs that a token may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Candidate {
+    /// [`Pin::current`].
+    Current,
+    /// [`Pin::pending`].
+    Pending,
+}
+
+impl Pin {
+    /// A PIN that an operator has given.
+    #[must_use]
+    pub fn given(sealed: Bytes) -> Self {
+        Self {
+            current: sealed,
+            pending: None,
+            current_refused: false,
+            pending_refused: false,
+            attempt: None,
+            failures: 0,
+            rotation_due: false,
+            rotated_at: None,
+        }
+    }
+}
+
+/// What an operator changes about a key store. Absent: unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct KeyStoreChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its cluster.
+    pub cluster: Option<ClusterId>,
+    /// kmsuser's PIN, sealed, in these HSMs. Takes the place of all that was known of their PINs.
+    pub pins: Vec<(HsmId, Pin)>,
 }
 
 /// Makes a create repeatable: the same call gives the same key for a day.
@@ -149,6 +225,21 @@ pub enum Error {
     /// Another process owns the database.
     #[error("{0} is in use by another keystored; stop it first, or name another state_dir")]
     InUse(String),
+    /// Another key store has this name.
+    #[error("there is a key store with the name {0:?} already")]
+    NameInUse(String),
+    /// Another key store has this cluster.
+    #[error("{0} belongs to another key store")]
+    ClusterInUse(ClusterId),
+    /// As many key stores as there may be.
+    #[error("there are {0} key stores, as many as there may be")]
+    Quota(usize),
+    /// A key store with keys cannot be deleted.
+    #[error("the key store has keys")]
+    HasKeys,
+    /// The key store is in another state than the change is for.
+    #[error("the key store is {}", .0.name())]
+    State(ConnectionState),
     /// The same token came with other parameters.
     #[error("the client_token was used with other parameters")]
     TokenConflict,

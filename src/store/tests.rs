@@ -2,17 +2,18 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store};
+use super::{Begun, CLIENT_TOKEN_LIFE, Candidate, ClientToken, Error, KeyStoreChange, NewKeyStore, Pin, Store};
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::{KeyState, Placement};
-use crate::model::key_store::ConnectionState;
+use crate::model::key_store::{ConnectionErrorCode, ConnectionState, Event};
 use crate::model::limits::ENCRYPTIONS_PER_VERSION;
 
 struct Bench {
@@ -26,7 +27,7 @@ impl Bench {
     async fn new() -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual());
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
-        let key_store = store.ensure_key_store("main", &cluster()).await.unwrap();
+        let key_store = store.connected_key_store("main", &cluster()).await;
         Self { folder, clock, store, key_store }
     }
 
@@ -87,8 +88,6 @@ async fn everything_survives_reopening() {
     assert_eq!(current.placements, placements.into());
     let store = &after.key_stores[&bench.key_store];
     assert_eq!((store.name.as_str(), &store.cluster, store.state), ("main", &cluster(), ConnectionState::Connected));
-    assert_eq!(bench.store.ensure_key_store("main", &cluster()).await.unwrap(), bench.key_store);
-    assert_eq!(bench.store.revision(), after.revision, "finding a store changes nothing");
 }
 
 #[tokio::test]
@@ -193,15 +192,107 @@ async fn the_budget_of_encryptions_ends_and_is_remembered() {
     assert_eq!(bench.store.reserve_encryptions_of(&[version, other], 7).await.unwrap(), [0, 7]);
 }
 
+fn new_store(name: &str, cluster: &str) -> NewKeyStore {
+    NewKeyStore {
+        name: name.into(),
+        cluster: ClusterId::parse(cluster).unwrap(),
+        trust_anchor: "PEM".into(),
+        pins: vec![("hsm-a".into(), Pin::given(Bytes::from_static(b"sealed")))],
+    }
+}
+
 #[tokio::test]
-async fn a_cluster_s_store_follows_its_name_but_changes_no_cluster() {
+async fn names_and_clusters_of_key_stores_are_unique_and_their_number_is_bounded() {
     let bench = Bench::new().await;
-    assert_eq!(bench.store.ensure_key_store("renamed", &cluster()).await.unwrap(), bench.key_store);
-    assert_eq!(bench.store.catalogue().key_stores[&bench.key_store].name, "renamed");
-    let other = ClusterId::parse("cluster-zzzzzzzzzzz").unwrap();
-    let error = bench.store.ensure_key_store("renamed", &other).await.unwrap_err();
-    assert!(matches!(&error, Error::Contradiction(text) if text.contains("cluster-abcdefghijk")), "{error}");
-    assert_ne!(bench.store.ensure_key_store("other", &other).await.unwrap(), bench.key_store);
+    let error = bench.store.create_key_store(new_store("main", "cluster-zzzzzzzzzzz")).await.unwrap_err();
+    assert!(matches!(&error, Error::NameInUse(name) if name == "main"), "{error}");
+    let error = bench.store.create_key_store(new_store("other", "cluster-abcdefghijk")).await.unwrap_err();
+    assert!(matches!(error, Error::ClusterInUse(_)), "{error}");
+    let mut other = None;
+    for letter in "abcdefghi".chars() {
+        let cluster = format!("cluster-{}", letter.to_string().repeat(12));
+        other = Some(bench.store.create_key_store(new_store(&letter.to_string(), &cluster)).await.unwrap());
+    }
+    let error = bench.store.create_key_store(new_store("eleventh", "cluster-zzzzzzzzzzz")).await.unwrap_err();
+    assert!(matches!(error, Error::Quota(10)), "{error}");
+    let change = KeyStoreChange { name: Some("main".into()), ..KeyStoreChange::default() };
+    let error = bench.store.update_key_store(&other.unwrap(), change).await.unwrap_err();
+    assert!(matches!(error, Error::NameInUse(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_store_changes_in_the_states_that_the_table_names() {
+    let bench = Bench::new().await;
+    let (store, id) = (&bench.store, &bench.key_store);
+    let rename = |name: &str| KeyStoreChange { name: Some(name.into()), ..KeyStoreChange::default() };
+    let pins = || KeyStoreChange { pins: new_store("", "cluster-abcdefghijk").pins, ..KeyStoreChange::default() };
+    store.update_key_store(id, rename("renamed")).await.unwrap();
+    assert!(matches!(store.update_key_store(id, pins()).await, Err(Error::State(ConnectionState::Connected))));
+    assert!(matches!(store.delete_key_store(id).await, Err(Error::State(_))));
+    store.advance_key_store(id, Event::Disconnect, None, false).await.unwrap();
+    assert!(matches!(store.update_key_store(id, rename("again")).await, Err(Error::State(_))));
+    store.advance_key_store(id, Event::DisconnectDone, None, false).await.unwrap();
+    store.update_key_store(id, pins()).await.unwrap();
+    bench.new_key().await;
+    assert!(matches!(store.delete_key_store(id).await, Err(Error::HasKeys)));
+    assert_eq!(store.catalogue().key_stores[id].name, "renamed");
+}
+
+#[tokio::test]
+async fn a_deleted_key_store_takes_its_pins_along() {
+    let bench = Bench::new().await;
+    let id = bench.store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
+    assert_eq!(bench.store.pins(&id).await.unwrap().len(), 1);
+    bench.store.delete_key_store(&id).await.unwrap();
+    assert!(!bench.store.catalogue().key_stores.contains_key(&id));
+    assert_eq!(bench.store.pins(&id).await.unwrap(), []);
+    assert!(bench.store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.is_ok());
+}
+
+#[tokio::test]
+async fn why_a_connect_failed_is_kept_until_the_next_event() {
+    let mut bench = Bench::new().await;
+    let id = bench.store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
+    bench.store.advance_key_store(&id, Event::Connect, None, true).await.unwrap();
+    assert!(bench.store.pins(&id).await.unwrap()[0].1.rotation_due);
+    let error = Some((ConnectionErrorCode::InvalidCredentials, "HSM hsm-a: refused".to_owned()));
+    bench.store.advance_key_store(&id, Event::ConnectFailed, error.clone(), false).await.unwrap();
+    bench.reopen().await;
+    let store = Arc::clone(&bench.store.catalogue().key_stores[&id]);
+    assert_eq!((store.state, &store.error), (ConnectionState::Failed, &error));
+    bench.store.advance_key_store(&id, Event::Disconnect, None, false).await.unwrap();
+    assert_eq!(bench.store.catalogue().key_stores[&id].error, None);
+    let before = bench.store.revision();
+    assert!(bench.store.advance_key_store(&id, Event::ConnectSucceeded, None, false).await.is_err());
+    assert_eq!(bench.store.revision(), before, "a connect that was overtaken changes nothing");
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_pin_survives_reopening_and_resealing() {
+    let mut bench = Bench::new().await;
+    let hsm: HsmId = "hsm-a".into();
+    let pin = Pin {
+        pending: Some(Bytes::from_static(b"pending")),
+        pending_refused: true,
+        attempt: Some(Candidate::Pending),
+        failures: 2,
+        rotation_due: true,
+        rotated_at: Some(7),
+        ..Pin::given(Bytes::from_static(b"current"))
+    };
+    bench.store.put_pin(&bench.key_store, &hsm, pin.clone()).await.unwrap();
+    bench.reopen().await;
+    assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm.clone(), pin.clone())]);
+    let refuse = |_: &KeyStoreId, _: &HsmId, sealed: &[u8]| match sealed {
+        b"pending" => Err("cannot be opened".to_owned()),
+        _ => Ok(Bytes::from_static(b"new")),
+    };
+    assert!(bench.store.reseal_pins(refuse).await.is_err());
+    assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm.clone(), pin.clone())], "all or none");
+    let twice = |_: &KeyStoreId, _: &HsmId, sealed: &[u8]| Ok(Bytes::from([sealed, sealed].concat()));
+    assert_eq!(bench.store.reseal_pins(twice).await.unwrap(), 2);
+    let (current, pending) = (Bytes::from_static(b"currentcurrent"), Some(Bytes::from_static(b"pendingpending")));
+    assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm, Pin { current, pending, ..pin })]);
 }
 
 #[tokio::test]

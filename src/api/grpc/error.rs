@@ -20,19 +20,25 @@ pub(super) const RETRYABLE: &str = "retryable";
 pub(super) const fn code(exception: Exception, retryable: bool) -> Code {
     match exception {
         Exception::Validation
+        | Exception::IncorrectTrustAnchor
         | Exception::InvalidArn
         | Exception::InvalidMarker
         | Exception::InvalidCiphertext
         | Exception::IncorrectKey
         | Exception::InvalidKeyUsage => Code::InvalidArgument,
-        Exception::NotFound | Exception::CustomKeyStoreNotFound => Code::NotFound,
+        Exception::NotFound | Exception::CustomKeyStoreNotFound | Exception::CloudHsmClusterNotFound => Code::NotFound,
         // AWS's name for this one sounds permanent, but no zone may have answered for a moment.
         Exception::KmsInvalidState if retryable => Code::Unavailable,
         Exception::KmsInvalidState
         | Exception::Disabled
         | Exception::CustomKeyStoreInvalidState
+        | Exception::CustomKeyStoreHasCmks
+        | Exception::CloudHsmClusterNotActive
+        | Exception::CloudHsmClusterNotRelated
         | Exception::CloudHsmClusterInvalidConfiguration => Code::FailedPrecondition,
-        Exception::Conflict => Code::AlreadyExists,
+        Exception::Conflict | Exception::CustomKeyStoreNameInUse | Exception::CloudHsmClusterInUse => {
+            Code::AlreadyExists
+        }
         Exception::LimitExceeded | Exception::Throttling => Code::ResourceExhausted,
         Exception::AccessDenied => Code::PermissionDenied,
         Exception::UnsupportedOperation => Code::Unimplemented,
@@ -158,7 +164,12 @@ mod tests {
             "InvalidCiphertextException" | "IncorrectKeyException" | "InvalidKeyUsageException" => {
                 Code::InvalidArgument
             }
+            "IncorrectTrustAnchorException" => Code::InvalidArgument,
             "NotFoundException" | "CustomKeyStoreNotFoundException" => Code::NotFound,
+            "CloudHsmClusterNotFoundException" => Code::NotFound,
+            "CustomKeyStoreHasCMKsException" | "CloudHsmClusterNotActiveException" => Code::FailedPrecondition,
+            "CloudHsmClusterNotRelatedException" => Code::FailedPrecondition,
+            "CustomKeyStoreNameInUseException" | "CloudHsmClusterInUseException" => Code::AlreadyExists,
             "DisabledException" | "KMSInvalidStateException" => Code::FailedPrecondition,
             "CustomKeyStoreInvalidStateException" => Code::FailedPrecondition,
             "CloudHsmClusterInvalidConfigurationException" => Code::FailedPrecondition,

@@ -35,6 +35,41 @@ impl KeyStores for KeyStoresApi {
             next_marker: page.next_marker.unwrap_or_default(),
         }))
     }
+
+    async fn create_key_store(
+        &self,
+        _request: Request<v1::CreateKeyStoreRequest>,
+    ) -> Result<Response<v1::CreateKeyStoreResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
+
+    async fn update_key_store(
+        &self,
+        _request: Request<v1::UpdateKeyStoreRequest>,
+    ) -> Result<Response<v1::UpdateKeyStoreResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
+
+    async fn connect_key_store(
+        &self,
+        _request: Request<v1::ConnectKeyStoreRequest>,
+    ) -> Result<Response<v1::ConnectKeyStoreResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
+
+    async fn disconnect_key_store(
+        &self,
+        _request: Request<v1::DisconnectKeyStoreRequest>,
+    ) -> Result<Response<v1::DisconnectKeyStoreResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
+
+    async fn delete_key_store(
+        &self,
+        _request: Request<v1::DeleteKeyStoreRequest>,
+    ) -> Result<Response<v1::DeleteKeyStoreResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
 }
 
 fn key_store(store: &KeyStore, hsms: Vec<MemberStatus>) -> v1::KeyStore {
@@ -52,6 +87,7 @@ fn key_store(store: &KeyStore, hsms: Vec<MemberStatus>) -> v1::KeyStore {
         connection_state: state.into(),
         creation_date: Some(timestamp(store.created_at)),
         hsms: hsms.into_iter().map(hsm).collect(),
+        ..Default::default()
     }
 }
 
@@ -74,5 +110,6 @@ fn hsm(member: MemberStatus) -> v1::HsmStatus {
         token_serial: ready.map(|ready| ready.serial.clone()).unwrap_or_default(),
         ready_workers: member.status.data_ready.into(),
         workers: member.data_workers.into(),
+        ..Default::default()
     }
 }

@@ -52,6 +52,20 @@ impl Keys for KeysApi {
             }
         }))
     }
+
+    async fn enable_key(
+        &self,
+        _request: Request<v1::EnableKeyRequest>,
+    ) -> Result<Response<v1::EnableKeyResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
+
+    async fn disable_key(
+        &self,
+        _request: Request<v1::DisableKeyRequest>,
+    ) -> Result<Response<v1::DisableKeyResponse>, Status> {
+        Err(Status::unimplemented("in work"))
+    }
 }
 
 fn metadata(key: KeyMetadata) -> v1::KeyMetadata {

@@ -133,6 +133,7 @@ impl From<wire::HsmStatus> for Hsm {
             wire::HsmHealth::Healthy => "Healthy",
             wire::HsmHealth::Suspect => "Suspect",
             wire::HsmHealth::Down => "Down",
+            wire::HsmHealth::Unused => "Unused",
         };
         Self {
             hsm_id: hsm.hsm_id,

@@ -51,7 +51,7 @@ impl Bench {
         let (folder, clock, fake) = (tempfile::tempdir().unwrap(), Clock::system(), Arc::new(Fake::over(zones)));
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
         let cluster = crate::service::pool::Pool::id(&*fake);
-        let key_store = store.ensure_key_store("main", &cluster).await.unwrap();
+        let key_store = store.connected_key_store("main", &cluster).await;
         let seen = Arc::new(Seen::default());
         let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
         let settings = Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 };
