@@ -16,6 +16,7 @@ pub mod model;
 pub mod pki;
 pub mod proto;
 pub mod provision;
+pub mod seal;
 pub mod server;
 pub mod service;
 pub mod store;

@@ -1,28 +1,51 @@
-//! The ceremony: takes tokens to a cluster with one wrapping key that no token gives away.
+//! The ceremony: takes tokens to a cluster whose HSMs prove who they are, with one wrapping key that no token gives away.
 //!
-//! [`steps`] decides what is next from what the tokens and the folder hold; here is the I/O around it. The blobs of
-//! the wrapping key are in the folder before the first of them is placed, so that a ceremony that was cut short at any
-//! point goes on where it stopped.
+//! [`steps`] decides what is next from what the tokens and the folder hold; here is the I/O around it. What has to
+//! survive is in the folder before anything depends on it, so that a ceremony that was cut short at any point goes on
+//! where it stopped.
 
+mod authority;
 mod folder;
-mod steps;
+mod seat;
+pub mod steps;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
+use self::authority::Authority;
 use self::folder::{Folder, Parcel};
+use self::seat::{Seat, passing};
 use self::steps::{Observed, Step};
-use crate::hsm::protocol::{CeremonyOp, Op, Reply, Role, TransportKey};
-use crate::hsm::supervisor::{Settings, Worker};
+use crate::hsm::protocol::{CeremonyOp, Pair, Reply, TransportKey};
+use crate::hsm::supervisor::Settings;
 use crate::model::clock::Clock;
-use crate::model::id::HsmId;
+use crate::model::id::{ClusterId, HsmId};
 use crate::model::secret::Secret;
+use crate::pki::identity::{Kind, PublicKey, TrustAnchor, der_of, pem_of};
 
-/// One token that takes part: already initialised, with kmsuser's PIN.
+/// One token that takes part: blank, or initialised by a security officer, or with kmsuser's PIN.
 pub struct Participant {
     /// How to reach it.
     pub settings: Settings,
-    /// kmsuser's PIN.
+    /// kmsuser's PIN, or the one that it is to have.
     pub pin: Secret,
+    /// The security officer's PIN, or the one that a blank token is to have; needed only where there is no user yet.
+    pub so_pin: Option<Secret>,
+}
+
+/// Is told each step in plain words.
+pub type Progress<'a> = dyn FnMut(&str) + Send + 'a;
+
+/// A token that was prepared and certified for a cluster that has its wrapping key.
+#[derive(Clone, Debug)]
+pub struct NewMember {
+    /// Its serial number.
+    pub serial: String,
+    /// PEM of its identity certificate.
+    pub identity_certificate: String,
+    /// PEM of its transport certificate.
+    pub transport_certificate: String,
 }
 
 /// Why the ceremony stopped. It can be run again.
@@ -51,97 +74,140 @@ pub enum Error {
     },
 }
 
-/// Carries the ceremony out, or what is left of it, over all participants. `folder` keeps the OAEP blobs (mode 0600)
-/// and belongs to the operator, never to the daemon. `progress` is told each step in plain words.
+/// Carries the ceremony out, or what is left of it, over all participants; their tokens' serial numbers, in the order of
+/// the participants. `folder` keeps the authority and the OAEP blobs (mode 0600) and belongs to the operator, never to the
+/// daemon.
 pub async fn run(
+    cluster: &ClusterId,
     participants: &[Participant],
     folder: &Path,
     clock: &Clock,
-    progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<(), Error> {
+    progress: &mut Progress<'_>,
+) -> Result<Vec<String>, Error> {
     steps::named_once(participants.iter().map(|participant| &participant.settings.hsm)).map_err(Error::Inconsistent)?;
     let folder = Folder::open(folder)?;
+    let authority = Authority::open(cluster, &folder, clock, progress).await?;
     let mut seats = Vec::with_capacity(participants.len());
-    let seated = sit_down(participants, clock, progress, &mut seats).await;
-    let outcome = match seated {
-        Ok(()) => carry_out(&mut seats, &folder, progress).await,
-        Err(error) => Err(error),
+    let outcome = async {
+        for participant in participants {
+            let mut seat = Seat::take(participant, clock, progress).await?;
+            let inspected = seat.inspect(&authority).await;
+            seats.push(seat);
+            inspected?;
+        }
+        carry_out(&mut seats, &authority, &folder, true, progress).await
     };
+    let outcome = outcome.await;
+    let serials = seats.iter().map(|seat| seat.observed.serial.clone()).collect();
     for seat in seats {
         seat.worker.stop().await;
     }
-    outcome
+    outcome.map(|()| serials)
 }
 
-/// A participant with its worker and what is known of its token.
-struct Seat {
-    hsm: HsmId,
-    worker: Worker,
-    observed: Observed,
-    /// Public, so known only once it was asked for.
-    transport: Option<TransportKey>,
-}
-
-async fn sit_down(
-    participants: &[Participant],
+/// Prepares and certifies one further token for a cluster that has its wrapping key: everything but that key.
+pub async fn certify(
+    cluster: &ClusterId,
+    participant: &Participant,
+    folder: &Path,
     clock: &Clock,
-    progress: &mut (dyn FnMut(&str) + Send),
-    seats: &mut Vec<Seat>,
-) -> Result<(), Error> {
-    for Participant { settings, pin } in participants {
-        let hsm = settings.hsm.clone();
-        progress(&format!("HSM {hsm}: logging in"));
-        let started = Worker::start(settings, Role::Ceremony, Some(pin.clone()), clock).await;
-        let worker = started.map_err(|error| Error::Hsm {
-            hsm: hsm.clone(),
-            step: "starting its worker",
-            reason: error.to_string(),
-        })?;
-        let serial = worker.ready().serial.clone();
-        let observed = Observed { hsm: hsm.clone(), serial, objects: Default::default(), parcel: None };
-        seats.push(Seat { hsm, worker, observed, transport: None });
-        if let Some(seat) = seats.last_mut() {
-            seat.inspect().await?;
-        }
+    progress: &mut Progress<'_>,
+) -> Result<NewMember, Error> {
+    let folder = Folder::open(folder)?;
+    if folder.parcels()?.is_empty() {
+        return Err(Error::Inconsistent(format!(
+            "{} holds no wrapped keys: name the folder of the ceremony that made this cluster",
+            folder.path().display()
+        )));
     }
-    Ok(())
+    let authority = Authority::open(cluster, &folder, clock, progress).await?;
+    let mut seats = vec![Seat::take(participant, clock, progress).await?];
+    let outcome = async {
+        seats[0].inspect(&authority).await?;
+        carry_out(&mut seats, &authority, &folder, false, progress).await
+    };
+    let outcome = outcome.await;
+    let seat = seats.remove(0);
+    let pem = |of: Pair| seat.certificate(of).map(|der| pem_of(der)).unwrap_or_default();
+    let member = NewMember {
+        serial: seat.observed.serial.clone(),
+        identity_certificate: pem(Pair::Identity),
+        transport_certificate: pem(Pair::Transport),
+    };
+    seat.worker.stop().await;
+    outcome.map(|()| member)
 }
 
-async fn carry_out(seats: &mut [Seat], folder: &Folder, progress: &mut (dyn FnMut(&str) + Send)) -> Result<(), Error> {
-    // Each step makes one object, or finds the parcels of one token; anything longer goes in a circle.
-    let most_steps = 4 * seats.len() + 2;
+/// An HSM whose parcel is in the folder, and the wrapping key wrapped to it: `wanted`, or the first other than `but`.
+pub fn member_parcel(folder: &Path, wanted: Option<&HsmId>, but: &HsmId) -> Result<(HsmId, Bytes), Error> {
+    let folder = Folder::open(folder)?;
+    let all = folder.parcels()?;
+    let member = wanted.cloned().or_else(|| all.into_iter().find(|hsm| hsm != but));
+    let missing = || {
+        Error::Inconsistent(format!(
+            "{} holds no wrapped key of {}",
+            folder.path().display(),
+            wanted.map_or("another HSM", HsmId::as_str)
+        ))
+    };
+    let member = member.ok_or_else(missing)?;
+    let parcel = folder.read(&member)?.ok_or_else(missing)?;
+    Ok((member, parcel.blob))
+}
+
+/// Keeps a new member's parcel in the folder, as one of the set that `member`'s parcel belongs to.
+pub fn keep_parcel(
+    folder: &Path,
+    member: &HsmId,
+    hsm: &HsmId,
+    transport_certificate: &str,
+    blob: Bytes,
+) -> Result<PathBuf, Error> {
+    let folder = Folder::open(folder)?;
+    let wrong = |error: crate::pki::Error| Error::Inconsistent(error.to_string());
+    let anchor = folder.text(authority::CERTIFICATE)?.unwrap_or_default();
+    let anchor = TrustAnchor::from_pem(&String::from_utf8_lossy(anchor.expose())).map_err(wrong)?;
+    let der = der_of(transport_certificate).map_err(wrong)?;
+    // Its end is of no interest here, and nothing of it lies in the future.
+    let certified = anchor.certified(Kind::Transport, &der, std::time::SystemTime::UNIX_EPOCH + FAR).map_err(wrong)?;
+    let PublicKey::Rsa { modulus, exponent } = certified.public_key else {
+        return Err(Error::Inconsistent("the transport certificate has no RSA key".to_owned()));
+    };
+    let set = folder.read(member)?.map(|parcel| parcel.set).unwrap_or_default();
+    let transport = TransportKey { modulus: modulus.into(), exponent: exponent.into() };
+    folder.write(hsm, &Parcel::new(set, &certified.serial, &transport, blob))?;
+    folder.sync()?;
+    Ok(folder.path().to_owned())
+}
+
+/// Later than any certificate begins.
+const FAR: std::time::Duration = std::time::Duration::from_secs(1 << 38);
+
+/// Where the trust anchor is.
+#[must_use]
+pub fn trust_anchor(folder: &Path) -> PathBuf {
+    folder.join(authority::CERTIFICATE)
+}
+
+async fn carry_out(
+    seats: &mut [Seat],
+    authority: &Authority,
+    folder: &Folder,
+    whole: bool,
+    progress: &mut Progress<'_>,
+) -> Result<(), Error> {
+    // Each step makes one object, or finds the parcels of all tokens; anything longer goes in a circle.
+    let most_steps = 7 * seats.len() + 2;
     for _ in 0..most_steps {
         let observed: Vec<Observed> = seats.iter().map(|seat| seat.observed.clone()).collect();
-        match steps::next(&observed).map_err(Error::Inconsistent)? {
-            Step::MakeTransportPair(place) => {
-                progress(&format!("HSM {}: making the RSA transport pair", seats[place].hsm));
-                seats[place].transport().await?;
-                seats[place].inspect().await?;
-            }
-            Step::MakeCanary(place) => {
-                progress(&format!("HSM {}: making the canary key", seats[place].hsm));
-                seats[place].done("making the canary key", CeremonyOp::MakeCanary).await?;
-                seats[place].inspect().await?;
-            }
-            Step::ReadParcels => {
-                for seat in &mut *seats {
-                    let transport = seat.transport().await?;
-                    let parcel = folder.read(&seat.hsm)?.filter(|parcel| parcel.is_for(&transport));
-                    seat.observed.parcel = Some(parcel.map(|parcel| parcel.set));
-                }
-            }
-            Step::MakeWrappingKey(place) => make_wrapping_key(seats, place, folder, progress).await?,
-            Step::PlaceWrappingKey(place) => {
-                progress(&format!("HSM {}: placing the cluster wrapping key", seats[place].hsm));
-                let seat = &mut seats[place];
-                let blob = folder.read(&seat.hsm)?.map(|parcel| parcel.blob).unwrap_or_default();
-                seat.done("placing the cluster wrapping key", CeremonyOp::PlaceWrappingKey { blob }).await?;
-                seat.inspect().await?;
-            }
-            Step::Finished => {
-                progress("every token holds its ceremony objects");
-                return Ok(());
-            }
+        let Some((step, place)) = steps::next(&observed, whole).map_err(Error::Inconsistent)? else { return Ok(()) };
+        let hsm = seats[place].hsm.clone();
+        if let Some(words) = words(step) {
+            progress(&format!("HSM {hsm}: {words}"));
+        }
+        passing(step, take(step, place, seats, authority, folder, progress)).await?;
+        if !matches!(step, Step::ReadParcels | Step::MakeWrappingKey) {
+            seats[place].inspect(authority).await?;
         }
     }
     Err(Error::Inconsistent(
@@ -149,15 +215,64 @@ async fn carry_out(seats: &mut [Seat], folder: &Folder, progress: &mut (dyn FnMu
     ))
 }
 
+const fn words(step: Step) -> Option<&'static str> {
+    match step {
+        Step::MakeIdentityPair => Some("making the identity pair"),
+        Step::CertifyIdentity => Some("certifying its identity"),
+        Step::MakeTransportPair => Some("making the RSA transport pair"),
+        Step::CertifyTransport => Some("certifying the transport pair"),
+        Step::MakeCanary => Some("making the canary key"),
+        Step::MakeWrappingKey => Some("making the cluster wrapping key, wrapped to every token's transport key"),
+        Step::PlaceWrappingKey => Some("placing the cluster wrapping key"),
+        _ => None,
+    }
+}
+
+async fn take(
+    step: Step,
+    place: usize,
+    seats: &mut [Seat],
+    authority: &Authority,
+    folder: &Folder,
+    progress: &mut Progress<'_>,
+) -> Result<(), Error> {
+    let seat = &mut seats[place];
+    match step {
+        Step::MakeIdentityPair => seat.identity().await.map(drop),
+        Step::CertifyIdentity => seat.certify(Pair::Identity, authority).await,
+        Step::MakeTransportPair => seat.transport().await.map(drop),
+        Step::CertifyTransport => seat.certify(Pair::Transport, authority).await,
+        Step::MakeCanary => seat.done("making the canary key", CeremonyOp::MakeCanary).await,
+        Step::ReadParcels => {
+            for seat in seats {
+                let transport = seat.transport().await?;
+                let parcel = folder.read(&seat.hsm)?.filter(|parcel| parcel.is_for(&transport));
+                seat.observed.parcel = Some(parcel.map(|parcel| parcel.set));
+            }
+            Ok(())
+        }
+        Step::MakeWrappingKey => make_wrapping_key(seats, place, folder, progress).await,
+        Step::PlaceWrappingKey => {
+            let blob = folder.read(&seat.hsm)?.map(|parcel| parcel.blob).unwrap_or_default();
+            seat.done("placing the cluster wrapping key", CeremonyOp::PlaceWrappingKey { blob }).await
+        }
+        Step::InitToken
+        | Step::InitUserPin
+        | Step::MakeAuthorityKey
+        | Step::MakeAuthorityCertificate
+        | Step::LogIn
+        | Step::KeepParcel => Ok(()),
+    }
+}
+
 /// Makes the wrapping key in one token, for all of them, and stores its parcels.
 async fn make_wrapping_key(
     seats: &mut [Seat],
     place: usize,
     folder: &Folder,
-    progress: &mut (dyn FnMut(&str) + Send),
+    progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
     const STEP: &str = "making the cluster wrapping key";
-    progress(&format!("HSM {}: {STEP}, wrapped to every token's transport key", seats[place].hsm));
     let mut transports = Vec::with_capacity(seats.len());
     for seat in &mut *seats {
         transports.push(seat.transport().await?);
@@ -169,56 +284,11 @@ async fn make_wrapping_key(
     };
     let set = folder::new_set();
     for ((seat, transport), blob) in seats.iter_mut().zip(transports).zip(blobs) {
-        folder.write(&seat.hsm, &Parcel::new(set.clone(), &seat.observed.serial, &transport, blob))?;
+        let parcel = Parcel::new(set.clone(), &seat.observed.serial, &transport, blob);
+        passing(Step::KeepParcel, async { folder.write(&seat.hsm, &parcel) }).await?;
         seat.observed.parcel = Some(Some(set.clone()));
     }
     folder.sync()?;
     progress(&format!("the wrapped copies of the cluster wrapping key are in {}", folder.path().display()));
     Ok(())
-}
-
-impl Seat {
-    /// Looks which objects the token holds.
-    async fn inspect(&mut self) -> Result<(), Error> {
-        const STEP: &str = "looking for ceremony objects";
-        match self.call(STEP, CeremonyOp::Inspect).await? {
-            Reply::CeremonyObjects(objects) => self.observed.objects = objects,
-            _ => return Err(self.failed(STEP, "the worker answered something else".to_owned())),
-        }
-        Ok(())
-    }
-
-    /// The public half of the transport pair, which is made where there is none.
-    async fn transport(&mut self) -> Result<TransportKey, Error> {
-        const STEP: &str = "making the RSA transport pair";
-        if let Some(transport) = &self.transport {
-            return Ok(transport.clone());
-        }
-        match self.call(STEP, CeremonyOp::MakeTransportPair).await? {
-            Reply::TransportKey(transport) => {
-                self.transport = Some(transport.clone());
-                Ok(transport)
-            }
-            _ => Err(self.failed(STEP, "the worker did not answer with a public key".to_owned())),
-        }
-    }
-
-    async fn done(&self, step: &'static str, op: CeremonyOp) -> Result<(), Error> {
-        match self.call(step, op).await? {
-            Reply::Done => Ok(()),
-            _ => Err(self.failed(step, "the worker answered something else".to_owned())),
-        }
-    }
-
-    async fn call(&self, step: &'static str, op: CeremonyOp) -> Result<Reply, Error> {
-        match self.worker.call(Op::Ceremony(op)).await {
-            Ok(Reply::Failed(fault)) => Err(self.failed(step, fault.to_string())),
-            Ok(reply) => Ok(reply),
-            Err(error) => Err(self.failed(step, format!("{error}; run the ceremony again to go on from here"))),
-        }
-    }
-
-    fn failed(&self, step: &'static str, reason: String) -> Error {
-        Error::Hsm { hsm: self.hsm.clone(), step, reason }
-    }
 }

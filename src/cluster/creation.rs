@@ -37,7 +37,10 @@ impl<P: Port> Pool<P> {
                     zones.push(&member.zone);
                 }
             } else {
-                let why = (status.state == State::Serving).then_some("its control worker is not ready");
+                let why = (status.state == State::Serving).then_some(match status.control_ready {
+                    true => "it holds no cluster wrapping key",
+                    false => "its control worker is not ready",
+                });
                 missing.push(member.sentence(why));
             }
         }
@@ -212,5 +215,6 @@ impl<P: Port> Pool<P> {
 
 /// Keys can be placed by the control worker and proven by a data worker.
 fn can_create(status: &Status) -> bool {
-    status.state == State::Serving && status.control_ready
+    let wraps = status.logged_in.as_ref().is_none_or(|found| found.ceremony.wrapping);
+    status.state == State::Serving && status.control_ready && wraps
 }

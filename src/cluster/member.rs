@@ -240,6 +240,7 @@ impl<P: Port> Member<P> {
             reason: known.reason.clone(),
             since: known.standing.since,
             data_workers: self.port.settings().data_workers,
+            load: self.port.load(),
             status,
         }
     }

@@ -3,19 +3,24 @@
 //! Decisions are pure functions over observations; the I/O around them is thin.
 
 pub mod ceremony;
+pub mod connect;
 mod creation;
 mod dispatch;
 mod failover;
 #[cfg(test)]
 mod fake;
+pub mod gate;
 mod health;
 mod hedge;
+pub mod identity;
 mod keeper;
+pub mod kmsuser;
 mod member;
 mod port;
 mod proof;
 mod removal;
 mod route;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 mod verb;
@@ -162,6 +167,8 @@ pub struct MemberStatus {
     pub since: SystemTime,
     /// Data workers that there should be.
     pub data_workers: u16,
+    /// Items that wait for it or are in it.
+    pub load: usize,
     /// What its supervisor says.
     pub status: Arc<Status>,
 }
@@ -194,6 +201,10 @@ impl Cluster {
     pub fn new(settings: Settings, members: Vec<Hsm>, clock: Clock, removals: mpsc::Sender<Removal>) -> Arc<Self> {
         let (pool, concerns) = Pool::new(&settings, members.clone(), clock);
         let pool = Arc::new(pool);
+        // What serves already serves from the first call on: a cluster is made anew when an HSM comes to it.
+        for member in &pool.members {
+            member.follow(&member.port.status());
+        }
         let keepers = keeper::keep(&pool, concerns, &removals);
         Arc::new(Self { id: settings.id, hsms: members, pool, _keepers: keepers })
     }

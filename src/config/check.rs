@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, raw};
+use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, Seal, raw};
 use crate::model::id::{ClusterId, Scope, Zone, is_name};
+use crate::model::limits;
 use crate::model::profile::Profile;
 
-/// A member's place in the cluster is a bit of 64.
-const HSMS: usize = 64;
+/// Directory of locks where the file names none: every process of the host can use it, and it is empty after a start.
+const LOCKS: &str = "/run/lock";
+/// A former seal key is there until every PIN was sealed anew.
+const FORMER_SEALS: usize = 8;
+/// Failed logins in a row. AWS CloudHSM locks a user after five, other HSMs after ten or three.
+const LOGIN_TRIES: usize = 3;
 /// Ops are told on loopback unless the file says otherwise.
 const OPS: ([u8; 4], u16) = ([127, 0, 0, 1], 7412);
 /// What stands before the name of a systemd credential in the place of a path.
@@ -34,7 +39,10 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
         return Err(context.error(None, "no [[cluster]]: a key store needs one with at least two HSMs"));
     }
     let mut config = Config {
+        file: Some(context.file.to_owned()),
         state_dir: context.path(&raw.state_dir)?,
+        lock_dir: raw.lock_dir.as_ref().map_or(Ok(PathBuf::from(LOCKS)), |dir| context.path(dir))?,
+        seal: context.seal(&raw.seal)?,
         zone: raw.zone.as_ref().map(|zone| context.name(zone, "zone").map(Zone::from)).transpose()?,
         scope: context.scope(&raw.arn)?,
         grpc: Grpc {
@@ -57,9 +65,6 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
             return Err(
                 context.at(&raw.id, format!("cluster id {} is used twice; each cluster has its own", checked.id))
             );
-        }
-        if clusters.iter().any(|other| other.name == checked.name) {
-            return Err(context.at(&raw.name, format!("the name {:?} is used twice; names are unique", checked.name)));
         }
         let known = clusters.iter().flat_map(|other| &other.hsms);
         if let Some((twin, hsm)) = known
@@ -121,6 +126,17 @@ impl Context<'_> {
         }
         Err(self
             .at(value, format!("{text:?} is no {what}; use 1 to 64 letters, digits, '-', '_', '.', the first no '.'")))
+    }
+
+    fn seal(&self, seal: &raw::Seal) -> Result<Seal, Error> {
+        if let Some(one_more) = seal.former.get(FORMER_SEALS) {
+            let message = format!(
+                "more than {FORMER_SEALS} former keys; seal the PINs anew (keystorectl cluster reseal) and take them out"
+            );
+            return Err(self.at(one_more, message));
+        }
+        let former: Result<Vec<PathBuf>, Error> = seal.former.iter().map(|path| self.path(path)).collect();
+        Ok(Seal { key: self.path(&seal.key)?, former: former? })
     }
 
     fn scope(&self, arn: &raw::Arn) -> Result<Scope, Error> {
@@ -216,12 +232,13 @@ impl Context<'_> {
             );
             self.at(&raw.id, message)
         })?;
-        let name = raw.name.get_ref().clone();
-        if name.is_empty() || name.chars().count() > 256 || name.chars().any(char::is_control) {
-            return Err(self.at(&raw.name, "the key store's name is 1 to 256 printable characters"));
+        if let Some(name) = &raw.name {
+            let message = "a cluster has no name; take the line out, and give the name to the key store that you make over \
+                           it (keystorectl key-store create)";
+            return Err(self.at(name, message));
         }
-        if raw.hsm.len() > HSMS {
-            return Err(self.at(cluster, format!("{} HSMs; a cluster has at most {HSMS}", raw.hsm.len())));
+        if raw.hsm.len() > limits::HSMS {
+            return Err(self.at(cluster, format!("{} HSMs; a cluster has at most {}", raw.hsm.len(), limits::HSMS)));
         }
         let mut hsms: Vec<Hsm> = Vec::with_capacity(raw.hsm.len());
         for hsm in &raw.hsm {
@@ -247,26 +264,42 @@ impl Context<'_> {
             );
             return Err(self.at(cluster, message));
         }
-        Ok(Cluster { id, name, hedge_after: self.millis(raw.hedge_after_ms.as_ref(), 40, 1..=60_000)?, hsms })
+        let tries = self.count(raw.login_tries.as_ref(), LOGIN_TRIES, 1..=9)?;
+        Ok(Cluster {
+            id,
+            hedge_after: self.millis(raw.hedge_after_ms.as_ref(), 40, 1..=60_000)?,
+            pin_scope: raw.pin_scope,
+            rotation: raw.rotation,
+            login_tries: u32::try_from(tries).unwrap_or(1),
+            hsms,
+        })
     }
 
     fn hsm(&self, hsm: &Spanned<raw::Hsm>) -> Result<Hsm, Error> {
         let raw = hsm.get_ref();
         if let Some(pin) = &raw.pin {
-            let message = "a PIN does not belong in this file; put it into a file of its own, readable by the daemon alone, \
-                           and name that in pin_file (or credential:NAME with systemd's LoadCredential)";
-            return Err(self.at(pin, message));
+            return Err(self.at(
+                pin,
+                "a PIN does not belong in this file; take the line out, change the PIN, and give it to the key store \
+                 (keystorectl key-store create or update)",
+            ));
         }
-        let Some(pin_file) = &raw.pin_file else {
-            let message = format!("HSM {:?} has no pin_file; name the file that holds kmsuser's PIN", raw.id.get_ref());
-            return Err(self.at(hsm, message));
-        };
+        if let Some(pin_file) = &raw.pin_file {
+            return Err(self.at(
+                pin_file,
+                "the daemon reads no PIN from a file; take the line out, and give the PIN to the key store (keystorectl \
+                 key-store create or update)",
+            ));
+        }
+        if let Some(serial) = &raw.token_serial {
+            return Err(
+                self.at(serial, "write token_serials = [\"…\"]: a token may have one of several serial numbers")
+            );
+        }
         if !(1..=32).contains(&raw.token_label.get_ref().len()) {
             return Err(self.at(&raw.token_label, "a token label is 1 to 32 bytes long"));
         }
-        if let Some(serial) = &raw.token_serial
-            && !(1..=16).contains(&serial.get_ref().len())
-        {
+        if let Some(serial) = raw.token_serials.iter().find(|serial| !(1..=16).contains(&serial.get_ref().len())) {
             return Err(
                 self.at(serial, "a token's serial number is 1 to 16 bytes long; leave it out to go by the label")
             );
@@ -288,10 +321,9 @@ impl Context<'_> {
             zone: self.name(&raw.zone, "zone")?.into(),
             module: self.path(&raw.module)?,
             token_label: raw.token_label.get_ref().clone(),
-            token_serial: raw.token_serial.as_ref().map(|serial| serial.get_ref().clone()),
+            token_serials: raw.token_serials.iter().map(|serial| serial.get_ref().clone()).collect(),
             profile,
             environment: raw.env.iter().map(|(name, value)| (name.get_ref().clone(), value.clone())).collect(),
-            pin_file: self.path(pin_file)?,
             workers: narrow(self.count(raw.workers.as_ref(), workers, 1..=64)?),
             sessions: narrow(self.count(raw.sessions.as_ref(), sessions, 1..=256)?),
             hot_copies: raw.hot_copies.unwrap_or(soft),
@@ -313,7 +345,8 @@ impl Context<'_> {
 }
 
 fn same_token(one: &Hsm, other: &Hsm) -> bool {
-    let serials_differ = matches!((&one.token_serial, &other.token_serial), (Some(a), Some(b)) if a != b);
+    let (a, b) = (&one.token_serials, &other.token_serials);
+    let serials_differ = !a.is_empty() && !b.is_empty() && !a.iter().any(|serial| b.contains(serial));
     one.module == other.module
         && one.environment == other.environment
         && one.token_label == other.token_label

@@ -16,15 +16,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::id::{ClusterId, HsmId, Scope, Zone};
-use crate::model::profile::Profile;
+use crate::model::profile::{PinScope, Profile, Rotation};
 
 pub use pin::read_pin;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that all of this stands in, to be read again; absent where there is none.
+    pub file: Option<PathBuf>,
     /// Where the daemon keeps its database and lock files.
     pub state_dir: PathBuf,
+    /// Where locks are kept that all processes of this host respect: one login to a token at a time.
+    pub lock_dir: PathBuf,
+    /// The keys that seal kmsuser's PINs.
+    pub seal: Seal,
     /// The daemon's own zone.
     pub zone: Option<Zone>,
     /// What ARNs carry.
@@ -39,6 +45,15 @@ pub struct Config {
     pub log: Log,
     /// Clusters.
     pub clusters: Vec<Cluster>,
+}
+
+/// Files with the keys that seal kmsuser's PINs.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// The one in use.
+    pub key: PathBuf,
+    /// Those before it, until every PIN was sealed anew.
+    pub former: Vec<PathBuf>,
 }
 
 /// The gRPC listener.
@@ -87,10 +102,14 @@ pub struct Log {
 pub struct Cluster {
     /// Its id, AWS's pattern.
     pub id: ClusterId,
-    /// Name of the key store over it.
-    pub name: String,
     /// An answer later than this goes to another zone as well.
     pub hedge_after: Duration,
+    /// Whose kmsuser's PIN is.
+    pub pin_scope: PinScope,
+    /// When kmsuser's PIN is rotated.
+    pub rotation: Rotation,
+    /// Logins in a row that may fail, or have no outcome, before none is tried any more.
+    pub login_tries: u32,
     /// Its HSMs, at least two, in at least two zones.
     pub hsms: Vec<Hsm>,
 }
@@ -106,14 +125,12 @@ pub struct Hsm {
     pub module: PathBuf,
     /// Label of the token.
     pub token_label: String,
-    /// Serial number of the token.
-    pub token_serial: Option<String>,
+    /// Serial numbers that the token may have; empty: any.
+    pub token_serials: Vec<String>,
     /// Vendor habits.
     pub profile: Profile,
     /// Environment of its workers.
     pub environment: BTreeMap<String, String>,
-    /// File with kmsuser's PIN.
-    pub pin_file: PathBuf,
     /// Data worker processes.
     pub workers: u16,
     /// Sessions in each.

@@ -1,4 +1,4 @@
-//! Reading kmsuser's PIN from its file.
+//! Reading a PIN from a file that an operator names.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,31 +7,26 @@ use std::path::Path;
 
 use zeroize::Zeroize as _;
 
-use super::{Error, Hsm};
+use super::Error;
 use crate::model::secret::Secret;
 
 /// The longest PIN that SoftHSM takes; others take less.
 const PIN_BYTES: usize = 255;
 
-/// Reads an HSM's PIN. One newline at the end is not part of it. A file that everybody may read or write is refused.
-pub fn read_pin(hsm: &Hsm) -> Result<Secret, Error> {
-    let path = &hsm.pin_file;
-    let error = |message: String| Error { file: path.clone(), line: None, message };
-    let file = File::open(path).map_err(|cause| {
-        error(format!("kmsuser's PIN of HSM {} cannot be read ({cause}); put it there, or correct pin_file", hsm.id))
-    })?;
+/// Reads a PIN. One newline at the end is not part of it. A file that everybody may read or write is refused.
+pub fn read_pin(path: &Path) -> Result<Secret, Error> {
+    let error = |message: String| Error { file: path.to_owned(), line: None, message };
+    let file = File::open(path).map_err(|cause| error(format!("the PIN cannot be read ({cause})")))?;
     let metadata = file.metadata().map_err(|cause| error(cause.to_string()))?;
     if !metadata.is_file() {
-        return Err(error(format!("pin_file of HSM {} is no file", hsm.id)));
+        return Err(error("that is no file".to_owned()));
     }
     if metadata.mode() & 0o007 != 0 {
         let mode = metadata.mode() & 0o777;
-        return Err(error(format!(
-            "everybody may read kmsuser's PIN (mode {mode:03o}); chmod 0400 it, then change the PIN"
-        )));
+        return Err(error(format!("everybody may read the PIN (mode {mode:03o}); chmod 0400 it, then change the PIN")));
     }
     if metadata.mode() & 0o070 != 0 && !in_credentials(path) {
-        tracing::warn!(file = %path.display(), hsm = %hsm.id, "the group may read kmsuser's PIN; chmod 0400 is better");
+        tracing::warn!(file = %path.display(), "the group may read the PIN; chmod 0400 is better");
     }
     // Reserved at once: growing would leave an unwiped copy behind.
     let mut bytes = Vec::with_capacity(PIN_BYTES + 2);
@@ -44,9 +39,9 @@ pub fn read_pin(hsm: &Hsm) -> Result<Secret, Error> {
     }
     let pin = Secret::new(bytes);
     match pin.len() {
-        0 => Err(error(format!("kmsuser's PIN of HSM {} is empty", hsm.id))),
+        0 => Err(error("the PIN is empty".to_owned())),
         1..=PIN_BYTES => Ok(pin),
-        _ => Err(error(format!("longer than {PIN_BYTES} bytes: that is no PIN of HSM {}", hsm.id))),
+        _ => Err(error(format!("longer than {PIN_BYTES} bytes: that is no PIN"))),
     }
 }
 

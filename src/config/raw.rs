@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::model::profile::Profile;
+use crate::model::profile::{PinScope, Profile, Rotation};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) state_dir: Spanned<String>,
+    pub(super) lock_dir: Option<Spanned<String>>,
+    pub(super) seal: Seal,
     pub(super) zone: Option<Spanned<String>>,
     pub(super) arn: Arn,
     pub(super) grpc: Grpc,
@@ -23,6 +25,14 @@ pub(super) struct File {
     pub(super) log: Log,
     #[serde(default)]
     pub(super) cluster: Vec<Spanned<Cluster>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seal {
+    pub(super) key: Spanned<String>,
+    #[serde(default)]
+    pub(super) former: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -78,8 +88,14 @@ pub(super) enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub(super) struct Cluster {
     pub(super) id: Spanned<String>,
-    pub(super) name: Spanned<String>,
+    /// Known only to be refused with a sentence that says where key stores come from.
+    pub(super) name: Option<Spanned<toml::Value>>,
     pub(super) hedge_after_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) pin_scope: PinScope,
+    #[serde(default)]
+    pub(super) rotation: Rotation,
+    pub(super) login_tries: Option<Spanned<u64>>,
     #[serde(default)]
     pub(super) hsm: Vec<Spanned<Hsm>>,
 }
@@ -91,12 +107,16 @@ pub(super) struct Hsm {
     pub(super) zone: Spanned<String>,
     pub(super) module: Spanned<String>,
     pub(super) token_label: Spanned<String>,
-    pub(super) token_serial: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) token_serials: Vec<Spanned<String>>,
+    /// Known only to be refused with the name that it has now.
+    pub(super) token_serial: Option<Spanned<toml::Value>>,
     pub(super) profile: Option<Profile>,
     #[serde(default)]
     pub(super) env: BTreeMap<Spanned<String>, String>,
-    pub(super) pin_file: Option<Spanned<String>>,
     /// Known only to be refused with a sentence that says where a PIN belongs.
+    pub(super) pin_file: Option<Spanned<toml::Value>>,
+    /// Likewise.
     pub(super) pin: Option<Spanned<toml::Value>>,
     pub(super) workers: Option<Spanned<u64>>,
     pub(super) sessions: Option<Spanned<u64>>,

@@ -2,14 +2,17 @@
 //!
 //! Ground floor: imports no other room, does no I/O, and everything in it is a value or a pure function.
 
+pub mod abort;
 pub mod ciphertext;
 pub mod clock;
 pub mod context;
 pub mod exception;
 pub mod id;
+pub mod identity;
 pub mod key;
 pub mod key_store;
 pub mod limits;
 pub mod operation;
 pub mod profile;
 pub mod secret;
+pub mod step;

@@ -11,3 +11,25 @@ pub enum Profile {
     /// Anything else: no assumption beyond the standard.
     Generic,
 }
+
+/// Whose kmsuser's PIN is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinScope {
+    /// Each HSM has its own.
+    #[default]
+    Hsm,
+    /// All HSMs of the cluster have the same: changed in one, it is changed in all.
+    Cluster,
+}
+
+/// When kmsuser's PIN is rotated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotation {
+    /// At each connect, as AWS KMS does.
+    #[default]
+    Connect,
+    /// Never: this vendor's user cannot change its PIN.
+    None,
+}

@@ -2,6 +2,8 @@
 //!
 //! Judging chains is not done here but by rustls, in `server` and `client`.
 
+pub mod identity;
+
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

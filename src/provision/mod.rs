@@ -1,8 +1,8 @@
 //! SoftHSM zones and certificates for development and tests. Never for production.
 //!
 //! Everything lies under one directory and is made once; a later start finds it. The tokens come to their cluster by
-//! the same ceremony that production uses. A step that was interrupted is done again: a token counts as made when its
-//! serial number is on disk, the ceremony when the file `prepared` is.
+//! the same ceremony that production uses, from blank ones on. A step that was interrupted is done again: the ceremony
+//! counts as carried out when the file `prepared` is there.
 
 mod certificates;
 mod config;
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cluster::ceremony;
 use crate::model::clock::Clock;
+use crate::model::id::ClusterId;
+use crate::model::secret::Secret;
+use crate::seal;
 use files::write;
 use zone::Zone;
 
@@ -30,6 +33,12 @@ pub struct Layout {
     pub client: [PathBuf; 3],
     /// One directory for each zone, with softhsm2.conf and tokens/.
     pub zones: Vec<PathBuf>,
+    /// The cluster over all zones.
+    pub cluster: ClusterId,
+    /// customerCA.crt of the ceremony.
+    pub trust_anchor: PathBuf,
+    /// kmsuser's PIN in all tokens until the first connect.
+    pub pin: PathBuf,
 }
 
 /// Why it did not work, and what to do.
@@ -82,10 +91,21 @@ pub async fn prepare(
     for made in ["", "zones", "credentials", "pki", "state"] {
         files::make_dir(&dir.join(made))?;
     }
+    let seal_key = dir.join("credentials").join("seal.key");
+    if !seal_key.exists() {
+        let key = seal::new_key().map_err(|error| Error(error.to_string()))?;
+        write(&seal_key, key.expose())?;
+    }
     let names = names(&dir, &options.zones)?;
     let mut zones = Vec::with_capacity(names.len());
+    // The same in all tokens, since it is given to the key store once; one that was chosen before an interruption stays.
+    let first = dir.join("credentials").join(format!("{}.pin", names.first().map_or("a", String::as_str)));
+    let pin = match std::fs::read(first) {
+        Ok(pin) => Secret::new(pin),
+        Err(_) => zone::random_pin()?,
+    };
     for name in &names {
-        zones.push(Zone::prepare(&dir, name, options, &module, clock, progress).await?);
+        zones.push(Zone::prepare(&dir, name, options, &module, &pin, clock, progress).await?);
     }
     let client = certificates::prepare(&dir.join("pki"), clock, progress)?;
     let layout = Layout {
@@ -93,26 +113,30 @@ pub async fn prepare(
         env: dir.join("dev.env"),
         client,
         zones: zones.iter().map(|zone| zone.dir.clone()).collect(),
+        cluster: config::CLUSTER.into(),
+        trust_anchor: ceremony::trust_anchor(&dir.join("ceremony")),
+        pin: dir.join("credentials").join(format!("{}.pin", names.first().map_or("a", String::as_str))),
         dir,
     };
+    carry_out_ceremony(&layout, &mut zones, clock, progress).await?;
     // Written once: whoever tries settings out in it keeps them.
     if !layout.config.exists() {
         write(&layout.config, config::text(options, &module, &zones).as_bytes())?;
     }
-    carry_out_ceremony(&layout, &zones, clock, progress).await?;
     Ok(layout)
 }
 
 /// The ceremony, unless it was carried out over these very tokens before.
 async fn carry_out_ceremony(
     layout: &Layout,
-    zones: &[Zone],
+    zones: &mut [Zone],
     clock: &Clock,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), Error> {
     let prepared = layout.dir.join("prepared");
-    let tokens: String = zones.iter().map(|zone| format!("{} {}\n", zone.name, zone.serial)).collect();
-    if std::fs::read_to_string(&prepared).is_ok_and(|before| before == tokens) {
+    let tokens =
+        |zones: &[Zone]| zones.iter().map(|zone| format!("{} {}\n", zone.name, zone.serial)).collect::<String>();
+    if std::fs::read_to_string(&prepared).is_ok_and(|before| before == tokens(zones)) {
         progress("tokens, certificates and cluster are there from an earlier start");
         return Ok(());
     }
@@ -120,10 +144,14 @@ async fn carry_out_ceremony(
     let participants: Result<Vec<_>, Error> = zones.iter().map(Zone::participant).collect();
     let folder = layout.dir.join("ceremony");
     files::make_dir(&folder)?;
-    ceremony::run(&participants?, &folder, clock, progress).await.map_err(|error| {
+    let carried_out = ceremony::run(&layout.cluster, &participants?, &folder, clock, progress).await;
+    let serials = carried_out.map_err(|error| {
         Error(format!("the ceremony stopped: {error}; start again, or delete {} to begin anew", layout.dir.display()))
     })?;
-    write(&prepared, tokens.as_bytes())
+    for (zone, serial) in zones.iter_mut().zip(serials) {
+        zone.made(&serial, progress)?;
+    }
+    write(&prepared, tokens(zones).as_bytes())
 }
 
 /// The zones' names. A cluster cannot gain or lose a zone here: the ceremony was carried out for those of the first

@@ -13,8 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 use super::files::{error, make_dir, write};
 use super::{Error, Options};
 use crate::cluster::ceremony::Participant;
-use crate::hsm::protocol::{CeremonyOp, Op, Profile, Reply, Role, Token};
-use crate::hsm::supervisor::{KillLimits, Settings, Worker};
+use crate::hsm::protocol::{Profile, Token};
+use crate::hsm::supervisor::{KillLimits, Settings};
 use crate::model::clock::Clock;
 use crate::model::secret::Secret;
 use crate::telemetry::WORKER_LOG;
@@ -34,15 +34,18 @@ pub(super) struct Zone {
     pub(super) serial: String,
     settings: Settings,
     pin_file: PathBuf,
+    so_pin_file: PathBuf,
 }
 
 impl Zone {
-    /// Makes the zone, or finds it.
+    /// Makes the zone's directories and PINs, or finds them. `pin` is what kmsuser begins with in a new token; the first
+    /// connect replaces it.
     pub(super) async fn prepare(
         dir: &Path,
         name: &str,
         options: &Options,
         module: &Path,
+        pin: &Secret,
         clock: &Clock,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Self, Error> {
@@ -53,26 +56,37 @@ impl Zone {
             serial: String::new(),
             settings: settings(dir, name, &zone_dir, options, module),
             pin_file: dir.join("credentials").join(format!("{name}.pin")),
+            so_pin_file: dir.join("credentials").join(format!("{name}.so-pin")),
             dir: zone_dir,
         };
         let tokens = zone.dir.join("tokens");
         let conf = TEMPLATE.replace("@ZONE@", name).replace("@TOKENS@", &tokens.to_string_lossy());
         write(&zone.conf(), conf.as_bytes())?;
         // Nobody may be logging in while token files are looked at.
-        let lock = lock(&zone.settings.lock_file, clock).await?;
-        let serial_file = zone.dir.join("serial");
-        if let Ok(serial) = std::fs::read_to_string(&serial_file) {
+        let _lock = lock(&zone.settings.lock_file, clock).await?;
+        if let Ok(serial) = std::fs::read_to_string(zone.serial_file()) {
             zone.serial = serial.trim().to_owned();
             zone.guard_token(progress)?;
             return Ok(zone);
         }
-        progress(&format!("zone {name}: initialising a SoftHSM token"));
-        clear(&tokens)?;
-        drop(lock);
-        zone.serial = zone.init_token(dir, clock).await?;
-        write(&serial_file, zone.serial.as_bytes())?;
-        zone.guard_token(progress)?;
+        // On disk before the token knows them: a token whose PIN nobody has is lost.
+        for (file, pin) in [(&zone.so_pin_file, random_pin()?), (&zone.pin_file, pin.clone())] {
+            if !file.exists() {
+                write(file, pin.expose())?;
+            }
+        }
         Ok(zone)
+    }
+
+    /// The ceremony has made the token, with this serial number.
+    pub(super) fn made(&mut self, serial: &str, progress: &mut (dyn FnMut(&str) + Send)) -> Result<(), Error> {
+        serial.clone_into(&mut self.serial);
+        write(&self.serial_file(), serial.as_bytes())?;
+        self.guard_token(progress)
+    }
+
+    fn serial_file(&self) -> PathBuf {
+        self.dir.join("serial")
     }
 
     /// The HSM's name in the configuration.
@@ -92,32 +106,12 @@ impl Zone {
 
     /// The token as the ceremony wants it.
     pub(super) fn participant(&self) -> Result<Participant, Error> {
+        let read = |file: &Path| std::fs::read(file).map(Secret::new).map_err(|cause| error(file, &cause));
         let mut settings = self.settings.clone();
-        settings.token.serial = Some(self.serial.clone());
-        let pin = std::fs::read(&self.pin_file).map_err(|cause| error(&self.pin_file, &cause))?;
-        Ok(Participant { settings, pin: Secret::new(pin) })
-    }
-
-    async fn init_token(&self, dir: &Path, clock: &Clock) -> Result<String, Error> {
-        let failed = |step: &str, why: &dyn std::fmt::Display| {
-            Error(format!("zone {}: {step}: {why}; start again, or try another SoftHSM module", self.name))
-        };
-        let so_pin_file = dir.join("credentials").join(format!("{}.so-pin", self.name));
-        // On disk before the token knows them: a token whose PIN nobody has is lost.
-        let (so_pin, user_pin) = (random_pin()?, random_pin()?);
-        write(&so_pin_file, so_pin.expose())?;
-        write(&self.pin_file, user_pin.expose())?;
-        let worker = Worker::start(&self.settings, Role::Ceremony, None, clock).await;
-        let worker = worker.map_err(|error| failed("a worker could not be started", &error))?;
-        let op = CeremonyOp::InitToken { label: self.label(), so_pin, user_pin };
-        let reply = worker.call(Op::Ceremony(op)).await;
-        worker.stop().await;
-        match reply {
-            Ok(Reply::Serial(serial)) => Ok(serial),
-            Ok(Reply::Failed(fault)) => Err(failed("the token could not be initialised", &fault)),
-            Ok(_) => Err(failed("the token could not be initialised", &"the worker answered something else")),
-            Err(error) => Err(failed("the token could not be initialised", &error)),
+        if !self.serial.is_empty() {
+            settings.token.serials = vec![self.serial.clone()];
         }
+        Ok(Participant { settings, pin: read(&self.pin_file)?, so_pin: Some(read(&self.so_pin_file)?) })
     }
 
     /// Keeps a copy of `token.object`, or puts it back.
@@ -170,7 +164,7 @@ fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Pat
         zone: name.into(),
         worker: options.worker.clone(),
         module: module.to_owned(),
-        token: Token { label: format!("keystored-dev-{name}"), serial: None },
+        token: Token { label: format!("keystored-dev-{name}"), serials: Vec::new() },
         profile: Profile::SoftHsm,
         // What these workers do is told by `progress`; their log is for trouble.
         environment: [("SOFTHSM2_CONF".to_owned(), conf), (WORKER_LOG[1].to_owned(), "warn".to_owned())].into(),
@@ -186,15 +180,8 @@ fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Pat
         start_timeout: START,
         probe_every: Duration::from_secs(1),
         lock_file: dir.join("state").join(format!("hsm-hsm-{name}.lock")),
+        lock_dir: dir.join("state"),
     }
-}
-
-/// What an interrupted initialisation left. Without a serial number on disk nobody has used it yet.
-fn clear(tokens: &Path) -> Result<(), Error> {
-    for entry in std::fs::read_dir(tokens).map_err(|cause| error(tokens, &cause))?.flatten() {
-        std::fs::remove_dir_all(entry.path()).map_err(|cause| error(&entry.path(), &cause))?;
-    }
-    Ok(())
 }
 
 /// Takes the lock that a daemon and its workers hold on this HSM; theirs is waited for as long as workers need to
@@ -224,7 +211,7 @@ async fn lock(path: &Path, clock: &Clock) -> Result<File, Error> {
     Ok(file)
 }
 
-fn random_pin() -> Result<Secret, Error> {
+pub(super) fn random_pin() -> Result<Secret, Error> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut bytes = zeroize::Zeroizing::new([0; PIN_BYTES]);
     aws_lc_rs::rand::fill(&mut bytes[..])
@@ -250,7 +237,8 @@ mod tests {
         let zone_dir = dir.join("zones/a");
         make_dir(&zone_dir.join("tokens/one")).expect("made");
         let settings = settings(dir, "a", &zone_dir, &options, Path::new("module.so"));
-        Zone { name: "a".to_owned(), serial: "1".to_owned(), settings, pin_file: dir.join("a.pin"), dir: zone_dir }
+        let [pin_file, so_pin_file] = ["a.pin", "a.so-pin"].map(|file| dir.join(file));
+        Zone { name: "a".to_owned(), serial: "1".to_owned(), settings, pin_file, so_pin_file, dir: zone_dir }
     }
 
     #[test]
@@ -299,7 +287,8 @@ mod tests {
         let config = crate::config::load(&file).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let hsms = &config.clusters[0].hsms;
         assert_eq!(hsms[0].module, Path::new("/odd \"name\"/m.so"));
-        assert_eq!(hsms[1].pin_file, dir.path().join("credentials/b.pin"));
+        assert_eq!(hsms[1].token_serials, ["1"]);
+        assert_eq!(config.seal.key, dir.path().join("credentials/seal.key"));
         assert_eq!(hsms[0].environment["SOFTHSM2_CONF"], dir.path().join("zones/a/softhsm2.conf").to_string_lossy());
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::{parts, settings, tls};
-use crate::config::{self, Config, Hsm};
-use crate::hsm::protocol::{Abilities, Class, Fault, Ready, Role};
-use crate::hsm::supervisor::{StartError, Worker};
+use super::{parts, tls};
+use crate::config::{Config, Hsm};
+use crate::hsm::protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
+use crate::hsm::supervisor::{Settings, StartError, Worker, lock_file};
 use crate::model::clock::Clock;
 use crate::telemetry::WORKER_LOG;
 
-/// Reads each HSM through a worker and prints what it can do; false when something must be mended.
+/// Looks at each HSM through a worker, without logging in, and prints what it can do; false when something must be mended.
 ///
 /// Runs beside a daemon: it takes no lock that the daemon holds, and no request away from it.
 pub async fn check(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -> bool {
@@ -26,12 +26,19 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
             writeln!(out, "TLS: {error}")?;
         }
     }
+    match parts::seals(&config.seal) {
+        Ok(_) => writeln!(out, "seal key: can be used")?,
+        Err(error) => {
+            good = false;
+            writeln!(out, "{error}")?;
+        }
+    }
     if let Err(error) = parts::make_state_dir(config) {
         writeln!(out, "{error}")?;
         return Ok(false);
     }
     for cluster in &config.clusters {
-        writeln!(out, "\ncluster {} (key store {:?})", cluster.id, cluster.name)?;
+        writeln!(out, "\ncluster {}", cluster.id)?;
         for hsm in &cluster.hsms {
             good &= examine_hsm(config, hsm, clock, out).await?;
         }
@@ -49,18 +56,11 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         )?;
         return Ok(false);
     }
-    let pin = match config::read_pin(hsm) {
-        Ok(pin) => pin,
-        Err(error) => {
-            writeln!(out, "    wrong: {error}")?;
-            return Ok(false);
-        }
-    };
-    let mut settings = settings::hsm(config, hsm);
-    settings.lock_file = settings::lock_file(config, &hsm.id, "check.lock");
+    let mut settings = Settings::of(config, hsm);
+    settings.lock_file = lock_file(config, &hsm.id, "check.lock");
     // What the worker would log is printed here in better words.
     settings.environment.insert(WORKER_LOG[1].to_owned(), "off".to_owned());
-    let started = Worker::start(&settings, Role::Control, Some(pin), clock).await;
+    let started = Worker::start(&settings, Role::Control, clock).await;
     let _ = std::fs::remove_file(&settings.lock_file);
     match started {
         Ok(worker) => {
@@ -78,8 +78,7 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
 fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     writeln!(out, "    module: {}", ready.module)?;
     writeln!(out, "    token: {:?}, serial number {}", ready.label, ready.serial)?;
-    writeln!(out, "    keys: {}", ready.keys.len())?;
-    let mut good = true;
+    let mut good = user(&ready.user, out)?;
     for (mechanism, there, needed) in mechanisms(&ready.abilities) {
         writeln!(out, "    {mechanism}: {}", if there { "yes" } else { "no" })?;
         if needed && !there {
@@ -90,27 +89,39 @@ fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
             )?;
         }
     }
-    let ceremony = &ready.ceremony;
-    let objects = [
-        ("transport key pair", ceremony.transport),
-        ("canary key", ceremony.canary),
-        ("cluster wrapping key", ceremony.wrapping),
-    ];
-    let missing: Vec<&str> = objects.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
-    if missing.is_empty() {
-        writeln!(out, "    ceremony: carried out")?;
+    // All else that the ceremony makes can be seen only by who has logged in.
+    if ready.identity.is_some() {
+        writeln!(out, "    ceremony: the token holds an identity certificate")?;
     } else {
         good = false;
-        let missing = missing.join(", ");
         writeln!(
             out,
-            "    wrong: the token lacks {missing}\n    to do: carry the key ceremony out for the whole cluster"
+            "    wrong: the token holds no identity certificate\n    to do: carry the key ceremony out (keystorectl \
+             cluster init, or add-hsm for a further HSM)"
         )?;
     }
     for sentence in &ready.degraded {
         writeln!(out, "    note: {sentence}")?;
     }
     Ok(good)
+}
+
+/// What the token says of kmsuser.
+fn user(flags: &UserFlags, out: &mut (dyn Write + Send)) -> io::Result<bool> {
+    let officer =
+        "have the security officer set kmsuser's PIN, and give it to the key store (keystorectl key-store update)";
+    let wrong = match flags {
+        UserFlags { initialised: false, .. } => "the token has no user",
+        UserFlags { locked: true, .. } => "the token has locked kmsuser",
+        UserFlags { final_try: true, .. } => "one more wrong PIN would lock kmsuser",
+        UserFlags { count_low: true, .. } => {
+            writeln!(out, "    note: a wrong PIN was entered since kmsuser last logged in")?;
+            return Ok(true);
+        }
+        UserFlags { .. } => return Ok(true),
+    };
+    writeln!(out, "    wrong: {wrong}\n    to do: {officer}")?;
+    Ok(false)
 }
 
 /// Each mechanism, whether it is there, and whether it is needed.
@@ -136,17 +147,14 @@ fn remedy(error: &StartError, hsm: &Hsm) -> String {
             "the module crashed or hangs; try it with another PKCS#11 client and the environment of [cluster.hsm.env], \
              look at its log, and try `sandbox = false` in case it needs files that confined workers may not open: {module}"
         ),
-        StartError::Refused(Fault { class: Class::Login, .. }) => format!(
-            "{} must hold the PIN of the token's user; it was tried once and is not tried again by itself, because HSMs \
-             lock users after some wrong PINs",
-            hsm.pin_file.display()
-        ),
         StartError::Refused(Fault { class: Class::Refused, .. }) => {
             "change the setting that is named, or what it asks for on this machine".to_owned()
         }
         StartError::Refused(_) => {
-            let serial =
-                hsm.token_serial.as_ref().map(|serial| format!(" and serial number {serial}")).unwrap_or_default();
+            let serial = match &hsm.token_serials[..] {
+                [] => String::new(),
+                serials => format!(" and serial number {}", serials.join(" or ")),
+            };
             format!(
                 "see whether the module finds a token with label {:?}{serial} (pkcs11-tool --module {module} -L, with the \
                  same environment), and whether the daemon's user may read its files or reach the HSM",

@@ -10,12 +10,13 @@ mod observe;
 mod ops;
 mod parts;
 mod readiness;
+mod reload;
 mod settings;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -70,25 +71,20 @@ async fn run(
 ) -> Result<(), Error> {
     // Everything that can be wrong with what the operator wrote comes first: no worker has logged in anywhere yet.
     let tls = Arc::new(tls::Tls::load(&config.grpc)?);
-    let pins = parts::pins(&config)?;
+    let seals = parts::seals(&config.seal)?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     let ops_listener = listen(config.ops, "ops.listen").await?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
     let store = parts::open_store(&config, &clock).await?;
 
     let metrics = Arc::new(Metrics::new());
-    let parts = match parts::build(&config, pins, &store, &metrics, &clock).await {
-        Ok(parts) => parts,
-        Err(error) => {
-            store.close().await;
-            return Err(error);
-        }
-    };
+    let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
     let ops = Arc::new(ops::Ops {
-        clusters: parts.clusters.clone(),
+        service: parts.service.clone(),
         metrics: Arc::clone(&metrics),
         draining: AtomicBool::new(false),
+        scrape: Mutex::default(),
     });
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
     let tell = Arc::new(tell);
@@ -103,6 +99,9 @@ async fn run(
         }
     });
     let health = Arc::new(health);
+    if let Some(file) = config.file.clone() {
+        lookers.spawn(reload::on_sighup(file, parts.service.clone()));
+    }
     let following_health = lookers.spawn(follow_health(Arc::clone(&ops), Arc::clone(&health)));
 
     let accept = accept::Accept {

@@ -2,8 +2,8 @@
 //!
 //! Tells states and figures, nothing that a caller sent; still it belongs on loopback or a management network.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::readiness::{self, Report};
-use crate::cluster::Cluster;
+use crate::service::Service;
 use crate::telemetry::metrics::Metrics;
 
 /// Probes and scrapers are few; whoever opens more connections waits.
@@ -31,14 +31,16 @@ const LIFE: Duration = Duration::from_secs(300);
 
 /// What the ops listener tells about.
 pub(super) struct Ops {
-    pub(super) clusters: Vec<Arc<Cluster>>,
+    pub(super) service: Service,
     pub(super) metrics: Arc<Metrics>,
     pub(super) draining: AtomicBool,
+    /// One scrape at a time: a scrape first takes over how things are.
+    pub(super) scrape: Mutex<()>,
 }
 
 impl Ops {
     pub(super) fn report(&self) -> Report {
-        readiness::report(&self.clusters, self.draining.load(Ordering::Acquire))
+        readiness::report(&self.service, self.draining.load(Ordering::Acquire))
     }
 }
 
@@ -85,7 +87,8 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
-    ops.report().measure(&ops.metrics);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let _scrape = ops.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+    ops.report().measure(&ops.metrics);
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }

@@ -1,19 +1,20 @@
-//! The parts of the daemon below its listeners: store, HSMs, clusters, service, and the tasks that join them.
+//! The parts of the daemon below its listeners: store, seal keys, service, and the tasks that join them.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Error, observe, settings};
 use crate::cluster::{Cluster, Removal};
 use crate::config::{self, Config};
-use crate::hsm::supervisor::Hsm;
 use crate::model::clock::Clock;
-use crate::model::secret::Secret;
+use crate::seal::{SealKey, SealKeys};
 use crate::service::Service;
+use crate::service::estate::Estate;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -25,15 +26,15 @@ const REST_OF_THEM: Duration = Duration::from_secs(10);
 /// What was built.
 pub(super) struct Parts {
     pub(super) service: Service,
-    pub(super) clusters: Vec<Arc<Cluster>>,
     tasks: JoinSet<()>,
 }
 
-/// Reads every HSM's PIN, in the order of the configuration.
-pub(super) fn pins(config: &Config) -> Result<Vec<Vec<Secret>>, Error> {
-    let of_cluster = |cluster: &config::Cluster| cluster.hsms.iter().map(config::read_pin).collect();
-    let pins: Result<Vec<Vec<Secret>>, config::Error> = config.clusters.iter().map(of_cluster).collect();
-    pins.map_err(|error| Error(error.to_string()))
+/// Reads the keys that seal PINs.
+pub(super) fn seals(seal: &config::Seal) -> Result<SealKeys, Error> {
+    let read = |path| SealKey::read(path).map_err(|error| Error(error.to_string()));
+    let newest = read(&seal.key)?;
+    let former: Result<Vec<SealKey>, Error> = seal.former.iter().map(|path| read(path)).collect();
+    Ok(SealKeys::new(newest, former?))
 }
 
 /// Makes the state directory where it is not there.
@@ -51,38 +52,30 @@ pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, 
     Store::open(&file, clock.clone()).await.map_err(|error| Error(format!("{}: {error}", file.display())))
 }
 
-/// Builds everything over the store and starts the HSMs, without waiting for them.
+/// Builds everything over the store, and takes every key store up in the state that it had, without waiting for HSMs.
 pub(super) async fn build(
     config: &Config,
-    pins: Vec<Vec<Secret>>,
+    seals: SealKeys,
     store: &Store,
     metrics: &Arc<Metrics>,
     clock: &Clock,
-) -> Result<Parts, Error> {
+) -> Parts {
     let (report, removals) = mpsc::channel(REMOVALS);
-    let mut clusters = Vec::with_capacity(config.clusters.len());
-    for (cluster, pins) in config.clusters.iter().zip(pins) {
-        let start = |(hsm, pin)| Hsm::start(settings::hsm(config, hsm), Some(pin), clock.clone());
-        let members: Vec<Hsm> = cluster.hsms.iter().zip(pins).map(start).collect();
-        clusters.push(Cluster::new(settings::cluster(config, cluster), members, clock.clone(), report.clone()));
-    }
+    let estate = Estate::new(settings::clusters(config), Arc::new(ArcSwap::from_pointee(seals)), report);
     let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
-    let service = Service::new(settings::service(config), store.clone(), clusters.clone(), clock.clone(), observer);
+    let service = Service::new(settings::service(config), store.clone(), estate, clock.clone(), observer);
+    service.start().await;
     let mut tasks = JoinSet::new();
     tasks.spawn(note_removals(service.clone(), removals));
-    tasks.spawn(resume(service.clone(), clusters.clone()));
-    Ok(Parts { service, clusters, tasks })
+    tasks.spawn(resume(service.clone()));
+    Parts { service, tasks }
 }
 
 impl Parts {
-    /// Stops the HSMs of all clusters beside each other, and the tasks.
+    /// Stops the tasks and the HSMs.
     pub(super) async fn stop(mut self, within: Duration) {
         self.tasks.shutdown().await;
-        let mut stopping = JoinSet::new();
-        for cluster in self.clusters {
-            stopping.spawn(async move { cluster.stop(within).await });
-        }
-        stopping.join_all().await;
+        self.service.stop(within).await;
     }
 }
 
@@ -93,7 +86,8 @@ async fn note_removals(service: Service, mut removals: mpsc::Receiver<Removal>) 
 }
 
 /// Has the service finish what a crash interrupted, once HSMs can be reached: all of them if they come soon.
-async fn resume(service: Service, clusters: Vec<Arc<Cluster>>) {
+async fn resume(service: Service) {
+    let clusters: Vec<Arc<Cluster>> = service.clusters().into_iter().map(|(_, cluster)| cluster).collect();
     let mut waiting = JoinSet::new();
     for member in clusters.iter().flat_map(|cluster| cluster.members()) {
         let mut status = member.watch();

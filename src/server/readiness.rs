@@ -1,20 +1,36 @@
 //! Whether the daemon serves, and why not: the one answer behind /readyz, the gRPC health service and the metrics.
 
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::cluster::{Cluster, Health, MemberStatus};
-use crate::telemetry::metrics::{HsmLabels, HsmReading, Metrics};
+use crate::cluster::{Health, MemberStatus};
+use crate::model::key_store::ConnectionState;
+use crate::service::{HsmView, KeyStoreView, Service};
+use crate::telemetry::metrics::{HsmLabels, HsmReading, KeyStoreLabels, Metrics};
 
 /// What /readyz says.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) ready: bool,
-    /// What is wrong, one sentence each; may hold something while `ready` is true: one zone is enough to serve.
+    /// What is wrong, one sentence each; may hold something while `ready` is true: one zone of one key store is enough to
+    /// serve.
     pub(super) reasons: Vec<String>,
+    pub(super) key_stores: Vec<StoreReport>,
+    /// HSMs in use.
     pub(super) hsms: Vec<HsmReport>,
+    #[serde(skip)]
+    pins: Vec<PinReport>,
+}
+
+/// One key store in the report.
+#[derive(Debug, Serialize)]
+pub(super) struct StoreReport {
+    key_store: String,
+    name: String,
+    cluster: String,
+    state: &'static str,
+    error_code: Option<&'static str>,
 }
 
 /// One HSM in the report.
@@ -28,8 +44,18 @@ pub(super) struct HsmReport {
     since_unix_ms: u64,
     data_workers: u16,
     control_worker: bool,
+    proven: bool,
     restarts: u64,
     load_items: usize,
+}
+
+/// What the metrics tell of an HSM in use or not.
+#[derive(Debug)]
+struct PinReport {
+    labels: HsmLabels,
+    rotated_at: Option<i64>,
+    tries_left: Option<u32>,
+    refusals: u64,
 }
 
 const HEALTHS: &[&str] = &["starting", "healthy", "suspect", "down"];
@@ -43,22 +69,24 @@ fn name(health: Health) -> &'static str {
     }
 }
 
-/// Looks at every HSM. The daemon is ready when it is not draining and at least one HSM serves.
-pub(super) fn report(clusters: &[Arc<Cluster>], draining: bool) -> Report {
-    let mut report = Report { ready: false, reasons: Vec::new(), hsms: Vec::new() };
-    for cluster in clusters {
-        let mut serving = false;
-        for (status, member) in cluster.status().iter().zip(cluster.members()) {
-            serving |= matches!(status.health, Health::Healthy | Health::Suspect);
-            if status.health != Health::Healthy {
-                report.reasons.push(sentence(status));
-            }
-            report.hsms.push(hsm(cluster, status, member.load()));
+/// Looks at every key store. The daemon is ready when it is not draining and at least one connected key store has an HSM
+/// that serves; or when none is connected, and operators can be served.
+pub(super) fn report(service: &Service, draining: bool) -> Report {
+    let mut report =
+        Report { ready: false, reasons: Vec::new(), key_stores: Vec::new(), hsms: Vec::new(), pins: Vec::new() };
+    let mut connected = false;
+    for view in service.key_stores() {
+        let is_connected = view.store.state == ConnectionState::Connected;
+        connected |= is_connected;
+        let serving = report.look_at(service, &view);
+        report.ready |= is_connected && serving;
+        if is_connected && !serving {
+            report.reasons.push(format!("no HSM of {} serves", view.store.cluster));
         }
-        if !serving {
-            report.reasons.push(format!("no HSM of {} serves", cluster.id()));
-        }
-        report.ready |= serving;
+    }
+    if !connected {
+        report.ready = true;
+        report.reasons.push("no key store is connected".to_owned());
     }
     if draining {
         report.ready = false;
@@ -67,41 +95,83 @@ pub(super) fn report(clusters: &[Arc<Cluster>], draining: bool) -> Report {
     report
 }
 
+impl Report {
+    /// Notes how a key store is; whether an HSM of it serves.
+    fn look_at(&mut self, service: &Service, view: &KeyStoreView) -> bool {
+        let (store, mut serving) = (&view.store, false);
+        self.key_stores.push(StoreReport {
+            key_store: store.id.to_string(),
+            name: store.name.clone(),
+            cluster: store.cluster.to_string(),
+            state: store.state.name(),
+            error_code: store.error.as_ref().map(|(code, _)| code.name()),
+        });
+        if let Some((code, why)) = &store.error {
+            self.reasons.push(format!("key store {} is FAILED, {}: {why}", store.name, code.name()));
+        }
+        for hsm in &view.hsms {
+            let labels =
+                HsmLabels { cluster: store.cluster.to_string(), hsm: hsm.hsm.to_string(), zone: hsm.zone.to_string() };
+            self.pins.push(PinReport {
+                labels,
+                rotated_at: hsm.pin.and_then(|pin| pin.rotated_at),
+                tries_left: hsm.pin.map(|pin| pin.tries_left),
+                refusals: service.identity_refusals(&hsm.hsm),
+            });
+            let Some(status) = &hsm.status else { continue };
+            serving |= matches!(status.health, Health::Healthy | Health::Suspect);
+            if status.health != Health::Healthy {
+                self.reasons.push(sentence(status));
+            }
+            self.hsms.push(report_of(store.cluster.as_str(), hsm, status));
+        }
+        serving
+    }
+
+    /// Takes the report over into the metrics.
+    pub(super) fn measure(&self, metrics: &Metrics) {
+        metrics.ready(self.ready);
+        metrics.key_stores(self.key_stores.iter().map(|store| {
+            let labels = KeyStoreLabels {
+                key_store: store.key_store.clone(),
+                cluster: store.cluster.clone(),
+                state: store.state,
+            };
+            (labels, ConnectionState::ALL.iter().map(|state| state.name()))
+        }));
+        metrics.hsms(self.hsms.iter().map(|hsm| HsmReading {
+            labels: HsmLabels { cluster: hsm.cluster.clone(), hsm: hsm.hsm.clone(), zone: hsm.zone.clone() },
+            health: hsm.health,
+            healths: HEALTHS,
+            restarts: hsm.restarts,
+            load: hsm.load_items,
+            data_workers: hsm.data_workers,
+        }));
+        for pin in &self.pins {
+            metrics.kmsuser(&pin.labels, pin.rotated_at, pin.tries_left, pin.refusals);
+        }
+    }
+}
+
 fn sentence(status: &MemberStatus) -> String {
     let why = status.reason.as_deref().or(status.status.reason.as_deref());
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     format!("HSM {} in zone {} is {}{why}", status.hsm, status.zone, name(status.health))
 }
 
-fn hsm(cluster: &Cluster, status: &MemberStatus, load_items: usize) -> HsmReport {
+fn report_of(cluster: &str, hsm: &HsmView, status: &MemberStatus) -> HsmReport {
     let since = status.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     HsmReport {
-        cluster: cluster.id().to_string(),
-        hsm: status.hsm.to_string(),
-        zone: status.zone.to_string(),
+        cluster: cluster.to_owned(),
+        hsm: hsm.hsm.to_string(),
+        zone: hsm.zone.to_string(),
         health: name(status.health),
         reason: status.reason.clone().or_else(|| status.status.reason.clone()),
         since_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         data_workers: status.status.data_ready,
         control_worker: status.status.control_ready,
+        proven: status.status.proven,
         restarts: status.status.restarts,
-        load_items,
-    }
-}
-
-impl Report {
-    /// Takes the report over into the metrics.
-    pub(super) fn measure(&self, metrics: &Metrics) {
-        metrics.ready(self.ready);
-        for hsm in &self.hsms {
-            metrics.read(&HsmReading {
-                labels: HsmLabels { cluster: hsm.cluster.clone(), hsm: hsm.hsm.clone(), zone: hsm.zone.clone() },
-                health: hsm.health,
-                healths: HEALTHS,
-                restarts: hsm.restarts,
-                load: hsm.load_items,
-                data_workers: hsm.data_workers,
-            });
-        }
+        load_items: status.load,
     }
 }

@@ -1,67 +1,26 @@
 //! From the configuration to each room's own settings.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use crate::config::{Config, Hsm};
-use crate::hsm::protocol::Token;
-use crate::hsm::supervisor::{self, KillLimits};
-use crate::model::id::HsmId;
-use crate::telemetry;
+use crate::config::{self, Config};
+use crate::hsm::supervisor;
+use crate::service::estate::ClusterSpec;
 use crate::{api, cluster, service};
 
-/// How long a worker itself tries again when its start meets a passing error. Short: what lasts longer is said, and the
-/// supervisor starts another one. A worker inside C_Login has the kill limit of logins on top of this.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// First and longest pause before a worker is started again.
-const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// The running program, also when its file has been replaced since: parent and worker must be the same build.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(super) fn clusters(config: &Config) -> Vec<ClusterSpec> {
+    config.clusters.iter().map(|cluster| spec(config, cluster)).collect()
+}
 
-pub(super) fn hsm(config: &Config, hsm: &Hsm) -> supervisor::Settings {
-    let [crypto, place, generate, login] = hsm.kill;
-    let (queue_items, queue_bytes) = hsm.queue;
-    supervisor::Settings {
-        hsm: hsm.id.clone(),
-        zone: hsm.zone.clone(),
-        worker: PathBuf::from(OWN_PROGRAM),
-        module: hsm.module.clone(),
-        token: Token { label: hsm.token_label.clone(), serial: hsm.token_serial.clone() },
-        profile: hsm.profile,
-        environment: environment(config, hsm),
-        data_workers: hsm.workers,
-        sessions: hsm.sessions,
-        hot_copies: hsm.hot_copies,
-        require_mlock: hsm.require_mlock,
-        sandbox: hsm.sandbox,
-        queue_items,
-        queue_bytes,
-        kill: KillLimits { crypto, place, generate, login },
-        restart: RESTART,
-        start_timeout: START_TIMEOUT,
-        probe_every: PROBE_EVERY,
-        lock_file: lock_file(config, &hsm.id, "lock"),
+fn spec(config: &Config, cluster: &config::Cluster) -> ClusterSpec {
+    ClusterSpec {
+        settings: cluster::Settings {
+            id: cluster.id.clone(),
+            own_zone: config.zone.clone(),
+            hedge_after: cluster.hedge_after,
+        },
+        hsms: cluster.hsms.iter().map(|hsm| supervisor::Settings::of(config, hsm)).collect(),
+        pin_scope: cluster.pin_scope,
+        rotation: cluster.rotation,
+        login_tries: cluster.login_tries,
     }
-}
-
-/// A file in the state directory that belongs to one HSM.
-pub(super) fn lock_file(config: &Config, hsm: &HsmId, extension: &str) -> PathBuf {
-    config.state_dir.join(format!("hsm-{hsm}.{extension}"))
-}
-
-/// The module's variables as configured, and how to log.
-fn environment(config: &Config, hsm: &Hsm) -> BTreeMap<String, String> {
-    let mut environment = hsm.environment.clone();
-    let log = [if config.log.json { "json" } else { "text" }, &config.log.filter];
-    environment
-        .extend(telemetry::WORKER_LOG.into_iter().zip(log).map(|(name, value)| (name.to_owned(), value.to_owned())));
-    environment
-}
-
-pub(super) fn cluster(config: &Config, cluster: &crate::config::Cluster) -> cluster::Settings {
-    cluster::Settings { id: cluster.id.clone(), own_zone: config.zone.clone(), hedge_after: cluster.hedge_after }
 }
 
 pub(super) fn service(config: &Config) -> service::Settings {

@@ -4,11 +4,11 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::pool::Members;
-use super::{Call, Error, Page, Service, page, validate};
-use crate::cluster::MemberStatus;
+use super::{Call, Error, HsmView, KeyStoreView, Page, Service, page, validate};
 use crate::model::exception::Exception;
 use crate::model::id::{ClusterId, KeyStoreId};
 use crate::model::key_store::ConnectionState;
+use crate::model::limits;
 use crate::model::operation::Operation;
 use crate::store::{Catalogue, KeyStore};
 
@@ -21,21 +21,18 @@ impl Service {
         name: &str,
         limit: Option<u32>,
         marker: &str,
-    ) -> Result<Page<(Arc<KeyStore>, Vec<MemberStatus>)>, Error> {
+    ) -> Result<Page<KeyStoreView>, Error> {
         self.on_catalogue(call, Operation::DescribeKeyStores, |_| {
             let limit = validate::page_limit(limit)?;
             let after = page::after('s', marker, |text| Some(KeyStoreId::from(text)))?;
             let catalogue = self.inner.store.catalogue();
-            let with_health = |store: &Arc<KeyStore>| {
-                let health = self.members_of(&store.cluster).map(|members| members.pool.status());
-                (Arc::clone(store), health.unwrap_or_default())
-            };
+            let with_health = |store: &Arc<KeyStore>| self.view(store);
             let one = match (id, name) {
                 ("", "") => None,
                 (id, "") => Some(store_with_id(&catalogue, id)?),
                 ("", name) => {
                     let named = catalogue.key_stores.values().find(|store| store.name == name);
-                    Some(named.ok_or_else(|| not_found("name", name))?)
+                    Some(named.ok_or_else(|| Error::no_such_key_store("name", name))?)
                 }
                 _ => return Err(Error::validation("Specify either a key store id or a key store name, not both.")),
             };
@@ -49,9 +46,49 @@ impl Service {
         })
     }
 
-    /// The configured cluster with this id.
-    pub(super) fn members_of(&self, cluster: &ClusterId) -> Option<&Members> {
-        self.inner.clusters.iter().find(|members| members.id == *cluster)
+    /// A key store with its HSMs.
+    pub(super) fn view(&self, store: &Arc<KeyStore>) -> KeyStoreView {
+        KeyStoreView { store: Arc::clone(store), hsms: self.hsm_views(&store.cluster, Some(&store.id)) }
+    }
+
+    /// The HSMs of a cluster of the configuration, in its order.
+    pub(super) fn hsm_views(&self, cluster: &ClusterId, key_store: Option<&KeyStoreId>) -> Vec<HsmView> {
+        let live = key_store.and_then(|key_store| self.inner.estate.live_of(key_store));
+        let mut statuses = live.map(|live| live.members.pool.status()).unwrap_or_default();
+        let spec = self.inner.estate.spec(cluster);
+        let mut views: Vec<HsmView> = spec
+            .iter()
+            .flat_map(|spec| &spec.hsms)
+            .map(|hsm| {
+                let at = statuses.iter().position(|status| status.hsm == hsm.hsm);
+                HsmView {
+                    hsm: hsm.hsm.clone(),
+                    zone: hsm.zone.clone(),
+                    data_workers: hsm.data_workers,
+                    status: at.map(|at| statuses.swap_remove(at)),
+                    pin: key_store.and_then(|key_store| self.inner.estate.pins.status(key_store, &hsm.hsm)),
+                }
+            })
+            .collect();
+        // In use, though the configuration does not describe them any more.
+        views.extend(statuses.into_iter().map(|status| HsmView {
+            hsm: status.hsm.clone(),
+            zone: status.zone.clone(),
+            data_workers: status.data_workers,
+            pin: key_store.and_then(|key_store| self.inner.estate.pins.status(key_store, &status.hsm)),
+            status: Some(status),
+        }));
+        views
+    }
+
+    /// The cluster in use by a key store.
+    pub(super) fn members_of(&self, key_store: &KeyStoreId) -> Option<Members> {
+        self.inner.estate.live_of(key_store).map(|live| live.members)
+    }
+
+    /// The store with this id.
+    pub(super) fn store_with_id(&self, id: &str) -> Result<Arc<KeyStore>, Error> {
+        store_with_id(&self.inner.store.catalogue(), id).cloned()
     }
 
     /// The store with this id and its cluster, if it is connected.
@@ -62,20 +99,17 @@ impl Service {
         if store.state != ConnectionState::Connected {
             return Err(wrong(format!("key store {} is {}; it must be CONNECTED", store.name, store.state.name())));
         }
-        let members = self.members_of(&store.cluster).ok_or_else(|| {
-            wrong(format!("key store {}: its cluster {} is not in the configuration", store.name, store.cluster))
+        let members = self.members_of(&store.id).ok_or_else(|| {
+            wrong(format!(
+                "key store {}: its cluster {} cannot be used; the daemon's log says why",
+                store.name, store.cluster
+            ))
         })?;
-        Ok((Arc::clone(store), members.clone()))
+        Ok((Arc::clone(store), members))
     }
 }
 
 fn store_with_id<'a>(catalogue: &'a Catalogue, id: &str) -> Result<&'a Arc<KeyStore>, Error> {
-    validate::length("customKeyStoreId", id.len(), 1, 64)?;
-    catalogue.key_stores.get(&KeyStoreId::from(id)).ok_or_else(|| not_found("id", id))
-}
-
-fn not_found(what: &str, value: &str) -> Error {
-    // Callers' text comes back cut to what a name may have.
-    let shown: String = value.chars().take(256).collect();
-    Error::lasting(Exception::CustomKeyStoreNotFound, format!("there is no key store with the {what} '{shown}'"))
+    validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;
+    catalogue.key_stores.get(&KeyStoreId::from(id)).ok_or_else(|| Error::no_key_store(id))
 }

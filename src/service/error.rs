@@ -1,8 +1,9 @@
 //! Errors of the rooms below, as callers may know them.
 
-use super::Error;
+use super::{Error, validate};
 use crate::model::exception::Exception;
 use crate::model::id::KeyReferenceError;
+use crate::model::key_store::ConnectionState;
 use crate::{cluster, store};
 
 impl Error {
@@ -45,6 +46,23 @@ impl Error {
         Self::lasting(Exception::NotFound, format!("Key '{arn}' does not exist"))
     }
 
+    /// A key store that is not there.
+    pub(super) fn no_key_store(id: &str) -> Self {
+        Self::no_such_key_store("id", id)
+    }
+
+    /// A key store that is not there, by what it was looked for.
+    pub(super) fn no_such_key_store(what: &str, value: &str) -> Self {
+        let shown = validate::shown(value);
+        Self::lasting(Exception::CustomKeyStoreNotFound, format!("there is no key store with the {what} '{shown}'"))
+    }
+
+    /// A cluster that the configuration does not describe.
+    pub(super) fn no_cluster(id: &str) -> Self {
+        let shown = validate::shown(id);
+        Self::lasting(Exception::CloudHsmClusterNotFound, format!("the configuration describes no cluster '{shown}'"))
+    }
+
     /// What a cluster said about an operation on a key (or on none, for random bytes and the making of keys).
     pub(super) fn of_cluster(error: cluster::Error, key_arn: Option<&str>) -> Self {
         match error {
@@ -74,6 +92,20 @@ impl Error {
     pub(super) fn of_store(error: store::Error) -> Self {
         match error {
             store::Error::TokenConflict => Self::lasting(Exception::Conflict, error.to_string()),
+            store::Error::NameInUse(_) => Self::lasting(Exception::CustomKeyStoreNameInUse, error.to_string()),
+            store::Error::ClusterInUse(_) => Self::lasting(Exception::CloudHsmClusterInUse, error.to_string()),
+            store::Error::Quota(_) => Self::lasting(Exception::LimitExceeded, error.to_string()),
+            store::Error::HasKeys => Self::lasting(
+                Exception::CustomKeyStoreHasCmks,
+                "the key store has keys; one with keys, pending deletion or not, cannot be deleted",
+            ),
+            store::Error::State(state) => Self::lasting(
+                Exception::CustomKeyStoreInvalidState,
+                format!("the key store is {}; {}", state.name(), way_out(state)),
+            ),
+            store::Error::Missing(what) if what.starts_with("key store ") => {
+                Self::lasting(Exception::CustomKeyStoreNotFound, format!("there is no {what}"))
+            }
             other => Self::internal(&other.to_string()),
         }
     }
@@ -88,6 +120,17 @@ impl From<KeyReferenceError> for Error {
             }
         };
         Self::lasting(exception, error.to_string())
+    }
+}
+
+/// What an operator can do in a state that forbids something.
+const fn way_out(state: ConnectionState) -> &'static str {
+    match state {
+        ConnectionState::Disconnected => "connect it first",
+        ConnectionState::Connecting => "wait until it is connected, or disconnect it",
+        ConnectionState::Connected => "disconnect it first",
+        ConnectionState::Disconnecting => "wait until it is disconnected",
+        ConnectionState::Failed => "disconnect it, mend what failed, connect it",
     }
 }
 

@@ -1,6 +1,6 @@
 //! GenerateRandom: random bytes out of a key store's HSMs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::pool::Pool;
 use super::{Call, Error, Service, validate};
@@ -26,6 +26,7 @@ impl Service {
             let (id, pool) = service.source(&key_store_id)?;
             let random = pool.random(length, deadline).await.map_err(|error| Error::of_cluster(error, None))?;
             // The store may have been disconnected meanwhile.
+            let _giving_out = service.inner.giving_out.read().unwrap_or_else(PoisonError::into_inner);
             service.source(id.as_str())?;
             Ok(random)
         })
@@ -39,8 +40,8 @@ impl Service {
         }
         let catalogue = self.inner.store.catalogue();
         let usable = |store: &Arc<KeyStore>| {
-            let members = self.members_of(&store.cluster)?;
-            (store.state == ConnectionState::Connected).then(|| (store.id.clone(), members.pool.clone()))
+            let members = self.members_of(&store.id)?;
+            (store.state == ConnectionState::Connected).then(|| (store.id.clone(), members.pool))
         };
         catalogue.key_stores.values().find_map(usable).ok_or_else(|| {
             Error::lasting(Exception::CustomKeyStoreInvalidState, "no key store is connected; connect one first")

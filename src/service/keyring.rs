@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::budget::{Budget, Budgets};
 use super::error::removed_everywhere;
+use super::estate::Live;
 use super::pool::Members;
 use super::{Error, Service};
 use crate::cluster::{Homes, KeyRef, Proof};
@@ -20,6 +21,8 @@ use crate::store::{Catalogue, Key, Version};
 #[derive(Default)]
 pub(super) struct Keyring {
     pub(super) catalogue: Arc<Catalogue>,
+    /// Of the clusters in use.
+    generation: u64,
     keys: HashMap<KeyId, Arc<Entry>>,
 }
 
@@ -46,7 +49,7 @@ pub(super) struct Usable {
 enum Unavailable {
     /// The key store is not connected; its name and state.
     Store(String, &'static str),
-    /// The configuration names no such cluster.
+    /// Its HSMs are not in use, although it is connected: the configuration does not describe them.
     NotConfigured,
     /// Removed in every HSM.
     Removed,
@@ -59,22 +62,30 @@ impl Keyring {
         self.keys.get(&id)
     }
 
-    fn next(&self, catalogue: Arc<Catalogue>, clusters: &[Members], scope: &Scope, budgets: &Budgets) -> Self {
+    fn next(
+        &self,
+        catalogue: Arc<Catalogue>,
+        generation: u64,
+        clusters: &[Live],
+        scope: &Scope,
+        budgets: &Budgets,
+    ) -> Self {
         let same_stores = catalogue.key_stores.len() == self.catalogue.key_stores.len()
             && catalogue.key_stores.iter().zip(&self.catalogue.key_stores).all(|(a, b)| Arc::ptr_eq(a.1, b.1));
+        let same_clusters = generation == self.generation;
         let entry = |key: &Arc<Key>| match self.keys.get(&key.id) {
-            Some(old) if same_stores && Arc::ptr_eq(&old.key, key) => Arc::clone(old),
+            Some(old) if same_stores && same_clusters && Arc::ptr_eq(&old.key, key) => Arc::clone(old),
             _ => Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, scope, budgets)),
         };
         let keys = catalogue.keys.values().map(|key| (key.id, entry(key))).collect();
-        Self { catalogue, keys }
+        Self { catalogue, generation, keys }
     }
 }
 
 impl Entry {
-    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[Members], scope: &Scope, budgets: &Budgets) -> Self {
+    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[Live], scope: &Scope, budgets: &Budgets) -> Self {
         let store = catalogue.key_stores.get(&key.key_store);
-        let members = store.and_then(|store| clusters.iter().find(|members| members.id == store.cluster)).cloned();
+        let members = clusters.iter().find(|live| live.key_store == key.key_store).map(|live| live.members.clone());
         let usable = |version: &Version| {
             let (iv, sealed) = version.proof.clone()?;
             let homes = members.as_ref().map(|members| members.homes(version)).unwrap_or_default();
@@ -149,17 +160,22 @@ impl Service {
     /// The keyring of the catalogue's newest revision.
     pub(super) fn keyring(&self) -> Arc<Keyring> {
         let newest = self.inner.keyring.newest.load_full();
-        if newest.catalogue.revision == self.inner.store.revision() {
+        let estate = &self.inner.estate;
+        let is_current = |keyring: &Keyring| {
+            keyring.generation == estate.generation() && keyring.catalogue.revision == self.inner.store.revision()
+        };
+        if is_current(&newest) {
             return newest;
         }
         let _making = self.inner.keyring.making.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = self.inner.keyring.newest.load_full();
-        let catalogue = self.inner.store.catalogue();
-        if Arc::ptr_eq(&newest.catalogue, &catalogue) {
+        if is_current(&newest) {
             return newest;
         }
-        let inner = &self.inner;
-        let next = Arc::new(newest.next(catalogue, &inner.clusters, &inner.settings.scope, &inner.budgets));
+        // The generation first: what comes to be in use after it was read makes another keyring.
+        let (inner, generation) = (&self.inner, estate.generation());
+        let (catalogue, live) = (inner.store.catalogue(), estate.live());
+        let next = Arc::new(newest.next(catalogue, generation, &live, &inner.settings.scope, &inner.budgets));
         inner.keyring.newest.store(Arc::clone(&next));
         next
     }

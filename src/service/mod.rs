@@ -4,46 +4,58 @@
 //! act and still after it; whatever has reached a token is booked to its end, even if its caller has left; requests
 //! read the catalogue only, never the database.
 
+mod add_hsm;
 mod admission;
 mod budget;
+mod connect_key_store;
 mod create_key;
+mod create_key_store;
 mod decrypt;
+mod delete_key_store;
+mod describe_clusters;
 mod describe_key;
 mod describe_key_stores;
+mod disconnect_key_store;
 mod encrypt;
 mod error;
+pub mod estate;
 mod generate_data_key;
 mod generate_random;
 mod keyring;
-mod lifecycle;
+pub mod lifecycle;
 mod list_keys;
 pub mod observer;
 mod page;
 mod pipeline;
 mod pool;
+mod reseal_pins;
+mod switch_key;
 #[cfg(test)]
 mod tests;
+mod update_key_store;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use admission::{Admission, Tasks};
 use budget::Budgets;
+use estate::Estate;
 use keyring::Keyrings;
-use lifecycle::Creations;
+use lifecycle::{Creations, Procedures};
 use observer::Observer;
-use pool::{Members, Pool};
 
 use crate::auth::peer::Principal;
-use crate::cluster::Cluster;
+use crate::cluster::kmsuser::PinStatus;
+use crate::cluster::{Cluster, MemberStatus};
 use crate::model::clock::Clock;
 use crate::model::exception::Exception;
-use crate::model::id::{KeyId, KeyStoreId, Scope};
+use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId, Scope, Zone};
 use crate::model::key::{DataKeySpec, KeyState, Placement};
 use crate::model::secret::Secret;
-use crate::store::Store;
+use crate::seal::SealKeys;
+use crate::store::{KeyStore, Store};
 
 /// How requests are admitted.
 #[derive(Clone, Debug)]
@@ -65,7 +77,7 @@ pub struct Service {
 struct Inner {
     settings: Settings,
     store: Store,
-    clusters: Vec<Members>,
+    estate: Estate,
     clock: Clock,
     observer: Arc<dyn Observer>,
     admission: Arc<Admission>,
@@ -73,6 +85,9 @@ struct Inner {
     keyring: Keyrings,
     budgets: Budgets,
     creations: Creations,
+    procedures: Procedures,
+    /// Held for reading from the second look at permission, state and store to the giving out of the result.
+    giving_out: RwLock<()>,
 }
 
 /// Who calls, under which id, until when.
@@ -198,6 +213,108 @@ pub struct KeyMetadata {
     pub placements: Vec<(String, String, Placement)>,
 }
 
+/// A key store that is to be made.
+#[derive(Clone, Debug)]
+pub struct CreateKeyStoreInput {
+    /// 1 to 256 characters.
+    pub name: String,
+    /// A cluster of the configuration.
+    pub cluster_id: String,
+    /// PEM.
+    pub trust_anchor: String,
+    /// kmsuser's PIN.
+    pub password: Secret,
+}
+
+/// What is to be changed about a key store. Absent: unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateKeyStoreInput {
+    /// Which.
+    pub key_store_id: String,
+    /// Another name.
+    pub new_name: Option<String>,
+    /// kmsuser's PIN ...
+    pub password: Option<Secret>,
+    /// ... in these HSMs; in all where empty.
+    pub hsm_ids: Vec<String>,
+    /// Another cluster.
+    pub cluster_id: Option<String>,
+}
+
+/// An HSM that is to be brought in.
+#[derive(Clone, Debug)]
+pub struct AddHsmInput {
+    /// Its cluster.
+    pub cluster_id: String,
+    /// Which.
+    pub hsm_id: String,
+    /// PEM.
+    pub identity_certificate: String,
+    /// PEM.
+    pub transport_certificate: String,
+    /// A member ...
+    pub member_hsm_id: String,
+    /// ... and the wrapping key wrapped to it.
+    pub member_wrapped_key: bytes::Bytes,
+    /// kmsuser's PIN in the new HSM.
+    pub password: Secret,
+}
+
+/// An HSM that was brought in.
+#[derive(Clone, Debug)]
+pub struct AddedHsm {
+    /// The wrapping key wrapped to it.
+    pub wrapped_key: bytes::Bytes,
+    /// Key versions that will be placed in it.
+    pub keys_to_place: u64,
+}
+
+/// One HSM as operators see it.
+#[derive(Clone, Debug)]
+pub struct HsmView {
+    /// Which.
+    pub hsm: HsmId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Data workers that there should be.
+    pub data_workers: u16,
+    /// How it is, while its key store is in use.
+    pub status: Option<MemberStatus>,
+    /// What is known of its PIN; absent where none is on record: it has not joined.
+    pub pin: Option<PinStatus>,
+}
+
+/// A key store as operators see it.
+#[derive(Clone, Debug)]
+pub struct KeyStoreView {
+    /// What is on record.
+    pub store: Arc<KeyStore>,
+    /// Its HSMs.
+    pub hsms: Vec<HsmView>,
+}
+
+/// A cluster as operators see it.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    /// Which.
+    pub cluster: ClusterId,
+    /// The key store over it.
+    pub store: Option<Arc<KeyStore>>,
+    /// Its HSMs, each with what is to be said of keys in it.
+    pub hsms: Vec<(HsmView, HsmKeys)>,
+    /// Key versions of the store.
+    pub keys: usize,
+}
+
+/// Keys in one HSM.
+#[derive(Clone, Debug, Default)]
+pub struct HsmKeys {
+    /// Versions that are wanted in it and not known to be there.
+    pub missing: Vec<KeyVersionId>,
+    /// Versions that somebody removed in it.
+    pub removed: usize,
+}
+
 /// One page of a list.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
@@ -210,29 +327,12 @@ pub struct Page<T> {
 impl Service {
     /// Builds the service over its parts.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        store: Store,
-        clusters: Vec<Arc<Cluster>>,
-        clock: Clock,
-        observer: Arc<dyn Observer>,
-    ) -> Self {
-        let pools = clusters.into_iter().map(|cluster| cluster as Arc<dyn Pool>).collect();
-        Self::over(settings, store, pools, clock, observer)
-    }
-
-    fn over(
-        settings: Settings,
-        store: Store,
-        pools: Vec<Arc<dyn Pool>>,
-        clock: Clock,
-        observer: Arc<dyn Observer>,
-    ) -> Self {
+    pub fn new(settings: Settings, store: Store, estate: Estate, clock: Clock, observer: Arc<dyn Observer>) -> Self {
         let admission = Admission::new(settings.items_in_work, settings.items_in_work_per_principal);
         let inner = Inner {
             settings,
             store,
-            clusters: pools.into_iter().map(Members::of).collect(),
+            estate,
             clock,
             observer,
             admission: Arc::new(admission),
@@ -240,8 +340,44 @@ impl Service {
             keyring: Keyrings::default(),
             budgets: Budgets::default(),
             creations: Creations::default(),
+            procedures: Procedures::default(),
+            giving_out: RwLock::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The clusters in use, each with the key store that uses it.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<(KeyStoreId, Arc<Cluster>)> {
+        let live = self.inner.estate.live();
+        let clusters = live.iter().filter_map(|live| {
+            let hardware = live.hardware.as_ref()?;
+            Some((live.key_store.clone(), Arc::clone(&hardware.cluster)))
+        });
+        clusters.collect()
+    }
+
+    /// Every key store with its HSMs, for metrics and readiness.
+    #[must_use]
+    pub fn key_stores(&self) -> Vec<KeyStoreView> {
+        self.inner.store.catalogue().key_stores.values().map(|store| self.view(store)).collect()
+    }
+
+    /// How often an HSM was refused because it did not prove its identity.
+    #[must_use]
+    pub fn identity_refusals(&self, hsm: &HsmId) -> u64 {
+        self.inner.estate.identities.refusals(hsm)
+    }
+
+    /// Takes over seal keys that were read anew.
+    pub fn set_seals(&self, seals: SealKeys) {
+        self.inner.estate.seals.store(Arc::new(seals));
+    }
+
+    /// Waits until every result that was decided on before a change has been given out. A result that is decided on from
+    /// now on sees the change. Quick: nothing is awaited while the lock is held.
+    fn settled(&self) {
+        drop(self.inner.giving_out.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends when every operation that has reached a token has been booked, or after `within`.

@@ -3,7 +3,7 @@
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is booked all the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -19,6 +19,7 @@ use crate::cluster;
 use crate::model::exception::Exception;
 use crate::model::id::KeyId;
 use crate::model::operation::{Operation, Plane, Resource};
+use crate::store::Key;
 
 /// What tells one operation on items from another. Unary calls are batches of one.
 pub(super) trait Verb: Clone + Send + Sync + 'static {
@@ -176,6 +177,20 @@ impl Service {
                 raw[place] = Some(answer);
             }
         }
+        self.settle(call, verb, keyring, targets, raw)
+    }
+
+    /// Looks at permission, state and store once more, and makes the results. Nothing is awaited from that look to the
+    /// end: a change that forbids a result is answered when all that were decided on before it have been given out.
+    fn settle<V: Verb>(
+        &self,
+        call: &Call,
+        verb: &V,
+        keyring: &Keyring,
+        targets: Vec<Result<Target, Error>>,
+        raw: Vec<Option<Result<V::Raw, cluster::Error>>>,
+    ) -> Vec<Result<V::Output, Error>> {
+        let _giving_out = self.inner.giving_out.read().unwrap_or_else(PoisonError::into_inner);
         let again = self.keyring();
         // Nothing was changed meanwhile, as nearly always: what was decided still stands.
         let unchanged = Arc::ptr_eq(&again.catalogue, &keyring.catalogue);
@@ -211,6 +226,24 @@ impl Service {
         }
     }
 
+    /// Takes an operation on one key through the door, as [`Service::on_one`] does. `work` opens the door to the key by
+    /// [`Service::opened`].
+    pub(super) async fn on_key<T: Send + 'static>(
+        &self,
+        call: &Call,
+        operation: Operation,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.through(call, operation, Ok(()), work).await
+    }
+
+    /// The key that a request names, if the caller may do this with it in its present state.
+    pub(super) fn opened(&self, call: &Call, operation: Operation, key_id: &str) -> Result<Arc<Key>, Error> {
+        let keyring = self.keyring();
+        let door = Door { service: self, keyring: &keyring, principal: &call.principal, operation };
+        Ok(Arc::clone(&door.open(door.reference(key_id)?)?.key))
+    }
+
     /// Takes an operation without items through the door: admission and permission, `work` in a task of its own,
     /// permission once more. `work` itself sees to the state of what it works on, before and after.
     pub(super) async fn on_one<T: Send + 'static>(
@@ -219,14 +252,29 @@ impl Service {
         operation: Operation,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
+        self.through(call, operation, allowed(&call.principal, operation, None), work).await
+    }
+
+    async fn through<T: Send + 'static>(
+        &self,
+        call: &Call,
+        operation: Operation,
+        permitted: Result<(), Error>,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
         let started = self.inner.clock.now();
-        let admitted =
-            allowed(&call.principal, operation, None).and_then(|()| self.inner.admission.admit(&call.principal, 1));
+        let admitted = permitted.and_then(|()| self.inner.admission.admit(&call.principal, 1));
         let permit = admitted.inspect_err(|error| self.book_one(call, operation, started, Some(error)))?;
         let (service, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
             let result = work.await;
-            let result = result.and_then(|done| allowed(&call_of_task.principal, operation, None).map(|()| done));
+            // An operation on a key asked when it opened the door to it.
+            let result = match operation.row().resource {
+                Resource::Key => result,
+                Resource::KeyStore | Resource::Account => {
+                    result.and_then(|done| allowed(&call_of_task.principal, operation, None).map(|()| done))
+                }
+            };
             service.book_one(&call_of_task, operation, started, result.as_ref().err());
             result
         })

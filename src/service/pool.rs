@@ -9,14 +9,13 @@ use futures_util::future::BoxFuture;
 
 use crate::cluster::{Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Homes, MemberStatus, Proof};
 use crate::hsm::protocol::{DataKey, Sealed};
-use crate::model::id::{ClusterId, HsmId, KeyVersionId, Zone};
+use crate::model::id::{HsmId, KeyVersionId, Zone};
 use crate::model::key::Placement;
 use crate::model::secret::Secret;
 use crate::store::Version;
 
 /// A cluster. Its methods are those of [`Cluster`].
 pub(super) trait Pool: Send + Sync {
-    fn id(&self) -> ClusterId;
     fn members(&self) -> Vec<(HsmId, Zone)>;
     fn status(&self) -> Vec<MemberStatus>;
     fn encrypt(&self, items: Vec<EncryptTask>, deadline: Instant) -> BoxFuture<'_, Vec<Result<Sealed, Error>>>;
@@ -54,10 +53,6 @@ pub(super) trait Pool: Send + Sync {
 }
 
 impl Pool for Cluster {
-    fn id(&self) -> ClusterId {
-        self.id().clone()
-    }
-
     fn members(&self) -> Vec<(HsmId, Zone)> {
         let of = |hsm: &crate::hsm::supervisor::Hsm| (hsm.settings().hsm.clone(), hsm.settings().zone.clone());
         self.members().iter().map(of).collect()
@@ -133,7 +128,6 @@ impl Pool for Cluster {
 /// A cluster with what never changes about it.
 #[derive(Clone)]
 pub(super) struct Members {
-    pub(super) id: ClusterId,
     pub(super) pool: Arc<dyn Pool>,
     /// In the order of the configuration, which is the order of the bits in [`Homes`].
     pub(super) hsms: Arc<[(HsmId, Zone)]>,
@@ -141,7 +135,7 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn of(pool: Arc<dyn Pool>) -> Self {
-        Self { id: pool.id(), hsms: pool.members().into(), pool }
+        Self { hsms: pool.members().into(), pool }
     }
 
     /// In which members a version is present. HSMs that are no longer configured have no bit.

@@ -4,6 +4,7 @@ use super::Error;
 use crate::model::context::EncryptionContext;
 use crate::model::key::DataKeySpec;
 use crate::model::limits;
+use crate::model::secret::Secret;
 
 /// Items and bytes of one call.
 pub(super) fn batch(items: usize, bytes: usize, member: &str) -> Result<(), Error> {
@@ -42,6 +43,30 @@ pub(super) fn number(member: &str, actual: u32, least: u32, most: u32) -> Result
 /// The text that names a key. Counted in bytes: a legal one has no others.
 pub(super) fn key_reference(text: &str) -> Result<(), Error> {
     length("keyId", text.len(), 1, limits::KEY_REFERENCE_CHARS)
+}
+
+/// The name of a key store.
+pub(super) fn key_store_name(name: &str) -> Result<(), Error> {
+    length("customKeyStoreName", name.chars().count(), 1, limits::KEY_STORE_NAME_CHARS)?;
+    if name.chars().any(char::is_control) {
+        return Err(Error::validation("The name of a key store must not have control characters in it."));
+    }
+    Ok(())
+}
+
+/// kmsuser's PIN. The message says nothing of what it is.
+pub(super) fn pin(pin: &Secret) -> Result<(), Error> {
+    let (least, most) = limits::PIN_BYTES;
+    length("keyStorePassword", pin.len(), least, most)?;
+    if !pin.expose().iter().all(u8::is_ascii_graphic) {
+        return Err(Error::validation("keyStorePassword must be printable ASCII characters without blanks."));
+    }
+    Ok(())
+}
+
+/// Callers' text as it comes back in an error: cut to what a name may have, without control characters.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(limits::KEY_STORE_NAME_CHARS).collect()
 }
 
 /// The encryption context.

@@ -21,7 +21,7 @@ impl Store {
                 }
                 name_is_free(database, &new.name, None).await?;
                 cluster_is_free(database, &new.cluster, None).await?;
-                let (id, revision) = (KeyStoreId::random(), bump(database).await?);
+                let (id, revision) = (new.id.clone(), bump(database).await?);
                 sqlx::query(
                     "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -144,6 +144,7 @@ impl Store {
     /// A store of this name over this cluster in state CONNECTED.
     pub(crate) async fn connected_key_store(&self, name: &str, cluster: &ClusterId) -> KeyStoreId {
         let new = NewKeyStore {
+            id: KeyStoreId::random(),
             name: name.to_owned(),
             cluster: cluster.clone(),
             trust_anchor: "PEM".to_owned(),

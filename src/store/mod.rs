@@ -121,6 +121,8 @@ pub struct KeyStore {
 /// A key store that is to be made, in state DISCONNECTED.
 #[derive(Clone, Debug)]
 pub struct NewKeyStore {
+    /// Its id: PINs are sealed for it before it is there.
+    pub id: KeyStoreId,
     /// Its name.
     pub name: String,
     /// Its cluster.

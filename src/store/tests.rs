@@ -194,6 +194,7 @@ async fn the_budget_of_encryptions_ends_and_is_remembered() {
 
 fn new_store(name: &str, cluster: &str) -> NewKeyStore {
     NewKeyStore {
+        id: KeyStoreId::random(),
         name: name.into(),
         cluster: ClusterId::parse(cluster).unwrap(),
         trust_anchor: "PEM".into(),

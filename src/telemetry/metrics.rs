@@ -3,7 +3,7 @@
 //! Labels come from closed sets alone (operations, exceptions, configured HSMs), never from what a caller sends: so
 //! their number is bounded.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -47,6 +47,17 @@ pub struct HsmReading {
     pub load: usize,
     /// Data workers that take requests.
     pub data_workers: u16,
+}
+
+/// A key store, as labels name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyStoreLabels {
+    /// Its id.
+    pub key_store: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// A state.
+    pub state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +117,10 @@ pub struct Metrics {
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
     data_workers: Family<HsmLabels, Gauge>,
+    key_stores: Family<KeyStoreLabels, Gauge>,
+    rotation: Family<HsmLabels, Gauge<f64, AtomicU64>>,
+    tries_left: Family<HsmLabels, Gauge>,
+    identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
 }
 
@@ -167,6 +182,31 @@ impl Metrics {
         r.register("hsm_load_items", "Items that wait for an HSM or are in it", load.clone());
         let data_workers = Family::<HsmLabels, Gauge>::default();
         r.register("hsm_data_workers", "Data workers that take requests", data_workers.clone());
+        let key_stores = Family::<KeyStoreLabels, Gauge>::default();
+        r.register(
+            "key_store_state",
+            "1 for the connection state that a key store has, 0 for the others",
+            key_stores.clone(),
+        );
+        let rotation = Family::<HsmLabels, Gauge<f64, AtomicU64>>::default();
+        r.register_with_unit(
+            "kmsuser_last_rotation_timestamp",
+            "When kmsuser's PIN was last rotated in an HSM, since the Unix epoch",
+            Unit::Seconds,
+            rotation.clone(),
+        );
+        let tries_left = Family::<HsmLabels, Gauge>::default();
+        r.register(
+            "kmsuser_pin_tries_left",
+            "Logins that may still fail before none is tried any more",
+            tries_left.clone(),
+        );
+        let identity_refusals = Family::<HsmLabels, Counter>::default();
+        r.register(
+            "hsm_identity_refusals",
+            "Workers that were not let in because their HSM did not prove its identity",
+            identity_refusals.clone(),
+        );
         let ready = Gauge::<i64, AtomicI64>::default();
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let succeeded = Operation::ALL.iter().map(|operation| {
@@ -194,6 +234,10 @@ impl Metrics {
             restarts,
             load,
             data_workers,
+            key_stores,
+            rotation,
+            tries_left,
+            identity_refusals,
             ready,
         }
     }
@@ -248,8 +292,44 @@ impl Metrics {
         self.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// Takes over how one HSM is; called for each before a scrape is answered.
-    pub fn read(&self, reading: &HsmReading) {
+    /// Takes over in which state each key store is, out of all that there are; in the place of what was known.
+    pub fn key_stores<S>(&self, stores: impl Iterator<Item = (KeyStoreLabels, S)>)
+    where
+        S: Iterator<Item = &'static str>,
+    {
+        self.key_stores.clear();
+        for (labels, states) in stores {
+            for state in states {
+                let one = KeyStoreLabels { state, ..labels.clone() };
+                self.key_stores.get_or_create(&one).set(i64::from(state == labels.state));
+            }
+        }
+    }
+
+    /// Takes over what is known of kmsuser in an HSM. `rotated_at` is in milliseconds since the Unix epoch.
+    pub fn kmsuser(&self, hsm: &HsmLabels, rotated_at: Option<i64>, tries_left: Option<u32>, refusals: u64) {
+        if let Some(millis) = rotated_at {
+            // Exact for the next hundred thousand years.
+            #[allow(clippy::cast_precision_loss, reason = "see above")]
+            self.rotation.get_or_create(hsm).set(millis as f64 / 1_000.0);
+        }
+        if let Some(left) = tries_left {
+            self.tries_left.get_or_create(hsm).set(left.into());
+        }
+        self.identity_refusals.get_or_create(hsm).inner().store(refusals, Ordering::Relaxed);
+    }
+
+    /// Takes over how the HSMs in use are, in the place of what was known.
+    pub fn hsms(&self, readings: impl Iterator<Item = HsmReading>) {
+        self.health.clear();
+        self.load.clear();
+        self.data_workers.clear();
+        for reading in readings {
+            self.read(&reading);
+        }
+    }
+
+    fn read(&self, reading: &HsmReading) {
         let HsmLabels { cluster, hsm, zone } = reading.labels.clone();
         for &health in reading.healths {
             let labels = HealthLabels { cluster: cluster.clone(), hsm: hsm.clone(), zone: zone.clone(), health };

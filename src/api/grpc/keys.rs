@@ -55,16 +55,20 @@ impl Keys for KeysApi {
 
     async fn enable_key(
         &self,
-        _request: Request<v1::EnableKeyRequest>,
+        request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        Err(Status::unimplemented("in work"))
+        let visit = self.door.admit(&request, Operation::EnableKey)?;
+        let result = self.door.service.enable_key(&visit.call, &request.get_ref().key_id).await;
+        visit.answer(result.map(|()| v1::EnableKeyResponse {}))
     }
 
     async fn disable_key(
         &self,
-        _request: Request<v1::DisableKeyRequest>,
+        request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        Err(Status::unimplemented("in work"))
+        let visit = self.door.admit(&request, Operation::DisableKey)?;
+        let result = self.door.service.disable_key(&visit.call, &request.get_ref().key_id).await;
+        visit.answer(result.map(|()| v1::DisableKeyResponse {}))
     }
 }
 

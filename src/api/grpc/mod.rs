@@ -4,6 +4,7 @@
 //! back. [`error`] is the only place that knows status codes. Whatever a caller can make grow has its bound here or
 //! before: messages ([`gate`], and the codec in `proto`), streams and their windows ([`stream`]).
 
+mod clusters;
 mod crypto;
 mod door;
 mod error;
@@ -26,6 +27,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use self::clusters::ClustersApi;
 use self::crypto::CryptoApi;
 use self::door::{Door, check_peer};
 use self::gate::{Gate, Meter};
@@ -35,6 +37,7 @@ use self::stream::Streams;
 use crate::model::clock::Clock;
 use crate::model::limits;
 use crate::proto::v1;
+use crate::proto::v1::clusters_server::ClustersServer;
 use crate::proto::v1::crypto_server::CryptoServer;
 use crate::proto::v1::key_stores_server::KeyStoresServer;
 use crate::proto::v1::keys_server::KeysServer;
@@ -44,11 +47,12 @@ use crate::service::Service;
 const READING_BYTES: usize = 64 * limits::MESSAGE_BYTES;
 
 /// Services whose status the health service tells; the empty name is the daemon as a whole.
-const HEALTH_NAMES: [&str; 4] = [
+const HEALTH_NAMES: [&str; 5] = [
     "",
     <CryptoServer<CryptoApi> as NamedService>::NAME,
     <KeysServer<KeysApi> as NamedService>::NAME,
     <KeyStoresServer<KeyStoresApi> as NamedService>::NAME,
+    <ClustersServer<ClustersApi> as NamedService>::NAME,
 ];
 
 /// How calls are bounded.
@@ -104,17 +108,20 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, He
     let crypto =
         CryptoServer::new(CryptoApi { door: Arc::clone(&door), streams: Streams::new(settings.streams, closed) });
     let keys = KeysServer::new(KeysApi { door: Arc::clone(&door) });
-    let key_stores = KeyStoresServer::new(KeyStoresApi { door });
+    let key_stores = KeyStoresServer::new(KeyStoresApi { door: Arc::clone(&door) });
+    let clusters = ClustersServer::new(ClustersApi { door });
     let crypto = Gate::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES), &meter)
         .with_endless("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES));
     let keys = Gate::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
     let key_stores = Gate::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
+    let clusters = Gate::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
     let health = HealthServer::new(HealthService::from_health_reporter(reporter));
 
     let check = move |request: Request<()>| check_peer(request, &clock);
     let routes = Routes::new(crypto)
         .add_service(keys)
         .add_service(key_stores)
+        .add_service(clusters)
         .add_service(InterceptedService::new(health, check.clone()));
     let routes = match reflection() {
         Ok(reflection) => routes.add_service(InterceptedService::new(reflection, check)),

@@ -1,4 +1,5 @@
-//! The operator's ceremony folder: for each token the cluster wrapping key, wrapped to its transport key.
+//! The operator's ceremony folder: the cluster's authority, and for each token the cluster wrapping key, wrapped to its
+//! transport key.
 //!
 //! One file for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a whole or not
 //! at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are never mixed.
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::Error;
 use crate::hsm::protocol::TransportKey;
 use crate::model::id::HsmId;
+use crate::model::secret::Secret;
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -70,7 +72,7 @@ impl Folder {
         if mode & 0o077 != 0 {
             let mut foreign = false;
             for entry in fs::read_dir(path).map_err(in_folder)? {
-                foreign |= !entry.map_err(in_folder)?.file_name().to_string_lossy().ends_with(ENDING);
+                foreign |= !is_ours(&entry.map_err(in_folder)?.file_name().to_string_lossy());
             }
             if foreign {
                 let error =
@@ -90,34 +92,69 @@ impl Folder {
     /// The parcel for an HSM, if there is one.
     pub(super) fn read(&self, hsm: &HsmId) -> Result<Option<Parcel>, Error> {
         let path = self.file(hsm)?;
-        match fs::metadata(&path) {
+        let Some(bytes) = self.contents(&path)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.malformed(&path, &error.to_string()))
+    }
+
+    /// HSMs for which there is a parcel.
+    pub(super) fn parcels(&self) -> Result<Vec<HsmId>, Error> {
+        let entries = fs::read_dir(&self.0).map_err(|error| self.failed(&self.0, &error))?;
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let mut hsms: Vec<HsmId> =
+            entries.filter_map(name).filter_map(|name| HsmId::parse(name.strip_suffix(ENDING)?)).collect();
+        hsms.sort();
+        Ok(hsms)
+    }
+
+    /// The contents of a file of the authority, if it is there.
+    pub(super) fn text(&self, name: &str) -> Result<Option<Secret>, Error> {
+        Ok(self.contents(&self.0.join(name))?.map(Secret::new))
+    }
+
+    /// Keeps a file of the authority; durable when this returns.
+    pub(super) fn keep_text(&self, name: &str, contents: &[u8]) -> Result<(), Error> {
+        self.replace(&self.0.join(name), &format!(".{name}.new"), contents)?;
+        self.sync()
+    }
+
+    /// A file of the authority is not what it must be.
+    pub(super) fn malformed_file(&self, name: &str, why: &str) -> Error {
+        Error::Folder { path: self.0.join(name).display().to_string(), error: why.to_owned() }
+    }
+
+    fn contents(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+        match fs::metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.failed(&path, &error)),
-            Ok(found) if found.len() > MOST_BYTES => return Err(self.malformed(&path, "too long")),
+            Err(error) => return Err(self.failed(path, &error)),
+            Ok(found) if found.len() > MOST_BYTES => return Err(self.malformed(path, "too long")),
             Ok(_) => {}
         }
-        let bytes = fs::read(&path).map_err(|error| self.failed(&path, &error))?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.malformed(&path, &error.to_string()))
+        fs::read(path).map(Some).map_err(|error| self.failed(path, &error))
     }
 
     /// Stores the parcel of an HSM. Durable after [`Folder::sync`].
     pub(super) fn write(&self, hsm: &HsmId, parcel: &Parcel) -> Result<(), Error> {
         let path = self.file(hsm)?;
+        let mut bytes = serde_json::to_vec_pretty(parcel).map_err(|error| self.malformed(&path, &error.to_string()))?;
+        bytes.push(b'\n');
         // The ending makes a left-over of a crash one of our files, so that it does not close the folder to us.
-        let new = self.0.join(format!(".{hsm}.new{ENDING}"));
-        let bytes = serde_json::to_vec_pretty(parcel).map_err(|error| self.malformed(&path, &error.to_string()))?;
+        self.replace(&path, &format!(".{hsm}.new{ENDING}"), &bytes)
+    }
+
+    /// A file is replaced as a whole or not at all.
+    fn replace(&self, path: &Path, new: &str, bytes: &[u8]) -> Result<(), Error> {
+        let new = self.0.join(new);
         let write = || {
             match fs::remove_file(&new) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
-            file.write_all(&bytes)?;
-            file.write_all(b"\n")?;
+            file.write_all(bytes)?;
             file.sync_all()?;
-            fs::rename(&new, &path)
+            fs::rename(&new, path)
         };
-        write().map_err(|error| self.failed(&path, &error))
+        write().map_err(|error| self.failed(path, &error))
     }
 
     /// Returns when what was written survives a loss of power.
@@ -143,6 +180,12 @@ impl Folder {
     fn malformed(&self, path: &Path, why: &str) -> Error {
         Error::Folder { path: path.display().to_string(), error: format!("not a wrapped key of a ceremony: {why}") }
     }
+}
+
+/// What the folder may hold.
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")).unwrap_or(name);
+    name.ends_with(ENDING) || name == super::authority::KEY || name == super::authority::CERTIFICATE
 }
 
 /// Bytes as hexadecimal digits, so that the file can be read and compared by people.

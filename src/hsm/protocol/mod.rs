@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use frame::{FrameError, decode_frame, encode_frame};
 
 use crate::model::ciphertext::IV_BYTES;
-use crate::model::id::{HsmId, KeyVersionId};
+use crate::model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 pub use crate::model::profile::Profile;
 use crate::model::secret::Secret;
 
@@ -30,7 +30,7 @@ pub const CHUNK_ITEMS: usize = 64;
 /// What the parent says. The first message to a worker is always `Start`.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Load, log in, list keys, answer `Ready`.
+    /// Load the module, find the token, answer `Ready`. Logging in is a request of its own.
     Start(Box<Start>),
     /// Do something; answered by one `Reply` with the same id.
     Request {
@@ -73,8 +73,8 @@ pub enum Role {
 pub struct Token {
     /// CKA label of the token, blanks at the end ignored.
     pub label: String,
-    /// Its serial number, where the configuration names one; several tokens may carry one label.
-    pub serial: Option<String>,
+    /// Serial numbers that it may have; empty: any. Several tokens may carry one label.
+    pub serials: Vec<String>,
 }
 
 /// Everything a worker needs to start.
@@ -90,12 +90,10 @@ pub struct Start {
     pub incarnation: u64,
     /// The PKCS#11 module.
     pub module: PathBuf,
-    /// The token inside it. Ignored by a ceremony worker until it is told to look for it.
-    pub token: Token,
+    /// The token inside it. Absent for a ceremony worker that is to look for tokens, or to make one.
+    pub token: Option<Token>,
     /// Vendor habits.
     pub profile: Profile,
-    /// kmsuser's PIN; absent for a worker that must not log in.
-    pub pin: Option<Secret>,
     /// Threads, each with one session of its own.
     pub sessions: u16,
     /// Keep copies of keys in use as session objects.
@@ -117,14 +115,38 @@ pub struct Ready {
     pub label: String,
     /// Manufacturer and version of the module, for humans.
     pub module: String,
-    /// Key objects found, by version.
-    pub keys: Vec<KeyVersionId>,
+    /// What the token says of kmsuser and its PIN.
+    pub user: UserFlags,
+    /// DER: the certificate of the token's identity key, where the token holds one. Can be read without a login.
+    pub identity: Option<Bytes>,
     /// What the token can do.
     pub abilities: Abilities,
-    /// Which objects of the ceremony it holds.
-    pub ceremony: CeremonyObjects,
     /// What could not be applied of the confinement, one sentence each; empty when all is in force.
     pub degraded: Vec<String>,
+}
+
+/// A token's flags about its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFlags {
+    /// There is a user: its PIN was set by the security officer.
+    pub initialised: bool,
+    /// A wrong PIN was entered since the last login.
+    pub count_low: bool,
+    /// One more wrong PIN locks the user.
+    pub final_try: bool,
+    /// The user is locked.
+    pub locked: bool,
+    /// Longest PIN that the token takes, in bytes.
+    pub longest_pin: u32,
+}
+
+/// What a worker found once it was logged in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// Key objects found, by version.
+    pub keys: Vec<KeyVersionId>,
+    /// Which objects of the ceremony the token holds.
+    pub ceremony: CeremonyObjects,
 }
 
 /// Mechanisms and flags that decide what an HSM can be used for.
@@ -147,6 +169,8 @@ pub struct Abilities {
 /// Which objects of the ceremony a token holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CeremonyObjects {
+    /// Identity key pair.
+    pub identity: bool,
     /// RSA transport key pair.
     pub transport: bool,
     /// Canary key.
@@ -157,7 +181,40 @@ pub struct CeremonyObjects {
 
 /// What a worker can be asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "passed in an Arc")]
 pub enum Op {
+    /// Log in as kmsuser and list the key objects; answered by `LoggedIn`. Tried once, whatever comes of it. Every role.
+    Login(Secret),
+    /// Sign a statement of membership with the token's identity key; answered by `Signature`. What is not named here the
+    /// worker knows by itself. Every role.
+    Prove {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The HSM's zone.
+        zone: Zone,
+        /// Fresh.
+        nonce: [u8; 32],
+    },
+    /// C_SetPIN; answered by `Done`. Tried once. Control role.
+    ChangePin {
+        /// The PIN in force.
+        old: Secret,
+        /// The PIN to come.
+        new: Secret,
+    },
+    /// Open a blob of the ceremony as a session object and wrap the wrapping key in it to another token's transport key;
+    /// answered by `Blob`. Control role.
+    HandOnWrappingKey {
+        /// For this token, from the ceremony folder.
+        blob: Bytes,
+        /// The other token's.
+        to: TransportKey,
+    },
+    /// Unwrap a blob as this token's cluster wrapping key, unless it holds one; answered by `Done`. Control role.
+    PlaceWrappingKey {
+        /// For this token.
+        blob: Bytes,
+    },
     /// Encrypt each item; answered by `Encrypted`. Data role.
     Encrypt(Vec<EncryptItem>),
     /// Decrypt each item; answered by `Decrypted`. Data role.
@@ -197,17 +254,37 @@ pub enum Op {
 /// Steps of the ceremony inside one token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum CeremonyOp {
-    /// Initialise a free slot's token and its user PIN; answered by `Serial`.
+    /// Which tokens the module shows, blank ones too; answered by `Tokens`. Without a token.
+    Survey,
+    /// Initialise a blank token; answered by `Done`. Without a token.
     InitToken {
-        /// The new token's label.
-        label: String,
+        /// The new token's label, and which serial numbers the blank one may have.
+        token: Token,
         /// Its security officer's PIN.
+        so_pin: Secret,
+    },
+    /// Log in as security officer and set the user's PIN, in a token that has no user; answered by `Done`. Without a token.
+    InitUserPin {
+        /// Which.
+        token: Token,
+        /// Its security officer's PIN. Tried once.
         so_pin: Secret,
         /// kmsuser's PIN.
         user_pin: Secret,
     },
-    /// Which ceremony objects the token holds; answered by `CeremonyObjects`.
+    /// Which ceremony objects the token holds; answered by `Inspected`.
     Inspect,
+    /// Make the identity key pair if it is not there; answered by `IdentityKey`.
+    MakeIdentityPair,
+    /// Keep the certificate of a key pair in the token, in the place of an earlier one; answered by `Done`.
+    StoreCertificate {
+        /// Of which pair.
+        of: Pair,
+        /// DER of the certificate.
+        certificate: Bytes,
+        /// DER of its subject.
+        subject: Bytes,
+    },
     /// Make the RSA transport pair if it is not there; answered by `TransportKey`.
     MakeTransportPair,
     /// Make the canary key if it is not there; answered by `Done`.
@@ -223,6 +300,39 @@ pub enum CeremonyOp {
         /// From `MakeWrappingKey`, for this token.
         blob: Bytes,
     },
+}
+
+/// A key pair of the ceremony.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pair {
+    /// The identity key.
+    Identity,
+    /// The transport key.
+    Transport,
+}
+
+/// A token that a module shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSeen {
+    /// Its label; blank tokens have none, or any.
+    pub label: String,
+    /// Its serial number.
+    pub serial: String,
+    /// It has been initialised by a security officer.
+    pub initialised: bool,
+    /// What it says of its user.
+    pub user: UserFlags,
+}
+
+/// What the ceremony sees in a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// Which objects it holds.
+    pub objects: CeremonyObjects,
+    /// DER of the identity key's certificate.
+    pub identity_certificate: Option<Bytes>,
+    /// DER of the transport key's certificate.
+    pub transport_certificate: Option<Bytes>,
 }
 
 /// The public half of an RSA transport key.
@@ -282,14 +392,20 @@ pub enum Reply {
     Random(Secret),
     /// It is done.
     Done,
-    /// To `MakeKey`.
+    /// To `Login`.
+    LoggedIn(Box<LoggedIn>),
+    /// To `Prove`: r and s, 32 bytes each.
+    Signature(Bytes),
+    /// To `MakeKey` and `HandOnWrappingKey`.
     Blob(Bytes),
     /// To `List`.
     Keys(Vec<KeyVersionId>),
-    /// To `CeremonyOp::InitToken`.
-    Serial(String),
+    /// To `CeremonyOp::Survey`.
+    Tokens(Vec<TokenSeen>),
     /// To `CeremonyOp::Inspect`.
-    CeremonyObjects(CeremonyObjects),
+    Inspected(Box<Inspected>),
+    /// To `CeremonyOp::MakeIdentityPair`: an uncompressed point of P-256.
+    IdentityKey(Bytes),
     /// To `CeremonyOp::MakeTransportPair`.
     TransportKey(TransportKey),
     /// To `CeremonyOp::MakeWrappingKey`.
@@ -375,11 +491,14 @@ impl Op {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
-            Self::Probe | Self::Forget(_) => Kind::Crypto,
+            Self::Probe | Self::Forget(_) | Self::Prove { .. } => Kind::Crypto,
             Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
-            Self::MakeKey => Kind::Generate,
-            Self::Ceremony(CeremonyOp::InitToken { .. }) => Kind::Login,
-            Self::Ceremony(CeremonyOp::Inspect) => Kind::Place,
+            Self::MakeKey | Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
+            Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
+            Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,
+            Self::Ceremony(CeremonyOp::Inspect | CeremonyOp::Survey | CeremonyOp::StoreCertificate { .. }) => {
+                Kind::Place
+            }
             Self::Ceremony(_) => Kind::Generate,
         }
     }
@@ -389,7 +508,10 @@ impl Op {
     pub fn allowed_for(&self, role: Role) -> bool {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
-            Self::Probe => true,
+            Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
+            Self::ChangePin { .. } | Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => {
+                role == Role::Control
+            }
             Self::Forget(_) => role != Role::Ceremony,
             Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
             Self::Ceremony(_) => role == Role::Ceremony,

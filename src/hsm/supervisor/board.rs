@@ -1,11 +1,16 @@
 //! What one HSM is doing, put together from what its workers are doing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::running::Post;
 use super::{State, Status};
-use crate::hsm::protocol::{Ready, Role};
+use crate::hsm::protocol::{LoggedIn, Ready, Role};
+use crate::model::key_store::ConnectionErrorCode;
+
+/// Steps that are kept.
+const STEPS: usize = 64;
 
 /// What is known of each worker of an HSM.
 pub(super) struct Board {
@@ -14,6 +19,12 @@ pub(super) struct Board {
     pub(super) hurdle: Option<String>,
     /// What the newest worker found.
     pub(super) ready: Option<Arc<Ready>>,
+    /// What the newest login found.
+    pub(super) logged_in: Option<Arc<LoggedIn>>,
+    /// The token has proven its identity.
+    pub(super) proven: bool,
+    /// Steps since the start, oldest first.
+    steps: VecDeque<(SystemTime, Arc<str>)>,
     /// Workers started again after a death.
     pub(super) restarts: u64,
     /// Stopped on purpose.
@@ -36,13 +47,36 @@ pub(super) struct View {
     pub(super) serving: bool,
     /// Its last trouble, while it is not over.
     pub(super) trouble: Option<String>,
+    /// The same in AWS's terms.
+    pub(super) code: Option<ConnectionErrorCode>,
+    /// It is not started again.
+    pub(super) refused: bool,
 }
 
 impl Board {
     /// Nothing has been started.
     pub(super) fn new(posts: impl Iterator<Item = Post>, now: SystemTime) -> Self {
         let seats = posts.map(|post| Seat { post, view: View::default(), tried: false }).collect();
-        Self { seats, hurdle: None, ready: None, restarts: 0, stopped: false, state: State::Starting, since: now }
+        Self {
+            seats,
+            hurdle: None,
+            ready: None,
+            logged_in: None,
+            proven: false,
+            steps: VecDeque::new(),
+            restarts: 0,
+            stopped: false,
+            state: State::Starting,
+            since: now,
+        }
+    }
+
+    /// Notes what is being done.
+    pub(super) fn step(&mut self, step: &str, now: SystemTime) {
+        if self.steps.len() == STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.push_back((now, step.into()));
     }
 
     /// Notes how one worker is now.
@@ -77,12 +111,25 @@ impl Board {
         Status {
             state,
             reason: self.reason(),
+            code: self.code(),
+            refused: self.seats.iter().any(|seat| seat.view.refused),
             since: self.since,
             ready: self.ready.clone(),
+            logged_in: self.logged_in.clone(),
+            proven: self.proven,
+            steps: self.steps.iter().cloned().collect(),
             data_ready,
             control_ready: serving(Role::Control) > 0,
             restarts: self.restarts,
         }
+    }
+
+    fn code(&self) -> Option<ConnectionErrorCode> {
+        let hurdle = self.hurdle.is_some().then_some(ConnectionErrorCode::InternalError);
+        hurdle.or_else(|| {
+            let mut seats = self.seats.iter().filter(|seat| !seat.view.serving);
+            seats.find_map(|seat| seat.view.code)
+        })
     }
 
     /// The first trouble of a worker that does not serve, else of one that does.
@@ -109,11 +156,11 @@ mod tests {
     }
 
     fn serving() -> View {
-        View { serving: true, trouble: None }
+        View { serving: true, ..View::default() }
     }
 
     fn troubled(why: &str) -> View {
-        View { serving: false, trouble: Some(why.into()) }
+        View { trouble: Some(why.into()), ..View::default() }
     }
 
     #[test]

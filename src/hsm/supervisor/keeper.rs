@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
 use super::board::View;
+use super::gate::{Desk, Refusal};
 use super::life::{Action, Event, Life, State};
 use super::link::{Link, sleep_until};
 use super::pool::Pool;
 use super::running::{News, Post, Running};
-use crate::hsm::protocol::{Class, Fault, Op, Reply};
+use crate::hsm::protocol::{Class, Fault, Op, Ready, Reply, Role};
 use crate::model::clock::Clock;
 
 /// After a failed or a suspected one, the next probe comes this many times sooner.
@@ -58,7 +59,11 @@ struct Keeper {
 struct Worker {
     running: Running,
     link: Arc<Link>,
+    incarnation: u64,
     probe: Probe,
+    found: Option<Arc<Ready>>,
+    /// What comes of it at the gate, once it is there.
+    entry: Option<oneshot::Receiver<Result<(), Refusal>>>,
 }
 
 impl Keeper {
@@ -70,10 +75,10 @@ impl Keeper {
             kill_at = stopped(&mut self.stop), if !self.life.is_stopping() => Event::Stop { kill_at },
             turn = Arc::clone(&self.pool.turn).lock_owned(), if state == State::Queued => {
                 self.turn = Some(turn);
-                // Another worker may have learned meanwhile that the PIN is wrong.
-                self.pool.refused.get().map_or(Event::Turn, |fault| Event::Failed(fault.clone()))
+                // Another worker may have been refused for good meanwhile.
+                self.pool.refused.get().map_or(Event::Turn, |refusal| Event::Refused(refusal.clone()))
             }
-            event = happens(&mut self.worker, &self.pool, matches!(state, State::Ready { .. })) => event,
+            event = happens(&mut self.worker, &self.pool, state) => event,
             () = sleep_until(until.unwrap_or_else(|| self.pool.clock.now())), if until.is_some() => Event::Due,
         };
         match &event {
@@ -81,8 +86,8 @@ impl Keeper {
                 self.worker = None;
                 self.deaths += 1;
             }
-            Event::Failed(fault) if fault.class == Class::Login => {
-                let _ = self.pool.refused.set(fault.clone());
+            Event::Refused(refusal) if refusal.lasting => {
+                let _ = self.pool.refused.set(refusal.clone());
             }
             _ => {}
         }
@@ -98,11 +103,12 @@ impl Keeper {
             for action in self.life.next(now_happened, self.pool.clock.now(), jitter) {
                 match (action, &mut self.worker) {
                     (Action::Spawn, _) => event = self.spawn().err().map(Event::Unspawned),
+                    (Action::Enter, Some(worker)) => worker.enter(&self.pool, self.post),
                     (Action::Serve, Some(worker)) => self.pool.serve(self.seat, Some(Arc::clone(&worker.link))),
                     (Action::Withdraw, _) => self.pool.serve(self.seat, None),
                     (Action::Close, Some(worker)) => worker.link.close(),
                     (Action::Kill, Some(worker)) => worker.running.kill(),
-                    (Action::Serve | Action::Close | Action::Kill, None) => {}
+                    (Action::Enter | Action::Serve | Action::Close | Action::Kill, None) => {}
                 }
             }
         }
@@ -110,7 +116,7 @@ impl Keeper {
         if matches!(state, State::Ready { .. }) || self.worker.is_none() {
             self.turn = None;
         }
-        if !matches!(state, State::Queued | State::Starting { .. }) {
+        if !matches!(state, State::Queued | State::Starting { .. } | State::Entering { .. }) {
             self.tried.take().map(|tried| tried.send(()));
         }
         self.show(before, state);
@@ -119,14 +125,18 @@ impl Keeper {
     fn spawn(&mut self) -> Result<(), String> {
         let pool = &self.pool;
         let incarnation = pool.incarnation();
-        let started = Running::spawn(&pool.settings, &self.lock, self.post, incarnation, pool.pin.clone(), &pool.clock);
+        let token = Some(pool.settings.token.clone());
+        let started = Running::spawn(&pool.settings, &self.lock, self.post, incarnation, token, &pool.clock);
         let (running, link) = started.map_err(|error| error.to_string())?;
         tracing::info!(
             hsm = %pool.settings.hsm, zone = %pool.settings.zone, worker = %self.post, pid = running.pid(), incarnation,
             "the worker starts"
         );
+        if matches!(self.post.role, Role::Control) {
+            pool.step("starting its worker");
+        }
         let probe = Probe::new(pool.settings.probe_every, &pool.clock);
-        self.worker = Some(Worker { running, link: Arc::new(link), probe });
+        self.worker = Some(Worker { running, link: Arc::new(link), incarnation, probe, found: None, entry: None });
         if self.deaths > 0 {
             pool.board(|board| board.restarts += 1);
         }
@@ -135,8 +145,12 @@ impl Keeper {
 
     /// Tells people: one log line for each change, and the status.
     fn show(&mut self, before: State, now: State) {
-        let view =
-            View { serving: matches!(now, State::Ready { .. }), trouble: self.life.trouble().map(str::to_owned) };
+        let view = View {
+            serving: matches!(now, State::Ready { .. }),
+            trouble: self.life.trouble().map(str::to_owned),
+            code: self.life.code(),
+            refused: now == State::Refused,
+        };
         let moved = std::mem::discriminant(&before) != std::mem::discriminant(&now);
         if !moved && view == self.shown {
             return;
@@ -159,7 +173,10 @@ impl Keeper {
             }
             State::Refused => tracing::error!(%hsm, %zone, %worker, reason, "the worker is not started again"),
             State::Stopped => tracing::info!(%hsm, %zone, %worker, "the worker is gone"),
-            State::Queued | State::Starting { .. } => {}
+            State::Queued | State::Starting { .. } | State::Entering { .. } => {}
+        }
+        if moved && matches!(now, State::Ready { .. }) {
+            self.pool.step(&format!("{worker} is ready"));
         }
         self.pool.board(|board| board.put(self.seat, view.clone()));
         self.shown = view;
@@ -174,24 +191,64 @@ async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) -> Instant {
     }
 }
 
+impl Worker {
+    /// Has the gate decide about it, in a task that runs to its end whatever happens here.
+    fn enter(&mut self, pool: &Arc<Pool>, post: Post) {
+        let Some(found) = self.found.clone() else { return };
+        let desk = Desk {
+            pool: Arc::clone(pool),
+            link: Arc::clone(&self.link),
+            found,
+            role: post.role,
+            incarnation: self.incarnation,
+        };
+        let (tell, entry) = oneshot::channel();
+        self.entry = Some(entry);
+        let gate = Arc::clone(&pool.gate);
+        pool.task(async move {
+            let _ = tell.send(gate.enter(desk).await);
+        });
+    }
+}
+
 /// What happens to the worker, if there is one.
-async fn happens(worker: &mut Option<Worker>, pool: &Pool, ready: bool) -> Event {
-    let Some(Worker { running, link, probe }) = worker else { return pending().await };
+async fn happens(worker: &mut Option<Worker>, pool: &Pool, state: State) -> Event {
+    let Some(Worker { running, link, probe, found, entry, .. }) = worker else { return pending().await };
     let limits = &pool.settings.kill;
+    let ready = matches!(state, State::Ready { .. });
+    let entering = matches!(state, State::Entering { .. });
     tokio::select! {
         biased;
+        let_in = outcome(entry) => match let_in {
+            Ok(()) => Event::Ready,
+            Err(refusal) => Event::Refused(refusal),
+        },
         news = running.news() => match news {
             News::Ready(ready) => {
-                pool.board(|board| board.ready = Some(Arc::from(ready)));
-                Event::Ready
+                let ready: Arc<Ready> = Arc::from(ready);
+                *found = Some(Arc::clone(&ready));
+                pool.board(|board| board.ready = Some(ready));
+                Event::Found
             }
             News::Failed(fault) => Event::Failed(fault),
             News::Garbled(error) => Event::Garbled(error.to_string()),
             News::Closed => Event::Closed,
             News::Exited(how) => Event::Exited(how),
         },
-        held = link.overdue(limits), if ready => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
+        held = link.overdue(limits), if ready || entering => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
         probed = probe.next(link), if ready => Event::Probed(probed),
+    }
+}
+
+/// What the gate decided; once.
+async fn outcome(entry: &mut Option<oneshot::Receiver<Result<(), Refusal>>>) -> Result<(), Refusal> {
+    let Some(waiting) = entry else { return pending().await };
+    let decided = waiting.await;
+    *entry = None;
+    // The task ends without a word only when the runtime does.
+    match decided {
+        Ok(decided) => decided,
+        Err(_) => pending().await,
     }
 }
 

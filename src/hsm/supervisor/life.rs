@@ -1,16 +1,19 @@
 //! The life of one worker, as a pure step: what happened and when goes in, what to do comes out.
 //!
 //! ```text
-//! Backoff → Queued → Starting → Ready → Dying → Backoff …
-//!                        └─ login refused ─→ Dying → Refused
+//! Backoff → Queued → Starting → Entering → Ready → Dying → Backoff …
+//!                                   └─ refused for good ─→ Dying → Refused
 //! ```
 //!
-//! Invariants: a worker is never killed while it may be inside a login (start-up has a limit of its own, far above the
-//! others); a PIN that was refused is not tried again; every process that was started is waited for before the next.
+//! Invariants: a worker is never killed while it may be inside a login before the limit of logins, which is far above the
+//! others; one that was refused for good is not started again; every process that was started is waited for before the
+//! next.
 
 use std::time::{Duration, Instant};
 
+use super::gate::Refusal;
 use crate::hsm::protocol::{Class, Fault, Kind};
+use crate::model::key_store::ConnectionErrorCode as Code;
 
 /// Probes that must fail in a row before a worker is started again.
 const MISSES: u8 = 2;
@@ -20,7 +23,7 @@ const MISSES: u8 = 2;
 pub(super) struct Policy {
     /// First and longest pause before a worker is started again.
     pub(super) restart: (Duration, Duration),
-    /// A worker that is not ready after this is killed.
+    /// A worker that has not found its token after this is killed; one that is not let in after it is sent away.
     pub(super) start: Duration,
     /// A worker that was told to leave and is still there after this is killed.
     pub(super) leave: Duration,
@@ -33,13 +36,15 @@ pub(super) enum State {
     Backoff { until: Instant },
     /// No process; waits until no other worker of this HSM is starting.
     Queued,
-    /// The process is there and loads, logs in, lists.
+    /// The process is there, loads the module and looks for the token.
     Starting { until: Instant },
+    /// It has found its token and is at the gate: logs in, proves itself.
+    Entering { until: Instant },
     /// It takes requests.
     Ready { since: Instant, misses: u8 },
     /// It takes no more requests, and its process is not gone yet.
     Dying { until: Option<Instant>, login: bool },
-    /// No process; the token refused the PIN.
+    /// No process; the HSM was refused for good.
     Refused,
     /// No process, and there will be none.
     Stopped,
@@ -54,10 +59,14 @@ pub(super) enum Event {
     Turn,
     /// The process could not be made.
     Unspawned(String),
-    /// The worker is ready.
+    /// The worker has found its token.
+    Found,
+    /// The worker was let in.
     Ready,
-    /// The worker gave up starting; or the PIN was refused to another worker of this HSM.
+    /// The worker gave up starting.
     Failed(Fault),
+    /// The worker was not let in; or another worker of this HSM was refused for good.
+    Refused(Refusal),
     /// A probe was answered.
     Probed(Result<(), Fault>),
     /// A session thread is busy past its limit.
@@ -77,6 +86,8 @@ pub(super) enum Event {
 pub(super) enum Action {
     /// Make the process.
     Spawn,
+    /// Take it to the gate.
+    Enter,
     /// Hand it requests.
     Serve,
     /// Hand it no more.
@@ -95,7 +106,7 @@ pub(super) struct Life {
     deaths: u32,
     refused: bool,
     stop: bool,
-    trouble: Option<String>,
+    trouble: Option<(Code, String)>,
 }
 
 impl Life {
@@ -111,13 +122,18 @@ impl Life {
 
     /// What went wrong last, until it is ready again; what happened and what to do.
     pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        self.trouble.as_ref().map(|(_, trouble)| trouble.as_str())
+    }
+
+    /// The same in AWS's terms.
+    pub(super) fn code(&self) -> Option<Code> {
+        self.trouble.as_ref().map(|(code, _)| *code)
     }
 
     /// When [`Event::Due`] is to be told.
     pub(super) fn until(&self) -> Option<Instant> {
         match self.state {
-            State::Backoff { until } | State::Starting { until } => Some(until),
+            State::Backoff { until } | State::Starting { until } | State::Entering { until } => Some(until),
             State::Dying { until, .. } => until,
             State::Queued | State::Ready { .. } | State::Refused | State::Stopped => None,
         }
@@ -139,8 +155,8 @@ impl Life {
                 self.state = State::Starting { until: now + self.policy.start };
                 &[Action::Spawn]
             }
-            (State::Queued, Event::Failed(fault)) => {
-                self.fail(&fault);
+            (State::Queued, Event::Refused(refusal)) => {
+                self.refuse(refusal);
                 self.state = if self.refused { State::Refused } else { self.pause(now, jitter) };
                 &[]
             }
@@ -149,36 +165,62 @@ impl Life {
                 &[]
             }
             (State::Starting { .. }, Event::Unspawned(error)) => {
-                self.trouble = Some(error);
+                self.trouble = Some((Code::InternalError, error));
                 self.state = self.pause(now, jitter);
                 &[]
             }
-            (State::Starting { .. }, Event::Ready) => {
+            (State::Starting { .. }, Event::Found) => {
+                self.state = State::Entering { until: now + self.policy.start };
+                &[Action::Enter]
+            }
+            (State::Entering { .. }, Event::Ready) => {
                 self.trouble = None;
                 self.state = State::Ready { since: now, misses: 0 };
                 &[Action::Serve]
             }
-            (State::Starting { until }, Event::Failed(fault)) => {
+            (State::Starting { until } | State::Entering { until }, Event::Failed(fault)) => {
                 self.fail(&fault);
-                // It may still be inside the module: its start-up limit goes on.
+                // It may still be inside the module: its limit goes on.
+                self.state = State::Dying { until: Some(until), login: true };
+                &[Action::Close]
+            }
+            (State::Entering { until }, Event::Refused(refusal)) => {
+                self.refuse(refusal);
                 self.state = State::Dying { until: Some(until), login: true };
                 &[Action::Close]
             }
             (State::Starting { .. }, Event::Due) => {
-                self.trouble = Some(format!(
-                    "the worker was not ready after {:?} and was killed; the module hangs while it starts: see to the \
-                     HSM and its network",
+                let why = format!(
+                    "the worker had not found its token after {:?} and was killed; the module hangs while it starts: \
+                     see to the HSM and its network",
                     self.policy.start
-                ));
+                );
+                self.trouble = Some((Code::NetworkErrors, why));
                 self.state = State::Dying { until: None, login: false };
                 &[Action::Kill]
             }
-            (State::Starting { until }, Event::Closed) => {
+            (State::Entering { .. }, Event::Due) => {
+                let why = format!("the worker was not let in within {:?}", self.policy.start);
+                self.trouble = Some((Code::NetworkErrors, why));
+                self.state = State::Dying { until: Some(now + self.policy.start), login: true };
+                &[Action::Close]
+            }
+            (State::Entering { .. }, Event::Overdue { kind, limit }) => {
+                let why = format!(
+                    "the module was busy with one {} for more than {limit:?} before the worker was ready, \
+                     so it was killed; see to the HSM and its network",
+                    name(kind)
+                );
+                self.trouble = Some((Code::NetworkErrors, why));
+                self.state = State::Dying { until: None, login: false };
+                &[Action::Kill]
+            }
+            (State::Starting { until } | State::Entering { until }, Event::Closed) => {
                 self.state = State::Dying { until: Some(until), login: true };
                 &[Action::Close]
             }
-            (State::Starting { until }, Event::Garbled(error)) => {
-                self.trouble = Some(format!("the worker sent {error}"));
+            (State::Starting { until } | State::Entering { until }, Event::Garbled(error)) => {
+                self.trouble = Some((Code::InternalError, format!("the worker sent {error}")));
                 self.state = State::Dying { until: Some(until), login: true };
                 &[Action::Close]
             }
@@ -189,11 +231,12 @@ impl Life {
             }
             (State::Ready { since, misses }, Event::Probed(Err(fault))) => self.missed(since, misses, &fault, now),
             (State::Ready { since, .. }, Event::Overdue { kind, limit }) => {
-                self.trouble = Some(format!(
+                let why = format!(
                     "the module was busy with one {} for more than {limit:?}, so the worker was killed; it is started \
                      again",
                     name(kind)
-                ));
+                );
+                self.trouble = Some((Code::NetworkErrors, why));
                 self.leave_ready(since, now, None);
                 &[Action::Withdraw, Action::Kill]
             }
@@ -202,7 +245,7 @@ impl Life {
                 &[Action::Withdraw, Action::Close]
             }
             (State::Ready { since, .. }, Event::Garbled(error)) => {
-                self.trouble = Some(format!("the worker sent {error}"));
+                self.trouble = Some((Code::InternalError, format!("the worker sent {error}")));
                 self.leave_ready(since, now, Some(now + self.policy.leave));
                 &[Action::Withdraw, Action::Close]
             }
@@ -220,6 +263,10 @@ impl Life {
                 self.fail(&fault);
                 &[]
             }
+            (State::Dying { .. }, Event::Refused(refusal)) if refusal.lasting => {
+                self.refuse(refusal);
+                &[]
+            }
             _ => &[],
         }
     }
@@ -231,7 +278,7 @@ impl Life {
                 self.state = State::Stopped;
                 &[]
             }
-            State::Starting { until } => {
+            State::Starting { until } | State::Entering { until } => {
                 self.state = State::Dying { until: Some(until), login: true };
                 &[Action::Close]
             }
@@ -252,7 +299,8 @@ impl Life {
             self.leave_ready(since, now, None);
         }
         if self.trouble.is_none() && !self.stop {
-            self.trouble = Some(format!("the worker ended by itself ({how}); it is started again"));
+            let why = format!("the worker ended by itself ({how}); it is started again");
+            self.trouble = Some((Code::InternalError, why));
         }
         self.state = match (self.stop, self.refused) {
             (true, _) => State::Stopped,
@@ -266,20 +314,22 @@ impl Life {
         match fault.class {
             // Starting again would not bring these back, and the keys may be sound.
             Class::KeyAbsent | Class::Refused | Class::Request => {
-                self.trouble = Some(format!("the probe says {fault}; the ceremony may have to be carried out again"));
+                let why = format!("the probe says {fault}; the ceremony may have to be carried out again");
+                self.trouble = Some((Code::InternalError, why));
                 self.state = State::Ready { since, misses: 0 };
                 &[]
             }
             Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
-                self.trouble = Some(format!("the last probe failed: {fault}"));
+                self.trouble = Some((Code::NetworkErrors, format!("the last probe failed: {fault}")));
                 self.state = State::Ready { since, misses: misses + 1 };
                 &[]
             }
             Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
-                self.trouble = Some(format!(
+                let why = format!(
                     "the probe failed {MISSES} times in a row ({fault}), so the worker is started again: see whether \
                      the token is there and in order"
-                ));
+                );
+                self.trouble = Some((Code::NetworkErrors, why));
                 self.leave_ready(since, now, Some(now + self.policy.leave));
                 &[Action::Withdraw, Action::Close]
             }
@@ -295,15 +345,17 @@ impl Life {
     }
 
     fn fail(&mut self, fault: &Fault) {
-        self.refused |= fault.class == Class::Login;
-        self.trouble = Some(if fault.class == Class::Login {
-            format!(
-                "the token refused kmsuser's PIN ({fault}); it is not tried again, so that the token does not lock: \
-                 put the right PIN in place, then restart"
-            )
-        } else {
-            format!("the worker could not start: {fault}")
-        });
+        let code = match fault.class {
+            // The module or its token is not there.
+            Class::Token => Code::InsufficientCloudHsmHsms,
+            _ => Code::InternalError,
+        };
+        self.trouble = Some((code, format!("the worker could not start: {fault}")));
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.refused |= refusal.lasting;
+        self.trouble = Some((refusal.code, refusal.reason));
     }
 
     fn pause(&mut self, now: Instant, jitter: u8) -> State {

@@ -6,17 +6,22 @@
 //! `board` what that makes of the HSM. Around them, `link` moves frames, `running` and `process` hold the child,
 //! `keeper` carries one worker's life out, `pool` is the HSM as a whole, and `single` a worker on its own.
 //!
-//! Invariants: every process that is started is waited for; none is killed while it may be inside a login; a PIN that
-//! was refused is not tried again; one worker of an HSM logs in at a time; a request's share of the queue is given back
+//! A worker that has found its token goes through the [`gate`] before it serves.
+//!
+//! Invariants: every process that is started is waited for; none is killed while it may be inside a login; an HSM that
+//! was refused for good is not tried again; one worker of an HSM is at the gate at a time; a request's share of the queue is given back
 //! when the worker is done with it, not when its caller has lost patience.
 
 mod board;
+mod configured;
+mod gate;
 mod inbox;
 mod inhand;
 mod keeper;
 mod life;
 mod link;
 mod load;
+mod login_lock;
 mod pool;
 mod process;
 mod running;
@@ -30,11 +35,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+pub use self::configured::lock_file;
+pub use self::gate::{Desk, Gate, Refusal};
+pub use self::login_lock::{LockError, LoginLock};
 pub use self::single::Worker;
-use crate::hsm::protocol::{Fault, Op, Profile, Ready, Reply, Token};
+use crate::hsm::protocol::{Fault, LoggedIn, Op, Profile, Ready, Reply, Token};
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
-use crate::model::secret::Secret;
+use crate::model::key_store::ConnectionErrorCode;
 
 /// How one HSM is run. `server` maps the configuration to this.
 #[derive(Clone, Debug)]
@@ -78,6 +86,8 @@ pub struct Settings {
     pub probe_every: Duration,
     /// Held by this daemon and its workers together; a new daemon waits for it.
     pub lock_file: PathBuf,
+    /// Where [`LoginLock`]s are.
+    pub lock_dir: PathBuf,
 }
 
 /// How long a session thread may be busy with one request before its worker is killed, by kind of operation.
@@ -125,10 +135,20 @@ pub struct Status {
     pub state: State,
     /// Why it does not, or the last trouble; what happened and what to do.
     pub reason: Option<String>,
+    /// The same in AWS's terms, while something is wrong.
+    pub code: Option<ConnectionErrorCode>,
+    /// It was refused for good: nothing is tried before it is started anew.
+    pub refused: bool,
     /// Since when it is in this state.
     pub since: SystemTime,
     /// What the newest worker found when it started.
     pub ready: Option<Arc<Ready>>,
+    /// What the newest login found.
+    pub logged_in: Option<Arc<LoggedIn>>,
+    /// The token has proven its identity since the HSM was started.
+    pub proven: bool,
+    /// What was done since the HSM was started, oldest first; the newest few dozen steps.
+    pub steps: Vec<(SystemTime, Arc<str>)>,
     /// Data workers that take requests now.
     pub data_ready: u16,
     /// The control worker takes requests now.
@@ -188,10 +208,10 @@ pub enum StartError {
 
 impl Hsm {
     /// Starts the HSM's workers and keeps them running until [`Hsm::stop`], or until the last clone is dropped. Returns
-    /// at once; must be called inside a tokio runtime. One login at a time; the control worker first.
+    /// at once; must be called inside a tokio runtime. One worker at the gate at a time; the control worker first.
     #[must_use]
-    pub fn start(settings: Settings, pin: Option<Secret>, clock: Clock) -> Self {
-        let pool = pool::Pool::new(settings, pin, clock);
+    pub fn start(settings: Settings, gate: Arc<dyn Gate>, clock: Clock) -> Self {
+        let pool = pool::Pool::new(settings, gate, clock);
         pool.begin();
         Self(Arc::new(Handle(pool)))
     }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{oneshot, watch};
 
 use super::board::Board;
+use super::gate::{Gate, Refusal};
 use super::keeper::keep;
 use super::link::{Link, sleep_until};
 use super::load::Gauge;
@@ -16,7 +17,6 @@ use super::running::Post;
 use super::{CallError, Settings, State, Status, process};
 use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
 use crate::model::clock::Clock;
-use crate::model::secret::Secret;
 
 /// How often the lock file is asked for.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
@@ -25,11 +25,11 @@ const LOCK_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Pool {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
-    pub(super) pin: Option<Secret>,
+    pub(super) gate: Arc<dyn Gate>,
     /// Held by the one worker that is starting.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
-    /// That the token refused the PIN, once it has.
-    pub(super) refused: OnceLock<Fault>,
+    /// Why the HSM was refused for good, once it was.
+    pub(super) refused: OnceLock<Refusal>,
     /// When what is left is killed, once the HSM is to stop.
     pub(super) stop: watch::Sender<Option<Instant>>,
     seats: Vec<Seat>,
@@ -50,7 +50,7 @@ struct Seat {
 
 impl Pool {
     /// Nothing is started yet.
-    pub(super) fn new(settings: Settings, pin: Option<Secret>, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(settings: Settings, gate: Arc<dyn Gate>, clock: Clock) -> Arc<Self> {
         let control = std::iter::once(Post { role: Role::Control, index: 0 });
         let posts = control.chain((0..settings.data_workers).map(|index| Post { role: Role::Data, index }));
         let mut board = Board::new(posts.clone(), clock.calendar());
@@ -71,7 +71,7 @@ impl Pool {
             status: watch::channel(status).0,
             settings,
             clock,
-            pin,
+            gate,
         })
     }
 
@@ -122,7 +122,7 @@ impl Pool {
         }
     }
 
-    fn task(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn task(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.send_modify(|tasks| *tasks += 1);
         let pool = Arc::clone(self);
         tokio::spawn(async move {
@@ -165,6 +165,13 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// Says what is being done, for people.
+    pub(super) fn step(&self, step: &str) {
+        let now = self.clock.calendar();
+        tracing::debug!(hsm = %self.settings.hsm, step, "step");
+        self.board(|board| board.step(step, now));
     }
 
     /// What it is doing now.

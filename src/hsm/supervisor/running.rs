@@ -11,9 +11,8 @@ use super::life::Policy;
 use super::link::{Heard, Link, sleep_until};
 use super::{Settings, StartError, process};
 use crate::hsm::protocol::Fault;
-use crate::hsm::protocol::{FrameError, Ready, Role, Start};
+use crate::hsm::protocol::{FrameError, Ready, Role, Start, Token};
 use crate::model::clock::Clock;
-use crate::model::secret::Secret;
 
 /// The process is gone, but something that the module left behind holds the socket: no longer waited for than this.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -30,7 +29,7 @@ type Exit = std::io::Result<ExitStatus>;
 
 /// What happened to a worker process.
 pub(super) enum News {
-    /// It is ready.
+    /// It has found its token.
     Ready(Box<Ready>),
     /// It could not start, and is about to leave.
     Failed(Fault),
@@ -80,7 +79,7 @@ impl Running {
         lock: &File,
         post: Post,
         incarnation: u64,
-        pin: Option<Secret>,
+        token: Option<Token>,
         clock: &Clock,
     ) -> Result<(Self, Link), StartError> {
         let (child, socket) = process::spawn(settings, lock)?;
@@ -90,9 +89,8 @@ impl Running {
             index: post.index,
             incarnation,
             module: settings.module.clone(),
-            token: settings.token.clone(),
+            token,
             profile: settings.profile,
-            pin,
             sessions: settings.sessions.max(1),
             hot_copies: settings.hot_copies,
             require_mlock: settings.require_mlock,

@@ -1,5 +1,6 @@
 //! One worker on its own: started once, used, told to leave.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::link::{Link, sleep_until};
+use super::login_lock::LoginLock;
 use super::running::{News, Post, Running};
 use super::{CallError, KillLimits, Settings, StartError, process};
-use crate::hsm::protocol::{Op, Ready, Reply, Role};
+use crate::hsm::protocol::{Class, Fault, LoggedIn, Op, Ready, Reply, Role, Token};
 use crate::model::clock::Clock;
 use crate::model::secret::Secret;
 
@@ -19,6 +21,8 @@ const LOCK_EVERY: Duration = Duration::from_millis(20);
 
 /// One worker on its own, not restarted: for the ceremony and for `keystored check`. Leaves when it is dropped.
 pub struct Worker {
+    lock_dir: PathBuf,
+    clock: Clock,
     link: Arc<Link>,
     ready: Box<Ready>,
     minder: Minder,
@@ -31,16 +35,21 @@ struct Minder {
 }
 
 impl Worker {
-    /// Starts a worker and waits until it is ready. The HSM must not be in use by a daemon.
-    pub async fn start(
-        settings: &Settings,
-        role: Role,
-        pin: Option<Secret>,
-        clock: &Clock,
-    ) -> Result<Self, StartError> {
+    /// Starts a worker and waits until it has found its token; nobody is logged in. The HSM must not be in use by a
+    /// daemon.
+    pub async fn start(settings: &Settings, role: Role, clock: &Clock) -> Result<Self, StartError> {
+        Self::begin(settings, role, Some(settings.token.clone()), clock).await
+    }
+
+    /// Starts a ceremony worker that looks for no token.
+    pub async fn bare(settings: &Settings, clock: &Clock) -> Result<Self, StartError> {
+        Self::begin(settings, Role::Ceremony, None, clock).await
+    }
+
+    async fn begin(settings: &Settings, role: Role, token: Option<Token>, clock: &Clock) -> Result<Self, StartError> {
         let lock = lock(settings, clock).await?;
         let post = Post { role, index: 0 };
-        let (mut running, link) = Running::spawn(settings, &lock, post, 1, pin, clock)?;
+        let (mut running, link) = Running::spawn(settings, &lock, post, 1, token, clock)?;
         drop(lock);
         let policy = settings.policy();
         let too_late = clock.now() + policy.start;
@@ -68,7 +77,10 @@ impl Worker {
         let task = tokio::spawn(minding);
         let minder = Minder { leave, task };
         match outcome {
-            Ok(ready) => Ok(Self { link, ready, minder }),
+            Ok(ready) => {
+                let lock_dir = settings.lock_dir.clone();
+                Ok(Self { lock_dir, clock: clock.clone(), link, ready, minder })
+            }
             Err(error) => {
                 minder.leave.notify_one();
                 Err(error)
@@ -80,6 +92,18 @@ impl Worker {
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Logs in as kmsuser, once.
+    pub async fn login(&self, pin: Secret) -> Result<LoggedIn, Fault> {
+        let lock = LoginLock::take(&self.lock_dir, &self.ready, &self.clock).await;
+        let _lock = lock.map_err(|error| Fault::own(Class::Token, "login lock", error.to_string()))?;
+        match self.call(Op::Login(pin)).await {
+            Ok(Reply::LoggedIn(found)) => Ok(*found),
+            Ok(Reply::Failed(fault)) => Err(fault),
+            Ok(_) => Err(Fault::own(Class::Token, "C_Login", "the worker answered something else")),
+            Err(error) => Err(Fault::own(Class::Token, "C_Login", error.to_string())),
+        }
     }
 
     /// Does one operation; the limit of its kind bounds it.

@@ -1,18 +1,16 @@
-//! From a loaded module to a login: initialise, find the token, look at its flags, log in.
+//! From a loaded module to a token: initialise, find it, look at its flags. Nobody logs in here.
 //!
-//! Several processes that log in to one SoftHSM token at once meet passing errors, and a token may come a moment late:
-//! those are tried again from C_Initialize until the start-up time is over. A refused PIN never is.
+//! While another process logs in to a SoftHSM token, this one meets passing errors, and a token may come a moment late:
+//! those are tried again from C_Initialize until the start-up time is over.
 
 use std::thread;
 use std::time::Duration;
 
-use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
-use cryptoki::types::RawAuthPin;
+use cryptoki::session::Session;
 
 use super::fault::Failure;
 use super::module::{Found, Module};
-use crate::hsm::protocol::{Class, Start};
+use crate::hsm::protocol::{Class, Start, Token};
 use crate::model::clock::Clock;
 
 /// First and longest pause between two attempts.
@@ -26,14 +24,19 @@ pub(super) struct Connection {
     pub(super) pinned: Session,
 }
 
-/// Initialises the module, finds the token and logs in, if there is a PIN.
-pub(super) fn connect(module: &Module, start: &Start, clock: &Clock) -> Result<Connection, Failure> {
+/// SoftHSM rewrites its token file at each login: for a moment a token seems to have no user. For so long that is not
+/// believed.
+const NO_USER_YET: Duration = Duration::from_millis(500);
+
+/// Initialises the module, finds the token and opens the session that will keep the login.
+pub(super) fn connect(module: &Module, token: &Token, start: &Start, clock: &Clock) -> Result<Connection, Failure> {
+    let believed = clock.now() + NO_USER_YET;
     until_it_passes(module, start, clock, |module| {
-        let found = module.find(&start.token)?;
-        let pinned = module.open(found.slot)?;
-        if start.pin.is_some() {
-            login(&found, &pinned, start)?;
+        let found = module.find(token)?;
+        if !found.info.user_pin_initialized() && clock.now() < believed {
+            return Err(Failure::own(Class::Token, "find token", "the token has no user"));
         }
+        let pinned = module.open(found.slot)?;
         Ok(Connection { found, pinned })
     })
 }
@@ -66,23 +69,5 @@ fn until_it_passes<T>(
         drop(module.finalise());
         thread::sleep(pause);
         pause = (2 * pause).min(PAUSE.1);
-    }
-}
-
-fn login(found: &Found, session: &Session, start: &Start) -> Result<(), Failure> {
-    let refused = |detail: &str| Failure::own(Class::Login, "C_Login", format!("not attempted: {detail}"));
-    if found.info.user_pin_locked() {
-        return Err(refused("the token has locked kmsuser's PIN; the security officer has to set it again"));
-    }
-    if found.info.user_pin_final_try() {
-        return Err(refused(
-            "the token allows one last try of kmsuser's PIN; make sure of the PIN and log in once by other means",
-        ));
-    }
-    let Some(pin) = &start.pin else { return Ok(()) };
-    let pin = RawAuthPin::new(Box::new(pin.expose().to_vec()));
-    match session.login_with_raw(UserType::User, &pin) {
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

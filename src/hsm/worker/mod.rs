@@ -40,7 +40,7 @@ use self::owner::{Owner, Token, lock};
 use self::queue::{Queue, Request};
 use self::start::Started;
 use self::wire::{Inbox, Outbox};
-use crate::hsm::protocol::{CeremonyOp, Class, Fault, FromWorker, Kind, Op, Reply, Start, ToWorker};
+use crate::hsm::protocol::{Class, Fault, FromWorker, Kind, Op, Reply, Start, ToWorker};
 use crate::model::clock::Clock;
 use crate::telemetry;
 
@@ -115,12 +115,9 @@ fn serve(
         move || read_requests(inbox, &queue, parent)
     })?;
     let (started, ready) = start::begin(start, degraded, clock)?;
-    // Wiped: nobody logs in a second time.
-    start.pin = None;
     let sessions = if matches!(started, Started::Token(_)) { start.sessions.max(1) } else { 1 };
     let owners = (0..sessions).map(|_| Hands::new(&started)).collect::<Result<Vec<Hands>, Failure>>()?;
-    let keys = ready.keys.len();
-    tracing::info!(serial = ready.serial, label = ready.label, module = ready.module, keys, sessions, "ready");
+    tracing::info!(serial = ready.serial, label = ready.label, module = ready.module, sessions, "found the token");
     outbox.send(&FromWorker::Ready(Box::new(ready)), false);
     spawn("writer", span, {
         let outbox = Arc::clone(outbox);
@@ -157,12 +154,9 @@ impl Hands {
     fn perform(&mut self, op: Op) -> Reply {
         match (self, op) {
             (Self::Owner(owner), op) => verb::perform(owner, op),
-            (Self::Bare(module), Op::Ceremony(CeremonyOp::InitToken { label, so_pin, user_pin })) => {
-                verb::init_token::run(module, &label, &so_pin, &user_pin)
-                    .unwrap_or_else(|failure| Reply::Failed(failure.into_fault(module.profile())))
-            }
+            (Self::Bare(module), Op::Ceremony(op)) => verb::without_token(module, op),
             (Self::Bare(_), _) => {
-                let detail = "a worker without a token can only initialise one";
+                let detail = "a worker without a token can only look for tokens and initialise one";
                 Reply::Failed(Fault::own(Class::Refused, "worker", detail))
             }
         }

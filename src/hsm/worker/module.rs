@@ -8,7 +8,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::fault::Failure;
-use crate::hsm::protocol::{Abilities, Class, Profile, Role, Token};
+use crate::hsm::protocol::{Abilities, Class, Profile, Role, Token, UserFlags};
 
 /// A loaded module.
 pub(super) struct Module {
@@ -70,16 +70,15 @@ impl Module {
         Ok(format!("{maker} {what} {}", info.library_version()))
     }
 
+    /// All tokens, blank ones too.
+    pub(super) fn all_tokens(&self) -> Result<Vec<Found>, Failure> {
+        let slots = self.pkcs11.get_slots_with_token()?;
+        slots.into_iter().map(|slot| Ok(Found { slot, info: self.pkcs11.get_token_info(slot)? })).collect()
+    }
+
     /// All tokens that say of themselves that they are initialised.
     pub(super) fn tokens(&self) -> Result<Vec<Found>, Failure> {
-        let mut found = Vec::new();
-        for slot in self.pkcs11.get_slots_with_token()? {
-            let info = self.pkcs11.get_token_info(slot)?;
-            if info.token_initialized() {
-                found.push(Found { slot, info });
-            }
-        }
-        Ok(found)
+        Ok(self.all_tokens()?.into_iter().filter(|found| found.info.token_initialized()).collect())
     }
 
     /// Finds the token by label and serial; never by slot number, which changes from one start to the next.
@@ -88,12 +87,13 @@ impl Module {
         let listed: Vec<String> = all.iter().map(|found| describe(&found.info)).collect();
         let meant = |found: &Found| {
             found.info.label().trim_end() == token.label.trim_end()
-                && token.serial.as_ref().is_none_or(|serial| found.info.serial_number().trim() == serial.trim())
+                && (token.serials.is_empty()
+                    || token.serials.iter().any(|serial| found.info.serial_number().trim() == serial.trim()))
         };
         let mut fitting: Vec<Found> = all.into_iter().filter(meant).collect();
-        let named = match &token.serial {
-            Some(serial) => format!("label '{}' and serial {serial}", token.label),
-            None => format!("label '{}'", token.label),
+        let named = match &token.serials[..] {
+            [] => format!("label '{}'", token.label),
+            serials => format!("label '{}' and serial {}", token.label, serials.join(" or ")),
         };
         match (fitting.pop(), fitting.len()) {
             (Some(found), 0) => Ok(found),
@@ -140,6 +140,18 @@ impl Module {
     }
 }
 
-fn describe(info: &TokenInfo) -> String {
+/// A token's flags about its user.
+pub(super) fn user_flags(info: &TokenInfo) -> UserFlags {
+    UserFlags {
+        initialised: info.user_pin_initialized(),
+        count_low: info.user_pin_count_low(),
+        final_try: info.user_pin_final_try(),
+        locked: info.user_pin_locked(),
+        longest_pin: u32::try_from(info.max_pin_length()).unwrap_or(u32::MAX),
+    }
+}
+
+/// A token's names, for people.
+pub(super) fn describe(info: &TokenInfo) -> String {
     format!("'{}' (serial {})", info.label().trim_end(), info.serial_number().trim())
 }

@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use bytes::Bytes;
+use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::fault::Failure;
@@ -56,9 +57,32 @@ pub(super) fn named(
     }
 }
 
+/// The certificates with this label. Public objects: they need no login.
+pub(super) fn certificates(session: &Session, label: &'static str) -> Result<Vec<ObjectHandle>, Failure> {
+    let wanted = [
+        Attribute::Class(ObjectClass::CERTIFICATE),
+        Attribute::CertificateType(CertificateType::X_509),
+        Attribute::Token(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+    ];
+    Ok(session.find_objects(&wanted)?)
+}
+
+/// DER of the certificate with this label, where the token holds exactly one.
+pub(super) fn certificate(session: &Session, label: &'static str) -> Result<Option<Bytes>, Failure> {
+    let found = certificates(session, label)?;
+    // Two of them leave open which is meant, and the proof fails for want of one.
+    let [handle] = found[..] else { return Ok(None) };
+    match session.get_attributes(handle, &[AttributeType::Value])?.pop() {
+        Some(Attribute::Value(der)) => Ok(Some(der.into())),
+        _ => Ok(None),
+    }
+}
+
 /// Which objects of the ceremony the token holds.
 pub(super) fn ceremony(session: &Session) -> Result<CeremonyObjects, Failure> {
     Ok(CeremonyObjects {
+        identity: named(session, ObjectClass::PRIVATE_KEY, template::IDENTITY)?.is_some(),
         transport: named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?.is_some(),
         canary: named(session, ObjectClass::SECRET_KEY, template::CANARY)?.is_some(),
         wrapping: named(session, ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some(),

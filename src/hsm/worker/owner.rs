@@ -14,10 +14,16 @@ use super::random::Pool;
 use super::{objects, template};
 use crate::hsm::protocol::{Class, Fault, Profile, Role};
 use crate::model::clock::Clock;
-use crate::model::id::KeyVersionId;
+use crate::model::id::{HsmId, KeyVersionId};
 
 /// What all session threads of a process share about its token.
 pub(super) struct Token {
+    /// The HSM's name.
+    pub(super) hsm: HsmId,
+    /// The token's serial number.
+    pub(super) serial: String,
+    /// Counts the workers started for this HSM.
+    pub(super) incarnation: u64,
     /// The module.
     pub(super) module: Arc<Module>,
     /// What this worker is for.

@@ -1,18 +1,16 @@
-//! Start-up: from the `Start` message to a logged-in token and the `Ready` that tells of it.
+//! Start-up: from the `Start` message to a token that was found and the `Ready` that tells of it.
 
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::confine::confine;
-use super::connect::{connect, initialise_only};
+use super::connect::{Connection, connect, initialise_only};
 use super::fault::Failure;
 use super::keys::Keys;
-use super::module::Module;
+use super::module::{Module, user_flags};
 use super::owner::Token;
 use super::{objects, template};
-use crate::hsm::protocol::{Abilities, CeremonyObjects, Ready, Role, Start};
+use crate::hsm::protocol::{Abilities, Class, Ready, Role, Start, UserFlags};
 use crate::model::clock::Clock;
-use crate::model::id::KeyVersionId;
-use cryptoki::object::ObjectClass;
 
 /// What a worker works with.
 pub(super) enum Started {
@@ -30,49 +28,47 @@ pub(super) fn prepare(start: &Start) -> Result<Vec<String>, Failure> {
 /// Loads the module and finds the token.
 pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Result<(Started, Ready), Failure> {
     let module = Arc::new(Module::load(&start.module, start.profile, start.role)?);
-    if start.role == Role::Ceremony && start.pin.is_none() {
+    let Some(wanted) = &start.token else {
+        if start.role != Role::Ceremony {
+            return Err(Failure::own(Class::Refused, "start", "only a ceremony worker works without a token"));
+        }
         initialise_only(&module, start, clock)?;
         let ready = Ready {
             serial: String::new(),
             label: String::new(),
             module: module.description()?,
-            keys: Vec::new(),
+            user: UserFlags::default(),
+            identity: None,
             abilities: Abilities::default(),
-            ceremony: CeremonyObjects::default(),
             degraded,
         };
         return Ok((Started::Bare(module), ready));
-    }
-    let connection = connect(&module, start, clock)?;
-    let (found, pinned) = (connection.found, connection.pinned);
-    let keys = objects::new_keys(&pinned, &[])?;
+    };
+    let Connection { found, pinned } = connect(&module, wanted, start, clock)?;
+    let serial = found.info.serial_number().trim().to_owned();
     let ready = Ready {
-        serial: found.info.serial_number().trim().to_owned(),
+        serial: serial.clone(),
         label: found.info.label().trim_end().to_owned(),
         module: module.description()?,
-        keys: versions(&keys),
+        user: user_flags(&found.info),
+        identity: objects::certificate(&pinned, template::IDENTITY)?,
         abilities: module.abilities(&found)?,
-        ceremony: objects::ceremony(&pinned)?,
         degraded,
     };
-    let canary = objects::named(&pinned, ObjectClass::SECRET_KEY, template::CANARY)?;
     let token = Token {
+        hsm: start.hsm.clone(),
+        serial,
+        incarnation: start.incarnation,
         role: start.role,
         slot: found.slot,
-        keys: Keys::new(start.hot_copies && start.role == Role::Data, keys),
+        // Filled by the login.
+        keys: Keys::new(start.hot_copies && start.role == Role::Data, []),
         copies_in_use: RwLock::default(),
-        canary: Mutex::new(canary),
+        canary: Mutex::default(),
         wrapping: Mutex::default(),
         pinned: Mutex::new(pinned),
         clock: clock.clone(),
         module,
     };
     Ok((Started::Token(Arc::new(token)), ready))
-}
-
-fn versions<H>(keys: &[(KeyVersionId, H)]) -> Vec<KeyVersionId> {
-    let mut versions: Vec<KeyVersionId> = keys.iter().map(|(key, _)| *key).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    versions
 }

@@ -2,7 +2,7 @@
 //! SoftHSM's let a key wrap, sign and derive.
 
 use cryptoki::mechanism::MechanismType;
-use cryptoki::object::{Attribute, KeyType, ObjectClass};
+use cryptoki::object::{Attribute, CertificateType, KeyType, ObjectClass};
 
 use crate::model::id::KeyVersionId;
 
@@ -10,7 +10,11 @@ use crate::model::id::KeyVersionId;
 const AES_256_BYTES: u64 = 32;
 /// Bits of the RSA transport keys. They are used once per ceremony.
 const TRANSPORT_BITS: u64 = 2_048;
+/// DER of P-256's object identifier.
+const P_256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
+/// Label of the identity key pair and of its certificate.
+pub(super) const IDENTITY: &str = "keystored-identity";
 /// Label of the canary key.
 pub(super) const CANARY: &str = "keystored-canary";
 /// Label of the RSA transport pair.
@@ -56,6 +60,11 @@ pub(super) fn passing_key() -> Vec<Attribute> {
     template
 }
 
+/// The cluster wrapping key on its way through this token to another one. CKA_VALUE_LEN must not be named.
+pub(super) fn passing_wrapping_key() -> Vec<Attribute> {
+    secret_key(false, true, Use::Nothing)
+}
+
 /// The canary key.
 pub(super) fn canary() -> Vec<Attribute> {
     let mut template = secret_key(true, false, Use::Data);
@@ -79,6 +88,46 @@ pub(super) fn wrapping_key() -> (Vec<Attribute>, [Attribute; 2], [Attribute; 2])
     // Nobody may make a copy that decrypts blobs instead of unwrapping them, or change this one into such.
     let last = [Attribute::Copyable(false), Attribute::Modifiable(false)];
     (first, unwraps_to, last)
+}
+
+/// Public and private half of the identity pair.
+pub(super) fn identity_pair() -> (Vec<Attribute>, Vec<Attribute>) {
+    let name = [Attribute::Id(IDENTITY.as_bytes().to_vec()), Attribute::Label(IDENTITY.as_bytes().to_vec())];
+    let mut public = vec![
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::EcParams(P_256.to_vec()),
+        Attribute::Verify(true),
+        Attribute::Encrypt(false),
+        Attribute::Wrap(false),
+    ];
+    let mut private = vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+    ];
+    public.extend(name.clone());
+    private.extend(name);
+    (public, private)
+}
+
+/// The certificate of a key pair of the ceremony. Public, so that it can be read before anybody logs in.
+pub(super) fn certificate(label: &str, der: &[u8], subject: &[u8]) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::CERTIFICATE),
+        Attribute::CertificateType(CertificateType::X_509),
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Id(label.as_bytes().to_vec()),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Subject(subject.to_vec()),
+        Attribute::Value(der.to_vec()),
+    ]
 }
 
 /// Public and private half of the transport pair.

@@ -1,16 +1,95 @@
 //! Durable procedures: what a crash may interrupt and the next start goes on with.
 
+mod add_hsm;
+mod connect;
 mod create;
+mod disconnect;
+mod fill;
+mod key_store;
+mod procedures;
 mod removal;
+mod restart;
 mod resume;
 
 use std::collections::HashMap;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+pub(super) use self::add_hsm::wrapped_key_is_sane;
+pub(super) use self::procedures::Procedures;
 use super::pool::Members;
 use super::{Error, Service};
+use crate::model::abort;
 use crate::model::id::KeyId;
+use crate::model::step::steps;
+
+steps! {
+    /// Steps of a connect outside the gate.
+    pub enum ConnectStep in "connect" {
+        /// CONNECTING, and PINs marked for rotation, on record.
+        RecordConnecting = "record-connecting",
+        /// The workers of all HSMs are started.
+        Start = "start",
+        /// CONNECTED on record.
+        RecordConnected = "record-connected",
+        /// FAILED on record.
+        RecordFailed = "record-failed",
+        /// The workers of a failed connect leave.
+        Stop = "stop",
+    }
+}
+
+steps! {
+    /// Steps of a disconnect.
+    pub enum DisconnectStep in "disconnect" {
+        /// DISCONNECTING on record: no operation succeeds any more.
+        RecordDisconnecting = "record-disconnecting",
+        /// Operations in flight are drained, workers log out and leave.
+        Stop = "stop",
+        /// DISCONNECTED on record.
+        RecordDisconnected = "record-disconnected",
+    }
+}
+
+steps! {
+    /// Steps of bringing an HSM into a cluster.
+    pub enum AddStep in "add-hsm" {
+        /// Its PIN on record: it has joined.
+        RecordPin = "record-pin",
+        /// Its workers are started and let in.
+        Start = "start",
+        /// A member wraps the wrapping key to it.
+        HandOn = "hand-on",
+        /// It unwraps it.
+        Place = "place",
+    }
+}
+
+/// A step that has a name, so that a test can break off before and after it.
+trait Named {
+    fn name(self) -> &'static str;
+}
+
+macro_rules! named {
+    ($($steps:ident),+) => {$(
+        impl Named for $steps {
+            fn name(self) -> &'static str {
+                $steps::name(self)
+            }
+        }
+    )+};
+}
+
+named!(ConnectStep, DisconnectStep, AddStep);
+
+/// Does the work of a step.
+async fn passing<T>(step: impl Named, work: impl Future<Output = T>) -> T {
+    let name = step.name();
+    abort::point(&format!("{name}.before"));
+    let done = work.await;
+    abort::point(&format!("{name}.after"));
+    done
+}
 
 /// A key to be taken from Creating to Enabled.
 pub(super) struct Plan {

@@ -3,11 +3,13 @@
 use super::{Origin, Plan};
 use crate::model::id::{KeyId, KeyVersionId};
 use crate::model::key::KeyState;
+use crate::model::key_store::ConnectionState;
 use crate::service::Service;
 use crate::service::budget::START_BLOCK;
 
 impl Service {
-    /// Finishes what a crash interrupted: keys in state Creating. Run once at start, when HSMs are reachable.
+    /// Finishes what a crash interrupted: keys in state Creating. Run when HSMs are reachable: after
+    /// the start, and after each connect.
     pub async fn resume(&self) {
         self.reserve_for_start().await;
         let catalogue = self.inner.store.catalogue();
@@ -23,9 +25,9 @@ impl Service {
         let catalogue = self.inner.store.catalogue();
         // By now a call with the same client token may have finished it.
         let Some(row) = catalogue.keys.get(&key).filter(|row| row.state == KeyState::Creating) else { return };
-        let cluster = catalogue.key_stores.get(&row.key_store).map(|store| &store.cluster);
-        let Some(members) = cluster.and_then(|cluster| self.members_of(cluster)) else {
-            tracing::warn!(%key, "an unfinished key belongs to a cluster that is not in the configuration");
+        let connected = catalogue.key_stores.get(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
+        let Some(members) = self.members_of(&row.key_store).filter(|_| connected) else {
+            tracing::info!(%key, "an unfinished key is finished when its key store is connected");
             return;
         };
         if !creations.contains_key(&key) && row.current().is_none_or(|version| version.blob.is_none()) {
@@ -36,7 +38,7 @@ impl Service {
             }
             return;
         }
-        let plan = Plan { key, members: members.clone(), origin: Origin::Interrupted };
+        let plan = Plan { key, members, origin: Origin::Interrupted };
         let outcome = self.finish_key(&mut creations, plan);
         drop(creations);
         match outcome.result().await {

@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
 use super::fake::Fake;
 use crate::auth::peer::Principal;
 use crate::cluster::Removal;
@@ -10,7 +13,10 @@ use crate::model::clock::Clock;
 use crate::model::exception::Exception;
 use crate::model::id::{KeyStoreId, Scope};
 use crate::model::operation::Operation;
+use crate::seal::{SealKey, SealKeys};
+use crate::service::estate::{Estate, Live};
 use crate::service::observer::Observer;
+use crate::service::pool::Members;
 use crate::service::{Call, CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, Service, Settings};
 use crate::store::Store;
 
@@ -50,12 +56,13 @@ impl Bench {
     pub(super) async fn over(zones: &[&str]) -> Self {
         let (folder, clock, fake) = (tempfile::tempdir().unwrap(), Clock::system(), Arc::new(Fake::over(zones)));
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
-        let cluster = crate::service::pool::Pool::id(&*fake);
+        let cluster = fake.id.clone();
         let key_store = store.connected_key_store("main", &cluster).await;
         let seen = Arc::new(Seen::default());
         let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
         let settings = Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 };
-        let service = Service::over(settings, store.clone(), vec![fake.clone()], clock.clone(), seen.clone());
+        let estate = estate(&key_store, &fake);
+        let service = Service::new(settings, store.clone(), estate, clock.clone(), seen.clone());
         Self { _folder: folder, clock, store, key_store, fake, seen, service }
     }
 
@@ -63,7 +70,7 @@ impl Bench {
     pub(super) fn restart(&mut self) {
         let settings = self.service.inner.settings.clone();
         let (store, clock, seen) = (self.store.clone(), self.clock.clone(), self.seen.clone());
-        self.service = Service::over(settings, store, vec![self.fake.clone()], clock, seen);
+        self.service = Service::new(settings, store, estate(&self.key_store, &self.fake), clock, seen);
     }
 
     pub(super) fn call(&self) -> Call {
@@ -92,6 +99,15 @@ impl Bench {
         let mut results = self.service.decrypt(&self.call(), vec![item]).await?;
         results.remove(0).map(|decrypted| decrypted.plaintext.expose().to_vec())
     }
+}
+
+/// One cluster in use, which has no hardware.
+fn estate(key_store: &KeyStoreId, fake: &Arc<Fake>) -> Estate {
+    let seals = SealKeys::new(SealKey::test(), Vec::new());
+    let estate = Estate::new(Vec::new(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0);
+    let members = Members::of(fake.clone());
+    estate.put(Live { key_store: key_store.clone(), members, hardware: None });
+    estate
 }
 
 pub(super) fn context(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {

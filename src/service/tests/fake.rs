@@ -21,7 +21,7 @@ use crate::model::secret::Secret;
 use crate::service::pool::Pool;
 
 pub(super) struct Fake {
-    id: ClusterId,
+    pub(super) id: ClusterId,
     members: Vec<(HsmId, Zone)>,
     /// Key objects by member.
     pub(super) tokens: Mutex<Vec<HashMap<KeyVersionId, Bytes>>>,
@@ -121,10 +121,6 @@ fn proof_aad(version: KeyVersionId) -> Vec<u8> {
 }
 
 impl Pool for Fake {
-    fn id(&self) -> ClusterId {
-        self.id.clone()
-    }
-
     fn members(&self) -> Vec<(HsmId, Zone)> {
         self.members.clone()
     }

@@ -1,19 +1,23 @@
 //! What a worker can be asked to do: one verb, one file.
 
 mod ceremony;
+mod change_pin;
 mod decrypt;
 mod destroy;
 mod encrypt;
 mod forget;
 mod gcm;
 mod generate_data_key;
+mod hand_on;
 mod list;
+mod login;
 mod make_key;
 mod place;
 mod probe;
+mod prove;
 mod random;
 
-pub(super) use self::ceremony::init_token;
+pub(super) use self::ceremony::without_token;
 
 use super::fault::Failure;
 use super::owner::Owner;
@@ -27,6 +31,12 @@ pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
         return fail(owner, Failure::own(Class::Refused, "worker", format!("a {role:?} worker does not do this")));
     }
     let outcome = match op {
+        // Neither is done a second time, whatever the session says: each try may be one of a few.
+        Op::Login(pin) => login::run(owner, &pin),
+        Op::ChangePin { old, new } => change_pin::run(owner, &old, &new),
+        Op::Prove { cluster, zone, nonce } => owner.persist(|owner| prove::run(owner, &cluster, &zone, nonce)),
+        Op::HandOnWrappingKey { blob, to } => owner.persist(|owner| hand_on::run(owner, &blob, &to)),
+        Op::PlaceWrappingKey { blob } => owner.persist(|owner| ceremony::place_wrapping_key::ensure(owner, &blob)),
         Op::Encrypt(items) => Ok(encrypt::run(owner, items)),
         Op::Decrypt(items) => Ok(decrypt::run(owner, items)),
         Op::GenerateDataKey(items) => Ok(generate_data_key::run(owner, items)),

@@ -4,9 +4,8 @@
 
 use bytes::Bytes;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::ObjectHandle;
 
-use super::oaep;
+use super::transport::wrap_to;
 use crate::hsm::protocol::{Class, Reply, TransportKey};
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::owner::Owner;
@@ -22,17 +21,10 @@ pub(super) fn run(owner: &mut Owner, transports: &[TransportKey]) -> Result<Repl
         return Err(Failure::own(Class::Request, "MakeWrappingKey", detail));
     }
     let key = owner.session.generate_key(&Mechanism::AesKeyGen, &template::passing_key())?;
-    let blobs = transports.iter().map(|transport| wrap(owner, key, transport)).collect::<Result<Vec<Bytes>, _>>();
+    let blobs =
+        transports.iter().map(|transport| wrap_to(&owner.session, transport, key)).collect::<Result<Vec<Bytes>, _>>();
     let destroyed = owner.session.destroy_object(key);
     let blobs = blobs?;
     destroyed?;
     Ok(Reply::Blobs(blobs))
-}
-
-fn wrap(owner: &Owner, key: ObjectHandle, transport: &TransportKey) -> Result<Bytes, Failure> {
-    let session = &owner.session;
-    let public = session.create_object(&template::transport_public(&transport.modulus, &transport.exponent))?;
-    let wrapped = session.wrap_key(&oaep(), public, key);
-    session.destroy_object(public)?;
-    Ok(wrapped?.into())
 }

@@ -1,26 +1,36 @@
 //! Steps of the key ceremony inside one token.
 
 mod canary;
-pub(in crate::hsm::worker) mod init_token;
+mod certificate;
+mod identity;
+mod init_token;
+mod init_user_pin;
 mod make_wrapping_key;
-mod place_wrapping_key;
-mod transport;
+pub(super) mod place_wrapping_key;
+mod survey;
+pub(super) mod transport;
 
-use crate::hsm::protocol::{CeremonyOp, Class, Reply};
+use cryptoki::types::AuthPin;
+
+use crate::hsm::protocol::{CeremonyOp, Class, Inspected, Reply};
 use crate::hsm::worker::fault::Failure;
-use crate::hsm::worker::objects;
+use crate::hsm::worker::module::Module;
 use crate::hsm::worker::owner::Owner;
+use crate::hsm::worker::{objects, template};
+use crate::model::secret::Secret;
 
 /// Does one step. Only called in a ceremony worker.
 pub(super) fn run(owner: &mut Owner, step: &CeremonyOp) -> Result<Reply, Failure> {
     // What is missing in a token that is gone would be made anew: ask first.
     owner.token_info()?;
     match step {
-        CeremonyOp::InitToken { .. } => {
-            let detail = "a token is initialised by a ceremony worker that was started without a PIN";
-            Err(Failure::own(Class::Refused, "InitToken", detail))
+        CeremonyOp::Survey | CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. } => {
+            let detail = "tokens are looked for and initialised by a ceremony worker that was started without one";
+            Err(Failure::own(Class::Refused, "worker", detail))
         }
-        CeremonyOp::Inspect => Ok(Reply::CeremonyObjects(objects::ceremony(&owner.session)?)),
+        CeremonyOp::Inspect => inspect(owner),
+        CeremonyOp::MakeIdentityPair => identity::run(owner),
+        CeremonyOp::StoreCertificate { of, certificate, subject } => certificate::run(owner, *of, certificate, subject),
         CeremonyOp::MakeTransportPair => transport::run(owner),
         CeremonyOp::MakeCanary => canary::run(owner),
         CeremonyOp::MakeWrappingKey { transports } => make_wrapping_key::run(owner, transports),
@@ -28,8 +38,36 @@ pub(super) fn run(owner: &mut Owner, step: &CeremonyOp) -> Result<Reply, Failure
     }
 }
 
+/// Does one step of a worker that has no token.
+pub(in crate::hsm::worker) fn without_token(module: &Module, step: CeremonyOp) -> Reply {
+    let done = match step {
+        CeremonyOp::Survey => survey::run(module),
+        CeremonyOp::InitToken { token, so_pin } => init_token::run(module, &token, &so_pin),
+        CeremonyOp::InitUserPin { token, so_pin, user_pin } => init_user_pin::run(module, &token, &so_pin, &user_pin),
+        _ => Err(Failure::own(Class::Refused, "worker", "a worker without a token can only initialise one")),
+    };
+    done.unwrap_or_else(|failure| Reply::Failed(failure.into_fault(module.profile())))
+}
+
+fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
+    let session = &owner.session;
+    Ok(Reply::Inspected(Box::new(Inspected {
+        objects: objects::ceremony(session)?,
+        identity_certificate: objects::certificate(session, template::IDENTITY)?,
+        transport_certificate: objects::certificate(session, template::TRANSPORT)?,
+    })))
+}
+
+/// A PIN as cryptoki wants it.
+fn text(pin: &Secret) -> Result<AuthPin, Failure> {
+    match std::str::from_utf8(pin.expose()) {
+        Ok(pin) if !pin.is_empty() => Ok(AuthPin::from(pin.to_owned())),
+        _ => Err(Failure::own(Class::Request, "PIN", "a PIN must be text and not empty")),
+    }
+}
+
 /// The one mechanism by which wrapping keys travel. SoftHSM knows OAEP with SHA-1 only, which is sound for OAEP.
-fn oaep() -> cryptoki::mechanism::Mechanism<'static> {
+pub(super) fn oaep() -> cryptoki::mechanism::Mechanism<'static> {
     use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
     use cryptoki::mechanism::{Mechanism, MechanismType};
     let source = PkcsOaepSource::empty();

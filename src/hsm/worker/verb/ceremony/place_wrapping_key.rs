@@ -12,6 +12,15 @@ use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::owner::{Owner, lock};
 use crate::hsm::worker::{objects, template};
 
+/// Does nothing where there is one already: a step of bringing an HSM in, which can be repeated.
+pub(in crate::hsm::worker::verb) fn ensure(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
+    owner.token_info()?;
+    if objects::named(&owner.session, ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some() {
+        return Ok(Reply::Done);
+    }
+    run(owner, blob)
+}
+
 /// Refuses where there is one already: with two of them nobody could say which is meant.
 pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
     let refused = |detail: &str| Failure::own(Class::Refused, "PlaceWrappingKey", detail);

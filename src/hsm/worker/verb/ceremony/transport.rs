@@ -1,5 +1,6 @@
 //! The RSA transport pair: what the cluster wrapping key is wrapped to on its way into this token.
 
+use bytes::Bytes;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -33,6 +34,18 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
         }
     };
     read(session, public).map(Reply::TransportKey)
+}
+
+/// Wraps a session object to some token's transport key.
+pub(in crate::hsm::worker::verb) fn wrap_to(
+    session: &Session,
+    transport: &TransportKey,
+    key: ObjectHandle,
+) -> Result<Bytes, Failure> {
+    let public = session.create_object(&template::transport_public(&transport.modulus, &transport.exponent))?;
+    let wrapped = session.wrap_key(&super::oaep(), public, key);
+    session.destroy_object(public)?;
+    Ok(wrapped?.into())
 }
 
 fn read(session: &Session, public: ObjectHandle) -> Result<TransportKey, Failure> {

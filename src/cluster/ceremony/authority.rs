@@ -1,0 +1,83 @@
+//! The cluster's authority in the ceremony folder: `customerCA.key`, which the operator keeps, and `customerCA.crt`, the
+//! trust anchor.
+//!
+//! The key is on disk before anything is signed with it, and the certificate can be made from it again.
+
+use super::folder::Folder;
+use super::seat::passing;
+use super::steps::Step;
+use super::{Error, Progress};
+use crate::model::clock::Clock;
+use crate::model::id::{ClusterId, HsmId};
+use crate::pki::identity::{ClusterAuthority, Kind, PublicKey, TrustAnchor};
+
+/// The private key, PEM.
+pub(super) const KEY: &str = "customerCA.key";
+/// The certificate, PEM.
+pub(super) const CERTIFICATE: &str = "customerCA.crt";
+
+/// The authority, with its certificate as the daemon will hold it.
+pub(super) struct Authority {
+    authority: ClusterAuthority,
+    anchor: TrustAnchor,
+    clock: Clock,
+}
+
+impl Authority {
+    /// Reads it, or makes what is missing of it.
+    pub(super) async fn open(
+        cluster: &ClusterId,
+        folder: &Folder,
+        clock: &Clock,
+        progress: &mut Progress<'_>,
+    ) -> Result<Self, Error> {
+        let wrong = |error: crate::pki::Error| folder.malformed_file(KEY, &error.to_string());
+        let now = clock.calendar();
+        let authority = match (folder.text(KEY)?, folder.text(CERTIFICATE)?) {
+            (Some(key), Some(certificate)) => {
+                let key = String::from_utf8_lossy(key.expose()).into_owned();
+                let certificate = String::from_utf8_lossy(certificate.expose()).into_owned();
+                ClusterAuthority::load(&certificate, &zeroize::Zeroizing::new(key)).map_err(wrong)?
+            }
+            (None, Some(_)) => {
+                return Err(folder.malformed_file(
+                    KEY,
+                    "the private key of the cluster's authority is not there, only its certificate: put it back",
+                ));
+            }
+            (key, None) => {
+                progress("making the cluster's authority");
+                let key = match key {
+                    Some(key) => key,
+                    None => {
+                        let key = ClusterAuthority::generate(cluster, now).map_err(wrong)?.key();
+                        passing(Step::MakeAuthorityKey, async { folder.keep_text(KEY, key.expose()) }).await?;
+                        key
+                    }
+                };
+                let pem = zeroize::Zeroizing::new(String::from_utf8_lossy(key.expose()).into_owned());
+                let authority = ClusterAuthority::certify_itself(cluster, &pem, now).map_err(wrong)?;
+                passing(Step::MakeAuthorityCertificate, async {
+                    folder.keep_text(CERTIFICATE, authority.certificate().as_bytes())
+                })
+                .await?;
+                authority
+            }
+        };
+        let anchor = TrustAnchor::from_pem(authority.certificate()).map_err(wrong)?;
+        Ok(Self { authority, anchor, clock: clock.clone() })
+    }
+
+    /// Whether this certificate in a token is ours, for this HSM, token and key.
+    pub(super) fn has_certified(&self, kind: Kind, der: &[u8], hsm: &HsmId, serial: &str, key: &PublicKey) -> bool {
+        self.anchor
+            .certified(kind, der, self.clock.calendar())
+            .is_ok_and(|certified| certified.hsm == *hsm && certified.serial == serial && certified.public_key == *key)
+    }
+
+    /// Certifies a key.
+    pub(super) fn issue(&self, kind: Kind, key: &PublicKey, hsm: &HsmId, serial: &str) -> Result<String, Error> {
+        let issued = self.authority.issue(kind, key, hsm, serial, self.clock.calendar());
+        issued.map_err(|error| super::seat::failed(hsm, "certifying a key pair", error.to_string()))
+    }
+}

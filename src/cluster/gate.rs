@@ -1,0 +1,316 @@
+//! The gate of a key store's HSMs: the certificate in the token, a login, the proof of identity, and the rotation of
+//! kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::identity::{Expected, Identities};
+use super::kmsuser::Kmsuser;
+use super::kmsuser::pin::{Event, Login, Next, Policy, Step, Why};
+use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
+use crate::hsm::supervisor::{CallError, Desk, Gate, Refusal};
+use crate::model::abort;
+use crate::model::clock::Clock;
+use crate::model::id::{ClusterId, HsmId};
+use crate::model::key_store::ConnectionErrorCode as Code;
+use crate::pki::identity::{Certified, TrustAnchor};
+use crate::store::Candidate;
+
+/// CKR_PIN_LOCKED of the standard.
+const PIN_LOCKED: u64 = 0xa4;
+
+/// Lets the workers of one key store in.
+#[derive(Clone)]
+pub struct KeyStoreGate(Arc<Inner>);
+
+struct Inner {
+    cluster: ClusterId,
+    anchor: TrustAnchor,
+    kmsuser: Kmsuser,
+    identities: Arc<Identities>,
+    clock: Clock,
+}
+
+impl KeyStoreGate {
+    /// For the HSMs of this cluster, certified under this anchor.
+    #[must_use]
+    pub fn new(
+        cluster: ClusterId,
+        anchor: TrustAnchor,
+        kmsuser: Kmsuser,
+        identities: Arc<Identities>,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner { cluster, anchor, kmsuser, identities, clock }))
+    }
+}
+
+impl Gate for KeyStoreGate {
+    fn enter(&self, desk: Desk) -> BoxFuture<'static, Result<(), Refusal>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.admit(&desk).await })
+    }
+}
+
+impl Inner {
+    async fn admit(&self, desk: &Desk) -> Result<(), Refusal> {
+        let hsm = &desk.settings().hsm;
+        // People are shown the control worker's way; the others take the same one.
+        let step = |step: &str| {
+            if desk.role() == Role::Control {
+                desk.step(step);
+            }
+        };
+        step("checking its certificate");
+        let expected = Expected { anchor: &self.anchor, cluster: &self.cluster, hsm, zone: &desk.settings().zone };
+        let found = desk.found();
+        // A token without a user cannot have come through the ceremony; that it has none says more.
+        let certified = match expected.certified(found, &self.clock) {
+            Err(why) if found.user.initialised => return Err(self.not_itself(hsm, &why)),
+            certified => certified.ok(),
+        };
+        let _turn = self.kmsuser.turn(hsm).await;
+        let record = self.kmsuser.load(hsm).await.map_err(|why| ours(hsm, &why))?;
+        let Some(record) = record else {
+            return Err(Refusal::lasting(
+                Code::InvalidCredentials,
+                format!(
+                    "HSM {hsm}: no PIN of kmsuser is on record for it; bring it in by keystorectl cluster add-hsm, or \
+                     disconnect and give its PIN by UpdateKeyStore"
+                ),
+            ));
+        };
+        let lock =
+            desk.lock().await.map_err(|error| Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
+        let policy = Policy { tries: self.kmsuser.tries, rotates: desk.role() == Role::Control };
+        let mut way = Way {
+            inner: self,
+            desk,
+            expected,
+            certified,
+            login: Login::new(record, found.user, policy),
+            refused: None,
+        };
+        let outcome = way.go(&step).await;
+        drop(lock);
+        outcome
+    }
+
+    fn not_itself(&self, hsm: &HsmId, why: &str) -> Refusal {
+        self.identities.refuse(hsm);
+        tracing::error!(%hsm, why, "the HSM did not prove to be the one that the ceremony certified; it is not used");
+        Refusal::passing(
+            Code::InsufficientCloudHsmHsms,
+            format!(
+                "HSM {hsm} is refused: {why}; put the certified token back, correct the configuration, or bring this \
+                 token in by the ceremony"
+            ),
+        )
+    }
+}
+
+/// One worker's way through the gate.
+struct Way<'a> {
+    inner: &'a Inner,
+    desk: &'a Desk,
+    expected: Expected<'a>,
+    certified: Option<Certified>,
+    login: Login,
+    /// What the token said last when it took no PIN.
+    refused: Option<Fault>,
+}
+
+impl Way<'_> {
+    async fn go(&mut self, say: &impl Fn(&str)) -> Result<(), Refusal> {
+        let mut next = self.login.begin();
+        loop {
+            let step = match next {
+                Next::Do(step) => step,
+                Next::Done => return Ok(()),
+                Next::Stop(why) => return Err(self.refusal(why)),
+            };
+            if let Some(words) = words(step) {
+                say(words);
+            }
+            abort::point(&format!("{}.before", step.name()));
+            let event = self.take(step).await?;
+            abort::point(&format!("{}.after", step.name()));
+            next = self.login.next(event, self.inner.clock.unix_millis());
+        }
+    }
+
+    async fn take(&mut self, step: Step) -> Result<Event, Refusal> {
+        let hsm = self.expected.hsm;
+        match step {
+            Step::RecordAttempt | Step::RecordOutcome | Step::RecordRotated | Step::RecordUnchanged => {
+                self.record().await?;
+                if step == Step::RecordRotated {
+                    tracing::info!(%hsm, "kmsuser's PIN was rotated");
+                }
+                Ok(Event::Recorded)
+            }
+            Step::Login => self.log_in().await,
+            Step::Prove => self.prove().await,
+            Step::RecordPending => {
+                let longest = self.desk.found().user.longest_pin;
+                let sealed = self.inner.kmsuser.make(hsm, longest).map_err(|why| ours(hsm, &why))?;
+                self.login.next(Event::Made(sealed), self.inner.clock.unix_millis());
+                self.record().await?;
+                Ok(Event::Recorded)
+            }
+            Step::ChangePin => self.change_pin().await,
+        }
+    }
+
+    async fn record(&self) -> Result<(), Refusal> {
+        let hsm = self.expected.hsm;
+        self.inner.kmsuser.save(hsm, &self.login.pin).await.map_err(|why| ours(hsm, &why))
+    }
+
+    async fn log_in(&mut self) -> Result<Event, Refusal> {
+        let hsm = self.expected.hsm;
+        let sealed = match self.login.candidate {
+            Candidate::Current => Some(&self.login.pin.current),
+            Candidate::Pending => self.login.pin.pending.as_ref(),
+        };
+        let pin = self.inner.kmsuser.open(hsm, sealed.map(|sealed| &sealed[..]).unwrap_or_default());
+        // Recorded as an attempt already; that costs a try, and is put right with the next record.
+        let pin = match pin {
+            Ok(pin) => pin,
+            Err(why) => {
+                self.login.pin.attempt = None;
+                self.record().await?;
+                return Err(ours(hsm, &why));
+            }
+        };
+        match self.desk.call(Op::Login(pin)).await {
+            Ok(Reply::LoggedIn(found)) => {
+                self.desk.logged_in(*found);
+                Ok(Event::LoggedIn)
+            }
+            // Without a code the worker did not try: the token's flags forbade it.
+            Ok(Reply::Failed(fault)) if fault.class == Class::Login && fault.code != 0 => {
+                tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "the token refused kmsuser's PIN");
+                self.refused = Some(fault);
+                Ok(Event::LoginRefused)
+            }
+            Ok(Reply::Failed(fault)) => {
+                tracing::warn!(%hsm, %fault, "the login failed for another reason than its PIN");
+                self.refused = Some(fault);
+                Ok(Event::LoginNotJudged)
+            }
+            Err(CallError::Lost) => Err(Refusal::passing(
+                Code::NetworkErrors,
+                format!("HSM {hsm}: the worker died inside the login; the attempt counts as failed"),
+            )),
+            Ok(_) | Err(_) => Ok(Event::LoginNotJudged),
+        }
+    }
+
+    async fn prove(&mut self) -> Result<Event, Refusal> {
+        let Expected { cluster, hsm, zone, .. } = self.expected;
+        let Some(certified) = &self.certified else {
+            return Err(self.inner.not_itself(hsm, "its token holds no certificate"));
+        };
+        let mut nonce = [0; 32];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| ours(hsm, "the operating system gives no random bytes"))?;
+        let op = Op::Prove { cluster: cluster.clone(), zone: zone.clone(), nonce };
+        let signature = match self.desk.call(op).await {
+            Ok(Reply::Signature(signature)) => signature,
+            Ok(Reply::Failed(fault)) if fault.class == Class::Refused => {
+                return Err(self.inner.not_itself(hsm, &fault.to_string()));
+            }
+            Ok(Reply::Failed(fault)) => return Err(passing(hsm, "proving its identity", &fault)),
+            Ok(_) => return Err(ours(hsm, "the worker answered something else than a signature")),
+            Err(error) => return Err(passing(hsm, "proving its identity", &error)),
+        };
+        let statement = self.expected.statement(&self.desk.found().serial, self.desk.incarnation(), nonce);
+        let verified = self.expected.verify(certified, &statement, &signature, &self.inner.identities);
+        verified.map_err(|why| self.inner.not_itself(hsm, &why))?;
+        self.desk.proven();
+        Ok(Event::Proven)
+    }
+
+    async fn change_pin(&mut self) -> Result<Event, Refusal> {
+        let hsm = self.expected.hsm;
+        let open = |sealed: &[u8]| self.inner.kmsuser.open(hsm, sealed).map_err(|why| ours(hsm, &why));
+        let old = open(&self.login.pin.current)?;
+        let new = open(self.login.pin.pending.as_deref().unwrap_or_default())?;
+        match self.desk.call(Op::ChangePin { old, new }).await {
+            Ok(Reply::Done) => Ok(Event::Changed),
+            Ok(Reply::Failed(fault)) if matches!(fault.class, Class::Login | Class::Refused | Class::Request) => {
+                tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
+                self.refused = Some(fault);
+                Ok(Event::Unchanged)
+            }
+            // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
+            Ok(Reply::Failed(fault)) => Err(passing(hsm, "rotating the PIN", &fault)),
+            Ok(_) => Err(ours(hsm, "the worker answered something else than that the PIN was changed")),
+            Err(error) => Err(passing(hsm, "rotating the PIN", &error)),
+        }
+    }
+
+    fn refusal(&self, why: Why) -> Refusal {
+        let hsm = self.expected.hsm;
+        let said = self.refused.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+        let officer = "disconnect, have the security officer set kmsuser's PIN in this HSM, give it by UpdateKeyStore, \
+                       connect";
+        let lasting = |code, what: &str| Refusal::lasting(code, format!("HSM {hsm}: {what}{said}; {officer}"));
+        match why {
+            Why::NoUser => lasting(Code::UserNotFound, "its token has no user, so there is no kmsuser"),
+            Why::Locked => lasting(Code::UserLockedOut, "its token has locked kmsuser after too many wrong PINs"),
+            Why::LastTry => {
+                lasting(Code::UserLockedOut, "one more wrong PIN would lock kmsuser, and that try is never spent")
+            }
+            Why::Refused if self.refused.as_ref().is_some_and(|fault| fault.code == PIN_LOCKED) => {
+                lasting(Code::UserLockedOut, "its token has locked kmsuser after too many wrong PINs")
+            }
+            Why::Refused => lasting(
+                Code::InvalidCredentials,
+                "its token refuses the PIN of kmsuser that is on record, which is not tried again",
+            ),
+            Why::Spent => lasting(
+                Code::InvalidCredentials,
+                "too many logins in a row were refused or broken off, so that none is tried any more",
+            ),
+            Why::NotJudged => match &self.refused {
+                // The worker did not try: what the token says of its user has changed since it was found.
+                Some(fault) if fault.class == Class::Login => {
+                    lasting(Code::UserLockedOut, "kmsuser is locked, or nearly")
+                }
+                Some(fault) => passing(hsm, "logging in", fault),
+                None => passing(hsm, "logging in", &"no worker was there to do it"),
+            },
+            Why::Unchangeable => Refusal::lasting(
+                Code::InternalError,
+                format!(
+                    "HSM {hsm}: its token does not let kmsuser change its PIN{said}; where that is the vendor's way, set \
+                     rotation = \"none\" for the cluster; then disconnect and connect"
+                ),
+            ),
+        }
+    }
+}
+
+/// What people are told of a step.
+const fn words(step: Step) -> Option<&'static str> {
+    match step {
+        Step::Login => Some("logging in"),
+        Step::Prove => Some("proving its identity"),
+        Step::ChangePin => Some("rotating kmsuser's PIN"),
+        Step::RecordAttempt
+        | Step::RecordOutcome
+        | Step::RecordPending
+        | Step::RecordRotated
+        | Step::RecordUnchanged => None,
+    }
+}
+
+fn ours(hsm: &HsmId, why: &str) -> Refusal {
+    Refusal::passing(Code::InternalError, format!("HSM {hsm}: {why}"))
+}
+
+fn passing(hsm: &HsmId, step: &str, why: &dyn std::fmt::Display) -> Refusal {
+    Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}, {step}: {why}"))
+}

@@ -1,0 +1,251 @@
+//! kmsuser's PIN in one HSM: with which PIN to log in, and how to change it so that no crash at any point loses it. Pure.
+//!
+//! ```text
+//! RecordAttempt → Login → RecordOutcome → Prove ─┬───────────────────────────────────────────────► done
+//!       ▲           │ refused, another candidate │ rotation due
+//!       └───────────┘                            └► RecordPending → ChangePin → RecordRotated ───► done
+//! ```
+//!
+//! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
+//! failed, and the next one begins with the other candidate; a PIN that was refused is not tried again; after as many
+//! failures in a row as the policy allows, nothing is tried; a PIN is in the record before it can be in the token, and
+//! leaves the record only when another one has proven to be the token's.
+
+use bytes::Bytes;
+
+use crate::hsm::protocol::UserFlags;
+use crate::model::step::steps;
+use crate::store::{Candidate, Pin};
+
+/// What the vendor and the operator want.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cluster) struct Policy {
+    /// Failures in a row after which nothing is tried any more.
+    pub(in crate::cluster) tries: u32,
+    /// This worker rotates the PIN, if that is due.
+    pub(in crate::cluster) rotates: bool,
+}
+
+steps! {
+    /// What is to be done next.
+    pub enum Step in "kmsuser" {
+        /// Record that a login with a PIN is about to be tried.
+        RecordAttempt = "record-attempt",
+        /// Try it.
+        Login = "login",
+        /// Record what came of it.
+        RecordOutcome = "record-outcome",
+        /// Have the token prove its identity.
+        Prove = "prove",
+        /// Make a new PIN and record it as pending.
+        RecordPending = "record-pending",
+        /// Change the PIN in the token from current to pending.
+        ChangePin = "change-pin",
+        /// Record that the pending PIN is the token's.
+        RecordRotated = "record-rotated",
+        /// Record that the token refused to change its PIN.
+        RecordUnchanged = "record-unchanged",
+    }
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cluster) enum Event {
+    /// The record is durable.
+    Recorded,
+    /// The token took the PIN.
+    LoggedIn,
+    /// The token refused the PIN.
+    LoginRefused,
+    /// The login failed for another reason than its PIN.
+    LoginNotJudged,
+    /// It proved itself.
+    Proven,
+    /// A new PIN was made and sealed; not recorded yet.
+    Made(Bytes),
+    /// The token has the pending PIN.
+    Changed,
+    /// The token refused, and has the current PIN.
+    Unchanged,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cluster) enum Next {
+    /// Do this.
+    Do(Step),
+    /// The worker may serve.
+    Done,
+    /// It may not.
+    Stop(Why),
+}
+
+/// Why there is nothing to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cluster) enum Why {
+    /// The token has no user.
+    NoUser,
+    /// The token has locked the user.
+    Locked,
+    /// One more wrong PIN would lock the user.
+    LastTry,
+    /// Every PIN on record was refused.
+    Refused,
+    /// Too many attempts in a row were refused or have no outcome.
+    Spent,
+    /// It passes: the login failed for another reason than its PIN.
+    NotJudged,
+    /// The user may not change its PIN.
+    Unchangeable,
+}
+
+/// One worker's way through the gate, as far as PINs go.
+#[derive(Clone, Debug)]
+pub(in crate::cluster) struct Login {
+    policy: Policy,
+    flags: UserFlags,
+    /// What is known; to be recorded where a step says so.
+    pub(in crate::cluster) pin: Pin,
+    /// The PIN that is being tried.
+    pub(in crate::cluster) candidate: Candidate,
+    step: Option<Step>,
+    /// The token has taken a PIN.
+    logged_in: bool,
+    /// The candidate of the last attempt that came to nothing, so that the next one begins with the other.
+    last: Option<Candidate>,
+}
+
+impl Login {
+    /// With what is on record and what the token says of its user.
+    pub(in crate::cluster) fn new(mut pin: Pin, flags: UserFlags, policy: Policy) -> Self {
+        let last = pin.attempt.take();
+        if last.is_some() {
+            // Nobody knows what came of it: perhaps the token counted a wrong PIN.
+            pin.failures = pin.failures.saturating_add(1);
+        }
+        Self { policy, flags, pin, candidate: Candidate::Current, step: None, logged_in: false, last }
+    }
+
+    /// The first step.
+    pub(in crate::cluster) fn begin(&mut self) -> Next {
+        if !self.flags.initialised {
+            return Next::Stop(Why::NoUser);
+        }
+        if self.flags.locked {
+            return Next::Stop(Why::Locked);
+        }
+        if self.flags.final_try {
+            return Next::Stop(Why::LastTry);
+        }
+        self.attempt()
+    }
+
+    /// What follows from what came of the last step.
+    pub(in crate::cluster) fn next(&mut self, event: Event, now: i64) -> Next {
+        match (self.step, event) {
+            (Some(Step::RecordAttempt), Event::Recorded) => self.go(Step::Login),
+            (Some(Step::Login), Event::LoggedIn) => {
+                self.accept(now);
+                self.go(Step::RecordOutcome)
+            }
+            (Some(Step::Login), Event::LoginRefused) => {
+                self.pin.attempt = None;
+                self.pin.failures = self.pin.failures.saturating_add(1);
+                match self.candidate {
+                    Candidate::Current => self.pin.current_refused = true,
+                    Candidate::Pending => self.pin.pending_refused = true,
+                }
+                self.last = Some(self.candidate);
+                // The next attempt is recorded together with the refusal of this one.
+                match self.attempt() {
+                    Next::Stop(_) => self.go(Step::RecordOutcome),
+                    next => next,
+                }
+            }
+            (Some(Step::Login), Event::LoginNotJudged) => {
+                self.pin.attempt = None;
+                self.go(Step::RecordOutcome)
+            }
+            (Some(Step::RecordOutcome), Event::Recorded) if self.logged_in => self.go(Step::Prove),
+            (Some(Step::RecordOutcome), Event::Recorded) => match self.attempt() {
+                Next::Stop(why) => Next::Stop(why),
+                // A candidate is left that was not judged.
+                _ => Next::Stop(Why::NotJudged),
+            },
+            (Some(Step::Prove), Event::Proven) if self.policy.rotates && self.pin.rotation_due => {
+                self.go(Step::RecordPending)
+            }
+            (Some(Step::Prove), Event::Proven) => Next::Done,
+            (Some(Step::RecordPending), Event::Made(sealed)) => {
+                self.pin.pending = Some(sealed);
+                self.pin.pending_refused = false;
+                Next::Do(Step::RecordPending)
+            }
+            (Some(Step::RecordPending), Event::Recorded) => self.go(Step::ChangePin),
+            (Some(Step::ChangePin), Event::Changed) => {
+                if let Some(pending) = self.pin.pending.take() {
+                    self.pin.current = pending;
+                }
+                self.pin.rotated_at = Some(now);
+                self.pin.rotation_due = false;
+                self.go(Step::RecordRotated)
+            }
+            (Some(Step::ChangePin), Event::Unchanged) => {
+                self.pin.pending = None;
+                self.go(Step::RecordUnchanged)
+            }
+            (Some(Step::RecordRotated), Event::Recorded) => Next::Done,
+            (Some(Step::RecordUnchanged), Event::Recorded) => Next::Stop(Why::Unchangeable),
+            // No other step has this event.
+            _ => Next::Stop(Why::NotJudged),
+        }
+    }
+
+    fn go(&mut self, step: Step) -> Next {
+        self.step = Some(step);
+        Next::Do(step)
+    }
+
+    /// The token took this PIN: the other one is not its.
+    fn accept(&mut self, now: i64) {
+        if self.candidate == Candidate::Pending
+            && let Some(pending) = self.pin.pending.take()
+        {
+            // The rotation went through; only its record was missing.
+            self.pin.current = pending;
+            self.pin.rotated_at = Some(now);
+            self.pin.rotation_due = false;
+        }
+        self.pin.pending = None;
+        (self.pin.current_refused, self.pin.pending_refused) = (false, false);
+        (self.pin.attempt, self.pin.failures) = (None, 0);
+        (self.last, self.logged_in) = (None, true);
+    }
+
+    /// The next candidate, if one may be tried.
+    fn attempt(&mut self) -> Next {
+        let usable = |candidate: &Candidate| match candidate {
+            Candidate::Current => !self.pin.current_refused,
+            Candidate::Pending => self.pin.pending.is_some() && !self.pin.pending_refused,
+        };
+        let order = match self.last {
+            Some(Candidate::Current) => [Candidate::Pending, Candidate::Current],
+            Some(Candidate::Pending) | None => [Candidate::Current, Candidate::Pending],
+        };
+        let Some(candidate) = order.into_iter().find(usable) else { return Next::Stop(Why::Refused) };
+        if self.pin.failures >= self.policy.tries {
+            return Next::Stop(Why::Spent);
+        }
+        self.candidate = candidate;
+        self.pin.attempt = Some(candidate);
+        self.go(Step::RecordAttempt)
+    }
+}
+
+/// Logins that may still fail before nothing is tried any more.
+pub(in crate::cluster) fn tries_left(pin: &Pin, tries: u32) -> u32 {
+    tries.saturating_sub(pin.failures + u32::from(pin.attempt.is_some()))
+}
+
+#[cfg(test)]
+mod tests;

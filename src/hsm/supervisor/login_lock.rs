@@ -1,0 +1,117 @@
+//! One login or PIN change to a token at a time, over all processes of this host.
+//!
+//! SoftHSM rewrites its token file at each login, and any HSM counts wrong PINs: two daemons, or a daemon and a ceremony,
+//! must not try at once. The lock is a file named after the token's label and serial number, in a directory that all of
+//! them share; the system gives it back when its holder dies.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::link::sleep_until;
+use crate::hsm::protocol::Ready;
+use crate::model::clock::Clock;
+
+/// How often it is asked for.
+const EVERY: Duration = Duration::from_millis(10);
+/// Others are waited for no longer than the limit of a login.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Held as long as this lives.
+#[derive(Debug)]
+pub struct LoginLock {
+    _file: File,
+}
+
+/// Why the lock could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else has it.
+    #[error("another process has been logging in to this token for {0:?}; see which one holds {1}")]
+    Held(Duration, PathBuf),
+    /// The system's words.
+    #[error(
+        "the lock file {0} cannot be used ({1}); name a directory that every keystored on this host can write to in lock_dir"
+    )]
+    System(PathBuf, io::Error),
+}
+
+impl LoginLock {
+    /// Waits for the token's lock.
+    pub async fn take(directory: &Path, token: &Ready, clock: &Clock) -> Result<Self, LockError> {
+        let path = directory.join(name(token));
+        let until = clock.now() + WITHIN;
+        loop {
+            match try_take(&path) {
+                Ok(Some(file)) => return Ok(Self { _file: file }),
+                Ok(None) if clock.now() < until => sleep_until(clock.now() + EVERY).await,
+                Ok(None) => return Err(LockError::Held(WITHIN, path)),
+                Err(error) => return Err(LockError::System(path, error)),
+            }
+        }
+    }
+}
+
+fn try_take(path: &Path) -> io::Result<Option<File>> {
+    // First without making it: in a directory that everybody may write to, the kernel refuses to "make" a file that is
+    // somebody else's.
+    let opened = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH) {
+                Err(Errno::EXIST) => return Ok(None),
+                opened => opened?,
+            }
+        }
+        opened => opened?,
+    };
+    match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(File::from(opened))),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn name(token: &Ready) -> String {
+    let mut context = Context::new(&SHA256);
+    for part in [&token.label, &token.serial] {
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let digits: String = context.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("keystored-login-{digits}.lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(serial: &str) -> Ready {
+        Ready {
+            serial: serial.into(),
+            label: "one".into(),
+            module: String::new(),
+            user: Default::default(),
+            identity: None,
+            abilities: Default::default(),
+            degraded: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_for_each_token() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let first = LoginLock::take(folder.path(), &token("1"), &clock).await.unwrap();
+        assert!(try_take(&folder.path().join(name(&token("1")))).unwrap().is_none());
+        LoginLock::take(folder.path(), &token("2"), &clock).await.unwrap();
+        drop(first);
+        LoginLock::take(folder.path(), &token("1"), &clock).await.unwrap();
+        let error = LoginLock::take(Path::new("/nowhere"), &token("1"), &clock).await.unwrap_err();
+        assert!(error.to_string().contains("lock_dir"), "{error}");
+    }
+}

@@ -1,0 +1,28 @@
+//! Breaking off on purpose, so that a test can see what a crash at a named point leaves behind. Only in debug builds.
+
+/// Ends the process at once, as a crash would, when the environment variable `KEYSTORED_ABORT_AT` is `name`, or `name@N`
+/// for the N-th time that this is passed. Does nothing in a release build.
+#[cfg(debug_assertions)]
+pub fn point(name: &str) {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let wanted = WANTED.get_or_init(|| {
+        let text = std::env::var("KEYSTORED_ABORT_AT").ok()?;
+        let (name, count) = text.split_once('@').unwrap_or((&text, "1"));
+        Some((name.to_owned(), count.parse().ok()?))
+    });
+    let Some((wanted, count)) = wanted.as_ref().filter(|(wanted, _)| wanted == name) else { return };
+    let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let times = passed.entry(wanted.clone()).or_default();
+    *times += 1;
+    if *times == *count {
+        std::process::abort();
+    }
+}
+
+/// Does nothing in a release build.
+#[cfg(not(debug_assertions))]
+pub fn point(_name: &str) {}

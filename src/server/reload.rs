@@ -1,0 +1,36 @@
+//! SIGHUP: the configuration is read again. What takes effect at once is the list of HSMs and the seal keys; everything
+//! else waits for a restart.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{parts, settings};
+use crate::config;
+use crate::service::Service;
+
+/// Reads the file again at each signal, for ever. A file that is wrong changes nothing.
+pub(super) async fn on_sighup(file: PathBuf, service: Service) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP cannot be heard; the configuration is read at a start only");
+            return;
+        }
+    };
+    while hangups.recv().await.is_some() {
+        let read = config::load(&file).map_err(|error| error.to_string());
+        let seals = read.and_then(|config| {
+            let seals = parts::seals(&config.seal).map_err(|error| error.to_string())?;
+            Ok((config, seals))
+        });
+        match seals {
+            Ok((config, seals)) => {
+                tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
+                service.set_seals(seals);
+                service.reconfigure(settings::clusters(&config)).await;
+            }
+            Err(error) => tracing::error!(error, "SIGHUP: the configuration cannot be used; nothing was changed"),
+        }
+    }
+}

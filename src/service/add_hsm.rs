@@ -1,0 +1,48 @@
+//! AddHsm: brings a further HSM into a connected cluster.
+
+use super::lifecycle::wrapped_key_is_sane;
+use super::{AddHsmInput, AddedHsm, Call, Error, Service, validate};
+use crate::model::exception::Exception;
+use crate::model::id::ClusterId;
+use crate::model::key_store::ConnectionState;
+use crate::model::limits;
+use crate::model::operation::Operation;
+
+impl Service {
+    /// Brings it in, or goes on with bringing it in. Filling it goes on when this has returned.
+    pub async fn add_hsm(&self, call: &Call, input: AddHsmInput) -> Result<AddedHsm, Error> {
+        let service = self.clone();
+        self.on_one(call, Operation::AddHsm, async move {
+            for (name, pem) in [
+                ("identityCertificate", &input.identity_certificate),
+                ("transportCertificate", &input.transport_certificate),
+            ] {
+                validate::length(name, pem.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
+            }
+            validate::pin(&input.password)?;
+            if !wrapped_key_is_sane(&input.member_wrapped_key) {
+                return Err(Error::validation("memberWrappedKey is no key wrapped by RSA-OAEP"));
+            }
+            let cluster = ClusterId::parse(&input.cluster_id).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
+            let catalogue = service.inner.store.catalogue();
+            let store = catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
+            let invalid = |why: String| Error::lasting(Exception::CustomKeyStoreInvalidState, why);
+            let store = store.ok_or_else(|| {
+                invalid(format!("there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"))
+            })?;
+            let _turn = service.inner.estate.turn(&store.id).await;
+            let store = service.store_with_id(store.id.as_str())?;
+            if store.state != ConnectionState::Connected {
+                return Err(invalid(format!(
+                    "key store {} is {}; it must be CONNECTED, so that a member can hand the wrapping key on",
+                    store.name,
+                    store.state.name()
+                )));
+            }
+            let live = service.inner.estate.live_of(&store.id).and_then(|live| live.hardware);
+            let hardware = live.ok_or_else(|| invalid(format!("no HSM of {cluster} is in use")))?;
+            service.bring_in(&store, &hardware, input).await
+        })
+        .await
+    }
+}

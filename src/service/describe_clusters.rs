@@ -1,0 +1,51 @@
+//! DescribeClusters: who is proven, in which zone, with which keys missing.
+
+use std::sync::Arc;
+
+use super::{Call, ClusterView, Error, HsmKeys, Service, validate};
+use crate::model::id::{ClusterId, HsmId, KeyStoreId};
+use crate::model::key::{KeyState, Placement};
+use crate::model::operation::Operation;
+use crate::store::KeyStore;
+
+impl Service {
+    /// Shows one cluster of the configuration, or all where `id` is empty.
+    pub async fn describe_clusters(&self, call: &Call, id: &str) -> Result<Vec<ClusterView>, Error> {
+        self.on_catalogue(call, Operation::DescribeClusters, |_| {
+            validate::length("clusterId", id.len(), 0, 64)?;
+            let specs = self.inner.estate.specs();
+            if !id.is_empty() && !specs.contains_key(&ClusterId::from(id)) {
+                return Err(Error::no_cluster(id));
+            }
+            let catalogue = self.inner.store.catalogue();
+            let shown = specs.values().filter(|spec| id.is_empty() || spec.settings.id.as_str() == id);
+            let view = shown.map(|spec| {
+                let cluster = spec.settings.id.clone();
+                let store: Option<Arc<KeyStore>> =
+                    catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
+                let hsms = self.hsm_views(&cluster, store.as_ref().map(|store| &store.id));
+                let keys = |hsm: &HsmId| store.as_ref().map(|store| self.keys_in(&store.id, hsm)).unwrap_or_default();
+                let hsms = hsms.into_iter().map(|hsm| {
+                    let keys = keys(&hsm.hsm);
+                    (hsm, keys)
+                });
+                let versions = store.as_ref().map_or(0, |store| {
+                    let keys = catalogue.keys.values().filter(|key| key.key_store == store.id);
+                    keys.map(|key| key.versions.len()).sum()
+                });
+                ClusterView { cluster: cluster.clone(), hsms: hsms.collect(), store: store.clone(), keys: versions }
+            });
+            Ok(view.collect())
+        })
+    }
+
+    fn keys_in(&self, key_store: &KeyStoreId, hsm: &HsmId) -> HsmKeys {
+        let catalogue = self.inner.store.catalogue();
+        let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store && key.state != KeyState::Creating);
+        let removed = |placement: Option<&Placement>| placement == Some(&Placement::Removed);
+        HsmKeys {
+            removed: keys.flat_map(|key| &key.versions).filter(|version| removed(version.placements.get(hsm))).count(),
+            missing: self.missing_in(key_store, hsm),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Connecting a key store: start its HSMs, let them in, judge what came of it.
+//!
+//! The state is on record before anything is started, so that a crash at any point leads back here: the next start of the
+//! daemon goes on with a store that is CONNECTING. What happens to PINs meanwhile is the gate's business, and as durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_all};
+use tokio::sync::watch;
+
+use super::{ConnectStep, passing};
+use crate::cluster::Cluster;
+use crate::cluster::connect::{Seen, Verdict, judge};
+use crate::cluster::gate::KeyStoreGate;
+use crate::cluster::kmsuser::{Kmsuser, Turns, record_of};
+use crate::hsm::supervisor::Hsm;
+use crate::model::id::{ClusterId, HsmId, KeyStoreId};
+use crate::model::key_store::{ConnectionErrorCode as Code, Event};
+use crate::pki::identity::TrustAnchor;
+use crate::service::Service;
+use crate::service::estate::{ClusterSpec, Hardware, Live};
+use crate::service::pool::Members;
+use crate::store::KeyStore;
+
+/// The judgement depends on the time too.
+const LOOK: Duration = Duration::from_millis(100);
+/// What HSMs get to leave after a connect that failed or was broken off.
+pub(super) const LEAVE: Duration = Duration::from_secs(5);
+
+/// Why the HSMs of a key store cannot even be started.
+type Hurdle = (Code, String);
+
+impl Service {
+    /// Goes on with a store that is CONNECTING, in a task of its own, until it is CONNECTED, FAILED or broken off.
+    pub(super) fn connect_in_background(&self, id: &KeyStoreId) {
+        let (service, id) = (self.clone(), id.clone());
+        let broken_off = self.inner.procedures.begin(&id);
+        self.inner.procedures.spawn(&id.clone(), async move { service.run_connect(&id, broken_off).await });
+    }
+
+    async fn run_connect(&self, id: &KeyStoreId, mut broken_off: watch::Receiver<bool>) {
+        let started = self.inner.clock.now();
+        let Some(store) = self.key_store(id) else { return };
+        let outcome = passing(ConnectStep::Start, self.start_hsms(&store)).await;
+        let verdict = match &outcome {
+            Ok(hsms) => {
+                tokio::select! {
+                    biased;
+                    _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                    verdict = self.judged(hsms) => verdict,
+                }
+            }
+            Err((code, why)) => Verdict::Failed(*code, why.clone()),
+        };
+        let name = &store.name;
+        match verdict {
+            Verdict::Connected | Verdict::Wait => {
+                let record = self.inner.store.advance_key_store(id, Event::ConnectSucceeded, None, false);
+                match passing(ConnectStep::RecordConnected, record).await {
+                    Ok(_) => {
+                        let took = self.inner.clock.now().saturating_duration_since(started);
+                        tracing::info!(key_store = %id, name, ?took, "the key store is connected");
+                        self.resume().await;
+                    }
+                    Err(error) => tracing::info!(key_store = %id, name, %error, "a connect was overtaken"),
+                }
+            }
+            Verdict::Failed(code, why) => {
+                tracing::error!(key_store = %id, name, code = code.name(), why, "the key store could not be connected");
+                let error = Some((code, why));
+                let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error, false);
+                if let Err(error) = passing(ConnectStep::RecordFailed, record).await {
+                    tracing::info!(key_store = %id, name, %error, "a connect was overtaken");
+                }
+                // How each HSM was stays to be seen until somebody disconnects.
+                passing(ConnectStep::Stop, self.stop_hsms(id, LEAVE)).await;
+            }
+        }
+    }
+
+    /// Starts the HSMs of a key store that have a PIN on record, or finds them started.
+    pub(super) async fn start_hsms(&self, store: &KeyStore) -> Result<Vec<Hsm>, Hurdle> {
+        if let Some(hardware) = self.inner.estate.live_of(&store.id).and_then(|live| live.hardware) {
+            return Ok(hardware.cluster.members().to_vec());
+        }
+        let spec = self.inner.estate.spec(&store.cluster).ok_or_else(|| {
+            let why = format!(
+                "the configuration describes no cluster {}; add it, then disconnect and connect",
+                store.cluster
+            );
+            (Code::ClusterNotFound, why)
+        })?;
+        let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| {
+            (Code::InternalError, format!("the trust anchor of the key store cannot be read: {error}"))
+        })?;
+        let joined = self.joined(store, &spec).await?;
+        if joined.is_empty() {
+            let why = "no PIN of kmsuser is on record for any HSM of the cluster; disconnect, give it by UpdateKeyStore, \
+                       connect";
+            return Err((Code::InvalidCredentials, why.to_owned()));
+        }
+        let gate = self.gate_of(store, &spec, anchor);
+        let hsms: Vec<Hsm> = spec
+            .hsms
+            .iter()
+            .filter(|hsm| joined.contains(&hsm.hsm))
+            .map(|hsm| Hsm::start(hsm.clone(), Arc::new(gate.clone()), self.inner.clock.clone()))
+            .collect();
+        self.put_in_use(&store.id, &spec, gate, hsms.clone());
+        Ok(hsms)
+    }
+
+    /// HSMs of the configuration that have a PIN on record.
+    pub(super) async fn joined(&self, store: &KeyStore, spec: &ClusterSpec) -> Result<Vec<HsmId>, Hurdle> {
+        let pins = self.inner.store.pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
+        self.inner.estate.pins.replace(&store.id, &pins, spec.login_tries);
+        let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(spec.pin_scope, hsm));
+        Ok(spec.hsms.iter().map(|hsm| hsm.hsm.clone()).filter(on_record).collect())
+    }
+
+    fn gate_of(&self, store: &KeyStore, spec: &ClusterSpec, anchor: TrustAnchor) -> KeyStoreGate {
+        let estate = &self.inner.estate;
+        let kmsuser = Kmsuser {
+            store: self.inner.store.clone(),
+            seals: Arc::clone(&estate.seals),
+            key_store: store.id.clone(),
+            scope: spec.pin_scope,
+            tries: spec.login_tries,
+            board: Arc::clone(&estate.pins),
+            turns: Turns::default(),
+        };
+        let (identities, clock) = (Arc::clone(&estate.identities), self.inner.clock.clone());
+        KeyStoreGate::new(store.cluster.clone(), anchor, kmsuser, identities, clock)
+    }
+
+    /// Has requests use these HSMs from now on, in the place of those that the store used before.
+    pub(super) fn put_in_use(
+        &self,
+        key_store: &KeyStoreId,
+        spec: &Arc<ClusterSpec>,
+        gate: KeyStoreGate,
+        hsms: Vec<Hsm>,
+    ) {
+        let estate = &self.inner.estate;
+        let cluster = Cluster::new(spec.settings.clone(), hsms, self.inner.clock.clone(), estate.removals.clone());
+        let members = Members::of(Arc::clone(&cluster) as _);
+        let hardware = Some(Hardware { cluster: Arc::clone(&cluster), gate });
+        estate.put(Live { key_store: key_store.clone(), members, hardware });
+        self.fill_as_they_come(key_store, &cluster);
+    }
+
+    async fn judged(&self, hsms: &[Hsm]) -> Verdict {
+        let started = self.inner.clock.now();
+        let mut watches: Vec<_> = hsms.iter().map(Hsm::watch).collect();
+        loop {
+            let seen: Vec<Seen> = hsms
+                .iter()
+                .zip(&mut watches)
+                .map(|(hsm, watch)| Seen::of(&hsm.settings().hsm, &watch.borrow_and_update()))
+                .collect();
+            match judge(&seen, self.inner.clock.now().saturating_duration_since(started)) {
+                Verdict::Wait => {}
+                verdict => return verdict,
+            }
+            let changes = select_all(watches.iter_mut().map(|watch| Box::pin(watch.changed())));
+            // A time-out is as good as a change: the judgement depends on the time.
+            let _ = tokio::time::timeout(LOOK, changes).await;
+        }
+    }
+
+    /// Stops the HSMs of a store; they stay to be seen.
+    pub(super) async fn stop_hsms(&self, id: &KeyStoreId, within: Duration) {
+        let Some(hardware) = self.inner.estate.live_of(id).and_then(|live| live.hardware) else { return };
+        let hsms = hardware.cluster.members();
+        join_all(hsms.iter().map(|hsm| async move {
+            hsm.stop(within).await;
+            self.inner.estate.identities.release(&hsm.settings().hsm);
+        }))
+        .await;
+    }
+
+    /// The store with this id.
+    pub(super) fn key_store(&self, id: &KeyStoreId) -> Option<Arc<KeyStore>> {
+        self.inner.store.catalogue().key_stores.get(id).cloned()
+    }
+
+    /// Whether connecting a store over this cluster rotates PINs.
+    pub(in crate::service) fn rotates(&self, cluster: &ClusterId) -> bool {
+        let spec = self.inner.estate.spec(cluster);
+        spec.is_some_and(|spec| spec.rotation == crate::model::profile::Rotation::Connect)
+    }
+}

@@ -1,0 +1,90 @@
+//! What a start of the daemon does with each key store: it goes on in the state that it had.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::hsm::supervisor::Hsm;
+use crate::model::key_store::ConnectionState;
+use crate::service::Service;
+use crate::service::estate::ClusterSpec;
+use crate::store::KeyStore;
+
+impl Service {
+    /// Takes every key store up in the state that it had. Returns at once; HSMs are not waited for. A connected store
+    /// logs in again and rotates nothing.
+    pub async fn start(&self) {
+        let catalogue = self.inner.store.catalogue();
+        for store in catalogue.key_stores.values() {
+            self.show_pins(store).await;
+            match store.state {
+                ConnectionState::Connected => match self.start_hsms(store).await {
+                    Ok(_) => tracing::info!(key_store = %store.id, name = store.name, "logging in again"),
+                    Err((code, why)) => {
+                        tracing::error!(key_store = %store.id, name = store.name, code = code.name(), why,
+                            "the key store is CONNECTED, but its HSMs cannot be used");
+                    }
+                },
+                ConnectionState::Connecting => self.connect_in_background(&store.id),
+                ConnectionState::Disconnecting => self.disconnect_in_background(&store.id),
+                ConnectionState::Disconnected | ConnectionState::Failed => {}
+            }
+        }
+    }
+
+    /// The configuration was read again: HSMs that went from it are stopped, those that came to it and have a PIN on
+    /// record are started. Everything else takes effect with the next connect.
+    pub async fn reconfigure(&self, specs: Vec<ClusterSpec>) {
+        self.inner.estate.set_specs(specs);
+        for live in self.inner.estate.live().iter() {
+            let _turn = self.inner.estate.turn(&live.key_store).await;
+            let (Some(store), Some(hardware)) = (self.key_store(&live.key_store), &live.hardware) else { continue };
+            let Some(spec) = self.inner.estate.spec(&store.cluster) else {
+                tracing::warn!(cluster = %store.cluster, "the cluster went from the configuration; it is used until its \
+                    key store is disconnected");
+                continue;
+            };
+            let joined = match self.joined(&store, &spec).await {
+                Ok(joined) => joined,
+                Err((_, why)) => {
+                    tracing::error!(cluster = %store.cluster, why, "the HSMs of the cluster stay as they are");
+                    continue;
+                }
+            };
+            let (running, mut gone) = (hardware.cluster.members(), Vec::new());
+            let mut hsms = Vec::with_capacity(spec.hsms.len());
+            for hsm in spec.hsms.iter().filter(|hsm| joined.contains(&hsm.hsm)) {
+                match running.iter().find(|running| running.settings().hsm == hsm.hsm) {
+                    Some(running) => hsms.push(running.clone()),
+                    None => {
+                        tracing::info!(hsm = %hsm.hsm, zone = %hsm.zone, "an HSM came to the configuration");
+                        hsms.push(Hsm::start(hsm.clone(), Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
+                    }
+                }
+            }
+            gone.extend(running.iter().filter(|old| spec.hsm(&old.settings().hsm).is_none()).cloned());
+            self.put_in_use(&store.id, &spec, hardware.gate.clone(), hsms);
+            for hsm in gone {
+                tracing::info!(hsm = %hsm.settings().hsm, "an HSM went from the configuration");
+                self.inner.estate.identities.release(&hsm.settings().hsm);
+                tokio::spawn(async move { hsm.stop(super::connect::LEAVE).await });
+            }
+        }
+    }
+
+    /// Stops every HSM, as the daemon stops; the states of the key stores stay as they are.
+    pub async fn stop(&self, within: Duration) {
+        self.inner.procedures.end();
+        let live = self.inner.estate.live();
+        join_all(live.iter().map(|live| self.stop_hsms(&live.key_store, within))).await;
+    }
+
+    async fn show_pins(&self, store: &KeyStore) {
+        if let Some(spec) = self.inner.estate.spec(&store.cluster)
+            && let Err((_, why)) = self.joined(store, &spec).await
+        {
+            tracing::error!(key_store = %store.id, why, "what is known of the PINs cannot be read");
+        }
+    }
+}
