@@ -15,6 +15,8 @@ use crate::model::secret::Secret;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Long enough for CreateKey in every HSM.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Long enough for the logins of a connect, each of which may be killed and tried again.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 /// A file of variables is a few lines.
 const ENV_FILE_BYTES: u64 = 64 << 10;
 /// A PEM file holds a few certificates.
@@ -40,7 +42,7 @@ pub(super) struct Connection {
     /// environment
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// How long to wait for each answer, like 500ms or 5s [default: 30s]
+    /// How long to wait for each answer, like 500ms or 5s [default: 30s]; with --wait, for all of it [default: 60s]
     #[arg(long, global = true, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
 }
@@ -49,6 +51,11 @@ impl Connection {
     /// Connects.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         self.connect_many(1).await
+    }
+
+    /// How long a verb with --wait waits.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_PATIENCE)
     }
 
     /// Opens several connections.

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use crate::client::{self, Code, Fault, seal};
+use crate::model::key_store::ConnectionErrorCode;
 
 /// Exit codes other than 0. They are part of the interface: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// The service refused.
+    /// The service refused, or a connect came to nothing.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -33,6 +34,8 @@ pub(super) struct Failure {
     pub(super) exit: Exit,
     /// AWS KMS's exception name, where the service gave one.
     pub(super) exception: Option<String>,
+    /// Where a connect came to nothing.
+    pub(super) connection_error: Option<ConnectionErrorCode>,
     /// gRPC's code, where there was a call.
     pub(super) code: Option<Code>,
     pub(super) message: String,
@@ -52,7 +55,15 @@ impl Failure {
     }
 
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, exception: None, code: None, message: message.into(), request_id: None, hint: None }
+        Self {
+            exit,
+            exception: None,
+            connection_error: None,
+            code: None,
+            message: message.into(),
+            request_id: None,
+            hint: None,
+        }
     }
 
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
@@ -69,7 +80,7 @@ impl From<client::Error> for Failure {
         };
         let hint = hint(exit, &error).map(str::to_owned);
         let client::Error { exception, message, code, request_id, .. } = error;
-        Self { exit, exception, code: Some(code), message, request_id, hint }
+        Self { exit, exception, connection_error: None, code: Some(code), message, request_id, hint }
     }
 }
 
@@ -85,12 +96,29 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
             "DisabledException" | "KMSInvalidStateException" if !error.retryable => {
                 "`keystorectl key describe KEY` shows the state of the key and where it is"
             }
-            "KMSInvalidStateException"
-            | "KeyUnavailableException"
-            | "CustomKeyStoreInvalidStateException"
-            | "CloudHsmClusterInvalidConfigurationException" => {
+            "KMSInvalidStateException" | "KeyUnavailableException" | "CloudHsmClusterInvalidConfigurationException" => {
                 "`keystorectl key-store describe` shows the health of each HSM"
             }
+            "CustomKeyStoreInvalidStateException" => {
+                "`keystorectl key-store describe` shows its state; a FAILED one is disconnected first, then mended, then \
+                 connected"
+            }
+            "CustomKeyStoreNameInUseException" => "take another name",
+            "CustomKeyStoreHasCMKsException" => {
+                "`keystorectl key list` shows the keys; a key store goes after its keys"
+            }
+            "CloudHsmClusterNotFoundException" => {
+                "`keystorectl cluster status` shows the clusters of the configuration"
+            }
+            "CloudHsmClusterInUseException" => "`keystorectl cluster status` shows which key store is over it",
+            "CloudHsmClusterNotActiveException" => {
+                "`keystorectl cluster status` shows what is with each HSM; `keystored check` tells whether the ceremony \
+                 was carried out"
+            }
+            "CloudHsmClusterNotRelatedException" => {
+                "take a cluster that was certified under the trust anchor of the key store, or make another key store"
+            }
+            "IncorrectTrustAnchorException" => "give the customerCA.crt of the folder of this cluster's ceremony",
             "ConflictException" => "use another --client-token, or the same parameters as before",
             "ThrottlingException" | "LimitExceededException" => "try again in a moment, with fewer calls at once",
             "DependencyTimeoutException" => "try again, or allow more time with --timeout",

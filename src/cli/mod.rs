@@ -2,9 +2,10 @@
 //! that can go wrong.
 //!
 //! Secrets are never arguments, because arguments are in everybody's process list: plaintext comes from files or
-//! standard input.
+//! standard input, and a PIN may be typed as well.
 
 mod bench;
+mod cluster;
 mod connection;
 mod data_key;
 mod decrypt;
@@ -15,9 +16,12 @@ mod health;
 mod key;
 mod key_store;
 mod parse;
+mod password;
 mod payload;
 mod printer;
 mod random;
+mod status;
+mod terminal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,7 +36,7 @@ use printer::Printer;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the service refused: the call has to change, or something it names
+  1    the service refused: the call has to change, or something it names; or a key store could not be connected
   2    wrong usage
   3    the service cannot be reached, or does not accept the certificate
   4    the service could not do it now; the same call may succeed in a moment
@@ -54,7 +58,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make and look at keys
+    /// Make, switch and look at keys
     #[command(subcommand)]
     Key(key::Verb),
     /// Encrypt up to 4,096 bytes under a key
@@ -66,9 +70,12 @@ enum Verb {
     DataKey(data_key::Verb),
     /// Get random bytes from an HSM
     Random(random::Arguments),
-    /// Look at key stores and the health of their HSMs
+    /// Make, connect and look at key stores and the health of their HSMs
     #[command(subcommand)]
     KeyStore(key_store::Verb),
+    /// Look after the clusters of HSMs under key stores
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Seal and open files by envelope encryption
     #[command(subcommand)]
     File(file::Verb),
@@ -121,6 +128,7 @@ async fn dispatch(context: &Context, verb: Verb) -> Result<(), Failure> {
         Verb::DataKey(verb) => data_key::run(context, verb).await,
         Verb::Random(arguments) => random::run(context, arguments).await,
         Verb::KeyStore(verb) => key_store::run(context, verb).await,
+        Verb::Cluster(verb) => cluster::run(context, verb).await,
         Verb::File(verb) => file::run(context, verb).await,
         Verb::Health => health::run(context).await,
         Verb::Bench(arguments) => bench::run(context, arguments).await,
@@ -164,5 +172,16 @@ mod tests {
     fn plaintext_is_no_argument() {
         assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "secret"]).is_err());
         assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "--plaintext", "secret"]).is_err());
+    }
+
+    #[test]
+    fn the_verbs_of_operators_take_stores_by_id_or_name() {
+        for verb in ["connect", "connect --wait --timeout 60s", "disconnect --wait", "delete --yes"] {
+            for (which, good) in [("cks-1", true), ("--name lab", true), ("", false), ("cks-1 --name lab", false)] {
+                let line = format!("keystorectl key-store {verb} {which}");
+                let parsed = Arguments::try_parse_from(line.split(' ').filter(|word| !word.is_empty()));
+                assert_eq!(parsed.is_ok(), good, "{line}");
+            }
+        }
     }
 }

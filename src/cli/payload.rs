@@ -132,7 +132,8 @@ pub(super) fn ciphertext(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until the end or until the buffer is full.
+pub(super) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match input.read(&mut buffer[filled..]) {

@@ -4,12 +4,13 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use comfy_table::{Cell, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
+use crate::model::key_store::ConnectionErrorCode;
 
 /// A result that is shown either way.
 pub(super) trait Report: Serialize {
@@ -73,6 +74,7 @@ impl Printer {
             let error = json!({ "error": {
                 "exit_code": failure.exit as u8,
                 "exception": failure.exception,
+                "connection_error_code": failure.connection_error.map(ConnectionErrorCode::name),
                 "code": failure.code.map(crate::client::Code::name),
                 "retryable": failure.exit == Exit::Retryable,
                 "message": failure.message,
@@ -81,9 +83,10 @@ impl Printer {
             }});
             return format!("{error:#}");
         }
-        let mut text = match (&failure.exception, failure.message.is_empty()) {
-            (Some(exception), true) => format!("error: {exception}"),
-            (Some(exception), false) => format!("error: {exception}: {}", failure.message),
+        let name = failure.exception.as_deref().or(failure.connection_error.map(ConnectionErrorCode::name));
+        let mut text = match (name, failure.message.is_empty()) {
+            (Some(name), true) => format!("error: {name}"),
+            (Some(name), false) => format!("error: {name}: {}", failure.message),
             (None, _) => format!("error: {}", failure.message),
         };
         // Who mends the call has no use for it; who looks into the service's log has.
@@ -114,15 +117,29 @@ impl Printer {
     }
 }
 
-/// A table with these headings.
+/// Columns that a table with texts in it keeps to.
+const WIDTH: u16 = 110;
+
+/// A table with these headings. No line is broken.
 pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    trimmed(&filled(headings, rows))
+}
+
+/// The same for rows with sentences in them, which are broken where the table would become too wide to read.
+pub(super) fn wrapped_table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = filled(headings, rows);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    trimmed(&table)
+}
+
+fn filled(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(headings.iter().map(|heading| Cell::new(heading.to_uppercase())));
     for row in rows {
         table.add_row(row);
     }
-    trimmed(&table)
+    table
 }
 
 /// Facts, each with its name before it. A fact without a value is left out.
@@ -174,6 +191,24 @@ mod tests {
         assert_eq!(json["error"]["exception"], "NotFoundException");
         assert_eq!(json["error"]["exit_code"], Exit::Usage as u8);
         assert_eq!(json["error"]["hint"], "list them");
+    }
+
+    #[test]
+    fn a_connect_that_failed_is_named_by_its_code() {
+        let code = Some(ConnectionErrorCode::InvalidCredentials);
+        let failure = Failure { connection_error: code, ..Failure::new(Exit::Refused, "in hsm-a") };
+        assert_eq!(Printer::new(false).failure_text(&failure), "error: INVALID_CREDENTIALS: in hsm-a");
+        let json: serde_json::Value = serde_json::from_str(&Printer::new(true).failure_text(&failure)).unwrap();
+        assert_eq!(json["error"]["connection_error_code"], "INVALID_CREDENTIALS");
+        assert_eq!(json["error"]["exception"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        let sentence = "word ".repeat(40).trim_end().to_owned();
+        let text = wrapped_table(&["hsm", "reason"], [vec!["hsm-a".to_owned(), sentence]]);
+        assert_eq!(text.matches("word").count(), 40, "{text}");
+        assert!(text.lines().all(|line| line.len() <= usize::from(WIDTH)), "{text}");
     }
 
     #[test]

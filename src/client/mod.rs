@@ -6,11 +6,13 @@
 //! grpc-timeout.
 //!
 //! Plaintext that comes back is in [`Secret`]s. Plaintext that goes out is in the request messages of
-//! [`crate::proto`], which are not wiped.
+//! [`crate::proto`], which are not wiped. PINs go out from [`Secret`]s, in messages that are.
 
 mod control;
 mod crypto;
 mod error;
+mod fingerprint;
+mod pin;
 pub mod raw;
 pub mod seal;
 mod stream;
@@ -27,6 +29,7 @@ use crate::model::secret::Secret;
 pub use control::Health;
 pub use crypto::{DataKey, Plaintext};
 pub use error::{Code, Error, Fault};
+pub use fingerprint::fingerprint;
 pub use stream::{Answer, Answers, Outcome, Requests};
 
 /// Most connections that one client opens.

@@ -57,7 +57,7 @@ impl Client {
 impl Caller {
     /// Makes one call.
     pub async fn call(&mut self, method: Method, message: Bytes) -> Result<Bytes, Error> {
-        self.ready().await?;
+        ready(&mut self.grpc).await?;
         let codec = Verbatim { buffer: message.len() + 64 };
         let request = self.client.request(message);
         Ok(self.grpc.unary(request, method.path(), codec).await?.into_inner())
@@ -65,21 +65,21 @@ impl Caller {
 
     /// Opens a stream. At most `window` requests wait on this side.
     pub async fn stream(&mut self, window: usize) -> Result<(mpsc::Sender<Numbered>, Answers), Error> {
-        self.ready().await?;
+        ready(&mut self.grpc).await?;
         let (sender, receiver) = mpsc::channel(window.max(1));
         let path = PathAndQuery::from_static("/keystored.v1.Crypto/Stream");
         let request = tonic::Request::new(ReceiverStream::new(receiver));
         let codec = Prefixed(Verbatim { buffer: 32 << 10 });
         Ok((sender, Answers(self.grpc.streaming(request, path, codec).await?.into_inner())))
     }
+}
 
-    async fn ready(&mut self) -> Result<(), Error> {
-        use std::error::Error as _;
-        self.grpc
-            .ready()
-            .await
-            .map_err(|error| Error::unreachable(super::error::chain("the connection is lost", error.source())))
-    }
+/// Waits until a connection takes a call; makes it again where it is lost.
+pub(super) async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Error> {
+    use std::error::Error as _;
+    grpc.ready()
+        .await
+        .map_err(|error| Error::unreachable(super::error::chain("the connection is lost", error.source())))
 }
 
 impl Answers {

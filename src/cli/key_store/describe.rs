@@ -3,9 +3,12 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::advice::advice;
 use crate::cli::Context;
 use crate::cli::failure::Failure;
-use crate::cli::printer::{Report, facts, table};
+use crate::cli::printer::{Report, facts, wrapped_table};
+use crate::cli::status::{Hsm, connection_state, to_the_second, yes_or_no};
+use crate::client::fingerprint;
 use crate::model::limits;
 use crate::proto::v1 as wire;
 
@@ -31,19 +34,11 @@ struct KeyStore {
     connection_state: &'static str,
     creation_date: Option<String>,
     hsms: Vec<Hsm>,
-}
-
-#[derive(Serialize)]
-struct Hsm {
-    hsm_id: String,
-    zone: String,
-    health: &'static str,
-    reason: String,
-    since: Option<String>,
-    token_label: String,
-    token_serial: String,
-    ready_workers: u32,
-    workers: u32,
+    /// Both only in state FAILED.
+    connection_error_code: Option<String>,
+    connection_error_message: Option<String>,
+    trust_anchor_certificate: String,
+    trust_anchor_sha256: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
@@ -81,39 +76,51 @@ impl Report for KeyStores {
 
 impl KeyStore {
     fn text(&self) -> String {
+        let code = self.connection_error_code.as_deref();
+        let error = code.map(|code| match &self.connection_error_message {
+            Some(message) => format!("{code}: {message}"),
+            None => code.to_owned(),
+        });
+        let advice = code.map(|code| format!("\n\nWhat to do: {}", advice(code, &self.key_store_id)));
         let facts = facts([
             ("Key store", format!("{} ({})", self.key_store_name, self.key_store_id)),
             ("Cluster", self.cluster_id.clone()),
             ("Connection", self.connection_state.to_owned()),
+            ("Error", error.unwrap_or_default()),
+            ("Trust anchor", self.trust_anchor_sha256.as_ref().map(|hex| format!("SHA-256 {hex}")).unwrap_or_default()),
             ("Created", self.creation_date.clone().unwrap_or_default()),
         ]);
-        let headings = ["hsm", "zone", "health", "workers", "token", "serial", "since", "reason"];
-        let rows = self.hsms.iter().map(|hsm| {
+        // Two tables: one would be too wide to read.
+        let health = self.hsms.iter().map(|hsm| {
             vec![
                 hsm.hsm_id.clone(),
                 hsm.zone.clone(),
                 hsm.health.to_owned(),
+                to_the_second(hsm.since.as_deref()),
                 format!("{}/{}", hsm.ready_workers, hsm.workers),
-                hsm.token_label.clone(),
-                hsm.token_serial.clone(),
-                hsm.since.clone().unwrap_or_default(),
                 hsm.reason.clone(),
             ]
         });
-        format!("{facts}\n\n{}", table(&headings, rows))
+        let health = wrapped_table(&["hsm", "zone", "health", "since", "workers", "reason"], health);
+        let login = self.hsms.iter().map(|hsm| {
+            vec![
+                hsm.hsm_id.clone(),
+                hsm.token_label.clone(),
+                hsm.token_serial.clone(),
+                yes_or_no(hsm.proven),
+                to_the_second(hsm.last_rotation.as_deref()),
+                hsm.pin_tries_left.to_string(),
+            ]
+        });
+        let login = wrapped_table(&["hsm", "token", "serial", "proven", "pin rotated", "pin tries left"], login);
+        format!("{facts}{}\n\n{health}\n\n{login}", advice.unwrap_or_default())
     }
 }
 
 impl From<wire::KeyStore> for KeyStore {
     fn from(store: wire::KeyStore) -> Self {
-        let connection_state = match store.connection_state() {
-            wire::ConnectionState::Unspecified => "UNKNOWN",
-            wire::ConnectionState::Disconnected => "DISCONNECTED",
-            wire::ConnectionState::Connecting => "CONNECTING",
-            wire::ConnectionState::Connected => "CONNECTED",
-            wire::ConnectionState::Disconnecting => "DISCONNECTING",
-            wire::ConnectionState::Failed => "FAILED",
-        };
+        let connection_state = connection_state(store.connection_state());
+        let told = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             key_store_id: store.key_store_id,
             key_store_name: store.key_store_name,
@@ -121,30 +128,79 @@ impl From<wire::KeyStore> for KeyStore {
             connection_state,
             creation_date: store.creation_date.map(|date| date.to_string()),
             hsms: store.hsms.into_iter().map(Hsm::from).collect(),
+            connection_error_code: told(store.connection_error_code),
+            connection_error_message: told(store.connection_error_message),
+            trust_anchor_sha256: fingerprint(&store.trust_anchor_certificate),
+            trust_anchor_certificate: store.trust_anchor_certificate,
         }
     }
 }
 
-impl From<wire::HsmStatus> for Hsm {
-    fn from(hsm: wire::HsmStatus) -> Self {
-        let health = match hsm.health() {
-            wire::HsmHealth::Unspecified => "Unknown",
-            wire::HsmHealth::Starting => "Starting",
-            wire::HsmHealth::Healthy => "Healthy",
-            wire::HsmHealth::Suspect => "Suspect",
-            wire::HsmHealth::Down => "Down",
-            wire::HsmHealth::Unused => "Unused",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n";
+
+    fn store(state: wire::ConnectionState) -> wire::KeyStore {
+        let hsm = |id: &str, health: wire::HsmHealth, reason: &str| wire::HsmStatus {
+            hsm_id: id.to_owned(),
+            zone: "zone-a".to_owned(),
+            health: health.into(),
+            reason: reason.to_owned(),
+            since: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_000_000 }),
+            token_label: "keystored zone a".to_owned(),
+            token_serial: "0123456789abcdef".to_owned(),
+            ready_workers: 2,
+            workers: 2,
+            proven: health == wire::HsmHealth::Healthy,
+            last_rotation: None,
+            pin_tries_left: 3,
+            steps: vec![wire::HsmStep { at: None, step: "logging in".to_owned() }],
         };
-        Self {
-            hsm_id: hsm.hsm_id,
-            zone: hsm.zone,
-            health,
-            reason: hsm.reason,
-            since: hsm.since.map(|date| date.to_string()),
-            token_label: hsm.token_label,
-            token_serial: hsm.token_serial,
-            ready_workers: hsm.ready_workers,
-            workers: hsm.workers,
+        let long = "the module has not answered for 2 s and was killed; it is started again with growing pauses, and the \
+                    HSM is asked again as soon as it has proven itself";
+        wire::KeyStore {
+            key_store_id: "cks-1".to_owned(),
+            key_store_name: "lab".to_owned(),
+            connection_state: state.into(),
+            hsms: vec![hsm("hsm-a", wire::HsmHealth::Healthy, ""), hsm("hsm-b", wire::HsmHealth::Unused, long)],
+            trust_anchor_certificate: PEM.to_owned(),
+            ..Default::default()
         }
+    }
+
+    #[test]
+    fn text_is_readable_at_110_columns() {
+        let text = KeyStore::from(store(wire::ConnectionState::Connected)).text();
+        assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+        assert!(text.contains("hsm-b  zone-a  Unused   2023-11-14T22:13:20Z  2/2      the module"), "{text}");
+        assert!(text.contains("hsm-a  keystored zone a  0123456789abcdef  yes     never        3"), "{text}");
+        assert!(text.contains("SHA-256 ba7816bf") && !text.contains("BEGIN CERTIFICATE"), "{text}");
+        assert!(!text.contains("Error") && !text.contains("What to do"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_connect_is_shown_with_what_to_do() {
+        let failed = wire::KeyStore {
+            connection_error_code: "INVALID_CREDENTIALS".to_owned(),
+            connection_error_message: "hsm-a refused the PIN on record".to_owned(),
+            ..store(wire::ConnectionState::Failed)
+        };
+        let text = KeyStore::from(failed.clone()).text();
+        assert!(text.contains("Error         INVALID_CREDENTIALS: hsm-a refused"), "{text}");
+        assert!(text.contains("What to do: disconnect first"), "{text}");
+        let json = serde_json::to_value(KeyStore::from(failed)).unwrap();
+        assert_eq!(json["connection_error_code"], "INVALID_CREDENTIALS");
+    }
+
+    #[test]
+    fn json_has_the_whole_certificate_and_the_steps() {
+        let json = serde_json::to_value(KeyStore::from(store(wire::ConnectionState::Connected))).unwrap();
+        assert_eq!(json["trust_anchor_certificate"], PEM);
+        assert_eq!(json["connection_error_code"], serde_json::Value::Null);
+        assert_eq!(json["hsms"][0]["steps"][0]["step"], "logging in");
+        assert_eq!(json["hsms"][1]["health"], "Unused");
+        assert_eq!(json["hsms"][0]["proven"], true);
     }
 }
