@@ -123,9 +123,20 @@ fn dev(
         let mut config = read(&layout.config)?;
         config.grpc.listen = listen.unwrap_or(config.grpc.listen);
         config.ops = ops.unwrap_or(config.ops);
-        let listening = |addresses: Addresses| match provision::write_env(&layout, addresses.grpc, addresses.ops) {
-            Ok(()) => welcome(&layout, addresses),
-            Err(error) => tracing::error!(%error, "dev.env could not be written"),
+        let clock_of_store = clock.clone();
+        let listening = move |addresses: Addresses| {
+            tokio::spawn(async move {
+                match provision::key_store::connect(&layout, addresses.grpc, &clock_of_store).await {
+                    Ok(store) => {
+                        // Whoever waits for this file finds a key store that can be used.
+                        match provision::write_env(&layout, addresses.grpc, addresses.ops) {
+                            Ok(()) => welcome(&layout, addresses, &store),
+                            Err(error) => tracing::error!(%error, "dev.env could not be written"),
+                        }
+                    }
+                    Err(error) => tracing::error!(%error, "the development key store could not be made"),
+                }
+            });
         };
         run(config, clock.clone(), listening).await
     })
@@ -177,14 +188,14 @@ fn guard_memory() -> Result<(), String> {
         .map_err(|error| format!("the process cannot be made undumpable: {error}"))
 }
 
-fn welcome(layout: &provision::Layout, addresses: Addresses) {
+fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) {
     let env = layout.env.display();
     let Addresses { grpc, ops } = addresses;
     // A terminal that has gone away must not end the daemon.
     let _ = writeln!(
         std::io::stdout(),
         "
-keystored dev is listening.
+keystored dev is listening; {store}.
   gRPC (mTLS)  https://{grpc}
   ops (HTTP)   http://{ops}/readyz and /metrics
   variables    {env}

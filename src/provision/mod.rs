@@ -7,6 +7,7 @@
 mod certificates;
 mod config;
 mod files;
+pub mod key_store;
 mod zone;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
