@@ -52,7 +52,7 @@ impl Fake {
             zone: zone.into(),
             worker: "worker".into(),
             module: "module".into(),
-            token: Token { label: name.to_owned(), serial: None },
+            token: Token { label: name.to_owned(), serials: Vec::new() },
             profile: crate::hsm::protocol::Profile::Generic,
             environment: Default::default(),
             data_workers: 1,
@@ -67,6 +67,7 @@ impl Fake {
             start_timeout: Duration::from_secs(1),
             probe_every: Duration::from_secs(1),
             lock_file: "lock".into(),
+            lock_dir: "locks".into(),
         };
         let (status, _) = watch::channel(Arc::new(status(State::Serving, None)));
         let (calls, load) = Default::default();
@@ -94,8 +95,13 @@ fn status(state: State, reason: Option<&str>) -> Status {
     Status {
         state,
         reason: reason.map(str::to_owned),
+        code: None,
+        refused: false,
         since: SystemTime::UNIX_EPOCH,
         ready: None,
+        logged_in: None,
+        proven: true,
+        steps: Vec::new(),
         data_ready: u16::from(state == State::Serving),
         control_ready: state == State::Serving,
         restarts: 0,

@@ -2,8 +2,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, Error, Hsm, check, read_pin};
-use crate::model::profile::Profile;
+use super::{Config, Error, check, read_pin};
+use crate::model::profile::{PinScope, Profile, Rotation};
 
 const GOOD: &str = r#"state_dir = "state"
 zone = "a"
@@ -11,6 +11,9 @@ zone = "a"
 [arn]
 region = "eu-central-1"
 account = "123456789012"
+
+[seal]
+key = "seal.key"
 
 [grpc]
 listen = "127.0.0.1:0"
@@ -20,7 +23,7 @@ client_ca = "credential:clients"
 
 [[cluster]]
 id = "cluster-abcdefg2345"
-name = "main"
+rotation = "connect"
 
 [[cluster.hsm]]
 id = "hsm-a"
@@ -28,7 +31,7 @@ zone = "a"
 module = "/usr/lib/softhsm/libsofthsm2.so"
 token_label = "one"
 profile = "softhsm"
-pin_file = "credential:pin-a"
+token_serials = ["1"]
 env.SOFTHSM2_CONF = "/a/softhsm2.conf"
 
 [[cluster.hsm]]
@@ -36,7 +39,7 @@ id = "hsm-b"
 zone = "b"
 module = "/opt/vendor/lib/pkcs11.so"
 token_label = "one"
-pin_file = "pins/b"
+workers = 1
 kill.crypto_ms = 500
 "#;
 
@@ -67,7 +70,9 @@ fn a_good_file_is_read() {
     assert_eq!(cluster.hedge_after, Duration::from_millis(40));
     let [a, b] = &cluster.hsms[..] else { panic!("two HSMs") };
     assert_eq!((a.profile, a.workers, a.sessions, a.hot_copies), (Profile::SoftHsm, 2, 1, true));
-    assert_eq!(a.pin_file, PathBuf::from("/run/credentials/keystored/pin-a"));
+    assert_eq!((&a.token_serials[..], &b.token_serials[..]), (&["1".to_owned()][..], &[][..]));
+    assert_eq!((cluster.pin_scope, cluster.rotation, cluster.login_tries), (PinScope::Hsm, Rotation::Connect, 3));
+    assert_eq!((config.seal.key, config.lock_dir), ("/etc/keystored/seal.key".into(), "/run/lock".into()));
     assert_eq!(a.environment["SOFTHSM2_CONF"], "/a/softhsm2.conf");
     assert_eq!((b.profile, b.workers, b.sessions, b.hot_copies), (Profile::Generic, 1, 8, false));
     assert_eq!(b.kill[0], Duration::from_millis(500));
@@ -86,34 +91,38 @@ fn each_mistake_is_named_with_its_line() {
         ("region = \"eu-central-1\"", "region = \"EU\"", 5, "is no region"),
         ("\"123456789012\"", "\"12345\"", 6, "is not twelve digits"),
         ("account = \"123456789012\"\n", "", 4, "missing field `account`"),
-        ("\"127.0.0.1:0\"", "\"localhost\"", 9, "is no address; write IP:PORT"),
-        ("\"credential:clients\"", "\"credential:../x\"", 12, "names no credential"),
-        ("[[cluster]]\n", "[limits]\nconnections = 0\n[[cluster]]\n", 15, "0 is outside 1 to 65536"),
+        ("\"127.0.0.1:0\"", "\"localhost\"", 12, "is no address; write IP:PORT"),
+        ("\"credential:clients\"", "\"credential:../x\"", 15, "names no credential"),
+        ("[[cluster]]\n", "[limits]\nconnections = 0\n[[cluster]]\n", 18, "0 is outside 1 to 65536"),
         (
             "[[cluster]]\n",
             "[limits]\nitems_in_work = 2000\n[[cluster]]\n",
-            15,
+            18,
             "one principal cannot have more than all",
         ),
-        ("[[cluster]]\n", "[log]\nfilter = \"keystored=loud\"\n[[cluster]]\n", 15, "is no filter"),
-        ("[[cluster]]\n", "[log]\nformat = \"xml\"\n[[cluster]]\n", 15, "expected `json` or `text`"),
-        ("cluster-abcdefg2345", "cluster-abc1", 15, "is no cluster id; write cluster- and 11 to 16"),
-        ("name = \"main\"", "name = \"\"", 16, "name is 1 to 256"),
-        ("id = \"hsm-b\"", "id = \"hsm-a\"", 28, "is used twice"),
-        ("id = \"hsm-b\"", "id = \"a/b\"", 28, "is no HSM id"),
-        ("zone = \"b\"", "zone = \"a\"", 14, "at least two HSMs in two zones"),
-        ("token_label = \"one\"", "token_label = \"\"", 22, "1 to 32 bytes"),
-        ("token_label = \"one\"", "token_label = \"one\"\ntoken_serial = \"\"", 23, "1 to 16 bytes"),
-        ("profile = \"softhsm\"", "profile = \"luna\"", 23, "expected `softhsm` or `generic`"),
-        ("pin_file = \"pins/b\"", "pin = \"1234\"", 32, "a PIN does not belong in this file"),
-        ("pin_file = \"pins/b\"\n", "", 27, "has no pin_file"),
-        ("kill.crypto_ms = 500", "kill.crypto_ms = 1", 33, "1 is outside 10 to 60000"),
-        ("kill.crypto_ms = 500", "kill.login_ms = 250", 33, "outside 10000"),
-        ("kill.crypto_ms = 500", "workers = 65", 33, "65 is outside 1 to 64"),
-        ("kill.crypto_ms = 500", "sessions = 257", 33, "257 is outside 1 to 256"),
-        ("kill.crypto_ms = 500", "sessions = -1", 33, "invalid value"),
-        ("kill.crypto_ms = 500", "queue.items = 0", 33, "outside 1 to"),
-        ("kill.crypto_ms = 500", "env.\"A=B\" = \"\"", 33, "cannot be set in an environment"),
+        ("[[cluster]]\n", "[log]\nfilter = \"keystored=loud\"\n[[cluster]]\n", 18, "is no filter"),
+        ("[[cluster]]\n", "[log]\nformat = \"xml\"\n[[cluster]]\n", 18, "expected `json` or `text`"),
+        ("cluster-abcdefg2345", "cluster-abc1", 18, "is no cluster id; write cluster- and 11 to 16"),
+        ("rotation = \"connect\"", "name = \"main\"", 19, "a cluster has no name"),
+        ("rotation = \"connect\"", "rotation = \"daily\"", 19, "expected `connect` or `none`"),
+        ("rotation = \"connect\"", "login_tries = 10", 19, "10 is outside 1 to 9"),
+        ("key = \"seal.key\"", "former = []", 8, "missing field `key`"),
+        ("id = \"hsm-b\"", "id = \"hsm-a\"", 31, "is used twice"),
+        ("id = \"hsm-b\"", "id = \"a/b\"", 31, "is no HSM id"),
+        ("zone = \"b\"", "zone = \"a\"", 17, "at least two HSMs in two zones"),
+        ("token_label = \"one\"", "token_label = \"\"", 25, "1 to 32 bytes"),
+        ("token_label = \"one\"", "token_label = \"one\"\ntoken_serial = \"1\"", 26, "write token_serials"),
+        ("token_serials = [\"1\"]", "token_serials = [\"\"]", 27, "1 to 16 bytes"),
+        ("profile = \"softhsm\"", "profile = \"luna\"", 26, "expected `softhsm` or `generic`"),
+        ("workers = 1", "pin = \"1234\"", 35, "a PIN does not belong in this file"),
+        ("workers = 1", "pin_file = \"pins/b\"", 35, "the daemon reads no PIN from a file"),
+        ("kill.crypto_ms = 500", "kill.crypto_ms = 1", 36, "1 is outside 10 to 60000"),
+        ("kill.crypto_ms = 500", "kill.login_ms = 250", 36, "outside 10000"),
+        ("workers = 1", "workers = 65", 35, "65 is outside 1 to 64"),
+        ("kill.crypto_ms = 500", "sessions = 257", 36, "257 is outside 1 to 256"),
+        ("kill.crypto_ms = 500", "sessions = -1", 36, "invalid value"),
+        ("kill.crypto_ms = 500", "queue.items = 0", 36, "outside 1 to"),
+        ("kill.crypto_ms = 500", "env.\"A=B\" = \"\"", 36, "cannot be set in an environment"),
     ];
     for (from, to, line, says) in cases {
         let (found, message) = refused(from, to);
@@ -145,8 +154,6 @@ fn one_token_is_not_two_hsms() {
 fn one_token_is_not_in_two_clusters() {
     let tail = &GOOD[GOOD.find("[[cluster]]").expect("has one")..];
     let other = tail.replace("hsm-a", "hsm-c").replace("hsm-b", "hsm-d").replacen("cluster-", "cluster-x", 1);
-    let name = other.lines().find(|line| line.starts_with("name")).expect("has a name");
-    let other = other.replacen(name, "name = \"other\"", 1);
     let error = judge(&format!("{GOOD}\n{other}")).expect_err("the same tokens");
     assert!(error.message.contains("the same token as HSM hsm-"), "{error}");
 }
@@ -156,11 +163,8 @@ fn a_cluster_has_at_most_64_hsms() {
     use std::fmt::Write as _;
     let mut text = GOOD.to_owned();
     for n in 0..63 {
-        write!(
-            text,
-            "[[cluster.hsm]]\nid = \"h{n}\"\nzone = \"z{n}\"\nmodule = \"m\"\ntoken_label = \"t{n}\"\npin_file = \"p\"\n"
-        )
-        .expect("a String takes everything");
+        write!(text, "[[cluster.hsm]]\nid = \"h{n}\"\nzone = \"z{n}\"\nmodule = \"m\"\ntoken_label = \"t{n}\"\n")
+            .expect("a String takes everything");
     }
     let error = judge(&text).expect_err("65 HSMs");
     assert!(error.message.contains("65 HSMs"), "{error}");
@@ -170,7 +174,7 @@ fn a_cluster_has_at_most_64_hsms() {
 fn a_credential_outside_systemd_is_refused() {
     let file = Path::new("keystored.toml");
     let error = check::check(&check::Context { file, text: GOOD, credentials: None }).expect_err("no credentials");
-    assert_eq!(error.line, Some(12));
+    assert_eq!(error.line, Some(15));
     assert!(error.message.contains("$CREDENTIALS_DIRECTORY"), "{error}");
 }
 
@@ -182,19 +186,18 @@ fn the_sample_is_good() {
     assert_eq!(config.clusters[0].hsms.len(), 2);
 }
 
-fn hsm_with(pin: &[u8], mode: u32) -> (tempfile::TempDir, Hsm) {
+fn file_with(pin: &[u8], mode: u32) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut hsm = judge(GOOD).expect("good").clusters.remove(0).hsms.remove(0);
-    hsm.pin_file = directory.path().join("pin");
-    std::fs::write(&hsm.pin_file, pin).expect("written");
-    std::fs::set_permissions(&hsm.pin_file, std::fs::Permissions::from_mode(mode)).expect("changed");
-    (directory, hsm)
+    let file = directory.path().join("pin");
+    std::fs::write(&file, pin).expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("changed");
+    (directory, file)
 }
 
 #[test]
 fn a_pin_loses_its_newline() {
-    let (_directory, hsm) = hsm_with(b"12345678\n", 0o400);
-    assert_eq!(read_pin(&hsm).expect("good").expose(), b"12345678");
+    let (_directory, file) = file_with(b"12345678\n", 0o400);
+    assert_eq!(read_pin(&file).expect("good").expose(), b"12345678");
 }
 
 #[test]
@@ -203,14 +206,14 @@ fn bad_pin_files_are_refused_without_showing_them() {
         (b"".as_slice(), 0o400, "is empty"),
         (b"\n", 0o400, "is empty"),
         (&[b'7'; 300], 0o400, "longer than 255 bytes"),
-        (b"12345678", 0o444, "everybody may read kmsuser's PIN (mode 444)"),
+        (b"12345678", 0o444, "everybody may read the PIN (mode 444)"),
     ] {
-        let (_directory, hsm) = hsm_with(pin, mode);
-        let error = read_pin(&hsm).expect_err("must be refused").to_string();
+        let (_directory, file) = file_with(pin, mode);
+        let error = read_pin(&file).expect_err("must be refused").to_string();
         assert!(error.contains(says), "{error}");
         assert!(!error.contains("12345678"), "{error}");
     }
-    let (directory, hsm) = hsm_with(b"1234", 0o400);
+    let (directory, file) = file_with(b"1234", 0o400);
     drop(directory);
-    assert!(read_pin(&hsm).expect_err("is gone").to_string().contains("put it there, or correct pin_file"));
+    assert!(read_pin(&file).expect_err("is gone").to_string().contains("cannot be read"));
 }

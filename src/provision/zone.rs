@@ -20,6 +20,8 @@ use crate::model::secret::Secret;
 use crate::telemetry::WORKER_LOG;
 
 const TEMPLATE: &str = include_str!("../../softhsm-config/softhsm2.conf.in");
+/// The copy of a zone's `token.object`.
+const SAVED: &str = "token.object.saved";
 /// How long an earlier daemon's workers may take to leave.
 const EARLIER_DAEMON: Duration = Duration::from_secs(10);
 /// How long a worker tries while SoftHSM gives passing errors.
@@ -117,7 +119,7 @@ impl Zone {
     /// Keeps a copy of `token.object`, or puts it back.
     fn guard_token(&self, progress: &mut (dyn FnMut(&str) + Send)) -> Result<(), Error> {
         let tokens = self.dir.join("tokens");
-        let saved = self.dir.join("token.object.saved");
+        let saved = self.dir.join(SAVED);
         let mut found = false;
         for entry in std::fs::read_dir(&tokens).map_err(|cause| error(&tokens, &cause))?.flatten() {
             if !entry.path().is_dir() {
@@ -154,6 +156,20 @@ impl Zone {
         }
         Ok(())
     }
+}
+
+/// Keeps a copy of each zone's `token.object`. Nobody may be logging in.
+pub(super) fn keep_copies(zones: &[PathBuf]) -> Result<(), Error> {
+    for zone in zones {
+        let tokens = zone.join("tokens");
+        for entry in std::fs::read_dir(&tokens).map_err(|cause| error(&tokens, &cause))?.flatten() {
+            match std::fs::read(entry.path().join("token.object")) {
+                Ok(contents) if !contents.is_empty() => write(&zone.join(SAVED), &contents)?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Path) -> Settings {

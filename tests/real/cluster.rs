@@ -23,6 +23,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use super::harness::gate::known_pin;
 use super::harness::process;
 use super::harness::wait::{LONG, until, until_async};
 use super::harness::zone::object_id;
@@ -94,7 +95,7 @@ impl Tokens {
             zone: format!("zone-{name}").as_str().into(),
             worker: env!("CARGO_BIN_EXE_keystored").into(),
             module: MODULE.into(),
-            token: Token { label: name.to_owned(), serial: None },
+            token: Token { label: name.to_owned(), serials: Vec::new() },
             profile: Profile::SoftHsm,
             environment: [("SOFTHSM2_CONF".to_owned(), self.conf(name).display().to_string())].into(),
             data_workers: 2,
@@ -109,14 +110,17 @@ impl Tokens {
             start_timeout: LONG,
             probe_every: Duration::from_secs(1),
             lock_file: self.dir.path().join(name).join("lock"),
+            lock_dir: self.dir.path().to_owned(),
         }
     }
 
     async fn ceremony(&self, names: &[&str], folder: &Path) -> Result<Vec<String>, ceremony::Error> {
-        let of = |name: &&str| Participant { settings: self.settings(name), pin: Secret::new(PIN.into()) };
+        let of =
+            |name: &&str| Participant { settings: self.settings(name), pin: Secret::new(PIN.into()), so_pin: None };
         let participants: Vec<_> = names.iter().map(of).collect();
         let mut steps = Vec::new();
-        ceremony::run(&participants, folder, &self.clock, &mut |step| steps.push(step.to_owned())).await?;
+        let cluster = "cluster-abcdefghijk".into();
+        ceremony::run(&cluster, &participants, folder, &self.clock, &mut |step| steps.push(step.to_owned())).await?;
         Ok(steps)
     }
 
@@ -126,7 +130,7 @@ impl Tokens {
             own_zone: Some("zone-a".into()),
             hedge_after: Duration::from_millis(50),
         };
-        let start = |name: &&str| Hsm::start(self.settings(name), Some(Secret::new(PIN.into())), self.clock.clone());
+        let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone());
         let (sender, removals) = mpsc::channel(16);
         let cluster = Cluster::new(settings, names.iter().map(start).collect(), self.clock.clone(), sender);
         all_healthy(&cluster).await;

@@ -18,9 +18,9 @@ async fn a_mistake_of_the_operator_ends_the_daemon_with_one_sentence() {
     let good = fs::read_to_string(site.config_file()).unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let open_pin = site.path().join("open.pin");
-    fs::write(&open_pin, "12345678").unwrap();
-    fs::set_permissions(&open_pin, fs::Permissions::from_mode(0o644)).unwrap();
+    let open_key = site.path().join("open.key");
+    fs::write(&open_key, "12345678123456781234567812345678").unwrap();
+    fs::set_permissions(&open_key, fs::Permissions::from_mode(0o644)).unwrap();
 
     type Change = Box<dyn Fn(&mut toml::Table)>;
     let set = |table: &'static str, field: &'static str, value: String| -> Change {
@@ -41,9 +41,9 @@ async fn a_mistake_of_the_operator_ends_the_daemon_with_one_sentence() {
         ),
         (
             Box::new(move |config| {
-                config["cluster"][0]["hsm"][1]["pin_file"] = open_pin.to_str().unwrap().into();
+                config["seal"]["key"] = open_key.to_str().unwrap().into();
             }),
-            &["open.pin: everybody may read kmsuser's PIN (mode 644)"],
+            &["open.key: everybody may read it (mode 644)"],
         ),
     ];
     for (change, says) in &mistakes {

@@ -33,15 +33,7 @@ const FAULTS: &[Fault] = &[
         what: "a serial number that is another token's",
         says: &["0000111122223333"],
         change: |hsm| {
-            hsm.insert("token_serial".to_owned(), "0000111122223333".into());
-        },
-    },
-    Fault {
-        what: "a wrong PIN",
-        says: &["PIN"],
-        change: |hsm| {
-            let wrong = format!("{}.wrong", hsm["pin_file"].as_str().unwrap());
-            hsm.insert("pin_file".to_owned(), wrong.into());
+            hsm.insert("token_serials".to_owned(), vec!["0000111122223333"].into());
         },
     },
 ];
@@ -49,11 +41,6 @@ const FAULTS: &[Fault] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn one_broken_zone_is_named_and_the_other_serves() {
     let mut site = Site::prepare().await;
-    let pin_file = site.zones(0)[0].pin_file.clone();
-    let wrong = format!("{}.wrong", pin_file.display());
-    fs::write(&wrong, "not the PIN\n").unwrap();
-    fs::set_permissions(&wrong, fs::metadata(&pin_file).unwrap().permissions()).unwrap();
-
     let daemon = site.start().await;
     let key = daemon.caller().await.create_key("before").await;
     let broken = daemon.zones[0].hsm.clone();
@@ -99,7 +86,7 @@ async fn one_broken_zone_is_named_and_the_other_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zone_that_is_absent_at_start_joins_when_it_comes() {
-    let site = Site::prepare().await;
+    let site = Daemon::start().await.terminate().1;
     let absent = site.zones(0)[1].clone();
     let taken = absent.take_away();
     let daemon = site.launch();

@@ -14,6 +14,7 @@ use keystored::model::secret::Secret;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::harness::gate::known_pin;
 use crate::harness::zone::Zone;
 use crate::harness::{process, tool, wait};
 
@@ -45,7 +46,7 @@ impl Bench {
             zone: "t".into(),
             worker: PathBuf::from(env!("CARGO_BIN_EXE_keystored")),
             module: module.clone(),
-            token: Token { label: "bench".into(), serial: None },
+            token: Token { label: "bench".into(), serials: Vec::new() },
             profile: Profile::SoftHsm,
             environment: BTreeMap::from([
                 ("SOFTHSM2_CONF".to_owned(), conf.display().to_string()),
@@ -63,6 +64,7 @@ impl Bench {
             start_timeout: Duration::from_secs(3),
             probe_every: Duration::from_millis(300),
             lock_file: path.join("hsm.lock"),
+            lock_dir: path.to_owned(),
         };
         let zone = Zone {
             hsm: "hsm-t".into(),
@@ -74,8 +76,9 @@ impl Bench {
             daemon: std::process::id(),
         };
         let bench = Self { _dir: dir, settings, zone, clock: Clock::system() };
-        let worker = Worker::start(&bench.settings, Role::Ceremony, bench.pin(), &bench.clock).await.unwrap();
+        let worker = Worker::start(&bench.settings, Role::Ceremony, &bench.clock).await.unwrap();
         assert_eq!(worker.ready().label, "bench");
+        worker.login(Secret::new(PIN.into())).await.unwrap();
         let made = worker.call(Op::Ceremony(CeremonyOp::MakeCanary)).await;
         assert!(matches!(made, Ok(Reply::Done)), "{made:?}");
         worker.stop().await;
@@ -83,12 +86,8 @@ impl Bench {
         bench
     }
 
-    fn pin(&self) -> Option<Secret> {
-        Some(Secret::new(PIN.as_bytes().to_vec()))
-    }
-
     fn start(&self) -> Hsm {
-        Hsm::start(self.settings.clone(), self.pin(), self.clock.clone())
+        Hsm::start(self.settings.clone(), known_pin(PIN), self.clock.clone())
     }
 
     async fn start_whole(&self) -> Hsm {
@@ -264,7 +263,7 @@ async fn a_second_daemon_waits_for_the_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_pin_is_tried_once() {
     let bench = Bench::prepare().await;
-    let hsm = Hsm::start(bench.settings.clone(), Some(Secret::new(b"wrong".to_vec())), bench.clock.clone());
+    let hsm = Hsm::start(bench.settings.clone(), known_pin("wrong"), bench.clock.clone());
     let refused = |status: &Status| status.reason.as_ref().is_some_and(|why| why.contains("refused kmsuser's PIN"));
     let down = status(&hsm, "the token has refused the PIN", refused).await;
     assert_eq!(down.state, State::Down);

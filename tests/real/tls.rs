@@ -79,7 +79,7 @@ async fn strangers_are_refused_and_certificates_change_without_a_restart() {
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = pki.address(&daemon, pki.client(&pki.clients, DAY)).connect().await.unwrap();
-    daemon.wait_until_healthy_for(&caller).await;
+    daemon.connect_key_store(&caller).await;
     let key = caller.create_key("tls").await;
 
     nobody_without_a_good_certificate(&pki, &daemon, &key).await;

@@ -158,7 +158,8 @@ impl Kmsuser {
 
     /// A new PIN, sealed. Nobody has seen it.
     pub(super) fn make(&self, hsm: &HsmId, longest: u32) -> Result<Bytes, String> {
-        let longest = usize::try_from(longest).unwrap_or(PIN_CHARS);
+        // Tokens without a limit say 0.
+        let longest = usize::try_from(longest).ok().filter(|longest| *longest > 0).unwrap_or(PIN_CHARS);
         let pin = random_pin(longest.clamp(8, PIN_CHARS))?;
         seal(&self.seals.load(), &self.key_store, &record_of(self.scope, hsm), &pin)
     }

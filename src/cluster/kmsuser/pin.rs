@@ -167,11 +167,10 @@ impl Login {
                 self.go(Step::RecordOutcome)
             }
             (Some(Step::RecordOutcome), Event::Recorded) if self.logged_in => self.go(Step::Prove),
-            (Some(Step::RecordOutcome), Event::Recorded) => match self.attempt() {
-                Next::Stop(why) => Next::Stop(why),
-                // A candidate is left that was not judged.
-                _ => Next::Stop(Why::NotJudged),
-            },
+            // Where a candidate is left, it was not judged.
+            (Some(Step::RecordOutcome), Event::Recorded) => {
+                Next::Stop(self.candidate().err().unwrap_or(Why::NotJudged))
+            }
             (Some(Step::Prove), Event::Proven) if self.policy.rotates && self.pin.rotation_due => {
                 self.go(Step::RecordPending)
             }
@@ -222,8 +221,19 @@ impl Login {
         (self.last, self.logged_in) = (None, true);
     }
 
-    /// The next candidate, if one may be tried.
+    /// Goes on to the next candidate, if one may be tried.
     fn attempt(&mut self) -> Next {
+        match self.candidate() {
+            Ok(candidate) => {
+                self.candidate = candidate;
+                self.pin.attempt = Some(candidate);
+                self.go(Step::RecordAttempt)
+            }
+            Err(why) => Next::Stop(why),
+        }
+    }
+
+    fn candidate(&self) -> Result<Candidate, Why> {
         let usable = |candidate: &Candidate| match candidate {
             Candidate::Current => !self.pin.current_refused,
             Candidate::Pending => self.pin.pending.is_some() && !self.pin.pending_refused,
@@ -232,13 +242,11 @@ impl Login {
             Some(Candidate::Current) => [Candidate::Pending, Candidate::Current],
             Some(Candidate::Pending) | None => [Candidate::Current, Candidate::Pending],
         };
-        let Some(candidate) = order.into_iter().find(usable) else { return Next::Stop(Why::Refused) };
-        if self.pin.failures >= self.policy.tries {
-            return Next::Stop(Why::Spent);
+        match order.into_iter().find(usable) {
+            None => Err(Why::Refused),
+            Some(_) if self.pin.failures >= self.policy.tries => Err(Why::Spent),
+            Some(candidate) => Ok(candidate),
         }
-        self.candidate = candidate;
-        self.pin.attempt = Some(candidate);
-        self.go(Step::RecordAttempt)
     }
 }
 

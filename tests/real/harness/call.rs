@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use keystored::proto::v1::clusters_client::ClustersClient;
 use keystored::proto::v1::crypto_client::CryptoClient;
 use keystored::proto::v1::key_stores_client::KeyStoresClient;
 use keystored::proto::v1::keys_client::KeysClient;
 use keystored::proto::v1::{
-    CreateKeyRequest, DecryptRequest, DescribeKeyRequest, DescribeKeyStoresRequest, EncryptRequest,
-    GenerateDataKeyRequest, GenerateDataKeyResponse, HsmStatus, ItemError, KeyMetadata,
+    Cluster, ConnectKeyStoreRequest, ConnectionState, CreateKeyRequest, CreateKeyStoreRequest, DecryptRequest,
+    DeleteKeyStoreRequest, DescribeClustersRequest, DescribeKeyRequest, DescribeKeyStoresRequest, DisableKeyRequest,
+    DisconnectKeyStoreRequest, EnableKeyRequest, EncryptRequest, GenerateDataKeyRequest, GenerateDataKeyResponse,
+    HsmStatus, ItemError, KeyMetadata, KeyStore, UpdateKeyStoreRequest,
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
+
+use super::daemon::Site;
+use super::wait;
 
 /// A connection with its three clients. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -21,6 +27,7 @@ pub(crate) struct Caller {
     pub(crate) crypto: CryptoClient<Channel>,
     pub(crate) keys: KeysClient<Channel>,
     pub(crate) stores: KeyStoresClient<Channel>,
+    pub(crate) clusters: ClustersClient<Channel>,
     deadline: Duration,
 }
 
@@ -84,7 +91,8 @@ impl Caller {
         Self {
             crypto: CryptoClient::new(channel.clone()),
             keys: KeysClient::new(channel.clone()),
-            stores: KeyStoresClient::new(channel),
+            stores: KeyStoresClient::new(channel.clone()),
+            clusters: ClustersClient::new(channel),
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
             deadline: Duration::from_secs(20),
         }
@@ -161,7 +169,99 @@ impl Caller {
     pub(crate) async fn hsms(&self) -> Result<Vec<HsmStatus>, Failure> {
         let request = self.request(DescribeKeyStoresRequest::default());
         let mut stores = self.stores.clone().describe_key_stores(request).await?.into_inner().key_stores;
-        assert_eq!(stores.len(), 1, "a development daemon has one key store");
+        assert_eq!(stores.len(), 1, "this daemon has one key store");
         Ok(stores.remove(0).hsms)
+    }
+
+    /// Every key store.
+    pub(crate) async fn key_stores(&self) -> Vec<KeyStore> {
+        let request = self.request(DescribeKeyStoresRequest::default());
+        self.stores.clone().describe_key_stores(request).await.unwrap().into_inner().key_stores
+    }
+
+    /// The key store with this id.
+    pub(crate) async fn key_store(&self, id: &str) -> KeyStore {
+        let stores = self.key_stores().await;
+        stores.into_iter().find(|store| store.key_store_id == id).unwrap_or_else(|| panic!("there is no {id}"))
+    }
+
+    /// Makes a key store over a site's cluster, with its first PIN; its id.
+    pub(crate) async fn create_key_store(&self, name: &str, site: &Site) -> Result<String, Failure> {
+        self.create_key_store_with(name, site.cluster(), &site.trust_anchor(), &site.first_pin()).await
+    }
+
+    pub(crate) async fn create_key_store_with(
+        &self,
+        name: &str,
+        cluster: &str,
+        trust_anchor: &str,
+        pin: &str,
+    ) -> Result<String, Failure> {
+        let request = CreateKeyStoreRequest {
+            key_store_name: name.to_owned(),
+            cluster_id: cluster.to_owned(),
+            trust_anchor_certificate: trust_anchor.to_owned(),
+            key_store_password: pin.to_owned(),
+        };
+        Ok(self.stores.clone().create_key_store(self.request(request)).await?.into_inner().key_store_id)
+    }
+
+    pub(crate) async fn update_key_store(&self, request: UpdateKeyStoreRequest) -> Result<(), Failure> {
+        self.stores.clone().update_key_store(self.request(request)).await?;
+        Ok(())
+    }
+
+    /// Begins to connect, and waits for what comes of it: the store CONNECTED, or FAILED.
+    pub(crate) async fn connect(&self, id: &str) -> Result<KeyStore, Failure> {
+        let request = ConnectKeyStoreRequest { key_store_id: id.to_owned() };
+        self.stores.clone().connect_key_store(self.request(request)).await?;
+        Ok(self.settled(id).await)
+    }
+
+    /// Waits until a store is neither connecting nor disconnecting.
+    pub(crate) async fn settled(&self, id: &str) -> KeyStore {
+        wait::until_async("the key store has settled", wait::LONG, async || {
+            let store = self.key_store(id).await;
+            let moves =
+                [ConnectionState::Connecting, ConnectionState::Disconnecting].contains(&store.connection_state());
+            (!moves).then_some(store)
+        })
+        .await
+    }
+
+    /// Disconnects, and waits until it is done.
+    pub(crate) async fn disconnect(&self, id: &str) -> Result<KeyStore, Failure> {
+        self.begin_disconnect(id).await?;
+        Ok(self.settled(id).await)
+    }
+
+    pub(crate) async fn begin_disconnect(&self, id: &str) -> Result<(), Failure> {
+        let request = DisconnectKeyStoreRequest { key_store_id: id.to_owned() };
+        self.stores.clone().disconnect_key_store(self.request(request)).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_key_store(&self, id: &str) -> Result<(), Failure> {
+        let request = DeleteKeyStoreRequest { key_store_id: id.to_owned() };
+        self.stores.clone().delete_key_store(self.request(request)).await?;
+        Ok(())
+    }
+
+    /// Disables a key, or enables it.
+    pub(crate) async fn switch_key(&self, key: &str, on: bool) -> Result<(), Failure> {
+        let key_id = key.to_owned();
+        match on {
+            true => drop(self.keys.clone().enable_key(self.request(EnableKeyRequest { key_id })).await?),
+            false => drop(self.keys.clone().disable_key(self.request(DisableKeyRequest { key_id })).await?),
+        }
+        Ok(())
+    }
+
+    /// The only cluster of the configuration.
+    pub(crate) async fn cluster(&self) -> Cluster {
+        let request = self.request(DescribeClustersRequest::default());
+        let clusters = self.clusters.clone().describe_clusters(request).await.unwrap().into_inner().clusters;
+        let [cluster] = &clusters[..] else { panic!("{clusters:?}") };
+        cluster.clone()
     }
 }

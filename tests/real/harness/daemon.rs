@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use keystored::model::clock::Clock;
-use keystored::proto::v1::HsmHealth;
+use keystored::proto::v1::{ConnectionState, HsmHealth};
 use keystored::provision;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -56,7 +56,37 @@ impl Site {
         // A sound worker must not be taken for a hanging one because tests, their load and other daemons want the
         // processor: unoptimised and on two cores, that may take longer than the 250 ms of a daemon by itself.
         site.kill_after(1_500);
+        // Tests look into tokens as other PKCS#11 clients do, with the PIN that they know.
+        site.rotate(false);
         site
+    }
+
+    /// Sets whether connecting rotates kmsuser's PIN, after which nobody but the daemon knows it.
+    pub(crate) fn rotate(&self, rotate: bool) {
+        self.configure(|config| {
+            let cluster = config["cluster"][0].as_table_mut().unwrap();
+            cluster.insert("rotation".to_owned(), if rotate { "connect" } else { "none" }.into());
+        });
+    }
+
+    /// The cluster's id.
+    pub(crate) fn cluster(&self) -> &str {
+        self.layout.cluster.as_str()
+    }
+
+    /// customerCA.crt, PEM.
+    pub(crate) fn trust_anchor(&self) -> String {
+        fs::read_to_string(&self.layout.trust_anchor).unwrap()
+    }
+
+    /// kmsuser's PIN in each token until the first rotation.
+    pub(crate) fn first_pin(&self) -> String {
+        fs::read_to_string(&self.layout.pin).unwrap()
+    }
+
+    /// The operator's ceremony folder.
+    pub(crate) fn ceremony(&self) -> PathBuf {
+        self.layout.dir.join("ceremony")
     }
 
     /// Sets how long a worker may be busy with one encryption before it is killed, in milliseconds.
@@ -109,7 +139,7 @@ impl Site {
             hsm: text(&hsm["id"]),
             name: text(&hsm["zone"]),
             label: text(&hsm["token_label"]),
-            pin_file: path(&hsm["pin_file"]),
+            pin_file: self.path().join("credentials").join(format!("{}.pin", text(&hsm["zone"]))),
             softhsm_conf: path(&hsm["env"]["SOFTHSM2_CONF"]),
             module: path(&hsm["module"]),
             daemon,
@@ -119,7 +149,13 @@ impl Site {
 
     /// Starts the daemon without waiting for it.
     pub(crate) fn launch(self) -> Daemon {
+        self.launch_to_abort_at("")
+    }
+
+    /// Likewise; it aborts when it comes to this point, as a crash would end it.
+    pub(crate) fn launch_to_abort_at(self, point: &str) -> Daemon {
         let mut command = Command::new(PROGRAM);
+        command.env("KEYSTORED_ABORT_AT", point);
         command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
         self.spawn(command)
     }
@@ -144,11 +180,13 @@ impl Site {
         Daemon { child, _guard: guard, log, zones, site: Some(self), stopped: false }
     }
 
-    /// Starts the daemon and waits until every HSM is healthy with every worker ready.
+    /// Starts the daemon, makes and connects its key store where there is none, and waits until every HSM is healthy with
+    /// every worker ready.
     pub(crate) async fn start(self) -> Daemon {
         let daemon = self.launch();
         daemon.wait_until_ready();
-        daemon.wait_until_healthy().await;
+        let caller = daemon.caller().await;
+        daemon.connect_key_store(&caller).await;
         daemon
     }
 }
@@ -172,6 +210,16 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Makes and connects its key store where there is none, and waits until every HSM is healthy with every worker ready.
+    pub(crate) async fn connect_key_store(&self, caller: &Caller) {
+        if caller.key_stores().await.is_empty() {
+            let store = caller.create_key_store("main", self.site()).await.unwrap();
+            let store = caller.connect(&store).await.unwrap();
+            assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}\n{}", self.log_tail());
+        }
+        self.wait_until_healthy_for(caller).await;
     }
 
     pub(crate) fn site(&self) -> &Site {
@@ -283,6 +331,13 @@ impl Daemon {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
+    /// SIGHUP, then waits until its log says once more that it has done this.
+    pub(crate) fn hang_up(&self, says: &str) {
+        let before = self.log().matches(says).count();
+        process::signal(self.pid(), Signal::HUP);
+        wait::until("SIGHUP is heard", wait::LONG, || (self.log().matches(says).count() > before).then_some(()));
+    }
+
     /// SIGTERM, then waits until it is gone.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Site) {
         let workers = process::children(self.pid());
@@ -290,6 +345,18 @@ impl Daemon {
         let status = wait::until("the daemon has gone", wait::LONG, || self.child.try_wait().unwrap());
         for worker in workers {
             assert!(!process::lives(worker), "worker {worker} outlived its daemon:\n{}", self.log_tail());
+        }
+        self.stopped = true;
+        (status, self.site.take().unwrap())
+    }
+
+    /// Waits until it has aborted and its workers have gone by themselves; how it ended.
+    pub(crate) fn aborted(mut self) -> (ExitStatus, Site) {
+        let status = wait::until("the daemon aborts", wait::LONG, || self.child.try_wait().unwrap());
+        // Workers that were its children are nobody's now; each of them has its HSM's name in its arguments.
+        let names: Vec<String> = self.zones.iter().map(|zone| zone.lock_file(self.site())).collect();
+        for name in names {
+            wait::until("an HSM's lock is free", wait::LONG, || process::is_lock_free(&name).then_some(()));
         }
         self.stopped = true;
         (status, self.site.take().unwrap())

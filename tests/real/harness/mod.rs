@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod daemon;
+pub(crate) mod gate;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod tool;

@@ -30,6 +30,14 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(id(pid), signal);
 }
 
+/// Whether nobody holds the lock file.
+pub(crate) fn is_lock_free(path: &str) -> bool {
+    match fs::File::open(path) {
+        Ok(file) => file.try_lock().is_ok(),
+        Err(_) => true,
+    }
+}
+
 fn id(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }

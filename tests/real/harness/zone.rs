@@ -42,6 +42,34 @@ impl Zone {
         PathBuf::from(line.unwrap().trim_start_matches([' ', '=']).trim())
     }
 
+    /// The lock that the HSM's workers hold as long as one of them lives.
+    pub(crate) fn lock_file(&self, site: &super::daemon::Site) -> String {
+        site.path().join("state").join(format!("hsm-{}.lock", self.hsm)).display().to_string()
+    }
+
+    /// Whether the token takes this PIN from kmsuser. SoftHSM locks nobody.
+    pub(crate) fn takes(&self, pin: &str) -> bool {
+        let mut command = self.tool(&["--login", "--pin", "env:ZONE_PIN", "--list-objects"]);
+        command.env("ZONE_PIN", pin);
+        super::tool::run(&mut command).code == Some(0)
+    }
+
+    /// What the security officer does: sets kmsuser's PIN.
+    pub(crate) fn officer_sets(&self, pin: &str) {
+        let so_pin = fs::read_to_string(self.pin_file.with_extension("so-pin")).unwrap();
+        let mut command =
+            self.tool(&["--init-pin", "--login", "--login-type", "so", "--so-pin", "env:SO", "--new-pin", "env:NEW"]);
+        command.env("SO", so_pin.trim_end()).env("NEW", pin);
+        super::tool::run(&mut command).ok();
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("pkcs11-tool");
+        command.arg("--module").arg(&self.module).args(["--token-label", &self.label]).args(arguments);
+        command.env("SOFTHSM2_CONF", &self.softhsm_conf);
+        command
+    }
+
     pub(crate) fn pin(&self) -> String {
         fs::read_to_string(&self.pin_file).unwrap().trim_end().to_owned()
     }

@@ -2,28 +2,53 @@
 
 use std::fs;
 
-use keystored::hsm::protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role};
+use keystored::hsm::protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role, Token};
 use keystored::model::id::{KeyId, KeyVersionId};
 
 use super::rig::{LABEL, PIN, SO_PIN, Tokens, secret};
 
 fn init_token(label: &str) -> Op {
-    Op::Ceremony(CeremonyOp::InitToken { label: label.into(), so_pin: secret(SO_PIN), user_pin: secret(PIN) })
+    let token = Token { label: label.into(), serials: Vec::new() };
+    Op::Ceremony(CeremonyOp::InitToken { token, so_pin: secret(SO_PIN) })
+}
+
+fn init_user_pin() -> Op {
+    let token = Token { label: LABEL.into(), serials: Vec::new() };
+    Op::Ceremony(CeremonyOp::InitUserPin { token, so_pin: secret(SO_PIN), user_pin: secret(PIN) })
 }
 
 #[test]
-fn only_a_ceremony_worker_without_a_pin_initialises_tokens() {
+fn only_a_ceremony_worker_without_a_token_initialises_tokens() {
     let tokens = Tokens::new();
     for role in [Role::Data, Role::Control, Role::Ceremony] {
         let mut worker = tokens.worker(tokens.start(role)).unwrap();
         assert_eq!(worker.fault(init_token("another")).class, Class::Refused, "{role:?}");
+        assert_eq!(worker.fault(init_user_pin()).class, Class::Refused, "{role:?}");
     }
-    let mut start = tokens.start(Role::Ceremony);
-    start.pin = None;
-    let mut bare = tokens.worker(start).unwrap();
+    let mut bare = tokens.bare();
     assert_eq!(bare.fault(init_token(LABEL)).class, Class::Refused, "the label is taken");
+    assert_eq!(bare.fault(init_user_pin()).class, Class::Refused, "there is a user");
     assert_eq!(bare.fault(Op::Probe).class, Class::Refused);
-    assert!(matches!(bare.call(init_token("another")), Reply::Serial(_)));
+    assert!(matches!(bare.call(init_token("another")), Reply::Done));
+    let seen = bare.survey();
+    let of = |label: &str| seen.iter().find(|token| token.initialised && token.label == label).unwrap();
+    assert!(of(LABEL).user.initialised && !of("another").user.initialised, "{seen:?}");
+    assert!(seen.iter().any(|token| !token.initialised), "SoftHSM always shows a blank one: {seen:?}");
+}
+
+#[test]
+fn a_service_worker_logs_in_and_proves_but_changes_the_pin_in_control_alone() {
+    let tokens = Tokens::after_ceremony();
+    let change = || Op::ChangePin { old: secret(PIN), new: secret("another-pin-1") };
+    assert_eq!(tokens.data().fault(change()).class, Class::Refused);
+    let mut control = tokens.control();
+    let wrong = Op::ChangePin { old: secret("not the PIN"), new: secret("another-pin-1") };
+    assert_eq!(control.fault(wrong).class, Class::Login);
+    assert!(matches!(control.call(change()), Reply::Done));
+    assert!(tokens.worker_with(tokens.start(Role::Data), "another-pin-1").is_ok());
+    assert_eq!(tokens.worker(tokens.start(Role::Data)).err().unwrap().class, Class::Login);
+    let prove = Op::Prove { cluster: "cluster-abcdefghijk".into(), zone: "t".into(), nonce: [7; 32] };
+    assert_eq!(control.fault(prove).class, Class::Refused, "no identity pair was made in this token");
 }
 
 #[test]
@@ -45,7 +70,7 @@ fn the_ceremony_can_be_repeated_but_not_doubled() {
     let tokens = Tokens::new();
     let mut worker = tokens.ceremony();
     let none = CeremonyObjects::default();
-    assert!(matches!(worker.ceremony(CeremonyOp::Inspect), Reply::CeremonyObjects(found) if found == none));
+    assert_eq!(worker.inspect(), none);
     let Reply::TransportKey(first) = worker.ceremony(CeremonyOp::MakeTransportPair) else { panic!() };
     let Reply::TransportKey(second) = worker.ceremony(CeremonyOp::MakeTransportPair) else { panic!() };
     assert_eq!(first, second);
@@ -59,11 +84,14 @@ fn the_ceremony_can_be_repeated_but_not_doubled() {
     let place = || Op::Ceremony(CeremonyOp::PlaceWrappingKey { blob: blobs[0].clone() });
     assert!(matches!(worker.call(place()), Reply::Done));
     assert_eq!(worker.fault(place()).class, Class::Refused);
-    let all = CeremonyObjects { transport: true, canary: true, wrapping: true };
-    assert!(matches!(worker.ceremony(CeremonyOp::Inspect), Reply::CeremonyObjects(found) if found == all));
+    let Reply::IdentityKey(point) = worker.ceremony(CeremonyOp::MakeIdentityPair) else { panic!() };
+    assert_eq!((point.len(), point[0]), (65, 4));
+    assert!(matches!(worker.ceremony(CeremonyOp::MakeIdentityPair), Reply::IdentityKey(again) if again == point));
+    let all = CeremonyObjects { identity: true, transport: true, canary: true, wrapping: true };
+    assert_eq!(worker.inspect(), all);
     assert!(matches!(worker.call(Op::Probe), Reply::Done));
-    let (_, ready) = tokens.ready(tokens.start(Role::Data));
-    assert_eq!(ready.ceremony, all);
+    let (_, _, found) = tokens.ready(tokens.start(Role::Data));
+    assert_eq!(found.ceremony, all);
 }
 
 #[test]
@@ -138,8 +166,8 @@ fn placing_and_destroying_can_be_repeated() {
     let (key, blob) = control.make_key();
     control.place(key, &blob);
     assert!(matches!(control.call(Op::List), Reply::Keys(keys) if keys == [key]));
-    let (_, ready) = tokens.ready(tokens.start(Role::Data));
-    assert_eq!(ready.keys, [key]);
+    let (_, _, found) = tokens.ready(tokens.start(Role::Data));
+    assert_eq!(found.keys, [key]);
     for _ in 0..2 {
         assert!(matches!(control.call(Op::Destroy(key)), Reply::Done));
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keystored::hsm::protocol::{
-    CeremonyOp, DecryptItem, EncryptItem, Fault, FromWorker, Op, Profile, Ready, Reply, Role, Sealed, Start, ToWorker,
-    Token, decode_frame, encode_frame,
+    CeremonyOp, DecryptItem, EncryptItem, Fault, FromWorker, LoggedIn, Op, Profile, Ready, Reply, Role, Sealed, Start,
+    ToWorker, Token, TokenSeen, decode_frame, encode_frame,
 };
 use keystored::model::id::{KeyId, KeyVersionId};
 use keystored::model::secret::Secret;
@@ -69,17 +69,26 @@ impl Tokens {
         tokens
     }
 
+    /// Makes a token with this label; its serial number.
     pub(super) fn init_token(&self, label: &str) -> String {
-        let mut start = self.start(Role::Ceremony);
-        start.pin = None;
-        let mut worker = self.worker(start).unwrap();
+        let mut worker = self.bare();
+        let token = Token { label: label.into(), serials: Vec::new() };
         let (so_pin, user_pin) = (secret(SO_PIN), secret(PIN));
-        let Reply::Serial(serial) = worker.ceremony(CeremonyOp::InitToken { label: label.into(), so_pin, user_pin })
-        else {
-            panic!("no serial")
-        };
+        let init = CeremonyOp::InitToken { token: token.clone(), so_pin: so_pin.clone() };
+        assert!(matches!(worker.ceremony(init), Reply::Done));
+        let serial = worker.survey().into_iter().find(|seen| seen.label == label).unwrap().serial;
+        // By its serial number: another token may carry the label.
+        let token = Token { serials: vec![serial.clone()], ..token };
+        assert!(matches!(worker.ceremony(CeremonyOp::InitUserPin { token, so_pin, user_pin }), Reply::Done));
         assert!(worker.stop().success());
         serial
+    }
+
+    /// A ceremony worker without a token.
+    pub(super) fn bare(&self) -> Worker {
+        let mut start = self.start(Role::Ceremony);
+        start.token = None;
+        self.found(start).unwrap().0
     }
 
     pub(super) fn start(&self, role: Role) -> Start {
@@ -89,9 +98,8 @@ impl Tokens {
             index: 0,
             incarnation: 1,
             module: MODULE.into(),
-            token: Token { label: LABEL.into(), serial: None },
+            token: Some(Token { label: LABEL.into(), serials: Vec::new() }),
             profile: Profile::SoftHsm,
-            pin: Some(secret(PIN)),
             sessions: 1,
             hot_copies: true,
             require_mlock: false,
@@ -100,24 +108,36 @@ impl Tokens {
         }
     }
 
+    /// A worker that is logged in.
     pub(super) fn worker(&self, start: Start) -> Result<Worker, Fault> {
+        self.worker_with(start, PIN)
+    }
+
+    /// A worker that logs in with this PIN.
+    pub(super) fn worker_with(&self, start: Start, pin: &str) -> Result<Worker, Fault> {
+        let (mut worker, _) = self.found(start)?;
+        worker.login(pin).map(|_| worker)
+    }
+
+    /// A worker that is logged in, with what it found before and after.
+    pub(super) fn ready(&self, start: Start) -> (Worker, Ready, LoggedIn) {
+        let (mut worker, ready) = self.found(start).unwrap();
+        let found = worker.login(PIN).unwrap();
+        (worker, ready, found)
+    }
+
+    /// A worker that has found its token, if it is to.
+    pub(super) fn found(&self, start: Start) -> Result<(Worker, Ready), Fault> {
         let mut worker = Worker::spawn(&self.dir.path().join("softhsm2.conf"), self.dir.path());
         worker.send(&ToWorker::Start(Box::new(start)));
         match worker.receive() {
-            FromWorker::Ready(_) => Ok(worker),
+            FromWorker::Ready(ready) => Ok((worker, *ready)),
             FromWorker::Failed(fault) => {
                 worker.child.wait().unwrap();
                 Err(fault)
             }
             FromWorker::Reply { .. } => panic!("a reply before Ready"),
         }
-    }
-
-    pub(super) fn ready(&self, start: Start) -> (Worker, Ready) {
-        let mut worker = Worker::spawn(&self.dir.path().join("softhsm2.conf"), self.dir.path());
-        worker.send(&ToWorker::Start(Box::new(start)));
-        let FromWorker::Ready(ready) = worker.receive() else { panic!("not ready") };
-        (worker, *ready)
     }
 
     pub(super) fn data(&self) -> Worker {
@@ -213,6 +233,29 @@ impl Worker {
         let FromWorker::Reply { id: answered, reply } = self.receive() else { panic!("no reply") };
         assert_eq!(id, answered);
         reply
+    }
+
+    pub(super) fn login(&mut self, pin: &str) -> Result<LoggedIn, Fault> {
+        match self.call(Op::Login(secret(pin))) {
+            Reply::LoggedIn(found) => Ok(*found),
+            Reply::Failed(fault) => Err(fault),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn survey(&mut self) -> Vec<TokenSeen> {
+        match self.ceremony(CeremonyOp::Survey) {
+            Reply::Tokens(seen) => seen,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Which objects of the ceremony the token holds.
+    pub(super) fn inspect(&mut self) -> keystored::hsm::protocol::CeremonyObjects {
+        match self.ceremony(CeremonyOp::Inspect) {
+            Reply::Inspected(found) => found.objects,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(super) fn ceremony(&mut self, step: CeremonyOp) -> Reply {

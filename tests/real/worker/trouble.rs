@@ -4,7 +4,7 @@ use std::fs;
 
 use keystored::hsm::protocol::{Class, Op, Profile, Reply, Role, Token};
 
-use super::rig::{LABEL, Tokens, secret, wait_for};
+use super::rig::{LABEL, Tokens, wait_for};
 
 #[test]
 fn a_key_deleted_by_another_client_stops_working_within_a_second() {
@@ -87,12 +87,11 @@ fn a_key_gone_together_with_the_canary_is_the_tokens_trouble() {
 #[test]
 fn a_wrong_pin_is_tried_once_and_a_missing_token_until_the_time_is_over() {
     let tokens = Tokens::new();
-    let mut start = tokens.start(Role::Data);
-    start.pin = Some(secret("wrong-pin"));
-    assert_eq!(tokens.worker(start).err().unwrap().class, Class::Login);
+    let refused = tokens.worker_with(tokens.start(Role::Data), "wrong-pin").err().unwrap();
+    assert_eq!((refused.class, &*refused.function), (Class::Login, "C_Login"));
 
     let mut start = tokens.start(Role::Data);
-    start.token.label = "no such token".into();
+    start.token = Some(Token { label: "no such token".into(), serials: Vec::new() });
     start.start_timeout_ms = 100;
     let fault = tokens.worker(start).err().unwrap();
     assert_eq!(fault.class, Class::Token);
@@ -117,7 +116,7 @@ fn two_tokens_with_one_label_need_a_serial() {
     assert_eq!(fault.class, Class::Refused);
     assert!(fault.to_string().contains(&first) && fault.to_string().contains(&second), "{fault}");
     let mut start = tokens.start(Role::Data);
-    start.token = Token { label: LABEL.into(), serial: Some(second.clone()) };
+    start.token = Some(Token { label: LABEL.into(), serials: vec!["another".into(), second.clone()] });
     assert_eq!(tokens.ready(start).1.serial, second);
 }
 
@@ -171,7 +170,7 @@ fn stop_signals_are_the_parents_business() {
 #[test]
 fn confinement_is_reported_or_in_force() {
     let tokens = Tokens::after_ceremony();
-    let (worker, ready) = tokens.ready(tokens.start(Role::Data));
+    let (worker, ready, _) = tokens.ready(tokens.start(Role::Data));
     let status = fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
     let seccomp = status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2'));
     eprintln!("degraded: {:?}, seccomp in force: {seccomp}", ready.degraded);
@@ -181,7 +180,7 @@ fn confinement_is_reported_or_in_force() {
 
     let mut start = tokens.start(Role::Data);
     start.profile = Profile::Generic;
-    let (_, ready) = tokens.ready(start);
+    let (_, ready, _) = tokens.ready(start);
     assert!(ready.degraded.iter().any(|sentence| sentence.contains("Landlock")), "{:?}", ready.degraded);
 }
 

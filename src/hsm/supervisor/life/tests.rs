@@ -20,6 +20,7 @@ impl Run {
     fn ready() -> Self {
         let mut run = Self::new();
         assert_eq!(run.tell(Event::Turn), [Action::Spawn]);
+        assert_eq!(run.tell(Event::Found), [Action::Enter]);
         assert_eq!(run.tell(Event::Ready), [Action::Serve]);
         run
     }
@@ -65,30 +66,59 @@ fn having_been_ready_for_long_forgets_the_deaths() {
     run.exit();
     run.tell(Event::Due);
     run.tell(Event::Turn);
+    run.tell(Event::Found);
     run.tell(Event::Ready);
     assert_eq!(run.exit(), FIRST * 2);
     run.tell(Event::Due);
     run.tell(Event::Turn);
+    run.tell(Event::Found);
     run.tell(Event::Ready);
     run.clock.advance(LONGEST);
     assert_eq!(run.exit(), FIRST);
 }
 
+fn refusal(lasting: bool) -> Refusal {
+    Refusal { code: Code::InvalidCredentials, lasting, reason: "HSM a: refused".into() }
+}
+
 #[test]
-fn a_refused_pin_is_never_tried_again() {
+fn what_is_refused_for_good_is_not_tried_again() {
     let mut run = Run::new();
     run.tell(Event::Turn);
-    assert_eq!(run.tell(Event::Failed(fault(Class::Login))), [Action::Close]);
-    run.tell(Event::Exited("exit status: 1".into()));
+    run.tell(Event::Found);
+    assert_eq!(run.tell(Event::Refused(refusal(true))), [Action::Close]);
+    run.tell(Event::Exited("exit status: 0".into()));
     assert_eq!(run.life.state(), State::Refused);
     assert_eq!(run.life.until(), None);
-    assert!(run.life.trouble().unwrap().contains("refused kmsuser's PIN (C_Login: CKR_PIN_INCORRECT)"));
+    assert_eq!((run.life.trouble(), run.life.code()), (Some("HSM a: refused"), Some(Code::InvalidCredentials)));
     assert_eq!(run.tell(Event::Turn), []);
     assert_eq!(run.tell(Event::Due), []);
 
     let mut other = Run::new();
-    assert_eq!(other.tell(Event::Failed(fault(Class::Login))), []);
+    assert_eq!(other.tell(Event::Refused(refusal(true))), []);
     assert_eq!(other.life.state(), State::Refused);
+}
+
+#[test]
+fn what_is_refused_for_now_is_tried_again() {
+    let mut run = Run::new();
+    run.tell(Event::Turn);
+    run.tell(Event::Found);
+    assert_eq!(run.tell(Event::Refused(refusal(false))), [Action::Close]);
+    assert_eq!(run.exit(), FIRST);
+}
+
+#[test]
+fn a_worker_at_the_gate_is_killed_only_past_the_limit_of_what_it_does() {
+    let mut run = Run::new();
+    run.tell(Event::Turn);
+    run.tell(Event::Found);
+    assert_eq!(run.tell(Event::Stop { kill_at: run.clock.now() }), [Action::Close]);
+    assert_eq!(run.life.until(), Some(run.clock.now() + START), "it may be inside C_Login");
+    let mut run = Run::new();
+    run.tell(Event::Turn);
+    run.tell(Event::Found);
+    assert_eq!(run.tell(Event::Overdue { kind: Kind::Login, limit: START }), [Action::Kill]);
 }
 
 #[test]

@@ -1,0 +1,197 @@
+//! The daemon aborts before and after every step of connecting and disconnecting, and the next one finds: no HSM locked
+//! out, the PIN known, the state right.
+//!
+//! The steps are those that the code enumerates; a point that is never passed fails the test.
+
+use keystored::cluster::kmsuser::pin::Step;
+use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+use keystored::service::lifecycle::{ConnectStep, DisconnectStep};
+
+use crate::harness::daemon::{Daemon, Site};
+use crate::harness::{Caller, context};
+
+/// What leads to a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A connect.
+    Connect,
+    /// A connect that fails, because one HSM's PIN is wrong.
+    FailingConnect,
+    /// A disconnect.
+    Disconnect,
+}
+
+/// Every point, with what leads to it.
+fn points() -> Vec<(String, Way)> {
+    let mut points = Vec::new();
+    let mut both = |name: &str, times: &[u32], way: Way| {
+        for side in ["before", "after"] {
+            points.extend(times.iter().map(|time| (format!("{name}.{side}@{time}"), way)));
+        }
+    };
+    for step in Step::ALL {
+        match step {
+            // The first HSM's control worker, the second's, and a data worker.
+            Step::RecordAttempt | Step::Login | Step::RecordOutcome | Step::Prove => {
+                both(step.name(), &[1, 2, 3], Way::Connect);
+            }
+            Step::RecordPending | Step::ChangePin | Step::RecordRotated => both(step.name(), &[1, 2], Way::Connect),
+            // Needs a token that refuses C_SetPIN, which SoftHSM never does: the simulation in kmsuser::pin has one.
+            Step::RecordUnchanged => {}
+        }
+    }
+    for step in ConnectStep::ALL {
+        let way = match step {
+            ConnectStep::RecordConnecting | ConnectStep::Start | ConnectStep::RecordConnected => Way::Connect,
+            ConnectStep::RecordFailed | ConnectStep::Stop => Way::FailingConnect,
+        };
+        both(step.name(), &[1], way);
+    }
+    for step in DisconnectStep::ALL {
+        both(step.name(), &[1], Way::Disconnect);
+    }
+    points
+}
+
+#[test]
+fn no_crash_locks_an_hsm_or_loses_a_pin() {
+    const LANES: usize = 4;
+    let points = points();
+    assert!(points.len() > 40, "{}", points.len());
+    let points = &points;
+    std::thread::scope(|scope| {
+        for number in 0..LANES {
+            scope.spawn(move || {
+                tokio::runtime::Runtime::new().unwrap().block_on(async {
+                    let mut lane = Lane::prepare().await;
+                    for (point, way) in points.iter().skip(number).step_by(LANES) {
+                        lane = lane.crash_at(point, *way).await;
+                    }
+                });
+            });
+        }
+    });
+}
+
+/// A site whose key store is disconnected between two crashes.
+struct Lane {
+    site: Site,
+    store: String,
+    ciphertext: Vec<u8>,
+}
+
+impl Lane {
+    async fn prepare() -> Self {
+        let site = Site::prepare().await;
+        site.rotate(true);
+        let daemon = site.start().await;
+        let caller = daemon.caller().await;
+        let store = caller.key_stores().await.remove(0).key_store_id;
+        let key = caller.create_key("kept over every crash").await;
+        let ciphertext = caller.encrypt(&key, b"kept", &context(&[])).await.unwrap();
+        caller.disconnect(&store).await.unwrap();
+        Self { site: daemon.terminate().1, store, ciphertext }
+    }
+
+    async fn crash_at(self, point: &str, way: Way) -> Self {
+        let Self { site, store, ciphertext } = self;
+        let daemon = site.launch_to_abort_at(point);
+        daemon.wait_until_ready();
+        let caller = daemon.caller().await;
+        // The answer may or may not come before the crash.
+        if way == Way::FailingConnect {
+            let wrong = UpdateKeyStoreRequest {
+                key_store_id: store.clone(),
+                key_store_password: "not-the-PIN".into(),
+                hsm_ids: vec!["hsm-b".into()],
+                ..Default::default()
+            };
+            caller.update_key_store(wrong).await.unwrap();
+        }
+        let begun = begin(&caller, &store).await;
+        if way == Way::Disconnect && begun {
+            caller.settled(&store).await;
+            let _ = caller.begin_disconnect(&store).await;
+        }
+        drop(caller);
+        let log = daemon.log_tail();
+        let (status, site) = daemon.aborted();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6), "{point} was not passed:\n{log}");
+
+        let daemon = site.launch();
+        daemon.wait_until_ready();
+        let caller = daemon.caller().await;
+        let seen = caller.settled(&store).await;
+        let expected = match (way, point) {
+            (Way::Connect, "connect.record-connecting.before@1") => ConnectionState::Disconnected,
+            (Way::Connect, _) => ConnectionState::Connected,
+            (Way::FailingConnect, _) => ConnectionState::Failed,
+            (Way::Disconnect, "disconnect.record-disconnecting.before@1") => ConnectionState::Connected,
+            (Way::Disconnect, _) => ConnectionState::Disconnected,
+        };
+        assert_eq!(seen.connection_state(), expected, "after {point}: {seen:?}\n{}", daemon.log_tail());
+        match seen.connection_state() {
+            ConnectionState::Connected => {}
+            ConnectionState::Failed => {
+                assert_eq!(seen.connection_error_code, "INVALID_CREDENTIALS", "{point}: {seen:?}");
+                caller.disconnect(&store).await.unwrap();
+                // The officer sets another one; which PIN the token had, the service knew to the end for hsm-a.
+                daemon.zone("b").officer_sets("set-by-the-officer");
+                let right = UpdateKeyStoreRequest {
+                    key_store_id: store.clone(),
+                    key_store_password: "set-by-the-officer".into(),
+                    hsm_ids: vec!["hsm-b".into()],
+                    ..Default::default()
+                };
+                caller.update_key_store(right).await.unwrap();
+                assert!(begin(&caller, &store).await);
+            }
+            _ => assert!(begin(&caller, &store).await),
+        }
+        let seen = caller.settled(&store).await;
+        assert_eq!(
+            seen.connection_state(),
+            ConnectionState::Connected,
+            "after {point}: {seen:?}\n{}",
+            daemon.log_tail()
+        );
+        daemon.wait_until_healthy_for(&caller).await;
+        let seen = caller.key_store(&store).await;
+        assert!(seen.hsms.iter().all(|hsm| hsm.proven && hsm.pin_tries_left == 3), "after {point}: {seen:?}");
+        assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"kept", "after {point}");
+        caller.disconnect(&store).await.unwrap();
+        Self { site: daemon.terminate().1, store, ciphertext }
+    }
+}
+
+async fn begin(caller: &Caller, store: &str) -> bool {
+    let request = keystored::proto::v1::ConnectKeyStoreRequest { key_store_id: store.to_owned() };
+    caller.stores.clone().connect_key_store(caller.request(request)).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_in_a_login_spends_the_service_s_tries_and_not_the_token_s() {
+    let lane = Lane::prepare().await;
+    let Lane { mut site, store, .. } = lane;
+    let daemon: Daemon = {
+        // Each run records an attempt and dies before C_Login.
+        for run in 0..4 {
+            let daemon = site.launch_to_abort_at("kmsuser.login.before");
+            daemon.wait_until_ready();
+            if run == 0 {
+                let caller = daemon.caller().await;
+                begin(&caller, &store).await;
+            }
+            site = daemon.aborted().1;
+        }
+        site.launch()
+    };
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    let seen = caller.settled(&store).await;
+    // One HSM or both, as they came first: with three attempts without an outcome nothing more is tried.
+    assert_eq!(seen.connection_state(), ConnectionState::Failed, "{seen:?}\n{}", daemon.log_tail());
+    assert_eq!(seen.connection_error_code, "INVALID_CREDENTIALS", "{seen:?}");
+    assert!(seen.connection_error_message.contains("broken off"), "{seen:?}");
+    assert_eq!(daemon.log().matches("refused kmsuser's PIN").count(), 0, "no wrong PIN ever reached a token");
+}

@@ -1,0 +1,38 @@
+//! A gate for HSMs without a key store around them: logs in with a PIN that the test knows, and asks for no identity.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use keystored::hsm::protocol::{Class, Op, Reply};
+use keystored::hsm::supervisor::{Desk, Gate, Refusal};
+use keystored::model::key_store::ConnectionErrorCode;
+use keystored::model::secret::Secret;
+
+struct KnownPin(Secret);
+
+/// Lets in whoever takes this PIN.
+pub(crate) fn known_pin(pin: &str) -> Arc<dyn Gate> {
+    Arc::new(KnownPin(Secret::new(pin.as_bytes().to_vec())))
+}
+
+impl Gate for KnownPin {
+    fn enter(&self, desk: Desk) -> BoxFuture<'static, Result<(), Refusal>> {
+        let pin = self.0.clone();
+        async move {
+            let _lock = desk.lock().await.unwrap();
+            match desk.call(Op::Login(pin)).await {
+                Ok(Reply::LoggedIn(found)) => {
+                    desk.logged_in(*found);
+                    Ok(())
+                }
+                Ok(Reply::Failed(fault)) if fault.class == Class::Login => {
+                    let why = format!("the token refused kmsuser's PIN ({fault})");
+                    Err(Refusal::lasting(ConnectionErrorCode::InvalidCredentials, why))
+                }
+                other => Err(Refusal::passing(ConnectionErrorCode::NetworkErrors, format!("{other:?}"))),
+            }
+        }
+        .boxed()
+    }
+}
