@@ -84,6 +84,8 @@ impl Printer {
             return format!("{error:#}");
         }
         let name = failure.exception.as_deref().or(failure.connection_error.map(ConnectionErrorCode::name));
+        // A status without a word, which another program than keystored gives: its code says more than nothing.
+        let name = name.or(failure.code.filter(|_| failure.message.is_empty()).map(crate::client::Code::name));
         let mut text = match (name, failure.message.is_empty()) {
             (Some(name), true) => format!("error: {name}"),
             (Some(name), false) => format!("error: {name}: {}", failure.message),
@@ -201,6 +203,12 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&Printer::new(true).failure_text(&failure)).unwrap();
         assert_eq!(json["error"]["connection_error_code"], "INVALID_CREDENTIALS");
         assert_eq!(json["error"]["exception"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_status_without_a_word_is_named_by_its_code() {
+        let failure = Failure { code: Some(crate::client::Code::Unimplemented), ..Failure::new(Exit::Refused, "") };
+        assert_eq!(Printer::new(false).failure_text(&failure), "error: UNIMPLEMENTED");
     }
 
     #[test]

@@ -60,6 +60,8 @@ fn failed(error: impl Into<io::Error>) -> Failure {
 }
 
 fn interrupted() -> Failure {
+    // What comes next would stand behind the question otherwise.
+    let _ = open().map(|mut terminal| terminal.write_all(b"\n"));
     Failure::new(Exit::Interrupted, "interrupted; nothing was done")
 }
 
@@ -71,11 +73,15 @@ async fn line(terminal: &File, question: String) -> Result<Secret, Failure> {
         // A terminal gives a whole line at once. Reading past std's buffers leaves no copy in them.
         let mut buffer = Zeroizing::new(vec![0; LINE_BYTES]);
         let length = terminal.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(None);
+        }
         let typed = &buffer[..length];
-        Ok(Secret::new(typed.strip_suffix(b"\n").unwrap_or(typed).to_vec()))
+        Ok(Some(Secret::new(typed.strip_suffix(b"\n").unwrap_or(typed).to_vec())))
     });
     let lost = |_| Err(io::Error::other("the reader is gone"));
-    reading.await.unwrap_or_else(lost).map_err(failed)
+    // Ctrl-D at the beginning of a line ends the input: nobody wants to answer.
+    reading.await.unwrap_or_else(lost).map_err(failed)?.ok_or_else(interrupted)
 }
 
 /// A terminal that does not echo, until this is dropped.

@@ -9,12 +9,13 @@ use crate::proto::v1::{DescribeKeyStoresRequest, KeyStore};
 
 /// A key store by its id or its name. Not by an empty text: a variable that is not set would name whatever comes first.
 #[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
 pub(super) struct Which {
     /// Key store id
-    #[arg(required_unless_present = "name", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
     /// Name of the key store instead of its id
-    #[arg(long, conflicts_with = "id", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
 }
 
