@@ -25,6 +25,7 @@ build: deps ## Builds both programs for use: target/release/keystored and keysto
 	$(CARGO) build --locked --release --bins
 
 test: deps lint ## Checks everything: format, lints, then every test against real tokens.
+	@scripts/kryoptic.sh >/dev/null
 	$(CARGO) test --locked --workspace
 
 run: build ## Runs the development daemon in the foreground; it prints how to call it.

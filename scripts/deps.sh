@@ -11,6 +11,9 @@ need() {
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 program() { command -v "$1"; }
+libclang() {
+    compgen -G '/usr/lib/llvm-*/lib/libclang[.-]*so*' | grep -v libclang-cpp && compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h'
+}
 softhsm_module() { compgen -G '/usr/lib/softhsm/libsofthsm2.so' || compgen -G '/usr/lib/*/softhsm/libsofthsm2.so' || compgen -G '/usr/lib*/pkcs11/libsofthsm2.so'; }
 
 if ! program cargo >/dev/null; then
@@ -28,6 +31,11 @@ need opensc program pkcs11-tool # An independent PKCS#11 client, for tests and t
 need openssl program openssl    # An independent TLS client, for tests.
 need python3-grpcio /usr/bin/python3 -c 'import grpc' # An independent gRPC client, for tests.
 need python3-protobuf /usr/bin/python3 -c 'import google.protobuf'
+# The second token type of the tests (tests/kryoptic) is built on OpenSSL and SQLite, and their headers are read by clang.
+need pkg-config program pkg-config
+need libssl-dev pkg-config --atleast-version=3.0.7 openssl
+need libsqlite3-dev pkg-config --exists sqlite3
+need libclang-dev libclang
 
 [ "${#missing[@]}" -eq 0 ] && exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

@@ -8,6 +8,7 @@ use keystored::proto::v1::{ConnectionState, GenerateRandomRequest, HsmHealth, Ke
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
+use crate::harness::other::{self, Kind, Other};
 use crate::harness::{Caller, Daemon, context, wait};
 
 /// A daemon without a key store.
@@ -233,8 +234,8 @@ async fn a_restart_takes_each_store_up_in_the_state_that_it_had() {
 /// Two clusters, two stores, one daemon: what happens to one is nothing to the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_in_one_store_leaves_the_other_untouched() {
-    let (site, second) = (Site::prepare().await, Site::prepare().await);
-    let other = other_cluster(&second).await;
+    let site = Site::prepare().await;
+    let other = Other::make(&site, "cluster-othercluster", &[(Kind::SoftHsm, "x"), (Kind::SoftHsm, "y")]).await;
     site.configure(|config| {
         config["cluster"].as_array_mut().unwrap().push(other.cluster.clone().into());
     });
@@ -243,7 +244,7 @@ async fn trouble_in_one_store_leaves_the_other_untouched() {
     let caller = daemon.caller().await;
     let first = caller.create_key_store("first", daemon.site()).await.unwrap();
     let second_id =
-        caller.create_key_store_with("second", "cluster-othercluster", &other.anchor, &other.pin).await.unwrap();
+        caller.create_key_store_with("second", "cluster-othercluster", &other.anchor, other::PIN).await.unwrap();
     for id in [&first, &second_id] {
         assert_eq!(caller.connect(id).await.unwrap().connection_state(), ConnectionState::Connected);
     }
@@ -264,55 +265,6 @@ async fn trouble_in_one_store_leaves_the_other_untouched() {
     load.passes(100).await;
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls}: {:?}", failures.len(), failures.first());
-}
-
-/// A second cluster whose HSMs have names of their own.
-struct Other {
-    cluster: toml::Table,
-    anchor: String,
-    pin: String,
-}
-
-/// Carries a ceremony out over blank tokens under other names, beside a site's own.
-async fn other_cluster(site: &Site) -> Other {
-    use keystored::cluster::ceremony::{self, Participant};
-    use keystored::hsm::supervisor::Settings;
-    use keystored::model::secret::Secret;
-    let dir = site.path().join("other");
-    let mut hsms = Vec::new();
-    for zone in ["x", "y"] {
-        let tokens = dir.join(zone).join("tokens");
-        std::fs::create_dir_all(&tokens).unwrap();
-        let conf = dir.join(zone).join("softhsm2.conf");
-        std::fs::write(&conf, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display())).unwrap();
-        let mut hsm = site.config()["cluster"][0]["hsm"][0].as_table().unwrap().clone();
-        hsm.remove("token_serials");
-        hsm.insert("id".to_owned(), format!("hsm-{zone}").into());
-        hsm.insert("zone".to_owned(), zone.into());
-        hsm.insert("token_label".to_owned(), format!("other-{zone}").into());
-        let env = toml::Table::from_iter([("SOFTHSM2_CONF".to_owned(), conf.display().to_string().into())]);
-        hsm.insert("env".to_owned(), env.into());
-        hsms.push(toml::Value::from(hsm));
-    }
-    let mut cluster = site.config()["cluster"][0].as_table().unwrap().clone();
-    cluster.insert("id".to_owned(), "cluster-othercluster".into());
-    cluster.insert("hsm".to_owned(), hsms.into());
-    site.configure(|config| {
-        config.insert("cluster".to_owned(), vec![toml::Value::from(cluster.clone())].into());
-    });
-    let config = keystored::config::load(site.config_file()).unwrap();
-    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
-    let participant = |hsm: &keystored::config::Hsm| Participant {
-        settings: Settings { worker: env!("CARGO_BIN_EXE_keystored").into(), ..Settings::of(&config, hsm) },
-        pin: secret("first-pin-of-other"),
-        so_pin: Some(secret("so-pin-of-other")),
-    };
-    let participants: Vec<Participant> = config.clusters[0].hsms.iter().map(participant).collect();
-    let folder = dir.join("ceremony");
-    let id = config.clusters[0].id.clone();
-    ceremony::run(&id, &participants, &folder, &Clock::system(), &mut |_| {}).await.unwrap();
-    let anchor = std::fs::read_to_string(ceremony::trust_anchor(&folder)).unwrap();
-    Other { cluster, anchor, pin: "first-pin-of-other".into() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ mod idempotency;
 mod identity;
 mod key_stores;
 mod kmsuser;
+mod kryoptic;
 mod limits;
 mod pages;
 mod python;

@@ -71,6 +71,7 @@ impl Bench {
             name: "t".into(),
             label: "bench".into(),
             pin_file: path.join("pin"),
+            env: [("SOFTHSM2_CONF".to_owned(), conf.display().to_string())].into(),
             softhsm_conf: conf,
             module,
             daemon: std::process::id(),

@@ -135,12 +135,16 @@ impl Site {
         let hsms = config["cluster"][0]["hsm"].as_array().unwrap();
         let text = |value: &toml::Value| value.as_str().unwrap().to_owned();
         let path = |value: &toml::Value| self.path().join(value.as_str().unwrap());
+        let env = |hsm: &toml::Value| -> BTreeMap<String, String> {
+            hsm["env"].as_table().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect()
+        };
         let zone = |hsm: &toml::Value| Zone {
             hsm: text(&hsm["id"]),
             name: text(&hsm["zone"]),
             label: text(&hsm["token_label"]),
             pin_file: self.path().join("credentials").join(format!("{}.pin", text(&hsm["zone"]))),
-            softhsm_conf: path(&hsm["env"]["SOFTHSM2_CONF"]),
+            softhsm_conf: env(hsm).get("SOFTHSM2_CONF").map(PathBuf::from).unwrap_or_default(),
+            env: env(hsm),
             module: path(&hsm["module"]),
             daemon,
         };

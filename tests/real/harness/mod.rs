@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod daemon;
 pub(crate) mod gate;
 pub(crate) mod load;
+pub(crate) mod other;
 pub(crate) mod process;
 pub(crate) mod tool;
 pub(crate) mod wait;

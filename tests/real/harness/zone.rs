@@ -4,6 +4,7 @@
 //! file is copied before anything is done to a worker and put back where it was found empty, and every such repair is
 //! counted and reported.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,8 +27,10 @@ pub(crate) struct Zone {
     pub(crate) label: String,
     /// kmsuser's PIN.
     pub(crate) pin_file: PathBuf,
-    /// SoftHSM's configuration.
+    /// SoftHSM's configuration; empty for tokens of another type.
     pub(crate) softhsm_conf: PathBuf,
+    /// The module's environment.
+    pub(crate) env: BTreeMap<String, String>,
     /// The PKCS#11 module.
     pub(crate) module: PathBuf,
     /// The daemon.
@@ -66,7 +69,7 @@ impl Zone {
     fn tool(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("pkcs11-tool");
         command.arg("--module").arg(&self.module).args(["--token-label", &self.label]).args(arguments);
-        command.env("SOFTHSM2_CONF", &self.softhsm_conf);
+        command.envs(&self.env);
         command
     }
 
@@ -125,6 +128,9 @@ impl Zone {
     }
 
     fn token_files(&self) -> Vec<PathBuf> {
+        if self.softhsm_conf.as_os_str().is_empty() {
+            return Vec::new();
+        }
         let tokens = fs::read_dir(self.tokens()).into_iter().flatten().filter_map(Result::ok);
         tokens.map(|token| token.path().join("token.object")).filter(|file| file.is_file()).collect()
     }
@@ -136,7 +142,7 @@ impl Zone {
             .arg(&self.module)
             .args(["--token-label", &self.label, "--login", "--pin", "env:ZONE_PIN"])
             .args(arguments)
-            .env("SOFTHSM2_CONF", &self.softhsm_conf)
+            .envs(&self.env)
             .env("ZONE_PIN", self.pin())
             .output()
             .expect("pkcs11-tool can be started (make deps)");

@@ -1,0 +1,173 @@
+//! The second token type: kryoptic says other things than SoftHSM where something is wrong, and locks its user at the
+//! tenth wrong PIN. Ceremony, connect, wrapping and unwrapping are the same.
+
+use std::process::Command;
+
+use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+
+use crate::harness::daemon::Site;
+use crate::harness::other::{self, Kind, Other};
+use crate::harness::zone::Zone;
+use crate::harness::{Caller, Daemon, context, tool, wait};
+
+const CLUSTER: &str = "cluster-kryopticone";
+
+/// A site whose only cluster stands on these tokens.
+async fn site(tokens: &[(Kind, &str)]) -> (Site, Other) {
+    let site = Site::prepare().await;
+    let other = Other::make(&site, CLUSTER, tokens).await;
+    site.configure(|config| {
+        config.insert("cluster".to_owned(), vec![toml::Value::from(other.cluster.clone())].into());
+    });
+    (site, other)
+}
+
+async fn begin(site: Site, other: &Other) -> (Daemon, Caller, String) {
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    let id = caller.create_key_store_with("kryoptic", CLUSTER, &other.anchor, other::PIN).await.unwrap();
+    (daemon, caller, id)
+}
+
+/// What the token says of its user, as another client reads it.
+fn flags(zone: &Zone) -> String {
+    let mut command = Command::new("pkcs11-tool");
+    command.arg("--module").arg(&zone.module).arg("--list-slots").envs(&zone.env);
+    let out = tool::run(&mut command).ok();
+    out.lines().find(|line| line.contains("token flags")).unwrap_or_else(|| panic!("{out}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ceremony_connect_wrap_and_unwrap() {
+    let (site, other) = site(&[(Kind::Kryoptic, "k"), (Kind::Kryoptic, "l")]).await;
+    let (daemon, caller, id) = begin(site, &other).await;
+    let store = caller.connect(&id).await.unwrap();
+    assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}\n{}", daemon.log_tail());
+    daemon.wait_until_healthy_for(&caller).await;
+    let store = caller.key_store(&id).await;
+    assert!(store.hsms.iter().all(|hsm| hsm.proven && hsm.last_rotation.is_some()), "{store:?}");
+    assert!(daemon.zones.iter().all(|zone| !zone.takes(other::PIN)), "the PIN was rotated");
+    wraps_and_unwraps(&daemon, &caller).await;
+    caller.disconnect(&id).await.unwrap();
+    assert_eq!(caller.connect(&id).await.unwrap().connection_state(), ConnectionState::Connected);
+}
+
+/// Two vendors in one cluster: each holds the keys of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn softhsm_in_one_zone_and_kryoptic_in_the_other() {
+    let (site, other) = site(&[(Kind::SoftHsm, "s"), (Kind::Kryoptic, "k")]).await;
+    let (daemon, caller, id) = begin(site, &other).await;
+    let store = caller.connect(&id).await.unwrap();
+    assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}\n{}", daemon.log_tail());
+    daemon.wait_until_healthy_for(&caller).await;
+    wraps_and_unwraps(&daemon, &caller).await;
+}
+
+/// Whatever zone does it: own ciphertexts open, altered ones are the caller's fault and change nobody's health.
+async fn wraps_and_unwraps(daemon: &Daemon, caller: &Caller) {
+    let key = caller.create_key("on two tokens").await;
+    let pairs = context(&[("tenant", "42")]);
+    for round in 0..40_u8 {
+        let plaintext = vec![round; usize::from(round) + 1];
+        let ciphertext = caller.encrypt(&key, &plaintext, &pairs).await.unwrap();
+        assert_eq!(caller.decrypt(&ciphertext, &pairs).await.unwrap(), plaintext);
+        let mut altered = ciphertext.clone();
+        let last = altered.len() - 1;
+        altered[last] ^= 1;
+        assert_eq!(caller.decrypt(&altered, &pairs).await.unwrap_err().reason, "InvalidCiphertextException");
+    }
+    let placements = caller.describe_key(&key).await.unwrap().placements;
+    assert!(placements.iter().all(|at| at.state() == keystored::proto::v1::PlacementState::Present), "{placements:?}");
+    daemon.wait_until_healthy_for(caller).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_user_is_named_and_the_officer_unlocks() {
+    let (site, other) = site(&[(Kind::Kryoptic, "k"), (Kind::Kryoptic, "l")]).await;
+    let (daemon, caller, id) = begin(site, &other).await;
+    let zone = daemon.zones[1].clone();
+    for _ in 0..10 {
+        assert!(!zone.takes("not-the-PIN"));
+    }
+    assert!(flags(&zone).contains("locked"), "{}", flags(&zone));
+    let store = caller.connect(&id).await.unwrap();
+    assert_eq!(store.connection_state(), ConnectionState::Failed, "{store:?}");
+    assert_eq!(store.connection_error_code, "USER_LOCKED_OUT", "{store:?}");
+    assert!(store.connection_error_message.contains(&zone.hsm), "{store:?}");
+    caller.disconnect(&id).await.unwrap();
+
+    let mut command = Command::new("pkcs11-tool");
+    command.arg("--module").arg(&zone.module).args(["--token-label", &zone.label]);
+    command.args(["--init-pin", "--login", "--login-type", "so", "--so-pin", other::SO_PIN, "--new-pin", "unlocked-1"]);
+    tool::run(command.envs(&zone.env)).ok();
+    let update = UpdateKeyStoreRequest {
+        key_store_id: id.clone(),
+        key_store_password: "unlocked-1".into(),
+        hsm_ids: vec![zone.hsm.clone()],
+        ..Default::default()
+    };
+    caller.update_key_store(update).await.unwrap();
+    let store = caller.connect(&id).await.unwrap();
+    assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}\n{}", daemon.log_tail());
+}
+
+/// The last try is never spent, even if the PIN on record would be the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_try_is_left_to_the_officer() {
+    let (site, other) = site(&[(Kind::Kryoptic, "k"), (Kind::Kryoptic, "l")]).await;
+    let (daemon, caller, id) = begin(site, &other).await;
+    let zone = daemon.zones[0].clone();
+    for _ in 0..9 {
+        assert!(!zone.takes("not-the-PIN"));
+    }
+    let store = caller.connect(&id).await.unwrap();
+    assert_eq!(store.connection_error_code, "USER_LOCKED_OUT", "{store:?}");
+    assert!(flags(&zone).contains("final user PIN try"), "{}", flags(&zone));
+    caller.disconnect(&id).await.unwrap();
+    assert!(zone.takes(other::PIN), "it was not tried");
+}
+
+/// A token that locks: wherever the daemon dies, recovery tries too few PINs for it even to warn.
+#[tokio::test(flavor = "multi_thread")]
+async fn recovery_comes_nowhere_near_the_lock() {
+    use keystored::cluster::kmsuser::pin::Step;
+    let (site, other) = site(&[(Kind::Kryoptic, "k"), (Kind::Kryoptic, "l")]).await;
+    let (daemon, caller, id) = begin(site, &other).await;
+    drop(caller);
+    let mut site = daemon.terminate().1;
+    for step in Step::ALL.iter().filter(|step| **step != Step::RecordUnchanged) {
+        for side in ["before", "after"] {
+            let point = format!("{}.{side}", step.name());
+            let daemon = site.launch_to_abort_at(&point);
+            daemon.wait_until_ready();
+            let caller = daemon.caller().await;
+            let request = keystored::proto::v1::ConnectKeyStoreRequest { key_store_id: id.clone() };
+            let _ = caller.stores.clone().connect_key_store(caller.request(request)).await;
+            drop(caller);
+            site = daemon.aborted().1;
+            let daemon = site.launch();
+            daemon.wait_until_ready();
+            let caller = daemon.caller().await;
+            let store = caller.settled(&id).await;
+            assert_eq!(
+                store.connection_state(),
+                ConnectionState::Connected,
+                "{point}: {store:?}\n{}",
+                daemon.log_tail()
+            );
+            daemon.wait_until_healthy_for(&caller).await;
+            for zone in &daemon.zones {
+                let flags = flags(zone);
+                for warning in ["count low", "final user PIN try", "locked"] {
+                    assert!(!flags.contains(warning), "{point}: {flags}");
+                }
+            }
+            caller.disconnect(&id).await.unwrap();
+            site = daemon.terminate().1;
+        }
+    }
+    wait::until("no worker is left", wait::LONG, || {
+        site.zones(0).iter().all(|zone| zone.workers().is_empty()).then_some(())
+    });
+}
