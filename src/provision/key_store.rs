@@ -54,7 +54,9 @@ async fn settled(client: &Client, mut store: KeyStore, clock: &Clock) -> Result<
                 ));
             }
             ConnectionState::Disconnected => {
-                return Ok(format!("key store {NAME} is disconnected, as it was left; {way_out} connect --name {NAME}"));
+                return Ok(format!(
+                    "key store {NAME} is disconnected, as it was left; {way_out} connect --name {NAME}"
+                ));
             }
             _ if clock.now() > until => return Ok(format!("key store {NAME} is still connecting")),
             _ => tokio::time::sleep(LOOK).await,
