@@ -53,6 +53,11 @@ impl Connection {
         self.connect_many(1).await
     }
 
+    /// Connects for calls that take longer than others: how long they may take unless the user says otherwise.
+    pub(super) async fn connect_for(&self, default: Duration) -> Result<Client, Failure> {
+        Self { timeout: Some(self.timeout.unwrap_or(default)), ..self.clone() }.connect().await
+    }
+
     /// How long a verb with --wait waits.
     pub(super) fn patience(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_PATIENCE)

@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use crate::client::{self, Code, Fault, seal};
+use crate::cluster::ceremony;
+use crate::config;
 use crate::model::key_store::ConnectionErrorCode;
 
 /// Exit codes other than 0. They are part of the interface: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// The service refused, or a connect came to nothing.
+    /// The service or an HSM refused, or a connect came to nothing.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -170,6 +172,24 @@ impl From<seal::Error> for Failure {
             _ => None,
         };
         Self { hint: hint.map(str::to_owned), ..Self::local(error.to_string()) }
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<ceremony::Error> for Failure {
+    fn from(error: ceremony::Error) -> Self {
+        match &error {
+            ceremony::Error::Hsm { .. } => {
+                Self::new(Exit::Refused, error.to_string()).with_hint("the same command goes on from where it stopped")
+            }
+            ceremony::Error::Inconsistent(_) => Self::new(Exit::Refused, error.to_string()),
+            ceremony::Error::Folder { .. } | ceremony::Error::StateDir { .. } => Self::local(error.to_string()),
+        }
     }
 }
 

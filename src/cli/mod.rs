@@ -1,6 +1,9 @@
 //! keystorectl's verbs: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for all
 //! that can go wrong.
 //!
+//! All of them talk to a daemon over the network, but those that carry the ceremony out: they run HSM workers of their own,
+//! because the daemon must never see the key of a cluster's authority or a security officer's PIN.
+//!
 //! Secrets are never arguments, because arguments are in everybody's process list: plaintext comes from files or
 //! standard input, and a PIN may be typed as well.
 
@@ -36,7 +39,8 @@ use printer::Printer;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the service refused: the call has to change, or something it names; or a key store could not be connected
+  1    the service or an HSM refused: the call has to change, or something it names; or a key store could not be
+       connected
   2    wrong usage
   3    the service cannot be reached, or does not accept the certificate
   4    the service could not do it now; the same call may succeed in a moment

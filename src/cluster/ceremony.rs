@@ -9,20 +9,26 @@ mod folder;
 mod seat;
 pub mod steps;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::Access;
+use serde::{Deserialize, Serialize};
 
 use self::authority::Authority;
 use self::folder::{Folder, Parcel};
 use self::seat::{Seat, passing};
 use self::steps::{Observed, Step};
+use crate::config::{Config, Hsm};
 use crate::hsm::protocol::{CeremonyOp, Pair, Reply, TransportKey};
 use crate::hsm::supervisor::Settings;
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::secret::Secret;
 use crate::pki::identity::{Kind, PublicKey, TrustAnchor, der_of, pem_of};
+use crate::telemetry::WORKER_LOG;
 
 /// One token that takes part: blank, or initialised by a security officer, or with kmsuser's PIN.
 pub struct Participant {
@@ -34,11 +40,24 @@ pub struct Participant {
     pub so_pin: Option<Secret>,
 }
 
+impl Participant {
+    /// An HSM of the configuration. Its workers log what is wrong only: what they do is told as progress.
+    #[must_use]
+    pub fn of(config: &Config, hsm: &Hsm, pin: Secret, so_pin: Option<Secret>) -> Self {
+        let mut settings = Settings::of(config, hsm);
+        settings
+            .environment
+            .extend([("text", 0), ("warn", 1)].map(|(value, at)| (WORKER_LOG[at].into(), value.into())));
+        Self { settings, pin, so_pin }
+    }
+}
+
 /// Is told each step in plain words.
 pub type Progress<'a> = dyn FnMut(&str) + Send + 'a;
 
 /// A token that was prepared and certified for a cluster that has its wrapping key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewMember {
     /// Its serial number.
     pub serial: String,
@@ -72,6 +91,28 @@ pub enum Error {
         /// The system's words.
         error: String,
     },
+    /// The lock that keeps a daemon away from an HSM during the ceremony cannot be taken.
+    #[error(
+        "state_dir {path}: {error}; the lock files of the HSMs are in it: carry the ceremony out as the user that the daemon \
+         runs as"
+    )]
+    StateDir {
+        /// Where.
+        path: String,
+        /// The system's words.
+        error: String,
+    },
+}
+
+/// Makes the directory of the HSMs' lock files where there is none, for this user alone. The owner of one that belongs
+/// to somebody else: lock files that are made in it now cannot be opened by a daemon that runs as its owner.
+pub fn state_dir(config: &Config) -> Result<Option<u32>, Error> {
+    let path = &config.state_dir;
+    let failed = |error: std::io::Error| Error::StateDir { path: path.display().to_string(), error: error.to_string() };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| failed(errno.into()))?;
+    let owner = std::fs::metadata(path).map_err(failed)?.uid();
+    Ok((owner != rustix::process::geteuid().as_raw()).then_some(owner))
 }
 
 /// Carries the ceremony out, or what is left of it, over all participants; their tokens' serial numbers, in the order of
@@ -105,7 +146,8 @@ pub async fn run(
     outcome.map(|()| serials)
 }
 
-/// Prepares and certifies one further token for a cluster that has its wrapping key: everything but that key.
+/// Prepares and certifies one further token for a cluster that has its wrapping key: everything but that key. What was
+/// certified is kept in the folder, see [`certified`].
 pub async fn certify(
     cluster: &ClusterId,
     participant: &Participant,
@@ -134,8 +176,17 @@ pub async fn certify(
         identity_certificate: pem(Pair::Identity),
         transport_certificate: pem(Pair::Transport),
     };
+    let hsm = seat.hsm.clone();
     seat.worker.stop().await;
-    outcome.map(|()| member)
+    outcome?;
+    folder.keep_member(&hsm, &member)?;
+    Ok(member)
+}
+
+/// What [`certify`] has kept of this HSM. Whoever was interrupted after the daemon let it in cannot certify it a second
+/// time: the daemon's workers hold it, and have changed kmsuser's PIN.
+pub fn certified(folder: &Path, hsm: &HsmId) -> Result<Option<NewMember>, Error> {
+    Folder::open(folder)?.member(hsm)
 }
 
 /// An HSM whose parcel is in the folder, and the wrapping key wrapped to it: `wanted`, or the first other than `but`.
@@ -162,14 +213,14 @@ pub fn keep_parcel(
     hsm: &HsmId,
     transport_certificate: &str,
     blob: Bytes,
+    clock: &Clock,
 ) -> Result<PathBuf, Error> {
     let folder = Folder::open(folder)?;
     let wrong = |error: crate::pki::Error| Error::Inconsistent(error.to_string());
     let anchor = folder.text(authority::CERTIFICATE)?.unwrap_or_default();
     let anchor = TrustAnchor::from_pem(&String::from_utf8_lossy(anchor.expose())).map_err(wrong)?;
     let der = der_of(transport_certificate).map_err(wrong)?;
-    // Its end is of no interest here, and nothing of it lies in the future.
-    let certified = anchor.certified(Kind::Transport, &der, std::time::SystemTime::UNIX_EPOCH + FAR).map_err(wrong)?;
+    let certified = anchor.certified(Kind::Transport, &der, clock.calendar()).map_err(wrong)?;
     let PublicKey::Rsa { modulus, exponent } = certified.public_key else {
         return Err(Error::Inconsistent("the transport certificate has no RSA key".to_owned()));
     };
@@ -179,9 +230,6 @@ pub fn keep_parcel(
     folder.sync()?;
     Ok(folder.path().to_owned())
 }
-
-/// Later than any certificate begins.
-const FAR: std::time::Duration = std::time::Duration::from_secs(1 << 38);
 
 /// Where the trust anchor is.
 #[must_use]

@@ -1,5 +1,11 @@
 //! `keystorectl cluster …`
 
+mod add_hsm;
+#[cfg(test)]
+mod fixture;
+mod init;
+mod pins;
+mod place;
 mod reseal;
 mod status;
 
@@ -12,6 +18,11 @@ use super::failure::Failure;
 pub(super) enum Verb {
     /// Show the clusters of the configuration: which HSMs have joined and are proven, and which keys they lack
     Status(status::Arguments),
+    /// Carry the ceremony out: make the cluster of the configuration's tokens, blank ones or prepared ones, or go on where
+    /// it was broken off. Needs the HSMs, and no daemon
+    Init(init::Arguments),
+    /// Bring a further HSM of the configuration into a cluster whose key store is connected
+    AddHsm(add_hsm::Arguments),
     /// Seal all stored PINs anew, after the seal key of the configuration was replaced
     Reseal,
 }
@@ -19,6 +30,8 @@ pub(super) enum Verb {
 pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Status(arguments) => status::run(context, arguments).await,
+        Verb::Init(arguments) => init::run(context, arguments).await,
+        Verb::AddHsm(arguments) => add_hsm::run(context, arguments).await,
         Verb::Reseal => reseal::run(context).await,
     }
 }

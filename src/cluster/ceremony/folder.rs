@@ -1,7 +1,7 @@
-//! The operator's ceremony folder: the cluster's authority, and for each token the cluster wrapping key, wrapped to its
-//! transport key.
+//! The operator's ceremony folder: the cluster's authority, for each token the cluster wrapping key, wrapped to its
+//! transport key, and for each token that was added later its certificates.
 //!
-//! One file for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a whole or not
+//! One file of each kind for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a whole or not
 //! at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are never mixed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -13,15 +13,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Error;
+use super::{Error, NewMember};
 use crate::hsm::protocol::TransportKey;
 use crate::model::id::HsmId;
 use crate::model::secret::Secret;
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// What the names of the files end with, after the HSM's id.
+/// What the names of the files with wrapped keys end with, after the HSM's id.
 const ENDING: &str = ".wrapping.json";
+/// Likewise, of the files with the certificates of HSMs that were added.
+const MEMBER_ENDING: &str = ".certified.json";
 /// No file of ours is longer; what is, is not read.
 const MOST_BYTES: u64 = 64 << 10;
 
@@ -91,7 +93,16 @@ impl Folder {
 
     /// The parcel for an HSM, if there is one.
     pub(super) fn read(&self, hsm: &HsmId) -> Result<Option<Parcel>, Error> {
-        let path = self.file(hsm)?;
+        self.json(hsm, ENDING)
+    }
+
+    /// What was certified of an HSM that was added, if it was.
+    pub(super) fn member(&self, hsm: &HsmId) -> Result<Option<NewMember>, Error> {
+        self.json(hsm, MEMBER_ENDING)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, hsm: &HsmId, ending: &str) -> Result<Option<T>, Error> {
+        let path = self.file(hsm, ending)?;
         let Some(bytes) = self.contents(&path)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| self.malformed(&path, &error.to_string()))
     }
@@ -134,11 +145,22 @@ impl Folder {
 
     /// Stores the parcel of an HSM. Durable after [`Folder::sync`].
     pub(super) fn write(&self, hsm: &HsmId, parcel: &Parcel) -> Result<(), Error> {
-        let path = self.file(hsm)?;
-        let mut bytes = serde_json::to_vec_pretty(parcel).map_err(|error| self.malformed(&path, &error.to_string()))?;
+        self.write_json(hsm, ENDING, parcel)
+    }
+
+    /// Keeps what was certified of an HSM; durable when this returns.
+    pub(super) fn keep_member(&self, hsm: &HsmId, member: &NewMember) -> Result<(), Error> {
+        self.write_json(hsm, MEMBER_ENDING, member)?;
+        self.sync()
+    }
+
+    fn write_json(&self, hsm: &HsmId, ending: &str, contents: &impl Serialize) -> Result<(), Error> {
+        let path = self.file(hsm, ending)?;
+        let mut bytes =
+            serde_json::to_vec_pretty(contents).map_err(|error| self.malformed(&path, &error.to_string()))?;
         bytes.push(b'\n');
         // The ending makes a left-over of a crash one of our files, so that it does not close the folder to us.
-        self.replace(&path, &format!(".{hsm}.new{ENDING}"), &bytes)
+        self.replace(&path, &format!(".{hsm}.new{ending}"), &bytes)
     }
 
     /// A file is replaced as a whole or not at all.
@@ -162,7 +184,7 @@ impl Folder {
         File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(|error| self.failed(&self.0, &error))
     }
 
-    fn file(&self, hsm: &HsmId) -> Result<PathBuf, Error> {
+    fn file(&self, hsm: &HsmId, ending: &str) -> Result<PathBuf, Error> {
         let name = hsm.as_str();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.starts_with('.') || !name.chars().all(legal) {
@@ -170,7 +192,7 @@ impl Folder {
                 self.malformed(&self.0, &format!("HSM {name:?} cannot name a file: use letters, digits, - and _"))
             );
         }
-        Ok(self.0.join(format!("{name}{ENDING}")))
+        Ok(self.0.join(format!("{name}{ending}")))
     }
 
     fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
@@ -178,14 +200,16 @@ impl Folder {
     }
 
     fn malformed(&self, path: &Path, why: &str) -> Error {
-        Error::Folder { path: path.display().to_string(), error: format!("not a wrapped key of a ceremony: {why}") }
+        Error::Folder { path: path.display().to_string(), error: format!("not a file of a ceremony: {why}") }
     }
 }
 
 /// What the folder may hold.
 fn is_ours(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")).unwrap_or(name);
-    name.ends_with(ENDING) || name == super::authority::KEY || name == super::authority::CERTIFICATE
+    [ENDING, MEMBER_ENDING].iter().any(|ending| name.ends_with(ending))
+        || name == super::authority::KEY
+        || name == super::authority::CERTIFICATE
 }
 
 /// Bytes as hexadecimal digits, so that the file can be read and compared by people.
@@ -258,6 +282,20 @@ mod tests {
         for name in ["", ".", "../x", "a/b", "a\0"] {
             assert!(folder.read(&name.into()).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn what_was_certified_is_no_parcel_and_comes_back() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(parent.path()).unwrap();
+        let hsm: HsmId = "c".into();
+        assert_eq!(folder.member(&hsm).unwrap(), None);
+        let text = |text: &str| text.to_owned();
+        let member = NewMember { serial: text("1"), identity_certificate: text("i"), transport_certificate: text("t") };
+        folder.keep_member(&hsm, &member).unwrap();
+        assert_eq!(folder.member(&hsm).unwrap(), Some(member));
+        assert_eq!(folder.parcels().unwrap(), []);
+        assert!(is_ours("c.certified.json") && is_ours(".c.new.certified.json"));
     }
 
     #[test]
