@@ -25,6 +25,7 @@ mod key_stores;
 mod kmsuser;
 mod kryoptic;
 mod limits;
+mod members;
 mod pages;
 mod python;
 mod removal;

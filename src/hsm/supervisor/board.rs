@@ -79,6 +79,13 @@ impl Board {
         self.steps.push_back((now, step.into()));
     }
 
+    /// Notes that the token holds its cluster's wrapping key since the newest login.
+    pub(super) fn wraps(&mut self) {
+        let mut found = self.logged_in.as_deref().cloned().unwrap_or_default();
+        found.ceremony.wrapping = true;
+        self.logged_in = Some(Arc::new(found));
+    }
+
     /// Notes how one worker is now.
     pub(super) fn put(&mut self, seat: usize, view: View) {
         if let Some(seat) = self.seats.get_mut(seat) {

@@ -209,9 +209,15 @@ impl Pool {
         };
         let link = link.ok_or(CallError::NotReady)?;
         let reservation = gauge.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?;
+        let places_wrapping_key = matches!(*op, Op::PlaceWrappingKey { .. });
         let reply = link.send(op, Some(reservation)).ok_or(CallError::NotReady)?;
         drop(link);
-        answer(reply, deadline).await
+        let answer = answer(reply, deadline).await;
+        if places_wrapping_key && matches!(answer, Ok(Reply::Done)) {
+            // What the logins of before have found is out of date.
+            self.board(Board::wraps);
+        }
+        answer
     }
 
     /// Tells every worker, and waits for all of them. A worker that is not there has nothing to forget.

@@ -258,14 +258,8 @@ impl Daemon {
         });
     }
 
-    /// Waits until every HSM is healthy and all of its data workers are ready.
-    pub(crate) async fn wait_until_healthy(&self) {
-        let caller = self.caller().await;
-        self.wait_until_healthy_for(&caller).await;
-    }
-
-    /// Likewise, over a connection that is there already. The control workers are ready then too, so that no login is
-    /// under way anywhere.
+    /// Waits until every HSM is healthy and all of its data workers are ready. The control workers are ready then too, so
+    /// that no login is under way anywhere.
     pub(crate) async fn wait_until_healthy_for(&self, caller: &Caller) {
         wait::until_async("every HSM is healthy", wait::LONG, async || {
             for zone in &self.zones {

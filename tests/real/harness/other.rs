@@ -28,8 +28,6 @@ pub(crate) struct Other {
     pub(crate) cluster: toml::Table,
     /// customerCA.crt, PEM.
     pub(crate) anchor: String,
-    /// The ceremony folder.
-    pub(crate) folder: PathBuf,
 }
 
 /// The module of kryoptic, which `make test` builds first.
@@ -86,7 +84,7 @@ impl Other {
         let done = ceremony::run(&id, &participants, &folder, &clock, &mut |step| told.push(step.to_owned())).await;
         done.unwrap_or_else(|error| panic!("{error}\nafter {told:#?}"));
         let anchor = fs::read_to_string(ceremony::trust_anchor(&folder)).unwrap();
-        Self { cluster, anchor, folder }
+        Self { cluster, anchor }
     }
 }
 
