@@ -14,6 +14,7 @@ mod harness;
 
 mod attributes;
 mod bad_input;
+mod ceremony;
 mod cluster;
 mod crash;
 mod ctl;
