@@ -10,12 +10,12 @@ use super::kmsuser::Kmsuser;
 use super::kmsuser::pin::{Event, Login, Next, Policy, Step, Why};
 use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
 use crate::hsm::supervisor::{CallError, Desk, Gate, Refusal};
-use crate::model::abort;
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::key_store::ConnectionErrorCode as Code;
 use crate::pki::identity::{Certified, TrustAnchor};
 use crate::store::Candidate;
+use crate::telemetry::abort;
 
 /// CKR_PIN_LOCKED of the standard.
 const PIN_LOCKED: u64 = 0xa4;

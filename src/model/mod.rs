@@ -2,7 +2,6 @@
 //!
 //! Ground floor: imports no other room, does no I/O, and everything in it is a value or a pure function.
 
-pub mod abort;
 pub mod ciphertext;
 pub mod clock;
 pub mod context;

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
 };
 use x509_parser::oid_registry::{OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION, OID_SIG_ECDSA_WITH_SHA256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -165,8 +165,6 @@ fn endless(common_name: &str, now: SystemTime) -> CertificateParams {
     let mut params = params(common_name, now, std::time::Duration::ZERO);
     // RFC 5280, section 4.1.2.5: no well-defined end.
     params.not_after = rcgen::date_time_ymd(9999, 12, 31);
-    let name = std::mem::replace(&mut params.distinguished_name, DistinguishedName::new());
-    params.distinguished_name = name;
     params
 }
 
@@ -267,6 +265,12 @@ impl TrustAnchor {
         };
         signed_by(&certificate, &point).map_err(|_| Error("not signed by itself".to_owned()))?;
         Ok(Self { point, der: der.clone() })
+    }
+
+    /// Whether both are certificates of one authority.
+    #[must_use]
+    pub fn is_same_authority(&self, other: &Self) -> bool {
+        self.point == other.point
     }
 
     /// Reads a certificate that this anchor has signed for this kind of key.

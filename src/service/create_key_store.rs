@@ -18,9 +18,6 @@ use crate::store::{NewKeyStore, Pin};
 /// A key store needs HSMs in as many zones.
 const ZONES: usize = 2;
 
-/// What a certificate that is not under the anchor means to the operation that looked.
-pub(super) type Unrelated = Exception;
-
 impl Service {
     /// Makes a key store. The same call gives the same store while that is DISCONNECTED.
     pub async fn create_key_store(&self, call: &Call, input: CreateKeyStoreInput) -> Result<KeyStoreId, Error> {
@@ -40,6 +37,7 @@ impl Service {
             let anchor = TrustAnchor::from_pem(&input.trust_anchor).map_err(|error| {
                 Error::lasting(Exception::IncorrectTrustAnchor, format!("trustAnchorCertificate: {error}"))
             })?;
+            service.is_alone(&anchor)?;
             service.inspect(&spec, &anchor, Exception::IncorrectTrustAnchor).await?;
             let id = KeyStoreId::random();
             let hsms: Vec<HsmId> = spec.hsms.iter().map(|hsm| hsm.hsm.clone()).collect();
@@ -89,12 +87,26 @@ impl Service {
         Ok(())
     }
 
-    /// Looks at a cluster's HSMs: at least two active ones, in distinct zones, certified under the anchor.
+    /// Clusters under one authority share their history: at most one of them belongs to a key store.
+    fn is_alone(&self, anchor: &TrustAnchor) -> Result<(), Error> {
+        let catalogue = self.inner.store.catalogue();
+        let same = catalogue.key_stores.values().find(|store| {
+            TrustAnchor::from_pem(&store.trust_anchor).is_ok_and(|other| other.is_same_authority(anchor))
+        });
+        let Some(store) = same else { return Ok(()) };
+        Err(Error::lasting(
+            Exception::CloudHsmClusterInUse,
+            format!("key store {} has a cluster under the same trust anchor: {}", store.name, store.cluster),
+        ))
+    }
+
+    /// Looks at a cluster's HSMs: at least two active ones, in distinct zones, certified under the anchor. `unrelated` is
+    /// what it means to the caller when they are certified under another.
     pub(super) async fn inspect(
         &self,
         spec: &ClusterSpec,
         anchor: &TrustAnchor,
-        unrelated: Unrelated,
+        unrelated: Exception,
     ) -> Result<(), Error> {
         let now = self.inner.clock.calendar();
         let mut zones: BTreeSet<Zone> = BTreeSet::new();

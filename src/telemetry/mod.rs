@@ -1,5 +1,6 @@
 //! Metric and span names, and where log lines go.
 
+pub mod abort;
 pub mod metrics;
 
 use tracing_subscriber::EnvFilter;

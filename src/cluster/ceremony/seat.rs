@@ -7,10 +7,10 @@ use super::steps::{Observed, Raw, Step, raw};
 use super::{Error, Participant, Progress};
 use crate::hsm::protocol::{CeremonyOp, Fault, Inspected, Op, Pair, Reply, Role, TransportKey};
 use crate::hsm::supervisor::Worker;
-use crate::model::abort;
 use crate::model::clock::Clock;
 use crate::model::id::HsmId;
 use crate::pki::identity::{Kind, PublicKey, der_of, subject_of};
+use crate::telemetry::abort;
 
 /// A token that a worker is logged in to.
 pub(super) struct Seat {

@@ -19,9 +19,9 @@ pub(super) use self::add_hsm::wrapped_key_is_sane;
 pub(super) use self::procedures::Procedures;
 use super::pool::Members;
 use super::{Error, Service};
-use crate::model::abort;
 use crate::model::id::KeyId;
 use crate::model::step::steps;
+use crate::telemetry::abort;
 
 steps! {
     /// Steps of a connect outside the gate.
