@@ -2,6 +2,7 @@
 //! clients and by OpenSSL.
 
 mod broken_off;
+mod further_hsm;
 mod lab;
 
 use std::fs::{self, File};
