@@ -364,3 +364,6 @@ fn only<'a, E>(mut values: impl Iterator<Item = Result<&'a str, E>>) -> Result<&
         _ => Err(Error("its certificate does not name its HSM, serial number and use once each".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

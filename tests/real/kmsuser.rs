@@ -153,6 +153,56 @@ async fn a_user_that_cannot_change_its_pin_keeps_it() {
     assert!(caller.key_store(&id).await.hsms.iter().all(|hsm| hsm.last_rotation.is_none()));
 }
 
+/// Vendors whose users live in the cluster have one PIN for all HSMs: one record of it, whichever HSM is asked about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_of_the_whole_cluster_is_on_record_once() {
+    let site = Site::prepare().await;
+    site.configure(|config| {
+        config["cluster"][0].as_table_mut().unwrap().insert("pin_scope".to_owned(), "cluster".into());
+    });
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    let id = caller.create_key_store("main", daemon.site()).await.unwrap();
+    // Given for one HSM, it is every HSM's; and once one has refused it, none is asked again.
+    caller.update_key_store(pin(&id, "not-the-PIN", &["hsm-b"])).await.unwrap();
+    assert_failed(&caller.connect(&id).await.unwrap(), "INVALID_CREDENTIALS", &["hsm-a", "hsm-b"]);
+    assert_eq!(daemon.log().matches("refused kmsuser's PIN").count(), 1, "{}", daemon.log());
+    let left: Vec<u32> = caller.key_store(&id).await.hsms.iter().map(|hsm| hsm.pin_tries_left).collect();
+    assert_eq!(left, [2, 2]);
+    caller.disconnect(&id).await.unwrap();
+    caller.update_key_store(pin(&id, &daemon.site().first_pin(), &[])).await.unwrap();
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    caller.create_key("under one PIN").await;
+}
+
+/// Another process of this host logs in to the same tokens: its lock is waited for, and nothing is tried meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_waits_for_that_of_another_process() {
+    let (daemon, caller, id) = with_store(true).await;
+    assert_connected(&caller.connect(&id).await.unwrap());
+    caller.disconnect(&id).await.unwrap();
+    let state = fs::read_dir(daemon.site().path().join("state")).unwrap().map(|entry| entry.unwrap().path());
+    let locks: Vec<_> = state.filter(|path| path.display().to_string().contains("keystored-login-")).collect();
+    assert_eq!(locks.len(), 2, "{locks:?}");
+    let held: Vec<fs::File> = locks.iter().map(|path| fs::File::open(path).unwrap()).collect();
+    for file in &held {
+        rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    }
+    caller.begin_connect(&id).await.unwrap();
+    let waiting = wait::until_async("both HSMs are before their login", wait::LONG, async || {
+        let store = caller.key_store(&id).await;
+        let last = |hsm: &keystored::proto::v1::HsmStatus| hsm.steps.last().map(|step| step.step.clone());
+        store.hsms.iter().all(|hsm| last(hsm).is_some_and(|step| step == "checking its certificate")).then_some(store)
+    })
+    .await;
+    assert_eq!(waiting.connection_state(), ConnectionState::Connecting, "{waiting:?}");
+    assert!(waiting.hsms.iter().all(|hsm| hsm.pin_tries_left == 3), "{waiting:?}");
+    drop(held);
+    assert_connected(&caller.settled(&id).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_a_user_is_named() {
     let (daemon, caller, id) = with_store(true).await;

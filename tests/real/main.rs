@@ -27,6 +27,7 @@ mod kmsuser;
 mod kryoptic;
 mod limits;
 mod members;
+mod operators;
 mod pages;
 mod python;
 mod removal;

@@ -16,7 +16,7 @@ const STEPS: usize = 64;
 pub(super) struct Board {
     seats: Vec<Seat>,
     /// Why no worker can be started yet.
-    pub(super) hurdle: Option<String>,
+    pub(super) hurdle: Option<(ConnectionErrorCode, String)>,
     /// What the newest worker found.
     pub(super) ready: Option<Arc<Ready>>,
     /// What the newest login found.
@@ -132,7 +132,7 @@ impl Board {
     }
 
     fn code(&self) -> Option<ConnectionErrorCode> {
-        let hurdle = self.hurdle.is_some().then_some(ConnectionErrorCode::InternalError);
+        let hurdle = self.hurdle.as_ref().map(|(code, _)| *code);
         hurdle.or_else(|| {
             let mut seats = self.seats.iter().filter(|seat| !seat.view.serving);
             seats.find_map(|seat| seat.view.code)
@@ -145,7 +145,7 @@ impl Board {
             let mut seats = self.seats.iter().filter(move |seat| seat.view.serving == serving);
             seats.find_map(|seat| Some(format!("{}: {}", seat.post, seat.view.trouble.as_ref()?)))
         };
-        self.hurdle.clone().or_else(|| troubled(false)).or_else(|| troubled(true))
+        self.hurdle.as_ref().map(|(_, why)| why.clone()).or_else(|| troubled(false)).or_else(|| troubled(true))
     }
 }
 
@@ -203,8 +203,9 @@ mod tests {
     #[test]
     fn waiting_for_the_lock_is_said() {
         let mut board = board();
-        board.hurdle = Some("waits".into());
+        board.hurdle = Some((ConnectionErrorCode::NetworkErrors, "waits".into()));
         let status = board.status(NOW);
         assert_eq!((status.state, status.reason.as_deref()), (State::Starting, Some("waits")));
+        assert_eq!(status.code, Some(ConnectionErrorCode::NetworkErrors));
     }
 }

@@ -17,6 +17,7 @@ use super::running::Post;
 use super::{CallError, Settings, State, Status, process};
 use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
 use crate::model::clock::Clock;
+use crate::model::key_store::ConnectionErrorCode;
 
 /// How often the lock file is asked for.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
@@ -82,7 +83,8 @@ impl Pool {
             let Some(lock) = pool.lock().await else { return };
             for seat in 0..pool.seats.len() {
                 let Ok(lock) = lock.try_clone() else {
-                    let hurdle = "out of file descriptors: raise the limit (LimitNOFILE) and start again".to_owned();
+                    let why = "out of file descriptors: raise the limit (LimitNOFILE) and start again".to_owned();
+                    let hurdle = (ConnectionErrorCode::InternalError, why);
                     pool.board(|board| board.hurdle = Some(hurdle));
                     return;
                 };
@@ -103,15 +105,21 @@ impl Pool {
                     self.board(|board| board.hurdle = None);
                     return Some(lock);
                 }
-                Ok(None) => format!(
-                    "waits until another daemon and its workers, which hold the lock file {}, are gone",
-                    path.display()
-                ),
-                Err(error) => format!("cannot take the lock file {}: {error}", path.display()),
+                Ok(None) => {
+                    let why = format!(
+                        "waits until earlier workers or another daemon, which hold the lock file {}, are gone",
+                        path.display()
+                    );
+                    (ConnectionErrorCode::NetworkErrors, why)
+                }
+                Err(error) => {
+                    let why = format!("cannot take the lock file {}: {error}", path.display());
+                    (ConnectionErrorCode::InternalError, why)
+                }
             };
             self.board(|board| {
                 if board.hurdle.as_ref() != Some(&hurdle) {
-                    tracing::warn!(hsm = %self.settings.hsm, zone = %self.settings.zone, reason = hurdle, "not started yet");
+                    tracing::warn!(hsm = %self.settings.hsm, zone = %self.settings.zone, reason = hurdle.1, "not started yet");
                     board.hurdle = Some(hurdle);
                 }
             });

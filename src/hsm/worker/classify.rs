@@ -64,6 +64,7 @@ pub(super) fn classify(function: &str, code: u64, profile: Profile) -> Class {
         | CKR_ATTRIBUTE_VALUE_INVALID
         | CKR_ACTION_PROHIBITED
         | CKR_SESSION_READ_ONLY
+        | CKR_TOKEN_WRITE_PROTECTED
         | CKR_WRAPPED_KEY_INVALID
         | CKR_WRAPPED_KEY_LEN_RANGE
         | CKR_ARGUMENTS_BAD
@@ -138,6 +139,7 @@ mod tests {
             // What this token does not do.
             ("C_WrapKey",        CKR_MECHANISM_INVALID,         Generic, Refused),
             ("C_WrapKey",        CKR_KEY_UNEXTRACTABLE,         SoftHsm, Refused),
+            ("C_SetPIN",         CKR_TOKEN_WRITE_PROTECTED,     Generic, Refused),
             ("C_UnwrapKey",      CKR_TEMPLATE_INCONSISTENT,     SoftHsm, Refused),
         ];
         for (function, code, profile, expected) in rows {

@@ -117,7 +117,16 @@ fn serve(
     let (started, ready) = start::begin(start, degraded, clock)?;
     let sessions = if matches!(started, Started::Token(_)) { start.sessions.max(1) } else { 1 };
     let owners = (0..sessions).map(|_| Hands::new(&started)).collect::<Result<Vec<Hands>, Failure>>()?;
-    tracing::info!(serial = ready.serial, label = ready.label, module = ready.module, sessions, "found the token");
+    match &started {
+        Started::Token(_) => tracing::info!(
+            serial = ready.serial,
+            label = ready.label,
+            module = ready.module,
+            sessions,
+            "found the token"
+        ),
+        Started::Bare(_) => tracing::info!(module = ready.module, "loaded the module; no token is named"),
+    }
     outbox.send(&FromWorker::Ready(Box::new(ready)), false);
     spawn("writer", span, {
         let outbox = Arc::clone(outbox);

@@ -213,9 +213,14 @@ impl Caller {
 
     /// Begins to connect, and waits for what comes of it: the store CONNECTED, or FAILED.
     pub(crate) async fn connect(&self, id: &str) -> Result<KeyStore, Failure> {
+        self.begin_connect(id).await?;
+        Ok(self.settled(id).await)
+    }
+
+    pub(crate) async fn begin_connect(&self, id: &str) -> Result<(), Failure> {
         let request = ConnectKeyStoreRequest { key_store_id: id.to_owned() };
         self.stores.clone().connect_key_store(self.request(request)).await?;
-        Ok(self.settled(id).await)
+        Ok(())
     }
 
     /// Waits until a store is neither connecting nor disconnecting.
