@@ -11,7 +11,7 @@ use std::time::Duration;
 use keystored::client::{Client, Credentials, Health, Settings};
 use keystored::model::clock::Clock;
 use keystored::model::secret::Secret;
-use keystored::proto::v1::CreateKeyRequest;
+use keystored::proto::v1::{ConnectionState, CreateKeyRequest, DescribeKeyStoresRequest, HsmHealth, KeyStore};
 use keystored::provision;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -97,6 +97,42 @@ impl Daemon {
         }
         Ok(ids)
     }
+
+    /// Disconnects the key store and connects it again; how long the connecting takes. Returns when all HSMs serve.
+    pub(super) async fn reconnect(&self, clock: &Clock) -> Outcome<Duration> {
+        let client = connect(&self.environment).await?;
+        let stores = client.describe_key_stores(DescribeKeyStoresRequest::default()).await;
+        let stores = stores.map_err(said("describing the key store"))?.key_stores;
+        let id = stores.into_iter().next().ok_or("there is no key store")?.key_store_id;
+        client.disconnect_key_store(&id).await.map_err(said("disconnecting the key store"))?;
+        until(&client, &id, |store| store.connection_state() == ConnectionState::Disconnected).await?;
+        let began = clock.now();
+        client.connect_key_store(&id).await.map_err(said("connecting the key store"))?;
+        until(&client, &id, |store| store.connection_state() == ConnectionState::Connected).await?;
+        let took = clock.now() - began;
+        until(&client, &id, |store| store.hsms.iter().all(|hsm| hsm.health() == HsmHealth::Healthy)).await?;
+        Ok(took)
+    }
+}
+
+/// Looks at a key store until it is as wanted.
+async fn until(client: &Client, id: &str, wanted: impl Fn(&KeyStore) -> bool) -> Outcome<()> {
+    let looking = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        loop {
+            looks.tick().await;
+            let request = DescribeKeyStoresRequest { key_store_id: id.to_owned(), ..Default::default() };
+            let found = client.describe_key_stores(request).await.map_err(said("describing the key store"))?;
+            match found.key_stores.first() {
+                Some(store) if store.connection_state() == ConnectionState::Failed => {
+                    return Err(format!("the key store failed: {}", store.connection_error_message));
+                }
+                Some(store) if wanted(store) => return Ok(()),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(START, looking).await.map_err(said("waiting for the key store"))?
 }
 
 impl Drop for Daemon {

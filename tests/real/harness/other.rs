@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use keystored::cluster::ceremony::{self, Participant};
 use keystored::config::{self, Hsm};
-use keystored::hsm::supervisor::Settings;
 use keystored::model::clock::Clock;
 use keystored::model::secret::Secret;
 
@@ -99,9 +98,7 @@ fn alone(site: &Site, cluster: &toml::Table) -> config::Config {
 
 fn participant(config: &config::Config, hsm: &Hsm) -> Participant {
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
-    Participant {
-        settings: Settings { worker: env!("CARGO_BIN_EXE_keystored").into(), ..Settings::of(config, hsm) },
-        pin: secret(PIN),
-        so_pin: Some(secret(SO_PIN)),
-    }
+    let mut participant = Participant::of(config, hsm, secret(PIN), Some(secret(SO_PIN)));
+    participant.settings.worker = env!("CARGO_BIN_EXE_keystored").into();
+    participant
 }
