@@ -89,8 +89,8 @@ PY
 }
 
 say "1. A daemon over two SoftHSM zones, on free ports, in $dir."
-echo "   keystored dev makes the tokens and certificates, and takes the tokens through the key ceremony: a wrapping key"
-echo "   that both hold and neither gives away."
+echo "   keystored dev makes certificates, takes two blank tokens through the key ceremony (each gets an identity, and both"
+echo "   a wrapping key that neither gives away), then makes a key store over them and connects it as an operator would."
 "$keystored" dev --dir "$dir/site" --listen 127.0.0.1:0 --ops 127.0.0.1:0 >"$dir/daemon.out" 2>"$dir/daemon.log" &
 daemon=$!
 wait_for 60 "the daemon's start" test -s "$dir/site/dev.env"
@@ -114,7 +114,7 @@ if ctl decrypt --ciphertext-file "$dir/data-key.sealed" --context purpose=other 
     wrong "a ciphertext opened under another context"
 fi
 show <"$dir/refused"
-rm "$dir/data-key.json" "$dir/data-key.opened"
+rm "$dir/data-key.json"
 
 say "4. A file of $megabytes MB, sealed under the key and opened again."
 head -c "$((megabytes * 1000 * 1000))" /dev/urandom >"$dir/file"
@@ -134,18 +134,37 @@ tail -n 2 "$dir/refused" | show
 [ ! -e "$dir/file.never" ] || wrong "an altered file left an output"
 rm "$dir/file.opened" "$dir/file.altered"
 
-say "5. The key's objects in both tokens, read by another PKCS#11 client, logged in with the PIN."
+say "5. The key's objects in both tokens, read by another PKCS#11 client."
+echo "    At the connect keystored gave kmsuser a PIN that nobody else knows. Whoever wants to look has to be the security"
+echo "    officer: disconnect the key store, set kmsuser's PIN in both tokens, look, tell keystored, connect again."
 module=$(sed -n 's/^module = "\(.*\)"$/\1/p' "$dir/site/keystored.toml" | head -n 1)
 id="${key//-/}00000001"
 mapfile -t hsms < <(sed -n '/\[\[cluster.hsm\]\]/,$ s/^id = "\(.*\)"$/\1/p' "$dir/site/keystored.toml")
+mapfile -t zones < <(sed -n '/\[\[cluster.hsm\]\]/,$ s/^zone = "\(.*\)"$/\1/p' "$dir/site/keystored.toml")
 mapfile -t labels < <(sed -n 's/^token_label = "\(.*\)"$/\1/p' "$dir/site/keystored.toml")
-mapfile -t pin_files < <(sed -n 's/^pin_file = "\(.*\)"$/\1/p' "$dir/site/keystored.toml")
 mapfile -t confs < <(sed -n 's/^env.SOFTHSM2_CONF = "\(.*\)"$/\1/p' "$dir/site/keystored.toml")
 [ "${#hsms[@]}" -eq 2 ] || wrong "there are ${#hsms[@]} HSMs in the configuration"
+in_token() { # in_token ZONE OPTION...; PINs are in the environment
+    local zone=$1
+    shift
+    SOFTHSM2_CONF=${confs[$zone]} pkcs11-tool --module "$module" --token-label "${labels[$zone]}" "$@"
+}
+ctl key-store disconnect --name dev --wait | show
+if ctl decrypt --ciphertext-file "$dir/data-key.sealed" --context purpose=demo >/dev/null 2>"$dir/refused"; then
+    wrong "a key of a disconnected key store was used"
+fi
+head -n 1 "$dir/refused" | show
+(umask 077 && od -An -N 12 -tx1 /dev/urandom | tr -d ' \n' >"$dir/officer.pin")
 for zone in 0 1; do
+    credentials=$dir/site/credentials/${zones[$zone]}
     echo "    ${hsms[$zone]}:"
-    PIN=$(cat "$dir/site/${pin_files[$zone]}") SOFTHSM2_CONF=${confs[$zone]} pkcs11-tool --module "$module" \
-        --token-label "${labels[$zone]}" --login --pin env:PIN --list-objects --type secrkey >"$dir/objects" 2>/dev/null
+    if PIN=$(cat "$credentials.pin") in_token "$zone" --login --pin env:PIN --list-objects >/dev/null 2>&1; then
+        wrong "${hsms[$zone]} takes the PIN that it had before the connect"
+    fi
+    SO=$(cat "$credentials.so-pin") NEW=$(cat "$dir/officer.pin") in_token "$zone" --login --login-type so \
+        --so-pin env:SO --init-pin --new-pin env:NEW >"$dir/officer.out" 2>&1 || wrong "the officer: $(cat "$dir/officer.out")"
+    PIN=$(cat "$dir/officer.pin") in_token "$zone" --login --pin env:PIN --list-objects --type secrkey \
+        >"$dir/objects" 2>/dev/null
     # The token also holds the canary and the wrapping key; only our key is looked at.
     awk -v id="$id" '/^Secret Key Object/ { object = "" } { object = object $0 "\n" } $1 == "ID:" { mine = ($2 == id) }
         $1 == "Access:" && mine { printf "%s", object }' "$dir/objects" >"$dir/object"
@@ -156,6 +175,12 @@ for zone in 0 1; do
     ! grep -Eq '(Access: *|, )extractable' "$dir/object" || wrong "the object is extractable"
 done
 echo "    Sensitive, not extractable, good for encrypting and decrypting and for nothing else."
+ctl key-store update --name dev --password-file "$dir/officer.pin" 2>/dev/null | show
+ctl key-store connect --name dev --wait 2>&1 | show
+rm "$dir/officer.pin"
+ctl decrypt --ciphertext-file "$dir/data-key.sealed" --context purpose=demo | cmp - "$dir/data-key.opened" ||
+    wrong "after the connect the data key opened to something else"
+echo "    keystored has rotated the officer's PIN too, and the data key opens as before."
 
 say "6. While data keys are wrapped without a pause, every process of ${hsms[0]} is killed."
 ctl --json --timeout 2s bench unary --operation generate-data-key --key "$key" --in-flight 16 --duration 8s >"$dir/bench.json" &
@@ -164,7 +189,7 @@ wait_for 30 "the load" under_load
 wait_for 30 "both zones' health" healthy
 mapfile -t before < <(workers_of "${hsms[0]}")
 [ "${#before[@]}" -ge 2 ] || wrong "${hsms[0]} has ${#before[@]} processes"
-# SoftHSM rewrites this file at each login; an unlucky kill would leave it empty.
+# SoftHSM rewrites this file at each login; an unlucky kill would leave it empty. Copied only now: it holds the PIN.
 for token in "$dir"/site/zones/*/tokens/*/token.object; do cp "$token" "$token.copy"; done
 echo "    kill -9 ${before[*]}"
 kill -KILL "${before[@]}"
