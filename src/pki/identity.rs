@@ -2,29 +2,33 @@
 //!
 //! A certificate binds a public key to an HSM's id and its token's serial number, and says what the key is for. Chains are
 //! one certificate long: the trust anchor (`customerCA.crt`) has signed each of them. Signatures are checked here, outside
-//! HSMs.
+//! HSMs: a token that could vouch for itself would prove nothing.
 
-use std::time::SystemTime;
+mod anchor;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
+    PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
 };
-use x509_parser::oid_registry::{OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION, OID_SIG_ECDSA_WITH_SHA256};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
-use x509_parser::public_key::PublicKey as Parsed;
 
+pub use self::anchor::{Certified, TrustAnchor};
 use super::{Error, params};
 use crate::model::id::{ClusterId, HsmId};
-use crate::model::identity::Statement;
-use crate::model::limits;
 use crate::model::secret::Secret;
 
 /// id-at-serialNumber of X.520.
 const SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
 /// Length of an uncompressed point of P-256.
 const POINT_BYTES: usize = 65;
+/// 9999-12-31T23:59:59Z, since the Unix epoch.
+const NO_END: Duration = Duration::from_secs(253_402_300_799);
+/// Shortest RSA modulus that is wrapped to.
+const LEAST_MODULUS_BYTES: usize = 256;
+/// Bytes of a certificate's own serial number.
+const CERTIFICATE_SERIAL_BYTES: usize = 16;
 
 /// What a certified key is for. One kind never passes for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,21 @@ impl Kind {
             Self::Transport => "keystored hsm transport",
         }
     }
+
+    const fn usage(self) -> KeyUsagePurpose {
+        match self {
+            Self::Identity => KeyUsagePurpose::DigitalSignature,
+            Self::Transport => KeyUsagePurpose::KeyEncipherment,
+        }
+    }
+
+    /// The bits of that usage, and no others, as the parser gives them.
+    const fn usage_bits(self) -> u16 {
+        match self {
+            Self::Identity => 1,
+            Self::Transport => 1 << 2,
+        }
+    }
 }
 
 /// The public half of a key that lives in a token.
@@ -57,6 +76,26 @@ pub enum PublicKey {
         /// Big-endian.
         exponent: Vec<u8>,
     },
+}
+
+impl PublicKey {
+    /// Whether a key of this kind can be like that.
+    fn check(&self, kind: Kind) -> Result<(), Error> {
+        let fits = match (kind, self) {
+            (Kind::Identity, Self::P256(point)) => is_point(point),
+            (Kind::Transport, Self::Rsa { modulus, exponent }) => {
+                significant(modulus).len() >= LEAST_MODULUS_BYTES && !significant(exponent).is_empty()
+            }
+            _ => false,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error(format!(
+                "not a public key for {}: identity keys are points of P-256, transport keys RSA of 2,048 bits and more",
+                kind.unit()
+            ))),
+        }
+    }
 }
 
 impl AsRef<[u8]> for PublicKey {
@@ -75,24 +114,6 @@ pub struct ClusterAuthority {
     certificate: String,
 }
 
-/// A certificate of the cluster's authority, as the daemon holds it.
-#[derive(Clone, Debug)]
-pub struct TrustAnchor {
-    der: Vec<u8>,
-    point: Vec<u8>,
-}
-
-/// What a certificate under the anchor says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certified {
-    /// The HSM.
-    pub hsm: HsmId,
-    /// The token's serial number.
-    pub serial: String,
-    /// The key.
-    pub public_key: PublicKey,
-}
-
 impl ClusterAuthority {
     /// Makes a new authority. Neither it nor what it certifies has an end: a token's identity has none.
     pub fn generate(cluster: &ClusterId, now: SystemTime) -> Result<Self, Error> {
@@ -106,9 +127,9 @@ impl ClusterAuthority {
     }
 
     fn sign_itself(cluster: &ClusterId, key: KeyPair, now: SystemTime) -> Result<Self, Error> {
-        let mut params = endless(&format!("keystored {cluster}"), now);
+        let mut params = endless(&authority_name(cluster), now)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key)?.pem();
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
@@ -148,24 +169,36 @@ impl ClusterAuthority {
         serial: &str,
         now: SystemTime,
     ) -> Result<String, Error> {
-        let mut params = endless(hsm.as_str(), now);
+        key.check(kind)?;
+        if serial.is_empty() {
+            return Err(Error(format!("the token of HSM {hsm} has no serial number to be certified")));
+        }
+        let mut params = endless(hsm.as_str(), now)?;
         params.distinguished_name.push(DnType::OrganizationalUnitName, kind.unit());
         params.distinguished_name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), serial);
-        params.key_usages = vec![match kind {
-            Kind::Identity => KeyUsagePurpose::DigitalSignature,
-            Kind::Transport => KeyUsagePurpose::KeyEncipherment,
-        }];
+        params.key_usages = vec![kind.usage()];
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
-        Ok(params.signed_by(&Foreign::of(key)?, &self.issuer)?.pem())
+        Ok(params.signed_by(&Foreign::of(key), &self.issuer)?.pem())
     }
 }
 
-fn endless(common_name: &str, now: SystemTime) -> CertificateParams {
-    let mut params = params(common_name, now, std::time::Duration::ZERO);
+/// Common name of a cluster's authority.
+fn authority_name(cluster: &ClusterId) -> String {
+    format!("keystored {cluster}")
+}
+
+fn endless(common_name: &str, now: SystemTime) -> Result<CertificateParams, Error> {
+    // A pair may be certified more than once; each certificate has a number of its own.
+    let mut serial = [0; CERTIFICATE_SERIAL_BYTES];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| Error("the operating system gives no random bytes".to_owned()))?;
+    // Positive, and of the same length each time.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    let mut params = params(common_name, now, Duration::ZERO);
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
     // RFC 5280, section 4.1.2.5: no well-defined end.
-    params.not_after = rcgen::date_time_ymd(9999, 12, 31);
-    params
+    params.not_after = (UNIX_EPOCH + NO_END).into();
+    Ok(params)
 }
 
 /// A key whose private half is not here.
@@ -175,16 +208,13 @@ struct Foreign {
 }
 
 impl Foreign {
-    fn of(key: &PublicKey) -> Result<Self, Error> {
+    fn of(key: &PublicKey) -> Self {
         match key {
-            PublicKey::P256(point) if point.len() == POINT_BYTES && point.first() == Some(&4) => {
-                Ok(Self { bits: point.clone(), algorithm: &PKCS_ECDSA_P256_SHA256 })
-            }
-            PublicKey::P256(_) => Err(Error("not an uncompressed point of P-256".to_owned())),
+            PublicKey::P256(point) => Self { bits: point.clone(), algorithm: &PKCS_ECDSA_P256_SHA256 },
             PublicKey::Rsa { modulus, exponent } => {
                 // RSAPublicKey of PKCS #1.
                 let numbers = [integer(modulus), integer(exponent)].concat();
-                Ok(Self { bits: tagged(0x30, &numbers), algorithm: &PKCS_RSA_SHA256 })
+                Self { bits: tagged(0x30, &numbers), algorithm: &PKCS_RSA_SHA256 }
             }
         }
     }
@@ -200,10 +230,14 @@ impl PublicKeyData for Foreign {
     }
 }
 
+/// Without leading zeroes.
+fn significant(number: &[u8]) -> &[u8] {
+    &number[number.iter().take_while(|byte| **byte == 0).count()..]
+}
+
 /// An INTEGER of DER that is not negative.
 fn integer(bytes: &[u8]) -> Vec<u8> {
-    let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
-    let digits = &bytes[first..];
+    let digits = significant(bytes);
     let sign: &[u8] = if digits.first().is_none_or(|byte| *byte >= 0x80) { &[0] } else { &[] };
     tagged(0x02, &[sign, digits].concat())
 }
@@ -235,7 +269,7 @@ pub fn der_of(pem: &str) -> Result<Vec<u8>, Error> {
 
 /// DER of a certificate's subject, as tokens want it beside the certificate.
 pub fn subject_of(der: &[u8]) -> Result<Vec<u8>, Error> {
-    Ok(parse(der)?.subject().as_raw().to_vec())
+    Ok(anchor::parse(der)?.subject().as_raw().to_vec())
 }
 
 /// A DER certificate as PEM.
@@ -247,123 +281,7 @@ pub fn pem_of(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
-impl TrustAnchor {
-    /// Reads the certificate of a cluster's authority.
-    pub fn from_pem(pem: &str) -> Result<Self, Error> {
-        if pem.len() > limits::TRUST_ANCHOR_CHARS {
-            return Err(Error("longer than any trust anchor".to_owned()));
-        }
-        let der = der_of(pem)?;
-        let certificate = parse(&der)?;
-        if !certificate.is_ca() {
-            return Err(Error(
-                "not the certificate of an authority; the ceremony keeps it as customerCA.crt".to_owned(),
-            ));
-        }
-        let PublicKey::P256(point) = key_of(&certificate)? else {
-            return Err(Error("the authority's key is not of P-256, as the ceremony makes it".to_owned()));
-        };
-        signed_by(&certificate, &point).map_err(|_| Error("not signed by itself".to_owned()))?;
-        Ok(Self { point, der: der.clone() })
-    }
-
-    /// Whether both are certificates of one authority.
-    #[must_use]
-    pub fn is_same_authority(&self, other: &Self) -> bool {
-        self.point == other.point
-    }
-
-    /// Reads a certificate that this anchor has signed for this kind of key.
-    pub fn certified(&self, kind: Kind, der: &[u8], now: SystemTime) -> Result<Certified, Error> {
-        let certificate = parse(der)?;
-        let anchor = parse(&self.der)?;
-        if certificate.issuer().as_raw() != anchor.subject().as_raw() || signed_by(&certificate, &self.point).is_err() {
-            return Err(Error("its certificate is not one of this cluster's authority".to_owned()));
-        }
-        if certificate.is_ca() {
-            return Err(Error("its certificate is an authority's".to_owned()));
-        }
-        let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let begins = certificate.validity().not_before.timestamp();
-        if u64::try_from(begins).is_ok_and(|begins| begins > since_epoch) {
-            return Err(Error("its certificate is not valid yet: see to the clock of this host".to_owned()));
-        }
-        let subject = certificate.subject();
-        let unit = only(subject.iter_organizational_unit().map(|value| value.as_str()))?;
-        if unit != kind.unit() {
-            return Err(Error(format!("its certificate is for another use ({unit})")));
-        }
-        let hsm = only(subject.iter_common_name().map(|value| value.as_str()))?;
-        let oid = x509_parser::oid_registry::OID_X509_SERIALNUMBER;
-        let serial = only(subject.iter_by_oid(&oid).map(|value| value.as_str()))?;
-        let hsm = HsmId::parse(hsm).ok_or_else(|| Error("its certificate names no HSM".to_owned()))?;
-        let public_key = key_of(&certificate)?;
-        if matches!(
-            (kind, &public_key),
-            (Kind::Identity, PublicKey::Rsa { .. }) | (Kind::Transport, PublicKey::P256(_))
-        ) {
-            return Err(Error("its certificate has a key of another type".to_owned()));
-        }
-        Ok(Certified { hsm, serial: serial.to_owned(), public_key })
-    }
+/// An uncompressed point that lies on the curve.
+fn is_point(point: &[u8]) -> bool {
+    point.len() == POINT_BYTES && point[0] == 4 && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
 }
-
-impl Certified {
-    /// Checks that the certified key has signed the statement, and that the statement is about its HSM and token.
-    /// `signature` is r and s, 32 bytes each.
-    pub fn verify(&self, statement: &Statement, signature: &[u8]) -> Result<(), Error> {
-        let PublicKey::P256(point) = &self.public_key else {
-            return Err(Error("not a key that signs".to_owned()));
-        };
-        if statement.hsm != self.hsm || statement.serial != self.serial {
-            return Err(Error("the statement is about another token".to_owned()));
-        }
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-        key.verify(&statement.to_bytes(), signature).map_err(|_| Error("the signature is not the key's".to_owned()))
-    }
-}
-
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Error> {
-    match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
-        Ok(_) => Err(Error("something follows the certificate".to_owned())),
-        Err(error) => Err(Error(format!("no X.509 certificate: {error}"))),
-    }
-}
-
-fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, Error> {
-    let unreadable = || Error("its public key cannot be read".to_owned());
-    let info = certificate.public_key();
-    let parsed = info.parsed().map_err(|_| unreadable())?;
-    match parsed {
-        Parsed::EC(point)
-            if info.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && point.data().len() == POINT_BYTES =>
-        {
-            Ok(PublicKey::P256(point.data().to_vec()))
-        }
-        Parsed::RSA(rsa) if info.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION => {
-            let bare = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
-            Ok(PublicKey::Rsa { modulus: bare(rsa.modulus), exponent: bare(rsa.exponent) })
-        }
-        _ => Err(unreadable()),
-    }
-}
-
-fn signed_by(certificate: &X509Certificate<'_>, point: &[u8]) -> Result<(), Error> {
-    if certificate.signature_algorithm.algorithm != OID_SIG_ECDSA_WITH_SHA256 {
-        return Err(Error("signed by an algorithm that the ceremony does not use".to_owned()));
-    }
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point);
-    key.verify(certificate.tbs_certificate.as_ref(), certificate.signature_value.as_ref())
-        .map_err(|_| Error("the signature is not the authority's".to_owned()))
-}
-
-fn only<'a, E>(mut values: impl Iterator<Item = Result<&'a str, E>>) -> Result<&'a str, Error> {
-    match (values.next(), values.next()) {
-        (Some(Ok(value)), None) => Ok(value),
-        _ => Err(Error("its certificate does not name its HSM, serial number and use once each".to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests;

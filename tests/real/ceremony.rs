@@ -4,6 +4,7 @@
 mod broken_off;
 mod further_hsm;
 mod lab;
+mod met;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -112,12 +113,16 @@ fn assert_key_is_certified(lab: &Lab, zone: &str) {
     fs::write(&text, "to be signed").unwrap();
     let digest = lab.path("digest");
     openssl(lab, &["dgst", "-sha256", "-binary", "-out", "digest", "text"]).ok();
-    let arguments =
-        ["--login", "--pin", "env:LAB_PIN", "--sign", "--mechanism", "ECDSA", "--label", "keystored-identity"];
+    // By its id: for signing, pkcs11-tool knows no labels and takes any private key.
+    let id: String = "keystored-identity".bytes().map(|byte| format!("{byte:02x}")).collect();
+    let arguments = ["--login", "--pin", "env:LAB_PIN", "--sign", "--mechanism", "ECDSA", "--id", &id];
     let files = ["--signature-format", "openssl", "--input-file", digest.to_str().unwrap()];
     let output = ["--output-file", signature.to_str().unwrap()];
     lab.pkcs11_tool(zone, &[&arguments[..], &files, &output].concat()).ok();
-    let public = openssl(lab, &["x509", "-in", &format!("{zone}-identity.pem"), "-noout", "-pubkey"]).ok();
+    let certificate = lab.path("certificate.der");
+    let read = ["--read-object", "--type", "cert", "--label", "keystored-identity", "--output-file"];
+    lab.pkcs11_tool(zone, &[&read[..], &[certificate.to_str().unwrap()]].concat()).ok();
+    let public = openssl(lab, &["x509", "-inform", "DER", "-in", "certificate.der", "-noout", "-pubkey"]).ok();
     fs::write(lab.path("public"), public).unwrap();
     openssl(lab, &["dgst", "-sha256", "-verify", "public", "-signature", "signature", "text"]).ok();
 }

@@ -65,6 +65,11 @@ impl Authority {
             }
         };
         let anchor = TrustAnchor::from_pem(authority.certificate()).map_err(wrong)?;
+        if !anchor.is_of(cluster) {
+            // Certified by it, a token of one cluster would be a member of the other too.
+            let why = format!("is the authority of another cluster than {cluster}: each has a folder of its own");
+            return Err(folder.malformed_file(CERTIFICATE, &why));
+        }
         Ok(Self { authority, anchor, clock: clock.clone() })
     }
 

@@ -51,6 +51,7 @@ impl Seat {
             hsm: hsm.clone(),
             serial: worker.ready().serial.clone(),
             objects: Default::default(),
+            identity: None,
             identity_certified: false,
             transport_certified: false,
             parcel: None,
@@ -66,9 +67,11 @@ impl Seat {
             _ => return Err(self.failed(STEP, "the worker answered something else".to_owned())),
         }
         self.observed.objects = self.inspected.objects;
-        self.observed.identity_certified = match self.inspected.identity_certificate.clone() {
-            Some(der) if self.observed.objects.identity => {
-                authority.has_certified(Kind::Identity, &der, &self.hsm, &self.observed.serial, &self.identity().await?)
+        let identity = if self.observed.objects.identity { Some(self.identity().await?) } else { None };
+        self.observed.identity = identity.as_ref().map(|key| Bytes::copy_from_slice(key.as_ref()));
+        self.observed.identity_certified = match (&self.inspected.identity_certificate, &identity) {
+            (Some(der), Some(key)) => {
+                authority.has_certified(Kind::Identity, der, &self.hsm, &self.observed.serial, key)
             }
             _ => false,
         };

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use crate::hsm::protocol::{CeremonyObjects, Token, TokenSeen};
 use crate::model::id::HsmId;
 use crate::model::step::steps;
@@ -49,6 +51,8 @@ pub(super) struct Observed {
     pub serial: String,
     /// Which objects it holds.
     pub objects: CeremonyObjects,
+    /// The public half of its identity pair, where it holds one.
+    pub identity: Option<Bytes>,
     /// It holds a certificate of this cluster's authority for this HSM, this token and its identity key.
     pub identity_certified: bool,
     /// Likewise for its transport key.
@@ -162,7 +166,8 @@ pub(super) fn named_once<'a>(hsms: impl Iterator<Item = &'a HsmId>) -> Result<()
     Ok(())
 }
 
-/// No token stands behind two HSMs: a cluster of one token only looks like two.
+/// No token stands behind two HSMs, and no identity: a cluster of one token only looks like two, and a copied token would
+/// prove to be two HSMs.
 fn distinct(tokens: &[Observed]) -> Result<(), String> {
     for (place, token) in tokens.iter().enumerate() {
         for other in &tokens[..place] {
@@ -170,6 +175,13 @@ fn distinct(tokens: &[Observed]) -> Result<(), String> {
                 return Err(format!(
                     "HSM {} and HSM {} are the same token (serial {}): each needs a token of its own",
                     other.hsm, token.hsm, token.serial
+                ));
+            }
+            if token.identity.is_some() && other.identity == token.identity {
+                return Err(format!(
+                    "HSM {} and HSM {} have one identity key: one token is a copy of the other; initialise one of them \
+                     anew and run the ceremony again",
+                    other.hsm, token.hsm
                 ));
             }
         }

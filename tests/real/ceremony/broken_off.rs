@@ -57,10 +57,41 @@ fn broken_off_at_any_step_it_goes_on_and_doubles_nothing() {
     });
 }
 
+/// One lab through all of it, so that each run meets what several crashes have left.
+#[test]
+fn broken_off_at_every_step_in_turn_it_comes_to_its_end() {
+    use Step::*;
+    let both = |step: &Step| ["before", "after"].map(|when| format!("{}.{when}", step.name()));
+    let mut points: Vec<String> = [MakeAuthorityKey, MakeAuthorityCertificate].iter().flat_map(both).collect();
+    // The first passing is the second token's once the first token's step is done.
+    for steps in [
+        &[InitToken, InitUserPin, LogIn][..],
+        &[MakeIdentityPair, CertifyIdentity, MakeTransportPair, CertifyTransport, MakeCanary],
+    ] {
+        points.extend([steps, steps].concat().iter().flat_map(both));
+    }
+    let [before, after] = both(&MakeWrappingKey);
+    points.extend(both(&ReadParcels).into_iter().chain([before]).chain(both(&KeepParcel)).chain([after]));
+    points.extend([PlaceWrappingKey, PlaceWrappingKey].iter().flat_map(both));
+    for point in Step::ALL.iter().flat_map(both) {
+        assert!(points.contains(&point), "{point} is left out");
+    }
+    let lab = Lab::blank();
+    for point in &points {
+        let aborted = lab.run(Some(point));
+        assert_eq!(aborted.code, None, "{point} was not reached: {aborted:?}");
+    }
+    comes_to_its_end(&lab, "every step");
+}
+
 fn break_off(point: &str) {
     let lab = Lab::blank();
     let aborted = lab.run(Some(point));
     assert_eq!(aborted.code, None, "{point} was not reached: {aborted:?}");
+    comes_to_its_end(&lab, point);
+}
+
+fn comes_to_its_end(lab: &Lab, point: &str) {
     let again = lab.run(None);
     assert_eq!(again.code, Some(0), "after {point}: {again:?}");
     for zone in ["a", "b"] {
@@ -70,7 +101,7 @@ fn break_off(point: &str) {
     let (a, b) = (lab.parcel("hsm-a"), lab.parcel("hsm-b"));
     assert_eq!(a["set"], b["set"], "after {point}");
     assert_ne!(a["blob"], b["blob"], "after {point}");
-    assert_one_wrapping_key(&lab, point);
+    assert_one_wrapping_key(lab, point);
     let files = ["a", "b"].map(|zone| lab.token_files(zone));
     assert_eq!(lab.run(None).code, Some(0));
     assert_eq!(["a", "b"].map(|zone| lab.token_files(zone)), files, "a third run has work to do after {point}");

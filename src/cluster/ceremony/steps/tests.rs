@@ -8,6 +8,7 @@ fn token(name: &str, made: bool, wrapping: bool) -> Observed {
         hsm: name.into(),
         serial: format!("serial of {name}"),
         objects: CeremonyObjects { identity: made, transport: made, canary: made, wrapping },
+        identity: made.then(|| format!("key of {name}").into()),
         identity_certified: made,
         transport_certified: made,
         parcel: None,
@@ -47,7 +48,10 @@ impl World {
             crash -= 1;
             let token = &mut self.tokens[place];
             match step {
-                Step::MakeIdentityPair => token.objects.identity = true,
+                Step::MakeIdentityPair => {
+                    token.objects.identity = true;
+                    token.identity = Some(format!("key of {}", token.hsm).into());
+                }
                 Step::CertifyIdentity => token.identity_certified = true,
                 Step::MakeTransportPair => token.objects.transport = true,
                 Step::CertifyTransport => token.transport_certified = true,
@@ -127,6 +131,17 @@ fn one_token_behind_two_names_is_refused() {
     let mut b = token("b", false, false);
     b.serial = a.serial.clone();
     assert!(next(&[a, b], true).unwrap_err().contains("the same token"));
+}
+
+#[test]
+fn one_identity_in_two_tokens_is_refused() {
+    let a = token("a", true, false);
+    let b = Observed { identity: a.identity.clone(), ..token("b", true, false) };
+    assert!(next(&[a, b], true).unwrap_err().contains("have one identity key"));
+    assert!(
+        next(&[token("a", false, false), token("b", false, false)], true).is_ok(),
+        "two without a key are no twins"
+    );
 }
 
 #[test]

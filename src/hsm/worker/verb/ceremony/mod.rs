@@ -10,6 +10,7 @@ pub(super) mod place_wrapping_key;
 mod survey;
 pub(super) mod transport;
 
+use cryptoki::object::ObjectClass;
 use cryptoki::types::AuthPin;
 
 use crate::hsm::protocol::{CeremonyOp, Class, Inspected, Reply};
@@ -51,8 +52,13 @@ pub(in crate::hsm::worker) fn without_token(module: &Module, step: CeremonyOp) -
 
 fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
     let session = &owner.session;
+    let mut objects = objects::ceremony(session)?;
+    // Half a pair has yet to be made. Only here: at a worker's start each search costs more than this is worth.
+    for (there, label) in [(&mut objects.identity, template::IDENTITY), (&mut objects.transport, template::TRANSPORT)] {
+        *there = *there && objects::named(session, ObjectClass::PUBLIC_KEY, label)?.is_some();
+    }
     Ok(Reply::Inspected(Box::new(Inspected {
-        objects: objects::ceremony(session)?,
+        objects,
         identity_certificate: objects::certificate(session, template::IDENTITY)?,
         transport_certificate: objects::certificate(session, template::TRANSPORT)?,
     })))
