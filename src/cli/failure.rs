@@ -95,8 +95,10 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
                 "the ciphertext must be complete and unaltered, and every --context pair the same as at encryption"
             }
             "IncorrectKeyException" => "leave --key out to decrypt under the key that the ciphertext names",
-            "DisabledException" | "KMSInvalidStateException" if !error.retryable => {
-                "`keystorectl key describe KEY` shows the state of the key and where it is"
+            "DisabledException" => "`keystorectl key enable KEY` puts it to use again",
+            "KMSInvalidStateException" if !error.retryable => {
+                "`keystorectl key describe KEY` shows the state of the key and where it is; one that is Unavailable waits \
+                 for its key store: `keystorectl key-store connect`"
             }
             "KMSInvalidStateException" | "KeyUnavailableException" | "CloudHsmClusterInvalidConfigurationException" => {
                 "`keystorectl key-store describe` shows the health of each HSM"

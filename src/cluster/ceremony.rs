@@ -9,6 +9,7 @@ mod folder;
 mod seat;
 pub mod steps;
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -41,13 +42,13 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// An HSM of the configuration. Its workers log what is wrong only: what they do is told as progress.
+    /// An HSM of the configuration. Its workers log errors only: what they do is told as progress.
     #[must_use]
     pub fn of(config: &Config, hsm: &Hsm, pin: Secret, so_pin: Option<Secret>) -> Self {
         let mut settings = Settings::of(config, hsm);
         settings
             .environment
-            .extend([("text", 0), ("warn", 1)].map(|(value, at)| (WORKER_LOG[at].into(), value.into())));
+            .extend([("text", 0), ("error", 1)].map(|(value, at)| (WORKER_LOG[at].into(), value.into())));
         Self { settings, pin, so_pin }
     }
 }
@@ -136,6 +137,9 @@ pub async fn run(
             seats.push(seat);
             inspected?;
         }
+        // What a worker could not confine says something about this host: once is enough.
+        let degraded: BTreeSet<&String> = seats.iter().flat_map(|seat| &seat.worker.ready().degraded).collect();
+        degraded.into_iter().for_each(|sentence| progress(&format!("note: {sentence}")));
         carry_out(&mut seats, &authority, &folder, true, progress).await
     };
     let outcome = outcome.await;

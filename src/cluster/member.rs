@@ -10,7 +10,7 @@ use super::health::{self, Observation, Standing};
 use super::port::Port;
 use super::route::Gauge;
 use super::{Health, KeyRef, MemberStatus};
-use crate::hsm::supervisor::Status;
+use crate::hsm::supervisor::{State, Status};
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
 
@@ -206,6 +206,7 @@ impl<P: Port> Member<P> {
         drop(known);
         let (hsm, zone) = (&self.hsm, &self.zone);
         match (after.health, reason) {
+            _ if self.port.status().state == State::Stopped => tracing::info!(%hsm, %zone, "HSM is not used any more"),
             (Health::Healthy, _) => tracing::info!(%hsm, %zone, from = ?before.health, "HSM is healthy"),
             (health, Some(reason)) => {
                 tracing::warn!(%hsm, %zone, from = ?before.health, to = ?health, %reason, "HSM changed its health");

@@ -183,7 +183,7 @@ fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Pat
         token: Token { label: format!("keystored-dev-{name}"), serials: Vec::new() },
         profile: Profile::SoftHsm,
         // What these workers do is told by `progress`; their log is for trouble.
-        environment: [("SOFTHSM2_CONF".to_owned(), conf), (WORKER_LOG[1].to_owned(), "warn".to_owned())].into(),
+        environment: [("SOFTHSM2_CONF".to_owned(), conf), (WORKER_LOG[1].to_owned(), "error".to_owned())].into(),
         data_workers: 1,
         sessions: 1,
         hot_copies: false,

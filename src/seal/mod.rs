@@ -33,7 +33,7 @@ pub enum Error {
     },
     /// It was sealed under a key that is not at hand.
     #[error(
-        "it is sealed under the seal key {0}, which is not among those of the configuration; name its file in seal.key or seal.former"
+        "what is on record is sealed under the seal key {0}, which is not among those of the configuration; name its file in seal.key or seal.former"
     )]
     OtherKey(String),
     /// It is damaged, or sealed for something else.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::task::JoinSet;
 
 use super::pool::Members;
 use crate::cluster::gate::KeyStoreGate;
@@ -48,6 +49,8 @@ pub struct Estate {
     live: ArcSwap<Vec<Live>>,
     generation: AtomicU64,
     turns: Mutex<BTreeMap<KeyStoreId, Arc<tokio::sync::Mutex<()>>>>,
+    /// HSMs that went from the configuration and are being logged out of.
+    leaving: Mutex<JoinSet<()>>,
 }
 
 /// A key store's cluster while it is in use.
@@ -79,6 +82,7 @@ impl Estate {
             live: ArcSwap::default(),
             generation: AtomicU64::new(0),
             turns: Mutex::default(),
+            leaving: Mutex::default(),
         };
         estate.set_specs(specs);
         estate
@@ -88,6 +92,19 @@ impl Estate {
     pub(super) fn set_specs(&self, specs: Vec<ClusterSpec>) {
         let by_id = specs.into_iter().map(|spec| (spec.settings.id.clone(), Arc::new(spec))).collect();
         self.specs.store(Arc::new(by_id));
+    }
+
+    /// Sees that this is done before the daemon ends.
+    pub(super) fn leave(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        while leaving.try_join_next().is_some() {}
+        leaving.spawn(work);
+    }
+
+    /// Waits until all that leaves has left.
+    pub(super) async fn left(&self) {
+        let leaving = std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        leaving.join_all().await;
     }
 
     /// All clusters of the configuration.

@@ -45,7 +45,8 @@ pub(in crate::cli) struct Arguments {
     /// Ask for the security officer's PIN on the terminal
     #[arg(long, conflicts_with = "so_pin_file")]
     ask_so_pin: bool,
-    /// Certify the HSM again, although the folder holds its certificates: its token was initialised anew or replaced
+    /// Certify the HSM again, although the folder holds its certificates: its token was initialised anew before it ever
+    /// joined. A member whose token was lost is replaced under a new HSM id
     #[arg(long)]
     certify_again: bool,
 }
@@ -116,7 +117,9 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         serial: newcomer.serial,
         keys_to_place: answer.keys_to_place,
     })?;
-    context.printer.note(format!("`keystorectl cluster status {}` shows how many are missing yet.", cluster.id));
+    if answer.keys_to_place > 0 {
+        context.printer.note(format!("`keystorectl cluster status {}` shows how many are missing yet.", cluster.id));
+    }
     Ok(())
 }
 
@@ -172,8 +175,7 @@ async fn certify(
 /// A daemon that does not let in what was certified before may have found another token.
 fn refused(failure: Failure, known: bool) -> Failure {
     if known && failure.exit == Exit::Refused {
-        return failure
-            .with_hint("if its token was initialised anew or replaced since it was certified, give --certify-again");
+        return failure.with_hint("if its token was initialised anew since it was certified, give --certify-again");
     }
     match failure.exit {
         Exit::Refused => failure,

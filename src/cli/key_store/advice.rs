@@ -31,7 +31,9 @@ pub(super) fn advice(code: &str, id: &str) -> String {
         Some(ConnectionErrorCode::ClusterNotFound) => {
             format!("put the cluster back into the configuration, or name another one with {update} --cluster CLUSTER`")
         }
-        Some(ConnectionErrorCode::InternalError) | None => "look into the log of the service".to_owned(),
+        Some(ConnectionErrorCode::InternalError) | None => {
+            "see what the error says, and the log of the service, which says more".to_owned()
+        }
     };
     format!(
         "disconnect first (`keystorectl key-store disconnect {id} --wait`), then mend: {mend}; then connect again \

@@ -27,8 +27,8 @@ pub(super) struct Board {
     steps: VecDeque<(SystemTime, Arc<str>)>,
     /// Workers started again after a death.
     pub(super) restarts: u64,
-    /// Stopped on purpose.
-    pub(super) stopped: bool,
+    /// Told to stop: that no worker serves is as it should be.
+    pub(super) stopping: bool,
     state: State,
     since: SystemTime,
 }
@@ -65,7 +65,7 @@ impl Board {
             proven: false,
             steps: VecDeque::new(),
             restarts: 0,
-            stopped: false,
+            stopping: false,
             state: State::Starting,
             since: now,
         }
@@ -98,7 +98,7 @@ impl Board {
     pub(super) fn status(&mut self, now: SystemTime) -> Status {
         let serving = |role| self.seats.iter().filter(|seat| seat.post.role == role && seat.view.serving).count();
         let data_ready = u16::try_from(serving(Role::Data)).unwrap_or(u16::MAX);
-        let state = if self.stopped {
+        let state = if self.stopping && data_ready == 0 {
             State::Stopped
         } else if data_ready > 0 {
             State::Serving
@@ -143,7 +143,11 @@ impl Board {
     fn reason(&self) -> Option<String> {
         let troubled = |serving: bool| {
             let mut seats = self.seats.iter().filter(move |seat| seat.view.serving == serving);
-            seats.find_map(|seat| Some(format!("{}: {}", seat.post, seat.view.trouble.as_ref()?)))
+            seats.find_map(|seat| {
+                let trouble = seat.view.trouble.as_ref()?;
+                // What a gate says is about the HSM, whichever worker stood before it.
+                Some(if trouble.starts_with("HSM ") { trouble.clone() } else { format!("{}: {trouble}", seat.post) })
+            })
         };
         self.hurdle.as_ref().map(|(_, why)| why.clone()).or_else(|| troubled(false)).or_else(|| troubled(true))
     }
@@ -188,7 +192,7 @@ mod tests {
 
         board.put(1, View::default());
         assert_eq!(board.status(later).state, State::Down);
-        board.stopped = true;
+        board.stopping = true;
         assert_eq!(board.status(later).state, State::Stopped);
     }
 

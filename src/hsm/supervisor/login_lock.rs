@@ -63,9 +63,15 @@ fn try_take(path: &Path) -> io::Result<Option<File>> {
     let opened = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => {
             let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH) {
+            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+            match rustix::fs::open(path, flags, mode) {
                 Err(Errno::EXIST) => return Ok(None),
-                opened => opened?,
+                Err(error) => return Err(error.into()),
+                Ok(made) => {
+                    // Whatever the umask: users that share a token share its lock, for which reading is enough.
+                    rustix::fs::fchmod(&made, mode)?;
+                    made
+                }
             }
         }
         opened => opened?,
@@ -89,6 +95,8 @@ fn name(token: &Ready) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn token(serial: &str) -> Ready {
@@ -107,6 +115,8 @@ mod tests {
     async fn one_at_a_time_for_each_token() {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
         let first = LoginLock::take(folder.path(), &token("1"), &clock).await.unwrap();
+        let made = std::fs::metadata(folder.path().join(name(&token("1")))).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o644, "every daemon of this host must be able to open it");
         assert!(try_take(&folder.path().join(name(&token("1")))).unwrap().is_none());
         LoginLock::take(folder.path(), &token("2"), &clock).await.unwrap();
         drop(first);

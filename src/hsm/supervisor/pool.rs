@@ -258,6 +258,7 @@ impl Pool {
     /// Tells everything to end, without waiting.
     pub(super) fn end(&self, kill_at: Instant) {
         self.open.store(false, Ordering::Relaxed);
+        self.board(|board| board.stopping = true);
         self.stop.send_if_modified(|stop| {
             let first = stop.is_none();
             stop.get_or_insert(kill_at);
@@ -289,7 +290,6 @@ impl Pool {
                 );
             }
         }
-        self.board(|board| board.stopped = true);
     }
 }
 

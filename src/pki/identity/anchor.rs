@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::{Kind, PublicKey, authority_name, der_of, is_point, significant};
+use super::{Kind, PublicKey, authority_name, der_of, is_point, significant, tagged};
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::identity::Statement;
 use crate::model::limits;
@@ -25,6 +25,7 @@ const MOST_BYTES: usize = 4_096;
 /// The AlgorithmIdentifier of ecdsa-with-SHA256, DER.
 const ECDSA_WITH_SHA256: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 const BIT_STRING: u8 = 0x03;
+const SEQUENCE: u8 = 0x30;
 
 /// A certificate of the cluster's authority, as the daemon holds it.
 #[derive(Clone, Debug)]
@@ -169,12 +170,13 @@ fn is_p256(info: &SubjectPublicKeyInfo<'_>) -> bool {
 /// ECDSA with P-256 and SHA-256: the only algorithm that an authority of the ceremony uses.
 fn signed_by(der: &[u8], certificate: &X509Certificate<'_>, point: &[u8]) -> Result<(), Error> {
     let signature = certificate.signature_value.as_ref();
-    // What stands around the signature is itself not signed, and the parser is lenient there: compared byte by byte, so
+    // What stands around the signed part is itself not signed, and the parser is lenient there: compared byte by byte, so
     // that one certificate has one form.
-    let mut end = ECDSA_WITH_SHA256.to_vec();
-    end.extend([BIT_STRING, u8::try_from(signature.len() + 1).unwrap_or(0), 0]);
-    end.extend(signature);
-    if !der.ends_with(&end) || certificate.tbs_certificate.signature.algorithm != OID_SIG_ECDSA_WITH_SHA256 {
+    let parts =
+        [certificate.tbs_certificate.as_ref(), &ECDSA_WITH_SHA256, &tagged(BIT_STRING, &[&[0], signature].concat())];
+    if der != tagged(SEQUENCE, &parts.concat())
+        || certificate.tbs_certificate.signature.algorithm != OID_SIG_ECDSA_WITH_SHA256
+    {
         return Err(Error("signed by an algorithm that the ceremony does not use".to_owned()));
     }
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point);

@@ -68,7 +68,7 @@ impl Service {
             for hsm in gone {
                 tracing::info!(hsm = %hsm.settings().hsm, "an HSM went from the configuration");
                 self.inner.estate.identities.release(&hsm.settings().hsm);
-                tokio::spawn(async move { hsm.stop(super::connect::LEAVE).await });
+                self.inner.estate.leave(async move { hsm.stop(super::connect::LEAVE).await });
             }
         }
     }
@@ -77,7 +77,8 @@ impl Service {
     pub async fn stop(&self, within: Duration) {
         self.inner.procedures.end();
         let live = self.inner.estate.live();
-        join_all(live.iter().map(|live| self.stop_hsms(&live.key_store, within))).await;
+        let stopping = join_all(live.iter().map(|live| self.stop_hsms(&live.key_store, within)));
+        tokio::join!(stopping, self.inner.estate.left());
     }
 
     async fn show_pins(&self, store: &KeyStore) {
