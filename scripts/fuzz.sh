@@ -11,8 +11,10 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --locked cargo-fuzz
 fi
 # Something to begin with, where random bytes would take long to get anywhere.
-mkdir -p fuzz/corpus/config
+mkdir -p fuzz/corpus/{config,certificate}
 cp deploy/keystored.toml fuzz/corpus/config/sample.toml
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout /dev/null -subj /CN=sample -outform DER \
+    -addext keyUsage=critical,keyCertSign -out fuzz/corpus/certificate/sample.der 2>/dev/null
 mapfile -t targets < <(cargo fuzz list)
 for target in "${targets[@]}"; do
     echo "fuzz: $target, $seconds s"
