@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::authority::Authority;
 use self::folder::{Folder, Parcel};
-use self::seat::{Seat, passing};
+use self::seat::Seat;
 use self::steps::{Observed, Step};
 use crate::config::{Config, Hsm};
 use crate::hsm::protocol::{CeremonyOp, Pair, Reply, TransportKey};
@@ -29,7 +29,7 @@ use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::secret::Secret;
 use crate::pki::identity::{Kind, PublicKey, TrustAnchor, der_of, pem_of};
-use crate::telemetry::WORKER_LOG;
+use crate::telemetry::{WORKER_LOG, abort};
 
 /// One token that takes part: blank, or initialised by a security officer, or with kmsuser's PIN.
 pub struct Participant {
@@ -103,6 +103,12 @@ pub enum Error {
         /// The system's words.
         error: String,
     },
+}
+
+impl Error {
+    fn at(hsm: &HsmId, step: &'static str, reason: String) -> Self {
+        Self::Hsm { hsm: hsm.clone(), step, reason }
+    }
 }
 
 /// Makes the directory of the HSMs' lock files where there is none, for this user alone. The owner of one that belongs
@@ -221,7 +227,7 @@ pub fn keep_parcel(
 ) -> Result<PathBuf, Error> {
     let folder = Folder::open(folder)?;
     let wrong = |error: crate::pki::Error| Error::Inconsistent(error.to_string());
-    let anchor = folder.text(authority::CERTIFICATE)?.unwrap_or_default();
+    let anchor = folder.text(folder::AUTHORITY_CERTIFICATE)?.unwrap_or_default();
     let anchor = TrustAnchor::from_pem(&String::from_utf8_lossy(anchor.expose())).map_err(wrong)?;
     let der = der_of(transport_certificate).map_err(wrong)?;
     let certified = anchor.certified(Kind::Transport, &der, clock.calendar()).map_err(wrong)?;
@@ -238,7 +244,7 @@ pub fn keep_parcel(
 /// Where the trust anchor is.
 #[must_use]
 pub fn trust_anchor(folder: &Path) -> PathBuf {
-    folder.join(authority::CERTIFICATE)
+    folder.join(folder::AUTHORITY_CERTIFICATE)
 }
 
 async fn carry_out(
@@ -257,7 +263,7 @@ async fn carry_out(
         if let Some(words) = words(step) {
             progress(&format!("HSM {hsm}: {words}"));
         }
-        passing(step, take(step, place, seats, authority, folder, progress)).await?;
+        abort::around(step.name(), take(step, place, seats, authority, folder, progress)).await?;
         if !matches!(step, Step::ReadParcels | Step::MakeWrappingKey) {
             seats[place].inspect(authority).await?;
         }
@@ -337,7 +343,7 @@ async fn make_wrapping_key(
     let set = folder::new_set();
     for ((seat, transport), blob) in seats.iter_mut().zip(transports).zip(blobs) {
         let parcel = Parcel::new(set.clone(), &seat.observed.serial, &transport, blob);
-        passing(Step::KeepParcel, async { folder.write(&seat.hsm, &parcel) }).await?;
+        abort::around(Step::KeepParcel.name(), async { folder.write(&seat.hsm, &parcel) }).await?;
         seat.observed.parcel = Some(Some(set.clone()));
     }
     folder.sync()?;

@@ -133,9 +133,7 @@ impl Way<'_> {
             if let Some(words) = words(step) {
                 say(words);
             }
-            abort::point(&format!("{}.before", step.name()));
-            let event = self.take(step).await?;
-            abort::point(&format!("{}.after", step.name()));
+            let event = abort::around(step.name(), self.take(step)).await?;
             next = self.login.next(event, self.inner.clock.unix_millis());
         }
     }

@@ -1,9 +1,17 @@
 //! Breaking off on purpose, so that a test can see what a crash at a named point leaves behind. Only in debug builds.
 
+/// Runs the work of a named step between its two points, `name.before` and `name.after`.
+pub async fn around<T>(name: &str, work: impl Future<Output = T>) -> T {
+    point(&format!("{name}.before"));
+    let done = work.await;
+    point(&format!("{name}.after"));
+    done
+}
+
 /// Ends the process at once, as a crash would, when the environment variable `KEYSTORED_ABORT_AT` is `name`, or `name@N`
 /// for the N-th time that this is passed. Does nothing in a release build.
 #[cfg(debug_assertions)]
-pub fn point(name: &str) {
+fn point(name: &str) {
     use std::collections::BTreeMap;
     use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -25,4 +33,4 @@ pub fn point(name: &str) {
 
 /// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
-pub fn point(_name: &str) {}
+fn point(_name: &str) {}

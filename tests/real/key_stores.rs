@@ -231,8 +231,8 @@ async fn a_restart_takes_each_store_up_in_the_state_that_it_had() {
     caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_authority_s_clusters_belong_to_one_store() {
+/// A daemon with two clusters and without a key store.
+async fn with_two_clusters() -> (Daemon, Caller, Other) {
     let site = Site::prepare().await;
     let other = Other::make(&site, "cluster-othercluster", &[(Kind::SoftHsm, "x"), (Kind::SoftHsm, "y")]).await;
     site.configure(|config| {
@@ -241,6 +241,12 @@ async fn an_authority_s_clusters_belong_to_one_store() {
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = daemon.caller().await;
+    (daemon, caller, other)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_s_clusters_belong_to_one_store() {
+    let (daemon, caller, other) = with_two_clusters().await;
     let first = caller.create_key_store("first", daemon.site()).await.unwrap();
     let stray = UpdateKeyStoreRequest { cluster_id: "cluster-othercluster".into(), ..rename(&first, "") };
     let refused = caller.update_key_store(stray).await.unwrap_err();
@@ -255,14 +261,7 @@ async fn an_authority_s_clusters_belong_to_one_store() {
 /// Two clusters, two stores, one daemon: what happens to one is nothing to the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_in_one_store_leaves_the_other_untouched() {
-    let site = Site::prepare().await;
-    let other = Other::make(&site, "cluster-othercluster", &[(Kind::SoftHsm, "x"), (Kind::SoftHsm, "y")]).await;
-    site.configure(|config| {
-        config["cluster"].as_array_mut().unwrap().push(other.cluster.clone().into());
-    });
-    let daemon = site.launch();
-    daemon.wait_until_ready();
-    let caller = daemon.caller().await;
+    let (daemon, caller, other) = with_two_clusters().await;
     let first = caller.create_key_store("first", daemon.site()).await.unwrap();
     let second_id =
         caller.create_key_store_with("second", "cluster-othercluster", &other.anchor, other::PIN).await.unwrap();

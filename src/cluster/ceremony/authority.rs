@@ -3,18 +3,13 @@
 //!
 //! The key is on disk before anything is signed with it, and the certificate can be made from it again.
 
-use super::folder::Folder;
-use super::seat::passing;
+use super::folder::{AUTHORITY_CERTIFICATE, AUTHORITY_KEY, Folder};
 use super::steps::Step;
 use super::{Error, Progress};
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId};
 use crate::pki::identity::{ClusterAuthority, Kind, PublicKey, TrustAnchor};
-
-/// The private key, PEM.
-pub(super) const KEY: &str = "customerCA.key";
-/// The certificate, PEM.
-pub(super) const CERTIFICATE: &str = "customerCA.crt";
+use crate::telemetry::abort;
 
 /// The authority, with its certificate as the daemon will hold it.
 pub(super) struct Authority {
@@ -31,9 +26,9 @@ impl Authority {
         clock: &Clock,
         progress: &mut Progress<'_>,
     ) -> Result<Self, Error> {
-        let wrong = |error: crate::pki::Error| folder.malformed_file(KEY, &error.to_string());
+        let wrong = |error: crate::pki::Error| folder.malformed_file(AUTHORITY_KEY, &error.to_string());
         let now = clock.calendar();
-        let authority = match (folder.text(KEY)?, folder.text(CERTIFICATE)?) {
+        let authority = match (folder.text(AUTHORITY_KEY)?, folder.text(AUTHORITY_CERTIFICATE)?) {
             (Some(key), Some(certificate)) => {
                 let key = String::from_utf8_lossy(key.expose()).into_owned();
                 let certificate = String::from_utf8_lossy(certificate.expose()).into_owned();
@@ -41,7 +36,7 @@ impl Authority {
             }
             (None, Some(_)) => {
                 return Err(folder.malformed_file(
-                    KEY,
+                    AUTHORITY_KEY,
                     "the private key of the cluster's authority is not there, only its certificate: put it back",
                 ));
             }
@@ -51,14 +46,17 @@ impl Authority {
                     Some(key) => key,
                     None => {
                         let key = ClusterAuthority::generate(cluster, now).map_err(wrong)?.key();
-                        passing(Step::MakeAuthorityKey, async { folder.keep_text(KEY, key.expose()) }).await?;
+                        abort::around(Step::MakeAuthorityKey.name(), async {
+                            folder.keep_text(AUTHORITY_KEY, key.expose())
+                        })
+                        .await?;
                         key
                     }
                 };
                 let pem = zeroize::Zeroizing::new(String::from_utf8_lossy(key.expose()).into_owned());
                 let authority = ClusterAuthority::certify_itself(cluster, &pem, now).map_err(wrong)?;
-                passing(Step::MakeAuthorityCertificate, async {
-                    folder.keep_text(CERTIFICATE, authority.certificate().as_bytes())
+                abort::around(Step::MakeAuthorityCertificate.name(), async {
+                    folder.keep_text(AUTHORITY_CERTIFICATE, authority.certificate().as_bytes())
                 })
                 .await?;
                 authority
@@ -68,7 +66,7 @@ impl Authority {
         if !anchor.is_of(cluster) {
             // Certified by it, a token of one cluster would be a member of the other too.
             let why = format!("is the authority of another cluster than {cluster}: each has a folder of its own");
-            return Err(folder.malformed_file(CERTIFICATE, &why));
+            return Err(folder.malformed_file(AUTHORITY_CERTIFICATE, &why));
         }
         Ok(Self { authority, anchor, clock: clock.clone() })
     }
@@ -83,6 +81,6 @@ impl Authority {
     /// Certifies a key.
     pub(super) fn issue(&self, kind: Kind, key: &PublicKey, hsm: &HsmId, serial: &str) -> Result<String, Error> {
         let issued = self.authority.issue(kind, key, hsm, serial, self.clock.calendar());
-        issued.map_err(|error| super::seat::failed(hsm, "certifying a key pair", error.to_string()))
+        issued.map_err(|error| Error::at(hsm, "certifying a key pair", error.to_string()))
     }
 }

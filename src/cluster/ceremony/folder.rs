@@ -1,8 +1,9 @@
 //! The operator's ceremony folder: the cluster's authority, for each token the cluster wrapping key, wrapped to its
 //! transport key, and for each token that was added later its certificates.
 //!
-//! One file of each kind for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a whole or not
-//! at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are never mixed.
+//! One file of each kind for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a
+//! whole or not at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are never
+//! mixed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
@@ -18,6 +19,10 @@ use crate::hsm::protocol::TransportKey;
 use crate::model::id::HsmId;
 use crate::model::secret::Secret;
 
+/// The private key of the cluster's authority, PEM.
+pub(super) const AUTHORITY_KEY: &str = "customerCA.key";
+/// Its certificate, PEM.
+pub(super) const AUTHORITY_CERTIFICATE: &str = "customerCA.crt";
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// What the names of the files with wrapped keys end with, after the HSM's id.
@@ -208,8 +213,8 @@ impl Folder {
 fn is_ours(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")).unwrap_or(name);
     [ENDING, MEMBER_ENDING].iter().any(|ending| name.ends_with(ending))
-        || name == super::authority::KEY
-        || name == super::authority::CERTIFICATE
+        || name == AUTHORITY_KEY
+        || name == AUTHORITY_CERTIFICATE
 }
 
 /// Bytes as hexadecimal digits, so that the file can be read and compared by people.

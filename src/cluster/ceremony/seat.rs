@@ -23,14 +23,6 @@ pub(super) struct Seat {
     inspected: Inspected,
 }
 
-/// Runs the work of a step between its two points.
-pub(super) async fn passing<T>(step: Step, work: impl Future<Output = T>) -> T {
-    abort::point(&format!("{}.before", step.name()));
-    let done = work.await;
-    abort::point(&format!("{}.after", step.name()));
-    done
-}
-
 impl Seat {
     /// Takes a token to where kmsuser can log in, and logs in.
     pub(super) async fn take(
@@ -42,10 +34,10 @@ impl Seat {
         prepare(participant, clock, progress).await?;
         progress(&format!("HSM {hsm}: logging in"));
         let started = Worker::start(&participant.settings, Role::Ceremony, clock).await;
-        let worker = started.map_err(|error| failed(&hsm, "starting its worker", error.to_string()))?;
-        if let Err(fault) = passing(Step::LogIn, worker.login(participant.pin.clone())).await {
+        let worker = started.map_err(|error| Error::at(&hsm, "starting its worker", error.to_string()))?;
+        if let Err(fault) = abort::around(Step::LogIn.name(), worker.login(participant.pin.clone())).await {
             worker.stop().await;
-            return Err(failed(&hsm, "logging in as kmsuser, once", refused(&fault)));
+            return Err(Error::at(&hsm, "logging in as kmsuser, once", refused(&fault)));
         }
         let observed = Observed {
             hsm: hsm.clone(),
@@ -124,7 +116,7 @@ impl Seat {
             Pair::Identity => (Kind::Identity, self.identity().await?),
             Pair::Transport => (Kind::Transport, rsa(self.transport().await?)),
         };
-        let wrong = |error: crate::pki::Error| failed(&self.hsm, STEP, error.to_string());
+        let wrong = |error: crate::pki::Error| Error::at(&self.hsm, STEP, error.to_string());
         let pem = authority.issue(kind, &key, &self.hsm, &self.observed.serial)?;
         let certificate = der_of(&pem).map_err(wrong)?;
         let subject = subject_of(&certificate).map_err(wrong)?;
@@ -144,7 +136,7 @@ impl Seat {
     }
 
     pub(super) fn failed(&self, step: &'static str, reason: String) -> Error {
-        failed(&self.hsm, step, reason)
+        Error::at(&self.hsm, step, reason)
     }
 }
 
@@ -159,20 +151,20 @@ async fn prepare(participant: &Participant, clock: &Clock, progress: &mut Progre
     // Each of the two leads to the next.
     for _ in 0..3 {
         let worker = Worker::bare(settings, clock).await;
-        let worker = worker.map_err(|error| failed(hsm, "starting its worker", error.to_string()))?;
+        let worker = worker.map_err(|error| Error::at(hsm, "starting its worker", error.to_string()))?;
         let looked = async {
             let seen = match ask(&worker, hsm, LOOK, CeremonyOp::Survey).await? {
                 Reply::Tokens(seen) => seen,
-                _ => return Err(failed(hsm, LOOK, "the worker answered something else".to_owned())),
+                _ => return Err(Error::at(hsm, LOOK, "the worker answered something else".to_owned())),
             };
-            let needs = raw(&seen, &settings.token).map_err(|why| failed(hsm, LOOK, why))?;
+            let needs = raw(&seen, &settings.token).map_err(|why| Error::at(hsm, LOOK, why))?;
             let so_pin = || {
                 participant.so_pin.clone().ok_or_else(|| {
                     let why = match needs {
                         Raw::Blank => "no token has its label, and a blank one can be initialised only with a security officer's PIN",
                         _ => "its token has no user, which can be made only with the security officer's PIN",
                     };
-                    failed(hsm, LOOK, why.to_owned())
+                    Error::at(hsm, LOOK, why.to_owned())
                 })
             };
             let token = settings.token.clone();
@@ -182,14 +174,14 @@ async fn prepare(participant: &Participant, clock: &Clock, progress: &mut Progre
                     progress(&format!("HSM {hsm}: initialising a blank token as '{}'", token.label));
                     let op = CeremonyOp::InitToken { token, so_pin: so_pin()? };
                     let done = ask(&worker, hsm, "initialising the token", op);
-                    passing(Step::InitToken, done).await.map(|_| false)
+                    abort::around(Step::InitToken.name(), done).await.map(|_| false)
                 }
                 Raw::NoUser => {
                     progress(&format!("HSM {hsm}: setting kmsuser's PIN as its security officer"));
                     let user_pin = participant.pin.clone();
                     let op = CeremonyOp::InitUserPin { token, so_pin: so_pin()?, user_pin };
                     let done = ask(&worker, hsm, "setting kmsuser's PIN", op);
-                    passing(Step::InitUserPin, done).await.map(|_| false)
+                    abort::around(Step::InitUserPin.name(), done).await.map(|_| false)
                 }
             }
         };
@@ -199,14 +191,14 @@ async fn prepare(participant: &Participant, clock: &Clock, progress: &mut Progre
             return Ok(());
         }
     }
-    Err(failed(hsm, LOOK, "the token was initialised, but does not show it".to_owned()))
+    Err(Error::at(hsm, LOOK, "the token was initialised, but does not show it".to_owned()))
 }
 
 async fn ask(worker: &Worker, hsm: &HsmId, step: &'static str, op: CeremonyOp) -> Result<Reply, Error> {
     match worker.call(Op::Ceremony(op)).await {
-        Ok(Reply::Failed(fault)) => Err(failed(hsm, step, refused(&fault))),
+        Ok(Reply::Failed(fault)) => Err(Error::at(hsm, step, refused(&fault))),
         Ok(reply) => Ok(reply),
-        Err(error) => Err(failed(hsm, step, format!("{error}; run the ceremony again to go on from here"))),
+        Err(error) => Err(Error::at(hsm, step, format!("{error}; run the ceremony again to go on from here"))),
     }
 }
 
@@ -217,8 +209,4 @@ fn refused(fault: &Fault) -> String {
         }
         _ => fault.to_string(),
     }
-}
-
-pub(super) fn failed(hsm: &HsmId, step: &'static str, reason: String) -> Error {
-    Error::Hsm { hsm: hsm.clone(), step, reason }
 }

@@ -84,11 +84,7 @@ named!(ConnectStep, DisconnectStep, AddStep);
 
 /// Does the work of a step.
 async fn passing<T>(step: impl Named, work: impl Future<Output = T>) -> T {
-    let name = step.name();
-    abort::point(&format!("{name}.before"));
-    let done = work.await;
-    abort::point(&format!("{name}.after"));
-    done
+    abort::around(step.name(), work).await
 }
 
 /// A key to be taken from Creating to Enabled.
