@@ -13,8 +13,9 @@ use crate::hsm::supervisor::{CallError, Desk, Gate, Refusal};
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::key_store::ConnectionErrorCode as Code;
+use crate::model::profile::PinScope;
 use crate::pki::identity::{Certified, TrustAnchor};
-use crate::store::Candidate;
+use crate::store::{Candidate, Pin};
 use crate::telemetry::abort;
 
 /// CKR_PIN_LOCKED of the standard.
@@ -46,6 +47,20 @@ impl KeyStoreGate {
     }
 }
 
+impl KeyStoreGate {
+    /// Whether it is the gate of the same connect.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether each HSM has a PIN of its own, since this gate was made.
+    #[must_use]
+    pub fn scope(&self) -> PinScope {
+        self.0.kmsuser.scope
+    }
+}
+
 impl Gate for KeyStoreGate {
     fn enter(&self, desk: Desk) -> BoxFuture<'static, Result<(), Refusal>> {
         let inner = Arc::clone(&self.0);
@@ -71,6 +86,9 @@ impl Inner {
             certified => certified.ok(),
         };
         let _turn = self.kmsuser.turn(hsm).await;
+        let lock =
+            desk.lock().await.map_err(|error| Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
+        // Not before: others may have waited for the lock, and worked on the PIN, for long.
         let record = self.kmsuser.load(hsm).await.map_err(|why| ours(hsm, &why))?;
         let Some(record) = record else {
             return Err(Refusal::lasting(
@@ -81,15 +99,14 @@ impl Inner {
                 ),
             ));
         };
-        let lock =
-            desk.lock().await.map_err(|error| Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
         let policy = Policy { tries: self.kmsuser.tries, rotates: desk.role() == Role::Control };
         let mut way = Way {
             inner: self,
             desk,
             expected,
             certified,
-            login: Login::new(record, found.user, policy),
+            login: Login::new(record.clone(), found.user, policy),
+            on_record: record,
             refused: None,
         };
         let outcome = way.go(&step).await;
@@ -117,6 +134,8 @@ struct Way<'a> {
     expected: Expected<'a>,
     certified: Option<Certified>,
     login: Login,
+    /// What was read or recorded last.
+    on_record: Pin,
     /// What the token said last when it took no PIN.
     refused: Option<Fault>,
 }
@@ -161,9 +180,11 @@ impl Way<'_> {
         }
     }
 
-    async fn record(&self) -> Result<(), Refusal> {
+    async fn record(&mut self) -> Result<(), Refusal> {
         let hsm = self.expected.hsm;
-        self.inner.kmsuser.save(hsm, &self.login.pin).await.map_err(|why| ours(hsm, &why))
+        self.inner.kmsuser.save(hsm, &self.on_record, &self.login.pin).await.map_err(|why| ours(hsm, &why))?;
+        self.on_record = self.login.pin.clone();
+        Ok(())
     }
 
     async fn log_in(&mut self) -> Result<Event, Refusal> {

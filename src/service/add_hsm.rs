@@ -4,7 +4,6 @@ use super::lifecycle::wrapped_key_is_sane;
 use super::{AddHsmInput, AddedHsm, Call, Error, Service, validate};
 use crate::model::exception::Exception;
 use crate::model::id::ClusterId;
-use crate::model::key_store::ConnectionState;
 use crate::model::limits;
 use crate::model::operation::Operation;
 
@@ -30,18 +29,8 @@ impl Service {
             let store = store.ok_or_else(|| {
                 invalid(format!("there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"))
             })?;
-            let _turn = service.inner.estate.turn(&store.id).await;
-            let store = service.store_with_id(store.id.as_str())?;
-            if store.state != ConnectionState::Connected {
-                return Err(invalid(format!(
-                    "key store {} is {}; it must be CONNECTED, so that a member can hand the wrapping key on",
-                    store.name,
-                    store.state.name()
-                )));
-            }
-            let live = service.inner.estate.live_of(&store.id).and_then(|live| live.hardware);
-            let hardware = live.ok_or_else(|| invalid(format!("no HSM of {cluster} is in use")))?;
-            service.bring_in(&store, &hardware, input).await
+            let _alone = service.inner.estate.adding.lock().await;
+            service.bring_in(&store.id, input).await
         })
         .await
     }

@@ -48,6 +48,8 @@ pub struct Estate {
     specs: ArcSwap<BTreeMap<ClusterId, Arc<ClusterSpec>>>,
     live: ArcSwap<Vec<Live>>,
     generation: AtomicU64,
+    /// One HSM at a time is brought in.
+    pub(super) adding: tokio::sync::Mutex<()>,
     turns: Mutex<BTreeMap<KeyStoreId, Arc<tokio::sync::Mutex<()>>>>,
     /// HSMs that went from the configuration and are being logged out of.
     leaving: Mutex<JoinSet<()>>,
@@ -81,6 +83,7 @@ impl Estate {
             specs: ArcSwap::default(),
             live: ArcSwap::default(),
             generation: AtomicU64::new(0),
+            adding: tokio::sync::Mutex::default(),
             turns: Mutex::default(),
             leaving: Mutex::default(),
         };

@@ -32,6 +32,8 @@ impl Service {
         self.on_key(call, operation, async move {
             let key = service.opened(&call_of_task, operation, &key_id)?;
             if key.state == to {
+                // Whoever switched it may not have been answered yet.
+                service.settled();
                 return Ok(());
             }
             service.inner.store.set_state(key.id, to).await.map_err(Error::of_store)?;

@@ -78,7 +78,7 @@ impl Store {
         .await
     }
 
-    /// Has an event happen to a key store and returns the state after it. [`Event::Connect`] of a store that is
+    /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store that is
     /// DISCONNECTED also marks its PINs for rotation, with `rotate`.
     pub async fn advance_key_store(
         &self,
@@ -86,14 +86,14 @@ impl Store {
         event: Event,
         error: Option<(ConnectionErrorCode, String)>,
         rotate: bool,
-    ) -> Result<ConnectionState, Error> {
+    ) -> Result<[ConnectionState; 2], Error> {
         let id = id.clone();
         self.change(move |database| {
             Box::pin(async move {
                 let store = there(database, &id).await?;
                 let next = legal(&store, event)?;
                 if next == store.state {
-                    return Ok((next, Touched::Nothing));
+                    return Ok(([next, next], Touched::Nothing));
                 }
                 if event == Event::Connect && rotate {
                     pins::mark_for_rotation(database, &id).await?;
@@ -110,7 +110,7 @@ impl Store {
                 .bind(id.as_str())
                 .execute(&mut *database)
                 .await?;
-                Ok((next, Touched::KeyStore(id)))
+                Ok(([store.state, next], Touched::KeyStore(id)))
             })
         })
         .await
@@ -158,12 +158,12 @@ impl Store {
     }
 }
 
-async fn there(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<KeyStore, Error> {
+pub(super) async fn there(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<KeyStore, Error> {
     load::key_store(database, id).await?.ok_or_else(|| Error::Missing(format!("key store {id}")))
 }
 
 /// The state after an event that is legal.
-fn legal(store: &KeyStore, event: Event) -> Result<ConnectionState, Error> {
+pub(super) fn legal(store: &KeyStore, event: Event) -> Result<ConnectionState, Error> {
     match store.state.next(event) {
         Next::State(next) => Ok(next),
         // The row goes away as a whole.

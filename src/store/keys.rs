@@ -4,10 +4,11 @@ use bytes::Bytes;
 use sqlx::sqlite::SqliteConnection;
 
 use super::change::{Touched, bump, must_be_one, touch_key};
-use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store, load};
+use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store, key_stores, load};
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::{KeyState, Placement};
+use crate::model::key_store::Event;
 
 impl Store {
     /// Makes the row of a key with version 1, in state Creating, with a pending placement for each HSM; or finds what
@@ -30,6 +31,7 @@ impl Store {
                 {
                     return Ok((Begun::Existing(key), Touched::Nothing));
                 }
+                in_use(database, &key_store).await?;
                 let key = KeyId::random();
                 insert_key(database, key, &key_store, &description, now).await?;
                 for hsm in &hsms {
@@ -114,11 +116,22 @@ impl Store {
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, key).await?;
-                sqlx::query("UPDATE keys SET state = $1 WHERE id = $2")
-                    .bind(to.name())
-                    .bind(key.to_string())
-                    .execute(database)
-                    .await?;
+                write_state(database, key, to).await?;
+                Ok(((), Touched::Key(key)))
+            })
+        })
+        .await
+    }
+
+    /// Records that a new key may be used. Its key store must be connected: from the answer to a disconnect on, none is
+    /// made.
+    pub async fn enable_new_key(&self, key: KeyId, key_store: &KeyStoreId) -> Result<(), Error> {
+        let key_store = key_store.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                in_use(database, &key_store).await?;
+                touch_key(database, key).await?;
+                write_state(database, key, KeyState::Enabled).await?;
                 Ok(((), Touched::Key(key)))
             })
         })
@@ -170,6 +183,19 @@ async fn key_of(database: &mut SqliteConnection, token: &ClientToken, now: i64) 
         Some((parameters, _)) if parameters != token.parameters => Err(Error::TokenConflict),
         Some((_, key)) => load::key_id(&key).map(Some),
     }
+}
+
+/// Whether the keys of a key store may be used and made.
+async fn in_use(database: &mut SqliteConnection, key_store: &KeyStoreId) -> Result<(), Error> {
+    let store = key_stores::there(database, key_store).await?;
+    key_stores::legal(&store, Event::Use)?;
+    Ok(())
+}
+
+async fn write_state(database: &mut SqliteConnection, key: KeyId, to: KeyState) -> Result<(), Error> {
+    let change = sqlx::query("UPDATE keys SET state = $1 WHERE id = $2").bind(to.name()).bind(key.to_string());
+    change.execute(database).await?;
+    Ok(())
 }
 
 async fn insert_key(

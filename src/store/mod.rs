@@ -230,6 +230,9 @@ pub enum Error {
     /// Another key store has this name.
     #[error("there is a key store with the name {0:?} already")]
     NameInUse(String),
+    /// A PIN's record is another one than whoever works on it has read.
+    #[error("the record of kmsuser's PIN of HSM {0} was changed meanwhile; it is read again")]
+    PinChanged(HsmId),
     /// Another key store has this cluster.
     #[error("{0} belongs to another key store")]
     ClusterInUse(ClusterId),

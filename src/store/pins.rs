@@ -19,13 +19,38 @@ impl Store {
             .await
     }
 
-    /// Records what is known of one PIN now. Durable when it returns. The key store must be there.
-    pub async fn put_pin(&self, key_store: &KeyStoreId, hsm: &HsmId, pin: Pin) -> Result<(), Error> {
+    /// Records what is known of one PIN now, in the place of `before`. Durable when it returns. Fails with
+    /// [`Error::PinChanged`] when something else is on record: whoever works on a PIN for a while must not undo what
+    /// others have recorded meanwhile.
+    pub async fn replace_pin(&self, key_store: &KeyStoreId, hsm: &HsmId, before: Pin, pin: Pin) -> Result<(), Error> {
         let (key_store, hsm) = (key_store.clone(), hsm.clone());
         self.change(move |database| {
             Box::pin(async move {
+                if on_record(database, &key_store, &hsm).await? != Some(before) {
+                    return Err(Error::PinChanged(hsm));
+                }
                 put(database, &key_store, &hsm, &pin).await?;
                 Ok(((), Touched::Nothing))
+            })
+        })
+        .await
+    }
+
+    /// Records the first PIN of an HSM, or another first one after that was refused. What may be in the token besides,
+    /// or is known to be, stays; tells whether it was recorded. The key store must be there.
+    pub async fn offer_pin(&self, key_store: &KeyStoreId, hsm: &HsmId, pin: Pin) -> Result<bool, Error> {
+        let (key_store, hsm) = (key_store.clone(), hsm.clone());
+        self.change(move |database| {
+            Box::pin(async move {
+                let known = on_record(database, &key_store, &hsm).await?;
+                let wanted = known.is_none_or(|known| {
+                    let failed = known.current_refused || known.failures > 0;
+                    failed && known.pending.is_none() && known.rotated_at.is_none()
+                });
+                if wanted {
+                    put(database, &key_store, &hsm, &pin).await?;
+                }
+                Ok((wanted, Touched::Nothing))
             })
         })
         .await
@@ -73,6 +98,10 @@ async fn load(database: &mut SqliteConnection, key_store: &KeyStoreId) -> Result
     rows.into_iter().map(pin_from).collect()
 }
 
+async fn on_record(database: &mut SqliteConnection, key_store: &KeyStoreId, hsm: &HsmId) -> Result<Option<Pin>, Error> {
+    Ok(load(database, key_store).await?.into_iter().find(|(of, _)| of == hsm).map(|(_, pin)| pin))
+}
+
 /// Writes a row, whether it was there or not.
 pub(super) async fn put(
     database: &mut SqliteConnection,
@@ -85,7 +114,8 @@ pub(super) async fn put(
          failures, rotation_due, rotated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
          ON CONFLICT (key_store_id, hsm_id) DO UPDATE SET current_pin = excluded.current_pin, \
          pending_pin = excluded.pending_pin, current_refused = excluded.current_refused, \
-         pending_refused = excluded.pending_refused, attempt = excluded.attempt, failures = excluded.failures, rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at",
+         pending_refused = excluded.pending_refused, attempt = excluded.attempt, failures = excluded.failures, \
+         rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at",
     )
     .bind(key_store.as_str())
     .bind(hsm.as_str())

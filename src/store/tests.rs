@@ -227,6 +227,7 @@ async fn a_key_store_changes_in_the_states_that_the_table_names() {
     let (store, id) = (&bench.store, &bench.key_store);
     let rename = |name: &str| KeyStoreChange { name: Some(name.into()), ..KeyStoreChange::default() };
     let pins = || KeyStoreChange { pins: new_store("", "cluster-abcdefghijk").pins, ..KeyStoreChange::default() };
+    bench.new_key().await;
     store.update_key_store(id, rename("renamed")).await.unwrap();
     assert!(matches!(store.update_key_store(id, pins()).await, Err(Error::State(ConnectionState::Connected))));
     assert!(matches!(store.delete_key_store(id).await, Err(Error::State(_))));
@@ -234,7 +235,6 @@ async fn a_key_store_changes_in_the_states_that_the_table_names() {
     assert!(matches!(store.update_key_store(id, rename("again")).await, Err(Error::State(_))));
     store.advance_key_store(id, Event::DisconnectDone, None, false).await.unwrap();
     store.update_key_store(id, pins()).await.unwrap();
-    bench.new_key().await;
     assert!(matches!(store.delete_key_store(id).await, Err(Error::HasKeys)));
     assert_eq!(store.catalogue().key_stores[id].name, "renamed");
 }
@@ -281,7 +281,7 @@ async fn what_is_known_of_a_pin_survives_reopening_and_resealing() {
         rotated_at: Some(7),
         ..Pin::given(Bytes::from_static(b"current"))
     };
-    bench.store.put_pin(&bench.key_store, &hsm, pin.clone()).await.unwrap();
+    assert!(bench.store.offer_pin(&bench.key_store, &hsm, pin.clone()).await.unwrap());
     bench.reopen().await;
     assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm.clone(), pin.clone())]);
     let refuse = |_: &KeyStoreId, _: &HsmId, sealed: &[u8]| match sealed {
@@ -294,6 +294,59 @@ async fn what_is_known_of_a_pin_survives_reopening_and_resealing() {
     assert_eq!(bench.store.reseal_pins(twice).await.unwrap(), 2);
     let (current, pending) = (Bytes::from_static(b"currentcurrent"), Some(Bytes::from_static(b"pendingpending")));
     assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm, Pin { current, pending, ..pin })]);
+}
+
+/// Whoever has worked on a PIN for a while must not undo what was recorded meanwhile: an officer's PIN, a new seal.
+#[tokio::test]
+async fn a_pin_is_replaced_by_those_who_know_what_is_on_record() {
+    let bench = Bench::new().await;
+    let (id, hsm) = (&bench.key_store, HsmId::from("hsm-a"));
+    let [first, second, third] = [&b"first"[..], b"second", b"third"].map(|pin| Pin::given(Bytes::from_static(pin)));
+    bench.store.offer_pin(id, &hsm, first.clone()).await.unwrap();
+    bench.store.replace_pin(id, &hsm, first.clone(), second.clone()).await.unwrap();
+    let stale = bench.store.replace_pin(id, &hsm, first, third.clone()).await.unwrap_err();
+    assert!(matches!(&stale, Error::PinChanged(of) if *of == hsm), "{stale}");
+    assert_eq!(bench.store.pins(id).await.unwrap(), [(hsm, second.clone())]);
+    let none = bench.store.replace_pin(id, &"hsm-b".into(), second, third).await.unwrap_err();
+    assert!(matches!(none, Error::PinChanged(_)), "{none}");
+}
+
+/// What an operator says once more takes the place of a PIN that failed, and of nothing that may be in the token.
+#[tokio::test]
+async fn an_offered_pin_forgets_none_that_may_be_in_the_token() {
+    let bench = Bench::new().await;
+    let (id, offer) = (&bench.key_store, Pin::given(Bytes::from_static(b"offered")));
+    let known = || Pin::given(Bytes::from_static(b"known"));
+    let pending = || Some(Bytes::from_static(b"pending"));
+    let cases = [
+        ("sound", known(), false),
+        ("in a login", Pin { attempt: Some(Candidate::Current), ..known() }, false),
+        ("pending", Pin { pending: pending(), ..known() }, false),
+        ("pending and refused", Pin { pending: pending(), current_refused: true, failures: 1, ..known() }, false),
+        ("rotated and refused", Pin { rotated_at: Some(7), current_refused: true, failures: 1, ..known() }, false),
+        ("refused", Pin { current_refused: true, failures: 1, ..known() }, true),
+        ("spent", Pin { failures: 3, ..known() }, true),
+    ];
+    for (name, row, taken) in cases {
+        let hsm = HsmId::from(name);
+        bench.store.offer_pin(id, &hsm, row.clone()).await.unwrap();
+        assert_eq!(bench.store.offer_pin(id, &hsm, offer.clone()).await.unwrap(), taken, "{name}");
+        let pins = bench.store.pins(id).await.unwrap();
+        let now = pins.into_iter().find(|(of, _)| *of == hsm).map(|(_, pin)| pin);
+        assert_eq!(now.as_ref(), Some(if taken { &offer } else { &row }), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
+    let bench = Bench::new().await;
+    let (store, id) = (&bench.store, &bench.key_store);
+    let key = bench.new_key().await.key;
+    store.advance_key_store(id, Event::Disconnect, None, false).await.unwrap();
+    let refused = |error| matches!(error, Error::State(ConnectionState::Disconnecting));
+    assert!(refused(store.enable_new_key(key, id).await.unwrap_err()));
+    assert!(refused(store.begin_key(id, "", &[], None).await.err().unwrap()));
+    assert_eq!(store.catalogue().keys[&key].state, KeyState::Creating);
 }
 
 #[tokio::test]

@@ -181,6 +181,28 @@ async fn from_the_answer_on_no_call_succeeds() {
     assert_eq!(caller.settled(&id).await.connection_state(), ConnectionState::Disconnected);
 }
 
+/// A script that connects again and again until that is not refused any more gets its store connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_right_after_a_disconnect_is_carried_out() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    let id = caller.key_stores().await.remove(0).key_store_id;
+    for _ in 0..15 {
+        caller.begin_disconnect(&id).await.unwrap();
+        wait::until_async("a connect is accepted", wait::LONG, async || {
+            loop {
+                // Without a pause: the moment in which the disconnect comes to its end is short.
+                match caller.begin_connect(&id).await {
+                    Ok(()) => return Some(()),
+                    Err(refused) => assert_eq!(refused.reason, "CustomKeyStoreInvalidStateException", "{refused:?}"),
+                }
+            }
+        })
+        .await;
+        assert_eq!(caller.settled(&id).await.connection_state(), ConnectionState::Connected);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_switched_now_or_with_the_next_connect() {
     let daemon = Daemon::start().await;

@@ -8,6 +8,8 @@ use keystored::proto::v1::{ConnectionState, KeyStore, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, context, tool, wait};
+use crate::members;
+use crate::zones::wait_until_down;
 
 /// A daemon with a key store that was never connected, and its id.
 async fn with_store(rotate: bool) -> (Daemon, Caller, String) {
@@ -199,8 +201,35 @@ async fn a_login_waits_for_that_of_another_process() {
     .await;
     assert_eq!(waiting.connection_state(), ConnectionState::Connecting, "{waiting:?}");
     assert!(waiting.hsms.iter().all(|hsm| hsm.pin_tries_left == 3), "{waiting:?}");
+    // What is recorded meanwhile stays: PINs that were sealed anew are not put back under the former key.
+    renew_seal_key(&daemon);
+    assert!(daemon.keystorectl(&["cluster", "reseal"]).ok().contains('2'));
     drop(held);
     assert_connected(&caller.settled(&id).await);
+    daemon.wait_until_healthy_for(&caller).await;
+    forget_former_seal_key(&daemon);
+    let site = daemon.terminate().1;
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    daemon.wait_until_healthy_for(&daemon.caller().await).await;
+}
+
+/// Another seal key in the configuration, which the daemon reads again; the one before is named as the former.
+fn renew_seal_key(daemon: &Daemon) {
+    let new = daemon.site().path().join("credentials/seal-2.key");
+    tool::run(Command::new("sh").args(["-c", "umask 077; head -c 32 /dev/urandom > \"$0\""]).arg(&new)).ok();
+    daemon.site().configure(|config| {
+        let seal = config["seal"].as_table_mut().unwrap();
+        seal.insert("key".to_owned(), "credentials/seal-2.key".into());
+        seal.insert("former".to_owned(), vec!["credentials/seal.key"].into());
+    });
+    daemon.hang_up("the configuration was read again");
+}
+
+fn forget_former_seal_key(daemon: &Daemon) {
+    daemon.site().configure(|config| {
+        config["seal"].as_table_mut().unwrap().remove("former");
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,6 +329,17 @@ async fn a_cluster_that_went_from_the_configuration_is_not_found() {
     assert!(good.contains("cluster-keystoredev"));
 }
 
+/// With the other zones away.
+async fn alone_it_opens(daemon: &Daemon, caller: &Caller, zone: &str, ciphertext: &[u8]) {
+    let others: Vec<_> = daemon.zones.iter().filter(|other| other.name != zone).collect();
+    let away: Vec<_> = others.iter().map(|other| other.take_away()).collect();
+    for other in others {
+        wait_until_down(caller, other).await;
+    }
+    assert_eq!(caller.decrypt(ciphertext, &context(&[])).await.unwrap(), b"kept");
+    away.into_iter().for_each(crate::harness::zone::Taken::put_back);
+}
+
 /// The seal key is replaced while the store serves; then everything is restored from a backup.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seal_key_is_replaced_and_a_backup_restored() {
@@ -308,18 +348,9 @@ async fn the_seal_key_is_replaced_and_a_backup_restored() {
     let key = caller.create_key("backed up").await;
     let ciphertext = caller.encrypt(&key, b"kept", &context(&[])).await.unwrap();
     let site_path = daemon.site().path().to_owned();
-    let new = site_path.join("credentials/seal-2.key");
-    tool::run(Command::new("sh").args(["-c", "umask 077; head -c 32 /dev/urandom > \"$0\""]).arg(&new)).ok();
-    daemon.site().configure(|config| {
-        let seal = config["seal"].as_table_mut().unwrap();
-        seal.insert("key".to_owned(), "credentials/seal-2.key".into());
-        seal.insert("former".to_owned(), vec!["credentials/seal.key"].into());
-    });
-    daemon.hang_up("the configuration was read again");
+    renew_seal_key(&daemon);
     assert!(daemon.keystorectl(&["cluster", "reseal"]).ok().contains('2'));
-    daemon.site().configure(|config| {
-        config["seal"].as_table_mut().unwrap().remove("former");
-    });
+    forget_former_seal_key(&daemon);
     let site = daemon.terminate().1;
     let old = site_path.join("credentials/seal.key");
     fs::remove_file(&old).unwrap();
@@ -360,10 +391,22 @@ async fn the_seal_key_is_replaced_and_a_backup_restored() {
     assert_failed(&caller.connect(&id).await.unwrap(), "INVALID_CREDENTIALS", &["hsm-a", "hsm-b"]);
     caller.disconnect(&id).await.unwrap();
     for zone in &daemon.zones {
-        zone.officer_sets("after the restore".replace(' ', "-").as_str());
+        zone.officer_sets("after-the-restore");
     }
     caller.update_key_store(pin(&id, "after-the-restore", &[])).await.unwrap();
     assert_connected(&caller.connect(&id).await.unwrap());
     assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"kept");
-    wait::until("the PIN is in no log", wait::LONG, || (!daemon.log().contains("after-the-restore")).then_some(()));
+    assert!(!daemon.log().contains("after-the-restore"), "{}", daemon.log());
+
+    // What the restored ceremony folder is for: a further HSM comes in from it, and opens what was sealed before.
+    members::third_zone(daemon.site());
+    daemon.hang_up("the configuration was read again");
+    members::add_hsm(&daemon).ok();
+    members::filled(&caller).await;
+    let site = daemon.terminate().1;
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    daemon.wait_until_healthy_for(&caller).await;
+    alone_it_opens(&daemon, &caller, "c", &ciphertext).await;
 }

@@ -14,7 +14,7 @@ use crate::harness::{Caller, Daemon, context, wait};
 use crate::zones::wait_until_down;
 
 /// A blank token in a third zone, in the configuration.
-fn third_zone(site: &Site) {
+pub(crate) fn third_zone(site: &Site) {
     let hsm = other::blank(&site.path().join("further"), Kind::SoftHsm, "c");
     site.configure(|config| config["cluster"][0]["hsm"].as_array_mut().unwrap().push(hsm.into()));
 }
@@ -28,9 +28,13 @@ fn keep(dir: &Path, name: &str, pin: &str) -> PathBuf {
 }
 
 /// What an operator types to bring hsm-c in.
-fn add_hsm(daemon: &Daemon) -> crate::harness::tool::Ran {
+pub(crate) fn add_hsm(daemon: &Daemon) -> crate::harness::tool::Ran {
+    add_hsm_with(daemon, other::PIN)
+}
+
+fn add_hsm_with(daemon: &Daemon, pin: &str) -> crate::harness::tool::Ran {
     let site = daemon.site();
-    let (pin, so_pin) = (keep(site.path(), "c.pin", other::PIN), keep(site.path(), "c.so-pin", other::SO_PIN));
+    let (pin, so_pin) = (keep(site.path(), "c.pin", pin), keep(site.path(), "c.so-pin", other::SO_PIN));
     let shown = |path: &Path| path.display().to_string();
     daemon.keystorectl(&[
         "cluster",
@@ -53,7 +57,7 @@ async fn hsm_c(caller: &Caller) -> ClusterHsm {
     cluster.hsms.iter().find(of).unwrap_or_else(|| panic!("hsm-c is not in {cluster:?}")).clone()
 }
 
-async fn filled(caller: &Caller) {
+pub(crate) async fn filled(caller: &Caller) {
     wait::until_async("hsm-c holds every key", wait::LONG, async || {
         let hsm = hsm_c(caller).await;
         (hsm.joined && hsm.keys_missing == 0 && hsm.status.as_ref().unwrap().proven).then_some(())
@@ -166,6 +170,8 @@ async fn an_hsm_leaves_under_load() {
         daemon.hang_up("the configuration was read again");
         let added = add_hsm(&daemon);
         assert_eq!(added.code, Some(0), "{added:?}\n{}", daemon.log_tail());
+        // Once more with a wrong PIN: the right one, which is not rotated here, is not forgotten for it.
+        add_hsm_with(&daemon, "mistyped-pin");
         daemon.terminate().1
     };
     let daemon = site.launch();
@@ -183,6 +189,14 @@ async fn an_hsm_leaves_under_load() {
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls}: {:?}", failures.len(), failures.first());
     assert_eq!(caller.hsms().await.unwrap().len(), 2);
+
+    // What takes effect with the next connect leaves the HSMs that run alone.
+    daemon.site().configure(|config| {
+        config["cluster"][0].as_table_mut().unwrap().insert("pin_scope".to_owned(), "cluster".into());
+    });
+    daemon.hang_up("the configuration was read again");
+    assert_eq!(caller.hsms().await.unwrap().len(), 2);
+    caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
 
     // A file that is wrong changes nothing.
     let good = fs::read_to_string(daemon.site().config_file()).unwrap();

@@ -141,10 +141,10 @@ impl Kmsuser {
         Ok(pins.into_iter().find(|(of, _)| *of == record).map(|(_, pin)| pin))
     }
 
-    /// Puts it on record; durable when it returns.
-    pub(super) async fn save(&self, hsm: &HsmId, pin: &Pin) -> Result<(), String> {
+    /// Puts it on record in the place of `before`; durable when it returns.
+    pub(super) async fn save(&self, hsm: &HsmId, before: &Pin, pin: &Pin) -> Result<(), String> {
         let record = record_of(self.scope, hsm);
-        let saved = self.store.put_pin(&self.key_store, &record, pin.clone()).await;
+        let saved = self.store.replace_pin(&self.key_store, &record, before.clone(), pin.clone()).await;
         saved.map_err(|error| error.to_string())?;
         self.board.note(&self.key_store, record, pin, self.tries);
         Ok(())

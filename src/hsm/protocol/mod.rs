@@ -265,7 +265,7 @@ impl Fault {
 pub enum Kind {
     /// Encrypt, decrypt, random, probe.
     Crypto,
-    /// Unwrap, destroy, list.
+    /// Unwrap, destroy, list, prove.
     Place,
     /// Key generation.
     Generate,
@@ -279,8 +279,9 @@ impl Op {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
-            Self::Probe | Self::Forget(_) | Self::Prove { .. } => Kind::Crypto,
-            Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
+            Self::Probe | Self::Forget(_) => Kind::Crypto,
+            // A proof looks for its key among all objects of the token, which takes long where there are many.
+            Self::Place { .. } | Self::Destroy(_) | Self::List | Self::Prove { .. } => Kind::Place,
             Self::MakeKey | Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
             Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,

@@ -55,6 +55,8 @@ pub struct Start {
     pub sandbox: bool,
     /// Start-up is given up after this many milliseconds of passing errors.
     pub start_timeout_ms: u64,
+    /// A login that nobody waits for any more is given up after this many milliseconds.
+    pub login_limit_ms: u64,
 }
 
 /// What a started worker found.

@@ -23,8 +23,10 @@ const MISSES: u8 = 2;
 pub(super) struct Policy {
     /// First and longest pause before a worker is started again.
     pub(super) restart: (Duration, Duration),
-    /// A worker that has not found its token after this is killed; one that is not let in after it is sent away.
-    pub(super) start: Duration,
+    /// A worker that has not found its token after this is killed.
+    pub(super) find: Duration,
+    /// One that is not let in after this is sent away, and killed after as long again.
+    pub(super) enter: Duration,
     /// A worker that was told to leave and is still there after this is killed.
     pub(super) leave: Duration,
 }
@@ -149,10 +151,10 @@ impl Life {
     pub(super) fn next(&mut self, event: Event, now: Instant, jitter: u8) -> &'static [Action] {
         match (self.state, event) {
             (State::Stopped, _) => &[],
-            (state, Event::Stop { kill_at }) => self.stop(state, kill_at),
+            (state, Event::Stop { kill_at }) => self.stop(state, now, kill_at),
             (_, Event::Exited(how)) => self.exited(&how, now, jitter),
             (State::Queued, Event::Turn) => {
-                self.state = State::Starting { until: now + self.policy.start };
+                self.state = State::Starting { until: now + self.policy.find };
                 &[Action::Spawn]
             }
             (State::Queued, Event::Refused(refusal)) => {
@@ -170,7 +172,7 @@ impl Life {
                 &[]
             }
             (State::Starting { .. }, Event::Found) => {
-                self.state = State::Entering { until: now + self.policy.start };
+                self.state = State::Entering { until: now + self.policy.enter };
                 &[Action::Enter]
             }
             (State::Entering { .. }, Event::Ready) => {
@@ -178,31 +180,30 @@ impl Life {
                 self.state = State::Ready { since: now, misses: 0 };
                 &[Action::Serve]
             }
-            (State::Starting { until } | State::Entering { until }, Event::Failed(fault)) => {
+            (State::Starting { .. } | State::Entering { .. }, Event::Failed(fault)) => {
                 self.fail(&fault);
-                // It may still be inside the module: its limit goes on.
-                self.state = State::Dying { until: Some(until), login: true };
+                self.leave_early(now);
                 &[Action::Close]
             }
-            (State::Entering { until }, Event::Refused(refusal)) => {
+            (State::Entering { .. }, Event::Refused(refusal)) => {
                 self.refuse(refusal);
-                self.state = State::Dying { until: Some(until), login: true };
+                self.leave_early(now);
                 &[Action::Close]
             }
             (State::Starting { .. }, Event::Due) => {
                 let why = format!(
                     "the worker had not found its token after {:?} and was killed; the module hangs while it starts: \
                      see to the HSM and its network",
-                    self.policy.start
+                    self.policy.find
                 );
                 self.trouble = Some((Code::NetworkErrors, why));
                 self.state = State::Dying { until: None, login: false };
                 &[Action::Kill]
             }
             (State::Entering { .. }, Event::Due) => {
-                let why = format!("the worker was not let in within {:?}", self.policy.start);
+                let why = format!("the worker was not let in within {:?}", self.policy.enter);
                 self.trouble = Some((Code::NetworkErrors, why));
-                self.state = State::Dying { until: Some(now + self.policy.start), login: true };
+                self.leave_early(now);
                 &[Action::Close]
             }
             (State::Entering { .. }, Event::Overdue { kind, limit }) => {
@@ -215,13 +216,13 @@ impl Life {
                 self.state = State::Dying { until: None, login: false };
                 &[Action::Kill]
             }
-            (State::Starting { until } | State::Entering { until }, Event::Closed) => {
-                self.state = State::Dying { until: Some(until), login: true };
+            (State::Starting { .. } | State::Entering { .. }, Event::Closed) => {
+                self.leave_early(now);
                 &[Action::Close]
             }
-            (State::Starting { until } | State::Entering { until }, Event::Garbled(error)) => {
+            (State::Starting { .. } | State::Entering { .. }, Event::Garbled(error)) => {
                 self.trouble = Some((Code::InternalError, format!("the worker sent {error}")));
-                self.state = State::Dying { until: Some(until), login: true };
+                self.leave_early(now);
                 &[Action::Close]
             }
             (State::Ready { since, .. }, Event::Probed(Ok(()))) => {
@@ -271,15 +272,28 @@ impl Life {
         }
     }
 
-    fn stop(&mut self, state: State, kill_at: Instant) -> &'static [Action] {
+    /// It leaves before it was ready. One at the gate may have begun a login this very moment, which has its whole limit
+    /// from now on; before the gate there is none.
+    fn leave_early(&mut self, now: Instant) {
+        self.state = match self.state {
+            State::Starting { until } => State::Dying { until: Some(until), login: false },
+            _ => State::Dying { until: Some(now + self.policy.enter), login: true },
+        };
+    }
+
+    fn stop(&mut self, state: State, now: Instant, kill_at: Instant) -> &'static [Action] {
         self.stop = true;
         match state {
             State::Backoff { .. } | State::Queued | State::Refused | State::Stopped => {
                 self.state = State::Stopped;
                 &[]
             }
-            State::Starting { until } | State::Entering { until } => {
-                self.state = State::Dying { until: Some(until), login: true };
+            State::Starting { until } => {
+                self.state = State::Dying { until: Some(until.min(kill_at)), login: false };
+                &[Action::Close]
+            }
+            State::Entering { .. } => {
+                self.leave_early(now);
                 &[Action::Close]
             }
             State::Ready { .. } => {

@@ -148,6 +148,11 @@ impl Link {
         self.shared.suspicion.notified().await;
     }
 
+    /// When what is in hand will be past its limit.
+    pub(super) fn limit(&self, limits: &KillLimits) -> Option<std::time::Instant> {
+        self.shared.table().in_hand.earliest(limits)
+    }
+
     /// Waits until a request is in hand for longer than its limit. Costs nothing while nothing is outstanding, and
     /// wakes once per limit while something is.
     pub(super) async fn overdue(&self, limits: &KillLimits) -> Held {
@@ -240,6 +245,7 @@ mod tests {
             require_mlock: false,
             sandbox: false,
             start_timeout_ms: 1000,
+            login_limit_ms: 60_000,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! SoftHSM rewrites its token file at each login, and any HSM counts wrong PINs: two daemons, or a daemon and a ceremony,
 //! must not try at once. The lock is a file named after the token's label and serial number, in a directory that all of
-//! them share; the system gives it back when its holder dies.
+//! them share; the system gives it back when its holder dies. It is held by the daemon, so a worker that outlives a
+//! crashed daemon by the rest of its login is kept apart by the HSM's own lock file alone, within one state_dir.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::link::sleep_until;
@@ -60,9 +61,11 @@ impl LoginLock {
 fn try_take(path: &Path) -> io::Result<Option<File>> {
     // First without making it: in a directory that everybody may write to, the kernel refuses to "make" a file that is
     // somebody else's.
-    let opened = match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+    // The directory may be everybody's: neither a pipe, which would be waited for, nor a link is followed.
+    let common = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let opened = match rustix::fs::open(path, common, Mode::empty()) {
         Err(Errno::NOENT) => {
-            let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let flags = common | OFlags::CREATE | OFlags::EXCL;
             let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
             match rustix::fs::open(path, flags, mode) {
                 Err(Errno::EXIST) => return Ok(None),
@@ -76,6 +79,9 @@ fn try_take(path: &Path) -> io::Result<Option<File>> {
         }
         opened => opened?,
     };
+    if FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("it is no regular file"));
+    }
     match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(File::from(opened))),
         Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
@@ -121,6 +127,10 @@ mod tests {
         LoginLock::take(folder.path(), &token("2"), &clock).await.unwrap();
         drop(first);
         LoginLock::take(folder.path(), &token("1"), &clock).await.unwrap();
+        let pipe = folder.path().join(name(&token("3")));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let error = LoginLock::take(folder.path(), &token("3"), &clock).await.unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
         let error = LoginLock::take(Path::new("/nowhere"), &token("1"), &clock).await.unwrap_err();
         assert!(error.to_string().contains("lock_dir"), "{error}");
     }

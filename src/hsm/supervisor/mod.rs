@@ -79,8 +79,8 @@ pub struct Settings {
     pub kill: KillLimits,
     /// First and longest pause before a worker is started again.
     pub restart: (Duration, Duration),
-    /// A worker gives up starting after this. One that does not even do that is killed a login limit later, and not
-    /// earlier: it may be inside C_Login.
+    /// A worker gives up looking for its token after this; one that does not even do that is killed. It has as long,
+    /// and the limit of a login, to be let in.
     pub start_timeout: Duration,
     /// How often each worker is probed.
     pub probe_every: Duration,
@@ -99,7 +99,7 @@ pub struct KillLimits {
     pub place: Duration,
     /// Key generation.
     pub generate: Duration,
-    /// Login and PIN change; also the whole start-up.
+    /// Login and PIN change.
     pub login: Duration,
 }
 

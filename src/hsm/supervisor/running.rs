@@ -65,8 +65,10 @@ impl Settings {
     pub(super) fn policy(&self) -> Policy {
         Policy {
             restart: self.restart,
-            // A login may have begun just before the worker gave up trying, and has its own limit from there.
-            start: self.start_timeout + self.kill.login,
+            // The worker gives up by itself at the first of these; past the second it hangs.
+            find: self.start_timeout + self.kill.place,
+            // A login may have begun just before the time was up, and has its own limit from there.
+            enter: self.start_timeout + self.kill.login,
             leave: self.kill.place,
         }
     }
@@ -96,6 +98,7 @@ impl Running {
             require_mlock: settings.require_mlock,
             sandbox: settings.sandbox,
             start_timeout_ms: u64::try_from(settings.start_timeout.as_millis()).unwrap_or(u64::MAX),
+            login_limit_ms: u64::try_from(settings.kill.login.as_millis()).unwrap_or(u64::MAX),
         };
         let (link, heard) = Link::open(socket, &start, clock.clone());
         Ok((Self { child, heard: Some(heard), exited: None, clock: clock.clone() }, link))

@@ -52,7 +52,7 @@ impl Worker {
         let (mut running, link) = Running::spawn(settings, &lock, post, 1, token, clock)?;
         drop(lock);
         let policy = settings.policy();
-        let too_late = clock.now() + policy.start;
+        let too_late = clock.now() + policy.find;
         let outcome = tokio::select! {
             biased;
             news = running.news() => match news {
@@ -65,15 +65,13 @@ impl Worker {
                 running.kill();
                 Err(StartError::Died(format!(
                     "the {post} of HSM {} was not ready after {:?} and was killed: see to the HSM and its network",
-                    settings.hsm, policy.start
+                    settings.hsm, policy.find
                 )))
             }
         };
         let link = Arc::new(link);
         let leave = Arc::new(Notify::new());
-        // One that failed to start may still be inside the module's login.
-        let patience = if outcome.is_ok() { policy.leave } else { policy.start };
-        let minding = mind(running, Arc::clone(&link), Arc::clone(&leave), settings.kill, patience, clock.clone());
+        let minding = mind(running, Arc::clone(&link), Arc::clone(&leave), settings.kill, policy.leave, clock.clone());
         let task = tokio::spawn(minding);
         let minder = Minder { leave, task };
         match outcome {
@@ -180,8 +178,10 @@ async fn mind(
                 kill_at = Some(clock.now() + patience);
             }
             () = leave.notified(), if kill_at.is_none() => {
+                // Whoever asked may have left in the middle of a login.
+                let limit = link.limit(&limits);
                 link.close();
-                kill_at = Some(clock.now() + patience);
+                kill_at = Some((clock.now() + patience).max(limit.unwrap_or_else(|| clock.now())));
             }
             () = sleep_until(kill_at.unwrap_or_else(|| clock.now())), if kill_at.is_some() => {
                 running.kill();

@@ -112,7 +112,8 @@ fn serve(
     // Reads from now on, so that a parent that goes away while start-up hangs is noticed.
     spawn("reader", span, {
         let queue = Arc::clone(&queue);
-        move || read_requests(inbox, &queue, parent)
+        let login = Duration::from_millis(start.login_limit_ms);
+        move || read_requests(inbox, &queue, parent, login)
     })?;
     let (started, ready) = start::begin(start, degraded, clock)?;
     let sessions = if matches!(started, Started::Token(_)) { start.sessions.max(1) } else { 1 };
@@ -183,7 +184,7 @@ fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
 }
 
 /// The reader thread. After the parent is gone it waits for the call in hand, within bounds.
-fn read_requests(mut inbox: Inbox, queue: &Queue, parent: Option<Pid>) {
+fn read_requests(mut inbox: Inbox, queue: &Queue, parent: Option<Pid>, login: Duration) {
     loop {
         match inbox.next() {
             Ok(Some(ToWorker::Request { id, op })) => {
@@ -203,20 +204,22 @@ fn read_requests(mut inbox: Inbox, queue: &Queue, parent: Option<Pid>) {
         }
     }
     queue.close();
-    // Start-up may be inside C_Login, which is given its time like any login in hand.
-    let patience = queue.in_hand().into_iter().map(patience).max().unwrap_or(patience(Kind::Login));
+    // Without anything in hand it is the module's start that does not come back, or its end.
+    let patience =
+        queue.in_hand().into_iter().map(|kind| patience(kind, login)).max().unwrap_or(patience(Kind::Place, login));
     thread::sleep(patience);
     tracing::error!(?patience, "a call into the module did not come back; leaving without it");
     exit_now(EXIT_STUCK)
 }
 
 /// How long a call in hand is waited for once nobody wants its answer any more.
-fn patience(kind: Kind) -> Duration {
+fn patience(kind: Kind, login: Duration) -> Duration {
     match kind {
         Kind::Crypto => Duration::from_secs(2),
         Kind::Place => Duration::from_secs(10),
         Kind::Generate => Duration::from_secs(30),
-        Kind::Login => Duration::from_secs(60),
+        // As long as the parent would have waited, who is gone: killing this one can destroy a token.
+        Kind::Login => login,
     }
 }
 

@@ -14,7 +14,8 @@ use crate::cluster::kmsuser::{given, record_of};
 use crate::hsm::protocol::{Op, Reply, TransportKey};
 use crate::hsm::supervisor::{Hsm, State};
 use crate::model::exception::Exception;
-use crate::model::id::HsmId;
+use crate::model::id::{HsmId, KeyStoreId};
+use crate::model::key_store::ConnectionState;
 use crate::model::profile::{PinScope, Rotation};
 use crate::model::secret::Secret;
 use crate::pki::identity::{Kind, PublicKey, TrustAnchor};
@@ -33,13 +34,11 @@ struct Newcomer {
 }
 
 impl Service {
-    /// Brings the HSM in. The store is connected, and the HSM in its cluster's configuration.
-    pub(in crate::service) async fn bring_in(
-        &self,
-        store: &KeyStore,
-        hardware: &Hardware,
-        input: AddHsmInput,
-    ) -> Result<AddedHsm, Error> {
+    /// Brings the HSM in. The store must be connected, and the HSM in its cluster's configuration. The store's turn is
+    /// taken only where something is changed: a disconnect does not wait for an HSM that is slow, and has its way.
+    pub(in crate::service) async fn bring_in(&self, id: &KeyStoreId, input: AddHsmInput) -> Result<AddedHsm, Error> {
+        let turn = self.inner.estate.turn(id).await;
+        let (store, hardware) = self.connected(id)?;
         let hsm = HsmId::from(input.hsm_id.as_str());
         let spec = self.inner.estate.spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
         let settings = spec.hsm(&hsm).cloned().ok_or_else(|| {
@@ -48,32 +47,67 @@ impl Service {
                 store.cluster
             ))
         })?;
-        let newcomer = self.certified(store, &hsm, &input)?;
-        let member = self.member(hardware, &HsmId::from(input.member_hsm_id.as_str()))?;
-        passing(AddStep::RecordPin, self.record_pin(store, &spec, &hsm, &input.password)).await?;
+        let newcomer = self.certified(&store, &hsm, &input)?;
+        let member = self.member(&hardware, &HsmId::from(input.member_hsm_id.as_str()))?;
+        passing(AddStep::RecordPin, self.record_pin(&store, &spec, &hsm, &input.password)).await?;
+        drop(turn);
 
         let running = hardware.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
         let known = running.is_some();
         let candidate =
             running.unwrap_or_else(|| Hsm::start(settings, Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
-        if let Err(error) = passing(AddStep::Start, self.let_in(&candidate)).await {
-            if !known {
-                candidate.stop(super::connect::LEAVE).await;
-                self.inner.estate.identities.release(&hsm);
+        let placed = async {
+            passing(AddStep::Start, self.let_in(&candidate)).await?;
+            let hand_on = Op::HandOnWrappingKey { blob: input.member_wrapped_key, to: newcomer.transport };
+            let wrapped = match passing(AddStep::HandOn, self.ask(&member, hand_on)).await? {
+                Reply::Blob(blob) => blob,
+                _ => return Err(Error::internal("a worker answered something else than a wrapped key")),
+            };
+            let place = Op::PlaceWrappingKey { blob: wrapped.clone() };
+            passing(AddStep::Place, self.ask(&candidate, place)).await?;
+            let _turn = self.inner.estate.turn(id).await;
+            let (store, now) = self.connected(id)?;
+            if !now.gate.is(&hardware.gate) {
+                return Err(overtaken(&hsm));
             }
-            return Err(error);
-        }
-        let hand_on = Op::HandOnWrappingKey { blob: input.member_wrapped_key, to: newcomer.transport };
-        let wrapped = match passing(AddStep::HandOn, self.ask(&member, hand_on)).await? {
-            Reply::Blob(blob) => blob,
-            _ => return Err(Error::internal("a worker answered something else than a wrapped key")),
+            self.join(&store, &spec, &now, candidate.clone());
+            Ok(wrapped)
         };
-        let place = Op::PlaceWrappingKey { blob: wrapped.clone() };
-        passing(AddStep::Place, self.ask(&candidate, place)).await?;
-        self.join(store, &spec, hardware, candidate);
+        let mut handing_on = member.watch();
+        let outcome = tokio::select! {
+            outcome = placed => outcome,
+            // Its key store is being disconnected, or it went from the configuration.
+            _ = handing_on.wait_for(|status| status.state == State::Stopped) => Err(overtaken(&hsm)),
+        };
+        let wrapped = match outcome {
+            Ok(wrapped) => wrapped,
+            Err(error) => {
+                if !known {
+                    candidate.stop(super::connect::LEAVE).await;
+                    self.inner.estate.identities.release(&hsm);
+                }
+                return Err(error);
+            }
+        };
         let keys = self.missing_in(&store.id, &hsm).len();
         tracing::info!(%hsm, cluster = %store.cluster, keys, "the HSM has joined the cluster");
         Ok(AddedHsm { wrapped_key: wrapped, keys_to_place: keys as u64 })
+    }
+
+    /// The store and its HSMs, while it is connected.
+    fn connected(&self, id: &KeyStoreId) -> Result<(Arc<KeyStore>, Hardware), Error> {
+        let invalid = |why: String| Error::lasting(Exception::CustomKeyStoreInvalidState, why);
+        let store = self.key_store(id).ok_or_else(|| Error::no_key_store(id.as_str()))?;
+        if store.state != ConnectionState::Connected {
+            return Err(invalid(format!(
+                "key store {} is {}; it must be CONNECTED, so that a member can hand the wrapping key on",
+                store.name,
+                store.state.name()
+            )));
+        }
+        let live = self.inner.estate.live_of(id).and_then(|live| live.hardware);
+        let hardware = live.ok_or_else(|| invalid(format!("no HSM of {} is in use", store.cluster)))?;
+        Ok((store, hardware))
     }
 
     /// Checks both certificates: of one HSM and one token, under the store's trust anchor.
@@ -122,17 +156,16 @@ impl Service {
         hsm: &HsmId,
         password: &Secret,
     ) -> Result<(), Error> {
-        let pins = self.inner.store.pins(&store.id).await.map_err(Error::of_store)?;
-        let record = record_of(spec.pin_scope, hsm);
-        let known = pins.iter().find(|(of, _)| *of == record).map(|(_, pin)| pin);
-        // One that has been rotated is the service's own; what the operator knows is older.
-        if spec.pin_scope == PinScope::Cluster || known.is_some_and(|pin| pin.rotated_at.is_some()) {
+        // The cluster's PIN is on record already.
+        if spec.pin_scope == PinScope::Cluster {
             return Ok(());
         }
+        let record = record_of(spec.pin_scope, hsm);
         let sealed = given(&self.inner.estate.seals.load(), &store.id, &record, password);
         let pin =
             Pin { rotation_due: spec.rotation == Rotation::Connect, ..sealed.map_err(|why| Error::internal(&why))? };
-        self.inner.store.put_pin(&store.id, &record, pin).await.map_err(Error::of_store)
+        self.inner.store.offer_pin(&store.id, &record, pin).await.map_err(Error::of_store)?;
+        Ok(())
     }
 
     /// Waits until the HSM's workers serve.
@@ -181,6 +214,13 @@ impl Service {
         hsms.sort_by_key(place);
         self.put_in_use(&store.id, spec, hardware.gate.clone(), hsms);
     }
+}
+
+fn overtaken(hsm: &HsmId) -> Error {
+    Error::lasting(
+        Exception::CustomKeyStoreInvalidState,
+        format!("the key store was disconnected while HSM {hsm} was brought in; the same call can be made again"),
+    )
 }
 
 /// What a call brings in.

@@ -17,6 +17,7 @@ use crate::cluster::kmsuser::{Kmsuser, Turns, record_of};
 use crate::hsm::supervisor::Hsm;
 use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 use crate::model::key_store::{ConnectionErrorCode as Code, Event};
+use crate::model::profile::PinScope;
 use crate::pki::identity::TrustAnchor;
 use crate::service::Service;
 use crate::service::estate::{ClusterSpec, Hardware, Live};
@@ -61,7 +62,7 @@ impl Service {
                     Ok(_) => {
                         let took = self.inner.clock.now().saturating_duration_since(started);
                         tracing::info!(key_store = %id, name, ?took, "the key store is connected");
-                        self.resume().await;
+                        self.resume_in_background();
                     }
                     Err(error) => tracing::info!(key_store = %id, name, %error, "a connect was overtaken"),
                 }
@@ -69,6 +70,8 @@ impl Service {
             Verdict::Failed(code, why) => {
                 tracing::error!(key_store = %id, name, code = code.name(), why, "the key store could not be connected");
                 let error = Some((code, why));
+                // Nobody starts another HSM between the record and the stop.
+                let _turn = self.inner.estate.turn(id).await;
                 let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error, false);
                 if let Err(error) = passing(ConnectStep::RecordFailed, record).await {
                     tracing::info!(key_store = %id, name, %error, "a connect was overtaken");
@@ -94,7 +97,7 @@ impl Service {
         let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| {
             (Code::InternalError, format!("the trust anchor of the key store cannot be read: {error}"))
         })?;
-        let joined = self.joined(store, &spec).await?;
+        let joined = self.joined(store, &spec, spec.pin_scope).await?;
         if joined.is_empty() {
             let why = "no PIN of kmsuser is on record for any HSM of the cluster; disconnect, give it by UpdateKeyStore, \
                        connect";
@@ -112,10 +115,15 @@ impl Service {
     }
 
     /// HSMs of the configuration that have a PIN on record.
-    pub(super) async fn joined(&self, store: &KeyStore, spec: &ClusterSpec) -> Result<Vec<HsmId>, Hurdle> {
+    pub(super) async fn joined(
+        &self,
+        store: &KeyStore,
+        spec: &ClusterSpec,
+        scope: PinScope,
+    ) -> Result<Vec<HsmId>, Hurdle> {
         let pins = self.inner.store.pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
         self.inner.estate.pins.replace(&store.id, &pins, spec.login_tries);
-        let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(spec.pin_scope, hsm));
+        let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(scope, hsm));
         Ok(spec.hsms.iter().map(|hsm| hsm.hsm.clone()).filter(on_record).collect())
     }
 

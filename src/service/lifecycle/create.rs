@@ -16,7 +16,7 @@ use super::{Leftover, Origin, Plan};
 use crate::cluster::{self, Proof};
 use crate::model::exception::Exception;
 use crate::model::id::{KeyVersionId, Zone};
-use crate::model::key::{KeyState, Placement};
+use crate::model::key::Placement;
 use crate::service::budget::BLOCK;
 use crate::service::{Error, Service};
 
@@ -82,7 +82,9 @@ impl Service {
         }
         let granted = store.reserve_encryptions(version, BLOCK).await.map_err(Error::of_store)?;
         self.inner.budgets.of(version).add(granted, BLOCK);
-        store.set_state(plan.key, KeyState::Enabled).await.map_err(Error::of_store)
+        let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
+        let key_store = key_store.ok_or_else(|| Error::internal("a key that is being made is not there"))?;
+        store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)
     }
 
     /// Destroys what a new key has left in tokens, and its row once nothing is left.

@@ -10,13 +10,10 @@ impl Service {
     pub(in crate::service) async fn begin_connect(&self, id: &KeyStoreId) -> Result<(), Error> {
         let _turn = self.inner.estate.turn(id).await;
         let Some(store) = self.key_store(id) else { return Err(Error::no_key_store(id.as_str())) };
-        if store.state == ConnectionState::Disconnected {
-            // What an earlier connect left to be seen.
-            self.inner.estate.take(id);
-        }
         let record = self.inner.store.advance_key_store(id, Event::Connect, None, self.rotates(&store.cluster));
-        passing(ConnectStep::RecordConnecting, record).await.map_err(Error::of_store)?;
-        if store.state == ConnectionState::Disconnected {
+        let [before, _] = passing(ConnectStep::RecordConnecting, record).await.map_err(Error::of_store)?;
+        // Not what it was when it was looked at: a disconnect may have come to its end since.
+        if before == ConnectionState::Disconnected {
             self.connect_in_background(id);
         }
         Ok(())

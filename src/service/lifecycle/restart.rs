@@ -39,13 +39,18 @@ impl Service {
         self.inner.estate.set_specs(specs);
         for live in self.inner.estate.live().iter() {
             let _turn = self.inner.estate.turn(&live.key_store).await;
-            let (Some(store), Some(hardware)) = (self.key_store(&live.key_store), &live.hardware) else { continue };
+            // What is so now: the turn may have been waited for.
+            let hardware = self.inner.estate.live_of(&live.key_store).and_then(|live| live.hardware);
+            let (Some(store), Some(hardware)) = (self.key_store(&live.key_store), hardware) else { continue };
+            if !matches!(store.state, ConnectionState::Connecting | ConnectionState::Connected) {
+                continue;
+            }
             let Some(spec) = self.inner.estate.spec(&store.cluster) else {
                 tracing::warn!(cluster = %store.cluster, "the cluster went from the configuration; it is used until its \
                     key store is disconnected");
                 continue;
             };
-            let joined = match self.joined(&store, &spec).await {
+            let joined = match self.joined(&store, &spec, hardware.gate.scope()).await {
                 Ok(joined) => joined,
                 Err((_, why)) => {
                     tracing::error!(cluster = %store.cluster, why, "the HSMs of the cluster stay as they are");
@@ -54,9 +59,10 @@ impl Service {
             };
             let (running, mut gone) = (hardware.cluster.members(), Vec::new());
             let mut hsms = Vec::with_capacity(spec.hsms.len());
-            for hsm in spec.hsms.iter().filter(|hsm| joined.contains(&hsm.hsm)) {
+            for hsm in &spec.hsms {
                 match running.iter().find(|running| running.settings().hsm == hsm.hsm) {
                     Some(running) => hsms.push(running.clone()),
+                    None if !joined.contains(&hsm.hsm) => {}
                     None => {
                         tracing::info!(hsm = %hsm.hsm, zone = %hsm.zone, "an HSM came to the configuration");
                         hsms.push(Hsm::start(hsm.clone(), Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
@@ -83,7 +89,7 @@ impl Service {
 
     async fn show_pins(&self, store: &KeyStore) {
         if let Some(spec) = self.inner.estate.spec(&store.cluster)
-            && let Err((_, why)) = self.joined(store, &spec).await
+            && let Err((_, why)) = self.joined(store, &spec, spec.pin_scope).await
         {
             tracing::error!(key_store = %store.id, why, "what is known of the PINs cannot be read");
         }

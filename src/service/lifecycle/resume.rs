@@ -20,6 +20,15 @@ impl Service {
         }
     }
 
+    /// The same without being waited for: a disconnect must not wait for keys of other key stores.
+    pub(super) fn resume_in_background(&self) {
+        let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        tokio::spawn(async move {
+            service.resume().await;
+            drop(counted);
+        });
+    }
+
     async fn resume_key(&self, key: KeyId) {
         let mut creations = self.inner.creations.lock().await;
         let catalogue = self.inner.store.catalogue();

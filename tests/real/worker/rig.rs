@@ -105,6 +105,7 @@ impl Tokens {
             require_mlock: false,
             sandbox: true,
             start_timeout_ms: 2_000,
+            login_limit_ms: 60_000,
         }
     }
 

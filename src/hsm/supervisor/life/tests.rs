@@ -3,7 +3,8 @@ use crate::model::clock::Clock;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(10);
+const LOGIN: Duration = Duration::from_secs(70);
 const LEAVE: Duration = Duration::from_secs(2);
 
 struct Run {
@@ -13,7 +14,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let policy = Policy { restart: (FIRST, LONGEST), start: START, leave: LEAVE };
+        let policy = Policy { restart: (FIRST, LONGEST), find: START, enter: LOGIN, leave: LEAVE };
         Self { clock: Clock::manual(), life: Life::new(policy) }
     }
 
@@ -113,12 +114,7 @@ fn a_worker_at_the_gate_is_killed_only_past_the_limit_of_what_it_does() {
     let mut run = Run::new();
     run.tell(Event::Turn);
     run.tell(Event::Found);
-    assert_eq!(run.tell(Event::Stop { kill_at: run.clock.now() }), [Action::Close]);
-    assert_eq!(run.life.until(), Some(run.clock.now() + START), "it may be inside C_Login");
-    let mut run = Run::new();
-    run.tell(Event::Turn);
-    run.tell(Event::Found);
-    assert_eq!(run.tell(Event::Overdue { kind: Kind::Login, limit: START }), [Action::Kill]);
+    assert_eq!(run.tell(Event::Overdue { kind: Kind::Login, limit: LOGIN }), [Action::Kill]);
 }
 
 #[test]
@@ -135,17 +131,39 @@ fn other_start_failures_are_tried_again() {
 }
 
 #[test]
-fn a_starting_worker_is_killed_at_the_start_limit_only() {
+fn a_worker_that_looks_for_its_token_is_killed_when_it_is_to_stop() {
     let mut run = Run::new();
     run.tell(Event::Turn);
-    let limit = run.clock.now() + START;
-    assert_eq!(run.life.until(), Some(limit));
-    assert_eq!(run.tell(Event::Stop { kill_at: run.clock.now() }), [Action::Close]);
-    assert_eq!(run.life.until(), Some(limit), "it may be inside C_Login");
+    assert_eq!(run.life.until(), Some(run.clock.now() + START));
+    let kill_at = run.clock.now() + Duration::from_millis(1);
+    assert_eq!(run.tell(Event::Stop { kill_at }), [Action::Close]);
+    assert_eq!(run.life.until(), Some(kill_at), "no login has begun");
     run.clock.advance(START);
     assert_eq!(run.tell(Event::Due), [Action::Kill]);
     run.tell(Event::Exited(String::new()));
     assert_eq!(run.life.state(), State::Stopped);
+}
+
+/// A login may have begun the moment before: it has its whole limit, whatever time went by at the gate.
+#[test]
+fn a_worker_at_the_gate_is_given_the_time_of_a_login() {
+    let ends: [fn(Instant) -> Event; 4] = [
+        |kill_at| Event::Stop { kill_at },
+        |_| Event::Closed,
+        |_| Event::Garbled("nonsense".into()),
+        |_| Event::Failed(fault(Class::Token)),
+    ];
+    for end in ends {
+        let mut run = Run::new();
+        run.tell(Event::Turn);
+        run.tell(Event::Found);
+        run.clock.advance(LOGIN - Duration::from_millis(1));
+        let event = end(run.clock.now());
+        assert_eq!(run.tell(event), [Action::Close]);
+        assert_eq!(run.life.until(), Some(run.clock.now() + LOGIN));
+        run.clock.advance(LOGIN);
+        assert_eq!(run.tell(Event::Due), [Action::Kill]);
+    }
 }
 
 #[test]

@@ -13,9 +13,10 @@ pub(super) fn run(owner: &mut Owner, old: &Secret, new: &Secret) -> Result<Reply
     Ok(Reply::Done)
 }
 
-fn text(pin: &Secret) -> Result<AuthPin, Failure> {
+/// A PIN as the module takes it.
+pub(super) fn text(pin: &Secret) -> Result<AuthPin, Failure> {
     match std::str::from_utf8(pin.expose()) {
         Ok(pin) if !pin.is_empty() => Ok(AuthPin::from(pin.to_owned())),
-        _ => Err(Failure::own(Class::Request, "C_SetPIN", "a PIN must be text and not empty")),
+        _ => Err(Failure::own(Class::Request, "PIN", "a PIN must be text and not empty")),
     }
 }

@@ -3,6 +3,7 @@
 use crate::hsm::protocol::{Class, Reply, Token};
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::module::{Found, Module, describe};
+use crate::hsm::worker::verb::change_pin::text;
 use crate::model::secret::Secret;
 
 /// Gives a blank token its label and its security officer's PIN. Needs a worker without sessions. A token that has been
@@ -13,7 +14,7 @@ pub(super) fn run(module: &Module, token: &Token, so_pin: &Secret) -> Result<Rep
         let detail = format!("'{label}' is no token label: 1 to 32 bytes, no blank at the end");
         return Err(Failure::own(Class::Request, "C_InitToken", detail));
     }
-    let so_pin = super::text(so_pin)?;
+    let so_pin = text(so_pin)?;
     let all = module.all_tokens()?;
     if all.iter().any(|found| found.info.token_initialized() && found.info.label().trim_end() == label) {
         let detail = format!("a token '{label}' is there already; choose another label or delete that token");

@@ -5,11 +5,12 @@ use cryptoki::session::UserType;
 use crate::hsm::protocol::{Class, Reply, Token};
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::module::Module;
+use crate::hsm::worker::verb::change_pin::text;
 use crate::model::secret::Secret;
 
 /// One login of the security officer. A user that is there is left alone.
 pub(super) fn run(module: &Module, token: &Token, so_pin: &Secret, user_pin: &Secret) -> Result<Reply, Failure> {
-    let (so_pin, user_pin) = (super::text(so_pin)?, super::text(user_pin)?);
+    let (so_pin, user_pin) = (text(so_pin)?, text(user_pin)?);
     let found = module.find(token)?;
     if found.info.user_pin_initialized() {
         let detail = "the token has a user already; the officer can set its PIN by the vendor's tool";

@@ -11,14 +11,12 @@ mod survey;
 pub(super) mod transport;
 
 use cryptoki::object::ObjectClass;
-use cryptoki::types::AuthPin;
 
 use crate::hsm::protocol::{CeremonyOp, Class, Inspected, Reply};
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::module::Module;
 use crate::hsm::worker::owner::Owner;
 use crate::hsm::worker::{objects, template};
-use crate::model::secret::Secret;
 
 /// Does one step. Only called in a ceremony worker.
 pub(super) fn run(owner: &mut Owner, step: &CeremonyOp) -> Result<Reply, Failure> {
@@ -65,13 +63,6 @@ fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
 }
 
 /// A PIN as cryptoki wants it.
-fn text(pin: &Secret) -> Result<AuthPin, Failure> {
-    match std::str::from_utf8(pin.expose()) {
-        Ok(pin) if !pin.is_empty() => Ok(AuthPin::from(pin.to_owned())),
-        _ => Err(Failure::own(Class::Request, "PIN", "a PIN must be text and not empty")),
-    }
-}
-
 /// The one mechanism by which wrapping keys travel. SoftHSM knows OAEP with SHA-1 only, which is sound for OAEP.
 pub(super) fn oaep() -> cryptoki::mechanism::Mechanism<'static> {
     use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
