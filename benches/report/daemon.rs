@@ -11,7 +11,9 @@ use std::time::Duration;
 use keystored::client::{Client, Credentials, Health, Settings};
 use keystored::model::clock::Clock;
 use keystored::model::secret::Secret;
-use keystored::proto::v1::{ConnectionState, CreateKeyRequest, DescribeKeyStoresRequest, HsmHealth, KeyStore};
+use keystored::proto::v1::{
+    ConnectionState, CreateKeyRequest, DescribeKeyStoresRequest, HsmHealth, HsmStatus, KeyStore,
+};
 use keystored::provision;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -98,7 +100,8 @@ impl Daemon {
         Ok(ids)
     }
 
-    /// Disconnects the key store and connects it again; how long the connecting takes. Returns when all HSMs serve.
+    /// Disconnects the key store and connects it again; how long the connecting takes. Returns when all workers
+    /// of all HSMs serve.
     pub(super) async fn reconnect(&self, clock: &Clock) -> Outcome<Duration> {
         let client = connect(&self.environment).await?;
         let stores = client.describe_key_stores(DescribeKeyStoresRequest::default()).await;
@@ -110,7 +113,9 @@ impl Daemon {
         client.connect_key_store(&id).await.map_err(said("connecting the key store"))?;
         until(&client, &id, |store| store.connection_state() == ConnectionState::Connected).await?;
         let took = clock.now() - began;
-        until(&client, &id, |store| store.hsms.iter().all(|hsm| hsm.health() == HsmHealth::Healthy)).await?;
+        // The further workers of each HSM come after CONNECTED; they would run beside what is measured next.
+        let complete = |hsm: &HsmStatus| hsm.health() == HsmHealth::Healthy && hsm.ready_workers == hsm.workers;
+        until(&client, &id, |store| store.hsms.iter().all(complete)).await?;
         Ok(took)
     }
 }
