@@ -18,7 +18,7 @@ use super::proof::{Outcome, Proofs};
 use super::removal::Exclusions;
 use super::route::{self, Order, bit};
 use super::verb::{Task, Verb};
-use super::{Error, KeyRef, Settings};
+use super::{Error, KeyRef, Settings, Verify};
 use crate::hsm::protocol::{Class, Fault, Op};
 use crate::model::clock::Clock;
 
@@ -37,6 +37,8 @@ pub(super) struct Pool<P> {
     pub clock: Clock,
     /// When a second member is asked.
     pub hedge_after: Duration,
+    /// What is checked in another zone before it is given out.
+    pub verify: Verify,
     /// Whose turn it is among members that are alike.
     turn: AtomicUsize,
 }
@@ -49,6 +51,10 @@ struct Left {
     key: Option<Arc<KeyRef>>,
     /// Members where its key turned out not to be, during this call.
     absent: u64,
+    /// Members that say it is the caller's fault ...
+    refused: u64,
+    /// ... and what follows if that is so.
+    refusal: Option<Error>,
 }
 
 /// Items that travel together.
@@ -61,7 +67,15 @@ struct Chunk {
     first: Option<usize>,
 }
 
-type Answers<T> = Vec<(u32, Result<T, Error>)>;
+/// What a member gave.
+pub(super) struct Done<T> {
+    /// Which member.
+    pub place: usize,
+    /// What.
+    pub output: T,
+}
+
+type Answers<T> = Vec<(u32, Result<Done<T>, Error>)>;
 
 impl<P: Port> Pool<P> {
     /// Makes the pool, and for each member the end of the channel on which its keeper hears of worries.
@@ -84,6 +98,7 @@ impl<P: Port> Pool<P> {
             proofs: Proofs::new(),
             clock,
             hedge_after: settings.hedge_after,
+            verify: settings.verify,
             turn: AtomicUsize::new(0),
         };
         (pool, concerns)
@@ -95,25 +110,34 @@ impl<P: Port> Pool<P> {
         tasks: Vec<Task<V::Item>>,
         deadline: Instant,
     ) -> Vec<Result<V::Output, Error>> {
+        self.run_placed::<V>(tasks, deadline).await.into_iter().map(|answer| Ok(answer?.output)).collect()
+    }
+
+    /// The same, and says in which.
+    pub(super) async fn run_placed<V: Verb>(
+        &self,
+        tasks: Vec<Task<V::Item>>,
+        deadline: Instant,
+    ) -> Vec<Result<Done<V::Output>, Error>> {
         if let [_] = tasks[..] {
             let mut tasks = tasks;
-            let Some(Task { key, item }) = tasks.pop() else { return Vec::new() };
-            let usable = self.usable(key.as_deref());
-            let left = vec![Left { place: 0, key, absent: 0 }];
+            let Some(Task { key, item, within }) = tasks.pop() else { return Vec::new() };
+            let usable = self.usable(key.as_deref()) & within;
+            let left = vec![Left { place: 0, key, absent: 0, refused: 0, refusal: None }];
             let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, first: None };
             return self.drive::<V>(chunk, deadline).await.into_iter().map(|(_, answer)| answer).collect();
         }
-        let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref())).collect();
+        let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
         let key = |item: u32| tasks[item as usize].key.as_ref().map(|key| key.version);
         let parts = route::plan(&masks, key, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
-        let mut answers: Vec<Option<Result<V::Output, Error>>> = tasks.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
         let driven = parts.into_iter().map(|part| {
             let mut left = Vec::with_capacity(part.items.len());
             let mut items = Vec::with_capacity(part.items.len());
             for place in part.items {
-                let Some(Task { key, item }) = tasks[place as usize].take() else { continue };
-                left.push(Left { place, key, absent: 0 });
+                let Some(Task { key, item, .. }) = tasks[place as usize].take() else { continue };
+                left.push(Left { place, key, absent: 0, refused: 0, refusal: None });
                 items.push(item);
             }
             let op = Arc::new(V::op(items));
@@ -141,7 +165,7 @@ impl<P: Port> Pool<P> {
     }
 
     /// Those of them that are not excluded for it.
-    fn usable(&self, key: Option<&KeyRef>) -> u64 {
+    pub(super) fn usable(&self, key: Option<&KeyRef>) -> u64 {
         let excluded = key.map_or(0, |key| self.exclusions.of(key.version).any());
         self.homes(key) & !excluded
     }
@@ -178,6 +202,10 @@ impl<P: Port> Pool<P> {
             }
         }
         for item in left {
+            if let Some(refusal) = item.refusal.filter(|_| !trail.late) {
+                answers.push((item.place, Err(refusal)));
+                continue;
+            }
             let key = item.key.as_deref();
             let gone = key.map_or(0, |key| self.exclusions.of(key.version).absent) | item.absent;
             let broken = key.map_or(0, |key| self.exclusions.of(key.version).broken);
@@ -210,7 +238,10 @@ impl<P: Port> Pool<P> {
         let member = &self.members[place];
         if outputs.iter().all(Result::is_ok) {
             member.succeeded();
-            let done = left.drain(..).zip(outputs).filter_map(|(item, output)| Some((item.place, Ok(output.ok()?))));
+            let done = left.drain(..).zip(outputs).filter_map(|(item, output)| {
+                let output = output.ok()?;
+                Some((item.place, Ok(Done { place, output })))
+            });
             answers.extend(done);
             return Vec::new();
         }
@@ -221,13 +252,19 @@ impl<P: Port> Pool<P> {
         for (at, (mut item, output)) in items.into_iter().zip(outputs).enumerate() {
             let fault = match output {
                 Ok(output) => {
-                    answers.push((item.place, Ok(output)));
+                    answers.push((item.place, Ok(Done { place, output })));
                     continue;
                 }
                 Err(fault) => fault,
             };
             match failover::judge(fault.class, V::DECRYPTS) {
-                Step::Refuse => answers.push((item.place, Err(self.refused::<V>(place, fault)))),
+                Step::Refuse => {
+                    let hsm = member.hsm.clone();
+                    match self.refuse(place, &mut item, Error::Hsm { hsm, fault }) {
+                        Some(refusal) => answers.push((item.place, Err(refusal))),
+                        None => again.push((at, item)),
+                    }
+                }
                 Step::Prove if item.key.is_some() => unclear.push((at, item, fault)),
                 Step::Absent if item.key.is_some() => {
                     self.note_absent(place, &mut item);
@@ -249,10 +286,16 @@ impl<P: Port> Pool<P> {
         for ((at, mut item, fault), outcome) in unclear.into_iter().zip(proven) {
             match outcome {
                 Outcome::Opens => {
-                    answers.push((item.place, Err(Error::BadCiphertext)));
-                    continue;
+                    if let Some(refusal) = self.refuse(place, &mut item, Error::BadCiphertext) {
+                        answers.push((item.place, Err(refusal)));
+                        continue;
+                    }
                 }
-                Outcome::Broken => self.note_broken(place, &item),
+                Outcome::Broken => {
+                    if let Some(key) = &item.key {
+                        self.note_broken(place, key);
+                    }
+                }
                 Outcome::Absent => self.note_absent(place, &mut item),
                 Outcome::Unknown => trail.blame(place, fault.to_string()),
             }
@@ -269,8 +312,17 @@ impl<P: Port> Pool<P> {
         places
     }
 
-    fn refused<V: Verb>(&self, place: usize, fault: Fault) -> Error {
-        if V::DECRYPTS { Error::BadCiphertext } else { Error::Hsm { hsm: self.members[place].hsm.clone(), fault } }
+    /// A member says that it is the caller's fault. That is so when another zone says it too, or none is there to ask: a
+    /// token that fails now and then says such things of good items, and may have opened the proof in between.
+    fn refuse(&self, place: usize, item: &mut Left, refusal: Error) -> Option<Error> {
+        let known = item.refused != 0;
+        item.refused |= bit(place);
+        let usable = self.usable(item.key.as_deref()) & !item.absent;
+        if known || self.other_zones(usable, place) == 0 {
+            return Some(refusal);
+        }
+        item.refusal = Some(refusal);
+        None
     }
 
     /// Books a member's own fault.
@@ -291,8 +343,7 @@ impl<P: Port> Pool<P> {
     }
 
     /// Books that a key does not open its own proof.
-    fn note_broken(&self, place: usize, item: &Left) {
-        let Some(key) = &item.key else { return };
+    pub(super) fn note_broken(&self, place: usize, key: &Arc<KeyRef>) {
         let why = format!("the key {} does not open its proof ciphertext", key.version);
         self.members[place].observe(Observation::Broken, Some(why));
         self.exclude(place, Concern::Broken(Arc::clone(key)));

@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 use super::dispatch::Pool;
 use super::port::Port;
 use super::verb::{Decrypt, Encrypt, Task};
-use super::{Error, Homes, KeyRef, Proof, Removal, keeper, proof};
+use super::{Error, Homes, KeyRef, Proof, Removal, Verify, keeper, proof};
 use crate::hsm::protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed, Token};
 use crate::hsm::supervisor::{CallError, KillLimits, Settings, State, Status};
 use crate::model::clock::Clock;
 use crate::model::id::{KeyId, KeyVersionId, Zone};
+use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
 
 /// What a member does with a request.
@@ -201,10 +202,15 @@ pub(super) struct Bench {
 impl Bench {
     /// One member in each of `zones` zones, `a`, `b` and so on; none of them is the daemon's own unless named.
     pub(super) fn new(zones: usize, own_zone: Option<&str>, hedge_after: Duration) -> Self {
+        Self::verifying(zones, own_zone, hedge_after, Verify { wraps: VerifyWraps::None, unwraps: false })
+    }
+
+    /// The same, with answers that are looked at twice.
+    pub(super) fn verifying(zones: usize, own_zone: Option<&str>, hedge_after: Duration, verify: Verify) -> Self {
         let names = ["a", "b", "c", "d"];
         let members: Vec<Fake> = names[..zones].iter().map(|name| Fake::new(name, &format!("zone-{name}"))).collect();
-        let settings =
-            super::Settings { id: "cluster-abcdefghijk".into(), own_zone: own_zone.map(Zone::from), hedge_after };
+        let own_zone = own_zone.map(Zone::from);
+        let settings = super::Settings { id: "cluster-abcdefghijk".into(), own_zone, hedge_after, verify };
         let clock = Clock::system();
         let (sender, removals) = mpsc::channel(16);
         let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone());
@@ -218,26 +224,17 @@ impl Bench {
     }
 
     pub(super) async fn encrypt(&self, keys: &[Arc<KeyRef>], millis: u64) -> Vec<Result<Sealed, Error>> {
-        let tasks = keys.iter().enumerate().map(|(at, key)| Task {
-            key: Some(Arc::clone(key)),
-            item: EncryptItem {
-                key: key.version,
-                aad: Bytes::new(),
-                plaintext: Secret::new(at.to_le_bytes().to_vec()),
-            },
+        let tasks = keys.iter().enumerate().map(|(at, key)| {
+            let plaintext = Secret::new(at.to_le_bytes().to_vec());
+            Task::anywhere(Some(Arc::clone(key)), EncryptItem { key: key.version, aad: Bytes::new(), plaintext })
         });
         self.pool.run::<Encrypt>(tasks.collect(), self.within(millis)).await
     }
 
     pub(super) async fn decrypt(&self, key: &Arc<KeyRef>, sealed: &[&[u8]], millis: u64) -> Vec<Result<Secret, Error>> {
-        let tasks = sealed.iter().map(|sealed| Task {
-            key: Some(Arc::clone(key)),
-            item: DecryptItem {
-                key: key.version,
-                aad: Bytes::new(),
-                iv: [0; 12],
-                sealed: Bytes::copy_from_slice(sealed),
-            },
+        let tasks = sealed.iter().map(|sealed| {
+            let (aad, sealed) = (Bytes::new(), Bytes::copy_from_slice(sealed));
+            Task::anywhere(Some(Arc::clone(key)), DecryptItem { key: key.version, aad, iv: [0; 12], sealed })
         });
         self.pool.run::<Decrypt>(tasks.collect(), self.within(millis)).await
     }

@@ -111,7 +111,24 @@ impl Inner {
         };
         let outcome = way.go(&step).await;
         drop(lock);
-        outcome
+        outcome?;
+        step("using its canary key");
+        self.try_canary(desk).await
+    }
+
+    /// A token that was lost, or answered wrongly, comes back only when it works: its info and a round trip with the
+    /// canary key.
+    async fn try_canary(&self, desk: &Desk) -> Result<(), Refusal> {
+        let hsm = &desk.settings().hsm;
+        match desk.call(Op::Probe).await {
+            // A canary that is missing or was never made says nothing about the keys; the probes go on telling of it.
+            Ok(
+                Reply::Failed(Fault { class: Class::KeyAbsent | Class::Refused | Class::Request, .. }) | Reply::Done,
+            ) => Ok(()),
+            Ok(Reply::Failed(fault)) => Err(passing(hsm, "using its canary key", &fault)),
+            Ok(_) => Err(ours(hsm, "the worker answered something else to a probe")),
+            Err(error) => Err(passing(hsm, "using its canary key", &error)),
+        }
     }
 
     fn not_itself(&self, hsm: &HsmId, why: &str) -> Refusal {

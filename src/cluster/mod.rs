@@ -24,6 +24,7 @@ pub mod survey;
 #[cfg(test)]
 mod tests;
 mod verb;
+mod verify;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,6 +41,7 @@ use crate::hsm::supervisor::{Hsm, Status};
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyVersionId, Zone};
+use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
 
 /// How a cluster is run.
@@ -51,6 +53,17 @@ pub struct Settings {
     pub own_zone: Option<Zone>,
     /// An answer later than this has the call sent to another zone as well.
     pub hedge_after: Duration,
+    /// What is checked in another zone before it is given out.
+    pub verify: Verify,
+}
+
+/// Which results are checked in another zone, where there is one, before they are given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// Ciphertexts: opened again.
+    pub wraps: VerifyWraps,
+    /// Plaintexts: opened a second time.
+    pub unwraps: bool,
 }
 
 /// In which members of the cluster a key version can be used: a bit for each, by its place in the configuration.
@@ -231,32 +244,32 @@ impl Cluster {
     pub async fn encrypt(&self, items: Vec<EncryptTask>, deadline: Instant) -> Vec<Result<Sealed, Error>> {
         let task = |EncryptTask { key, aad, plaintext }| {
             let item = EncryptItem { key: key.version, aad, plaintext };
-            Task { key: Some(key), item }
+            Task::anywhere(Some(key), item)
         };
-        self.pool.run::<verb::Encrypt>(items.into_iter().map(task).collect(), deadline).await
+        self.pool.wrap::<verb::Encrypt>(items.into_iter().map(task).collect(), deadline).await
     }
 
     /// Decrypts each item, likewise.
     pub async fn decrypt(&self, items: Vec<DecryptTask>, deadline: Instant) -> Vec<Result<Secret, Error>> {
         let task = |DecryptTask { key, aad, iv, sealed }| {
             let item = DecryptItem { key: key.version, aad, iv, sealed };
-            Task { key: Some(key), item }
+            Task::anywhere(Some(key), item)
         };
-        self.pool.run::<verb::Decrypt>(items.into_iter().map(task).collect(), deadline).await
+        self.pool.unwrap(items.into_iter().map(task).collect(), deadline).await
     }
 
     /// Makes and encrypts data keys, likewise.
     pub async fn generate_data_keys(&self, items: Vec<DataKeyTask>, deadline: Instant) -> Vec<Result<DataKey, Error>> {
         let task = |DataKeyTask { key, aad, length }| {
             let item = DataKeyItem { key: key.version, aad, length };
-            Task { key: Some(key), item }
+            Task::anywhere(Some(key), item)
         };
-        self.pool.run::<verb::GenerateDataKey>(items.into_iter().map(task).collect(), deadline).await
+        self.pool.wrap::<verb::GenerateDataKey>(items.into_iter().map(task).collect(), deadline).await
     }
 
     /// Random bytes of some HSM XOR the operating system's.
     pub async fn random(&self, length: u16, deadline: Instant) -> Result<Secret, Error> {
-        let task = Task { key: None, item: length };
+        let task = Task::anywhere(None, length);
         let mut answers = self.pool.run::<verb::Random>(vec![task], deadline).await;
         answers.pop().unwrap_or(Err(Error::Late))
     }

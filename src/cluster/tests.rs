@@ -351,11 +351,11 @@ async fn a_step_is_repeated_in_the_same_member_after_its_worker_died() {
 async fn random_bytes_come_from_anywhere() {
     let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
     bench.members[0].script(|op| refuse_all(op, Class::Token));
-    let task = Task { key: None, item: 24 };
+    let task = Task::anywhere(None, 24);
     let answers = bench.pool.run::<Random>(vec![task], bench.within(1_000)).await;
     assert_eq!(answers[0].as_ref().unwrap().len(), 24);
     bench.members[1].script(|op| refuse_all(op, Class::KeyAbsent));
-    let task = Task { key: None, item: 24 };
+    let task = Task::anywhere(None, 24);
     let answers = bench.pool.run::<Random>(vec![task], bench.within(1_000)).await;
     assert!(matches!(answers[..], [Err(Error::NoZone(_))]));
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::KeyRef;
 use crate::hsm::protocol::{Class, DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
 use crate::model::secret::Secret;
@@ -25,11 +27,33 @@ pub(super) trait Verb {
 }
 
 /// One item with its key, before it is sent.
+#[derive(Clone)]
 pub(super) struct Task<I> {
     /// The key; none for random bytes.
     pub key: Option<Arc<KeyRef>>,
     /// The item.
     pub item: I,
+    /// Members that may be asked, of those that hold the key.
+    pub within: u64,
+}
+
+impl<I> Task<I> {
+    /// Whoever can may do it.
+    pub(super) fn anywhere(key: Option<Arc<KeyRef>>, item: I) -> Self {
+        Self { key, item, within: u64::MAX }
+    }
+}
+
+/// A verb whose output is a ciphertext of bytes that are known.
+pub(super) trait Wraps: Verb {
+    /// The bytes are a data key of the token's own making.
+    const MAKES_DATA_KEYS: bool;
+
+    /// The additional authenticated data of an item.
+    fn aad(item: &Self::Item) -> &Bytes;
+
+    /// The ciphertext, and what it has to open to.
+    fn known<'a>(item: &'a Self::Item, output: &'a Self::Output) -> (&'a Sealed, &'a Secret);
 }
 
 pub(super) struct Encrypt;
@@ -58,6 +82,30 @@ impl Verb for Encrypt {
             Reply::Encrypted(outputs) => Ok(outputs),
             other => Err(fault_of(other)),
         }
+    }
+}
+
+impl Wraps for Encrypt {
+    const MAKES_DATA_KEYS: bool = false;
+
+    fn aad(item: &EncryptItem) -> &Bytes {
+        &item.aad
+    }
+
+    fn known<'a>(item: &'a EncryptItem, output: &'a Sealed) -> (&'a Sealed, &'a Secret) {
+        (output, &item.plaintext)
+    }
+}
+
+impl Wraps for GenerateDataKey {
+    const MAKES_DATA_KEYS: bool = true;
+
+    fn aad(item: &DataKeyItem) -> &Bytes {
+        &item.aad
+    }
+
+    fn known<'a>(_: &'a DataKeyItem, output: &'a DataKey) -> (&'a Sealed, &'a Secret) {
+        (&output.sealed, &output.plaintext)
     }
 }
 

@@ -268,6 +268,8 @@ impl Context<'_> {
         Ok(Cluster {
             id,
             hedge_after: self.millis(raw.hedge_after_ms.as_ref(), 40, 1..=60_000)?,
+            verify_wraps: raw.verify_wraps,
+            verify_unwraps: raw.verify_unwraps,
             pin_scope: raw.pin_scope,
             rotation: raw.rotation,
             login_tries: u32::try_from(tries).unwrap_or(1),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::id::{ClusterId, HsmId, Scope, Zone};
-use crate::model::profile::{PinScope, Profile, Rotation};
+use crate::model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 pub use pin::read_pin;
 
@@ -104,6 +104,10 @@ pub struct Cluster {
     pub id: ClusterId,
     /// An answer later than this goes to another zone as well.
     pub hedge_after: Duration,
+    /// Which ciphertexts are opened again before they are given out.
+    pub verify_wraps: VerifyWraps,
+    /// Plaintexts are had from two zones and compared before they are given out.
+    pub verify_unwraps: bool,
     /// Whose kmsuser's PIN is.
     pub pin_scope: PinScope,
     /// When kmsuser's PIN is rotated.

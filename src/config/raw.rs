@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::model::profile::{PinScope, Profile, Rotation};
+use crate::model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +91,10 @@ pub(super) struct Cluster {
     /// Known only to be refused with a sentence that says where key stores come from.
     pub(super) name: Option<Spanned<toml::Value>>,
     pub(super) hedge_after_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) verify_wraps: VerifyWraps,
+    #[serde(default)]
+    pub(super) verify_unwraps: bool,
     #[serde(default)]
     pub(super) pin_scope: PinScope,
     #[serde(default)]

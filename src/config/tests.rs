@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Config, Error, check, read_pin};
-use crate::model::profile::{PinScope, Profile, Rotation};
+use crate::model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 const GOOD: &str = r#"state_dir = "state"
 zone = "a"
@@ -68,6 +68,7 @@ fn a_good_file_is_read() {
     assert!(config.log.json);
     let cluster = &config.clusters[0];
     assert_eq!(cluster.hedge_after, Duration::from_millis(40));
+    assert_eq!((cluster.verify_wraps, cluster.verify_unwraps), (VerifyWraps::DataKeys, false));
     let [a, b] = &cluster.hsms[..] else { panic!("two HSMs") };
     assert_eq!((a.profile, a.workers, a.sessions, a.hot_copies), (Profile::SoftHsm, 2, 1, true));
     assert_eq!((&a.token_serials[..], &b.token_serials[..]), (&["1".to_owned()][..], &[][..]));

@@ -33,3 +33,16 @@ pub enum Rotation {
     /// Never: this vendor's user cannot change its PIN.
     None,
 }
+
+/// Which ciphertexts are opened again, in another zone where there is one, before they are given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyWraps {
+    /// Data keys that were made here: nobody has another copy of their plaintext yet.
+    #[default]
+    DataKeys,
+    /// Those, and whatever callers have encrypted.
+    All,
+    /// None.
+    None,
+}

@@ -15,6 +15,7 @@ fn spec(config: &Config, cluster: &config::Cluster) -> ClusterSpec {
             id: cluster.id.clone(),
             own_zone: config.zone.clone(),
             hedge_after: cluster.hedge_after,
+            verify: cluster::Verify { wraps: cluster.verify_wraps, unwraps: cluster.verify_unwraps },
         },
         hsms: cluster.hsms.iter().map(|hsm| supervisor::Settings::of(config, hsm)).collect(),
         pin_scope: cluster.pin_scope,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use keystored::cluster::ceremony::{self, Participant};
 use keystored::cluster::{
-    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, Homes, KeyRef, Removal, Settings,
+    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, Homes, KeyRef, Removal, Settings, Verify,
 };
 use keystored::hsm::protocol::{Profile, Sealed, Token};
 use keystored::hsm::supervisor::{self, Hsm, KillLimits};
@@ -129,6 +129,7 @@ impl Tokens {
             id: "cluster-abcdefghijk".into(),
             own_zone: Some("zone-a".into()),
             hedge_after: Duration::from_millis(50),
+            verify: Verify::default(),
         };
         let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone());
         let (sender, removals) = mpsc::channel(16);

@@ -1,0 +1,239 @@
+//! Known-answer safety: what a token gave is looked at by another one before it is given out.
+//!
+//! A token that answers wrongly says that all is well, so no error class catches it. A ciphertext whose plaintext is
+//! known is opened again, in another zone where there is one; a plaintext can be had from a second zone and compared.
+//! Who was wrong is told by the key's proof; whoever it is becomes suspect, and its probe decides what follows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::dispatch::{Done, Pool};
+use super::health::Observation;
+use super::port::Port;
+use super::proof::Outcome;
+use super::route::{bit, bits};
+use super::verb::{Decrypt, Task, Wraps};
+use super::{Error, KeyRef};
+use crate::hsm::protocol::DecryptItem;
+use crate::model::profile::VerifyWraps;
+use crate::model::secret::Secret;
+
+/// How often an item is done anew after it turned out wrong. One sound zone gives the right answer in the second or third.
+const ROUNDS: usize = 5;
+
+/// What the second look came to.
+enum Look {
+    /// It opens to what was wrapped.
+    Right,
+    /// It does not; this member is to blame, as far as can be told.
+    Wrong(usize),
+    /// Nobody could look.
+    Unknown(Error),
+}
+
+impl<P: Port> Pool<P> {
+    /// Does each item, and gives out none that does not open again where the setting asks for that.
+    pub(super) async fn wrap<V: Wraps>(
+        &self,
+        tasks: Vec<Task<V::Item>>,
+        deadline: Instant,
+    ) -> Vec<Result<V::Output, Error>> {
+        let verified = match self.verify.wraps {
+            VerifyWraps::All => true,
+            VerifyWraps::DataKeys => V::MAKES_DATA_KEYS,
+            VerifyWraps::None => false,
+        };
+        if !verified {
+            return self.run::<V>(tasks, deadline).await;
+        }
+        let mut tasks = tasks;
+        let mut results: Vec<Option<Result<V::Output, Error>>> = tasks.iter().map(|_| None).collect();
+        let mut left: Vec<usize> = (0..tasks.len()).collect();
+        for _ in 0..ROUNDS {
+            let asked = left.iter().map(|at| tasks[*at].clone()).collect();
+            let made = self.run_placed::<V>(asked, deadline).await;
+            let mut to_open = Vec::with_capacity(made.len());
+            for (at, made) in left.drain(..).zip(made) {
+                match made {
+                    Ok(made) => to_open.push((at, made)),
+                    Err(error) => results[at] = Some(Err(error)),
+                }
+            }
+            let looks = self.look::<V>(&tasks, &to_open, deadline).await;
+            for ((at, made), look) in to_open.into_iter().zip(looks) {
+                match look {
+                    Look::Right => results[at] = Some(Ok(made.output)),
+                    Look::Unknown(error) => results[at] = Some(Err(error)),
+                    Look::Wrong(place) => {
+                        self.avoid(&mut tasks[at], place);
+                        left.push(at);
+                    }
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(disagreement()))).collect()
+    }
+
+    /// Opens each ciphertext again. The looks are in the order of `made`.
+    async fn look<V: Wraps>(
+        &self,
+        tasks: &[Task<V::Item>],
+        made: &[(usize, Done<V::Output>)],
+        deadline: Instant,
+    ) -> Vec<Look> {
+        let task = |(at, made): &(usize, Done<V::Output>), anybody: bool| {
+            let Task { key, item, .. } = &tasks[*at];
+            let (sealed, _) = V::known(item, &made.output);
+            let (version, homes) = key.as_ref().map_or((None, 0), |key| (Some(key.version), self.usable(Some(key))));
+            let within = if anybody { u64::MAX } else { self.elsewhere(homes, made.place).unwrap_or(u64::MAX) };
+            let (aad, iv, sealed) = (V::aad(item).clone(), sealed.iv, sealed.sealed.clone());
+            Some(Task { key: key.clone(), item: DecryptItem { key: version?, aad, iv, sealed }, within })
+        };
+        let opened = self.run_placed::<Decrypt>(made.iter().filter_map(|made| task(made, false)).collect(), deadline);
+        let mut opened = opened.await;
+        // Whoever was to look has gone meanwhile: anybody may.
+        let again: Vec<usize> =
+            (0..opened.len()).filter(|at| matches!(&opened[*at], Err(error) if gone(error))).collect();
+        if !again.is_empty() {
+            let asked = again.iter().filter_map(|at| task(&made[*at], true)).collect();
+            let answers = self.run_placed::<Decrypt>(asked, deadline).await;
+            for (at, answer) in again.into_iter().zip(answers) {
+                opened[at] = answer;
+            }
+        }
+        let mut looks = Vec::with_capacity(made.len());
+        for ((at, made), opened) in made.iter().zip(opened) {
+            let Task { key, item, .. } = &tasks[*at];
+            let (_, plaintext) = V::known(item, &made.output);
+            looks.push(match (opened, key) {
+                (Ok(opened), _) if opened.output.expose() == plaintext.expose() => Look::Right,
+                (Ok(opened), Some(key)) => Look::Wrong(self.blame(made.place, opened.place, key, deadline).await),
+                // Those who looked open the key's proof.
+                (Err(Error::BadCiphertext), Some(key)) => {
+                    Look::Wrong(self.blame(made.place, made.place, key, deadline).await)
+                }
+                (Err(error), _) => Look::Unknown(error),
+                (Ok(_), None) => Look::Unknown(disagreement()),
+            });
+        }
+        looks
+    }
+
+    /// Opens each item, in two zones where the setting asks for that, and gives out what both say.
+    pub(super) async fn unwrap(&self, tasks: Vec<Task<DecryptItem>>, deadline: Instant) -> Vec<Result<Secret, Error>> {
+        if !self.verify.unwraps {
+            return self.run::<Decrypt>(tasks, deadline).await;
+        }
+        let mut tasks = tasks;
+        let mut results: Vec<Option<Result<Secret, Error>>> = tasks.iter().map(|_| None).collect();
+        let mut left: Vec<usize> = (0..tasks.len()).collect();
+        for _ in 0..ROUNDS {
+            let first = self.run_placed::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), deadline).await;
+            let mut to_compare = Vec::new();
+            for (at, opened) in left.drain(..).zip(first) {
+                match opened {
+                    Ok(opened) => match self.second(&tasks[at], opened.place) {
+                        Some(second) => to_compare.push((at, opened, second)),
+                        // There is no other zone now.
+                        None => results[at] = Some(Ok(opened.output)),
+                    },
+                    Err(error) => results[at] = Some(Err(error)),
+                }
+            }
+            let second = to_compare.iter().map(|(_, _, task)| task.clone()).collect();
+            let second = self.run_placed::<Decrypt>(second, deadline).await;
+            for ((at, first, _), second) in to_compare.into_iter().zip(second) {
+                let wrong = match (second, tasks[at].key.clone()) {
+                    (Ok(second), _) if second.output.expose() == first.output.expose() => {
+                        results[at] = Some(Ok(first.output));
+                        continue;
+                    }
+                    (Err(error), _) if gone(&error) => {
+                        results[at] = Some(Ok(first.output));
+                        continue;
+                    }
+                    (Err(Error::BadCiphertext), Some(key)) => {
+                        self.blame(first.place, first.place, &key, deadline).await
+                    }
+                    (Err(error), _) => {
+                        results[at] = Some(Err(error));
+                        continue;
+                    }
+                    (Ok(second), Some(key)) => self.blame(second.place, first.place, &key, deadline).await,
+                    (Ok(_), None) => continue,
+                };
+                self.avoid(&mut tasks[at], wrong);
+                left.push(at);
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(disagreement()))).collect()
+    }
+
+    /// The same item for another zone.
+    fn second(&self, task: &Task<DecryptItem>, place: usize) -> Option<Task<DecryptItem>> {
+        let other = self.other_zones(self.usable(task.key.as_deref()), place);
+        (other != 0).then(|| Task { within: other, ..task.clone() })
+    }
+
+    /// Two members do not agree. One that cannot open the key's proof is wrong, and not used for this key until it can;
+    /// where both can, the one that gave the first answer is taken to be. Either is suspect: its probes tell more.
+    async fn blame(&self, first: usize, second: usize, key: &Arc<KeyRef>, deadline: Instant) -> usize {
+        for place in [second, first] {
+            // What was known of it is from before.
+            self.proofs.forget(place, key.version);
+            if self.proofs.check(&self.members[place], key, &self.clock, deadline).await == Outcome::Broken {
+                self.note_broken(place, key);
+                return place;
+            }
+        }
+        let why = format!("another zone contradicts what it gave for the key {}", key.version);
+        self.members[first].observe(Observation::Broken, Some(why));
+        first
+    }
+
+    /// Has an item done by others than this member, as long as there are any.
+    fn avoid<I>(&self, task: &mut Task<I>, place: usize) {
+        let rest = task.within & !bit(place);
+        let homes = task.key.as_ref().map_or(u64::MAX, |key| key.homes.0);
+        task.within = if rest & homes == 0 { u64::MAX } else { rest };
+    }
+
+    /// Whoever is best to look at what a member did: in another zone, else another HSM. `None`: there is only itself.
+    fn elsewhere(&self, usable: u64, place: usize) -> Option<u64> {
+        let zones = self.other_zones(usable, place);
+        let hsms = self.serving(usable & !bit(place));
+        [zones, hsms].into_iter().find(|mask| *mask != 0)
+    }
+
+    /// Members in other zones that serve.
+    pub(super) fn other_zones(&self, usable: u64, place: usize) -> u64 {
+        let zone = &self.members[place].zone;
+        let others = bits(usable).filter(|other| self.members.get(*other).is_some_and(|member| member.zone != *zone));
+        self.serving(others.map(bit).fold(0, |mask, bit| mask | bit))
+    }
+
+    fn serving(&self, mask: u64) -> u64 {
+        let serving = bits(mask).filter(|place| self.members.get(*place).is_some_and(|member| member.is_serving()));
+        serving.map(bit).fold(0, |mask, bit| mask | bit)
+    }
+}
+
+/// Nobody of those that were to look could.
+fn gone(error: &Error) -> bool {
+    matches!(error, Error::NoZone(_) | Error::KeyGone | Error::Hsm { .. } | Error::TooFewZones(_))
+}
+
+fn disagreement() -> Error {
+    Error::NoZone(
+        "the HSMs that answer contradict each other; see their states (keystorectl cluster status)".to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

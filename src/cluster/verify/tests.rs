@@ -1,0 +1,163 @@
+//! Members that answer wrongly and say that all is well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::fake::{Act, Bench, key, well};
+use super::super::verb::{Encrypt, GenerateDataKey, Task};
+use super::super::{Error, Health, KeyRef, Verify};
+use crate::hsm::protocol::{Class, DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
+use crate::hsm::supervisor::CallError;
+use crate::model::profile::VerifyWraps;
+use crate::model::secret::Secret;
+
+const NO_HEDGE: Duration = Duration::from_secs(60);
+const WRAPS: Verify = Verify { wraps: VerifyWraps::DataKeys, unwraps: false };
+const UNWRAPS: Verify = Verify { wraps: VerifyWraps::None, unwraps: true };
+
+async fn data_keys(bench: &Bench, keys: &[Arc<KeyRef>]) -> Vec<Result<DataKey, Error>> {
+    let task = |key: &Arc<KeyRef>| {
+        Task::anywhere(Some(Arc::clone(key)), DataKeyItem { key: key.version, aad: Bytes::new(), length: 32 })
+    };
+    bench.pool.wrap::<GenerateDataKey>(keys.iter().map(task).collect(), bench.within(1_000)).await
+}
+
+/// What a sound token says, with the last byte of each ciphertext or plaintext changed. Listings and probes are sound.
+fn lie(op: &Op) -> Act {
+    let flip = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        bytes
+    };
+    Act::Say(match well(op) {
+        Reply::Decrypted(items) => {
+            Reply::Decrypted(items.into_iter().map(|item| item.map(|b| Secret::new(flip(b.expose())))).collect())
+        }
+        Reply::Encrypted(items) => Reply::Encrypted(
+            items
+                .into_iter()
+                .map(|item| item.map(|sealed| Sealed { sealed: flip(&sealed.sealed).into(), ..sealed }))
+                .collect(),
+        ),
+        Reply::DataKeys(items) => Reply::DataKeys(
+            items
+                .into_iter()
+                .map(|item| {
+                    item.map(|key| {
+                        let sealed = flip(&key.sealed.sealed).into();
+                        DataKey { sealed: Sealed { sealed, ..key.sealed }, ..key }
+                    })
+                })
+                .collect(),
+        ),
+        reply => reply,
+    })
+}
+
+fn is_right(key: &DataKey) -> bool {
+    key.plaintext.expose() == &key.sealed.sealed[..]
+}
+
+#[tokio::test]
+async fn a_data_key_is_opened_in_the_other_zone() {
+    let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, WRAPS);
+    assert!(is_right(data_keys(&bench, &[key(0b11)]).await[0].as_ref().unwrap()));
+    assert_eq!((bench.members[0].calls(), bench.members[1].calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_lying_zone_gives_out_no_data_key_and_is_suspect() {
+    // Whoever of the two lies, as maker or as the one who looks, alone or in a batch over both zones.
+    for liar in [0, 1] {
+        for count in [1, 200] {
+            let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, WRAPS);
+            bench.members[liar].script(|op| if matches!(op, Op::Probe) { Act::Fail(CallError::Lost) } else { lie(op) });
+            let answers = data_keys(&bench, &vec![key(0b11); count]).await;
+            for answer in &answers {
+                assert!(is_right(answer.as_ref().unwrap()), "liar {liar}, {count} data keys");
+            }
+            assert_eq!(bench.healths()[liar], Health::Suspect);
+            assert_eq!(bench.healths()[1 - liar], Health::Healthy, "the sound zone is not blamed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_zone_that_lies_now_and_then_is_caught_too() {
+    let bench = Bench::verifying(2, None, NO_HEDGE, WRAPS);
+    let calls = AtomicUsize::new(0);
+    bench.members[1].script(move |op| match calls.fetch_add(1, Ordering::Relaxed) % 3 {
+        0 => lie(op),
+        _ => Act::Well,
+    });
+    let mut given = 0;
+    for _ in 0..300 {
+        match &data_keys(&bench, &[key(0b11)]).await[0] {
+            Ok(made) => {
+                assert!(is_right(made));
+                given += 1;
+            }
+            Err(error) => assert!(matches!(error, Error::NoZone(_)), "{error}"),
+        }
+    }
+    assert!(given >= 295, "{given} of 300");
+}
+
+#[tokio::test]
+async fn when_the_other_zone_is_gone_the_same_one_looks() {
+    let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, WRAPS);
+    bench.members[1].script(|_| Act::Fail(CallError::Lost));
+    for _ in 0..5 {
+        assert!(is_right(data_keys(&bench, &[key(0b11)]).await[0].as_ref().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn what_callers_encrypt_is_looked_at_only_where_the_setting_says_so() {
+    for (wraps, right) in [(VerifyWraps::All, true), (VerifyWraps::DataKeys, false)] {
+        let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, Verify { wraps, unwraps: false });
+        bench.members[0].script(lie);
+        let key = key(0b11);
+        let item = EncryptItem { key: key.version, aad: Bytes::new(), plaintext: Secret::new(b"data".to_vec()) };
+        let answers = bench.pool.wrap::<Encrypt>(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await;
+        assert_eq!(answers[0].as_ref().unwrap().sealed[..] == *b"data", right);
+    }
+}
+
+async fn opened(bench: &Bench, sealed: &[u8]) -> Result<Secret, Error> {
+    let key = key(0b11);
+    let item = DecryptItem { key: key.version, aad: Bytes::new(), iv: [0; 12], sealed: Bytes::copy_from_slice(sealed) };
+    bench.pool.unwrap(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await.remove(0)
+}
+
+#[tokio::test]
+async fn plaintexts_are_compared_where_the_setting_says_so() {
+    for liar in [0, 1] {
+        let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, UNWRAPS);
+        bench.members[liar].script(lie);
+        assert_eq!(opened(&bench, b"data").await.unwrap().expose(), b"data", "liar {liar}");
+        assert!(matches!(opened(&bench, b"bad").await, Err(Error::BadCiphertext)));
+    }
+}
+
+#[tokio::test]
+async fn a_good_ciphertext_that_one_zone_refuses_is_opened_by_the_other() {
+    let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
+    // Refuses every other time, and opens the proof in between.
+    let calls = AtomicUsize::new(0);
+    bench.members[0].script(move |op| match (op, calls.fetch_add(1, Ordering::Relaxed) % 2) {
+        (Op::Decrypt(_), 0) => {
+            Act::Say(Reply::Decrypted(vec![Err(Fault::own(Class::Ambiguous, "C_Decrypt", "general error"))]))
+        }
+        _ => Act::Well,
+    });
+    for _ in 0..20 {
+        let opened = bench.decrypt(&key(0b11), &[b"good"], 1_000).await.remove(0);
+        assert_eq!(opened.unwrap().expose(), b"good");
+    }
+}
