@@ -126,6 +126,11 @@ impl Client {
         Ok(self.clusters().reseal_pins(request).await?.into_inner().resealed)
     }
 
+    /// Has the HSMs of a cluster looked at now and filled with what they lack.
+    pub async fn resync_keys(&self, request: wire::ResyncKeysRequest) -> Result<wire::ResyncKeysResponse, Error> {
+        Ok(self.clusters().resync_keys(self.request(request)).await?.into_inner())
+    }
+
     /// Whether the service takes calls.
     pub async fn health(&self) -> Result<Health, Error> {
         let request = self.request(HealthCheckRequest { service: String::new() });

@@ -139,6 +139,14 @@ impl<P: Port> Pool<P> {
         Ok(())
     }
 
+    /// The versions that a token holds, read anew.
+    pub(super) async fn list(&self, place: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
+        match self.step(place, Op::List, deadline).await? {
+            Reply::Keys(keys) => Ok(keys),
+            other => Err(self.failed(place, fault_of(other))),
+        }
+    }
+
     /// What was known about a version's object holds no more.
     fn forget(&self, place: usize, version: KeyVersionId) {
         self.exclusions.admit(version, place);
@@ -153,7 +161,8 @@ impl<P: Port> Pool<P> {
     }
 
     /// Does one operation in one member. All that come here can be repeated there without harm, so the death of a
-    /// worker is waited out, within the deadline.
+    /// worker is waited out, within the deadline, and a passing error too: SoftHSM has one for a moment whenever another
+    /// process logs in to its token.
     async fn step(&self, place: usize, op: Op, deadline: Instant) -> Result<Reply, Error> {
         let member = self.at(place)?;
         let op = Arc::new(op);
@@ -161,6 +170,12 @@ impl<P: Port> Pool<P> {
         let mut tries = 1;
         loop {
             let error = match member.port.call(Arc::clone(&op), deadline).await {
+                Ok(Reply::Failed(fault)) if may_pass(&fault) && tries < TRIES => {
+                    member.answered();
+                    tries += 1;
+                    tokio::time::sleep_until((self.clock.now() + PAUSE).min(deadline).into()).await;
+                    continue;
+                }
                 Ok(reply) => {
                     member.answered();
                     return Ok(reply);
@@ -211,6 +226,11 @@ impl<P: Port> Pool<P> {
             CallError::Lost => self.failed(place, Fault::own(Class::Token, "worker", error.to_string())),
         }
     }
+}
+
+/// The same may succeed in a moment.
+fn may_pass(fault: &Fault) -> bool {
+    matches!(fault.class, Class::Token | Class::Session)
 }
 
 /// Keys can be placed by the control worker and proven by a data worker.

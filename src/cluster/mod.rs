@@ -16,6 +16,7 @@ pub mod identity;
 mod keeper;
 pub mod kmsuser;
 mod member;
+pub mod placement;
 mod port;
 mod proof;
 mod removal;
@@ -315,6 +316,11 @@ impl Cluster {
     /// Destroys a version's object in one member; also when there is none.
     pub async fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> Result<(), Error> {
         self.pool.destroy(member, version, deadline).await
+    }
+
+    /// The key versions that one member's token holds.
+    pub async fn list(&self, member: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
+        self.pool.list(member, deadline).await
     }
 
     /// Stops every member.

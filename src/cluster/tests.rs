@@ -336,6 +336,20 @@ async fn keys_are_made_placed_proven_and_destroyed() {
 }
 
 #[tokio::test]
+async fn a_step_is_repeated_after_an_error_that_passes() {
+    let bench = Bench::new(2, None, NO_HEDGE);
+    let tries = AtomicUsize::new(0);
+    bench.members[0].script(move |op| match op {
+        Op::Place { .. } if tries.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Act::Say(Reply::Failed(Fault::own(Class::Token, "C_GetTokenInfo", "general error")))
+        }
+        _ => Act::Well,
+    });
+    let version = key(0b11).version;
+    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_step_is_repeated_in_the_same_member_after_its_worker_died() {
     let bench = Bench::new(2, None, NO_HEDGE);
     let tries = AtomicUsize::new(0);

@@ -46,6 +46,7 @@ impl Service {
         HsmKeys {
             removed: keys.flat_map(|key| &key.versions).filter(|version| removed(version.placements.get(hsm))).count(),
             missing: self.missing_in(key_store, hsm),
+            orphans: self.inner.reconcilers.orphans(hsm),
         }
     }
 }

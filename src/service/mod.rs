@@ -29,6 +29,7 @@ mod page;
 mod pipeline;
 mod pool;
 mod reseal_pins;
+mod resync_keys;
 mod switch_key;
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ use admission::{Admission, Tasks};
 use budget::Budgets;
 use estate::Estate;
 use keyring::Keyrings;
-use lifecycle::{Creations, Procedures};
+use lifecycle::{Creations, Procedures, Reconcilers};
 use observer::Observer;
 
 use crate::auth::peer::Principal;
@@ -86,6 +87,7 @@ struct Inner {
     budgets: Budgets,
     creations: Creations,
     procedures: Procedures,
+    reconcilers: Reconcilers,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
     giving_out: RwLock<()>,
 }
@@ -313,6 +315,21 @@ pub struct HsmKeys {
     pub missing: Vec<KeyVersionId>,
     /// Versions that somebody removed in it.
     pub removed: usize,
+    /// Versions that it holds and no key explains.
+    pub orphans: Vec<KeyVersionId>,
+}
+
+/// Which keys are to be put back where somebody removed them.
+#[derive(Clone, Debug, Default)]
+pub struct ResyncInput {
+    /// Its cluster.
+    pub cluster_id: String,
+    /// Key id or key ARN; empty: no key in particular.
+    pub key_id: String,
+    /// In this HSM; empty: in all.
+    pub hsm_id: String,
+    /// Every key that was removed in that HSM.
+    pub all_removed: bool,
 }
 
 /// One page of a list.
@@ -341,6 +358,7 @@ impl Service {
             budgets: Budgets::default(),
             creations: Creations::default(),
             procedures: Procedures::default(),
+            reconcilers: Reconcilers::default(),
             giving_out: RwLock::default(),
         };
         Self { inner: Arc::new(inner) }

@@ -31,6 +31,7 @@ mod operators;
 mod pages;
 mod python;
 mod removal;
+mod resync;
 mod roundtrip;
 mod secrets;
 mod server;

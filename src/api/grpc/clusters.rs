@@ -10,7 +10,7 @@ use crate::model::operation::Operation;
 use crate::model::secret::Secret;
 use crate::proto::v1;
 use crate::proto::v1::clusters_server::Clusters;
-use crate::service::{AddHsmInput, ClusterView, HsmKeys, HsmView};
+use crate::service::{AddHsmInput, ClusterView, HsmKeys, HsmView, ResyncInput};
 
 /// Missing keys that are named one by one.
 const NAMED: usize = 100;
@@ -61,6 +61,20 @@ impl Clusters for ClustersApi {
         let result = self.door.service.reseal_pins(&visit.call).await;
         visit.answer(result.map(|resealed| v1::ResealPinsResponse { resealed }))
     }
+
+    async fn resync_keys(
+        &self,
+        request: Request<v1::ResyncKeysRequest>,
+    ) -> Result<Response<v1::ResyncKeysResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::ResyncKeys)?;
+        let v1::ResyncKeysRequest { cluster_id, key_id, hsm_id, all_removed } = request.into_inner();
+        let input = ResyncInput { cluster_id, key_id, hsm_id, all_removed };
+        let result = self.door.service.resync_keys(&visit.call, input).await;
+        visit.answer(result.map(|resynced| v1::ResyncKeysResponse {
+            keys_wanted_again: resynced.wanted_again as u64,
+            keys_to_place: resynced.to_place as u64,
+        }))
+    }
 }
 
 fn cluster(view: ClusterView) -> v1::Cluster {
@@ -81,6 +95,8 @@ fn cluster_hsm((view, keys): (HsmView, HsmKeys)) -> v1::ClusterHsm {
         keys_missing: keys.missing.len() as u64,
         missing: keys.missing.iter().take(NAMED).map(ToString::to_string).collect(),
         keys_removed: keys.removed as u64,
+        keys_orphaned: keys.orphans.len() as u64,
+        orphans: keys.orphans.iter().take(NAMED).map(ToString::to_string).collect(),
         status: Some(hsm(view)),
     }
 }

@@ -7,6 +7,7 @@ mod init;
 mod pins;
 mod place;
 mod reseal;
+mod resync;
 mod status;
 
 use clap::Subcommand;
@@ -25,6 +26,8 @@ pub(super) enum Verb {
     AddHsm(add_hsm::Arguments),
     /// Seal all stored PINs anew, after the seal key of the configuration was replaced
     Reseal,
+    /// Have the HSMs looked at now and filled with the keys that they lack; put keys back that somebody removed
+    Resync(resync::Arguments),
 }
 
 pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
@@ -33,5 +36,6 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
         Verb::Init(arguments) => init::run(context, arguments).await,
         Verb::AddHsm(arguments) => add_hsm::run(context, arguments).await,
         Verb::Reseal => reseal::run(context).await,
+        Verb::Resync(arguments) => resync::run(context, arguments).await,
     }
 }

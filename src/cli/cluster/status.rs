@@ -20,6 +20,9 @@ pub(in crate::cli) struct Arguments {
     /// List the key versions that are missing in each HSM, at most 100 of each
     #[arg(long)]
     missing: bool,
+    /// List the key versions that an HSM holds and no key explains, at most 100 of each
+    #[arg(long)]
+    orphans: bool,
 }
 
 #[derive(Serialize)]
@@ -27,6 +30,8 @@ struct Clusters {
     clusters: Vec<Cluster>,
     #[serde(skip)]
     list_missing: bool,
+    #[serde(skip)]
+    list_orphans: bool,
 }
 
 #[derive(Serialize)]
@@ -47,13 +52,15 @@ struct Hsm {
     keys_missing: u64,
     missing: Vec<String>,
     keys_removed: u64,
+    keys_orphaned: u64,
+    orphans: Vec<String>,
 }
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.connection.connect().await?;
     let clusters = client.describe_clusters(arguments.id.as_deref()).await?;
     let clusters = clusters.into_iter().map(Cluster::from).collect();
-    context.printer.report(&Clusters { clusters, list_missing: arguments.missing })
+    context.printer.report(&Clusters { clusters, list_missing: arguments.missing, list_orphans: arguments.orphans })
 }
 
 impl Report for Clusters {
@@ -64,7 +71,10 @@ impl Report for Clusters {
         let shown = self.clusters.iter().map(|cluster| {
             let mut text = cluster.text();
             if self.list_missing {
-                cluster.hsms.iter().for_each(|hsm| hsm.list_missing(&mut text));
+                cluster.hsms.iter().for_each(|hsm| hsm.list("Missing", hsm.keys_missing, &hsm.missing, &mut text));
+            }
+            if self.list_orphans {
+                cluster.hsms.iter().for_each(|hsm| hsm.list("Orphans", hsm.keys_orphaned, &hsm.orphans, &mut text));
             }
             text
         });
@@ -80,7 +90,7 @@ impl Cluster {
             ("Connection", self.connection_state.unwrap_or_default().to_owned()),
             ("Key versions", self.keys.to_string()),
         ]);
-        let headings = ["hsm", "zone", "joined", "proven", "health", "missing", "removed", "reason"];
+        let headings = ["hsm", "zone", "joined", "proven", "health", "missing", "removed", "orphans", "reason"];
         let rows = self.hsms.iter().map(|hsm| {
             vec![
                 hsm.status.hsm_id.clone(),
@@ -90,6 +100,7 @@ impl Cluster {
                 hsm.status.health.to_owned(),
                 hsm.keys_missing.to_string(),
                 hsm.keys_removed.to_string(),
+                hsm.keys_orphaned.to_string(),
                 hsm.status.reason.clone(),
             ]
         });
@@ -98,17 +109,17 @@ impl Cluster {
 }
 
 impl Hsm {
-    fn list_missing(&self, text: &mut String) {
-        if self.keys_missing == 0 {
+    fn list(&self, what: &str, count: u64, versions: &[String], text: &mut String) {
+        if count == 0 {
             return;
         }
-        let (id, count, listed) = (&self.status.hsm_id, self.keys_missing, self.missing.len());
+        let (id, listed) = (&self.status.hsm_id, versions.len());
         // Writing to a String cannot fail.
         let _ = match u64::try_from(listed) {
-            Ok(all) if all == count => write!(text, "\n\nMissing in {id}:"),
-            _ => write!(text, "\n\nMissing in {id}, the first {listed} of {count}:"),
+            Ok(all) if all == count => write!(text, "\n\n{what} in {id}:"),
+            _ => write!(text, "\n\n{what} in {id}, the first {listed} of {count}:"),
         };
-        for version in &self.missing {
+        for version in versions {
             let _ = write!(text, "\n  {version}");
         }
     }
@@ -130,8 +141,15 @@ impl From<wire::Cluster> for Cluster {
 
 impl From<wire::ClusterHsm> for Hsm {
     fn from(hsm: wire::ClusterHsm) -> Self {
-        let wire::ClusterHsm { status, joined, keys_missing, missing, keys_removed } = hsm;
-        Self { status: status.unwrap_or_default().into(), joined, keys_missing, missing, keys_removed }
+        Self {
+            status: hsm.status.unwrap_or_default().into(),
+            joined: hsm.joined,
+            keys_missing: hsm.keys_missing,
+            missing: hsm.missing,
+            keys_removed: hsm.keys_removed,
+            keys_orphaned: hsm.keys_orphaned,
+            orphans: hsm.orphans,
+        }
     }
 }
 
@@ -152,6 +170,8 @@ mod tests {
             keys_missing: count,
             missing: missing.iter().map(|&version| version.to_owned()).collect(),
             keys_removed: 1_000_000,
+            keys_orphaned: 1,
+            orphans: vec!["three/1".to_owned()],
         };
         let used = wire::Cluster {
             cluster_id: "cluster-keystoredev".to_owned(),
@@ -161,13 +181,17 @@ mod tests {
             keys: 300,
         };
         let unused = wire::Cluster { cluster_id: "cluster-other".to_owned(), ..Default::default() };
-        Clusters { clusters: [used, unused].into_iter().map(Cluster::from).collect(), list_missing }
+        Clusters {
+            clusters: [used, unused].into_iter().map(Cluster::from).collect(),
+            list_missing,
+            list_orphans: list_missing,
+        }
     }
 
     #[test]
     fn text_shows_what_each_hsm_lacks() {
         let text = clusters(false).text();
-        assert!(text.contains("hsm-b  zone-a  no      no      Unused  300      1000000"), "{text}");
+        assert!(text.contains("hsm-b  zone-a  no      no      Unused  300      1000000  1"), "{text}");
         assert!(text.contains("Connection    CONNECTED"), "{text}");
         assert!(text.contains("Key store     none"), "{text}");
         assert!(!text.contains("one/1"), "{text}");
@@ -177,7 +201,8 @@ mod tests {
     #[test]
     fn missing_versions_are_listed_when_wanted() {
         let text = clusters(true).text();
-        assert!(text.contains("Missing in hsm-b, the first 2 of 300:\n  one/1\n  two/1\n\nCluster"), "{text}");
+        assert!(text.contains("Missing in hsm-b, the first 2 of 300:\n  one/1\n  two/1\n\nOrphans in hsm-a"), "{text}");
+        assert!(text.contains("Orphans in hsm-b:\n  three/1\n\nCluster"), "{text}");
         assert!(!text.contains("Missing in hsm-a"), "{text}");
     }
 

@@ -155,7 +155,7 @@ impl Service {
         let members = Members::of(Arc::clone(&cluster) as _);
         let hardware = Some(Hardware { cluster: Arc::clone(&cluster), gate });
         estate.put(Live { key_store: key_store.clone(), members, hardware });
-        self.fill_as_they_come(key_store, &cluster);
+        self.reconcile_all(key_store, &cluster);
     }
 
     async fn judged(&self, hsms: &[Hsm]) -> Verdict {

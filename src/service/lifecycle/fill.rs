@@ -1,57 +1,24 @@
-//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there.
-//!
-//! Done whenever an HSM becomes ready. What somebody removed in an HSM is not put back.
+//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. One after the other,
+//! so that the HSM goes on serving callers meanwhile.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Proof};
-use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
-use crate::model::key::{KeyState, Placement};
+use crate::model::id::{HsmId, KeyVersionId};
+use crate::model::key::Placement;
 use crate::service::Service;
 
 /// For one step in one HSM, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
 
 impl Service {
-    /// Fills each HSM of a cluster whenever it becomes ready, for as long as the cluster is in use with these members.
-    pub(super) fn fill_as_they_come(&self, key_store: &KeyStoreId, cluster: &Arc<Cluster>) {
-        for (member, hsm) in cluster.members().iter().enumerate() {
-            let (service, key_store, cluster) = (self.clone(), key_store.clone(), Arc::downgrade(cluster));
-            let (id, mut status) = (hsm.settings().hsm.clone(), hsm.watch());
-            tokio::spawn(async move {
-                loop {
-                    if status.wait_for(|status| status.control_ready).await.is_err() {
-                        return;
-                    }
-                    let Some(cluster) = cluster.upgrade() else { return };
-                    service.fill(&key_store, &cluster, member, &id).await;
-                    drop(cluster);
-                    if status.wait_for(|status| !status.control_ready).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    }
-
-    /// Versions of a store's keys that are wanted in an HSM and not known to be there.
-    pub(in crate::service) fn missing_in(&self, key_store: &KeyStoreId, hsm: &HsmId) -> Vec<KeyVersionId> {
-        let catalogue = self.inner.store.catalogue();
-        let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store && key.state != KeyState::Creating);
-        let versions = keys.flat_map(|key| &key.versions);
-        let wanted = versions.filter(|version| {
-            matches!(version.placements.get(hsm), None | Some(Placement::Pending)) && version.blob.is_some()
-        });
-        wanted.map(|version| version.id).collect()
-    }
-
-    async fn fill(&self, key_store: &KeyStoreId, cluster: &Cluster, member: usize, hsm: &HsmId) {
-        let missing = self.missing_in(key_store, hsm);
+    /// Places and proves each of these versions; whether all of them are there now.
+    pub(super) async fn fill(&self, cluster: &Cluster, member: usize, hsm: &HsmId, missing: Vec<KeyVersionId>) -> bool {
         if missing.is_empty() {
-            return;
+            return true;
         }
-        tracing::info!(%hsm, keys = missing.len(), "filling the HSM from escrow");
+        let all = missing.len();
+        tracing::info!(%hsm, keys = all, "filling the HSM from escrow");
         let (mut filled, mut failed) = (0_usize, 0_usize);
         for version in missing {
             match self.fill_one(cluster, member, hsm, version).await {
@@ -67,6 +34,7 @@ impl Service {
             }
         }
         tracing::info!(%hsm, filled, failed, "the HSM was filled from escrow");
+        filled == all
     }
 
     async fn fill_one(

@@ -7,6 +7,7 @@ mod disconnect;
 mod fill;
 mod key_store;
 mod procedures;
+mod reconcile;
 mod removal;
 mod restart;
 mod resume;
@@ -17,6 +18,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 pub(super) use self::add_hsm::wrapped_key_is_sane;
 pub(super) use self::procedures::Procedures;
+pub(super) use self::reconcile::Reconcilers;
 use super::pool::Members;
 use super::{Error, Service};
 use crate::model::id::KeyId;

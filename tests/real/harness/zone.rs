@@ -117,8 +117,7 @@ impl Zone {
     pub(crate) fn repair(&self) -> usize {
         let mut repaired = 0;
         for file in self.token_files() {
-            let emptied = fs::metadata(&file).is_ok_and(|meta| meta.len() == 0);
-            if emptied && fs::copy(copy_of(&file), &file).is_ok() {
+            if stays_empty(&file) && fs::copy(copy_of(&file), &file).is_ok() {
                 repaired += 1;
                 let all = REPAIRS.fetch_add(1, Ordering::Relaxed) + 1;
                 eprintln!("repaired {} ({all} in this run)", file.display());
@@ -160,6 +159,19 @@ impl Zone {
 /// CKA_ID of a key version's object, as pkcs11-tool writes it.
 pub(crate) fn object_id(key: &str, version: u32) -> String {
     format!("{}{version:08x}", key.replace('-', ""))
+}
+
+/// A login or a PIN change empties the file for a moment before it writes it anew; a killed one leaves it so. To put the
+/// copy back in that moment would bring the old PIN back.
+fn stays_empty(file: &Path) -> bool {
+    let empty = || fs::metadata(file).is_ok_and(|meta| meta.len() == 0);
+    (0..40).all(|_| {
+        let empty = empty();
+        if empty {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        empty
+    })
 }
 
 fn copy_of(token_file: &Path) -> PathBuf {

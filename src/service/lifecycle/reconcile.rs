@@ -1,0 +1,139 @@
+//! Brings each HSM to what it should hold: whenever it becomes ready, when an operator asks, and now and then.
+//!
+//! Filled is what is wanted there and not proven there. What was proven there and is gone was removed by somebody, and is
+//! not put back. What is there and belongs to no key is shown, and never destroyed by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::cluster::placement::{Findings, Wanted, compare};
+use crate::cluster::{Cluster, Removal};
+use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
+use crate::model::key::KeyState;
+use crate::service::Service;
+use crate::store::Catalogue;
+
+/// How often a token that has all it should have is looked at. A listing costs SoftHSM some 40 ms for a thousand keys,
+/// in the control worker.
+const EVERY: Duration = Duration::from_secs(300);
+/// How soon one that could not be brought to what it should hold.
+const AGAIN: Duration = Duration::from_secs(10);
+/// For a listing, with others waiting before it.
+const LIST: Duration = Duration::from_secs(20);
+
+/// What the reconcilers share with the rest of the service.
+pub(in crate::service) struct Reconcilers {
+    /// Counts the times that an operator asked.
+    asked: watch::Sender<u64>,
+    /// What the last look found in each HSM that no key explains.
+    orphans: Mutex<BTreeMap<HsmId, Vec<KeyVersionId>>>,
+}
+
+impl Default for Reconcilers {
+    fn default() -> Self {
+        Self { asked: watch::channel(0).0, orphans: Mutex::default() }
+    }
+}
+
+impl Reconcilers {
+    /// Has every HSM looked at now.
+    pub(in crate::service) fn ask(&self) {
+        self.asked.send_modify(|asked| *asked += 1);
+    }
+
+    /// Versions that an HSM holds and no key explains.
+    pub(in crate::service) fn orphans(&self, hsm: &HsmId) -> Vec<KeyVersionId> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).cloned().unwrap_or_default()
+    }
+
+    fn found(&self, hsm: &HsmId, orphans: Vec<KeyVersionId>) {
+        let mut known = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.insert(hsm.clone(), orphans.clone()).unwrap_or_default();
+        drop(known);
+        if before != orphans && !orphans.is_empty() {
+            tracing::warn!(%hsm, orphans = orphans.len(),
+                "the HSM holds keys of this service that are in no metadata; keystorectl cluster status --orphans lists \
+                 them, and they are left alone");
+        }
+    }
+}
+
+impl Service {
+    /// Looks after each HSM of a cluster for as long as the cluster is in use with these members.
+    pub(super) fn reconcile_all(&self, key_store: &KeyStoreId, cluster: &Arc<Cluster>) {
+        for (member, hsm) in cluster.members().iter().enumerate() {
+            let (service, key_store, cluster) = (self.clone(), key_store.clone(), Arc::downgrade(cluster));
+            let (id, mut status) = (hsm.settings().hsm.clone(), hsm.watch());
+            let mut asked = self.inner.reconcilers.asked.subscribe();
+            tokio::spawn(async move {
+                loop {
+                    if status.wait_for(|status| status.control_ready).await.is_err() {
+                        return;
+                    }
+                    asked.mark_unchanged();
+                    let Some(cluster) = cluster.upgrade() else { return };
+                    let complete = service.reconcile(&key_store, &cluster, member, &id).await;
+                    drop(cluster);
+                    tokio::select! {
+                        gone = status.wait_for(|status| !status.control_ready) => if gone.is_err() { return },
+                        asked = asked.changed() => if asked.is_err() { return },
+                        () = tokio::time::sleep(if complete { EVERY } else { AGAIN }) => {}
+                    }
+                }
+            });
+        }
+    }
+
+    /// One look, and what follows from it; whether the HSM now holds what it should.
+    async fn reconcile(&self, key_store: &KeyStoreId, cluster: &Cluster, member: usize, hsm: &HsmId) -> bool {
+        // Before the token is asked: what is proven there by then, the token must show.
+        let wanted = wanted_in(&self.inner.store.catalogue(), key_store, hsm);
+        let listed = cluster.list(member, self.inner.clock.now() + LIST).await;
+        let seen: Option<BTreeSet<KeyVersionId>> = match listed {
+            Ok(seen) => Some(seen.into_iter().collect()),
+            Err(error) => {
+                tracing::warn!(%hsm, %error, "the HSM could not be asked which keys it holds");
+                None
+            }
+        };
+        let Findings { to_fill, gone, mut orphans } = compare(&wanted, seen.as_ref());
+        // After: keys that were begun meanwhile are no orphans.
+        let catalogue = self.inner.store.catalogue();
+        orphans.retain(|version| !catalogue.keys.contains_key(&version.key));
+        if seen.is_some() {
+            self.inner.reconcilers.found(hsm, orphans);
+        }
+        for version in gone {
+            self.note_removal(Removal { hsm: hsm.clone(), version }).await;
+        }
+        let filled = self.fill(cluster, member, hsm, to_fill).await;
+        if catalogue.keys.values().any(|key| key.key_store == *key_store && key.state == KeyState::Creating) {
+            // Also what a start could not finish because its HSMs were away.
+            self.resume_in_background();
+        }
+        seen.is_some() && filled
+    }
+
+    /// Versions of a store's keys that are wanted in an HSM and not known to be there.
+    pub(in crate::service) fn missing_in(&self, key_store: &KeyStoreId, hsm: &HsmId) -> Vec<KeyVersionId> {
+        compare(&wanted_in(&self.inner.store.catalogue(), key_store, hsm), None).to_fill
+    }
+}
+
+/// What the metadata say of each version in an HSM.
+fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTreeMap<KeyVersionId, Wanted> {
+    let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store);
+    let versions = keys.flat_map(|key| key.versions.iter().map(move |version| (key.state, version)));
+    let wanted = versions.map(|(state, version)| {
+        let placement = version.placements.get(hsm).copied();
+        // Without escrow there is nothing to fill from.
+        match state == KeyState::Creating || (version.blob.is_none() && placement.is_none()) {
+            true => (version.id, Wanted::Unfinished),
+            false => (version.id, Wanted::Placed(placement)),
+        }
+    });
+    wanted.collect()
+}

@@ -1,0 +1,91 @@
+//! What a token holds against what it should hold: removed keys come back when an operator says so, strangers are shown
+//! and left alone.
+
+use keystored::proto::v1::{ClusterHsm, PlacementState};
+
+use crate::harness::zone::object_id;
+use crate::harness::{Caller, Daemon, context, wait};
+
+/// A key that no service made.
+const STRANGER: &str = "0b0e5f0e-5a5c-4c39-9f0b-5f3f6f1d2c11";
+
+async fn hsm(caller: &Caller, zone: &str) -> ClusterHsm {
+    let cluster = caller.cluster().await;
+    let of = |hsm: &&ClusterHsm| hsm.status.as_ref().is_some_and(|status| status.zone == zone);
+    cluster.hsms.iter().find(of).unwrap_or_else(|| panic!("no HSM in zone {zone}: {cluster:?}")).clone()
+}
+
+async fn placed(caller: &Caller, key: &str, zone: &str) -> PlacementState {
+    let metadata = caller.describe_key(key).await.unwrap();
+    metadata.placements.iter().find(|placement| placement.zone == zone).unwrap().state()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_key_comes_back_when_an_operator_says_so() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    let (one, two) = (caller.create_key("one").await, caller.create_key("two").await);
+    let cluster = daemon.site().cluster().to_owned();
+    for key in [&one, &two] {
+        daemon.zone("a").delete_key(key, 1);
+    }
+    // Nobody uses these keys: the look that an operator asks for finds it.
+    let asked = daemon.keystorectl(&["cluster", "resync", &cluster]).ok();
+    assert!(asked.contains("nothing is known to be missing"), "{asked}");
+    wait::until_async("both are found gone", wait::LONG, async || {
+        (hsm(&caller, "a").await.keys_removed == 2).then_some(())
+    })
+    .await;
+
+    let said = daemon.keystorectl(&["cluster", "resync", &cluster, "--key", &one]).ok();
+    assert!(said.contains("wanted again: 1"), "{said}");
+    wait::until_async("it is back", wait::LONG, async || {
+        (placed(&caller, &one, "a").await == PlacementState::Present).then_some(())
+    })
+    .await;
+    assert_eq!(placed(&caller, &two, "a").await, PlacementState::Removed, "the other was not named");
+    let objects = || daemon.zone("a").pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
+    assert!(objects().contains(&object_id(&one, 1)) && !objects().contains(&object_id(&two, 1)), "{}", objects());
+
+    let said = daemon.keystorectl(&["cluster", "resync", &cluster, "--hsm", "hsm-a", "--all-removed"]).ok();
+    assert!(said.contains("wanted again: 1"), "{said}");
+    wait::until_async("all are back", wait::LONG, async || {
+        let hsm = hsm(&caller, "a").await;
+        (hsm.keys_removed + hsm.keys_missing == 0).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        caller.encrypt(&two, b"again", &context(&[])).await.unwrap();
+    }
+    for (arguments, why) in [
+        (&["--key", STRANGER][..], "NotFoundException"),
+        (&["--hsm", "hsm-x"][..], "hsm-x"),
+        (&["--all-removed"][..], "--hsm"),
+    ] {
+        let refused = daemon.keystorectl(&[&["cluster", "resync", &cluster], arguments].concat());
+        assert!(refused.code != Some(0) && refused.err.contains(why), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_in_a_token_is_shown_and_left_alone() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    caller.create_key("ours").await;
+    let id = object_id(STRANGER, 1);
+    let make = ["--keygen", "--key-type", "AES:32", "--id", &id, "--label", "stranger"];
+    daemon.zone("b").pkcs11_tool(&make);
+    let cluster = daemon.site().cluster().to_owned();
+    daemon.keystorectl(&["cluster", "resync", &cluster]).ok();
+    let seen = wait::until_async("the stranger is seen", wait::LONG, async || {
+        let hsm = hsm(&caller, "b").await;
+        (hsm.keys_orphaned == 1).then_some(hsm)
+    })
+    .await;
+    assert_eq!((&seen.orphans[..], seen.keys_missing), (&[format!("{STRANGER}/1")][..], 0));
+    assert_eq!(hsm(&caller, "a").await.keys_orphaned, 0);
+    let shown = daemon.keystorectl(&["cluster", "status", &cluster, "--orphans"]).ok();
+    assert!(shown.contains(&format!("Orphans in hsm-b:\n  {STRANGER}/1")), "{shown}");
+    let objects = daemon.zone("b").pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
+    assert!(objects.contains(&id), "{objects}");
+}
