@@ -8,14 +8,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use keystored::model::clock::Clock;
 use rustix::process::Signal;
 
 use super::process;
 
 /// Repairs in this run of the tests.
 static REPAIRS: AtomicUsize = AtomicUsize::new(0);
+
+/// A file that is empty for so long was not written anew by whoever emptied it.
+const LOST: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Zone {
@@ -164,14 +170,14 @@ pub(crate) fn object_id(key: &str, version: u32) -> String {
 /// A login or a PIN change empties the file for a moment before it writes it anew; a killed one leaves it so. To put the
 /// copy back in that moment would bring the old PIN back.
 fn stays_empty(file: &Path) -> bool {
-    let empty = || fs::metadata(file).is_ok_and(|meta| meta.len() == 0);
-    (0..40).all(|_| {
-        let empty = empty();
-        if empty {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        empty
-    })
+    static SINCE: Mutex<BTreeMap<PathBuf, Instant>> = Mutex::new(BTreeMap::new());
+    let mut since = SINCE.lock().unwrap();
+    if !fs::metadata(file).is_ok_and(|meta| meta.len() == 0) {
+        since.remove(file);
+        return false;
+    }
+    let now = Clock::system().now();
+    now - *since.entry(file.to_owned()).or_insert(now) >= LOST
 }
 
 fn copy_of(token_file: &Path) -> PathBuf {
