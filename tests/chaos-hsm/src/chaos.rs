@@ -1,0 +1,275 @@
+//! What stands around each call: the count, the rules in force, the fault, the real function.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki_sys::*;
+use libloading::Library;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::codes::code;
+use crate::control::{RULES, STATE, place};
+use crate::decide::{chance, decide};
+use crate::network;
+use crate::rules::{Fault, Plain, Rules};
+use crate::state::{self, State};
+
+/// How often the rules are looked at again, at most.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Where a function leaves bytes.
+#[derive(Clone, Copy)]
+pub(crate) enum Output {
+    /// Nowhere.
+    None,
+    /// In a buffer, and says how many. Without a buffer it only says how many it would be.
+    Sized {
+        /// The buffer.
+        buffer: *mut CK_BYTE,
+        /// How many.
+        length: *mut CK_ULONG,
+    },
+    /// In a buffer that it fills.
+    Filled {
+        /// The buffer.
+        buffer: *mut CK_BYTE,
+        /// How many.
+        length: CK_ULONG,
+    },
+}
+
+impl Output {
+    fn is_question(self) -> bool {
+        matches!(self, Self::Sized { buffer, .. } if buffer.is_null())
+    }
+
+    fn spoil(self) {
+        let (buffer, length) = match self {
+            Self::None => return,
+            // SAFETY: the caller's own, which the function has just written to with success.
+            Self::Sized { buffer, length } => (buffer, unsafe { *length }),
+            Self::Filled { buffer, length } => (buffer, length),
+        };
+        if !buffer.is_null() && length > 0 {
+            // SAFETY: within what the function has just written.
+            unsafe { *buffer.add(length as usize / 2) ^= 0x55 };
+        }
+    }
+}
+
+/// The module in this process.
+struct Chaos {
+    real: &'static CK_FUNCTION_LIST,
+    state: &'static State,
+    file: PathBuf,
+    rules: Mutex<Known>,
+    /// Open sessions of this process.
+    sessions: AtomicUsize,
+}
+
+/// The rules as they were last read.
+struct Known {
+    rules: Arc<Rules>,
+    /// What tells whether the file is still the same.
+    mark: Option<(i64, i64, u64, u64)>,
+    looked: Option<u64>,
+}
+
+static CHAOS: OnceLock<Result<Chaos, String>> = OnceLock::new();
+
+/// Loads the real module, once.
+pub(crate) fn load() -> Result<(), String> {
+    CHAOS.get_or_init(Chaos::new).as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+/// Does one call.
+pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
+    let Some(Ok(chaos)) = CHAOS.get() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
+    let Some(at) = place(function) else { return CKR_FUNCTION_NOT_SUPPORTED };
+    // A question about a length is no operation: the call with the buffer follows.
+    let number = match output.is_question() {
+        true => 0,
+        false => chaos.state.calls[at].fetch_add(1, Ordering::AcqRel) + 1,
+    };
+    let rules = chaos.rules();
+    let met = if number == 0 { None } else { decide(&rules, function, number) };
+    let Some(met) = met else { return chaos.forward(function, number, &rules, &call) };
+    let hit = || chaos.state.injected[at].fetch_add(1, Ordering::AcqRel);
+    let forward = || chaos.forward(function, number, &rules, &call);
+    match met.fault {
+        Fault::Plain(Plain::WrongBytes) => {
+            let result = forward();
+            if result == CKR_OK && !matches!(output, Output::None) {
+                hit();
+                output.spoil();
+            }
+            result
+        }
+        Fault::Plain(Plain::LostToken) => match function {
+            "C_GetInfo" | "C_GetSlotList" | "C_GetSlotInfo" => forward(),
+            _ => {
+                hit();
+                CKR_TOKEN_NOT_PRESENT
+            }
+        },
+        Fault::Plain(Plain::PinLocked) => match function {
+            "C_Login" | "C_SetPIN" => {
+                hit();
+                CKR_PIN_LOCKED
+            }
+            _ => forward(),
+        },
+        Fault::SessionLimit { session_limit } => {
+            if function == "C_OpenSession" && chaos.sessions.load(Ordering::Acquire) >= *session_limit {
+                hit();
+                return CKR_SESSION_COUNT;
+            }
+            forward()
+        }
+        Fault::Code { code: name } => {
+            hit();
+            if met.after_call {
+                forward();
+            }
+            code(name).unwrap_or(CKR_GENERAL_ERROR)
+        }
+        Fault::Delay { delay_ms } => {
+            hit();
+            let delay = delay_ms.of(met.chance);
+            if met.after_call {
+                let result = forward();
+                thread::sleep(delay);
+                return result;
+            }
+            thread::sleep(delay);
+            forward()
+        }
+        Fault::Plain(Plain::Hang) => {
+            hit();
+            while chaos.still(function, number) {
+                thread::sleep(LOOK * 5);
+            }
+            forward()
+        }
+        Fault::Plain(Plain::Crash) => {
+            hit();
+            if met.after_call {
+                forward();
+            }
+            process::abort()
+        }
+    }
+}
+
+impl Chaos {
+    fn new() -> Result<Self, String> {
+        let variable = |name: &str| env::var_os(name).ok_or_else(|| format!("{name} is not set"));
+        let (module, dir) = (variable("CHAOS_HSM_MODULE")?, PathBuf::from(variable("CHAOS_HSM_DIR")?));
+        let state = state::open(&dir.join(STATE)).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let rules = Mutex::new(Known { rules: Arc::default(), mark: None, looked: None });
+        let (real, file) = (real(Path::new(&module))?, dir.join(RULES));
+        Ok(Self { real, state, file, rules, sessions: AtomicUsize::new(0) })
+    }
+
+    /// Calls the real function; on the clock of the network HSM where one is played.
+    fn forward(&self, function: &str, number: u64, rules: &Rules, call: &impl Fn(&CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
+        let served = rules.network.filter(|_| number > 0 && is_operation(function));
+        let done = served.map(|network| {
+            let drawn = chance(&[rules.seed, number], function);
+            let service = network::service(network.service_ms * 1e6, network.distribution, drawn);
+            network::book(&self.state.servers[..network.at_once], now(), service as u64)
+        });
+        let result = call(self.real);
+        if let Some(rest) = done.and_then(|done| done.checked_sub(now())) {
+            thread::sleep(Duration::from_nanos(rest));
+        }
+        self.count_sessions(function, result);
+        result
+    }
+
+    fn count_sessions(&self, function: &str, result: CK_RV) {
+        let sessions = &self.sessions;
+        match function {
+            _ if result != CKR_OK => {}
+            "C_OpenSession" => drop(sessions.fetch_add(1, Ordering::AcqRel)),
+            "C_CloseSession" => {
+                let _ = sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| open.checked_sub(1));
+            }
+            "C_CloseAllSessions" | "C_Finalize" => sessions.store(0, Ordering::Release),
+            _ => {}
+        }
+    }
+
+    /// Whether a call would hang now.
+    fn still(&self, function: &str, number: u64) -> bool {
+        let rules = self.rules();
+        decide(&rules, function, number).is_some_and(|met| matches!(met.fault, Fault::Plain(Plain::Hang)))
+    }
+
+    /// The rules in force. Those that make no sense leave the ones before in force.
+    fn rules(&self) -> Arc<Rules> {
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        if known.looked.is_some_and(|looked| u128::from(now - looked) < LOOK.as_nanos()) {
+            return Arc::clone(&known.rules);
+        }
+        known.looked = Some(now);
+        let mark = fs::metadata(&self.file).ok().map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()));
+        if mark != known.mark {
+            known.mark = mark;
+            match Rules::parse(&fs::read_to_string(&self.file).unwrap_or_default()) {
+                Ok(rules) => known.rules = Arc::new(rules),
+                Err(error) => eprintln!("chaos-hsm: {}: {error}", self.file.display()),
+            }
+        }
+        Arc::clone(&known.rules)
+    }
+}
+
+fn real(module: &Path) -> Result<&'static CK_FUNCTION_LIST, String> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", module.display());
+    // SAFETY: loading a module runs its initialisers. Whoever names it wants that.
+    let library = unsafe { Library::new(module) }.map_err(|error| named(&error))?;
+    // SAFETY: the standard gives this symbol this type.
+    let list =
+        unsafe { library.get::<unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV>(b"C_GetFunctionList\0") };
+    let list = *list.map_err(|error| named(&error))?;
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the pointer is one to write to.
+    let result = unsafe { list(&raw mut found) };
+    if result != CKR_OK || found.is_null() {
+        return Err(named(&format!("C_GetFunctionList says 0x{result:x}")));
+    }
+    // Calls may be inside until the process ends.
+    std::mem::forget(library);
+    // SAFETY: not null, and of a library that is never unloaded.
+    Ok(unsafe { &*found })
+}
+
+/// What costs a network HSM time.
+fn is_operation(function: &str) -> bool {
+    matches!(
+        function,
+        "C_Encrypt"
+            | "C_Decrypt"
+            | "C_Sign"
+            | "C_Verify"
+            | "C_GenerateRandom"
+            | "C_GenerateKey"
+            | "C_WrapKey"
+            | "C_UnwrapKey"
+    )
+}
+
+/// The same for all processes.
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,13 @@
+//! A PKCS#11 module that forwards to a real one and fails on demand. See README.md.
+
+mod chaos;
+mod codes;
+mod control;
+mod decide;
+mod forward;
+mod network;
+mod rules;
+mod state;
+
+pub use control::Control;
+pub use forward::C_GetFunctionList;
