@@ -61,6 +61,7 @@ const PINS: &[(&str, &[&str], &str)] = &[
     ("axum", &["server"], "the ops port"),
     ("prometheus_client", &["server", "telemetry"], "metrics are registered where the daemon is built"),
     ("clap", &["cli", "bin::keystored", "bin::keystorectl"], "arguments end where the programs begin"),
+    ("ratatui", &["cli"], "views are an operator's; the daemon draws nothing"),
     ("rcgen", &["pki"], "certificates are made in one place"),
     ("x509_parser", &["pki"], "certificates are read in one place"),
 ];

@@ -174,6 +174,7 @@ mod tests {
         describe_clusters DescribeClustersRequest -> DescribeClustersResponse |it| it.cluster_id,
         add_hsm AddHsmRequest -> AddHsmResponse |it| it.key_store_password,
         reseal_pins ResealPinsRequest -> ResealPinsResponse |_| String::new(),
+        get_statistics GetStatisticsRequest -> GetStatisticsResponse |it| it.cluster_id,
     }
 
     async fn client(fake: &Fake) -> Client {
@@ -207,6 +208,7 @@ mod tests {
         client.describe_clusters(Some("cluster-4")).await.unwrap();
         client.describe_clusters(None).await.unwrap();
         client.reseal_pins().await.unwrap();
+        client.get_statistics(Some("cluster-5")).await.unwrap();
         let heard = fake.0.lock().unwrap();
         let expected = [
             "create_key_store: 1234",
@@ -219,6 +221,7 @@ mod tests {
             "describe_clusters: cluster-4",
             "describe_clusters: ",
             "reseal_pins: ",
+            "get_statistics: cluster-5",
         ];
         assert_eq!(*heard, expected);
     }

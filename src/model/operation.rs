@@ -46,6 +46,8 @@ pub enum Operation {
     AddHsm,
     /// Seal the stored PINs under another key.
     ResealPins,
+    /// Show what HSMs did and how long it took them.
+    GetStatistics,
 }
 
 /// Whether an operation uses keys or manages them.
@@ -107,6 +109,7 @@ impl Operation {
         Self::DescribeClusters,
         Self::AddHsm,
         Self::ResealPins,
+        Self::GetStatistics,
     ];
 
     /// The operation's row.
@@ -167,6 +170,7 @@ impl Operation {
             Self::DescribeClusters => store("keystored:DescribeClusters", "DescribeClusters", "describe_clusters"),
             Self::AddHsm => store("keystored:AddHsm", "AddHsm", "add_hsm"),
             Self::ResealPins => store("keystored:ResealPins", "ResealPins", "reseal_pins"),
+            Self::GetStatistics => store("keystored:GetStatistics", "GetStatistics", "get_statistics"),
         }
     }
 }

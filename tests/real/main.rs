@@ -38,6 +38,7 @@ mod shutdown;
 mod start;
 mod supervisor;
 mod tls;
+mod top;
 mod trouble;
 mod worker;
 mod zones;
