@@ -115,7 +115,9 @@ mod tests {
     #[tokio::test]
     async fn each_request_is_counted_where_it_was_asked() {
         let (patient, soon) = (Duration::from_secs(60), Duration::from_millis(10));
-        let cases: [(Duration, fn() -> Act, [u64; 3], [u64; 3]); 4] = [
+        // The first member's hedge and what it does; requests, items and failures of the first and of the second.
+        type Case = (Duration, fn() -> Act, [u64; 3], [u64; 3]);
+        let cases: [Case; 4] = [
             (patient, || Act::Well, [1, 1, 0], [0, 0, 0]),
             (patient, || Act::Fail(CallError::Lost), [0, 0, 1], [1, 1, 0]),
             (patient, || Act::Fail(CallError::Busy), [0, 0, 0], [1, 1, 0]),

@@ -8,6 +8,9 @@ use crate::model::key::{KeyState, Placement};
 use crate::model::operation::Operation;
 use crate::store::KeyStore;
 
+/// A cluster of the configuration, and the key store over it.
+type Named = (ClusterId, Option<Arc<KeyStore>>);
+
 impl Service {
     /// Shows one cluster of the configuration, or all where `id` is empty.
     pub async fn describe_clusters(&self, call: &Call, id: &str) -> Result<Vec<ClusterView>, Error> {
@@ -31,7 +34,7 @@ impl Service {
     }
 
     /// One cluster of the configuration, or all where `id` is empty, each with the key store over it.
-    pub(super) fn clusters_named(&self, id: &str) -> Result<Vec<(ClusterId, Option<Arc<KeyStore>>)>, Error> {
+    pub(super) fn clusters_named(&self, id: &str) -> Result<Vec<Named>, Error> {
         validate::length("clusterId", id.len(), 0, 64)?;
         let specs = self.inner.estate.specs();
         if !id.is_empty() && !specs.contains_key(&ClusterId::from(id)) {

@@ -1,9 +1,11 @@
 //! What HSMs did, counted in the daemon and shown to operators and Prometheus.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::harness::load::Load;
-use crate::harness::{Daemon, wait};
+use crate::harness::{Daemon, tool, wait};
 
 /// The HSMs of `keystorectl top --once --json`.
 fn hsms(daemon: &Daemon) -> Vec<Value> {
@@ -80,4 +82,19 @@ async fn what_cannot_be_shown_is_said_with_a_way_out() {
     wrong(&["top"], 2, "--once prints one table");
     wrong(&["top", "--once", "--every", "1ms"], 2, "at least 100ms");
     wrong(&["top", "cluster-nowhere", "--once"], 1, "cluster-nowhere");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_view_gives_the_terminal_back() {
+    let daemon = Daemon::start().await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/terminal.py");
+    // q, Esc and Ctrl-C.
+    for keys in ["q", "\u{1b}", "\u{3}"] {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args([script, "hsm-b", keys, env!("CARGO_BIN_EXE_keystorectl"), "top"]);
+        let told = tool::run(command.envs(daemon.environment().unwrap())).ok();
+        let expected = "exit code 0\ntext was seen: True\nsettings are as before: True\nfirst screen is back: True\n\
+                        cursor is shown: True\n";
+        assert_eq!(told, expected, "after {keys:?}");
+    }
 }

@@ -42,7 +42,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // Nobody can be told.
         let _ = self.0.show_cursor();
-        give_back();
+        // Giving it back a second time would have the shell write over the words of the panic.
+        if !std::thread::panicking() {
+            give_back();
+        }
     }
 }
 

@@ -71,6 +71,8 @@ fn body(shown: &Shown<'_>, width: usize) -> Vec<Line<'static>> {
         }
         lines.push(Line::default());
     }
+    // Between clusters, not below the last one.
+    lines.pop();
     lines
 }
 
@@ -178,8 +180,8 @@ mod tests {
             "cluster-keystoredev  key store lab (cks-1)  CONNECTED",
             "1 of 2 HSMs healthy, 12345 operations a second, 13352 in all, queue 6/16",
             "ZONE    HSM    STATE         FOR     OPS/S       P50       P99     QUEUE   WORKERS       OPS    FAILED",
-            "zone-a  hsm-a  Healthy   1m 30s     12345    1.5 ms    2.0 ms       3/8       2/2     13345         1",
-            "zone-b  hsm-b  Down      1m 30s         0         -         -       3/8       0/2         7         2",
+            "zone-a  hsm-a  Healthy    1m 30s     12345    1.5 ms    2.0 ms       3/8       2/2     13345         1",
+            "zone-b  hsm-b  Down       1m 30s         0         -         -       3/8       0/2         7         2",
             "    the module has not answered for 2 s and was killed; it is started again with growing pauses",
         ];
         assert_eq!(lines[..6], expected);

@@ -45,7 +45,11 @@ pub(super) async fn run(source: Source, first: Look, every: Duration) -> Result<
                 Some(Wish::Scroll(by)) => picture.scroll = picture.scroll.min(most).saturating_add_signed(by).min(most),
                 Some(Wish::Redraw) => {}
             },
-            Some(look) = looks.recv() => picture.take(look),
+            look = looks.recv() => match look {
+                Some(look) => picture.take(look),
+                // It ends before the view only by a panic, which has given the terminal back.
+                None => return Err(Failure::local("the view has ended by an error in keystorectl")),
+            },
             () = &mut interrupted => return Err(ended()),
             _ = ticks.tick() => {}
         }

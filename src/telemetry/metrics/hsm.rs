@@ -83,13 +83,20 @@ impl HsmMetrics {
             self.changes.get_or_create(&labels).inner().store(count, Ordering::Relaxed);
         }
         *self.duration.get_or_create(labels).0.lock().unwrap_or_else(PoisonError::into_inner) =
-            (counts.buckets.clone(), counts.seconds);
+            Times { buckets: counts.buckets.clone(), seconds: counts.seconds };
     }
 }
 
 /// A histogram whose buckets were filled elsewhere. The library's own can only be told one observation after the other.
 #[derive(Clone, Debug, Default)]
-struct Taken(Arc<Mutex<(Vec<(f64, u64)>, f64)>>);
+struct Taken(Arc<Mutex<Times>>);
+
+/// Upper bounds with the count of each bucket alone, and the sum of all times.
+#[derive(Debug, Default)]
+struct Times {
+    buckets: Vec<(f64, u64)>,
+    seconds: f64,
+}
 
 impl TypedMetric for Taken {
     const TYPE: MetricType = MetricType::Histogram;
@@ -97,7 +104,7 @@ impl TypedMetric for Taken {
 
 impl EncodeMetric for Taken {
     fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
-        let (buckets, seconds) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Times { buckets, seconds } = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = buckets.iter().map(|(_, count)| count).sum();
         encoder.encode_histogram::<NoLabelSet>(*seconds, count, buckets, None)
     }
