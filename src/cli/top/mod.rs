@@ -38,12 +38,13 @@ const KEYS: &str = "\
 Columns:
   FOR       how long the HSM has been in its state
   OPS/S     operations since the last look; an item of a batch is an operation
-  P50 P99   time from asking the HSM to its answer, for half and for 99 % of the requests since the last look
+  P50 P99   half, and 99 %, of the requests since the last look were answered by the HSM within this time
   QUEUE     operations that wait for the HSM or are in it / that it can have in hand at once
   WORKERS   data workers that take requests / that there should be
   OPS       operations since the service began to use the HSM
   FAILED    requests that came to nothing by the HSM's own fault since then
 
+A service that does not answer is asked again; each answer is waited for 5s, or as --timeout says.
 Keys: q, Esc and Ctrl-C quit; arrows scroll.";
 
 #[derive(Debug, Args)]
