@@ -25,6 +25,7 @@ mod printer;
 mod random;
 mod status;
 mod terminal;
+mod top;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -87,6 +88,8 @@ enum Verb {
     Health,
     /// Put load on the service and measure it
     Bench(bench::Arguments),
+    /// Watch what each HSM does: its state, operations a second, latency, queue
+    Top(top::Arguments),
 }
 
 /// What every verb has at hand.
@@ -136,6 +139,7 @@ async fn dispatch(context: &Context, verb: Verb) -> Result<(), Failure> {
         Verb::File(verb) => file::run(context, verb).await,
         Verb::Health => health::run(context).await,
         Verb::Bench(arguments) => bench::run(context, arguments).await,
+        Verb::Top(arguments) => top::run(context, arguments).await,
     }
 }
 

@@ -131,6 +131,12 @@ impl Client {
         Ok(self.clusters().resync_keys(self.request(request)).await?.into_inner())
     }
 
+    /// What the HSMs of the cluster with this id did, or those of all clusters where none is named.
+    pub async fn get_statistics(&self, cluster_id: Option<&str>) -> Result<wire::GetStatisticsResponse, Error> {
+        let request = wire::GetStatisticsRequest { cluster_id: cluster_id.unwrap_or_default().to_owned() };
+        Ok(self.clusters().get_statistics(self.request(request)).await?.into_inner())
+    }
+
     /// Whether the service takes calls.
     pub async fn health(&self) -> Result<Health, Error> {
         let request = self.request(HealthCheckRequest { service: String::new() });

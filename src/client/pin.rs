@@ -175,6 +175,7 @@ mod tests {
         add_hsm AddHsmRequest -> AddHsmResponse |it| it.key_store_password,
         reseal_pins ResealPinsRequest -> ResealPinsResponse |_| String::new(),
         resync_keys ResyncKeysRequest -> ResyncKeysResponse |it| it.key_id,
+        get_statistics GetStatisticsRequest -> GetStatisticsResponse |it| it.cluster_id,
     }
 
     async fn client(fake: &Fake) -> Client {
@@ -209,6 +210,7 @@ mod tests {
         client.describe_clusters(None).await.unwrap();
         client.reseal_pins().await.unwrap();
         client.resync_keys(wire::ResyncKeysRequest { key_id: "key-5".into(), ..Default::default() }).await.unwrap();
+        client.get_statistics(Some("cluster-5")).await.unwrap();
         let heard = fake.0.lock().unwrap();
         let expected = [
             "create_key_store: 1234",
@@ -222,6 +224,7 @@ mod tests {
             "describe_clusters: ",
             "reseal_pins: ",
             "resync_keys: key-5",
+            "get_statistics: cluster-5",
         ];
         assert_eq!(*heard, expected);
     }

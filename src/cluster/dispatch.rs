@@ -78,8 +78,14 @@ pub(super) struct Done<T> {
 type Answers<T> = Vec<(u32, Result<Done<T>, Error>)>;
 
 impl<P: Port> Pool<P> {
-    /// Makes the pool, and for each member the end of the channel on which its keeper hears of worries.
-    pub(super) fn new(settings: &Settings, ports: Vec<P>, clock: Clock) -> (Self, Vec<mpsc::Receiver<Concern>>) {
+    /// Makes the pool, and for each member the end of the channel on which its keeper hears of worries. Goes on with the
+    /// tallies of `before`.
+    pub(super) fn new(
+        settings: &Settings,
+        ports: Vec<P>,
+        clock: Clock,
+        before: &[Arc<Member<P>>],
+    ) -> (Self, Vec<mpsc::Receiver<Concern>>) {
         let own_zone = settings.own_zone.as_ref();
         let (members, concerns) = ports
             .into_iter()
@@ -87,7 +93,9 @@ impl<P: Port> Pool<P> {
             .enumerate()
             .map(|(place, port)| {
                 let (sender, receiver) = mpsc::channel(MOST_CONCERNS);
-                let member = Member::new(port, place, own_zone, clock.clone(), sender);
+                let known = before.iter().find(|member| member.hsm == port.settings().hsm);
+                let tally = known.map(|member| Arc::clone(&member.tally)).unwrap_or_default();
+                let member = Member::new(port, place, own_zone, clock.clone(), sender, tally);
                 member.follow(&member.port.status());
                 (Arc::new(member), receiver)
             })
@@ -328,6 +336,7 @@ impl<P: Port> Pool<P> {
     /// Books a member's own fault.
     pub(super) fn note_fault(&self, place: usize, fault: &Fault, trail: &mut Trail) {
         let why = fault.to_string();
+        self.members[place].tally.failed();
         self.members[place].observe(Observation::Failed, Some(why.clone()));
         if matches!(fault.class, Class::Token | Class::Session) {
             trail.second_chance(place);

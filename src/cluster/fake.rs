@@ -213,7 +213,7 @@ impl Bench {
         let settings = super::Settings { id: "cluster-abcdefghijk".into(), own_zone, hedge_after, verify };
         let clock = Clock::system();
         let (sender, removals) = mpsc::channel(16);
-        let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone());
+        let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone(), &[]);
         let pool = Arc::new(pool);
         let keepers = keeper::keep(&pool, concerns, &sender);
         Self { pool, members, removals, clock, _keepers: keepers }

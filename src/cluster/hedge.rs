@@ -52,6 +52,10 @@ impl<P: Port> Pool<P> {
         };
         if is_good(&answer) {
             trail.second_chance(late);
+            if late == asked {
+                // Given up past the hedge's delay; the other one may have had no time at all.
+                member.tally.failed();
+            }
             return (early, answer);
         }
         self.note_failure(early, answer, trail);
@@ -60,10 +64,21 @@ impl<P: Port> Pool<P> {
 
     /// Hands a request to a member and keeps its books.
     async fn ask(&self, member: &Arc<Member<P>>, op: &Arc<Op>, deadline: Instant) -> Answer {
+        let asked_at = self.clock.now();
         let answer = member.port.call(Arc::clone(op), deadline).await;
+        let took = || self.clock.now().saturating_duration_since(asked_at);
         match &answer {
-            Ok(_) => member.answered(),
-            Err(CallError::Lost) => member.observe(Observation::Failed, Some(CallError::Lost.to_string())),
+            Ok(reply) => {
+                member.answered();
+                let items = if matches!(reply, Reply::Failed(_)) { 0 } else { op.items() };
+                member.tally.answered(items, took());
+            }
+            Err(CallError::Lost) => {
+                member.tally.failed();
+                member.observe(Observation::Failed, Some(CallError::Lost.to_string()));
+            }
+            // A deadline shorter than the patience with a member is its caller's own affair.
+            Err(CallError::Late) if took() >= self.hedge_after => member.tally.failed(),
             // A full queue is no illness, what is not ready its supervisor reports, and whether lateness is the
             // member's fault or a short deadline's is judged where the hedge goes out.
             Err(CallError::Busy | CallError::NotReady | CallError::Late) => {}

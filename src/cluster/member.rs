@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use super::health::{self, Observation, Standing};
 use super::port::Port;
 use super::route::Gauge;
+use super::tally::Tally;
 use super::{Health, KeyRef, MemberStatus};
 use crate::hsm::supervisor::{State, Status};
 use crate::model::clock::Clock;
@@ -54,6 +55,8 @@ pub(super) struct Member<P> {
     pub concerns: mpsc::Sender<Concern>,
     /// Wakes its keeper: it became suspect.
     pub doubt: Notify,
+    /// What it has done.
+    pub tally: Arc<Tally>,
     capacity: usize,
     clock: Clock,
     /// The health for readers that must not wait; `CLEAN` says that a further success changes nothing.
@@ -92,6 +95,7 @@ impl<P: Port> Member<P> {
         own_zone: Option<&Zone>,
         clock: Clock,
         concerns: mpsc::Sender<Concern>,
+        tally: Arc<Tally>,
     ) -> Self {
         let settings = port.settings();
         let capacity = usize::from(settings.data_workers.max(1)) * usize::from(settings.sessions.max(1));
@@ -103,6 +107,7 @@ impl<P: Port> Member<P> {
             zone: settings.zone.clone(),
             concerns,
             doubt: Notify::new(),
+            tally,
             capacity,
             clock,
             quick: AtomicU8::new(STARTING),
@@ -204,6 +209,7 @@ impl<P: Port> Member<P> {
         }
         let reason = known.reason.clone();
         drop(known);
+        self.tally.changed(before.health, after.health);
         let (hsm, zone) = (&self.hsm, &self.zone);
         match (after.health, reason) {
             _ if self.port.status().state == State::Stopped => tracing::info!(%hsm, %zone, "HSM is not used any more"),
@@ -242,6 +248,8 @@ impl<P: Port> Member<P> {
             since: known.standing.since,
             data_workers: self.port.settings().data_workers,
             load: self.port.load(),
+            capacity: self.capacity,
+            tallied: self.tally.read(),
             status,
         }
     }

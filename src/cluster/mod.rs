@@ -22,6 +22,7 @@ mod proof;
 mod removal;
 mod route;
 pub mod survey;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod verb;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::dispatch::Pool;
+pub use self::tally::Tallied;
 use self::verb::Task;
 use crate::hsm::protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Sealed};
 use crate::hsm::supervisor::{Hsm, Status};
@@ -183,6 +185,10 @@ pub struct MemberStatus {
     pub data_workers: u16,
     /// Items that wait for it or are in it.
     pub load: usize,
+    /// Items that its data workers have in hand at most, one in each session.
+    pub capacity: usize,
+    /// What it has done.
+    pub tallied: Tallied,
     /// What its supervisor says.
     pub status: Arc<Status>,
 }
@@ -200,6 +206,11 @@ pub enum Health {
     Down,
 }
 
+impl Health {
+    /// Each, in the order of the declaration.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Healthy, Self::Suspect, Self::Down];
+}
+
 /// A cluster of HSMs.
 pub struct Cluster {
     id: ClusterId,
@@ -210,10 +221,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes one HSM of many, at most 64. Removals are reported on the channel. Must be called inside a tokio runtime.
+    /// Makes one HSM of many, at most 64. Removals are reported on the channel. What `before` counted of the same HSMs
+    /// is counted on. Must be called inside a tokio runtime.
     #[must_use]
-    pub fn new(settings: Settings, members: Vec<Hsm>, clock: Clock, removals: mpsc::Sender<Removal>) -> Arc<Self> {
-        let (pool, concerns) = Pool::new(&settings, members.clone(), clock);
+    pub fn new(
+        settings: Settings,
+        members: Vec<Hsm>,
+        clock: Clock,
+        removals: mpsc::Sender<Removal>,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let before = before.map(|cluster| &cluster.pool.members[..]).unwrap_or_default();
+        let (pool, concerns) = Pool::new(&settings, members.clone(), clock, before);
         let pool = Arc::new(pool);
         // What serves already serves from the first call on: a cluster is made anew when an HSM comes to it.
         for member in &pool.members {

@@ -48,6 +48,8 @@ pub enum Operation {
     ResealPins,
     /// Put keys back where they were removed.
     ResyncKeys,
+    /// Show what HSMs did and how long it took them.
+    GetStatistics,
 }
 
 /// Whether an operation uses keys or manages them.
@@ -110,6 +112,7 @@ impl Operation {
         Self::AddHsm,
         Self::ResealPins,
         Self::ResyncKeys,
+        Self::GetStatistics,
     ];
 
     /// The operation's row.
@@ -171,6 +174,7 @@ impl Operation {
             Self::AddHsm => store("keystored:AddHsm", "AddHsm", "add_hsm"),
             Self::ResealPins => store("keystored:ResealPins", "ResealPins", "reseal_pins"),
             Self::ResyncKeys => store("keystored:ResyncKeys", "ResyncKeys", "resync_keys"),
+            Self::GetStatistics => store("keystored:GetStatistics", "GetStatistics", "get_statistics"),
         }
     }
 }

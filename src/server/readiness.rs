@@ -4,10 +4,10 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::cluster::{Health, MemberStatus};
+use crate::cluster::{Health, MemberStatus, Tallied};
 use crate::model::key_store::ConnectionState;
 use crate::service::{HsmView, KeyStoreView, Service};
-use crate::telemetry::metrics::{HsmLabels, HsmReading, KeyStoreLabels, Metrics};
+use crate::telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, Metrics};
 
 /// What /readyz says.
 #[derive(Debug, Serialize)]
@@ -47,6 +47,8 @@ pub(super) struct HsmReport {
     proven: bool,
     restarts: u64,
     load_items: usize,
+    #[serde(skip)]
+    counts: HsmCounts,
 }
 
 /// What the metrics tell of an HSM in use or not.
@@ -146,6 +148,7 @@ impl Report {
             restarts: hsm.restarts,
             load: hsm.load_items,
             data_workers: hsm.data_workers,
+            counts: hsm.counts.clone(),
         }));
         for pin in &self.pins {
             metrics.kmsuser(&pin.labels, pin.rotated_at, pin.tries_left, pin.refusals);
@@ -173,5 +176,17 @@ fn report_of(cluster: &str, hsm: &HsmView, status: &MemberStatus) -> HsmReport {
         proven: status.status.proven,
         restarts: status.status.restarts,
         load_items: status.load,
+        counts: counts(&status.tallied),
+    }
+}
+
+fn counts(tallied: &Tallied) -> HsmCounts {
+    HsmCounts {
+        requests: tallied.requests,
+        items: tallied.items,
+        failures: tallied.failures,
+        changes: Health::ALL.map(name).into_iter().zip(tallied.changes).collect(),
+        buckets: tallied.buckets().collect(),
+        seconds: tallied.took.as_secs_f64(),
     }
 }

@@ -8,21 +8,15 @@ use crate::model::key::{KeyState, Placement};
 use crate::model::operation::Operation;
 use crate::store::KeyStore;
 
+/// A cluster of the configuration, and the key store over it.
+type Named = (ClusterId, Option<Arc<KeyStore>>);
+
 impl Service {
     /// Shows one cluster of the configuration, or all where `id` is empty.
     pub async fn describe_clusters(&self, call: &Call, id: &str) -> Result<Vec<ClusterView>, Error> {
         self.on_catalogue(call, Operation::DescribeClusters, |_| {
-            validate::length("clusterId", id.len(), 0, 64)?;
-            let specs = self.inner.estate.specs();
-            if !id.is_empty() && !specs.contains_key(&ClusterId::from(id)) {
-                return Err(Error::no_cluster(id));
-            }
             let catalogue = self.inner.store.catalogue();
-            let shown = specs.values().filter(|spec| id.is_empty() || spec.settings.id.as_str() == id);
-            let view = shown.map(|spec| {
-                let cluster = spec.settings.id.clone();
-                let store: Option<Arc<KeyStore>> =
-                    catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
+            let view = self.clusters_named(id)?.into_iter().map(|(cluster, store)| {
                 let hsms = self.hsm_views(&cluster, store.as_ref().map(|store| &store.id));
                 let keys = |hsm: &HsmId| store.as_ref().map(|store| self.keys_in(&store.id, hsm)).unwrap_or_default();
                 let hsms = hsms.into_iter().map(|hsm| {
@@ -33,10 +27,23 @@ impl Service {
                     let keys = catalogue.keys.values().filter(|key| key.key_store == store.id);
                     keys.map(|key| key.versions.len()).sum()
                 });
-                ClusterView { cluster: cluster.clone(), hsms: hsms.collect(), store: store.clone(), keys: versions }
+                ClusterView { cluster, hsms: hsms.collect(), store: store.clone(), keys: versions }
             });
             Ok(view.collect())
         })
+    }
+
+    /// One cluster of the configuration, or all where `id` is empty, each with the key store over it.
+    pub(super) fn clusters_named(&self, id: &str) -> Result<Vec<Named>, Error> {
+        validate::length("clusterId", id.len(), 0, 64)?;
+        let specs = self.inner.estate.specs();
+        if !id.is_empty() && !specs.contains_key(&ClusterId::from(id)) {
+            return Err(Error::no_cluster(id));
+        }
+        let catalogue = self.inner.store.catalogue();
+        let named = specs.keys().filter(|cluster| id.is_empty() || cluster.as_str() == id);
+        let store_over = |cluster: &ClusterId| catalogue.key_stores.values().find(|store| store.cluster == *cluster);
+        Ok(named.map(|cluster| (cluster.clone(), store_over(cluster).cloned())).collect())
     }
 
     fn keys_in(&self, key_store: &KeyStoreId, hsm: &HsmId) -> HsmKeys {

@@ -21,6 +21,7 @@ mod error;
 pub mod estate;
 mod generate_data_key;
 mod generate_random;
+mod get_statistics;
 mod keyring;
 pub mod lifecycle;
 mod list_keys;
@@ -38,7 +39,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use admission::{Admission, Tasks};
 use budget::Budgets;
@@ -306,6 +307,26 @@ pub struct ClusterView {
     pub hsms: Vec<(HsmView, HsmKeys)>,
     /// Key versions of the store.
     pub keys: usize,
+}
+
+/// What HSMs did.
+#[derive(Clone, Debug)]
+pub struct Statistics {
+    /// When it was read.
+    pub at: SystemTime,
+    /// Cluster by cluster.
+    pub clusters: Vec<ClusterStatistics>,
+}
+
+/// A cluster in numbers.
+#[derive(Clone, Debug)]
+pub struct ClusterStatistics {
+    /// Which.
+    pub cluster: ClusterId,
+    /// The key store over it.
+    pub store: Option<Arc<KeyStore>>,
+    /// Its HSMs; what each did is in its status.
+    pub hsms: Vec<HsmView>,
 }
 
 /// Keys in one HSM.

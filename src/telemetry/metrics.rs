@@ -3,6 +3,8 @@
 //! Labels come from closed sets alone (operations, exceptions, configured HSMs), never from what a caller sends: so
 //! their number is bounded.
 
+mod hsm;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use crate::model::operation::Operation;
 const SUCCESS: &str = "ok";
 /// 25 µs to 26 s, each twice the one before: an in-token encryption takes 7 µs, an RSA generation a second.
 const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
+
+pub use hsm::HsmCounts;
 
 /// An HSM, as labels name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,6 +51,8 @@ pub struct HsmReading {
     pub load: usize,
     /// Data workers that take requests.
     pub data_workers: u16,
+    /// What it has done.
+    pub counts: HsmCounts,
 }
 
 /// A key store, as labels name it.
@@ -117,6 +123,7 @@ pub struct Metrics {
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
     data_workers: Family<HsmLabels, Gauge>,
+    hsms: hsm::HsmMetrics,
     key_stores: Family<KeyStoreLabels, Gauge>,
     rotation: Family<HsmLabels, Gauge<f64, AtomicU64>>,
     tries_left: Family<HsmLabels, Gauge>,
@@ -182,6 +189,7 @@ impl Metrics {
         r.register("hsm_load_items", "Items that wait for an HSM or are in it", load.clone());
         let data_workers = Family::<HsmLabels, Gauge>::default();
         r.register("hsm_data_workers", "Data workers that take requests", data_workers.clone());
+        let hsms = hsm::HsmMetrics::new(r);
         let key_stores = Family::<KeyStoreLabels, Gauge>::default();
         r.register(
             "key_store_state",
@@ -234,6 +242,7 @@ impl Metrics {
             restarts,
             load,
             data_workers,
+            hsms,
             key_stores,
             rotation,
             tries_left,
@@ -338,6 +347,7 @@ impl Metrics {
         self.restarts.get_or_create(&reading.labels).inner().store(reading.restarts, Ordering::Relaxed);
         self.load.get_or_create(&reading.labels).set(i64::try_from(reading.load).unwrap_or(i64::MAX));
         self.data_workers.get_or_create(&reading.labels).set(i64::from(reading.data_workers));
+        self.hsms.read(&reading.labels, &reading.counts);
     }
 
     /// Whether /readyz says yes.
@@ -404,6 +414,7 @@ mod tests {
             restarts: 2,
             load: 7,
             data_workers: 0,
+            counts: HsmCounts::default(),
         });
         let text = metrics.text();
         for line in [

@@ -133,7 +133,7 @@ impl Tokens {
         };
         let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone());
         let (sender, removals) = mpsc::channel(16);
-        let cluster = Cluster::new(settings, names.iter().map(start).collect(), self.clock.clone(), sender);
+        let cluster = Cluster::new(settings, names.iter().map(start).collect(), self.clock.clone(), sender, None);
         all_healthy(&cluster).await;
         (cluster, removals)
     }

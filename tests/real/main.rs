@@ -39,6 +39,7 @@ mod shutdown;
 mod start;
 mod supervisor;
 mod tls;
+mod top;
 mod trouble;
 mod worker;
 mod zones;

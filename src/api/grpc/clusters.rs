@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::door::Door;
-use super::key_stores::{connection_state, hsm};
+use super::key_stores::{connection_state, hsm, time};
 use crate::model::operation::Operation;
 use crate::model::secret::Secret;
 use crate::proto::v1;
 use crate::proto::v1::clusters_server::Clusters;
-use crate::service::{AddHsmInput, ClusterView, HsmKeys, HsmView, ResyncInput};
+use crate::service::{AddHsmInput, ClusterStatistics, ClusterView, HsmKeys, HsmView, ResyncInput};
 
 /// Missing keys that are named one by one.
 const NAMED: usize = 100;
@@ -75,6 +75,18 @@ impl Clusters for ClustersApi {
             keys_to_place: resynced.to_place as u64,
         }))
     }
+
+    async fn get_statistics(
+        &self,
+        request: Request<v1::GetStatisticsRequest>,
+    ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::GetStatistics)?;
+        let result = self.door.service.get_statistics(&visit.call, &request.get_ref().cluster_id).await;
+        visit.answer(result.map(|statistics| v1::GetStatisticsResponse {
+            at: Some(time(statistics.at)),
+            clusters: statistics.clusters.into_iter().map(cluster_statistics).collect(),
+        }))
+    }
 }
 
 fn cluster(view: ClusterView) -> v1::Cluster {
@@ -99,4 +111,33 @@ fn cluster_hsm((view, keys): (HsmView, HsmKeys)) -> v1::ClusterHsm {
         orphans: keys.orphans.iter().take(NAMED).map(ToString::to_string).collect(),
         status: Some(hsm(view)),
     }
+}
+
+fn cluster_statistics(view: ClusterStatistics) -> v1::ClusterStatistics {
+    let store = view.store.as_deref();
+    let state = store.map_or(v1::ConnectionState::Unspecified, |store| connection_state(store.state));
+    v1::ClusterStatistics {
+        cluster_id: view.cluster.to_string(),
+        key_store_id: store.map(|store| store.id.to_string()).unwrap_or_default(),
+        key_store_name: store.map(|store| store.name.clone()).unwrap_or_default(),
+        connection_state: state.into(),
+        hsms: view.hsms.into_iter().map(hsm_statistics).collect(),
+    }
+}
+
+fn hsm_statistics(view: HsmView) -> v1::HsmStatistics {
+    let known = view.status.as_ref().map(|status| {
+        let bucket = |(upper_bound, count)| v1::LatencyBucket { upper_bound, count };
+        v1::HsmStatistics {
+            status: None,
+            requests: status.tallied.requests,
+            items: status.tallied.items,
+            failures: status.tallied.failures,
+            queue_depth: status.load as u64,
+            capacity: status.capacity as u64,
+            latency: status.tallied.buckets().map(bucket).collect(),
+            latency_sum: status.tallied.took.as_secs_f64(),
+        }
+    });
+    v1::HsmStatistics { status: Some(hsm(view)), ..known.unwrap_or_default() }
 }

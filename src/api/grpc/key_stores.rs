@@ -170,7 +170,7 @@ pub(super) fn hsm(view: HsmView) -> v1::HsmStatus {
     }
 }
 
-fn time(at: SystemTime) -> prost_types::Timestamp {
+pub(super) fn time(at: SystemTime) -> prost_types::Timestamp {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

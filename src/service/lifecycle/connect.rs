@@ -151,7 +151,10 @@ impl Service {
         hsms: Vec<Hsm>,
     ) {
         let estate = &self.inner.estate;
-        let cluster = Cluster::new(spec.settings.clone(), hsms, self.inner.clock.clone(), estate.removals.clone());
+        let before = estate.live_of(key_store).and_then(|live| live.hardware);
+        let before = before.as_ref().map(|hardware| &*hardware.cluster);
+        let (settings, clock) = (spec.settings.clone(), self.inner.clock.clone());
+        let cluster = Cluster::new(settings, hsms, clock, estate.removals.clone(), before);
         let members = Members::of(Arc::clone(&cluster) as _);
         let hardware = Some(Hardware { cluster: Arc::clone(&cluster), gate });
         estate.put(Live { key_store: key_store.clone(), members, hardware });
