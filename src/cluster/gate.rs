@@ -86,6 +86,7 @@ impl Inner {
             certified => certified.ok(),
         };
         let _turn = self.kmsuser.turn(hsm).await;
+        step("waiting until no other process logs in to this token");
         let lock =
             desk.lock().await.map_err(|error| Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
         // Not before: others may have waited for the lock, and worked on the PIN, for long.
@@ -111,24 +112,7 @@ impl Inner {
         };
         let outcome = way.go(&step).await;
         drop(lock);
-        outcome?;
-        step("using its canary key");
-        self.try_canary(desk).await
-    }
-
-    /// A token that was lost, or answered wrongly, comes back only when it works: its info and a round trip with the
-    /// canary key.
-    async fn try_canary(&self, desk: &Desk) -> Result<(), Refusal> {
-        let hsm = &desk.settings().hsm;
-        match desk.call(Op::Probe).await {
-            // A canary that is missing or was never made says nothing about the keys; the probes go on telling of it.
-            Ok(
-                Reply::Failed(Fault { class: Class::KeyAbsent | Class::Refused | Class::Request, .. }) | Reply::Done,
-            ) => Ok(()),
-            Ok(Reply::Failed(fault)) => Err(passing(hsm, "using its canary key", &fault)),
-            Ok(_) => Err(ours(hsm, "the worker answered something else to a probe")),
-            Err(error) => Err(passing(hsm, "using its canary key", &error)),
-        }
+        outcome
     }
 
     fn not_itself(&self, hsm: &HsmId, why: &str) -> Refusal {
@@ -194,6 +178,7 @@ impl Way<'_> {
                 Ok(Event::Recorded)
             }
             Step::ChangePin => self.change_pin().await,
+            Step::TryCanary => self.try_canary().await,
         }
     }
 
@@ -287,6 +272,19 @@ impl Way<'_> {
         }
     }
 
+    async fn try_canary(&mut self) -> Result<Event, Refusal> {
+        let hsm = self.expected.hsm;
+        match self.desk.call(Op::Probe).await {
+            // A canary that is missing or was never made says nothing about the keys; the probes go on telling of it.
+            Ok(
+                Reply::Failed(Fault { class: Class::KeyAbsent | Class::Refused | Class::Request, .. }) | Reply::Done,
+            ) => Ok(Event::Worked),
+            Ok(Reply::Failed(fault)) => Err(passing(hsm, "using its canary key", &fault)),
+            Ok(_) => Err(ours(hsm, "the worker answered something else to a probe")),
+            Err(error) => Err(passing(hsm, "using its canary key", &error)),
+        }
+    }
+
     fn refusal(&self, why: Why) -> Refusal {
         let hsm = self.expected.hsm;
         let said = self.refused.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
@@ -335,6 +333,7 @@ const fn words(step: Step) -> Option<&'static str> {
         Step::Login => Some("logging in"),
         Step::Prove => Some("proving its identity"),
         Step::ChangePin => Some("rotating kmsuser's PIN"),
+        Step::TryCanary => Some("using its canary key"),
         Step::RecordAttempt
         | Step::RecordOutcome
         | Step::RecordPending

@@ -29,6 +29,7 @@ impl Service {
             let cluster = ClusterId::parse(&input.cluster_id).ok_or_else(|| {
                 Error::validation(format!("'{}' is no cluster id", validate::shown(&input.cluster_id)))
             })?;
+            let _alone = service.inner.estate.creating.lock().await;
             if let Some(twin) = service.twin(&cluster, &input).await? {
                 return Ok(twin);
             }

@@ -50,6 +50,8 @@ pub struct Estate {
     generation: AtomicU64,
     /// One HSM at a time is brought in.
     pub(super) adding: tokio::sync::Mutex<()>,
+    /// One key store at a time is created, so that the same call twice at once makes one store.
+    pub(super) creating: tokio::sync::Mutex<()>,
     turns: Mutex<BTreeMap<KeyStoreId, Arc<tokio::sync::Mutex<()>>>>,
     /// HSMs that went from the configuration and are being logged out of.
     leaving: Mutex<JoinSet<()>>,
@@ -84,6 +86,7 @@ impl Estate {
             live: ArcSwap::default(),
             generation: AtomicU64::new(0),
             adding: tokio::sync::Mutex::default(),
+            creating: tokio::sync::Mutex::default(),
             turns: Mutex::default(),
             leaving: Mutex::default(),
         };

@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store that is
-    /// DISCONNECTED also marks its PINs for rotation, with `rotate`.
+    /// DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says.
     pub async fn advance_key_store(
         &self,
         id: &KeyStoreId,
@@ -95,8 +95,8 @@ impl Store {
                 if next == store.state {
                     return Ok(([next, next], Touched::Nothing));
                 }
-                if event == Event::Connect && rotate {
-                    pins::mark_for_rotation(database, &id).await?;
+                if event == Event::Connect {
+                    pins::mark_for_rotation(database, &id, rotate).await?;
                 }
                 let revision = bump(database).await?;
                 let (code, message) = error.map(|(code, message)| (code.name(), message)).unzip();

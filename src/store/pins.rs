@@ -132,9 +132,15 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// Has each HSM of the key store rotate its PIN at its next login.
-pub(super) async fn mark_for_rotation(database: &mut SqliteConnection, key_store: &KeyStoreId) -> Result<(), Error> {
-    sqlx::query("UPDATE pins SET rotation_due = 1 WHERE key_store_id = $1")
+/// Has each HSM of the key store rotate its PIN at its next login, or not: a mark that was left by an earlier connect, to
+/// an HSM that was away or whose user cannot change its PIN, is taken away where nothing is rotated any more.
+pub(super) async fn mark_for_rotation(
+    database: &mut SqliteConnection,
+    key_store: &KeyStoreId,
+    rotate: bool,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE pins SET rotation_due = $1 WHERE key_store_id = $2")
+        .bind(i64::from(rotate))
         .bind(key_store.as_str())
         .execute(database)
         .await?;

@@ -32,7 +32,7 @@ fn points() -> Vec<(String, Way)> {
     for step in Step::ALL {
         match step {
             // The first HSM's control worker, the second's, and a data worker.
-            Step::RecordAttempt | Step::Login | Step::RecordOutcome | Step::Prove => {
+            Step::RecordAttempt | Step::Login | Step::RecordOutcome | Step::Prove | Step::TryCanary => {
                 both(step.name(), &[1, 2, 3], Way::Connect);
             }
             Step::RecordPending | Step::ChangePin | Step::RecordRotated => both(step.name(), &[1, 2], Way::Connect),

@@ -318,3 +318,14 @@ async fn the_development_store_connects_by_itself() {
     assert_eq!((store.key_store_name.as_str(), store.connection_state()), ("dev", ConnectionState::Connected));
     assert!(store.hsms.iter().all(|hsm| hsm.last_rotation.is_some()), "{store:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_call_twice_at_once_makes_one_store() {
+    let daemon = Site::prepare().await.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    let create = || caller.create_key_store("main", daemon.site());
+    let (one, two) = tokio::join!(create(), create());
+    assert_eq!(one.unwrap(), two.unwrap());
+    assert_eq!(caller.key_stores().await.len(), 1);
+}

@@ -147,6 +147,21 @@ async fn an_hsm_that_is_away_is_rotated_when_it_returns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_was_due_is_not_made_up_for_once_none_is_wanted() {
+    let (daemon, caller, id) = with_store(true).await;
+    let first = daemon.site().first_pin();
+    let away = daemon.zone("b").take_away();
+    assert_connected(&caller.connect(&id).await.unwrap());
+    caller.disconnect(&id).await.unwrap();
+    away.put_back();
+    daemon.site().rotate(false);
+    daemon.hang_up("the configuration was read again");
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    assert!(daemon.zone("b").takes(&first), "hsm-b was away when rotations were wanted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_cannot_change_its_pin_keeps_it() {
     let (daemon, caller, id) = with_store(false).await;
     assert_connected(&caller.connect(&id).await.unwrap());

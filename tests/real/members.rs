@@ -205,3 +205,25 @@ async fn an_hsm_leaves_under_load() {
     fs::write(daemon.site().config_file(), good).unwrap();
     caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_comes_back_to_the_configuration_is_used_again() {
+    let daemon = Daemon::start().await;
+    let key = daemon.caller().await.create_key("kept").await;
+    let (_, site) = daemon.terminate();
+    let right = site.cluster().to_owned();
+    let name = |id: &str, site: &Site| {
+        site.configure(|config| {
+            config["cluster"][0].as_table_mut().unwrap().insert("id".to_owned(), id.into());
+        });
+    };
+    name("cluster-mistyped234", &site);
+    let daemon = site.launch();
+    wait::until("the daemon listens", wait::LONG, || daemon.environment());
+    let caller = daemon.caller().await;
+    caller.encrypt(&key, b"x", &context(&[])).await.unwrap_err();
+    name(&right, daemon.site());
+    daemon.hang_up("the configuration was read again");
+    daemon.wait_until_healthy_for(&caller).await;
+    caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
+}

@@ -45,6 +45,8 @@ steps! {
         RecordRotated = "record-rotated",
         /// Record that the token refused to change its PIN.
         RecordUnchanged = "record-unchanged",
+        /// Use the canary key: a token that was lost, or answered wrongly, comes back only when it works.
+        TryCanary = "try-canary",
     }
 }
 
@@ -53,6 +55,8 @@ steps! {
 pub(in crate::cluster) enum Event {
     /// The record is durable.
     Recorded,
+    /// The canary key worked, or says nothing about the keys.
+    Worked,
     /// The token took the PIN.
     LoggedIn,
     /// The token refused the PIN.
@@ -174,7 +178,8 @@ impl Login {
             (Some(Step::Prove), Event::Proven) if self.policy.rotates && self.pin.rotation_due => {
                 self.go(Step::RecordPending)
             }
-            (Some(Step::Prove), Event::Proven) => Next::Done,
+            (Some(Step::Prove), Event::Proven) => self.go(Step::TryCanary),
+            (Some(Step::TryCanary), Event::Worked) => Next::Done,
             (Some(Step::RecordPending), Event::Made(sealed)) => {
                 self.pin.pending = Some(sealed);
                 self.pin.pending_refused = false;
@@ -193,7 +198,7 @@ impl Login {
                 self.pin.pending = None;
                 self.go(Step::RecordUnchanged)
             }
-            (Some(Step::RecordRotated), Event::Recorded) => Next::Done,
+            (Some(Step::RecordRotated), Event::Recorded) => self.go(Step::TryCanary),
             (Some(Step::RecordUnchanged), Event::Recorded) => Next::Stop(Why::Unchangeable),
             // No other step has this event.
             _ => Next::Stop(Why::NotJudged),

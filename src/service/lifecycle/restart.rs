@@ -19,13 +19,7 @@ impl Service {
         for store in catalogue.key_stores.values() {
             self.show_pins(store).await;
             match store.state {
-                ConnectionState::Connected => match self.start_hsms(store).await {
-                    Ok(_) => tracing::info!(key_store = %store.id, name = store.name, "logging in again"),
-                    Err((code, why)) => {
-                        tracing::error!(key_store = %store.id, name = store.name, code = code.name(), why,
-                            "the key store is CONNECTED, but its HSMs cannot be used");
-                    }
-                },
+                ConnectionState::Connected => self.log_in_again(store).await,
                 ConnectionState::Connecting => self.connect_in_background(&store.id),
                 ConnectionState::Disconnecting => self.disconnect_in_background(&store.id),
                 ConnectionState::Disconnected | ConnectionState::Failed => {}
@@ -37,6 +31,7 @@ impl Service {
     /// record are started. Everything else takes effect with the next connect.
     pub async fn reconfigure(&self, specs: Vec<ClusterSpec>) {
         self.inner.estate.set_specs(specs);
+        self.take_up_what_came_back().await;
         for live in self.inner.estate.live().iter() {
             let _turn = self.inner.estate.turn(&live.key_store).await;
             // What is so now: the turn may have been waited for.
@@ -75,6 +70,32 @@ impl Service {
                 tracing::info!(hsm = %hsm.settings().hsm, "an HSM went from the configuration");
                 self.inner.estate.identities.release(&hsm.settings().hsm);
                 self.inner.estate.leave(async move { hsm.stop(super::connect::LEAVE).await });
+            }
+        }
+    }
+
+    /// Key stores whose cluster was not in the configuration before.
+    async fn take_up_what_came_back(&self) {
+        let stores: Vec<Arc<KeyStore>> = self.inner.store.catalogue().key_stores.values().cloned().collect();
+        for store in stores.iter().filter(|store| self.inner.estate.live_of(&store.id).is_none()) {
+            let _turn = self.inner.estate.turn(&store.id).await;
+            let Some(store) = self.key_store(&store.id) else { continue };
+            if self.inner.estate.spec(&store.cluster).is_none() {
+                continue;
+            }
+            self.show_pins(&store).await;
+            if store.state == ConnectionState::Connected && self.inner.estate.live_of(&store.id).is_none() {
+                self.log_in_again(&store).await;
+            }
+        }
+    }
+
+    async fn log_in_again(&self, store: &KeyStore) {
+        match self.start_hsms(store).await {
+            Ok(_) => tracing::info!(key_store = %store.id, name = store.name, "logging in again"),
+            Err((code, why)) => {
+                tracing::error!(key_store = %store.id, name = store.name, code = code.name(), why,
+                    "the key store is CONNECTED, but its HSMs cannot be used");
             }
         }
     }

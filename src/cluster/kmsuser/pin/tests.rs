@@ -64,6 +64,7 @@ impl World {
                     }
                 }
                 Step::Prove => Event::Proven,
+                Step::TryCanary => Event::Worked,
                 Step::RecordPending => {
                     self.made += 1;
                     login.next(Event::Made(bytes(&format!("rotated {}", self.made))), 1);
