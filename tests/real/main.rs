@@ -15,6 +15,7 @@ mod harness;
 mod attributes;
 mod bad_input;
 mod ceremony;
+mod chaos;
 mod cluster;
 mod crash;
 mod ctl;

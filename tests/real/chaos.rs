@@ -1,0 +1,99 @@
+//! A zone whose module crashes, hangs, fails and lies, under callers who must not notice.
+
+use std::path::PathBuf;
+
+use chaos_hsm::Control;
+use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth};
+
+use crate::harness::daemon::Site;
+use crate::harness::load::Load;
+use crate::harness::{Caller, Daemon, context, wait};
+
+/// Beside this program, or one above.
+fn module() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let mut places = here.ancestors().skip(1).take(2).map(|dir| dir.join("libchaos_hsm.so"));
+    places.find(|path| path.exists()).expect("chaos-hsm is built with these tests")
+}
+
+/// A daemon whose zone a does what the controls say.
+async fn with_chaos_in_a() -> (Daemon, Caller, Control) {
+    let site = Site::prepare().await;
+    let dir = site.path().join("chaos");
+    let control = Control::open(&dir).unwrap();
+    site.configure_hsms(|index, hsm| {
+        if index == 0 {
+            let real = hsm.insert("module".to_owned(), module().display().to_string().into()).unwrap();
+            // The confinement of a worker would not let it read its rules.
+            hsm.insert("sandbox".to_owned(), false.into());
+            let environment = hsm["env"].as_table_mut().unwrap();
+            environment.insert("CHAOS_HSM_MODULE".to_owned(), real);
+            environment.insert("CHAOS_HSM_DIR".to_owned(), dir.display().to_string().into());
+        }
+    });
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    (daemon, caller, control)
+}
+
+fn rule(functions: &str, probability: f64, fault: &str) -> String {
+    format!("[[rule]]\nfunction = {functions}\nprobability = {probability}\nafter_call = true\nfault = {fault}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_hangs_and_codes_of_one_zone_reach_no_caller() {
+    let (daemon, caller, control) = with_chaos_in_a().await;
+    let key = caller.create_key("under chaos").await;
+    let both = r#"["C_Encrypt", "C_Decrypt"]"#;
+    for rules in [
+        rule(both, 0.01, "\"crash\""),
+        rule(both, 0.005, "\"hang\""),
+        rule(both, 0.3, r#"{ code = "CKR_GENERAL_ERROR" }"#),
+        rule(both, 0.3, r#"{ code = "CKR_DATA_INVALID" }"#),
+        rule(both, 0.3, r#"{ code = "CKR_SESSION_HANDLE_INVALID" }"#),
+        rule(both, 0.3, r#"{ code = "CKR_KEY_HANDLE_INVALID" }"#),
+        rule(both, 0.3, "{ delay_ms = [1, 60] }"),
+    ] {
+        let before = control.injected_in_all();
+        let load = Load::start(&caller, &key, 6);
+        load.passes(50).await;
+        control.set(&rules).unwrap();
+        load.passes(300).await;
+        wait::until_async("a fault meets a call", wait::LONG, async || {
+            (control.injected_in_all() > before).then_some(())
+        })
+        .await;
+        control.clear().unwrap();
+        let (calls, failures) = load.stop().await;
+        assert!(failures.is_empty(), "{rules}: {} of {calls} failed: {:?}", failures.len(), failures.first());
+        daemon.wait_until_healthy_for(&caller).await;
+    }
+    // Nothing of it was taken for a removal.
+    let placements = caller.describe_key(&key).await.unwrap().placements;
+    assert!(placements.iter().all(|placement| placement.state == placements[0].state), "{placements:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_lies_gives_out_no_data_key_and_is_taken_out_of_service() {
+    let (daemon, caller, control) = with_chaos_in_a().await;
+    let key = caller.create_key("under lies").await;
+    let request = GenerateDataKeyRequest { key_id: key, number_of_bytes: Some(32), ..Default::default() };
+    control.set(&rule("\"C_Encrypt\"", 1.0, "\"wrong-bytes\"")).unwrap();
+    let mut made = Vec::new();
+    for _ in 0..200 {
+        made.push(caller.generate_data_key(request.clone()).await.unwrap());
+    }
+    wait::until_async("zone a is out of service", wait::LONG, async || {
+        made.push(caller.generate_data_key(request.clone()).await.unwrap());
+        let hsms = caller.hsms().await.unwrap();
+        hsms.iter().any(|hsm| hsm.zone == "a" && hsm.health() == HsmHealth::Down).then_some(())
+    })
+    .await;
+    assert!(control.injected("C_Encrypt") > 0);
+    control.clear().unwrap();
+    daemon.wait_until_healthy_for(&caller).await;
+    for made in made {
+        let opened = caller.decrypt(&made.ciphertext_blob, &context(&[])).await.unwrap();
+        assert_eq!(opened, made.plaintext.to_vec());
+    }
+}
