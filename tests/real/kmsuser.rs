@@ -208,10 +208,14 @@ async fn a_login_waits_for_that_of_another_process() {
         rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive).unwrap();
     }
     caller.begin_connect(&id).await.unwrap();
-    let waiting = wait::until_async("both HSMs are before their login", wait::LONG, async || {
+    let waiting = wait::until_async("both HSMs wait for their login", wait::LONG, async || {
         let store = caller.key_store(&id).await;
         let last = |hsm: &keystored::proto::v1::HsmStatus| hsm.steps.last().map(|step| step.step.clone());
-        store.hsms.iter().all(|hsm| last(hsm).is_some_and(|step| step == "checking its certificate")).then_some(store)
+        store
+            .hsms
+            .iter()
+            .all(|hsm| last(hsm).is_some_and(|step| step == "waiting until no other process logs in to this token"))
+            .then_some(store)
     })
     .await;
     assert_eq!(waiting.connection_state(), ConnectionState::Connecting, "{waiting:?}");

@@ -184,7 +184,9 @@ fn only_the_worker_that_may_rotates() {
     for event in [Event::Recorded, Event::LoggedIn, Event::Recorded] {
         login.next(event, 1);
     }
-    assert_eq!(login.next(Event::Proven, 1), Next::Done);
+    assert_eq!(login.next(Event::Proven, 1), Next::Do(Step::TryCanary), "not RecordPending");
+    assert_eq!(login.next(Event::Worked, 1), Next::Done);
+    assert!(login.pin.rotation_due, "left to the worker that may");
 }
 
 proptest! {
