@@ -3,6 +3,7 @@
 //! One HSM that serves is enough. A PIN that one HSM refuses fails the connect all the same, though others would serve:
 //! an operator is there, who can mend it now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hsm::supervisor::{State, Status};
@@ -26,8 +27,8 @@ pub struct Seen {
 /// How one HSM is on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing was heard of it.
-    Starting,
+    /// It has come to this step, if to any.
+    Starting(Option<Arc<str>>),
     /// It serves.
     Ready,
     /// It has failed and is tried again.
@@ -59,7 +60,7 @@ impl Seen {
             (false, State::Down, Some(reason)) => Standing::Troubled(code, reason),
             // The lock of an earlier run is waited for.
             (false, State::Starting, Some(reason)) if status.code.is_some() => Standing::Troubled(code, reason),
-            _ => Standing::Starting,
+            _ => Standing::Starting(status.steps.last().map(|(_, step)| Arc::clone(step))),
         };
         Self { hsm: hsm.clone(), standing }
     }
@@ -70,7 +71,7 @@ impl Seen {
 pub fn judge(seen: &[Seen], elapsed: Duration) -> Verdict {
     let count = |wanted: fn(&Standing) -> bool| seen.iter().filter(|hsm| wanted(&hsm.standing)).count();
     let ready = count(|standing| matches!(standing, Standing::Ready));
-    let starting = count(|standing| matches!(standing, Standing::Starting));
+    let starting = count(|standing| matches!(standing, Standing::Starting(_)));
     let refused = count(|standing| matches!(standing, Standing::Refused(..)));
     if ready == seen.len() && ready > 0 {
         return Verdict::Connected;
@@ -96,10 +97,11 @@ fn failed(seen: &[Seen]) -> Verdict {
     for Seen { hsm, standing } in seen {
         match standing {
             Standing::Ready => {}
-            Standing::Starting => {
+            Standing::Starting(step) => {
                 troubles.push(Code::NetworkErrors);
+                let at = step.as_deref().map(|step| format!(" and is still {step}")).unwrap_or_default();
                 sentences.push(format!(
-                    "HSM {hsm} has not answered: see to it, to its network and to what its module needs"
+                    "HSM {hsm} has not answered{at}: see to it, to its network and to what its module needs"
                 ));
             }
             Standing::Troubled(code, reason) | Standing::Refused(code, reason) => {
@@ -134,14 +136,18 @@ mod tests {
         }
     }
 
+    fn starting() -> Standing {
+        Standing::Starting(Some("logging in".into()))
+    }
+
     const NOW: Duration = Duration::ZERO;
 
     #[test]
     fn all_ready_is_connected_at_once() {
-        use Standing::{Ready, Starting, Troubled};
+        use Standing::{Ready, Troubled};
         assert_eq!(judge(&seen(&[Ready, Ready]), NOW), Verdict::Connected);
-        assert_eq!(judge(&seen(&[Ready, Starting]), GRACE), Verdict::Wait);
-        assert_eq!(judge(&seen(&[Ready, Starting]), PATIENCE), Verdict::Connected);
+        assert_eq!(judge(&seen(&[Ready, starting()]), GRACE), Verdict::Wait);
+        assert_eq!(judge(&seen(&[Ready, starting()]), PATIENCE), Verdict::Connected);
         let absent = Troubled(Code::InsufficientCloudHsmHsms, "no token".into());
         assert_eq!(judge(&seen(&[Ready, absent.clone()]), NOW), Verdict::Wait);
         assert_eq!(judge(&seen(&[Ready, absent]), GRACE), Verdict::Connected);
@@ -149,11 +155,11 @@ mod tests {
 
     #[test]
     fn one_refused_pin_fails_the_connect() {
-        use Standing::{Ready, Refused, Starting};
+        use Standing::{Ready, Refused};
         let wrong = Refused(Code::InvalidCredentials, "HSM hsm-1: refused".into());
         assert_eq!(code(judge(&seen(&[Ready, wrong.clone()]), NOW)), Some(Code::InvalidCredentials));
-        assert_eq!(judge(&seen(&[Starting, wrong.clone()]), NOW), Verdict::Wait);
-        assert_eq!(code(judge(&seen(&[Starting, wrong.clone()]), GRACE)), Some(Code::InvalidCredentials));
+        assert_eq!(judge(&seen(&[starting(), wrong.clone()]), NOW), Verdict::Wait);
+        assert_eq!(code(judge(&seen(&[starting(), wrong.clone()]), GRACE)), Some(Code::InvalidCredentials));
         let locked = Refused(Code::UserLockedOut, "locked".into());
         let Verdict::Failed(code, message) = judge(&seen(&[locked, wrong]), NOW) else { panic!("failed") };
         assert_eq!((code, message.as_str()), (Code::UserLockedOut, "HSM hsm-0: locked; HSM hsm-1: refused"));
@@ -161,13 +167,18 @@ mod tests {
 
     #[test]
     fn without_any_hsm_the_gravest_trouble_counts() {
-        use Standing::{Starting, Troubled};
+        use Standing::Troubled;
         let absent = Troubled(Code::InsufficientCloudHsmHsms, "no token".into());
         assert_eq!(judge(&seen(&[absent.clone(), absent.clone()]), NOW), Verdict::Wait);
         let verdict = judge(&seen(&[absent.clone(), absent.clone()]), GRACE);
         assert_eq!(code(verdict), Some(Code::InsufficientCloudHsmHsms));
-        assert_eq!(code(judge(&seen(&[absent, Starting]), PATIENCE)), Some(Code::NetworkErrors));
-        assert_eq!(code(judge(&seen(&[Starting, Starting]), PATIENCE)), Some(Code::NetworkErrors));
+        assert_eq!(code(judge(&seen(&[absent, starting()]), PATIENCE)), Some(Code::NetworkErrors));
+        let Verdict::Failed(code, message) = judge(&seen(&[starting(), Standing::Starting(None)]), PATIENCE) else {
+            panic!("failed")
+        };
+        assert_eq!(code, Code::NetworkErrors);
+        assert!(message.contains("HSM hsm-0 has not answered and is still logging in: see"), "{message}");
+        assert!(message.contains("HSM hsm-1 has not answered: see"), "{message}");
         assert_eq!(judge(&[], NOW), Verdict::Wait);
     }
 }

@@ -139,8 +139,13 @@ impl<P: Port> Pool<P> {
         Ok(())
     }
 
-    /// The versions that a token holds, read anew.
+    /// The versions that a token holds, read anew. Only of a token whose canary works: one in trouble may list less than
+    /// it holds, and that must not be taken for a removal.
     pub(super) async fn list(&self, place: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
+        match self.step(place, Op::Probe, deadline).await? {
+            Reply::Done => {}
+            other => return Err(self.failed(place, fault_of(other))),
+        }
         match self.step(place, Op::List, deadline).await? {
             Reply::Keys(keys) => Ok(keys),
             other => Err(self.failed(place, fault_of(other))),

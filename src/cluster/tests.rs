@@ -433,3 +433,14 @@ async fn one_bad_member_at_a_time_costs_no_caller_an_error() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_token_in_trouble_is_not_asked_what_it_holds() {
+    let bench = Bench::new(1, None, NO_HEDGE);
+    assert_eq!(bench.pool.list(0, bench.within(1_000)).await.unwrap(), []);
+    bench.members[0].script(|op| match op {
+        Op::Probe => Act::Say(Reply::Failed(Fault::own(Class::Refused, "probe", "no canary"))),
+        _ => Act::Well,
+    });
+    assert!(bench.pool.list(0, bench.within(1_000)).await.is_err(), "it would have said that it holds nothing");
+}

@@ -1,36 +1,16 @@
 //! A zone whose module crashes, hangs, fails and lies, under callers who must not notice.
 
-use std::path::PathBuf;
-
 use chaos_hsm::Control;
 use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth};
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
-use crate::harness::{Caller, Daemon, context, wait};
-
-/// Beside this program, or one above.
-fn module() -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    let mut places = here.ancestors().skip(1).take(2).map(|dir| dir.join("libchaos_hsm.so"));
-    places.find(|path| path.exists()).expect("chaos-hsm is built with these tests")
-}
+use crate::harness::{Caller, Daemon, chaos, context, wait};
 
 /// A daemon whose zone a does what the controls say.
 async fn with_chaos_in_a() -> (Daemon, Caller, Control) {
     let site = Site::prepare().await;
-    let dir = site.path().join("chaos");
-    let control = Control::open(&dir).unwrap();
-    site.configure_hsms(|index, hsm| {
-        if index == 0 {
-            let real = hsm.insert("module".to_owned(), module().display().to_string().into()).unwrap();
-            // The confinement of a worker would not let it read its rules.
-            hsm.insert("sandbox".to_owned(), false.into());
-            let environment = hsm["env"].as_table_mut().unwrap();
-            environment.insert("CHAOS_HSM_MODULE".to_owned(), real);
-            environment.insert("CHAOS_HSM_DIR".to_owned(), dir.display().to_string().into());
-        }
-    });
+    let control = chaos::control_first(&site);
     let daemon = site.start().await;
     let caller = daemon.caller().await;
     (daemon, caller, control)

@@ -3,12 +3,13 @@
 //!
 //! The steps are those that the code enumerates; a point that is never passed fails the test.
 
+use chaos_hsm::Control;
 use keystored::cluster::kmsuser::pin::Step;
 use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 use keystored::service::lifecycle::{ConnectStep, DisconnectStep};
 
 use crate::harness::daemon::Site;
-use crate::harness::{Caller, context};
+use crate::harness::{Caller, chaos, context};
 
 /// What leads to a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ enum Way {
     Connect,
     /// A connect that fails, because one HSM's PIN is wrong.
     FailingConnect,
+    /// A connect that fails, because one token refuses to change its PIN.
+    Unchangeable,
     /// A disconnect.
     Disconnect,
 }
@@ -36,8 +39,7 @@ fn points() -> Vec<(String, Way)> {
                 both(step.name(), &[1, 2, 3], Way::Connect);
             }
             Step::RecordPending | Step::ChangePin | Step::RecordRotated => both(step.name(), &[1, 2], Way::Connect),
-            // Needs a token that refuses C_SetPIN, which SoftHSM never does: the simulation in kmsuser::pin has one.
-            Step::RecordUnchanged => {}
+            Step::RecordUnchanged => both(step.name(), &[1], Way::Unchangeable),
         }
     }
     for step in ConnectStep::ALL {
@@ -78,23 +80,26 @@ struct Lane {
     site: Site,
     store: String,
     ciphertext: Vec<u8>,
+    /// Over hsm-a.
+    control: Control,
 }
 
 impl Lane {
     async fn prepare() -> Self {
         let site = Site::prepare().await;
         site.rotate(true);
+        let control = chaos::control_first(&site);
         let daemon = site.start().await;
         let caller = daemon.caller().await;
         let store = caller.key_stores().await.remove(0).key_store_id;
         let key = caller.create_key("kept over every crash").await;
         let ciphertext = caller.encrypt(&key, b"kept", &context(&[])).await.unwrap();
         caller.disconnect(&store).await.unwrap();
-        Self { site: daemon.terminate().1, store, ciphertext }
+        Self { site: daemon.terminate().1, store, ciphertext, control }
     }
 
     async fn crash_at(self, point: &str, way: Way) -> Self {
-        let Self { site, store, ciphertext } = self;
+        let Self { site, store, ciphertext, control } = self;
         let daemon = site.launch_to_abort_at(point);
         daemon.wait_until_ready();
         let caller = daemon.caller().await;
@@ -107,6 +112,10 @@ impl Lane {
                 ..Default::default()
             };
             caller.update_key_store(wrong).await.unwrap();
+        }
+        if way == Way::Unchangeable {
+            let refused = "[[rule]]\nfunction = \"C_SetPIN\"\nfault = { code = \"CKR_FUNCTION_NOT_SUPPORTED\" }";
+            control.set(refused).unwrap();
         }
         let begun = begin(&caller, &store).await;
         if way == Way::Disconnect && begun {
@@ -125,13 +134,20 @@ impl Lane {
         let expected = match (way, point) {
             (Way::Connect, "connect.record-connecting.before@1") => ConnectionState::Disconnected,
             (Way::Connect, _) => ConnectionState::Connected,
-            (Way::FailingConnect, _) => ConnectionState::Failed,
+            (Way::FailingConnect | Way::Unchangeable, _) => ConnectionState::Failed,
             (Way::Disconnect, "disconnect.record-disconnecting.before@1") => ConnectionState::Connected,
             (Way::Disconnect, _) => ConnectionState::Disconnected,
         };
         assert_eq!(seen.connection_state(), expected, "after {point}: {seen:?}\n{}", daemon.log_tail());
         match seen.connection_state() {
             ConnectionState::Connected => {}
+            ConnectionState::Failed if way == Way::Unchangeable => {
+                assert_eq!(seen.connection_error_code, "INTERNAL_ERROR", "{point}: {seen:?}");
+                assert!(seen.connection_error_message.contains("CKR_FUNCTION_NOT_SUPPORTED"), "{point}: {seen:?}");
+                control.clear().unwrap();
+                caller.disconnect(&store).await.unwrap();
+                assert!(begin(&caller, &store).await);
+            }
             ConnectionState::Failed => {
                 assert_eq!(seen.connection_error_code, "INVALID_CREDENTIALS", "{point}: {seen:?}");
                 caller.disconnect(&store).await.unwrap();
@@ -160,7 +176,7 @@ impl Lane {
         assert!(seen.hsms.iter().all(|hsm| hsm.proven && hsm.pin_tries_left == 3), "after {point}: {seen:?}");
         assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"kept", "after {point}");
         caller.disconnect(&store).await.unwrap();
-        Self { site: daemon.terminate().1, store, ciphertext }
+        Self { site: daemon.terminate().1, store, ciphertext, control }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chaos_hsm::Control;
 use keystored::model::clock::Clock;
 use keystored::pki::identity::ClusterAuthority;
 use keystored::proto::v1::{ConnectionState, GenerateRandomRequest, HsmHealth, KeyState, UpdateKeyStoreRequest};
@@ -9,7 +10,8 @@ use keystored::proto::v1::{ConnectionState, GenerateRandomRequest, HsmHealth, Ke
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
 use crate::harness::other::{self, Kind, Other};
-use crate::harness::{Caller, Daemon, context, wait};
+use crate::harness::zone::Zone;
+use crate::harness::{Caller, Daemon, chaos, context, wait};
 
 /// A daemon without a key store.
 async fn bare() -> (Daemon, Caller) {
@@ -253,22 +255,26 @@ async fn a_restart_takes_each_store_up_in_the_state_that_it_had() {
     caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
 }
 
-/// A daemon with two clusters and without a key store.
-async fn with_two_clusters() -> (Daemon, Caller, Other) {
+/// A daemon with two clusters and without a key store, and the controls of the second cluster's HSMs.
+async fn with_two_clusters() -> (Daemon, Caller, Other, Vec<Control>) {
     let site = Site::prepare().await;
-    let other = Other::make(&site, "cluster-othercluster", &[(Kind::SoftHsm, "x"), (Kind::SoftHsm, "y")]).await;
+    let mut other = Other::make(&site, "cluster-othercluster", &[(Kind::SoftHsm, "x"), (Kind::SoftHsm, "y")]).await;
+    let hsms = other.cluster["hsm"].as_array_mut().unwrap().iter_mut().enumerate();
+    let controls =
+        hsms.map(|(at, hsm)| chaos::control(hsm.as_table_mut().unwrap(), &site.path().join(format!("chaos-{at}"))));
+    let controls = controls.collect();
     site.configure(|config| {
         config["cluster"].as_array_mut().unwrap().push(other.cluster.clone().into());
     });
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = daemon.caller().await;
-    (daemon, caller, other)
+    (daemon, caller, other, controls)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_s_clusters_belong_to_one_store() {
-    let (daemon, caller, other) = with_two_clusters().await;
+    let (daemon, caller, other, _) = with_two_clusters().await;
     let first = caller.create_key_store("first", daemon.site()).await.unwrap();
     let stray = UpdateKeyStoreRequest { cluster_id: "cluster-othercluster".into(), ..rename(&first, "") };
     let refused = caller.update_key_store(stray).await.unwrap_err();
@@ -280,10 +286,19 @@ async fn an_authority_s_clusters_belong_to_one_store() {
     caller.create_key_store_with("second", "cluster-othercluster", &other.anchor, other::PIN).await.unwrap();
 }
 
+/// Waits until each HSM of a store has all of its data workers.
+async fn wait_until_complete(caller: &Caller, store: &str) {
+    wait::until_async("every worker is ready", wait::LONG, async || {
+        let hsms = caller.key_store(store).await.hsms;
+        hsms.iter().all(|hsm| hsm.workers > 0 && hsm.ready_workers == hsm.workers).then_some(())
+    })
+    .await;
+}
+
 /// Two clusters, two stores, one daemon: what happens to one is nothing to the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_in_one_store_leaves_the_other_untouched() {
-    let (daemon, caller, other) = with_two_clusters().await;
+    let (daemon, caller, other, controls) = with_two_clusters().await;
     let first = caller.create_key_store("first", daemon.site()).await.unwrap();
     let second_id =
         caller.create_key_store_with("second", "cluster-othercluster", &other.anchor, other::PIN).await.unwrap();
@@ -297,6 +312,9 @@ async fn trouble_in_one_store_leaves_the_other_untouched() {
         made.key_metadata.unwrap().key_id
     };
     let (in_first, in_second) = (key_in(&first).await, key_in(&second_id).await);
+    wait_until_complete(&caller, &first).await;
+    let workers = || daemon.zones.iter().map(Zone::workers).collect::<Vec<_>>();
+    let before = workers();
     let load = Load::start(&caller, &in_first, 4);
     load.passes(100).await;
     caller.disconnect(&second_id).await.unwrap();
@@ -304,9 +322,51 @@ async fn trouble_in_one_store_leaves_the_other_untouched() {
     load.passes(100).await;
     caller.connect(&second_id).await.unwrap();
     caller.encrypt(&in_second, b"x", &context(&[])).await.unwrap();
+    for fault in ["\"hang\"", "\"crash\""] {
+        let rule = format!("[[rule]]\nfunction = [\"C_EncryptInit\", \"C_DecryptInit\"]\nfault = {fault}");
+        controls.iter().for_each(|control| control.set(&rule).unwrap());
+        let refused = caller.encrypt(&in_second, b"x", &context(&[])).await.unwrap_err();
+        assert!(refused.retryable, "all zones of the second store fail: {refused:?}");
+        load.passes(100).await;
+        controls.iter().for_each(|control| control.clear().unwrap());
+        wait::until_async("the second store serves again", wait::LONG, async || {
+            caller.encrypt(&in_second, b"x", &context(&[])).await.ok()
+        })
+        .await;
+    }
     load.passes(100).await;
+    assert_eq!(workers(), before, "nobody was started again in the first store");
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls}: {:?}", failures.len(), failures.first());
+}
+
+/// An operation that a module never ends holds a disconnect up for as long as operations may take to drain, and no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_operation_holds_a_disconnect_up_within_its_bound() {
+    let site = Site::prepare().await;
+    site.kill_after(60_000);
+    let control = chaos::control_first(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    let id = caller.key_stores().await.remove(0).key_store_id;
+    let key = caller.create_key("under a hang").await;
+    control.set("[[rule]]\nfunction = \"C_EncryptInit\"\nfault = \"hang\"").unwrap();
+    wait::until_async("an operation is stuck", wait::LONG, async || {
+        // The other zone answers.
+        caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
+        (control.injected("C_EncryptInit") > 0).then_some(())
+    })
+    .await;
+    caller.begin_disconnect(&id).await.unwrap();
+    assert_eq!(caller.key_store(&id).await.connection_state(), ConnectionState::Disconnecting, "it is drained");
+    let refused = caller.encrypt(&key, b"x", &context(&[])).await.unwrap_err();
+    assert_eq!(refused.reason, "KMSInvalidStateException", "{refused:?}");
+    // Ten seconds are its bound; by itself the worker would be killed after a minute.
+    assert_eq!(caller.settled(&id).await.connection_state(), ConnectionState::Disconnected);
+    assert!(daemon.zones.iter().all(|zone| zone.workers().is_empty()), "the workers have gone");
+    control.clear().unwrap();
+    assert_eq!(caller.connect(&id).await.unwrap().connection_state(), ConnectionState::Connected);
+    caller.encrypt(&key, b"x", &context(&[])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

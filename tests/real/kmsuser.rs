@@ -1,13 +1,15 @@
 //! kmsuser's PIN: rotated at connect and known to nobody else, never tried twice when refused, and the officer's way out.
 //! And each ConnectionErrorCode from what really causes it.
 
+mod login_lock;
+
 use std::fs;
 use std::process::Command;
 
 use keystored::proto::v1::{ConnectionState, KeyStore, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
-use crate::harness::{Caller, Daemon, context, tool, wait};
+use crate::harness::{Caller, Daemon, context, tool};
 use crate::members;
 use crate::zones::wait_until_down;
 
@@ -192,45 +194,6 @@ async fn a_pin_of_the_whole_cluster_is_on_record_once() {
     assert_connected(&caller.connect(&id).await.unwrap());
     daemon.wait_until_healthy_for(&caller).await;
     caller.create_key("under one PIN").await;
-}
-
-/// Another process of this host logs in to the same tokens: its lock is waited for, and nothing is tried meanwhile.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_waits_for_that_of_another_process() {
-    let (daemon, caller, id) = with_store(true).await;
-    assert_connected(&caller.connect(&id).await.unwrap());
-    caller.disconnect(&id).await.unwrap();
-    let state = fs::read_dir(daemon.site().path().join("state")).unwrap().map(|entry| entry.unwrap().path());
-    let locks: Vec<_> = state.filter(|path| path.display().to_string().contains("keystored-login-")).collect();
-    assert_eq!(locks.len(), 2, "{locks:?}");
-    let held: Vec<fs::File> = locks.iter().map(|path| fs::File::open(path).unwrap()).collect();
-    for file in &held {
-        rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    }
-    caller.begin_connect(&id).await.unwrap();
-    let waiting = wait::until_async("both HSMs wait for their login", wait::LONG, async || {
-        let store = caller.key_store(&id).await;
-        let last = |hsm: &keystored::proto::v1::HsmStatus| hsm.steps.last().map(|step| step.step.clone());
-        store
-            .hsms
-            .iter()
-            .all(|hsm| last(hsm).is_some_and(|step| step == "waiting until no other process logs in to this token"))
-            .then_some(store)
-    })
-    .await;
-    assert_eq!(waiting.connection_state(), ConnectionState::Connecting, "{waiting:?}");
-    assert!(waiting.hsms.iter().all(|hsm| hsm.pin_tries_left == 3), "{waiting:?}");
-    // What is recorded meanwhile stays: PINs that were sealed anew are not put back under the former key.
-    renew_seal_key(&daemon);
-    assert!(daemon.keystorectl(&["cluster", "reseal"]).ok().contains('2'));
-    drop(held);
-    assert_connected(&caller.settled(&id).await);
-    daemon.wait_until_healthy_for(&caller).await;
-    forget_former_seal_key(&daemon);
-    let site = daemon.terminate().1;
-    let daemon = site.launch();
-    daemon.wait_until_ready();
-    daemon.wait_until_healthy_for(&daemon.caller().await).await;
 }
 
 /// Another seal key in the configuration, which the daemon reads again; the one before is named as the former.

@@ -1,7 +1,7 @@
 //! What a token holds against what it should hold: removed keys come back when an operator says so, strangers are shown
 //! and left alone.
 
-use keystored::proto::v1::{ClusterHsm, PlacementState};
+use keystored::proto::v1::{ClusterHsm, HsmHealth, PlacementState};
 
 use crate::harness::zone::object_id;
 use crate::harness::{Caller, Daemon, context, wait};
@@ -88,4 +88,27 @@ async fn a_stranger_in_a_token_is_shown_and_left_alone() {
     assert!(shown.contains(&format!("Orphans in hsm-b:\n  {STRANGER}/1")), "{shown}");
     let objects = daemon.zone("b").pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
     assert!(objects.contains(&id), "{objects}");
+}
+
+/// A token that is away lists nothing, or says that it cannot; neither is taken for what somebody did to its keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_away_has_not_lost_its_keys() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    let keys = [caller.create_key("one").await, caller.create_key("two").await];
+    let cluster = daemon.site().cluster().to_owned();
+    for _ in 0..3 {
+        let away = daemon.zone("b").take_away();
+        wait::until_async("zone b is out of service", wait::LONG, async || {
+            // Again and again, since only the first moments find a worker that still listens.
+            daemon.keystorectl(&["cluster", "resync", &cluster]).ok();
+            (hsm(&caller, "b").await.status?.health() == HsmHealth::Down).then_some(())
+        })
+        .await;
+        away.put_back();
+        daemon.wait_until_healthy_for(&caller).await;
+        for key in &keys {
+            assert_eq!(placed(&caller, key, "b").await, PlacementState::Present, "{}", daemon.log_tail());
+        }
+    }
 }

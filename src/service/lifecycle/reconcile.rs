@@ -19,7 +19,7 @@ use crate::store::Catalogue;
 /// How often a token that has all it should have is looked at. A listing costs SoftHSM some 40 ms for a thousand keys,
 /// in the control worker.
 const EVERY: Duration = Duration::from_secs(300);
-/// How soon one that could not be brought to what it should hold.
+/// How soon one that could not be brought to what it should hold; each time in a row twice as late.
 const AGAIN: Duration = Duration::from_secs(10);
 /// For a listing, with others waiting before it.
 const LIST: Duration = Duration::from_secs(20);
@@ -69,6 +69,7 @@ impl Service {
             let (id, mut status) = (hsm.settings().hsm.clone(), hsm.watch());
             let mut asked = self.inner.reconcilers.asked.subscribe();
             tokio::spawn(async move {
+                let mut again = AGAIN;
                 loop {
                     if status.wait_for(|status| status.control_ready).await.is_err() {
                         return;
@@ -77,10 +78,16 @@ impl Service {
                     let Some(cluster) = cluster.upgrade() else { return };
                     let complete = service.reconcile(&key_store, &cluster, member, &id).await;
                     drop(cluster);
+                    let pause = if complete { EVERY } else { again };
+                    again = if complete { AGAIN } else { (again * 2).min(EVERY) };
                     tokio::select! {
-                        gone = status.wait_for(|status| !status.control_ready) => if gone.is_err() { return },
+                        gone = status.wait_for(|status| !status.control_ready) => match gone {
+                            // What comes back may be another token in the same place.
+                            Ok(_) => again = AGAIN,
+                            Err(_) => return,
+                        },
                         asked = asked.changed() => if asked.is_err() { return },
-                        () = tokio::time::sleep(if complete { EVERY } else { AGAIN }) => {}
+                        () = tokio::time::sleep(pause) => {}
                     }
                 }
             });

@@ -1,6 +1,7 @@
 //! What the tests share: daemons, zones, callers, tools, and waiting.
 
 pub(crate) mod call;
+pub(crate) mod chaos;
 pub(crate) mod daemon;
 pub(crate) mod gate;
 pub(crate) mod load;

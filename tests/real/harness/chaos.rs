@@ -1,0 +1,37 @@
+//! HSMs whose module fails on demand.
+
+use std::path::{Path, PathBuf};
+
+use chaos_hsm::Control;
+
+use super::daemon::Site;
+
+/// Has the HSM of this table of a configuration do what the controls in `dir` say.
+pub(crate) fn control(hsm: &mut toml::Table, dir: &Path) -> Control {
+    let real = hsm.insert("module".to_owned(), module().display().to_string().into()).unwrap();
+    // The confinement of a worker would not let it read its rules.
+    hsm.insert("sandbox".to_owned(), false.into());
+    let environment = hsm["env"].as_table_mut().unwrap();
+    environment.insert("CHAOS_HSM_MODULE".to_owned(), real);
+    environment.insert("CHAOS_HSM_DIR".to_owned(), dir.display().to_string().into());
+    Control::open(dir).unwrap()
+}
+
+/// The same for the first HSM of a site.
+pub(crate) fn control_first(site: &Site) -> Control {
+    let dir = site.path().join("chaos");
+    let mut controls = None;
+    site.configure_hsms(|index, hsm| {
+        if index == 0 {
+            controls = Some(control(hsm, &dir));
+        }
+    });
+    controls.unwrap()
+}
+
+/// Beside this program, or one above.
+fn module() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let mut places = here.ancestors().skip(1).take(2).map(|dir| dir.join("libchaos_hsm.so"));
+    places.find(|path| path.exists()).expect("chaos-hsm is built with these tests")
+}
