@@ -86,9 +86,8 @@ impl Inner {
             certified => certified.ok(),
         };
         let _turn = self.kmsuser.turn(hsm).await;
-        step("waiting until no other process logs in to this token");
-        let lock =
-            desk.lock().await.map_err(|error| Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
+        let lock = desk.lock(|| step("waiting until no other process logs in to this token")).await;
+        let lock = lock.map_err(|error| Refusal::passing(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
         // Not before: others may have waited for the lock, and worked on the PIN, for long.
         let record = self.kmsuser.load(hsm).await.map_err(|why| ours(hsm, &why))?;
         let Some(record) = record else {

@@ -83,9 +83,9 @@ impl Desk {
         reply.await.map_err(|_| CallError::Lost)
     }
 
-    /// Waits until no other process of this host logs in to the token.
-    pub async fn lock(&self) -> Result<LoginLock, LockError> {
-        LoginLock::take(&self.pool.settings.lock_dir, &self.found, &self.pool.clock).await
+    /// Waits until no other process of this host logs in to the token; tells `waits` when one does.
+    pub async fn lock(&self, waits: impl FnOnce()) -> Result<LoginLock, LockError> {
+        LoginLock::take(&self.pool.settings.lock_dir, &self.found, &self.pool.clock, waits).await
     }
 
     /// Says what is being done, for people.

@@ -43,14 +43,20 @@ pub enum LockError {
 }
 
 impl LoginLock {
-    /// Waits for the token's lock.
-    pub async fn take(directory: &Path, token: &Ready, clock: &Clock) -> Result<Self, LockError> {
+    /// Waits for the token's lock; tells `waits` when it is not free at once.
+    pub async fn take(directory: &Path, token: &Ready, clock: &Clock, waits: impl FnOnce()) -> Result<Self, LockError> {
         let path = directory.join(name(token));
         let until = clock.now() + WITHIN;
+        let mut waits = Some(waits);
         loop {
             match try_take(&path) {
                 Ok(Some(file)) => return Ok(Self { _file: file }),
-                Ok(None) if clock.now() < until => sleep_until(clock.now() + EVERY).await,
+                Ok(None) if clock.now() < until => {
+                    if let Some(waits) = waits.take() {
+                        waits();
+                    }
+                    sleep_until(clock.now() + EVERY).await;
+                }
                 Ok(None) => return Err(LockError::Held(WITHIN, path)),
                 Err(error) => return Err(LockError::System(path, error)),
             }
@@ -120,18 +126,18 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_for_each_token() {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
-        let first = LoginLock::take(folder.path(), &token("1"), &clock).await.unwrap();
+        let first = LoginLock::take(folder.path(), &token("1"), &clock, || ()).await.unwrap();
         let made = std::fs::metadata(folder.path().join(name(&token("1")))).unwrap();
         assert_eq!(made.permissions().mode() & 0o777, 0o644, "every daemon of this host must be able to open it");
         assert!(try_take(&folder.path().join(name(&token("1")))).unwrap().is_none());
-        LoginLock::take(folder.path(), &token("2"), &clock).await.unwrap();
+        LoginLock::take(folder.path(), &token("2"), &clock, || ()).await.unwrap();
         drop(first);
-        LoginLock::take(folder.path(), &token("1"), &clock).await.unwrap();
+        LoginLock::take(folder.path(), &token("1"), &clock, || ()).await.unwrap();
         let pipe = folder.path().join(name(&token("3")));
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
-        let error = LoginLock::take(folder.path(), &token("3"), &clock).await.unwrap_err();
+        let error = LoginLock::take(folder.path(), &token("3"), &clock, || ()).await.unwrap_err();
         assert!(error.to_string().contains("no regular file"), "{error}");
-        let error = LoginLock::take(Path::new("/nowhere"), &token("1"), &clock).await.unwrap_err();
+        let error = LoginLock::take(Path::new("/nowhere"), &token("1"), &clock, || ()).await.unwrap_err();
         assert!(error.to_string().contains("lock_dir"), "{error}");
     }
 }

@@ -94,7 +94,7 @@ impl Worker {
 
     /// Logs in as kmsuser, once.
     pub async fn login(&self, pin: Secret) -> Result<LoggedIn, Fault> {
-        let lock = LoginLock::take(&self.lock_dir, &self.ready, &self.clock).await;
+        let lock = LoginLock::take(&self.lock_dir, &self.ready, &self.clock, || ()).await;
         let _lock = lock.map_err(|error| Fault::own(Class::Token, "login lock", error.to_string()))?;
         match self.call(Op::Login(pin)).await {
             Ok(Reply::LoggedIn(found)) => Ok(*found),

@@ -20,7 +20,7 @@ impl Gate for KnownPin {
     fn enter(&self, desk: Desk) -> BoxFuture<'static, Result<(), Refusal>> {
         let pin = self.0.clone();
         async move {
-            let _lock = desk.lock().await.unwrap();
+            let _lock = desk.lock(|| ()).await.unwrap();
             match desk.call(Op::Login(pin)).await {
                 Ok(Reply::LoggedIn(found)) => {
                     desk.logged_in(*found);
