@@ -40,6 +40,15 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Makes two zones under `dir` and starts a daemon over them on ports that the system chooses.
     pub(super) async fn start(dir: &Path, clock: &Clock) -> Outcome<Self> {
+        Self::start_with(dir, clock, |_| Ok(())).await
+    }
+
+    /// The same with a configuration that is changed before the daemon reads it.
+    pub(super) async fn start_with(
+        dir: &Path,
+        clock: &Clock,
+        change: impl FnOnce(&mut toml::Table) -> Outcome<()>,
+    ) -> Outcome<Self> {
         let options = provision::Options {
             dir: dir.to_owned(),
             zones: vec!["a".to_owned(), "b".to_owned()],
@@ -48,6 +57,7 @@ impl Daemon {
             module: None,
         };
         let layout = provision::prepare(&options, clock, &mut |_| {}).await.map_err(said("making the zones"))?;
+        configure(&layout.config, change)?;
         let log_path = dir.join("daemon.log");
         let log = File::create(&log_path).map_err(said("making the daemon's log"))?;
         let child = Command::new(PROGRAM)
@@ -66,6 +76,24 @@ impl Daemon {
             }
             Ok(Err(error)) => Err(format!("{error}; its log:\n{}", read(&log_path))),
             Err(_) => Err(format!("the daemon does not serve within {START:?}; its log:\n{}", read(&log_path))),
+        }
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Changes its configuration and has it read again.
+    pub(super) fn reconfigure(&self, change: impl FnOnce(&mut toml::Table) -> Outcome<()>) -> Outcome<()> {
+        configure(&self.config, change)?;
+        self.signal(Signal::HUP);
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
         }
     }
 
@@ -143,11 +171,24 @@ async fn until(client: &Client, id: &str, wanted: impl Fn(&KeyStore) -> bool) ->
 impl Drop for Daemon {
     /// An orderly end: its workers log out of their tokens.
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         let _ = self.child.wait();
     }
+}
+
+/// Changes a configuration's file.
+fn configure(file: &Path, change: impl FnOnce(&mut toml::Table) -> Outcome<()>) -> Outcome<()> {
+    let text = fs::read_to_string(file).map_err(said("reading the configuration"))?;
+    let mut config: toml::Table = text.parse().map_err(said("reading the configuration"))?;
+    change(&mut config)?;
+    fs::write(file, config.to_string()).map_err(said("writing the configuration"))
+}
+
+/// The entries of a configuration's HSMs.
+pub(super) fn hsms(config: &mut toml::Table) -> Outcome<&mut Vec<toml::Value>> {
+    let cluster = config.get_mut("cluster").and_then(|clusters| clusters.as_array_mut()?.first_mut());
+    let hsms = cluster.and_then(|cluster| cluster.get_mut("hsm")?.as_array_mut());
+    hsms.ok_or_else(|| "the configuration has no HSMs".to_owned())
 }
 
 /// The empty service, as a child process like the daemon.
@@ -184,7 +225,8 @@ impl Drop for Empty {
     }
 }
 
-async fn connect(environment: &Environment) -> Outcome<Client> {
+/// A connection of its own.
+pub(super) async fn connect(environment: &Environment) -> Outcome<Client> {
     let variable = |name: &str| environment.get(name).ok_or(format!("dev.env says nothing of {name}"));
     let file = |name: &str| fs::read(variable(name)?).map_err(said("reading a certificate"));
     let credentials = Credentials {

@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub(super) struct RawLimit {
     pub(super) module: String,
 }
 
-struct Loop {
+/// One of them.
+pub(super) struct Loop {
     child: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -58,24 +59,10 @@ impl RawLimit {
     pub(super) fn start(program: &Path, dir: &Path, module: &Path, zones: usize) -> Outcome<Self> {
         let (mut loops, mut found) = (Vec::new(), String::new());
         for zone in 0..zones {
-            let home = dir.join(format!("raw-{zone}"));
-            let tokens = home.join("tokens");
-            fs::create_dir_all(&tokens).map_err(said("making a token directory"))?;
-            let conf = home.join("softhsm2.conf");
-            let text =
-                format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
-            fs::write(&conf, text).map_err(said("writing softhsm2.conf"))?;
-            let mut child = Command::new(program)
-                .args([OsStr::new("raw-limit"), module.as_os_str()])
-                .env("SOFTHSM2_CONF", &conf)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .map_err(said("starting a raw-limit process"))?;
-            let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-                return Err("a raw-limit process has no pipes".to_owned());
-            };
-            let mut one = Loop { child, orders: Some(orders), answers: BufReader::new(answers) };
+            let conf = softhsm_conf(&dir.join(format!("raw-{zone}")))?;
+            let mut command = Command::new(program);
+            command.args([OsStr::new("raw-limit"), module.as_os_str()]).env("SOFTHSM2_CONF", &conf);
+            let mut one = Loop::start(&mut command)?;
             found = one.answer()?;
             loops.push(one);
         }
@@ -102,12 +89,24 @@ impl RawLimit {
 }
 
 impl Loop {
-    fn order(&mut self, length: Duration) -> Outcome<()> {
+    /// Starts it. Its first answer says what the module is.
+    pub(super) fn start(command: &mut Command) -> Outcome<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(said("starting a raw-limit process"))?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("a raw-limit process has no pipes".to_owned());
+        };
+        Ok(Self { child, orders: Some(orders), answers: BufReader::new(answers) })
+    }
+
+    /// Has it loop for so long.
+    pub(super) fn order(&mut self, length: Duration) -> Outcome<()> {
         let orders = self.orders.as_mut().ok_or("a raw-limit process has been ended")?;
         writeln!(orders, "{}", length.as_millis()).map_err(said("ordering a round"))
     }
 
-    fn answer(&mut self) -> Outcome<String> {
+    /// Its next line.
+    pub(super) fn answer(&mut self) -> Outcome<String> {
         let mut line = String::new();
         match self.answers.read_line(&mut line) {
             Ok(0) => Err("a raw-limit process has ended; its words are above".to_owned()),
@@ -127,14 +126,7 @@ impl Drop for Loop {
 
 /// Such a process. Orders come line by line, a number of milliseconds each.
 pub(super) fn run(module: &OsStr, clock: &Clock) -> Outcome<()> {
-    let pkcs11 = Pkcs11::new(Path::new(module)).map_err(said("loading the module"))?;
-    let flags = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-    pkcs11.initialize(flags).map_err(said("C_Initialize"))?;
-    let session = new_token(&pkcs11)?;
-    let key = new_key(&session)?;
-    let info = pkcs11.get_library_info().map_err(said("C_GetInfo"))?;
-    let version = info.library_version();
-    println!("{}, {} {version}", info.manufacturer_id().trim(), info.library_description().trim());
+    let (pkcs11, session, key) = begin(module)?;
     for order in std::io::stdin().lines() {
         let order = order.map_err(said("reading an order"))?;
         let length = Duration::from_millis(order.parse().map_err(said("reading an order"))?);
@@ -145,6 +137,29 @@ pub(super) fn run(module: &OsStr, clock: &Clock) -> Outcome<()> {
     session.logout().map_err(said("C_Logout"))?;
     drop(session);
     pkcs11.finalize().map_err(said("C_Finalize"))
+}
+
+/// Loads the module, makes a token with a key, and says on standard output what the module is.
+pub(super) fn begin(module: &OsStr) -> Outcome<(Pkcs11, Session, ObjectHandle)> {
+    let pkcs11 = Pkcs11::new(Path::new(module)).map_err(said("loading the module"))?;
+    let flags = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+    pkcs11.initialize(flags).map_err(said("C_Initialize"))?;
+    let session = new_token(&pkcs11)?;
+    let key = new_key(&session)?;
+    let info = pkcs11.get_library_info().map_err(said("C_GetInfo"))?;
+    let version = info.library_version();
+    println!("{}, {} {version}", info.manufacturer_id().trim(), info.library_description().trim());
+    Ok((pkcs11, session, key))
+}
+
+/// A SoftHSM without tokens in a directory of its own; its configuration.
+pub(super) fn softhsm_conf(home: &Path) -> Outcome<PathBuf> {
+    let tokens = home.join("tokens");
+    fs::create_dir_all(&tokens).map_err(said("making a token directory"))?;
+    let conf = home.join("softhsm2.conf");
+    let text = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
+    fs::write(&conf, text).map_err(said("writing softhsm2.conf"))?;
+    Ok(conf)
 }
 
 fn run_time() -> Outcome<u64> {
@@ -168,7 +183,8 @@ fn new_token(pkcs11: &Pkcs11) -> Outcome<Session> {
     Ok(session)
 }
 
-fn find(pkcs11: &Pkcs11) -> Outcome<Slot> {
+/// The slot with the new token.
+pub(super) fn find(pkcs11: &Pkcs11) -> Outcome<Slot> {
     for slot in pkcs11.get_slots_with_initialized_token().map_err(said("C_GetSlotList"))? {
         if pkcs11.get_token_info(slot).map_err(said("C_GetTokenInfo"))?.label().trim() == LABEL {
             return Ok(slot);
@@ -191,21 +207,28 @@ fn new_key(session: &Session) -> Outcome<ObjectHandle> {
 }
 
 fn loop_for(session: &Session, key: ObjectHandle, length: Duration, clock: &Clock) -> Outcome<(u64, Duration)> {
-    let plaintext = [7; PLAINTEXT_BYTES];
     let start = clock.now();
     let mut count = 0u64;
     loop {
         for _ in 0..STRIDE {
             count += 1;
-            let mut iv = [0; 12];
-            iv[4..].copy_from_slice(&count.to_be_bytes());
-            let parameters = GcmParams::new(&mut iv, &AAD, 128.into()).map_err(said("AES-GCM"))?;
-            let sealed = session.encrypt(&Mechanism::AesGcm(parameters), key, &plaintext).map_err(said("C_Encrypt"))?;
-            std::hint::black_box(sealed);
+            encrypt(session, key, 0, count)?;
         }
         let taken = clock.now() - start;
         if taken >= length {
             return Ok((count, taken));
         }
     }
+}
+
+/// One encryption, with an IV that no other of the same round has.
+pub(super) fn encrypt(session: &Session, key: ObjectHandle, thread: u32, count: u64) -> Outcome<()> {
+    let mut iv = [0; 12];
+    iv[..4].copy_from_slice(&thread.to_be_bytes());
+    iv[4..].copy_from_slice(&count.to_be_bytes());
+    let parameters = GcmParams::new(&mut iv, &AAD, 128.into()).map_err(said("AES-GCM"))?;
+    let plaintext = [7; PLAINTEXT_BYTES];
+    let sealed = session.encrypt(&Mechanism::AesGcm(parameters), key, &plaintext).map_err(said("C_Encrypt"))?;
+    std::hint::black_box(sealed);
+    Ok(())
 }

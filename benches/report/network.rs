@@ -1,0 +1,82 @@
+//! What the daemon leaves of network HSMs, whose time is not the processor's.
+
+use std::path::Path;
+use std::time::Duration;
+
+use keystored::model::clock::Clock;
+
+use super::Outcome;
+use super::calls::Calls;
+use super::daemon::Daemon;
+use super::played::{Network, play};
+use super::raw_network::{Capacity, measure};
+use super::table::{Must, Row, thousands};
+use super::watch::Watch;
+
+const NETWORK: Network = Network { service_ms: 5.0, at_once: 16 };
+/// Twice what both can work on, so that each answer finds a call that waits, and far from where a wait has calls
+/// repeated in the other zone.
+const IN_FLIGHT: u32 = 64;
+const WARM_UP: Duration = Duration::from_secs(1);
+const LENGTH: Duration = Duration::from_secs(5);
+
+/// The rows, and what the raw loops found.
+pub(super) async fn rows(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<(Vec<Row>, Capacity)> {
+    let before = measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
+    let dev = dir.join("dev");
+    let daemon = Daemon::start_with(&dev, clock, |config| play(config, &dev, NETWORK)).await?;
+    let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
+    let watch = Watch::over(&daemon, clock).await?;
+    for hsm in ["hsm-a", "hsm-b"] {
+        watch.until_whole(hsm).await?;
+    }
+    let calls = Calls {
+        environment: &daemon.environment,
+        key: &key,
+        operation: "encrypt",
+        in_flight: IN_FLIGHT,
+        rate: None,
+        warm_up: WARM_UP,
+        length: LENGTH,
+        deadline: None,
+    };
+    let full = calls.run().await?;
+    let quarter = (before.rate / 4.0) as u32;
+    let light = Calls { rate: Some(quarter), ..calls }.run().await?;
+    drop(daemon);
+    // On both sides of the daemon's figures, since a machine changes.
+    let after = measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
+    let raw = Capacity {
+        rate: f64::midpoint(before.rate, after.rate),
+        p50: f64::midpoint(before.p50, after.p50),
+        module: before.module,
+    };
+    let micros = light.p50 * 1e3;
+    let rows = vec![
+        Row::new(
+            "network HSMs (5 ms, 16 at once): unary Encrypt / raw loop",
+            full.rate / raw.rate,
+            Must::Reach(0.95),
+            format!(
+                "{} unary with {IN_FLIGHT} in flight, {} raw calls/s ({} would be all); {}",
+                thousands(full.rate),
+                thousands(raw.rate),
+                thousands(NETWORK.capacity()),
+                full.by_name()
+            ),
+        ),
+        Row::new(
+            "the same at a quarter of the load: p50 above the raw loop's",
+            micros - raw.p50,
+            Must::StayUnder(250.0, "µs"),
+            format!(
+                "{} unary at {} calls/s, {} raw µs; {}",
+                thousands(micros),
+                thousands(f64::from(quarter)),
+                thousands(raw.p50),
+                light.by_name()
+            ),
+        ),
+    ];
+    Ok((rows, raw))
+}

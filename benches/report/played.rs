@@ -1,0 +1,64 @@
+//! Network HSMs, played by chaos-hsm over SoftHSM.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chaos_hsm::Control;
+
+use super::daemon::hsms;
+use super::{Outcome, said};
+
+/// What a network HSM is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network {
+    /// Milliseconds that an operation takes.
+    pub(super) service_ms: f64,
+    /// Operations that it works on at once; there are as many sessions.
+    pub(super) at_once: u32,
+}
+
+impl Network {
+    /// Operations a second over two of them.
+    pub(super) fn capacity(self) -> f64 {
+        2.0 * f64::from(self.at_once) * 1e3 / self.service_ms
+    }
+}
+
+/// Has every HSM of a configuration be such a one, with its controls under `dir`.
+pub(super) fn play(config: &mut toml::Table, dir: &Path, network: Network) -> Outcome<()> {
+    for (number, hsm) in hsms(config)?.iter_mut().enumerate() {
+        let nonsense = || "the configuration of an HSM cannot be read".to_owned();
+        let hsm = hsm.as_table_mut().ok_or_else(nonsense)?;
+        let real = hsm.insert("module".to_owned(), text(&library()?)).ok_or_else(nonsense)?;
+        let real = PathBuf::from(real.as_str().ok_or_else(nonsense)?);
+        hsm.insert("workers".to_owned(), 1.into());
+        hsm.insert("sessions".to_owned(), i64::from(network.at_once).into());
+        // The confinement of a worker would not let it read its rules.
+        hsm.insert("sandbox".to_owned(), false.into());
+        let variables = hsm.get_mut("env").and_then(toml::Value::as_table_mut).ok_or_else(nonsense)?;
+        for (name, value) in environment(&dir.join(format!("chaos-{number}")), &real, network)? {
+            variables.insert(name.to_owned(), text(&value));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the rules of one into `dir`; what its processes find them by.
+pub(super) fn environment(dir: &Path, real: &Path, network: Network) -> Outcome<BTreeMap<&'static str, PathBuf>> {
+    let control = Control::open(dir).map_err(said("opening the controls of a network HSM"))?;
+    let Network { service_ms, at_once } = network;
+    let rules = format!("[network]\nservice_ms = {service_ms:.1}\nat_once = {at_once}\n");
+    control.set(&rules).map_err(said("setting the rules of a network HSM"))?;
+    Ok(BTreeMap::from([("CHAOS_HSM_MODULE", real.to_owned()), ("CHAOS_HSM_DIR", dir.to_owned())]))
+}
+
+/// The module: beside this program, or one above.
+pub(super) fn library() -> Outcome<PathBuf> {
+    let here = std::env::current_exe().map_err(said("finding this program"))?;
+    let mut places = here.ancestors().skip(1).take(2).map(|dir| dir.join("libchaos_hsm.so"));
+    places.find(|path| path.exists()).ok_or_else(|| "libchaos_hsm.so is not beside this program".to_owned())
+}
+
+fn text(path: &Path) -> toml::Value {
+    path.display().to_string().into()
+}

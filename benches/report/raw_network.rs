@@ -1,0 +1,119 @@
+//! What network HSMs give with nothing around them: one process for each, in which as many threads as the HSM serves at
+//! once call C_Encrypt, each on a session of its own, one call after the other.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use hdrhistogram::Histogram;
+use keystored::model::clock::Clock;
+
+use super::played::{Network, environment, library};
+use super::raw::{Loop, begin, encrypt, find, softhsm_conf};
+use super::{Outcome, said};
+
+/// Nanoseconds, of which three digits are kept.
+const LONGEST: u64 = 60_000_000_000;
+
+/// What came of it.
+pub(super) struct Capacity {
+    /// Encryptions per second over all HSMs.
+    pub(super) rate: f64,
+    /// Median of a call in microseconds: the mean of the HSMs' medians.
+    pub(super) p50: f64,
+    /// What the module says it is.
+    pub(super) module: String,
+}
+
+/// Lets two HSMs like this work for so long.
+pub(super) fn measure(dir: &Path, network: Network, softhsm: &Path, length: Duration) -> Outcome<Capacity> {
+    let program = std::env::current_exe().map_err(said("finding this program"))?;
+    let (mut loops, mut module) = (Vec::new(), String::new());
+    for zone in ["a", "b"] {
+        let home = dir.join(format!("raw-network-{zone}"));
+        let conf = softhsm_conf(&home)?;
+        let mut command = Command::new(&program);
+        command.arg("raw-network").arg(library()?).arg(network.at_once.to_string());
+        command.env("SOFTHSM2_CONF", conf).envs(environment(&home.join("chaos"), softhsm, network)?);
+        let mut one = Loop::start(&mut command)?;
+        module = one.answer()?;
+        loops.push(one);
+    }
+    for one in &mut loops {
+        one.order(length)?;
+    }
+    let mut capacity = Capacity { rate: 0.0, p50: 0.0, module };
+    for one in &mut loops {
+        let answer = one.answer()?;
+        let figures: Result<Vec<f64>, _> = answer.split(' ').map(str::parse).collect();
+        let [count, nanos, p50] = figures.map_err(said("reading a round"))?[..] else {
+            return Err("a raw-network process answered nonsense".to_owned());
+        };
+        capacity.rate += count * 1e9 / nanos;
+        capacity.p50 += p50 / 1e3 / 2.0;
+    }
+    Ok(capacity)
+}
+
+/// Such a process. Orders come line by line, a number of milliseconds each.
+pub(super) fn run(module: &OsStr, threads: usize, clock: &Clock) -> Outcome<()> {
+    let (pkcs11, session, key) = begin(module)?;
+    let slot = find(&pkcs11)?;
+    let mut sessions = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        sessions.push(pkcs11.open_ro_session(slot).map_err(said("C_OpenSession"))?);
+    }
+    for order in std::io::stdin().lines() {
+        let order = order.map_err(said("reading an order"))?;
+        let length = Duration::from_millis(order.parse().map_err(said("reading an order"))?);
+        let began = clock.now();
+        let latencies = all(&mut sessions, key, length, clock)?;
+        let taken = clock.now() - began;
+        println!("{} {} {}", latencies.len(), taken.as_nanos(), latencies.value_at_quantile(0.5));
+    }
+    drop(sessions);
+    session.logout().map_err(said("C_Logout"))?;
+    drop(session);
+    pkcs11.finalize().map_err(said("C_Finalize"))
+}
+
+/// Lets a thread loop on each session; the time of every call.
+fn all(sessions: &mut [Session], key: ObjectHandle, length: Duration, clock: &Clock) -> Outcome<Histogram<u64>> {
+    let mut sum = histogram()?;
+    thread::scope(|scope| {
+        let begin = |(number, session): (u32, _)| scope.spawn(move || one(session, number, key, length, clock));
+        let threads: Vec<_> = (0..).zip(sessions.iter_mut()).map(begin).collect();
+        for thread in threads {
+            let latencies = thread.join().map_err(|_| "a thread of the raw loop panicked")??;
+            sum.add(latencies).map_err(said("adding latencies"))?;
+        }
+        Ok(sum)
+    })
+}
+
+fn one(
+    session: &mut Session,
+    number: u32,
+    key: ObjectHandle,
+    length: Duration,
+    clock: &Clock,
+) -> Outcome<Histogram<u64>> {
+    let mut latencies = histogram()?;
+    let start = clock.now();
+    let mut before = start;
+    while before - start < length {
+        encrypt(session, key, number, latencies.len())?;
+        let after = clock.now();
+        latencies.saturating_record(u64::try_from((after - before).as_nanos()).unwrap_or(LONGEST));
+        before = after;
+    }
+    Ok(latencies)
+}
+
+fn histogram() -> Outcome<Histogram<u64>> {
+    Histogram::new_with_bounds(100, LONGEST, 3).map_err(said("making a histogram"))
+}
