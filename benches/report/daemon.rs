@@ -24,6 +24,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
 const START: Duration = Duration::from_secs(60);
 /// Keys that are asked for at once.
 const CREATING: usize = 8;
+/// After a key that could not be made, and how many in a row there may be.
+const REFUSED: Duration = Duration::from_millis(200);
+const MOST_REFUSED: usize = 800;
 
 /// Variables that tell a client where to call and with which certificate.
 pub(super) type Environment = BTreeMap<String, String>;
@@ -35,6 +38,7 @@ pub(super) struct Daemon {
     pub(super) environment: Environment,
     /// Its configuration.
     pub(super) config: PathBuf,
+    log: PathBuf,
 }
 
 impl Daemon {
@@ -67,7 +71,8 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .map_err(said("starting the daemon"))?;
-        let mut daemon = Self { child, environment: BTreeMap::new(), config: layout.config.clone() };
+        let mut daemon =
+            Self { child, environment: BTreeMap::new(), config: layout.config.clone(), log: log_path.clone() };
         let ready = daemon.ready(&layout.env);
         match tokio::time::timeout(START, ready).await {
             Ok(Ok(environment)) => {
@@ -77,6 +82,13 @@ impl Daemon {
             Ok(Err(error)) => Err(format!("{error}; its log:\n{}", read(&log_path))),
             Err(_) => Err(format!("the daemon does not serve within {START:?}; its log:\n{}", read(&log_path))),
         }
+    }
+
+    /// Why workers were taken out of service so far, as its log says it.
+    pub(super) fn losses(&self) -> Vec<String> {
+        let log = read(&self.log);
+        let lost = log.lines().filter(|line| line.contains("the worker is taken out of service"));
+        lost.filter_map(|line| Some(line.split_once("reason=")?.1.trim_matches('"').to_owned())).collect()
     }
 
     /// Its process.
@@ -119,10 +131,24 @@ impl Daemon {
     pub(super) async fn create_keys(&self, count: usize) -> Outcome<Vec<String>> {
         let client = connect(&self.environment).await?.with_deadline(Some(START));
         let mut ids = Vec::with_capacity(count);
+        let (mut pauses, mut refused) = (tokio::time::interval(REFUSED), 0);
         while ids.len() < count {
             let some = (0..CREATING.min(count - ids.len())).map(|_| client.create_key(CreateKeyRequest::default()));
             for key in futures_util::future::join_all(some).await {
-                ids.push(key.map_err(said("creating a key"))?.key_id);
+                match key {
+                    Ok(key) => {
+                        ids.push(key.key_id);
+                        refused = 0;
+                    }
+                    // A worker that something else keeps from the processor is taken for a hanging one, and no key is
+                    // made while it is started again.
+                    Err(_) if refused < MOST_REFUSED => refused += 1,
+                    Err(error) => return Err(said("creating a key")(error)),
+                }
+            }
+            if refused > 0 {
+                pauses.reset();
+                pauses.tick().await;
             }
         }
         Ok(ids)

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::calls::{Calls, Came};
 use super::daemon::Daemon;
 use super::table::{Must, Row, median, thousands};
+use super::trouble::Measured;
 use super::watch::{Watch, pass};
 use super::{Outcome, workers};
 
@@ -25,7 +26,7 @@ const STRIKES_AFTER: Duration = Duration::from_secs(1);
 const HSM: &str = "hsm-b";
 
 /// One run.
-pub(super) struct Phase {
+struct Phase {
     name: &'static str,
     came: Came,
     /// From each signal until the zone was complete again.
@@ -33,7 +34,7 @@ pub(super) struct Phase {
 }
 
 /// All four runs over one daemon.
-pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Phase>> {
+pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Measured> {
     let daemon = Daemon::start(dir, clock).await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
     let run = Run { watch: Watch::over(&daemon, clock).await?, daemon, key, clock: clock.clone() };
@@ -52,7 +53,7 @@ pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Phase>> {
         phases.push(Phase { name, came, again });
     }
     run.watch.until_whole(HSM).await?;
-    Ok(phases)
+    Ok(Measured { rows: rows(&phases), text: show(&phases), module: None })
 }
 
 struct Run {
@@ -114,7 +115,7 @@ impl Run {
 }
 
 /// The rows of the table.
-pub(super) fn rows(phases: &[Phase]) -> Vec<Row> {
+fn rows(phases: &[Phase]) -> Vec<Row> {
     let failed: u64 = phases.iter().map(|phase| phase.came.failed()).sum();
     let by_name: Vec<String> = phases.iter().map(|phase| format!("{}: {}", phase.name, phase.came.by_name())).collect();
     let of = |name: &str| phases.iter().find(|phase| phase.name == name);
@@ -138,7 +139,7 @@ pub(super) fn rows(phases: &[Phase]) -> Vec<Row> {
 }
 
 /// The runs side by side.
-pub(super) fn show(phases: &[Phase]) -> String {
+fn show(phases: &[Phase]) -> String {
     let mut out = format!(
         "Decrypt at {} calls/s, {IN_FLIGHT} in flight, {} s each, over two SoftHSM zones; times in ms\n\n",
         thousands(f64::from(RATE)),

@@ -28,7 +28,7 @@ const LOST: &str = "hsm-b";
 /// A lost token's id stays tied to it, so the new one has another.
 const NEW: &str = "hsm-c";
 
-pub(super) async fn rows(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
+pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let daemon = Daemon::start(&dir.join("dev"), clock).await?;
     let keys = daemon.create_keys(MANY_KEYS).await?;
     let watch = Watch::over(&daemon, clock).await?;
@@ -52,7 +52,7 @@ pub(super) async fn rows(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     daemon.reconfigure(|config| replace(config, &conf))?;
     watch.until(async || watch.member(NEW).await).await?;
     eprintln!("  during ...");
-    let running = Calls { length: DURING, warm_up: Duration::ZERO, ..calls }.start()?;
+    let running = Calls { length: DURING, ..calls }.start()?;
     let began = clock.now();
     add(dir, &daemon).await?;
     let joined = clock.now() - began;

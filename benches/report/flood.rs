@@ -50,13 +50,15 @@ struct Seen {
     unhealthy: u64,
     /// Changes of health that were counted meanwhile.
     changes: f64,
+    /// Why workers were lost meanwhile.
+    losses: Vec<String>,
     /// The flood's answers by name.
     answers: BTreeMap<String, u64>,
     /// The flood's calls a second.
     rate: f64,
 }
 
-pub(super) async fn rows(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
+pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let daemon = Daemon::start(dir, clock).await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
     let watch = Watch::over(&daemon, clock).await?;
@@ -91,12 +93,22 @@ pub(super) async fn rows(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
             "the same: zones found not healthy, and changes of health",
             bad.unhealthy as f64 + bad.changes,
             Must::BeNone,
-            format!("{} looks found {} not healthy; {} changes", bad.looks, bad.unhealthy, thousands(bad.changes)),
+            bad.zones(),
         ),
     ])
 }
 
 impl Seen {
+    fn zones(&self) -> String {
+        let Self { looks, unhealthy, changes, losses, .. } = self;
+        let mut text = format!("{looks} looks found {unhealthy} not healthy; {} changes", thousands(*changes));
+        for loss in losses {
+            text.push_str("\na worker was lost: ");
+            text.push_str(loss);
+        }
+        text
+    }
+
     fn times(&self) -> String {
         let Self { p50, p99, calls, rate, .. } = self;
         format!("p50 {p50:.2} ms, p99 {p99:.2} ms of {} calls; flood {}/s", thousands(*calls as f64), thousands(*rate))
@@ -108,7 +120,7 @@ async fn beside(daemon: &Daemon, watch: &Watch, kind: &str, key: &str, clock: &C
     eprintln!("  {kind} ciphertexts ...");
     let client = connect(&daemon.environment).await?;
     let ciphertext = encrypt(&client, key).await?;
-    let changes = ops::health_changes(&daemon.environment)?;
+    let (changes, losses) = (ops::health_changes(&daemon.environment)?, daemon.losses().len());
     let program = std::env::current_exe().map_err(said("finding this program"))?;
     let mut flood = Command::new(program)
         .args(["flood", kind, key])
@@ -143,6 +155,7 @@ async fn beside(daemon: &Daemon, watch: &Watch, kind: &str, key: &str, clock: &C
         looks,
         unhealthy,
         changes: ops::health_changes(&daemon.environment)? - changes,
+        losses: daemon.losses().split_off(losses),
         answers: answers.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0))).collect(),
         rate: CALLS as f64 / figures["seconds"].as_f64().unwrap_or(f64::NAN),
     };

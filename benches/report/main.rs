@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use keystored::model::clock::Clock;
+use trouble::Section;
 
 // As in the daemon and its workers: malloc itself is replaced, for the module too.
 #[global_allocator]
@@ -45,7 +46,8 @@ const MANY_KEYS: usize = 1_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed or trouble (HSMs that fail); both unless given
+  --only PART     speed, trouble (HSMs that fail), or one section of trouble: failover, network, overload, flood or
+                  fill; all unless given
   --rounds N      rounds of the part speed, 5 unless given
   --seconds S     length of each of its measurements, 2 unless given
   --keys N        keys of its last two rows, 1000 unless given
@@ -87,15 +89,10 @@ struct Part {
     module: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Only {
-    Speed,
-    Trouble,
-}
-
 struct Options {
-    /// One of both parts.
-    only: Option<Only>,
+    speed: bool,
+    /// Sections of the part trouble.
+    trouble: Vec<Section>,
     rounds: u32,
     length: Duration,
     keys: usize,
@@ -104,7 +101,14 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[OsString]) -> Outcome<Self> {
-        let mut options = Self { only: None, rounds: 5, length: Duration::from_secs(2), keys: MANY_KEYS, check: false };
+        let mut options = Self {
+            speed: true,
+            trouble: Section::ALL.to_vec(),
+            rounds: 5,
+            length: Duration::from_secs(2),
+            keys: MANY_KEYS,
+            check: false,
+        };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut number = |most: usize| {
@@ -118,10 +122,11 @@ impl Options {
                 Some("--seconds") => options.length = Duration::from_secs(number(3_600)? as u64),
                 Some("--keys") => options.keys = number(10_000)?,
                 Some("--only") => {
-                    options.only = match rest.next().and_then(|part| part.to_str()) {
-                        Some("speed") => Some(Only::Speed),
-                        Some("trouble") => Some(Only::Trouble),
-                        _ => return Err(format!("{argument:?} takes speed or trouble\n{HELP}")),
+                    let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
+                    options.speed = part == "speed";
+                    options.trouble.retain(|section| part == "trouble" || part == section.name());
+                    if !options.speed && options.trouble.is_empty() {
+                        return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
                 }
                 Some("--check") => options.check = true,
@@ -138,13 +143,15 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     if cfg!(debug_assertions) {
         eprintln!("These figures mean nothing: the program was built without optimisation (make bench does it right).");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(said("starting"))?;
+    // A thread beside this one: connections must hear that a daemon ends while this thread waits for its end.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(said("starting"))?;
     let mut parts = Vec::new();
-    if options.only != Some(Only::Trouble) {
+    if options.speed {
         parts.push(speed::report(options, clock, &runtime)?);
     }
-    if options.only != Some(Only::Speed) {
-        parts.push(runtime.block_on(trouble::report(clock))?);
+    if !options.trouble.is_empty() {
+        parts.push(runtime.block_on(trouble::report(&options.trouble, clock))?);
     }
     let module = parts.last().map_or("unknown", |part| &part.module);
     for line in machine::describe(module) {

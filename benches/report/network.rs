@@ -9,8 +9,9 @@ use super::Outcome;
 use super::calls::Calls;
 use super::daemon::Daemon;
 use super::played::{Network, play};
-use super::raw_network::{Capacity, measure};
+use super::raw_network::{self, Capacity};
 use super::table::{Must, Row, thousands};
+use super::trouble::Measured;
 use super::watch::Watch;
 
 const NETWORK: Network = Network { service_ms: 5.0, at_once: 16 };
@@ -20,9 +21,8 @@ const IN_FLIGHT: u32 = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
 const LENGTH: Duration = Duration::from_secs(5);
 
-/// The rows, and what the raw loops found.
-pub(super) async fn rows(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<(Vec<Row>, Capacity)> {
-    let before = measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
+pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Measured> {
+    let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
     let dev = dir.join("dev");
     let daemon = Daemon::start_with(&dev, clock, |config| play(config, &dev, NETWORK)).await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
@@ -45,7 +45,7 @@ pub(super) async fn rows(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<(
     let light = Calls { rate: Some(quarter), ..calls }.run().await?;
     drop(daemon);
     // On both sides of the daemon's figures, since a machine changes.
-    let after = measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
+    let after = raw_network::measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
     let raw = Capacity {
         rate: f64::midpoint(before.rate, after.rate),
         p50: f64::midpoint(before.p50, after.p50),
@@ -78,5 +78,5 @@ pub(super) async fn rows(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<(
             ),
         ),
     ];
-    Ok((rows, raw))
+    Ok(Measured { rows, module: Some(raw.module), ..Measured::default() })
 }

@@ -24,7 +24,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const PEAK: Duration = Duration::from_secs(4);
 const OVERLOAD: Duration = Duration::from_secs(16);
 
-pub(super) async fn rows(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
+pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let daemon = Daemon::start_with(dir, clock, |config| play(config, dir, NETWORK)).await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
     let watch = Watch::over(&daemon, clock).await?;

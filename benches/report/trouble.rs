@@ -1,5 +1,7 @@
 //! The second part: HSMs that fail, and what callers notice of it. Each section has a daemon of its own over fresh zones.
 
+use std::path::Path;
+
 use keystored::model::clock::Clock;
 use keystored::provision;
 use tempfile::TempDir;
@@ -7,38 +9,76 @@ use tempfile::TempDir;
 use super::table::{self, Row};
 use super::{Outcome, Part, failover, fill, flood, network, overload, said};
 
-/// Measures and prints the table.
-pub(super) async fn report(clock: &Clock) -> Outcome<Part> {
-    let softhsm = provision::find_module().ok_or("SoftHSM's module is not installed; `make deps` installs it")?;
-    let dir = TempDir::with_prefix("keystored-bench-").map_err(said("making a directory"))?;
-    let at = |section: &str| dir.path().join(section);
-    let (mut rows, mut module) = (Vec::new(), "unknown".to_owned());
-
-    eprintln!("a zone is lost ...");
-    let phases = failover::measure(&at("failover"), clock).await;
-    let shown = phases.as_ref().map(|phases| failover::show(phases)).unwrap_or_default();
-    rows.extend(section("a zone is lost", phases.map(|phases| failover::rows(&phases))));
-    eprintln!("network HSMs ...");
-    let played = network::rows(&at("network"), &softhsm, clock).await;
-    rows.extend(section(
-        "network HSMs",
-        played.map(|(rows, raw)| {
-            module = raw.module;
-            rows
-        }),
-    ));
-    eprintln!("overload ...");
-    rows.extend(section("overload", overload::rows(&at("overload"), clock).await));
-    eprintln!("bad ciphertexts ...");
-    rows.extend(section("bad ciphertexts", flood::rows(&at("flood"), clock).await));
-    eprintln!("a blank token ...");
-    rows.extend(section("a blank token", fill::rows(&at("fill"), clock).await));
-
-    println!("\nHSMs that fail\n\n{shown}\n{}", table::show(&rows, false));
-    Ok(Part { passed: rows.iter().all(Row::passed), module })
+/// What can be measured by itself.
+#[derive(Clone, Copy)]
+pub(super) enum Section {
+    Failover,
+    Network,
+    Overload,
+    Flood,
+    Fill,
 }
 
-/// What a section has measured. One that came to nothing does not take the others' figures with it.
-fn section(what: &str, rows: Outcome<Vec<Row>>) -> Vec<Row> {
-    rows.unwrap_or_else(|error| vec![Row::missing(what, error)])
+/// What a section has measured.
+#[derive(Default)]
+pub(super) struct Measured {
+    pub(super) rows: Vec<Row>,
+    /// Goes before the table.
+    pub(super) text: String,
+    /// What the module says it is, where it was asked.
+    pub(super) module: Option<String>,
+}
+
+impl From<Vec<Row>> for Measured {
+    fn from(rows: Vec<Row>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+}
+
+impl Section {
+    pub(super) const ALL: [Self; 5] = [Self::Failover, Self::Network, Self::Overload, Self::Flood, Self::Fill];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Network => "network",
+            Self::Overload => "overload",
+            Self::Flood => "flood",
+            Self::Fill => "fill",
+        }
+    }
+
+    async fn measure(self, dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Measured> {
+        match self {
+            Self::Failover => failover::measure(dir, clock).await,
+            Self::Network => network::measure(dir, softhsm, clock).await,
+            Self::Overload => overload::measure(dir, clock).await.map(Measured::from),
+            Self::Flood => flood::measure(dir, clock).await.map(Measured::from),
+            Self::Fill => fill::measure(dir, clock).await.map(Measured::from),
+        }
+    }
+}
+
+/// Measures and prints the table.
+pub(super) async fn report(sections: &[Section], clock: &Clock) -> Outcome<Part> {
+    let softhsm = provision::find_module().ok_or("SoftHSM's module is not installed; `make deps` installs it")?;
+    let dir = TempDir::with_prefix("keystored-bench-").map_err(said("making a directory"))?;
+    let mut all = Measured::default();
+    for section in sections {
+        let name = section.name();
+        eprintln!("{name} ...");
+        match section.measure(&dir.path().join(name), &softhsm, clock).await {
+            Ok(measured) => {
+                all.rows.extend(measured.rows);
+                all.text.push_str(&measured.text);
+                all.module = all.module.or(measured.module);
+            }
+            // One that came to nothing does not take the others' figures with it.
+            Err(error) => all.rows.push(Row::missing(name, error)),
+        }
+    }
+    let Measured { rows, text, module } = all;
+    println!("\nHSMs that fail\n\n{text}\n{}", table::show(&rows, false));
+    let module = module.unwrap_or_else(|| softhsm.display().to_string());
+    Ok(Part { passed: rows.iter().all(Row::passed), module })
 }

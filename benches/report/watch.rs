@@ -13,7 +13,7 @@ use super::{Outcome, ops, said};
 /// Between two looks; how exactly times until something are known.
 const LOOK: Duration = Duration::from_millis(5);
 /// Something is very wrong when an HSM takes longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks at a daemon's HSMs, over a connection of its own.
 pub(super) struct Watch {
