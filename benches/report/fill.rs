@@ -15,7 +15,7 @@ use super::daemon::{Daemon, hsms};
 use super::raw::softhsm_conf;
 use super::table::{Must, Row, thousands};
 use super::watch::Watch;
-use super::{MANY_KEYS, Outcome, said};
+use super::{Outcome, said};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keystorectl");
 const RATE: u32 = 500;
@@ -28,9 +28,9 @@ const LOST: &str = "hsm-b";
 /// A lost token's id stays tied to it, so the new one has another.
 const NEW: &str = "hsm-c";
 
-pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
+pub(super) async fn measure(dir: &Path, count: usize, clock: &Clock) -> Outcome<Vec<Row>> {
     let daemon = Daemon::start(&dir.join("dev"), clock).await?;
-    let keys = daemon.create_keys(MANY_KEYS).await?;
+    let keys = daemon.create_keys(count).await?;
     let watch = Watch::over(&daemon, clock).await?;
     for hsm in ["hsm-a", LOST] {
         watch.until_whole(hsm).await?;
@@ -63,7 +63,7 @@ pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
 
     let times = |came: &Came| format!("p50 {:.2} ms, p99 {:.2} ms, {}", came.p50, came.p99, came.by_name());
     Ok(vec![Row::new(
-        format!("a blank token for a lost one: {} keys placed in it", thousands(MANY_KEYS as f64)),
+        format!("a blank token for a lost one: {} keys placed in it", thousands(count as f64)),
         filled.as_secs_f64(),
         Must::StayUnder(60.0, "s"),
         format!(

@@ -41,7 +41,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const PLAINTEXT_BYTES: usize = 32;
 /// Zones, and so processes of the raw limit.
 const ZONES: usize = 2;
-/// Keys of the last two rows.
+/// Keys of the rows that are about many.
 const MANY_KEYS: usize = 1_000;
 
 const HELP: &str = "\
@@ -50,7 +50,7 @@ usage: make bench [BENCH=\"OPTIONS\"]
                   fill; all unless given
   --rounds N      rounds of the part speed, 5 unless given
   --seconds S     length of each of its measurements, 2 unless given
-  --keys N        keys of its last two rows, 1000 unless given
+  --keys N        keys of its last two rows and of the section fill, 1000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
 ";
 
@@ -151,7 +151,7 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
         parts.push(speed::report(options, clock, &runtime)?);
     }
     if !options.trouble.is_empty() {
-        parts.push(runtime.block_on(trouble::report(&options.trouble, clock))?);
+        parts.push(runtime.block_on(trouble::report(options, clock))?);
     }
     let module = parts.last().map_or("unknown", |part| &part.module);
     for line in machine::describe(module) {

@@ -7,7 +7,7 @@ use keystored::provision;
 use tempfile::TempDir;
 
 use super::table::{self, Row};
-use super::{Outcome, Part, failover, fill, flood, network, overload, said};
+use super::{Options, Outcome, Part, failover, fill, flood, network, overload, said};
 
 /// What can be measured by itself.
 #[derive(Clone, Copy)]
@@ -48,26 +48,26 @@ impl Section {
         }
     }
 
-    async fn measure(self, dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Measured> {
+    async fn measure(self, dir: &Path, softhsm: &Path, keys: usize, clock: &Clock) -> Outcome<Measured> {
         match self {
             Self::Failover => failover::measure(dir, clock).await,
             Self::Network => network::measure(dir, softhsm, clock).await,
             Self::Overload => overload::measure(dir, clock).await.map(Measured::from),
             Self::Flood => flood::measure(dir, clock).await.map(Measured::from),
-            Self::Fill => fill::measure(dir, clock).await.map(Measured::from),
+            Self::Fill => fill::measure(dir, keys, clock).await.map(Measured::from),
         }
     }
 }
 
 /// Measures and prints the table.
-pub(super) async fn report(sections: &[Section], clock: &Clock) -> Outcome<Part> {
+pub(super) async fn report(options: &Options, clock: &Clock) -> Outcome<Part> {
     let softhsm = provision::find_module().ok_or("SoftHSM's module is not installed; `make deps` installs it")?;
     let dir = TempDir::with_prefix("keystored-bench-").map_err(said("making a directory"))?;
     let mut all = Measured::default();
-    for section in sections {
+    for section in &options.trouble {
         let name = section.name();
         eprintln!("{name} ...");
-        match section.measure(&dir.path().join(name), &softhsm, clock).await {
+        match section.measure(&dir.path().join(name), &softhsm, options.keys, clock).await {
             Ok(measured) => {
                 all.rows.extend(measured.rows);
                 all.text.push_str(&measured.text);
