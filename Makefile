@@ -34,7 +34,7 @@ run: build ## Runs the development daemon in the foreground; it prints how to ca
 demo: build ## Shows the main job on real input, and a zone that fails meanwhile.
 	@scripts/demo.sh
 
-bench: build ## Measures the speed against its limits and prints the table of docs/performance.md.
+bench: build ## Measures the speed, and what HSMs that fail cost, and prints the tables of docs/performance.md.
 	@scripts/bench.sh $(BENCH)
 
 fuzz: deps ## Feeds each parser with made-up bytes for FUZZ_SECONDS.

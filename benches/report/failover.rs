@@ -77,10 +77,16 @@ impl Run {
         }
     }
 
+    /// A worker that was lost meanwhile by itself may be inside a login.
+    async fn until_time_to_strike(&self) -> Outcome<()> {
+        pass(WARM_UP + STRIKES_AFTER).await;
+        self.watch.until_whole(HSM).await
+    }
+
     /// The zone gets this signal once. Who hangs is killed by the daemon itself.
     async fn struck(&self, signal: Signal) -> Outcome<(Came, Vec<Duration>)> {
         let running = self.calls().start()?;
-        pass(WARM_UP + STRIKES_AFTER).await;
+        self.until_time_to_strike().await?;
         let struck = workers::of(self.daemon.pid(), HSM);
         workers::signal(&struck, signal);
         let again = self.watch.serves_again(HSM, self.clock.now()).await?;
@@ -95,7 +101,7 @@ impl Run {
     /// The zone is killed again as soon as it is complete, until the run ends.
     async fn flapping(&self) -> Outcome<(Came, Vec<Duration>)> {
         let running = self.calls().start()?;
-        pass(WARM_UP + STRIKES_AFTER).await;
+        self.until_time_to_strike().await?;
         let ended = running.ended();
         tokio::pin!(ended);
         let mut again = Vec::new();
