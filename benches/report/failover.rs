@@ -53,7 +53,7 @@ pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Measured> {
         phases.push(Phase { name, came, again });
     }
     run.watch.until_whole(HSM).await?;
-    Ok(Measured { rows: rows(&phases), text: show(&phases), module: None })
+    Ok(Measured { rows: rows(&phases), text: show(&phases) })
 }
 
 struct Run {

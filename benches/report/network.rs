@@ -11,7 +11,6 @@ use super::daemon::Daemon;
 use super::played::{Network, play};
 use super::raw_network::{self, Capacity};
 use super::table::{Must, Row, thousands};
-use super::trouble::Measured;
 use super::watch::Watch;
 
 const NETWORK: Network = Network { service_ms: 5.0, at_once: 16 };
@@ -21,7 +20,7 @@ const IN_FLIGHT: u32 = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
 const LENGTH: Duration = Duration::from_secs(5);
 
-pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Measured> {
+pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
     let dev = dir.join("dev");
     let daemon = Daemon::start_with(&dev, clock, |config| play(config, &dev, NETWORK)).await?;
@@ -46,11 +45,7 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
     drop(daemon);
     // On both sides of the daemon's figures, since a machine changes.
     let after = raw_network::measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
-    let raw = Capacity {
-        rate: f64::midpoint(before.rate, after.rate),
-        p50: f64::midpoint(before.p50, after.p50),
-        module: before.module,
-    };
+    let raw = Capacity { rate: f64::midpoint(before.rate, after.rate), p50: f64::midpoint(before.p50, after.p50) };
     let micros = light.p50 * 1e3;
     let rows = vec![
         Row::new(
@@ -78,5 +73,5 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
             ),
         ),
     ];
-    Ok(Measured { rows, module: Some(raw.module), ..Measured::default() })
+    Ok(rows)
 }

@@ -40,6 +40,20 @@ pub(super) struct Round {
     pub(super) share: f64,
 }
 
+/// Less than this of a processor for a loop that waits for nothing, and the figures are somebody else's too.
+const LEAST_SHARE: f64 = 0.95;
+
+/// Why figures say nothing about keystored when a loop had this share of a processor; absent when they do.
+pub(super) fn disturbed(share: f64) -> Option<String> {
+    (share < LEAST_SHARE).then(|| {
+        format!(
+            "VOID: something else ran on this machine; a raw loop had {:.0} % of a processor where it needs all of one. \
+             Measure again when nothing else runs.",
+            share * 100.0
+        )
+    })
+}
+
 /// The processes, waiting for the next round.
 pub(super) struct RawLimit {
     loops: Vec<Loop>,

@@ -25,14 +25,12 @@ pub(super) struct Capacity {
     pub(super) rate: f64,
     /// Median of a call in microseconds: the mean of the HSMs' medians.
     pub(super) p50: f64,
-    /// What the module says it is.
-    pub(super) module: String,
 }
 
 /// Lets two HSMs like this work for so long.
 pub(super) fn measure(dir: &Path, network: Network, softhsm: &Path, length: Duration) -> Outcome<Capacity> {
     let program = std::env::current_exe().map_err(said("finding this program"))?;
-    let (mut loops, mut module) = (Vec::new(), String::new());
+    let mut loops = Vec::new();
     for zone in ["a", "b"] {
         let home = dir.join(format!("raw-network-{zone}"));
         let conf = softhsm_conf(&home)?;
@@ -40,13 +38,13 @@ pub(super) fn measure(dir: &Path, network: Network, softhsm: &Path, length: Dura
         command.arg("raw-network").arg(library()?).arg(network.at_once.to_string());
         command.env("SOFTHSM2_CONF", conf).envs(environment(&home.join("chaos"), softhsm, network)?);
         let mut one = Loop::start(&mut command)?;
-        module = one.answer()?;
+        one.answer()?;
         loops.push(one);
     }
     for one in &mut loops {
         one.order(length)?;
     }
-    let mut capacity = Capacity { rate: 0.0, p50: 0.0, module };
+    let mut capacity = Capacity { rate: 0.0, p50: 0.0 };
     for one in &mut loops {
         let answer = one.answer()?;
         let figures: Result<Vec<f64>, _> = answer.split(' ').map(str::parse).collect();

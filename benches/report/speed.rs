@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::daemon::{Daemon, Empty};
 use super::load::{Kind, Load};
-use super::raw::RawLimit;
+use super::raw::{RawLimit, disturbed};
 use super::table::{self, Must, Row, median, spread, thousands};
 use super::{Options, Outcome, PLAINTEXT_BYTES, Part, ZONES, said};
 
@@ -79,19 +79,12 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
     Ok(Part { passed: void.is_none() && rows.iter().all(Row::passed), module })
 }
 
-/// Less than this of a processor for a loop that waits for nothing, and the figures are somebody else's too.
-const LEAST_SHARE: f64 = 0.95;
-
 /// Why the figures say nothing about keystored; absent when they do. Work beside a measurement does not fall on both
 /// sides of a ratio alike: the scheduler gives to each process, and the daemon is more of them than the raw limit.
 fn void(rounds: &Rounds) -> Option<String> {
     let share = rounds.shares.iter().copied().fold(f64::INFINITY, f64::min);
-    if share < LEAST_SHARE {
-        return Some(format!(
-            "VOID: something else ran on this machine; a raw loop had {:.0} % of a processor where it needs all of one. \
-             Measure again when nothing else runs.",
-            share * 100.0
-        ));
+    if let Some(why) = disturbed(share) {
+        return Some(why);
     }
     let (batch, raw) = (median(&rounds.batch), median(&rounds.raw));
     // Each item passes through the module, so no true figure is above the module's own.

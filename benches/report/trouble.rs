@@ -1,13 +1,18 @@
 //! The second part: HSMs that fail, and what callers notice of it. Each section has a daemon of its own over fresh zones.
 
 use std::path::Path;
+use std::time::Duration;
 
 use keystored::model::clock::Clock;
 use keystored::provision;
 use tempfile::TempDir;
 
+use super::raw::{RawLimit, disturbed};
 use super::table::{self, Row};
-use super::{Options, Outcome, Part, failover, fill, flood, network, overload, said};
+use super::{Options, Outcome, Part, ZONES, failover, fill, flood, network, overload, said};
+
+/// How long it is looked, between sections, whether something else runs on the machine.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What can be measured by itself.
 #[derive(Clone, Copy)]
@@ -25,13 +30,11 @@ pub(super) struct Measured {
     pub(super) rows: Vec<Row>,
     /// Goes before the table.
     pub(super) text: String,
-    /// What the module says it is, where it was asked.
-    pub(super) module: Option<String>,
 }
 
 impl From<Vec<Row>> for Measured {
     fn from(rows: Vec<Row>) -> Self {
-        Self { rows, ..Self::default() }
+        Self { rows, text: String::new() }
     }
 }
 
@@ -51,7 +54,7 @@ impl Section {
     async fn measure(self, dir: &Path, softhsm: &Path, keys: usize, clock: &Clock) -> Outcome<Measured> {
         match self {
             Self::Failover => failover::measure(dir, clock).await,
-            Self::Network => network::measure(dir, softhsm, clock).await,
+            Self::Network => network::measure(dir, softhsm, clock).await.map(Measured::from),
             Self::Overload => overload::measure(dir, clock).await.map(Measured::from),
             Self::Flood => flood::measure(dir, clock).await.map(Measured::from),
             Self::Fill => fill::measure(dir, keys, clock).await.map(Measured::from),
@@ -63,7 +66,9 @@ impl Section {
 pub(super) async fn report(options: &Options, clock: &Clock) -> Outcome<Part> {
     let softhsm = provision::find_module().ok_or("SoftHSM's module is not installed; `make deps` installs it")?;
     let dir = TempDir::with_prefix("keystored-bench-").map_err(said("making a directory"))?;
-    let mut all = Measured::default();
+    let program = std::env::current_exe().map_err(said("finding this program"))?;
+    let mut raw = RawLimit::start(&program, dir.path(), &softhsm, ZONES)?;
+    let (mut all, mut share) = (Measured::default(), raw.round(LOOK)?.share);
     for section in &options.trouble {
         let name = section.name();
         eprintln!("{name} ...");
@@ -71,14 +76,17 @@ pub(super) async fn report(options: &Options, clock: &Clock) -> Outcome<Part> {
             Ok(measured) => {
                 all.rows.extend(measured.rows);
                 all.text.push_str(&measured.text);
-                all.module = all.module.or(measured.module);
             }
             // One that came to nothing does not take the others' figures with it.
             Err(error) => all.rows.push(Row::missing(name, error)),
         }
+        share = share.min(raw.round(LOOK)?.share);
     }
-    let Measured { rows, text, module } = all;
-    println!("\nHSMs that fail\n\n{text}\n{}", table::show(&rows, false));
-    let module = module.unwrap_or_else(|| softhsm.display().to_string());
-    Ok(Part { passed: rows.iter().all(Row::passed), module })
+    let Measured { rows, text } = all;
+    let void = disturbed(share);
+    println!("\nHSMs that fail\n\n{text}\n{}", table::show(&rows, void.is_some()));
+    if let Some(why) = &void {
+        println!("{why}\n");
+    }
+    Ok(Part { passed: void.is_none() && rows.iter().all(Row::passed), module: raw.module.clone() })
 }
