@@ -21,6 +21,7 @@ pub(super) struct Calls<'a> {
     /// As keystorectl calls it.
     pub(super) operation: &'static str,
     pub(super) in_flight: u32,
+    pub(super) connections: u32,
     /// Calls a second, whether or not those before were answered; without one, each answer is followed by a call.
     pub(super) rate: Option<u32>,
     /// Before the measurement.
@@ -52,6 +53,7 @@ impl Calls<'_> {
         command.args(["--json", "bench", "unary", "--key", self.key, "--operation", self.operation]);
         command.args(["--in-flight", &self.in_flight.to_string(), "--payload", &PLAINTEXT_BYTES.to_string()]);
         command.args(["--warm-up", &milliseconds(self.warm_up), "--duration", &milliseconds(self.length)]);
+        command.args(["--connections", &self.connections.to_string()]);
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);
         }

@@ -70,6 +70,7 @@ impl Run {
             key: &self.key,
             operation: "decrypt",
             in_flight: IN_FLIGHT,
+            connections: 1,
             rate: Some(RATE),
             warm_up: WARM_UP,
             length: LENGTH,

@@ -40,6 +40,7 @@ pub(super) async fn measure(dir: &Path, count: usize, clock: &Clock) -> Outcome<
         key: keys.first().ok_or("no key was made")?,
         operation: "decrypt",
         in_flight: IN_FLIGHT,
+        connections: 1,
         rate: Some(RATE),
         warm_up: WARM_UP,
         length: BEFORE,

@@ -34,6 +34,7 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
         key: &key,
         operation: "encrypt",
         in_flight: IN_FLIGHT,
+        connections: 1,
         rate: None,
         warm_up: WARM_UP,
         length: LENGTH,

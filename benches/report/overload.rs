@@ -19,6 +19,8 @@ const DEADLINE: Duration = Duration::from_millis(250);
 const AT_PEAK: u32 = 16;
 /// More than can be due within a deadline, so that calls are sent when they are due.
 const AT_OVERLOAD: u32 = 4_096;
+/// The daemon takes 256 calls at once from each: with fewer connections most of what is due would wait in the client.
+const CONNECTIONS: u32 = 16;
 const TIMES: u32 = 10;
 const WARM_UP: Duration = Duration::from_secs(1);
 const PEAK: Duration = Duration::from_secs(4);
@@ -36,6 +38,7 @@ pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
         key: &key,
         operation: "encrypt",
         in_flight: AT_PEAK,
+        connections: 1,
         rate: None,
         warm_up: WARM_UP,
         length: PEAK,
@@ -43,7 +46,7 @@ pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     };
     let peak = calls.run().await?;
     let rate = NETWORK.capacity() as u32 * TIMES;
-    let over = Calls { in_flight: AT_OVERLOAD, rate: Some(rate), length: OVERLOAD, ..calls };
+    let over = Calls { in_flight: AT_OVERLOAD, connections: CONNECTIONS, rate: Some(rate), length: OVERLOAD, ..calls };
     let running = over.start()?;
     let resident = || workers::resident(daemon.pid()).ok_or("the daemon's memory cannot be read");
     pass(WARM_UP + OVERLOAD / 2).await;
