@@ -42,6 +42,8 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
     };
     let full = calls.run().await?;
     let quarter = (before.rate / 4.0) as u32;
+    // As many, as a closed loop: without what it costs the client to send at a given time.
+    let closed = Calls { in_flight: NETWORK.at_once / 2, ..calls }.run().await?;
     let light = Calls { rate: Some(quarter), ..calls }.run().await?;
     drop(daemon);
     // On both sides of the daemon's figures, since a machine changes.
@@ -66,11 +68,14 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
             micros - raw.p50,
             Must::StayUnder(250.0, "µs"),
             format!(
-                "{} unary at {} calls/s, {} raw µs; {}",
+                "{} unary at {} calls/s, {} raw µs; {}\n{} as a closed loop with {} in flight, {} calls/s",
                 thousands(micros),
                 thousands(f64::from(quarter)),
                 thousands(raw.p50),
-                light.by_name()
+                light.by_name(),
+                thousands(closed.p50 * 1e3),
+                NETWORK.at_once / 2,
+                thousands(closed.rate)
             ),
         ),
     ];
