@@ -15,9 +15,6 @@ use crate::hsm::supervisor::{State, Status};
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
 
-/// Items waiting for each session thread above which lateness is explained by the queue: 4,096 items take some 40 ms.
-const QUEUE_EXPLAINS: usize = 4_096;
-
 /// A member that has not replied to anybody for so many times the hedge's delay is silent: with the usual 50 ms that
 /// is more than a passing load of the machine, and less than the limit past which a worker is killed.
 const HEDGES_TO_SILENCE: u32 = 3;
@@ -139,8 +136,8 @@ impl<P: Port> Member<P> {
     }
 
     /// Its queue is so long that a late answer says nothing about its health, and that more work would not help.
-    pub(super) fn is_flooded(&self) -> bool {
-        self.port.load() / self.capacity > QUEUE_EXPLAINS
+    pub(super) fn is_flooded(&self, hedge_after: Duration) -> bool {
+        self.port.wait() > hedge_after / 2
     }
 
     /// Replies so far.
@@ -165,7 +162,7 @@ impl<P: Port> Member<P> {
     /// That is a failure only when nobody had a reply for some time: a queue moves on, and a busy machine lets every
     /// process stand still for a moment.
     pub(super) fn late(&self, answers: u64, asked: Instant, hedge_after: Duration) {
-        if self.answers() != answers || self.is_flooded() {
+        if self.answers() != answers || self.is_flooded(hedge_after) {
             return;
         }
         let now = self.clock.now();

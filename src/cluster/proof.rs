@@ -132,7 +132,7 @@ impl Proofs {
 
 async fn open<P: Port>(member: Arc<Member<P>>, key: Arc<KeyRef>, deadline: Instant) -> Outcome {
     let op = Arc::new(Op::Decrypt(vec![to_open(key.version, &key.proof)]));
-    let Ok(reply) = member.port.call(op, deadline).await else { return Outcome::Unknown };
+    let Ok(reply) = member.port.call(op, deadline.into()).await else { return Outcome::Unknown };
     member.answered();
     outcome(key.version, reply)
 }

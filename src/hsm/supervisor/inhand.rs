@@ -81,6 +81,11 @@ impl<T> InHand<T> {
         Some(value)
     }
 
+    /// When a session took a request that is in hand.
+    pub(super) fn since(&self, id: u64) -> Option<Instant> {
+        self.held.iter().find(|held| held.id == id).map(|held| held.since)
+    }
+
     /// Takes everything out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.held.clear();

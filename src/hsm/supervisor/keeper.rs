@@ -10,7 +10,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use super::board::View;
 use super::gate::{Desk, Refusal};
 use super::life::{Action, Event, Life, State};
-use super::link::{Link, sleep_until};
+use super::link::{Answer, Link, sleep_until};
 use super::pool::Pool;
 use super::running::{News, Post, Running};
 use crate::hsm::protocol::{Class, Fault, Op, Ready, Reply, Role};
@@ -126,7 +126,8 @@ impl Keeper {
         let pool = &self.pool;
         let incarnation = pool.incarnation();
         let token = Some(pool.settings.token.clone());
-        let started = Running::spawn(&pool.settings, &self.lock, self.post, incarnation, token, &pool.clock);
+        let backlog = pool.backlog_of(self.post);
+        let started = Running::spawn(&pool.settings, &self.lock, self.post, incarnation, token, backlog, &pool.clock);
         let (running, link) = started.map_err(|error| error.to_string())?;
         tracing::info!(
             hsm = %pool.settings.hsm, zone = %pool.settings.zone, worker = %self.post, pid = running.pid(), incarnation,
@@ -261,7 +262,7 @@ struct Probe {
     clock: Clock,
     at: Instant,
     last: Instant,
-    waiting: Option<oneshot::Receiver<Reply>>,
+    waiting: Option<oneshot::Receiver<Answer>>,
 }
 
 impl Probe {
@@ -279,11 +280,11 @@ impl Probe {
                 let now = self.clock.now();
                 self.at = now + self.every;
                 let fault = match reply {
-                    Ok(Reply::Done) => return Ok(()),
-                    Ok(Reply::Failed(fault)) => fault,
-                    Ok(_) => Fault::own(Class::Session, "probe", "answered with something else"),
+                    Ok(Ok(Reply::Done)) => return Ok(()),
+                    Ok(Ok(Reply::Failed(fault))) => fault,
+                    Ok(Ok(_)) => Fault::own(Class::Session, "probe", "answered with something else"),
                     // It died; that comes as news of its own.
-                    Err(_) => return pending().await,
+                    Ok(Err(_)) | Err(_) => return pending().await,
                 };
                 self.at = now + self.every / HURRY;
                 return Err(fault);
