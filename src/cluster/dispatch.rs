@@ -224,7 +224,9 @@ impl<P: Port> Pool<P> {
                 let told = trail.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
                 let why = match () {
                     () if gone & bit(place) != 0 => Some("the key was removed there"),
-                    () if broken & bit(place) != 0 => Some("the key there does not open its proof ciphertext"),
+                    () if broken & bit(place) != 0 => {
+                        Some("the key there does not open its proof ciphertext, or the token does not use it")
+                    }
                     () => told,
                 };
                 self.members[place].sentence(why)
@@ -280,7 +282,14 @@ impl<P: Port> Pool<P> {
                     self.note_absent(place, &mut item);
                     again.push((at, item));
                 }
-                Step::Absent | Step::Prove | Step::Elsewhere => {
+                Step::Broken if item.key.is_some() => {
+                    trail.blame(place, fault.to_string());
+                    if let Some(key) = &item.key {
+                        self.note_broken(place, key);
+                    }
+                    again.push((at, item));
+                }
+                Step::Absent | Step::Broken | Step::Prove | Step::Elsewhere => {
                     again.push((at, item));
                     failed = Some(fault);
                 }
@@ -355,7 +364,7 @@ impl<P: Port> Pool<P> {
 
     /// Books that a key does not open its own proof.
     pub(super) fn note_broken(&self, place: usize, key: &Arc<KeyRef>) {
-        let why = format!("the key {} does not open its proof ciphertext", key.version);
+        let why = format!("the key {} is not what it must be or is not used there", key.version);
         self.members[place].observe(Observation::Broken, Some(why));
         self.exclude(place, Concern::Broken(Arc::clone(key)));
     }

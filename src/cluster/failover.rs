@@ -14,6 +14,8 @@ pub(super) enum Step {
     Refuse,
     /// The member no longer has the key: exclude it for this key, ask another.
     Absent,
+    /// The member does not use the key that it has: exclude it for this key until it opens its proof, ask another.
+    Broken,
     /// The proof ciphertext tells whose fault it is.
     Prove,
     /// The member's fault: ask another.
@@ -24,6 +26,7 @@ pub(super) enum Step {
 pub(super) fn judge(class: Class, decrypts: bool) -> Step {
     match class {
         Class::KeyAbsent => Step::Absent,
+        Class::KeyUnusable => Step::Broken,
         // A token that says "bad ciphertext" says the same of a good one whose key was swapped.
         Class::Ambiguous | Class::Request if decrypts => Step::Prove,
         Class::Request => Step::Refuse,
@@ -138,6 +141,7 @@ mod tests {
         let all = [
             Class::Request,
             Class::KeyAbsent,
+            Class::KeyUnusable,
             Class::Session,
             Class::Token,
             Class::Login,

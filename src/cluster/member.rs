@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -76,6 +76,8 @@ struct Silence {
 
 struct Known {
     standing: Standing,
+    /// When its health last changed.
+    since: SystemTime,
     reason: Option<String>,
 }
 
@@ -96,7 +98,8 @@ impl<P: Port> Member<P> {
     ) -> Self {
         let settings = port.settings();
         let capacity = usize::from(settings.data_workers.max(1)) * usize::from(settings.sessions.max(1));
-        let standing = Mutex::new(Known { standing: Standing::new(clock.calendar()), reason: None });
+        let standing =
+            Mutex::new(Known { standing: Standing::new(clock.now()), since: clock.calendar(), reason: None });
         Self {
             place,
             hsm: settings.hsm.clone(),
@@ -183,7 +186,7 @@ impl<P: Port> Member<P> {
 
     /// Notes an observation and logs a change of health.
     pub(super) fn observe(&self, observation: Observation, why: Option<String>) {
-        let now = self.clock.calendar();
+        let now = self.clock.now();
         let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.standing;
         let after = health::next(before, observation, now);
@@ -204,6 +207,7 @@ impl<P: Port> Member<P> {
         if before.health == after.health {
             return;
         }
+        known.since = self.clock.calendar();
         let reason = known.reason.clone();
         drop(known);
         self.tally.changed(before.health, after.health);
@@ -241,8 +245,13 @@ impl<P: Port> Member<P> {
             hsm: self.hsm.clone(),
             zone: self.zone.clone(),
             health: known.standing.health,
-            reason: known.reason.clone(),
-            since: known.standing.since,
+            reason: known.reason.clone().map(|reason| match known.standing.quarantine() {
+                pause if known.standing.health == Health::Suspect && !pause.is_zero() => {
+                    format!("{reason}; it keeps failing, so it must have been sound for {pause:?} before it is asked first again")
+                }
+                _ => reason,
+            }),
+            since: known.since,
             data_workers: self.port.settings().data_workers,
             load: self.port.load(),
             capacity: self.capacity,

@@ -142,7 +142,9 @@ fn outcome(version: KeyVersionId, reply: Reply) -> Outcome {
     match (items.pop(), items.is_empty()) {
         (Some(Ok(bytes)), true) if is_plaintext(version, &bytes) => Outcome::Opens,
         (Some(Ok(_)), true) => Outcome::Broken,
-        (Some(Err(Fault { class: Class::Ambiguous | Class::Request, .. })), true) => Outcome::Broken,
+        (Some(Err(Fault { class: Class::Ambiguous | Class::Request | Class::KeyUnusable, .. })), true) => {
+            Outcome::Broken
+        }
         (Some(Err(Fault { class: Class::KeyAbsent, .. })), true) => Outcome::Absent,
         _ => Outcome::Unknown,
     }

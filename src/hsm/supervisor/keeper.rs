@@ -12,6 +12,7 @@ use super::gate::{Desk, Refusal};
 use super::life::{Action, Event, Life, State};
 use super::link::{Answer, Link, sleep_until};
 use super::pool::Pool;
+use super::process::at_work;
 use super::running::{News, Post, Running};
 use crate::hsm::protocol::{Class, Fault, Op, Ready, Reply, Role};
 use crate::model::clock::Clock;
@@ -215,7 +216,7 @@ impl Worker {
 /// What happens to the worker, if there is one.
 async fn happens(worker: &mut Option<Worker>, pool: &Pool, state: State) -> Event {
     let Some(Worker { running, link, probe, found, entry, .. }) = worker else { return pending().await };
-    let limits = &pool.settings.kill;
+    let (limits, at_work) = (&pool.settings.kill, at_work(running.pid()));
     let ready = matches!(state, State::Ready { .. });
     let entering = matches!(state, State::Entering { .. });
     tokio::select! {
@@ -236,7 +237,7 @@ async fn happens(worker: &mut Option<Worker>, pool: &Pool, state: State) -> Even
             News::Closed => Event::Closed,
             News::Exited(how) => Event::Exited(how),
         },
-        held = link.overdue(limits), if ready || entering => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
+        held = link.overdue(limits, at_work), if ready || entering => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
         probed = probe.next(link), if ready => Event::Probed(probed),
     }
 }

@@ -327,7 +327,7 @@ impl Life {
     fn missed(&mut self, since: Instant, misses: u8, fault: &Fault, now: Instant) -> &'static [Action] {
         match fault.class {
             // Starting again would not bring these back, and the keys may be sound.
-            Class::KeyAbsent | Class::Refused | Class::Request => {
+            Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
                 let why = format!("the probe says {fault}; the ceremony may have to be carried out again");
                 self.trouble = Some((Code::InternalError, why));
                 self.state = State::Ready { since, misses: 0 };

@@ -23,6 +23,9 @@ use crate::model::clock::Clock;
 /// process itself was held up.
 const GRACE: Duration = Duration::from_millis(10);
 
+/// How many times its limit a worker may be busy while one of its threads runs or waits for a processor.
+const AT_WORK: u32 = 4;
+
 /// What the worker said, apart from replies.
 pub(super) enum Heard {
     /// It is ready.
@@ -176,8 +179,9 @@ impl Link {
     }
 
     /// Waits until a request is in hand for longer than its limit. Costs nothing while nothing is outstanding, and
-    /// wakes once per limit while something is.
-    pub(super) async fn overdue(&self, limits: &KillLimits) -> Held {
+    /// wakes once per limit while something is. A worker that is `at_work`, and so neither sleeps nor is stopped, may
+    /// only want for a processor: it has [`AT_WORK`] times as long.
+    pub(super) async fn overdue(&self, limits: &KillLimits, at_work: impl Fn() -> bool) -> Held {
         let shared = &*self.shared;
         loop {
             let Some(earliest) = shared.watch(limits) else {
@@ -187,9 +191,13 @@ impl Link {
             // Never longer than the shortest limit: a request with a shorter one may come meanwhile.
             sleep_until(earliest.min(shared.clock.now() + limits.shortest())).await;
             let Some(held) = shared.find_overdue(limits) else { continue };
-            sleep_until(shared.clock.now() + GRACE).await;
-            if let Some(again) = shared.find_overdue(limits).filter(|again| again.id == held.id) {
-                return again;
+            loop {
+                sleep_until(shared.clock.now() + GRACE).await;
+                let Some(again) = shared.find_overdue(limits).filter(|again| again.id == held.id) else { break };
+                let busy_for = shared.clock.now().saturating_duration_since(again.since);
+                if busy_for > limits.of(again.kind) * AT_WORK || !at_work() {
+                    return again;
+                }
             }
         }
     }
@@ -341,7 +349,10 @@ mod tests {
         let (link, _heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
         let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
-        let held = link.overdue(&LIMITS).await;
+        let began = Clock::system().now();
+        let held = link.overdue(&LIMITS, || true).await;
+        assert!(began.elapsed() > LIMITS.crypto * AT_WORK, "what is at work has longer, and not for ever");
+        assert_eq!(link.overdue(&LIMITS, || false).await, held);
         assert_eq!(held.id, 0);
         assert_eq!(gauge.items(), 1, "an abandoned caller does not make the worker less busy");
         link.close();

@@ -164,6 +164,7 @@ async fn mind(
     clock: Clock,
 ) {
     let mut kill_at: Option<Instant> = None;
+    let pid = running.pid();
     loop {
         tokio::select! {
             biased;
@@ -171,7 +172,7 @@ async fn mind(
                 News::Exited(_) => return,
                 News::Closed | News::Garbled(_) | News::Failed(_) | News::Ready(_) => link.close(),
             },
-            held = link.overdue(&limits), if kill_at.is_none() => {
+            held = link.overdue(&limits, process::at_work(pid)), if kill_at.is_none() => {
                 tracing::warn!(kind = ?held.kind, "the worker was busy past its limit and is killed");
                 running.kill();
                 kill_at = Some(clock.now() + patience);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
 use super::inbox::Inbox;
-use super::link::{Heard, Pending, Request, Shared};
+use super::link::{Heard, Request, Shared};
 use crate::hsm::protocol::{Class, Fault, FrameError, FromWorker, Op, Reply, Start, encode_frame};
 
 /// Most requests that are numbered and encoded in one go.
