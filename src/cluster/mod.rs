@@ -27,6 +27,8 @@ mod tally;
 mod tests;
 mod verb;
 mod verify;
+#[cfg(test)]
+mod world;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

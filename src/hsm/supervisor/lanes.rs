@@ -13,7 +13,7 @@ use crate::model::terms::Party;
 const IDLE_LANES: usize = 256;
 
 /// See the module.
-pub(super) struct Lanes<T> {
+pub(crate) struct Lanes<T> {
     /// By mark, then by age.
     waiting: BTreeMap<(u64, u64), Waiting<T>>,
     lanes: HashMap<Party, Lane>,
@@ -40,23 +40,23 @@ struct Lane {
 
 impl<T> Lanes<T> {
     /// Nothing waits.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { waiting: BTreeMap::new(), lanes: HashMap::new(), now: 0, numbers: 0, items: 0, active: 0 }
     }
 
     /// Nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Items that wait.
     #[cfg(test)]
-    pub(super) fn items(&self) -> usize {
+    pub(crate) fn items(&self) -> usize {
         self.items
     }
 
     /// Items that will have been taken before a request of this size of this party has been, as things stand.
-    pub(super) fn ahead_of(&self, party: Party, items: usize) -> usize {
+    pub(crate) fn ahead_of(&self, party: Party, items: usize) -> usize {
         let own = self.lanes.get(&party).map_or(0, |lane| lane.items);
         let parties = self.active + usize::from(own == 0);
         // Each of the others is taken from as much as this one, and from none more than is there.
@@ -64,7 +64,7 @@ impl<T> Lanes<T> {
     }
 
     /// Adds a request.
-    pub(super) fn push(&mut self, party: Party, items: usize, value: T) {
+    pub(crate) fn push(&mut self, party: Party, items: usize, value: T) {
         if self.lanes.len() > IDLE_LANES {
             self.lanes.retain(|_, lane| lane.items > 0 || lane.end > self.now);
         }
@@ -80,7 +80,7 @@ impl<T> Lanes<T> {
     }
 
     /// Takes the request whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         let ((mark, _), waiting) = self.waiting.pop_first()?;
         self.now = self.now.max(mark);
         self.left(&waiting);
@@ -93,7 +93,7 @@ impl<T> Lanes<T> {
 
     /// Takes out the newest request of the longest lane, for one of `party` with so many items; `None` when that lane is
     /// not the longer one.
-    pub(super) fn displace(&mut self, party: Party, items: usize) -> Option<T> {
+    pub(crate) fn displace(&mut self, party: Party, items: usize) -> Option<T> {
         let own = self.lanes.get(&party).map_or(0, |lane| lane.items);
         let (longest, lane) = self.lanes.iter().max_by_key(|(_, lane)| lane.items)?;
         if *longest == party || lane.items <= own + items {
@@ -110,7 +110,7 @@ impl<T> Lanes<T> {
     }
 
     /// Takes out everything.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.items, self.active) = (0, 0);
         self.lanes.clear();
         std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.value)

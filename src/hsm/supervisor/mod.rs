@@ -32,6 +32,14 @@ mod running;
 mod single;
 mod wire;
 
+/// The decisions of this room, for the simulation that drives them together with those of the room above.
+#[cfg(test)]
+pub(crate) mod decisions {
+    pub(crate) use super::inhand::InHand;
+    pub(crate) use super::lanes::Lanes;
+    pub(crate) use super::life::{Action, Event, Life, Policy, State};
+}
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
