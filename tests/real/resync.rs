@@ -3,8 +3,9 @@
 
 use keystored::proto::v1::{ClusterHsm, HsmHealth, PlacementState};
 
+use crate::harness::daemon::Site;
 use crate::harness::zone::object_id;
-use crate::harness::{Caller, Daemon, context, wait};
+use crate::harness::{Caller, Daemon, chaos, context, wait};
 
 /// A key that no service made.
 const STRANGER: &str = "0b0e5f0e-5a5c-4c39-9f0b-5f3f6f1d2c11";
@@ -111,4 +112,36 @@ async fn a_token_that_is_away_has_not_lost_its_keys() {
             assert_eq!(placed(&caller, key, "b").await, PlacementState::Present, "{}", daemon.log_tail());
         }
     }
+}
+
+/// A key whose creation failed is destroyed; a token that would not let go of it then does so when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is_back() {
+    let site = Site::prepare().await;
+    let control = chaos::control_first(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    let kept = caller.create_key("kept").await;
+    let objects = || daemon.zone("a").pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
+    let count = || objects().matches("Secret Key Object").count();
+    let before = count();
+    // It takes keys, and neither uses them nor lets go of them.
+    let rules = r#"
+        [[rule]]
+        function = ["C_Decrypt", "C_DestroyObject"]
+        fault = { code = "CKR_DEVICE_ERROR" }
+    "#;
+    control.set(rules).unwrap();
+    wait::until_async("a creation fails and leaves something", wait::LONG, async || {
+        let failed = caller.with_deadline(wait::LONG).try_create_key("unproven", "").await.is_err();
+        (failed && count() > before).then_some(())
+    })
+    .await;
+    control.clear().unwrap();
+    daemon.wait_until_healthy_for(&caller).await;
+    wait::until_async("what was left is destroyed", wait::LONG, async || (count() == before).then_some(())).await;
+    assert!(daemon.log().contains("it was destroyed again"), "{}", daemon.log_tail());
+    assert_eq!(hsm(&caller, "a").await.keys_orphaned, 0);
+    assert_eq!(placed(&caller, &kept, "a").await, PlacementState::Present, "{}", objects());
+    caller.create_key("proven").await;
 }

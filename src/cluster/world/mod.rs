@@ -26,6 +26,8 @@ const SEEDS: u64 = 10_000;
 const KEYS: u32 = 3;
 /// A key that is in a token and in no metadata.
 const ORPHAN: u32 = 99;
+/// A key that was destroyed, and that a restored token brings back.
+const DESTROYED: u32 = 98;
 /// After the last fault everything is well again within this time.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How often a token that is complete is looked at, and one that is not.
@@ -237,7 +239,7 @@ impl World {
                 here.for_each(|(_, placement)| *placement = Placement::Pending);
                 self.removed.retain(|(at, _)| *at != hsm);
             }
-            Trouble::Restored => drop(self.hsms[hsm].token.objects.insert(ORPHAN)),
+            Trouble::Restored => self.hsms[hsm].token.objects.extend([ORPHAN, DESTROYED]),
             Trouble::Reconnect => self.disconnect(hsm),
             Trouble::Gone => self.hsms[hsm].token.there = false,
             Trouble::Code(..) | Trouble::Crash(_) | Trouble::Hang(_) | Trouble::Slow(_) => {}
@@ -262,8 +264,9 @@ impl World {
             return;
         }
         let wanted = (0..KEYS).map(|key| (version(key), Wanted::Placed(self.placements.get(&(hsm, key)).copied())));
+        let wanted = wanted.chain([(version(DESTROYED), Wanted::Destroyed)]);
         let seen = self.hsms[hsm].token.objects.iter().map(|key| version(*key)).collect();
-        let Findings { to_fill, gone, orphans } = compare(&wanted.collect(), Some(&seen));
+        let Findings { to_fill, gone, to_destroy, orphans } = compare(&wanted.collect(), Some(&seen));
         assert!(orphans.iter().all(|orphan| *orphan == version(ORPHAN)), "no orphan: {orphans:?}");
         for filled in to_fill {
             self.tell(|| format!("HSM {hsm}: key {} is filled", filled.version));
@@ -271,6 +274,11 @@ impl World {
             assert!(!self.removed.contains(&(hsm, key)), "a key that was removed on purpose is not put back");
             self.hsms[hsm].token.objects.insert(key);
             self.placements.insert((hsm, key), Placement::Present);
+        }
+        for again in to_destroy {
+            self.tell(|| format!("HSM {hsm}: key {} is destroyed again", again.version));
+            assert_eq!(again, version(DESTROYED));
+            self.hsms[hsm].token.objects.remove(&again.version);
         }
         for gone in gone {
             let key = gone.version;
@@ -282,7 +290,10 @@ impl World {
 
     /// Everybody is healthy and complete, and every token holds what it should.
     fn is_well(&self) -> bool {
-        let placed = |hsm: usize| (0..KEYS).all(|key| self.placements.get(&(hsm, key)) != Some(&Placement::Pending));
+        let placed = |hsm: usize| {
+            !self.hsms[hsm].token.objects.contains(&DESTROYED)
+                && (0..KEYS).all(|key| self.placements.get(&(hsm, key)) != Some(&Placement::Pending))
+        };
         self.hsms.iter().enumerate().all(|(at, hsm)| hsm.is_well() && (hsm.is_spent() || placed(at)))
     }
 
