@@ -120,28 +120,36 @@ async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is
     let site = Site::prepare().await;
     let control = chaos::control_first(&site);
     let daemon = site.start().await;
-    let caller = daemon.caller().await;
+    let caller = daemon.caller().await.with_deadline(wait::LONG);
     let kept = caller.create_key("kept").await;
-    let objects = || daemon.zone("a").pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
-    let count = || objects().matches("Secret Key Object").count();
-    let before = count();
+    let count = |daemon: &Daemon, zone: &str| {
+        daemon.zone(zone).pkcs11_tool(&["--list-objects", "--type", "secrkey"]).matches("Secret Key Object").count()
+    };
+    let mut expected = count(&daemon, "a");
     // It takes keys, and neither uses them nor lets go of them.
     let rules = r#"
         [[rule]]
         function = ["C_Decrypt", "C_DestroyObject"]
+        after_call = false
         fault = { code = "CKR_DEVICE_ERROR" }
     "#;
     control.set(rules).unwrap();
-    wait::until_async("a creation fails and leaves something", wait::LONG, async || {
-        let failed = caller.with_deadline(wait::LONG).try_create_key("unproven", "").await.is_err();
-        (failed && count() > before).then_some(())
-    })
-    .await;
+    // Those before the rules are in force succeed.
+    while caller.try_create_key("unproven", "").await.is_ok() {
+        expected += 1;
+    }
+    wait::until("it is destroyed where that is possible", wait::LONG, || {
+        (count(&daemon, "b") == expected && count(&daemon, "a") > expected).then_some(())
+    });
+    let site = daemon.crash();
     control.clear().unwrap();
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
-    wait::until_async("what was left is destroyed", wait::LONG, async || (count() == before).then_some(())).await;
+    wait::until("it is destroyed there as well", wait::LONG, || (count(&daemon, "a") == expected).then_some(()));
     assert!(daemon.log().contains("it was destroyed again"), "{}", daemon.log_tail());
     assert_eq!(hsm(&caller, "a").await.keys_orphaned, 0);
-    assert_eq!(placed(&caller, &kept, "a").await, PlacementState::Present, "{}", objects());
+    assert_eq!(placed(&caller, &kept, "a").await, PlacementState::Present);
     caller.create_key("proven").await;
 }

@@ -20,6 +20,9 @@ use crate::hsm::protocol::Op;
 use crate::model::clock::Clock;
 use crate::model::terms::Terms;
 
+/// Something must have waited for so long before anybody is turned away at once: a burst is over by then.
+const STANDING: Duration = Duration::from_millis(100);
+
 /// See the module.
 pub(super) struct Backlog {
     /// The workers that take requests.
@@ -28,7 +31,13 @@ pub(super) struct Backlog {
     gauge: Arc<Gauge>,
     pace: Pace,
     clock: Clock,
-    waiting: Mutex<Lanes<Waiting>>,
+    waiting: Mutex<Queue>,
+}
+
+struct Queue {
+    lanes: Lanes<Waiting>,
+    /// Since when something waits all the time.
+    since: Option<Instant>,
 }
 
 struct Waiting {
@@ -45,7 +54,7 @@ impl Backlog {
             gauge: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
             pace: Pace::default(),
             clock,
-            waiting: Mutex::new(Lanes::new()),
+            waiting: Mutex::new(Queue { lanes: Lanes::new(), since: None }),
         }
     }
 
@@ -61,7 +70,8 @@ impl Backlog {
         slot.store(link);
         if self.links.iter().all(|link| link.load().is_none()) {
             // Nobody knows when there will be a worker again; another HSM may be asked meanwhile.
-            let given_up: Vec<_> = waiting.drain().collect();
+            waiting.since = None;
+            let given_up: Vec<_> = waiting.lanes.drain().collect();
             drop(waiting);
             drop(given_up);
         } else {
@@ -95,15 +105,21 @@ impl Backlog {
         let request = Request { op, pending: Pending { reply, reservation: Some(reservation) } };
         let mut waiting = self.lock();
         let Some((link, room)) = self.least_busy() else { return Err(CallError::NotReady) };
-        if room && waiting.is_empty() {
+        if room && waiting.lanes.is_empty() {
             drop(waiting);
             return link.forward(request).map(|()| receiver).map_err(|_| CallError::NotReady);
         }
-        let wait = self.pace.of(waiting.ahead_of(terms.party, items) + link.items(), self.workers() * self.sessions);
-        if self.clock.now() + wait + self.pace.of(items, 1) > terms.deadline {
-            return Err(CallError::Hopeless(wait));
+        let now = self.clock.now();
+        let since = *waiting.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STANDING {
+            let workers = self.workers();
+            let ahead = waiting.lanes.ahead_of(terms.party, items) + link.items() * workers;
+            let wait = self.pace.of(ahead, workers * self.sessions);
+            if now + wait + self.pace.of(items, 1) > terms.deadline {
+                return Err(CallError::Hopeless(wait));
+            }
         }
-        waiting.push(terms.party, items, Waiting { request, deadline: terms.deadline });
+        waiting.lanes.push(terms.party, items, Waiting { request, deadline: terms.deadline });
         self.hand_out(waiting);
         Ok(receiver)
     }
@@ -117,7 +133,7 @@ impl Backlog {
     /// The queue is full. Whoever has least in it still gets in, at the cost of whoever has most.
     fn make_room(&self, terms: Terms, items: usize, bytes: usize) -> Result<Reservation, CallError> {
         loop {
-            let displaced = self.lock().displace(terms.party, items).ok_or(CallError::Busy)?;
+            let displaced = self.lock().lanes.displace(terms.party, items).ok_or(CallError::Busy)?;
             let Request { pending, .. } = displaced.request;
             drop(pending.reservation);
             let _ = pending.reply.send(Err(CallError::Busy));
@@ -128,11 +144,11 @@ impl Backlog {
     }
 
     /// Hands requests to workers that have room for them.
-    fn hand_out(&self, mut waiting: MutexGuard<'_, Lanes<Waiting>>) {
+    fn hand_out(&self, mut waiting: MutexGuard<'_, Queue>) {
         let (mut turned_away, mut lost) = (Vec::new(), Vec::new());
-        while !waiting.is_empty()
+        while !waiting.lanes.is_empty()
             && let Some((link, true)) = self.least_busy()
-            && let Some(Waiting { request, deadline }) = waiting.pop()
+            && let Some(Waiting { request, deadline }) = waiting.lanes.pop()
         {
             let left = deadline.saturating_duration_since(self.clock.now());
             if left.is_zero() || left < self.pace.of(request.pending.items(), 1) {
@@ -141,6 +157,9 @@ impl Backlog {
                 // The worker has gone this moment; its caller learns that when this is dropped.
                 lost.push(request);
             }
+        }
+        if waiting.lanes.is_empty() {
+            waiting.since = None;
         }
         drop(waiting);
         for Pending { reply, reservation } in turned_away {
@@ -160,7 +179,7 @@ impl Backlog {
         self.links.iter().filter(|link| link.load().is_some()).count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes<Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,8 +11,11 @@ const LEAST_REQUESTS: usize = 2;
 /// Items that a worker is given for each session before anything is known, and at most.
 const UNKNOWN: usize = 64;
 const MOST: usize = 4_096;
-/// A new reading weighs one part in so many.
+/// A reading of one item weighs one part in so many, and one of many items accordingly more.
 const WEIGHT: u64 = 16;
+/// A reading counts for at most so many times the average: a worker that stood still for a moment, because the machine
+/// was busy or a key was looked for, is not slow. One that has become slow shows it in reading after reading.
+const OUTLIER: u64 = 4;
 
 /// The time that one item takes in a session, as a moving average. Zero: nothing was read.
 #[derive(Default)]
@@ -23,10 +26,12 @@ pub(super) struct Pace {
 impl Pace {
     /// A session was busy with so many items for so long.
     pub(super) fn read(&self, items: usize, took: Duration) {
-        let reading = nanos(took) / items.max(1) as u64;
+        let items = items.max(1) as u64;
         let before = self.nanos.load(Ordering::Relaxed);
+        let reading = (nanos(took) / items).min(if before == 0 { u64::MAX } else { before.saturating_mul(OUTLIER) });
+        let weighed = before.saturating_mul(WEIGHT - 1).saturating_add(reading.saturating_mul(items));
         // Two readings at once: one of them is lost, which changes nothing about an average.
-        let after = if before == 0 { reading } else { before - before / WEIGHT + reading / WEIGHT };
+        let after = if before == 0 { reading } else { weighed / (WEIGHT - 1 + items) };
         self.nanos.store(after.max(1), Ordering::Relaxed);
     }
 
@@ -68,12 +73,24 @@ mod tests {
         assert_eq!((pace.of(100, 1), pace.window(1)), (Duration::ZERO, 64));
         pace.read(2, Duration::from_millis(10));
         assert_eq!(pace.of(8, 4), Duration::from_millis(10));
-        pace.read(1, Duration::from_millis(165));
-        assert_eq!(pace.of(1, 1), Duration::from_millis(15));
+        pace.read(1, Duration::from_secs(10));
+        assert!(pace.of(1, 1) < Duration::from_millis(6), "{:?}", pace.of(1, 1));
+        for _ in 0..200 {
+            pace.read(1, Duration::from_secs(1));
+        }
+        assert!(pace.of(1, 1) > Duration::from_millis(990), "{:?}", pace.of(1, 1));
         for _ in 0..200 {
             pace.read(1, Duration::from_millis(5));
         }
         assert!(pace.of(1, 1) < Duration::from_micros(5_100), "{:?}", pace.of(1, 1));
+    }
+
+    #[test]
+    fn many_items_say_more_than_one() {
+        let pace = Pace::default();
+        pace.read(1, Duration::from_micros(100));
+        pace.read(64, Duration::from_micros(640));
+        assert!(pace.of(1, 1) < Duration::from_micros(30), "{:?}", pace.of(1, 1));
     }
 
     #[test]

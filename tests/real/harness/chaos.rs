@@ -17,6 +17,15 @@ pub(crate) fn control(hsm: &mut toml::Table, dir: &Path) -> Control {
     Control::open(dir).unwrap()
 }
 
+/// The same for every HSM of a site, each with controls of its own.
+pub(crate) fn control_all(site: &Site) -> Vec<Control> {
+    let mut controls = Vec::new();
+    site.configure_hsms(|index, hsm| {
+        controls.push(control(hsm, &site.path().join(format!("chaos-{index}"))));
+    });
+    controls
+}
+
 /// The same for the first HSM of a site.
 pub(crate) fn control_first(site: &Site) -> Control {
     let dir = site.path().join("chaos");

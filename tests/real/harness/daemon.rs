@@ -304,6 +304,11 @@ impl Daemon {
         }
     }
 
+    /// The key of the authority that has issued the client's certificate.
+    pub(crate) fn client_authority_key(&self) -> PathBuf {
+        self.site().layout.client[0].with_extension("key")
+    }
+
     /// A new connection.
     pub(crate) async fn caller(&self) -> Caller {
         match self.address().connect().await {

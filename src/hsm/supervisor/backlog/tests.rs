@@ -171,18 +171,22 @@ async fn a_worker_gets_what_keeps_it_busy_and_the_rest_waits_in_a_fair_order() {
 async fn what_cannot_make_its_deadline_is_turned_away_at_once_or_when_its_turn_comes() {
     let bench = Bench::new(1, 1_000);
     bench.slow(Duration::from_millis(10)).await;
-    let soon = Duration::from_millis(35);
-    let in_hand = [bench.push(10, "anna", soon).unwrap(), bench.push(11, "anna", soon).unwrap()];
-    let waiting = bench.push(12, "anna", soon).unwrap();
+    let soon = Duration::from_millis(45);
+    let in_hand = [bench.push(10, "anna", LONG).unwrap(), bench.push(11, "anna", LONG).unwrap()];
+    let burst = bench.push(20, "anna", Duration::from_millis(1)).unwrap();
+    bench.clock.advance(STANDING);
+    let waiting = bench.push(12, "bert", soon).unwrap();
     let refused = bench.push(13, "anna", soon).err();
     assert!(matches!(refused, Some(CallError::Hopeless(wait)) if wait >= Duration::from_millis(30)), "{refused:?}");
-    assert!(bench.push(13, "anna", 2 * soon).is_ok(), "who waits longer is let in");
+    assert!(bench.push(13, "anna", 3 * soon).is_ok(), "who waits longer is let in");
     assert_eq!([bench.workers[0].next(), bench.workers[0].next()], [10, 11]);
     // It is slower than it was.
     bench.clock.advance(Duration::from_millis(40));
     bench.workers[0].answer();
-    let turned_away = waiting.await.unwrap();
-    assert!(matches!(turned_away, Err(CallError::Hopeless(_))), "{turned_away:?}");
+    for turned_away in [burst, waiting] {
+        let turned_away = turned_away.await.unwrap();
+        assert!(matches!(turned_away, Err(CallError::Hopeless(_))), "{turned_away:?}");
+    }
     bench.workers[0].answer();
     for reply in in_hand {
         assert!(matches!(reply.await, Ok(Ok(_))));
