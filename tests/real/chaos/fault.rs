@@ -125,7 +125,7 @@ pub(super) fn serving(dice: &mut Dice) -> Rule {
         return Rule { function: "*", fault: Fault::LostToken, meets: some(dice), after_call: false };
     }
     let function = dice.pick(SERVING);
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED, REQUEST])
+    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED, REQUEST], some)
 }
 
 /// The same, of what no token says of a good ciphertext.
@@ -134,7 +134,7 @@ pub(super) fn unmistakable(dice: &mut Dice) -> Rule {
         return Rule { function: "*", fault: Fault::LostToken, meets: some(dice), after_call: false };
     }
     let function = dice.pick(SERVING);
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED])
+    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED], some)
 }
 
 /// What a zone meets before it has recovered. Nothing that ends a worker: it may be inside a login.
@@ -165,7 +165,7 @@ pub(super) fn finding(dice: &mut Dice) -> Rule {
         return Rule { function: "C_OpenSession", fault, meets: Meets::All, after_call: false };
     }
     let function = dice.pick(FINDING);
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED])
+    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED], most)
 }
 
 pub(super) fn starting(dice: &mut Dice) -> Rule {
@@ -173,7 +173,7 @@ pub(super) fn starting(dice: &mut Dice) -> Rule {
     if function == "C_Sign" && dice.chance(30) {
         return Rule { function, fault: Fault::WrongBytes, meets: Meets::All, after_call: true };
     }
-    drawn(dice, function, &[TOKEN, SESSION, REFUSED])
+    drawn(dice, function, &[TOKEN, SESSION, REFUSED], most)
 }
 
 pub(super) fn making(dice: &mut Dice) -> Rule {
@@ -181,7 +181,7 @@ pub(super) fn making(dice: &mut Dice) -> Rule {
     if function == "C_WrapKey" && dice.chance(30) {
         return Rule { function, fault: Fault::WrongBytes, meets: Meets::All, after_call: true };
     }
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED])
+    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED], most)
 }
 
 /// Wrong bytes from a token that says that all is well. Always, where nothing but the canary finds it: a lie now and then
@@ -195,14 +195,20 @@ pub(super) fn lying(dice: &mut Dice, verify: Verify) -> Rule {
     rule
 }
 
-fn drawn(dice: &mut Dice, function: &'static str, classes: &[&[&'static str]]) -> Rule {
+/// `often` says how many calls meet it, by how often the function is called.
+fn drawn(
+    dice: &mut Dice,
+    function: &'static str,
+    classes: &[&[&'static str]],
+    often: impl Fn(&mut Dice) -> Meets,
+) -> Rule {
     let after_call = dice.chance(50);
     let ends = function != "C_Login";
     let fault = match dice.below(100) {
-        0..12 if ends => Fault::Crash,
-        12..24 if ends => Fault::Hang,
-        24..36 => Fault::Delay(1, 60),
-        36..42 => Fault::Delay(60, 250),
+        0..14 if ends => Fault::Crash,
+        14..28 if ends => Fault::Hang,
+        28..38 => Fault::Delay(1, 60),
+        38..44 => Fault::Delay(60, 250),
         _ => Fault::Code(of_classes(dice, classes)),
     };
     let meets = match fault {
@@ -210,8 +216,7 @@ fn drawn(dice: &mut Dice, function: &'static str, classes: &[&[&'static str]]) -
         Fault::Crash if IN_LOGINS.contains(&function) => {
             Meets::Calls { after: dice.between(0, 30), count: dice.between(1, 2) }
         }
-        Fault::Crash | Fault::Hang if dice.chance(60) => Meets::PerCent(dice.pick(&[1, 3])),
-        _ => some(dice),
+        _ => often(dice),
     };
     Rule { function, fault, meets, after_call }
 }
@@ -221,12 +226,23 @@ fn of_classes(dice: &mut Dice, classes: &[&[&'static str]]) -> &'static str {
     dice.pick(class)
 }
 
+/// Of a function that is called with every operation.
 fn some(dice: &mut Dice) -> Meets {
-    match dice.below(5) {
+    match dice.below(6) {
         0 | 1 => Meets::All,
         2 => Meets::PerCent(30),
         3 => Meets::PerCent(5),
+        4 => Meets::PerCent(1),
         _ => Meets::Calls { after: dice.between(0, 50), count: dice.between(1, 40) },
+    }
+}
+
+/// Of one that is called now and then.
+fn most(dice: &mut Dice) -> Meets {
+    match dice.below(5) {
+        0..3 => Meets::All,
+        3 => Meets::PerCent(50),
+        _ => Meets::Calls { after: dice.between(0, 3), count: dice.between(1, 4) },
     }
 }
 

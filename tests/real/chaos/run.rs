@@ -1,6 +1,7 @@
 //! Carries a schedule out against a real daemon. Whatever is not as it must be panics.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ use crate::harness::{Caller, Daemon, Failure, chaos, process, wait};
 const WARM: usize = 300;
 /// A key is made and the list of keys looked at after every so many recoveries.
 const CHECK_KEYS: usize = 4;
+/// Looks in a row that must find an HSM complete: a worker that has just ended is shown as ready for a moment.
+const LOOKS: u32 = 3;
 /// Between two phases. Longer than [`RECOVERY`], because there the faults are not over.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -37,7 +40,22 @@ pub(super) struct Outcome {
     /// How long it took until everything was healthy, after the last phase and at most between two.
     pub(super) recovery: Duration,
     pub(super) slowest: Duration,
+    /// How long a lie lasted that only the canary could find out.
+    pub(super) found_out: Duration,
     pub(super) growth_kb: u64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phases, answers, errors, lies, keys, faults, recovery, slowest, found_out, growth_kb } = self;
+        write!(f, "{phases} phases, {faults} faults, {answers} answers, {errors} errors, ")?;
+        match *lies {
+            0 if found_out.is_zero() => {}
+            _ => write!(f, "{lies} lies, found out after {:.1} s, ", found_out.as_secs_f64())?,
+        }
+        let (recovery, slowest) = (recovery.as_secs_f64(), slowest.as_secs_f64());
+        write!(f, "{keys} keys, healthy after {recovery:.1} s (at most {slowest:.1} s), {growth_kb} kB more")
+    }
 }
 
 /// Runs a schedule for `length`; `reached` is the number of the phase that is under way.
@@ -77,6 +95,7 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
         keys,
         unmade: Vec::new(),
         slowest: Duration::ZERO,
+        found_out: Duration::ZERO,
     };
     let ends = book.clock.now() + length;
     for (at, phase) in schedule.phases.iter().enumerate() {
@@ -106,11 +125,11 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
     let faults = controls.iter().map(Control::injected_in_all).sum();
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     let (answers, errors, lies) = (count(&book.answers), count(&book.errors), count(&book.lies));
-    let slowest = run.slowest;
+    let (slowest, found_out) = (run.slowest, run.found_out);
     drop((run, _log));
     let (status, _site) = daemon.terminate();
     assert!(status.success(), "{status}");
-    Outcome { phases, answers, errors, lies, keys: keys.len(), faults, recovery, slowest, growth_kb }
+    Outcome { phases, answers, errors, lies, keys: keys.len(), faults, recovery, slowest, found_out, growth_kb }
 }
 
 struct Run<'a> {
@@ -123,6 +142,8 @@ struct Run<'a> {
     unmade: Vec<String>,
     /// The longest recovery so far.
     slowest: Duration,
+    /// The longest that a zone lied before it was out of service.
+    found_out: Duration,
 }
 
 impl Run<'_> {
@@ -131,13 +152,17 @@ impl Run<'_> {
         let clock = &self.book.clock;
         let over = clock.now();
         let deadline = over + within;
+        let mut seen = vec![0; self.daemon.zones.len()];
         loop {
             self.book.check();
             let complete = checks::complete(self.daemon, &self.caller).await;
-            if complete.contains(&true) {
+            for (seen, complete) in seen.iter_mut().zip(complete) {
+                *seen = if complete { *seen + 1 } else { 0 };
+            }
+            if seen.iter().any(|looks| *looks >= LOOKS) {
                 self.book.end_outage();
             }
-            if complete.iter().all(|complete| *complete) {
+            if seen.iter().all(|looks| *looks >= LOOKS) {
                 break;
             }
             if clock.now() >= deadline {
@@ -235,7 +260,7 @@ impl Run<'_> {
     }
 
     /// Waits for the end of a phase. A zone that lies must be out of service before that.
-    async fn last(&self, phase: &Phase, began: Instant, lie: Option<(usize, &str)>) {
+    async fn last(&mut self, phase: &Phase, began: Instant, lie: Option<(usize, &str)>) {
         let Some((zone, function)) = lie else {
             wait::pass(phase.lasts).await;
             self.book.check();
@@ -253,6 +278,7 @@ impl Run<'_> {
             wait::pass(Duration::from_millis(10)).await;
         }
         self.book.end_lie();
+        self.found_out = self.found_out.max(self.book.clock.now() - began);
         // From here on every answer must be right, though the zone goes on lying.
         wait::pass(phase.lasts / 4).await;
         self.book.check();

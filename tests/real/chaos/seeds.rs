@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::run::{Outcome, run};
+use super::run::run;
 use super::schedule::Schedule;
 
 /// What `make chaos` asks for; without it, the handful.
@@ -25,7 +25,9 @@ impl Wanted {
                 let seconds = number("CHAOS_SECONDS").unwrap_or(15);
                 Self { seeds: (first..first + count).collect(), length: Duration::from_secs(seconds) }
             }
-            None => Self { seeds: vec![1, 2, 3], length: Duration::from_secs(5) },
+            // An outage of all zones; a lie that the canary finds out, and a token directory that is away; a key that is made
+            // while a zone fails.
+            None => Self { seeds: vec![9, 12, 36], length: Duration::from_secs(5) },
         }
     }
 }
@@ -43,15 +45,7 @@ fn every_answer_is_right_or_no_zone_was_sound() {
         });
         let zones = schedule.zones;
         match outcome {
-            Ok(outcome) => {
-                let Outcome { phases, answers, errors, lies, keys, faults, recovery, slowest, growth_kb } = outcome;
-                println!(
-                    "seed {seed}: {zones} zones, {phases} phases, {faults} faults, {answers} answers, {errors} errors, \
-                     {lies} lies, {keys} keys, healthy after {:.1} s (between phases {:.1} s at most), {growth_kb} kB more: passed",
-                    recovery.as_secs_f64(),
-                    slowest.as_secs_f64()
-                );
-            }
+            Ok(outcome) => println!("seed {seed}: {zones} zones, {outcome}: passed"),
             Err(panic) => {
                 failed.push(*seed);
                 let phase = match reached.load(Ordering::Relaxed) {
