@@ -25,9 +25,8 @@ impl Wanted {
                 let seconds = number("CHAOS_SECONDS").unwrap_or(15);
                 Self { seeds: (first..first + count).collect(), length: Duration::from_secs(seconds) }
             }
-            // An outage of all zones; a lie that the canary finds out, and a token directory that is away; a key that is made
-            // while a zone fails.
-            None => Self { seeds: vec![9, 12, 36], length: Duration::from_secs(5) },
+            // An outage of all zones; a key that is made while a zone fails; a lie that only the canary finds out.
+            None => Self { seeds: vec![8, 36, 42], length: Duration::from_secs(5) },
         }
     }
 }
