@@ -1,4 +1,6 @@
 //! The rules of a schedule: which function fails, how, and for which calls.
+//!
+//! Not drawn are a locked user and codes that refuse a PIN: by design the service then waits for an operator.
 
 use std::fmt;
 

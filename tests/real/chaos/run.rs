@@ -230,16 +230,6 @@ impl Run<'_> {
 
     /// Begins everything that a phase does; it ends when the answer is dropped.
     fn strike(&self, phase: &Phase) -> Vec<Ends> {
-        let mut rules: BTreeMap<usize, String> = BTreeMap::new();
-        for (zone, strike) in &phase.strikes {
-            if let Strike::Rule(rule) = strike {
-                let text = rule.toml(|function| self.controls[*zone].calls(function));
-                rules.entry(*zone).or_default().push_str(&text);
-            }
-        }
-        for (zone, rules) in rules {
-            self.controls[zone].set(&rules).unwrap();
-        }
         let mut ends = Vec::new();
         for (zone, strike) in &phase.strikes {
             let zone = &self.daemon.zones[*zone];
@@ -249,6 +239,17 @@ impl Run<'_> {
                 Strike::Stop(whom) => ends.push(Ends::Stopped(signal(zone, *whom, Signal::STOP))),
                 Strike::TakeAway => ends.push(Ends::Away(Some(zone.take_away()))),
             }
+        }
+        // After the signals, which are for workers that serve: a rule may have some start anew.
+        let mut rules: BTreeMap<usize, String> = BTreeMap::new();
+        for (zone, strike) in &phase.strikes {
+            if let Strike::Rule(rule) = strike {
+                let text = rule.toml(|function| self.controls[*zone].calls(function));
+                rules.entry(*zone).or_default().push_str(&text);
+            }
+        }
+        for (zone, rules) in rules {
+            self.controls[zone].set(&rules).unwrap();
         }
         ends
     }
