@@ -53,6 +53,8 @@ fn every_answer_is_right_or_no_zone_was_sound() {
                     at => format!("in phase {at}"),
                 };
                 println!("{schedule}\nseed {seed}: FAILED {phase}: {}", words(&*panic));
+                // A call that is late on a machine that has twenty times as much to do as it can says little.
+                println!("load of the machine: {}", std::fs::read_to_string("/proc/loadavg").unwrap().trim_end());
                 println!("to run it again: make chaos SEEDS=1 SEED={seed} CHAOS_SECONDS={}", length.as_secs());
             }
         }
