@@ -28,14 +28,22 @@ pub(crate) fn control_all(site: &Site) -> Vec<Control> {
 
 /// The same for the first HSM of a site.
 pub(crate) fn control_first(site: &Site) -> Control {
-    let dir = site.path().join("chaos");
-    let mut controls = None;
+    controls(site, 1).remove(0)
+}
+
+/// The same for every HSM of a site, in the order of the configuration.
+pub(crate) fn control_each(site: &Site) -> Vec<Control> {
+    controls(site, usize::MAX)
+}
+
+fn controls(site: &Site, first: usize) -> Vec<Control> {
+    let mut controls = Vec::new();
     site.configure_hsms(|index, hsm| {
-        if index == 0 {
-            controls = Some(control(hsm, &dir));
+        if index < first {
+            controls.push(control(hsm, &site.path().join(format!("chaos-{index}"))));
         }
     });
-    controls.unwrap()
+    controls
 }
 
 /// Beside this program, or one above.
