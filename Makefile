@@ -7,13 +7,17 @@ CARGO ?= cargo
 RELEASE := target/release
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
+# How many schedules `make chaos` draws, from which seed on, and how long each troubles the zones.
+SEEDS ?= 10
+SEED ?= 1
+CHAOS_SECONDS ?= 15
 # Where `make run` keeps its zones, certificates and database. Ignored by git.
 DEV_DIR ?= dev
 
 # Denied outside tests; clippy.toml lets tests unwrap.
 DENIED := -D warnings -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic
 
-.PHONY: help deps build test run demo bench fuzz lint audit clean
+.PHONY: help deps build test run demo bench fuzz chaos lint audit clean
 
 help: ## This list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +43,11 @@ bench: build ## Measures the speed, and what HSMs that fail cost, and prints the
 
 fuzz: deps ## Feeds each parser with made-up bytes for FUZZ_SECONDS.
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+# In memory where nothing else is asked for: a disk that is busy for seconds looks like a zone that hangs, in all zones at once.
+chaos: deps ## Troubles the zones of a daemon under load, by SEEDS schedules from SEED on.
+	TMPDIR=$${TMPDIR:-/dev/shm} CHAOS_SEEDS=$(SEEDS) CHAOS_FIRST=$(SEED) CHAOS_SECONDS=$(CHAOS_SECONDS) $(CARGO) test --locked --test real -- \
+		--exact --nocapture chaos::seeds::every_answer_is_right_or_no_zone_was_sound
 
 lint: ## Format and lints; warnings are errors.
 	$(CARGO) fmt --all --check

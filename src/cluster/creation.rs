@@ -62,7 +62,7 @@ impl<P: Port> Pool<P> {
         while let Some(place) = self.order(trail.open(usable)).first() {
             let member = &self.members[place];
             trail.ask(place);
-            let fault = match member.port.call(Arc::clone(&op), deadline).await {
+            let fault = match member.port.call(Arc::clone(&op), deadline.into()).await {
                 Ok(Reply::Blob(blob)) => return Ok(blob),
                 Ok(other) => fault_of(other),
                 Err(error) => {
@@ -74,10 +74,15 @@ impl<P: Port> Pool<P> {
             last = Some(Error::Hsm { hsm: member.hsm.clone(), fault });
         }
         Err(last.unwrap_or_else(|| {
-            trail.verdict(usable, 0, |place| {
-                let told = trail.why.iter().find(|(of, _)| *of == place);
-                self.members[place].sentence(told.map(|(_, why)| why.as_str()))
-            })
+            trail.verdict(
+                usable,
+                0,
+                |place| self.members[place].port.status().refused,
+                |place| {
+                    let told = trail.why.iter().find(|(of, _)| *of == place);
+                    self.members[place].sentence(told.map(|(_, why)| why.as_str()))
+                },
+            )
         }))
     }
 
@@ -130,7 +135,7 @@ impl<P: Port> Pool<P> {
     pub(super) async fn destroy(&self, place: usize, version: KeyVersionId, deadline: Instant) -> Result<(), Error> {
         self.done(place, Op::Destroy(version), deadline).await?;
         // A worker that is not there to hear it has no copy either.
-        match self.at(place)?.port.call(Arc::new(Op::Forget(vec![version])), deadline).await {
+        match self.at(place)?.port.call(Arc::new(Op::Forget(vec![version])), deadline.into()).await {
             Ok(Reply::Done) | Err(CallError::NotReady | CallError::Lost) => {}
             Ok(other) => return Err(self.failed(place, fault_of(other))),
             Err(error) => return Err(self.lost(place, &error)),
@@ -174,7 +179,7 @@ impl<P: Port> Pool<P> {
         let mut status = member.port.watch();
         let mut tries = 1;
         loop {
-            let error = match member.port.call(Arc::clone(&op), deadline).await {
+            let error = match member.port.call(Arc::clone(&op), deadline.into()).await {
                 Ok(Reply::Failed(fault)) if may_pass(&fault) && tries < TRIES => {
                     member.answered();
                     tries += 1;
@@ -223,6 +228,7 @@ impl<P: Port> Pool<P> {
     fn lost(&self, place: usize, error: &CallError) -> Error {
         match error {
             CallError::Busy => Error::Busy,
+            CallError::Hopeless(wait) => Error::Hopeless(*wait),
             CallError::Late => Error::Late,
             CallError::NotReady => Error::NoZone(match self.members.get(place) {
                 Some(member) => member.sentence(Some("no worker is ready")),

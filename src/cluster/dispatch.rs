@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
@@ -21,6 +21,10 @@ use super::verb::{Task, Verb};
 use super::{Error, KeyRef, Settings, Verify};
 use crate::hsm::protocol::{Class, Fault, Op};
 use crate::model::clock::Clock;
+use crate::model::terms::Terms;
+
+/// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
+const PART: Duration = Duration::from_millis(10);
 
 /// Worries that wait for one member's keeper at most.
 const MOST_CONCERNS: usize = 1_024;
@@ -113,19 +117,15 @@ impl<P: Port> Pool<P> {
     }
 
     /// Does each item in some member that can.
-    pub(super) async fn run<V: Verb>(
-        &self,
-        tasks: Vec<Task<V::Item>>,
-        deadline: Instant,
-    ) -> Vec<Result<V::Output, Error>> {
-        self.run_placed::<V>(tasks, deadline).await.into_iter().map(|answer| Ok(answer?.output)).collect()
+    pub(super) async fn run<V: Verb>(&self, tasks: Vec<Task<V::Item>>, terms: Terms) -> Vec<Result<V::Output, Error>> {
+        self.run_placed::<V>(tasks, terms).await.into_iter().map(|answer| Ok(answer?.output)).collect()
     }
 
     /// The same, and says in which.
     pub(super) async fn run_placed<V: Verb>(
         &self,
         tasks: Vec<Task<V::Item>>,
-        deadline: Instant,
+        terms: Terms,
     ) -> Vec<Result<Done<V::Output>, Error>> {
         if let [_] = tasks[..] {
             let mut tasks = tasks;
@@ -133,11 +133,12 @@ impl<P: Port> Pool<P> {
             let usable = self.usable(key.as_deref()) & within;
             let left = vec![Left { place: 0, key, absent: 0, refused: 0, refusal: None }];
             let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, first: None };
-            return self.drive::<V>(chunk, deadline).await.into_iter().map(|(_, answer)| answer).collect();
+            return self.drive::<V>(chunk, terms).await.into_iter().map(|(_, answer)| answer).collect();
         }
         let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
         let key = |item: u32| tasks[item as usize].key.as_ref().map(|key| key.version);
-        let parts = route::plan(&masks, key, self.next_turn(), |place| self.members[place].gauge());
+        let most = self.members.iter().map(|member| member.port.items_in(PART)).min().unwrap_or(1);
+        let parts = route::plan(&masks, most, key, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
         let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
         let driven = parts.into_iter().map(|part| {
@@ -149,7 +150,7 @@ impl<P: Port> Pool<P> {
                 items.push(item);
             }
             let op = Arc::new(V::op(items));
-            self.drive::<V>(Chunk { left, op, usable: part.mask, first: part.first }, deadline)
+            self.drive::<V>(Chunk { left, op, usable: part.mask, first: part.first }, terms)
         });
         for (place, answer) in join_all(driven).await.into_iter().flatten() {
             answers[place as usize] = Some(answer);
@@ -179,12 +180,12 @@ impl<P: Port> Pool<P> {
     }
 
     /// Asks one member after the other until each item has its answer or nobody is left to ask.
-    async fn drive<V: Verb>(&self, chunk: Chunk, deadline: Instant) -> Answers<V::Output> {
+    async fn drive<V: Verb>(&self, chunk: Chunk, terms: Terms) -> Answers<V::Output> {
         let Chunk { mut left, mut op, usable, mut first } = chunk;
         let mut trail = Trail::default();
         let mut answers = Vec::with_capacity(left.len());
         while let Some(next) = first.take().or_else(|| self.order(trail.open(usable)).first()) {
-            let (place, answer) = self.attempt(&op, next, usable, &mut trail, deadline).await;
+            let (place, answer) = self.attempt(&op, next, usable, &mut trail, terms).await;
             let outputs = match answer.map(V::outputs) {
                 Err(error) => {
                     trail.unanswered(place, &error);
@@ -201,7 +202,7 @@ impl<P: Port> Pool<P> {
                     continue;
                 }
             };
-            let again = self.sort::<V>(place, outputs, &mut left, &mut answers, &mut trail, deadline).await;
+            let again = self.sort::<V>(place, outputs, &mut left, &mut answers, &mut trail, terms).await;
             if left.is_empty() {
                 return answers;
             }
@@ -218,11 +219,14 @@ impl<P: Port> Pool<P> {
             let gone = key.map_or(0, |key| self.exclusions.of(key.version).absent) | item.absent;
             let broken = key.map_or(0, |key| self.exclusions.of(key.version).broken);
             let homes = self.homes(key);
-            let answer = trail.verdict(homes, if key.is_some() { gone } else { 0 }, |place| {
+            let lasting = |place: usize| self.members[place].port.status().refused;
+            let answer = trail.verdict(homes, if key.is_some() { gone } else { 0 }, lasting, |place| {
                 let told = trail.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
                 let why = match () {
                     () if gone & bit(place) != 0 => Some("the key was removed there"),
-                    () if broken & bit(place) != 0 => Some("the key there does not open its proof ciphertext"),
+                    () if broken & bit(place) != 0 => {
+                        Some("the key there does not open its proof ciphertext, or the token does not use it")
+                    }
                     () => told,
                 };
                 self.members[place].sentence(why)
@@ -241,7 +245,7 @@ impl<P: Port> Pool<P> {
         left: &mut Vec<Left>,
         answers: &mut Answers<V::Output>,
         trail: &mut Trail,
-        deadline: Instant,
+        terms: Terms,
     ) -> Vec<usize> {
         let member = &self.members[place];
         if outputs.iter().all(Result::is_ok) {
@@ -278,7 +282,14 @@ impl<P: Port> Pool<P> {
                     self.note_absent(place, &mut item);
                     again.push((at, item));
                 }
-                Step::Absent | Step::Prove | Step::Elsewhere => {
+                Step::Broken if item.key.is_some() => {
+                    trail.blame(place, fault.to_string());
+                    if let Some(key) = &item.key {
+                        self.note_broken(place, key);
+                    }
+                    again.push((at, item));
+                }
+                Step::Absent | Step::Broken | Step::Prove | Step::Elsewhere => {
                     again.push((at, item));
                     failed = Some(fault);
                 }
@@ -286,7 +297,7 @@ impl<P: Port> Pool<P> {
         }
         let proven = join_all(unclear.iter().map(|(_, item, _)| async {
             match &item.key {
-                Some(key) => self.proofs.check(member, key, &self.clock, deadline).await,
+                Some(key) => self.proofs.check(member, key, &self.clock, terms.deadline).await,
                 None => Outcome::Unknown,
             }
         }))
@@ -353,7 +364,7 @@ impl<P: Port> Pool<P> {
 
     /// Books that a key does not open its own proof.
     pub(super) fn note_broken(&self, place: usize, key: &Arc<KeyRef>) {
-        let why = format!("the key {} does not open its proof ciphertext", key.version);
+        let why = format!("the key {} is not what it must be or is not used there", key.version);
         self.members[place].observe(Observation::Broken, Some(why));
         self.exclude(place, Concern::Broken(Arc::clone(key)));
     }

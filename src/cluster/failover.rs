@@ -1,5 +1,7 @@
 //! What follows from an answer, and who is asked next: pure decisions.
 
+use std::time::Duration;
+
 use super::Error;
 use super::route::{bit, bits};
 use crate::hsm::protocol::Class;
@@ -12,6 +14,8 @@ pub(super) enum Step {
     Refuse,
     /// The member no longer has the key: exclude it for this key, ask another.
     Absent,
+    /// The member does not use the key that it has: exclude it for this key until it opens its proof, ask another.
+    Broken,
     /// The proof ciphertext tells whose fault it is.
     Prove,
     /// The member's fault: ask another.
@@ -22,6 +26,7 @@ pub(super) enum Step {
 pub(super) fn judge(class: Class, decrypts: bool) -> Step {
     match class {
         Class::KeyAbsent => Step::Absent,
+        Class::KeyUnusable => Step::Broken,
         // A token that says "bad ciphertext" says the same of a good one whose key was swapped.
         Class::Ambiguous | Class::Request if decrypts => Step::Prove,
         Class::Request => Step::Refuse,
@@ -41,6 +46,8 @@ pub(super) struct Trail {
     spent: u64,
     /// A queue was full.
     pub busy: bool,
+    /// A queue was so long that the deadline would have passed before the turn came; the shortest wait.
+    pub hopeless: Option<Duration>,
     /// The deadline passed.
     pub late: bool,
     /// The one hedge is used up.
@@ -78,6 +85,7 @@ impl Trail {
     pub(super) fn unanswered(&mut self, member: usize, error: &CallError) {
         match error {
             CallError::Busy => self.busy = true,
+            CallError::Hopeless(wait) => self.hopeless = Some(self.hopeless.map_or(*wait, |known| known.min(*wait))),
             CallError::NotReady => {}
             CallError::Late => self.late = true,
             CallError::Lost => self.again |= bit(member),
@@ -99,16 +107,25 @@ impl Trail {
     }
 
     /// Why an item that nobody served has no result. `homes`: where its key was meant to be; `absent`: where it turned
-    /// out not to be; `sentence` describes one member.
-    pub(super) fn verdict(&self, homes: u64, absent: u64, sentence: impl Fn(usize) -> String) -> Error {
+    /// out not to be; `lasting`: a member will not serve before somebody has done something; `sentence` describes one.
+    pub(super) fn verdict(
+        &self,
+        homes: u64,
+        absent: u64,
+        lasting: impl Fn(usize) -> bool,
+        sentence: impl Fn(usize) -> String,
+    ) -> Error {
         if homes & !absent == 0 {
             Error::KeyGone
         } else if self.late {
             Error::Late
+        } else if let Some(wait) = self.hopeless {
+            Error::Hopeless(wait)
         } else if self.busy {
             Error::Busy
         } else {
-            Error::NoZone(bits(homes).map(sentence).collect::<Vec<_>>().join("; "))
+            let why = bits(homes).map(sentence).collect::<Vec<_>>().join("; ");
+            if bits(homes & !absent).all(lasting) { Error::Refused(why) } else { Error::NoZone(why) }
         }
     }
 }
@@ -124,6 +141,7 @@ mod tests {
         let all = [
             Class::Request,
             Class::KeyAbsent,
+            Class::KeyUnusable,
             Class::Session,
             Class::Token,
             Class::Login,
@@ -155,14 +173,23 @@ mod tests {
     #[test]
     fn verdicts() {
         let say = |member: usize| format!("HSM {member}");
+        let (never, always) = (|_| false, |_| true);
         let mut trail = Trail::default();
-        assert!(matches!(trail.verdict(0, 0, say), Error::KeyGone));
-        assert!(matches!(trail.verdict(0b11, 0b11, say), Error::KeyGone));
-        assert!(matches!(trail.verdict(0b11, 0b01, say), Error::NoZone(text) if text == "HSM 0; HSM 1"));
+        assert!(matches!(trail.verdict(0, 0, never, say), Error::KeyGone));
+        assert!(matches!(trail.verdict(0b11, 0b11, never, say), Error::KeyGone));
+        assert!(matches!(trail.verdict(0b11, 0b01, never, say), Error::NoZone(text) if text == "HSM 0; HSM 1"));
+        assert!(matches!(trail.verdict(0b11, 0, |at| at == 0, say), Error::NoZone(_)), "one of them may come back");
+        assert!(matches!(trail.verdict(0b11, 0b01, |at| at == 1, say), Error::Refused(_)));
+        assert!(matches!(trail.verdict(0b11, 0, always, say), Error::Refused(text) if text == "HSM 0; HSM 1"));
         trail.unanswered(0, &CallError::Busy);
-        assert!(matches!(trail.verdict(0b11, 0, say), Error::Busy));
+        assert!(matches!(trail.verdict(0b11, 0, never, say), Error::Busy));
+        for wait in [70, 50, 60] {
+            trail.unanswered(0, &CallError::Hopeless(Duration::from_millis(wait)));
+        }
+        let verdict = trail.verdict(0b11, 0, never, say);
+        assert!(matches!(verdict, Error::Hopeless(wait) if wait == Duration::from_millis(50)), "{verdict}");
         trail.unanswered(1, &CallError::Late);
-        assert!(matches!(trail.verdict(0b11, 0, say), Error::Late));
+        assert!(matches!(trail.verdict(0b11, 0, never, say), Error::Late));
     }
 
     proptest! {

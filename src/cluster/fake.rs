@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use crate::model::clock::Clock;
 use crate::model::id::{KeyId, KeyVersionId, Zone};
 use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 
 /// What a member does with a request.
 pub(super) enum Act {
@@ -43,6 +44,7 @@ struct Inner {
     script: Mutex<Script>,
     calls: AtomicUsize,
     load: AtomicUsize,
+    wait: Mutex<Duration>,
     status: watch::Sender<Arc<Status>>,
 }
 
@@ -71,8 +73,8 @@ impl Fake {
             lock_dir: "locks".into(),
         };
         let (status, _) = watch::channel(Arc::new(status(State::Serving, None)));
-        let (calls, load) = Default::default();
-        Self(Arc::new(Inner { settings, script: Mutex::new(Box::new(|_| Act::Well)), calls, load, status }))
+        let (calls, load, wait) = Default::default();
+        Self(Arc::new(Inner { settings, script: Mutex::new(Box::new(|_| Act::Well)), calls, load, wait, status }))
     }
 
     pub(super) fn script(&self, script: impl Fn(&Op) -> Act + Send + Sync + 'static) {
@@ -85,6 +87,11 @@ impl Fake {
 
     pub(super) fn set_load(&self, load: usize) {
         self.0.load.store(load, Ordering::Relaxed);
+    }
+
+    /// Sets how long its queue is.
+    pub(super) fn set_wait(&self, wait: Duration) {
+        *self.0.wait.lock().unwrap() = wait;
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -110,7 +117,7 @@ fn status(state: State, reason: Option<&str>) -> Status {
 }
 
 impl Port for Fake {
-    async fn call(&self, op: Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
+    async fn call(&self, op: Arc<Op>, terms: Terms) -> Result<Reply, CallError> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         if self.0.status.borrow().state != State::Serving {
             return Err(CallError::NotReady);
@@ -128,7 +135,15 @@ impl Port for Fake {
                 Act::Hang => std::future::pending().await,
             }
         };
-        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(CallError::Late))
+        tokio::time::timeout_at(terms.deadline.into(), answer).await.unwrap_or(Err(CallError::Late))
+    }
+
+    fn wait(&self) -> Duration {
+        *self.0.wait.lock().unwrap()
+    }
+
+    fn items_in(&self, _: Duration) -> usize {
+        usize::MAX
     }
 
     fn load(&self) -> usize {
@@ -219,8 +234,8 @@ impl Bench {
         Self { pool, members, removals, clock, _keepers: keepers }
     }
 
-    pub(super) fn within(&self, millis: u64) -> Instant {
-        self.clock.now() + Duration::from_millis(millis)
+    pub(super) fn within(&self, millis: u64) -> Terms {
+        (self.clock.now() + Duration::from_millis(millis)).into()
     }
 
     pub(super) async fn encrypt(&self, keys: &[Arc<KeyRef>], millis: u64) -> Vec<Result<Sealed, Error>> {
@@ -245,7 +260,7 @@ impl Bench {
 
     /// Waits until a condition holds.
     pub(super) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
-        let deadline = self.within(10_000);
+        let deadline = self.within(10_000).deadline;
         while !condition() {
             assert!(self.clock.now() < deadline, "{what} did not come about");
             tokio::time::sleep(Duration::from_millis(1)).await;

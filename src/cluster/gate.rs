@@ -276,7 +276,11 @@ impl Way<'_> {
         match self.desk.call(Op::Probe).await {
             // A canary that is missing or was never made says nothing about the keys; the probes go on telling of it.
             Ok(
-                Reply::Failed(Fault { class: Class::KeyAbsent | Class::Refused | Class::Request, .. }) | Reply::Done,
+                Reply::Failed(Fault {
+                    class: Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request,
+                    ..
+                })
+                | Reply::Done,
             ) => Ok(Event::Worked),
             Ok(Reply::Failed(fault)) => Err(passing(hsm, "using its canary key", &fault)),
             Ok(_) => Err(ours(hsm, "the worker answered something else to a probe")),

@@ -1,9 +1,10 @@
 //! How a member's health changes: a pure function over what was observed.
 //!
 //! The supervisor's word decides between Starting, Down and the rest; real operations decide between Healthy and
-//! Suspect. A caller's own fault is no observation at all, so a flood of bad ciphertexts changes nothing.
+//! Suspect. A caller's own fault is no observation at all, so a flood of bad ciphertexts changes nothing. A member that
+//! falls again and again is taken back more and more slowly.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use super::Health;
 use crate::hsm::supervisor::State;
@@ -12,6 +13,17 @@ use crate::hsm::supervisor::State;
 const FAILURES_TO_SUSPECT: u8 = 2;
 /// Successes in a row that clear a suspect: one alone may have come from the one worker that is sound.
 const SUCCESSES_TO_HEALTHY: u8 = 2;
+/// A member that fails again so soon after it was taken back is flapping.
+const RELAPSE: Duration = Duration::from_secs(60);
+/// How long a member must have been without a failure before it is taken back, by how often it has flapped: callers meet
+/// each of its falls, so it must not fall several times a second. The last one counts for all that follow.
+const QUARANTINES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
 
 /// What was seen of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,31 +46,42 @@ pub(super) struct Standing {
     /// Failures in a row while healthy, successes in a row while suspect.
     pub streak: u8,
     /// When `health` last changed.
-    pub since: SystemTime,
+    pub since: Instant,
+    /// How often it fell soon after it had been taken back.
+    pub relapses: u8,
+    /// The last sign that something was wrong with it.
+    failed: Instant,
 }
 
 impl Standing {
     /// Before anything was seen.
-    pub(super) fn new(now: SystemTime) -> Self {
-        Self { health: Health::Starting, streak: 0, since: now }
+    pub(super) fn new(now: Instant) -> Self {
+        Self { health: Health::Starting, streak: 0, since: now, relapses: 0, failed: now }
     }
 
     /// Healthy, and no failure is being counted: a further success changes nothing.
     pub(super) fn is_clean(&self) -> bool {
         self.health == Health::Healthy && self.streak == 0
     }
+
+    /// How long it must have been without a failure before it is taken back.
+    pub(super) fn quarantine(&self) -> Duration {
+        QUARANTINES.get(usize::from(self.relapses)).or(QUARANTINES.last()).copied().unwrap_or_default()
+    }
 }
 
 /// What a member's standing becomes.
-pub(super) fn next(standing: Standing, observation: Observation, now: SystemTime) -> Standing {
+pub(super) fn next(standing: Standing, observation: Observation, now: Instant) -> Standing {
     use {Health as H, Observation as O};
+    let sound_for = now.saturating_duration_since(standing.failed);
     let (health, streak) = match (standing.health, observation) {
         (H::Healthy, O::Succeeded) => (H::Healthy, 0),
         (H::Healthy, O::Failed) if standing.streak + 1 >= FAILURES_TO_SUSPECT => (H::Suspect, 0),
         (H::Healthy, O::Failed) => (H::Healthy, standing.streak + 1),
         (H::Healthy, O::Broken) => (H::Suspect, 0),
-        (H::Suspect, O::Succeeded) if standing.streak + 1 >= SUCCESSES_TO_HEALTHY => (H::Healthy, 0),
-        (H::Suspect, O::Succeeded) => (H::Suspect, standing.streak + 1),
+        (H::Suspect, O::Succeeded) if standing.streak + 1 < SUCCESSES_TO_HEALTHY => (H::Suspect, standing.streak + 1),
+        (H::Suspect, O::Succeeded) if sound_for < standing.quarantine() => (H::Suspect, standing.streak),
+        (H::Suspect, O::Succeeded) => (H::Healthy, 0),
         (H::Suspect, O::Failed | O::Broken) => (H::Suspect, 0),
         // Replies that were under way when the supervisor gave the member up, or before it had it, prove nothing.
         (H::Starting | H::Down, O::Succeeded | O::Failed | O::Broken) => (standing.health, standing.streak),
@@ -69,21 +92,39 @@ pub(super) fn next(standing: Standing, observation: Observation, now: SystemTime
         (_, O::Supervisor(State::Starting)) => (H::Starting, 0),
         (_, O::Supervisor(State::Down | State::Stopped)) => (H::Down, 0),
     };
-    let since = if health == standing.health { standing.since } else { now };
-    Standing { health, streak, since }
+    let wrong = matches!(observation, O::Failed | O::Broken | O::Supervisor(State::Down | State::Stopped));
+    let fell = standing.health == H::Healthy && health != H::Healthy;
+    let relapses = match now.saturating_duration_since(standing.since) < RELAPSE {
+        true if fell => standing.relapses.saturating_add(1),
+        false if fell => 0,
+        _ => standing.relapses,
+    };
+    Standing {
+        health,
+        streak,
+        since: if health == standing.health { standing.since } else { now },
+        relapses,
+        failed: if wrong { now } else { standing.failed },
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::clock::Clock;
 
+    /// One observation a minute: no fall follows soon on another.
     fn run(observations: &[Observation]) -> Standing {
-        observations.iter().enumerate().fold(Standing::new(UNIX_EPOCH), |standing, (at, &observation)| {
-            next(standing, observation, UNIX_EPOCH + Duration::from_secs(at as u64 + 1))
+        let clock = Clock::manual();
+        follow(&clock, Standing::new(clock.now()), observations, RELAPSE)
+    }
+
+    fn follow(clock: &Clock, standing: Standing, observations: &[Observation], every: Duration) -> Standing {
+        observations.iter().fold(standing, |standing, &observation| {
+            clock.advance(every);
+            next(standing, observation, clock.now())
         })
     }
 
@@ -115,8 +156,32 @@ mod tests {
 
     #[test]
     fn since_moves_only_when_the_health_does() {
-        let standing = run(&[SERVING, Succeeded, Failed, Succeeded]);
-        assert_eq!(standing.since, UNIX_EPOCH + Duration::from_secs(1));
+        let clock = Clock::manual();
+        let first = follow(&clock, Standing::new(clock.now()), &[SERVING], RELAPSE);
+        assert_eq!(first.since, clock.now());
+        assert_eq!(follow(&clock, first, &[Succeeded, Failed, Succeeded], RELAPSE).since, first.since);
+    }
+
+    #[test]
+    fn a_flapping_member_is_taken_back_more_and_more_slowly() {
+        let (clock, tick) = (Clock::manual(), Duration::from_millis(250));
+        let mut standing = follow(&clock, Standing::new(clock.now()), &[SERVING], tick);
+        clock.advance(RELAPSE);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            standing = follow(&clock, standing, &[Failed, Failed], Duration::ZERO);
+            let fell = clock.now();
+            assert_eq!(standing.health, Health::Suspect);
+            while standing.health != Health::Healthy {
+                standing = follow(&clock, standing, &[Succeeded], tick);
+            }
+            pauses.push((clock.now() - fell).as_millis());
+        }
+        assert_eq!(pauses, [500, 500, 1_000, 2_000, 5_000, 5_000, 5_000]);
+        // Once it has been well for long, it is as if nothing had been.
+        clock.advance(RELAPSE);
+        standing = follow(&clock, standing, &[Failed, Failed, Succeeded, Succeeded], Duration::ZERO);
+        assert_eq!(standing.health, Health::Healthy);
     }
 
     fn observations() -> impl Strategy<Value = Vec<Observation>> {
@@ -137,6 +202,15 @@ mod tests {
         fn whatever_happened_serving_and_two_successes_heal(mut seen in observations()) {
             seen.extend([SERVING, Succeeded, Succeeded]);
             prop_assert_eq!(run(&seen).health, Health::Healthy);
+        }
+
+        #[test]
+        fn whatever_happened_at_whatever_pace_five_sound_seconds_heal(seen in observations(), every in 0..2_000_u64) {
+            let clock = Clock::manual();
+            let standing = follow(&clock, Standing::new(clock.now()), &seen, Duration::from_millis(every));
+            let standing = follow(&clock, standing, &[SERVING], Duration::ZERO);
+            let standing = follow(&clock, standing, &[Succeeded; 20], Duration::from_millis(250));
+            prop_assert_eq!(standing.health, Health::Healthy);
         }
 
         #[test]

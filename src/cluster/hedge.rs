@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use tokio::time::timeout_at;
@@ -14,6 +13,7 @@ use super::member::Member;
 use super::port::Port;
 use crate::hsm::protocol::{Op, Reply};
 use crate::hsm::supervisor::CallError;
+use crate::model::terms::Terms;
 
 type Answer = Result<Reply, CallError>;
 
@@ -26,15 +26,15 @@ impl<P: Port> Pool<P> {
         asked: usize,
         usable: u64,
         trail: &mut Trail,
-        deadline: Instant,
+        terms: Terms,
     ) -> (usize, Answer) {
         let member = &self.members[asked];
         trail.ask(asked);
         let answers = member.answers();
         let asked_at = self.clock.now();
         let hedge_at = asked_at + self.hedge_after;
-        let mut first = pin!(self.ask(member, op, deadline));
-        if hedge_at >= deadline {
+        let mut first = pin!(self.ask(member, op, terms));
+        if hedge_at >= terms.deadline {
             return (asked, first.await);
         }
         if let Ok(answer) = timeout_at(hedge_at.into(), &mut first).await {
@@ -45,7 +45,7 @@ impl<P: Port> Pool<P> {
         trail.ask(other);
         trail.hedged = true;
         tracing::debug!(hsm = %member.hsm, other = %self.members[other].hsm, "late answer, asking another HSM as well");
-        let second = pin!(self.ask(&self.members[other], op, deadline));
+        let second = pin!(self.ask(&self.members[other], op, terms));
         let (early, answer, late, rest) = match select(first, second).await {
             Either::Left((answer, rest)) => (asked, answer, other, Either::Left(rest)),
             Either::Right((answer, rest)) => (other, answer, asked, Either::Right(rest)),
@@ -63,9 +63,9 @@ impl<P: Port> Pool<P> {
     }
 
     /// Hands a request to a member and keeps its books.
-    async fn ask(&self, member: &Arc<Member<P>>, op: &Arc<Op>, deadline: Instant) -> Answer {
+    async fn ask(&self, member: &Arc<Member<P>>, op: &Arc<Op>, terms: Terms) -> Answer {
         let asked_at = self.clock.now();
-        let answer = member.port.call(Arc::clone(op), deadline).await;
+        let answer = member.port.call(Arc::clone(op), terms).await;
         let took = || self.clock.now().saturating_duration_since(asked_at);
         match &answer {
             Ok(reply) => {
@@ -81,7 +81,7 @@ impl<P: Port> Pool<P> {
             Err(CallError::Late) if took() >= self.hedge_after => member.tally.failed(),
             // A full queue is no illness, what is not ready its supervisor reports, and whether lateness is the
             // member's fault or a short deadline's is judged where the hedge goes out.
-            Err(CallError::Busy | CallError::NotReady | CallError::Late) => {}
+            Err(CallError::Busy | CallError::Hopeless(_) | CallError::NotReady | CallError::Late) => {}
         }
         answer
     }
@@ -94,7 +94,7 @@ impl<P: Port> Pool<P> {
         }
         let target = self.order(fresh).first()?;
         let member = &self.members[target];
-        (member.is_serving() && !member.is_flooded()).then_some(target)
+        (member.is_serving() && !member.is_flooded(self.hedge_after)).then_some(target)
     }
 
     /// Books the failure of the one whose rival is still waited for.

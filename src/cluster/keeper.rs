@@ -179,7 +179,7 @@ impl<P: Port> Keeper<P> {
             return Err(CallError::NotReady);
         }
         let deadline = self.deadline(patience);
-        self.member.port.call(Arc::new(op), deadline).await
+        self.member.port.call(Arc::new(op), deadline.into()).await
     }
 
     fn deadline(&self, patience: Duration) -> Instant {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -14,9 +14,6 @@ use super::{Health, KeyRef, MemberStatus};
 use crate::hsm::supervisor::{State, Status};
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
-
-/// Items waiting for each session thread above which lateness is explained by the queue: 4,096 items take some 40 ms.
-const QUEUE_EXPLAINS: usize = 4_096;
 
 /// A member that has not replied to anybody for so many times the hedge's delay is silent: with the usual 50 ms that
 /// is more than a passing load of the machine, and less than the limit past which a worker is killed.
@@ -79,6 +76,8 @@ struct Silence {
 
 struct Known {
     standing: Standing,
+    /// When its health last changed.
+    since: SystemTime,
     reason: Option<String>,
 }
 
@@ -99,7 +98,8 @@ impl<P: Port> Member<P> {
     ) -> Self {
         let settings = port.settings();
         let capacity = usize::from(settings.data_workers.max(1)) * usize::from(settings.sessions.max(1));
-        let standing = Mutex::new(Known { standing: Standing::new(clock.calendar()), reason: None });
+        let standing =
+            Mutex::new(Known { standing: Standing::new(clock.now()), since: clock.calendar(), reason: None });
         Self {
             place,
             hsm: settings.hsm.clone(),
@@ -139,8 +139,8 @@ impl<P: Port> Member<P> {
     }
 
     /// Its queue is so long that a late answer says nothing about its health, and that more work would not help.
-    pub(super) fn is_flooded(&self) -> bool {
-        self.port.load() / self.capacity > QUEUE_EXPLAINS
+    pub(super) fn is_flooded(&self, hedge_after: Duration) -> bool {
+        self.port.wait() > hedge_after / 2
     }
 
     /// Replies so far.
@@ -165,7 +165,7 @@ impl<P: Port> Member<P> {
     /// That is a failure only when nobody had a reply for some time: a queue moves on, and a busy machine lets every
     /// process stand still for a moment.
     pub(super) fn late(&self, answers: u64, asked: Instant, hedge_after: Duration) {
-        if self.answers() != answers || self.is_flooded() {
+        if self.answers() != answers || self.is_flooded(hedge_after) {
             return;
         }
         let now = self.clock.now();
@@ -186,7 +186,7 @@ impl<P: Port> Member<P> {
 
     /// Notes an observation and logs a change of health.
     pub(super) fn observe(&self, observation: Observation, why: Option<String>) {
-        let now = self.clock.calendar();
+        let now = self.clock.now();
         let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.standing;
         let after = health::next(before, observation, now);
@@ -207,6 +207,7 @@ impl<P: Port> Member<P> {
         if before.health == after.health {
             return;
         }
+        known.since = self.clock.calendar();
         let reason = known.reason.clone();
         drop(known);
         self.tally.changed(before.health, after.health);
@@ -244,8 +245,13 @@ impl<P: Port> Member<P> {
             hsm: self.hsm.clone(),
             zone: self.zone.clone(),
             health: known.standing.health,
-            reason: known.reason.clone(),
-            since: known.standing.since,
+            reason: known.reason.clone().map(|reason| match known.standing.quarantine() {
+                pause if known.standing.health == Health::Suspect && !pause.is_zero() => {
+                    format!("{reason}; it keeps failing, so it must have been sound for {pause:?} before it is asked first again")
+                }
+                _ => reason,
+            }),
+            since: known.since,
             data_workers: self.port.settings().data_workers,
             load: self.port.load(),
             capacity: self.capacity,

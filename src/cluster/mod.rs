@@ -27,6 +27,8 @@ mod tally;
 mod tests;
 mod verb;
 mod verify;
+#[cfg(test)]
+mod world;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -46,6 +48,7 @@ use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 
 /// How a cluster is run.
 #[derive(Clone, Debug)]
@@ -137,6 +140,9 @@ pub enum Error {
     /// Every queue that could take it is full.
     #[error("every HSM that holds the key is busy")]
     Busy,
+    /// So much waits that the answer would come after the deadline; about so long. Nothing was begun.
+    #[error("the answer would come too late, in {} ms", .0.as_millis())]
+    Hopeless(Duration),
     /// The deadline passed.
     #[error("no answer in time")]
     Late,
@@ -146,6 +152,9 @@ pub enum Error {
     /// No HSM that holds the key answers at the moment; the sentence says which and why.
     #[error("no HSM answers: {0}")]
     NoZone(String),
+    /// The same, and none will before somebody has done something.
+    #[error("no HSM will answer: {0}")]
+    Refused(String),
     /// Fewer than two zones can be reached, and the operation needs two.
     #[error("fewer than two zones can be reached: {0}")]
     TooFewZones(String),
@@ -260,37 +269,37 @@ impl Cluster {
         self.pool.members.iter().map(|member| member.status()).collect()
     }
 
-    /// Encrypts each item in some HSM that holds its key; repeated elsewhere where one fails, until `deadline`.
-    pub async fn encrypt(&self, items: Vec<EncryptTask>, deadline: Instant) -> Vec<Result<Sealed, Error>> {
+    /// Encrypts each item in some HSM that holds its key; repeated elsewhere where one fails, until the deadline.
+    pub async fn encrypt(&self, items: Vec<EncryptTask>, terms: Terms) -> Vec<Result<Sealed, Error>> {
         let task = |EncryptTask { key, aad, plaintext }| {
             let item = EncryptItem { key: key.version, aad, plaintext };
             Task::anywhere(Some(key), item)
         };
-        self.pool.wrap::<verb::Encrypt>(items.into_iter().map(task).collect(), deadline).await
+        self.pool.wrap::<verb::Encrypt>(items.into_iter().map(task).collect(), terms).await
     }
 
     /// Decrypts each item, likewise.
-    pub async fn decrypt(&self, items: Vec<DecryptTask>, deadline: Instant) -> Vec<Result<Secret, Error>> {
+    pub async fn decrypt(&self, items: Vec<DecryptTask>, terms: Terms) -> Vec<Result<Secret, Error>> {
         let task = |DecryptTask { key, aad, iv, sealed }| {
             let item = DecryptItem { key: key.version, aad, iv, sealed };
             Task::anywhere(Some(key), item)
         };
-        self.pool.unwrap(items.into_iter().map(task).collect(), deadline).await
+        self.pool.unwrap(items.into_iter().map(task).collect(), terms).await
     }
 
     /// Makes and encrypts data keys, likewise.
-    pub async fn generate_data_keys(&self, items: Vec<DataKeyTask>, deadline: Instant) -> Vec<Result<DataKey, Error>> {
+    pub async fn generate_data_keys(&self, items: Vec<DataKeyTask>, terms: Terms) -> Vec<Result<DataKey, Error>> {
         let task = |DataKeyTask { key, aad, length }| {
             let item = DataKeyItem { key: key.version, aad, length };
             Task::anywhere(Some(key), item)
         };
-        self.pool.wrap::<verb::GenerateDataKey>(items.into_iter().map(task).collect(), deadline).await
+        self.pool.wrap::<verb::GenerateDataKey>(items.into_iter().map(task).collect(), terms).await
     }
 
     /// Random bytes of some HSM XOR the operating system's.
-    pub async fn random(&self, length: u16, deadline: Instant) -> Result<Secret, Error> {
+    pub async fn random(&self, length: u16, terms: Terms) -> Result<Secret, Error> {
         let task = Task::anywhere(None, length);
-        let mut answers = self.pool.run::<verb::Random>(vec![task], deadline).await;
+        let mut answers = self.pool.run::<verb::Random>(vec![task], terms).await;
         answers.pop().unwrap_or(Err(Error::Late))
     }
 

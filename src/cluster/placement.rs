@@ -10,6 +10,8 @@ use crate::model::key::Placement;
 pub enum Wanted {
     /// It is being made: the procedure that makes it sees to it.
     Unfinished,
+    /// It was destroyed and belongs nowhere.
+    Destroyed,
     /// It belongs there; none where nothing was tried so far.
     Placed(Option<Placement>),
 }
@@ -21,6 +23,8 @@ pub struct Findings {
     pub to_fill: Vec<KeyVersionId>,
     /// Proven there once and not there now: somebody removed it.
     pub gone: Vec<KeyVersionId>,
+    /// There, and destroyed long ago: a token that was away or was restored has brought it back.
+    pub to_destroy: Vec<KeyVersionId>,
     /// There, and no key of this cluster. Never destroyed by itself: it may be somebody's.
     pub orphans: Vec<KeyVersionId>,
 }
@@ -35,8 +39,9 @@ pub fn compare(wanted: &BTreeMap<KeyVersionId, Wanted>, seen: Option<&BTreeSet<K
             Wanted::Placed(Some(Placement::Present)) if seen.is_some_and(|seen| !seen.contains(version)) => {
                 findings.gone.push(*version);
             }
+            Wanted::Destroyed if seen.is_some_and(|seen| seen.contains(version)) => findings.to_destroy.push(*version),
             // What somebody removed stays away until an operator says otherwise, also when a restored token shows it.
-            Wanted::Placed(Some(Placement::Present | Placement::Removed)) | Wanted::Unfinished => {}
+            Wanted::Placed(Some(Placement::Present | Placement::Removed)) | Wanted::Unfinished | Wanted::Destroyed => {}
         }
     }
     findings.orphans = seen.into_iter().flatten().filter(|version| !wanted.contains_key(version)).copied().collect();
@@ -55,24 +60,26 @@ mod tests {
     }
 
     fn wanted(number: u32) -> Wanted {
-        match number % 5 {
+        match number % 6 {
             0 => Wanted::Unfinished,
             1 => Wanted::Placed(None),
             2 => Wanted::Placed(Some(Placement::Pending)),
             3 => Wanted::Placed(Some(Placement::Present)),
+            5 => Wanted::Destroyed,
             _ => Wanted::Placed(Some(Placement::Removed)),
         }
     }
 
     #[test]
     fn each_case() {
-        let all: BTreeMap<_, _> = (0..5).map(|number| (version(number), wanted(number))).collect();
+        let all: BTreeMap<_, _> = (0..6).map(|number| (version(number), wanted(number))).collect();
         let nothing = compare(&all, Some(&BTreeSet::new()));
         assert_eq!(nothing.to_fill, [version(1), version(2)]);
-        assert_eq!((nothing.gone, nothing.orphans), (vec![version(3)], vec![]));
-        let everything = (0..7).map(version).collect();
+        assert_eq!((nothing.gone, nothing.orphans, nothing.to_destroy), (vec![version(3)], vec![], vec![]));
+        let everything = (0..8).map(version).collect();
         let everything = compare(&all, Some(&everything));
-        assert_eq!((everything.gone, everything.orphans), (vec![], vec![version(5), version(6)]));
+        assert_eq!((everything.gone, everything.orphans), (vec![], vec![version(6), version(7)]));
+        assert_eq!(everything.to_destroy, [version(5)]);
         assert_eq!(everything.to_fill, [version(1), version(2)], "what is there is still to be proven");
     }
 
@@ -81,7 +88,7 @@ mod tests {
         fn what_could_not_be_looked_at_is_neither_gone_nor_an_orphan(numbers in prop::collection::vec(0..40_u32, 0..40)) {
             let all = numbers.iter().map(|number| (version(*number), wanted(*number))).collect();
             let findings = compare(&all, None);
-            prop_assert!(findings.gone.is_empty() && findings.orphans.is_empty());
+            prop_assert!(findings.gone.is_empty() && findings.orphans.is_empty() && findings.to_destroy.is_empty());
         }
 
         #[test]
@@ -91,11 +98,12 @@ mod tests {
         ) {
             let all: BTreeMap<_, _> = numbers.iter().map(|number| (version(*number), wanted(*number))).collect();
             let seen = seen.into_iter().map(version).collect();
-            let Findings { to_fill, gone, orphans } = compare(&all, Some(&seen));
-            let every: Vec<_> = to_fill.iter().chain(&gone).chain(&orphans).collect();
+            let Findings { to_fill, gone, to_destroy, orphans } = compare(&all, Some(&seen));
+            let every: Vec<_> = to_fill.iter().chain(&gone).chain(&to_destroy).chain(&orphans).collect();
             prop_assert_eq!(every.iter().collect::<BTreeSet<_>>().len(), every.len());
             prop_assert!(orphans.iter().all(|orphan| !all.contains_key(orphan) && seen.contains(orphan)));
             prop_assert!(gone.iter().all(|gone| !seen.contains(gone)));
+            prop_assert!(to_destroy.iter().all(|again| seen.contains(again) && all[again] == Wanted::Destroyed));
         }
     }
 }

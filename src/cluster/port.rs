@@ -2,16 +2,23 @@
 //! of this room put scripted members in its place.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::hsm::protocol::{Op, Reply};
 use crate::hsm::supervisor::{self, CallError, Hsm, Status};
+use crate::model::terms::Terms;
 
 pub(super) trait Port: Clone + Send + Sync + 'static {
-    /// Hands an operation over and waits for its reply until `deadline`.
-    fn call(&self, op: Arc<Op>, deadline: Instant) -> impl Future<Output = Result<Reply, CallError>> + Send;
+    /// Hands an operation over and waits for its reply until its deadline.
+    fn call(&self, op: Arc<Op>, terms: Terms) -> impl Future<Output = Result<Reply, CallError>> + Send;
+
+    /// How long a request that came now would wait for its turn.
+    fn wait(&self) -> Duration;
+
+    /// Items that one session does in a time, as far as is known.
+    fn items_in(&self, time: Duration) -> usize;
 
     /// Items that wait for or are in this HSM.
     fn load(&self) -> usize;
@@ -27,8 +34,16 @@ pub(super) trait Port: Clone + Send + Sync + 'static {
 }
 
 impl Port for Hsm {
-    fn call(&self, op: Arc<Op>, deadline: Instant) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        Hsm::call(self, op, deadline)
+    fn call(&self, op: Arc<Op>, terms: Terms) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        Hsm::call(self, op, terms)
+    }
+
+    fn wait(&self) -> Duration {
+        Hsm::wait(self)
+    }
+
+    fn items_in(&self, time: Duration) -> usize {
+        Hsm::items_in(self, time)
     }
 
     fn load(&self) -> usize {

@@ -132,7 +132,7 @@ impl Proofs {
 
 async fn open<P: Port>(member: Arc<Member<P>>, key: Arc<KeyRef>, deadline: Instant) -> Outcome {
     let op = Arc::new(Op::Decrypt(vec![to_open(key.version, &key.proof)]));
-    let Ok(reply) = member.port.call(op, deadline).await else { return Outcome::Unknown };
+    let Ok(reply) = member.port.call(op, deadline.into()).await else { return Outcome::Unknown };
     member.answered();
     outcome(key.version, reply)
 }
@@ -142,7 +142,9 @@ fn outcome(version: KeyVersionId, reply: Reply) -> Outcome {
     match (items.pop(), items.is_empty()) {
         (Some(Ok(bytes)), true) if is_plaintext(version, &bytes) => Outcome::Opens,
         (Some(Ok(_)), true) => Outcome::Broken,
-        (Some(Err(Fault { class: Class::Ambiguous | Class::Request, .. })), true) => Outcome::Broken,
+        (Some(Err(Fault { class: Class::Ambiguous | Class::Request | Class::KeyUnusable, .. })), true) => {
+            Outcome::Broken
+        }
         (Some(Err(Fault { class: Class::KeyAbsent, .. })), true) => Outcome::Absent,
         _ => Outcome::Unknown,
     }

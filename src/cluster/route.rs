@@ -94,12 +94,14 @@ pub(super) struct Part {
     pub items: Vec<u32>,
 }
 
-/// Splits a batch into parts. `masks` says for each item which members hold its key, `key` which key that is.
+/// Splits a batch into parts of at most `most` items. `masks` says for each item which members hold its key, `key` which
+/// key that is.
 ///
 /// Parts hold neighbouring keys, and neighbouring parts go to the same member: over many batches each member sees the
 /// same share of the keys again, and has fewer copies to keep and to prove.
 pub(super) fn plan<K: Ord>(
     masks: &[u64],
+    most: usize,
     key: impl Fn(u32) -> K,
     turn: usize,
     gauge: impl Fn(usize) -> Gauge,
@@ -112,12 +114,13 @@ pub(super) fn plan<K: Ord>(
             None => groups.push((mask, vec![item])),
         }
     }
-    let spread = masks.len() > CHUNK_ITEMS;
+    let most = most.clamp(1, CHUNK_ITEMS);
+    let spread = masks.len() > most;
     let mut given = [0_usize; MAX_MEMBERS];
-    let mut parts = Vec::with_capacity(groups.len() + masks.len() / CHUNK_ITEMS);
+    let mut parts = Vec::with_capacity(groups.len() + masks.len() / most);
     for (mask, mut items) in groups {
         items.sort_by_key(|item| key(*item));
-        let pieces = items.len().div_ceil(CHUNK_ITEMS);
+        let pieces = items.len().div_ceil(most);
         let begin = parts.len();
         // Pieces of the same size: 65 items as 33 and 32 are done sooner than as 64 and 1.
         for piece in items.chunks(items.len().div_ceil(pieces)) {
@@ -208,10 +211,10 @@ mod tests {
     #[test]
     fn a_big_batch_uses_both_zones_and_a_small_one_the_own() {
         let gauges = [gauge(Health::Healthy, true, 0), gauge(Health::Healthy, false, 0)];
-        let big = plan(&[0b11; 256], |_| 0, 0, |member| gauges[member]);
+        let big = plan(&[0b11; 256], CHUNK_ITEMS, |_| 0, 0, |member| gauges[member]);
         assert_eq!(big.len(), 4);
         assert_eq!(big.iter().filter(|part| part.first == Some(0)).count(), 2);
-        let small = plan(&[0b11; 64], |_| 0, 0, |member| gauges[member]);
+        let small = plan(&[0b11; 64], CHUNK_ITEMS, |_| 0, 0, |member| gauges[member]);
         assert_eq!(small.len(), 1);
         assert_eq!(small[0].first, Some(0));
     }
@@ -220,7 +223,7 @@ mod tests {
     fn neighbouring_keys_go_to_the_same_member_whatever_their_order_in_the_batch() {
         let alike = |_| gauge(Health::Healthy, false, 0);
         for turn in 0..4 {
-            let parts = plan(&[0b11; 256], |item| item.reverse_bits(), turn, alike);
+            let parts = plan(&[0b11; 256], CHUNK_ITEMS, |item| item.reverse_bits(), turn, alike);
             let keys_of = |member: usize| -> Vec<u32> {
                 let items = parts.iter().filter(|part| part.first == Some(member)).flat_map(|part| &part.items);
                 items.map(|item| item.reverse_bits()).collect()
@@ -265,12 +268,13 @@ mod tests {
         fn a_plan_takes_each_item_once_to_a_member_that_holds_its_key(
             gauges in prop::collection::vec(any_gauge(), 1..5),
             masks in prop::collection::vec(0..16_u64, 0..1_000),
+            most in 0..100_usize,
         ) {
             let masks: Vec<u64> = masks.iter().map(|mask| mask & all(gauges.len())).collect();
-            let parts = plan(&masks, |item| item % 7, 0, |member| gauges[member]);
+            let parts = plan(&masks, most, |item| item % 7, 0, |member| gauges[member]);
             let mut taken = vec![false; masks.len()];
             for part in &parts {
-                prop_assert!(part.items.len() <= CHUNK_ITEMS && !part.items.is_empty());
+                prop_assert!(part.items.len() <= most.clamp(1, CHUNK_ITEMS) && !part.items.is_empty());
                 for item in &part.items {
                     prop_assert!(!std::mem::replace(&mut taken[*item as usize], true));
                     prop_assert_eq!(masks[*item as usize], part.mask);

@@ -1,5 +1,7 @@
 //! The cluster over scripted members: what callers get when members fail in every way they can.
 
+mod errors;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,13 +18,13 @@ const SOON: Duration = Duration::from_millis(10);
 
 /// Handlers of a server need futures that can change threads.
 #[allow(dead_code)]
-fn futures_are_send(cluster: &Cluster, items: Vec<EncryptTask>, deadline: std::time::Instant) {
+fn futures_are_send(cluster: &Cluster, items: Vec<EncryptTask>, terms: crate::model::terms::Terms) {
     fn is_send(_: impl Send) {}
-    is_send(cluster.encrypt(items, deadline));
-    is_send(cluster.decrypt(Vec::new(), deadline));
-    is_send(cluster.generate_data_keys(Vec::new(), deadline));
-    is_send(cluster.random(1, deadline));
-    is_send(cluster.make_key(deadline));
+    is_send(cluster.encrypt(items, terms));
+    is_send(cluster.decrypt(Vec::new(), terms));
+    is_send(cluster.generate_data_keys(Vec::new(), terms));
+    is_send(cluster.random(1, terms));
+    is_send(cluster.make_key(terms.deadline));
 }
 
 #[tokio::test]
@@ -242,7 +244,7 @@ async fn the_slow_one_is_waited_for_when_the_hedge_fails() {
 async fn a_flooded_member_gets_no_hedge() {
     let bench = Bench::new(2, Some("zone-a"), SOON);
     bench.members[0].script(|_| Act::Slow(Duration::from_millis(60)));
-    bench.members[1].set_load(100_000);
+    bench.members[1].set_wait(SOON);
     assert!(bench.encrypt(&[key(0b11)], 5_000).await[0].is_ok());
     assert_eq!(bench.members[1].calls(), 0);
 }
@@ -255,36 +257,6 @@ async fn short_deadlines_make_no_suspects() {
         assert!(matches!(bench.encrypt(&[key(0b11)], 2).await[..], [Err(Error::Late)]));
     }
     assert_eq!(bench.healths(), [Health::Healthy; 2]);
-}
-
-#[tokio::test]
-async fn errors_say_what_is_the_matter() {
-    let bench = Bench::new(2, None, NO_HEDGE);
-    bench.members[0].script(|_| Act::Fail(CallError::Busy));
-    bench.members[1].script(|_| Act::Fail(CallError::NotReady));
-    assert!(matches!(bench.encrypt(&[key(0b11)], 1_000).await[..], [Err(Error::Busy)]));
-    bench.members[0].script(|op| refuse_all(op, Class::Token));
-    match &bench.encrypt(&[key(0b11)], 1_000).await[..] {
-        [Err(Error::NoZone(why))] => {
-            assert!(why.contains("HSM a in zone zone-a: C_Test: failed (scripted)"), "{why}");
-            assert!(why.contains("HSM b in zone zone-b: no worker is ready"), "{why}");
-        }
-        other => panic!("{other:?}"),
-    }
-    bench.members[0].script(|op| refuse_all(op, Class::Request));
-    bench.members[1].script(|op| refuse_all(op, Class::Request));
-    assert!(matches!(bench.encrypt(&[key(0b11)], 1_000).await[..], [Err(Error::Hsm { .. })]));
-    // A token that refuses the proof as well has a broken key, whatever it says of the ciphertext.
-    assert!(matches!(bench.decrypt(&key(0b11), &[b"x"], 1_000).await[..], [Err(Error::NoZone(_))]));
-
-    let bench = Bench::new(2, None, NO_HEDGE);
-    for member in &bench.members {
-        member.script(|op| match op {
-            Op::Decrypt(items) if items[0].sealed != b"x"[..] => Act::Well,
-            op => refuse_all(op, Class::Request),
-        });
-    }
-    assert!(matches!(bench.decrypt(&key(0b11), &[b"x"], 1_000).await[..], [Err(Error::BadCiphertext)]));
 }
 
 #[tokio::test]
@@ -320,19 +292,19 @@ async fn keys_are_made_placed_proven_and_destroyed() {
         _ => Act::Well,
     });
     for _ in 0..70 {
-        assert_eq!(&bench.pool.make_key(bench.within(1_000)).await.unwrap()[..], b"blob");
+        assert_eq!(&bench.pool.make_key(bench.within(1_000).deadline).await.unwrap()[..], b"blob");
     }
     let version = key(0b11).version;
     bench.pool.exclusions.exclude(version, 1, false);
-    bench.pool.place(1, version, "arn", &b"blob"[..].into(), bench.within(1_000)).await.unwrap();
+    bench.pool.place(1, version, "arn", &b"blob"[..].into(), bench.within(1_000).deadline).await.unwrap();
     assert_eq!(bench.pool.exclusions.of(version).any(), 0, "what is placed anew is used again");
-    let proof = bench.pool.make_proof(0, version, bench.within(1_000)).await.unwrap();
-    bench.pool.prove(1, version, &proof, bench.within(1_000)).await.unwrap();
+    let proof = bench.pool.make_proof(0, version, bench.within(1_000).deadline).await.unwrap();
+    bench.pool.prove(1, version, &proof, bench.within(1_000).deadline).await.unwrap();
     let other = key(0b11);
-    let wrong = bench.pool.prove(1, version, &other.proof, bench.within(1_000)).await.unwrap_err();
+    let wrong = bench.pool.prove(1, version, &other.proof, bench.within(1_000).deadline).await.unwrap_err();
     assert!(wrong.to_string().contains("it is not that key"), "{wrong}");
-    bench.pool.destroy(0, version, bench.within(1_000)).await.unwrap();
-    assert!(bench.pool.destroy(9, version, bench.within(1_000)).await.is_err());
+    bench.pool.destroy(0, version, bench.within(1_000).deadline).await.unwrap();
+    assert!(bench.pool.destroy(9, version, bench.within(1_000).deadline).await.is_err());
 }
 
 #[tokio::test]
@@ -346,7 +318,7 @@ async fn a_step_is_repeated_after_an_error_that_passes() {
         _ => Act::Well,
     });
     let version = key(0b11).version;
-    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000)).await.unwrap();
+    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000).deadline).await.unwrap();
 }
 
 #[tokio::test]
@@ -358,7 +330,7 @@ async fn a_step_is_repeated_in_the_same_member_after_its_worker_died() {
         _ => Act::Well,
     });
     let version = key(0b11).version;
-    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000)).await.unwrap();
+    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000).deadline).await.unwrap();
 }
 
 #[tokio::test]
@@ -437,10 +409,13 @@ async fn one_bad_member_at_a_time_costs_no_caller_an_error() {
 #[tokio::test]
 async fn a_token_in_trouble_is_not_asked_what_it_holds() {
     let bench = Bench::new(1, None, NO_HEDGE);
-    assert_eq!(bench.pool.list(0, bench.within(1_000)).await.unwrap(), []);
+    assert_eq!(bench.pool.list(0, bench.within(1_000).deadline).await.unwrap(), []);
     bench.members[0].script(|op| match op {
         Op::Probe => Act::Say(Reply::Failed(Fault::own(Class::Refused, "probe", "no canary"))),
         _ => Act::Well,
     });
-    assert!(bench.pool.list(0, bench.within(1_000)).await.is_err(), "it would have said that it holds nothing");
+    assert!(
+        bench.pool.list(0, bench.within(1_000).deadline).await.is_err(),
+        "it would have said that it holds nothing"
+    );
 }

@@ -5,21 +5,22 @@
 //! Who was wrong is told by the key's proof; whoever it is becomes suspect, and its probe decides what follows.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::dispatch::{Done, Pool};
 use super::health::Observation;
 use super::port::Port;
 use super::proof::Outcome;
-use super::route::{bit, bits};
+use super::route::{self, bit, bits};
 use super::verb::{Decrypt, Task, Wraps};
 use super::{Error, KeyRef};
 use crate::hsm::protocol::DecryptItem;
 use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 
-/// How often an item is done anew after it turned out wrong. One sound zone gives the right answer in the second or third.
-const ROUNDS: usize = 5;
+/// How often an item is done anew after it turned out wrong, within its deadline. One sound zone gives the right answer in
+/// the second or third; beside one that lies now and then it can take longer.
+const ROUNDS: usize = 20;
 
 /// What the second look came to.
 enum Look {
@@ -36,7 +37,7 @@ impl<P: Port> Pool<P> {
     pub(super) async fn wrap<V: Wraps>(
         &self,
         tasks: Vec<Task<V::Item>>,
-        deadline: Instant,
+        terms: Terms,
     ) -> Vec<Result<V::Output, Error>> {
         let verified = match self.verify.wraps {
             VerifyWraps::All => true,
@@ -44,22 +45,23 @@ impl<P: Port> Pool<P> {
             VerifyWraps::None => false,
         };
         if !verified {
-            return self.run::<V>(tasks, deadline).await;
+            return self.run::<V>(tasks, terms).await;
         }
         let mut tasks = tasks;
         let mut results: Vec<Option<Result<V::Output, Error>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
             let asked = left.iter().map(|at| tasks[*at].clone()).collect();
-            let made = self.run_placed::<V>(asked, deadline).await;
+            let made = self.run_placed::<V>(asked, terms).await;
             let mut to_open = Vec::with_capacity(made.len());
-            for (at, made) in left.drain(..).zip(made) {
+            for (at, made) in std::mem::take(&mut left).into_iter().zip(made) {
                 match made {
                     Ok(made) => to_open.push((at, made)),
+                    Err(error) if gone(&error) && widen(&mut tasks[at]) => left.push(at),
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
-            let looks = self.look::<V>(&tasks, &to_open, deadline).await;
+            let looks = self.look::<V>(&tasks, &to_open, terms).await;
             for ((at, made), look) in to_open.into_iter().zip(looks) {
                 match look {
                     Look::Right => results[at] = Some(Ok(made.output)),
@@ -82,7 +84,7 @@ impl<P: Port> Pool<P> {
         &self,
         tasks: &[Task<V::Item>],
         made: &[(usize, Done<V::Output>)],
-        deadline: Instant,
+        terms: Terms,
     ) -> Vec<Look> {
         let task = |(at, made): &(usize, Done<V::Output>), anybody: bool| {
             let Task { key, item, .. } = &tasks[*at];
@@ -92,14 +94,14 @@ impl<P: Port> Pool<P> {
             let (aad, iv, sealed) = (V::aad(item).clone(), sealed.iv, sealed.sealed.clone());
             Some(Task { key: key.clone(), item: DecryptItem { key: version?, aad, iv, sealed }, within })
         };
-        let opened = self.run_placed::<Decrypt>(made.iter().filter_map(|made| task(made, false)).collect(), deadline);
-        let mut opened = opened.await;
-        // Whoever was to look has gone meanwhile: anybody may.
+        let asked = made.iter().filter_map(|made| task(made, false)).collect();
+        let mut opened = self.run_placed::<Decrypt>(asked, self.patient(made.len(), terms)).await;
+        // Whoever was to look has gone meanwhile, or says nothing: anybody may.
         let again: Vec<usize> =
-            (0..opened.len()).filter(|at| matches!(&opened[*at], Err(error) if gone(error))).collect();
+            (0..opened.len()).filter(|at| matches!(&opened[*at], Err(error) if silent(error))).collect();
         if !again.is_empty() {
             let asked = again.iter().filter_map(|at| task(&made[*at], true)).collect();
-            let answers = self.run_placed::<Decrypt>(asked, deadline).await;
+            let answers = self.run_placed::<Decrypt>(asked, terms).await;
             for (at, answer) in again.into_iter().zip(answers) {
                 opened[at] = answer;
             }
@@ -110,10 +112,10 @@ impl<P: Port> Pool<P> {
             let (_, plaintext) = V::known(item, &made.output);
             looks.push(match (opened, key) {
                 (Ok(opened), _) if opened.output.expose() == plaintext.expose() => Look::Right,
-                (Ok(opened), Some(key)) => Look::Wrong(self.blame(made.place, opened.place, key, deadline).await),
-                // Those who looked open the key's proof.
+                (Ok(opened), Some(key)) => Look::Wrong(self.blame(made.place, bit(opened.place), key, terms).await),
                 (Err(Error::BadCiphertext), Some(key)) => {
-                    Look::Wrong(self.blame(made.place, made.place, key, deadline).await)
+                    let lookers = self.elsewhere(self.usable(Some(key)), made.place).unwrap_or(0);
+                    Look::Wrong(self.blame(made.place, lookers, key, terms).await)
                 }
                 (Err(error), _) => Look::Unknown(error),
                 (Ok(_), None) => Look::Unknown(disagreement()),
@@ -123,46 +125,46 @@ impl<P: Port> Pool<P> {
     }
 
     /// Opens each item, in two zones where the setting asks for that, and gives out what both say.
-    pub(super) async fn unwrap(&self, tasks: Vec<Task<DecryptItem>>, deadline: Instant) -> Vec<Result<Secret, Error>> {
+    pub(super) async fn unwrap(&self, tasks: Vec<Task<DecryptItem>>, terms: Terms) -> Vec<Result<Secret, Error>> {
         if !self.verify.unwraps {
-            return self.run::<Decrypt>(tasks, deadline).await;
+            return self.run::<Decrypt>(tasks, terms).await;
         }
         let mut tasks = tasks;
         let mut results: Vec<Option<Result<Secret, Error>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
-            let first = self.run_placed::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), deadline).await;
+            let first = self.run_placed::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), terms).await;
             let mut to_compare = Vec::new();
-            for (at, opened) in left.drain(..).zip(first) {
+            for (at, opened) in std::mem::take(&mut left).into_iter().zip(first) {
                 match opened {
                     Ok(opened) => match self.second(&tasks[at], opened.place) {
                         Some(second) => to_compare.push((at, opened, second)),
                         // There is no other zone now.
                         None => results[at] = Some(Ok(opened.output)),
                     },
+                    Err(error) if gone(&error) && widen(&mut tasks[at]) => left.push(at),
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
-            let second = to_compare.iter().map(|(_, _, task)| task.clone()).collect();
-            let second = self.run_placed::<Decrypt>(second, deadline).await;
-            for ((at, first, _), second) in to_compare.into_iter().zip(second) {
+            let second: Vec<_> = to_compare.iter().map(|(_, _, task)| task.clone()).collect();
+            let patience = self.patient(second.len(), terms);
+            let second = self.run_placed::<Decrypt>(second, patience).await;
+            for ((at, first, task), second) in to_compare.into_iter().zip(second) {
                 let wrong = match (second, tasks[at].key.clone()) {
                     (Ok(second), _) if second.output.expose() == first.output.expose() => {
                         results[at] = Some(Ok(first.output));
                         continue;
                     }
-                    (Err(error), _) if gone(&error) => {
+                    (Err(error), _) if silent(&error) => {
                         results[at] = Some(Ok(first.output));
                         continue;
                     }
-                    (Err(Error::BadCiphertext), Some(key)) => {
-                        self.blame(first.place, first.place, &key, deadline).await
-                    }
+                    (Err(Error::BadCiphertext), Some(key)) => self.blame(first.place, task.within, &key, terms).await,
                     (Err(error), _) => {
                         results[at] = Some(Err(error));
                         continue;
                     }
-                    (Ok(second), Some(key)) => self.blame(second.place, first.place, &key, deadline).await,
+                    (Ok(second), Some(key)) => self.blame(second.place, bit(first.place), &key, terms).await,
                     (Ok(_), None) => continue,
                 };
                 self.avoid(&mut tasks[at], wrong);
@@ -182,19 +184,34 @@ impl<P: Port> Pool<P> {
     }
 
     /// Two members do not agree. One that cannot open the key's proof is wrong, and not used for this key until it can;
-    /// where both can, the one that gave the first answer is taken to be. Either is suspect: its probes tell more.
-    async fn blame(&self, first: usize, second: usize, key: &Arc<KeyRef>, deadline: Instant) -> usize {
-        for place in [second, first] {
+    /// where all can, the one that gave the answer is taken to be. It is suspect: its probes tell more. `lookers` are those
+    /// of whom one contradicts it.
+    async fn blame(&self, gave: usize, lookers: u64, key: &Arc<KeyRef>, terms: Terms) -> usize {
+        for place in bits(lookers & route::all(self.members.len()) & !bit(gave)).chain([gave]) {
             // What was known of it is from before.
             self.proofs.forget(place, key.version);
-            if self.proofs.check(&self.members[place], key, &self.clock, deadline).await == Outcome::Broken {
-                self.note_broken(place, key);
-                return place;
+            match self.proofs.check(&self.members[place], key, &self.clock, terms.deadline).await {
+                Outcome::Broken => {
+                    self.note_broken(place, key);
+                    return place;
+                }
+                // Who cannot even be asked now is not believed against one who can.
+                Outcome::Absent | Outcome::Unknown if place != gave => return place,
+                Outcome::Opens | Outcome::Absent | Outcome::Unknown => {}
             }
         }
         let why = format!("another zone contradicts what it gave for the key {}", key.version);
-        self.members[first].observe(Observation::Broken, Some(why));
-        first
+        self.members[gave].observe(Observation::Broken, Some(why));
+        gave
+    }
+
+    /// The terms of a second look: not all of the time that is left, because where the others say nothing, whoever gave
+    /// the answer has to do.
+    fn patient(&self, items: usize, terms: Terms) -> Terms {
+        let now = self.clock.now();
+        let half = terms.deadline.saturating_duration_since(now) / 2;
+        let patience = if items == 1 { half.min(self.hedge_after * 2) } else { half };
+        Terms { deadline: now + patience, ..terms }
     }
 
     /// Has an item done by others than this member, as long as there are any.
@@ -224,9 +241,19 @@ impl<P: Port> Pool<P> {
     }
 }
 
+/// Lets anybody do an item again that was to be kept from some; false where anybody might.
+fn widen<I>(task: &mut Task<I>) -> bool {
+    std::mem::replace(&mut task.within, u64::MAX) != u64::MAX
+}
+
+/// The same, or they were not heard in time.
+fn silent(error: &Error) -> bool {
+    gone(error) || matches!(error, Error::Late | Error::Hopeless(_) | Error::Busy)
+}
+
 /// Nobody of those that were to look could.
 fn gone(error: &Error) -> bool {
-    matches!(error, Error::NoZone(_) | Error::KeyGone | Error::Hsm { .. } | Error::TooFewZones(_))
+    matches!(error, Error::NoZone(_) | Error::Refused(_) | Error::KeyGone | Error::Hsm { .. } | Error::TooFewZones(_))
 }
 
 fn disagreement() -> Error {

@@ -15,3 +15,4 @@ pub mod operation;
 pub mod profile;
 pub mod secret;
 pub mod step;
+pub mod terms;

@@ -1,7 +1,6 @@
 //! Decrypt: opens a ciphertext with the key version that its header names, never another.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
@@ -16,6 +15,7 @@ use crate::model::exception::Exception;
 use crate::model::limits;
 use crate::model::operation::Operation;
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 
 impl Service {
     /// Decrypts items, likewise.
@@ -83,9 +83,9 @@ impl Verb for Decrypt {
         &self,
         pool: &'a dyn Pool,
         tasks: Vec<DecryptTask>,
-        deadline: Instant,
+        terms: Terms,
     ) -> BoxFuture<'a, Vec<Result<Secret, cluster::Error>>> {
-        pool.decrypt(tasks, deadline)
+        pool.decrypt(tasks, terms)
     }
 
     fn finish(&self, entry: &Entry, _version: &Usable, raw: Secret) -> Decrypted {

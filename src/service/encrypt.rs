@@ -1,7 +1,5 @@
 //! Encrypt: up to 4,096 bytes under a key's current version.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
@@ -15,6 +13,7 @@ use crate::model::ciphertext::{assemble, authenticated_data};
 use crate::model::context::EncryptionContext;
 use crate::model::limits;
 use crate::model::operation::Operation;
+use crate::model::terms::Terms;
 
 impl Service {
     /// Encrypts items. The outer error is the whole call's (too many items, not admitted); the inner ones are an item's.
@@ -61,9 +60,9 @@ impl Verb for Encrypt {
         &self,
         pool: &'a dyn Pool,
         tasks: Vec<EncryptTask>,
-        deadline: Instant,
+        terms: Terms,
     ) -> BoxFuture<'a, Vec<Result<Sealed, cluster::Error>>> {
-        pool.encrypt(tasks, deadline)
+        pool.encrypt(tasks, terms)
     }
 
     fn finish(&self, entry: &Entry, version: &Usable, raw: Sealed) -> Encrypted {

@@ -70,11 +70,23 @@ impl Error {
             cluster::Error::Busy => {
                 Self::passing(Exception::Throttling, "the HSMs that could do it are busy; try again in a moment")
             }
+            cluster::Error::Hopeless(wait) => Self::passing(
+                Exception::Throttling,
+                format!(
+                    "so much waits for the HSMs (some {} ms of work) that the answer would have come after the deadline; \
+                     nothing was begun: try again in a moment, or with a longer deadline",
+                    wait.as_millis()
+                ),
+            ),
             cluster::Error::Late => Self::late(),
             cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key")),
             cluster::Error::NoZone(why) => {
                 Self::passing(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
             }
+            cluster::Error::Refused(why) => Self::lasting(
+                Exception::KmsInvalidState,
+                format!("no HSM answers, and none will before an operator has seen to them: {why}"),
+            ),
             cluster::Error::TooFewZones(why) => Self::lasting(
                 Exception::CloudHsmClusterInvalidConfiguration,
                 format!("HSMs in at least two zones must be reachable: {why}"),

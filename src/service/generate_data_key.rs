@@ -1,7 +1,5 @@
 //! GenerateDataKey and GenerateDataKeyWithoutPlaintext: a random data key, in clear and encrypted.
 
-use std::time::Instant;
-
 use futures_util::future::BoxFuture;
 
 use super::encrypt::aad_of;
@@ -14,6 +12,7 @@ use crate::hsm::protocol::DataKey;
 use crate::model::ciphertext::assemble;
 use crate::model::operation::Operation;
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 
 impl Service {
     /// Makes data keys, likewise. `without_plaintext` is its own operation with its own permission; the plaintext is
@@ -72,9 +71,9 @@ impl Verb for GenerateDataKey {
         &self,
         pool: &'a dyn Pool,
         tasks: Vec<DataKeyTask>,
-        deadline: Instant,
+        terms: Terms,
     ) -> BoxFuture<'a, Vec<Result<DataKey, cluster::Error>>> {
-        pool.generate_data_keys(tasks, deadline)
+        pool.generate_data_keys(tasks, terms)
     }
 
     fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {

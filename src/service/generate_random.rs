@@ -19,12 +19,12 @@ impl Service {
         number_of_bytes: Option<u32>,
         key_store_id: &str,
     ) -> Result<Secret, Error> {
-        let (service, deadline, key_store_id) = (self.clone(), call.deadline, key_store_id.to_owned());
+        let (service, terms, key_store_id) = (self.clone(), call.terms(), key_store_id.to_owned());
         self.on_one(call, Operation::GenerateRandom, async move {
             let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
             let length = validate::random_length(number)?;
             let (id, pool) = service.source(&key_store_id)?;
-            let random = pool.random(length, deadline).await.map_err(|error| Error::of_cluster(error, None))?;
+            let random = pool.random(length, terms).await.map_err(|error| Error::of_cluster(error, None))?;
             // The store may have been disconnected meanwhile.
             let _giving_out = service.inner.giving_out.read().unwrap_or_else(PoisonError::into_inner);
             service.source(id.as_str())?;

@@ -56,6 +56,7 @@ use crate::model::exception::Exception;
 use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId, Scope, Zone};
 use crate::model::key::{DataKeySpec, KeyState, Placement};
 use crate::model::secret::Secret;
+use crate::model::terms::{Party, Terms};
 use crate::seal::SealKeys;
 use crate::store::{KeyStore, Store};
 
@@ -102,6 +103,13 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+}
+
+impl Call {
+    /// For the HSMs.
+    fn terms(&self) -> Terms {
+        Terms { deadline: self.deadline, party: Party::of(self.principal.as_str()) }
+    }
 }
 
 /// What went wrong, as the caller may know it.

@@ -19,6 +19,7 @@ use crate::cluster;
 use crate::model::exception::Exception;
 use crate::model::id::KeyId;
 use crate::model::operation::{Operation, Plane, Resource};
+use crate::model::terms::Terms;
 use crate::store::Key;
 
 /// What tells one operation on items from another. Unary calls are batches of one.
@@ -46,7 +47,7 @@ pub(super) trait Verb: Clone + Send + Sync + 'static {
         &self,
         pool: &'a dyn Pool,
         tasks: Vec<Self::Task>,
-        deadline: Instant,
+        terms: Terms,
     ) -> BoxFuture<'a, Vec<Result<Self::Raw, cluster::Error>>>;
     /// Makes the caller's result.
     fn finish(&self, entry: &Entry, version: &Usable, raw: Self::Raw) -> Self::Output;
@@ -170,7 +171,7 @@ impl Service {
         raw.resize_with(room, || None);
         let answers = join_all(shares.into_iter().map(|share| async move {
             let Share { pool, tasks, places } = share;
-            (verb.act(&*pool, tasks, call.deadline).await, places)
+            (verb.act(&*pool, tasks, call.terms()).await, places)
         }));
         for (answers, places) in answers.await {
             for (answer, place) in answers.into_iter().zip(places) {

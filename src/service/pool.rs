@@ -12,20 +12,17 @@ use crate::hsm::protocol::{DataKey, Sealed};
 use crate::model::id::{HsmId, KeyVersionId, Zone};
 use crate::model::key::Placement;
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 use crate::store::Version;
 
 /// A cluster. Its methods are those of [`Cluster`].
 pub(super) trait Pool: Send + Sync {
     fn members(&self) -> Vec<(HsmId, Zone)>;
     fn status(&self) -> Vec<MemberStatus>;
-    fn encrypt(&self, items: Vec<EncryptTask>, deadline: Instant) -> BoxFuture<'_, Vec<Result<Sealed, Error>>>;
-    fn decrypt(&self, items: Vec<DecryptTask>, deadline: Instant) -> BoxFuture<'_, Vec<Result<Secret, Error>>>;
-    fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Error>>>;
-    fn random(&self, length: u16, deadline: Instant) -> BoxFuture<'_, Result<Secret, Error>>;
+    fn encrypt(&self, items: Vec<EncryptTask>, terms: Terms) -> BoxFuture<'_, Vec<Result<Sealed, Error>>>;
+    fn decrypt(&self, items: Vec<DecryptTask>, terms: Terms) -> BoxFuture<'_, Vec<Result<Secret, Error>>>;
+    fn generate_data_keys(&self, items: Vec<DataKeyTask>, terms: Terms) -> BoxFuture<'_, Vec<Result<DataKey, Error>>>;
+    fn random(&self, length: u16, terms: Terms) -> BoxFuture<'_, Result<Secret, Error>>;
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
     fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>>;
     fn place<'a>(
@@ -62,24 +59,20 @@ impl Pool for Cluster {
         self.status()
     }
 
-    fn encrypt(&self, items: Vec<EncryptTask>, deadline: Instant) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
-        Box::pin(self.encrypt(items, deadline))
+    fn encrypt(&self, items: Vec<EncryptTask>, terms: Terms) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
+        Box::pin(self.encrypt(items, terms))
     }
 
-    fn decrypt(&self, items: Vec<DecryptTask>, deadline: Instant) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
-        Box::pin(self.decrypt(items, deadline))
+    fn decrypt(&self, items: Vec<DecryptTask>, terms: Terms) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
+        Box::pin(self.decrypt(items, terms))
     }
 
-    fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
-        Box::pin(self.generate_data_keys(items, deadline))
+    fn generate_data_keys(&self, items: Vec<DataKeyTask>, terms: Terms) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
+        Box::pin(self.generate_data_keys(items, terms))
     }
 
-    fn random(&self, length: u16, deadline: Instant) -> BoxFuture<'_, Result<Secret, Error>> {
-        Box::pin(self.random(length, deadline))
+    fn random(&self, length: u16, terms: Terms) -> BoxFuture<'_, Result<Secret, Error>> {
+        Box::pin(self.random(length, terms))
     }
 
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {

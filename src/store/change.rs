@@ -7,7 +7,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Catalogue, Error, Inner, Key, KeyStore, Store, load};
-use crate::model::id::{KeyId, KeyStoreId};
+use crate::model::id::{KeyId, KeyStoreId, KeyVersionId};
 
 /// What a change has changed, as far as the catalogue shows it.
 pub(super) enum Touched {
@@ -15,6 +15,8 @@ pub(super) enum Touched {
     Nothing,
     /// A key, its versions or its placements.
     Key(KeyId),
+    /// A key that is gone, with versions that a token may still hold.
+    Destroyed(KeyId, Vec<KeyVersionId>),
     /// A key store.
     KeyStore(KeyStoreId),
 }
@@ -23,6 +25,7 @@ pub(super) enum Touched {
 enum Fresh {
     Nothing,
     Key(KeyId, Option<Key>),
+    Destroyed(KeyId, Vec<KeyVersionId>),
     KeyStore(KeyStoreId, Option<KeyStore>),
 }
 
@@ -56,6 +59,7 @@ impl Inner {
         let fresh = match touched {
             Touched::Nothing => Fresh::Nothing,
             Touched::Key(id) => Fresh::Key(id, load::key(&mut transaction, id).await?),
+            Touched::Destroyed(id, versions) => Fresh::Destroyed(id, versions),
             Touched::KeyStore(id) => {
                 let store = load::key_store(&mut transaction, &id).await?;
                 Fresh::KeyStore(id, store)
@@ -76,6 +80,10 @@ fn next(old: &Catalogue, revision: u64, fresh: Fresh) -> Option<Catalogue> {
         Fresh::Nothing => return None,
         Fresh::Key(id, Some(key)) => drop(next.keys.insert(id, Arc::new(key))),
         Fresh::Key(id, None) => drop(next.keys.remove(&id)),
+        Fresh::Destroyed(id, versions) => {
+            next.keys.remove(&id);
+            Arc::make_mut(&mut next.destroyed).extend(versions);
+        }
         Fresh::KeyStore(id, Some(store)) => drop(next.key_stores.insert(id, Arc::new(store))),
         Fresh::KeyStore(id, None) => drop(next.key_stores.remove(&id)),
     }

@@ -138,19 +138,36 @@ impl Store {
         .await
     }
 
-    /// Takes away a key that never left Creating and has no object in any HSM, with its client token.
+    /// Takes away a key that was never finished. Its versions that may be in a token, which are those with a blob, are
+    /// remembered as destroyed for ever.
     pub async fn abandon_key(&self, key: KeyId) -> Result<(), Error> {
+        let now = self.inner.clock.unix_millis();
         self.change(move |database| {
             Box::pin(async move {
                 bump(database).await?;
+                let left: Vec<(i64,)> =
+                    sqlx::query_as("SELECT version FROM key_versions WHERE key_id = $1 AND escrow IS NOT NULL")
+                        .bind(key.to_string())
+                        .fetch_all(&mut *database)
+                        .await?;
                 // Versions, placements and client tokens go with it by their foreign keys.
                 let done = sqlx::query("DELETE FROM keys WHERE id = $1 AND state = $2")
                     .bind(key.to_string())
                     .bind(KeyState::Creating.name())
-                    .execute(database)
+                    .execute(&mut *database)
                     .await?;
                 must_be_one(done.rows_affected(), || format!("key {key} in state Creating"))?;
-                Ok(((), Touched::Key(key)))
+                let mut destroyed = Vec::with_capacity(left.len());
+                for (version,) in left {
+                    sqlx::query("INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3)")
+                        .bind(key.to_string())
+                        .bind(version)
+                        .bind(now)
+                        .execute(&mut *database)
+                        .await?;
+                    destroyed.extend(u32::try_from(version).map(|version| KeyVersionId { key, version }));
+                }
+                Ok(((), Touched::Destroyed(key, destroyed)))
             })
         })
         .await

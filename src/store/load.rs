@@ -1,6 +1,6 @@
 //! Reads rows into the catalogue: all of them at start, one key or one store after a change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,12 +56,16 @@ pub(super) async fn catalogue(database: &mut SqliteConnection) -> Result<Catalog
     let keys: Vec<KeyRow> = sqlx::query_as(key_rows!("")).fetch_all(&mut *database).await?;
     let versions: Vec<VersionRow> = sqlx::query_as(version_rows!("")).fetch_all(&mut *database).await?;
     let placements: Vec<PlacementRow> = sqlx::query_as(placement_rows!("")).fetch_all(&mut *database).await?;
+    let destroyed: Vec<(String, i64)> =
+        sqlx::query_as("SELECT key_id, version FROM destroyed_versions").fetch_all(&mut *database).await?;
+    let destroyed: BTreeSet<_> =
+        destroyed.into_iter().map(|(key, version)| version_id(&key, version)).collect::<Result<_, Error>>()?;
     let key_stores = stores
         .into_iter()
         .map(|row| store_from(row).map(|store| (store.id.clone(), Arc::new(store))))
         .collect::<Result<_, Error>>()?;
     let keys = assemble(keys, versions, placements)?.into_iter().map(|key| (key.id, Arc::new(key))).collect();
-    Ok(Catalogue { revision, keys, key_stores })
+    Ok(Catalogue { revision, keys, key_stores, destroyed: Arc::new(destroyed) })
 }
 
 /// The revision that the database is at.

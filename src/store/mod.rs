@@ -16,7 +16,7 @@ mod pins;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +67,8 @@ pub struct Catalogue {
     pub keys: BTreeMap<KeyId, Arc<Key>>,
     /// Key stores by id.
     pub key_stores: BTreeMap<KeyStoreId, Arc<KeyStore>>,
+    /// Versions that no token must hold any more.
+    pub destroyed: Arc<BTreeSet<KeyVersionId>>,
 }
 
 /// A key.

@@ -166,12 +166,18 @@ async fn a_client_token_finds_its_key_for_a_day() {
 
 #[tokio::test]
 async fn an_abandoned_key_takes_its_token_along() {
-    let bench = Bench::new().await;
+    let mut bench = Bench::new().await;
     let mine = token("t", 1);
     let Begun::New(key) = bench.begin(Some(&mine)).await.unwrap() else { panic!("the first is new") };
     bench.store.abandon_key(key).await.unwrap();
     assert!(bench.store.catalogue().keys.is_empty());
     assert_eq!(bench.store.key_of_token(&mine).await.unwrap(), None);
+    assert!(bench.store.catalogue().destroyed.is_empty(), "no token was asked to keep anything of it");
+    let version = bench.new_key().await;
+    bench.store.keep_blob(version, &Bytes::from_static(b"blob")).await.unwrap();
+    bench.store.abandon_key(version.key).await.unwrap();
+    bench.reopen().await;
+    assert!(bench.store.catalogue().destroyed.contains(&version), "remembered for ever");
     let version = bench.new_key().await;
     bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
     assert!(matches!(bench.store.abandon_key(version.key).await, Err(Error::Missing(_))), "only unfinished keys");

@@ -1,4 +1,14 @@
-//! A zone whose module crashes, hangs, fails and lies, under callers who must not notice.
+//! Zones that crash, hang, fail, lie and are gone, under callers who must not notice: each kind by itself, and all of them
+//! by schedules drawn from seeds (`make chaos`).
+
+mod book;
+mod callers;
+mod checks;
+mod dice;
+mod fault;
+mod run;
+mod schedule;
+mod seeds;
 
 use chaos_hsm::Control;
 use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth};

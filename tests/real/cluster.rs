@@ -203,9 +203,9 @@ async fn what_one_token_sealed_the_other_opens() {
     let keys = [tokens.key(&cluster).await, tokens.key(&cluster).await];
     for key in &keys {
         for (from, to) in [(0, 1), (1, 0)] {
-            let sealed = cluster.encrypt(vec![to_encrypt(&in_member(key, from), b"bytes")], tokens.soon()).await;
+            let sealed = cluster.encrypt(vec![to_encrypt(&in_member(key, from), b"bytes")], tokens.soon().into()).await;
             let sealed = sealed.into_iter().next().unwrap().unwrap();
-            let opened = cluster.decrypt(vec![to_decrypt(&in_member(key, to), &sealed)], tokens.soon()).await;
+            let opened = cluster.decrypt(vec![to_decrypt(&in_member(key, to), &sealed)], tokens.soon().into()).await;
             assert_eq!(opened[0].as_ref().unwrap().expose(), b"bytes");
         }
     }
@@ -213,10 +213,10 @@ async fn what_one_token_sealed_the_other_opens() {
     let plaintexts: Vec<[u8; 8]> = (0..1_000_u64).map(u64::to_le_bytes).collect();
     let tasks = plaintexts.iter().enumerate().map(|(at, bytes)| to_encrypt(&keys[at % 2], bytes)).collect();
     let sealed: Vec<Sealed> =
-        cluster.encrypt(tasks, tokens.soon()).await.into_iter().collect::<Result<_, _>>().unwrap();
+        cluster.encrypt(tasks, tokens.soon().into()).await.into_iter().collect::<Result<_, _>>().unwrap();
     let mut tasks: Vec<_> = sealed.iter().enumerate().map(|(at, sealed)| to_decrypt(&keys[at % 2], sealed)).collect();
     tasks[500].iv[0] ^= 1;
-    for (at, opened) in cluster.decrypt(tasks, tokens.soon()).await.into_iter().enumerate() {
+    for (at, opened) in cluster.decrypt(tasks, tokens.soon().into()).await.into_iter().enumerate() {
         match opened {
             Ok(bytes) => assert_eq!(bytes.expose(), plaintexts[at]),
             Err(Error::BadCiphertext) => assert_eq!(at, 500),
@@ -225,10 +225,10 @@ async fn what_one_token_sealed_the_other_opens() {
     }
 
     let task = DataKeyTask { key: Arc::clone(&keys[0]), aad: aad(&keys[0]), length: 32 };
-    let made = cluster.generate_data_keys(vec![task], tokens.soon()).await.into_iter().next().unwrap().unwrap();
-    let opened = cluster.decrypt(vec![to_decrypt(&keys[0], &made.sealed)], tokens.soon()).await;
+    let made = cluster.generate_data_keys(vec![task], tokens.soon().into()).await.into_iter().next().unwrap().unwrap();
+    let opened = cluster.decrypt(vec![to_decrypt(&keys[0], &made.sealed)], tokens.soon().into()).await;
     assert_eq!(opened[0].as_ref().unwrap(), &made.plaintext);
-    assert_eq!(cluster.random(100, tokens.soon()).await.unwrap().len(), 100);
+    assert_eq!(cluster.random(100, tokens.soon().into()).await.unwrap().len(), 100);
 
     cluster.destroy(0, keys[1].version, tokens.soon()).await.unwrap();
     cluster.destroy(0, keys[1].version, tokens.soon()).await.unwrap();
@@ -244,7 +244,7 @@ async fn bad_ciphertexts_take_no_zone_out_of_service() {
     let key = tokens.key(&cluster).await;
     let bad = Sealed { iv: [0; 12], sealed: vec![7; 48].into() };
     for _ in 0..20 {
-        let answers = cluster.decrypt((0..500).map(|_| to_decrypt(&key, &bad)).collect(), tokens.soon()).await;
+        let answers = cluster.decrypt((0..500).map(|_| to_decrypt(&key, &bad)).collect(), tokens.soon().into()).await;
         assert!(answers.iter().all(|answer| matches!(answer, Err(Error::BadCiphertext))));
     }
     assert!(cluster.status().iter().all(|member| member.health == Health::Healthy));
@@ -262,7 +262,7 @@ async fn a_removed_key_is_reported_and_served_from_the_other_token() {
         tokens.delete(hsm, key.version);
         let deadline = tokens.clock.now() + LONG;
         let removal = loop {
-            let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon()).await;
+            let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
             match &answer[0] {
                 Err(Error::KeyGone) if hsm == "b" => {}
                 answer => assert!(answer.is_ok(), "{answer:?}"),
@@ -274,9 +274,9 @@ async fn a_removed_key_is_reported_and_served_from_the_other_token() {
         };
         assert_eq!(removal, Removal { hsm: tokens.hsm(hsm), version: key.version });
     }
-    let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon()).await;
+    let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
     assert!(matches!(answer[0], Err(Error::KeyGone)), "{answer:?}");
-    assert!(cluster.encrypt(vec![to_encrypt(&sound, b"bytes")], tokens.soon()).await[0].is_ok());
+    assert!(cluster.encrypt(vec![to_encrypt(&sound, b"bytes")], tokens.soon().into()).await[0].is_ok());
     assert!(removals.try_recv().is_err(), "each removal is reported once");
     cluster.stop(LONG).await;
 }
@@ -298,12 +298,12 @@ async fn callers_do_not_notice_the_loss_of_a_zone() {
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     let deadline = clock.now() + Duration::from_secs(3);
-                    let sealed = cluster.encrypt(vec![to_encrypt(&key, b"bytes"); items], deadline).await;
+                    let sealed = cluster.encrypt(vec![to_encrypt(&key, b"bytes"); items], deadline.into()).await;
                     let sealed: Vec<_> = sealed.into_iter().collect::<Result<_, _>>()?;
                     let tasks = sealed.iter().map(|sealed| to_decrypt(&key, sealed)).collect();
                     let deadline = clock.now() + Duration::from_secs(3);
                     let opened: Vec<Secret> =
-                        cluster.decrypt(tasks, deadline).await.into_iter().collect::<Result<_, _>>()?;
+                        cluster.decrypt(tasks, deadline.into()).await.into_iter().collect::<Result<_, _>>()?;
                     assert!(opened.iter().all(|bytes| bytes.expose() == b"bytes"));
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -340,7 +340,7 @@ async fn callers_do_not_notice_the_loss_of_a_zone() {
         caller.await.unwrap().unwrap();
     }
     assert!(removals.try_recv().is_err(), "a token that is away is no removal");
-    let sealed = cluster.encrypt(vec![to_encrypt(&in_member(&key, 0), b"bytes")], tokens.soon()).await;
+    let sealed = cluster.encrypt(vec![to_encrypt(&in_member(&key, 0), b"bytes")], tokens.soon().into()).await;
     assert!(sealed[0].is_ok(), "{sealed:?}");
     cluster.stop(LONG).await;
 }

@@ -1,14 +1,19 @@
-//! Queues are bounded: past the bound a call is refused at once and may come again.
+//! Queues are bounded: past the bound a call is refused at once and may come again. They are fair, and take nothing in
+//! that would come out too late.
 
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keystored::model::clock::Clock;
+use keystored::pki::Authority;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::daemon::Site;
-use crate::harness::{Caller, Failure, context, process};
+use crate::harness::{Caller, Daemon, Failure, chaos, context, process, wait};
 
 /// Calls on one connection; well under the streams that it may have.
 const ON_ONE: usize = 100;
@@ -80,6 +85,116 @@ async fn standing_still(site: Site, calls: usize, bound: usize) {
     assert!(answered > 0, "those that waited are answered");
     daemon.wait_until_healthy_for(&callers[0]).await;
     encrypt(&callers[0], &key).await.unwrap();
+}
+
+/// Over two HSMs of a network: 20 ms for an operation, two at once in each. Together they do 200 a second.
+async fn slow_hsms() -> (Daemon, Caller) {
+    let site = Site::prepare().await;
+    site.configure_hsms(|_, hsm| {
+        hsm.insert("workers".to_owned(), 1.into());
+        hsm.insert("sessions".to_owned(), 2.into());
+    });
+    let controls = chaos::control_all(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    for control in controls {
+        control.set("[network]\nservice_ms = 20\nat_once = 2").unwrap();
+    }
+    (daemon, caller)
+}
+
+/// Calls that go on at once with the next one when they end; what became of them.
+struct Flood {
+    tasks: JoinSet<Vec<Failure>>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Flood {
+    fn start(caller: &Caller, key: &str, in_flight: usize, deadline: Duration) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut tasks = JoinSet::new();
+        for _ in 0..in_flight {
+            let (caller, key) = (caller.with_deadline(deadline), key.to_owned());
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            tasks.spawn(async move {
+                let mut failures = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    match encrypt(&caller, &key).await {
+                        Ok(_) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                        Err(failure) => failures.push(failure),
+                    }
+                    // Who is refused at once does not ask again at once.
+                    tokio::task::yield_now().await;
+                }
+                failures
+            });
+        }
+        Self { tasks, stop, answered }
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    async fn stop(mut self) -> Vec<Failure> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            failures.extend(ended.unwrap());
+        }
+        failures
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_one_principal_is_not_the_delay_of_another() {
+    let (daemon, caller) = slow_hsms().await;
+    let key = caller.create_key("shared").await;
+    let guest = guest_of(&daemon).await;
+    let flood = Flood::start(&caller, &key, 200, Duration::from_secs(20));
+    wait::until_async("the queues are long", wait::LONG, async || (flood.answered() > 20).then_some(())).await;
+    let before = flood.answered();
+    for _ in 0..20 {
+        encrypt(&guest, &key).await.unwrap();
+    }
+    // In the order of arrival each of the guest's calls would have waited for 200 others.
+    let overtaken = flood.answered() - before;
+    assert!(overtaken < 20 * 60, "{overtaken} calls of the flood were answered during 20 of the guest's");
+    assert_eq!(flood.stop().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_make_its_deadline_is_not_begun() {
+    let (_daemon, caller) = slow_hsms().await;
+    let key = caller.create_key("overload").await;
+    let flood = Flood::start(&caller, &key, 200, Duration::from_millis(400));
+    wait::until_async("calls are answered in spite of the rest", wait::LONG, async || {
+        (flood.answered() > 300).then_some(())
+    })
+    .await;
+    let failures = flood.stop().await;
+    let turned_away = failures.iter().filter(|failure| failure.message.contains("nothing was begun")).count();
+    assert!(turned_away > 0, "{:?}", failures.first());
+    for failure in failures {
+        match failure.code {
+            Code::ResourceExhausted | Code::DeadlineExceeded => assert!(failure.retryable, "{failure:?}"),
+            // The client's own clock was the first.
+            Code::Cancelled => assert_eq!(failure.message, "Timeout expired"),
+            _ => panic!("{failure:?}"),
+        }
+    }
+}
+
+/// Another principal: with another certificate of the same authority.
+async fn guest_of(daemon: &Daemon) -> Caller {
+    let mut address = daemon.address();
+    let key = fs::read_to_string(daemon.client_authority_key()).unwrap();
+    let authority = Authority::load(&address.ca, &key).unwrap();
+    let issued = authority.client("guest", None, Clock::system().calendar(), Duration::from_secs(3_600)).unwrap();
+    address.certificate = issued.certificate;
+    address.key = String::from_utf8(issued.key.expose().to_vec()).unwrap();
+    address.connect().await.unwrap()
 }
 
 async fn encrypt(caller: &Caller, key: &str) -> Result<Vec<u8>, Failure> {

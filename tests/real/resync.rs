@@ -3,8 +3,9 @@
 
 use keystored::proto::v1::{ClusterHsm, HsmHealth, PlacementState};
 
+use crate::harness::daemon::Site;
 use crate::harness::zone::object_id;
-use crate::harness::{Caller, Daemon, context, wait};
+use crate::harness::{Caller, Daemon, chaos, context, wait};
 
 /// A key that no service made.
 const STRANGER: &str = "0b0e5f0e-5a5c-4c39-9f0b-5f3f6f1d2c11";
@@ -111,4 +112,44 @@ async fn a_token_that_is_away_has_not_lost_its_keys() {
             assert_eq!(placed(&caller, key, "b").await, PlacementState::Present, "{}", daemon.log_tail());
         }
     }
+}
+
+/// A key whose creation failed is destroyed; a token that would not let go of it then does so when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is_back() {
+    let site = Site::prepare().await;
+    let control = chaos::control_first(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await.with_deadline(wait::LONG);
+    let kept = caller.create_key("kept").await;
+    let count = |daemon: &Daemon, zone: &str| {
+        daemon.zone(zone).pkcs11_tool(&["--list-objects", "--type", "secrkey"]).matches("Secret Key Object").count()
+    };
+    let mut expected = count(&daemon, "a");
+    // It takes keys, and neither uses them nor lets go of them.
+    let rules = r#"
+        [[rule]]
+        function = ["C_Decrypt", "C_DestroyObject"]
+        after_call = false
+        fault = { code = "CKR_DEVICE_ERROR" }
+    "#;
+    control.set(rules).unwrap();
+    // Those before the rules are in force succeed.
+    while caller.try_create_key("unproven", "").await.is_ok() {
+        expected += 1;
+    }
+    wait::until("it is destroyed where that is possible", wait::LONG, || {
+        (count(&daemon, "b") == expected && count(&daemon, "a") > expected).then_some(())
+    });
+    let site = daemon.crash();
+    control.clear().unwrap();
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    daemon.wait_until_healthy_for(&caller).await;
+    wait::until("it is destroyed there as well", wait::LONG, || (count(&daemon, "a") == expected).then_some(()));
+    assert!(daemon.log().contains("it was destroyed again"), "{}", daemon.log_tail());
+    assert_eq!(hsm(&caller, "a").await.keys_orphaned, 0);
+    assert_eq!(placed(&caller, &kept, "a").await, PlacementState::Present);
+    caller.create_key("proven").await;
 }

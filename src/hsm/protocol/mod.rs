@@ -227,6 +227,8 @@ pub enum Class {
     Request,
     /// The key's object is gone while the token is sound.
     KeyAbsent,
+    /// The token shows the key's object and does not use it.
+    KeyUnusable,
     /// The session's trouble; it was replaced and the operation repeated once, in vain.
     Session,
     /// The token or the module is out of service.

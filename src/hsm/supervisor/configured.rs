@@ -14,7 +14,7 @@ use crate::telemetry;
 /// supervisor starts another one.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause before a worker is started again.
-const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// The running program, also when its file has been replaced since: parent and worker must be the same build.
 const OWN_PROGRAM: &str = "/proc/self/exe";

@@ -79,8 +79,7 @@ impl Desk {
 
     /// Has the worker do something; the limit of its kind bounds it. `Lost` when the worker dies before it answers.
     pub async fn call(&self, op: Op) -> Result<Reply, CallError> {
-        let reply = self.link.send(Arc::new(op), None).ok_or(CallError::NotReady)?;
-        reply.await.map_err(|_| CallError::Lost)
+        self.link.call(op).await
     }
 
     /// Waits until no other process of this host logs in to the token; tells `waits` when one does.

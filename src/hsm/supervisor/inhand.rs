@@ -12,7 +12,7 @@ use crate::hsm::protocol::Kind;
 
 impl KillLimits {
     /// The limit of a kind of operation.
-    pub(super) fn of(&self, kind: Kind) -> Duration {
+    pub(crate) fn of(&self, kind: Kind) -> Duration {
         match kind {
             Kind::Crypto => self.crypto,
             Kind::Place => self.place,
@@ -22,13 +22,13 @@ impl KillLimits {
     }
 
     /// The shortest of all limits.
-    pub(super) fn shortest(&self) -> Duration {
+    pub(crate) fn shortest(&self) -> Duration {
         self.crypto.min(self.place).min(self.generate).min(self.login)
     }
 }
 
 /// Requests that were sent and are not answered, with what is to be done when they are.
-pub(super) struct InHand<T> {
+pub(crate) struct InHand<T> {
     sessions: usize,
     /// The id of the front of `slots`; ids are consecutive.
     first: u64,
@@ -41,24 +41,24 @@ pub(super) struct InHand<T> {
 
 /// A request that a session thread works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Which.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// To which limit it belongs.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// When it was taken, at the latest.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
 }
 
 impl<T> InHand<T> {
     /// Nothing in hand, for a worker with this many session threads.
-    pub(super) fn new(sessions: u16) -> Self {
+    pub(crate) fn new(sessions: u16) -> Self {
         let sessions = usize::from(sessions.max(1));
         Self { sessions, first: 0, slots: VecDeque::new(), waiting: 0, held: Vec::with_capacity(sessions) }
     }
 
     /// Notes a request that is sent now, after all others, and gives it its id.
-    pub(super) fn push(&mut self, now: Instant, kind: Kind, value: T) -> u64 {
+    pub(crate) fn push(&mut self, now: Instant, kind: Kind, value: T) -> u64 {
         let id = self.end();
         self.slots.push_back(Some((kind, value)));
         self.take(now);
@@ -66,7 +66,7 @@ impl<T> InHand<T> {
     }
 
     /// Notes that a request was answered; `None` when it was not outstanding.
-    pub(super) fn answer(&mut self, now: Instant, id: u64) -> Option<T> {
+    pub(crate) fn answer(&mut self, now: Instant, id: u64) -> Option<T> {
         let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
         let (_, value) = self.slots.get_mut(index)?.take()?;
         if let Some(place) = self.held.iter().position(|held| held.id == id) {
@@ -81,8 +81,13 @@ impl<T> InHand<T> {
         Some(value)
     }
 
+    /// When a session took a request that is in hand.
+    pub(crate) fn since(&self, id: u64) -> Option<Instant> {
+        self.held.iter().find(|held| held.id == id).map(|held| held.since)
+    }
+
     /// Takes everything out.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.held.clear();
         self.first = self.end();
         self.waiting = self.first;
@@ -90,17 +95,17 @@ impl<T> InHand<T> {
     }
 
     /// Nothing is outstanding.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
     /// When the first of the requests in hand will be past its limit, if none of them is answered.
-    pub(super) fn earliest(&self, limits: &KillLimits) -> Option<Instant> {
+    pub(crate) fn earliest(&self, limits: &KillLimits) -> Option<Instant> {
         self.held.iter().map(|held| held.since + limits.of(held.kind)).min()
     }
 
     /// A request in hand that is past its limit.
-    pub(super) fn overdue(&self, now: Instant, limits: &KillLimits) -> Option<Held> {
+    pub(crate) fn overdue(&self, now: Instant, limits: &KillLimits) -> Option<Held> {
         self.held.iter().find(|held| now.saturating_duration_since(held.since) > limits.of(held.kind)).copied()
     }
 

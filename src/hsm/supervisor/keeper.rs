@@ -10,8 +10,9 @@ use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use super::board::View;
 use super::gate::{Desk, Refusal};
 use super::life::{Action, Event, Life, State};
-use super::link::{Link, sleep_until};
+use super::link::{Answer, Link, sleep_until};
 use super::pool::Pool;
+use super::process::at_work;
 use super::running::{News, Post, Running};
 use crate::hsm::protocol::{Class, Fault, Op, Ready, Reply, Role};
 use crate::model::clock::Clock;
@@ -126,7 +127,8 @@ impl Keeper {
         let pool = &self.pool;
         let incarnation = pool.incarnation();
         let token = Some(pool.settings.token.clone());
-        let started = Running::spawn(&pool.settings, &self.lock, self.post, incarnation, token, &pool.clock);
+        let backlog = pool.backlog_of(self.post);
+        let started = Running::spawn(&pool.settings, &self.lock, self.post, incarnation, token, backlog, &pool.clock);
         let (running, link) = started.map_err(|error| error.to_string())?;
         tracing::info!(
             hsm = %pool.settings.hsm, zone = %pool.settings.zone, worker = %self.post, pid = running.pid(), incarnation,
@@ -214,7 +216,7 @@ impl Worker {
 /// What happens to the worker, if there is one.
 async fn happens(worker: &mut Option<Worker>, pool: &Pool, state: State) -> Event {
     let Some(Worker { running, link, probe, found, entry, .. }) = worker else { return pending().await };
-    let limits = &pool.settings.kill;
+    let (limits, at_work) = (&pool.settings.kill, at_work(running.pid()));
     let ready = matches!(state, State::Ready { .. });
     let entering = matches!(state, State::Entering { .. });
     tokio::select! {
@@ -235,7 +237,7 @@ async fn happens(worker: &mut Option<Worker>, pool: &Pool, state: State) -> Even
             News::Closed => Event::Closed,
             News::Exited(how) => Event::Exited(how),
         },
-        held = link.overdue(limits), if ready || entering => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
+        held = link.overdue(limits, at_work), if ready || entering => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
         probed = probe.next(link), if ready => Event::Probed(probed),
     }
 }
@@ -261,7 +263,7 @@ struct Probe {
     clock: Clock,
     at: Instant,
     last: Instant,
-    waiting: Option<oneshot::Receiver<Reply>>,
+    waiting: Option<oneshot::Receiver<Answer>>,
 }
 
 impl Probe {
@@ -279,11 +281,11 @@ impl Probe {
                 let now = self.clock.now();
                 self.at = now + self.every;
                 let fault = match reply {
-                    Ok(Reply::Done) => return Ok(()),
-                    Ok(Reply::Failed(fault)) => fault,
-                    Ok(_) => Fault::own(Class::Session, "probe", "answered with something else"),
+                    Ok(Ok(Reply::Done)) => return Ok(()),
+                    Ok(Ok(Reply::Failed(fault))) => fault,
+                    Ok(Ok(_)) => Fault::own(Class::Session, "probe", "answered with something else"),
                     // It died; that comes as news of its own.
-                    Err(_) => return pending().await,
+                    Ok(Err(_)) | Err(_) => return pending().await,
                 };
                 self.at = now + self.every / HURRY;
                 return Err(fault);

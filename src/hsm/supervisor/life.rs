@@ -20,20 +20,20 @@ const MISSES: u8 = 2;
 
 /// The limits that a life goes by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     /// First and longest pause before a worker is started again.
-    pub(super) restart: (Duration, Duration),
+    pub(crate) restart: (Duration, Duration),
     /// A worker that has not found its token after this is killed.
-    pub(super) find: Duration,
+    pub(crate) find: Duration,
     /// One that is not let in after this is sent away, and killed after as long again.
-    pub(super) enter: Duration,
+    pub(crate) enter: Duration,
     /// A worker that was told to leave and is still there after this is killed.
-    pub(super) leave: Duration,
+    pub(crate) leave: Duration,
 }
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// No process; one is started after a pause.
     Backoff { until: Instant },
     /// No process; waits until no other worker of this HSM is starting.
@@ -54,7 +54,7 @@ pub(super) enum State {
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// The time of [`Life::until`] has come.
     Due,
     /// No other worker of this HSM is starting.
@@ -85,7 +85,7 @@ pub(super) enum Event {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// Make the process.
     Spawn,
     /// Take it to the gate.
@@ -102,7 +102,7 @@ pub(super) enum Action {
 
 /// One worker's life.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(crate) struct Life {
     policy: Policy,
     state: State,
     deaths: u32,
@@ -113,27 +113,27 @@ pub(super) struct Life {
 
 impl Life {
     /// About to start.
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy) -> Self {
         Self { policy, state: State::Queued, deaths: 0, refused: false, stop: false, trouble: None }
     }
 
     /// Where it is.
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
     /// What went wrong last, until it is ready again; what happened and what to do.
-    pub(super) fn trouble(&self) -> Option<&str> {
+    pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.as_ref().map(|(_, trouble)| trouble.as_str())
     }
 
     /// The same in AWS's terms.
-    pub(super) fn code(&self) -> Option<Code> {
+    pub(crate) fn code(&self) -> Option<Code> {
         self.trouble.as_ref().map(|(code, _)| *code)
     }
 
     /// When [`Event::Due`] is to be told.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(crate) fn until(&self) -> Option<Instant> {
         match self.state {
             State::Backoff { until } | State::Starting { until } | State::Entering { until } => Some(until),
             State::Dying { until, .. } => until,
@@ -142,13 +142,13 @@ impl Life {
     }
 
     /// It was told to stop.
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stop
     }
 
     /// One step. `jitter` is any byte; it spreads restarts. What has no meaning in a state changes nothing: events of
     /// a process arrive in any order.
-    pub(super) fn next(&mut self, event: Event, now: Instant, jitter: u8) -> &'static [Action] {
+    pub(crate) fn next(&mut self, event: Event, now: Instant, jitter: u8) -> &'static [Action] {
         match (self.state, event) {
             (State::Stopped, _) => &[],
             (state, Event::Stop { kill_at }) => self.stop(state, now, kill_at),
@@ -327,7 +327,7 @@ impl Life {
     fn missed(&mut self, since: Instant, misses: u8, fault: &Fault, now: Instant) -> &'static [Action] {
         match fault.class {
             // Starting again would not bring these back, and the keys may be sound.
-            Class::KeyAbsent | Class::Refused | Class::Request => {
+            Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
                 let why = format!("the probe says {fault}; the ceremony may have to be carried out again");
                 self.trouble = Some((Code::InternalError, why));
                 self.state = State::Ready { since, misses: 0 };

@@ -5,22 +5,26 @@
 //! is wiped at once, and a buffer that has to grow is wiped where it was.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::KillLimits;
+use super::backlog::Backlog;
 use super::inhand::{Held, InHand};
 use super::load::Reservation;
 use super::wire::{BUFFER_BYTES, Broken, Outgoing, read_all_replies, write_all_requests};
+use super::{CallError, KillLimits};
 use crate::hsm::protocol::{Fault, FrameError, Op, Ready, Reply, Start, encode_frame};
 use crate::model::clock::Clock;
 
 /// A request in hand past its limit gets this much longer when its answer may lie unread in the socket, because this
 /// process itself was held up.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// How many times its limit a worker may be busy while one of its threads runs or waits for a processor.
+const AT_WORK: u32 = 4;
 
 /// What the worker said, apart from replies.
 pub(super) enum Heard {
@@ -49,6 +53,8 @@ pub(super) struct Shared {
     pub(super) busy: Notify,
     /// A reply blamed the token.
     pub(super) suspicion: Notify,
+    /// Where more to do comes from after each answer; for data workers.
+    pub(super) backlog: Weak<Backlog>,
 }
 
 /// What is outstanding, and who looks after it.
@@ -66,9 +72,12 @@ pub(super) struct Request {
     pub(super) pending: Pending,
 }
 
+/// What comes of a request.
+pub(super) type Answer = Result<Reply, CallError>;
+
 /// What is to be done when the reply comes. Dropped without one, the caller learns that the worker died.
 pub(super) struct Pending {
-    pub(super) reply: oneshot::Sender<Reply>,
+    pub(super) reply: oneshot::Sender<Answer>,
     /// Absent for the supervisor's own probes.
     pub(super) reservation: Option<Reservation>,
 }
@@ -82,7 +91,12 @@ impl Pending {
 
 impl Link {
     /// Takes the socket and sends `Start`. What the worker says comes on the channel, which ends with the stream.
-    pub(super) fn open(socket: UnixStream, start: &Start, clock: Clock) -> (Self, mpsc::Receiver<Heard>) {
+    pub(super) fn open(
+        socket: UnixStream,
+        start: &Start,
+        clock: Clock,
+        backlog: Weak<Backlog>,
+    ) -> (Self, mpsc::Receiver<Heard>) {
         let (read, write) = socket.into_split();
         let (requests, queue) = mpsc::unbounded_channel();
         // A worker says `Ready` or `Failed` once.
@@ -94,6 +108,7 @@ impl Link {
             closing: Notify::new(),
             busy: Notify::new(),
             suspicion: Notify::new(),
+            backlog,
         });
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         let hello = encode_frame(&Outgoing::Start(start), &mut buffer);
@@ -121,16 +136,26 @@ impl Link {
     /// when the link is closed: nothing was sent.
     ///
     /// The queue behind this is bounded by the reservations: each request holds one.
-    pub(super) fn send(&self, op: Arc<Op>, reservation: Option<Reservation>) -> Option<oneshot::Receiver<Reply>> {
+    pub(super) fn send(&self, op: Arc<Op>, reservation: Option<Reservation>) -> Option<oneshot::Receiver<Answer>> {
         let (reply, receiver) = oneshot::channel();
-        let pending = Pending { reply, reservation };
-        let items = pending.items();
-        self.shared.items.fetch_add(items, Ordering::Relaxed);
-        if self.requests.send(Request { op, pending }).is_err() {
-            self.shared.items.fetch_sub(items, Ordering::Relaxed);
-            return None;
-        }
+        self.forward(Request { op, pending: Pending { reply, reservation } }).ok()?;
         Some(receiver)
+    }
+
+    /// Hands over a request that somebody waits for already; gives it back when the link is closed.
+    pub(super) fn forward(&self, request: Request) -> Result<(), Request> {
+        let items = request.pending.items();
+        self.shared.items.fetch_add(items, Ordering::Relaxed);
+        self.requests.send(request).map_err(|refused| {
+            self.shared.items.fetch_sub(items, Ordering::Relaxed);
+            refused.0
+        })
+    }
+
+    /// Has the worker do something outside of the queue and waits for it; the limit of its kind bounds it.
+    pub(super) async fn call(&self, op: Op) -> Answer {
+        let reply = self.send(Arc::new(op), None).ok_or(CallError::NotReady)?;
+        reply.await.unwrap_or(Err(CallError::Lost))
     }
 
     /// Items that this worker has taken on.
@@ -154,8 +179,9 @@ impl Link {
     }
 
     /// Waits until a request is in hand for longer than its limit. Costs nothing while nothing is outstanding, and
-    /// wakes once per limit while something is.
-    pub(super) async fn overdue(&self, limits: &KillLimits) -> Held {
+    /// wakes once per limit while something is. A worker that is `at_work`, and so neither sleeps nor is stopped, may
+    /// only want for a processor: it has [`AT_WORK`] times as long.
+    pub(super) async fn overdue(&self, limits: &KillLimits, at_work: impl Fn() -> bool) -> Held {
         let shared = &*self.shared;
         loop {
             let Some(earliest) = shared.watch(limits) else {
@@ -165,9 +191,13 @@ impl Link {
             // Never longer than the shortest limit: a request with a shorter one may come meanwhile.
             sleep_until(earliest.min(shared.clock.now() + limits.shortest())).await;
             let Some(held) = shared.find_overdue(limits) else { continue };
-            sleep_until(shared.clock.now() + GRACE).await;
-            if let Some(again) = shared.find_overdue(limits).filter(|again| again.id == held.id) {
-                return again;
+            loop {
+                sleep_until(shared.clock.now() + GRACE).await;
+                let Some(again) = shared.find_overdue(limits).filter(|again| again.id == held.id) else { break };
+                let busy_for = shared.clock.now().saturating_duration_since(again.since);
+                if busy_for > limits.of(again.kind) * AT_WORK || !at_work() {
+                    return again;
+                }
             }
         }
     }
@@ -298,12 +328,12 @@ mod tests {
             let Op::Random { length } = op else { panic!() };
             Some(FromWorker::Reply { id, reply: Reply::Random(Secret::new(vec![1; length.into()])) })
         });
-        let (link, mut heard) = Link::open(socket, &start(), Clock::system());
+        let (link, mut heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
         assert!(matches!(heard.recv().await, Some(Heard::Failed(fault)) if fault.detail.as_deref() == Some("a")));
         let gauge = Arc::new(Gauge::new(1000, 1_000_000));
         let replies: Vec<_> = (0..600).map(|n| link.send(random(n), gauge.reserve(1, 128)).unwrap()).collect();
         for (length, reply) in replies.into_iter().enumerate() {
-            let Reply::Random(secret) = reply.await.unwrap() else { panic!() };
+            let Ok(Reply::Random(secret)) = reply.await.unwrap() else { panic!() };
             assert_eq!(secret.len(), length);
         }
         assert_eq!((link.items(), gauge.items()), (0, 0));
@@ -316,10 +346,13 @@ mod tests {
     #[tokio::test]
     async fn a_reply_that_never_comes_is_overdue_and_lost_with_the_worker() {
         let socket = peer(|_, _| None);
-        let (link, _heard) = Link::open(socket, &start(), Clock::system());
+        let (link, _heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
         let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
-        let held = link.overdue(&LIMITS).await;
+        let began = Clock::system().now();
+        let held = link.overdue(&LIMITS, || true).await;
+        assert!(began.elapsed() > LIMITS.crypto * AT_WORK, "what is at work has longer, and not for ever");
+        assert_eq!(link.overdue(&LIMITS, || false).await, held);
         assert_eq!(held.id, 0);
         assert_eq!(gauge.items(), 1, "an abandoned caller does not make the worker less busy");
         link.close();
@@ -332,10 +365,10 @@ mod tests {
         let fault = Fault { class: Class::Token, function: "C_EncryptInit".into(), code: 5, detail: None };
         let socket =
             peer(move |id, _| Some(FromWorker::Reply { id, reply: Reply::Encrypted(vec![Err(fault.clone())]) }));
-        let (link, _heard) = Link::open(socket, &start(), Clock::system());
+        let (link, _heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
         let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
-        assert!(matches!(reply.await, Ok(Reply::Encrypted(_))));
+        assert!(matches!(reply.await, Ok(Ok(Reply::Encrypted(_)))));
         link.suspicion().await;
     }
 
@@ -343,7 +376,7 @@ mod tests {
     async fn nonsense_ends_the_link() {
         let (ours, mut theirs) = Peer::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let (link, mut heard) = Link::open(UnixStream::from_std(ours).unwrap(), &start(), Clock::system());
+        let (link, mut heard) = Link::open(UnixStream::from_std(ours).unwrap(), &start(), Clock::system(), Weak::new());
         let reply = link.send(random(1), None).unwrap();
         theirs.write_all(&[3, 0, 0, 0, 99, 99, 99]).unwrap();
         assert!(matches!(heard.recv().await, Some(Heard::Garbled(FrameError::Malformed(_)))));

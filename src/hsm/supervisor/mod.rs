@@ -2,8 +2,9 @@
 //!
 //! Knows no PKCS#11. A worker that crashes, hangs or is killed is the loss of one HSM for a moment, never of the daemon.
 //!
-//! Decisions are made without I/O: `inhand` knows which request is past its limit, `life` what to do about a worker,
-//! `board` what that makes of the HSM. Around them, `link` moves frames, `running` and `process` hold the child,
+//! Decisions are made without I/O: `lanes` says who is next, `pace` how much a worker is given at a time, `inhand` which
+//! request is past its limit, `life` what to do about a worker, `board` what that makes of the HSM. `backlog` is where
+//! requests wait. Around them, `link` moves frames, `running` and `process` hold the child,
 //! `keeper` carries one worker's life out, `pool` is the HSM as a whole, and `single` a worker on its own.
 //!
 //! A worker that has found its token goes through the [`gate`] before it serves.
@@ -12,26 +13,37 @@
 //! was refused for good is not tried again; one worker of an HSM is at the gate at a time; a request's share of the queue is given back
 //! when the worker is done with it, not when its caller has lost patience.
 
+mod backlog;
 mod board;
 mod configured;
 mod gate;
 mod inbox;
 mod inhand;
 mod keeper;
+mod lanes;
 mod life;
 mod link;
 mod load;
 mod login_lock;
+mod pace;
 mod pool;
 mod process;
 mod running;
 mod single;
 mod wire;
 
+/// The decisions of this room, for the simulation that drives them together with those of the room above.
+#[cfg(test)]
+pub(crate) mod decisions {
+    pub(crate) use super::inhand::InHand;
+    pub(crate) use super::lanes::Lanes;
+    pub(crate) use super::life::{Action, Event, Life, Policy, State};
+}
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -43,6 +55,7 @@ use crate::hsm::protocol::{Fault, LoggedIn, Op, Profile, Ready, Reply, Token};
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
 use crate::model::key_store::ConnectionErrorCode;
+use crate::model::terms::Terms;
 
 /// How one HSM is run. `server` maps the configuration to this.
 #[derive(Clone, Debug)]
@@ -176,6 +189,9 @@ pub enum CallError {
     /// Its queue is full. Nothing was sent.
     #[error("the queue is full")]
     Busy,
+    /// Its turn would come so late that the deadline would have passed before it was done. Nothing was sent.
+    #[error("its turn would have come too late, in {} ms", .0.as_millis())]
+    Hopeless(Duration),
     /// No worker takes requests. Nothing was sent.
     #[error("no worker is ready")]
     NotReady,
@@ -223,10 +239,22 @@ impl Hsm {
     }
 
     /// Hands an operation to a data worker or to the control worker, as the operation wants, and waits for the reply
-    /// until `deadline`. `Op::Forget` goes to all of them. Dropping the future abandons the reply, not the operation,
+    /// until its deadline. `Op::Forget` goes to all of them. Dropping the future abandons the reply, not the operation,
     /// unless the operation has no effect but its reply and was not sent yet.
-    pub async fn call(&self, op: Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
-        self.0.0.call(op, deadline).await
+    pub async fn call(&self, op: Arc<Op>, terms: impl Into<Terms>) -> Result<Reply, CallError> {
+        self.0.0.call(op, terms.into()).await
+    }
+
+    /// How long a request that came now would wait for its turn, as far as can be told.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.0.0.wait()
+    }
+
+    /// Items that one session does in a time, as far as is known.
+    #[must_use]
+    pub fn items_in(&self, time: Duration) -> usize {
+        self.0.0.items_in(time)
     }
 
     /// Items that wait for or are in this HSM.

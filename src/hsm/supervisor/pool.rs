@@ -2,22 +2,24 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{oneshot, watch};
 
+use super::backlog::Backlog;
 use super::board::Board;
 use super::gate::{Gate, Refusal};
 use super::keeper::keep;
-use super::link::{Link, sleep_until};
+use super::link::{Answer, Link, sleep_until};
 use super::load::Gauge;
 use super::running::Post;
 use super::{CallError, Settings, State, Status, process};
 use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
 use crate::model::clock::Clock;
 use crate::model::key_store::ConnectionErrorCode;
+use crate::model::terms::Terms;
 
 /// How often the lock file is asked for.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
@@ -33,20 +35,17 @@ pub(super) struct Pool {
     pub(super) refused: OnceLock<Refusal>,
     /// When what is left is killed, once the HSM is to stop.
     pub(super) stop: watch::Sender<Option<Instant>>,
-    seats: Vec<Seat>,
-    data: Arc<Gauge>,
+    seats: Vec<Post>,
+    /// Apart, so that a flood of encryptions does not keep keys from being placed or destroyed.
+    data: Arc<Backlog>,
     control: Arc<Gauge>,
+    control_worker: ArcSwapOption<Link>,
     open: AtomicBool,
     incarnations: AtomicU64,
     /// Tasks that are not done: the beginning and the keepers.
     tasks: watch::Sender<usize>,
     board: Mutex<Board>,
     status: watch::Sender<Arc<Status>>,
-}
-
-struct Seat {
-    post: Post,
-    link: ArcSwapOption<Link>,
 }
 
 impl Pool {
@@ -56,15 +55,14 @@ impl Pool {
         let posts = control.chain((0..settings.data_workers).map(|index| Post { role: Role::Data, index }));
         let mut board = Board::new(posts.clone(), clock.calendar());
         let status = Arc::new(board.status(clock.calendar()));
-        let gauge = || Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes));
         Arc::new(Self {
             turn: Arc::default(),
             refused: OnceLock::new(),
             stop: watch::channel(None).0,
-            seats: posts.map(|post| Seat { post, link: ArcSwapOption::empty() }).collect(),
-            // Apart, so that a flood of encryptions does not keep keys from being placed or destroyed.
-            data: gauge(),
-            control: gauge(),
+            seats: posts.collect(),
+            data: Arc::new(Backlog::new(&settings, clock.clone())),
+            control: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
+            control_worker: ArcSwapOption::empty(),
             open: AtomicBool::new(true),
             incarnations: AtomicU64::new(0),
             tasks: watch::channel(0).0,
@@ -141,7 +139,12 @@ impl Pool {
 
     /// Which worker has a seat.
     pub(super) fn post(&self, seat: usize) -> Option<Post> {
-        self.seats.get(seat).map(|seat| seat.post)
+        self.seats.get(seat).copied()
+    }
+
+    /// Where a worker's requests wait.
+    pub(super) fn backlog_of(&self, post: Post) -> Weak<Backlog> {
+        if matches!(post.role, Role::Data) { Arc::downgrade(&self.data) } else { Weak::new() }
     }
 
     /// A number that no worker of this HSM has had.
@@ -151,8 +154,9 @@ impl Pool {
 
     /// Hands the worker of a seat requests from now on, or none.
     pub(super) fn serve(&self, seat: usize, link: Option<Arc<Link>>) {
-        if let Some(seat) = self.seats.get(seat) {
-            seat.link.store(link);
+        match seat.checked_sub(1) {
+            None => self.control_worker.store(link),
+            Some(place) => self.data.serve(place, link),
         }
     }
 
@@ -194,29 +198,40 @@ impl Pool {
 
     /// Items taken on.
     pub(super) fn load(&self) -> usize {
-        self.data.items() + self.control.items()
+        self.data.gauge().items() + self.control.items()
+    }
+
+    /// How long a request that came now would wait for its turn.
+    pub(super) fn wait(&self) -> Duration {
+        self.data.wait()
+    }
+
+    /// Items that one session does in a time.
+    pub(super) fn items_in(&self, time: Duration) -> usize {
+        self.data.items_in(time)
     }
 
     /// See [`super::Hsm::call`].
-    pub(super) async fn call(&self, op: Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
+    pub(super) async fn call(&self, op: Arc<Op>, terms: Terms) -> Answer {
+        let deadline = terms.deadline;
         if !self.open.load(Ordering::Relaxed) {
             return Err(CallError::NotReady);
         }
         if self.clock.now() >= deadline {
             return Err(CallError::Late);
         }
-        let (gauge, link) = if matches!(*op, Op::Forget(_)) {
+        if matches!(*op, Op::Forget(_)) {
             return self.call_all(&op, deadline).await;
-        } else if op.allowed_for(Role::Data) {
-            (&self.data, self.least_busy())
-        } else if op.allowed_for(Role::Control) {
-            (&self.control, self.seats.first().and_then(|seat| seat.link.load_full()))
-        } else {
+        }
+        if op.allowed_for(Role::Data) {
+            return answer(self.data.push(op, terms)?, deadline).await;
+        }
+        if !op.allowed_for(Role::Control) {
             let why = "a step of the ceremony, asked of a cluster's worker";
             return Ok(Reply::Failed(Fault::own(Class::Refused, "call", why)));
-        };
-        let link = link.ok_or(CallError::NotReady)?;
-        let reservation = gauge.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?;
+        }
+        let link = self.control_worker.load_full().ok_or(CallError::NotReady)?;
+        let reservation = self.control.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?;
         let places_wrapping_key = matches!(*op, Op::PlaceWrappingKey { .. });
         let reply = link.send(op, Some(reservation)).ok_or(CallError::NotReady)?;
         drop(link);
@@ -229,14 +244,12 @@ impl Pool {
     }
 
     /// Tells every worker, and waits for all of them. A worker that is not there has nothing to forget.
-    async fn call_all(&self, op: &Arc<Op>, deadline: Instant) -> Result<Reply, CallError> {
+    async fn call_all(&self, op: &Arc<Op>, deadline: Instant) -> Answer {
         // Counted once, and as work of the control worker: a full queue of data must not keep a key from being forgotten.
         let mut reservation = Some(self.control.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?);
         let mut replies = Vec::with_capacity(self.seats.len());
-        for seat in &self.seats {
-            if let Some(link) = seat.link.load_full() {
-                replies.extend(link.send(Arc::clone(op), reservation.take()));
-            }
+        for link in self.control_worker.load_full().into_iter().chain(self.data.links()) {
+            replies.extend(link.send(Arc::clone(op), reservation.take()));
         }
         let mut all = Reply::Done;
         for reply in replies {
@@ -247,12 +260,6 @@ impl Pool {
             }
         }
         Ok(all)
-    }
-
-    fn least_busy(&self) -> Option<Arc<Link>> {
-        let data = self.seats.get(1..)?;
-        let ready = data.iter().filter_map(|seat| seat.link.load().as_ref().map(|link| (link.items(), seat)));
-        ready.min_by_key(|(items, _)| *items)?.1.link.load_full()
     }
 
     /// Tells everything to end, without waiting.
@@ -271,7 +278,7 @@ impl Pool {
         self.open.store(false, Ordering::Relaxed);
         let now = self.clock.now();
         // Half of the time for requests in hand, the other half for the workers to log out and leave.
-        let emptied = async { tokio::join!(self.data.emptied(), self.control.emptied()) };
+        let emptied = async { tokio::join!(self.data.gauge().emptied(), self.control.emptied()) };
         tokio::select! {
             _ = emptied => {}
             () = sleep_until(now + within / 2) => {}
@@ -294,9 +301,9 @@ impl Pool {
 }
 
 /// Waits for a reply.
-pub(super) async fn answer(reply: oneshot::Receiver<Reply>, deadline: Instant) -> Result<Reply, CallError> {
+async fn answer(reply: oneshot::Receiver<Answer>, deadline: Instant) -> Answer {
     match tokio::time::timeout_at(tokio::time::Instant::from_std(deadline), reply).await {
-        Ok(Ok(reply)) => Ok(reply),
+        Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(CallError::Lost),
         Err(_) => Err(CallError::Late),
     }

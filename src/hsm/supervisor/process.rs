@@ -49,3 +49,34 @@ pub(super) fn spawn(settings: &Settings, lock: &File) -> Result<(Child, UnixStre
         .map_err(failed)?;
     Ok((child, ours))
 }
+
+/// Whether a thread of a process runs or waits for a processor, rather than for something else or for SIGCONT.
+pub(super) fn at_work(pid: Option<u32>) -> impl Fn() -> bool {
+    move || {
+        let threads = pid.and_then(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).ok());
+        let stats = threads.into_iter().flatten().flatten().map(|thread| thread.path().join("stat"));
+        // The name in brackets may hold anything; the state is the letter after it.
+        let runs = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'));
+        stats.filter_map(|stat| std::fs::read_to_string(stat).ok()).any(runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_very_thread_is_at_work_and_one_that_sleeps_is_not() {
+        assert!(at_work(Some(std::process::id()))());
+        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let at_work = at_work(Some(sleeper.id()));
+        // It runs until it has begun to sleep.
+        let slept = (0..10_000).any(|_| {
+            std::thread::yield_now();
+            !at_work()
+        });
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(slept);
+    }
+}

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::process::ExitStatus;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
+use super::backlog::Backlog;
 use super::life::Policy;
 use super::link::{Heard, Link, sleep_until};
 use super::{Settings, StartError, process};
@@ -82,6 +84,7 @@ impl Running {
         post: Post,
         incarnation: u64,
         token: Option<Token>,
+        backlog: Weak<Backlog>,
         clock: &Clock,
     ) -> Result<(Self, Link), StartError> {
         let (child, socket) = process::spawn(settings, lock)?;
@@ -100,7 +103,7 @@ impl Running {
             start_timeout_ms: u64::try_from(settings.start_timeout.as_millis()).unwrap_or(u64::MAX),
             login_limit_ms: u64::try_from(settings.kill.login.as_millis()).unwrap_or(u64::MAX),
         };
-        let (link, heard) = Link::open(socket, &start, clock.clone());
+        let (link, heard) = Link::open(socket, &start, clock.clone(), backlog);
         Ok((Self { child, heard: Some(heard), exited: None, clock: clock.clone() }, link))
     }
 

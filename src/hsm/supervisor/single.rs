@@ -1,7 +1,7 @@
 //! One worker on its own: started once, used, told to leave.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -49,7 +49,7 @@ impl Worker {
     async fn begin(settings: &Settings, role: Role, token: Option<Token>, clock: &Clock) -> Result<Self, StartError> {
         let lock = lock(settings, clock).await?;
         let post = Post { role, index: 0 };
-        let (mut running, link) = Running::spawn(settings, &lock, post, 1, token, clock)?;
+        let (mut running, link) = Running::spawn(settings, &lock, post, 1, token, Weak::new(), clock)?;
         drop(lock);
         let policy = settings.policy();
         let too_late = clock.now() + policy.find;
@@ -106,9 +106,8 @@ impl Worker {
 
     /// Does one operation; the limit of its kind bounds it.
     pub async fn call(&self, op: Op) -> Result<Reply, CallError> {
-        let reply = self.link.send(Arc::new(op), None).ok_or(CallError::NotReady)?;
-        // The minder kills a worker that is busy past the limit, and with it this channel ends.
-        reply.await.map_err(|_| CallError::Lost)
+        // The minder kills a worker that is busy past the limit.
+        self.link.call(op).await
     }
 
     /// Has it log out and leave.
@@ -165,6 +164,7 @@ async fn mind(
     clock: Clock,
 ) {
     let mut kill_at: Option<Instant> = None;
+    let pid = running.pid();
     loop {
         tokio::select! {
             biased;
@@ -172,7 +172,7 @@ async fn mind(
                 News::Exited(_) => return,
                 News::Closed | News::Garbled(_) | News::Failed(_) | News::Ready(_) => link.close(),
             },
-            held = link.overdue(&limits), if kill_at.is_none() => {
+            held = link.overdue(&limits, process::at_work(pid)), if kill_at.is_none() => {
                 tracing::warn!(kind = ?held.kind, "the worker was busy past its limit and is killed");
                 running.kill();
                 kill_at = Some(clock.now() + patience);

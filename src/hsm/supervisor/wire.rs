@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
 use super::inbox::Inbox;
-use super::link::{Heard, Pending, Request, Shared};
+use super::link::{Heard, Request, Shared};
 use crate::hsm::protocol::{Class, Fault, FrameError, FromWorker, Op, Reply, Start, encode_frame};
 
 /// Most requests that are numbered and encoded in one go.
@@ -100,7 +100,7 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
             if let Some(pending) = table.in_hand.answer(now, id) {
                 shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
                 let fault = Fault::own(Class::Request, "send", error.to_string());
-                let _ = pending.reply.send(Reply::Failed(fault));
+                let _ = pending.reply.send(Ok(Reply::Failed(fault)));
             }
         }
         if buffer.len() >= WRITE_BYTES {
@@ -162,22 +162,32 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
     if replies.is_empty() {
         return;
     }
-    let mut answered = Vec::with_capacity(replies.len());
+    let (mut answered, mut took) = (Vec::with_capacity(replies.len()), Vec::with_capacity(replies.len()));
     {
         let now = shared.clock.now();
         let mut table = shared.table();
         for (id, reply) in replies.drain(..) {
-            answered.extend(table.in_hand.answer(now, id).map(|pending| (pending, reply)));
+            let since = table.in_hand.since(id);
+            let Some(pending) = table.in_hand.answer(now, id) else { continue };
+            let items = pending.items();
+            took.extend(since.filter(|_| items > 0).map(|since| (items, now.saturating_duration_since(since))));
+            answered.push((pending, reply));
         }
     }
-    for (Pending { reply: caller, reservation }, reply) in answered {
-        if let Some(reservation) = reservation {
+    for (pending, reply) in &mut answered {
+        if let Some(reservation) = pending.reservation.take() {
             shared.items.fetch_sub(reservation.items(), Ordering::Relaxed);
-            if blames_token(&reply) {
+            if blames_token(reply) {
                 shared.suspicion.notify_one();
             }
         }
-        let _ = caller.send(reply);
+    }
+    // First the worker's next requests, for which it waits, and then those that wait for its answers.
+    if let Some(backlog) = shared.backlog.upgrade() {
+        backlog.answered(&took);
+    }
+    for (pending, reply) in answered {
+        let _ = pending.reply.send(Ok(reply));
     }
 }
 

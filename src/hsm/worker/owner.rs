@@ -138,9 +138,9 @@ impl Owner {
                     object = self.find_again(key)?;
                 }
                 Class::KeyAbsent => {
-                    // Not known to be gone, so it must not be reported as removed.
+                    // Not known to be gone, so it must not be reported as removed; nor need it be the token's trouble.
                     let mut fault = failure.during(&format!("key {key} is there but not usable"), self.profile());
-                    fault.class = Class::Token;
+                    fault.class = Class::KeyUnusable;
                     return Err(fault.into());
                 }
                 Class::Session if !replaced => {

@@ -87,25 +87,25 @@ impl Service {
         store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)
     }
 
-    /// Destroys what a new key has left in tokens, and its row once nothing is left.
+    /// Takes a new key away that could not be made, and destroys what it has left in tokens. What cannot be reached now
+    /// is on record as destroyed, and is destroyed when it is seen.
     pub(super) async fn undo(&self, plan: &Plan) {
         let version = KeyVersionId { key: plan.key, version: 1 };
         let blob = self.inner.store.catalogue().keys.get(&plan.key).and_then(|key| key.current()?.blob.clone());
+        if let Err(error) = self.inner.store.abandon_key(plan.key).await {
+            tracing::warn!(key = %plan.key, %error,
+                "the row of an unfinished key could not be taken away; the next start goes on with the key");
+            return;
+        }
         // Without a blob no token was asked to keep anything.
         let members = if blob.is_some() { 0..plan.members.hsms.len() } else { 0..0 };
         let destroyed = join_all(members.map(|member| async move {
             let result = plan.members.pool.destroy(member, version, self.within(STEP)).await;
             result.map_err(|error| (&plan.members.hsms[member].0, error))
         }));
-        let failed: Vec<_> = destroyed.await.into_iter().filter_map(Result::err).collect();
-        for (hsm, error) in &failed {
+        for (hsm, error) in destroyed.await.into_iter().filter_map(Result::err) {
             tracing::warn!(key = %plan.key, %hsm, %error,
-                "what is left of an unfinished key could not be destroyed; the next start goes on with the key");
-        }
-        if failed.is_empty()
-            && let Err(error) = self.inner.store.abandon_key(plan.key).await
-        {
-            tracing::warn!(key = %plan.key, %error, "the row of an unfinished key could not be taken away");
+                "what is left of an unfinished key could not be destroyed now; it will be when the HSM is looked at next");
         }
     }
 

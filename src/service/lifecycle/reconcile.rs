@@ -1,7 +1,8 @@
 //! Brings each HSM to what it should hold: whenever it becomes ready, when an operator asks, and now and then.
 //!
 //! Filled is what is wanted there and not proven there. What was proven there and is gone was removed by somebody, and is
-//! not put back. What is there and belongs to no key is shown, and never destroyed by itself.
+//! not put back. What was destroyed and is there again is destroyed again. What is there and belongs to no key is shown,
+//! and never destroyed by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,7 +107,7 @@ impl Service {
                 None
             }
         };
-        let Findings { to_fill, gone, mut orphans } = compare(&wanted, seen.as_ref());
+        let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
         // After: keys that were begun meanwhile are no orphans.
         let catalogue = self.inner.store.catalogue();
         orphans.retain(|version| !catalogue.keys.contains_key(&version.key));
@@ -116,12 +117,31 @@ impl Service {
         for version in gone {
             self.note_removal(Removal { hsm: hsm.clone(), version }).await;
         }
+        let destroyed = self.destroy_again(cluster, member, hsm, to_destroy).await;
         let filled = self.fill(cluster, member, hsm, to_fill).await;
         if catalogue.keys.values().any(|key| key.key_store == *key_store && key.state == KeyState::Creating) {
             // Also what a start could not finish because its HSMs were away.
             self.resume_in_background();
         }
-        seen.is_some() && filled
+        seen.is_some() && filled && destroyed
+    }
+
+    /// Destroys what was destroyed before and is there again; whether all of it is gone now.
+    async fn destroy_again(&self, cluster: &Cluster, member: usize, hsm: &HsmId, versions: Vec<KeyVersionId>) -> bool {
+        let mut all = true;
+        for version in versions {
+            match cluster.destroy(member, version, self.inner.clock.now() + LIST).await {
+                Ok(()) => tracing::warn!(%hsm, key_version = %version,
+                    "the token held a key that had been destroyed, as one does that was away or was restored; it was \
+                     destroyed again"),
+                Err(error) => {
+                    all = false;
+                    tracing::error!(%hsm, key_version = %version, %error,
+                        "the token holds a key that had been destroyed, and it could not be destroyed again");
+                }
+            }
+        }
+        all
     }
 
     /// Versions of a store's keys that are wanted in an HSM and not known to be there.
@@ -142,5 +162,6 @@ fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTre
             false => (version.id, Wanted::Placed(placement)),
         }
     });
-    wanted.collect()
+    let destroyed = catalogue.destroyed.iter().map(|version| (*version, Wanted::Destroyed));
+    wanted.chain(destroyed).collect()
 }

@@ -18,6 +18,7 @@ use crate::model::ciphertext::authenticated_data;
 use crate::model::context::EncryptionContext;
 use crate::model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use crate::model::secret::Secret;
+use crate::model::terms::Terms;
 use crate::service::pool::Pool;
 
 pub(super) struct Fake {
@@ -129,7 +130,7 @@ impl Pool for Fake {
         Vec::new()
     }
 
-    fn encrypt(&self, items: Vec<EncryptTask>, _deadline: Instant) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
+    fn encrypt(&self, items: Vec<EncryptTask>, _: Terms) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
         async move {
             self.pass_gate().await;
             let one = |item: EncryptTask| {
@@ -141,7 +142,7 @@ impl Pool for Fake {
         .boxed()
     }
 
-    fn decrypt(&self, items: Vec<DecryptTask>, _deadline: Instant) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
+    fn decrypt(&self, items: Vec<DecryptTask>, _: Terms) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
         async move {
             self.pass_gate().await;
             let one = |item: DecryptTask| {
@@ -153,11 +154,7 @@ impl Pool for Fake {
         .boxed()
     }
 
-    fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        _deadline: Instant,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
+    fn generate_data_keys(&self, items: Vec<DataKeyTask>, _: Terms) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
         async move {
             self.pass_gate().await;
             let one = |item: DataKeyTask| {
@@ -171,7 +168,7 @@ impl Pool for Fake {
         .boxed()
     }
 
-    fn random(&self, length: u16, _deadline: Instant) -> BoxFuture<'_, Result<Secret, Error>> {
+    fn random(&self, length: u16, _: Terms) -> BoxFuture<'_, Result<Secret, Error>> {
         async move {
             self.pass_gate().await;
             Ok(Secret::new(vec![4; usize::from(length)]))

@@ -43,6 +43,8 @@ pub(crate) enum Output {
         /// How many.
         length: CK_ULONG,
     },
+    /// In a description of the token, which holds no bytes to spoil but has the flags of its user.
+    TokenInfo(*mut CK_TOKEN_INFO),
 }
 
 impl Output {
@@ -50,9 +52,23 @@ impl Output {
         matches!(self, Self::Sized { buffer, .. } if buffer.is_null())
     }
 
+    fn has_bytes(self) -> bool {
+        matches!(self, Self::Sized { .. } | Self::Filled { .. })
+    }
+
+    /// What a token says of a user that it has locked.
+    fn show_locked(self) {
+        if let Self::TokenInfo(info) = self
+            && !info.is_null()
+        {
+            // SAFETY: the caller's own, which the function has just filled with success.
+            unsafe { (*info).flags |= CKF_USER_PIN_LOCKED };
+        }
+    }
+
     fn spoil(self) {
         let (buffer, length) = match self {
-            Self::None => return,
+            Self::None | Self::TokenInfo(_) => return,
             // SAFETY: the caller's own, which the function has just written to with success.
             Self::Sized { buffer, length } => (buffer, unsafe { *length }),
             Self::Filled { buffer, length } => (buffer, length),
@@ -106,7 +122,7 @@ pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_F
     match met.fault {
         Fault::Plain(Plain::WrongBytes) => {
             let result = forward();
-            if result == CKR_OK && !matches!(output, Output::None) {
+            if result == CKR_OK && output.has_bytes() {
                 hit();
                 output.spoil();
             }
@@ -123,6 +139,14 @@ pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_F
             "C_Login" | "C_SetPIN" => {
                 hit();
                 CKR_PIN_LOCKED
+            }
+            "C_GetTokenInfo" => {
+                let result = forward();
+                if result == CKR_OK {
+                    hit();
+                    output.show_locked();
+                }
+                result
             }
             _ => forward(),
         },

@@ -106,6 +106,11 @@ fn in_a_process_of_its_own() {
         session.init_pin(&pin).unwrap();
         return;
     }
+    if what == "user flags" {
+        let info = pkcs11.get_token_info(token(&pkcs11)).unwrap();
+        println!("said: locked {}, initialised {}", info.user_pin_locked(), info.user_pin_initialized());
+        return;
+    }
     let session = pkcs11.open_rw_session(token(&pkcs11)).unwrap();
     if let Err(error) = session.login(UserType::User, Some(&pin)) {
         println!("said: {error}");
@@ -208,6 +213,20 @@ fn tokens_users_and_sessions_can_be_refused() {
     assert_eq!(bench.does("sessions"), "3");
     bench.control.clear().unwrap();
     bench.does("round trip");
+}
+
+#[test]
+fn a_locked_user_shows_in_the_tokens_flags_as_long_as_the_rule_is_there() {
+    let bench = Bench::new();
+    assert_eq!(bench.does("user flags"), "locked false, initialised true");
+    let before = bench.control.injected("C_GetTokenInfo");
+    bench.control.set("[[rule]]\nfault = \"pin-locked\"").unwrap();
+    assert_eq!(bench.does("user flags"), "locked true, initialised true");
+    assert!(bench.control.injected("C_GetTokenInfo") > before);
+    bench.control.set("[[rule]]\nfunction = [\"C_Login\", \"C_SetPIN\"]\nfault = \"pin-locked\"").unwrap();
+    assert_eq!(bench.does("user flags"), "locked false, initialised true", "the rule does not name the function");
+    bench.control.clear().unwrap();
+    assert_eq!(bench.does("user flags"), "locked false, initialised true");
 }
 
 #[test]

@@ -17,16 +17,33 @@ pub(crate) fn control(hsm: &mut toml::Table, dir: &Path) -> Control {
     Control::open(dir).unwrap()
 }
 
+/// The same for every HSM of a site, each with controls of its own.
+pub(crate) fn control_all(site: &Site) -> Vec<Control> {
+    let mut controls = Vec::new();
+    site.configure_hsms(|index, hsm| {
+        controls.push(control(hsm, &site.path().join(format!("chaos-{index}"))));
+    });
+    controls
+}
+
 /// The same for the first HSM of a site.
 pub(crate) fn control_first(site: &Site) -> Control {
-    let dir = site.path().join("chaos");
-    let mut controls = None;
+    controls(site, 1).remove(0)
+}
+
+/// The same for every HSM of a site, in the order of the configuration.
+pub(crate) fn control_each(site: &Site) -> Vec<Control> {
+    controls(site, usize::MAX)
+}
+
+fn controls(site: &Site, first: usize) -> Vec<Control> {
+    let mut controls = Vec::new();
     site.configure_hsms(|index, hsm| {
-        if index == 0 {
-            controls = Some(control(hsm, &dir));
+        if index < first {
+            controls.push(control(hsm, &site.path().join(format!("chaos-{index}"))));
         }
     });
-    controls.unwrap()
+    controls
 }
 
 /// Beside this program, or one above.

@@ -37,10 +37,15 @@ pub(crate) struct Site {
 impl Site {
     /// Makes two zones, `a` and `b`, through the code that `keystored dev` uses.
     pub(crate) async fn prepare() -> Self {
+        Self::prepare_zones(2).await
+    }
+
+    /// Makes so many zones, `a`, `b` and so on.
+    pub(crate) async fn prepare_zones(zones: u8) -> Self {
         let dir = TempDir::with_prefix("keystored-test-").unwrap();
         let options = provision::Options {
             dir: dir.path().to_owned(),
-            zones: vec!["a".to_owned(), "b".to_owned()],
+            zones: (b'a'..b'a' + zones).map(|name| char::from(name).to_string()).collect(),
             listen: ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()),
             worker: PathBuf::from(PROGRAM),
             module: None,
@@ -302,6 +307,11 @@ impl Daemon {
             certificate: file("KEYSTORED_CERT"),
             key: file("KEYSTORED_KEY"),
         }
+    }
+
+    /// The key of the authority that has issued the client's certificate.
+    pub(crate) fn client_authority_key(&self) -> PathBuf {
+        self.site().layout.client[0].with_extension("key")
     }
 
     /// A new connection.

@@ -35,3 +35,8 @@ pub(crate) async fn until_async<T>(what: &str, within: Duration, mut look: impl 
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// Lets a drawn time pass, for which trouble is meant to last: there is no condition that could end it.
+pub(crate) async fn pass(drawn: Duration) {
+    tokio::time::sleep(drawn).await;
+}

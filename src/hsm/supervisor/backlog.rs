@@ -1,0 +1,188 @@
+//! What waits for the data workers of one HSM, and its way to them: who is next is decided here, and only as much is
+//! handed to a worker as keeps it busy. The rest waits where it can still be overtaken, given up, or done by another
+//! worker when one dies.
+//!
+//! A request that could only be answered after its deadline is turned away: at once when that can be foreseen, else when
+//! its turn comes. So an HSM that is asked for more than it can do goes on doing as much as it can.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::oneshot;
+
+use super::lanes::Lanes;
+use super::link::{Answer, Link, Pending, Request};
+use super::load::{Gauge, Reservation};
+use super::pace::Pace;
+use super::{CallError, Settings};
+use crate::hsm::protocol::Op;
+use crate::model::clock::Clock;
+use crate::model::terms::Terms;
+
+/// Something must have waited for so long before anybody is turned away at once: a burst is over by then.
+const STANDING: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(super) struct Backlog {
+    /// The workers that take requests.
+    links: Box<[ArcSwapOption<Link>]>,
+    sessions: usize,
+    gauge: Arc<Gauge>,
+    pace: Pace,
+    clock: Clock,
+    waiting: Mutex<Queue>,
+}
+
+struct Queue {
+    lanes: Lanes<Waiting>,
+    /// Since when something waits all the time.
+    since: Option<Instant>,
+}
+
+struct Waiting {
+    request: Request,
+    deadline: Instant,
+}
+
+impl Backlog {
+    /// Nothing waits, and no worker is there.
+    pub(super) fn new(settings: &Settings, clock: Clock) -> Self {
+        Self {
+            links: (0..settings.data_workers).map(|_| ArcSwapOption::empty()).collect(),
+            sessions: usize::from(settings.sessions.max(1)),
+            gauge: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
+            pace: Pace::default(),
+            clock,
+            waiting: Mutex::new(Queue { lanes: Lanes::new(), since: None }),
+        }
+    }
+
+    /// Items and bytes that were taken on.
+    pub(super) fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    /// The worker of a place takes requests from now on, or none.
+    pub(super) fn serve(&self, place: usize, link: Option<Arc<Link>>) {
+        let Some(slot) = self.links.get(place) else { return };
+        let mut waiting = self.lock();
+        slot.store(link);
+        if self.links.iter().all(|link| link.load().is_none()) {
+            // Nobody knows when there will be a worker again; another HSM may be asked meanwhile.
+            waiting.since = None;
+            let given_up: Vec<_> = waiting.lanes.drain().collect();
+            drop(waiting);
+            drop(given_up);
+        } else {
+            self.hand_out(waiting);
+        }
+    }
+
+    /// Every worker that takes requests.
+    pub(super) fn links(&self) -> impl Iterator<Item = Arc<Link>> {
+        self.links.iter().filter_map(ArcSwapOption::load_full)
+    }
+
+    /// When a request that came now would have its turn.
+    pub(super) fn wait(&self) -> Duration {
+        self.pace.of(self.gauge.items(), self.sessions * self.links.len())
+    }
+
+    /// Items that one session does in a time.
+    pub(super) fn items_in(&self, time: Duration) -> usize {
+        self.pace.items_in(time)
+    }
+
+    /// Takes on a request.
+    pub(super) fn push(&self, op: Arc<Op>, terms: Terms) -> Result<oneshot::Receiver<Answer>, CallError> {
+        let (items, bytes) = (op.items(), op.weight());
+        let reservation = match self.gauge.reserve(items, bytes) {
+            Some(reservation) => reservation,
+            None => self.make_room(terms, items, bytes)?,
+        };
+        let (reply, receiver) = oneshot::channel();
+        let request = Request { op, pending: Pending { reply, reservation: Some(reservation) } };
+        let mut waiting = self.lock();
+        let Some((link, room)) = self.least_busy() else { return Err(CallError::NotReady) };
+        if room && waiting.lanes.is_empty() {
+            drop(waiting);
+            return link.forward(request).map(|()| receiver).map_err(|_| CallError::NotReady);
+        }
+        let now = self.clock.now();
+        let since = *waiting.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STANDING {
+            let workers = self.workers();
+            let ahead = waiting.lanes.ahead_of(terms.party, items) + link.items() * workers;
+            let wait = self.pace.of(ahead, workers * self.sessions);
+            if now + wait + self.pace.of(items, 1) > terms.deadline {
+                return Err(CallError::Hopeless(wait));
+            }
+        }
+        waiting.lanes.push(terms.party, items, Waiting { request, deadline: terms.deadline });
+        self.hand_out(waiting);
+        Ok(receiver)
+    }
+
+    /// A worker has given answers: it takes more. `took`: items, and how long a session was busy with them.
+    pub(super) fn answered(&self, took: &[(usize, Duration)]) {
+        took.iter().for_each(|(items, took)| self.pace.read(*items, *took));
+        self.hand_out(self.lock());
+    }
+
+    /// The queue is full. Whoever has least in it still gets in, at the cost of whoever has most.
+    fn make_room(&self, terms: Terms, items: usize, bytes: usize) -> Result<Reservation, CallError> {
+        loop {
+            let displaced = self.lock().lanes.displace(terms.party, items).ok_or(CallError::Busy)?;
+            let Request { pending, .. } = displaced.request;
+            drop(pending.reservation);
+            let _ = pending.reply.send(Err(CallError::Busy));
+            if let Some(reservation) = self.gauge.reserve(items, bytes) {
+                return Ok(reservation);
+            }
+        }
+    }
+
+    /// Hands requests to workers that have room for them.
+    fn hand_out(&self, mut waiting: MutexGuard<'_, Queue>) {
+        let (mut turned_away, mut lost) = (Vec::new(), Vec::new());
+        while !waiting.lanes.is_empty()
+            && let Some((link, true)) = self.least_busy()
+            && let Some(Waiting { request, deadline }) = waiting.lanes.pop()
+        {
+            let left = deadline.saturating_duration_since(self.clock.now());
+            if left.is_zero() || left < self.pace.of(request.pending.items(), 1) {
+                turned_away.push(request.pending);
+            } else if let Err(request) = link.forward(request) {
+                // The worker has gone this moment; its caller learns that when this is dropped.
+                lost.push(request);
+            }
+        }
+        if waiting.lanes.is_empty() {
+            waiting.since = None;
+        }
+        drop(waiting);
+        for Pending { reply, reservation } in turned_away {
+            drop(reservation);
+            let _ = reply.send(Err(CallError::Hopeless(self.wait())));
+        }
+    }
+
+    /// The worker with the fewest items, and whether it has room for more.
+    fn least_busy(&self) -> Option<(Arc<Link>, bool)> {
+        let links = self.links.iter().filter_map(|link| link.load().as_ref().map(|found| (found.items(), link)));
+        let (items, link) = links.min_by_key(|(items, _)| *items)?;
+        Some((link.load_full()?, items < self.pace.window(self.sessions)))
+    }
+
+    fn workers(&self) -> usize {
+        self.links.iter().filter(|link| link.load().is_some()).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

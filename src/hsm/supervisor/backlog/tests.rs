@@ -1,0 +1,249 @@
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream as Peer;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::hsm::protocol::{FromWorker, Profile, Reply, Role, Start, ToWorker, Token, decode_frame, encode_frame};
+use crate::hsm::supervisor::KillLimits;
+use crate::model::secret::Secret;
+use crate::model::terms::Party;
+
+/// A backlog whose workers, one session each, answer when the test says so, and the clock of all of them.
+struct Bench {
+    backlog: Arc<Backlog>,
+    workers: Vec<Worker>,
+    clock: Clock,
+}
+
+/// The other end of a worker's socket.
+struct Worker {
+    link: Option<Arc<Link>>,
+    taken: Receiver<u16>,
+    answer: Sender<()>,
+}
+
+impl Worker {
+    /// Waits for the next request; its length, by which the tests know it.
+    fn next(&self) -> u16 {
+        self.taken.recv_timeout(Duration::from_secs(10)).expect("the worker is given a request")
+    }
+
+    fn answer(&self) {
+        self.answer.send(()).unwrap();
+    }
+}
+
+impl Bench {
+    fn new(workers: u16, queue_items: usize) -> Self {
+        let clock = Clock::manual();
+        let settings = Settings {
+            hsm: "a".into(),
+            zone: "zone-a".into(),
+            worker: "worker".into(),
+            module: "module".into(),
+            token: Token { label: "a".to_owned(), serials: Vec::new() },
+            profile: Profile::Generic,
+            environment: BTreeMap::new(),
+            data_workers: workers,
+            sessions: 1,
+            hot_copies: false,
+            require_mlock: false,
+            sandbox: false,
+            queue_items,
+            queue_bytes: 1 << 20,
+            kill: KillLimits::default(),
+            restart: (Duration::from_millis(1), Duration::from_millis(2)),
+            start_timeout: Duration::from_secs(1),
+            probe_every: Duration::from_secs(1),
+            lock_file: "lock".into(),
+            lock_dir: "locks".into(),
+        };
+        let backlog = Arc::new(Backlog::new(&settings, clock.clone()));
+        let mut bench = Self { backlog, workers: Vec::new(), clock };
+        for place in 0..usize::from(workers) {
+            bench.start(place);
+        }
+        bench
+    }
+
+    fn start(&mut self, place: usize) {
+        let (ours, theirs) = Peer::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (tell, taken) = channel();
+        let (answer, orders) = channel();
+        std::thread::spawn(move || serve(theirs, &tell, orders));
+        let socket = UnixStream::from_std(ours).unwrap();
+        let (link, _) = Link::open(socket, &start(), self.clock.clone(), Arc::downgrade(&self.backlog));
+        let link = Arc::new(link);
+        self.backlog.serve(place, Some(Arc::clone(&link)));
+        self.workers.insert(place, Worker { link: Some(link), taken, answer });
+    }
+
+    /// A request for so many bytes, by which the worker's end knows it.
+    fn push(&self, name: u16, party: &str, within: Duration) -> Result<oneshot::Receiver<Answer>, CallError> {
+        let terms = Terms { deadline: self.clock.now() + within, party: Party::of(party) };
+        self.backlog.push(Arc::new(Op::Random { length: name }), terms)
+    }
+
+    /// Has the first worker be known to take so long for one request, and leaves nothing behind.
+    async fn slow(&self, each: Duration) {
+        let first = self.push(1, "anna", Duration::from_secs(60)).unwrap();
+        assert_eq!(self.workers[0].next(), 1);
+        self.clock.advance(each);
+        self.workers[0].answer();
+        assert!(matches!(first.await, Ok(Ok(Reply::Random(_)))));
+        assert_eq!(self.backlog.gauge().items(), 0);
+    }
+}
+
+fn start() -> Start {
+    Start {
+        hsm: "a".into(),
+        role: Role::Data,
+        index: 0,
+        incarnation: 1,
+        module: "/m.so".into(),
+        token: None,
+        profile: Profile::Generic,
+        sessions: 1,
+        hot_copies: false,
+        require_mlock: false,
+        sandbox: false,
+        start_timeout_ms: 1_000,
+        login_limit_ms: 60_000,
+    }
+}
+
+/// Tells of each request and answers the oldest at each order, until the socket is closed.
+fn serve(mut socket: Peer, tell: &Sender<u16>, orders: Receiver<()>) {
+    let (number, numbers) = channel();
+    let mut answers = socket.try_clone().unwrap();
+    let answering = std::thread::spawn(move || {
+        while let (Ok(()), Ok(id)) = (orders.recv(), numbers.recv()) {
+            let mut out = Vec::new();
+            let reply = Reply::Random(Secret::new(Vec::new()));
+            encode_frame(&FromWorker::Reply { id, reply }, &mut out).unwrap();
+            if answers.write_all(&out).is_err() {
+                return;
+            }
+        }
+    });
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4_096]);
+    while let Ok(read @ 1..) = socket.read(&mut chunk) {
+        bytes.extend_from_slice(&chunk[..read]);
+        while let Some((message, length)) = decode_frame::<ToWorker>(&bytes).unwrap() {
+            bytes.drain(..length);
+            if let ToWorker::Request { id, op: Op::Random { length } } = message {
+                number.send(id).unwrap();
+                let _ = tell.send(length);
+            }
+        }
+    }
+    drop(number);
+    answering.join().unwrap();
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_gets_what_keeps_it_busy_and_the_rest_waits_in_a_fair_order() {
+    let bench = Bench::new(1, 1_000);
+    bench.slow(Duration::from_millis(10)).await;
+    let mut replies: Vec<_> = (10..20).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
+    replies.push(bench.push(100, "bert", LONG).unwrap());
+    let mut order = Vec::new();
+    for _ in 0..11 {
+        order.push(bench.workers[0].next());
+        bench.workers[0].answer();
+    }
+    // One in the session, one next to it; what bert asks for comes before the eight others of anna.
+    assert!(order.iter().position(|name| *name == 100).unwrap() <= 3, "{order:?}");
+    for reply in replies {
+        assert!(matches!(reply.await, Ok(Ok(_))));
+    }
+    assert_eq!(bench.backlog.gauge().items(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_make_its_deadline_is_turned_away_at_once_or_when_its_turn_comes() {
+    let bench = Bench::new(1, 1_000);
+    bench.slow(Duration::from_millis(10)).await;
+    let soon = Duration::from_millis(45);
+    let in_hand = [bench.push(10, "anna", LONG).unwrap(), bench.push(11, "anna", LONG).unwrap()];
+    let burst = bench.push(20, "anna", Duration::from_millis(1)).unwrap();
+    bench.clock.advance(STANDING);
+    let waiting = bench.push(12, "bert", soon).unwrap();
+    let refused = bench.push(13, "anna", soon).err();
+    assert!(matches!(refused, Some(CallError::Hopeless(wait)) if wait >= Duration::from_millis(30)), "{refused:?}");
+    assert!(bench.push(13, "anna", 3 * soon).is_ok(), "who waits longer is let in");
+    assert_eq!([bench.workers[0].next(), bench.workers[0].next()], [10, 11]);
+    // It is slower than it was.
+    bench.clock.advance(Duration::from_millis(40));
+    bench.workers[0].answer();
+    for turned_away in [burst, waiting] {
+        let turned_away = turned_away.await.unwrap();
+        assert!(matches!(turned_away, Err(CallError::Hopeless(_))), "{turned_away:?}");
+    }
+    bench.workers[0].answer();
+    for reply in in_hand {
+        assert!(matches!(reply.await, Ok(Ok(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_hsm_is_asked_however_slow_it_was() {
+    let bench = Bench::new(1, 1_000);
+    bench.slow(Duration::from_secs(5)).await;
+    let reply = bench.push(7, "anna", Duration::from_millis(50)).unwrap();
+    assert_eq!(bench.workers[0].next(), 7);
+    bench.workers[0].answer();
+    assert!(matches!(reply.await, Ok(Ok(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_queue_is_full_whoever_has_most_in_it_makes_room() {
+    let bench = Bench::new(1, 10);
+    bench.slow(Duration::from_millis(10)).await;
+    let mut anna: Vec<_> = (10..20).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
+    assert!(matches!(bench.push(20, "anna", LONG), Err(CallError::Busy)));
+    let bert = bench.push(100, "bert", LONG).unwrap();
+    assert!(matches!(anna.pop().unwrap().await, Ok(Err(CallError::Busy))), "the newest of the longest");
+    for _ in 0..10 {
+        bench.workers[0].next();
+        bench.workers[0].answer();
+    }
+    for reply in anna.into_iter().chain([bert]) {
+        assert!(matches!(reply.await, Ok(Ok(_))));
+    }
+    assert_eq!(bench.backlog.gauge().items(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_outlives_a_worker_and_not_the_last_one() {
+    let mut bench = Bench::new(2, 1_000);
+    bench.slow(Duration::from_millis(10)).await;
+    let in_hand: Vec<_> = (10..14).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
+    let waiting = [bench.push(14, "anna", LONG).unwrap(), bench.push(15, "anna", LONG).unwrap()];
+    bench.backlog.serve(0, None);
+    // The other one gets what waited, once it has answered.
+    for _ in 0..2 {
+        bench.workers[1].next();
+        bench.workers[1].answer();
+    }
+    let mut waiting = waiting.into_iter();
+    assert_eq!(bench.workers[1].next(), 14);
+    bench.workers[1].answer();
+    assert!(matches!(waiting.next().unwrap().await, Ok(Ok(_))));
+    let behind: Vec<_> = (20..25).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
+    bench.backlog.serve(1, None);
+    assert!(matches!(bench.push(30, "anna", LONG), Err(CallError::NotReady)));
+    let given_up = behind.into_iter().next_back().unwrap().await;
+    assert!(given_up.is_err(), "nobody knows when there will be a worker: {given_up:?}");
+    for worker in &mut bench.workers {
+        worker.link = None;
+    }
+    drop(in_hand);
+}

@@ -1,0 +1,335 @@
+//! Carries a schedule out against a real daemon. Whatever is not as it must be panics.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use chaos_hsm::Control;
+use rustix::process::Signal;
+use tokio::task::JoinHandle;
+
+use super::book::Book;
+use super::callers::{Callers, Keys, open_all};
+use super::checks::{self, Held, Memory, RECOVERY};
+use super::schedule::{Phase, Schedule, Strike, Verify, Whom, name};
+use crate::harness::daemon::Site;
+use crate::harness::zone::Taken;
+use crate::harness::{Caller, Daemon, Failure, chaos, process, wait};
+
+/// Answers that come before the first fault: the daemon's memory, threads and files have their size then.
+const WARM: usize = 300;
+/// A key is made and the list of keys looked at after every so many recoveries.
+const CHECK_KEYS: usize = 4;
+/// Looks in a row that must find an HSM complete: a worker that has just ended is shown as ready for a moment.
+const LOOKS: u32 = 3;
+/// Between two phases. Longer than [`RECOVERY`], because there the faults are not over.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) phases: usize,
+    pub(super) answers: usize,
+    pub(super) errors: usize,
+    pub(super) lies: usize,
+    pub(super) keys: usize,
+    /// Faults that the modules injected.
+    pub(super) faults: u64,
+    /// How long it took until everything was healthy, after the last phase and at most between two.
+    pub(super) recovery: Duration,
+    pub(super) slowest: Duration,
+    /// How long a lie lasted that only the canary could find out.
+    pub(super) found_out: Duration,
+    pub(super) growth_kb: u64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phases, answers, errors, lies, keys, faults, recovery, slowest, found_out, growth_kb } = self;
+        write!(f, "{phases} phases, {faults} faults, {answers} answers, {errors} errors, ")?;
+        match *lies {
+            0 if found_out.is_zero() => {}
+            _ => write!(f, "{lies} lies, found out after {:.1} s, ", found_out.as_secs_f64())?,
+        }
+        let (recovery, slowest) = (recovery.as_secs_f64(), slowest.as_secs_f64());
+        write!(f, "{keys} keys, healthy after {recovery:.1} s (at most {slowest:.1} s), {growth_kb} kB more")
+    }
+}
+
+/// Runs a schedule for `length`; `reached` is the number of the phase that is under way.
+pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicUsize) -> Outcome {
+    let site = Site::prepare_zones(u8::try_from(schedule.zones).unwrap()).await;
+    let controls = chaos::control_each(&site);
+    let Verify { all_wraps, unwraps } = schedule.verify;
+    site.configure(|config| {
+        let cluster = config["cluster"][0].as_table_mut().unwrap();
+        cluster.insert("verify_wraps".to_owned(), if all_wraps { "all" } else { "data-keys" }.into());
+        cluster.insert("verify_unwraps".to_owned(), unwraps.into());
+    });
+    let daemon = site.start().await;
+    let _log = KeptLog { daemon: &daemon, seed: schedule.seed };
+    let (caller, connections) = (daemon.caller().await, [daemon.caller().await, daemon.caller().await]);
+    let keys = Keys::default();
+    for number in 0..3 {
+        let key = caller.create_key(&format!("from the beginning, {number}")).await;
+        keys.lock().unwrap().push(key);
+    }
+    let book = Arc::new(Book::new());
+    let warming = Callers::start(&connections, &keys, &book, !schedule.seed);
+    wait::until_async("the callers are warm", wait::LONG, async || {
+        (book.answers.load(Ordering::Relaxed) >= WARM).then_some(())
+    })
+    .await;
+    let mut known = warming.stop().await;
+    let before = Held::by(&daemon);
+
+    let memory = Memory::follow(daemon.pid());
+    let callers = Callers::start(&connections, &keys, &book, schedule.seed);
+    let mut run = Run {
+        daemon: &daemon,
+        caller,
+        controls: &controls,
+        book: &book,
+        keys,
+        unmade: Vec::new(),
+        slowest: Duration::ZERO,
+        found_out: Duration::ZERO,
+    };
+    let ends = book.clock.now() + length;
+    for (at, phase) in schedule.phases.iter().enumerate() {
+        if book.clock.now() >= ends {
+            break;
+        }
+        if !phase.again {
+            run.recovered(PATIENCE).await;
+            if at % CHECK_KEYS == 1 {
+                run.make_a_key(&format!("between phases, {at}")).await;
+            }
+        }
+        reached.store(at + 1, Ordering::Relaxed);
+        run.phase(at, phase, schedule.verify).await;
+    }
+    let phases = reached.swap(schedule.phases.len() + 1, Ordering::Relaxed);
+    let recovery = run.recovered(RECOVERY).await;
+    run.make_a_key("at the end").await;
+    known.extend(callers.stop().await);
+    let growth_kb = memory.growth();
+    book.check();
+    before.is_held_again(&daemon).await;
+    open_all(&run.caller, &known).await;
+    let keys = run.keys.lock().unwrap().clone();
+    checks::list_is(&run.caller, &keys).await;
+    checks::keys_are_whole(&daemon, &run.caller, &keys).await;
+    let faults = controls.iter().map(Control::injected_in_all).sum();
+    let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    let (answers, errors, lies) = (count(&book.answers), count(&book.errors), count(&book.lies));
+    let (slowest, found_out) = (run.slowest, run.found_out);
+    drop((run, _log));
+    let (status, _site) = daemon.terminate();
+    assert!(status.success(), "{status}");
+    Outcome { phases, answers, errors, lies, keys: keys.len(), faults, recovery, slowest, found_out, growth_kb }
+}
+
+struct Run<'a> {
+    daemon: &'a Daemon,
+    caller: Caller,
+    controls: &'a [Control],
+    book: &'a Book,
+    keys: Keys,
+    /// Client tokens of keys whose making failed while a zone was troubled.
+    unmade: Vec<String>,
+    /// The longest recovery so far.
+    slowest: Duration,
+    /// The longest that a zone lied before it was out of service.
+    found_out: Duration,
+}
+
+impl Run<'_> {
+    /// Waits until every HSM is healthy with all of its workers, and every key is made. How long the former took.
+    async fn recovered(&mut self, within: Duration) -> Duration {
+        let clock = &self.book.clock;
+        let over = clock.now();
+        let deadline = over + within;
+        let mut seen = vec![0; self.daemon.zones.len()];
+        loop {
+            self.book.check();
+            let complete = checks::complete(self.daemon, &self.caller).await;
+            for (seen, complete) in seen.iter_mut().zip(complete) {
+                *seen = if complete { *seen + 1 } else { 0 };
+            }
+            if seen.iter().any(|looks| *looks >= LOOKS) {
+                self.book.end_outage();
+            }
+            if seen.iter().all(|looks| *looks >= LOOKS) {
+                break;
+            }
+            if clock.now() >= deadline {
+                let states = checks::states(&self.caller).await;
+                panic!("{within:?} after the faults not every HSM is healthy with all of its workers:\n{states}");
+            }
+            for zone in &self.daemon.zones {
+                zone.repair();
+            }
+            wait::pass(Duration::from_millis(20)).await;
+        }
+        let took = clock.now() - over;
+        self.slowest = self.slowest.max(took);
+        for token in std::mem::take(&mut self.unmade) {
+            let made = self.caller.try_create_key(&token, &token).await;
+            let key =
+                made.unwrap_or_else(|failure| panic!("a key is not made though every zone is sound: {failure:?}"));
+            self.keys.lock().unwrap().push(key.key_id);
+        }
+        took
+    }
+
+    /// Makes a key while every zone is sound, and looks at the list of all.
+    async fn make_a_key(&self, description: &str) {
+        let key = self.caller.create_key(description).await;
+        let keys = {
+            let mut keys = self.keys.lock().unwrap();
+            keys.push(key);
+            keys.clone()
+        };
+        checks::list_is(&self.caller, &keys).await;
+    }
+
+    async fn phase(&mut self, at: usize, phase: &Phase, verify: Verify) {
+        let lie = phase.lie(verify);
+        if phase.zones().len() == self.daemon.zones.len() {
+            self.book.begin_outage();
+        }
+        if let Some((_, function)) = lie {
+            self.book.begin_lie(function);
+        }
+        let began = self.book.clock.now();
+        let trouble = self.strike(phase);
+        let token = format!("in phase {}", at + 1);
+        let made = phase.makes_key.then(|| self.try_to_make(&token));
+        self.last(phase, began, lie).await;
+        for zone in phase.zones() {
+            self.controls[zone].clear().unwrap();
+        }
+        // A zone that was not found out lies no more.
+        self.book.end_lie();
+        drop(trouble);
+        if let Some(made) = made {
+            match made.await.unwrap() {
+                Ok(key) => self.keys.lock().unwrap().push(key),
+                // With a zone away there may be too few to make one; the same call is made again.
+                Err(failure) if failure.reason == "CloudHsmClusterInvalidConfigurationException" => {
+                    self.unmade.push(token);
+                }
+                Err(failure) if failure.retryable => self.unmade.push(token),
+                Err(failure) => panic!("the making of a key failed for good: {failure:?}"),
+            }
+        }
+    }
+
+    /// Begins everything that a phase does; it ends when the answer is dropped.
+    fn strike(&self, phase: &Phase) -> Vec<Ends> {
+        let mut ends = Vec::new();
+        for (zone, strike) in &phase.strikes {
+            let zone = &self.daemon.zones[*zone];
+            match strike {
+                Strike::Rule(_) => {}
+                Strike::Kill(whom) => drop(signal(zone, *whom, Signal::KILL)),
+                Strike::Stop(whom) => ends.push(Ends::Stopped(signal(zone, *whom, Signal::STOP))),
+                Strike::TakeAway => ends.push(Ends::Away(Some(zone.take_away()))),
+            }
+        }
+        // After the signals, which are for workers that serve: a rule may have some start anew.
+        let mut rules: BTreeMap<usize, String> = BTreeMap::new();
+        for (zone, strike) in &phase.strikes {
+            if let Strike::Rule(rule) = strike {
+                let text = rule.toml(|function| self.controls[*zone].calls(function));
+                rules.entry(*zone).or_default().push_str(&text);
+            }
+        }
+        for (zone, rules) in rules {
+            self.controls[zone].set(&rules).unwrap();
+        }
+        ends
+    }
+
+    /// Makes a key beside the trouble.
+    fn try_to_make(&self, token: &str) -> JoinHandle<Result<String, Failure>> {
+        let (caller, token) = (self.caller.clone(), token.to_owned());
+        tokio::spawn(async move { Ok(caller.try_create_key(&token, &token).await?.key_id) })
+    }
+
+    /// Waits for the end of a phase. A zone that lies must be out of service before that.
+    async fn last(&mut self, phase: &Phase, began: Instant, lie: Option<(usize, &str)>) {
+        let Some((zone, function)) = lie else {
+            wait::pass(phase.lasts).await;
+            self.book.check();
+            return;
+        };
+        loop {
+            if checks::is_out_of_service(&self.caller, &self.daemon.zones[zone]).await {
+                break;
+            }
+            self.book.check();
+            if self.book.clock.now() - began > phase.lasts {
+                let states = checks::states(&self.caller).await;
+                panic!("zone {} lies in {function} and serves after {:?}:\n{states}", name(zone), phase.lasts);
+            }
+            wait::pass(Duration::from_millis(10)).await;
+        }
+        self.book.end_lie();
+        self.found_out = self.found_out.max(self.book.clock.now() - began);
+        // From here on every answer must be right, though the zone goes on lying.
+        wait::pass(phase.lasts / 4).await;
+        self.book.check();
+    }
+}
+
+fn signal(zone: &crate::harness::zone::Zone, whom: Whom, signal: Signal) -> Vec<u32> {
+    match whom {
+        Whom::All => zone.signal_workers(signal),
+        Whom::One(which) => {
+            zone.keep_copies();
+            let workers = zone.workers();
+            let pid = workers[which % workers.len()];
+            process::signal(pid, signal);
+            vec![pid]
+        }
+    }
+}
+
+/// What ends with a phase.
+enum Ends {
+    Stopped(Vec<u32>),
+    Away(Option<Taken>),
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        match self {
+            // Those that were killed meanwhile are gone, and have not been reaped by anybody but the daemon: a number that
+            // is somebody else's by now is not harmed by being told to go on.
+            Self::Stopped(workers) => workers.iter().for_each(|pid| process::signal(*pid, Signal::CONT)),
+            Self::Away(taken) => drop(taken.take().map(Taken::put_back)),
+        }
+    }
+}
+
+/// Keeps the log of a run that fails, whose directory goes with it.
+struct KeptLog<'a> {
+    daemon: &'a Daemon,
+    seed: u64,
+}
+
+impl Drop for KeptLog<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let file = format!("{}/chaos-{}.log", env!("CARGO_TARGET_TMPDIR"), self.seed);
+            match std::fs::write(&file, self.daemon.log()) {
+                Ok(()) => eprintln!("the daemon's log is kept in {file}"),
+                Err(error) => eprintln!("the daemon's log is lost ({file}: {error})"),
+            }
+        }
+    }
+}

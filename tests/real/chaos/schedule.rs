@@ -1,0 +1,328 @@
+//! What is done to a daemon's zones and when, drawn from a seed alone. Pure.
+//!
+//! Invariants, each with a test below: one zone at least is left alone, unless the phase says that it troubles all; a zone
+//! that lies does so by itself, because what two zones say is believed; nothing ends a worker inside a login.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::fault::{self, Rule};
+
+/// One run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Schedule {
+    pub(super) seed: u64,
+    pub(super) zones: usize,
+    pub(super) verify: Verify,
+    pub(super) phases: Vec<Phase>,
+}
+
+/// What the configuration has looked at by a second zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verify {
+    /// What is encrypted, beside data keys.
+    pub(super) all_wraps: bool,
+    pub(super) unwraps: bool,
+}
+
+/// Some zones are troubled for some time; then the trouble ends.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Phase {
+    pub(super) lasts: Duration,
+    /// Begins before the zones of the phase before, which are the same, have recovered.
+    pub(super) again: bool,
+    /// A key is made meanwhile.
+    pub(super) makes_key: bool,
+    /// Everything that is done, each to one zone.
+    pub(super) strikes: Vec<(usize, Strike)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Strike {
+    /// Puts a rule in force in the zone's module. Several make one set of rules, in their order.
+    Rule(Rule),
+    /// SIGKILL to workers.
+    Kill(Whom),
+    /// SIGSTOP to workers.
+    Stop(Whom),
+    /// Takes the token directory away.
+    TakeAway,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// One of them: this one, counted around.
+    One(usize),
+    All,
+}
+
+/// Longest that a zone lies before it must have been found out: the canary's period is a second, a second look follows a
+/// tenth of that later, and the rest is for want of processor.
+pub(super) const FOUND_OUT: Duration = Duration::from_secs(4);
+
+/// A recovery is reckoned with this when phases are drawn to fill a run.
+const RECKONED: Duration = Duration::from_millis(400);
+
+impl Schedule {
+    /// The schedule of a seed: as many phases as fill `length`.
+    pub(super) fn draw(seed: u64, length: Duration) -> Self {
+        let mut dice = Dice::new(seed);
+        let zones = 2 + dice.below(2);
+        let verify = Verify { all_wraps: dice.chance(50), unwraps: dice.chance(50) };
+        let mut phases: Vec<Phase> = Vec::new();
+        let mut filled = Duration::ZERO;
+        while filled < length {
+            let phase = Phase::draw(&mut dice, zones, verify, phases.last());
+            filled += phase.lasts + RECKONED;
+            phases.push(phase);
+        }
+        Self { seed, zones, verify, phases }
+    }
+}
+
+impl Phase {
+    fn draw(dice: &mut Dice, zones: usize, verify: Verify, before: Option<&Self>) -> Self {
+        let again = before.filter(|before| before.zones().len() < zones && before.lie(verify).is_none());
+        if let Some(before) = again.filter(|_| dice.chance(15)) {
+            let strikes = before.zones().into_iter().map(|zone| (zone, Strike::Rule(fault::again(dice)))).collect();
+            return Self { lasts: lasts(dice, 300, 1_200), again: true, makes_key: false, strikes };
+        }
+        let first = dice.below(zones);
+        if dice.chance(4) {
+            let strikes = (0..zones).flat_map(|zone| wide(dice, zone)).collect();
+            return Self { lasts: lasts(dice, 200, 800), again: false, makes_key: false, strikes };
+        }
+        if zones == 3 && dice.chance(25) {
+            let strikes = [first, (first + 1) % zones].into_iter().flat_map(|zone| wide(dice, zone)).collect();
+            return Self { lasts: lasts(dice, 300, 1_500), again: false, makes_key: false, strikes };
+        }
+        let (strikes, makes_key) = narrow(dice, verify);
+        let strikes = strikes.into_iter().map(|strike| (first, strike)).collect();
+        let mut phase = Self { lasts: lasts(dice, 300, 2_000), again: false, makes_key, strikes };
+        if phase.lie(verify).is_some() {
+            phase.lasts = FOUND_OUT;
+        }
+        phase
+    }
+
+    /// The zones that are troubled, in their order.
+    pub(super) fn zones(&self) -> Vec<usize> {
+        let mut zones: Vec<usize> = self.strikes.iter().map(|(zone, _)| *zone).collect();
+        zones.sort_unstable();
+        zones.dedup();
+        zones
+    }
+
+    /// The function in which a zone lies to callers without anything but its canary to find it out.
+    pub(super) fn lie(&self, verify: Verify) -> Option<(usize, &'static str)> {
+        self.strikes.iter().find_map(|(zone, strike)| match strike {
+            Strike::Rule(rule) => rule.lie(verify).map(|function| (*zone, function)),
+            _ => None,
+        })
+    }
+}
+
+fn lasts(dice: &mut Dice, least: u64, most: u64) -> Duration {
+    Duration::from_millis(dice.between(least, most))
+}
+
+fn whom(dice: &mut Dice) -> Whom {
+    if dice.chance(50) { Whom::All } else { Whom::One(dice.below(8)) }
+}
+
+/// What may happen to a single zone, and whether a key is to be made meanwhile.
+fn narrow(dice: &mut Dice, verify: Verify) -> (Vec<Strike>, bool) {
+    match dice.below(100) {
+        0..40 => (vec![Strike::Rule(fault::serving(dice))], false),
+        40..52 => {
+            // Called only when a handle or a session has gone stale, or by a worker that starts.
+            let reason = match dice.chance(50) {
+                true => Strike::Rule(fault::stale(dice)),
+                false => Strike::Kill(whom(dice)),
+            };
+            (vec![Strike::Rule(fault::finding(dice)), reason], false)
+        }
+        52..64 => (vec![Strike::Rule(fault::starting(dice)), Strike::Kill(whom(dice))], false),
+        64..74 => (vec![Strike::Rule(fault::making(dice))], true),
+        74..84 => (vec![Strike::Rule(fault::lying(dice, verify))], false),
+        84..90 => (vec![Strike::Kill(whom(dice))], false),
+        90..95 => (vec![Strike::Stop(whom(dice))], false),
+        _ => (vec![Strike::TakeAway], false),
+    }
+}
+
+/// What may happen to several zones at once: nothing that says of a good ciphertext that it is bad, or gives wrong bytes.
+/// Where two zones agree about such things, they are believed.
+fn wide(dice: &mut Dice, zone: usize) -> Vec<(usize, Strike)> {
+    let strikes = match dice.below(100) {
+        0..55 => vec![Strike::Rule(fault::unmistakable(dice))],
+        55..65 => vec![Strike::Rule(fault::starting(dice)), Strike::Kill(whom(dice))],
+        65..80 => vec![Strike::Kill(whom(dice))],
+        80..90 => vec![Strike::Stop(whom(dice))],
+        _ => vec![Strike::TakeAway],
+    };
+    strikes.into_iter().map(|strike| (zone, strike)).collect()
+}
+
+/// As the configuration of a site calls it.
+pub(super) fn name(zone: usize) -> &'static str {
+    ["a", "b", "c"][zone]
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wraps = if self.verify.all_wraps { "all" } else { "data-keys" };
+        let Self { seed, zones, verify: Verify { unwraps, .. }, phases } = self;
+        write!(f, "seed {seed}: {zones} zones, verify_wraps {wraps}, verify_unwraps {unwraps}")?;
+        phases.iter().enumerate().try_for_each(|(at, phase)| write!(f, "\n{:3}. {phase}", at + 1))
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:4} ms", self.lasts.as_millis())?;
+        if self.again {
+            f.write_str(", before they recovered")?;
+        }
+        if self.makes_key {
+            f.write_str(", a key is made")?;
+        }
+        self.strikes.iter().enumerate().try_for_each(|(at, (zone, strike))| {
+            let sign = if at == 0 { ":" } else { ";" };
+            write!(f, "{sign} {}: {strike}", name(*zone))
+        })
+    }
+}
+
+impl fmt::Display for Strike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whom = |whom: &Whom| match whom {
+            Whom::One(which) => format!("worker {which}, counted around"),
+            Whom::All => "all workers".to_owned(),
+        };
+        match self {
+            Self::Rule(rule) => write!(f, "{rule}"),
+            Self::Kill(of) => write!(f, "SIGKILL to {}", whom(of)),
+            Self::Stop(of) => write!(f, "SIGSTOP to {}", whom(of)),
+            Self::TakeAway => f.write_str("the token directory is away"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::fault::{Fault, IN_LOGINS, Meets};
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(15);
+
+    fn many() -> impl Iterator<Item = Schedule> {
+        (0..2_000).map(|seed| Schedule::draw(seed, LENGTH))
+    }
+
+    fn rules(phase: &Phase) -> impl Iterator<Item = &Rule> {
+        phase.strikes.iter().filter_map(|(_, strike)| match strike {
+            Strike::Rule(rule) => Some(rule),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_again() {
+        assert!(many().zip(many()).all(|(one, other)| one == other));
+        assert_ne!(Schedule::draw(1, LENGTH).to_string(), Schedule::draw(2, LENGTH).to_string());
+    }
+
+    #[test]
+    fn one_zone_is_left_alone_and_few_phases_trouble_all() {
+        let (mut all, mut two_of_three, mut phases) = (0, 0, 0);
+        for schedule in many() {
+            for phase in &schedule.phases {
+                phases += 1;
+                all += usize::from(phase.zones().len() == schedule.zones);
+                two_of_three += usize::from(phase.zones().len() == 2 && schedule.zones == 3);
+                assert!(phase.zones().iter().all(|zone| *zone < schedule.zones), "{schedule}");
+            }
+        }
+        assert!((phases / 50..phases / 20).contains(&all), "{all} of {phases}");
+        assert!(two_of_three > phases / 20, "{two_of_three} of {phases}");
+    }
+
+    #[test]
+    fn what_two_zones_would_agree_about_is_done_to_one() {
+        for schedule in many() {
+            for phase in schedule.phases.iter().filter(|phase| phase.zones().len() > 1) {
+                assert!(rules(phase).all(Rule::is_unmistakable), "{phase}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lie_that_only_the_canary_finds_lasts_until_it_must_have_been_found() {
+        let mut lies = BTreeSet::new();
+        for schedule in many() {
+            for phase in &schedule.phases {
+                let Some((_, function)) = phase.lie(schedule.verify) else { continue };
+                lies.insert(function);
+                assert_eq!(phase.lasts, FOUND_OUT);
+                assert!(rules(phase).all(|rule| rule.meets == Meets::All), "{phase}");
+            }
+        }
+        assert_eq!(Vec::from_iter(lies), ["C_Decrypt", "C_Encrypt"]);
+    }
+
+    #[test]
+    fn nothing_ends_a_worker_inside_a_login() {
+        for schedule in many() {
+            for phase in &schedule.phases {
+                for rule in rules(phase) {
+                    let ends = matches!(rule.fault, Fault::Crash | Fault::Hang);
+                    assert!(!ends || !matches!(rule.function, "C_Login" | "C_SetPIN" | "*"), "{phase}");
+                    if rule.fault == Fault::Crash && IN_LOGINS.contains(&rule.function) {
+                        // The service stops trying after three logins without an outcome.
+                        assert!(matches!(rule.meets, Meets::Calls { count: ..=2, .. }) && !phase.again, "{phase}");
+                    }
+                }
+                let signals =
+                    phase.strikes.iter().any(|(_, strike)| matches!(strike, Strike::Kill(_) | Strike::Stop(_)));
+                assert!(!(signals && phase.again), "a worker that starts may be inside a login: {phase}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_rule_is_one_that_the_module_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = chaos_hsm::Control::open(dir.path()).unwrap();
+        for schedule in many().take(100) {
+            for rule in schedule.phases.iter().flat_map(rules) {
+                control.set(&rule.toml(|_| 7)).unwrap_or_else(|error| panic!("{rule}: {error}"));
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_trouble_is_drawn() {
+        let mut kinds = BTreeSet::new();
+        let mut functions = BTreeSet::new();
+        for phase in many().flat_map(|schedule| schedule.phases) {
+            for (_, strike) in &phase.strikes {
+                let kind = match strike {
+                    Strike::Rule(Rule { function, fault, .. }) => {
+                        functions.insert(*function);
+                        format!("{fault:?}")
+                    }
+                    other => format!("{other:?}"),
+                };
+                kinds.insert(kind.split(['(', '{']).next().unwrap().trim().to_owned());
+            }
+        }
+        let expected =
+            ["Code", "Crash", "Delay", "Hang", "Kill", "LostToken", "SessionLimit", "Stop", "TakeAway", "WrongBytes"];
+        assert_eq!(Vec::from_iter(&kinds), expected.iter().collect::<Vec<_>>());
+        assert_eq!(functions.len(), fault::FUNCTIONS + 1, "and all of them at once: {functions:?}");
+    }
+}
