@@ -272,6 +272,9 @@ fn http() -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        // Calls whose deadlines pass are reset by their clients, many at once where an HSM hangs: no reason to end the
+        // connection, on which others wait. What a client can make of it is bounded by its streams.
+        .max_pending_accept_reset_streams(STREAMS as usize)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_BYTES)
