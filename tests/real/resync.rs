@@ -114,6 +114,26 @@ async fn a_token_that_is_away_has_not_lost_its_keys() {
     }
 }
 
+/// The HSM goes on serving meanwhile, so nothing but the creation itself tells that something is missing in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_an_hsm_would_not_take_is_placed_there_as_soon_as_it_does() {
+    let site = Site::prepare_zones(3).await;
+    let control = chaos::control_first(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await.with_deadline(wait::LONG);
+    control.set("[[rule]]\nfunction = \"C_UnwrapKey\"\nfault = { code = \"CKR_DEVICE_ERROR\" }").unwrap();
+    let key = wait::until_async("a key is made without zone a", wait::LONG, async || {
+        let key = caller.create_key("elsewhere").await;
+        (placed(&caller, &key, "a").await == PlacementState::Pending).then_some(key)
+    })
+    .await;
+    control.clear().unwrap();
+    wait::until_async("it is placed in zone a too", wait::LONG, async || {
+        (placed(&caller, &key, "a").await == PlacementState::Present).then_some(())
+    })
+    .await;
+}
+
 /// A key whose creation failed is destroyed; a token that would not let go of it then does so when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is_back() {

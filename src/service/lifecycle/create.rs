@@ -76,6 +76,7 @@ impl Service {
     /// Records where the key is and that it may be used.
     async fn enable(&self, plan: &Plan, version: KeyVersionId, proven: BTreeSet<usize>) -> Result<(), Error> {
         let store = &self.inner.store;
+        let missing = proven.len() < plan.members.hsms.len();
         for member in proven {
             let (hsm, _) = &plan.members.hsms[member];
             store.set_placement(version, hsm, Placement::Present).await.map_err(Error::of_store)?;
@@ -84,7 +85,12 @@ impl Service {
         self.inner.budgets.of(version).add(granted, BLOCK);
         let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
         let key_store = key_store.ok_or_else(|| Error::internal("a key that is being made is not there"))?;
-        store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)
+        store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)?;
+        if missing {
+            // An HSM that failed and goes on serving gives no other sign that something is to be filled.
+            self.inner.reconcilers.ask();
+        }
+        Ok(())
     }
 
     /// Takes a new key away that could not be made, and destroys what it has left in tokens. What cannot be reached now

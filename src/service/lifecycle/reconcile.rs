@@ -1,4 +1,5 @@
-//! Brings each HSM to what it should hold: whenever it becomes ready, when an operator asks, and now and then.
+//! Brings each HSM to what it should hold: whenever it becomes ready, when a key could not be placed in every HSM, when an
+//! operator asks, and now and then.
 //!
 //! Filled is what is wanted there and not proven there. What was proven there and is gone was removed by somebody, and is
 //! not put back. What was destroyed and is there again is destroyed again. What is there and belongs to no key is shown,
@@ -21,13 +22,13 @@ use crate::store::Catalogue;
 /// in the control worker.
 const EVERY: Duration = Duration::from_secs(300);
 /// How soon one that could not be brought to what it should hold; each time in a row twice as late.
-const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(1);
 /// For a listing, with others waiting before it.
 const LIST: Duration = Duration::from_secs(20);
 
 /// What the reconcilers share with the rest of the service.
 pub(in crate::service) struct Reconcilers {
-    /// Counts the times that an operator asked.
+    /// Counts the times that somebody asked.
     asked: watch::Sender<u64>,
     /// What the last look found in each HSM that no key explains.
     orphans: Mutex<BTreeMap<HsmId, Vec<KeyVersionId>>>,
