@@ -4,9 +4,9 @@
 //! Its standard input is the socket to the parent, its standard output the HSM's lock file, its standard error the
 //! log. It never returns to the caller of [`run`] with session threads still inside the module.
 //!
-//! Threads: the main one starts up, waits for the session threads and leaves; one reads requests into one queue
-//! ([`queue`]); each session thread owns one session ([`owner`]) and takes from the queue; one writes the replies that
-//! the session threads leave to it ([`wire`]).
+//! Threads: the main one starts up, waits for the session threads and leaves; each session thread owns one session
+//! ([`owner`]), reads requests ([`queue`]), carries them out and writes the replies ([`wire`]), of which it leaves some to
+//! the writer thread where more requests wait; the watch thread notices the end of the parent while all of them are busy.
 
 mod classify;
 mod confine;
@@ -31,7 +31,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use pkcs11_extra::{exit_now, ignore_stop_signals};
-use rustix::process::{Pid, getppid};
 use tracing::Span;
 
 use self::fault::Failure;
@@ -58,7 +57,6 @@ pub fn run(clock: &Clock) -> ! {
     telemetry::init_worker_log();
     leave_on_panic();
     ignore_stop_signals();
-    let parent = getppid();
     let (stream, writes) = match socket() {
         Ok(ends) => ends,
         Err(error) => {
@@ -83,7 +81,7 @@ pub fn run(clock: &Clock) -> ! {
     let span = tracing::info_span!("worker", %hsm, ?role, index, incarnation);
     let _entered = span.enter();
     let outbox = Arc::new(Outbox::new(writes));
-    match serve(&mut start, inbox, &outbox, parent, &span, clock) {
+    match serve(&mut start, inbox, &outbox, &span, clock) {
         Ok(()) => exit_now(0),
         Err(failure) => {
             let fault = failure.into_fault(start.profile);
@@ -96,24 +94,17 @@ pub fn run(clock: &Clock) -> ! {
 }
 
 /// Starts up, serves, and shuts the module down when the parent has closed the socket.
-fn serve(
-    start: &mut Start,
-    inbox: Inbox,
-    outbox: &Arc<Outbox>,
-    parent: Option<Pid>,
-    span: &Span,
-    clock: &Clock,
-) -> Result<(), Failure> {
+fn serve(start: &mut Start, inbox: Inbox, outbox: &Arc<Outbox>, span: &Span, clock: &Clock) -> Result<(), Failure> {
     let degraded = start::prepare(start)?;
     for sentence in &degraded {
         tracing::warn!("{sentence}");
     }
-    let queue = Arc::new(Queue::default());
-    // Reads from now on, so that a parent that goes away while start-up hangs is noticed.
-    spawn("reader", span, {
+    let queue = Arc::new(Queue::new(inbox));
+    // From now on, so that a parent that goes away while start-up hangs is noticed.
+    spawn("watch", span, {
         let queue = Arc::clone(&queue);
         let login = Duration::from_millis(start.login_limit_ms);
-        move || read_requests(inbox, &queue, parent, login)
+        move || watch(&queue, login)
     })?;
     let (started, ready) = start::begin(start, degraded, clock)?;
     let sessions = if matches!(started, Started::Token(_)) { start.sessions.max(1) } else { 1 };
@@ -174,7 +165,7 @@ impl Hands {
 }
 
 /// A session thread.
-fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
+fn take_requests(mut hands: Hands, queue: &Queue<Inbox>, outbox: &Outbox) {
     let mut finished = None;
     while let Some(Request { id, op }) = queue.pop(finished) {
         finished = Some(op.kind());
@@ -183,27 +174,9 @@ fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
     }
 }
 
-/// The reader thread. After the parent is gone it waits for the call in hand, within bounds.
-fn read_requests(mut inbox: Inbox, queue: &Queue, parent: Option<Pid>, login: Duration) {
-    loop {
-        match inbox.next() {
-            Ok(Some(ToWorker::Request { id, op })) => {
-                if !queue.push(Request { id, op }, || getppid() != parent) {
-                    break;
-                }
-            }
-            Ok(Some(ToWorker::Start(_))) => {
-                tracing::error!("the parent sent a second start message");
-                break;
-            }
-            Ok(None) => break,
-            Err(error) => {
-                tracing::warn!(%error, "the parent's socket failed");
-                break;
-            }
-        }
-    }
-    queue.close();
+/// The watch thread. After the parent is gone it waits for the call in hand, within bounds.
+fn watch(queue: &Queue<Inbox>, login: Duration) {
+    queue.watch();
     // Without anything in hand it is the module's start that does not come back, or its end.
     let patience =
         queue.in_hand().into_iter().map(|kind| patience(kind, login)).max().unwrap_or(patience(Kind::Place, login));

@@ -1,4 +1,9 @@
-//! The worker's one request queue: bounded, strictly first in first out, taken from by every session thread.
+//! The worker's requests, strictly first in first out, read and carried out by the session threads.
+//!
+//! A session thread that has nothing to do reads from the parent's socket itself: it carries out what it has read without
+//! waking anybody, and leaves the reading to another one that is idle. Where none is, requests wait in the socket. When
+//! nobody has looked there for a while, because every session is inside the module, the watch thread does, so that the end
+//! of the parent is noticed.
 //!
 //! The parent reckons from the order alone which requests are in hand, so no request ever overtakes another.
 
@@ -8,12 +13,8 @@ use std::time::Duration;
 
 use crate::hsm::protocol::{Kind, Op};
 
-/// Most requests that wait. The parent's own bound is lower in items; past this the worker stops reading.
-const REQUESTS: usize = 4_096;
-/// Most bytes that waiting requests hold.
-const BYTES: usize = 64 << 20;
-/// How often a full queue looks whether the parent is still there.
-const LOOK_ROUND: Duration = Duration::from_secs(1);
+/// How often the watch thread sees whether somebody has looked at the socket.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// A request as it waits.
 pub(super) struct Request {
@@ -23,53 +24,56 @@ pub(super) struct Request {
     pub(super) op: Op,
 }
 
-/// See the module.
-#[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<State>,
-    filled: Condvar,
-    freed: Condvar,
+/// Where requests come from.
+pub(super) trait Source {
+    /// Waits for a request and gives it with all others that have come whole. False when there will be none any more.
+    fn read(&mut self, into: &mut VecDeque<Request>) -> bool;
 }
 
-#[derive(Default)]
-struct State {
+/// See the module.
+pub(super) struct Queue<S> {
+    state: Mutex<State<S>>,
+    /// For session threads: there is something to carry out, or to read.
+    changed: Condvar,
+    /// For the watch thread.
+    ended: Condvar,
+}
+
+struct State<S> {
+    /// Absent while somebody reads.
+    source: Option<S>,
+    /// Bounded by what one reading can give.
     waiting: VecDeque<Request>,
-    bytes: usize,
+    /// Kept for its room.
+    spare: VecDeque<Request>,
     closed: bool,
     /// Threads asleep in `pop`.
     idle: usize,
+    /// How often somebody has begun to read.
+    looks: u64,
     /// What the threads have in hand.
     in_hand: Vec<Kind>,
 }
 
-impl Queue {
-    /// Adds a request; waits while the queue is full. False when the queue is closed, or is full while `orphaned`.
-    pub(super) fn push(&self, request: Request, orphaned: impl Fn() -> bool) -> bool {
-        let weight = request.op.weight();
-        let mut state = self.lock();
-        // A request heavier than the whole bound gets through when nothing else waits.
-        while !state.closed
-            && (state.waiting.len() >= REQUESTS || (state.bytes + weight > BYTES && !state.waiting.is_empty()))
-        {
-            if orphaned() {
-                return false;
-            }
-            let waited = self.freed.wait_timeout(state, LOOK_ROUND).unwrap_or_else(PoisonError::into_inner);
-            state = waited.0;
-        }
-        if state.closed {
-            return false;
-        }
-        state.bytes += weight;
-        state.waiting.push_back(request);
-        if state.idle > 0 {
-            self.filled.notify_one();
-        }
-        true
+type Locked<'a, S> = MutexGuard<'a, State<S>>;
+
+impl<S: Source> Queue<S> {
+    /// Nothing was read.
+    pub(super) fn new(source: S) -> Self {
+        let state = State {
+            source: Some(source),
+            waiting: VecDeque::new(),
+            spare: VecDeque::new(),
+            closed: false,
+            idle: 0,
+            looks: 0,
+            in_hand: Vec::new(),
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), ended: Condvar::new() }
     }
 
-    /// Takes the oldest request. `finished` is what this thread had in
-    /// hand before. `None` when the queue is closed: what still waits is not begun.
+    /// The oldest request; reads where none waits. `finished` is what this thread had in hand before. `None` when there
+    /// will be no more: what still waits then is not begun.
     pub(super) fn pop(&self, finished: Option<Kind>) -> Option<Request> {
         let mut state = self.lock();
         if let Some(kind) = finished
@@ -82,15 +86,59 @@ impl Queue {
                 return None;
             }
             if let Some(request) = state.waiting.pop_front() {
-                state.bytes = state.bytes.saturating_sub(request.op.weight());
                 state.in_hand.push(request.op.kind());
-                self.freed.notify_one();
+                // Another one goes on, with what waits or with reading.
+                if state.idle > 0 && (!state.waiting.is_empty() || state.source.is_some()) {
+                    self.changed.notify_one();
+                }
                 return Some(request);
             }
-            state.idle += 1;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            state = match state.source.take() {
+                Some(source) => self.read(state, source),
+                None => {
+                    state.idle += 1;
+                    let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.idle -= 1;
+                    state
+                }
+            };
         }
+    }
+
+    /// The watch thread: reads where nobody else has for a while, until there will be nothing more to read.
+    pub(super) fn watch(&self) {
+        let mut state = self.lock();
+        let mut seen = state.looks;
+        while !state.closed {
+            state = self.ended.wait_timeout(state, WATCH).unwrap_or_else(PoisonError::into_inner).0;
+            let unseen = state.looks == seen && state.idle == 0;
+            if unseen && let Some(source) = state.source.take() {
+                state = self.read(state, source);
+                // Sessions that have come back meanwhile are asleep.
+                self.changed.notify_one();
+            }
+            seen = state.looks;
+        }
+    }
+
+    /// Reads; the lock is not held meanwhile.
+    fn read<'a>(&'a self, mut state: Locked<'a, S>, mut source: S) -> Locked<'a, S> {
+        state.looks += 1;
+        let mut found = std::mem::take(&mut state.spare);
+        drop(state);
+        let more = source.read(&mut found);
+        let mut state = self.lock();
+        if more {
+            state.waiting.append(&mut found);
+            state.source = Some(source);
+            state.spare = found;
+        } else {
+            state.closed = true;
+            state.waiting.clear();
+            self.changed.notify_all();
+            self.ended.notify_all();
+        }
+        state
     }
 
     /// Whether requests are waiting.
@@ -98,69 +146,112 @@ impl Queue {
         !self.lock().waiting.is_empty()
     }
 
-    /// No request is begun from now on; what waits is dropped.
-    pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.bytes = 0;
-        state.waiting.clear();
-        self.filled.notify_all();
-        self.freed.notify_all();
-    }
-
     /// What the session threads have in hand now.
     pub(super) fn in_hand(&self) -> Vec<Kind> {
         self.lock().in_hand.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_, S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
 
     use super::*;
 
-    fn request(id: u64) -> Request {
-        Request { id, op: Op::Random { length: 1 } }
+    /// Requests from the test, in portions.
+    struct Portions(Receiver<Vec<u64>>);
+
+    impl Source for Portions {
+        fn read(&mut self, into: &mut VecDeque<Request>) -> bool {
+            let portion = self.0.recv();
+            let requests = portion.iter().flatten().map(|id| Request { id: *id, op: Op::Random { length: 1 } });
+            into.extend(requests);
+            portion.is_ok()
+        }
+    }
+
+    fn queue() -> (Sender<Vec<u64>>, Arc<Queue<Portions>>) {
+        let (sender, receiver) = channel();
+        (sender, Arc::new(Queue::new(Portions(receiver))))
     }
 
     #[test]
     fn first_in_first_out_and_in_hand_is_known() {
-        let queue = Queue::default();
-        for id in 0..3 {
-            assert!(queue.push(request(id), || false));
-        }
+        let (parent, queue) = queue();
+        parent.send(vec![0, 1]).unwrap();
+        parent.send(vec![2]).unwrap();
         assert_eq!(queue.pop(None).unwrap().id, 0);
         assert_eq!(queue.in_hand(), [Kind::Crypto]);
+        assert!(queue.has_waiting());
         assert_eq!(queue.pop(Some(Kind::Crypto)).unwrap().id, 1);
         assert_eq!(queue.in_hand(), [Kind::Crypto]);
-        assert!(queue.has_waiting());
+        assert!(!queue.has_waiting(), "the third is in the socket");
+        assert_eq!(queue.pop(Some(Kind::Crypto)).unwrap().id, 2);
     }
 
     #[test]
-    fn closing_drops_what_waits_and_wakes_everybody() {
-        let queue = Arc::new(Queue::default());
-        let sleeper = thread::spawn({
-            let queue = Arc::clone(&queue);
-            move || queue.pop(None).is_none()
-        });
-        queue.close();
-        assert!(sleeper.join().unwrap());
-        assert!(!queue.push(request(1), || false));
+    fn the_end_drops_what_waits_and_wakes_everybody() {
+        let (parent, queue) = queue();
+        let sleepers: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || queue.pop(None).is_none())
+            })
+            .collect();
+        drop(parent);
+        assert!(sleepers.into_iter().all(|sleeper| sleeper.join().unwrap()));
+        queue.watch();
         assert!(queue.pop(None).is_none());
     }
 
     #[test]
-    fn a_full_queue_refuses_an_orphan() {
-        let queue = Queue::default();
-        for id in 0..REQUESTS as u64 {
-            assert!(queue.push(request(id), || true));
+    fn the_end_is_noticed_while_every_session_is_busy() {
+        let (parent, queue) = queue();
+        parent.send(vec![0]).unwrap();
+        assert_eq!(queue.pop(None).unwrap().id, 0);
+        drop(parent);
+        // Nobody pops any more; this returns all the same.
+        queue.watch();
+        assert_eq!(queue.in_hand(), [Kind::Crypto]);
+    }
+
+    #[test]
+    fn every_request_is_taken_once_whoever_reads() {
+        const SESSIONS: usize = 4;
+        const REQUESTS: u64 = 2_000;
+        let (parent, queue) = queue();
+        let watch = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.watch()
+        });
+        let (tell, taken) = channel();
+        let sessions: Vec<_> = (0..SESSIONS)
+            .map(|_| {
+                let (queue, tell) = (Arc::clone(&queue), tell.clone());
+                thread::spawn(move || {
+                    let mut finished = None;
+                    while let Some(request) = queue.pop(finished) {
+                        finished = Some(request.op.kind());
+                        tell.send(request.id).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let ids: Vec<u64> = (0..REQUESTS).collect();
+        for portion in ids.chunk_by(|_, next| next % 7 != 0) {
+            parent.send(portion.to_vec()).unwrap();
         }
-        assert!(!queue.push(request(0), || true));
+        let seen: BTreeSet<u64> = taken.iter().take(ids.len()).collect();
+        assert_eq!(seen.len(), ids.len());
+        drop(parent);
+        sessions.into_iter().for_each(|session| session.join().unwrap());
+        watch.join().unwrap();
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Both directions carry plaintext, and the first frame a PIN: every buffer is wiped once its bytes are used.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use zeroize::{Zeroize, Zeroizing};
 
+use super::queue::{Request, Source};
 use crate::hsm::protocol::{self, Class, Fault, FromWorker, MAX_FRAME_BYTES, Reply, ToWorker};
 
 /// What one read asks for, at first. Larger frames make the buffer grow up to the largest frame.
@@ -35,10 +37,7 @@ impl Inbox {
     /// Waits for the next message. `None` when the parent has closed the socket.
     pub(super) fn next(&mut self) -> io::Result<Option<ToWorker>> {
         loop {
-            let decoded = protocol::decode_frame(&self.buffer[self.start..self.end]);
-            if let Some((message, taken)) = decoded.map_err(io::Error::other)? {
-                self.buffer[self.start..self.start + taken].zeroize();
-                self.start += taken;
+            if let Some(message) = self.at_hand()? {
                 return Ok(Some(message));
             }
             self.make_room();
@@ -51,6 +50,16 @@ impl Inbox {
             }
             self.end += read;
         }
+    }
+
+    /// The next message, if it has come whole.
+    fn at_hand(&mut self) -> io::Result<Option<ToWorker>> {
+        let decoded = protocol::decode_frame(&self.buffer[self.start..self.end]).map_err(io::Error::other)?;
+        Ok(decoded.map(|(message, taken)| {
+            self.buffer[self.start..self.start + taken].zeroize();
+            self.start += taken;
+            message
+        }))
     }
 
     /// Moves what is left to the front; makes the buffer larger when a frame fills it.
@@ -68,6 +77,30 @@ impl Inbox {
             self.buffer = larger;
         } else if self.end == 0 && self.buffer.len() > KEPT_BYTES {
             self.buffer = Zeroizing::new(vec![0; READ_BYTES]);
+        }
+    }
+}
+
+impl Source for Inbox {
+    fn read(&mut self, into: &mut VecDeque<Request>) -> bool {
+        let mut message = self.next();
+        loop {
+            match message {
+                Ok(Some(ToWorker::Request { id, op })) => into.push_back(Request { id, op }),
+                Ok(Some(ToWorker::Start(_))) => {
+                    tracing::error!("the parent sent a second start message");
+                    return false;
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "the parent's socket failed");
+                    return false;
+                }
+            }
+            match self.at_hand() {
+                Ok(None) => return true,
+                more => message = more,
+            }
         }
     }
 }
