@@ -86,7 +86,7 @@ impl RawLimit {
     /// Lets all of them loop at once.
     pub(super) fn round(&mut self, length: Duration) -> Outcome<Round> {
         for one in &mut self.loops {
-            one.order(length)?;
+            one.order(&length.as_millis().to_string())?;
         }
         let mut round = Round { rate: 0.0, share: 1.0 };
         for one in &mut self.loops {
@@ -113,10 +113,10 @@ impl Loop {
         Ok(Self { child, orders: Some(orders), answers: BufReader::new(answers) })
     }
 
-    /// Has it loop for so long.
-    pub(super) fn order(&mut self, length: Duration) -> Outcome<()> {
+    /// Has it do a round.
+    pub(super) fn order(&mut self, order: &str) -> Outcome<()> {
         let orders = self.orders.as_mut().ok_or("a raw-limit process has been ended")?;
-        writeln!(orders, "{}", length.as_millis()).map_err(said("ordering a round"))
+        writeln!(orders, "{order}").map_err(said("ordering a round"))
     }
 
     /// Its next line.

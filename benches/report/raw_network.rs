@@ -23,7 +23,8 @@ const LONGEST: u64 = 60_000_000_000;
 pub(super) struct Capacity {
     /// Encryptions per second over all HSMs.
     pub(super) rate: f64,
-    /// Median of a call in microseconds: the mean of the HSMs' medians.
+    /// Median of a call in microseconds, the mean of the HSMs' medians, with a quarter of the threads: threads that wake a
+    /// processor from sleep are later than those that find it awake.
     pub(super) p50: f64,
 }
 
@@ -41,23 +42,30 @@ pub(super) fn measure(dir: &Path, network: Network, softhsm: &Path, length: Dura
         one.answer()?;
         loops.push(one);
     }
-    for one in &mut loops {
-        one.order(length)?;
-    }
-    let mut capacity = Capacity { rate: 0.0, p50: 0.0 };
-    for one in &mut loops {
-        let answer = one.answer()?;
-        let figures: Result<Vec<f64>, _> = answer.split(' ').map(str::parse).collect();
-        let [count, nanos, p50] = figures.map_err(said("reading a round"))?[..] else {
-            return Err("a raw-network process answered nonsense".to_owned());
-        };
-        capacity.rate += count * 1e9 / nanos;
-        capacity.p50 += p50 / 1e3 / 2.0;
-    }
-    Ok(capacity)
+    let (rate, _) = round(&mut loops, length, network.at_once)?;
+    let (_, p50) = round(&mut loops, length, network.at_once / 4)?;
+    Ok(Capacity { rate, p50 })
 }
 
-/// Such a process. Orders come line by line, a number of milliseconds each.
+/// Lets so many threads of each process loop at once: calls per second over all, and the median.
+fn round(loops: &mut [Loop], length: Duration, threads: u32) -> Outcome<(f64, f64)> {
+    for one in loops.iter_mut() {
+        one.order(&format!("{} {threads}", length.as_millis()))?;
+    }
+    let (mut rate, mut p50, processes) = (0.0, 0.0, loops.len() as f64);
+    for one in loops {
+        let answer = one.answer()?;
+        let figures: Result<Vec<f64>, _> = answer.split(' ').map(str::parse).collect();
+        let [count, nanos, median] = figures.map_err(said("reading a round"))?[..] else {
+            return Err("a raw-network process answered nonsense".to_owned());
+        };
+        rate += count * 1e9 / nanos;
+        p50 += median / 1e3 / processes;
+    }
+    Ok((rate, p50))
+}
+
+/// Such a process. Orders come line by line: milliseconds, and how many of its threads are to work.
 pub(super) fn run(module: &OsStr, threads: usize, clock: &Clock) -> Outcome<()> {
     let (pkcs11, session, key) = begin(module)?;
     let slot = find(&pkcs11)?;
@@ -67,9 +75,11 @@ pub(super) fn run(module: &OsStr, threads: usize, clock: &Clock) -> Outcome<()> 
     }
     for order in std::io::stdin().lines() {
         let order = order.map_err(said("reading an order"))?;
-        let length = Duration::from_millis(order.parse().map_err(said("reading an order"))?);
+        let (millis, working) = order.split_once(' ').ok_or("an order is two numbers")?;
+        let length = Duration::from_millis(millis.parse().map_err(said("reading an order"))?);
+        let working: usize = working.parse().map_err(said("reading an order"))?;
         let began = clock.now();
-        let latencies = all(&mut sessions, key, length, clock)?;
+        let latencies = all(&mut sessions[..working.min(threads)], key, length, clock)?;
         let taken = clock.now() - began;
         println!("{} {} {}", latencies.len(), taken.as_nanos(), latencies.value_at_quantile(0.5));
     }
