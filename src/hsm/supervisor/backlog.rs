@@ -151,7 +151,9 @@ impl Backlog {
             && let Some(Waiting { request, deadline }) = waiting.lanes.pop()
         {
             let left = deadline.saturating_duration_since(self.clock.now());
-            if left.is_zero() || left < self.pace.of(request.pending.items(), 1) {
+            // Behind what the worker has already, one part of which waits for each session.
+            let takes = self.pace.of(link.items(), self.sessions) + self.pace.of(request.pending.items(), 1);
+            if left.is_zero() || left < takes {
                 turned_away.push(request.pending);
             } else if let Err(request) = link.forward(request) {
                 // The worker has gone this moment; its caller learns that when this is dropped.
