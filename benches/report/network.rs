@@ -7,11 +7,9 @@ use keystored::model::clock::Clock;
 
 use super::Outcome;
 use super::calls::Calls;
-use super::daemon::Daemon;
-use super::played::{Network, play};
+use super::played::{self, Network};
 use super::raw_network::{self, Capacity};
 use super::table::{Must, Row, thousands};
-use super::watch::Watch;
 
 const NETWORK: Network = Network { service_ms: 5.0, at_once: 16 };
 /// Twice what both can work on, so that each answer finds a call that waits, and far from where a wait has calls
@@ -22,13 +20,7 @@ const LENGTH: Duration = Duration::from_secs(5);
 
 pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
-    let dev = dir.join("dev");
-    let daemon = Daemon::start_with(&dev, clock, |config| play(config, &dev, NETWORK)).await?;
-    let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
-    let watch = Watch::over(&daemon, clock).await?;
-    for hsm in ["hsm-a", "hsm-b"] {
-        watch.until_whole(hsm).await?;
-    }
+    let (daemon, key) = played::start(&dir.join("dev"), NETWORK, clock).await?;
     let calls = Calls {
         environment: &daemon.environment,
         key: &key,

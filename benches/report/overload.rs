@@ -6,10 +6,9 @@ use std::time::Duration;
 use keystored::model::clock::Clock;
 
 use super::calls::Calls;
-use super::daemon::Daemon;
-use super::played::{Network, play};
+use super::played::{self, Network};
 use super::table::{Must, Row, thousands};
-use super::watch::{Watch, pass};
+use super::watch::pass;
 use super::{Outcome, workers};
 
 const NETWORK: Network = Network { service_ms: 10.0, at_once: 4 };
@@ -27,12 +26,7 @@ const PEAK: Duration = Duration::from_secs(4);
 const OVERLOAD: Duration = Duration::from_secs(16);
 
 pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
-    let daemon = Daemon::start_with(dir, clock, |config| play(config, dir, NETWORK)).await?;
-    let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
-    let watch = Watch::over(&daemon, clock).await?;
-    for hsm in ["hsm-a", "hsm-b"] {
-        watch.until_whole(hsm).await?;
-    }
+    let (daemon, key) = played::start(dir, NETWORK, clock).await?;
     let calls = Calls {
         environment: &daemon.environment,
         key: &key,

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chaos_hsm::Control;
+use keystored::model::clock::Clock;
 
-use super::daemon::hsms;
+use super::daemon::{Daemon, hsms};
+use super::watch::Watch;
 use super::{Outcome, said};
 
 /// What a network HSM is like.
@@ -25,7 +27,7 @@ impl Network {
 }
 
 /// Has every HSM of a configuration be such a one, with its controls under `dir`.
-pub(super) fn play(config: &mut toml::Table, dir: &Path, network: Network) -> Outcome<()> {
+fn play(config: &mut toml::Table, dir: &Path, network: Network) -> Outcome<()> {
     for (number, hsm) in hsms(config)?.iter_mut().enumerate() {
         let nonsense = || "the configuration of an HSM cannot be read".to_owned();
         let hsm = hsm.as_table_mut().ok_or_else(nonsense)?;
@@ -41,6 +43,17 @@ pub(super) fn play(config: &mut toml::Table, dir: &Path, network: Network) -> Ou
         }
     }
     Ok(())
+}
+
+/// A daemon over two of them, all of its workers ready, and a key.
+pub(super) async fn start(dir: &Path, network: Network, clock: &Clock) -> Outcome<(Daemon, String)> {
+    let daemon = Daemon::start_with(dir, clock, |config| play(config, dir, network)).await?;
+    let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
+    let watch = Watch::over(&daemon, clock).await?;
+    for hsm in ["hsm-a", "hsm-b"] {
+        watch.until_whole(hsm).await?;
+    }
+    Ok((daemon, key))
 }
 
 /// Writes the rules of one into `dir`; what its processes find them by.

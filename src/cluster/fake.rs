@@ -12,8 +12,8 @@ use super::dispatch::Pool;
 use super::port::Port;
 use super::verb::{Decrypt, Encrypt, Task};
 use super::{Error, Homes, KeyRef, Proof, Removal, Verify, keeper, proof};
-use crate::hsm::protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed, Token};
-use crate::hsm::supervisor::{CallError, KillLimits, Settings, State, Status};
+use crate::hsm::protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
+use crate::hsm::supervisor::{CallError, Settings, State, Status};
 use crate::model::clock::Clock;
 use crate::model::id::{KeyId, KeyVersionId, Zone};
 use crate::model::profile::VerifyWraps;
@@ -50,28 +50,7 @@ struct Inner {
 
 impl Fake {
     pub(super) fn new(name: &str, zone: &str) -> Self {
-        let settings = Settings {
-            hsm: name.into(),
-            zone: zone.into(),
-            worker: "worker".into(),
-            module: "module".into(),
-            token: Token { label: name.to_owned(), serials: Vec::new() },
-            profile: crate::hsm::protocol::Profile::Generic,
-            environment: Default::default(),
-            data_workers: 1,
-            sessions: 1,
-            hot_copies: false,
-            require_mlock: false,
-            sandbox: false,
-            queue_items: 1_000,
-            queue_bytes: 1 << 20,
-            kill: KillLimits::default(),
-            restart: (Duration::from_millis(1), Duration::from_millis(2)),
-            start_timeout: Duration::from_secs(1),
-            probe_every: Duration::from_secs(1),
-            lock_file: "lock".into(),
-            lock_dir: "locks".into(),
-        };
+        let settings = Settings::of_a_test(name, zone);
         let (status, _) = watch::channel(Arc::new(status(State::Serving, None)));
         let (calls, load, wait) = Default::default();
         Self(Arc::new(Inner { settings, script: Mutex::new(Box::new(|_| Act::Well)), calls, load, wait, status }))

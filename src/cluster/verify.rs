@@ -57,7 +57,7 @@ impl<P: Port> Pool<P> {
             for (at, made) in std::mem::take(&mut left).into_iter().zip(made) {
                 match made {
                     Ok(made) => to_open.push((at, made)),
-                    Err(error) if gone(&error) && widen(&mut tasks[at]) => left.push(at),
+                    Err(error) if one_sided(&error) && widen(&mut tasks[at]) => left.push(at),
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
@@ -142,7 +142,7 @@ impl<P: Port> Pool<P> {
                         // There is no other zone now.
                         None => results[at] = Some(Ok(opened.output)),
                     },
-                    Err(error) if gone(&error) && widen(&mut tasks[at]) => left.push(at),
+                    Err(error) if one_sided(&error) && widen(&mut tasks[at]) => left.push(at),
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
@@ -246,7 +246,12 @@ fn widen<I>(task: &mut Task<I>) -> bool {
     std::mem::replace(&mut task.within, u64::MAX) != u64::MAX
 }
 
-/// The same, or they were not heard in time.
+/// It may be otherwise for others than those who were asked: only two zones can say that it is the caller's fault.
+fn one_sided(error: &Error) -> bool {
+    gone(error) || matches!(error, Error::BadCiphertext)
+}
+
+/// Nobody could, or they were not heard in time.
 fn silent(error: &Error) -> bool {
     gone(error) || matches!(error, Error::Late | Error::Hopeless(_) | Error::Busy)
 }

@@ -115,6 +115,22 @@ async fn plaintexts_are_right_beside_a_zone_that_lies_now_and_then() {
 }
 
 #[tokio::test]
+async fn what_is_good_is_opened_beside_a_zone_that_refuses_it_now_and_then() {
+    for every in [2, 3, 5] {
+        let bench = Bench::verifying(2, None, NO_HEDGE, UNWRAPS);
+        let calls = AtomicUsize::new(0);
+        bench.members[1].script(move |op| match (op, calls.fetch_add(1, Ordering::Relaxed) % every) {
+            (Op::Decrypt(_), 0) => super::super::fake::refuse_all(op, Class::Request),
+            _ => Act::Well,
+        });
+        for number in 0..300 {
+            let opened = opened(&bench, b"data").await;
+            assert_eq!(opened.unwrap().expose(), b"data", "one in {every}, number {number}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_zone_that_begins_to_refuse_what_is_good_costs_no_data_key() {
     let bench = Bench::verifying(2, None, NO_HEDGE, WRAPS);
     let key = key(0b11);

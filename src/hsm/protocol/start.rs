@@ -59,6 +59,28 @@ pub struct Start {
     pub login_limit_ms: u64,
 }
 
+#[cfg(test)]
+impl Start {
+    /// What a data worker with one session is told, for tests without a module.
+    pub(crate) fn of_a_test() -> Self {
+        Self {
+            hsm: "a".into(),
+            role: Role::Data,
+            index: 0,
+            incarnation: 1,
+            module: "/m.so".into(),
+            token: Some(Token { label: "t".into(), serials: Vec::new() }),
+            profile: Profile::Generic,
+            sessions: 1,
+            hot_copies: true,
+            require_mlock: false,
+            sandbox: false,
+            start_timeout_ms: 1_000,
+            login_limit_ms: 60_000,
+        }
+    }
+}
+
 /// What a started worker found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {

@@ -250,7 +250,7 @@ mod tests {
     use std::os::unix::net::UnixStream as Peer;
 
     use super::*;
-    use crate::hsm::protocol::{Class, FromWorker, Profile, Role, ToWorker, Token, decode_frame};
+    use crate::hsm::protocol::{Class, FromWorker, ToWorker, decode_frame};
     use crate::hsm::supervisor::load::Gauge;
     use crate::model::secret::Secret;
 
@@ -260,24 +260,6 @@ mod tests {
         generate: Duration::from_secs(5),
         login: Duration::from_secs(5),
     };
-
-    fn start() -> Start {
-        Start {
-            hsm: "a".into(),
-            role: Role::Data,
-            index: 0,
-            incarnation: 1,
-            module: "/m.so".into(),
-            token: Some(Token { label: "t".into(), serials: Vec::new() }),
-            profile: Profile::Generic,
-            sessions: 1,
-            hot_copies: true,
-            require_mlock: false,
-            sandbox: false,
-            start_timeout_ms: 1000,
-            login_limit_ms: 60_000,
-        }
-    }
 
     /// The other end of a link, on a thread of its own: answers what `reply` gives an answer to, until the link closes
     /// its direction.
@@ -315,9 +297,9 @@ mod tests {
     #[test]
     fn by_reference_or_by_value_the_frame_is_the_same() {
         let (mut by_value, mut by_reference) = (Vec::new(), Vec::new());
-        encode_frame(&ToWorker::Start(Box::new(start())), &mut by_value).unwrap();
+        encode_frame(&ToWorker::Start(Box::new(Start::of_a_test())), &mut by_value).unwrap();
         encode_frame(&ToWorker::Request { id: 7, op: Op::List }, &mut by_value).unwrap();
-        encode_frame(&Outgoing::Start(&start()), &mut by_reference).unwrap();
+        encode_frame(&Outgoing::Start(&Start::of_a_test()), &mut by_reference).unwrap();
         encode_frame(&Outgoing::Request { id: 7, op: &Op::List }, &mut by_reference).unwrap();
         assert_eq!(by_value, by_reference);
     }
@@ -328,7 +310,7 @@ mod tests {
             let Op::Random { length } = op else { panic!() };
             Some(FromWorker::Reply { id, reply: Reply::Random(Secret::new(vec![1; length.into()])) })
         });
-        let (link, mut heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
+        let (link, mut heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         assert!(matches!(heard.recv().await, Some(Heard::Failed(fault)) if fault.detail.as_deref() == Some("a")));
         let gauge = Arc::new(Gauge::new(1000, 1_000_000));
         let replies: Vec<_> = (0..600).map(|n| link.send(random(n), gauge.reserve(1, 128)).unwrap()).collect();
@@ -346,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn a_reply_that_never_comes_is_overdue_and_lost_with_the_worker() {
         let socket = peer(|_, _| None);
-        let (link, _heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
+        let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
         let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
         let began = Clock::system().now();
@@ -365,7 +347,7 @@ mod tests {
         let fault = Fault { class: Class::Token, function: "C_EncryptInit".into(), code: 5, detail: None };
         let socket =
             peer(move |id, _| Some(FromWorker::Reply { id, reply: Reply::Encrypted(vec![Err(fault.clone())]) }));
-        let (link, _heard) = Link::open(socket, &start(), Clock::system(), Weak::new());
+        let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
         let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
         assert!(matches!(reply.await, Ok(Ok(Reply::Encrypted(_)))));
@@ -376,7 +358,8 @@ mod tests {
     async fn nonsense_ends_the_link() {
         let (ours, mut theirs) = Peer::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let (link, mut heard) = Link::open(UnixStream::from_std(ours).unwrap(), &start(), Clock::system(), Weak::new());
+        let (link, mut heard) =
+            Link::open(UnixStream::from_std(ours).unwrap(), &Start::of_a_test(), Clock::system(), Weak::new());
         let reply = link.send(random(1), None).unwrap();
         theirs.write_all(&[3, 0, 0, 0, 99, 99, 99]).unwrap();
         assert!(matches!(heard.recv().await, Some(Heard::Garbled(FrameError::Malformed(_)))));

@@ -103,6 +103,35 @@ pub struct Settings {
     pub lock_dir: PathBuf,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// For tests without processes: one worker with one session, and nothing on disk.
+    pub(crate) fn of_a_test(hsm: &str, zone: &str) -> Self {
+        Self {
+            hsm: hsm.into(),
+            zone: zone.into(),
+            worker: "worker".into(),
+            module: "module".into(),
+            token: Token { label: hsm.to_owned(), serials: Vec::new() },
+            profile: Profile::Generic,
+            environment: BTreeMap::new(),
+            data_workers: 1,
+            sessions: 1,
+            hot_copies: false,
+            require_mlock: false,
+            sandbox: false,
+            queue_items: 1_000,
+            queue_bytes: 1 << 20,
+            kill: KillLimits::default(),
+            restart: (Duration::from_millis(1), Duration::from_millis(2)),
+            start_timeout: Duration::from_secs(1),
+            probe_every: Duration::from_secs(1),
+            lock_file: "lock".into(),
+            lock_dir: "locks".into(),
+        }
+    }
+}
+
 /// How long a session thread may be busy with one request before its worker is killed, by kind of operation.
 #[derive(Clone, Copy, Debug)]
 pub struct KillLimits {

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as Peer;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -6,8 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::hsm::protocol::{FromWorker, Profile, Reply, Role, Start, ToWorker, Token, decode_frame, encode_frame};
-use crate::hsm::supervisor::KillLimits;
+use crate::hsm::protocol::{FromWorker, Reply, Start, ToWorker, decode_frame, encode_frame};
 use crate::model::secret::Secret;
 use crate::model::terms::Party;
 
@@ -39,28 +37,7 @@ impl Worker {
 impl Bench {
     fn new(workers: u16, queue_items: usize) -> Self {
         let clock = Clock::manual();
-        let settings = Settings {
-            hsm: "a".into(),
-            zone: "zone-a".into(),
-            worker: "worker".into(),
-            module: "module".into(),
-            token: Token { label: "a".to_owned(), serials: Vec::new() },
-            profile: Profile::Generic,
-            environment: BTreeMap::new(),
-            data_workers: workers,
-            sessions: 1,
-            hot_copies: false,
-            require_mlock: false,
-            sandbox: false,
-            queue_items,
-            queue_bytes: 1 << 20,
-            kill: KillLimits::default(),
-            restart: (Duration::from_millis(1), Duration::from_millis(2)),
-            start_timeout: Duration::from_secs(1),
-            probe_every: Duration::from_secs(1),
-            lock_file: "lock".into(),
-            lock_dir: "locks".into(),
-        };
+        let settings = Settings { data_workers: workers, queue_items, ..Settings::of_a_test("a", "zone-a") };
         let backlog = Arc::new(Backlog::new(&settings, clock.clone()));
         let mut bench = Self { backlog, workers: Vec::new(), clock };
         for place in 0..usize::from(workers) {
@@ -76,7 +53,7 @@ impl Bench {
         let (answer, orders) = channel();
         std::thread::spawn(move || serve(theirs, &tell, orders));
         let socket = UnixStream::from_std(ours).unwrap();
-        let (link, _) = Link::open(socket, &start(), self.clock.clone(), Arc::downgrade(&self.backlog));
+        let (link, _) = Link::open(socket, &Start::of_a_test(), self.clock.clone(), Arc::downgrade(&self.backlog));
         let link = Arc::new(link);
         self.backlog.serve(place, Some(Arc::clone(&link)));
         self.workers.insert(place, Worker { link: Some(link), taken, answer });
@@ -96,24 +73,6 @@ impl Bench {
         self.workers[0].answer();
         assert!(matches!(first.await, Ok(Ok(Reply::Random(_)))));
         assert_eq!(self.backlog.gauge().items(), 0);
-    }
-}
-
-fn start() -> Start {
-    Start {
-        hsm: "a".into(),
-        role: Role::Data,
-        index: 0,
-        incarnation: 1,
-        module: "/m.so".into(),
-        token: None,
-        profile: Profile::Generic,
-        sessions: 1,
-        hot_copies: false,
-        require_mlock: false,
-        sandbox: false,
-        start_timeout_ms: 1_000,
-        login_limit_ms: 60_000,
     }
 }
 
