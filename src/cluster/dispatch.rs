@@ -16,7 +16,7 @@ use super::member::{Concern, Member};
 use super::port::Port;
 use super::proof::{Outcome, Proofs};
 use super::removal::Exclusions;
-use super::route::{self, Order, bit};
+use super::route::{self, Order, bit, bits};
 use super::verb::{Task, Verb};
 use super::{Error, KeyRef, Settings, Verify};
 use crate::hsm::protocol::{Class, Fault, Op};
@@ -137,7 +137,9 @@ impl<P: Port> Pool<P> {
         }
         let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
         let key = |item: u32| tasks[item as usize].key.as_ref().map(|key| key.version);
-        let most = self.members.iter().map(|member| member.port.items_in(PART)).min().unwrap_or(1);
+        let asked = masks.iter().fold(0, |all, mask| all | mask);
+        let serving = self.members.iter().filter(|member| asked & bit(member.place) != 0 && member.is_serving());
+        let most = serving.map(|member| member.port.items_in(PART)).min().unwrap_or(1);
         let parts = route::plan(&masks, most, key, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
         let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
@@ -211,7 +213,9 @@ impl<P: Port> Pool<P> {
             }
         }
         for item in left {
-            if let Some(refusal) = item.refusal.filter(|_| !trail.late) {
+            // Who had no time for it might have said otherwise.
+            let unheard = trail.late || trail.busy || trail.hopeless.is_some();
+            if let Some(refusal) = item.refusal.filter(|_| !unheard) {
                 answers.push((item.place, Err(refusal)));
                 continue;
             }
@@ -334,7 +338,8 @@ impl<P: Port> Pool<P> {
     /// A member says that it is the caller's fault. That is so when another zone says it too, or none is there to ask: a
     /// token that fails now and then says such things of good items, and may have opened the proof in between.
     fn refuse(&self, place: usize, item: &mut Left, refusal: Error) -> Option<Error> {
-        let known = item.refused != 0;
+        let zone = &self.members[place].zone;
+        let known = bits(item.refused).any(|other| self.members[other].zone != *zone);
         item.refused |= bit(place);
         let usable = self.usable(item.key.as_deref()) & !item.absent;
         if known || self.other_zones(usable, place) == 0 {

@@ -114,7 +114,7 @@ impl<P: Port> Keeper<P> {
         match self.call(Op::Probe, PROBE_PATIENCE).await {
             Ok(Reply::Done) => self.member.observe(Observation::Succeeded, None),
             Ok(Reply::Failed(fault)) => self.member.observe(Observation::Failed, Some(fault.to_string())),
-            Ok(_) | Err(CallError::Busy | CallError::NotReady) => {}
+            Ok(_) | Err(CallError::Busy | CallError::Hopeless(_) | CallError::NotReady) => {}
             Err(error) => self.member.observe(Observation::Failed, Some(format!("probe: {error}"))),
         }
     }

@@ -96,13 +96,18 @@ impl<P: Port> Pool<P> {
         };
         let asked = made.iter().filter_map(|made| task(made, false)).collect();
         let mut opened = self.run_placed::<Decrypt>(asked, self.patient(made.len(), terms)).await;
-        // Whoever was to look has gone meanwhile, or says nothing: anybody may.
-        let again: Vec<usize> =
-            (0..opened.len()).filter(|at| matches!(&opened[*at], Err(error) if silent(error))).collect();
+        // Whoever was to look has gone meanwhile, or says nothing: anybody may. Whoever has only much to do gets more time.
+        let again: Vec<(usize, bool)> = (0..opened.len())
+            .filter_map(|at| match &opened[at] {
+                Err(error) if silent(error) => Some((at, true)),
+                Err(Error::Busy | Error::Hopeless(_)) => Some((at, false)),
+                _ => None,
+            })
+            .collect();
         if !again.is_empty() {
-            let asked = again.iter().filter_map(|at| task(&made[*at], true)).collect();
+            let asked = again.iter().filter_map(|(at, anybody)| task(&made[*at], *anybody)).collect();
             let answers = self.run_placed::<Decrypt>(asked, terms).await;
-            for (at, answer) in again.into_iter().zip(answers) {
+            for ((at, _), answer) in again.into_iter().zip(answers) {
                 opened[at] = answer;
             }
         }
@@ -253,7 +258,7 @@ fn one_sided(error: &Error) -> bool {
 
 /// Nobody could, or they were not heard in time.
 fn silent(error: &Error) -> bool {
-    gone(error) || matches!(error, Error::Late | Error::Hopeless(_) | Error::Busy)
+    gone(error) || matches!(error, Error::Late)
 }
 
 /// Nobody of those that were to look could.

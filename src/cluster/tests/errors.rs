@@ -34,3 +34,18 @@ async fn errors_say_what_is_the_matter() {
     }
     assert!(matches!(bench.decrypt(&key(0b11), &[b"x"], 1_000).await[..], [Err(Error::BadCiphertext)]));
 }
+
+#[tokio::test]
+async fn a_ciphertext_is_not_called_bad_by_one_zone_while_the_other_has_no_time_for_it() {
+    let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
+    for (trouble, late) in [(CallError::Busy, false), (CallError::Hopeless(SOON), true)] {
+        bench.members[1].script(move |_| Act::Fail(trouble.clone()));
+        match &bench.decrypt(&key(0b11), &[b"bad"], 1_000).await[..] {
+            [Err(Error::Busy)] if !late => {}
+            [Err(Error::Hopeless(_))] if late => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    bench.members[1].script(|_| Act::Fail(CallError::NotReady));
+    assert!(matches!(bench.decrypt(&key(0b11), &[b"bad"], 1_000).await[..], [Err(Error::BadCiphertext)]));
+}

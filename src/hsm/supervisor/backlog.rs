@@ -124,16 +124,24 @@ impl Backlog {
         Ok(receiver)
     }
 
-    /// A worker has given answers: it takes more. `took`: items, and how long a session was busy with them.
-    pub(super) fn answered(&self, took: &[(usize, Duration)]) {
-        took.iter().for_each(|(items, took)| self.pace.read(*items, *took));
+    /// A worker has given answers, or has fewer requests for another reason: it takes more. `took`: how long sessions were
+    /// busy with so many items.
+    pub(super) fn answered(&self, items: usize, took: Duration) {
+        if items > 0 {
+            self.pace.read(items, took);
+        }
         self.hand_out(self.lock());
     }
 
     /// The queue is full. Whoever has least in it still gets in, at the cost of whoever has most.
     fn make_room(&self, terms: Terms, items: usize, bytes: usize) -> Result<Reservation, CallError> {
         loop {
-            let displaced = self.lock().lanes.displace(terms.party, items).ok_or(CallError::Busy)?;
+            let mut waiting = self.lock();
+            let displaced = waiting.lanes.displace(terms.party, items).ok_or(CallError::Busy)?;
+            if waiting.lanes.is_empty() {
+                waiting.since = None;
+            }
+            drop(waiting);
             let Request { pending, .. } = displaced.request;
             drop(pending.reservation);
             let _ = pending.reply.send(Err(CallError::Busy));
@@ -153,7 +161,10 @@ impl Backlog {
             let left = deadline.saturating_duration_since(self.clock.now());
             // Behind what the worker has already, one part of which waits for each session.
             let takes = self.pace.of(link.items(), self.sessions) + self.pace.of(request.pending.items(), 1);
-            if left.is_zero() || left < takes {
+            if request.pending.reply.is_closed() {
+                // Its caller has its answer from another HSM, or has gone.
+                lost.push(request);
+            } else if left.is_zero() || left < takes {
                 turned_away.push(request.pending);
             } else if let Err(request) = link.forward(request) {
                 // The worker has gone this moment; its caller learns that when this is dropped.
@@ -172,7 +183,9 @@ impl Backlog {
 
     /// The worker with the fewest items, and whether it has room for more.
     fn least_busy(&self) -> Option<(Arc<Link>, bool)> {
-        let links = self.links.iter().filter_map(|link| link.load().as_ref().map(|found| (found.items(), link)));
+        // One that has ended is not withdrawn at the same moment.
+        let open = |link: &Arc<Link>| link.is_open().then(|| link.items());
+        let links = self.links.iter().filter_map(|link| Some((link.load().as_ref().and_then(open)?, link)));
         let (items, link) = links.min_by_key(|(items, _)| *items)?;
         Some((link.load_full()?, items < self.pace.window(self.sessions)))
     }

@@ -158,6 +158,11 @@ impl Link {
         reply.await.unwrap_or(Err(CallError::Lost))
     }
 
+    /// It takes requests.
+    pub(super) fn is_open(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
     /// Items that this worker has taken on.
     pub(super) fn items(&self) -> usize {
         self.shared.items.load(Ordering::Relaxed)

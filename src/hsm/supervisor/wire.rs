@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,22 +77,30 @@ pub(super) async fn write_all_requests(
             }
         }
         let mut requests = batch.drain(..).peekable();
+        let mut dropped = false;
         while requests.peek().is_some() {
-            encode(shared, &mut requests, &mut buffer);
+            dropped |= encode(shared, &mut requests, &mut buffer);
             if send(&mut socket, &mut buffer).await.is_err() {
                 return;
             }
         }
+        drop(requests);
+        if dropped && let Some(backlog) = shared.backlog.upgrade() {
+            // There is room for others, and no answer will tell.
+            backlog.answered(0, Duration::ZERO);
+        }
     }
 }
 
-/// Numbers and encodes requests until the buffer is full.
-fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer: &mut Vec<u8>) {
+/// Numbers and encodes requests until the buffer is full; whether some of them were not worth it.
+fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer: &mut Vec<u8>) -> bool {
     let now = shared.clock.now();
+    let mut dropped = false;
     let mut table = shared.table();
     for Request { op, pending } in requests.by_ref() {
         if table.ended || (pending.reply.is_closed() && is_of_no_use_unheard(&op)) {
             shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
+            dropped = true;
             continue;
         }
         let id = table.in_hand.push(now, op.kind(), pending);
@@ -99,6 +108,7 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
             // Nothing of it is in the buffer, so the worker never hears of it.
             if let Some(pending) = table.in_hand.answer(now, id) {
                 shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
+                dropped = true;
                 let fault = Fault::own(Class::Request, "send", error.to_string());
                 let _ = pending.reply.send(Ok(Reply::Failed(fault)));
             }
@@ -111,6 +121,7 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
         table.watched = true;
         shared.busy.notify_one();
     }
+    dropped
 }
 
 /// Nobody waits for the reply any more, and without a reply the operation has no effect.
@@ -162,15 +173,19 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
     if replies.is_empty() {
         return;
     }
-    let (mut answered, mut took) = (Vec::with_capacity(replies.len()), Vec::with_capacity(replies.len()));
+    let mut answered = Vec::with_capacity(replies.len());
+    // Of replies that come together the first has the time of all, so only their sum says something.
+    let (mut items, mut took) = (0, Duration::ZERO);
     {
         let now = shared.clock.now();
         let mut table = shared.table();
         for (id, reply) in replies.drain(..) {
             let since = table.in_hand.since(id);
             let Some(pending) = table.in_hand.answer(now, id) else { continue };
-            let items = pending.items();
-            took.extend(since.filter(|_| items > 0).map(|since| (items, now.saturating_duration_since(since))));
+            if let Some(since) = since.filter(|_| pending.items() > 0) {
+                items += pending.items();
+                took += now.saturating_duration_since(since);
+            }
             answered.push((pending, reply));
         }
     }
@@ -184,7 +199,7 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
     }
     // First the worker's next requests, for which it waits, and then those that wait for its answers.
     if let Some(backlog) = shared.backlog.upgrade() {
-        backlog.answered(&took);
+        backlog.answered(items, took);
     }
     for (pending, reply) in answered {
         let _ = pending.reply.send(Ok(reply));

@@ -33,7 +33,7 @@ impl Service {
         let version = KeyVersionId { key: plan.key, version: 1 };
         let (result, leftover) = match self.make(plan, version).await {
             // Whatever happens from here on, the key works: an error leaves it to the next try and undoes nothing.
-            Ok(proven) => (self.enable(plan, version, proven).await, Leftover::None),
+            Ok((proven, complete)) => (self.enable(plan, version, proven, complete).await, Leftover::None),
             Err(error) if plan.origin == Origin::New => (Err(error), Leftover::ToUndo),
             Err(error) => (Err(error), Leftover::None),
         };
@@ -44,8 +44,9 @@ impl Service {
         (result, leftover)
     }
 
-    /// Makes, places and proves the key; the members that have proven it, in enough zones.
-    async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<BTreeSet<usize>, Error> {
+    /// Makes, places and proves the key; the members that have proven it, in enough zones, and whether these are all that
+    /// could be reached.
+    async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<(BTreeSet<usize>, bool), Error> {
         let (pool, store) = (&plan.members.pool, &self.inner.store);
         let arn = self.inner.settings.scope.key_arn(plan.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
@@ -70,13 +71,19 @@ impl Service {
         let opened = join_all(others.map(|member| making.prove(member, &proof))).await;
         proven.extend(opened.into_iter().flatten());
         making.enough(&proven)?;
-        Ok(proven)
+        let complete = proven.len() == reachable.len();
+        Ok((proven, complete))
     }
 
     /// Records where the key is and that it may be used.
-    async fn enable(&self, plan: &Plan, version: KeyVersionId, proven: BTreeSet<usize>) -> Result<(), Error> {
+    async fn enable(
+        &self,
+        plan: &Plan,
+        version: KeyVersionId,
+        proven: BTreeSet<usize>,
+        complete: bool,
+    ) -> Result<(), Error> {
         let store = &self.inner.store;
-        let missing = proven.len() < plan.members.hsms.len();
         for member in proven {
             let (hsm, _) = &plan.members.hsms[member];
             store.set_placement(version, hsm, Placement::Present).await.map_err(Error::of_store)?;
@@ -86,8 +93,9 @@ impl Service {
         let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
         let key_store = key_store.ok_or_else(|| Error::internal("a key that is being made is not there"))?;
         store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)?;
-        if missing {
-            // An HSM that failed and goes on serving gives no other sign that something is to be filled.
+        if !complete {
+            // An HSM that failed and goes on serving gives no other sign that something is to be filled. One that could not
+            // be reached is looked at when it is ready.
             self.inner.reconcilers.ask();
         }
         Ok(())

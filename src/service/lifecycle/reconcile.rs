@@ -163,6 +163,7 @@ fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTre
             false => (version.id, Wanted::Placed(placement)),
         }
     });
-    let destroyed = catalogue.destroyed.iter().map(|version| (*version, Wanted::Destroyed));
+    let gone = catalogue.destroyed.iter().filter(|version| !catalogue.keys.contains_key(&version.key));
+    let destroyed = gone.map(|version| (*version, Wanted::Destroyed));
     wanted.chain(destroyed).collect()
 }

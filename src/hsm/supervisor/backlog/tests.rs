@@ -206,3 +206,42 @@ async fn what_waits_outlives_a_worker_and_not_the_last_one() {
     }
     drop(in_hand);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_come_together_say_how_long_each_took() {
+    let bench = Bench::new(1, 1_000);
+    let each = Duration::from_micros(100);
+    bench.slow(each).await;
+    for _ in 0..50 {
+        let replies: Vec<_> = (10..18).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
+        for name in 10..18 {
+            assert_eq!(bench.workers[0].next(), name);
+        }
+        bench.clock.advance(each * 8);
+        (0..8).for_each(|_| bench.workers[0].answer());
+        for reply in replies {
+            assert!(matches!(reply.await, Ok(Ok(_))));
+        }
+    }
+    let pace = bench.backlog.pace.of(1, 1);
+    assert!((each / 2..each * 2).contains(&pace), "{pace:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_any_more_is_in_nobodys_way() {
+    let bench = Bench::new(1, 1_000);
+    bench.slow(Duration::from_millis(10)).await;
+    let in_hand = [bench.push(10, "anna", LONG).unwrap(), bench.push(11, "anna", LONG).unwrap()];
+    for given_up in 20..25 {
+        drop(bench.push(given_up, "anna", LONG).unwrap());
+    }
+    let waiting = bench.push(30, "anna", LONG).unwrap();
+    assert_eq!([bench.workers[0].next(), bench.workers[0].next()], [10, 11]);
+    bench.workers[0].answer();
+    assert_eq!(bench.workers[0].next(), 30);
+    (0..2).for_each(|_| bench.workers[0].answer());
+    for reply in in_hand.into_iter().chain([waiting]) {
+        assert!(matches!(reply.await, Ok(Ok(_))));
+    }
+    assert_eq!(bench.backlog.gauge().items(), 0);
+}
