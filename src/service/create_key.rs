@@ -59,8 +59,13 @@ impl Service {
             Begun::New(key) => (key, Origin::New),
             Begun::Existing(key) => (key, Origin::Interrupted),
         };
-        let creating = self.inner.store.catalogue().keys.get(&key).map(|key| key.state) == Some(KeyState::Creating);
-        if creating {
+        let state = self.inner.store.catalogue().keys.get(&key).map(|key| key.state);
+        // Begun by an earlier call with the same token, and taken away this moment because it could not be made.
+        let Some(state) = state else {
+            let why = "the key that this client token began could not be made; the same call makes another";
+            return Err(Error::passing(Exception::KmsInternal, why));
+        };
+        if state == KeyState::Creating {
             let outcome = self.finish_key(&mut creations, Plan { key, members, origin });
             drop(creations);
             outcome.result().await?;

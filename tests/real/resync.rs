@@ -114,6 +114,33 @@ async fn a_token_that_is_away_has_not_lost_its_keys() {
     }
 }
 
+/// Chaos seed 94: a listing that left out what it could not read made removed keys of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_read_for_a_moment_are_not_taken_for_removed() {
+    let site = Site::prepare().await;
+    let control = chaos::control_first(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    let mut keys = Vec::new();
+    for number in 0..5 {
+        keys.push(caller.create_key(&number.to_string()).await);
+    }
+    let cluster = daemon.site().cluster().to_owned();
+    let rules = "[[rule]]\nfunction = \"C_GetAttributeValue\"\nprobability = 0.5\nafter_call = true\n\
+                 fault = { code = \"CKR_FUNCTION_CANCELED\" }";
+    control.set(rules).unwrap();
+    wait::until_async("listings fail", wait::LONG, async || {
+        daemon.keystorectl(&["cluster", "resync", &cluster]).ok();
+        (daemon.log().matches("could not be asked which keys it holds").count() >= 5).then_some(())
+    })
+    .await;
+    control.clear().unwrap();
+    daemon.wait_until_healthy_for(&caller).await;
+    for key in &keys {
+        assert_eq!(placed(&caller, key, "a").await, PlacementState::Present, "{}", daemon.log_tail());
+    }
+}
+
 /// The HSM goes on serving meanwhile, so nothing but the creation itself tells that something is missing in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_an_hsm_would_not_take_is_placed_there_as_soon_as_it_does() {

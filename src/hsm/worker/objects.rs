@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
@@ -22,8 +23,13 @@ pub(super) fn new_keys(
     let all = session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)])?;
     let mut found = Vec::new();
     for handle in all.into_iter().filter(|handle| !known.contains(&handle.handle())) {
-        // An object that another process destroys meanwhile is simply not there.
-        let Ok(attributes) = session.get_attributes(handle, &[AttributeType::Id]) else { continue };
+        let attributes = match session.get_attributes(handle, &[AttributeType::Id]) {
+            Ok(attributes) => attributes,
+            // An object that another process destroys meanwhile is simply not there.
+            Err(cryptoki::error::Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => continue,
+            // One that cannot be read is: left out, it would look like a key that somebody removed.
+            Err(error) => return Err(error.into()),
+        };
         if let Some(Attribute::Id(id)) = attributes.first()
             && let Some(key) = KeyVersionId::from_bytes(id)
         {
