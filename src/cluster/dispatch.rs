@@ -139,7 +139,7 @@ impl<P: Port> Pool<P> {
         let key = |item: u32| tasks[item as usize].key.as_ref().map(|key| key.version);
         let asked = masks.iter().fold(0, |all, mask| all | mask);
         let serving = self.members.iter().filter(|member| asked & bit(member.place) != 0 && member.is_serving());
-        let most = serving.map(|member| member.port.items_in(PART)).min().unwrap_or(1);
+        let most = serving.map(|member| member.port.items_in(PART)).min().unwrap_or(usize::MAX);
         let parts = route::plan(&masks, most, key, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
         let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();

@@ -94,23 +94,12 @@ impl<P: Port> Pool<P> {
             let (aad, iv, sealed) = (V::aad(item).clone(), sealed.iv, sealed.sealed.clone());
             Some(Task { key: key.clone(), item: DecryptItem { key: version?, aad, iv, sealed }, within })
         };
-        let asked = made.iter().filter_map(|made| task(made, false)).collect();
-        let mut opened = self.run_placed::<Decrypt>(asked, self.patient(made.len(), terms)).await;
-        // Whoever was to look has gone meanwhile, or says nothing: anybody may. Whoever has only much to do gets more time.
-        let again: Vec<(usize, bool)> = (0..opened.len())
-            .filter_map(|at| match &opened[at] {
-                Err(error) if silent(error) => Some((at, true)),
-                Err(Error::Busy | Error::Hopeless(_)) => Some((at, false)),
-                _ => None,
-            })
-            .collect();
-        if !again.is_empty() {
-            let asked = again.iter().filter_map(|(at, anybody)| task(&made[*at], *anybody)).collect();
-            let answers = self.run_placed::<Decrypt>(asked, terms).await;
-            for ((at, _), answer) in again.into_iter().zip(answers) {
-                opened[at] = answer;
-            }
-        }
+        let mut opened = self.ask_again(made.iter().filter_map(|made| task(made, false)).collect(), terms).await;
+        // Whoever was to look has gone meanwhile, or says nothing: anybody may.
+        let silent = places(&opened, silent);
+        let asked = silent.iter().filter_map(|at| task(&made[*at], true)).collect();
+        let answers = self.run_placed::<Decrypt>(asked, terms).await;
+        silent.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
         let mut looks = Vec::with_capacity(made.len());
         for ((at, made), opened) in made.iter().zip(opened) {
             let Task { key, item, .. } = &tasks[*at];
@@ -151,9 +140,7 @@ impl<P: Port> Pool<P> {
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
-            let second: Vec<_> = to_compare.iter().map(|(_, _, task)| task.clone()).collect();
-            let patience = self.patient(second.len(), terms);
-            let second = self.run_placed::<Decrypt>(second, patience).await;
+            let second = self.ask_again(to_compare.iter().map(|(_, _, task)| task.clone()).collect(), terms).await;
             for ((at, first, task), second) in to_compare.into_iter().zip(second) {
                 let wrong = match (second, tasks[at].key.clone()) {
                     (Ok(second), _) if second.output.expose() == first.output.expose() => {
@@ -180,6 +167,17 @@ impl<P: Port> Pool<P> {
             }
         }
         results.into_iter().map(|result| result.unwrap_or_else(|| Err(disagreement()))).collect()
+    }
+
+    /// Has items opened a second time: not with all of the time that is left, because where the others say nothing,
+    /// whoever gave the first answer has to do. Who has only much to do gets all of it.
+    async fn ask_again(&self, tasks: Vec<Task<DecryptItem>>, terms: Terms) -> Vec<Result<Done<Secret>, Error>> {
+        let mut opened = self.run_placed::<Decrypt>(tasks.clone(), self.patient(tasks.len(), terms)).await;
+        let busy = places(&opened, |error| matches!(error, Error::Busy | Error::Hopeless(_)));
+        let asked = busy.iter().map(|at| tasks[*at].clone()).collect();
+        let answers = self.run_placed::<Decrypt>(asked, terms).await;
+        busy.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
+        opened
     }
 
     /// The same item for another zone.
@@ -210,8 +208,7 @@ impl<P: Port> Pool<P> {
         gave
     }
 
-    /// The terms of a second look: not all of the time that is left, because where the others say nothing, whoever gave
-    /// the answer has to do.
+    /// The first terms of a second look.
     fn patient(&self, items: usize, terms: Terms) -> Terms {
         let now = self.clock.now();
         let half = terms.deadline.saturating_duration_since(now) / 2;
@@ -244,6 +241,11 @@ impl<P: Port> Pool<P> {
         let serving = bits(mask).filter(|place| self.members.get(*place).is_some_and(|member| member.is_serving()));
         serving.map(bit).fold(0, |mask, bit| mask | bit)
     }
+}
+
+/// The places of those that failed in some way.
+fn places<T>(answers: &[Result<T, Error>], how: impl Fn(&Error) -> bool) -> Vec<usize> {
+    (0..answers.len()).filter(|at| answers[*at].as_ref().err().is_some_and(&how)).collect()
 }
 
 /// Lets anybody do an item again that was to be kept from some; false where anybody might.

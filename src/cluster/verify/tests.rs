@@ -148,6 +148,27 @@ async fn a_zone_that_begins_to_refuse_what_is_good_costs_no_data_key() {
 }
 
 #[tokio::test]
+async fn a_zone_that_has_much_to_do_gets_the_time_for_its_second_look() {
+    for setting in [WRAPS, UNWRAPS] {
+        let bench = Bench::verifying(2, Some("zone-a"), Duration::from_millis(10), setting);
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        // As one whose queue is too long for a short deadline, and not for the caller's.
+        bench.members[1].script(move |op| match (op, counted.fetch_add(1, Ordering::Relaxed) % 2) {
+            (Op::Decrypt(_), 0) => Act::Fail(CallError::Hopeless(Duration::from_millis(50))),
+            _ => Act::Well,
+        });
+        for number in 1..=5 {
+            match setting.unwraps {
+                false => assert!(is_right(data_keys(&bench, &[key(0b11)]).await[0].as_ref().unwrap())),
+                true => assert_eq!(opened(&bench, b"data").await.unwrap().expose(), b"data"),
+            }
+            assert_eq!(looks.load(Ordering::Relaxed), 2 * number, "it was asked once more, and nobody in its place");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_second_look_that_hangs_is_not_waited_for_to_the_end() {
     for setting in [WRAPS, UNWRAPS] {
         let bench = Bench::verifying(2, Some("zone-a"), Duration::from_millis(10), setting);

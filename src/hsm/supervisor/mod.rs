@@ -32,14 +32,6 @@ mod running;
 mod single;
 mod wire;
 
-/// The decisions of this room, for the simulation that drives them together with those of the room above.
-#[cfg(test)]
-pub(crate) mod decisions {
-    pub(crate) use super::inhand::InHand;
-    pub(crate) use super::lanes::Lanes;
-    pub(crate) use super::life::{Action, Event, Life, Policy, State};
-}
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +48,14 @@ use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
 use crate::model::key_store::ConnectionErrorCode;
 use crate::model::terms::Terms;
+
+/// The decisions of this room, for the simulation that drives them together with those of the room above.
+#[cfg(test)]
+pub(crate) mod decisions {
+    pub(crate) use super::inhand::InHand;
+    pub(crate) use super::lanes::Lanes;
+    pub(crate) use super::life::{Action, Event, Life, Policy, State};
+}
 
 /// How one HSM is run. `server` maps the configuration to this.
 #[derive(Clone, Debug)]
