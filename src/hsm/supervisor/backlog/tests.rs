@@ -20,7 +20,7 @@ struct Bench {
 struct Worker {
     link: Option<Arc<Link>>,
     taken: Receiver<u16>,
-    answer: Sender<()>,
+    answer: Sender<usize>,
 }
 
 impl Worker {
@@ -30,7 +30,12 @@ impl Worker {
     }
 
     fn answer(&self) {
-        self.answer.send(()).unwrap();
+        self.answer_together(1);
+    }
+
+    /// So many answers, with one write.
+    fn answer_together(&self, count: usize) {
+        self.answer.send(count).unwrap();
     }
 }
 
@@ -76,15 +81,17 @@ impl Bench {
     }
 }
 
-/// Tells of each request and answers the oldest at each order, until the socket is closed.
-fn serve(mut socket: Peer, tell: &Sender<u16>, orders: Receiver<()>) {
+/// Tells of each request and answers as many of the oldest as each order says, until the socket is closed.
+fn serve(mut socket: Peer, tell: &Sender<u16>, orders: Receiver<usize>) {
     let (number, numbers) = channel();
     let mut answers = socket.try_clone().unwrap();
     let answering = std::thread::spawn(move || {
-        while let (Ok(()), Ok(id)) = (orders.recv(), numbers.recv()) {
+        while let Ok(count) = orders.recv() {
             let mut out = Vec::new();
-            let reply = Reply::Random(Secret::new(Vec::new()));
-            encode_frame(&FromWorker::Reply { id, reply }, &mut out).unwrap();
+            for id in numbers.iter().take(count) {
+                let reply = Reply::Random(Secret::new(Vec::new()));
+                encode_frame(&FromWorker::Reply { id, reply }, &mut out).unwrap();
+            }
             if answers.write_all(&out).is_err() {
                 return;
             }
@@ -218,7 +225,7 @@ async fn answers_that_come_together_say_how_long_each_took() {
             assert_eq!(bench.workers[0].next(), name);
         }
         bench.clock.advance(each * 8);
-        (0..8).for_each(|_| bench.workers[0].answer());
+        bench.workers[0].answer_together(8);
         for reply in replies {
             assert!(matches!(reply.await, Ok(Ok(_))));
         }
