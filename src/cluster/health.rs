@@ -25,6 +25,9 @@ const QUARANTINES: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 
+/// Until a suspect is probed again: so long at first, twice as long after each failure, and this at most.
+const PROBES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+
 /// What was seen of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Observation {
@@ -49,6 +52,8 @@ pub(super) struct Standing {
     pub since: Instant,
     /// How often it fell soon after it had been taken back.
     pub relapses: u8,
+    /// Failures in a row since it became a suspect.
+    failing: u8,
     /// The last sign that something was wrong with it.
     failed: Instant,
 }
@@ -56,7 +61,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Before anything was seen.
     pub(super) fn new(now: Instant) -> Self {
-        Self { health: Health::Starting, streak: 0, since: now, relapses: 0, failed: now }
+        Self { health: Health::Starting, streak: 0, since: now, relapses: 0, failing: 0, failed: now }
     }
 
     /// Healthy, and no failure is being counted: a further success changes nothing.
@@ -67,6 +72,12 @@ impl Standing {
     /// How long it must have been without a failure before it is taken back.
     pub(super) fn quarantine(&self) -> Duration {
         QUARANTINES.get(usize::from(self.relapses)).or(QUARANTINES.last()).copied().unwrap_or_default()
+    }
+
+    /// Until a suspect is probed again. `jitter` is any byte: suspects of many daemons are not probed at one time.
+    pub(super) fn pause(&self, jitter: u8) -> Duration {
+        let full = (PROBES.0 * 2_u32.saturating_pow(self.failing.into())).min(PROBES.1);
+        full / 2 + full * u32::from(jitter) / (2 * u32::from(u8::MAX))
     }
 }
 
@@ -104,6 +115,12 @@ pub(super) fn next(standing: Standing, observation: Observation, now: Instant) -
         streak,
         since: if health == standing.health { standing.since } else { now },
         relapses,
+        failing: match observation {
+            _ if health != Health::Suspect || standing.health != health => 0,
+            O::Failed | O::Broken => standing.failing.saturating_add(1),
+            O::Succeeded => 0,
+            O::Supervisor(_) => standing.failing,
+        },
         failed: if wrong { now } else { standing.failed },
     }
 }
@@ -182,6 +199,28 @@ mod tests {
         clock.advance(RELAPSE);
         standing = follow(&clock, standing, &[Failed, Failed, Succeeded, Succeeded], Duration::ZERO);
         assert_eq!(standing.health, Health::Healthy);
+    }
+
+    #[test]
+    fn a_suspect_is_probed_less_and_less_often_until_it_answers() {
+        let pauses = |seen: &[Observation]| {
+            let standing = run(seen);
+            [0, u8::MAX].map(|jitter| standing.pause(jitter).as_millis())
+        };
+        let mut seen = vec![SERVING, Broken];
+        let mut longest = Vec::new();
+        for _ in 0..6 {
+            let [least, most] = pauses(&seen);
+            assert_eq!(least, most / 2);
+            longest.push(most);
+            seen.push(Failed);
+        }
+        assert_eq!(longest, [250, 500, 1_000, 2_000, 2_000, 2_000]);
+        seen.push(Succeeded);
+        assert_eq!(pauses(&seen), [125, 250]);
+        // A supervisor that goes on serving says nothing about that.
+        assert_eq!(pauses(&[SERVING, Broken, Failed, SERVING]), [250, 500]);
+        assert_eq!(pauses(&[SERVING, Broken, Failed, DOWN, SERVING]), [125, 250]);
     }
 
     fn observations() -> impl Strategy<Value = Vec<Observation>> {

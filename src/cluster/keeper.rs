@@ -19,7 +19,7 @@ use crate::hsm::protocol::{Op, Reply};
 use crate::hsm::supervisor::{CallError, State};
 use crate::model::id::KeyVersionId;
 
-/// How often a suspect is probed and a worry is looked into.
+/// How often a worry is looked into while the member is no suspect.
 const EVERY: Duration = Duration::from_millis(250);
 /// Patience with a probe and with a listing.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -74,9 +74,11 @@ struct Keeper<P> {
 
 impl<P: Port> Keeper<P> {
     async fn run(mut self, mut concerns: mpsc::Receiver<Concern>) {
+        let (mut looked, mut jitter) = (self.pool.clock.now(), 0);
         loop {
             let idle = self.missing.is_empty() && self.broken.is_empty();
-            let restless = !idle || self.member.health() == Health::Suspect;
+            let suspect = self.member.pause(jitter);
+            let look = tokio::time::Instant::from_std(looked + suspect.unwrap_or(EVERY));
             tokio::select! {
                 concern = concerns.recv() => {
                     let Some(concern) = concern else { return };
@@ -85,12 +87,20 @@ impl<P: Port> Keeper<P> {
                         self.take(concern);
                     }
                     self.look_for_missing().await;
+                    if idle && suspect.is_none() {
+                        looked = self.pool.clock.now();
+                    }
                 }
-                () = self.member.doubt.notified() => self.probe_suspect().await,
-                () = tokio::time::sleep(EVERY), if restless => {
+                () = self.member.doubt.notified() => {
+                    self.probe_suspect().await;
+                    looked = self.pool.clock.now();
+                }
+                () = tokio::time::sleep_until(look), if suspect.is_some() || !idle => {
                     self.probe_suspect().await;
                     self.look_for_missing().await;
                     self.prove_broken().await;
+                    looked = self.pool.clock.now();
+                    jitter = uuid::Uuid::new_v4().into_bytes()[0];
                 }
             }
         }

@@ -227,6 +227,12 @@ impl<P: Port> Member<P> {
         }
     }
 
+    /// Until it is probed again, if it is a suspect. `jitter` is any byte.
+    pub(super) fn pause(&self, jitter: u8) -> Option<Duration> {
+        let known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        (known.standing.health == Health::Suspect).then(|| known.standing.pause(jitter))
+    }
+
     /// Takes over what its supervisor says.
     pub(super) fn follow(&self, status: &Status) {
         self.observe(Observation::Supervisor(status.state), status.reason.clone());

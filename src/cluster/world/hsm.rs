@@ -33,7 +33,6 @@ const LIMITS: KillLimits = KillLimits {
     login: Duration::from_secs(2),
 };
 const PROBE: Duration = Duration::from_secs(1);
-const DOUBT: Duration = Duration::from_millis(250);
 /// Logins that may fail in a row.
 const TRIES: u32 = 3;
 

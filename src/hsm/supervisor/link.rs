@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::backlog::Backlog;
 use super::inhand::{Held, InHand};
 use super::load::Reservation;
+use super::socket::Socket;
 use super::wire::{BUFFER_BYTES, Broken, Outgoing, read_all_replies, write_all_requests};
 use super::{CallError, KillLimits};
 use crate::hsm::protocol::{Fault, FrameError, Op, Ready, Reply, Start, encode_frame};
@@ -46,6 +46,8 @@ pub(super) struct Link {
 pub(super) struct Shared {
     pub(super) clock: Clock,
     table: Mutex<Table>,
+    /// Requests that the worker carries out at once.
+    pub(super) sessions: usize,
     /// Items of requests that were handed over and are not answered.
     pub(super) items: AtomicUsize,
     pub(super) closing: Notify,
@@ -92,18 +94,19 @@ impl Pending {
 impl Link {
     /// Takes the socket and sends `Start`. What the worker says comes on the channel, which ends with the stream.
     pub(super) fn open(
-        socket: UnixStream,
+        socket: Socket,
         start: &Start,
         clock: Clock,
         backlog: Weak<Backlog>,
     ) -> (Self, mpsc::Receiver<Heard>) {
-        let (read, write) = socket.into_split();
+        let Socket { reads, writes } = socket;
         let (requests, queue) = mpsc::unbounded_channel();
         // A worker says `Ready` or `Failed` once.
         let (heard, events) = mpsc::channel(4);
         let shared = Arc::new(Shared {
             clock,
             table: Mutex::new(Table { in_hand: InHand::new(start.sessions), watched: false, ended: false }),
+            sessions: start.sessions.max(1).into(),
             items: AtomicUsize::new(0),
             closing: Notify::new(),
             busy: Notify::new(),
@@ -116,14 +119,14 @@ impl Link {
             let shared = Arc::clone(&shared);
             async move {
                 if hello.is_ok() {
-                    write_all_requests(&shared, write, queue, buffer).await;
+                    write_all_requests(&shared, writes, queue, buffer).await;
                 }
             }
         });
         tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
-                if let Err(Broken::Garbled(error)) = read_all_replies(&shared, read, &heard).await {
+                if let Err(Broken::Garbled(error)) = read_all_replies(&shared, reads, &heard).await {
                     let _ = heard.send(Heard::Garbled(error)).await;
                 }
                 shared.end();
@@ -268,7 +271,7 @@ mod tests {
 
     /// The other end of a link, on a thread of its own: answers what `reply` gives an answer to, until the link closes
     /// its direction.
-    fn peer(mut reply: impl FnMut(u64, Op) -> Option<FromWorker> + Send + 'static) -> UnixStream {
+    fn peer(mut reply: impl FnMut(u64, Op) -> Option<FromWorker> + Send + 'static) -> Socket {
         let (ours, mut theirs) = Peer::pair().unwrap();
         std::thread::spawn(move || {
             let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
@@ -291,8 +294,7 @@ mod tests {
                 }
             }
         });
-        ours.set_nonblocking(true).unwrap();
-        UnixStream::from_std(ours).unwrap()
+        Socket::over(ours).unwrap()
     }
 
     fn random(length: u16) -> Arc<Op> {
@@ -362,9 +364,8 @@ mod tests {
     #[tokio::test]
     async fn nonsense_ends_the_link() {
         let (ours, mut theirs) = Peer::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let (link, mut heard) =
-            Link::open(UnixStream::from_std(ours).unwrap(), &Start::of_a_test(), Clock::system(), Weak::new());
+        let socket = Socket::over(ours).unwrap();
+        let (link, mut heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         let reply = link.send(random(1), None).unwrap();
         theirs.write_all(&[3, 0, 0, 0, 99, 99, 99]).unwrap();
         assert!(matches!(heard.recv().await, Some(Heard::Garbled(FrameError::Malformed(_)))));

@@ -30,6 +30,7 @@ mod pool;
 mod process;
 mod running;
 mod single;
+mod socket;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -2,15 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::net::UnixStream as Pair;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
+use super::socket::Socket;
 use super::{Settings, StartError};
 
 /// Takes the lock of an HSM if nobody has it. It is free again when every descriptor of the returned file is closed, so
@@ -30,11 +30,10 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
 ///
 /// It is not killed when its handle is dropped: it may be inside a login, and it leaves by itself when the socket is
 /// closed. The runtime reaps it in any case.
-pub(super) fn spawn(settings: &Settings, lock: &File) -> Result<(Child, UnixStream), StartError> {
+pub(super) fn spawn(settings: &Settings, lock: &File) -> Result<(Child, Socket), StartError> {
     let failed = |error: io::Error| StartError::Spawn { program: settings.worker.clone(), error: error.to_string() };
-    let (ours, theirs) = Pair::pair().map_err(failed)?;
-    ours.set_nonblocking(true).map_err(failed)?;
-    let ours = UnixStream::from_std(ours).map_err(failed)?;
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let ours = Socket::over(ours).map_err(failed)?;
     let child = Command::new(&settings.worker)
         .arg("hsm-worker")
         // Read by people alone: which of the processes in a list is whose.

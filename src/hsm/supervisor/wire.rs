@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
 use super::inbox::Inbox;
 use super::link::{Heard, Request, Shared};
+use super::socket::{Reads, Writes};
 use crate::hsm::protocol::{Class, Fault, FrameError, FromWorker, Op, Reply, Start, encode_frame};
 
 /// Most requests that are numbered and encoded in one go.
@@ -47,7 +46,7 @@ impl From<io::Error> for Broken {
 /// Sends what is in the buffer, then requests until the link is closed.
 pub(super) async fn write_all_requests(
     shared: &Shared,
-    mut socket: OwnedWriteHalf,
+    mut socket: Writes,
     mut queue: mpsc::UnboundedReceiver<Request>,
     mut buffer: Vec<u8>,
 ) {
@@ -67,8 +66,10 @@ pub(super) async fn write_all_requests(
         if taken == 0 {
             return;
         }
-        // Other callers are at work: let those that are about to send do so first, for one write instead of many.
-        if taken < BATCH && shared.items.load(Ordering::Relaxed) > 2 * taken {
+        // The worker has enough to do, and other callers are at work: let those that are about to send do so first, for
+        // one write instead of many.
+        let items = shared.items.load(Ordering::Relaxed);
+        if taken < BATCH && items > 2 * taken && items > shared.sessions {
             tokio::task::yield_now().await;
             while batch.len() < BATCH
                 && let Ok(request) = queue.try_recv()
@@ -129,7 +130,7 @@ fn is_of_no_use_unheard(op: &Op) -> bool {
     matches!(op, Op::Encrypt(_) | Op::Decrypt(_) | Op::GenerateDataKey(_) | Op::Random { .. })
 }
 
-async fn send(socket: &mut OwnedWriteHalf, buffer: &mut Vec<u8>) -> io::Result<()> {
+async fn send(socket: &mut Writes, buffer: &mut Vec<u8>) -> io::Result<()> {
     let sent = socket.write_all(buffer).await;
     buffer.as_mut_slice().zeroize();
     buffer.clear();
@@ -142,7 +143,7 @@ async fn send(socket: &mut OwnedWriteHalf, buffer: &mut Vec<u8>) -> io::Result<(
 /// Completes callers and passes on what else the worker says, until the end of the stream.
 pub(super) async fn read_all_replies(
     shared: &Shared,
-    mut socket: OwnedReadHalf,
+    mut socket: Reads,
     heard: &mpsc::Sender<Heard>,
 ) -> Result<(), Broken> {
     let mut inbox = Inbox::new();

@@ -99,7 +99,9 @@ fn serve(start: &mut Start, inbox: Inbox, outbox: &Arc<Outbox>, span: &Span, clo
     for sentence in &degraded {
         tracing::warn!("{sentence}");
     }
-    let queue = Arc::new(Queue::new(inbox));
+    let queue = Queue::new(inbox)
+        .map_err(|error| Failure::own(Class::Token, "epoll", format!("no place to wait for requests: {error}")))?;
+    let queue = Arc::new(queue);
     // From now on, so that a parent that goes away while start-up hangs is noticed.
     spawn("watch", span, {
         let queue = Arc::clone(&queue);
@@ -165,7 +167,7 @@ impl Hands {
 }
 
 /// A session thread.
-fn take_requests(mut hands: Hands, queue: &Queue<Inbox>, outbox: &Outbox) {
+fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
     let mut finished = None;
     while let Some(Request { id, op }) = queue.pop(finished) {
         finished = Some(op.kind());
@@ -175,7 +177,7 @@ fn take_requests(mut hands: Hands, queue: &Queue<Inbox>, outbox: &Outbox) {
 }
 
 /// The watch thread. After the parent is gone it waits for the call in hand, within bounds.
-fn watch(queue: &Queue<Inbox>, login: Duration) {
+fn watch(queue: &Queue, login: Duration) {
     queue.watch();
     // Without anything in hand it is the module's start that does not come back, or its end.
     let patience =

@@ -7,9 +7,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::queue::{Request, Source};
+use super::queue::Request;
 use crate::hsm::protocol::{self, Class, Fault, FromWorker, MAX_FRAME_BYTES, Reply, ToWorker};
 
 /// What one read asks for, at first. Larger frames make the buffer grow up to the largest frame.
@@ -18,6 +20,19 @@ const READ_BYTES: usize = 128 << 10;
 const UNSENT_BYTES: usize = 4 << 20;
 /// A buffer that grew beyond this is given back after use.
 const KEPT_BYTES: usize = 1 << 20;
+
+/// What a reading without waiting came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No request that is whole.
+    Nothing,
+    /// Requests, and all that had come.
+    All,
+    /// Requests; there may be more at once.
+    More,
+    /// The parent has closed its direction, or sends what is no request.
+    End,
+}
 
 /// Frames from the parent.
 pub(super) struct Inbox {
@@ -32,6 +47,11 @@ impl Inbox {
     /// Reads from this socket.
     pub(super) fn new(stream: UnixStream) -> Self {
         Self { stream, buffer: Zeroizing::new(vec![0; READ_BYTES]), start: 0, end: 0 }
+    }
+
+    /// What it reads from.
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
     }
 
     /// Waits for the next message. `None` when the parent has closed the socket.
@@ -49,6 +69,45 @@ impl Inbox {
                 return Ok(None);
             }
             self.end += read;
+        }
+    }
+
+    /// Reads what has come, without waiting, and gives the requests that are whole.
+    pub(super) fn read(&mut self, into: &mut VecDeque<Request>) -> Found {
+        match self.try_read(into) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the parent's socket failed");
+                Found::End
+            }
+        }
+    }
+
+    fn try_read(&mut self, into: &mut VecDeque<Request>) -> io::Result<Found> {
+        loop {
+            self.make_room();
+            let room = &mut self.buffer[self.end..];
+            let asked = room.len();
+            let read = match rustix::net::recv(&self.stream, room, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Ok(Found::End),
+                Ok((read, _)) => read,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Ok(Found::Nothing),
+                Err(error) => return Err(error.into()),
+            };
+            self.end += read;
+            while let Some(message) = self.at_hand()? {
+                let ToWorker::Request { id, op } = message else {
+                    return Err(io::Error::other("the parent sent a second start message"));
+                };
+                into.push_back(Request { id, op });
+            }
+            match (into.is_empty(), read < asked) {
+                (false, true) => return Ok(Found::All),
+                (false, false) => return Ok(Found::More),
+                (true, true) => return Ok(Found::Nothing),
+                (true, false) => {}
+            }
         }
     }
 
@@ -81,36 +140,15 @@ impl Inbox {
     }
 }
 
-impl Source for Inbox {
-    fn read(&mut self, into: &mut VecDeque<Request>) -> bool {
-        let mut message = self.next();
-        loop {
-            match message {
-                Ok(Some(ToWorker::Request { id, op })) => into.push_back(Request { id, op }),
-                Ok(Some(ToWorker::Start(_))) => {
-                    tracing::error!("the parent sent a second start message");
-                    return false;
-                }
-                Ok(None) => return false,
-                Err(error) => {
-                    tracing::warn!(%error, "the parent's socket failed");
-                    return false;
-                }
-            }
-            match self.at_hand() {
-                Ok(None) => return true,
-                more => message = more,
-            }
-        }
-    }
-}
-
 /// Replies to the parent. Whoever finds the socket free writes for all; while one write is under way, the replies of
 /// others gather for the next one.
 pub(super) struct Outbox {
     stream: UnixStream,
     state: Mutex<Unsent>,
-    changed: Condvar,
+    /// For the writer thread: something was left to it.
+    left: Condvar,
+    /// For those that wait for room, or for the end of a write.
+    written: Condvar,
 }
 
 #[derive(Default)]
@@ -119,6 +157,8 @@ struct Unsent {
     /// An emptied buffer, kept for its room.
     spare: Vec<u8>,
     writing: bool,
+    /// Threads that wait at `written`.
+    patient: usize,
     broken: bool,
     closed: bool,
 }
@@ -126,7 +166,7 @@ struct Unsent {
 impl Outbox {
     /// Writes to this socket.
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, state: Mutex::default(), changed: Condvar::new() }
+        Self { stream, state: Mutex::default(), left: Condvar::new(), written: Condvar::new() }
     }
 
     /// Sends a message. With `busy` (more requests are waiting for this thread) the writer thread does it, so that
@@ -134,7 +174,7 @@ impl Outbox {
     pub(super) fn send(&self, message: &FromWorker, busy: bool) {
         let mut state = self.lock();
         while state.bytes.len() > UNSENT_BYTES && !state.broken {
-            state = self.wait(state);
+            state = self.wait_for_write(state);
         }
         if state.broken {
             return;
@@ -153,7 +193,7 @@ impl Outbox {
             return;
         }
         if busy {
-            self.changed.notify_all();
+            self.left.notify_one();
         } else {
             drop(self.flush(state));
         }
@@ -163,7 +203,12 @@ impl Outbox {
     pub(super) fn write_for_others(&self) {
         let mut state = self.lock();
         while !state.closed && !state.broken {
-            state = if state.writing || state.bytes.is_empty() { self.wait(state) } else { self.flush(state) };
+            // Whoever is writing writes all that there is.
+            state = if state.writing || state.bytes.is_empty() {
+                self.left.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.flush(state)
+            };
         }
     }
 
@@ -171,9 +216,9 @@ impl Outbox {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        self.changed.notify_all();
+        self.left.notify_one();
         while state.writing {
-            state = self.wait(state);
+            state = self.wait_for_write(state);
         }
         drop(self.flush(state));
     }
@@ -196,7 +241,9 @@ impl Outbox {
             }
         }
         state.writing = false;
-        self.changed.notify_all();
+        if state.patient > 0 {
+            self.written.notify_all();
+        }
         state
     }
 
@@ -204,8 +251,11 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, Unsent>) -> MutexGuard<'a, Unsent> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    fn wait_for_write<'a>(&self, mut state: MutexGuard<'a, Unsent>) -> MutexGuard<'a, Unsent> {
+        state.patient += 1;
+        let mut state = self.written.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.patient -= 1;
+        state
     }
 }
 

@@ -83,7 +83,8 @@ impl World {
             self.hsms[hsm].doubting = false;
             return;
         }
-        self.after(DOUBT, Happening::Doubt { hsm });
+        let jitter = self.dice.below(256) as u8;
+        self.after(self.hsms[hsm].standing.pause(jitter), Happening::Doubt { hsm });
         if let Some(seat) = self.least_busy(hsm, 4) {
             self.send(hsm, seat, Kind::Crypto, Work::Doubt);
         }

@@ -2,10 +2,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as Peer;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use tokio::net::UnixStream;
-
 use super::*;
 use crate::hsm::protocol::{FromWorker, Reply, Start, ToWorker, decode_frame, encode_frame};
+use crate::hsm::supervisor::socket::Socket;
 use crate::model::secret::Secret;
 use crate::model::terms::Party;
 
@@ -53,11 +52,10 @@ impl Bench {
 
     fn start(&mut self, place: usize) {
         let (ours, theirs) = Peer::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
         let (tell, taken) = channel();
         let (answer, orders) = channel();
         std::thread::spawn(move || serve(theirs, &tell, orders));
-        let socket = UnixStream::from_std(ours).unwrap();
+        let socket = Socket::over(ours).unwrap();
         let (link, _) = Link::open(socket, &Start::of_a_test(), self.clock.clone(), Arc::downgrade(&self.backlog));
         let link = Arc::new(link);
         self.backlog.serve(place, Some(Arc::clone(&link)));
