@@ -210,10 +210,15 @@ fn configure(file: &Path, change: impl FnOnce(&mut toml::Table) -> Outcome<()>) 
     fs::write(file, config.to_string()).map_err(said("writing the configuration"))
 }
 
-/// The entries of a configuration's HSMs.
+/// A configuration's cluster.
+pub(super) fn cluster(config: &mut toml::Table) -> Outcome<&mut toml::Table> {
+    let cluster = config.get_mut("cluster").and_then(|clusters| clusters.as_array_mut()?.first_mut()?.as_table_mut());
+    cluster.ok_or_else(|| "the configuration has no cluster".to_owned())
+}
+
+/// The entries of its HSMs.
 pub(super) fn hsms(config: &mut toml::Table) -> Outcome<&mut Vec<toml::Value>> {
-    let cluster = config.get_mut("cluster").and_then(|clusters| clusters.as_array_mut()?.first_mut());
-    let hsms = cluster.and_then(|cluster| cluster.get_mut("hsm")?.as_array_mut());
+    let hsms = cluster(config)?.get_mut("hsm").and_then(toml::Value::as_array_mut);
     hsms.ok_or_else(|| "the configuration has no HSMs".to_owned())
 }
 

@@ -19,19 +19,19 @@ const WARM_UP: &str = "300ms";
 /// What is called.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    /// BatchEncrypt with one key.
+    /// Batch calls with one key.
     Batch,
-    /// BatchEncrypt with all keys, picked uniformly.
+    /// Batch calls with all keys, picked uniformly.
     BatchManyKeys,
-    /// Encrypt, 64 calls in flight.
+    /// Unary, 64 calls in flight.
     Unary64,
-    /// Encrypt, one call in flight.
+    /// Unary, one call in flight.
     Unary1,
 }
 
 /// What came of it.
 pub(super) struct Figures {
-    /// Encryptions per second.
+    /// Items per second.
     pub(super) rate: f64,
     /// Median of a call, in microseconds.
     pub(super) p50: f64,
@@ -45,6 +45,8 @@ pub(super) struct Load {
     pub(super) keys: usize,
     /// How long each measurement takes.
     pub(super) length: Duration,
+    /// As keystorectl calls it.
+    pub(super) operation: &'static str,
 }
 
 impl Load {
@@ -68,7 +70,7 @@ impl Load {
             }
         }
         let output = command
-            .args(["--payload", &PLAINTEXT_BYTES.to_string(), "--warm-up", WARM_UP])
+            .args(["--operation", self.operation, "--payload", &PLAINTEXT_BYTES.to_string(), "--warm-up", WARM_UP])
             .args(["--duration", &format!("{}ms", self.length.as_millis())])
             .envs(environment)
             .stdin(Stdio::null())

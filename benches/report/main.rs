@@ -1,5 +1,5 @@
 //! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, and how it
-//! stands HSMs that fail.
+//! stands HSMs that fail, what its second looks cost.
 //!
 //! The raw limits, the empty service and the flood are other modes of this very program, in processes of their own; the
 //! load comes from `keystorectl bench`.
@@ -11,6 +11,7 @@ mod failover;
 mod fill;
 mod flood;
 mod load;
+mod looks;
 mod machine;
 mod network;
 mod ops;
@@ -46,11 +47,11 @@ const MANY_KEYS: usize = 1_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed, trouble (HSMs that fail), or one section of trouble: failover, network, overload, flood or
-                  fill; all unless given
-  --rounds N      rounds of the part speed, 5 unless given
-  --seconds S     length of each of its measurements, 2 unless given
-  --keys N        keys of its last two rows and of the section fill, 1000 unless given
+  --only PART     speed, looks (what a second look costs), trouble (HSMs that fail), or one section of trouble:
+                  failover, network, overload, flood or fill; all unless given
+  --rounds N      rounds of the parts speed and looks, 5 unless given
+  --seconds S     length of each of their measurements, 2 unless given
+  --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
 ";
 
@@ -91,6 +92,7 @@ struct Part {
 
 struct Options {
     speed: bool,
+    looks: bool,
     /// Sections of the part trouble.
     trouble: Vec<Section>,
     rounds: u32,
@@ -103,6 +105,7 @@ impl Options {
     fn parse(arguments: &[OsString]) -> Outcome<Self> {
         let mut options = Self {
             speed: true,
+            looks: true,
             trouble: Section::ALL.to_vec(),
             rounds: 5,
             length: Duration::from_secs(2),
@@ -124,8 +127,9 @@ impl Options {
                 Some("--only") => {
                     let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
                     options.speed = part == "speed";
+                    options.looks = part == "looks";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
-                    if !options.speed && options.trouble.is_empty() {
+                    if !options.speed && !options.looks && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
                 }
@@ -149,6 +153,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     let mut parts = Vec::new();
     if options.speed {
         parts.push(speed::report(options, clock, &runtime)?);
+    }
+    if options.looks {
+        parts.push(looks::report(options, clock, &runtime)?);
     }
     if !options.trouble.is_empty() {
         parts.push(runtime.block_on(trouble::report(options, clock))?);

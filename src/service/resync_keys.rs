@@ -64,7 +64,7 @@ impl Service {
             tracing::info!(%hsm, key_version = %version, "the key that was removed in this HSM is wanted there again");
         }
         let to_place = hsms.iter().map(|hsm| self.missing_in(&store.id, hsm).len()).sum();
-        self.inner.reconcilers.ask();
+        hsms.iter().for_each(|hsm| self.inner.reconcilers.ask(hsm));
         Ok(Resynced { wanted_again: removed.len(), to_place })
     }
 }

@@ -27,13 +27,21 @@ const STEP: Duration = Duration::from_secs(20);
 /// A key is Enabled when this many zones have proven it.
 const ZONES: usize = 2;
 
+/// Where a key is now.
+struct Made {
+    /// Members that have proven it, in enough zones.
+    proven: BTreeSet<usize>,
+    /// Members that could be reached and have not.
+    missed: Vec<usize>,
+}
+
 impl Service {
     /// Carries the plan out. What a failure leaves behind is told beside it: the caller learns the failure first.
     pub(super) async fn carry_out(&self, plan: &Plan) -> (Result<(), Error>, Leftover) {
         let version = KeyVersionId { key: plan.key, version: 1 };
         let (result, leftover) = match self.make(plan, version).await {
             // Whatever happens from here on, the key works: an error leaves it to the next try and undoes nothing.
-            Ok((proven, complete)) => (self.enable(plan, version, proven, complete).await, Leftover::None),
+            Ok(made) => (self.enable(plan, version, made).await, Leftover::None),
             Err(error) if plan.origin == Origin::New => (Err(error), Leftover::ToUndo),
             Err(error) => (Err(error), Leftover::None),
         };
@@ -44,9 +52,8 @@ impl Service {
         (result, leftover)
     }
 
-    /// Makes, places and proves the key; the members that have proven it, in enough zones, and whether these are all that
-    /// could be reached.
-    async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<(BTreeSet<usize>, bool), Error> {
+    /// Makes, places and proves the key.
+    async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<Made, Error> {
         let (pool, store) = (&plan.members.pool, &self.inner.store);
         let arn = self.inner.settings.scope.key_arn(plan.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
@@ -71,21 +78,15 @@ impl Service {
         let opened = join_all(others.map(|member| making.prove(member, &proof))).await;
         proven.extend(opened.into_iter().flatten());
         making.enough(&proven)?;
-        let complete = proven.len() == reachable.len();
-        Ok((proven, complete))
+        let missed = reachable.into_iter().filter(|member| !proven.contains(member)).collect();
+        Ok(Made { proven, missed })
     }
 
     /// Records where the key is and that it may be used.
-    async fn enable(
-        &self,
-        plan: &Plan,
-        version: KeyVersionId,
-        proven: BTreeSet<usize>,
-        complete: bool,
-    ) -> Result<(), Error> {
-        let store = &self.inner.store;
-        for member in proven {
-            let (hsm, _) = &plan.members.hsms[member];
+    async fn enable(&self, plan: &Plan, version: KeyVersionId, made: Made) -> Result<(), Error> {
+        let (store, hsms) = (&self.inner.store, &plan.members.hsms);
+        for member in made.proven {
+            let (hsm, _) = &hsms[member];
             store.set_placement(version, hsm, Placement::Present).await.map_err(Error::of_store)?;
         }
         let granted = store.reserve_encryptions(version, BLOCK).await.map_err(Error::of_store)?;
@@ -93,11 +94,9 @@ impl Service {
         let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
         let key_store = key_store.ok_or_else(|| Error::internal("a key that is being made is not there"))?;
         store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)?;
-        if !complete {
-            // An HSM that failed and goes on serving gives no other sign that something is to be filled. One that could not
-            // be reached is looked at when it is ready.
-            self.inner.reconcilers.ask();
-        }
+        // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
+        // could not be reached is looked at when it is ready.
+        made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));
         Ok(())
     }
 
@@ -119,7 +118,8 @@ impl Service {
         }));
         for (hsm, error) in destroyed.await.into_iter().filter_map(Result::err) {
             tracing::warn!(key = %plan.key, %hsm, %error,
-                "what is left of an unfinished key could not be destroyed now; it will be when the HSM is looked at next");
+                "what is left of an unfinished key could not be destroyed now; it will be when the HSM can be asked");
+            self.inner.reconcilers.ask(hsm);
         }
     }
 

@@ -27,23 +27,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LIST: Duration = Duration::from_secs(20);
 
 /// What the reconcilers share with the rest of the service.
+#[derive(Default)]
 pub(in crate::service) struct Reconcilers {
-    /// Counts the times that somebody asked.
-    asked: watch::Sender<u64>,
+    /// For each HSM that ever had one: tells that somebody asked.
+    asked: Mutex<BTreeMap<HsmId, watch::Sender<()>>>,
     /// What the last look found in each HSM that no key explains.
     orphans: Mutex<BTreeMap<HsmId, Vec<KeyVersionId>>>,
 }
 
-impl Default for Reconcilers {
-    fn default() -> Self {
-        Self { asked: watch::channel(0).0, orphans: Mutex::default() }
-    }
-}
-
 impl Reconcilers {
-    /// Has every HSM looked at now.
-    pub(in crate::service) fn ask(&self) {
-        self.asked.send_modify(|asked| *asked += 1);
+    /// Has an HSM looked at now.
+    pub(in crate::service) fn ask(&self, hsm: &HsmId) {
+        if let Some(asked) = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(hsm) {
+            asked.send_replace(());
+        }
+    }
+
+    /// Tells when somebody asks.
+    fn asked(&self, hsm: &HsmId) -> watch::Receiver<()> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.entry(hsm.clone()).or_insert_with(|| watch::channel(()).0).subscribe()
     }
 
     /// Versions that an HSM holds and no key explains.
@@ -69,7 +72,7 @@ impl Service {
         for (member, hsm) in cluster.members().iter().enumerate() {
             let (service, key_store, cluster) = (self.clone(), key_store.clone(), Arc::downgrade(cluster));
             let (id, mut status) = (hsm.settings().hsm.clone(), hsm.watch());
-            let mut asked = self.inner.reconcilers.asked.subscribe();
+            let mut asked = self.inner.reconcilers.asked(&id);
             tokio::spawn(async move {
                 let mut again = AGAIN;
                 loop {
