@@ -4,6 +4,7 @@
 //! known is opened again, in another zone where there is one; a plaintext can be had from a second zone and compared.
 //! Who was wrong is told by the key's proof; whoever it is becomes suspect, and its probe decides what follows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::dispatch::{Done, Pool};
@@ -14,6 +15,7 @@ use super::route::{self, bit, bits};
 use super::verb::{Decrypt, Task, Wraps};
 use super::{Error, KeyRef};
 use crate::hsm::protocol::DecryptItem;
+use crate::model::id::KeyVersionId;
 use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
 use crate::model::terms::Terms;
@@ -21,6 +23,9 @@ use crate::model::terms::Terms;
 /// How often an item is done anew after it turned out wrong, within its deadline. One sound zone gives the right answer in
 /// the second or third; beside one that lies now and then it can take longer.
 const ROUNDS: usize = 20;
+
+/// Who gave what, who looked at it, for which key, and who of them was wrong.
+type Blamed = BTreeMap<(usize, u64, KeyVersionId), usize>;
 
 /// What the second look came to.
 enum Look {
@@ -100,16 +105,18 @@ impl<P: Port> Pool<P> {
         let asked = silent.iter().filter_map(|at| task(&made[*at], true)).collect();
         let answers = self.run_placed::<Decrypt>(asked, terms).await;
         silent.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
-        let mut looks = Vec::with_capacity(made.len());
+        let (mut looks, mut blamed) = (Vec::with_capacity(made.len()), Blamed::new());
         for ((at, made), opened) in made.iter().zip(opened) {
             let Task { key, item, .. } = &tasks[*at];
             let (_, plaintext) = V::known(item, &made.output);
             looks.push(match (opened, key) {
                 (Ok(opened), _) if opened.output.expose() == plaintext.expose() => Look::Right,
-                (Ok(opened), Some(key)) => Look::Wrong(self.blame(made.place, bit(opened.place), key, terms).await),
+                (Ok(opened), Some(key)) => {
+                    Look::Wrong(self.blame(&mut blamed, made.place, bit(opened.place), key, terms).await)
+                }
                 (Err(Error::BadCiphertext), Some(key)) => {
                     let lookers = self.elsewhere(self.usable(Some(key)), made.place).unwrap_or(0);
-                    Look::Wrong(self.blame(made.place, lookers, key, terms).await)
+                    Look::Wrong(self.blame(&mut blamed, made.place, lookers, key, terms).await)
                 }
                 (Err(error), _) => Look::Unknown(error),
                 (Ok(_), None) => Look::Unknown(disagreement()),
@@ -141,6 +148,7 @@ impl<P: Port> Pool<P> {
                 }
             }
             let second = self.ask_again(to_compare.iter().map(|(_, _, task)| task.clone()).collect(), terms).await;
+            let mut blamed = Blamed::new();
             for ((at, first, task), second) in to_compare.into_iter().zip(second) {
                 let wrong = match (second, tasks[at].key.clone()) {
                     (Ok(second), _) if second.output.expose() == first.output.expose() => {
@@ -151,12 +159,16 @@ impl<P: Port> Pool<P> {
                         results[at] = Some(Ok(first.output));
                         continue;
                     }
-                    (Err(Error::BadCiphertext), Some(key)) => self.blame(first.place, task.within, &key, terms).await,
+                    (Err(Error::BadCiphertext), Some(key)) => {
+                        self.blame(&mut blamed, first.place, task.within, &key, terms).await
+                    }
                     (Err(error), _) => {
                         results[at] = Some(Err(error));
                         continue;
                     }
-                    (Ok(second), Some(key)) => self.blame(second.place, bit(first.place), &key, terms).await,
+                    (Ok(second), Some(key)) => {
+                        self.blame(&mut blamed, second.place, bit(first.place), &key, terms).await
+                    }
                     (Ok(_), None) => continue,
                 };
                 self.avoid(&mut tasks[at], wrong);
@@ -186,10 +198,21 @@ impl<P: Port> Pool<P> {
         (other != 0).then(|| Task { within: other, ..task.clone() })
     }
 
+    /// Who is wrong where two members do not agree about a key: found out once for all items of a call.
+    async fn blame(&self, blamed: &mut Blamed, gave: usize, lookers: u64, key: &Arc<KeyRef>, terms: Terms) -> usize {
+        let case = (gave, lookers, key.version);
+        if let Some(place) = blamed.get(&case) {
+            return *place;
+        }
+        let place = self.find_out(gave, lookers, key, terms).await;
+        blamed.insert(case, place);
+        place
+    }
+
     /// Two members do not agree. One that cannot open the key's proof is wrong, and not used for this key until it can;
     /// where all can, the one that gave the answer is taken to be. It is suspect: its probes tell more. `lookers` are those
     /// of whom one contradicts it.
-    async fn blame(&self, gave: usize, lookers: u64, key: &Arc<KeyRef>, terms: Terms) -> usize {
+    async fn find_out(&self, gave: usize, lookers: u64, key: &Arc<KeyRef>, terms: Terms) -> usize {
         for place in bits(lookers & route::all(self.members.len()) & !bit(gave)).chain([gave]) {
             // What was known of it is from before.
             self.proofs.forget(place, key.version);
