@@ -351,7 +351,7 @@ impl World {
         if !self.hsms[hsm].serves() {
             return false;
         }
-        self.hsms[hsm].lanes.push(Party::of(&(call % 3).to_string()), 1, (call, ask));
+        self.hsms[hsm].lanes.push(Party::of(&(call % 3).to_string()), 1_usize, (call, ask));
         self.hand_out(hsm);
         true
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Size};
 use super::link::{Answer, Link, Pending, Request};
 use super::load::{Gauge, Reservation};
 use super::pace::Pace;
@@ -97,9 +97,10 @@ impl Backlog {
     /// Takes on a request.
     pub(super) fn push(&self, op: Arc<Op>, terms: Terms) -> Result<oneshot::Receiver<Answer>, CallError> {
         let (items, bytes) = (op.items(), op.weight());
+        let size = Size::new(items, self.gauge.room(items, bytes));
         let reservation = match self.gauge.reserve(items, bytes) {
             Some(reservation) => reservation,
-            None => self.make_room(terms, items, bytes)?,
+            None => self.make_room(terms, size, items, bytes)?,
         };
         let (reply, receiver) = oneshot::channel();
         let request = Request { op, pending: Pending { reply, reservation: Some(reservation) } };
@@ -119,7 +120,7 @@ impl Backlog {
                 return Err(CallError::Hopeless(wait));
             }
         }
-        waiting.lanes.push(terms.party, items, Waiting { request, deadline: terms.deadline });
+        waiting.lanes.push(terms.party, size, Waiting { request, deadline: terms.deadline });
         self.hand_out(waiting);
         Ok(receiver)
     }
@@ -134,10 +135,10 @@ impl Backlog {
     }
 
     /// The queue is full. Whoever has least in it still gets in, at the cost of whoever has most.
-    fn make_room(&self, terms: Terms, items: usize, bytes: usize) -> Result<Reservation, CallError> {
+    fn make_room(&self, terms: Terms, size: Size, items: usize, bytes: usize) -> Result<Reservation, CallError> {
         loop {
             let mut waiting = self.lock();
-            let displaced = waiting.lanes.displace(terms.party, items).ok_or(CallError::Busy)?;
+            let displaced = waiting.lanes.displace(terms.party, size).ok_or(CallError::Busy)?;
             if waiting.lanes.is_empty() {
                 waiting.since = None;
             }

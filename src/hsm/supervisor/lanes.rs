@@ -12,6 +12,29 @@ use crate::model::terms::Party;
 /// Lanes that are kept although nothing waits in them, for what their parties have had in advance.
 const IDLE_LANES: usize = 256;
 
+/// How large a request is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// What it asks for, by which its turn comes. What has no items counts as one, so that a lane with something in it is
+    /// never taken for an empty one.
+    items: usize,
+    /// What it fills of the queue.
+    room: u64,
+}
+
+impl Size {
+    pub(crate) fn new(items: usize, room: u64) -> Self {
+        Self { items: items.max(1), room }
+    }
+}
+
+/// One whose items alone say how large it is.
+impl From<usize> for Size {
+    fn from(items: usize) -> Self {
+        Self::new(items, items as u64)
+    }
+}
+
 /// See the module.
 pub(crate) struct Lanes<T> {
     /// By mark, then by age.
@@ -27,7 +50,7 @@ pub(crate) struct Lanes<T> {
 
 struct Waiting<T> {
     party: Party,
-    items: usize,
+    size: Size,
     value: T,
 }
 
@@ -36,6 +59,7 @@ struct Lane {
     /// Where its last request ends.
     end: u64,
     items: usize,
+    room: u64,
 }
 
 impl<T> Lanes<T> {
@@ -64,19 +88,20 @@ impl<T> Lanes<T> {
     }
 
     /// Adds a request.
-    pub(crate) fn push(&mut self, party: Party, items: usize, value: T) {
+    pub(crate) fn push(&mut self, party: Party, size: impl Into<Size>, value: T) {
+        let size = size.into();
         if self.lanes.len() > IDLE_LANES {
             self.lanes.retain(|_, lane| lane.items > 0 || lane.end > self.now);
         }
         let lane = self.lanes.entry(party).or_default();
         let mark = lane.end.max(self.now);
-        lane.end = mark + items.max(1) as u64;
+        lane.end = mark + size.items as u64;
         self.active += usize::from(lane.items == 0);
-        // What has no items counts as one, so that a lane with something in it is never taken for an empty one.
-        lane.items += items.max(1);
-        self.items += items.max(1);
+        lane.items += size.items;
+        lane.room += size.room;
+        self.items += size.items;
         self.numbers += 1;
-        self.waiting.insert((mark, self.numbers), Waiting { party, items: items.max(1), value });
+        self.waiting.insert((mark, self.numbers), Waiting { party, size, value });
     }
 
     /// Takes the request whose turn it is.
@@ -91,12 +116,12 @@ impl<T> Lanes<T> {
         Some(waiting.value)
     }
 
-    /// Takes out the newest request of the longest lane, for one of `party` with so many items; `None` when that lane is
-    /// not the longer one.
-    pub(crate) fn displace(&mut self, party: Party, items: usize) -> Option<T> {
-        let own = self.lanes.get(&party).map_or(0, |lane| lane.items);
-        let (longest, lane) = self.lanes.iter().max_by_key(|(_, lane)| lane.items)?;
-        if *longest == party || lane.items <= own + items {
+    /// Takes out the newest request of the lane that fills most of the queue, for one of `party`; `None` when that lane
+    /// would not be the fuller one.
+    pub(crate) fn displace(&mut self, party: Party, size: impl Into<Size>) -> Option<T> {
+        let own = self.lanes.get(&party).map_or(0, |lane| lane.room);
+        let (longest, lane) = self.lanes.iter().max_by_key(|(_, lane)| lane.room)?;
+        if *longest == party || lane.room <= own + size.into().room {
             return None;
         }
         let longest = *longest;
@@ -117,9 +142,10 @@ impl<T> Lanes<T> {
     }
 
     fn left(&mut self, waiting: &Waiting<T>) {
-        self.items -= waiting.items;
+        self.items -= waiting.size.items;
         if let Some(lane) = self.lanes.get_mut(&waiting.party) {
-            lane.items -= waiting.items;
+            lane.items -= waiting.size.items;
+            lane.room -= waiting.size.room;
             self.active -= usize::from(lane.items == 0);
         }
     }
@@ -175,6 +201,16 @@ mod tests {
         assert_eq!(lanes.items(), 17);
         assert_eq!(lanes.drain().count(), 10);
         assert!(lanes.is_empty() && lanes.items() == 0);
+    }
+
+    #[test]
+    fn what_is_large_makes_room_although_it_is_little_to_do() {
+        let mut lanes = Lanes::new();
+        (0..100).for_each(|number| lanes.push(party(1), Size::new(1, 1), (1, number)));
+        (0..3).for_each(|number| lanes.push(party(2), Size::new(1, 200), (2, number)));
+        assert_eq!(lanes.displace(party(3), Size::new(1, 1)), Some((2, 2)));
+        assert_eq!(lanes.displace(party(1), Size::new(1, 1)), Some((2, 1)));
+        assert_eq!(lanes.displace(party(1), Size::new(1, 150)), None, "no fuller than what would come");
     }
 
     proptest! {

@@ -31,6 +31,12 @@ impl Gauge {
         fits.then_some(reservation)
     }
 
+    /// What a request fills of it, in millionths of the bound that it comes nearer to.
+    pub(super) fn room(&self, items: usize, bytes: usize) -> u64 {
+        let share = |part: usize, most: usize| 1_000_000 * part as u64 / most.max(1) as u64;
+        share(items, self.most_items).max(share(bytes, self.most_bytes)).max(1)
+    }
+
     /// Items taken on.
     pub(super) fn items(&self) -> usize {
         self.items.load(Ordering::Relaxed)
