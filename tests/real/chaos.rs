@@ -11,11 +11,12 @@ mod schedule;
 mod seeds;
 
 use chaos_hsm::Control;
-use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth};
+use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth, HsmStatus};
+use rustix::process::Signal;
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
-use crate::harness::{Caller, Daemon, chaos, context, wait};
+use crate::harness::{Caller, Daemon, chaos, context, process, wait};
 
 /// A daemon whose zone a does what the controls say.
 async fn with_chaos_in_a() -> (Daemon, Caller, Control) {
@@ -86,4 +87,24 @@ async fn a_zone_that_lies_gives_out_no_data_key_and_is_taken_out_of_service() {
         let opened = caller.decrypt(&made.ciphertext_blob, &context(&[])).await.unwrap();
         assert_eq!(opened, made.plaintext.to_vec());
     }
+}
+
+/// By design the service then waits for an operator, who must be able to see it while other workers serve on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_refused_is_told_of_while_others_serve() {
+    let (daemon, caller, control) = with_chaos_in_a().await;
+    control.set("[[rule]]\nfunction = \"C_Login\"\nfault = { code = \"CKR_PIN_INCORRECT\" }").unwrap();
+    let logins = control.calls("C_Login");
+    let zone = daemon.zone("a");
+    zone.keep_copies();
+    process::signal(zone.workers()[0], Signal::KILL);
+    wait::until_async("the refusal is told", wait::LONG, async || {
+        let hsms = caller.hsms().await.unwrap();
+        let told = |hsm: &HsmStatus| hsm.health() == HsmHealth::Healthy && hsm.reason.contains("CKR_PIN_INCORRECT");
+        hsms.iter().any(|hsm| hsm.hsm_id == zone.hsm && told(hsm)).then_some(())
+    })
+    .await;
+    let shown = daemon.keystorectl(&["key-store", "describe"]).ok();
+    assert!(shown.contains("CKR_PIN_INCORRECT"), "{shown}");
+    assert_eq!(control.calls("C_Login") - logins, 1, "it is not tried again");
 }

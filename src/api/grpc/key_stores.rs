@@ -153,7 +153,8 @@ pub(super) fn hsm(view: HsmView) -> v1::HsmStatus {
     };
     let (status, ready) = (&member.status, member.status.ready.as_deref());
     let reason = match member.health {
-        Health::Healthy => member.reason,
+        // Others serve, and it will be down when they have gone.
+        Health::Healthy if !status.refused => member.reason,
         _ => member.reason.or_else(|| status.reason.clone()),
     };
     let step = |(at, step): &(SystemTime, Arc<str>)| v1::HsmStep { at: Some(time(*at)), step: step.to_string() };

@@ -33,7 +33,7 @@ pub(super) struct Hsm {
     pub(super) hsm_id: String,
     pub(super) zone: String,
     pub(super) health: &'static str,
-    /// Why it is not healthy; empty where it is.
+    /// Why it is not healthy, or has workers that are not started again; empty where all is well.
     pub(super) reason: String,
     pub(super) since: Option<String>,
     pub(super) seconds_since: Option<u64>,
