@@ -9,6 +9,7 @@ mod fault;
 mod run;
 mod schedule;
 mod seeds;
+mod streams;
 
 use chaos_hsm::Control;
 use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth, HsmStatus};

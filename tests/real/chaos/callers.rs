@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 
 use super::book::Book;
 use super::dice::Dice;
+use super::streams::Open;
 use crate::harness::{Caller, Failure, bytes, context};
 
 /// What a caller waits: enough for a hang to be noticed and the call to be repeated in another zone.
-const DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// Ciphertexts that a caller keeps from the beginning, and of the latest.
 const KEPT: (usize, usize) = (20, 100);
 
@@ -54,6 +55,7 @@ impl Callers {
                 context: context(&[("caller", &number.to_string())]),
                 first: Vec::new(),
                 latest: VecDeque::new(),
+                stream: None,
             };
             tasks.spawn(caller.run(Arc::clone(&stop)));
         }
@@ -71,20 +73,21 @@ impl Callers {
     }
 }
 
-struct One {
-    caller: Caller,
+pub(super) struct One {
+    pub(super) caller: Caller,
     keys: Keys,
-    book: Arc<Book>,
-    dice: Dice,
-    context: BTreeMap<String, String>,
+    pub(super) book: Arc<Book>,
+    pub(super) dice: Dice,
+    pub(super) context: BTreeMap<String, String>,
     first: Vec<Known>,
     latest: VecDeque<Known>,
+    pub(super) stream: Option<Open>,
 }
 
 impl One {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Vec<Known> {
         while !stop.load(Ordering::Relaxed) {
-            match self.dice.below(16) {
+            match self.dice.below(18) {
                 0..4 => self.encrypt().await,
                 4..8 => self.decrypt().await,
                 8..11 => self.generate_data_key().await,
@@ -92,23 +95,25 @@ impl One {
                 12 => self.batch_decrypt().await,
                 13 => self.batch_generate_data_key().await,
                 14 => self.decrypt_what_was_never_encrypted().await,
-                _ => self.generate_random().await,
+                15 => self.generate_random().await,
+                _ => self.burst().await,
             }
         }
+        self.hang_up().await;
         self.first.into_iter().chain(self.latest).collect()
     }
 
-    fn key(&mut self) -> String {
+    pub(super) fn key(&mut self) -> String {
         let keys = self.keys.lock().unwrap();
         keys[self.dice.below(keys.len())].clone()
     }
 
-    fn plaintext(&mut self) -> Vec<u8> {
+    pub(super) fn plaintext(&mut self) -> Vec<u8> {
         let (length, seed) = (self.dice.between(1, 200), self.dice.below(256));
         bytes(usize::try_from(length).unwrap(), u8::try_from(seed).unwrap())
     }
 
-    fn known(&mut self) -> Option<Known> {
+    pub(super) fn known(&mut self) -> Option<Known> {
         let (first, latest) = (self.first.len(), self.latest.len());
         let all = first + latest;
         if all == 0 {
@@ -119,7 +124,7 @@ impl One {
     }
 
     /// What was answered to an encryption.
-    fn keep(&mut self, ciphertext: Vec<u8>, plaintext: Vec<u8>, doubtful: bool) {
+    pub(super) fn keep(&mut self, ciphertext: Vec<u8>, plaintext: Vec<u8>, doubtful: bool) {
         self.book.right();
         let known = Known { ciphertext, plaintext, context: self.context.clone(), doubtful };
         if self.first.len() < KEPT.0 {
@@ -155,7 +160,7 @@ impl One {
         self.compare("Decrypt", &known, began, opened);
     }
 
-    fn compare(&mut self, what: &str, known: &Known, began: Instant, opened: Result<Vec<u8>, Failure>) {
+    pub(super) fn compare(&mut self, what: &str, known: &Known, began: Instant, opened: Result<Vec<u8>, Failure>) {
         match opened {
             Ok(opened) if opened == known.plaintext => self.book.right(),
             Ok(_) => self.book.lied(what, "C_Decrypt", began),
@@ -288,8 +293,15 @@ impl One {
         let began = self.book.clock.now();
         match self.caller.decrypt(&known.ciphertext, &known.context).await {
             Ok(_) => self.book.wrong("Decrypt opened a ciphertext that was never made".to_owned()),
-            Err(failure) if failure.reason == "InvalidCiphertextException" => self.book.right(),
-            Err(failure) => self.book.failed("Decrypt of a bad ciphertext", began, &failure),
+            Err(failure) => self.refused("Decrypt", began, &failure),
+        }
+    }
+
+    /// What was answered to the decryption of a bad ciphertext.
+    pub(super) fn refused(&self, what: &str, began: Instant, failure: &Failure) {
+        match failure.reason == "InvalidCiphertextException" {
+            true => self.book.right(),
+            false => self.book.failed(&format!("{what}, of a bad ciphertext,"), began, failure),
         }
     }
 

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
 use super::book::Book;
-use super::callers::{Callers, Keys, open_all};
+use super::callers::{Callers, DEADLINE, Keys, open_all};
 use super::checks::{self, Held, Memory, RECOVERY};
 use super::schedule::{Phase, Schedule, Strike, Verify, Whom, name};
 use crate::harness::daemon::Site;
@@ -67,6 +67,10 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
         let cluster = config["cluster"][0].as_table_mut().unwrap();
         cluster.insert("verify_wraps".to_owned(), if all_wraps { "all" } else { "data-keys" }.into());
         cluster.insert("verify_unwraps".to_owned(), unwraps.into());
+        // What a request over a stream has.
+        let deadline = i64::try_from(DEADLINE.as_millis()).unwrap();
+        let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
+        limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), deadline.into());
     });
     let daemon = site.start().await;
     let _log = KeptLog { daemon: &daemon, seed: schedule.seed };
