@@ -93,6 +93,7 @@ fn opens_what_callers_send(function: &str, code: u64, profile: Profile) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hsm::protocol::Fault;
 
     #[test]
     fn the_table() {
@@ -144,6 +145,39 @@ mod tests {
         ];
         for (function, code, profile, expected) in rows {
             assert_eq!(classify(function, *code, *profile), *expected, "{function} 0x{code:x} {profile:?}");
+        }
+    }
+
+    /// People read the name, and the table of names cannot see these constants.
+    #[test]
+    fn what_is_judged_has_its_name() {
+        macro_rules! named {
+            ($($code:ident)*) => { [$(($code, stringify!($code))),*] };
+        }
+        #[rustfmt::skip]
+        let codes = named![
+            CKR_ACTION_PROHIBITED CKR_AEAD_DECRYPT_FAILED CKR_ARGUMENTS_BAD CKR_ATTRIBUTE_READ_ONLY
+            CKR_ATTRIBUTE_SENSITIVE CKR_ATTRIBUTE_TYPE_INVALID CKR_ATTRIBUTE_VALUE_INVALID
+            CKR_BUFFER_TOO_SMALL CKR_CANCEL CKR_CRYPTOKI_NOT_INITIALIZED CKR_DATA_INVALID
+            CKR_DATA_LEN_RANGE CKR_DEVICE_ERROR CKR_DEVICE_MEMORY CKR_DEVICE_REMOVED
+            CKR_ENCRYPTED_DATA_INVALID CKR_ENCRYPTED_DATA_LEN_RANGE CKR_FUNCTION_CANCELED
+            CKR_FUNCTION_FAILED CKR_FUNCTION_NOT_SUPPORTED CKR_GENERAL_ERROR CKR_HOST_MEMORY
+            CKR_KEY_FUNCTION_NOT_PERMITTED CKR_KEY_HANDLE_INVALID CKR_KEY_NOT_WRAPPABLE
+            CKR_KEY_SIZE_RANGE CKR_KEY_TYPE_INCONSISTENT CKR_KEY_UNEXTRACTABLE CKR_MECHANISM_INVALID
+            CKR_MECHANISM_PARAM_INVALID CKR_OBJECT_HANDLE_INVALID CKR_OPERATION_ACTIVE
+            CKR_OPERATION_NOT_INITIALIZED CKR_PIN_EXPIRED CKR_PIN_INCORRECT CKR_PIN_INVALID
+            CKR_PIN_LEN_RANGE CKR_PIN_LOCKED CKR_PIN_TOO_WEAK CKR_PUBLIC_KEY_INVALID
+            CKR_SESSION_CLOSED CKR_SESSION_COUNT CKR_SESSION_HANDLE_INVALID CKR_SESSION_READ_ONLY
+            CKR_TEMPLATE_INCOMPLETE CKR_TEMPLATE_INCONSISTENT CKR_TOKEN_NOT_PRESENT
+            CKR_TOKEN_WRITE_PROTECTED CKR_UNWRAPPING_KEY_HANDLE_INVALID
+            CKR_UNWRAPPING_KEY_SIZE_RANGE CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT
+            CKR_USER_NOT_LOGGED_IN CKR_USER_PIN_NOT_INITIALIZED CKR_WRAPPED_KEY_INVALID
+            CKR_WRAPPED_KEY_LEN_RANGE CKR_WRAPPING_KEY_HANDLE_INVALID CKR_WRAPPING_KEY_SIZE_RANGE
+            CKR_WRAPPING_KEY_TYPE_INCONSISTENT
+        ];
+        for (code, name) in codes {
+            let fault = Fault { code, ..Fault::own(Class::Token, "C_Login", "") };
+            assert!(fault.to_string().contains(name), "0x{code:x} reads as {fault}");
         }
     }
 }
