@@ -6,6 +6,7 @@ mod callers;
 mod checks;
 mod dice;
 mod fault;
+mod operator;
 mod run;
 mod schedule;
 mod seeds;

@@ -7,7 +7,6 @@ use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::other::{self, Kind, Other};
-use crate::harness::zone::Zone;
 use crate::harness::{Caller, Daemon, context, tool, wait};
 
 const CLUSTER: &str = "cluster-kryopticone";
@@ -28,14 +27,6 @@ async fn begin(site: Site, other: &Other) -> (Daemon, Caller, String) {
     let caller = daemon.caller().await;
     let id = caller.create_key_store_with("kryoptic", CLUSTER, &other.anchor, other::PIN).await.unwrap();
     (daemon, caller, id)
-}
-
-/// What the token says of its user, as another client reads it.
-fn flags(zone: &Zone) -> String {
-    let mut command = Command::new("pkcs11-tool");
-    command.arg("--module").arg(&zone.module).arg("--list-slots").envs(&zone.env);
-    let out = tool::run(&mut command).ok();
-    out.lines().find(|line| line.contains("token flags")).unwrap_or_else(|| panic!("{out}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +81,7 @@ async fn a_locked_user_is_named_and_the_officer_unlocks() {
     for _ in 0..10 {
         assert!(!zone.takes("not-the-PIN"));
     }
-    assert!(flags(&zone).contains("locked"), "{}", flags(&zone));
+    assert!(zone.flags().contains("locked"), "{}", zone.flags());
     let store = caller.connect(&id).await.unwrap();
     assert_eq!(store.connection_state(), ConnectionState::Failed, "{store:?}");
     assert_eq!(store.connection_error_code, "USER_LOCKED_OUT", "{store:?}");
@@ -123,7 +114,7 @@ async fn the_last_try_is_left_to_the_officer() {
     }
     let store = caller.connect(&id).await.unwrap();
     assert_eq!(store.connection_error_code, "USER_LOCKED_OUT", "{store:?}");
-    assert!(flags(&zone).contains("final user PIN try"), "{}", flags(&zone));
+    assert!(zone.flags().contains("final user PIN try"), "{}", zone.flags());
     caller.disconnect(&id).await.unwrap();
     assert!(zone.takes(other::PIN), "it was not tried");
 }
@@ -158,7 +149,7 @@ async fn recovery_comes_nowhere_near_the_lock() {
             );
             daemon.wait_until_healthy_for(&caller).await;
             for zone in &daemon.zones {
-                let flags = flags(zone);
+                let flags = zone.flags();
                 for warning in ["count low", "final user PIN try", "locked"] {
                     assert!(!flags.contains(warning), "{point}: {flags}");
                 }

@@ -1,7 +1,8 @@
 //! What callers may meet and when, and what they did meet.
 //!
-//! A call may fail only while no zone is sound, and only with an error that says that it may be tried again. It may give
-//! wrong bytes only while a zone lies and its canary has not found it out.
+//! A call may fail only while no zone is sound, and only with an error that says that it may be tried again; or while an
+//! operator has disconnected the key store, with one that says so. It may give wrong bytes only while a zone lies and its
+//! canary has not found it out.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -30,6 +31,8 @@ pub(super) struct Book {
 #[derive(Default)]
 struct Windows {
     outages: Vec<Window>,
+    /// The key store is disconnected. Outages too.
+    closed: Vec<Window>,
     lies: Vec<(&'static str, Window)>,
 }
 
@@ -68,6 +71,18 @@ impl Book {
         self.windows().outages.iter_mut().for_each(|window| _ = window.until.get_or_insert(now));
     }
 
+    /// From now on the key store may be disconnected. To be called before an operator does it.
+    pub(super) fn begin_closed(&self) {
+        self.begin_outage();
+        self.windows().closed.push(Window { from: self.clock.now(), until: None });
+    }
+
+    /// It is connected again; no zone has to be sound yet.
+    pub(super) fn end_closed(&self) {
+        let now = self.clock.now();
+        self.windows().closed.iter_mut().for_each(|window| _ = window.until.get_or_insert(now));
+    }
+
     /// From now on a zone gives wrong bytes for this function. To be called before it does.
     pub(super) fn begin_lie(&self, function: &'static str) {
         self.windows().lies.push((function, Window { from: self.clock.now(), until: None }));
@@ -95,8 +110,12 @@ impl Book {
         self.answers.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.now();
         let took = now - began;
-        let in_outage = self.windows().outages.iter().any(|window| window.meets(began, now));
-        match (is_clean(failure), in_outage) {
+        let meets = |windows: &[Window]| windows.iter().any(|window| window.meets(began, now));
+        let (in_outage, closed) = {
+            let windows = self.windows();
+            (meets(&windows.outages), meets(&windows.closed))
+        };
+        match (is_clean(failure) || (closed && says_closed(failure)), in_outage) {
             (true, true) => drop(self.errors.fetch_add(1, Ordering::Relaxed)),
             (true, false) => self.wrong(format!("{what} failed after {took:?} though a zone is sound: {failure:?}")),
             (false, _) => self.wrong(format!("{what} failed after {took:?}, and not cleanly: {failure:?}")),
@@ -139,6 +158,12 @@ fn is_clean(failure: &Failure) -> bool {
     late || (failure.retryable && !failure.reason.is_empty())
 }
 
+/// The service's word that an operator has disconnected the key store: to try again does not help before he connects it.
+fn says_closed(failure: &Failure) -> bool {
+    let invalid = ["KMSInvalidStateException", "CustomKeyStoreInvalidStateException"];
+    invalid.contains(&&*failure.reason) && failure.message.contains("key store")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +198,30 @@ mod tests {
         while !book.windows().outages.iter().all(|window| window.until.is_some_and(|until| until < book.clock.now())) {}
         book.failed("after", book.clock.now().max(after), &clean);
         assert_eq!(wrongs(&book), 3);
+    }
+
+    #[test]
+    fn that_the_key_store_is_disconnected_is_said_while_it_is() {
+        let book = Book::new();
+        let says = Failure {
+            message: "the key is unavailable: its key store main is DISCONNECTED".to_owned(),
+            ..failure("KMSInvalidStateException", false)
+        };
+        book.begin_outage();
+        book.failed("in an outage", book.clock.now(), &says);
+        assert_eq!(wrongs(&book), 1, "nobody has disconnected it");
+        book.begin_closed();
+        let began = book.clock.now();
+        book.failed("while it is", began, &says);
+        book.failed("while it is", began, &failure("KMSInvalidStateException", true));
+        assert_eq!(wrongs(&book), 1);
+        book.failed("while it is", began, &failure("KMSInvalidStateException", false));
+        assert_eq!(wrongs(&book), 2, "it says nothing of the key store");
+        book.end_closed();
+        let later = std::iter::repeat_with(|| book.clock.now());
+        let later = later.into_iter().find(|now| book.windows().closed[0].until.is_some_and(|until| until < *now));
+        book.failed("after", later.unwrap(), &says);
+        assert_eq!(wrongs(&book), 3, "no zone is sound yet, and the key store is connected");
     }
 
     #[test]

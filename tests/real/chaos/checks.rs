@@ -122,6 +122,12 @@ pub(super) async fn is_out_of_service(caller: &Caller, zone: &Zone) -> bool {
     hsms.iter().any(|hsm| hsm.hsm_id == zone.hsm && hsm.ready_workers == 0 && hsm.health() != HsmHealth::Healthy)
 }
 
+/// What the service says of an HSM.
+pub(super) async fn reason(caller: &Caller, hsm: &str) -> String {
+    let hsms = caller.hsms().await.unwrap();
+    hsms.into_iter().find(|known| known.hsm_id == hsm).unwrap().reason
+}
+
 /// How each HSM says that it is.
 pub(super) async fn states(caller: &Caller) -> String {
     let line = |hsm: keystored::proto::v1::HsmStatus| {
@@ -169,10 +175,18 @@ pub(super) async fn keys_are_whole(daemon: &Daemon, caller: &Caller, keys: &[Str
     }
 }
 
+/// A zone as it is without its faults.
+fn real(zone: &Zone) -> Zone {
+    Zone { module: zone.env["CHAOS_HSM_MODULE"].clone().into(), ..zone.clone() }
+}
+
+/// What a zone's token says of its user.
+pub(super) fn flags(zone: &Zone) -> String {
+    real(zone).flags()
+}
+
 /// CKA_ID of each secret key in a zone's token, as another program sees it through the real module.
 fn objects(zone: &Zone) -> Vec<String> {
-    let mut zone = zone.clone();
-    zone.module = zone.env["CHAOS_HSM_MODULE"].clone().into();
-    let listed = zone.pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
+    let listed = real(zone).pkcs11_tool(&["--list-objects", "--type", "secrkey"]);
     listed.lines().filter_map(|line| line.trim().strip_prefix("ID:")).map(|id| id.trim().to_owned()).collect()
 }

@@ -1,6 +1,6 @@
 //! The rules of a schedule: which function fails, how, and for which calls.
 //!
-//! Not drawn are a locked user and codes that refuse a PIN: by design the service then waits for an operator.
+//! Not drawn is anything that C_SetPIN says: PINs are rotated by a connect alone, which has tests of its own.
 
 use std::fmt;
 
@@ -27,6 +27,7 @@ pub(super) enum Fault {
     Crash,
     WrongBytes,
     LostToken,
+    PinLocked,
     SessionLimit(u32),
 }
 
@@ -96,6 +97,17 @@ const TOKEN: &[&str] = &[
     "CKR_USER_NOT_LOGGED_IN",
     "CKR_CRYPTOKI_NOT_INITIALIZED",
     "0x80000001",
+];
+/// Against the login, and not its PIN: it is tried again.
+const LOGIN: &[&str] = &["CKR_USER_PIN_NOT_INITIALIZED", "CKR_USER_TYPE_INVALID", "CKR_USER_ANOTHER_ALREADY_LOGGED_IN"];
+/// Against the PIN: by design the service then waits for an operator.
+pub(super) const PIN: &[&str] = &[
+    "CKR_PIN_INCORRECT",
+    "CKR_PIN_INVALID",
+    "CKR_PIN_LEN_RANGE",
+    "CKR_PIN_EXPIRED",
+    "CKR_PIN_LOCKED",
+    "CKR_PIN_TOO_WEAK",
 ];
 /// Against the session.
 const SESSION: &[&str] = &[
@@ -175,7 +187,20 @@ pub(super) fn starting(dice: &mut Dice) -> Rule {
     if function == "C_Sign" && dice.chance(30) {
         return Rule { function, fault: Fault::WrongBytes, meets: Meets::All, after_call: true };
     }
-    drawn(dice, function, &[TOKEN, SESSION, REFUSED], most)
+    match function {
+        "C_Login" => drawn(dice, function, &[TOKEN, SESSION, REFUSED, LOGIN], most),
+        _ => drawn(dice, function, &[TOKEN, SESSION, REFUSED], most),
+    }
+}
+
+/// What refuses kmsuser. Every login, and before the real token hears of it: one that took the PIN after all would have
+/// the service know better.
+pub(super) fn refusing(dice: &mut Dice) -> Rule {
+    let (function, fault) = match dice.chance(30) {
+        true => ("*", Fault::PinLocked),
+        false => ("C_Login", Fault::Code(dice.pick(PIN))),
+    };
+    Rule { function, fault, meets: Meets::All, after_call: false }
 }
 
 pub(super) fn making(dice: &mut Dice) -> Rule {
@@ -259,6 +284,15 @@ impl Rule {
         (self.fault == Fault::WrongBytes && !seen_by_another_zone).then_some(self.function)
     }
 
+    /// Where this refuses kmsuser: what people are told of it.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        match self.fault {
+            Fault::PinLocked => Some("locked kmsuser"),
+            Fault::Code(code) if self.function == "C_Login" && PIN.contains(&code) => Some(code),
+            _ => None,
+        }
+    }
+
     /// Not what a token says of a bad ciphertext, and no wrong bytes in what callers get.
     pub(super) fn is_unmistakable(&self) -> bool {
         match self.fault {
@@ -278,6 +312,7 @@ impl Rule {
             Fault::Crash => "\"crash\"".to_owned(),
             Fault::WrongBytes => "\"wrong-bytes\"".to_owned(),
             Fault::LostToken => "\"lost-token\"".to_owned(),
+            Fault::PinLocked => "\"pin-locked\"".to_owned(),
             Fault::SessionLimit(limit) => format!("{{ session_limit = {limit} }}"),
         };
         let meets = match self.meets {
@@ -302,6 +337,7 @@ impl fmt::Display for Rule {
             Fault::Crash => write!(f, "{} crashes", self.function)?,
             Fault::WrongBytes => write!(f, "{} gives wrong bytes", self.function)?,
             Fault::LostToken => write!(f, "{} has lost its token", self.function)?,
+            Fault::PinLocked => write!(f, "{} has locked kmsuser", self.function)?,
         }
         match self.meets {
             Meets::All => {}

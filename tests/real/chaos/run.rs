@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::book::Book;
 use super::callers::{Callers, DEADLINE, Keys, open_all};
 use super::checks::{self, Held, Memory, RECOVERY};
+use super::operator::Logins;
 use super::schedule::{Phase, Schedule, Strike, Verify, Whom, name};
 use crate::harness::daemon::Site;
 use crate::harness::zone::Taken;
@@ -136,11 +137,11 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
     Outcome { phases, answers, errors, lies, keys: keys.len(), faults, recovery, slowest, found_out, growth_kb }
 }
 
-struct Run<'a> {
-    daemon: &'a Daemon,
-    caller: Caller,
-    controls: &'a [Control],
-    book: &'a Book,
+pub(super) struct Run<'a> {
+    pub(super) daemon: &'a Daemon,
+    pub(super) caller: Caller,
+    pub(super) controls: &'a [Control],
+    pub(super) book: &'a Book,
     keys: Keys,
     /// Client tokens of keys whose making failed while a zone was troubled.
     unmade: Vec<String>,
@@ -152,7 +153,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Waits until every HSM is healthy with all of its workers, and every key is made. How long the former took.
-    async fn recovered(&mut self, within: Duration) -> Duration {
+    pub(super) async fn recovered(&mut self, within: Duration) -> Duration {
         let clock = &self.book.clock;
         let over = clock.now();
         let deadline = over + within;
@@ -209,10 +210,13 @@ impl Run<'_> {
             self.book.begin_lie(function);
         }
         let began = self.book.clock.now();
+        let logins = Logins::in_refused(phase, self.controls);
         let trouble = self.strike(phase);
         let token = format!("in phase {}", at + 1);
         let made = phase.makes_key.then(|| self.try_to_make(&token));
+        self.refusals_are_said(phase, began).await;
         self.last(phase, began, lie).await;
+        let spent: Vec<_> = logins.iter().map(|logins| logins.since(self.controls)).collect();
         for zone in phase.zones() {
             self.controls[zone].clear().unwrap();
         }
@@ -230,11 +234,17 @@ impl Run<'_> {
                 Err(failure) => panic!("the making of a key failed for good: {failure:?}"),
             }
         }
+        if !spent.is_empty() {
+            self.operate(&spent).await;
+        }
     }
 
     /// Begins everything that a phase does; it ends when the answer is dropped.
     fn strike(&self, phase: &Phase) -> Vec<Ends> {
         let mut ends = Vec::new();
+        // Before the signals, so that no login comes before its refusal; workers that serve meet none.
+        let refused: Vec<usize> = phase.refusals().into_iter().map(|(zone, _)| zone).collect();
+        self.put_in_force(phase, |zone| refused.contains(&zone));
         for (zone, strike) in &phase.strikes {
             let zone = &self.daemon.zones[*zone];
             match strike {
@@ -245,8 +255,14 @@ impl Run<'_> {
             }
         }
         // After the signals, which are for workers that serve: a rule may have some start anew.
+        self.put_in_force(phase, |zone| !refused.contains(&zone));
+        ends
+    }
+
+    /// Puts a phase's rules in force in these zones.
+    fn put_in_force(&self, phase: &Phase, these: impl Fn(usize) -> bool) {
         let mut rules: BTreeMap<usize, String> = BTreeMap::new();
-        for (zone, strike) in &phase.strikes {
+        for (zone, strike) in phase.strikes.iter().filter(|(zone, _)| these(*zone)) {
             if let Strike::Rule(rule) = strike {
                 let text = rule.toml(|function| self.controls[*zone].calls(function));
                 rules.entry(*zone).or_default().push_str(&text);
@@ -255,7 +271,6 @@ impl Run<'_> {
         for (zone, rules) in rules {
             self.controls[zone].set(&rules).unwrap();
         }
-        ends
     }
 
     /// Makes a key beside the trouble.

@@ -1,7 +1,8 @@
 //! What is done to a daemon's zones and when, drawn from a seed alone. Pure.
 //!
 //! Invariants, each with a test below: one zone at least is left alone, unless the phase says that it troubles all; a zone
-//! that lies does so by itself, because what two zones say is believed; nothing ends a worker inside a login.
+//! that lies does so by itself, because what two zones say is believed; nothing ends a worker inside a login; where logins
+//! are refused, which an operator has to mend, nothing follows before that, and a sound zone is left.
 
 use std::fmt;
 use std::time::Duration;
@@ -61,6 +62,13 @@ pub(super) enum Whom {
 /// tenth of that later, and the rest is for want of processor.
 pub(super) const FOUND_OUT: Duration = Duration::from_secs(4);
 
+/// Longest until a zone whose workers were killed says that its logins are refused: the pause before a worker is started
+/// again grows with each of its deaths.
+pub(super) const SAID: Duration = Duration::from_secs(10);
+
+/// The operator's work is reckoned with this.
+const OPERATED: Duration = Duration::from_millis(1_500);
+
 /// A recovery is reckoned with this when phases are drawn to fill a run.
 const RECKONED: Duration = Duration::from_millis(400);
 
@@ -75,6 +83,9 @@ impl Schedule {
         while filled < length {
             let phase = Phase::draw(&mut dice, zones, verify, phases.last());
             filled += phase.lasts + RECKONED;
+            if !phase.refusals().is_empty() {
+                filled += OPERATED;
+            }
             phases.push(phase);
         }
         Self { seed, zones, verify, phases }
@@ -83,22 +94,24 @@ impl Schedule {
 
 impl Phase {
     fn draw(dice: &mut Dice, zones: usize, verify: Verify, before: Option<&Self>) -> Self {
-        let again = before.filter(|before| before.zones().len() < zones && before.lie(verify).is_none());
+        let again = before.filter(|before| {
+            before.zones().len() < zones && before.lie(verify).is_none() && before.refusals().is_empty()
+        });
         if let Some(before) = again.filter(|_| dice.chance(15)) {
             let strikes = before.zones().into_iter().map(|zone| (zone, Strike::Rule(fault::again(dice)))).collect();
             return Self { lasts: lasts(dice, 300, 1_200), again: true, makes_key: false, strikes };
         }
         let first = dice.below(zones);
         if dice.chance(4) {
-            let strikes = (0..zones).flat_map(|zone| wide(dice, zone)).collect();
+            let strikes = (0..zones).flat_map(|zone| on(zone, wide(dice))).collect();
             return Self { lasts: lasts(dice, 200, 800), again: false, makes_key: false, strikes };
         }
         if zones == 3 && dice.chance(25) {
-            let strikes = [first, (first + 1) % zones].into_iter().flat_map(|zone| wide(dice, zone)).collect();
+            let strikes = [first, (first + 1) % zones].into_iter().flat_map(|zone| on(zone, wider(dice))).collect();
             return Self { lasts: lasts(dice, 300, 1_500), again: false, makes_key: false, strikes };
         }
         let (strikes, makes_key) = narrow(dice, verify);
-        let strikes = strikes.into_iter().map(|strike| (first, strike)).collect();
+        let strikes = on(first, strikes).collect();
         let mut phase = Self { lasts: lasts(dice, 300, 2_000), again: false, makes_key, strikes };
         if phase.lie(verify).is_some() {
             phase.lasts = FOUND_OUT;
@@ -112,6 +125,16 @@ impl Phase {
         zones.sort_unstable();
         zones.dedup();
         zones
+    }
+
+    /// The zones whose logins are refused, and what people are told of each. With it the zone's workers are killed, so that
+    /// there are logins.
+    pub(super) fn refusals(&self) -> Vec<(usize, &'static str)> {
+        let refusal = |(zone, strike): &(usize, Strike)| match strike {
+            Strike::Rule(rule) => rule.refusal().map(|words| (*zone, words)),
+            _ => None,
+        };
+        self.strikes.iter().filter_map(refusal).collect()
     }
 
     /// The function in which a zone lies to callers without anything but its canary to find it out.
@@ -133,7 +156,7 @@ fn whom(dice: &mut Dice) -> Whom {
 
 /// What may happen to a single zone, and whether a key is to be made meanwhile.
 fn narrow(dice: &mut Dice, verify: Verify) -> (Vec<Strike>, bool) {
-    match dice.below(100) {
+    match dice.below(110) {
         0..40 => (vec![Strike::Rule(fault::serving(dice))], false),
         40..52 => {
             // Called only when a handle or a session has gone stale, or by a worker that starts.
@@ -148,21 +171,35 @@ fn narrow(dice: &mut Dice, verify: Verify) -> (Vec<Strike>, bool) {
         74..84 => (vec![Strike::Rule(fault::lying(dice, verify))], false),
         84..90 => (vec![Strike::Kill(whom(dice))], false),
         90..95 => (vec![Strike::Stop(whom(dice))], false),
-        _ => (vec![Strike::TakeAway], false),
+        95..100 => (vec![Strike::TakeAway], false),
+        _ => (refused(dice), false),
     }
+}
+
+/// No login is let in, and there are some.
+fn refused(dice: &mut Dice) -> Vec<Strike> {
+    vec![Strike::Rule(fault::refusing(dice)), Strike::Kill(whom(dice))]
+}
+
+/// What may happen to several zones at once while another is sound.
+fn wider(dice: &mut Dice) -> Vec<Strike> {
+    if dice.chance(15) { refused(dice) } else { wide(dice) }
 }
 
 /// What may happen to several zones at once: nothing that says of a good ciphertext that it is bad, or gives wrong bytes.
 /// Where two zones agree about such things, they are believed.
-fn wide(dice: &mut Dice, zone: usize) -> Vec<(usize, Strike)> {
-    let strikes = match dice.below(100) {
+fn wide(dice: &mut Dice) -> Vec<Strike> {
+    match dice.below(100) {
         0..55 => vec![Strike::Rule(fault::unmistakable(dice))],
         55..65 => vec![Strike::Rule(fault::starting(dice)), Strike::Kill(whom(dice))],
         65..80 => vec![Strike::Kill(whom(dice))],
         80..90 => vec![Strike::Stop(whom(dice))],
         _ => vec![Strike::TakeAway],
-    };
-    strikes.into_iter().map(|strike| (zone, strike)).collect()
+    }
+}
+
+fn on(zone: usize, strikes: Vec<Strike>) -> impl Iterator<Item = (usize, Strike)> {
+    strikes.into_iter().map(move |strike| (zone, strike))
 }
 
 /// As the configuration of a site calls it.
@@ -238,17 +275,22 @@ mod tests {
 
     #[test]
     fn one_zone_is_left_alone_and_few_phases_trouble_all() {
-        let (mut all, mut two_of_three, mut phases) = (0, 0, 0);
+        let (mut all, mut two_of_three, mut unlike, mut phases) = (0, 0, 0, 0);
         for schedule in many() {
             for phase in &schedule.phases {
                 phases += 1;
                 all += usize::from(phase.zones().len() == schedule.zones);
-                two_of_three += usize::from(phase.zones().len() == 2 && schedule.zones == 3);
+                if let ([one, other], 3) = (&phase.zones()[..], schedule.zones) {
+                    let of = |zone| phase.strikes.iter().filter(move |(at, _)| *at == zone).map(|(_, strike)| strike);
+                    two_of_three += 1;
+                    unlike += usize::from(!of(*one).eq(of(*other)));
+                }
                 assert!(phase.zones().iter().all(|zone| *zone < schedule.zones), "{schedule}");
             }
         }
         assert!((phases / 50..phases / 20).contains(&all), "{all} of {phases}");
         assert!(two_of_three > phases / 20, "{two_of_three} of {phases}");
+        assert!(unlike > two_of_three * 9 / 10, "{unlike} of {two_of_three} trouble two zones in two ways");
     }
 
     #[test]
@@ -272,6 +314,33 @@ mod tests {
             }
         }
         assert_eq!(Vec::from_iter(lies), ["C_Decrypt", "C_Encrypt"]);
+    }
+
+    #[test]
+    fn where_logins_are_refused_there_are_some_and_an_operator_comes_before_all_else() {
+        let (mut said, mut phases, mut refused, mut beside) = (BTreeSet::new(), 0, 0, 0);
+        for schedule in many() {
+            for (at, phase) in schedule.phases.iter().enumerate() {
+                phases += 1;
+                let refusals = phase.refusals();
+                if refusals.is_empty() {
+                    continue;
+                }
+                refused += 1;
+                beside += usize::from(phase.zones().len() > refusals.len());
+                assert!(phase.zones().len() < schedule.zones && !phase.again && !phase.makes_key, "{phase}");
+                assert!(schedule.phases.get(at + 1).is_none_or(|next| !next.again), "{schedule}");
+                for (zone, words) in refusals {
+                    said.insert(words);
+                    let strikes: Vec<_> = phase.strikes.iter().filter(|(of, _)| *of == zone).collect();
+                    let [(_, Strike::Rule(rule)), (_, Strike::Kill(_))] = strikes[..] else { panic!("{phase}") };
+                    assert!(rule.meets == Meets::All && !rule.after_call, "{phase}");
+                }
+            }
+        }
+        assert!((phases / 20..phases / 8).contains(&refused), "{refused} of {phases}");
+        assert!(beside > 0, "never beside another zone's trouble");
+        assert_eq!(said.len(), fault::PIN.len() + 1, "{said:?}");
     }
 
     #[test]
@@ -320,8 +389,19 @@ mod tests {
                 kinds.insert(kind.split(['(', '{']).next().unwrap().trim().to_owned());
             }
         }
-        let expected =
-            ["Code", "Crash", "Delay", "Hang", "Kill", "LostToken", "SessionLimit", "Stop", "TakeAway", "WrongBytes"];
+        let expected = [
+            "Code",
+            "Crash",
+            "Delay",
+            "Hang",
+            "Kill",
+            "LostToken",
+            "PinLocked",
+            "SessionLimit",
+            "Stop",
+            "TakeAway",
+            "WrongBytes",
+        ];
         assert_eq!(Vec::from_iter(&kinds), expected.iter().collect::<Vec<_>>());
         assert_eq!(functions.len(), fault::FUNCTIONS + 1, "and all of them at once: {functions:?}");
     }

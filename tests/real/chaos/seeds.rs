@@ -25,8 +25,9 @@ impl Wanted {
                 let seconds = number("CHAOS_SECONDS").unwrap_or(15);
                 Self { seeds: (first..first + count).collect(), length: Duration::from_secs(seconds) }
             }
-            // An outage of all zones; a key that is made while a zone fails; a lie that only the canary finds out.
-            None => Self { seeds: vec![8, 36, 42], length: Duration::from_secs(5) },
+            // A key that is made while a zone fails, and an outage of all; logins that one of three zones refuses while
+            // another crashes; the same in one of two, and a lie that only the canary finds out.
+            None => Self { seeds: vec![24, 37, 184], length: Duration::from_secs(5) },
         }
     }
 }

@@ -63,6 +63,14 @@ impl Zone {
         super::tool::run(&mut command).code == Some(0)
     }
 
+    /// What the token says of its user, as another client reads it.
+    pub(crate) fn flags(&self) -> String {
+        let mut command = Command::new("pkcs11-tool");
+        command.arg("--module").arg(&self.module).arg("--list-slots").envs(&self.env);
+        let out = super::tool::run(&mut command).ok();
+        out.lines().find(|line| line.contains("token flags")).unwrap_or_else(|| panic!("{out}")).to_owned()
+    }
+
     /// What the security officer does: sets kmsuser's PIN.
     pub(crate) fn officer_sets(&self, pin: &str) {
         let so_pin = fs::read_to_string(self.pin_file.with_extension("so-pin")).unwrap();
