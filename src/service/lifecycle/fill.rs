@@ -1,5 +1,5 @@
-//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. One after the other,
-//! so that the HSM goes on serving callers meanwhile.
+//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. One after the other and
+//! with a rest after each, so that the HSM goes on serving callers meanwhile.
 
 use std::time::Duration;
 
@@ -10,6 +10,11 @@ use crate::service::Service;
 
 /// For one step in one HSM, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
+/// A key is followed by a rest of one part in so many of the time that it took: the HSM is filled two thirds of the time,
+/// however fast or slow it is.
+const REST: u32 = 2;
+/// Where the HSM hangs over a key, the rest is no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Places and proves each of these versions; whether all of them are there now.
@@ -21,6 +26,7 @@ impl Service {
         tracing::info!(%hsm, keys = all, "filling the HSM from escrow");
         let (mut filled, mut failed) = (0_usize, 0_usize);
         for version in missing {
+            let began = self.inner.clock.now();
             match self.fill_one(cluster, member, hsm, version).await {
                 Ok(()) => filled += 1,
                 Err(why) => {
@@ -32,6 +38,8 @@ impl Service {
             if !cluster.members().get(member).is_some_and(|hsm| hsm.status().control_ready) {
                 break;
             }
+            let took = self.inner.clock.now().saturating_duration_since(began);
+            tokio::time::sleep((took / REST).min(LONGEST_REST)).await;
         }
         tracing::info!(%hsm, filled, failed, "the HSM was filled from escrow");
         filled == all
