@@ -1,5 +1,5 @@
-//! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, and how it
-//! stands HSMs that fail, what its second looks cost.
+//! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, what its
+//! second looks cost, and how it stands HSMs that fail.
 //!
 //! The raw limits, the empty service and the flood are other modes of this very program, in processes of their own; the
 //! load comes from `keystorectl bench`.

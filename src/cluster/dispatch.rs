@@ -67,6 +67,8 @@ struct Chunk {
     op: Arc<Op>,
     /// Members that hold the keys of all of them and are not excluded.
     usable: u64,
+    /// Members that the items may be put to at all.
+    within: u64,
     /// Who is asked first; otherwise the best at the time.
     first: Option<usize>,
 }
@@ -132,7 +134,7 @@ impl<P: Port> Pool<P> {
             let Some(Task { key, item, within }) = tasks.pop() else { return Vec::new() };
             let usable = self.usable(key.as_deref()) & within;
             let left = vec![Left { place: 0, key, absent: 0, refused: 0, refusal: None }];
-            let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, first: None };
+            let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, within, first: None };
             return self.drive::<V>(chunk, terms).await.into_iter().map(|(_, answer)| answer).collect();
         }
         let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
@@ -146,13 +148,15 @@ impl<P: Port> Pool<P> {
         let driven = parts.into_iter().map(|part| {
             let mut left = Vec::with_capacity(part.items.len());
             let mut items = Vec::with_capacity(part.items.len());
+            let mut all = u64::MAX;
             for place in part.items {
-                let Some(Task { key, item, .. }) = tasks[place as usize].take() else { continue };
+                let Some(Task { key, item, within }) = tasks[place as usize].take() else { continue };
+                all &= within;
                 left.push(Left { place, key, absent: 0, refused: 0, refusal: None });
                 items.push(item);
             }
             let op = Arc::new(V::op(items));
-            self.drive::<V>(Chunk { left, op, usable: part.mask, first: part.first }, terms)
+            self.drive::<V>(Chunk { left, op, usable: part.mask, within: all, first: part.first }, terms)
         });
         for (place, answer) in join_all(driven).await.into_iter().flatten() {
             answers[place as usize] = Some(answer);
@@ -171,7 +175,7 @@ impl<P: Port> Pool<P> {
     }
 
     /// Members that are meant to hold a key; all of them for what needs no key.
-    fn homes(&self, key: Option<&KeyRef>) -> u64 {
+    pub(super) fn homes(&self, key: Option<&KeyRef>) -> u64 {
         key.map_or(u64::MAX, |key| key.homes.0) & route::all(self.members.len())
     }
 
@@ -183,10 +187,19 @@ impl<P: Port> Pool<P> {
 
     /// Asks one member after the other until each item has its answer or nobody is left to ask.
     async fn drive<V: Verb>(&self, chunk: Chunk, terms: Terms) -> Answers<V::Output> {
-        let Chunk { mut left, mut op, usable, mut first } = chunk;
+        let Chunk { mut left, mut op, mut usable, within, mut first } = chunk;
         let mut trail = Trail::default();
         let mut answers = Vec::with_capacity(left.len());
-        while let Some(next) = first.take().or_else(|| self.order(trail.open(usable)).first()) {
+        let mut last_resort = false;
+        loop {
+            let Some(next) = first.take().or_else(|| self.order(trail.open(usable)).first()) else {
+                if std::mem::replace(&mut last_resort, true) {
+                    break;
+                }
+                let keys: Vec<_> = left.iter().filter_map(|item| item.key.clone()).collect();
+                usable = self.reprieve(&keys, trail.open(within), terms).await;
+                continue;
+            };
             let (place, answer) = self.attempt(&op, next, usable, &mut trail, terms).await;
             let outputs = match answer.map(V::outputs) {
                 Err(error) => {

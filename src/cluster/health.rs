@@ -25,7 +25,8 @@ const QUARANTINES: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 
-/// Until a suspect is probed again: so long at first, twice as long after each failure, and this at most.
+/// Until a suspect is probed again: half to all of so long at first, twice as long after each probe that it fails, and
+/// this at most.
 const PROBES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// What was seen of a member.
@@ -35,6 +36,8 @@ pub(super) enum Observation {
     Succeeded,
     /// It failed or was silent, by its own fault.
     Failed,
+    /// It failed the probe of a suspect.
+    FailedProbe,
     /// It does not open what a key made. Not a passing error, so once is enough.
     Broken,
     /// What its supervisor says.
@@ -52,7 +55,7 @@ pub(super) struct Standing {
     pub since: Instant,
     /// How often it fell soon after it had been taken back.
     pub relapses: u8,
-    /// Failures in a row since it became a suspect.
+    /// Probes in a row that it failed since it became a suspect.
     failing: u8,
     /// The last sign that something was wrong with it.
     failed: Instant,
@@ -84,18 +87,25 @@ impl Standing {
 /// What a member's standing becomes.
 pub(super) fn next(standing: Standing, observation: Observation, now: Instant) -> Standing {
     use {Health as H, Observation as O};
+    let failing = match observation {
+        O::FailedProbe => standing.failing.saturating_add(1),
+        O::Succeeded => 0,
+        O::Failed | O::Broken | O::Supervisor(_) => standing.failing,
+    };
     let sound_for = now.saturating_duration_since(standing.failed);
     let (health, streak) = match (standing.health, observation) {
         (H::Healthy, O::Succeeded) => (H::Healthy, 0),
-        (H::Healthy, O::Failed) if standing.streak + 1 >= FAILURES_TO_SUSPECT => (H::Suspect, 0),
-        (H::Healthy, O::Failed) => (H::Healthy, standing.streak + 1),
+        (H::Healthy, O::Failed | O::FailedProbe) if standing.streak + 1 >= FAILURES_TO_SUSPECT => (H::Suspect, 0),
+        (H::Healthy, O::Failed | O::FailedProbe) => (H::Healthy, standing.streak + 1),
         (H::Healthy, O::Broken) => (H::Suspect, 0),
         (H::Suspect, O::Succeeded) if standing.streak + 1 < SUCCESSES_TO_HEALTHY => (H::Suspect, standing.streak + 1),
         (H::Suspect, O::Succeeded) if sound_for < standing.quarantine() => (H::Suspect, standing.streak),
         (H::Suspect, O::Succeeded) => (H::Healthy, 0),
-        (H::Suspect, O::Failed | O::Broken) => (H::Suspect, 0),
+        (H::Suspect, O::Failed | O::FailedProbe | O::Broken) => (H::Suspect, 0),
         // Replies that were under way when the supervisor gave the member up, or before it had it, prove nothing.
-        (H::Starting | H::Down, O::Succeeded | O::Failed | O::Broken) => (standing.health, standing.streak),
+        (H::Starting | H::Down, O::Succeeded | O::Failed | O::FailedProbe | O::Broken) => {
+            (standing.health, standing.streak)
+        }
         (H::Starting, O::Supervisor(State::Serving)) => (H::Healthy, 0),
         // Back from the dead: it has to show that it works before it is asked first again.
         (H::Down, O::Supervisor(State::Serving)) => (H::Suspect, 0),
@@ -103,7 +113,8 @@ pub(super) fn next(standing: Standing, observation: Observation, now: Instant) -
         (_, O::Supervisor(State::Starting)) => (H::Starting, 0),
         (_, O::Supervisor(State::Down | State::Stopped)) => (H::Down, 0),
     };
-    let wrong = matches!(observation, O::Failed | O::Broken | O::Supervisor(State::Down | State::Stopped));
+    let wrong =
+        matches!(observation, O::Failed | O::FailedProbe | O::Broken | O::Supervisor(State::Down | State::Stopped));
     let fell = standing.health == H::Healthy && health != H::Healthy;
     let relapses = match now.saturating_duration_since(standing.since) < RELAPSE {
         true if fell => standing.relapses.saturating_add(1),
@@ -115,12 +126,7 @@ pub(super) fn next(standing: Standing, observation: Observation, now: Instant) -
         streak,
         since: if health == standing.health { standing.since } else { now },
         relapses,
-        failing: match observation {
-            _ if health != Health::Suspect || standing.health != health => 0,
-            O::Failed | O::Broken => standing.failing.saturating_add(1),
-            O::Succeeded => 0,
-            O::Supervisor(_) => standing.failing,
-        },
+        failing: if (standing.health, health) == (H::Suspect, H::Suspect) { failing } else { 0 },
         failed: if wrong { now } else { standing.failed },
     }
 }
@@ -147,7 +153,7 @@ mod tests {
 
     const SERVING: Observation = Observation::Supervisor(State::Serving);
     const DOWN: Observation = Observation::Supervisor(State::Down);
-    use Observation::{Broken, Failed, Succeeded};
+    use Observation::{Broken, Failed, FailedProbe, Succeeded};
 
     #[test]
     fn one_failure_is_forgiven_and_two_in_a_row_are_not() {
@@ -213,20 +219,23 @@ mod tests {
             let [least, most] = pauses(&seen);
             assert_eq!(least, most / 2);
             longest.push(most);
-            seen.push(Failed);
+            seen.extend([FailedProbe, Failed, Failed]);
         }
         assert_eq!(longest, [250, 500, 1_000, 2_000, 2_000, 2_000]);
         seen.push(Succeeded);
         assert_eq!(pauses(&seen), [125, 250]);
         // A supervisor that goes on serving says nothing about that.
-        assert_eq!(pauses(&[SERVING, Broken, Failed, SERVING]), [250, 500]);
-        assert_eq!(pauses(&[SERVING, Broken, Failed, DOWN, SERVING]), [125, 250]);
+        assert_eq!(pauses(&[SERVING, Broken, FailedProbe, SERVING]), [250, 500]);
+        assert_eq!(pauses(&[SERVING, Broken, FailedProbe, DOWN, SERVING]), [125, 250]);
+        // Nor do the calls that were under way when it fell.
+        assert_eq!(pauses(&[[SERVING].as_slice(), &[Failed; 64]].concat()), [125, 250]);
     }
 
     fn observations() -> impl Strategy<Value = Vec<Observation>> {
         let one = prop_oneof![
             Just(Succeeded),
             Just(Failed),
+            Just(FailedProbe),
             Just(Broken),
             Just(SERVING),
             Just(DOWN),

@@ -19,7 +19,7 @@ use crate::hsm::protocol::{Op, Reply};
 use crate::hsm::supervisor::{CallError, State};
 use crate::model::id::KeyVersionId;
 
-/// How often a worry is looked into while the member is no suspect.
+/// How often a worry is looked into.
 const EVERY: Duration = Duration::from_millis(250);
 /// Patience with a probe and with a listing.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -74,11 +74,12 @@ struct Keeper<P> {
 
 impl<P: Port> Keeper<P> {
     async fn run(mut self, mut concerns: mpsc::Receiver<Concern>) {
-        let (mut looked, mut jitter) = (self.pool.clock.now(), 0);
+        let at = tokio::time::Instant::from_std;
+        let (mut looked, mut probed, mut jitter) = (self.pool.clock.now(), self.pool.clock.now(), 0);
         loop {
             let idle = self.missing.is_empty() && self.broken.is_empty();
             let suspect = self.member.pause(jitter);
-            let look = tokio::time::Instant::from_std(looked + suspect.unwrap_or(EVERY));
+            let probe = at(probed + suspect.unwrap_or_default());
             tokio::select! {
                 concern = concerns.recv() => {
                     let Some(concern) = concern else { return };
@@ -87,20 +88,23 @@ impl<P: Port> Keeper<P> {
                         self.take(concern);
                     }
                     self.look_for_missing().await;
-                    if idle && suspect.is_none() {
+                    if idle {
                         looked = self.pool.clock.now();
                     }
                 }
                 () = self.member.doubt.notified() => {
                     self.probe_suspect().await;
-                    looked = self.pool.clock.now();
+                    probed = self.pool.clock.now();
                 }
-                () = tokio::time::sleep_until(look), if suspect.is_some() || !idle => {
+                () = tokio::time::sleep_until(probe), if suspect.is_some() => {
                     self.probe_suspect().await;
+                    probed = self.pool.clock.now();
+                    jitter = uuid::Uuid::new_v4().into_bytes()[0];
+                }
+                () = tokio::time::sleep_until(at(looked + EVERY)), if !idle => {
                     self.look_for_missing().await;
                     self.prove_broken().await;
                     looked = self.pool.clock.now();
-                    jitter = uuid::Uuid::new_v4().into_bytes()[0];
                 }
             }
         }
@@ -123,9 +127,9 @@ impl<P: Port> Keeper<P> {
         }
         match self.call(Op::Probe, PROBE_PATIENCE).await {
             Ok(Reply::Done) => self.member.observe(Observation::Succeeded, None),
-            Ok(Reply::Failed(fault)) => self.member.observe(Observation::Failed, Some(fault.to_string())),
+            Ok(Reply::Failed(fault)) => self.member.observe(Observation::FailedProbe, Some(fault.to_string())),
             Ok(_) | Err(CallError::Busy | CallError::Hopeless(_) | CallError::NotReady) => {}
-            Err(error) => self.member.observe(Observation::Failed, Some(format!("probe: {error}"))),
+            Err(error) => self.member.observe(Observation::FailedProbe, Some(format!("probe: {error}"))),
         }
     }
 

@@ -20,6 +20,7 @@ pub mod placement;
 mod port;
 mod proof;
 mod removal;
+mod reprieve;
 mod route;
 pub mod survey;
 mod tally;

@@ -25,6 +25,8 @@ use crate::model::secret::Secret;
 
 /// How long an outcome holds.
 const MEMORY: Duration = Duration::from_secs(1);
+/// The same for those who have nobody else to ask.
+const LAST_RESORT: Duration = Duration::from_millis(100);
 /// Longest that one check takes; its callers wait no longer than their own deadlines.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Most outcomes that are remembered, the latest used stay.
@@ -78,7 +80,7 @@ pub(super) struct Proofs {
 
 enum Check {
     Running { given_up: Instant, outcome: Shared<BoxFuture<'static, Outcome>> },
-    Known { until: Instant, outcome: Outcome },
+    Known { since: Instant, outcome: Outcome },
 }
 
 impl Proofs {
@@ -94,12 +96,34 @@ impl Proofs {
         clock: &Clock,
         deadline: Instant,
     ) -> Outcome {
+        self.not_older(MEMORY, member, key, clock, deadline).await
+    }
+
+    /// The same with an outcome of this moment.
+    pub(super) async fn recheck<P: Port>(
+        &self,
+        member: &Arc<Member<P>>,
+        key: &Arc<KeyRef>,
+        clock: &Clock,
+        deadline: Instant,
+    ) -> Outcome {
+        self.not_older(LAST_RESORT, member, key, clock, deadline).await
+    }
+
+    async fn not_older<P: Port>(
+        &self,
+        age: Duration,
+        member: &Arc<Member<P>>,
+        key: &Arc<KeyRef>,
+        clock: &Clock,
+        deadline: Instant,
+    ) -> Outcome {
         let at = (member.place, key.version);
         let now = clock.now();
         let running = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             match table.get(&at) {
-                Some(Check::Known { until, outcome }) if now < *until => return *outcome,
+                Some(Check::Known { since, outcome }) if now < *since + age => return *outcome,
                 // One whose callers have all gone away is not driven by anybody; past its time it is of no use.
                 Some(Check::Running { given_up, outcome }) if now < *given_up => outcome.clone(),
                 _ => {
@@ -118,7 +142,7 @@ impl Proofs {
         if matches!(table.peek(&at), Some(Check::Running { outcome, .. }) if outcome.ptr_eq(&running)) {
             match outcome {
                 Outcome::Unknown => drop(table.pop(&at)),
-                outcome => drop(table.put(at, Check::Known { until: clock.now() + MEMORY, outcome })),
+                outcome => drop(table.put(at, Check::Known { since: clock.now(), outcome })),
             }
         }
         outcome

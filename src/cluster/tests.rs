@@ -150,6 +150,30 @@ async fn a_key_that_does_not_open_its_proof_is_not_used_there() {
 }
 
 #[tokio::test]
+async fn where_nobody_else_can_an_excluded_key_is_proven_once_more() {
+    let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
+    bench.members[1].set_state(State::Down, None);
+    bench.until("its health", || bench.healths() == [Health::Healthy, Health::Down]).await;
+    for broken in [true, false] {
+        let keys = [key(0b11), key(0b11)];
+        // No keeper knows of it.
+        bench.pool.exclusions.exclude(keys[0].version, 0, broken);
+        let answers = bench.encrypt(&[&keys[..]; 20].concat(), 1_000).await;
+        assert!(answers.iter().all(Result::is_ok), "broken: {broken}");
+        assert_eq!(bench.pool.exclusions.of(keys[0].version).any(), 0);
+    }
+    bench.members[0].script(|op| refuse_all(op, Class::Ambiguous));
+    let key = key(0b11);
+    bench.pool.exclusions.exclude(key.version, 0, true);
+    assert!(matches!(&bench.encrypt(&[Arc::clone(&key)], 1_000).await[0], Err(Error::NoZone(_))));
+    assert_eq!(bench.pool.exclusions.of(key.version).broken, 0b01, "it was not proven");
+    bench.members[0].script(|_| Act::Well);
+    // As a moment later.
+    bench.pool.proofs.forget(0, key.version);
+    assert!(bench.encrypt(&[key], 1_000).await[0].is_ok());
+}
+
+#[tokio::test]
 async fn a_removed_key_is_reported_once_and_served_from_elsewhere() {
     let mut bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
     bench.members[0].script(|op| refuse_all(op, Class::KeyAbsent));

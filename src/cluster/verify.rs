@@ -260,7 +260,7 @@ impl<P: Port> Pool<P> {
         self.serving(others.map(bit).fold(0, |mask, bit| mask | bit))
     }
 
-    fn serving(&self, mask: u64) -> u64 {
+    pub(super) fn serving(&self, mask: u64) -> u64 {
         let serving = bits(mask).filter(|place| self.members.get(*place).is_some_and(|member| member.is_serving()));
         serving.map(bit).fold(0, |mask, bit| mask | bit)
     }

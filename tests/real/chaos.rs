@@ -108,5 +108,14 @@ async fn a_worker_that_is_refused_is_told_of_while_others_serve() {
     .await;
     let shown = daemon.keystorectl(&["key-store", "describe"]).ok();
     assert!(shown.contains("CKR_PIN_INCORRECT"), "{shown}");
+    // Nor do the others log in when they are gone too; then the HSM is down, and waits.
+    zone.keep_copies();
+    zone.workers().into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
+    wait::until_async("the HSM is down and says why", wait::LONG, async || {
+        let hsms = caller.hsms().await.unwrap();
+        let down = |hsm: &HsmStatus| hsm.health() == HsmHealth::Down && hsm.reason.contains("CKR_PIN_INCORRECT");
+        hsms.iter().any(|hsm| hsm.hsm_id == zone.hsm && down(hsm)).then_some(())
+    })
+    .await;
     assert_eq!(control.calls("C_Login") - logins, 1, "it is not tried again");
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::lanes::{Lanes, Size};
 use super::link::{Answer, Link, Pending, Request};
-use super::load::{Gauge, Reservation};
+use super::load::{Bound, Gauge, Reservation};
 use super::pace::Pace;
 use super::{CallError, Settings};
 use crate::hsm::protocol::Op;
@@ -97,10 +97,9 @@ impl Backlog {
     /// Takes on a request.
     pub(super) fn push(&self, op: Arc<Op>, terms: Terms) -> Result<oneshot::Receiver<Answer>, CallError> {
         let (items, bytes) = (op.items(), op.weight());
-        let size = Size::new(items, self.gauge.room(items, bytes));
         let reservation = match self.gauge.reserve(items, bytes) {
-            Some(reservation) => reservation,
-            None => self.make_room(terms, size, items, bytes)?,
+            Ok(reservation) => reservation,
+            Err(bound) => self.make_room(terms, items, bytes, bound)?,
         };
         let (reply, receiver) = oneshot::channel();
         let request = Request { op, pending: Pending { reply, reservation: Some(reservation) } };
@@ -120,7 +119,7 @@ impl Backlog {
                 return Err(CallError::Hopeless(wait));
             }
         }
-        waiting.lanes.push(terms.party, size, Waiting { request, deadline: terms.deadline });
+        waiting.lanes.push(terms.party, Size::new(items, bytes), Waiting { request, deadline: terms.deadline });
         self.hand_out(waiting);
         Ok(receiver)
     }
@@ -135,10 +134,11 @@ impl Backlog {
     }
 
     /// The queue is full. Whoever has least in it still gets in, at the cost of whoever has most.
-    fn make_room(&self, terms: Terms, size: Size, items: usize, bytes: usize) -> Result<Reservation, CallError> {
+    fn make_room(&self, terms: Terms, items: usize, bytes: usize, mut bound: Bound) -> Result<Reservation, CallError> {
+        let size = Size::new(items, bytes);
         loop {
             let mut waiting = self.lock();
-            let displaced = waiting.lanes.displace(terms.party, size).ok_or(CallError::Busy)?;
+            let displaced = waiting.lanes.displace(terms.party, size, bound).ok_or(CallError::Busy)?;
             if waiting.lanes.is_empty() {
                 waiting.since = None;
             }
@@ -146,8 +146,9 @@ impl Backlog {
             let Request { pending, .. } = displaced.request;
             drop(pending.reservation);
             let _ = pending.reply.send(Err(CallError::Busy));
-            if let Some(reservation) = self.gauge.reserve(items, bytes) {
-                return Ok(reservation);
+            match self.gauge.reserve(items, bytes) {
+                Ok(reservation) => return Ok(reservation),
+                Err(other) => bound = other,
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::load::Bound;
 use crate::model::terms::Party;
 
 /// Lanes that are kept although nothing waits in them, for what their parties have had in advance.
@@ -18,20 +19,26 @@ pub(crate) struct Size {
     /// What it asks for, by which its turn comes. What has no items counts as one, so that a lane with something in it is
     /// never taken for an empty one.
     items: usize,
-    /// What it fills of the queue.
-    room: u64,
+    bytes: usize,
 }
 
 impl Size {
-    pub(crate) fn new(items: usize, room: u64) -> Self {
-        Self { items: items.max(1), room }
+    pub(crate) fn new(items: usize, bytes: usize) -> Self {
+        Self { items: items.max(1), bytes }
+    }
+
+    fn of(self, bound: Bound) -> usize {
+        match bound {
+            Bound::Items => self.items,
+            Bound::Bytes => self.bytes,
+        }
     }
 }
 
-/// One whose items alone say how large it is.
+/// One of no bytes.
 impl From<usize> for Size {
     fn from(items: usize) -> Self {
-        Self::new(items, items as u64)
+        Self::new(items, 0)
     }
 }
 
@@ -59,7 +66,16 @@ struct Lane {
     /// Where its last request ends.
     end: u64,
     items: usize,
-    room: u64,
+    bytes: usize,
+}
+
+impl Lane {
+    fn holds(&self, bound: Bound) -> usize {
+        match bound {
+            Bound::Items => self.items,
+            Bound::Bytes => self.bytes,
+        }
+    }
 }
 
 impl<T> Lanes<T> {
@@ -98,7 +114,7 @@ impl<T> Lanes<T> {
         lane.end = mark + size.items as u64;
         self.active += usize::from(lane.items == 0);
         lane.items += size.items;
-        lane.room += size.room;
+        lane.bytes += size.bytes;
         self.items += size.items;
         self.numbers += 1;
         self.waiting.insert((mark, self.numbers), Waiting { party, size, value });
@@ -116,12 +132,12 @@ impl<T> Lanes<T> {
         Some(waiting.value)
     }
 
-    /// Takes out the newest request of the lane that fills most of the queue, for one of `party`; `None` when that lane
-    /// would not be the fuller one.
-    pub(crate) fn displace(&mut self, party: Party, size: impl Into<Size>) -> Option<T> {
-        let own = self.lanes.get(&party).map_or(0, |lane| lane.room);
-        let (longest, lane) = self.lanes.iter().max_by_key(|(_, lane)| lane.room)?;
-        if *longest == party || lane.room <= own + size.into().room {
+    /// Takes out the newest request of the lane with most of what there is too much of, for one of `party`; `None` when
+    /// that lane would not be the fuller one.
+    pub(crate) fn displace(&mut self, party: Party, size: impl Into<Size>, bound: Bound) -> Option<T> {
+        let own = self.lanes.get(&party).map_or(0, |lane| lane.holds(bound));
+        let (longest, lane) = self.lanes.iter().max_by_key(|(_, lane)| lane.holds(bound))?;
+        if *longest == party || lane.holds(bound) <= own + size.into().of(bound) {
             return None;
         }
         let longest = *longest;
@@ -145,7 +161,7 @@ impl<T> Lanes<T> {
         self.items -= waiting.size.items;
         if let Some(lane) = self.lanes.get_mut(&waiting.party) {
             lane.items -= waiting.size.items;
-            lane.room -= waiting.size.room;
+            lane.bytes -= waiting.size.bytes;
             self.active -= usize::from(lane.items == 0);
         }
     }
@@ -194,10 +210,10 @@ mod tests {
     fn where_it_is_full_the_longest_makes_room() {
         let mut lanes = Lanes::new();
         (0..10).for_each(|number| lanes.push(party(1), 1, (1, number)));
-        assert_eq!(lanes.displace(party(1), 1), None, "not for itself");
-        assert_eq!(lanes.displace(party(2), 1), Some((1, 9)));
+        assert_eq!(lanes.displace(party(1), 1, Bound::Items), None, "not for itself");
+        assert_eq!(lanes.displace(party(2), 1, Bound::Items), Some((1, 9)));
         lanes.push(party(2), 8, (2, 0));
-        assert_eq!(lanes.displace(party(2), 8), None, "no longer than what would come");
+        assert_eq!(lanes.displace(party(2), 8, Bound::Items), None, "no longer than what would come");
         assert_eq!(lanes.items(), 17);
         assert_eq!(lanes.drain().count(), 10);
         assert!(lanes.is_empty() && lanes.items() == 0);
@@ -208,9 +224,10 @@ mod tests {
         let mut lanes = Lanes::new();
         (0..100).for_each(|number| lanes.push(party(1), Size::new(1, 1), (1, number)));
         (0..3).for_each(|number| lanes.push(party(2), Size::new(1, 200), (2, number)));
-        assert_eq!(lanes.displace(party(3), Size::new(1, 1)), Some((2, 2)));
-        assert_eq!(lanes.displace(party(1), Size::new(1, 1)), Some((2, 1)));
-        assert_eq!(lanes.displace(party(1), Size::new(1, 150)), None, "no fuller than what would come");
+        assert_eq!(lanes.displace(party(3), Size::new(1, 1), Bound::Items), Some((1, 99)));
+        assert_eq!(lanes.displace(party(3), Size::new(1, 1), Bound::Bytes), Some((2, 2)));
+        assert_eq!(lanes.displace(party(1), Size::new(1, 1), Bound::Bytes), Some((2, 1)));
+        assert_eq!(lanes.displace(party(1), Size::new(1, 150), Bound::Bytes), None, "no fuller than what would come");
     }
 
     proptest! {
@@ -255,7 +272,7 @@ mod tests {
                         None
                     }
                     4..=6 => lanes.pop(),
-                    _ => lanes.displace(party(whose), items),
+                    _ => lanes.displace(party(whose), items, Bound::Items),
                 };
                 if let Some(out) = out {
                     prop_assert!(inside.remove(&out).is_some());

@@ -320,7 +320,7 @@ mod tests {
         let (link, mut heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         assert!(matches!(heard.recv().await, Some(Heard::Failed(fault)) if fault.detail.as_deref() == Some("a")));
         let gauge = Arc::new(Gauge::new(1000, 1_000_000));
-        let replies: Vec<_> = (0..600).map(|n| link.send(random(n), gauge.reserve(1, 128)).unwrap()).collect();
+        let replies: Vec<_> = (0..600).map(|n| link.send(random(n), gauge.reserve(1, 128).ok()).unwrap()).collect();
         for (length, reply) in replies.into_iter().enumerate() {
             let Ok(Reply::Random(secret)) = reply.await.unwrap() else { panic!() };
             assert_eq!(secret.len(), length);
@@ -337,7 +337,7 @@ mod tests {
         let socket = peer(|_, _| None);
         let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
-        let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
+        let reply = link.send(random(1), gauge.reserve(1, 128).ok()).unwrap();
         let began = Clock::system().now();
         let held = link.overdue(&LIMITS, || true).await;
         assert!(began.elapsed() > LIMITS.crypto * AT_WORK, "what is at work has longer, and not for ever");
@@ -356,7 +356,7 @@ mod tests {
             peer(move |id, _| Some(FromWorker::Reply { id, reply: Reply::Encrypted(vec![Err(fault.clone())]) }));
         let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
         let gauge = Arc::new(Gauge::new(10, 10_000));
-        let reply = link.send(random(1), gauge.reserve(1, 128)).unwrap();
+        let reply = link.send(random(1), gauge.reserve(1, 128).ok()).unwrap();
         assert!(matches!(reply.await, Ok(Ok(Reply::Encrypted(_)))));
         link.suspicion().await;
     }

@@ -5,6 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+/// Of what there can be too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Items,
+    Bytes,
+}
+
 /// Items and bytes that one kind of worker of an HSM has taken on.
 pub(super) struct Gauge {
     items: AtomicUsize,
@@ -21,20 +28,17 @@ impl Gauge {
         Self { items, bytes, most_items, most_bytes, emptied: Notify::new() }
     }
 
-    /// Takes on a request; `None` when it would be too much.
-    pub(super) fn reserve(self: &Arc<Self>, items: usize, bytes: usize) -> Option<Reservation> {
+    /// Takes on a request; says of which there would be too much.
+    pub(super) fn reserve(self: &Arc<Self>, items: usize, bytes: usize) -> Result<Reservation, Bound> {
         // Added first and looked at then: two callers can both be refused at the brim, but never both be let in.
         let reservation = Reservation { gauge: Arc::clone(self), items, bytes };
         let items_before = self.items.fetch_add(items, Ordering::AcqRel);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let fits = items_before + items <= self.most_items && bytes_before + bytes <= self.most_bytes;
-        fits.then_some(reservation)
-    }
-
-    /// What a request fills of it, in millionths of the bound that it comes nearer to.
-    pub(super) fn room(&self, items: usize, bytes: usize) -> u64 {
-        let share = |part: usize, most: usize| 1_000_000 * part as u64 / most.max(1) as u64;
-        share(items, self.most_items).max(share(bytes, self.most_bytes)).max(1)
+        match () {
+            () if items_before + items > self.most_items => Err(Bound::Items),
+            () if bytes_before + bytes > self.most_bytes => Err(Bound::Bytes),
+            () => Ok(reservation),
+        }
     }
 
     /// Items taken on.
@@ -89,14 +93,14 @@ mod tests {
     fn both_bounds_hold_and_what_is_dropped_is_given_back() {
         let gauge = Arc::new(Gauge::new(10, 100));
         let first = gauge.reserve(6, 50).unwrap();
-        assert!(gauge.reserve(5, 10).is_none());
-        assert!(gauge.reserve(1, 51).is_none());
+        assert_eq!(gauge.reserve(5, 10).err(), Some(Bound::Items));
+        assert_eq!(gauge.reserve(1, 51).err(), Some(Bound::Bytes));
         assert_eq!(gauge.items(), 6);
         let second = gauge.reserve(4, 50).unwrap();
         drop(first);
         assert_eq!(gauge.items(), 4);
         drop(second);
-        assert!(gauge.reserve(10, 100).is_some());
+        assert!(gauge.reserve(10, 100).is_ok());
     }
 
     #[tokio::test]

@@ -231,7 +231,7 @@ impl Pool {
             return Ok(Reply::Failed(Fault::own(Class::Refused, "call", why)));
         }
         let link = self.control_worker.load_full().ok_or(CallError::NotReady)?;
-        let reservation = self.control.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?;
+        let reservation = self.control.reserve(op.items(), op.weight()).map_err(|_| CallError::Busy)?;
         let places_wrapping_key = matches!(*op, Op::PlaceWrappingKey { .. });
         let reply = link.send(op, Some(reservation)).ok_or(CallError::NotReady)?;
         drop(link);
@@ -246,7 +246,7 @@ impl Pool {
     /// Tells every worker, and waits for all of them. A worker that is not there has nothing to forget.
     async fn call_all(&self, op: &Arc<Op>, deadline: Instant) -> Answer {
         // Counted once, and as work of the control worker: a full queue of data must not keep a key from being forgotten.
-        let mut reservation = Some(self.control.reserve(op.items(), op.weight()).ok_or(CallError::Busy)?);
+        let mut reservation = Some(self.control.reserve(op.items(), op.weight()).map_err(|_| CallError::Busy)?);
         let mut replies = Vec::with_capacity(self.seats.len());
         for link in self.control_worker.load_full().into_iter().chain(self.data.links()) {
             replies.extend(link.send(Arc::clone(op), reservation.take()));

@@ -149,6 +149,8 @@ pub(super) async fn read_all_replies(
     let mut inbox = Inbox::new();
     let mut replies = Vec::new();
     loop {
+        // Full readings one after the other would leave nothing to others.
+        tokio::task::coop::consume_budget().await;
         let room = inbox.room().map_err(Broken::Garbled)?;
         let read = socket.read(room).await?;
         if read == 0 {

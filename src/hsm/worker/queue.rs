@@ -22,6 +22,10 @@ use rustix::io::Errno;
 use super::wire::{Found, Inbox};
 use crate::hsm::protocol::{Kind, Op};
 
+/// What an event is of.
+const SOCKET: u64 = 0;
+const BELL: u64 = 1;
+
 /// How long session threads that are idle have to see the end of the parent for themselves.
 const END: Duration = Duration::from_millis(100);
 
@@ -44,8 +48,12 @@ pub(super) struct Queue {
 }
 
 struct State {
-    /// Bounded by what one reading can give.
+    /// Bounded by what one reading can give to each session.
     waiting: VecDeque<Request>,
+    /// Readings that found something.
+    readings: u64,
+    /// The last reading may have left something in the socket, which does not tell of it again.
+    unread: bool,
     closed: bool,
     /// Threads that wait at the doorbell, or are about to.
     idle: usize,
@@ -57,7 +65,8 @@ impl Queue {
     /// Nothing was read.
     pub(super) fn new(inbox: Inbox) -> io::Result<Self> {
         let doorbell = Doorbell::at(inbox.stream())?;
-        let state = State { waiting: VecDeque::new(), closed: false, idle: 0, in_hand: Vec::new() };
+        let state =
+            State { waiting: VecDeque::new(), readings: 0, unread: false, closed: false, idle: 0, in_hand: Vec::new() };
         Ok(Self { inbox: Mutex::new(inbox), state: Mutex::new(state), doorbell, ended: Condvar::new() })
     }
 
@@ -78,41 +87,42 @@ impl Queue {
             }
             if let Some(request) = state.waiting.pop_front() {
                 state.in_hand.push(request.op.kind());
-                if state.idle > 0 && !state.waiting.is_empty() {
+                if state.idle > 0 && (state.unread || !state.waiting.is_empty()) {
                     self.doorbell.ring();
                 }
                 return Some(request);
             }
+            let before = state.readings;
             drop(state);
-            let nothing = !self.read();
+            self.read();
             state = self.lock();
-            if nothing && state.waiting.is_empty() && !state.closed {
+            // Where another one has read meanwhile, this one was not yet known to be idle, so it was not called for what
+            // that one has left.
+            if state.readings == before && !state.closed {
                 state.idle += 1;
                 drop(state);
-                self.doorbell.wait();
+                if self.doorbell.wait() {
+                    // The socket tells once. Whoever was told reads, even where something waits already.
+                    self.read();
+                }
                 state = self.lock();
                 state.idle -= 1;
             }
         }
     }
 
-    /// Reads what has come; false if there was nothing.
-    fn read(&self) -> bool {
+    /// Reads what has come.
+    fn read(&self) {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let mut requests = VecDeque::new();
         let found = inbox.read(&mut requests);
-        if found == Found::Nothing {
-            return false;
-        }
         let mut state = self.lock();
+        state.readings += u64::from(found != Found::Nothing);
+        state.unread = found == Found::More;
         state.waiting.append(&mut requests);
-        match found {
-            Found::End => self.end(&mut state),
-            // The socket tells of what comes, not of what is left in it.
-            Found::More if state.idle > 0 => self.doorbell.ring(),
-            _ => {}
+        if found == Found::End {
+            self.end(&mut state);
         }
-        true
     }
 
     /// The watch thread: waits until there will be nothing more to read, and ends the queue where no session does.
@@ -165,20 +175,24 @@ impl Doorbell {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Once for each arrival, or all idle threads would be woken until one of them has read.
         let once = EventFlags::IN | EventFlags::ET;
-        epoll::add(&epoll, stream, EventData::new_u64(0), once | EventFlags::RDHUP)?;
-        epoll::add(&epoll, &bell, EventData::new_u64(1), once)?;
+        epoll::add(&epoll, stream, EventData::new_u64(SOCKET), once | EventFlags::RDHUP)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), once)?;
         Ok(Self { epoll, bell })
     }
 
     fn ring(&self) {
-        // A counter that is full has rung.
+        // It is never read: each write counts as an arrival, and nobody lives to see the counter full.
         let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 
-    fn wait(&self) {
-        let mut event = [MaybeUninit::<Event>::uninit()];
-        // An error wakes for nothing, which harms nobody.
-        let _ = epoll::wait(&self.epoll, &mut event, None);
+    /// Whether it was the socket that told.
+    fn wait(&self) -> bool {
+        let mut events = [MaybeUninit::<Event>::uninit()];
+        match epoll::wait(&self.epoll, &mut events, None) {
+            Ok((events, _)) => events.iter().any(|event| event.data.u64() == SOCKET),
+            // Woken for nothing, which harms nobody.
+            Err(_) => true,
+        }
     }
 }
 
@@ -186,17 +200,25 @@ impl Doorbell {
 mod tests {
     use std::collections::BTreeSet;
     use std::io::Write;
-    use std::sync::Arc;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::{Arc, Barrier};
     use std::thread;
 
+    use bytes::Bytes;
+
     use super::*;
-    use crate::hsm::protocol::{ToWorker, encode_frame};
+    use crate::hsm::protocol::{EncryptItem, ToWorker, encode_frame};
+    use crate::model::id::{KeyId, KeyVersionId};
+    use crate::model::secret::Secret;
 
     /// The parent's end of the socket, and the queue at the other one.
     fn queue() -> (UnixStream, Arc<Queue>) {
         let (parent, child) = UnixStream::pair().unwrap();
         (parent, Arc::new(Queue::new(Inbox::new(child)).unwrap()))
+    }
+
+    fn next<T>(taken: &Receiver<T>) -> T {
+        taken.recv_timeout(Duration::from_secs(60)).expect("a request is not taken")
     }
 
     /// Requests with these numbers, sent at once.
@@ -264,8 +286,74 @@ mod tests {
             all_wait()
         }));
         send(&mut parent, &[0, 1, 2]);
-        let ids: BTreeSet<_> = taken.iter().take(3).collect();
+        let ids: BTreeSet<_> = (0..3).map(|_| next(&taken)).collect();
         assert_eq!(ids, BTreeSet::from([Some(0), Some(1), Some(2)]));
+    }
+
+    /// Bursts that come in pieces, with sessions that hold what they have until all of the burst is taken, as those do that
+    /// are inside a module: nothing may stay in the socket beside an idle one.
+    #[test]
+    fn nothing_lies_in_the_socket_beside_an_idle_session() {
+        const SESSIONS: usize = 4;
+        let (mut parent, queue) = queue();
+        let (tell, taken) = channel();
+        let burst = Arc::new(Barrier::new(SESSIONS));
+        let sessions: Vec<_> = (0..SESSIONS)
+            .map(|_| {
+                let (queue, tell, burst) = (Arc::clone(&queue), tell.clone(), Arc::clone(&burst));
+                thread::spawn(move || {
+                    let mut finished = None;
+                    while let Some(request) = queue.pop(finished) {
+                        finished = Some(request.op.kind());
+                        tell.send(request.id).unwrap();
+                        burst.wait();
+                    }
+                })
+            })
+            .collect();
+        for first in (0..20_000).step_by(SESSIONS) {
+            send(&mut parent, &[first, first + 1]);
+            send(&mut parent, &[first + 2]);
+            send(&mut parent, &[first + 3]);
+            let ids: BTreeSet<_> = (0..SESSIONS).map(|_| next(&taken)).collect();
+            assert_eq!(ids, (first..first + SESSIONS as u64).collect());
+        }
+        drop(parent);
+        sessions.into_iter().for_each(|session| session.join().unwrap());
+    }
+
+    #[test]
+    fn frames_larger_than_one_reading_come_whole_and_wake_others() {
+        let (mut parent, queue) = queue();
+        let (tell, taken) = channel();
+        let sessions: Vec<_> = (0..3)
+            .map(|_| {
+                let (queue, tell) = (Arc::clone(&queue), tell.clone());
+                thread::spawn(move || {
+                    let mut finished = None;
+                    while let Some(request) = queue.pop(finished) {
+                        finished = Some(request.op.kind());
+                        tell.send(request.id).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let plaintext = |bytes: usize| Secret::new(vec![7; bytes]);
+        let version = KeyVersionId { key: KeyId::random(), version: 1 };
+        let mut frames = Vec::new();
+        for id in 0..40 {
+            let sizes = [10, 300_000, 70_000, 64 << 10];
+            let item = EncryptItem { key: version, aad: Bytes::new(), plaintext: plaintext(sizes[id % sizes.len()]) };
+            encode_frame(&ToWorker::Request { id: id as u64, op: Op::Encrypt(vec![item]) }, &mut frames).unwrap();
+        }
+        let writer = thread::spawn(move || {
+            parent.write_all(&frames).unwrap();
+            parent
+        });
+        let ids: BTreeSet<_> = (0..40).map(|_| next(&taken)).collect();
+        assert_eq!(ids.len(), 40);
+        drop(writer.join().unwrap());
+        sessions.into_iter().for_each(|session| session.join().unwrap());
     }
 
     #[test]
@@ -295,7 +383,7 @@ mod tests {
         // Each portion only when the last one was taken: whoever waits must be woken for it.
         for portion in ids.chunk_by(|_, next| next % 7 != 0) {
             send(&mut parent, portion);
-            seen.extend(taken.iter().take(portion.len()));
+            seen.extend(portion.iter().map(|_| next(&taken)));
         }
         assert_eq!(seen.len(), ids.len());
         drop(parent);

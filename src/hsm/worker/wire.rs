@@ -84,6 +84,10 @@ impl Inbox {
     }
 
     fn try_read(&mut self, into: &mut VecDeque<Request>) -> io::Result<Found> {
+        // What came together with the start.
+        if self.give(into)? {
+            return Ok(Found::More);
+        }
         loop {
             self.make_room();
             let room = &mut self.buffer[self.end..];
@@ -96,19 +100,24 @@ impl Inbox {
                 Err(error) => return Err(error.into()),
             };
             self.end += read;
-            while let Some(message) = self.at_hand()? {
-                let ToWorker::Request { id, op } = message else {
-                    return Err(io::Error::other("the parent sent a second start message"));
-                };
-                into.push_back(Request { id, op });
-            }
-            match (into.is_empty(), read < asked) {
-                (false, true) => return Ok(Found::All),
-                (false, false) => return Ok(Found::More),
-                (true, true) => return Ok(Found::Nothing),
-                (true, false) => {}
+            match (self.give(into)?, read < asked) {
+                (true, true) => return Ok(Found::All),
+                (true, false) => return Ok(Found::More),
+                (false, true) => return Ok(Found::Nothing),
+                (false, false) => {}
             }
         }
+    }
+
+    /// Gives the requests that are whole; whether there were any.
+    fn give(&mut self, into: &mut VecDeque<Request>) -> io::Result<bool> {
+        while let Some(message) = self.at_hand()? {
+            let ToWorker::Request { id, op } = message else {
+                return Err(io::Error::other("the parent sent a second start message"));
+            };
+            into.push_back(Request { id, op });
+        }
+        Ok(!into.is_empty())
     }
 
     /// The next message, if it has come whole.

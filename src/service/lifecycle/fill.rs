@@ -10,8 +10,8 @@ use crate::service::Service;
 
 /// For one step in one HSM, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
-/// A key is followed by a rest of one part in so many of the time that it took: the HSM is filled two thirds of the time,
-/// however fast or slow it is.
+/// A key is followed by a rest of one part in so many of the time that it took: the HSM is filled two thirds of the time at
+/// most, however slow it is.
 const REST: u32 = 2;
 /// Where the HSM hangs over a key, the rest is no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(1);

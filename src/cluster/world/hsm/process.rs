@@ -102,7 +102,7 @@ impl World {
         for work in lost {
             match work {
                 Work::Ask { call, ask } => self.lost(call, ask, hsm),
-                Work::Doubt => self.observe(hsm, Observation::Failed),
+                Work::Doubt => self.observe(hsm, Observation::FailedProbe),
                 Work::Probe | Work::Gate(_) => {}
             }
         }

@@ -123,7 +123,7 @@ impl World {
                 self.live(hsm, seat, Event::Probed(fault.map_or(Ok(()), Err)));
             }
             Work::Doubt => {
-                self.observe(hsm, if fault.is_some() { Observation::Failed } else { Observation::Succeeded });
+                self.observe(hsm, if fault.is_some() { Observation::FailedProbe } else { Observation::Succeeded });
             }
             Work::Gate(step) => self.gate_done(hsm, seat, step, fault),
         }
