@@ -202,7 +202,7 @@ mod tests {
     use std::io::Write;
     use std::sync::mpsc::{Receiver, channel};
     use std::sync::{Arc, Barrier};
-    use std::thread;
+    use std::thread::{self, JoinHandle};
 
     use bytes::Bytes;
 
@@ -219,6 +219,27 @@ mod tests {
 
     fn next<T>(taken: &Receiver<T>) -> T {
         taken.recv_timeout(Duration::from_secs(60)).expect("a request is not taken")
+    }
+
+    /// So many sessions; what they take is told, and followed by `hold`.
+    fn serve(
+        queue: &Arc<Queue>,
+        count: usize,
+        hold: impl Fn() + Clone + Send + 'static,
+    ) -> (Receiver<u64>, Vec<JoinHandle<()>>) {
+        let (tell, taken) = channel();
+        let session = |_| {
+            let (queue, tell, hold) = (Arc::clone(queue), tell.clone(), hold.clone());
+            thread::spawn(move || {
+                let mut finished = None;
+                while let Some(request) = queue.pop(finished) {
+                    finished = Some(request.op.kind());
+                    tell.send(request.id).unwrap();
+                    hold();
+                }
+            })
+        };
+        (taken, (0..count).map(session).collect())
     }
 
     /// Requests with these numbers, sent at once.
@@ -296,21 +317,10 @@ mod tests {
     fn nothing_lies_in_the_socket_beside_an_idle_session() {
         const SESSIONS: usize = 4;
         let (mut parent, queue) = queue();
-        let (tell, taken) = channel();
         let burst = Arc::new(Barrier::new(SESSIONS));
-        let sessions: Vec<_> = (0..SESSIONS)
-            .map(|_| {
-                let (queue, tell, burst) = (Arc::clone(&queue), tell.clone(), Arc::clone(&burst));
-                thread::spawn(move || {
-                    let mut finished = None;
-                    while let Some(request) = queue.pop(finished) {
-                        finished = Some(request.op.kind());
-                        tell.send(request.id).unwrap();
-                        burst.wait();
-                    }
-                })
-            })
-            .collect();
+        let (taken, sessions) = serve(&queue, SESSIONS, move || {
+            burst.wait();
+        });
         for first in (0..20_000).step_by(SESSIONS) {
             send(&mut parent, &[first, first + 1]);
             send(&mut parent, &[first + 2]);
@@ -325,19 +335,7 @@ mod tests {
     #[test]
     fn frames_larger_than_one_reading_come_whole_and_wake_others() {
         let (mut parent, queue) = queue();
-        let (tell, taken) = channel();
-        let sessions: Vec<_> = (0..3)
-            .map(|_| {
-                let (queue, tell) = (Arc::clone(&queue), tell.clone());
-                thread::spawn(move || {
-                    let mut finished = None;
-                    while let Some(request) = queue.pop(finished) {
-                        finished = Some(request.op.kind());
-                        tell.send(request.id).unwrap();
-                    }
-                })
-            })
-            .collect();
+        let (taken, sessions) = serve(&queue, 3, || ());
         let plaintext = |bytes: usize| Secret::new(vec![7; bytes]);
         let version = KeyVersionId { key: KeyId::random(), version: 1 };
         let mut frames = Vec::new();
@@ -358,26 +356,13 @@ mod tests {
 
     #[test]
     fn every_request_is_taken_once_whoever_reads() {
-        const SESSIONS: usize = 4;
         const REQUESTS: u64 = 20_000;
         let (mut parent, queue) = queue();
         let watch = thread::spawn({
             let queue = Arc::clone(&queue);
             move || queue.watch()
         });
-        let (tell, taken) = channel();
-        let sessions: Vec<_> = (0..SESSIONS)
-            .map(|_| {
-                let (queue, tell) = (Arc::clone(&queue), tell.clone());
-                thread::spawn(move || {
-                    let mut finished = None;
-                    while let Some(request) = queue.pop(finished) {
-                        finished = Some(request.op.kind());
-                        tell.send(request.id).unwrap();
-                    }
-                })
-            })
-            .collect();
+        let (taken, sessions) = serve(&queue, 4, || ());
         let ids: Vec<u64> = (0..REQUESTS).collect();
         let mut seen = BTreeSet::new();
         // Each portion only when the last one was taken: whoever waits must be woken for it.
