@@ -6,6 +6,7 @@
 mod accept;
 mod bare;
 mod check;
+mod concerns;
 mod observe;
 mod ops;
 mod parts;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::readiness::Status;
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
 use crate::model::clock::Clock;
@@ -80,10 +82,12 @@ async fn run(
     let metrics = Arc::new(Metrics::new());
     let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
+    let concerns = concerns::Concerns::default();
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         metrics: Arc::clone(&metrics),
         draining: AtomicBool::new(false),
+        concerns,
         scrape: Mutex::default(),
     });
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
@@ -139,12 +143,14 @@ async fn follow_health(ops: Arc<ops::Ops>, health: Arc<HealthSwitch>) {
     let mut was = None;
     loop {
         let report = ops.report();
-        if was != Some(report.ready) {
-            was = Some(report.ready);
+        let now = report.status();
+        if was != Some(now) {
+            was = Some(now);
             health.set_serving(report.ready).await;
-            match report.ready {
-                true => tracing::info!("ready"),
-                false => tracing::warn!(reasons = report.reasons.join("; "), "not ready"),
+            match now {
+                Status::Ready => tracing::info!("ready"),
+                Status::Degraded => tracing::warn!(reasons = report.reasons.join("; "), "ready, but degraded"),
+                Status::Unready => tracing::warn!(reasons = report.reasons.join("; "), "not ready"),
             }
         }
         tokio::time::sleep(LOOK).await;

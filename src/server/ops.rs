@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::concerns::Concerns;
 use super::readiness::{self, Report};
 use crate::service::Service;
 use crate::telemetry::metrics::Metrics;
@@ -34,13 +35,15 @@ pub(super) struct Ops {
     pub(super) service: Service,
     pub(super) metrics: Arc<Metrics>,
     pub(super) draining: AtomicBool,
+    /// What else can be wrong.
+    pub(super) concerns: Concerns,
     /// One scrape at a time: a scrape first takes over how things are.
     pub(super) scrape: Mutex<()>,
 }
 
 impl Ops {
     pub(super) fn report(&self) -> Report {
-        readiness::report(&self.service, self.draining.load(Ordering::Acquire))
+        readiness::report(&self.service, self.draining.load(Ordering::Acquire), self.concerns.now())
     }
 }
 

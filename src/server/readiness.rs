@@ -1,5 +1,6 @@
 //! Whether the daemon serves, and why not: the one answer behind /readyz, the gRPC health service and the metrics.
 
+use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
@@ -12,15 +13,79 @@ use crate::telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels
 /// What /readyz says.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
+    /// [`Report::status`], in words.
+    status: &'static str,
     pub(super) ready: bool,
     /// What is wrong, one sentence each; may hold something while `ready` is true: one zone of one key store is enough to
     /// serve.
     pub(super) reasons: Vec<String>,
+    /// How many of the reasons are of each kind.
+    #[serde(skip)]
+    troubles: BTreeMap<Trouble, usize>,
     pub(super) key_stores: Vec<StoreReport>,
     /// HSMs in use.
     pub(super) hsms: Vec<HsmReport>,
     #[serde(skip)]
     pins: Vec<PinReport>,
+}
+
+/// The report in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Calls are answered, and nothing is wrong.
+    Ready,
+    /// Calls are answered, and something is wrong.
+    Degraded,
+    /// Calls are not answered.
+    Unready,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// An HSM does not serve, or is suspected.
+    Hsm,
+    /// A key store is FAILED.
+    KeyStore,
+    /// Log lines are lost.
+    Log,
+    /// The metadata cannot be written.
+    Disk,
+    /// A certificate has ended or soon will.
+    Certificate,
+    /// Strangers, or too many callers, want connections.
+    Connections,
+    /// The process may have less of something than its configuration needs.
+    Limits,
+    /// A task that the daemon needs does not turn.
+    Tasks,
+}
+
+impl Trouble {
+    const ALL: [Self; 8] = [
+        Self::Hsm,
+        Self::KeyStore,
+        Self::Log,
+        Self::Disk,
+        Self::Certificate,
+        Self::Connections,
+        Self::Limits,
+        Self::Tasks,
+    ];
+
+    /// As the metric's label has it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hsm => "hsm",
+            Self::KeyStore => "key_store",
+            Self::Log => "log",
+            Self::Disk => "disk",
+            Self::Certificate => "certificate",
+            Self::Connections => "connections",
+            Self::Limits => "limits",
+            Self::Tasks => "tasks",
+        }
+    }
 }
 
 /// One key store in the report.
@@ -73,9 +138,19 @@ fn name(health: Health) -> &'static str {
 
 /// Looks at every key store. The daemon is ready when it is not draining and at least one connected key store has an HSM
 /// that serves; or when none is connected, and operators can be served.
-pub(super) fn report(service: &Service, draining: bool) -> Report {
-    let mut report =
-        Report { ready: false, reasons: Vec::new(), key_stores: Vec::new(), hsms: Vec::new(), pins: Vec::new() };
+///
+/// `concerns` is what is wrong beside the key stores. It never makes the daemon unready: what keeps calls from being
+/// answered shows in the calls.
+pub(super) fn report(service: &Service, draining: bool, concerns: impl Iterator<Item = (Trouble, String)>) -> Report {
+    let mut report = Report {
+        status: "",
+        ready: false,
+        reasons: Vec::new(),
+        troubles: BTreeMap::new(),
+        key_stores: Vec::new(),
+        hsms: Vec::new(),
+        pins: Vec::new(),
+    };
     let mut connected = false;
     for view in service.key_stores() {
         let is_connected = view.store.state == ConnectionState::Connected;
@@ -90,14 +165,36 @@ pub(super) fn report(service: &Service, draining: bool) -> Report {
         report.ready = true;
         report.reasons.push("no key store is connected".to_owned());
     }
+    for (trouble, sentence) in concerns {
+        report.note(trouble, sentence);
+    }
     if draining {
         report.ready = false;
         report.reasons.push("the daemon is shutting down".to_owned());
     }
+    report.status = match report.status() {
+        Status::Ready => "ready",
+        Status::Degraded => "degraded",
+        Status::Unready => "unready",
+    };
     report
 }
 
 impl Report {
+    /// In a word.
+    pub(super) fn status(&self) -> Status {
+        match (self.ready, self.troubles.is_empty()) {
+            (false, _) => Status::Unready,
+            (true, true) => Status::Ready,
+            (true, false) => Status::Degraded,
+        }
+    }
+
+    fn note(&mut self, trouble: Trouble, sentence: String) {
+        *self.troubles.entry(trouble).or_default() += 1;
+        self.reasons.push(sentence);
+    }
+
     /// Notes how a key store is; whether an HSM of it serves.
     fn look_at(&mut self, service: &Service, view: &KeyStoreView) -> bool {
         let (store, mut serving) = (&view.store, false);
@@ -109,7 +206,8 @@ impl Report {
             error_code: store.error.as_ref().map(|(code, _)| code.name()),
         });
         if let Some((code, why)) = &store.error {
-            self.reasons.push(format!("key store {} is FAILED, {}: {why}", store.name, code.name()));
+            let sentence = format!("key store {} is FAILED, {}: {why}", store.name, code.name());
+            self.note(Trouble::KeyStore, sentence);
         }
         for hsm in &view.hsms {
             let labels =
@@ -123,7 +221,7 @@ impl Report {
             let Some(status) = &hsm.status else { continue };
             serving |= matches!(status.health, Health::Healthy | Health::Suspect);
             if status.health != Health::Healthy {
-                self.reasons.push(sentence(status));
+                self.note(Trouble::Hsm, sentence(status));
             }
             self.hsms.push(report_of(store.cluster.as_str(), hsm, status));
         }
@@ -133,6 +231,8 @@ impl Report {
     /// Takes the report over into the metrics.
     pub(super) fn measure(&self, metrics: &Metrics) {
         metrics.ready(self.ready);
+        let count = |trouble: &Trouble| self.troubles.get(trouble).copied().unwrap_or(0);
+        metrics.degraded(Trouble::ALL.iter().map(|trouble| (trouble.name(), count(trouble))));
         metrics.key_stores(self.key_stores.iter().map(|store| {
             let labels = KeyStoreLabels {
                 key_store: store.key_store.clone(),

@@ -3,7 +3,9 @@
 //! Labels come from closed sets alone (operations, exceptions, configured HSMs), never from what a caller sends: so
 //! their number is bounded.
 
+mod connections;
 mod hsm;
+mod trouble;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +25,7 @@ const SUCCESS: &str = "ok";
 /// 25 µs to 26 s, each twice the one before: an in-token encryption takes 7 µs, an RSA generation a second.
 const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 
+pub use connections::{Connected, Refused};
 pub use hsm::HsmCounts;
 
 /// An HSM, as labels name it.
@@ -90,16 +93,6 @@ struct RemovalLabels {
     hsm: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
-}
-
 /// The hot path's counters of one operation, found without a lock.
 struct Hot {
     calls: Counter,
@@ -114,11 +107,7 @@ pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     items: Family<CallLabels, Counter>,
     removals: Family<RemovalLabels, Counter>,
-    connections: Gauge,
-    connections_refused: Family<ReasonLabels, Counter>,
-    connections_ended: Counter,
-    handshakes: Counter,
-    reloads: Family<OutcomeLabels, Counter>,
+    connections: connections::ConnectionMetrics,
     health: Family<HealthLabels, Gauge>,
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
@@ -129,6 +118,7 @@ pub struct Metrics {
     tries_left: Family<HsmLabels, Gauge>,
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
+    troubles: trouble::TroubleMetrics,
 }
 
 impl Default for Metrics {
@@ -163,24 +153,7 @@ impl Metrics {
         );
         let removals = Family::<RemovalLabels, Counter>::default();
         r.register("keys_removed", "Key objects that somebody else removed in an HSM", removals.clone());
-        let connections = Gauge::<i64, AtomicI64>::default();
-        r.register("connections", "Open gRPC connections", connections.clone());
-        let connections_refused = Family::<ReasonLabels, Counter>::default();
-        r.register(
-            "connections_refused",
-            "Connections that never came to a call, by reason",
-            connections_refused.clone(),
-        );
-        let connections_ended = Counter::default();
-        r.register(
-            "connections_ended",
-            "Open connections ended because their client certificate was no longer good",
-            connections_ended.clone(),
-        );
-        let handshakes = Counter::default();
-        r.register("tls_handshakes", "TLS handshakes that succeeded", handshakes.clone());
-        let reloads = Family::<OutcomeLabels, Counter>::default();
-        r.register("certificate_reloads", "Changes of certificate files, by outcome", reloads.clone());
+        let connections = connections::ConnectionMetrics::new(r);
         let health = Family::<HealthLabels, Gauge>::default();
         r.register("hsm_health", "1 for the health that an HSM has, 0 for the others", health.clone());
         let restarts = Family::<HsmLabels, Counter>::default();
@@ -217,6 +190,7 @@ impl Metrics {
         );
         let ready = Gauge::<i64, AtomicI64>::default();
         r.register("ready", "1 while /readyz says yes", ready.clone());
+        let troubles = trouble::TroubleMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
             let operation = operation.row().label;
             let labels = CallLabels { operation, outcome: SUCCESS };
@@ -234,10 +208,6 @@ impl Metrics {
             items,
             removals,
             connections,
-            connections_refused,
-            connections_ended,
-            handshakes,
-            reloads,
             health,
             restarts,
             load,
@@ -248,6 +218,7 @@ impl Metrics {
             tries_left,
             identity_refusals,
             ready,
+            troubles,
         }
     }
 
@@ -269,36 +240,6 @@ impl Metrics {
     /// A key's object was found removed in this HSM.
     pub fn removed(&self, hsm: &str) {
         self.removals.get_or_create(&RemovalLabels { hsm: hsm.to_owned() }).inc();
-    }
-
-    /// A handshake succeeded; the connection is open until the guard is dropped.
-    #[must_use]
-    pub fn connected(&self) -> Connected {
-        self.handshakes.inc();
-        self.connections.inc();
-        Connected(self.connections.clone())
-    }
-
-    /// A connection never came to a call.
-    pub fn refused(&self, reason: Refused) {
-        let reason = match reason {
-            Refused::Full => "full",
-            Refused::Late => "handshake_timeout",
-            Refused::Handshake => "handshake",
-            Refused::Certificate => "certificate",
-        };
-        self.connections_refused.get_or_create(&ReasonLabels { reason }).inc();
-    }
-
-    /// An open connection was ended because its client certificate was no longer good.
-    pub fn ended(&self) {
-        self.connections_ended.inc();
-    }
-
-    /// Certificate files changed, and the new ones were taken or not.
-    pub fn reloaded(&self, taken: bool) {
-        let outcome = if taken { SUCCESS } else { "refused" };
-        self.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Takes over in which state each key store is, out of all that there are; in the place of what was known.
@@ -355,6 +296,11 @@ impl Metrics {
         self.ready.set(i64::from(ready));
     }
 
+    /// How many things of each kind are wrong; all kinds there are.
+    pub fn degraded(&self, counts: impl Iterator<Item = (&'static str, usize)>) {
+        self.troubles.read(counts);
+    }
+
     /// Everything in OpenMetrics text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -362,28 +308,6 @@ impl Metrics {
         // A String takes everything; what was written before an error would still be of use.
         let _ = text::encode(&mut out, &self.registry);
         out
-    }
-}
-
-/// Why a connection never came to a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// As many connections as are allowed were open.
-    Full,
-    /// The client did not finish its handshake in time.
-    Late,
-    /// The handshake failed: no TLS 1.3, no client certificate, or one that no client CA vouches for.
-    Handshake,
-    /// The client's certificate names nobody.
-    Certificate,
-}
-
-/// Counts an open connection until it is dropped.
-pub struct Connected(Gauge);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
