@@ -105,9 +105,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitC
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
+            if error.use_stderr() {
+                // Without its styles: what was typed is in it too.
+                printer::eprint_line(error.render().to_string().trim_end());
+                return Exit::Usage.into();
+            }
             // Help goes to standard output and is no error; a closed pipe is nobody's trouble.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     let Arguments { connection, json, verb } = arguments;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::model::id::{ClusterId, HsmId};
+use crate::model::text;
+
 /// `500ms`, `5s`, `1.5s`, `2m`: above zero, at most a day.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write it like 500ms, 5s or 2m: more than nothing, at most a day".to_owned();
@@ -27,6 +30,28 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
+}
+
+/// The name of a key store.
+pub(super) fn key_store_name(name: &str) -> Result<String, String> {
+    text::key_store_name(name).map(|()| name.to_owned()).map_err(|wrong| wrong.to_string())
+}
+
+/// The description of a key.
+pub(super) fn description(description: &str) -> Result<String, String> {
+    text::description(description).map(|()| description.to_owned()).map_err(|wrong| wrong.to_string())
+}
+
+/// The id of a cluster.
+pub(super) fn cluster_id(id: &str) -> Result<String, String> {
+    let wrong = "a cluster id is cluster- and 11 to 16 characters of a-z, A-Z, 2-7";
+    ClusterId::parse(id).map(|id| id.to_string()).ok_or_else(|| wrong.to_owned())
+}
+
+/// The id of an HSM.
+pub(super) fn hsm_id(id: &str) -> Result<String, String> {
+    let wrong = "the id of an HSM is 1 to 64 letters, digits, '-', '_', '.', the first no '.'";
+    HsmId::parse(id).map(|id| id.to_string()).ok_or_else(|| wrong.to_owned())
 }
 
 #[cfg(test)]

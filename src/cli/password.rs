@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::{interruption, payload, terminal};
 use crate::model::limits;
 use crate::model::secret::Secret;
+use crate::model::text;
 
 /// Where a password comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +87,10 @@ fn whole(input: &mut impl io::Read, shown: &str) -> Result<Secret, Failure> {
 
 /// The service would refuse anything else; here it is known where it came from.
 fn checked(password: Secret, shown: &str) -> Result<Secret, Failure> {
-    let (least, most) = limits::PIN_BYTES;
-    let printable = password.expose().iter().all(|byte| matches!(byte, b' '..=b'~'));
-    if printable && (least..=most).contains(&password.len()) {
-        return Ok(password);
+    match text::pin(password.expose()) {
+        Ok(()) => Ok(password),
+        Err(wrong) => Err(Failure::local(format!("{shown} holds no password: {wrong}"))),
     }
-    let message =
-        format!("{shown} holds no password: that is {least} to {most} printable ASCII characters in one line");
-    Err(Failure::local(message))
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! All output. Results go to standard output, everything else to standard error.
+//!
+//! **Invariant:** what a terminal would obey in text from outside (names, descriptions, messages) is shown instead.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -11,6 +13,7 @@ use serde_json::json;
 
 use super::failure::{Exit, Failure};
 use crate::model::key_store::ConnectionErrorCode;
+use crate::model::text;
 
 /// A result that is shown either way.
 pub(super) trait Report: Serialize {
@@ -35,12 +38,13 @@ impl Printer {
 
     /// Prints a result.
     pub(super) fn report(&self, report: &impl Report) -> Result<(), Failure> {
-        let text = if self.json {
-            serde_json::to_string_pretty(report).map_err(|error| Failure::local(error.to_string()))?
+        let shown = if self.json {
+            let json = serde_json::to_string_pretty(report).map_err(|error| Failure::local(error.to_string()))?;
+            text::shown_json(&json).into_owned()
         } else {
-            report.text()
+            text::shown_lines(&report.text()).into_owned()
         };
-        self.bytes(format!("{text}\n").as_bytes())
+        self.bytes(format!("{shown}\n").as_bytes())
     }
 
     /// Prints a result that is bytes, as they are.
@@ -81,28 +85,28 @@ impl Printer {
                 "request_id": failure.request_id,
                 "hint": failure.hint,
             }});
-            return format!("{error:#}");
+            return text::shown_json(&format!("{error:#}")).into_owned();
         }
         let name = failure.exception.as_deref().or(failure.connection_error.map(ConnectionErrorCode::name));
         // A status without a word, which another program than keystored gives: its code says more than nothing.
         let name = name.or(failure.code.filter(|_| failure.message.is_empty()).map(crate::client::Code::name));
-        let mut text = match (name, failure.message.is_empty()) {
-            (Some(name), true) => format!("error: {name}"),
-            (Some(name), false) => format!("error: {name}: {}", failure.message),
-            (None, _) => format!("error: {}", failure.message),
+        let mut lines = match (name, failure.message.is_empty()) {
+            (Some(name), true) => format!("error: {}", text::shown(name)),
+            (Some(name), false) => format!("error: {}: {}", text::shown(name), text::shown(&failure.message)),
+            (None, _) => format!("error: {}", text::shown(&failure.message)),
         };
         // Who mends the call has no use for it; who looks into the service's log has.
         if failure.exit == Exit::Retryable
             && let Some(id) = &failure.request_id
         {
-            text.push_str("\nrequest id: ");
-            text.push_str(id);
+            lines.push_str("\nrequest id: ");
+            lines.push_str(&text::shown(id));
         }
         if let Some(hint) = &failure.hint {
-            text.push_str("\nhint: ");
-            text.push_str(hint);
+            lines.push_str("\nhint: ");
+            lines.push_str(&text::shown(hint));
         }
-        text
+        lines
     }
 
     /// A progress bar over bytes on standard error, invisible with JSON and where nobody watches.
@@ -139,7 +143,7 @@ fn filled(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Tab
     table.load_style(presets::NOTHING);
     table.set_header(headings.iter().map(|heading| Cell::new(heading.to_uppercase())));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| text::shown(cell)));
     }
     table
 }
@@ -150,7 +154,7 @@ pub(super) fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> S
     table.load_style(presets::NOTHING);
     for (name, value) in facts {
         if !value.is_empty() {
-            table.add_row([name.to_owned(), value]);
+            table.add_row([name, &*text::shown(&value)]);
         }
     }
     trimmed(&table)
@@ -163,9 +167,10 @@ fn trimmed(table: &Table) -> String {
     lines.join("\n")
 }
 
-fn eprint_line(text: &str) {
+/// A line, or several, to standard error.
+pub(super) fn eprint_line(line: &str) {
     // Nobody can be told that standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", text::shown_lines(line));
 }
 
 #[cfg(test)]
@@ -177,6 +182,21 @@ mod tests {
         let text =
             table(&["key", "state"], [vec!["a".to_owned(), "Enabled".to_owned()], vec!["long".into(), "x".into()]]);
         assert_eq!(text, "KEY   STATE\na     Enabled\nlong  x");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        let evil = "key\u{1b}]0;owned\u{7}\n\u{202e}drow";
+        let told = r"key\u{1b}]0;owned\u{7}\n\u{202e}drow";
+        assert_eq!(table(&["key"], [vec![evil.to_owned()]]), format!("KEY\n{told}"));
+        assert_eq!(facts([("Key", evil.to_owned())]), format!("Key  {told}"));
+        let failure = Failure { exception: Some(evil.to_owned()), ..Failure::usage(evil) }.with_hint(evil);
+        let text = Printer::new(false).failure_text(&failure);
+        assert_eq!(text, format!("error: {told}: {told}\nhint: {told}"));
+        let json = Printer::new(true).failure_text(&failure);
+        assert!(!json.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["error"]["message"], evil);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, Seal, raw};
 use crate::model::id::{ClusterId, Scope, Zone, is_name};
 use crate::model::limits;
 use crate::model::profile::Profile;
+use crate::model::text;
 
 /// Directory of locks where the file names none: every process of the host can use it, and it is empty after a start.
 const LOCKS: &str = "/run/lock";
@@ -298,13 +299,10 @@ impl Context<'_> {
                 self.at(serial, "write token_serials = [\"…\"]: a token may have one of several serial numbers")
             );
         }
-        if !(1..=32).contains(&raw.token_label.get_ref().len()) {
-            return Err(self.at(&raw.token_label, "a token label is 1 to 32 bytes long"));
-        }
-        if let Some(serial) = raw.token_serials.iter().find(|serial| !(1..=16).contains(&serial.get_ref().len())) {
-            return Err(
-                self.at(serial, "a token's serial number is 1 to 16 bytes long; leave it out to go by the label")
-            );
+        text::token_label(raw.token_label.get_ref()).map_err(|wrong| self.at(&raw.token_label, wrong.to_string()))?;
+        for serial in &raw.token_serials {
+            text::token_serial(serial.get_ref())
+                .map_err(|wrong| self.at(serial, format!("{wrong}; leave it out to go by the label")))?;
         }
         for (name, value) in &raw.env {
             if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) || value.contains('\0') {

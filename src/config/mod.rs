@@ -5,7 +5,6 @@
 //! file: it names the files that hold them.
 
 mod check;
-mod pin;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -17,8 +16,6 @@ use std::time::Duration;
 
 use crate::model::id::{ClusterId, HsmId, Scope, Zone};
 use crate::model::profile::{PinScope, Profile, Rotation, VerifyWraps};
-
-pub use pin::read_pin;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug)]

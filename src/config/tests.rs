@@ -1,8 +1,7 @@
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, Error, check, read_pin};
+use super::{Config, Error, check};
 use crate::model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 const GOOD: &str = r#"state_dir = "state"
@@ -112,6 +111,8 @@ fn each_mistake_is_named_with_its_line() {
         ("id = \"hsm-b\"", "id = \"a/b\"", 31, "is no HSM id"),
         ("zone = \"b\"", "zone = \"a\"", 17, "at least two HSMs in two zones"),
         ("token_label = \"one\"", "token_label = \"\"", 25, "1 to 32 bytes"),
+        ("token_label = \"one\"", "token_label = \"one \"", 25, "the last no blank"),
+        ("token_label = \"one\"", "token_label = \"o\\u001b[2Jne\"", 25, "without control characters"),
         ("token_label = \"one\"", "token_label = \"one\"\ntoken_serial = \"1\"", 26, "write token_serials"),
         ("token_serials = [\"1\"]", "token_serials = [\"\"]", 27, "1 to 16 bytes"),
         ("profile = \"softhsm\"", "profile = \"luna\"", 26, "expected `softhsm` or `generic`"),
@@ -185,36 +186,4 @@ fn the_sample_is_good() {
     let config = judge(text).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.clusters.len(), 1);
     assert_eq!(config.clusters[0].hsms.len(), 2);
-}
-
-fn file_with(pin: &[u8], mode: u32) -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("pin");
-    std::fs::write(&file, pin).expect("written");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("changed");
-    (directory, file)
-}
-
-#[test]
-fn a_pin_loses_its_newline() {
-    let (_directory, file) = file_with(b"12345678\n", 0o400);
-    assert_eq!(read_pin(&file).expect("good").expose(), b"12345678");
-}
-
-#[test]
-fn bad_pin_files_are_refused_without_showing_them() {
-    for (pin, mode, says) in [
-        (b"".as_slice(), 0o400, "is empty"),
-        (b"\n", 0o400, "is empty"),
-        (&[b'7'; 300], 0o400, "longer than 255 bytes"),
-        (b"12345678", 0o444, "everybody may read the PIN (mode 444)"),
-    ] {
-        let (_directory, file) = file_with(pin, mode);
-        let error = read_pin(&file).expect_err("must be refused").to_string();
-        assert!(error.contains(says), "{error}");
-        assert!(!error.contains("12345678"), "{error}");
-    }
-    let (directory, file) = file_with(b"1234", 0o400);
-    drop(directory);
-    assert!(read_pin(&file).expect_err("is gone").to_string().contains("cannot be read"));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::limits;
+use super::{limits, text};
 
 /// A key's id, a random UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -190,10 +190,14 @@ impl Scope {
     /// The key that a request's `key_id` names: a key id or a key ARN.
     pub fn parse_key_reference(&self, text: &str) -> Result<KeyId, KeyReferenceError> {
         // Callers' text comes back in the error, so it is cut to what the interface allows anyway.
-        let shown = || text.chars().take(limits::KEY_REFERENCE_CHARS).collect::<String>();
+        let as_shown = |text: &str| {
+            let cut: String = text.chars().take(limits::KEY_REFERENCE_CHARS).collect();
+            text::shown(&cut).into_owned()
+        };
+        let shown = || as_shown(text);
         if let Some(alias) = text.strip_prefix("alias/") {
             let Self { partition, region, account } = self;
-            let alias: String = alias.chars().take(256).collect();
+            let alias = as_shown(&alias.chars().take(256).collect::<String>());
             return Err(KeyReferenceError::UnknownAlias(format!(
                 "arn:{partition}:kms:{region}:{account}:alias/{alias}"
             )));
@@ -206,12 +210,12 @@ impl Scope {
             return Err(KeyReferenceError::MalformedArn(shown()));
         };
         if (partition, region, account) != (&*self.partition, &*self.region, &*self.account) {
-            return Err(KeyReferenceError::Elsewhere(region.to_owned()));
+            return Err(KeyReferenceError::Elsewhere(as_shown(region)));
         }
         if resource.starts_with("alias/") {
             return Err(KeyReferenceError::UnknownAlias(shown()));
         }
         let id = resource.strip_prefix("key/").ok_or_else(|| KeyReferenceError::MalformedArn(shown()))?;
-        KeyId::parse(id).ok_or_else(|| KeyReferenceError::NotAKeyId(id.to_owned()))
+        KeyId::parse(id).ok_or_else(|| KeyReferenceError::NotAKeyId(as_shown(id)))
     }
 }

@@ -25,6 +25,9 @@ pub const LIST_LIMIT: u32 = 1_000;
 pub const LIST_DEFAULT: u32 = 100;
 /// Largest gRPC message that is decoded, in bytes: a batch of 1 MiB with its contexts and ids.
 pub const MESSAGE_BYTES: usize = 4 << 20;
+/// Largest message of BatchDecrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same contexts,
+/// and beside them the ciphertexts, which are at most [`BATCH_BYTES`] and 49 bytes an item, and the ARNs of their keys.
+pub const BATCH_DECRYPT_MESSAGE_BYTES: usize = MESSAGE_BYTES + BATCH_BYTES + BATCH_ITEMS * 256;
 /// Calls that encrypt under one key version. Random 96-bit IVs keep the chance of a repeat under 2^-32 up to 2^32
 /// encryptions (NIST SP 800-38D, section 8.3); half of that, because a call that is late or fails in one zone is carried
 /// out in another one too.
@@ -40,5 +43,9 @@ pub const TRUST_ANCHOR_CHARS: usize = 5_000;
 /// Shortest and longest PIN of kmsuser, in bytes: SoftHSM's bounds, since AWS's (7 to 32 letters and digits) are
 /// CloudHSM's.
 pub const PIN_BYTES: (usize, usize) = (4, 255);
+/// Longest label of a token, in bytes: PKCS#11's field.
+pub const TOKEN_LABEL_BYTES: usize = 32;
+/// Longest serial number of a token, in bytes: PKCS#11's field.
+pub const TOKEN_SERIAL_BYTES: usize = 16;
 /// HSMs of one cluster: a member's place is a bit of 64.
 pub const HSMS: usize = 64;

@@ -1,4 +1,5 @@
-//! What things are: ids, keys, states, the operation table, the ciphertext and its context, limits.
+//! What things are: ids, keys, states, the operation table, the ciphertext and its context, limits, and how
+//! text may look.
 //!
 //! Ground floor: imports no other room, does no I/O, and everything in it is a value or a pure function.
 
@@ -16,3 +17,4 @@ pub mod profile;
 pub mod secret;
 pub mod step;
 pub mod terms;
+pub mod text;

@@ -8,8 +8,15 @@ use zeroize::Zeroize;
 /// A PIN, a plaintext or a data key. Wiped on drop; `Debug` shows the length only.
 ///
 /// Growing a `Secret` would leave an unwiped copy behind, so it cannot grow.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, Eq)]
 pub struct Secret(Vec<u8>);
+
+impl PartialEq for Secret {
+    /// Takes as long whatever the bytes are; how many there are is no secret.
+    fn eq(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
 
 impl Secret {
     /// Takes the bytes over without copying them.
@@ -89,6 +96,15 @@ impl<'de> Deserialize<'de> for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_same_bytes_are_equal() {
+        let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+        assert_eq!(secret("1234"), secret("1234"));
+        for other in ["", "123", "12345", "1235", "0234"] {
+            assert_ne!(secret("1234"), secret(other));
+        }
+    }
 
     #[test]
     fn debug_shows_the_length_only() {

@@ -3,7 +3,6 @@
 use super::lifecycle::wrapped_key_is_sane;
 use super::{AddHsmInput, AddedHsm, Call, Error, Service, validate};
 use crate::model::exception::Exception;
-use crate::model::id::ClusterId;
 use crate::model::limits;
 use crate::model::operation::Operation;
 
@@ -22,7 +21,9 @@ impl Service {
             if !wrapped_key_is_sane(&input.member_wrapped_key) {
                 return Err(Error::validation("memberWrappedKey is no key wrapped by RSA-OAEP"));
             }
-            let cluster = ClusterId::parse(&input.cluster_id).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
+            let cluster = validate::cluster_id(&input.cluster_id)?;
+            validate::hsm_id("hsmId", &input.hsm_id)?;
+            validate::hsm_id("memberHsmId", &input.member_hsm_id)?;
             let catalogue = service.inner.store.catalogue();
             let store = catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
             let invalid = |why: String| Error::lasting(Exception::CustomKeyStoreInvalidState, why);

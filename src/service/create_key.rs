@@ -17,7 +17,7 @@ impl Service {
     pub async fn create_key(&self, call: &Call, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
         let (service, principal, request_id) = (self.clone(), call.principal.clone(), call.request_id.clone());
         self.on_one(call, Operation::CreateKey, async move {
-            validate::length("description", input.description.chars().count(), 0, limits::DESCRIPTION_CHARS)?;
+            validate::description(&input.description)?;
             validate::length("clientToken", input.client_token.chars().count(), 0, limits::CLIENT_TOKEN_CHARS)?;
             let key = service.begin(&principal, input).await?;
             let keyring = service.keyring();

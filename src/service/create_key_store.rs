@@ -26,9 +26,7 @@ impl Service {
             validate::key_store_name(&input.name)?;
             validate::length("trustAnchorCertificate", input.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
             validate::pin(&input.password)?;
-            let cluster = ClusterId::parse(&input.cluster_id).ok_or_else(|| {
-                Error::validation(format!("'{}' is no cluster id", validate::shown(&input.cluster_id)))
-            })?;
+            let cluster = validate::cluster_id(&input.cluster_id)?;
             let _alone = service.inner.estate.creating.lock().await;
             if let Some(twin) = service.twin(&cluster, &input).await? {
                 return Ok(twin);

@@ -35,9 +35,8 @@ impl Service {
 
     /// One cluster of the configuration, or all where `id` is empty, each with the key store over it.
     pub(super) fn clusters_named(&self, id: &str) -> Result<Vec<Named>, Error> {
-        validate::length("clusterId", id.len(), 0, 64)?;
         let specs = self.inner.estate.specs();
-        if !id.is_empty() && !specs.contains_key(&ClusterId::from(id)) {
+        if !id.is_empty() && !specs.contains_key(&validate::cluster_id(id)?) {
             return Err(Error::no_cluster(id));
         }
         let catalogue = self.inner.store.catalogue();

@@ -2,7 +2,7 @@
 
 use super::{Call, Error, ResyncInput, Service, validate};
 use crate::model::exception::Exception;
-use crate::model::id::{ClusterId, HsmId, KeyId, KeyVersionId};
+use crate::model::id::{HsmId, KeyId, KeyVersionId};
 use crate::model::key::Placement;
 use crate::model::operation::Operation;
 
@@ -23,7 +23,7 @@ impl Service {
     }
 
     async fn resync(&self, input: &ResyncInput) -> Result<Resynced, Error> {
-        let cluster = ClusterId::parse(&input.cluster_id).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
+        let cluster = validate::cluster_id(&input.cluster_id)?;
         let spec = self.inner.estate.spec(&cluster).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
         let catalogue = self.inner.store.catalogue();
         let store = catalogue.key_stores.values().find(|store| store.cluster == cluster);
@@ -35,10 +35,13 @@ impl Service {
         let hsms: Vec<HsmId> = spec.hsms.iter().map(|hsm| hsm.hsm.clone()).collect();
         let named: Vec<HsmId> = match input.hsm_id.as_str() {
             "" => hsms.clone(),
-            id => match hsms.iter().find(|hsm| hsm.as_str() == id) {
-                Some(hsm) => vec![hsm.clone()],
-                None => return Err(Error::validation(format!("the cluster {cluster} has no HSM {id}"))),
-            },
+            id => {
+                let hsm = validate::hsm_id("hsmId", id)?;
+                if !hsms.contains(&hsm) {
+                    return Err(Error::validation(format!("the cluster {cluster} has no HSM {hsm}")));
+                }
+                vec![hsm]
+            }
         };
         if input.all_removed && (input.hsm_id.is_empty() || !input.key_id.is_empty()) {
             return Err(Error::validation("to put all removed keys back, name the HSM, and no key"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Call, Error, Service, UpdateKeyStoreInput, validate};
 use crate::model::exception::Exception;
-use crate::model::id::{ClusterId, HsmId, KeyStoreId};
+use crate::model::id::{HsmId, KeyStoreId};
 use crate::model::key_store::{Event, Next};
 use crate::model::operation::Operation;
 use crate::pki::identity::TrustAnchor;
@@ -49,11 +49,7 @@ impl Service {
                 return Err(Error::of_store(crate::store::Error::State(store.state)));
             }
         }
-        let cluster = input.cluster_id.as_deref().map(|text| {
-            ClusterId::parse(text)
-                .ok_or_else(|| Error::validation(format!("'{}' is no cluster id", validate::shown(text))))
-        });
-        let cluster = cluster.transpose()?;
+        let cluster = input.cluster_id.as_deref().map(validate::cluster_id).transpose()?;
         let target = cluster.as_ref().unwrap_or(&store.cluster);
         let mut pins = Vec::new();
         if cluster.is_some() || input.password.is_some() {
@@ -66,10 +62,11 @@ impl Service {
             if let Some(password) = &input.password {
                 validate::pin(password)?;
                 let all: BTreeSet<&HsmId> = spec.hsms.iter().map(|hsm| &hsm.hsm).collect();
-                let named: Vec<HsmId> = input.hsm_ids.iter().map(|id| HsmId::from(id.as_str())).collect();
+                let named: Result<Vec<HsmId>, Error> =
+                    input.hsm_ids.iter().map(|id| validate::hsm_id("hsmIds", id)).collect();
+                let named = named?;
                 if let Some(stranger) = named.iter().find(|hsm| !all.contains(hsm)) {
-                    let shown = validate::shown(stranger.as_str());
-                    return Err(Error::validation(format!("HSM '{shown}' is not in the configuration of {target}")));
+                    return Err(Error::validation(format!("HSM '{stranger}' is not in the configuration of {target}")));
                 }
                 let hsms = if named.is_empty() { all.into_iter().cloned().collect() } else { named };
                 pins = self.pins_given(&spec, id, &hsms, password)?;

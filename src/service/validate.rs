@@ -2,9 +2,11 @@
 
 use super::Error;
 use crate::model::context::EncryptionContext;
+use crate::model::id::{ClusterId, HsmId};
 use crate::model::key::DataKeySpec;
 use crate::model::limits;
 use crate::model::secret::Secret;
+use crate::model::text;
 
 /// Items and bytes of one call.
 pub(super) fn batch(items: usize, bytes: usize, member: &str) -> Result<(), Error> {
@@ -48,25 +50,42 @@ pub(super) fn key_reference(text: &str) -> Result<(), Error> {
 /// The name of a key store.
 pub(super) fn key_store_name(name: &str) -> Result<(), Error> {
     length("customKeyStoreName", name.chars().count(), 1, limits::KEY_STORE_NAME_CHARS)?;
-    if name.chars().any(char::is_control) {
-        return Err(Error::validation("The name of a key store must not have control characters in it."));
-    }
-    Ok(())
+    text::key_store_name(name).map_err(|wrong| Error::validation(format!("customKeyStoreName: {wrong}.")))
+}
+
+/// The description of a key.
+pub(super) fn description(description: &str) -> Result<(), Error> {
+    let most = limits::DESCRIPTION_CHARS;
+    text::description(description).map_err(|_| violated("Value at 'description'", &at_most("length", most)))
+}
+
+/// The id of a cluster.
+pub(super) fn cluster_id(id: &str) -> Result<ClusterId, Error> {
+    ClusterId::parse(id).ok_or_else(|| {
+        let pattern = "Member must satisfy regular expression pattern: cluster-[2-7a-zA-Z]{11,16}";
+        violated(&format!("Value '{}' at 'clusterId'", shown(id)), pattern)
+    })
+}
+
+/// The id of an HSM.
+pub(super) fn hsm_id(member: &str, id: &str) -> Result<HsmId, Error> {
+    HsmId::parse(id).ok_or_else(|| {
+        let pattern = "Member must satisfy regular expression pattern: [a-zA-Z0-9_-][a-zA-Z0-9._-]{0,63}";
+        violated(&format!("Value '{}' at '{member}'", shown(id)), pattern)
+    })
 }
 
 /// kmsuser's PIN. The message says nothing of what it is.
 pub(super) fn pin(pin: &Secret) -> Result<(), Error> {
     let (least, most) = limits::PIN_BYTES;
     length("keyStorePassword", pin.len(), least, most)?;
-    if !pin.expose().iter().all(u8::is_ascii_graphic) {
-        return Err(Error::validation("keyStorePassword must be printable ASCII characters without blanks."));
-    }
-    Ok(())
+    text::pin(pin.expose()).map_err(|wrong| Error::validation(format!("keyStorePassword: {wrong}.")))
 }
 
-/// Callers' text as it comes back in an error: cut to what a name may have, without control characters.
+/// Callers' text as it comes back in an error: cut to what a name may have, and nothing in it is obeyed.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(limits::KEY_STORE_NAME_CHARS).collect()
+    let cut: String = text.chars().take(limits::KEY_STORE_NAME_CHARS).collect();
+    text::shown(&cut).into_owned()
 }
 
 /// The encryption context.

@@ -229,7 +229,8 @@ fn nothing_begins_that_cannot_be_carried_out() {
         (&["--pin-file", "hsm-x=user.pin"], 2, "hsm-x is no HSM of cluster-keystoredev"),
         (&["--pin-file", "-", "--so-pin-file", "-"], 2, "standard input holds one PIN"),
         (&["--pin-file", "nowhere.pin"], 5, "nowhere.pin"),
-        (&["--cluster", "cluster-another", "--pin-file", "user.pin"], 2, "has no cluster cluster-another"),
+        (&["--cluster", "cluster-another", "--pin-file", "user.pin"], 2, "a cluster id is cluster- and 11 to 16"),
+        (&["--cluster", "cluster-zzzzzzzzzzz", "--pin-file", "user.pin"], 2, "has no cluster cluster-zzzzzzzzzzz"),
     ] {
         let ran = with(lab.init(), arguments);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");

@@ -108,7 +108,7 @@ async fn what_forbids_the_making_of_a_store_is_named() {
         (&long, &cluster, &anchor, &pin, "ValidationException"),
         ("n", "cluster-1", &anchor, &pin, "ValidationException"),
         ("n", &cluster, &anchor, "123", "ValidationException"),
-        ("n", &cluster, &anchor, "with blank", "ValidationException"),
+        ("n", &cluster, &anchor, "with\ttab", "ValidationException"),
         ("n", "cluster-zzzzzzzzzzz", &anchor, &pin, "CloudHsmClusterNotFoundException"),
         ("n", &cluster, "not PEM", &pin, "IncorrectTrustAnchorException"),
         ("n", &cluster, &other_anchor, &pin, "IncorrectTrustAnchorException"),

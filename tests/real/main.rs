@@ -42,5 +42,6 @@ mod supervisor;
 mod tls;
 mod top;
 mod trouble;
+mod values;
 mod worker;
 mod zones;

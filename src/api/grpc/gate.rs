@@ -1,6 +1,6 @@
 //! What stands before a generated service: bounds on what is being read, and the shape of its errors.
 //!
-//! One message is bounded by [`limits::MESSAGE_BYTES`]. How many of them are being read at once is not, by HTTP/2
+//! One message is bounded by [`limits::MESSAGE_BYTES`], BatchDecrypt's by [`limits::BATCH_DECRYPT_MESSAGE_BYTES`]. How many of them are being read at once is not, by HTTP/2
 //! alone: each stream of each connection may have one half-read. [`Meter`] bounds their sum.
 
 use std::convert::Infallible;
@@ -33,8 +33,9 @@ const FREE_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Gate<S> {
     inner: S,
-    /// The same service with a smaller bound on each message, and the path of the method that goes to it: its requests
-    /// have no end, so the bytes of all its messages together mean nothing.
+    /// The same service with another bound on each message, and the path of the method that goes to it.
+    apart: Option<(&'static str, S)>,
+    /// Likewise; its requests have no end, so the bytes of all its messages together mean nothing.
     endless: Option<(&'static str, S)>,
     meter: Arc<Meter>,
 }
@@ -54,7 +55,12 @@ impl Meter {
 
 impl<S> Gate<S> {
     pub(super) fn new(inner: S, meter: &Arc<Meter>) -> Self {
-        Self { inner, endless: None, meter: Arc::clone(meter) }
+        Self { inner, apart: None, endless: None, meter: Arc::clone(meter) }
+    }
+
+    /// Sends one method to `service`.
+    pub(super) fn with_apart(self, path: &'static str, service: S) -> Self {
+        Self { apart: Some((path, service)), ..self }
     }
 
     /// Sends one method to `service`, without counting its bytes.
@@ -87,8 +93,11 @@ where
             Some((path, service)) if request.uri().path() == *path => service.call(request),
             _ => {
                 let meter = Arc::clone(&self.meter);
-                self.inner
-                    .call(request.map(|inner| Body::new(Metered { inner, meter, seen: 0, held: 0, patience: None })))
+                let service = match &mut self.apart {
+                    Some((path, service)) if request.uri().path() == *path => service,
+                    _ => &mut self.inner,
+                };
+                service.call(request.map(|inner| Body::new(Metered { inner, meter, seen: 0, held: 0, patience: None })))
             }
         };
         future.map(reshape)

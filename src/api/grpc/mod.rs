@@ -111,6 +111,10 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, He
     let key_stores = KeyStoresServer::new(KeyStoresApi { door: Arc::clone(&door) });
     let clusters = ClustersServer::new(ClustersApi { door });
     let crypto = Gate::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES), &meter)
+        .with_apart(
+            "/keystored.v1.Crypto/BatchDecrypt",
+            crypto.clone().max_decoding_message_size(limits::BATCH_DECRYPT_MESSAGE_BYTES),
+        )
         .with_endless("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES));
     let keys = Gate::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
     let key_stores = Gate::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);

@@ -7,14 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use super::pins;
 use super::place::{self, Place, get_ready, interruptible};
-use crate::cli::Context;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::printer::Report;
+use crate::cli::{Context, parse};
 use crate::cluster::ceremony::{self, NewMember, Participant};
 use crate::config::{Config, Hsm};
 use crate::model::id::{ClusterId, HsmId};
@@ -27,12 +26,12 @@ const LETTING_IN: Duration = Duration::from_secs(120);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// The new HSM, which the configuration names already
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_parser = parse::hsm_id)]
     hsm: String,
     #[command(flatten)]
     place: Place,
     /// Member of the cluster that hands the wrapping key on [default: any in the folder]
-    #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "MEMBER", value_parser = parse::hsm_id)]
     from: Option<String>,
     /// File with kmsuser's PIN in the new HSM, or the one that it is to have, which only you may read; - is standard input
     /// [default: ask on the terminal]

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use crate::cli::Context;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::interruption;
+use crate::cli::{Context, parse};
 use crate::cluster::ceremony;
 use crate::config::{self, Cluster, Config, Hsm};
 
@@ -23,7 +22,7 @@ pub(super) struct Place {
     #[arg(long, value_name = "DIR")]
     pub(super) folder: PathBuf,
     /// Cluster of the configuration [default: the only one]
-    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "ID", value_parser = parse::cluster_id)]
     cluster: Option<String>,
 }
 

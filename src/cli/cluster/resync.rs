@@ -4,21 +4,21 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::printer::Report;
+use crate::cli::{Context, parse};
 use crate::proto::v1 as wire;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Cluster id
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_parser = parse::cluster_id)]
     cluster: String,
     /// Put this key (id or ARN) back where somebody removed it
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// Only in this HSM
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = parse::hsm_id)]
     hsm: Option<String>,
     /// Put every key back that is taken for removed in that HSM, as after restoring its token from an older backup
     #[arg(long, requires = "hsm", conflicts_with = "key")]

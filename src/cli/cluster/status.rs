@@ -3,19 +3,18 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::printer::{Report, facts, wrapped_table};
 use crate::cli::status::{self, connection_state, yes_or_no};
+use crate::cli::{Context, parse};
 use crate::proto::v1 as wire;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Cluster id [default: all of the configuration]
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_parser = parse::cluster_id)]
     id: Option<String>,
     /// List the key versions that are missing in each HSM, at most 100 of each
     #[arg(long)]

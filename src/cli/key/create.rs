@@ -5,6 +5,7 @@ use clap::Args;
 use super::metadata::Metadata;
 use crate::cli::Context;
 use crate::cli::failure::Failure;
+use crate::cli::parse;
 use crate::proto::v1::CreateKeyRequest;
 
 #[derive(Debug, Args)]
@@ -13,7 +14,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     key_store: String,
     /// What the key is for
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = parse::description)]
     description: String,
     /// Any text of your choice: the same token with the same parameters gives the same key for a day, so that the
     /// command can be repeated without making a second key

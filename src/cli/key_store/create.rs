@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Done;
 use crate::cli::failure::Failure;
-use crate::cli::{Context, password, payload};
+use crate::cli::{Context, parse, password, payload};
 use crate::client::fingerprint;
 use crate::model::limits;
 use crate::proto::v1::CreateKeyStoreRequest;
@@ -14,9 +14,10 @@ use crate::proto::v1::CreateKeyStoreRequest;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Name of the new key store, 1 to 256 characters; not secret
+    #[arg(value_parser = parse::key_store_name)]
     name: String,
     /// Cluster of the configuration
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse::cluster_id)]
     cluster: String,
     /// PEM file with the certificate under which the ceremony certified the HSMs: the cluster's customerCA.crt
     #[arg(long, value_name = "FILE")]
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_password_is_no_argument() {
-        let line = ["create", "lab", "--cluster", "cluster-a", "--trust-anchor", "ca.crt"];
+        let line = ["create", "lab", "--cluster", "cluster-keystoredev", "--trust-anchor", "ca.crt"];
         assert!(Line::try_parse_from(line).unwrap().arguments.password_file.is_none());
         for more in [&["--password", "1234"][..], &["--password=1234"], &["--key-store-password", "1234"], &["1234"]] {
             assert!(Line::try_parse_from([&line[..], more].concat()).is_err(), "{more:?}");
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn cluster_and_trust_anchor_are_needed() {
-        assert!(Line::try_parse_from(["create", "lab", "--cluster", "cluster-a"]).is_err());
+        assert!(Line::try_parse_from(["create", "lab", "--cluster", "cluster-keystoredev"]).is_err());
         assert!(Line::try_parse_from(["create", "lab", "--trust-anchor", "ca.crt"]).is_err());
     }
 }

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::Done;
 use super::which::Which;
-use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::password::{self, Source};
+use crate::cli::{Context, parse};
 use crate::proto::v1::UpdateKeyStoreRequest;
 
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     which: Which,
     /// Rename it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse::key_store_name)]
     new_name: Option<String>,
     /// File with kmsuser's PIN, which only you may read; - is standard input. Tells the service what an officer has set
     /// in the HSMs, and changes nothing in them
@@ -26,10 +26,10 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, conflicts_with = "password_file")]
     ask_password: bool,
     /// HSM that the password is for; may be given several times [default: all of the cluster]
-    #[arg(long = "hsm", value_name = "HSM")]
+    #[arg(long = "hsm", value_name = "HSM", value_parser = parse::hsm_id)]
     hsms: Vec<String>,
     /// Take another cluster of the configuration, under the same trust anchor
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse::cluster_id)]
     cluster: Option<String>,
 }
 
@@ -42,11 +42,6 @@ impl Arguments {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        let empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
-        if empty(&self.new_name) || empty(&self.cluster) || self.hsms.iter().any(String::is_empty) {
-            // In the message it would mean "unchanged", and for HSMs "all".
-            return Err(Failure::usage("--new-name, --cluster and --hsm must not be empty"));
-        }
         if self.source().is_none() && !self.hsms.is_empty() {
             return Err(Failure::usage(
                 "--hsm says which HSMs a password is for: give --password-file or --ask-password",
@@ -105,41 +100,40 @@ mod tests {
         arguments: Arguments,
     }
 
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+    fn arguments(line: &str) -> Result<Arguments, clap::Error> {
         Line::try_parse_from(line.split(' ')).map(|line| line.arguments)
     }
 
     #[test]
     fn a_password_is_no_argument() {
-        assert!(parse("update cks-1 --password 1234").is_err());
-        assert!(parse("update cks-1 --ask-password 1234").is_err());
-        assert!(parse("update cks-1 --ask-password=1234").is_err());
-        assert_eq!(parse("update cks-1 --ask-password").unwrap().source(), Some(Source::Terminal));
-        assert_eq!(parse("update cks-1 --password-file -").unwrap().source(), Some(Source::File("-".into())));
-        assert!(parse("update cks-1 --ask-password --password-file pin").is_err());
+        assert!(arguments("update cks-1 --password 1234").is_err());
+        assert!(arguments("update cks-1 --ask-password 1234").is_err());
+        assert!(arguments("update cks-1 --ask-password=1234").is_err());
+        assert_eq!(arguments("update cks-1 --ask-password").unwrap().source(), Some(Source::Terminal));
+        assert_eq!(arguments("update cks-1 --password-file -").unwrap().source(), Some(Source::File("-".into())));
+        assert!(arguments("update cks-1 --ask-password --password-file pin").is_err());
     }
 
     #[test]
     fn a_store_is_named_once_and_never_by_nothing() {
-        assert!(parse("update --name lab --new-name lab2").unwrap().check().is_ok());
+        assert!(arguments("update --name lab --new-name lab2").unwrap().check().is_ok());
         for line in ["update --new-name b", "update cks-1 --name a --new-name b", "update --name= --new-name b"] {
-            assert!(parse(line).is_err(), "{line}");
+            assert!(arguments(line).is_err(), "{line}");
         }
         assert!(Line::try_parse_from(["update", "", "--new-name", "b"]).is_err());
     }
 
     #[test]
     fn what_would_change_something_else_or_nothing_is_refused() {
-        for line in [
-            "update cks-1",
-            "update cks-1 --hsm hsm-a",
-            "update cks-1 --hsm hsm-a --new-name b",
-            "update cks-1 --new-name=",
-            "update cks-1 --ask-password --hsm=",
-            "update cks-1 --new-name b --cluster=",
-        ] {
-            assert_eq!(parse(line).unwrap().check().unwrap_err().exit, Exit::Usage, "{line}");
+        for line in ["update cks-1", "update cks-1 --hsm hsm-a", "update cks-1 --hsm hsm-a --new-name b"] {
+            assert_eq!(arguments(line).unwrap().check().unwrap_err().exit, Exit::Usage, "{line}");
         }
-        assert_eq!(parse("update cks-1 --ask-password --hsm a --hsm b").unwrap().hsms, ["a", "b"]);
+        // In the message, nothing would mean "unchanged", and for HSMs "all".
+        for line in
+            ["update cks-1 --new-name=", "update cks-1 --ask-password --hsm=", "update cks-1 --new-name b --cluster="]
+        {
+            assert!(arguments(line).is_err(), "{line}");
+        }
+        assert_eq!(arguments("update cks-1 --ask-password --hsm a --hsm b").unwrap().hsms, ["a", "b"]);
     }
 }

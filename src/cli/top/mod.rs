@@ -15,7 +15,6 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -51,7 +50,7 @@ Keys: q, Esc and Ctrl-C quit; arrows scroll.";
 #[command(after_help = KEYS)]
 pub(super) struct Arguments {
     /// Cluster id [default: all of the configuration]
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_parser = parse::cluster_id)]
     cluster: Option<String>,
     /// How often to look, like 500ms or 2s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::duration)]

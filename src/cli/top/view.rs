@@ -10,6 +10,7 @@ use ratatui::widgets::Paragraph;
 
 use super::cells::{self, FIRST_FIGURE, HEADINGS, STATE};
 use super::figures::{Cluster, Hsm};
+use crate::model::text;
 
 /// Columns that a figure takes at least, so that the table stands still while figures change.
 const FIGURE: usize = 8;
@@ -100,7 +101,7 @@ fn reason(hsm: &Hsm, width: usize) -> Vec<Line<'static>> {
         return Vec::new();
     }
     let style = Style::new().fg(colour(hsm));
-    let lines = cells::wrap(&hsm.reason, width.saturating_sub(INDENT.len()));
+    let lines = cells::wrap(&text::shown(&hsm.reason), width.saturating_sub(INDENT.len()));
     lines.into_iter().map(|line| Line::styled(format!("{INDENT}{line}"), style)).collect()
 }
 

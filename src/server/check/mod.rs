@@ -7,6 +7,7 @@ use crate::config::{Config, Hsm};
 use crate::hsm::protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
 use crate::hsm::supervisor::{Settings, StartError, Worker, lock_file};
 use crate::model::clock::Clock;
+use crate::model::text;
 use crate::telemetry::WORKER_LOG;
 
 /// Looks at each HSM through a worker, without logging in, and prints what it can do; false when something must be mended.
@@ -69,15 +70,16 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
             good
         }
         Err(error) => {
-            writeln!(out, "    wrong: {error}\n    to do: {}", remedy(&error, hsm))?;
+            let error_shown = error.to_string();
+            writeln!(out, "    wrong: {}\n    to do: {}", text::shown(&error_shown), remedy(&error, hsm))?;
             Ok(false)
         }
     }
 }
 
 fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
-    writeln!(out, "    module: {}", ready.module)?;
-    writeln!(out, "    token: {:?}, serial number {}", ready.label, ready.serial)?;
+    writeln!(out, "    module: {}", text::shown(&ready.module))?;
+    writeln!(out, "    token: {:?}, serial number {}", ready.label, text::shown(&ready.serial))?;
     let mut good = user(&ready.user, out)?;
     for (mechanism, there, needed) in mechanisms(&ready.abilities) {
         writeln!(out, "    {mechanism}: {}", if there { "yes" } else { "no" })?;
@@ -101,7 +103,7 @@ fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
         )?;
     }
     for sentence in &ready.degraded {
-        writeln!(out, "    note: {sentence}")?;
+        writeln!(out, "    note: {}", text::shown(sentence))?;
     }
     Ok(good)
 }
