@@ -96,6 +96,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Its configuration as it stands in the file.
+    pub(super) fn configuration(&self) -> Outcome<toml::Table> {
+        let text = fs::read_to_string(&self.config).map_err(said("reading the configuration"))?;
+        text.parse().map_err(said("reading the configuration"))
+    }
+
     /// Changes its configuration and has it read again.
     pub(super) fn reconfigure(&self, change: impl FnOnce(&mut toml::Table) -> Outcome<()>) -> Outcome<()> {
         configure(&self.config, change)?;

@@ -24,13 +24,18 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const BEFORE: Duration = Duration::from_secs(5);
 /// Longer than it may take; the calls end when the new token is full.
 const DURING: Duration = Duration::from_secs(120);
+/// Making a key writes two tokens and proves it in both; filling writes one, and rests for half of the time that each key
+/// took.
+const FILL: f64 = 2.0;
 const LOST: &str = "hsm-b";
 /// A lost token's id stays tied to it, so the new one has another.
 const NEW: &str = "hsm-c";
 
 pub(super) async fn measure(dir: &Path, count: usize, clock: &Clock) -> Outcome<Vec<Row>> {
     let daemon = Daemon::start(&dir.join("dev"), clock).await?;
+    let began = clock.now();
     let keys = daemon.create_keys(count).await?;
+    let made = clock.now() - began;
     let watch = Watch::over(&daemon, clock).await?;
     for hsm in ["hsm-a", LOST] {
         watch.until_whole(hsm).await?;
@@ -64,13 +69,14 @@ pub(super) async fn measure(dir: &Path, count: usize, clock: &Clock) -> Outcome<
 
     let times = |came: &Came| format!("p50 {:.2} ms, p99 {:.2} ms, {}", came.p50, came.p99, came.by_name());
     Ok(vec![Row::new(
-        format!("a blank token for a lost one: {} keys placed in it", thousands(count as f64)),
-        filled.as_secs_f64(),
-        Must::StayUnder(60.0, "s"),
+        format!("a blank token for a lost one, {} keys placed in it / making them", thousands(count as f64)),
+        filled.as_secs_f64() / made.as_secs_f64(),
+        Must::BeAtMost(FILL),
         format!(
-            "{:.1} s, of which {:.1} s for the ceremony and to join\ncalls beside it at {RATE}/s: {}\nbefore it: {}",
+            "{:.1} s, of which {:.1} s for the ceremony and to join; the keys were made in {:.1} s\ncalls beside it at {RATE}/s: {}\nbefore it: {}",
             filled.as_secs_f64(),
             joined.as_secs_f64(),
+            made.as_secs_f64(),
             times(&during),
             times(&before)
         ),

@@ -19,6 +19,7 @@ mod overload;
 mod played;
 mod raw;
 mod raw_network;
+mod raw_open;
 mod speed;
 mod table;
 mod trouble;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let clock = Clock::system();
     let result = match arguments.first().and_then(|first| first.to_str()) {
         Some("raw-limit") => second(&arguments).and_then(|module| raw::run(module, &clock)).map(|()| true),
+        Some("raw-open") => second(&arguments).and_then(raw_open::run).map(|()| true),
         Some("raw-network") => raw_network(&arguments, &clock).map(|()| true),
         Some("flood") => flood::run(&arguments, &clock).map(|()| true),
         Some("empty-service") => {

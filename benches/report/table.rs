@@ -19,7 +19,7 @@ pub(super) enum Must {
     Reach(f64),
     /// So many times something: at most.
     BeAtMost(f64),
-    /// A time or share in this unit: at most.
+    /// A share in this unit: at most.
     StayUnder(f64, &'static str),
     /// A number of things that must not happen.
     BeNone,
