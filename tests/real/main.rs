@@ -43,4 +43,5 @@ mod tls;
 mod top;
 mod trouble;
 mod worker;
+mod wrapping_key;
 mod zones;

@@ -49,6 +49,7 @@ struct Hsm {
     #[serde(flatten)]
     status: status::Hsm,
     joined: bool,
+    member: bool,
     keys_missing: u64,
     missing: Vec<String>,
     keys_removed: u64,
@@ -101,7 +102,7 @@ impl Cluster {
                 hsm.keys_missing.to_string(),
                 hsm.keys_removed.to_string(),
                 hsm.keys_orphaned.to_string(),
-                hsm.status.reason.clone(),
+                hsm.reason(),
             ]
         });
         format!("{facts}\n\n{}", wrapped_table(&headings, rows))
@@ -109,6 +110,16 @@ impl Cluster {
 }
 
 impl Hsm {
+    /// Why it is not as it should be.
+    fn reason(&self) -> String {
+        match self.status.reason.is_empty() && self.status.proven && !self.member {
+            true => {
+                "its token holds no cluster wrapping key: `keystorectl cluster add-hsm` goes on from here".to_owned()
+            }
+            false => self.status.reason.clone(),
+        }
+    }
+
     fn list(&self, what: &str, count: u64, versions: &[String], text: &mut String) {
         if count == 0 {
             return;
@@ -144,6 +155,7 @@ impl From<wire::ClusterHsm> for Hsm {
         Self {
             status: hsm.status.unwrap_or_default().into(),
             joined: hsm.joined,
+            member: hsm.member,
             keys_missing: hsm.keys_missing,
             missing: hsm.missing,
             keys_removed: hsm.keys_removed,
