@@ -164,7 +164,10 @@ fn certified(tokens: &Tokens) {
         crate::harness::tool::run(std::process::Command::new("openssl").args(arguments)).ok();
     };
     let subject = ["-subj", "/CN=hsm-t", "-keyout", &key, "-out", &pem];
-    openssl(&[&["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"][..], &subject].concat());
+    openssl(
+        &[&["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"][..], &subject]
+            .concat(),
+    );
     openssl(&["x509", "-in", &pem, "-outform", "DER", "-out", &der]);
     let written = tokens.pkcs11_tool(&["--write-object", &der, "--type", "cert", "--label", "keystored-identity"]);
     assert!(written.1, "{}", written.0);
@@ -203,7 +206,11 @@ fn a_token_shows_the_transport_key_that_was_made_in_it() {
     let (written, done) = tokens.pkcs11_tool(&write);
     assert!(done, "{written}");
     assert_refused(&mut tokens.control(), show(1), "is not that of the private one");
-    assert_refused(&mut tokens.ceremony(), Op::Ceremony(CeremonyOp::MakeTransportPair), "is not that of the private one");
+    assert_refused(
+        &mut tokens.ceremony(),
+        Op::Ceremony(CeremonyOp::MakeTransportPair),
+        "is not that of the private one",
+    );
 }
 
 /// Made in the token, and free to leave it.
