@@ -70,7 +70,8 @@ async fn a_further_hsm_of_another_vendor_joins_and_brings_in_the_next() {
     members::add(&daemon, "hsm-d", other::PIN, &["--from", "hsm-c"]).ok();
     let key = caller.create_key("on four tokens").await;
     let placements = caller.describe_key(&key).await.unwrap().placements;
-    let present = |at: &&keystored::proto::v1::KeyPlacement| at.state() == keystored::proto::v1::PlacementState::Present;
+    let present =
+        |at: &&keystored::proto::v1::KeyPlacement| at.state() == keystored::proto::v1::PlacementState::Present;
     assert_eq!(placements.iter().filter(present).count(), 4, "{placements:?}");
 }
 

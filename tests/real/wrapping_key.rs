@@ -93,6 +93,9 @@ async fn only_the_key_that_the_token_shows_is_wrapped_to() {
     let software = intruder.forged_transport("hsm-c", serial);
     let forged = intruder.forged_identity("hsm-c", serial);
     let shown = key_fingerprint(transport, daemon.site().path());
+    // Without the PIN one login is spent, and the token is not asked for its transport key.
+    let request = intruder.request("hsm-c", identity, transport);
+    assert_refused(&daemon, &caller, request, NOT_THE_KEY, "was not let in").await;
     for (identity, transport, words) in [
         (identity, &software, "not of the transport key that the HSM's token has shown"),
         (&forged, transport, "not the one in the HSM's token"),

@@ -125,3 +125,20 @@ async fn the_database_and_the_seal_key_give_the_pins_away() {
     let opened = keys(&site.path().join("credentials/seal.key")).open(&purpose, &pin.current).unwrap();
     assert!(zone.takes(std::str::from_utf8(opened.expose()).unwrap()));
 }
+
+/// A sentence about security stands beside a test, and the test is there.
+#[test]
+fn the_tests_that_security_md_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        let modules: Vec<&str> = name.split("::").collect();
+        let (test, file) = (modules[modules.len() - 1], modules[..modules.len() - 1].join("/"));
+        let module = root.join("tests/real").join(name.replace("::", "/")).with_extension("rs");
+        let source = fs::read_to_string(root.join("tests/real").join(file).with_extension("rs")).unwrap_or_default();
+        let found = source.contains(&format!("fn {test}()")) || module.exists();
+        assert!(found, "docs/security.md names {name}, which is no test");
+    }
+}
