@@ -176,6 +176,7 @@ pub async fn certify(
     let mut seats = vec![Seat::take(participant, clock, progress).await?];
     let outcome = async {
         seats[0].inspect(&authority).await?;
+        without_another_wrapping_key(&mut seats[0], &folder).await?;
         carry_out(&mut seats, &authority, &folder, false, progress).await
     };
     let outcome = outcome.await;
@@ -193,17 +194,42 @@ pub async fn certify(
     Ok(member)
 }
 
+/// A token that comes with a wrapping key has it from this folder, or from elsewhere, and then it cannot join: known here,
+/// before the daemon changes its PIN.
+async fn without_another_wrapping_key(seat: &mut Seat, folder: &Folder) -> Result<(), Error> {
+    let objects = seat.observed.objects;
+    // Without a transport pair there is an error of its own.
+    if !objects.wrapping || !objects.transport {
+        return Ok(());
+    }
+    let transport = seat.transport().await?;
+    match folder.read(&seat.hsm)?.is_some_and(|parcel| parcel.is_for(&transport)) {
+        true => Ok(()),
+        false => Err(Error::Inconsistent(format!(
+            "HSM {} holds a cluster wrapping key that is not from this folder: its token has been through the ceremony of \
+             another cluster; initialise the token anew if nothing in it is needed any more",
+            seat.hsm
+        ))),
+    }
+}
+
 /// What [`certify`] has kept of this HSM. Whoever was interrupted after the daemon let it in cannot certify it a second
 /// time: the daemon's workers hold it, and have changed kmsuser's PIN.
 pub fn certified(folder: &Path, hsm: &HsmId) -> Result<Option<NewMember>, Error> {
     Folder::open(folder)?.member(hsm)
 }
 
-/// An HSM whose parcel is in the folder, and the wrapping key wrapped to it: `wanted`, or the first other than `but`.
-pub fn member_parcel(folder: &Path, wanted: Option<&HsmId>, but: &HsmId) -> Result<(HsmId, Bytes), Error> {
+/// An HSM whose parcel is in the folder, and the wrapping key wrapped to it: `wanted`; or the first that is among
+/// `members`, or else the first, other than `but`.
+pub fn member_parcel(
+    folder: &Path,
+    wanted: Option<&HsmId>,
+    members: &[HsmId],
+    but: &HsmId,
+) -> Result<(HsmId, Bytes), Error> {
     let folder = Folder::open(folder)?;
-    let all = folder.parcels()?;
-    let member = wanted.cloned().or_else(|| all.into_iter().find(|hsm| hsm != but));
+    let others: Vec<HsmId> = folder.parcels()?.into_iter().filter(|hsm| hsm != but).collect();
+    let first = || others.iter().find(|hsm| members.contains(hsm)).or(others.first());
     let missing = || {
         Error::Inconsistent(format!(
             "{} holds no wrapped key of {}",
@@ -211,34 +237,60 @@ pub fn member_parcel(folder: &Path, wanted: Option<&HsmId>, but: &HsmId) -> Resu
             wanted.map_or("another HSM", HsmId::as_str)
         ))
     };
-    let member = member.ok_or_else(missing)?;
+    let member = wanted.or_else(first).ok_or_else(missing)?.clone();
     let parcel = folder.read(&member)?.ok_or_else(missing)?;
     Ok((member, parcel.blob))
 }
 
+/// Whether the folder holds the wrapping key wrapped to this HSM.
+pub fn holds_parcel(folder: &Path, hsm: &HsmId) -> Result<bool, Error> {
+    Ok(Folder::open(folder)?.read(hsm)?.is_some())
+}
+
+/// The wrapping key wrapped to an HSM, where the folder holds it for the transport key of this certificate.
+pub fn own_parcel(
+    folder: &Path,
+    hsm: &HsmId,
+    transport_certificate: &str,
+    clock: &Clock,
+) -> Result<Option<Bytes>, Error> {
+    let folder = Folder::open(folder)?;
+    let (_, transport) = certified_transport(&folder, transport_certificate, clock)?;
+    let parcel = folder.read(hsm)?.filter(|parcel| parcel.is_for(&transport));
+    Ok(parcel.map(|parcel| parcel.blob))
+}
+
 /// Keeps a new member's parcel in the folder, as one of the set that `member`'s parcel belongs to.
-pub fn keep_parcel(
+pub async fn keep_parcel(
     folder: &Path,
     member: &HsmId,
     hsm: &HsmId,
     transport_certificate: &str,
     blob: Bytes,
     clock: &Clock,
-) -> Result<PathBuf, Error> {
+) -> Result<(), Error> {
     let folder = Folder::open(folder)?;
+    let (serial, transport) = certified_transport(&folder, transport_certificate, clock)?;
+    let set = folder.read(member)?.map(|parcel| parcel.set).unwrap_or_default();
+    let parcel = Parcel::new(set, &serial, &transport, blob);
+    abort::around(Step::KeepParcel.name(), async {
+        folder.write(hsm, &parcel)?;
+        folder.sync()
+    })
+    .await
+}
+
+/// The serial number and the key in a transport certificate of the folder's authority.
+fn certified_transport(folder: &Folder, pem: &str, clock: &Clock) -> Result<(String, TransportKey), Error> {
     let wrong = |error: crate::pki::Error| Error::Inconsistent(error.to_string());
     let anchor = folder.text(folder::AUTHORITY_CERTIFICATE)?.unwrap_or_default();
     let anchor = TrustAnchor::from_pem(&String::from_utf8_lossy(anchor.expose())).map_err(wrong)?;
-    let der = der_of(transport_certificate).map_err(wrong)?;
+    let der = der_of(pem).map_err(wrong)?;
     let certified = anchor.certified(Kind::Transport, &der, clock.calendar()).map_err(wrong)?;
-    let PublicKey::Rsa { modulus, exponent } = certified.public_key else {
-        return Err(Error::Inconsistent("the transport certificate has no RSA key".to_owned()));
-    };
-    let set = folder.read(member)?.map(|parcel| parcel.set).unwrap_or_default();
-    let transport = TransportKey { modulus: modulus.into(), exponent: exponent.into() };
-    folder.write(hsm, &Parcel::new(set, &certified.serial, &transport, blob))?;
-    folder.sync()?;
-    Ok(folder.path().to_owned())
+    match certified.public_key {
+        PublicKey::Rsa { modulus, exponent } => Ok((certified.serial, TransportKey::new(&modulus, &exponent))),
+        PublicKey::P256(_) => Err(Error::Inconsistent("the transport certificate has no RSA key".to_owned())),
+    }
 }
 
 /// Where the trust anchor is.

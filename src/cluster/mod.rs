@@ -26,6 +26,7 @@ pub mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub mod transport;
 mod verb;
 mod verify;
 #[cfg(test)]

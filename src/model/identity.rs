@@ -4,24 +4,37 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{ClusterId, HsmId, Zone};
 
+/// Bits of the RSA transport keys to which the wrapping key is wrapped: the shortest and the longest.
+const TRANSPORT_BITS: (usize, usize) = (2_048, 8_192);
+/// Longest public exponent of one, in bytes: FIPS 186-5 ends below 2^256.
+const EXPONENT_BYTES: usize = 32;
+
 /// What a signature of an identity key is for. Each has a tag of its own, so that one never passes for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// The HSM belongs to the cluster, now.
     Membership,
+    /// The token holds the private half of this RSA transport key, which was made in it and cannot leave it.
+    Transport {
+        /// Modulus, big-endian, without leading zeroes.
+        modulus: Vec<u8>,
+        /// Public exponent, big-endian, without leading zeroes.
+        exponent: Vec<u8>,
+    },
 }
 
 impl Purpose {
     /// What the signed bytes begin with.
     #[must_use]
-    pub const fn tag(self) -> &'static str {
+    pub const fn tag(&self) -> &'static str {
         match self {
             Self::Membership => "keystored hsm identity v1",
+            Self::Transport { .. } => "keystored hsm transport v1",
         }
     }
 }
 
-/// A statement of membership. The token signs the SHA-256 of its bytes.
+/// A statement about an HSM. The token signs the SHA-256 of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// What it is for.
@@ -45,7 +58,7 @@ impl Statement {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let incarnation = self.incarnation.to_be_bytes();
-        let parts: [&[u8]; 7] = [
+        let mut parts: Vec<&[u8]> = vec![
             self.purpose.tag().as_bytes(),
             self.cluster.as_str().as_bytes(),
             self.hsm.as_str().as_bytes(),
@@ -54,6 +67,9 @@ impl Statement {
             &incarnation,
             &self.nonce,
         ];
+        if let Purpose::Transport { modulus, exponent } = &self.purpose {
+            parts.extend([&modulus[..], &exponent[..]]);
+        }
         let mut bytes = Vec::with_capacity(256);
         for part in parts {
             bytes.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -61,6 +77,28 @@ impl Statement {
         }
         bytes
     }
+}
+
+/// A number without its leading zeroes.
+#[must_use]
+pub fn significant(number: &[u8]) -> &[u8] {
+    &number[number.iter().take_while(|byte| **byte == 0).count()..]
+}
+
+/// Whether a wrapping key may be wrapped to this RSA key; why not, in words. Exponents below 2^16 are refused: a key that
+/// was chosen with one is a key that somebody wants to open without having it.
+pub fn sound_transport_key(modulus: &[u8], exponent: &[u8]) -> Result<(), &'static str> {
+    let (modulus, exponent) = (significant(modulus), significant(exponent));
+    let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+    let leading = modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+    let (least, most) = TRANSPORT_BITS;
+    if !(least..=most).contains(&(modulus.len() * 8 - leading)) || !odd(modulus) {
+        return Err("the modulus of an RSA transport key is odd and has 2,048 to 8,192 bits");
+    }
+    if !(3..=EXPONENT_BYTES).contains(&exponent.len()) || !odd(exponent) {
+        return Err("the public exponent of an RSA transport key is odd and lies between 2^16 and 2^256");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -80,5 +118,32 @@ mod tests {
         };
         assert_ne!(statement("ab", "c").to_bytes(), statement("a", "bc").to_bytes());
         assert!(statement("a", "b").to_bytes()[4..].starts_with(b"keystored hsm identity v1"));
+        let transport = |modulus: &[u8], exponent: &[u8]| {
+            let purpose = Purpose::Transport { modulus: modulus.to_vec(), exponent: exponent.to_vec() };
+            Statement { purpose, ..statement("a", "b") }.to_bytes()
+        };
+        assert_ne!(transport(&[1, 2], &[3]), transport(&[1], &[2, 3]));
+        assert!(transport(&[1], &[3])[4..].starts_with(b"keystored hsm transport v1"));
+    }
+
+    #[test]
+    fn only_sound_keys_are_wrapped_to() {
+        let modulus = |bytes: usize, first: u8| [&[first][..], &vec![0xa5; bytes - 1]].concat();
+        let f4 = [1, 0, 1];
+        for (bytes, first, padded) in [(256, 0x80, 0), (256, 0xff, 1), (384, 1, 0), (1_024, 0xff, 2)] {
+            let padded = [vec![0; padded], modulus(bytes, first)].concat();
+            assert_eq!(sound_transport_key(&padded, &f4), Ok(()), "{bytes}");
+        }
+        for (bytes, first) in [(256, 0x7f), (128, 0xff), (1, 0xff), (1_025, 1)] {
+            assert!(sound_transport_key(&modulus(bytes, first), &f4).is_err(), "{bytes} {first:x}");
+        }
+        let even = [&modulus(255, 0xff)[..], &[2]].concat();
+        assert!(sound_transport_key(&even, &f4).is_err());
+        assert!(sound_transport_key(&[], &f4).is_err());
+        let good = modulus(256, 0xff);
+        for exponent in [&[][..], &[1], &[3], &[17], &[0xff, 0xff], &[1, 0, 0], &[0, 0, 3], &[0xff; 33]] {
+            assert!(sound_transport_key(&good, exponent).is_err(), "{exponent:?}");
+        }
+        assert_eq!(sound_transport_key(&good, &[0, 1, 0, 3]), Ok(()));
     }
 }

@@ -14,9 +14,10 @@ use rcgen::{
     PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
 };
 
-pub use self::anchor::{Certified, TrustAnchor};
+pub use self::anchor::{Certified, TrustAnchor, public_key_of};
 use super::{Error, params};
 use crate::model::id::{ClusterId, HsmId};
+use crate::model::identity::{significant, sound_transport_key};
 use crate::model::secret::Secret;
 
 /// id-at-serialNumber of X.520.
@@ -25,8 +26,6 @@ const SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
 const POINT_BYTES: usize = 65;
 /// 9999-12-31T23:59:59Z, since the Unix epoch.
 const NO_END: Duration = Duration::from_secs(253_402_300_799);
-/// Shortest RSA modulus that is wrapped to.
-const LEAST_MODULUS_BYTES: usize = 256;
 /// Bytes of a certificate's own serial number.
 const CERTIFICATE_SERIAL_BYTES: usize = 16;
 
@@ -81,20 +80,22 @@ pub enum PublicKey {
 impl PublicKey {
     /// Whether a key of this kind can be like that.
     fn check(&self, kind: Kind) -> Result<(), Error> {
-        let fits = match (kind, self) {
-            (Kind::Identity, Self::P256(point)) => is_point(point),
-            (Kind::Transport, Self::Rsa { modulus, exponent }) => {
-                significant(modulus).len() >= LEAST_MODULUS_BYTES && !significant(exponent).is_empty()
-            }
-            _ => false,
+        let why = match (kind, self) {
+            (Kind::Identity, Self::P256(point)) if is_point(point) => return Ok(()),
+            (Kind::Transport, Self::Rsa { modulus, exponent }) => match sound_transport_key(modulus, exponent) {
+                Ok(()) => return Ok(()),
+                Err(why) => why,
+            },
+            _ => "identity keys are points of P-256, transport keys are RSA",
         };
-        match fits {
-            true => Ok(()),
-            false => Err(Error(format!(
-                "not a public key for {}: identity keys are points of P-256, transport keys RSA of 2,048 bits and more",
-                kind.unit()
-            ))),
-        }
+        Err(Error(format!("not a public key for {}: {why}", kind.unit())))
+    }
+
+    /// SHA-256 over its SubjectPublicKeyInfo, in lower-case hexadecimal digits: for people, who can have it of a certificate
+    /// by OpenSSL's `x509 -pubkey`, `pkey -pubin -outform DER` and `dgst -sha256`.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&Foreign::of(self).subject_public_key_info())
     }
 }
 
@@ -230,11 +231,6 @@ impl PublicKeyData for Foreign {
     }
 }
 
-/// Without leading zeroes.
-fn significant(number: &[u8]) -> &[u8] {
-    &number[number.iter().take_while(|byte| **byte == 0).count()..]
-}
-
 /// An INTEGER of DER that is not negative.
 fn integer(bytes: &[u8]) -> Vec<u8> {
     let digits = significant(bytes);
@@ -270,6 +266,14 @@ pub fn der_of(pem: &str) -> Result<Vec<u8>, Error> {
 /// DER of a certificate's subject, as tokens want it beside the certificate.
 pub fn subject_of(der: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(anchor::parse(der)?.subject().as_raw().to_vec())
+}
+
+/// SHA-256 of a certificate or another DER structure, in lower-case hexadecimal digits: `openssl x509 -fingerprint -sha256`
+/// shows a certificate's in capitals, with colons.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A DER certificate as PEM.

@@ -2,6 +2,7 @@
 
 use super::lifecycle::wrapped_key_is_sane;
 use super::{AddHsmInput, AddedHsm, Call, Error, Service, validate};
+use crate::cluster::transport::Fingerprints;
 use crate::model::exception::Exception;
 use crate::model::limits;
 use crate::model::operation::Operation;
@@ -9,30 +10,73 @@ use crate::model::operation::Operation;
 impl Service {
     /// Brings it in, or goes on with bringing it in. Filling it goes on when this has returned.
     pub async fn add_hsm(&self, call: &Call, input: AddHsmInput) -> Result<AddedHsm, Error> {
-        let service = self.clone();
+        let (service, principal) = (self.clone(), call.principal.clone());
         self.on_one(call, Operation::AddHsm, async move {
-            for (name, pem) in [
-                ("identityCertificate", &input.identity_certificate),
-                ("transportCertificate", &input.transport_certificate),
-            ] {
-                validate::length(name, pem.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
+            let principal = principal.as_str();
+            let (hsm, member) = (validate::shown(&input.hsm_id), validate::shown(&input.member_hsm_id));
+            let Fingerprints { identity, transport } =
+                Fingerprints::given(&input.identity_certificate, &input.transport_certificate);
+            // Whoever comes here wants the cluster's wrapping key wrapped: each time, whatever comes of it, somebody should
+            // look at who that was.
+            match service.admit_hsm(input).await {
+                Ok(added) => {
+                    let wrapped = !added.wrapped_key.is_empty();
+                    tracing::warn!(principal, hsm, member, identity, transport, wrapped, "AddHsm was carried out");
+                    Ok(added)
+                }
+                Err(error) => {
+                    let (exception, why) = (error.exception.name(), &error.message);
+                    tracing::warn!(
+                        principal,
+                        hsm,
+                        member,
+                        identity,
+                        transport,
+                        exception,
+                        why,
+                        "AddHsm was refused or failed"
+                    );
+                    Err(error)
+                }
             }
-            validate::pin(&input.password)?;
-            if !wrapped_key_is_sane(&input.member_wrapped_key) {
-                return Err(Error::validation("memberWrappedKey is no key wrapped by RSA-OAEP"));
-            }
-            let cluster = validate::cluster_id(&input.cluster_id)?;
-            validate::hsm_id("hsmId", &input.hsm_id)?;
-            validate::hsm_id("memberHsmId", &input.member_hsm_id)?;
-            let catalogue = service.inner.store.catalogue();
-            let store = catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
-            let invalid = |why: String| Error::lasting(Exception::CustomKeyStoreInvalidState, why);
-            let store = store.ok_or_else(|| {
-                invalid(format!("there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"))
-            })?;
-            let _alone = service.inner.estate.adding.lock().await;
-            service.bring_in(&store.id, input).await
         })
         .await
+    }
+
+    async fn admit_hsm(&self, input: AddHsmInput) -> Result<AddedHsm, Error> {
+        for (name, pem) in [
+            ("identityCertificate", &input.identity_certificate),
+            ("transportCertificate", &input.transport_certificate),
+        ] {
+            validate::length(name, pem.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
+        }
+        validate::pin(&input.password)?;
+        let given = &input.wrapped_key;
+        let sane = wrapped_key_is_sane;
+        for (name, fits) in
+            [("memberWrappedKey", sane(&input.member_wrapped_key)), ("wrappedKey", given.is_empty() || sane(given))]
+        {
+            if !fits {
+                return Err(Error::validation(format!("{name} is no key wrapped by RSA-OAEP")));
+            }
+        }
+        if input.wrap_only && !given.is_empty() {
+            return Err(Error::validation("wrapOnly has the key wrapped, so wrappedKey cannot be given with it"));
+        }
+        let cluster = validate::cluster_id(&input.cluster_id)?;
+        validate::hsm_id("hsmId", &input.hsm_id)?;
+        validate::hsm_id("memberHsmId", &input.member_hsm_id)?;
+        let catalogue = self.inner.store.catalogue();
+        let store = catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
+        let store = store.ok_or_else(|| {
+            Error::lasting(
+                Exception::CustomKeyStoreInvalidState,
+                format!(
+                    "there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"
+                ),
+            )
+        })?;
+        let _alone = self.inner.estate.adding.lock().await;
+        self.bring_in(&store.id, input).await
     }
 }

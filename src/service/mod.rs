@@ -269,14 +269,18 @@ pub struct AddHsmInput {
     pub member_wrapped_key: bytes::Bytes,
     /// kmsuser's PIN in the new HSM.
     pub password: Secret,
+    /// The wrapping key wrapped to the new HSM, from an earlier call; empty: the member wraps it.
+    pub wrapped_key: bytes::Bytes,
+    /// Only to be wrapped for.
+    pub wrap_only: bool,
 }
 
-/// An HSM that was brought in.
+/// An HSM that was brought in, or wrapped for.
 #[derive(Clone, Debug)]
 pub struct AddedHsm {
-    /// The wrapping key wrapped to it.
+    /// The wrapping key wrapped to it; empty where nothing was wrapped.
     pub wrapped_key: bytes::Bytes,
-    /// Key versions that will be placed in it.
+    /// Key versions that will be placed in it; none where it was only wrapped for.
     pub keys_to_place: u64,
 }
 
@@ -293,6 +297,14 @@ pub struct HsmView {
     pub status: Option<MemberStatus>,
     /// What is known of its PIN; absent where none is on record: it has not joined.
     pub pin: Option<PinStatus>,
+}
+
+impl HsmView {
+    /// It has joined, and its token holds the cluster's wrapping key.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.pin.is_some() && self.status.as_ref().is_some_and(|member| member.status.holds_wrapping_key())
+    }
 }
 
 /// A key store as operators see it.

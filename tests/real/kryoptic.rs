@@ -8,6 +8,7 @@ use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 use crate::harness::daemon::Site;
 use crate::harness::other::{self, Kind, Other};
 use crate::harness::{Caller, Daemon, context, tool, wait};
+use crate::members;
 
 const CLUSTER: &str = "cluster-kryopticone";
 
@@ -53,6 +54,25 @@ async fn softhsm_in_one_zone_and_kryoptic_in_the_other() {
     assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}\n{}", daemon.log_tail());
     daemon.wait_until_healthy_for(&caller).await;
     wraps_and_unwraps(&daemon, &caller).await;
+}
+
+/// It shows and signs its transport key as SoftHSM does, takes the wrapping key, and hands it on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_further_hsm_of_another_vendor_joins_and_brings_in_the_next() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    caller.create_key("older than both").await;
+    members::further_zone(daemon.site(), Kind::Kryoptic, "c");
+    members::further_zone(daemon.site(), Kind::SoftHsm, "d");
+    daemon.hang_up("the configuration was read again");
+    members::add(&daemon, "hsm-c", other::PIN, &[]).ok();
+    members::filled(&caller).await;
+    members::add(&daemon, "hsm-d", other::PIN, &["--from", "hsm-c"]).ok();
+    let key = caller.create_key("on four tokens").await;
+    let placements = caller.describe_key(&key).await.unwrap().placements;
+    let present =
+        |at: &&keystored::proto::v1::KeyPlacement| at.state() == keystored::proto::v1::PlacementState::Present;
+    assert_eq!(placements.iter().filter(present).count(), 4, "{placements:?}");
 }
 
 /// Whatever zone does it: own ciphertexts open, altered ones are the caller's fault and change nobody's health.

@@ -44,4 +44,5 @@ mod top;
 mod trouble;
 mod values;
 mod worker;
+mod wrapping_key;
 mod zones;

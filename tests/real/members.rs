@@ -15,7 +15,12 @@ use crate::zones::wait_until_down;
 
 /// A blank token in a third zone, in the configuration.
 pub(crate) fn third_zone(site: &Site) {
-    let hsm = other::blank(&site.path().join("further"), Kind::SoftHsm, "c");
+    further_zone(site, Kind::SoftHsm, "c");
+}
+
+/// Likewise in a zone of this name, of another kind.
+pub(crate) fn further_zone(site: &Site, kind: Kind, name: &str) {
+    let hsm = other::blank(&site.path().join("further"), kind, name);
     site.configure(|config| config["cluster"][0]["hsm"].as_array_mut().unwrap().push(hsm.into()));
 }
 
@@ -33,13 +38,18 @@ pub(crate) fn add_hsm(daemon: &Daemon) -> crate::harness::tool::Ran {
 }
 
 fn add_hsm_with(daemon: &Daemon, pin: &str) -> crate::harness::tool::Ran {
+    add(daemon, "hsm-c", pin, &[])
+}
+
+/// Likewise for another HSM, with further arguments.
+pub(crate) fn add(daemon: &Daemon, hsm: &str, pin: &str, more: &[&str]) -> crate::harness::tool::Ran {
     let site = daemon.site();
     let (pin, so_pin) = (keep(site.path(), "c.pin", pin), keep(site.path(), "c.so-pin", other::SO_PIN));
     let shown = |path: &Path| path.display().to_string();
-    daemon.keystorectl(&[
+    let arguments = [
         "cluster",
         "add-hsm",
-        "hsm-c",
+        hsm,
         "--config",
         &shown(site.config_file()),
         "--folder",
@@ -48,7 +58,8 @@ fn add_hsm_with(daemon: &Daemon, pin: &str) -> crate::harness::tool::Ran {
         &shown(&pin),
         "--so-pin-file",
         &shown(&so_pin),
-    ])
+    ];
+    daemon.keystorectl(&[&arguments[..], more].concat())
 }
 
 async fn hsm_c(caller: &Caller) -> ClusterHsm {

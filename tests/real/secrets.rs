@@ -89,7 +89,7 @@ fn every_spelling_is_known() {
     }
 }
 
-fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let each = |show: fn(&u8) -> String, between: &str| secret.iter().map(show).collect::<Vec<_>>().join(between);
     // Only whole groups of three bytes have the same base64 whatever comes after them.
     let whole = &secret[..secret.len() / 3 * 3];
@@ -114,7 +114,7 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks_exact(3).flat_map(group).collect()
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     entries
         .flat_map(|entry| match entry.file_type().unwrap() {

@@ -8,3 +8,4 @@ mod ceremony;
 mod crypto;
 mod rig;
 mod trouble;
+mod wrapping;

@@ -45,6 +45,8 @@ impl Clusters for ClustersApi {
             member_hsm_id: request.member_hsm_id,
             member_wrapped_key: request.member_wrapped_key.into(),
             password: Secret::new(request.key_store_password.into_bytes()),
+            wrapped_key: request.wrapped_key.into(),
+            wrap_only: request.wrap_only,
         };
         let result = self.door.service.add_hsm(&visit.call, input).await;
         visit.answer(result.map(|added| v1::AddHsmResponse {
@@ -104,6 +106,7 @@ fn cluster(view: ClusterView) -> v1::Cluster {
 fn cluster_hsm((view, keys): (HsmView, HsmKeys)) -> v1::ClusterHsm {
     v1::ClusterHsm {
         joined: view.pin.is_some(),
+        member: view.is_member(),
         keys_missing: keys.missing.len() as u64,
         missing: keys.missing.iter().take(NAMED).map(ToString::to_string).collect(),
         keys_removed: keys.removed as u64,

@@ -1,11 +1,13 @@
 //! `keystorectl cluster add-hsm`
 //!
-//! Certified here, let in by the daemon, kept here. The folder remembers what was certified, so that the command can be
-//! repeated after the daemon has let the HSM in: from then on the daemon holds it, and has changed its PIN.
+//! Certified here, wrapped for by the daemon, kept here, let in by the daemon. The folder remembers what was certified and
+//! wrapped, so that the command can be repeated after the daemon has let the HSM in: from then on the daemon holds it, and has
+//! changed its PIN. No HSM joins before its wrapped copy is in the folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 
@@ -18,7 +20,7 @@ use crate::cluster::ceremony::{self, NewMember, Participant};
 use crate::config::{Config, Hsm};
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::secret::Secret;
-use crate::proto::v1::AddHsmRequest;
+use crate::proto::v1::{AddHsmRequest, ClusterHsm};
 
 /// Long enough for the daemon to start workers, to change a PIN and to have the wrapping key handed on.
 const LETTING_IN: Duration = Duration::from_secs(120);
@@ -56,17 +58,22 @@ struct Added {
     hsm_id: String,
     serial: String,
     keys_to_place: u64,
+    /// Before this command.
+    was_member: bool,
 }
 
 impl Report for Added {
     fn text(&self) -> String {
-        let Self { cluster, hsm_id, serial, keys_to_place } = self;
+        let Self { cluster, hsm_id, serial, keys_to_place, was_member } = self;
         let keys = match keys_to_place {
             0 => "no key has to be placed in it".to_owned(),
             1 => "1 key version is being placed in it".to_owned(),
             count => format!("{count} key versions are being placed in it"),
         };
-        format!("HSM {hsm_id} (token {serial}) has joined {cluster}; {keys}")
+        match was_member {
+            true => format!("HSM {hsm_id} (token {serial}) is a member of {cluster} already; {keys}"),
+            false => format!("HSM {hsm_id} (token {serial}) has joined {cluster}; {keys}"),
+        }
     }
 }
 
@@ -83,9 +90,16 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     if from.as_ref() == Some(&hsm.id) {
         return Err(Failure::usage("--from names the new HSM itself; a member has to hand the wrapping key on"));
     }
-    let (member, member_wrapped_key) = ceremony::member_parcel(&folder, from.as_ref(), &hsm.id)?;
     // Known before anything is done to the token.
     let client = context.connection.connect_for(LETTING_IN).await?;
+    let hsms = client.describe_clusters(Some(cluster.id.as_str())).await?;
+    let hsms: Vec<ClusterHsm> = hsms.into_iter().flat_map(|cluster| cluster.hsms).collect();
+    let itself = hsms.iter().find(|known| id_of(known) == hsm.id.as_str());
+    if let Some(member) = itself.filter(|itself| itself.member && !certify_again) {
+        return report_member(context, &cluster.id, member.clone(), &folder);
+    }
+    let members: Vec<HsmId> = hsms.iter().filter(|hsm| hsm.member).map(|hsm| HsmId::from(id_of(hsm))).collect();
+    let (member, member_wrapped_key) = ceremony::member_parcel(&folder, from.as_ref(), &members, &hsm.id)?;
 
     let certified = if certify_again { None } else { ceremony::certified(&folder, &hsm.id)? };
     let known = certified.is_some();
@@ -97,7 +111,6 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         }
         None => certify(context, &config, &cluster.id, hsm, &folder, pins).await?,
     };
-    context.printer.note(format!("HSM {}: the daemon lets it in, and HSM {member} hands the wrapping key on", hsm.id));
     let request = AddHsmRequest {
         cluster_id: cluster.id.to_string(),
         hsm_id: hsm.id.to_string(),
@@ -107,19 +120,58 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         member_wrapped_key: member_wrapped_key.into(),
         ..Default::default()
     };
-    let answer = client.add_hsm(request, &pin).await.map_err(|error| refused(error.into(), known))?;
     let transport = &newcomer.transport_certificate;
-    ceremony::keep_parcel(&folder, &member, &hsm.id, transport, answer.wrapped_key.into(), &context.clock)?;
+    let mut parcel = ceremony::own_parcel(&folder, &hsm.id, transport, &context.clock)?;
+    if parcel.is_none() {
+        context
+            .printer
+            .note(format!("HSM {}: the daemon lets it in, and HSM {member} hands the wrapping key on", hsm.id));
+        let request = AddHsmRequest { wrap_only: true, ..request.clone() };
+        let answer = client.add_hsm(request, &pin).await.map_err(|error| refused(error.into(), known))?;
+        // Empty: the token holds the key already.
+        parcel = Some(Bytes::from(answer.wrapped_key)).filter(|blob| !blob.is_empty());
+        if let Some(blob) = &parcel {
+            ceremony::keep_parcel(&folder, &member, &hsm.id, transport, blob.clone(), &context.clock).await?;
+        }
+    }
+    context.printer.note(format!("HSM {}: the daemon has it join", hsm.id));
+    let request = AddHsmRequest { wrapped_key: parcel.unwrap_or_default().into(), ..request };
+    let answer = client.add_hsm(request, &pin).await.map_err(|error| refused(error.into(), known))?;
     context.printer.report(&Added {
         cluster: cluster.id.to_string(),
         hsm_id: hsm.id.to_string(),
         serial: newcomer.serial,
         keys_to_place: answer.keys_to_place,
+        was_member: false,
     })?;
     if answer.keys_to_place > 0 {
         context.printer.note(format!("`keystorectl cluster status {}` shows how many are missing yet.", cluster.id));
     }
     Ok(())
+}
+
+fn id_of(hsm: &ClusterHsm) -> &str {
+    hsm.status.as_ref().map_or("", |status| &status.hsm_id)
+}
+
+/// There is nothing to be done: an earlier run has done it, and only its answer was lost.
+fn report_member(context: &Context, cluster: &ClusterId, member: ClusterHsm, folder: &Path) -> Result<(), Failure> {
+    let status = member.status.unwrap_or_default();
+    let hsm = HsmId::from(status.hsm_id.as_str());
+    if !ceremony::holds_parcel(folder, &hsm)? {
+        context.printer.note(format!(
+            "note: {} holds no wrapped copy for HSM {hsm}, so that it cannot hand the wrapping key on to further HSMs; those \
+             whose copy is there can. Look for the copy in a backup of the folder: none is made for a member",
+            folder.display()
+        ));
+    }
+    context.printer.report(&Added {
+        cluster: cluster.to_string(),
+        hsm_id: status.hsm_id,
+        serial: status.token_serial,
+        keys_to_place: member.keys_missing,
+        was_member: true,
+    })
 }
 
 /// Where the new HSM's PINs come from.
@@ -156,7 +208,7 @@ async fn certify(
     config: &Config,
     cluster: &ClusterId,
     hsm: &Hsm,
-    folder: &std::path::Path,
+    folder: &Path,
     pins: Pins,
 ) -> Result<(Secret, NewMember), Failure> {
     if pins.pin_file == Some("-".into()) && pins.so_pin_file == Some("-".into()) {

@@ -48,6 +48,7 @@ struct Hsm {
     #[serde(flatten)]
     status: status::Hsm,
     joined: bool,
+    member: bool,
     keys_missing: u64,
     missing: Vec<String>,
     keys_removed: u64,
@@ -100,7 +101,7 @@ impl Cluster {
                 hsm.keys_missing.to_string(),
                 hsm.keys_removed.to_string(),
                 hsm.keys_orphaned.to_string(),
-                hsm.status.reason.clone(),
+                hsm.reason(),
             ]
         });
         format!("{facts}\n\n{}", wrapped_table(&headings, rows))
@@ -108,6 +109,16 @@ impl Cluster {
 }
 
 impl Hsm {
+    /// Why it is not as it should be.
+    fn reason(&self) -> String {
+        match self.status.reason.is_empty() && self.status.proven && !self.member {
+            true => {
+                "its token holds no cluster wrapping key: `keystorectl cluster add-hsm` goes on from here".to_owned()
+            }
+            false => self.status.reason.clone(),
+        }
+    }
+
     fn list(&self, what: &str, count: u64, versions: &[String], text: &mut String) {
         if count == 0 {
             return;
@@ -143,6 +154,7 @@ impl From<wire::ClusterHsm> for Hsm {
         Self {
             status: hsm.status.unwrap_or_default().into(),
             joined: hsm.joined,
+            member: hsm.member,
             keys_missing: hsm.keys_missing,
             missing: hsm.missing,
             keys_removed: hsm.keys_removed,
@@ -166,6 +178,7 @@ mod tests {
                 ..Default::default()
             }),
             joined,
+            member: joined,
             keys_missing: count,
             missing: missing.iter().map(|&version| version.to_owned()).collect(),
             keys_removed: 1_000_000,
@@ -195,6 +208,16 @@ mod tests {
         assert!(text.contains("Key store     none"), "{text}");
         assert!(!text.contains("one/1"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
+
+    #[test]
+    fn a_token_without_the_wrapping_key_is_told_apart() {
+        let mut hsm = clusters(false).clusters.remove(0).hsms.remove(1);
+        assert!(hsm.reason().contains("has not joined"), "{}", hsm.reason());
+        (hsm.joined, hsm.status.proven, hsm.status.reason) = (true, true, String::new());
+        assert!(hsm.reason().contains("holds no cluster wrapping key"), "{}", hsm.reason());
+        hsm.member = true;
+        assert_eq!(hsm.reason(), "");
     }
 
     #[test]

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn transport(byte: u8) -> TransportKey {
-        TransportKey { modulus: vec![byte; 256].into(), exponent: vec![1, 0, 1].into() }
+        TransportKey::new(&[byte; 256], &[1, 0, 1])
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::start::{CeremonyObjects, Token, UserFlags};
+use super::wrapping::TransportKey;
 use crate::model::secret::Secret;
 
 /// Steps of the ceremony inside one token.
@@ -88,13 +89,4 @@ pub struct Inspected {
     pub identity_certificate: Option<Bytes>,
     /// DER of the transport key's certificate.
     pub transport_certificate: Option<Bytes>,
-}
-
-/// The public half of an RSA transport key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransportKey {
-    /// Modulus, big-endian.
-    pub modulus: Bytes,
-    /// Public exponent, big-endian.
-    pub exponent: Bytes,
 }

@@ -10,15 +10,17 @@ mod ceremony;
 mod ckr;
 mod frame;
 mod start;
+mod wrapping;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen, TransportKey};
+pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen};
 pub use frame::{FrameError, decode_frame, encode_frame};
 pub use start::{Abilities, CeremonyObjects, LoggedIn, Ready, Role, Start, Token, UserFlags};
+pub use wrapping::{Challenge, ShownTransport, TransportKey};
 
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::id::{ClusterId, KeyVersionId, Zone};
@@ -83,18 +85,33 @@ pub enum Op {
         /// The PIN to come.
         new: Secret,
     },
-    /// Open a blob of the ceremony as a session object and wrap the wrapping key in it to another token's transport key;
-    /// answered by `Blob`. Control role.
+    /// Show the token's transport key and sign, with its identity key, that the token holds the private half; answered by
+    /// `Transport`. What is not named here the worker knows by itself. Control role.
+    ShowTransport {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The HSM's zone.
+        zone: Zone,
+        /// Fresh.
+        nonce: [u8; 32],
+    },
+    /// Open a blob of the ceremony as a session object, make sure that it holds the token's own cluster wrapping key, and
+    /// wrap that to another token's transport key; answered by `Blob`. Control role.
     HandOnWrappingKey {
         /// For this token, from the ceremony folder.
         blob: Bytes,
         /// The other token's.
         to: TransportKey,
     },
-    /// Unwrap a blob as this token's cluster wrapping key, unless it holds one; answered by `Done`. Control role.
+    /// Make what only a holder of the cluster wrapping key can answer; answered by `Challenge`. Control role.
+    ChallengeWrappingKey,
+    /// Unwrap a blob as this token's cluster wrapping key, unless it holds one, and only if it answers the challenge. One
+    /// that the token holds already has to answer it too. Answered by `Done`. Control role.
     PlaceWrappingKey {
-        /// For this token.
-        blob: Bytes,
+        /// For this token. Absent: it must hold the key.
+        blob: Option<Bytes>,
+        /// From a member.
+        challenge: Challenge,
     },
     /// Encrypt each item; answered by `Encrypted`. Data role.
     Encrypt(Vec<EncryptItem>),
@@ -186,6 +203,10 @@ pub enum Reply {
     Signature(Bytes),
     /// To `MakeKey` and `HandOnWrappingKey`.
     Blob(Bytes),
+    /// To `ShowTransport`.
+    Transport(Box<ShownTransport>),
+    /// To `ChallengeWrappingKey`.
+    Challenge(Box<Challenge>),
     /// To `List`.
     Keys(Vec<KeyVersionId>),
     /// To `CeremonyOp::Survey`.
@@ -267,7 +288,7 @@ impl Fault {
 pub enum Kind {
     /// Encrypt, decrypt, random, probe.
     Crypto,
-    /// Unwrap, destroy, list, prove.
+    /// Unwrap, destroy, list, prove, show.
     Place,
     /// Key generation.
     Generate,
@@ -283,8 +304,10 @@ impl Op {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
             Self::Probe | Self::Forget(_) => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
-            Self::Place { .. } | Self::Destroy(_) | Self::List | Self::Prove { .. } => Kind::Place,
-            Self::MakeKey | Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
+            Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
+            Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
+            Self::MakeKey | Self::ChallengeWrappingKey => Kind::Generate,
+            Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
             Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,
             Self::Ceremony(CeremonyOp::Inspect | CeremonyOp::Survey | CeremonyOp::StoreCertificate { .. }) => {
@@ -300,9 +323,8 @@ impl Op {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
             Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
-            Self::ChangePin { .. } | Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => {
-                role == Role::Control
-            }
+            Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
+            Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
             Self::Forget(_) => role != Role::Ceremony,
             Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
             Self::Ceremony(_) => role == Role::Ceremony,

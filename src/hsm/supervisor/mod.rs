@@ -200,6 +200,14 @@ pub struct Status {
     pub restarts: u64,
 }
 
+impl Status {
+    /// The token holds its cluster's wrapping key, as far as the newest login has found.
+    #[must_use]
+    pub fn holds_wrapping_key(&self) -> bool {
+        self.logged_in.as_ref().is_some_and(|found| found.ceremony.wrapping)
+    }
+}
+
 /// Whether one HSM serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

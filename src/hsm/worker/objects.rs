@@ -63,6 +63,38 @@ pub(super) fn named(
     }
 }
 
+/// Fails where a private key was not made in this token, or can leave it, or could before: somebody may have a copy.
+pub(super) fn made_here(session: &Session, private: ObjectHandle, label: &'static str) -> Result<(), Failure> {
+    let asked = [
+        AttributeType::Local,
+        AttributeType::Sensitive,
+        AttributeType::Extractable,
+        AttributeType::AlwaysSensitive,
+        AttributeType::NeverExtractable,
+    ];
+    let (mut local, mut sensitive, mut extractable, mut always_kept) = (false, false, true, true);
+    for attribute in session.get_attributes(private, &asked)? {
+        match attribute {
+            Attribute::Local(value) => local = value,
+            Attribute::Sensitive(value) => sensitive = value,
+            Attribute::Extractable(value) => extractable = value,
+            // Not every vendor shows these two.
+            Attribute::AlwaysSensitive(value) | Attribute::NeverExtractable(value) => always_kept &= value,
+            _ => {}
+        }
+    }
+    let why = match (local, sensitive && !extractable, always_kept) {
+        (false, ..) => "was not made in this token",
+        (true, false, _) => "is not kept from leaving this token",
+        (true, true, false) => "was not kept from leaving this token at all times",
+        (true, true, true) => return Ok(()),
+    };
+    let detail = format!(
+        "the private key '{label}' {why}, so that somebody may have a copy of it; remove the pair and certify the token again"
+    );
+    Err(Failure::own(Class::Refused, "private key", detail))
+}
+
 /// The certificates with this label. Public objects: they need no login.
 pub(super) fn certificates(session: &Session, label: &'static str) -> Result<Vec<ObjectHandle>, Failure> {
     let wanted = [

@@ -60,9 +60,27 @@ pub(super) fn passing_key() -> Vec<Attribute> {
     template
 }
 
-/// The cluster wrapping key on its way through this token to another one. CKA_VALUE_LEN must not be named.
+/// The cluster wrapping key on its way through this token to another one: it wraps a sample, by which it is known. CKA_VALUE_LEN
+/// must not be named.
 pub(super) fn passing_wrapping_key() -> Vec<Attribute> {
-    secret_key(false, true, Use::Nothing)
+    secret_key(false, true, Use::Wrapping)
+}
+
+/// What is to become the cluster wrapping key, on trial. CKA_VALUE_LEN must not be named.
+pub(super) fn wrapping_key_on_trial() -> Vec<Attribute> {
+    secret_key(false, false, Use::Wrapping)
+}
+
+/// The key of a challenge, where it is made.
+pub(super) fn challenge_key() -> Vec<Attribute> {
+    let mut template = secret_key(false, true, Use::Data);
+    template.push(Attribute::ValueLen(AES_256_BYTES.into()));
+    template
+}
+
+/// The key of a challenge, where it is answered. CKA_VALUE_LEN must not be named.
+pub(super) fn challenge_key_opened() -> Vec<Attribute> {
+    secret_key(false, false, Use::Data)
 }
 
 /// The canary key.

@@ -14,9 +14,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::{Kind, PublicKey, authority_name, der_of, is_point, significant, tagged};
+use super::{Kind, PublicKey, authority_name, der_of, is_point, tagged};
 use crate::model::id::{ClusterId, HsmId};
-use crate::model::identity::Statement;
+use crate::model::identity::{Statement, significant};
 use crate::model::limits;
 use crate::pki::Error;
 
@@ -146,6 +146,11 @@ pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Error> {
         Ok(_) => Err(Error("something follows the certificate".to_owned())),
         Err(error) => Err(Error(format!("no X.509 certificate: {error}"))),
     }
+}
+
+/// The key in a certificate, whoever has signed that: for people to look at, and nothing to rely on.
+pub fn public_key_of(der: &[u8]) -> Result<PublicKey, Error> {
+    key_of(&parse(der)?)
 }
 
 fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, Error> {

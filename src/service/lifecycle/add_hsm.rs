@@ -1,8 +1,13 @@
 //! Bringing a further HSM into a connected cluster, without stopping anything.
 //!
-//! Its PIN on record (it has joined) → its workers started and let in, which rotates the PIN → a member opens its own copy
-//! of the wrapping key and wraps it to the newcomer → the newcomer unwraps it → it serves, and is filled from escrow. Each
-//! step can be done again: a call that was broken off is repeated.
+//! Its PIN on record (it has joined) → its workers started and let in, which rotates the PIN → its token shows its transport
+//! key and signs that → a member opens its own copy of the wrapping key, makes sure that it is that, and wraps it to the key
+//! that was shown → the newcomer unwraps it, once it has answered a challenge of the member's → it serves, and is filled from
+//! escrow. Each step can be done again: a call that was broken off is repeated, and nothing is wrapped a second time for a
+//! token that holds the key. For a full member nothing is done at all.
+//!
+//! A caller may ask for the wrapping alone, keep the copy, and come again with it: so the ceremony folder holds the copy of
+//! every HSM that joins, whatever answer is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +16,15 @@ use bytes::Bytes;
 
 use super::{AddStep, passing};
 use crate::cluster::kmsuser::{given, record_of};
-use crate::hsm::protocol::{Op, Reply, TransportKey};
+use crate::cluster::transport::{Claim, Fingerprints, Question};
+use crate::hsm::protocol::{Op, Reply, ShownTransport, TransportKey};
 use crate::hsm::supervisor::{Hsm, State};
 use crate::model::exception::Exception;
 use crate::model::id::{HsmId, KeyStoreId};
 use crate::model::key_store::ConnectionState;
 use crate::model::profile::{PinScope, Rotation};
 use crate::model::secret::Secret;
-use crate::pki::identity::{Kind, PublicKey, TrustAnchor};
+use crate::pki::identity::TrustAnchor;
 use crate::service::estate::{ClusterSpec, Hardware};
 use crate::service::{AddHsmInput, AddedHsm, Error, Service};
 use crate::store::{KeyStore, Pin};
@@ -28,9 +34,12 @@ const LET_IN: Duration = Duration::from_secs(20);
 /// What one step in an HSM gets.
 const STEP: Duration = Duration::from_secs(30);
 
-/// What the ceremony has certified of the newcomer.
-struct Newcomer {
-    transport: TransportKey,
+/// What has come of it.
+enum Outcome {
+    /// It has joined; with the copy, where one was wrapped.
+    Joined(Bytes),
+    /// The copy, where one was wrapped; nothing else was to be done.
+    WrappedOnly(Bytes),
 }
 
 impl Service {
@@ -47,51 +56,105 @@ impl Service {
                 store.cluster
             ))
         })?;
-        let newcomer = self.certified(&store, &hsm, &input)?;
-        let member = self.member(&hardware, &HsmId::from(input.member_hsm_id.as_str()))?;
+        let running = hardware.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
+        let known = running.is_some();
+        if running.as_ref().is_some_and(|running| running.status().holds_wrapping_key()) {
+            return Err(is_member(&hsm));
+        }
+        let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| Error::internal(&error.to_string()))?;
+        let now = self.inner.clock.calendar();
+        let claim = Claim::read(&anchor, &hsm, &input.identity_certificate, &input.transport_certificate, now);
+        let claim = claim.map_err(|why| Error::lasting(Exception::IncorrectTrustAnchor, why))?;
+        let member = self.member(&hardware, &HsmId::from(input.member_hsm_id.as_str()), &hsm)?;
         passing(AddStep::RecordPin, self.record_pin(&store, &spec, &hsm, &input.password)).await?;
         drop(turn);
 
-        let running = hardware.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
-        let known = running.is_some();
+        let zone = settings.zone.clone();
         let candidate =
             running.unwrap_or_else(|| Hsm::start(settings, Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
-        let placed = async {
+        let brought = async {
             passing(AddStep::Start, self.let_in(&candidate)).await?;
-            let hand_on = Op::HandOnWrappingKey { blob: input.member_wrapped_key, to: newcomer.transport };
-            let wrapped = match passing(AddStep::HandOn, self.ask(&member, hand_on)).await? {
-                Reply::Blob(blob) => blob,
-                _ => return Err(Error::internal("a worker answered something else than a wrapped key")),
+            // What the token holds is known only now, where it was being started.
+            if known && candidate.status().holds_wrapping_key() {
+                return Err(is_member(&hsm));
+            }
+            let question = Question::new(&store.cluster, &zone);
+            let question = question.ok_or_else(|| Error::internal("the operating system gives no random bytes"))?;
+            let (shown, transport) = passing(AddStep::Show, self.shown(&candidate, &claim, &question)).await?;
+            let (wrapped, blob) = match (shown.holds_wrapping_key, input.wrapped_key.is_empty()) {
+                (true, _) => (Bytes::new(), None),
+                (false, false) => (Bytes::new(), Some(input.wrapped_key)),
+                (false, true) => {
+                    let hand_on = self.hand_on(&member, input.member_wrapped_key, transport);
+                    let wrapped = passing(AddStep::HandOn, hand_on).await?;
+                    (wrapped.clone(), Some(wrapped))
+                }
             };
-            let place = Op::PlaceWrappingKey { blob: wrapped.clone() };
-            passing(AddStep::Place, self.ask(&candidate, place)).await?;
+            if input.wrap_only {
+                return Ok(Outcome::WrappedOnly(wrapped));
+            }
+            passing(AddStep::Place, self.place_wrapping_key(&member, &candidate, blob)).await?;
             let _turn = self.inner.estate.turn(id).await;
             let (store, now) = self.connected(id)?;
             if !now.gate.is(&hardware.gate) {
                 return Err(overtaken(&hsm));
             }
             self.join(&store, &spec, &now, candidate.clone());
-            Ok(wrapped)
+            Ok(Outcome::Joined(wrapped))
         };
         let mut handing_on = member.watch();
         let outcome = tokio::select! {
-            outcome = placed => outcome,
+            outcome = brought => outcome,
             // Its key store is being disconnected, or it went from the configuration.
             _ = handing_on.wait_for(|status| status.state == State::Stopped) => Err(overtaken(&hsm)),
         };
-        let wrapped = match outcome {
-            Ok(wrapped) => wrapped,
-            Err(error) => {
-                if !known {
-                    candidate.stop(super::connect::LEAVE).await;
-                    self.inner.estate.identities.release(&hsm);
-                }
-                return Err(error);
+        if !known && !matches!(outcome, Ok(Outcome::Joined(_))) {
+            candidate.stop(super::connect::LEAVE).await;
+            self.inner.estate.identities.release(&hsm);
+        }
+        match outcome? {
+            Outcome::WrappedOnly(wrapped_key) => Ok(AddedHsm { wrapped_key, keys_to_place: 0 }),
+            Outcome::Joined(wrapped_key) => {
+                let keys = self.missing_in(&store.id, &hsm).len();
+                tracing::info!(%hsm, cluster = %store.cluster, keys, "the HSM has joined the cluster");
+                Ok(AddedHsm { wrapped_key, keys_to_place: keys as u64 })
             }
+        }
+    }
+
+    /// Has the token show its transport key, which must be the one that was claimed.
+    async fn shown(
+        &self,
+        candidate: &Hsm,
+        claim: &Claim,
+        question: &Question,
+    ) -> Result<(ShownTransport, TransportKey), Error> {
+        let Reply::Transport(shown) = self.ask(candidate, question.op()).await? else {
+            return Err(Error::internal("a worker answered something else than its token's transport key"));
         };
-        let keys = self.missing_in(&store.id, &hsm).len();
-        tracing::info!(%hsm, cluster = %store.cluster, keys, "the HSM has joined the cluster");
-        Ok(AddedHsm { wrapped_key: wrapped, keys_to_place: keys as u64 })
+        let confirmed = claim.confirm(question, &shown).map_err(|why| {
+            let Fingerprints { identity, transport } = Fingerprints::shown(&shown);
+            let hsm = &candidate.settings().hsm;
+            tracing::warn!(%hsm, identity, transport, why, "the HSM's token has shown other keys than were given for it");
+            Error::lasting(Exception::IncorrectTrustAnchor, format!("HSM {hsm}: {why}; nothing was wrapped for it"))
+        })?;
+        Ok((*shown, confirmed))
+    }
+
+    /// The wrapping key, wrapped by a member.
+    async fn hand_on(&self, member: &Hsm, blob: Bytes, to: TransportKey) -> Result<Bytes, Error> {
+        match self.ask(member, Op::HandOnWrappingKey { blob, to }).await? {
+            Reply::Blob(blob) => Ok(blob),
+            _ => Err(Error::internal("a worker answered something else than a wrapped key")),
+        }
+    }
+
+    /// Has the newcomer unwrap its copy, or show that it holds the key.
+    async fn place_wrapping_key(&self, member: &Hsm, candidate: &Hsm, blob: Option<Bytes>) -> Result<(), Error> {
+        let Reply::Challenge(challenge) = self.ask(member, Op::ChallengeWrappingKey).await? else {
+            return Err(Error::internal("a worker answered something else than a challenge"));
+        };
+        self.ask(candidate, Op::PlaceWrappingKey { blob, challenge: *challenge }).await.map(drop)
     }
 
     /// The store and its HSMs, while it is connected.
@@ -110,42 +173,23 @@ impl Service {
         Ok((store, hardware))
     }
 
-    /// Checks both certificates: of one HSM and one token, under the store's trust anchor.
-    fn certified(&self, store: &KeyStore, hsm: &HsmId, input: &AddHsmInput) -> Result<Newcomer, Error> {
-        let wrong = |why: String| Error::lasting(Exception::IncorrectTrustAnchor, why);
-        let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| Error::internal(&error.to_string()))?;
-        let now = self.inner.clock.calendar();
-        let certified = |kind, pem: &str| {
-            let der = crate::pki::identity::der_of(pem).map_err(|error| wrong(error.to_string()))?;
-            let certified = anchor.certified(kind, &der, now).map_err(|error| wrong(error.to_string()))?;
-            match certified.hsm == *hsm {
-                true => Ok(certified),
-                false => Err(wrong(format!("the certificate is HSM {}'s, not {hsm}'s", certified.hsm))),
-            }
-        };
-        let identity = certified(Kind::Identity, &input.identity_certificate)?;
-        let transport = certified(Kind::Transport, &input.transport_certificate)?;
-        if identity.serial != transport.serial {
-            return Err(wrong("the two certificates are of two tokens".to_owned()));
-        }
-        match transport.public_key {
-            PublicKey::Rsa { modulus, exponent } => {
-                Ok(Newcomer { transport: TransportKey { modulus: modulus.into(), exponent: exponent.into() } })
-            }
-            PublicKey::P256(_) => Err(wrong("the transport certificate has no RSA key".to_owned())),
-        }
-    }
-
     /// The member that hands the wrapping key on.
-    fn member(&self, hardware: &Hardware, id: &HsmId) -> Result<Hsm, Error> {
+    fn member(&self, hardware: &Hardware, id: &HsmId, newcomer: &HsmId) -> Result<Hsm, Error> {
+        if id == newcomer {
+            return Err(Error::validation(format!(
+                "HSM {id} cannot hand the wrapping key on to itself; name a member"
+            )));
+        }
         let member = hardware.cluster.members().iter().find(|member| member.settings().hsm == *id);
         let member = member.ok_or_else(|| Error::validation(format!("HSM {id} is no member of the cluster")))?;
-        match member.status().control_ready {
-            true => Ok(member.clone()),
-            false => Err(Error::passing(
-                Exception::CloudHsmClusterInvalidConfiguration,
-                format!("HSM {id} does not serve at the moment; try again, or with another member's file"),
-            )),
+        let status = member.status();
+        let unfit = |why: String| Error::passing(Exception::CloudHsmClusterInvalidConfiguration, why);
+        match (status.control_ready, status.holds_wrapping_key()) {
+            (true, true) => Ok(member.clone()),
+            (true, false) => Err(unfit(format!("HSM {id} holds no cluster wrapping key itself; name another member"))),
+            (false, _) => {
+                Err(unfit(format!("HSM {id} does not serve at the moment; try again, or with another member's file")))
+            }
         }
     }
 
@@ -214,6 +258,15 @@ impl Service {
         hsms.sort_by_key(place);
         self.put_in_use(&store.id, spec, hardware.gate.clone(), hsms);
     }
+}
+
+fn is_member(hsm: &HsmId) -> Error {
+    Error::lasting(
+        Exception::CustomKeyStoreInvalidState,
+        format!(
+            "HSM {hsm} is a member already, and nothing is wrapped for a member; `keystorectl cluster status` shows it"
+        ),
+    )
 }
 
 fn overtaken(hsm: &HsmId) -> Error {

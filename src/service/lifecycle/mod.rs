@@ -60,9 +60,11 @@ steps! {
         RecordPin = "record-pin",
         /// Its workers are started and let in.
         Start = "start",
+        /// Its token shows its transport key and signs that.
+        Show = "show",
         /// A member wraps the wrapping key to it.
         HandOn = "hand-on",
-        /// It unwraps it.
+        /// It unwraps the wrapping key, or shows that it holds it.
         Place = "place",
     }
 }

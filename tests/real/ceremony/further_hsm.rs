@@ -132,27 +132,49 @@ fn a_further_hsm_is_brought_in_and_brings_in_the_next() {
     let without = tool::run(&mut site.add("c", &[]));
     assert!(without.code == Some(1) && without.err.contains("only with a security officer's PIN"), "{without:?}");
     assert_eq!(site.hsm("c").unwrap()["joined"], false);
+    let set = set_of(&site.parcel("a"));
     if cfg!(debug_assertions) {
-        let mut command = site.add("c", &["--so-pin-file", "c.so"]);
-        let aborted = tool::run(command.env("KEYSTORED_ABORT_AT", "ceremony.certify-identity.after"));
-        assert_eq!(aborted.code, None, "{aborted:?}");
+        // Also with the answer lost on its way here, and with it the wrapped copy: before the HSM has joined. By then the
+        // daemon has changed the PIN.
+        for (point, kept) in [
+            ("ceremony.certify-identity.after", false),
+            ("ceremony.keep-parcel.before", false),
+            ("ceremony.keep-parcel.after", true),
+        ] {
+            let mut command = site.add("c", &["--so-pin-file", "c.so"]);
+            let aborted = tool::run(command.env("KEYSTORED_ABORT_AT", point));
+            assert_eq!(aborted.code, None, "{point}: {aborted:?}");
+            assert_eq!(site.parcel("c").exists(), kept, "{point}");
+            assert_eq!(aborted.err.contains("hands the wrapping key on"), point.contains("parcel"), "{aborted:?}");
+            assert_eq!(site.hsm("c").unwrap()["member"], false, "{point}");
+        }
+        assert_eq!(set_of(&site.parcel("c")), set);
     }
     let added = tool::run(&mut site.add("c", &["--so-pin-file", "c.so"]));
-    assert!(added.err.contains("hands the wrapping key on") && added.err.contains("cluster status"), "{added:?}");
+    // Where the folder has the copy, the key is not wrapped again.
+    assert_eq!(added.err.contains("hands the wrapping key on"), !cfg!(debug_assertions), "{added:?}");
+    assert!(added.err.contains("cluster status"), "{added:?}");
     let text = added.ok();
     assert!(text.contains("has joined cluster-keystoredev; 1 key version is being placed in it"), "{text}");
     site.wait_until_filled("c");
-
-    // The answer was lost on its way here. By now the daemon holds the HSM, and has changed the PIN.
-    let set = set_of(&site.parcel("a"));
-    assert_eq!(set_of(&site.parcel("c")), set);
-    fs::remove_file(site.parcel("c")).unwrap();
-    let again = tool::run(&mut site.add("c", &["--json"]));
-    let again: Value = serde_json::from_str(&again.ok()).unwrap();
-    assert_eq!((&again["hsm_id"], &again["keys_to_place"]), (&"hsm-c".into(), &0.into()));
     assert_eq!(set_of(&site.parcel("c")), set);
     assert_eq!(fs::metadata(site.parcel("c")).unwrap().permissions().mode() & 0o777, 0o600);
-    site.wait_until_filled("c");
+
+    // The last answer was lost on its way here: the daemon holds the HSM, and the folder its copy, which stays as it is.
+    let parcel = fs::read(site.parcel("c")).unwrap();
+    let again = tool::run(&mut site.add("c", &["--json"]));
+    assert!(!again.err.contains("note:"), "{again:?}");
+    let again: Value = serde_json::from_str(&again.ok()).unwrap();
+    assert_eq!((&again["hsm_id"], &again["keys_to_place"]), (&"hsm-c".into(), &0.into()));
+    assert_eq!(again["was_member"], true);
+    assert_eq!(fs::read(site.parcel("c")).unwrap(), parcel);
+    // A copy that was lost later is missed, and none is made for a member.
+    fs::remove_file(site.parcel("c")).unwrap();
+    let without = tool::run(&mut site.add("c", &[]));
+    assert!(without.err.contains("holds no wrapped copy for HSM hsm-c"), "{without:?}");
+    assert!(without.ok().contains("is a member of cluster-keystoredev already; no key has to be placed"));
+    assert!(!site.parcel("c").exists());
+    fs::write(site.parcel("c"), parcel).unwrap();
 
     // Its copy of the wrapping key is as good as those of the first ceremony.
     tool::run(&mut site.add("d", &["--so-pin-file", "d.so", "--from", "hsm-c"])).ok();

@@ -96,6 +96,13 @@ fn alone(site: &Site, cluster: &toml::Table) -> config::Config {
     config::load(&file).unwrap()
 }
 
+/// An HSM of a site's own cluster, as the ceremony takes part in it.
+pub(crate) fn of_site(site: &Site, id: &str) -> Participant {
+    let config = config::load(site.config_file()).unwrap();
+    let hsm = config.clusters[0].hsms.iter().find(|hsm| hsm.id.as_str() == id).unwrap();
+    participant(&config, hsm)
+}
+
 fn participant(config: &config::Config, hsm: &Hsm) -> Participant {
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
     let mut participant = Participant::of(config, hsm, secret(PIN), Some(secret(SO_PIN)));

@@ -1,6 +1,7 @@
 //! What a worker can be asked to do: one verb, one file.
 
 mod ceremony;
+mod challenge;
 mod change_pin;
 mod decrypt;
 mod destroy;
@@ -16,6 +17,7 @@ mod place;
 mod probe;
 mod prove;
 mod random;
+mod show_transport;
 
 pub(super) use self::ceremony::without_token;
 
@@ -36,7 +38,13 @@ pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
         Op::ChangePin { old, new } => change_pin::run(owner, &old, &new),
         Op::Prove { cluster, zone, nonce } => owner.persist(|owner| prove::run(owner, &cluster, &zone, nonce)),
         Op::HandOnWrappingKey { blob, to } => owner.persist(|owner| hand_on::run(owner, &blob, &to)),
-        Op::PlaceWrappingKey { blob } => owner.persist(|owner| ceremony::place_wrapping_key::ensure(owner, &blob)),
+        Op::ShowTransport { cluster, zone, nonce } => {
+            owner.persist(|owner| show_transport::run(owner, &cluster, &zone, nonce))
+        }
+        Op::ChallengeWrappingKey => owner.persist(challenge::make),
+        Op::PlaceWrappingKey { blob, challenge } => {
+            owner.persist(|owner| ceremony::place_wrapping_key::ensure(owner, blob.as_deref(), &challenge))
+        }
         Op::Encrypt(items) => Ok(encrypt::run(owner, items)),
         Op::Decrypt(items) => Ok(decrypt::run(owner, items)),
         Op::GenerateDataKey(items) => Ok(generate_data_key::run(owner, items)),

@@ -114,11 +114,16 @@ fn one_kind_does_not_pass_for_the_other() {
 #[test]
 fn keys_that_are_none_are_not_certified() {
     let authority = authority();
-    let short = PublicKey::Rsa { modulus: vec![0xff; 128], exponent: vec![3] };
+    let PublicKey::Rsa { modulus, .. } = rsa() else { panic!("an RSA key") };
+    let weak = PublicKey::Rsa { modulus, exponent: vec![3] };
+    let short = PublicKey::Rsa { modulus: vec![0xff; 128], exponent: vec![1, 0, 1] };
     let off_curve = PublicKey::P256([&[4][..], &[1; 64]].concat());
-    for (kind, key) in
-        [(Kind::Transport, short), (Kind::Identity, off_curve), (Kind::Identity, PublicKey::P256(Vec::new()))]
-    {
+    for (kind, key) in [
+        (Kind::Transport, short),
+        (Kind::Transport, weak),
+        (Kind::Identity, off_curve),
+        (Kind::Identity, PublicKey::P256(Vec::new())),
+    ] {
         assert!(authority.issue(kind, &key, &"hsm-a".into(), SERIAL, now()).is_err(), "{key:?}");
     }
     assert!(authority.issue(Kind::Transport, &rsa(), &"hsm-a".into(), "", now()).is_err());

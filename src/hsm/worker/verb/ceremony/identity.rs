@@ -19,7 +19,10 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::IDENTITY)?;
     let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::IDENTITY)?;
     let public = match (private, public) {
-        (Some(_), Some(public)) => public,
+        (Some(private), Some(public)) => {
+            objects::made_here(session, private, template::IDENTITY)?;
+            public
+        }
         (private, public) => {
             // Half a pair is what an interrupted generation leaves. Nothing depends on it: a pair is certified only when
             // both halves are there.

@@ -7,17 +7,45 @@ use cryptoki::object::ObjectClass;
 use pkcs11_extra::UnwrapTemplate;
 
 use super::oaep;
-use crate::hsm::protocol::{Class, Reply};
+use crate::hsm::protocol::{Challenge, Class, Reply};
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::owner::{Owner, lock};
+use crate::hsm::worker::verb::challenge::check;
 use crate::hsm::worker::{objects, template};
 
-/// Does nothing where there is one already: a step of bringing an HSM in, which can be repeated.
-pub(in crate::hsm::worker::verb) fn ensure(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
+/// Makes sure that the token holds the cluster's wrapping key: a step of bringing an HSM in, which can be repeated.
+/// Whoever brings the blob could have made it of a key that he knows, and a token may bring a wrapping key along from another
+/// cluster: either has to answer a member's challenge, and a blob does so before anything of it is kept.
+pub(in crate::hsm::worker::verb) fn ensure(
+    owner: &mut Owner,
+    blob: Option<&[u8]>,
+    challenge: &Challenge,
+) -> Result<Reply, Failure> {
     owner.token_info()?;
-    if objects::named(&owner.session, ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some() {
+    let (session, profile) = (&owner.session, owner.profile());
+    let refused = |detail: &str| Failure::own(Class::Refused, "PlaceWrappingKey", detail);
+    if let Some(held) = objects::named(session, ObjectClass::SECRET_KEY, template::WRAPPING)? {
+        let what =
+            "what the token holds (of another cluster or an earlier ceremony: initialise it anew and certify it again)";
+        check(session, held, challenge, what, profile)?;
         return Ok(Reply::Done);
     }
+    let blob = blob.ok_or_else(|| refused("the token holds no cluster wrapping key any more, and was given none"))?;
+    let transport = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?
+        .ok_or_else(|| refused("the token holds no transport key; the ceremony makes one"))?;
+    let opened = session.unwrap_key(&oaep(), transport, blob, &template::wrapping_key_on_trial());
+    let on_trial = opened.map_err(|error| {
+        let what = "opening the wrapped copy for this token: it was made for another one, or is damaged";
+        let mut fault = Failure::from(error).during(what, profile);
+        if matches!(fault.class, Class::Ambiguous | Class::Request) {
+            fault.class = Class::Refused;
+        }
+        fault
+    })?;
+    let checked = check(session, on_trial, challenge, "what the wrapped copy for this token holds", profile);
+    let destroyed = session.destroy_object(on_trial);
+    checked?;
+    destroyed?;
     run(owner, blob)
 }
 

@@ -9,14 +9,15 @@ use crate::hsm::protocol::{Class, Reply, TransportKey};
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::owner::Owner;
 use crate::hsm::worker::{objects, template};
+use crate::model::identity::{significant, sound_transport_key};
 
 /// Makes it if it is not there, and answers its public half.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let session = &owner.session;
     let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?;
     let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::TRANSPORT)?;
-    let public = match (private, public) {
-        (Some(_), Some(public)) => public,
+    match (private, public) {
+        (Some(_), Some(_)) => {}
         (Some(_), None) => {
             let detail = format!(
                 "the token holds the private half of '{}' without the public one; remove it and begin again",
@@ -30,10 +31,34 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
                 session.destroy_object(leftover)?;
             }
             let (public, private) = template::transport_pair();
-            session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?.0
+            session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?;
         }
-    };
-    read(session, public).map(Reply::TransportKey)
+    }
+    own(session).map(Reply::TransportKey)
+}
+
+/// The public half of the token's transport pair, where the private one was made in this token and cannot leave it. The
+/// public object alone proves nothing: whoever has kmsuser's PIN can put one there.
+pub(in crate::hsm::worker::verb) fn own(session: &Session) -> Result<TransportKey, Failure> {
+    let refused = |detail: &str| Failure::own(Class::Refused, "transport key", detail);
+    let missing = || refused("the token holds no transport key pair; the ceremony makes one");
+    let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?.ok_or_else(missing)?;
+    let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::TRANSPORT)?.ok_or_else(missing)?;
+    objects::made_here(session, private, template::TRANSPORT)?;
+    let key = read(session, public)?;
+    let held = session.get_attributes(private, &[AttributeType::Modulus])?.pop();
+    if !matches!(held, Some(Attribute::Modulus(modulus)) if key.modulus == significant(&modulus)) {
+        let detail =
+            format!("the public half of '{}' in the token is not that of the private one", template::TRANSPORT);
+        return Err(refused(&detail));
+    }
+    sound(&key)?;
+    Ok(key)
+}
+
+/// Whether the wrapping key may be wrapped to this key.
+pub(in crate::hsm::worker::verb) fn sound(key: &TransportKey) -> Result<(), Failure> {
+    sound_transport_key(&key.modulus, &key.exponent).map_err(|why| Failure::own(Class::Refused, "transport key", why))
 }
 
 /// Wraps a session object to some token's transport key.
@@ -42,6 +67,7 @@ pub(in crate::hsm::worker::verb) fn wrap_to(
     transport: &TransportKey,
     key: ObjectHandle,
 ) -> Result<Bytes, Failure> {
+    sound(transport)?;
     let public = session.create_object(&template::transport_public(&transport.modulus, &transport.exponent))?;
     let wrapped = session.wrap_key(&super::oaep(), public, key);
     session.destroy_object(public)?;
@@ -51,9 +77,7 @@ pub(in crate::hsm::worker::verb) fn wrap_to(
 fn read(session: &Session, public: ObjectHandle) -> Result<TransportKey, Failure> {
     let wanted = [AttributeType::Modulus, AttributeType::PublicExponent];
     match &session.get_attributes(public, &wanted)?[..] {
-        [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] => {
-            Ok(TransportKey { modulus: modulus.clone().into(), exponent: exponent.clone().into() })
-        }
-        _ => Err(Failure::own(Class::Token, "MakeTransportPair", "the public key does not show modulus and exponent")),
+        [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] => Ok(TransportKey::new(modulus, exponent)),
+        _ => Err(Failure::own(Class::Token, "transport key", "the public key does not show modulus and exponent")),
     }
 }
