@@ -187,7 +187,9 @@ pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_F
                 thread::sleep(LOOK * 5);
             }
             // What hung may have something to say when it goes on.
-            if let Some(Met { fault: Fault::Talk { talk: words, times }, .. }) = decide(&chaos.rules(), function, number) {
+            if let Some(Met { fault: Fault::Talk { talk: words, times }, .. }) =
+                decide(&chaos.rules(), function, number)
+            {
                 talk(words, *times);
             }
             forward()
@@ -260,7 +262,7 @@ impl Chaos {
             known.mark = mark;
             match Rules::parse(&fs::read_to_string(&self.file).unwrap_or_default()) {
                 Ok(rules) => known.rules = Arc::new(rules),
-                Err(error) => eprintln!("chaos-hsm: {}: {error}", self.file.display()),
+                Err(error) => talk(&format!("chaos-hsm: {}: {error}\n", self.file.display()), 1),
             }
         }
         Arc::clone(&known.rules)

@@ -21,17 +21,17 @@ use super::wait;
 use super::zone::Zone;
 use super::{process, tool};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
+pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
 
 /// What a daemon is started in: zones, certificates and configuration, made but not running.
 pub(crate) struct Site {
     /// Removed when the site is dropped.
     dir: TempDir,
-    layout: provision::Layout,
+    pub(super) layout: provision::Layout,
     /// The configuration that the daemon is given.
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// Where the daemon says on which ports it listens.
-    addresses: PathBuf,
+    pub(super) addresses: PathBuf,
 }
 
 impl Site {
@@ -174,21 +174,7 @@ impl Site {
         command
     }
 
-    /// Starts it as `keystored dev`, which writes its own configuration.
-    pub(crate) fn launch_dev(mut self) -> Daemon {
-        let command = self.dev();
-        self.spawn(command)
-    }
-
-    pub(super) fn dev(&mut self) -> Command {
-        self.config = self.layout.config.clone();
-        self.addresses = self.layout.env.clone();
-        let mut command = Command::new(PROGRAM);
-        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(self.path());
-        command
-    }
-
-    fn spawn(self, mut command: Command) -> Daemon {
+    pub(super) fn spawn(self, mut command: Command) -> Daemon {
         let output = File::options().create(true).append(true).open(self.path().join("daemon.log")).unwrap();
         command.stdout(output.try_clone().unwrap()).stderr(output);
         self.spawn_as_it_is(command)

@@ -1,4 +1,5 @@
-//! Where a daemon's output leads in tests that trouble it: pipes that nobody reads, and a disk that is full.
+//! Where a daemon's output leads, and what is read there: for tests that trouble it, pipes that nobody reads and a disk
+//! that is full.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
@@ -9,9 +10,24 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::daemon::{Daemon, Site};
+use super::daemon::{Daemon, PROGRAM, Site};
+use super::wait;
 
 impl Site {
+    /// Starts it as `keystored dev`, which writes its own configuration.
+    pub(crate) fn launch_dev(mut self) -> Daemon {
+        let command = self.dev();
+        self.spawn(command)
+    }
+
+    fn dev(&mut self) -> Command {
+        self.config = self.layout.config.clone();
+        self.addresses = self.layout.env.clone();
+        let mut command = Command::new(PROGRAM);
+        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(self.path());
+        command
+    }
+
     /// Starts the daemon with its output led here.
     pub(crate) fn launch_into(self, out: impl Into<Stdio>, err: impl Into<Stdio>) -> Daemon {
         let mut command = self.serve();
@@ -34,6 +50,14 @@ impl Site {
         let mut command = self.dev();
         command.stdout(out).stderr(err);
         self.spawn_as_it_is(command)
+    }
+}
+
+impl Daemon {
+    /// Waits until its log says this: lines come there a moment after what they tell of.
+    #[track_caller]
+    pub(crate) fn wait_until_logged(&self, words: &str) {
+        wait::until(&format!("the log says: {words}"), wait::LONG, || self.log().contains(words).then_some(()));
     }
 }
 
