@@ -3,17 +3,18 @@
 //! Exit codes: 0 after an ordered shutdown or a good check, 1 when a check found something to mend, 2 when the command
 //! line, the configuration, the database or a listener keeps it from running.
 
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use keystored::config::Config;
 use keystored::model::clock::Clock;
 use keystored::server::Addresses;
+use keystored::telemetry::log::{self, Terminal};
 use keystored::{config, hsm, provision, server, telemetry};
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// SoftHSM allocates in every call; with this it is a quarter faster, and its threads don't wait for each other there.
@@ -75,19 +76,18 @@ enum Command {
 
 fn main() -> ExitCode {
     let clock = Clock::system();
-    match Arguments::parse().command {
+    let ended = match Arguments::parse().command {
         Command::HsmWorker { .. } => hsm::worker::run(&clock),
-        Command::Serve { config, env_file } => finish(serve(&config, env_file.as_deref(), clock)),
-        Command::Dev { dir, zones, listen, ops } => finish(dev(dir, zones, listen, ops, clock)),
-        Command::Check { config } => finish(check(&config, &clock)),
-    }
-}
-
-fn finish(result: Result<ExitCode, String>) -> ExitCode {
-    result.unwrap_or_else(|message| {
-        eprintln!("keystored: {message}");
+        Command::Serve { config, env_file } => serve(&config, env_file.as_deref(), clock),
+        Command::Dev { dir, zones, listen, ops } => dev(dir, zones, listen, ops, clock),
+        Command::Check { config } => check(&config, &clock),
+    };
+    let code = ended.unwrap_or_else(|message| {
+        log::last_words(&format!("keystored: {message}"));
         ExitCode::from(2)
-    })
+    });
+    log::flush(log::LAST_LINES);
+    code
 }
 
 fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode, String> {
@@ -109,6 +109,7 @@ fn dev(
     clock: Clock,
 ) -> Result<ExitCode, String> {
     telemetry::init_log(false, "info");
+    log::report_panics();
     guard_memory()?;
     let options = provision::Options {
         dir,
@@ -117,20 +118,21 @@ fn dev(
         worker: PathBuf::from("/proc/self/exe"),
         module: std::env::var_os("SOFTHSM2_MODULE").map(PathBuf::from),
     };
-    runtime()?.block_on(async {
-        let mut say = |step: &str| println!("keystored dev: {step}");
+    let terminal = Arc::new(Terminal::open());
+    let ended = runtime()?.block_on(async {
+        let mut say = |step: &str| terminal.say(&format!("keystored dev: {step}"));
         let layout = provision::prepare(&options, &clock, &mut say).await.map_err(|error| error.to_string())?;
         let mut config = read(&layout.config)?;
         config.grpc.listen = listen.unwrap_or(config.grpc.listen);
         config.ops = ops.unwrap_or(config.ops);
-        let clock_of_store = clock.clone();
+        let (clock_of_store, terminal) = (clock.clone(), Arc::clone(&terminal));
         let listening = move |addresses: Addresses| {
             tokio::spawn(async move {
                 match provision::key_store::connect(&layout, addresses.grpc, &clock_of_store).await {
                     Ok(store) => {
                         // Whoever waits for this file finds a key store that can be used.
                         match provision::write_env(&layout, addresses.grpc, addresses.ops) {
-                            Ok(()) => welcome(&layout, addresses, &store),
+                            Ok(()) => terminal.say(&welcome(&layout, addresses, &store)),
                             Err(error) => tracing::error!(%error, "dev.env could not be written"),
                         }
                     }
@@ -139,7 +141,9 @@ fn dev(
             });
         };
         run(config, clock.clone(), listening).await
-    })
+    });
+    terminal.flush();
+    ended
 }
 
 fn check(file: &Path, clock: &Clock) -> Result<ExitCode, String> {
@@ -156,7 +160,10 @@ fn read(file: &Path) -> Result<Config, String> {
 
 async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + Send) -> Result<ExitCode, String> {
     telemetry::init_log(config.log.json, &config.log.filter);
+    log::report_panics();
     guard_memory()?;
+    // Caught, so that a file that may not grow any more fails the write and does not end the process.
+    let _too_long = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map_err(|error| error.to_string())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     let shutdown = async move {
@@ -188,12 +195,10 @@ fn guard_memory() -> Result<(), String> {
         .map_err(|error| format!("the process cannot be made undumpable: {error}"))
 }
 
-fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) {
+fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) -> String {
     let env = layout.env.display();
     let Addresses { grpc, ops } = addresses;
-    // A terminal that has gone away must not end the daemon.
-    let _ = writeln!(
-        std::io::stdout(),
+    format!(
         "
 keystored dev is listening; {store}.
   gRPC (mTLS)  https://{grpc}
@@ -208,5 +213,5 @@ In another terminal:
 
 Ctrl-C stops it; everything is kept in {}.",
         layout.dir.display()
-    );
+    )
 }

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::model::clock::Clock;
+use crate::telemetry::log;
 use connection::Connection;
 use failure::{Exit, Failure};
 use printer::Printer;
@@ -126,6 +127,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitC
     let outcome = runtime.block_on(dispatch(&context, verb));
     // A thread that waits for standard input would hold the process otherwise.
     runtime.shutdown_background();
+    // What workers of the ceremony had to say comes before its end.
+    log::flush(log::LAST_LINES);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => context.printer.failure(&failure),

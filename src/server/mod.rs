@@ -25,10 +25,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::readiness::Status;
+use self::readiness::{Status, Trouble};
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
 use crate::model::clock::Clock;
+use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
 pub use bare::serve_routes;
@@ -82,7 +83,8 @@ async fn run(
     let metrics = Arc::new(Metrics::new());
     let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
-    let concerns = concerns::Concerns::default();
+    let mut concerns = concerns::Concerns::default();
+    concerns.ask(Trouble::Log, || log::trouble().into_iter().collect());
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         metrics: Arc::clone(&metrics),

@@ -5,6 +5,7 @@
 
 mod connections;
 mod hsm;
+mod log;
 mod trouble;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -119,6 +120,7 @@ pub struct Metrics {
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
+    log: log::LogMetrics,
 }
 
 impl Default for Metrics {
@@ -191,6 +193,7 @@ impl Metrics {
         let ready = Gauge::<i64, AtomicI64>::default();
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let troubles = trouble::TroubleMetrics::new(r);
+        let log = log::LogMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
             let operation = operation.row().label;
             let labels = CallLabels { operation, outcome: SUCCESS };
@@ -219,6 +222,7 @@ impl Metrics {
             identity_refusals,
             ready,
             troubles,
+            log,
         }
     }
 
@@ -304,6 +308,7 @@ impl Metrics {
     /// Everything in OpenMetrics text.
     #[must_use]
     pub fn text(&self) -> String {
+        self.log.read();
         let mut out = String::with_capacity(16 << 10);
         // A String takes everything; what was written before an error would still be of use.
         let _ = text::encode(&mut out, &self.registry);

@@ -82,6 +82,7 @@ async fn a_wrong_pin_fails_the_connect_after_one_try() {
     let store = caller.connect(&id).await.unwrap();
     assert_failed(&store, "INVALID_CREDENTIALS", &["hsm-b", "CKR_PIN_INCORRECT", "UpdateKeyStore"]);
     let tried = |daemon: &Daemon| daemon.log().matches("refused kmsuser's PIN").count();
+    daemon.wait_until_logged("refused kmsuser's PIN");
     assert_eq!(tried(&daemon), 1, "{}", daemon.log());
     assert_eq!(caller.connect(&id).await.unwrap_err().reason, "CustomKeyStoreInvalidStateException");
     // Connecting again does not try it again, nor does a restart.
@@ -186,6 +187,7 @@ async fn a_pin_of_the_whole_cluster_is_on_record_once() {
     // Given for one HSM, it is every HSM's; and once one has refused it, none is asked again.
     caller.update_key_store(pin(&id, "not-the-PIN", &["hsm-b"])).await.unwrap();
     assert_failed(&caller.connect(&id).await.unwrap(), "INVALID_CREDENTIALS", &["hsm-a", "hsm-b"]);
+    daemon.wait_until_logged("refused kmsuser's PIN");
     assert_eq!(daemon.log().matches("refused kmsuser's PIN").count(), 1, "{}", daemon.log());
     let left: Vec<u32> = caller.key_store(&id).await.hsms.iter().map(|hsm| hsm.pin_tries_left).collect();
     assert_eq!(left, [2, 2]);

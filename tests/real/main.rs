@@ -27,6 +27,7 @@ mod key_stores;
 mod kmsuser;
 mod kryoptic;
 mod limits;
+mod log;
 mod members;
 mod operators;
 mod pages;

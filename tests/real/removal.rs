@@ -35,7 +35,7 @@ async fn deleted_in_one_token_it_is_used_in_the_other() {
     load.passes(500).await;
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls} round trips failed: {:?}", failures.len(), failures.first());
-    assert!(daemon.log().contains(&key), "the log says which key was removed:\n{}", daemon.log_tail());
+    daemon.wait_until_logged(&key);
 
     // Neither refilled nor forgotten, over a restart too.
     let (status, site) = daemon.terminate();

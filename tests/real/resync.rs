@@ -195,7 +195,7 @@ async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is
     let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
     wait::until("it is destroyed there as well", wait::LONG, || (count(&daemon, "a") == expected).then_some(()));
-    assert!(daemon.log().contains("it was destroyed again"), "{}", daemon.log_tail());
+    daemon.wait_until_logged("it was destroyed again");
     assert_eq!(hsm(&caller, "a").await.keys_orphaned, 0);
     assert_eq!(placed(&caller, &kept, "a").await, PlacementState::Present);
     caller.create_key("proven").await;

@@ -71,7 +71,7 @@ async fn one_broken_zone_is_named_and_the_other_serves() {
         let refused = caller.try_create_key("needs two", "").await.unwrap_err();
         assert_eq!(refused.reason, "CloudHsmClusterInvalidConfigurationException", "{refused:?}");
         assert!(refused.message.contains(&broken), "{refused:?}");
-        assert!(daemon.log().contains(&broken), "{}", daemon.log_tail());
+        daemon.wait_until_logged(&broken);
         let (code, site_again) = daemon.terminate();
         assert_eq!(code.code(), Some(0));
         site = site_again;

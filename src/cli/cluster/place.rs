@@ -10,6 +10,7 @@ use crate::cli::interruption;
 use crate::cli::{Context, parse};
 use crate::cluster::ceremony;
 use crate::config::{self, Cluster, Config, Hsm};
+use crate::telemetry;
 
 /// Where the ceremony is carried out.
 #[derive(Debug, Args)]
@@ -65,8 +66,10 @@ pub(super) fn hsm<'a>(cluster: &'a Cluster, wanted: &str) -> Result<&'a Hsm, Fai
     })
 }
 
-/// Makes this process fit to hold PINs and the key of an authority, and to keep the HSMs for itself.
+/// Makes this process fit to hold PINs and the key of an authority, and to keep the HSMs for itself. What workers and
+/// their modules have to say goes to standard error, in the form that the configuration gives to the daemon's log.
 pub(super) fn get_ready(context: &Context, config: &Config) -> Result<(), Failure> {
+    telemetry::init_log(config.log.json, "warn");
     guard_memory()?;
     if let Some(owner) = ceremony::state_dir(config)? {
         context.printer.note(format!(

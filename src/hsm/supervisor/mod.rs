@@ -4,8 +4,8 @@
 //!
 //! Decisions are made without I/O: `lanes` says who is next, `pace` how much a worker is given at a time, `inhand` which
 //! request is past its limit, `life` what to do about a worker, `board` what that makes of the HSM. `backlog` is where
-//! requests wait. Around them, `link` moves frames, `running` and `process` hold the child,
-//! `keeper` carries one worker's life out, `pool` is the HSM as a whole, and `single` a worker on its own.
+//! requests wait. Around them, `link` moves frames, `running` and `process` hold the child, `words` listens to its standard
+//! error, `keeper` carries one worker's life out, `pool` is the HSM as a whole, and `single` a worker on its own.
 //!
 //! A worker that has found its token goes through the [`gate`] before it serves.
 //!
@@ -32,6 +32,7 @@ mod running;
 mod single;
 mod socket;
 mod wire;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

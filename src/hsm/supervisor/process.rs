@@ -1,12 +1,12 @@
 //! Worker processes and the lock file that they and the daemon hold together.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use tokio::process::{Child, Command};
 
@@ -26,14 +26,20 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Makes a worker process, and the socket to it.
+/// Makes a worker process, the socket to it, and the pipe from its standard error.
+///
+/// The pipe never blocks its writers: a worker that says something inside C_Login, or a module that does, must not wait
+/// there for a daemon that is busy, stopped or gone.
 ///
 /// It is not killed when its handle is dropped: it may be inside a login, and it leaves by itself when the socket is
 /// closed. The runtime reaps it in any case.
-pub(super) fn spawn(settings: &Settings, lock: &File) -> Result<(Child, Socket), StartError> {
+pub(super) fn spawn(settings: &Settings, lock: &File) -> Result<(Child, Socket, PipeReader), StartError> {
     let failed = |error: io::Error| StartError::Spawn { program: settings.worker.clone(), error: error.to_string() };
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let ours = Socket::over(ours).map_err(failed)?;
+    let (words, mouth) = io::pipe().map_err(failed)?;
+    let flags = fcntl_getfl(&mouth).map_err(|error| failed(error.into()))?;
+    fcntl_setfl(&mouth, flags | OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
     let child = Command::new(&settings.worker)
         .arg("hsm-worker")
         // Read by people alone: which of the processes in a list is whose.
@@ -42,11 +48,12 @@ pub(super) fn spawn(settings: &Settings, lock: &File) -> Result<(Child, Socket),
         .envs(&settings.environment)
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
         .stdout(Stdio::from(lock.try_clone().map_err(failed)?))
+        .stderr(Stdio::from(mouth))
         // A group of its own: an interrupt typed at the daemon's terminal must not end a worker inside a login.
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    Ok((child, ours))
+    Ok((child, ours, words))
 }
 
 /// Whether a thread of a process runs or waits for a processor, rather than for something else or for SIGCONT.

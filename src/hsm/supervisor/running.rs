@@ -7,22 +7,27 @@ use std::time::{Duration, Instant};
 
 use tokio::process::Child;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::backlog::Backlog;
 use super::life::Policy;
 use super::link::{Heard, Link, sleep_until};
-use super::{Settings, StartError, process};
+use super::{Settings, StartError, process, words};
 use crate::hsm::protocol::Fault;
 use crate::hsm::protocol::{FrameError, Ready, Role, Start, Token};
 use crate::model::clock::Clock;
 
-/// The process is gone, but something that the module left behind holds the socket: no longer waited for than this.
+/// The process is gone, but something that the module left behind holds the socket, or its standard error: no longer
+/// waited for than this.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A worker process that was not waited for yet.
 pub(super) struct Running {
     child: Child,
     heard: Option<mpsc::Receiver<Heard>>,
+    /// Ends when everybody has closed the worker's standard error; a worker that is not minded any more is listened to
+    /// until then.
+    words: Option<JoinHandle<()>>,
     exited: Option<(Exit, Instant)>,
     clock: Clock,
 }
@@ -87,7 +92,8 @@ impl Running {
         backlog: Weak<Backlog>,
         clock: &Clock,
     ) -> Result<(Self, Link), StartError> {
-        let (child, socket) = process::spawn(settings, lock)?;
+        let (child, socket, words) = process::spawn(settings, lock)?;
+        let words = words::listen(words, settings.hsm.clone(), post, clock.clone());
         let start = Start {
             hsm: settings.hsm.clone(),
             role: post.role,
@@ -104,7 +110,7 @@ impl Running {
             login_limit_ms: u64::try_from(settings.kill.login.as_millis()).unwrap_or(u64::MAX),
         };
         let (link, heard) = Link::open(socket, &start, clock.clone(), backlog);
-        Ok((Self { child, heard: Some(heard), exited: None, clock: clock.clone() }, link))
+        Ok((Self { child, heard: Some(heard), words: Some(words), exited: None, clock: clock.clone() }, link))
     }
 
     /// Its process id, for log lines.
@@ -136,14 +142,18 @@ impl Running {
                         }
                     }
                 },
+                () = end(&mut self.words), if self.exited.is_some() && self.words.is_some() => self.words = None,
                 exit = self.child.wait(), if self.exited.is_none() => {
                     self.exited = Some((exit, self.clock.now()));
                 }
                 () = sleep_until(last_words.unwrap_or_else(|| self.clock.now())), if last_words.is_some() => {
                     self.heard = None;
+                    if let Some(words) = self.words.take() {
+                        words.abort();
+                    }
                 }
             }
-            if let (Some((exit, _)), None) = (&self.exited, &self.heard) {
+            if let (Some((exit, _)), None, None) = (&self.exited, &self.heard, &self.words) {
                 return News::Exited(match exit {
                     Ok(status) => status.to_string(),
                     Err(error) => format!("its end could not be read: {error}"),
@@ -157,5 +167,12 @@ async fn next(heard: &mut Option<mpsc::Receiver<Heard>>) -> Option<Heard> {
     match heard {
         Some(heard) => heard.recv().await,
         None => None,
+    }
+}
+
+async fn end(words: &mut Option<JoinHandle<()>>) {
+    if let Some(words) = words {
+        // An error says that the runtime ends.
+        let _ = words.await;
     }
 }

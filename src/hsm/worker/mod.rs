@@ -1,8 +1,8 @@
 //! The child's side of one HSM: a process that holds the PKCS#11 module, the login and the sessions, and does nothing
 //! else.
 //!
-//! Its standard input is the socket to the parent, its standard output the HSM's lock file, its standard error the
-//! log. It never returns to the caller of [`run`] with session threads still inside the module.
+//! Its standard input is the socket to the parent, its standard output the HSM's lock file, its standard error a pipe that
+//! never blocks, for the log and for whatever the module prints. It never returns to the caller of [`run`] with session threads still inside the module.
 //!
 //! Threads: the main one starts up, waits for the session threads and leaves; each session thread owns one session
 //! ([`owner`]), reads requests ([`queue`]), carries them out and writes the replies ([`wire`]), of which it leaves some to

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -16,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::codes::code;
 use crate::control::{RULES, STATE, place};
-use crate::decide::{chance, decide};
+use crate::decide::{Met, chance, decide};
 use crate::network;
 use crate::rules::{Fault, Plain, Rules};
 use crate::state::{self, State};
@@ -175,10 +176,21 @@ pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_F
             thread::sleep(delay);
             forward()
         }
+        Fault::Talk { talk: words, times } => {
+            hit();
+            talk(words, *times);
+            forward()
+        }
         Fault::Plain(Plain::Hang) => {
             hit();
             while chaos.still(function, number) {
                 thread::sleep(LOOK * 5);
+            }
+            // What hung may have something to say when it goes on.
+            if let Some(Met { fault: Fault::Talk { talk: words, times }, .. }) =
+                decide(&chaos.rules(), function, number)
+            {
+                talk(words, *times);
             }
             forward()
         }
@@ -250,7 +262,7 @@ impl Chaos {
             known.mark = mark;
             match Rules::parse(&fs::read_to_string(&self.file).unwrap_or_default()) {
                 Ok(rules) => known.rules = Arc::new(rules),
-                Err(error) => eprintln!("chaos-hsm: {}: {error}", self.file.display()),
+                Err(error) => talk(&format!("chaos-hsm: {}: {error}\n", self.file.display()), 1),
             }
         }
         Arc::clone(&known.rules)
@@ -275,6 +287,13 @@ fn real(module: &Path) -> Result<&'static CK_FUNCTION_LIST, String> {
     std::mem::forget(library);
     // SAFETY: not null, and of a library that is never unloaded.
     Ok(unsafe { &*found })
+}
+
+/// Says something on standard error as C code does: without a look at what becomes of it.
+fn talk(words: &str, times: u64) {
+    for _ in 0..times {
+        let _ = std::io::stderr().write_all(words.as_bytes());
+    }
 }
 
 /// What costs a network HSM time.

@@ -53,6 +53,10 @@ fn all() -> Functions {
     Functions::One("*".to_owned())
 }
 
+fn once() -> u64 {
+    1
+}
+
 /// From one call to another, both included.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +82,14 @@ pub(crate) enum Fault {
     Delay {
         /// Always as long, or between two times.
         delay_ms: Delay,
+    },
+    /// Says something on standard error first, as vendors' modules do.
+    Talk {
+        /// What, to the byte: a newline only where there is one.
+        talk: String,
+        /// How often.
+        #[serde(default = "once")]
+        times: u64,
     },
     /// C_OpenSession refuses when this process has so many.
     SessionLimit {
@@ -211,11 +223,12 @@ mod tests {
                 { function = "C_Sign", fault = { delay_ms = 40 }, after_call = true },
                 { function = "C_Encrypt", fault = "hang" },
                 { fault = "crash" }, { fault = "wrong-bytes" }, { fault = "lost-token" }, { fault = "pin-locked" },
-                { fault = { session_limit = 3 } },
+                { fault = { session_limit = 3 } }, { fault = { talk = "words\n" } },
+                { function = "C_Login", fault = { talk = "words\n", times = 9 } },
             ]
             network = { service_ms = 5, distribution = "exponential", at_once = 16 }
         "#;
-        assert_eq!(Rules::parse(text).unwrap().rules.len(), 10);
+        assert_eq!(Rules::parse(text).unwrap().rules.len(), 12);
     }
 
     #[test]

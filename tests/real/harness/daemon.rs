@@ -21,17 +21,17 @@ use super::wait;
 use super::zone::Zone;
 use super::{process, tool};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
+pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
 
 /// What a daemon is started in: zones, certificates and configuration, made but not running.
 pub(crate) struct Site {
     /// Removed when the site is dropped.
     dir: TempDir,
-    layout: provision::Layout,
+    pub(super) layout: provision::Layout,
     /// The configuration that the daemon is given.
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// Where the daemon says on which ports it listens.
-    addresses: PathBuf,
+    pub(super) addresses: PathBuf,
 }
 
 impl Site {
@@ -163,26 +163,27 @@ impl Site {
 
     /// Likewise; it aborts when it comes to this point, as a crash would end it.
     pub(crate) fn launch_to_abort_at(self, point: &str) -> Daemon {
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.serve();
         command.env("KEYSTORED_ABORT_AT", point);
-        command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
         self.spawn(command)
     }
 
-    /// Starts it as `keystored dev`, which writes its own configuration.
-    pub(crate) fn launch_dev(mut self) -> Daemon {
-        self.config = self.layout.config.clone();
-        self.addresses = self.layout.env.clone();
+    pub(super) fn serve(&self) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(self.path());
-        self.spawn(command)
+        command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
+        command
     }
 
-    fn spawn(self, mut command: Command) -> Daemon {
+    pub(super) fn spawn(self, mut command: Command) -> Daemon {
+        let output = File::options().create(true).append(true).open(self.path().join("daemon.log")).unwrap();
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        self.spawn_as_it_is(command)
+    }
+
+    pub(super) fn spawn_as_it_is(self, mut command: Command) -> Daemon {
         let log = self.path().join("daemon.log");
         let _ = fs::remove_file(&self.addresses);
-        let output = File::options().create(true).append(true).open(&log).unwrap();
-        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        command.stdin(Stdio::null());
         let child = command.spawn().unwrap();
         let guard = Guard::over(child.id());
         let zones = self.zones(child.id());
