@@ -5,6 +5,7 @@
 
 mod connections;
 mod hsm;
+mod tasks;
 mod trouble;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -119,6 +120,7 @@ pub struct Metrics {
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
+    tasks: tasks::TaskMetrics,
 }
 
 impl Default for Metrics {
@@ -191,6 +193,7 @@ impl Metrics {
         let ready = Gauge::<i64, AtomicI64>::default();
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let troubles = trouble::TroubleMetrics::new(r);
+        let tasks = tasks::TaskMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
             let operation = operation.row().label;
             let labels = CallLabels { operation, outcome: SUCCESS };
@@ -219,6 +222,7 @@ impl Metrics {
             identity_refusals,
             ready,
             troubles,
+            tasks,
         }
     }
 

@@ -1,7 +1,10 @@
-//! Metric and span names, and where log lines go.
+//! Metric and span names, where log lines go, and who notices that a task has broken.
 
 pub mod abort;
+pub mod fault;
 pub mod metrics;
+pub mod panics;
+pub mod watchdog;
 
 use tracing_subscriber::EnvFilter;
 
