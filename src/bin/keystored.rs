@@ -109,6 +109,7 @@ fn dev(
     clock: Clock,
 ) -> Result<ExitCode, String> {
     telemetry::init_log(false, "info");
+    telemetry::panics::hear();
     guard_memory()?;
     let options = provision::Options {
         dir,
@@ -125,6 +126,7 @@ fn dev(
         config.ops = ops.unwrap_or(config.ops);
         let clock_of_store = clock.clone();
         let listening = move |addresses: Addresses| {
+            // On panic: the daemon serves without its development key store, as after an error here.
             tokio::spawn(async move {
                 match provision::key_store::connect(&layout, addresses.grpc, &clock_of_store).await {
                     Ok(store) => {
@@ -156,6 +158,7 @@ fn read(file: &Path) -> Result<Config, String> {
 
 async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + Send) -> Result<ExitCode, String> {
     telemetry::init_log(config.log.json, &config.log.filter);
+    telemetry::panics::hear();
     guard_memory()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;

@@ -54,8 +54,7 @@ impl Service {
 
         let running = hardware.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
         let known = running.is_some();
-        let candidate =
-            running.unwrap_or_else(|| Hsm::start(settings, Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
+        let candidate = running.unwrap_or_else(|| self.start_hsm(settings, &hardware.gate));
         let placed = async {
             passing(AddStep::Start, self.let_in(&candidate)).await?;
             let hand_on = Op::HandOnWrappingKey { blob: input.member_wrapped_key, to: newcomer.transport };
