@@ -15,6 +15,7 @@ mod reload;
 mod settings;
 mod systemd;
 mod tls;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::watch::channel;
 use tokio::task::JoinSet;
 
 use self::readiness::{Status, Trouble};
@@ -103,15 +104,16 @@ async fn run(
         concerns,
         scrape: Mutex::default(),
     });
-    let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
+    let (tell, signals) = channel(accept::Signal { draining: false, generation: tls.current().generation });
     let tell = Arc::new(tell);
 
     // They end with this set. What follows when one breaks is the watchdog's business: nobody asks the set.
     let mut lookers = JoinSet::new();
+    let ticks = watch::ticks(&watchdog)?;
     // On panic: the process ends (vital); nobody else knows whether the others turn.
     lookers.spawn(watchdog.clone().vital(Task::Watchdog, {
         let (watchdog, systemd, clock) = (watchdog.clone(), systemd.clone(), clock.clone());
-        |heartbeat| systemd::watch(watchdog, systemd, clock, heartbeat)
+        |heartbeat| watch::run(watchdog, ticks, systemd, clock, heartbeat)
     }));
     // On panic: the process ends (vital); whoever asks /livez would find nobody there.
     lookers.spawn(watchdog.clone().vital(Task::Ops, {
@@ -137,23 +139,13 @@ async fn run(
             move |heartbeat| reload::on_sighup(file.clone(), service.clone(), heartbeat),
         ));
     }
-    let health = Arc::new(health);
-    // On panic: started again; it takes everything over anew.
-    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", || (), {
-        let (ops, health, systemd, clock) = (Arc::clone(&ops), Arc::clone(&health), systemd.clone(), clock.clone());
-        move |heartbeat| {
-            let status = systemd::Status::new(systemd.clone(), clock.clone());
-            follow_health(Arc::clone(&ops), Arc::clone(&health), status, heartbeat)
-        }
-    }));
-
     let accept = accept::Accept {
         tls,
         routes: routes.prepare(),
         connections: config.limits.connections,
         drain: config.limits.drain,
         metrics,
-        clock,
+        clock: clock.clone(),
     };
     // On panic: the process ends (vital); no call would reach it any more.
     let accepting = tokio::spawn(watchdog.clone().vital(Task::Accept, async move |heartbeat: Heartbeat| {
@@ -162,6 +154,15 @@ async fn run(
     tracing::info!(grpc = %addresses.grpc, ops = %addresses.ops, "listening");
     listening(addresses);
     systemd.ready();
+    let health = Arc::new(health);
+    // On panic: started again; it takes everything over anew.
+    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", || (), {
+        let (ops, health, systemd, clock) = (Arc::clone(&ops), Arc::clone(&health), systemd.clone(), clock);
+        move |heartbeat| {
+            let status = systemd::Status::new(systemd.clone(), clock.clone());
+            follow_health(Arc::clone(&ops), Arc::clone(&health), status, heartbeat)
+        }
+    }));
 
     shutdown.await;
     tracing::info!("shutting down: not ready any more, calls are let finish");

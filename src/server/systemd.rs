@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use super::Error;
 use crate::model::clock::Clock;
 use crate::telemetry::fault;
-use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
+use crate::telemetry::watchdog::{Task, Watchdog};
 
 /// Words that wait to be sent. What is said again and again is left out when there are more.
 const WAITING: usize = 16;
@@ -103,6 +103,16 @@ impl Systemd {
         self.status("stopping: calls are let finish");
     }
 
+    /// How often it wants to hear that all is well, if at all.
+    pub(super) fn watchdog(&self) -> Option<Duration> {
+        self.0.as_ref().and_then(|told| told.every)
+    }
+
+    /// All is well.
+    pub(super) fn alive(&self) {
+        self.say(Word::Alive);
+    }
+
     fn say(&self, word: Word) {
         if let Some(told) = &self.0 {
             // Full where systemd does not read.
@@ -163,23 +173,6 @@ impl Status {
             self.systemd.status(text);
             self.told = Some((now, text.to_owned()));
         }
-    }
-}
-
-/// Turns the watchdog, for ever, and tells systemd for as long as nothing is stuck.
-pub(super) async fn watch(watchdog: Watchdog, systemd: Systemd, clock: Clock, heartbeat: Heartbeat) {
-    let every = systemd.0.as_ref().and_then(|told| told.every);
-    let mut told: Option<Instant> = None;
-    loop {
-        heartbeat.turn().await;
-        watchdog.turn();
-        let now = clock.now();
-        let due = every.is_some_and(|every| told.is_none_or(|told| now.saturating_duration_since(told) >= every / 2));
-        if due && watchdog.stuck_now().is_empty() {
-            systemd.say(Word::Alive);
-            told = Some(now);
-        }
-        tokio::time::sleep(Watchdog::every()).await;
     }
 }
 

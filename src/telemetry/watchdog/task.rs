@@ -48,6 +48,8 @@ tasks! {
     Ops = "ops", Vital;
     /// Looks at all others.
     Watchdog = "watchdog", Vital;
+    /// Wakes the watchdog from outside the runtime, from a thread of its own.
+    Metronome = "metronome", Vital;
     /// Tells systemd, from a thread of its own.
     Systemd = "systemd", Vital;
     /// Takes readiness over into the gRPC health service, the log and systemd's status.
