@@ -109,7 +109,7 @@ fn dev(
     clock: Clock,
 ) -> Result<ExitCode, String> {
     telemetry::init_log(false, "info");
-    log::report_panics();
+    telemetry::panics::hear();
     guard_memory()?;
     let options = provision::Options {
         dir,
@@ -127,6 +127,7 @@ fn dev(
         config.ops = ops.unwrap_or(config.ops);
         let (clock_of_store, terminal) = (clock.clone(), Arc::clone(&terminal));
         let listening = move |addresses: Addresses| {
+            // On panic: the daemon serves without its development key store, as after an error here.
             tokio::spawn(async move {
                 match provision::key_store::connect(&layout, addresses.grpc, &clock_of_store).await {
                     Ok(store) => {
@@ -160,7 +161,7 @@ fn read(file: &Path) -> Result<Config, String> {
 
 async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + Send) -> Result<ExitCode, String> {
     telemetry::init_log(config.log.json, &config.log.filter);
-    log::report_panics();
+    telemetry::panics::hear();
     guard_memory()?;
     // Caught, so that a file that may not grow any more fails the write and does not end the process.
     let _too_long = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map_err(|error| error.to_string())?;

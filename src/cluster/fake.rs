@@ -19,6 +19,7 @@ use crate::model::id::{KeyId, KeyVersionId, Zone};
 use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
 use crate::model::terms::Terms;
+use crate::telemetry::watchdog::Watchdog;
 
 /// What a member does with a request.
 pub(super) enum Act {
@@ -209,7 +210,7 @@ impl Bench {
         let (sender, removals) = mpsc::channel(16);
         let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone(), &[]);
         let pool = Arc::new(pool);
-        let keepers = keeper::keep(&pool, concerns, &sender);
+        let keepers = keeper::keep(&pool, concerns, &sender, &Watchdog::new(clock.clone()));
         Self { pool, members, removals, clock, _keepers: keepers }
     }
 

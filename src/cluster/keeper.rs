@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,6 +18,7 @@ use super::{Health, KeyRef, Removal};
 use crate::hsm::protocol::{Op, Reply};
 use crate::hsm::supervisor::{CallError, State};
 use crate::model::id::KeyVersionId;
+use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// How often a worry is looked into.
 const EVERY: Duration = Duration::from_millis(250);
@@ -34,10 +35,18 @@ pub(super) fn keep<P: Port>(
     pool: &Arc<Pool<P>>,
     concerns: Vec<mpsc::Receiver<Concern>>,
     removals: &mpsc::Sender<Removal>,
+    watchdog: &Watchdog,
 ) -> JoinSet<()> {
     let mut keepers = JoinSet::new();
     for (member, concerns) in pool.members.iter().zip(concerns) {
-        keepers.spawn(follow(Arc::clone(member)));
+        let (followed, lapsing, hsm) = (Arc::clone(member), Arc::clone(member), member.hsm.to_string());
+        // On panic: started again; meanwhile nothing is expected of the member.
+        keepers.spawn(watchdog.clone().restarted(
+            Task::Follow,
+            hsm.clone(),
+            move || lapsing.lapse(),
+            move |heartbeat| follow(Arc::clone(&followed), heartbeat),
+        ));
         let keeper = Keeper {
             pool: Arc::clone(pool),
             member: Arc::clone(member),
@@ -45,18 +54,33 @@ pub(super) fn keep<P: Port>(
             missing: BTreeMap::new(),
             broken: Vec::new(),
         };
-        keepers.spawn(keeper.run(concerns));
+        let (exclusions, place) = (Arc::clone(pool), member.place);
+        let kept = Arc::new(Mutex::new((keeper, concerns)));
+        // On panic: started again, with what it worried about but for what it had in hand.
+        keepers.spawn(watchdog.clone().restarted(
+            Task::Doubts,
+            hsm,
+            move || exclusions.exclusions.admit_absent(place),
+            move |heartbeat| {
+                let kept = Arc::clone(&kept);
+                async move {
+                    // Nobody else has it but a run before this one, which has let it go.
+                    let (keeper, concerns) = &mut *kept.lock().await;
+                    keeper.run(concerns, heartbeat).await;
+                }
+            },
+        ));
     }
     keepers
 }
 
 /// Takes over each change of the supervisor's status. Apart from the keeper, whose listings take their time.
-async fn follow<P: Port>(member: Arc<Member<P>>) {
+async fn follow<P: Port>(member: Arc<Member<P>>, heartbeat: Heartbeat) {
     let mut status = member.port.watch();
     loop {
         let current = Arc::clone(&status.borrow_and_update());
         member.follow(&current);
-        if status.changed().await.is_err() {
+        if heartbeat.idle(status.changed()).await.is_err() {
             return;
         }
     }
@@ -72,38 +96,60 @@ struct Keeper<P> {
     broken: Vec<Arc<KeyRef>>,
 }
 
+/// What a keeper does next.
+enum Next {
+    /// Somebody has a concern.
+    Concern(Concern),
+    /// The member became a suspect.
+    Doubt,
+    /// It still is one.
+    Probe,
+    /// Worries are looked into again.
+    Look,
+    /// Nobody can have a concern any more.
+    End,
+}
+
 impl<P: Port> Keeper<P> {
-    async fn run(mut self, mut concerns: mpsc::Receiver<Concern>) {
+    async fn run(&mut self, concerns: &mut mpsc::Receiver<Concern>, heartbeat: Heartbeat) {
         let at = tokio::time::Instant::from_std;
         let (mut looked, mut probed, mut jitter) = (self.pool.clock.now(), self.pool.clock.now(), 0);
         loop {
             let idle = self.missing.is_empty() && self.broken.is_empty();
             let suspect = self.member.pause(jitter);
             let probe = at(probed + suspect.unwrap_or_default());
-            tokio::select! {
-                concern = concerns.recv() => {
-                    let Some(concern) = concern else { return };
+            let next = async {
+                tokio::select! {
+                    concern = concerns.recv() => concern.map_or(Next::End, Next::Concern),
+                    () = self.member.doubt.notified() => Next::Doubt,
+                    () = tokio::time::sleep_until(probe), if suspect.is_some() => Next::Probe,
+                    () = tokio::time::sleep_until(at(looked + EVERY)), if !idle => Next::Look,
+                }
+            };
+            match heartbeat.idle(next).await {
+                Next::End => return,
+                Next::Concern(concern) => {
                     self.take(concern);
                     while let Ok(concern) = concerns.try_recv() {
                         self.take(concern);
                     }
-                    self.look_for_missing().await;
+                    self.look_for_missing(&heartbeat).await;
                     if idle {
                         looked = self.pool.clock.now();
                     }
                 }
-                () = self.member.doubt.notified() => {
+                Next::Doubt => {
                     self.probe_suspect().await;
                     probed = self.pool.clock.now();
                 }
-                () = tokio::time::sleep_until(probe), if suspect.is_some() => {
+                Next::Probe => {
                     self.probe_suspect().await;
                     probed = self.pool.clock.now();
                     jitter = uuid::Uuid::new_v4().into_bytes()[0];
                 }
-                () = tokio::time::sleep_until(at(looked + EVERY)), if !idle => {
-                    self.look_for_missing().await;
-                    self.prove_broken().await;
+                Next::Look => {
+                    self.look_for_missing(&heartbeat).await;
+                    self.prove_broken(&heartbeat).await;
                     looked = self.pool.clock.now();
                 }
             }
@@ -135,7 +181,7 @@ impl<P: Port> Keeper<P> {
 
     /// A key counts as removed when the token is sound and lists its objects without this one. The listing is the
     /// control worker's, so one data worker that has gone blind does not make a removal.
-    async fn look_for_missing(&mut self) {
+    async fn look_for_missing(&mut self, heartbeat: &Heartbeat) {
         if self.missing.is_empty() {
             return;
         }
@@ -155,7 +201,8 @@ impl<P: Port> Keeper<P> {
             });
             return;
         };
-        for (version, _) in std::mem::take(&mut self.missing) {
+        while let Some((version, _)) = self.missing.pop_first() {
+            heartbeat.turn().await;
             if present.contains(&version) {
                 tracing::warn!(hsm = %self.member.hsm, key = %version, "a worker missed a key that the token lists");
                 self.pool.exclusions.admit(version, self.member.place);
@@ -171,10 +218,15 @@ impl<P: Port> Keeper<P> {
         }
     }
 
-    async fn prove_broken(&mut self) {
-        for key in std::mem::take(&mut self.broken) {
+    async fn prove_broken(&mut self, heartbeat: &Heartbeat) {
+        for _ in 0..self.broken.len() {
+            heartbeat.turn().await;
+            // Stays in the list, behind all others, until it is decided on: one that is forgotten would stay excluded.
+            self.broken.rotate_left(1);
+            let Some(key) = self.broken.last().cloned() else { return };
             let (place, version) = (self.member.place, key.version);
             if self.pool.exclusions.of(version).broken & super::route::bit(place) == 0 {
+                self.broken.pop();
                 continue;
             }
             let deadline = self.deadline(PROBE_PATIENCE);
@@ -182,8 +234,9 @@ impl<P: Port> Keeper<P> {
                 Outcome::Opens => {
                     tracing::info!(hsm = %self.member.hsm, key = %version, "the key opens its proof ciphertext again");
                     self.pool.exclusions.admit(version, place);
+                    self.broken.pop();
                 }
-                Outcome::Broken | Outcome::Absent | Outcome::Unknown => self.broken.push(key),
+                Outcome::Broken | Outcome::Absent | Outcome::Unknown => {}
             }
         }
     }

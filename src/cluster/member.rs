@@ -238,6 +238,12 @@ impl<P: Port> Member<P> {
         self.observe(Observation::Supervisor(status.state), status.reason.clone());
     }
 
+    /// What its supervisor says is not taken over at the moment: nobody knows how it is, and nothing is expected of it.
+    pub(super) fn lapse(&self) {
+        let why = "the task that follows its supervisor broke off by a fault in this program and is started again";
+        self.observe(Observation::Supervisor(State::Down), Some(why.to_owned()));
+    }
+
     /// Hands a worry to the keeper; false when it has too many already.
     pub(super) fn worry(&self, concern: Concern) -> bool {
         self.concerns.try_send(concern).is_ok()

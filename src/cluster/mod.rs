@@ -51,6 +51,7 @@ use crate::model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use crate::model::profile::VerifyWraps;
 use crate::model::secret::Secret;
 use crate::model::terms::Terms;
+use crate::telemetry::watchdog::Watchdog;
 
 /// How a cluster is run.
 #[derive(Clone, Debug)]
@@ -241,6 +242,7 @@ impl Cluster {
         clock: Clock,
         removals: mpsc::Sender<Removal>,
         before: Option<&Self>,
+        watchdog: &Watchdog,
     ) -> Arc<Self> {
         let before = before.map(|cluster| &cluster.pool.members[..]).unwrap_or_default();
         let (pool, concerns) = Pool::new(&settings, members.clone(), clock, before);
@@ -249,7 +251,7 @@ impl Cluster {
         for member in &pool.members {
             member.follow(&member.port.status());
         }
-        let keepers = keeper::keep(&pool, concerns, &removals);
+        let keepers = keeper::keep(&pool, concerns, &removals, watchdog);
         Arc::new(Self { id: settings.id, hsms: members, pool, _keepers: keepers })
     }
 

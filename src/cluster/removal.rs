@@ -61,6 +61,17 @@ impl Exclusions {
         new
     }
 
+    /// Admits a member again for every version whose object was gone there: nobody remembers which of them are still to be
+    /// looked for, and the next call that misses one finds out anew. What is broken there stays excluded.
+    pub(super) fn admit_absent(&self, member: usize) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.retain(|_, entry| {
+            entry.absent &= !bit(member);
+            entry.any() != 0
+        });
+        self.versions.store(table.len(), Ordering::Relaxed);
+    }
+
     /// Admits a member again: it was a false alarm, or the object was placed anew.
     pub(super) fn admit(&self, version: KeyVersionId, member: usize) {
         if self.versions.load(Ordering::Relaxed) == 0 {
@@ -82,6 +93,21 @@ impl Exclusions {
 mod tests {
     use super::*;
     use crate::model::id::KeyId;
+
+    #[test]
+    fn what_was_gone_can_be_forgotten_and_what_is_broken_stays() {
+        let exclusions = Exclusions::default();
+        let [gone, broken, both] = [1, 2, 3].map(|version| KeyVersionId { key: KeyId::random(), version });
+        exclusions.exclude(gone, 1, false);
+        exclusions.exclude(broken, 1, true);
+        exclusions.exclude(both, 1, false);
+        exclusions.exclude(both, 0, false);
+        exclusions.admit_absent(1);
+        assert_eq!(exclusions.of(gone).any(), 0);
+        assert_eq!(exclusions.of(broken), Excluded { absent: 0, broken: 0b10 });
+        assert_eq!(exclusions.of(both), Excluded { absent: 0b01, broken: 0 });
+        assert_eq!(exclusions.versions.load(Ordering::Relaxed), 2);
+    }
 
     #[test]
     fn an_exclusion_is_new_once_and_ends_with_admission() {

@@ -116,6 +116,7 @@ impl<R: Routes> Accept<R> {
                     Ok((stream, from)) => match Arc::clone(&handshakes).try_acquire_owned() {
                         Ok(permit) => {
                             let signals = signals.clone();
+                            // On panic: this connection ends; its client opens another.
                             open.spawn(Arc::clone(&this).connection(stream, from, permit, Arc::clone(&connections), signals));
                         }
                         Err(_) => this.metrics.refused(Refused::Full),

@@ -32,6 +32,7 @@ pub async fn serve_routes(
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
     let metrics = Arc::new(Metrics::new());
     let accept = accept::Accept { tls, routes, connections: CONNECTIONS, drain: DRAIN, metrics, clock };
+    // On panic: told to the caller when it is waited for; there is no daemon around it.
     let accepting = tokio::spawn(accept.run(listener, signals));
     shutdown.await;
     tell.send_modify(|signal| signal.draining = true);

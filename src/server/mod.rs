@@ -13,7 +13,9 @@ mod parts;
 mod readiness;
 mod reload;
 mod settings;
+mod systemd;
 mod tls;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,15 +24,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::watch::channel;
 use tokio::task::JoinSet;
 
 use self::readiness::{Status, Trouble};
+use self::systemd::Systemd;
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
 use crate::model::clock::Clock;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use bare::serve_routes;
 pub use check::check;
@@ -39,6 +43,8 @@ pub use check::check;
 const LOOK: Duration = Duration::from_millis(250);
 /// What workers get to finish, log out and leave.
 const STOP: Duration = Duration::from_secs(10);
+/// What a stop may take beyond its own limits, until systemd loses patience.
+const STOP_MARGIN: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not start or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -78,52 +84,92 @@ async fn run(
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     let ops_listener = listen(config.ops, "ops.listen").await?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
-    let store = parts::open_store(&config, &clock).await?;
+    let watchdog = Watchdog::new(clock.clone());
+    let systemd = Systemd::begin(&watchdog)?;
+    let store = systemd.while_starting("starting: opening the metadata", parts::open_store(&config, &clock)).await?;
 
     let metrics = Arc::new(Metrics::new());
-    let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
+    let building = parts::build(&config, seals, &store, &metrics, &watchdog, &clock);
+    let parts = systemd.while_starting("starting: taking key stores up", building).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
     let mut concerns = concerns::Concerns::default();
     concerns.ask(Trouble::Log, || log::trouble().into_iter().collect());
+    concerns.ask(Trouble::Tasks, {
+        let watchdog = watchdog.clone();
+        move || watchdog.troubles()
+    });
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         metrics: Arc::clone(&metrics),
+        watchdog: watchdog.clone(),
         draining: AtomicBool::new(false),
         concerns,
         scrape: Mutex::default(),
     });
-    let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
+    let (tell, signals) = channel(accept::Signal { draining: false, generation: tls.current().generation });
     let tell = Arc::new(tell);
 
-    // Tasks that only look on; they end with this set.
+    // They end with this set. What follows when one breaks is the watchdog's business: nobody asks the set.
     let mut lookers = JoinSet::new();
-    lookers.spawn(ops::run(ops_listener, Arc::clone(&ops)));
-    lookers.spawn({
+    let ticks = watch::ticks(&watchdog)?;
+    // On panic: the process ends (vital); nobody else knows whether the others turn.
+    lookers.spawn(watchdog.clone().vital(Task::Watchdog, {
+        let (watchdog, systemd, clock) = (watchdog.clone(), systemd.clone(), clock.clone());
+        |heartbeat| watch::run(watchdog, ticks, systemd, clock, heartbeat)
+    }));
+    // On panic: the process ends (vital); whoever asks /livez would find nobody there.
+    lookers.spawn(watchdog.clone().vital(Task::Ops, {
+        let ops = Arc::clone(&ops);
+        async move |heartbeat| heartbeat.idle(ops::run(ops_listener, ops)).await
+    }));
+    // On panic: started again; it looks at the files anew.
+    lookers.spawn(watchdog.clone().restarted(Task::Certificates, "", || (), {
         let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
-        async move {
-            tls.follow(&metrics, |generation| tell.send_modify(|signal| signal.generation = generation)).await;
+        move |heartbeat: Heartbeat| {
+            let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
+            let changed = move |generation| tell.send_modify(|signal| signal.generation = generation);
+            async move { heartbeat.idle(tls.follow(&metrics, changed)).await }
         }
-    });
-    let health = Arc::new(health);
+    }));
     if let Some(file) = config.file.clone() {
-        lookers.spawn(reload::on_sighup(file, parts.service.clone()));
+        let service = parts.service.clone();
+        // On panic: started again; a signal that came meanwhile is to be sent again.
+        lookers.spawn(watchdog.clone().restarted(
+            Task::Reload,
+            "",
+            || (),
+            move |heartbeat| reload::on_sighup(file.clone(), service.clone(), heartbeat),
+        ));
     }
-    let following_health = lookers.spawn(follow_health(Arc::clone(&ops), Arc::clone(&health)));
-
     let accept = accept::Accept {
         tls,
         routes: routes.prepare(),
         connections: config.limits.connections,
         drain: config.limits.drain,
         metrics,
-        clock,
+        clock: clock.clone(),
     };
-    let accepting = tokio::spawn(accept.run(grpc_listener, signals));
+    // On panic: the process ends (vital); no call would reach it any more.
+    let accepting = tokio::spawn(watchdog.clone().vital(Task::Accept, async move |heartbeat: Heartbeat| {
+        heartbeat.idle(accept.run(grpc_listener, signals)).await;
+    }));
     tracing::info!(grpc = %addresses.grpc, ops = %addresses.ops, "listening");
     listening(addresses);
+    systemd.ready();
+    let health = Arc::new(health);
+    // On panic: started again; it takes everything over anew.
+    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", || (), {
+        let (ops, health, systemd, clock) = (Arc::clone(&ops), Arc::clone(&health), systemd.clone(), clock);
+        move |heartbeat| {
+            let status = systemd::Status::new(systemd.clone(), clock.clone());
+            follow_health(Arc::clone(&ops), Arc::clone(&health), status, heartbeat)
+        }
+    }));
 
     shutdown.await;
     tracing::info!("shutting down: not ready any more, calls are let finish");
+    watchdog.stopping();
+    systemd.stopping(config.limits.drain * 2 + STOP + STOP_MARGIN);
     ops.draining.store(true, Ordering::Release);
     following_health.abort();
     health.set_serving(false).await;
@@ -140,11 +186,18 @@ async fn run(
     Ok(())
 }
 
-/// Takes every change of readiness over into the gRPC health service and the log.
-async fn follow_health(ops: Arc<ops::Ops>, health: Arc<HealthSwitch>) {
+/// Takes every change of readiness over into the gRPC health service, systemd's status and the log.
+async fn follow_health(
+    ops: Arc<ops::Ops>,
+    health: Arc<HealthSwitch>,
+    mut systemd: systemd::Status,
+    heartbeat: Heartbeat,
+) {
     let mut was = None;
     loop {
+        heartbeat.turn().await;
         let report = ops.report();
+        systemd.is(&report.line());
         let now = report.status();
         if was != Some(now) {
             was = Some(now);

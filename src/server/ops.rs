@@ -22,6 +22,7 @@ use super::concerns::Concerns;
 use super::readiness::{self, Report};
 use crate::service::Service;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::watchdog::Watchdog;
 
 /// Probes and scrapers are few; whoever opens more connections waits.
 const CONNECTIONS: usize = 32;
@@ -34,6 +35,7 @@ const LIFE: Duration = Duration::from_secs(300);
 pub(super) struct Ops {
     pub(super) service: Service,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) watchdog: Watchdog,
     pub(super) draining: AtomicBool,
     /// What else can be wrong.
     pub(super) concerns: Concerns,
@@ -43,14 +45,18 @@ pub(super) struct Ops {
 
 impl Ops {
     pub(super) fn report(&self) -> Report {
-        readiness::report(&self.service, self.draining.load(Ordering::Acquire), self.concerns.now())
+        let mut report = readiness::report(&self.service, self.draining.load(Ordering::Acquire), self.concerns.now());
+        if let Some(late) = self.watchdog.late() {
+            report.is_not_known(late);
+        }
+        report
     }
 }
 
 /// Answers until the task is aborted.
 pub(super) async fn run(listener: TcpListener, ops: Arc<Ops>) {
     let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(ops);
@@ -68,6 +74,7 @@ pub(super) async fn run(listener: TcpListener, ops: Arc<Ops>) {
             }
         };
         let service = TowerToHyperService::new(router.clone());
+        // On panic: this connection ends; whoever asked asks again.
         open.spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -78,6 +85,14 @@ pub(super) async fn run(listener: TcpListener, ops: Arc<Ops>) {
             let _ = tokio::time::timeout(LIFE, connection).await;
             drop(slot);
         });
+    }
+}
+
+/// Fails for what a restart mends and for nothing else: a task that stands still, and that could not be started again.
+async fn livez(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
+    match ops.watchdog.stuck().await {
+        stuck if stuck.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
+        stuck => (StatusCode::SERVICE_UNAVAILABLE, format!("{}; restart the daemon\n", stuck.join("; "))),
     }
 }
 
@@ -93,5 +108,6 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let _scrape = ops.scrape.lock().unwrap_or_else(PoisonError::into_inner);
     ops.report().measure(&ops.metrics);
+    ops.metrics.tasks(&ops.watchdog.readings());
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Error, observe, settings};
@@ -17,6 +17,7 @@ use crate::service::Service;
 use crate::service::estate::Estate;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// Removals that wait for their record. A cluster reports each once; past this it reports it again later.
 const REMOVALS: usize = 1_024;
@@ -58,16 +59,32 @@ pub(super) async fn build(
     seals: SealKeys,
     store: &Store,
     metrics: &Arc<Metrics>,
+    watchdog: &Watchdog,
     clock: &Clock,
 ) -> Parts {
     let (report, removals) = mpsc::channel(REMOVALS);
-    let estate = Estate::new(settings::clusters(config), Arc::new(ArcSwap::from_pointee(seals)), report);
+    let seals = Arc::new(ArcSwap::from_pointee(seals));
+    let estate = Estate::new(settings::clusters(config), seals, report, watchdog.clone());
     let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
     let service = Service::new(settings::service(config), store.clone(), estate, clock.clone(), observer);
     service.start().await;
     let mut tasks = JoinSet::new();
-    tasks.spawn(note_removals(service.clone(), removals));
-    tasks.spawn(resume(service.clone()));
+    let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));
+    // On panic: started again; the one removal in hand is found again when its token is looked at.
+    tasks.spawn(watchdog.clone().restarted(
+        Task::Removals,
+        "",
+        || (),
+        move |heartbeat| note_removals(noting.clone(), Arc::clone(&removals), heartbeat),
+    ));
+    let resuming = service.clone();
+    // On panic: started again; every step of it can be taken again. It ends when it has been done once.
+    tasks.spawn(watchdog.clone().restarted(
+        Task::Resume,
+        "",
+        || (),
+        move |heartbeat| resume(resuming.clone(), heartbeat),
+    ));
     Parts { service, tasks }
 }
 
@@ -79,28 +96,31 @@ impl Parts {
     }
 }
 
-async fn note_removals(service: Service, mut removals: mpsc::Receiver<Removal>) {
-    while let Some(removal) = removals.recv().await {
+async fn note_removals(service: Service, removals: Arc<Mutex<mpsc::Receiver<Removal>>>, heartbeat: Heartbeat) {
+    // Nobody else has it but a run before this one, which has let it go.
+    let mut removals = removals.lock().await;
+    while let Some(removal) = heartbeat.idle(removals.recv()).await {
         service.note_removal(removal).await;
     }
 }
 
 /// Has the service finish what a crash interrupted, once HSMs can be reached: all of them if they come soon.
-async fn resume(service: Service) {
+async fn resume(service: Service, heartbeat: Heartbeat) {
     let clusters: Vec<Arc<Cluster>> = service.clusters().into_iter().map(|(_, cluster)| cluster).collect();
     let mut waiting = JoinSet::new();
     for member in clusters.iter().flat_map(|cluster| cluster.members()) {
         let mut status = member.watch();
+        // On panic: it counts as waited for.
         waiting.spawn(async move {
             // An error says that the HSM was stopped.
             let _ = status.wait_for(|status| status.control_ready).await;
         });
     }
-    waiting.join_next().await;
+    heartbeat.idle(waiting.join_next()).await;
     let all = tokio::time::timeout(REST_OF_THEM, async { while waiting.join_next().await.is_some() {} });
-    if all.await.is_err() {
+    if heartbeat.idle(all).await.is_err() {
         tracing::warn!("not every HSM is ready; what an earlier run left unfinished is taken up without it");
     }
     waiting.abort_all();
-    service.resume().await;
+    heartbeat.idle(service.resume()).await;
 }

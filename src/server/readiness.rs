@@ -1,7 +1,7 @@
 //! Whether the daemon serves, and why not: the one answer behind /readyz, the gRPC health service and the metrics.
 
 use std::collections::BTreeMap;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -38,6 +38,16 @@ pub(super) enum Status {
     Degraded,
     /// Calls are not answered.
     Unready,
+}
+
+impl Status {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Unready => "unready",
+        }
+    }
 }
 
 /// What can be wrong.
@@ -172,11 +182,7 @@ pub(super) fn report(service: &Service, draining: bool, concerns: impl Iterator<
         report.ready = false;
         report.reasons.push("the daemon is shutting down".to_owned());
     }
-    report.status = match report.status() {
-        Status::Ready => "ready",
-        Status::Degraded => "degraded",
-        Status::Unready => "unready",
-    };
+    report.status = report.status().name();
     report
 }
 
@@ -188,6 +194,26 @@ impl Report {
             (true, true) => Status::Ready,
             (true, false) => Status::Degraded,
         }
+    }
+
+    /// The same, with what is wrong.
+    pub(super) fn line(&self) -> String {
+        match self.reasons.is_empty() {
+            true => self.status.to_owned(),
+            false => format!("{}: {}", self.status, self.reasons.join("; ")),
+        }
+    }
+
+    /// Nobody has looked for so long whether those turn who keep what is shown here. So it is not known to be so, and what
+    /// could be taken for a figure of now is not shown.
+    pub(super) fn is_not_known(&mut self, late: Duration) {
+        self.ready = false;
+        self.hsms.clear();
+        self.note(
+            Trouble::Tasks,
+            format!("the watchdog has not turned for {} s, so nothing is known to be so now", late.as_secs()),
+        );
+        self.status = self.status().name();
     }
 
     fn note(&mut self, trouble: Trouble, sentence: String) {

@@ -8,9 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{parts, settings};
 use crate::config;
 use crate::service::Service;
+use crate::telemetry::watchdog::Heartbeat;
 
 /// Reads the file again at each signal, for ever. A file that is wrong changes nothing.
-pub(super) async fn on_sighup(file: PathBuf, service: Service) {
+pub(super) async fn on_sighup(file: PathBuf, service: Service, heartbeat: Heartbeat) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => {
@@ -18,7 +19,7 @@ pub(super) async fn on_sighup(file: PathBuf, service: Service) {
             return;
         }
     };
-    while hangups.recv().await.is_some() {
+    while heartbeat.idle(hangups.recv()).await.is_some() {
         let read = config::load(&file).map_err(|error| error.to_string());
         let seals = read.and_then(|config| {
             let seals = parts::seals(&config.seal).map_err(|error| error.to_string())?;
@@ -28,7 +29,8 @@ pub(super) async fn on_sighup(file: PathBuf, service: Service) {
             Ok((config, seals)) => {
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
-                service.reconfigure(settings::clusters(&config)).await;
+                // Waits its turn behind whatever happens to each key store.
+                heartbeat.idle(service.reconfigure(settings::clusters(&config))).await;
             }
             Err(error) => tracing::error!(error, "SIGHUP: the configuration cannot be used; nothing was changed"),
         }

@@ -13,6 +13,8 @@ use super::{Error, Service};
 use crate::model::exception::Exception;
 use crate::model::id::KeyVersionId;
 use crate::store;
+use crate::telemetry::fault;
+use crate::telemetry::watchdog::Task;
 
 /// Reserved when a key is made, and whenever half of a block is used.
 pub(super) const BLOCK: u64 = 1 << 20;
@@ -100,6 +102,15 @@ impl Budget {
     }
 }
 
+/// A block is being reserved until this is dropped.
+struct Refilling(Arc<Budget>);
+
+impl Drop for Refilling {
+    fn drop(&mut self) {
+        self.0.refilling.store(false, Ordering::Release);
+    }
+}
+
 /// Budgets of all versions, kept while the process lives whatever becomes of the catalogue.
 #[derive(Debug, Default)]
 pub(super) struct Budgets(Mutex<HashMap<KeyVersionId, Arc<Budget>>>);
@@ -115,14 +126,17 @@ impl Budgets {
 impl Service {
     /// Has the next block reserved by a task of its own.
     pub(super) fn refill_in_background(&self, budget: &Arc<Budget>) {
-        let (service, budget, underway) = (self.clone(), Arc::clone(budget), self.inner.tasks.enter());
+        let (service, refilling, underway) = (self.clone(), Refilling(Arc::clone(budget)), self.inner.tasks.enter());
+        // On panic: tried again as soon as another encryption is taken.
         tokio::spawn(async move {
+            let budget = &refilling.0;
+            fault::point(Task::Refill, "").await;
             if let Err(error) = budget.refill(&service.inner.store).await {
                 // Tried again when half of the rest is used, and at the latest when nothing is left.
                 budget.low.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |low| Some(low / 2)).ok();
                 tracing::warn!(key_version = %budget.version, %error, "no further encryptions could be reserved");
             }
-            budget.refilling.store(false, Ordering::Release);
+            drop(refilling);
             drop(underway);
         });
     }

@@ -19,6 +19,7 @@ use crate::cluster::{self, Cluster, Removal};
 use crate::hsm::supervisor;
 use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 use crate::model::profile::{PinScope, Rotation};
+use crate::telemetry::watchdog::Watchdog;
 
 /// A cluster as the configuration describes it.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Estate {
     pub identities: Arc<Identities>,
     /// What people may know of PINs.
     pub pins: Arc<Board>,
+    /// Who notices that a task has broken.
+    pub watchdog: Watchdog,
     specs: ArcSwap<BTreeMap<ClusterId, Arc<ClusterSpec>>>,
     live: ArcSwap<Vec<Live>>,
     generation: AtomicU64,
@@ -76,12 +79,13 @@ pub(super) struct Hardware {
 impl Estate {
     /// With these clusters, none of them in use.
     #[must_use]
-    pub fn new(specs: Vec<ClusterSpec>, seals: Seals, removals: mpsc::Sender<Removal>) -> Self {
+    pub fn new(specs: Vec<ClusterSpec>, seals: Seals, removals: mpsc::Sender<Removal>, watchdog: Watchdog) -> Self {
         let estate = Self {
             seals,
             removals,
             identities: Arc::default(),
             pins: Arc::default(),
+            watchdog,
             specs: ArcSwap::default(),
             live: ArcSwap::default(),
             generation: AtomicU64::new(0),
@@ -104,13 +108,14 @@ impl Estate {
     pub(super) fn leave(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         while leaving.try_join_next().is_some() {}
+        // On panic: the HSM is let go, so that its workers leave by themselves; nobody waits for them.
         leaving.spawn(work);
     }
 
     /// Waits until all that leaves has left.
     pub(super) async fn left(&self) {
-        let leaving = std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
-        leaving.join_all().await;
+        let mut leaving = std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        while leaving.join_next().await.is_some() {}
     }
 
     /// All clusters of the configuration.

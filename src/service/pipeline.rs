@@ -21,6 +21,8 @@ use crate::model::id::KeyId;
 use crate::model::operation::{Operation, Plane, Resource};
 use crate::model::terms::Terms;
 use crate::store::Key;
+use crate::telemetry::fault;
+use crate::telemetry::watchdog::Task;
 
 /// What tells one operation on items from another. Unary calls are batches of one.
 pub(super) trait Verb: Clone + Send + Sync + 'static {
@@ -310,9 +312,11 @@ impl Service {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let underway = self.inner.tasks.enter();
+        // On panic: the caller gets an internal error; what was taken for the call is given back.
         let task = tokio::spawn(async move {
             // Given back when the work ends, not when its caller leaves: it is the HSMs that are being spared.
             let _held = (permit, underway);
+            fault::point(Task::Work, "").await;
             work.await
         });
         let left = call.deadline.saturating_duration_since(self.inner.clock.now());

@@ -38,6 +38,7 @@ impl Store {
         W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
+        // On panic: whoever waits gets an error; the transaction is rolled back.
         tokio::spawn(async move { inner.change(work).await })
             .await
             .map_err(|error| Error::Database(format!("the change did not end: {error}")))?

@@ -6,6 +6,7 @@
 mod connections;
 mod hsm;
 mod log;
+mod tasks;
 mod trouble;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -121,6 +122,7 @@ pub struct Metrics {
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
     log: log::LogMetrics,
+    tasks: tasks::TaskMetrics,
 }
 
 impl Default for Metrics {
@@ -194,6 +196,7 @@ impl Metrics {
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let troubles = trouble::TroubleMetrics::new(r);
         let log = log::LogMetrics::new(r);
+        let tasks = tasks::TaskMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
             let operation = operation.row().label;
             let labels = CallLabels { operation, outcome: SUCCESS };
@@ -223,6 +226,7 @@ impl Metrics {
             ready,
             troubles,
             log,
+            tasks,
         }
     }
 

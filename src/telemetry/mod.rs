@@ -1,8 +1,11 @@
-//! Metric and span names, and where log lines go.
+//! Metric and span names, where log lines go, and who notices that a task has broken.
 
 pub mod abort;
+pub mod fault;
 pub mod log;
 pub mod metrics;
+pub mod panics;
+pub mod watchdog;
 
 /// Sets the process's log up: JSON lines or text, to standard error. Call once; a later call changes nothing.
 pub fn init_log(json: bool, filter: &str) {

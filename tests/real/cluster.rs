@@ -19,6 +19,7 @@ use keystored::model::clock::Clock;
 use keystored::model::context::EncryptionContext;
 use keystored::model::id::{HsmId, KeyId, KeyVersionId};
 use keystored::model::secret::Secret;
+use keystored::telemetry::watchdog::Watchdog;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -131,9 +132,11 @@ impl Tokens {
             hedge_after: Duration::from_millis(50),
             verify: Verify::default(),
         };
-        let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone());
+        let watchdog = Watchdog::new(self.clock.clone());
+        let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone(), watchdog.clone());
         let (sender, removals) = mpsc::channel(16);
-        let cluster = Cluster::new(settings, names.iter().map(start).collect(), self.clock.clone(), sender, None);
+        let members = names.iter().map(start).collect();
+        let cluster = Cluster::new(settings, members, self.clock.clone(), sender, None, &watchdog);
         all_healthy(&cluster).await;
         (cluster, removals)
     }

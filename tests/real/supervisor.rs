@@ -11,6 +11,7 @@ use keystored::hsm::protocol::{CeremonyOp, Op, Profile, Reply, Role, Token};
 use keystored::hsm::supervisor::{CallError, Hsm, KillLimits, Settings, State, Status, Worker};
 use keystored::model::clock::Clock;
 use keystored::model::secret::Secret;
+use keystored::telemetry::watchdog::Watchdog;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -88,7 +89,12 @@ impl Bench {
     }
 
     fn start(&self) -> Hsm {
-        Hsm::start(self.settings.clone(), known_pin(PIN), self.clock.clone())
+        self.start_with(PIN)
+    }
+
+    fn start_with(&self, pin: &str) -> Hsm {
+        let watchdog = Watchdog::new(self.clock.clone());
+        Hsm::start(self.settings.clone(), known_pin(pin), self.clock.clone(), watchdog)
     }
 
     async fn start_whole(&self) -> Hsm {
@@ -264,7 +270,7 @@ async fn a_second_daemon_waits_for_the_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_pin_is_tried_once() {
     let bench = Bench::prepare().await;
-    let hsm = Hsm::start(bench.settings.clone(), known_pin("wrong"), bench.clock.clone());
+    let hsm = bench.start_with("wrong");
     let refused = |status: &Status| status.reason.as_ref().is_some_and(|why| why.contains("refused kmsuser's PIN"));
     let down = status(&hsm, "the token has refused the PIN", refused).await;
     assert_eq!(down.state, State::Down);

@@ -13,6 +13,8 @@ use crate::auth::peer::Peer;
 use crate::model::clock::Clock;
 use crate::model::operation::{Operation, Plane};
 use crate::service::{Call, Error, Service};
+use crate::telemetry::fault;
+use crate::telemetry::watchdog::Task;
 
 /// Header and trailer by which a call is found again in the logs. A caller may choose it.
 const REQUEST_ID: &str = "x-request-id";
@@ -63,6 +65,7 @@ impl Door {
 
     /// Lets a call in, or says why not.
     pub(super) fn admit<T>(&self, request: &Request<T>, operation: Operation) -> Result<Visit, Status> {
+        fault::hit(Task::Handler, "");
         let request_id = self.request_id(request.metadata());
         let peer = peer(request).ok_or_else(error::no_peer);
         let principal = peer

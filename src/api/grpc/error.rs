@@ -78,6 +78,14 @@ pub(super) fn internal(message: impl Into<String>) -> Error {
     Error { exception: Exception::KmsInternal, message: message.into(), retryable: false }
 }
 
+/// The call panicked, perhaps after its work.
+pub(super) fn broken_off() -> Error {
+    internal(
+        "a fault in the service broke the call off; what it asked for may have been done all the same, so look before it \
+         is repeated. The daemon's log has the place",
+    )
+}
+
 /// The deadline of the caller passed.
 pub(super) fn late() -> Error {
     let message = "no answer within the deadline of the call".to_owned();

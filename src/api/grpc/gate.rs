@@ -3,7 +3,9 @@
 //! One message is bounded by [`limits::MESSAGE_BYTES`], BatchDecrypt's by [`limits::BATCH_DECRYPT_MESSAGE_BYTES`]. How many of them are being read at once is not, by HTTP/2
 //! alone: each stream of each connection may have one half-read. [`Meter`] bounds their sum.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::Map;
+use futures_util::future::{CatchUnwind, Map};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
@@ -74,6 +76,8 @@ impl<S: NamedService> NamedService for Gate<S> {
 }
 
 type Answer = Result<Response<Body>, Infallible>;
+/// An answer, or that the call panicked.
+type Caught = Result<Answer, Box<dyn Any + Send>>;
 
 impl<S> Service<Request<Body>> for Gate<S>
 where
@@ -81,7 +85,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Map<S::Future, fn(Answer) -> Answer>;
+    type Future = Map<CatchUnwind<AssertUnwindSafe<S::Future>>, fn(Caught) -> Answer>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Generated services are always ready.
@@ -100,11 +104,13 @@ where
                 service.call(request.map(|inner| Body::new(Metered { inner, meter, seen: 0, held: 0, patience: None })))
             }
         };
-        future.map(reshape)
+        // What a call leaves when it panics is given back by what it held; whoever called is told, not cut off.
+        AssertUnwindSafe(future).catch_unwind().map(reshape)
     }
 }
 
-fn reshape(answer: Answer) -> Answer {
+fn reshape(caught: Caught) -> Answer {
+    let answer = caught.unwrap_or_else(|_| Ok(error::status(&error::broken_off()).into_http()));
     answer.map(|response| match error::of_reading_headers(response.headers()) {
         Some(status) => status.into_http(),
         None => response,

@@ -197,7 +197,14 @@ impl Backlog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(|poisoned| {
+            // A change of the lanes has several steps, so they may be wrong now. Nothing can be trusted of them; whoever
+            // waits in them learns that this HSM has lost the request, and another one is asked.
+            let mut waiting = PoisonError::into_inner(poisoned);
+            *waiting = Queue { lanes: Lanes::new(), since: None };
+            self.waiting.clear_poison();
+            waiting
+        })
     }
 }
 

@@ -16,12 +16,23 @@ use super::process::at_work;
 use super::running::{News, Post, Running};
 use crate::hsm::protocol::{Class, Fault, Op, Ready, Reply, Role};
 use crate::model::clock::Clock;
+use crate::model::key_store::ConnectionErrorCode;
+use crate::telemetry::fault;
+use crate::telemetry::watchdog::{Heartbeat, Task};
 
 /// After a failed or a suspected one, the next probe comes this many times sooner.
 const HURRY: u32 = 10;
 
 /// Runs one seat of the pool until it is stopped for good. `tried` is told when the first start has succeeded or failed.
-pub(super) async fn keep(pool: Arc<Pool>, seat: usize, lock: File, tried: oneshot::Sender<()>) {
+/// `run`: how many runs of the same seat broke off before.
+pub(super) async fn keep(
+    pool: Arc<Pool>,
+    seat: usize,
+    lock: Arc<File>,
+    run: u64,
+    tried: Option<oneshot::Sender<()>>,
+    heartbeat: Heartbeat,
+) {
     let Some(post) = pool.post(seat) else { return };
     let mut keeper = Keeper {
         life: Life::new(pool.settings.policy()),
@@ -30,14 +41,14 @@ pub(super) async fn keep(pool: Arc<Pool>, seat: usize, lock: File, tried: onesho
         seat,
         post,
         lock,
-        tried: Some(tried),
+        tried,
         turn: None,
         worker: None,
-        deaths: 0,
+        deaths: run,
         shown: View::default(),
     };
     while keeper.life.state() != State::Stopped {
-        let event = keeper.wait().await;
+        let event = heartbeat.idle(keeper.wait()).await;
         keeper.step(event);
     }
 }
@@ -46,7 +57,7 @@ struct Keeper {
     pool: Arc<Pool>,
     seat: usize,
     post: Post,
-    lock: File,
+    lock: Arc<File>,
     life: Life,
     stop: watch::Receiver<Option<Instant>>,
     tried: Option<oneshot::Sender<()>>,
@@ -206,8 +217,11 @@ impl Worker {
         };
         let (tell, entry) = oneshot::channel();
         self.entry = Some(entry);
-        let gate = Arc::clone(&pool.gate);
+        let (gate, hsm) = (Arc::clone(&pool.gate), pool.settings.hsm.clone());
+        // On panic: the worker is not let in and another one is started. Where a login was tried, the attempt is on record
+        // and has no outcome, as after a crash.
         pool.task(async move {
+            fault::point(Task::Gate, hsm.as_str()).await;
             let _ = tell.send(gate.enter(desk).await);
         });
     }
@@ -247,11 +261,10 @@ async fn outcome(entry: &mut Option<oneshot::Receiver<Result<(), Refusal>>>) -> 
     let Some(waiting) = entry else { return pending().await };
     let decided = waiting.await;
     *entry = None;
-    // The task ends without a word only when the runtime does.
-    match decided {
-        Ok(decided) => decided,
-        Err(_) => pending().await,
-    }
+    decided.unwrap_or_else(|_| {
+        let why = "a fault in this program broke off what lets it in; the log has the place, which is worth a report";
+        Err(Refusal::passing(ConnectionErrorCode::InternalError, why))
+    })
 }
 
 /// Asks a ready worker now and then whether its token is there.

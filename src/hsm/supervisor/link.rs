@@ -115,6 +115,7 @@ impl Link {
         });
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         let hello = encode_frame(&Outgoing::Start(start), &mut buffer);
+        // On panic: its end of the socket is closed, so that the worker leaves and is replaced.
         tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -123,13 +124,14 @@ impl Link {
                 }
             }
         });
+        // On panic: as at the end of the stream; whoever waits for a reply learns that the worker is lost.
         tokio::spawn({
-            let shared = Arc::clone(&shared);
+            let ending = Ending(Arc::clone(&shared));
             async move {
-                if let Err(Broken::Garbled(error)) = read_all_replies(&shared, reads, &heard).await {
+                let shared = &ending.0;
+                if let Err(Broken::Garbled(error)) = read_all_replies(shared, reads, &heard).await {
                     let _ = heard.send(Heard::Garbled(error)).await;
                 }
-                shared.end();
             }
         });
         (Self { requests, shared }, events)
@@ -218,7 +220,8 @@ impl Drop for Link {
 }
 
 impl Shared {
-    /// What is outstanding.
+    /// What is outstanding. Only the link's own tasks change it, and one that panics ends the link with its worker; what
+    /// it leaves half changed is read for no longer than that.
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,6 +247,15 @@ impl Shared {
         };
         drop(pending);
         self.closing.notify_one();
+    }
+}
+
+/// Has the link end when it is dropped.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

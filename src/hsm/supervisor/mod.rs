@@ -12,6 +12,10 @@
 //! Invariants: every process that is started is waited for; none is killed while it may be inside a login; an HSM that
 //! was refused for good is not tried again; one worker of an HSM is at the gate at a time; a request's share of the queue is given back
 //! when the worker is done with it, not when its caller has lost patience.
+//!
+//! A fault in this program may break a task that keeps a worker. Then the worker is not shown as serving any more, its
+//! socket is closed, so that it leaves by itself, and the task starts again with another one. Only in this case two
+//! processes of one seat may be there for a moment; the login lock keeps their logins apart.
 
 mod backlog;
 mod board;
@@ -50,6 +54,7 @@ use crate::model::clock::Clock;
 use crate::model::id::{HsmId, Zone};
 use crate::model::key_store::ConnectionErrorCode;
 use crate::model::terms::Terms;
+use crate::telemetry::watchdog::Watchdog;
 
 /// The decisions of this room, for the simulation that drives them together with those of the room above.
 #[cfg(test)]
@@ -265,8 +270,8 @@ impl Hsm {
     /// Starts the HSM's workers and keeps them running until [`Hsm::stop`], or until the last clone is dropped. Returns
     /// at once; must be called inside a tokio runtime. One worker at the gate at a time; the control worker first.
     #[must_use]
-    pub fn start(settings: Settings, gate: Arc<dyn Gate>, clock: Clock) -> Self {
-        let pool = pool::Pool::new(settings, gate, clock);
+    pub fn start(settings: Settings, gate: Arc<dyn Gate>, clock: Clock, watchdog: Watchdog) -> Self {
+        let pool = pool::Pool::new(settings, gate, clock, watchdog);
         pool.begin();
         Self(Arc::new(Handle(pool)))
     }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 
 use super::backlog::Backlog;
-use super::board::Board;
+use super::board::{Board, View};
 use super::gate::{Gate, Refusal};
 use super::keeper::keep;
 use super::link::{Answer, Link, sleep_until};
@@ -20,6 +20,7 @@ use crate::hsm::protocol::{Class, Fault, Op, Reply, Role};
 use crate::model::clock::Clock;
 use crate::model::key_store::ConnectionErrorCode;
 use crate::model::terms::Terms;
+use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// How often the lock file is asked for.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
@@ -29,6 +30,7 @@ pub(super) struct Pool {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
     pub(super) gate: Arc<dyn Gate>,
+    watchdog: Watchdog,
     /// Held by the one worker that is starting.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// Why the HSM was refused for good, once it was.
@@ -50,7 +52,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Nothing is started yet.
-    pub(super) fn new(settings: Settings, gate: Arc<dyn Gate>, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(settings: Settings, gate: Arc<dyn Gate>, clock: Clock, watchdog: Watchdog) -> Arc<Self> {
         let control = std::iter::once(Post { role: Role::Control, index: 0 });
         let posts = control.chain((0..settings.data_workers).map(|index| Post { role: Role::Data, index }));
         let mut board = Board::new(posts.clone(), clock.calendar());
@@ -71,26 +73,77 @@ impl Pool {
             settings,
             clock,
             gate,
+            watchdog,
         })
     }
 
     /// Starts everything, one worker after the other. Returns at once.
     pub(super) fn begin(self: &Arc<Self>) {
-        let pool = Arc::clone(self);
-        self.task(async move {
-            let Some(lock) = pool.lock().await else { return };
-            for seat in 0..pool.seats.len() {
-                let Ok(lock) = lock.try_clone() else {
-                    let why = "out of file descriptors: raise the limit (LimitNOFILE) and start again".to_owned();
-                    let hurdle = (ConnectionErrorCode::InternalError, why);
-                    pool.board(|board| board.hurdle = Some(hurdle));
-                    return;
-                };
-                let (tried, was_tried) = oneshot::channel();
-                pool.task(keep(Arc::clone(&pool), seat, lock, tried));
-                let _ = was_tried.await;
-            }
-        });
+        let (pool, launch) = (Arc::clone(self), Arc::new(AsyncMutex::new(Launch::default())));
+        // On panic: started again; it goes on with the first worker that was not begun. It ends when all are.
+        self.task(self.watchdog.clone().restarted(
+            Task::Launch,
+            self.settings.hsm.to_string(),
+            || (),
+            move |heartbeat| Arc::clone(&pool).launch(Arc::clone(&launch), heartbeat),
+        ));
+    }
+
+    async fn launch(self: Arc<Self>, launch: Arc<AsyncMutex<Launch>>, heartbeat: Heartbeat) {
+        // Nobody else has it but a run before this one, which has let it go.
+        let Launch { lock, begun } = &mut *launch.lock().await;
+        let lock = match lock {
+            Some(lock) => lock,
+            None => match heartbeat.idle(self.lock()).await {
+                Some(taken) => lock.insert(taken),
+                None => return,
+            },
+        };
+        while *begun < self.seats.len() {
+            let Ok(lock) = lock.try_clone() else {
+                let why = "out of file descriptors: raise the limit (LimitNOFILE) and start again".to_owned();
+                let hurdle = (ConnectionErrorCode::InternalError, why);
+                self.board(|board| board.hurdle = Some(hurdle));
+                return;
+            };
+            let seat = *begun;
+            *begun += 1;
+            let _ = heartbeat.idle(self.keep(seat, lock)).await;
+        }
+    }
+
+    /// Keeps the worker of a seat alive from now on. Tells when the first start has succeeded or failed.
+    fn keep(self: &Arc<Self>, seat: usize, lock: File) -> oneshot::Receiver<()> {
+        let (tried, was_tried) = oneshot::channel();
+        let (pool, lapsing) = (Arc::clone(self), Arc::downgrade(self));
+        let (lock, mut tried, mut runs) = (Arc::new(lock), Some(tried), 0_u64);
+        let who = self.post(seat).map(|post| format!("{} {post}", self.settings.hsm)).unwrap_or_default();
+        // On panic: started again, with another worker; the one that it had is closed with it and leaves by itself.
+        self.task(self.watchdog.clone().restarted(
+            Task::Keeper,
+            who,
+            move || {
+                if let Some(pool) = lapsing.upgrade() {
+                    pool.lapse(seat);
+                }
+            },
+            move |heartbeat| {
+                let run = runs;
+                runs += 1;
+                keep(Arc::clone(&pool), seat, Arc::clone(&lock), run, tried.take(), heartbeat)
+            },
+        ));
+        was_tried
+    }
+
+    /// Nobody keeps the worker of this seat at the moment: it is given nothing and not shown as serving.
+    fn lapse(&self, seat: usize) {
+        self.serve(seat, None);
+        let trouble = "the task that keeps it broke off by a fault in this program and is started again; the log has the \
+                       place, which is worth a report";
+        let code = Some(ConnectionErrorCode::InternalError);
+        let view = View { serving: false, trouble: Some(trouble.to_owned()), code, refused: false };
+        self.board(|board| board.put(seat, view));
     }
 
     /// Takes the lock; `None` when the HSM is stopped before.
@@ -130,10 +183,11 @@ impl Pool {
 
     pub(super) fn task(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.send_modify(|tasks| *tasks += 1);
-        let pool = Arc::clone(self);
+        let counted = Counted(Arc::clone(self));
+        // On panic: what follows is written where the work is given; it counts as done here.
         tokio::spawn(async move {
+            let _counted = counted;
             work.await;
-            pool.tasks.send_modify(|tasks| *tasks -= 1);
         });
     }
 
@@ -162,6 +216,7 @@ impl Pool {
 
     /// Changes the board and publishes the status that follows.
     pub(super) fn board(&self, change: impl FnOnce(&mut Board)) {
+        // Each field says something by itself, and is set as a whole: a panic in between leaves nothing half said.
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut board);
         let status = Arc::new(board.status(self.clock.calendar()));
@@ -297,6 +352,23 @@ impl Pool {
                 );
             }
         }
+    }
+}
+
+/// How far the beginning is.
+#[derive(Default)]
+struct Launch {
+    lock: Option<File>,
+    /// Seats whose keepers were started.
+    begun: usize,
+}
+
+/// A task that is not done until this is dropped.
+struct Counted(Arc<Pool>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.tasks.send_modify(|tasks| *tasks -= 1);
     }
 }
 

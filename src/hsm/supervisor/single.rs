@@ -14,6 +14,8 @@ use super::{CallError, KillLimits, Settings, StartError, process};
 use crate::hsm::protocol::{Class, Fault, LoggedIn, Op, Ready, Reply, Role, Token};
 use crate::model::clock::Clock;
 use crate::model::secret::Secret;
+use crate::telemetry::fault;
+use crate::telemetry::watchdog::Task;
 
 /// How long the lock file is waited for: a worker that was just told to leave may still hold it.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
@@ -72,6 +74,7 @@ impl Worker {
         let link = Arc::new(link);
         let leave = Arc::new(Notify::new());
         let minding = mind(running, Arc::clone(&link), Arc::clone(&leave), settings.kill, policy.leave, clock.clone());
+        // On panic: the link is closed, so that the worker leaves by itself; whoever waits for an answer learns that.
         let task = tokio::spawn(minding);
         let minder = Minder { leave, task };
         match outcome {
@@ -153,6 +156,15 @@ async fn lock(settings: &Settings, clock: &Clock) -> Result<std::fs::File, Start
     }
 }
 
+/// Closes a link when it is dropped: nobody watches over its worker any more.
+struct Closing(Arc<Link>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Waits for the process's end, and brings it about when a limit is passed, or when it was told to leave and has not
 /// done so for as long as `patience`.
 async fn mind(
@@ -165,22 +177,24 @@ async fn mind(
 ) {
     let mut kill_at: Option<Instant> = None;
     let pid = running.pid();
+    let link = Closing(link);
     loop {
+        fault::point(Task::Minder, "").await;
         tokio::select! {
             biased;
             news = running.news() => match news {
                 News::Exited(_) => return,
-                News::Closed | News::Garbled(_) | News::Failed(_) | News::Ready(_) => link.close(),
+                News::Closed | News::Garbled(_) | News::Failed(_) | News::Ready(_) => link.0.close(),
             },
-            held = link.overdue(&limits, process::at_work(pid)), if kill_at.is_none() => {
+            held = link.0.overdue(&limits, process::at_work(pid)), if kill_at.is_none() => {
                 tracing::warn!(kind = ?held.kind, "the worker was busy past its limit and is killed");
                 running.kill();
                 kill_at = Some(clock.now() + patience);
             }
             () = leave.notified(), if kill_at.is_none() => {
                 // Whoever asked may have left in the middle of a login.
-                let limit = link.limit(&limits);
-                link.close();
+                let limit = link.0.limit(&limits);
+                link.0.close();
                 kill_at = Some((clock.now() + patience).max(limit.unwrap_or_else(|| clock.now())));
             }
             () = sleep_until(kill_at.unwrap_or_else(|| clock.now())), if kill_at.is_some() => {

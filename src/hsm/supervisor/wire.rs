@@ -12,6 +12,8 @@ use super::inbox::Inbox;
 use super::link::{Heard, Request, Shared};
 use super::socket::{Reads, Writes};
 use crate::hsm::protocol::{Class, Fault, FrameError, FromWorker, Op, Reply, Start, encode_frame};
+use crate::telemetry::fault;
+use crate::telemetry::watchdog::Task;
 
 /// Most requests that are numbered and encoded in one go.
 const BATCH: usize = 256;
@@ -66,6 +68,7 @@ pub(super) async fn write_all_requests(
         if taken == 0 {
             return;
         }
+        fault::point(Task::Requests, "").await;
         // The worker has enough to do, and other callers are at work: let those that are about to send do so first, for
         // one write instead of many.
         let items = shared.items.load(Ordering::Relaxed);
@@ -157,6 +160,7 @@ pub(super) async fn read_all_replies(
             return Ok(());
         }
         inbox.filled(read);
+        fault::point(Task::Replies, "").await;
         let mut words = None;
         let decoded = inbox.decode(|message| match message {
             FromWorker::Reply { id, reply } => replies.push((id, reply)),

@@ -42,6 +42,7 @@ use self::wire::{Inbox, Outbox};
 use crate::hsm::protocol::{Class, Fault, FromWorker, Kind, Op, Reply, Start, ToWorker};
 use crate::model::clock::Clock;
 use crate::telemetry;
+use crate::telemetry::watchdog::Task;
 
 /// The parent is gone, or said something that makes no sense.
 const EXIT_BAD_PARENT: i32 = 64;
@@ -102,6 +103,7 @@ fn serve(start: &mut Start, inbox: Inbox, outbox: &Arc<Outbox>, span: &Span, clo
     let queue = Queue::new(inbox)
         .map_err(|error| Failure::own(Class::Token, "epoll", format!("no place to wait for requests: {error}")))?;
     let queue = Arc::new(queue);
+    // On panic: the worker ends, and the daemon starts another (leave_on_panic). So it is with each thread.
     // From now on, so that a parent that goes away while start-up hangs is noticed.
     spawn("watch", span, {
         let queue = Arc::clone(&queue);
@@ -122,13 +124,18 @@ fn serve(start: &mut Start, inbox: Inbox, outbox: &Arc<Outbox>, span: &Span, clo
         Started::Bare(_) => tracing::info!(module = ready.module, "loaded the module; no token is named"),
     }
     outbox.send(&FromWorker::Ready(Box::new(ready)), false);
+    // On panic: the worker ends.
     spawn("writer", span, {
         let outbox = Arc::clone(outbox);
-        move || outbox.write_for_others()
+        move || {
+            telemetry::fault::hit(Task::Writer, "");
+            outbox.write_for_others();
+        }
     })?;
     let mut threads = Vec::new();
     for (number, hands) in owners.into_iter().enumerate() {
         let (queue, outbox) = (Arc::clone(&queue), Arc::clone(outbox));
+        // On panic: the worker ends.
         threads.push(spawn(&format!("session-{number}"), span, move || take_requests(hands, &queue, &outbox))?);
     }
     for thread in threads {
@@ -171,6 +178,7 @@ fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
     let mut finished = None;
     while let Some(Request { id, op }) = queue.pop(finished) {
         finished = Some(op.kind());
+        telemetry::fault::hit(Task::Session, "");
         let reply = hands.perform(op);
         outbox.send(&FromWorker::Reply { id, reply }, queue.has_waiting());
     }
@@ -178,6 +186,7 @@ fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
 
 /// The watch thread. After the parent is gone it waits for the call in hand, within bounds.
 fn watch(queue: &Queue, login: Duration) {
+    telemetry::fault::hit(Task::Watch, "");
     queue.watch();
     // Without anything in hand it is the module's start that does not come back, or its end.
     let patience =
@@ -230,6 +239,7 @@ fn socket() -> std::io::Result<(UnixStream, UnixStream)> {
 
 fn spawn(name: &str, span: &Span, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
     let span = span.clone();
+    // On panic: the process ends, whichever thread it was.
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || span.in_scope(body));
     spawned.map_err(|error| Failure::own(Class::Token, "thread", format!("cannot start a thread: {error}")))
 }

@@ -70,8 +70,7 @@ impl Service {
         drop(turn);
 
         let zone = settings.zone.clone();
-        let candidate =
-            running.unwrap_or_else(|| Hsm::start(settings, Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
+        let candidate = running.unwrap_or_else(|| self.start_hsm(settings, &hardware.gate));
         let brought = async {
             passing(AddStep::Start, self.let_in(&candidate)).await?;
             // What the token holds is known only now, where it was being started.

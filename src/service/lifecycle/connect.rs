@@ -14,15 +14,16 @@ use crate::cluster::Cluster;
 use crate::cluster::connect::{Seen, Verdict, judge};
 use crate::cluster::gate::KeyStoreGate;
 use crate::cluster::kmsuser::{Kmsuser, Turns, record_of};
-use crate::hsm::supervisor::Hsm;
+use crate::hsm::supervisor::{self, Hsm};
 use crate::model::id::{ClusterId, HsmId, KeyStoreId};
-use crate::model::key_store::{ConnectionErrorCode as Code, Event};
+use crate::model::key_store::{ConnectionErrorCode as Code, ConnectionState, Event};
 use crate::model::profile::PinScope;
 use crate::pki::identity::TrustAnchor;
 use crate::service::Service;
 use crate::service::estate::{ClusterSpec, Hardware, Live};
 use crate::service::pool::Members;
 use crate::store::KeyStore;
+use crate::telemetry::watchdog::Task;
 
 /// The judgement depends on the time too.
 const LOOK: Duration = Duration::from_millis(100);
@@ -35,14 +36,23 @@ type Hurdle = (Code, String);
 impl Service {
     /// Goes on with a store that is CONNECTING, in a task of its own, until it is CONNECTED, FAILED or broken off.
     pub(super) fn connect_in_background(&self, id: &KeyStoreId) {
-        let (service, id) = (self.clone(), id.clone());
-        let broken_off = self.inner.procedures.begin(&id);
-        self.inner.procedures.spawn(&id.clone(), async move { service.run_connect(&id, broken_off).await });
+        let (service, connecting) = (self.clone(), id.clone());
+        let broken_off = self.inner.procedures.begin(id);
+        self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Connect, id, move |heartbeat| {
+            let (service, id, broken_off) = (service.clone(), connecting.clone(), broken_off.clone());
+            async move { heartbeat.idle(service.run_connect(&id, broken_off)).await }
+        });
     }
 
     async fn run_connect(&self, id: &KeyStoreId, mut broken_off: watch::Receiver<bool>) {
         let started = self.inner.clock.now();
         let Some(store) = self.key_store(id) else { return };
+        match store.state {
+            ConnectionState::Connecting => {}
+            // A run before this one was broken off behind its record.
+            ConnectionState::Failed => return self.stop_hsms(id, LEAVE).await,
+            _ => return,
+        }
         let outcome = passing(ConnectStep::Start, self.start_hsms(&store)).await;
         let verdict = match &outcome {
             Ok(hsms) => {
@@ -108,10 +118,15 @@ impl Service {
             .hsms
             .iter()
             .filter(|hsm| joined.contains(&hsm.hsm))
-            .map(|hsm| Hsm::start(hsm.clone(), Arc::new(gate.clone()), self.inner.clock.clone()))
+            .map(|hsm| self.start_hsm(hsm.clone(), &gate))
             .collect();
         self.put_in_use(&store.id, &spec, gate, hsms.clone());
         Ok(hsms)
+    }
+
+    /// Starts one HSM, whose workers this gate lets in.
+    pub(super) fn start_hsm(&self, hsm: supervisor::Settings, gate: &KeyStoreGate) -> Hsm {
+        Hsm::start(hsm, Arc::new(gate.clone()), self.inner.clock.clone(), self.inner.estate.watchdog.clone())
     }
 
     /// HSMs of the configuration that have a PIN on record.
@@ -154,7 +169,7 @@ impl Service {
         let before = estate.live_of(key_store).and_then(|live| live.hardware);
         let before = before.as_ref().map(|hardware| &*hardware.cluster);
         let (settings, clock) = (spec.settings.clone(), self.inner.clock.clone());
-        let cluster = Cluster::new(settings, hsms, clock, estate.removals.clone(), before);
+        let cluster = Cluster::new(settings, hsms, clock, estate.removals.clone(), before, &estate.watchdog);
         let members = Members::of(Arc::clone(&cluster) as _);
         let hardware = Some(Hardware { cluster: Arc::clone(&cluster), gate });
         estate.put(Live { key_store: key_store.clone(), members, hardware });

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::{DisconnectStep, passing};
 use crate::model::id::KeyStoreId;
-use crate::model::key_store::Event;
+use crate::model::key_store::{ConnectionState, Event};
 use crate::service::Service;
+use crate::telemetry::watchdog::Task;
 
 /// What operations in flight get to finish, and workers to log out.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -14,20 +17,29 @@ const DRAIN: Duration = Duration::from_secs(10);
 impl Service {
     /// Goes on with a store that is DISCONNECTING, in a task of its own, until it is DISCONNECTED.
     pub(super) fn disconnect_in_background(&self, id: &KeyStoreId) {
-        let (service, id) = (self.clone(), id.clone());
-        let connect = self.inner.procedures.break_off(&id);
-        self.inner.procedures.spawn(&id.clone(), async move {
-            if let Some(connect) = connect {
-                let _ = connect.await;
-            }
-            passing(DisconnectStep::Stop, service.stop_hsms(&id, DRAIN)).await;
-            service.inner.estate.take(&id);
-            let record = service.inner.store.advance_key_store(&id, Event::DisconnectDone, None, false);
-            match passing(DisconnectStep::RecordDisconnected, record).await {
-                Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),
-                Err(error) => tracing::error!(key_store = %id, %error,
-                    "that the key store is disconnected could not be recorded; the next start does it again"),
-            }
+        let (service, disconnecting) = (self.clone(), id.clone());
+        let mut connect = self.inner.procedures.break_off(id);
+        self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Disconnect, id, move |heartbeat| {
+            let (service, id, connect) = (service.clone(), disconnecting.clone(), connect.take());
+            async move { heartbeat.idle(service.run_disconnect(&id, connect)).await }
         });
+    }
+
+    async fn run_disconnect(&self, id: &KeyStoreId, connect: Option<JoinHandle<()>>) {
+        if let Some(connect) = connect {
+            let _ = connect.await;
+        }
+        // A run before this one may have been broken off behind its record; by now the store may be connected again.
+        if self.key_store(id).is_none_or(|store| store.state != ConnectionState::Disconnecting) {
+            return;
+        }
+        passing(DisconnectStep::Stop, self.stop_hsms(id, DRAIN)).await;
+        self.inner.estate.take(id);
+        let record = self.inner.store.advance_key_store(id, Event::DisconnectDone, None, false);
+        match passing(DisconnectStep::RecordDisconnected, record).await {
+            Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),
+            Err(error) => tracing::error!(key_store = %id, %error,
+                "that the key store is disconnected could not be recorded; the next start does it again"),
+        }
     }
 }

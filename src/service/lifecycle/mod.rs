@@ -23,7 +23,8 @@ use super::pool::Members;
 use super::{Error, Service};
 use crate::model::id::KeyId;
 use crate::model::step::steps;
-use crate::telemetry::abort;
+use crate::telemetry::watchdog::Task;
+use crate::telemetry::{abort, fault};
 
 steps! {
     /// Steps of a connect outside the gate.
@@ -134,6 +135,11 @@ impl Creations {
 }
 
 impl Outcome {
+    /// A fault in this program broke the procedure off before it came to an end: nobody will tell.
+    fn is_lost(&self) -> bool {
+        self.0.has_changed().is_err() && self.0.borrow().is_none()
+    }
+
     /// Waits for the end.
     pub(super) async fn result(mut self) -> Result<(), Error> {
         match self.0.wait_for(Option::is_some).await {
@@ -146,14 +152,17 @@ impl Outcome {
 impl Service {
     /// Starts the procedure for a key in Creating, or joins the one that is under way. It runs to its end by itself.
     pub(super) fn finish_key(&self, underway: &mut Underway, plan: Plan) -> Outcome {
-        if let Some(outcome) = underway.get(&plan.key) {
+        if let Some(outcome) = underway.get(&plan.key).filter(|outcome| !outcome.is_lost()) {
             return outcome.clone();
         }
         let (tell, outcome) = watch::channel(None);
         let (key, outcome) = (plan.key, Outcome(outcome));
         underway.insert(key, outcome.clone());
         let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the next
+        // look at an HSM has it finished.
         tokio::spawn(async move {
+            fault::point(Task::Creation, "").await;
             let (result, leftover) = service.carry_out(&plan).await;
             if leftover == Leftover::ToUndo {
                 // Told first: undoing waits for the very HSMs that have just failed. Until it is done the key stays

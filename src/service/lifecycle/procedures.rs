@@ -1,4 +1,7 @@
 //! Connects and disconnects that are under way, at most one of each for a key store.
+//!
+//! What they are about is on record, so that a start of the daemon goes on with it; and so does a procedure that a fault in
+//! this program breaks off.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::model::id::KeyStoreId;
+use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// The procedures of all key stores.
 #[derive(Default)]
@@ -35,9 +39,18 @@ impl Procedures {
         procedure.task
     }
 
-    /// Runs a procedure.
-    pub(super) fn spawn(&self, id: &KeyStoreId, work: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(work);
+    /// Runs a procedure, to its end.
+    pub(super) fn spawn<W>(
+        &self,
+        watchdog: &Watchdog,
+        procedure: Task,
+        id: &KeyStoreId,
+        work: impl FnMut(Heartbeat) -> W + Send + 'static,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        // On panic: started again; each step can be taken again, as after a crash.
+        let task = tokio::spawn(watchdog.clone().restarted(procedure, id.to_string(), || (), work));
         self.lock().entry(id.clone()).or_default().task = Some(task);
     }
 

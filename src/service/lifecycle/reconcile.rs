@@ -6,17 +6,19 @@
 //! and never destroyed by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::cluster::placement::{Findings, Wanted, compare};
 use crate::cluster::{Cluster, Removal};
+use crate::hsm::supervisor::Status;
 use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
 use crate::model::key::KeyState;
 use crate::service::Service;
 use crate::store::Catalogue;
+use crate::telemetry::watchdog::{Heartbeat, Task};
 
 /// How often a token that has all it should have is looked at. A listing costs SoftHSM some 40 ms for a thousand keys,
 /// in the control worker.
@@ -25,6 +27,27 @@ const EVERY: Duration = Duration::from_secs(300);
 const AGAIN: Duration = Duration::from_secs(1);
 /// For a listing, with others waiting before it.
 const LIST: Duration = Duration::from_secs(20);
+
+/// One HSM that is looked after. Keeps neither it nor its cluster in use.
+#[derive(Clone)]
+struct Post {
+    key_store: KeyStoreId,
+    cluster: Weak<Cluster>,
+    member: usize,
+    hsm: HsmId,
+    status: watch::Receiver<Arc<Status>>,
+    asked: watch::Receiver<()>,
+}
+
+/// What a reconciler does next.
+enum Next {
+    /// Looks again.
+    Look,
+    /// The HSM has gone.
+    Away,
+    /// It is not used any more.
+    End,
+}
 
 /// What the reconcilers share with the rest of the service.
 #[derive(Default)]
@@ -70,32 +93,50 @@ impl Service {
     /// Looks after each HSM of a cluster for as long as the cluster is in use with these members.
     pub(super) fn reconcile_all(&self, key_store: &KeyStoreId, cluster: &Arc<Cluster>) {
         for (member, hsm) in cluster.members().iter().enumerate() {
-            let (service, key_store, cluster) = (self.clone(), key_store.clone(), Arc::downgrade(cluster));
-            let (id, mut status) = (hsm.settings().hsm.clone(), hsm.watch());
-            let mut asked = self.inner.reconcilers.asked(&id);
-            tokio::spawn(async move {
-                let mut again = AGAIN;
-                loop {
-                    if status.wait_for(|status| status.control_ready).await.is_err() {
-                        return;
-                    }
-                    asked.mark_unchanged();
-                    let Some(cluster) = cluster.upgrade() else { return };
-                    let complete = service.reconcile(&key_store, &cluster, member, &id).await;
-                    drop(cluster);
-                    let pause = if complete { EVERY } else { again };
-                    again = if complete { AGAIN } else { (again * 2).min(EVERY) };
-                    tokio::select! {
-                        gone = status.wait_for(|status| !status.control_ready) => match gone {
-                            // What comes back may be another token in the same place.
-                            Ok(_) => again = AGAIN,
-                            Err(_) => return,
-                        },
-                        asked = asked.changed() => if asked.is_err() { return },
-                        () = tokio::time::sleep(pause) => {}
-                    }
+            let (service, hsm, status) = (self.clone(), hsm.settings().hsm.clone(), hsm.watch());
+            let asked = self.inner.reconcilers.asked(&hsm);
+            let (key_store, cluster) = (key_store.clone(), Arc::downgrade(cluster));
+            let post = Post { key_store, cluster, member, hsm: hsm.clone(), status, asked };
+            // On panic: started again; a look needs nothing of the one before.
+            tokio::spawn(self.inner.estate.watchdog.clone().restarted(
+                Task::Reconcile,
+                hsm.to_string(),
+                || (),
+                move |heartbeat| service.clone().keep_reconciled(post.clone(), heartbeat),
+            ));
+        }
+    }
+
+    async fn keep_reconciled(self, post: Post, heartbeat: Heartbeat) {
+        let Post { key_store, cluster, member, hsm, mut status, mut asked } = post;
+        let mut again = AGAIN;
+        loop {
+            if heartbeat.idle(status.wait_for(|status| status.control_ready)).await.is_err() {
+                return;
+            }
+            asked.mark_unchanged();
+            let Some(cluster) = cluster.upgrade() else { return };
+            // Each of its steps has a deadline; all of them together may take long.
+            let complete = heartbeat.idle(self.reconcile(&key_store, &cluster, member, &hsm)).await;
+            drop(cluster);
+            let pause = if complete { EVERY } else { again };
+            again = if complete { AGAIN } else { (again * 2).min(EVERY) };
+            let next = async {
+                tokio::select! {
+                    gone = status.wait_for(|status| !status.control_ready) => match gone {
+                        Ok(_) => Next::Away,
+                        Err(_) => Next::End,
+                    },
+                    asked = asked.changed() => if asked.is_ok() { Next::Look } else { Next::End },
+                    () = tokio::time::sleep(pause) => Next::Look,
                 }
-            });
+            };
+            match heartbeat.idle(next).await {
+                // What comes back may be another token in the same place.
+                Next::Away => again = AGAIN,
+                Next::Look => {}
+                Next::End => return,
+            }
         }
     }
 

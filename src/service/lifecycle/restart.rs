@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::hsm::supervisor::Hsm;
 use crate::model::key_store::ConnectionState;
 use crate::service::Service;
 use crate::service::estate::ClusterSpec;
@@ -60,7 +59,7 @@ impl Service {
                     None if !joined.contains(&hsm.hsm) => {}
                     None => {
                         tracing::info!(hsm = %hsm.hsm, zone = %hsm.zone, "an HSM came to the configuration");
-                        hsms.push(Hsm::start(hsm.clone(), Arc::new(hardware.gate.clone()), self.inner.clock.clone()));
+                        hsms.push(self.start_hsm(hsm.clone(), &hardware.gate));
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! What the start goes on with.
 
-use super::{Origin, Plan};
+use super::{Origin, Outcome, Plan};
 use crate::model::id::{KeyId, KeyVersionId};
 use crate::model::key::KeyState;
 use crate::model::key_store::ConnectionState;
@@ -23,6 +23,7 @@ impl Service {
     /// The same without being waited for: a disconnect must not wait for keys of other key stores.
     pub(super) fn resume_in_background(&self) {
         let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        // On panic: the next look at an HSM has it done again.
         tokio::spawn(async move {
             service.resume().await;
             drop(counted);
@@ -39,7 +40,9 @@ impl Service {
             tracing::info!(%key, "an unfinished key is finished when its key store is connected");
             return;
         };
-        if !creations.contains_key(&key) && row.current().is_none_or(|version| version.blob.is_none()) {
+        if creations.get(&key).is_none_or(Outcome::is_lost)
+            && row.current().is_none_or(|version| version.blob.is_none())
+        {
             // No token was asked to keep anything of it.
             match self.inner.store.abandon_key(key).await {
                 Ok(()) => tracing::info!(%key, "an unfinished key without material was taken away"),

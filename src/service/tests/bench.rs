@@ -19,6 +19,7 @@ use crate::service::observer::Observer;
 use crate::service::pool::Members;
 use crate::service::{Call, CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, Service, Settings};
 use crate::store::Store;
+use crate::telemetry::watchdog::Watchdog;
 
 pub(super) struct Bench {
     _folder: tempfile::TempDir,
@@ -104,7 +105,8 @@ impl Bench {
 /// One cluster in use, which has no hardware.
 fn estate(key_store: &KeyStoreId, fake: &Arc<Fake>) -> Estate {
     let seals = SealKeys::new(SealKey::test(), Vec::new());
-    let estate = Estate::new(Vec::new(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0);
+    let watchdog = Watchdog::new(Clock::system());
+    let estate = Estate::new(Vec::new(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0, watchdog);
     let members = Members::of(fake.clone());
     estate.put(Live { key_store: key_store.clone(), members, hardware: None });
     estate

@@ -11,7 +11,6 @@ mod trouble;
 pub mod worker;
 
 use std::io::{self, IsTerminal, Write};
-use std::panic;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -116,20 +115,6 @@ pub fn flush(within: Duration) {
 /// [`flush`] has to follow.
 pub fn last_words(words: &str) {
     QUEUE.push_last(format!("{words}\n").as_bytes());
-}
-
-/// Has the place of each panic logged: standard error itself could block the thread that panics, whose locks others may
-/// want. The message may quote what was being worked on, so it is left out.
-pub fn report_panics() {
-    panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let thread = std::thread::current();
-        tracing::error!(place, thread = thread.name(), "a fault in this program: a thread panicked");
-        // The process ends with this one.
-        if thread.name() == Some("main") {
-            flush(LAST_LINES);
-        }
-    }));
 }
 
 /// Standard output, for words to a person who may have gone, or may not look. Taken like the log.

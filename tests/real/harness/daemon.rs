@@ -158,13 +158,18 @@ impl Site {
 
     /// Starts the daemon without waiting for it.
     pub(crate) fn launch(self) -> Daemon {
-        self.launch_to_abort_at("")
+        self.launch_with(&[])
     }
 
     /// Likewise; it aborts when it comes to this point, as a crash would end it.
     pub(crate) fn launch_to_abort_at(self, point: &str) -> Daemon {
+        self.launch_with(&[("KEYSTORED_ABORT_AT", point)])
+    }
+
+    /// Likewise, with these variables.
+    pub(crate) fn launch_with(self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = self.serve();
-        command.env("KEYSTORED_ABORT_AT", point);
+        command.envs(environment.iter().copied());
         self.spawn(command)
     }
 

@@ -3,8 +3,10 @@
 pub(crate) mod call;
 pub(crate) mod chaos;
 pub(crate) mod daemon;
+pub(crate) mod faults;
 pub(crate) mod gate;
 pub(crate) mod load;
+pub(crate) mod manager;
 pub(crate) mod other;
 pub(crate) mod process;
 pub(crate) mod stream;

@@ -1,0 +1,117 @@
+//! Every task and thread that lives for long, and what becomes of each when it breaks.
+//!
+//! Named here and nowhere else, so that metrics, log lines and tests have the same names, and a task that is added is a
+//! task that a test breaks.
+
+/// What follows when a task panics, ends where it must not, or stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Nothing works without it: the process ends with a message, and whoever started it starts it again.
+    Vital,
+    /// It is started again, after a pause that grows while it goes on breaking.
+    Restarted,
+    /// The worker process that it serves, or whose thread it is, is given up and replaced.
+    Worker,
+    /// It lives no longer than a call: the caller gets an error, or the next call does the work.
+    Call,
+}
+
+macro_rules! tasks {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $rule:ident;)+) => {
+        /// A kind of task; there may be many of one kind.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Task { $($(#[$doc])* $variant),+ }
+
+        impl Task {
+            /// Every one, in the order of the declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// As log lines, metrics and /livez call it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What follows when it breaks.
+            #[must_use]
+            pub const fn rule(self) -> Rule {
+                match self { $(Self::$variant => Rule::$rule),+ }
+            }
+        }
+    };
+}
+
+tasks! {
+    /// Accepts gRPC connections.
+    Accept = "accept", Vital;
+    /// Answers at the ops port.
+    Ops = "ops", Vital;
+    /// Looks at all others.
+    Watchdog = "watchdog", Vital;
+    /// Wakes the watchdog from outside the runtime, from a thread of its own.
+    Metronome = "metronome", Vital;
+    /// Tells systemd, from a thread of its own.
+    Systemd = "systemd", Vital;
+    /// Takes readiness over into the gRPC health service, the log and systemd's status.
+    Health = "health", Restarted;
+    /// Follows changes of the certificate files.
+    Certificates = "certificates", Restarted;
+    /// Reads the configuration again at SIGHUP.
+    Reload = "reload", Restarted;
+    /// Records removals that clusters report.
+    Removals = "removals", Restarted;
+    /// Takes up what an earlier run left unfinished.
+    Resume = "resume", Restarted;
+    /// Connects a key store.
+    Connect = "connect", Restarted;
+    /// Disconnects a key store.
+    Disconnect = "disconnect", Restarted;
+    /// Brings an HSM to the keys that it should hold.
+    Reconcile = "reconcile", Restarted;
+    /// Takes an HSM's lock and starts its workers, one after the other.
+    Launch = "launch", Restarted;
+    /// Keeps one worker alive.
+    Keeper = "keeper", Restarted;
+    /// Takes what a supervisor says over into a member's health.
+    Follow = "follow", Restarted;
+    /// Looks into what is wrong with a member and its keys.
+    Doubts = "doubts", Restarted;
+    /// Sends requests to a worker.
+    Requests = "requests", Worker;
+    /// Reads a worker's replies.
+    Replies = "replies", Worker;
+    /// Lets a worker in.
+    Gate = "gate", Worker;
+    /// Watches over a worker that stands on its own.
+    Minder = "minder", Worker;
+    /// A worker's thread that carries requests out.
+    Session = "session", Worker;
+    /// A worker's thread that writes replies for the sessions.
+    Writer = "writer", Worker;
+    /// A worker's thread that notices the end of the daemon.
+    Watch = "watch", Worker;
+    /// Answers one call.
+    Handler = "handler", Call;
+    /// Carries out what one call asks for, whether or not its caller stays.
+    Work = "work", Call;
+    /// Makes a key.
+    Creation = "creation", Call;
+    /// Reserves encryptions ahead of their use.
+    Refill = "refill", Call;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_task_has_a_name_of_its_own_and_its_place() {
+        let names: BTreeSet<&str> = Task::ALL.iter().map(|task| task.name()).collect();
+        assert_eq!(names.len(), Task::ALL.len());
+        for (place, task) in Task::ALL.iter().enumerate() {
+            assert_eq!(*task as usize, place);
+        }
+    }
+}
