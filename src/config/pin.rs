@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::Zeroize as _;
 
 use super::Error;
-use crate::model::secret::Secret;
+use crate::model::secret::{Secret, exposed};
 
 /// The longest PIN that SoftHSM takes; others take less.
 const PIN_BYTES: usize = 255;
@@ -21,9 +21,8 @@ pub fn read_pin(path: &Path) -> Result<Secret, Error> {
     if !metadata.is_file() {
         return Err(error("that is no file".to_owned()));
     }
-    if metadata.mode() & 0o007 != 0 {
-        let mode = metadata.mode() & 0o777;
-        return Err(error(format!("everybody may read the PIN (mode {mode:03o}); chmod 0400 it, then change the PIN")));
+    if let Some(why) = exposed(metadata.mode(), "the PIN") {
+        return Err(error(format!("{why}; chmod 0400 it, then change the PIN")));
     }
     if metadata.mode() & 0o070 != 0 && !in_credentials(path) {
         tracing::warn!(file = %path.display(), "the group may read the PIN; chmod 0400 is better");
