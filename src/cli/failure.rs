@@ -196,6 +196,7 @@ impl From<ceremony::Error> for Failure {
                 Self::new(Exit::Refused, error.to_string()).with_hint("the same command goes on from where it stopped")
             }
             ceremony::Error::Inconsistent(_) => Self::new(Exit::Refused, error.to_string()),
+            ceremony::Error::LockDir(why) => Self::local(why.to_string()).with_hint(why.remedy()),
             ceremony::Error::Folder { .. } | ceremony::Error::StateDir { .. } => Self::local(error.to_string()),
         }
     }
