@@ -5,8 +5,11 @@
 
 mod accept;
 mod bare;
+mod certificates;
 mod check;
+mod client_auth;
 mod concerns;
+mod files;
 mod observe;
 mod ops;
 mod parts;
@@ -25,9 +28,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::readiness::Status;
+use self::readiness::{Status, Trouble};
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
+use crate::hsm::supervisor::look_at_lock_dir;
 use crate::model::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -72,17 +76,40 @@ async fn run(
     listening: Box<dyn FnOnce(Addresses) + Send + '_>,
 ) -> Result<(), Error> {
     // Everything that can be wrong with what the operator wrote comes first: no worker has logged in anywhere yet.
+    let files = files::raise();
+    let fit = files::Fit::now(&config);
+    if let Some(refusal) = fit.refusal() {
+        return Err(Error(refusal));
+    }
+    let files = Arc::new(files::Files::new(files, fit));
+    for sentence in files.troubles() {
+        tracing::warn!("{sentence}");
+    }
     let tls = Arc::new(tls::Tls::load(&config.grpc)?);
+    let mut told = certificates::Told::default();
+    told.tell(&tls, clock.calendar());
     let seals = parts::seals(&config.seal)?;
+    parts::make_state_dir(&config)?;
+    // After the state directory, which it may be, or be in.
+    look_at_lock_dir(&config.lock_dir).map_err(|error| Error(format!("{error}; {}", error.remedy())))?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     let ops_listener = listen(config.ops, "ops.listen").await?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
     let store = parts::open_store(&config, &clock).await?;
 
     let metrics = Arc::new(Metrics::new());
-    let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
+    certificates::measure(&tls, &metrics);
+    let parts = parts::build(&config, seals, &store, &metrics, files.found, &clock).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
-    let concerns = concerns::Concerns::default();
+    let mut concerns = concerns::Concerns::default();
+    concerns.ask(Trouble::Certificate, {
+        let (tls, clock) = (Arc::clone(&tls), clock.clone());
+        move || certificates::troubles(&tls, clock.calendar())
+    });
+    concerns.ask(Trouble::Limits, {
+        let files = Arc::clone(&files);
+        move || files.troubles()
+    });
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         metrics: Arc::clone(&metrics),
@@ -102,16 +129,17 @@ async fn run(
             tls.follow(&metrics, |generation| tell.send_modify(|signal| signal.generation = generation)).await;
         }
     });
+    lookers.spawn(certificates::watch(Arc::clone(&tls), Arc::clone(&metrics), clock.clone(), told));
     let health = Arc::new(health);
     if let Some(file) = config.file.clone() {
-        lookers.spawn(reload::on_sighup(file, parts.service.clone()));
+        lookers.spawn(reload::on_sighup(file, parts.service.clone(), files));
     }
     let following_health = lookers.spawn(follow_health(Arc::clone(&ops), Arc::clone(&health)));
 
     let accept = accept::Accept {
         tls,
         routes: routes.prepare(),
-        connections: config.limits.connections,
+        connections: fit.connections(),
         drain: config.limits.drain,
         metrics,
         clock,

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::files::Found;
 use super::{Error, observe, settings};
 use crate::cluster::{Cluster, Removal};
 use crate::config::{self, Config};
@@ -58,10 +59,11 @@ pub(super) async fn build(
     seals: SealKeys,
     store: &Store,
     metrics: &Arc<Metrics>,
+    files: Found,
     clock: &Clock,
 ) -> Parts {
     let (report, removals) = mpsc::channel(REMOVALS);
-    let estate = Estate::new(settings::clusters(config), Arc::new(ArcSwap::from_pointee(seals)), report);
+    let estate = Estate::new(settings::clusters(config, files), Arc::new(ArcSwap::from_pointee(seals)), report);
     let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
     let service = Service::new(settings::service(config), store.clone(), estate, clock.clone(), observer);
     service.start().await;

@@ -2,15 +2,17 @@
 //! else waits for a restart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::files::Files;
 use super::{parts, settings};
 use crate::config;
 use crate::service::Service;
 
 /// Reads the file again at each signal, for ever. A file that is wrong changes nothing.
-pub(super) async fn on_sighup(file: PathBuf, service: Service) {
+pub(super) async fn on_sighup(file: PathBuf, service: Service, files: Arc<Files>) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => {
@@ -28,7 +30,8 @@ pub(super) async fn on_sighup(file: PathBuf, service: Service) {
             Ok((config, seals)) => {
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
-                service.reconfigure(settings::clusters(&config)).await;
+                service.reconfigure(settings::clusters(&config, files.found)).await;
+                files.reconfigured(&config);
             }
             Err(error) => tracing::error!(error, "SIGHUP: the configuration cannot be used; nothing was changed"),
         }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen, TransportKey};
 pub use frame::{FrameError, decode_frame, encode_frame};
-pub use start::{Abilities, CeremonyObjects, LoggedIn, Ready, Role, Start, Token, UserFlags};
+pub use start::{Abilities, CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
 
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::id::{ClusterId, KeyVersionId, Zone};
