@@ -96,7 +96,9 @@ fn of_tls(error: &Error, own: Option<Validity>) -> Reason {
 fn of_alert(alert: AlertDescription, own: Option<Validity>) -> Reason {
     let why = match alert {
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
-            "it is of none of the service's client CAs (grpc.client_ca)".to_owned()
+            "it is of none of the service's client CAs (grpc.client_ca), or intermediate CAs' certificates are missing \
+             behind it"
+                .to_owned()
         }
         AlertDescription::CertificateExpired => {
             let own = own.map(|own| format!(" (it is valid from {} until {})", moment(own.from), moment(own.until)));

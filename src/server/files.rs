@@ -12,11 +12,12 @@ use super::{accept, ops};
 use crate::config::Config;
 
 /// Descriptors of the process itself: standard streams, the runtime's, listeners, database with its journals, and what is
-/// open for a moment (configuration, certificates, a connection that is refused). Some 30 were counted on an idle daemon.
+/// open for a moment (configuration, certificates, a connection that is refused). 25 were counted on an idle daemon, without
+/// its workers.
 const OWN: usize = 64;
 /// An HSM's locks, and what the start of a worker needs for a moment.
 const EACH_HSM: usize = 8;
-/// A worker's socket and the handle of its process; two more, since SIGHUP may bring further HSMs.
+/// A worker's socket, the handle of its process and its share in the HSM's lock; one more, since SIGHUP may bring further HSMs.
 const EACH_WORKER: usize = 4;
 
 /// The soft limit as the process found it, to be given back to workers.

@@ -1,7 +1,8 @@
 //! Builds the daemon bottom-up from the configuration, listens, reloads certificates, drains.
 //!
-//! Only the configuration, the files that it names, the database and the listeners can end the daemon. HSMs cannot:
-//! it starts without them, says at /readyz which one is missing and why, and serves as soon as one zone does.
+//! Only the configuration, the files and directories that it names, the limit on open files, the database and the listeners
+//! can end the daemon. HSMs cannot: it starts without them, says at /readyz which one is missing and why, and serves as soon
+//! as one zone does.
 
 mod accept;
 mod bare;

@@ -1,6 +1,8 @@
 //! The TLS side of the gRPC listener: which certificate is shown, whose clients are trusted, and taking over changed
 //! files while connections stay open.
 //!
+//! The private key's file is for its owner, as the seal key's is.
+//!
 //! Invariant: configuration, verifier and generation change together. Sessions are never resumed: a resumed handshake
 //! would not look at the client's certificate again.
 

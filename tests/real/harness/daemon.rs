@@ -169,6 +169,14 @@ impl Site {
         self.spawn(command)
     }
 
+    /// Likewise without an end; it may have so many files open, softly and at most.
+    pub(crate) fn launch_limited(self, soft: u64, hard: u64) -> Daemon {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={soft}:{hard}")).arg(PROGRAM);
+        command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
+        self.spawn(command)
+    }
+
     /// Starts it as `keystored dev`, which writes its own configuration.
     pub(crate) fn launch_dev(mut self) -> Daemon {
         self.config = self.layout.config.clone();
