@@ -1,6 +1,7 @@
 //! How to reach the service: flags, a file of variables, the environment, in this order.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use clap::Args;
 use super::failure::{Exit, Failure};
 use super::parse;
 use crate::client::{Client, Credentials, Settings};
-use crate::model::secret::Secret;
+use crate::model::secret::{Secret, exposed};
 
+/// The variable that names the file with the private key.
+const KEY: &str = "KEYSTORED_KEY";
 /// A connection takes a moment or does not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Long enough for CreateKey in every HSM.
@@ -48,6 +51,23 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// What the user should know of the file with the private key, where it is open to others. The key is used all the
+    /// same: what a stranger may have read of it, he has.
+    pub(super) fn exposed_key(&self) -> Option<String> {
+        let path = self.cert_key.clone().or_else(|| {
+            let from_file =
+                self.env_file.as_ref().and_then(|path| variables(&read(path, ENV_FILE_BYTES).ok()?, path).ok());
+            let named = from_file.and_then(|mut variables| variables.remove(KEY));
+            named.or_else(|| std::env::var(KEY).ok()).map(PathBuf::from)
+        })?;
+        let mode = std::fs::metadata(&path).ok()?.mode();
+        let why = exposed(mode, "your private key")?;
+        Some(format!(
+            "warning: {}: {why}; chmod 0600 it, and have another certificate issued for another key",
+            path.display()
+        ))
+    }
+
     /// Connects.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         self.connect_many(1).await
@@ -88,7 +108,7 @@ impl Connection {
         let credentials = Credentials {
             authorities: file(&self.ca, "--ca", "KEYSTORED_CA")?,
             certificate: file(&self.cert, "--cert", "KEYSTORED_CERT")?,
-            key: Secret::new(file(&self.cert_key, "--cert-key", "KEYSTORED_KEY")?),
+            key: Secret::new(file(&self.cert_key, "--cert-key", KEY)?),
         };
         Ok(Settings {
             address,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::client::{self, Code, Fault, seal};
+use crate::client::{self, Code, Fault, Trouble, seal};
 use crate::cluster::ceremony;
 use crate::config;
 use crate::model::key_store::ConnectionErrorCode;
@@ -86,7 +86,13 @@ impl From<client::Error> for Failure {
     }
 }
 
+const CLIENT_CERTIFICATE: &str = "--cert and --cert-key must be a certificate of the client CA that is valid now and names you (a SPIFFE \
+                                  URI, a DNS name or a common name)";
+
 fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
+    if error.code == Code::Unauthenticated {
+        return Some(CLIENT_CERTIFICATE);
+    }
     if let Some(exception) = &error.exception {
         let hint = match exception.as_str() {
             "NotFoundException" => "`keystorectl key list` shows the keys there are",
@@ -134,23 +140,23 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
     match (exit, error.code) {
         (_, Code::DeadlineExceeded) => Some("try again, or allow more time with --timeout"),
         (_, Code::Unimplemented) => Some("is this a keystored, and of this version?"),
-        (_, Code::Unauthenticated) => {
-            Some("--cert and --cert-key must be a certificate of the client CA that has not expired")
-        }
-        (Exit::Unreachable, _) if error.message.contains("cannot be used") => {
+        (Exit::Unreachable, _) => trouble_hint(error.trouble),
+        _ => None,
+    }
+}
+
+/// What to do about a connection that is not there.
+fn trouble_hint(trouble: Option<Trouble>) -> Option<&'static str> {
+    match trouble {
+        Some(Trouble::Address) => None,
+        Some(Trouble::Files) => {
             Some("--ca, --cert and --cert-key must be PEM files, and the key the one of the certificate")
         }
-        (Exit::Unreachable, _) if error.message.contains("accept the client certificate") => {
-            Some("--cert and --cert-key must be a certificate of the client CA that has not expired")
-        }
-        (Exit::Unreachable, _) if error.message.contains("its certificate") => {
-            Some("--ca must be the CA of the service at this very address")
-        }
-        (Exit::Unreachable, _) if error.message.contains("no address") => None,
-        (Exit::Unreachable, _) => {
+        Some(Trouble::ClientCertificate) => Some(CLIENT_CERTIFICATE),
+        Some(Trouble::ServerCertificate) => Some("--ca must be the CA of the service at this very address"),
+        Some(Trouble::Connection) | None => {
             Some("check the address and that keystored runs; after `keystored dev`, give --env-file dev/dev.env")
         }
-        _ => None,
     }
 }
 
@@ -190,6 +196,7 @@ impl From<ceremony::Error> for Failure {
                 Self::new(Exit::Refused, error.to_string()).with_hint("the same command goes on from where it stopped")
             }
             ceremony::Error::Inconsistent(_) => Self::new(Exit::Refused, error.to_string()),
+            ceremony::Error::LockDir(why) => Self::local(why.to_string()).with_hint(why.remedy()),
             ceremony::Error::Folder { .. } | ceremony::Error::StateDir { .. } => Self::local(error.to_string()),
         }
     }
@@ -206,6 +213,7 @@ mod tests {
             retryable,
             code,
             request_id: None,
+            trouble: None,
         }
     }
 

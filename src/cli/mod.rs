@@ -136,6 +136,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitC
 }
 
 async fn dispatch(context: &Context, verb: Verb) -> Result<(), Failure> {
+    if let Some(warning) = context.connection.exposed_key() {
+        context.printer.note(warning);
+    }
     match verb {
         Verb::Key(verb) => key::run(context, verb).await,
         Verb::Encrypt(arguments) => encrypt::run(context, arguments).await,

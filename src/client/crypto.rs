@@ -134,6 +134,7 @@ pub(super) fn broken_answer() -> Error {
         retryable: false,
         code: super::Code::Internal,
         request_id: None,
+        trouble: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use tonic_types::StatusExt;
 
+use super::handshake::{self, Trouble};
 use crate::proto::v1::ItemError;
 
 macro_rules! codes {
@@ -72,6 +73,8 @@ pub struct Error {
     pub code: Code,
     /// By which the call is found in the service's log, where the service told.
     pub request_id: Option<String>,
+    /// What has to be mended, where there is no connection.
+    pub trouble: Option<Trouble>,
 }
 
 impl Error {
@@ -93,8 +96,9 @@ impl Error {
         self.exception.as_deref().unwrap_or(self.code.name())
     }
 
-    pub(super) fn unreachable(message: String) -> Self {
-        Self { exception: None, message, retryable: false, code: Code::Unavailable, request_id: None }
+    pub(super) fn unreachable(trouble: Trouble, message: String) -> Self {
+        let trouble = Some(trouble);
+        Self { exception: None, message, retryable: false, code: Code::Unavailable, request_id: None, trouble }
     }
 }
 
@@ -118,6 +122,7 @@ impl From<ItemError> for Error {
             retryable: item.retryable,
             code: Code::from_number(item.code),
             request_id: None,
+            trouble: None,
         }
     }
 }
@@ -132,6 +137,7 @@ impl From<tonic::Status> for Error {
                 message: status.message().to_owned(),
                 code: Code::from_number(status.code() as i32),
                 request_id,
+                trouble: None,
             };
         }
         // tonic answers a passed deadline on this side with CANCELLED and a source that is lost on the way.
@@ -142,26 +148,25 @@ impl From<tonic::Status> for Error {
                 retryable: true,
                 code: Code::DeadlineExceeded,
                 request_id,
+                trouble: None,
             };
         }
-        Self {
-            exception: None,
-            message: explain(&status),
-            retryable: false,
-            code: Code::from_number(status.code() as i32),
-            request_id,
-        }
+        let (message, trouble) = explain(&status);
+        let code = Code::from_number(status.code() as i32);
+        Self { exception: None, message, retryable: false, code, request_id, trouble }
     }
 }
 
-/// What is known about a status that does not come from the service itself: its causes in one line, said plainly where
-/// they mean that the service does not accept the caller's certificate.
-fn explain(status: &tonic::Status) -> String {
-    let text = chain(status.message(), std::error::Error::source(status));
-    if text.contains("fatal alert") {
-        return format!("the service does not accept the client certificate ({text})");
+/// What is known about a status that does not come from the service itself: why no connection came about, or its causes in
+/// one line.
+fn explain(status: &tonic::Status) -> (String, Option<Trouble>) {
+    match std::error::Error::source(status) {
+        Some(cause) if handshake::is_of_handshake(cause) => {
+            let handshake::Reason { trouble, sentence } = handshake::reason(cause, None);
+            (sentence, Some(trouble))
+        }
+        cause => (chain(status.message(), cause), None),
     }
-    text
 }
 
 /// A message and its causes in one line, without those that only repeat.

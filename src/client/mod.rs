@@ -12,6 +12,7 @@ mod control;
 mod crypto;
 mod error;
 mod fingerprint;
+mod handshake;
 mod pin;
 pub mod raw;
 pub mod seal;
@@ -30,6 +31,7 @@ pub use control::Health;
 pub use crypto::{DataKey, Plaintext};
 pub use error::{Code, Error, Fault};
 pub use fingerprint::fingerprint;
+pub use handshake::Trouble;
 pub use stream::{Answer, Answers, Outcome, Requests};
 
 /// Most connections that one client opens.

@@ -90,6 +90,7 @@ fn no_text() -> Error {
         retryable: false,
         code: Code::InvalidArgument,
         request_id: None,
+        trouble: None,
     }
 }
 

@@ -10,7 +10,7 @@ use tonic::client::Grpc;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
 use tonic::transport::Channel;
 
-use super::{Client, Error};
+use super::{Client, Error, handshake};
 use crate::model::limits;
 
 /// A call of the service `Crypto`.
@@ -76,10 +76,10 @@ impl Caller {
 
 /// Waits until a connection takes a call; makes it again where it is lost.
 pub(super) async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Error> {
-    use std::error::Error as _;
-    grpc.ready()
-        .await
-        .map_err(|error| Error::unreachable(super::error::chain("the connection is lost", error.source())))
+    grpc.ready().await.map_err(|error| {
+        let handshake::Reason { trouble, sentence } = handshake::reason(&error, None);
+        Error::unreachable(trouble, format!("the connection is lost: {sentence}"))
+    })
 }
 
 impl Answers {

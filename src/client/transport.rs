@@ -18,8 +18,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::error::chain;
-use super::{Credentials, Error, MAX_CONNECTIONS, Settings};
+use super::handshake;
+use super::{Credentials, Error, MAX_CONNECTIONS, Settings, Trouble};
+use crate::pki::Validity;
 
 /// A dead peer is noticed after both: this long without traffic while a call waits, and then this long without an
 /// answer to the ping.
@@ -42,6 +43,8 @@ pub(super) async fn connect(settings: &Settings) -> Result<Vec<Channel>, Error> 
         .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_WAIT)
         .keep_alive_while_idle(false);
+    let own = certificates("the client certificate", &settings.credentials.certificate)?;
+    let own = own.first().and_then(|der| Validity::of(der).ok());
     let (endpoint, target) = (&endpoint, &target);
     let channels = (0..settings.connections.clamp(1, MAX_CONNECTIONS)).map(|_| {
         let (tls, open) = (tls.clone(), target.clone());
@@ -51,7 +54,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<Vec<Channel>, Error> 
         });
         async move {
             let channel = endpoint.connect_with_connector(connector).await;
-            channel.map_err(|error| Error::unreachable(explain(&settings.address, &error)))
+            channel.map_err(|error| explain(&settings.address, &error, own))
         }
     });
     try_join_all(channels).await
@@ -72,7 +75,10 @@ struct Target {
 impl Target {
     fn parse(address: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
-            Error::unreachable(format!("'{address}' is no address of a service: {why}; write https://HOST:PORT"))
+            Error::unreachable(
+                Trouble::Address,
+                format!("'{address}' is no address of a service: {why}; write https://HOST:PORT"),
+            )
         };
         let rest = match address.split_once("://") {
             None => address,
@@ -117,7 +123,7 @@ impl Target {
 }
 
 fn tls_config(credentials: &Credentials) -> Result<ClientConfig, Error> {
-    let wrong = |what: &str, why: &str| Error::unreachable(format!("{what} cannot be used: {why}"));
+    let wrong = |what: &str, why: &str| Error::unreachable(Trouble::Files, format!("{what} cannot be used: {why}"));
     let mut roots = RootCertStore::empty();
     for certificate in certificates("the CA file", &credentials.authorities)? {
         roots.add(certificate).map_err(|error| wrong("the CA file", &error.to_string()))?;
@@ -140,29 +146,16 @@ fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(list) if !list.is_empty() => Ok(list),
-        Ok(_) => Err(Error::unreachable(format!("{what} cannot be used: it holds no PEM certificate"))),
-        Err(error) => Err(Error::unreachable(format!("{what} cannot be used: {error}"))),
+        Ok(_) => Err("it holds no PEM certificate".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
+    .map_err(|why| Error::unreachable(Trouble::Files, format!("{what} cannot be used: {why}")))
 }
 
-/// Why no connection came about, in the words of the one who has to mend it.
-fn explain(address: &str, error: &tonic::transport::Error) -> String {
-    let text = chain("", std::error::Error::source(error));
-    let text = text.trim_start_matches(": ").trim_start_matches("tcp connect error: ");
-    let cause = if text.contains("Connection refused") {
-        "nothing listens there"
-    } else if text.contains("UnknownIssuer") {
-        "its certificate is not signed by the given CA"
-    } else if text.contains("NotValidForName") {
-        "its certificate is not made for this name"
-    } else if text.contains("fatal alert") {
-        "it does not accept the client certificate"
-    } else if text.contains("InvalidContentType") {
-        "what listens there does not speak TLS; is this the gRPC port?"
-    } else {
-        return format!("cannot connect to {address}: {text}");
-    };
-    format!("cannot connect to {address}: {cause} ({text})")
+/// Why no connection came about.
+fn explain(address: &str, error: &tonic::transport::Error, own: Option<Validity>) -> Error {
+    let handshake::Reason { trouble, sentence } = handshake::reason(error, own);
+    Error::unreachable(trouble, format!("cannot connect to {address}: {sentence}"))
 }
 
 #[cfg(test)]

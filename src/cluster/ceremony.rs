@@ -24,7 +24,7 @@ use self::seat::Seat;
 use self::steps::{Observed, Step};
 use crate::config::{Config, Hsm};
 use crate::hsm::protocol::{CeremonyOp, Pair, Reply, TransportKey};
-use crate::hsm::supervisor::Settings;
+use crate::hsm::supervisor::{LockDirError, Settings, look_at_lock_dir};
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId};
 use crate::model::secret::Secret;
@@ -103,6 +103,9 @@ pub enum Error {
         /// The system's words.
         error: String,
     },
+    /// The directory of the locks of logins is not there, or not closed to strangers.
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
+    LockDir(#[from] LockDirError),
 }
 
 impl Error {
@@ -120,6 +123,11 @@ pub fn state_dir(config: &Config) -> Result<Option<u32>, Error> {
     rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| failed(errno.into()))?;
     let owner = std::fs::metadata(path).map_err(failed)?.uid();
     Ok((owner != rustix::process::geteuid().as_raw()).then_some(owner))
+}
+
+/// Says why no login could have its lock, before anything is begun.
+pub fn lock_dir(config: &Config) -> Result<(), Error> {
+    Ok(look_at_lock_dir(&config.lock_dir)?)
 }
 
 /// Carries the ceremony out, or what is left of it, over all participants; their tokens' serial numbers, in the order of

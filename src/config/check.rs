@@ -14,8 +14,9 @@ use crate::model::limits;
 use crate::model::profile::Profile;
 use crate::model::text;
 
-/// Directory of locks where the file names none: every process of the host can use it, and it is empty after a start.
-const LOCKS: &str = "/run/lock";
+/// Directory of locks where the file names none: deploy/keystored.tmpfiles.conf makes it at each start of the host, for
+/// the users of keystored alone. Not /run/lock, in which any user of the host could keep logins waiting.
+const LOCKS: &str = "/run/keystored";
 /// A former seal key is there until every PIN was sealed anew.
 const FORMER_SEALS: usize = 8;
 /// Failed logins in a row. AWS CloudHSM locks a user after five, other HSMs after ten or three.

@@ -72,7 +72,7 @@ fn a_good_file_is_read() {
     assert_eq!((a.profile, a.workers, a.sessions, a.hot_copies), (Profile::SoftHsm, 2, 1, true));
     assert_eq!((&a.token_serials[..], &b.token_serials[..]), (&["1".to_owned()][..], &[][..]));
     assert_eq!((cluster.pin_scope, cluster.rotation, cluster.login_tries), (PinScope::Hsm, Rotation::Connect, 3));
-    assert_eq!((config.seal.key, config.lock_dir), ("/etc/keystored/seal.key".into(), "/run/lock".into()));
+    assert_eq!((config.seal.key, config.lock_dir), ("/etc/keystored/seal.key".into(), "/run/keystored".into()));
     assert_eq!(a.environment["SOFTHSM2_CONF"], "/a/softhsm2.conf");
     assert_eq!((b.profile, b.workers, b.sessions, b.hot_copies), (Profile::Generic, 1, 8, false));
     assert_eq!(b.kill[0], Duration::from_millis(500));

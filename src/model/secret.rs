@@ -93,6 +93,19 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// Why a file with this mode, as stat(2) gives it, is no place for a secret: whoever is neither its owner nor of its
+/// group can get at it. Absent where nobody can. The one rule for PINs, seal keys and TLS keys.
+#[must_use]
+pub fn exposed(mode: u32, what: &str) -> Option<String> {
+    let may = match mode & 0o007 {
+        0 => return None,
+        others if others & 0o004 != 0 => "read",
+        others if others & 0o002 != 0 => "write",
+        _ => "execute",
+    };
+    Some(format!("everybody may {may} {what} (mode {:03o})", mode & 0o777))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +117,16 @@ mod tests {
         for other in ["", "123", "12345", "1235", "0234"] {
             assert_ne!(secret("1234"), secret(other));
         }
+    }
+
+    #[test]
+    fn a_secret_s_file_is_closed_to_others() {
+        for mode in [0o100_400, 0o600, 0o440, 0o660, 0o770] {
+            assert_eq!(exposed(mode, "it"), None, "{mode:o}");
+        }
+        assert_eq!(exposed(0o100_644, "the key").unwrap(), "everybody may read the key (mode 644)");
+        assert_eq!(exposed(0o602, "it").unwrap(), "everybody may write it (mode 602)");
+        assert_eq!(exposed(0o401, "it").unwrap(), "everybody may execute it (mode 401)");
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! Certificates: making them for development, reading names and dates out of them.
+//! Certificates: making them for development, reading names and dates out of them, and what is wrong with those of a
+//! server, for people.
 //!
-//! Judging chains is not done here but by rustls, in `server` and `client`.
+//! Whether a chain is trusted is not decided here but by rustls, in `server` and `client`.
 
+mod facts;
 pub mod identity;
+pub mod judge;
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,8 +15,9 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use self::facts::parse;
+pub use self::facts::{Facts, Validity, moment};
 use crate::model::secret::Secret;
 
 /// How far the clocks of two machines may differ before a new certificate seems to come from the future.
@@ -42,8 +46,7 @@ impl From<rcgen::Error> for Error {
 
 /// Reads the holder out of a DER certificate.
 pub fn holder(der: &[u8]) -> Result<Holder, Error> {
-    let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|error| Error(format!("no X.509 certificate: {error}")))?;
+    let certificate = parse(der)?;
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| Error(format!("the certificate's alternative names cannot be read: {error}")))?;
@@ -69,12 +72,7 @@ pub fn holder(der: &[u8]) -> Result<Holder, Error> {
     if name.chars().any(char::is_control) {
         return Err(Error("the certificate's name has control characters in it".to_owned()));
     }
-    let not_after = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-    // The last second of validity is valid to its end.
-    Ok(Holder {
-        name,
-        not_after: UNIX_EPOCH + Duration::from_secs(not_after.saturating_add(1)) - Duration::from_nanos(1),
-    })
+    Ok(Holder { name, not_after: Validity::read(&certificate).until })
 }
 
 /// Reads the holder out of the first certificate of a PEM file.
@@ -175,8 +173,16 @@ fn params(common_name: &str, now: SystemTime, valid_for: Duration) -> Certificat
     params
 }
 
+/// The certificates of a PEM text.
+#[cfg(test)]
+pub(crate) fn der_list(pem: &str) -> Vec<Vec<u8>> {
+    x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()).map(|pem| pem.unwrap().contents).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+
     use super::*;
 
     const DAY: Duration = Duration::from_secs(86_400);

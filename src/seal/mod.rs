@@ -12,7 +12,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
 use zeroize::Zeroizing;
 
-use crate::model::secret::Secret;
+use crate::model::secret::{Secret, exposed};
 
 const FORMAT: u8 = 1;
 const KEY_BYTES: usize = 32;
@@ -72,11 +72,8 @@ impl SealKey {
             failed(format!("cannot be read ({error}); make one with: (umask 077; head -c 32 /dev/urandom > FILE)"))
         })?;
         let metadata = file.metadata().map_err(|error| failed(error.to_string()))?;
-        if metadata.mode() & 0o007 != 0 {
-            let mode = metadata.mode() & 0o777;
-            return Err(failed(format!(
-                "everybody may read it (mode {mode:03o}); chmod 0400 it, then replace the key"
-            )));
+        if let Some(why) = exposed(metadata.mode(), "it") {
+            return Err(failed(format!("{why}; chmod 0400 it, then replace the key")));
         }
         let mut bytes = Zeroizing::new(Vec::with_capacity(2 * KEY_BYTES + 2));
         file.take(2 * KEY_BYTES as u64 + 2).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;

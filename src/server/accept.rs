@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -19,8 +19,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::client_auth;
 use super::tls::Tls;
-use crate::auth::peer::{Peer, Principal, Trust};
+use crate::auth::peer::{Peer, Trust};
 use crate::model::clock::Clock;
 use crate::pki;
 use crate::telemetry::metrics::{Metrics, Refused};
@@ -28,7 +29,7 @@ use crate::telemetry::metrics::{Metrics, Refused};
 /// A client that has not finished its handshake by then is left.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes in progress at once; they cost a signature each and come from anybody.
-const HANDSHAKES: usize = 128;
+pub(super) const HANDSHAKES: usize = 128;
 /// Calls open at once on one connection.
 const STREAMS: u32 = 256;
 /// Windows: one stream can bring the largest message without waiting for the round trip of a window update.
@@ -39,8 +40,8 @@ const SEND_BUFFER: usize = 1 << 20;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// A silent connection is asked whether it lives, and left when it does not answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How long a connection whose certificate is no longer good stays open, so that its client is told why (each call is
-/// refused with the reason) before it is cut off.
+/// How long a connection whose certificate is not good, or no longer, stays open, so that its client is told why (each
+/// call is refused with the reason) before it is cut off.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The longest that a connection waits before it looks at its certificate's end again: calendars are set.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
@@ -151,11 +152,15 @@ impl<R: Routes> Accept<R> {
         let _ = stream.set_nodelay(true);
         let material = self.tls.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&material.config));
-        let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        let stream = match timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                self.metrics.refused(Refused::Handshake);
-                tracing::info!(%from, %error, "handshake failed");
+            Ok(Err((error, stream))) => {
+                let (refused, why) = client_auth::judge(&error);
+                self.metrics.refused(refused);
+                tracing::info!(%from, why, "handshake failed");
+                if client_auth::has_shown_itself(refused) {
+                    client_auth::part(stream).await;
+                }
                 return;
             }
             Err(_) => {
@@ -167,11 +172,11 @@ impl<R: Routes> Accept<R> {
         drop(handshake);
         let Ok(_connection) = connections.try_acquire_owned() else {
             self.metrics.refused(Refused::Full);
-            tracing::warn!(%from, limit = self.connections, "refused: as many connections are open as limits.connections allows");
+            tracing::warn!(%from, limit = self.connections, "refused: as many connections are open as may be (limits.connections, or what the limit on open files leaves)");
             return;
         };
-        let peer = match self.peer(&stream, material.generation) {
-            Ok(peer) => peer,
+        let peer = match self.peer(&stream) {
+            Ok(peer) => Arc::new(peer),
             Err(error) => {
                 self.metrics.refused(Refused::Certificate);
                 tracing::info!(%from, %error, "refused");
@@ -182,25 +187,17 @@ impl<R: Routes> Accept<R> {
         self.serve(stream, from, peer, signals).await;
     }
 
-    fn peer(&self, stream: &TlsStream<TcpStream>, generation: u64) -> Result<Identified, pki::Error> {
+    fn peer(&self, stream: &TlsStream<TcpStream>) -> Result<Peer, pki::Error> {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let leaf = chain.first().ok_or_else(|| pki::Error("the client showed no certificate".to_owned()))?;
-        let holder = pki::holder(leaf)?;
-        // One that cannot be read cannot be relied on for any time: then the chain is checked at each call.
-        let ends = chain.iter().map(|certificate| pki::holder(certificate).map_or(UNIX_EPOCH, |it| it.not_after));
-        let chain_until = ends.min().unwrap_or(UNIX_EPOCH);
-        let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
         let trust: Arc<dyn Trust> = Arc::clone(&self.tls) as _;
-        let principal = Principal::new(&holder.name);
-        let peer = Arc::new(Peer::new(principal, chain, holder.not_after, chain_until, trust, generation));
-        Ok(Identified { peer, not_after: holder.not_after })
+        Peer::new(chain.iter().map(|certificate| certificate.to_vec()).collect(), trust)
     }
 
     async fn serve(
         &self,
         stream: TlsStream<TcpStream>,
         from: SocketAddr,
-        Identified { peer, not_after }: Identified,
+        peer: Arc<Peer>,
         mut signals: watch::Receiver<Signal>,
     ) {
         let service = service_fn({
@@ -212,20 +209,29 @@ impl<R: Routes> Accept<R> {
             }
         });
         let mut connection = Box::pin(http().serve_connection(TokioIo::new(stream), service));
-        let mut stage = Stage::Open;
+        let (mut stage, mut good) = (Stage::Open, false);
         loop {
             let calendar = self.clock.calendar();
-            let refusal = if stage == Stage::Open { peer.admit(calendar).err() } else { None };
-            if let Some(refusal) = refusal {
-                self.metrics.ended();
-                tracing::info!(%from, reason = %refusal, "connection will be ended");
-                stage = Stage::Refused;
+            if stage == Stage::Open {
+                match peer.admit(calendar) {
+                    Ok(_) => good = true,
+                    Err(refusal) => {
+                        // One that never was good has passed the handshake only to be told why.
+                        if good {
+                            self.metrics.ended()
+                        } else {
+                            self.metrics.refused(Refused::Certificate)
+                        }
+                        tracing::info!(%from, reason = %refusal, "connection will be ended");
+                        stage = Stage::Refused;
+                    }
+                }
             }
             if stage != Stage::Leaving && signals.borrow_and_update().draining {
                 stage = Stage::Leaving;
                 connection.as_mut().graceful_shutdown();
             }
-            let until_expiry = not_after.duration_since(calendar).unwrap_or_default() + Duration::from_millis(1);
+            let until_expiry = peer.until().duration_since(calendar).unwrap_or_default() + Duration::from_millis(1);
             let look_again = match stage {
                 Stage::Open => until_expiry.min(LOOK_AGAIN),
                 Stage::Refused | Stage::Leaving => FAREWELL,
@@ -257,15 +263,10 @@ impl<R: Routes> Accept<R> {
 enum Stage {
     /// Serves.
     Open,
-    /// Its certificate is no longer good: each call is refused with the reason, for a moment.
+    /// Its certificate is not good, or no longer: each call is refused with the reason, for a moment.
     Refused,
     /// The daemon drains: what is open is finished, nothing new begins.
     Leaving,
-}
-
-struct Identified {
-    peer: Arc<Peer>,
-    not_after: std::time::SystemTime,
 }
 
 fn http() -> http2::Builder<TokioExecutor> {

@@ -1,12 +1,16 @@
 //! Builds the daemon bottom-up from the configuration, listens, reloads certificates, drains.
 //!
-//! Only the configuration, the files that it names, the database and the listeners can end the daemon. HSMs cannot:
-//! it starts without them, says at /readyz which one is missing and why, and serves as soon as one zone does.
+//! Only the configuration, the files and directories that it names, the limit on open files, the database and the listeners
+//! can end the daemon. HSMs cannot: it starts without them, says at /readyz which one is missing and why, and serves as soon
+//! as one zone does.
 
 mod accept;
 mod bare;
+mod certificates;
 mod check;
+mod client_auth;
 mod concerns;
+mod files;
 mod observe;
 mod ops;
 mod parts;
@@ -31,6 +35,7 @@ use self::readiness::{Status, Trouble};
 use self::systemd::Systemd;
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
+use crate::hsm::supervisor::look_at_lock_dir;
 use crate::model::clock::Clock;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
@@ -79,8 +84,22 @@ async fn run(
     listening: Box<dyn FnOnce(Addresses) + Send + '_>,
 ) -> Result<(), Error> {
     // Everything that can be wrong with what the operator wrote comes first: no worker has logged in anywhere yet.
+    let files = files::raise();
+    let fit = files::Fit::now(&config);
+    if let Some(refusal) = fit.refusal() {
+        return Err(Error(refusal));
+    }
+    let files = Arc::new(files::Files::new(files, fit));
+    for sentence in files.troubles() {
+        tracing::warn!("{sentence}");
+    }
     let tls = Arc::new(tls::Tls::load(&config.grpc)?);
+    let mut told = certificates::Told::default();
+    told.tell(&tls, clock.calendar());
     let seals = parts::seals(&config.seal)?;
+    parts::make_state_dir(&config)?;
+    // After the state directory, which it may be, or be in.
+    look_at_lock_dir(&config.lock_dir).map_err(|error| Error(format!("{error}; {}", error.remedy())))?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     let ops_listener = listen(config.ops, "ops.listen").await?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
@@ -89,7 +108,8 @@ async fn run(
     let store = systemd.while_starting("starting: opening the metadata", parts::open_store(&config, &clock)).await?;
 
     let metrics = Arc::new(Metrics::new());
-    let building = parts::build(&config, seals, &store, &metrics, &watchdog, &clock);
+    certificates::measure(&tls, &metrics);
+    let building = parts::build(&config, seals, &store, &metrics, files.found, &watchdog, &clock);
     let parts = systemd.while_starting("starting: taking key stores up", building).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
     let mut concerns = concerns::Concerns::default();
@@ -97,6 +117,14 @@ async fn run(
     concerns.ask(Trouble::Tasks, {
         let watchdog = watchdog.clone();
         move || watchdog.troubles()
+    });
+    concerns.ask(Trouble::Certificate, {
+        let (tls, clock) = (Arc::clone(&tls), clock.clone());
+        move || certificates::troubles(&tls, clock.calendar())
+    });
+    concerns.ask(Trouble::Limits, {
+        let files = Arc::clone(&files);
+        move || files.troubles()
     });
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
@@ -131,6 +159,15 @@ async fn run(
             async move { heartbeat.idle(tls.follow(&metrics, changed)).await }
         }
     }));
+    // On panic: started again; the log may be told again what it has been told.
+    lookers.spawn(watchdog.clone().restarted(Task::CertificateEnds, "", || (), {
+        let (tls, metrics, clock) = (Arc::clone(&tls), Arc::clone(&metrics), clock.clone());
+        let mut told = Some(told);
+        move |heartbeat| {
+            let told = told.take().unwrap_or_default();
+            certificates::watch(Arc::clone(&tls), Arc::clone(&metrics), clock.clone(), told, heartbeat)
+        }
+    }));
     if let Some(file) = config.file.clone() {
         let service = parts.service.clone();
         // On panic: started again; a signal that came meanwhile is to be sent again.
@@ -138,13 +175,13 @@ async fn run(
             Task::Reload,
             "",
             || (),
-            move |heartbeat| reload::on_sighup(file.clone(), service.clone(), heartbeat),
+            move |heartbeat| reload::on_sighup(file.clone(), service.clone(), Arc::clone(&files), heartbeat),
         ));
     }
     let accept = accept::Accept {
         tls,
         routes: routes.prepare(),
-        connections: config.limits.connections,
+        connections: fit.connections(),
         drain: config.limits.drain,
         metrics,
         clock: clock.clone(),

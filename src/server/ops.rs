@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::watchdog::Watchdog;
 
 /// Probes and scrapers are few; whoever opens more connections waits.
-const CONNECTIONS: usize = 32;
+pub(super) const CONNECTIONS: usize = 32;
 /// A client that has not sent its request by then is left.
 const HEADERS: Duration = Duration::from_secs(5);
 /// The longest life of a connection; scrapers open another.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use super::files::Found;
 use super::{Error, observe, settings};
 use crate::cluster::{Cluster, Removal};
 use crate::config::{self, Config};
@@ -59,12 +60,13 @@ pub(super) async fn build(
     seals: SealKeys,
     store: &Store,
     metrics: &Arc<Metrics>,
+    files: Found,
     watchdog: &Watchdog,
     clock: &Clock,
 ) -> Parts {
     let (report, removals) = mpsc::channel(REMOVALS);
     let seals = Arc::new(ArcSwap::from_pointee(seals));
-    let estate = Estate::new(settings::clusters(config), seals, report, watchdog.clone());
+    let estate = Estate::new(settings::clusters(config, files), seals, report, watchdog.clone());
     let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
     let service = Service::new(settings::service(config), store.clone(), estate, clock.clone(), observer);
     service.start().await;

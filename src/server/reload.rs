@@ -2,16 +2,18 @@
 //! else waits for a restart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::files::Files;
 use super::{parts, settings};
 use crate::config;
 use crate::service::Service;
 use crate::telemetry::watchdog::Heartbeat;
 
 /// Reads the file again at each signal, for ever. A file that is wrong changes nothing.
-pub(super) async fn on_sighup(file: PathBuf, service: Service, heartbeat: Heartbeat) {
+pub(super) async fn on_sighup(file: PathBuf, service: Service, files: Arc<Files>, heartbeat: Heartbeat) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => {
@@ -30,7 +32,8 @@ pub(super) async fn on_sighup(file: PathBuf, service: Service, heartbeat: Heartb
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
                 // Waits its turn behind whatever happens to each key store.
-                heartbeat.idle(service.reconfigure(settings::clusters(&config))).await;
+                heartbeat.idle(service.reconfigure(settings::clusters(&config, files.found))).await;
+                files.reconfigured(&config);
             }
             Err(error) => tracing::error!(error, "SIGHUP: the configuration cannot be used; nothing was changed"),
         }

@@ -1,15 +1,23 @@
 //! From the configuration to each room's own settings.
 
+use super::files::Found;
 use crate::config::{self, Config};
+use crate::hsm::protocol::OPEN_FILES;
 use crate::hsm::supervisor;
 use crate::service::estate::ClusterSpec;
 use crate::{api, cluster, service};
 
-pub(super) fn clusters(config: &Config) -> Vec<ClusterSpec> {
-    config.clusters.iter().map(|cluster| spec(config, cluster)).collect()
+/// `files` is the soft limit on open files that workers get back.
+pub(super) fn clusters(config: &Config, files: Found) -> Vec<ClusterSpec> {
+    config.clusters.iter().map(|cluster| spec(config, cluster, files)).collect()
 }
 
-fn spec(config: &Config, cluster: &config::Cluster) -> ClusterSpec {
+fn spec(config: &Config, cluster: &config::Cluster, files: Found) -> ClusterSpec {
+    let hsm = |hsm| {
+        let mut settings = supervisor::Settings::of(config, hsm);
+        settings.environment.extend(files.0.map(|limit| (OPEN_FILES.to_owned(), limit.to_string())));
+        settings
+    };
     ClusterSpec {
         settings: cluster::Settings {
             id: cluster.id.clone(),
@@ -17,7 +25,7 @@ fn spec(config: &Config, cluster: &config::Cluster) -> ClusterSpec {
             hedge_after: cluster.hedge_after,
             verify: cluster::Verify { wraps: cluster.verify_wraps, unwraps: cluster.verify_unwraps },
         },
-        hsms: cluster.hsms.iter().map(|hsm| supervisor::Settings::of(config, hsm)).collect(),
+        hsms: cluster.hsms.iter().map(hsm).collect(),
         pin_scope: cluster.pin_scope,
         rotation: cluster.rotation,
         login_tries: cluster.login_tries,

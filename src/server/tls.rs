@@ -1,9 +1,12 @@
 //! The TLS side of the gRPC listener: which certificate is shown, whose clients are trusted, and taking over changed
 //! files while connections stay open.
 //!
+//! The private key's file is for its owner, as the seal key's is.
+//!
 //! Invariant: configuration, verifier and generation change together. Sessions are never resumed: a resumed handshake
 //! would not look at the client's certificate again.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +20,11 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::Error;
+use super::client_auth::{self, AnyTime};
 use crate::auth::peer::Trust;
 use crate::config::Grpc;
-use crate::model::secret::Secret;
+use crate::model::secret::{Secret, exposed};
+use crate::pki::Facts;
 use crate::telemetry::metrics::Metrics;
 
 /// How often the files are looked at.
@@ -39,8 +44,20 @@ pub(super) struct Material {
     pub(super) config: Arc<ServerConfig>,
     /// Which reading of the files it is.
     pub(super) generation: u64,
+    /// What they say, for people.
+    pub(super) shown: Shown,
+    /// Judges strictly, by the time of the moment; the one for handshakes is more lenient.
     verifier: Arc<dyn ClientCertVerifier>,
     stamps: [Stamp; 3],
+}
+
+/// What the certificates in force say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    /// The server's chain, its own certificate first.
+    pub(super) server: Vec<Facts>,
+    /// CAs of clients.
+    pub(super) client_authorities: Vec<Facts>,
 }
 
 /// What the last looks at the files saw.
@@ -124,7 +141,7 @@ impl Trust for Tls {
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let verifier = &self.current.load().verifier;
         let verdict = verifier.verify_client_cert(&leaf.as_slice().into(), &intermediates, now);
-        verdict.map(|_| ()).map_err(|error| error.to_string())
+        verdict.map(|_| ()).map_err(|error| client_auth::reason(&error))
     }
 }
 
@@ -140,24 +157,28 @@ fn read(files: &Grpc, generation: u64) -> Result<Material, Error> {
     let stamps = stamps(files);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.client_ca)? {
+    let authorities = certificates(&files.client_ca)?;
+    let client_authorities = facts(&files.client_ca, &authorities);
+    for certificate in authorities {
         roots.add(certificate).map_err(|error| unusable(&files.client_ca, &error))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| unusable(&files.client_ca, &error))?;
-    let key = PrivateKeyDer::from_pem_slice(contents(&files.key)?.expose())
+    let chain = certificates(&files.certificate)?;
+    let shown = Shown { server: facts(&files.certificate, &chain), client_authorities };
+    let key = PrivateKeyDer::from_pem_slice(private(&files.key)?.expose())
         .map_err(|error| unusable(&files.key, &format!("no private key in PEM: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| Error(error.to_string()))?
-        .with_client_cert_verifier(Arc::clone(&verifier))
-        .with_single_cert(certificates(&files.certificate)?, key)
+        .with_client_cert_verifier(Arc::new(AnyTime(Arc::clone(&verifier))))
+        .with_single_cert(chain, key)
         .map_err(|error| unusable(&files.certificate, &format!("{error} (with the key in {})", files.key.display())))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Material { config: Arc::new(config), generation, verifier, stamps })
+    Ok(Material { config: Arc::new(config), generation, shown, verifier, stamps })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -170,10 +191,39 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(certificates)
 }
 
+/// What rustls can use and another parser cannot read goes without warnings, not out of service.
+fn facts(path: &Path, certificates: &[CertificateDer<'_>]) -> Vec<Facts> {
+    let read = |der: &CertificateDer<'_>| match Facts::of(der) {
+        Ok(facts) => Some(facts),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "a certificate cannot be read to warn of its end");
+            None
+        }
+    };
+    certificates.iter().filter_map(read).collect()
+}
+
 fn contents(path: &Path) -> Result<Secret, Error> {
+    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    read_whole(file, path)
+}
+
+/// A private key is for its owner, as the seal key is.
+fn private(path: &Path) -> Result<Secret, Error> {
+    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    let mode = file.metadata().map_err(|error| unusable(path, &error))?.mode();
+    match exposed(mode, "it") {
+        None => read_whole(file, path),
+        Some(why) => Err(unusable(
+            path,
+            &format!("{why}; chmod 0400 it, then replace the key and have its certificate issued anew"),
+        )),
+    }
+}
+
+fn read_whole(file: File, path: &Path) -> Result<Secret, Error> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| unusable(path, &error))?;
     // Reserved at once, since growing a buffer leaves an unwiped copy of a key behind.
     bytes.reserve(file.metadata().map_or(0, |metadata| metadata.len().min(FILE_BYTES)) as usize + 1);
     let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
@@ -188,6 +238,7 @@ fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
     use super::*;
@@ -220,6 +271,7 @@ mod tests {
 
         fn write(&self, name: &str, text: &str) {
             fs::write(self.path("new"), text).expect("written");
+            fs::set_permissions(self.path("new"), fs::Permissions::from_mode(0o600)).expect("changed");
             fs::rename(self.path("new"), self.path(name)).expect("moved");
         }
 
@@ -246,6 +298,11 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         let (site, authority) = Site::new();
         Tls::load(&site.files()).expect("good");
+        for (mode, says) in [(0o604, "everybody may read it (mode 604)"), (0o602, "everybody may write it (mode 602)")]
+        {
+            fs::set_permissions(site.path("key"), fs::Permissions::from_mode(mode)).expect("changed");
+            assert!(site.refusal().contains(&format!("/key: {says}; chmod 0400")), "{}", site.refusal());
+        }
         site.write("key", "nonsense");
         assert!(site.refusal().contains("/key: no private key in PEM"), "{}", site.refusal());
         site.keep(&authority.server(&["localhost"], site.clock.calendar(), DAY).expect("made"));

@@ -1,8 +1,9 @@
 //! What is counted and under which names. Everything is named here and nowhere else.
 //!
-//! Labels come from closed sets alone (operations, exceptions, configured HSMs), never from what a caller sends: so
-//! their number is bounded.
+//! Labels come from closed sets alone (operations, exceptions, configured HSMs, the operator's own certificates), never
+//! from what a caller sends: so their number is bounded.
 
+mod certificates;
 mod connections;
 mod hsm;
 mod log;
@@ -27,6 +28,7 @@ const SUCCESS: &str = "ok";
 /// 25 µs to 26 s, each twice the one before: an in-token encryption takes 7 µs, an RSA generation a second.
 const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 
+pub use certificates::CertificateLabels;
 pub use connections::{Connected, Refused};
 pub use hsm::HsmCounts;
 
@@ -109,6 +111,7 @@ pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     items: Family<CallLabels, Counter>,
     removals: Family<RemovalLabels, Counter>,
+    certificates: certificates::CertificateMetrics,
     connections: connections::ConnectionMetrics,
     health: Family<HealthLabels, Gauge>,
     restarts: Family<HsmLabels, Counter>,
@@ -157,6 +160,7 @@ impl Metrics {
         );
         let removals = Family::<RemovalLabels, Counter>::default();
         r.register("keys_removed", "Key objects that somebody else removed in an HSM", removals.clone());
+        let certificates = certificates::CertificateMetrics::new(r);
         let connections = connections::ConnectionMetrics::new(r);
         let health = Family::<HealthLabels, Gauge>::default();
         r.register("hsm_health", "1 for the health that an HSM has, 0 for the others", health.clone());
@@ -213,6 +217,7 @@ impl Metrics {
             calls,
             items,
             removals,
+            certificates,
             connections,
             health,
             restarts,

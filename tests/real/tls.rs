@@ -17,16 +17,21 @@ use crate::harness::{Failure, context, tool, wait};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A site whose certificates come from authorities that the test holds.
-struct Pki {
-    clients: Authority,
-    servers: Authority,
-    clock: Clock,
+pub(crate) struct Pki {
+    pub(crate) clients: Authority,
+    pub(crate) servers: Authority,
+    pub(crate) clock: Clock,
 }
 
 impl Pki {
-    fn over(site: &Site) -> Self {
+    pub(crate) fn over(site: &Site) -> Self {
+        Self::lasting(site, DAY)
+    }
+
+    /// One whose authorities last so long.
+    pub(crate) fn lasting(site: &Site, valid_for: Duration) -> Self {
         let clock = Clock::system();
-        let authority = |name| Authority::generate(name, clock.calendar(), DAY).unwrap();
+        let authority = |name| Authority::generate(name, clock.calendar(), valid_for).unwrap();
         let pki = Self { clients: authority("clients"), servers: authority("servers"), clock: clock.clone() };
         pki.trust(site, &[&pki.clients]);
         pki.new_server_certificate(site);
@@ -34,38 +39,42 @@ impl Pki {
     }
 
     /// Writes the CAs of clients.
-    fn trust(&self, site: &Site, authorities: &[&Authority]) {
+    pub(crate) fn trust(&self, site: &Site, authorities: &[&Authority]) {
         let all: String = authorities.iter().map(|authority| authority.certificate()).collect();
         replace(&file(site, "client_ca"), &all);
     }
 
     fn new_server_certificate(&self, site: &Site) {
         let names = ["localhost", "127.0.0.1"];
-        let issued = self.servers.server(&names, self.clock.calendar(), DAY).unwrap();
-        replace(&file(site, "key"), &text(&issued).1);
-        replace(&file(site, "certificate"), &text(&issued).0);
+        self.show(site, &text(&self.servers.server(&names, self.clock.calendar(), DAY).unwrap()));
+    }
+
+    /// Writes what the server shows: a chain and its key.
+    pub(crate) fn show(&self, site: &Site, (chain, key): &(String, String)) {
+        replace(&file(site, "key"), key);
+        replace(&file(site, "certificate"), chain);
     }
 
     fn client(&self, authority: &Authority, valid_for: Duration) -> (String, String) {
         text(&authority.client("tester", None, self.clock.calendar(), valid_for).unwrap())
     }
 
-    fn address(&self, daemon: &Daemon, client: (String, String)) -> Address {
+    pub(crate) fn address(&self, daemon: &Daemon, client: (String, String)) -> Address {
         let url = daemon.environment().unwrap()["KEYSTORED_ADDRESS"].clone();
         Address { url, ca: self.servers.certificate().to_owned(), certificate: client.0, key: client.1 }
     }
 }
 
-fn text(issued: &Issued) -> (String, String) {
+pub(crate) fn text(issued: &Issued) -> (String, String) {
     (issued.certificate.clone(), String::from_utf8(issued.key.expose().to_vec()).unwrap())
 }
 
-fn file(site: &Site, name: &str) -> PathBuf {
+pub(crate) fn file(site: &Site, name: &str) -> PathBuf {
     site.path().join(site.config()["grpc"][name].as_str().unwrap())
 }
 
 /// Atomically, as whatever renews certificates does.
-fn replace(path: &std::path::Path, content: &str) {
+pub(crate) fn replace(path: &std::path::Path, content: &str) {
     let new = path.with_extension("new");
     fs::write(&new, content).unwrap();
     fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

@@ -117,6 +117,7 @@ mod tests {
             retryable: true,
             code,
             request_id: None,
+            trouble: None,
         }
     }
 

@@ -78,7 +78,8 @@ pub(super) fn get_ready(context: &Context, config: &Config) -> Result<(), Failur
             config.state_dir.display()
         ));
     }
-    Ok(())
+    // After the state directory, which it may be, or be in.
+    Ok(ceremony::lock_dir(config)?)
 }
 
 /// No core dump shows what this process holds, and no other process of the user looks into it.

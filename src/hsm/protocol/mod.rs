@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen};
 pub use frame::{FrameError, decode_frame, encode_frame};
-pub use start::{Abilities, CeremonyObjects, LoggedIn, Ready, Role, Start, Token, UserFlags};
+pub use start::{Abilities, CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
 pub use wrapping::{Challenge, ShownTransport, TransportKey};
 
 use crate::model::ciphertext::IV_BYTES;

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::id::{HsmId, KeyVersionId};
 use crate::model::profile::Profile;
 
+/// The environment variable by which a worker is told the soft limit on open files that its module is to have. Its parent has
+/// raised its own, which it inherits: a module may use select(2), which knows no descriptor above 1,023.
+pub const OPEN_FILES: &str = "KEYSTORED_OPEN_FILES";
+
 /// What a worker is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {

@@ -2,7 +2,7 @@
 //!
 //! SoftHSM rewrites its token file at each login, and any HSM counts wrong PINs: two daemons, or a daemon and a ceremony,
 //! must not try at once. The lock is a file named after the token's label and serial number, in a directory that all of
-//! them share; the system gives it back when its holder dies. It is held by the daemon, so a worker that outlives a
+//! them share and nobody else can write to ([`super::lock_dir`]); the system gives it back when its holder dies. It is held by the daemon, so a worker that outlives a
 //! crashed daemon by the rest of its login is kept apart by the HSM's own lock file alone, within one state_dir.
 
 use std::fs::File;
@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::link::sleep_until;
+use super::lock_dir::{LockDir, LockDirError};
 use crate::hsm::protocol::Ready;
 use crate::model::clock::Clock;
 
@@ -35,6 +36,9 @@ pub enum LockError {
     /// Somebody else has it.
     #[error("another process has been logging in to this token for {0:?}; see which one holds {1}")]
     Held(Duration, PathBuf),
+    /// The directory of the locks is not there, or not closed to strangers.
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
+    Directory(#[from] LockDirError),
     /// The system's words.
     #[error(
         "the lock file {0} cannot be used ({1}); name a directory that every keystored on this host can write to in lock_dir"
@@ -45,11 +49,13 @@ pub enum LockError {
 impl LoginLock {
     /// Waits for the token's lock; tells `waits` when it is not free at once.
     pub async fn take(directory: &Path, token: &Ready, clock: &Clock, waits: impl FnOnce()) -> Result<Self, LockError> {
-        let path = directory.join(name(token));
+        let name = name(token);
+        let path = directory.join(&name);
+        let directory = LockDir::open(directory)?;
         let until = clock.now() + WITHIN;
         let mut waits = Some(waits);
         loop {
-            match try_take(&path) {
+            match try_take(&directory, &name) {
                 Ok(Some(file)) => return Ok(Self { _file: file }),
                 Ok(None) if clock.now() < until => {
                     if let Some(waits) = waits.take() {
@@ -64,32 +70,10 @@ impl LoginLock {
     }
 }
 
-fn try_take(path: &Path) -> io::Result<Option<File>> {
-    // First without making it: in a directory that everybody may write to, the kernel refuses to "make" a file that is
-    // somebody else's.
-    // The directory may be everybody's: neither a pipe, which would be waited for, nor a link is followed.
-    let common = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let opened = match rustix::fs::open(path, common, Mode::empty()) {
-        Err(Errno::NOENT) => {
-            let flags = common | OFlags::CREATE | OFlags::EXCL;
-            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-            match rustix::fs::open(path, flags, mode) {
-                Err(Errno::EXIST) => return Ok(None),
-                Err(error) => return Err(error.into()),
-                Ok(made) => {
-                    // Whatever the umask: users that share a token share its lock, for which reading is enough.
-                    rustix::fs::fchmod(&made, mode)?;
-                    made
-                }
-            }
-        }
-        opened => opened?,
-    };
-    if FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(File::from(opened))),
+fn try_take(directory: &LockDir, name: &str) -> io::Result<Option<File>> {
+    let Some(file) = directory.file(name)? else { return Ok(None) };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -108,6 +92,8 @@ fn name(token: &Ready) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use rustix::fs::{FileType, Mode};
 
     use super::*;
 
@@ -128,8 +114,9 @@ mod tests {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
         let first = LoginLock::take(folder.path(), &token("1"), &clock, || ()).await.unwrap();
         let made = std::fs::metadata(folder.path().join(name(&token("1")))).unwrap();
-        assert_eq!(made.permissions().mode() & 0o777, 0o644, "every daemon of this host must be able to open it");
-        assert!(try_take(&folder.path().join(name(&token("1")))).unwrap().is_none());
+        assert_eq!(made.permissions().mode() & 0o777, 0o600, "whoever can open it can hold the lock");
+        let directory = LockDir::open(folder.path()).unwrap();
+        assert!(try_take(&directory, &name(&token("1"))).unwrap().is_none());
         LoginLock::take(folder.path(), &token("2"), &clock, || ()).await.unwrap();
         drop(first);
         LoginLock::take(folder.path(), &token("1"), &clock, || ()).await.unwrap();
@@ -138,6 +125,9 @@ mod tests {
         let error = LoginLock::take(folder.path(), &token("3"), &clock, || ()).await.unwrap_err();
         assert!(error.to_string().contains("no regular file"), "{error}");
         let error = LoginLock::take(Path::new("/nowhere"), &token("1"), &clock, || ()).await.unwrap_err();
-        assert!(error.to_string().contains("lock_dir"), "{error}");
+        assert!(error.to_string().contains("lock_dir /nowhere: it is not there"), "{error}");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let error = LoginLock::take(folder.path(), &token("1"), &clock, || ()).await.unwrap_err();
+        assert!(error.to_string().contains("everybody may write to it"), "{error}");
     }
 }

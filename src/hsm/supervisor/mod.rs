@@ -28,6 +28,7 @@ mod lanes;
 mod life;
 mod link;
 mod load;
+mod lock_dir;
 mod login_lock;
 mod pace;
 mod pool;
@@ -47,6 +48,7 @@ use tokio::sync::watch;
 
 pub use self::configured::lock_file;
 pub use self::gate::{Desk, Gate, Refusal};
+pub use self::lock_dir::{LockDirError, look_at_lock_dir};
 pub use self::login_lock::{LockError, LoginLock};
 pub use self::single::Worker;
 use crate::hsm::protocol::{Fault, LoggedIn, Op, Profile, Ready, Reply, Token};

@@ -17,8 +17,10 @@ use super::{Settings, StartError};
 /// when the daemon and all workers that were given one are gone.
 ///
 /// Opened for reading only: workers have it as their standard output, and what a module prints must not end up in it.
+/// Neither a link is followed nor a pipe waited for.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(File::from(file))),
         Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),

@@ -56,6 +56,7 @@ const EXIT_STUCK: i32 = 75;
 /// Runs a worker until its parent is gone or closes the socket; never returns.
 pub fn run(clock: &Clock) -> ! {
     telemetry::init_worker_log();
+    confine::limit_files();
     leave_on_panic();
     ignore_stop_signals();
     let (stream, writes) = match socket() {

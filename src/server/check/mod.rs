@@ -1,5 +1,8 @@
 //! `keystored check`: tries everything that the configuration names and says how to mend what is wrong.
 
+mod certificates;
+mod host;
+
 use std::io::{self, Write};
 
 use super::{parts, tls};
@@ -21,7 +24,10 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut (dyn Write + Send))
 async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     let mut good = true;
     match tls::Tls::load(&config.grpc) {
-        Ok(_) => writeln!(out, "TLS: certificate, key and client CAs can be used")?,
+        Ok(tls) => {
+            writeln!(out, "TLS: certificate, key and client CAs can be loaded and belong together")?;
+            good &= certificates::look(&tls, clock.calendar(), out)?;
+        }
         Err(error) => {
             good = false;
             writeln!(out, "TLS: {error}")?;
@@ -34,10 +40,13 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
             writeln!(out, "{error}")?;
         }
     }
+    good &= host::files(config, out)?;
     if let Err(error) = parts::make_state_dir(config) {
         writeln!(out, "{error}")?;
         return Ok(false);
     }
+    // After the state directory, which it may be, or be in.
+    good &= host::locks(config, out)?;
     for cluster in &config.clusters {
         writeln!(out, "\ncluster {}", cluster.id)?;
         for hsm in &cluster.hsms {

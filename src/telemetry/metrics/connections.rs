@@ -64,6 +64,8 @@ impl Metrics {
             Refused::Full => "full",
             Refused::Late => "handshake_timeout",
             Refused::Handshake => "handshake",
+            Refused::NoCertificate => "no_certificate",
+            Refused::UnknownCa => "unknown_ca",
             Refused::Certificate => "certificate",
         };
         self.connections.refused.get_or_create(&ReasonLabels { reason }).inc();
@@ -88,9 +90,13 @@ pub enum Refused {
     Full,
     /// The client did not finish its handshake in time.
     Late,
-    /// The handshake failed: no TLS 1.3, no client certificate, or one that no client CA vouches for.
+    /// The handshake failed for another reason than those below: no TLS 1.3, no TLS at all, or the client left.
     Handshake,
-    /// The client's certificate names nobody.
+    /// The client showed no certificate.
+    NoCertificate,
+    /// No client CA vouches for the client's certificate.
+    UnknownCa,
+    /// The client's certificate has ended, is not valid yet, is not for clients, or names nobody.
     Certificate,
 }
 

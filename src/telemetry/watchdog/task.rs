@@ -56,6 +56,8 @@ tasks! {
     Health = "health", Restarted;
     /// Follows changes of the certificate files.
     Certificates = "certificates", Restarted;
+    /// Tells of certificates that end.
+    CertificateEnds = "certificate-ends", Restarted;
     /// Reads the configuration again at SIGHUP.
     Reload = "reload", Restarted;
     /// Records removals that clusters report.

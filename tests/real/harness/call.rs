@@ -28,6 +28,7 @@ pub(crate) struct Caller {
     pub(crate) keys: KeysClient<Channel>,
     pub(crate) stores: KeyStoresClient<Channel>,
     pub(crate) clusters: ClustersClient<Channel>,
+    channel: Channel,
     deadline: Duration,
 }
 
@@ -92,10 +93,21 @@ impl Caller {
             crypto: CryptoClient::new(channel.clone()),
             keys: KeysClient::new(channel.clone()),
             stores: KeyStoresClient::new(channel.clone()),
-            clusters: ClustersClient::new(channel),
+            clusters: ClustersClient::new(channel.clone()),
+            channel,
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
             deadline: Duration::from_secs(20),
         }
+    }
+
+    /// Calls a method by its path with an empty message, whatever its kind: what becomes of it.
+    pub(crate) async fn raw(&self, path: &str) -> Result<(), Status> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let request = self.request(tokio_stream::once(()));
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        let answer = grpc.streaming(request, path.parse().unwrap(), codec).await?;
+        answer.into_inner().message().await.map(drop)
     }
 
     /// The same connection with another deadline for each call.

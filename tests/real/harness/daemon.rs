@@ -179,6 +179,14 @@ impl Site {
         command
     }
 
+    /// Likewise without an end; it may have so many files open, softly and at most.
+    pub(crate) fn launch_with_files(self, soft: u64, hard: u64) -> Daemon {
+        let serve = self.serve();
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={soft}:{hard}")).arg(serve.get_program()).args(serve.get_args());
+        self.spawn(command)
+    }
+
     pub(super) fn spawn(self, mut command: Command) -> Daemon {
         let output = File::options().create(true).append(true).open(self.path().join("daemon.log")).unwrap();
         command.stdout(output.try_clone().unwrap()).stderr(output);

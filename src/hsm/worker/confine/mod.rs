@@ -7,14 +7,26 @@
 mod filesystem;
 mod system_calls;
 
+use std::env;
+
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit};
 
 use super::fault::Failure;
-use crate::hsm::protocol::{Class, Start};
+use crate::hsm::protocol::{Class, OPEN_FILES, Start};
 
 /// A limit on locked memory below this would have allocations fail later instead of now.
 const LOCKABLE_BYTES: u64 = 1 << 30;
+
+/// Takes the soft limit on open files that the parent had before it raised it. Before anything of a module is loaded.
+pub(super) fn limit_files() {
+    let Some(wanted) = env::var(OPEN_FILES).ok().and_then(|text| text.parse::<u64>().ok()) else { return };
+    let limit = getrlimit(Resource::Nofile);
+    let current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, ..limit }) {
+        tracing::warn!(%error, wanted, "the module has more descriptors than it may be made for");
+    }
+}
 
 /// Applies what can be applied; answers what could not. Fails only where memory must be locked and is not, and where
 /// there is nothing yet that access could be given to.
