@@ -7,13 +7,21 @@ mod accept;
 mod bare;
 mod check;
 mod concerns;
+mod crowd;
+mod handshake;
+mod lobby;
 mod observe;
 mod ops;
 mod parts;
+mod pressure;
 mod readiness;
 mod reload;
+mod room;
 mod settings;
+mod source;
 mod tls;
+mod turns;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,21 +29,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::readiness::Status;
+use self::readiness::{Status, Trouble};
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
 use crate::model::clock::Clock;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sampled;
 
 pub use bare::serve_routes;
 pub use check::check;
 
 /// How often the answer to "does it serve?" is taken over into the gRPC health service.
 const LOOK: Duration = Duration::from_millis(250);
+/// Connections that the kernel keeps for us until they are accepted; it takes no more of them than its own bound
+/// (net.core.somaxconn, 4,096 by default).
+const BACKLOG: u32 = 4_096;
 /// What workers get to finish, log out and leave.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -74,21 +86,28 @@ async fn run(
     // Everything that can be wrong with what the operator wrote comes first: no worker has logged in anywhere yet.
     let tls = Arc::new(tls::Tls::load(&config.grpc)?);
     let seals = parts::seals(&config.seal)?;
-    let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
-    let ops_listener = listen(config.ops, "ops.listen").await?;
+    let grpc_listener = listen(config.grpc.listen, "grpc.listen")?;
+    let ops_listener = listen(config.ops, "ops.listen")?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
     let store = parts::open_store(&config, &clock).await?;
 
     let metrics = Arc::new(Metrics::new());
     let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
-    let concerns = concerns::Concerns::default();
+    let pressure = Arc::new(pressure::Pressure::new(clock.clone()));
+    let mut concerns = concerns::Concerns::default();
+    concerns.ask(Trouble::Connections, {
+        let pressure = Arc::clone(&pressure);
+        move || pressure.sentences()
+    });
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         metrics: Arc::clone(&metrics),
         draining: AtomicBool::new(false),
         concerns,
         scrape: Mutex::default(),
+        pressure: Arc::clone(&pressure),
+        clock: clock.clone(),
     });
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
     let tell = Arc::new(tell);
@@ -96,6 +115,7 @@ async fn run(
     // Tasks that only look on; they end with this set.
     let mut lookers = JoinSet::new();
     lookers.spawn(ops::run(ops_listener, Arc::clone(&ops)));
+    lookers.spawn(sampled::tell_for_ever());
     lookers.spawn({
         let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
         async move {
@@ -115,6 +135,7 @@ async fn run(
         drain: config.limits.drain,
         metrics,
         clock,
+        pressure,
     };
     let accepting = tokio::spawn(accept.run(grpc_listener, signals));
     tracing::info!(grpc = %addresses.grpc, ops = %addresses.ops, "listening");
@@ -134,6 +155,7 @@ async fn run(
     parts.stop(STOP).await;
     store.close().await;
     lookers.shutdown().await;
+    sampled::tell_the_rest();
     tracing::info!("stopped");
     Ok(())
 }
@@ -157,10 +179,17 @@ async fn follow_health(ops: Arc<ops::Ops>, health: Arc<HealthSwitch>) {
     }
 }
 
-async fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Error(format!("cannot listen on {address} ({error}); stop what does, or change {field}")))
+fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A daemon that is started again must not wait until the kernel has forgotten the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error: std::io::Error| {
+        Error(format!("cannot listen on {address} ({error}); stop what does, or change {field}"))
+    })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {

@@ -5,6 +5,7 @@
 
 mod connections;
 mod hsm;
+mod shares;
 mod trouble;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -27,6 +28,7 @@ const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 
 pub use connections::{Connected, Refused};
 pub use hsm::HsmCounts;
+pub use shares::Places;
 
 /// An HSM, as labels name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -108,6 +110,7 @@ pub struct Metrics {
     items: Family<CallLabels, Counter>,
     removals: Family<RemovalLabels, Counter>,
     connections: connections::ConnectionMetrics,
+    shares: shares::ShareMetrics,
     health: Family<HealthLabels, Gauge>,
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
@@ -154,6 +157,7 @@ impl Metrics {
         let removals = Family::<RemovalLabels, Counter>::default();
         r.register("keys_removed", "Key objects that somebody else removed in an HSM", removals.clone());
         let connections = connections::ConnectionMetrics::new(r);
+        let shares = shares::ShareMetrics::new(r);
         let health = Family::<HealthLabels, Gauge>::default();
         r.register("hsm_health", "1 for the health that an HSM has, 0 for the others", health.clone());
         let restarts = Family::<HsmLabels, Counter>::default();
@@ -208,6 +212,7 @@ impl Metrics {
             items,
             removals,
             connections,
+            shares,
             health,
             restarts,
             load,

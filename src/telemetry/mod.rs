@@ -1,9 +1,13 @@
 //! Metric and span names, and where log lines go.
 
 pub mod abort;
+pub mod busiest;
 pub mod metrics;
+pub mod sampled;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Sets the process's log up: JSON lines or text, to standard error. Call once; a later call changes nothing.
 pub fn init_log(json: bool, filter: &str) {
@@ -12,10 +16,11 @@ pub fn init_log(json: bool, filter: &str) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error says that a log is set up already: the first one stays.
     let _ = if json {
-        log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        let json = log.json().flatten_event(true).with_current_span(true).with_span_list(false);
+        json.finish().with(sampled::Libraries).try_init()
     } else {
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        log.with_ansi(colours).try_init()
+        log.with_ansi(colours).finish().with(sampled::Libraries).try_init()
     };
 }
 

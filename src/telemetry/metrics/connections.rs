@@ -62,9 +62,12 @@ impl Metrics {
     pub fn refused(&self, reason: Refused) {
         let reason = match reason {
             Refused::Full => "full",
+            Refused::MadeRoom => "made_room",
+            Refused::Silent => "silent",
             Refused::Late => "handshake_timeout",
             Refused::Handshake => "handshake",
             Refused::Certificate => "certificate",
+            Refused::Mute => "no_http2",
         };
         self.connections.refused.get_or_create(&ReasonLabels { reason }).inc();
     }
@@ -86,12 +89,18 @@ impl Metrics {
 pub enum Refused {
     /// As many connections as are allowed were open.
     Full,
+    /// The client kept others waiting for a place: it had sent nothing, or had not gone on with its handshake.
+    MadeRoom,
+    /// The client sent nothing.
+    Silent,
     /// The client did not finish its handshake in time.
     Late,
     /// The handshake failed: no TLS 1.3, no client certificate, or one that no client CA vouches for.
     Handshake,
     /// The client's certificate names nobody.
     Certificate,
+    /// The client did not begin to speak HTTP/2 in time.
+    Mute,
 }
 
 /// Counts an open connection until it is dropped.

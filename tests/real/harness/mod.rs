@@ -7,6 +7,7 @@ pub(crate) mod gate;
 pub(crate) mod load;
 pub(crate) mod other;
 pub(crate) mod process;
+pub(crate) mod strangers;
 pub(crate) mod tool;
 pub(crate) mod wait;
 pub(crate) mod zone;

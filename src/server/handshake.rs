@@ -1,0 +1,61 @@
+//! From an accepted socket to TLS, as far as the client may keep us waiting.
+
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::lobby::Place;
+use super::tls::Tls;
+
+/// A client that has sent nothing by then is left. Those who mean it send their ClientHello as soon as they are connected.
+const FIRST_BYTE: Duration = Duration::from_secs(2);
+/// What a client may take for each half of a handshake that it has begun.
+const HALF: Duration = Duration::from_secs(5);
+/// How long a client may wait for its turn. Most will have given up by then.
+const TURN: Duration = Duration::from_secs(30);
+
+/// Why there is no TLS with a client.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// It has sent nothing.
+    Silent,
+    /// It has not sent all in time, or its turn did not come.
+    Late,
+    /// It does not speak TLS 1.3, showed no certificate, or none that is good; or it has gone.
+    Failed(io::Error),
+}
+
+/// Shakes hands: the stream, and which reading of the certificate files it is good for.
+pub(super) async fn shake_hands(
+    stream: TcpStream,
+    tls: &Tls,
+    place: &Place,
+) -> Result<(TlsStream<TcpStream>, u64), Lost> {
+    // Without a buffer, and without anything of TLS: this much is done for anybody.
+    timeout(FIRST_BYTE, stream.readable()).await.map_err(|_| Lost::Silent)?.map_err(Lost::Failed)?;
+    let hello = timeout(HALF, LazyConfigAcceptor::new(Acceptor::default(), stream)).await;
+    let hello = hello.map_err(|_| Lost::Late)?.map_err(Lost::Failed)?;
+
+    place.waits();
+    let turn = timeout(TURN, place.turn()).await.map_err(|_| Lost::Late)?;
+    let material = tls.current();
+    let mut rest = pin!(hello.into_stream(std::sync::Arc::clone(&material.config)));
+    // One poll carries the key exchange and the signature out, sends them, and finds that it is the client's turn.
+    let first = futures_util::poll!(rest.as_mut());
+    drop(turn);
+    let stream = match first {
+        Poll::Ready(ended) => ended,
+        Poll::Pending => {
+            place.owes();
+            timeout(HALF, rest).await.map_err(|_| Lost::Late)?
+        }
+    };
+    stream.map(|stream| (stream, material.generation)).map_err(Lost::Failed)
+}
