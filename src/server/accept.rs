@@ -218,7 +218,7 @@ impl<R: Routes> Accept<R> {
         let source = Source::of(from);
         self.pressure.met(Met::Stranger, &source);
         let (reason, line) = match lost {
-            Lost::Silent => (Refused::Silent, Line::Late),
+            Lost::Silent | Lost::Gone => (Refused::Silent, Line::Late),
             Lost::Late => (Refused::Late, Line::Late),
             Lost::Failed(_) => (Refused::Handshake, Line::HandshakeFailed),
         };
@@ -226,6 +226,7 @@ impl<R: Routes> Accept<R> {
         if sampled::whole(line, &source) {
             match lost {
                 Lost::Silent => tracing::info!(%from, "the client sent nothing"),
+                Lost::Gone => tracing::info!(%from, "the client came and went"),
                 Lost::Late => tracing::info!(%from, "handshake took too long"),
                 Lost::Failed(error) => tracing::info!(%from, %error, "handshake failed"),
             }

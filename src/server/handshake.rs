@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,9 +27,11 @@ const TURN: Duration = Duration::from_secs(30);
 pub(super) enum Lost {
     /// It has sent nothing.
     Silent,
+    /// It has gone without having sent anything.
+    Gone,
     /// It has not sent all in time, or its turn did not come.
     Late,
-    /// It does not speak TLS 1.3, showed no certificate, or none that is good; or it has gone.
+    /// It does not speak TLS 1.3, showed no certificate, or none that is good; or it went in between.
     Failed(io::Error),
 }
 
@@ -38,15 +41,20 @@ pub(super) async fn shake_hands(
     tls: &Tls,
     place: &Place,
 ) -> Result<(TlsStream<TcpStream>, u64), Lost> {
-    // Without a buffer, and without anything of TLS: this much is done for anybody.
-    timeout(FIRST_BYTE, stream.readable()).await.map_err(|_| Lost::Silent)?.map_err(Lost::Failed)?;
+    // Without anything of TLS: this much is done for anybody.
+    match timeout(FIRST_BYTE, stream.peek(&mut [0])).await.map_err(|_| Lost::Silent)? {
+        // Port scanners and the health checks of load balancers come and go.
+        Ok(0) => return Err(Lost::Gone),
+        Ok(_) => {}
+        Err(error) => return Err(Lost::Failed(error)),
+    }
     let hello = timeout(HALF, LazyConfigAcceptor::new(Acceptor::default(), stream)).await;
     let hello = hello.map_err(|_| Lost::Late)?.map_err(Lost::Failed)?;
 
     place.waits();
     let turn = timeout(TURN, place.turn()).await.map_err(|_| Lost::Late)?;
     let material = tls.current();
-    let mut rest = pin!(hello.into_stream(std::sync::Arc::clone(&material.config)));
+    let mut rest = pin!(hello.into_stream(Arc::clone(&material.config)));
     // One poll carries the key exchange and the signature out, sends them, and finds that it is the client's turn.
     let first = futures_util::poll!(rest.as_mut());
     drop(turn);

@@ -379,7 +379,7 @@ impl Service {
                 tracing::debug!(request_id, principal, operation = row.label, items, failed, ?took,
                     exception = %error.exception, why = error.message, "failed");
             }
-            (Plane::Control, None) if operation.shows() && !whole(Line::Shown) => {}
+            (Plane::Control, None) if !whole(if operation.shows() { Line::Shown } else { Line::Changed }) => {}
             (Plane::Control, None) => tracing::info!(request_id, principal, operation = row.label, ?took, "done"),
             (Plane::Control, Some(_)) if !whole(Line::Refused) => {}
             (Plane::Control, Some(error)) => {

@@ -39,10 +39,14 @@ pub enum Line {
     NotAccepted,
     /// A call that changes nothing was carried out.
     Shown,
+    /// A control plane call that changes something was carried out.
+    Changed,
     /// A control plane call was refused.
     Refused,
     /// A call came to nothing by the service's own fault.
     OwnFault,
+    /// A key could not be made, or not in one of the HSMs.
+    KeyNotMade,
     /// An HSM, or a worker's operation in it, failed.
     Hsm,
     /// A worker's session failed.
@@ -52,7 +56,7 @@ pub enum Line {
 }
 
 impl Line {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::HandshakeFailed,
         Self::Late,
         Self::MadeRoom,
@@ -60,8 +64,10 @@ impl Line {
         Self::Certificate,
         Self::NotAccepted,
         Self::Shown,
+        Self::Changed,
         Self::Refused,
         Self::OwnFault,
+        Self::KeyNotMade,
         Self::Hsm,
         Self::Session,
         Self::Library,
@@ -71,7 +77,8 @@ impl Line {
     /// they ask for is what an operator looks for.
     const fn whole(self) -> u64 {
         match self {
-            Self::Shown | Self::Refused | Self::OwnFault => 100,
+            Self::Changed => 1_000,
+            Self::Shown | Self::Refused | Self::OwnFault | Self::KeyNotMade => 100,
             _ => 10,
         }
     }
@@ -85,8 +92,10 @@ impl Line {
             Self::Certificate => "client certificate",
             Self::NotAccepted => "not accepted",
             Self::Shown => "call that changes nothing",
+            Self::Changed => "call that changes something",
             Self::Refused => "call refused",
             Self::OwnFault => "call failed in the service itself",
+            Self::KeyNotMade => "key not made",
             Self::Hsm => "an HSM failed",
             Self::Session => "a session failed",
             Self::Library => "a library's warning",
