@@ -3,7 +3,7 @@
 //!
 //! Everything is bounded: handshakes in progress and their time, connections, streams and windows of each, header
 //! lists, the time that a refused or draining connection may still take. And what is bounded is shared: by source address
-//! before a handshake is over ([`lobby`](super::lobby)), by principal after it ([`Crowd`]).
+//! before a handshake is over ([`lobby`]), by principal after it ([`Crowd`]).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,6 +14,7 @@ use futures_util::TryFutureExt as _;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::crowd::{self, Crowd, Joined};
 use super::handshake::{Lost, shake_hands};
-use super::lobby::{Lobby, Place, Taken};
+use super::lobby::{self, Lobby, Place, Taken};
 use super::pressure::{Met, Pressure};
 use super::source::Source;
 use super::tls::Tls;
@@ -129,7 +130,9 @@ impl<R: Routes> Accept<R> {
     /// have or their time is over.
     pub(super) async fn run(self, listener: TcpListener, signals: watch::Receiver<Signal>) {
         let this = Arc::new(self);
-        let lobby = Lobby::new(this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
+        let places = lobby::places(getrlimit(Resource::Nofile).current);
+        let (clock, metrics, pressure) = (this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
+        let lobby = Lobby::new(places, lobby::turns(), clock, metrics, pressure);
         let crowd = Arc::new(Mutex::new(Crowd::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
         let mut told = signals.clone();
@@ -188,7 +191,6 @@ impl<R: Routes> Accept<R> {
             () = taken.away() => return,
             shaken = shake_hands(stream, &self.tls, &place) => shaken,
         };
-        drop(place);
         let (stream, generation) = match shaken {
             Ok(shaken) => shaken,
             Err(lost) => {
@@ -196,6 +198,7 @@ impl<R: Routes> Accept<R> {
                 return;
             }
         };
+        drop(place);
         let identified = match self.peer(&stream, generation) {
             Ok(identified) => identified,
             Err(error) => {

@@ -21,8 +21,9 @@ use crate::model::clock::Clock;
 use crate::telemetry::metrics::{Metrics, Places, Refused};
 use crate::telemetry::sampled::{self, Line};
 
-/// Connections whose handshake is not over. One that has sent nothing costs a descriptor and some kilobytes.
-pub(super) const PLACES: usize = 1_024;
+/// Connections whose handshake is not over: at most so many, and at least. One that has sent nothing costs a descriptor
+/// and some kilobytes, one that has sent all that it may, up to 64 KiB more.
+const PLACES: (usize, usize) = (128, 1_024);
 /// From when on a client that has its server's half of a handshake makes room for others, if it does not go on.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long newcomers wait outside, in the kernel's backlog, for handshakes to be computed. A burst of clients is served
@@ -61,11 +62,26 @@ struct Ticket<'a> {
     turn: oneshot::Receiver<()>,
 }
 
+/// How many places there are where a process may have so many open files: a quarter of them, within bounds.
+pub(super) fn places(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files / 4).clamp(PLACES.0, PLACES.1)
+}
+
+/// How many handshakes are computed at once: by half of the processors, since the others are for callers who are in.
+pub(super) fn turns() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
+}
+
 impl Lobby {
-    pub(super) fn new(clock: Clock, metrics: Arc<Metrics>, pressure: Arc<Pressure>) -> Arc<Self> {
-        // Half of the processors for strangers: the others are for callers who are in.
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
-        let (room, turns) = (Mutex::new(Room::new(PLACES)), Mutex::new(Turns::new(at_once)));
+    pub(super) fn new(
+        places: usize,
+        turns: usize,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        pressure: Arc<Pressure>,
+    ) -> Arc<Self> {
+        let (room, turns) = (Mutex::new(Room::new(places)), Mutex::new(Turns::new(turns)));
         Arc::new(Self { clock, metrics, pressure, room, changed: Notify::new(), turns })
     }
 
@@ -193,5 +209,89 @@ impl Drop for Ticket<'_> {
         if self.turn.try_recv().is_ok() {
             self.lobby.pass_turn_on();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn source(number: u8) -> Source {
+        Source::V4([127, 0, 0, number].into())
+    }
+
+    fn lobby(places: usize, turns: usize) -> (Arc<Lobby>, Clock) {
+        let clock = Clock::manual();
+        let pressure = Arc::new(Pressure::new(clock.clone()));
+        (Lobby::new(places, turns, clock.clone(), Arc::new(Metrics::new()), pressure), clock)
+    }
+
+    #[test]
+    fn places_are_a_quarter_of_the_files_within_bounds() {
+        let all = [None, Some(u64::MAX), Some(4_096), Some(1_024), Some(0)].map(places);
+        assert_eq!(all, [1_024, 1_024, 1_024, 256, 128]);
+    }
+
+    #[tokio::test]
+    async fn a_silent_one_makes_room_and_is_told() {
+        let (lobby, _) = lobby(2, 1);
+        let (first, first_taken) = lobby.enter(source(1)).await;
+        let (_second, second_taken) = lobby.enter(source(1)).await;
+        let (_third, _) = lobby.enter(source(2)).await;
+        first_taken.away().await;
+        assert!(second_taken.away().now_or_never().is_none());
+        // What has been taken away is not given back.
+        drop(first);
+        assert_eq!(lobby.in_room(|room| room.taken()), 2);
+    }
+
+    #[tokio::test]
+    async fn who_finds_all_places_in_use_waits_for_one() {
+        let (lobby, clock) = lobby(2, 1);
+        let ((first, _), (second, _)) = (lobby.enter(source(1)).await, lobby.enter(source(1)).await);
+        first.waits();
+        second.waits();
+        let mut third = Box::pin(lobby.enter(source(2)));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(first);
+        let (third, _) = timeout(BURST, third).await.unwrap();
+        third.waits();
+        // When it has lasted for long, the source with most has to make room.
+        let (fourth, _) = {
+            let mut fourth = Box::pin(lobby.enter(source(1)));
+            assert!(fourth.as_mut().now_or_never().is_none());
+            clock.advance(BURST);
+            third.owes();
+            timeout(BURST, fourth).await.unwrap()
+        };
+        assert_eq!(fourth.id.source, source(1));
+        assert_eq!(lobby.in_room(|room| room.taken()), 2);
+    }
+
+    #[tokio::test]
+    async fn a_turn_goes_on_to_somebody_who_still_waits() {
+        let (lobby, _) = lobby(9, 1);
+        let (mut places, mut turns) = (Vec::new(), Vec::new());
+        for number in 0..4 {
+            places.push(lobby.enter(source(number)).await.0);
+        }
+        for place in &places {
+            turns.push(Box::pin(place.turn()));
+        }
+        let mut turns = turns.into_iter();
+        let (mut first, mut second) = (turns.next().unwrap(), turns.next().unwrap());
+        let (mut third, mut fourth) = (turns.next().unwrap(), turns.next().unwrap());
+        let turn = first.as_mut().now_or_never().unwrap();
+        for waiting in [&mut second, &mut third, &mut fourth] {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        // The second one leaves while it waits, the third one when it has been given the turn and has not seen it.
+        drop(second);
+        drop(turn);
+        drop(third);
+        drop(fourth.await);
+        assert!(places[0].turn().now_or_never().is_some(), "the turn is free");
     }
 }

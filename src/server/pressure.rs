@@ -56,10 +56,10 @@ impl Pressure {
     pub(super) fn sentences(&self) -> Vec<String> {
         let of = |what: Met| {
             let (count, by) = self.with(what, |lately, now| {
-                let by = lately.busiest.first().map(|(name, _)| name.to_owned());
-                (lately.count(now), by.unwrap_or_default())
+                let count = lately.count(now);
+                (count, lately.busiest.majority().map(str::to_owned))
             });
-            sentence(what, count, &by)
+            sentence(what, count, by.as_deref())
         };
         [Met::Stranger, Met::Handshake, Met::Open, Met::Ops].into_iter().filter_map(of).collect()
     }
@@ -76,26 +76,31 @@ impl Pressure {
     }
 }
 
-fn sentence(what: Met, count: u64, by: &str) -> Option<String> {
+fn sentence(what: Met, count: u64, by: Option<&str>) -> Option<String> {
     let seconds = SHOWN.as_secs();
+    let most = |word: &str, many: &str| by.map_or_else(|| many.to_owned(), |by| format!("most of them {word} {by}"));
     match what {
         Met::Stranger if count < STRANGERS => None,
         _ if count == 0 => None,
         Met::Stranger => Some(format!(
-            "{count} connections of the last {seconds} s came to no call, most of them from {by}: they sent nothing, no TLS, \
-             or no certificate that is good; callers from other addresses are served, keep that one away"
+            "{count} connections of the last {seconds} s came to no call, {}: they sent nothing, no TLS, or no certificate \
+             that is good; callers are served all the same, but find out who that is",
+            most("from", "from many addresses")
         )),
         Met::Handshake => Some(format!(
-            "connections come faster than handshakes end ({count} times in the last {seconds} s one made room or had to \
-             wait), most of them from {by}; each address has its share, keep that one away if it is no caller's"
+            "all places for connections that have not finished their handshakes were taken: {count} times in the last \
+             {seconds} s one made room or had to wait, {}; each address has its share, find out who that is",
+            most("from", "from many addresses")
         )),
         Met::Open => Some(format!(
-            "as many connections are open as limits.connections allows ({count} times in the last {seconds} s one made room \
-             or was refused), most of them of {by}; have its clients share connections, or raise the limit"
+            "as many connections are open as limits.connections allows: {count} times in the last {seconds} s one made room \
+             or was refused, {}; have clients share connections, or raise the limit",
+            most("of", "of many principals")
         )),
         Met::Ops => Some(format!(
-            "the ops port has more connections than it takes ({count} times in the last {seconds} s one made room), most of \
-             them from {by}; keep the port on loopback or a management network"
+            "the ops port has more connections than it takes: {count} times in the last {seconds} s one made room, {}; keep \
+             the port on loopback or a management network",
+            most("from", "from many addresses")
         )),
     }
 }
@@ -150,10 +155,10 @@ mod tests {
         clock.advance(SHOWN - Duration::from_millis(1));
         let sentences = pressure.sentences();
         let [sentence] = &sentences[..] else { panic!("{sentences:?}") };
-        assert!(sentence.contains("(4 times") && sentence.contains("most of them of cn:a"), "{sentence}");
+        assert!(sentence.contains("4 times") && sentence.contains("most of them of cn:a"), "{sentence}");
         pressure.met(Met::Open, &"cn:b");
         clock.advance(Duration::from_secs(1));
-        assert!(pressure.sentences()[0].contains("(1 times"), "{:?}", pressure.sentences());
+        assert!(pressure.sentences()[0].contains(" 1 times"), "{:?}", pressure.sentences());
         clock.advance(SHOWN);
         assert!(pressure.sentences().is_empty());
     }
@@ -170,6 +175,10 @@ mod tests {
         for _ in 0..STRANGERS {
             pressure.met(Met::Stranger, &"192.0.2.7");
         }
-        assert!(pressure.sentences()[0].contains("from 192.0.2.7"), "{:?}", pressure.sentences());
+        assert!(pressure.sentences()[0].contains("most of them from 192.0.2.7"), "{:?}", pressure.sentences());
+        for other in 0..20 * STRANGERS {
+            pressure.met(Met::Stranger, &other);
+        }
+        assert!(pressure.sentences()[0].contains("from many addresses"), "{:?}", pressure.sentences());
     }
 }

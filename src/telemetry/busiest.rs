@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 /// Names that are kept. Whoever has more than an eighth of all is among them.
-pub const KEPT: usize = 8;
+const KEPT: usize = 8;
 /// Bytes of a name that are kept.
 const NAME_BYTES: usize = 128;
 
@@ -12,6 +12,7 @@ const NAME_BYTES: usize = 128;
 #[derive(Debug, Default)]
 pub struct Busiest {
     kept: Vec<(String, u64)>,
+    all: u64,
     /// For the name that comes next, so that none is allocated for one that is kept already.
     name: String,
 }
@@ -20,11 +21,12 @@ impl Busiest {
     /// Nobody yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { kept: Vec::new(), name: String::new() }
+        Self { kept: Vec::new(), all: 0, name: String::new() }
     }
 
     /// One more by this name; about how many it has now.
     pub fn note(&mut self, name: &dyn Display) -> u64 {
+        self.all += 1;
         self.name.clear();
         // A String takes everything.
         let _ = write!(self.name, "{name}");
@@ -51,9 +53,18 @@ impl Busiest {
         most.map(|(name, count)| (name.as_str(), *count))
     }
 
+    /// The name that surely has more than half of all, where there is one.
+    #[must_use]
+    pub fn majority(&self) -> Option<&str> {
+        let (name, count) = self.first()?;
+        let too_many = if self.kept.len() < KEPT { 0 } else { self.all.div_ceil(KEPT as u64) };
+        (count.saturating_sub(too_many) > self.all / 2).then_some(name)
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.kept.clear();
+        self.all = 0;
     }
 }
 
@@ -75,6 +86,23 @@ mod tests {
         assert_eq!(name, "192.0.2.7");
         assert!((2_500..2_500 + 12_500 / 8 + 1).contains(&count), "{count}");
         assert_eq!(busiest.kept.len(), KEPT);
+        assert_eq!(busiest.majority(), None, "a fifth");
+    }
+
+    #[test]
+    fn a_majority_is_one_for_sure() {
+        let mut busiest = Busiest::default();
+        busiest.note(&"10.0.0.1");
+        assert_eq!(busiest.majority(), Some("10.0.0.1"));
+        busiest.note(&"10.0.0.2");
+        assert_eq!(busiest.majority(), None);
+        for other in 0..100 {
+            busiest.note(&other);
+            assert!((0..3).all(|_| busiest.note(&"10.0.0.1") > 1));
+        }
+        assert_eq!(busiest.majority(), Some("10.0.0.1"));
+        busiest.clear();
+        assert_eq!(busiest.majority(), None);
     }
 
     #[test]
