@@ -78,7 +78,7 @@ pub struct Limits {
     pub items_in_work: usize,
     /// Items in work at once for one principal.
     pub items_in_work_per_principal: usize,
-    /// Open connections.
+    /// Open connections; those whose handshake is not over, or that make room for others, are not counted.
     pub connections: usize,
     /// Open Crypto.Stream calls.
     pub streams: usize,

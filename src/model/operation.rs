@@ -115,6 +115,15 @@ impl Operation {
         Self::GetStatistics,
     ];
 
+    /// Whether it shows how things are, and changes nothing.
+    #[must_use]
+    pub const fn shows(self) -> bool {
+        matches!(
+            self,
+            Self::DescribeKey | Self::ListKeys | Self::DescribeKeyStores | Self::DescribeClusters | Self::GetStatistics
+        )
+    }
+
     /// The operation's row.
     #[must_use]
     pub const fn row(self) -> Row {

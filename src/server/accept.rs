@@ -2,34 +2,45 @@
 //! drains.
 //!
 //! Everything is bounded: handshakes in progress and their time, connections, streams and windows of each, header
-//! lists, the time that a refused or draining connection may still take.
+//! lists, the time that a refused or draining connection may still take. And what is bounded is shared: by source address
+//! before a handshake is over ([`lobby`]), by principal after it ([`Crowd`]).
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_auth;
+use super::crowd::{self, Crowd, Joined};
+use super::handshake::{Lost, shake_hands};
+use super::lobby::{self, Lobby, Place, Taken};
+use super::pressure::{Met, Pressure};
+use super::source::Source;
 use super::tls::Tls;
-use crate::auth::peer::{Peer, Trust};
+use super::wire::{Answer, Greeted, Told, Wire};
+use crate::auth::peer::{Peer, Principal, Trust};
 use crate::model::clock::Clock;
 use crate::pki;
-use crate::telemetry::metrics::{Metrics, Refused};
+use crate::telemetry::metrics::{Metrics, Places, Refused};
+use crate::telemetry::sampled::{self, Line};
 
-/// A client that has not finished its handshake by then is left.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes in progress at once; they cost a signature each and come from anybody.
-pub(super) const HANDSHAKES: usize = 128;
+/// A client that has not begun with HTTP/2 so long after its handshake is left.
+const GREETING: Duration = Duration::from_secs(5);
+/// As whom all those count whose certificate is not good.
+const NOT_GOOD: &str = "certificates that are not good";
+/// Connections beyond `connections` that make room for others and have not gone yet.
+pub(super) const MAKING_ROOM: usize = 64;
 /// Calls open at once on one connection.
 const STREAMS: u32 = 256;
 /// Windows: one stream can bring the largest message without waiting for the round trip of a window update.
@@ -41,8 +52,11 @@ const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// A silent connection is asked whether it lives, and left when it does not answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long a connection whose certificate is not good, or no longer, stays open, so that its client is told why (each
-/// call is refused with the reason) before it is cut off.
+/// call is refused with the reason) before it is cut off; and one that makes room, so that its calls can end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// After a connection could not be accepted: how many make room, and how long nothing is accepted.
+const CLEARED: usize = 8;
+const NOT_ACCEPTED: Duration = Duration::from_millis(20);
 /// The longest that a connection waits before it looks at its certificate's end again: calendars are set.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
@@ -63,6 +77,18 @@ pub(super) struct Accept<R> {
     pub(super) drain: Duration,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
+    pub(super) pressure: Arc<Pressure>,
+}
+
+/// The open connections.
+type Open = Mutex<Crowd<Arc<Wire>>>;
+
+/// A connection that was accepted, and its place until its handshake is over.
+struct Arrived {
+    stream: TcpStream,
+    from: SocketAddr,
+    place: Place,
+    taken: Taken,
 }
 
 /// tonic's routes, as hyper calls them. The body of a response is boxed by tonic already.
@@ -79,6 +105,7 @@ pub(super) trait Routes:
 {
     type Body: hyper::body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
+        + Unpin
         + 'static;
 }
 
@@ -93,7 +120,10 @@ where
         + Send
         + Sync
         + 'static,
-    B: hyper::body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B: hyper::body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static,
 {
     type Body = B;
 }
@@ -103,33 +133,28 @@ impl<R: Routes> Accept<R> {
     /// have or their time is over.
     pub(super) async fn run(self, listener: TcpListener, signals: watch::Receiver<Signal>) {
         let this = Arc::new(self);
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        let connections = Arc::new(Semaphore::new(this.connections));
+        let places = lobby::places(getrlimit(Resource::Nofile).current);
+        let (clock, metrics, pressure) = (this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
+        let lobby = Lobby::new(places, lobby::turns(), clock, metrics, pressure);
+        let crowd = Arc::new(Mutex::new(Crowd::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
         let mut told = signals.clone();
         let mut draining = pin!(async move {
             // Without a sender there is nothing to stay open for either.
             let _ = told.wait_for(|signal| signal.draining).await;
         });
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, from)) => match Arc::clone(&handshakes).try_acquire_owned() {
-                        Ok(permit) => {
-                            let signals = signals.clone();
-                            // On panic: this connection ends; its client opens another.
-                            open.spawn(Arc::clone(&this).connection(stream, from, permit, Arc::clone(&connections), signals));
-                        }
-                        Err(_) => this.metrics.refused(Refused::Full),
-                    },
-                    Err(error) => {
-                        tracing::error!(%error, "a connection cannot be accepted");
-                        // Out of descriptors, most likely: asking again at once would only burn time.
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+        {
+            let mut next = pin!(this.next(&listener, &lobby));
+            loop {
+                tokio::select! {
+                    arrived = next.as_mut() => {
+                        // On panic: this connection ends; its client opens another.
+                        open.spawn(Arc::clone(&this).connection(arrived, Arc::clone(&crowd), signals.clone()));
+                        next.set(this.next(&listener, &lobby));
                     }
-                },
-                Some(_) = open.join_next() => {}
-                () = &mut draining => break,
+                    Some(_) = open.join_next() => {}
+                    () = &mut draining => break,
+                }
             }
         }
         drop(listener);
@@ -140,51 +165,128 @@ impl<R: Routes> Accept<R> {
         }
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        from: SocketAddr,
-        handshake: OwnedSemaphorePermit,
-        connections: Arc<Semaphore>,
-        signals: watch::Receiver<Signal>,
-    ) {
+    /// Accepts a connection and finds a place for it. Where there is none, those who come wait in the kernel's backlog.
+    async fn next(&self, listener: &TcpListener, lobby: &Arc<Lobby>) -> Arrived {
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    let (place, taken) = lobby.enter(Source::of(from)).await;
+                    return Arrived { stream, from, place, taken };
+                }
+                Err(error) => {
+                    if sampled::whole(Line::NotAccepted, &error) {
+                        tracing::error!(%error, "a connection cannot be accepted");
+                    }
+                    // Out of descriptors, most likely: strangers who keep us waiting have some. Asking again at once would
+                    // only burn time.
+                    (0..CLEARED).all(|_| lobby.clear_one());
+                    tokio::time::sleep(NOT_ACCEPTED).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, arrived: Arrived, crowd: Arc<Open>, signals: watch::Receiver<Signal>) {
+        let Arrived { stream, from, place, taken } = arrived;
         // Answers are small and complete: waiting for more to send only adds to their latency.
         let _ = stream.set_nodelay(true);
-        let material = self.tls.current();
-        let acceptor = TlsAcceptor::from(Arc::clone(&material.config));
-        let stream = match timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err((error, stream))) => {
-                let (refused, why) = client_auth::judge(&error);
-                self.metrics.refused(refused);
-                tracing::info!(%from, why, "handshake failed");
-                if client_auth::has_shown_itself(refused) {
+        let shaken = tokio::select! {
+            biased;
+            () = taken.away() => return,
+            shaken = shake_hands(stream, &self.tls, &place) => shaken,
+        };
+        let stream = match shaken {
+            Ok(stream) => stream,
+            Err(lost) => {
+                let refused = self.lost(from, &lost);
+                if let Lost::Failed(_, Some(stream)) = lost
+                    && client_auth::has_shown_itself(refused)
+                {
                     client_auth::part(stream).await;
                 }
                 return;
             }
-            Err(_) => {
-                self.metrics.refused(Refused::Late);
-                tracing::info!(%from, "handshake took too long");
-                return;
-            }
         };
-        drop(handshake);
-        let Ok(_connection) = connections.try_acquire_owned() else {
-            self.metrics.refused(Refused::Full);
-            tracing::warn!(%from, limit = self.connections, "refused: as many connections are open as may be (limits.connections, or what the limit on open files leaves)");
-            return;
-        };
+        drop(place);
         let peer = match self.peer(&stream) {
             Ok(peer) => Arc::new(peer),
             Err(error) => {
                 self.metrics.refused(Refused::Certificate);
-                tracing::info!(%from, %error, "refused");
+                self.pressure.met(Met::Stranger, &Source::of(from));
+                if sampled::whole(Line::Certificate, &Source::of(from)) {
+                    tracing::info!(%from, %error, "refused");
+                }
                 return;
             }
         };
+        // Those whose certificate is not good are there to be told so, and share what one principal would have: they must
+        // not push anybody out under a name that they carry and are not.
+        let principal = peer.admit(self.clock.calendar()).cloned().unwrap_or_else(|_| Principal::new(NOT_GOOD));
+        let wire = Wire::new(self.clock.clone());
+        let Some(_member) = self.join(&crowd, &principal, &wire) else { return };
         let _connected = self.metrics.connected();
-        self.serve(stream, from, peer, signals).await;
+        self.serve(stream, from, Identified { principal, peer }, &wire, signals).await;
+    }
+
+    /// Says why there will be no calls on a connection.
+    fn lost(&self, from: SocketAddr, lost: &Lost) -> Refused {
+        let source = Source::of(from);
+        self.pressure.met(Met::Stranger, &source);
+        let (refused, line, why) = match lost {
+            Lost::Silent => (Refused::Silent, Line::Late, "the client sent nothing".to_owned()),
+            Lost::Gone => (Refused::Silent, Line::Late, "the client came and went".to_owned()),
+            Lost::Late => (Refused::Late, Line::Late, "it took too long".to_owned()),
+            Lost::Failed(error, _) => {
+                let (refused, why) = client_auth::judge(error);
+                (refused, Line::HandshakeFailed, why)
+            }
+        };
+        self.metrics.refused(refused);
+        if sampled::whole(line, &source) {
+            tracing::info!(%from, why, "handshake failed");
+        }
+        refused
+    }
+
+    /// Takes a place among the open connections, and has another one make room where there is none.
+    fn join<'a>(&self, crowd: &'a Open, principal: &Principal, wire: &Arc<Wire>) -> Option<Member<'a>> {
+        let joined = lock(crowd).join(principal, Arc::clone(wire), self.clock.now());
+        let write = || sampled::whole(Line::NoPlace, &principal.as_str());
+        match joined {
+            Joined::In { id, leaves, ends } => {
+                if let Some((of, wire)) = leaves {
+                    wire.tell(Told::Leave);
+                    self.metrics.made_room(Places::Open);
+                    self.pressure.met(Met::Open, &of.as_str());
+                    if write() {
+                        tracing::warn!(
+                            of = of.as_str(),
+                            principal = principal.as_str(),
+                            limit = self.connections,
+                            "as many connections are open as may be (limits.connections, or what the limit on open files \
+                             leaves); one makes room"
+                        );
+                    }
+                }
+                if let Some(wire) = ends {
+                    wire.tell(Told::End);
+                }
+                Some(Member { crowd, id })
+            }
+            Joined::Refused => {
+                self.metrics.refused(Refused::Full);
+                self.pressure.met(Met::Open, &principal.as_str());
+                if write() {
+                    tracing::warn!(
+                        principal = principal.as_str(),
+                        limit = self.connections,
+                        "refused: as many connections are open as may be (limits.connections, or what the limit on open files \
+                         leaves)"
+                    );
+                }
+                None
+            }
+        }
     }
 
     fn peer(&self, stream: &TlsStream<TcpStream>) -> Result<Peer, pki::Error> {
@@ -193,22 +295,35 @@ impl<R: Routes> Accept<R> {
         Peer::new(chain.iter().map(|certificate| certificate.to_vec()).collect(), trust)
     }
 
+    /// A client has a good certificate and does not speak HTTP/2.
+    fn mute(&self, from: SocketAddr, principal: &Principal) {
+        self.metrics.refused(Refused::Mute);
+        if sampled::whole(Line::Late, &principal.as_str()) {
+            tracing::info!(%from, principal = principal.as_str(), "the client did not begin with HTTP/2");
+        }
+    }
+
     async fn serve(
         &self,
         stream: TlsStream<TcpStream>,
         from: SocketAddr,
-        peer: Arc<Peer>,
+        Identified { principal, peer }: Identified,
+        wire: &Arc<Wire>,
         mut signals: watch::Receiver<Signal>,
     ) {
         let service = service_fn({
-            let (peer, routes) = (Arc::clone(&peer), self.routes.clone());
+            let (peer, routes, wire) = (Arc::clone(&peer), self.routes.clone(), Arc::clone(wire));
             move |mut request: http::Request<hyper::body::Incoming>| {
+                let in_use = wire.call();
                 request.extensions_mut().insert(Arc::clone(&peer));
                 // tonic's routes are always ready.
-                routes.clone().call(request)
+                let answer = routes.clone().call(request);
+                answer.map_ok(|response| response.map(|body| Answer::new(body, in_use)))
             }
         });
+        let stream = Greeted::new(stream, wire);
         let mut connection = Box::pin(http().serve_connection(TokioIo::new(stream), service));
+        let mut told = wire.listen();
         let (mut stage, mut good) = (Stage::Open, false);
         loop {
             let calendar = self.clock.calendar();
@@ -218,23 +333,35 @@ impl<R: Routes> Accept<R> {
                     Err(refusal) => {
                         // One that never was good has passed the handshake only to be told why.
                         if good {
-                            self.metrics.ended()
+                            self.metrics.ended();
                         } else {
-                            self.metrics.refused(Refused::Certificate)
+                            self.metrics.refused(Refused::Certificate);
                         }
-                        tracing::info!(%from, reason = %refusal, "connection will be ended");
+                        if sampled::whole(Line::Certificate, &principal.as_str()) {
+                            tracing::info!(%from, reason = %refusal, "connection will be ended");
+                        }
                         stage = Stage::Refused;
                     }
                 }
+            }
+            match *told.borrow_and_update() {
+                Told::Stay => {}
+                Told::Leave if stage == Stage::Open => {
+                    stage = Stage::MakingRoom;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Told::Leave => {}
+                Told::End => return,
             }
             if stage != Stage::Leaving && signals.borrow_and_update().draining {
                 stage = Stage::Leaving;
                 connection.as_mut().graceful_shutdown();
             }
             let until_expiry = peer.until().duration_since(calendar).unwrap_or_default() + Duration::from_millis(1);
+            let greeting = wire.greeting_due(GREETING);
             let look_again = match stage {
-                Stage::Open => until_expiry.min(LOOK_AGAIN),
-                Stage::Refused | Stage::Leaving => FAREWELL,
+                Stage::Open => until_expiry.min(greeting.unwrap_or(LOOK_AGAIN)),
+                Stage::Refused | Stage::MakingRoom | Stage::Leaving => FAREWELL,
             };
             tokio::select! {
                 biased;
@@ -244,18 +371,39 @@ impl<R: Routes> Accept<R> {
                     }
                     return;
                 }
-                told = signals.changed() => if told.is_err() {
+                signal = signals.changed() => if signal.is_err() {
                     return;
                 },
+                // What it is told is looked at above; whoever tells it is here.
+                _ = told.changed() => {}
                 // A draining connection has the time that the listener gives all of them.
-                () = tokio::time::sleep(look_again), if stage != Stage::Leaving => {
-                    if stage == Stage::Refused {
+                () = tokio::time::sleep(look_again), if stage != Stage::Leaving => match stage {
+                    Stage::Open if wire.greeting_due(GREETING).is_none_or(|left| !left.is_zero()) => {}
+                    Stage::Open => {
+                        self.mute(from, &principal);
                         return;
                     }
-                }
+                    Stage::Refused | Stage::MakingRoom | Stage::Leaving => return,
+                },
             }
         }
     }
+}
+
+/// A place among the open connections; dropping it gives it back.
+struct Member<'a> {
+    crowd: &'a Open,
+    id: crowd::Id,
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        lock(self.crowd).leave(&self.id);
+    }
+}
+
+fn lock(crowd: &Open) -> MutexGuard<'_, Crowd<Arc<Wire>>> {
+    crowd.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How far a connection is.
@@ -265,8 +413,16 @@ enum Stage {
     Open,
     /// Its certificate is not good, or no longer: each call is refused with the reason, for a moment.
     Refused,
+    /// Another principal's connection has its place: what is open is finished, nothing new begins, for a moment.
+    MakingRoom,
     /// The daemon drains: what is open is finished, nothing new begins.
     Leaving,
+}
+
+/// Who is at the other end, and as whom its connection counts.
+struct Identified {
+    principal: Principal,
+    peer: Arc<Peer>,
 }
 
 fn http() -> http2::Builder<TokioExecutor> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::pressure::Pressure;
 use super::{Error, accept, address, listen, tls};
 use crate::config::Grpc;
 use crate::model::clock::Clock;
@@ -27,11 +28,12 @@ pub async fn serve_routes(
     listening: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), Error> {
     let tls = Arc::new(tls::Tls::load(&files)?);
-    let listener = listen(files.listen, "grpc.listen").await?;
+    let listener = listen(files.listen, "grpc.listen")?;
     listening(address(&listener)?);
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
     let metrics = Arc::new(Metrics::new());
-    let accept = accept::Accept { tls, routes, connections: CONNECTIONS, drain: DRAIN, metrics, clock };
+    let pressure = Arc::new(Pressure::new(clock.clone()));
+    let accept = accept::Accept { tls, routes, connections: CONNECTIONS, drain: DRAIN, metrics, clock, pressure };
     // On panic: told to the caller when it is waited for; there is no daemon around it.
     let accepting = tokio::spawn(accept.run(listener, signals));
     shutdown.await;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{accept, ops};
+use super::{accept, lobby, ops};
 use crate::config::Config;
 
 /// Descriptors of the process itself: standard streams, the runtime's, listeners, database with its journals, and what is
@@ -102,7 +102,7 @@ impl Fit {
     fn under(config: &Config, limit: Option<u64>) -> Self {
         let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
         let workers = hsms.map(|hsm| EACH_HSM + EACH_WORKER * (usize::from(hsm.workers) + 1)).sum::<usize>();
-        let kept = OWN + ops::CONNECTIONS + accept::HANDSHAKES + workers;
+        let kept = OWN + ops::CONNECTIONS + lobby::places(limit) + accept::MAKING_ROOM + workers;
         Self { wanted: config.limits.connections, kept, limit }
     }
 

@@ -10,16 +10,24 @@ mod certificates;
 mod check;
 mod client_auth;
 mod concerns;
+mod crowd;
 mod files;
+mod handshake;
+mod lobby;
 mod observe;
 mod ops;
 mod parts;
+mod pressure;
 mod readiness;
 mod reload;
+mod room;
 mod settings;
+mod source;
 mod systemd;
 mod tls;
+mod turns;
 mod watch;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch::channel;
 use tokio::task::JoinSet;
 
@@ -39,6 +47,7 @@ use crate::hsm::supervisor::look_at_lock_dir;
 use crate::model::clock::Clock;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sampled;
 use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use bare::serve_routes;
@@ -46,6 +55,9 @@ pub use check::check;
 
 /// How often the answer to "does it serve?" is taken over into the gRPC health service.
 const LOOK: Duration = Duration::from_millis(250);
+/// Connections that the kernel keeps for us until they are accepted; it takes no more of them than its own bound
+/// (net.core.somaxconn, 4,096 by default).
+const BACKLOG: u32 = 4_096;
 /// What workers get to finish, log out and leave.
 const STOP: Duration = Duration::from_secs(10);
 /// What a stop may take beyond its own limits, until systemd loses patience.
@@ -100,8 +112,8 @@ async fn run(
     parts::make_state_dir(&config)?;
     // After the state directory, which it may be, or be in.
     look_at_lock_dir(&config.lock_dir).map_err(|error| Error(format!("{error}; {}", error.remedy())))?;
-    let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
-    let ops_listener = listen(config.ops, "ops.listen").await?;
+    let grpc_listener = listen(config.grpc.listen, "grpc.listen")?;
+    let ops_listener = listen(config.ops, "ops.listen")?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
     let watchdog = Watchdog::new(clock.clone());
     let systemd = Systemd::begin(&watchdog)?;
@@ -126,6 +138,11 @@ async fn run(
         let files = Arc::clone(&files);
         move || files.troubles()
     });
+    let pressure = Arc::new(pressure::Pressure::new(clock.clone()));
+    concerns.ask(Trouble::Connections, {
+        let pressure = Arc::clone(&pressure);
+        move || pressure.sentences()
+    });
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         metrics: Arc::clone(&metrics),
@@ -133,6 +150,8 @@ async fn run(
         draining: AtomicBool::new(false),
         concerns,
         scrape: Mutex::default(),
+        pressure: Arc::clone(&pressure),
+        clock: clock.clone(),
     });
     let (tell, signals) = channel(accept::Signal { draining: false, generation: tls.current().generation });
     let tell = Arc::new(tell);
@@ -150,6 +169,15 @@ async fn run(
         let ops = Arc::clone(&ops);
         async move |heartbeat| heartbeat.idle(ops::run(ops_listener, ops)).await
     }));
+    // On panic: started again; what was left out until then is told by the next run.
+    lookers.spawn(watchdog.clone().restarted(
+        Task::Sampled,
+        "",
+        || (),
+        async |heartbeat: Heartbeat| {
+            heartbeat.idle(sampled::tell_for_ever()).await;
+        },
+    ));
     // On panic: started again; it looks at the files anew.
     lookers.spawn(watchdog.clone().restarted(Task::Certificates, "", || (), {
         let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
@@ -185,6 +213,7 @@ async fn run(
         drain: config.limits.drain,
         metrics,
         clock: clock.clone(),
+        pressure,
     };
     // On panic: the process ends (vital); no call would reach it any more.
     let accepting = tokio::spawn(watchdog.clone().vital(Task::Accept, async move |heartbeat: Heartbeat| {
@@ -219,6 +248,7 @@ async fn run(
     parts.stop(STOP).await;
     store.close().await;
     lookers.shutdown().await;
+    sampled::tell_the_rest();
     tracing::info!("stopped");
     Ok(())
 }
@@ -249,10 +279,17 @@ async fn follow_health(
     }
 }
 
-async fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Error(format!("cannot listen on {address} ({error}); stop what does, or change {field}")))
+fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A daemon that is started again must not wait until the kernel has forgotten the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error: std::io::Error| {
+        Error(format!("cannot listen on {address} ({error}); stop what does, or change {field}"))
+    })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {

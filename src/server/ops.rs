@@ -1,9 +1,14 @@
 //! The ops listener: /livez, /readyz and /metrics on plain HTTP.
 //!
 //! Tells states and figures, nothing that a caller sent; still it belongs on loopback or a management network.
+//!
+//! Whoever comes is let in: where all places are taken, the connection that has asked for nothing for longest makes room,
+//! of the address that has most. So a probe gets its answer whatever others do.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,25 +16,36 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tower::Service as _;
 
 use super::concerns::Concerns;
+use super::pressure::{Met, Pressure};
 use super::readiness::{self, Report};
+use super::room::{Entered, Id, Room};
+use super::source::Source;
+use crate::model::clock::Clock;
 use crate::service::Service;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Places};
+use crate::telemetry::sampled::{self, Line};
 use crate::telemetry::watchdog::Watchdog;
 
-/// Probes and scrapers are few; whoever opens more connections waits.
-pub(super) const CONNECTIONS: usize = 32;
-/// A client that has not sent its request by then is left.
-const HEADERS: Duration = Duration::from_secs(5);
+/// Probes and scrapers are few.
+pub(super) const CONNECTIONS: usize = 64;
+/// A client that has not sent its request by then, or its next one, is left.
+const HEADERS: Duration = Duration::from_secs(2);
+/// How long after its request a client makes room only if there is nobody else: an answer takes milliseconds.
+const ANSWER: Duration = Duration::from_secs(1);
 /// The longest life of a connection; scrapers open another.
 const LIFE: Duration = Duration::from_secs(300);
+/// How long nothing is accepted after a connection could not be.
+const NOT_ACCEPTED: Duration = Duration::from_millis(20);
 
 /// What the ops listener tells about.
 pub(super) struct Ops {
@@ -41,6 +57,38 @@ pub(super) struct Ops {
     pub(super) concerns: Concerns,
     /// One scrape at a time: a scrape first takes over how things are.
     pub(super) scrape: Mutex<()>,
+    pub(super) pressure: Arc<Pressure>,
+    pub(super) clock: Clock,
+}
+
+/// The places for connections; what is dropped with a place ends its connection.
+type Slots = Mutex<Room<oneshot::Sender<Infallible>>>;
+
+/// A place; dropping it gives it back.
+struct Slot {
+    slots: Arc<Slots>,
+    id: Id,
+    ops: Arc<Ops>,
+}
+
+impl Slot {
+    /// A request has come.
+    fn asked(&self) {
+        let overdue_at = self.ops.clock.now() + ANSWER;
+        lock(&self.slots).set_overdue(self.id, Some(overdue_at));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut slots = lock(&self.slots);
+        slots.leave(self.id);
+        self.ops.metrics.ops_connections(slots.taken());
+    }
+}
+
+fn lock(slots: &Slots) -> MutexGuard<'_, Room<oneshot::Sender<Infallible>>> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ops {
@@ -59,32 +107,66 @@ pub(super) async fn run(listener: TcpListener, ops: Arc<Ops>) {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(ops);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        .with_state(Arc::clone(&ops));
+    let slots = Arc::new(Mutex::new(Room::new(CONNECTIONS)));
     let mut open = JoinSet::new();
     loop {
-        while open.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::error!(%error, "an ops connection cannot be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = open.join_next() => continue,
         };
-        let service = TowerToHyperService::new(router.clone());
-        // On panic: this connection ends; whoever asked asks again.
-        open.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADERS)
-                .max_buf_size(16 << 10)
-                .serve_connection(TokioIo::new(stream), service);
-            // How a scraper's connection ends is its own affair.
-            let _ = tokio::time::timeout(LIFE, connection).await;
-            drop(slot);
-        });
+        match accepted {
+            Ok((stream, from)) => {
+                if let Some((slot, gone)) = enter(&slots, from, &ops) {
+                    // On panic: this connection ends; whoever asked asks again.
+                    open.spawn(serve(stream, router.clone(), slot, gone));
+                }
+            }
+            Err(error) => {
+                if sampled::whole(Line::NotAccepted, &error) {
+                    tracing::error!(%error, "an ops connection cannot be accepted");
+                }
+                // As on the gRPC port: a connection that asks for nothing has a descriptor that can be used.
+                lock(&slots).clear_one(ops.clock.now());
+                tokio::time::sleep(NOT_ACCEPTED).await;
+            }
+        }
+    }
+}
+
+/// A place, and what resolves when it is taken away.
+fn enter(slots: &Arc<Slots>, from: SocketAddr, ops: &Arc<Ops>) -> Option<(Slot, oneshot::Receiver<Infallible>)> {
+    let (hold, gone) = oneshot::channel();
+    let (source, now) = (Source::of(from), ops.clock.now());
+    // Somebody always makes room.
+    let Entered::In(id, out) = lock(slots).enter(source, hold, now, true) else { return None };
+    ops.metrics.ops_connections(lock(slots).taken());
+    if let Some((from, _)) = out {
+        ops.metrics.made_room(Places::Ops);
+        ops.pressure.met(Met::Ops, &from);
+        if sampled::whole(Line::MadeRoom, &from) {
+            tracing::info!(%from, "a connection to the ops port made room for another one");
+        }
+    }
+    Some((Slot { slots: Arc::clone(slots), id, ops: Arc::clone(ops) }, gone))
+}
+
+async fn serve(stream: TcpStream, router: Router, slot: Slot, gone: oneshot::Receiver<Infallible>) {
+    let service = service_fn(|request: http::Request<Incoming>| {
+        slot.asked();
+        // axum's routes are always ready.
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    // How a scraper's connection ends is its own affair.
+    tokio::select! {
+        biased;
+        _ = gone => {}
+        _ = tokio::time::timeout(LIFE, connection) => {}
     }
 }
 

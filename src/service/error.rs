@@ -4,6 +4,7 @@ use super::{Error, validate};
 use crate::model::exception::Exception;
 use crate::model::id::KeyReferenceError;
 use crate::model::key_store::ConnectionState;
+use crate::telemetry::sampled::{self, Line};
 use crate::{cluster, store};
 
 impl Error {
@@ -37,7 +38,9 @@ impl Error {
 
     /// The daemon's own fault.
     pub(super) fn internal(what: &str) -> Self {
-        tracing::error!(what, "internal error");
+        if sampled::whole(Line::OwnFault, &what) {
+            tracing::error!(what, "internal error");
+        }
         Self::passing(Exception::KmsInternal, "internal error; the daemon's log says more")
     }
 
@@ -93,8 +96,10 @@ impl Error {
             ),
             cluster::Error::Hsm { hsm, fault } => {
                 // Function and code are for operators; callers learn which HSM to ask them about.
-                tracing::warn!(%hsm, function = %fault.function, code = fault.code, class = ?fault.class, %fault,
-                    key = key_arn, "an HSM refused");
+                if sampled::whole(Line::Hsm, &hsm) {
+                    tracing::warn!(%hsm, function = %fault.function, code = fault.code, class = ?fault.class, %fault,
+                        key = key_arn, "an HSM refused");
+                }
                 Self::passing(Exception::KmsInternal, format!("HSM {hsm} failed; the daemon's log says how"))
             }
         }

@@ -22,6 +22,7 @@ use crate::model::operation::{Operation, Plane, Resource};
 use crate::model::terms::Terms;
 use crate::store::Key;
 use crate::telemetry::fault;
+use crate::telemetry::sampled::{self, Line};
 use crate::telemetry::watchdog::Task;
 
 /// What tells one operation on items from another. Unary calls are batches of one.
@@ -360,26 +361,31 @@ impl Service {
         }
         let (row, request_id, principal) = (operation.row(), &*call.request_id, call.principal.as_str());
         let items: usize = outcomes.iter().map(|(_, items)| items).sum();
+        let whole = |line| sampled::whole(line, &principal);
         match (row.plane, first) {
             (Plane::Data, None) => tracing::trace!(request_id, principal, operation = row.label, items, ?took, "done"),
             (_, Some(error)) if error.exception == Exception::KmsInternal => {
                 // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this call.
-                tracing::warn!(
-                    request_id,
-                    principal,
-                    operation = row.label,
-                    items,
-                    ?took,
-                    why = error.message,
-                    "failed in the service itself"
-                );
+                if whole(Line::OwnFault) {
+                    tracing::warn!(
+                        request_id,
+                        principal,
+                        operation = row.label,
+                        items,
+                        ?took,
+                        why = error.message,
+                        "failed in the service itself"
+                    );
+                }
             }
             (Plane::Data, Some(error)) => {
                 let failed: usize = outcomes.iter().filter(|(outcome, _)| outcome.is_some()).map(|(_, n)| n).sum();
                 tracing::debug!(request_id, principal, operation = row.label, items, failed, ?took,
                     exception = %error.exception, why = error.message, "failed");
             }
+            (Plane::Control, None) if !whole(if operation.shows() { Line::Shown } else { Line::Changed }) => {}
             (Plane::Control, None) => tracing::info!(request_id, principal, operation = row.label, ?took, "done"),
+            (Plane::Control, Some(_)) if !whole(Line::Refused) => {}
             (Plane::Control, Some(error)) => {
                 tracing::info!(request_id, principal, operation = row.label, ?took,
                     exception = %error.exception, why = error.message, "refused");

@@ -7,6 +7,7 @@ mod certificates;
 mod connections;
 mod hsm;
 mod log;
+mod shares;
 mod tasks;
 mod trouble;
 
@@ -31,6 +32,7 @@ const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 pub use certificates::CertificateLabels;
 pub use connections::{Connected, Refused};
 pub use hsm::HsmCounts;
+pub use shares::Places;
 
 /// An HSM, as labels name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +115,7 @@ pub struct Metrics {
     removals: Family<RemovalLabels, Counter>,
     certificates: certificates::CertificateMetrics,
     connections: connections::ConnectionMetrics,
+    shares: shares::ShareMetrics,
     health: Family<HealthLabels, Gauge>,
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
@@ -162,6 +165,7 @@ impl Metrics {
         r.register("keys_removed", "Key objects that somebody else removed in an HSM", removals.clone());
         let certificates = certificates::CertificateMetrics::new(r);
         let connections = connections::ConnectionMetrics::new(r);
+        let shares = shares::ShareMetrics::new(r);
         let health = Family::<HealthLabels, Gauge>::default();
         r.register("hsm_health", "1 for the health that an HSM has, 0 for the others", health.clone());
         let restarts = Family::<HsmLabels, Counter>::default();
@@ -219,6 +223,7 @@ impl Metrics {
             removals,
             certificates,
             connections,
+            shares,
             health,
             restarts,
             load,

@@ -1,10 +1,12 @@
 //! Metric and span names, where log lines go, and who notices that a task has broken.
 
 pub mod abort;
+pub mod busiest;
 pub mod fault;
 pub mod log;
 pub mod metrics;
 pub mod panics;
+pub mod sampled;
 pub mod watchdog;
 
 /// Sets the process's log up: JSON lines or text, to standard error. Call once; a later call changes nothing.

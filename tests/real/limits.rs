@@ -187,7 +187,7 @@ async fn a_call_that_cannot_make_its_deadline_is_not_begun() {
 }
 
 /// Another principal: with another certificate of the same authority.
-async fn guest_of(daemon: &Daemon) -> Caller {
+pub(crate) async fn guest_of(daemon: &Daemon) -> Caller {
     let mut address = daemon.address();
     let key = fs::read_to_string(daemon.client_authority_key()).unwrap();
     let authority = Authority::load(&address.ca, &key).unwrap();

@@ -41,6 +41,7 @@ mod resync;
 mod roundtrip;
 mod secrets;
 mod server;
+mod shares;
 mod shutdown;
 mod start;
 mod supervisor;

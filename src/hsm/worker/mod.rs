@@ -220,6 +220,7 @@ fn leave_token(started: &Started) {
     if let Err(failure) = module.finalise() {
         tracing::warn!(?failure, "the module did not finalise cleanly");
     }
+    telemetry::sampled::tell_the_rest();
     tracing::info!("left the module");
 }
 

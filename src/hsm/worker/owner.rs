@@ -15,6 +15,7 @@ use super::{objects, template};
 use crate::hsm::protocol::{Class, Fault, Profile, Role};
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, KeyVersionId};
+use crate::telemetry::sampled::{self, Line};
 
 /// What all session threads of a process share about its token.
 pub(super) struct Token {
@@ -206,7 +207,9 @@ impl Owner {
 
     /// Closes this thread's session, which may have stopped half-way through an operation, and opens another.
     fn replace_session(&mut self) -> Result<(), Failure> {
-        tracing::info!("a session failed and is replaced");
+        if sampled::whole(Line::Session, &"C_CloseSession") {
+            tracing::info!("a session failed and is replaced");
+        }
         self.session = self.token.module.open(self.token.slot)?;
         Ok(())
     }

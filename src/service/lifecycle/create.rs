@@ -19,6 +19,7 @@ use crate::model::id::{KeyVersionId, Zone};
 use crate::model::key::Placement;
 use crate::service::budget::BLOCK;
 use crate::service::{Error, Service};
+use crate::telemetry::sampled::{self, Line};
 
 /// Longer than the kill limit of key generation, so that the HSM's own error arrives.
 const MAKE: Duration = Duration::from_secs(40);
@@ -46,8 +47,10 @@ impl Service {
             Err(error) => (Err(error), Leftover::None),
         };
         let result = result.inspect_err(|error| {
-            tracing::warn!(key = %plan.key, exception = %error.exception, why = error.message,
-                "the key could not be made");
+            if sampled::whole(Line::KeyNotMade, &error.exception) {
+                tracing::warn!(key = %plan.key, exception = %error.exception, why = error.message,
+                    "the key could not be made");
+            }
         });
         (result, leftover)
     }
@@ -230,7 +233,9 @@ impl Making<'_> {
     }
 
     fn complain(&self, member: usize, step: &str, error: &cluster::Error) {
-        tracing::warn!(key = %self.plan.key, hsm = %self.plan.members.hsms[member].0, step, %error,
-            "a step of making a key failed");
+        let hsm = &self.plan.members.hsms[member].0;
+        if sampled::whole(Line::KeyNotMade, hsm) {
+            tracing::warn!(key = %self.plan.key, %hsm, step, %error, "a step of making a key failed");
+        }
     }
 }

@@ -20,6 +20,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::hand::{Gap, Hand};
 use self::queue::{BOUNDS, Queue};
@@ -57,9 +59,10 @@ where
     // What cannot be written is no reason to print elsewhere: that would block, or panic, for the same reason.
     let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(lines);
     let installed = if json {
-        log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        let json = log.json().flatten_event(true).with_current_span(true).with_span_list(false);
+        json.finish().with(super::sampled::Libraries).try_init()
     } else {
-        log.with_ansi(colours).try_init()
+        log.with_ansi(colours).finish().with(super::sampled::Libraries).try_init()
     };
     installed.is_ok()
 }

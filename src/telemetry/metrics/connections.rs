@@ -62,11 +62,14 @@ impl Metrics {
     pub fn refused(&self, reason: Refused) {
         let reason = match reason {
             Refused::Full => "full",
+            Refused::MadeRoom => "made_room",
+            Refused::Silent => "silent",
             Refused::Late => "handshake_timeout",
             Refused::Handshake => "handshake",
             Refused::NoCertificate => "no_certificate",
             Refused::UnknownCa => "unknown_ca",
             Refused::Certificate => "certificate",
+            Refused::Mute => "no_http2",
         };
         self.connections.refused.get_or_create(&ReasonLabels { reason }).inc();
     }
@@ -88,6 +91,10 @@ impl Metrics {
 pub enum Refused {
     /// As many connections as are allowed were open.
     Full,
+    /// The client kept others waiting for a place: it had sent nothing, or had not gone on with its handshake.
+    MadeRoom,
+    /// The client sent nothing.
+    Silent,
     /// The client did not finish its handshake in time.
     Late,
     /// The handshake failed for another reason than those below: no TLS 1.3, no TLS at all, or the client left.
@@ -98,6 +105,8 @@ pub enum Refused {
     UnknownCa,
     /// The client's certificate has ended, is not valid yet, is not for clients, or names nobody.
     Certificate,
+    /// The client did not begin to speak HTTP/2 in time.
+    Mute,
 }
 
 /// Counts an open connection until it is dropped.

@@ -58,6 +58,8 @@ tasks! {
     Certificates = "certificates", Restarted;
     /// Tells of certificates that end.
     CertificateEnds = "certificate-ends", Restarted;
+    /// Tells the log what was left out of it.
+    Sampled = "sampled", Restarted;
     /// Reads the configuration again at SIGHUP.
     Reload = "reload", Restarted;
     /// Records removals that clusters report.

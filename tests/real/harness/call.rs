@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use keystored::proto::v1::clusters_client::ClustersClient;
@@ -78,11 +79,20 @@ pub(crate) struct Address {
 impl Address {
     /// Connects, or says why it could not.
     pub(crate) async fn connect(&self) -> Result<Caller, tonic::transport::Error> {
+        self.connect_from(None, Duration::from_secs(10)).await
+    }
+
+    /// Likewise from one of this machine's addresses, and within some time.
+    pub(crate) async fn connect_from(
+        &self,
+        from: Option<IpAddr>,
+        within: Duration,
+    ) -> Result<Caller, tonic::transport::Error> {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&self.ca))
             .identity(Identity::from_pem(&self.certificate, &self.key));
-        let endpoint = Endpoint::from_shared(self.url.clone())?.tls_config(tls)?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(10)).connect().await?;
+        let endpoint = Endpoint::from_shared(self.url.clone())?.tls_config(tls)?.local_address(from);
+        let channel = endpoint.connect_timeout(within).connect().await?;
         Ok(Caller::over(channel))
     }
 }

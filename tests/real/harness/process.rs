@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// Every process whose parent is `parent`.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
@@ -28,6 +28,12 @@ pub(crate) fn arguments(pid: u32) -> String {
 /// Open file descriptors of a process.
 pub(crate) fn files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).unwrap_or_default()
+}
+
+/// Lets this process, and those that it starts from now on, have as many open files as the system allows.
+pub(crate) fn raise_file_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
 /// A number that /proc/PID/status names, such as `Threads`, or `VmRSS` in kB.

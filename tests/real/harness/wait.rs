@@ -40,3 +40,28 @@ pub(crate) async fn until_async<T>(what: &str, within: Duration, mut look: impl 
 pub(crate) async fn pass(drawn: Duration) {
     tokio::time::sleep(drawn).await;
 }
+
+/// Tells how much of something that comes at a rate is due.
+pub(crate) struct Pace {
+    a_second: usize,
+    tick: tokio::time::Interval,
+    clock: Clock,
+    begun: std::time::Instant,
+    had: usize,
+}
+
+impl Pace {
+    pub(crate) fn of(a_second: usize) -> Self {
+        let clock = Clock::system();
+        Self { a_second, tick: tokio::time::interval(PAUSE), begun: clock.now(), clock, had: 0 }
+    }
+
+    /// Waits for a moment; how many are due since the last time.
+    pub(crate) async fn due(&mut self) -> usize {
+        self.tick.tick().await;
+        let all = (self.clock.now() - self.begun).as_secs_f64() * self.a_second as f64;
+        let due = all as usize - self.had;
+        self.had += due;
+        due
+    }
+}

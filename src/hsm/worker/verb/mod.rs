@@ -24,6 +24,7 @@ pub(super) use self::ceremony::without_token;
 use super::fault::Failure;
 use super::owner::Owner;
 use crate::hsm::protocol::{Class, Op, Reply};
+use crate::telemetry::sampled::{self, Line};
 
 /// Does one operation.
 pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
@@ -62,6 +63,9 @@ pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
 
 fn fail(owner: &Owner, failure: Failure) -> Reply {
     let fault = failure.into_fault(owner.profile());
-    tracing::warn!(%fault, class = ?fault.class, "an operation failed");
+    // The worker's span says in which HSM.
+    if sampled::whole(Line::Hsm, &fault.function) {
+        tracing::warn!(%fault, class = ?fault.class, "an operation failed");
+    }
     Reply::Failed(fault)
 }

@@ -1,0 +1,263 @@
+//! Open connections: bounded in all, and whose makes room when there are as many as may be.
+//!
+//! A principal's share binds only while others want connections: one alone may have all of them. When all are taken, the
+//! principal that has most gives one up to a principal that has fewer: the one that has been idle for longest, or, where
+//! each is in use, the oldest. One that wants more than its own share gives up one of its own that nobody uses, or is
+//! refused.
+//!
+//! Pure: it says who is to leave, and others see to it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::auth::peer::Principal;
+
+/// A principal that has its share already takes the place of one of its own connections that was idle for so long. One
+/// that was idle for less may be about to be used.
+pub(super) const UNUSED: Duration = Duration::from_secs(10);
+
+/// A connection, as far as its place goes. Clones are the same connection.
+pub(super) trait Line: Clone {
+    /// Since when no call has been open on it; `None` while one is.
+    fn idle_since(&self) -> Option<Instant>;
+}
+
+/// A place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Id {
+    principal: Principal,
+    number: u64,
+}
+
+/// What became of a new connection.
+#[derive(Debug)]
+pub(super) enum Joined<L> {
+    /// It has a place.
+    In {
+        id: Id,
+        /// This one made room: it is to finish what is open and leave.
+        leaves: Option<(Principal, L)>,
+        /// This one has been leaving for longest while too many are: it is to end at once.
+        ends: Option<L>,
+    },
+    /// There is none for its principal.
+    Refused,
+}
+
+/// The connections that are open.
+#[derive(Debug)]
+pub(super) struct Crowd<L> {
+    most: usize,
+    most_leaving: usize,
+    next: u64,
+    open: usize,
+    principals: HashMap<Principal, BTreeMap<u64, L>>,
+    /// Those that made room and have not gone yet, in the order in which they were told.
+    leaving: VecDeque<(u64, L)>,
+}
+
+impl<L: Line> Crowd<L> {
+    /// At most `most` connections, and `most_leaving` more that make room.
+    pub(super) fn new(most: usize, most_leaving: usize) -> Self {
+        Self { most, most_leaving, next: 0, open: 0, principals: HashMap::new(), leaving: VecDeque::new() }
+    }
+
+    /// Takes a place for a new connection.
+    pub(super) fn join(&mut self, principal: &Principal, line: L, now: Instant) -> Joined<L> {
+        let (mut leaves, mut ends) = (None, None);
+        if self.open >= self.most {
+            let Some(id) = self.who_makes_room(principal, now) else { return Joined::Refused };
+            if let Some(line) = self.take(&id) {
+                self.leaving.push_back((id.number, line.clone()));
+                leaves = Some((id.principal, line));
+            }
+            if self.leaving.len() > self.most_leaving {
+                ends = self.leaving.pop_front().map(|(_, line)| line);
+            }
+        }
+        let number = self.next;
+        self.next += 1;
+        self.open += 1;
+        self.principals.entry(principal.clone()).or_default().insert(number, line);
+        Joined::In { id: Id { principal: principal.clone(), number }, leaves, ends }
+    }
+
+    /// A connection has ended.
+    pub(super) fn leave(&mut self, id: &Id) {
+        if self.take(id).is_none() {
+            self.leaving.retain(|(number, _)| *number != id.number);
+        }
+    }
+
+    fn take(&mut self, id: &Id) -> Option<L> {
+        let lines = self.principals.get_mut(&id.principal)?;
+        let line = lines.remove(&id.number)?;
+        if lines.is_empty() {
+            self.principals.remove(&id.principal);
+        }
+        self.open -= 1;
+        Some(line)
+    }
+
+    fn who_makes_room(&self, newcomer: &Principal, now: Instant) -> Option<Id> {
+        let own = self.principals.get(newcomer);
+        let own_count = own.map_or(0, BTreeMap::len);
+        let heaviest = self.principals.iter().max_by_key(|(_, lines)| lines.len());
+        let found = match heaviest {
+            // By two, so that two principals do not push each other's connections out in turn.
+            Some((principal, lines)) if lines.len() >= own_count + 2 && principal != newcomer => {
+                let longest = idle(lines).map(|(_, number)| number);
+                Some((principal, longest.or_else(|| lines.keys().next().copied())?))
+            }
+            _ => {
+                let (since, number) = idle(own?)?;
+                (now.saturating_duration_since(since) >= UNUSED).then_some((newcomer, number))
+            }
+        };
+        found.map(|(principal, number)| Id { principal: principal.clone(), number })
+    }
+}
+
+/// The line that has been idle for longest, and since when.
+fn idle<L: Line>(lines: &BTreeMap<u64, L>) -> Option<(Instant, u64)> {
+    lines.iter().filter_map(|(number, line)| Some((line.idle_since()?, *number))).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::clock::Clock;
+
+    /// A connection that a test uses, or not.
+    #[derive(Clone, Debug)]
+    struct Wire(usize, Rc<Cell<Option<Instant>>>);
+
+    impl Line for Wire {
+        fn idle_since(&self) -> Option<Instant> {
+            self.1.get()
+        }
+    }
+
+    struct Hall {
+        crowd: Crowd<Wire>,
+        clock: Clock,
+        wires: Vec<(Id, Wire)>,
+    }
+
+    impl Hall {
+        fn new(most: usize, most_leaving: usize) -> Self {
+            Self { crowd: Crowd::new(most, most_leaving), clock: Clock::manual(), wires: Vec::new() }
+        }
+
+        /// A new connection of this principal, idle; who leaves and who ends. A millisecond later it is over.
+        fn join(&mut self, name: &str) -> Option<(Option<usize>, Option<usize>)> {
+            let wire = Wire(self.wires.len(), Rc::new(Cell::new(Some(self.clock.now()))));
+            let joined = self.crowd.join(&Principal::new(name), wire.clone(), self.clock.now());
+            self.clock.advance(Duration::from_millis(1));
+            let Joined::In { id, leaves, ends } = joined else { return None };
+            self.wires.push((id, wire));
+            Some((leaves.map(|(_, wire)| wire.0), ends.map(|wire| wire.0)))
+        }
+
+        fn fill(&mut self, name: &str, count: usize) {
+            (0..count).for_each(|_| assert_eq!(self.join(name), Some((None, None))));
+        }
+
+        fn in_use(&self, wire: usize) {
+            self.wires[wire].1.1.set(None);
+        }
+    }
+
+    #[test]
+    fn whoever_has_most_gives_up_what_was_idle_for_longest() {
+        let mut hall = Hall::new(8, 8);
+        hall.fill("cn:a", 6);
+        hall.fill("cn:b", 2);
+        hall.in_use(0);
+        assert_eq!(hall.join("cn:c"), Some((Some(1), None)));
+        assert_eq!(hall.join("cn:b"), Some((Some(2), None)));
+        // 4 of a, 3 of b, 1 of c: one more of b would only have a want one back.
+        assert_eq!(hall.join("cn:b"), None);
+        assert_eq!(hall.join("cn:c"), Some((Some(3), None)));
+    }
+
+    #[test]
+    fn where_each_is_in_use_the_oldest_leaves() {
+        let mut hall = Hall::new(4, 4);
+        hall.fill("cn:a", 4);
+        (0..4).for_each(|wire| hall.in_use(wire));
+        assert_eq!(hall.join("cn:b"), Some((Some(0), None)));
+        assert_eq!(hall.join("cn:a"), None, "a has more than anybody");
+    }
+
+    #[test]
+    fn one_that_has_its_share_gives_up_what_it_does_not_use() {
+        let mut hall = Hall::new(4, 4);
+        hall.fill("cn:a", 4);
+        hall.in_use(0);
+        assert_eq!(hall.join("cn:a"), None, "they may be about to be used");
+        hall.clock.advance(UNUSED);
+        assert_eq!(hall.join("cn:a"), Some((Some(1), None)));
+    }
+
+    #[test]
+    fn those_that_leave_are_bounded_too() {
+        let mut hall = Hall::new(4, 2);
+        hall.fill("cn:a", 4);
+        assert_eq!(hall.join("cn:b"), Some((Some(0), None)));
+        assert_eq!(hall.join("cn:c"), Some((Some(1), None)));
+        // The first one that was told to leave has not gone: it is not waited for any longer.
+        assert_eq!(hall.join("cn:d"), Some((Some(2), Some(0))));
+        let gone = hall.wires[1].0.clone();
+        hall.crowd.leave(&gone);
+        assert_eq!(hall.crowd.leaving.len(), 1);
+        assert_eq!(hall.crowd.open, 4);
+    }
+
+    proptest! {
+        #[test]
+        fn connections_are_bounded_and_every_principal_gets_one(
+            (most, most_leaving) in (1..7_usize, 0..3_usize),
+            events in proptest::collection::vec((0..4_usize, 0..3_u8, any::<prop::sample::Index>()), 0..150),
+        ) {
+            let mut hall = Hall::new(most, most_leaving);
+            let names = ["cn:a", "cn:b", "cn:c", "cn:d"];
+            let mut open: Vec<usize> = Vec::new();
+            for (name, event, any) in events {
+                match event {
+                    0 if !open.is_empty() => {
+                        let wire = open.remove(any.index(open.len()));
+                        let id = hall.wires[wire].0.clone();
+                        hall.crowd.leave(&id);
+                    }
+                    1 if !open.is_empty() => hall.in_use(open[any.index(open.len())]),
+                    _ => {
+                        let of = |wire: &usize| hall.wires[*wire].0.principal.as_str().to_owned();
+                        let has = |name: &str| open.iter().filter(|wire| of(wire) == name).count();
+                        let (own, heaviest) = (has(names[name]), names.map(has).into_iter().max().unwrap());
+                        match hall.join(names[name]) {
+                            None => prop_assert!(open.len() == most && own + 2 > heaviest),
+                            Some((leaves, ends)) => {
+                                prop_assert_eq!(leaves.is_some(), open.len() == most);
+                                if let Some(wire) = leaves {
+                                    let place = open.iter().position(|one| *one == wire);
+                                    prop_assert!(place.is_some(), "somebody open leaves");
+                                    open.remove(place.unwrap());
+                                }
+                                prop_assert!(ends.is_none() || leaves.is_some());
+                                open.push(hall.wires.len() - 1);
+                            }
+                        }
+                    }
+                }
+                prop_assert_eq!(hall.crowd.open, open.len());
+                prop_assert!(open.len() <= most && hall.crowd.leaving.len() <= most_leaving);
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Where connections are from being accepted to the end of their handshakes.
+//!
+//! Whoever comes gets a place here, and costs little until a whole ClientHello has come: then it waits for its turn,
+//! which sources take one after the other, and only then is TLS computed. So strangers who send nothing take places from
+//! nobody ([`Room`] decides), and those who send much take no more than their turns ([`Turns`] decides).
+//!
+//! This file carries out what those two decide. What lets a place go: its end, its holder's, or a newcomer's.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::pressure::{Met, Pressure};
+use super::room::{Entered, Id, Room};
+use super::source::Source;
+use super::turns::Turns;
+use crate::model::clock::Clock;
+use crate::telemetry::metrics::{Metrics, Places, Refused};
+use crate::telemetry::sampled::{self, Line};
+
+/// Connections whose handshake is not over: at most so many, and at least. One that has sent nothing costs a descriptor
+/// and some kilobytes, one that has sent all that it may, up to 64 KiB more.
+const PLACES: (usize, usize) = (128, 1_024);
+/// From when on a client that has its server's half of a handshake makes room for others, if it does not go on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long newcomers wait outside, in the kernel's backlog, for handshakes to be computed. A burst of clients is served
+/// in that time; what lasts longer is a flood, and the source with most places makes room.
+const BURST: Duration = Duration::from_secs(5);
+
+/// The places and the turns.
+pub(super) struct Lobby {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    pressure: Arc<Pressure>,
+    room: Mutex<Room<Hold>>,
+    /// A place became free, or will be overdue at another time.
+    changed: Notify,
+    turns: Mutex<Turns<oneshot::Sender<()>>>,
+}
+
+/// Dropped by whoever takes the place away.
+type Hold = oneshot::Sender<Infallible>;
+
+/// A place; dropping it gives it back.
+pub(super) struct Place {
+    lobby: Arc<Lobby>,
+    id: Id,
+}
+
+/// Resolves when the place is taken away.
+pub(super) struct Taken(oneshot::Receiver<Infallible>);
+
+/// A turn; dropping it gives it to the next one.
+pub(super) struct Turn<'a>(&'a Lobby);
+
+/// Somebody who waits for a turn. A turn that it was given and has not seen goes on to the next one.
+struct Ticket<'a> {
+    lobby: &'a Lobby,
+    turn: oneshot::Receiver<()>,
+}
+
+/// How many places there are where a process may have so many open files: a quarter of them, within bounds.
+pub(super) fn places(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files / 4).clamp(PLACES.0, PLACES.1)
+}
+
+/// How many handshakes are computed at once: by half of the processors, since the others are for callers who are in.
+pub(super) fn turns() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
+}
+
+impl Lobby {
+    pub(super) fn new(
+        places: usize,
+        turns: usize,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        pressure: Arc<Pressure>,
+    ) -> Arc<Self> {
+        let (room, turns) = (Mutex::new(Room::new(places)), Mutex::new(Turns::new(turns)));
+        Arc::new(Self { clock, metrics, pressure, room, changed: Notify::new(), turns })
+    }
+
+    /// Takes a place, and waits for one where nobody can be made to make room.
+    pub(super) async fn enter(self: &Arc<Self>, source: Source) -> (Place, Taken) {
+        let (mut hold, taken) = oneshot::channel();
+        loop {
+            let now = self.clock.now();
+            let (entered, look_again) = self.in_room(|room| {
+                let full_for = room.full_for(now);
+                let entered = room.enter(source, hold, now, full_for >= BURST);
+                let overdue = room.next_overdue(now).map(|at| at.saturating_duration_since(now));
+                let look_again = BURST.saturating_sub(full_for);
+                (entered, overdue.map_or(look_again, |overdue| overdue.min(look_again)))
+            });
+            match entered {
+                Entered::In(id, out) => {
+                    if let Some((from, _)) = out {
+                        self.made_room(from);
+                    }
+                    return (Place { lobby: Arc::clone(self), id }, Taken(taken));
+                }
+                Entered::Full(back) => {
+                    hold = back;
+                    self.metrics.held_back();
+                    self.pressure.met(Met::Handshake, &source);
+                    // Late or not: looks again.
+                    let _ = timeout(look_again.max(Duration::from_millis(1)), self.changed.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// Ends one connection that keeps us waiting, so that its descriptor can be used; whether there was one.
+    pub(super) fn clear_one(&self) -> bool {
+        let cleared = self.in_room(|room| room.clear_one(self.clock.now()));
+        cleared.inspect(|(from, _)| self.made_room(*from)).is_some()
+    }
+
+    fn made_room(&self, from: Source) {
+        self.metrics.made_room(Places::Handshake);
+        self.metrics.refused(Refused::MadeRoom);
+        self.pressure.met(Met::Handshake, &from);
+        if sampled::whole(Line::MadeRoom, &from) {
+            tracing::info!(%from, "a connection that kept us waiting made room for another one");
+        }
+    }
+
+    fn pass_turn_on(&self) {
+        loop {
+            let next = self.turns().over();
+            // One that has left meanwhile takes no turn.
+            match next.map(|ticket| ticket.send(())) {
+                None | Some(Ok(())) => break,
+                Some(Err(())) => {}
+            }
+        }
+    }
+
+    fn in_room<T>(&self, act: impl FnOnce(&mut Room<Hold>) -> T) -> T {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act(&mut room);
+        self.metrics.handshakes_in_progress(room.taken());
+        done
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns<oneshot::Sender<()>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The client has said what it has to say for now: it waits for us.
+    pub(super) fn waits(&self) {
+        self.lobby.in_room(|room| room.set_overdue(self.id, None));
+    }
+
+    /// It is the client's turn to say something. Until its time is over it makes room for nobody.
+    pub(super) fn owes(&self) {
+        let at = self.lobby.clock.now() + PATIENCE;
+        self.lobby.in_room(|room| room.set_overdue(self.id, Some(at)));
+        self.lobby.changed.notify_one();
+    }
+
+    /// Waits until it is the turn of this place's source.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let lobby = &*self.lobby;
+        let (ticket, turn) = oneshot::channel();
+        let mine = lobby.turns().ask(self.id.source, ticket);
+        if mine.is_none() {
+            lobby.metrics.handshake_waits(true);
+            let mut ticket = Ticket { lobby, turn };
+            // Whoever gives a turn sends something; what was asked for is dropped with the lobby alone.
+            let _ = (&mut ticket.turn).await;
+            drop(ticket);
+        }
+        Turn(lobby)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lobby.in_room(|room| room.leave(self.id));
+        self.lobby.changed.notify_one();
+    }
+}
+
+impl Taken {
+    /// Resolves when the place is taken away, for nothing else.
+    pub(super) async fn away(self) {
+        let _ = self.0.await;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.pass_turn_on();
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.lobby.metrics.handshake_waits(false);
+        self.turn.close();
+        if self.turn.try_recv().is_ok() {
+            self.lobby.pass_turn_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn source(number: u8) -> Source {
+        Source::V4([127, 0, 0, number].into())
+    }
+
+    fn lobby(places: usize, turns: usize) -> (Arc<Lobby>, Clock) {
+        let clock = Clock::manual();
+        let pressure = Arc::new(Pressure::new(clock.clone()));
+        (Lobby::new(places, turns, clock.clone(), Arc::new(Metrics::new()), pressure), clock)
+    }
+
+    #[test]
+    fn places_are_a_quarter_of_the_files_within_bounds() {
+        let all = [None, Some(u64::MAX), Some(4_096), Some(1_024), Some(0)].map(places);
+        assert_eq!(all, [1_024, 1_024, 1_024, 256, 128]);
+    }
+
+    #[tokio::test]
+    async fn a_silent_one_makes_room_and_is_told() {
+        let (lobby, _) = lobby(2, 1);
+        let (first, first_taken) = lobby.enter(source(1)).await;
+        let (_second, second_taken) = lobby.enter(source(1)).await;
+        let (_third, _) = lobby.enter(source(2)).await;
+        first_taken.away().await;
+        assert!(second_taken.away().now_or_never().is_none());
+        // What has been taken away is not given back.
+        drop(first);
+        assert_eq!(lobby.in_room(|room| room.taken()), 2);
+    }
+
+    #[tokio::test]
+    async fn who_finds_all_places_in_use_waits_for_one() {
+        let (lobby, clock) = lobby(2, 1);
+        let ((first, _), (second, _)) = (lobby.enter(source(1)).await, lobby.enter(source(1)).await);
+        first.waits();
+        second.waits();
+        let mut third = Box::pin(lobby.enter(source(2)));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(first);
+        let (third, _) = timeout(BURST, third).await.unwrap();
+        third.waits();
+        // When it has lasted for long, the source with most has to make room.
+        let (fourth, _) = {
+            let mut fourth = Box::pin(lobby.enter(source(1)));
+            assert!(fourth.as_mut().now_or_never().is_none());
+            clock.advance(BURST);
+            third.owes();
+            timeout(BURST, fourth).await.unwrap()
+        };
+        assert_eq!(fourth.id.source, source(1));
+        assert_eq!(lobby.in_room(|room| room.taken()), 2);
+    }
+
+    #[tokio::test]
+    async fn a_turn_goes_on_to_somebody_who_still_waits() {
+        let (lobby, _) = lobby(9, 1);
+        let (mut places, mut turns) = (Vec::new(), Vec::new());
+        for number in 0..4 {
+            places.push(lobby.enter(source(number)).await.0);
+        }
+        for place in &places {
+            turns.push(Box::pin(place.turn()));
+        }
+        let mut turns = turns.into_iter();
+        let (mut first, mut second) = (turns.next().unwrap(), turns.next().unwrap());
+        let (mut third, mut fourth) = (turns.next().unwrap(), turns.next().unwrap());
+        let turn = first.as_mut().now_or_never().unwrap();
+        for waiting in [&mut second, &mut third, &mut fourth] {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        // The second one leaves while it waits, the third one when it has been given the turn and has not seen it.
+        drop(second);
+        drop(turn);
+        drop(third);
+        drop(fourth.await);
+        assert!(places[0].turn().now_or_never().is_some(), "the turn is free");
+    }
+}

@@ -1,0 +1,132 @@
+//! How full the places for connections are, and who made room in them.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::Metrics;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlaceLabels {
+    place: &'static str,
+}
+
+/// What connections share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// From being accepted to the end of the handshake, on the gRPC port.
+    Handshake,
+    /// Open connections of the gRPC port.
+    Open,
+    /// Connections of the ops port.
+    Ops,
+}
+
+impl Places {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Open => "open",
+            Self::Ops => "ops",
+        }
+    }
+}
+
+/// Counted by the listeners.
+pub(super) struct ShareMetrics {
+    handshakes: Gauge,
+    waiting: Gauge,
+    held_back: Counter,
+    ops: Gauge,
+    made_room: Family<PlaceLabels, Counter>,
+}
+
+impl ShareMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let handshakes = Gauge::default();
+        registry.register(
+            "handshakes_in_progress",
+            "gRPC connections whose handshake is not over, those that have sent nothing yet included",
+            handshakes.clone(),
+        );
+        let waiting = Gauge::default();
+        registry.register("handshakes_waiting", "Those of them that wait for their turn", waiting.clone());
+        let held_back = Counter::default();
+        registry.register(
+            "connections_held_back",
+            "How often no gRPC connection was accepted for a moment, because all places for handshakes were in use",
+            held_back.clone(),
+        );
+        let ops = Gauge::default();
+        registry.register("ops_connections", "Open connections of the ops port", ops.clone());
+        let made_room = Family::<PlaceLabels, Counter>::default();
+        registry.register(
+            "connections_made_room",
+            "Connections that were ended to make room for others, by what there was no more room for",
+            made_room.clone(),
+        );
+        for places in [Places::Handshake, Places::Open, Places::Ops] {
+            drop(made_room.get_or_create(&PlaceLabels { place: places.name() }));
+        }
+        Self { handshakes, waiting, held_back, ops, made_room }
+    }
+}
+
+impl Metrics {
+    /// So many connections have not finished their handshakes.
+    pub fn handshakes_in_progress(&self, taken: usize) {
+        self.shares.handshakes.set(i64::try_from(taken).unwrap_or(i64::MAX));
+    }
+
+    /// So many connections of the ops port are open.
+    pub fn ops_connections(&self, taken: usize) {
+        self.shares.ops.set(i64::try_from(taken).unwrap_or(i64::MAX));
+    }
+
+    /// One more handshake waits for its turn, or one less.
+    pub fn handshake_waits(&self, waits: bool) {
+        if waits {
+            self.shares.waiting.inc();
+        } else {
+            self.shares.waiting.dec();
+        }
+    }
+
+    /// No connection is accepted for a moment.
+    pub fn held_back(&self) {
+        self.shares.held_back.inc();
+    }
+
+    /// A connection made room for another one.
+    pub fn made_room(&self, places: Places) {
+        self.shares.made_room.get_or_create(&PlaceLabels { place: places.name() }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_and_who_made_room_can_be_read() {
+        let metrics = Metrics::new();
+        metrics.handshakes_in_progress(7);
+        metrics.ops_connections(2);
+        [true, true, false].into_iter().for_each(|waits| metrics.handshake_waits(waits));
+        metrics.held_back();
+        metrics.made_room(Places::Open);
+        let text = metrics.text();
+        for line in [
+            "keystored_handshakes_in_progress 7",
+            "keystored_handshakes_waiting 1",
+            "keystored_connections_held_back_total 1",
+            "keystored_ops_connections 2",
+            "keystored_connections_made_room_total{place=\"open\"} 1",
+            "keystored_connections_made_room_total{place=\"handshake\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+}
