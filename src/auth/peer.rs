@@ -62,7 +62,7 @@ pub enum Refusal {
     #[error("the client certificate is not trusted: {0}")]
     Untrusted(String),
     /// The certificate is nobody's.
-    #[error("{0}; have the CA issue one that does")]
+    #[error("{0}; have its CA issue another")]
     Nameless(String),
 }
 

@@ -94,7 +94,11 @@ pub fn server(chain: &[Facts], now: SystemTime) -> Vec<Finding> {
     let mut judge = Judge { found: &mut found, certificate: format!("the server certificate {}", own.subject) };
     judge.times(own, now, [RENEW, RENEW], "clients refuse it");
     if own.names.is_empty() {
-        judge.wrong(Kind::NoName, "names no host (subjectAltName): clients refuse it", REISSUE);
+        judge.wrong(
+            Kind::NoName,
+            "names no host (subjectAltName): keystorectl and most other clients refuse it",
+            REISSUE,
+        );
     }
     if !own.server {
         judge.wrong(
@@ -104,7 +108,11 @@ pub fn server(chain: &[Facts], now: SystemTime) -> Vec<Finding> {
         );
     }
     if !own.signs {
-        judge.wrong(Kind::NoSignature, "forbids its key to sign handshakes (keyUsage): clients refuse it", REISSUE);
+        judge.wrong(
+            Kind::NoSignature,
+            "forbids its key to sign handshakes (keyUsage), as TLS 1.3 does: some clients refuse it",
+            REISSUE,
+        );
     }
     if own.authority {
         judge.wrong(Kind::Authority, "is a CA's (basicConstraints CA:TRUE): keystorectl and others refuse it", REISSUE);

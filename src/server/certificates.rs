@@ -1,7 +1,8 @@
 //! Certificates in force, looked at by people: the log, /readyz and the metrics.
 //!
 //! Looked at anew as time passes and as files change. The log is told each finding when it is new and once a day while it
-//! lasts; the daemon counts as degraded while a certificate is wrong, or ends within seven days.
+//! lasts; the daemon counts as degraded while a certificate is wrong or ends within seven days, and while the files hold what
+//! cannot be used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub(super) fn findings(shown: &Shown, now: SystemTime) -> Vec<Finding> {
 /// What makes the daemon count as degraded.
 pub(super) fn troubles(tls: &Tls, now: SystemTime) -> Vec<String> {
     let found = findings(&tls.current().shown, now);
-    found.iter().filter(|finding| finding.urgency > Urgency::Soon).map(Finding::sentence).collect()
+    let urgent = found.iter().filter(|finding| finding.urgency > Urgency::Soon).map(Finding::sentence);
+    urgent.chain(tls.trouble()).collect()
 }
 
 /// What the log has been told, and when.

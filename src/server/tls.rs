@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
@@ -36,6 +36,8 @@ const FILE_BYTES: u64 = 1 << 20;
 pub(super) struct Tls {
     files: Grpc,
     current: ArcSwap<Material>,
+    /// Why what the files hold now is not in force, where that is so.
+    unusable: ArcSwapOption<String>,
 }
 
 /// What one reading of the files gave.
@@ -74,12 +76,20 @@ impl Tls {
     /// Reads the files.
     pub(super) fn load(files: &Grpc) -> Result<Self, Error> {
         let material = read(files, 1)?;
-        Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(material) })
+        Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(material), unusable: ArcSwapOption::empty() })
     }
 
     /// What holds for a handshake that begins now.
     pub(super) fn current(&self) -> Arc<Material> {
         self.current.load_full()
+    }
+
+    /// What is wrong with the files as they are now, where others are in force.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let why = self.unusable.load_full()?;
+        Some(format!(
+            "certificate files changed but cannot be used, and the old ones stay in force until a restart: {why}"
+        ))
     }
 
     /// Looks at the files for ever and takes over what has changed; `changed` is told after each change.
@@ -122,6 +132,7 @@ impl Tls {
             self.current.store(Arc::new(material));
             generation
         });
+        self.unusable.store(taken.as_ref().err().map(|error| Arc::new(error.to_string())));
         Some(taken)
     }
 
@@ -223,9 +234,9 @@ fn private(path: &Path) -> Result<Secret, Error> {
 
 fn read_whole(file: File, path: &Path) -> Result<Secret, Error> {
     use std::io::Read as _;
-    let mut bytes = Vec::new();
     // Reserved at once, since growing a buffer leaves an unwiped copy of a key behind.
-    bytes.reserve(file.metadata().map_or(0, |metadata| metadata.len().min(FILE_BYTES)) as usize + 1);
+    let length = file.metadata().map_or(0, |metadata| metadata.len().min(FILE_BYTES));
+    let mut bytes = Vec::with_capacity(length as usize + 1);
     let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
     let contents = Secret::new(bytes);
     read.map(|_| contents).map_err(|error| unusable(path, &error))
@@ -341,10 +352,12 @@ mod tests {
         assert!(tls.look(&mut seen).is_none(), "reported once");
         assert_eq!(tls.generation(), 2);
         assert!(check(&clients[1]).is_ok());
+        assert!(tls.trouble().expect("it lasts").contains("/cert: "), "{:?}", tls.trouble());
 
         site.keep(&second.server(&["localhost"], now, DAY).expect("made"));
         tls.look(&mut seen);
         assert_eq!(tls.look(&mut seen).expect("a change").expect("good"), 3);
+        assert_eq!(tls.trouble(), None);
     }
 
     #[test]

@@ -147,6 +147,14 @@ async fn the_end_of_a_certificate_is_told_while_the_daemon_runs() {
         let told = body.contains("the server certificate CN=localhost ended on ");
         (told && metrics.contains("keystored_degraded{reason=\"certificate\"} 1")).then_some(())
     });
+    // Files that cannot be used are trouble too: the next start would fail.
+    fs::set_permissions(file(daemon.site(), "key"), fs::Permissions::from_mode(0o644)).unwrap();
+    replace(&file(daemon.site(), "certificate"), &server(now, LONG).0);
+    wait::until("files that cannot be used are told", wait::LONG, || {
+        let (body, _) = state();
+        (body.contains("cannot be used, and the old ones stay in force") && body.contains("everybody may read it"))
+            .then_some(())
+    });
     wait::until("the log is told", wait::LONG, || daemon.log().contains("CN=localhost ended on").then_some(()));
     // Hundreds of looks later each has been told once.
     let warnings = |says: &str| {
