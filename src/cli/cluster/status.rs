@@ -179,6 +179,7 @@ mod tests {
                 ..Default::default()
             }),
             joined,
+            member: joined,
             keys_missing: count,
             missing: missing.iter().map(|&version| version.to_owned()).collect(),
             keys_removed: 1_000_000,
@@ -208,6 +209,16 @@ mod tests {
         assert!(text.contains("Key store     none"), "{text}");
         assert!(!text.contains("one/1"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
+
+    #[test]
+    fn a_token_without_the_wrapping_key_is_told_apart() {
+        let mut hsm = clusters(false).clusters.remove(0).hsms.remove(1);
+        assert!(hsm.reason().contains("has not joined"), "{}", hsm.reason());
+        (hsm.joined, hsm.status.proven, hsm.status.reason) = (true, true, String::new());
+        assert!(hsm.reason().contains("holds no cluster wrapping key"), "{}", hsm.reason());
+        hsm.member = true;
+        assert_eq!(hsm.reason(), "");
     }
 
     #[test]
