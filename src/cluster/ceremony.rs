@@ -410,3 +410,29 @@ async fn make_wrapping_key(
     progress(&format!("the wrapped copies of the cluster wrapping key are in {}", folder.path().display()));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_s_parcel_goes_before_one_that_nobody_can_open_now() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("ceremony");
+        let folder = Folder::open(&path).unwrap();
+        let of = |id: &str| HsmId::from(id);
+        let parcel = |wanted: Option<&str>, members: &[&str]| {
+            let members: Vec<HsmId> = members.iter().map(|id| of(id)).collect();
+            member_parcel(&path, wanted.map(of).as_ref(), &members, &of("new")).map(|(hsm, blob)| (hsm, blob[0]))
+        };
+        assert!(parcel(None, &["a"]).unwrap_err().to_string().contains("no wrapped key of another HSM"));
+        for (id, byte) in [("a", 1), ("b", 2), ("new", 3)] {
+            let transport = TransportKey::new(&[byte; 256], &[1, 0, 1]);
+            folder.write(&of(id), &Parcel::new(folder::new_set(), "1", &transport, vec![byte; 256].into())).unwrap();
+        }
+        assert_eq!(parcel(None, &["new", "b"]).unwrap(), (of("b"), 2));
+        assert_eq!(parcel(None, &[]).unwrap(), (of("a"), 1), "of an older daemon, which names no members");
+        assert_eq!(parcel(Some("a"), &["b"]).unwrap(), (of("a"), 1));
+        assert!(parcel(Some("c"), &["c"]).unwrap_err().to_string().contains("no wrapped key of c"));
+    }
+}

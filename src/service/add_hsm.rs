@@ -14,14 +14,24 @@ impl Service {
         self.on_one(call, Operation::AddHsm, async move {
             let principal = principal.as_str();
             let (hsm, member) = (validate::shown(&input.hsm_id), validate::shown(&input.member_hsm_id));
-            let Fingerprints { identity, transport } =
-                Fingerprints::given(&input.identity_certificate, &input.transport_certificate);
+            let given = Fingerprints::given(&input.identity_certificate, &input.transport_certificate);
+            let (identity_sha256, transport_sha256) = (given.identity, given.transport);
+            let joins = !input.wrap_only;
             // Whoever comes here wants the cluster's wrapping key wrapped: each time, whatever comes of it, somebody should
             // look at who that was.
             match service.admit_hsm(input).await {
                 Ok(added) => {
                     let wrapped = !added.wrapped_key.is_empty();
-                    tracing::warn!(principal, hsm, member, identity, transport, wrapped, "AddHsm was carried out");
+                    tracing::warn!(
+                        principal,
+                        hsm,
+                        member,
+                        identity_sha256,
+                        transport_sha256,
+                        wrapped,
+                        joined = joins,
+                        "AddHsm was carried out"
+                    );
                     Ok(added)
                 }
                 Err(error) => {
@@ -30,8 +40,8 @@ impl Service {
                         principal,
                         hsm,
                         member,
-                        identity,
-                        transport,
+                        identity_sha256,
+                        transport_sha256,
                         exception,
                         why,
                         "AddHsm was refused or failed"

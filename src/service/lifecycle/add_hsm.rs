@@ -132,9 +132,9 @@ impl Service {
             return Err(Error::internal("a worker answered something else than its token's transport key"));
         };
         let confirmed = claim.confirm(question, &shown).map_err(|why| {
-            let Fingerprints { identity, transport } = Fingerprints::shown(&shown);
+            let Fingerprints { identity: identity_sha256, transport: transport_sha256 } = Fingerprints::shown(&shown);
             let hsm = &candidate.settings().hsm;
-            tracing::warn!(%hsm, identity, transport, why, "the HSM's token has shown other keys than were given for it");
+            tracing::warn!(%hsm, identity_sha256, transport_sha256, why, "the HSM's token has shown other keys than were given for it");
             Error::lasting(Exception::IncorrectTrustAnchor, format!("HSM {hsm}: {why}; nothing was wrapped for it"))
         })?;
         Ok((*shown, confirmed))
