@@ -175,7 +175,7 @@ for zone in 0 1; do
     ! grep -Eq '(Access: *|, )extractable' "$dir/object" || wrong "the object is extractable"
 done
 echo "    Sensitive, not extractable, good for encrypting and decrypting and for nothing else."
-ctl key-store update --name dev --password-file "$dir/officer.pin" 2>/dev/null | show
+ctl key-store update --name dev --password-file "$dir/officer.pin" --pin-was-reset 2>/dev/null | show
 ctl key-store connect --name dev --wait 2>&1 | show
 rm "$dir/officer.pin"
 ctl decrypt --ciphertext-file "$dir/data-key.sealed" --context purpose=demo | cmp - "$dir/data-key.opened" ||

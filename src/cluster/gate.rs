@@ -108,6 +108,7 @@ impl Inner {
             login: Login::new(record.clone(), found.user, policy),
             on_record: record,
             refused: None,
+            sealed: None,
         };
         let outcome = way.go(&step).await;
         drop(lock);
@@ -138,6 +139,8 @@ struct Way<'a> {
     on_record: Pin,
     /// What the token said last when it took no PIN.
     refused: Option<Fault>,
+    /// Why a PIN could not be opened.
+    sealed: Option<String>,
 }
 
 impl Way<'_> {
@@ -161,9 +164,20 @@ impl Way<'_> {
         let hsm = self.expected.hsm;
         match step {
             Step::RecordAttempt | Step::RecordOutcome | Step::RecordRotated | Step::RecordUnchanged => {
+                let told = self.on_record.offered.is_some();
                 self.record().await?;
                 if step == Step::RecordRotated {
                     tracing::info!(%hsm, "kmsuser's PIN was rotated");
+                }
+                // Only a login that worked takes it from the record.
+                if told && self.on_record.offered.is_none() {
+                    match self.login.candidate {
+                        Candidate::Offered => tracing::info!(%hsm, "the token has the PIN that was told"),
+                        _ => {
+                            tracing::warn!(%hsm, "the token has the PIN that was on record; the one that was told is not \
+                            its, and is forgotten")
+                        }
+                    }
                 }
                 Ok(Event::Recorded)
             }
@@ -190,18 +204,13 @@ impl Way<'_> {
 
     async fn log_in(&mut self) -> Result<Event, Refusal> {
         let hsm = self.expected.hsm;
-        let sealed = match self.login.candidate {
-            Candidate::Current => Some(&self.login.pin.current),
-            Candidate::Pending => self.login.pin.pending.as_ref(),
-        };
+        let sealed = self.login.pin.sealed(self.login.candidate);
         let pin = self.inner.kmsuser.open(hsm, sealed.map(|sealed| &sealed[..]).unwrap_or_default());
-        // Recorded as an attempt already; that costs a try, and is put right with the next record.
         let pin = match pin {
             Ok(pin) => pin,
             Err(why) => {
-                self.login.pin.attempt = None;
-                self.record().await?;
-                return Err(ours(hsm, &why));
+                self.sealed = Some(why);
+                return Ok(Event::Sealed);
             }
         };
         match self.desk.call(Op::Login(pin)).await {
@@ -212,8 +221,9 @@ impl Way<'_> {
             // Without a code the worker did not try: the token's flags forbade it.
             Ok(Reply::Failed(fault)) if fault.class == Class::Login && fault.code != 0 => {
                 tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "the token refused kmsuser's PIN");
+                let locked = fault.code == PIN_LOCKED;
                 self.refused = Some(fault);
-                Ok(Event::LoginRefused)
+                Ok(if locked { Event::LockedOut } else { Event::LoginRefused })
             }
             Ok(Reply::Failed(fault)) => {
                 tracing::warn!(%hsm, %fault, "the login failed for another reason than its PIN");
@@ -291,8 +301,8 @@ impl Way<'_> {
     fn refusal(&self, why: Why) -> Refusal {
         let hsm = self.expected.hsm;
         let said = self.refused.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
-        let officer = "disconnect, have the security officer set kmsuser's PIN in this HSM, give it by UpdateKeyStore, \
-                       connect";
+        let officer = "disconnect, have the security officer set kmsuser's PIN in this HSM, give it by UpdateKeyStore with \
+                       pin_was_reset (keystorectl key-store update --pin-was-reset), connect";
         let lasting = |code, what: &str| Refusal::lasting(code, format!("HSM {hsm}: {what}{said}; {officer}"));
         match why {
             Why::NoUser => lasting(Code::UserNotFound, "its token has no user, so there is no kmsuser"),
@@ -300,17 +310,18 @@ impl Way<'_> {
             Why::LastTry => {
                 lasting(Code::UserLockedOut, "one more wrong PIN would lock kmsuser, and that try is never spent")
             }
-            Why::Refused if self.refused.as_ref().is_some_and(|fault| fault.code == PIN_LOCKED) => {
-                lasting(Code::UserLockedOut, "its token has locked kmsuser after too many wrong PINs")
-            }
-            Why::Refused => lasting(
+            Why::Refused => Refusal::lasting(
                 Code::InvalidCredentials,
-                "its token refuses the PIN of kmsuser that is on record, which is not tried again",
+                format!(
+                    "HSM {hsm}: its token refuses every PIN of kmsuser that is on record, and none of them is tried \
+                     again{said}; disconnect, give the PIN that the token has by UpdateKeyStore, connect; or {officer}"
+                ),
             ),
             Why::Spent => lasting(
                 Code::InvalidCredentials,
                 "too many logins in a row were refused or broken off, so that none is tried any more",
             ),
+            Why::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
             Why::NotJudged => match &self.refused {
                 // The worker did not try: what the token says of its user has changed since it was found.
                 Some(fault) if fault.class == Class::Login => {

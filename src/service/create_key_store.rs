@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use super::estate::ClusterSpec;
 use super::{Call, CreateKeyStoreInput, Error, Service, validate};
-use crate::cluster::kmsuser::{given, record_of};
+use crate::cluster::kmsuser::{Said, is_given, record_of};
 use crate::cluster::survey::{Sighting, survey};
 use crate::model::exception::Exception;
 use crate::model::id::{ClusterId, HsmId, KeyStoreId, Zone};
 use crate::model::key_store::ConnectionState;
 use crate::model::limits;
 use crate::model::operation::Operation;
-use crate::model::secret::Secret;
 use crate::pki::identity::{Kind, TrustAnchor};
 use crate::store::{NewKeyStore, Pin};
 
@@ -39,11 +38,16 @@ impl Service {
             service.is_alone(&anchor)?;
             service.inspect(&spec, &anchor, Exception::IncorrectTrustAnchor).await?;
             let id = KeyStoreId::random();
-            let hsms: Vec<HsmId> = spec.hsms.iter().map(|hsm| hsm.hsm.clone()).collect();
-            let pins = service.pins_given(&spec, &id, &hsms, &input.password)?;
+            let records: BTreeSet<HsmId> = spec.hsms.iter().map(|hsm| record_of(spec.pin_scope, &hsm.hsm)).collect();
+            let first = Said { pin: Some(&input.password), was_reset: None };
+            let pins = records.iter().map(|record| service.said_of(&id, &[], record, first));
+            let pins = pins.filter_map(Result::transpose).map(|pin| pin.map(|pin| (pin.hsm, pin.after)));
+            let pins = pins.collect::<Result<_, Error>>()?;
             let (name, trust_anchor) = (input.name.clone(), input.trust_anchor.clone());
-            let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor, pins: pins.clone() };
+            let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor, pins };
             service.inner.store.create_key_store(new).await.map_err(Error::of_store)?;
+            // What failed before, under a key store that was deleted, is counted.
+            let pins = service.inner.store.pins(&id).await.map_err(Error::of_store)?;
             service.inner.estate.pins.replace(&id, &pins, spec.login_tries);
             tracing::info!(key_store = %id, name = input.name, cluster = %spec.settings.id, "key store created");
             Ok(id)
@@ -63,10 +67,7 @@ impl Service {
         let Some(store) = same else { return Ok(None) };
         let pins = self.inner.store.pins(&store.id).await.map_err(Error::of_store)?;
         let seals = self.inner.estate.seals.load();
-        let same_pin = |(record, pin): &(HsmId, Pin)| {
-            pin.rotated_at.is_none()
-                && crate::cluster::kmsuser::is_given(&seals, &store.id, record, pin, &input.password)
-        };
+        let same_pin = |(record, pin): &(HsmId, Pin)| is_given(&seals, &store.id, record, pin, &input.password);
         Ok((!pins.is_empty() && pins.iter().all(same_pin)).then(|| store.id.clone()))
     }
 
@@ -151,22 +152,5 @@ impl Service {
             ));
         }
         Ok(())
-    }
-
-    /// What goes on record of a PIN that an operator gives for these HSMs.
-    pub(super) fn pins_given(
-        &self,
-        spec: &ClusterSpec,
-        key_store: &KeyStoreId,
-        hsms: &[HsmId],
-        password: &Secret,
-    ) -> Result<Vec<(HsmId, Pin)>, Error> {
-        let seals = self.inner.estate.seals.load();
-        let records: BTreeSet<HsmId> = hsms.iter().map(|hsm| record_of(spec.pin_scope, hsm)).collect();
-        let pin = |record: HsmId| {
-            let pin = given(&seals, key_store, &record, password).map_err(|why| Error::internal(&why))?;
-            Ok((record, pin))
-        };
-        records.into_iter().map(pin).collect()
     }
 }

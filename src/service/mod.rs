@@ -246,6 +246,9 @@ pub struct UpdateKeyStoreInput {
     pub new_name: Option<String>,
     /// kmsuser's PIN ...
     pub password: Option<Secret>,
+    /// The security officer has set it, or has unlocked kmsuser where no password is given: the token's own count of wrong
+    /// PINs is cleared ...
+    pub pin_was_reset: bool,
     /// ... in these HSMs; in all where empty.
     pub hsm_ids: Vec<String>,
     /// Another cluster.

@@ -36,7 +36,7 @@ impl Store {
                 .execute(&mut *database)
                 .await?;
                 for (hsm, pin) in &new.pins {
-                    pins::put(database, &id, hsm, pin).await?;
+                    pins::begin(database, &id, hsm, pin).await?;
                 }
                 Ok((id.clone(), Touched::KeyStore(id)))
             })
@@ -44,7 +44,7 @@ impl Store {
         .await
     }
 
-    /// Changes a key store as an operator wants it.
+    /// Changes a key store as an operator wants it, wholly or, with [`Error::PinChanged`] too, not at all.
     pub async fn update_key_store(&self, id: &KeyStoreId, change: KeyStoreChange) -> Result<(), Error> {
         let id = id.clone();
         self.change(move |database| {
@@ -61,9 +61,6 @@ impl Store {
                 if !change.pins.is_empty() {
                     legal(&store, Event::Change)?;
                 }
-                for (hsm, pin) in &change.pins {
-                    pins::put(database, &id, hsm, pin).await?;
-                }
                 let revision = bump(database).await?;
                 sqlx::query("UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4")
                     .bind(change.name.as_ref().unwrap_or(&store.name))
@@ -72,6 +69,9 @@ impl Store {
                     .bind(id.as_str())
                     .execute(&mut *database)
                     .await?;
+                for pin in &change.pins {
+                    pins::replace(database, &id, pin).await?;
+                }
                 Ok(((), Touched::KeyStore(id)))
             })
         })
@@ -116,7 +116,8 @@ impl Store {
         .await
     }
 
-    /// Forgets a key store that is DISCONNECTED and has no keys, and the PINs of its HSMs with it.
+    /// Forgets a key store that is DISCONNECTED and has no keys, and the PINs of its HSMs with it. The counts of failed
+    /// logins stay: they are the tokens'.
     pub async fn delete_key_store(&self, id: &KeyStoreId) -> Result<(), Error> {
         let id = id.clone();
         self.change(move |database| {
@@ -130,6 +131,7 @@ impl Store {
                 if keys > 0 {
                     return Err(Error::HasKeys);
                 }
+                pins::keep_counts(database, &id, &store.cluster).await?;
                 bump(database).await?;
                 sqlx::query("DELETE FROM key_stores WHERE id = $1").bind(id.as_str()).execute(&mut *database).await?;
                 Ok(((), Touched::KeyStore(id)))

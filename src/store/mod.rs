@@ -142,10 +142,18 @@ pub struct Pin {
     pub current: Bytes,
     /// The PIN that a rotation was about to set; sealed.
     pub pending: Option<Bytes>,
+    /// The PIN that an operator has told, beside one that a token has taken; sealed.
+    pub offered: Option<Bytes>,
+    /// A token has taken `current`, which may be known to nobody else.
+    pub current_proven: bool,
     /// The token refused `current`.
     pub current_refused: bool,
     /// The token refused `pending`.
     pub pending_refused: bool,
+    /// The token refused `offered`.
+    pub offered_refused: bool,
+    /// `offered` was told after the security officer had set the PIN: it is tried before the others.
+    pub offered_first: bool,
     /// An attempt to log in that has no outcome.
     pub attempt: Option<Candidate>,
     /// Attempts in a row that were refused or had no outcome.
@@ -154,32 +162,74 @@ pub struct Pin {
     pub rotation_due: bool,
     /// Milliseconds since the Unix epoch.
     pub rotated_at: Option<i64>,
+    /// When an operator said last that the security officer had cleared the token's own count. Milliseconds since the
+    /// Unix epoch.
+    pub reset_at: Option<i64>,
 }
 
-/// One of the two PINs that a token may have.
+/// One of the PINs that a token may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Candidate {
     /// [`Pin::current`].
     Current,
     /// [`Pin::pending`].
     Pending,
+    /// [`Pin::offered`].
+    Offered,
+}
+
+impl Candidate {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Current, Self::Pending, Self::Offered];
 }
 
 impl Pin {
-    /// A PIN that an operator has given.
+    /// The first PIN that an operator has told.
     #[must_use]
     pub fn given(sealed: Bytes) -> Self {
         Self {
             current: sealed,
             pending: None,
+            offered: None,
+            current_proven: false,
             current_refused: false,
             pending_refused: false,
+            offered_refused: false,
+            offered_first: false,
             attempt: None,
             failures: 0,
             rotation_due: false,
             rotated_at: None,
+            reset_at: None,
         }
     }
+
+    /// One of the PINs, sealed; `None` where it is not on record.
+    #[must_use]
+    pub fn sealed(&self, candidate: Candidate) -> Option<&Bytes> {
+        match candidate {
+            Candidate::Current => Some(&self.current),
+            Candidate::Pending => self.pending.as_ref(),
+            Candidate::Offered => self.offered.as_ref(),
+        }
+    }
+
+    /// Attempts in a row that count as failed: those without an outcome may have been.
+    #[must_use]
+    pub fn spent(&self) -> u32 {
+        self.failures.saturating_add(u32::from(self.attempt.is_some()))
+    }
+}
+
+/// What is to be known of one PIN, in the place of what was read.
+#[derive(Clone, Debug)]
+pub struct PinChange {
+    /// Whose.
+    pub hsm: HsmId,
+    /// What was read; `None` where nothing is on record.
+    pub before: Option<Pin>,
+    /// What is to be known.
+    pub after: Pin,
 }
 
 /// What an operator changes about a key store. Absent: unchanged.
@@ -189,8 +239,8 @@ pub struct KeyStoreChange {
     pub name: Option<String>,
     /// Its cluster.
     pub cluster: Option<ClusterId>,
-    /// kmsuser's PIN, sealed, in these HSMs. Takes the place of all that was known of their PINs.
-    pub pins: Vec<(HsmId, Pin)>,
+    /// What is known of kmsuser's PIN in these HSMs.
+    pub pins: Vec<PinChange>,
 }
 
 /// Makes a create repeatable: the same call gives the same key for a day.

@@ -6,10 +6,26 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::change::Touched;
 use super::load::unreadable;
-use super::{Candidate, Error, Pin, Store};
-use crate::model::id::{HsmId, KeyStoreId};
+use super::{Candidate, Error, Pin, PinChange, Store};
+use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 
-type Row = (String, Vec<u8>, Option<Vec<u8>>, i64, i64, Option<String>, i64, i64, Option<i64>);
+#[derive(sqlx::FromRow)]
+struct Row {
+    hsm_id: String,
+    current_pin: Vec<u8>,
+    pending_pin: Option<Vec<u8>>,
+    offered_pin: Option<Vec<u8>>,
+    current_proven: i64,
+    current_refused: i64,
+    pending_refused: i64,
+    offered_refused: i64,
+    offered_first: i64,
+    attempt: Option<String>,
+    failures: i64,
+    rotation_due: i64,
+    rotated_at: Option<i64>,
+    reset_at: Option<i64>,
+}
 
 impl Store {
     /// The PINs of a key store's HSMs.
@@ -19,38 +35,14 @@ impl Store {
             .await
     }
 
-    /// Records what is known of one PIN now, in the place of `before`. Durable when it returns. Fails with
-    /// [`Error::PinChanged`] when something else is on record: whoever works on a PIN for a while must not undo what
-    /// others have recorded meanwhile.
-    pub async fn replace_pin(&self, key_store: &KeyStoreId, hsm: &HsmId, before: Pin, pin: Pin) -> Result<(), Error> {
-        let (key_store, hsm) = (key_store.clone(), hsm.clone());
+    /// Records what is known of one PIN now. Durable when it returns. Fails with [`Error::PinChanged`] when something else
+    /// is on record than was read: whoever works on a PIN for a while must not undo what others have recorded meanwhile.
+    pub async fn replace_pin(&self, key_store: &KeyStoreId, change: PinChange) -> Result<(), Error> {
+        let key_store = key_store.clone();
         self.change(move |database| {
             Box::pin(async move {
-                if on_record(database, &key_store, &hsm).await? != Some(before) {
-                    return Err(Error::PinChanged(hsm));
-                }
-                put(database, &key_store, &hsm, &pin).await?;
+                replace(database, &key_store, &change).await?;
                 Ok(((), Touched::Nothing))
-            })
-        })
-        .await
-    }
-
-    /// Records the first PIN of an HSM, or another first one after that was refused. What may be in the token besides,
-    /// or is known to be, stays; tells whether it was recorded. The key store must be there.
-    pub async fn offer_pin(&self, key_store: &KeyStoreId, hsm: &HsmId, pin: Pin) -> Result<bool, Error> {
-        let (key_store, hsm) = (key_store.clone(), hsm.clone());
-        self.change(move |database| {
-            Box::pin(async move {
-                let known = on_record(database, &key_store, &hsm).await?;
-                let wanted = known.is_none_or(|known| {
-                    let failed = known.current_refused || known.failures > 0;
-                    failed && known.pending.is_none() && known.rotated_at.is_none()
-                });
-                if wanted {
-                    put(database, &key_store, &hsm, &pin).await?;
-                }
-                Ok((wanted, Touched::Nothing))
             })
         })
         .await
@@ -76,7 +68,8 @@ impl Store {
                         };
                         pin.current = again(&pin.current)?;
                         pin.pending = pin.pending.as_ref().map(again).transpose()?;
-                        resealed += 1 + u64::from(pin.pending.is_some());
+                        pin.offered = pin.offered.as_ref().map(again).transpose()?;
+                        resealed += Candidate::ALL.iter().filter_map(|candidate| pin.sealed(*candidate)).count() as u64;
                         put(database, &key_store, &hsm, &pin).await?;
                     }
                 }
@@ -89,8 +82,9 @@ impl Store {
 
 async fn load(database: &mut SqliteConnection, key_store: &KeyStoreId) -> Result<Vec<(HsmId, Pin)>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT hsm_id, current_pin, pending_pin, current_refused, pending_refused, attempt, failures, \
-         rotation_due, rotated_at FROM pins WHERE key_store_id = $1 ORDER BY hsm_id",
+        "SELECT hsm_id, current_pin, pending_pin, offered_pin, current_proven, current_refused, pending_refused, \
+         offered_refused, offered_first, attempt, failures, rotation_due, rotated_at, reset_at \
+         FROM pins WHERE key_store_id = $1 ORDER BY hsm_id",
     )
     .bind(key_store.as_str())
     .fetch_all(database)
@@ -102,31 +96,91 @@ async fn on_record(database: &mut SqliteConnection, key_store: &KeyStoreId, hsm:
     Ok(load(database, key_store).await?.into_iter().find(|(of, _)| of == hsm).map(|(_, pin)| pin))
 }
 
-/// Writes a row, whether it was there or not.
-pub(super) async fn put(
+/// Records what is known of one PIN, if nothing else is on record than was read. The key store must be there.
+pub(super) async fn replace(
+    database: &mut SqliteConnection,
+    key_store: &KeyStoreId,
+    change: &PinChange,
+) -> Result<(), Error> {
+    if on_record(database, key_store, &change.hsm).await? != change.before {
+        return Err(Error::PinChanged(change.hsm.clone()));
+    }
+    match change.before {
+        Some(_) => put(database, key_store, &change.hsm, &change.after).await,
+        None => begin(database, key_store, &change.hsm, &change.after).await,
+    }
+}
+
+/// Records the first PIN of an HSM. The count goes on that a deleted key store has left of it: it is the token's, and
+/// making key stores over and over must not spend more tries than there are.
+pub(super) async fn begin(
     database: &mut SqliteConnection,
     key_store: &KeyStoreId,
     hsm: &HsmId,
     pin: &Pin,
 ) -> Result<(), Error> {
+    let left: Option<(i64,)> = sqlx::query_as(
+        "DELETE FROM failed_logins WHERE cluster_id = (SELECT cluster_id FROM key_stores WHERE id = $1) \
+         AND hsm_id = $2 RETURNING failures",
+    )
+    .bind(key_store.as_str())
+    .bind(hsm.as_str())
+    .fetch_optional(&mut *database)
+    .await?;
+    // Whoever says that the token's own count was cleared says it of all that came before.
+    let left = left.filter(|_| pin.reset_at.is_none()).map_or(0, |(failures,)| count(failures));
+    let pin = Pin { failures: pin.failures.saturating_add(left), ..pin.clone() };
+    put(database, key_store, hsm, &pin).await
+}
+
+/// Keeps the counts of a key store that is about to be deleted.
+pub(super) async fn keep_counts(
+    database: &mut SqliteConnection,
+    key_store: &KeyStoreId,
+    cluster: &ClusterId,
+) -> Result<(), Error> {
+    for (hsm, pin) in load(database, key_store).await?.iter().filter(|(_, pin)| pin.spent() > 0) {
+        sqlx::query(
+            "INSERT INTO failed_logins (cluster_id, hsm_id, failures) VALUES ($1, $2, $3) \
+             ON CONFLICT (cluster_id, hsm_id) DO UPDATE SET failures = failed_logins.failures + excluded.failures",
+        )
+        .bind(cluster.as_str())
+        .bind(hsm.as_str())
+        .bind(i64::from(pin.spent()))
+        .execute(&mut *database)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Writes a row, whether it was there or not.
+async fn put(database: &mut SqliteConnection, key_store: &KeyStoreId, hsm: &HsmId, pin: &Pin) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO pins (key_store_id, hsm_id, current_pin, pending_pin, current_refused, pending_refused, attempt, \
-         failures, rotation_due, rotated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+        "INSERT INTO pins (key_store_id, hsm_id, current_pin, pending_pin, offered_pin, current_proven, \
+         current_refused, pending_refused, offered_refused, offered_first, attempt, failures, rotation_due, \
+         rotated_at, reset_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (key_store_id, hsm_id) DO UPDATE SET current_pin = excluded.current_pin, \
-         pending_pin = excluded.pending_pin, current_refused = excluded.current_refused, \
-         pending_refused = excluded.pending_refused, attempt = excluded.attempt, failures = excluded.failures, \
-         rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at",
+         pending_pin = excluded.pending_pin, offered_pin = excluded.offered_pin, \
+         current_proven = excluded.current_proven, current_refused = excluded.current_refused, \
+         pending_refused = excluded.pending_refused, offered_refused = excluded.offered_refused, \
+         offered_first = excluded.offered_first, attempt = excluded.attempt, failures = excluded.failures, \
+         rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at, reset_at = excluded.reset_at",
     )
     .bind(key_store.as_str())
     .bind(hsm.as_str())
     .bind(&pin.current[..])
     .bind(pin.pending.as_deref())
+    .bind(pin.offered.as_deref())
+    .bind(i64::from(pin.current_proven))
     .bind(i64::from(pin.current_refused))
     .bind(i64::from(pin.pending_refused))
+    .bind(i64::from(pin.offered_refused))
+    .bind(i64::from(pin.offered_first))
     .bind(pin.attempt.map(name))
     .bind(i64::from(pin.failures))
     .bind(i64::from(pin.rotation_due))
     .bind(pin.rotated_at)
+    .bind(pin.reset_at)
     .execute(database)
     .await?;
     Ok(())
@@ -148,30 +202,40 @@ pub(super) async fn mark_for_rotation(
 }
 
 fn pin_from(row: Row) -> Result<(HsmId, Pin), Error> {
-    let (hsm, current, pending, current_refused, pending_refused, attempt, failures, rotation_due, rotated_at) = row;
-    let attempt = match attempt.as_deref() {
+    let attempt = match row.attempt.as_deref() {
         None => None,
         Some("current") => Some(Candidate::Current),
         Some("pending") => Some(Candidate::Pending),
+        Some("offered") => Some(Candidate::Offered),
         Some(other) => return Err(unreadable("attempt", other)),
     };
     let pin = Pin {
-        current: current.into(),
-        pending: pending.map(Bytes::from),
-        current_refused: current_refused != 0,
-        pending_refused: pending_refused != 0,
+        current: row.current_pin.into(),
+        pending: row.pending_pin.map(Bytes::from),
+        offered: row.offered_pin.map(Bytes::from),
+        current_proven: row.current_proven != 0,
+        current_refused: row.current_refused != 0,
+        pending_refused: row.pending_refused != 0,
+        offered_refused: row.offered_refused != 0,
+        offered_first: row.offered_first != 0,
         attempt,
-        // A negative number is damage; the safe side is that no try is left.
-        failures: u32::try_from(failures).unwrap_or(u32::MAX),
-        rotation_due: rotation_due != 0,
-        rotated_at,
+        failures: count(row.failures),
+        rotation_due: row.rotation_due != 0,
+        rotated_at: row.rotated_at,
+        reset_at: row.reset_at,
     };
-    Ok((hsm.as_str().into(), pin))
+    Ok((row.hsm_id.as_str().into(), pin))
+}
+
+/// A negative number is damage; the safe side is that no try is left.
+fn count(failures: i64) -> u32 {
+    u32::try_from(failures).unwrap_or(u32::MAX)
 }
 
 fn name(candidate: Candidate) -> &'static str {
     match candidate {
         Candidate::Current => "current",
         Candidate::Pending => "pending",
+        Candidate::Offered => "offered",
     }
 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Begun, CLIENT_TOKEN_LIFE, Candidate, ClientToken, Error, KeyStoreChange, NewKeyStore, Pin, Store};
+use super::{
+    Begun, CLIENT_TOKEN_LIFE, Candidate, ClientToken, Error, KeyStoreChange, NewKeyStore, Pin, PinChange, Store,
+};
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::{KeyState, Placement};
@@ -232,7 +234,7 @@ async fn a_key_store_changes_in_the_states_that_the_table_names() {
     let bench = Bench::new().await;
     let (store, id) = (&bench.store, &bench.key_store);
     let rename = |name: &str| KeyStoreChange { name: Some(name.into()), ..KeyStoreChange::default() };
-    let pins = || KeyStoreChange { pins: new_store("", "cluster-abcdefghijk").pins, ..KeyStoreChange::default() };
+    let pins = || KeyStoreChange { pins: vec![first_pin("hsm-a")], ..KeyStoreChange::default() };
     bench.new_key().await;
     store.update_key_store(id, rename("renamed")).await.unwrap();
     assert!(matches!(store.update_key_store(id, pins()).await, Err(Error::State(ConnectionState::Connected))));
@@ -280,26 +282,41 @@ async fn what_is_known_of_a_pin_survives_reopening_and_resealing() {
     let hsm: HsmId = "hsm-a".into();
     let pin = Pin {
         pending: Some(Bytes::from_static(b"pending")),
+        offered: Some(Bytes::from_static(b"offered")),
+        current_proven: true,
         pending_refused: true,
-        attempt: Some(Candidate::Pending),
+        offered_first: true,
+        attempt: Some(Candidate::Offered),
         failures: 2,
         rotation_due: true,
         rotated_at: Some(7),
+        reset_at: Some(8),
         ..Pin::given(Bytes::from_static(b"current"))
     };
-    assert!(bench.store.offer_pin(&bench.key_store, &hsm, pin.clone()).await.unwrap());
+    bench.store.replace_pin(&bench.key_store, change(&hsm, None, pin.clone())).await.unwrap();
     bench.reopen().await;
     assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm.clone(), pin.clone())]);
-    let refuse = |_: &KeyStoreId, _: &HsmId, sealed: &[u8]| match sealed {
-        b"pending" => Err("cannot be opened".to_owned()),
-        _ => Ok(Bytes::from_static(b"new")),
-    };
-    assert!(bench.store.reseal_pins(refuse).await.is_err());
-    assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm.clone(), pin.clone())], "all or none");
+    for unopened in ["pending", "offered"] {
+        let refuse = move |_: &KeyStoreId, _: &HsmId, sealed: &[u8]| match sealed == unopened.as_bytes() {
+            true => Err("cannot be opened".to_owned()),
+            false => Ok(Bytes::from_static(b"new")),
+        };
+        assert!(bench.store.reseal_pins(refuse).await.is_err());
+        assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm.clone(), pin.clone())], "all or none");
+    }
     let twice = |_: &KeyStoreId, _: &HsmId, sealed: &[u8]| Ok(Bytes::from([sealed, sealed].concat()));
-    assert_eq!(bench.store.reseal_pins(twice).await.unwrap(), 2);
+    assert_eq!(bench.store.reseal_pins(twice).await.unwrap(), 3);
     let (current, pending) = (Bytes::from_static(b"currentcurrent"), Some(Bytes::from_static(b"pendingpending")));
-    assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm, Pin { current, pending, ..pin })]);
+    let offered = Some(Bytes::from_static(b"offeredoffered"));
+    assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), [(hsm, Pin { current, pending, offered, ..pin })]);
+}
+
+fn change(hsm: &HsmId, before: Option<Pin>, after: Pin) -> PinChange {
+    PinChange { hsm: hsm.clone(), before, after }
+}
+
+fn first_pin(hsm: &str) -> PinChange {
+    change(&hsm.into(), None, Pin::given(Bytes::from_static(b"sealed")))
 }
 
 /// Whoever has worked on a PIN for a while must not undo what was recorded meanwhile: an officer's PIN, a new seal.
@@ -308,39 +325,56 @@ async fn a_pin_is_replaced_by_those_who_know_what_is_on_record() {
     let bench = Bench::new().await;
     let (id, hsm) = (&bench.key_store, HsmId::from("hsm-a"));
     let [first, second, third] = [&b"first"[..], b"second", b"third"].map(|pin| Pin::given(Bytes::from_static(pin)));
-    bench.store.offer_pin(id, &hsm, first.clone()).await.unwrap();
-    bench.store.replace_pin(id, &hsm, first.clone(), second.clone()).await.unwrap();
-    let stale = bench.store.replace_pin(id, &hsm, first, third.clone()).await.unwrap_err();
-    assert!(matches!(&stale, Error::PinChanged(of) if *of == hsm), "{stale}");
+    let replace = async |before: Option<&Pin>, after: &Pin| {
+        bench.store.replace_pin(id, change(&hsm, before.cloned(), after.clone())).await
+    };
+    replace(None, &first).await.unwrap();
+    replace(Some(&first), &second).await.unwrap();
+    for before in [None, Some(&first)] {
+        let stale = replace(before, &third).await.unwrap_err();
+        assert!(matches!(&stale, Error::PinChanged(of) if *of == hsm), "{stale}");
+    }
     assert_eq!(bench.store.pins(id).await.unwrap(), [(hsm, second.clone())]);
-    let none = bench.store.replace_pin(id, &"hsm-b".into(), second, third).await.unwrap_err();
+    let none = bench.store.replace_pin(id, change(&"hsm-b".into(), Some(second), third)).await.unwrap_err();
     assert!(matches!(none, Error::PinChanged(_)), "{none}");
 }
 
-/// What an operator says once more takes the place of a PIN that failed, and of nothing that may be in the token.
+/// An update whose reading of a PIN is out of date changes nothing at all.
 #[tokio::test]
-async fn an_offered_pin_forgets_none_that_may_be_in_the_token() {
+async fn an_update_is_made_wholly_or_not() {
     let bench = Bench::new().await;
-    let (id, offer) = (&bench.key_store, Pin::given(Bytes::from_static(b"offered")));
-    let known = || Pin::given(Bytes::from_static(b"known"));
-    let pending = || Some(Bytes::from_static(b"pending"));
-    let cases = [
-        ("sound", known(), false),
-        ("in a login", Pin { attempt: Some(Candidate::Current), ..known() }, false),
-        ("pending", Pin { pending: pending(), ..known() }, false),
-        ("pending and refused", Pin { pending: pending(), current_refused: true, failures: 1, ..known() }, false),
-        ("rotated and refused", Pin { rotated_at: Some(7), current_refused: true, failures: 1, ..known() }, false),
-        ("refused", Pin { current_refused: true, failures: 1, ..known() }, true),
-        ("spent", Pin { failures: 3, ..known() }, true),
-    ];
-    for (name, row, taken) in cases {
-        let hsm = HsmId::from(name);
-        bench.store.offer_pin(id, &hsm, row.clone()).await.unwrap();
-        assert_eq!(bench.store.offer_pin(id, &hsm, offer.clone()).await.unwrap(), taken, "{name}");
-        let pins = bench.store.pins(id).await.unwrap();
-        let now = pins.into_iter().find(|(of, _)| *of == hsm).map(|(_, pin)| pin);
-        assert_eq!(now.as_ref(), Some(if taken { &offer } else { &row }), "{name}");
+    let id = bench.store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
+    let pins = vec![first_pin("hsm-b"), first_pin("hsm-a")];
+    let both = KeyStoreChange { name: Some("renamed".to_owned()), pins, ..KeyStoreChange::default() };
+    let stale = bench.store.update_key_store(&id, both).await.unwrap_err();
+    assert!(matches!(&stale, Error::PinChanged(of) if of.as_str() == "hsm-a"), "{stale}");
+    assert_eq!(bench.store.catalogue().key_stores[&id].name, "other");
+    assert_eq!(bench.store.pins(&id).await.unwrap().len(), 1);
+}
+
+/// Making and deleting key stores over and over must not spend a token's tries.
+#[tokio::test]
+async fn the_count_of_failed_logins_outlives_its_key_store() {
+    let bench = Bench::new().await;
+    let store = &bench.store;
+    let make = async || store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
+    let failures = async |id: &KeyStoreId| store.pins(id).await.unwrap()[0].1.failures;
+    let given = Pin::given(Bytes::from_static(b"sealed"));
+    let mut id = make().await;
+    assert_eq!(failures(&id).await, 0);
+    let tried = Pin { failures: 1, attempt: Some(Candidate::Current), ..given.clone() };
+    store.replace_pin(&id, change(&"hsm-a".into(), Some(given.clone()), tried)).await.unwrap();
+    for _ in 0..2 {
+        store.delete_key_store(&id).await.unwrap();
+        id = make().await;
+        assert_eq!(failures(&id).await, 2, "an attempt without an outcome counts");
     }
+    // What worked, or was said to be reset, is not counted any more.
+    let known = Pin { failures: 2, ..given.clone() };
+    store.replace_pin(&id, change(&"hsm-a".into(), Some(known), given)).await.unwrap();
+    store.delete_key_store(&id).await.unwrap();
+    id = make().await;
+    assert_eq!(failures(&id).await, 0);
 }
 
 #[tokio::test]

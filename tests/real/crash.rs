@@ -16,7 +16,11 @@ use crate::harness::{Caller, chaos, context};
 enum Way {
     /// A connect.
     Connect,
-    /// A connect that fails, because one HSM's PIN is wrong.
+    /// A connect after an operator has mistyped a PIN, which stands beside the right one.
+    Mistyped,
+    /// A connect after the officer has set the PINs, and the operator has said so.
+    Reset,
+    /// A connect that fails, because the officer has set one HSM's PIN and nobody has told.
     FailingConnect,
     /// A connect that fails, because one token refuses to change its PIN.
     Unchangeable,
@@ -35,9 +39,12 @@ fn points() -> Vec<(String, Way)> {
     for step in Step::ALL {
         match step {
             // The first HSM's control worker, the second's, and a data worker.
-            Step::RecordAttempt | Step::Login | Step::RecordOutcome | Step::Prove | Step::TryCanary => {
+            Step::RecordAttempt | Step::Login | Step::RecordOutcome => {
                 both(step.name(), &[1, 2, 3], Way::Connect);
+                both(step.name(), &[1, 2], Way::Mistyped);
+                both(step.name(), &[1, 2], Way::Reset);
             }
+            Step::Prove | Step::TryCanary => both(step.name(), &[1, 2, 3], Way::Connect),
             Step::RecordPending | Step::ChangePin | Step::RecordRotated => both(step.name(), &[1, 2], Way::Connect),
             Step::RecordUnchanged => both(step.name(), &[1], Way::Unchangeable),
         }
@@ -104,14 +111,14 @@ impl Lane {
         daemon.wait_until_ready();
         let caller = daemon.caller().await;
         // The answer may or may not come before the crash.
-        if way == Way::FailingConnect {
-            let wrong = UpdateKeyStoreRequest {
-                key_store_id: store.clone(),
-                key_store_password: "not-the-PIN".into(),
-                hsm_ids: vec!["hsm-b".into()],
-                ..Default::default()
-            };
-            caller.update_key_store(wrong).await.unwrap();
+        match way {
+            Way::FailingConnect => daemon.zone("b").officer_sets("set-in-silence"),
+            Way::Mistyped => caller.update_key_store(told(&store, "not-the-PIN", false)).await.unwrap(),
+            Way::Reset => {
+                daemon.zones.iter().for_each(|zone| zone.officer_sets("set-by-the-officer"));
+                caller.update_key_store(told(&store, "set-by-the-officer", true)).await.unwrap();
+            }
+            Way::Connect | Way::Unchangeable | Way::Disconnect => {}
         }
         if way == Way::Unchangeable {
             let refused = "[[rule]]\nfunction = \"C_SetPIN\"\nfault = { code = \"CKR_FUNCTION_NOT_SUPPORTED\" }";
@@ -133,7 +140,7 @@ impl Lane {
         let seen = caller.settled(&store).await;
         let expected = match (way, point) {
             (Way::Connect, "connect.record-connecting.before@1") => ConnectionState::Disconnected,
-            (Way::Connect, _) => ConnectionState::Connected,
+            (Way::Connect | Way::Mistyped | Way::Reset, _) => ConnectionState::Connected,
             (Way::FailingConnect | Way::Unchangeable, _) => ConnectionState::Failed,
             (Way::Disconnect, "disconnect.record-disconnecting.before@1") => ConnectionState::Connected,
             (Way::Disconnect, _) => ConnectionState::Disconnected,
@@ -153,12 +160,8 @@ impl Lane {
                 caller.disconnect(&store).await.unwrap();
                 // The officer sets another one; which PIN the token had, the service knew to the end for hsm-a.
                 daemon.zone("b").officer_sets("set-by-the-officer");
-                let right = UpdateKeyStoreRequest {
-                    key_store_id: store.clone(),
-                    key_store_password: "set-by-the-officer".into(),
-                    hsm_ids: vec!["hsm-b".into()],
-                    ..Default::default()
-                };
+                let right = told(&store, "set-by-the-officer", true);
+                let right = UpdateKeyStoreRequest { hsm_ids: vec!["hsm-b".into()], ..right };
                 caller.update_key_store(right).await.unwrap();
                 assert!(begin(&caller, &store).await);
             }
@@ -177,6 +180,16 @@ impl Lane {
         assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"kept", "after {point}");
         caller.disconnect(&store).await.unwrap();
         Self { site: daemon.terminate().1, store, ciphertext, control }
+    }
+}
+
+/// What an operator tells of the PIN in all HSMs.
+fn told(store: &str, pin: &str, pin_was_reset: bool) -> UpdateKeyStoreRequest {
+    UpdateKeyStoreRequest {
+        key_store_id: store.to_owned(),
+        key_store_password: pin.to_owned(),
+        pin_was_reset,
+        ..Default::default()
     }
 }
 
@@ -212,4 +225,12 @@ async fn a_crash_loop_in_a_login_spends_the_service_s_tries_and_not_the_token_s(
     assert!(seen.connection_error_message.contains("broken off"), "{seen:?}");
     assert_eq!(daemon.log().matches("refused kmsuser's PIN").count(), 0, "no wrong PIN ever reached a token");
     away.put_back();
+    // No PIN has to be set, and none would help: the one on record is right, and the tries are spent.
+    caller.disconnect(&store).await.unwrap();
+    caller.update_key_store(told(&store, "set-in-vain", false)).await.unwrap();
+    assert_eq!(caller.connect(&store).await.unwrap().connection_error_code, "INVALID_CREDENTIALS");
+    caller.disconnect(&store).await.unwrap();
+    caller.update_key_store(told(&store, "", true)).await.unwrap();
+    let seen = caller.connect(&store).await.unwrap();
+    assert_eq!(seen.connection_state(), ConnectionState::Connected, "{seen:?}\n{}", daemon.log_tail());
 }

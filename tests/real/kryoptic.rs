@@ -116,6 +116,7 @@ async fn a_locked_user_is_named_and_the_officer_unlocks() {
         key_store_id: id.clone(),
         key_store_password: "unlocked-1".into(),
         hsm_ids: vec![zone.hsm.clone()],
+        pin_was_reset: true,
         ..Default::default()
     };
     caller.update_key_store(update).await.unwrap();

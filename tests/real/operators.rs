@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -21,13 +21,13 @@ async fn bare() -> (Daemon, PathBuf, PathBuf) {
     (daemon, anchor, pin)
 }
 
-fn write_secret(path: &PathBuf, secret: &str) {
+pub(crate) fn write_secret(path: &Path, secret: &str) {
     let mut options = fs::OpenOptions::new();
     let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
     std::io::Write::write_all(&mut file, format!("{secret}\n").as_bytes()).unwrap();
 }
 
-fn create(daemon: &Daemon, anchor: &std::path::Path, pin: &std::path::Path) -> String {
+fn create(daemon: &Daemon, anchor: &Path, pin: &Path) -> String {
     let (anchor, pin) = (anchor.to_str().unwrap(), pin.to_str().unwrap());
     let cluster = daemon.site().cluster();
     let arguments =

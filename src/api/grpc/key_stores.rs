@@ -59,14 +59,21 @@ impl KeyStores for KeyStoresApi {
         request: Request<v1::UpdateKeyStoreRequest>,
     ) -> Result<Response<v1::UpdateKeyStoreResponse>, Status> {
         let visit = self.door.admit(&request, Operation::UpdateKeyStore)?;
-        let v1::UpdateKeyStoreRequest { key_store_id, new_key_store_name, key_store_password, hsm_ids, cluster_id } =
-            request.into_inner();
+        let v1::UpdateKeyStoreRequest {
+            key_store_id,
+            new_key_store_name,
+            key_store_password,
+            hsm_ids,
+            cluster_id,
+            pin_was_reset,
+        } = request.into_inner();
         let given = |text: String| (!text.is_empty()).then_some(text);
         let password = Secret::new(key_store_password.into_bytes());
         let input = UpdateKeyStoreInput {
             key_store_id,
             new_name: given(new_key_store_name),
             password: (!password.is_empty()).then_some(password),
+            pin_was_reset,
             hsm_ids,
             cluster_id: given(cluster_id),
         };

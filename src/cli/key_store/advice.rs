@@ -7,16 +7,17 @@ pub(super) fn advice(code: &str, id: &str) -> String {
     let update = format!("`keystorectl key-store update {id}");
     let mend = match ConnectionErrorCode::from_name(code) {
         Some(ConnectionErrorCode::InvalidCredentials) => format!(
-            "have an officer set kmsuser's PIN in the HSM, and tell it with {update} --ask-password` (--hsm HSM where it \
-             is for one alone)"
+            "have an officer set kmsuser's PIN in the HSM, and tell it with {update} --ask-password --pin-was-reset` \
+             (--hsm HSM where it is for one alone); if you know the PIN that the HSM has, tell that, without \
+             --pin-was-reset"
         ),
         Some(ConnectionErrorCode::UserLockedOut) => format!(
             "have an officer set kmsuser's PIN in the HSM, which unlocks the user, and tell it with {update} \
-             --ask-password` (--hsm HSM where it is for one alone)"
+             --ask-password --pin-was-reset` (--hsm HSM where it is for one alone)"
         ),
         Some(ConnectionErrorCode::UserNotFound) => format!(
-            "have an officer make kmsuser in the HSM by setting the user PIN, and tell it with {update} --ask-password` \
-             (--hsm HSM where it is for one alone)"
+            "have an officer make kmsuser in the HSM by setting the user PIN, and tell it with {update} --ask-password \
+             --pin-was-reset` (--hsm HSM where it is for one alone)"
         ),
         Some(ConnectionErrorCode::InsufficientCloudHsmHsms) => {
             "bring an HSM of the cluster back; its token must be the one that the ceremony certified (`keystored check` \
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn a_pin_is_told_after_an_officer_has_set_it() {
         for code in ["INVALID_CREDENTIALS", "USER_LOCKED_OUT", "USER_NOT_FOUND"] {
-            assert!(advice(code, "cks-1").contains("update cks-1 --ask-password"), "{code}");
+            assert!(advice(code, "cks-1").contains("update cks-1 --ask-password --pin-was-reset"), "{code}");
         }
     }
 }

@@ -18,14 +18,19 @@ pub(in crate::cli) struct Arguments {
     /// Rename it
     #[arg(long, value_name = "NAME", value_parser = parse::key_store_name)]
     new_name: Option<String>,
-    /// File with kmsuser's PIN, which only you may read; - is standard input. Tells the service what an officer has set
-    /// in the HSMs, and changes nothing in them
+    /// File with kmsuser's PIN, which only you may read; - is standard input. Tells the service what the HSMs have, and
+    /// changes nothing in them. The PIN that worked last stays on record until another one has worked
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// The same, typed on the terminal without being shown
     #[arg(long, conflicts_with = "password_file")]
     ask_password: bool,
-    /// HSM that the password is for; may be given several times [default: all of the cluster]
+    /// The security officer has set this password in the HSMs; without a password: has unlocked kmsuser. Failed logins are
+    /// counted anew. Where that is not so, the HSM may lock kmsuser
+    #[arg(long)]
+    pin_was_reset: bool,
+    /// HSM that the password is for, or in which the PIN was reset; may be given several times [default: all of the
+    /// cluster]
     #[arg(long = "hsm", value_name = "HSM", value_parser = parse::hsm_id)]
     hsms: Vec<String>,
     /// Take another cluster of the configuration, under the same trust anchor
@@ -42,14 +47,15 @@ impl Arguments {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        if self.source().is_none() && !self.hsms.is_empty() {
+        let of_pins = self.source().is_some() || self.pin_was_reset;
+        if !of_pins && !self.hsms.is_empty() {
             return Err(Failure::usage(
-                "--hsm says which HSMs a password is for: give --password-file or --ask-password",
+                "--hsm says which HSMs a password is for: give --password-file, --ask-password or --pin-was-reset",
             ));
         }
-        if self.source().is_none() && self.new_name.is_none() && self.cluster.is_none() {
+        if !of_pins && self.new_name.is_none() && self.cluster.is_none() {
             return Err(Failure::usage(
-                "nothing to change: give --new-name, --password-file, --ask-password or --cluster",
+                "nothing to change: give --new-name, --password-file, --ask-password, --pin-was-reset or --cluster",
             ));
         }
         Ok(())
@@ -69,6 +75,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         }
         None => None,
     };
+    let reset = arguments.pin_was_reset;
     let client = context.connection.connect().await?;
     let id = arguments.which.id(&client).await?;
     let request = UpdateKeyStoreRequest {
@@ -76,13 +83,15 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         new_key_store_name: arguments.new_name.unwrap_or_default(),
         hsm_ids: arguments.hsms,
         cluster_id: arguments.cluster.unwrap_or_default(),
+        pin_was_reset: reset,
         ..Default::default()
     };
     client.update_key_store(request, password.as_ref()).await?;
     context.printer.report(&Done { text: format!("Updated {id}"), key_store_id: id.clone() })?;
     if password.is_some() {
-        let line = format!("The password was not tried yet; `keystorectl key-store connect {id} --wait` does that.");
-        context.printer.note(line);
+        let when = if reset { "before any other" } else { "where the PIN that worked last does not work" };
+        let connect = format!("`keystorectl key-store connect {id} --wait`");
+        context.printer.note(format!("The password was not tried yet; {connect} tries it {when}."));
     }
     Ok(())
 }
@@ -135,5 +144,6 @@ mod tests {
             assert!(arguments(line).is_err(), "{line}");
         }
         assert_eq!(arguments("update cks-1 --ask-password --hsm a --hsm b").unwrap().hsms, ["a", "b"]);
+        assert!(arguments("update cks-1 --pin-was-reset --hsm a").unwrap().check().is_ok(), "the officer has unlocked it");
     }
 }

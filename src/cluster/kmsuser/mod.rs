@@ -13,11 +13,12 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 use zeroize::Zeroizing;
 
+use self::pin::told::{self, Told};
 use crate::model::id::{HsmId, KeyStoreId};
 use crate::model::profile::PinScope;
 use crate::model::secret::Secret;
 use crate::seal::SealKeys;
-use crate::store::{Pin, Store};
+use crate::store::{Candidate, Pin, PinChange, Store};
 
 /// Length of a PIN that is made here, where the token takes that many bytes: 190 bits.
 const PIN_CHARS: usize = 32;
@@ -98,15 +99,55 @@ pub fn record_of(scope: PinScope, hsm: &HsmId) -> HsmId {
     }
 }
 
-/// What goes on record of a PIN that an operator has given. `record` is what [`record_of`] says.
-pub fn given(seals: &SealKeys, key_store: &KeyStoreId, record: &HsmId, pin: &Secret) -> Result<Pin, String> {
-    seal(seals, key_store, record, pin).map(Pin::given)
+/// What an operator says of kmsuser's PIN in an HSM.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// The PIN.
+    pub pin: Option<&'a Secret>,
+    /// When he says, in milliseconds since the Unix epoch, that the security officer has cleared the token's own count of
+    /// wrong PINs: by setting this PIN, or by unlocking the user.
+    pub was_reset: Option<i64>,
 }
 
-/// Whether what is on record is this PIN.
+/// What goes on record of what an operator says; `None` where it says nothing of an HSM without a PIN. `record` is what
+/// [`record_of`] says.
+pub fn said(
+    seals: &SealKeys,
+    key_store: &KeyStoreId,
+    record: &HsmId,
+    on_record: Option<&Pin>,
+    said: Said<'_>,
+) -> Result<Option<Pin>, String> {
+    let told = |known: &Pin, pin: &Secret| {
+        let same = Candidate::ALL.into_iter().find(|candidate| {
+            known.sealed(*candidate).is_some_and(|sealed| is_same(seals, key_store, record, sealed, pin))
+        });
+        Ok::<_, String>(Told { sealed: seal(seals, key_store, record, pin)?, same })
+    };
+    Ok(match (on_record, said.pin, said.was_reset) {
+        (None, None, _) => None,
+        (None, Some(pin), reset_at) => Some(Pin { reset_at, ..Pin::given(seal(seals, key_store, record, pin)?) }),
+        (Some(known), None, None) => Some(known.clone()),
+        (Some(known), Some(pin), None) => Some(told::tell(known.clone(), told(known, pin)?)),
+        (Some(known), pin, Some(now)) => {
+            let told = pin.map(|pin| told(known, pin)).transpose()?;
+            Some(told::reset(known.clone(), told, now))
+        }
+    })
+}
+
+/// Whether nothing else is on record than this PIN, as it was first given.
 #[must_use]
 pub fn is_given(seals: &SealKeys, key_store: &KeyStoreId, record: &HsmId, on_record: &Pin, pin: &Secret) -> bool {
-    seals.open(&purpose(key_store, record), &on_record.current).is_ok_and(|known| known == *pin)
+    on_record.rotated_at.is_none()
+        && on_record.offered.is_none()
+        && is_same(seals, key_store, record, &on_record.current, pin)
+}
+
+/// Whether a PIN that can be opened is this one. Takes as long for any two of one length.
+fn is_same(seals: &SealKeys, key_store: &KeyStoreId, record: &HsmId, sealed: &[u8], pin: &Secret) -> bool {
+    let known = seals.open(&purpose(key_store, record), sealed);
+    known.is_ok_and(|known| aws_lc_rs::constant_time::verify_slices_are_equal(known.expose(), pin.expose()).is_ok())
 }
 
 /// Seals what is sealed anew, with the newest key.
@@ -144,8 +185,8 @@ impl Kmsuser {
     /// Puts it on record in the place of `before`; durable when it returns.
     pub(super) async fn save(&self, hsm: &HsmId, before: &Pin, pin: &Pin) -> Result<(), String> {
         let record = record_of(self.scope, hsm);
-        let saved = self.store.replace_pin(&self.key_store, &record, before.clone(), pin.clone()).await;
-        saved.map_err(|error| error.to_string())?;
+        let change = PinChange { hsm: record.clone(), before: Some(before.clone()), after: pin.clone() };
+        self.store.replace_pin(&self.key_store, change).await.map_err(|error| error.to_string())?;
         self.board.note(&self.key_store, record, pin, self.tries);
         Ok(())
     }

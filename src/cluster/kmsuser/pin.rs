@@ -6,10 +6,18 @@
 //!       └───────────┘                            └► RecordPending → ChangePin → RecordRotated ───► done
 //! ```
 //!
+//! Candidates are the PIN on record, the one of a rotation that was broken off, and the one that an operator has told
+//! ([`told`]). The one on record comes first, where the token has not refused it: it has worked before, and a PIN that was
+//! mistyped then costs no try. After the security officer has set the PIN, the one that was told comes first. The one that
+//! the token takes is its PIN, and the others leave the record.
+//!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
-//! failed, and the next one begins with the other candidate; a PIN that was refused is not tried again; after as many
-//! failures in a row as the policy allows, nothing is tried; a PIN is in the record before it can be in the token, and
-//! leaves the record only when another one has proven to be the token's.
+//! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after as
+//! many failures in a row as the policy allows, nothing is tried, whatever an operator tells, until he says that the
+//! officer has cleared the token's count too; a PIN is in the record before it can be in the token, and leaves the record
+//! only when another one has proven to be the token's.
+
+pub(in crate::cluster) mod told;
 
 use bytes::Bytes;
 
@@ -61,6 +69,10 @@ pub(in crate::cluster) enum Event {
     LoggedIn,
     /// The token refused the PIN.
     LoginRefused,
+    /// The token said that it has locked the user.
+    LockedOut,
+    /// The PIN could not be opened, and was not tried.
+    Sealed,
     /// The login failed for another reason than its PIN.
     LoginNotJudged,
     /// It proved itself.
@@ -99,6 +111,8 @@ pub(in crate::cluster) enum Why {
     Spent,
     /// It passes: the login failed for another reason than its PIN.
     NotJudged,
+    /// It passes: what is left to be tried cannot be opened.
+    Sealed,
     /// The user may not change its PIN.
     Unchangeable,
 }
@@ -115,8 +129,12 @@ pub(in crate::cluster) struct Login {
     step: Option<Step>,
     /// The token has taken a PIN.
     logged_in: bool,
-    /// The candidate of the last attempt that came to nothing, so that the next one begins with the other.
+    /// The candidate of the last attempt that came to nothing, so that the next one begins with the one after it.
     last: Option<Candidate>,
+    /// Those that cannot be opened.
+    sealed: Vec<Candidate>,
+    /// The token has said that it has locked the user.
+    locked: bool,
 }
 
 impl Login {
@@ -127,7 +145,17 @@ impl Login {
             // Nobody knows what came of it: perhaps the token counted a wrong PIN.
             pin.failures = pin.failures.saturating_add(1);
         }
-        Self { policy, flags, pin, candidate: Candidate::Current, step: None, logged_in: false, last }
+        Self {
+            policy,
+            flags,
+            pin,
+            candidate: Candidate::Current,
+            step: None,
+            logged_in: false,
+            last,
+            sealed: Vec::new(),
+            locked: false,
+        }
     }
 
     /// The first step.
@@ -153,24 +181,26 @@ impl Login {
                 self.go(Step::RecordOutcome)
             }
             (Some(Step::Login), Event::LoginRefused) => {
-                self.pin.attempt = None;
-                self.pin.failures = self.pin.failures.saturating_add(1);
-                match self.candidate {
-                    Candidate::Current => self.pin.current_refused = true,
-                    Candidate::Pending => self.pin.pending_refused = true,
-                }
+                self.fail();
                 self.last = Some(self.candidate);
-                // The next attempt is recorded together with the refusal of this one.
-                match self.attempt() {
-                    Next::Stop(_) => self.go(Step::RecordOutcome),
-                    next => next,
-                }
+                self.attempt_or_record()
+            }
+            (Some(Step::Login), Event::LockedOut) => {
+                self.fail();
+                self.locked = true;
+                self.go(Step::RecordOutcome)
+            }
+            (Some(Step::Login), Event::Sealed) => {
+                self.pin.attempt = None;
+                self.sealed.push(self.candidate);
+                self.attempt_or_record()
             }
             (Some(Step::Login), Event::LoginNotJudged) => {
                 self.pin.attempt = None;
                 self.go(Step::RecordOutcome)
             }
             (Some(Step::RecordOutcome), Event::Recorded) if self.logged_in => self.go(Step::Prove),
+            (Some(Step::RecordOutcome), Event::Recorded) if self.locked => Next::Stop(Why::Locked),
             // Where a candidate is left, it was not judged.
             (Some(Step::RecordOutcome), Event::Recorded) => {
                 Next::Stop(self.candidate().err().unwrap_or(Why::NotJudged))
@@ -210,20 +240,44 @@ impl Login {
         Next::Do(step)
     }
 
-    /// The token took this PIN: the other one is not its.
+    /// The token took this PIN: the others are not its.
     fn accept(&mut self, now: i64) {
-        if self.candidate == Candidate::Pending
-            && let Some(pending) = self.pin.pending.take()
-        {
-            // The rotation went through; only its record was missing.
-            self.pin.current = pending;
-            self.pin.rotated_at = Some(now);
-            self.pin.rotation_due = false;
+        match self.candidate {
+            Candidate::Current => {}
+            Candidate::Pending => {
+                // The rotation went through; only its record was missing.
+                if let Some(pending) = self.pin.pending.take() {
+                    self.pin.current = pending;
+                }
+                (self.pin.rotated_at, self.pin.rotation_due) = (Some(now), false);
+            }
+            Candidate::Offered => {
+                if let Some(offered) = self.pin.offered.take() {
+                    self.pin.current = offered;
+                }
+                self.pin.rotated_at = None;
+            }
         }
-        self.pin.pending = None;
-        (self.pin.current_refused, self.pin.pending_refused) = (false, false);
+        (self.pin.pending, self.pin.offered) = (None, None);
+        (self.pin.current_refused, self.pin.pending_refused, self.pin.offered_refused) = (false, false, false);
+        (self.pin.current_proven, self.pin.offered_first) = (true, false);
         (self.pin.attempt, self.pin.failures) = (None, 0);
         (self.last, self.logged_in) = (None, true);
+    }
+
+    /// The token refused this PIN.
+    fn fail(&mut self) {
+        self.pin.attempt = None;
+        self.pin.failures = self.pin.failures.saturating_add(1);
+        told::refused(&mut self.pin, self.candidate, true);
+    }
+
+    /// Goes on to the next candidate, if one may be tried. That is recorded together with what came of this one.
+    fn attempt_or_record(&mut self) -> Next {
+        match self.attempt() {
+            Next::Stop(_) => self.go(Step::RecordOutcome),
+            next => next,
+        }
     }
 
     /// Goes on to the next candidate, if one may be tried.
@@ -239,25 +293,33 @@ impl Login {
     }
 
     fn candidate(&self) -> Result<Candidate, Why> {
-        let usable = |candidate: &Candidate| match candidate {
-            Candidate::Current => !self.pin.current_refused,
-            Candidate::Pending => self.pin.pending.is_some() && !self.pin.pending_refused,
+        let usable = |candidate: &Candidate| {
+            let refused = match candidate {
+                Candidate::Current => self.pin.current_refused,
+                Candidate::Pending => self.pin.pending_refused,
+                Candidate::Offered => self.pin.offered_refused,
+            };
+            self.pin.sealed(*candidate).is_some() && !refused
         };
-        let order = match self.last {
-            Some(Candidate::Current) => [Candidate::Pending, Candidate::Current],
-            Some(Candidate::Pending) | None => [Candidate::Current, Candidate::Pending],
+        let mut order = match self.pin.offered_first {
+            true => [Candidate::Offered, Candidate::Current, Candidate::Pending],
+            false => [Candidate::Current, Candidate::Pending, Candidate::Offered],
         };
-        match order.into_iter().find(usable) {
+        if let Some(last) = order.iter().position(|candidate| Some(*candidate) == self.last) {
+            order.rotate_left(last + 1);
+        }
+        let mut usable = order.into_iter().filter(usable).peekable();
+        match usable.peek() {
             None => Err(Why::Refused),
             Some(_) if self.pin.failures >= self.policy.tries => Err(Why::Spent),
-            Some(candidate) => Ok(candidate),
+            Some(_) => usable.find(|candidate| !self.sealed.contains(candidate)).ok_or(Why::Sealed),
         }
     }
 }
 
 /// Logins that may still fail before nothing is tried any more.
 pub(in crate::cluster) fn tries_left(pin: &Pin, tries: u32) -> u32 {
-    tries.saturating_sub(pin.failures + u32::from(pin.attempt.is_some()))
+    tries.saturating_sub(pin.spent())
 }
 
 #[cfg(test)]

@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::schedule::Trouble;
+use super::schedule::{Tells, Trouble};
 use super::{Dice, Happening, KEYS, World};
 use crate::cluster::Health;
 use crate::cluster::health::{self, Observation, Standing};
+use crate::cluster::kmsuser::pin::told::{self, Told};
 use crate::cluster::kmsuser::pin::{self, Login, Next, Step, Why};
 use crate::hsm::protocol::{Class, Fault, Kind, UserFlags};
 use crate::hsm::supervisor::decisions::{Action, Event, InHand, Lanes, Life, Policy, State as Phase};
 use crate::hsm::supervisor::{KillLimits, Refusal, State};
 use crate::model::key_store::ConnectionErrorCode as Code;
 use crate::model::terms::Party;
-use crate::store::Pin;
+use crate::store::{Candidate, Pin};
 
 const POLICY: Policy = Policy {
     restart: (Duration::from_millis(200), Duration::from_secs(5)),
@@ -92,6 +93,8 @@ pub(super) struct Hsm {
     unsound: Instant,
     /// It is being disconnected, to be connected again.
     stopping: bool,
+    /// What the operator tells before that.
+    tells: Tells,
     answers: u64,
     silence: Option<(u64, Instant, Instant)>,
     doubting: bool,
@@ -124,6 +127,7 @@ impl Hsm {
             troubles: Vec::new(),
             unsound: now,
             stopping: false,
+            tells: Tells::Nothing,
             answers: 0,
             silence: None,
             doubting: false,
@@ -168,9 +172,29 @@ impl Hsm {
     }
 
     pub(super) fn check_end(&self) {
-        let known = self.record.current == self.token.pin || self.record.pending.as_ref() == Some(&self.token.pin);
+        let known = Candidate::ALL.iter().any(|one| self.record.sealed(*one) == Some(&self.token.pin));
         assert!(known, "the PIN is lost: {self:?}");
         assert!(self.refused.is_none() || self.is_spent(), "refused without a reason: {self:?}");
+    }
+
+    /// `service::update_key_store`, between a disconnect and a connect.
+    fn tell(&mut self) {
+        let set = Told { sealed: Bytes::from(format!("set {}", self.next_process)), same: None };
+        // What no token has taken, another takes the place of: an operator who knows that one tells it again.
+        let taken = self.record.current_proven && self.record.offered.is_none();
+        self.record = match std::mem::replace(&mut self.tells, Tells::Nothing) {
+            Tells::Typo if taken => told::tell(self.record.clone(), set),
+            Tells::Reset => {
+                (self.token.pin, self.token.wrong) = (set.sealed.clone(), 0);
+                self.broken_logins = 0;
+                told::reset(self.record.clone(), Some(set), 1)
+            }
+            Tells::ResetElsewhere if taken => {
+                self.broken_logins = 0;
+                told::reset(self.record.clone(), Some(set), 1)
+            }
+            Tells::Typo | Tells::ResetElsewhere | Tells::Nothing => return,
+        };
     }
 
     /// Calls whose requests still wait.
@@ -241,8 +265,9 @@ impl World {
     }
 
     /// Disconnects; what is left of it is killed after a while, outside logins.
-    pub(super) fn disconnect(&mut self, hsm: usize) {
+    pub(super) fn disconnect(&mut self, hsm: usize, tells: Tells) {
         self.hsms[hsm].stopping = true;
+        self.hsms[hsm].tells = tells;
         self.hsms[hsm].record.rotation_due = true;
         let kill_at = self.now() + Duration::from_millis(500);
         for seat in 0..self.hsms[hsm].seats.len() {
@@ -254,6 +279,7 @@ impl World {
     fn connect(&mut self, hsm: usize) {
         let here = &mut self.hsms[hsm];
         here.stopping = false;
+        here.tell();
         here.turn = None;
         here.refused = None;
         here.state = State::Starting;

@@ -240,7 +240,7 @@ impl World {
                 self.removed.retain(|(at, _)| *at != hsm);
             }
             Trouble::Restored => self.hsms[hsm].token.objects.extend([ORPHAN, DESTROYED]),
-            Trouble::Reconnect => self.disconnect(hsm),
+            Trouble::Reconnect(tells) => self.disconnect(hsm, tells),
             Trouble::Gone => self.hsms[hsm].token.there = false,
             Trouble::Code(..) | Trouble::Crash(_) | Trouble::Hang(_) | Trouble::Slow(_) => {}
         }

@@ -40,8 +40,21 @@ pub(super) enum Trouble {
     Blank,
     /// An object of former times is there again.
     Restored,
-    /// An operator disconnects and connects: the PIN is rotated.
-    Reconnect,
+    /// An operator disconnects, tells what he thinks of the PIN, and connects: the PIN is rotated.
+    Reconnect(Tells),
+}
+
+/// What an operator tells of kmsuser's PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// Nothing.
+    Nothing,
+    /// One that is not the token's.
+    Typo,
+    /// One that the officer has set, and that he has.
+    Reset,
+    /// That the officer has set one; in another token.
+    ResetElsewhere,
 }
 
 impl Trouble {
@@ -68,7 +81,9 @@ pub(super) fn draw(dice: &mut Dice, hsms: usize) -> Vec<Fault> {
             8 => Trouble::Remove(u32::try_from(dice.below(KEYS.into())).unwrap_or_default()),
             9 => Trouble::Blank,
             10 => Trouble::Restored,
-            _ => Trouble::Reconnect,
+            11 => Trouble::Reconnect(Tells::Typo),
+            12 => Trouble::Reconnect([Tells::Reset, Tells::ResetElsewhere][usize::from(dice.hits(50))]),
+            _ => Trouble::Reconnect(Tells::Nothing),
         };
         let to = from + dice.micros(1_000, 2_000_000);
         let fault = Fault { hsm, trouble, from, to };

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{AddStep, passing};
-use crate::cluster::kmsuser::{given, record_of};
+use crate::cluster::kmsuser::{Said, record_of};
 use crate::cluster::transport::{Claim, Fingerprints, Question};
 use crate::hsm::protocol::{Op, Reply, ShownTransport, TransportKey};
 use crate::hsm::supervisor::{Hsm, State};
@@ -26,8 +26,9 @@ use crate::model::profile::{PinScope, Rotation};
 use crate::model::secret::Secret;
 use crate::pki::identity::TrustAnchor;
 use crate::service::estate::{ClusterSpec, Hardware};
+use crate::service::update_key_store::{READS, busy};
 use crate::service::{AddHsmInput, AddedHsm, Error, Service};
-use crate::store::{KeyStore, Pin};
+use crate::store::KeyStore;
 
 /// What the newcomer gets to be let in.
 const LET_IN: Duration = Duration::from_secs(20);
@@ -203,12 +204,22 @@ impl Service {
         if spec.pin_scope == PinScope::Cluster {
             return Ok(());
         }
-        let record = record_of(spec.pin_scope, hsm);
-        let sealed = given(&self.inner.estate.seals.load(), &store.id, &record, password);
-        let pin =
-            Pin { rotation_due: spec.rotation == Rotation::Connect, ..sealed.map_err(|why| Error::internal(&why))? };
-        self.inner.store.offer_pin(&store.id, &record, pin).await.map_err(Error::of_store)?;
-        Ok(())
+        // What may be in the token besides, or is known to be, stays on record: the call may be the second one.
+        let (record, told) = (record_of(spec.pin_scope, hsm), Said { pin: Some(password), was_reset: None });
+        for _ in 0..READS {
+            let known = self.inner.store.pins(&store.id).await.map_err(Error::of_store)?;
+            let mut change = self.said_of(&store.id, &known, &record, told)?.ok_or_else(busy)?;
+            if change.before.as_ref() == Some(&change.after) {
+                return Ok(());
+            }
+            change.after.rotation_due |= spec.rotation == Rotation::Connect;
+            match self.inner.store.replace_pin(&store.id, change).await {
+                // What a login under way has recorded is read again.
+                Err(crate::store::Error::PinChanged(_)) => {}
+                done => return done.map_err(Error::of_store),
+            }
+        }
+        Err(busy())
     }
 
     /// Waits until the HSM's workers serve.

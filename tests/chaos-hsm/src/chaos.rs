@@ -18,6 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::codes::code;
 use crate::control::{RULES, STATE, place};
 use crate::decide::{Met, chance, decide};
+use crate::iv::{Appended, IV_BYTES};
 use crate::network;
 use crate::rules::{Fault, Plain, Rules};
 use crate::state::{self, State};
@@ -44,17 +45,35 @@ pub(crate) enum Output {
         /// How many.
         length: CK_ULONG,
     },
+    /// The same for a ciphertext.
+    Sealed {
+        /// Of the operation.
+        session: CK_SESSION_HANDLE,
+        /// The buffer.
+        buffer: *mut CK_BYTE,
+        /// How many.
+        length: *mut CK_ULONG,
+    },
+    /// Nowhere, but an operation with these parameters has begun.
+    Begun {
+        /// Of the operation.
+        session: CK_SESSION_HANDLE,
+        /// Its parameters.
+        mechanism: *mut CK_MECHANISM,
+        /// It encrypts.
+        encrypts: bool,
+    },
     /// In a description of the token, which holds no bytes to spoil but has the flags of its user.
     TokenInfo(*mut CK_TOKEN_INFO),
 }
 
 impl Output {
     fn is_question(self) -> bool {
-        matches!(self, Self::Sized { buffer, .. } if buffer.is_null())
+        matches!(self, Self::Sized { buffer, .. } | Self::Sealed { buffer, .. } if buffer.is_null())
     }
 
     fn has_bytes(self) -> bool {
-        matches!(self, Self::Sized { .. } | Self::Filled { .. })
+        matches!(self, Self::Sized { .. } | Self::Sealed { .. } | Self::Filled { .. })
     }
 
     /// What a token says of a user that it has locked.
@@ -69,9 +88,9 @@ impl Output {
 
     fn spoil(self) {
         let (buffer, length) = match self {
-            Self::None | Self::TokenInfo(_) => return,
+            Self::None | Self::Begun { .. } | Self::TokenInfo(_) => return,
             // SAFETY: the caller's own, which the function has just written to with success.
-            Self::Sized { buffer, length } => (buffer, unsafe { *length }),
+            Self::Sized { buffer, length } | Self::Sealed { buffer, length, .. } => (buffer, unsafe { *length }),
             Self::Filled { buffer, length } => (buffer, length),
         };
         if !buffer.is_null() && length > 0 {
@@ -89,6 +108,8 @@ struct Chaos {
     rules: Mutex<Known>,
     /// Open sessions of this process.
     sessions: AtomicUsize,
+    /// Those in which a ciphertext is followed by its IV.
+    appended: Appended,
 }
 
 /// The rules as they were last read.
@@ -110,6 +131,13 @@ pub(crate) fn load() -> Result<(), String> {
 pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
     let Some(Ok(chaos)) = CHAOS.get() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
     let Some(at) = place(function) else { return CKR_FUNCTION_NOT_SUPPORTED };
+    let call = |real: &CK_FUNCTION_LIST| match output {
+        Output::Sealed { session, buffer, length } => chaos.appended.seal(session, buffer, length, || call(real)),
+        _ => call(real),
+    };
+    if let Output::Begun { session, .. } = output {
+        chaos.appended.forget(session);
+    }
     // A question about a length is no operation: the call with the buffer follows.
     let number = match output.is_question() {
         true => 0,
@@ -151,6 +179,18 @@ pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_F
             }
             _ => forward(),
         },
+        Fault::Plain(fault @ (Plain::IvRandom | Plain::IvWrittenBack | Plain::IvAppended | Plain::IvFixed)) => {
+            let Output::Begun { session, mechanism, encrypts } = output else { return forward() };
+            let own = drawn_iv(rules.seed, number);
+            let begun = chaos.appended.begin(*fault, encrypts, session, mechanism, own, forward);
+            match begun {
+                Some(result) => {
+                    hit();
+                    result
+                }
+                None => forward(),
+            }
+        }
         Fault::SessionLimit { session_limit } => {
             if function == "C_OpenSession" && chaos.sessions.load(Ordering::Acquire) >= *session_limit {
                 hit();
@@ -211,7 +251,7 @@ impl Chaos {
         let state = state::open(&dir.join(STATE)).map_err(|error| format!("{}: {error}", dir.display()))?;
         let rules = Mutex::new(Known { rules: Arc::default(), mark: None, looked: None });
         let (real, file) = (real(Path::new(&module))?, dir.join(RULES));
-        Ok(Self { real, state, file, rules, sessions: AtomicUsize::new(0) })
+        Ok(Self { real, state, file, rules, sessions: AtomicUsize::new(0), appended: Appended::default() })
     }
 
     /// Calls the real function; on the clock of the network HSM where one is played.
@@ -294,6 +334,15 @@ fn talk(words: &str, times: u64) {
     for _ in 0..times {
         let _ = std::io::stderr().write_all(words.as_bytes());
     }
+}
+
+/// An IV for a call: another one for each, and the same for the same seed.
+fn drawn_iv(seed: u64, number: u64) -> [u8; IV_BYTES] {
+    let mut iv = [0; IV_BYTES];
+    for (at, byte) in iv.iter_mut().enumerate() {
+        *byte = (chance(&[seed, number, at as u64], "iv") * 256.0) as u8;
+    }
+    iv
 }
 
 /// What costs a network HSM time.

@@ -19,6 +19,16 @@ const fn filled(buffer: *mut CK_BYTE, length: CK_ULONG) -> Output {
     Output::Filled { buffer, length }
 }
 
+/// The parameters of an operation that begins.
+const fn begins(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, encrypts: bool) -> Output {
+    Output::Begun { session, mechanism, encrypts }
+}
+
+/// A buffer and its length for a ciphertext.
+const fn sealed(session: CK_SESSION_HANDLE, buffer: *mut CK_BYTE, length: *mut CK_ULONG) -> Output {
+    Output::Sealed { session, buffer, length }
+}
+
 macro_rules! forward {
     ($($name:ident($($argument:ident: $type:ty),*) $(=> $output:expr)?;)+) => {
         $(
@@ -74,11 +84,11 @@ forward! {
     C_FindObjectsInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_ATTRIBUTE, arg3: CK_ULONG);
     C_FindObjects(arg1: CK_SESSION_HANDLE, arg2: *mut CK_OBJECT_HANDLE, arg3: CK_ULONG, arg4: *mut CK_ULONG);
     C_FindObjectsFinal(arg1: CK_SESSION_HANDLE);
-    C_EncryptInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_MECHANISM, arg3: CK_OBJECT_HANDLE);
-    C_Encrypt(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: CK_ULONG, arg4: *mut CK_BYTE, arg5: *mut CK_ULONG) => output(arg4, arg5);
+    C_EncryptInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_MECHANISM, arg3: CK_OBJECT_HANDLE) => begins(arg1, arg2, true);
+    C_Encrypt(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: CK_ULONG, arg4: *mut CK_BYTE, arg5: *mut CK_ULONG) => sealed(arg1, arg4, arg5);
     C_EncryptUpdate(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: CK_ULONG, arg4: *mut CK_BYTE, arg5: *mut CK_ULONG) => output(arg4, arg5);
     C_EncryptFinal(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: *mut CK_ULONG) => output(arg2, arg3);
-    C_DecryptInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_MECHANISM, arg3: CK_OBJECT_HANDLE);
+    C_DecryptInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_MECHANISM, arg3: CK_OBJECT_HANDLE) => begins(arg1, arg2, false);
     C_Decrypt(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: CK_ULONG, arg4: *mut CK_BYTE, arg5: *mut CK_ULONG) => output(arg4, arg5);
     C_DecryptUpdate(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: CK_ULONG, arg4: *mut CK_BYTE, arg5: *mut CK_ULONG) => output(arg4, arg5);
     C_DecryptFinal(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: *mut CK_ULONG) => output(arg2, arg3);

@@ -5,6 +5,7 @@ mod codes;
 mod control;
 mod decide;
 mod forward;
+mod iv;
 mod network;
 mod rules;
 mod state;

@@ -112,6 +112,14 @@ pub(crate) enum Plain {
     LostToken,
     /// The user is locked.
     PinLocked,
+    /// AES-GCM encrypts with another IV than the caller's, and nothing says so.
+    IvRandom,
+    /// The same, and the IV is written into the caller's parameters.
+    IvWrittenBack,
+    /// The same, and the IV follows the ciphertext.
+    IvAppended,
+    /// AES-GCM encrypts and decrypts with an IV of zeroes, and nothing says so.
+    IvFixed,
 }
 
 /// A delay in milliseconds.
@@ -223,12 +231,13 @@ mod tests {
                 { function = "C_Sign", fault = { delay_ms = 40 }, after_call = true },
                 { function = "C_Encrypt", fault = "hang" },
                 { fault = "crash" }, { fault = "wrong-bytes" }, { fault = "lost-token" }, { fault = "pin-locked" },
+                { fault = "iv-random" }, { fault = "iv-written-back" }, { fault = "iv-appended" }, { fault = "iv-fixed" },
                 { fault = { session_limit = 3 } }, { fault = { talk = "words\n" } },
                 { function = "C_Login", fault = { talk = "words\n", times = 9 } },
             ]
             network = { service_ms = 5, distribution = "exponential", at_once = 16 }
         "#;
-        assert_eq!(Rules::parse(text).unwrap().rules.len(), 12);
+        assert_eq!(Rules::parse(text).unwrap().rules.len(), 16);
     }
 
     #[test]

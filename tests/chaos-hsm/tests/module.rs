@@ -16,6 +16,7 @@ use std::process::{Command, Output};
 use chaos_hsm::Control;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
@@ -132,6 +133,28 @@ fn in_a_process_of_its_own() {
             let more: Vec<_> = (0..5).map_while(|_| pkcs11.open_ro_session(token(&pkcs11)).ok()).collect();
             println!("said: {}", more.len() + 1);
         }
+        "gcm" => {
+            let seal = || {
+                let mut iv = [9; 12];
+                let parameters = GcmParams::new(&mut iv, b"aad", 128.into()).unwrap();
+                let sealed = session.encrypt(&Mechanism::AesGcm(parameters), key, b"plain").unwrap();
+                (iv, sealed)
+            };
+            let open = |mut iv: [u8; 12], sealed: &[u8]| {
+                let parameters = GcmParams::new(&mut iv, b"aad", 128.into()).unwrap();
+                session.decrypt(&Mechanism::AesGcm(parameters), key, sealed).is_ok_and(|opened| opened == b"plain")
+            };
+            let ((iv, sealed), (_, again)) = (seal(), seal());
+            let more = sealed.len() - 21;
+            println!(
+                "said: same {}, written {}, more {more}, opens {}, with the one told {}, with another {}",
+                sealed == again,
+                iv != [9; 12],
+                open([9; 12], &sealed),
+                open(if more > 0 { sealed[21..].try_into().unwrap() } else { iv }, &sealed[..21]),
+                open([8; 12], &sealed),
+            );
+        }
         "two ciphertexts" => println!("said: {}", encrypt().unwrap() == encrypt().unwrap()),
         other => panic!("{other} is nothing to do"),
     }
@@ -227,6 +250,29 @@ fn a_locked_user_shows_in_the_tokens_flags_as_long_as_the_rule_is_there() {
     assert_eq!(bench.does("user flags"), "locked false, initialised true", "the rule does not name the function");
     bench.control.clear().unwrap();
     assert_eq!(bench.does("user flags"), "locked false, initialised true");
+}
+
+#[test]
+fn a_token_makes_its_own_iv_and_says_so_or_not() {
+    let bench = Bench::new();
+    for (fault, said) in [
+        ("", "same true, written false, more 0, opens true, with the one told true, with another false"),
+        ("iv-random", "same false, written false, more 0, opens false, with the one told false, with another false"),
+        (
+            "iv-written-back",
+            "same false, written true, more 0, opens false, with the one told true, with another false",
+        ),
+        ("iv-appended", "same false, written false, more 12, opens false, with the one told true, with another false"),
+        ("iv-fixed", "same true, written false, more 0, opens true, with the one told true, with another true"),
+    ] {
+        match fault {
+            "" => bench.control.clear().unwrap(),
+            fault => bench.control.set(&format!("[[rule]]\nfault = \"{fault}\"")).unwrap(),
+        }
+        assert_eq!(bench.does("gcm"), said, "{fault}");
+        // Other mechanisms are as they were.
+        bench.does("round trip");
+    }
 }
 
 #[test]

@@ -56,8 +56,8 @@ impl Run<'_> {
         }
     }
 
-    /// Disconnects the key store, has the officer set kmsuser's PIN where it was refused, tells the service, connects, and
-    /// waits until all is well.
+    /// Disconnects the key store, has the officer set kmsuser's PIN where it was refused, tells the service that he has,
+    /// connects, and waits until all is well.
     pub(super) async fn operate(&mut self, spent: &[Logins]) {
         let told = self.caller.hsms().await.unwrap();
         for Logins { zone, words, calls, refused } in spent {
@@ -83,6 +83,7 @@ impl Run<'_> {
                 key_store_id: id.clone(),
                 key_store_password: zone.pin(),
                 hsm_ids: vec![zone.hsm.clone()],
+                pin_was_reset: true,
                 ..Default::default()
             };
             self.caller.update_key_store(request).await.unwrap();

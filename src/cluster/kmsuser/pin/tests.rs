@@ -1,5 +1,10 @@
+mod acts;
+
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
+use super::told::Told;
 use super::*;
 
 fn bytes(text: &str) -> Bytes {
@@ -12,12 +17,17 @@ fn user() -> UserFlags {
 
 const POLICY: Policy = Policy { tries: 3, rotates: true };
 
-/// A token that counts wrong PINs and locks, and a record on a disk that survives crashes.
+/// A token that counts wrong PINs and locks, a record on a disk that survives crashes, and an operator.
 #[derive(Clone, Debug)]
 struct World {
     token_pin: Bytes,
+    /// Wrong PINs since one was right or the officer has set one.
     wrong: u32,
+    /// Wrong PINs since one was right or the service was told that the officer has set one.
+    wrong_since_told: u32,
     most_wrong: u32,
+    /// Those that are on record as refused.
+    refused: BTreeSet<Bytes>,
     record: Pin,
     made: u32,
 }
@@ -31,7 +41,8 @@ struct Crash {
 
 impl World {
     fn new(token: &str, record: Pin) -> Self {
-        Self { token_pin: bytes(token), wrong: 0, most_wrong: 0, record, made: 0 }
+        let refused = BTreeSet::new();
+        Self { token_pin: bytes(token), wrong: 0, wrong_since_told: 0, most_wrong: 0, refused, record, made: 0 }
     }
 
     /// One worker's way through the gate; `None` when it was cut short.
@@ -47,19 +58,22 @@ impl World {
             let event = match step {
                 Step::RecordAttempt | Step::RecordOutcome | Step::RecordRotated | Step::RecordUnchanged => {
                     self.record = login.pin.clone();
+                    let flags = [login.pin.current_refused, login.pin.pending_refused, login.pin.offered_refused];
+                    let flagged = Candidate::ALL.into_iter().zip(flags).filter(|(_, refused)| *refused);
+                    self.refused.extend(flagged.filter_map(|(candidate, _)| login.pin.sealed(candidate).cloned()));
                     Event::Recorded
                 }
                 Step::Login => {
-                    let tried = match login.candidate {
-                        Candidate::Current => Some(&login.pin.current),
-                        Candidate::Pending => login.pin.pending.as_ref(),
-                    };
-                    if tried == Some(&self.token_pin) {
-                        self.wrong = 0;
+                    let tried = login.pin.sealed(login.candidate).unwrap().clone();
+                    assert!(!self.refused.contains(&tried), "{tried:?} is tried again: {self:?}");
+                    if tried == self.token_pin {
+                        (self.wrong, self.wrong_since_told) = (0, 0);
+                        self.refused.clear();
                         Event::LoggedIn
                     } else {
                         self.wrong += 1;
-                        self.most_wrong = self.most_wrong.max(self.wrong);
+                        self.wrong_since_told += 1;
+                        self.most_wrong = self.most_wrong.max(self.wrong_since_told);
                         Event::LoginRefused
                     }
                 }
@@ -85,7 +99,44 @@ impl World {
     }
 
     fn knows_the_pin(&self) -> bool {
-        self.record.current == self.token_pin || self.record.pending.as_ref() == Some(&self.token_pin)
+        Candidate::ALL.iter().any(|candidate| self.record.sealed(*candidate) == Some(&self.token_pin))
+    }
+
+    fn told(&self, pin: &str) -> Told {
+        let sealed = bytes(pin);
+        let same = Candidate::ALL.into_iter().find(|candidate| self.record.sealed(*candidate) == Some(&sealed));
+        Told { sealed, same }
+    }
+
+    /// The operator tells a PIN, and no more.
+    fn tell(&mut self, pin: &str) {
+        let told = self.told(pin);
+        if told.same.is_none() {
+            self.refused.remove(&told.sealed);
+        }
+        self.record = told::tell(self.record.clone(), told);
+    }
+
+    /// The operator tells that the officer has cleared the token's count, with this PIN or by unlocking the user.
+    fn tell_reset(&mut self, pin: Option<&str>) {
+        let told = pin.map(|pin| self.told(pin));
+        match &told {
+            Some(told) => drop(self.refused.remove(&told.sealed)),
+            None => self.refused.clear(),
+        }
+        self.wrong_since_told = 0;
+        self.record = told::reset(self.record.clone(), told, 7);
+    }
+
+    fn officer_sets(&mut self, pin: &str) {
+        (self.token_pin, self.wrong) = (bytes(pin), 0);
+    }
+
+    /// A world after a connect, whose PIN nobody knows but the record.
+    fn rotated() -> Self {
+        let mut world = Self::new("given", due("given"));
+        assert_eq!(world.run(None), Some(Next::Done));
+        world
     }
 }
 
@@ -98,7 +149,7 @@ fn a_connect_rotates_and_a_restart_does_not() {
     let mut world = World::new("given", due("given"));
     assert_eq!(world.run(None), Some(Next::Done));
     assert_eq!(world.token_pin, "rotated 1");
-    assert_eq!(world.record, Pin { rotated_at: Some(1), ..Pin::given(bytes("rotated 1")) });
+    assert_eq!(world.record, Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("rotated 1")) });
     assert_eq!(world.run(None), Some(Next::Done));
     assert_eq!(world.token_pin, "rotated 1");
 }
@@ -136,9 +187,124 @@ fn a_crash_loop_does_not_burn_the_budget() {
         assert_eq!(world.run(None), Some(Next::Stop(Why::Spent)));
     }
     assert_eq!(tries_left(&world.record, POLICY.tries), 0);
-    // What an operator tells counts as new.
-    world.record = due("given");
+    // Telling gives no try back; that the officer has cleared the token's count does.
+    world.tell("given");
+    assert_eq!(world.run(None), Some(Next::Stop(Why::Spent)));
+    world.tell_reset(None);
+    assert_eq!(tries_left(&world.record, POLICY.tries), POLICY.tries);
     assert_eq!(world.run(None), Some(Next::Done));
+}
+
+#[test]
+fn a_mistyped_pin_costs_no_try_and_loses_nothing() {
+    let mut world = World::rotated();
+    for typo in 0..10 {
+        world.tell(&format!("typo {typo}"));
+        assert_eq!(world.run(None), Some(Next::Done));
+        assert_eq!((world.most_wrong, &world.record.offered), (0, &None), "{world:?}");
+    }
+}
+
+#[test]
+fn what_the_officer_has_set_is_tried_first_where_it_is_said_and_last_where_not() {
+    for (says, wrong) in [(true, 0), (false, 1)] {
+        let mut world = World::rotated();
+        world.officer_sets("set");
+        match says {
+            true => world.tell_reset(Some("set")),
+            false => world.tell("set"),
+        }
+        assert_eq!(world.run(None), Some(Next::Done));
+        assert_eq!(world.most_wrong, wrong);
+        assert_eq!(world.record.rotated_at, None, "the officer knows it");
+        assert!(world.knows_the_pin() && world.record.current_proven);
+    }
+}
+
+/// The operator errs about which token the officer has seen to, or mistypes what was set.
+#[test]
+fn what_is_said_wrongly_of_a_reset_costs_one_try() {
+    let mut world = World::rotated();
+    world.tell_reset(Some("set in another token"));
+    assert_eq!(world.run(None), Some(Next::Done));
+    assert_eq!(world.most_wrong, 1);
+    world.officer_sets("set");
+    world.tell_reset(Some("typo"));
+    assert_eq!(world.run(None), Some(Next::Stop(Why::Refused)));
+    assert_eq!(world.most_wrong, 2, "it is not the one from before either");
+    world.tell("set");
+    assert_eq!(world.run(None), Some(Next::Done));
+}
+
+/// Every candidate is wrong, over and over: the tries are those of the token.
+#[test]
+fn telling_spends_no_more_tries_than_there_are() {
+    let mut world = World::rotated();
+    world.officer_sets("unknown");
+    for typo in 0..20 {
+        world.tell(&format!("typo {typo}"));
+        world.run(None);
+    }
+    assert_eq!((world.wrong, tries_left(&world.record, POLICY.tries)), (3, 0));
+    world.tell("unknown");
+    assert_eq!(world.run(None), Some(Next::Stop(Why::Spent)), "also the right one");
+    world.tell_reset(Some("unknown"));
+    assert_eq!(world.run(None), Some(Next::Done));
+    assert_eq!(world.wrong, 0);
+}
+
+#[test]
+fn candidates_take_turns_after_crashes() {
+    let record = Pin {
+        pending: Some(bytes("pending")),
+        offered: Some(bytes("offered")),
+        current_proven: true,
+        ..due("current")
+    };
+    let begins_with = |record: &Pin| {
+        let mut login = Login::new(record.clone(), user(), POLICY);
+        login.begin();
+        login.candidate
+    };
+    let [current, pending, offered] = Candidate::ALL;
+    for (last, next) in [(None, current), (Some(current), pending), (Some(pending), offered), (Some(offered), current)]
+    {
+        assert_eq!(begins_with(&Pin { attempt: last, ..record.clone() }), next, "after {last:?}");
+    }
+    let first = Pin { offered_first: true, ..record };
+    for (last, next) in [(None, offered), (Some(offered), current), (Some(current), pending), (Some(pending), offered)]
+    {
+        assert_eq!(begins_with(&Pin { attempt: last, ..first.clone() }), next, "after {last:?}");
+    }
+}
+
+#[test]
+fn a_token_that_says_that_it_has_locked_the_user_is_asked_no_more() {
+    let record = Pin { offered: Some(bytes("told")), current_proven: true, ..due("current") };
+    let mut login = Login::new(record.clone(), user(), POLICY);
+    login.begin();
+    login.next(Event::Recorded, 1);
+    assert_eq!(login.next(Event::LockedOut, 1), Next::Do(Step::RecordOutcome));
+    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::Locked));
+    assert_eq!(login.pin, Pin { current_refused: true, failures: 1, ..record });
+}
+
+/// The seal key is lost: what was sealed under it is passed over, and costs nothing.
+#[test]
+fn a_pin_that_cannot_be_opened_is_passed_over() {
+    let record = Pin { current_proven: true, ..due("lost") };
+    let mut login = Login::new(record.clone(), user(), POLICY);
+    login.begin();
+    login.next(Event::Recorded, 1);
+    assert_eq!(login.next(Event::Sealed, 1), Next::Do(Step::RecordOutcome));
+    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::Sealed));
+    assert_eq!(login.pin, record);
+    let told = Pin { offered: Some(bytes("told")), ..record };
+    let mut login = Login::new(told, user(), POLICY);
+    login.begin();
+    login.next(Event::Recorded, 1);
+    assert_eq!(login.next(Event::Sealed, 1), Next::Do(Step::RecordAttempt));
+    assert_eq!((login.candidate, login.pin.failures), (Candidate::Offered, 0));
 }
 
 #[test]
@@ -174,7 +340,7 @@ fn a_token_that_keeps_its_pin_is_believed() {
     assert_eq!(login.next(Event::Recorded, 1), Next::Do(Step::ChangePin));
     assert_eq!(login.next(Event::Unchanged, 1), Next::Do(Step::RecordUnchanged));
     assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::Unchangeable));
-    assert_eq!(login.pin, due("given"));
+    assert_eq!(login.pin, Pin { current_proven: true, ..due("given") });
 }
 
 #[test]

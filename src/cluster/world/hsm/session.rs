@@ -1,7 +1,6 @@
 //! What a simulated worker's session does with its requests.
 
 use super::*;
-use crate::store::Candidate;
 
 impl World {
     pub(super) fn send(&mut self, hsm: usize, seat: usize, kind: Kind, work: Work) {
@@ -141,16 +140,10 @@ impl World {
         let event = match (step, fault) {
             (Step::Login, Some(_)) => pin::Event::LoginNotJudged,
             (Step::Login, None) => {
-                let tried = match login.candidate {
-                    Candidate::Current => Some(&login.pin.current),
-                    Candidate::Pending => login.pin.pending.as_ref(),
-                };
-                let right = tried == Some(&here.token.pin);
+                let right = login.pin.sealed(login.candidate) == Some(&here.token.pin);
                 here.token.wrong = if right { 0 } else { here.token.wrong + 1 };
-                assert!(here.token.wrong <= TRIES, "the token comes near its lock");
-                if right {
-                    here.broken_logins = 0;
-                }
+                assert!(here.token.wrong <= 2 * TRIES, "the token comes near its lock");
+                here.broken_logins = if right { 0 } else { here.broken_logins + 1 };
                 if right { pin::Event::LoggedIn } else { pin::Event::LoginRefused }
             }
             (Step::ChangePin, None) => {
