@@ -155,8 +155,13 @@ async fn run(
     listening(addresses);
     systemd.ready();
     let health = Arc::new(health);
-    // On panic: started again; it takes everything over anew.
-    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", || (), {
+    let (unfollowed, not_told) = (Arc::clone(&health), systemd.clone());
+    let lapse = move || {
+        unfollowed.set_unknown();
+        not_told.status("unknown: the task that follows the state broke off by a fault in this program");
+    };
+    // On panic: started again; it takes everything over anew. Until then nothing is told as if it were so now.
+    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", lapse, {
         let (ops, health, systemd, clock) = (Arc::clone(&ops), Arc::clone(&health), systemd.clone(), clock);
         move |heartbeat| {
             let status = systemd::Status::new(systemd.clone(), clock.clone());

@@ -169,7 +169,8 @@ impl Site {
     /// Likewise, with these variables.
     pub(crate) fn launch_with(self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = Command::new(PROGRAM);
-        command.envs(environment.iter().copied());
+        // Tests may be run under systemd themselves, which is not to hear of this daemon.
+        command.env_remove("NOTIFY_SOCKET").envs(environment.iter().copied());
         command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
         self.spawn(command)
     }
