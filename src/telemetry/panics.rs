@@ -9,24 +9,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long it may take to tell: nobody may be reading what is told.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The thread that tells.
-const TELLER: &str = "last-words";
+/// How long the last words of the process may take: nobody may be reading them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Has every panic of this process told with its place, in the log and nowhere else. Whoever catches it asks for the place.
+/// Has every panic of this process told with its place, in the log and nowhere else. Whoever catches it asks [`place`].
 pub fn hear() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        PLACE.set(Some(place.clone()));
-        // Where telling is itself what panics, there is nobody to tell.
-        if thread::current().name() != Some(TELLER) {
-            tell(move || tracing::error!(place, "a fault in this program: something panicked"));
-        }
+        tracing::error!(place, "a fault in this program: something panicked");
+        PLACE.set(Some(place));
     }));
 }
 
@@ -42,23 +37,15 @@ pub(super) fn place() -> String {
 /// and straight to standard error too: whoever writes the log may not come to it any more.
 pub(super) fn end(message: &str) -> ! {
     let message = message.to_owned();
-    tell(move || {
+    let (said, all_said) = mpsc::channel();
+    // On panic: the process ends without its last words. A thread of its own, because writing them may never end.
+    let speaking = thread::Builder::new().name("last-words".to_owned()).spawn(move || {
         tracing::error!("{message}");
         let _ = writeln!(std::io::stderr(), "keystored: {message}");
+        let _ = said.send(());
     });
-    std::process::abort()
-}
-
-/// Tells from a thread of its own, and waits for it a moment: a panic must neither wait for ever for a log that nobody
-/// reads, nor panic again over one that cannot be written, which would end the process on the spot.
-fn tell(what: impl FnOnce() + Send + 'static) {
-    let (said, all_said) = mpsc::channel::<()>();
-    // On panic: it is not told.
-    let telling = thread::Builder::new().name(TELLER.to_owned()).spawn(move || {
-        let _said = said;
-        what();
-    });
-    if telling.is_ok() {
-        let _ = all_said.recv_timeout(PATIENCE);
+    if speaking.is_ok() {
+        let _ = all_said.recv_timeout(LAST_WORDS);
     }
+    std::process::abort()
 }
