@@ -199,7 +199,7 @@ async fn follow_health(
     let mut was = None;
     loop {
         heartbeat.turn().await;
-        let report = ops.report();
+        let report = ops.report().await;
         systemd.is(&report.line());
         let now = report.status();
         if was != Some(now) {
