@@ -29,6 +29,7 @@ need softhsm2 softhsm_module
 need softhsm2 program softhsm2-util
 need opensc program pkcs11-tool # An independent PKCS#11 client, for tests and the demo.
 need openssl program openssl    # An independent TLS client, for tests.
+need systemd program systemd-analyze # Looks at the unit, for tests.
 need python3-grpcio /usr/bin/python3 -c 'import grpc' # An independent gRPC client, for tests.
 need python3-protobuf /usr/bin/python3 -c 'import google.protobuf'
 # The second token type of the tests (tests/kryoptic) is built on OpenSSL and SQLite, and their headers are read by clang.

@@ -64,6 +64,7 @@ const PINS: &[(&str, &[&str], &str)] = &[
     ("ratatui", &["cli"], "views are an operator's; the daemon draws nothing"),
     ("rcgen", &["pki"], "certificates are made in one place"),
     ("x509_parser", &["pki"], "certificates are read in one place"),
+    ("sd_notify", &["server"], "systemd is told by whoever knows how the daemon is"),
 ];
 
 /// Crates that a room must not name, though others do.
@@ -80,7 +81,7 @@ const PAUSE: &str = "tests/real/harness/wait.rs";
 
 fn judge(path: &str, text: &str) -> Vec<String> {
     let source = Source::parse(path, text);
-    let mut found = Vec::new();
+    let mut found = silent_spawns(path, text);
     let lines = text.lines().count();
     if lines > LONGEST {
         found.push(format!("{path}: {lines} lines, at most {LONGEST} can be read in one sitting"));
@@ -103,6 +104,32 @@ fn judge(path: &str, text: &str) -> Vec<String> {
         _ => {}
     }
     found
+}
+
+/// Where a spawn says what follows when its task panics: nobody else would notice.
+const ON_PANIC: &str = "On panic: ";
+/// In so many lines before it.
+const BESIDE: usize = 6;
+
+/// Spawns of the product's own code without a word on their panics. What starts processes takes no argument, or has a
+/// name of its own.
+fn silent_spawns(path: &str, text: &str) -> Vec<String> {
+    let of_a_test = ["/tests/", "/tests.rs", "/fake.rs", "/world/"].iter().any(|part| path.contains(part));
+    if !path.starts_with("src/") || of_a_test {
+        return Vec::new();
+    }
+    let product = text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(product, _)| product);
+    let lines: Vec<&str> = product.lines().collect();
+    let spawns = |line: &str| {
+        let code = line.split("//").next().unwrap_or_default();
+        let with_argument = |call: &str| code.split(call).skip(1).any(|after| !after.starts_with(')'));
+        let other = ["fn ", "process::spawn(", "Running::spawn("].iter().any(|other| code.contains(other));
+        (with_argument("spawn(") || with_argument("spawn_blocking(")) && !other
+    };
+    let silent = (0..lines.len()).filter(|at| {
+        spawns(lines[*at]) && !lines[at.saturating_sub(BESIDE)..=*at].iter().any(|line| line.contains(ON_PANIC))
+    });
+    silent.map(|at| format!("{path}:{}: a spawn without {ON_PANIC:?} and what follows beside it", at + 1)).collect()
 }
 
 fn judge_product(source: &Source, found: &mut Vec<String>) {
@@ -250,6 +277,8 @@ fn planted_faults_are_found() {
         ("src/jobs2/mod.rs", "use crate::model::id::KeyId;", "on no floor"),
         ("tests/real/x.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}", "does not run"),
         ("tests/real/x.rs", "fn f() { std::thread::sleep(SECOND); }", "waits for a time"),
+        ("src/store/change.rs", "fn f() {\n    tokio::spawn(async move { work().await });\n}", "a spawn without"),
+        ("src/store/change.rs", "// On panic: said too early.\n\n\n\n\n\n\n\nset.spawn(work);", "a spawn without"),
         ("src/model/long.rs", &"\n".repeat(451), "451 lines"),
     ] {
         let found = judge(path, text).join("\n");
@@ -270,6 +299,9 @@ fn what_is_allowed_is_not_reported() {
         ("src/hsm/worker/token.rs", "use super::super::protocol::Op; use crate::hsm::protocol;"),
         ("tests/real/x.rs", "fn f() { wait::until(\"ready\", || true); }"),
         (PAUSE, "fn f() { std::thread::sleep(PAUSE); }"),
+        ("src/store/change.rs", "// On panic: the caller gets an error.\ntokio::spawn(work);"),
+        ("src/store/change.rs", "fn spawn(x: X) {}\nlet child = command.spawn();\nprocess::spawn(settings, lock);"),
+        ("src/store/change.rs", "#[cfg(test)]\nmod tests {\n    fn f() { tokio::spawn(work); }\n}"),
     ] {
         assert_eq!(judge(path, text), Vec::<String>::new(), "in {path}: {text:?}");
     }

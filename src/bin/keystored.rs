@@ -150,6 +150,7 @@ fn dev(
 fn check(file: &Path, clock: &Clock) -> Result<ExitCode, String> {
     let config = read(file)?;
     telemetry::init_log(false, "warn");
+    telemetry::panics::hear();
     guard_memory()?;
     let good = runtime()?.block_on(server::check(&config, clock, &mut std::io::stdout()));
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -52,6 +52,7 @@ async fn ask(whose: &str) -> Result<Secret, Failure> {
 }
 
 async fn from_file(path: PathBuf) -> Result<Secret, Failure> {
+    // On panic: the command fails.
     let reading = tokio::task::spawn_blocking(move || {
         if path == Path::new("-") {
             return whole(&mut io::stdin().lock(), "standard input");

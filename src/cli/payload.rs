@@ -98,6 +98,7 @@ pub(super) async fn read(context: &Context, path: &Path, most: usize, what: &str
         context.printer.note(format!("reading the {what} from the terminal; end it with Ctrl-D on a new line"));
     }
     let (owned, what) = (path.to_owned(), what.to_owned());
+    // On panic: the command fails.
     let reading = tokio::task::spawn_blocking(move || {
         let failed = |error: io::Error| Failure::local(format!("cannot read {}: {error}", shown(&owned)));
         // Room for everything at once: growing would leave copies behind.

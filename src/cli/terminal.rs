@@ -68,6 +68,7 @@ fn interrupted() -> Failure {
 /// Reads one line, without its newline.
 async fn line(terminal: &File, question: String) -> Result<Secret, Failure> {
     let mut terminal = terminal.try_clone().map_err(failed)?;
+    // On panic: the command fails.
     let reading = tokio::task::spawn_blocking(move || {
         terminal.write_all(question.as_bytes())?;
         // A terminal gives a whole line at once. Reading past std's buffers leaves no copy in them.

@@ -223,8 +223,13 @@ async fn run(
     listening(addresses);
     systemd.ready();
     let health = Arc::new(health);
-    // On panic: started again; it takes everything over anew.
-    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", || (), {
+    let (unfollowed, not_told) = (Arc::clone(&health), systemd.clone());
+    let lapse = move || {
+        unfollowed.set_unknown();
+        not_told.status("unknown: the task that follows the state broke off by a fault in this program");
+    };
+    // On panic: started again; it takes everything over anew. Until then nothing is told as if it were so now.
+    let following_health = lookers.spawn(watchdog.clone().restarted(Task::Health, "", lapse, {
         let (ops, health, systemd, clock) = (Arc::clone(&ops), Arc::clone(&health), systemd.clone(), clock);
         move |heartbeat| {
             let status = systemd::Status::new(systemd.clone(), clock.clone());
@@ -263,7 +268,7 @@ async fn follow_health(
     let mut was = None;
     loop {
         heartbeat.turn().await;
-        let report = ops.report();
+        let report = ops.report().await;
         systemd.is(&report.line());
         let now = report.status();
         if was != Some(now) {

@@ -92,7 +92,8 @@ fn lock(slots: &Slots) -> MutexGuard<'_, Room<oneshot::Sender<Infallible>>> {
 }
 
 impl Ops {
-    pub(super) fn report(&self) -> Report {
+    pub(super) async fn report(&self) -> Report {
+        self.watchdog.caught_up().await;
         let mut report = readiness::report(&self.service, self.draining.load(Ordering::Acquire), self.concerns.now());
         if let Some(late) = self.watchdog.late() {
             report.is_not_known(late);
@@ -172,14 +173,15 @@ async fn serve(stream: TcpStream, router: Router, slot: Slot, gone: oneshot::Rec
 
 /// Fails for what a restart mends and for nothing else: a task that stands still, and that could not be started again.
 async fn livez(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
-    match ops.watchdog.stuck().await {
+    ops.watchdog.caught_up().await;
+    match ops.watchdog.stuck() {
         stuck if stuck.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
         stuck => (StatusCode::SERVICE_UNAVAILABLE, format!("{}; restart the daemon\n", stuck.join("; "))),
     }
 }
 
 async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
-    let report = ops.report();
+    let report = ops.report().await;
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = serde_json::to_string_pretty(&report).unwrap_or_default();
     body.push('\n');
@@ -188,8 +190,9 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
 
 async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let report = ops.report().await;
     let _scrape = ops.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-    ops.report().measure(&ops.metrics);
+    report.measure(&ops.metrics);
     ops.metrics.tasks(&ops.watchdog.readings());
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }

@@ -102,7 +102,8 @@ async fn note_removals(service: Service, removals: Arc<Mutex<mpsc::Receiver<Remo
     // Nobody else has it but a run before this one, which has let it go.
     let mut removals = removals.lock().await;
     while let Some(removal) = heartbeat.idle(removals.recv()).await {
-        service.note_removal(removal).await;
+        // Where it cannot be recorded at the moment, that is the disk's trouble and not this task's.
+        heartbeat.idle(service.note_removal(removal)).await;
     }
 }
 

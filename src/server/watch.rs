@@ -42,7 +42,7 @@ pub(super) async fn run(watchdog: Watchdog, ticks: Arc<Notify>, systemd: Systemd
         watchdog.turn();
         let now = clock.now();
         let due = |every| told.is_none_or(|told| now.saturating_duration_since(told) >= every / 2);
-        if systemd.watchdog().is_some_and(due) && watchdog.stuck_now().is_empty() {
+        if systemd.watchdog().is_some_and(due) && watchdog.stuck().is_empty() {
             systemd.alive();
             told = Some(now);
         }

@@ -81,6 +81,16 @@ impl HealthSwitch {
         }
     }
 
+    /// Nobody follows at the moment whether the daemon serves, so that what was said last is said no more.
+    pub fn set_unknown(&self) {
+        for name in HEALTH_NAMES {
+            // Others hold its lock for no longer than it takes to read a status.
+            while self.reporter.set_service_status(name, ServingStatus::Unknown).now_or_never().is_none() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
     /// Ends every Crypto.Stream once the windows in work are answered, and each later one at once, with UNAVAILABLE:
     /// a stream has no end of its own, and a shutdown cannot wait for one. Whoever watches the health has been told and
     /// is let go, too. Not to be undone.
@@ -170,6 +180,25 @@ mod tests {
     fn timestamps_before_the_epoch_are_normal() {
         assert_eq!(timestamp(-1), prost_types::Timestamp { seconds: -1, nanos: 999_000_000 });
         assert_eq!(timestamp(1_001), prost_types::Timestamp { seconds: 1, nanos: 1_000_000 });
+    }
+
+    #[tokio::test]
+    async fn what_nobody_follows_is_unknown() {
+        let reporter = HealthReporter::new();
+        let switch = HealthSwitch { reporter: reporter.clone(), closing: watch::channel(false).0 };
+        let health = HealthService::from_health_reporter(reporter);
+        let check = async |name: &str| {
+            let request = Request::new(HealthCheckRequest { service: name.to_owned() });
+            health.check(request).await.unwrap().into_inner().status()
+        };
+        switch.set_serving(true).await;
+        for name in HEALTH_NAMES {
+            assert_eq!(check(name).await, health_check_response::ServingStatus::Serving, "{name}");
+        }
+        switch.set_unknown();
+        for name in HEALTH_NAMES {
+            assert_eq!(check(name).await, health_check_response::ServingStatus::Unknown, "{name}");
+        }
     }
 
     #[tokio::test]

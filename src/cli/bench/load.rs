@@ -37,6 +37,7 @@ impl Load {
             Mode::Unary | Mode::Batch => {
                 for number in 0..self.in_flight {
                     let method = messages::method(self.mode, self.operation);
+                    // On panic: what it had done so far is not counted.
                     tasks.spawn(self.task(number, pace).calls(method));
                 }
             }
@@ -44,6 +45,7 @@ impl Load {
                 for number in 0..connections.min(self.in_flight) {
                     // The windows of all streams add up to what is wanted in flight.
                     let window = (self.in_flight + connections - 1 - number) / connections;
+                    // On panic: as above.
                     tasks.spawn(self.task(number, pace).streams(window.max(1)));
                 }
             }

@@ -140,6 +140,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let pace = Pace::start(&context.clock, extent, arguments.rate, load.in_flight);
     let watch = {
         let pace = Arc::clone(&pace);
+        // On panic: an interrupt ends nothing early.
         tokio::spawn(async move {
             interruption().await;
             pace.stop();

@@ -59,6 +59,7 @@ impl Pace {
         });
         if pace.open_loop.is_some() {
             let pacer = Arc::clone(&pace);
+            // On panic: no further call is due; the callers wait until somebody ends the command.
             std::thread::spawn(move || pacer.release());
         }
         pace

@@ -72,6 +72,7 @@ pub(super) enum Wish {
 /// when the terminal is gone.
 pub(super) fn wishes() -> mpsc::Receiver<Result<Wish, Failure>> {
     let (sender, wishes) = mpsc::channel(16);
+    // On panic: the channel is closed, and the view ends.
     std::thread::spawn(move || {
         while !sender.is_closed() {
             let read = event::poll(LISTEN).and_then(|is_there| is_there.then(event::read).transpose());

@@ -25,7 +25,7 @@ const REDRAW: Duration = Duration::from_secs(1);
 pub(super) async fn run(source: Source, first: Look, every: Duration) -> Result<(), Failure> {
     let mut picture = Picture::new(first, every, source.clock.clone());
     let (sender, mut looks) = mpsc::channel(1);
-    // Ends with this function, in whatever it does.
+    // Ends with this function, in whatever it does. On panic: the view ends and says so.
     let mut asking = JoinSet::new();
     asking.spawn(ask(source, every, sender));
     // Signals are caught before the terminal is taken: one that ends the process by itself would leave it as it is.

@@ -151,7 +151,7 @@ async fn look(input: &Path, output: &Path, options: &Options) -> Result<(File, P
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    // The thread ends early only by a panic, which has been reported by then.
+    // On panic: it has been reported by then, and the file is not made.
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Interrupted))
 }
 

@@ -38,6 +38,7 @@ impl Service {
     pub(super) fn connect_in_background(&self, id: &KeyStoreId) {
         let (service, connecting) = (self.clone(), id.clone());
         let broken_off = self.inner.procedures.begin(id);
+        // On panic: started again with the state that is on record.
         self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Connect, id, move |heartbeat| {
             let (service, id, broken_off) = (service.clone(), connecting.clone(), broken_off.clone());
             async move { heartbeat.idle(service.run_connect(&id, broken_off)).await }

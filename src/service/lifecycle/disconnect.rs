@@ -19,6 +19,7 @@ impl Service {
     pub(super) fn disconnect_in_background(&self, id: &KeyStoreId) {
         let (service, disconnecting) = (self.clone(), id.clone());
         let mut connect = self.inner.procedures.break_off(id);
+        // On panic: started again with the state that is on record.
         self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Disconnect, id, move |heartbeat| {
             let (service, id, connect) = (service.clone(), disconnecting.clone(), connect.take());
             async move { heartbeat.idle(service.run_disconnect(&id, connect)).await }

@@ -188,6 +188,15 @@ impl Watchdog {
         self.0.turned.send_replace(self.0.clock.now());
     }
 
+    /// Waits for a turn where the watchdog is late, two turns at most: a process that was stopped for a while, as a
+    /// machine is that sleeps, finds it so when it goes on, and has its next turn in a moment.
+    pub async fn caught_up(&self) {
+        let mut turned = self.0.turned.subscribe();
+        if self.late().is_some() {
+            let _ = tokio::time::timeout(Self::every() * 2, turned.changed()).await;
+        }
+    }
+
     /// For how long the watchdog itself has not turned, where that is too long: nobody knows what is so now.
     #[must_use]
     pub fn late(&self) -> Option<Duration> {
@@ -196,21 +205,11 @@ impl Watchdog {
     }
 
     /// Tasks that stand still, so that only the end of the process helps; one sentence for each.
-    ///
-    /// A process that was stopped for a while finds its watchdog late when it goes on; so that gets a moment to turn.
-    pub async fn stuck(&self) -> Vec<String> {
-        let mut turned = self.0.turned.subscribe();
-        if let Some(late) = self.late()
-            && tokio::time::timeout(Self::every() * 2, turned.changed()).await.is_err()
-        {
+    #[must_use]
+    pub fn stuck(&self) -> Vec<String> {
+        if let Some(late) = self.late() {
             return vec![format!("the watchdog has not turned for {} s", late.as_secs())];
         }
-        self.stuck_now()
-    }
-
-    /// The same, apart from the watchdog itself.
-    #[must_use]
-    pub fn stuck_now(&self) -> Vec<String> {
         let all = self.all().into_iter();
         let stuck = all.filter(|watched| {
             let pulse = watched.pulse();

@@ -76,7 +76,7 @@ async fn what_is_silent_is_dropped_and_started_again() {
     (0..SILENT).for_each(|_| watchdog.turn());
     assert_eq!(reading(&watchdog, Task::Doubts).silent, 1);
     assert!(watchdog.troubles()[0].contains("has not turned for 30 s"), "{:?}", watchdog.troubles());
-    assert!(watchdog.stuck().await.is_empty(), "it is started again, which needs no restart of the daemon");
+    assert!(watchdog.stuck().is_empty(), "it is started again, which needs no restart of the daemon");
     until("it runs again", || runs.load(Ordering::Relaxed) == 2).await;
     assert_eq!(reading(&watchdog, Task::Doubts), Reading { task: Task::Doubts, running: 1, silent: 0, restarts: 1 });
     task.abort();
@@ -92,13 +92,13 @@ async fn a_vital_task_that_is_silent_needs_a_restart_and_another_only_when_it_do
     // Enrolled without anybody who would start it again.
     let other = watchdog.enrol(Task::Keeper, "hsm-a", || ());
     (0..SILENT).for_each(|_| watchdog.turn());
-    assert_eq!(watchdog.stuck().await, ["the task accept has not turned for 30 s"]);
+    assert_eq!(watchdog.stuck(), ["the task accept has not turned for 30 s"]);
     (SILENT..STUCK).for_each(|_| watchdog.turn());
-    let stuck = watchdog.stuck().await;
+    let stuck = watchdog.stuck();
     assert_eq!(stuck[1], "the task keeper of hsm-a has not turned for 60 s", "{stuck:?}");
     other.beats.fetch_add(1, Ordering::Relaxed);
     watchdog.turn();
-    assert_eq!(watchdog.stuck().await.len(), 1);
+    assert_eq!(watchdog.stuck().len(), 1);
     vital.abort();
 }
 
@@ -118,17 +118,20 @@ async fn a_vital_task_may_end_when_all_do() {
 async fn a_watchdog_that_does_not_turn_knows_nothing() {
     let clock = Clock::manual();
     let watchdog = Watchdog::new(clock.clone());
-    assert!(watchdog.late().is_none() && watchdog.stuck().await.is_empty());
+    assert!(watchdog.late().is_none() && watchdog.stuck().is_empty());
     clock.advance(Duration::from_secs(31));
     assert_eq!(watchdog.late(), Some(Duration::from_secs(31)));
-    assert_eq!(watchdog.stuck().await, ["the watchdog has not turned for 31 s"]);
-    // A process that was stopped for a while goes on with a turn.
+    assert_eq!(watchdog.stuck(), ["the watchdog has not turned for 31 s"]);
+    // A process that was stopped for a while goes on with a turn, which is waited for.
     let turning = watchdog.clone();
     let turn = async {
         tokio::task::yield_now().await;
         turning.turn();
     };
-    let (stuck, ()) = tokio::join!(watchdog.stuck(), turn);
-    assert!(stuck.is_empty(), "{stuck:?}");
-    assert!(watchdog.late().is_none());
+    tokio::join!(watchdog.caught_up(), turn);
+    assert!(watchdog.late().is_none() && watchdog.stuck().is_empty());
+    // One that does not come is not waited for.
+    clock.advance(Duration::from_secs(31));
+    watchdog.caught_up().await;
+    assert!(watchdog.late().is_some());
 }

@@ -169,7 +169,8 @@ impl Site {
     /// Likewise, with these variables.
     pub(crate) fn launch_with(self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = self.serve();
-        command.envs(environment.iter().copied());
+        // Tests may be run under systemd themselves, which is not to hear of this daemon.
+        command.env_remove("NOTIFY_SOCKET").envs(environment.iter().copied());
         self.spawn(command)
     }
 

@@ -250,3 +250,27 @@ async fn what_nobody_waits_for_any_more_is_in_nobodys_way() {
     }
     assert_eq!(bench.backlog.gauge().items(), 0);
 }
+
+/// A fault while the lanes were being changed: nobody knows what they hold, so they begin anew, and nobody waits for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_panic_in_its_lanes_it_begins_anew() {
+    let bench = Bench::new(1, 1_000);
+    bench.slow(Duration::from_millis(10)).await;
+    let waiting: Vec<_> = (10..20).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
+    let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _lanes = bench.backlog.waiting.lock().unwrap();
+        panic!("as a fault would");
+    }));
+    assert!(broken.is_err());
+    let next = bench.push(30, "anna", LONG).unwrap();
+    bench.workers[0].answer();
+    bench.workers[0].answer();
+    bench.workers[0].answer();
+    let mut lost = 0;
+    for reply in waiting {
+        lost += usize::from(tokio::time::timeout(LONG, reply).await.expect("it is told").is_err());
+    }
+    assert!(lost >= 7, "those that waited are asked for elsewhere: {lost}");
+    assert!(matches!(next.await, Ok(Ok(Reply::Random(_)))));
+    assert_eq!(bench.backlog.gauge().items(), 0);
+}
