@@ -31,6 +31,7 @@ mod pipeline;
 mod pool;
 mod reseal_pins;
 mod resync_keys;
+mod seldom;
 mod switch_key;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use estate::Estate;
 use keyring::Keyrings;
 use lifecycle::{Creations, Procedures, Reconcilers};
 use observer::Observer;
+use seldom::Seldom;
 
 use crate::auth::peer::Principal;
 use crate::cluster::kmsuser::PinStatus;
@@ -90,6 +92,8 @@ struct Inner {
     creations: Creations,
     procedures: Procedures,
     reconcilers: Reconcilers,
+    /// Lines about calls that failed in the service itself.
+    failures: Seldom,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
     giving_out: RwLock<()>,
 }
@@ -388,6 +392,7 @@ impl Service {
             creations: Creations::default(),
             procedures: Procedures::default(),
             reconcilers: Reconcilers::default(),
+            failures: Seldom::default(),
             giving_out: RwLock::default(),
         };
         Self { inner: Arc::new(inner) }

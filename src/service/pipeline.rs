@@ -360,6 +360,8 @@ impl Service {
             (Plane::Data, None) => tracing::trace!(request_id, principal, operation = row.label, items, ?took, "done"),
             (_, Some(error)) if error.exception == Exception::KmsInternal => {
                 // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this call.
+                // While a disk is full, every call could write one.
+                let Some(left_out) = self.inner.failures.line(self.inner.clock.now()) else { return };
                 tracing::warn!(
                     request_id,
                     principal,
@@ -367,6 +369,7 @@ impl Service {
                     items,
                     ?took,
                     why = error.message,
+                    left_out,
                     "failed in the service itself"
                 );
             }

@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::change::Touched;
 use super::load::unreadable;
+use super::reserve::Purpose;
 use super::{Candidate, Error, Pin, Store};
 use crate::model::id::{HsmId, KeyStoreId};
 
@@ -15,16 +16,19 @@ impl Store {
     /// The PINs of a key store's HSMs.
     pub async fn pins(&self, key_store: &KeyStoreId) -> Result<Vec<(HsmId, Pin)>, Error> {
         let key_store = key_store.clone();
-        self.change(move |database| Box::pin(async move { Ok((load(database, &key_store).await?, Touched::Nothing)) }))
-            .await
+        self.read(move |database| Box::pin(async move { load(database, &key_store).await })).await
     }
 
     /// Records what is known of one PIN now, in the place of `before`. Durable when it returns. Fails with
     /// [`Error::PinChanged`] when something else is on record: whoever works on a PIN for a while must not undo what
     /// others have recorded meanwhile.
+    ///
+    /// On a full disk with a part of the reserve: a login whose outcome is not on record counts as one that failed.
     pub async fn replace_pin(&self, key_store: &KeyStoreId, hsm: &HsmId, before: Pin, pin: Pin) -> Result<(), Error> {
         let (key_store, hsm) = (key_store.clone(), hsm.clone());
-        self.change(move |database| {
+        let purpose = if pin.attempt.is_some() { Purpose::Going } else { Purpose::Restricting };
+        self.change_from_reserve(purpose, move |database| {
+            let (key_store, hsm, before, pin) = (key_store.clone(), hsm.clone(), before.clone(), pin.clone());
             Box::pin(async move {
                 if on_record(database, &key_store, &hsm).await? != Some(before) {
                     return Err(Error::PinChanged(hsm));

@@ -22,7 +22,7 @@ impl Service {
             }
             passing(DisconnectStep::Stop, service.stop_hsms(&id, DRAIN)).await;
             service.inner.estate.take(&id);
-            let record = service.inner.store.advance_key_store(&id, Event::DisconnectDone, None, false);
+            let record = service.recorded(&id, Event::DisconnectDone, None);
             match passing(DisconnectStep::RecordDisconnected, record).await {
                 Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),
                 Err(error) => tracing::error!(key_store = %id, %error,
