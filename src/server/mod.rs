@@ -7,6 +7,7 @@ mod accept;
 mod bare;
 mod check;
 mod concerns;
+mod disk;
 mod observe;
 mod ops;
 mod parts;
@@ -29,6 +30,7 @@ use self::readiness::Status;
 use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
 use crate::model::clock::Clock;
+use crate::model::outage::Outage;
 use crate::telemetry::metrics::Metrics;
 
 pub use bare::serve_routes;
@@ -41,8 +43,25 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// Why the daemon did not start or stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub String);
+pub enum Error {
+    /// What an operator wrote, or a file that it names, is wrong: starting again does not mend it.
+    #[error("{0}")]
+    Wrong(String),
+    /// The machine lets the daemon down for the moment: a full disk, a port or a database that somebody else has, too many
+    /// open files. A later start succeeds when that has passed.
+    #[error("{0}")]
+    Passing(String),
+}
+
+impl Error {
+    /// What the system said, in a sentence that says what to do.
+    fn of(error: &std::io::Error, sentence: String) -> Self {
+        match Outage::of(error) {
+            Some(_) => Self::Passing(sentence),
+            None => Self::Wrong(sentence),
+        }
+    }
+}
 
 /// Where the daemon listens, once it does.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +101,11 @@ async fn run(
     let metrics = Arc::new(Metrics::new());
     let parts = parts::build(&config, seals, &store, &metrics, &clock).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
-    let concerns = concerns::Concerns::default();
+    let mut concerns = concerns::Concerns::default();
+    disk::concern(&mut concerns, &store);
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
+        store: store.clone(),
         metrics: Arc::clone(&metrics),
         draining: AtomicBool::new(false),
         concerns,
@@ -95,6 +116,7 @@ async fn run(
 
     // Tasks that only look on; they end with this set.
     let mut lookers = JoinSet::new();
+    lookers.spawn(disk::tend(store.clone()));
     lookers.spawn(ops::run(ops_listener, Arc::clone(&ops)));
     lookers.spawn({
         let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
@@ -158,11 +180,11 @@ async fn follow_health(ops: Arc<ops::Ops>, health: Arc<HealthSwitch>) {
 }
 
 async fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Error(format!("cannot listen on {address} ({error}); stop what does, or change {field}")))
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::of(&error, format!("cannot listen on {address} ({error}); stop what does, or change {field}"))
+    })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(|error| Error(format!("a listener without an address: {error}")))
+    listener.local_addr().map_err(|error| Error::of(&error, format!("a listener without an address: {error}")))
 }

@@ -19,8 +19,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::concerns::Concerns;
+use super::disk;
 use super::readiness::{self, Report};
 use crate::service::Service;
+use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// Probes and scrapers are few; whoever opens more connections waits.
@@ -33,6 +35,7 @@ const LIFE: Duration = Duration::from_secs(300);
 /// What the ops listener tells about.
 pub(super) struct Ops {
     pub(super) service: Service,
+    pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
     pub(super) draining: AtomicBool,
     /// What else can be wrong.
@@ -93,5 +96,6 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let _scrape = ops.scrape.lock().unwrap_or_else(PoisonError::into_inner);
     ops.report().measure(&ops.metrics);
+    disk::measure(&ops.store, &ops.metrics);
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }

@@ -150,7 +150,7 @@ fn read(files: &Grpc, generation: u64) -> Result<Material, Error> {
         .map_err(|error| unusable(&files.key, &format!("no private key in PEM: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| Error(error.to_string()))?
+        .map_err(|error| Error::Wrong(error.to_string()))?
         .with_client_cert_verifier(Arc::clone(&verifier))
         .with_single_cert(certificates(&files.certificate)?, key)
         .map_err(|error| unusable(&files.certificate, &format!("{error} (with the key in {})", files.key.display())))?;
@@ -173,16 +173,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 fn contents(path: &Path) -> Result<Secret, Error> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| unusable(path, &error))?;
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
     // Reserved at once, since growing a buffer leaves an unwiped copy of a key behind.
     bytes.reserve(file.metadata().map_or(0, |metadata| metadata.len().min(FILE_BYTES)) as usize + 1);
     let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
     let contents = Secret::new(bytes);
-    read.map(|_| contents).map_err(|error| unusable(path, &error))
+    read.map(|_| contents).map_err(|error| unreadable(path, &error))
 }
 
 fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error(format!("{}: {why}", path.display()))
+    Error::Wrong(format!("{}: {why}", path.display()))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::of(error, format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -110,8 +110,11 @@ impl Inner {
     fn release(&self, purpose: Purpose) -> bool {
         match self.reserve.release(purpose) {
             Ok(released) => {
-                let (_, left) = self.reserve.standing();
-                tracing::debug!(left, released, "a change was tried without room; it has a slice of the reserve");
+                tracing::debug!(
+                    left = self.reserve.kept().bytes,
+                    released,
+                    "a change was tried without room; it has a slice of the reserve"
+                );
                 released
             }
             Err(error) => {

@@ -46,6 +46,17 @@ pub enum Standing {
     Missing,
 }
 
+/// What there is of a reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How it is.
+    pub standing: Standing,
+    /// Bytes that it has.
+    pub bytes: u64,
+    /// Why it could not be made or made whole the last time, where that was not for want of room.
+    pub error: Option<String>,
+}
+
 /// The reserve of one database.
 pub(super) struct Reserve {
     file: PathBuf,
@@ -63,6 +74,7 @@ struct State {
     standing: Standing,
     /// Changes that kept things going since it was whole.
     going: u64,
+    error: Option<String>,
 }
 
 impl State {
@@ -86,15 +98,20 @@ impl Reserve {
             Some(left) if left < whole => Standing::Spent,
             Some(_) => Standing::Whole,
         };
-        let state = State { whole, left: left.unwrap_or(0), standing, going: 0 };
+        let state = State { whole, left: left.unwrap_or(0), standing, going: 0, error: None };
         let log = beside(database, "-wal");
         Self { file, directory, log, state: Mutex::new(state) }
     }
 
-    /// How it is, and how many bytes of it there are.
-    pub(super) fn standing(&self) -> (Standing, u64) {
+    /// How it is.
+    pub(super) fn standing(&self) -> Standing {
+        self.state().standing
+    }
+
+    /// All that is known of it.
+    pub(super) fn kept(&self) -> Kept {
         let state = self.state();
-        (state.standing, state.left)
+        Kept { standing: state.standing, bytes: state.left, error: state.error.clone() }
     }
 
     /// Looks whether somebody has removed it, or a part of it.
@@ -157,7 +174,22 @@ impl Reserve {
 
     /// Makes it whole where there is room for that, and as much again as a quarter of it; whether it is whole now. Blocks;
     /// one at a time, since whoever does it has the turn to change the metadata.
-    pub(super) fn refill(&self) -> io::Result<bool> {
+    pub(super) fn refill(&self) -> bool {
+        let filled = self.fill();
+        let mut state = self.state();
+        match filled {
+            Ok(whole) => {
+                state.error = None;
+                whole
+            }
+            Err(error) => {
+                state.error = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn fill(&self) -> io::Result<bool> {
         self.look();
         let (has, whole) = {
             let mut state = self.state();
@@ -174,7 +206,7 @@ impl Reserve {
         if let Err(error) = grow(&mut file, has, whole) {
             // What was had is given back: half a reserve would only take room away.
             file.set_len(has)?;
-            if has == 0 && self.standing().0 == Standing::Missing {
+            if has == 0 && self.standing() == Standing::Missing {
                 std::fs::remove_file(&self.file)?;
             }
             return Err(error);
@@ -232,6 +264,13 @@ mod tests {
         (folder, database, reserve)
     }
 
+    impl Reserve {
+        fn has(&self) -> (Standing, u64) {
+            let kept = self.kept();
+            (kept.standing, kept.bytes)
+        }
+    }
+
     fn blocks(path: &Path) -> u64 {
         std::fs::metadata(path).unwrap().blocks() * 512
     }
@@ -239,23 +278,23 @@ mod tests {
     #[test]
     fn it_is_made_of_blocks_and_found_again() {
         let (_folder, database, reserve) = reserve();
-        assert_eq!(reserve.standing(), (Standing::Missing, 0));
-        assert!(reserve.refill().unwrap());
-        assert_eq!(reserve.standing(), (Standing::Whole, RESERVE));
+        assert_eq!(reserve.has(), (Standing::Missing, 0));
+        assert!(reserve.refill());
+        assert_eq!(reserve.has(), (Standing::Whole, RESERVE));
         assert!(blocks(&file_of(&database)) >= RESERVE);
-        assert_eq!(Reserve::find(&database).standing(), (Standing::Whole, RESERVE));
+        assert_eq!(Reserve::find(&database).has(), (Standing::Whole, RESERVE));
     }
 
     #[test]
     fn it_goes_to_the_log_slice_by_slice_and_comes_back() {
         let (_folder, database, reserve) = reserve();
-        reserve.refill().unwrap();
+        reserve.refill();
         let log = beside(&database, "-wal");
         std::fs::write(&log, [1; 5_000]).unwrap();
         let before = blocks(&log);
         assert!(reserve.release(Purpose::Restricting).unwrap());
         let slice = RESERVE / SLICES;
-        assert_eq!(reserve.standing(), (Standing::Spent, RESERVE - slice));
+        assert_eq!(reserve.has(), (Standing::Spent, RESERVE - slice));
         assert_eq!(std::fs::metadata(&log).unwrap().len(), 5_000, "its end stays where it is");
         assert!(blocks(&log) >= before + slice / 2, "{} after {before}", blocks(&log));
         assert!(reserve.release(Purpose::Restricting).unwrap());
@@ -263,11 +302,11 @@ mod tests {
         for _ in 2..SLICES {
             assert!(reserve.release(Purpose::Restricting).unwrap());
         }
-        assert_eq!(reserve.standing(), (Standing::Spent, 0));
+        assert_eq!(reserve.has(), (Standing::Spent, 0));
         assert!(!reserve.release(Purpose::Restricting).unwrap(), "nothing is left");
-        assert_eq!(Reserve::find(&database).standing(), (Standing::Spent, 0), "after a restart as well");
-        assert!(reserve.refill().unwrap());
-        assert_eq!(reserve.standing(), (Standing::Whole, RESERVE));
+        assert_eq!(Reserve::find(&database).has(), (Standing::Spent, 0), "after a restart as well");
+        assert!(reserve.refill());
+        assert_eq!(reserve.has(), (Standing::Whole, RESERVE));
     }
 
     #[test]
@@ -277,7 +316,7 @@ mod tests {
         assert!(!reserve.release(restricting).unwrap(), "nothing was ever kept");
         let all = [Purpose::Ordinary, Purpose::Going, Purpose::Restricting];
         assert!(all.iter().all(|purpose| reserve.admits(*purpose)), "nothing was ever kept");
-        reserve.refill().unwrap();
+        reserve.refill();
         assert!(all.iter().all(|purpose| reserve.admits(*purpose)));
         assert!(!reserve.release(ordinary).unwrap());
         reserve.release(restricting).unwrap();
@@ -286,20 +325,20 @@ mod tests {
         assert!(!reserve.release(Purpose::Going).unwrap() && reserve.release(restricting).unwrap());
         assert_eq!(going, 128, "a quarter of a thousand pages, two each");
         assert!((0..1_000).all(|_| reserve.admits(Purpose::Restricting)));
-        reserve.refill().unwrap();
+        reserve.refill();
         assert!(all.iter().all(|purpose| reserve.admits(*purpose)));
     }
 
     #[test]
     fn one_that_somebody_removed_is_used_up_until_it_is_made_again() {
         let (_folder, database, reserve) = reserve();
-        reserve.refill().unwrap();
+        reserve.refill();
         std::fs::remove_file(file_of(&database)).unwrap();
         assert!(reserve.release(Purpose::Restricting).unwrap(), "its room is free already");
         assert!(!reserve.release(Purpose::Restricting).unwrap());
-        assert!(reserve.refill().unwrap());
+        assert!(reserve.refill());
         std::fs::remove_file(file_of(&database)).unwrap();
-        assert!(reserve.refill().unwrap(), "found missing");
+        assert!(reserve.refill(), "found missing");
         assert!(file_of(&database).exists());
     }
 }

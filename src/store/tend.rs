@@ -25,7 +25,7 @@ impl Store {
         inner.record.asked(inner.clock.now());
         inner.record.seen(blocking(move || Room::of(&directory).ok()).await.flatten());
         inner.reserve.look();
-        if inner.record.fails() || inner.reserve.standing().0 != Standing::Whole {
+        if inner.record.fails() || inner.reserve.standing() != Standing::Whole {
             // Where a change does not end, this must not wait for it: it tells that the disk hangs.
             if let Ok(mut turn) = tokio::time::timeout(TURN, inner.writer.lock()).await
                 && !turn.closed
@@ -39,21 +39,21 @@ impl Store {
     /// Whether a change that is no restricting one would be recorded now, as far as is known.
     #[must_use]
     pub fn records(&self) -> bool {
-        !self.inner.record.fails() && self.inner.reserve.standing().0 != Standing::Spent
+        !self.inner.record.fails() && self.inner.reserve.standing() != Standing::Spent
     }
 
     /// How the disk is, as far as is known. Asks nobody.
     #[must_use]
     pub fn disk(&self) -> Status {
         let inner = &self.inner;
-        inner.record.status(inner.place.directory(), inner.reserve.standing(), inner.clock.now())
+        inner.record.status(inner.place.directory(), inner.reserve.kept(), inner.clock.now())
     }
 }
 
 impl Inner {
     /// Makes the reserve whole, and finds out whether changes can be recorded again.
     pub(super) async fn mend(&self, turn: &mut Writer) {
-        let spent = self.reserve.standing().0 == Standing::Spent;
+        let spent = self.reserve.standing() == Standing::Spent;
         let whole = self.refill().await;
         if spent && !whole {
             return;
@@ -86,14 +86,7 @@ impl Inner {
     /// Whether the reserve is whole now.
     pub(super) async fn refill(&self) -> bool {
         let reserve = Arc::clone(&self.reserve);
-        match blocking(move || reserve.refill()).await {
-            Some(Ok(whole)) => whole,
-            Some(Err(error)) => {
-                tracing::debug!(%error, "the reserve cannot be made");
-                false
-            }
-            None => false,
-        }
+        blocking(move || reserve.refill()).await.unwrap_or(false)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::disk::{Room, in_words};
-use super::reserve::Standing;
+use super::reserve::{Kept, Standing};
 use crate::model::outage::Outage;
 
 /// A change that is under way for longer says that the disk hangs.
@@ -39,8 +39,8 @@ pub struct Status {
     pub place: PathBuf,
     /// What was free at the last look.
     pub room: Option<Room>,
-    /// The reserve, and how many bytes of it there are.
-    pub reserve: (Standing, u64),
+    /// The reserve.
+    pub reserve: Kept,
     /// Why the last change was not recorded, and how many have not been since it began.
     pub failing: Option<(String, u64)>,
     /// How long the change has been under way that is under way.
@@ -72,17 +72,22 @@ impl Status {
         }
         let room = self.room.filter(|room| room.free < room.wanted().free);
         let has = room.map(|room| format!("; {} are free", in_words(room.free))).unwrap_or_default();
-        match self.reserve {
-            (Standing::Spent, left) => sentences.push(format!(
-                "the disk of {place} is full or was, and the reserve there has {} left{has}: free space on it. Only what \
-                 takes keys out of use is recorded until the reserve is whole again",
-                in_words(left)
+        let Kept { standing, bytes, error } = &self.reserve;
+        let why = error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+        match standing {
+            Standing::Spent => sentences.push(format!(
+                "the disk of {place} is full or was, and the reserve there has {} left{why}{has}: free space on it. Only \
+                 what takes keys out of use is recorded until the reserve is whole again",
+                in_words(*bytes)
             )),
-            (Standing::Missing, _) => sentences.push(format!(
+            Standing::Missing if error.is_some() => sentences.push(format!(
+                "the reserve in {place}, by which keys can be disabled on a full disk, cannot be made{why}"
+            )),
+            Standing::Missing => sentences.push(format!(
                 "there is no room in {place} for the reserve by which keys can be disabled on a full disk{has}: free space \
                  on it"
             )),
-            (Standing::Whole, _) => sentences.extend(room.map(|room| {
+            Standing::Whole => sentences.extend(room.map(|room| {
                 let wanted = in_words(room.wanted().free);
                 format!("the disk of {place} is nearly full{has}, of {wanted} that there should be: free space on it")
             })),
@@ -170,7 +175,7 @@ impl Record {
     }
 
     /// All of it.
-    pub(super) fn status(&self, place: &Path, reserve: (Standing, u64), now: Instant) -> Status {
+    pub(super) fn status(&self, place: &Path, reserve: Kept, now: Instant) -> Status {
         let known = self.known();
         Status {
             place: place.to_owned(),
@@ -197,7 +202,8 @@ mod tests {
         Error::Storage(Trouble { outage: Outage::Full, place: "/var/lib/keystored".into(), code: 13 })
     }
 
-    fn status(record: &Record, clock: &Clock, reserve: (Standing, u64)) -> Status {
+    fn status(record: &Record, clock: &Clock, (standing, bytes): (Standing, u64)) -> Status {
+        let reserve = Kept { standing, bytes, error: None };
         record.status(Path::new("/var/lib/keystored"), reserve, clock.now())
     }
 

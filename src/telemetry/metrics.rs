@@ -4,6 +4,7 @@
 //! their number is bounded.
 
 mod connections;
+mod disk;
 mod hsm;
 mod trouble;
 
@@ -119,6 +120,7 @@ pub struct Metrics {
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
+    disk: disk::DiskMetrics,
 }
 
 impl Default for Metrics {
@@ -191,6 +193,7 @@ impl Metrics {
         let ready = Gauge::<i64, AtomicI64>::default();
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let troubles = trouble::TroubleMetrics::new(r);
+        let disk = disk::DiskMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
             let operation = operation.row().label;
             let labels = CallLabels { operation, outcome: SUCCESS };
@@ -219,6 +222,7 @@ impl Metrics {
             identity_refusals,
             ready,
             troubles,
+            disk,
         }
     }
 

@@ -20,6 +20,7 @@ mod cluster;
 mod crash;
 mod ctl;
 mod dev;
+mod disk;
 mod grpc;
 mod idempotency;
 mod identity;

@@ -87,13 +87,14 @@ async fn what_takes_out_of_use_has_the_reserve_and_nothing_else_while_it_is_spen
     let small = Pin::given(Bytes::from_static(b"sealed"));
     bench.store.offer_pin(&bench.key_store, &hsm, small.clone()).await.unwrap();
     assert!(is_full(&bench.until_full().await));
-    assert_eq!(bench.store.disk().reserve.0, Standing::Whole, "what can wait does not touch it");
+    assert_eq!(bench.store.disk().reserve.standing, Standing::Whole, "what can wait does not touch it");
 
     // A record that needs pages of its own: the whole reserve does not lift SQLite's bound.
     let large = Pin { pending: Some(Bytes::from(vec![7; 1 << 20])), ..small.clone() };
     let replace = |pin: &Pin| bench.store.replace_pin(&bench.key_store, &hsm, small.clone(), pin.clone());
     assert!(is_full(&replace(&large).await.unwrap_err()));
-    assert_eq!(bench.store.disk().reserve, (Standing::Spent, 0));
+    let kept = bench.store.disk().reserve;
+    assert_eq!((kept.standing, kept.bytes), (Standing::Spent, 0));
     let error = bench.begin(None).await.unwrap_err();
     assert!(is_full(&error) || matches!(error, Error::Kept(_)), "{error:?}");
     bench.agrees().await;
@@ -101,7 +102,7 @@ async fn what_takes_out_of_use_has_the_reserve_and_nothing_else_while_it_is_spen
     replace(&large).await.unwrap();
 
     bench.begin(None).await.unwrap();
-    assert_eq!(bench.store.disk().reserve.0, Standing::Whole, "made anew by the change that found it spent");
+    assert_eq!(bench.store.disk().reserve.standing, Standing::Whole, "made anew by the change that found it spent");
     bench.store.tend().await;
     assert!(bench.store.disk().sentences().iter().all(|why| !why.contains("cannot be written")));
 }
