@@ -1,7 +1,9 @@
 //! The daemon, its development form, its check, and (hidden) its worker processes.
 //!
-//! Exit codes: 0 after an ordered shutdown or a good check, 1 when a check found something to mend, 2 when the command
-//! line, the configuration, the database or a listener keeps it from running.
+//! Exit codes: 0 after an ordered shutdown or a good check; 1 when a check found something to mend; 2 when something is
+//! wrong that starting again does not mend: the command line, the configuration, a file that it names, a database that
+//! cannot be read; 75, which sysexits.h calls EX_TEMPFAIL, when the machine lets it down for the moment: a full or failing
+//! disk, a port or a database that another process has, too many open files.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use keystored::config::Config;
 use keystored::model::clock::Clock;
+use keystored::model::outage::Outage;
 use keystored::server::Addresses;
 use keystored::telemetry::log::{self, Terminal};
 use keystored::{config, hsm, provision, server, telemetry};
@@ -25,9 +28,54 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const GRPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
 const OPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7412);
 
+/// Something is wrong that starting again does not mend.
+const WRONG: u8 = 2;
+/// It may be over by the next start.
+const PASSING: u8 = 75;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   stopped in order, or nothing to mend
+  1   check found something to mend
+  2   something is wrong that starting again does not mend: the command line, the configuration, a file that
+      it names, a database that cannot be read
+  75  the machine lets it down for the moment: a full or failing disk, a port or a database that another
+      process has, too many open files";
+
+/// Why the program ends, and with which code.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { code: WRONG, message }
+    }
+}
+
+impl From<server::Error> for Failure {
+    fn from(error: server::Error) -> Self {
+        let code = if matches!(error, server::Error::Passing(_)) { PASSING } else { WRONG };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<provision::Error> for Failure {
+    fn from(error: provision::Error) -> Self {
+        let code = if matches!(error, provision::Error::Passing(_)) { PASSING } else { WRONG };
+        Self { code, message: error.to_string() }
+    }
+}
+
+/// What the system said, in a sentence.
+fn failed(error: &std::io::Error, message: String) -> Failure {
+    Failure { code: if Outage::of(error).is_some() { PASSING } else { WRONG }, message }
+}
+
 /// A key service for PKCS#11 HSMs with the key life of AWS KMS custom key stores.
 #[derive(Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -82,15 +130,15 @@ fn main() -> ExitCode {
         Command::Dev { dir, zones, listen, ops } => dev(dir, zones, listen, ops, clock),
         Command::Check { config } => check(&config, &clock),
     };
-    let code = ended.unwrap_or_else(|message| {
+    let code = ended.unwrap_or_else(|Failure { code, message }| {
         log::last_words(&format!("keystored: {message}"));
-        ExitCode::from(2)
+        ExitCode::from(code)
     });
     log::flush(log::LAST_LINES);
     code
 }
 
-fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode, String> {
+fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode, Failure> {
     let config = read(file)?;
     let listening = |addresses: Addresses| {
         let Some(env_file) = env_file else { return };
@@ -107,7 +155,7 @@ fn dev(
     listen: Option<SocketAddr>,
     ops: Option<SocketAddr>,
     clock: Clock,
-) -> Result<ExitCode, String> {
+) -> Result<ExitCode, Failure> {
     telemetry::init_log(false, "info");
     telemetry::panics::hear();
     guard_memory()?;
@@ -121,7 +169,7 @@ fn dev(
     let terminal = Arc::new(Terminal::open());
     let ended = runtime()?.block_on(async {
         let mut say = |step: &str| terminal.say(&format!("keystored dev: {step}"));
-        let layout = provision::prepare(&options, &clock, &mut say).await.map_err(|error| error.to_string())?;
+        let layout = provision::prepare(&options, &clock, &mut say).await?;
         let mut config = read(&layout.config)?;
         config.grpc.listen = listen.unwrap_or(config.grpc.listen);
         config.ops = ops.unwrap_or(config.ops);
@@ -147,7 +195,7 @@ fn dev(
     ended
 }
 
-fn check(file: &Path, clock: &Clock) -> Result<ExitCode, String> {
+fn check(file: &Path, clock: &Clock) -> Result<ExitCode, Failure> {
     let config = read(file)?;
     telemetry::init_log(false, "warn");
     telemetry::panics::hear();
@@ -156,36 +204,39 @@ fn check(file: &Path, clock: &Clock) -> Result<ExitCode, String> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn read(file: &Path) -> Result<Config, String> {
-    config::load(file).map_err(|error| error.to_string())
+fn read(file: &Path) -> Result<Config, Failure> {
+    config::load(file).map_err(|error| match std::fs::read(file) {
+        Err(cause) => failed(&cause, error.to_string()),
+        Ok(_) => error.to_string().into(),
+    })
 }
 
-async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + Send) -> Result<ExitCode, String> {
+async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + Send) -> Result<ExitCode, Failure> {
     telemetry::init_log(config.log.json, &config.log.filter);
     telemetry::panics::hear();
     guard_memory()?;
+    let heard = |kind| signal(kind).map_err(|error| failed(&error, format!("signals cannot be heard: {error}")));
     // Caught, so that a file that may not grow any more fails the write and does not end the process.
-    let _too_long = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map_err(|error| error.to_string())?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let _too_long = heard(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    let (mut terminate, mut interrupt) = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    server::serve(config, clock, Box::pin(shutdown), Box::new(listening)).await.map_err(|error| error.to_string())?;
+    server::serve(config, clock, Box::pin(shutdown), Box::new(listening)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("keystored")
         .enable_all()
         .build()
-        .map_err(|error| format!("the runtime cannot be made: {error}"))
+        .map_err(|error| failed(&error, format!("the runtime cannot be made: {error}")))
 }
 
 /// PINs and plaintexts are in this process's memory: no core dump may carry them to a disk, no debugger read them.

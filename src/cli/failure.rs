@@ -6,6 +6,7 @@ use crate::client::{self, Code, Fault, Trouble, seal};
 use crate::cluster::ceremony;
 use crate::config;
 use crate::model::key_store::ConnectionErrorCode;
+use crate::model::outage::Outage;
 
 /// Exit codes other than 0. They are part of the interface: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +171,11 @@ impl From<seal::Error> for Failure {
             seal::Error::Service(service) => return service.clone().into(),
             seal::Error::Interrupted => return Self::new(Exit::Interrupted, "interrupted; nothing was written"),
             seal::Error::Exists(_) => Some("give --force to replace it"),
+            seal::Error::Output { cause, .. } | seal::Error::Write(cause)
+                if Outage::of(cause) == Some(Outage::Full) =>
+            {
+                Some("free space on its disk; nothing was written")
+            }
             seal::Error::SameFile(_) => Some("give the output another name"),
             seal::Error::NotSealed => Some("only what `keystorectl file seal` wrote can be opened"),
             seal::Error::Version(_) => Some("use a newer keystorectl"),

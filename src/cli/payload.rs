@@ -1,9 +1,8 @@
 //! Bytes that come in from files or standard input and go out as base64 or as they are.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,6 +13,8 @@ use zeroize::Zeroizing;
 use super::failure::Failure;
 use super::printer::Printer;
 use super::{Context, parse};
+use crate::client::seal;
+use crate::client::seal::target::{Permission, Target};
 use crate::model::secret::Secret;
 
 /// The encryption context, pair by pair.
@@ -70,20 +71,21 @@ impl Output {
             text.as_bytes()
         };
         let Some(path) = &self.out else { return printer.bytes(bytes) };
-        let mut options = OpenOptions::new();
-        options.write(true).mode(0o600);
-        if self.force {
-            options.create(true).truncate(true)
-        } else {
-            options.create_new(true)
+        // A pipe or a device has nothing that could be replaced, and no name to be had at the end.
+        if self.force && fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+            return written.map_err(|error| Failure::local(format!("cannot write {}: {error}", path.display())));
+        }
+        // A link is followed: what it leads to is replaced.
+        let path = match self.force {
+            true => fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
+            false if fs::symlink_metadata(path).is_ok() => return Err(seal::Error::Exists(path.clone()).into()),
+            false => path.clone(),
         };
-        let written = options.open(path).and_then(|mut file| file.write_all(bytes));
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Failure::local(format!("{} exists already", path.display())).with_hint("give --force to replace it")
-            }
-            _ => Failure::local(format!("cannot write {}: {error}", path.display())),
-        })
+        // Whole or not at all: half of a ciphertext is worth nothing, and the file that it replaces may be.
+        let mut target = Target::create(&path, Permission { overwrite: self.force, mode: 0o600 })?;
+        target.file().write_all(bytes).map_err(|cause| seal::Error::Output { path: path.clone(), cause })?;
+        Ok(target.finish()?)
     }
 }
 
@@ -180,7 +182,14 @@ mod tests {
         output.write(&printer, b"one").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(output.write(&printer, b"two").unwrap_err().hint.unwrap().contains("--force"));
-        Output { raw: false, force: true, ..output }.write(&printer, b"two").unwrap();
+        let forced = Output { raw: false, force: true, ..output };
+        forced.write(&printer, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"dHdv\n");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        Output { raw: true, out: Some(link.clone()), force: true }.write(&printer, b"three").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three", "a link is followed");
+        Output { raw: true, out: Some("/dev/null".into()), force: true }.write(&printer, b"gone").unwrap();
+        assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
     }
 }

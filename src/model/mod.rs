@@ -13,6 +13,7 @@ pub mod key;
 pub mod key_store;
 pub mod limits;
 pub mod operation;
+pub mod outage;
 pub mod profile;
 pub mod secret;
 pub mod step;

@@ -31,7 +31,7 @@ pub(super) fn prepare(
         .is_some_and(|holder| holder.not_after > now + LEFT);
     if !lasts || !all.iter().all(|path| path.exists()) {
         progress("making a CA, a server certificate and a client certificate, valid for a year");
-        let failed = |error: pki::Error| Error(error.to_string());
+        let failed = |error: pki::Error| Error::Wrong(error.to_string());
         let authority = Authority::generate("keystored dev CA", now, VALID + DAY).map_err(failed)?;
         write(&ca, authority.certificate().as_bytes())?;
         write(&ca_key, authority.key().expose())?;

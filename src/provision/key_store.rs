@@ -69,7 +69,7 @@ async fn settled(layout: &Layout, client: &Client, mut store: KeyStore, clock: &
             _ if clock.now() > until => return Ok(format!("key store {NAME} is still connecting")),
             _ => tokio::time::sleep(LOOK).await,
         }
-        store = self::store(client).await?.ok_or_else(|| Error(format!("key store {NAME} has gone")))?;
+        store = self::store(client).await?.ok_or_else(|| Error::Wrong(format!("key store {NAME} has gone")))?;
     }
 }
 
@@ -99,5 +99,5 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Error {
-    Error(format!("key store {NAME}: {error}"))
+    Error::Wrong(format!("key store {NAME}: {error}"))
 }

@@ -44,8 +44,14 @@ pub struct Layout {
 
 /// Why it did not work, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub String);
+pub enum Error {
+    /// Something has to be changed.
+    #[error("{0}")]
+    Wrong(String),
+    /// The machine lets it down for the moment; the same works when that has passed.
+    #[error("{0}")]
+    Passing(String),
+}
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -83,7 +89,7 @@ pub async fn prepare(
 ) -> Result<Layout, Error> {
     let dir = std::path::absolute(&options.dir).map_err(|error| files::error(&options.dir, &error))?;
     let Some(module) = options.module.clone().or_else(find_module) else {
-        return Err(Error(
+        return Err(Error::Wrong(
             "SoftHSM's module libsofthsm2.so is not in any usual place; install SoftHSM 2 (Debian: apt-get install \
              softhsm2), or name the module in SOFTHSM2_MODULE"
                 .to_owned(),
@@ -94,7 +100,7 @@ pub async fn prepare(
     }
     let seal_key = dir.join("credentials").join("seal.key");
     if !seal_key.exists() {
-        let key = seal::new_key().map_err(|error| Error(error.to_string()))?;
+        let key = seal::new_key().map_err(|error| Error::Wrong(error.to_string()))?;
         write(&seal_key, key.expose())?;
     }
     let names = names(&dir, &options.zones)?;
@@ -147,7 +153,10 @@ async fn carry_out_ceremony(
     files::make_dir(&folder)?;
     let carried_out = ceremony::run(&layout.cluster, &participants?, &folder, clock, progress).await;
     let serials = carried_out.map_err(|error| {
-        Error(format!("the ceremony stopped: {error}; start again, or delete {} to begin anew", layout.dir.display()))
+        Error::Wrong(format!(
+            "the ceremony stopped: {error}; start again, or delete {} to begin anew",
+            layout.dir.display()
+        ))
     })?;
     for (zone, serial) in zones.iter_mut().zip(serials) {
         zone.made(&serial, progress)?;
@@ -172,7 +181,7 @@ fn names(dir: &Path, wanted: &[String]) -> Result<Vec<String>, Error> {
     if there == wanted || begun {
         return Ok(wanted);
     }
-    Err(Error(format!(
+    Err(Error::Wrong(format!(
         "{} was made with the zones {}, not {}; ask for {} zones, or name another directory",
         dir.display(),
         there.join(", "),

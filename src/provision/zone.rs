@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::files::{error, make_dir, write};
+use super::files::{error, make_dir, unwritten, write};
 use super::{Error, Options};
 use crate::cluster::ceremony::Participant;
 use crate::hsm::protocol::{Profile, Token};
@@ -210,7 +210,7 @@ async fn lock(path: &Path, clock: &Clock) -> Result<File, Error> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|cause| error(path, &cause))?;
+        .map_err(|cause| unwritten(path, &cause))?;
     let until = clock.now() + EARLIER_DAEMON;
     while let Err(cause) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if cause != rustix::io::Errno::WOULDBLOCK {
@@ -231,7 +231,7 @@ pub(super) fn random_pin() -> Result<Secret, Error> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut bytes = zeroize::Zeroizing::new([0; PIN_BYTES]);
     aws_lc_rs::rand::fill(&mut bytes[..])
-        .map_err(|_| Error("the operating system gives no random bytes".to_owned()))?;
+        .map_err(|_| Error::Wrong("the operating system gives no random bytes".to_owned()))?;
     let digits = bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     let mut pin = Vec::with_capacity(2 * PIN_BYTES);
     pin.extend(digits);

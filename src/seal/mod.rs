@@ -12,6 +12,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
 use zeroize::Zeroizing;
 
+use crate::model::outage::Outage;
 use crate::model::secret::{Secret, exposed};
 
 const FORMAT: u8 = 1;
@@ -30,6 +31,14 @@ pub enum Error {
         file: String,
         /// Why, and what to do.
         why: String,
+    },
+    /// The key's file cannot be read for the moment.
+    #[error("seal key {file}: cannot be read ({error})")]
+    Unread {
+        /// Which.
+        file: String,
+        /// The system's words.
+        error: std::io::Error,
     },
     /// It was sealed under a key that is not at hand.
     #[error(
@@ -68,8 +77,11 @@ impl SealKey {
     /// write is refused.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let failed = |why: String| Error::File { file: path.display().to_string(), why };
-        let file = File::open(path).map_err(|error| {
-            failed(format!("cannot be read ({error}); make one with: (umask 077; head -c 32 /dev/urandom > FILE)"))
+        let file = File::open(path).map_err(|error| match Outage::of(&error) {
+            Some(_) => Error::Unread { file: path.display().to_string(), error },
+            None => {
+                failed(format!("cannot be read ({error}); make one with: (umask 077; head -c 32 /dev/urandom > FILE)"))
+            }
         })?;
         let metadata = file.metadata().map_err(|error| failed(error.to_string()))?;
         if let Some(why) = exposed(metadata.mode(), "it") {

@@ -38,5 +38,5 @@ pub async fn serve_routes(
     let accepting = tokio::spawn(accept.run(listener, signals));
     shutdown.await;
     tell.send_modify(|signal| signal.draining = true);
-    accepting.await.map_err(|error| Error(format!("the listener broke: {error}")))
+    accepting.await.map_err(|error| Error::Wrong(format!("the listener broke: {error}")))
 }

@@ -11,6 +11,7 @@ mod check;
 mod client_auth;
 mod concerns;
 mod crowd;
+mod disk;
 mod files;
 mod handshake;
 mod lobby;
@@ -45,6 +46,7 @@ use crate::api::grpc::{self, HealthSwitch};
 use crate::config::Config;
 use crate::hsm::supervisor::look_at_lock_dir;
 use crate::model::clock::Clock;
+use crate::model::outage::Outage;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sampled;
@@ -65,8 +67,25 @@ const STOP_MARGIN: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not start or stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub String);
+pub enum Error {
+    /// What an operator wrote, or a file that it names, is wrong: starting again does not mend it.
+    #[error("{0}")]
+    Wrong(String),
+    /// The machine lets the daemon down for the moment: a full disk, a port or a database that somebody else has, too many
+    /// open files. A later start succeeds when that has passed.
+    #[error("{0}")]
+    Passing(String),
+}
+
+impl Error {
+    /// What the system said, in a sentence that says what to do.
+    fn of(error: &std::io::Error, sentence: String) -> Self {
+        match Outage::of(error) {
+            Some(_) => Self::Passing(sentence),
+            None => Self::Wrong(sentence),
+        }
+    }
+}
 
 /// Where the daemon listens, once it does.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +118,7 @@ async fn run(
     let files = files::raise();
     let fit = files::Fit::now(&config);
     if let Some(refusal) = fit.refusal() {
-        return Err(Error(refusal));
+        return Err(Error::Wrong(refusal));
     }
     let files = Arc::new(files::Files::new(files, fit));
     for sentence in files.troubles() {
@@ -111,7 +130,7 @@ async fn run(
     let seals = parts::seals(&config.seal)?;
     parts::make_state_dir(&config)?;
     // After the state directory, which it may be, or be in.
-    look_at_lock_dir(&config.lock_dir).map_err(|error| Error(format!("{error}; {}", error.remedy())))?;
+    look_at_lock_dir(&config.lock_dir).map_err(|error| Error::Wrong(format!("{error}; {}", error.remedy())))?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen")?;
     let ops_listener = listen(config.ops, "ops.listen")?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
@@ -143,8 +162,10 @@ async fn run(
         let pressure = Arc::clone(&pressure);
         move || pressure.sentences()
     });
+    disk::concern(&mut concerns, &store);
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
+        store: store.clone(),
         metrics: Arc::clone(&metrics),
         watchdog: watchdog.clone(),
         draining: AtomicBool::new(false),
@@ -168,6 +189,11 @@ async fn run(
     lookers.spawn(watchdog.clone().vital(Task::Ops, {
         let ops = Arc::clone(&ops);
         async move |heartbeat| heartbeat.idle(ops::run(ops_listener, ops)).await
+    }));
+    // On panic: started again; it looks at the disk anew.
+    lookers.spawn(watchdog.clone().restarted(Task::Disk, "", || (), {
+        let store = store.clone();
+        move |heartbeat| disk::tend(store.clone(), heartbeat)
     }));
     // On panic: started again; what was left out until then is told by the next run.
     lookers.spawn(watchdog.clone().restarted(
@@ -293,10 +319,10 @@ fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
         socket.listen(BACKLOG)
     };
     bound().map_err(|error: std::io::Error| {
-        Error(format!("cannot listen on {address} ({error}); stop what does, or change {field}"))
+        Error::of(&error, format!("cannot listen on {address} ({error}); stop what does, or change {field}"))
     })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(|error| Error(format!("a listener without an address: {error}")))
+    listener.local_addr().map_err(|error| Error::of(&error, format!("a listener without an address: {error}")))
 }

@@ -26,12 +26,14 @@ use tokio::task::JoinSet;
 use tower::Service as _;
 
 use super::concerns::Concerns;
+use super::disk;
 use super::pressure::{Met, Pressure};
 use super::readiness::{self, Report};
 use super::room::{Entered, Id, Room};
 use super::source::Source;
 use crate::model::clock::Clock;
 use crate::service::Service;
+use crate::store::Store;
 use crate::telemetry::metrics::{Metrics, Places};
 use crate::telemetry::sampled::{self, Line};
 use crate::telemetry::watchdog::Watchdog;
@@ -50,6 +52,7 @@ const NOT_ACCEPTED: Duration = Duration::from_millis(20);
 /// What the ops listener tells about.
 pub(super) struct Ops {
     pub(super) service: Service,
+    pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Watchdog,
     pub(super) draining: AtomicBool,
@@ -194,5 +197,6 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     let _scrape = ops.scrape.lock().unwrap_or_else(PoisonError::into_inner);
     report.measure(&ops.metrics);
     ops.metrics.tasks(&ops.watchdog.readings());
+    disk::measure(&ops.store, &ops.metrics);
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }

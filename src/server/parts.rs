@@ -1,6 +1,7 @@
 //! The parts of the daemon below its listeners: store, seal keys, service, and the tasks that join them.
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::{Error, observe, settings};
 use crate::cluster::{Cluster, Removal};
 use crate::config::{self, Config};
 use crate::model::clock::Clock;
-use crate::seal::{SealKey, SealKeys};
+use crate::seal::{self, SealKey, SealKeys};
 use crate::service::Service;
 use crate::service::estate::Estate;
 use crate::store::Store;
@@ -33,7 +34,12 @@ pub(super) struct Parts {
 
 /// Reads the keys that seal PINs.
 pub(super) fn seals(seal: &config::Seal) -> Result<SealKeys, Error> {
-    let read = |path| SealKey::read(path).map_err(|error| Error(error.to_string()));
+    let read = |path| {
+        SealKey::read(path).map_err(|error| match &error {
+            seal::Error::Unread { .. } => Error::Passing(error.to_string()),
+            _ => Error::Wrong(error.to_string()),
+        })
+    };
     let newest = read(&seal.key)?;
     let former: Result<Vec<SealKey>, Error> = seal.former.iter().map(|path| read(path)).collect();
     Ok(SealKeys::new(newest, former?))
@@ -43,15 +49,25 @@ pub(super) fn seals(seal: &config::Seal) -> Result<SealKeys, Error> {
 pub(super) fn make_state_dir(config: &Config) -> Result<(), Error> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.state_dir);
     made.map_err(|error| {
-        Error(format!("state_dir {} cannot be made ({error}); correct it or its owner", config.state_dir.display()))
+        let sentence =
+            format!("state_dir {} cannot be made ({error}); correct it or its owner", config.state_dir.display());
+        Error::of(&error, sentence)
     })
+}
+
+/// Where the database is.
+pub(super) fn database(config: &Config) -> PathBuf {
+    config.state_dir.join("keystored.db")
 }
 
 /// Opens the database in the state directory.
 pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Error> {
     make_state_dir(config)?;
-    let file = config.state_dir.join("keystored.db");
-    Store::open(&file, clock.clone()).await.map_err(|error| Error(format!("{}: {error}", file.display())))
+    let file = database(config);
+    Store::open(&file, clock.clone()).await.map_err(|error| {
+        let sentence = format!("{}: {error}", file.display());
+        if error.passes() { Error::Passing(sentence) } else { Error::Wrong(sentence) }
+    })
 }
 
 /// Builds everything over the store, and takes every key store up in the state that it had, without waiting for HSMs.

@@ -182,7 +182,7 @@ fn read(files: &Grpc, generation: u64) -> Result<Material, Error> {
         .map_err(|error| unusable(&files.key, &format!("no private key in PEM: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| Error(error.to_string()))?
+        .map_err(|error| Error::Wrong(error.to_string()))?
         .with_client_cert_verifier(Arc::new(AnyTime(Arc::clone(&verifier))))
         .with_single_cert(chain, key)
         .map_err(|error| unusable(&files.certificate, &format!("{error} (with the key in {})", files.key.display())))?;
@@ -215,13 +215,13 @@ fn facts(path: &Path, certificates: &[CertificateDer<'_>]) -> Vec<Facts> {
 }
 
 fn contents(path: &Path) -> Result<Secret, Error> {
-    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     read_whole(file, path)
 }
 
 /// A private key is for its owner, as the seal key is.
 fn private(path: &Path) -> Result<Secret, Error> {
-    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mode = file.metadata().map_err(|error| unusable(path, &error))?.mode();
     match exposed(mode, "it") {
         None => read_whole(file, path),
@@ -239,11 +239,15 @@ fn read_whole(file: File, path: &Path) -> Result<Secret, Error> {
     let mut bytes = Vec::with_capacity(length as usize + 1);
     let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
     let contents = Secret::new(bytes);
-    read.map(|_| contents).map_err(|error| unusable(path, &error))
+    read.map(|_| contents).map_err(|error| unreadable(path, &error))
 }
 
 fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error(format!("{}: {why}", path.display()))
+    Error::Wrong(format!("{}: {why}", path.display()))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::of(error, format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

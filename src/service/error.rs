@@ -123,8 +123,15 @@ impl Error {
             store::Error::Missing(what) if what.starts_with("key store ") => {
                 Self::lasting(Exception::CustomKeyStoreNotFound, format!("there is no {what}"))
             }
+            // The store has said it in the log; here it is each caller's to know.
+            passing if passing.passes() => Self::unrecorded(&passing),
             other => Self::internal(&other.to_string()),
         }
+    }
+
+    /// Something could not be recorded, for a reason that passes.
+    pub(super) fn unrecorded(error: &store::Error) -> Self {
+        Self::passing(Exception::KmsInternal, format!("this could not be recorded: {error}; then call again"))
     }
 }
 

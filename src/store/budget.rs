@@ -3,6 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::change::Touched;
+use super::reserve::Purpose;
 use super::{Error, Store};
 use crate::model::id::KeyVersionId;
 use crate::model::limits::ENCRYPTIONS_PER_VERSION;
@@ -12,6 +13,14 @@ impl Store {
     /// Not a change of the catalogue: the revision stays.
     pub async fn reserve_encryptions(&self, version: KeyVersionId, wanted: u64) -> Result<u64, Error> {
         self.change(move |database| {
+            Box::pin(async move { Ok((reserve(database, version, wanted).await?, Touched::Nothing)) })
+        })
+        .await
+    }
+
+    /// The same for a version of which nothing is left: on a full disk, with a part of the reserve.
+    pub async fn reserve_last_encryptions(&self, version: KeyVersionId, wanted: u64) -> Result<u64, Error> {
+        self.change_from_reserve(Purpose::Going, move |database| {
             Box::pin(async move { Ok((reserve(database, version, wanted).await?, Touched::Nothing)) })
         })
         .await

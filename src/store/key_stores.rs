@@ -3,6 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::change::{Touched, bump};
+use super::reserve::Purpose;
 use super::{Error, KeyStore, KeyStoreChange, NewKeyStore, Store, load, pins};
 use crate::model::id::{ClusterId, KeyStoreId};
 use crate::model::key_store::{ConnectionErrorCode, ConnectionState, Event, Next};
@@ -79,7 +80,8 @@ impl Store {
     }
 
     /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store that is
-    /// DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says.
+    /// DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says. What takes a store out of
+    /// use is recorded on a full disk as well.
     pub async fn advance_key_store(
         &self,
         id: &KeyStoreId,
@@ -88,7 +90,14 @@ impl Store {
         rotate: bool,
     ) -> Result<[ConnectionState; 2], Error> {
         let id = id.clone();
-        self.change(move |database| {
+        let purpose = match event {
+            Event::Disconnect | Event::DisconnectDone | Event::ConnectFailed => Purpose::Restricting,
+            Event::Connect | Event::ConnectSucceeded | Event::Rename | Event::Change | Event::Delete | Event::Use => {
+                Purpose::Ordinary
+            }
+        };
+        self.change_from_reserve(purpose, move |database| {
+            let (id, error) = (id.clone(), error.clone());
             Box::pin(async move {
                 let store = there(database, &id).await?;
                 let next = legal(&store, event)?;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sqlx::sqlite::SqliteConnection;
 
 use super::change::{Touched, bump, must_be_one, touch_key};
+use super::reserve::Purpose;
 use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store, key_stores, load};
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -49,10 +50,7 @@ impl Store {
     /// What a client token made within the last day, if it did; [`Error::TokenConflict`] when its parameters differ.
     pub async fn key_of_token(&self, token: &ClientToken) -> Result<Option<KeyId>, Error> {
         let (token, now) = (token.clone(), self.inner.clock.unix_millis());
-        self.change(move |database| {
-            Box::pin(async move { Ok((key_of(database, &token, now).await?, Touched::Nothing)) })
-        })
-        .await
+        self.read(move |database| Box::pin(async move { key_of(database, &token, now).await })).await
     }
 
     /// Keeps a version's escrow blob.
@@ -108,12 +106,13 @@ impl Store {
         .await
     }
 
-    /// Records a key's state.
+    /// Records a key's state. Disabled also on a full disk.
     pub async fn set_state(&self, key: KeyId, to: KeyState) -> Result<(), Error> {
         if to == KeyState::Unavailable {
             return Err(Error::Contradiction("the state Unavailable is derived and never stored".into()));
         }
-        self.change(move |database| {
+        let purpose = if to == KeyState::Disabled { Purpose::Restricting } else { Purpose::Ordinary };
+        self.change_from_reserve(purpose, move |database| {
             Box::pin(async move {
                 touch_key(database, key).await?;
                 write_state(database, key, to).await?;
@@ -139,10 +138,10 @@ impl Store {
     }
 
     /// Takes away a key that was never finished. Its versions that may be in a token, which are those with a blob, are
-    /// remembered as destroyed for ever.
+    /// remembered as destroyed for ever. Also on a full disk, by which its making may have been broken off.
     pub async fn abandon_key(&self, key: KeyId) -> Result<(), Error> {
         let now = self.inner.clock.unix_millis();
-        self.change(move |database| {
+        self.change_from_reserve(Purpose::Restricting, move |database| {
             Box::pin(async move {
                 bump(database).await?;
                 let left: Vec<(i64,)> =

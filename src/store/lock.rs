@@ -24,11 +24,11 @@ impl Lock {
             .write(true)
             .mode(PRIVATE)
             .open(&path)
-            .map_err(|error| Error::Database(format!("{}: {error}", path.display())))?;
+            .map_err(|error| Error::File { file: path.clone(), error })?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse(database.display().to_string())),
-            Err(TryLockError::Error(error)) => Err(Error::Database(format!("{}: {error}", path.display()))),
+            Err(TryLockError::Error(error)) => Err(Error::File { file: path, error }),
         }
     }
 }
@@ -43,7 +43,7 @@ pub(super) fn make_private(database: &Path) -> Result<(), Error> {
         }
         Ok(())
     };
-    narrow().map_err(|error| Error::Database(format!("{}: {error}", database.display())))
+    narrow().map_err(|error| Error::File { file: database.to_owned(), error })
 }
 
 fn path_of(database: &Path) -> PathBuf {

@@ -4,35 +4,48 @@
 //!
 //! Invariants: one process owns the file ([`Error::InUse`] otherwise); changes happen one after the other, each in one
 //! transaction, and the catalogue shows them in that order, each only after it was committed; a change that was begun
-//! runs to its end even if nobody waits for it any more.
+//! runs to its end even if nobody waits for it any more; no connection is used again after it failed, and catalogue and
+//! database agree before the next change is begun.
+//!
+//! A full disk: [`reserve`] has room for changes that take something out of use, [`trouble`] knows how writing goes, and
+//! [`Store::tend`] looks after both.
 
 mod budget;
 mod change;
+mod connection;
+pub mod disk;
 mod key_stores;
 mod keys;
 mod load;
 mod lock;
 mod pins;
+pub mod reserve;
+mod tend;
 #[cfg(test)]
 mod tests;
+pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
+use self::connection::Place;
+use self::reserve::Reserve;
+use self::trouble::{Record, Trouble};
 use crate::model::ciphertext::IV_BYTES;
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::{KeyState, Placement};
 use crate::model::key_store::{ConnectionErrorCode, ConnectionState};
+use crate::model::outage::Outage;
 
 /// How long a client token is remembered.
 pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,16 +59,31 @@ pub struct Store {
 }
 
 struct Inner {
-    /// The one connection, which makes changes take turns; `None` once it was closed.
-    connection: Mutex<Option<Open>>,
+    place: Place,
+    /// The one connection that changes something, which makes changes take turns.
+    writer: Mutex<Writer>,
+    /// The one that only reads.
+    reader: Mutex<Reader>,
+    reserve: Arc<Reserve>,
+    record: Record,
     catalogue: ArcSwap<Catalogue>,
     clock: Clock,
 }
 
-struct Open {
+struct Reader {
+    /// Absent after it broke: whoever reads next opens another one.
+    database: Option<SqliteConnection>,
+    closed: bool,
+}
+
+struct Writer {
+    /// Absent while it is used, and after it broke: the next change opens another one.
     // Declared before the lock, so that it is dropped first.
-    database: SqliteConnection,
-    _lock: lock::Lock,
+    database: Option<SqliteConnection>,
+    /// A commit failed, and what came of it was not read back yet.
+    in_doubt: bool,
+    closed: bool,
+    lock: Option<lock::Lock>,
 }
 
 /// The in-memory view that requests read. Immutable; a change makes a new one.
@@ -317,31 +345,75 @@ pub enum Error {
         /// The first migration that this release does not know.
         version: i64,
     },
+    /// The machine lets the metadata down for the moment; it passes, and the same change may succeed then.
+    #[error("{0}")]
+    Storage(Trouble),
+    /// There is no room but the reserve's, which is for other changes.
+    #[error(
+        "the metadata in {} cannot be written: its disk is full, and what is left of the reserve there is kept for \
+         disabling keys and disconnecting key stores; free space on it", .0.display()
+    )]
+    Kept(PathBuf),
+    /// A file beside the database cannot be used.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// The engine's own words, which are judged before they leave this room.
+    #[error("metadata: {message}")]
+    Engine {
+        /// SQLite's extended result code.
+        code: i32,
+        /// For people.
+        message: String,
+    },
     /// The database's own trouble.
     #[error("metadata: {0}")]
     Database(String),
 }
 
+impl Error {
+    fn closed() -> Self {
+        Self::Database("it was closed: keystored is stopping".into())
+    }
+
+    /// Whether the same may succeed later although nobody changes anything about it.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Storage(_) | Self::Kept(_) | Self::InUse(_) => true,
+            Self::File { error, .. } => Outage::of(error).is_some(),
+            _ => false,
+        }
+    }
+}
+
 impl Store {
-    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue.
+    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. On a full disk a part of
+    /// the reserve is used for that, but not for migrations.
     pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
         let lock = lock::Lock::take(file)?;
         lock::make_private(file)?;
-        let mut database = SqliteConnectOptions::new()
-            .filename(file)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A key that was reported Enabled is still there after a power failure.
-            .synchronous(SqliteSynchronous::Full)
-            // Only a backup or a curious operator can be in the way, and neither for long.
-            .busy_timeout(Duration::from_secs(5))
-            .disable_statement_logging()
-            .connect()
-            .await?;
-        MIGRATIONS.run_direct(None, &mut database, false).await.map_err(|error| migration_error(file, error))?;
-        let catalogue = load::catalogue(&mut database).await?;
-        let connection = Mutex::new(Some(Open { database, _lock: lock }));
-        Ok(Self { inner: Arc::new(Inner { connection, catalogue: ArcSwap::from_pointee(catalogue), clock }) })
+        let (place, reserve) = (Place::new(file), Arc::new(Reserve::find(file)));
+        let (database, catalogue) = tend::open(&place, &reserve).await?;
+        // Where it cannot be opened now, whoever reads first tries again.
+        let reader = Reader { database: place.open().await.ok(), closed: false };
+        let writer = Writer { database: Some(database), in_doubt: false, closed: false, lock: Some(lock) };
+        let inner = Inner {
+            place,
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            reserve,
+            record: Record::default(),
+            catalogue: ArcSwap::from_pointee(catalogue),
+            clock,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        store.tend().await;
+        Ok(store)
     }
 
     /// The newest view. Cheap.
@@ -359,17 +431,20 @@ impl Store {
 
     /// Closes the database and gives its lock back.
     pub async fn close(&self) {
-        if let Some(open) = self.inner.connection.lock().await.take()
-            && let Err(error) = open.database.close().await
-        {
-            tracing::warn!(%error, "the metadata could not be closed in order; the next start recovers it");
+        let mut writer = self.inner.writer.lock().await;
+        if std::mem::replace(&mut writer.closed, true) {
+            return;
         }
-    }
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error.to_string())
+        let mut reader = self.inner.reader.lock().await;
+        reader.closed = true;
+        for database in [reader.database.take(), writer.database.take()].into_iter().flatten() {
+            if let Err(error) = database.close().await {
+                tracing::warn!(%error, "the metadata could not be closed in order; the next start recovers it");
+            }
+        }
+        // With the last connection SQLite has removed its log, and what the reserve had given to that is free.
+        self.inner.refill().await;
+        writer.lock = None;
     }
 }
 
@@ -380,6 +455,7 @@ fn migration_error(file: &Path, error: MigrateError) -> Error {
             "{}: migration {version} was applied with another text; the file belongs to another build of keystored",
             file.display()
         )),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
         other => Error::Database(format!("{}: {other}", file.display())),
     }
 }

@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::change::Touched;
 use super::load::unreadable;
+use super::reserve::Purpose;
 use super::{Candidate, Error, Pin, PinChange, Store};
 use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 
@@ -31,15 +32,18 @@ impl Store {
     /// The PINs of a key store's HSMs.
     pub async fn pins(&self, key_store: &KeyStoreId) -> Result<Vec<(HsmId, Pin)>, Error> {
         let key_store = key_store.clone();
-        self.change(move |database| Box::pin(async move { Ok((load(database, &key_store).await?, Touched::Nothing)) }))
-            .await
+        self.read(move |database| Box::pin(async move { load(database, &key_store).await })).await
     }
 
     /// Records what is known of one PIN now. Durable when it returns. Fails with [`Error::PinChanged`] when something else
     /// is on record than was read: whoever works on a PIN for a while must not undo what others have recorded meanwhile.
+    ///
+    /// On a full disk with a part of the reserve: a login whose outcome is not on record counts as one that failed.
     pub async fn replace_pin(&self, key_store: &KeyStoreId, change: PinChange) -> Result<(), Error> {
         let key_store = key_store.clone();
-        self.change(move |database| {
+        let purpose = if change.after.attempt.is_some() { Purpose::Going } else { Purpose::Restricting };
+        self.change_from_reserve(purpose, move |database| {
+            let (key_store, change) = (key_store.clone(), change.clone());
             Box::pin(async move {
                 replace(database, &key_store, &change).await?;
                 Ok(((), Touched::Nothing))

@@ -1,5 +1,7 @@
 //! The store over real files.
 
+mod full;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;

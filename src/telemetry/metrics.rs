@@ -5,6 +5,7 @@
 
 mod certificates;
 mod connections;
+mod disk;
 mod hsm;
 mod log;
 mod shares;
@@ -127,6 +128,7 @@ pub struct Metrics {
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
+    disk: disk::DiskMetrics,
     log: log::LogMetrics,
     tasks: tasks::TaskMetrics,
 }
@@ -203,6 +205,7 @@ impl Metrics {
         let ready = Gauge::<i64, AtomicI64>::default();
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let troubles = trouble::TroubleMetrics::new(r);
+        let disk = disk::DiskMetrics::new(r);
         let log = log::LogMetrics::new(r);
         let tasks = tasks::TaskMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
@@ -235,6 +238,7 @@ impl Metrics {
             identity_refusals,
             ready,
             troubles,
+            disk,
             log,
             tasks,
         }

@@ -21,6 +21,7 @@ mod cluster;
 mod crash;
 mod ctl;
 mod dev;
+mod disk;
 mod files;
 mod grpc;
 mod idempotency;

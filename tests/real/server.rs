@@ -28,28 +28,36 @@ async fn a_mistake_of_the_operator_ends_the_daemon_with_one_sentence() {
             config[table].as_table_mut().unwrap().insert(field.to_owned(), value.clone().into());
         })
     };
-    let mistakes: [(Change, &[&str]); 6] = [
-        (set("grpc", "certificate", "nowhere.pem".to_owned()), &["nowhere.pem: No such file"]),
-        (set("grpc", "key", "pki/dev-client.key".to_owned()), &["pki/server.pem: ", "pki/dev-client.key"]),
-        (set("grpc", "listen", taken.clone()), &["cannot listen on", "change grpc.listen"]),
-        (set("ops", "listen", taken), &["cannot listen on", "change ops.listen"]),
-        (
-            Box::new(|config| {
-                config.insert("state_dir".to_owned(), "keystored.toml/below".into());
-            }),
-            &["state_dir", "cannot be made"],
-        ),
+    let foreign = site.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("keystored.db"), "this is no database").unwrap();
+    let state = |dir: PathBuf| -> Change {
+        Box::new(move |config| {
+            config.insert("state_dir".to_owned(), dir.to_str().unwrap().into());
+        })
+    };
+    // With the exit code: 2 where starting again does not help, 75 where somebody else has what is needed.
+    let mistakes: [(Change, i32, &[&str]); 8] = [
+        (set("grpc", "certificate", "nowhere.pem".to_owned()), 2, &["nowhere.pem: No such file"]),
+        (set("grpc", "key", "pki/dev-client.key".to_owned()), 2, &["pki/server.pem: ", "pki/dev-client.key"]),
+        (set("grpc", "listen", taken.clone()), 75, &["cannot listen on", "change grpc.listen"]),
+        (set("ops", "listen", taken), 75, &["cannot listen on", "change ops.listen"]),
+        // An address that this machine does not have, or not yet.
+        (set("grpc", "listen", "192.0.2.1:7411".to_owned()), 75, &["cannot listen on", "change grpc.listen"]),
+        (state("keystored.toml/below".into()), 2, &["state_dir", "cannot be made"]),
+        (state(foreign), 2, &["keystored.db: ", "not a database"]),
         (
             Box::new(move |config| {
                 config["seal"]["key"] = open_key.to_str().unwrap().into();
             }),
+            2,
             &["open.key: everybody may read it (mode 644)"],
         ),
     ];
-    for (change, says) in &mistakes {
+    for (change, code, says) in &mistakes {
         site.configure(change);
         let ran = tool::keystored(&["serve".as_ref(), "--config".as_ref(), site.config_file().as_os_str()]);
-        assert_eq!(ran.code, Some(2), "{says:?}: {ran:?}");
+        assert_eq!(ran.code, Some(*code), "{says:?}: {ran:?}");
         let last = ran.err.lines().last().unwrap_or_default();
         for words in *says {
             assert!(last.starts_with("keystored: ") && last.contains(words), "{words}: {ran:?}");
@@ -64,7 +72,7 @@ async fn a_second_daemon_on_the_same_state_is_refused() {
     let daemon = Site::prepare().await.start().await;
     let config = daemon.site().config_file().to_owned();
     let ran = tool::keystored(&["serve".as_ref(), "--config".as_ref(), config.as_os_str()]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert_eq!(ran.code, Some(75), "{ran:?}");
     assert!(ran.err.contains("in use by another keystored"), "{ran:?}");
     assert!(daemon.ops("/readyz").is_some_and(|(code, _)| code == 200));
 

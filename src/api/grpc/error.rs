@@ -44,6 +44,8 @@ pub(super) const fn code(exception: Exception, retryable: bool) -> Code {
         Exception::UnsupportedOperation => Code::Unimplemented,
         Exception::DependencyTimeout => Code::DeadlineExceeded,
         Exception::KeyUnavailable => Code::Unavailable,
+        // AWS says of this one that the request can be retried; so do gRPC's clients by themselves with this code.
+        Exception::KmsInternal if retryable => Code::Unavailable,
         Exception::KmsInternal => Code::Internal,
     }
 }
@@ -194,6 +196,7 @@ mod tests {
             assert_eq!(code(exception, false), expected(exception.name()), "{exception}");
         }
         assert_eq!(code(Exception::KmsInvalidState, true), Code::Unavailable);
+        assert_eq!(code(Exception::KmsInternal, true), Code::Unavailable);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub mod chunks;
 pub mod file;
 pub mod header;
-mod target;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::Error;
 
 /// A file on its way. Dropped before [`Target::finish`], it leaves nothing behind.
-pub(super) struct Target {
+pub(crate) struct Target {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
@@ -20,9 +20,9 @@ pub(super) struct Target {
 
 /// What may be replaced, and who may read the result.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Permission {
-    pub(super) overwrite: bool,
-    pub(super) mode: u32,
+pub(crate) struct Permission {
+    pub(crate) overwrite: bool,
+    pub(crate) mode: u32,
 }
 
 impl Target {
@@ -51,7 +51,7 @@ impl Target {
     }
 
     /// Makes the temporary file in the output's directory, so that the rename stays within one file system.
-    pub(super) fn create(path: &Path, permission: Permission) -> Result<Self, Error> {
+    pub(crate) fn create(path: &Path, permission: Permission) -> Result<Self, Error> {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| Error::DataKey("the system gives no random bytes"))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -67,13 +67,13 @@ impl Target {
         Ok(Self { file, temporary, path: path.to_owned(), overwrite: permission.overwrite, finished: false })
     }
 
-    pub(super) fn file(&mut self) -> &mut File {
+    pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
     /// Makes the file durable and gives it its name. Whoever took the name meanwhile keeps it, unless overwriting is
     /// allowed.
-    pub(super) fn finish(mut self) -> Result<(), Error> {
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
         self.file.sync_all().map_err(Error::Write)?;
         let renamed = if self.overwrite {
             fs::rename(&self.temporary, &self.path)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, select_all};
 use tokio::sync::watch;
 
+use super::recorded::Pauses;
 use super::{ConnectStep, passing};
 use crate::cluster::Cluster;
 use crate::cluster::connect::{Seen, Verdict, judge};
@@ -68,8 +69,13 @@ impl Service {
         let name = &store.name;
         match verdict {
             Verdict::Connected | Verdict::Wait => {
-                let record = self.inner.store.advance_key_store(id, Event::ConnectSucceeded, None, false);
-                match passing(ConnectStep::RecordConnected, record).await {
+                let record = passing(ConnectStep::RecordConnected, self.recorded(id, Event::ConnectSucceeded, None));
+                let record = tokio::select! {
+                    biased;
+                    _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                    record = record => record,
+                };
+                match record {
                     Ok(_) => {
                         let took = self.inner.clock.now().saturating_duration_since(started);
                         tracing::info!(key_store = %id, name, ?took, "the key store is connected");
@@ -81,12 +87,26 @@ impl Service {
             Verdict::Failed(code, why) => {
                 tracing::error!(key_store = %id, name, code = code.name(), why, "the key store could not be connected");
                 let error = Some((code, why));
-                // Nobody starts another HSM between the record and the stop.
-                let _turn = self.inner.estate.turn(id).await;
-                let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error, false);
-                if let Err(error) = passing(ConnectStep::RecordFailed, record).await {
-                    tracing::info!(key_store = %id, name, %error, "a connect was overtaken");
-                }
+                let mut pauses = Pauses::new();
+                let _turn = loop {
+                    // Nobody starts another HSM between the record and the stop.
+                    let turn = self.inner.estate.turn(id).await;
+                    let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error.clone(), false);
+                    match passing(ConnectStep::RecordFailed, record).await {
+                        Ok(_) => break turn,
+                        Err(error) if error.passes() => drop(turn),
+                        Err(error) => {
+                            tracing::info!(key_store = %id, name, %error, "a connect was overtaken");
+                            break turn;
+                        }
+                    }
+                    // Without the turn, so that a disconnect has its way.
+                    tokio::select! {
+                        biased;
+                        _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                        () = pauses.pass() => {}
+                    }
+                };
                 // How each HSM was stays to be seen until somebody disconnects.
                 passing(ConnectStep::Stop, self.stop_hsms(id, LEAVE)).await;
             }

@@ -19,6 +19,7 @@ use crate::model::id::{KeyVersionId, Zone};
 use crate::model::key::Placement;
 use crate::service::budget::BLOCK;
 use crate::service::{Error, Service};
+use crate::store;
 use crate::telemetry::sampled::{self, Line};
 
 /// Longer than the kill limit of key generation, so that the HSM's own error arrives.
@@ -41,8 +42,15 @@ impl Service {
     pub(super) async fn carry_out(&self, plan: &Plan) -> (Result<(), Error>, Leftover) {
         let version = KeyVersionId { key: plan.key, version: 1 };
         let (result, leftover) = match self.make(plan, version).await {
-            // Whatever happens from here on, the key works: an error leaves it to the next try and undoes nothing.
-            Ok(made) => (self.enable(plan, version, made).await, Leftover::None),
+            // From here on the key works: an error leaves it to the next try and undoes nothing. But where it could not be
+            // recorded, the caller of a new one is told that there is none.
+            Ok(made) => match self.enable(plan, version, made).await {
+                Ok(()) => (Ok(()), Leftover::None),
+                Err(error) => {
+                    let undone = plan.origin == Origin::New && error.passes();
+                    (Err(Error::of_store(error)), if undone { Leftover::ToUndo } else { Leftover::None })
+                }
+            },
             Err(error) if plan.origin == Origin::New => (Err(error), Leftover::ToUndo),
             Err(error) => (Err(error), Leftover::None),
         };
@@ -86,17 +94,17 @@ impl Service {
     }
 
     /// Records where the key is and that it may be used.
-    async fn enable(&self, plan: &Plan, version: KeyVersionId, made: Made) -> Result<(), Error> {
+    async fn enable(&self, plan: &Plan, version: KeyVersionId, made: Made) -> Result<(), store::Error> {
         let (store, hsms) = (&self.inner.store, &plan.members.hsms);
         for member in made.proven {
             let (hsm, _) = &hsms[member];
-            store.set_placement(version, hsm, Placement::Present).await.map_err(Error::of_store)?;
+            store.set_placement(version, hsm, Placement::Present).await?;
         }
-        let granted = store.reserve_encryptions(version, BLOCK).await.map_err(Error::of_store)?;
-        self.inner.budgets.of(version).add(granted, BLOCK);
+        let granted = store.reserve_encryptions(version, BLOCK).await?;
+        self.inner.budgets.of(version).add(granted, BLOCK, self.inner.clock.now());
         let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
-        let key_store = key_store.ok_or_else(|| Error::internal("a key that is being made is not there"))?;
-        store.enable_new_key(plan.key, &key_store).await.map_err(Error::of_store)?;
+        let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", plan.key)))?;
+        store.enable_new_key(plan.key, &key_store).await?;
         // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
         // could not be reached is looked at when it is ready.
         made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));

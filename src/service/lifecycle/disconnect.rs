@@ -36,7 +36,7 @@ impl Service {
         }
         passing(DisconnectStep::Stop, self.stop_hsms(id, DRAIN)).await;
         self.inner.estate.take(id);
-        let record = self.inner.store.advance_key_store(id, Event::DisconnectDone, None, false);
+        let record = self.recorded(id, Event::DisconnectDone, None);
         match passing(DisconnectStep::RecordDisconnected, record).await {
             Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),
             Err(error) => tracing::error!(key_store = %id, %error,

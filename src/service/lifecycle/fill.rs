@@ -34,8 +34,10 @@ impl Service {
                     tracing::warn!(%hsm, key_version = %version, why, "the key could not be placed from escrow");
                 }
             }
-            // Nobody would be served by going on against an HSM that has gone.
-            if !cluster.members().get(member).is_some_and(|hsm| hsm.status().control_ready) {
+            // Nobody would be served by going on against an HSM that has gone, or where nothing can be recorded.
+            if !self.inner.store.records()
+                || !cluster.members().get(member).is_some_and(|hsm| hsm.status().control_ready)
+            {
                 break;
             }
             let took = self.inner.clock.now().saturating_duration_since(began);

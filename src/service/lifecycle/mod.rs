@@ -8,6 +8,7 @@ mod fill;
 mod key_store;
 mod procedures;
 mod reconcile;
+mod recorded;
 mod removal;
 mod restart;
 mod resume;

@@ -72,7 +72,7 @@ impl Service {
         match self.inner.store.reserve_encryptions_of(&versions, START_BLOCK).await {
             Ok(granted) => {
                 for (version, granted) in versions.iter().zip(granted) {
-                    self.inner.budgets.of(*version).add(granted, START_BLOCK);
+                    self.inner.budgets.of(*version).add(granted, START_BLOCK, self.inner.clock.now());
                 }
             }
             // Not fatal: the first call under each key reserves for itself.

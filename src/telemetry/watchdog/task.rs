@@ -58,6 +58,8 @@ tasks! {
     Certificates = "certificates", Restarted;
     /// Tells of certificates that end.
     CertificateEnds = "certificate-ends", Restarted;
+    /// Looks at the disk with the metadata, and keeps its reserve.
+    Disk = "disk", Restarted;
     /// Tells the log what was left out of it.
     Sampled = "sampled", Restarted;
     /// Reads the configuration again at SIGHUP.

@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::call::{Address, Caller};
+use super::disk::Disk;
 use super::wait;
 use super::zone::Zone;
 use super::{process, tool};
@@ -32,6 +33,8 @@ pub(crate) struct Site {
     pub(super) config: PathBuf,
     /// Where the daemon says on which ports it listens.
     pub(super) addresses: PathBuf,
+    /// Under its state directory, where it has a disk of its own.
+    pub(super) disk: Option<Disk>,
 }
 
 impl Site {
@@ -57,13 +60,18 @@ impl Site {
         let config = layout.dir.join("test.toml");
         fs::copy(&layout.config, &config).unwrap();
         let addresses = layout.dir.join("test.env");
-        let site = Self { dir, layout, config, addresses };
+        let site = Self { dir, layout, config, addresses, disk: None };
         // A sound worker must not be taken for a hanging one because tests, their load and other daemons want the
         // processor: unoptimised and on two cores, that may take longer than the 250 ms of a daemon by itself.
         site.kill_after(1_500);
         // Tests look into tokens as other PKCS#11 clients do, with the PIN that they know.
         site.rotate(false);
         site
+    }
+
+    /// The daemon's program, where it finds its disk.
+    fn program(&self) -> Command {
+        self.disk.as_ref().map_or_else(|| Command::new(PROGRAM), |disk| disk.command(PROGRAM))
     }
 
     /// Sets whether connecting rotates kmsuser's PIN, after which nobody but the daemon knows it.
@@ -175,7 +183,7 @@ impl Site {
     }
 
     pub(super) fn serve(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.program();
         command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
         command
     }
