@@ -67,7 +67,9 @@ impl Systemd {
         let sending = thread::Builder::new()
             .name("systemd".to_owned())
             .spawn(move || watchdog.vital_thread(Task::Systemd, || send_all(&told)));
-        sending.map_err(|error| Error::Passing(format!("no thread can be started ({error}); raise the limit (TasksMax)")))?;
+        sending.map_err(|error| {
+            Error::Passing(format!("no thread can be started ({error}); raise the limit (TasksMax)"))
+        })?;
         Ok(Self(Some(Told { words, every })))
     }
 

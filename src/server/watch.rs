@@ -30,7 +30,8 @@ pub(super) fn ticks(watchdog: &Watchdog) -> Result<Arc<Notify>, Error> {
     // On panic: the process ends (vital).
     let beating =
         thread::Builder::new().name("metronome".to_owned()).spawn(move || watchdog.vital_thread(Task::Metronome, beat));
-    beating.map_err(|error| Error::Passing(format!("no thread can be started ({error}); raise the limit (TasksMax)")))?;
+    beating
+        .map_err(|error| Error::Passing(format!("no thread can be started ({error}); raise the limit (TasksMax)")))?;
     Ok(ticks)
 }
 

@@ -132,8 +132,7 @@ impl Service {
         spec: &Arc<ClusterSpec>,
     ) -> Result<BTreeSet<HsmId>, Error> {
         let all: BTreeSet<&HsmId> = spec.hsms.iter().map(|hsm| &hsm.hsm).collect();
-        let named: Result<Vec<HsmId>, Error> =
-            input.hsm_ids.iter().map(|id| validate::hsm_id("hsmIds", id)).collect();
+        let named: Result<Vec<HsmId>, Error> = input.hsm_ids.iter().map(|id| validate::hsm_id("hsmIds", id)).collect();
         let named = named?;
         if let Some(stranger) = named.iter().find(|hsm| !all.contains(hsm)) {
             let cluster = &spec.settings.id;

@@ -144,6 +144,9 @@ mod tests {
             assert!(arguments(line).is_err(), "{line}");
         }
         assert_eq!(arguments("update cks-1 --ask-password --hsm a --hsm b").unwrap().hsms, ["a", "b"]);
-        assert!(arguments("update cks-1 --pin-was-reset --hsm a").unwrap().check().is_ok(), "the officer has unlocked it");
+        assert!(
+            arguments("update cks-1 --pin-was-reset --hsm a").unwrap().check().is_ok(),
+            "the officer has unlocked it"
+        );
     }
 }
