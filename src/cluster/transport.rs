@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use crate::hsm::protocol::{Op, ShownTransport, TransportKey};
 use crate::model::id::{ClusterId, HsmId, Zone};
 use crate::model::identity::{Purpose, Statement};
+use crate::model::limits;
 use crate::pki::identity::{Certified, Kind, PublicKey, TrustAnchor, der_of, fingerprint};
 
 /// What a caller says of a newcomer: two certificates under the cluster's trust anchor.
@@ -122,6 +123,9 @@ impl Fingerprints {
     #[must_use]
     pub fn given(identity: &str, transport: &str) -> Self {
         let none = || "none".to_owned();
+        // Longer ones are refused, and nobody has to read them first.
+        let [identity, transport] =
+            [identity, transport].map(|pem| if pem.len() > limits::TRUST_ANCHOR_CHARS { "" } else { pem });
         let key = der_of(transport).ok().and_then(|der| crate::pki::identity::public_key_of(&der).ok());
         Self {
             identity: der_of(identity).map_or_else(|_| none(), |der| fingerprint(&der)),

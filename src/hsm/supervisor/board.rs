@@ -20,7 +20,9 @@ pub(super) struct Board {
     /// What the newest worker found.
     pub(super) ready: Option<Arc<Ready>>,
     /// What the newest login found.
-    pub(super) logged_in: Option<Arc<LoggedIn>>,
+    logged_in: Option<Arc<LoggedIn>>,
+    /// The token got its cluster's wrapping key since the HSM was started.
+    placed: bool,
     /// The token has proven its identity.
     pub(super) proven: bool,
     /// Steps since the start, oldest first.
@@ -62,6 +64,7 @@ impl Board {
             hurdle: None,
             ready: None,
             logged_in: None,
+            placed: false,
             proven: false,
             steps: VecDeque::new(),
             restarts: 0,
@@ -79,8 +82,15 @@ impl Board {
         self.steps.push_back((now, step.into()));
     }
 
+    /// Notes what a login found. One that looked before the wrapping key was placed may tell of it afterwards.
+    pub(super) fn logs_in(&mut self, mut found: LoggedIn) {
+        found.ceremony.wrapping |= self.placed;
+        self.logged_in = Some(Arc::new(found));
+    }
+
     /// Notes that the token holds its cluster's wrapping key since the newest login.
     pub(super) fn wraps(&mut self) {
+        self.placed = true;
         let mut found = self.logged_in.as_deref().cloned().unwrap_or_default();
         found.ceremony.wrapping = true;
         self.logged_in = Some(Arc::new(found));
@@ -202,6 +212,17 @@ mod tests {
         board.put(0, troubled("no module"));
         let status = board.status(NOW);
         assert_eq!((status.state, status.reason.as_deref()), (State::Down, Some("control worker: no module")));
+    }
+
+    #[test]
+    fn a_login_that_was_overtaken_does_not_take_the_wrapping_key_back() {
+        let mut board = board();
+        assert!(!board.status(NOW).holds_wrapping_key());
+        board.logs_in(LoggedIn::default());
+        assert!(!board.status(NOW).holds_wrapping_key());
+        board.wraps();
+        board.logs_in(LoggedIn::default());
+        assert!(board.status(NOW).holds_wrapping_key());
     }
 
     #[test]

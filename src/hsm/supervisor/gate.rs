@@ -94,7 +94,7 @@ impl Desk {
 
     /// Tells what the login found.
     pub fn logged_in(&self, found: LoggedIn) {
-        self.pool.board(|board| board.logged_in = Some(Arc::new(found)));
+        self.pool.board(|board| board.logs_in(found));
     }
 
     /// Tells that the token has proven its identity.
