@@ -7,7 +7,7 @@ use super::estate::ClusterSpec;
 use super::{Call, Error, Service, UpdateKeyStoreInput, validate};
 use crate::cluster::kmsuser::{Said, record_of, said};
 use crate::model::exception::Exception;
-use crate::model::id::{HsmId, KeyStoreId};
+use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 use crate::model::key_store::{Event, Next};
 use crate::model::operation::Operation;
 use crate::pki::identity::TrustAnchor;

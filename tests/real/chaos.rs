@@ -10,6 +10,7 @@ mod operator;
 mod run;
 mod schedule;
 mod seeds;
+mod soak;
 mod streams;
 
 use chaos_hsm::Control;

@@ -8,14 +8,13 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use super::Bench;
-use crate::model::id::HsmId;
 use crate::model::key::KeyState;
 use crate::model::key_store::{ConnectionState, Event};
 use crate::model::outage::Outage;
 use crate::store::change::Touched;
 use crate::store::connection::retire;
 use crate::store::reserve::Standing;
-use crate::store::{Candidate, Error, Pin, load};
+use crate::store::{Candidate, Error, Pin, PinChange, load};
 
 impl Bench {
     /// Bounds the file to what it has, as a full disk does; or lifts the bound.
@@ -80,26 +79,30 @@ async fn a_change_without_room_costs_no_other_change() {
     assert_eq!(bench.store.disk().failing, None);
 }
 
+/// Records a PIN of an HSM in the place of another one.
+async fn replace(bench: &Bench, before: Option<&Pin>, after: &Pin) -> Result<(), Error> {
+    let change = PinChange { hsm: "hsm-a".into(), before: before.cloned(), after: after.clone() };
+    bench.store.replace_pin(&bench.key_store, change).await
+}
+
 #[tokio::test]
 async fn what_takes_out_of_use_has_the_reserve_and_nothing_else_while_it_is_spent() {
     let bench = Bench::new().await;
-    let hsm = HsmId::from("hsm-a");
     let small = Pin::given(Bytes::from_static(b"sealed"));
-    bench.store.offer_pin(&bench.key_store, &hsm, small.clone()).await.unwrap();
+    replace(&bench, None, &small).await.unwrap();
     assert!(is_full(&bench.until_full().await));
     assert_eq!(bench.store.disk().reserve.standing, Standing::Whole, "what can wait does not touch it");
 
     // A record that needs pages of its own: the whole reserve does not lift SQLite's bound.
     let large = Pin { pending: Some(Bytes::from(vec![7; 1 << 20])), ..small.clone() };
-    let replace = |pin: &Pin| bench.store.replace_pin(&bench.key_store, &hsm, small.clone(), pin.clone());
-    assert!(is_full(&replace(&large).await.unwrap_err()));
+    assert!(is_full(&replace(&bench, Some(&small), &large).await.unwrap_err()));
     let kept = bench.store.disk().reserve;
     assert_eq!((kept.standing, kept.bytes), (Standing::Spent, 0));
     let error = bench.begin(None).await.unwrap_err();
     assert!(is_full(&error) || matches!(error, Error::Kept(_)), "{error:?}");
     bench.agrees().await;
     bench.freed();
-    replace(&large).await.unwrap();
+    replace(&bench, Some(&small), &large).await.unwrap();
 
     bench.begin(None).await.unwrap();
     assert_eq!(bench.store.disk().reserve.standing, Standing::Whole, "made anew by the change that found it spent");
@@ -111,10 +114,9 @@ async fn what_takes_out_of_use_has_the_reserve_and_nothing_else_while_it_is_spen
 #[tokio::test]
 async fn logins_go_on_for_a_while_and_leave_room_for_their_outcome() {
     let bench = Bench::new().await;
-    let hsm = HsmId::from("hsm-a");
     let idle = Pin::given(Bytes::from_static(b"sealed"));
     let tried = Pin { attempt: Some(Candidate::Current), ..idle.clone() };
-    bench.store.offer_pin(&bench.key_store, &hsm, idle.clone()).await.unwrap();
+    replace(&bench, None, &idle).await.unwrap();
     assert!(bench.store.inner.reserve.release(crate::store::reserve::Purpose::Restricting).unwrap());
     // There is room on the disk of the tests, so the reserve must not come back by itself.
     let place = bench.folder.path().join("keystored.db.reserve");
@@ -122,11 +124,11 @@ async fn logins_go_on_for_a_while_and_leave_room_for_their_outcome() {
     std::fs::create_dir(&place).unwrap();
     let mut logins = 0;
     let error = loop {
-        match bench.store.replace_pin(&bench.key_store, &hsm, idle.clone(), tried.clone()).await {
+        match replace(&bench, Some(&idle), &tried).await {
             Ok(()) => logins += 1,
             Err(error) => break error,
         }
-        bench.store.replace_pin(&bench.key_store, &hsm, tried.clone(), idle.clone()).await.unwrap();
+        replace(&bench, Some(&tried), &idle).await.unwrap();
     };
     assert!(matches!(error, Error::Kept(_)) && error.passes(), "{error:?}");
     assert_eq!(logins, 128);

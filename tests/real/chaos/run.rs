@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chaos_hsm::Control;
@@ -59,8 +59,49 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What is around a daemon's HSMs, and may be in trouble too.
+pub(super) trait Surroundings {
+    /// Starts the daemon.
+    fn launch(&mut self, site: Site) -> Daemon;
+    /// Every zone is sound, and the callers are about to begin.
+    async fn before_the_callers(&mut self, run: &Run<'_>);
+    /// A phase is about to begin, with the zones sound; what is done lasts until [`Surroundings::end`].
+    async fn begin(&mut self, run: &Run<'_>);
+    /// The phases have ended that followed.
+    async fn end(&mut self, run: &Run<'_>);
+    /// The run is over.
+    fn over(&mut self);
+}
+
+/// Nothing troubles them.
+struct Calm;
+
+impl Surroundings for Calm {
+    fn launch(&mut self, site: Site) -> Daemon {
+        site.launch()
+    }
+
+    async fn before_the_callers(&mut self, _: &Run<'_>) {}
+
+    async fn begin(&mut self, _: &Run<'_>) {}
+
+    async fn end(&mut self, _: &Run<'_>) {}
+
+    fn over(&mut self) {}
+}
+
 /// Runs a schedule for `length`; `reached` is the number of the phase that is under way.
 pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicUsize) -> Outcome {
+    run_in(schedule, length, reached, &mut Calm).await
+}
+
+/// The same in surroundings that may be in trouble too.
+pub(super) async fn run_in(
+    schedule: &Schedule,
+    length: Duration,
+    reached: &AtomicUsize,
+    around: &mut impl Surroundings,
+) -> Outcome {
     let site = Site::prepare_zones(u8::try_from(schedule.zones).unwrap()).await;
     let controls = chaos::control_each(&site);
     let Verify { all_wraps, unwraps } = schedule.verify;
@@ -73,9 +114,11 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
         let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
         limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), deadline.into());
     });
-    let daemon = site.start().await;
+    let daemon = around.launch(site);
     let _log = KeptLog { daemon: &daemon, seed: schedule.seed };
+    daemon.wait_until_ready();
     let (caller, connections) = (daemon.caller().await, [daemon.caller().await, daemon.caller().await]);
+    daemon.connect_key_store(&caller).await;
     let keys = Keys::default();
     for number in 0..3 {
         let key = caller.create_key(&format!("from the beginning, {number}")).await;
@@ -90,18 +133,20 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
     let mut known = warming.stop().await;
     let before = Held::by(&daemon);
 
-    let memory = Memory::follow(daemon.pid());
-    let callers = Callers::start(&connections, &keys, &book, schedule.seed);
     let mut run = Run {
         daemon: &daemon,
         caller,
         controls: &controls,
         book: &book,
         keys,
+        apart: Mutex::default(),
         unmade: Vec::new(),
         slowest: Duration::ZERO,
         found_out: Duration::ZERO,
     };
+    around.before_the_callers(&run).await;
+    let memory = Memory::follow(daemon.pid());
+    let callers = Callers::start(&connections, &run.keys, &book, schedule.seed);
     let ends = book.clock.now() + length;
     for (at, phase) in schedule.phases.iter().enumerate() {
         if book.clock.now() >= ends {
@@ -109,6 +154,8 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
         }
         if !phase.again {
             run.recovered(PATIENCE).await;
+            around.end(&run).await;
+            around.begin(&run).await;
             if at % CHECK_KEYS == 1 {
                 run.make_a_key(&format!("between phases, {at}")).await;
             }
@@ -118,13 +165,15 @@ pub(super) async fn run(schedule: &Schedule, length: Duration, reached: &AtomicU
     }
     let phases = reached.swap(schedule.phases.len() + 1, Ordering::Relaxed);
     let recovery = run.recovered(RECOVERY).await;
+    around.end(&run).await;
     run.make_a_key("at the end").await;
     known.extend(callers.stop().await);
+    around.over();
     let growth_kb = memory.growth();
     book.check();
     before.is_held_again(&daemon).await;
     open_all(&run.caller, &known).await;
-    let keys = run.keys.lock().unwrap().clone();
+    let keys = run.all_keys();
     checks::list_is(&run.caller, &keys).await;
     checks::keys_are_whole(&daemon, &run.caller, &keys).await;
     let faults = controls.iter().map(Control::injected_in_all).sum();
@@ -141,8 +190,10 @@ pub(super) struct Run<'a> {
     pub(super) daemon: &'a Daemon,
     pub(super) caller: Caller,
     pub(super) controls: &'a [Control],
-    pub(super) book: &'a Book,
+    pub(super) book: &'a Arc<Book>,
     keys: Keys,
+    /// Keys that the callers do not use.
+    apart: Mutex<Vec<String>>,
     /// Client tokens of keys whose making failed while a zone was troubled.
     unmade: Vec<String>,
     /// The longest recovery so far.
@@ -192,13 +243,23 @@ impl Run<'_> {
 
     /// Makes a key while every zone is sound, and looks at the list of all.
     async fn make_a_key(&self, description: &str) {
-        let key = self.caller.create_key(description).await;
-        let keys = {
-            let mut keys = self.keys.lock().unwrap();
-            keys.push(key);
-            keys.clone()
-        };
-        checks::list_is(&self.caller, &keys).await;
+        self.made(self.caller.create_key(description).await);
+        checks::list_is(&self.caller, &self.all_keys()).await;
+    }
+
+    /// There is another key, for callers to use.
+    pub(super) fn made(&self, key: String) {
+        self.keys.lock().unwrap().push(key);
+    }
+
+    /// There is another key, not for callers.
+    pub(super) fn made_apart(&self, key: &str) {
+        self.apart.lock().unwrap().push(key.to_owned());
+    }
+
+    fn all_keys(&self) -> Vec<String> {
+        let keys = self.keys.lock().unwrap();
+        keys.iter().chain(self.apart.lock().unwrap().iter()).cloned().collect()
     }
 
     async fn phase(&mut self, at: usize, phase: &Phase, verify: Verify) {

@@ -35,6 +35,13 @@ impl Site {
         self.spawn_as_it_is(command)
     }
 
+    /// Likewise, with these variables.
+    pub(crate) fn launch_around(self, environment: &[(&str, PathBuf)], err: impl Into<Stdio>) -> Daemon {
+        let mut command = self.serve();
+        command.envs(environment.iter().map(|(name, value)| (name, value))).stdout(Stdio::null()).stderr(err);
+        self.spawn_as_it_is(command)
+    }
+
     /// Starts it so that no file that it writes may become longer than this, with its log led here.
     pub(crate) fn launch_limited(self, bytes: u64, err: impl Into<Stdio>) -> Daemon {
         let serve = self.serve();
