@@ -73,6 +73,12 @@ const BANS: &[(&str, &[&str], &str)] = &[
     ("model", &["tokio", "tonic", "sqlx", "cryptoki", "std::fs", "std::net", "std::process"], "says what things are"),
 ];
 
+/// What prints to a standard stream, and panics where that is gone or full.
+const PRINTS: [&str; 4] = ["println!", "eprintln!", "print!", "eprint!"];
+
+/// A simulation for tests, which shows its course to who asks for it.
+const SHOWS: &str = "src/cluster/world/";
+
 /// Longest file, in lines.
 const LONGEST: usize = 450;
 
@@ -136,6 +142,13 @@ fn judge_product(source: &Source, found: &mut Vec<String>) {
     let path = &source.path;
     if source.contains("unsafe") {
         found.push(format!("{path}: unsafe code lives in crates/pkcs11-extra, with a reason beside each block"));
+    }
+    for print in PRINTS {
+        if source.contains(print) && !path.starts_with(SHOWS) {
+            found.push(format!(
+                "{path}: {print} panics where nobody reads; say it through telemetry::log, or cli's printer"
+            ));
+        }
     }
     let Some(here) = room(&source.module) else {
         // lib.rs and the mod.rs of a floor that is only a folder: they declare, and re-export nothing.
@@ -274,6 +287,7 @@ fn planted_faults_are_found() {
         ("src/cli/cluster/init.rs", "use crate::hsm::supervisor::Settings;", "never to an HSM"),
         ("src/lib.rs", "pub use model::key::KeyState;", "hides an arrow"),
         ("src/config/mod.rs", "fn f() { unsafe { g() } }", "unsafe"),
+        ("src/bin/keystored.rs", "fn f() { eprintln!(\"gone\") }", "panics where nobody reads"),
         ("src/jobs2/mod.rs", "use crate::model::id::KeyId;", "on no floor"),
         ("tests/real/x.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}", "does not run"),
         ("tests/real/x.rs", "fn f() { std::thread::sleep(SECOND); }", "waits for a time"),

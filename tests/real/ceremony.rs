@@ -14,12 +14,27 @@ use std::process::{Command, Stdio};
 use rustix::fs::{FlockOperation, flock};
 
 use self::lab::{CLUSTER, Lab, PIN, SO_PIN, field, files, label};
+use crate::harness::chaos;
 use crate::harness::tool::{self, Ran};
 
 const ZONES: [&str; 2] = ["a", "b"];
 
 fn with(mut command: Command, arguments: &[&str]) -> Ran {
     tool::run(command.args(arguments))
+}
+
+#[test]
+fn what_modules_say_reaches_the_operator() {
+    let lab = Lab::blank();
+    let mut config: toml::Table = fs::read_to_string(lab.config()).unwrap().parse().unwrap();
+    let hsm = config["cluster"][0]["hsm"][1].as_table_mut().unwrap();
+    let control = chaos::control(hsm, &lab.path("chaos"));
+    control.set("[[rule]]\nfunction = \"C_Login\"\nfault = { talk = \"the battery is low\\n\" }").unwrap();
+    fs::write(lab.config(), config.to_string()).unwrap();
+    let ran = lab.run(None);
+    let said = ran.err.lines().find(|line| line.contains("the battery is low"));
+    assert!(said.is_some_and(|line| line.contains("hsm-b") && line.contains("WARN")), "{ran:?}");
+    ran.ok();
 }
 
 #[test]

@@ -172,7 +172,7 @@ async fn next(heard: &mut Option<mpsc::Receiver<Heard>>) -> Option<Heard> {
 
 async fn end(words: &mut Option<JoinHandle<()>>) {
     if let Some(words) = words {
-        // An error says that the runtime ends.
+        // An error says that it panicked, or that the runtime ends.
         let _ = words.await;
     }
 }

@@ -26,10 +26,11 @@ const QUIET: Duration = Duration::from_secs(1);
 const SHARE: u32 = 80;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Listens until everybody has closed the pipe. It needs no restart: it does nothing that could end it before.
+/// Listens until everybody has closed the pipe.
 pub(super) fn listen(pipe: PipeReader, hsm: HsmId, post: Post, clock: Clock) -> JoinHandle<()> {
     let share = Share::new(clock.now());
     let mut listener = Listener { hsm, post, share, clock };
+    // On panic: the pipe is closed. The worker goes on, and is heard again when it is replaced.
     tokio::spawn(async move {
         match Receiver::from_owned_fd(OwnedFd::from(pipe)) {
             Ok(pipe) => listener.run(pipe).await,

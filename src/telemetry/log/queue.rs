@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,6 +71,13 @@ enum Entry {
 }
 
 impl Entry {
+    fn line(&self) -> Option<&[u8]> {
+        match self {
+            Self::Line(line) => Some(line),
+            Self::Gap(_) => None,
+        }
+    }
+
     fn gap(&self) -> Option<&Gap> {
         match self {
             Self::Line(_) => None,
@@ -101,9 +109,10 @@ impl Queue {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), bounds, clock });
         let run = {
             let shared = Arc::clone(&shared);
-            move || shared.run(hand)
+            move || shared.run_on(hand)
         };
-        // Ends with the queue, or with the process: whoever has the queue decides how long to wait for its lines.
+        // It ends with the queue, or with the process: whoever has the queue decides how long to wait for its lines.
+        // On panic: it goes on with the next line.
         if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(run) {
             let mut state = shared.lock();
             state.closed = true;
@@ -202,6 +211,15 @@ impl State {
         }
     }
 
+    /// Whatever was in hand is gone with the write that panicked.
+    fn lost_in_hand(&mut self, now: Instant) {
+        self.in_hand = None;
+        let waiting = self.waiting.iter().filter_map(Entry::line);
+        (self.lines, self.bytes) = waiting.fold((0, 0), |(lines, bytes), line| (lines + 1, bytes + line.len()));
+        self.error = Some("a fault in this program".to_owned());
+        self.lost(now);
+    }
+
     /// What became of a write.
     fn done(&mut self, put: Put, line: Option<usize>, now: Instant) {
         self.in_hand = None;
@@ -243,7 +261,15 @@ impl Shared {
     }
 
     /// The thread.
-    fn run(&self, mut hand: Hand<impl Write>) {
+    fn run_on(&self, mut hand: Hand<impl Write>) {
+        while panic::catch_unwind(AssertUnwindSafe(|| self.run(&mut hand))).is_err() {
+            hand.misses(Gap::begin());
+            self.lock().lost_in_hand(self.clock.now());
+            self.changed.notify_all();
+        }
+    }
+
+    fn run(&self, hand: &mut Hand<impl Write>) {
         loop {
             let mut state = self.lock();
             while state.waiting.is_empty() {

@@ -17,7 +17,8 @@ impl LogMetrics {
         let dropped = Counter::default();
         registry.register(
             "log_lines_dropped",
-            "Log lines of the daemon and its workers that nobody can read, because standard error did not take them",
+            "Log lines of the daemon, its workers and their modules that standard error did not take, or that were a module's \
+             too many",
             dropped.clone(),
         );
         Self { dropped }

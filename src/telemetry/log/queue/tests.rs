@@ -139,6 +139,34 @@ fn a_stream_that_fails_is_tried_again_and_told_by_itself() {
     assert_eq!(written.lock().unwrap().as_slice(), b"(9 missing)\nkept\n");
 }
 
+/// A stream that panics once.
+struct Breaking(bool, Sender<String>);
+
+impl Write for Breaking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(std::mem::replace(&mut self.0, true), "this thread breaks, as the test wants it to");
+        self.1.send(String::from_utf8(bytes.to_vec()).unwrap()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_the_thread_costs_a_line_and_nothing_else() {
+    let (written, lines) = mpsc::channel();
+    let queue = start(Breaking(false, written), SMALL);
+    ["0\n", "1\n", "2\n"].iter().for_each(|line| queue.push(line.as_bytes()));
+    assert!(queue.flush(LONG));
+    let all: Vec<String> = (0..3).map(|_| lines.recv_timeout(LONG).unwrap()).collect();
+    assert_eq!(all, ["(1 missing)\n", "1\n", "2\n"]);
+    let look = queue.look();
+    assert_eq!((look.dropped, look.waiting, look.untold, look.error), (1, 0, None, None));
+    assert_eq!(queue.0.lock().bytes, 0);
+}
+
 #[test]
 fn what_was_lost_elsewhere_is_counted() {
     let queue = start(io::sink(), SMALL);
