@@ -23,6 +23,7 @@ mod dev;
 mod grpc;
 mod idempotency;
 mod identity;
+mod iv;
 mod key_stores;
 mod kmsuser;
 mod kryoptic;
