@@ -323,7 +323,8 @@ impl Way<'_> {
                 Code::InvalidCredentials,
                 format!(
                     "HSM {hsm}: its token refuses every PIN of kmsuser that is on record, and none of them is tried \
-                     again{said}; disconnect, give the PIN that the token has by UpdateKeyStore, connect; or {officer}"
+                     again{said}; disconnect, give the PIN that it has by UpdateKeyStore, or have the security officer set \
+                     one and give that with pin_was_reset (keystorectl key-store update --pin-was-reset), connect"
                 ),
             ),
             Why::Spent => lasting(
