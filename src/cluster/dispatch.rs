@@ -366,7 +366,11 @@ impl<P: Port> Pool<P> {
     pub(super) fn note_fault(&self, place: usize, fault: &Fault, trail: &mut Trail) {
         let why = fault.to_string();
         self.members[place].tally.failed();
-        self.members[place].observe(Observation::Failed, Some(why.clone()));
+        let seen = match fault.class {
+            Class::Incompatible => Observation::Broken,
+            _ => Observation::Failed,
+        };
+        self.members[place].observe(seen, Some(why.clone()));
         if matches!(fault.class, Class::Token | Class::Session) {
             trail.second_chance(place);
         }

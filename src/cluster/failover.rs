@@ -31,7 +31,9 @@ pub(super) fn judge(class: Class, decrypts: bool) -> Step {
         Class::Ambiguous | Class::Request if decrypts => Step::Prove,
         Class::Request => Step::Refuse,
         // Nothing that a caller can put into an Encrypt makes a sound token fail, so it is the token.
-        Class::Ambiguous | Class::Session | Class::Token | Class::Login | Class::Refused => Step::Elsewhere,
+        Class::Ambiguous | Class::Session | Class::Token | Class::Login | Class::Refused | Class::Incompatible => {
+            Step::Elsewhere
+        }
     }
 }
 
@@ -147,6 +149,7 @@ mod tests {
             Class::Login,
             Class::Ambiguous,
             Class::Refused,
+            Class::Incompatible,
         ];
         for class in all {
             assert_eq!(judge(class, false) == Step::Refuse, class == Class::Request);

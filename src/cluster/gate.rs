@@ -283,17 +283,26 @@ impl Way<'_> {
 
     async fn try_canary(&mut self) -> Result<Event, Refusal> {
         let hsm = self.expected.hsm;
-        match self.desk.call(Op::Probe).await {
-            // A canary that is missing or was never made says nothing about the keys; the probes go on telling of it.
-            Ok(
-                Reply::Failed(Fault {
-                    class: Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request,
-                    ..
-                })
-                | Reply::Done,
-            ) => Ok(Event::Worked),
-            Ok(Reply::Failed(fault)) => Err(passing(hsm, "using its canary key", &fault)),
-            Ok(_) => Err(ours(hsm, "the worker answered something else to a probe")),
+        match self.desk.call(Op::SelfTest).await {
+            Ok(Reply::Done) => Ok(Event::Worked),
+            Ok(Reply::Failed(fault)) => match fault.class {
+                Class::Incompatible => {
+                    tracing::error!(%hsm, %fault, "the HSM does not do AES-GCM as it must; it is not used");
+                    let reason = format!("HSM {hsm} is not used: {fault}");
+                    Err(Refusal::passing(Code::InsufficientCloudHsmHsms, reason))
+                }
+                // The token is there, and does not do with a canary key what it would have to do with the others.
+                Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
+                    tracing::error!(%hsm, %fault, "the HSM could not be tried with a canary key; it is not used");
+                    let reason =
+                        format!("HSM {hsm} is not used, since it could not be tried with a canary key: {fault}");
+                    Err(Refusal::passing(Code::InsufficientCloudHsmHsms, reason))
+                }
+                Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
+                    Err(passing(hsm, "using its canary key", &fault))
+                }
+            },
+            Ok(_) => Err(ours(hsm, "the worker answered something else to a self-test")),
             Err(error) => Err(passing(hsm, "using its canary key", &error)),
         }
     }
@@ -314,7 +323,8 @@ impl Way<'_> {
                 Code::InvalidCredentials,
                 format!(
                     "HSM {hsm}: its token refuses every PIN of kmsuser that is on record, and none of them is tried \
-                     again{said}; disconnect, give the PIN that the token has by UpdateKeyStore, connect; or {officer}"
+                     again{said}; disconnect, give the PIN that it has by UpdateKeyStore, or have the security officer set \
+                     one and give that with pin_was_reset (keystorectl key-store update --pin-was-reset), connect"
                 ),
             ),
             Why::Spent => lasting(

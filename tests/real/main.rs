@@ -26,6 +26,7 @@ mod files;
 mod grpc;
 mod idempotency;
 mod identity;
+mod iv;
 mod key_stores;
 mod kmsuser;
 mod kryoptic;

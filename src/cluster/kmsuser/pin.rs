@@ -53,7 +53,8 @@ steps! {
         RecordRotated = "record-rotated",
         /// Record that the token refused to change its PIN.
         RecordUnchanged = "record-unchanged",
-        /// Use the canary key: a token that was lost, or answered wrongly, comes back only when it works.
+        /// Try the token with the canary key: one that was lost, that answered wrongly, or that makes its own IV comes in
+        /// only when that works.
         TryCanary = "try-canary",
     }
 }
@@ -63,7 +64,7 @@ steps! {
 pub(in crate::cluster) enum Event {
     /// The record is durable.
     Recorded,
-    /// The canary key worked, or says nothing about the keys.
+    /// The canary key worked as it must.
     Worked,
     /// The token took the PIN.
     LoggedIn,

@@ -124,6 +124,9 @@ pub enum Op {
         /// How many.
         length: u16,
     },
+    /// Whether AES-GCM is what it must be: the IV that is given and no other, a tag that is checked. Answered by `Done`.
+    /// Every role.
+    SelfTest,
     /// Token info, then a round trip with the canary key's token object; answered by `Done`. Every role.
     Probe,
     /// Drop hot copies and handles of these versions at once; answered by `Done`. Data and control role.
@@ -260,6 +263,9 @@ pub enum Class {
     Ambiguous,
     /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
     Refused,
+    /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has made
+    /// may be given out, and starting again does not help.
+    Incompatible,
 }
 
 /// A failure as data: which function, which code, whose trouble.
@@ -306,6 +312,8 @@ impl Op {
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
             Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
+            // Several operations in a row, at the start of a worker alone.
+            Self::SelfTest => Kind::Place,
             Self::MakeKey | Self::ChallengeWrappingKey => Kind::Generate,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
@@ -322,7 +330,7 @@ impl Op {
     pub fn allowed_for(&self, role: Role) -> bool {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
-            Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
+            Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
             Self::Forget(_) => role != Role::Ceremony,

@@ -333,6 +333,12 @@ impl Life {
                 self.state = State::Ready { since, misses: 0 };
                 &[]
             }
+            // Nothing passes about this, and the gate says it until it is over.
+            Class::Incompatible => {
+                self.trouble = Some((Code::InsufficientCloudHsmHsms, fault.to_string()));
+                self.leave_ready(since, now, Some(now + self.policy.leave));
+                &[Action::Withdraw, Action::Close]
+            }
             Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
                 self.trouble = Some((Code::NetworkErrors, format!("the last probe failed: {fault}")));
                 self.state = State::Ready { since, misses: misses + 1 };

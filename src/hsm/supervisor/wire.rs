@@ -215,13 +215,16 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
 
 fn blames_token(reply: &Reply) -> bool {
     fn any<T>(items: &[Result<T, Fault>]) -> bool {
-        items.iter().any(|item| matches!(item, Err(Fault { class: Class::Token, .. })))
+        items.iter().any(|item| matches!(item, Err(fault) if doubts(fault)))
+    }
+    fn doubts(fault: &Fault) -> bool {
+        matches!(fault.class, Class::Token | Class::Incompatible)
     }
     match reply {
         Reply::Encrypted(items) => any(items),
         Reply::Decrypted(items) => any(items),
         Reply::DataKeys(items) => any(items),
-        Reply::Failed(fault) => fault.class == Class::Token,
+        Reply::Failed(fault) => doubts(fault),
         _ => false,
     }
 }

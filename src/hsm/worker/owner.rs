@@ -11,6 +11,7 @@ use super::fault::Failure;
 use super::keys::{CopyPermit, Keys};
 use super::module::Module;
 use super::random::Pool;
+use super::verb::KeyStream;
 use super::{objects, template};
 use crate::hsm::protocol::{Class, Fault, Profile, Role};
 use crate::model::clock::Clock;
@@ -39,6 +40,10 @@ pub(super) struct Token {
     pub(super) copies_in_use: RwLock<()>,
     /// Handle of the canary key, where the token has one.
     pub(super) canary: Mutex<Option<ObjectHandle>>,
+    /// Handle of the session object that stands in for it, once it was needed.
+    pub(super) stand_in: Mutex<Option<ObjectHandle>>,
+    /// What the last probe saw, so that the next one sees something else.
+    pub(super) last_stream: Mutex<Option<KeyStream>>,
     /// Handle of the cluster wrapping key, once it was needed.
     pub(super) wrapping: Mutex<Option<ObjectHandle>>,
     /// The time.

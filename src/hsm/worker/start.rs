@@ -65,6 +65,8 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         keys: Keys::new(start.hot_copies && start.role == Role::Data, []),
         copies_in_use: RwLock::default(),
         canary: Mutex::default(),
+        stand_in: Mutex::default(),
+        last_stream: Mutex::default(),
         wrapping: Mutex::default(),
         pinned: Mutex::new(pinned),
         clock: clock.clone(),

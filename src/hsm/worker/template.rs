@@ -98,6 +98,13 @@ pub(super) fn canary() -> Vec<Attribute> {
     template
 }
 
+/// What stands in for the canary key where there is none: the same as an object of this process's memory.
+pub(super) fn stand_in() -> Vec<Attribute> {
+    let mut template = secret_key(false, false, Use::Data);
+    template.push(Attribute::ValueLen(AES_256_BYTES.into()));
+    template
+}
+
 /// The cluster wrapping key: attributes before its unwrap template, the unwrap template, attributes after it.
 pub(super) fn wrapping_key() -> (Vec<Attribute>, [Attribute; 2], [Attribute; 2]) {
     let mut first = secret_key(true, false, Use::Wrapping);

@@ -180,7 +180,14 @@ fn two_failed_probes_in_a_row_start_it_again_in_order() {
 }
 
 #[test]
-fn a_missing_canary_is_reported_but_does_not_restart() {
+fn a_token_that_does_otherwise_than_it_must_is_taken_out_at_once() {
+    let mut run = Run::ready();
+    assert_eq!(run.tell(Event::Probed(Err(fault(Class::Incompatible)))), [Action::Withdraw, Action::Close]);
+    assert_eq!(run.life.code(), Some(Code::InsufficientCloudHsmHsms));
+}
+
+#[test]
+fn a_canary_that_is_not_used_is_reported_but_does_not_restart() {
     let mut run = Run::ready();
     for _ in 0..5 {
         assert_eq!(run.tell(Event::Probed(Err(fault(Class::Refused)))), []);

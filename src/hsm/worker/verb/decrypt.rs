@@ -3,15 +3,12 @@
 use super::gcm;
 use crate::hsm::protocol::{DecryptItem, Reply};
 use crate::hsm::worker::owner::Owner;
-use crate::model::secret::Secret;
 
 /// One item's failure is never another's.
 pub(super) fn run(owner: &mut Owner, items: Vec<DecryptItem>) -> Reply {
     let now = owner.token.clock.now();
     let open = |item: DecryptItem| {
-        let opened = owner
-            .with_key(item.key, now, |session, handle| gcm::open(session, handle, item.iv, &item.aad, &item.sealed));
-        opened.map(Secret::new)
+        owner.with_key(item.key, now, |session, handle| gcm::open(session, handle, item.iv, &item.aad, &item.sealed))
     };
     Reply::Decrypted(items.into_iter().map(open).collect())
 }

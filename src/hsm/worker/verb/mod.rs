@@ -17,9 +17,11 @@ mod place;
 mod probe;
 mod prove;
 mod random;
+mod self_test;
 mod show_transport;
 
 pub(super) use self::ceremony::without_token;
+pub(super) use self::probe::KeyStream;
 
 use super::fault::Failure;
 use super::owner::Owner;
@@ -50,6 +52,7 @@ pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
         Op::Decrypt(items) => Ok(decrypt::run(owner, items)),
         Op::GenerateDataKey(items) => Ok(generate_data_key::run(owner, items)),
         Op::Random { length } => owner.persist(|owner| random::run(owner, length)),
+        Op::SelfTest => owner.persist(self_test::run),
         Op::Probe => owner.persist(probe::run),
         Op::Forget(keys) => Ok(forget::run(owner, &keys)),
         Op::MakeKey => owner.persist(make_key::run),

@@ -6,14 +6,15 @@ use cryptoki::object::ObjectClass;
 use crate::hsm::protocol::Reply;
 use crate::hsm::worker::fault::Failure;
 use crate::hsm::worker::owner::{Owner, lock};
+use crate::hsm::worker::verb::self_test;
 use crate::hsm::worker::{objects, template};
 
-/// Makes it if it is not there.
+/// Makes it if it is not there, and has the token show with it that it can be used at all.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let canary = match objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)? {
         Some(handle) => handle,
         None => owner.session.generate_key(&Mechanism::AesKeyGen, &template::canary())?,
     };
     *lock(&owner.token.canary) = Some(canary);
-    Ok(Reply::Done)
+    self_test::run(owner)
 }
