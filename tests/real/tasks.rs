@@ -275,7 +275,11 @@ async fn a_vital_task_that_panics_ends_the_process_with_a_message_and_the_next_o
         daemon.zones.iter().for_each(|zone| zone.keep_copies());
         let before = daemon.log().len();
         order(&faults, "panic", task, "");
-        faults.taken();
+        wait::until(&format!("{} breaks", task.name()), wait::LONG, || {
+            // Read all the time, so that there is room for more.
+            manager.hear_all();
+            faults.is_taken().then_some(())
+        });
         let log = daemon.site().path().join("daemon.log");
         let (status, site) = daemon.aborted();
         assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{}: {status:?}", task.name());
