@@ -48,8 +48,10 @@ async fn it_is_told_ready_the_state_the_watchdog_and_the_end() {
     process::signal(daemon.pid(), Signal::TERM);
     manager.until("it stops", |word| word == "STOPPING=1");
     manager.until("and says how long that may take", |word| word.starts_with("EXTEND_TIMEOUT_USEC="));
-    let (status, _) = daemon.terminate();
+    let (status, site) = daemon.terminate();
     assert_eq!(status.code(), Some(0));
+    let log = fs::read_to_string(site.path().join("daemon.log")).unwrap();
+    assert!(!log.contains("a task broke off") && !log.contains("does not turn"), "{log}");
 }
 
 /// Nothing may wait for a manager that does not read.

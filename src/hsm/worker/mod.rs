@@ -16,6 +16,7 @@ mod keys;
 mod module;
 mod objects;
 mod owner;
+mod panics;
 mod queue;
 mod random;
 mod start;
@@ -36,6 +37,7 @@ use tracing::Span;
 use self::fault::Failure;
 use self::module::Module;
 use self::owner::{Owner, Token, lock};
+use self::panics::Sessions;
 use self::queue::{Queue, Request};
 use self::start::Started;
 use self::wire::{Inbox, Outbox};
@@ -57,7 +59,8 @@ const EXIT_STUCK: i32 = 75;
 pub fn run(clock: &Clock) -> ! {
     telemetry::init_worker_log();
     confine::limit_files();
-    leave_on_panic();
+    let sessions = Sessions::default();
+    leave_on_panic(sessions.clone());
     ignore_stop_signals();
     let (stream, writes) = match socket() {
         Ok(ends) => ends,
@@ -83,7 +86,7 @@ pub fn run(clock: &Clock) -> ! {
     let span = tracing::info_span!("worker", %hsm, ?role, index, incarnation);
     let _entered = span.enter();
     let outbox = Arc::new(Outbox::new(writes));
-    match serve(&mut start, inbox, &outbox, &span, clock) {
+    match serve(&mut start, inbox, &outbox, &span, clock, &sessions) {
         Ok(()) => exit_now(0),
         Err(failure) => {
             let fault = failure.into_fault(start.profile);
@@ -96,7 +99,14 @@ pub fn run(clock: &Clock) -> ! {
 }
 
 /// Starts up, serves, and shuts the module down when the parent has closed the socket.
-fn serve(start: &mut Start, inbox: Inbox, outbox: &Arc<Outbox>, span: &Span, clock: &Clock) -> Result<(), Failure> {
+fn serve(
+    start: &mut Start,
+    inbox: Inbox,
+    outbox: &Arc<Outbox>,
+    span: &Span,
+    clock: &Clock,
+    known: &Sessions,
+) -> Result<(), Failure> {
     let degraded = start::prepare(start)?;
     for sentence in &degraded {
         tracing::warn!("{sentence}");
@@ -104,6 +114,7 @@ fn serve(start: &mut Start, inbox: Inbox, outbox: &Arc<Outbox>, span: &Span, clo
     let queue = Queue::new(inbox)
         .map_err(|error| Failure::own(Class::Token, "epoll", format!("no place to wait for requests: {error}")))?;
     let queue = Arc::new(queue);
+    known.are(&queue, Duration::from_millis(start.login_limit_ms));
     // On panic: the worker ends, and the daemon starts another (leave_on_panic). So it is with each thread.
     // From now on, so that a parent that goes away while start-up hangs is noticed.
     spawn("watch", span, {
@@ -179,8 +190,10 @@ fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
     let mut finished = None;
     while let Some(Request { id, op }) = queue.pop(finished) {
         finished = Some(op.kind());
-        telemetry::fault::hit(Task::Session, "");
-        let reply = hands.perform(op);
+        let reply = panics::in_hand(op.kind(), || {
+            telemetry::fault::hit(Task::Session, "");
+            hands.perform(op)
+        });
         outbox.send(&FromWorker::Reply { id, reply }, queue.has_waiting());
     }
 }
@@ -246,12 +259,14 @@ fn spawn(name: &str, span: &Span, body: impl FnOnce() + Send + 'static) -> Resul
     spawned.map_err(|error| Failure::own(Class::Token, "thread", format!("cannot start a thread: {error}")))
 }
 
-/// A worker with one thread less would look alive and answer nothing. The message of a panic may quote what was being
+/// A worker with one thread less would look alive and answer nothing. It ends, but not inside the login of another
+/// thread. The message of a panic may quote what was being
 /// worked on, so only its place is logged.
-fn leave_on_panic() {
-    panic::set_hook(Box::new(|info| {
+fn leave_on_panic(sessions: Sessions) {
+    panic::set_hook(Box::new(move |info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a fault in this program ended the worker");
+        sessions.leave_no_login();
         exit_now(EXIT_PANIC)
     }));
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -153,6 +153,21 @@ impl Queue {
     /// What the session threads have in hand now.
     pub(super) fn in_hand(&self) -> Vec<Kind> {
         self.lock().in_hand.clone()
+    }
+
+    /// The same for a thread that may hold the queue itself; `None` while somebody holds it.
+    pub(super) fn in_hand_unless_held(&self) -> Option<Vec<Kind>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state.in_hand.clone()),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner().in_hand.clone()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn while_held<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _held = self.lock();
+        work()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

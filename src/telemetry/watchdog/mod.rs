@@ -91,6 +91,7 @@ impl Watchdog {
         let watched = self.enrol(task, "", || ());
         let heartbeat = watched.heartbeat();
         let broke = match AssertUnwindSafe(async { work(heartbeat).await }).catch_unwind().await {
+            Ok(()) if self.0.stopping.load(Ordering::Acquire) => return,
             Ok(()) => "it has ended".to_owned(),
             Err(_) => panics::place(),
         };
