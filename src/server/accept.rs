@@ -35,7 +35,7 @@ use crate::telemetry::metrics::{Metrics, Places, Refused};
 use crate::telemetry::sampled::{self, Line};
 
 /// A client that has not begun with HTTP/2 so long after its handshake is left.
-const GREETING: Duration = Duration::from_secs(5);
+const GREETING: Duration = Duration::from_secs(20);
 /// Connections beyond `connections` that make room for others and have not gone yet.
 const MAKING_ROOM: usize = 64;
 /// Calls open at once on one connection.
@@ -130,16 +130,12 @@ impl<R: Routes> Accept<R> {
     /// have or their time is over.
     pub(super) async fn run(self, listener: TcpListener, signals: watch::Receiver<Signal>) {
         let this = Arc::new(self);
-        let places = lobby::places(getrlimit(Resource::Nofile).current);
+        let places = lobby::places(this.connections, getrlimit(Resource::Nofile).current);
         let (clock, metrics, pressure) = (this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
         let lobby = Lobby::new(places, lobby::turns(), clock, metrics, pressure);
         let crowd = Arc::new(Mutex::new(Crowd::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
-        let mut told = signals.clone();
-        let mut draining = pin!(async move {
-            // Without a sender there is nothing to stay open for either.
-            let _ = told.wait_for(|signal| signal.draining).await;
-        });
+        let mut draining = pin!(draining(signals.clone()));
         {
             let mut next = pin!(this.next(&listener, &lobby));
             loop {
@@ -189,6 +185,8 @@ impl<R: Routes> Accept<R> {
         let shaken = tokio::select! {
             biased;
             () = taken.away() => return,
+            // Nobody is kept waiting for a stranger, and whoever comes now is not served any more.
+            () = draining(signals.clone()) => return,
             shaken = shake_hands(stream, &self.tls, &place) => shaken,
         };
         let (stream, generation) = match shaken {
@@ -373,6 +371,12 @@ impl<R: Routes> Accept<R> {
             }
         }
     }
+}
+
+/// Resolves when the daemon drains.
+async fn draining(mut signals: watch::Receiver<Signal>) {
+    // Without a sender there is nothing to stay open for either.
+    let _ = signals.wait_for(|signal| signal.draining).await;
 }
 
 /// A place among the open connections; dropping it gives it back.
