@@ -169,9 +169,12 @@ impl<R: Routes> Accept<R> {
                     if sampled::whole(Line::NotAccepted, &error) {
                         tracing::error!(%error, "a connection cannot be accepted");
                     }
-                    // Out of descriptors, most likely: strangers who keep us waiting have some. Asking again at once would
-                    // only burn time.
-                    (0..CLEARED).all(|_| lobby.clear_one());
+                    // Out of descriptors, most likely: strangers who keep us waiting have some.
+                    let mut left = CLEARED;
+                    while left > 0 && lobby.clear_one() {
+                        left -= 1;
+                    }
+                    // Asking again at once would only burn time.
                     tokio::time::sleep(NOT_ACCEPTED).await;
                 }
             }
