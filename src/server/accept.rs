@@ -36,7 +36,7 @@ use crate::telemetry::metrics::{Metrics, Places, Refused};
 use crate::telemetry::sampled::{self, Line};
 
 /// A client that has not begun with HTTP/2 so long after its handshake is left.
-const GREETING: Duration = Duration::from_secs(5);
+const GREETING: Duration = Duration::from_secs(20);
 /// As whom all those count whose certificate is not good.
 const NOT_GOOD: &str = "certificates that are not good";
 /// Connections beyond `connections` that make room for others and have not gone yet.
@@ -133,16 +133,12 @@ impl<R: Routes> Accept<R> {
     /// have or their time is over.
     pub(super) async fn run(self, listener: TcpListener, signals: watch::Receiver<Signal>) {
         let this = Arc::new(self);
-        let places = lobby::places(getrlimit(Resource::Nofile).current);
+        let places = lobby::places(this.connections, getrlimit(Resource::Nofile).current);
         let (clock, metrics, pressure) = (this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
         let lobby = Lobby::new(places, lobby::turns(), clock, metrics, pressure);
         let crowd = Arc::new(Mutex::new(Crowd::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
-        let mut told = signals.clone();
-        let mut draining = pin!(async move {
-            // Without a sender there is nothing to stay open for either.
-            let _ = told.wait_for(|signal| signal.draining).await;
-        });
+        let mut draining = pin!(draining(signals.clone()));
         {
             let mut next = pin!(this.next(&listener, &lobby));
             loop {
@@ -177,9 +173,12 @@ impl<R: Routes> Accept<R> {
                     if sampled::whole(Line::NotAccepted, &error) {
                         tracing::error!(%error, "a connection cannot be accepted");
                     }
-                    // Out of descriptors, most likely: strangers who keep us waiting have some. Asking again at once would
-                    // only burn time.
-                    (0..CLEARED).all(|_| lobby.clear_one());
+                    // Out of descriptors, most likely: strangers who keep us waiting have some.
+                    let mut left = CLEARED;
+                    while left > 0 && lobby.clear_one() {
+                        left -= 1;
+                    }
+                    // Asking again at once would only burn time.
                     tokio::time::sleep(NOT_ACCEPTED).await;
                 }
             }
@@ -193,6 +192,8 @@ impl<R: Routes> Accept<R> {
         let shaken = tokio::select! {
             biased;
             () = taken.away() => return,
+            // Nobody is kept waiting for a stranger, and whoever comes now is not served any more.
+            () = draining(signals.clone()) => return,
             shaken = shake_hands(stream, &self.tls, &place) => shaken,
         };
         let stream = match shaken {
@@ -388,6 +389,12 @@ impl<R: Routes> Accept<R> {
             }
         }
     }
+}
+
+/// Resolves when the daemon drains.
+async fn draining(mut signals: watch::Receiver<Signal>) {
+    // Without a sender there is nothing to stay open for either.
+    let _ = signals.wait_for(|signal| signal.draining).await;
 }
 
 /// A place among the open connections; dropping it gives it back.

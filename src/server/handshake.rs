@@ -15,7 +15,8 @@ use tokio_rustls::server::TlsStream;
 use super::lobby::Place;
 use super::tls::Tls;
 
-/// A client that has sent nothing by then is left. Those who mean it send their ClientHello as soon as they are connected.
+/// A client that has sent nothing by then is left; longer where many are coming ([`Place::within`]). Those who mean it send
+/// their ClientHello as soon as they are connected.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 /// What a client may take for each half of a handshake that it has begun.
 const HALF: Duration = Duration::from_secs(5);
@@ -39,14 +40,14 @@ pub(super) enum Lost {
 /// Shakes hands.
 pub(super) async fn shake_hands(stream: TcpStream, tls: &Tls, place: &Place) -> Result<TlsStream<TcpStream>, Lost> {
     // Without anything of TLS: this much is done for anybody.
-    match timeout(FIRST_BYTE, stream.peek(&mut [0])).await.map_err(|_| Lost::Silent)? {
+    match place.within(FIRST_BYTE, stream.peek(&mut [0])).await.ok_or(Lost::Silent)? {
         // Port scanners and the health checks of load balancers come and go.
         Ok(0) => return Err(Lost::Gone),
         Ok(_) => {}
         Err(error) => return Err(Lost::Failed(error, None)),
     }
-    let hello = timeout(HALF, LazyConfigAcceptor::new(Acceptor::default(), stream)).await;
-    let hello = hello.map_err(|_| Lost::Late)?.map_err(|error| Lost::Failed(error, None))?;
+    let hello = place.within(HALF, LazyConfigAcceptor::new(Acceptor::default(), stream)).await;
+    let hello = hello.ok_or(Lost::Late)?.map_err(|error| Lost::Failed(error, None))?;
 
     place.waits();
     let turn = timeout(TURN, place.turn()).await.map_err(|_| Lost::Late)?;
@@ -59,7 +60,7 @@ pub(super) async fn shake_hands(stream: TcpStream, tls: &Tls, place: &Place) -> 
         Poll::Ready(ended) => ended,
         Poll::Pending => {
             place.owes();
-            timeout(HALF, rest).await.map_err(|_| Lost::Late)?
+            place.within(HALF, rest).await.ok_or(Lost::Late)?
         }
     };
     stream.map_err(|(error, stream)| Lost::Failed(error, Some(stream)))

@@ -7,8 +7,9 @@
 //! This file carries out what those two decide. What lets a place go: its end, its holder's, or a newcomer's.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -21,11 +22,17 @@ use crate::model::clock::Clock;
 use crate::telemetry::metrics::{Metrics, Places, Refused};
 use crate::telemetry::sampled::{self, Line};
 
-/// Connections whose handshake is not over: at most so many, and at least. One that has sent nothing costs a descriptor
-/// and some kilobytes, one that has sent all that it may, up to 64 KiB more.
-const PLACES: (usize, usize) = (128, 1_024);
+/// Connections whose handshake is not over: as many as may be open, since all clients may come at once after a restart,
+/// within these bounds. One that has sent nothing costs a descriptor and some kilobytes, one that has sent all that it may,
+/// up to 64 KiB more.
+const PLACES: (usize, usize) = (1_024, 4_096);
+/// So many even where the process may have few files.
+const LEAST: usize = 128;
 /// From when on a client that has its server's half of a handshake makes room for others, if it does not go on.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Where more connections than these are here, a client's time is [`LONGEST`] from being accepted.
+const FEW: usize = 64;
+const LONGEST: Duration = Duration::from_secs(20);
 /// How long newcomers wait outside, in the kernel's backlog, for handshakes to be computed. A burst of clients is served
 /// in that time; what lasts longer is a flood, and the source with most places makes room.
 const BURST: Duration = Duration::from_secs(5);
@@ -48,6 +55,7 @@ type Hold = oneshot::Sender<Infallible>;
 pub(super) struct Place {
     lobby: Arc<Lobby>,
     id: Id,
+    since: Instant,
 }
 
 /// Resolves when the place is taken away.
@@ -62,10 +70,11 @@ struct Ticket<'a> {
     turn: oneshot::Receiver<()>,
 }
 
-/// How many places there are where a process may have so many open files: a quarter of them, within bounds.
-pub(super) fn places(files: Option<u64>) -> usize {
+/// How many places there are where so many connections may be open, and the process may have so many files open, of which
+/// no more than a quarter are for strangers.
+pub(super) fn places(connections: usize, files: Option<u64>) -> usize {
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    (files / 4).clamp(PLACES.0, PLACES.1)
+    connections.clamp(PLACES.0, PLACES.1).min(files / 4).max(LEAST)
 }
 
 /// How many handshakes are computed at once: by half of the processors, since the others are for callers who are in.
@@ -88,6 +97,7 @@ impl Lobby {
     /// Takes a place, and waits for one where nobody can be made to make room.
     pub(super) async fn enter(self: &Arc<Self>, source: Source) -> (Place, Taken) {
         let (mut hold, taken) = oneshot::channel();
+        let mut waits = false;
         loop {
             let now = self.clock.now();
             let (entered, look_again) = self.in_room(|room| {
@@ -102,11 +112,14 @@ impl Lobby {
                     if let Some((from, _)) = out {
                         self.made_room(from);
                     }
-                    return (Place { lobby: Arc::clone(self), id }, Taken(taken));
+                    return (Place { lobby: Arc::clone(self), id, since: now }, Taken(taken));
                 }
                 Entered::Full(back) => {
                     hold = back;
-                    self.metrics.held_back();
+                    if !waits {
+                        waits = true;
+                        self.metrics.held_back();
+                    }
                     self.pressure.met(Met::Handshake, &source);
                     // Late or not: looks again.
                     let _ = timeout(look_again.max(Duration::from_millis(1)), self.changed.notified()).await;
@@ -164,6 +177,20 @@ impl Place {
         let at = self.lobby.clock.now() + PATIENCE;
         self.lobby.in_room(|room| room.set_overdue(self.id, Some(at)));
         self.lobby.changed.notify_one();
+    }
+
+    /// Waits for what the client owes: so long where few are here, and longer where many are. Those who come together wait
+    /// for each other, on their machine or on ours; a stranger among them makes room whatever its time.
+    pub(super) async fn within<T>(&self, limit: Duration, owed: impl Future<Output = T>) -> Option<T> {
+        let mut owed = pin!(owed);
+        if let Ok(done) = timeout(limit, owed.as_mut()).await {
+            return Some(done);
+        }
+        if self.lobby.in_room(|room| room.taken()) <= FEW {
+            return None;
+        }
+        let left = (self.since + LONGEST).saturating_duration_since(self.lobby.clock.now());
+        timeout(left, owed).await.ok()
     }
 
     /// Waits until it is the turn of this place's source.
@@ -229,9 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn places_are_a_quarter_of_the_files_within_bounds() {
-        let all = [None, Some(u64::MAX), Some(4_096), Some(1_024), Some(0)].map(places);
+    fn places_are_as_many_as_connections_and_no_more_than_a_quarter_of_the_files() {
+        let all = [None, Some(u64::MAX), Some(4_096), Some(1_024), Some(0)].map(|files| places(1_024, files));
         assert_eq!(all, [1_024, 1_024, 1_024, 256, 128]);
+        assert_eq!([1, 2_000, 65_536].map(|connections| places(connections, None)), [1_024, 2_000, 4_096]);
     }
 
     #[tokio::test]
@@ -268,6 +296,23 @@ mod tests {
         };
         assert_eq!(fourth.id.source, source(1));
         assert_eq!(lobby.in_room(|room| room.taken()), 2);
+    }
+
+    #[tokio::test]
+    async fn where_many_come_together_they_have_more_time() {
+        let (lobby, _) = lobby(FEW + 2, 1);
+        let mut places = Vec::new();
+        for _ in 0..FEW {
+            places.push(lobby.enter(source(1)).await);
+        }
+        let limit = Duration::from_millis(1);
+        let (place, _) = places.pop().unwrap();
+        assert_eq!(place.within(limit, std::future::pending::<()>()).await, None, "few");
+        places.push(lobby.enter(source(1)).await);
+        let more = timeout(20 * limit, place.within(limit, std::future::pending::<()>()));
+        assert!(more.await.is_err(), "many");
+        let late = async { timeout(5 * limit, std::future::pending::<()>()).await.is_err() };
+        assert_eq!(place.within(limit, late).await, Some(true));
     }
 
     #[tokio::test]

@@ -261,6 +261,30 @@ mod tests {
         assert_eq!(sampler.over(Line::HandshakeFailed, clock.now()).unwrap().lines, 10_000 - whole as u64);
     }
 
+    /// Counts the events that come through.
+    struct Counting(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Counting {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn libraries_are_sampled_and_our_own_lines_are_not() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let counted = std::sync::Arc::default();
+        let log = tracing_subscriber::registry().with(Counting(std::sync::Arc::clone(&counted))).with(Libraries);
+        tracing::subscriber::with_default(log, || {
+            for _ in 0..1_000 {
+                tracing::warn!(target: "h2::proto::ping_pong", "received an answer to a ping that was never sent");
+                tracing::debug!(target: "h2::proto::ping_pong", "what somebody asked for");
+                tracing::warn!("ours");
+            }
+        });
+        assert_eq!(counted.load(std::sync::atomic::Ordering::Relaxed), 10 + 1_000 + 1_000);
+    }
+
     #[test]
     fn a_slow_trickle_is_written_whole() {
         let (sampler, clock) = (Sampler::new(), Clock::manual());

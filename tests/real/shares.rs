@@ -188,12 +188,16 @@ async fn one_principal_does_not_keep_another_from_connecting() {
     assert_eq!(figure(&daemon, "keystored_connections_made_room_total{place=\"open\"}"), Some(1.0));
     let reasons = report(&daemon).unwrap()["reasons"].to_string();
     assert!(reasons.contains("as many connections are open as limits.connections allows"), "{reasons}");
-    // Who made room is the one that nobody used.
+    // Who made room is the one that nobody used, and it connects again when somebody does.
     for load in loads {
         load.passes(5).await;
         let (calls, failures) = load.stop().await;
         assert!(failures.is_empty(), "{} of {calls} calls failed: {:?}", failures.len(), failures[0]);
     }
+    wait::until("the guests have gone", wait::LONG, || {
+        (figure(&daemon, "keystored_connections")? < CONNECTIONS as f64).then_some(())
+    });
+    encrypt(&greedy[0]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
