@@ -146,6 +146,13 @@ async fn the_kill_switch_works_on_a_disk_that_others_keep_full() {
     goes_on(&caller, &kept, &ciphertext).await;
     wait_until_degraded(&daemon);
     names_the_disk(&caller.try_create_key("none fits", "").await.unwrap_err(), &daemon);
+    // Workers that die are replaced: the attempts to log in are recorded, and what becomes of them.
+    for zone in ["a", "b"] {
+        daemon.zone(zone).signal_workers(Signal::KILL);
+        daemon.wait_until_healthy_for(&caller).await;
+    }
+    assert!(caller.hsms().await.unwrap().iter().all(|hsm| hsm.pin_tries_left == 3));
+    goes_on(&caller, &kept, &ciphertext).await;
     caller.begin_disconnect(&store).await.unwrap();
     assert_eq!(caller.settled(&store).await.connection_state(), ConnectionState::Disconnected);
     let refused = caller.decrypt(&ciphertext, &context(&[])).await.unwrap_err();
@@ -329,6 +336,49 @@ async fn a_machine_that_is_short_of_something_is_no_mistake_of_the_operator() {
         let ran = tool::run(command.arg(env!("CARGO_BIN_EXE_keystored")).args(serve));
         assert_ne!(ran.code, Some(PASSING), "{ran:?}");
     }
+}
+
+/// A bound on the size of files (LimitFSIZE) is an error like a full disk, and no signal that ends the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_become_larger_ends_nothing() {
+    let Use { daemon, caller, key, ciphertext } = Use::begin().await;
+    let limit = |bytes: &str| {
+        tool::run(Command::new("prlimit").args(["--pid", &daemon.pid().to_string()]).arg(format!("--fsize={bytes}:")))
+            .ok();
+    };
+    limit(&(2 << 20).to_string());
+    fs::remove_file(daemon.site().disk().path().join("keystored.db.reserve")).unwrap();
+    wait::until("the reserve cannot be made", wait::LONG, || {
+        readiness(&daemon).1["reasons"].to_string().contains("File too large").then_some(())
+    });
+    goes_on(&caller, &key, &ciphertext).await;
+    caller.create_key("needs no large file").await;
+    limit("unlimited");
+    wait_until_sound(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_with_the_addresses_comes_when_there_is_room() {
+    let site = Site::prepare().await;
+    let inside = site.path().join("elsewhere");
+    fs::create_dir(&inside).unwrap();
+    let disk = Disk::over(&inside, 64 << 10);
+    disk.fill();
+    let (file, inside) = (disk.path().join("addresses.env"), inside.join("addresses.env"));
+    let mut command = disk.command(env!("CARGO_BIN_EXE_keystored"));
+    command.args(["serve", "--config"]).arg(site.config_file()).arg("--env-file").arg(inside);
+    let log = site.path().join("addresses.log");
+    let mut daemon = command.stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let said = || fs::read_to_string(&log).unwrap();
+    wait::until("it cannot be written", wait::LONG, || said().contains("could not be written").then_some(()));
+    assert!(!file.exists());
+    disk.free();
+    wait::until("it is written", wait::LONG, || {
+        assert!(daemon.try_wait().unwrap().is_none(), "{}", said());
+        fs::read_to_string(&file).is_ok_and(|text| text.contains("KEYSTORED_OPS=")).then_some(())
+    });
+    process::signal(daemon.id(), Signal::TERM);
+    assert_eq!(daemon.wait().unwrap().code(), Some(0), "{}", said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
