@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use keystored::config::Config;
@@ -27,6 +28,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Where a development daemon listens unless it is told otherwise.
 const GRPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
 const OPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7412);
+
+/// How soon a file that could not be written is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// What threads that wait for a disk get at the end.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// Something is wrong that starting again does not mend.
 const WRONG: u8 = 2;
@@ -141,12 +147,25 @@ fn main() -> ExitCode {
 fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode, Failure> {
     let config = read(file)?;
     let listening = |addresses: Addresses| {
-        let Some(env_file) = env_file else { return };
-        if let Err(error) = provision::write_addresses(env_file, addresses.grpc, addresses.ops) {
-            tracing::error!(%error, "the addresses could not be written");
-        }
+        let Some(env_file) = env_file.map(Path::to_owned) else { return };
+        tokio::spawn(written(move || provision::write_addresses(&env_file, addresses.grpc, addresses.ops)));
     };
-    runtime()?.block_on(run(config, clock, listening))
+    on_runtime(run(config, clock, listening))
+}
+
+/// Writes a file that somebody may wait for: at once, or as soon as the disk takes it. The daemon serves without it, also
+/// if this ends by a panic.
+async fn written(write: impl Fn() -> Result<(), provision::Error>) {
+    let mut said = false;
+    loop {
+        match write() {
+            Ok(()) => return,
+            Err(error) if !said => tracing::error!(%error, "where the daemon listens could not be written"),
+            Err(_) => {}
+        }
+        said = true;
+        tokio::time::sleep(WRITE_AGAIN).await;
+    }
 }
 
 fn dev(
@@ -167,7 +186,7 @@ fn dev(
         module: std::env::var_os("SOFTHSM2_MODULE").map(PathBuf::from),
     };
     let terminal = Arc::new(Terminal::open());
-    let ended = runtime()?.block_on(async {
+    let ended = on_runtime(async {
         let mut say = |step: &str| terminal.say(&format!("keystored dev: {step}"));
         let layout = provision::prepare(&options, &clock, &mut say).await?;
         let mut config = read(&layout.config)?;
@@ -200,8 +219,10 @@ fn check(file: &Path, clock: &Clock) -> Result<ExitCode, Failure> {
     telemetry::init_log(false, "warn");
     telemetry::panics::hear();
     guard_memory()?;
-    let good = runtime()?.block_on(server::check(&config, clock, &mut std::io::stdout()));
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    on_runtime(async {
+        let good = server::check(&config, clock, &mut std::io::stdout()).await;
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
 fn read(file: &Path) -> Result<Config, Failure> {
@@ -229,14 +250,18 @@ async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + S
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn on_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("keystored")
         .enable_all()
         .build()
-        .map_err(|error| failed(&error, format!("the runtime cannot be made: {error}")))
+        .map_err(|error| failed(&error, format!("the runtime cannot be made: {error}")))?;
+    let outcome = runtime.block_on(work);
+    // A thread that a disk does not answer is not waited for any longer.
+    runtime.shutdown_timeout(LEAVE);
+    outcome
 }
 
 /// PINs and plaintexts are in this process's memory: no core dump may carry them to a disk, no debugger read them.

@@ -102,7 +102,8 @@ impl Fit {
     fn under(config: &Config, limit: Option<u64>) -> Self {
         let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
         let workers = hsms.map(|hsm| EACH_HSM + EACH_WORKER * (usize::from(hsm.workers) + 1)).sum::<usize>();
-        let kept = OWN + ops::CONNECTIONS + lobby::places(limit) + accept::MAKING_ROOM + workers;
+        let kept =
+            OWN + ops::CONNECTIONS + lobby::places(config.limits.connections, limit) + accept::MAKING_ROOM + workers;
         Self { wanted: config.limits.connections, kept, limit }
     }
 

@@ -277,9 +277,11 @@ async fn run(
     }
     parts.service.drained(config.limits.drain).await;
     parts.stop(STOP).await;
-    store.close().await;
     lookers.shutdown().await;
     sampled::tell_the_rest();
+    if tokio::time::timeout(STOP, store.close()).await.is_err() {
+        tracing::warn!("the disk does not answer; the metadata are left as they are, and the next start recovers them");
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -164,7 +164,7 @@ impl Inner {
                 turn.in_doubt = true;
                 let error = self.place.judged(error).await;
                 turn.database = self.sound(turn).await.ok();
-                // Only now: the catalogue has been read again, if it could be.
+                // Only now: the catalogue agrees with the database again, if that could be read.
                 let known = !turn.in_doubt && revision.is_some_and(|of| of == self.catalogue.load().revision);
                 if known { Ok(value) } else { Err(error) }
             }
@@ -176,32 +176,46 @@ impl Inner {
         if turn.closed {
             return Err(Error::closed());
         }
-        let kept = turn.database.take();
-        let opened = match kept {
-            Some(database) => return Ok(database),
-            None => self.place.open().await,
-        };
-        let read = match opened {
-            Ok(mut database) if turn.in_doubt => match load::catalogue(&mut database).await {
-                Ok(catalogue) => {
-                    tracing::warn!(
-                        revision = catalogue.revision,
-                        "the metadata were read again after a commit that failed"
-                    );
-                    self.catalogue.store(Arc::new(catalogue));
-                    turn.in_doubt = false;
-                    Ok(database)
-                }
-                Err(error) => {
-                    retire(database).await;
-                    Err(error)
-                }
-            },
+        if let Some(database) = turn.database.take() {
+            return Ok(database);
+        }
+        let opened = match self.place.open().await {
+            Ok(database) if turn.in_doubt => self.settled(database).await,
             opened => opened,
         };
-        match read {
-            Ok(database) => Ok(database),
+        match opened {
+            Ok(database) => {
+                turn.in_doubt = false;
+                Ok(database)
+            }
             Err(error) => Err(self.place.judged(error).await),
+        }
+    }
+
+    /// Finds out what a commit that failed has come to. Nearly always nothing, which the revision tells; else the catalogue
+    /// is read anew.
+    async fn settled(&self, mut database: SqliteConnection) -> Result<SqliteConnection, Error> {
+        let read = async {
+            let revision = load::revision(&mut database).await?;
+            if revision == self.catalogue.load().revision {
+                return Ok(None);
+            }
+            load::catalogue(&mut database).await.map(Some)
+        };
+        match read.await {
+            Ok(None) => Ok(database),
+            Ok(Some(catalogue)) => {
+                tracing::warn!(
+                    revision = catalogue.revision,
+                    "a commit that was reported as failed is in the database"
+                );
+                self.catalogue.store(Arc::new(catalogue));
+                Ok(database)
+            }
+            Err(error) => {
+                retire(database).await;
+                Err(error)
+            }
         }
     }
 }

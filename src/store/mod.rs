@@ -399,8 +399,7 @@ impl Store {
         lock::make_private(file)?;
         let (place, reserve) = (Place::new(file), Arc::new(Reserve::find(file)));
         let (database, catalogue) = tend::open(&place, &reserve).await?;
-        // Where it cannot be opened now, whoever reads first tries again.
-        let reader = Reader { database: place.open().await.ok(), closed: false };
+        let reader = Reader { database: None, closed: false };
         let writer = Writer { database: Some(database), in_doubt: false, closed: false, lock: Some(lock) };
         let inner = Inner {
             place,

@@ -33,6 +33,7 @@ impl Store {
                 inner.mend(&mut turn).await;
             }
         }
+        inner.have_reader().await;
         self.disk()
     }
 
@@ -51,6 +52,14 @@ impl Store {
 }
 
 impl Inner {
+    /// Opens the connection that reads where it broke: it also keeps what SQLite needs beside the database in being.
+    async fn have_reader(&self) {
+        let Ok(mut reader) = self.reader.try_lock() else { return };
+        if reader.database.is_none() && !reader.closed {
+            reader.database = self.place.open().await.ok();
+        }
+    }
+
     /// Makes the reserve whole, and finds out whether changes can be recorded again.
     pub(super) async fn mend(&self, turn: &mut Writer) {
         let spent = self.reserve.standing() == Standing::Spent;

@@ -1,22 +1,19 @@
 //! The disk with the metadata is full, for an hour or from the start: what must be recorded is refused, the rest goes on,
 //! the kill switch works, and all of it ends with the trouble.
 
+mod start;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::process::{Command, Stdio};
 
 use keystored::proto::v1::{ConnectionState, ListKeysRequest};
 use rustix::process::Signal;
 use tonic::Code;
 
 use crate::harness::daemon::{Daemon, Site};
-use crate::harness::disk::Disk;
-use crate::harness::{Caller, Failure, bytes, context, process, tool, wait};
+use crate::harness::{Caller, Failure, chaos, context, wait};
 
 /// Of the small disk.
 const BYTES: u64 = 32 << 20;
-/// The exit code that says that a later start may succeed.
-const PASSING: i32 = 75;
 
 /// What a daemon on a small disk is used for.
 struct Use {
@@ -146,6 +143,13 @@ async fn the_kill_switch_works_on_a_disk_that_others_keep_full() {
     goes_on(&caller, &kept, &ciphertext).await;
     wait_until_degraded(&daemon);
     names_the_disk(&caller.try_create_key("none fits", "").await.unwrap_err(), &daemon);
+    // Workers that die are replaced: the attempts to log in are recorded, and what becomes of them.
+    for zone in ["a", "b"] {
+        daemon.zone(zone).signal_workers(Signal::KILL);
+        daemon.wait_until_healthy_for(&caller).await;
+    }
+    assert!(caller.hsms().await.unwrap().iter().all(|hsm| hsm.pin_tries_left == 3));
+    goes_on(&caller, &kept, &ciphertext).await;
     caller.begin_disconnect(&store).await.unwrap();
     assert_eq!(caller.settled(&store).await.connection_state(), ConnectionState::Disconnected);
     let refused = caller.decrypt(&ciphertext, &context(&[])).await.unwrap_err();
@@ -170,82 +174,53 @@ async fn the_kill_switch_works_on_a_disk_that_others_keep_full() {
     goes_on(&caller, &kept, &ciphertext).await;
 }
 
+/// What a connect and a disconnect have come to is recorded as soon as it can be, without a restart.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_on_a_full_disk_after_a_crash_serves() {
-    let Use { daemon, key, ciphertext, .. } = Use::begin().await;
-    daemon.site().disk().fill();
-    let daemon = daemon.crash().launch();
-    daemon.wait_until_ready();
-    let caller = daemon.caller().await;
-    daemon.wait_until_healthy_for(&caller).await;
-    wait_until_degraded(&daemon);
-    goes_on(&caller, &key, &ciphertext).await;
-    caller.switch_key(&key, false).await.unwrap();
-
-    // And once more after it was stopped in order.
-    let (status, site) = daemon.terminate();
-    assert_eq!(status.code(), Some(0));
-    let daemon = site.launch();
-    daemon.wait_until_ready();
-    let caller = daemon.caller().await;
-    daemon.wait_until_healthy_for(&caller).await;
-    assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap_err().reason, "DisabledException");
-    daemon.site().disk().free();
-    wait_until_sound(&daemon);
-    caller.switch_key(&key, true).await.unwrap();
-    goes_on(&caller, &key, &ciphertext).await;
-    caller.create_key("there is room again").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_has_no_room_says_so_and_may_be_tried_again() {
-    let Use { daemon, key, ciphertext, .. } = Use::begin().await;
-    let (status, site) = daemon.terminate();
-    assert_eq!(status.code(), Some(0));
-    let state = site.path().join("state").display().to_string();
-    // Nobody kept anything for it: as if the disk had filled while an earlier release ran.
-    fs::remove_file(site.disk().path().join("keystored.db.reserve")).unwrap();
-    site.disk().fill();
-    let serve = ["serve".as_ref(), "--config".as_ref(), site.config_file().as_os_str()];
-    for _ in 0..2 {
-        let ran = site.disk().keystored(&serve);
-        assert_eq!(ran.code, Some(PASSING), "{ran:?}");
-        let last = ran.err.lines().last().unwrap();
-        assert!(last.contains(&state) && last.contains("full") && last.contains("free space"), "{ran:?}");
-    }
-    let checked = site.disk().keystored(&["check".as_ref(), "--config".as_ref(), site.config_file().as_os_str()]);
-    assert_eq!(checked.code, Some(1), "{checked:?}");
-    assert!(checked.out.contains(&state) && checked.out.contains("free space on it"), "{checked:?}");
-    assert!(!checked.out.contains("everything is as it should be"), "{checked:?}");
-    let left: Vec<_> = fs::read_dir(site.disk().path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_string_lossy().contains("trial")), "{left:?}");
-
-    site.disk().free();
-    let checked = site.disk().keystored(&["check".as_ref(), "--config".as_ref(), site.config_file().as_os_str()]);
-    assert_eq!(checked.code, Some(0), "{checked:?}");
-    assert!(checked.out.contains(&state) && checked.out.contains("are free"), "{checked:?}");
-    let daemon = site.start().await;
-    wait_until_sound(&daemon);
-    goes_on(&daemon.caller().await, &key, &ciphertext).await;
-}
-
-/// A new database needs room of its own.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_start_without_room_says_so_and_succeeds_later() {
+async fn a_connect_that_could_not_be_recorded_is_when_there_is_room() {
     let site = Site::prepare().await.with_disk(BYTES);
-    let state = site.path().join("state").display().to_string();
-    let serve = ["serve".as_ref(), "--config".as_ref(), site.config_file().as_os_str()];
-    for blocks in [0, 1, 4, 12, 24] {
-        site.disk().fill_but(blocks);
-        let ran = site.disk().keystored(&serve);
-        assert_eq!(ran.code, Some(PASSING), "with {blocks} blocks: {ran:?}");
-        let last = ran.err.lines().last().unwrap();
-        assert!(last.contains(&state) && last.contains("full"), "with {blocks} blocks: {ran:?}");
-        site.disk().free();
-    }
+    let controls = chaos::control_all(&site);
     let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    let store = caller.key_stores().await.remove(0).key_store_id;
+    let mut keys = Vec::new();
+    for number in 0..24 {
+        keys.push(caller.create_key(&format!("number {number}")).await);
+    }
+    caller.disconnect(&store).await.unwrap();
+    let daemon = daemon.terminate().1.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    for control in &controls {
+        control.set("[[rule]]\nfunction = \"C_OpenSession\"\nfault = \"hang\"").unwrap();
+    }
+    caller.begin_connect(&store).await.unwrap();
+    let neighbour = daemon.site().disk().neighbour();
+    // The reserve is spent on keys that are disabled.
+    wait::until_async("the reserve is spent", wait::LONG, async || {
+        for key in &keys {
+            caller.switch_key(key, false).await.unwrap();
+        }
+        for key in &keys {
+            if let Err(refused) = caller.switch_key(key, true).await {
+                names_the_disk(&refused, &daemon);
+                return refused.message.contains("reserve").then_some(());
+            }
+        }
+        None
+    })
+    .await;
+    controls.iter().for_each(|control| control.clear().unwrap());
+    wait::until_async("its HSMs are ready", wait::LONG, async || {
+        let hsms = caller.hsms().await.unwrap();
+        hsms.iter().all(|hsm| hsm.ready_workers == hsm.workers).then_some(())
+    })
+    .await;
+    assert_eq!(caller.key_store(&store).await.connection_state(), ConnectionState::Connecting);
+    drop(neighbour);
+    daemon.site().disk().free();
+    let settled = caller.settled(&store).await;
+    assert_eq!(settled.connection_state(), ConnectionState::Connected, "{settled:?}");
     wait_until_sound(&daemon);
-    daemon.caller().await.create_key("made after all").await;
 }
 
 /// With every amount of room, from none to what is more than enough: what was answered is so, in the catalogue and in the
@@ -302,115 +277,4 @@ async fn keys(caller: &Caller) -> BTreeMap<String, i32> {
         keys.insert(entry.key_id, state);
     }
     keys
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_is_short_of_something_is_no_mistake_of_the_operator() {
-    let site = Site::prepare().await.with_disk(BYTES);
-    let serve = ["serve".as_ref(), "--config".as_ref(), site.config_file().as_os_str()];
-    site.disk().read_only(true);
-    let ran = site.disk().keystored(&serve);
-    assert_eq!(ran.code, Some(PASSING), "{ran:?}");
-    assert!(ran.err.to_lowercase().contains("read-only"), "{ran:?}");
-    site.disk().read_only(false);
-
-    for files in [8, 12] {
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={files}")).arg(env!("CARGO_BIN_EXE_keystored")).args(serve);
-        let ran = tool::run(&mut command);
-        assert_eq!(ran.code, Some(PASSING), "with {files} files: {ran:?}");
-        assert!(ran.err.to_lowercase().contains("too many"), "with {files} files: {ran:?}");
-    }
-
-    // What is not readable stays so until somebody changes it.
-    if rustix::process::geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
-        let ran = tool::run(command.arg(env!("CARGO_BIN_EXE_keystored")).args(serve));
-        assert_ne!(ran.code, Some(PASSING), "{ran:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn keystorectl_leaves_no_half_file_on_a_full_disk() {
-    let Use { daemon, key, .. } = Use::begin().await;
-    let disk = daemon.site().disk();
-    let at = |name: &str| daemon.site().path().join("state").join(name).display().to_string();
-    let environment = daemon.environment().unwrap();
-    let plain = daemon.site().path().join("plain");
-    // Two blocks when it is encrypted.
-    fs::write(&plain, bytes(4_096, 1)).unwrap();
-    let large = daemon.site().path().join("large");
-    fs::write(&large, bytes(200_000, 2)).unwrap();
-    let (plain, large) = (plain.to_str().unwrap(), large.to_str().unwrap());
-    fs::write(disk.path().join("before"), "what was there").unwrap();
-    let there = || {
-        let mut names: Vec<String> = fs::read_dir(disk.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with("keystored.db") && !name.ends_with(".lock"))
-            .collect();
-        names.sort();
-        names
-    };
-    for blocks in [0, 1] {
-        disk.fill_but(blocks);
-        let before = there();
-        for arguments in [
-            vec!["encrypt", &key, "--plaintext-file", plain, "--raw", "--out", &at("new")],
-            vec!["encrypt", &key, "--plaintext-file", plain, "--raw", "--out", &at("before"), "--force"],
-            vec!["file", "seal", &key, large, &at("sealed")],
-            vec!["file", "seal", &key, large, &at("before"), "--force"],
-        ] {
-            let ran = disk.keystorectl(environment.clone(), &arguments);
-            assert_eq!(ran.code, Some(5), "{arguments:?}: {ran:?}");
-            assert!(ran.err.contains("free space"), "{arguments:?}: {ran:?}");
-            assert_eq!(there(), before, "after {arguments:?}");
-            assert_eq!(fs::read_to_string(disk.path().join("before")).unwrap(), "what was there", "{arguments:?}");
-        }
-        disk.free();
-    }
-    let sealed = at("before");
-    disk.keystorectl(environment.clone(), &["file", "seal", &key, large, &sealed, "--force"]).ok();
-    disk.keystorectl(environment, &["file", "open", &sealed, &at("opened")]).ok();
-    assert_eq!(fs::read(disk.path().join("opened")).unwrap(), bytes(200_000, 2));
-}
-
-#[test]
-fn a_development_daemon_that_had_no_room_starts_when_it_has() {
-    let dir = tempfile::TempDir::with_prefix("keystored-dev-").unwrap();
-    let disk = Disk::over(dir.path(), BYTES);
-    let env = disk.path().join("dev.env");
-    let dev = |output: Stdio| {
-        let _ = fs::remove_file(&env);
-        let mut command = disk.command(env!("CARGO_BIN_EXE_keystored"));
-        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap()
-    };
-    // Some of the files, more of them, and so on; where all of them fit, it has to be stopped.
-    for blocks in [0, 2, 5, 9, 14, 20, 30, 50] {
-        disk.fill_but(blocks);
-        let mut daemon = dev(Stdio::piped());
-        let status = wait::until("it ends, or has a key store", 2 * wait::LONG, || {
-            if env.exists() {
-                process::signal(daemon.id(), Signal::TERM);
-            }
-            daemon.try_wait().unwrap()
-        });
-        let said = std::io::read_to_string(daemon.stderr.take().unwrap()).unwrap();
-        if !env.exists() {
-            assert!(said.contains(dir.path().to_str().unwrap()), "{blocks} blocks: {status} {said}");
-            // At a step of the token's own the module says what it likes; at ours the disk is named.
-            let ours = status.code() == Some(PASSING) && said.contains("full");
-            assert!(ours || status.code() == Some(2) && said.contains("ceremony"), "{blocks} blocks: {status} {said}");
-        }
-        disk.free();
-    }
-    let mut daemon = dev(Stdio::null());
-    wait::until("the development daemon has a key store", wait::LONG, || {
-        assert!(daemon.try_wait().unwrap().is_none(), "it ended");
-        env.exists().then_some(())
-    });
-    process::signal(daemon.id(), Signal::TERM);
-    assert_eq!(daemon.wait().unwrap().code(), Some(0));
 }

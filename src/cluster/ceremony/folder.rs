@@ -181,7 +181,11 @@ impl Folder {
             file.sync_all()?;
             fs::rename(&new, path)
         };
-        write().map_err(|error| self.failed(path, &error))
+        write().map_err(|error| {
+            // Half of it would take room from whoever tries again.
+            let _ = fs::remove_file(&new);
+            self.failed(path, &error)
+        })
     }
 
     /// Returns when what was written survives a loss of power.

@@ -69,9 +69,7 @@ fn database(file: &Path, out: &mut (dyn Write + Send)) -> io::Result<bool> {
             in_words(has),
             in_words(wanted.reserve)
         )?,
-        _ => {
-            writeln!(out, "  reserve {for_what}: the daemon makes it when it starts, of {}", in_words(wanted.reserve))?
-        }
+        _ => writeln!(out, "  reserve {for_what}: {}, which the daemon makes at its start", in_words(wanted.reserve))?,
     }
     if room.free < wanted.free {
         writeln!(out, "  note: the disk is nearly full; at least {} should be free", in_words(wanted.free))?;
@@ -104,7 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keystored.db");
         let (good, text) = said(|out| database(&file, out).unwrap());
-        assert!(good && text.contains("the daemon makes it when it starts, of 4 MiB"), "{text}");
+        assert!(good && text.contains("4 MiB, which the daemon makes at its start"), "{text}");
         std::fs::write(reserve::file_of(&file), vec![1; 4 << 20]).unwrap();
         let (good, text) = said(|out| database(&file, out).unwrap());
         assert!(good && text.contains("4 MiB are there"), "{text}");

@@ -2,5 +2,6 @@
 
 mod bench;
 mod data;
+mod disk;
 mod fake;
 mod keys;

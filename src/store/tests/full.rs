@@ -13,8 +13,8 @@ use crate::model::key_store::{ConnectionState, Event};
 use crate::model::outage::Outage;
 use crate::store::change::Touched;
 use crate::store::connection::retire;
-use crate::store::reserve::Standing;
-use crate::store::{Candidate, Error, Pin, PinChange, load};
+use crate::store::reserve::{Purpose, Standing, file_of};
+use crate::store::{Candidate, Error, Pin, PinChange, Store, load};
 
 impl Bench {
     /// Bounds the file to what it has, as a full disk does; or lifts the bound.
@@ -48,6 +48,24 @@ impl Bench {
         let in_file = load::catalogue(&mut options.connect().await.unwrap()).await.unwrap();
         let shown = self.store.catalogue();
         assert_eq!(format!("{in_file:?}"), format!("{shown:?}"));
+    }
+}
+
+impl Store {
+    /// Spends a part of the reserve, so that nothing else is recorded; on the disk of the tests, which has room, it must not
+    /// come back by itself.
+    pub(crate) fn spend_reserve(&self) {
+        assert!(self.inner.reserve.release(Purpose::Restricting).unwrap());
+        let file = file_of(&self.inner.place.file);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+    }
+
+    /// Lets it come back.
+    pub(crate) async fn free_reserve(&self) {
+        std::fs::remove_dir(file_of(&self.inner.place.file)).unwrap();
+        self.tend().await;
+        assert!(self.records());
     }
 }
 
@@ -117,11 +135,7 @@ async fn logins_go_on_for_a_while_and_leave_room_for_their_outcome() {
     let idle = Pin::given(Bytes::from_static(b"sealed"));
     let tried = Pin { attempt: Some(Candidate::Current), ..idle.clone() };
     replace(&bench, None, &idle).await.unwrap();
-    assert!(bench.store.inner.reserve.release(crate::store::reserve::Purpose::Restricting).unwrap());
-    // There is room on the disk of the tests, so the reserve must not come back by itself.
-    let place = bench.folder.path().join("keystored.db.reserve");
-    std::fs::remove_file(&place).unwrap();
-    std::fs::create_dir(&place).unwrap();
+    bench.store.spend_reserve();
     let mut logins = 0;
     let error = loop {
         match replace(&bench, Some(&idle), &tried).await {
@@ -208,7 +222,7 @@ async fn a_log_with_room_beyond_its_end_is_read_after_a_crash() {
     let bench = Bench::new().await;
     let version = bench.new_key().await;
     for _ in 0..3 {
-        assert!(bench.store.inner.reserve.release(crate::store::reserve::Purpose::Restricting).unwrap());
+        assert!(bench.store.inner.reserve.release(Purpose::Restricting).unwrap());
         bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
         bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
     }

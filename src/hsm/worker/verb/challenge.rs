@@ -57,10 +57,10 @@ pub(super) fn check(
     let opened =
         session.unwrap_key(&Mechanism::AesKeyWrap, wrapping, &challenge.wrapped, &template::challenge_key_opened());
     let key = opened.map_err(|error| judged(error.into()))?;
-    let answer = gcm::open(session, key, challenge.sealed.iv, AAD, &challenge.sealed.sealed).map(Zeroizing::new);
+    let answer = gcm::open(session, key, challenge.sealed.iv, AAD, &challenge.sealed.sealed);
     let destroyed = session.destroy_object(key);
     let answer = answer.map_err(judged)?;
     destroyed?;
-    verify_slices_are_equal(&answer, challenge.answer.expose())
+    verify_slices_are_equal(answer.expose(), challenge.answer.expose())
         .map_err(|_| Failure::own(Class::Refused, "wrapping key challenge", another()))
 }
