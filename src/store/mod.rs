@@ -355,7 +355,7 @@ pub enum Error {
     )]
     Kept(PathBuf),
     /// A file beside the database cannot be used.
-    #[error("{}: {error}", file.display())]
+    #[error("{} cannot be used ({error}); {}", file.display(), remedy(error))]
     File {
         /// Which.
         file: PathBuf,
@@ -445,6 +445,10 @@ impl Store {
         self.inner.refill().await;
         writer.lock = None;
     }
+}
+
+fn remedy(error: &std::io::Error) -> &'static str {
+    Outage::of(error).map_or("let the daemon's user read and write it, and its directory", Outage::remedy)
 }
 
 fn migration_error(file: &Path, error: MigrateError) -> Error {

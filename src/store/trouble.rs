@@ -57,8 +57,8 @@ impl Status {
     pub fn sentences(&self) -> Vec<String> {
         let place = self.place.display();
         let mut sentences = Vec::new();
-        if let Some((why, _)) = &self.failing {
-            sentences.push(format!("{why}; until then new keys and other changes are refused"));
+        if let Some((why, times)) = &self.failing {
+            sentences.push(format!("{why}; until then new keys and other changes are refused (so far: {times})"));
         }
         if let Some(busy) = self.busy.filter(|busy| *busy > SLOW) {
             sentences.push(format!(

@@ -110,7 +110,7 @@ impl Disk {
         fs::remove_file(self.path().join(FILLER)).unwrap();
     }
 
-    /// Fills it, and takes whatever becomes free.
+    /// Fills it, and takes whatever becomes free, every two milliseconds.
     pub(crate) fn neighbour(&self) -> Neighbour {
         self.fill();
         let script =
