@@ -11,9 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
-use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -24,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use super::client_auth;
 use super::crowd::{self, Crowd, Joined};
 use super::handshake::{Lost, shake_hands};
+use super::http2;
 use super::lobby::{self, Lobby, Place, Taken};
 use super::pressure::{Met, Pressure};
 use super::source::Source;
@@ -41,16 +41,6 @@ const GREETING: Duration = Duration::from_secs(20);
 const NOT_GOOD: &str = "certificates that are not good";
 /// Connections beyond `connections` that make room for others and have not gone yet.
 pub(super) const MAKING_ROOM: usize = 64;
-/// Calls open at once on one connection.
-const STREAMS: u32 = 256;
-/// Windows: one stream can bring the largest message without waiting for the round trip of a window update.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
-const FRAME_BYTES: u32 = 64 << 10;
-const SEND_BUFFER: usize = 1 << 20;
-const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// A silent connection is asked whether it lives, and left when it does not answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long a connection whose certificate is not good, or no longer, stays open, so that its client is told why (each
 /// call is refused with the reason) before it is cut off; and one that makes room, so that its calls can end.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -323,7 +313,7 @@ impl<R: Routes> Accept<R> {
             }
         });
         let stream = Greeted::new(stream, wire);
-        let mut connection = Box::pin(http().serve_connection(TokioIo::new(stream), service));
+        let mut connection = Box::pin(http2::settings().serve_connection(TokioIo::new(stream), service));
         let mut told = wire.listen();
         let (mut stage, mut good) = (Stage::Open, false);
         loop {
@@ -430,24 +420,4 @@ enum Stage {
 struct Identified {
     principal: Principal,
     peer: Arc<Peer>,
-}
-
-fn http() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        // Calls whose deadlines pass are reset by their clients, many at once where an HSM hangs: no reason to end the
-        // connection, on which others wait. What a client can make of it is bounded by its streams.
-        .max_pending_accept_reset_streams(STREAMS as usize)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME_BYTES)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(HEADER_LIST_BYTES)
-        .keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
-        // gRPC has no use for it.
-        .auto_date_header(false);
-    builder
 }

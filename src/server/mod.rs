@@ -14,6 +14,7 @@ mod crowd;
 mod disk;
 mod files;
 mod handshake;
+mod http2;
 mod lobby;
 mod observe;
 mod ops;

@@ -1,11 +1,44 @@
 //! AddHsm: brings a further HSM into a connected cluster.
 
 use super::lifecycle::wrapped_key_is_sane;
-use super::{AddHsmInput, AddedHsm, Call, Error, Service, validate};
+use super::{Call, Error, Service, validate};
 use crate::cluster::transport::Fingerprints;
 use crate::model::exception::Exception;
 use crate::model::limits;
 use crate::model::operation::Operation;
+use crate::model::secret::Secret;
+
+/// An HSM that is to be brought in.
+#[derive(Clone, Debug)]
+pub struct AddHsmInput {
+    /// Its cluster.
+    pub cluster_id: String,
+    /// Which.
+    pub hsm_id: String,
+    /// PEM.
+    pub identity_certificate: String,
+    /// PEM.
+    pub transport_certificate: String,
+    /// A member ...
+    pub member_hsm_id: String,
+    /// ... and the wrapping key wrapped to it.
+    pub member_wrapped_key: bytes::Bytes,
+    /// kmsuser's PIN in the new HSM.
+    pub password: Secret,
+    /// The wrapping key wrapped to the new HSM, from an earlier call; empty: the member wraps it.
+    pub wrapped_key: bytes::Bytes,
+    /// Only to be wrapped for.
+    pub wrap_only: bool,
+}
+
+/// An HSM that was brought in, or wrapped for.
+#[derive(Clone, Debug)]
+pub struct AddedHsm {
+    /// The wrapping key wrapped to it; empty where nothing was wrapped.
+    pub wrapped_key: bytes::Bytes,
+    /// Key versions that will be placed in it; none where it was only wrapped for.
+    pub keys_to_place: u64,
+}
 
 impl Service {
     /// Brings it in, or goes on with bringing it in. Filling it goes on when this has returned.

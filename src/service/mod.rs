@@ -41,6 +41,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+pub use add_hsm::{AddHsmInput, AddedHsm};
 use admission::{Admission, Tasks};
 use budget::Budgets;
 use estate::Estate;
@@ -255,38 +256,6 @@ pub struct UpdateKeyStoreInput {
     pub cluster_id: Option<String>,
 }
 
-/// An HSM that is to be brought in.
-#[derive(Clone, Debug)]
-pub struct AddHsmInput {
-    /// Its cluster.
-    pub cluster_id: String,
-    /// Which.
-    pub hsm_id: String,
-    /// PEM.
-    pub identity_certificate: String,
-    /// PEM.
-    pub transport_certificate: String,
-    /// A member ...
-    pub member_hsm_id: String,
-    /// ... and the wrapping key wrapped to it.
-    pub member_wrapped_key: bytes::Bytes,
-    /// kmsuser's PIN in the new HSM.
-    pub password: Secret,
-    /// The wrapping key wrapped to the new HSM, from an earlier call; empty: the member wraps it.
-    pub wrapped_key: bytes::Bytes,
-    /// Only to be wrapped for.
-    pub wrap_only: bool,
-}
-
-/// An HSM that was brought in, or wrapped for.
-#[derive(Clone, Debug)]
-pub struct AddedHsm {
-    /// The wrapping key wrapped to it; empty where nothing was wrapped.
-    pub wrapped_key: bytes::Bytes,
-    /// Key versions that will be placed in it; none where it was only wrapped for.
-    pub keys_to_place: u64,
-}
-
 /// One HSM as operators see it.
 #[derive(Clone, Debug)]
 pub struct HsmView {
@@ -390,22 +359,23 @@ impl Service {
     #[must_use]
     pub fn new(settings: Settings, store: Store, estate: Estate, clock: Clock, observer: Arc<dyn Observer>) -> Self {
         let admission = Admission::new(settings.items_in_work, settings.items_in_work_per_principal);
-        let inner = Inner {
-            settings,
-            store,
-            estate,
-            clock,
-            observer,
-            admission: Arc::new(admission),
-            tasks: Arc::default(),
-            keyring: Keyrings::default(),
-            budgets: Budgets::default(),
-            creations: Creations::default(),
-            procedures: Procedures::default(),
-            reconcilers: Reconcilers::default(),
-            giving_out: RwLock::default(),
-        };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                store,
+                estate,
+                clock,
+                observer,
+                admission: Arc::new(admission),
+                tasks: Arc::default(),
+                keyring: Keyrings::default(),
+                budgets: Budgets::default(),
+                creations: Creations::default(),
+                procedures: Procedures::default(),
+                reconcilers: Reconcilers::default(),
+                giving_out: RwLock::default(),
+            }),
+        }
     }
 
     /// The clusters in use, each with the key store that uses it.

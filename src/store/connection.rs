@@ -83,6 +83,7 @@ impl Place {
         let directory = self.directory().to_owned();
         let tried = match tells_by_itself(code) {
             Some(_) => None,
+            // On panic: as if nothing had been tried.
             None => tokio::task::spawn_blocking(move || try_writing(&directory).err()).await.ok().flatten(),
         };
         match outage(code, tried.as_ref().and_then(Outage::of)) {

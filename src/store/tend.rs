@@ -143,5 +143,6 @@ async fn opened(place: &Place) -> Result<SqliteConnection, Error> {
 
 /// Runs what may wait for the disk where nobody else waits for it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    // On panic: as if it had come to nothing.
     tokio::task::spawn_blocking(work).await.ok()
 }

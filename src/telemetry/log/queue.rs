@@ -113,6 +113,7 @@ impl Queue {
         };
         // It ends with the queue, or with the process: whoever has the queue decides how long to wait for its lines.
         // On panic: it goes on with the next line.
+        // On panic: started again by itself; the line that was being written is lost and counted.
         if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(run) {
             let mut state = shared.lock();
             state.closed = true;

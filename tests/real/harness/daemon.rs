@@ -169,31 +169,10 @@ impl Site {
         self.launch_with(&[])
     }
 
-    /// Likewise; it aborts when it comes to this point, as a crash would end it.
-    pub(crate) fn launch_to_abort_at(self, point: &str) -> Daemon {
-        self.launch_with(&[("KEYSTORED_ABORT_AT", point)])
-    }
-
-    /// Likewise, with these variables.
-    pub(crate) fn launch_with(self, environment: &[(&str, &str)]) -> Daemon {
-        let mut command = self.serve();
-        // Tests may be run under systemd themselves, which is not to hear of this daemon.
-        command.env_remove("NOTIFY_SOCKET").envs(environment.iter().copied());
-        self.spawn(command)
-    }
-
     pub(super) fn serve(&self) -> Command {
         let mut command = self.program();
         command.arg("serve").arg("--config").arg(&self.config).arg("--env-file").arg(&self.addresses);
         command
-    }
-
-    /// Likewise without an end; it may have so many files open, softly and at most.
-    pub(crate) fn launch_with_files(self, soft: u64, hard: u64) -> Daemon {
-        let serve = self.serve();
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={soft}:{hard}")).arg(serve.get_program()).args(serve.get_args());
-        self.spawn(command)
     }
 
     pub(super) fn spawn(self, mut command: Command) -> Daemon {

@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod gate;
+pub(crate) mod launch;
 pub(crate) mod load;
 pub(crate) mod manager;
 pub(crate) mod other;

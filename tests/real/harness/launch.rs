@@ -1,0 +1,28 @@
+//! Starting a daemon otherwise than by itself.
+
+use std::process::Command;
+
+use super::daemon::{Daemon, Site};
+
+impl Site {
+    /// Starts the daemon without waiting for it; it aborts when it comes to this point, as a crash would end it.
+    pub(crate) fn launch_to_abort_at(self, point: &str) -> Daemon {
+        self.launch_with(&[("KEYSTORED_ABORT_AT", point)])
+    }
+
+    /// Starts it with these variables.
+    pub(crate) fn launch_with(self, environment: &[(&str, &str)]) -> Daemon {
+        let mut command = self.serve();
+        // Tests may be run under systemd themselves, which is not to hear of this daemon.
+        command.env_remove("NOTIFY_SOCKET").envs(environment.iter().copied());
+        self.spawn(command)
+    }
+
+    /// Starts it so that it may have so many files open, softly and at most.
+    pub(crate) fn launch_with_files(self, soft: u64, hard: u64) -> Daemon {
+        let serve = self.serve();
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={soft}:{hard}")).arg(serve.get_program()).args(serve.get_args());
+        self.spawn(command)
+    }
+}
