@@ -44,6 +44,8 @@ struct Inner {
 struct Watched {
     task: Task,
     who: String,
+    /// Shows no heartbeat: what it does is noticed where it is missed.
+    is_thread: bool,
     beats: AtomicU64,
     pulse: Mutex<Pulse>,
     give_up: Notify,
@@ -88,7 +90,7 @@ impl Watchdog {
     where
         W: Future<Output = ()> + Send,
     {
-        let watched = self.enrol(task, "", || ());
+        let watched = self.enrol(task, "", false, || ());
         let heartbeat = watched.heartbeat();
         let broke = match AssertUnwindSafe(async { work(heartbeat).await }).catch_unwind().await {
             Ok(()) if self.0.stopping.load(Ordering::Acquire) => return,
@@ -98,8 +100,9 @@ impl Watchdog {
         self.without(task, &broke);
     }
 
-    /// The same on the calling thread.
+    /// The same on the calling thread, without a heartbeat: whoever waits for what it does notices that it does not.
     pub fn vital_thread(self, task: Task, work: impl FnOnce()) {
+        let _running = self.enrol(task, "", true, || ());
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             self.without(task, &panics::place());
         }
@@ -126,7 +129,7 @@ impl Watchdog {
     ) where
         W: Future<Output = ()> + Send,
     {
-        let watched = self.enrol(task, who, lapse);
+        let watched = self.enrol(task, who, false, lapse);
         loop {
             // Told perhaps of the run before this one.
             let _ = watched.give_up.notified().now_or_never();
@@ -172,7 +175,7 @@ impl Watchdog {
 
     /// One turn: looks at every task. To be called once in [`Watchdog::every`].
     pub fn turn(&self) {
-        for watched in self.all() {
+        for watched in self.all().into_iter().filter(|watched| !watched.is_thread) {
             let sign = watched.pulse().turn(watched.beats.load(Ordering::Relaxed));
             let (task, of) = (watched.task.name(), &watched.who);
             match sign {
@@ -251,10 +254,17 @@ impl Watchdog {
         watched.map(reading).collect()
     }
 
-    fn enrol(&self, task: Task, who: impl Into<String>, lapse: impl Fn() + Send + Sync + 'static) -> Enrolled {
+    fn enrol(
+        &self,
+        task: Task,
+        who: impl Into<String>,
+        is_thread: bool,
+        lapse: impl Fn() + Send + Sync + 'static,
+    ) -> Enrolled {
         let watched = Arc::new(Watched {
             task,
             who: who.into(),
+            is_thread,
             beats: AtomicU64::new(0),
             pulse: Mutex::default(),
             give_up: Notify::new(),

@@ -90,7 +90,7 @@ async fn a_vital_task_that_is_silent_needs_a_restart_and_another_only_when_it_do
     let vital = tokio::spawn(watchdog.clone().vital(Task::Accept, |_| std::future::pending()));
     until("it runs", || reading(&watchdog, Task::Accept).running == 1).await;
     // Enrolled without anybody who would start it again.
-    let other = watchdog.enrol(Task::Keeper, "hsm-a", || ());
+    let other = watchdog.enrol(Task::Keeper, "hsm-a", false, || ());
     (0..SILENT).for_each(|_| watchdog.turn());
     assert_eq!(watchdog.stuck(), ["the task accept has not turned for 30 s"]);
     (SILENT..STUCK).for_each(|_| watchdog.turn());
@@ -134,4 +134,15 @@ async fn a_watchdog_that_does_not_turn_knows_nothing() {
     clock.advance(Duration::from_secs(31));
     watchdog.caught_up().await;
     assert!(watchdog.late().is_some());
+}
+
+#[test]
+fn a_thread_is_counted_and_not_called_silent() {
+    let watchdog = watchdog();
+    let (seen, turning) = (watchdog.clone(), watchdog.clone());
+    watchdog.vital_thread(Task::Systemd, move || {
+        (0..=STUCK).for_each(|_| turning.turn());
+        assert_eq!(reading(&seen, Task::Systemd), Reading { task: Task::Systemd, running: 1, silent: 0, restarts: 0 });
+        seen.stopping();
+    });
 }
