@@ -1,7 +1,7 @@
 //! Starts, other programs and other files on a full disk: each says so, and does its work when there is room.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -118,6 +118,17 @@ async fn a_machine_that_is_short_of_something_is_no_mistake_of_the_operator() {
     }
 }
 
+/// A program that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Its workers leave by themselves when it has gone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A bound on the size of files (LimitFSIZE) is an error like a full disk, and no signal that ends the daemon.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_may_not_become_larger_ends_nothing() {
@@ -148,17 +159,17 @@ async fn the_file_with_the_addresses_comes_when_there_is_room() {
     let mut command = disk.command(env!("CARGO_BIN_EXE_keystored"));
     command.args(["serve", "--config"]).arg(site.config_file()).arg("--env-file").arg(inside);
     let log = site.path().join("addresses.log");
-    let mut daemon = command.stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut daemon = Running(command.stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
     let said = || fs::read_to_string(&log).unwrap();
     wait::until("it cannot be written", wait::LONG, || said().contains("could not be written").then_some(()));
     assert!(!file.exists());
     disk.free();
     wait::until("it is written", wait::LONG, || {
-        assert!(daemon.try_wait().unwrap().is_none(), "{}", said());
+        assert!(daemon.0.try_wait().unwrap().is_none(), "{}", said());
         fs::read_to_string(&file).is_ok_and(|text| text.contains("KEYSTORED_OPS=")).then_some(())
     });
-    process::signal(daemon.id(), Signal::TERM);
-    assert_eq!(daemon.wait().unwrap().code(), Some(0), "{}", said());
+    process::signal(daemon.0.id(), Signal::TERM);
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0), "{}", said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +226,7 @@ fn a_development_daemon_that_had_no_room_starts_when_it_has() {
         let _ = fs::remove_file(&env);
         let mut command = disk.command(env!("CARGO_BIN_EXE_keystored"));
         command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap()
+        Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap())
     };
     // Some of the files, more of them, and so on; where all of them fit, it has to be stopped.
     for blocks in [0, 2, 5, 9, 14, 20, 30, 50] {
@@ -223,11 +234,11 @@ fn a_development_daemon_that_had_no_room_starts_when_it_has() {
         let mut daemon = dev(Stdio::piped());
         let status = wait::until("it ends, or has a key store", 2 * wait::LONG, || {
             if env.exists() {
-                process::signal(daemon.id(), Signal::TERM);
+                process::signal(daemon.0.id(), Signal::TERM);
             }
-            daemon.try_wait().unwrap()
+            daemon.0.try_wait().unwrap()
         });
-        let said = std::io::read_to_string(daemon.stderr.take().unwrap()).unwrap();
+        let said = std::io::read_to_string(daemon.0.stderr.take().unwrap()).unwrap();
         if !env.exists() {
             assert!(said.contains(dir.path().to_str().unwrap()), "{blocks} blocks: {status} {said}");
             // At a step of the token's own the module says what it likes; at ours the disk is named.
@@ -238,9 +249,9 @@ fn a_development_daemon_that_had_no_room_starts_when_it_has() {
     }
     let mut daemon = dev(Stdio::null());
     wait::until("the development daemon has a key store", wait::LONG, || {
-        assert!(daemon.try_wait().unwrap().is_none(), "it ended");
+        assert!(daemon.0.try_wait().unwrap().is_none(), "it ended");
         env.exists().then_some(())
     });
-    process::signal(daemon.id(), Signal::TERM);
-    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+    process::signal(daemon.0.id(), Signal::TERM);
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
 }
