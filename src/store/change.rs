@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Catalogue, Error, Inner, Key, KeyStore, Store, load};
+use super::{Catalogue, Error, Inner, Key, KeyStore, Open, Store, lineage, load};
 use crate::model::id::{KeyId, KeyStoreId, KeyVersionId};
 
 /// What a change has changed, as far as the catalogue shows it.
@@ -51,10 +51,11 @@ impl Inner {
     {
         // Held until the catalogue shows the change: both see all changes in one order.
         let mut open = self.connection.lock().await;
-        let database =
-            &mut open.as_mut().ok_or_else(|| Error::Database("it was closed: keystored is stopping".into()))?.database;
+        let Open { database, lineage, .. } =
+            open.as_mut().ok_or_else(|| Error::Database("it was closed: keystored is stopping".into()))?;
         // An error anywhere below drops the transaction, which rolls it back.
         let mut transaction = database.begin_with("BEGIN IMMEDIATE").await?;
+        let before = lineage::position(&mut transaction).await?;
         let (value, touched) = work(&mut transaction).await?;
         let fresh = match touched {
             Touched::Nothing => Fresh::Nothing,
@@ -66,7 +67,11 @@ impl Inner {
             }
         };
         let revision = load::revision(&mut transaction).await?;
+        let step = lineage::advance(lineage, &mut transaction, before).await?;
         transaction.commit().await?;
+        if let Some(step) = step {
+            step.done().await;
+        }
         if let Some(next) = next(&self.catalogue.load(), revision, fresh) {
             self.catalogue.store(Arc::new(next));
         }

@@ -10,6 +10,7 @@ mod budget;
 mod change;
 mod key_stores;
 mod keys;
+mod lineage;
 mod load;
 mod lock;
 mod pins;
@@ -53,8 +54,9 @@ struct Inner {
 }
 
 struct Open {
-    // Declared before the lock, so that it is dropped first.
+    // Declared before the others, so that it is dropped first.
     database: SqliteConnection,
+    lineage: Arc<lineage::Lineage>,
     _lock: lock::Lock,
 }
 
@@ -267,16 +269,30 @@ pub enum Error {
         /// The first migration that this release does not know.
         version: i64,
     },
+    /// The file is not the one that keystored left.
+    #[error(
+        "{file} is not what keystored left here: {why}. It was not opened, and nothing was changed. Give the copy that is \
+         wanted, which may be this file, to `keystored restore --config FILE COPY`: it looks at both and sets aside what \
+         is here"
+    )]
+    Copied {
+        /// The database file.
+        file: String,
+        /// What tells.
+        why: String,
+    },
     /// The database's own trouble.
     #[error("metadata: {0}")]
     Database(String),
 }
 
 impl Store {
-    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue.
+    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. Refuses a file that was
+    /// copied there by hand.
     pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
         let lock = lock::Lock::take(file)?;
         lock::make_private(file)?;
+        let lineage = Arc::new(lineage::Lineage::admit(file)?);
         let mut database = SqliteConnectOptions::new()
             .filename(file)
             .foreign_keys(true)
@@ -289,8 +305,9 @@ impl Store {
             .connect()
             .await?;
         MIGRATIONS.run_direct(None, &mut database, false).await.map_err(|error| migration_error(file, error))?;
+        lineage.begin(&mut database).await?;
         let catalogue = load::catalogue(&mut database).await?;
-        let connection = Mutex::new(Some(Open { database, _lock: lock }));
+        let connection = Mutex::new(Some(Open { database, lineage, _lock: lock }));
         Ok(Self { inner: Arc::new(Inner { connection, catalogue: ArcSwap::from_pointee(catalogue), clock }) })
     }
 
@@ -309,11 +326,11 @@ impl Store {
 
     /// Closes the database and gives its lock back.
     pub async fn close(&self) {
-        if let Some(open) = self.inner.connection.lock().await.take()
-            && let Err(error) = open.database.close().await
-        {
+        let Some(Open { database, lineage, _lock }) = self.inner.connection.lock().await.take() else { return };
+        if let Err(error) = database.close().await {
             tracing::warn!(%error, "the metadata could not be closed in order; the next start recovers it");
         }
+        lineage.close();
     }
 }
 
