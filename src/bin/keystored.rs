@@ -1,9 +1,10 @@
 //! The daemon, its development form, its check, and (hidden) its worker processes.
 //!
-//! Exit codes: 0 after an ordered shutdown or a good check, 1 when a check found something to mend, 2 when the command
-//! line, the configuration, the database or a listener keeps it from running.
+//! Exit codes: 0 after an ordered shutdown, a good check, a backup or a restore, 1 when a check found something to mend or
+//! a backup or a restore could not be made, 2 when the command line, the configuration, the database or a listener keeps
+//! it from running, 3 when a restore has only told what it would do.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use keystored::config::Config;
 use keystored::model::clock::Clock;
-use keystored::server::Addresses;
+use keystored::server::{Addresses, Consent, Restored};
 use keystored::{config, hsm, provision, server, telemetry};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,6 +66,30 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Copy the database into a new file, beside a running daemon or without one. Run it as the daemon's user.
+    Backup {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The copy. Must not be there yet.
+        #[arg(value_name = "TARGET")]
+        target: PathBuf,
+    },
+    /// Put a copy of the database in the place of the one that is there, which is set aside. The daemon must be stopped.
+    ///
+    /// Tells first what will be different, for the database and for the tokens. Run it as the daemon's user.
+    Restore {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The copy, as `keystored backup` has made it.
+        #[arg(value_name = "SOURCE")]
+        source: PathBuf,
+        /// Do it without being asked. Without it, and without a terminal, it is only told what would be done (exit code
+        /// 3).
+        #[arg(long)]
+        yes: bool,
+    },
     /// One HSM worker; started by the daemon, never by hand.
     #[command(hide = true)]
     HsmWorker {
@@ -80,6 +105,8 @@ fn main() -> ExitCode {
         Command::Serve { config, env_file } => finish(serve(&config, env_file.as_deref(), clock)),
         Command::Dev { dir, zones, listen, ops } => finish(dev(dir, zones, listen, ops, clock)),
         Command::Check { config } => finish(check(&config, &clock)),
+        Command::Backup { config, target } => finish(backup(&config, &target, &clock)),
+        Command::Restore { config, source, yes } => finish(restore(&config, &source, yes, &clock)),
     }
 }
 
@@ -148,6 +175,44 @@ fn check(file: &Path, clock: &Clock) -> Result<ExitCode, String> {
     guard_memory()?;
     let good = runtime()?.block_on(server::check(&config, clock, &mut std::io::stdout()));
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn backup(file: &Path, target: &Path, clock: &Clock) -> Result<ExitCode, String> {
+    let config = read(file)?;
+    telemetry::init_log(false, "warn");
+    guard_memory()?;
+    Ok(match runtime()?.block_on(server::backup(&config, target, clock, &mut std::io::stdout())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    })
+}
+
+fn restore(file: &Path, source: &Path, yes: bool, clock: &Clock) -> Result<ExitCode, String> {
+    let config = read(file)?;
+    telemetry::init_log(false, "warn");
+    guard_memory()?;
+    let mut ask = || {
+        write!(std::io::stdout(), "\nRestore it? Type yes: ")?;
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer.trim() == "yes")
+    };
+    let consent = match (yes, std::io::stdin().is_terminal()) {
+        (true, _) => Consent::Given,
+        (false, true) => Consent::Ask(&mut ask),
+        (false, false) => Consent::Nobody,
+    };
+    Ok(match runtime()?.block_on(server::restore(&config, source, clock, consent, &mut std::io::stdout())) {
+        Ok(Restored::Done) => ExitCode::SUCCESS,
+        Ok(Restored::Told) => ExitCode::from(3),
+        Err(error) => failed(&error),
+    })
+}
+
+fn failed(error: &server::Error) -> ExitCode {
+    eprintln!("keystored: {error}");
+    ExitCode::FAILURE
 }
 
 fn read(file: &Path) -> Result<Config, String> {

@@ -4,6 +4,7 @@
 //! it starts without them, says at /readyz which one is missing and why, and serves as soon as one zone does.
 
 mod accept;
+mod backup;
 mod bare;
 mod check;
 mod concerns;
@@ -12,6 +13,7 @@ mod ops;
 mod parts;
 mod readiness;
 mod reload;
+mod restore;
 mod settings;
 mod tls;
 
@@ -31,8 +33,10 @@ use crate::config::Config;
 use crate::model::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
+pub use backup::backup;
 pub use bare::serve_routes;
 pub use check::check;
+pub use restore::{Consent, Restored, restore};
 
 /// How often the answer to "does it serve?" is taken over into the gRPC health service.
 const LOOK: Duration = Duration::from_millis(250);

@@ -1,6 +1,7 @@
 //! The parts of the daemon below its listeners: store, seal keys, service, and the tasks that join them.
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,10 +46,15 @@ pub(super) fn make_state_dir(config: &Config) -> Result<(), Error> {
     })
 }
 
+/// Where the database is.
+pub(super) fn database(config: &Config) -> PathBuf {
+    config.state_dir.join("keystored.db")
+}
+
 /// Opens the database in the state directory.
 pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Error> {
     make_state_dir(config)?;
-    let file = config.state_dir.join("keystored.db");
+    let file = database(config);
     Store::open(&file, clock.clone()).await.map_err(|error| Error(format!("{}: {error}", file.display())))
 }
 

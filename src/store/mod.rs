@@ -6,6 +6,7 @@
 //! transaction, and the catalogue shows them in that order, each only after it was committed; a change that was begun
 //! runs to its end even if nobody waits for it any more.
 
+pub mod backup;
 mod budget;
 mod change;
 mod key_stores;
@@ -14,6 +15,7 @@ mod lineage;
 mod load;
 mod lock;
 mod pins;
+pub mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -281,6 +283,9 @@ pub enum Error {
         /// What tells.
         why: String,
     },
+    /// A backup or a restore cannot be made, or what was named is none.
+    #[error("{0}")]
+    Backup(String),
     /// The database's own trouble.
     #[error("metadata: {0}")]
     Database(String),
@@ -291,6 +296,7 @@ impl Store {
     /// copied there by hand.
     pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
         let lock = lock::Lock::take(file)?;
+        restore::finish(file).await?;
         lock::make_private(file)?;
         let lineage = Arc::new(lineage::Lineage::admit(file)?);
         let mut database = SqliteConnectOptions::new()
@@ -308,7 +314,12 @@ impl Store {
         lineage.begin(&mut database).await?;
         let catalogue = load::catalogue(&mut database).await?;
         let connection = Mutex::new(Some(Open { database, lineage, _lock: lock }));
-        Ok(Self { inner: Arc::new(Inner { connection, catalogue: ArcSwap::from_pointee(catalogue), clock }) })
+        let store = Self { inner: Arc::new(Inner { connection, catalogue: ArcSwap::from_pointee(catalogue), clock }) };
+        if let Some(former) = restore::unsettled(file) {
+            restore::settle(&store, &former).await?;
+            restore::discard(file).map_err(|error| backup::failed(file, error))?;
+        }
+        Ok(store)
     }
 
     /// The newest view. Cheap.

@@ -292,7 +292,7 @@ fn random() -> io::Result<u32> {
 }
 
 /// `application_id`, rows changed by this connection so far, `user_version`.
-async fn ids(database: &mut SqliteConnection) -> Result<(u32, i64, u32), Error> {
+pub(super) async fn ids(database: &mut SqliteConnection) -> Result<(u32, i64, u32), Error> {
     let (application_id, rows, change): (i64, i64, i64) = sqlx::query_as(
         "SELECT application_id, total_changes(), user_version FROM pragma_application_id, pragma_user_version",
     )
