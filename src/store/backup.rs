@@ -77,13 +77,7 @@ pub async fn backup(database: &Path, target: &Path, clock: &Clock) -> Result<Mad
     made
 }
 
-async fn write(
-    database: &Path,
-    unfinished: &Path,
-    target: &Path,
-    folder: &Path,
-    clock: &Clock,
-) -> Result<Made, Error> {
+async fn write(database: &Path, unfinished: &Path, target: &Path, folder: &Path, clock: &Clock) -> Result<Made, Error> {
     make_private(unfinished)?;
     let mark = abort::around(BackupStep::Copy.name(), copy(database, unfinished)).await?;
     abort::around(BackupStep::Check.name(), seal(unfinished, target, mark, clock)).await?;

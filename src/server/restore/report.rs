@@ -135,7 +135,10 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
         writeln!(out, "  {} {:?}, made {}, {}", key.id, key.description, utc(key.created_at), key.state.name())?;
     }
     if !unknown_stores.is_empty() {
-        writeln!(out, "\nIt will not know these key stores; kmsuser's PINs in their HSMs are then in what is set aside alone:")?;
+        writeln!(
+            out,
+            "\nIt will not know these key stores; kmsuser's PINs in their HSMs are then in what is set aside alone:"
+        )?;
     }
     for store in unknown_stores {
         writeln!(out, "  {} {:?} over {}", store.id, store.name, store.cluster)?;

@@ -55,7 +55,9 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
     };
     let former = match (restore.former(), restore.present()) {
         (Some((_, Order::BackupIsNewer)), _) => {
-            return Ok(all("the database that is there is older than the one that is restored, and neither may know its PIN"));
+            return Ok(all(
+                "the database that is there is older than the one that is restored, and neither may know its PIN",
+            ));
         }
         (Some((store, _)), _) => store,
         (None, Present::Itself) => return Ok(all("the file is restored in its place, and may know an older PIN")),
@@ -77,11 +79,9 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
             let record = record_of(spec.pin_scope, &hsm.hsm);
             let pin = pins.iter().find(|(of, _)| *of == record).map(|(_, pin)| pin);
             match may_ask(pin) {
-                Err(why) => looks.push(Look {
-                    hsm: hsm.hsm.clone(),
-                    key_store: store.id.clone(),
-                    seen: Err(why.to_owned()),
-                }),
+                Err(why) => {
+                    looks.push(Look { hsm: hsm.hsm.clone(), key_store: store.id.clone(), seen: Err(why.to_owned()) })
+                }
                 Ok(()) => asked.push((store, spec, hsm)),
             }
         }

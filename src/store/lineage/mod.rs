@@ -77,7 +77,8 @@ impl Lineage {
         let main = File::open(path).map_err(|error| failed(path, error))?;
         let (open, known) = Beside::open(&side).map_err(|error| failed(&side, error))?;
         let seen = look(path, Some(&main)).map_err(|error| failed(path, error))?;
-        judge(&seen, known.as_ref()).map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })?;
+        judge(&seen, known.as_ref())
+            .map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })?;
         let mut known = Known { beside: open, record: known.unwrap_or_else(|| unnumbered(seen.boot.clone())) };
         if known.record.state != State::Begun {
             known.record.state = State::Open;

@@ -19,9 +19,8 @@ impl Store {
         for store in catalogue.key_stores.keys() {
             known.extend(self.pins(store).await?.into_iter().map(|(hsm, pin)| ((store.clone(), hsm), pin)));
         }
-        let (destroyed, reserved) = self
-            .change(|database| Box::pin(async move { Ok((counted(database).await?, Touched::Nothing)) }))
-            .await?;
+        let (destroyed, reserved) =
+            self.change(|database| Box::pin(async move { Ok((counted(database).await?, Touched::Nothing)) })).await?;
         Ok(Facts { catalogue, pins: known, destroyed, reserved })
     }
 
@@ -42,7 +41,9 @@ type Counted = (BTreeMap<KeyVersionId, i64>, BTreeMap<KeyVersionId, u64>);
 
 async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
     let destroyed: Vec<(String, i64, i64)> =
-        sqlx::query_as("SELECT key_id, version, destroyed_at FROM destroyed_versions").fetch_all(&mut *database).await?;
+        sqlx::query_as("SELECT key_id, version, destroyed_at FROM destroyed_versions")
+            .fetch_all(&mut *database)
+            .await?;
     let reserved: Vec<(String, i64, i64)> =
         sqlx::query_as("SELECT key_id, version, encryptions_reserved FROM key_versions").fetch_all(database).await?;
     let destroyed = destroyed

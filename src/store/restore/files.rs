@@ -168,10 +168,9 @@ async fn put_in_place(database: &Path, decided: &Path) -> io::Result<Vec<PathBuf
         .await?;
         names.extend(to.exists().then_some(to));
     }
-    for (step, from, to) in [
-        (RestoreStep::Place, &new, database.to_owned()),
-        (RestoreStep::PlaceRecord, &record, beside(database, RECORD)),
-    ] {
+    for (step, from, to) in
+        [(RestoreStep::Place, &new, database.to_owned()), (RestoreStep::PlaceRecord, &record, beside(database, RECORD))]
+    {
         abort::around(step.name(), async {
             if from.exists() {
                 rename_new(from, &to)?;

@@ -105,7 +105,8 @@ impl Restore {
         let folder = Folder::make(file)?;
         let prepared = async {
             let origin = take_source(file, source, &folder).await?;
-            let restored = Store::open(&folder.file(NEW), clock.clone()).await?;
+            let restored = Store::open(&folder.file(NEW), clock.clone()).await;
+            let restored = restored.map_err(|error| of_source(source, error))?;
             let (present, former) = take_present(file, source, &folder, clock).await?;
             Ok((origin, restored, present, former))
         };
@@ -215,8 +216,10 @@ pub(super) async fn settle(store: &Store, former: &Path) -> Result<(), Error> {
     let lost = |error: Error| {
         failed(
             former,
-            format!("it holds what came of logins that a restore has tried, and cannot be read ({error}); remove its \
-                     directory if kmsuser's PINs are in order"),
+            format!(
+                "it holds what came of logins that a restore has tried, and cannot be read ({error}); remove its \
+                     directory if kmsuser's PINs are in order"
+            ),
         )
     };
     let copy = Box::pin(Store::open(former, store.inner.clock.clone())).await.map_err(lost)?;
@@ -271,13 +274,27 @@ async fn take_source(file: &Path, source: &Path, folder: &Folder) -> Result<Orig
              COPY 'PRAGMA wal_checkpoint(TRUNCATE)')",
         ));
     }
+    let (made_at, change) = read_source(source, folder).await.map_err(|error| of_source(source, error))?;
+    Ok(Origin { path: source.to_owned(), made_at, change, instance: mark.instance })
+}
+
+/// When the copy was made and at which change it is.
+async fn read_source(source: &Path, folder: &Folder) -> Result<(Option<i64>, u32), Error> {
     let mut database = open(&folder.file(NEW)).await?;
     look_through(&mut database, source).await?;
     is_known(&mut database, source).await?;
     let made_at = made_at(&mut database).await?;
     let (_, _, change) = ids(&mut database).await?;
     unmark(database).await?;
-    Ok(Origin { path: source.to_owned(), made_at, change, instance: mark.instance })
+    Ok((made_at, change))
+}
+
+/// What SQLite says of a copy is said of the file that it was made of.
+fn of_source(source: &Path, error: Error) -> Error {
+    match error {
+        Error::Database(why) => failed(source, format!("it is damaged, or no database of keystored ({why})")),
+        other => other,
+    }
 }
 
 /// Whether a log beside the file that is to be restored is its own, for certain: both lie where the daemon left them, or
@@ -285,17 +302,14 @@ async fn take_source(file: &Path, source: &Path, folder: &Folder) -> Result<Orig
 fn belongs(source: &Path, here: bool, mark: Mark, seen: &Seen) -> bool {
     match look(&beside(source, RECORD)) {
         // Copied or not: the numbers tell, and times do not matter.
-        Ok(Some(record)) => {
-            judge(&Seen { boot: String::new(), ..seen.clone() }, Some(&record)).is_ok()
-        }
+        Ok(Some(record)) => judge(&Seen { boot: String::new(), ..seen.clone() }, Some(&record)).is_ok(),
         _ => here && !mark.backup && together(mark, &seen.log).is_ok(),
     }
 }
 
 async fn made_at(database: &mut SqliteConnection) -> Result<Option<i64>, Error> {
-    let (there,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'backup'")
-        .fetch_one(&mut *database)
-        .await?;
+    let (there,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'backup'").fetch_one(&mut *database).await?;
     if there == 0 {
         return Ok(None);
     }

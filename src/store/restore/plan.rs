@@ -114,9 +114,7 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
         }
     }
     for store in new.key_stores.values() {
-        let in_use = |store: &KeyStore| {
-            matches!(store.state, ConnectionState::Connected | ConnectionState::Connecting)
-        };
+        let in_use = |store: &KeyStore| matches!(store.state, ConnectionState::Connected | ConnectionState::Connecting);
         match old.key_stores.get(&store.id) {
             None => plan.unknown_stores.push(Arc::clone(store)),
             Some(then) if in_use(then) && !in_use(store) && order != Order::BackupIsNewer => {
