@@ -16,6 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
 use super::lineage::pages::Mark;
+use super::lineage::verdict::Standing;
 use super::lineage::{JOURNAL, beside, ids, judge_from_outside, pragma};
 use super::{Error, MIGRATIONS, load};
 use crate::model::clock::Clock;
@@ -65,7 +66,7 @@ pub async fn backup(database: &Path, target: &Path, clock: &Clock) -> Result<Mad
     if !database.exists() {
         return Err(Error::Backup(format!("there is no database {}: nothing to back up", database.display())));
     }
-    judge_from_outside(database)?;
+    is_as_left(database)?;
     // A name of its own, so that two backups at once do not meet, and what was broken off is nobody's backup.
     let unfinished = beside(&target, format!(".unfinished-{}", uuid::Uuid::new_v4().simple()));
     let made = write(database, &unfinished, &target, folder, clock).await;
@@ -75,6 +76,12 @@ pub async fn backup(database: &Path, target: &Path, clock: &Clock) -> Result<Mad
         }
     }
     made
+}
+
+/// Whether there is a database; an error where it is not the one that keystored left. Opens nothing, and looks beside a
+/// running daemon too.
+pub fn is_as_left(database: &Path) -> Result<bool, Error> {
+    Ok(judge_from_outside(database)? != Standing::New)
 }
 
 async fn write(database: &Path, unfinished: &Path, target: &Path, folder: &Path, clock: &Clock) -> Result<Made, Error> {

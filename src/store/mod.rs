@@ -296,7 +296,9 @@ impl Store {
     /// copied there by hand.
     pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
         let lock = lock::Lock::take(file)?;
-        restore::finish(file).await?;
+        if let Some(aside) = restore::finish(file).await? {
+            tracing::warn!(?aside, "a restore that had been decided was finished; what was there was set aside");
+        }
         lock::make_private(file)?;
         let lineage = Arc::new(lineage::Lineage::admit(file)?);
         let mut database = SqliteConnectOptions::new()

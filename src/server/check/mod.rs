@@ -1,5 +1,7 @@
 //! `keystored check`: tries everything that the configuration names and says how to mend what is wrong.
 
+mod database;
+
 use std::io::{self, Write};
 
 use super::{parts, tls};
@@ -37,6 +39,7 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
         writeln!(out, "{error}")?;
         return Ok(false);
     }
+    good &= database::examine(config, out)?;
     for cluster in &config.clusters {
         writeln!(out, "\ncluster {}", cluster.id)?;
         for hsm in &cluster.hsms {

@@ -56,8 +56,9 @@ pub async fn restore(
         // First, so that what a token says of kmsuser's PIN is taken over with it.
         let looks = tokens::look(config, &restore, clock).await?;
         let plan = restore.take_over().await.map_err(wrong)?;
+        let sealed = tokens::sealed_otherwise(config, &restore).await?;
         // A terminal that has gone away says no.
-        report::tell(out, &file, &restore, &plan, &looks).map_err(|error| Error(error.to_string()))?;
+        report::tell(out, &file, &restore, &plan, &looks, &sealed).map_err(|error| Error(error.to_string()))?;
         Ok(match consent {
             Consent::Given => true,
             Consent::Ask(ask) => ask().map_err(|error| Error(format!("cannot ask: {error}")))?,

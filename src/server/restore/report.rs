@@ -6,7 +6,7 @@ use std::path::Path;
 use super::tokens::Look;
 use crate::cluster::placement::compare;
 use crate::model::clock::utc;
-use crate::model::id::KeyVersionId;
+use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
 use crate::service::lifecycle::wanted_in;
 use crate::store::Catalogue;
 use crate::store::restore::{MARGIN, Plan, Present, Restore};
@@ -21,11 +21,22 @@ pub(super) fn tell(
     restore: &Restore,
     plan: &Plan,
     looks: &[Look],
+    sealed: &[(KeyStoreId, HsmId)],
 ) -> io::Result<()> {
     let restored = restore.restored();
     both(out, file, restore, &restored)?;
     taken_over(out, plan, &restored)?;
     not_known(out, restore, plan, &restored)?;
+    if !sealed.is_empty() {
+        writeln!(
+            out,
+            "\nNo seal key of the configuration opens these PINs of kmsuser; name the one with which they were sealed in \
+             `former`:"
+        )?;
+    }
+    for (store, hsm) in sealed {
+        writeln!(out, "  HSM {hsm} of key store {store}")?;
+    }
     writeln!(out, "\nIn the tokens:")?;
     if looks.is_empty() {
         writeln!(out, "  no HSM of the configuration belongs to a key store of the restored database")?;

@@ -10,7 +10,7 @@ use super::Error;
 use crate::cluster::gate::KeyStoreGate;
 use crate::cluster::identity::Identities;
 use crate::cluster::inventory;
-use crate::cluster::kmsuser::{Board, Kmsuser, Turns, record_of};
+use crate::cluster::kmsuser::{Board, Kmsuser, Turns, record_of, reseal};
 use crate::config::Config;
 use crate::model::clock::Clock;
 use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
@@ -108,6 +108,15 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
     restore.end_looking().await.map_err(wrong)?;
     looks.sort_by(|one, other| one.hsm.cmp(&other.hsm));
     Ok(looks)
+}
+
+/// PINs of the restored database that none of the configuration's seal keys opens.
+pub(super) async fn sealed_otherwise(config: &Config, restore: &Restore) -> Result<Vec<(KeyStoreId, HsmId)>, Error> {
+    // A seal key that cannot be read is told of with each HSM.
+    let Ok(seals) = parts::seals(&config.seal) else { return Ok(Vec::new()) };
+    let pins = restore.restored_pins().await.map_err(|error| Error(error.to_string()))?;
+    let opens = |(store, hsm, pin): &(KeyStoreId, HsmId, Pin)| reseal(&seals, store, hsm, &pin.current).is_ok();
+    Ok(pins.into_iter().filter(|pin| !opens(pin)).map(|(store, hsm, _)| (store, hsm)).collect())
 }
 
 fn may_ask(pin: Option<&Pin>) -> Result<(), &'static str> {

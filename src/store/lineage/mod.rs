@@ -31,7 +31,7 @@ use sqlx::sqlite::SqliteConnection;
 use self::pages::{Main, Mark};
 use self::record::{Beside, Record, State};
 use self::verdict::{Foreign, Seen, Standing, judge};
-use super::Error;
+use super::{Error, restore};
 
 /// What lies beside a database and belongs to it: its write-ahead log, the log's index, a journal, the record of it.
 pub(super) const LOG: &str = "-wal";
@@ -269,7 +269,13 @@ pub(super) fn judge_from_outside(path: &Path) -> Result<Standing, Error> {
             break;
         }
     }
-    verdict.map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })
+    verdict.map_err(|why| match restore::is_decided(path) {
+        true => Error::Backup(format!(
+            "a restore of {} was decided and broken off; a start of the daemon, or `keystored restore` again, finishes it",
+            path.display()
+        )),
+        false => Error::Copied { file: path.display().to_string(), why: why.to_string() },
+    })
 }
 
 fn unnumbered(boot: String) -> Record {

@@ -372,6 +372,10 @@ fn the_decision_as_a_table() {
     let open = of(10, 15, State::Open);
     let now = seen(Main::Database(mark(10)), log(11, 15));
     assert_eq!(judge(&Seen { written: 101, ..now.clone() }, Some(&open)), Err(Foreign::Written));
+    for log in [none, log(9, 10)] {
+        let looked_at = Seen { written: 101, log, ..now.clone() };
+        assert_eq!(judge(&looked_at, Some(&of(10, 10, State::Open))), ours(10), "SQLite may write the same once more");
+    }
     let unknown = Record { written: 0, ..open.clone() };
     assert_eq!(judge(&Seen { written: 101, ..now.clone() }, Some(&unknown)), ours(15));
     for boot in ["", "another"] {

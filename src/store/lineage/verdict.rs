@@ -121,11 +121,12 @@ pub(in crate::store) fn judge(seen: &Seen, record: Option<&Record>) -> Result<St
         State::Begun | State::Open if !reaches(mark.change, record.base) => change(mark.change, record.base),
         State::Begun | State::Open if !reaches(full.change, record.last) => change(full.change, record.last),
         // A checkpoint writes the first page before all others, so what has written the file and left its number was
-        // none.
+        // none: the log would undo it. Without a log that has more than the file there is nothing to undo.
         State::Begun | State::Open
             if record.written != 0
                 && seen.written != record.written
                 && mark.change == record.base
+                && mark.change != full.change
                 && !seen.boot.is_empty()
                 && seen.boot == record.boot =>
         {

@@ -188,6 +188,11 @@ async fn put_in_place(database: &Path, decided: &Path) -> io::Result<Vec<PathBuf
     Ok(names)
 }
 
+/// Whether a restore was decided and is not finished.
+pub(in crate::store) fn is_decided(database: &Path) -> bool {
+    beside(database, DECIDED).exists()
+}
+
 /// The copy of the database in which a restore that was broken off has recorded what came of its logins.
 pub(in crate::store) fn unsettled(database: &Path) -> Option<PathBuf> {
     let folder = beside(database, PREPARING);

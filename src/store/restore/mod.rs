@@ -17,7 +17,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 pub use self::files::RestoreStep;
-pub(super) use self::files::{discard, finish, unsettled};
+pub(super) use self::files::{discard, finish, is_decided, unsettled};
 pub use self::plan::{Facts, MARGIN, Order, Plan, plan};
 
 use self::files::{FORMER, Folder, NEW};
@@ -138,6 +138,12 @@ impl Restore {
     #[must_use]
     pub fn restored(&self) -> Arc<Catalogue> {
         self.restored.catalogue()
+    }
+
+    /// kmsuser's PINs in it.
+    pub async fn restored_pins(&self) -> Result<Vec<(KeyStoreId, HsmId, Pin)>, Error> {
+        let pins = self.restored.facts().await?.pins;
+        Ok(pins.into_iter().map(|((key_store, hsm), pin)| (key_store, hsm, pin)).collect())
     }
 
     /// The copy of the one that is there, and whether it is the one that knows kmsuser's PINs.

@@ -156,3 +156,6 @@ fn reserve(plan: &mut Plan, backup: &Facts, former: Option<&Facts>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

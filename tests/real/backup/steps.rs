@@ -106,9 +106,18 @@ async fn a_restore_that_is_broken_off_is_done_or_not_begun() {
             let names: Vec<_> = fs::read_dir(left.site.path().join("state")).unwrap().flatten().collect();
             let is = |part: &str| names.iter().any(|entry| entry.file_name().to_string_lossy().contains(part));
             assert_eq!((is(".restore"), is(".before-")), (false, decided), "{point}: {names:?}");
-            // Or another restore.
+            // Or another restore. A backup or a check in between says what to do.
             left.again();
             aborts(&left, &point, "restore", &arguments);
+            if decided && point != "restore.clear.after" {
+                let refused = keystored(&left.site, "backup", &[left.site.path().join("none").as_os_str()]);
+                let finished = refused.code == Some(0);
+                assert!(
+                    finished || refused.err.contains("keystored restore` again, finishes it"),
+                    "{point}: {refused:?}"
+                );
+                let _ = fs::remove_file(left.site.path().join("none"));
+            }
             let again = keystored(&left.site, "restore", &arguments).ok();
             assert_eq!(
                 again.contains("broken off is finished now"),
