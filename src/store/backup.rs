@@ -63,10 +63,9 @@ pub async fn backup(database: &Path, target: &Path, clock: &Clock) -> Result<Mad
             target.display()
         )));
     }
-    if !database.exists() {
+    if !is_as_left(database)? {
         return Err(Error::Backup(format!("there is no database {}: nothing to back up", database.display())));
     }
-    is_as_left(database)?;
     // A name of its own, so that two backups at once do not meet, and what was broken off is nobody's backup.
     let unfinished = beside(&target, format!(".unfinished-{}", uuid::Uuid::new_v4().simple()));
     let made = write(database, &unfinished, &target, folder, clock).await;

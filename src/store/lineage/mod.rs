@@ -79,7 +79,8 @@ impl Lineage {
         let seen = look(path, Some(&main)).map_err(|error| failed(path, error))?;
         judge(&seen, known.as_ref())
             .map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })?;
-        let mut known = Known { beside: open, record: known.unwrap_or_else(|| unnumbered(seen.boot.clone())) };
+        let mut known = Known { beside: open, record: known.unwrap_or_else(|| unnumbered(String::new())) };
+        known.record.boot = seen.boot;
         if known.record.state != State::Begun {
             known.record.state = State::Open;
             // Migrations and a recovery write the file without a change of its number.
@@ -254,6 +255,12 @@ pub(super) fn judge_from_outside(path: &Path) -> Result<Standing, Error> {
     /// A daemon's checkpoint between two reads makes them differ; that many times in a row it does not.
     const LOOKS: u32 = 50;
     let failed = |error: io::Error| Error::Database(format!("{}: {error}", path.display()));
+    if restore::is_decided(path) {
+        return Err(Error::Backup(format!(
+            "a restore of {} was decided and broken off; a start of the daemon, or `keystored restore` again, finishes it",
+            path.display()
+        )));
+    }
     let mut verdict = Err(Foreign::Gone);
     for _ in 0..LOOKS {
         // First of all: what the file says a moment later can only be more.
@@ -269,13 +276,7 @@ pub(super) fn judge_from_outside(path: &Path) -> Result<Standing, Error> {
             break;
         }
     }
-    verdict.map_err(|why| match restore::is_decided(path) {
-        true => Error::Backup(format!(
-            "a restore of {} was decided and broken off; a start of the daemon, or `keystored restore` again, finishes it",
-            path.display()
-        )),
-        false => Error::Copied { file: path.display().to_string(), why: why.to_string() },
-    })
+    verdict.map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })
 }
 
 fn unnumbered(boot: String) -> Record {

@@ -151,6 +151,8 @@ async fn what_a_crash_leaves_is_opened() {
     let earlier = Record { last: known.as_ref().unwrap().base, boot: "an-earlier-one".into(), ..known.unwrap() };
     open.unwrap().write(&earlier, true).unwrap();
     left.holds(&keys).await;
+    let known = record::look(&beside(&left.file(), RECORD)).unwrap().unwrap();
+    assert!(known.boot != "an-earlier-one" && !known.boot.is_empty(), "{known:?}");
 }
 
 #[tokio::test]
@@ -366,6 +368,8 @@ fn the_decision_as_a_table() {
         (9, log(11, 15), of(10, 15, State::Open), Err(Foreign::Log)),
         (10, log(10, 15), of(11, 15, State::Open), Err(Foreign::Change { at: 10, recorded: 11 })),
         (10, log(11, 15), of(0, 0, State::Begun), ours(15)),
+        (u32::MAX, log(0, 2), of(0, 0, State::Begun), ours(2)),
+        (u32::MAX, log(0, 2), of(u32::MAX, 2, State::Open), ours(2)),
     ] {
         assert_eq!(judge(&seen(Main::Database(mark(at)), log), Some(&record)), verdict, "{at} {log:?} {record:?}");
     }

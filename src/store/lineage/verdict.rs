@@ -116,24 +116,24 @@ pub(in crate::store) fn judge(seen: &Seen, record: Option<&Record>) -> Result<St
     }
     let change = |at, recorded| Err(Foreign::Change { at, recorded });
     match record.state {
+        // It was only drawn, and is in the file now.
+        State::Begun => Ok(Standing::Ours(full)),
         State::Closed if full.change != record.last => change(full.change, record.last),
         State::Closed => Ok(Standing::Ours(full)),
-        State::Begun | State::Open if !reaches(mark.change, record.base) => change(mark.change, record.base),
-        State::Begun | State::Open if !reaches(full.change, record.last) => change(full.change, record.last),
-        // A checkpoint writes the first page before all others, so what has written the file and left its number was
-        // none: the log would undo it. Without a log that has more than the file there is nothing to undo.
-        State::Begun | State::Open
-            if record.written != 0
-                && seen.written != record.written
-                && mark.change == record.base
-                && mark.change != full.change
-                && !seen.boot.is_empty()
-                && seen.boot == record.boot =>
-        {
-            Err(Foreign::Written)
-        }
-        State::Begun | State::Open => Ok(Standing::Ours(full)),
+        State::Open if !reaches(mark.change, record.base) => change(mark.change, record.base),
+        State::Open if !reaches(full.change, record.last) => change(full.change, record.last),
+        State::Open if written_by_another(mark, full, seen, record) => Err(Foreign::Written),
+        State::Open => Ok(Standing::Ours(full)),
     }
+}
+
+/// A checkpoint writes the first page before all others, so what has written the file and left its number was none: the
+/// log would undo it. Without a log that has more than the file there is nothing to undo. Across a power failure times
+/// say nothing.
+fn written_by_another(mark: Mark, full: Mark, seen: &Seen, record: &Record) -> bool {
+    let same_boot = !seen.boot.is_empty() && seen.boot == record.boot;
+    let same_number = mark.change == record.base && mark.change != full.change;
+    same_boot && same_number && record.written != 0 && seen.written != record.written
 }
 
 /// What a file is together with its log, if the log continues it.
