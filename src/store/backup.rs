@@ -57,7 +57,9 @@ pub async fn backup(database: &Path, target: &Path, clock: &Clock) -> Result<Mad
     if std::fs::symlink_metadata(&target).is_ok() {
         return Err(exists(&target));
     }
-    if target.as_os_str().as_encoded_bytes().starts_with(database.as_os_str().as_encoded_bytes()) {
+    let place = folder.canonicalize().map_err(|error| failed(folder, error))?;
+    let place = place.join(target.file_name().unwrap_or_default());
+    if place.as_os_str().as_encoded_bytes().starts_with(database.as_os_str().as_encoded_bytes()) {
         return Err(Error::Backup(format!(
             "{} is a name that belongs to the database itself; name a file in another directory",
             target.display()

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sqlx::Connection;
 use tempfile::TempDir;
 
-use super::{MARGIN, Order, Plan, Present, Restore, files};
+use super::{MARGIN, Order, Plan, Present, Restore, files, unmark};
 use crate::model::clock::Clock;
 use crate::model::id::{ClusterId, HsmId, KeyStoreId, KeyVersionId};
 use crate::model::key::KeyState;
@@ -405,4 +405,32 @@ async fn what_was_prepared_and_not_decided_is_forgotten() {
     assert!(before != site.bytes());
     assert_eq!(files::finish(&site.file()).await.unwrap(), None);
     assert!(before == site.bytes());
+}
+
+/// As people made them before there was a command for it.
+#[tokio::test]
+async fn copies_of_a_stopped_daemon_are_restored_too() {
+    let (site, store, key_store) = Site::used().await;
+    let version = key(&store, &key_store).await;
+    store.offer_pin(&key_store, &hsm(), pin("then")).await.unwrap();
+    store.close().await;
+    let (copy, older) = (site.copy("stopped"), site.copy("of-an-earlier-release"));
+    fs::copy(site.file(), &copy).unwrap();
+    fs::copy(site.file(), &older).unwrap();
+    unmark(open(&older).await.unwrap()).await.unwrap();
+    let store = site.open().await.unwrap();
+    store.replace_pin(&key_store, &hsm(), pin("then"), pin("now")).await.unwrap();
+    key(&store, &key_store).await;
+    store.close().await;
+    for (source, order) in [(copy, Order::FormerIsNewer), (older, Order::Unrelated)] {
+        let restore = site.prepare(&source).await.unwrap();
+        assert_eq!((restore.origin().made_at, restore.former().unwrap().1), (None, order));
+        restore.abandon().await.unwrap();
+        site.clock.advance(std::time::Duration::from_secs(1));
+        site.restore(&source).await;
+        let store = site.open().await.unwrap();
+        assert_eq!(store.catalogue().keys.keys().collect::<Vec<_>>(), [&version.key]);
+        assert_eq!(store.pins(&key_store).await.unwrap(), [(hsm(), pin("now"))]);
+        store.close().await;
+    }
 }
