@@ -1,4 +1,4 @@
-//! The daemon, its development form, its check, and (hidden) its worker processes.
+//! The daemon, its development form, its check, backup and restore of its database, and (hidden) its worker processes.
 //!
 //! Exit codes: 0 after an ordered shutdown, a good check, a backup or a restore, 1 when a check found something to mend or
 //! a backup or a restore could not be made, 2 when the command line, the configuration, the database or a listener keeps

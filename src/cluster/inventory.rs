@@ -63,3 +63,27 @@ async fn list(hsm: &Hsm, clock: &Clock) -> Result<BTreeSet<KeyVersionId>, String
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::Candidate;
+
+    #[test]
+    fn only_a_pin_that_was_good_is_tried_for_a_look() {
+        let good = || Pin { rotated_at: Some(7), ..Pin::given(Bytes::from_static(b"sealed")) };
+        assert_eq!(doubt(&good()), None);
+        for doubtful in [
+            Pin { current_refused: true, ..good() },
+            Pin { pending_refused: true, ..good() },
+            Pin { failures: 1, ..good() },
+            Pin { attempt: Some(Candidate::Current), ..good() },
+            Pin { pending: Some(Bytes::new()), ..good() },
+            Pin { rotation_due: true, ..good() },
+        ] {
+            assert!(doubt(&doubtful).is_some(), "{doubtful:?}");
+        }
+    }
+}

@@ -73,8 +73,14 @@ pub async fn restore(
             Ok(Restored::Done)
         }
         Ok(false) => {
-            restore.abandon().await.map_err(wrong)?;
-            say(out, "\nNothing was changed. With --yes, or `yes` at a terminal, it is done.");
+            say(
+                out,
+                match restore.abandon().await.map_err(wrong)? {
+                    true => "\nNothing was changed, but what tokens said of kmsuser's PINs is on record.",
+                    false => "\nNothing was changed.",
+                },
+            );
+            say(out, "With --yes, or `yes` at a terminal, it is done.");
             Ok(Restored::Told)
         }
         Err(error) => {

@@ -71,18 +71,18 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
         Ok(seals) => Arc::new(ArcSwap::from_pointee(seals)),
         Err(error) => return Ok(all(&error.to_string())),
     };
-    let mut looks = Vec::new();
-    let mut asked = Vec::new();
+    let (mut looks, mut asked) = (Vec::new(), Vec::new());
+    let identities = Arc::new(Identities::default());
     for (store, spec) in &stores {
         let pins = former.pins(&store.id).await.map_err(wrong)?;
+        // One for all HSMs of the store, since one PIN may be all of theirs.
+        let gate = gate(former, &seals, &identities, store, spec, clock);
         for hsm in &spec.hsms {
             let record = record_of(spec.pin_scope, &hsm.hsm);
             let pin = pins.iter().find(|(of, _)| *of == record).map(|(_, pin)| pin);
-            match may_ask(pin) {
-                Err(why) => {
-                    looks.push(Look { hsm: hsm.hsm.clone(), key_store: store.id.clone(), seen: Err(why.to_owned()) })
-                }
-                Ok(()) => asked.push((store, spec, hsm)),
+            match may_ask(pin).map_err(str::to_owned).and_then(|()| gate.clone()) {
+                Err(why) => looks.push(Look { hsm: hsm.hsm.clone(), key_store: store.id.clone(), seen: Err(why) }),
+                Ok(gate) => asked.push((store, hsm, gate)),
             }
         }
     }
@@ -90,17 +90,12 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
         return Ok(looks);
     }
     restore.begin_looking().map_err(wrong)?;
-    let identities = Arc::new(Identities::default());
-    let asking = asked.into_iter().map(|(store, spec, hsm)| {
-        let gate = gate(former, &seals, &identities, store, spec, clock);
+    let asking = asked.into_iter().map(|(store, hsm, gate)| {
         let mut hsm = hsm.clone();
         // What the worker would log is told in better words.
         hsm.environment.insert(WORKER_LOG[1].to_owned(), "off".to_owned());
         async move {
-            let seen = match gate {
-                Ok(gate) => inventory::keys_in(&hsm, gate, clock).await,
-                Err(why) => Err(why),
-            };
+            let seen = inventory::keys_in(&hsm, gate, clock).await;
             Look { hsm: hsm.hsm, key_store: store.id.clone(), seen }
         }
     });

@@ -193,19 +193,20 @@ impl Restore {
         self.folder.decide(&utc(self.clock.unix_millis()).replace(':', "-")).await
     }
 
-    /// Leaves everything as it is, but for what came of logins.
-    pub async fn abandon(self) -> Result<(), Error> {
+    /// Leaves everything as it is, but for what came of logins that has to be remembered; whether there was any.
+    pub async fn abandon(self) -> Result<bool, Error> {
         let Self { file, clock, restored, former, folder, _lock, .. } = self;
         restored.close().await;
         if let Some(former) = former {
             former.store.close().await;
         }
         if unsettled(&file).is_none() {
-            return folder.discard();
+            folder.discard()?;
+            return Ok(false);
         }
         drop(_lock);
         Store::open(&file, clock).await?.close().await;
-        Ok(())
+        Ok(true)
     }
 
     fn order(&self, former: &Former) -> Order {

@@ -128,6 +128,7 @@ async fn a_pin_that_a_token_refuses_is_tried_once() {
     site.zones(0)[1].officer_sets("set-by-the-officer");
     let first = keystored(&site, "restore", &[backup.as_os_str()]);
     assert!(first.code == Some(3) && first.out.contains("HSM hsm-b: not looked at: "), "{first:?}");
+    assert!(first.out.contains("what tokens said of kmsuser's PINs is on record"), "{first:?}");
     assert_eq!(first.err.matches("refused kmsuser's PIN").count(), 1, "{first:?}");
     for arguments in [&[backup.as_os_str()][..], &[backup.as_os_str(), "--yes".as_ref()]] {
         let ran = keystored(&site, "restore", arguments);
@@ -164,6 +165,27 @@ async fn a_login_of_a_restore_that_was_broken_off_is_on_record() {
     daemon.wait_until_healthy_for(&caller).await;
     caller.encrypt(&key, b"works", &context(&[])).await.unwrap();
     assert!(caller.hsms().await.unwrap().iter().all(|hsm| hsm.pin_tries_left == 3), "each login begins the count anew");
+}
+
+/// One record for all HSMs: one after the other works on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_of_the_whole_cluster_opens_every_hsm_to_a_look() {
+    let site = Site::prepare().await;
+    site.configure(|config| {
+        config["cluster"][0].as_table_mut().unwrap().insert("pin_scope".to_owned(), "cluster".into());
+    });
+    let daemon = site.start().await;
+    let backup = daemon.site().path().join("backup.db");
+    keystored(daemon.site(), "backup", &[backup.as_os_str()]).ok();
+    let later = daemon.caller().await.create_key("later").await;
+    let site = daemon.terminate().1;
+    let told = keystored(&site, "restore", &[backup.as_os_str()]);
+    for hsm in ["hsm-a", "hsm-b"] {
+        assert_eq!(listed(&told, hsm, UNKNOWN), [format!("{later}/1")], "{told:?}");
+    }
+    keystored(&site, "restore", &[backup.as_os_str(), "--yes".as_ref()]).ok();
+    let daemon = site.start().await;
+    daemon.caller().await.create_key("under one PIN").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
