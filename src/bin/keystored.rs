@@ -1,10 +1,12 @@
-//! The daemon, its development form, its check, and (hidden) its worker processes.
+//! The daemon, its development form, its check, backup and restore of its database, and (hidden) its worker processes.
 //!
-//! Exit codes: 0 after an ordered shutdown or a good check; 1 when a check found something to mend; 2 when something is
-//! wrong that starting again does not mend: the command line, the configuration, a file that it names, a database that
-//! cannot be read; 75, which sysexits.h calls EX_TEMPFAIL, when the machine lets it down for the moment: a full or failing
-//! disk, a port or a database that another process has, too many open files.
+//! Exit codes: 0 after an ordered shutdown, a good check, a backup or a restore; 1 when a check found something to mend or
+//! a backup or a restore could not be made; 2 when something is wrong that starting again does not mend: the command line,
+//! the configuration, a file that it names, a database that cannot be read; 3 when a restore has only told what it would
+//! do; 75, which sysexits.h calls EX_TEMPFAIL, when the machine lets it down for the moment: a full or failing disk, a port
+//! or a database that another process has, too many open files.
 
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use clap::{Parser, Subcommand};
 use keystored::config::Config;
 use keystored::model::clock::Clock;
 use keystored::model::outage::Outage;
-use keystored::server::Addresses;
+use keystored::server::{Addresses, Consent, Restored};
 use keystored::telemetry::log::{self, Terminal};
 use keystored::{config, hsm, provision, server, telemetry};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
@@ -38,6 +40,10 @@ const LEAVE: Duration = Duration::from_secs(5);
 const WRONG: u8 = 2;
 /// It may be over by the next start.
 const PASSING: u8 = 75;
+/// A backup or a restore could not be made.
+const NOT_MADE: u8 = 1;
+/// A restore has only told what it would do.
+const ONLY_TOLD: u8 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -120,6 +126,30 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Copy the database into a new file, beside a running daemon or without one. Run it as the daemon's user.
+    Backup {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The copy. Must not be there yet.
+        #[arg(value_name = "TARGET")]
+        target: PathBuf,
+    },
+    /// Put a copy of the database in the place of the one that is there, which is set aside. The daemon must be stopped.
+    ///
+    /// Tells first what will be different, for the database and for the tokens. Run it as the daemon's user.
+    Restore {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The copy, as `keystored backup` has made it.
+        #[arg(value_name = "SOURCE")]
+        source: PathBuf,
+        /// Do it without being asked. Without it, and without a terminal, it is only told what would be done (exit code
+        /// 3).
+        #[arg(long)]
+        yes: bool,
+    },
     /// One HSM worker; started by the daemon, never by hand.
     #[command(hide = true)]
     HsmWorker {
@@ -135,6 +165,8 @@ fn main() -> ExitCode {
         Command::Serve { config, env_file } => serve(&config, env_file.as_deref(), clock),
         Command::Dev { dir, zones, listen, ops } => dev(dir, zones, listen, ops, clock),
         Command::Check { config } => check(&config, &clock),
+        Command::Backup { config, target } => backup(&config, &target, &clock),
+        Command::Restore { config, source, yes } => restore(&config, &source, yes, &clock),
     };
     let code = ended.unwrap_or_else(|Failure { code, message }| {
         log::last_words(&format!("keystored: {message}"));
@@ -148,6 +180,7 @@ fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode,
     let config = read(file)?;
     let listening = |addresses: Addresses| {
         let Some(env_file) = env_file.map(Path::to_owned) else { return };
+        // On panic: the daemon serves without the file, as after an error here.
         tokio::spawn(written(move || provision::write_addresses(&env_file, addresses.grpc, addresses.ops)));
     };
     on_runtime(run(config, clock, listening))
@@ -230,6 +263,47 @@ fn read(file: &Path) -> Result<Config, Failure> {
         Err(cause) => failed(&cause, error.to_string()),
         Ok(_) => error.to_string().into(),
     })
+}
+
+fn backup(file: &Path, target: &Path, clock: &Clock) -> Result<ExitCode, Failure> {
+    let config = read(file)?;
+    telemetry::init_log(false, "warn");
+    telemetry::panics::hear();
+    guard_memory()?;
+    on_runtime(async {
+        let made = server::backup(&config, target, clock, &mut std::io::stdout()).await;
+        made.map(|()| ExitCode::SUCCESS).map_err(not_made)
+    })
+}
+
+fn restore(file: &Path, source: &Path, yes: bool, clock: &Clock) -> Result<ExitCode, Failure> {
+    let config = read(file)?;
+    telemetry::init_log(false, "warn");
+    telemetry::panics::hear();
+    guard_memory()?;
+    let mut ask = || {
+        write!(std::io::stdout(), "\nRestore it? Type yes: ")?;
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer.trim() == "yes")
+    };
+    let consent = match (yes, std::io::stdin().is_terminal()) {
+        (true, _) => Consent::Given,
+        (false, true) => Consent::Ask(&mut ask),
+        (false, false) => Consent::Nobody,
+    };
+    on_runtime(async {
+        match server::restore(&config, source, clock, consent, &mut std::io::stdout()).await {
+            Ok(Restored::Done) => Ok(ExitCode::SUCCESS),
+            Ok(Restored::Told) => Ok(ExitCode::from(ONLY_TOLD)),
+            Err(error) => Err(not_made(error)),
+        }
+    })
+}
+
+fn not_made(error: server::Error) -> Failure {
+    Failure { code: NOT_MADE, message: error.to_string() }
 }
 
 async fn run(config: Config, clock: Clock, listening: impl FnOnce(Addresses) + Send) -> Result<ExitCode, Failure> {

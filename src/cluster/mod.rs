@@ -13,6 +13,7 @@ pub mod gate;
 mod health;
 mod hedge;
 pub mod identity;
+pub mod inventory;
 mod keeper;
 pub mod kmsuser;
 mod member;

@@ -70,3 +70,21 @@ impl Clock {
         }
     }
 }
+
+/// A time as people and programs read it, such as `2026-11-28T14:03:05.123Z`, from milliseconds since the Unix epoch.
+#[must_use]
+pub fn utc(unix_millis: i64) -> String {
+    let nanos = i32::try_from(unix_millis.rem_euclid(1_000) * 1_000_000).unwrap_or(0);
+    prost_types::Timestamp { seconds: unix_millis.div_euclid(1_000), nanos }.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(utc(1_764_338_585_123), "2025-11-28T14:03:05.123Z");
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+    }
+}

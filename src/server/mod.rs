@@ -5,6 +5,7 @@
 //! as one zone does.
 
 mod accept;
+mod backup;
 mod bare;
 mod certificates;
 mod check;
@@ -22,6 +23,7 @@ mod parts;
 mod pressure;
 mod readiness;
 mod reload;
+mod restore;
 mod room;
 mod settings;
 mod source;
@@ -53,8 +55,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sampled;
 use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
+pub use backup::backup;
 pub use bare::serve_routes;
 pub use check::check;
+pub use restore::{Consent, Restored, restore};
 
 /// How often the answer to "does it serve?" is taken over into the gRPC health service.
 const LOOK: Duration = Duration::from_millis(250);

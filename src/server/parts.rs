@@ -55,9 +55,10 @@ pub(super) fn make_state_dir(config: &Config) -> Result<(), Error> {
     })
 }
 
-/// Where the database is.
+/// Where the database is. Behind a symbolic link, because that is where SQLite keeps what belongs to it.
 pub(super) fn database(config: &Config) -> PathBuf {
-    config.state_dir.join("keystored.db")
+    let file = config.state_dir.join("keystored.db");
+    file.canonicalize().unwrap_or(file)
 }
 
 /// Opens the database in the state directory.

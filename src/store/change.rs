@@ -11,8 +11,9 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::connection::retire;
+use super::lineage::{Lineage, Step};
 use super::reserve::Purpose;
-use super::{Catalogue, Error, Inner, Key, KeyStore, Store, Writer, load};
+use super::{Catalogue, Error, Inner, Key, KeyStore, Store, Writer, lineage, load};
 use crate::model::id::{KeyId, KeyStoreId, KeyVersionId};
 use crate::model::outage::Outage;
 
@@ -143,7 +144,7 @@ impl Inner {
     {
         // Not in its place while it is used: whatever ends this, what comes back there is known to be sound.
         let mut database = self.sound(turn).await?;
-        match transact(&mut database, work).await {
+        match transact(&mut database, &self.lineage, work).await {
             Came::Committed(value, revision, fresh) => {
                 turn.database = Some(database);
                 if let Some(next) = next(&self.catalogue.load(), revision, fresh) {
@@ -220,7 +221,7 @@ impl Inner {
     }
 }
 
-async fn transact<T, W>(database: &mut SqliteConnection, work: W) -> Came<T>
+async fn transact<T, W>(database: &mut SqliteConnection, lineage: &Arc<Lineage>, work: W) -> Came<T>
 where
     W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
 {
@@ -228,9 +229,14 @@ where
         Ok(transaction) => transaction,
         Err(error) => return Came::Broken(error.into()),
     };
-    match carried_out(&mut transaction, work).await {
-        Ok((value, revision, fresh)) => match transaction.commit().await {
-            Ok(()) => Came::Committed(value, revision, fresh),
+    match numbered(&mut transaction, lineage, work).await {
+        Ok(((value, revision, fresh), step)) => match transaction.commit().await {
+            Ok(()) => {
+                if let Some(step) = step {
+                    step.done().await;
+                }
+                Came::Committed(value, revision, fresh)
+            }
             Err(error) => {
                 let revision = (!matches!(fresh, Fresh::Nothing)).then_some(revision);
                 Came::InDoubt(error.into(), value, revision)
@@ -243,6 +249,21 @@ where
             Err(_) => Came::Broken(error),
         },
     }
+}
+
+/// Carries a change out and numbers it.
+async fn numbered<T, W>(
+    database: &mut SqliteConnection,
+    lineage: &Arc<Lineage>,
+    work: W,
+) -> Result<((T, u64, Fresh), Option<Step>), Error>
+where
+    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
+{
+    let before = lineage::position(database).await?;
+    let came = carried_out(database, work).await?;
+    let step = lineage::advance(lineage, database, before).await?;
+    Ok((came, step))
 }
 
 async fn carried_out<T, W>(database: &mut SqliteConnection, work: W) -> Result<(T, u64, Fresh), Error>

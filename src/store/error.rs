@@ -76,6 +76,21 @@ pub enum Error {
         /// For people.
         message: String,
     },
+    /// The file is not the one that keystored left.
+    #[error(
+        "{file} is not what keystored left here: {why}. It was not opened, and nothing was changed. Give the copy that is \
+         wanted, which may be this file, to `keystored restore --config FILE COPY`: it looks at both and sets aside what \
+         is here"
+    )]
+    Copied {
+        /// The database file.
+        file: String,
+        /// What tells.
+        why: String,
+    },
+    /// A backup or a restore cannot be made, or what was named is none.
+    #[error("{0}")]
+    Backup(String),
     /// The database's own trouble.
     #[error("metadata: {0}")]
     Database(String),

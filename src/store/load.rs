@@ -155,7 +155,7 @@ pub(super) fn key_id(text: &str) -> Result<KeyId, Error> {
     KeyId::parse(text).ok_or_else(|| unreadable("key id", text))
 }
 
-fn version_id(key: &str, version: i64) -> Result<KeyVersionId, Error> {
+pub(super) fn version_id(key: &str, version: i64) -> Result<KeyVersionId, Error> {
     let version = u32::try_from(version).map_err(|_| unreadable("version", &version.to_string()))?;
     Ok(KeyVersionId { key: key_id(key)?, version })
 }

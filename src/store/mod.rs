@@ -10,6 +10,7 @@
 //! A full disk: [`reserve`] has room for changes that take something out of use, [`trouble`] knows how writing goes, and
 //! [`Store::tend`] looks after both.
 
+pub mod backup;
 mod budget;
 mod change;
 mod connection;
@@ -17,10 +18,12 @@ pub mod disk;
 mod error;
 mod key_stores;
 mod keys;
+mod lineage;
 mod load;
 mod lock;
 mod pins;
 pub mod reserve;
+pub mod restore;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -69,6 +72,8 @@ struct Inner {
     record: Record,
     catalogue: ArcSwap<Catalogue>,
     clock: Clock,
+    /// After the connections: its open file must outlive them, because closing it would take SQLite's locks away.
+    lineage: Arc<lineage::Lineage>,
 }
 
 struct Reader {
@@ -303,13 +308,17 @@ pub enum Begun {
 }
 
 impl Store {
-    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. On a full disk a part of
-    /// the reserve is used for that, but not for migrations.
+    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. Refuses a file that was
+    /// copied there by hand. On a full disk a part of the reserve is used for that, but not for migrations.
     pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
         let lock = lock::Lock::take(file)?;
+        if let Some(aside) = restore::finish(file).await? {
+            tracing::warn!(?aside, "a restore that had been decided was finished; what was there was set aside");
+        }
         lock::make_private(file)?;
+        let lineage = Arc::new(lineage::Lineage::admit(file)?);
         let (place, reserve) = (Place::new(file), Arc::new(Reserve::find(file)));
-        let (database, catalogue) = tend::open(&place, &reserve).await?;
+        let (database, catalogue) = tend::open(&place, &reserve, &lineage).await?;
         let reader = Reader { database: None, closed: false };
         let writer = Writer { database: Some(database), in_doubt: false, closed: false, lock: Some(lock) };
         let inner = Inner {
@@ -320,9 +329,14 @@ impl Store {
             record: Record::default(),
             catalogue: ArcSwap::from_pointee(catalogue),
             clock,
+            lineage,
         };
         let store = Self { inner: Arc::new(inner) };
         store.tend().await;
+        if let Some(former) = restore::unsettled(file) {
+            restore::settle(&store, &former).await?;
+            restore::discard(file).map_err(|error| backup::failed(file, error))?;
+        }
         Ok(store)
     }
 
@@ -354,6 +368,7 @@ impl Store {
         }
         // With the last connection SQLite has removed its log, and what the reserve had given to that is free.
         self.inner.refill().await;
+        self.inner.lineage.close();
         writer.lock = None;
     }
 }

@@ -158,7 +158,12 @@ pub(super) async fn keep_counts(
 }
 
 /// Writes a row, whether it was there or not.
-async fn put(database: &mut SqliteConnection, key_store: &KeyStoreId, hsm: &HsmId, pin: &Pin) -> Result<(), Error> {
+pub(super) async fn put(
+    database: &mut SqliteConnection,
+    key_store: &KeyStoreId,
+    hsm: &HsmId,
+    pin: &Pin,
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO pins (key_store_id, hsm_id, current_pin, pending_pin, offered_pin, current_proven, \
          current_refused, pending_refused, offered_refused, offered_first, attempt, failures, rotation_due, \

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::change::Touched;
 use super::connection::{Place, retire};
 use super::disk::{Room, try_writing};
+use super::lineage::Lineage;
 use super::reserve::{Purpose, Reserve, Standing};
 use super::trouble::Status;
 use super::{Catalogue, Error, Inner, MIGRATIONS, Store, Writer, load, migration_error};
@@ -101,7 +102,11 @@ impl Inner {
 
 /// Opens the database and reads what is in it. Where the disk is too full for SQLite to open it, which makes an index of
 /// the write-ahead log beside it, the reserve has the room. Migrations have to wait for room of their own.
-pub(super) async fn open(place: &Place, reserve: &Reserve) -> Result<(SqliteConnection, Catalogue), Error> {
+pub(super) async fn open(
+    place: &Place,
+    reserve: &Reserve,
+    lineage: &Lineage,
+) -> Result<(SqliteConnection, Catalogue), Error> {
     let mut database = loop {
         match opened(place).await {
             Ok(database) => break database,
@@ -118,6 +123,7 @@ pub(super) async fn open(place: &Place, reserve: &Reserve) -> Result<(SqliteConn
     let read = async {
         let migrated = MIGRATIONS.run_direct(None, &mut database, false).await;
         migrated.map_err(|error| migration_error(&place.file, error))?;
+        lineage.begin(&mut database).await?;
         load::catalogue(&mut database).await
     };
     match read.await {

@@ -13,6 +13,7 @@
 mod harness;
 
 mod attributes;
+mod backup;
 mod bad_input;
 mod ceremony;
 mod certificates;

@@ -1,6 +1,7 @@
 //! `keystored check`: tries everything that the configuration names and says how to mend what is wrong.
 
 mod certificates;
+mod database;
 mod disk;
 mod host;
 
@@ -49,6 +50,7 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
     // After the state directory, which it may be, or be in.
     good &= host::locks(config, out)?;
     good &= disk::examine(config, out)?;
+    good &= database::examine(config, out)?;
     for cluster in &config.clusters {
         writeln!(out, "\ncluster {}", cluster.id)?;
         for hsm in &cluster.hsms {

@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 pub(super) use self::add_hsm::wrapped_key_is_sane;
 pub(super) use self::procedures::Procedures;
 pub(super) use self::reconcile::Reconcilers;
+pub use self::reconcile::wanted_in;
 use super::pool::Members;
 use super::{Error, Service};
 use crate::model::id::KeyId;

@@ -196,7 +196,8 @@ impl Service {
 }
 
 /// What the metadata say of each version in an HSM.
-fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTreeMap<KeyVersionId, Wanted> {
+#[must_use]
+pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTreeMap<KeyVersionId, Wanted> {
     let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store);
     let versions = keys.flat_map(|key| key.versions.iter().map(move |version| (key.state, version)));
     let wanted = versions.map(|(state, version)| {

@@ -1,0 +1,145 @@
+//! What the tokens hold, as far as that can be asked without spending a try on a PIN that may be an older one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+
+use super::Error;
+use crate::cluster::gate::KeyStoreGate;
+use crate::cluster::identity::Identities;
+use crate::cluster::inventory;
+use crate::cluster::kmsuser::{Board, Kmsuser, Turns, record_of, reseal};
+use crate::config::Config;
+use crate::model::clock::Clock;
+use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
+use crate::pki::identity::TrustAnchor;
+use crate::seal::SealKeys;
+use crate::server::files::Found;
+use crate::server::{parts, settings};
+use crate::service::estate::ClusterSpec;
+use crate::store::restore::{Order, Present, Restore};
+use crate::store::{KeyStore, Pin, Store};
+use crate::telemetry::WORKER_LOG;
+
+/// Nothing is tried a second time for a mere look.
+const TRIES: u32 = 1;
+
+/// What was seen in one HSM.
+pub(super) struct Look {
+    pub(super) hsm: HsmId,
+    pub(super) key_store: KeyStoreId,
+    /// The versions that its token holds, or why it was not asked.
+    pub(super) seen: Result<BTreeSet<KeyVersionId>, String>,
+}
+
+/// Looks into every HSM of a key store of the database that is restored.
+pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> Result<Vec<Look>, Error> {
+    let wrong = |error: crate::store::Error| Error::Wrong(error.to_string());
+    let specs = settings::clusters(config, Found::default());
+    let stores: Vec<(Arc<KeyStore>, ClusterSpec)> = restore
+        .restored()
+        .key_stores
+        .values()
+        .filter_map(|store| {
+            let spec = specs.iter().find(|spec| spec.settings.id == store.cluster)?;
+            Some((Arc::clone(store), spec.clone()))
+        })
+        .collect();
+    let all = |why: &str| -> Vec<Look> {
+        let of = |(store, spec): &(Arc<KeyStore>, ClusterSpec)| -> Vec<Look> {
+            let hsms = spec.hsms.iter().map(|hsm| hsm.hsm.clone());
+            hsms.map(|hsm| Look { hsm, key_store: store.id.clone(), seen: Err(why.to_owned()) }).collect()
+        };
+        stores.iter().flat_map(of).collect()
+    };
+    let former = match (restore.former(), restore.present()) {
+        (Some((_, Order::BackupIsNewer)), _) => {
+            return Ok(all(
+                "the database that is there is older than the one that is restored, and neither may know its PIN",
+            ));
+        }
+        (Some((store, _)), _) => store,
+        (None, Present::Itself) => return Ok(all("the file is restored in its place, and may know an older PIN")),
+        (None, _) => {
+            return Ok(all(
+                "no database of before can be read, and a PIN that was rotated after the backup would cost a try",
+            ));
+        }
+    };
+    let seals = match parts::seals(&config.seal) {
+        Ok(seals) => Arc::new(ArcSwap::from_pointee(seals)),
+        Err(error) => return Ok(all(&error.to_string())),
+    };
+    let (mut looks, mut asked) = (Vec::new(), Vec::new());
+    let identities = Arc::new(Identities::default());
+    for (store, spec) in &stores {
+        let pins = former.pins(&store.id).await.map_err(wrong)?;
+        // One for all HSMs of the store, since one PIN may be all of theirs.
+        let gate = gate(former, &seals, &identities, store, spec, clock);
+        for hsm in &spec.hsms {
+            let record = record_of(spec.pin_scope, &hsm.hsm);
+            let pin = pins.iter().find(|(of, _)| *of == record).map(|(_, pin)| pin);
+            match may_ask(pin).map_err(str::to_owned).and_then(|()| gate.clone()) {
+                Err(why) => looks.push(Look { hsm: hsm.hsm.clone(), key_store: store.id.clone(), seen: Err(why) }),
+                Ok(gate) => asked.push((store, hsm, gate)),
+            }
+        }
+    }
+    if asked.is_empty() {
+        return Ok(looks);
+    }
+    restore.begin_looking().map_err(wrong)?;
+    let asking = asked.into_iter().map(|(store, hsm, gate)| {
+        let mut hsm = hsm.clone();
+        // What the worker would log is told in better words.
+        hsm.environment.insert(WORKER_LOG[1].to_owned(), "off".to_owned());
+        async move {
+            let seen = inventory::keys_in(&hsm, gate, clock).await;
+            Look { hsm: hsm.hsm, key_store: store.id.clone(), seen }
+        }
+    });
+    looks.extend(join_all(asking).await);
+    restore.end_looking().await.map_err(wrong)?;
+    looks.sort_by(|one, other| one.hsm.cmp(&other.hsm));
+    Ok(looks)
+}
+
+/// PINs of the restored database that none of the configuration's seal keys opens.
+pub(super) async fn sealed_otherwise(config: &Config, restore: &Restore) -> Result<Vec<(KeyStoreId, HsmId)>, Error> {
+    // A seal key that cannot be read is told of with each HSM.
+    let Ok(seals) = parts::seals(&config.seal) else { return Ok(Vec::new()) };
+    let pins = restore.restored_pins().await.map_err(|error| Error::Wrong(error.to_string()))?;
+    let opens = |(store, hsm, pin): &(KeyStoreId, HsmId, Pin)| reseal(&seals, store, hsm, &pin.current).is_ok();
+    Ok(pins.into_iter().filter(|pin| !opens(pin)).map(|(store, hsm, _)| (store, hsm)).collect())
+}
+
+fn may_ask(pin: Option<&Pin>) -> Result<(), &'static str> {
+    match pin {
+        None => Err("no PIN of kmsuser is on record for it in the database that is there"),
+        Some(pin) => inventory::doubt(pin).map_or(Ok(()), Err),
+    }
+}
+
+fn gate(
+    former: &Store,
+    seals: &Arc<ArcSwap<SealKeys>>,
+    identities: &Arc<Identities>,
+    store: &KeyStore,
+    spec: &ClusterSpec,
+    clock: &Clock,
+) -> Result<KeyStoreGate, String> {
+    let anchor = TrustAnchor::from_pem(&store.trust_anchor)
+        .map_err(|error| format!("the trust anchor of its key store cannot be read: {error}"))?;
+    let kmsuser = Kmsuser {
+        store: former.clone(),
+        seals: Arc::clone(seals),
+        key_store: store.id.clone(),
+        scope: spec.pin_scope,
+        tries: TRIES,
+        board: Arc::new(Board::default()),
+        turns: Turns::default(),
+    };
+    Ok(KeyStoreGate::new(store.cluster.clone(), anchor, kmsuser, Arc::clone(identities), clock.clone()))
+}

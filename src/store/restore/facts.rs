@@ -1,0 +1,117 @@
+//! Reads what a plan is made of, and carries it out: one transaction, whose rows are in the restored database alone.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::plan::{Facts, Plan};
+use crate::model::id::KeyVersionId;
+use crate::model::key::KeyState;
+use crate::model::key_store::ConnectionState;
+use crate::store::change::Touched;
+use crate::store::{Error, Store, load, pins};
+
+impl Store {
+    /// Everything that a restore compares.
+    pub(super) async fn facts(&self) -> Result<Facts, Error> {
+        let catalogue = self.catalogue();
+        let mut known = BTreeMap::new();
+        for store in catalogue.key_stores.keys() {
+            known.extend(self.pins(store).await?.into_iter().map(|(hsm, pin)| ((store.clone(), hsm), pin)));
+        }
+        let (destroyed, reserved) =
+            self.change(|database| Box::pin(async move { Ok((counted(database).await?, Touched::Nothing)) })).await?;
+        Ok(Facts { catalogue, pins: known, destroyed, reserved })
+    }
+
+    /// Takes over what a plan says. The catalogue shows it only when the database is opened again.
+    pub(super) async fn take_over(&self, plan: &Plan) -> Result<(), Error> {
+        let plan = plan.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                apply(database, &plan).await?;
+                Ok(((), Touched::Nothing))
+            })
+        })
+        .await
+    }
+}
+
+type Counted = (BTreeMap<KeyVersionId, i64>, BTreeMap<KeyVersionId, u64>);
+
+async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
+    let destroyed: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT key_id, version, destroyed_at FROM destroyed_versions")
+            .fetch_all(&mut *database)
+            .await?;
+    let reserved: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT key_id, version, encryptions_reserved FROM key_versions").fetch_all(database).await?;
+    let destroyed = destroyed
+        .into_iter()
+        .map(|(key, version, at)| Ok((load::version_id(&key, version)?, at)))
+        .collect::<Result<_, Error>>()?;
+    // A negative number is damage; that nothing is left is the safe side.
+    let reserved = reserved
+        .into_iter()
+        .map(|(key, version, count)| Ok((load::version_id(&key, version)?, u64::try_from(count).unwrap_or(u64::MAX))))
+        .collect::<Result<_, Error>>()?;
+    Ok((destroyed, reserved))
+}
+
+async fn apply(database: &mut SqliteConnection, plan: &Plan) -> Result<(), Error> {
+    for (key_store, hsm, pin) in &plan.pins {
+        pins::put(database, key_store, hsm, pin).await?;
+    }
+    for (version, at) in &plan.destroyed {
+        sqlx::query(
+            "INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (key_id, version) DO NOTHING",
+        )
+        .bind(version.key.to_string())
+        .bind(i64::from(version.version))
+        .bind(*at)
+        .execute(&mut *database)
+        .await?;
+    }
+    for (version, used) in &plan.reserved {
+        sqlx::query("UPDATE key_versions SET encryptions_reserved = $1 WHERE key_id = $2 AND version = $3")
+            .bind(i64::try_from(*used).unwrap_or(i64::MAX))
+            .bind(version.key.to_string())
+            .bind(i64::from(version.version))
+            .execute(&mut *database)
+            .await?;
+    }
+    for version in &plan.gone {
+        sqlx::query("DELETE FROM key_versions WHERE key_id = $1 AND version = $2")
+            .bind(version.key.to_string())
+            .bind(i64::from(version.version))
+            .execute(&mut *database)
+            .await?;
+        sqlx::query("DELETE FROM keys WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM key_versions WHERE key_id = $1)")
+            .bind(version.key.to_string())
+            .execute(&mut *database)
+            .await?;
+    }
+    for key in &plan.left_out {
+        sqlx::query("DELETE FROM keys WHERE id = $1").bind(key.to_string()).execute(&mut *database).await?;
+    }
+    for key in &plan.disabled {
+        sqlx::query("UPDATE keys SET state = $1 WHERE id = $2")
+            .bind(KeyState::Disabled.name())
+            .bind(key.to_string())
+            .execute(&mut *database)
+            .await?;
+    }
+    for store in &plan.disconnected {
+        sqlx::query("UPDATE key_stores SET state = $1, error_code = NULL, error_message = NULL WHERE id = $2")
+            .bind(ConnectionState::Disconnected.name())
+            .bind(store.as_str())
+            .execute(&mut *database)
+            .await?;
+    }
+    sqlx::query("UPDATE revision SET value = $1 WHERE id = 1")
+        .bind(i64::try_from(plan.revision.saturating_add(1)).unwrap_or(i64::MAX))
+        .execute(database)
+        .await?;
+    Ok(())
+}
