@@ -226,6 +226,7 @@ impl Step {
     /// In a thread that may wait for a disk.
     async fn note(&self, work: impl FnOnce(&mut Known) + Send + 'static) {
         let lineage = Arc::clone(&self.lineage);
+        // On panic: the record is not written, which makes copies harder to notice and harms nothing else.
         if let Err(error) = tokio::task::spawn_blocking(move || work(&mut lineage.known())).await {
             tracing::warn!(%error, "keystored.db.id was not written");
         }

@@ -300,7 +300,9 @@ async fn read_source(source: &Path, folder: &Folder) -> Result<(Option<i64>, u32
 /// What SQLite says of a copy is said of the file that it was made of.
 fn of_source(source: &Path, error: Error) -> Error {
     match error {
-        Error::Database(why) => failed(source, format!("it is damaged, or no database of keystored ({why})")),
+        Error::Database(why) | Error::Engine { message: why, .. } => {
+            failed(source, format!("it is damaged, or no database of keystored ({why})"))
+        }
         other => other,
     }
 }

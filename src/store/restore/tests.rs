@@ -59,10 +59,12 @@ impl Site {
         (plan, restore.commit().await.unwrap())
     }
 
-    /// Every file in the state directory, with what is in it.
+    /// Every file in the state directory, with what is in it, but for what belongs to no database.
     fn bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let entries = fs::read_dir(self.folder.path().join("state")).unwrap();
-        let files = entries.map(|entry| entry.unwrap().path()).filter(|path| !path.ends_with("keystored.db.lock"));
+        let apart = ["keystored.db.lock", "keystored.db.reserve"];
+        let files = entries.map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| !apart.iter().any(|name| path.ends_with(name)));
         files.map(|path| (path.clone(), fs::read(path).unwrap_or_else(|_| b"a directory".to_vec()))).collect()
     }
 
