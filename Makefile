@@ -11,13 +11,16 @@ FUZZ_SECONDS ?= 20
 SEEDS ?= 10
 SEED ?= 1
 CHAOS_SECONDS ?= 15
+# How long `make soak` lasts, from which seed.
+SOAK_SECONDS ?= 1200
+SOAK_SEED ?= 1
 # Where `make run` keeps its zones, certificates and database. Ignored by git.
 DEV_DIR ?= dev
 
 # Denied outside tests; clippy.toml lets tests unwrap.
 DENIED := -D warnings -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic
 
-.PHONY: help deps build test run demo bench fuzz chaos lint audit clean
+.PHONY: help deps build test run demo bench fuzz chaos soak lint audit clean
 
 help: ## This list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +51,10 @@ fuzz: deps ## Feeds each parser with made-up bytes for FUZZ_SECONDS.
 chaos: deps ## Troubles the zones of a daemon under load, by SEEDS schedules from SEED on.
 	TMPDIR=$${TMPDIR:-/dev/shm} CHAOS_SEEDS=$(SEEDS) CHAOS_FIRST=$(SEED) CHAOS_SECONDS=$(CHAOS_SECONDS) $(CARGO) test --locked --test real -- \
 		--exact --nocapture chaos::seeds::every_answer_is_right_or_no_zone_was_sound
+
+soak: deps ## Troubles the zones and what is around them (log, disk, certificates, calendar, connections) for SOAK_SECONDS.
+	TMPDIR=$${TMPDIR:-/dev/shm} SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test real -- \
+		--nocapture --test-threads 1 chaos::soak
 
 lint: ## Format and lints; warnings are errors.
 	$(CARGO) fmt --all --check
