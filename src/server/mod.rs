@@ -135,7 +135,10 @@ async fn run(
     let seals = parts::seals(&config.seal)?;
     parts::make_state_dir(&config)?;
     // After the state directory, which it may be, or be in.
-    look_at_lock_dir(&config.lock_dir).map_err(|error| Error::Wrong(format!("{error}; {}", error.remedy())))?;
+    look_at_lock_dir(&config.lock_dir).map_err(|error| {
+        let sentence = format!("{error}; {}", error.remedy());
+        error.outage().map_or(Error::Wrong as fn(String) -> Error, |_| Error::Passing)(sentence)
+    })?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen")?;
     let ops_listener = listen(config.ops, "ops.listen")?;
     let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };

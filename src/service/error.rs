@@ -36,12 +36,12 @@ impl Error {
         )
     }
 
-    /// The daemon's own fault.
+    /// The daemon's own fault. What was asked for may have been done: it is looked for before it is asked for again.
     pub(super) fn internal(what: &str) -> Self {
         if sampled::whole(Line::OwnFault, &what) {
             tracing::error!(what, "internal error");
         }
-        Self::passing(Exception::KmsInternal, "internal error; the daemon's log says more")
+        Self::lasting(Exception::KmsInternal, "internal error; the daemon's log says more")
     }
 
     /// A key that is not there.

@@ -113,7 +113,7 @@ async fn the_end_of_a_certificate_is_told_while_the_daemon_runs() {
     pki.show(&site, &server(now, 3 * DAY));
     let daemon = site.launch();
     daemon.wait_until_ready();
-    assert!(daemon.log().contains("the server certificate CN=localhost ends on "), "{}", daemon.log_tail());
+    daemon.wait_until_logged("the server certificate CN=localhost ends on ");
     let state = || {
         let (code, body) = daemon.ops("/readyz").unwrap();
         assert_eq!(code, 200, "calls are answered: {body}");
@@ -260,9 +260,8 @@ async fn a_client_is_told_in_a_sentence_what_is_wrong_with_its_certificate() {
     let stranger = cases(&pki).remove(3);
     let said = s_client(&environment(&pki, &daemon, &stranger.client));
     assert!(said.contains("alert unknown ca"), "{said}");
-    let log = daemon.log();
     for says in ["of no CA in grpc.client_ca", "names nobody", "is not valid before", "not for clients"] {
-        assert!(log.contains(says), "{says} is not in the log:\n{}", daemon.log_tail());
+        daemon.wait_until_logged(says);
     }
 }
 

@@ -12,6 +12,7 @@ async fn it_says_how_to_call_it_and_keeps_its_keys() {
         let ciphertext = caller.encrypt(&key, b"kept", &context(&[])).await.unwrap();
         (key, ciphertext)
     };
+    daemon.wait_until_logged("dev.env");
     let log = daemon.log();
     assert!(log.contains("dev.env") && log.contains("keystorectl"), "{log}");
     // What it tells people to type.

@@ -108,10 +108,10 @@ async fn a_full_disk_refuses_what_must_be_recorded_until_there_is_room() {
         used.goes_on().await;
     }
     // Said when it begins and when it is over, not with each refusal.
+    daemon.wait_until_logged("the metadata can be written again");
     let log = daemon.log();
     let said = log.lines().filter(|line| line.contains("store::trouble") && line.contains("cannot be written"));
     assert!((2..8).contains(&said.count()), "{log}");
-    assert!(log.contains("the metadata can be written again"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

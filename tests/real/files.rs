@@ -39,7 +39,7 @@ async fn a_thousand_idle_clients_leave_workers_their_descriptors() {
     daemon.connect_key_store(&caller).await;
     let key = caller.create_key("among idle clients").await;
     let says = "limits.connections allows 1024, but the limit of 1024 open files leaves room for";
-    assert!(daemon.log().contains(says), "{}", daemon.log_tail());
+    daemon.wait_until_logged(says);
     assert!(degraded(&daemon), "{:?}", daemon.ops("/readyz"));
     let before = open(&daemon);
 

@@ -45,7 +45,7 @@ async fn a_mistake_of_the_operator_ends_the_daemon_with_one_sentence() {
         // An address that this machine does not have, or not yet.
         (set("grpc", "listen", "192.0.2.1:7411".to_owned()), 75, &["cannot listen on", "change grpc.listen"]),
         (state("keystored.toml/below".into()), 2, &["state_dir", "cannot be made"]),
-        (state(foreign), 2, &["keystored.db: ", "not a database"]),
+        (state(foreign), 2, &["keystored.db: ", "no SQLite database"]),
         (
             Box::new(move |config| {
                 config["seal"]["key"] = open_key.to_str().unwrap().into();

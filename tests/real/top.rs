@@ -81,7 +81,7 @@ async fn what_cannot_be_shown_is_said_with_a_way_out() {
     // The tests have no terminal.
     wrong(&["top"], 2, "--once prints one table");
     wrong(&["top", "--once", "--every", "1ms"], 2, "at least 100ms");
-    wrong(&["top", "cluster-nowhere", "--once"], 1, "cluster-nowhere");
+    wrong(&["top", "cluster-zzzzzzzzzzz", "--once"], 1, "cluster-zzzzzzzzzzz");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use keystored::proto::v1::{AddHsmRequest, HsmStatus};
 
 use self::intruder::{Intruder, add, fingerprint, key_fingerprint, openssl, unhex};
 use self::newcomer::Newcomer;
-use crate::harness::{Caller, Daemon, Failure};
+use crate::harness::{Caller, Daemon, Failure, wait};
 use crate::members;
 
 const NOT_RELATED: &str = "IncorrectTrustAnchorException";
@@ -35,7 +35,7 @@ async fn assert_refused(
     assert!(refused.reason == reason && refused.message.contains(words), "{words}: {refused:?}");
     let dir = daemon.site().path();
     let (identity, transport) = (&request.identity_certificate, &request.transport_certificate);
-    let told = warning(&daemon.log()[before..], "AddHsm was refused or failed");
+    let told = warning(&daemon, before, "AddHsm was refused or failed");
     for part in
         ["cn:dev-client", &request.hsm_id, &fingerprint(identity, dir), &key_fingerprint(transport, dir), reason]
     {
@@ -44,11 +44,17 @@ async fn assert_refused(
     refused
 }
 
-/// The only warning in a log with these words.
-fn warning(log: &str, words: &str) -> String {
-    let told: Vec<&str> = log.lines().filter(|line| line.contains("WARN") && line.contains(words)).collect();
-    assert_eq!(told.len(), 1, "warnings that say {words:?} in {log}");
-    told[0].to_owned()
+/// The only warning with these words in the log since it had so many bytes; the log is written beside the calls.
+fn warning(daemon: &Daemon, since: usize, words: &str) -> String {
+    let told = wait::until(words, wait::LONG, || {
+        let log = daemon.log();
+        // A line that is not whole yet is left for the next look.
+        let whole = log[since..].rsplit_once('\n')?.0;
+        let told = whole.lines().filter(|line| line.contains("WARN") && line.contains(words));
+        Some(told.map(str::to_owned).collect::<Vec<_>>()).filter(|told| !told.is_empty())
+    });
+    assert_eq!(told.len(), 1, "warnings that say {words:?}: {told:?}");
+    told[0].clone()
 }
 
 /// The attack as it was seen: a copy of the ceremony folder, any client certificate, no PIN.
@@ -106,7 +112,7 @@ async fn only_the_key_that_the_token_shows_is_wrapped_to() {
             let request = newcomer.request(&intruder, identity, transport);
             let request = AddHsmRequest { wrap_only, ..request };
             assert_refused(&daemon, &caller, request, NOT_RELATED, words).await;
-            let told = warning(&daemon.log()[before..], "has shown other keys");
+            let told = warning(&daemon, before, "has shown other keys");
             assert!(told.contains(&shown), "{shown} is not in {told}");
             newcomer.assert_without_wrapping_key(&daemon);
         }
@@ -122,7 +128,7 @@ async fn only_the_key_that_the_token_shows_is_wrapped_to() {
     let before = daemon.log().len();
     let answer = add(&caller, newcomer.genuine(&intruder)).await.unwrap();
     assert!(answer.wrapped_key.len() == 256 && intruder.opens(&answer.wrapped_key).is_none());
-    let told = warning(&daemon.log()[before..], "AddHsm was carried out");
+    let told = warning(&daemon, before, "AddHsm was carried out");
     for part in ["cn:dev-client", "hsm-c", &fingerprint(identity, daemon.site().path()), &shown, "wrapped=true"] {
         assert!(told.contains(part), "{part} is not in {told}");
     }
@@ -216,7 +222,7 @@ async fn nothing_is_wrapped_for_a_token_that_holds_the_key() {
     let before = daemon.log().len();
     let answer = add(&caller, unopened).await.unwrap();
     assert_eq!(answer.wrapped_key, b"");
-    assert!(warning(&daemon.log()[before..], "AddHsm was carried out").contains("wrapped=false"));
+    assert!(warning(&daemon, before, "AddHsm was carried out").contains("wrapped=false"));
     members::filled(&caller).await;
     assert!(newcomer.is_member(&caller).await);
     let placements = caller.describe_key(&key).await.unwrap().placements;

@@ -13,6 +13,8 @@ use rustix::fs::{Access, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, getegid, geteuid, getgroups};
 
+use crate::model::outage::Outage;
+
 /// Write permission for the group, and for others.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
@@ -40,11 +42,20 @@ enum Why {
     Owner(u32, u32),
     #[error("this process (user {0}) may not write to it")]
     NotMine(u32),
-    #[error("it cannot be used ({0})")]
-    System(String),
+    #[error("it cannot be used ({said})")]
+    System { said: String, outage: Option<Outage> },
 }
 
 impl LockDirError {
+    /// What the machine is short of for the moment, where nothing is wrong with the directory.
+    #[must_use]
+    pub const fn outage(&self) -> Option<Outage> {
+        match self.why {
+            Why::System { outage, .. } => outage,
+            _ => None,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn remedy(&self) -> String {
@@ -53,7 +64,8 @@ impl LockDirError {
         let directory = self.directory.display();
         match self.why {
             Why::Missing => format!("make it, as root where needed ({make}), or name another directory in lock_dir"),
-            Why::NoDirectory | Why::System(_) => format!("name a directory in lock_dir; {make}"),
+            Why::System { outage: Some(outage), .. } => outage.remedy().to_owned(),
+            Why::NoDirectory | Why::System { .. } => format!("name a directory in lock_dir; {make}"),
             Why::Everybody(_) => {
                 format!(
                     "name a directory in lock_dir that the users of keystored alone can write to, such as /run/keystored: {make}"
@@ -124,7 +136,10 @@ pub fn look_at_lock_dir(directory: &Path) -> Result<(), LockDirError> {
 impl LockDir {
     pub(super) fn open(directory: &Path) -> Result<Self, LockDirError> {
         let failed = |why| LockDirError { directory: directory.to_owned(), why };
-        let system = |error: io::Error| failed(Why::System(error.to_string()));
+        let system = |error: io::Error| {
+            let outage = Outage::of(&error);
+            failed(Why::System { said: error.to_string(), outage })
+        };
         // A link is followed: /var/lock is one on most systems. What it leads to is what is judged.
         let opened = rustix::fs::open(directory, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let handle = opened.map_err(|error| match error {

@@ -160,7 +160,7 @@ async fn a_login_of_a_restore_that_was_broken_off_is_on_record() {
     assert_eq!(aborted.code, None, "{aborted:?}");
     let daemon = site.launch();
     daemon.wait_until_ready();
-    assert!(daemon.log().contains("a restore has tried to log in"), "{}", daemon.log());
+    daemon.wait_until_logged("a restore has tried to log in");
     let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
     caller.encrypt(&key, b"works", &context(&[])).await.unwrap();

@@ -55,7 +55,7 @@ async fn a_mistyped_password_loses_no_pin_and_no_try() {
         caller.disconnect(&id).await.unwrap();
     }
     assert_eq!(refusals(&daemon), 0, "{}", daemon.log());
-    assert!(daemon.log().contains("the one that was told is not its"), "{}", daemon.log());
+    daemon.wait_until_logged("the one that was told is not its");
     assert!(!daemon.log().contains("typo-"), "{}", daemon.log());
     let (_daemon, caller) = restarted(daemon).await;
     assert_eq!(tries_left(&caller, &id).await, [TRIES, TRIES]);
@@ -129,6 +129,7 @@ async fn an_officer_s_reset_is_said_with_keystorectl() {
     daemon.zones.iter().for_each(|zone| zone.officer_sets("set-by-the-officer"));
     let update = ["key-store", "update", &id, "--password-file", new.to_str().unwrap(), "--pin-was-reset"];
     daemon.keystorectl(&update).ok();
+    daemon.wait_until_logged("said to be reset");
     let log = daemon.log();
     let said = log.lines().find(|line| line.contains("said to be reset")).unwrap_or_else(|| panic!("{log}"));
     for words in ["WARN", "principal", "hsm-a", "hsm-b"] {
@@ -148,6 +149,7 @@ async fn a_reset_that_is_said_of_the_wrong_hsm_loses_no_pin() {
     caller.update_key_store(reset(&id, "set-by-the-officer", &[])).await.unwrap();
     assert_connected(&caller.connect(&id).await.unwrap());
     daemon.wait_until_healthy_for(&caller).await;
+    daemon.wait_until_logged("refused kmsuser's PIN");
     assert_eq!(refusals(&daemon), 1, "by hsm-a: {}", daemon.log());
     assert_eq!(tries_left(&caller, &id).await, [TRIES, TRIES]);
 }
