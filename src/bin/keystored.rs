@@ -31,8 +31,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const GRPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
 const OPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7412);
 
-/// How soon a file that could not be written is tried again.
-const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// How soon what could not be done beside serving is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// What threads that wait for a disk get at the end.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -181,24 +181,23 @@ fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode,
     let listening = |addresses: Addresses| {
         let Some(env_file) = env_file.map(Path::to_owned) else { return };
         // On panic: the daemon serves without the file, as after an error here.
-        tokio::spawn(written(move || provision::write_addresses(&env_file, addresses.grpc, addresses.ops)));
+        tokio::spawn(async move {
+            let mut said = false;
+            while let Err(error) = provision::write_addresses(&env_file, addresses.grpc, addresses.ops) {
+                again("where the daemon listens could not be written", &error, &mut said).await;
+            }
+        });
     };
     on_runtime(run(config, clock, listening))
 }
 
-/// Writes a file that somebody may wait for: at once, or as soon as the disk takes it. The daemon serves without it, also
-/// if this ends by a panic.
-async fn written(write: impl Fn() -> Result<(), provision::Error>) {
-    let mut said = false;
-    loop {
-        match write() {
-            Ok(()) => return,
-            Err(error) if !said => tracing::error!(%error, "where the daemon listens could not be written"),
-            Err(_) => {}
-        }
-        said = true;
-        tokio::time::sleep(WRITE_AGAIN).await;
+/// Until what somebody may wait for is tried again, such as when the disk has room: says once what is in the way, and
+/// waits. The daemon serves meanwhile.
+async fn again(sentence: &str, error: &provision::Error, said: &mut bool) {
+    if !std::mem::replace(said, true) {
+        tracing::error!(%error, "{sentence}; it is tried again");
     }
+    tokio::time::sleep(AGAIN).await;
 }
 
 fn dev(
@@ -227,18 +226,20 @@ fn dev(
         config.ops = ops.unwrap_or(config.ops);
         let (clock_of_store, terminal) = (clock.clone(), Arc::clone(&terminal));
         let listening = move |addresses: Addresses| {
-            // On panic: the daemon serves without its development key store, as after an error here.
+            // On panic: the daemon serves without its development key store.
             tokio::spawn(async move {
-                match provision::key_store::connect(&layout, addresses.grpc, &clock_of_store).await {
-                    Ok(store) => {
-                        // Whoever waits for this file finds a key store that can be used.
-                        match provision::write_env(&layout, addresses.grpc, addresses.ops) {
-                            Ok(()) => terminal.say(&welcome(&layout, addresses, &store)),
-                            Err(error) => tracing::error!(%error, "dev.env could not be written"),
-                        }
+                let (mut made, mut said) = (false, false);
+                let store = loop {
+                    match provision::key_store::connect(&layout, addresses.grpc, &clock_of_store, &mut made).await {
+                        Ok(store) => break store,
+                        Err(error) => again("the development key store could not be made", &error, &mut said).await,
                     }
-                    Err(error) => tracing::error!(%error, "the development key store could not be made"),
+                };
+                // Whoever waits for this file finds a key store that can be used.
+                while let Err(error) = provision::write_env(&layout, addresses.grpc, addresses.ops) {
+                    again("dev.env could not be written", &error, &mut said).await;
                 }
+                terminal.say(&welcome(&layout, addresses, &store));
             });
         };
         run(config, clock.clone(), listening).await

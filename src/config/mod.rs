@@ -1,8 +1,8 @@
 //! Settings as written, parsed once into their checked form.
 //!
 //! `raw` is the file's shape, `check` turns it into [`Config`]; whoever holds a [`Config`] need not check anything
-//! again. Durations are integers with their unit in the name (`_ms`, `_s`) in the file alone. PINs are never in the
-//! file: it names the files that hold them.
+//! again. Durations are integers with their unit in the name (`_ms`, `_s`) in the file alone. PINs are neither
+//! in the file nor in one that it names.
 
 mod check;
 mod raw;

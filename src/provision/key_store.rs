@@ -18,10 +18,14 @@ const WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Makes the key store and connects it, where there is none yet; one that is there stays in the state that it has, until
-/// it is CONNECTED or somebody has to do something about it. What is to be said of it comes back.
-pub async fn connect(layout: &Layout, grpc: SocketAddr, clock: &Clock) -> Result<String, Error> {
+/// it is CONNECTED or somebody has to do something about it. What is to be said of it comes back. After an error it can be
+/// called again: `made` remembers that the key store is this one's own, and still to be connected.
+pub async fn connect(layout: &Layout, grpc: SocketAddr, clock: &Clock, made: &mut bool) -> Result<String, Error> {
     let client = client(layout, grpc).await?;
     let store = match store(&client).await? {
+        Some(store) if *made && store.connection_state() == ConnectionState::Disconnected => {
+            begin(&client, &store.key_store_id).await?
+        }
         Some(store) => store,
         None => {
             let request = CreateKeyStoreRequest {
@@ -32,11 +36,17 @@ pub async fn connect(layout: &Layout, grpc: SocketAddr, clock: &Clock) -> Result
             };
             let pin = Secret::new(read(&layout.pin)?);
             let id = client.create_key_store(request, &pin).await.map_err(|error| failed(&error))?;
-            client.connect_key_store(&id).await.map_err(|error| failed(&error))?;
-            KeyStore { connection_state: ConnectionState::Connecting.into(), ..KeyStore::default() }
+            *made = true;
+            begin(&client, &id).await?
         }
     };
     settled(layout, &client, store, clock).await
+}
+
+/// Has a key store connected; what it then is for the moment.
+async fn begin(client: &Client, id: &str) -> Result<KeyStore, Error> {
+    client.connect_key_store(id).await.map_err(|error| failed(&error))?;
+    Ok(KeyStore { connection_state: ConnectionState::Connecting.into(), ..KeyStore::default() })
 }
 
 /// Waits until a connect that is under way has come to something.

@@ -197,7 +197,7 @@ impl Place {
     pub(super) async fn turn(&self) -> Turn<'_> {
         let lobby = &*self.lobby;
         let (ticket, turn) = oneshot::channel();
-        let mine = lobby.turns().ask(self.id.source, ticket);
+        let mine = lobby.turns().ask(self.id.source, ticket, oneshot::Sender::is_closed);
         if mine.is_none() {
             lobby.metrics.handshake_waits(true);
             let mut ticket = Ticket { lobby, turn };

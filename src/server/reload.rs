@@ -1,5 +1,5 @@
-//! SIGHUP: the configuration is read again. What takes effect at once is the list of HSMs and the seal keys; everything
-//! else waits for a restart.
+//! SIGHUP: the configuration is read again. What takes effect at once is the list of HSMs, how clusters hedge and
+//! verify, and the seal keys; what else is a cluster's or an HSM's waits for a connect, everything else for a restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -62,6 +62,10 @@ impl Store {
                 if !change.pins.is_empty() {
                     legal(&store, Event::Change)?;
                 }
+                let moves_to = change.cluster.as_ref().filter(|cluster| **cluster != store.cluster);
+                if moves_to.is_some() {
+                    pins::keep_counts(database, &id, &store.cluster).await?;
+                }
                 let revision = bump(database).await?;
                 sqlx::query("UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4")
                     .bind(change.name.as_ref().unwrap_or(&store.name))
@@ -72,6 +76,9 @@ impl Store {
                     .await?;
                 for pin in &change.pins {
                     pins::replace(database, &id, pin).await?;
+                }
+                if let Some(cluster) = moves_to {
+                    pins::take_counts(database, &id, cluster, &change.pins).await?;
                 }
                 Ok(((), Touched::KeyStore(id)))
             })

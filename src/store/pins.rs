@@ -123,21 +123,51 @@ pub(super) async fn begin(
     hsm: &HsmId,
     pin: &Pin,
 ) -> Result<(), Error> {
-    let left: Option<(i64,)> = sqlx::query_as(
-        "DELETE FROM failed_logins WHERE cluster_id = (SELECT cluster_id FROM key_stores WHERE id = $1) \
-         AND hsm_id = $2 RETURNING failures",
-    )
-    .bind(key_store.as_str())
-    .bind(hsm.as_str())
-    .fetch_optional(&mut *database)
-    .await?;
+    let (cluster,): (String,) = sqlx::query_as("SELECT cluster_id FROM key_stores WHERE id = $1")
+        .bind(key_store.as_str())
+        .fetch_one(&mut *database)
+        .await?;
+    let left = left_of(database, &ClusterId::from(cluster.as_str()), hsm).await?;
     // Whoever says that the token's own count was cleared says it of all that came before.
-    let left = left.filter(|_| pin.reset_at.is_none()).map_or(0, |(failures,)| count(failures));
+    let left = if pin.reset_at.is_none() { left } else { 0 };
     let pin = Pin { failures: pin.failures.saturating_add(left), ..pin.clone() };
     put(database, key_store, hsm, &pin).await
 }
 
-/// Keeps the counts of a key store that is about to be deleted.
+/// Takes away, for a record to go on with it, what is left of a count.
+async fn left_of(database: &mut SqliteConnection, cluster: &ClusterId, hsm: &HsmId) -> Result<u32, Error> {
+    let left: Option<(i64,)> =
+        sqlx::query_as("DELETE FROM failed_logins WHERE cluster_id = $1 AND hsm_id = $2 RETURNING failures")
+            .bind(cluster.as_str())
+            .bind(hsm.as_str())
+            .fetch_optional(database)
+            .await?;
+    Ok(left.map_or(0, |(failures,)| count(failures)))
+}
+
+/// Has the records of a key store that was moved to another cluster go on with that one's counts. `changes` came with the
+/// move: records that it began have their count already, and a reset that it told of clears it.
+pub(super) async fn take_counts(
+    database: &mut SqliteConnection,
+    key_store: &KeyStoreId,
+    cluster: &ClusterId,
+    changes: &[PinChange],
+) -> Result<(), Error> {
+    for (hsm, pin) in load(database, key_store).await? {
+        let change = changes.iter().find(|change| change.hsm == hsm);
+        let Some(reset) = change.map_or(Some(false), |change| {
+            change.before.as_ref().map(|before| before.reset_at != change.after.reset_at)
+        }) else {
+            continue;
+        };
+        let left = left_of(database, cluster, &hsm).await?;
+        let failures = if reset { 0 } else { left };
+        put(database, key_store, &hsm, &Pin { failures, attempt: None, ..pin }).await?;
+    }
+    Ok(())
+}
+
+/// Keeps the counts of a key store that is about to be deleted, or moved to another cluster.
 pub(super) async fn keep_counts(
     database: &mut SqliteConnection,
     key_store: &KeyStoreId,
@@ -152,6 +182,42 @@ pub(super) async fn keep_counts(
         .bind(hsm.as_str())
         .bind(i64::from(pin.spent()))
         .execute(&mut *database)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Has at least so many failed logins count for an HSM, whether a PIN is on record for it or not.
+pub(super) async fn count_at_least(
+    database: &mut SqliteConnection,
+    cluster: &ClusterId,
+    hsm: &HsmId,
+    spent: u32,
+) -> Result<(), Error> {
+    let stores: Vec<(String,)> = sqlx::query_as("SELECT id FROM key_stores WHERE cluster_id = $1")
+        .bind(cluster.as_str())
+        .fetch_all(&mut *database)
+        .await?;
+    let mut on_the_record = false;
+    for (store,) in stores {
+        let store = KeyStoreId::from(store.as_str());
+        let Some(mut pin) = on_record(database, &store, hsm).await? else { continue };
+        on_the_record = true;
+        if pin.spent() < spent {
+            pin.failures = pin.failures.saturating_add(spent - pin.spent());
+            put(database, &store, hsm, &pin).await?;
+        }
+    }
+    if !on_the_record {
+        sqlx::query(
+            "INSERT INTO failed_logins (cluster_id, hsm_id, failures) VALUES ($1, $2, $3) \
+             ON CONFLICT (cluster_id, hsm_id) DO UPDATE SET failures = excluded.failures \
+             WHERE failed_logins.failures < excluded.failures",
+        )
+        .bind(cluster.as_str())
+        .bind(hsm.as_str())
+        .bind(i64::from(spent))
+        .execute(database)
         .await?;
     }
     Ok(())

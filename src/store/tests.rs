@@ -379,6 +379,36 @@ async fn the_count_of_failed_logins_outlives_its_key_store() {
     assert_eq!(failures(&id).await, 0);
 }
 
+/// Nor must moving one from cluster to cluster.
+#[tokio::test]
+async fn the_count_of_failed_logins_stays_with_its_cluster() {
+    let bench = Bench::new().await;
+    let store = &bench.store;
+    let (here, there) = ("cluster-zzzzzzzzzzz", "cluster-yyyyyyyyyyy");
+    let id = store.create_key_store(new_store("other", here)).await.unwrap();
+    let failures = async || store.pins(&id).await.unwrap()[0].1.spent();
+    let given = Pin::given(Bytes::from_static(b"sealed"));
+    let tried = Pin { failures: 1, attempt: Some(Candidate::Current), ..given.clone() };
+    store.replace_pin(&id, change(&"hsm-a".into(), Some(given.clone()), tried)).await.unwrap();
+    let moved = async |cluster: &str, pins| {
+        let cluster = Some(ClusterId::parse(cluster).unwrap());
+        store.update_key_store(&id, KeyStoreChange { cluster, pins, ..KeyStoreChange::default() }).await.unwrap();
+    };
+    moved(there, vec![]).await;
+    assert_eq!(failures().await, 0, "no other token is charged with them");
+    moved(here, vec![]).await;
+    assert_eq!(failures().await, 2);
+    moved(there, vec![]).await;
+    // What is told with the move changes nothing of it, unless it is a reset.
+    let told = Pin { offered: Some(Bytes::from_static(b"told")), ..given.clone() };
+    moved(here, vec![change(&"hsm-a".into(), Some(given.clone()), told.clone())]).await;
+    assert_eq!(failures().await, 2);
+    moved(there, vec![]).await;
+    let reset = Pin { reset_at: Some(1), ..told.clone() };
+    moved(here, vec![change(&"hsm-a".into(), Some(told), reset)]).await;
+    assert_eq!(failures().await, 0);
+}
+
 #[tokio::test]
 async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
     let bench = Bench::new().await;

@@ -19,7 +19,7 @@ use crate::seal::SealKeys;
 use crate::server::files::Found;
 use crate::server::{parts, settings};
 use crate::service::estate::ClusterSpec;
-use crate::store::restore::{Order, Present, Restore};
+use crate::store::restore::{Order, Present, Restore, stands};
 use crate::store::{KeyStore, Pin, Store};
 use crate::telemetry::WORKER_LOG;
 
@@ -54,13 +54,13 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
         };
         stores.iter().flat_map(of).collect()
     };
-    let former = match (restore.former(), restore.present()) {
+    let (former, order) = match (restore.former(), restore.present()) {
         (Some((_, Order::BackupIsNewer)), _) => {
             return Ok(all(
                 "the database that is there is older than the one that is restored, and neither may know its PIN",
             ));
         }
-        (Some((store, _)), _) => store,
+        (Some(former), _) => former,
         (None, Present::Itself) => return Ok(all("the file is restored in its place, and may know an older PIN")),
         (None, _) => {
             return Ok(all(
@@ -72,6 +72,7 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
         Ok(seals) => Arc::new(ArcSwap::from_pointee(seals)),
         Err(error) => return Ok(all(&error.to_string())),
     };
+    let restored = restore.restored_pins().await.map_err(wrong)?;
     let (mut looks, mut asked) = (Vec::new(), Vec::new());
     let identities = Arc::new(Identities::default());
     for (store, spec) in &stores {
@@ -81,7 +82,8 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
         for hsm in &spec.hsms {
             let record = record_of(spec.pin_scope, &hsm.hsm);
             let pin = pins.iter().find(|(of, _)| *of == record).map(|(_, pin)| pin);
-            match may_ask(pin).map_err(str::to_owned).and_then(|()| gate.clone()) {
+            let then = restored.iter().find(|(of, hsm, _)| *of == store.id && *hsm == record).map(|(_, _, pin)| pin);
+            match may_ask(then, pin, order).map_err(str::to_owned).and_then(|()| gate.clone()) {
                 Err(why) => looks.push(Look { hsm: hsm.hsm.clone(), key_store: store.id.clone(), seen: Err(why) }),
                 Ok(gate) => asked.push((store, hsm, gate)),
             }
@@ -115,8 +117,11 @@ pub(super) async fn sealed_otherwise(config: &Config, restore: &Restore) -> Resu
     Ok(pins.into_iter().filter(|pin| !opens(pin)).map(|(store, hsm, _)| (store, hsm)).collect())
 }
 
-fn may_ask(pin: Option<&Pin>) -> Result<(), &'static str> {
-    match pin {
+fn may_ask(then: Option<&Pin>, now: Option<&Pin>, order: Order) -> Result<(), &'static str> {
+    match now {
+        Some(now) if !stands(then, now, order) => {
+            Err("the database that is restored saw its PIN rotated later than the one that is there")
+        }
         None => Err("no PIN of kmsuser is on record for it in the database that is there"),
         Some(pin) => inventory::doubt(pin).map_or(Ok(()), Err),
     }

@@ -96,10 +96,16 @@ impl Service {
             passing(AddStep::Place, self.place_wrapping_key(&member, &candidate, blob)).await?;
             let _turn = self.inner.estate.turn(id).await;
             let (store, now) = self.connected(id)?;
-            if !now.gate.is(&hardware.gate) {
-                return Err(overtaken(&hsm));
-            }
+            // The configuration may have been read again meanwhile: what it says by now counts.
+            let spec = self.inner.estate.spec(&store.cluster).filter(|spec| spec.hsm(&hsm).is_some());
+            let Some(spec) = spec.filter(|_| now.gate.is(&hardware.gate)) else { return Err(overtaken(&hsm)) };
+            // It then started this HSM too, whose PIN is on record.
+            let mut beside = now.cluster.members().iter().filter(|running| !known && running.settings().hsm == hsm);
+            let beside = beside.next().cloned();
             self.join(&store, &spec, &now, candidate.clone());
+            if let Some(beside) = beside {
+                self.inner.estate.leave(async move { beside.stop(super::connect::LEAVE).await });
+            }
             Ok(Outcome::Joined(wrapped))
         };
         let mut handing_on = member.watch();
@@ -110,7 +116,11 @@ impl Service {
         };
         if !known && !matches!(outcome, Ok(Outcome::Joined(_))) {
             candidate.stop(super::connect::LEAVE).await;
-            self.inner.estate.identities.release(&hsm);
+            // One that a SIGHUP started meanwhile keeps the claim.
+            let in_use = |now: &Hardware| now.cluster.members().iter().any(|running| running.settings().hsm == hsm);
+            if !self.connected(id).is_ok_and(|(_, now)| in_use(&now)) {
+                self.inner.estate.identities.release(&hsm);
+            }
         }
         match outcome? {
             Outcome::WrappedOnly(wrapped_key) => Ok(AddedHsm { wrapped_key, keys_to_place: 0 }),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteConnection;
 
 use super::plan::{Facts, Plan};
-use crate::model::id::KeyVersionId;
+use crate::model::id::{ClusterId, HsmId, KeyVersionId};
 use crate::model::key::KeyState;
 use crate::model::key_store::ConnectionState;
 use crate::store::change::Touched;
@@ -19,9 +19,15 @@ impl Store {
         for store in catalogue.key_stores.keys() {
             known.extend(self.pins(store).await?.into_iter().map(|(hsm, pin)| ((store.clone(), hsm), pin)));
         }
-        let (destroyed, reserved) =
-            self.change(|database| Box::pin(async move { Ok((counted(database).await?, Touched::Nothing)) })).await?;
-        Ok(Facts { catalogue, pins: known, destroyed, reserved })
+        // On the connection that reads: it works on a full disk.
+        let (destroyed, reserved, left) = self.read(|database| Box::pin(counted(database))).await?;
+        let mut spent: BTreeMap<_, _> = left.into_iter().collect();
+        for ((store, hsm), pin) in &known {
+            let Some(store) = catalogue.key_stores.get(store) else { continue };
+            let count: &mut u32 = spent.entry((store.cluster.clone(), hsm.clone())).or_default();
+            *count = pin.spent().max(*count);
+        }
+        Ok(Facts { catalogue, pins: known, spent, destroyed, reserved })
     }
 
     /// Takes over what a plan says. The catalogue shows it only when the database is opened again.
@@ -37,7 +43,7 @@ impl Store {
     }
 }
 
-type Counted = (BTreeMap<KeyVersionId, i64>, BTreeMap<KeyVersionId, u64>);
+type Counted = (BTreeMap<KeyVersionId, i64>, BTreeMap<KeyVersionId, u64>, Vec<((ClusterId, HsmId), u32)>);
 
 async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
     let destroyed: Vec<(String, i64, i64)> =
@@ -45,7 +51,11 @@ async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
             .fetch_all(&mut *database)
             .await?;
     let reserved: Vec<(String, i64, i64)> =
-        sqlx::query_as("SELECT key_id, version, encryptions_reserved FROM key_versions").fetch_all(database).await?;
+        sqlx::query_as("SELECT key_id, version, encryptions_reserved FROM key_versions")
+            .fetch_all(&mut *database)
+            .await?;
+    let left: Vec<(String, String, i64)> =
+        sqlx::query_as("SELECT cluster_id, hsm_id, failures FROM failed_logins").fetch_all(database).await?;
     let destroyed = destroyed
         .into_iter()
         .map(|(key, version, at)| Ok((load::version_id(&key, version)?, at)))
@@ -55,12 +65,21 @@ async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
         .into_iter()
         .map(|(key, version, count)| Ok((load::version_id(&key, version)?, u64::try_from(count).unwrap_or(u64::MAX))))
         .collect::<Result<_, Error>>()?;
-    Ok((destroyed, reserved))
+    let left = left
+        .into_iter()
+        .map(|(cluster, hsm, count)| {
+            ((ClusterId::from(cluster.as_str()), HsmId::from(hsm.as_str())), u32::try_from(count).unwrap_or(u32::MAX))
+        })
+        .collect();
+    Ok((destroyed, reserved, left))
 }
 
 async fn apply(database: &mut SqliteConnection, plan: &Plan) -> Result<(), Error> {
     for (key_store, hsm, pin) in &plan.pins {
         pins::put(database, key_store, hsm, pin).await?;
+    }
+    for (cluster, hsm, count) in &plan.spent {
+        pins::count_at_least(database, cluster, hsm, *count).await?;
     }
     for (version, at) in &plan.destroyed {
         sqlx::query(
@@ -114,4 +133,70 @@ async fn apply(database: &mut SqliteConnection, plan: &Plan) -> Result<(), Error
         .execute(database)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::clock::Clock;
+    use crate::model::id::KeyStoreId;
+    use crate::store::restore::{Order, plan};
+    use crate::store::{NewKeyStore, Pin, PinChange};
+
+    async fn with_key_store(folder: &tempfile::TempDir, name: &str, id: &KeyStoreId) -> Store {
+        let store = Store::open(&folder.path().join(name), Clock::manual()).await.unwrap();
+        store.create_key_store(new(id.clone())).await.unwrap();
+        store
+    }
+
+    fn new(id: KeyStoreId) -> NewKeyStore {
+        NewKeyStore {
+            id,
+            name: "main".into(),
+            cluster: ClusterId::from("cluster-aaaaaaaaaaa"),
+            trust_anchor: "PEM".into(),
+            pins: vec![("hsm-a".into(), given())],
+        }
+    }
+
+    fn given() -> Pin {
+        Pin::given(Bytes::from_static(b"sealed"))
+    }
+
+    async fn spend(store: &Store, id: &KeyStoreId, failures: u32) {
+        let change = PinChange { hsm: "hsm-a".into(), before: Some(given()), after: Pin { failures, ..given() } };
+        store.replace_pin(id, change).await.unwrap();
+    }
+
+    async fn spent(store: &Store, id: &KeyStoreId) -> u32 {
+        store.pins(id).await.unwrap()[0].1.spent()
+    }
+
+    /// Otherwise whoever restores, deletes and makes key stores in turns spends more tries than a token has.
+    #[tokio::test]
+    async fn failed_logins_outlive_a_restore() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = KeyStoreId::random();
+        // Of a key store that was deleted since.
+        let (backup, former) = (with_key_store(&folder, "a.db", &id).await, with_key_store(&folder, "b.db", &id).await);
+        spend(&former, &id, 2).await;
+        former.delete_key_store(&id).await.unwrap();
+        let plan_of = async |backup: &Store, former: &Store| {
+            plan(&backup.facts().await.unwrap(), Some(&former.facts().await.unwrap()), Order::FormerIsNewer)
+        };
+        backup.take_over(&plan_of(&backup, &former).await).await.unwrap();
+        assert_eq!(spent(&backup, &id).await, 2);
+        backup.take_over(&plan_of(&backup, &former).await).await.unwrap();
+        assert_eq!(spent(&backup, &id).await, 2, "the same tries are not counted twice");
+
+        // Of a key store that was made since.
+        let (backup, former) = (with_key_store(&folder, "c.db", &id).await, with_key_store(&folder, "d.db", &id).await);
+        backup.delete_key_store(&id).await.unwrap();
+        spend(&former, &id, 2).await;
+        backup.take_over(&plan_of(&backup, &former).await).await.unwrap();
+        backup.create_key_store(new(id.clone())).await.unwrap();
+        assert_eq!(spent(&backup, &id).await, 2);
+    }
 }

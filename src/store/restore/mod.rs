@@ -18,7 +18,7 @@ use sqlx::sqlite::SqliteConnection;
 
 pub use self::files::RestoreStep;
 pub(super) use self::files::{discard, finish, is_decided, unsettled};
-pub use self::plan::{Facts, MARGIN, Order, Plan, plan};
+pub use self::plan::{Facts, MARGIN, Order, Plan, plan, stands};
 
 use self::files::{FORMER, Folder, NEW};
 use super::backup::{failed, is_known, look_through, open, same_file};

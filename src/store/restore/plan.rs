@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
+use crate::model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use crate::model::key::KeyState;
 use crate::model::key_store::ConnectionState;
 use crate::model::limits::ENCRYPTIONS_PER_VERSION;
@@ -24,6 +24,8 @@ pub struct Facts {
     pub catalogue: Arc<Catalogue>,
     /// kmsuser's PINs.
     pub pins: BTreeMap<(KeyStoreId, HsmId), Pin>,
+    /// Failed logins, of key stores that were deleted as well.
+    pub spent: BTreeMap<(ClusterId, HsmId), u32>,
     /// What was destroyed, and when.
     pub destroyed: BTreeMap<KeyVersionId, i64>,
     /// Encryptions that were reserved.
@@ -47,6 +49,8 @@ pub enum Order {
 pub struct Plan {
     /// PINs that are newer than the backup's.
     pub pins: Vec<(KeyStoreId, HsmId, Pin)>,
+    /// Failed logins that count at least.
+    pub spent: Vec<(ClusterId, HsmId, u32)>,
     /// Tombstones.
     pub destroyed: Vec<(KeyVersionId, i64)>,
     /// Versions of the backup that were destroyed since.
@@ -76,7 +80,7 @@ pub struct Plan {
 pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let Some(former) = former else {
         let mut plan = Plan { revision: backup.catalogue.revision, ..Plan::default() };
-        reserve(&mut plan, backup, None);
+        reserve(&mut plan, backup, None, true);
         return plan;
     };
     let mut plan = Plan {
@@ -84,13 +88,17 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
         revision: backup.catalogue.revision.max(former.catalogue.revision),
         ..Plan::default()
     };
+    if order != Order::BackupIsNewer {
+        let spent = former.spent.iter().filter(|(_, count)| **count > 0);
+        plan.spent = spent.map(|((cluster, hsm), count)| (cluster.clone(), hsm.clone(), *count)).collect();
+    }
     let buried = |(version, _): &(&KeyVersionId, &i64)| !backup.destroyed.contains_key(version);
     plan.destroyed = former.destroyed.iter().filter(buried).map(|(version, at)| (*version, *at)).collect();
     let (old, new) = (&backup.catalogue, &former.catalogue);
     let versions = old.keys.values().flat_map(|key| &key.versions);
     plan.gone = versions.map(|version| version.id).filter(|id| former.destroyed.contains_key(id)).collect();
     // A backup of after what is there tells that something ran on, and not how far.
-    reserve(&mut plan, backup, Some(former).filter(|_| order != Order::BackupIsNewer));
+    reserve(&mut plan, backup, Some(former).filter(|_| order != Order::BackupIsNewer), order == Order::Unrelated);
     for key in new.keys.values() {
         let finished = key.state != KeyState::Creating;
         match old.keys.get(&key.id) {
@@ -128,29 +136,39 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     plan
 }
 
-fn pins(backup: &Facts, former: &Facts, order: Order) -> Vec<(KeyStoreId, HsmId, Pin)> {
-    let newer = |then: Option<&Pin>, now: &Pin| match (then, order) {
+/// Whether the former's PIN of an HSM is at least as new as the backup's.
+#[must_use]
+pub fn stands(then: Option<&Pin>, now: &Pin, order: Order) -> bool {
+    match (then, order) {
         // Another HSM joined.
         (None, _) => true,
-        (Some(then), _) if then == now => false,
+        (Some(then), _) if then == now => true,
         (_, Order::FormerIsNewer) => true,
         (_, Order::BackupIsNewer) => false,
         // An officer's PIN was never rotated, so a time that is missing says nothing.
         (Some(then), Order::Unrelated) => now.rotated_at.is_none() || then.rotated_at <= now.rotated_at,
-    };
+    }
+}
+
+fn pins(backup: &Facts, former: &Facts, order: Order) -> Vec<(KeyStoreId, HsmId, Pin)> {
     let known = former.pins.iter().filter(|((store, _), _)| backup.catalogue.key_stores.contains_key(store));
     known
-        .filter(|(of, now)| newer(backup.pins.get(of), now))
+        .filter(|(of, now)| {
+            let then = backup.pins.get(of);
+            then != Some(now) && stands(then, now, order)
+        })
         .map(|((store, hsm), pin)| (store.clone(), hsm.clone(), pin.clone()))
         .collect()
 }
 
-/// What was used after the backup stays used.
-fn reserve(plan: &mut Plan, backup: &Facts, former: Option<&Facts>) {
+/// What was used after the backup stays used. A database of another line knows what was used on its own line alone
+/// (`beside`): what the backup's line went on to use is known to nobody.
+fn reserve(plan: &mut Plan, backup: &Facts, former: Option<&Facts>, beside: bool) {
     for (version, then) in &backup.reserved {
         let now = former.and_then(|former| former.reserved.get(version).copied());
-        plan.by_margin += usize::from(now.is_none());
-        let used = now.unwrap_or_else(|| then.saturating_add(MARGIN)).min(ENCRYPTIONS_PER_VERSION);
+        let margin = Some(then.saturating_add(MARGIN)).filter(|_| beside || now.is_none());
+        plan.by_margin += usize::from(margin.is_some());
+        let used = now.max(margin).unwrap_or(*then).min(ENCRYPTIONS_PER_VERSION);
         if used > *then {
             plan.reserved.push((*version, used));
         }

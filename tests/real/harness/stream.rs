@@ -1,11 +1,8 @@
-//! Where a daemon's output leads, and what is read there: for tests that trouble it, pipes that nobody reads and a disk
-//! that is full.
+//! Where a daemon's output leads, and what is read there: for tests that trouble it, pipes that nobody reads.
 
-use std::fs::{self, File};
-use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::io::{PipeReader, PipeWriter, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -111,59 +108,6 @@ impl Pipe {
     /// Nobody reads it any more.
     pub(crate) fn goes_away(&mut self) {
         self.reader = None;
-    }
-}
-
-/// A disk of a quarter of a megabyte, in memory, that nobody else sees: mounted in a namespace of its own, which a process
-/// that waits for this one's end keeps alive.
-pub(crate) struct SmallDisk {
-    keeper: Child,
-    dir: PathBuf,
-}
-
-impl SmallDisk {
-    /// Makes one, where this machine lets an ordinary user mount something for itself.
-    pub(crate) fn mount() -> Option<Self> {
-        let script = "mount -t tmpfs -o size=256k,mode=0777 small /mnt && echo mounted && read -r _";
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut keeper = command.process_group(0).spawn().ok()?;
-        let mut said = [0; 8];
-        let mounted = keeper.stdout.as_mut().unwrap().read_exact(&mut said).is_ok() && said == *b"mounted\n";
-        let dir = PathBuf::from(format!("/proc/{}/root/mnt", keeper.id()));
-        let disk = Self { keeper, dir };
-        (mounted && fs::write(disk.dir.join("try"), "x").is_ok()).then_some(disk)
-    }
-
-    /// A file on it, to append to.
-    pub(crate) fn open(&self, name: &str) -> File {
-        File::options().create(true).append(true).open(self.dir.join(name)).unwrap()
-    }
-
-    pub(crate) fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir.join(name)).unwrap()).into_owned()
-    }
-
-    /// Leaves no room on it.
-    pub(crate) fn fill(&self) {
-        let mut filler = self.open("filler");
-        // First by pages, then by what is left of one.
-        for piece in [&[0; 4_096][..], &[0]] {
-            while filler.write_all(piece).is_ok() {}
-        }
-    }
-
-    /// Room again.
-    pub(crate) fn free(&self) {
-        fs::remove_file(self.dir.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = self.keeper.kill();
-        let _ = self.keeper.wait();
     }
 }
 

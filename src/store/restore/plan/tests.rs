@@ -97,8 +97,24 @@ fn keys_that_were_being_made_are_finished_or_told_of() {
     // A backup of after what is there says nothing of what came after itself.
     let mut backup = state_of(true, KeyState::Enabled);
     backup.reserved.insert(KeyVersionId { key: KeyId::from_bytes([3; 16]), version: 1 }, 10);
-    for (order, used) in [(Order::BackupIsNewer, vec![10 + MARGIN]), (Order::FormerIsNewer, vec![])] {
+    for (order, used) in [
+        (Order::BackupIsNewer, vec![10 + MARGIN]),
+        (Order::FormerIsNewer, vec![]),
+        // What is there knows its own line alone.
+        (Order::Unrelated, vec![10 + MARGIN]),
+    ] {
         let plan = plan(&backup, Some(&backup), order);
         assert_eq!(plan.reserved.iter().map(|(_, used)| *used).collect::<Vec<_>>(), used, "{order:?}");
+        assert_eq!(plan.by_margin, used.len(), "{order:?}");
+    }
+}
+
+/// Failed logins are a token's, and are not undone by a file.
+#[test]
+fn failed_logins_are_kept() {
+    let of = (ClusterId::from("cluster-aaaaaaaaaaa"), hsm());
+    let former = Facts { spent: BTreeMap::from([(of.clone(), 2)]), ..Facts::default() };
+    for (order, kept) in [(Order::FormerIsNewer, 1), (Order::Unrelated, 1), (Order::BackupIsNewer, 0)] {
+        assert_eq!(plan(&Facts::default(), Some(&former), order).spent.len(), kept, "{order:?}");
     }
 }
