@@ -35,7 +35,7 @@ async fn assert_refused(
     assert!(refused.reason == reason && refused.message.contains(words), "{words}: {refused:?}");
     let dir = daemon.site().path();
     let (identity, transport) = (&request.identity_certificate, &request.transport_certificate);
-    let told = warning(&daemon, before, "AddHsm was refused or failed");
+    let told = warning(daemon, before, "AddHsm was refused or failed");
     for part in
         ["cn:dev-client", &request.hsm_id, &fingerprint(identity, dir), &key_fingerprint(transport, dir), reason]
     {
