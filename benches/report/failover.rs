@@ -133,29 +133,15 @@ fn rows(phases: &[Phase]) -> Vec<Row> {
     let figure = |name: &str, of_came: fn(&Came) -> f64| of(name).map_or(f64::NAN, |phase| of_came(&phase.came));
     // Who is in a zone that dies waits until the call is sent to another one as well, and then as long as every call.
     let unhurt = HEDGE_MS + figure("healthy", |came| came.p999);
-    let healthy = |of_came: fn(&Came) -> f64| thousands(figure("healthy", of_came));
+    let struck = |what: &'static str, run: &str, of_came: fn(&Came) -> f64| {
+        let (then, healthy) = (figure(run, of_came), figure("healthy", of_came));
+        let detail = format!("{} ms; {} ms while healthy", thousands(then), thousands(healthy));
+        Row::new(what, then / unhurt, Must::BeAtMost(STRUCK), detail)
+    };
     vec![
         Row::new("failed calls of all runs, zone lost or not", failed as f64, Must::BeNone, by_name.join("\n")),
-        Row::new(
-            "a zone is killed: longest call / hedging and a healthy p99.9",
-            figure("zone killed", |came| came.max) / unhurt,
-            Must::BeAtMost(STRUCK),
-            format!(
-                "{} ms; {} ms while healthy",
-                thousands(figure("zone killed", |came| came.max)),
-                healthy(|came| came.max)
-            ),
-        ),
-        Row::new(
-            "a zone hangs: p99.9 / hedging and a healthy p99.9",
-            figure("zone hung", |came| came.p999) / unhurt,
-            Must::BeAtMost(STRUCK),
-            format!(
-                "{} ms; {} ms while healthy",
-                thousands(figure("zone hung", |came| came.p999)),
-                healthy(|came| came.p999)
-            ),
-        ),
+        struck("a zone is killed: longest call / hedging and a healthy p99.9", "zone killed", |came| came.max),
+        struck("a zone hangs: p99.9 / hedging and a healthy p99.9", "zone hung", |came| came.p999),
     ]
 }
 

@@ -197,8 +197,9 @@ impl Way<'_> {
 
     async fn record(&mut self) -> Result<(), Refusal> {
         let hsm = self.expected.hsm;
-        self.inner.kmsuser.save(hsm, &self.on_record, &self.login.pin).await.map_err(|why| ours(hsm, &why))?;
-        self.on_record = self.login.pin.clone();
+        let saved = self.inner.kmsuser.save(hsm, &self.on_record, &self.login.pin).await;
+        self.on_record = saved.map_err(|why| ours(hsm, &why))?;
+        self.login.pin = self.on_record.clone();
         Ok(())
     }
 

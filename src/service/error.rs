@@ -120,9 +120,7 @@ impl Error {
                 Exception::CustomKeyStoreInvalidState,
                 format!("the key store is {}; {}", state.name(), way_out(state)),
             ),
-            store::Error::Missing(what) if what.starts_with("key store ") => {
-                Self::lasting(Exception::CustomKeyStoreNotFound, format!("there is no {what}"))
-            }
+            store::Error::NoKeyStore(_) => Self::lasting(Exception::CustomKeyStoreNotFound, error.to_string()),
             // The store has said it in the log; here it is each caller's to know.
             passing if passing.passes() => Self::unrecorded(&passing),
             other => Self::internal(&other.to_string()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::trouble::Trouble;
-use crate::model::id::{ClusterId, HsmId};
+use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 use crate::model::key_store::ConnectionState;
 use crate::model::outage::Outage;
 
@@ -34,6 +34,9 @@ pub enum Error {
     /// The same token came with other parameters.
     #[error("the client_token was used with other parameters")]
     TokenConflict,
+    /// There is no such key store.
+    #[error("there is no key store {0}")]
+    NoKeyStore(KeyStoreId),
     /// A row that must be there is not.
     #[error("{0} is not in the metadata")]
     Missing(String),

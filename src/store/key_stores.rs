@@ -177,7 +177,7 @@ impl Store {
 }
 
 pub(super) async fn there(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<KeyStore, Error> {
-    load::key_store(database, id).await?.ok_or_else(|| Error::Missing(format!("key store {id}")))
+    load::key_store(database, id).await?.ok_or_else(|| Error::NoKeyStore(id.clone()))
 }
 
 /// The state after an event that is legal.

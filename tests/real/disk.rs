@@ -6,7 +6,6 @@ mod start;
 use std::collections::BTreeMap;
 
 use keystored::proto::v1::{ConnectionState, ListKeysRequest};
-use rustix::process::Signal;
 use tonic::Code;
 
 use crate::harness::daemon::{Daemon, Site};
@@ -148,8 +147,7 @@ async fn the_kill_switch_works_on_a_disk_that_others_keep_full() {
     names_the_disk(&caller.try_create_key("none fits", "").await.unwrap_err(), &daemon);
     // Workers that die are replaced: the attempts to log in are recorded, and what becomes of them.
     for zone in ["a", "b"] {
-        daemon.zone(zone).signal_workers(Signal::KILL);
-        daemon.wait_until_healthy_for(&caller).await;
+        daemon.replace_workers(zone, &caller).await;
     }
     assert!(caller.hsms().await.unwrap().iter().all(|hsm| hsm.pin_tries_left == 3));
     goes_on(&caller, &kept, &ciphertext).await;

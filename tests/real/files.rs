@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use crate::harness::daemon::Site;
@@ -47,12 +47,7 @@ async fn a_thousand_idle_clients_leave_workers_their_descriptors() {
     assert!(idle.len() > 500, "only {} of them came in", idle.len());
     // What was kept back is there, with as many clients as may be.
     for zone in ["a", "b"] {
-        let killed = daemon.zone(zone).signal_workers(Signal::KILL);
-        wait::until("others have taken their place", wait::LONG, || {
-            let now = daemon.zone(zone).workers();
-            (now.len() == killed.len() && killed.iter().all(|pid| !now.contains(pid))).then_some(())
-        });
-        daemon.wait_until_healthy_for(&caller).await;
+        daemon.replace_workers(zone, &caller).await;
     }
     caller.encrypt(&key, b"an open connection notices nothing", &context(&[])).await.unwrap();
     assert!(!daemon.log().contains("cannot be accepted"), "{}", daemon.log_tail());

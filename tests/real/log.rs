@@ -338,13 +338,7 @@ async fn goes_on(daemon: &Daemon, caller: &Caller, key: &str) {
     assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"kept");
     assert!(daemon.ops("/livez").is_some_and(|(code, _)| code == 200));
     for zone in &daemon.zones {
-        let killed = zone.signal_workers(Signal::KILL);
-        wait::until("there are as many workers again", wait::LONG, || {
-            zone.repair();
-            let now = zone.workers();
-            (now.len() == killed.len() && killed.iter().all(|pid| !now.contains(pid))).then_some(())
-        });
-        daemon.wait_until_healthy_for(caller).await;
+        daemon.replace_workers(&zone.name, caller).await;
     }
     assert!(daemon.ops("/readyz").is_some_and(|(code, _)| code == 200));
 }

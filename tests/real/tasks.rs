@@ -107,14 +107,9 @@ impl Bench {
     }
 
     /// Killed workers are replaced, whichever task was broken before.
-    async fn replaces_workers(&self, after: &str) {
+    async fn replaces_workers(&self) {
         for zone in &self.daemon.zones {
-            let killed = zone.signal_workers(Signal::KILL);
-            wait::until(&format!("after {after} other workers are there"), wait::LONG, || {
-                let now = zone.workers();
-                (now.len() == killed.len() && killed.iter().all(|pid| !now.contains(pid))).then_some(())
-            });
-            self.daemon.wait_until_healthy_for(&self.caller).await;
+            self.daemon.replace_workers(&zone.name, &self.caller).await;
         }
     }
 
@@ -153,7 +148,7 @@ async fn come_back(kind: &str) {
             broken += 1;
         }
     }
-    bench.replaces_workers("all of them").await;
+    bench.replaces_workers().await;
     load.passes(50).await;
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls} round trips failed: {:?}", failures.len(), failures.first());
@@ -172,7 +167,7 @@ async fn come_back(kind: &str) {
             broken += 1;
         }
     }
-    bench.replaces_workers("all of them").await;
+    bench.replaces_workers().await;
     // Whoever looks some time later sees nothing of it but the count.
     wait::until("the trouble is past", wait::LONG, || (bench.report().1["status"] == "ready").then_some(()));
     assert_eq!(broken, 15);
@@ -329,7 +324,7 @@ async fn with_a_task_that_serves_it_a_worker_is_replaced() {
         load.passes(50).await;
         bench.serves(task.name()).await;
     }
-    bench.replaces_workers("all of them").await;
+    bench.replaces_workers().await;
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls} round trips failed: {:?}", failures.len(), failures.first());
 }

@@ -10,10 +10,11 @@ use std::path::Path;
 use keystored::hsm::protocol::CeremonyOp;
 use keystored::pki::identity::PublicKey;
 use keystored::proto::v1::{AddHsmRequest, HsmStatus};
+use rustix::process::Signal;
 
 use self::intruder::{Intruder, add, fingerprint, key_fingerprint, openssl, unhex};
 use self::newcomer::Newcomer;
-use crate::harness::{Caller, Daemon, Failure, wait};
+use crate::harness::{Caller, Daemon, Failure, process, wait};
 use crate::members;
 
 const NOT_RELATED: &str = "IncorrectTrustAnchorException";
@@ -254,4 +255,49 @@ async fn a_transport_key_that_was_not_made_in_the_token_is_not_wrapped_to() {
     // Nor does the ceremony certify it.
     let refused = newcomer.certify_again(&daemon).await.unwrap_err().to_string();
     assert!(refused.contains("was not made in this token"), "{refused}");
+}
+
+/// What the configuration says as the HSM joins counts, not what it said when the call came.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_is_read_again_while_an_hsm_is_brought_in() {
+    // Where it stays, its PIN is on record, so it is started once more.
+    for stays in [false, true] {
+        let (daemon, caller, newcomer) = Newcomer::certified().await;
+        let request = newcomer.genuine(&Intruder::beside(&daemon));
+        let zone = newcomer.zone(&daemon);
+        let adding = daemon.caller().await;
+        let adding = tokio::spawn(async move { add(&adding, request).await });
+        let workers = wait::until("a worker of hsm-c is there", wait::LONG, || {
+            Some(zone.workers()).filter(|workers| !workers.is_empty())
+        });
+        workers.iter().for_each(|pid| process::signal(*pid, Signal::STOP));
+        if stays {
+            daemon.hang_up("an HSM came to the configuration");
+        } else {
+            daemon.site().configure(|config| {
+                let hsms = config["cluster"][0]["hsm"].as_array_mut().unwrap();
+                hsms.retain(|hsm| hsm["id"].as_str() != Some("hsm-c"));
+            });
+            daemon.hang_up("the configuration was read again");
+        }
+        workers.iter().for_each(|pid| process::signal(*pid, Signal::CONT));
+        let added = adding.await.unwrap();
+        if stays {
+            added.unwrap();
+            members::filled(&caller).await;
+            let of_a_member = daemon.zone("a").workers().len();
+            wait::until("it has as many workers as another member", wait::LONG, || {
+                (zone.workers().len() == of_a_member).then_some(())
+            });
+            let key = caller.create_key("on three").await;
+            assert_eq!(caller.describe_key(&key).await.unwrap().placements.len(), 3);
+        } else {
+            let refused = added.unwrap_err();
+            assert_eq!(refused.reason, "CustomKeyStoreInvalidStateException", "{refused:?}");
+            assert!(refused.message.contains("went from the configuration"), "{refused:?}");
+            let cluster = caller.cluster().await;
+            assert_eq!(cluster.hsms.len(), 2, "{cluster:?}");
+            wait::until("its workers have left", wait::LONG, || zone.workers().is_empty().then_some(()));
+        }
+    }
 }

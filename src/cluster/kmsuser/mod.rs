@@ -18,11 +18,13 @@ use crate::model::id::{HsmId, KeyStoreId};
 use crate::model::profile::PinScope;
 use crate::model::secret::Secret;
 use crate::seal::SealKeys;
-use crate::store::{Candidate, Pin, PinChange, Store};
+use crate::store::{Candidate, Error, Pin, PinChange, Store};
 
 /// Length of a PIN that is made here, where the token takes that many bytes: 190 bits.
 const PIN_CHARS: usize = 32;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+/// How often a record is read again that others change as well: nobody tells a PIN more often during one login.
+const READS: u32 = 8;
 /// Under this id a PIN is on record that belongs to the whole cluster.
 const WHOLE_CLUSTER: &str = "*";
 
@@ -182,13 +184,26 @@ impl Kmsuser {
         Ok(pins.into_iter().find(|(of, _)| *of == record).map(|(_, pin)| pin))
     }
 
-    /// Puts it on record in the place of `before`; durable when it returns.
-    pub(super) async fn save(&self, hsm: &HsmId, before: &Pin, pin: &Pin) -> Result<(), String> {
+    /// Puts it on record in the place of `before`; durable when it returns. What is on record then: a PIN that was told
+    /// meanwhile stands beside it, and what is known of the token is not lost for that.
+    pub(super) async fn save(&self, hsm: &HsmId, before: &Pin, pin: &Pin) -> Result<Pin, String> {
         let record = record_of(self.scope, hsm);
-        let change = PinChange { hsm: record.clone(), before: Some(before.clone()), after: pin.clone() };
-        self.store.replace_pin(&self.key_store, change).await.map_err(|error| error.to_string())?;
-        self.board.note(&self.key_store, record, pin, self.tries);
-        Ok(())
+        let (mut before, mut pin) = (before.clone(), pin.clone());
+        for _ in 0..READS {
+            let change = PinChange { hsm: record.clone(), before: Some(before.clone()), after: pin.clone() };
+            let changed = match self.store.replace_pin(&self.key_store, change).await {
+                Ok(()) => {
+                    self.board.note(&self.key_store, record, &pin, self.tries);
+                    return Ok(pin);
+                }
+                Err(error @ Error::PinChanged(_)) => error.to_string(),
+                Err(error) => return Err(error.to_string()),
+            };
+            let now = self.load(hsm).await?.ok_or_else(|| changed.clone())?;
+            pin = told::meanwhile(pin, &before, &now).ok_or(changed)?;
+            before = now;
+        }
+        Err(format!("the record of kmsuser's PIN of HSM {record} was changed {READS} times meanwhile"))
     }
 
     /// Opens a sealed PIN.

@@ -148,3 +148,27 @@ fn gate(
     };
     Ok(KeyStoreGate::new(store.cluster.clone(), anchor, kmsuser, Arc::clone(identities), clock.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// A try with an older PIN may be a token's last.
+    #[test]
+    fn no_token_is_asked_with_a_pin_that_the_restored_database_saw_replaced() {
+        let pin = |text: &'static str, at| Pin {
+            current_proven: true,
+            rotated_at: Some(at),
+            ..Pin::given(Bytes::from_static(text.as_bytes()))
+        };
+        let (monday, tuesday) = (pin("monday", 1), pin("tuesday", 2));
+        let asked = |then, now, order| may_ask(then, Some(now), order).is_ok();
+        assert!(!asked(Some(&tuesday), &monday, Order::Unrelated));
+        assert!(asked(Some(&monday), &tuesday, Order::Unrelated));
+        assert!(asked(Some(&monday), &monday, Order::Unrelated));
+        assert!(asked(Some(&tuesday), &monday, Order::FormerIsNewer), "a clock that was set back says nothing");
+        assert!(may_ask(None, None, Order::Unrelated).is_err());
+    }
+}

@@ -292,7 +292,10 @@ fn is_member(hsm: &HsmId) -> Error {
 fn overtaken(hsm: &HsmId) -> Error {
     Error::lasting(
         Exception::CustomKeyStoreInvalidState,
-        format!("the key store was disconnected while HSM {hsm} was brought in; the same call can be made again"),
+        format!(
+            "the key store was disconnected while HSM {hsm} was brought in, or the HSM went from the configuration; the same \
+             call can be made again"
+        ),
     )
 }
 

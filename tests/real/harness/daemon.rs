@@ -285,6 +285,19 @@ impl Daemon {
         .await;
     }
 
+    /// Kills the workers of the zone's HSM, and waits until others serve in their place. Waiting for health alone is not
+    /// enough: right after the kill the daemon may not have noticed it yet.
+    pub(crate) async fn replace_workers(&self, zone: &str, caller: &Caller) {
+        let zone = self.zone(zone);
+        let killed = zone.signal_workers(Signal::KILL);
+        wait::until("others have taken the place of killed workers", wait::LONG, || {
+            zone.repair();
+            let now = zone.workers();
+            (now.len() == killed.len() && killed.iter().all(|pid| !now.contains(pid))).then_some(())
+        });
+        self.wait_until_healthy_for(caller).await;
+    }
+
     /// Answer of the ops port: status code and body. `None` while nobody listens.
     pub(crate) fn ops(&self, path: &str) -> Option<(u16, String)> {
         let environment = self.environment()?;

@@ -63,6 +63,25 @@ fn beside(mut pin: Pin, sealed: Bytes) -> Pin {
     pin
 }
 
+/// `pin` was made from `before`, and meanwhile `now` is on record: the two together, where nothing else happened than that
+/// a PIN was told.
+pub(in crate::cluster) fn meanwhile(pin: Pin, before: &Pin, now: &Pin) -> Option<Pin> {
+    let told = |pin: Pin| Pin {
+        offered: now.offered.clone(),
+        offered_refused: now.offered_refused,
+        offered_first: now.offered_first,
+        rotation_due: pin.rotation_due || now.rotation_due,
+        ..pin
+    };
+    // Telling gives up the attempt with what was told before; whoever comes now knows what came of it.
+    let given_up = before.attempt == Some(Candidate::Offered)
+        && now.attempt.is_none()
+        && now.failures == before.failures.saturating_add(1);
+    let before =
+        if given_up { Pin { attempt: None, failures: now.failures, ..before.clone() } } else { before.clone() };
+    (told(before) == *now).then(|| told(pin))
+}
+
 /// Sets whether the token refused a candidate.
 pub(super) fn refused(pin: &mut Pin, candidate: Candidate, refused: bool) {
     match candidate {
@@ -96,6 +115,33 @@ mod tests {
         assert_eq!(tell(refused, new("again")), Pin { offered: Some(sealed("again")), failures: 2, ..proven() });
         let unproven = Pin { current_refused: true, failures: 1, ..Pin::given(sealed("first")) };
         assert_eq!(tell(unproven, new("second")), Pin { failures: 1, ..Pin::given(sealed("second")) });
+    }
+
+    /// What a login has found out is known although a PIN was told during it.
+    #[test]
+    fn a_pin_that_is_told_during_a_login_stands_beside_what_comes_of_it() {
+        let trying = Pin { attempt: Some(Candidate::Current), failures: 2, ..proven() };
+        let worked = Pin { attempt: None, failures: 0, ..trying.clone() };
+        let now = tell(trying.clone(), new("told"));
+        let both = meanwhile(worked.clone(), &trying, &now).unwrap();
+        assert_eq!(both, Pin { offered: Some(sealed("told")), ..proven() });
+        // The attempt was with what was told before.
+        let offered =
+            Pin { attempt: Some(Candidate::Offered), offered: Some(sealed("first")), failures: 1, ..proven() };
+        let now = tell(offered.clone(), new("second"));
+        assert_eq!((now.attempt, now.failures), (None, 2));
+        let worked = Pin { current: sealed("first"), ..proven() };
+        let both = meanwhile(worked.clone(), &offered, &now).unwrap();
+        assert_eq!(both, Pin { offered: Some(sealed("second")), ..worked.clone() });
+        // What is more than telling is the business of those who did it.
+        for other in [
+            Pin { failures: 7, ..now.clone() },
+            Pin { current: sealed("another"), ..now.clone() },
+            Pin { reset_at: Some(1), ..now.clone() },
+            Pin { attempt: Some(Candidate::Current), ..now },
+        ] {
+            assert_eq!(meanwhile(worked.clone(), &offered, &other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Sign a statement of membership with the identity key that lives in the token.
+//! Sign a statement, such as one of membership, with the identity key that lives in the token.
 //!
 //! The statement is put together here and begins with its purpose: nobody outside chooses what is signed.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectClass;
 
@@ -13,15 +14,25 @@ use crate::hsm::worker::{objects, template};
 use crate::model::id::{ClusterId, Zone};
 use crate::model::identity::{Purpose, Statement};
 
-/// r and s. CKM_ECDSA takes the digest; that is what every vendor has.
 pub(super) fn run(owner: &mut Owner, cluster: &ClusterId, zone: &Zone, nonce: [u8; 32]) -> Result<Reply, Failure> {
+    Ok(Reply::Signature(sign(owner, Purpose::Membership, cluster, zone, nonce)?))
+}
+
+/// r and s. CKM_ECDSA takes the digest; that is what every vendor has.
+pub(super) fn sign(
+    owner: &Owner,
+    purpose: Purpose,
+    cluster: &ClusterId,
+    zone: &Zone,
+    nonce: [u8; 32],
+) -> Result<Bytes, Failure> {
     let key = objects::named(&owner.session, ObjectClass::PRIVATE_KEY, template::IDENTITY)?.ok_or_else(|| {
         let detail = "the token holds no identity key: it never went through this cluster's ceremony";
         Failure::own(Class::Refused, "find identity key", detail)
     })?;
     let token = &owner.token;
     let statement = Statement {
-        purpose: Purpose::Membership,
+        purpose,
         cluster: cluster.clone(),
         hsm: token.hsm.clone(),
         zone: zone.clone(),
@@ -30,6 +41,5 @@ pub(super) fn run(owner: &mut Owner, cluster: &ClusterId, zone: &Zone, nonce: [u
         nonce,
     };
     let hash = digest(&SHA256, &statement.to_bytes());
-    let signature = owner.session.sign(&Mechanism::Ecdsa, key, hash.as_ref())?;
-    Ok(Reply::Signature(signature.into()))
+    Ok(owner.session.sign(&Mechanism::Ecdsa, key, hash.as_ref())?.into())
 }
