@@ -72,6 +72,35 @@ async fn a_start_that_has_no_room_says_so_and_may_be_tried_again() {
     goes_on(&daemon.caller().await, &key, &ciphertext).await;
 }
 
+/// The attempts to log in of a restore that was broken off are recorded at the next start, also where others take every
+/// byte that is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_a_restore_that_was_broken_off_needs_no_room() {
+    let Use { daemon, key, ciphertext, .. } = Use::begin().await;
+    let site = daemon.terminate().1;
+    let backup = site.path().join("backup.db");
+    let config = site.config_file().to_owned();
+    let backed_up =
+        site.disk().keystored(&["backup".as_ref(), "--config".as_ref(), config.as_os_str(), backup.as_os_str()]);
+    assert_eq!(backed_up.code, Some(0), "{backed_up:?}");
+    let mut command = site.disk().command(env!("CARGO_BIN_EXE_keystored"));
+    command.args(["restore", "--yes", "--config"]).arg(&config).arg(&backup);
+    let aborted = tool::run(command.env("KEYSTORED_ABORT_AT", "kmsuser.login.before"));
+    assert_eq!(aborted.code, None, "{aborted:?}");
+    site.disk().fill();
+    let neighbour = site.disk().neighbour();
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    daemon.wait_until_logged("a restore has tried to log in");
+    let caller = daemon.caller().await;
+    daemon.wait_until_healthy_for(&caller).await;
+    goes_on(&caller, &key, &ciphertext).await;
+    drop(neighbour);
+    daemon.site().disk().free();
+    wait_until_sound(&daemon);
+    caller.create_key("there is room again").await;
+}
+
 /// A new database needs room of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_without_room_says_so_and_succeeds_later() {
