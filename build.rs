@@ -8,7 +8,6 @@ use prost_build::Config;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    println!("cargo::rerun-if-changed=migrations");
     let descriptors = protox::compile(
         [
             "keystored/v1/crypto.proto",

@@ -21,6 +21,7 @@ mod keys;
 mod lineage;
 mod load;
 mod lock;
+mod migrations;
 mod pins;
 pub mod reserve;
 pub mod restore;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use sqlx::Connection;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
@@ -53,8 +54,6 @@ use crate::model::key_store::{ConnectionErrorCode, ConnectionState};
 
 /// How long a client token is remembered.
 pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The database. Cheap to clone.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 //! catalogue does not hold them.
 
 use bytes::Bytes;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{FromRow, Row as _};
 
 use super::change::Touched;
 use super::load::unreadable;
@@ -10,7 +11,6 @@ use super::reserve::Purpose;
 use super::{Candidate, Error, Pin, PinChange, Store};
 use crate::model::id::{ClusterId, HsmId, KeyStoreId};
 
-#[derive(sqlx::FromRow)]
 struct Row {
     hsm_id: String,
     current_pin: Vec<u8>,
@@ -26,6 +26,28 @@ struct Row {
     rotation_due: i64,
     rotated_at: Option<i64>,
     reset_at: Option<i64>,
+}
+
+// By hand: the derive would have SQLite compiled a second time, for the macro.
+impl FromRow<'_, SqliteRow> for Row {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            hsm_id: row.try_get("hsm_id")?,
+            current_pin: row.try_get("current_pin")?,
+            pending_pin: row.try_get("pending_pin")?,
+            offered_pin: row.try_get("offered_pin")?,
+            current_proven: row.try_get("current_proven")?,
+            current_refused: row.try_get("current_refused")?,
+            pending_refused: row.try_get("pending_refused")?,
+            offered_refused: row.try_get("offered_refused")?,
+            offered_first: row.try_get("offered_first")?,
+            attempt: row.try_get("attempt")?,
+            failures: row.try_get("failures")?,
+            rotation_due: row.try_get("rotation_due")?,
+            rotated_at: row.try_get("rotated_at")?,
+            reset_at: row.try_get("reset_at")?,
+        })
+    }
 }
 
 impl Store {

@@ -9,9 +9,10 @@ use super::change::Touched;
 use super::connection::{Place, retire};
 use super::disk::{Room, try_writing};
 use super::lineage::Lineage;
+use super::migrations::MIGRATIONS;
 use super::reserve::{Purpose, Reserve, Standing};
 use super::trouble::Status;
-use super::{Catalogue, Error, Inner, MIGRATIONS, Store, Writer, load, migration_error};
+use super::{Catalogue, Error, Inner, Store, Writer, load, migration_error};
 use crate::model::outage::Outage;
 
 /// Who changes something now is not waited for longer.
