@@ -34,6 +34,19 @@ async fn disconnected() -> (Daemon, Caller, String, String, Vec<Control>) {
     (daemon, caller, id, key, controls)
 }
 
+/// Two zones that serve, with a key, and what is looked at of what they wrap.
+async fn looking_at(verify_wraps: &str) -> (Daemon, Caller, String, Vec<Control>) {
+    let site = Site::prepare().await;
+    let controls = chaos::control_each(&site);
+    site.configure(|config| {
+        config["cluster"][0].as_table_mut().unwrap().insert("verify_wraps".to_owned(), verify_wraps.into());
+    });
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("looked at").await;
+    (daemon, caller, key, controls)
+}
+
 async fn data_key(caller: &Caller, key: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let mut request = GenerateDataKeyRequest { key_id: key.to_owned(), ..Default::default() };
     request.set_key_spec(DataKeySpec::Aes256);
@@ -146,14 +159,7 @@ async fn a_token_without_a_canary_is_not_let_in_unseen() {
 /// nobody opens, unless it is looked at too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_begins_to_do_so_is_found_out() {
-    let site = Site::prepare().await;
-    let controls = chaos::control_each(&site);
-    site.configure(|config| {
-        config["cluster"][0].as_table_mut().unwrap().insert("verify_wraps".to_owned(), "data-keys".into());
-    });
-    let daemon = site.start().await;
-    let caller = daemon.caller().await;
-    let key = caller.create_key("while it serves").await;
+    let (daemon, caller, key, controls) = looking_at("data-keys").await;
     for (kind, words) in KINDS {
         let says_so = kind == "iv-written-back" || kind == "iv-appended";
         let over = AtomicBool::new(false);
@@ -190,14 +196,7 @@ async fn a_token_that_begins_to_do_so_is_found_out() {
 /// With `verify_wraps = "all"` nothing at all is given out that does not open, from the first call on.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_looked_at_opens_from_the_first_call_on() {
-    let site = Site::prepare().await;
-    let controls = chaos::control_each(&site);
-    site.configure(|config| {
-        config["cluster"][0].as_table_mut().unwrap().insert("verify_wraps".to_owned(), "all".into());
-    });
-    let daemon = site.start().await;
-    let caller = daemon.caller().await;
-    let key = caller.create_key("looked at").await;
+    let (daemon, caller, key, controls) = looking_at("all").await;
     for (kind, _) in KINDS {
         let before = controls[0].injected("C_EncryptInit");
         controls[0].set(&rule(kind)).unwrap();
