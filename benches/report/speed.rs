@@ -60,6 +60,8 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
         rounds.shares.push(round.share);
         rounds.batch.push(load.run(&daemon.environment, Kind::Batch)?.rate);
         rounds.batch_many_keys.push(load.run(&daemon.environment, Kind::BatchManyKeys)?.rate);
+        // On both sides of what is compared with it, since a machine changes while it is measured.
+        rounds.batch.push(load.run(&daemon.environment, Kind::Batch)?.rate);
         rounds.empty.push(load.run(&empty.environment, Kind::Unary64)?.rate);
         rounds.unary.push(load.run(&daemon.environment, Kind::Unary64)?.rate);
         rounds.empty_alone.push(load.run(&empty.environment, Kind::Unary1)?.p50);

@@ -16,11 +16,12 @@ use super::member::{Concern, Member};
 use super::port::Port;
 use super::proof::{Outcome, Proofs};
 use super::removal::Exclusions;
-use super::route::{self, Order, bit, bits};
+use super::route::{self, Lean, Order, bit, bits};
 use super::verb::{Task, Verb};
 use super::{Error, KeyRef, Settings, Verify};
 use crate::hsm::protocol::{Class, Fault, Op};
 use crate::model::clock::Clock;
+use crate::model::id::KeyVersionId;
 use crate::model::terms::Terms;
 
 /// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
@@ -138,11 +139,14 @@ impl<P: Port> Pool<P> {
             return self.drive::<V>(chunk, terms).await.into_iter().map(|(_, answer)| answer).collect();
         }
         let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
-        let key = |item: u32| tasks[item as usize].key.as_ref().map(|key| key.version);
+        let lean = |item: u32| {
+            let key = tasks[item as usize].key.as_ref().map(|key| key.version);
+            Lean { member: key, worker: key.map_or(0, KeyVersionId::spread) }
+        };
         let asked = masks.iter().fold(0, |all, mask| all | mask);
         let serving = self.members.iter().filter(|member| asked & bit(member.place) != 0 && member.is_serving());
         let most = serving.map(|member| member.port.items_in(PART)).min().unwrap_or(usize::MAX);
-        let parts = route::plan(&masks, most, key, self.next_turn(), |place| self.members[place].gauge());
+        let parts = route::plan(&masks, most, lean, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
         let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
         let driven = parts.into_iter().map(|part| {

@@ -135,7 +135,8 @@ impl<P: Port> Member<P> {
 
     /// What routing needs.
     pub(super) fn gauge(&self) -> Gauge {
-        Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity }
+        let copies = self.port.settings().hot_copies;
+        Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity, copies }
     }
 
     /// Its queue is so long that a late answer says nothing about its health, and that more work would not help.

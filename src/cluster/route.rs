@@ -21,6 +21,8 @@ pub(super) struct Gauge {
     pub load: usize,
     /// Session threads that work at once, at least 1.
     pub capacity: usize,
+    /// It keeps hot copies of the keys that it sees often.
+    pub copies: bool,
 }
 
 impl Gauge {
@@ -83,6 +85,10 @@ pub(super) fn order(mask: u64, turn: usize, gauge: impl Fn(usize) -> Gauge) -> O
     order
 }
 
+/// Items that a member with hot copies may have more than another one, for each session, and is as good for the next:
+/// each that meets one more key copies it and proves it again in each second. A few milliseconds' work of such HSMs.
+const ALIKE: usize = 8 * CHUNK_ITEMS;
+
 /// A part of a batch that goes to one member in one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
@@ -94,24 +100,37 @@ pub(super) struct Part {
     pub items: Vec<u32>,
 }
 
-/// Splits a batch into parts of at most `most` items. `masks` says for each item which members hold its key, `key` which
-/// key that is.
+/// What an item's key has to do with where the item goes. Ordered by member first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lean<K> {
+    /// Neighbours in this order go to the same member ...
+    pub member: K,
+    /// ... and neighbours in this one to the same worker of it.
+    pub worker: u32,
+}
+
+/// Items with the members that hold their keys.
+type Group<K> = (u64, Vec<(Lean<K>, u32)>);
+
+/// Splits a batch into parts of at most `most` items. `masks` says for each item which members hold its key, `lean` what
+/// follows from the key itself.
 ///
-/// Parts hold neighbouring keys, and neighbouring parts go to the same member: over many batches each member sees the
-/// same share of the keys again, and has fewer copies to keep and to prove.
-pub(super) fn plan<K: Ord>(
+/// Over many batches each member sees the same share of the keys again, and each of its workers the same share of those:
+/// it has fewer copies to keep and to prove.
+pub(super) fn plan<K: Ord + Copy>(
     masks: &[u64],
     most: usize,
-    key: impl Fn(u32) -> K,
+    lean: impl Fn(u32) -> Lean<K>,
     turn: usize,
     gauge: impl Fn(usize) -> Gauge,
 ) -> Vec<Part> {
-    let mut groups: Vec<(u64, Vec<u32>)> = Vec::new();
+    let mut groups: Vec<Group<K>> = Vec::new();
     for (item, &mask) in masks.iter().enumerate() {
         let item = u32::try_from(item).unwrap_or(u32::MAX);
+        let leaning = (lean(item), item);
         match groups.iter_mut().find(|(of, _)| *of == mask) {
-            Some((_, items)) => items.push(item),
-            None => groups.push((mask, vec![item])),
+            Some((_, items)) => items.push(leaning),
+            None => groups.push((mask, vec![leaning])),
         }
     }
     let most = most.clamp(1, CHUNK_ITEMS);
@@ -119,29 +138,47 @@ pub(super) fn plan<K: Ord>(
     let mut given = [0_usize; MAX_MEMBERS];
     let mut parts = Vec::with_capacity(groups.len() + masks.len() / most);
     for (mask, mut items) in groups {
-        items.sort_by_key(|item| key(*item));
-        let pieces = items.len().div_ceil(most);
-        let begin = parts.len();
+        items.sort_unstable();
         // Pieces of the same size: 65 items as 33 and 32 are done sooner than as 64 and 1.
-        for piece in items.chunks(items.len().div_ceil(pieces)) {
+        let size = items.len().div_ceil(items.len().div_ceil(most));
+        let forgiven = if spread { forgiven(mask, &gauge) } else { 0 };
+        // How many pieces each member gets is decided first; which ones follows from the keys in them.
+        let choose = |piece: &[(Lean<K>, u32)]| {
             let seen = |member: usize| {
                 let gauge = gauge(member);
-                Gauge { load: gauge.load + given[member], own: gauge.own && !spread, ..gauge }
+                let load = gauge.load.saturating_sub(forgiven * gauge.capacity);
+                Gauge { load: load + given[member], own: gauge.own && !spread, ..gauge }
             };
             let first = order(mask, turn, seen).first();
             if let Some(member) = first {
                 given[member] += piece.len();
             }
-            parts.push(Part { first, mask, items: piece.to_vec() });
-        }
-        // How many parts each member gets is decided; which ones follows from the keys in them.
-        let mut firsts: Vec<Option<usize>> = parts[begin..].iter().map(|part| part.first).collect();
+            first
+        };
+        let mut firsts: Vec<Option<usize>> = items.chunks(size).map(choose).collect();
         firsts.sort_unstable();
-        for (part, first) in parts[begin..].iter_mut().zip(firsts) {
-            part.first = first;
+        let mut rest = &mut items[..];
+        for same in firsts.chunk_by(|one, next| one == next) {
+            let (mine, others) = rest.split_at_mut(rest.len().min(size * same.len()));
+            rest = others;
+            mine.sort_unstable_by_key(|(lean, _)| lean.worker);
+            parts.extend(mine.chunks(size).map(|piece| Part {
+                first: same[0],
+                mask,
+                items: piece.iter().map(|(_, item)| *item).collect(),
+            }));
         }
     }
     parts
+}
+
+/// The load of each session, in items, that has no say in where the keys of a batch go; see [`ALIKE`].
+fn forgiven(mask: u64, gauge: impl Fn(usize) -> Gauge) -> usize {
+    if !bits(mask).all(|member| gauge(member).copies) {
+        return 0;
+    }
+    let healthy = bits(mask).map(gauge).filter(|gauge| gauge.health == Health::Healthy);
+    healthy.map(|gauge| gauge.load / gauge.capacity.max(1)).min().map_or(0, |least| least.saturating_add(ALIKE))
 }
 
 /// The places of the set bits.
@@ -172,7 +209,12 @@ mod tests {
     use super::*;
 
     fn gauge(health: Health, own: bool, load: usize) -> Gauge {
-        Gauge { health, own, load, capacity: 1 }
+        Gauge { health, own, load, capacity: 1, copies: true }
+    }
+
+    /// Two orders that have nothing to do with each other, nor with the one of the batch.
+    fn lean(item: u32) -> Lean<u32> {
+        Lean { member: item.reverse_bits(), worker: item.wrapping_mul(0x9e37_79b9) }
     }
 
     fn ordered(gauges: &[Gauge]) -> Vec<usize> {
@@ -211,26 +253,45 @@ mod tests {
     #[test]
     fn a_big_batch_uses_both_zones_and_a_small_one_the_own() {
         let gauges = [gauge(Health::Healthy, true, 0), gauge(Health::Healthy, false, 0)];
-        let big = plan(&[0b11; 256], CHUNK_ITEMS, |_| 0, 0, |member| gauges[member]);
+        let big = plan(&[0b11; 256], CHUNK_ITEMS, lean, 0, |member| gauges[member]);
         assert_eq!(big.len(), 4);
         assert_eq!(big.iter().filter(|part| part.first == Some(0)).count(), 2);
-        let small = plan(&[0b11; 64], CHUNK_ITEMS, |_| 0, 0, |member| gauges[member]);
+        let small = plan(&[0b11; 64], CHUNK_ITEMS, lean, 0, |member| gauges[member]);
         assert_eq!(small.len(), 1);
         assert_eq!(small[0].first, Some(0));
     }
 
     #[test]
-    fn neighbouring_keys_go_to_the_same_member_whatever_their_order_in_the_batch() {
+    fn neighbouring_keys_go_to_the_same_member_and_worker_whatever_their_order_in_the_batch() {
         let alike = |_| gauge(Health::Healthy, false, 0);
         for turn in 0..4 {
-            let parts = plan(&[0b11; 256], CHUNK_ITEMS, |item| item.reverse_bits(), turn, alike);
-            let keys_of = |member: usize| -> Vec<u32> {
-                let items = parts.iter().filter(|part| part.first == Some(member)).flat_map(|part| &part.items);
-                items.map(|item| item.reverse_bits()).collect()
+            let parts = plan(&[0b11; 256], CHUNK_ITEMS, lean, turn, alike);
+            let keys_of = |parts: &[&Part], key: fn(&Lean<u32>) -> u32| -> Vec<u32> {
+                parts.iter().flat_map(|part| &part.items).map(|item| key(&lean(*item))).collect()
             };
-            assert!(keys_of(0).iter().max() < keys_of(1).iter().min(), "turn {turn}");
-            assert_eq!(keys_of(0).len(), 128);
+            let of: Vec<Vec<&Part>> =
+                (0..2).map(|member| parts.iter().filter(|part| part.first == Some(member)).collect()).collect();
+            let [one, other] = [&of[0], &of[1]].map(|parts| keys_of(parts, |lean| lean.member));
+            assert_eq!((one.len(), other.len()), (128, 128));
+            assert!(one.iter().max() < other.iter().min(), "turn {turn}");
+            for parts in of {
+                let [first, second] = [&parts[..1], &parts[1..]].map(|parts| keys_of(parts, |lean| lean.worker));
+                assert!(first.iter().max() < second.iter().min(), "turn {turn}");
+            }
         }
+    }
+
+    #[test]
+    fn keys_stay_where_they_have_copies_until_the_load_is_very_unlike() {
+        let parts_of_first = |ahead: usize, copies: bool| {
+            let gauge = |load| Gauge { copies, ..gauge(Health::Healthy, false, load) };
+            let gauges = [gauge(5_000 + ahead), gauge(5_000)];
+            let parts = plan(&[0b11; 256], CHUNK_ITEMS, lean, 0, |member| gauges[member]);
+            parts.iter().filter(|part| part.first == Some(0)).count()
+        };
+        assert_eq!([0, 64, ALIKE].map(|ahead| parts_of_first(ahead, true)), [2, 2, 2]);
+        assert_eq!([ALIKE + 128, 100 * ALIKE].map(|ahead| parts_of_first(ahead, true)), [1, 0]);
+        assert_eq!([0, 128, 256].map(|ahead| parts_of_first(ahead, false)), [2, 1, 0]);
     }
 
     fn any_gauge() -> impl Strategy<Value = Gauge> {
@@ -241,6 +302,7 @@ mod tests {
             own,
             load,
             capacity,
+            copies: load % 2 == 0,
         })
     }
 
@@ -271,7 +333,7 @@ mod tests {
             most in 0..100_usize,
         ) {
             let masks: Vec<u64> = masks.iter().map(|mask| mask & all(gauges.len())).collect();
-            let parts = plan(&masks, most, |item| item % 7, 0, |member| gauges[member]);
+            let parts = plan(&masks, most, |item| lean(item % 7), 0, |member| gauges[member]);
             let mut taken = vec![false; masks.len()];
             for part in &parts {
                 prop_assert!(part.items.len() <= most.clamp(1, CHUNK_ITEMS) && !part.items.is_empty());

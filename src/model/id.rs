@@ -63,6 +63,14 @@ impl KeyVersionId {
         bytes
     }
 
+    /// A number that spreads keys evenly, and has nothing to do with their order: the last four bytes of the key's id, all
+    /// of which are random.
+    #[must_use]
+    pub fn spread(self) -> u32 {
+        let bytes = self.key.as_bytes();
+        u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]])
+    }
+
     /// Reads what [`KeyVersionId::to_bytes`] wrote. Version 0 does not exist.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {

@@ -1,12 +1,10 @@
 //! Decrypt: opens a ciphertext with the key version that its header names, never another.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 
 use super::encrypt::aad_of;
-use super::keyring::{Entry, Usable};
-use super::pipeline::{Door, Target, Verb};
+use super::keyring::{Entry, Target, Usable};
+use super::pipeline::{Door, Verb};
 use super::pool::Pool;
 use super::{Call, DecryptInput, Decrypted, Error, Service, validate};
 use crate::cluster::{self, DecryptTask};
@@ -71,12 +69,10 @@ impl Verb for Decrypt {
         if !door.knows(key_version.key) {
             return Err(Error::invalid_ciphertext());
         }
-        let entry = Arc::clone(door.open(key_version.key)?);
-        let place = entry.numbered(key_version.version).ok_or_else(Error::invalid_ciphertext)?;
-        let version = entry.version(place).ok_or_else(Error::invalid_ciphertext)?;
+        let (target, version) = door.numbered(key_version)?.ok_or_else(Error::invalid_ciphertext)?;
         let (key, aad, sealed) =
             (version.reference.clone(), aad_of(version, &context), item.ciphertext.slice(HEADER_BYTES..));
-        Ok((Target { entry, place }, DecryptTask { key, aad, iv, sealed }))
+        Ok((target, DecryptTask { key, aad, iv, sealed }))
     }
 
     fn act<'a>(

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::keyring::{Entry, Usable};
-use super::pipeline::{Door, Target, Verb};
+use super::keyring::{Entry, Target, Usable};
+use super::pipeline::{Door, Verb};
 use super::pool::Pool;
 use super::{Call, EncryptInput, Encrypted, Error, Service, validate};
 use crate::cluster::{self, EncryptTask};
@@ -50,8 +50,7 @@ impl Verb for Encrypt {
     fn prepare(&self, door: &Door<'_>, item: EncryptInput) -> Result<(Target, EncryptTask), Error> {
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
         let context = validate::context(item.context)?;
-        let target = door.current(&item.key_id)?;
-        let version = target.entry.version(target.place).ok_or_else(|| target.entry.refusal())?;
+        let (target, version) = door.current(&item.key_id)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
         Ok((target, EncryptTask { key, aad, plaintext: item.plaintext }))
     }

@@ -3,8 +3,8 @@
 use futures_util::future::BoxFuture;
 
 use super::encrypt::aad_of;
-use super::keyring::{Entry, Usable};
-use super::pipeline::{Door, Target, Verb};
+use super::keyring::{Entry, Target, Usable};
+use super::pipeline::{Door, Verb};
 use super::pool::Pool;
 use super::{Call, DataKeyInput, Error, GeneratedDataKey, Service, validate};
 use crate::cluster::{self, DataKeyTask};
@@ -61,8 +61,7 @@ impl Verb for GenerateDataKey {
     fn prepare(&self, door: &Door<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
         let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
         let context = validate::context(item.context)?;
-        let target = door.current(&item.key_id)?;
-        let version = target.entry.version(target.place).ok_or_else(|| target.entry.refusal())?;
+        let (target, version) = door.current(&item.key_id)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
         Ok((target, DataKeyTask { key, aad, length }))
     }

@@ -23,7 +23,16 @@ pub(super) struct Keyring {
     pub(super) catalogue: Arc<Catalogue>,
     /// Of the clusters in use.
     generation: u64,
-    keys: HashMap<KeyId, Arc<Entry>>,
+    places: HashMap<KeyId, usize>,
+    entries: Vec<Arc<Entry>>,
+}
+
+/// A version of a key, by its place in the keyring where it was found. Unlike a counted reference it costs nothing, and
+/// leaves the entry's memory alone, which all processors read.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    entry: usize,
+    version: usize,
 }
 
 /// One key, ready for use.
@@ -58,8 +67,22 @@ enum Unavailable {
 }
 
 impl Keyring {
-    pub(super) fn key(&self, id: KeyId) -> Option<&Arc<Entry>> {
-        self.keys.get(&id)
+    pub(super) fn key(&self, id: KeyId) -> Option<&Entry> {
+        self.find(id).map(|(_, entry)| entry)
+    }
+
+    /// The same, with the place by which [`Entry::current`] and [`Entry::numbered`] make a target.
+    pub(super) fn find(&self, id: KeyId) -> Option<(usize, &Entry)> {
+        let place = *self.places.get(&id)?;
+        Some((place, self.entries.get(place)?))
+    }
+
+    /// What a target of this keyring stands for.
+    pub(super) fn usable(&self, target: Target) -> Result<(&Entry, &Usable), Error> {
+        let entry = self.entries.get(target.entry);
+        entry.and_then(|entry| Some((&**entry, entry.versions.get(target.version)?))).ok_or_else(|| {
+            Error::internal("a key version was looked for in another keyring than the one where it was found")
+        })
     }
 
     fn next(
@@ -73,12 +96,14 @@ impl Keyring {
         let same_stores = catalogue.key_stores.len() == self.catalogue.key_stores.len()
             && catalogue.key_stores.iter().zip(&self.catalogue.key_stores).all(|(a, b)| Arc::ptr_eq(a.1, b.1));
         let same_clusters = generation == self.generation;
-        let entry = |key: &Arc<Key>| match self.keys.get(&key.id) {
+        let before = |key: &Key| self.entries.get(*self.places.get(&key.id)?);
+        let entry = |key: &Arc<Key>| match before(key) {
             Some(old) if same_stores && same_clusters && Arc::ptr_eq(&old.key, key) => Arc::clone(old),
             _ => Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, scope, budgets)),
         };
-        let keys = catalogue.keys.values().map(|key| (key.id, entry(key))).collect();
-        Self { catalogue, generation, keys }
+        let entries: Vec<Arc<Entry>> = catalogue.keys.values().map(entry).collect();
+        let places = entries.iter().enumerate().map(|(place, entry)| (entry.key.id, place)).collect();
+        Self { catalogue, generation, places, entries }
     }
 }
 
@@ -110,19 +135,15 @@ impl Entry {
         Self { key, arn, state, unavailable, members, versions }
     }
 
-    /// The version that Encrypt uses, by its place.
-    pub(super) fn current(&self) -> Option<usize> {
-        self.versions.len().checked_sub(1)
+    /// The version that Encrypt uses. `place` is that of this entry.
+    pub(super) fn current(&self, place: usize) -> Option<Target> {
+        Some(Target { entry: place, version: self.versions.len().checked_sub(1)? })
     }
 
-    /// The version with this number, by its place.
-    pub(super) fn numbered(&self, number: u32) -> Option<usize> {
-        self.versions.iter().position(|usable| usable.reference.version.version == number)
-    }
-
-    /// The version at a place that [`Entry::current`] or [`Entry::numbered`] gave.
-    pub(super) fn version(&self, place: usize) -> Option<&Usable> {
-        self.versions.get(place)
+    /// The version with this number, likewise.
+    pub(super) fn numbered(&self, place: usize, number: u32) -> Option<Target> {
+        let version = self.versions.iter().position(|usable| usable.reference.version.version == number)?;
+        Some(Target { entry: place, version })
     }
 
     /// Why the key's state forbids what its state forbids.

@@ -10,14 +10,14 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::admission::Permit;
 use super::budget::{Taken, used_up};
-use super::keyring::{Entry, Keyring, Usable};
+use super::keyring::{Entry, Keyring, Target, Usable};
 use super::pool::Pool;
 use super::{Call, Error, Service, validate};
 use crate::auth::peer::Principal;
 use crate::auth::rule::{Verdict, decide};
 use crate::cluster;
 use crate::model::exception::Exception;
-use crate::model::id::KeyId;
+use crate::model::id::{KeyId, KeyVersionId};
 use crate::model::operation::{Operation, Plane, Resource};
 use crate::model::terms::Terms;
 use crate::store::Key;
@@ -56,13 +56,6 @@ pub(super) trait Verb: Clone + Send + Sync + 'static {
     fn finish(&self, entry: &Entry, version: &Usable, raw: Self::Raw) -> Self::Output;
 }
 
-/// The key version that an item is for.
-pub(super) struct Target {
-    pub(super) entry: Arc<Entry>,
-    /// Its place in the entry.
-    pub(super) place: usize,
-}
-
 /// Leads from key references to keys that the caller may use.
 pub(super) struct Door<'a> {
     service: &'a Service,
@@ -79,17 +72,28 @@ impl Door<'_> {
     }
 
     /// The key with this id, if the caller may do this with it in its present state.
-    pub(super) fn open(&self, id: KeyId) -> Result<&Arc<Entry>, Error> {
-        let entry = self.keyring.key(id).ok_or_else(|| self.unknown(id))?;
+    pub(super) fn open(&self, id: KeyId) -> Result<&Entry, Error> {
+        Ok(self.find(id)?.1)
+    }
+
+    fn find(&self, id: KeyId) -> Result<(usize, &Entry), Error> {
+        let (place, entry) = self.keyring.find(id).ok_or_else(|| self.unknown(id))?;
         allowed(self.principal, self.operation, Some(id))?;
-        if self.operation.row().legal_in.contains(&entry.state) { Ok(entry) } else { Err(entry.refusal()) }
+        if self.operation.row().legal_in.contains(&entry.state) { Ok((place, entry)) } else { Err(entry.refusal()) }
     }
 
     /// The current version of the key that a request names.
-    pub(super) fn current(&self, text: &str) -> Result<Target, Error> {
-        let entry = Arc::clone(self.open(self.reference(text)?)?);
-        let place = entry.current().ok_or_else(|| entry.refusal())?;
-        Ok(Target { entry, place })
+    pub(super) fn current(&self, text: &str) -> Result<(Target, &Usable), Error> {
+        let (place, entry) = self.find(self.reference(text)?)?;
+        let target = entry.current(place).ok_or_else(|| entry.refusal())?;
+        Ok((target, self.keyring.usable(target)?.1))
+    }
+
+    /// A version of a key by its number; `None` where the key has none of that number.
+    pub(super) fn numbered(&self, version: KeyVersionId) -> Result<Option<(Target, &Usable)>, Error> {
+        let (place, entry) = self.find(version.key)?;
+        let target = entry.numbered(place, version.version);
+        target.map(|target| Ok((target, self.keyring.usable(target)?.1))).transpose()
     }
 
     /// Whether there is such a key.
@@ -157,10 +161,10 @@ impl Service {
         let room = prepared.len();
         for item in prepared {
             let charged = match item {
-                Ok((target, task)) if verb.encrypts() => self.charge(&target).await.map(|()| (target, task)),
+                Ok((target, task)) if verb.encrypts() => self.charge(keyring, target).await.map(|()| (target, task)),
                 other => other,
             };
-            match charged.and_then(|(target, task)| pool_of(&target).map(|pool| (target, task, pool))) {
+            match charged.and_then(|(target, task)| Ok((target, task, pool_of(keyring, target)?))) {
                 Ok((target, task, pool)) => {
                     let share = share_of(&mut shares, pool, room);
                     share.tasks.push(task);
@@ -203,22 +207,20 @@ impl Service {
             .into_iter()
             .zip(raw)
             .map(|(target, raw)| {
-                let Target { entry, place } = target?;
+                let (entry, version) = keyring.usable(target?)?;
                 if !unchanged {
                     door.open(entry.key.id)?;
                 }
                 let raw = raw.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
                 let raw = raw.map_err(|error| Error::of_cluster(error, Some(&entry.arn)))?;
-                let version = entry.version(place).ok_or_else(|| entry.refusal())?;
-                Ok(verb.finish(&entry, version, raw))
+                Ok(verb.finish(entry, version, raw))
             })
             .collect()
     }
 
     /// Takes one encryption of the target's budget; waits only where no reserved one is left.
-    async fn charge(&self, target: &Target) -> Result<(), Error> {
-        let entry = &target.entry;
-        let budget = &entry.version(target.place).ok_or_else(|| entry.refusal())?.budget;
+    async fn charge(&self, keyring: &Keyring, target: Target) -> Result<(), Error> {
+        let (entry, Usable { budget, .. }) = keyring.usable(target)?;
         match budget.take() {
             Taken::Yes => Ok(()),
             Taken::YesRefill => {
@@ -405,15 +407,17 @@ pub(super) fn allowed(principal: &Principal, operation: Operation, key: Option<K
     }
 }
 
-fn pool_of(target: &Target) -> Result<Arc<dyn Pool>, Error> {
-    let members = target.entry.members.as_ref().ok_or_else(|| target.entry.refusal())?;
-    Ok(Arc::clone(&members.pool))
+fn pool_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn Pool>, Error> {
+    let (entry, _) = keyring.usable(target)?;
+    let members = entry.members.as_ref().ok_or_else(|| entry.refusal())?;
+    Ok(&members.pool)
 }
 
-fn share_of<T>(shares: &mut Vec<Share<T>>, pool: Arc<dyn Pool>, room: usize) -> &mut Share<T> {
-    let known = shares.iter().position(|share| Arc::ptr_eq(&share.pool, &pool)).unwrap_or(shares.len());
+fn share_of<'a, T>(shares: &'a mut Vec<Share<T>>, pool: &Arc<dyn Pool>, room: usize) -> &'a mut Share<T> {
+    let known = shares.iter().position(|share| Arc::ptr_eq(&share.pool, pool)).unwrap_or(shares.len());
     if known == shares.len() {
-        shares.push(Share { pool, tasks: Vec::with_capacity(room), places: Vec::with_capacity(room) });
+        let (tasks, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        shares.push(Share { pool: Arc::clone(pool), tasks, places });
     }
     &mut shares[known]
 }

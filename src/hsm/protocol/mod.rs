@@ -350,6 +350,17 @@ impl Op {
         }
     }
 
+    /// The key of an item; `None` where there is no such item, or the operation has no key.
+    #[must_use]
+    pub fn key(&self, item: usize) -> Option<KeyVersionId> {
+        match self {
+            Self::Encrypt(items) => items.get(item).map(|item| item.key),
+            Self::Decrypt(items) => items.get(item).map(|item| item.key),
+            Self::GenerateDataKey(items) => items.get(item).map(|item| item.key),
+            _ => None,
+        }
+    }
+
     /// Bytes that it holds in memory while it waits, roughly.
     #[must_use]
     pub fn weight(&self) -> usize {

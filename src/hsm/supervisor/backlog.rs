@@ -23,11 +23,18 @@ use crate::model::terms::Terms;
 /// Something must have waited for so long before anybody is turned away at once: a burst is over by then.
 const STANDING: Duration = Duration::from_millis(100);
 
+/// A request under so many keys goes to the worker that has copies of them and fresh proofs.
+const MANY_KEYS: usize = 16;
+/// It waits so long for that one, before another one does it that has nothing else to do. Long, because it costs the
+/// other one a copy of each key and a proof in each second, to do what its own worker would have come to soon.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// See the module.
 pub(super) struct Backlog {
     /// The workers that take requests.
     links: Box<[ArcSwapOption<Link>]>,
     sessions: usize,
+    hot_copies: bool,
     gauge: Arc<Gauge>,
     pace: Pace,
     clock: Clock,
@@ -42,6 +49,9 @@ struct Queue {
 
 struct Waiting {
     request: Request,
+    /// The place of the worker that does what is under the same keys; none where each does as well.
+    usual: Option<usize>,
+    since: Instant,
     deadline: Instant,
 }
 
@@ -51,6 +61,7 @@ impl Backlog {
         Self {
             links: (0..settings.data_workers).map(|_| ArcSwapOption::empty()).collect(),
             sessions: usize::from(settings.sessions.max(1)),
+            hot_copies: settings.hot_copies,
             gauge: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
             pace: Pace::default(),
             clock,
@@ -103,9 +114,12 @@ impl Backlog {
         };
         let (reply, receiver) = oneshot::channel();
         let request = Request { op, pending: Pending { reply, reservation: Some(reservation) } };
+        let usual = self.usual(&request.op);
         let mut waiting = self.lock();
-        let Some((link, room)) = self.least_busy() else { return Err(CallError::NotReady) };
-        if room && waiting.lanes.is_empty() {
+        let least_busy = self.loads().min().ok_or(CallError::NotReady)?;
+        let (had, place) = usual.and_then(|place| Some((self.load(place)?, place))).unwrap_or(least_busy);
+        if waiting.lanes.is_empty() && self.is_room(had) {
+            let link = self.link(place).ok_or(CallError::NotReady)?;
             drop(waiting);
             return link.forward(request).map(|()| receiver).map_err(|_| CallError::NotReady);
         }
@@ -113,13 +127,14 @@ impl Backlog {
         let since = *waiting.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= STANDING {
             let workers = self.workers();
-            let ahead = waiting.lanes.ahead_of(terms.party, items) + link.items() * workers;
+            let ahead = waiting.lanes.ahead_of(terms.party, items) + had * workers;
             let wait = self.pace.of(ahead, workers * self.sessions);
             if now + wait + self.pace.of(items, 1) > terms.deadline {
                 return Err(CallError::Hopeless(wait));
             }
         }
-        waiting.lanes.push(terms.party, Size::new(items, bytes), Waiting { request, deadline: terms.deadline });
+        let new = Waiting { request, usual, since: now, deadline: terms.deadline };
+        waiting.lanes.push(terms.party, Size::new(items, bytes), new);
         self.hand_out(waiting);
         Ok(receiver)
     }
@@ -157,8 +172,7 @@ impl Backlog {
     fn hand_out(&self, mut waiting: MutexGuard<'_, Queue>) {
         let (mut turned_away, mut lost) = (Vec::new(), Vec::new());
         while !waiting.lanes.is_empty()
-            && let Some((link, true)) = self.least_busy()
-            && let Some(Waiting { request, deadline }) = waiting.lanes.pop()
+            && let Some((link, Waiting { request, deadline, .. })) = self.next(&mut waiting.lanes)
         {
             let left = deadline.saturating_duration_since(self.clock.now());
             // Behind what the worker has already, one part of which waits for each session.
@@ -183,13 +197,54 @@ impl Backlog {
         }
     }
 
-    /// The worker with the fewest items, and whether it has room for more.
-    fn least_busy(&self) -> Option<(Arc<Link>, bool)> {
-        // One that has ended is not withdrawn at the same moment.
-        let open = |link: &Arc<Link>| link.is_open().then(|| link.items());
-        let links = self.links.iter().filter_map(|link| Some((link.load().as_ref().and_then(open)?, link)));
-        let (items, link) = links.min_by_key(|(items, _)| *items)?;
-        Some((link.load_full()?, items < self.pace.window(self.sessions)))
+    /// Somebody who has room, and what it is to do.
+    fn next(&self, lanes: &mut Lanes<Waiting>) -> Option<(Arc<Link>, Waiting)> {
+        let now = self.clock.now();
+        let mut with_room: Vec<(usize, usize)> = self.loads().filter(|(items, _)| self.is_room(*items)).collect();
+        with_room.sort_unstable();
+        with_room.into_iter().find_map(|(items, place)| {
+            let link = self.link(place)?;
+            let helps = |waiting: &Waiting| items == 0 && now.saturating_duration_since(waiting.since) >= PATIENCE;
+            let waiting = lanes.pop_that(|waiting| match waiting.usual {
+                Some(usual) if usual != place => helps(waiting) || self.load(usual).is_none(),
+                _ => true,
+            })?;
+            Some((link, waiting))
+        })
+    }
+
+    /// The place of the worker that is to do this, for having done what was under the same keys; `None` where that does
+    /// not matter.
+    fn usual(&self, op: &Op) -> Option<usize> {
+        let items = op.items();
+        if !self.hot_copies || items < MANY_KEYS || self.links.len() < 2 {
+            return None;
+        }
+        let other_key = |item: &usize| op.key(*item) != op.key(item - 1);
+        let of_key = |item: usize| Some((u64::from(op.key(item)?.spread()) * self.links.len() as u64) >> u32::BITS);
+        // Items come in the order of their keys' spread, if they come in one.
+        let (place, last) = (of_key(items / 4)?, of_key(items * 3 / 4)?);
+        let many = (1..items).filter(other_key).count() >= MANY_KEYS - 1;
+        if place == last && many { usize::try_from(place).ok() } else { None }
+    }
+
+    /// What each worker has that takes requests, with its place.
+    fn loads(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.links.len()).filter_map(|place| Some((self.load(place)?, place)))
+    }
+
+    /// Items that the worker of a place has; `None` where it takes no requests. One that has ended is not withdrawn at the
+    /// same moment.
+    fn load(&self, place: usize) -> Option<usize> {
+        self.links.get(place)?.load().as_ref().filter(|link| link.is_open()).map(|link| link.items())
+    }
+
+    fn link(&self, place: usize) -> Option<Arc<Link>> {
+        self.links.get(place)?.load_full()
+    }
+
+    fn is_room(&self, items: usize) -> bool {
+        items < self.pace.window(self.sessions)
     }
 
     fn workers(&self) -> usize {

@@ -13,6 +13,9 @@ use crate::model::terms::Party;
 /// Lanes that are kept although nothing waits in them, for what their parties have had in advance.
 const IDLE_LANES: usize = 256;
 
+/// How many of those whose turn it is next are looked at for one that fits.
+const NEAR: usize = 16;
+
 /// How large a request is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -121,9 +124,17 @@ impl<T> Lanes<T> {
     }
 
     /// Takes the request whose turn it is.
+    #[cfg(test)]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let ((mark, _), waiting) = self.waiting.pop_first()?;
-        self.now = self.now.max(mark);
+        self.pop_that(|_| true)
+    }
+
+    /// Takes the first request that `fits`, of those whose turn it is next. One that is left out for that keeps its turn.
+    pub(crate) fn pop_that(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let ((head, _), _) = self.waiting.first_key_value()?;
+        self.now = self.now.max(*head);
+        let at = self.waiting.iter().take(NEAR).find(|(_, waiting)| fits(&waiting.value)).map(|(at, _)| *at)?;
+        let waiting = self.waiting.remove(&at)?;
         self.left(&waiting);
         if self.waiting.is_empty() {
             // Nobody competes: nobody has had anything at another's cost.
@@ -187,6 +198,17 @@ mod tests {
         lanes.push(party(2), 1, (2, 0));
         let next = [lanes.pop(), lanes.pop()];
         assert!(next.contains(&Some((2, 0))), "{next:?}");
+    }
+
+    #[test]
+    fn what_fits_goes_before_what_does_not_and_takes_nothing_from_others() {
+        let mut lanes = Lanes::new();
+        (0..100).for_each(|number| lanes.push(party(1), 1, (1, number)));
+        assert_eq!(lanes.pop_that(|(_, number)| *number == 5), Some((1, 5)));
+        assert_eq!(lanes.pop_that(|(_, number)| *number == 99), None, "that is too far away");
+        lanes.push(party(2), 1, (2, 0));
+        assert_eq!([lanes.pop(), lanes.pop()], [Some((1, 0)), Some((2, 0))], "as if the first had been taken");
+        assert_eq!(lanes.pop(), Some((1, 1)));
     }
 
     #[test]
@@ -271,7 +293,8 @@ mod tests {
                         inside.insert(number, (whose, items.max(1)));
                         None
                     }
-                    4..=6 => lanes.pop(),
+                    4..=5 => lanes.pop(),
+                    6 => lanes.pop_that(|number| number % 3 == 0),
                     _ => lanes.displace(party(whose), items, Bound::Items),
                 };
                 if let Some(out) = out {

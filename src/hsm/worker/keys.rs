@@ -62,7 +62,7 @@ impl<H: Copy + PartialEq> Keys<H> {
     /// The hot copy of `key`, if there is one that may be used now. Otherwise the token object is to be used, and its
     /// success to be reported by [`Keys::prove`].
     pub(super) fn copy(&self, key: KeyVersionId, now: Instant) -> Option<H> {
-        self.lock().copies.get(&key).filter(|copy| is_fresh(copy.proven, now)).map(|copy| copy.handle)
+        self.lock().copies.peek(&key).filter(|copy| is_fresh(copy.proven, now)).map(|copy| copy.handle)
     }
 
     /// The token object of `key` was just used with success. Says whether it is worth a hot copy: it is when the object
@@ -72,7 +72,7 @@ impl<H: Copy + PartialEq> Keys<H> {
         let state = &mut *state;
         let object = state.objects.get_mut(&key).filter(|object| object.handle == used)?;
         let again = object.proven.replace(now).is_some_and(|before| is_fresh(before, now));
-        if let Some(copy) = state.copies.peek_mut(&key) {
+        if let Some(copy) = state.copies.get_mut(&key) {
             copy.proven = now;
             return None;
         }

@@ -2,9 +2,12 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as Peer;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use bytes::Bytes;
+
 use super::*;
-use crate::hsm::protocol::{FromWorker, Reply, Start, ToWorker, decode_frame, encode_frame};
+use crate::hsm::protocol::{DataKeyItem, FromWorker, Reply, Start, ToWorker, decode_frame, encode_frame};
 use crate::hsm::supervisor::socket::Socket;
+use crate::model::id::{KeyId, KeyVersionId};
 use crate::model::secret::Secret;
 use crate::model::terms::Party;
 
@@ -41,7 +44,8 @@ impl Worker {
 impl Bench {
     fn new(workers: u16, queue_items: usize) -> Self {
         let clock = Clock::manual();
-        let settings = Settings { data_workers: workers, queue_items, ..Settings::of_a_test("a", "zone-a") };
+        let settings =
+            Settings { data_workers: workers, queue_items, hot_copies: true, ..Settings::of_a_test("a", "zone-a") };
         let backlog = Arc::new(Backlog::new(&settings, clock.clone()));
         let mut bench = Self { backlog, workers: Vec::new(), clock };
         for place in 0..usize::from(workers) {
@@ -66,6 +70,19 @@ impl Bench {
     fn push(&self, name: u16, party: &str, within: Duration) -> Result<oneshot::Receiver<Answer>, CallError> {
         let terms = Terms { deadline: self.clock.now() + within, party: Party::of(party) };
         self.backlog.push(Arc::new(Op::Random { length: name }), terms)
+    }
+
+    /// A request under so many keys, whose ids end with bytes from `first` on. The worker's end knows it by the name.
+    fn push_under(&self, keys: u8, first: u8, name: u16) -> oneshot::Receiver<Answer> {
+        let item = |at: u8| {
+            let mut id = [7; 16];
+            id[12] = first + at / (64 / keys) * (64 / keys);
+            let key = KeyVersionId { key: KeyId::from_bytes(id), version: 1 };
+            DataKeyItem { key, aad: Bytes::new(), length: name }
+        };
+        let items = (0..64).map(item).collect();
+        let terms = Terms { deadline: self.clock.now() + LONG, party: Party::of("anna") };
+        self.backlog.push(Arc::new(Op::GenerateDataKey(items)), terms).unwrap()
     }
 
     /// Has the first worker be known to take so long for one request, and leaves nothing behind.
@@ -100,10 +117,13 @@ fn serve(mut socket: Peer, tell: &Sender<u16>, orders: Receiver<usize>) {
         bytes.extend_from_slice(&chunk[..read]);
         while let Some((message, length)) = decode_frame::<ToWorker>(&bytes).unwrap() {
             bytes.drain(..length);
-            if let ToWorker::Request { id, op: Op::Random { length } } = message {
-                number.send(id).unwrap();
-                let _ = tell.send(length);
-            }
+            let (id, name) = match message {
+                ToWorker::Request { id, op: Op::Random { length } } => (id, length),
+                ToWorker::Request { id, op: Op::GenerateDataKey(items) } => (id, items[0].length),
+                _ => continue,
+            };
+            number.send(id).unwrap();
+            let _ = tell.send(name);
         }
     }
     drop(number);
@@ -273,4 +293,86 @@ async fn after_a_panic_in_its_lanes_it_begins_anew() {
     assert!(lost >= 7, "those that waited are asked for elsewhere: {lost}");
     assert!(matches!(next.await, Ok(Ok(Reply::Random(_)))));
     assert_eq!(bench.backlog.gauge().items(), 0);
+}
+
+/// The first byte of ids that the first of two workers sees, and of those that the second sees.
+const LOW: u8 = 0x20;
+const HIGH: u8 = 0xa0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_many_keys_goes_to_the_worker_that_had_them() {
+    let bench = Bench::new(2, 10_000);
+    let mut replies = Vec::new();
+    for name in 0..4 {
+        replies.push(bench.push_under(64, HIGH, 100 + name));
+        replies.push(bench.push_under(64, LOW, name));
+    }
+    for name in 0..4 {
+        for (worker, name) in bench.workers.iter().zip([name, 100 + name]) {
+            assert_eq!(worker.next(), name);
+            worker.answer();
+        }
+    }
+    for reply in replies {
+        reply.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.backlog.gauge().items(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_few_keys_or_under_all_goes_to_whoever_is_idle() {
+    for (keys, first) in [(1, LOW), (8, LOW), (64, 0x60)] {
+        let bench = Bench::new(2, 10_000);
+        let replies = [bench.push_under(keys, first, 1), bench.push_under(keys, first, 2)];
+        let mut taken = [bench.workers[0].next(), bench.workers[1].next()];
+        taken.sort_unstable();
+        assert_eq!(taken, [1, 2], "{keys} keys from {first} on");
+        bench.workers.iter().for_each(Worker::answer);
+        for reply in replies {
+            reply.await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_nothing_to_do_helps_with_what_has_waited_long() {
+    let bench = Bench::new(2, 10_000);
+    // The first has 64 items, which is all that it is given before its pace is known.
+    let replies = [1, 2, 3].map(|name| bench.push_under(64, LOW, name));
+    let other = bench.push_under(64, HIGH, 100);
+    assert_eq!(bench.workers[1].next(), 100);
+    bench.clock.advance(PATIENCE - Duration::from_millis(1));
+    bench.workers[1].answer();
+    other.await.unwrap().unwrap();
+    assert!(bench.workers[1].taken.try_recv().is_err(), "not yet");
+    bench.clock.advance(Duration::from_millis(1));
+    // Something has to happen for anybody to look.
+    let next = bench.push_under(64, HIGH, 101);
+    for name in [2, 3, 101] {
+        assert_eq!(bench.workers[1].next(), name);
+        bench.workers[1].answer();
+    }
+    assert_eq!(bench.workers[0].next(), 1);
+    bench.workers[0].answer();
+    for reply in replies.into_iter().chain([next]) {
+        reply.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_worker_that_has_gone_goes_to_another() {
+    let mut bench = Bench::new(2, 10_000);
+    let in_hand = bench.push_under(64, LOW, 1);
+    assert_eq!(bench.workers[0].next(), 1);
+    let waits = bench.push_under(64, LOW, 2);
+    bench.backlog.serve(0, None);
+    assert_eq!(bench.workers[1].next(), 2);
+    bench.workers[1].answer();
+    waits.await.unwrap().unwrap();
+    let later = bench.push_under(64, LOW, 3);
+    assert_eq!(bench.workers[1].next(), 3);
+    bench.workers[1].answer();
+    later.await.unwrap().unwrap();
+    bench.workers[0].link = None;
+    drop(in_hand);
 }
