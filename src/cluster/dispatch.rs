@@ -19,13 +19,18 @@ use super::removal::Exclusions;
 use super::route::{self, Lean, Order, bit, bits};
 use super::verb::{Task, Verb};
 use super::{Error, KeyRef, Settings, Verify};
-use crate::hsm::protocol::{Class, Fault, Op};
+use crate::hsm::protocol::{CHUNK_ITEMS, Class, Fault, Op};
 use crate::model::clock::Clock;
 use crate::model::id::KeyVersionId;
 use crate::model::terms::Terms;
 
 /// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
 const PART: Duration = Duration::from_millis(10);
+
+/// How much more one member may have to do than another one, before keys move that workers have copies of: so much work,
+/// so many items for each session, and a quarter of its queue.
+const ALIKE: Duration = Duration::from_millis(40);
+const ALIKE_ITEMS: usize = 8 * CHUNK_ITEMS;
 
 /// Worries that wait for one member's keeper at most.
 const MOST_CONCERNS: usize = 1_024;
@@ -144,9 +149,10 @@ impl<P: Port> Pool<P> {
             Lean { member: key, worker: key.map_or(0, KeyVersionId::spread) }
         };
         let asked = masks.iter().fold(0, |all, mask| all | mask);
-        let serving = self.members.iter().filter(|member| asked & bit(member.place) != 0 && member.is_serving());
-        let most = serving.map(|member| member.port.items_in(PART)).min().unwrap_or(usize::MAX);
-        let parts = route::plan(&masks, most, lean, self.next_turn(), |place| self.members[place].gauge());
+        let serving = || self.members.iter().filter(|member| asked & bit(member.place) != 0 && member.is_serving());
+        let most = serving().map(|member| member.port.items_in(PART)).min().unwrap_or(usize::MAX);
+        let alike = serving().map(|member| member.alike(ALIKE, ALIKE_ITEMS)).min().unwrap_or(0);
+        let parts = route::plan(&masks, most, alike, lean, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
         let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
         let driven = parts.into_iter().map(|part| {

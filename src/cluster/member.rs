@@ -135,8 +135,15 @@ impl<P: Port> Member<P> {
 
     /// What routing needs.
     pub(super) fn gauge(&self) -> Gauge {
-        let copies = self.port.settings().hot_copies;
-        Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity, copies }
+        Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity }
+    }
+
+    /// Items for each session that it may have more than another member and still count as equally busy, for the sake of
+    /// copies of keys; 0 where it keeps none.
+    pub(super) fn alike(&self, time: Duration, most: usize) -> usize {
+        let settings = self.port.settings();
+        let items = self.port.items_in(time).min(most).min(settings.queue_items / self.capacity.max(1) / 4);
+        if settings.hot_copies { items } else { 0 }
     }
 
     /// Its queue is so long that a late answer says nothing about its health, and that more work would not help.

@@ -5,7 +5,7 @@
 //! counts and not the way to the next zone.
 
 use super::Health;
-use crate::hsm::protocol::CHUNK_ITEMS;
+use crate::hsm::protocol::{CHUNK_ITEMS, MANY_KEYS};
 
 /// Most members of a cluster: the bits of [`super::Homes`].
 pub(super) const MAX_MEMBERS: usize = 64;
@@ -21,8 +21,6 @@ pub(super) struct Gauge {
     pub load: usize,
     /// Session threads that work at once, at least 1.
     pub capacity: usize,
-    /// It keeps hot copies of the keys that it sees often.
-    pub copies: bool,
 }
 
 impl Gauge {
@@ -85,10 +83,6 @@ pub(super) fn order(mask: u64, turn: usize, gauge: impl Fn(usize) -> Gauge) -> O
     order
 }
 
-/// Items that a member with hot copies may have more than another one, for each session, and is as good for the next:
-/// each that meets one more key copies it and proves it again in each second. A few milliseconds' work of such HSMs.
-const ALIKE: usize = 8 * CHUNK_ITEMS;
-
 /// A part of a batch that goes to one member in one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
@@ -115,11 +109,13 @@ type Group<K> = (u64, Vec<(Lean<K>, u32)>);
 /// Splits a batch into parts of at most `most` items. `masks` says for each item which members hold its key, `lean` what
 /// follows from the key itself.
 ///
-/// Over many batches each member sees the same share of the keys again, and each of its workers the same share of those:
-/// it has fewer copies to keep and to prove.
+/// Over many batches each member sees the same share of the keys again, and each of its workers the same share of those,
+/// where it gets as many parts: it has fewer copies to keep and to prove. So where there are many keys, each member gets
+/// as many parts, and one may have `alike` items for each session more than another one and still count as equally busy.
 pub(super) fn plan<K: Ord + Copy>(
     masks: &[u64],
     most: usize,
+    alike: usize,
     lean: impl Fn(u32) -> Lean<K>,
     turn: usize,
     gauge: impl Fn(usize) -> Gauge,
@@ -139,14 +135,19 @@ pub(super) fn plan<K: Ord + Copy>(
     let mut parts = Vec::with_capacity(groups.len() + masks.len() / most);
     for (mask, mut items) in groups {
         items.sort_unstable();
+        let keys = items.chunk_by(|(one, _), (next, _)| one == next).take(MANY_KEYS).count();
+        let (forgiven, takers) = match spread && alike > 0 && keys == MANY_KEYS {
+            true => forgiven(mask, alike, &gauge),
+            false => (0, 1),
+        };
         // Pieces of the same size: 65 items as 33 and 32 are done sooner than as 64 and 1.
-        let size = items.len().div_ceil(items.len().div_ceil(most));
-        let forgiven = if spread { forgiven(mask, &gauge) } else { 0 };
+        let pieces = items.len().div_ceil(most).next_multiple_of(takers);
+        let size = items.len().div_ceil(pieces);
         // How many pieces each member gets is decided first; which ones follows from the keys in them.
         let choose = |piece: &[(Lean<K>, u32)]| {
             let seen = |member: usize| {
                 let gauge = gauge(member);
-                let load = gauge.load.saturating_sub(forgiven * gauge.capacity);
+                let load = gauge.load.saturating_sub(forgiven.saturating_mul(gauge.capacity));
                 Gauge { load: load + given[member], own: gauge.own && !spread, ..gauge }
             };
             let first = order(mask, turn, seen).first();
@@ -161,7 +162,7 @@ pub(super) fn plan<K: Ord + Copy>(
         for same in firsts.chunk_by(|one, next| one == next) {
             let (mine, others) = rest.split_at_mut(rest.len().min(size * same.len()));
             rest = others;
-            mine.sort_unstable_by_key(|(lean, _)| lean.worker);
+            mine.sort_unstable_by_key(|(lean, item)| (lean.worker, lean.member, *item));
             parts.extend(mine.chunks(size).map(|piece| Part {
                 first: same[0],
                 mask,
@@ -172,13 +173,12 @@ pub(super) fn plan<K: Ord + Copy>(
     parts
 }
 
-/// The load of each session, in items, that has no say in where the keys of a batch go; see [`ALIKE`].
-fn forgiven(mask: u64, gauge: impl Fn(usize) -> Gauge) -> usize {
-    if !bits(mask).all(|member| gauge(member).copies) {
-        return 0;
-    }
+/// How many items for each session have no say in where keys go, and how many healthy members there are to take them.
+fn forgiven(mask: u64, alike: usize, gauge: impl Fn(usize) -> Gauge) -> (usize, usize) {
     let healthy = bits(mask).map(gauge).filter(|gauge| gauge.health == Health::Healthy);
-    healthy.map(|gauge| gauge.load / gauge.capacity.max(1)).min().map_or(0, |least| least.saturating_add(ALIKE))
+    let waits = healthy.map(|gauge| gauge.load / gauge.capacity.max(1));
+    let (least, count) = waits.fold((usize::MAX, 0), |(least, count), wait| (least.min(wait), count + 1));
+    (least.saturating_add(alike), count.max(1))
 }
 
 /// The places of the set bits.
@@ -209,8 +209,10 @@ mod tests {
     use super::*;
 
     fn gauge(health: Health, own: bool, load: usize) -> Gauge {
-        Gauge { health, own, load, capacity: 1, copies: true }
+        Gauge { health, own, load, capacity: 1 }
     }
+
+    const ALIKE: usize = 8 * CHUNK_ITEMS;
 
     /// Two orders that have nothing to do with each other, nor with the one of the batch.
     fn lean(item: u32) -> Lean<u32> {
@@ -253,10 +255,10 @@ mod tests {
     #[test]
     fn a_big_batch_uses_both_zones_and_a_small_one_the_own() {
         let gauges = [gauge(Health::Healthy, true, 0), gauge(Health::Healthy, false, 0)];
-        let big = plan(&[0b11; 256], CHUNK_ITEMS, lean, 0, |member| gauges[member]);
+        let big = plan(&[0b11; 256], CHUNK_ITEMS, ALIKE, lean, 0, |member| gauges[member]);
         assert_eq!(big.len(), 4);
         assert_eq!(big.iter().filter(|part| part.first == Some(0)).count(), 2);
-        let small = plan(&[0b11; 64], CHUNK_ITEMS, lean, 0, |member| gauges[member]);
+        let small = plan(&[0b11; 64], CHUNK_ITEMS, ALIKE, lean, 0, |member| gauges[member]);
         assert_eq!(small.len(), 1);
         assert_eq!(small[0].first, Some(0));
     }
@@ -265,7 +267,7 @@ mod tests {
     fn neighbouring_keys_go_to_the_same_member_and_worker_whatever_their_order_in_the_batch() {
         let alike = |_| gauge(Health::Healthy, false, 0);
         for turn in 0..4 {
-            let parts = plan(&[0b11; 256], CHUNK_ITEMS, lean, turn, alike);
+            let parts = plan(&[0b11; 256], CHUNK_ITEMS, ALIKE, lean, turn, alike);
             let keys_of = |parts: &[&Part], key: fn(&Lean<u32>) -> u32| -> Vec<u32> {
                 parts.iter().flat_map(|part| &part.items).map(|item| key(&lean(*item))).collect()
             };
@@ -282,16 +284,27 @@ mod tests {
     }
 
     #[test]
-    fn keys_stay_where_they_have_copies_until_the_load_is_very_unlike() {
-        let parts_of_first = |ahead: usize, copies: bool| {
-            let gauge = |load| Gauge { copies, ..gauge(Health::Healthy, false, load) };
-            let gauges = [gauge(5_000 + ahead), gauge(5_000)];
-            let parts = plan(&[0b11; 256], CHUNK_ITEMS, lean, 0, |member| gauges[member]);
+    fn many_keys_stay_where_they_are_until_the_load_is_very_unlike() {
+        let parts_of_first = |ahead: usize, alike: usize, keys: u32| {
+            let gauges = [gauge(Health::Healthy, false, 5_000 + ahead), gauge(Health::Healthy, false, 5_000)];
+            let parts = plan(&[0b11; 256], CHUNK_ITEMS, alike, |item| lean(item % keys), 0, |member| gauges[member]);
             parts.iter().filter(|part| part.first == Some(0)).count()
         };
-        assert_eq!([0, 64, ALIKE].map(|ahead| parts_of_first(ahead, true)), [2, 2, 2]);
-        assert_eq!([ALIKE + 128, 100 * ALIKE].map(|ahead| parts_of_first(ahead, true)), [1, 0]);
-        assert_eq!([0, 128, 256].map(|ahead| parts_of_first(ahead, false)), [2, 1, 0]);
+        assert_eq!([0, 64, ALIKE].map(|ahead| parts_of_first(ahead, ALIKE, 256)), [2, 2, 2]);
+        assert_eq!([ALIKE + 128, 100 * ALIKE].map(|ahead| parts_of_first(ahead, ALIKE, 256)), [1, 0]);
+        assert_eq!([0, 128, 256].map(|ahead| parts_of_first(ahead, 0, 256)), [2, 1, 0], "no copies are kept");
+        assert_eq!([0, 128, 256].map(|ahead| parts_of_first(ahead, ALIKE, 15)), [2, 1, 0], "few keys");
+    }
+
+    #[test]
+    fn of_many_keys_each_member_gets_as_many_parts() {
+        let alike = |_| gauge(Health::Healthy, false, 0);
+        for (items, members) in [(65, 2), (192, 2), (300, 2), (65, 3), (128, 3), (256, 3)] {
+            let parts = plan(&vec![all(members); items], CHUNK_ITEMS, ALIKE, lean, 0, alike);
+            let counts: Vec<usize> =
+                (0..members).map(|member| parts.iter().filter(|part| part.first == Some(member)).count()).collect();
+            assert_eq!(counts, vec![items.div_ceil(CHUNK_ITEMS).div_ceil(members); members], "{items} items");
+        }
     }
 
     fn any_gauge() -> impl Strategy<Value = Gauge> {
@@ -302,7 +315,6 @@ mod tests {
             own,
             load,
             capacity,
-            copies: load % 2 == 0,
         })
     }
 
@@ -331,9 +343,11 @@ mod tests {
             gauges in prop::collection::vec(any_gauge(), 1..5),
             masks in prop::collection::vec(0..16_u64, 0..1_000),
             most in 0..100_usize,
+            alike in prop_oneof![Just(0), 0..1_000_usize, Just(usize::MAX)],
+            keys in 1..100_u32,
         ) {
             let masks: Vec<u64> = masks.iter().map(|mask| mask & all(gauges.len())).collect();
-            let parts = plan(&masks, most, |item| lean(item % 7), 0, |member| gauges[member]);
+            let parts = plan(&masks, most, alike, |item| lean(item % keys), 0, |member| gauges[member]);
             let mut taken = vec![false; masks.len()];
             for part in &parts {
                 prop_assert!(part.items.len() <= most.clamp(1, CHUNK_ITEMS) && !part.items.is_empty());

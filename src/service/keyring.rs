@@ -35,6 +35,12 @@ pub(super) struct Target {
     version: usize,
 }
 
+/// An entry, where it was found.
+pub(super) struct Found<'a> {
+    place: usize,
+    pub(super) entry: &'a Entry,
+}
+
 /// One key, ready for use.
 pub(super) struct Entry {
     pub(super) key: Arc<Key>,
@@ -68,13 +74,13 @@ enum Unavailable {
 
 impl Keyring {
     pub(super) fn key(&self, id: KeyId) -> Option<&Entry> {
-        self.find(id).map(|(_, entry)| entry)
+        self.find(id).map(|found| found.entry)
     }
 
-    /// The same, with the place by which [`Entry::current`] and [`Entry::numbered`] make a target.
-    pub(super) fn find(&self, id: KeyId) -> Option<(usize, &Entry)> {
+    /// The same, from where its versions are targets of this keyring.
+    pub(super) fn find(&self, id: KeyId) -> Option<Found<'_>> {
         let place = *self.places.get(&id)?;
-        Some((place, self.entries.get(place)?))
+        Some(Found { place, entry: self.entries.get(place)? })
     }
 
     /// What a target of this keyring stands for.
@@ -107,6 +113,21 @@ impl Keyring {
     }
 }
 
+impl<'a> Found<'a> {
+    /// The version that Encrypt uses.
+    pub(super) fn current(&self) -> Option<(Target, &'a Usable)> {
+        let version = self.entry.versions.len().checked_sub(1)?;
+        Some((Target { entry: self.place, version }, self.entry.versions.get(version)?))
+    }
+
+    /// The version with this number.
+    pub(super) fn numbered(&self, number: u32) -> Option<(Target, &'a Usable)> {
+        let mut versions = self.entry.versions.iter().enumerate();
+        let (version, usable) = versions.find(|(_, usable)| usable.reference.version.version == number)?;
+        Some((Target { entry: self.place, version }, usable))
+    }
+}
+
 impl Entry {
     fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[Live], scope: &Scope, budgets: &Budgets) -> Self {
         let store = catalogue.key_stores.get(&key.key_store);
@@ -133,17 +154,6 @@ impl Entry {
         let state = if unavailable.is_some() && !hidden { KeyState::Unavailable } else { key.state };
         let arn = scope.key_arn(key.id).into();
         Self { key, arn, state, unavailable, members, versions }
-    }
-
-    /// The version that Encrypt uses. `place` is that of this entry.
-    pub(super) fn current(&self, place: usize) -> Option<Target> {
-        Some(Target { entry: place, version: self.versions.len().checked_sub(1)? })
-    }
-
-    /// The version with this number, likewise.
-    pub(super) fn numbered(&self, place: usize, number: u32) -> Option<Target> {
-        let version = self.versions.iter().position(|usable| usable.reference.version.version == number)?;
-        Some(Target { entry: place, version })
     }
 
     /// Why the key's state forbids what its state forbids.

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::admission::Permit;
 use super::budget::{Taken, used_up};
-use super::keyring::{Entry, Keyring, Target, Usable};
+use super::keyring::{Entry, Found, Keyring, Target, Usable};
 use super::pool::Pool;
 use super::{Call, Error, Service, validate};
 use crate::auth::peer::Principal;
@@ -73,27 +73,24 @@ impl Door<'_> {
 
     /// The key with this id, if the caller may do this with it in its present state.
     pub(super) fn open(&self, id: KeyId) -> Result<&Entry, Error> {
-        Ok(self.find(id)?.1)
+        Ok(self.find(id)?.entry)
     }
 
-    fn find(&self, id: KeyId) -> Result<(usize, &Entry), Error> {
-        let (place, entry) = self.keyring.find(id).ok_or_else(|| self.unknown(id))?;
+    fn find(&self, id: KeyId) -> Result<Found<'_>, Error> {
+        let found = self.keyring.find(id).ok_or_else(|| self.unknown(id))?;
         allowed(self.principal, self.operation, Some(id))?;
-        if self.operation.row().legal_in.contains(&entry.state) { Ok((place, entry)) } else { Err(entry.refusal()) }
+        if self.operation.row().legal_in.contains(&found.entry.state) { Ok(found) } else { Err(found.entry.refusal()) }
     }
 
     /// The current version of the key that a request names.
     pub(super) fn current(&self, text: &str) -> Result<(Target, &Usable), Error> {
-        let (place, entry) = self.find(self.reference(text)?)?;
-        let target = entry.current(place).ok_or_else(|| entry.refusal())?;
-        Ok((target, self.keyring.usable(target)?.1))
+        let found = self.find(self.reference(text)?)?;
+        found.current().ok_or_else(|| found.entry.refusal())
     }
 
     /// A version of a key by its number; `None` where the key has none of that number.
     pub(super) fn numbered(&self, version: KeyVersionId) -> Result<Option<(Target, &Usable)>, Error> {
-        let (place, entry) = self.find(version.key)?;
-        let target = entry.numbered(place, version.version);
-        target.map(|target| Ok((target, self.keyring.usable(target)?.1))).transpose()
+        Ok(self.find(version.key)?.numbered(version.version))
     }
 
     /// Whether there is such a key.

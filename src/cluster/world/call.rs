@@ -85,13 +85,7 @@ impl World {
 
     fn first(&mut self, mask: u64) -> Option<usize> {
         let turn = usize::try_from(self.dice.below(64)).unwrap_or_default();
-        let gauge = |hsm: usize| Gauge {
-            health: self.hsms[hsm].standing.health,
-            own: hsm == 0,
-            load: 0,
-            capacity: 1,
-            copies: false,
-        };
+        let gauge = |hsm: usize| Gauge { health: self.hsms[hsm].standing.health, own: hsm == 0, load: 0, capacity: 1 };
         route::order(mask, turn, gauge).first()
     }
 

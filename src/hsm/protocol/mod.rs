@@ -31,6 +31,9 @@ use crate::model::secret::Secret;
 pub const MAX_FRAME_BYTES: usize = 8 << 20;
 /// Most items that one request carries; larger batches are split over frames, sessions and zones.
 pub const CHUNK_ITEMS: usize = 64;
+/// From so many keys on it matters whether a worker that keeps copies has met them before: each one that is new costs it a
+/// copy, and a proof in each second.
+pub const MANY_KEYS: usize = 16;
 
 /// What the parent says. The first message to a worker is always `Start`.
 #[derive(Debug, Serialize, Deserialize)]

@@ -16,18 +16,16 @@ use super::link::{Answer, Link, Pending, Request};
 use super::load::{Bound, Gauge, Reservation};
 use super::pace::Pace;
 use super::{CallError, Settings};
-use crate::hsm::protocol::Op;
+use crate::hsm::protocol::{MANY_KEYS, Op};
 use crate::model::clock::Clock;
 use crate::model::terms::Terms;
 
 /// Something must have waited for so long before anybody is turned away at once: a burst is over by then.
 const STANDING: Duration = Duration::from_millis(100);
 
-/// A request under so many keys goes to the worker that has copies of them and fresh proofs.
-const MANY_KEYS: usize = 16;
-/// It waits so long for that one, before another one does it that has nothing else to do. Long, because it costs the
-/// other one a copy of each key and a proof in each second, to do what its own worker would have come to soon.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// What is under many keys waits so long for the worker that has met them before, until another one does it that has
+/// nothing of its own to do. Less than `hedge_after_ms` by default, after which another HSM is asked.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub(super) struct Backlog {
@@ -125,7 +123,7 @@ impl Backlog {
         }
         let now = self.clock.now();
         let since = *waiting.since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= STANDING {
+        if now.saturating_duration_since(since) >= STANDING && !self.is_room(had) {
             let workers = self.workers();
             let ahead = waiting.lanes.ahead_of(terms.party, items) + had * workers;
             let wait = self.pace.of(ahead, workers * self.sessions);
@@ -171,10 +169,11 @@ impl Backlog {
     /// Hands requests to workers that have room for them.
     fn hand_out(&self, mut waiting: MutexGuard<'_, Queue>) {
         let (mut turned_away, mut lost) = (Vec::new(), Vec::new());
+        let now = self.clock.now();
         while !waiting.lanes.is_empty()
-            && let Some((link, Waiting { request, deadline, .. })) = self.next(&mut waiting.lanes)
+            && let Some((link, Waiting { request, deadline, .. })) = self.next(&mut waiting.lanes, now)
         {
-            let left = deadline.saturating_duration_since(self.clock.now());
+            let left = deadline.saturating_duration_since(now);
             // Behind what the worker has already, one part of which waits for each session.
             let takes = self.pace.of(link.items(), self.sessions) + self.pace.of(request.pending.items(), 1);
             if request.pending.reply.is_closed() {
@@ -198,19 +197,19 @@ impl Backlog {
     }
 
     /// Somebody who has room, and what it is to do.
-    fn next(&self, lanes: &mut Lanes<Waiting>) -> Option<(Arc<Link>, Waiting)> {
-        let now = self.clock.now();
+    fn next(&self, lanes: &mut Lanes<Waiting>, now: Instant) -> Option<(Arc<Link>, Waiting)> {
         let mut with_room: Vec<(usize, usize)> = self.loads().filter(|(items, _)| self.is_room(*items)).collect();
         with_room.sort_unstable();
-        with_room.into_iter().find_map(|(items, place)| {
-            let link = self.link(place)?;
-            let helps = |waiting: &Waiting| items == 0 && now.saturating_duration_since(waiting.since) >= PATIENCE;
-            let waiting = lanes.pop_that(|waiting| match waiting.usual {
-                Some(usual) if usual != place => helps(waiting) || self.load(usual).is_none(),
-                _ => true,
-            })?;
-            Some((link, waiting))
-        })
+        let mut own = |place: usize| {
+            lanes.pop_that(|waiting| waiting.usual.is_none_or(|usual| usual == place || self.load(usual).is_none()))
+        };
+        if let Some(found) = with_room.iter().find_map(|(_, place)| Some((self.link(*place)?, own(*place)?))) {
+            return Some(found);
+        }
+        let (_, idle) = *with_room.first().filter(|(items, _)| *items < self.sessions)?;
+        let link = self.link(idle)?;
+        let overdue = lanes.pop_that(|waiting| now.saturating_duration_since(waiting.since) >= PATIENCE)?;
+        Some((link, overdue))
     }
 
     /// The place of the worker that is to do this, for having done what was under the same keys; `None` where that does
@@ -220,12 +219,12 @@ impl Backlog {
         if !self.hot_copies || items < MANY_KEYS || self.links.len() < 2 {
             return None;
         }
-        let other_key = |item: &usize| op.key(*item) != op.key(item - 1);
         let of_key = |item: usize| Some((u64::from(op.key(item)?.spread()) * self.links.len() as u64) >> u32::BITS);
-        // Items come in the order of their keys' spread, if they come in one.
+        // Items are sorted by their keys' spread, if they are sorted at all.
         let (place, last) = (of_key(items / 4)?, of_key(items * 3 / 4)?);
-        let many = (1..items).filter(other_key).count() >= MANY_KEYS - 1;
-        if place == last && many { usize::try_from(place).ok() } else { None }
+        let is_other_key = |item: &usize| op.key(*item) != op.key(item - 1);
+        let suits = place == last && (1..items).filter(is_other_key).count() + 1 >= MANY_KEYS;
+        suits.then_some(usize::try_from(place).ok()?)
     }
 
     /// What each worker has that takes requests, with its place.

@@ -14,7 +14,7 @@ use crate::model::terms::Party;
 const IDLE_LANES: usize = 256;
 
 /// How many of those whose turn it is next are looked at for one that fits.
-const NEAR: usize = 16;
+const NEAR: usize = 64;
 
 /// How large a request is.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ pub(crate) struct Lanes<T> {
     /// By mark, then by age.
     waiting: BTreeMap<(u64, u64), Waiting<T>>,
     lanes: HashMap<Party, Lane>,
-    /// The mark of the last one that was taken.
+    /// The mark of the one whose turn it was last.
     now: u64,
     numbers: u64,
     items: usize,
@@ -205,7 +205,7 @@ mod tests {
         let mut lanes = Lanes::new();
         (0..100).for_each(|number| lanes.push(party(1), 1, (1, number)));
         assert_eq!(lanes.pop_that(|(_, number)| *number == 5), Some((1, 5)));
-        assert_eq!(lanes.pop_that(|(_, number)| *number == 99), None, "that is too far away");
+        assert_eq!(lanes.pop_that(|(_, number)| *number == 1 + NEAR), None, "that is too far away");
         lanes.push(party(2), 1, (2, 0));
         assert_eq!([lanes.pop(), lanes.pop()], [Some((1, 0)), Some((2, 0))], "as if the first had been taken");
         assert_eq!(lanes.pop(), Some((1, 1)));

@@ -17,6 +17,8 @@ use crate::model::id::KeyVersionId;
 
 /// How long a successful use of the token object vouches for its copy.
 pub(super) const PROOF_LASTS: Duration = Duration::from_secs(1);
+/// A copy whose last proof is older than this has not been used for about a second, and makes room for another.
+const IN_USE: Duration = Duration::from_secs(2);
 /// Most hot copies of one process; about 8 kB each in SoftHSM.
 const COPIES: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
@@ -29,6 +31,7 @@ pub(super) struct Keys<H> {
 struct State<H> {
     /// As many as the token holds keys.
     objects: HashMap<KeyVersionId, Object<H>>,
+    /// In the order of their proofs.
     copies: LruCache<KeyVersionId, HotCopy<H>>,
     /// Counts `forget`s: a copy that was being made meanwhile is not kept.
     forgotten: u64,
@@ -77,7 +80,7 @@ impl<H: Copy + PartialEq> Keys<H> {
             return None;
         }
         let room = state.copies.len() < COPIES.get()
-            || state.copies.peek_lru().is_some_and(|(_, oldest)| !is_fresh(oldest.proven, now));
+            || state.copies.peek_lru().is_some_and(|(_, oldest)| now.saturating_duration_since(oldest.proven) > IN_USE);
         (self.hot_copies && object.copyable && again && room).then_some(CopyPermit(state.forgotten))
     }
 
@@ -203,7 +206,9 @@ mod tests {
         }
         keys.prove(key(most + 1), u64::from(most + 1), clock.now());
         assert_eq!(keys.prove(key(most + 1), u64::from(most + 1), clock.now()), None, "all are fresh");
-        clock.advance(Duration::from_secs(2));
+        clock.advance(IN_USE);
+        assert_eq!(warm(&keys, most + 1, clock.now()), None, "they may still be used");
+        clock.advance(Duration::from_millis(1));
         assert_eq!(warm(&keys, most + 1, clock.now()), Some(10_001), "the one used longest ago goes");
     }
 
