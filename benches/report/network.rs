@@ -66,7 +66,7 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
         Row::new(
             "the same at a quarter of that: p50 above the raw loop's / an empty call's",
             (micros - raw.p50) / alone,
-            Must::BeAtMost(2.0),
+            Must::BeAtMost(1.6),
             format!(
                 "{} unary as an open loop at {} calls/s, {} raw µs: {} more; {} µs an empty call at that pace; {}\n\
                  {} as a closed loop with {} in flight ({} calls/s); {}",

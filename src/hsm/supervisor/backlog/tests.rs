@@ -295,7 +295,7 @@ async fn after_a_panic_in_its_lanes_it_begins_anew() {
     assert_eq!(bench.backlog.gauge().items(), 0);
 }
 
-/// The first byte of ids that the first of two workers sees, and of those that the second sees.
+/// Where the last four bytes begin of ids that the first of two workers sees, and of those that the second one sees.
 const LOW: u8 = 0x20;
 const HIGH: u8 = 0xa0;
 
