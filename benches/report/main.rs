@@ -50,8 +50,8 @@ const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
   --only PART     speed, looks (what a second look costs), trouble (HSMs that fail), or one section of trouble:
                   failover, network, overload, flood or fill; all unless given
-  --rounds N      rounds of the parts speed and looks, 5 unless given
-  --seconds S     length of each of their measurements, 2 unless given
+  --rounds N      rounds of the parts speed and looks, 9 unless given
+  --seconds S     length of each of their measurements, 1 unless given
   --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
 ";
@@ -109,8 +109,8 @@ impl Options {
             speed: true,
             looks: true,
             trouble: Section::ALL.to_vec(),
-            rounds: 5,
-            length: Duration::from_secs(2),
+            rounds: 9,
+            length: Duration::from_secs(1),
             keys: MANY_KEYS,
             check: false,
         };

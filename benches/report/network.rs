@@ -1,15 +1,16 @@
 //! What the daemon leaves of network HSMs, whose time is not the processor's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use keystored::model::clock::Clock;
 
-use super::calls::Calls;
+use super::calls::{Calls, named};
 use super::daemon::Empty;
 use super::played::{self, Network};
 use super::raw_network::{self, Capacity};
-use super::table::{Must, Row, thousands};
+use super::table::{Must, Row, extremes, median, spread, thousands};
 use super::{Outcome, said};
 
 const NETWORK: Network = Network { service_ms: 5.0, at_once: 16 };
@@ -18,8 +19,9 @@ const NETWORK: Network = Network { service_ms: 5.0, at_once: 16 };
 const IN_FLIGHT: u32 = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
 const LENGTH: Duration = Duration::from_secs(5);
-/// Of the look at what gRPC alone costs on this machine.
-const EMPTY: Duration = Duration::from_secs(2);
+/// Looks at the latency of a call, each beside one at what gRPC alone costs on this machine, which changes.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
@@ -39,17 +41,25 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
     let quarter = (before.rate / 4.0) as u32;
     // A closed loop like the raw one stands beside it.
     let closed = Calls { in_flight: NETWORK.at_once / 2, ..calls }.run().await?;
-    let light = Calls { rate: Some(quarter), ..calls }.run().await?;
-    // At the same pace, so that each call finds processors and threads asleep as one does that waits for an HSM.
+    // Both at the same pace, so that each call finds processors and threads asleep as one does that waits for an HSM.
     let program = std::env::current_exe().map_err(said("finding this program"))?;
     let empty = Empty::start(&program, &daemon)?;
-    let alone =
-        Calls { environment: &empty.environment, rate: Some(quarter), length: EMPTY, ..calls }.run().await?.p50 * 1e3;
+    let light = Calls { rate: Some(quarter), length: LOOK, ..calls };
+    let (mut micros, mut alone, mut light_errors) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for _ in 0..LOOKS {
+        alone.push(Calls { environment: &empty.environment, ..light }.run().await?.p50 * 1e3);
+        let came = light.run().await?;
+        micros.push(came.p50 * 1e3);
+        for (name, count) in came.errors {
+            *light_errors.entry(name).or_insert(0) += count;
+        }
+    }
     drop((empty, daemon));
     // On both sides of the daemon's figures, since a machine changes.
     let after = raw_network::measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
     let raw = Capacity { rate: f64::midpoint(before.rate, after.rate), p50: f64::midpoint(before.p50, after.p50) };
-    let micros = light.p50 * 1e3;
+    let ratios: Vec<f64> = micros.iter().zip(&alone).map(|(call, alone)| (call - raw.p50) / alone).collect();
+    let (least, most) = extremes(&ratios);
     let rows = vec![
         Row::new(
             "network HSMs (5 ms, 16 at once): unary Encrypt / raw loop",
@@ -65,17 +75,17 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
         ),
         Row::new(
             "the same at a quarter of that: p50 above the raw loop's / an empty call's",
-            (micros - raw.p50) / alone,
+            median(&ratios),
             Must::BeAtMost(1.6),
             format!(
-                "{} unary as an open loop at {} calls/s, {} raw µs: {} more; {} µs an empty call at that pace; {}\n\
+                "{least:.2} to {most:.2}: {} unary as an open loop at {} calls/s, {} raw µs; {} µs an empty call at that \
+                 pace; {}\n\
                  {} as a closed loop with {} in flight ({} calls/s); {}",
-                thousands(micros),
+                spread(&micros),
                 thousands(f64::from(quarter)),
                 thousands(raw.p50),
-                thousands(micros - raw.p50),
-                thousands(alone),
-                light.by_name(),
+                spread(&alone),
+                named(&light_errors),
                 thousands(closed.p50 * 1e3),
                 NETWORK.at_once / 2,
                 thousands(closed.rate),

@@ -30,6 +30,8 @@ const AAD: [u8; 21] = [0; 21];
 const RUN_TIME: &str = "/proc/thread-self/schedstat";
 /// Encryptions between two looks at the clock.
 const STRIDE: u64 = 256;
+/// Most keys of one process.
+const MOST_KEYS: usize = 10_000;
 
 /// What came of one round.
 pub(super) struct Round {
@@ -83,10 +85,17 @@ impl RawLimit {
         Ok(Self { loops, module: found })
     }
 
-    /// Lets all of them loop at once.
+    /// Lets all of them loop at once, each over one key.
     pub(super) fn round(&mut self, length: Duration) -> Outcome<Round> {
+        self.round_over(1, length)
+    }
+
+    /// The same over so many keys, picked uniformly: each process has its part of them, as a zone has that gets the same
+    /// keys again and again.
+    pub(super) fn round_over(&mut self, keys: usize, length: Duration) -> Outcome<Round> {
+        let part = keys.div_ceil(self.loops.len().max(1));
         for one in &mut self.loops {
-            one.order(&length.as_millis().to_string())?;
+            one.order(&format!("{} {part}", length.as_millis()))?;
         }
         let mut round = Round { rate: 0.0, share: 1.0 };
         for one in &mut self.loops {
@@ -138,14 +147,21 @@ impl Drop for Loop {
     }
 }
 
-/// Such a process. Orders come line by line, a number of milliseconds each.
+/// Such a process. Orders come line by line: a number of milliseconds and one of keys each.
 pub(super) fn run(module: &OsStr, clock: &Clock) -> Outcome<()> {
     let (pkcs11, session, key) = begin(module)?;
+    let mut keys = vec![key];
     for order in std::io::stdin().lines() {
         let order = order.map_err(said("reading an order"))?;
-        let length = Duration::from_millis(order.parse().map_err(said("reading an order"))?);
+        let (length, part) = order.split_once(' ').ok_or("an order is two numbers")?;
+        let length = Duration::from_millis(length.parse().map_err(said("reading an order"))?);
+        let part: usize = part.parse().map_err(said("reading an order"))?;
+        while keys.len() < part.min(MOST_KEYS) {
+            keys.push(new_key(&session)?);
+        }
+        let keys = keys.get(..part).ok_or("an order is for more keys than there can be")?;
         let ran_before = run_time()?;
-        let (count, taken) = loop_for(&session, key, length, clock)?;
+        let (count, taken) = loop_for(&session, keys, length, clock)?;
         println!("{count} {} {}", taken.as_nanos(), run_time()? - ran_before);
     }
     session.logout().map_err(said("C_Logout"))?;
@@ -220,19 +236,25 @@ fn new_key(session: &Session) -> Outcome<ObjectHandle> {
     session.generate_key(&Mechanism::AesKeyGen, &template).map_err(said("C_GenerateKey"))
 }
 
-fn loop_for(session: &Session, key: ObjectHandle, length: Duration, clock: &Clock) -> Outcome<(u64, Duration)> {
+fn loop_for(session: &Session, keys: &[ObjectHandle], length: Duration, clock: &Clock) -> Outcome<(u64, Duration)> {
     let start = clock.now();
-    let mut count = 0u64;
+    let mut count = 0;
     loop {
         for _ in 0..STRIDE {
             count += 1;
-            encrypt(session, key, 0, count)?;
+            encrypt(session, keys[pick(count, keys.len())], 0, count)?;
         }
         let taken = clock.now() - start;
         if taken >= length {
             return Ok((count, taken));
         }
     }
+}
+
+/// Which of so many keys: each as often as another, and neighbours far apart.
+fn pick(count: u64, keys: usize) -> usize {
+    let spread = count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    ((spread * keys as u64) >> 32) as usize
 }
 
 /// One encryption, with an IV that no other of the same round has.

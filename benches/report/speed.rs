@@ -11,31 +11,31 @@ use tokio::runtime::Runtime;
 use super::daemon::{Daemon, Empty};
 use super::load::{Kind, Load};
 use super::raw::{RawLimit, disturbed};
-use super::table::{self, Must, Row, median, spread, thousands};
+use super::table::{self, Must, Row, extremes, median, spread, thousands};
 use super::{Options, Outcome, PLAINTEXT_BYTES, Part, ZONES, raw_open, said};
 
 /// Two workers of each HSM come one after the other, each opening its token, and between them a PIN is rotated, which
 /// writes the token; all of it in two HSMs at once, and the daemon looks on.
 const CONNECT: f64 = 30.0;
 
-/// What was measured in each round.
-#[derive(Default)]
-struct Rounds {
-    /// Encryptions per second: the raw limit, and the daemon's batches with one key and with many.
-    raw: Vec<f64>,
+/// What one round measured.
+struct Round {
+    /// Encryptions per second: the raw limit with one key and with many, and the daemon's batches with one and with many.
+    raw: f64,
+    raw_many_keys: f64,
+    batch: f64,
+    batch_many_keys: f64,
     /// See [`super::raw::Round::share`].
-    shares: Vec<f64>,
-    batch: Vec<f64>,
-    batch_many_keys: Vec<f64>,
+    share: f64,
     /// Calls per second at 64 in flight.
-    empty: Vec<f64>,
-    unary: Vec<f64>,
+    empty: f64,
+    unary: f64,
     /// Median microseconds of a call with one in flight.
-    empty_alone: Vec<f64>,
-    unary_alone: Vec<f64>,
+    empty_alone: f64,
+    unary_alone: f64,
     /// Milliseconds until a token with as many keys is open, and until a disconnected key store is connected.
-    open: Vec<f64>,
-    connect: Vec<f64>,
+    open: f64,
+    connect: f64,
 }
 
 /// Measures and prints the table.
@@ -52,23 +52,33 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
     let key = keys.into_iter().next().ok_or("no key was made")?;
     let load = Load { key, keys: options.keys, length: options.length, operation: "encrypt" };
 
-    let mut rounds = Rounds::default();
+    let mut rounds = Vec::new();
     for number in 1..=options.rounds {
         eprintln!("round {number} of {} ...", options.rounds);
-        let round = raw.round(options.length)?;
-        rounds.raw.push(round.rate);
-        rounds.shares.push(round.share);
-        rounds.batch.push(load.run(&daemon.environment, Kind::Batch)?.rate);
-        rounds.batch_many_keys.push(load.run(&daemon.environment, Kind::BatchManyKeys)?.rate);
-        // On both sides of what is compared with it, since a machine changes while it is measured.
-        rounds.batch.push(load.run(&daemon.environment, Kind::Batch)?.rate);
-        rounds.empty.push(load.run(&empty.environment, Kind::Unary64)?.rate);
-        rounds.unary.push(load.run(&daemon.environment, Kind::Unary64)?.rate);
-        rounds.empty_alone.push(load.run(&empty.environment, Kind::Unary1)?.p50);
-        rounds.unary_alone.push(load.run(&daemon.environment, Kind::Unary1)?.p50);
-        rounds.open.push(raw_open::measure(&program, &daemon, &library, clock)?.as_secs_f64() * 1e3);
-        // Last, so that what comes before it in a round has met the same warm daemon: it is warm again before the next.
-        rounds.connect.push(runtime.block_on(daemon.reconnect(clock))?.as_secs_f64() * 1e3);
+        let limit = raw.round(options.length)?;
+        let limit_many_keys = raw.round_over(options.keys, options.length)?;
+        // What is compared with something stands on both sides of it, since a machine changes while it is measured.
+        let batch_before = load.run(&daemon.environment, Kind::Batch)?.rate;
+        let batch_many_keys = load.run(&daemon.environment, Kind::BatchManyKeys)?.rate;
+        let batch_after = load.run(&daemon.environment, Kind::Batch)?.rate;
+        let empty_before = load.run(&empty.environment, Kind::Unary64)?.rate;
+        let unary = load.run(&daemon.environment, Kind::Unary64)?.rate;
+        let empty_after = load.run(&empty.environment, Kind::Unary64)?.rate;
+        rounds.push(Round {
+            raw: limit.rate,
+            raw_many_keys: limit_many_keys.rate,
+            share: limit.share.min(limit_many_keys.share),
+            batch: f64::midpoint(batch_before, batch_after),
+            batch_many_keys,
+            empty: f64::midpoint(empty_before, empty_after),
+            unary,
+            empty_alone: load.run(&empty.environment, Kind::Unary1)?.p50,
+            unary_alone: load.run(&daemon.environment, Kind::Unary1)?.p50,
+            open: raw_open::measure(&program, &daemon, &library, clock)?.as_secs_f64() * 1e3,
+            // Last, so that what comes before it in a round has met the same warm daemon: it is warm again before the
+            // next.
+            connect: runtime.block_on(daemon.reconnect(clock))?.as_secs_f64() * 1e3,
+        });
     }
     let module = raw.module.clone();
     // Everything has ended before the figures are shown; a daemon that does not end well is a failure of its own.
@@ -89,66 +99,78 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
 
 /// Why the figures say nothing about keystored; absent when they do. Work beside a measurement does not fall on both
 /// sides of a ratio alike: the scheduler gives to each process, and the daemon is more of them than the raw limit.
-fn void(rounds: &Rounds) -> Option<String> {
-    let share = rounds.shares.iter().copied().fold(f64::INFINITY, f64::min);
+fn void(rounds: &[Round]) -> Option<String> {
+    let share = rounds.iter().map(|round| round.share).fold(f64::INFINITY, f64::min);
     if let Some(why) = disturbed(share) {
         return Some(why);
     }
-    let (batch, raw) = (median(&rounds.batch), median(&rounds.raw));
     // Each item passes through the module, so no true figure is above the module's own.
-    (batch.is_nan() || raw.is_nan() || batch > raw)
+    let share = median(&each(rounds, |round| round.batch / round.raw));
+    (share.is_nan() || share > 1.0)
         .then(|| "VOID: the daemon cannot be faster than the module alone; the measurement is broken.".to_owned())
 }
 
-/// The rows of the table. Ratios are those of the medians.
-fn rows(rounds: &Rounds, keys: usize) -> Vec<Row> {
-    let share = |what: &str, of: &[f64], limit: &[f64], least, unit: &str, names: (&str, &str)| {
-        let made_of = format!("{} {}, {} {} {unit}", spread(of), names.0, spread(limit), names.1);
-        Row::new(what, median(of) / median(limit), Must::Reach(least), made_of)
-    };
+/// A figure of each round.
+fn each(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> Vec<f64> {
+    rounds.iter().map(figure).collect()
+}
+
+/// Figures of one kind: of each round, and their name.
+type Figures = (fn(&Round) -> f64, &'static str);
+
+/// The rows of the table. Each ratio is the median of the rounds' own ratios: what is divided was measured within
+/// seconds, while from one round to another the machine may have become another one.
+fn rows(rounds: &[Round], keys: usize) -> Vec<Row> {
     let many = format!("{} keys", thousands(keys as f64));
-    let (unary, empty) = (&rounds.unary_alone, &rounds.empty_alone);
+    let alone = median(&each(rounds, |round| round.raw_many_keys / round.raw));
+    let alone = format!("\n{alone:.2} is what the module alone reaches over {many}");
+    let row = |what: &str, must: Must, of: Figures, limit: Figures, unit: &str, also: &str| {
+        let ratios = each(rounds, |round| of.0(round) / limit.0(round));
+        let (figures, limits) = (spread(&each(rounds, of.0)), spread(&each(rounds, limit.0)));
+        let (least, most) = extremes(&ratios);
+        let made_of = format!("{least:.2} to {most:.2}: {figures} {}, {limits} {} {unit}{also}", of.1, limit.1);
+        Row::new(what, median(&ratios), must, made_of)
+    };
     vec![
-        share(
+        row(
             "batch Encrypt (256 items) / raw in-token limit",
-            &rounds.batch,
-            &rounds.raw,
-            0.35,
+            Must::Reach(0.35),
+            (|round| round.batch, "batch"),
+            (|round| round.raw, "raw"),
             "items/s",
-            ("batch", "raw"),
+            "",
         ),
-        share(
+        row(
             "unary Encrypt, 64 in flight / empty service",
-            &rounds.unary,
-            &rounds.empty,
-            0.45,
+            Must::Reach(0.45),
+            (|round| round.unary, "unary"),
+            (|round| round.empty, "empty"),
             "calls/s",
-            ("unary", "empty"),
+            "",
         ),
-        Row::new(
+        row(
             "unary Encrypt, 1 in flight: p50 / the empty service's",
-            median(unary) / median(empty),
             Must::BeAtMost(2.5),
-            format!(
-                "{} unary, {} empty µs: {} more",
-                spread(unary),
-                spread(empty),
-                thousands(median(unary) - median(empty))
-            ),
+            (|round| round.unary_alone, "unary"),
+            (|round| round.empty_alone, "empty"),
+            "µs",
+            "",
         ),
-        share(
+        row(
             &format!("batch Encrypt over {many} / one key"),
-            &rounds.batch_many_keys,
-            &rounds.batch,
-            0.7,
+            Must::Reach(0.7),
+            (|round| round.batch_many_keys, "many keys"),
+            (|round| round.batch, "one key"),
             "items/s",
-            (&many, "one key"),
+            &alone,
         ),
-        Row::new(
-            format!("ConnectKeyStore to CONNECTED, {many} in each token / opening one token"),
-            median(&rounds.connect) / median(&rounds.open),
+        row(
+            &format!("ConnectKeyStore to CONNECTED, {many} in each token / opening one token"),
             Must::BeAtMost(CONNECT),
-            format!("{} ms, {} ms to open a token", spread(&rounds.connect), spread(&rounds.open)),
+            (|round| round.connect, "to connect"),
+            (|round| round.open, "to open a token"),
+            "ms",
+            "",
         ),
     ]
 }

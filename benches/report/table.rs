@@ -91,13 +91,15 @@ pub(super) fn median(figures: &[f64]) -> f64 {
 
 /// Median, and in brackets the least and the most.
 pub(super) fn spread(figures: &[f64]) -> String {
+    let (least, most) = extremes(figures);
+    format!("{} ({} to {})", thousands(median(figures)), thousands(least), thousands(most))
+}
+
+/// The least and the most; NaN of nothing.
+pub(super) fn extremes(figures: &[f64]) -> (f64, f64) {
     let sorted = sorted(figures);
-    match (sorted.first(), sorted.last()) {
-        (Some(least), Some(most)) => {
-            format!("{} ({} to {})", thousands(median(figures)), thousands(*least), thousands(*most))
-        }
-        _ => "nothing".to_owned(),
-    }
+    let of = |figure: Option<&f64>| figure.copied().unwrap_or(f64::NAN);
+    (of(sorted.first()), of(sorted.last()))
 }
 
 fn sorted(figures: &[f64]) -> Vec<f64> {
