@@ -1,10 +1,11 @@
 # Everything that a person or a machine does with this repository. `make` alone lists it.
 #
-# Two builds are kept: the dev profile for everything that tests, the release profile for everything that runs.
+# Three builds are kept: the profile dev for everything that tests, quick for `make run` and `make demo`, release for what
+# is installed and measured.
 
 SHELL := /bin/bash
 CARGO ?= cargo
-RELEASE := target/release
+QUICK := target/quick
 # Seconds that `make fuzz` gives to each target.
 FUZZ_SECONDS ?= 20
 # How many schedules `make chaos` draws, from which seed on, and how long each troubles the zones.
@@ -20,7 +21,7 @@ DEV_DIR ?= dev
 # Denied outside tests; clippy.toml lets tests unwrap.
 DENIED := -D warnings -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic
 
-.PHONY: help deps build test run demo bench fuzz chaos soak lint audit clean
+.PHONY: help deps build quick test run demo bench fuzz chaos soak lint audit clean
 
 help: ## This list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +36,14 @@ test: deps lint ## Checks everything: format, lints, then every test against rea
 	@scripts/kryoptic.sh >/dev/null
 	$(CARGO) test --locked --workspace
 
-run: build ## Runs the development daemon in the foreground; it prints how to call it.
-	$(RELEASE)/keystored dev --dir $(DEV_DIR)
+quick: deps
+	$(CARGO) build --locked --profile quick --bins
 
-demo: build ## Shows the main job on real input, and a zone that fails meanwhile.
-	@scripts/demo.sh
+run: quick ## Runs the development daemon in the foreground; it prints how to call it.
+	$(QUICK)/keystored dev --dir $(DEV_DIR)
+
+demo: quick ## Shows the main job on real input, and a zone that fails meanwhile.
+	@PROGRAMS=$(QUICK) scripts/demo.sh
 
 bench: build ## Measures the speed, and what HSMs that fail cost, and prints the tables of docs/performance.md.
 	@scripts/bench.sh $(BENCH)

@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use keystored::model::ciphertext::{
+use model::ciphertext::{
     BOUND_BYTES, Ciphertext, FORMAT, HEADER_BYTES, Malformed, OVERHEAD_BYTES, TAG_BYTES, assemble, authenticated_data,
 };
-use keystored::model::context::EncryptionContext;
-use keystored::model::id::{ClusterId, KeyId, KeyReferenceError, KeyStoreId, KeyVersionId, Scope};
-use keystored::model::limits;
+use model::context::EncryptionContext;
+use model::id::{ClusterId, KeyId, KeyReferenceError, KeyStoreId, KeyVersionId, Scope};
+use model::limits;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde::Deserialize;

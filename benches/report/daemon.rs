@@ -8,13 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use keystored::client::{Client, Credentials, Health, Settings};
-use keystored::model::clock::Clock;
-use keystored::model::secret::Secret;
-use keystored::proto::v1::{
-    ConnectionState, CreateKeyRequest, DescribeKeyStoresRequest, HsmHealth, HsmStatus, KeyStore,
-};
-use keystored::provision;
+use client::{Client, Credentials, Health, Settings};
+use model::clock::Clock;
+use model::secret::Secret;
+use proto::v1::{ConnectionState, CreateKeyRequest, DescribeKeyStoresRequest, HsmHealth, HsmStatus, KeyStore};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Outcome, said};

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::pin::Pin;
 
-use keystored::model::clock::Clock;
-use keystored::proto::v1;
-use keystored::proto::v1::crypto_server::{Crypto, CryptoServer};
-use keystored::{config, server};
+use keystored::server;
+use model::clock::Clock;
+use proto::v1;
+use proto::v1::crypto_server::{Crypto, CryptoServer};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -39,7 +39,7 @@ struct Empty {
 impl Empty {
     fn new() -> Self {
         let key_id = "arn:aws:kms:local:000000000000:key/00000000-0000-4000-8000-000000000000".to_owned();
-        let ciphertext_blob = vec![1; PLAINTEXT_BYTES + keystored::model::ciphertext::OVERHEAD_BYTES].into();
+        let ciphertext_blob = vec![1; PLAINTEXT_BYTES + model::ciphertext::OVERHEAD_BYTES].into();
         Self { response: v1::EncryptResponse { key_id, ciphertext_blob } }
     }
 }

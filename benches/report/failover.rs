@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 use rustix::process::Signal;
 
 use super::calls::{Calls, Came};

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::proto::v1::{ClusterHsm, HsmHealth};
+use model::clock::Clock;
+use proto::v1::{ClusterHsm, HsmHealth};
 use tokio::process::Command;
 
 use super::calls::{Calls, Came};

@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use client::Client;
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
-use keystored::client::Client;
-use keystored::model::clock::Clock;
-use keystored::proto::v1::{DecryptRequest, EncryptRequest, HsmHealth};
+use model::clock::Clock;
+use proto::v1::{DecryptRequest, EncryptRequest, HsmHealth};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;

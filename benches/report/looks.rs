@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::provision;
+use model::clock::Clock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

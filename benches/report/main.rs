@@ -4,6 +4,8 @@
 //! The raw limits, the empty service and the flood are other modes of this very program, in processes of their own; the
 //! load comes from `keystorectl bench`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is for people at a terminal")]
+
 mod calls;
 mod daemon;
 mod empty;
@@ -32,7 +34,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 use trouble::Section;
 
 // As in the daemon and its workers: malloc itself is replaced, for the module too.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 use super::calls::{Calls, named};
 use super::daemon::Empty;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 use super::calls::Calls;
 use super::played::{self, Network};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chaos_hsm::Control;
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 use super::daemon::{Daemon, hsms};
 use super::watch::Watch;

@@ -17,7 +17,7 @@ use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 use super::{Outcome, PLAINTEXT_BYTES, said};
 

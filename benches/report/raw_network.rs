@@ -10,7 +10,7 @@ use std::time::Duration;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use hdrhistogram::Histogram;
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 use super::played::{Network, environment, library};
 use super::raw::{Loop, begin, encrypt, find, softhsm_conf};

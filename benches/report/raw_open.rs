@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 use super::daemon::{Daemon, hsms};
 use super::{Outcome, said};

@@ -3,8 +3,7 @@
 //! Rounds are interleaved: each one measures everything once, one after the other, so that slow changes of the machine
 //! fall on all figures alike. Other work on it does not, so it is looked for, and then there is no verdict.
 
-use keystored::model::clock::Clock;
-use keystored::provision;
+use model::clock::Clock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::provision;
+use model::clock::Clock;
 use tempfile::TempDir;
 
 use super::raw::{RawLimit, disturbed};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use keystored::client::Client;
-use keystored::model::clock::Clock;
-use keystored::proto::v1::{ClusterHsm, DescribeKeyStoresRequest, HsmHealth, HsmStatus};
+use client::Client;
+use model::clock::Clock;
+use proto::v1::{ClusterHsm, DescribeKeyStoresRequest, HsmHealth, HsmStatus};
 use tokio::time::interval;
 
 use super::daemon::{Daemon, Environment, connect};

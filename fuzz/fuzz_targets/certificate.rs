@@ -6,8 +6,8 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use keystored::pki::Facts;
-use keystored::pki::identity::{ClusterAuthority, Kind, TrustAnchor, pem_of, subject_of};
+use pki::Facts;
+use pki::identity::{ClusterAuthority, Kind, TrustAnchor, pem_of, subject_of};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);

@@ -1,8 +1,8 @@
 //! Ciphertexts come from callers. Whatever parses must be exactly what is put together from its parts.
 #![no_main]
 
-use keystored::model::ciphertext::{Ciphertext, FORMAT, OVERHEAD_BYTES, assemble};
-use keystored::model::limits;
+use model::ciphertext::{Ciphertext, FORMAT, OVERHEAD_BYTES, assemble};
+use model::limits;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|blob: &[u8]| {

@@ -1,7 +1,6 @@
 //! A configuration may be anything; it is accepted or refused with a sentence, and never panics.
 #![no_main]
 
-use keystored::config;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

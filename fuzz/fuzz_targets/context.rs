@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use keystored::model::context::EncryptionContext;
-use keystored::model::limits;
+use model::context::EncryptionContext;
+use model::limits;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|pairs: Vec<(String, String)>| {

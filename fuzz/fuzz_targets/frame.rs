@@ -2,7 +2,7 @@
 //! nothing may be taken that was not there.
 #![no_main]
 
-use keystored::hsm::protocol::{FromWorker, ToWorker, decode_frame, encode_frame};
+use protocol::{FromWorker, ToWorker, decode_frame, encode_frame};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

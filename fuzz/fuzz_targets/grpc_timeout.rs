@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keystored::api::grpc::timeout;
+use api::grpc::timeout;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|header: &[u8]| {

@@ -1,7 +1,7 @@
 //! Key references come from callers. What is accepted names one key, and the key's own ARN leads back to it.
 #![no_main]
 
-use keystored::model::id::Scope;
+use model::id::Scope;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

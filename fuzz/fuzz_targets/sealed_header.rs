@@ -1,7 +1,7 @@
 //! Sealed files come from anywhere. What reads as a header is exactly what such a header is written as.
 #![no_main]
 
-use keystored::client::seal::header::Header;
+use client::seal::header::Header;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

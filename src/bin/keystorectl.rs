@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 /// Threads of one HSM worker allocate at once, and the load generator must not be slower than the service.
 #[global_allocator]
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let clock = Clock::system();
     // Hidden: how a program that holds HSMs starts its workers. It takes everything from its standard input.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "hsm-worker") {
-        keystored::hsm::worker::run(&clock);
+        worker::run(&clock);
     }
-    keystored::cli::run(std::env::args_os(), clock)
+    cli::run(std::env::args_os(), clock)
 }

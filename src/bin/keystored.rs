@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use keystored::config::Config;
-use keystored::model::clock::Clock;
-use keystored::model::outage::Outage;
+use config::Config;
+use keystored::server;
 use keystored::server::{Addresses, Consent, Restored};
-use keystored::telemetry::log::{self, Terminal};
-use keystored::{config, hsm, provision, server, telemetry};
+use model::clock::Clock;
+use model::outage::Outage;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use telemetry::log::{self, Terminal};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// SoftHSM allocates in every call; with this it is a quarter faster, and its threads don't wait for each other there.
@@ -161,7 +161,7 @@ enum Command {
 fn main() -> ExitCode {
     let clock = Clock::system();
     let ended = match Arguments::parse().command {
-        Command::HsmWorker { .. } => hsm::worker::run(&clock),
+        Command::HsmWorker { .. } => worker::run(&clock),
         Command::Serve { config, env_file } => serve(&config, env_file.as_deref(), clock),
         Command::Dev { dir, zones, listen, ops } => dev(dir, zones, listen, ops, clock),
         Command::Check { config } => check(&config, &clock),

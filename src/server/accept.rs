@@ -29,11 +29,10 @@ use super::pressure::{Met, Pressure};
 use super::source::Source;
 use super::tls::Tls;
 use super::wire::{Answer, Greeted, Told, Wire};
-use crate::auth::peer::{Peer, Principal, Trust};
-use crate::model::clock::Clock;
-use crate::pki;
-use crate::telemetry::metrics::{Metrics, Places, Refused};
-use crate::telemetry::sampled::{self, Line};
+use auth::peer::{Peer, Principal, Trust};
+use model::clock::Clock;
+use telemetry::metrics::{Metrics, Places, Refused};
+use telemetry::sampled::{self, Line};
 
 /// A client that has not begun with HTTP/2 so long after its handshake is left.
 const GREETING: Duration = Duration::from_secs(20);

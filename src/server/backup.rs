@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{Error, parts};
-use crate::config::Config;
-use crate::model::clock::Clock;
-use crate::store::backup;
+use config::Config;
+use model::clock::Clock;
+use store::backup;
 
 /// Copies the database of this configuration into a new file, and says what is in it.
 ///

@@ -9,9 +9,9 @@ use tonic::service::Routes;
 
 use super::pressure::Pressure;
 use super::{Error, accept, address, listen, tls};
-use crate::config::Grpc;
-use crate::model::clock::Clock;
-use crate::telemetry::metrics::Metrics;
+use config::Grpc;
+use model::clock::Clock;
+use telemetry::metrics::Metrics;
 
 /// What calls get to finish.
 const DRAIN: Duration = Duration::from_secs(5);

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::tls::{Shown, Tls};
-use crate::model::clock::Clock;
-use crate::pki::judge::{self, Finding, Kind, Urgency};
-use crate::telemetry::metrics::{CertificateLabels, Metrics};
-use crate::telemetry::watchdog::Heartbeat;
+use model::clock::Clock;
+use pki::judge::{self, Finding, Kind, Urgency};
+use telemetry::metrics::{CertificateLabels, Metrics};
+use telemetry::watchdog::Heartbeat;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);

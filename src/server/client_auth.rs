@@ -17,7 +17,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::telemetry::metrics::Refused;
+use telemetry::metrics::Refused;
 
 /// A client that was refused reads the alert in this time, or does not.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ mod tests {
     use rustls::server::WebPkiClientVerifier;
 
     use super::*;
-    use crate::pki::{Authority, Issued};
+    use pki::{Authority, Issued};
 
     const DAY: Duration = Duration::from_secs(86_400);
 

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::auth::peer::Principal;
+use auth::peer::Principal;
 
 /// A principal that has its share already takes the place of one of its own connections that was idle for so long. One
 /// that was idle for less may be about to be used.
@@ -131,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::clock::Clock;
+    use model::clock::Clock;
 
     /// A connection that a test uses, or not.
     #[derive(Clone, Debug)]

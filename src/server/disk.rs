@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::concerns::Concerns;
 use super::readiness::Trouble;
-use crate::store::Store;
-use crate::store::reserve::{Kept, Standing};
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::watchdog::Heartbeat;
+use store::Store;
+use store::reserve::{Kept, Standing};
+use telemetry::metrics::Metrics;
+use telemetry::watchdog::Heartbeat;
 
 /// Between two looks: short, so that the end of a trouble is noticed while somebody watches.
 const LOOK: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Descriptors: how many the process may have, and how many of them clients may take.
 //!
 //! The soft limit is there for programs that use select(2), which this one does not: it is raised to the hard one, and
-//! workers, whose modules may, get it back (`hsm::worker`). What workers, the database and the ops port need is kept back
+//! workers, whose modules may, get it back (`worker`). What workers, the database and the ops port need is kept back
 //! from clients, so that no number of idle connections keeps a worker from being started again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{accept, lobby, ops};
-use crate::config::Config;
+use config::Config;
 
 /// Descriptors of the process itself: standard streams, the runtime's, listeners, database with its journals, and what is
 /// open for a moment (configuration, certificates, a connection that is refused). 25 were counted on an idle daemon, without

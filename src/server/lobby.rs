@@ -18,9 +18,9 @@ use super::pressure::{Met, Pressure};
 use super::room::{Entered, Id, Room};
 use super::source::Source;
 use super::turns::Turns;
-use crate::model::clock::Clock;
-use crate::telemetry::metrics::{Metrics, Places, Refused};
-use crate::telemetry::sampled::{self, Line};
+use model::clock::Clock;
+use telemetry::metrics::{Metrics, Places, Refused};
+use telemetry::sampled::{self, Line};
 
 /// Connections whose handshake is not over: as many as may be open, since all clients may come at once after a restart,
 /// within these bounds. One that has sent nothing costs a descriptor and some kilobytes, one that has sent all that it may,

@@ -45,15 +45,15 @@ use tokio::task::JoinSet;
 
 use self::readiness::{Status, Trouble};
 use self::systemd::Systemd;
-use crate::api::grpc::{self, HealthSwitch};
-use crate::config::Config;
-use crate::hsm::supervisor::look_at_lock_dir;
-use crate::model::clock::Clock;
-use crate::model::outage::Outage;
-use crate::telemetry::log;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::sampled;
-use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
+use api::grpc::{self, HealthSwitch};
+use config::Config;
+use model::clock::Clock;
+use model::outage::Outage;
+use supervisor::look_at_lock_dir;
+use telemetry::log;
+use telemetry::metrics::Metrics;
+use telemetry::sampled;
+use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use backup::backup;
 pub use bare::serve_routes;

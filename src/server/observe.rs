@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::Removal;
-use crate::model::exception::Exception;
-use crate::model::operation::Operation;
-use crate::service::observer::Observer;
-use crate::telemetry::metrics::Metrics;
+use cluster::Removal;
+use model::exception::Exception;
+use model::operation::Operation;
+use service::observer::Observer;
+use telemetry::metrics::Metrics;
 
 /// The service's observer over the metrics.
 pub(super) struct Counting(pub(super) Arc<Metrics>);

@@ -31,12 +31,12 @@ use super::pressure::{Met, Pressure};
 use super::readiness::{self, Report};
 use super::room::{Entered, Id, Room};
 use super::source::Source;
-use crate::model::clock::Clock;
-use crate::service::Service;
-use crate::store::Store;
-use crate::telemetry::metrics::{Metrics, Places};
-use crate::telemetry::sampled::{self, Line};
-use crate::telemetry::watchdog::Watchdog;
+use model::clock::Clock;
+use service::Service;
+use store::Store;
+use telemetry::metrics::{Metrics, Places};
+use telemetry::sampled::{self, Line};
+use telemetry::watchdog::Watchdog;
 
 /// Probes and scrapers are few.
 pub(super) const CONNECTIONS: usize = 64;

@@ -11,15 +11,15 @@ use tokio::task::JoinSet;
 
 use super::files::Found;
 use super::{Error, observe, settings};
-use crate::cluster::{Cluster, Removal};
-use crate::config::{self, Config};
-use crate::model::clock::Clock;
-use crate::seal::{self, SealKey, SealKeys};
-use crate::service::Service;
-use crate::service::estate::Estate;
-use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
+use cluster::{Cluster, Removal};
+use config::{self, Config};
+use model::clock::Clock;
+use pki::seal::{self, SealKey, SealKeys};
+use service::Service;
+use service::estate::Estate;
+use store::Store;
+use telemetry::metrics::Metrics;
+use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// Removals that wait for their record. A cluster reports each once; past this it reports it again later.
 const REMOVALS: usize = 1_024;

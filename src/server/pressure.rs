@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::clock::Clock;
-use crate::telemetry::busiest::Busiest;
+use model::clock::Clock;
+use telemetry::busiest::Busiest;
 
 /// How long trouble is shown after it was last met: longer than a look takes, so that trouble that comes and goes shows.
 const SHOWN: Duration = Duration::from_secs(5);

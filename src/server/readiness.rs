@@ -5,10 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::cluster::{Health, MemberStatus, Tallied};
-use crate::model::key_store::ConnectionState;
-use crate::service::{HsmView, KeyStoreView, Service};
-use crate::telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, Metrics};
+use cluster::{Health, MemberStatus, Tallied};
+use model::key_store::ConnectionState;
+use service::{HsmView, KeyStoreView, Service};
+use telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, Metrics};
 
 /// What /readyz says.
 #[derive(Debug, Serialize)]

@@ -8,9 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::files::Files;
 use super::{parts, settings};
-use crate::config;
-use crate::service::Service;
-use crate::telemetry::watchdog::Heartbeat;
+use service::Service;
+use telemetry::watchdog::Heartbeat;
 
 /// Reads the file again at each signal, for ever. A file that is wrong changes nothing.
 pub(super) async fn on_sighup(file: PathBuf, service: Service, files: Arc<Files>, heartbeat: Heartbeat) {

@@ -197,7 +197,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::clock::Clock;
+    use model::clock::Clock;
 
     fn source(number: u8) -> Source {
         Source::V4([127, 0, 0, number].into())

@@ -1,11 +1,9 @@
-//! From the configuration to each room's own settings.
+//! From the configuration to each crate's own settings.
 
 use super::files::Found;
-use crate::config::{self, Config};
-use crate::hsm::protocol::OPEN_FILES;
-use crate::hsm::supervisor;
-use crate::service::estate::ClusterSpec;
-use crate::{api, cluster, service};
+use config::{self, Config};
+use protocol::OPEN_FILES;
+use service::estate::ClusterSpec;
 
 /// `files` is the soft limit on open files that workers get back.
 pub(super) fn clusters(config: &Config, files: Found) -> Vec<ClusterSpec> {

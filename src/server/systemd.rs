@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use super::Error;
-use crate::model::clock::Clock;
-use crate::telemetry::fault;
-use crate::telemetry::watchdog::{Task, Watchdog};
+use model::clock::Clock;
+use telemetry::fault;
+use telemetry::watchdog::{Task, Watchdog};
 
 /// Words that wait to be sent. What is said again and again is left out when there are more.
 const WAITING: usize = 16;

@@ -21,11 +21,11 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::Error;
 use super::client_auth::{self, AnyTime};
-use crate::auth::peer::Trust;
-use crate::config::Grpc;
-use crate::model::secret::{Secret, exposed};
-use crate::pki::Facts;
-use crate::telemetry::metrics::Metrics;
+use auth::peer::Trust;
+use config::Grpc;
+use model::secret::{Secret, exposed};
+use pki::Facts;
+use telemetry::metrics::Metrics;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
@@ -257,8 +257,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::model::clock::Clock;
-    use crate::pki::{Authority, Issued};
+    use model::clock::Clock;
+    use pki::{Authority, Issued};
 
     const DAY: Duration = Duration::from_secs(86_400);
 

@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 
 use super::Error;
 use super::systemd::Systemd;
-use crate::model::clock::Clock;
-use crate::telemetry::fault;
-use crate::telemetry::watchdog::{Heartbeat, Task, Watchdog};
+use model::clock::Clock;
+use telemetry::fault;
+use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// Tells for ever when the watchdog's next turn is due.
 pub(super) fn ticks(watchdog: &Watchdog) -> Result<Arc<Notify>, Error> {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use super::crowd::Line;
-use crate::model::clock::Clock;
+use model::clock::Clock;
 
 /// With so many bytes an HTTP/2 client begins, whoever it is (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use keystored::proto::v1::KeyState;
+use proto::v1::KeyState;
 
 use crate::harness::daemon::{Daemon, Site};
 use crate::harness::tool::{self, Ran};

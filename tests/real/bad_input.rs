@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystored::proto::v1::{
+use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, CreateKeyRequest, DataKeySpec,
     DecryptRequest, DescribeKeyRequest, EncryptRequest, GenerateDataKeyRequest, GenerateDataKeyResult,
     GenerateRandomRequest, decrypt_result, encrypt_result, generate_data_key_result,
@@ -99,7 +99,7 @@ async fn a_flood_of_bad_ciphertexts_takes_no_zone_out_of_service() {
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls} good calls failed: {:?}", failures.len(), failures.first());
     for hsm in caller.hsms().await.unwrap() {
-        assert_eq!(hsm.health(), keystored::proto::v1::HsmHealth::Healthy, "{hsm:?}");
+        assert_eq!(hsm.health(), proto::v1::HsmHealth::Healthy, "{hsm:?}");
         assert_eq!(hsm.ready_workers, hsm.workers, "{hsm:?}");
     }
     let (_, after) = daemon.ops("/metrics").unwrap();

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use keystored::model::clock::Clock;
-use keystored::pki::Authority;
+use model::clock::Clock;
+use pki::Authority;
 use prost::Message as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -384,7 +384,7 @@ async fn a_certificate_that_only_passes_the_handshake_is_served_nothing() {
 
 /// The path of every method that the daemon offers.
 fn methods() -> Vec<String> {
-    let files = prost_types::FileDescriptorSet::decode(keystored::proto::v1::FILE_DESCRIPTOR_SET).unwrap();
+    let files = prost_types::FileDescriptorSet::decode(proto::v1::FILE_DESCRIPTOR_SET).unwrap();
     let mut paths = vec!["/grpc.health.v1.Health/Check".to_owned(), "/grpc.health.v1.Health/Watch".to_owned()];
     paths.push("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned());
     for file in files.file {

@@ -14,7 +14,7 @@ mod soak;
 mod streams;
 
 use chaos_hsm::Control;
-use keystored::proto::v1::{GenerateDataKeyRequest, HsmHealth, HsmStatus};
+use proto::v1::{GenerateDataKeyRequest, HsmHealth, HsmStatus};
 use rustix::process::Signal;
 
 use crate::harness::daemon::Site;

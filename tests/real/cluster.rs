@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use keystored::cluster::ceremony::{self, Participant};
-use keystored::cluster::{
+use ceremony::{self, Participant};
+use cluster::{
     Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, Homes, KeyRef, Removal, Settings, Verify,
 };
-use keystored::hsm::protocol::{Profile, Sealed, Token};
-use keystored::hsm::supervisor::{self, Hsm, KillLimits};
-use keystored::model::ciphertext::authenticated_data;
-use keystored::model::clock::Clock;
-use keystored::model::context::EncryptionContext;
-use keystored::model::id::{HsmId, KeyId, KeyVersionId};
-use keystored::model::secret::Secret;
-use keystored::telemetry::watchdog::Watchdog;
+use model::ciphertext::authenticated_data;
+use model::clock::Clock;
+use model::context::EncryptionContext;
+use model::id::{HsmId, KeyId, KeyVersionId};
+use model::secret::Secret;
+use protocol::{Profile, Sealed, Token};
 use rustix::process::Signal;
+use supervisor::{self, Hsm, KillLimits};
+use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 

@@ -4,9 +4,9 @@
 //! The steps are those that the code enumerates; a point that is never passed fails the test.
 
 use chaos_hsm::Control;
-use keystored::cluster::kmsuser::pin::Step;
-use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
-use keystored::service::lifecycle::{ConnectStep, DisconnectStep};
+use cluster::kmsuser::pin::Step;
+use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+use service::lifecycle::{ConnectStep, DisconnectStep};
 
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, chaos, context};
@@ -194,7 +194,7 @@ fn told(store: &str, pin: &str, pin_was_reset: bool) -> UpdateKeyStoreRequest {
 }
 
 async fn begin(caller: &Caller, store: &str) -> bool {
-    let request = keystored::proto::v1::ConnectKeyStoreRequest { key_store_id: store.to_owned() };
+    let request = proto::v1::ConnectKeyStoreRequest { key_store_id: store.to_owned() };
     caller.stores.clone().connect_key_store(caller.request(request)).await.is_ok()
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 use serde_json::Value;
 
 use crate::harness::tool::Ran;
@@ -154,7 +154,7 @@ async fn a_foreign_certificate_is_refused_in_plain_words() {
     let daemon = shared().await;
     let directory = tempfile::tempdir().unwrap();
     let (now, day) = (Clock::system().calendar(), Duration::from_secs(86_400));
-    let foreign = keystored::pki::Authority::generate("foreign", now, day).unwrap();
+    let foreign = pki::Authority::generate("foreign", now, day).unwrap();
     let issued = foreign.client("mallory", None, now, day).unwrap();
     let write = |name: &str, content: &[u8]| {
         let path = directory.path().join(name);

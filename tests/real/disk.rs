@@ -5,7 +5,7 @@ mod start;
 
 use std::collections::BTreeMap;
 
-use keystored::proto::v1::{ConnectionState, ListKeysRequest};
+use proto::v1::{ConnectionState, ListKeysRequest};
 use tonic::Code;
 
 use crate::harness::daemon::{Daemon, Site};

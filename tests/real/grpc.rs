@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystored::proto::v1::{BatchEncryptRequest, EncryptRequest};
+use proto::v1::{BatchEncryptRequest, EncryptRequest};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 

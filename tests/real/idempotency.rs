@@ -1,6 +1,6 @@
 //! A repeated CreateKey with its client_token makes one key.
 
-use keystored::proto::v1::KeyState;
+use proto::v1::KeyState;
 use tonic::Code;
 
 use crate::harness::{Daemon, context, shared};

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use keystored::model::clock::Clock;
-use keystored::pki::identity::{ClusterAuthority, Kind, TrustAnchor, der_of};
-use keystored::proto::v1::{ConnectionState, HsmHealth, HsmStatus, KeyStore};
+use model::clock::Clock;
+use pki::identity::{ClusterAuthority, Kind, TrustAnchor, der_of};
+use proto::v1::{ConnectionState, HsmHealth, HsmStatus, KeyStore};
 
 use crate::harness::daemon::Site;
 use crate::harness::zone::Zone;

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chaos_hsm::Control;
-use keystored::proto::v1::{ConnectionState, DataKeySpec, GenerateDataKeyRequest, HsmHealth};
+use proto::v1::{ConnectionState, DataKeySpec, GenerateDataKeyRequest, HsmHealth};
 
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, chaos, context, wait};
@@ -148,7 +148,7 @@ async fn a_token_without_a_canary_is_not_let_in_unseen() {
     wait::until_async("the key was removed in hsm-a", wait::LONG, async || {
         assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"kept");
         let placements = caller.describe_key(&key).await.unwrap().placements;
-        placements.iter().any(|at| at.state() == keystored::proto::v1::PlacementState::Removed).then_some(())
+        placements.iter().any(|at| at.state() == proto::v1::PlacementState::Removed).then_some(())
     })
     .await;
     daemon.wait_until_healthy_for(&caller).await;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chaos_hsm::Control;
-use keystored::model::clock::Clock;
-use keystored::pki::identity::ClusterAuthority;
-use keystored::proto::v1::{ConnectionState, GenerateRandomRequest, HsmHealth, KeyState, UpdateKeyStoreRequest};
+use model::clock::Clock;
+use pki::identity::ClusterAuthority;
+use proto::v1::{ConnectionState, GenerateRandomRequest, HsmHealth, KeyState, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
@@ -305,8 +305,7 @@ async fn trouble_in_one_store_leaves_the_other_untouched() {
     for id in [&first, &second_id] {
         assert_eq!(caller.connect(id).await.unwrap().connection_state(), ConnectionState::Connected);
     }
-    let create =
-        |id: &str| keystored::proto::v1::CreateKeyRequest { key_store_id: id.to_owned(), ..Default::default() };
+    let create = |id: &str| proto::v1::CreateKeyRequest { key_store_id: id.to_owned(), ..Default::default() };
     let key_in = async |id: &str| {
         let made = caller.keys.clone().create_key(caller.request(create(id))).await.unwrap().into_inner();
         made.key_metadata.unwrap().key_id

@@ -7,7 +7,7 @@ mod told;
 use std::fs;
 use std::process::Command;
 
-use keystored::proto::v1::{ConnectionState, KeyStore, UpdateKeyStoreRequest};
+use proto::v1::{ConnectionState, KeyStore, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, context, tool};

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::other::{self, Kind, Other};
@@ -70,8 +70,7 @@ async fn a_further_hsm_of_another_vendor_joins_and_brings_in_the_next() {
     members::add(&daemon, "hsm-d", other::PIN, &["--from", "hsm-c"]).ok();
     let key = caller.create_key("on four tokens").await;
     let placements = caller.describe_key(&key).await.unwrap().placements;
-    let present =
-        |at: &&keystored::proto::v1::KeyPlacement| at.state() == keystored::proto::v1::PlacementState::Present;
+    let present = |at: &&proto::v1::KeyPlacement| at.state() == proto::v1::PlacementState::Present;
     assert_eq!(placements.iter().filter(present).count(), 4, "{placements:?}");
 }
 
@@ -89,7 +88,7 @@ async fn wraps_and_unwraps(daemon: &Daemon, caller: &Caller) {
         assert_eq!(caller.decrypt(&altered, &pairs).await.unwrap_err().reason, "InvalidCiphertextException");
     }
     let placements = caller.describe_key(&key).await.unwrap().placements;
-    assert!(placements.iter().all(|at| at.state() == keystored::proto::v1::PlacementState::Present), "{placements:?}");
+    assert!(placements.iter().all(|at| at.state() == proto::v1::PlacementState::Present), "{placements:?}");
     daemon.wait_until_healthy_for(caller).await;
 }
 
@@ -143,7 +142,7 @@ async fn the_last_try_is_left_to_the_officer() {
 /// A token that locks: wherever the daemon dies, recovery tries too few PINs for it even to warn.
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_comes_nowhere_near_the_lock() {
-    use keystored::cluster::kmsuser::pin::Step;
+    use cluster::kmsuser::pin::Step;
     let (site, other) = site(&[(Kind::Kryoptic, "k"), (Kind::Kryoptic, "l")]).await;
     let (daemon, caller, id) = begin(site, &other).await;
     drop(caller);
@@ -154,7 +153,7 @@ async fn recovery_comes_nowhere_near_the_lock() {
             let daemon = site.launch_to_abort_at(&point);
             daemon.wait_until_ready();
             let caller = daemon.caller().await;
-            let request = keystored::proto::v1::ConnectKeyStoreRequest { key_store_id: id.clone() };
+            let request = proto::v1::ConnectKeyStoreRequest { key_store_id: id.clone() };
             let _ = caller.stores.clone().connect_key_store(caller.request(request)).await;
             drop(caller);
             site = daemon.aborted().1;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::pki::Authority;
+use model::clock::Clock;
+use pki::Authority;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tonic::Code;

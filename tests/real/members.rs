@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keystored::proto::v1::{ClusterHsm, PlacementState};
-use keystored::service::lifecycle::AddStep;
+use proto::v1::{ClusterHsm, PlacementState};
+use service::lifecycle::AddStep;
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;

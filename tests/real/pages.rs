@@ -1,6 +1,6 @@
 //! Lists come in pages, complete and in order.
 
-use keystored::proto::v1::{DescribeKeyStoresRequest, ListKeysRequest};
+use proto::v1::{DescribeKeyStoresRequest, ListKeysRequest};
 
 use crate::harness::{Caller, Failure, shared};
 
@@ -67,7 +67,7 @@ async fn the_key_store_is_found_by_id_and_by_name() {
     assert_eq!(failure.reason, "ValidationException");
 }
 
-async fn describe(caller: &Caller, id: &str, name: &str) -> Result<Vec<keystored::proto::v1::KeyStore>, Failure> {
+async fn describe(caller: &Caller, id: &str, name: &str) -> Result<Vec<proto::v1::KeyStore>, Failure> {
     let request =
         DescribeKeyStoresRequest { key_store_id: id.to_owned(), key_store_name: name.to_owned(), ..Default::default() };
     Ok(caller.stores.clone().describe_key_stores(caller.request(request)).await?.into_inner().key_stores)

@@ -9,7 +9,7 @@ use crate::harness::{context, shared, tool};
 async fn an_independent_client_gets_on_with_the_daemon() {
     let daemon = shared().await;
     let descriptors = daemon.site().path().join("descriptors.bin");
-    fs::write(&descriptors, keystored::proto::v1::FILE_DESCRIPTOR_SET).unwrap();
+    fs::write(&descriptors, proto::v1::FILE_DESCRIPTOR_SET).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/client.py");
     let mut command = Command::new("/usr/bin/python3");
     command.arg(script).arg(&descriptors).envs(daemon.environment().unwrap());

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::proto::v1::{KeyMetadata, KeyState, PlacementState};
+use model::clock::Clock;
+use proto::v1::{KeyMetadata, KeyState, PlacementState};
 
 use crate::harness::load::Load;
 use crate::harness::zone::object_id;

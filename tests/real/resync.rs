@@ -1,7 +1,7 @@
 //! What a token holds against what it should hold: removed keys come back when an operator says so, strangers are shown
 //! and left alone.
 
-use keystored::proto::v1::{ClusterHsm, HsmHealth, PlacementState};
+use proto::v1::{ClusterHsm, HsmHealth, PlacementState};
 
 use crate::harness::daemon::Site;
 use crate::harness::zone::object_id;

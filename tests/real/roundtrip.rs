@@ -1,7 +1,7 @@
 //! What goes in comes out: all sizes, contexts, every form of call.
 
-use keystored::proto::v1::stream_request::Request as StreamCall;
-use keystored::proto::v1::{
+use proto::v1::stream_request::Request as StreamCall;
+use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, DataKeySpec, DecryptRequest, EncryptRequest,
     GenerateDataKeyRequest, GenerateDataKeyWithoutPlaintextRequest, GenerateRandomRequest, StreamRequest,
     decrypt_result, encrypt_result, generate_data_key_result, stream_response,

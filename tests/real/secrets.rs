@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keystored::proto::v1::{DataKeySpec, GenerateDataKeyRequest, GenerateRandomRequest};
+use proto::v1::{DataKeySpec, GenerateDataKeyRequest, GenerateRandomRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::{context, shared};

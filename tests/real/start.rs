@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keystored::proto::v1::{HsmHealth, HsmStatus};
+use proto::v1::{HsmHealth, HsmStatus};
 
 use crate::harness::daemon::{Daemon, Site};
 use crate::harness::{Caller, context, tool, wait};

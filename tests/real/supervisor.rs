@@ -7,12 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystored::hsm::protocol::{CeremonyOp, Op, Profile, Reply, Role, Token};
-use keystored::hsm::supervisor::{CallError, Hsm, KillLimits, Settings, State, Status, Worker};
-use keystored::model::clock::Clock;
-use keystored::model::secret::Secret;
-use keystored::telemetry::watchdog::Watchdog;
+use model::clock::Clock;
+use model::secret::Secret;
+use protocol::{CeremonyOp, Op, Profile, Reply, Role, Token};
 use rustix::process::Signal;
+use supervisor::{CallError, Hsm, KillLimits, Settings, State, Status, Worker};
+use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
 
 use crate::harness::gate::known_pin;
@@ -41,7 +41,7 @@ impl Bench {
         let init = ["--init-token", "--free", "--label", "bench", "--so-pin", "so-pin-1", "--pin", PIN];
         tool::run(Command::new("softhsm2-util").args(init).env("SOFTHSM2_CONF", &conf)).ok();
 
-        let module = keystored::provision::find_module().expect("SoftHSM is there (make deps)");
+        let module = provision::find_module().expect("SoftHSM is there (make deps)");
         let settings = Settings {
             hsm: "hsm-t".into(),
             zone: "t".into(),

@@ -3,10 +3,10 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use keystored::proto::v1::{BatchEncryptRequest, ConnectionState, EncryptRequest};
-use keystored::telemetry::watchdog::{Rule, Task};
+use proto::v1::{BatchEncryptRequest, ConnectionState, EncryptRequest};
 use rustix::process::Signal;
 use serde_json::Value;
+use telemetry::watchdog::{Rule, Task};
 
 use crate::harness::daemon::Site;
 use crate::harness::faults::Faults;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::pki::{Authority, Issued};
+use model::clock::Clock;
+use pki::{Authority, Issued};
 use tonic::Code;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use keystored::proto::v1::{
+use prost::Message as _;
+use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, ConnectionState, CreateKeyRequest,
     DataKeySpec, DecryptRequest, DecryptResult, DescribeClustersRequest, DescribeKeyStoresRequest, EncryptRequest,
     GenerateDataKeyRequest, GenerateRandomRequest, GetStatisticsRequest, ListKeysRequest, ResyncKeysRequest,
     UpdateKeyStoreRequest, decrypt_result, encrypt_result, generate_data_key_result,
 };
-use prost::Message as _;
 
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, Failure, bytes, context, shared, tool};
@@ -169,7 +169,7 @@ async fn what_a_creator_wrote_is_shown_and_never_obeyed() {
     {
         let ran = daemon.keystorectl(&arguments);
         assert!(ran.code != Some(0) && is_harmless(&ran.err), "{ran:?}");
-        let request = keystored::proto::v1::DescribeKeyRequest { key_id: arguments[2].to_owned() };
+        let request = proto::v1::DescribeKeyRequest { key_id: arguments[2].to_owned() };
         let failure = caller.keys.clone().describe_key(caller.request(request)).await.map(drop).unwrap_err();
         assert!(is_harmless(failure.message()) && !failure.message().contains('\n'), "{failure:?}");
     }

@@ -7,9 +7,9 @@ mod thieves;
 
 use std::path::Path;
 
-use keystored::hsm::protocol::CeremonyOp;
-use keystored::pki::identity::PublicKey;
-use keystored::proto::v1::{AddHsmRequest, HsmStatus};
+use pki::identity::PublicKey;
+use proto::v1::{AddHsmRequest, HsmStatus};
+use protocol::CeremonyOp;
 use rustix::process::Signal;
 
 use self::intruder::{Intruder, add, fingerprint, key_fingerprint, openssl, unhex};
@@ -145,7 +145,7 @@ async fn a_wrapping_key_of_somebody_s_own_choice_is_not_taken() {
     // The folder says which key opens a member's copy.
     let modulus = unhex(intruder.json("hsm-a.wrapping.json")["transport"].as_str().unwrap());
     let transport = PublicKey::Rsa { modulus, exponent: vec![1, 0, 1] };
-    let of_a = intruder.certify(keystored::pki::identity::Kind::Transport, &transport, "hsm-a", "0");
+    let of_a = intruder.certify(pki::identity::Kind::Transport, &transport, "hsm-a", "0");
     let genuine = newcomer.genuine(&intruder);
     for (chosen, words) in [
         (intruder.wrap(&[7; 32], &of_a), "holds another key than the cluster's wrapping key"),
@@ -183,9 +183,9 @@ async fn a_token_of_another_cluster_does_not_join() {
     newcomer
         .in_its_token(&daemon, async |worker| {
             let made = newcomer::ceremony(worker, CeremonyOp::MakeTransportPair).await;
-            let keystored::hsm::protocol::Reply::TransportKey(transport) = made else { panic!("{made:?}") };
+            let protocol::Reply::TransportKey(transport) = made else { panic!("{made:?}") };
             let made = newcomer::ceremony(worker, CeremonyOp::MakeWrappingKey { transports: vec![transport] }).await;
-            let keystored::hsm::protocol::Reply::Blobs(mut blobs) = made else { panic!("{made:?}") };
+            let protocol::Reply::Blobs(mut blobs) = made else { panic!("{made:?}") };
             newcomer::ceremony(worker, CeremonyOp::PlaceWrappingKey { blob: blobs.remove(0) }).await;
         })
         .await;

@@ -1,6 +1,6 @@
 //! Each zone holds every key: what one made, the other opens.
 
-use keystored::proto::v1::{HsmHealth, PlacementState};
+use proto::v1::{HsmHealth, PlacementState};
 
 use crate::harness::zone::Zone;
 use crate::harness::{Caller, Daemon, context, wait};

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::pki::judge::Urgency;
-use crate::pki::moment;
 use crate::server::certificates::findings;
 use crate::server::tls::{Shown, Tls};
+use pki::judge::Urgency;
+use pki::moment;
 
 /// Prints what the certificates in the files say and what is wrong with them; false when something must be mended.
 pub(super) fn look(tls: &Tls, now: SystemTime, out: &mut (dyn Write + Send)) -> io::Result<bool> {

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::config::Config;
 use crate::server::parts;
-use crate::store::backup;
+use config::Config;
+use store::backup;
 
 /// Looks at the files and opens none; false when something must be mended.
 pub(super) fn examine(config: &Config, out: &mut (dyn Write + Send)) -> io::Result<bool> {

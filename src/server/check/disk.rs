@@ -4,11 +4,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::Config;
-use crate::model::outage::Outage;
 use crate::server::parts;
-use crate::store::disk::{Room, in_words, try_writing};
-use crate::store::reserve;
+use config::Config;
+use model::outage::Outage;
+use store::disk::{Room, in_words, try_writing};
+use store::reserve;
 
 /// Writes a file into each directory, removes it, and prints what is free; false when something must be mended.
 pub(super) fn examine(config: &Config, out: &mut (dyn Write + Send)) -> io::Result<bool> {

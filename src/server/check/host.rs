@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::config::Config;
-use crate::hsm::supervisor::look_at_lock_dir;
 use crate::server::files::Fit;
+use config::Config;
+use supervisor::look_at_lock_dir;
 
 /// Prints whether as many connections fit as the configuration allows, under the limits of this very process; the
 /// daemon's may be others. False when none fits.

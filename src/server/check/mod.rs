@@ -8,12 +8,12 @@ mod host;
 use std::io::{self, Write};
 
 use super::{parts, tls};
-use crate::config::{Config, Hsm};
-use crate::hsm::protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
-use crate::hsm::supervisor::{Settings, StartError, Worker, lock_file};
-use crate::model::clock::Clock;
-use crate::model::text;
-use crate::telemetry::WORKER_LOG;
+use config::{Config, Hsm};
+use model::clock::Clock;
+use model::text;
+use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
+use supervisor::{Settings, StartError, Worker, lock_file};
+use telemetry::WORKER_LOG;
 
 /// Looks at each HSM through a worker, without logging in, and prints what it can do; false when something must be mended.
 ///

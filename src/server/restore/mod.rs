@@ -10,9 +10,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::{Error, parts};
-use crate::config::Config;
-use crate::model::clock::Clock;
-use crate::store::restore::Restore;
+use config::Config;
+use model::clock::Clock;
+use store::restore::Restore;
 
 /// Who says that it is to be done.
 pub enum Consent<'a> {
@@ -41,7 +41,7 @@ pub async fn restore(
     consent: Consent<'_>,
     out: &mut (dyn Write + Send),
 ) -> Result<Restored, Error> {
-    let wrong = |error: crate::store::Error| Error::Wrong(error.to_string());
+    let wrong = |error: store::Error| Error::Wrong(error.to_string());
     parts::make_state_dir(config)?;
     is_owner(&config.state_dir)?;
     let file = parts::database(config);

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::tokens::Look;
-use crate::cluster::placement::compare;
-use crate::model::clock::utc;
-use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
-use crate::service::lifecycle::wanted_in;
-use crate::store::Catalogue;
-use crate::store::restore::{MARGIN, Plan, Present, Restore};
+use cluster::placement::compare;
+use model::clock::utc;
+use model::id::{HsmId, KeyStoreId, KeyVersionId};
+use service::lifecycle::wanted_in;
+use store::Catalogue;
+use store::restore::{MARGIN, Plan, Present, Restore};
 
 /// What an operator does about a PIN that the restored database does not know.
 const OFFICER: &str = "have the security officer set kmsuser's PIN in the HSM and give it by UpdateKeyStore (keystorectl \

@@ -7,21 +7,22 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 
 use super::Error;
-use crate::cluster::gate::KeyStoreGate;
-use crate::cluster::identity::Identities;
-use crate::cluster::inventory;
-use crate::cluster::kmsuser::{Board, Kmsuser, Turns, record_of, reseal};
-use crate::config::Config;
-use crate::model::clock::Clock;
-use crate::model::id::{HsmId, KeyStoreId, KeyVersionId};
-use crate::pki::identity::TrustAnchor;
-use crate::seal::SealKeys;
 use crate::server::files::Found;
 use crate::server::{parts, settings};
-use crate::service::estate::ClusterSpec;
-use crate::store::restore::{Order, Present, Restore, stands};
-use crate::store::{KeyStore, Pin, Store};
-use crate::telemetry::WORKER_LOG;
+use cluster::gate::KeyStoreGate;
+use cluster::identity::Identities;
+use cluster::inventory;
+use cluster::kmsuser::{Board, Kmsuser, Turns, record_of, reseal};
+use config::Config;
+use model::clock::Clock;
+use model::id::{HsmId, KeyStoreId, KeyVersionId};
+use model::pin::Pin;
+use pki::identity::TrustAnchor;
+use pki::seal::SealKeys;
+use service::estate::ClusterSpec;
+use store::restore::{Order, Present, Restore, stands};
+use store::{KeyStore, Store};
+use telemetry::WORKER_LOG;
 
 /// Nothing is tried a second time for a mere look.
 const TRIES: u32 = 1;
@@ -36,7 +37,7 @@ pub(super) struct Look {
 
 /// Looks into every HSM of a key store of the database that is restored.
 pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> Result<Vec<Look>, Error> {
-    let wrong = |error: crate::store::Error| Error::Wrong(error.to_string());
+    let wrong = |error: store::Error| Error::Wrong(error.to_string());
     let specs = settings::clusters(config, Found::default());
     let stores: Vec<(Arc<KeyStore>, ClusterSpec)> = restore
         .restored()
@@ -138,7 +139,7 @@ fn gate(
     let anchor = TrustAnchor::from_pem(&store.trust_anchor)
         .map_err(|error| format!("the trust anchor of its key store cannot be read: {error}"))?;
     let kmsuser = Kmsuser {
-        store: former.clone(),
+        records: Arc::new(former.clone()),
         seals: Arc::clone(seals),
         key_store: store.id.clone(),
         scope: spec.pin_scope,

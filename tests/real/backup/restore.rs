@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use keystored::proto::v1::ConnectionState;
+use proto::v1::ConnectionState;
 
 use super::{beside, database, files, keystored};
 use crate::harness::daemon::Site;

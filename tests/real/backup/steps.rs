@@ -8,11 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keystored::model::clock::Clock;
-use keystored::model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
-use keystored::store::backup::BackupStep;
-use keystored::store::restore::RestoreStep;
-use keystored::store::{Begun, NewKeyStore, Store};
+use model::clock::Clock;
+use model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
+use store::backup::BackupStep;
+use store::restore::RestoreStep;
+use store::{Begun, NewKeyStore, Store};
 
 use super::{command, database, keystored};
 use crate::harness::daemon::Site;
@@ -41,7 +41,7 @@ impl Left {
             pins: Vec::new(),
         };
         let id = store.create_key_store(new).await.unwrap();
-        use keystored::model::key_store::Event;
+        use model::key_store::Event;
         for event in [Event::Connect, Event::ConnectSucceeded] {
             store.advance_key_store(&id, event, None, false).await.unwrap();
         }

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use keystored::cluster::ceremony::steps::Step;
-use keystored::hsm::protocol::{Op, Reply, Role};
-use keystored::hsm::supervisor::{Settings, Worker};
-use keystored::model::clock::Clock;
-use keystored::model::id::{KeyId, KeyVersionId};
-use keystored::model::secret::Secret;
+use ceremony::steps::Step;
+use model::clock::Clock;
+use model::id::{KeyId, KeyVersionId};
+use model::secret::Secret;
+use protocol::{Op, Reply, Role};
+use supervisor::{Settings, Worker};
 
 use super::lab::{CLUSTER, Lab, PIN};
 
@@ -124,7 +124,7 @@ fn assert_one_wrapping_key(lab: &Lab, point: &str) {
 }
 
 async fn control(lab: &Lab, place: usize) -> Worker {
-    let config = keystored::config::load(&lab.config()).unwrap();
+    let config = config::load(&lab.config()).unwrap();
     let cluster = config.clusters.iter().find(|cluster| cluster.id.as_str() == CLUSTER).unwrap();
     let worker = PathBuf::from(env!("CARGO_BIN_EXE_keystorectl"));
     let settings = Settings { worker, ..Settings::of(&config, &cluster.hsms[place]) };

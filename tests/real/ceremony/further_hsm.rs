@@ -42,7 +42,7 @@ impl Site {
 
     /// Adds HSMs to the configuration, and waits until the daemon knows them.
     fn configure(&self, zones: &[&str]) {
-        let module = keystored::provision::find_module().unwrap();
+        let module = provision::find_module().unwrap();
         let mut file = File::options().append(true).open(self.path("dev/keystored.toml")).unwrap();
         for zone in zones {
             let conf = self.path(&format!("{zone}.conf"));

@@ -37,7 +37,7 @@ pub(super) struct Lab {
 impl Lab {
     /// With two zones, a and b; hsm-a and hsm-b in them.
     pub(super) fn blank() -> Self {
-        let module = keystored::provision::find_module().expect("SoftHSM (make deps)");
+        let module = provision::find_module().expect("SoftHSM (make deps)");
         let lab = Self { dir: tempfile::tempdir().unwrap(), module };
         fs::create_dir(lab.path("locks")).unwrap();
         // None of these paths has to exist for the ceremony.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 use tonic::Code;
 
 use crate::harness::Failure;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use keystored::proto::v1::{
+use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, DecryptRequest, EncryptRequest,
     GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, decrypt_result, encrypt_result,
     generate_data_key_result,

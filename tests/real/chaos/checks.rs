@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use keystored::model::clock::Clock;
-use keystored::proto::v1::{HsmHealth, KeyState, ListKeysRequest, PlacementState};
+use model::clock::Clock;
+use proto::v1::{HsmHealth, KeyState, ListKeysRequest, PlacementState};
 
 use crate::harness::zone::{Zone, object_id};
 use crate::harness::{Caller, Daemon, process, wait};
@@ -130,7 +130,7 @@ pub(super) async fn reason(caller: &Caller, hsm: &str) -> String {
 
 /// How each HSM says that it is.
 pub(super) async fn states(caller: &Caller) -> String {
-    let line = |hsm: keystored::proto::v1::HsmStatus| {
+    let line = |hsm: proto::v1::HsmStatus| {
         let (ready, workers, tries) = (hsm.ready_workers, hsm.workers, hsm.pin_tries_left);
         format!("{} {:?}, {ready} of {workers} workers, {tries} tries: {}", hsm.hsm_id, hsm.health(), hsm.reason)
     };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chaos_hsm::Control;
-use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 
 use super::checks::{self, RECOVERY};
 use super::run::Run;

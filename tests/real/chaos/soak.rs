@@ -12,8 +12,8 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::pki::Authority;
+use model::clock::Clock;
+use pki::Authority;
 use rustix::process::Signal;
 
 use self::clock::SteppedClock;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use keystored::proto::v1::stream_request::Request as Wanted;
-use keystored::proto::v1::stream_response::Result as Given;
-use keystored::proto::v1::{DecryptRequest, EncryptRequest, StreamRequest, StreamResponse};
+use proto::v1::stream_request::Request as Wanted;
+use proto::v1::stream_response::Result as Given;
+use proto::v1::{DecryptRequest, EncryptRequest, StreamRequest, StreamResponse};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;

@@ -5,11 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use keystored::proto::v1::clusters_client::ClustersClient;
-use keystored::proto::v1::crypto_client::CryptoClient;
-use keystored::proto::v1::key_stores_client::KeyStoresClient;
-use keystored::proto::v1::keys_client::KeysClient;
-use keystored::proto::v1::{
+use proto::v1::clusters_client::ClustersClient;
+use proto::v1::crypto_client::CryptoClient;
+use proto::v1::key_stores_client::KeyStoresClient;
+use proto::v1::keys_client::KeysClient;
+use proto::v1::{
     Cluster, ConnectKeyStoreRequest, ConnectionState, CreateKeyRequest, CreateKeyStoreRequest, DecryptRequest,
     DeleteKeyStoreRequest, DescribeClustersRequest, DescribeKeyRequest, DescribeKeyStoresRequest, DisableKeyRequest,
     DisconnectKeyStoreRequest, EnableKeyRequest, EncryptRequest, GenerateDataKeyRequest, GenerateDataKeyResponse,

@@ -10,9 +10,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
-use keystored::proto::v1::{ConnectionState, HsmHealth};
-use keystored::provision;
+use model::clock::Clock;
+use proto::v1::{ConnectionState, HsmHealth};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -275,7 +274,7 @@ impl Daemon {
             let (_, report) = self.ops("/readyz")?;
             let report: serde_json::Value = serde_json::from_str(&report).ok()?;
             let control = report["hsms"].as_array()?.iter().filter(|hsm| hsm["control_worker"] == true).count();
-            let sound = |hsm: &&keystored::proto::v1::HsmStatus| {
+            let sound = |hsm: &&proto::v1::HsmStatus| {
                 hsm.health() == HsmHealth::Healthy && hsm.ready_workers == hsm.workers && hsm.workers > 0
             };
             let hsms = caller.hsms().await.ok()?;

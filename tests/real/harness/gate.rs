@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use keystored::hsm::protocol::{Class, Op, Reply};
-use keystored::hsm::supervisor::{Desk, Gate, Refusal};
-use keystored::model::key_store::ConnectionErrorCode;
-use keystored::model::secret::Secret;
+use model::key_store::ConnectionErrorCode;
+use model::secret::Secret;
+use protocol::{Class, Op, Reply};
+use supervisor::{Desk, Gate, Refusal};
 
 struct KnownPin(Secret);
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keystored::cluster::ceremony::{self, Participant};
-use keystored::config::{self, Hsm};
-use keystored::model::clock::Clock;
-use keystored::model::secret::Secret;
+use ceremony::{self, Participant};
+use config::{self, Hsm};
+use model::clock::Clock;
+use model::secret::Secret;
 
 use super::daemon::Site;
 
@@ -50,7 +50,7 @@ pub(crate) fn blank(dir: &Path, kind: Kind, name: &str) -> toml::Table {
         Kind::SoftHsm => {
             let tokens = zone.join("tokens").display().to_string();
             let text = format!("directories.tokendir = {tokens}\nlog.level = ERROR\n");
-            (keystored::provision::find_module().unwrap(), "SOFTHSM2_CONF", zone.join("softhsm2.conf"), text)
+            (provision::find_module().unwrap(), "SOFTHSM2_CONF", zone.join("softhsm2.conf"), text)
         }
         Kind::Kryoptic => {
             let file = zone.join("tokens/token.sql").display().to_string();

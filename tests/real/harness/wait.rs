@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 
 /// Two cores may be shared with a build; nothing that is waited for takes this long unless it is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use keystored::model::clock::Clock;
+use model::clock::Clock;
 use rustix::process::Signal;
 
 use super::process;

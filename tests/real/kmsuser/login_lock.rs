@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keystored::proto::v1::{ConnectionState, HsmStatus};
+use proto::v1::{ConnectionState, HsmStatus};
 
 use super::{assert_connected, assert_failed, forget_former_seal_key, renew_seal_key, with_store};
 use crate::harness::{Daemon, wait};

@@ -2,7 +2,7 @@
 //! are.
 
 use chaos_hsm::Control;
-use keystored::proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 
 use super::{assert_connected, assert_failed, pin, with_store};
 use crate::harness::daemon::Site;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use keystored::hsm::protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role, Token};
-use keystored::model::id::{KeyId, KeyVersionId};
+use model::id::{KeyId, KeyVersionId};
+use protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role, Token};
 
 use super::rig::{LABEL, PIN, SO_PIN, Tokens, secret};
 

@@ -1,8 +1,8 @@
 //! The fast operations.
 
 use bytes::Bytes;
-use keystored::hsm::protocol::{Class, DataKeyItem, EncryptItem, FromWorker, Op, Reply, Role};
-use keystored::model::id::{KeyId, KeyVersionId};
+use model::id::{KeyId, KeyVersionId};
+use protocol::{Class, DataKeyItem, EncryptItem, FromWorker, Op, Reply, Role};
 
 use super::rig::Tokens;
 

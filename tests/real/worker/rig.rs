@@ -9,12 +9,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keystored::hsm::protocol::{
+use model::id::{KeyId, KeyVersionId};
+use model::secret::Secret;
+use protocol::{
     CeremonyOp, DecryptItem, EncryptItem, Fault, FromWorker, LoggedIn, Op, Profile, Ready, Reply, Role, Sealed, Start,
     ToWorker, Token, TokenSeen, decode_frame, encode_frame,
 };
-use keystored::model::id::{KeyId, KeyVersionId};
-use keystored::model::secret::Secret;
 use tempfile::TempDir;
 
 pub(super) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -252,7 +252,7 @@ impl Worker {
     }
 
     /// Which objects of the ceremony the token holds.
-    pub(super) fn inspect(&mut self) -> keystored::hsm::protocol::CeremonyObjects {
+    pub(super) fn inspect(&mut self) -> protocol::CeremonyObjects {
         match self.ceremony(CeremonyOp::Inspect) {
             Reply::Inspected(found) => found.objects,
             other => panic!("{other:?}"),
@@ -321,7 +321,7 @@ pub(super) fn secret(text: &str) -> Secret {
 
 /// Waits for a condition; fails when it does not come.
 pub(super) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = keystored::model::clock::Clock::system();
+    let deadline = model::clock::Clock::system();
     let end = deadline.now() + PATIENCE;
     while !condition() {
         assert!(deadline.now() < end, "waited in vain: {what}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keystored::hsm::protocol::{Class, Op, Profile, Reply, Role, Token};
+use protocol::{Class, Op, Profile, Reply, Role, Token};
 
 use super::rig::{LABEL, Tokens, wait_for};
 
@@ -19,7 +19,7 @@ fn a_key_deleted_by_another_client_stops_working_within_a_second() {
     let id: String = key.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let (output, deleted) = tokens.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &id]);
     assert!(deleted, "{output}");
-    let clock = keystored::model::clock::Clock::system();
+    let clock = model::clock::Clock::system();
     let deleted_at = clock.now();
     wait_for("the key is absent", || data.encrypt(key, b"plaintext", b"").is_err());
     assert!(clock.now() - deleted_at < std::time::Duration::from_millis(1_500));

@@ -1,7 +1,7 @@
 //! What a worker does for a token that joins, and what it refuses.
 
 use bytes::Bytes;
-use keystored::hsm::protocol::{CeremonyOp, Challenge, Class, Op, Reply, Role, ShownTransport, TransportKey};
+use protocol::{CeremonyOp, Challenge, Class, Op, Reply, Role, ShownTransport, TransportKey};
 
 use super::rig::{Tokens, Worker};
 

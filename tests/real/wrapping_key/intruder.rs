@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keystored::model::clock::Clock;
-use keystored::pki::identity::{ClusterAuthority, Kind, PublicKey};
-use keystored::proto::v1::{AddHsmRequest, AddHsmResponse};
+use model::clock::Clock;
+use pki::identity::{ClusterAuthority, Kind, PublicKey};
+use proto::v1::{AddHsmRequest, AddHsmResponse};
 use serde_json::Value;
 
 use crate::harness::{Caller, Daemon, Failure, tool};

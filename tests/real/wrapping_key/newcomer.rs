@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keystored::cluster::ceremony::{self, Error, NewMember};
-use keystored::hsm::protocol::{CeremonyOp, Op, Reply, Role};
-use keystored::hsm::supervisor::Worker;
-use keystored::model::clock::Clock;
-use keystored::proto::v1::AddHsmRequest;
+use ceremony::{self, Error, NewMember};
+use model::clock::Clock;
+use proto::v1::AddHsmRequest;
+use protocol::{CeremonyOp, Op, Reply, Role};
+use supervisor::Worker;
 
 use super::intruder::{Intruder, openssl, shown};
 use crate::harness::zone::Zone;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use keystored::model::ciphertext::{Ciphertext, authenticated_data};
-use keystored::model::clock::Clock;
-use keystored::model::context::EncryptionContext;
-use keystored::seal::{SealKey, SealKeys};
-use keystored::store::Store;
+use model::ciphertext::{Ciphertext, authenticated_data};
+use model::clock::Clock;
+use model::context::EncryptionContext;
+use pki::seal::{SealKey, SealKeys};
+use store::Store;
 
 use super::intruder::{Intruder, openssl, shown, unhex, unwrap_oaep};
 use crate::harness::daemon::Site;

@@ -1,0 +1,284 @@
+//! Service `Crypto`: using keys, one by one, in batches, in a stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::door::Door;
+use super::{error, stream};
+use model::key::DataKeySpec;
+use model::operation::Operation;
+use model::secret::Secret;
+use proto::v1;
+use proto::v1::crypto_server::Crypto;
+use service::{DataKeyInput, DecryptInput, Decrypted, EncryptInput, Encrypted, Error, GeneratedDataKey};
+
+/// What the service gives for a list of items: an error of the whole call, or a result for each item.
+type Items<T> = Result<Vec<Result<T, Error>>, Error>;
+
+/// The service's gRPC side.
+pub(super) struct CryptoApi {
+    pub(super) door: Arc<Door>,
+    pub(super) streams: stream::Streams,
+}
+
+#[tonic::async_trait]
+impl Crypto for CryptoApi {
+    async fn encrypt(&self, request: Request<v1::EncryptRequest>) -> Result<Response<v1::EncryptResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::Encrypt)?;
+        let items = vec![encrypt_input(request.into_inner())];
+        let result = only(self.door.service.encrypt(&visit.call, items).await);
+        visit.answer(result.map(encrypt_response))
+    }
+
+    async fn decrypt(&self, request: Request<v1::DecryptRequest>) -> Result<Response<v1::DecryptResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::Decrypt)?;
+        let items = vec![decrypt_input(request.into_inner())];
+        let result = only(self.door.service.decrypt(&visit.call, items).await);
+        visit.answer(result.map(decrypt_response))
+    }
+
+    async fn generate_data_key(
+        &self,
+        request: Request<v1::GenerateDataKeyRequest>,
+    ) -> Result<Response<v1::GenerateDataKeyResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::GenerateDataKey)?;
+        let result = match data_key_input(request.into_inner()) {
+            Ok(item) => only(self.door.service.generate_data_keys(&visit.call, vec![item], false).await),
+            Err(error) => Err(error),
+        };
+        visit.answer(result.map(data_key_response))
+    }
+
+    async fn generate_data_key_without_plaintext(
+        &self,
+        request: Request<v1::GenerateDataKeyWithoutPlaintextRequest>,
+    ) -> Result<Response<v1::GenerateDataKeyWithoutPlaintextResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::GenerateDataKeyWithoutPlaintext)?;
+        let v1::GenerateDataKeyWithoutPlaintextRequest { key_id, key_spec, number_of_bytes, encryption_context } =
+            request.into_inner();
+        let same = v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context };
+        let result = match data_key_input(same) {
+            Ok(item) => only(self.door.service.generate_data_keys(&visit.call, vec![item], true).await),
+            Err(error) => Err(error),
+        };
+        visit.answer(result.map(|generated| v1::GenerateDataKeyWithoutPlaintextResponse {
+            key_id: generated.key_arn.as_ref().to_owned(),
+            ciphertext_blob: generated.ciphertext.into(),
+        }))
+    }
+
+    async fn generate_random(
+        &self,
+        request: Request<v1::GenerateRandomRequest>,
+    ) -> Result<Response<v1::GenerateRandomResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::GenerateRandom)?;
+        let v1::GenerateRandomRequest { number_of_bytes, key_store_id } = request.into_inner();
+        let result = self.door.service.generate_random(&visit.call, number_of_bytes, &key_store_id).await;
+        visit.answer(result.map(|random| v1::GenerateRandomResponse { plaintext: random.into_exposed() }))
+    }
+
+    async fn batch_encrypt(
+        &self,
+        request: Request<v1::BatchEncryptRequest>,
+    ) -> Result<Response<v1::BatchEncryptResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::Encrypt)?;
+        let items = request.into_inner().items.into_iter().map(encrypt_input).collect();
+        let result = self.door.service.encrypt(&visit.call, items).await;
+        visit.answer(
+            result
+                .map(|results| v1::BatchEncryptResponse { results: results.into_iter().map(encrypt_result).collect() }),
+        )
+    }
+
+    async fn batch_decrypt(
+        &self,
+        request: Request<v1::BatchDecryptRequest>,
+    ) -> Result<Response<v1::BatchDecryptResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::Decrypt)?;
+        let items = request.into_inner().items.into_iter().map(decrypt_input).collect();
+        let result = self.door.service.decrypt(&visit.call, items).await;
+        visit.answer(
+            result
+                .map(|results| v1::BatchDecryptResponse { results: results.into_iter().map(decrypt_result).collect() }),
+        )
+    }
+
+    async fn batch_generate_data_key(
+        &self,
+        request: Request<v1::BatchGenerateDataKeyRequest>,
+    ) -> Result<Response<v1::BatchGenerateDataKeyResponse>, Status> {
+        let visit = self.door.admit(&request, Operation::GenerateDataKey)?;
+        let (items, unreadable) = split(request.into_inner().items.into_iter().map(data_key_input));
+        let result = match items.is_empty() && !unreadable.is_empty() {
+            // No item can be read: each has its own error, and the call as a whole none.
+            true => Ok(Vec::new()),
+            false => self.door.service.generate_data_keys(&visit.call, items, false).await,
+        };
+        visit.answer(result.map(|results| v1::BatchGenerateDataKeyResponse {
+            results: join(results, unreadable).into_iter().map(data_key_result).collect(),
+        }))
+    }
+
+    type StreamStream = stream::Answers;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let visit = self.door.admit_stream(&request)?;
+        self.streams.open(visit, request.into_inner())
+    }
+}
+
+/// Moves the plaintext over; no copy of it is made.
+pub(super) fn encrypt_input(request: v1::EncryptRequest) -> EncryptInput {
+    let v1::EncryptRequest { key_id, plaintext, encryption_context } = request;
+    EncryptInput { key_id, plaintext: Secret::new(plaintext), context: encryption_context }
+}
+
+pub(super) fn encrypt_response(encrypted: Encrypted) -> v1::EncryptResponse {
+    v1::EncryptResponse {
+        key_id: encrypted.key_arn.as_ref().to_owned(),
+        ciphertext_blob: Bytes::from(encrypted.ciphertext),
+    }
+}
+
+pub(super) fn decrypt_input(request: v1::DecryptRequest) -> DecryptInput {
+    let v1::DecryptRequest { ciphertext_blob, encryption_context, key_id } = request;
+    DecryptInput { key_id, ciphertext: ciphertext_blob, context: encryption_context }
+}
+
+/// Moves the plaintext over; from here on it is prost's and the connection's, which do not wipe.
+pub(super) fn decrypt_response(decrypted: Decrypted) -> v1::DecryptResponse {
+    v1::DecryptResponse { key_id: decrypted.key_arn.as_ref().to_owned(), plaintext: decrypted.plaintext.into_exposed() }
+}
+
+fn data_key_input(request: v1::GenerateDataKeyRequest) -> Result<DataKeyInput, Error> {
+    let v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context } = request;
+    let key_spec = match v1::DataKeySpec::try_from(key_spec) {
+        Ok(v1::DataKeySpec::Unspecified) => None,
+        Ok(v1::DataKeySpec::Aes256) => Some(DataKeySpec::Aes256),
+        Ok(v1::DataKeySpec::Aes128) => Some(DataKeySpec::Aes128),
+        Err(_) => {
+            return Err(error::validation(
+                "1 validation error detected: Value at 'keySpec' failed to satisfy constraint: Member must satisfy \
+                 enum value set: [AES_256, AES_128]",
+            ));
+        }
+    };
+    Ok(DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context })
+}
+
+fn data_key_response(generated: GeneratedDataKey) -> v1::GenerateDataKeyResponse {
+    v1::GenerateDataKeyResponse {
+        key_id: generated.key_arn.as_ref().to_owned(),
+        plaintext: generated.plaintext.into_exposed(),
+        ciphertext_blob: Bytes::from(generated.ciphertext),
+    }
+}
+
+fn encrypt_result(result: Result<Encrypted, Error>) -> v1::EncryptResult {
+    use v1::encrypt_result::Result as Wire;
+    let result = match result {
+        Ok(encrypted) => Wire::Response(encrypt_response(encrypted)),
+        Err(error) => Wire::Error(error::item(error)),
+    };
+    v1::EncryptResult { result: Some(result) }
+}
+
+fn decrypt_result(result: Result<Decrypted, Error>) -> v1::DecryptResult {
+    use v1::decrypt_result::Result as Wire;
+    let result = match result {
+        Ok(decrypted) => Wire::Response(decrypt_response(decrypted)),
+        Err(error) => Wire::Error(error::item(error)),
+    };
+    v1::DecryptResult { result: Some(result) }
+}
+
+fn data_key_result(result: Result<GeneratedDataKey, Error>) -> v1::GenerateDataKeyResult {
+    use v1::generate_data_key_result::Result as Wire;
+    let result = match result {
+        Ok(generated) => Wire::Response(data_key_response(generated)),
+        Err(error) => Wire::Error(error::item(error)),
+    };
+    v1::GenerateDataKeyResult { result: Some(result) }
+}
+
+/// The result of a call with one item.
+fn only<T>(results: Items<T>) -> Result<T, Error> {
+    results?.pop().unwrap_or_else(|| Err(error::internal("the service gave no result for the item")))
+}
+
+/// Takes out of a batch what cannot be read, with its place: one item's error is never the others'.
+fn split<T>(items: impl Iterator<Item = Result<T, Error>>) -> (Vec<T>, Vec<(usize, Error)>) {
+    let (mut readable, mut unreadable) = (Vec::with_capacity(items.size_hint().0), Vec::new());
+    for (place, item) in items.enumerate() {
+        match item {
+            Ok(item) => readable.push(item),
+            Err(error) => unreadable.push((place, error)),
+        }
+    }
+    (readable, unreadable)
+}
+
+/// Puts the results of what [`split`] took out back in their places, which ascend.
+fn join<T>(mut results: Vec<Result<T, Error>>, unreadable: Vec<(usize, Error)>) -> Vec<Result<T, Error>> {
+    if unreadable.is_empty() {
+        return results;
+    }
+    let mut joined = Vec::with_capacity(results.len() + unreadable.len());
+    let mut rest = results.drain(..);
+    for (place, error) in unreadable {
+        joined.extend(rest.by_ref().take(place - joined.len()));
+        joined.push(Err(error));
+    }
+    joined.extend(rest);
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::exception::Exception;
+
+    #[test]
+    fn unreadable_items_keep_their_places() {
+        let wire = [0, 9, 2, 9, 9, 1];
+        let requests = wire.map(|key_spec| v1::GenerateDataKeyRequest { key_spec, ..Default::default() });
+        let (items, unreadable) = split(requests.into_iter().map(data_key_input));
+        let specs: Vec<_> = items.iter().map(|item| item.key_spec).collect();
+        assert_eq!(specs, [None, Some(DataKeySpec::Aes128), Some(DataKeySpec::Aes256)]);
+        let joined = join(specs.into_iter().map(Ok).collect(), unreadable);
+        let found = joined.map_to(|result| result.as_ref().map_err(|error| error.exception).copied());
+        let bad = Err(Exception::Validation);
+        assert_eq!(found, [Ok(None), bad, Ok(Some(DataKeySpec::Aes128)), bad, bad, Ok(Some(DataKeySpec::Aes256))]);
+    }
+
+    trait MapTo<T> {
+        fn map_to<U>(&self, f: impl Fn(&T) -> U) -> Vec<U>;
+    }
+
+    impl<T> MapTo<T> for Vec<T> {
+        fn map_to<U>(&self, f: impl Fn(&T) -> U) -> Vec<U> {
+            self.iter().map(f).collect()
+        }
+    }
+
+    #[test]
+    fn an_empty_batch_of_results_is_our_fault() {
+        assert_eq!(only::<()>(Ok(Vec::new())).unwrap_err().exception, Exception::KmsInternal);
+        assert_eq!(only(Ok(vec![Ok(7)])).unwrap(), 7);
+    }
+
+    #[test]
+    fn plaintext_is_moved() {
+        let plaintext = b"thirty-two bytes of a plaintext.".to_vec();
+        let place = plaintext.as_ptr();
+        let input = encrypt_input(v1::EncryptRequest { plaintext, ..Default::default() });
+        assert_eq!(input.plaintext.expose().as_ptr(), place);
+        let decrypted = Decrypted { key_arn: "arn".into(), plaintext: input.plaintext };
+        assert_eq!(decrypt_response(decrypted).plaintext.as_ptr(), place);
+    }
+}

@@ -1,0 +1,216 @@
+//! The gRPC interface, package `keystored.v1`.
+//!
+//! A method turns its message into a use case's input, lets [`door`] say who calls and until when, and turns the result
+//! back. [`error`] is the only place that knows status codes. Whatever a caller can make grow has its bound here or
+//! before: messages ([`gate`], and the codec in `proto`), streams and their windows ([`stream`]).
+
+mod clusters;
+mod crypto;
+mod door;
+mod error;
+mod gate;
+mod key_stores;
+mod keys;
+mod stream;
+pub mod timeout;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tonic::Request;
+use tonic::codegen::InterceptedService;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use self::clusters::ClustersApi;
+use self::crypto::CryptoApi;
+use self::door::{Door, check_peer};
+use self::gate::{Gate, Meter};
+use self::key_stores::KeyStoresApi;
+use self::keys::KeysApi;
+use self::stream::Streams;
+use model::clock::Clock;
+use model::limits;
+use proto::v1;
+use proto::v1::clusters_server::ClustersServer;
+use proto::v1::crypto_server::CryptoServer;
+use proto::v1::key_stores_server::KeyStoresServer;
+use proto::v1::keys_server::KeysServer;
+use service::Service;
+
+/// Most bytes of large requests (beyond 64 KiB) that are being read at once.
+const READING_BYTES: usize = 64 * limits::MESSAGE_BYTES;
+
+/// Services whose status the health service tells; the empty name is the daemon as a whole.
+const HEALTH_NAMES: [&str; 5] = [
+    "",
+    <CryptoServer<CryptoApi> as NamedService>::NAME,
+    <KeysServer<KeysApi> as NamedService>::NAME,
+    <KeyStoresServer<KeyStoresApi> as NamedService>::NAME,
+    <ClustersServer<ClustersApi> as NamedService>::NAME,
+];
+
+/// How calls are bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Data plane calls without a grpc-timeout.
+    pub default_deadline: Duration,
+    /// Control plane calls without a grpc-timeout (CreateKey and the like).
+    pub default_control_deadline: Duration,
+    /// Most streams open at once.
+    pub streams: usize,
+}
+
+/// Tells the health service whether the daemon serves, and streams when they must end.
+pub struct HealthSwitch {
+    reporter: HealthReporter,
+    closing: watch::Sender<bool>,
+}
+
+impl HealthSwitch {
+    /// Sets the serving status of every service. It is "not serving" until the first call.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in HEALTH_NAMES {
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+
+    /// Nobody follows at the moment whether the daemon serves, so that what was said last is said no more.
+    pub fn set_unknown(&self) {
+        for name in HEALTH_NAMES {
+            // Others hold its lock for no longer than it takes to read a status.
+            while self.reporter.set_service_status(name, ServingStatus::Unknown).now_or_never().is_none() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Ends every Crypto.Stream once the windows in work are answered, and each later one at once, with UNAVAILABLE:
+    /// a stream has no end of its own, and a shutdown cannot wait for one. Whoever watches the health has been told and
+    /// is let go, too. Not to be undone.
+    pub async fn close_streams(&self) {
+        self.closing.send_replace(true);
+        let mut reporter = self.reporter.clone();
+        for name in HEALTH_NAMES {
+            reporter.clear_service_status(name).await;
+        }
+    }
+}
+
+/// All gRPC services, health and reflection included. Every request must carry an `Arc<auth::peer::Peer>` in its
+/// extensions; one without is refused.
+#[must_use]
+pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, HealthSwitch) {
+    let (closing, closed) = watch::channel(false);
+    let reporter = HealthReporter::new();
+    let switch = HealthSwitch { reporter: reporter.clone(), closing };
+    // Nobody else has the reporter yet, so that this is done at once.
+    let _ = switch.set_serving(false).now_or_never();
+
+    let door = Arc::new(Door::new(service, settings, clock.clone()));
+    let meter = Meter::new(READING_BYTES);
+    let crypto =
+        CryptoServer::new(CryptoApi { door: Arc::clone(&door), streams: Streams::new(settings.streams, closed) });
+    let keys = KeysServer::new(KeysApi { door: Arc::clone(&door) });
+    let key_stores = KeyStoresServer::new(KeyStoresApi { door: Arc::clone(&door) });
+    let clusters = ClustersServer::new(ClustersApi { door });
+    let crypto = Gate::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES), &meter)
+        .with_apart(
+            "/keystored.v1.Crypto/BatchDecrypt",
+            crypto.clone().max_decoding_message_size(limits::BATCH_DECRYPT_MESSAGE_BYTES),
+        )
+        .with_endless("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES));
+    let keys = Gate::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
+    let key_stores = Gate::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
+    let clusters = Gate::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter));
+
+    let check = move |request: Request<()>| check_peer(request, &clock);
+    let routes = Routes::new(crypto)
+        .add_service(keys)
+        .add_service(key_stores)
+        .add_service(clusters)
+        .add_service(InterceptedService::new(health, check.clone()));
+    let routes = match reflection() {
+        Ok(reflection) => routes.add_service(InterceptedService::new(reflection, check)),
+        Err(error) => {
+            tracing::error!(%error, "no reflection service: the descriptors in this program cannot be read");
+            routes
+        }
+    };
+    (routes.prepare(), switch)
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    tonic_reflection::server::Error,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+}
+
+/// Milliseconds since the Unix epoch as a protobuf timestamp.
+fn timestamp(millis: i64) -> prost_types::Timestamp {
+    let nanos = i32::try_from(millis.rem_euclid(1_000)).unwrap_or(0) * 1_000_000;
+    prost_types::Timestamp { seconds: millis.div_euclid(1_000), nanos }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use tonic_health::pb::health_server::Health;
+    use tonic_health::pb::{HealthCheckRequest, health_check_response};
+
+    use super::*;
+
+    #[test]
+    fn the_descriptors_can_be_read() {
+        assert!(reflection().is_ok());
+    }
+
+    #[test]
+    fn timestamps_before_the_epoch_are_normal() {
+        assert_eq!(timestamp(-1), prost_types::Timestamp { seconds: -1, nanos: 999_000_000 });
+        assert_eq!(timestamp(1_001), prost_types::Timestamp { seconds: 1, nanos: 1_000_000 });
+    }
+
+    #[tokio::test]
+    async fn what_nobody_follows_is_unknown() {
+        let reporter = HealthReporter::new();
+        let switch = HealthSwitch { reporter: reporter.clone(), closing: watch::channel(false).0 };
+        let health = HealthService::from_health_reporter(reporter);
+        let check = async |name: &str| {
+            let request = Request::new(HealthCheckRequest { service: name.to_owned() });
+            health.check(request).await.unwrap().into_inner().status()
+        };
+        switch.set_serving(true).await;
+        for name in HEALTH_NAMES {
+            assert_eq!(check(name).await, health_check_response::ServingStatus::Serving, "{name}");
+        }
+        switch.set_unknown();
+        for name in HEALTH_NAMES {
+            assert_eq!(check(name).await, health_check_response::ServingStatus::Unknown, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_the_health_is_told_of_the_end_and_let_go() {
+        let reporter = HealthReporter::new();
+        let switch = HealthSwitch { reporter: reporter.clone(), closing: watch::channel(false).0 };
+        switch.set_serving(true).await;
+        let health = HealthService::from_health_reporter(reporter);
+        let watched = health.watch(Request::new(HealthCheckRequest::default())).await.unwrap();
+        switch.set_serving(false).await;
+        switch.close_streams().await;
+        let statuses: Vec<i32> = watched.into_inner().map(|status| status.unwrap().status).collect().await;
+        assert_eq!(statuses, [health_check_response::ServingStatus::NotServing as i32], "NOT_SERVING, then the end");
+    }
+}

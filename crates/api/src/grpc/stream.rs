@@ -1,0 +1,433 @@
+//! `Crypto.Stream`: what has arrived is taken together as a window and processed as a batch.
+//!
+//! Under light load a window holds one request and is answered at once; under heavy load it fills by itself, so that
+//! nothing has to wait for more to come. Bounds: [`WINDOW_ITEMS`] and [`WINDOW_BYTES`] a window, [`WINDOWS`] of a
+//! stream in work, and streams by setting. A caller that does not read its answers is not read either.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt, future};
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_stream::Stream;
+use tonic::{Response, Status, Streaming};
+
+use super::door::StreamVisit;
+use super::{crypto, error};
+use model::limits;
+use proto::v1::stream_request::Request as Wanted;
+use proto::v1::stream_response::Result as Given;
+use proto::v1::{StreamRequest, StreamResponse};
+use service::Error;
+
+/// Most requests of a window.
+const WINDOW_ITEMS: usize = 256;
+/// Largest message of a stream, in bytes: the longest plaintext or ciphertext with its context, with room to spare, so
+/// that most oversized items still get an answer of their own.
+pub(super) const MESSAGE_BYTES: usize = 64 << 10;
+/// A window that has reached this many bytes takes no more; with the last message it stays within a batch's bound.
+const WINDOW_BYTES: usize = limits::BATCH_BYTES - MESSAGE_BYTES;
+/// Most windows of a stream in work.
+const WINDOWS: usize = 4;
+
+/// What a caller reads.
+pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
+
+type Answer = BoxFuture<'static, Result<Vec<StreamResponse>, Status>>;
+
+/// Opens streams and keeps count of them.
+pub(super) struct Streams {
+    open: Arc<Semaphore>,
+    closing: watch::Receiver<bool>,
+}
+
+/// Why a stream ends though its caller has not ended it.
+enum Ending {
+    /// Its deadline has passed.
+    Late,
+    /// The daemon is being stopped.
+    Closing,
+}
+
+impl Streams {
+    /// At most `most` at once; all of them end when `closing` turns true.
+    pub(super) fn new(most: usize, closing: watch::Receiver<bool>) -> Self {
+        Self { open: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))), closing }
+    }
+
+    pub(super) fn open(
+        &self,
+        visit: StreamVisit,
+        requests: Streaming<StreamRequest>,
+    ) -> Result<Response<Answers>, Status> {
+        let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() else {
+            let message = "too many streams are open; close some, or wait and try again";
+            return Err(error::status(&error::throttling(message)));
+        };
+        let ending = ending(visit.remaining(), self.closing.clone()).boxed();
+        let visit = Arc::new(visit);
+        let tagger = Arc::clone(&visit);
+        let answer = move |window| answer(Arc::clone(&visit), window).boxed();
+        let answers: Answers = Windows::new(requests, answer, ending, Some(permit)).boxed();
+        let mut response = Response::new(answers);
+        tagger.tag(response.metadata_mut());
+        Ok(response)
+    }
+}
+
+async fn ending(remaining: Option<std::time::Duration>, mut closing: watch::Receiver<bool>) -> Ending {
+    let late = async {
+        match remaining {
+            Some(remaining) => tokio::time::sleep(remaining).await,
+            None => future::pending().await,
+        }
+    };
+    let closed = async {
+        // A sender that is gone never says so: then there is nothing to wait for.
+        if closing.wait_for(|closing| *closing).await.is_err() {
+            future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = late => Ending::Late,
+        () = closed => Ending::Closing,
+    }
+}
+
+/// Answers one window: its encryptions and its decryptions as a batch each.
+async fn answer(visit: Arc<StreamVisit>, window: Vec<StreamRequest>) -> Result<Vec<StreamResponse>, Status> {
+    let call = visit.window()?;
+    let mut answers = Vec::with_capacity(window.len());
+    let (mut encrypt, mut encrypt_numbers) = (Vec::new(), Vec::new());
+    let (mut decrypt, mut decrypt_numbers) = (Vec::new(), Vec::new());
+    for StreamRequest { number, request } in window {
+        match request {
+            Some(Wanted::Encrypt(request)) => {
+                encrypt.push(crypto::encrypt_input(request));
+                encrypt_numbers.push(number);
+            }
+            Some(Wanted::Decrypt(request)) => {
+                decrypt.push(crypto::decrypt_input(request));
+                decrypt_numbers.push(number);
+            }
+            None => {
+                let message = "a stream request must hold exactly one of encrypt and decrypt";
+                answers.push(failed(number, error::validation(message)));
+            }
+        }
+    }
+    let encrypted = async {
+        match encrypt.is_empty() {
+            true => Ok(Vec::new()),
+            false => visit.service().encrypt(&call, encrypt).await,
+        }
+    };
+    let decrypted = async {
+        match decrypt.is_empty() {
+            true => Ok(Vec::new()),
+            false => visit.service().decrypt(&call, decrypt).await,
+        }
+    };
+    let (encrypted, decrypted) = future::join(encrypted, decrypted).await;
+    number(&mut answers, encrypt_numbers, encrypted, |item| Given::Encrypt(crypto::encrypt_response(item)));
+    number(&mut answers, decrypt_numbers, decrypted, |item| Given::Decrypt(crypto::decrypt_response(item)));
+    Ok(answers)
+}
+
+/// Gives results their requests' numbers. An error of the whole window is each item's.
+fn number<T>(
+    answers: &mut Vec<StreamResponse>,
+    numbers: Vec<u64>,
+    results: Result<Vec<Result<T, Error>>, Error>,
+    given: impl Fn(T) -> Given,
+) {
+    match results {
+        Ok(results) => {
+            let mut results = results.into_iter();
+            for number in numbers {
+                answers.push(match results.next() {
+                    Some(Ok(item)) => StreamResponse { number, result: Some(given(item)) },
+                    Some(Err(error)) => failed(number, error),
+                    None => failed(number, error::internal("the service gave no result for the item")),
+                });
+            }
+        }
+        Err(error) => answers.extend(numbers.into_iter().map(|number| failed(number, error.clone()))),
+    }
+}
+
+fn failed(number: u64, error: Error) -> StreamResponse {
+    StreamResponse { number, result: Some(Given::Error(error::item(error))) }
+}
+
+/// A stream of answers that reads requests while it is read.
+struct Windows<I, F> {
+    /// Absent once nothing more is to be read.
+    requests: Option<I>,
+    answer: F,
+    in_work: FuturesUnordered<Answer>,
+    answers: VecDeque<StreamResponse>,
+    ending: Option<BoxFuture<'static, Ending>>,
+    /// What is said when all is answered; absent: OK.
+    last: Option<Status>,
+    finished: bool,
+    /// One of the streams that may be open.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<I, F> Windows<I, F>
+where
+    I: Stream<Item = Result<StreamRequest, Status>> + Unpin,
+    F: FnMut(Vec<StreamRequest>) -> Answer + Unpin,
+{
+    fn new(requests: I, answer: F, ending: BoxFuture<'static, Ending>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            requests: Some(requests),
+            answer,
+            in_work: FuturesUnordered::new(),
+            answers: VecDeque::new(),
+            ending: Some(ending),
+            last: None,
+            finished: false,
+            _permit: permit,
+        }
+    }
+
+    /// Takes what is there. Nothing is lost by a `Pending`: what was taken before it is the window.
+    fn take_window(&mut self, cx: &mut Context<'_>) -> Vec<StreamRequest> {
+        let (mut window, mut bytes) = (Vec::new(), 0);
+        while let Some(requests) = &mut self.requests {
+            if window.len() == WINDOW_ITEMS || bytes >= WINDOW_BYTES {
+                break;
+            }
+            match requests.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(request))) => {
+                    bytes += request.encoded_len();
+                    window.push(request);
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    self.last = Some(error::of_reading(status));
+                    self.requests = None;
+                }
+                Poll::Ready(None) => self.requests = None,
+                Poll::Pending => break,
+            }
+        }
+        window
+    }
+
+    fn finish(&mut self, status: Option<Status>) -> Poll<Option<Result<StreamResponse, Status>>> {
+        self.finished = true;
+        self.requests = None;
+        self.in_work.clear();
+        Poll::Ready(status.map(Err))
+    }
+}
+
+impl<I, F> Stream for Windows<I, F>
+where
+    I: Stream<Item = Result<StreamRequest, Status>> + Unpin,
+    F: FnMut(Vec<StreamRequest>) -> Answer + Unpin,
+{
+    type Item = Result<StreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.finished {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(answer) = this.answers.pop_front() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            match this.in_work.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(answers))) => {
+                    this.answers = answers.into();
+                    continue;
+                }
+                // The caller is no longer welcome. What has reached a token is booked without us.
+                Poll::Ready(Some(Err(status))) => return this.finish(Some(status)),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            match this.ending.as_mut().map(|ending| ending.poll_unpin(cx)) {
+                Some(Poll::Ready(Ending::Late)) => return this.finish(Some(error::status(&error::late()))),
+                Some(Poll::Ready(Ending::Closing)) => {
+                    this.ending = None;
+                    this.requests = None;
+                    this.last = Some(error::status(&error::closing()));
+                }
+                Some(Poll::Pending) | None => {}
+            }
+            if this.in_work.len() < WINDOWS {
+                let window = this.take_window(cx);
+                if !window.is_empty() {
+                    this.in_work.push((this.answer)(window));
+                    continue;
+                }
+            }
+            if this.requests.is_none() && this.in_work.is_empty() {
+                let last = this.last.take();
+                return this.finish(last);
+            }
+            return Poll::Pending;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::{mpsc, oneshot};
+    use tokio_stream::wrappers::UnboundedReceiverStream;
+
+    use super::*;
+
+    type Started = (Vec<u64>, oneshot::Sender<Result<Vec<StreamResponse>, Status>>);
+
+    struct Bench {
+        requests: mpsc::UnboundedSender<Result<StreamRequest, Status>>,
+        end: Option<oneshot::Sender<Ending>>,
+        started: Arc<Mutex<VecDeque<Started>>>,
+        answers: Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (requests, receiver) = mpsc::unbounded_channel();
+            let (end, ended) = oneshot::channel();
+            let started: Arc<Mutex<VecDeque<Started>>> = Arc::default();
+            let seen = Arc::clone(&started);
+            let answer = move |window: Vec<StreamRequest>| {
+                let (sender, receiver) = oneshot::channel();
+                seen.lock().unwrap().push_back((window.iter().map(|request| request.number).collect(), sender));
+                async { receiver.await.unwrap() }.boxed()
+            };
+            let ending = async { ended.await.unwrap() }.boxed();
+            let answers = Windows::new(UnboundedReceiverStream::new(receiver), answer, ending, None).boxed();
+            Self { requests, end: Some(end), started, answers }
+        }
+
+        fn ask(&self, numbers: std::ops::Range<u64>) {
+            for number in numbers {
+                self.requests.send(Ok(StreamRequest { number, request: None })).unwrap();
+            }
+        }
+
+        fn poll(&mut self) -> Option<Option<Result<u64, tonic::Code>>> {
+            let item = self.answers.next().now_or_never()?;
+            Some(item.map(|item| item.map(|answer| answer.number).map_err(|status| status.code())))
+        }
+
+        fn start(&self) -> Started {
+            self.started.lock().unwrap().pop_front().unwrap()
+        }
+    }
+
+    fn answered((numbers, sender): Started) {
+        let answers = numbers.into_iter().map(|number| StreamResponse { number, result: None }).collect();
+        sender.send(Ok(answers)).unwrap();
+    }
+
+    #[test]
+    fn what_is_there_is_one_window_and_answers_come_in_any_order() {
+        let mut bench = Bench::new();
+        bench.ask(0..1);
+        assert_eq!(bench.poll(), None);
+        bench.ask(1..3);
+        assert_eq!(bench.poll(), None);
+        let (first, second) = (bench.start(), bench.start());
+        assert_eq!((&first.0[..], &second.0[..]), (&[0][..], &[1, 2][..]));
+        answered(second);
+        assert_eq!([bench.poll(), bench.poll(), bench.poll()], [Some(Some(Ok(1))), Some(Some(Ok(2))), None]);
+        answered(first);
+        let Bench { requests, .. } = &mut bench;
+        let (closed, _) = mpsc::unbounded_channel();
+        drop(std::mem::replace(requests, closed));
+        assert_eq!([bench.poll(), bench.poll()], [Some(Some(Ok(0))), Some(None)]);
+    }
+
+    #[test]
+    fn windows_and_their_items_are_bounded() {
+        let mut bench = Bench::new();
+        bench.ask(0..5_000);
+        assert_eq!(bench.poll(), None);
+        let sizes: Vec<usize> = bench.started.lock().unwrap().iter().map(|(numbers, _)| numbers.len()).collect();
+        assert_eq!(sizes, [WINDOW_ITEMS; WINDOWS]);
+        answered(bench.start());
+        // Read to the last answer of that window: only then a further one is taken.
+        for number in 0..WINDOW_ITEMS as u64 {
+            assert_eq!(bench.poll(), Some(Some(Ok(number))));
+            assert_eq!(bench.started.lock().unwrap().len(), WINDOWS - 1);
+        }
+        assert_eq!(bench.poll(), None);
+        assert_eq!(bench.started.lock().unwrap().len(), WINDOWS);
+    }
+
+    #[test]
+    fn a_window_is_bounded_in_bytes() {
+        let mut bench = Bench::new();
+        let plaintext = vec![0; MESSAGE_BYTES / 2];
+        for number in 0..100 {
+            let encrypt = proto::v1::EncryptRequest { plaintext: plaintext.clone(), ..Default::default() };
+            bench.requests.send(Ok(StreamRequest { number, request: Some(Wanted::Encrypt(encrypt)) })).unwrap();
+        }
+        assert_eq!(bench.poll(), None);
+        let (numbers, _) = bench.start();
+        assert!(numbers.len() * plaintext.len() <= limits::BATCH_BYTES, "{}", numbers.len());
+    }
+
+    #[test]
+    fn what_was_taken_is_answered_before_the_end() {
+        for (what, expected) in [("error", tonic::Code::InvalidArgument), ("closing", tonic::Code::Unavailable)] {
+            let mut bench = Bench::new();
+            bench.ask(0..1);
+            match what {
+                "error" => bench.requests.send(Err(Status::out_of_range("too large"))).unwrap(),
+                _ => {
+                    assert_eq!(bench.poll(), None);
+                    bench.end.take().unwrap().send(Ending::Closing).ok().unwrap();
+                }
+            }
+            assert_eq!(bench.poll(), None);
+            answered(bench.start());
+            assert_eq!([bench.poll(), bench.poll()], [Some(Some(Ok(0))), Some(Some(Err(expected)))], "{what}");
+            assert_eq!(bench.poll(), Some(None));
+        }
+    }
+
+    #[test]
+    fn a_deadline_and_a_refused_caller_end_it_at_once() {
+        let mut bench = Bench::new();
+        bench.ask(0..1);
+        assert_eq!(bench.poll(), None);
+        bench.end.take().unwrap().send(Ending::Late).ok().unwrap();
+        assert_eq!([bench.poll(), bench.poll()], [Some(Some(Err(tonic::Code::DeadlineExceeded))), Some(None)]);
+
+        let mut bench = Bench::new();
+        bench.ask(0..1);
+        assert_eq!(bench.poll(), None);
+        bench.start().1.send(Err(Status::unauthenticated("expired"))).unwrap();
+        assert_eq!([bench.poll(), bench.poll()], [Some(Some(Err(tonic::Code::Unauthenticated))), Some(None)]);
+    }
+
+    #[test]
+    fn an_error_of_the_window_is_each_items() {
+        let mut answers = Vec::new();
+        number::<()>(&mut answers, vec![3, 5], Err(error::throttling("busy")), |()| unreachable!());
+        let found: Vec<_> = answers
+            .into_iter()
+            .map(|answer| match answer.result {
+                Some(Given::Error(error)) => (answer.number, error.reason, error.retryable),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let reason = || "ThrottlingException".to_owned();
+        assert_eq!(found, [(3, reason(), true), (5, reason(), true)]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Interfaces: wire shapes to use cases and back, one error map each.
+
+#![forbid(unsafe_code)]
+
+pub mod grpc;

@@ -1,0 +1,6 @@
+//! Who calls, and what they may do. Pure; I/O and TLS are elsewhere.
+
+#![forbid(unsafe_code)]
+
+pub mod peer;
+pub mod rule;

@@ -1,0 +1,251 @@
+//! What can go wrong, with the exit code that tells a script and the hint that tells a person what to do next.
+
+use std::process::ExitCode;
+
+use client::{self, Code, Fault, Trouble, seal};
+use model::key_store::ConnectionErrorCode;
+use model::outage::Outage;
+
+/// Exit codes other than 0. They are part of the interface: scripts read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// The service or an HSM refused, or a connect came to nothing.
+    Refused = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// No connection, or none under this certificate.
+    Unreachable = 3,
+    /// The same call may succeed in a moment.
+    Retryable = 4,
+    /// Trouble with a local file.
+    Local = 5,
+    /// The user ended it; 128 and SIGINT, as shells have it.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a verb did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// AWS KMS's exception name, where the service gave one.
+    pub(super) exception: Option<String>,
+    /// Where a connect came to nothing.
+    pub(super) connection_error: Option<ConnectionErrorCode>,
+    /// gRPC's code, where there was a call.
+    pub(super) code: Option<Code>,
+    pub(super) message: String,
+    /// By which the call is found in the service's log.
+    pub(super) request_id: Option<String>,
+    /// What to do next.
+    pub(super) hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(super) fn local(message: impl Into<String>) -> Self {
+        Self::new(Exit::Local, message)
+    }
+
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            exception: None,
+            connection_error: None,
+            code: None,
+            message: message.into(),
+            request_id: None,
+            hint: None,
+        }
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let exit = match error.fault() {
+            Fault::Caller => Exit::Refused,
+            Fault::Connection => Exit::Unreachable,
+            Fault::Service => Exit::Retryable,
+        };
+        let hint = hint(exit, &error).map(str::to_owned);
+        let client::Error { exception, message, code, request_id, .. } = error;
+        Self { exit, exception, connection_error: None, code: Some(code), message, request_id, hint }
+    }
+}
+
+const CLIENT_CERTIFICATE: &str = "--cert and --cert-key must be a certificate of the client CA that is valid now and names you (a SPIFFE \
+                                  URI, a DNS name or a common name)";
+
+fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
+    if error.code == Code::Unauthenticated {
+        return Some(CLIENT_CERTIFICATE);
+    }
+    if let Some(exception) = &error.exception {
+        let hint = match exception.as_str() {
+            "NotFoundException" => "`keystorectl key list` shows the keys there are",
+            "CustomKeyStoreNotFoundException" => "`keystorectl key-store describe` shows the key stores there are",
+            "InvalidCiphertextException" => {
+                "the ciphertext must be complete and unaltered, and every --context pair the same as at encryption"
+            }
+            "IncorrectKeyException" => "leave --key out to decrypt under the key that the ciphertext names",
+            "DisabledException" => "`keystorectl key enable KEY` puts it to use again",
+            "KMSInvalidStateException" if !error.retryable => {
+                "`keystorectl key describe KEY` shows the state of the key and where it is; one that is Unavailable waits \
+                 for its key store: `keystorectl key-store connect`"
+            }
+            "KMSInvalidStateException" | "KeyUnavailableException" | "CloudHsmClusterInvalidConfigurationException" => {
+                "`keystorectl key-store describe` shows the health of each HSM"
+            }
+            "CustomKeyStoreInvalidStateException" => {
+                "`keystorectl key-store describe` shows its state; a FAILED one is disconnected first, then mended, then \
+                 connected"
+            }
+            "CustomKeyStoreNameInUseException" => "take another name",
+            "CustomKeyStoreHasCMKsException" => {
+                "`keystorectl key list` shows the keys; a key store goes after its keys"
+            }
+            "CloudHsmClusterNotFoundException" => {
+                "`keystorectl cluster status` shows the clusters of the configuration"
+            }
+            "CloudHsmClusterInUseException" => "`keystorectl cluster status` shows which key store is over it",
+            "CloudHsmClusterNotActiveException" => {
+                "`keystorectl cluster status` shows what is with each HSM; `keystored check` tells whether the ceremony \
+                 was carried out"
+            }
+            "CloudHsmClusterNotRelatedException" => {
+                "take a cluster that was certified under the trust anchor of the key store, or make another key store"
+            }
+            "IncorrectTrustAnchorException" => "give the customerCA.crt of the folder of this cluster's ceremony",
+            "ConflictException" => "use another --client-token, or the same parameters as before",
+            "ThrottlingException" | "LimitExceededException" => "try again in a moment, with fewer calls at once",
+            "DependencyTimeoutException" => "try again, or allow more time with --timeout",
+            "KMSInternalException" => "try again; the log of the service has the details under the request id",
+            _ => return None,
+        };
+        return Some(hint);
+    }
+    match (exit, error.code) {
+        (_, Code::DeadlineExceeded) => Some("try again, or allow more time with --timeout"),
+        (_, Code::Unimplemented) => Some("is this a keystored, and of this version?"),
+        (Exit::Unreachable, _) => trouble_hint(error.trouble),
+        _ => None,
+    }
+}
+
+/// What to do about a connection that is not there.
+fn trouble_hint(trouble: Option<Trouble>) -> Option<&'static str> {
+    match trouble {
+        Some(Trouble::Address) => None,
+        Some(Trouble::Files) => {
+            Some("--ca, --cert and --cert-key must be PEM files, and the key the one of the certificate")
+        }
+        Some(Trouble::ClientCertificate) => Some(CLIENT_CERTIFICATE),
+        Some(Trouble::ServerCertificate) => Some("--ca must be the CA of the service at this very address"),
+        Some(Trouble::Connection) | None => {
+            Some("check the address and that keystored runs; after `keystored dev`, give --env-file dev/dev.env")
+        }
+    }
+}
+
+impl From<seal::Error> for Failure {
+    fn from(error: seal::Error) -> Self {
+        let hint = match &error {
+            seal::Error::Service(service) if service.exception.as_deref() == Some("InvalidCiphertextException") => {
+                return Self::from(service.clone())
+                    .with_hint("the header of the file was altered, or the file was sealed with another service");
+            }
+            seal::Error::Service(service) => return service.clone().into(),
+            seal::Error::Interrupted => return Self::new(Exit::Interrupted, "interrupted; nothing was written"),
+            seal::Error::Exists(_) => Some("give --force to replace it"),
+            seal::Error::Output { cause, .. } | seal::Error::Write(cause)
+                if Outage::of(cause) == Some(Outage::Full) =>
+            {
+                Some("free space on its disk; nothing was written")
+            }
+            seal::Error::SameFile(_) => Some("give the output another name"),
+            seal::Error::NotSealed => Some("only what `keystorectl file seal` wrote can be opened"),
+            seal::Error::Version(_) => Some("use a newer keystorectl"),
+            seal::Error::Header(_) | seal::Error::Chunk { .. } => {
+                Some("nothing was written; take another copy of the sealed file")
+            }
+            seal::Error::TooLarge => Some("seal it with a larger --chunk-kib"),
+            _ => None,
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::local(error.to_string()) }
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<ceremony::Error> for Failure {
+    fn from(error: ceremony::Error) -> Self {
+        match &error {
+            ceremony::Error::Hsm { .. } => {
+                Self::new(Exit::Refused, error.to_string()).with_hint("the same command goes on from where it stopped")
+            }
+            ceremony::Error::Inconsistent(_) => Self::new(Exit::Refused, error.to_string()),
+            ceremony::Error::LockDir(why) => Self::local(why.to_string()).with_hint(why.remedy()),
+            ceremony::Error::Folder { .. } | ceremony::Error::StateDir { .. } => Self::local(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(exception: Option<&str>, code: Code, retryable: bool) -> client::Error {
+        client::Error {
+            exception: exception.map(str::to_owned),
+            message: "text".to_owned(),
+            retryable,
+            code,
+            request_id: None,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn exit_codes_say_whose_turn_it_is() {
+        for (exception, code, retryable, exit) in [
+            (Some("NotFoundException"), Code::NotFound, false, Exit::Refused),
+            (Some("ValidationException"), Code::InvalidArgument, false, Exit::Refused),
+            (Some("KMSInvalidStateException"), Code::FailedPrecondition, false, Exit::Refused),
+            (Some("KMSInvalidStateException"), Code::Unavailable, true, Exit::Retryable),
+            (Some("ThrottlingException"), Code::ResourceExhausted, true, Exit::Retryable),
+            (None, Code::DeadlineExceeded, true, Exit::Retryable),
+            (None, Code::Unavailable, false, Exit::Unreachable),
+            (None, Code::Unauthenticated, false, Exit::Unreachable),
+            (Some("AccessDeniedException"), Code::PermissionDenied, false, Exit::Refused),
+        ] {
+            assert_eq!(Failure::from(error(exception, code, retryable)).exit, exit, "{exception:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn an_altered_file_is_local_trouble_and_an_altered_header_the_services_refusal() {
+        let chunk = Failure::from(seal::Error::Chunk { number: 3 });
+        assert_eq!(chunk.exit, Exit::Local);
+        assert!(chunk.message.contains("chunk 3"));
+        let refused = error(Some("InvalidCiphertextException"), Code::InvalidArgument, false);
+        let header = Failure::from(seal::Error::Service(refused));
+        assert_eq!(header.exit, Exit::Refused);
+        assert!(header.hint.unwrap().contains("header of the file"));
+    }
+}

@@ -1,0 +1,34 @@
+//! `keystorectl key create`
+
+use clap::Args;
+
+use super::metadata::Metadata;
+use crate::Context;
+use crate::failure::Failure;
+use crate::parse;
+use proto::v1::CreateKeyRequest;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Key store that keeps the key; needed where there are several
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    key_store: String,
+    /// What the key is for
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = parse::description)]
+    description: String,
+    /// Any text of your choice: the same token with the same parameters gives the same key for a day, so that the
+    /// command can be repeated without making a second key
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    client_token: String,
+}
+
+pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
+    let client = context.connection.connect().await?;
+    let request = CreateKeyRequest {
+        key_store_id: arguments.key_store,
+        description: arguments.description,
+        client_token: arguments.client_token,
+    };
+    let key = client.create_key(request).await?;
+    context.printer.report(&Metadata::from(key))
+}

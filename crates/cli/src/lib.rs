@@ -1,0 +1,208 @@
+//! keystorectl's verbs: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for all
+//! that can go wrong.
+//!
+//! All of them talk to a daemon over the network, but those that carry the ceremony out: they run HSM workers of their own,
+//! because the daemon must never see the key of a cluster's authority or a security officer's PIN.
+//!
+//! Secrets are never arguments, because arguments are in everybody's process list: plaintext comes from files or
+//! standard input, and a PIN may be typed as well.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cluster;
+mod connection;
+mod data_key;
+mod decrypt;
+mod encrypt;
+mod failure;
+mod file;
+mod health;
+mod key;
+mod key_store;
+mod parse;
+mod password;
+mod payload;
+mod printer;
+mod random;
+mod status;
+mod terminal;
+mod top;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use connection::Connection;
+use failure::{Exit, Failure};
+use model::clock::Clock;
+use printer::Printer;
+use telemetry::log;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the service or an HSM refused: the call has to change, or something it names; or a key store could not be
+       connected
+  2    wrong usage
+  3    the service cannot be reached, or does not accept the certificate
+  4    the service could not do it now; the same call may succeed in a moment
+  5    trouble with a local file: unreadable, exists already, damaged, altered
+  130  interrupted";
+
+/// Uses and looks after a keystored service.
+#[derive(Debug, Parser)]
+#[command(name = "keystorectl", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make, switch and look at keys
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Encrypt up to 4,096 bytes under a key
+    Encrypt(encrypt::Arguments),
+    /// Decrypt what `encrypt` or `data-key generate` gave
+    Decrypt(decrypt::Arguments),
+    /// Make data keys
+    #[command(subcommand)]
+    DataKey(data_key::Verb),
+    /// Get random bytes from an HSM
+    Random(random::Arguments),
+    /// Make, connect and look at key stores and the health of their HSMs
+    #[command(subcommand)]
+    KeyStore(key_store::Verb),
+    /// Look after the clusters of HSMs under key stores
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
+    /// Seal and open files by envelope encryption
+    #[command(subcommand)]
+    File(file::Verb),
+    /// Ask whether the service takes calls
+    Health,
+    /// Put load on the service and measure it
+    Bench(bench::Arguments),
+    /// Watch what each HSM does: its state, operations a second, latency, queue
+    Top(top::Arguments),
+}
+
+/// What every verb has at hand.
+struct Context {
+    connection: Connection,
+    printer: Printer,
+    clock: Clock,
+}
+
+/// Runs one command line, the program's name first, and says what the process should exit with.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            if error.use_stderr() {
+                // Without its styles: what was typed is in it too.
+                printer::eprint_line(error.render().to_string().trim_end());
+                return Exit::Usage.into();
+            }
+            // Help goes to standard output and is no error; a closed pipe is nobody's trouble.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let Arguments { connection, json, verb } = arguments;
+    let context = Context { connection, printer: Printer::new(json), clock };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return context.printer.failure(&Failure::local(format!("cannot start threads: {error}")));
+        }
+    };
+    let outcome = runtime.block_on(dispatch(&context, verb));
+    // A thread that waits for standard input would hold the process otherwise.
+    runtime.shutdown_background();
+    // What workers of the ceremony had to say comes before its end.
+    log::flush(log::LAST_LINES);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => context.printer.failure(&failure),
+    }
+}
+
+async fn dispatch(context: &Context, verb: Verb) -> Result<(), Failure> {
+    if let Some(warning) = context.connection.exposed_key() {
+        context.printer.note(warning);
+    }
+    match verb {
+        Verb::Key(verb) => key::run(context, verb).await,
+        Verb::Encrypt(arguments) => encrypt::run(context, arguments).await,
+        Verb::Decrypt(arguments) => decrypt::run(context, arguments).await,
+        Verb::DataKey(verb) => data_key::run(context, verb).await,
+        Verb::Random(arguments) => random::run(context, arguments).await,
+        Verb::KeyStore(verb) => key_store::run(context, verb).await,
+        Verb::Cluster(verb) => cluster::run(context, verb).await,
+        Verb::File(verb) => file::run(context, verb).await,
+        Verb::Health => health::run(context).await,
+        Verb::Bench(arguments) => bench::run(context, arguments).await,
+        Verb::Top(arguments) => top::run(context, arguments).await,
+    }
+}
+
+/// Resolves when the user or the system wants the program to end.
+async fn interruption() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        // Without a handler for Ctrl-C the signal ends the process by itself.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_and_behind_the_verb() {
+        for line in
+            ["keystorectl --json --address https://a:1 key list", "keystorectl key list --json --address https://a:1"]
+        {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.json);
+            assert_eq!(arguments.connection.address.as_deref(), Some("https://a:1"));
+        }
+    }
+
+    #[test]
+    fn plaintext_is_no_argument() {
+        assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "secret"]).is_err());
+        assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "--plaintext", "secret"]).is_err());
+    }
+
+    #[test]
+    fn the_verbs_of_operators_take_stores_by_id_or_name() {
+        for verb in ["connect", "connect --wait --timeout 60s", "disconnect --wait", "delete --yes"] {
+            for (which, good) in [("cks-1", true), ("--name lab", true), ("", false), ("cks-1 --name lab", false)] {
+                let line = format!("keystorectl key-store {verb} {which}");
+                let parsed = Arguments::try_parse_from(line.split(' ').filter(|word| !word.is_empty()));
+                assert_eq!(parsed.is_ok(), good, "{line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Making keys, placing, proving and destroying them. The order of the steps, and what is recorded between them, is the
+//! service's; here is one step in one member.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout_at;
+
+use super::dispatch::Pool;
+use super::failover::Trail;
+use super::health::Observation;
+use super::port::Port;
+use super::route;
+use super::verb::{Decrypt, Encrypt, Verb, fault_of};
+use super::{Error, Proof, proof};
+use model::id::{KeyVersionId, Zone};
+use protocol::{Class, Fault, Op, Reply};
+use supervisor::{CallError, State, Status};
+
+/// How often a step that is harmless to repeat is tried in one member.
+const TRIES: u32 = 3;
+/// The shortest pause before a step is tried again where the member seems ready.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl<P: Port> Pool<P> {
+    /// Members in which keys can be made and placed; an error when they are in fewer than two zones.
+    pub(super) fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
+        let mut reachable = Vec::with_capacity(self.members.len());
+        let mut zones: Vec<&Zone> = Vec::new();
+        let mut missing = Vec::new();
+        for member in &self.members {
+            let status = member.port.status();
+            if can_create(&status) {
+                reachable.push(member.place);
+                if !zones.contains(&&member.zone) {
+                    zones.push(&member.zone);
+                }
+            } else {
+                let why = (status.state == State::Serving).then_some(match status.control_ready {
+                    true => "it holds no cluster wrapping key",
+                    false => "its control worker is not ready",
+                });
+                missing.push(member.sentence(why));
+            }
+        }
+        match (zones.len(), missing.is_empty()) {
+            (2.., _) => Ok(reachable),
+            (_, false) => Err(Error::TooFewZones(missing.join("; "))),
+            (_, true) => Err(Error::TooFewZones("all configured HSMs are in one zone: add one in another".to_owned())),
+        }
+    }
+
+    /// Makes a key in the least busy member that is ready. What is made is a session object until it is placed, so a
+    /// member that fails leaves nothing behind and another may be asked.
+    pub(super) async fn make_key(&self, deadline: Instant) -> Result<Bytes, Error> {
+        let reachable = self.reachable_for_creation()?;
+        let usable = reachable.into_iter().map(route::bit).fold(0, |mask, bit| mask | bit);
+        let op = Arc::new(Op::MakeKey);
+        let mut trail = Trail::default();
+        let mut last = None;
+        while let Some(place) = self.order(trail.open(usable)).first() {
+            let member = &self.members[place];
+            trail.ask(place);
+            let fault = match member.port.call(Arc::clone(&op), deadline.into()).await {
+                Ok(Reply::Blob(blob)) => return Ok(blob),
+                Ok(other) => fault_of(other),
+                Err(error) => {
+                    trail.unanswered(place, &error);
+                    continue;
+                }
+            };
+            self.note_fault(place, &fault, &mut trail);
+            last = Some(Error::Hsm { hsm: member.hsm.clone(), fault });
+        }
+        Err(last.unwrap_or_else(|| {
+            trail.verdict(
+                usable,
+                0,
+                |place| self.members[place].port.status().refused,
+                |place| {
+                    let told = trail.why.iter().find(|(of, _)| *of == place);
+                    self.members[place].sentence(told.map(|(_, why)| why.as_str()))
+                },
+            )
+        }))
+    }
+
+    /// Unwraps a blob as a version's token object. An object that is there already is left alone, so that a repetition
+    /// after a lost answer does no harm.
+    pub(super) async fn place(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        label: &str,
+        blob: &Bytes,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let op = Op::Place { key: version, label: label.to_owned(), blob: blob.clone() };
+        self.done(place, op, deadline).await?;
+        self.forget(place, version);
+        Ok(())
+    }
+
+    /// Makes the proof ciphertext of a version.
+    pub(super) async fn make_proof(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        deadline: Instant,
+    ) -> Result<Proof, Error> {
+        let reply = self.step(place, Encrypt::op(vec![proof::to_seal(version)]), deadline).await?;
+        let sealed = self.single::<Encrypt>(place, reply)?;
+        Ok(Proof { iv: sealed.iv, sealed: sealed.sealed })
+    }
+
+    /// Opens the proof ciphertext and compares.
+    pub(super) async fn prove(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        proof: &Proof,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let reply = self.step(place, Decrypt::op(vec![proof::to_open(version, proof)]), deadline).await?;
+        let bytes = self.single::<Decrypt>(place, reply)?;
+        if proof::is_plaintext(version, &bytes) {
+            return Ok(());
+        }
+        let detail = format!("the object of {version} opens its proof ciphertext to other bytes: it is not that key");
+        Err(self.failed(place, Fault::own(Class::Ambiguous, "proof", detail)))
+    }
+
+    /// Destroys a version's object, and what the workers keep of it.
+    pub(super) async fn destroy(&self, place: usize, version: KeyVersionId, deadline: Instant) -> Result<(), Error> {
+        self.done(place, Op::Destroy(version), deadline).await?;
+        // A worker that is not there to hear it has no copy either.
+        match self.at(place)?.port.call(Arc::new(Op::Forget(vec![version])), deadline.into()).await {
+            Ok(Reply::Done) | Err(CallError::NotReady | CallError::Lost) => {}
+            Ok(other) => return Err(self.failed(place, fault_of(other))),
+            Err(error) => return Err(self.lost(place, &error)),
+        }
+        self.forget(place, version);
+        Ok(())
+    }
+
+    /// The versions that a token holds, read anew. Only of a token whose canary works: one in trouble may list less than
+    /// it holds, and that must not be taken for a removal.
+    pub(super) async fn list(&self, place: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
+        match self.step(place, Op::Probe, deadline).await? {
+            Reply::Done => {}
+            other => return Err(self.failed(place, fault_of(other))),
+        }
+        match self.step(place, Op::List, deadline).await? {
+            Reply::Keys(keys) => Ok(keys),
+            other => Err(self.failed(place, fault_of(other))),
+        }
+    }
+
+    /// What was known about a version's object holds no more.
+    fn forget(&self, place: usize, version: KeyVersionId) {
+        self.exclusions.admit(version, place);
+        self.proofs.forget(place, version);
+    }
+
+    async fn done(&self, place: usize, op: Op, deadline: Instant) -> Result<(), Error> {
+        match self.step(place, op, deadline).await? {
+            Reply::Done => Ok(()),
+            other => Err(self.failed(place, fault_of(other))),
+        }
+    }
+
+    /// Does one operation in one member. All that come here can be repeated there without harm, so the death of a
+    /// worker is waited out, within the deadline, and a passing error too: SoftHSM has one for a moment whenever another
+    /// process logs in to its token.
+    async fn step(&self, place: usize, op: Op, deadline: Instant) -> Result<Reply, Error> {
+        let member = self.at(place)?;
+        let op = Arc::new(op);
+        let mut status = member.port.watch();
+        let mut tries = 1;
+        loop {
+            let error = match member.port.call(Arc::clone(&op), deadline.into()).await {
+                Ok(Reply::Failed(fault)) if may_pass(&fault) && tries < TRIES => {
+                    member.answered();
+                    tries += 1;
+                    tokio::time::sleep_until((self.clock.now() + PAUSE).min(deadline).into()).await;
+                    continue;
+                }
+                Ok(reply) => {
+                    member.answered();
+                    return Ok(reply);
+                }
+                Err(error) => error,
+            };
+            if matches!(error, CallError::Lost) {
+                member.observe(Observation::Failed, Some(error.to_string()));
+            }
+            let repeat = matches!(error, CallError::Lost | CallError::NotReady) && tries < TRIES;
+            tries += 1;
+            let pause = timeout_at((self.clock.now() + PAUSE).min(deadline).into(), status.changed());
+            if !repeat || matches!(pause.await, Ok(Err(_))) {
+                return Err(self.lost(place, &error));
+            }
+            let ready = status.wait_for(|status| can_create(status));
+            if !matches!(timeout_at(deadline.into(), ready).await, Ok(Ok(_))) {
+                return Err(self.lost(place, &error));
+            }
+        }
+    }
+
+    /// The only output of a reply to a request with one item.
+    fn single<V: Verb>(&self, place: usize, reply: Reply) -> Result<V::Output, Error> {
+        let outputs = V::outputs(reply).map_err(|fault| self.failed(place, fault))?;
+        let [output] = <[_; 1]>::try_from(outputs)
+            .map_err(|_| self.failed(place, Fault::own(Class::Token, "reply", "not one answer to one item")))?;
+        output.map_err(|fault| self.failed(place, fault))
+    }
+
+    fn at(&self, place: usize) -> Result<&Arc<super::member::Member<P>>, Error> {
+        self.members.get(place).ok_or_else(|| Error::NoZone(format!("the cluster has no HSM number {place}")))
+    }
+
+    fn failed(&self, place: usize, fault: Fault) -> Error {
+        let hsm = self.members.get(place).map_or_else(|| "?".into(), |member| member.hsm.clone());
+        Error::Hsm { hsm, fault }
+    }
+
+    fn lost(&self, place: usize, error: &CallError) -> Error {
+        match error {
+            CallError::Busy => Error::Busy,
+            CallError::Hopeless(wait) => Error::Hopeless(*wait),
+            CallError::Late => Error::Late,
+            CallError::NotReady => Error::NoZone(match self.members.get(place) {
+                Some(member) => member.sentence(Some("no worker is ready")),
+                None => error.to_string(),
+            }),
+            CallError::Lost => self.failed(place, Fault::own(Class::Token, "worker", error.to_string())),
+        }
+    }
+}
+
+/// The same may succeed in a moment.
+fn may_pass(fault: &Fault) -> bool {
+    matches!(fault.class, Class::Token | Class::Session)
+}
+
+/// Keys can be placed by the control worker and proven by a data worker.
+fn can_create(status: &Status) -> bool {
+    let wraps = status.logged_in.as_ref().is_none_or(|found| found.ceremony.wrapping);
+    status.state == State::Serving && status.control_ready && wraps
+}

@@ -1,0 +1,412 @@
+//! Carries items to members and their answers back: the thin I/O around [`super::route`] and [`super::failover`].
+//!
+//! A single item is one request, without a task of its own. A batch is cut into parts that run side by side; items of a
+//! part that fail in one member are asked for in another, and only they.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use super::failover::{self, Step, Trail};
+use super::health::Observation;
+use super::member::{Concern, Member};
+use super::port::Port;
+use super::proof::{Outcome, Proofs};
+use super::removal::Exclusions;
+use super::route::{self, Lean, Order, bit, bits};
+use super::verb::{Task, Verb};
+use super::{Error, KeyRef, Settings, Verify};
+use model::clock::Clock;
+use model::id::KeyVersionId;
+use model::terms::Terms;
+use protocol::{CHUNK_ITEMS, Class, Fault, Op};
+
+/// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
+const PART: Duration = Duration::from_millis(10);
+
+/// How much more one member may have to do than another one, before keys move that workers have copies of: so much work,
+/// so many items for each session, and a quarter of its queue.
+const ALIKE: Duration = Duration::from_millis(40);
+const ALIKE_ITEMS: usize = 8 * CHUNK_ITEMS;
+
+/// Worries that wait for one member's keeper at most.
+const MOST_CONCERNS: usize = 1_024;
+
+/// The members and what is known about them.
+pub(super) struct Pool<P> {
+    /// In the order of the configuration.
+    pub members: Vec<Arc<Member<P>>>,
+    /// Who must not be used for which key.
+    pub exclusions: Exclusions,
+    /// Whose fault an unclear failure is.
+    pub proofs: Proofs,
+    /// What time it is.
+    pub clock: Clock,
+    /// When a second member is asked.
+    pub hedge_after: Duration,
+    /// What is checked in another zone before it is given out.
+    pub verify: Verify,
+    /// Whose turn it is among members that are alike.
+    turn: AtomicUsize,
+}
+
+/// An item without a result so far.
+struct Left {
+    /// Its place in the caller's list.
+    place: u32,
+    /// Its key; none for random bytes.
+    key: Option<Arc<KeyRef>>,
+    /// Members where its key turned out not to be, during this call.
+    absent: u64,
+    /// Members that say it is the caller's fault ...
+    refused: u64,
+    /// ... and what follows if that is so.
+    refusal: Option<Error>,
+}
+
+/// Items that travel together.
+struct Chunk {
+    left: Vec<Left>,
+    op: Arc<Op>,
+    /// Members that hold the keys of all of them and are not excluded.
+    usable: u64,
+    /// Members that the items may be put to at all.
+    within: u64,
+    /// Who is asked first; otherwise the best at the time.
+    first: Option<usize>,
+}
+
+/// What a member gave.
+pub(super) struct Done<T> {
+    /// Which member.
+    pub place: usize,
+    /// What.
+    pub output: T,
+}
+
+type Answers<T> = Vec<(u32, Result<Done<T>, Error>)>;
+
+impl<P: Port> Pool<P> {
+    /// Makes the pool, and for each member the end of the channel on which its keeper hears of worries. Goes on with the
+    /// tallies of `before`.
+    pub(super) fn new(
+        settings: &Settings,
+        ports: Vec<P>,
+        clock: Clock,
+        before: &[Arc<Member<P>>],
+    ) -> (Self, Vec<mpsc::Receiver<Concern>>) {
+        let own_zone = settings.own_zone.as_ref();
+        let (members, concerns) = ports
+            .into_iter()
+            .take(route::MAX_MEMBERS)
+            .enumerate()
+            .map(|(place, port)| {
+                let (sender, receiver) = mpsc::channel(MOST_CONCERNS);
+                let known = before.iter().find(|member| member.hsm == port.settings().hsm);
+                let tally = known.map(|member| Arc::clone(&member.tally)).unwrap_or_default();
+                let member = Member::new(port, place, own_zone, clock.clone(), sender, tally);
+                member.follow(&member.port.status());
+                (Arc::new(member), receiver)
+            })
+            .unzip();
+        let pool = Self {
+            members,
+            exclusions: Exclusions::default(),
+            proofs: Proofs::new(),
+            clock,
+            hedge_after: settings.hedge_after,
+            verify: settings.verify,
+            turn: AtomicUsize::new(0),
+        };
+        (pool, concerns)
+    }
+
+    /// Does each item in some member that can.
+    pub(super) async fn run<V: Verb>(&self, tasks: Vec<Task<V::Item>>, terms: Terms) -> Vec<Result<V::Output, Error>> {
+        self.run_placed::<V>(tasks, terms).await.into_iter().map(|answer| Ok(answer?.output)).collect()
+    }
+
+    /// The same, and says in which.
+    pub(super) async fn run_placed<V: Verb>(
+        &self,
+        tasks: Vec<Task<V::Item>>,
+        terms: Terms,
+    ) -> Vec<Result<Done<V::Output>, Error>> {
+        if let [_] = tasks[..] {
+            let mut tasks = tasks;
+            let Some(Task { key, item, within }) = tasks.pop() else { return Vec::new() };
+            let usable = self.usable(key.as_deref()) & within;
+            let left = vec![Left { place: 0, key, absent: 0, refused: 0, refusal: None }];
+            let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, within, first: None };
+            return self.drive::<V>(chunk, terms).await.into_iter().map(|(_, answer)| answer).collect();
+        }
+        let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
+        let lean = |item: u32| {
+            let key = tasks[item as usize].key.as_ref().map(|key| key.version);
+            Lean { member: key, worker: key.map_or(0, KeyVersionId::spread) }
+        };
+        let asked = masks.iter().fold(0, |all, mask| all | mask);
+        let serving = || self.members.iter().filter(|member| asked & bit(member.place) != 0 && member.is_serving());
+        let most = serving().map(|member| member.port.items_in(PART)).min().unwrap_or(usize::MAX);
+        let alike = serving().map(|member| member.alike(ALIKE, ALIKE_ITEMS)).min().unwrap_or(0);
+        let parts = route::plan(&masks, most, alike, lean, self.next_turn(), |place| self.members[place].gauge());
+        let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
+        let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
+        let driven = parts.into_iter().map(|part| {
+            let mut left = Vec::with_capacity(part.items.len());
+            let mut items = Vec::with_capacity(part.items.len());
+            let mut all = u64::MAX;
+            for place in part.items {
+                let Some(Task { key, item, within }) = tasks[place as usize].take() else { continue };
+                all &= within;
+                left.push(Left { place, key, absent: 0, refused: 0, refusal: None });
+                items.push(item);
+            }
+            let op = Arc::new(V::op(items));
+            self.drive::<V>(Chunk { left, op, usable: part.mask, within: all, first: part.first }, terms)
+        });
+        for (place, answer) in join_all(driven).await.into_iter().flatten() {
+            answers[place as usize] = Some(answer);
+        }
+        // Each item is in one part and each part answers for each of its items.
+        answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Late))).collect()
+    }
+
+    /// Members of `mask` in the order in which they are to be asked now.
+    pub(super) fn order(&self, mask: u64) -> Order {
+        route::order(mask, self.next_turn(), |place| self.members[place].gauge())
+    }
+
+    fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Members that are meant to hold a key; all of them for what needs no key.
+    pub(super) fn homes(&self, key: Option<&KeyRef>) -> u64 {
+        key.map_or(u64::MAX, |key| key.homes.0) & route::all(self.members.len())
+    }
+
+    /// Those of them that are not excluded for it.
+    pub(super) fn usable(&self, key: Option<&KeyRef>) -> u64 {
+        let excluded = key.map_or(0, |key| self.exclusions.of(key.version).any());
+        self.homes(key) & !excluded
+    }
+
+    /// Asks one member after the other until each item has its answer or nobody is left to ask.
+    async fn drive<V: Verb>(&self, chunk: Chunk, terms: Terms) -> Answers<V::Output> {
+        let Chunk { mut left, mut op, mut usable, within, mut first } = chunk;
+        let mut trail = Trail::default();
+        let mut answers = Vec::with_capacity(left.len());
+        let mut last_resort = false;
+        loop {
+            let Some(next) = first.take().or_else(|| self.order(trail.open(usable)).first()) else {
+                if std::mem::replace(&mut last_resort, true) {
+                    break;
+                }
+                let keys: Vec<_> = left.iter().filter_map(|item| item.key.clone()).collect();
+                usable = self.reprieve(&keys, trail.open(within), terms).await;
+                continue;
+            };
+            let (place, answer) = self.attempt(&op, next, usable, &mut trail, terms).await;
+            let outputs = match answer.map(V::outputs) {
+                Err(error) => {
+                    trail.unanswered(place, &error);
+                    continue;
+                }
+                Ok(Ok(outputs)) if outputs.len() == left.len() => outputs,
+                Ok(Ok(_)) => {
+                    let fault = Fault::own(Class::Token, "reply", "the worker answered for another number of items");
+                    self.note_fault(place, &fault, &mut trail);
+                    continue;
+                }
+                Ok(Err(fault)) => {
+                    self.note_fault(place, &fault, &mut trail);
+                    continue;
+                }
+            };
+            let again = self.sort::<V>(place, outputs, &mut left, &mut answers, &mut trail, terms).await;
+            if left.is_empty() {
+                return answers;
+            }
+            if left.len() < V::items(&op).len() {
+                op = Arc::new(V::op(again.into_iter().filter_map(|at| V::items(&op).get(at).cloned()).collect()));
+            }
+        }
+        for item in left {
+            // Who had no time for it might have said otherwise.
+            let unheard = trail.late || trail.busy || trail.hopeless.is_some();
+            if let Some(refusal) = item.refusal.filter(|_| !unheard) {
+                answers.push((item.place, Err(refusal)));
+                continue;
+            }
+            let key = item.key.as_deref();
+            let gone = key.map_or(0, |key| self.exclusions.of(key.version).absent) | item.absent;
+            let broken = key.map_or(0, |key| self.exclusions.of(key.version).broken);
+            let homes = self.homes(key);
+            let lasting = |place: usize| self.members[place].port.status().refused;
+            let answer = trail.verdict(homes, if key.is_some() { gone } else { 0 }, lasting, |place| {
+                let told = trail.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
+                let why = match () {
+                    () if gone & bit(place) != 0 => Some("the key was removed there"),
+                    () if broken & bit(place) != 0 => {
+                        Some("the key there does not open its proof ciphertext, or the token does not use it")
+                    }
+                    () => told,
+                };
+                self.members[place].sentence(why)
+            });
+            answers.push((item.place, Err(answer)));
+        }
+        answers
+    }
+
+    /// Sorts one reply: what is done goes to `answers`, what is to be asked for elsewhere stays in `left`. Returns the
+    /// places of the latter in the request.
+    async fn sort<V: Verb>(
+        &self,
+        place: usize,
+        outputs: Vec<Result<V::Output, Fault>>,
+        left: &mut Vec<Left>,
+        answers: &mut Answers<V::Output>,
+        trail: &mut Trail,
+        terms: Terms,
+    ) -> Vec<usize> {
+        let member = &self.members[place];
+        if outputs.iter().all(Result::is_ok) {
+            member.succeeded();
+            let done = left.drain(..).zip(outputs).filter_map(|(item, output)| {
+                let output = output.ok()?;
+                Some((item.place, Ok(Done { place, output })))
+            });
+            answers.extend(done);
+            return Vec::new();
+        }
+        let mut again = Vec::new();
+        let mut unclear = Vec::new();
+        let mut failed = None;
+        let items = std::mem::take(left);
+        for (at, (mut item, output)) in items.into_iter().zip(outputs).enumerate() {
+            let fault = match output {
+                Ok(output) => {
+                    answers.push((item.place, Ok(Done { place, output })));
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            match failover::judge(fault.class, V::DECRYPTS) {
+                Step::Refuse => {
+                    let hsm = member.hsm.clone();
+                    match self.refuse(place, &mut item, Error::Hsm { hsm, fault }) {
+                        Some(refusal) => answers.push((item.place, Err(refusal))),
+                        None => again.push((at, item)),
+                    }
+                }
+                Step::Prove if item.key.is_some() => unclear.push((at, item, fault)),
+                Step::Absent if item.key.is_some() => {
+                    self.note_absent(place, &mut item);
+                    again.push((at, item));
+                }
+                Step::Broken if item.key.is_some() => {
+                    trail.blame(place, fault.to_string());
+                    if let Some(key) = &item.key {
+                        self.note_broken(place, key);
+                    }
+                    again.push((at, item));
+                }
+                Step::Absent | Step::Broken | Step::Prove | Step::Elsewhere => {
+                    again.push((at, item));
+                    failed = Some(fault);
+                }
+            }
+        }
+        let proven = join_all(unclear.iter().map(|(_, item, _)| async {
+            match &item.key {
+                Some(key) => self.proofs.check(member, key, &self.clock, terms.deadline).await,
+                None => Outcome::Unknown,
+            }
+        }))
+        .await;
+        for ((at, mut item, fault), outcome) in unclear.into_iter().zip(proven) {
+            match outcome {
+                Outcome::Opens => {
+                    if let Some(refusal) = self.refuse(place, &mut item, Error::BadCiphertext) {
+                        answers.push((item.place, Err(refusal)));
+                        continue;
+                    }
+                }
+                Outcome::Broken => {
+                    if let Some(key) = &item.key {
+                        self.note_broken(place, key);
+                    }
+                }
+                Outcome::Absent => self.note_absent(place, &mut item),
+                Outcome::Unknown => trail.blame(place, fault.to_string()),
+            }
+            again.push((at, item));
+        }
+        match failed {
+            Some(fault) => self.note_fault(place, &fault, trail),
+            None if again.is_empty() => member.succeeded(),
+            None => {}
+        }
+        again.sort_unstable_by_key(|(at, _)| *at);
+        let (places, items) = again.into_iter().unzip();
+        *left = items;
+        places
+    }
+
+    /// A member says that it is the caller's fault. That is so when another zone says it too, or none is there to ask: a
+    /// token that fails now and then says such things of good items, and may have opened the proof in between.
+    fn refuse(&self, place: usize, item: &mut Left, refusal: Error) -> Option<Error> {
+        let zone = &self.members[place].zone;
+        let known = bits(item.refused).any(|other| self.members[other].zone != *zone);
+        item.refused |= bit(place);
+        let usable = self.usable(item.key.as_deref()) & !item.absent;
+        if known || self.other_zones(usable, place) == 0 {
+            return Some(refusal);
+        }
+        item.refusal = Some(refusal);
+        None
+    }
+
+    /// Books a member's own fault.
+    pub(super) fn note_fault(&self, place: usize, fault: &Fault, trail: &mut Trail) {
+        let why = fault.to_string();
+        self.members[place].tally.failed();
+        let seen = match fault.class {
+            Class::Incompatible => Observation::Broken,
+            _ => Observation::Failed,
+        };
+        self.members[place].observe(seen, Some(why.clone()));
+        if matches!(fault.class, Class::Token | Class::Session) {
+            trail.second_chance(place);
+        }
+        trail.blame(place, why);
+    }
+
+    /// Books that an object is gone: excluded at once, reported when its keeper has looked twice.
+    fn note_absent(&self, place: usize, item: &mut Left) {
+        item.absent |= bit(place);
+        let Some(key) = &item.key else { return };
+        self.exclude(place, Concern::Absent(Arc::clone(key)));
+    }
+
+    /// Books that a key does not open its own proof.
+    pub(super) fn note_broken(&self, place: usize, key: &Arc<KeyRef>) {
+        let why = format!("the key {} is not what it must be or is not used there", key.version);
+        self.members[place].observe(Observation::Broken, Some(why));
+        self.exclude(place, Concern::Broken(Arc::clone(key)));
+    }
+
+    fn exclude(&self, place: usize, concern: Concern) {
+        let version = concern.key().version;
+        let broken = matches!(concern, Concern::Broken(_));
+        if self.exclusions.exclude(version, place, broken) && !self.members[place].worry(concern) {
+            // Nobody would ever look into it, so the next call has to meet the trouble again.
+            self.exclusions.admit(version, place);
+        }
+    }
+}

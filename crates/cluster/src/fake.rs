@@ -1,0 +1,256 @@
+//! Members for the tests of this crate: each does what its script says, and otherwise what a sound token would do.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::dispatch::Pool;
+use super::port::Port;
+use super::verb::{Decrypt, Encrypt, Task};
+use super::{Error, Homes, KeyRef, Proof, Removal, Verify, keeper, proof};
+use model::clock::Clock;
+use model::id::{KeyId, KeyVersionId, Zone};
+use model::profile::VerifyWraps;
+use model::secret::Secret;
+use model::terms::Terms;
+use protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
+use supervisor::{CallError, Settings, State, Status};
+use telemetry::watchdog::Watchdog;
+
+/// What a member does with a request.
+pub(super) enum Act {
+    /// What a sound token does.
+    Well,
+    /// Answers this.
+    Say(Reply),
+    /// Has this trouble.
+    Fail(CallError),
+    /// Does well after a while.
+    Slow(Duration),
+    /// Never answers.
+    Hang,
+}
+
+type Script = Box<dyn Fn(&Op) -> Act + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) struct Fake(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    script: Mutex<Script>,
+    calls: AtomicUsize,
+    load: AtomicUsize,
+    wait: Mutex<Duration>,
+    status: watch::Sender<Arc<Status>>,
+}
+
+impl Fake {
+    pub(super) fn new(name: &str, zone: &str) -> Self {
+        let settings = Settings::of_a_test(name, zone);
+        let (status, _) = watch::channel(Arc::new(status(State::Serving, None)));
+        let (calls, load, wait) = Default::default();
+        Self(Arc::new(Inner { settings, script: Mutex::new(Box::new(|_| Act::Well)), calls, load, wait, status }))
+    }
+
+    pub(super) fn script(&self, script: impl Fn(&Op) -> Act + Send + Sync + 'static) {
+        *self.0.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub(super) fn set_state(&self, state: State, reason: Option<&str>) {
+        self.0.status.send_replace(Arc::new(status(state, reason)));
+    }
+
+    pub(super) fn set_load(&self, load: usize) {
+        self.0.load.store(load, Ordering::Relaxed);
+    }
+
+    /// Sets how long its queue is.
+    pub(super) fn set_wait(&self, wait: Duration) {
+        *self.0.wait.lock().unwrap() = wait;
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+}
+
+fn status(state: State, reason: Option<&str>) -> Status {
+    Status {
+        state,
+        reason: reason.map(str::to_owned),
+        code: None,
+        refused: false,
+        since: SystemTime::UNIX_EPOCH,
+        ready: None,
+        logged_in: None,
+        proven: true,
+        steps: Vec::new(),
+        data_ready: u16::from(state == State::Serving),
+        control_ready: state == State::Serving,
+        restarts: 0,
+    }
+}
+
+impl Port for Fake {
+    async fn call(&self, op: Arc<Op>, terms: Terms) -> Result<Reply, CallError> {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        if self.0.status.borrow().state != State::Serving {
+            return Err(CallError::NotReady);
+        }
+        let act = (self.0.script.lock().unwrap())(&op);
+        let answer = async {
+            match act {
+                Act::Well => Ok(well(&op)),
+                Act::Say(reply) => Ok(reply),
+                Act::Fail(error) => Err(error),
+                Act::Slow(pause) => {
+                    tokio::time::sleep(pause).await;
+                    Ok(well(&op))
+                }
+                Act::Hang => std::future::pending().await,
+            }
+        };
+        tokio::time::timeout_at(terms.deadline.into(), answer).await.unwrap_or(Err(CallError::Late))
+    }
+
+    fn wait(&self) -> Duration {
+        *self.0.wait.lock().unwrap()
+    }
+
+    fn items_in(&self, _: Duration) -> usize {
+        usize::MAX
+    }
+
+    fn load(&self) -> usize {
+        self.0.load.load(Ordering::Relaxed)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.0.status.borrow())
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.0.status.subscribe()
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+/// What a sound token does: here a ciphertext is the plaintext, and one that begins with `bad` does not open.
+pub(super) fn well(op: &Op) -> Reply {
+    let seal = |bytes: &[u8]| Sealed { iv: [0; 12], sealed: Bytes::copy_from_slice(bytes) };
+    match op {
+        Op::Encrypt(items) => Reply::Encrypted(items.iter().map(|item| Ok(seal(item.plaintext.expose()))).collect()),
+        Op::Decrypt(items) => Reply::Decrypted(
+            items
+                .iter()
+                .map(|item| match item.sealed.starts_with(b"bad") {
+                    true => Err(Fault::own(Class::Ambiguous, "C_Decrypt", "general error")),
+                    false => Ok(Secret::new(item.sealed.to_vec())),
+                })
+                .collect(),
+        ),
+        Op::GenerateDataKey(items) => Reply::DataKeys(
+            items
+                .iter()
+                .map(|item| {
+                    let bytes = vec![7; usize::from(item.length)];
+                    Ok(DataKey { sealed: seal(&bytes), plaintext: Secret::new(bytes) })
+                })
+                .collect(),
+        ),
+        Op::Random { length } => Reply::Random(Secret::new(vec![9; usize::from(*length)])),
+        Op::MakeKey => Reply::Blob(Bytes::from_static(b"blob")),
+        Op::List => Reply::Keys(Vec::new()),
+        _ => Reply::Done,
+    }
+}
+
+/// Every item of a request fails with this class.
+pub(super) fn refuse_all(op: &Op, class: Class) -> Act {
+    let fault = || Fault::own(class, "C_Test", "scripted");
+    match op {
+        Op::Encrypt(items) => Act::Say(Reply::Encrypted(items.iter().map(|_| Err(fault())).collect())),
+        Op::Decrypt(items) => Act::Say(Reply::Decrypted(items.iter().map(|_| Err(fault())).collect())),
+        Op::GenerateDataKey(items) => Act::Say(Reply::DataKeys(items.iter().map(|_| Err(fault())).collect())),
+        Op::Random { .. } => Act::Say(Reply::Failed(fault())),
+        _ => Act::Well,
+    }
+}
+
+/// A pool of scripted members with its keepers.
+pub(super) struct Bench {
+    pub pool: Arc<Pool<Fake>>,
+    pub members: Vec<Fake>,
+    pub removals: mpsc::Receiver<Removal>,
+    pub clock: Clock,
+    _keepers: JoinSet<()>,
+}
+
+impl Bench {
+    /// One member in each of `zones` zones, `a`, `b` and so on; none of them is the daemon's own unless named.
+    pub(super) fn new(zones: usize, own_zone: Option<&str>, hedge_after: Duration) -> Self {
+        Self::verifying(zones, own_zone, hedge_after, Verify { wraps: VerifyWraps::None, unwraps: false })
+    }
+
+    /// The same, with answers that are looked at twice.
+    pub(super) fn verifying(zones: usize, own_zone: Option<&str>, hedge_after: Duration, verify: Verify) -> Self {
+        let names = ["a", "b", "c", "d"];
+        let members: Vec<Fake> = names[..zones].iter().map(|name| Fake::new(name, &format!("zone-{name}"))).collect();
+        let own_zone = own_zone.map(Zone::from);
+        let settings = super::Settings { id: "cluster-abcdefghijk".into(), own_zone, hedge_after, verify };
+        let clock = Clock::system();
+        let (sender, removals) = mpsc::channel(16);
+        let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone(), &[]);
+        let pool = Arc::new(pool);
+        let keepers = keeper::keep(&pool, concerns, &sender, &Watchdog::new(clock.clone()));
+        Self { pool, members, removals, clock, _keepers: keepers }
+    }
+
+    pub(super) fn within(&self, millis: u64) -> Terms {
+        (self.clock.now() + Duration::from_millis(millis)).into()
+    }
+
+    pub(super) async fn encrypt(&self, keys: &[Arc<KeyRef>], millis: u64) -> Vec<Result<Sealed, Error>> {
+        let tasks = keys.iter().enumerate().map(|(at, key)| {
+            let plaintext = Secret::new(at.to_le_bytes().to_vec());
+            Task::anywhere(Some(Arc::clone(key)), EncryptItem { key: key.version, aad: Bytes::new(), plaintext })
+        });
+        self.pool.run::<Encrypt>(tasks.collect(), self.within(millis)).await
+    }
+
+    pub(super) async fn decrypt(&self, key: &Arc<KeyRef>, sealed: &[&[u8]], millis: u64) -> Vec<Result<Secret, Error>> {
+        let tasks = sealed.iter().map(|sealed| {
+            let (aad, sealed) = (Bytes::new(), Bytes::copy_from_slice(sealed));
+            Task::anywhere(Some(Arc::clone(key)), DecryptItem { key: key.version, aad, iv: [0; 12], sealed })
+        });
+        self.pool.run::<Decrypt>(tasks.collect(), self.within(millis)).await
+    }
+
+    pub(super) fn healths(&self) -> Vec<super::Health> {
+        self.pool.members.iter().map(|member| member.health()).collect()
+    }
+
+    /// Waits until a condition holds.
+    pub(super) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let deadline = self.within(10_000).deadline;
+        while !condition() {
+            assert!(self.clock.now() < deadline, "{what} did not come about");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A key that is in the members of `homes`.
+pub(super) fn key(homes: u64) -> Arc<KeyRef> {
+    let version = KeyVersionId { key: KeyId::random(), version: 1 };
+    let sealed = Bytes::copy_from_slice(proof::to_seal(version).plaintext.expose());
+    Arc::new(KeyRef { version, homes: Homes(homes), proof: Proof { iv: [0; 12], sealed } })
+}

@@ -1,0 +1,364 @@
+//! Many HSMs as one: health, routing, failover, hedging, placement, the ceremony.
+//!
+//! Decisions are pure functions over observations; the I/O around them is thin.
+
+#![forbid(unsafe_code)]
+
+pub mod connect;
+mod creation;
+mod dispatch;
+mod failover;
+#[cfg(test)]
+mod fake;
+pub mod gate;
+mod health;
+mod hedge;
+pub mod identity;
+pub mod inventory;
+mod keeper;
+pub mod kmsuser;
+mod member;
+pub mod placement;
+mod port;
+mod proof;
+mod removal;
+mod reprieve;
+mod route;
+pub mod survey;
+mod tally;
+#[cfg(test)]
+mod tests;
+pub mod transport;
+mod verb;
+mod verify;
+#[cfg(test)]
+mod world;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::dispatch::Pool;
+pub use self::tally::Tallied;
+use self::verb::Task;
+use model::ciphertext::IV_BYTES;
+use model::clock::Clock;
+use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
+use model::profile::VerifyWraps;
+use model::secret::Secret;
+use model::terms::Terms;
+use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Sealed};
+use supervisor::{Hsm, Status};
+use telemetry::watchdog::Watchdog;
+
+/// How a cluster is run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its id.
+    pub id: ClusterId,
+    /// The daemon's own zone, asked first.
+    pub own_zone: Option<Zone>,
+    /// An answer later than this has the call sent to another zone as well.
+    pub hedge_after: Duration,
+    /// What is checked in another zone before it is given out.
+    pub verify: Verify,
+}
+
+/// Which results are checked in another zone, where there is one, before they are given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// Ciphertexts: opened again.
+    pub wraps: VerifyWraps,
+    /// Plaintexts: opened a second time.
+    pub unwraps: bool,
+}
+
+/// In which members of the cluster a key version can be used: a bit for each, by its place in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Homes(pub u64);
+
+/// What the cluster must know of a key version to use it.
+#[derive(Clone, Debug)]
+pub struct KeyRef {
+    /// Its id.
+    pub version: KeyVersionId,
+    /// Where it is.
+    pub homes: Homes,
+    /// Made with this very key at its creation; tells a bad ciphertext from a broken key.
+    pub proof: Proof,
+}
+
+/// A ciphertext of known bytes, made when the key was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// One item to encrypt.
+#[derive(Clone, Debug)]
+pub struct EncryptTask {
+    /// With which key.
+    pub key: Arc<KeyRef>,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// What to encrypt.
+    pub plaintext: Secret,
+}
+
+/// One item to decrypt.
+#[derive(Clone, Debug)]
+pub struct DecryptTask {
+    /// With which key.
+    pub key: Arc<KeyRef>,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// One data key to make.
+#[derive(Clone, Debug)]
+pub struct DataKeyTask {
+    /// Under which key.
+    pub key: Arc<KeyRef>,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// Its length in bytes.
+    pub length: u16,
+}
+
+/// Why the cluster has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The ciphertext, its IV or its context is not what the key made.
+    #[error("the ciphertext does not open")]
+    BadCiphertext,
+    /// Every queue that could take it is full.
+    #[error("every HSM that holds the key is busy")]
+    Busy,
+    /// So much waits that the answer would come after the deadline; about so long. Nothing was begun.
+    #[error("the answer would come too late, in {} ms", .0.as_millis())]
+    Hopeless(Duration),
+    /// The deadline passed.
+    #[error("no answer in time")]
+    Late,
+    /// The key was removed in every HSM that had it.
+    #[error("the key was removed in every HSM")]
+    KeyGone,
+    /// No HSM that holds the key answers at the moment; the sentence says which and why.
+    #[error("no HSM answers: {0}")]
+    NoZone(String),
+    /// The same, and none will before somebody has done something.
+    #[error("no HSM will answer: {0}")]
+    Refused(String),
+    /// Fewer than two zones can be reached, and the operation needs two.
+    #[error("fewer than two zones can be reached: {0}")]
+    TooFewZones(String),
+    /// An HSM refused; for operations that are not repeated elsewhere.
+    #[error("HSM {hsm}: {fault}")]
+    Hsm {
+        /// Which.
+        hsm: HsmId,
+        /// What it said.
+        fault: Fault,
+    },
+}
+
+/// A key version's object is gone in one HSM while token, canary and other keys are sound: somebody took it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Where.
+    pub hsm: HsmId,
+    /// Which.
+    pub version: KeyVersionId,
+}
+
+/// How one member is, for people and metrics.
+#[derive(Clone, Debug)]
+pub struct MemberStatus {
+    /// Which HSM.
+    pub hsm: HsmId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Its health as routing sees it.
+    pub health: Health,
+    /// Why it is not healthy.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: SystemTime,
+    /// Data workers that there should be.
+    pub data_workers: u16,
+    /// Items that wait for it or are in it.
+    pub load: usize,
+    /// Items that its data workers have in hand at most, one in each session.
+    pub capacity: usize,
+    /// What it has done.
+    pub tallied: Tallied,
+    /// What its supervisor says.
+    pub status: Arc<Status>,
+}
+
+/// A member's health, fed by real operations and by the supervisor's probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Its workers have not been ready yet.
+    Starting,
+    /// Serves.
+    Healthy,
+    /// Serves, but failed lately: others are asked first.
+    Suspect,
+    /// Does not serve.
+    Down,
+}
+
+impl Health {
+    /// Each, in the order of the declaration.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Healthy, Self::Suspect, Self::Down];
+}
+
+/// A cluster of HSMs.
+pub struct Cluster {
+    id: ClusterId,
+    hsms: Vec<Hsm>,
+    pool: Arc<Pool<Hsm>>,
+    /// Ends the members' keepers with the cluster.
+    _keepers: JoinSet<()>,
+}
+
+impl Cluster {
+    /// Makes one HSM of many, at most 64. Removals are reported on the channel. What `before` counted of the same HSMs
+    /// is counted on. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        members: Vec<Hsm>,
+        clock: Clock,
+        removals: mpsc::Sender<Removal>,
+        before: Option<&Self>,
+        watchdog: &Watchdog,
+    ) -> Arc<Self> {
+        let before = before.map(|cluster| &cluster.pool.members[..]).unwrap_or_default();
+        let (pool, concerns) = Pool::new(&settings, members.clone(), clock, before);
+        let pool = Arc::new(pool);
+        // What serves already serves from the first call on: a cluster is made anew when an HSM comes to it.
+        for member in &pool.members {
+            member.follow(&member.port.status());
+        }
+        let keepers = keeper::keep(&pool, concerns, &removals, watchdog);
+        Arc::new(Self { id: settings.id, hsms: members, pool, _keepers: keepers })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &ClusterId {
+        &self.id
+    }
+
+    /// Its members, in the order of the configuration, which is the order of the bits in [`Homes`].
+    #[must_use]
+    pub fn members(&self) -> &[Hsm] {
+        &self.hsms
+    }
+
+    /// How each member is.
+    #[must_use]
+    pub fn status(&self) -> Vec<MemberStatus> {
+        self.pool.members.iter().map(|member| member.status()).collect()
+    }
+
+    /// Encrypts each item in some HSM that holds its key; repeated elsewhere where one fails, until the deadline.
+    pub async fn encrypt(&self, items: Vec<EncryptTask>, terms: Terms) -> Vec<Result<Sealed, Error>> {
+        let task = |EncryptTask { key, aad, plaintext }| {
+            let item = EncryptItem { key: key.version, aad, plaintext };
+            Task::anywhere(Some(key), item)
+        };
+        self.pool.wrap::<verb::Encrypt>(items.into_iter().map(task).collect(), terms).await
+    }
+
+    /// Decrypts each item, likewise.
+    pub async fn decrypt(&self, items: Vec<DecryptTask>, terms: Terms) -> Vec<Result<Secret, Error>> {
+        let task = |DecryptTask { key, aad, iv, sealed }| {
+            let item = DecryptItem { key: key.version, aad, iv, sealed };
+            Task::anywhere(Some(key), item)
+        };
+        self.pool.unwrap(items.into_iter().map(task).collect(), terms).await
+    }
+
+    /// Makes and encrypts data keys, likewise.
+    pub async fn generate_data_keys(&self, items: Vec<DataKeyTask>, terms: Terms) -> Vec<Result<DataKey, Error>> {
+        let task = |DataKeyTask { key, aad, length }| {
+            let item = DataKeyItem { key: key.version, aad, length };
+            Task::anywhere(Some(key), item)
+        };
+        self.pool.wrap::<verb::GenerateDataKey>(items.into_iter().map(task).collect(), terms).await
+    }
+
+    /// Random bytes of some HSM XOR the operating system's.
+    pub async fn random(&self, length: u16, terms: Terms) -> Result<Secret, Error> {
+        let task = Task::anywhere(None, length);
+        let mut answers = self.pool.run::<verb::Random>(vec![task], terms).await;
+        answers.pop().unwrap_or(Err(Error::Late))
+    }
+
+    /// Members whose control worker is ready, by place; an error when they are in fewer than two zones.
+    pub fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
+        self.pool.reachable_for_creation()
+    }
+
+    /// Makes an AES-256 key in one token and returns it wrapped under the cluster wrapping key.
+    pub async fn make_key(&self, deadline: Instant) -> Result<Bytes, Error> {
+        self.pool.make_key(deadline).await
+    }
+
+    /// Unwraps a blob as a token object in one member.
+    pub async fn place(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        label: &str,
+        blob: &Bytes,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.pool.place(member, version, label, blob, deadline).await
+    }
+
+    /// Makes the proof ciphertext of a version in one member.
+    pub async fn make_proof(&self, member: usize, version: KeyVersionId, deadline: Instant) -> Result<Proof, Error> {
+        self.pool.make_proof(member, version, deadline).await
+    }
+
+    /// Opens the proof ciphertext in one member with the token object and compares.
+    pub async fn prove(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &Proof,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.pool.prove(member, version, proof, deadline).await
+    }
+
+    /// Destroys a version's object in one member; also when there is none.
+    pub async fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> Result<(), Error> {
+        self.pool.destroy(member, version, deadline).await
+    }
+
+    /// The key versions that one member's token holds.
+    pub async fn list(&self, member: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
+        self.pool.list(member, deadline).await
+    }
+
+    /// Stops every member.
+    pub async fn stop(&self, within: Duration) {
+        join_all(self.hsms.iter().map(|hsm| hsm.stop(within))).await;
+    }
+}

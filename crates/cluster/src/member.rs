@@ -1,0 +1,295 @@
+//! One member as the data plane sees it: its port, its health in an atomic, and where its worries are taken to.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::health::{self, Observation, Standing};
+use super::port::Port;
+use super::route::Gauge;
+use super::tally::Tally;
+use super::{Health, KeyRef, MemberStatus};
+use model::clock::Clock;
+use model::id::{HsmId, Zone};
+use supervisor::{State, Status};
+
+/// A member that has not replied to anybody for so many times the hedge's delay is silent: with the usual 50 ms that
+/// is more than a passing load of the machine, and less than the limit past which a worker is killed.
+const HEDGES_TO_SILENCE: u32 = 3;
+
+/// A key with which something is wrong in one member; its keeper looks into it.
+#[derive(Debug)]
+pub(super) enum Concern {
+    /// A worker said that the object is gone.
+    Absent(Arc<KeyRef>),
+    /// The key does not open its proof ciphertext.
+    Broken(Arc<KeyRef>),
+}
+
+impl Concern {
+    /// Which key.
+    pub(super) fn key(&self) -> &Arc<KeyRef> {
+        match self {
+            Self::Absent(key) | Self::Broken(key) => key,
+        }
+    }
+}
+
+pub(super) struct Member<P> {
+    /// How it is reached.
+    pub port: P,
+    /// Its place in the configuration.
+    pub place: usize,
+    /// Its name.
+    pub hsm: HsmId,
+    /// Its zone.
+    pub zone: Zone,
+    /// It is in the daemon's own zone.
+    pub own: bool,
+    /// To its keeper.
+    pub concerns: mpsc::Sender<Concern>,
+    /// Wakes its keeper: it became suspect.
+    pub doubt: Notify,
+    /// What it has done.
+    pub tally: Arc<Tally>,
+    capacity: usize,
+    clock: Clock,
+    /// The health for readers that must not wait; `CLEAN` says that a further success changes nothing.
+    quick: AtomicU8,
+    /// Replies so far; a member that is late while this stands still is silent.
+    answers: AtomicU64,
+    silence: Mutex<Option<Silence>>,
+    standing: Mutex<Known>,
+}
+
+/// A time without replies although somebody waits for one.
+struct Silence {
+    /// Replies before it.
+    answers: u64,
+    /// When the first of those who wait asked.
+    since: Instant,
+    /// When somebody last found it so.
+    noted: Instant,
+}
+
+struct Known {
+    standing: Standing,
+    /// When its health last changed.
+    since: SystemTime,
+    reason: Option<String>,
+}
+
+const STARTING: u8 = 0;
+const CLEAN: u8 = 1;
+const COUNTING: u8 = 2;
+const SUSPECT: u8 = 3;
+const DOWN: u8 = 4;
+
+impl<P: Port> Member<P> {
+    pub(super) fn new(
+        port: P,
+        place: usize,
+        own_zone: Option<&Zone>,
+        clock: Clock,
+        concerns: mpsc::Sender<Concern>,
+        tally: Arc<Tally>,
+    ) -> Self {
+        let settings = port.settings();
+        let capacity = usize::from(settings.data_workers.max(1)) * usize::from(settings.sessions.max(1));
+        let standing =
+            Mutex::new(Known { standing: Standing::new(clock.now()), since: clock.calendar(), reason: None });
+        Self {
+            place,
+            hsm: settings.hsm.clone(),
+            own: own_zone == Some(&settings.zone),
+            zone: settings.zone.clone(),
+            concerns,
+            doubt: Notify::new(),
+            tally,
+            capacity,
+            clock,
+            quick: AtomicU8::new(STARTING),
+            answers: AtomicU64::new(0),
+            silence: Mutex::new(None),
+            standing,
+            port,
+        }
+    }
+
+    /// Its health, without waiting.
+    pub(super) fn health(&self) -> Health {
+        match self.quick.load(Ordering::Relaxed) {
+            STARTING => Health::Starting,
+            CLEAN | COUNTING => Health::Healthy,
+            SUSPECT => Health::Suspect,
+            _ => Health::Down,
+        }
+    }
+
+    /// It can be expected to answer.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.health(), Health::Healthy | Health::Suspect)
+    }
+
+    /// What routing needs.
+    pub(super) fn gauge(&self) -> Gauge {
+        Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity }
+    }
+
+    /// Items for each session that it may have more than another member and still count as equally busy, for the sake of
+    /// copies of keys; 0 where it keeps none.
+    pub(super) fn alike(&self, time: Duration, most: usize) -> usize {
+        let settings = self.port.settings();
+        let items = self.port.items_in(time).min(most).min(settings.queue_items / self.capacity.max(1) / 4);
+        if settings.hot_copies { items } else { 0 }
+    }
+
+    /// Its queue is so long that a late answer says nothing about its health, and that more work would not help.
+    pub(super) fn is_flooded(&self, hedge_after: Duration) -> bool {
+        self.port.wait() > hedge_after / 2
+    }
+
+    /// Replies so far.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it replied, whatever it said.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a success. The way that every call takes: one load where nothing changes.
+    pub(super) fn succeeded(&self) {
+        if self.quick.load(Ordering::Relaxed) != CLEAN {
+            self.observe(Observation::Succeeded, None);
+        }
+    }
+
+    /// Notes that one who asked at `asked`, when there had been `answers` replies, waits longer than `hedge_after`.
+    ///
+    /// That is a failure only when nobody had a reply for some time: a queue moves on, and a busy machine lets every
+    /// process stand still for a moment.
+    pub(super) fn late(&self, answers: u64, asked: Instant, hedge_after: Duration) {
+        if self.answers() != answers || self.is_flooded(hedge_after) {
+            return;
+        }
+        let now = self.clock.now();
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match &*silence {
+            // Between two late calls with a pause between them there was nobody to reply to.
+            Some(known) if known.answers == answers && asked <= known.noted + hedge_after => known.since,
+            _ => asked,
+        };
+        *silence = Some(Silence { answers, since, noted: now });
+        drop(silence);
+        let silent_for = now.saturating_duration_since(since);
+        if silent_for >= hedge_after * HEDGES_TO_SILENCE {
+            let why = format!("no reply for {} ms", silent_for.as_millis());
+            self.observe(Observation::Failed, Some(why));
+        }
+    }
+
+    /// Notes an observation and logs a change of health.
+    pub(super) fn observe(&self, observation: Observation, why: Option<String>) {
+        let now = self.clock.now();
+        let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.standing;
+        let after = health::next(before, observation, now);
+        known.standing = after;
+        let quick = match after.health {
+            Health::Starting => STARTING,
+            Health::Healthy if after.is_clean() => CLEAN,
+            Health::Healthy => COUNTING,
+            Health::Suspect => SUSPECT,
+            Health::Down => DOWN,
+        };
+        self.quick.store(quick, Ordering::Relaxed);
+        match after.health {
+            Health::Healthy => known.reason = None,
+            _ if why.is_some() => known.reason = why,
+            _ => {}
+        }
+        if before.health == after.health {
+            return;
+        }
+        known.since = self.clock.calendar();
+        let reason = known.reason.clone();
+        drop(known);
+        self.tally.changed(before.health, after.health);
+        let (hsm, zone) = (&self.hsm, &self.zone);
+        match (after.health, reason) {
+            _ if self.port.status().state == State::Stopped => tracing::info!(%hsm, %zone, "HSM is not used any more"),
+            (Health::Healthy, _) => tracing::info!(%hsm, %zone, from = ?before.health, "HSM is healthy"),
+            (health, Some(reason)) => {
+                tracing::warn!(%hsm, %zone, from = ?before.health, to = ?health, %reason, "HSM changed its health");
+            }
+            (health, None) => {
+                tracing::warn!(%hsm, %zone, from = ?before.health, to = ?health, "HSM changed its health");
+            }
+        }
+        if after.health == Health::Suspect {
+            self.doubt.notify_one();
+        }
+    }
+
+    /// Until it is probed again, if it is a suspect. `jitter` is any byte.
+    pub(super) fn pause(&self, jitter: u8) -> Option<Duration> {
+        let known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        (known.standing.health == Health::Suspect).then(|| known.standing.pause(jitter))
+    }
+
+    /// Takes over what its supervisor says.
+    pub(super) fn follow(&self, status: &Status) {
+        self.observe(Observation::Supervisor(status.state), status.reason.clone());
+    }
+
+    /// What its supervisor says is not taken over at the moment: nobody knows how it is, and nothing is expected of it.
+    pub(super) fn lapse(&self) {
+        let why = "the task that follows its supervisor broke off by a fault in this program and is started again";
+        self.observe(Observation::Supervisor(State::Down), Some(why.to_owned()));
+    }
+
+    /// Hands a worry to the keeper; false when it has too many already.
+    pub(super) fn worry(&self, concern: Concern) -> bool {
+        self.concerns.try_send(concern).is_ok()
+    }
+
+    /// How it is, for people.
+    pub(super) fn status(&self) -> MemberStatus {
+        let status = self.port.status();
+        let known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        MemberStatus {
+            hsm: self.hsm.clone(),
+            zone: self.zone.clone(),
+            health: known.standing.health,
+            reason: known.reason.clone().map(|reason| match known.standing.quarantine() {
+                pause if known.standing.health == Health::Suspect && !pause.is_zero() => {
+                    format!("{reason}; it keeps failing, so it must have been sound for {pause:?} before it is asked first again")
+                }
+                _ => reason,
+            }),
+            since: known.since,
+            data_workers: self.port.settings().data_workers,
+            load: self.port.load(),
+            capacity: self.capacity,
+            tallied: self.tally.read(),
+            status,
+        }
+    }
+
+    /// One sentence about why it does not serve, for an error that names all members.
+    pub(super) fn sentence(&self, why: Option<&str>) -> String {
+        let status = self.status();
+        let known = status.reason.or_else(|| status.status.reason.clone());
+        let why = match (why, known) {
+            (Some(why), Some(reason)) if why != reason => format!("{why} ({reason})"),
+            (Some(why), _) => why.to_owned(),
+            (None, Some(reason)) => reason,
+            (None, None) => format!("it is {:?}", status.health).to_lowercase(),
+        };
+        format!("HSM {} in zone {}: {why}", self.hsm, self.zone)
+    }
+}

@@ -1,0 +1,176 @@
+//! Settings as written, parsed once into their checked form.
+//!
+//! `raw` is the file's shape, `check` turns it into [`Config`]; whoever holds a [`Config`] need not check anything
+//! again. Durations are integers with their unit in the name (`_ms`, `_s`) in the file alone. PINs are neither
+//! in the file nor in one that it names.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::id::{ClusterId, HsmId, Scope, Zone};
+use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
+
+/// Everything the daemon is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that all of this stands in, to be read again; absent where there is none.
+    pub file: Option<PathBuf>,
+    /// Where the daemon keeps its database and lock files.
+    pub state_dir: PathBuf,
+    /// Where locks are kept that all processes of this host respect: one login to a token at a time. Nobody but the users
+    /// of keystored may write there.
+    pub lock_dir: PathBuf,
+    /// The keys that seal kmsuser's PINs.
+    pub seal: Seal,
+    /// The daemon's own zone.
+    pub zone: Option<Zone>,
+    /// What ARNs carry.
+    pub scope: Scope,
+    /// The gRPC listener.
+    pub grpc: Grpc,
+    /// The ops listener (plain HTTP; keep it on loopback or a management network).
+    pub ops: SocketAddr,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// Logging.
+    pub log: Log,
+    /// Clusters.
+    pub clusters: Vec<Cluster>,
+}
+
+/// Files with the keys that seal kmsuser's PINs.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// The one in use.
+    pub key: PathBuf,
+    /// Those before it, until every PIN was sealed anew.
+    pub former: Vec<PathBuf>,
+}
+
+/// The gRPC listener.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// PEM: the server's certificate chain.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// PEM: CAs of client certificates.
+    pub client_ca: PathBuf,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Deadline of data plane calls that name none.
+    pub default_deadline: Duration,
+    /// Deadline of control plane calls that name none.
+    pub default_control_deadline: Duration,
+    /// Items in work at once.
+    pub items_in_work: usize,
+    /// Items in work at once for one principal.
+    pub items_in_work_per_principal: usize,
+    /// Open connections; those whose handshake is not over, or that make room for others, are not counted.
+    pub connections: usize,
+    /// Open Crypto.Stream calls.
+    pub streams: usize,
+    /// How long a shutdown lets calls finish.
+    pub drain: Duration,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// JSON lines, or text for a terminal.
+    pub json: bool,
+    /// tracing's filter, such as `info` or `keystored_cluster=debug,info`.
+    pub filter: String,
+}
+
+/// One cluster of HSMs.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its id, AWS's pattern.
+    pub id: ClusterId,
+    /// An answer later than this goes to another zone as well.
+    pub hedge_after: Duration,
+    /// Which ciphertexts are opened again before they are given out.
+    pub verify_wraps: VerifyWraps,
+    /// Plaintexts are had from two zones and compared before they are given out.
+    pub verify_unwraps: bool,
+    /// Whose kmsuser's PIN is.
+    pub pin_scope: PinScope,
+    /// When kmsuser's PIN is rotated.
+    pub rotation: Rotation,
+    /// Logins in a row that may fail, or have no outcome, before none is tried any more.
+    pub login_tries: u32,
+    /// Its HSMs, at least two, in at least two zones.
+    pub hsms: Vec<Hsm>,
+}
+
+/// One HSM.
+#[derive(Clone, Debug)]
+pub struct Hsm {
+    /// Its name.
+    pub id: HsmId,
+    /// Its zone.
+    pub zone: Zone,
+    /// The PKCS#11 module.
+    pub module: PathBuf,
+    /// Label of the token.
+    pub token_label: String,
+    /// Serial numbers that the token may have; empty: any.
+    pub token_serials: Vec<String>,
+    /// Vendor habits.
+    pub profile: Profile,
+    /// Environment of its workers.
+    pub environment: BTreeMap<String, String>,
+    /// Data worker processes.
+    pub workers: u16,
+    /// Sessions in each.
+    pub sessions: u16,
+    /// Keep copies of keys in use as session objects.
+    pub hot_copies: bool,
+    /// Refuse to run with memory that can be swapped out.
+    pub require_mlock: bool,
+    /// Confine the workers.
+    pub sandbox: bool,
+    /// Kill limits: crypto, place, generate, login.
+    pub kill: [Duration; 4],
+    /// Queue bounds: items, bytes.
+    pub queue: (usize, usize),
+}
+
+/// What is wrong with a configuration: file, line, and what would be right.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}: {message}", .file.display(), .line.map(|l| format!(":{l}")).unwrap_or_default())]
+pub struct Error {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1, where one can be named.
+    pub line: Option<usize>,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Reads and checks a file. Relative paths in it are relative to the file's directory; `credential:NAME` is a file in
+/// `$CREDENTIALS_DIRECTORY`.
+pub fn load(file: &Path) -> Result<Config, Error> {
+    let error = |message| Error { file: file.to_owned(), line: None, message };
+    // Absolute, so that nothing depends on the directory in which the daemon happens to run.
+    let file = std::path::absolute(file).map_err(|cause| error(cause.to_string()))?;
+    let text = std::fs::read_to_string(&file)
+        .map_err(|cause| error(format!("cannot be read ({cause}); name the configuration with --config FILE")))?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    check::check(&check::Context { file: &file, text: &text, credentials: credentials.as_deref() })
+}

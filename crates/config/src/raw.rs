@@ -1,0 +1,150 @@
+//! The file's shape, as serde reads it. Nothing is judged here but types and field names; [`super::check`] does the
+//! rest. Values whose meaning is checked carry their place in the file, so that an error can name the line.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) state_dir: Spanned<String>,
+    pub(super) lock_dir: Option<Spanned<String>>,
+    pub(super) seal: Seal,
+    pub(super) zone: Option<Spanned<String>>,
+    pub(super) arn: Arn,
+    pub(super) grpc: Grpc,
+    #[serde(default)]
+    pub(super) ops: Ops,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) log: Log,
+    #[serde(default)]
+    pub(super) cluster: Vec<Spanned<Cluster>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seal {
+    pub(super) key: Spanned<String>,
+    #[serde(default)]
+    pub(super) former: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arn {
+    pub(super) partition: Option<Spanned<String>>,
+    pub(super) region: Spanned<String>,
+    pub(super) account: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grpc {
+    pub(super) listen: Spanned<String>,
+    pub(super) certificate: Spanned<String>,
+    pub(super) key: Spanned<String>,
+    pub(super) client_ca: Spanned<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ops {
+    pub(super) listen: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) default_deadline_ms: Option<Spanned<u64>>,
+    pub(super) default_control_deadline_ms: Option<Spanned<u64>>,
+    pub(super) items_in_work: Option<Spanned<u64>>,
+    pub(super) items_in_work_per_principal: Option<Spanned<u64>>,
+    pub(super) connections: Option<Spanned<u64>>,
+    pub(super) streams: Option<Spanned<u64>>,
+    pub(super) drain_s: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) format: Option<LogFormat>,
+    pub(super) filter: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    pub(super) id: Spanned<String>,
+    /// Known only to be refused with a sentence that says where key stores come from.
+    pub(super) name: Option<Spanned<toml::Value>>,
+    pub(super) hedge_after_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) verify_wraps: VerifyWraps,
+    #[serde(default)]
+    pub(super) verify_unwraps: bool,
+    #[serde(default)]
+    pub(super) pin_scope: PinScope,
+    #[serde(default)]
+    pub(super) rotation: Rotation,
+    pub(super) login_tries: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) hsm: Vec<Spanned<Hsm>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hsm {
+    pub(super) id: Spanned<String>,
+    pub(super) zone: Spanned<String>,
+    pub(super) module: Spanned<String>,
+    pub(super) token_label: Spanned<String>,
+    #[serde(default)]
+    pub(super) token_serials: Vec<Spanned<String>>,
+    /// Known only to be refused with the name that it has now.
+    pub(super) token_serial: Option<Spanned<toml::Value>>,
+    pub(super) profile: Option<Profile>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<Spanned<String>, String>,
+    /// Known only to be refused with a sentence that says where a PIN belongs.
+    pub(super) pin_file: Option<Spanned<toml::Value>>,
+    /// Likewise.
+    pub(super) pin: Option<Spanned<toml::Value>>,
+    pub(super) workers: Option<Spanned<u64>>,
+    pub(super) sessions: Option<Spanned<u64>>,
+    pub(super) hot_copies: Option<bool>,
+    pub(super) require_mlock: Option<bool>,
+    pub(super) sandbox: Option<bool>,
+    #[serde(default)]
+    pub(super) kill: Kill,
+    #[serde(default)]
+    pub(super) queue: Queue,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kill {
+    pub(super) crypto_ms: Option<Spanned<u64>>,
+    pub(super) place_ms: Option<Spanned<u64>>,
+    pub(super) generate_ms: Option<Spanned<u64>>,
+    pub(super) login_ms: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Queue {
+    pub(super) items: Option<Spanned<u64>>,
+    pub(super) bytes: Option<Spanned<u64>>,
+}

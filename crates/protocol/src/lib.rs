@@ -1,0 +1,380 @@
+//! What crosses the border between the daemon and its HSM workers.
+//!
+//! Frames on a stream socket: u32 length, little-endian, then one message in postcard encoding. Many frames travel in
+//! one write; requests are taken in the order in which they arrive and answered in any order. A key is named by its
+//! key version id, never by a PKCS#11 handle: handles stay inside the worker and die with it.
+//!
+//! Both sides are always the same binary, so messages carry no version.
+
+#![forbid(unsafe_code)]
+
+mod ceremony;
+mod ckr;
+mod frame;
+mod start;
+mod wrapping;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen};
+pub use frame::{FrameError, decode_frame, encode_frame};
+pub use start::{Abilities, CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
+pub use wrapping::{Challenge, ShownTransport, TransportKey};
+
+use model::ciphertext::IV_BYTES;
+use model::id::{ClusterId, KeyVersionId, Zone};
+pub use model::profile::Profile;
+use model::secret::Secret;
+
+/// Largest frame that either side accepts, in bytes. Far above what [`CHUNK_ITEMS`] items can need.
+pub const MAX_FRAME_BYTES: usize = 8 << 20;
+/// Most items that one request carries; larger batches are split over frames, sessions and zones.
+pub const CHUNK_ITEMS: usize = 64;
+/// From so many keys on it matters whether a worker that keeps copies has met them before: each one that is new costs it a
+/// copy, and a proof in each second.
+pub const MANY_KEYS: usize = 16;
+
+/// What the parent says. The first message to a worker is always `Start`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Load the module, find the token, answer `Ready`. Logging in is a request of its own.
+    Start(Box<Start>),
+    /// Do something; answered by one `Reply` with the same id.
+    Request {
+        /// Chosen by the parent, increasing.
+        id: u64,
+        /// What to do.
+        op: Op,
+    },
+}
+
+/// What the worker says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Start-up is done; requests are taken from now on.
+    Ready(Box<Ready>),
+    /// Start-up failed for good after its own retries; the worker leaves after this.
+    Failed(Fault),
+    /// The answer to the request with this id.
+    Reply {
+        /// The request's id.
+        id: u64,
+        /// What came of it.
+        reply: Reply,
+    },
+}
+
+/// What a worker can be asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "passed in an Arc")]
+pub enum Op {
+    /// Log in as kmsuser and list the key objects; answered by `LoggedIn`. Tried once, whatever comes of it. Every role.
+    Login(Secret),
+    /// Sign a statement of membership with the token's identity key; answered by `Signature`. What is not named here the
+    /// worker knows by itself. Every role.
+    Prove {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The HSM's zone.
+        zone: Zone,
+        /// Fresh.
+        nonce: [u8; 32],
+    },
+    /// C_SetPIN; answered by `Done`. Tried once. Control role.
+    ChangePin {
+        /// The PIN in force.
+        old: Secret,
+        /// The PIN to come.
+        new: Secret,
+    },
+    /// Show the token's transport key and sign, with its identity key, that the token holds the private half; answered by
+    /// `Transport`. What is not named here the worker knows by itself. Control role.
+    ShowTransport {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The HSM's zone.
+        zone: Zone,
+        /// Fresh.
+        nonce: [u8; 32],
+    },
+    /// Open a blob of the ceremony as a session object, make sure that it holds the token's own cluster wrapping key, and
+    /// wrap that to another token's transport key; answered by `Blob`. Control role.
+    HandOnWrappingKey {
+        /// For this token, from the ceremony folder.
+        blob: Bytes,
+        /// The other token's.
+        to: TransportKey,
+    },
+    /// Make what only a holder of the cluster wrapping key can answer; answered by `Challenge`. Control role.
+    ChallengeWrappingKey,
+    /// Unwrap a blob as this token's cluster wrapping key, unless it holds one, and only if it answers the challenge. One
+    /// that the token holds already has to answer it too. Answered by `Done`. Control role.
+    PlaceWrappingKey {
+        /// For this token. Absent: it must hold the key.
+        blob: Option<Bytes>,
+        /// From a member.
+        challenge: Challenge,
+    },
+    /// Encrypt each item; answered by `Encrypted`. Data role.
+    Encrypt(Vec<EncryptItem>),
+    /// Decrypt each item; answered by `Decrypted`. Data role.
+    Decrypt(Vec<DecryptItem>),
+    /// Make a data key for each item and encrypt it; answered by `DataKeys`. Data role.
+    GenerateDataKey(Vec<DataKeyItem>),
+    /// Random bytes, the token's XOR the operating system's; answered by `Random`. Data role.
+    Random {
+        /// How many.
+        length: u16,
+    },
+    /// Whether AES-GCM is what it must be: the IV that is given and no other, a tag that is checked. Answered by `Done`.
+    /// Every role.
+    SelfTest,
+    /// Token info, then a round trip with the canary key's token object; answered by `Done`. Every role.
+    Probe,
+    /// Drop hot copies and handles of these versions at once; answered by `Done`. Data and control role.
+    Forget(Vec<KeyVersionId>),
+    /// Make a random AES-256 session key, wrap it under the cluster wrapping key, forget it; answered by `Blob`.
+    /// Control role.
+    MakeKey,
+    /// Unwrap a blob as the token object of a version; answered by `Done`. An object of that version that is already
+    /// there is left alone. Control role.
+    Place {
+        /// Becomes CKA_ID.
+        key: KeyVersionId,
+        /// Becomes CKA_LABEL: the key's ARN.
+        label: String,
+        /// From `MakeKey`, of any token of the cluster.
+        blob: Bytes,
+    },
+    /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
+    Destroy(KeyVersionId),
+    /// List the versions that the token holds; answered by `Keys`. Control role.
+    List,
+    /// A step of the ceremony. Ceremony role.
+    Ceremony(CeremonyOp),
+}
+
+/// One item of `Op::Encrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncryptItem {
+    /// With which key.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// What to encrypt.
+    pub plaintext: Secret,
+}
+
+/// One item of `Op::Decrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecryptItem {
+    /// With which key.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// One item of `Op::GenerateDataKey`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataKeyItem {
+    /// Under which key the data key is encrypted.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// Length of the data key in bytes.
+    pub length: u16,
+}
+
+/// A worker's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// To `Encrypt`, item by item.
+    Encrypted(Vec<Result<Sealed, Fault>>),
+    /// To `Decrypt`, item by item.
+    Decrypted(Vec<Result<Secret, Fault>>),
+    /// To `GenerateDataKey`, item by item.
+    DataKeys(Vec<Result<DataKey, Fault>>),
+    /// To `Random`.
+    Random(Secret),
+    /// It is done.
+    Done,
+    /// To `Login`.
+    LoggedIn(Box<LoggedIn>),
+    /// To `Prove`: r and s, 32 bytes each.
+    Signature(Bytes),
+    /// To `MakeKey` and `HandOnWrappingKey`.
+    Blob(Bytes),
+    /// To `ShowTransport`.
+    Transport(Box<ShownTransport>),
+    /// To `ChallengeWrappingKey`.
+    Challenge(Box<Challenge>),
+    /// To `List`.
+    Keys(Vec<KeyVersionId>),
+    /// To `CeremonyOp::Survey`.
+    Tokens(Vec<TokenSeen>),
+    /// To `CeremonyOp::Inspect`.
+    Inspected(Box<Inspected>),
+    /// To `CeremonyOp::MakeIdentityPair`: an uncompressed point of P-256.
+    IdentityKey(Bytes),
+    /// To `CeremonyOp::MakeTransportPair`.
+    TransportKey(TransportKey),
+    /// To `CeremonyOp::MakeWrappingKey`.
+    Blobs(Vec<Bytes>),
+    /// The whole request failed.
+    Failed(Fault),
+}
+
+/// What encrypting gave. The worker replies with the IV because some HSMs make it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// A data key, in clear and encrypted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataKey {
+    /// In clear.
+    pub plaintext: Secret,
+    /// Encrypted.
+    pub sealed: Sealed,
+}
+
+/// Whose trouble a failure is, decided in one place (`worker::classify`) by vendor profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// The caller's fault.
+    Request,
+    /// The key's object is gone while the token is sound.
+    KeyAbsent,
+    /// The token shows the key's object and does not use it.
+    KeyUnusable,
+    /// The session's trouble; it was replaced and the operation repeated once, in vain.
+    Session,
+    /// The token or the module is out of service.
+    Token,
+    /// The login was refused. Never tried again with the same PIN.
+    Login,
+    /// Caller's or token's: the proof ciphertext tells.
+    Ambiguous,
+    /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
+    Refused,
+    /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has made
+    /// may be given out, and starting again does not help.
+    Incompatible,
+}
+
+/// A failure as data: which function, which code, whose trouble.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{function}: {}{}", ckr::name(*.code), .detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
+pub struct Fault {
+    /// Whose trouble it is.
+    pub class: Class,
+    /// The PKCS#11 function, or the worker's own step.
+    pub function: Cow<'static, str>,
+    /// The CKR code; 0 where the failure is not a return value.
+    pub code: u64,
+    /// What was being attempted, where function and code don't say enough. Never key material.
+    pub detail: Option<String>,
+}
+
+impl Fault {
+    /// A failure without a PKCS#11 code.
+    pub fn own(class: Class, function: &'static str, detail: impl Into<String>) -> Self {
+        Self { class, function: function.into(), code: 0, detail: Some(detail.into()) }
+    }
+}
+
+/// To which limit an operation belongs. The kill limit counts from when a session thread took the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Encrypt, decrypt, random, probe.
+    Crypto,
+    /// Unwrap, destroy, list, prove, show.
+    Place,
+    /// Key generation.
+    Generate,
+    /// Login and PIN change: killing one of these can destroy a token.
+    Login,
+}
+
+impl Op {
+    /// To which limit it belongs.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
+            Self::Probe | Self::Forget(_) => Kind::Crypto,
+            // A proof looks for its key among all objects of the token, which takes long where there are many.
+            Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
+            Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
+            // Several operations in a row, at the start of a worker alone.
+            Self::SelfTest => Kind::Place,
+            Self::MakeKey | Self::ChallengeWrappingKey => Kind::Generate,
+            Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
+            Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
+            Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,
+            Self::Ceremony(CeremonyOp::Inspect | CeremonyOp::Survey | CeremonyOp::StoreCertificate { .. }) => {
+                Kind::Place
+            }
+            Self::Ceremony(_) => Kind::Generate,
+        }
+    }
+
+    /// Which role does it.
+    #[must_use]
+    pub fn allowed_for(&self, role: Role) -> bool {
+        match self {
+            Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
+            Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
+            Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
+            Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
+            Self::Forget(_) => role != Role::Ceremony,
+            Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
+            Self::Ceremony(_) => role == Role::Ceremony,
+        }
+    }
+
+    /// Number of items, 1 where the operation has none.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Encrypt(items) => items.len(),
+            Self::Decrypt(items) => items.len(),
+            Self::GenerateDataKey(items) => items.len(),
+            _ => 1,
+        }
+    }
+
+    /// The key of an item; `None` where there is no such item, or the operation has no key.
+    #[must_use]
+    pub fn key(&self, item: usize) -> Option<KeyVersionId> {
+        match self {
+            Self::Encrypt(items) => items.get(item).map(|item| item.key),
+            Self::Decrypt(items) => items.get(item).map(|item| item.key),
+            Self::GenerateDataKey(items) => items.get(item).map(|item| item.key),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it holds in memory while it waits, roughly.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 128;
+        match self {
+            Self::Encrypt(items) => items.iter().map(|i| FIXED + i.aad.len() + i.plaintext.len()).sum(),
+            Self::Decrypt(items) => items.iter().map(|i| FIXED + i.aad.len() + i.sealed.len()).sum(),
+            Self::GenerateDataKey(items) => items.iter().map(|i| FIXED + i.aad.len() + usize::from(i.length)).sum(),
+            _ => FIXED,
+        }
+    }
+}

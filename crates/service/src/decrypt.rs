@@ -1,0 +1,90 @@
+//! Decrypt: opens a ciphertext with the key version that its header names, never another.
+
+use futures_util::future::BoxFuture;
+
+use super::encrypt::aad_of;
+use super::keyring::{Entry, Target, Usable};
+use super::pipeline::{Door, Verb};
+use super::pool::Pool;
+use super::{Call, DecryptInput, Decrypted, Error, Service, validate};
+use cluster::{self, DecryptTask};
+use model::ciphertext::{Ciphertext, HEADER_BYTES, OVERHEAD_BYTES};
+use model::exception::Exception;
+use model::limits;
+use model::operation::Operation;
+use model::secret::Secret;
+use model::terms::Terms;
+
+impl Service {
+    /// Decrypts items, likewise.
+    pub async fn decrypt(&self, call: &Call, items: Vec<DecryptInput>) -> Result<Vec<Result<Decrypted, Error>>, Error> {
+        self.on_items(call, Decrypt, items).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Decrypt;
+
+impl Verb for Decrypt {
+    type Input = DecryptInput;
+    type Task = DecryptTask;
+    type Raw = Secret;
+    type Output = Decrypted;
+
+    fn operation(&self) -> Operation {
+        Operation::Decrypt
+    }
+
+    fn weighed(&self) -> &'static str {
+        "ciphertextBlob"
+    }
+
+    fn weight(&self, item: &DecryptInput) -> usize {
+        item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
+    }
+
+    fn encrypts(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, door: &Door<'_>, item: DecryptInput) -> Result<(Target, DecryptTask), Error> {
+        validate::length("ciphertextBlob", item.ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
+        let context = validate::context(item.context)?;
+        let named = match item.key_id.as_str() {
+            "" => None,
+            text => Some(door.reference(text)?),
+        };
+        if let Some(id) = named.filter(|id| !door.knows(*id)) {
+            return Err(door.unknown(id));
+        }
+        let Ciphertext { key_version, iv, .. } =
+            Ciphertext::parse(&item.ciphertext).map_err(|_| Error::invalid_ciphertext())?;
+        if named.is_some_and(|id| id != key_version.key) {
+            return Err(Error::lasting(
+                Exception::IncorrectKey,
+                "The key ID in the request does not identify a CMK that can perform this operation.",
+            ));
+        }
+        // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign.
+        if !door.knows(key_version.key) {
+            return Err(Error::invalid_ciphertext());
+        }
+        let (target, version) = door.numbered(key_version)?.ok_or_else(Error::invalid_ciphertext)?;
+        let (key, aad, sealed) =
+            (version.reference.clone(), aad_of(version, &context), item.ciphertext.slice(HEADER_BYTES..));
+        Ok((target, DecryptTask { key, aad, iv, sealed }))
+    }
+
+    fn act<'a>(
+        &self,
+        pool: &'a dyn Pool,
+        tasks: Vec<DecryptTask>,
+        terms: Terms,
+    ) -> BoxFuture<'a, Vec<Result<Secret, cluster::Error>>> {
+        pool.decrypt(tasks, terms)
+    }
+
+    fn finish(&self, entry: &Entry, _version: &Usable, raw: Secret) -> Decrypted {
+        Decrypted { key_arn: entry.arn.clone(), plaintext: raw }
+    }
+}

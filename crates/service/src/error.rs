@@ -1,0 +1,167 @@
+//! Errors of the layers below, as callers may know them.
+
+use super::{Error, validate};
+use model::exception::Exception;
+use model::id::KeyReferenceError;
+use model::key_store::ConnectionState;
+use telemetry::sampled::{self, Line};
+
+impl Error {
+    /// An error that the same call would meet again.
+    pub(super) fn lasting(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), retryable: false }
+    }
+
+    /// An error that the same call may not meet again.
+    pub(super) fn passing(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), retryable: true }
+    }
+
+    /// A parameter is not what it must be.
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::lasting(Exception::Validation, message)
+    }
+
+    /// The one answer to every bad ciphertext.
+    pub(super) fn invalid_ciphertext() -> Self {
+        Self::lasting(Exception::InvalidCiphertext, String::new())
+    }
+
+    /// The deadline passed.
+    pub(super) fn late() -> Self {
+        Self::passing(
+            Exception::DependencyTimeout,
+            "there was no answer from an HSM before the deadline; try again, or with a longer deadline",
+        )
+    }
+
+    /// The daemon's own fault. What was asked for may have been done: it is looked for before it is asked for again.
+    pub(super) fn internal(what: &str) -> Self {
+        if sampled::whole(Line::OwnFault, &what) {
+            tracing::error!(what, "internal error");
+        }
+        Self::lasting(Exception::KmsInternal, "internal error; the daemon's log says more")
+    }
+
+    /// A key that is not there.
+    pub(super) fn no_key(arn: &str) -> Self {
+        Self::lasting(Exception::NotFound, format!("Key '{arn}' does not exist"))
+    }
+
+    /// A key store that is not there.
+    pub(super) fn no_key_store(id: &str) -> Self {
+        Self::no_such_key_store("id", id)
+    }
+
+    /// A key store that is not there, by what it was looked for.
+    pub(super) fn no_such_key_store(what: &str, value: &str) -> Self {
+        let shown = validate::shown(value);
+        Self::lasting(Exception::CustomKeyStoreNotFound, format!("there is no key store with the {what} '{shown}'"))
+    }
+
+    /// A cluster that the configuration does not describe.
+    pub(super) fn no_cluster(id: &str) -> Self {
+        let shown = validate::shown(id);
+        Self::lasting(Exception::CloudHsmClusterNotFound, format!("the configuration describes no cluster '{shown}'"))
+    }
+
+    /// What a cluster said about an operation on a key (or on none, for random bytes and the making of keys).
+    pub(super) fn of_cluster(error: cluster::Error, key_arn: Option<&str>) -> Self {
+        match error {
+            cluster::Error::BadCiphertext => Self::invalid_ciphertext(),
+            cluster::Error::Busy => {
+                Self::passing(Exception::Throttling, "the HSMs that could do it are busy; try again in a moment")
+            }
+            cluster::Error::Hopeless(wait) => Self::passing(
+                Exception::Throttling,
+                format!(
+                    "so much waits for the HSMs (some {} ms of work) that the answer would have come after the deadline; \
+                     nothing was begun: try again in a moment, or with a longer deadline",
+                    wait.as_millis()
+                ),
+            ),
+            cluster::Error::Late => Self::late(),
+            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key")),
+            cluster::Error::NoZone(why) => {
+                Self::passing(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
+            }
+            cluster::Error::Refused(why) => Self::lasting(
+                Exception::KmsInvalidState,
+                format!("no HSM answers, and none will before an operator has seen to them: {why}"),
+            ),
+            cluster::Error::TooFewZones(why) => Self::lasting(
+                Exception::CloudHsmClusterInvalidConfiguration,
+                format!("HSMs in at least two zones must be reachable: {why}"),
+            ),
+            cluster::Error::Hsm { hsm, fault } => {
+                // Function and code are for operators; callers learn which HSM to ask them about.
+                if sampled::whole(Line::Hsm, &hsm) {
+                    tracing::warn!(%hsm, function = %fault.function, code = fault.code, class = ?fault.class, %fault,
+                        key = key_arn, "an HSM refused");
+                }
+                Self::passing(Exception::KmsInternal, format!("HSM {hsm} failed; the daemon's log says how"))
+            }
+        }
+    }
+
+    /// What the metadata said about a change.
+    pub(super) fn of_store(error: store::Error) -> Self {
+        match error {
+            store::Error::TokenConflict => Self::lasting(Exception::Conflict, error.to_string()),
+            store::Error::NameInUse(_) => Self::lasting(Exception::CustomKeyStoreNameInUse, error.to_string()),
+            store::Error::ClusterInUse(_) => Self::lasting(Exception::CloudHsmClusterInUse, error.to_string()),
+            store::Error::Quota(_) => Self::lasting(Exception::LimitExceeded, error.to_string()),
+            store::Error::HasKeys => Self::lasting(
+                Exception::CustomKeyStoreHasCmks,
+                "the key store has keys; one with keys, pending deletion or not, cannot be deleted",
+            ),
+            store::Error::State(state) => Self::lasting(
+                Exception::CustomKeyStoreInvalidState,
+                format!("the key store is {}; {}", state.name(), way_out(state)),
+            ),
+            store::Error::NoKeyStore(_) => Self::lasting(Exception::CustomKeyStoreNotFound, error.to_string()),
+            // The store has said it in the log; here it is each caller's to know.
+            passing if passing.passes() => Self::unrecorded(&passing),
+            other => Self::internal(&other.to_string()),
+        }
+    }
+
+    /// Something could not be recorded, for a reason that passes.
+    pub(super) fn unrecorded(error: &store::Error) -> Self {
+        Self::passing(Exception::KmsInternal, format!("this could not be recorded: {error}; then call again"))
+    }
+}
+
+impl From<KeyReferenceError> for Error {
+    fn from(error: KeyReferenceError) -> Self {
+        let exception = match error {
+            KeyReferenceError::MalformedArn(_) => Exception::InvalidArn,
+            KeyReferenceError::NotAKeyId(_) | KeyReferenceError::Elsewhere(_) | KeyReferenceError::UnknownAlias(_) => {
+                Exception::NotFound
+            }
+        };
+        Self::lasting(exception, error.to_string())
+    }
+}
+
+/// What an operator can do in a state that forbids something.
+const fn way_out(state: ConnectionState) -> &'static str {
+    match state {
+        ConnectionState::Disconnected => "connect it first",
+        ConnectionState::Connecting => "wait until it is connected, or disconnect it",
+        ConnectionState::Connected => "disconnect it first",
+        ConnectionState::Disconnecting => "wait until it is disconnected",
+        ConnectionState::Failed => "disconnect it, mend what failed, connect it",
+    }
+}
+
+/// The key's objects are gone in every HSM.
+pub(super) fn removed_everywhere(key_arn: &str) -> Error {
+    Error::lasting(
+        Exception::KmsInvalidState,
+        format!(
+            "{key_arn} is unavailable: its objects were removed in every HSM that held it. An operator finds out who \
+             removed them and why, and has the key placed again from its escrow"
+        ),
+    )
+}

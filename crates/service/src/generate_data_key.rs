@@ -1,0 +1,84 @@
+//! GenerateDataKey and GenerateDataKeyWithoutPlaintext: a random data key, in clear and encrypted.
+
+use futures_util::future::BoxFuture;
+
+use super::encrypt::aad_of;
+use super::keyring::{Entry, Target, Usable};
+use super::pipeline::{Door, Verb};
+use super::pool::Pool;
+use super::{Call, DataKeyInput, Error, GeneratedDataKey, Service, validate};
+use cluster::{self, DataKeyTask};
+use model::ciphertext::assemble;
+use model::operation::Operation;
+use model::secret::Secret;
+use model::terms::Terms;
+use protocol::DataKey;
+
+impl Service {
+    /// Makes data keys, likewise. `without_plaintext` is its own operation with its own permission; the plaintext is
+    /// then wiped before the result is given out, and empty.
+    pub async fn generate_data_keys(
+        &self,
+        call: &Call,
+        items: Vec<DataKeyInput>,
+        without_plaintext: bool,
+    ) -> Result<Vec<Result<GeneratedDataKey, Error>>, Error> {
+        self.on_items(call, GenerateDataKey { without_plaintext }, items).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GenerateDataKey {
+    without_plaintext: bool,
+}
+
+impl Verb for GenerateDataKey {
+    type Input = DataKeyInput;
+    type Task = DataKeyTask;
+    type Raw = DataKey;
+    type Output = GeneratedDataKey;
+
+    fn operation(&self) -> Operation {
+        match self.without_plaintext {
+            true => Operation::GenerateDataKeyWithoutPlaintext,
+            false => Operation::GenerateDataKey,
+        }
+    }
+
+    fn weighed(&self) -> &'static str {
+        "numberOfBytes"
+    }
+
+    fn weight(&self, item: &DataKeyInput) -> usize {
+        // An item that names no legal length has its own error later.
+        validate::data_key_length(item.key_spec, item.number_of_bytes).map_or(0, usize::from)
+    }
+
+    fn encrypts(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, door: &Door<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
+        let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
+        let context = validate::context(item.context)?;
+        let (target, version) = door.current(&item.key_id)?;
+        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        Ok((target, DataKeyTask { key, aad, length }))
+    }
+
+    fn act<'a>(
+        &self,
+        pool: &'a dyn Pool,
+        tasks: Vec<DataKeyTask>,
+        terms: Terms,
+    ) -> BoxFuture<'a, Vec<Result<DataKey, cluster::Error>>> {
+        pool.generate_data_keys(tasks, terms)
+    }
+
+    fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {
+        let ciphertext = assemble(version.reference.version, &raw.sealed.iv, &raw.sealed.sealed);
+        // Dropping the secret wipes it.
+        let plaintext = if self.without_plaintext { Secret::default() } else { raw.plaintext };
+        GeneratedDataKey { key_arn: entry.arn.clone(), plaintext, ciphertext }
+    }
+}

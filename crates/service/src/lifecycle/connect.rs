@@ -1,0 +1,240 @@
+//! Connecting a key store: start its HSMs, let them in, judge what came of it.
+//!
+//! The state is on record before anything is started, so that a crash at any point leads back here: the next start of the
+//! daemon goes on with a store that is CONNECTING. What happens to PINs meanwhile is the gate's business, and as durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_all};
+use tokio::sync::watch;
+
+use super::recorded::Pauses;
+use super::{ConnectStep, passing};
+use crate::Service;
+use crate::estate::{ClusterSpec, Hardware, Live};
+use crate::pool::Members;
+use cluster::Cluster;
+use cluster::connect::{Seen, Verdict, judge};
+use cluster::gate::KeyStoreGate;
+use cluster::kmsuser::{Kmsuser, Turns, record_of};
+use model::id::{ClusterId, HsmId, KeyStoreId};
+use model::key_store::{ConnectionErrorCode as Code, ConnectionState, Event};
+use model::profile::PinScope;
+use pki::identity::TrustAnchor;
+use store::KeyStore;
+use supervisor::{self, Hsm};
+use telemetry::watchdog::Task;
+
+/// The judgement depends on the time too.
+const LOOK: Duration = Duration::from_millis(100);
+/// What HSMs get to leave after a connect that failed or was broken off.
+pub(super) const LEAVE: Duration = Duration::from_secs(5);
+
+/// Why the HSMs of a key store cannot even be started.
+type Hurdle = (Code, String);
+
+impl Service {
+    /// Goes on with a store that is CONNECTING, in a task of its own, until it is CONNECTED, FAILED or broken off.
+    pub(super) fn connect_in_background(&self, id: &KeyStoreId) {
+        let (service, connecting) = (self.clone(), id.clone());
+        let broken_off = self.inner.procedures.begin(id);
+        // On panic: started again with the state that is on record.
+        self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Connect, id, move |heartbeat| {
+            let (service, id, broken_off) = (service.clone(), connecting.clone(), broken_off.clone());
+            async move { heartbeat.idle(service.run_connect(&id, broken_off)).await }
+        });
+    }
+
+    async fn run_connect(&self, id: &KeyStoreId, mut broken_off: watch::Receiver<bool>) {
+        let started = self.inner.clock.now();
+        let Some(store) = self.key_store(id) else { return };
+        match store.state {
+            ConnectionState::Connecting => {}
+            // A run before this one was broken off behind its record.
+            ConnectionState::Failed => return self.stop_hsms(id, LEAVE).await,
+            _ => return,
+        }
+        let outcome = passing(ConnectStep::Start, self.start_hsms(&store)).await;
+        let verdict = match &outcome {
+            Ok(hsms) => {
+                tokio::select! {
+                    biased;
+                    _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                    verdict = self.judged(hsms) => verdict,
+                }
+            }
+            Err((code, why)) => Verdict::Failed(*code, why.clone()),
+        };
+        let name = &store.name;
+        match verdict {
+            Verdict::Connected | Verdict::Wait => {
+                let record = passing(ConnectStep::RecordConnected, self.recorded(id, Event::ConnectSucceeded, None));
+                let record = tokio::select! {
+                    biased;
+                    _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                    record = record => record,
+                };
+                match record {
+                    Ok(_) => {
+                        let took = self.inner.clock.now().saturating_duration_since(started);
+                        tracing::info!(key_store = %id, name, ?took, "the key store is connected");
+                        self.resume_in_background();
+                    }
+                    Err(error) => tracing::info!(key_store = %id, name, %error, "a connect was overtaken"),
+                }
+            }
+            Verdict::Failed(code, why) => {
+                tracing::error!(key_store = %id, name, code = code.name(), why, "the key store could not be connected");
+                let error = Some((code, why));
+                let mut pauses = Pauses::new();
+                let _turn = loop {
+                    // Nobody starts another HSM between the record and the stop.
+                    let turn = self.inner.estate.turn(id).await;
+                    let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error.clone(), false);
+                    match passing(ConnectStep::RecordFailed, record).await {
+                        Ok(_) => break turn,
+                        Err(error) if error.passes() => drop(turn),
+                        Err(error) => {
+                            tracing::info!(key_store = %id, name, %error, "a connect was overtaken");
+                            break turn;
+                        }
+                    }
+                    // Without the turn, so that a disconnect has its way.
+                    tokio::select! {
+                        biased;
+                        _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                        () = pauses.pass() => {}
+                    }
+                };
+                // How each HSM was stays to be seen until somebody disconnects.
+                passing(ConnectStep::Stop, self.stop_hsms(id, LEAVE)).await;
+            }
+        }
+    }
+
+    /// Starts the HSMs of a key store that have a PIN on record, or finds them started.
+    pub(super) async fn start_hsms(&self, store: &KeyStore) -> Result<Vec<Hsm>, Hurdle> {
+        if let Some(hardware) = self.inner.estate.live_of(&store.id).and_then(|live| live.hardware) {
+            return Ok(hardware.cluster.members().to_vec());
+        }
+        let spec = self.inner.estate.spec(&store.cluster).ok_or_else(|| {
+            let why = format!(
+                "the configuration describes no cluster {}; add it, then disconnect and connect",
+                store.cluster
+            );
+            (Code::ClusterNotFound, why)
+        })?;
+        let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| {
+            (Code::InternalError, format!("the trust anchor of the key store cannot be read: {error}"))
+        })?;
+        let joined = self.joined(store, &spec, spec.pin_scope).await?;
+        if joined.is_empty() {
+            let why = "no PIN of kmsuser is on record for any HSM of the cluster; disconnect, give it by UpdateKeyStore, \
+                       connect";
+            return Err((Code::InvalidCredentials, why.to_owned()));
+        }
+        let gate = self.gate_of(store, &spec, anchor);
+        let hsms: Vec<Hsm> = spec
+            .hsms
+            .iter()
+            .filter(|hsm| joined.contains(&hsm.hsm))
+            .map(|hsm| self.start_hsm(hsm.clone(), &gate))
+            .collect();
+        self.put_in_use(&store.id, &spec, gate, hsms.clone());
+        Ok(hsms)
+    }
+
+    /// Starts one HSM, whose workers this gate lets in.
+    pub(super) fn start_hsm(&self, hsm: supervisor::Settings, gate: &KeyStoreGate) -> Hsm {
+        Hsm::start(hsm, Arc::new(gate.clone()), self.inner.clock.clone(), self.inner.estate.watchdog.clone())
+    }
+
+    /// HSMs of the configuration that have a PIN on record.
+    pub(super) async fn joined(
+        &self,
+        store: &KeyStore,
+        spec: &ClusterSpec,
+        scope: PinScope,
+    ) -> Result<Vec<HsmId>, Hurdle> {
+        let pins = self.inner.store.pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
+        self.inner.estate.pins.replace(&store.id, &pins, spec.login_tries);
+        let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(scope, hsm));
+        Ok(spec.hsms.iter().map(|hsm| hsm.hsm.clone()).filter(on_record).collect())
+    }
+
+    fn gate_of(&self, store: &KeyStore, spec: &ClusterSpec, anchor: TrustAnchor) -> KeyStoreGate {
+        let estate = &self.inner.estate;
+        let kmsuser = Kmsuser {
+            records: Arc::new(self.inner.store.clone()),
+            seals: Arc::clone(&estate.seals),
+            key_store: store.id.clone(),
+            scope: spec.pin_scope,
+            tries: spec.login_tries,
+            board: Arc::clone(&estate.pins),
+            turns: Turns::default(),
+        };
+        let (identities, clock) = (Arc::clone(&estate.identities), self.inner.clock.clone());
+        KeyStoreGate::new(store.cluster.clone(), anchor, kmsuser, identities, clock)
+    }
+
+    /// Has requests use these HSMs from now on, in the place of those that the store used before.
+    pub(super) fn put_in_use(
+        &self,
+        key_store: &KeyStoreId,
+        spec: &Arc<ClusterSpec>,
+        gate: KeyStoreGate,
+        hsms: Vec<Hsm>,
+    ) {
+        let estate = &self.inner.estate;
+        let before = estate.live_of(key_store).and_then(|live| live.hardware);
+        let before = before.as_ref().map(|hardware| &*hardware.cluster);
+        let (settings, clock) = (spec.settings.clone(), self.inner.clock.clone());
+        let cluster = Cluster::new(settings, hsms, clock, estate.removals.clone(), before, &estate.watchdog);
+        let members = Members::of(Arc::clone(&cluster) as _);
+        let hardware = Some(Hardware { cluster: Arc::clone(&cluster), gate });
+        estate.put(Live { key_store: key_store.clone(), members, hardware });
+        self.reconcile_all(key_store, &cluster);
+    }
+
+    async fn judged(&self, hsms: &[Hsm]) -> Verdict {
+        let started = self.inner.clock.now();
+        let mut watches: Vec<_> = hsms.iter().map(Hsm::watch).collect();
+        loop {
+            let seen: Vec<Seen> = hsms
+                .iter()
+                .zip(&mut watches)
+                .map(|(hsm, watch)| Seen::of(&hsm.settings().hsm, &watch.borrow_and_update()))
+                .collect();
+            match judge(&seen, self.inner.clock.now().saturating_duration_since(started)) {
+                Verdict::Wait => {}
+                verdict => return verdict,
+            }
+            let changes = select_all(watches.iter_mut().map(|watch| Box::pin(watch.changed())));
+            // A time-out is as good as a change: the judgement depends on the time.
+            let _ = tokio::time::timeout(LOOK, changes).await;
+        }
+    }
+
+    /// Stops the HSMs of a store; they stay to be seen.
+    pub(super) async fn stop_hsms(&self, id: &KeyStoreId, within: Duration) {
+        let Some(hardware) = self.inner.estate.live_of(id).and_then(|live| live.hardware) else { return };
+        let hsms = hardware.cluster.members();
+        join_all(hsms.iter().map(|hsm| async move {
+            hsm.stop(within).await;
+            self.inner.estate.identities.release(&hsm.settings().hsm);
+        }))
+        .await;
+    }
+
+    /// The store with this id.
+    pub(super) fn key_store(&self, id: &KeyStoreId) -> Option<Arc<KeyStore>> {
+        self.inner.store.catalogue().key_stores.get(id).cloned()
+    }
+
+    /// Whether connecting a store over this cluster rotates PINs.
+    pub(crate) fn rotates(&self, cluster: &ClusterId) -> bool {
+        let spec = self.inner.estate.spec(cluster);
+        spec.is_some_and(|spec| spec.rotation == model::profile::Rotation::Connect)
+    }
+}

@@ -1,0 +1,248 @@
+//! Making a key, from a row in state Creating to Enabled.
+//!
+//! Make it in one token → store the blob → place it in every reachable token → make the proof in one, store it → open
+//! it in each other → record where it is → Enabled, if at least two zones have proven it.
+//!
+//! A procedure that a crash interrupted begins again after the blob: nobody has ever used the key, so its objects,
+//! which the crash may have left half written, are replaced and proven anew.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{Leftover, Origin, Plan};
+use crate::budget::BLOCK;
+use crate::{Error, Service};
+use cluster::{self, Proof};
+use model::exception::Exception;
+use model::id::{KeyVersionId, Zone};
+use model::key::Placement;
+use telemetry::sampled::{self, Line};
+
+/// Longer than the kill limit of key generation, so that the HSM's own error arrives.
+const MAKE: Duration = Duration::from_secs(40);
+/// Longer than the kill limits of placing and using a key, with others waiting before it.
+const STEP: Duration = Duration::from_secs(20);
+/// A key is Enabled when this many zones have proven it.
+const ZONES: usize = 2;
+
+/// Where a key is now.
+struct Made {
+    /// Members that have proven it, in enough zones.
+    proven: BTreeSet<usize>,
+    /// Members that could be reached and have not.
+    missed: Vec<usize>,
+}
+
+impl Service {
+    /// Carries the plan out. What a failure leaves behind is told beside it: the caller learns the failure first.
+    pub(super) async fn carry_out(&self, plan: &Plan) -> (Result<(), Error>, Leftover) {
+        let version = KeyVersionId { key: plan.key, version: 1 };
+        let (result, leftover) = match self.make(plan, version).await {
+            // From here on the key works: an error leaves it to the next try and undoes nothing. But where it could not be
+            // recorded, the caller of a new one is told that there is none.
+            Ok(made) => match self.enable(plan, version, made).await {
+                Ok(()) => (Ok(()), Leftover::None),
+                Err(error) => {
+                    let undone = plan.origin == Origin::New && error.passes();
+                    (Err(Error::of_store(error)), if undone { Leftover::ToUndo } else { Leftover::None })
+                }
+            },
+            Err(error) if plan.origin == Origin::New => (Err(error), Leftover::ToUndo),
+            Err(error) => (Err(error), Leftover::None),
+        };
+        let result = result.inspect_err(|error| {
+            if sampled::whole(Line::KeyNotMade, &error.exception) {
+                tracing::warn!(key = %plan.key, exception = %error.exception, why = error.message,
+                    "the key could not be made");
+            }
+        });
+        (result, leftover)
+    }
+
+    /// Makes, places and proves the key.
+    async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<Made, Error> {
+        let (pool, store) = (&plan.members.pool, &self.inner.store);
+        let arn = self.inner.settings.scope.key_arn(plan.key);
+        let of_cluster = |error| Error::of_cluster(error, Some(&arn));
+        let reachable = pool.reachable_for_creation().map_err(of_cluster)?;
+        let row = store.catalogue().keys.get(&plan.key).and_then(|key| key.current().cloned());
+        let row = row.ok_or_else(|| Error::no_key(&arn))?;
+        let blob = match row.blob {
+            Some(blob) => blob,
+            None => {
+                let blob = pool.make_key(self.within(MAKE)).await.map_err(of_cluster)?;
+                // Before any token keeps the key: what can be in a token can be filled into another.
+                store.keep_blob(version, &blob).await.map_err(Error::of_store)?;
+                blob
+            }
+        };
+        let making = Making { service: self, plan, version, arn: &arn, blob: &blob };
+        let mut placed = making.place(&reachable).await;
+        let (maker, proof) = making.first_proof(&mut placed).await.map_err(of_cluster)?;
+        store.keep_proof(version, &proof.iv, &proof.sealed).await.map_err(Error::of_store)?;
+        let mut proven = BTreeSet::from([maker]);
+        let others = placed.into_iter().filter(|member| *member != maker);
+        let opened = join_all(others.map(|member| making.prove(member, &proof))).await;
+        proven.extend(opened.into_iter().flatten());
+        making.enough(&proven)?;
+        let missed = reachable.into_iter().filter(|member| !proven.contains(member)).collect();
+        Ok(Made { proven, missed })
+    }
+
+    /// Records where the key is and that it may be used.
+    async fn enable(&self, plan: &Plan, version: KeyVersionId, made: Made) -> Result<(), store::Error> {
+        let (store, hsms) = (&self.inner.store, &plan.members.hsms);
+        for member in made.proven {
+            let (hsm, _) = &hsms[member];
+            store.set_placement(version, hsm, Placement::Present).await?;
+        }
+        let granted = store.reserve_encryptions(version, BLOCK).await?;
+        self.inner.budgets.of(version).add(granted, BLOCK, self.inner.clock.now());
+        let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
+        let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", plan.key)))?;
+        store.enable_new_key(plan.key, &key_store).await?;
+        // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
+        // could not be reached is looked at when it is ready.
+        made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));
+        Ok(())
+    }
+
+    /// Takes a new key away that could not be made, and destroys what it has left in tokens. What cannot be reached now
+    /// is on record as destroyed, and is destroyed when it is seen.
+    pub(super) async fn undo(&self, plan: &Plan) {
+        let version = KeyVersionId { key: plan.key, version: 1 };
+        let blob = self.inner.store.catalogue().keys.get(&plan.key).and_then(|key| key.current()?.blob.clone());
+        if let Err(error) = self.inner.store.abandon_key(plan.key).await {
+            tracing::warn!(key = %plan.key, %error,
+                "the row of an unfinished key could not be taken away; the next start goes on with the key");
+            return;
+        }
+        // Without a blob no token was asked to keep anything.
+        let members = if blob.is_some() { 0..plan.members.hsms.len() } else { 0..0 };
+        let destroyed = join_all(members.map(|member| async move {
+            let result = plan.members.pool.destroy(member, version, self.within(STEP)).await;
+            result.map_err(|error| (&plan.members.hsms[member].0, error))
+        }));
+        for (hsm, error) in destroyed.await.into_iter().filter_map(Result::err) {
+            tracing::warn!(key = %plan.key, %hsm, %error,
+                "what is left of an unfinished key could not be destroyed now; it will be when the HSM can be asked");
+            self.inner.reconcilers.ask(hsm);
+        }
+    }
+
+    fn within(&self, limit: Duration) -> Instant {
+        self.inner.clock.now() + limit
+    }
+}
+
+/// A key on its way, once its blob is stored.
+struct Making<'a> {
+    service: &'a Service,
+    plan: &'a Plan,
+    version: KeyVersionId,
+    arn: &'a str,
+    blob: &'a Bytes,
+}
+
+impl Making<'_> {
+    /// Places the key in each of these members; those in which it succeeded.
+    async fn place(&self, members: &[usize]) -> Vec<usize> {
+        let placed = join_all(members.iter().map(|member| async move {
+            let placed = match self.plan.origin {
+                Origin::New => self.place_in(*member).await,
+                Origin::Interrupted => self.replace(*member).await,
+            };
+            placed.inspect_err(|error| self.complain(*member, "placing", error)).ok().map(|()| *member)
+        }));
+        placed.await.into_iter().flatten().collect()
+    }
+
+    async fn place_in(&self, member: usize) -> Result<(), cluster::Error> {
+        let deadline = self.service.within(STEP);
+        self.plan.members.pool.place(member, self.version, self.arn, self.blob, deadline).await
+    }
+
+    /// Makes the proof in the first member that can; members that cannot are taken off the list.
+    async fn first_proof(&self, placed: &mut Vec<usize>) -> Result<(usize, Proof), cluster::Error> {
+        let mut last = cluster::Error::TooFewZones("the key could be placed in no HSM".into());
+        while let Some(member) = placed.first().copied() {
+            let made = match self.make_proof(member).await {
+                Err(error) => {
+                    self.complain(member, "making the proof", &error);
+                    match self.replace(member).await {
+                        Ok(()) => self.make_proof(member).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                made => made,
+            };
+            match made {
+                Ok(proof) => return Ok((member, proof)),
+                Err(error) => {
+                    self.complain(member, "making the proof again", &error);
+                    placed.remove(0);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn make_proof(&self, member: usize) -> Result<Proof, cluster::Error> {
+        self.plan.members.pool.make_proof(member, self.version, self.service.within(STEP)).await
+    }
+
+    /// Opens the proof in a member; an object that does not is destroyed and placed again, once.
+    async fn prove(&self, member: usize, proof: &Proof) -> Option<usize> {
+        if let Err(error) = self.open(member, proof).await {
+            self.complain(member, "opening the proof", &error);
+            let again = match self.replace(member).await {
+                Ok(()) => self.open(member, proof).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = again {
+                self.complain(member, "opening the proof again", &error);
+                return None;
+            }
+        }
+        Some(member)
+    }
+
+    async fn open(&self, member: usize, proof: &Proof) -> Result<(), cluster::Error> {
+        self.plan.members.pool.prove(member, self.version, proof, self.service.within(STEP)).await
+    }
+
+    /// The object is our own and was never used: nobody loses anything by its end.
+    async fn replace(&self, member: usize) -> Result<(), cluster::Error> {
+        self.plan.members.pool.destroy(member, self.version, self.service.within(STEP)).await?;
+        self.place_in(member).await
+    }
+
+    fn enough(&self, proven: &BTreeSet<usize>) -> Result<(), Error> {
+        let hsms = &self.plan.members.hsms;
+        let zones: BTreeSet<&Zone> = proven.iter().map(|member| &hsms[*member].1).collect();
+        if zones.len() >= ZONES {
+            return Ok(());
+        }
+        let names: Vec<&str> = zones.into_iter().map(Zone::as_str).collect();
+        Err(Error::lasting(
+            Exception::CloudHsmClusterInvalidConfiguration,
+            format!(
+                "the key could be proven in {} of the {ZONES} zones that it needs ({}); the daemon's log says what \
+                 failed in which HSM",
+                names.len(),
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            ),
+        ))
+    }
+
+    fn complain(&self, member: usize, step: &str, error: &cluster::Error) {
+        let hsm = &self.plan.members.hsms[member].0;
+        if sampled::whole(Line::KeyNotMade, hsm) {
+            tracing::warn!(key = %self.plan.key, %hsm, step, %error, "a step of making a key failed");
+        }
+    }
+}

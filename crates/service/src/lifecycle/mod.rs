@@ -1,0 +1,183 @@
+//! Durable procedures: what a crash may interrupt and the next start goes on with.
+
+mod add_hsm;
+mod connect;
+mod create;
+mod disconnect;
+mod fill;
+mod key_store;
+mod procedures;
+mod reconcile;
+mod recorded;
+mod removal;
+mod restart;
+mod resume;
+
+use std::collections::HashMap;
+
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+pub(super) use self::add_hsm::wrapped_key_is_sane;
+pub(super) use self::procedures::Procedures;
+pub(super) use self::reconcile::Reconcilers;
+pub use self::reconcile::wanted_in;
+use super::pool::Members;
+use super::{Error, Service};
+use model::id::KeyId;
+use model::step::steps;
+use telemetry::watchdog::Task;
+use telemetry::{abort, fault};
+
+steps! {
+    /// Steps of a connect outside the gate.
+    pub enum ConnectStep in "connect" {
+        /// CONNECTING, and PINs marked for rotation, on record.
+        RecordConnecting = "record-connecting",
+        /// The workers of all HSMs are started.
+        Start = "start",
+        /// CONNECTED on record.
+        RecordConnected = "record-connected",
+        /// FAILED on record.
+        RecordFailed = "record-failed",
+        /// The workers of a failed connect leave.
+        Stop = "stop",
+    }
+}
+
+steps! {
+    /// Steps of a disconnect.
+    pub enum DisconnectStep in "disconnect" {
+        /// DISCONNECTING on record: no operation succeeds any more.
+        RecordDisconnecting = "record-disconnecting",
+        /// Operations in flight are drained, workers log out and leave.
+        Stop = "stop",
+        /// DISCONNECTED on record.
+        RecordDisconnected = "record-disconnected",
+    }
+}
+
+steps! {
+    /// Steps of bringing an HSM into a cluster.
+    pub enum AddStep in "add-hsm" {
+        /// Its PIN on record: it has joined.
+        RecordPin = "record-pin",
+        /// Its workers are started and let in.
+        Start = "start",
+        /// Its token shows its transport key and signs that.
+        Show = "show",
+        /// A member wraps the wrapping key to it.
+        HandOn = "hand-on",
+        /// It unwraps the wrapping key, or shows that it holds it.
+        Place = "place",
+    }
+}
+
+/// A step that has a name, so that a test can break off before and after it.
+trait Named {
+    fn name(self) -> &'static str;
+}
+
+macro_rules! named {
+    ($($steps:ident),+) => {$(
+        impl Named for $steps {
+            fn name(self) -> &'static str {
+                $steps::name(self)
+            }
+        }
+    )+};
+}
+
+named!(ConnectStep, DisconnectStep, AddStep);
+
+/// Does the work of a step.
+async fn passing<T>(step: impl Named, work: impl Future<Output = T>) -> T {
+    abort::around(step.name(), work).await
+}
+
+/// A key to be taken from Creating to Enabled.
+pub(super) struct Plan {
+    pub(super) key: KeyId,
+    pub(super) members: Members,
+    pub(super) origin: Origin,
+}
+
+/// Decides what becomes of the key when the procedure fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Just begun: undone, so that a failed call leaves nothing behind where the HSMs can be reached.
+    New,
+    /// Begun by an earlier run: left as it is, for the next try.
+    Interrupted,
+}
+
+/// What a procedure that has ended leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leftover {
+    /// Nothing.
+    None,
+    /// A new key that could not be finished.
+    ToUndo,
+}
+
+/// Procedures that are under way, so that no key has two at once.
+#[derive(Default)]
+pub(super) struct Creations(Mutex<Underway>);
+
+/// The keys being made, each with what comes of it.
+pub(super) type Underway = HashMap<KeyId, Outcome>;
+
+/// What comes of a procedure, for everybody who waits for it.
+#[derive(Clone)]
+pub(super) struct Outcome(watch::Receiver<Option<Result<(), Error>>>);
+
+impl Creations {
+    pub(super) async fn lock(&self) -> MutexGuard<'_, Underway> {
+        self.0.lock().await
+    }
+}
+
+impl Outcome {
+    /// A fault in this program broke the procedure off before it came to an end: nobody will tell.
+    fn is_lost(&self) -> bool {
+        self.0.has_changed().is_err() && self.0.borrow().is_none()
+    }
+
+    /// Waits for the end.
+    pub(super) async fn result(mut self) -> Result<(), Error> {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Error::internal("the making of a key was broken off")),
+        }
+    }
+}
+
+impl Service {
+    /// Starts the procedure for a key in Creating, or joins the one that is under way. It runs to its end by itself.
+    pub(super) fn finish_key(&self, underway: &mut Underway, plan: Plan) -> Outcome {
+        if let Some(outcome) = underway.get(&plan.key).filter(|outcome| !outcome.is_lost()) {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        let (key, outcome) = (plan.key, Outcome(outcome));
+        underway.insert(key, outcome.clone());
+        let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the next
+        // look at an HSM has it finished.
+        tokio::spawn(async move {
+            fault::point(Task::Creation, "").await;
+            let (result, leftover) = service.carry_out(&plan).await;
+            if leftover == Leftover::ToUndo {
+                // Told first: undoing waits for the very HSMs that have just failed. Until it is done the key stays
+                // listed as under way, so that nobody begins to finish it.
+                tell.send_replace(Some(result));
+                service.undo(&plan).await;
+                service.inner.creations.lock().await.remove(&key);
+            } else {
+                service.inner.creations.lock().await.remove(&key);
+                tell.send_replace(Some(result));
+            }
+            drop(counted);
+        });
+        outcome
+    }
+}

@@ -1,0 +1,69 @@
+//! Connects and disconnects that are under way, at most one of each for a key store.
+//!
+//! What they are about is on record, so that a start of the daemon goes on with it; and so does a procedure that a fault in
+//! this program breaks off.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use model::id::KeyStoreId;
+use telemetry::watchdog::{Heartbeat, Task, Watchdog};
+
+/// The procedures of all key stores.
+#[derive(Default)]
+pub(crate) struct Procedures(Mutex<BTreeMap<KeyStoreId, Procedure>>);
+
+#[derive(Default)]
+struct Procedure {
+    break_off: Option<watch::Sender<bool>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Procedures {
+    /// A connect begins; the receiver says when it is to be broken off.
+    pub(super) fn begin(&self, id: &KeyStoreId) -> watch::Receiver<bool> {
+        let (tell, told) = watch::channel(false);
+        self.lock().insert(id.clone(), Procedure { break_off: Some(tell), task: None });
+        told
+    }
+
+    /// Breaks a connect off; its task, to be waited for.
+    pub(super) fn break_off(&self, id: &KeyStoreId) -> Option<JoinHandle<()>> {
+        let procedure = self.lock().remove(id)?;
+        if let Some(tell) = procedure.break_off {
+            tell.send_replace(true);
+        }
+        procedure.task
+    }
+
+    /// Runs a procedure, to its end.
+    pub(super) fn spawn<W>(
+        &self,
+        watchdog: &Watchdog,
+        procedure: Task,
+        id: &KeyStoreId,
+        work: impl FnMut(Heartbeat) -> W + Send + 'static,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        // On panic: started again; each step can be taken again, as after a crash.
+        let task = tokio::spawn(watchdog.clone().restarted(procedure, id.to_string(), || (), work));
+        self.lock().entry(id.clone()).or_default().task = Some(task);
+    }
+
+    /// Ends all that are under way, without waiting for what they are about: the daemon stops.
+    pub(crate) fn end(&self) {
+        for (_, procedure) in std::mem::take(&mut *self.lock()) {
+            if let Some(task) = procedure.task {
+                task.abort();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<KeyStoreId, Procedure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

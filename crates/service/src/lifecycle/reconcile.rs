@@ -1,0 +1,214 @@
+//! Brings each HSM to what it should hold: whenever it becomes ready, when a key could not be placed in every HSM, when an
+//! operator asks, and now and then.
+//!
+//! Filled is what is wanted there and not proven there. What was proven there and is gone was removed by somebody, and is
+//! not put back. What was destroyed and is there again is destroyed again. What is there and belongs to no key is shown,
+//! and never destroyed by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::Service;
+use cluster::placement::{Findings, Wanted, compare};
+use cluster::{Cluster, Removal};
+use model::id::{HsmId, KeyStoreId, KeyVersionId};
+use model::key::KeyState;
+use store::Catalogue;
+use supervisor::Status;
+use telemetry::watchdog::{Heartbeat, Task};
+
+/// How often a token that has all it should have is looked at. A listing costs SoftHSM some 40 ms for a thousand keys,
+/// in the control worker.
+const EVERY: Duration = Duration::from_secs(300);
+/// How soon one that could not be brought to what it should hold; each time in a row twice as late.
+const AGAIN: Duration = Duration::from_secs(1);
+/// For a listing, with others waiting before it.
+const LIST: Duration = Duration::from_secs(20);
+
+/// One HSM that is looked after. Keeps neither it nor its cluster in use.
+#[derive(Clone)]
+struct Post {
+    key_store: KeyStoreId,
+    cluster: Weak<Cluster>,
+    member: usize,
+    hsm: HsmId,
+    status: watch::Receiver<Arc<Status>>,
+    asked: watch::Receiver<()>,
+}
+
+/// What a reconciler does next.
+enum Next {
+    /// Looks again.
+    Look,
+    /// The HSM has gone.
+    Away,
+    /// It is not used any more.
+    End,
+}
+
+/// What the reconcilers share with the rest of the service.
+#[derive(Default)]
+pub(crate) struct Reconcilers {
+    /// For each HSM that ever had one: tells that somebody asked.
+    asked: Mutex<BTreeMap<HsmId, watch::Sender<()>>>,
+    /// What the last look found in each HSM that no key explains.
+    orphans: Mutex<BTreeMap<HsmId, Vec<KeyVersionId>>>,
+}
+
+impl Reconcilers {
+    /// Has an HSM looked at now.
+    pub(crate) fn ask(&self, hsm: &HsmId) {
+        if let Some(asked) = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(hsm) {
+            asked.send_replace(());
+        }
+    }
+
+    /// Tells when somebody asks.
+    fn asked(&self, hsm: &HsmId) -> watch::Receiver<()> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.entry(hsm.clone()).or_insert_with(|| watch::channel(()).0).subscribe()
+    }
+
+    /// Versions that an HSM holds and no key explains.
+    pub(crate) fn orphans(&self, hsm: &HsmId) -> Vec<KeyVersionId> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).cloned().unwrap_or_default()
+    }
+
+    fn found(&self, hsm: &HsmId, orphans: Vec<KeyVersionId>) {
+        let mut known = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.insert(hsm.clone(), orphans.clone()).unwrap_or_default();
+        drop(known);
+        if before != orphans && !orphans.is_empty() {
+            tracing::warn!(%hsm, orphans = orphans.len(),
+                "the HSM holds keys of this service that are in no metadata; keystorectl cluster status --orphans lists \
+                 them, and they are left alone");
+        }
+    }
+}
+
+impl Service {
+    /// Looks after each HSM of a cluster for as long as the cluster is in use with these members.
+    pub(super) fn reconcile_all(&self, key_store: &KeyStoreId, cluster: &Arc<Cluster>) {
+        for (member, hsm) in cluster.members().iter().enumerate() {
+            let (service, hsm, status) = (self.clone(), hsm.settings().hsm.clone(), hsm.watch());
+            let asked = self.inner.reconcilers.asked(&hsm);
+            let (key_store, cluster) = (key_store.clone(), Arc::downgrade(cluster));
+            let post = Post { key_store, cluster, member, hsm: hsm.clone(), status, asked };
+            // On panic: started again; a look needs nothing of the one before.
+            tokio::spawn(self.inner.estate.watchdog.clone().restarted(
+                Task::Reconcile,
+                hsm.to_string(),
+                || (),
+                move |heartbeat| service.clone().keep_reconciled(post.clone(), heartbeat),
+            ));
+        }
+    }
+
+    async fn keep_reconciled(self, post: Post, heartbeat: Heartbeat) {
+        let Post { key_store, cluster, member, hsm, mut status, mut asked } = post;
+        let mut again = AGAIN;
+        loop {
+            if heartbeat.idle(status.wait_for(|status| status.control_ready)).await.is_err() {
+                return;
+            }
+            asked.mark_unchanged();
+            let Some(cluster) = cluster.upgrade() else { return };
+            // Each of its steps has a deadline; all of them together may take long.
+            let complete = heartbeat.idle(self.reconcile(&key_store, &cluster, member, &hsm)).await;
+            drop(cluster);
+            let pause = if complete { EVERY } else { again };
+            again = if complete { AGAIN } else { (again * 2).min(EVERY) };
+            let next = async {
+                tokio::select! {
+                    gone = status.wait_for(|status| !status.control_ready) => match gone {
+                        Ok(_) => Next::Away,
+                        Err(_) => Next::End,
+                    },
+                    asked = asked.changed() => if asked.is_ok() { Next::Look } else { Next::End },
+                    () = tokio::time::sleep(pause) => Next::Look,
+                }
+            };
+            match heartbeat.idle(next).await {
+                // What comes back may be another token in the same place.
+                Next::Away => again = AGAIN,
+                Next::Look => {}
+                Next::End => return,
+            }
+        }
+    }
+
+    /// One look, and what follows from it; whether the HSM now holds what it should.
+    async fn reconcile(&self, key_store: &KeyStoreId, cluster: &Cluster, member: usize, hsm: &HsmId) -> bool {
+        // Before the token is asked: what is proven there by then, the token must show.
+        let wanted = wanted_in(&self.inner.store.catalogue(), key_store, hsm);
+        let listed = cluster.list(member, self.inner.clock.now() + LIST).await;
+        let seen: Option<BTreeSet<KeyVersionId>> = match listed {
+            Ok(seen) => Some(seen.into_iter().collect()),
+            Err(error) => {
+                tracing::warn!(%hsm, %error, "the HSM could not be asked which keys it holds");
+                None
+            }
+        };
+        let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
+        // After: keys that were begun meanwhile are no orphans.
+        let catalogue = self.inner.store.catalogue();
+        orphans.retain(|version| !catalogue.keys.contains_key(&version.key));
+        if seen.is_some() {
+            self.inner.reconcilers.found(hsm, orphans);
+        }
+        for version in gone {
+            self.note_removal(Removal { hsm: hsm.clone(), version }).await;
+        }
+        let destroyed = self.destroy_again(cluster, member, hsm, to_destroy).await;
+        let filled = self.fill(cluster, member, hsm, to_fill).await;
+        if catalogue.keys.values().any(|key| key.key_store == *key_store && key.state == KeyState::Creating) {
+            // Also what a start could not finish because its HSMs were away.
+            self.resume_in_background();
+        }
+        seen.is_some() && filled && destroyed
+    }
+
+    /// Destroys what was destroyed before and is there again; whether all of it is gone now.
+    async fn destroy_again(&self, cluster: &Cluster, member: usize, hsm: &HsmId, versions: Vec<KeyVersionId>) -> bool {
+        let mut all = true;
+        for version in versions {
+            match cluster.destroy(member, version, self.inner.clock.now() + LIST).await {
+                Ok(()) => tracing::warn!(%hsm, key_version = %version,
+                    "the token held a key that had been destroyed, as one does that was away or was restored; it was \
+                     destroyed again"),
+                Err(error) => {
+                    all = false;
+                    tracing::error!(%hsm, key_version = %version, %error,
+                        "the token holds a key that had been destroyed, and it could not be destroyed again");
+                }
+            }
+        }
+        all
+    }
+
+    /// Versions of a store's keys that are wanted in an HSM and not known to be there.
+    pub(crate) fn missing_in(&self, key_store: &KeyStoreId, hsm: &HsmId) -> Vec<KeyVersionId> {
+        compare(&wanted_in(&self.inner.store.catalogue(), key_store, hsm), None).to_fill
+    }
+}
+
+/// What the metadata say of each version in an HSM.
+#[must_use]
+pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTreeMap<KeyVersionId, Wanted> {
+    let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store);
+    let versions = keys.flat_map(|key| key.versions.iter().map(move |version| (key.state, version)));
+    let wanted = versions.map(|(state, version)| {
+        let placement = version.placements.get(hsm).copied();
+        // Without escrow there is nothing to fill from.
+        match state == KeyState::Creating || (version.blob.is_none() && placement.is_none()) {
+            true => (version.id, Wanted::Unfinished),
+            false => (version.id, Wanted::Placed(placement)),
+        }
+    });
+    let gone = catalogue.destroyed.iter().filter(|version| !catalogue.keys.contains_key(&version.key));
+    let destroyed = gone.map(|version| (*version, Wanted::Destroyed));
+    wanted.chain(destroyed).collect()
+}

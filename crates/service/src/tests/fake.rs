@@ -1,0 +1,251 @@
+//! A cluster that lives in memory and fails on demand. Its cipher keeps no secret; it tells keys, IVs and contexts
+//! apart, which is all that the service can see of one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use crate::pool::Pool;
+use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, Homes, MemberStatus, Proof};
+use model::ciphertext::authenticated_data;
+use model::context::EncryptionContext;
+use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
+use model::secret::Secret;
+use model::terms::Terms;
+use protocol::{DataKey, Sealed};
+
+pub(super) struct Fake {
+    pub(super) id: ClusterId,
+    members: Vec<(HsmId, Zone)>,
+    /// Key objects by member.
+    pub(super) tokens: Mutex<Vec<HashMap<KeyVersionId, Bytes>>>,
+    /// The next calls of a step in a member fail, as many as are counted here.
+    pub(super) faults: Mutex<BTreeMap<(&'static str, usize), usize>>,
+    /// Members that cannot be reached.
+    pub(super) absent: Mutex<Vec<usize>>,
+    /// Data operations take one permit each; none are left while it is closed.
+    pub(super) gate: Semaphore,
+    /// Data operations that have begun.
+    pub(super) begun: AtomicUsize,
+    made: AtomicUsize,
+}
+
+const MANY: usize = 1_000_000;
+
+impl Fake {
+    /// One member in each of these zones.
+    pub(super) fn over(zones: &[&str]) -> Self {
+        let member = |(index, zone): (usize, &&str)| (format!("hsm-{index}").as_str().into(), (*zone).into());
+        Self {
+            id: ClusterId::parse("cluster-abcdefghijk").unwrap(),
+            members: zones.iter().enumerate().map(member).collect(),
+            tokens: Mutex::new(vec![HashMap::new(); zones.len()]),
+            faults: Mutex::default(),
+            absent: Mutex::default(),
+            gate: Semaphore::new(MANY),
+            begun: AtomicUsize::new(0),
+            made: AtomicUsize::new(1),
+        }
+    }
+
+    pub(super) fn close_gate(&self) {
+        self.gate.forget_permits(MANY);
+    }
+
+    pub(super) fn open_gate(&self) {
+        self.gate.add_permits(MANY);
+    }
+
+    pub(super) fn fail(&self, step: &'static str, member: usize, times: usize) {
+        self.faults.lock().unwrap().insert((step, member), times);
+    }
+
+    pub(super) fn objects(&self) -> Vec<usize> {
+        self.tokens.lock().unwrap().iter().map(HashMap::len).collect()
+    }
+
+    fn try_step(&self, step: &'static str, member: usize) -> Result<(), Error> {
+        let mut faults = self.faults.lock().unwrap();
+        match faults.get_mut(&(step, member)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                Err(Error::NoZone(format!("{step} fails in {member}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn material(&self, version: KeyVersionId, homes: Homes) -> Result<Bytes, Error> {
+        let tokens = self.tokens.lock().unwrap();
+        let mut members = (0..tokens.len()).filter(|member| homes.0 & 1 << member != 0);
+        members.find_map(|member| tokens[member].get(&version).cloned()).ok_or(Error::KeyGone)
+    }
+
+    fn in_member(&self, member: usize, version: KeyVersionId) -> Result<Bytes, Error> {
+        self.tokens.lock().unwrap()[member].get(&version).cloned().ok_or(Error::KeyGone)
+    }
+
+    fn seal(&self, key: &[u8], aad: &[u8], plaintext: &[u8]) -> Sealed {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let mut iv = [0; 12];
+        iv[4..].copy_from_slice(&number.to_be_bytes());
+        let sealed = [plaintext, &tag(key, &iv, aad, plaintext)].concat();
+        Sealed { iv, sealed: sealed.into() }
+    }
+
+    async fn pass_gate(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.gate.add_permits(1);
+    }
+}
+
+fn tag(key: &[u8], iv: &[u8], aad: &[u8], plaintext: &[u8]) -> [u8; 16] {
+    let all = [key, iv, &aad.len().to_be_bytes(), aad, plaintext].concat();
+    digest(&SHA256, &all).as_ref()[..16].try_into().unwrap()
+}
+
+fn open(key: &[u8], iv: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Error> {
+    let (plaintext, found) = sealed.split_at(sealed.len() - 16);
+    if tag(key, iv, aad, plaintext) == found { Ok(plaintext.to_vec()) } else { Err(Error::BadCiphertext) }
+}
+
+fn proof_aad(version: KeyVersionId) -> Vec<u8> {
+    authenticated_data(version, &EncryptionContext::default())
+}
+
+impl Pool for Fake {
+    fn members(&self) -> Vec<(HsmId, Zone)> {
+        self.members.clone()
+    }
+
+    fn status(&self) -> Vec<MemberStatus> {
+        Vec::new()
+    }
+
+    fn encrypt(&self, items: Vec<EncryptTask>, _: Terms) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
+        async move {
+            self.pass_gate().await;
+            let one = |item: EncryptTask| {
+                let key = self.material(item.key.version, item.key.homes)?;
+                Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
+            };
+            items.into_iter().map(one).collect()
+        }
+        .boxed()
+    }
+
+    fn decrypt(&self, items: Vec<DecryptTask>, _: Terms) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
+        async move {
+            self.pass_gate().await;
+            let one = |item: DecryptTask| {
+                let key = self.material(item.key.version, item.key.homes)?;
+                open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)
+            };
+            items.into_iter().map(one).collect()
+        }
+        .boxed()
+    }
+
+    fn generate_data_keys(&self, items: Vec<DataKeyTask>, _: Terms) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
+        async move {
+            self.pass_gate().await;
+            let one = |item: DataKeyTask| {
+                let key = self.material(item.key.version, item.key.homes)?;
+                let plaintext = vec![0x5a; usize::from(item.length)];
+                let sealed = self.seal(&key, &item.aad, &plaintext);
+                Ok(DataKey { plaintext: plaintext.into(), sealed })
+            };
+            items.into_iter().map(one).collect()
+        }
+        .boxed()
+    }
+
+    fn random(&self, length: u16, _: Terms) -> BoxFuture<'_, Result<Secret, Error>> {
+        async move {
+            self.pass_gate().await;
+            Ok(Secret::new(vec![4; usize::from(length)]))
+        }
+        .boxed()
+    }
+
+    fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
+        let absent = self.absent.lock().unwrap();
+        let reachable: Vec<usize> = (0..self.members.len()).filter(|member| !absent.contains(member)).collect();
+        let mut zones: Vec<&Zone> = reachable.iter().map(|member| &self.members[*member].1).collect();
+        zones.dedup();
+        if zones.len() < 2 { Err(Error::TooFewZones("the rest is absent".into())) } else { Ok(reachable) }
+    }
+
+    fn make_key(&self, _deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>> {
+        async move {
+            self.try_step("make", 0)?;
+            Ok(Bytes::from(format!("key number {}", self.made.fetch_add(1, Ordering::Relaxed))))
+        }
+        .boxed()
+    }
+
+    fn place<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        label: &'a str,
+        blob: &'a Bytes,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            assert!(label.ends_with(&version.key.to_string()), "the label is the key's ARN");
+            self.try_step("place", member)?;
+            let spoiled = self.try_step("spoil", member).is_err();
+            let material = if spoiled { Bytes::from_static(b"wrong") } else { blob.clone() };
+            self.tokens.lock().unwrap()[member].entry(version).or_insert(material);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn make_proof(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        _deadline: Instant,
+    ) -> BoxFuture<'_, Result<Proof, Error>> {
+        async move {
+            self.try_step("proof", member)?;
+            let Sealed { iv, sealed } = self.seal(&self.in_member(member, version)?, &proof_aad(version), b"proof");
+            Ok(Proof { iv, sealed })
+        }
+        .boxed()
+    }
+
+    fn prove<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            self.try_step("prove", member)?;
+            let key = self.in_member(member, version)?;
+            open(&key, &proof.iv, &proof_aad(version), &proof.sealed).map(drop)
+        }
+        .boxed()
+    }
+
+    fn destroy(&self, member: usize, version: KeyVersionId, _deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            self.try_step("destroy", member)?;
+            self.tokens.lock().unwrap()[member].remove(&version);
+            Ok(())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,233 @@
+//! Keys and their life.
+
+use futures_util::future::join_all;
+
+use super::bench::{Bench, exception, plain, sealed};
+use crate::CreateKeyInput;
+use cluster::Removal;
+use model::exception::Exception;
+use model::id::KeyVersionId;
+use model::key::{KeyState, Placement};
+use store::Begun;
+
+fn placements(key: &crate::KeyMetadata) -> Vec<Placement> {
+    key.placements.iter().map(|(_, _, placement)| *placement).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_enabled_in_every_zone() {
+    let bench = Bench::new().await;
+    let input = CreateKeyInput { description: "for payroll".into(), ..CreateKeyInput::default() };
+    let key = bench.service.create_key(&bench.call(), input).await.unwrap();
+    assert_eq!((key.state, key.description.as_str(), key.current_version), (KeyState::Enabled, "for payroll", 1));
+    assert_eq!(key.arn, format!("arn:aws:kms:eu-central-1:111122223333:key/{}", key.id));
+    assert_eq!((key.account.as_str(), key.cluster.as_str()), ("111122223333", "cluster-abcdefghijk"));
+    let expected = [("hsm-0", "zone-a"), ("hsm-1", "zone-b")];
+    let expected = expected.map(|(hsm, zone)| (hsm.to_owned(), zone.to_owned(), Placement::Present));
+    assert_eq!(key.placements, expected);
+    assert_eq!(bench.fake.objects(), [1, 1]);
+    let shown = bench.service.describe_key(&bench.call(), &key.id.to_string()).await.unwrap();
+    assert_eq!((shown.arn, shown.state), (key.arn, KeyState::Enabled));
+}
+
+#[tokio::test]
+async fn with_one_zone_nothing_is_begun() {
+    let bench = Bench::new().await;
+    let before = bench.create_with("t").await.unwrap();
+    bench.fake.absent.lock().unwrap().push(1);
+    let error = bench.create_with("u").await.unwrap_err();
+    assert_eq!(error.exception, Exception::CloudHsmClusterInvalidConfiguration);
+    assert_eq!(bench.store.catalogue().keys.len(), 1);
+    assert_eq!(bench.create_with("t").await.unwrap().id, before.id, "what is made already is given all the same");
+    let blob = bench.encrypt(plain(&before.arn, b"secret")).await.unwrap();
+    assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
+}
+
+#[tokio::test]
+async fn a_failed_creation_leaves_nothing_behind() {
+    for (step, member) in
+        [("make", 0), ("place", 0), ("place", 1), ("proof", 0), ("prove", 1), ("spoil", 0), ("spoil", 1)]
+    {
+        let bench = Bench::new().await;
+        bench.fake.fail(step, member, 100);
+        if step == "proof" {
+            bench.fake.fail(step, 1, 100);
+        }
+        bench.create_with("t").await.unwrap_err();
+        // The caller is told first; what is left is undone behind it.
+        bench.service.drained(std::time::Duration::from_secs(30)).await;
+        assert_eq!(bench.fake.objects(), [0, 0], "{step} {member}");
+        assert!(bench.store.catalogue().keys.is_empty(), "{step} {member}");
+        bench.fake.faults.lock().unwrap().clear();
+        assert_eq!(bench.create_with("t").await.unwrap().state, KeyState::Enabled, "{step} {member}");
+    }
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_mended_on_the_way() {
+    for (step, member) in [("proof", 0), ("prove", 1), ("spoil", 1)] {
+        let bench = Bench::new().await;
+        bench.fake.fail(step, member, 1);
+        let key = bench.create().await;
+        assert_eq!(placements(&key), [Placement::Present; 2], "{step} {member}");
+    }
+}
+
+#[tokio::test]
+async fn two_zones_of_three_are_enough() {
+    for member in 0..3 {
+        for step in ["place", "proof", "prove"] {
+            let bench = Bench::over(&["zone-a", "zone-b", "zone-c"]).await;
+            bench.fake.fail(step, member, 100);
+            let key = bench.create().await;
+            assert_eq!(key.state, KeyState::Enabled);
+            let present = placements(&key).iter().filter(|placement| **placement == Placement::Present).count();
+            assert!(present >= 2, "{step} {member}: {key:?}");
+        }
+    }
+    let bench = Bench::over(&["zone-a", "zone-a", "zone-b"]).await;
+    bench.fake.fail("place", 2, 100);
+    let error = bench.create_with("").await.unwrap_err();
+    assert_eq!(error.exception, Exception::CloudHsmClusterInvalidConfiguration, "two HSMs of one zone: {error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_on_record_as_destroyed() {
+    let mut bench = Bench::new().await;
+    bench.fake.fail("prove", 1, 2);
+    bench.fake.fail("destroy", 1, 100);
+    bench.create_with("t").await.unwrap_err();
+    bench.service.drained(std::time::Duration::from_secs(30)).await;
+    let catalogue = bench.store.catalogue();
+    assert!(catalogue.keys.is_empty(), "its caller was told that there is none");
+    let left = *catalogue.destroyed.first().expect("an object may be left");
+    bench.fake.faults.lock().unwrap().clear();
+    bench.restart();
+    assert_ne!(bench.create_with("t").await.unwrap().id, left.key);
+    // It is the reconcilers that destroy what is left, once they can.
+    assert_eq!(bench.fake.objects(), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_is_resumed() {
+    let bench = Bench::new().await;
+    let hsms: Vec<_> = bench.service.inner.estate.live()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+    let begin = || async {
+        match bench.store.begin_key(&bench.key_store, "", &hsms, None).await.unwrap() {
+            Begun::New(key) | Begun::Existing(key) => KeyVersionId { key, version: 1 },
+        }
+    };
+    let (bare, with_blob, placed) = (begin().await, begin().await, begin().await);
+    for version in [with_blob, placed] {
+        bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    }
+    bench.fake.tokens.lock().unwrap()[0].insert(placed, bytes::Bytes::from_static(b"half written"));
+    let stale = bytes::Bytes::from_static(b"proof of what was half written");
+    bench.store.keep_proof(placed, &[0; 12], &stale).await.unwrap();
+    let state = |version: KeyVersionId| bench.store.catalogue().keys.get(&version.key).map(|key| key.state);
+    bench.fake.absent.lock().unwrap().push(0);
+    bench.service.resume().await;
+    assert_eq!(state(bare), None, "no token was asked to keep it");
+    assert_eq!(state(with_blob), Some(KeyState::Creating), "one zone is not enough, and it is kept for the next try");
+    bench.fake.absent.lock().unwrap().clear();
+    bench.service.resume().await;
+    for version in [with_blob, placed] {
+        assert_eq!(state(version), Some(KeyState::Enabled));
+        let blob = bench.encrypt(plain(&version.key.to_string(), b"secret")).await.unwrap();
+        assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
+    }
+}
+
+#[tokio::test]
+async fn one_client_token_makes_one_key() {
+    let bench = Bench::new().await;
+    let keys = join_all((0..8).map(|_| bench.create_with("same"))).await;
+    let first = keys[0].as_ref().unwrap().id;
+    assert!(keys.iter().all(|key| key.as_ref().unwrap().id == first));
+    assert_eq!((bench.store.catalogue().keys.len(), bench.fake.objects()), (1, vec![1, 1]));
+    let input = CreateKeyInput {
+        client_token: "same".into(),
+        description: "other".into(),
+        key_store_id: bench.key_store.to_string(),
+    };
+    assert_eq!(exception(bench.service.create_key(&bench.call(), input).await), Exception::Conflict);
+}
+
+#[tokio::test]
+async fn the_procedure_goes_on_without_its_caller() {
+    let bench = Bench::new().await;
+    let call = bench.call_within(std::time::Duration::ZERO);
+    let result = bench.service.create_key(&call, CreateKeyInput::default()).await;
+    assert_eq!(exception(result), Exception::DependencyTimeout);
+    bench.service.drained(std::time::Duration::from_secs(30)).await;
+    let states: Vec<KeyState> = bench.store.catalogue().keys.values().map(|key| key.state).collect();
+    assert_eq!(states, [KeyState::Enabled]);
+}
+
+#[tokio::test]
+async fn a_removal_is_recorded_once_and_nothing_is_refilled() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 1 };
+    bench.fake.tokens.lock().unwrap()[0].remove(&version);
+    let removal = |hsm: &str| Removal { hsm: hsm.into(), version };
+    bench.service.note_removal(removal("hsm-0")).await;
+    bench.service.note_removal(removal("hsm-0")).await;
+    assert_eq!(*bench.seen.removed.lock().unwrap(), [removal("hsm-0")]);
+    let shown = bench.service.describe_key(&bench.call(), &key.arn).await.unwrap();
+    assert_eq!((shown.state, placements(&shown)), (KeyState::Enabled, vec![Placement::Removed, Placement::Present]));
+    let blob = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap();
+    bench.service.note_removal(removal("hsm-1")).await;
+    let shown = bench.service.describe_key(&bench.call(), &key.arn).await.unwrap();
+    assert_eq!((shown.state, placements(&shown)), (KeyState::Unavailable, vec![Placement::Removed; 2]));
+    let error = bench.decrypt(sealed(&blob)).await.unwrap_err();
+    assert_eq!((error.exception, error.retryable), (Exception::KmsInvalidState, false));
+    assert!(error.message.contains("removed in every HSM"), "{error}");
+    assert_eq!(bench.store.catalogue().keys[&key.id].state, KeyState::Enabled, "the stored state is untouched");
+}
+
+#[tokio::test]
+async fn parameters_are_checked() {
+    let bench = Bench::new().await;
+    let cases = [
+        (CreateKeyInput { description: "ä".repeat(8_193), ..CreateKeyInput::default() }, Exception::Validation),
+        (CreateKeyInput { client_token: "t".repeat(129), ..CreateKeyInput::default() }, Exception::Validation),
+        (
+            CreateKeyInput { key_store_id: "cks-unknown".into(), ..CreateKeyInput::default() },
+            Exception::CustomKeyStoreNotFound,
+        ),
+    ];
+    for (input, expected) in cases {
+        assert_eq!(exception(bench.service.create_key(&bench.call(), input).await), expected);
+    }
+    let input = CreateKeyInput { description: "ä".repeat(8_192), ..CreateKeyInput::default() };
+    bench.service.create_key(&bench.call(), input).await.unwrap();
+    assert_eq!(exception(bench.service.describe_key(&bench.call(), "").await), Exception::Validation);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let bench = Bench::new().await;
+    let mut made: Vec<_> = join_all((0..5).map(|_| bench.create())).await.into_iter().map(|key| key.id).collect();
+    made.sort();
+    let (mut listed, mut marker) = (Vec::new(), String::new());
+    loop {
+        let page = bench.service.list_keys(&bench.call(), Some(2), &marker).await.unwrap();
+        listed.extend(page.items.into_iter().map(|(id, _)| id));
+        match page.next_marker {
+            Some(next) => marker = next,
+            None => break,
+        }
+    }
+    assert_eq!(listed, made);
+    assert_eq!(exception(bench.service.list_keys(&bench.call(), None, "nonsense").await), Exception::InvalidMarker);
+    assert_eq!(exception(bench.service.list_keys(&bench.call(), Some(0), "").await), Exception::Validation);
+    let stores = |id: &'static str, name: &'static str| {
+        let (service, call) = (bench.service.clone(), bench.call());
+        async move { service.describe_key_stores(&call, id, name, None, "").await.map(|page| page.items.len()) }
+    };
+    assert_eq!((stores("", "").await.unwrap(), stores("", "main").await.unwrap()), (1, 1));
+    assert_eq!(exception(stores("", "other").await), Exception::CustomKeyStoreNotFound);
+    assert_eq!(exception(stores("cks-0", "").await), Exception::CustomKeyStoreNotFound);
+    assert_eq!(exception(stores("cks-0", "main").await), Exception::Validation);
+}

@@ -1,0 +1,66 @@
+//! Encryptions that may still be done under a key version: reserved in blocks, so that no crash forgets one.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::change::Touched;
+use super::reserve::Purpose;
+use super::{Error, Store};
+use model::id::KeyVersionId;
+use model::limits::ENCRYPTIONS_PER_VERSION;
+
+impl Store {
+    /// Reserves up to `wanted` encryptions of a version's budget of 2^31, durably; returns how many were left to give.
+    /// Not a change of the catalogue: the revision stays.
+    pub async fn reserve_encryptions(&self, version: KeyVersionId, wanted: u64) -> Result<u64, Error> {
+        self.change(move |database| {
+            Box::pin(async move { Ok((reserve(database, version, wanted).await?, Touched::Nothing)) })
+        })
+        .await
+    }
+
+    /// The same for a version of which nothing is left: on a full disk, with a part of the reserve.
+    pub async fn reserve_last_encryptions(&self, version: KeyVersionId, wanted: u64) -> Result<u64, Error> {
+        self.change_from_reserve(Purpose::Going, move |database| {
+            Box::pin(async move { Ok((reserve(database, version, wanted).await?, Touched::Nothing)) })
+        })
+        .await
+    }
+
+    /// The same for many versions in one transaction, in the same order: one disk wait for all keys at start.
+    pub async fn reserve_encryptions_of(&self, versions: &[KeyVersionId], wanted: u64) -> Result<Vec<u64>, Error> {
+        let versions = versions.to_vec();
+        self.change(move |database| {
+            Box::pin(async move {
+                let mut granted = Vec::with_capacity(versions.len());
+                for version in versions {
+                    granted.push(reserve(database, version, wanted).await?);
+                }
+                Ok((granted, Touched::Nothing))
+            })
+        })
+        .await
+    }
+}
+
+async fn reserve(database: &mut SqliteConnection, version: KeyVersionId, wanted: u64) -> Result<u64, Error> {
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT encryptions_reserved FROM key_versions WHERE key_id = $1 AND version = $2")
+            .bind(version.key.to_string())
+            .bind(i64::from(version.version))
+            .fetch_optional(&mut *database)
+            .await?;
+    let (reserved,) = row.ok_or_else(|| Error::Missing(format!("key version {version}")))?;
+    // A negative number is damage; giving nothing is the safe side.
+    let reserved = u64::try_from(reserved).unwrap_or(ENCRYPTIONS_PER_VERSION);
+    let granted = wanted.min(ENCRYPTIONS_PER_VERSION.saturating_sub(reserved));
+    if granted > 0 {
+        let total = i64::try_from(reserved + granted).unwrap_or(i64::MAX);
+        sqlx::query("UPDATE key_versions SET encryptions_reserved = $1 WHERE key_id = $2 AND version = $3")
+            .bind(total)
+            .bind(version.key.to_string())
+            .bind(i64::from(version.version))
+            .execute(database)
+            .await?;
+    }
+    Ok(granted)
+}

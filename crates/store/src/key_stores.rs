@@ -1,0 +1,196 @@
+//! Changes of key stores. What a key store must be for a change is looked at in the same transaction.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::change::{Touched, bump};
+use super::reserve::Purpose;
+use super::{Error, KeyStore, KeyStoreChange, NewKeyStore, Store, load, pins};
+use model::id::{ClusterId, KeyStoreId};
+use model::key_store::{ConnectionErrorCode, ConnectionState, Event, Next};
+use model::limits;
+
+impl Store {
+    /// Makes a key store in state DISCONNECTED.
+    pub async fn create_key_store(&self, new: NewKeyStore) -> Result<KeyStoreId, Error> {
+        let now = self.inner.clock.unix_millis();
+        self.change(move |database| {
+            Box::pin(async move {
+                let (count,): (i64,) =
+                    sqlx::query_as("SELECT COUNT(*) FROM key_stores").fetch_one(&mut *database).await?;
+                if usize::try_from(count).unwrap_or(usize::MAX) >= limits::KEY_STORES {
+                    return Err(Error::Quota(limits::KEY_STORES));
+                }
+                name_is_free(database, &new.name, None).await?;
+                cluster_is_free(database, &new.cluster, None).await?;
+                let (id, revision) = (new.id.clone(), bump(database).await?);
+                sqlx::query(
+                    "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(id.as_str())
+                .bind(&new.name)
+                .bind(new.cluster.as_str())
+                .bind(ConnectionState::Disconnected.name())
+                .bind(&new.trust_anchor)
+                .bind(now)
+                .bind(revision)
+                .execute(&mut *database)
+                .await?;
+                for (hsm, pin) in &new.pins {
+                    pins::begin(database, &id, hsm, pin).await?;
+                }
+                Ok((id.clone(), Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+
+    /// Changes a key store as an operator wants it, wholly or, with [`Error::PinChanged`] too, not at all.
+    pub async fn update_key_store(&self, id: &KeyStoreId, change: KeyStoreChange) -> Result<(), Error> {
+        let id = id.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                let store = there(database, &id).await?;
+                if let Some(name) = &change.name {
+                    legal(&store, Event::Rename)?;
+                    name_is_free(database, name, Some(&id)).await?;
+                }
+                if let Some(cluster) = &change.cluster {
+                    legal(&store, Event::Change)?;
+                    cluster_is_free(database, cluster, Some(&id)).await?;
+                }
+                if !change.pins.is_empty() {
+                    legal(&store, Event::Change)?;
+                }
+                let moves_to = change.cluster.as_ref().filter(|cluster| **cluster != store.cluster);
+                if moves_to.is_some() {
+                    pins::keep_counts(database, &id, &store.cluster).await?;
+                }
+                let revision = bump(database).await?;
+                sqlx::query("UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4")
+                    .bind(change.name.as_ref().unwrap_or(&store.name))
+                    .bind(change.cluster.as_ref().unwrap_or(&store.cluster).as_str())
+                    .bind(revision)
+                    .bind(id.as_str())
+                    .execute(&mut *database)
+                    .await?;
+                for pin in &change.pins {
+                    pins::replace(database, &id, pin).await?;
+                }
+                if let Some(cluster) = moves_to {
+                    pins::take_counts(database, &id, cluster, &change.pins).await?;
+                }
+                Ok(((), Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+
+    /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store that is
+    /// DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says. What takes a store out of
+    /// use is recorded on a full disk as well.
+    pub async fn advance_key_store(
+        &self,
+        id: &KeyStoreId,
+        event: Event,
+        error: Option<(ConnectionErrorCode, String)>,
+        rotate: bool,
+    ) -> Result<[ConnectionState; 2], Error> {
+        let id = id.clone();
+        let purpose = match event {
+            Event::Disconnect | Event::DisconnectDone | Event::ConnectFailed => Purpose::Restricting,
+            Event::Connect | Event::ConnectSucceeded | Event::Rename | Event::Change | Event::Delete | Event::Use => {
+                Purpose::Ordinary
+            }
+        };
+        self.change_from_reserve(purpose, move |database| {
+            let (id, error) = (id.clone(), error.clone());
+            Box::pin(async move {
+                let store = there(database, &id).await?;
+                let next = legal(&store, event)?;
+                if next == store.state {
+                    return Ok(([next, next], Touched::Nothing));
+                }
+                if event == Event::Connect {
+                    pins::mark_for_rotation(database, &id, rotate).await?;
+                }
+                let revision = bump(database).await?;
+                let (code, message) = error.map(|(code, message)| (code.name(), message)).unzip();
+                sqlx::query(
+                    "UPDATE key_stores SET state = $1, error_code = $2, error_message = $3, revision = $4 WHERE id = $5",
+                )
+                .bind(next.name())
+                .bind(code)
+                .bind(message)
+                .bind(revision)
+                .bind(id.as_str())
+                .execute(&mut *database)
+                .await?;
+                Ok(([store.state, next], Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+
+    /// Forgets a key store that is DISCONNECTED and has no keys, and the PINs of its HSMs with it. The counts of failed
+    /// logins stay: they are the tokens'.
+    pub async fn delete_key_store(&self, id: &KeyStoreId) -> Result<(), Error> {
+        let id = id.clone();
+        self.change(move |database| {
+            Box::pin(async move {
+                let store = there(database, &id).await?;
+                legal(&store, Event::Delete)?;
+                let (keys,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM keys WHERE key_store_id = $1")
+                    .bind(id.as_str())
+                    .fetch_one(&mut *database)
+                    .await?;
+                if keys > 0 {
+                    return Err(Error::HasKeys);
+                }
+                pins::keep_counts(database, &id, &store.cluster).await?;
+                bump(database).await?;
+                sqlx::query("DELETE FROM key_stores WHERE id = $1").bind(id.as_str()).execute(&mut *database).await?;
+                Ok(((), Touched::KeyStore(id)))
+            })
+        })
+        .await
+    }
+}
+
+pub(super) async fn there(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<KeyStore, Error> {
+    load::key_store(database, id).await?.ok_or_else(|| Error::NoKeyStore(id.clone()))
+}
+
+/// The state after an event that is legal.
+pub(super) fn legal(store: &KeyStore, event: Event) -> Result<ConnectionState, Error> {
+    match store.state.next(event) {
+        Next::State(next) => Ok(next),
+        // The row goes away as a whole.
+        Next::Gone => Ok(store.state),
+        Next::Refused => Err(Error::State(store.state)),
+    }
+}
+
+async fn name_is_free(database: &mut SqliteConnection, name: &str, but: Option<&KeyStoreId>) -> Result<(), Error> {
+    let row: Option<(String,)> =
+        sqlx::query_as("SELECT id FROM key_stores WHERE name = $1").bind(name).fetch_optional(database).await?;
+    match row {
+        Some((id,)) if but.is_none_or(|own| own.as_str() != id) => Err(Error::NameInUse(name.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+async fn cluster_is_free(
+    database: &mut SqliteConnection,
+    cluster: &ClusterId,
+    but: Option<&KeyStoreId>,
+) -> Result<(), Error> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT id FROM key_stores WHERE cluster_id = $1")
+        .bind(cluster.as_str())
+        .fetch_optional(database)
+        .await?;
+    match row {
+        Some((id,)) if but.is_none_or(|own| own.as_str() != id) => Err(Error::ClusterInUse(cluster.clone())),
+        _ => Ok(()),
+    }
+}

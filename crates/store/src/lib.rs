@@ -1,0 +1,293 @@
+//! Metadata: keys, versions, placements, key stores, client tokens. SQL text that both SQLite and PostgreSQL read.
+//!
+//! Every change bumps a global revision in the transaction that makes it. Requests read the [`Catalogue`] only.
+//!
+//! Invariants: one process owns the file ([`Error::InUse`] otherwise); changes happen one after the other, each in one
+//! transaction, and the catalogue shows them in that order, each only after it was committed; a change that was begun
+//! runs to its end even if nobody waits for it any more; no connection is used again after it failed, and catalogue and
+//! database agree before the next change is begun.
+//!
+//! A full disk: [`reserve`] has room for changes that take something out of use, [`trouble`] knows how writing goes, and
+//! [`Store::tend`] looks after both.
+
+#![forbid(unsafe_code)]
+
+pub mod backup;
+mod budget;
+mod change;
+mod connection;
+pub mod disk;
+mod error;
+mod key_stores;
+mod keys;
+mod lineage;
+mod load;
+mod lock;
+mod migrations;
+mod pins;
+pub mod reserve;
+pub mod restore;
+mod tend;
+#[cfg(any(test, feature = "test-support"))]
+mod test_support;
+#[cfg(test)]
+mod tests;
+pub mod trouble;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use sqlx::Connection;
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::Mutex;
+
+use self::connection::Place;
+pub use self::error::Error;
+use self::reserve::Reserve;
+use self::trouble::Record;
+use model::ciphertext::IV_BYTES;
+use model::clock::Clock;
+use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::key::{KeyState, Placement};
+use model::key_store::{ConnectionErrorCode, ConnectionState};
+use model::pin::{Pin, PinChange};
+
+/// How long a client token is remembered.
+pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    place: Place,
+    /// The one connection that changes something, which makes changes take turns.
+    writer: Mutex<Writer>,
+    /// The one that only reads.
+    reader: Mutex<Reader>,
+    reserve: Arc<Reserve>,
+    record: Record,
+    catalogue: ArcSwap<Catalogue>,
+    clock: Clock,
+    /// After the connections: its open file must outlive them, because closing it would take SQLite's locks away.
+    lineage: Arc<lineage::Lineage>,
+}
+
+struct Reader {
+    /// Absent after it broke: whoever reads next opens another one.
+    database: Option<SqliteConnection>,
+    closed: bool,
+}
+
+struct Writer {
+    /// Absent while it is used, and after it broke: the next change opens another one.
+    // Declared before the lock, so that it is dropped first.
+    database: Option<SqliteConnection>,
+    /// A commit failed, and what came of it was not read back yet.
+    in_doubt: bool,
+    closed: bool,
+    lock: Option<lock::Lock>,
+}
+
+/// The in-memory view that requests read. Immutable; a change makes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// The revision that it shows.
+    pub revision: u64,
+    /// Keys by id.
+    pub keys: BTreeMap<KeyId, Arc<Key>>,
+    /// Key stores by id.
+    pub key_stores: BTreeMap<KeyStoreId, Arc<KeyStore>>,
+    /// Versions that no token must hold any more.
+    pub destroyed: Arc<BTreeSet<KeyVersionId>>,
+}
+
+/// A key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// Its key store.
+    pub key_store: KeyStoreId,
+    /// Stored state; `Unavailable` is derived elsewhere.
+    pub state: KeyState,
+    /// The creator's words.
+    pub description: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+    /// Its versions, oldest first; the last is the current one.
+    pub versions: Vec<Version>,
+}
+
+/// A version of a key.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Its id.
+    pub id: KeyVersionId,
+    /// The key under the cluster wrapping key: escrow. Absent until it was made.
+    pub blob: Option<Bytes>,
+    /// IV and ciphertext of the proof. Absent until it was made.
+    pub proof: Option<([u8; IV_BYTES], Bytes)>,
+    /// Where it is meant to be, and is.
+    pub placements: BTreeMap<HsmId, Placement>,
+}
+
+/// A key store.
+#[derive(Clone, Debug)]
+pub struct KeyStore {
+    /// Its id.
+    pub id: KeyStoreId,
+    /// Its name, unique.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// What the last connect came to.
+    pub state: ConnectionState,
+    /// Why it failed; only in state FAILED.
+    pub error: Option<(ConnectionErrorCode, String)>,
+    /// PEM of the authority under which the cluster's HSMs are certified.
+    pub trust_anchor: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// A key store that is to be made, in state DISCONNECTED.
+#[derive(Clone, Debug)]
+pub struct NewKeyStore {
+    /// Its id: PINs are sealed for it before it is there.
+    pub id: KeyStoreId,
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// PEM.
+    pub trust_anchor: String,
+    /// kmsuser's PIN, sealed, in each HSM.
+    pub pins: Vec<(HsmId, Pin)>,
+}
+
+/// What an operator changes about a key store. Absent: unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct KeyStoreChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its cluster.
+    pub cluster: Option<ClusterId>,
+    /// What is known of kmsuser's PIN in these HSMs.
+    pub pins: Vec<PinChange>,
+}
+
+/// Makes a create repeatable: the same call gives the same key for a day.
+#[derive(Clone, Debug)]
+pub struct ClientToken {
+    /// Who called.
+    pub principal: String,
+    /// The operation's event name.
+    pub operation: &'static str,
+    /// The token.
+    pub token: String,
+    /// SHA-256 of the other parameters.
+    pub parameters: [u8; 32],
+}
+
+impl Key {
+    /// The version that Encrypt uses. A key has at least one, so this is `None` never.
+    #[must_use]
+    pub fn current(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+}
+
+/// What [`Store::begin_key`] came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The row is there now, in state Creating.
+    New(KeyId),
+    /// This token made that key before, or began to.
+    Existing(KeyId),
+}
+
+impl Store {
+    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. Refuses a file that was
+    /// copied there by hand. On a full disk a part of the reserve is used for that, but not for migrations.
+    pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
+        let lock = lock::Lock::take(file)?;
+        if let Some(aside) = restore::finish(file).await? {
+            tracing::warn!(?aside, "a restore that had been decided was finished; what was there was set aside");
+        }
+        lock::make_private(file)?;
+        let lineage = Arc::new(lineage::Lineage::admit(file)?);
+        let (place, reserve) = (Place::new(file), Arc::new(Reserve::find(file)));
+        let (database, catalogue) = tend::open(&place, &reserve, &lineage).await?;
+        let reader = Reader { database: None, closed: false };
+        let writer = Writer { database: Some(database), in_doubt: false, closed: false, lock: Some(lock) };
+        let inner = Inner {
+            place,
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            reserve,
+            record: Record::default(),
+            catalogue: ArcSwap::from_pointee(catalogue),
+            clock,
+            lineage,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        store.tend().await;
+        if let Some(former) = restore::unsettled(file) {
+            restore::settle(&store, &former).await?;
+            restore::discard(file).map_err(|error| backup::failed(file, error))?;
+        }
+        Ok(store)
+    }
+
+    /// The newest view. Cheap.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.inner.catalogue.load_full()
+    }
+
+    /// The revision of the newest view. Cheaper still: whoever kept something made from a view asks whether it is out
+    /// of date.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.inner.catalogue.load().revision
+    }
+
+    /// Closes the database and gives its lock back.
+    pub async fn close(&self) {
+        let mut writer = self.inner.writer.lock().await;
+        if std::mem::replace(&mut writer.closed, true) {
+            return;
+        }
+        let mut reader = self.inner.reader.lock().await;
+        reader.closed = true;
+        for database in [reader.database.take(), writer.database.take()].into_iter().flatten() {
+            if let Err(error) = database.close().await {
+                tracing::warn!(%error, "the metadata could not be closed in order; the next start recovers it");
+            }
+        }
+        // With the last connection SQLite has removed its log, and what the reserve had given to that is free.
+        self.inner.refill().await;
+        self.inner.lineage.close();
+        writer.lock = None;
+    }
+}
+
+fn migration_error(file: &Path, error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(version) => Error::Newer { file: file.display().to_string(), version },
+        MigrateError::VersionMismatch(version) => Error::Database(format!(
+            "{}: migration {version} was applied with another text; the file belongs to another build of keystored",
+            file.display()
+        )),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => Error::Database(format!("{}: {other}", file.display())),
+    }
+}

@@ -1,0 +1,180 @@
+//! What a restored database must take over from the one that it replaces: a pure decision.
+//!
+//! A backup is a state of before. Most of what happened since is meant to be undone by restoring it; but what happened in
+//! tokens, or was given out, cannot be. So the newer of the two says what kmsuser's PINs are, what was destroyed stays
+//! destroyed, no budget of encryptions grows, and what was taken away from callers is not given back to them unasked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{Catalogue, Key, KeyStore};
+use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::key::KeyState;
+use model::key_store::ConnectionState;
+use model::limits::ENCRYPTIONS_PER_VERSION;
+use model::pin::Pin;
+
+/// Counted as used under each key version of which nobody knows what was done with it after the backup: an eighth of its
+/// budget, 3,100 encryptions a second for a day. The budget of 2^31 is itself half of what random 96-bit IVs bear.
+pub const MARGIN: u64 = 1 << 28;
+
+/// What a database holds, as far as it matters here.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Keys and key stores.
+    pub catalogue: Arc<Catalogue>,
+    /// kmsuser's PINs.
+    pub pins: BTreeMap<(KeyStoreId, HsmId), Pin>,
+    /// Failed logins, of key stores that were deleted as well.
+    pub spent: BTreeMap<(ClusterId, HsmId), u32>,
+    /// What was destroyed, and when.
+    pub destroyed: BTreeMap<KeyVersionId, i64>,
+    /// Encryptions that were reserved.
+    pub reserved: BTreeMap<KeyVersionId, u64>,
+}
+
+/// Which of the two saw more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The one that is there.
+    FormerIsNewer,
+    /// The one that is restored.
+    BackupIsNewer,
+    /// Their numbers cannot be compared. The one that is there was used with the tokens, so it counts as the newer one,
+    /// except for a PIN that the other saw rotated later.
+    Unrelated,
+}
+
+/// What is taken over, and what people have to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// PINs that are newer than the backup's.
+    pub pins: Vec<(KeyStoreId, HsmId, Pin)>,
+    /// Failed logins that count at least.
+    pub spent: Vec<(ClusterId, HsmId, u32)>,
+    /// Tombstones.
+    pub destroyed: Vec<(KeyVersionId, i64)>,
+    /// Versions of the backup that were destroyed since.
+    pub gone: Vec<KeyVersionId>,
+    /// Keys that the backup caught half made, and that cannot be finished from what it holds.
+    pub left_out: Vec<KeyId>,
+    /// Encryptions that count as reserved.
+    pub reserved: Vec<(KeyVersionId, u64)>,
+    /// How many of them by [`MARGIN`], because nothing better is known.
+    pub by_margin: usize,
+    /// Keys that stay disabled.
+    pub disabled: Vec<KeyId>,
+    /// Key stores that stay disconnected.
+    pub disconnected: Vec<KeyStoreId>,
+    /// Keys that the restored database will not know.
+    pub unknown: Vec<Arc<Key>>,
+    /// Key stores that it will not know.
+    pub unknown_stores: Vec<Arc<KeyStore>>,
+    /// Keys that it brings back.
+    pub back: Vec<KeyId>,
+    /// At least this revision.
+    pub revision: u64,
+}
+
+/// Decides. `former` is absent where nothing was there, or could be read.
+#[must_use]
+pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
+    let Some(former) = former else {
+        let mut plan = Plan { revision: backup.catalogue.revision, ..Plan::default() };
+        reserve(&mut plan, backup, None, true);
+        return plan;
+    };
+    let mut plan = Plan {
+        pins: pins(backup, former, order),
+        revision: backup.catalogue.revision.max(former.catalogue.revision),
+        ..Plan::default()
+    };
+    if order != Order::BackupIsNewer {
+        let spent = former.spent.iter().filter(|(_, count)| **count > 0);
+        plan.spent = spent.map(|((cluster, hsm), count)| (cluster.clone(), hsm.clone(), *count)).collect();
+    }
+    let buried = |(version, _): &(&KeyVersionId, &i64)| !backup.destroyed.contains_key(version);
+    plan.destroyed = former.destroyed.iter().filter(buried).map(|(version, at)| (*version, *at)).collect();
+    let (old, new) = (&backup.catalogue, &former.catalogue);
+    let versions = old.keys.values().flat_map(|key| &key.versions);
+    plan.gone = versions.map(|version| version.id).filter(|id| former.destroyed.contains_key(id)).collect();
+    // A backup of after what is there tells that something ran on, and not how far.
+    reserve(&mut plan, backup, Some(former).filter(|_| order != Order::BackupIsNewer), order == Order::Unrelated);
+    for key in new.keys.values() {
+        let finished = key.state != KeyState::Creating;
+        match old.keys.get(&key.id) {
+            None if finished => plan.unknown.push(Arc::clone(key)),
+            None => {}
+            Some(then) if then.state == KeyState::Creating && finished => {
+                // From its blob it is finished by the next start, as after a crash, and is then Enabled.
+                let blob = then.current().is_some_and(|version| version.blob.is_some());
+                if !blob || key.state == KeyState::Disabled {
+                    plan.left_out.push(key.id);
+                    plan.unknown.push(Arc::clone(key));
+                }
+            }
+            Some(then) => {
+                let usable = |key: &Key| !matches!(key.state, KeyState::Disabled | KeyState::PendingDeletion);
+                let taken_away = usable(then) && !usable(key);
+                if taken_away && order != Order::BackupIsNewer {
+                    plan.disabled.push(key.id);
+                }
+            }
+        }
+    }
+    for store in new.key_stores.values() {
+        let in_use = |store: &KeyStore| matches!(store.state, ConnectionState::Connected | ConnectionState::Connecting);
+        match old.key_stores.get(&store.id) {
+            None => plan.unknown_stores.push(Arc::clone(store)),
+            Some(then) if in_use(then) && !in_use(store) && order != Order::BackupIsNewer => {
+                plan.disconnected.push(store.id.clone());
+            }
+            Some(_) => {}
+        }
+    }
+    let back = |key: &KeyId| !new.keys.contains_key(key) && !plan.gone.iter().any(|gone| gone.key == *key);
+    plan.back = old.keys.keys().copied().filter(back).collect();
+    plan
+}
+
+/// Whether the former's PIN of an HSM is at least as new as the backup's.
+#[must_use]
+pub fn stands(then: Option<&Pin>, now: &Pin, order: Order) -> bool {
+    match (then, order) {
+        // Another HSM joined.
+        (None, _) => true,
+        (Some(then), _) if then == now => true,
+        (_, Order::FormerIsNewer) => true,
+        (_, Order::BackupIsNewer) => false,
+        // An officer's PIN was never rotated, so a time that is missing says nothing.
+        (Some(then), Order::Unrelated) => now.rotated_at.is_none() || then.rotated_at <= now.rotated_at,
+    }
+}
+
+fn pins(backup: &Facts, former: &Facts, order: Order) -> Vec<(KeyStoreId, HsmId, Pin)> {
+    let known = former.pins.iter().filter(|((store, _), _)| backup.catalogue.key_stores.contains_key(store));
+    known
+        .filter(|(of, now)| {
+            let then = backup.pins.get(of);
+            then != Some(now) && stands(then, now, order)
+        })
+        .map(|((store, hsm), pin)| (store.clone(), hsm.clone(), pin.clone()))
+        .collect()
+}
+
+/// What was used after the backup stays used. A database of another line knows what was used on its own line alone
+/// (`beside`): what the backup's line went on to use is known to nobody.
+fn reserve(plan: &mut Plan, backup: &Facts, former: Option<&Facts>, beside: bool) {
+    for (version, then) in &backup.reserved {
+        let now = former.and_then(|former| former.reserved.get(version).copied());
+        let margin = Some(then.saturating_add(MARGIN)).filter(|_| beside || now.is_none());
+        plan.by_margin += usize::from(margin.is_some());
+        let used = now.max(margin).unwrap_or(*then).min(ENCRYPTIONS_PER_VERSION);
+        if used > *then {
+            plan.reserved.push((*version, used));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

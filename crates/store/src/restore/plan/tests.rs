@@ -1,0 +1,120 @@
+//! Which of two databases is believed, case by case.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::Version;
+use model::id::ClusterId;
+
+fn hsm() -> HsmId {
+    "hsm-a".into()
+}
+
+fn pin(text: &'static str) -> Pin {
+    Pin::given(Bytes::from_static(text.as_bytes()))
+}
+
+/// Which PIN is the newer one, and when that cannot be told from the numbers.
+#[test]
+fn the_newer_pin_is_taken() {
+    let id = KeyStoreId::from("cks-1");
+    let rotated = |text, at| Pin { rotated_at: at, ..pin(text) };
+    let facts = |pin: Option<Pin>| {
+        let mut facts = Facts::default();
+        let store = KeyStore {
+            id: id.clone(),
+            name: "main".into(),
+            cluster: ClusterId::from("cluster-aaaaaaaaaaa"),
+            state: ConnectionState::Connected,
+            error: None,
+            trust_anchor: String::new(),
+            created_at: 0,
+        };
+        Arc::make_mut(&mut facts.catalogue).key_stores.insert(id.clone(), store.into());
+        facts.pins.extend(pin.map(|pin| ((id.clone(), hsm()), pin)));
+        facts
+    };
+    let (backup, now) = (rotated("then", Some(5)), rotated("now", Some(9)));
+    let earlier = rotated("now", Some(3));
+    let given = rotated("now", None);
+    for (then, now, order, taken) in [
+        (Some(&backup), Some(&now), Order::FormerIsNewer, true),
+        (Some(&backup), Some(&earlier), Order::FormerIsNewer, true),
+        (Some(&backup), Some(&now), Order::BackupIsNewer, false),
+        (Some(&backup), Some(&now), Order::Unrelated, true),
+        (Some(&backup), Some(&earlier), Order::Unrelated, false),
+        (Some(&backup), Some(&given), Order::Unrelated, true),
+        (Some(&backup), Some(&backup), Order::FormerIsNewer, false),
+        (None, Some(&now), Order::BackupIsNewer, true),
+        (Some(&backup), None, Order::FormerIsNewer, false),
+    ] {
+        let plan = plan(&facts(then.cloned()), Some(&facts(now.cloned())), order);
+        assert_eq!(!plan.pins.is_empty(), taken, "{then:?} {now:?} {order:?}");
+    }
+    let stranger = Facts { pins: facts(Some(now)).pins, ..Facts::default() };
+    assert!(plan(&Facts::default(), Some(&stranger), Order::FormerIsNewer).pins.is_empty(), "of no key store of it");
+}
+
+/// A key that the backup caught half made is finished from its blob where it has one.
+#[test]
+fn keys_that_were_being_made_are_finished_or_told_of() {
+    let state_of = |blob: bool, state| {
+        let id = KeyId::from_bytes([3; 16]);
+        let version = Version {
+            id: KeyVersionId { key: id, version: 1 },
+            blob: blob.then(|| Bytes::from_static(b"blob")),
+            proof: None,
+            placements: BTreeMap::new(),
+        };
+        let key = Key {
+            id,
+            key_store: KeyStoreId::from("cks-1"),
+            state,
+            description: String::new(),
+            created_at: 0,
+            versions: vec![version],
+        };
+        let mut facts = Facts::default();
+        Arc::make_mut(&mut facts.catalogue).keys.insert(id, key.into());
+        facts
+    };
+    for (blob, now, left_out) in [
+        (true, KeyState::Enabled, false),
+        (true, KeyState::Disabled, true),
+        (false, KeyState::Enabled, true),
+        (false, KeyState::Creating, false),
+    ] {
+        let plan = plan(&state_of(blob, KeyState::Creating), Some(&state_of(true, now)), Order::FormerIsNewer);
+        assert_eq!(
+            (plan.left_out.len(), plan.unknown.len()),
+            (usize::from(left_out), usize::from(left_out)),
+            "{now:?}"
+        );
+    }
+    // A backup of after what is there says nothing of what came after itself.
+    let mut backup = state_of(true, KeyState::Enabled);
+    backup.reserved.insert(KeyVersionId { key: KeyId::from_bytes([3; 16]), version: 1 }, 10);
+    for (order, used) in [
+        (Order::BackupIsNewer, vec![10 + MARGIN]),
+        (Order::FormerIsNewer, vec![]),
+        // What is there knows its own line alone.
+        (Order::Unrelated, vec![10 + MARGIN]),
+    ] {
+        let plan = plan(&backup, Some(&backup), order);
+        assert_eq!(plan.reserved.iter().map(|(_, used)| *used).collect::<Vec<_>>(), used, "{order:?}");
+        assert_eq!(plan.by_margin, used.len(), "{order:?}");
+    }
+}
+
+/// Failed logins are a token's, and are not undone by a file.
+#[test]
+fn failed_logins_are_kept() {
+    let of = (ClusterId::from("cluster-aaaaaaaaaaa"), hsm());
+    let former = Facts { spent: BTreeMap::from([(of.clone(), 2)]), ..Facts::default() };
+    for (order, kept) in [(Order::FormerIsNewer, 1), (Order::Unrelated, 1), (Order::BackupIsNewer, 0)] {
+        assert_eq!(plan(&Facts::default(), Some(&former), order).spent.len(), kept, "{order:?}");
+    }
+}

@@ -1,0 +1,43 @@
+//! What tests above this crate need of it.
+
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
+
+use model::id::{ClusterId, KeyStoreId};
+use model::key_store::Event;
+
+use crate::reserve::{Purpose, file_of};
+use crate::{NewKeyStore, Store};
+
+impl Store {
+    /// A store of this name over this cluster in state CONNECTED.
+    pub async fn connected_key_store(&self, name: &str, cluster: &ClusterId) -> KeyStoreId {
+        let new = NewKeyStore {
+            id: KeyStoreId::random(),
+            name: name.to_owned(),
+            cluster: cluster.clone(),
+            trust_anchor: "PEM".to_owned(),
+            pins: Vec::new(),
+        };
+        let id = self.create_key_store(new).await.unwrap();
+        for event in [Event::Connect, Event::ConnectSucceeded] {
+            self.advance_key_store(&id, event, None, false).await.unwrap();
+        }
+        id
+    }
+
+    /// Spends a part of the reserve, so that nothing else is recorded; on the disk of the tests, which has room, it must not
+    /// come back by itself.
+    pub fn spend_reserve(&self) {
+        assert!(self.inner.reserve.release(Purpose::Restricting).unwrap());
+        let file = file_of(&self.inner.place.file);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+    }
+
+    /// Lets it come back.
+    pub async fn free_reserve(&self) {
+        std::fs::remove_dir(file_of(&self.inner.place.file)).unwrap();
+        self.tend().await;
+        assert!(self.records());
+    }
+}

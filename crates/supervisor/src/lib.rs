@@ -1,0 +1,332 @@
+//! The parent's side of one HSM: starts its workers, hands them requests, kills and replaces them.
+//!
+//! Knows no PKCS#11. A worker that crashes, hangs or is killed is the loss of one HSM for a moment, never of the daemon.
+//!
+//! Decisions are made without I/O: `lanes` says who is next, `pace` how much a worker is given at a time, `inhand` which
+//! request is past its limit, `life` what to do about a worker, `board` what that makes of the HSM. `backlog` is where
+//! requests wait. Around them, `link` moves frames, `running` and `process` hold the child, `words` listens to its standard
+//! error, `keeper` carries one worker's life out, `pool` is the HSM as a whole, and `single` a worker on its own.
+//!
+//! A worker that has found its token goes through the [`gate`] before it serves.
+//!
+//! Invariants: every process that is started is waited for; none is killed while it may be inside a login; an HSM that
+//! was refused for good is not tried again; one worker of an HSM is at the gate at a time; a request's share of the queue is given back
+//! when the worker is done with it, not when its caller has lost patience.
+//!
+//! A fault in this program may break a task that keeps a worker. Then the worker is not shown as serving any more, its
+//! socket is closed, so that it leaves by itself, and the task starts again with another one. Only in this case two
+//! processes of one seat may be there for a moment; the login lock keeps their logins apart.
+
+#![forbid(unsafe_code)]
+
+mod backlog;
+mod board;
+mod configured;
+mod gate;
+mod inbox;
+mod inhand;
+mod keeper;
+mod lanes;
+mod life;
+mod link;
+mod load;
+mod lock_dir;
+mod login_lock;
+mod pace;
+mod pool;
+mod process;
+mod running;
+mod single;
+mod socket;
+mod wire;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+pub use self::configured::lock_file;
+pub use self::gate::{Desk, Gate, Refusal};
+pub use self::lock_dir::{LockDirError, look_at_lock_dir};
+pub use self::login_lock::{LockError, LoginLock};
+pub use self::single::Worker;
+use model::clock::Clock;
+use model::id::{HsmId, Zone};
+use model::key_store::ConnectionErrorCode;
+use model::terms::Terms;
+use protocol::{Fault, LoggedIn, Op, Profile, Ready, Reply, Token};
+use telemetry::watchdog::Watchdog;
+
+/// The decisions of this crate, which know no process and no clock: a simulation of whole clusters drives them together
+/// with the cluster's own.
+pub mod decisions {
+    pub use super::inhand::InHand;
+    pub use super::lanes::Lanes;
+    pub use super::life::{Action, Event, Life, Policy, State};
+}
+
+/// How one HSM is run. `server` maps the configuration to this.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name.
+    pub hsm: HsmId,
+    /// Its zone.
+    pub zone: Zone,
+    /// The program to start with the argument `hsm-worker`: this very binary.
+    pub worker: PathBuf,
+    /// The PKCS#11 module.
+    pub module: PathBuf,
+    /// How to find the token.
+    pub token: Token,
+    /// Vendor habits.
+    pub profile: Profile,
+    /// The whole environment of the workers (nothing is inherited).
+    pub environment: BTreeMap<String, String>,
+    /// Data worker processes.
+    pub data_workers: u16,
+    /// Session threads in each data worker.
+    pub sessions: u16,
+    /// Keep copies of keys in use as session objects.
+    pub hot_copies: bool,
+    /// Refuse to start a worker whose memory cannot be locked.
+    pub require_mlock: bool,
+    /// Confine workers.
+    pub sandbox: bool,
+    /// Most items that wait for or are in this HSM; past it a call is refused as busy.
+    pub queue_items: usize,
+    /// Most bytes that those items hold.
+    pub queue_bytes: usize,
+    /// When a worker is killed.
+    pub kill: KillLimits,
+    /// First and longest pause before a worker is started again.
+    pub restart: (Duration, Duration),
+    /// A worker gives up looking for its token after this; one that does not even do that is killed. It has as long,
+    /// and the limit of a login, to be let in.
+    pub start_timeout: Duration,
+    /// How often each worker is probed.
+    pub probe_every: Duration,
+    /// Held by this daemon and its workers together; a new daemon waits for it.
+    pub lock_file: PathBuf,
+    /// Where [`LoginLock`]s are.
+    pub lock_dir: PathBuf,
+}
+
+#[cfg(any(test, feature = "test-support"))]
+impl Settings {
+    /// For tests without processes: one worker with one session, and nothing on disk.
+    #[must_use]
+    pub fn of_a_test(hsm: &str, zone: &str) -> Self {
+        Self {
+            hsm: hsm.into(),
+            zone: zone.into(),
+            worker: "worker".into(),
+            module: "module".into(),
+            token: Token { label: hsm.to_owned(), serials: Vec::new() },
+            profile: Profile::Generic,
+            environment: BTreeMap::new(),
+            data_workers: 1,
+            sessions: 1,
+            hot_copies: false,
+            require_mlock: false,
+            sandbox: false,
+            queue_items: 1_000,
+            queue_bytes: 1 << 20,
+            kill: KillLimits::default(),
+            restart: (Duration::from_millis(1), Duration::from_millis(2)),
+            start_timeout: Duration::from_secs(1),
+            probe_every: Duration::from_secs(1),
+            lock_file: "lock".into(),
+            lock_dir: "locks".into(),
+        }
+    }
+}
+
+/// How long a session thread may be busy with one request before its worker is killed, by kind of operation.
+#[derive(Clone, Copy, Debug)]
+pub struct KillLimits {
+    /// Encrypt, decrypt, random, probe.
+    pub crypto: Duration,
+    /// Unwrap, destroy, list.
+    pub place: Duration,
+    /// Key generation.
+    pub generate: Duration,
+    /// Login and PIN change.
+    pub login: Duration,
+}
+
+impl Default for KillLimits {
+    fn default() -> Self {
+        Self {
+            crypto: Duration::from_millis(250),
+            place: Duration::from_secs(5),
+            generate: Duration::from_secs(30),
+            login: Duration::from_secs(60),
+        }
+    }
+}
+
+/// One HSM. Cheap to clone; all clones are the same HSM.
+#[derive(Clone)]
+pub struct Hsm(Arc<Handle>);
+
+/// Has the workers leave when nobody can use them any more.
+struct Handle(Arc<pool::Pool>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let settings = &self.0.settings;
+        self.0.end(self.0.clock.now() + settings.kill.place);
+    }
+}
+
+/// What one HSM is doing.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether it serves.
+    pub state: State,
+    /// Why it does not, or the last trouble; what happened and what to do.
+    pub reason: Option<String>,
+    /// The same in AWS's terms, while something is wrong.
+    pub code: Option<ConnectionErrorCode>,
+    /// It was refused for good: nothing is tried before it is started anew.
+    pub refused: bool,
+    /// Since when it is in this state.
+    pub since: SystemTime,
+    /// What the newest worker found when it started.
+    pub ready: Option<Arc<Ready>>,
+    /// What the newest login found.
+    pub logged_in: Option<Arc<LoggedIn>>,
+    /// The token has proven its identity since the HSM was started.
+    pub proven: bool,
+    /// What was done since the HSM was started, oldest first; the newest few dozen steps.
+    pub steps: Vec<(SystemTime, Arc<str>)>,
+    /// Data workers that take requests now.
+    pub data_ready: u16,
+    /// The control worker takes requests now.
+    pub control_ready: bool,
+    /// Workers started again after a death, since the daemon started.
+    pub restarts: u64,
+}
+
+impl Status {
+    /// The token holds its cluster's wrapping key, as far as the newest login has found.
+    #[must_use]
+    pub fn holds_wrapping_key(&self) -> bool {
+        self.logged_in.as_ref().is_some_and(|found| found.ceremony.wrapping)
+    }
+}
+
+/// Whether one HSM serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No worker has been ready yet.
+    Starting,
+    /// At least one data worker takes requests.
+    Serving,
+    /// None does; they are being started again.
+    Down,
+    /// Stopped on purpose.
+    Stopped,
+}
+
+/// Why a call has no reply.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// Its queue is full. Nothing was sent.
+    #[error("the queue is full")]
+    Busy,
+    /// Its turn would come so late that the deadline would have passed before it was done. Nothing was sent.
+    #[error("its turn would have come too late, in {} ms", .0.as_millis())]
+    Hopeless(Duration),
+    /// No worker takes requests. Nothing was sent.
+    #[error("no worker is ready")]
+    NotReady,
+    /// The deadline passed. The operation may still be carried out.
+    #[error("no answer in time")]
+    Late,
+    /// The worker died or was killed. The operation may or may not have been carried out.
+    #[error("the worker died")]
+    Lost,
+}
+
+/// Why a worker could not be started.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// The process could not be made.
+    #[error("cannot start {program}: {error}")]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// The system's words.
+        error: String,
+    },
+    /// The worker said why.
+    #[error("{0}")]
+    Refused(Fault),
+    /// It died or was too slow.
+    #[error("{0}")]
+    Died(String),
+}
+
+impl Hsm {
+    /// Starts the HSM's workers and keeps them running until [`Hsm::stop`], or until the last clone is dropped. Returns
+    /// at once; must be called inside a tokio runtime. One worker at the gate at a time; the control worker first.
+    #[must_use]
+    pub fn start(settings: Settings, gate: Arc<dyn Gate>, clock: Clock, watchdog: Watchdog) -> Self {
+        let pool = pool::Pool::new(settings, gate, clock, watchdog);
+        pool.begin();
+        Self(Arc::new(Handle(pool)))
+    }
+
+    /// How it is run.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.0.settings
+    }
+
+    /// Hands an operation to a data worker or to the control worker, as the operation wants, and waits for the reply
+    /// until its deadline. `Op::Forget` goes to all of them. Dropping the future abandons the reply, not the operation,
+    /// unless the operation has no effect but its reply and was not sent yet.
+    pub async fn call(&self, op: Arc<Op>, terms: impl Into<Terms>) -> Result<Reply, CallError> {
+        self.0.0.call(op, terms.into()).await
+    }
+
+    /// How long a request that came now would wait for its turn, as far as can be told.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.0.0.wait()
+    }
+
+    /// Items that one session does in a time, as far as is known.
+    #[must_use]
+    pub fn items_in(&self, time: Duration) -> usize {
+        self.0.0.items_in(time)
+    }
+
+    /// Items that wait for or are in this HSM.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.0.0.load()
+    }
+
+    /// What it is doing now.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.0.0.status()
+    }
+
+    /// Sees every change of the status.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.0.0.watch()
+    }
+
+    /// Stops taking requests, lets those in hand finish, has the workers log out and leave, and kills (outside login)
+    /// what is left after `within`.
+    pub async fn stop(&self, within: Duration) {
+        self.0.0.stop(within).await;
+    }
+}

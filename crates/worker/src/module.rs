@@ -1,0 +1,157 @@
+//! The PKCS#11 module: loaded once, initialised and finalised as often as it takes.
+
+use std::path::Path;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::MechanismType;
+use cryptoki::session::Session;
+use cryptoki::slot::{Slot, TokenInfo};
+
+use super::fault::Failure;
+use protocol::{Abilities, Class, Profile, Role, Token, UserFlags};
+
+/// A loaded module.
+pub(super) struct Module {
+    pkcs11: Pkcs11,
+    extra: pkcs11_extra::Module,
+    profile: Profile,
+    role: Role,
+}
+
+/// A token that was found.
+pub(super) struct Found {
+    /// Where it is, until the module is initialised again.
+    pub(super) slot: Slot,
+    /// Its flags and names.
+    pub(super) info: TokenInfo,
+}
+
+impl Module {
+    /// Loads the module; nothing is initialised yet.
+    pub(super) fn load(path: &Path, profile: Profile, role: Role) -> Result<Self, Failure> {
+        let missing = |reason: String| {
+            let path = path.display();
+            Failure::own(Class::Token, "load", format!("cannot load the PKCS#11 module {path}: {reason}"))
+        };
+        let pkcs11 = Pkcs11::new(path).map_err(|error| missing(error.to_string()))?;
+        let extra = pkcs11_extra::Module::load(path).map_err(|error| missing(error.to_string()))?;
+        Ok(Self { pkcs11, extra, profile, role })
+    }
+
+    /// C_Initialize, with the operating system's locks.
+    pub(super) fn initialise(&self) -> Result<(), Failure> {
+        Ok(self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?)
+    }
+
+    /// C_Finalize. No call may be under way.
+    pub(super) fn finalise(&self) -> Result<(), Failure> {
+        Ok(self.pkcs11.clone().finalize()?)
+    }
+
+    /// What cryptoki offers.
+    pub(super) fn pkcs11(&self) -> &Pkcs11 {
+        &self.pkcs11
+    }
+
+    /// What it does not.
+    pub(super) fn extra(&self) -> &pkcs11_extra::Module {
+        &self.extra
+    }
+
+    /// The vendor.
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Manufacturer, description and version, for humans.
+    pub(super) fn description(&self) -> Result<String, Failure> {
+        let info = self.pkcs11.get_library_info()?;
+        let (maker, what) = (info.manufacturer_id().trim_end(), info.library_description().trim_end());
+        Ok(format!("{maker} {what} {}", info.library_version()))
+    }
+
+    /// All tokens, blank ones too.
+    pub(super) fn all_tokens(&self) -> Result<Vec<Found>, Failure> {
+        let slots = self.pkcs11.get_slots_with_token()?;
+        slots.into_iter().map(|slot| Ok(Found { slot, info: self.pkcs11.get_token_info(slot)? })).collect()
+    }
+
+    /// All tokens that say of themselves that they are initialised.
+    pub(super) fn tokens(&self) -> Result<Vec<Found>, Failure> {
+        Ok(self.all_tokens()?.into_iter().filter(|found| found.info.token_initialized()).collect())
+    }
+
+    /// Finds the token by label and serial; never by slot number, which changes from one start to the next.
+    pub(super) fn find(&self, token: &Token) -> Result<Found, Failure> {
+        let all = self.tokens()?;
+        let listed: Vec<String> = all.iter().map(|found| describe(&found.info)).collect();
+        let meant = |found: &Found| {
+            found.info.label().trim_end() == token.label.trim_end()
+                && (token.serials.is_empty()
+                    || token.serials.iter().any(|serial| found.info.serial_number().trim() == serial.trim()))
+        };
+        let mut fitting: Vec<Found> = all.into_iter().filter(meant).collect();
+        let named = match &token.serials[..] {
+            [] => format!("label '{}'", token.label),
+            serials => format!("label '{}' and serial {}", token.label, serials.join(" or ")),
+        };
+        match (fitting.pop(), fitting.len()) {
+            (Some(found), 0) => Ok(found),
+            (Some(_), _) => {
+                let detail = format!(
+                    "{} tokens have {named}: {}; name the serial number of the right one in the configuration",
+                    fitting.len() + 1,
+                    listed.join(", ")
+                );
+                Err(Failure::own(Class::Refused, "find token", detail))
+            }
+            (None, _) => {
+                let there = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
+                let detail = format!("no token has {named}; the module shows: {there}");
+                Err(Failure::own(Class::Token, "find token", detail))
+            }
+        }
+    }
+
+    /// Opens a session. Read-only where that is known to suffice.
+    pub(super) fn open(&self, slot: Slot) -> Result<Session, Failure> {
+        // Not every vendor knows read-only sessions.
+        let read_only = self.role == Role::Data && self.profile == Profile::SoftHsm;
+        let opened = if read_only { self.pkcs11.open_ro_session(slot) } else { self.pkcs11.open_rw_session(slot) };
+        Ok(opened?)
+    }
+
+    /// What the token can do.
+    pub(super) fn abilities(&self, found: &Found) -> Result<Abilities, Failure> {
+        let listed = self.pkcs11.get_mechanism_list(found.slot)?;
+        let info = |mechanism: MechanismType| {
+            listed.contains(&mechanism).then(|| self.pkcs11.get_mechanism_info(found.slot, mechanism).ok()).flatten()
+        };
+        let wraps = |mechanism| info(mechanism).is_some_and(|can| can.wrap() && can.unwrap());
+        Ok(Abilities {
+            // Units of key sizes differ between vendors (bytes or bits), so they are not looked at.
+            aes_gcm: info(MechanismType::AES_GCM).is_some_and(|can| can.encrypt() && can.decrypt()),
+            aes_key_gen: info(MechanismType::AES_KEY_GEN).is_some_and(|can| can.generate()),
+            aes_key_wrap: wraps(MechanismType::AES_KEY_WRAP),
+            aes_key_wrap_pad: wraps(MechanismType::AES_KEY_WRAP_PAD),
+            rsa_oaep: wraps(MechanismType::RSA_PKCS_OAEP),
+            random: found.info.rng(),
+        })
+    }
+}
+
+/// A token's flags about its user.
+pub(super) fn user_flags(info: &TokenInfo) -> UserFlags {
+    UserFlags {
+        initialised: info.user_pin_initialized(),
+        count_low: info.user_pin_count_low(),
+        final_try: info.user_pin_final_try(),
+        locked: info.user_pin_locked(),
+        longest_pin: u32::try_from(info.max_pin_length()).unwrap_or(u32::MAX),
+    }
+}
+
+/// A token's names, for people.
+pub(super) fn describe(info: &TokenInfo) -> String {
+    format!("'{}' (serial {})", info.label().trim_end(), info.serial_number().trim())
+}

@@ -1,0 +1,287 @@
+//! A session thread's tools: its session, and how an operation finds its key and survives what a session may suffer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use cryptoki::object::{ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use cryptoki::slot::Slot;
+
+use super::fault::Failure;
+use super::keys::{CopyPermit, Keys};
+use super::module::Module;
+use super::random::Pool;
+use super::verb::KeyStream;
+use super::{objects, template};
+use model::clock::Clock;
+use model::id::{HsmId, KeyVersionId};
+use protocol::{Class, Fault, Profile, Role};
+use telemetry::sampled::{self, Line};
+
+/// What all session threads of a process share about its token.
+pub(super) struct Token {
+    /// The HSM's name.
+    pub(super) hsm: HsmId,
+    /// The token's serial number.
+    pub(super) serial: String,
+    /// Counts the workers started for this HSM.
+    pub(super) incarnation: u64,
+    /// The module.
+    pub(super) module: Arc<Module>,
+    /// What this worker is for.
+    pub(super) role: Role,
+    /// Where the token is.
+    pub(super) slot: Slot,
+    /// Keeps the login, and owns the hot copies: objects of a session die with it, and this one is never replaced.
+    pub(super) pinned: Mutex<Session>,
+    /// Handles of keys.
+    pub(super) keys: Keys<ObjectHandle>,
+    /// Held for reading while a hot copy is used, for writing while one is destroyed.
+    pub(super) copies_in_use: RwLock<()>,
+    /// Handle of the canary key, where the token has one.
+    pub(super) canary: Mutex<Option<ObjectHandle>>,
+    /// Handle of the session object that stands in for it, once it was needed.
+    pub(super) stand_in: Mutex<Option<ObjectHandle>>,
+    /// What the last probe saw, so that the next one sees something else.
+    pub(super) last_stream: Mutex<Option<KeyStream>>,
+    /// Handle of the cluster wrapping key, once it was needed.
+    pub(super) wrapping: Mutex<Option<ObjectHandle>>,
+    /// The time.
+    pub(super) clock: Clock,
+}
+
+/// One session thread's belongings.
+pub(super) struct Owner {
+    /// Shared with the other threads.
+    pub(super) token: Arc<Token>,
+    /// This thread's own session.
+    pub(super) session: Session,
+    pool: Pool,
+    /// Whether the token's keys were listed again during the request in hand: a batch of unknown keys costs one listing.
+    caught_up: bool,
+}
+
+impl Owner {
+    /// Opens this thread's session.
+    pub(super) fn open(token: Arc<Token>) -> Result<Self, Failure> {
+        let session = token.module.open(token.slot)?;
+        Ok(Self { token, session, pool: Pool::new(), caught_up: false })
+    }
+
+    /// To be called when a request is taken.
+    pub(super) fn begin(&mut self) {
+        self.caught_up = false;
+    }
+
+    /// The vendor.
+    pub(super) fn profile(&self) -> Profile {
+        self.token.module.profile()
+    }
+
+    /// Fills `out` with random bytes.
+    pub(super) fn random(&mut self, out: &mut [u8]) -> Result<(), Failure> {
+        self.pool.fill(&self.session, out)
+    }
+
+    /// Does `act` and, when the session fails it, once more in a new session.
+    pub(super) fn persist<T>(&mut self, act: impl Fn(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        match act(self) {
+            Err(failure) if failure.class(self.profile()) == Class::Session => {
+                self.replace_session()?;
+                act(self)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Does `act` with a handle of `key`: the hot copy's or the token object's, found again where it went stale, in a
+    /// new session where the old one failed.
+    pub(super) fn with_key<T>(
+        &mut self,
+        key: KeyVersionId,
+        now: Instant,
+        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+    ) -> Result<T, Fault> {
+        self.try_with_key(key, now, act).map_err(|failure| failure.into_fault(self.profile()))
+    }
+
+    fn try_with_key<T>(
+        &mut self,
+        key: KeyVersionId,
+        now: Instant,
+        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (mut found_again, mut replaced) = (false, false);
+        match self.with_copy(key, now, &act) {
+            None => {}
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(failure)) => match failure.class(self.profile()) {
+                Class::KeyAbsent => self.drop_copy(key),
+                Class::Session => {
+                    replaced = true;
+                    self.replace_session()?;
+                }
+                _ => return Err(failure),
+            },
+        }
+        let mut object = match self.token.keys.object(key) {
+            Some(object) => object,
+            None => self.find_again(key)?,
+        };
+        loop {
+            let failure = match act(&self.session, object) {
+                Ok(value) => {
+                    if let Some(permit) = self.token.keys.prove(key, object, now) {
+                        self.make_copy(key, object, now, permit);
+                    }
+                    return Ok(value);
+                }
+                Err(failure) => failure,
+            };
+            match failure.class(self.profile()) {
+                Class::KeyAbsent if !found_again => {
+                    found_again = true;
+                    object = self.find_again(key)?;
+                }
+                Class::KeyAbsent => {
+                    // Not known to be gone, so it must not be reported as removed; nor need it be the token's trouble.
+                    let mut fault = failure.during(&format!("key {key} is there but not usable"), self.profile());
+                    fault.class = Class::KeyUnusable;
+                    return Err(fault.into());
+                }
+                Class::Session if !replaced => {
+                    replaced = true;
+                    self.replace_session()?;
+                }
+                _ => return Err(failure),
+            }
+        }
+    }
+
+    /// Does `act` with the hot copy, where there is one that may be used. No copy is destroyed meanwhile: SoftHSM would
+    /// go on with half of it.
+    fn with_copy<T>(
+        &self,
+        key: KeyVersionId,
+        now: Instant,
+        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+    ) -> Option<Result<T, Failure>> {
+        let _in_use = self.token.copies_in_use.read().unwrap_or_else(PoisonError::into_inner);
+        self.token.keys.copy(key, now).map(|copy| act(&self.session, copy))
+    }
+
+    /// Looks for the object of `key` after its handle proved unknown or stale: the answer is a handle, or whether the
+    /// key alone is gone or the token with it.
+    fn find_again(&mut self, key: KeyVersionId) -> Result<ObjectHandle, Failure> {
+        self.forget(&[key]);
+        if !self.caught_up {
+            // A token whose directory is gone finds nothing and says OK; only this call tells.
+            self.token_info()?;
+            for (found, handle) in objects::new_keys(&self.session, &self.token.keys.objects())? {
+                self.token.keys.found(found, handle);
+            }
+            self.caught_up = true;
+        }
+        if let Some(handle) = self.token.keys.object(key) {
+            return Ok(handle);
+        }
+        // Another session may have forgotten the key between its finding here and now; the token itself has the last word.
+        if let Some(handle) = objects::of_key(&self.session, key)?.first().copied() {
+            self.token.keys.found(key, handle);
+            return Ok(handle);
+        }
+        // The token as a whole is in doubt when the canary has gone with the key.
+        let had_canary = self.canary().is_some();
+        if had_canary && objects::named(&self.session, ObjectClass::SECRET_KEY, template::CANARY)?.is_none() {
+            let detail = format!("key {key} is gone and the canary key with it");
+            return Err(Failure::own(Class::Token, "find key", detail));
+        }
+        Err(Failure::own(Class::KeyAbsent, "find key", format!("the token holds no object of key {key}")))
+    }
+
+    /// C_GetTokenInfo: the one call that notices the loss of a SoftHSM token.
+    pub(super) fn token_info(&self) -> Result<(), Failure> {
+        let asked = self.token.module.pkcs11().get_token_info(self.token.slot).map_err(Failure::from);
+        // Whatever the code is, a token that cannot be asked is out of service.
+        asked.map(drop).map_err(|failure| {
+            let mut fault = failure.into_fault(self.profile());
+            fault.class = Class::Token;
+            fault.into()
+        })
+    }
+
+    /// Closes this thread's session, which may have stopped half-way through an operation, and opens another.
+    fn replace_session(&mut self) -> Result<(), Failure> {
+        if sampled::whole(Line::Session, &"C_CloseSession") {
+            tracing::info!("a session failed and is replaced");
+        }
+        self.session = self.token.module.open(self.token.slot)?;
+        Ok(())
+    }
+
+    /// Drops copies and handles of these keys.
+    pub(super) fn forget(&self, keys: &[KeyVersionId]) {
+        self.destroy_copies(self.token.keys.forget(keys));
+    }
+
+    fn drop_copy(&self, key: KeyVersionId) {
+        self.destroy_copies(self.token.keys.take_copy(key));
+    }
+
+    fn make_copy(&self, key: KeyVersionId, object: ObjectHandle, now: Instant, permit: CopyPermit) {
+        let copied = lock(&self.token.pinned).copy_object(object, &template::hot_copy());
+        match copied {
+            Ok(copy) => {
+                tracing::debug!(%key, "hot copy made");
+                self.destroy_copies(self.token.keys.keep_copy(key, copy, now, permit));
+            }
+            // Slower, but nothing fails: the token object goes on being used.
+            Err(error) => {
+                tracing::warn!(%key, %error, "the token does not copy this key; it is used without a hot copy");
+                self.token.keys.refuse_copies(key);
+            }
+        }
+    }
+
+    fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
+        for copy in copies {
+            // Whoever uses it now has it from before it was taken out of `keys`; nobody can find it there any more.
+            let _unused = self.token.copies_in_use.write().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = self.session.destroy_object(copy) {
+                tracing::debug!(%error, "a hot copy was gone before it was destroyed");
+            }
+        }
+    }
+
+    /// The canary's handle, where the token has one.
+    pub(super) fn canary(&self) -> Option<ObjectHandle> {
+        *lock(&self.token.canary)
+    }
+
+    /// Does `act` with the cluster wrapping key.
+    pub(super) fn with_wrapping_key<T>(
+        &self,
+        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let known = *lock(&self.token.wrapping);
+        if let Some(handle) = known {
+            match act(&self.session, handle) {
+                Err(failure) if failure.class(self.profile()) == Class::KeyAbsent => {}
+                outcome => return outcome,
+            }
+        }
+        self.token_info()?;
+        let found = objects::named(&self.session, ObjectClass::SECRET_KEY, template::WRAPPING)?;
+        *lock(&self.token.wrapping) = found;
+        let handle = found.ok_or_else(|| {
+            let detail = "the token holds no cluster wrapping key; the key ceremony puts one there";
+            Failure::own(Class::Refused, "find wrapping key", detail)
+        })?;
+        act(&self.session, handle)
+    }
+}
+
+/// A thread that panics ends the process, so no lock is ever found poisoned.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,16 @@
+//! Which tokens the module shows, blank ones too.
+
+use crate::fault::Failure;
+use crate::module::{Module, user_flags};
+use protocol::{Reply, TokenSeen};
+
+/// All of them.
+pub(super) fn run(module: &Module) -> Result<Reply, Failure> {
+    let seen = module.all_tokens()?.into_iter().map(|found| TokenSeen {
+        label: found.info.label().trim_end().to_owned(),
+        serial: found.info.serial_number().trim().to_owned(),
+        initialised: found.info.token_initialized(),
+        user: user_flags(&found.info),
+    });
+    Ok(Reply::Tokens(seen.collect()))
+}

@@ -1,0 +1,42 @@
+//! Log in as kmsuser, then list the keys.
+
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::ObjectClass;
+use cryptoki::session::UserType;
+use cryptoki::types::RawAuthPin;
+
+use crate::fault::Failure;
+use crate::owner::{Owner, lock};
+use crate::{objects, template};
+use model::id::KeyVersionId;
+use model::secret::Secret;
+use protocol::{Class, LoggedIn, Reply};
+
+/// One C_Login for the whole process. The token's flags are looked at right before it: the last try is never spent.
+pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
+    let info = owner.token.module.pkcs11().get_token_info(owner.token.slot)?;
+    let refused = |detail: &str| Failure::own(Class::Login, "C_Login", format!("not attempted: {detail}"));
+    if info.user_pin_locked() {
+        return Err(refused("the token has locked kmsuser; the security officer has to set the PIN again"));
+    }
+    if info.user_pin_final_try() {
+        return Err(refused("one more wrong PIN would lock kmsuser; the security officer has to set the PIN again"));
+    }
+    // Wiped by the type that takes it over.
+    let pin = RawAuthPin::new(Box::new(pin.expose().to_vec()));
+    match lock(&owner.token.pinned).login_with_raw(UserType::User, &pin) {
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let found = objects::new_keys(&owner.session, &[])?;
+    let mut keys: Vec<KeyVersionId> = found.iter().map(|(key, _)| *key).collect();
+    for (key, handle) in found {
+        owner.token.keys.found(key, handle);
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    *lock(&owner.token.canary) = objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)?;
+    let ceremony = objects::ceremony(&owner.session)?;
+    tracing::info!(keys = keys.len(), "logged in");
+    Ok(Reply::LoggedIn(Box::new(LoggedIn { keys, ceremony })))
+}

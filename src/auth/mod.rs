@@ -1,4 +1,0 @@
-//! Who calls, and what they may do. Pure; I/O and TLS are elsewhere.
-
-pub mod peer;
-pub mod rule;
