@@ -166,7 +166,7 @@ fn judge_file(path: &str, text: &str) -> Vec<String> {
 /// Spawns of the product's own code without a word on their panics. What starts processes takes no argument, or has a
 /// name of its own.
 fn silent_spawns(path: &str, text: &str) -> Vec<String> {
-    let of_a_test = ["/tests/", "/tests.rs", "/fake.rs", "/world/"].iter().any(|part| path.contains(part));
+    let of_a_test = ["/tests/", "/tests.rs", "/fake.rs", "/simulation/"].iter().any(|part| path.contains(part));
     if of_a_test || !["src/", "crates/"].iter().any(|folder| path.starts_with(folder)) {
         return Vec::new();
     }
@@ -175,7 +175,7 @@ fn silent_spawns(path: &str, text: &str) -> Vec<String> {
     let spawns = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
         let with_argument = |call: &str| code.split(call).skip(1).any(|after| !after.starts_with(')'));
-        let other = ["fn ", "process::spawn(", "Running::spawn("].iter().any(|other| code.contains(other));
+        let other = ["fn ", "process::spawn(", "WorkerProcess::spawn("].iter().any(|other| code.contains(other));
         (with_argument("spawn(") || with_argument("spawn_blocking(")) && !other
     };
     let silent = (0..lines.len()).filter(|at| {

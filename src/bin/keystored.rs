@@ -1,10 +1,10 @@
 //! The daemon, its development form, its check, backup and restore of its database, and (hidden) its worker processes.
 //!
-//! Exit codes: 0 after an ordered shutdown, a good check, a backup or a restore; 1 when a check found something to mend or
-//! a backup or a restore could not be made; 2 when something is wrong that starting again does not mend: the command line,
-//! the configuration, a file that it names, a database that cannot be read; 3 when a restore has only told what it would
-//! do; 75, which sysexits.h calls EX_TEMPFAIL, when the machine lets it down for the moment: a full or failing disk, a port
-//! or a database that another process has, too many open files.
+//! Exit codes: 0 after an ordered shutdown, a good check, a backup or a restore; 1 when a check found something to mend
+//! or a backup or a restore could not be made; 2 when something is wrong that starting again does not mend: the command
+//! line, the configuration, a file that it names, a database that cannot be read; 3 when a restore has only told what
+//! it would do; 75, which sysexits.h calls EX_TEMPFAIL, when the machine lets it down for the moment: a full or failing
+//! disk, a port or a database that another process has, too many open files.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -135,7 +135,8 @@ enum Command {
         #[arg(value_name = "TARGET")]
         target: PathBuf,
     },
-    /// Put a copy of the database in the place of the one that is there, which is set aside. The daemon must be stopped.
+    /// Put a copy of the database in the place of the one that is there, which is set aside. The daemon must be
+    /// stopped.
     ///
     /// Tells first what will be different, for the database and for the tokens. Run it as the daemon's user.
     Restore {

@@ -2,8 +2,8 @@
 //! drains.
 //!
 //! Everything is bounded: handshakes in progress and their time, connections, streams and windows of each, header
-//! lists, the time that a refused or draining connection may still take. And what is bounded is shared: by source address
-//! before a handshake is over ([`lobby`]), by principal after it ([`Crowd`]).
+//! lists, the time that a refused or draining connection may still take. And what is bounded is shared: by source
+//! address before a handshake is over ([`lobby`]), by principal after it ([`Crowd`]).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -209,8 +209,8 @@ impl<R: Routes> Accept<R> {
                 return;
             }
         };
-        // Those whose certificate is not good are there to be told so, and share what one principal would have: they must
-        // not push anybody out under a name that they carry and are not.
+        // Those whose certificate is not good are there to be told so, and share what one principal would have: they
+        // must not push anybody out under a name that they carry and are not.
         let principal = peer.admit(self.clock.calendar()).cloned().unwrap_or_else(|_| Principal::new(NOT_GOOD));
         let wire = Wire::new(self.clock.clone());
         let Some(_member) = self.join(&crowd, &principal, &wire) else { return };

@@ -1,8 +1,8 @@
 //! Certificates in force, looked at by people: the log, /readyz and the metrics.
 //!
-//! Looked at anew as time passes and as files change. The log is told each finding when it is new and once a day while it
-//! lasts; the daemon counts as degraded while a certificate is wrong or ends within seven days, and while the files hold what
-//! cannot be used.
+//! Looked at anew as time passes and as files change. The log is told each finding when it is new and once a day while
+//! it lasts; the daemon counts as degraded while a certificate is wrong or ends within seven days, and while the files
+//! hold what cannot be used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

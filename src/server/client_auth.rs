@@ -1,10 +1,10 @@
 //! Client certificates in the handshake: which chains pass, and what is said of those that do not.
 //!
 //! TLS has one alert for a certificate that has ended and for one that is not valid yet, and none for one that names
-//! nobody: a client could not tell its user what to mend. So the handshake decides about the chain alone, and a certificate
-//! that is of a client CA but not valid at this moment passes it. **It is no one's right to anything:** `auth::peer` checks
-//! each connection's chain strictly before its first call, by the verifier that is inside this one, and a connection that
-//! fails gets one sentence for each of its calls and is closed.
+//! nobody: a client could not tell its user what to mend. So the handshake decides about the chain alone, and a
+//! certificate that is of a client CA but not valid at this moment passes it. **It is no one's right to anything:**
+//! `auth::peer` checks each connection's chain strictly before its first call, by the verifier that is inside this one,
+//! and a connection that fails gets one sentence for each of its calls and is closed.
 
 use std::io;
 use std::sync::Arc;
@@ -143,8 +143,8 @@ pub(super) fn has_shown_itself(refused: Refused) -> bool {
     matches!(refused, Refused::Certificate | Refused::UnknownCa | Refused::NoCertificate)
 }
 
-/// Closes a connection whose last words are an alert, so that they arrive: closing it while something that the client has
-/// sent is unread would have the kernel throw them away.
+/// Closes a connection whose last words are an alert, so that they arrive: closing it while something that the client
+/// has sent is unread would have the kernel throw them away.
 pub(super) async fn part(mut stream: TcpStream) {
     let farewell = async {
         stream.shutdown().await?;

@@ -1,7 +1,7 @@
 //! What troubles the daemon while it still answers calls: the reasons behind "degraded".
 //!
-//! Each part that can be in trouble is asked anew at each look, so that what is shown is so now. A look must not wait: it
-//! reads what the part knows already.
+//! Each part that can be in trouble is asked anew at each look, so that what is shown is so now. A look must not wait:
+//! it reads what the part knows already.
 
 use super::readiness::Trouble;
 

@@ -1,9 +1,9 @@
 //! Open connections: bounded in all, and whose makes room when there are as many as may be.
 //!
-//! A principal's share binds only while others want connections: one alone may have all of them. When all are taken, the
-//! principal that has most gives one up to a principal that has fewer: the one that has been idle for longest, or, where
-//! each is in use, the oldest. One that wants more than its own share gives up one of its own that nobody uses, or is
-//! refused.
+//! A principal's share binds only while others want connections: one alone may have all of them. When all are taken,
+//! the principal that has most gives one up to a principal that has fewer: the one that has been idle for longest, or,
+//! where each is in use, the oldest. One that wants more than its own share gives up one of its own that nobody uses,
+//! or is refused.
 //!
 //! Pure: it says who is to leave, and others see to it.
 

@@ -11,13 +11,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{accept, lobby, ops};
 use config::Config;
 
-/// Descriptors of the process itself: standard streams, the runtime's, listeners, database with its journals, and what is
-/// open for a moment (configuration, certificates, a connection that is refused). 25 were counted on an idle daemon, without
-/// its workers.
+/// Descriptors of the process itself: standard streams, the runtime's, listeners, database with its journals, and what
+/// is open for a moment (configuration, certificates, a connection that is refused). 25 were counted on an idle daemon,
+/// without its workers.
 const OWN: usize = 64;
 /// An HSM's locks, and what the start of a worker needs for a moment.
 const EACH_HSM: usize = 8;
-/// A worker's socket, its standard error, the handle of its process and its share in the HSM's lock; one more, since SIGHUP may bring further HSMs.
+/// A worker's socket, its standard error, the handle of its process and its share in the HSM's lock; one more, since
+/// SIGHUP may bring further HSMs.
 const EACH_WORKER: usize = 5;
 
 /// The soft limit as the process found it, to be given back to workers.

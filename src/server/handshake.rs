@@ -15,8 +15,8 @@ use tokio_rustls::server::TlsStream;
 use super::lobby::Place;
 use super::tls::Tls;
 
-/// A client that has sent nothing by then is left; longer where many are coming ([`Place::within`]). Those who mean it send
-/// their ClientHello as soon as they are connected.
+/// A client that has sent nothing by then is left; longer where many are coming ([`Place::within`]). Those who mean it
+/// send their ClientHello as soon as they are connected.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 /// What a client may take for each half of a handshake that it has begun.
 const HALF: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub(super) enum Lost {
     Gone,
     /// It has not sent all in time, or its turn did not come.
     Late,
-    /// It does not speak TLS 1.3, showed no certificate, or one of no client CA; or it went in between. With what is left
-    /// of the connection, where an alert may be on its way.
+    /// It does not speak TLS 1.3, showed no certificate, or one of no client CA; or it went in between. With what is
+    /// left of the connection, where an alert may be on its way.
     Failed(io::Error, Option<TcpStream>),
 }
 

@@ -1,8 +1,8 @@
 //! Where connections are from being accepted to the end of their handshakes.
 //!
 //! Whoever comes gets a place here, and costs little until a whole ClientHello has come: then it waits for its turn,
-//! which sources take one after the other, and only then is TLS computed. So strangers who send nothing take places from
-//! nobody ([`Room`] decides), and those who send much take no more than their turns ([`Turns`] decides).
+//! which sources take one after the other, and only then is TLS computed. So strangers who send nothing take places
+//! from nobody ([`Room`] decides), and those who send much take no more than their turns ([`Turns`] decides).
 //!
 //! This file carries out what those two decide. What lets a place go: its end, its holder's, or a newcomer's.
 
@@ -23,8 +23,8 @@ use telemetry::metrics::{Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
 /// Connections whose handshake is not over: as many as may be open, since all clients may come at once after a restart,
-/// within these bounds. One that has sent nothing costs a descriptor and some kilobytes, one that has sent all that it may,
-/// up to 64 KiB more.
+/// within these bounds. One that has sent nothing costs a descriptor and some kilobytes, one that has sent all that it
+/// may, up to 64 KiB more.
 const PLACES: (usize, usize) = (1_024, 4_096);
 /// So many even where the process may have few files.
 const LEAST: usize = 128;
@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Where more connections than these are here, a client's time is [`LONGEST`] from being accepted.
 const FEW: usize = 64;
 const LONGEST: Duration = Duration::from_secs(20);
-/// How long newcomers wait outside, in the kernel's backlog, for handshakes to be computed. A burst of clients is served
-/// in that time; what lasts longer is a flood, and the source with most places makes room.
+/// How long newcomers wait outside, in the kernel's backlog, for handshakes to be computed. A burst of clients is
+/// served in that time; what lasts longer is a flood, and the source with most places makes room.
 const BURST: Duration = Duration::from_secs(5);
 
 /// The places and the turns.
@@ -70,8 +70,8 @@ struct Ticket<'a> {
     turn: oneshot::Receiver<()>,
 }
 
-/// How many places there are where so many connections may be open, and the process may have so many files open, of which
-/// no more than a quarter are for strangers.
+/// How many places there are where so many connections may be open, and the process may have so many files open, of
+/// which no more than a quarter are for strangers.
 pub(super) fn places(connections: usize, files: Option<u64>) -> usize {
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
     connections.clamp(PLACES.0, PLACES.1).min(files / 4).max(LEAST)
@@ -179,8 +179,8 @@ impl Place {
         self.lobby.changed.notify_one();
     }
 
-    /// Waits for what the client owes: so long where few are here, and longer where many are. Those who come together wait
-    /// for each other, on their machine or on ours; a stranger among them makes room whatever its time.
+    /// Waits for what the client owes: so long where few are here, and longer where many are. Those who come together
+    /// wait for each other, on their machine or on ours; a stranger among them makes room whatever its time.
     pub(super) async fn within<T>(&self, limit: Duration, owed: impl Future<Output = T>) -> Option<T> {
         let mut owed = pin!(owed);
         if let Ok(done) = timeout(limit, owed.as_mut()).await {

@@ -1,8 +1,8 @@
 //! Builds the daemon bottom-up from the configuration, listens, reloads certificates, drains.
 //!
-//! Only the configuration, the files and directories that it names, the limit on open files, the database and the listeners
-//! can end the daemon. HSMs cannot: it starts without them, says at /readyz which one is missing and why, and serves as soon
-//! as one zone does.
+//! Only the configuration, the files and directories that it names, the limit on open files, the database and the
+//! listeners can end the daemon. HSMs cannot: it starts without them, says at /readyz which one is missing and why, and
+//! serves as soon as one zone does.
 
 mod accept;
 mod backup;
@@ -76,8 +76,8 @@ pub enum Error {
     /// What an operator wrote, or a file that it names, is wrong: starting again does not mend it.
     #[error("{0}")]
     Wrong(String),
-    /// The machine lets the daemon down for the moment: a full disk, a port or a database that somebody else has, too many
-    /// open files. A later start succeeds when that has passed.
+    /// The machine lets the daemon down for the moment: a full disk, a port or a database that somebody else has, too
+    /// many open files. A later start succeeds when that has passed.
     #[error("{0}")]
     Passing(String),
 }
@@ -323,7 +323,8 @@ async fn follow_health(
 fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
     let bound = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A daemon that is started again must not wait until the kernel has forgotten the connections of the one before.
+        // A daemon that is started again must not wait until the kernel has forgotten the connections of the one
+        // before.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)

@@ -2,8 +2,8 @@
 //!
 //! Tells states and figures, nothing that a caller sent; still it belongs on loopback or a management network.
 //!
-//! Whoever comes is let in: where all places are taken, the connection that has asked for nothing for longest makes room,
-//! of the address that has most. So a probe gets its answer whatever others do.
+//! Whoever comes is let in: where all places are taken, the connection that has asked for nothing for longest makes
+//! room, of the address that has most. So a probe gets its answer whatever others do.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -16,7 +16,7 @@ use config::{self, Config};
 use model::clock::Clock;
 use pki::seal::{self, SealKey, SealKeys};
 use service::Service;
-use service::estate::Estate;
+use service::cluster_registry::ClusterRegistry;
 use store::Store;
 use telemetry::metrics::Metrics;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
@@ -83,9 +83,9 @@ pub(super) async fn build(
 ) -> Parts {
     let (report, removals) = mpsc::channel(REMOVALS);
     let seals = Arc::new(ArcSwap::from_pointee(seals));
-    let estate = Estate::new(settings::clusters(config, files), seals, report, watchdog.clone());
+    let registry = ClusterRegistry::new(settings::clusters(config, files), seals, report, watchdog.clone());
     let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
-    let service = Service::new(settings::service(config), store.clone(), estate, clock.clone(), observer);
+    let service = Service::new(settings::service(config), store.clone(), registry, clock.clone(), observer);
     service.start().await;
     let mut tasks = JoinSet::new();
     let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use model::clock::Clock;
 use telemetry::busiest::Busiest;
 
-/// How long trouble is shown after it was last met: longer than a look takes, so that trouble that comes and goes shows.
+/// How long trouble is shown after it was last met: longer than a look takes, so that trouble that comes and goes
+/// shows.
 const SHOWN: Duration = Duration::from_secs(5);
 /// So many connections of strangers within [`SHOWN`] are shown. Fewer are what port scanners and the health checks of
 /// load balancers make anywhere.

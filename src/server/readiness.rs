@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use cluster::{Health, MemberStatus, Tallied};
+use cluster::{Health, MemberStatus, StatisticsSnapshot};
 use model::key_store::ConnectionState;
 use service::{HsmView, KeyStoreView, Service};
 use telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, Metrics};
@@ -16,8 +16,8 @@ pub(super) struct Report {
     /// [`Report::status`], in words.
     status: &'static str,
     pub(super) ready: bool,
-    /// What is wrong, one sentence each; may hold something while `ready` is true: one zone of one key store is enough to
-    /// serve.
+    /// What is wrong, one sentence each; may hold something while `ready` is true: one zone of one key store is enough
+    /// to serve.
     pub(super) reasons: Vec<String>,
     /// How many of the reasons are of each kind.
     #[serde(skip)]
@@ -146,8 +146,8 @@ fn name(health: Health) -> &'static str {
     }
 }
 
-/// Looks at every key store. The daemon is ready when it is not draining and at least one connected key store has an HSM
-/// that serves; or when none is connected, and operators can be served.
+/// Looks at every key store. The daemon is ready when it is not draining and at least one connected key store has an
+/// HSM that serves; or when none is connected, and operators can be served.
 ///
 /// `concerns` is what is wrong beside the key stores. It never makes the daemon unready: what keeps calls from being
 /// answered shows in the calls.
@@ -204,8 +204,8 @@ impl Report {
         }
     }
 
-    /// Nobody has looked for so long whether those turn who keep what is shown here. So it is not known to be so, and what
-    /// could be taken for a figure of now is not shown.
+    /// Nobody has looked for so long whether those turn who keep what is shown here. So it is not known to be so, and
+    /// what could be taken for a figure of now is not shown.
     pub(super) fn is_not_known(&mut self, late: Duration) {
         self.ready = false;
         self.hsms.clear();
@@ -302,17 +302,17 @@ fn report_of(cluster: &str, hsm: &HsmView, status: &MemberStatus) -> HsmReport {
         proven: status.status.proven,
         restarts: status.status.restarts,
         load_items: status.load,
-        counts: counts(&status.tallied),
+        counts: counts(&status.statistics),
     }
 }
 
-fn counts(tallied: &Tallied) -> HsmCounts {
+fn counts(statistics: &StatisticsSnapshot) -> HsmCounts {
     HsmCounts {
-        requests: tallied.requests,
-        items: tallied.items,
-        failures: tallied.failures,
-        changes: Health::ALL.map(name).into_iter().zip(tallied.changes).collect(),
-        buckets: tallied.buckets().collect(),
-        seconds: tallied.took.as_secs_f64(),
+        requests: statistics.requests,
+        items: statistics.items,
+        failures: statistics.failures,
+        changes: Health::ALL.map(name).into_iter().zip(statistics.changes).collect(),
+        buckets: statistics.buckets().collect(),
+        seconds: statistics.took.as_secs_f64(),
     }
 }

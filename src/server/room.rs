@@ -59,9 +59,9 @@ impl<T> Room<T> {
 
     /// Takes a place for a newcomer, who is overdue from the beginning: nothing has been heard of it.
     ///
-    /// Where all are taken, a place that is overdue is taken away from a source that has more than its share, or from the
-    /// newcomer's own: from the one of them that has most. `pressed` says that a place of the source with most may be
-    /// taken that is not overdue. A source never loses one to a source that has as many.
+    /// Where all are taken, a place that is overdue is taken away from a source that has more than its share, or from
+    /// the newcomer's own: from the one of them that has most. `pressed` says that a place of the source with most may
+    /// be taken that is not overdue. A source never loses one to a source that has as many.
     pub(super) fn enter(&mut self, source: Source, held: T, now: Instant, pressed: bool) -> Entered<T> {
         let mut out = None;
         if self.taken >= self.most {

@@ -3,7 +3,7 @@
 use super::files::Found;
 use config::{self, Config};
 use protocol::OPEN_FILES;
-use service::estate::ClusterSpec;
+use service::cluster_registry::ClusterSpec;
 
 /// `files` is the soft limit on open files that workers get back.
 pub(super) fn clusters(config: &Config, files: Found) -> Vec<ClusterSpec> {

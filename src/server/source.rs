@@ -12,7 +12,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Of a peer's address. An IPv4 address that a listener for both families shows as an IPv6 address is an IPv4 address.
+    /// Of a peer's address. An IPv4 address that a listener for both families shows as an IPv6 address is an IPv4
+    /// address.
     pub(super) fn of(address: SocketAddr) -> Self {
         match address.ip().to_canonical() {
             IpAddr::V4(address) => Self::V4(address),

@@ -32,7 +32,8 @@ impl<T> Line<T> {
     }
 
     /// Adds a ticket. Tickets of those who have left are thrown away before they are more than those who wait, so that
-    /// a source whose connections come and go has a queue as long as its places, at each of which it looks once or twice.
+    /// a source whose connections come and go has a queue as long as its places, at each of which it looks once or
+    /// twice.
     fn push(&mut self, ticket: T, left: impl Fn(&T) -> bool) {
         if self.tickets.len() >= self.look_through {
             self.tickets.retain(|ticket| !left(ticket));
@@ -64,8 +65,8 @@ impl<T> Turns<T> {
         None
     }
 
-    /// A turn is over; who has the next one. It is the caller's to find out that a ticket's holder has left: then this is
-    /// asked once more.
+    /// A turn is over; who has the next one. It is the caller's to find out that a ticket's holder has left: then this
+    /// is asked once more.
     pub(super) fn over(&mut self) -> Option<T> {
         let Some(source) = self.order.pop_front() else {
             self.free += 1;

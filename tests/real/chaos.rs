@@ -4,9 +4,9 @@
 mod book;
 mod callers;
 mod checks;
-mod dice;
 mod fault;
 mod operator;
+mod rng;
 mod run;
 mod schedule;
 mod seeds;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ceremony::{self, Participant};
 use cluster::{
-    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, Homes, KeyRef, Removal, Settings, Verify,
+    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, KeyRef, PlacementMask, Removal, Settings, Verify,
 };
 use model::ciphertext::authenticated_data;
 use model::clock::Clock;
@@ -24,7 +24,7 @@ use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::harness::gate::known_pin;
+use super::harness::admission::known_pin;
 use super::harness::process;
 use super::harness::wait::{LONG, until, until_async};
 use super::harness::zone::object_id;
@@ -163,7 +163,7 @@ impl Tokens {
         for member in &reachable {
             cluster.prove(*member, version, &proof, self.soon()).await.unwrap();
         }
-        Arc::new(KeyRef { version, homes: Homes((1 << reachable.len()) - 1), proof })
+        Arc::new(KeyRef { version, placed: PlacementMask((1 << reachable.len()) - 1), proof })
     }
 }
 
@@ -182,7 +182,7 @@ fn aad(key: &KeyRef) -> Bytes {
 }
 
 fn in_member(key: &KeyRef, member: usize) -> Arc<KeyRef> {
-    Arc::new(KeyRef { homes: Homes(1 << member), ..key.clone() })
+    Arc::new(KeyRef { placed: PlacementMask(1 << member), ..key.clone() })
 }
 
 fn to_encrypt(key: &Arc<KeyRef>, plaintext: &[u8]) -> EncryptTask {

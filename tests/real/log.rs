@@ -207,7 +207,7 @@ async fn what_a_module_says_is_logged_with_its_hsm_and_cannot_fake_a_line() {
     assert!(!daemon.log().contains('\u{1b}'));
     // A worker's own lines are as they always were.
     let own = lines(&daemon).into_iter().find(|line| line["message"] == "found the token").unwrap();
-    assert_eq!(own["target"], "worker", "{own}");
+    assert_eq!(own["target"], "keystored_worker", "{own}");
     assert!(own["span"]["hsm"].is_string(), "{own}");
 
     // One who does not stop talking drowns nobody else's words.

@@ -15,7 +15,7 @@ use supervisor::{CallError, Hsm, KillLimits, Settings, State, Status, Worker};
 use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
 
-use crate::harness::gate::known_pin;
+use crate::harness::admission::known_pin;
 use crate::harness::zone::Zone;
 use crate::harness::{process, tool, wait};
 
@@ -215,7 +215,7 @@ async fn a_request_in_a_killed_worker_is_lost() {
     for pid in &workers {
         process::signal(*pid, Signal::KILL);
     }
-    assert!(matches!(call.await.unwrap(), Err(CallError::Lost)));
+    assert!(matches!(call.await.unwrap(), Err(CallError::WorkerLost)));
     replaced(&hsm, 3).await;
     assert_eq!(hsm.load(), 0);
     bench.assert_serves(&hsm).await;
@@ -228,10 +228,10 @@ async fn a_hanging_worker_is_killed_past_the_limit_and_replaced() {
     let hsm = bench.start_whole().await;
     let stopped = bench.freeze();
     let late = bench.random(&hsm, Duration::from_millis(20)).await;
-    assert!(matches!(late, Err(CallError::Late)), "the caller's deadline ends its waiting: {late:?}");
+    assert!(matches!(late, Err(CallError::DeadlineExceeded)), "the caller's deadline ends its waiting: {late:?}");
     assert!(hsm.load() > 0, "but the operation is still in hand");
     let lost = bench.random(&hsm, wait::LONG).await;
-    assert!(matches!(lost, Err(CallError::Lost)), "{lost:?}");
+    assert!(matches!(lost, Err(CallError::WorkerLost)), "{lost:?}");
     gone(&stopped);
     // Probes find the idle ones too.
     replaced(&hsm, 3).await;
@@ -292,7 +292,7 @@ async fn a_full_queue_says_busy_at_once() {
     let hsm = bench.start_whole().await;
     let stopped = bench.freeze();
     for _ in 0..5 {
-        assert!(matches!(bench.random(&hsm, Duration::from_millis(10)).await, Err(CallError::Late)));
+        assert!(matches!(bench.random(&hsm, Duration::from_millis(10)).await, Err(CallError::DeadlineExceeded)));
     }
     assert_eq!(hsm.load(), 5);
     assert!(matches!(bench.random(&hsm, wait::LONG).await, Err(CallError::Busy)));

@@ -38,7 +38,7 @@ fn provoked(task: Task) -> (&'static [&'static str], Provoked) {
         | Task::Sampled
         | Task::Disk => (&[""], Provoked::ByItself),
         Task::Reconcile | Task::Follow | Task::Doubts => (&[" of hsm-a"], Provoked::ByItself),
-        Task::Keeper => (&[" of hsm-a control worker", " of hsm-a data worker 0"], Provoked::ByItself),
+        Task::WorkerDriver => (&[" of hsm-a control worker", " of hsm-a data worker 0"], Provoked::ByItself),
         Task::Resume => (&[""], Provoked::Starting),
         Task::Launch => (&[" of hsm-a"], Provoked::Connecting),
         Task::Connect => (&[""], Provoked::Connecting),
@@ -210,7 +210,7 @@ async fn a_task_that_keeps_its_thread_is_not_believed_any_more() {
     site.configure_hsms(|_, hsm| drop(hsm.insert("workers".to_owned(), 1.into())));
     let bench = Bench::start_in(site).await;
     let Bench { daemon, faults, caller, key, .. } = &bench;
-    faults.order("block keeper of hsm-a data worker 0");
+    faults.order("block worker-driver of hsm-a data worker 0");
     faults.taken();
     // With the task that would notice, the worker is gone too.
     daemon.zone("a").signal_workers(Signal::KILL);
@@ -219,21 +219,21 @@ async fn a_task_that_keeps_its_thread_is_not_believed_any_more() {
         let hsm = report["hsms"].as_array()?.iter().find(|hsm| hsm["hsm"] == "hsm-a")?.clone();
         let said = report["reasons"].as_array()?.iter().any(|reason| {
             let reason = reason.as_str().unwrap_or_default();
-            reason.contains("the task keeper of hsm-a data worker 0 has not turned for")
+            reason.contains("the task worker-driver of hsm-a data worker 0 has not turned for")
         });
         assert_eq!(code, 200, "the other zone answers: {report:#}");
         (said && hsm["health"] == "down").then_some(hsm)
     });
     assert_eq!(hsm["data_workers"], 0, "{hsm:#}");
     let (_, metrics) = daemon.ops("/metrics").unwrap();
-    for line in ["keystored_tasks_silent{task=\"keeper\"} 1", "keystored_degraded{reason=\"tasks\"} 1"] {
+    for line in ["keystored_tasks_silent{task=\"worker-driver\"} 1", "keystored_degraded{reason=\"tasks\"} 1"] {
         assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
     }
     let ciphertext = caller.encrypt(key, b"the other zone", &context(&[])).await.unwrap();
     assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"the other zone");
     // It does not let go of its thread, so that only a restart helps.
     let livez = wait::until("/livez fails", wait::LONG, || daemon.ops("/livez").filter(|(code, _)| *code == 503));
-    assert!(livez.1.contains("the task keeper of hsm-a data worker 0 has not turned for"), "{livez:?}");
+    assert!(livez.1.contains("the task worker-driver of hsm-a data worker 0 has not turned for"), "{livez:?}");
 }
 
 /// A task that breaks again and again takes nothing but its own HSM away.
@@ -242,12 +242,16 @@ async fn a_task_that_breaks_again_and_again_costs_its_own_hsm_alone() {
     let bench = Bench::start().await;
     let Bench { faults, caller, key, .. } = &bench;
     let load = Load::start(caller, key, 4);
-    faults.order("panic keeper of hsm-a data worker 0 always");
-    wait::until("it broke four times", wait::LONG, || (bench.restarts(Task::Keeper) >= 4).then_some(()));
+    faults.order("panic worker-driver of hsm-a data worker 0 always");
+    wait::until("it broke four times", wait::LONG, || (bench.restarts(Task::WorkerDriver) >= 4).then_some(()));
     let (code, report) = bench.report();
     assert_eq!((code, &report["status"]), (200, &"degraded".into()), "{report:#}");
     let reasons = report["reasons"].to_string();
-    assert!(reasons.contains("the task keeper of hsm-a data worker 0 broke off (it panicked at src/"), "{report:#}");
+    assert!(
+        reasons
+            .contains("the task worker-driver of hsm-a data worker 0 broke off (it panicked at crates/telemetry/src/"),
+        "{report:#}"
+    );
     load.passes(100).await;
     let (calls, failures) = load.stop().await;
     assert!(failures.is_empty(), "{} of {calls} round trips failed: {:?}", failures.len(), failures.first());
@@ -285,7 +289,7 @@ async fn a_vital_task_that_panics_ends_the_process_with_a_message_and_the_next_o
         let (status, site) = daemon.aborted();
         assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{}: {status:?}", task.name());
         let said = std::fs::read_to_string(log).unwrap()[before..].to_owned();
-        let message = format!("keystored: the task {} broke off (it panicked at src/", task.name());
+        let message = format!("keystored: the task {} broke off (it panicked at crates/telemetry/src/", task.name());
         assert!(said.contains(&message) && said.contains("the process ends, to be started again"), "{said}");
 
         let daemon = site.launch_with(&environment[..1]);
@@ -312,7 +316,7 @@ async fn with_a_task_that_serves_it_a_worker_is_replaced() {
                 order(faults, "panic", task, "");
                 faults.taken();
             }
-            Task::Gate => {
+            Task::Admission => {
                 order(faults, "panic", task, " of hsm-a");
                 daemon.zone("a").signal_workers(Signal::KILL);
                 faults.taken();
@@ -334,9 +338,9 @@ async fn with_a_task_that_serves_it_a_worker_is_replaced() {
 async fn a_thread_that_panics_ends_its_worker() {
     for (task, order) in [
         (Task::Watch, "panic watch"),
-        // At the gate perhaps, where each costs one of the service's own tries, as any crash does.
+        // In admission perhaps, where each costs one of the service's own tries, as any crash does.
         (Task::Writer, "panic writer"),
-        // Behind the gate.
+        // After admission.
         (Task::Session, "panic session at 12"),
     ] {
         let site = Daemon::start().await.terminate().1;

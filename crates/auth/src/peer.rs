@@ -51,7 +51,7 @@ const UNCHECKED: u64 = 0;
 
 /// Why a call on an open connection is refused. The connection's client has to come back with another certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum CertificateRefusal {
     /// The certificate has expired.
     #[error("the client certificate has expired; reconnect with a new one")]
     Expired,
@@ -67,8 +67,8 @@ pub enum Refusal {
 }
 
 impl Peer {
-    /// A connection whose handshake has just succeeded. `chain` is DER, the client's own certificate first; `trust` begins
-    /// its generations with 1.
+    /// A connection whose handshake has just succeeded. `chain` is DER, the client's own certificate first; `trust`
+    /// begins its generations with 1.
     pub fn new(chain: Vec<Vec<u8>>, trust: Arc<dyn Trust>) -> Result<Self, pki::Error> {
         let own = chain.first().ok_or_else(|| pki::Error("the client showed no certificate".to_owned()))?;
         let validity = Validity::of(own)?;
@@ -84,21 +84,21 @@ impl Peer {
     }
 
     /// The principal, if its certificate is good. Costs a few comparisons unless something has changed.
-    pub fn admit(&self, now: SystemTime) -> Result<&Principal, Refusal> {
+    pub fn admit(&self, now: SystemTime) -> Result<&Principal, CertificateRefusal> {
         if now > self.validity.until {
-            return Err(Refusal::Expired);
+            return Err(CertificateRefusal::Expired);
         }
         if now < self.validity.from {
-            return Err(Refusal::NotYet(self.validity.from));
+            return Err(CertificateRefusal::NotYet(self.validity.from));
         }
         let generation = self.trust.generation();
         // A certificate on the way to the CA that has expired may have been one that nobody needs: the check tells.
         let lasts = self.chain_validity.is_some_and(|validity| validity.holds(now));
         if !lasts || self.checked_under.load(Ordering::Acquire) != generation {
-            self.trust.check(&self.chain, now).map_err(Refusal::Untrusted)?;
+            self.trust.check(&self.chain, now).map_err(CertificateRefusal::Untrusted)?;
             self.checked_under.store(generation, Ordering::Release);
         }
-        self.principal.as_ref().map_err(|why| Refusal::Nameless(why.clone()))
+        self.principal.as_ref().map_err(|why| CertificateRefusal::Nameless(why.clone()))
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
         trust.no.store(true, Ordering::Relaxed);
         trust.generation.fetch_add(1, Ordering::Relaxed);
         for _ in 0..2 {
-            assert_eq!(peer.admit(now).unwrap_err(), Refusal::Untrusted("by nobody".to_owned()));
+            assert_eq!(peer.admit(now).unwrap_err(), CertificateRefusal::Untrusted("by nobody".to_owned()));
         }
         trust.no.store(false, Ordering::Relaxed);
         peer.admit(now).unwrap();
@@ -158,16 +158,16 @@ mod tests {
     #[test]
     fn what_a_lenient_handshake_let_pass_is_refused_with_its_reason() {
         let (trust, now) = (Arc::new(Says::default()), Clock::system().calendar());
-        assert_eq!(peer("app", now - 10 * DAY, &trust).admit(now), Err(Refusal::Expired));
+        assert_eq!(peer("app", now - 10 * DAY, &trust).admit(now), Err(CertificateRefusal::Expired));
         let early = peer("app", now + 10 * DAY, &trust);
         let refusal = early.admit(now).unwrap_err();
-        assert!(matches!(refusal, Refusal::NotYet(_)), "{refusal:?}");
+        assert!(matches!(refusal, CertificateRefusal::NotYet(_)), "{refusal:?}");
         assert!(refusal.to_string().contains(" UTC; see to the clocks"), "{refusal}");
         early.admit(now + 10 * DAY).unwrap();
         let refusal = peer("", now, &trust).admit(now).unwrap_err().to_string();
         assert!(refusal.contains("names nobody") && refusal.contains("SPIFFE"), "{refusal}");
         trust.no.store(true, Ordering::Relaxed);
-        assert!(matches!(peer("app", now, &trust).admit(now), Err(Refusal::Untrusted(_))));
+        assert!(matches!(peer("app", now, &trust).admit(now), Err(CertificateRefusal::Untrusted(_))));
     }
 
     #[test]

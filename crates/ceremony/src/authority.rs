@@ -1,5 +1,5 @@
-//! The cluster's authority in the ceremony folder: `customerCA.key`, which the operator keeps, and `customerCA.crt`, the
-//! trust anchor.
+//! The cluster's authority in the ceremony folder: `customerCA.key`, which the operator keeps, and `customerCA.crt`,
+//! the trust anchor.
 //!
 //! The key is on disk before anything is signed with it, and the certificate can be made from it again.
 

@@ -2,8 +2,8 @@
 //! transport key, and for each token that was added later its certificates.
 //!
 //! One file of each kind for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a
-//! whole or not at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are never
-//! mixed.
+//! whole or not at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are
+//! never mixed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};

@@ -1,4 +1,5 @@
-//! The ceremony: takes tokens to a cluster whose HSMs prove who they are, with one wrapping key that no token gives away.
+//! The ceremony: takes tokens to a cluster whose HSMs prove who they are, with one wrapping key that no token gives
+//! away.
 //!
 //! [`steps`] decides what is next from what the tokens and the folder hold; here is the I/O around it. What has to
 //! survive is in the folder before anything depends on it, so that a ceremony that was cut short at any point goes on
@@ -8,7 +9,7 @@
 
 mod authority;
 mod folder;
-mod seat;
+mod participant;
 pub mod steps;
 
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use self::authority::Authority;
 use self::folder::{Folder, Parcel};
-use self::seat::Seat;
+use self::participant::ParticipatingToken;
 use self::steps::{Observed, Step};
 use config::{Config, Hsm};
 use model::clock::Clock;
@@ -132,9 +133,9 @@ pub fn lock_dir(config: &Config) -> Result<(), Error> {
     Ok(look_at_lock_dir(&config.lock_dir)?)
 }
 
-/// Carries the ceremony out, or what is left of it, over all participants; their tokens' serial numbers, in the order of
-/// the participants. `folder` keeps the authority and the OAEP blobs (mode 0600) and belongs to the operator, never to the
-/// daemon.
+/// Carries the ceremony out, or what is left of it, over all participants; their tokens' serial numbers, in the order
+/// of the participants. `folder` keeps the authority and the OAEP blobs (mode 0600) and belongs to the operator, never
+/// to the daemon.
 pub async fn run(
     cluster: &ClusterId,
     participants: &[Participant],
@@ -145,23 +146,23 @@ pub async fn run(
     steps::named_once(participants.iter().map(|participant| &participant.settings.hsm)).map_err(Error::Inconsistent)?;
     let folder = Folder::open(folder)?;
     let authority = Authority::open(cluster, &folder, clock, progress).await?;
-    let mut seats = Vec::with_capacity(participants.len());
+    let mut tokens = Vec::with_capacity(participants.len());
     let outcome = async {
         for participant in participants {
-            let mut seat = Seat::take(participant, clock, progress).await?;
-            let inspected = seat.inspect(&authority).await;
-            seats.push(seat);
+            let mut token = ParticipatingToken::take(participant, clock, progress).await?;
+            let inspected = token.inspect(&authority).await;
+            tokens.push(token);
             inspected?;
         }
         // What a worker could not confine says something about this host: once is enough.
-        let degraded: BTreeSet<&String> = seats.iter().flat_map(|seat| &seat.worker.ready().degraded).collect();
+        let degraded: BTreeSet<&String> = tokens.iter().flat_map(|token| &token.worker.ready().degraded).collect();
         degraded.into_iter().for_each(|sentence| progress(&format!("note: {sentence}")));
-        carry_out(&mut seats, &authority, &folder, true, progress).await
+        carry_out(&mut tokens, &authority, &folder, true, progress).await
     };
     let outcome = outcome.await;
-    let serials = seats.iter().map(|seat| seat.observed.serial.clone()).collect();
-    for seat in seats {
-        seat.worker.stop().await;
+    let serials = tokens.iter().map(|token| token.observed.serial.clone()).collect();
+    for token in tokens {
+        token.worker.stop().await;
     }
     outcome.map(|()| serials)
 }
@@ -183,42 +184,42 @@ pub async fn certify(
         )));
     }
     let authority = Authority::open(cluster, &folder, clock, progress).await?;
-    let mut seats = vec![Seat::take(participant, clock, progress).await?];
+    let mut tokens = vec![ParticipatingToken::take(participant, clock, progress).await?];
     let outcome = async {
-        seats[0].inspect(&authority).await?;
-        without_another_wrapping_key(&mut seats[0], &folder).await?;
-        carry_out(&mut seats, &authority, &folder, false, progress).await
+        tokens[0].inspect(&authority).await?;
+        without_another_wrapping_key(&mut tokens[0], &folder).await?;
+        carry_out(&mut tokens, &authority, &folder, false, progress).await
     };
     let outcome = outcome.await;
-    let seat = seats.remove(0);
-    let pem = |of: Pair| seat.certificate(of).map(|der| pem_of(der)).unwrap_or_default();
+    let token = tokens.remove(0);
+    let pem = |of: Pair| token.certificate(of).map(|der| pem_of(der)).unwrap_or_default();
     let member = NewMember {
-        serial: seat.observed.serial.clone(),
+        serial: token.observed.serial.clone(),
         identity_certificate: pem(Pair::Identity),
         transport_certificate: pem(Pair::Transport),
     };
-    let hsm = seat.hsm.clone();
-    seat.worker.stop().await;
+    let hsm = token.hsm.clone();
+    token.worker.stop().await;
     outcome?;
     folder.keep_member(&hsm, &member)?;
     Ok(member)
 }
 
-/// A token that comes with a wrapping key has it from this folder, or from elsewhere, and then it cannot join: known here,
-/// before the daemon changes its PIN.
-async fn without_another_wrapping_key(seat: &mut Seat, folder: &Folder) -> Result<(), Error> {
-    let objects = seat.observed.objects;
+/// A token that comes with a wrapping key has it from this folder, or from elsewhere, and then it cannot join: known
+/// here, before the daemon changes its PIN.
+async fn without_another_wrapping_key(token: &mut ParticipatingToken, folder: &Folder) -> Result<(), Error> {
+    let objects = token.observed.objects;
     // Without a transport pair there is an error of its own.
     if !objects.wrapping || !objects.transport {
         return Ok(());
     }
-    let transport = seat.transport().await?;
-    match folder.read(&seat.hsm)?.is_some_and(|parcel| parcel.is_for(&transport)) {
+    let transport = token.transport().await?;
+    match folder.read(&token.hsm)?.is_some_and(|parcel| parcel.is_for(&transport)) {
         true => Ok(()),
         false => Err(Error::Inconsistent(format!(
             "HSM {} holds a cluster wrapping key that is not from this folder: its token has been through the ceremony of \
              another cluster; initialise the token anew if nothing in it is needed any more",
-            seat.hsm
+            token.hsm
         ))),
     }
 }
@@ -310,24 +311,24 @@ pub fn trust_anchor(folder: &Path) -> PathBuf {
 }
 
 async fn carry_out(
-    seats: &mut [Seat],
+    tokens: &mut [ParticipatingToken],
     authority: &Authority,
     folder: &Folder,
     whole: bool,
     progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
     // Each step makes one object, or finds the parcels of all tokens; anything longer goes in a circle.
-    let most_steps = 7 * seats.len() + 2;
+    let most_steps = 7 * tokens.len() + 2;
     for _ in 0..most_steps {
-        let observed: Vec<Observed> = seats.iter().map(|seat| seat.observed.clone()).collect();
+        let observed: Vec<Observed> = tokens.iter().map(|token| token.observed.clone()).collect();
         let Some((step, place)) = steps::next(&observed, whole).map_err(Error::Inconsistent)? else { return Ok(()) };
-        let hsm = seats[place].hsm.clone();
+        let hsm = tokens[place].hsm.clone();
         if let Some(words) = words(step) {
             progress(&format!("HSM {hsm}: {words}"));
         }
-        abort::around(step.name(), take(step, place, seats, authority, folder, progress)).await?;
+        abort::around(step.name(), take(step, place, tokens, authority, folder, progress)).await?;
         if !matches!(step, Step::ReadParcels | Step::MakeWrappingKey) {
-            seats[place].inspect(authority).await?;
+            tokens[place].inspect(authority).await?;
         }
     }
     Err(Error::Inconsistent(
@@ -351,30 +352,30 @@ const fn words(step: Step) -> Option<&'static str> {
 async fn take(
     step: Step,
     place: usize,
-    seats: &mut [Seat],
+    tokens: &mut [ParticipatingToken],
     authority: &Authority,
     folder: &Folder,
     progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
-    let seat = &mut seats[place];
+    let token = &mut tokens[place];
     match step {
-        Step::MakeIdentityPair => seat.identity().await.map(drop),
-        Step::CertifyIdentity => seat.certify(Pair::Identity, authority).await,
-        Step::MakeTransportPair => seat.transport().await.map(drop),
-        Step::CertifyTransport => seat.certify(Pair::Transport, authority).await,
-        Step::MakeCanary => seat.done("making the canary key", CeremonyOp::MakeCanary).await,
+        Step::MakeIdentityPair => token.identity().await.map(drop),
+        Step::CertifyIdentity => token.certify(Pair::Identity, authority).await,
+        Step::MakeTransportPair => token.transport().await.map(drop),
+        Step::CertifyTransport => token.certify(Pair::Transport, authority).await,
+        Step::MakeCanary => token.done("making the canary key", CeremonyOp::MakeCanary).await,
         Step::ReadParcels => {
-            for seat in seats {
-                let transport = seat.transport().await?;
-                let parcel = folder.read(&seat.hsm)?.filter(|parcel| parcel.is_for(&transport));
-                seat.observed.parcel = Some(parcel.map(|parcel| parcel.set));
+            for token in tokens {
+                let transport = token.transport().await?;
+                let parcel = folder.read(&token.hsm)?.filter(|parcel| parcel.is_for(&transport));
+                token.observed.parcel = Some(parcel.map(|parcel| parcel.set));
             }
             Ok(())
         }
-        Step::MakeWrappingKey => make_wrapping_key(seats, place, folder, progress).await,
+        Step::MakeWrappingKey => make_wrapping_key(tokens, place, folder, progress).await,
         Step::PlaceWrappingKey => {
-            let blob = folder.read(&seat.hsm)?.map(|parcel| parcel.blob).unwrap_or_default();
-            seat.done("placing the cluster wrapping key", CeremonyOp::PlaceWrappingKey { blob }).await
+            let blob = folder.read(&token.hsm)?.map(|parcel| parcel.blob).unwrap_or_default();
+            token.done("placing the cluster wrapping key", CeremonyOp::PlaceWrappingKey { blob }).await
         }
         Step::InitToken
         | Step::InitUserPin
@@ -387,26 +388,26 @@ async fn take(
 
 /// Makes the wrapping key in one token, for all of them, and stores its parcels.
 async fn make_wrapping_key(
-    seats: &mut [Seat],
+    tokens: &mut [ParticipatingToken],
     place: usize,
     folder: &Folder,
     progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
     const STEP: &str = "making the cluster wrapping key";
-    let mut transports = Vec::with_capacity(seats.len());
-    for seat in &mut *seats {
-        transports.push(seat.transport().await?);
+    let mut transports = Vec::with_capacity(tokens.len());
+    for token in &mut *tokens {
+        transports.push(token.transport().await?);
     }
-    let reply = seats[place].call(STEP, CeremonyOp::MakeWrappingKey { transports: transports.clone() }).await?;
+    let reply = tokens[place].call(STEP, CeremonyOp::MakeWrappingKey { transports: transports.clone() }).await?;
     let blobs = match reply {
-        Reply::Blobs(blobs) if blobs.len() == seats.len() => blobs,
-        _ => return Err(seats[place].failed(STEP, "the worker did not answer with a blob for each token".to_owned())),
+        Reply::Blobs(blobs) if blobs.len() == tokens.len() => blobs,
+        _ => return Err(tokens[place].failed(STEP, "the worker did not answer with a blob for each token".to_owned())),
     };
     let set = folder::new_set();
-    for ((seat, transport), blob) in seats.iter_mut().zip(transports).zip(blobs) {
-        let parcel = Parcel::new(set.clone(), &seat.observed.serial, &transport, blob);
-        abort::around(Step::KeepParcel.name(), async { folder.write(&seat.hsm, &parcel) }).await?;
-        seat.observed.parcel = Some(Some(set.clone()));
+    for ((token, transport), blob) in tokens.iter_mut().zip(transports).zip(blobs) {
+        let parcel = Parcel::new(set.clone(), &token.observed.serial, &transport, blob);
+        abort::around(Step::KeepParcel.name(), async { folder.write(&token.hsm, &parcel) }).await?;
+        token.observed.parcel = Some(Some(set.clone()));
     }
     folder.sync()?;
     progress(&format!("the wrapped copies of the cluster wrapping key are in {}", folder.path().display()));

@@ -102,7 +102,8 @@ pub(super) fn raw(seen: &[TokenSeen], meant: &Token) -> Result<Raw, String> {
 }
 
 /// The next step once everybody is logged in, and in which token; `None` when nothing is left to do. Without `whole`, a
-/// token is prepared for a cluster that has its wrapping key. An error says why no step leads on and what a person can do.
+/// token is prepared for a cluster that has its wrapping key. An error says why no step leads on and what a person can
+/// do.
 pub(super) fn next(tokens: &[Observed], whole: bool) -> Result<Option<(Step, usize)>, String> {
     distinct(tokens)?;
     for (place, token) in tokens.iter().enumerate() {
@@ -166,8 +167,8 @@ pub(super) fn named_once<'a>(hsms: impl Iterator<Item = &'a HsmId>) -> Result<()
     Ok(())
 }
 
-/// No token stands behind two HSMs, and no identity: a cluster of one token only looks like two, and a copied token would
-/// prove to be two HSMs.
+/// No token stands behind two HSMs, and no identity: a cluster of one token only looks like two, and a copied token
+/// would prove to be two HSMs.
 fn distinct(tokens: &[Observed]) -> Result<(), String> {
     for (place, token) in tokens.iter().enumerate() {
         for other in &tokens[..place] {

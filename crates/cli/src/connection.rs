@@ -25,7 +25,7 @@ const ENV_FILE_BYTES: u64 = 64 << 10;
 /// A PEM file holds a few certificates.
 const PEM_BYTES: u64 = 1 << 20;
 
-/// Flags that every verb takes.
+/// Flags that every command takes.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
@@ -78,7 +78,7 @@ impl Connection {
         Self { timeout: Some(self.timeout.unwrap_or(default)), ..self.clone() }.connect().await
     }
 
-    /// How long a verb with --wait waits.
+    /// How long a command with --wait waits.
     pub(super) fn patience(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_PATIENCE)
     }

@@ -29,7 +29,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb did not do what it should.
+/// Why a command did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) exit: Exit,

@@ -1,8 +1,8 @@
-//! keystorectl's verbs: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for all
+//! keystorectl's commands: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for all
 //! that can go wrong.
 //!
-//! All of them talk to a daemon over the network, but those that carry the ceremony out: they run HSM workers of their own,
-//! because the daemon must never see the key of a cluster's authority or a security officer's PIN.
+//! All of them talk to a daemon over the network, but those that carry the ceremony out: they run HSM workers of their
+//! own, because the daemon must never see the key of a cluster's authority or a security officer's PIN.
 //!
 //! Secrets are never arguments, because arguments are in everybody's process list: plaintext comes from files or
 //! standard input, and a PIN may be typed as well.
@@ -51,7 +51,7 @@ Exit codes:
   5    trouble with a local file: unreadable, exists already, damaged, altered
   130  interrupted";
 
-/// Uses and looks after a keystored service.
+/// Command line for a keystored service.
 #[derive(Debug, Parser)]
 #[command(name = "keystorectl", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
 struct Arguments {
@@ -61,41 +61,41 @@ struct Arguments {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Make, switch and look at keys
+enum Command {
+    /// Manage keys
     #[command(subcommand)]
-    Key(key::Verb),
-    /// Encrypt up to 4,096 bytes under a key
+    Key(key::Command),
+    /// Encrypt up to 4,096 bytes with a key
     Encrypt(encrypt::Arguments),
-    /// Decrypt what `encrypt` or `data-key generate` gave
+    /// Decrypt the output of `encrypt` or `data-key generate`
     Decrypt(decrypt::Arguments),
-    /// Make data keys
+    /// Generate data keys
     #[command(subcommand)]
-    DataKey(data_key::Verb),
+    DataKey(data_key::Command),
     /// Get random bytes from an HSM
     Random(random::Arguments),
-    /// Make, connect and look at key stores and the health of their HSMs
+    /// Manage key stores and see the health of their HSMs
     #[command(subcommand)]
-    KeyStore(key_store::Verb),
-    /// Look after the clusters of HSMs under key stores
+    KeyStore(key_store::Command),
+    /// Manage the clusters of HSMs that key stores use
     #[command(subcommand)]
-    Cluster(cluster::Verb),
+    Cluster(cluster::Command),
     /// Seal and open files by envelope encryption
     #[command(subcommand)]
-    File(file::Verb),
-    /// Ask whether the service takes calls
+    File(file::Command),
+    /// Check whether the service accepts calls
     Health,
-    /// Put load on the service and measure it
+    /// Generate load on the service and measure it
     Bench(bench::Arguments),
-    /// Watch what each HSM does: its state, operations a second, latency, queue
+    /// Watch each HSM's state, operations per second, latency and queue
     Top(top::Arguments),
 }
 
-/// What every verb has at hand.
+/// What every command has at hand.
 struct Context {
     connection: Connection,
     printer: Printer,
@@ -118,7 +118,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitC
             return ExitCode::SUCCESS;
         }
     };
-    let Arguments { connection, json, verb } = arguments;
+    let Arguments { connection, json, command } = arguments;
     let context = Context { connection, printer: Printer::new(json), clock };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -126,7 +126,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitC
             return context.printer.failure(&Failure::local(format!("cannot start threads: {error}")));
         }
     };
-    let outcome = runtime.block_on(dispatch(&context, verb));
+    let outcome = runtime.block_on(dispatch(&context, command));
     // A thread that waits for standard input would hold the process otherwise.
     runtime.shutdown_background();
     // What workers of the ceremony had to say comes before its end.
@@ -137,22 +137,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitC
     }
 }
 
-async fn dispatch(context: &Context, verb: Verb) -> Result<(), Failure> {
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     if let Some(warning) = context.connection.exposed_key() {
         context.printer.note(warning);
     }
-    match verb {
-        Verb::Key(verb) => key::run(context, verb).await,
-        Verb::Encrypt(arguments) => encrypt::run(context, arguments).await,
-        Verb::Decrypt(arguments) => decrypt::run(context, arguments).await,
-        Verb::DataKey(verb) => data_key::run(context, verb).await,
-        Verb::Random(arguments) => random::run(context, arguments).await,
-        Verb::KeyStore(verb) => key_store::run(context, verb).await,
-        Verb::Cluster(verb) => cluster::run(context, verb).await,
-        Verb::File(verb) => file::run(context, verb).await,
-        Verb::Health => health::run(context).await,
-        Verb::Bench(arguments) => bench::run(context, arguments).await,
-        Verb::Top(arguments) => top::run(context, arguments).await,
+    match command {
+        Command::Key(command) => key::run(context, command).await,
+        Command::Encrypt(arguments) => encrypt::run(context, arguments).await,
+        Command::Decrypt(arguments) => decrypt::run(context, arguments).await,
+        Command::DataKey(command) => data_key::run(context, command).await,
+        Command::Random(arguments) => random::run(context, arguments).await,
+        Command::KeyStore(command) => key_store::run(context, command).await,
+        Command::Cluster(command) => cluster::run(context, command).await,
+        Command::File(command) => file::run(context, command).await,
+        Command::Health => health::run(context).await,
+        Command::Bench(arguments) => bench::run(context, arguments).await,
+        Command::Top(arguments) => top::run(context, arguments).await,
     }
 }
 
@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn the_verbs_of_operators_take_stores_by_id_or_name() {
-        for verb in ["connect", "connect --wait --timeout 60s", "disconnect --wait", "delete --yes"] {
+        for command in ["connect", "connect --wait --timeout 60s", "disconnect --wait", "delete --yes"] {
             for (which, good) in [("cks-1", true), ("--name lab", true), ("", false), ("cks-1 --name lab", false)] {
-                let line = format!("keystorectl key-store {verb} {which}");
+                let line = format!("keystorectl key-store {command} {which}");
                 let parsed = Arguments::try_parse_from(line.split(' ').filter(|word| !word.is_empty()));
                 assert_eq!(parsed.is_ok(), good, "{line}");
             }

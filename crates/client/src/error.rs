@@ -157,8 +157,8 @@ impl From<tonic::Status> for Error {
     }
 }
 
-/// What is known about a status that does not come from the service itself: why no connection came about, or its causes in
-/// one line.
+/// What is known about a status that does not come from the service itself: why no connection came about, or its causes
+/// in one line.
 fn explain(status: &tonic::Status) -> (String, Option<Trouble>) {
     match std::error::Error::source(status) {
         Some(cause) if handshake::is_of_handshake(cause) => {

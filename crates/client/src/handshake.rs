@@ -1,8 +1,8 @@
 //! Why no connection came about, in the words of the one who has to mend it: one sentence for each kind of failure.
 //!
-//! In TLS 1.3 the service looks at the client's certificate when the client has done its part, so that a refusal comes as an
-//! alert at the first read, on a connection that seems to be there. What is decided here goes by rustls's types, never by
-//! texts.
+//! In TLS 1.3 the service looks at the client's certificate when the client has done its part, so that a refusal comes
+//! as an alert at the first read, on a connection that seems to be there. What is decided here goes by rustls's types,
+//! never by texts.
 
 use std::error::Error as StdError;
 use std::io;

@@ -1,7 +1,7 @@
 //! Calls whose request carries a PIN.
 //!
-//! **Invariant:** the PIN's text in a message of ours is wiped when the call is over, also when it was given up or never
-//! sent. What the transport copies on the way is not.
+//! **Invariant:** the PIN's text in a message of ours is wiped when the call is over, also when it was given up or
+//! never sent. What the transport copies on the way is not.
 
 use std::marker::PhantomData;
 

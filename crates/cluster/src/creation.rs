@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
-use super::dispatch::Pool;
-use super::failover::Trail;
+use super::dispatch::Dispatcher;
+use super::failover::AttemptLog;
 use super::health::Observation;
+use super::member_operation::{Decrypt, Encrypt, MemberOperation, fault_of};
 use super::port::Port;
 use super::route;
-use super::verb::{Decrypt, Encrypt, Verb, fault_of};
 use super::{Error, Proof, proof};
 use model::id::{KeyVersionId, Zone};
 use protocol::{Class, Fault, Op, Reply};
@@ -23,7 +23,7 @@ const TRIES: u32 = 3;
 /// The shortest pause before a step is tried again where the member seems ready.
 const PAUSE: Duration = Duration::from_millis(50);
 
-impl<P: Port> Pool<P> {
+impl<P: Port> Dispatcher<P> {
     /// Members in which keys can be made and placed; an error when they are in fewer than two zones.
     pub(super) fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
         let mut reachable = Vec::with_capacity(self.members.len());
@@ -57,29 +57,29 @@ impl<P: Port> Pool<P> {
         let reachable = self.reachable_for_creation()?;
         let usable = reachable.into_iter().map(route::bit).fold(0, |mask, bit| mask | bit);
         let op = Arc::new(Op::MakeKey);
-        let mut trail = Trail::default();
+        let mut attempts = AttemptLog::default();
         let mut last = None;
-        while let Some(place) = self.order(trail.open(usable)).first() {
+        while let Some(place) = self.order(attempts.open(usable)).first() {
             let member = &self.members[place];
-            trail.ask(place);
+            attempts.ask(place);
             let fault = match member.port.call(Arc::clone(&op), deadline.into()).await {
                 Ok(Reply::Blob(blob)) => return Ok(blob),
                 Ok(other) => fault_of(other),
                 Err(error) => {
-                    trail.unanswered(place, &error);
+                    attempts.unanswered(place, &error);
                     continue;
                 }
             };
-            self.note_fault(place, &fault, &mut trail);
+            self.note_fault(place, &fault, &mut attempts);
             last = Some(Error::Hsm { hsm: member.hsm.clone(), fault });
         }
         Err(last.unwrap_or_else(|| {
-            trail.verdict(
+            attempts.verdict(
                 usable,
                 0,
                 |place| self.members[place].port.status().refused,
                 |place| {
-                    let told = trail.why.iter().find(|(of, _)| *of == place);
+                    let told = attempts.why.iter().find(|(of, _)| *of == place);
                     self.members[place].sentence(told.map(|(_, why)| why.as_str()))
                 },
             )
@@ -136,7 +136,7 @@ impl<P: Port> Pool<P> {
         self.done(place, Op::Destroy(version), deadline).await?;
         // A worker that is not there to hear it has no copy either.
         match self.at(place)?.port.call(Arc::new(Op::Forget(vec![version])), deadline.into()).await {
-            Ok(Reply::Done) | Err(CallError::NotReady | CallError::Lost) => {}
+            Ok(Reply::Done) | Err(CallError::NotReady | CallError::WorkerLost) => {}
             Ok(other) => return Err(self.failed(place, fault_of(other))),
             Err(error) => return Err(self.lost(place, &error)),
         }
@@ -144,8 +144,8 @@ impl<P: Port> Pool<P> {
         Ok(())
     }
 
-    /// The versions that a token holds, read anew. Only of a token whose canary works: one in trouble may list less than
-    /// it holds, and that must not be taken for a removal.
+    /// The versions that a token holds, read anew. Only of a token whose canary works: one in trouble may list less
+    /// than it holds, and that must not be taken for a removal.
     pub(super) async fn list(&self, place: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
         match self.step(place, Op::Probe, deadline).await? {
             Reply::Done => {}
@@ -171,8 +171,8 @@ impl<P: Port> Pool<P> {
     }
 
     /// Does one operation in one member. All that come here can be repeated there without harm, so the death of a
-    /// worker is waited out, within the deadline, and a passing error too: SoftHSM has one for a moment whenever another
-    /// process logs in to its token.
+    /// worker is waited out, within the deadline, and a transient error too: SoftHSM has one for a moment whenever
+    /// another process logs in to its token.
     async fn step(&self, place: usize, op: Op, deadline: Instant) -> Result<Reply, Error> {
         let member = self.at(place)?;
         let op = Arc::new(op);
@@ -192,10 +192,10 @@ impl<P: Port> Pool<P> {
                 }
                 Err(error) => error,
             };
-            if matches!(error, CallError::Lost) {
+            if matches!(error, CallError::WorkerLost) {
                 member.observe(Observation::Failed, Some(error.to_string()));
             }
-            let repeat = matches!(error, CallError::Lost | CallError::NotReady) && tries < TRIES;
+            let repeat = matches!(error, CallError::WorkerLost | CallError::NotReady) && tries < TRIES;
             tries += 1;
             let pause = timeout_at((self.clock.now() + PAUSE).min(deadline).into(), status.changed());
             if !repeat || matches!(pause.await, Ok(Err(_))) {
@@ -209,7 +209,7 @@ impl<P: Port> Pool<P> {
     }
 
     /// The only output of a reply to a request with one item.
-    fn single<V: Verb>(&self, place: usize, reply: Reply) -> Result<V::Output, Error> {
+    fn single<V: MemberOperation>(&self, place: usize, reply: Reply) -> Result<V::Output, Error> {
         let outputs = V::outputs(reply).map_err(|fault| self.failed(place, fault))?;
         let [output] = <[_; 1]>::try_from(outputs)
             .map_err(|_| self.failed(place, Fault::own(Class::Token, "reply", "not one answer to one item")))?;
@@ -228,13 +228,13 @@ impl<P: Port> Pool<P> {
     fn lost(&self, place: usize, error: &CallError) -> Error {
         match error {
             CallError::Busy => Error::Busy,
-            CallError::Hopeless(wait) => Error::Hopeless(*wait),
-            CallError::Late => Error::Late,
+            CallError::WouldMissDeadline(wait) => Error::WouldMissDeadline(*wait),
+            CallError::DeadlineExceeded => Error::DeadlineExceeded,
             CallError::NotReady => Error::NoZone(match self.members.get(place) {
                 Some(member) => member.sentence(Some("no worker is ready")),
                 None => error.to_string(),
             }),
-            CallError::Lost => self.failed(place, Fault::own(Class::Token, "worker", error.to_string())),
+            CallError::WorkerLost => self.failed(place, Fault::own(Class::Token, "worker", error.to_string())),
         }
     }
 }

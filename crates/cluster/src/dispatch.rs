@@ -10,33 +10,33 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::failover::{self, Step, Trail};
+use super::failover::{self, AttemptLog, Step};
 use super::health::Observation;
-use super::member::{Concern, Member};
+use super::member::{KeySuspicion, Member};
+use super::member_operation::{MemberOperation, Task};
 use super::port::Port;
 use super::proof::{Outcome, Proofs};
 use super::removal::Exclusions;
 use super::route::{self, Lean, Order, bit, bits};
-use super::verb::{Task, Verb};
 use super::{Error, KeyRef, Settings, Verify};
+use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::KeyVersionId;
-use model::terms::Terms;
 use protocol::{CHUNK_ITEMS, Class, Fault, Op};
 
 /// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
 const PART: Duration = Duration::from_millis(10);
 
-/// How much more one member may have to do than another one, before keys move that workers have copies of: so much work,
-/// so many items for each session, and a quarter of its queue.
+/// How much more one member may have to do than another one, before keys move that workers have copies of: so much
+/// work, so many items for each session, and a quarter of its queue.
 const ALIKE: Duration = Duration::from_millis(40);
 const ALIKE_ITEMS: usize = 8 * CHUNK_ITEMS;
 
-/// Worries that wait for one member's keeper at most.
+/// Worries that wait for one member's monitor at most.
 const MOST_CONCERNS: usize = 1_024;
 
 /// The members and what is known about them.
-pub(super) struct Pool<P> {
+pub(super) struct Dispatcher<P> {
     /// In the order of the configuration.
     pub members: Vec<Arc<Member<P>>>,
     /// Who must not be used for which key.
@@ -89,30 +89,30 @@ pub(super) struct Done<T> {
 
 type Answers<T> = Vec<(u32, Result<Done<T>, Error>)>;
 
-impl<P: Port> Pool<P> {
-    /// Makes the pool, and for each member the end of the channel on which its keeper hears of worries. Goes on with the
-    /// tallies of `before`.
+impl<P: Port> Dispatcher<P> {
+    /// Makes the dispatcher, and for each member the end of the channel on which its monitor hears of worries. Goes on
+    /// with the tallies of `before`.
     pub(super) fn new(
         settings: &Settings,
         ports: Vec<P>,
         clock: Clock,
         before: &[Arc<Member<P>>],
-    ) -> (Self, Vec<mpsc::Receiver<Concern>>) {
+    ) -> (Self, Vec<mpsc::Receiver<KeySuspicion>>) {
         let own_zone = settings.own_zone.as_ref();
-        let (members, concerns) = ports
+        let (members, suspicions) = ports
             .into_iter()
             .take(route::MAX_MEMBERS)
             .enumerate()
             .map(|(place, port)| {
                 let (sender, receiver) = mpsc::channel(MOST_CONCERNS);
                 let known = before.iter().find(|member| member.hsm == port.settings().hsm);
-                let tally = known.map(|member| Arc::clone(&member.tally)).unwrap_or_default();
-                let member = Member::new(port, place, own_zone, clock.clone(), sender, tally);
+                let statistics = known.map(|member| Arc::clone(&member.statistics)).unwrap_or_default();
+                let member = Member::new(port, place, own_zone, clock.clone(), sender, statistics);
                 member.follow(&member.port.status());
                 (Arc::new(member), receiver)
             })
             .unzip();
-        let pool = Self {
+        let dispatcher = Self {
             members,
             exclusions: Exclusions::default(),
             proofs: Proofs::new(),
@@ -121,19 +121,23 @@ impl<P: Port> Pool<P> {
             verify: settings.verify,
             turn: AtomicUsize::new(0),
         };
-        (pool, concerns)
+        (dispatcher, suspicions)
     }
 
     /// Does each item in some member that can.
-    pub(super) async fn run<V: Verb>(&self, tasks: Vec<Task<V::Item>>, terms: Terms) -> Vec<Result<V::Output, Error>> {
-        self.run_placed::<V>(tasks, terms).await.into_iter().map(|answer| Ok(answer?.output)).collect()
+    pub(super) async fn run<V: MemberOperation>(
+        &self,
+        tasks: Vec<Task<V::Item>>,
+        options: CallOptions,
+    ) -> Vec<Result<V::Output, Error>> {
+        self.run_placed::<V>(tasks, options).await.into_iter().map(|answer| Ok(answer?.output)).collect()
     }
 
     /// The same, and says in which.
-    pub(super) async fn run_placed<V: Verb>(
+    pub(super) async fn run_placed<V: MemberOperation>(
         &self,
         tasks: Vec<Task<V::Item>>,
-        terms: Terms,
+        options: CallOptions,
     ) -> Vec<Result<Done<V::Output>, Error>> {
         if let [_] = tasks[..] {
             let mut tasks = tasks;
@@ -141,7 +145,7 @@ impl<P: Port> Pool<P> {
             let usable = self.usable(key.as_deref()) & within;
             let left = vec![Left { place: 0, key, absent: 0, refused: 0, refusal: None }];
             let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, within, first: None };
-            return self.drive::<V>(chunk, terms).await.into_iter().map(|(_, answer)| answer).collect();
+            return self.drive::<V>(chunk, options).await.into_iter().map(|(_, answer)| answer).collect();
         }
         let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
         let lean = |item: u32| {
@@ -166,13 +170,13 @@ impl<P: Port> Pool<P> {
                 items.push(item);
             }
             let op = Arc::new(V::op(items));
-            self.drive::<V>(Chunk { left, op, usable: part.mask, within: all, first: part.first }, terms)
+            self.drive::<V>(Chunk { left, op, usable: part.mask, within: all, first: part.first }, options)
         });
         for (place, answer) in join_all(driven).await.into_iter().flatten() {
             answers[place as usize] = Some(answer);
         }
         // Each item is in one part and each part answers for each of its items.
-        answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Late))).collect()
+        answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::DeadlineExceeded))).collect()
     }
 
     /// Members of `mask` in the order in which they are to be asked now.
@@ -185,49 +189,49 @@ impl<P: Port> Pool<P> {
     }
 
     /// Members that are meant to hold a key; all of them for what needs no key.
-    pub(super) fn homes(&self, key: Option<&KeyRef>) -> u64 {
-        key.map_or(u64::MAX, |key| key.homes.0) & route::all(self.members.len())
+    pub(super) fn placed(&self, key: Option<&KeyRef>) -> u64 {
+        key.map_or(u64::MAX, |key| key.placed.0) & route::all(self.members.len())
     }
 
     /// Those of them that are not excluded for it.
     pub(super) fn usable(&self, key: Option<&KeyRef>) -> u64 {
         let excluded = key.map_or(0, |key| self.exclusions.of(key.version).any());
-        self.homes(key) & !excluded
+        self.placed(key) & !excluded
     }
 
     /// Asks one member after the other until each item has its answer or nobody is left to ask.
-    async fn drive<V: Verb>(&self, chunk: Chunk, terms: Terms) -> Answers<V::Output> {
+    async fn drive<V: MemberOperation>(&self, chunk: Chunk, options: CallOptions) -> Answers<V::Output> {
         let Chunk { mut left, mut op, mut usable, within, mut first } = chunk;
-        let mut trail = Trail::default();
+        let mut attempts = AttemptLog::default();
         let mut answers = Vec::with_capacity(left.len());
         let mut last_resort = false;
         loop {
-            let Some(next) = first.take().or_else(|| self.order(trail.open(usable)).first()) else {
+            let Some(next) = first.take().or_else(|| self.order(attempts.open(usable)).first()) else {
                 if std::mem::replace(&mut last_resort, true) {
                     break;
                 }
                 let keys: Vec<_> = left.iter().filter_map(|item| item.key.clone()).collect();
-                usable = self.reprieve(&keys, trail.open(within), terms).await;
+                usable = self.reprieve(&keys, attempts.open(within), options).await;
                 continue;
             };
-            let (place, answer) = self.attempt(&op, next, usable, &mut trail, terms).await;
+            let (place, answer) = self.attempt(&op, next, usable, &mut attempts, options).await;
             let outputs = match answer.map(V::outputs) {
                 Err(error) => {
-                    trail.unanswered(place, &error);
+                    attempts.unanswered(place, &error);
                     continue;
                 }
                 Ok(Ok(outputs)) if outputs.len() == left.len() => outputs,
                 Ok(Ok(_)) => {
                     let fault = Fault::own(Class::Token, "reply", "the worker answered for another number of items");
-                    self.note_fault(place, &fault, &mut trail);
+                    self.note_fault(place, &fault, &mut attempts);
                     continue;
                 }
                 Ok(Err(fault)) => {
-                    self.note_fault(place, &fault, &mut trail);
+                    self.note_fault(place, &fault, &mut attempts);
                     continue;
                 }
             };
-            let again = self.sort::<V>(place, outputs, &mut left, &mut answers, &mut trail, terms).await;
+            let again = self.sort::<V>(place, outputs, &mut left, &mut answers, &mut attempts, options).await;
             if left.is_empty() {
                 return answers;
             }
@@ -237,7 +241,7 @@ impl<P: Port> Pool<P> {
         }
         for item in left {
             // Who had no time for it might have said otherwise.
-            let unheard = trail.late || trail.busy || trail.hopeless.is_some();
+            let unheard = attempts.late || attempts.busy || attempts.hopeless.is_some();
             if let Some(refusal) = item.refusal.filter(|_| !unheard) {
                 answers.push((item.place, Err(refusal)));
                 continue;
@@ -245,10 +249,10 @@ impl<P: Port> Pool<P> {
             let key = item.key.as_deref();
             let gone = key.map_or(0, |key| self.exclusions.of(key.version).absent) | item.absent;
             let broken = key.map_or(0, |key| self.exclusions.of(key.version).broken);
-            let homes = self.homes(key);
-            let lasting = |place: usize| self.members[place].port.status().refused;
-            let answer = trail.verdict(homes, if key.is_some() { gone } else { 0 }, lasting, |place| {
-                let told = trail.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
+            let placed = self.placed(key);
+            let permanent = |place: usize| self.members[place].port.status().refused;
+            let answer = attempts.verdict(placed, if key.is_some() { gone } else { 0 }, permanent, |place| {
+                let told = attempts.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
                 let why = match () {
                     () if gone & bit(place) != 0 => Some("the key was removed there"),
                     () if broken & bit(place) != 0 => {
@@ -265,14 +269,14 @@ impl<P: Port> Pool<P> {
 
     /// Sorts one reply: what is done goes to `answers`, what is to be asked for elsewhere stays in `left`. Returns the
     /// places of the latter in the request.
-    async fn sort<V: Verb>(
+    async fn sort<V: MemberOperation>(
         &self,
         place: usize,
         outputs: Vec<Result<V::Output, Fault>>,
         left: &mut Vec<Left>,
         answers: &mut Answers<V::Output>,
-        trail: &mut Trail,
-        terms: Terms,
+        attempts: &mut AttemptLog,
+        options: CallOptions,
     ) -> Vec<usize> {
         let member = &self.members[place];
         if outputs.iter().all(Result::is_ok) {
@@ -310,7 +314,7 @@ impl<P: Port> Pool<P> {
                     again.push((at, item));
                 }
                 Step::Broken if item.key.is_some() => {
-                    trail.blame(place, fault.to_string());
+                    attempts.blame(place, fault.to_string());
                     if let Some(key) = &item.key {
                         self.note_broken(place, key);
                     }
@@ -324,7 +328,7 @@ impl<P: Port> Pool<P> {
         }
         let proven = join_all(unclear.iter().map(|(_, item, _)| async {
             match &item.key {
-                Some(key) => self.proofs.check(member, key, &self.clock, terms.deadline).await,
+                Some(key) => self.proofs.check(member, key, &self.clock, options.deadline).await,
                 None => Outcome::Unknown,
             }
         }))
@@ -343,12 +347,12 @@ impl<P: Port> Pool<P> {
                     }
                 }
                 Outcome::Absent => self.note_absent(place, &mut item),
-                Outcome::Unknown => trail.blame(place, fault.to_string()),
+                Outcome::Unknown => attempts.blame(place, fault.to_string()),
             }
             again.push((at, item));
         }
         match failed {
-            Some(fault) => self.note_fault(place, &fault, trail),
+            Some(fault) => self.note_fault(place, &fault, attempts),
             None if again.is_empty() => member.succeeded(),
             None => {}
         }
@@ -358,8 +362,8 @@ impl<P: Port> Pool<P> {
         places
     }
 
-    /// A member says that it is the caller's fault. That is so when another zone says it too, or none is there to ask: a
-    /// token that fails now and then says such things of good items, and may have opened the proof in between.
+    /// A member says that it is the caller's fault. That is so when another zone says it too, or none is there to ask:
+    /// a token that fails now and then says such things of good items, and may have opened the proof in between.
     fn refuse(&self, place: usize, item: &mut Left, refusal: Error) -> Option<Error> {
         let zone = &self.members[place].zone;
         let known = bits(item.refused).any(|other| self.members[other].zone != *zone);
@@ -373,38 +377,38 @@ impl<P: Port> Pool<P> {
     }
 
     /// Books a member's own fault.
-    pub(super) fn note_fault(&self, place: usize, fault: &Fault, trail: &mut Trail) {
+    pub(super) fn note_fault(&self, place: usize, fault: &Fault, attempts: &mut AttemptLog) {
         let why = fault.to_string();
-        self.members[place].tally.failed();
+        self.members[place].statistics.failed();
         let seen = match fault.class {
             Class::Incompatible => Observation::Broken,
             _ => Observation::Failed,
         };
         self.members[place].observe(seen, Some(why.clone()));
         if matches!(fault.class, Class::Token | Class::Session) {
-            trail.second_chance(place);
+            attempts.second_chance(place);
         }
-        trail.blame(place, why);
+        attempts.blame(place, why);
     }
 
-    /// Books that an object is gone: excluded at once, reported when its keeper has looked twice.
+    /// Records that an object is gone: excluded at once, reported when its monitor has looked twice.
     fn note_absent(&self, place: usize, item: &mut Left) {
         item.absent |= bit(place);
         let Some(key) = &item.key else { return };
-        self.exclude(place, Concern::Absent(Arc::clone(key)));
+        self.exclude(place, KeySuspicion::Absent(Arc::clone(key)));
     }
 
     /// Books that a key does not open its own proof.
     pub(super) fn note_broken(&self, place: usize, key: &Arc<KeyRef>) {
         let why = format!("the key {} is not what it must be or is not used there", key.version);
         self.members[place].observe(Observation::Broken, Some(why));
-        self.exclude(place, Concern::Broken(Arc::clone(key)));
+        self.exclude(place, KeySuspicion::Broken(Arc::clone(key)));
     }
 
-    fn exclude(&self, place: usize, concern: Concern) {
-        let version = concern.key().version;
-        let broken = matches!(concern, Concern::Broken(_));
-        if self.exclusions.exclude(version, place, broken) && !self.members[place].worry(concern) {
+    fn exclude(&self, place: usize, suspicion: KeySuspicion) {
+        let version = suspicion.key().version;
+        let broken = matches!(suspicion, KeySuspicion::Broken(_));
+        if self.exclusions.exclude(version, place, broken) && !self.members[place].worry(suspicion) {
             // Nobody would ever look into it, so the next call has to meet the trouble again.
             self.exclusions.admit(version, place);
         }

@@ -42,7 +42,7 @@ pub(super) fn judge(class: Class, decrypts: bool) -> Step {
 /// Each member is asked once; one that died, failed or was merely slow a second time after all others, since another of
 /// its workers may be sound. So a call ends after at most twice as many requests as there are members.
 #[derive(Debug, Default)]
-pub(super) struct Trail {
+pub(super) struct AttemptLog {
     asked: u64,
     again: u64,
     spent: u64,
@@ -58,7 +58,7 @@ pub(super) struct Trail {
     pub why: Vec<(usize, String)>,
 }
 
-impl Trail {
+impl AttemptLog {
     /// Members of `usable` among which the next is to be chosen; 0 when there is none left.
     pub(super) fn open(&self, usable: u64) -> u64 {
         if self.late {
@@ -87,10 +87,12 @@ impl Trail {
     pub(super) fn unanswered(&mut self, member: usize, error: &CallError) {
         match error {
             CallError::Busy => self.busy = true,
-            CallError::Hopeless(wait) => self.hopeless = Some(self.hopeless.map_or(*wait, |known| known.min(*wait))),
+            CallError::WouldMissDeadline(wait) => {
+                self.hopeless = Some(self.hopeless.map_or(*wait, |known| known.min(*wait)))
+            }
             CallError::NotReady => {}
-            CallError::Late => self.late = true,
-            CallError::Lost => self.again |= bit(member),
+            CallError::DeadlineExceeded => self.late = true,
+            CallError::WorkerLost => self.again |= bit(member),
         }
         self.blame(member, error.to_string());
     }
@@ -108,26 +110,27 @@ impl Trail {
         }
     }
 
-    /// Why an item that nobody served has no result. `homes`: where its key was meant to be; `absent`: where it turned
-    /// out not to be; `lasting`: a member will not serve before somebody has done something; `sentence` describes one.
+    /// Why an item that nobody served has no result. `placed`: where its key was meant to be; `absent`: where it turned
+    /// out not to be; `permanent`: a member will not serve before somebody has done something; `sentence` describes
+    /// one.
     pub(super) fn verdict(
         &self,
-        homes: u64,
+        placed: u64,
         absent: u64,
-        lasting: impl Fn(usize) -> bool,
+        permanent: impl Fn(usize) -> bool,
         sentence: impl Fn(usize) -> String,
     ) -> Error {
-        if homes & !absent == 0 {
+        if placed & !absent == 0 {
             Error::KeyGone
         } else if self.late {
-            Error::Late
+            Error::DeadlineExceeded
         } else if let Some(wait) = self.hopeless {
-            Error::Hopeless(wait)
+            Error::WouldMissDeadline(wait)
         } else if self.busy {
             Error::Busy
         } else {
-            let why = bits(homes).map(sentence).collect::<Vec<_>>().join("; ");
-            if bits(homes & !absent).all(lasting) { Error::Refused(why) } else { Error::NoZone(why) }
+            let why = bits(placed).map(sentence).collect::<Vec<_>>().join("; ");
+            if bits(placed & !absent).all(permanent) { Error::Refused(why) } else { Error::NoZone(why) }
         }
     }
 }
@@ -161,60 +164,60 @@ mod tests {
 
     #[test]
     fn a_member_that_died_is_asked_again_after_the_others() {
-        let mut trail = Trail::default();
-        trail.ask(0);
-        trail.unanswered(0, &CallError::Lost);
-        assert_eq!(trail.open(0b11), 0b10);
-        trail.ask(1);
-        trail.unanswered(1, &CallError::NotReady);
-        assert_eq!(trail.open(0b11), 0b01);
-        trail.ask(0);
-        trail.unanswered(0, &CallError::Lost);
-        assert_eq!(trail.open(0b11), 0);
+        let mut attempts = AttemptLog::default();
+        attempts.ask(0);
+        attempts.unanswered(0, &CallError::WorkerLost);
+        assert_eq!(attempts.open(0b11), 0b10);
+        attempts.ask(1);
+        attempts.unanswered(1, &CallError::NotReady);
+        assert_eq!(attempts.open(0b11), 0b01);
+        attempts.ask(0);
+        attempts.unanswered(0, &CallError::WorkerLost);
+        assert_eq!(attempts.open(0b11), 0);
     }
 
     #[test]
     fn verdicts() {
         let say = |member: usize| format!("HSM {member}");
         let (never, always) = (|_| false, |_| true);
-        let mut trail = Trail::default();
-        assert!(matches!(trail.verdict(0, 0, never, say), Error::KeyGone));
-        assert!(matches!(trail.verdict(0b11, 0b11, never, say), Error::KeyGone));
-        assert!(matches!(trail.verdict(0b11, 0b01, never, say), Error::NoZone(text) if text == "HSM 0; HSM 1"));
-        assert!(matches!(trail.verdict(0b11, 0, |at| at == 0, say), Error::NoZone(_)), "one of them may come back");
-        assert!(matches!(trail.verdict(0b11, 0b01, |at| at == 1, say), Error::Refused(_)));
-        assert!(matches!(trail.verdict(0b11, 0, always, say), Error::Refused(text) if text == "HSM 0; HSM 1"));
-        trail.unanswered(0, &CallError::Busy);
-        assert!(matches!(trail.verdict(0b11, 0, never, say), Error::Busy));
+        let mut attempts = AttemptLog::default();
+        assert!(matches!(attempts.verdict(0, 0, never, say), Error::KeyGone));
+        assert!(matches!(attempts.verdict(0b11, 0b11, never, say), Error::KeyGone));
+        assert!(matches!(attempts.verdict(0b11, 0b01, never, say), Error::NoZone(text) if text == "HSM 0; HSM 1"));
+        assert!(matches!(attempts.verdict(0b11, 0, |at| at == 0, say), Error::NoZone(_)), "one of them may come back");
+        assert!(matches!(attempts.verdict(0b11, 0b01, |at| at == 1, say), Error::Refused(_)));
+        assert!(matches!(attempts.verdict(0b11, 0, always, say), Error::Refused(text) if text == "HSM 0; HSM 1"));
+        attempts.unanswered(0, &CallError::Busy);
+        assert!(matches!(attempts.verdict(0b11, 0, never, say), Error::Busy));
         for wait in [70, 50, 60] {
-            trail.unanswered(0, &CallError::Hopeless(Duration::from_millis(wait)));
+            attempts.unanswered(0, &CallError::WouldMissDeadline(Duration::from_millis(wait)));
         }
-        let verdict = trail.verdict(0b11, 0, never, say);
-        assert!(matches!(verdict, Error::Hopeless(wait) if wait == Duration::from_millis(50)), "{verdict}");
-        trail.unanswered(1, &CallError::Late);
-        assert!(matches!(trail.verdict(0b11, 0, never, say), Error::Late));
+        let verdict = attempts.verdict(0b11, 0, never, say);
+        assert!(matches!(verdict, Error::WouldMissDeadline(wait) if wait == Duration::from_millis(50)), "{verdict}");
+        attempts.unanswered(1, &CallError::DeadlineExceeded);
+        assert!(matches!(attempts.verdict(0b11, 0, never, say), Error::DeadlineExceeded));
     }
 
     proptest! {
         #[test]
         fn every_call_ends(usable: u64, picks in prop::collection::vec((any::<usize>(), 0..5_u8), 200)) {
-            let mut trail = Trail::default();
+            let mut attempts = AttemptLog::default();
             let mut requests = 0;
             for (pick, outcome) in picks {
-                let open: Vec<usize> = bits(trail.open(usable)).collect();
+                let open: Vec<usize> = bits(attempts.open(usable)).collect();
                 let Some(member) = (!open.is_empty()).then(|| open[pick % open.len()]) else { break };
-                trail.ask(member);
+                attempts.ask(member);
                 requests += 1;
                 match outcome {
-                    0 => trail.unanswered(member, &CallError::Busy),
-                    1 => trail.unanswered(member, &CallError::NotReady),
-                    2 => trail.unanswered(member, &CallError::Lost),
-                    3 => trail.second_chance(member),
-                    _ => trail.blame(member, "token".to_owned()),
+                    0 => attempts.unanswered(member, &CallError::Busy),
+                    1 => attempts.unanswered(member, &CallError::NotReady),
+                    2 => attempts.unanswered(member, &CallError::WorkerLost),
+                    3 => attempts.second_chance(member),
+                    _ => attempts.blame(member, "token".to_owned()),
                 }
             }
             prop_assert!(requests <= 2 * usable.count_ones());
-            prop_assert_eq!(trail.open(usable), 0);
+            prop_assert_eq!(attempts.open(usable), 0);
         }
     }
 }

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::dispatch::Pool;
+use super::dispatch::Dispatcher;
+use super::member_operation::{Decrypt, Encrypt, Task};
 use super::port::Port;
-use super::verb::{Decrypt, Encrypt, Task};
-use super::{Error, Homes, KeyRef, Proof, Removal, Verify, keeper, proof};
+use super::{Error, KeyRef, PlacementMask, Proof, Removal, Verify, member_monitor, proof};
+use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId, Zone};
 use model::profile::VerifyWraps;
 use model::secret::Secret;
-use model::terms::Terms;
 use protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
 use supervisor::{CallError, Settings, State, Status};
 use telemetry::watchdog::Watchdog;
@@ -97,7 +97,7 @@ fn status(state: State, reason: Option<&str>) -> Status {
 }
 
 impl Port for Fake {
-    async fn call(&self, op: Arc<Op>, terms: Terms) -> Result<Reply, CallError> {
+    async fn call(&self, op: Arc<Op>, options: CallOptions) -> Result<Reply, CallError> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         if self.0.status.borrow().state != State::Serving {
             return Err(CallError::NotReady);
@@ -115,7 +115,7 @@ impl Port for Fake {
                 Act::Hang => std::future::pending().await,
             }
         };
-        tokio::time::timeout_at(terms.deadline.into(), answer).await.unwrap_or(Err(CallError::Late))
+        tokio::time::timeout_at(options.deadline.into(), answer).await.unwrap_or(Err(CallError::DeadlineExceeded))
     }
 
     fn wait(&self) -> Duration {
@@ -185,13 +185,13 @@ pub(super) fn refuse_all(op: &Op, class: Class) -> Act {
     }
 }
 
-/// A pool of scripted members with its keepers.
+/// Scripted members with their monitors.
 pub(super) struct Bench {
-    pub pool: Arc<Pool<Fake>>,
+    pub dispatcher: Arc<Dispatcher<Fake>>,
     pub members: Vec<Fake>,
     pub removals: mpsc::Receiver<Removal>,
     pub clock: Clock,
-    _keepers: JoinSet<()>,
+    _monitors: JoinSet<()>,
 }
 
 impl Bench {
@@ -208,13 +208,13 @@ impl Bench {
         let settings = super::Settings { id: "cluster-abcdefghijk".into(), own_zone, hedge_after, verify };
         let clock = Clock::system();
         let (sender, removals) = mpsc::channel(16);
-        let (pool, concerns) = Pool::new(&settings, members.clone(), clock.clone(), &[]);
-        let pool = Arc::new(pool);
-        let keepers = keeper::keep(&pool, concerns, &sender, &Watchdog::new(clock.clone()));
-        Self { pool, members, removals, clock, _keepers: keepers }
+        let (dispatcher, suspicions) = Dispatcher::new(&settings, members.clone(), clock.clone(), &[]);
+        let dispatcher = Arc::new(dispatcher);
+        let monitors = member_monitor::keep(&dispatcher, suspicions, &sender, &Watchdog::new(clock.clone()));
+        Self { dispatcher, members, removals, clock, _monitors: monitors }
     }
 
-    pub(super) fn within(&self, millis: u64) -> Terms {
+    pub(super) fn within(&self, millis: u64) -> CallOptions {
         (self.clock.now() + Duration::from_millis(millis)).into()
     }
 
@@ -223,7 +223,7 @@ impl Bench {
             let plaintext = Secret::new(at.to_le_bytes().to_vec());
             Task::anywhere(Some(Arc::clone(key)), EncryptItem { key: key.version, aad: Bytes::new(), plaintext })
         });
-        self.pool.run::<Encrypt>(tasks.collect(), self.within(millis)).await
+        self.dispatcher.run::<Encrypt>(tasks.collect(), self.within(millis)).await
     }
 
     pub(super) async fn decrypt(&self, key: &Arc<KeyRef>, sealed: &[&[u8]], millis: u64) -> Vec<Result<Secret, Error>> {
@@ -231,11 +231,11 @@ impl Bench {
             let (aad, sealed) = (Bytes::new(), Bytes::copy_from_slice(sealed));
             Task::anywhere(Some(Arc::clone(key)), DecryptItem { key: key.version, aad, iv: [0; 12], sealed })
         });
-        self.pool.run::<Decrypt>(tasks.collect(), self.within(millis)).await
+        self.dispatcher.run::<Decrypt>(tasks.collect(), self.within(millis)).await
     }
 
     pub(super) fn healths(&self) -> Vec<super::Health> {
-        self.pool.members.iter().map(|member| member.health()).collect()
+        self.dispatcher.members.iter().map(|member| member.health()).collect()
     }
 
     /// Waits until a condition holds.
@@ -248,9 +248,9 @@ impl Bench {
     }
 }
 
-/// A key that is in the members of `homes`.
-pub(super) fn key(homes: u64) -> Arc<KeyRef> {
+/// A key that is in these members.
+pub(super) fn key(placed: u64) -> Arc<KeyRef> {
     let version = KeyVersionId { key: KeyId::random(), version: 1 };
     let sealed = Bytes::copy_from_slice(proof::to_seal(version).plaintext.expose());
-    Arc::new(KeyRef { version, homes: Homes(homes), proof: Proof { iv: [0; 12], sealed } })
+    Arc::new(KeyRef { version, placed: PlacementMask(placed), proof: Proof { iv: [0; 12], sealed } })
 }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use super::Health;
 use supervisor::State;
 
-/// Failures in a row that make a healthy member suspect: one alone may be a passing error.
+/// Failures in a row that make a healthy member suspect: one alone may be a transient error.
 const FAILURES_TO_SUSPECT: u8 = 2;
 /// Successes in a row that clear a suspect: one alone may have come from the one worker that is sound.
 const SUCCESSES_TO_HEALTHY: u8 = 2;
 /// A member that fails again so soon after it was taken back is flapping.
 const RELAPSE: Duration = Duration::from_secs(60);
-/// How long a member must have been without a failure before it is taken back, by how often it has flapped: callers meet
-/// each of its falls, so it must not fall several times a second. The last one counts for all that follow.
+/// How long a member must have been without a failure before it is taken back, by how often it has flapped: callers
+/// meet each of its falls, so it must not fall several times a second. The last one counts for all that follow.
 const QUARANTINES: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(500),
@@ -38,7 +38,7 @@ pub(super) enum Observation {
     Failed,
     /// It failed the probe of a suspect.
     FailedProbe,
-    /// It does not open what a key made. Not a passing error, so once is enough.
+    /// It does not open what a key made. Not a transient error, so once is enough.
     Broken,
     /// What its supervisor says.
     Supervisor(State),

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 use tokio::time::timeout_at;
 
-use super::dispatch::Pool;
-use super::failover::Trail;
+use super::dispatch::Dispatcher;
+use super::failover::AttemptLog;
 use super::health::Observation;
 use super::member::Member;
 use super::port::Port;
-use model::terms::Terms;
+use model::call_options::CallOptions;
 use protocol::{Op, Reply};
 use supervisor::CallError;
 
 type Answer = Result<Reply, CallError>;
 
-impl<P: Port> Pool<P> {
+impl<P: Port> Dispatcher<P> {
     /// Asks a member, and once per call another of `usable` when the answer is later than the hedge. The first good
     /// answer wins; a failure of one waits for the other. Returns who answered.
     pub(super) async fn attempt(
@@ -25,71 +25,73 @@ impl<P: Port> Pool<P> {
         op: &Arc<Op>,
         asked: usize,
         usable: u64,
-        trail: &mut Trail,
-        terms: Terms,
+        attempts: &mut AttemptLog,
+        options: CallOptions,
     ) -> (usize, Answer) {
         let member = &self.members[asked];
-        trail.ask(asked);
+        attempts.ask(asked);
         let answers = member.answers();
         let asked_at = self.clock.now();
         let hedge_at = asked_at + self.hedge_after;
-        let mut first = pin!(self.ask(member, op, terms));
-        if hedge_at >= terms.deadline {
+        let mut first = pin!(self.ask(member, op, options));
+        if hedge_at >= options.deadline {
             return (asked, first.await);
         }
         if let Ok(answer) = timeout_at(hedge_at.into(), &mut first).await {
             return (asked, answer);
         }
         member.late(answers, asked_at, self.hedge_after);
-        let Some(other) = self.hedge_target(usable, trail) else { return (asked, first.await) };
-        trail.ask(other);
-        trail.hedged = true;
+        let Some(other) = self.hedge_target(usable, attempts) else { return (asked, first.await) };
+        attempts.ask(other);
+        attempts.hedged = true;
         tracing::debug!(hsm = %member.hsm, other = %self.members[other].hsm, "late answer, asking another HSM as well");
-        let second = pin!(self.ask(&self.members[other], op, terms));
+        let second = pin!(self.ask(&self.members[other], op, options));
         let (early, answer, late, rest) = match select(first, second).await {
             Either::Left((answer, rest)) => (asked, answer, other, Either::Left(rest)),
             Either::Right((answer, rest)) => (other, answer, asked, Either::Right(rest)),
         };
         if is_good(&answer) {
-            trail.second_chance(late);
+            attempts.second_chance(late);
             if late == asked {
                 // Given up past the hedge's delay; the other one may have had no time at all.
-                member.tally.failed();
+                member.statistics.failed();
             }
             return (early, answer);
         }
-        self.note_failure(early, answer, trail);
+        self.note_failure(early, answer, attempts);
         (late, rest.await)
     }
 
     /// Hands a request to a member and keeps its books.
-    async fn ask(&self, member: &Arc<Member<P>>, op: &Arc<Op>, terms: Terms) -> Answer {
+    async fn ask(&self, member: &Arc<Member<P>>, op: &Arc<Op>, options: CallOptions) -> Answer {
         let asked_at = self.clock.now();
-        let answer = member.port.call(Arc::clone(op), terms).await;
+        let answer = member.port.call(Arc::clone(op), options).await;
         let took = || self.clock.now().saturating_duration_since(asked_at);
         match &answer {
             Ok(reply) => {
                 member.answered();
                 let items = if matches!(reply, Reply::Failed(_)) { 0 } else { op.items() };
-                member.tally.answered(items, took());
+                member.statistics.answered(items, took());
             }
-            Err(CallError::Lost) => {
-                member.tally.failed();
-                member.observe(Observation::Failed, Some(CallError::Lost.to_string()));
+            Err(CallError::WorkerLost) => {
+                member.statistics.failed();
+                member.observe(Observation::Failed, Some(CallError::WorkerLost.to_string()));
             }
             // A deadline shorter than the patience with a member is its caller's own affair.
-            Err(CallError::Late) if took() >= self.hedge_after => member.tally.failed(),
+            Err(CallError::DeadlineExceeded) if took() >= self.hedge_after => member.statistics.failed(),
             // A full queue is no illness, what is not ready its supervisor reports, and whether lateness is the
             // member's fault or a short deadline's is judged where the hedge goes out.
-            Err(CallError::Busy | CallError::Hopeless(_) | CallError::NotReady | CallError::Late) => {}
+            Err(
+                CallError::Busy | CallError::WouldMissDeadline(_) | CallError::NotReady | CallError::DeadlineExceeded,
+            ) => {}
         }
         answer
     }
 
     /// Who gets the hedge: the best that was not asked, unless its queue is so long that it would only be longer.
-    fn hedge_target(&self, usable: u64, trail: &Trail) -> Option<usize> {
-        let fresh = trail.fresh(usable);
-        if trail.hedged || fresh == 0 {
+    fn hedge_target(&self, usable: u64, attempts: &AttemptLog) -> Option<usize> {
+        let fresh = attempts.fresh(usable);
+        if attempts.hedged || fresh == 0 {
             return None;
         }
         let target = self.order(fresh).first()?;
@@ -98,12 +100,12 @@ impl<P: Port> Pool<P> {
     }
 
     /// Books the failure of the one whose rival is still waited for.
-    fn note_failure(&self, place: usize, answer: Answer, trail: &mut Trail) {
+    fn note_failure(&self, place: usize, answer: Answer, attempts: &mut AttemptLog) {
         match answer {
             // The deadline is one for both, so the other will say the same in a moment.
-            Err(CallError::Late) => {}
-            Err(error) => trail.unanswered(place, &error),
-            Ok(Reply::Failed(fault)) => self.note_fault(place, &fault, trail),
+            Err(CallError::DeadlineExceeded) => {}
+            Err(error) => attempts.unanswered(place, &error),
+            Ok(Reply::Failed(fault)) => self.note_fault(place, &fault, attempts),
             // A good answer has won and is not brought here.
             Ok(_) => {}
         }

@@ -1,7 +1,7 @@
 //! Who an HSM is: what its certificate says, what its token has signed, and that no identity stands in two places.
 //!
-//! This proves against tokens that were swapped, made blank, restored elsewhere or mixed up. It does not prove against a
-//! malicious module, or one that relays to the token of somebody else.
+//! This proves against tokens that were swapped, made blank, restored elsewhere or mixed up. It does not prove against
+//! a malicious module, or one that relays to the token of somebody else.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

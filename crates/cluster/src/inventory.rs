@@ -1,13 +1,13 @@
 //! Which keys a token holds, asked by a process that serves nobody.
 //!
-//! Key objects show themselves only to who has logged in, so the HSM's control worker is started and goes through the gate
-//! as in a daemon; data workers are not.
+//! Key objects show themselves only to who has logged in, so the HSM's control worker is started and goes through the
+//! gate as in a daemon; data workers are not.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::KeyStoreGate;
+use super::admission::KeyStoreAdmission;
 use model::clock::Clock;
 use model::id::KeyVersionId;
 use model::pin::Pin;
@@ -15,8 +15,8 @@ use protocol::{Op, Reply};
 use supervisor::{Hsm, Settings};
 use telemetry::watchdog::Watchdog;
 
-/// An HSM that has not let its worker in by then counts as one that does not answer. Workers of a daemon that was killed
-/// are waited for meanwhile.
+/// An HSM that has not let its worker in by then counts as one that does not answer. Workers of a daemon that was
+/// killed are waited for meanwhile.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For a listing of many keys.
 const LIST: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ pub fn doubt(pin: &Pin) -> Option<&'static str> {
 }
 
 /// Logs in by this gate and lists the key versions; or why that was not possible.
-pub async fn keys_in(hsm: &Settings, gate: KeyStoreGate, clock: &Clock) -> Result<BTreeSet<KeyVersionId>, String> {
+pub async fn keys_in(hsm: &Settings, gate: KeyStoreAdmission, clock: &Clock) -> Result<BTreeSet<KeyVersionId>, String> {
     let settings = Settings { data_workers: 0, ..hsm.clone() };
     let hsm = Hsm::start(settings, Arc::new(gate), clock.clone(), Watchdog::new(clock.clone()));
     let listed = list(&hsm, clock).await;

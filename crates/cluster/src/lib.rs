@@ -4,35 +4,35 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod connect;
 mod creation;
+pub mod discovery;
 mod dispatch;
 mod failover;
 #[cfg(test)]
 mod fake;
-pub mod gate;
 mod health;
 mod hedge;
 pub mod identity;
 pub mod inventory;
-mod keeper;
 pub mod kmsuser;
+mod last_resort_proof;
 mod member;
+mod member_monitor;
+mod member_operation;
 pub mod placement;
 mod port;
 mod proof;
 mod removal;
-mod reprieve;
 mod route;
-pub mod survey;
-mod tally;
+#[cfg(test)]
+mod simulation;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod transport;
-mod verb;
 mod verify;
-#[cfg(test)]
-mod world;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -42,15 +42,15 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use self::dispatch::Pool;
-pub use self::tally::Tallied;
-use self::verb::Task;
+use self::dispatch::Dispatcher;
+use self::member_operation::Task;
+pub use self::statistics::StatisticsSnapshot;
+use model::call_options::CallOptions;
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::profile::VerifyWraps;
 use model::secret::Secret;
-use model::terms::Terms;
 use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Sealed};
 use supervisor::{Hsm, Status};
 use telemetry::watchdog::Watchdog;
@@ -79,7 +79,7 @@ pub struct Verify {
 
 /// In which members of the cluster a key version can be used: a bit for each, by its place in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Homes(pub u64);
+pub struct PlacementMask(pub u64);
 
 /// What the cluster must know of a key version to use it.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ pub struct KeyRef {
     /// Its id.
     pub version: KeyVersionId,
     /// Where it is.
-    pub homes: Homes,
+    pub placed: PlacementMask,
     /// Made with this very key at its creation; tells a bad ciphertext from a broken key.
     pub proof: Proof,
 }
@@ -147,10 +147,10 @@ pub enum Error {
     Busy,
     /// So much waits that the answer would come after the deadline; about so long. Nothing was begun.
     #[error("the answer would come too late, in {} ms", .0.as_millis())]
-    Hopeless(Duration),
+    WouldMissDeadline(Duration),
     /// The deadline passed.
     #[error("no answer in time")]
-    Late,
+    DeadlineExceeded,
     /// The key was removed in every HSM that had it.
     #[error("the key was removed in every HSM")]
     KeyGone,
@@ -202,7 +202,7 @@ pub struct MemberStatus {
     /// Items that its data workers have in hand at most, one in each session.
     pub capacity: usize,
     /// What it has done.
-    pub tallied: Tallied,
+    pub statistics: StatisticsSnapshot,
     /// What its supervisor says.
     pub status: Arc<Status>,
 }
@@ -229,9 +229,9 @@ impl Health {
 pub struct Cluster {
     id: ClusterId,
     hsms: Vec<Hsm>,
-    pool: Arc<Pool<Hsm>>,
-    /// Ends the members' keepers with the cluster.
-    _keepers: JoinSet<()>,
+    dispatcher: Arc<Dispatcher<Hsm>>,
+    /// Ends the members' monitors with the cluster.
+    _monitors: JoinSet<()>,
 }
 
 impl Cluster {
@@ -246,15 +246,15 @@ impl Cluster {
         before: Option<&Self>,
         watchdog: &Watchdog,
     ) -> Arc<Self> {
-        let before = before.map(|cluster| &cluster.pool.members[..]).unwrap_or_default();
-        let (pool, concerns) = Pool::new(&settings, members.clone(), clock, before);
-        let pool = Arc::new(pool);
+        let before = before.map(|cluster| &cluster.dispatcher.members[..]).unwrap_or_default();
+        let (dispatcher, suspicions) = Dispatcher::new(&settings, members.clone(), clock, before);
+        let dispatcher = Arc::new(dispatcher);
         // What serves already serves from the first call on: a cluster is made anew when an HSM comes to it.
-        for member in &pool.members {
+        for member in &dispatcher.members {
             member.follow(&member.port.status());
         }
-        let keepers = keeper::keep(&pool, concerns, &removals, watchdog);
-        Arc::new(Self { id: settings.id, hsms: members, pool, _keepers: keepers })
+        let monitors = member_monitor::keep(&dispatcher, suspicions, &removals, watchdog);
+        Arc::new(Self { id: settings.id, hsms: members, dispatcher, _monitors: monitors })
     }
 
     /// Its id.
@@ -263,7 +263,7 @@ impl Cluster {
         &self.id
     }
 
-    /// Its members, in the order of the configuration, which is the order of the bits in [`Homes`].
+    /// Its members, in the order of the configuration, which is the order of the bits in [`PlacementMask`].
     #[must_use]
     pub fn members(&self) -> &[Hsm] {
         &self.hsms
@@ -272,51 +272,55 @@ impl Cluster {
     /// How each member is.
     #[must_use]
     pub fn status(&self) -> Vec<MemberStatus> {
-        self.pool.members.iter().map(|member| member.status()).collect()
+        self.dispatcher.members.iter().map(|member| member.status()).collect()
     }
 
     /// Encrypts each item in some HSM that holds its key; repeated elsewhere where one fails, until the deadline.
-    pub async fn encrypt(&self, items: Vec<EncryptTask>, terms: Terms) -> Vec<Result<Sealed, Error>> {
+    pub async fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> Vec<Result<Sealed, Error>> {
         let task = |EncryptTask { key, aad, plaintext }| {
             let item = EncryptItem { key: key.version, aad, plaintext };
             Task::anywhere(Some(key), item)
         };
-        self.pool.wrap::<verb::Encrypt>(items.into_iter().map(task).collect(), terms).await
+        self.dispatcher.wrap::<member_operation::Encrypt>(items.into_iter().map(task).collect(), options).await
     }
 
     /// Decrypts each item, likewise.
-    pub async fn decrypt(&self, items: Vec<DecryptTask>, terms: Terms) -> Vec<Result<Secret, Error>> {
+    pub async fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> Vec<Result<Secret, Error>> {
         let task = |DecryptTask { key, aad, iv, sealed }| {
             let item = DecryptItem { key: key.version, aad, iv, sealed };
             Task::anywhere(Some(key), item)
         };
-        self.pool.unwrap(items.into_iter().map(task).collect(), terms).await
+        self.dispatcher.unwrap(items.into_iter().map(task).collect(), options).await
     }
 
     /// Makes and encrypts data keys, likewise.
-    pub async fn generate_data_keys(&self, items: Vec<DataKeyTask>, terms: Terms) -> Vec<Result<DataKey, Error>> {
+    pub async fn generate_data_keys(
+        &self,
+        items: Vec<DataKeyTask>,
+        options: CallOptions,
+    ) -> Vec<Result<DataKey, Error>> {
         let task = |DataKeyTask { key, aad, length }| {
             let item = DataKeyItem { key: key.version, aad, length };
             Task::anywhere(Some(key), item)
         };
-        self.pool.wrap::<verb::GenerateDataKey>(items.into_iter().map(task).collect(), terms).await
+        self.dispatcher.wrap::<member_operation::GenerateDataKey>(items.into_iter().map(task).collect(), options).await
     }
 
     /// Random bytes of some HSM XOR the operating system's.
-    pub async fn random(&self, length: u16, terms: Terms) -> Result<Secret, Error> {
+    pub async fn random(&self, length: u16, options: CallOptions) -> Result<Secret, Error> {
         let task = Task::anywhere(None, length);
-        let mut answers = self.pool.run::<verb::Random>(vec![task], terms).await;
-        answers.pop().unwrap_or(Err(Error::Late))
+        let mut answers = self.dispatcher.run::<member_operation::Random>(vec![task], options).await;
+        answers.pop().unwrap_or(Err(Error::DeadlineExceeded))
     }
 
     /// Members whose control worker is ready, by place; an error when they are in fewer than two zones.
     pub fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
-        self.pool.reachable_for_creation()
+        self.dispatcher.reachable_for_creation()
     }
 
     /// Makes an AES-256 key in one token and returns it wrapped under the cluster wrapping key.
     pub async fn make_key(&self, deadline: Instant) -> Result<Bytes, Error> {
-        self.pool.make_key(deadline).await
+        self.dispatcher.make_key(deadline).await
     }
 
     /// Unwraps a blob as a token object in one member.
@@ -328,12 +332,12 @@ impl Cluster {
         blob: &Bytes,
         deadline: Instant,
     ) -> Result<(), Error> {
-        self.pool.place(member, version, label, blob, deadline).await
+        self.dispatcher.place(member, version, label, blob, deadline).await
     }
 
     /// Makes the proof ciphertext of a version in one member.
     pub async fn make_proof(&self, member: usize, version: KeyVersionId, deadline: Instant) -> Result<Proof, Error> {
-        self.pool.make_proof(member, version, deadline).await
+        self.dispatcher.make_proof(member, version, deadline).await
     }
 
     /// Opens the proof ciphertext in one member with the token object and compares.
@@ -344,17 +348,17 @@ impl Cluster {
         proof: &Proof,
         deadline: Instant,
     ) -> Result<(), Error> {
-        self.pool.prove(member, version, proof, deadline).await
+        self.dispatcher.prove(member, version, proof, deadline).await
     }
 
     /// Destroys a version's object in one member; also when there is none.
     pub async fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> Result<(), Error> {
-        self.pool.destroy(member, version, deadline).await
+        self.dispatcher.destroy(member, version, deadline).await
     }
 
     /// The key versions that one member's token holds.
     pub async fn list(&self, member: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
-        self.pool.list(member, deadline).await
+        self.dispatcher.list(member, deadline).await
     }
 
     /// Stops every member.

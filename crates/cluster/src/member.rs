@@ -9,26 +9,26 @@ use tokio::sync::{Notify, mpsc};
 use super::health::{self, Observation, Standing};
 use super::port::Port;
 use super::route::Gauge;
-use super::tally::Tally;
+use super::statistics::Statistics;
 use super::{Health, KeyRef, MemberStatus};
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use supervisor::{State, Status};
 
 /// A member that has not replied to anybody for so many times the hedge's delay is silent: with the usual 50 ms that
-/// is more than a passing load of the machine, and less than the limit past which a worker is killed.
+/// is more than a transient load of the machine, and less than the limit past which a worker is killed.
 const HEDGES_TO_SILENCE: u32 = 3;
 
-/// A key with which something is wrong in one member; its keeper looks into it.
+/// A key with which something is wrong in one member; its monitor looks into it.
 #[derive(Debug)]
-pub(super) enum Concern {
+pub(super) enum KeySuspicion {
     /// A worker said that the object is gone.
     Absent(Arc<KeyRef>),
     /// The key does not open its proof ciphertext.
     Broken(Arc<KeyRef>),
 }
 
-impl Concern {
+impl KeySuspicion {
     /// Which key.
     pub(super) fn key(&self) -> &Arc<KeyRef> {
         match self {
@@ -48,12 +48,12 @@ pub(super) struct Member<P> {
     pub zone: Zone,
     /// It is in the daemon's own zone.
     pub own: bool,
-    /// To its keeper.
-    pub concerns: mpsc::Sender<Concern>,
-    /// Wakes its keeper: it became suspect.
+    /// To its monitor.
+    pub suspicions: mpsc::Sender<KeySuspicion>,
+    /// Wakes its monitor: it became suspect.
     pub doubt: Notify,
     /// What it has done.
-    pub tally: Arc<Tally>,
+    pub statistics: Arc<Statistics>,
     capacity: usize,
     clock: Clock,
     /// The health for readers that must not wait; `CLEAN` says that a further success changes nothing.
@@ -93,8 +93,8 @@ impl<P: Port> Member<P> {
         place: usize,
         own_zone: Option<&Zone>,
         clock: Clock,
-        concerns: mpsc::Sender<Concern>,
-        tally: Arc<Tally>,
+        suspicions: mpsc::Sender<KeySuspicion>,
+        statistics: Arc<Statistics>,
     ) -> Self {
         let settings = port.settings();
         let capacity = usize::from(settings.data_workers.max(1)) * usize::from(settings.sessions.max(1));
@@ -105,9 +105,9 @@ impl<P: Port> Member<P> {
             hsm: settings.hsm.clone(),
             own: own_zone == Some(&settings.zone),
             zone: settings.zone.clone(),
-            concerns,
+            suspicions,
             doubt: Notify::new(),
-            tally,
+            statistics,
             capacity,
             clock,
             quick: AtomicU8::new(STARTING),
@@ -138,8 +138,8 @@ impl<P: Port> Member<P> {
         Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity }
     }
 
-    /// Items for each session that it may have more than another member and still count as equally busy, for the sake of
-    /// copies of keys; 0 where it keeps none.
+    /// Items for each session that it may have more than another member and still count as equally busy, for the sake
+    /// of copies of keys; 0 where it keeps none.
     pub(super) fn alike(&self, time: Duration, most: usize) -> usize {
         let settings = self.port.settings();
         let items = self.port.items_in(time).min(most).min(settings.queue_items / self.capacity.max(1) / 4);
@@ -218,7 +218,7 @@ impl<P: Port> Member<P> {
         known.since = self.clock.calendar();
         let reason = known.reason.clone();
         drop(known);
-        self.tally.changed(before.health, after.health);
+        self.statistics.changed(before.health, after.health);
         let (hsm, zone) = (&self.hsm, &self.zone);
         match (after.health, reason) {
             _ if self.port.status().state == State::Stopped => tracing::info!(%hsm, %zone, "HSM is not used any more"),
@@ -252,9 +252,9 @@ impl<P: Port> Member<P> {
         self.observe(Observation::Supervisor(State::Down), Some(why.to_owned()));
     }
 
-    /// Hands a worry to the keeper; false when it has too many already.
-    pub(super) fn worry(&self, concern: Concern) -> bool {
-        self.concerns.try_send(concern).is_ok()
+    /// Hands a worry to the monitor; false when it has too many already.
+    pub(super) fn worry(&self, suspicion: KeySuspicion) -> bool {
+        self.suspicions.try_send(suspicion).is_ok()
     }
 
     /// How it is, for people.
@@ -275,7 +275,7 @@ impl<P: Port> Member<P> {
             data_workers: self.port.settings().data_workers,
             load: self.port.load(),
             capacity: self.capacity,
-            tallied: self.tally.read(),
+            statistics: self.statistics.read(),
             status,
         }
     }

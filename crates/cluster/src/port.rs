@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use model::terms::Terms;
+use model::call_options::CallOptions;
 use protocol::{Op, Reply};
 use supervisor::{self, CallError, Hsm, Status};
 
 pub(super) trait Port: Clone + Send + Sync + 'static {
     /// Hands an operation over and waits for its reply until its deadline.
-    fn call(&self, op: Arc<Op>, terms: Terms) -> impl Future<Output = Result<Reply, CallError>> + Send;
+    fn call(&self, op: Arc<Op>, options: CallOptions) -> impl Future<Output = Result<Reply, CallError>> + Send;
 
     /// How long a request that came now would wait for its turn.
     fn wait(&self) -> Duration;
@@ -34,8 +34,8 @@ pub(super) trait Port: Clone + Send + Sync + 'static {
 }
 
 impl Port for Hsm {
-    fn call(&self, op: Arc<Op>, terms: Terms) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        Hsm::call(self, op, terms)
+    fn call(&self, op: Arc<Op>, options: CallOptions) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        Hsm::call(self, op, options)
     }
 
     fn wait(&self) -> Duration {

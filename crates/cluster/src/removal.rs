@@ -61,8 +61,8 @@ impl Exclusions {
         new
     }
 
-    /// Admits a member again for every version whose object was gone there: nobody remembers which of them are still to be
-    /// looked for, and the next call that misses one finds out anew. What is broken there stays excluded.
+    /// Admits a member again for every version whose object was gone there: nobody remembers which of them are still to
+    /// be looked for, and the next call that misses one finds out anew. What is broken there stays excluded.
     pub(super) fn admit_absent(&self, member: usize) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.retain(|_, entry| {

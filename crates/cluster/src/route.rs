@@ -7,7 +7,7 @@
 use super::Health;
 use protocol::{CHUNK_ITEMS, MANY_KEYS};
 
-/// Most members of a cluster: the bits of [`super::Homes`].
+/// Most members of a cluster: the bits of [`super::PlacementMask`].
 pub(super) const MAX_MEMBERS: usize = 64;
 
 /// What routing sees of a member.
@@ -106,12 +106,13 @@ pub(super) struct Lean<K> {
 /// Items with the members that hold their keys.
 type Group<K> = (u64, Vec<(Lean<K>, u32)>);
 
-/// Splits a batch into parts of at most `most` items. `masks` says for each item which members hold its key, `lean` what
-/// follows from the key itself.
+/// Splits a batch into parts of at most `most` items. `masks` says for each item which members hold its key, `lean`
+/// what follows from the key itself.
 ///
-/// Over many batches each member sees the same share of the keys again, and each of its workers the same share of those,
-/// where it gets as many parts: it has fewer copies to keep and to prove. So where there are many keys, each member gets
-/// as many parts, and one may have `alike` items for each session more than another one and still count as equally busy.
+/// Over many batches each member sees the same share of the keys again, and each of its workers the same share of
+/// those, where it gets as many parts: it has fewer copies to keep and to prove. So where there are many keys, each
+/// member gets as many parts, and one may have `alike` items for each session more than another one and still count as
+/// equally busy.
 pub(super) fn plan<K: Ord + Copy>(
     masks: &[u64],
     most: usize,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::fake::{Act, Bench, key, refuse_all, well};
-use super::verb::{Random, Task};
+use super::member_operation::{Random, Task};
 use super::{Cluster, EncryptTask, Error, Health};
 use model::secret::Secret;
 use protocol::{Class, Fault, Op, Reply};
@@ -18,13 +18,13 @@ const SOON: Duration = Duration::from_millis(10);
 
 /// Handlers of a server need futures that can change threads.
 #[allow(dead_code)]
-fn futures_are_send(cluster: &Cluster, items: Vec<EncryptTask>, terms: model::terms::Terms) {
+fn futures_are_send(cluster: &Cluster, items: Vec<EncryptTask>, options: model::call_options::CallOptions) {
     fn is_send(_: impl Send) {}
-    is_send(cluster.encrypt(items, terms));
-    is_send(cluster.decrypt(Vec::new(), terms));
-    is_send(cluster.generate_data_keys(Vec::new(), terms));
-    is_send(cluster.random(1, terms));
-    is_send(cluster.make_key(terms.deadline));
+    is_send(cluster.encrypt(items, options));
+    is_send(cluster.decrypt(Vec::new(), options));
+    is_send(cluster.generate_data_keys(Vec::new(), options));
+    is_send(cluster.random(1, options));
+    is_send(cluster.make_key(options.deadline));
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn without_an_own_zone_both_are_asked_and_the_busy_one_is_not() {
 #[tokio::test]
 async fn callers_do_not_notice_a_member_that_fails() {
     let failures: [fn(&Op) -> Act; 6] = [
-        |_| Act::Fail(CallError::Lost),
+        |_| Act::Fail(CallError::WorkerLost),
         |_| Act::Fail(CallError::NotReady),
         |_| Act::Fail(CallError::Busy),
         |_| Act::Say(Reply::Failed(Fault::own(Class::Login, "C_Login", "refused"))),
@@ -74,7 +74,7 @@ async fn callers_do_not_notice_a_member_that_fails() {
 async fn two_failures_in_a_row_make_a_suspect_and_probes_clear_it() {
     let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
     bench.members[0].script(|op| match op {
-        Op::Probe => Act::Fail(CallError::Lost),
+        Op::Probe => Act::Fail(CallError::WorkerLost),
         op => refuse_all(op, Class::Session),
     });
     for _ in 0..2 {
@@ -96,12 +96,12 @@ async fn the_supervisors_word_is_followed() {
     let before = bench.members[0].calls();
     assert!(bench.encrypt(&[key(0b11)], 1_000).await[0].is_ok());
     assert_eq!(bench.members[0].calls(), before);
-    assert_eq!(bench.pool.members[0].status().reason.as_deref(), Some("the module is missing"));
-    let error = bench.pool.reachable_for_creation().unwrap_err();
+    assert_eq!(bench.dispatcher.members[0].status().reason.as_deref(), Some("the module is missing"));
+    let error = bench.dispatcher.reachable_for_creation().unwrap_err();
     assert_eq!(error.to_string(), "fewer than two zones can be reached: HSM a in zone zone-a: the module is missing");
     bench.members[0].set_state(State::Serving, None);
     bench.until("return", || bench.healths()[0] == Health::Healthy).await;
-    assert_eq!(bench.pool.reachable_for_creation().unwrap(), [0, 1]);
+    assert_eq!(bench.dispatcher.reachable_for_creation().unwrap(), [0, 1]);
 }
 
 #[tokio::test]
@@ -137,16 +137,20 @@ async fn a_key_that_does_not_open_its_proof_is_not_used_there() {
     bench.members[0].script(|op| refuse_all(op, Class::Ambiguous));
     let key = key(0b11);
     assert_eq!(bench.decrypt(&key, &[b"good"], 1_000).await[0].as_ref().unwrap().expose(), b"good");
-    assert_eq!(bench.pool.exclusions.of(key.version).broken, 0b01);
+    assert_eq!(bench.dispatcher.exclusions.of(key.version).broken, 0b01);
     bench.until("health", || bench.healths() == [Health::Healthy; 2]).await;
-    assert_eq!(bench.pool.exclusions.of(key.version).broken, 0b01, "the token's health says nothing about this key");
-    let only_there = Arc::new(super::KeyRef { homes: super::Homes(0b01), ..(*key).clone() });
+    assert_eq!(
+        bench.dispatcher.exclusions.of(key.version).broken,
+        0b01,
+        "the token's health says nothing about this key"
+    );
+    let only_there = Arc::new(super::KeyRef { placed: super::PlacementMask(0b01), ..(*key).clone() });
     match &bench.encrypt(&[only_there], 1_000).await[0] {
         Err(Error::NoZone(why)) => assert!(why.contains("HSM a") && why.contains("proof"), "{why}"),
         other => panic!("{other:?}"),
     }
     bench.members[0].script(|_| Act::Well);
-    bench.until("re-admission", || bench.pool.exclusions.of(key.version).any() == 0).await;
+    bench.until("re-admission", || bench.dispatcher.exclusions.of(key.version).any() == 0).await;
 }
 
 #[tokio::test]
@@ -156,20 +160,20 @@ async fn where_nobody_else_can_an_excluded_key_is_proven_once_more() {
     bench.until("its health", || bench.healths() == [Health::Healthy, Health::Down]).await;
     for broken in [true, false] {
         let keys = [key(0b11), key(0b11)];
-        // No keeper knows of it.
-        bench.pool.exclusions.exclude(keys[0].version, 0, broken);
+        // No monitor knows of it.
+        bench.dispatcher.exclusions.exclude(keys[0].version, 0, broken);
         let answers = bench.encrypt(&[&keys[..]; 20].concat(), 1_000).await;
         assert!(answers.iter().all(Result::is_ok), "broken: {broken}");
-        assert_eq!(bench.pool.exclusions.of(keys[0].version).any(), 0);
+        assert_eq!(bench.dispatcher.exclusions.of(keys[0].version).any(), 0);
     }
     bench.members[0].script(|op| refuse_all(op, Class::Ambiguous));
     let key = key(0b11);
-    bench.pool.exclusions.exclude(key.version, 0, true);
+    bench.dispatcher.exclusions.exclude(key.version, 0, true);
     assert!(matches!(&bench.encrypt(&[Arc::clone(&key)], 1_000).await[0], Err(Error::NoZone(_))));
-    assert_eq!(bench.pool.exclusions.of(key.version).broken, 0b01, "it was not proven");
+    assert_eq!(bench.dispatcher.exclusions.of(key.version).broken, 0b01, "it was not proven");
     bench.members[0].script(|_| Act::Well);
     // As a moment later.
-    bench.pool.proofs.forget(0, key.version);
+    bench.dispatcher.proofs.forget(0, key.version);
     assert!(bench.encrypt(&[key], 1_000).await[0].is_ok());
 }
 
@@ -203,7 +207,7 @@ async fn a_key_that_the_token_still_lists_is_no_removal() {
         op => refuse_all(op, Class::KeyAbsent),
     });
     assert!(bench.encrypt(&[Arc::clone(&key)], 1_000).await[0].is_ok());
-    bench.until("re-admission", || bench.pool.exclusions.of(version).any() == 0).await;
+    bench.until("re-admission", || bench.dispatcher.exclusions.of(version).any() == 0).await;
     assert!(bench.removals.try_recv().is_err());
 }
 
@@ -219,7 +223,7 @@ async fn a_blind_token_is_no_removal() {
     let probed = bench.members[0].calls() + 2;
     bench.until("two looks", || bench.members[0].calls() >= probed).await;
     assert!(bench.removals.try_recv().is_err());
-    assert_eq!(bench.pool.exclusions.of(key.version).absent, 0b01, "excluded as long as it is in doubt");
+    assert_eq!(bench.dispatcher.exclusions.of(key.version).absent, 0b01, "excluded as long as it is in doubt");
 }
 
 #[tokio::test]
@@ -243,7 +247,7 @@ async fn a_late_answer_is_hedged_once() {
         _ => Act::Well,
     });
     let answers = bench.encrypt(&[key(0b110)], 300).await;
-    assert!(matches!(answers[..], [Err(Error::Late)]));
+    assert!(matches!(answers[..], [Err(Error::DeadlineExceeded)]));
     let asked = bench.members.iter().map(|member| member.calls()).sum::<usize>() - before;
     assert!(asked <= 4, "two requests and a probe or two, not {asked}");
 }
@@ -260,7 +264,7 @@ async fn a_moment_without_answers_makes_no_suspect() {
 async fn the_slow_one_is_waited_for_when_the_hedge_fails() {
     let bench = Bench::new(2, Some("zone-a"), SOON);
     bench.members[0].script(|_| Act::Slow(Duration::from_millis(100)));
-    bench.members[1].script(|_| Act::Fail(CallError::Lost));
+    bench.members[1].script(|_| Act::Fail(CallError::WorkerLost));
     assert!(bench.encrypt(&[key(0b11)], 5_000).await[0].is_ok());
 }
 
@@ -278,7 +282,7 @@ async fn short_deadlines_make_no_suspects() {
     let bench = Bench::new(2, Some("zone-a"), Duration::from_millis(100));
     bench.members[0].script(|_| Act::Slow(Duration::from_millis(20)));
     for _ in 0..5 {
-        assert!(matches!(bench.encrypt(&[key(0b11)], 2).await[..], [Err(Error::Late)]));
+        assert!(matches!(bench.encrypt(&[key(0b11)], 2).await[..], [Err(Error::DeadlineExceeded)]));
     }
     assert_eq!(bench.healths(), [Health::Healthy; 2]);
 }
@@ -312,23 +316,23 @@ async fn only_failed_items_are_asked_for_again() {
 async fn keys_are_made_placed_proven_and_destroyed() {
     let bench = Bench::new(2, None, NO_HEDGE);
     bench.members[0].script(|op| match op {
-        Op::MakeKey => Act::Fail(CallError::Lost),
+        Op::MakeKey => Act::Fail(CallError::WorkerLost),
         _ => Act::Well,
     });
     for _ in 0..70 {
-        assert_eq!(&bench.pool.make_key(bench.within(1_000).deadline).await.unwrap()[..], b"blob");
+        assert_eq!(&bench.dispatcher.make_key(bench.within(1_000).deadline).await.unwrap()[..], b"blob");
     }
     let version = key(0b11).version;
-    bench.pool.exclusions.exclude(version, 1, false);
-    bench.pool.place(1, version, "arn", &b"blob"[..].into(), bench.within(1_000).deadline).await.unwrap();
-    assert_eq!(bench.pool.exclusions.of(version).any(), 0, "what is placed anew is used again");
-    let proof = bench.pool.make_proof(0, version, bench.within(1_000).deadline).await.unwrap();
-    bench.pool.prove(1, version, &proof, bench.within(1_000).deadline).await.unwrap();
+    bench.dispatcher.exclusions.exclude(version, 1, false);
+    bench.dispatcher.place(1, version, "arn", &b"blob"[..].into(), bench.within(1_000).deadline).await.unwrap();
+    assert_eq!(bench.dispatcher.exclusions.of(version).any(), 0, "what is placed anew is used again");
+    let proof = bench.dispatcher.make_proof(0, version, bench.within(1_000).deadline).await.unwrap();
+    bench.dispatcher.prove(1, version, &proof, bench.within(1_000).deadline).await.unwrap();
     let other = key(0b11);
-    let wrong = bench.pool.prove(1, version, &other.proof, bench.within(1_000).deadline).await.unwrap_err();
+    let wrong = bench.dispatcher.prove(1, version, &other.proof, bench.within(1_000).deadline).await.unwrap_err();
     assert!(wrong.to_string().contains("it is not that key"), "{wrong}");
-    bench.pool.destroy(0, version, bench.within(1_000).deadline).await.unwrap();
-    assert!(bench.pool.destroy(9, version, bench.within(1_000).deadline).await.is_err());
+    bench.dispatcher.destroy(0, version, bench.within(1_000).deadline).await.unwrap();
+    assert!(bench.dispatcher.destroy(9, version, bench.within(1_000).deadline).await.is_err());
 }
 
 #[tokio::test]
@@ -342,7 +346,7 @@ async fn a_step_is_repeated_after_an_error_that_passes() {
         _ => Act::Well,
     });
     let version = key(0b11).version;
-    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000).deadline).await.unwrap();
+    bench.dispatcher.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000).deadline).await.unwrap();
 }
 
 #[tokio::test]
@@ -350,11 +354,11 @@ async fn a_step_is_repeated_in_the_same_member_after_its_worker_died() {
     let bench = Bench::new(2, None, NO_HEDGE);
     let tries = AtomicUsize::new(0);
     bench.members[0].script(move |op| match op {
-        Op::Place { .. } if tries.fetch_add(1, Ordering::Relaxed) == 0 => Act::Fail(CallError::Lost),
+        Op::Place { .. } if tries.fetch_add(1, Ordering::Relaxed) == 0 => Act::Fail(CallError::WorkerLost),
         _ => Act::Well,
     });
     let version = key(0b11).version;
-    bench.pool.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000).deadline).await.unwrap();
+    bench.dispatcher.place(0, version, "arn", &b"blob"[..].into(), bench.within(2_000).deadline).await.unwrap();
 }
 
 #[tokio::test]
@@ -362,18 +366,18 @@ async fn random_bytes_come_from_anywhere() {
     let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
     bench.members[0].script(|op| refuse_all(op, Class::Token));
     let task = Task::anywhere(None, 24);
-    let answers = bench.pool.run::<Random>(vec![task], bench.within(1_000)).await;
+    let answers = bench.dispatcher.run::<Random>(vec![task], bench.within(1_000)).await;
     assert_eq!(answers[0].as_ref().unwrap().len(), 24);
     bench.members[1].script(|op| refuse_all(op, Class::KeyAbsent));
     let task = Task::anywhere(None, 24);
-    let answers = bench.pool.run::<Random>(vec![task], bench.within(1_000)).await;
+    let answers = bench.dispatcher.run::<Random>(vec![task], bench.within(1_000)).await;
     assert!(matches!(answers[..], [Err(Error::NoZone(_))]));
 }
 
 /// A small generator, so that a failing run can be played again from its seed.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -386,13 +390,13 @@ impl Dice {
 #[tokio::test]
 async fn one_bad_member_at_a_time_costs_no_caller_an_error() {
     for seed in 1..=40_u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let bench = Bench::new(3, (dice.roll(2) == 0).then_some("zone-a"), SOON);
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let bench = Bench::new(3, (rng.roll(2) == 0).then_some("zone-a"), SOON);
         let keys: Vec<_> = (0..5).map(|_| key(0b111)).collect();
         for _ in 0..6 {
-            let bad = dice.roll(3) as usize;
+            let bad = rng.roll(3) as usize;
             for (place, member) in bench.members.iter().enumerate() {
-                let shift = dice.roll(1_000);
+                let shift = rng.roll(1_000);
                 let count = std::sync::atomic::AtomicU64::new(shift);
                 member.script(move |op| {
                     let roll = count.fetch_add(7, Ordering::Relaxed) % 8;
@@ -400,7 +404,7 @@ async fn one_bad_member_at_a_time_costs_no_caller_an_error() {
                         _ if place != bad || matches!(op, Op::List | Op::Probe) => Act::Well,
                         0 => Act::Fail(CallError::Busy),
                         1 => Act::Fail(CallError::NotReady),
-                        2 => Act::Fail(CallError::Lost),
+                        2 => Act::Fail(CallError::WorkerLost),
                         3 => Act::Hang,
                         4 => refuse_all(op, Class::Token),
                         5 => refuse_all(op, Class::Session),
@@ -409,8 +413,8 @@ async fn one_bad_member_at_a_time_costs_no_caller_an_error() {
                     }
                 });
             }
-            let count = 1 + dice.roll(200) as usize;
-            let items: Vec<_> = (0..count).map(|_| Arc::clone(&keys[dice.roll(5) as usize])).collect();
+            let count = 1 + rng.roll(200) as usize;
+            let items: Vec<_> = (0..count).map(|_| Arc::clone(&keys[rng.roll(5) as usize])).collect();
             for (at, answer) in bench.encrypt(&items, 10_000).await.iter().enumerate() {
                 match answer {
                     Ok(sealed) => assert_eq!(sealed.sealed[..], at.to_le_bytes(), "seed {seed}"),
@@ -433,13 +437,13 @@ async fn one_bad_member_at_a_time_costs_no_caller_an_error() {
 #[tokio::test]
 async fn a_token_in_trouble_is_not_asked_what_it_holds() {
     let bench = Bench::new(1, None, NO_HEDGE);
-    assert_eq!(bench.pool.list(0, bench.within(1_000).deadline).await.unwrap(), []);
+    assert_eq!(bench.dispatcher.list(0, bench.within(1_000).deadline).await.unwrap(), []);
     bench.members[0].script(|op| match op {
         Op::Probe => Act::Say(Reply::Failed(Fault::own(Class::Refused, "probe", "no canary"))),
         _ => Act::Well,
     });
     assert!(
-        bench.pool.list(0, bench.within(1_000).deadline).await.is_err(),
+        bench.dispatcher.list(0, bench.within(1_000).deadline).await.is_err(),
         "it would have said that it holds nothing"
     );
 }

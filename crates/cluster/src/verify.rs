@@ -7,21 +7,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::dispatch::{Done, Pool};
+use super::dispatch::{Dispatcher, Done};
 use super::health::Observation;
+use super::member_operation::{Decrypt, Task, Wraps};
 use super::port::Port;
 use super::proof::Outcome;
 use super::route::{self, bit, bits};
-use super::verb::{Decrypt, Task, Wraps};
 use super::{Error, KeyRef};
+use model::call_options::CallOptions;
 use model::id::KeyVersionId;
 use model::profile::VerifyWraps;
 use model::secret::Secret;
-use model::terms::Terms;
 use protocol::DecryptItem;
 
-/// How often an item is done anew after it turned out wrong, within its deadline. One sound zone gives the right answer in
-/// the second or third; beside one that lies now and then it can take longer.
+/// How often an item is done anew after it turned out wrong, within its deadline. One sound zone gives the right answer
+/// in the second or third; beside one that lies now and then it can take longer.
 const ROUNDS: usize = 20;
 
 /// Who gave what, who looked at it, for which key, and who of them was wrong.
@@ -37,12 +37,12 @@ enum Look {
     Unknown(Error),
 }
 
-impl<P: Port> Pool<P> {
+impl<P: Port> Dispatcher<P> {
     /// Does each item, and gives out none that does not open again where the setting asks for that.
     pub(super) async fn wrap<V: Wraps>(
         &self,
         tasks: Vec<Task<V::Item>>,
-        terms: Terms,
+        options: CallOptions,
     ) -> Vec<Result<V::Output, Error>> {
         let verified = match self.verify.wraps {
             VerifyWraps::All => true,
@@ -50,14 +50,14 @@ impl<P: Port> Pool<P> {
             VerifyWraps::None => false,
         };
         if !verified {
-            return self.run::<V>(tasks, terms).await;
+            return self.run::<V>(tasks, options).await;
         }
         let mut tasks = tasks;
         let mut results: Vec<Option<Result<V::Output, Error>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
             let asked = left.iter().map(|at| tasks[*at].clone()).collect();
-            let made = self.run_placed::<V>(asked, terms).await;
+            let made = self.run_placed::<V>(asked, options).await;
             let mut to_open = Vec::with_capacity(made.len());
             for (at, made) in std::mem::take(&mut left).into_iter().zip(made) {
                 match made {
@@ -66,7 +66,7 @@ impl<P: Port> Pool<P> {
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
-            let looks = self.look::<V>(&tasks, &to_open, terms).await;
+            let looks = self.look::<V>(&tasks, &to_open, options).await;
             for ((at, made), look) in to_open.into_iter().zip(looks) {
                 match look {
                     Look::Right => results[at] = Some(Ok(made.output)),
@@ -89,21 +89,21 @@ impl<P: Port> Pool<P> {
         &self,
         tasks: &[Task<V::Item>],
         made: &[(usize, Done<V::Output>)],
-        terms: Terms,
+        options: CallOptions,
     ) -> Vec<Look> {
         let task = |(at, made): &(usize, Done<V::Output>), anybody: bool| {
             let Task { key, item, .. } = &tasks[*at];
             let (sealed, _) = V::known(item, &made.output);
-            let (version, homes) = key.as_ref().map_or((None, 0), |key| (Some(key.version), self.usable(Some(key))));
-            let within = if anybody { u64::MAX } else { self.elsewhere(homes, made.place).unwrap_or(u64::MAX) };
+            let (version, placed) = key.as_ref().map_or((None, 0), |key| (Some(key.version), self.usable(Some(key))));
+            let within = if anybody { u64::MAX } else { self.elsewhere(placed, made.place).unwrap_or(u64::MAX) };
             let (aad, iv, sealed) = (V::aad(item).clone(), sealed.iv, sealed.sealed.clone());
             Some(Task { key: key.clone(), item: DecryptItem { key: version?, aad, iv, sealed }, within })
         };
-        let mut opened = self.ask_again(made.iter().filter_map(|made| task(made, false)).collect(), terms).await;
+        let mut opened = self.ask_again(made.iter().filter_map(|made| task(made, false)).collect(), options).await;
         // Whoever was to look has gone meanwhile, or says nothing: anybody may.
         let silent = places(&opened, silent);
         let asked = silent.iter().filter_map(|at| task(&made[*at], true)).collect();
-        let answers = self.run_placed::<Decrypt>(asked, terms).await;
+        let answers = self.run_placed::<Decrypt>(asked, options).await;
         silent.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
         let (mut looks, mut blamed) = (Vec::with_capacity(made.len()), Blamed::new());
         for ((at, made), opened) in made.iter().zip(opened) {
@@ -112,11 +112,11 @@ impl<P: Port> Pool<P> {
             looks.push(match (opened, key) {
                 (Ok(opened), _) if opened.output.expose() == plaintext.expose() => Look::Right,
                 (Ok(opened), Some(key)) => {
-                    Look::Wrong(self.blame(&mut blamed, made.place, bit(opened.place), key, terms).await)
+                    Look::Wrong(self.blame(&mut blamed, made.place, bit(opened.place), key, options).await)
                 }
                 (Err(Error::BadCiphertext), Some(key)) => {
                     let lookers = self.elsewhere(self.usable(Some(key)), made.place).unwrap_or(0);
-                    Look::Wrong(self.blame(&mut blamed, made.place, lookers, key, terms).await)
+                    Look::Wrong(self.blame(&mut blamed, made.place, lookers, key, options).await)
                 }
                 (Err(error), _) => Look::Unknown(error),
                 (Ok(_), None) => Look::Unknown(disagreement()),
@@ -126,15 +126,19 @@ impl<P: Port> Pool<P> {
     }
 
     /// Opens each item, in two zones where the setting asks for that, and gives out what both say.
-    pub(super) async fn unwrap(&self, tasks: Vec<Task<DecryptItem>>, terms: Terms) -> Vec<Result<Secret, Error>> {
+    pub(super) async fn unwrap(
+        &self,
+        tasks: Vec<Task<DecryptItem>>,
+        options: CallOptions,
+    ) -> Vec<Result<Secret, Error>> {
         if !self.verify.unwraps {
-            return self.run::<Decrypt>(tasks, terms).await;
+            return self.run::<Decrypt>(tasks, options).await;
         }
         let mut tasks = tasks;
         let mut results: Vec<Option<Result<Secret, Error>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
-            let first = self.run_placed::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), terms).await;
+            let first = self.run_placed::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), options).await;
             let mut to_compare = Vec::new();
             for (at, opened) in std::mem::take(&mut left).into_iter().zip(first) {
                 match opened {
@@ -147,7 +151,7 @@ impl<P: Port> Pool<P> {
                     Err(error) => results[at] = Some(Err(error)),
                 }
             }
-            let second = self.ask_again(to_compare.iter().map(|(_, _, task)| task.clone()).collect(), terms).await;
+            let second = self.ask_again(to_compare.iter().map(|(_, _, task)| task.clone()).collect(), options).await;
             let mut blamed = Blamed::new();
             for ((at, first, task), second) in to_compare.into_iter().zip(second) {
                 let wrong = match (second, tasks[at].key.clone()) {
@@ -160,14 +164,14 @@ impl<P: Port> Pool<P> {
                         continue;
                     }
                     (Err(Error::BadCiphertext), Some(key)) => {
-                        self.blame(&mut blamed, first.place, task.within, &key, terms).await
+                        self.blame(&mut blamed, first.place, task.within, &key, options).await
                     }
                     (Err(error), _) => {
                         results[at] = Some(Err(error));
                         continue;
                     }
                     (Ok(second), Some(key)) => {
-                        self.blame(&mut blamed, second.place, bit(first.place), &key, terms).await
+                        self.blame(&mut blamed, second.place, bit(first.place), &key, options).await
                     }
                     (Ok(_), None) => continue,
                 };
@@ -183,11 +187,11 @@ impl<P: Port> Pool<P> {
 
     /// Has items opened a second time: not with all of the time that is left, because where the others say nothing,
     /// whoever gave the first answer has to do. Who has only much to do gets all of it.
-    async fn ask_again(&self, tasks: Vec<Task<DecryptItem>>, terms: Terms) -> Vec<Result<Done<Secret>, Error>> {
-        let mut opened = self.run_placed::<Decrypt>(tasks.clone(), self.patient(tasks.len(), terms)).await;
-        let busy = places(&opened, |error| matches!(error, Error::Busy | Error::Hopeless(_)));
+    async fn ask_again(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Error>> {
+        let mut opened = self.run_placed::<Decrypt>(tasks.clone(), self.patient(tasks.len(), options)).await;
+        let busy = places(&opened, |error| matches!(error, Error::Busy | Error::WouldMissDeadline(_)));
         let asked = busy.iter().map(|at| tasks[*at].clone()).collect();
-        let answers = self.run_placed::<Decrypt>(asked, terms).await;
+        let answers = self.run_placed::<Decrypt>(asked, options).await;
         busy.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
         opened
     }
@@ -199,24 +203,31 @@ impl<P: Port> Pool<P> {
     }
 
     /// Who is wrong where two members do not agree about a key: found out once for all items of a call.
-    async fn blame(&self, blamed: &mut Blamed, gave: usize, lookers: u64, key: &Arc<KeyRef>, terms: Terms) -> usize {
+    async fn blame(
+        &self,
+        blamed: &mut Blamed,
+        gave: usize,
+        lookers: u64,
+        key: &Arc<KeyRef>,
+        options: CallOptions,
+    ) -> usize {
         let case = (gave, lookers, key.version);
         if let Some(place) = blamed.get(&case) {
             return *place;
         }
-        let place = self.find_out(gave, lookers, key, terms).await;
+        let place = self.find_out(gave, lookers, key, options).await;
         blamed.insert(case, place);
         place
     }
 
     /// Two members do not agree. One that cannot open the key's proof is wrong, and not used for this key until it can;
-    /// where all can, the one that gave the answer is taken to be. It is suspect: its probes tell more. `lookers` are those
-    /// of whom one contradicts it.
-    async fn find_out(&self, gave: usize, lookers: u64, key: &Arc<KeyRef>, terms: Terms) -> usize {
+    /// where all can, the one that gave the answer is taken to be. It is suspect: its probes tell more. `lookers` are
+    /// those of whom one contradicts it.
+    async fn find_out(&self, gave: usize, lookers: u64, key: &Arc<KeyRef>, options: CallOptions) -> usize {
         for place in bits(lookers & route::all(self.members.len()) & !bit(gave)).chain([gave]) {
             // What was known of it is from before.
             self.proofs.forget(place, key.version);
-            match self.proofs.check(&self.members[place], key, &self.clock, terms.deadline).await {
+            match self.proofs.check(&self.members[place], key, &self.clock, options.deadline).await {
                 Outcome::Broken => {
                     self.note_broken(place, key);
                     return place;
@@ -231,19 +242,19 @@ impl<P: Port> Pool<P> {
         gave
     }
 
-    /// The first terms of a second look.
-    fn patient(&self, items: usize, terms: Terms) -> Terms {
+    /// The first part of a second look.
+    fn patient(&self, items: usize, options: CallOptions) -> CallOptions {
         let now = self.clock.now();
-        let half = terms.deadline.saturating_duration_since(now) / 2;
+        let half = options.deadline.saturating_duration_since(now) / 2;
         let patience = if items == 1 { half.min(self.hedge_after * 2) } else { half };
-        Terms { deadline: now + patience, ..terms }
+        CallOptions { deadline: now + patience, ..options }
     }
 
     /// Has an item done by others than this member, as long as there are any.
     fn avoid<I>(&self, task: &mut Task<I>, place: usize) {
         let rest = task.within & !bit(place);
-        let homes = task.key.as_ref().map_or(u64::MAX, |key| key.homes.0);
-        task.within = if rest & homes == 0 { u64::MAX } else { rest };
+        let placed = task.key.as_ref().map_or(u64::MAX, |key| key.placed.0);
+        task.within = if rest & placed == 0 { u64::MAX } else { rest };
     }
 
     /// Whoever is best to look at what a member did: in another zone, else another HSM. `None`: there is only itself.
@@ -283,7 +294,7 @@ fn one_sided(error: &Error) -> bool {
 
 /// Nobody could, or they were not heard in time.
 fn silent(error: &Error) -> bool {
-    gone(error) || matches!(error, Error::Late)
+    gone(error) || matches!(error, Error::DeadlineExceeded)
 }
 
 /// Nobody of those that were to look could.

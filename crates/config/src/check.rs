@@ -168,9 +168,7 @@ impl Context<'_> {
         if let (Some(value), Err(error)) = (&log.filter, tracing_subscriber::EnvFilter::builder().parse(filter)) {
             return Err(self.at(
                 value,
-                format!(
-                    "{filter:?} is no filter ({error}); write something like info or keystored_cluster=debug,info"
-                ),
+                format!("{filter:?} is no filter ({error}); write something like info or keystored_cluster=debug,info"),
             ));
         }
         let json = matches!(log.format.unwrap_or(raw::LogFormat::Json), raw::LogFormat::Json);

@@ -26,8 +26,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Where the daemon keeps its database and lock files.
     pub state_dir: PathBuf,
-    /// Where locks are kept that all processes of this host respect: one login to a token at a time. Nobody but the users
-    /// of keystored may write there.
+    /// Where locks are kept that all processes of this host respect: one login to a token at a time. Nobody but the
+    /// users of keystored may write there.
     pub lock_dir: PathBuf,
     /// The keys that seal kmsuser's PINs.
     pub seal: Seal,

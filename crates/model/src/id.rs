@@ -63,8 +63,8 @@ impl KeyVersionId {
         bytes
     }
 
-    /// A number that spreads keys evenly, and has nothing to do with their order: the last four bytes of the key's id, all
-    /// of which are random.
+    /// A number that spreads keys evenly, and has nothing to do with their order: the last four bytes of the key's id,
+    /// all of which are random.
     #[must_use]
     pub fn spread(self) -> u32 {
         let bytes = self.key.as_bytes();
@@ -136,8 +136,8 @@ impl ClusterId {
 }
 
 impl HsmId {
-    /// Names end up in file names, metric labels, certificates and log lines: 1 to 64 letters, digits, `-`, `_` and `.`,
-    /// the first no `.`.
+    /// Names end up in file names, metric labels, certificates and log lines: 1 to 64 letters, digits, `-`, `_` and
+    /// `.`, the first no `.`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         is_name(text).then(|| text.into())

@@ -85,8 +85,8 @@ pub fn significant(number: &[u8]) -> &[u8] {
     &number[number.iter().take_while(|byte| **byte == 0).count()..]
 }
 
-/// Whether a wrapping key may be wrapped to this RSA key; why not, in words. Exponents below 2^16 are refused: a key that
-/// was chosen with one is a key that somebody wants to open without having it.
+/// Whether a wrapping key may be wrapped to this RSA key; why not, in words. Exponents below 2^16 are refused: a key
+/// that was chosen with one is a key that somebody wants to open without having it.
 pub fn sound_transport_key(modulus: &[u8], exponent: &[u8]) -> Result<(), &'static str> {
     let (modulus, exponent) = (significant(modulus), significant(exponent));
     let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod call_options;
 pub mod ciphertext;
 pub mod clock;
 pub mod context;
@@ -20,5 +21,4 @@ pub mod pin;
 pub mod profile;
 pub mod secret;
 pub mod step;
-pub mod terms;
 pub mod text;

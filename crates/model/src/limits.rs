@@ -25,12 +25,13 @@ pub const LIST_LIMIT: u32 = 1_000;
 pub const LIST_DEFAULT: u32 = 100;
 /// Largest gRPC message that is decoded, in bytes: a batch of 1 MiB with its contexts and ids.
 pub const MESSAGE_BYTES: usize = 4 << 20;
-/// Largest message of BatchDecrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same contexts,
-/// and beside them the ciphertexts, which are at most [`BATCH_BYTES`] and 49 bytes an item, and the ARNs of their keys.
+/// Largest message of BatchDecrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same
+/// contexts, and beside them the ciphertexts, which are at most [`BATCH_BYTES`] and 49 bytes an item, and the ARNs of
+/// their keys.
 pub const BATCH_DECRYPT_MESSAGE_BYTES: usize = MESSAGE_BYTES + BATCH_BYTES + BATCH_ITEMS * 256;
 /// Calls that encrypt under one key version. Random 96-bit IVs keep the chance of a repeat under 2^-32 up to 2^32
-/// encryptions (NIST SP 800-38D, section 8.3); half of that, because a call that is late or fails in one zone is carried
-/// out in another one too.
+/// encryptions (NIST SP 800-38D, section 8.3); half of that, because a call that is late or fails in one zone is
+/// carried out in another one too.
 pub const ENCRYPTIONS_PER_VERSION: u64 = 1 << 31;
 /// Key stores of one installation, connected or not: AWS's quota.
 pub const KEY_STORES: usize = 10;

@@ -1,6 +1,6 @@
 //! The table of operations: each once, with everything that follows from which operation it is.
 //!
-//! State check, authorization, audit, metrics and the coverage tests are derived from [`Operation::row`]; nothing else
+//! State check, authorization, audit, metrics and the coverage tests are derived from [`Operation::spec`]; nothing else
 //! in the project lists operations.
 
 use super::key::KeyState;
@@ -72,15 +72,15 @@ pub enum Resource {
     Account,
 }
 
-/// One row of the table.
+/// What is specified of one operation.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct OperationSpec {
     /// Data or control plane.
     pub plane: Plane,
     /// What it names.
     pub resource: Resource,
     /// Key states in which it is legal; empty where no key is named.
-    pub legal_in: &'static [KeyState],
+    pub allowed_states: &'static [KeyState],
     /// The permission that it needs.
     pub permission: &'static str,
     /// Its name in the audit log, AWS's event name.
@@ -124,35 +124,35 @@ impl Operation {
         )
     }
 
-    /// The operation's row.
+    /// The operation's specification.
     #[must_use]
-    pub const fn row(self) -> Row {
+    pub const fn spec(self) -> OperationSpec {
         use KeyState::{Creating, Disabled, Enabled, PendingDeletion, Unavailable};
         use Plane::{Control, Data};
         const ANY: &[KeyState] = &[Creating, Enabled, Disabled, PendingDeletion, Unavailable];
         const USE: &[KeyState] = &[Enabled];
         // While a key is Unavailable it is switched on or off for later.
         const SWITCH: &[KeyState] = &[Enabled, Disabled, Unavailable];
-        const fn row(
+        const fn spec(
             plane: Plane,
             resource: Resource,
-            legal_in: &'static [KeyState],
+            allowed_states: &'static [KeyState],
             permission: &'static str,
             event: &'static str,
             label: &'static str,
-        ) -> Row {
-            Row { plane, resource, legal_in, permission, event, label }
+        ) -> OperationSpec {
+            OperationSpec { plane, resource, allowed_states, permission, event, label }
         }
-        const fn store(permission: &'static str, event: &'static str, label: &'static str) -> Row {
-            row(Control, Resource::KeyStore, &[], permission, event, label)
+        const fn store(permission: &'static str, event: &'static str, label: &'static str) -> OperationSpec {
+            spec(Control, Resource::KeyStore, &[], permission, event, label)
         }
         match self {
-            Self::Encrypt => row(Data, Resource::Key, USE, "kms:Encrypt", "Encrypt", "encrypt"),
-            Self::Decrypt => row(Data, Resource::Key, USE, "kms:Decrypt", "Decrypt", "decrypt"),
+            Self::Encrypt => spec(Data, Resource::Key, USE, "kms:Encrypt", "Encrypt", "encrypt"),
+            Self::Decrypt => spec(Data, Resource::Key, USE, "kms:Decrypt", "Decrypt", "decrypt"),
             Self::GenerateDataKey => {
-                row(Data, Resource::Key, USE, "kms:GenerateDataKey", "GenerateDataKey", "generate_data_key")
+                spec(Data, Resource::Key, USE, "kms:GenerateDataKey", "GenerateDataKey", "generate_data_key")
             }
-            Self::GenerateDataKeyWithoutPlaintext => row(
+            Self::GenerateDataKeyWithoutPlaintext => spec(
                 Data,
                 Resource::Key,
                 USE,
@@ -161,13 +161,13 @@ impl Operation {
                 "generate_data_key_without_plaintext",
             ),
             Self::GenerateRandom => {
-                row(Data, Resource::Account, &[], "kms:GenerateRandom", "GenerateRandom", "generate_random")
+                spec(Data, Resource::Account, &[], "kms:GenerateRandom", "GenerateRandom", "generate_random")
             }
-            Self::CreateKey => row(Control, Resource::Account, &[], "kms:CreateKey", "CreateKey", "create_key"),
-            Self::DescribeKey => row(Control, Resource::Key, ANY, "kms:DescribeKey", "DescribeKey", "describe_key"),
-            Self::ListKeys => row(Control, Resource::Account, &[], "kms:ListKeys", "ListKeys", "list_keys"),
-            Self::EnableKey => row(Control, Resource::Key, SWITCH, "kms:EnableKey", "EnableKey", "enable_key"),
-            Self::DisableKey => row(Control, Resource::Key, SWITCH, "kms:DisableKey", "DisableKey", "disable_key"),
+            Self::CreateKey => spec(Control, Resource::Account, &[], "kms:CreateKey", "CreateKey", "create_key"),
+            Self::DescribeKey => spec(Control, Resource::Key, ANY, "kms:DescribeKey", "DescribeKey", "describe_key"),
+            Self::ListKeys => spec(Control, Resource::Account, &[], "kms:ListKeys", "ListKeys", "list_keys"),
+            Self::EnableKey => spec(Control, Resource::Key, SWITCH, "kms:EnableKey", "EnableKey", "enable_key"),
+            Self::DisableKey => spec(Control, Resource::Key, SWITCH, "kms:DisableKey", "DisableKey", "disable_key"),
             Self::CreateKeyStore => store("kms:CreateCustomKeyStore", "CreateCustomKeyStore", "create_key_store"),
             Self::DescribeKeyStores => {
                 store("kms:DescribeCustomKeyStores", "DescribeCustomKeyStores", "describe_key_stores")

@@ -1,4 +1,4 @@
-//! What the machine can be short of for a while: what tells passing trouble from a mistake in the configuration.
+//! What the machine can be short of for a while: what tells transient trouble from a mistake in the configuration.
 
 use std::io::{Error, ErrorKind};
 

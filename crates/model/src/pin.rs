@@ -108,8 +108,8 @@ pub trait PinRecords: Send + Sync {
     /// The PINs of a key store's HSMs.
     fn pins<'a>(&'a self, key_store: &'a KeyStoreId) -> Recording<'a, Vec<(HsmId, Pin)>>;
 
-    /// Records what is known of one PIN now. Durable when it returns. Fails with [`PinRecordError::Changed`] when something
-    /// else is on record than was read.
+    /// Records what is known of one PIN now. Durable when it returns. Fails with [`PinRecordError::Changed`] when
+    /// something else is on record than was read.
     fn replace_pin<'a>(&'a self, key_store: &'a KeyStoreId, change: PinChange) -> Recording<'a, ()>;
 }
 

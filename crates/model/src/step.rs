@@ -1,5 +1,5 @@
-//! Steps of durable procedures, each with a name, so that a test can break a procedure off before and after every one of
-//! them and none can be left out.
+//! Steps of durable procedures, each with a name, so that a test can break a procedure off before and after every one
+//! of them and none can be left out.
 
 /// Declares an enum of steps with their names and the list of all of them.
 #[macro_export]

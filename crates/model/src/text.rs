@@ -1,7 +1,7 @@
 //! What PINs, names, labels and descriptions may look like, and how text from outside is shown.
 //!
-//! One rule for each kind of value, used by every command, the configuration and every call, so that what one of them has
-//! taken no other refuses. Ids have theirs in [`super::id`].
+//! One rule for each kind of value, used by every command, the configuration and every call, so that what one of them
+//! has taken no other refuses. Ids have theirs in [`super::id`].
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -71,8 +71,8 @@ pub fn description(text: &str) -> Result<(), Wrong> {
     (text.chars().count() <= limits::DESCRIPTION_CHARS).then_some(()).ok_or(Wrong::Description)
 }
 
-/// Text from outside as a person may see it in one line: what a terminal or a viewer would obey instead of showing it is
-/// written as Rust writes it, such as `\n` and `\u{1b}`.
+/// Text from outside as a person may see it in one line: what a terminal or a viewer would obey instead of showing it
+/// is written as Rust writes it, such as `\n` and `\u{1b}`.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     escaped(text, commands)
@@ -84,7 +84,8 @@ pub fn shown_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && commands(c))
 }
 
-/// JSON as a person may see it. A JSON text holds such characters only inside its strings, and there `\u` means the same.
+/// JSON as a person may see it. A JSON text holds such characters only inside its strings, and there `\u` means the
+/// same.
 #[must_use]
 pub fn shown_json(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c != '\n' && commands(c);
@@ -121,8 +122,8 @@ fn escaped(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Whether a terminal or a viewer would obey the character instead of showing it, or show nothing where something is:
-/// control characters, breaks of lines and paragraphs, what sets the direction of writing, what is invisible. Joiners of
-/// letters stay: Persian, many languages of India and emoji are written with them.
+/// control characters, breaks of lines and paragraphs, what sets the direction of writing, what is invisible. Joiners
+/// of letters stay: Persian, many languages of India and emoji are written with them.
 fn commands(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -121,9 +121,9 @@ impl Module {
     }
 }
 
-/// Has the signals by which terminals and service managers stop whole groups of processes pass by this one, and those by
-/// which a write ends its process: to a pipe whose reader has gone, to a file that may not grow. Its parent tells it when
-/// to leave; ended inside C_Login, it could take a token with it.
+/// Has the signals by which terminals and service managers stop whole groups of processes pass by this one, and those
+/// by which a write ends its process: to a pipe whose reader has gone, to a file that may not grow. Its parent tells it
+/// when to leave; ended inside C_Login, it could take a token with it.
 pub fn ignore_stop_signals() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE, libc::SIGXFSZ] {
         // SAFETY: SIG_IGN installs no handler, so no code of ours runs in signal context; the numbers are valid, and

@@ -1,8 +1,8 @@
 //! The cluster's own authority: it certifies the identity and transport keys that live in tokens.
 //!
-//! A certificate binds a public key to an HSM's id and its token's serial number, and says what the key is for. Chains are
-//! one certificate long: the trust anchor (`customerCA.crt`) has signed each of them. Signatures are checked here, outside
-//! HSMs: a token that could vouch for itself would prove nothing.
+//! A certificate binds a public key to an HSM's id and its token's serial number, and says what the key is for. Chains
+//! are one certificate long: the trust anchor (`customerCA.crt`) has signed each of them. Signatures are checked here,
+//! outside HSMs: a token that could vouch for itself would prove nothing.
 
 mod anchor;
 
@@ -91,8 +91,8 @@ impl PublicKey {
         Err(Error(format!("not a public key for {}: {why}", kind.unit())))
     }
 
-    /// SHA-256 over its SubjectPublicKeyInfo, in lower-case hexadecimal digits: for people, who can have it of a certificate
-    /// by OpenSSL's `x509 -pubkey`, `pkey -pubin -outform DER` and `dgst -sha256`.
+    /// SHA-256 over its SubjectPublicKeyInfo, in lower-case hexadecimal digits: for people, who can have it of a
+    /// certificate by OpenSSL's `x509 -pubkey`, `pkey -pubin -outform DER` and `dgst -sha256`.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fingerprint(&Foreign::of(self).subject_public_key_info())
@@ -268,8 +268,8 @@ pub fn subject_of(der: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(anchor::parse(der)?.subject().as_raw().to_vec())
 }
 
-/// SHA-256 of a certificate or another DER structure, in lower-case hexadecimal digits: `openssl x509 -fingerprint -sha256`
-/// shows a certificate's in capitals, with colons.
+/// SHA-256 of a certificate or another DER structure, in lower-case hexadecimal digits: `openssl x509 -fingerprint
+/// -sha256` shows a certificate's in capitals, with colons.
 #[must_use]
 pub fn fingerprint(der: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);

@@ -1,5 +1,5 @@
-//! What is wrong with a server's certificates and the CAs of its clients, or soon will be, with the remedy: for the log,
-//! /readyz and `keystored check`.
+//! What is wrong with a server's certificates and the CAs of its clients, or soon will be, with the remedy: for the
+//! log, /readyz and `keystored check`.
 //!
 //! Pure: certificates and a moment go in, findings come out. Only what can be seen offline is judged: which CAs clients
 //! trust is known to nobody here. What a certificate says is said as plainly as rustls would refuse it.

@@ -11,7 +11,7 @@ use model::secret::Secret;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum CeremonyOp {
     /// Which tokens the module shows, blank ones too; answered by `Tokens`. Without a token.
-    Survey,
+    Discover,
     /// Initialise a blank token; answered by `Done`. Without a token.
     InitToken {
         /// The new token's label, and which serial numbers the blank one may have.
@@ -19,7 +19,8 @@ pub enum CeremonyOp {
         /// Its security officer's PIN.
         so_pin: Secret,
     },
-    /// Log in as security officer and set the user's PIN, in a token that has no user; answered by `Done`. Without a token.
+    /// Log in as security officer and set the user's PIN, in a token that has no user; answered by `Done`. Without a
+    /// token.
     InitUserPin {
         /// Which.
         token: Token,

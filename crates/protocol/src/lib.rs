@@ -33,8 +33,8 @@ use model::secret::Secret;
 pub const MAX_FRAME_BYTES: usize = 8 << 20;
 /// Most items that one request carries; larger batches are split over frames, sessions and zones.
 pub const CHUNK_ITEMS: usize = 64;
-/// From so many keys on it matters whether a worker that keeps copies has met them before: each one that is new costs it a
-/// copy, and a proof in each second.
+/// From so many keys on it matters whether a worker that keeps copies has met them before: each one that is new costs
+/// it a copy, and a proof in each second.
 pub const MANY_KEYS: usize = 16;
 
 /// What the parent says. The first message to a worker is always `Start`.
@@ -71,10 +71,11 @@ pub enum FromWorker {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "passed in an Arc")]
 pub enum Op {
-    /// Log in as kmsuser and list the key objects; answered by `LoggedIn`. Tried once, whatever comes of it. Every role.
+    /// Log in as kmsuser and list the key objects; answered by `LoggedIn`. Tried once, whatever comes of it. Every
+    /// role.
     Login(Secret),
-    /// Sign a statement of membership with the token's identity key; answered by `Signature`. What is not named here the
-    /// worker knows by itself. Every role.
+    /// Sign a statement of membership with the token's identity key; answered by `Signature`. What is not named here
+    /// the worker knows by itself. Every role.
     Prove {
         /// The cluster.
         cluster: ClusterId,
@@ -90,8 +91,8 @@ pub enum Op {
         /// The PIN to come.
         new: Secret,
     },
-    /// Show the token's transport key and sign, with its identity key, that the token holds the private half; answered by
-    /// `Transport`. What is not named here the worker knows by itself. Control role.
+    /// Show the token's transport key and sign, with its identity key, that the token holds the private half; answered
+    /// by `Transport`. What is not named here the worker knows by itself. Control role.
     ShowTransport {
         /// The cluster.
         cluster: ClusterId,
@@ -100,8 +101,8 @@ pub enum Op {
         /// Fresh.
         nonce: [u8; 32],
     },
-    /// Open a blob of the ceremony as a session object, make sure that it holds the token's own cluster wrapping key, and
-    /// wrap that to another token's transport key; answered by `Blob`. Control role.
+    /// Open a blob of the ceremony as a session object, make sure that it holds the token's own cluster wrapping key,
+    /// and wrap that to another token's transport key; answered by `Blob`. Control role.
     HandOnWrappingKey {
         /// For this token, from the ceremony folder.
         blob: Bytes,
@@ -110,8 +111,8 @@ pub enum Op {
     },
     /// Make what only a holder of the cluster wrapping key can answer; answered by `Challenge`. Control role.
     ChallengeWrappingKey,
-    /// Unwrap a blob as this token's cluster wrapping key, unless it holds one, and only if it answers the challenge. One
-    /// that the token holds already has to answer it too. Answered by `Done`. Control role.
+    /// Unwrap a blob as this token's cluster wrapping key, unless it holds one, and only if it answers the challenge.
+    /// One that the token holds already has to answer it too. Answered by `Done`. Control role.
     PlaceWrappingKey {
         /// For this token. Absent: it must hold the key.
         blob: Option<Bytes>,
@@ -129,8 +130,8 @@ pub enum Op {
         /// How many.
         length: u16,
     },
-    /// Whether AES-GCM is what it must be: the IV that is given and no other, a tag that is checked. Answered by `Done`.
-    /// Every role.
+    /// Whether AES-GCM is what it must be: the IV that is given and no other, a tag that is checked. Answered by
+    /// `Done`. Every role.
     SelfTest,
     /// Token info, then a round trip with the canary key's token object; answered by `Done`. Every role.
     Probe,
@@ -217,7 +218,7 @@ pub enum Reply {
     Challenge(Box<Challenge>),
     /// To `List`.
     Keys(Vec<KeyVersionId>),
-    /// To `CeremonyOp::Survey`.
+    /// To `CeremonyOp::Discover`.
     Tokens(Vec<TokenSeen>),
     /// To `CeremonyOp::Inspect`.
     Inspected(Box<Inspected>),
@@ -268,8 +269,8 @@ pub enum Class {
     Ambiguous,
     /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
     Refused,
-    /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has made
-    /// may be given out, and starting again does not help.
+    /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has
+    /// made may be given out, and starting again does not help.
     Incompatible,
 }
 
@@ -323,7 +324,7 @@ impl Op {
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
             Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,
-            Self::Ceremony(CeremonyOp::Inspect | CeremonyOp::Survey | CeremonyOp::StoreCertificate { .. }) => {
+            Self::Ceremony(CeremonyOp::Inspect | CeremonyOp::Discover | CeremonyOp::StoreCertificate { .. }) => {
                 Kind::Place
             }
             Self::Ceremony(_) => Kind::Generate,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use model::id::{HsmId, KeyVersionId};
 use model::profile::Profile;
 
-/// The environment variable by which a worker is told the soft limit on open files that its module is to have. Its parent has
-/// raised its own, which it inherits: a module may use select(2), which knows no descriptor above 1,023.
+/// The environment variable by which a worker is told the soft limit on open files that its module is to have. Its
+/// parent has raised its own, which it inherits: a module may use select(2), which knows no descriptor above 1,023.
 pub const OPEN_FILES: &str = "KEYSTORED_OPEN_FILES";
 
 /// What a worker is for.
@@ -57,7 +57,7 @@ pub struct Start {
     pub require_mlock: bool,
     /// Confine the process (Landlock, seccomp) before the module is loaded.
     pub sandbox: bool,
-    /// Start-up is given up after this many milliseconds of passing errors.
+    /// Start-up is given up after this many milliseconds of transient errors.
     pub start_timeout_ms: u64,
     /// A login that nobody waits for any more is given up after this many milliseconds.
     pub login_limit_ms: u64,

@@ -40,8 +40,8 @@ pub struct ShownTransport {
     pub holds_wrapping_key: bool,
 }
 
-/// What only a holder of the cluster wrapping key can answer. Made in a member, answered in the token that joins; it never
-/// leaves the daemon.
+/// What only a holder of the cluster wrapping key can answer. Made in a member, answered in the token that joins; it
+/// never leaves the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Challenge {
     /// A fresh AES-256 key under the wrapping key.

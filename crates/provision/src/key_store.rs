@@ -17,9 +17,9 @@ const NAME: &str = "dev";
 const WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Makes the key store and connects it, where there is none yet; one that is there stays in the state that it has, until
-/// it is CONNECTED or somebody has to do something about it. What is to be said of it comes back. After an error it can be
-/// called again: `made` remembers that the key store is this one's own, and still to be connected.
+/// Makes the key store and connects it, where there is none yet; one that is there stays in the state that it has,
+/// until it is CONNECTED or somebody has to do something about it. What is to be said of it comes back. After an error
+/// it can be called again: `made` remembers that the key store is this one's own, and still to be connected.
 pub async fn connect(layout: &Layout, grpc: SocketAddr, clock: &Clock, made: &mut bool) -> Result<String, Error> {
     let client = client(layout, grpc).await?;
     let store = match store(&client).await? {
@@ -55,8 +55,8 @@ async fn settled(layout: &Layout, client: &Client, mut store: KeyStore, clock: &
     loop {
         let way_out = "keystorectl key-store";
         match store.connection_state() {
-            // The first connect changes PINs, and with them what is to be put back should a token file be emptied. While
-            // a worker logs in, nobody may look at those files; the control worker is ready before the others.
+            // The first connect changes PINs, and with them what is to be put back should a token file be emptied.
+            // While a worker logs in, nobody may look at those files; the control worker is ready before the others.
             ConnectionState::Connected if store.hsms.iter().all(|hsm| hsm.ready_workers == hsm.workers) => {
                 zone::keep_copies(&layout.zones)?;
                 return Ok(format!("key store {NAME} is connected"));

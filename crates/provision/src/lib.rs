@@ -106,7 +106,8 @@ pub async fn prepare(
     }
     let names = names(&dir, &options.zones)?;
     let mut zones = Vec::with_capacity(names.len());
-    // The same in all tokens, since it is given to the key store once; one that was chosen before an interruption stays.
+    // The same in all tokens, since it is given to the key store once; one that was chosen before an interruption
+    // stays.
     let first = dir.join("credentials").join(format!("{}.pin", names.first().map_or("a", String::as_str)));
     let pin = match std::fs::read(first) {
         Ok(pin) => Secret::new(pin),

@@ -24,7 +24,7 @@ const TEMPLATE: &str = include_str!("../../../softhsm-config/softhsm2.conf.in");
 const SAVED: &str = "token.object.saved";
 /// How long an earlier daemon's workers may take to leave.
 const EARLIER_DAEMON: Duration = Duration::from_secs(10);
-/// How long a worker tries while SoftHSM gives passing errors.
+/// How long a worker tries while SoftHSM gives transient errors.
 const START: Duration = Duration::from_secs(10);
 /// Random bytes of a PIN, two hexadecimal digits each.
 const PIN_BYTES: usize = 12;
@@ -40,8 +40,8 @@ pub(super) struct Zone {
 }
 
 impl Zone {
-    /// Makes the zone's directories and PINs, or finds them. `pin` is what kmsuser begins with in a new token; the first
-    /// connect replaces it.
+    /// Makes the zone's directories and PINs, or finds them. `pin` is what kmsuser begins with in a new token; the
+    /// first connect replaces it.
     pub(super) async fn prepare(
         dir: &Path,
         name: &str,

@@ -50,8 +50,8 @@ impl Service {
             let given = Fingerprints::given(&input.identity_certificate, &input.transport_certificate);
             let (identity_sha256, transport_sha256) = (given.identity, given.transport);
             let joins = !input.wrap_only;
-            // Whoever comes here wants the cluster's wrapping key wrapped: each time, whatever comes of it, somebody should
-            // look at who that was.
+            // Whoever comes here wants the cluster's wrapping key wrapped: each time, whatever comes of it, somebody
+            // should look at who that was.
             match service.admit_hsm(input).await {
                 Ok(added) => {
                     let wrapped = !added.wrapped_key.is_empty();
@@ -112,14 +112,14 @@ impl Service {
         let catalogue = self.inner.store.catalogue();
         let store = catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
         let store = store.ok_or_else(|| {
-            Error::lasting(
+            Error::permanent(
                 Exception::CustomKeyStoreInvalidState,
                 format!(
                     "there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"
                 ),
             )
         })?;
-        let _alone = self.inner.estate.adding.lock().await;
-        self.bring_in(&store.id, input).await
+        let _alone = self.inner.registry.adding.lock().await;
+        self.add_hsm_to_cluster(&store.id, input).await
     }
 }

@@ -5,8 +5,8 @@
 //! atomic; the next block is reserved in the background when half of it is used. An item counts once: that a call is
 //! repeated in a second zone is rare, and the bound has room for it.
 //!
-//! A block is as large as what the key did lately needs in [`AHEAD`], so that a disk that takes no writes for an hour is
-//! not noticed by those who encrypt. A crash costs a key no more than that, or one [`BLOCK`].
+//! A block is as large as what the key did lately needs in [`AHEAD`], so that a disk that takes no writes for an hour
+//! is not noticed by those who encrypt. A crash costs a key no more than that, or one [`BLOCK`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -22,8 +22,8 @@ use telemetry::watchdog::Task;
 
 /// Reserved when a key is made, and the least whenever half of a block is used.
 pub(super) const BLOCK: u64 = 1 << 20;
-/// For how long a block is meant to last. The next one is reserved when half of it is used, so that half of this time is
-/// always covered.
+/// For how long a block is meant to last. The next one is reserved when half of it is used, so that half of this time
+/// is always covered.
 const AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
 /// What a key did in less time than this is no pace: a burst after each restart would have blocks reserved, and thrown
 /// away by the next restart, that the key never uses.
@@ -188,14 +188,17 @@ impl Service {
                 }
             }
         }
-        Err(Error::passing(Exception::Throttling, "too many encryptions under one key at once; try again in a moment"))
+        Err(Error::transient(
+            Exception::Throttling,
+            "too many encryptions under one key at once; try again in a moment",
+        ))
     }
 }
 
 /// No further encryptions could be reserved.
 fn uncounted(error: store::Error) -> Error {
     match error.passes() {
-        true => Error::passing(
+        true => Error::transient(
             Exception::KmsInternal,
             format!(
                 "what was reserved for this key is used up, and no encryption is done that is not counted: {error}; then \
@@ -208,7 +211,7 @@ fn uncounted(error: store::Error) -> Error {
 
 /// The version's 2^31 encryptions are done.
 pub(super) fn used_up(key_arn: &str) -> Error {
-    Error::lasting(
+    Error::permanent(
         Exception::LimitExceeded,
         format!(
             "{key_arn} has done the 2^31 encryptions for which random initialisation vectors are safe; \

@@ -34,7 +34,7 @@ impl Service {
         let (_, members) = self.connected_store(store_id.as_str())?;
         let token = (!input.client_token.is_empty()).then(|| ClientToken {
             principal: principal.as_str().to_owned(),
-            operation: Operation::CreateKey.row().event,
+            operation: Operation::CreateKey.spec().event,
             token: input.client_token,
             parameters: digest(&store_id, &input.description),
         });
@@ -49,7 +49,7 @@ impl Service {
             Some(key) => Begun::Existing(key),
             None => {
                 // Before there is a row: nothing is begun that cannot be finished.
-                members.pool.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
+                members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
                 let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
                 let store = &self.inner.store;
                 store.begin_key(&store_id, &input.description, &hsms, token.as_ref()).await.map_err(Error::of_store)?
@@ -63,7 +63,7 @@ impl Service {
         // Begun by an earlier call with the same token, and taken away this moment because it could not be made.
         let Some(state) = state else {
             let why = "the key that this client token began could not be made; the same call makes another";
-            return Err(Error::passing(Exception::KmsInternal, why));
+            return Err(Error::transient(Exception::KmsInternal, why));
         };
         if state == KeyState::Creating {
             let outcome = self.finish_key(&mut creations, Plan { key, members, origin });
@@ -83,7 +83,7 @@ impl Service {
         match (stores.next(), stores.next()) {
             (Some(only), None) => Ok(only.clone()),
             (Some(_), Some(_)) => Err(Error::validation("There are several key stores; specify a key store id.")),
-            (None, _) => Err(Error::lasting(Exception::CustomKeyStoreNotFound, "there is no key store")),
+            (None, _) => Err(Error::permanent(Exception::CustomKeyStoreNotFound, "there is no key store")),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::estate::ClusterSpec;
+use super::cluster_registry::ClusterSpec;
 use super::{Call, CreateKeyStoreInput, Error, Service, validate};
+use cluster::discovery::{DiscoveredHsm, discover};
 use cluster::kmsuser::{Said, is_given, record_of};
-use cluster::survey::{Sighting, survey};
 use model::exception::Exception;
 use model::id::{ClusterId, HsmId, KeyStoreId, Zone};
 use model::key_store::ConnectionState;
@@ -27,14 +27,14 @@ impl Service {
             validate::length("trustAnchorCertificate", input.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
             validate::pin(&input.password)?;
             let cluster = validate::cluster_id(&input.cluster_id)?;
-            let _alone = service.inner.estate.creating.lock().await;
+            let _alone = service.inner.registry.creating.lock().await;
             if let Some(twin) = service.twin(&cluster, &input).await? {
                 return Ok(twin);
             }
             service.is_free(&input.name, &cluster)?;
-            let spec = service.inner.estate.spec(&cluster).ok_or_else(|| Error::no_cluster(cluster.as_str()))?;
+            let spec = service.inner.registry.spec(&cluster).ok_or_else(|| Error::no_cluster(cluster.as_str()))?;
             let anchor = TrustAnchor::from_pem(&input.trust_anchor).map_err(|error| {
-                Error::lasting(Exception::IncorrectTrustAnchor, format!("trustAnchorCertificate: {error}"))
+                Error::permanent(Exception::IncorrectTrustAnchor, format!("trustAnchorCertificate: {error}"))
             })?;
             service.is_alone(&anchor)?;
             service.inspect(&spec, &anchor, Exception::IncorrectTrustAnchor).await?;
@@ -49,7 +49,7 @@ impl Service {
             service.inner.store.create_key_store(new).await.map_err(Error::of_store)?;
             // What failed before, under a key store that was deleted, is counted.
             let pins = service.inner.store.pins(&id).await.map_err(Error::of_store)?;
-            service.inner.estate.pins.replace(&id, &pins, spec.login_tries);
+            service.inner.registry.pins.replace(&id, &pins, spec.login_tries);
             tracing::info!(key_store = %id, name = input.name, cluster = %spec.settings.id, "key store created");
             Ok(id)
         })
@@ -67,7 +67,7 @@ impl Service {
         });
         let Some(store) = same else { return Ok(None) };
         let pins = self.inner.store.pins(&store.id).await.map_err(Error::of_store)?;
-        let seals = self.inner.estate.seals.load();
+        let seals = self.inner.registry.seals.load();
         let same_pin = |(record, pin): &(HsmId, Pin)| is_given(&seals, &store.id, record, pin, &input.password);
         Ok((!pins.is_empty() && pins.iter().all(same_pin)).then(|| store.id.clone()))
     }
@@ -95,14 +95,14 @@ impl Service {
             TrustAnchor::from_pem(&store.trust_anchor).is_ok_and(|other| other.is_same_authority(anchor))
         });
         let Some(store) = same else { return Ok(()) };
-        Err(Error::lasting(
+        Err(Error::permanent(
             Exception::CloudHsmClusterInUse,
             format!("key store {} has a cluster under the same trust anchor: {}", store.name, store.cluster),
         ))
     }
 
-    /// Looks at a cluster's HSMs: at least two active ones, in distinct zones, certified under the anchor. `unrelated` is
-    /// what it means to the caller when they are certified under another.
+    /// Looks at a cluster's HSMs: at least two active ones, in distinct zones, certified under the anchor. `unrelated`
+    /// is what it means to the caller when they are certified under another.
     pub(super) async fn inspect(
         &self,
         spec: &ClusterSpec,
@@ -112,7 +112,7 @@ impl Service {
         let now = self.inner.clock.calendar();
         let mut zones: BTreeSet<Zone> = BTreeSet::new();
         let (mut active, mut wrong, mut unknown) = (0_usize, Vec::new(), Vec::new());
-        for Sighting { hsm, zone, seen } in survey(&spec.hsms, &self.inner.clock).await {
+        for DiscoveredHsm { hsm, zone, seen } in discover(&spec.hsms, &self.inner.clock).await {
             let certificate = match seen {
                 Ok(ready) => ready.identity,
                 Err(why) => {
@@ -135,19 +135,19 @@ impl Service {
         }
         let cluster = &spec.settings.id;
         if !unknown.is_empty() {
-            return Err(Error::lasting(
+            return Err(Error::permanent(
                 unrelated,
                 format!("the HSMs of {cluster} are not certified under this trust anchor: {}", unknown.join("; ")),
             ));
         }
         if active == 0 {
-            return Err(Error::lasting(
+            return Err(Error::permanent(
                 Exception::CloudHsmClusterNotActive,
                 format!("no HSM of {cluster} is active: {}", wrong.join("; ")),
             ));
         }
         if zones.len() < ZONES {
-            return Err(Error::lasting(
+            return Err(Error::permanent(
                 Exception::CloudHsmClusterInvalidConfiguration,
                 format!("{cluster} needs at least {ZONES} active HSMs in distinct zones: {}", wrong.join("; ")),
             ));

@@ -3,17 +3,17 @@
 use futures_util::future::BoxFuture;
 
 use super::encrypt::aad_of;
+use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Target, Usable};
-use super::pipeline::{Door, Verb};
-use super::pool::Pool;
+use super::pipeline::{DataOperation, KeyAccess};
 use super::{Call, DecryptInput, Decrypted, Error, Service, validate};
 use cluster::{self, DecryptTask};
+use model::call_options::CallOptions;
 use model::ciphertext::{Ciphertext, HEADER_BYTES, OVERHEAD_BYTES};
 use model::exception::Exception;
 use model::limits;
 use model::operation::Operation;
 use model::secret::Secret;
-use model::terms::Terms;
 
 impl Service {
     /// Decrypts items, likewise.
@@ -25,7 +25,7 @@ impl Service {
 #[derive(Clone, Copy)]
 struct Decrypt;
 
-impl Verb for Decrypt {
+impl DataOperation for Decrypt {
     type Input = DecryptInput;
     type Task = DecryptTask;
     type Raw = Secret;
@@ -35,11 +35,11 @@ impl Verb for Decrypt {
         Operation::Decrypt
     }
 
-    fn weighed(&self) -> &'static str {
+    fn payload_field(&self) -> &'static str {
         "ciphertextBlob"
     }
 
-    fn weight(&self, item: &DecryptInput) -> usize {
+    fn payload_bytes(&self, item: &DecryptInput) -> usize {
         item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
     }
 
@@ -47,29 +47,29 @@ impl Verb for Decrypt {
         false
     }
 
-    fn prepare(&self, door: &Door<'_>, item: DecryptInput) -> Result<(Target, DecryptTask), Error> {
+    fn prepare(&self, access: &KeyAccess<'_>, item: DecryptInput) -> Result<(Target, DecryptTask), Error> {
         validate::length("ciphertextBlob", item.ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
         let context = validate::context(item.context)?;
         let named = match item.key_id.as_str() {
             "" => None,
-            text => Some(door.reference(text)?),
+            text => Some(access.reference(text)?),
         };
-        if let Some(id) = named.filter(|id| !door.knows(*id)) {
-            return Err(door.unknown(id));
+        if let Some(id) = named.filter(|id| !access.knows(*id)) {
+            return Err(access.unknown(id));
         }
         let Ciphertext { key_version, iv, .. } =
             Ciphertext::parse(&item.ciphertext).map_err(|_| Error::invalid_ciphertext())?;
         if named.is_some_and(|id| id != key_version.key) {
-            return Err(Error::lasting(
+            return Err(Error::permanent(
                 Exception::IncorrectKey,
                 "The key ID in the request does not identify a CMK that can perform this operation.",
             ));
         }
         // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign.
-        if !door.knows(key_version.key) {
+        if !access.knows(key_version.key) {
             return Err(Error::invalid_ciphertext());
         }
-        let (target, version) = door.numbered(key_version)?.ok_or_else(Error::invalid_ciphertext)?;
+        let (target, version) = access.numbered(key_version)?.ok_or_else(Error::invalid_ciphertext)?;
         let (key, aad, sealed) =
             (version.reference.clone(), aad_of(version, &context), item.ciphertext.slice(HEADER_BYTES..));
         Ok((target, DecryptTask { key, aad, iv, sealed }))
@@ -77,11 +77,11 @@ impl Verb for Decrypt {
 
     fn act<'a>(
         &self,
-        pool: &'a dyn Pool,
+        hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<DecryptTask>,
-        terms: Terms,
+        options: CallOptions,
     ) -> BoxFuture<'a, Vec<Result<Secret, cluster::Error>>> {
-        pool.decrypt(tasks, terms)
+        hsm_cluster.decrypt(tasks, options)
     }
 
     fn finish(&self, entry: &Entry, _version: &Usable, raw: Secret) -> Decrypted {

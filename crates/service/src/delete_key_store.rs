@@ -10,9 +10,9 @@ impl Service {
         let (service, id) = (self.clone(), id.to_owned());
         self.on_one(call, Operation::DeleteKeyStore, async move {
             let store = service.store_with_id(&id)?;
-            let _turn = service.inner.estate.turn(&store.id).await;
+            let _turn = service.inner.registry.turn(&store.id).await;
             service.inner.store.delete_key_store(&store.id).await.map_err(Error::of_store)?;
-            service.inner.estate.pins.replace(&store.id, &[], 0);
+            service.inner.registry.pins.replace(&store.id, &[], 0);
             tracing::info!(key_store = %store.id, name = store.name, "key store deleted");
             Ok(())
         })

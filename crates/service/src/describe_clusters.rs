@@ -35,7 +35,7 @@ impl Service {
 
     /// One cluster of the configuration, or all where `id` is empty, each with the key store over it.
     pub(super) fn clusters_named(&self, id: &str) -> Result<Vec<Named>, Error> {
-        let specs = self.inner.estate.specs();
+        let specs = self.inner.registry.specs();
         if !id.is_empty() && !specs.contains_key(&validate::cluster_id(id)?) {
             return Err(Error::no_cluster(id));
         }

@@ -7,9 +7,9 @@ use model::operation::Operation;
 impl Service {
     /// Shows a key.
     pub async fn describe_key(&self, call: &Call, key_id: &str) -> Result<KeyMetadata, Error> {
-        self.on_catalogue(call, Operation::DescribeKey, |door| {
-            let id = door.reference(key_id)?;
-            Ok(self.metadata(door.open(id)?))
+        self.on_catalogue(call, Operation::DescribeKey, |access| {
+            let id = access.reference(key_id)?;
+            Ok(self.metadata(access.open(id)?))
         })
     }
 

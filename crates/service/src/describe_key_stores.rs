@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use super::pool::Members;
+use super::hsm_cluster::Members;
 use super::{Call, Error, HsmView, KeyStoreView, Page, Service, page, validate};
 use model::exception::Exception;
 use model::id::{ClusterId, KeyStoreId};
@@ -53,9 +53,9 @@ impl Service {
 
     /// The HSMs of a cluster of the configuration, in its order.
     pub(super) fn hsm_views(&self, cluster: &ClusterId, key_store: Option<&KeyStoreId>) -> Vec<HsmView> {
-        let live = key_store.and_then(|key_store| self.inner.estate.live_of(key_store));
-        let mut statuses = live.map(|live| live.members.pool.status()).unwrap_or_default();
-        let spec = self.inner.estate.spec(cluster);
+        let active = key_store.and_then(|key_store| self.inner.registry.active_of(key_store));
+        let mut statuses = active.map(|active| active.members.hsm_cluster.status()).unwrap_or_default();
+        let spec = self.inner.registry.spec(cluster);
         let mut views: Vec<HsmView> = spec
             .iter()
             .flat_map(|spec| &spec.hsms)
@@ -66,7 +66,7 @@ impl Service {
                     zone: hsm.zone.clone(),
                     data_workers: hsm.data_workers,
                     status: at.map(|at| statuses.swap_remove(at)),
-                    pin: key_store.and_then(|key_store| self.inner.estate.pins.status(key_store, &hsm.hsm)),
+                    pin: key_store.and_then(|key_store| self.inner.registry.pins.status(key_store, &hsm.hsm)),
                 }
             })
             .collect();
@@ -75,7 +75,7 @@ impl Service {
             hsm: status.hsm.clone(),
             zone: status.zone.clone(),
             data_workers: status.data_workers,
-            pin: key_store.and_then(|key_store| self.inner.estate.pins.status(key_store, &status.hsm)),
+            pin: key_store.and_then(|key_store| self.inner.registry.pins.status(key_store, &status.hsm)),
             status: Some(status),
         }));
         views
@@ -83,7 +83,7 @@ impl Service {
 
     /// The cluster in use by a key store.
     pub(super) fn members_of(&self, key_store: &KeyStoreId) -> Option<Members> {
-        self.inner.estate.live_of(key_store).map(|live| live.members)
+        self.inner.registry.active_of(key_store).map(|active| active.members)
     }
 
     /// The store with this id.
@@ -95,7 +95,7 @@ impl Service {
     pub(super) fn connected_store(&self, id: &str) -> Result<(Arc<KeyStore>, Members), Error> {
         let catalogue = self.inner.store.catalogue();
         let store = store_with_id(&catalogue, id)?;
-        let wrong = |why: String| Error::lasting(Exception::CustomKeyStoreInvalidState, why);
+        let wrong = |why: String| Error::permanent(Exception::CustomKeyStoreInvalidState, why);
         if store.state != ConnectionState::Connected {
             return Err(wrong(format!("key store {} is {}; it must be CONNECTED", store.name, store.state.name())));
         }

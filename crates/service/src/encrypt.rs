@@ -3,20 +3,21 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Target, Usable};
-use super::pipeline::{Door, Verb};
-use super::pool::Pool;
+use super::pipeline::{DataOperation, KeyAccess};
 use super::{Call, EncryptInput, Encrypted, Error, Service, validate};
 use cluster::{self, EncryptTask};
+use model::call_options::CallOptions;
 use model::ciphertext::{assemble, authenticated_data};
 use model::context::EncryptionContext;
 use model::limits;
 use model::operation::Operation;
-use model::terms::Terms;
 use protocol::Sealed;
 
 impl Service {
-    /// Encrypts items. The outer error is the whole call's (too many items, not admitted); the inner ones are an item's.
+    /// Encrypts items. The outer error is the whole call's (too many items, not admitted); the inner ones are an
+    /// item's.
     pub async fn encrypt(&self, call: &Call, items: Vec<EncryptInput>) -> Result<Vec<Result<Encrypted, Error>>, Error> {
         self.on_items(call, Encrypt, items).await
     }
@@ -25,7 +26,7 @@ impl Service {
 #[derive(Clone, Copy)]
 struct Encrypt;
 
-impl Verb for Encrypt {
+impl DataOperation for Encrypt {
     type Input = EncryptInput;
     type Task = EncryptTask;
     type Raw = Sealed;
@@ -35,11 +36,11 @@ impl Verb for Encrypt {
         Operation::Encrypt
     }
 
-    fn weighed(&self) -> &'static str {
+    fn payload_field(&self) -> &'static str {
         "plaintext"
     }
 
-    fn weight(&self, item: &EncryptInput) -> usize {
+    fn payload_bytes(&self, item: &EncryptInput) -> usize {
         item.plaintext.len()
     }
 
@@ -47,21 +48,21 @@ impl Verb for Encrypt {
         true
     }
 
-    fn prepare(&self, door: &Door<'_>, item: EncryptInput) -> Result<(Target, EncryptTask), Error> {
+    fn prepare(&self, access: &KeyAccess<'_>, item: EncryptInput) -> Result<(Target, EncryptTask), Error> {
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
         let context = validate::context(item.context)?;
-        let (target, version) = door.current(&item.key_id)?;
+        let (target, version) = access.current(&item.key_id)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
         Ok((target, EncryptTask { key, aad, plaintext: item.plaintext }))
     }
 
     fn act<'a>(
         &self,
-        pool: &'a dyn Pool,
+        hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<EncryptTask>,
-        terms: Terms,
+        options: CallOptions,
     ) -> BoxFuture<'a, Vec<Result<Sealed, cluster::Error>>> {
-        pool.encrypt(tasks, terms)
+        hsm_cluster.encrypt(tasks, options)
     }
 
     fn finish(&self, entry: &Entry, version: &Usable, raw: Sealed) -> Encrypted {

@@ -8,28 +8,28 @@ use telemetry::sampled::{self, Line};
 
 impl Error {
     /// An error that the same call would meet again.
-    pub(super) fn lasting(exception: Exception, message: impl Into<String>) -> Self {
+    pub(super) fn permanent(exception: Exception, message: impl Into<String>) -> Self {
         Self { exception, message: message.into(), retryable: false }
     }
 
     /// An error that the same call may not meet again.
-    pub(super) fn passing(exception: Exception, message: impl Into<String>) -> Self {
+    pub(super) fn transient(exception: Exception, message: impl Into<String>) -> Self {
         Self { exception, message: message.into(), retryable: true }
     }
 
     /// A parameter is not what it must be.
     pub(super) fn validation(message: impl Into<String>) -> Self {
-        Self::lasting(Exception::Validation, message)
+        Self::permanent(Exception::Validation, message)
     }
 
     /// The one answer to every bad ciphertext.
     pub(super) fn invalid_ciphertext() -> Self {
-        Self::lasting(Exception::InvalidCiphertext, String::new())
+        Self::permanent(Exception::InvalidCiphertext, String::new())
     }
 
     /// The deadline passed.
     pub(super) fn late() -> Self {
-        Self::passing(
+        Self::transient(
             Exception::DependencyTimeout,
             "there was no answer from an HSM before the deadline; try again, or with a longer deadline",
         )
@@ -40,12 +40,12 @@ impl Error {
         if sampled::whole(Line::OwnFault, &what) {
             tracing::error!(what, "internal error");
         }
-        Self::lasting(Exception::KmsInternal, "internal error; the daemon's log says more")
+        Self::permanent(Exception::KmsInternal, "internal error; the daemon's log says more")
     }
 
     /// A key that is not there.
     pub(super) fn no_key(arn: &str) -> Self {
-        Self::lasting(Exception::NotFound, format!("Key '{arn}' does not exist"))
+        Self::permanent(Exception::NotFound, format!("Key '{arn}' does not exist"))
     }
 
     /// A key store that is not there.
@@ -56,13 +56,13 @@ impl Error {
     /// A key store that is not there, by what it was looked for.
     pub(super) fn no_such_key_store(what: &str, value: &str) -> Self {
         let shown = validate::shown(value);
-        Self::lasting(Exception::CustomKeyStoreNotFound, format!("there is no key store with the {what} '{shown}'"))
+        Self::permanent(Exception::CustomKeyStoreNotFound, format!("there is no key store with the {what} '{shown}'"))
     }
 
     /// A cluster that the configuration does not describe.
     pub(super) fn no_cluster(id: &str) -> Self {
         let shown = validate::shown(id);
-        Self::lasting(Exception::CloudHsmClusterNotFound, format!("the configuration describes no cluster '{shown}'"))
+        Self::permanent(Exception::CloudHsmClusterNotFound, format!("the configuration describes no cluster '{shown}'"))
     }
 
     /// What a cluster said about an operation on a key (or on none, for random bytes and the making of keys).
@@ -70,9 +70,9 @@ impl Error {
         match error {
             cluster::Error::BadCiphertext => Self::invalid_ciphertext(),
             cluster::Error::Busy => {
-                Self::passing(Exception::Throttling, "the HSMs that could do it are busy; try again in a moment")
+                Self::transient(Exception::Throttling, "the HSMs that could do it are busy; try again in a moment")
             }
-            cluster::Error::Hopeless(wait) => Self::passing(
+            cluster::Error::WouldMissDeadline(wait) => Self::transient(
                 Exception::Throttling,
                 format!(
                     "so much waits for the HSMs (some {} ms of work) that the answer would have come after the deadline; \
@@ -80,16 +80,16 @@ impl Error {
                     wait.as_millis()
                 ),
             ),
-            cluster::Error::Late => Self::late(),
+            cluster::Error::DeadlineExceeded => Self::late(),
             cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key")),
             cluster::Error::NoZone(why) => {
-                Self::passing(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
+                Self::transient(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
             }
-            cluster::Error::Refused(why) => Self::lasting(
+            cluster::Error::Refused(why) => Self::permanent(
                 Exception::KmsInvalidState,
                 format!("no HSM answers, and none will before an operator has seen to them: {why}"),
             ),
-            cluster::Error::TooFewZones(why) => Self::lasting(
+            cluster::Error::TooFewZones(why) => Self::permanent(
                 Exception::CloudHsmClusterInvalidConfiguration,
                 format!("HSMs in at least two zones must be reachable: {why}"),
             ),
@@ -99,7 +99,7 @@ impl Error {
                     tracing::warn!(%hsm, function = %fault.function, code = fault.code, class = ?fault.class, %fault,
                         key = key_arn, "an HSM refused");
                 }
-                Self::passing(Exception::KmsInternal, format!("HSM {hsm} failed; the daemon's log says how"))
+                Self::transient(Exception::KmsInternal, format!("HSM {hsm} failed; the daemon's log says how"))
             }
         }
     }
@@ -107,28 +107,28 @@ impl Error {
     /// What the metadata said about a change.
     pub(super) fn of_store(error: store::Error) -> Self {
         match error {
-            store::Error::TokenConflict => Self::lasting(Exception::Conflict, error.to_string()),
-            store::Error::NameInUse(_) => Self::lasting(Exception::CustomKeyStoreNameInUse, error.to_string()),
-            store::Error::ClusterInUse(_) => Self::lasting(Exception::CloudHsmClusterInUse, error.to_string()),
-            store::Error::Quota(_) => Self::lasting(Exception::LimitExceeded, error.to_string()),
-            store::Error::HasKeys => Self::lasting(
+            store::Error::TokenConflict => Self::permanent(Exception::Conflict, error.to_string()),
+            store::Error::NameInUse(_) => Self::permanent(Exception::CustomKeyStoreNameInUse, error.to_string()),
+            store::Error::ClusterInUse(_) => Self::permanent(Exception::CloudHsmClusterInUse, error.to_string()),
+            store::Error::Quota(_) => Self::permanent(Exception::LimitExceeded, error.to_string()),
+            store::Error::HasKeys => Self::permanent(
                 Exception::CustomKeyStoreHasCmks,
                 "the key store has keys; one with keys, pending deletion or not, cannot be deleted",
             ),
-            store::Error::State(state) => Self::lasting(
+            store::Error::State(state) => Self::permanent(
                 Exception::CustomKeyStoreInvalidState,
                 format!("the key store is {}; {}", state.name(), way_out(state)),
             ),
-            store::Error::NoKeyStore(_) => Self::lasting(Exception::CustomKeyStoreNotFound, error.to_string()),
+            store::Error::NoKeyStore(_) => Self::permanent(Exception::CustomKeyStoreNotFound, error.to_string()),
             // The store has said it in the log; here it is each caller's to know.
-            passing if passing.passes() => Self::unrecorded(&passing),
+            transient if transient.passes() => Self::unrecorded(&transient),
             other => Self::internal(&other.to_string()),
         }
     }
 
     /// Something could not be recorded, for a reason that passes.
     pub(super) fn unrecorded(error: &store::Error) -> Self {
-        Self::passing(Exception::KmsInternal, format!("this could not be recorded: {error}; then call again"))
+        Self::transient(Exception::KmsInternal, format!("this could not be recorded: {error}; then call again"))
     }
 }
 
@@ -140,7 +140,7 @@ impl From<KeyReferenceError> for Error {
                 Exception::NotFound
             }
         };
-        Self::lasting(exception, error.to_string())
+        Self::permanent(exception, error.to_string())
     }
 }
 
@@ -157,7 +157,7 @@ const fn way_out(state: ConnectionState) -> &'static str {
 
 /// The key's objects are gone in every HSM.
 pub(super) fn removed_everywhere(key_arn: &str) -> Error {
-    Error::lasting(
+    Error::permanent(
         Exception::KmsInvalidState,
         format!(
             "{key_arn} is unavailable: its objects were removed in every HSM that held it. An operator finds out who \

@@ -3,15 +3,15 @@
 use futures_util::future::BoxFuture;
 
 use super::encrypt::aad_of;
+use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Target, Usable};
-use super::pipeline::{Door, Verb};
-use super::pool::Pool;
+use super::pipeline::{DataOperation, KeyAccess};
 use super::{Call, DataKeyInput, Error, GeneratedDataKey, Service, validate};
 use cluster::{self, DataKeyTask};
+use model::call_options::CallOptions;
 use model::ciphertext::assemble;
 use model::operation::Operation;
 use model::secret::Secret;
-use model::terms::Terms;
 use protocol::DataKey;
 
 impl Service {
@@ -32,7 +32,7 @@ struct GenerateDataKey {
     without_plaintext: bool,
 }
 
-impl Verb for GenerateDataKey {
+impl DataOperation for GenerateDataKey {
     type Input = DataKeyInput;
     type Task = DataKeyTask;
     type Raw = DataKey;
@@ -45,11 +45,11 @@ impl Verb for GenerateDataKey {
         }
     }
 
-    fn weighed(&self) -> &'static str {
+    fn payload_field(&self) -> &'static str {
         "numberOfBytes"
     }
 
-    fn weight(&self, item: &DataKeyInput) -> usize {
+    fn payload_bytes(&self, item: &DataKeyInput) -> usize {
         // An item that names no legal length has its own error later.
         validate::data_key_length(item.key_spec, item.number_of_bytes).map_or(0, usize::from)
     }
@@ -58,21 +58,21 @@ impl Verb for GenerateDataKey {
         true
     }
 
-    fn prepare(&self, door: &Door<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
+    fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
         let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
         let context = validate::context(item.context)?;
-        let (target, version) = door.current(&item.key_id)?;
+        let (target, version) = access.current(&item.key_id)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
         Ok((target, DataKeyTask { key, aad, length }))
     }
 
     fn act<'a>(
         &self,
-        pool: &'a dyn Pool,
+        hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<DataKeyTask>,
-        terms: Terms,
+        options: CallOptions,
     ) -> BoxFuture<'a, Vec<Result<DataKey, cluster::Error>>> {
-        pool.generate_data_keys(tasks, terms)
+        hsm_cluster.generate_data_keys(tasks, options)
     }
 
     fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {

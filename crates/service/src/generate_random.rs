@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::pool::Pool;
+use super::hsm_cluster::HsmCluster;
 use super::{Call, Error, Service, validate};
 use model::exception::Exception;
 use model::id::KeyStoreId;
@@ -19,32 +19,32 @@ impl Service {
         number_of_bytes: Option<u32>,
         key_store_id: &str,
     ) -> Result<Secret, Error> {
-        let (service, terms, key_store_id) = (self.clone(), call.terms(), key_store_id.to_owned());
+        let (service, options, key_store_id) = (self.clone(), call.options(), key_store_id.to_owned());
         self.on_one(call, Operation::GenerateRandom, async move {
             let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
             let length = validate::random_length(number)?;
-            let (id, pool) = service.source(&key_store_id)?;
-            let random = pool.random(length, terms).await.map_err(|error| Error::of_cluster(error, None))?;
+            let (id, hsm_cluster) = service.source(&key_store_id)?;
+            let random = hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
             // The store may have been disconnected meanwhile.
-            let _giving_out = service.inner.giving_out.read().unwrap_or_else(PoisonError::into_inner);
+            let _released = service.inner.release_lock.read().unwrap_or_else(PoisonError::into_inner);
             service.source(id.as_str())?;
             Ok(random)
         })
         .await
     }
 
-    fn source(&self, key_store_id: &str) -> Result<(KeyStoreId, Arc<dyn Pool>), Error> {
+    fn source(&self, key_store_id: &str) -> Result<(KeyStoreId, Arc<dyn HsmCluster>), Error> {
         if !key_store_id.is_empty() {
             let (store, members) = self.connected_store(key_store_id)?;
-            return Ok((store.id.clone(), members.pool));
+            return Ok((store.id.clone(), members.hsm_cluster));
         }
         let catalogue = self.inner.store.catalogue();
         let usable = |store: &Arc<KeyStore>| {
             let members = self.members_of(&store.id)?;
-            (store.state == ConnectionState::Connected).then(|| (store.id.clone(), members.pool))
+            (store.state == ConnectionState::Connected).then(|| (store.id.clone(), members.hsm_cluster))
         };
         catalogue.key_stores.values().find_map(usable).ok_or_else(|| {
-            Error::lasting(Exception::CustomKeyStoreInvalidState, "no key store is connected; connect one first")
+            Error::permanent(Exception::CustomKeyStoreInvalidState, "no key store is connected; connect one first")
         })
     }
 }

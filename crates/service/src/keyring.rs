@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::budget::{Budget, Budgets};
+use super::cluster_registry::ActiveCluster;
 use super::error::removed_everywhere;
-use super::estate::Live;
-use super::pool::Members;
+use super::hsm_cluster::Members;
 use super::{Error, Service};
-use cluster::{Homes, KeyRef, Proof};
+use cluster::{KeyRef, PlacementMask, Proof};
 use model::exception::Exception;
 use model::id::{KeyId, Scope};
 use model::key::{KeyState, Placement};
@@ -95,7 +95,7 @@ impl Keyring {
         &self,
         catalogue: Arc<Catalogue>,
         generation: u64,
-        clusters: &[Live],
+        clusters: &[ActiveCluster],
         scope: &Scope,
         budgets: &Budgets,
     ) -> Self {
@@ -129,18 +129,19 @@ impl<'a> Found<'a> {
 }
 
 impl Entry {
-    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[Live], scope: &Scope, budgets: &Budgets) -> Self {
+    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], scope: &Scope, budgets: &Budgets) -> Self {
         let store = catalogue.key_stores.get(&key.key_store);
-        let members = clusters.iter().find(|live| live.key_store == key.key_store).map(|live| live.members.clone());
+        let members =
+            clusters.iter().find(|active| active.key_store == key.key_store).map(|active| active.members.clone());
         let usable = |version: &Version| {
             let (iv, sealed) = version.proof.clone()?;
-            let homes = members.as_ref().map(|members| members.homes(version)).unwrap_or_default();
-            let reference = Arc::new(KeyRef { version: version.id, homes, proof: Proof { iv, sealed } });
+            let placed = members.as_ref().map(|members| members.placed(version)).unwrap_or_default();
+            let reference = Arc::new(KeyRef { version: version.id, placed, proof: Proof { iv, sealed } });
             Some(Usable { reference, budget: budgets.of(version.id) })
         };
         let versions: Vec<Usable> = key.versions.iter().filter_map(usable).collect();
         let connected = store.is_some_and(|store| store.state == ConnectionState::Connected);
-        let homeless = versions.last().is_none_or(|current| current.reference.homes == Homes::default());
+        let homeless = versions.last().is_none_or(|current| current.reference.placed == PlacementMask::default());
         let removed = |version: &Version| version.placements.values().any(|at| *at == Placement::Removed);
         let unavailable = match (store, &members) {
             (Some(store), _) if !connected => Some(Unavailable::Store(store.name.clone(), store.state.name())),
@@ -159,11 +160,11 @@ impl Entry {
     /// Why the key's state forbids what its state forbids.
     pub(super) fn refusal(&self) -> Error {
         let arn = &self.arn;
-        let invalid = |message: String| Error::lasting(Exception::KmsInvalidState, message);
+        let invalid = |message: String| Error::permanent(Exception::KmsInvalidState, message);
         match (self.state, &self.unavailable) {
-            (KeyState::Disabled, _) => Error::lasting(Exception::Disabled, format!("{arn} is disabled.")),
+            (KeyState::Disabled, _) => Error::permanent(Exception::Disabled, format!("{arn} is disabled.")),
             (KeyState::PendingDeletion, _) => invalid(format!("{arn} is pending deletion.")),
-            (KeyState::Creating, _) => Error::passing(Exception::KmsInvalidState, format!("{arn} is creating.")),
+            (KeyState::Creating, _) => Error::transient(Exception::KmsInvalidState, format!("{arn} is creating.")),
             (_, Some(Unavailable::Removed)) => removed_everywhere(arn),
             (_, Some(Unavailable::Store(name, state))) => {
                 invalid(format!("{arn} is unavailable: its key store {name} is {state}"))
@@ -191,9 +192,9 @@ impl Service {
     /// The keyring of the catalogue's newest revision.
     pub(super) fn keyring(&self) -> Arc<Keyring> {
         let newest = self.inner.keyring.newest.load_full();
-        let estate = &self.inner.estate;
+        let registry = &self.inner.registry;
         let is_current = |keyring: &Keyring| {
-            keyring.generation == estate.generation() && keyring.catalogue.revision == self.inner.store.revision()
+            keyring.generation == registry.generation() && keyring.catalogue.revision == self.inner.store.revision()
         };
         if is_current(&newest) {
             return newest;
@@ -204,9 +205,9 @@ impl Service {
             return newest;
         }
         // The generation first: what comes to be in use after it was read makes another keyring.
-        let (inner, generation) = (&self.inner, estate.generation());
-        let (catalogue, live) = (inner.store.catalogue(), estate.live());
-        let next = Arc::new(newest.next(catalogue, generation, &live, &inner.settings.scope, &inner.budgets));
+        let (inner, generation) = (&self.inner, registry.generation());
+        let (catalogue, active) = (inner.store.catalogue(), registry.active());
+        let next = Arc::new(newest.next(catalogue, generation, &active, &inner.settings.scope, &inner.budgets));
         inner.keyring.newest.store(Arc::clone(&next));
         next
     }

@@ -1,7 +1,7 @@
-//! Use cases. `pipeline` is the only door; `lifecycle` runs the durable procedures.
+//! Use cases. `pipeline` is the only way to keys; `lifecycle` runs the durable procedures.
 //!
 //! Invariants: nothing is done and nothing given out that permission, key state and key store don't allow before the
-//! act and still after it; whatever has reached a token is booked to its end, even if its caller has left; requests
+//! act and still after it; whatever has reached a token is recorded to its end, even if its caller has left; requests
 //! read the catalogue only, never the database.
 
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 mod add_hsm;
 mod admission;
 mod budget;
+pub mod cluster_registry;
 mod connect_key_store;
 mod create_key;
 mod create_key_store;
@@ -20,17 +21,16 @@ mod describe_key_stores;
 mod disconnect_key_store;
 mod encrypt;
 mod error;
-pub mod estate;
 mod generate_data_key;
 mod generate_random;
 mod get_statistics;
+mod hsm_cluster;
 mod keyring;
 pub mod lifecycle;
 mod list_keys;
 pub mod observer;
 mod page;
 mod pipeline;
-mod pool;
 mod reseal_pins;
 mod resync_keys;
 mod switch_key;
@@ -46,7 +46,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use add_hsm::{AddHsmInput, AddedHsm};
 use admission::{Admission, Tasks};
 use budget::Budgets;
-use estate::Estate;
+use cluster_registry::ClusterRegistry;
 use keyring::Keyrings;
 use lifecycle::{Creations, Procedures, Reconcilers};
 use observer::Observer;
@@ -54,12 +54,12 @@ use observer::Observer;
 use auth::peer::Principal;
 use cluster::kmsuser::PinStatus;
 use cluster::{Cluster, MemberStatus};
+use model::call_options::{CallOptions, FlowId};
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId, Scope, Zone};
 use model::key::{DataKeySpec, KeyState, Placement};
 use model::secret::Secret;
-use model::terms::{Party, Terms};
 use pki::seal::SealKeys;
 use store::{KeyStore, Store};
 
@@ -83,7 +83,7 @@ pub struct Service {
 struct Inner {
     settings: Settings,
     store: Store,
-    estate: Estate,
+    registry: ClusterRegistry,
     clock: Clock,
     observer: Arc<dyn Observer>,
     admission: Arc<Admission>,
@@ -94,7 +94,7 @@ struct Inner {
     procedures: Procedures,
     reconcilers: Reconcilers,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
-    giving_out: RwLock<()>,
+    release_lock: RwLock<()>,
 }
 
 /// Who calls, under which id, until when.
@@ -110,8 +110,8 @@ pub struct Call {
 
 impl Call {
     /// For the HSMs.
-    fn terms(&self) -> Terms {
-        Terms { deadline: self.deadline, party: Party::of(self.principal.as_str()) }
+    fn options(&self) -> CallOptions {
+        CallOptions { deadline: self.deadline, flow: FlowId::of(self.principal.as_str()) }
     }
 }
 
@@ -249,8 +249,8 @@ pub struct UpdateKeyStoreInput {
     pub new_name: Option<String>,
     /// kmsuser's PIN ...
     pub password: Option<Secret>,
-    /// The security officer has set it, or has unlocked kmsuser where no password is given: the token's own count of wrong
-    /// PINs is cleared ...
+    /// The security officer has set it, or has unlocked kmsuser where no password is given: the token's own count of
+    /// wrong PINs is cleared ...
     pub pin_was_reset: bool,
     /// ... in these HSMs; in all where empty.
     pub hsm_ids: Vec<String>,
@@ -359,13 +359,19 @@ pub struct Page<T> {
 impl Service {
     /// Builds the service over its parts.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, estate: Estate, clock: Clock, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        registry: ClusterRegistry,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let admission = Admission::new(settings.items_in_work, settings.items_in_work_per_principal);
         Self {
             inner: Arc::new(Inner {
                 settings,
                 store,
-                estate,
+                registry,
                 clock,
                 observer,
                 admission: Arc::new(admission),
@@ -375,7 +381,7 @@ impl Service {
                 creations: Creations::default(),
                 procedures: Procedures::default(),
                 reconcilers: Reconcilers::default(),
-                giving_out: RwLock::default(),
+                release_lock: RwLock::default(),
             }),
         }
     }
@@ -383,10 +389,10 @@ impl Service {
     /// The clusters in use, each with the key store that uses it.
     #[must_use]
     pub fn clusters(&self) -> Vec<(KeyStoreId, Arc<Cluster>)> {
-        let live = self.inner.estate.live();
-        let clusters = live.iter().filter_map(|live| {
-            let hardware = live.hardware.as_ref()?;
-            Some((live.key_store.clone(), Arc::clone(&hardware.cluster)))
+        let active = self.inner.registry.active();
+        let clusters = active.iter().filter_map(|active| {
+            let running = active.running.as_ref()?;
+            Some((active.key_store.clone(), Arc::clone(&running.cluster)))
         });
         clusters.collect()
     }
@@ -400,21 +406,21 @@ impl Service {
     /// How often an HSM was refused because it did not prove its identity.
     #[must_use]
     pub fn identity_refusals(&self, hsm: &HsmId) -> u64 {
-        self.inner.estate.identities.refusals(hsm)
+        self.inner.registry.identities.refusals(hsm)
     }
 
     /// Takes over seal keys that were read anew.
     pub fn set_seals(&self, seals: SealKeys) {
-        self.inner.estate.seals.store(Arc::new(seals));
+        self.inner.registry.seals.store(Arc::new(seals));
     }
 
-    /// Waits until every result that was decided on before a change has been given out. A result that is decided on from
-    /// now on sees the change. Quick: nothing is awaited while the lock is held.
-    fn settled(&self) {
-        drop(self.inner.giving_out.write().unwrap_or_else(PoisonError::into_inner));
+    /// Waits until every result that was decided on before a change has been given out. A result that is decided on
+    /// from now on sees the change. Quick: nothing is awaited while the lock is held.
+    fn wait_for_releases(&self) {
+        drop(self.inner.release_lock.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Ends when every operation that has reached a token has been booked, or after `within`.
+    /// Ends when every operation that has reached a token has been recorded, or after `within`.
     pub async fn drained(&self, within: Duration) {
         if tokio::time::timeout(within, self.inner.tasks.idle()).await.is_err() {
             tracing::warn!(left = self.inner.tasks.count(), "operations were still under way when the drain ended");

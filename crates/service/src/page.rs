@@ -23,7 +23,7 @@ pub(super) fn after<T>(kind: char, marker: &str, read: impl Fn(&str) -> Option<T
         return Ok(None);
     }
     decode(kind, marker).as_deref().and_then(read).map(Some).ok_or_else(|| {
-        Error::lasting(Exception::InvalidMarker, "the marker is none that this list gave; begin without one")
+        Error::permanent(Exception::InvalidMarker, "the marker is none that this list gave; begin without one")
     })
 }
 

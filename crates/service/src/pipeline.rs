@@ -1,7 +1,7 @@
-//! The one door: admission, key, permission, state, act, all of it once more, result.
+//! The only way to keys: admission, key, permission, state, act, all of it once more, result.
 //!
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
-//! reached a token is booked all the same.
+//! reached a token is recorded all the same.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -10,22 +10,22 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::admission::Permit;
 use super::budget::{Taken, used_up};
+use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Found, Keyring, Target, Usable};
-use super::pool::Pool;
 use super::{Call, Error, Service, validate};
 use auth::peer::Principal;
 use auth::rule::{Verdict, decide};
+use model::call_options::CallOptions;
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
 use model::operation::{Operation, Plane, Resource};
-use model::terms::Terms;
 use store::Key;
 use telemetry::fault;
 use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Task;
 
 /// What tells one operation on items from another. Unary calls are batches of one.
-pub(super) trait Verb: Clone + Send + Sync + 'static {
+pub(super) trait DataOperation: Clone + Send + Sync + 'static {
     /// An item as it comes.
     type Input: Send + 'static;
     /// An item as the cluster wants it.
@@ -37,33 +37,33 @@ pub(super) trait Verb: Clone + Send + Sync + 'static {
 
     fn operation(&self) -> Operation;
     /// The parameter whose bytes [`limits::BATCH_BYTES`](model::limits::BATCH_BYTES) bounds.
-    fn weighed(&self) -> &'static str;
+    fn payload_field(&self) -> &'static str;
     /// Those bytes, of one item.
-    fn weight(&self, item: &Self::Input) -> usize;
+    fn payload_bytes(&self, item: &Self::Input) -> usize;
     /// Each item takes one encryption of its key version's budget.
     fn encrypts(&self) -> bool;
     /// Checks an item and makes it ready; decides everything that can be decided before an HSM.
-    fn prepare(&self, door: &Door<'_>, item: Self::Input) -> Result<(Target, Self::Task), Error>;
+    fn prepare(&self, access: &KeyAccess<'_>, item: Self::Input) -> Result<(Target, Self::Task), Error>;
     /// Does it.
     fn act<'a>(
         &self,
-        pool: &'a dyn Pool,
+        hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<Self::Task>,
-        terms: Terms,
+        options: CallOptions,
     ) -> BoxFuture<'a, Vec<Result<Self::Raw, cluster::Error>>>;
     /// Makes the caller's result.
     fn finish(&self, entry: &Entry, version: &Usable, raw: Self::Raw) -> Self::Output;
 }
 
 /// Leads from key references to keys that the caller may use.
-pub(super) struct Door<'a> {
+pub(super) struct KeyAccess<'a> {
     service: &'a Service,
     keyring: &'a Keyring,
     principal: &'a Principal,
     operation: Operation,
 }
 
-impl Door<'_> {
+impl KeyAccess<'_> {
     /// The key that a request names.
     pub(super) fn reference(&self, text: &str) -> Result<KeyId, Error> {
         validate::key_reference(text)?;
@@ -78,7 +78,11 @@ impl Door<'_> {
     fn find(&self, id: KeyId) -> Result<Found<'_>, Error> {
         let found = self.keyring.find(id).ok_or_else(|| self.unknown(id))?;
         allowed(self.principal, self.operation, Some(id))?;
-        if self.operation.row().legal_in.contains(&found.entry.state) { Ok(found) } else { Err(found.entry.refusal()) }
+        if self.operation.spec().allowed_states.contains(&found.entry.state) {
+            Ok(found)
+        } else {
+            Err(found.entry.refusal())
+        }
     }
 
     /// The current version of the key that a request names.
@@ -104,51 +108,51 @@ impl Door<'_> {
 
 /// Items that one cluster has to do, and where their results belong.
 struct Share<T> {
-    pool: Arc<dyn Pool>,
+    hsm_cluster: Arc<dyn HsmCluster>,
     tasks: Vec<T>,
     places: Vec<usize>,
 }
 
 impl Service {
-    /// Takes items through the door. The outer error is the whole call's.
-    pub(super) async fn on_items<V: Verb>(
+    /// Carries out an operation on items. The outer error is the whole call's.
+    pub(super) async fn on_items<V: DataOperation>(
         &self,
         call: &Call,
-        verb: V,
+        kind: V,
         items: Vec<V::Input>,
     ) -> Result<Vec<Result<V::Output, Error>>, Error> {
-        let (started, operation, count) = (self.inner.clock.now(), verb.operation(), items.len());
-        let bytes = items.iter().map(|item| verb.weight(item)).sum();
-        let admitted = validate::batch(count, bytes, verb.weighed())
+        let (started, operation, count) = (self.inner.clock.now(), kind.operation(), items.len());
+        let bytes = items.iter().map(|item| kind.payload_bytes(item)).sum();
+        let admitted = validate::batch(count, bytes, kind.payload_field())
             .and_then(|()| self.inner.admission.admit(&call.principal, count))
             .and_then(|permit| if started < call.deadline { Ok(permit) } else { Err(Error::late()) });
         let permit = admitted.inspect_err(|error| {
-            self.book(call, operation, started, &[(Some(error.exception), count.max(1))], Some(error));
+            self.record_call(call, operation, started, &[(Some(error.exception), count.max(1))], Some(error));
         })?;
 
         let keyring = self.keyring();
-        let door = Door { service: self, keyring: &keyring, principal: &call.principal, operation };
+        let access = KeyAccess { service: self, keyring: &keyring, principal: &call.principal, operation };
         let mut prepared = Vec::with_capacity(count);
-        prepared.extend(items.into_iter().map(|item| verb.prepare(&door, item)));
+        prepared.extend(items.into_iter().map(|item| kind.prepare(&access, item)));
         if prepared.iter().all(Result::is_err) {
             let results: Vec<Result<V::Output, Error>> =
                 prepared.into_iter().filter_map(|item| item.err().map(Err)).collect();
-            self.book_items(call, operation, started, &results);
+            self.record_items(call, operation, started, &results);
             return Ok(results);
         }
         let (service, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
-            let results = service.act(&call_of_task, &verb, &keyring, prepared).await;
-            service.book_items(&call_of_task, operation, started, &results);
+            let results = service.act(&call_of_task, &kind, &keyring, prepared).await;
+            service.record_items(&call_of_task, operation, started, &results);
             Ok(results)
         })
         .await
     }
 
-    async fn act<V: Verb>(
+    async fn act<V: DataOperation>(
         &self,
         call: &Call,
-        verb: &V,
+        kind: &V,
         keyring: &Keyring,
         prepared: Vec<Result<(Target, V::Task), Error>>,
     ) -> Vec<Result<V::Output, Error>> {
@@ -157,12 +161,12 @@ impl Service {
         let room = prepared.len();
         for item in prepared {
             let charged = match item {
-                Ok((target, task)) if verb.encrypts() => self.charge(keyring, target).await.map(|()| (target, task)),
+                Ok((target, task)) if kind.encrypts() => self.charge(keyring, target).await.map(|()| (target, task)),
                 other => other,
             };
             match charged.and_then(|(target, task)| Ok((target, task, pool_of(keyring, target)?))) {
-                Ok((target, task, pool)) => {
-                    let share = share_of(&mut shares, pool, room);
+                Ok((target, task, hsm_cluster)) => {
+                    let share = share_of(&mut shares, hsm_cluster, room);
                     share.tasks.push(task);
                     share.places.push(targets.len());
                     targets.push(Ok(target));
@@ -173,43 +177,44 @@ impl Service {
         let mut raw: Vec<Option<Result<V::Raw, cluster::Error>>> = Vec::with_capacity(room);
         raw.resize_with(room, || None);
         let answers = join_all(shares.into_iter().map(|share| async move {
-            let Share { pool, tasks, places } = share;
-            (verb.act(&*pool, tasks, call.terms()).await, places)
+            let Share { hsm_cluster, tasks, places } = share;
+            (kind.act(&*hsm_cluster, tasks, call.options()).await, places)
         }));
         for (answers, places) in answers.await {
             for (answer, place) in answers.into_iter().zip(places) {
                 raw[place] = Some(answer);
             }
         }
-        self.settle(call, verb, keyring, targets, raw)
+        self.settle(call, kind, keyring, targets, raw)
     }
 
     /// Looks at permission, state and store once more, and makes the results. Nothing is awaited from that look to the
     /// end: a change that forbids a result is answered when all that were decided on before it have been given out.
-    fn settle<V: Verb>(
+    fn settle<V: DataOperation>(
         &self,
         call: &Call,
-        verb: &V,
+        kind: &V,
         keyring: &Keyring,
         targets: Vec<Result<Target, Error>>,
         raw: Vec<Option<Result<V::Raw, cluster::Error>>>,
     ) -> Vec<Result<V::Output, Error>> {
-        let _giving_out = self.inner.giving_out.read().unwrap_or_else(PoisonError::into_inner);
+        let _released = self.inner.release_lock.read().unwrap_or_else(PoisonError::into_inner);
         let again = self.keyring();
         // Nothing was changed meanwhile, as nearly always: what was decided still stands.
         let unchanged = Arc::ptr_eq(&again.catalogue, &keyring.catalogue);
-        let door = Door { service: self, keyring: &again, principal: &call.principal, operation: verb.operation() };
+        let access =
+            KeyAccess { service: self, keyring: &again, principal: &call.principal, operation: kind.operation() };
         targets
             .into_iter()
             .zip(raw)
             .map(|(target, raw)| {
                 let (entry, version) = keyring.usable(target?)?;
                 if !unchanged {
-                    door.open(entry.key.id)?;
+                    access.open(entry.key.id)?;
                 }
                 let raw = raw.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
                 let raw = raw.map_err(|error| Error::of_cluster(error, Some(&entry.arn)))?;
-                Ok(verb.finish(entry, version, raw))
+                Ok(kind.finish(entry, version, raw))
             })
             .collect()
     }
@@ -228,7 +233,7 @@ impl Service {
         }
     }
 
-    /// Takes an operation on one key through the door, as [`Service::on_one`] does. `work` opens the door to the key by
+    /// Carries out an operation on one key, as [`Service::on_one`] does. `work` gets at the key by
     /// [`Service::opened`].
     pub(super) async fn on_key<T: Send + 'static>(
         &self,
@@ -242,11 +247,11 @@ impl Service {
     /// The key that a request names, if the caller may do this with it in its present state.
     pub(super) fn opened(&self, call: &Call, operation: Operation, key_id: &str) -> Result<Arc<Key>, Error> {
         let keyring = self.keyring();
-        let door = Door { service: self, keyring: &keyring, principal: &call.principal, operation };
-        Ok(Arc::clone(&door.open(door.reference(key_id)?)?.key))
+        let access = KeyAccess { service: self, keyring: &keyring, principal: &call.principal, operation };
+        Ok(Arc::clone(&access.open(access.reference(key_id)?)?.key))
     }
 
-    /// Takes an operation without items through the door: admission and permission, `work` in a task of its own,
+    /// Carries out an operation without items: admission and permission, `work` in a task of its own,
     /// permission once more. `work` itself sees to the state of what it works on, before and after.
     pub(super) async fn on_one<T: Send + 'static>(
         &self,
@@ -266,40 +271,40 @@ impl Service {
     ) -> Result<T, Error> {
         let started = self.inner.clock.now();
         let admitted = permitted.and_then(|()| self.inner.admission.admit(&call.principal, 1));
-        let permit = admitted.inspect_err(|error| self.book_one(call, operation, started, Some(error)))?;
+        let permit = admitted.inspect_err(|error| self.record_one(call, operation, started, Some(error)))?;
         let (service, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
             let result = work.await;
-            // An operation on a key asked when it opened the door to it.
-            let result = match operation.row().resource {
+            // An operation on a key asked when it got at it.
+            let result = match operation.spec().resource {
                 Resource::Key => result,
                 Resource::KeyStore | Resource::Account => {
                     result.and_then(|done| allowed(&call_of_task.principal, operation, None).map(|()| done))
                 }
             };
-            service.book_one(&call_of_task, operation, started, result.as_ref().err());
+            service.record_one(&call_of_task, operation, started, result.as_ref().err());
             result
         })
         .await
     }
 
-    /// Takes an operation through the door that only reads the catalogue.
+    /// Carries out an operation that only reads the catalogue.
     pub(super) fn on_catalogue<T>(
         &self,
         call: &Call,
         operation: Operation,
-        read: impl FnOnce(&Door<'_>) -> Result<T, Error>,
+        read: impl FnOnce(&KeyAccess<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let (started, keyring) = (self.inner.clock.now(), self.keyring());
-        let door = Door { service: self, keyring: &keyring, principal: &call.principal, operation };
-        let result = match operation.row().resource {
-            // Opening the door to the key asks the rules.
+        let access = KeyAccess { service: self, keyring: &keyring, principal: &call.principal, operation };
+        let result = match operation.spec().resource {
+            // Getting at the key asks the rules.
             Resource::Key => Ok(()),
             Resource::KeyStore | Resource::Account => allowed(&call.principal, operation, None),
         };
         let result =
-            result.and_then(|()| self.inner.admission.admit(&call.principal, 1)).and_then(|_permit| read(&door));
-        self.book_one(call, operation, started, result.as_ref().err());
+            result.and_then(|()| self.inner.admission.admit(&call.principal, 1)).and_then(|_permit| read(&access));
+        self.record_one(call, operation, started, result.as_ref().err());
         result
     }
 
@@ -326,7 +331,7 @@ impl Service {
         }
     }
 
-    fn book_items<T>(&self, call: &Call, operation: Operation, started: Instant, results: &[Result<T, Error>]) {
+    fn record_items<T>(&self, call: &Call, operation: Operation, started: Instant, results: &[Result<T, Error>]) {
         // One outcome nearly always, a handful at most.
         let mut outcomes: Vec<(Option<Exception>, usize)> = Vec::with_capacity(1);
         for result in results {
@@ -337,15 +342,15 @@ impl Service {
             }
         }
         let first = results.iter().find_map(|result| result.as_ref().err());
-        self.book(call, operation, started, &outcomes, first);
+        self.record_call(call, operation, started, &outcomes, first);
     }
 
-    fn book_one(&self, call: &Call, operation: Operation, started: Instant, error: Option<&Error>) {
-        self.book(call, operation, started, &[(error.map(|error| error.exception), 1)], error);
+    fn record_one(&self, call: &Call, operation: Operation, started: Instant, error: Option<&Error>) {
+        self.record_call(call, operation, started, &[(error.map(|error| error.exception), 1)], error);
     }
 
     /// Counts and logs the end of a call. Neither plaintext, ciphertext nor context is at hand here.
-    fn book(
+    fn record_call(
         &self,
         call: &Call,
         operation: Operation,
@@ -357,18 +362,19 @@ impl Service {
         for (outcome, items) in outcomes {
             self.inner.observer.finished(operation, *outcome, took, *items);
         }
-        let (row, request_id, principal) = (operation.row(), &*call.request_id, call.principal.as_str());
+        let (spec, request_id, principal) = (operation.spec(), &*call.request_id, call.principal.as_str());
         let items: usize = outcomes.iter().map(|(_, items)| items).sum();
         let whole = |line| sampled::whole(line, &principal);
-        match (row.plane, first) {
-            (Plane::Data, None) => tracing::trace!(request_id, principal, operation = row.label, items, ?took, "done"),
+        match (spec.plane, first) {
+            (Plane::Data, None) => tracing::trace!(request_id, principal, operation = spec.label, items, ?took, "done"),
             (_, Some(error)) if error.exception == Exception::KmsInternal => {
-                // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this call.
+                // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this
+                // call.
                 if whole(Line::OwnFault) {
                     tracing::warn!(
                         request_id,
                         principal,
-                        operation = row.label,
+                        operation = spec.label,
                         items,
                         ?took,
                         why = error.message,
@@ -378,14 +384,14 @@ impl Service {
             }
             (Plane::Data, Some(error)) => {
                 let failed: usize = outcomes.iter().filter(|(outcome, _)| outcome.is_some()).map(|(_, n)| n).sum();
-                tracing::debug!(request_id, principal, operation = row.label, items, failed, ?took,
+                tracing::debug!(request_id, principal, operation = spec.label, items, failed, ?took,
                     exception = %error.exception, why = error.message, "failed");
             }
             (Plane::Control, None) if !whole(if operation.shows() { Line::Shown } else { Line::Changed }) => {}
-            (Plane::Control, None) => tracing::info!(request_id, principal, operation = row.label, ?took, "done"),
+            (Plane::Control, None) => tracing::info!(request_id, principal, operation = spec.label, ?took, "done"),
             (Plane::Control, Some(_)) if !whole(Line::Refused) => {}
             (Plane::Control, Some(error)) => {
-                tracing::info!(request_id, principal, operation = row.label, ?took,
+                tracing::info!(request_id, principal, operation = spec.label, ?took,
                     exception = %error.exception, why = error.message, "refused");
             }
         }
@@ -396,24 +402,24 @@ impl Service {
 pub(super) fn allowed(principal: &Principal, operation: Operation, key: Option<KeyId>) -> Result<(), Error> {
     match decide(principal, operation, key) {
         Verdict::Allow(_) => Ok(()),
-        Verdict::Deny(_) => Err(Error::lasting(
+        Verdict::Deny(_) => Err(Error::permanent(
             Exception::AccessDenied,
-            format!("{} is not authorized to perform {}", principal.as_str(), operation.row().permission),
+            format!("{} is not authorized to perform {}", principal.as_str(), operation.spec().permission),
         )),
     }
 }
 
-fn pool_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn Pool>, Error> {
+fn pool_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {
     let (entry, _) = keyring.usable(target)?;
     let members = entry.members.as_ref().ok_or_else(|| entry.refusal())?;
-    Ok(&members.pool)
+    Ok(&members.hsm_cluster)
 }
 
-fn share_of<'a, T>(shares: &'a mut Vec<Share<T>>, pool: &Arc<dyn Pool>, room: usize) -> &'a mut Share<T> {
-    let known = shares.iter().position(|share| Arc::ptr_eq(&share.pool, pool)).unwrap_or(shares.len());
+fn share_of<'a, T>(shares: &'a mut Vec<Share<T>>, hsm_cluster: &Arc<dyn HsmCluster>, room: usize) -> &'a mut Share<T> {
+    let known = shares.iter().position(|share| Arc::ptr_eq(&share.hsm_cluster, hsm_cluster)).unwrap_or(shares.len());
     if known == shares.len() {
         let (tasks, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        shares.push(Share { pool: Arc::clone(pool), tasks, places });
+        shares.push(Share { hsm_cluster: Arc::clone(hsm_cluster), tasks, places });
     }
     &mut shares[known]
 }

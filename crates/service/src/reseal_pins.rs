@@ -18,8 +18,8 @@ impl Service {
     pub async fn reseal_pins(&self, call: &Call) -> Result<u64, Error> {
         let service = self.clone();
         self.on_one(call, Operation::ResealPins, async move {
-            let seals = Arc::clone(&service.inner.estate.seals.load());
-            let specs = service.inner.estate.specs();
+            let seals = Arc::clone(&service.inner.registry.seals.load());
+            let specs = service.inner.registry.specs();
             let configured: BTreeSet<HsmId> =
                 specs.values().flat_map(|spec| spec.hsms.iter().map(|hsm| record_of(spec.pin_scope, &hsm.hsm))).collect();
             let left = Arc::new(AtomicU64::new(0));
@@ -35,7 +35,7 @@ impl Service {
                 }
             });
             let resealed = resealed.await.map_err(|error| match error {
-                store::Error::Contradiction(why) => Error::lasting(
+                store::Error::Contradiction(why) => Error::permanent(
                     Exception::Validation,
                     format!(
                         "{why}; name the key that sealed it among seal.former, have the daemon read it (SIGHUP), and \

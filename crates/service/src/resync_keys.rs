@@ -24,13 +24,13 @@ impl Service {
 
     async fn resync(&self, input: &ResyncInput) -> Result<Resynced, Error> {
         let cluster = validate::cluster_id(&input.cluster_id)?;
-        let spec = self.inner.estate.spec(&cluster).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
+        let spec = self.inner.registry.spec(&cluster).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
         let catalogue = self.inner.store.catalogue();
         let store = catalogue.key_stores.values().find(|store| store.cluster == cluster);
-        let live = store.and_then(|store| self.inner.estate.live_of(&store.id));
-        let (Some(store), Some(_)) = (store, live) else {
+        let active = store.and_then(|store| self.inner.registry.active_of(&store.id));
+        let (Some(store), Some(_)) = (store, active) else {
             let why = format!("no key store over {cluster} is connected; connect it, and its HSMs are filled");
-            return Err(Error::lasting(Exception::CustomKeyStoreInvalidState, why));
+            return Err(Error::permanent(Exception::CustomKeyStoreInvalidState, why));
         };
         let hsms: Vec<HsmId> = spec.hsms.iter().map(|hsm| hsm.hsm.clone()).collect();
         let named: Vec<HsmId> = match input.hsm_id.as_str() {

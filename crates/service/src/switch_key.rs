@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::estate::Live;
+use super::cluster_registry::ActiveCluster;
 use super::{Call, Error, Service};
 use model::id::KeyVersionId;
 use model::key::KeyState;
@@ -33,11 +33,11 @@ impl Service {
             let key = service.opened(&call_of_task, operation, &key_id)?;
             if key.state == to {
                 // Whoever switched it may not have been answered yet.
-                service.settled();
+                service.wait_for_releases();
                 return Ok(());
             }
             service.inner.store.set_state(key.id, to).await.map_err(Error::of_store)?;
-            service.settled();
+            service.wait_for_releases();
             if to == KeyState::Disabled {
                 service.forget(&key).await;
             }
@@ -49,9 +49,11 @@ impl Service {
 
     /// Has every worker drop what it keeps of the key in memory.
     async fn forget(&self, key: &Key) {
-        let Some(Live { hardware: Some(hardware), .. }) = self.inner.estate.live_of(&key.key_store) else { return };
+        let Some(ActiveCluster { running: Some(running), .. }) = self.inner.registry.active_of(&key.key_store) else {
+            return;
+        };
         let versions: Vec<KeyVersionId> = key.versions.iter().map(|version| version.id).collect();
         let (op, deadline) = (Arc::new(Op::Forget(versions)), self.inner.clock.now() + FORGET);
-        join_all(hardware.cluster.members().iter().map(|hsm| hsm.call(Arc::clone(&op), deadline))).await;
+        join_all(running.cluster.members().iter().map(|hsm| hsm.call(Arc::clone(&op), deadline))).await;
     }
 }

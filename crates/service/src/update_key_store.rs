@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::estate::ClusterSpec;
+use super::cluster_registry::ClusterSpec;
 use super::{Call, Error, Service, UpdateKeyStoreInput, validate};
 use cluster::kmsuser::{Said, record_of, said};
 use model::exception::Exception;
@@ -33,13 +33,13 @@ impl Service {
         self.on_one(call, Operation::UpdateKeyStore, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());
             let plan = service.plan_of(&id, &input).await?;
-            let _turn = service.inner.estate.turn(&id).await;
+            let _turn = service.inner.registry.turn(&id).await;
             service.record_update(&id, &input, &plan).await?;
             if let Some(store) = service.inner.store.catalogue().key_stores.get(&id)
-                && let Some(spec) = service.inner.estate.spec(&store.cluster)
+                && let Some(spec) = service.inner.registry.spec(&store.cluster)
             {
                 let pins = service.inner.store.pins(&id).await.map_err(Error::of_store)?;
-                service.inner.estate.pins.replace(&id, &pins, spec.login_tries);
+                service.inner.registry.pins.replace(&id, &pins, spec.login_tries);
             }
             tracing::info!(key_store = %id, name = ?input.new_name, cluster = ?input.cluster_id,
                 pin = input.password.is_some(), hsms = ?input.hsm_ids, "key store updated");
@@ -79,7 +79,7 @@ impl Service {
         what: Said<'_>,
     ) -> Result<Option<PinChange>, Error> {
         let before = known.iter().find(|(of, _)| of == record).map(|(_, pin)| pin.clone());
-        let seals = self.inner.estate.seals.load();
+        let seals = self.inner.registry.seals.load();
         let after = said(&seals, id, record, before.as_ref(), what).map_err(|why| Error::internal(&why))?;
         Ok(after.map(|after| PinChange { hsm: record.clone(), before, after }))
     }
@@ -110,7 +110,7 @@ impl Service {
         let target = cluster.as_ref().unwrap_or(&store.cluster);
         let mut records = BTreeSet::new();
         if cluster.is_some() || of_pins {
-            let spec = self.inner.estate.spec(target).ok_or_else(|| Error::no_cluster(target.as_str()))?;
+            let spec = self.inner.registry.spec(target).ok_or_else(|| Error::no_cluster(target.as_str()))?;
             if cluster.is_some() {
                 let anchor = TrustAnchor::from_pem(&store.trust_anchor)
                     .map_err(|error| Error::internal(&format!("the trust anchor cannot be read: {error}")))?;
@@ -159,7 +159,7 @@ impl Service {
 
 /// The record of a PIN was never the one that had just been read.
 pub(super) fn busy() -> Error {
-    Error::passing(
+    Error::transient(
         Exception::CustomKeyStoreInvalidState,
         "logins are under way that change what is on record of the PIN; try again in a moment",
     )

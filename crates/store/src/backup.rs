@@ -1,8 +1,8 @@
 //! A copy of the database, made beside a running daemon.
 //!
-//! A second connection, which only reads, has SQLite write what it sees into another file: one state between two changes,
-//! while the daemon goes on. The copy is marked in its first page, so that it is recognised wherever somebody puts it,
-//! and nobody sees it under its name before it was looked through and is on the disk.
+//! A second connection, which only reads, has SQLite write what it sees into another file: one state between two
+//! changes, while the daemon goes on. The copy is marked in its first page, so that it is recognised wherever somebody
+//! puts it, and nobody sees it under its name before it was looked through and is on the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,8 +1,8 @@
 //! The one way to change metadata: a transaction, the rows read back, the commit, the catalogue.
 //!
-//! A connection is used again only when it is known how it stands: after a begin, a commit or a rollback that failed, or
-//! a statement that the machine let down, another one takes its place. What a commit came to that failed is read back
-//! from the database before anything else is decided.
+//! A connection is used again only when it is known how it stands: after a begin, a commit or a rollback that failed,
+//! or a statement that the machine let down, another one takes its place. What a commit came to that failed is read
+//! back from the database before anything else is decided.
 
 use std::sync::Arc;
 
@@ -68,7 +68,8 @@ impl Store {
         .await
     }
 
-    /// The same for what must work on a full disk: where there is no room, it is tried again with a part of the reserve.
+    /// The same for what must work on a full disk: where there is no room, it is tried again with a part of the
+    /// reserve.
     pub(super) async fn change_from_reserve<T, W>(&self, purpose: Purpose, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -94,8 +95,8 @@ async fn ended<T>(change: tokio::task::JoinHandle<Result<T, Error>>) -> Result<T
 }
 
 impl Inner {
-    /// Waits until no other change is under way. Refused while the reserve is spent, unless the change is one that it is
-    /// for, or there is room again.
+    /// Waits until no other change is under way. Refused while the reserve is spent, unless the change is one that it
+    /// is for, or there is room again.
     async fn turn(&self, purpose: Purpose) -> Result<tokio::sync::MutexGuard<'_, Writer>, Error> {
         let mut turn = self.writer.lock().await;
         if !self.reserve.admits(purpose) {
@@ -193,8 +194,8 @@ impl Inner {
         }
     }
 
-    /// Finds out what a commit that failed has come to. Nearly always nothing, which the revision tells; else the catalogue
-    /// is read anew.
+    /// Finds out what a commit that failed has come to. Nearly always nothing, which the revision tells; else the
+    /// catalogue is read anew.
     async fn settled(&self, mut database: SqliteConnection) -> Result<SqliteConnection, Error> {
         let read = async {
             let revision = load::revision(&mut database).await?;

@@ -1,7 +1,7 @@
 //! Connections to the database file: how they are opened, how they are left, and what their errors mean.
 //!
-//! There are two. One makes the changes; one only reads, and holds the write-ahead log and its index in being meanwhile:
-//! SQLite removes both with the last connection, and could make neither on a full disk.
+//! There are two. One makes the changes; one only reads, and holds the write-ahead log and its index in being
+//! meanwhile: SQLite removes both with the last connection, and could make neither on a full disk.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,8 +76,8 @@ impl Place {
         Ok(options.connect().await?)
     }
 
-    /// What the engine's error means: trouble of the machine, told by the result code and, where that leaves it open, by
-    /// an attempt to write beside the database; or an error as it is.
+    /// What the engine's error means: trouble of the machine, told by the result code and, where that leaves it open,
+    /// by an attempt to write beside the database; or an error as it is.
     pub(super) async fn judged(&self, error: Error) -> Error {
         let Error::Engine { code, message } = error else { return error };
         let directory = self.directory().to_owned();

@@ -1,4 +1,5 @@
-//! The disk under a directory: what is free on it, how much keystored wants to find there, and whether it can be written.
+//! The disk under a directory: what is free on it, how much keystored wants to find there, and whether it can be
+//! written.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};

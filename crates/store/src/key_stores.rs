@@ -86,9 +86,9 @@ impl Store {
         .await
     }
 
-    /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store that is
-    /// DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says. What takes a store out of
-    /// use is recorded on a full disk as well.
+    /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store
+    /// that is DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says. What takes a
+    /// store out of use is recorded on a full disk as well.
     pub async fn advance_key_store(
         &self,
         id: &KeyStoreId,

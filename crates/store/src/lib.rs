@@ -7,8 +7,8 @@
 //! runs to its end even if nobody waits for it any more; no connection is used again after it failed, and catalogue and
 //! database agree before the next change is begun.
 //!
-//! A full disk: [`reserve`] has room for changes that take something out of use, [`trouble`] knows how writing goes, and
-//! [`Store::tend`] looks after both.
+//! A full disk: [`reserve`] has room for changes that take something out of use, [`trouble`] knows how writing goes,
+//! and [`Store::tend`] looks after both.
 
 #![forbid(unsafe_code)]
 
@@ -215,8 +215,8 @@ pub enum Begun {
 }
 
 impl Store {
-    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. Refuses a file that was
-    /// copied there by hand. On a full disk a part of the reserve is used for that, but not for migrations.
+    /// Opens or makes the database file, takes its lock, applies migrations, reads the catalogue. Refuses a file that
+    /// was copied there by hand. On a full disk a part of the reserve is used for that, but not for migrations.
     pub async fn open(file: &Path, clock: Clock) -> Result<Self, Error> {
         let lock = lock::Lock::take(file)?;
         if let Some(aside) = restore::finish(file).await? {

@@ -58,8 +58,9 @@ impl Store {
         self.read(move |database| Box::pin(async move { load(database, &key_store).await })).await
     }
 
-    /// Records what is known of one PIN now. Durable when it returns. Fails with [`Error::PinChanged`] when something else
-    /// is on record than was read: whoever works on a PIN for a while must not undo what others have recorded meanwhile.
+    /// Records what is known of one PIN now. Durable when it returns. Fails with [`Error::PinChanged`] when something
+    /// else is on record than was read: whoever works on a PIN for a while must not undo what others have recorded
+    /// meanwhile.
     ///
     /// On a full disk with a part of the reserve: a login whose outcome is not on record counts as one that failed.
     pub async fn replace_pin(&self, key_store: &KeyStoreId, change: PinChange) -> Result<(), Error> {
@@ -187,8 +188,8 @@ async fn left_of(database: &mut SqliteConnection, cluster: &ClusterId, hsm: &Hsm
     Ok(left.map_or(0, |(failures,)| count(failures)))
 }
 
-/// Has the records of a key store that was moved to another cluster go on with that one's counts. `changes` came with the
-/// move: records that it began have their count already, and a reset that it told of clears it.
+/// Has the records of a key store that was moved to another cluster go on with that one's counts. `changes` came with
+/// the move: records that it began have their count already, and a reset that it told of clears it.
 pub(super) async fn take_counts(
     database: &mut SqliteConnection,
     key_store: &KeyStoreId,
@@ -303,8 +304,8 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// Has each HSM of the key store rotate its PIN at its next login, or not: a mark that was left by an earlier connect, to
-/// an HSM that was away or whose user cannot change its PIN, is taken away where nothing is rotated any more.
+/// Has each HSM of the key store rotate its PIN at its next login, or not: a mark that was left by an earlier connect,
+/// to an HSM that was away or whose user cannot change its PIN, is taken away where nothing is rotated any more.
 pub(super) async fn mark_for_rotation(
     database: &mut SqliteConnection,
     key_store: &KeyStoreId,

@@ -1,9 +1,10 @@
 //! Room on the disk that is kept for changes which take something out of use: the kill switch works on a full disk.
 //!
 //! A file beside the database holds the room, written with bytes that no file system can store as less. When such a
-//! change finds no room, the file is made shorter by a slice, and the slice goes to the write-ahead log at once: what has
-//! been allocated to a file cannot be taken by whoever fills the disk. As long as the file is shorter than it should be
-//! the reserve is spent, and other changes are refused: they would eat the room too. It is whole again when the file is.
+//! change finds no room, the file is made shorter by a slice, and the slice goes to the write-ahead log at once: what
+//! has been allocated to a file cannot be taken by whoever fills the disk. As long as the file is shorter than it
+//! should be the reserve is spent, and other changes are refused: they would eat the room too. It is whole again when
+//! the file is.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -28,8 +29,8 @@ const GOING_BYTES: u64 = 8 << 10;
 pub(super) enum Purpose {
     /// Everything that can wait.
     Ordinary,
-    /// Keeps calls going that nobody wants to stop: encryptions that are counted, logins that are tried. May use a quarter
-    /// of the reserve.
+    /// Keeps calls going that nobody wants to stop: encryptions that are counted, logins that are tried. May use a
+    /// quarter of the reserve.
     Going,
     /// Takes something out of use, or records what has happened in a token already. May use all of it.
     Restricting,
@@ -134,7 +135,8 @@ impl Reserve {
         }
     }
 
-    /// Gives a slice to the write-ahead log, for a change that found no room; false where there is nothing to give to it.
+    /// Gives a slice to the write-ahead log, for a change that found no room; false where there is nothing to give to
+    /// it.
     pub(super) fn release(&self, purpose: Purpose) -> io::Result<bool> {
         let mut state = self.state();
         match purpose {
@@ -156,8 +158,8 @@ impl Reserve {
             Err(error) => return Err(error),
         }
         state.standing = Standing::Spent;
-        // A quarter stays free, for what the database itself and its index grow by. Where the file system cannot allocate,
-        // or there is no log yet, the slice is free for whoever comes first.
+        // A quarter stays free, for what the database itself and its index grow by. Where the file system cannot
+        // allocate, or there is no log yet, the slice is free for whoever comes first.
         if let Err(error) = self.allocate(slice - slice / 4) {
             tracing::debug!(%error, "the room could not be given to the write-ahead log");
         }
@@ -172,8 +174,8 @@ impl Reserve {
         Ok(fallocate(&log, FallocateFlags::KEEP_SIZE, 0, has + bytes)?)
     }
 
-    /// Makes it whole where there is room for that, and as much again as a quarter of it; whether it is whole now. Blocks;
-    /// one at a time, since whoever does it has the turn to change the metadata.
+    /// Makes it whole where there is room for that, and as much again as a quarter of it; whether it is whole now.
+    /// Blocks; one at a time, since whoever does it has the turn to change the metadata.
     pub(super) fn refill(&self) -> bool {
         let filled = self.fill();
         let mut state = self.state();

@@ -19,8 +19,9 @@ use model::outage::Outage;
 const TURN: Duration = Duration::from_secs(1);
 
 impl Store {
-    /// One look at the disk and, where something is wrong, one try to mend it: the reserve is made whole, and something is
-    /// written. Whoever runs the store does this now and then; changes that are refused for the reserve's sake try too.
+    /// One look at the disk and, where something is wrong, one try to mend it: the reserve is made whole, and something
+    /// is written. Whoever runs the store does this now and then; changes that are refused for the reserve's sake try
+    /// too.
     pub async fn tend(&self) -> Status {
         let inner = &self.inner;
         let directory = inner.place.directory().to_owned();
@@ -101,8 +102,8 @@ impl Inner {
     }
 }
 
-/// Opens the database and reads what is in it. Where the disk is too full for SQLite to open it, which makes an index of
-/// the write-ahead log beside it, the reserve has the room. Migrations have to wait for room of their own.
+/// Opens the database and reads what is in it. Where the disk is too full for SQLite to open it, which makes an index
+/// of the write-ahead log beside it, the reserve has the room. Migrations have to wait for room of their own.
 pub(super) async fn open(
     place: &Place,
     reserve: &Reserve,

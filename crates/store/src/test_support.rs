@@ -25,8 +25,8 @@ impl Store {
         id
     }
 
-    /// Spends a part of the reserve, so that nothing else is recorded; on the disk of the tests, which has room, it must not
-    /// come back by itself.
+    /// Spends a part of the reserve, so that nothing else is recorded; on the disk of the tests, which has room, it
+    /// must not come back by itself.
     pub fn spend_reserve(&self) {
         assert!(self.inner.reserve.release(Purpose::Restricting).unwrap());
         let file = file_of(&self.inner.place.file);

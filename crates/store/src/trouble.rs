@@ -122,8 +122,8 @@ impl Record {
         self.known().busy = Some(now);
     }
 
-    /// It has come to its end. One that was recorded may have been small enough for what was left: it ends no trouble, and
-    /// an error of the caller's says nothing about the disk.
+    /// It has come to its end. One that was recorded may have been small enough for what was left: it ends no trouble,
+    /// and an error of the caller's says nothing about the disk.
     pub(super) fn ended(&self, error: Option<&Error>, now: Instant) {
         let mut known = self.known();
         known.busy = None;

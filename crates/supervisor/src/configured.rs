@@ -9,8 +9,8 @@ use config::{Config, Hsm};
 use model::id::HsmId;
 use protocol::Token;
 
-/// How long a worker itself tries again when its start meets a passing error. Short: what lasts longer is said, and the
-/// supervisor starts another one.
+/// How long a worker itself tries again when its start meets a transient error. Short: what lasts longer is said, and
+/// the supervisor starts another one.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause before a worker is started again.
 const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));

@@ -1,45 +1,48 @@
 //! The parent's side of one HSM: starts its workers, hands them requests, kills and replaces them.
 //!
-//! Knows no PKCS#11. A worker that crashes, hangs or is killed is the loss of one HSM for a moment, never of the daemon.
+//! Knows no PKCS#11. A worker that crashes, hangs or is killed is the loss of one HSM for a moment, never of the
+//! daemon.
 //!
-//! Decisions are made without I/O: `lanes` says who is next, `pace` how much a worker is given at a time, `inhand` which
-//! request is past its limit, `life` what to do about a worker, `board` what that makes of the HSM. `backlog` is where
-//! requests wait. Around them, `link` moves frames, `running` and `process` hold the child, `words` listens to its standard
-//! error, `keeper` carries one worker's life out, `pool` is the HSM as a whole, and `single` a worker on its own.
+//! Decisions are made without I/O: [`fair_queue`] says who is next, [`service_time`] how much a worker is given at a
+//! time, [`in_flight`] which request is past its limit, [`state_machine`] what to do about a worker, [`status_tracker`]
+//! what that makes of the HSM. [`work_queue`] is where requests wait. Around them, [`link`] moves frames,
+//! [`worker_process`] and [`process`] hold the child, [`words`] listens to its standard error, [`worker_driver`]
+//! carries out what one worker's state machine decides, [`worker_pool`] is the HSM as a whole, and [`single`] a worker
+//! on its own.
 //!
-//! A worker that has found its token goes through the [`gate`] before it serves.
+//! A worker that has found its token goes through [`admission`] before it serves.
 //!
 //! Invariants: every process that is started is waited for; none is killed while it may be inside a login; an HSM that
-//! was refused for good is not tried again; one worker of an HSM is at the gate at a time; a request's share of the queue is given back
-//! when the worker is done with it, not when its caller has lost patience.
+//! was refused for good is not tried again; one worker of an HSM is in admission at a time; a request's share of the
+//! queue is given back when the worker is done with it, not when its caller has lost patience.
 //!
 //! A fault in this program may break a task that keeps a worker. Then the worker is not shown as serving any more, its
 //! socket is closed, so that it leaves by itself, and the task starts again with another one. Only in this case two
-//! processes of one seat may be there for a moment; the login lock keeps their logins apart.
+//! processes of one slot may be there for a moment; the login lock keeps their logins apart.
 
 #![forbid(unsafe_code)]
 
-mod backlog;
-mod board;
+mod admission;
 mod configured;
-mod gate;
+mod fair_queue;
+mod in_flight;
 mod inbox;
-mod inhand;
-mod keeper;
-mod lanes;
-mod life;
 mod link;
 mod load;
 mod lock_dir;
 mod login_lock;
-mod pace;
-mod pool;
 mod process;
-mod running;
+mod service_time;
 mod single;
 mod socket;
+mod state_machine;
+mod status_tracker;
 mod wire;
 mod words;
+mod work_queue;
+mod worker_driver;
+mod worker_pool;
+mod worker_process;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,24 +51,24 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+pub use self::admission::{AdmissionError, AdmissionSession, WorkerAdmission};
 pub use self::configured::lock_file;
-pub use self::gate::{Desk, Gate, Refusal};
 pub use self::lock_dir::{LockDirError, look_at_lock_dir};
 pub use self::login_lock::{LockError, LoginLock};
 pub use self::single::Worker;
+use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use model::key_store::ConnectionErrorCode;
-use model::terms::Terms;
 use protocol::{Fault, LoggedIn, Op, Profile, Ready, Reply, Token};
 use telemetry::watchdog::Watchdog;
 
 /// The decisions of this crate, which know no process and no clock: a simulation of whole clusters drives them together
 /// with the cluster's own.
 pub mod decisions {
-    pub use super::inhand::InHand;
-    pub use super::lanes::Lanes;
-    pub use super::life::{Action, Event, Life, Policy, State};
+    pub use super::fair_queue::FairQueue;
+    pub use super::in_flight::InFlight;
+    pub use super::state_machine::{Action, Event, Policy, State, StateMachine};
 }
 
 /// How one HSM is run. `server` maps the configuration to this.
@@ -173,7 +176,7 @@ impl Default for KillLimits {
 pub struct Hsm(Arc<Handle>);
 
 /// Has the workers leave when nobody can use them any more.
-struct Handle(Arc<pool::Pool>);
+struct Handle(Arc<worker_pool::WorkerPool>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -240,16 +243,16 @@ pub enum CallError {
     Busy,
     /// Its turn would come so late that the deadline would have passed before it was done. Nothing was sent.
     #[error("its turn would have come too late, in {} ms", .0.as_millis())]
-    Hopeless(Duration),
+    WouldMissDeadline(Duration),
     /// No worker takes requests. Nothing was sent.
     #[error("no worker is ready")]
     NotReady,
     /// The deadline passed. The operation may still be carried out.
     #[error("no answer in time")]
-    Late,
+    DeadlineExceeded,
     /// The worker died or was killed. The operation may or may not have been carried out.
     #[error("the worker died")]
-    Lost,
+    WorkerLost,
 }
 
 /// Why a worker could not be started.
@@ -273,10 +276,10 @@ pub enum StartError {
 
 impl Hsm {
     /// Starts the HSM's workers and keeps them running until [`Hsm::stop`], or until the last clone is dropped. Returns
-    /// at once; must be called inside a tokio runtime. One worker at the gate at a time; the control worker first.
+    /// at once; must be called inside a tokio runtime. One worker in admission at a time; the control worker first.
     #[must_use]
-    pub fn start(settings: Settings, gate: Arc<dyn Gate>, clock: Clock, watchdog: Watchdog) -> Self {
-        let pool = pool::Pool::new(settings, gate, clock, watchdog);
+    pub fn start(settings: Settings, admission: Arc<dyn WorkerAdmission>, clock: Clock, watchdog: Watchdog) -> Self {
+        let pool = worker_pool::WorkerPool::new(settings, admission, clock, watchdog);
         pool.begin();
         Self(Arc::new(Handle(pool)))
     }
@@ -290,8 +293,8 @@ impl Hsm {
     /// Hands an operation to a data worker or to the control worker, as the operation wants, and waits for the reply
     /// until its deadline. `Op::Forget` goes to all of them. Dropping the future abandons the reply, not the operation,
     /// unless the operation has no effect but its reply and was not sent yet.
-    pub async fn call(&self, op: Arc<Op>, terms: impl Into<Terms>) -> Result<Reply, CallError> {
-        self.0.0.call(op, terms.into()).await
+    pub async fn call(&self, op: Arc<Op>, options: impl Into<CallOptions>) -> Result<Reply, CallError> {
+        self.0.0.call(op, options.into()).await
     }
 
     /// How long a request that came now would wait for its turn, as far as can be told.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::backlog::Backlog;
-use super::inhand::{Held, InHand};
+use super::in_flight::{Held, InFlight};
 use super::load::Reservation;
 use super::socket::Socket;
 use super::wire::{BUFFER_BYTES, Broken, Outgoing, read_all_replies, write_all_requests};
+use super::work_queue::WorkQueue;
 use super::{CallError, KillLimits};
 use model::clock::Clock;
 use protocol::{Fault, FrameError, Op, Ready, Reply, Start, encode_frame};
@@ -56,12 +56,12 @@ pub(super) struct Shared {
     /// A reply blamed the token.
     pub(super) suspicion: Notify,
     /// Where more to do comes from after each answer; for data workers.
-    pub(super) backlog: Weak<Backlog>,
+    pub(super) work: Weak<WorkQueue>,
 }
 
 /// What is outstanding, and who looks after it.
 pub(super) struct Table {
-    pub(super) in_hand: InHand<Pending>,
+    pub(super) in_flight: InFlight<Pending>,
     /// Somebody sleeps until the next limit.
     pub(super) watched: bool,
     /// No reply will come any more.
@@ -97,7 +97,7 @@ impl Link {
         socket: Socket,
         start: &Start,
         clock: Clock,
-        backlog: Weak<Backlog>,
+        work: Weak<WorkQueue>,
     ) -> (Self, mpsc::Receiver<Heard>) {
         let Socket { reads, writes } = socket;
         let (requests, queue) = mpsc::unbounded_channel();
@@ -105,13 +105,13 @@ impl Link {
         let (heard, events) = mpsc::channel(4);
         let shared = Arc::new(Shared {
             clock,
-            table: Mutex::new(Table { in_hand: InHand::new(start.sessions), watched: false, ended: false }),
+            table: Mutex::new(Table { in_flight: InFlight::new(start.sessions), watched: false, ended: false }),
             sessions: start.sessions.max(1).into(),
             items: AtomicUsize::new(0),
             closing: Notify::new(),
             busy: Notify::new(),
             suspicion: Notify::new(),
-            backlog,
+            work,
         });
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         let hello = encode_frame(&Outgoing::Start(start), &mut buffer);
@@ -160,7 +160,7 @@ impl Link {
     /// Has the worker do something outside of the queue and waits for it; the limit of its kind bounds it.
     pub(super) async fn call(&self, op: Op) -> Answer {
         let reply = self.send(Arc::new(op), None).ok_or(CallError::NotReady)?;
-        reply.await.unwrap_or(Err(CallError::Lost))
+        reply.await.unwrap_or(Err(CallError::WorkerLost))
     }
 
     /// It takes requests.
@@ -185,7 +185,7 @@ impl Link {
 
     /// When what is in hand will be past its limit.
     pub(super) fn limit(&self, limits: &KillLimits) -> Option<std::time::Instant> {
-        self.shared.table().in_hand.earliest(limits)
+        self.shared.table().in_flight.earliest(limits)
     }
 
     /// Waits until a request is in hand for longer than its limit. Costs nothing while nothing is outstanding, and
@@ -220,22 +220,22 @@ impl Drop for Link {
 }
 
 impl Shared {
-    /// What is outstanding. Only the link's own tasks change it, and one that panics ends the link with its worker; what
-    /// it leaves half changed is read for no longer than that.
+    /// What is outstanding. Only the link's own tasks change it, and one that panics ends the link with its worker;
+    /// what it leaves half changed is read for no longer than that.
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn watch(&self, limits: &KillLimits) -> Option<std::time::Instant> {
         let mut table = self.table();
-        let earliest = table.in_hand.earliest(limits);
+        let earliest = table.in_flight.earliest(limits);
         table.watched = earliest.is_some();
         earliest
     }
 
     fn find_overdue(&self, limits: &KillLimits) -> Option<Held> {
         let now = self.clock.now();
-        self.table().in_hand.overdue(now, limits)
+        self.table().in_flight.overdue(now, limits)
     }
 
     /// No reply will come any more: whoever waits learns it by its channel.
@@ -243,7 +243,7 @@ impl Shared {
         let pending: Vec<Pending> = {
             let mut table = self.table();
             table.ended = true;
-            table.in_hand.drain().collect()
+            table.in_flight.drain().collect()
         };
         drop(pending);
         self.closing.notify_one();

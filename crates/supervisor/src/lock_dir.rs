@@ -1,8 +1,8 @@
 //! The directory of login locks: shared by every daemon and ceremony of a host, and closed to everybody else.
 //!
 //! Whoever can open a lock file can hold the lock, and whoever can make files in the directory can make one that nobody
-//! else opens: either keeps every login on the host waiting. So the directory is used only where no stranger can write to
-//! it, and what is made in it is open to its own users alone.
+//! else opens: either keeps every login on the host waiting. So the directory is used only where no stranger can write
+//! to it, and what is made in it is open to its own users alone.
 
 use std::fs::File;
 use std::io;
@@ -102,8 +102,8 @@ impl Me {
     }
 }
 
-/// Nobody but root, this user and its groups may write there. Root looks after the directory of others: whose it is and which
-/// group it is for is then the operator's word.
+/// Nobody but root, this user and its groups may write there. Root looks after the directory of others: whose it is and
+/// which group it is for is then the operator's word.
 fn judge(seen: Seen, me: &Me) -> Result<(), Why> {
     if seen.mode & OTHERS_WRITE != 0 {
         return Err(Why::Everybody(seen.mode & 0o7777));
@@ -191,7 +191,8 @@ impl LockDir {
             rustix::fs::fchown(&made, Some(Uid::from_raw(self.seen.owner)), Some(Gid::from_raw(self.seen.group)))?;
         }
         if self.seen.mode & GROUP_WRITES != 0 {
-            // Users that share the directory share its locks, whatever their own group and the umask: reading is enough.
+            // Users that share the directory share its locks, whatever their own group and the umask: reading is
+            // enough.
             let group = Some(Gid::from_raw(self.seen.group));
             rustix::fs::fchown(&made, None, group)?;
             rustix::fs::fchmod(&made, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP)?;

@@ -1,9 +1,10 @@
 //! One login or PIN change to a token at a time, over all processes of this host.
 //!
-//! SoftHSM rewrites its token file at each login, and any HSM counts wrong PINs: two daemons, or a daemon and a ceremony,
-//! must not try at once. The lock is a file named after the token's label and serial number, in a directory that all of
-//! them share and nobody else can write to ([`super::lock_dir`]); the system gives it back when its holder dies. It is held by the daemon, so a worker that outlives a
-//! crashed daemon by the rest of its login is kept apart by the HSM's own lock file alone, within one state_dir.
+//! SoftHSM rewrites its token file at each login, and any HSM counts wrong PINs: two daemons, or a daemon and a
+//! ceremony, must not try at once. The lock is a file named after the token's label and serial number, in a directory
+//! that all of them share and nobody else can write to ([`super::lock_dir`]); the system gives it back when its holder
+//! dies. It is held by the daemon, so a worker that outlives a crashed daemon by the rest of its login is kept apart by
+//! the HSM's own lock file alone, within one state_dir.
 
 use std::fs::File;
 use std::io;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::link::{Link, sleep_until};
 use super::login_lock::LoginLock;
-use super::running::{News, Post, Running};
+use super::worker_process::{News, WorkerId, WorkerProcess};
 use super::{CallError, KillLimits, Settings, StartError, process};
 use model::clock::Clock;
 use model::secret::Secret;
@@ -50,8 +50,8 @@ impl Worker {
 
     async fn begin(settings: &Settings, role: Role, token: Option<Token>, clock: &Clock) -> Result<Self, StartError> {
         let lock = lock(settings, clock).await?;
-        let post = Post { role, index: 0 };
-        let (mut running, link) = Running::spawn(settings, &lock, post, 1, token, Weak::new(), clock)?;
+        let id = WorkerId { role, index: 0 };
+        let (mut running, link) = WorkerProcess::spawn(settings, &lock, id, 1, token, Weak::new(), clock)?;
         drop(lock);
         let policy = settings.policy();
         let too_late = clock.now() + policy.find;
@@ -60,13 +60,13 @@ impl Worker {
             news = running.news() => match news {
                 News::Ready(ready) => Ok(ready),
                 News::Failed(fault) => Err(StartError::Refused(fault)),
-                News::Garbled(error) => Err(StartError::Died(format!("the {post} of HSM {} sent {error}", settings.hsm))),
-                News::Closed | News::Exited(_) => Err(StartError::Died(died(settings, post, &mut running).await)),
+                News::Garbled(error) => Err(StartError::Died(format!("the {id} of HSM {} sent {error}", settings.hsm))),
+                News::Closed | News::Exited(_) => Err(StartError::Died(died(settings, id, &mut running).await)),
             },
             () = sleep_until(too_late) => {
                 running.kill();
                 Err(StartError::Died(format!(
-                    "the {post} of HSM {} was not ready after {:?} and was killed: see to the HSM and its network",
+                    "the {id} of HSM {} was not ready after {:?} and was killed: see to the HSM and its network",
                     settings.hsm, policy.find
                 )))
             }
@@ -127,14 +127,14 @@ impl Drop for Minder {
 }
 
 /// Why a worker ended that closed its socket without a word.
-async fn died(settings: &Settings, post: Post, running: &mut Running) -> String {
+async fn died(settings: &Settings, id: WorkerId, running: &mut WorkerProcess) -> String {
     let name = &settings.hsm;
     tokio::select! {
         news = running.news() => match news {
-            News::Exited(how) => format!("the {post} of HSM {name} ended while it started ({how})"),
-            _ => format!("the {post} of HSM {name} ended while it started"),
+            News::Exited(how) => format!("the {id} of HSM {name} ended while it started ({how})"),
+            _ => format!("the {id} of HSM {name} ended while it started"),
         },
-        () = tokio::time::sleep(Duration::from_secs(1)) => format!("the {post} of HSM {name} closed its socket"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => format!("the {id} of HSM {name} closed its socket"),
     }
 }
 
@@ -168,7 +168,7 @@ impl Drop for Closing {
 /// Waits for the process's end, and brings it about when a limit is passed, or when it was told to leave and has not
 /// done so for as long as `patience`.
 async fn mind(
-    mut running: Running,
+    mut running: WorkerProcess,
     link: Arc<Link>,
     leave: Arc<Notify>,
     limits: KillLimits,

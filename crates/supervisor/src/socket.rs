@@ -1,8 +1,8 @@
 //! The parent's end of the socket to a worker.
 //!
-//! The runtime is asked whether there is something to read, and whether there is room to write only where there was none:
-//! a socket of this kind tells of room each time when its other end takes something out, and each time would wake this
-//! process for nothing.
+//! The runtime is asked whether there is something to read, and whether there is room to write only where there was
+//! none: a socket of this kind tells of room each time when its other end takes something out, and each time would wake
+//! this process for nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;

@@ -89,9 +89,9 @@ pub(super) async fn write_all_requests(
             }
         }
         drop(requests);
-        if dropped && let Some(backlog) = shared.backlog.upgrade() {
+        if dropped && let Some(work) = shared.work.upgrade() {
             // There is room for others, and no answer will tell.
-            backlog.answered(0, Duration::ZERO);
+            work.answered(0, Duration::ZERO);
         }
     }
 }
@@ -107,10 +107,10 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
             dropped = true;
             continue;
         }
-        let id = table.in_hand.push(now, op.kind(), pending);
+        let id = table.in_flight.push(now, op.kind(), pending);
         if let Err(error) = encode_frame(&Outgoing::Request { id, op: &op }, buffer) {
             // Nothing of it is in the buffer, so the worker never hears of it.
-            if let Some(pending) = table.in_hand.answer(now, id) {
+            if let Some(pending) = table.in_flight.answer(now, id) {
                 shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
                 dropped = true;
                 let fault = Fault::own(Class::Request, "send", error.to_string());
@@ -121,7 +121,7 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
             break;
         }
     }
-    if !table.watched && !table.in_hand.is_empty() {
+    if !table.watched && !table.in_flight.is_empty() {
         table.watched = true;
         shared.busy.notify_one();
     }
@@ -187,8 +187,8 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
         let now = shared.clock.now();
         let mut table = shared.table();
         for (id, reply) in replies.drain(..) {
-            let since = table.in_hand.since(id);
-            let Some(pending) = table.in_hand.answer(now, id) else { continue };
+            let since = table.in_flight.since(id);
+            let Some(pending) = table.in_flight.answer(now, id) else { continue };
             if let Some(since) = since.filter(|_| pending.items() > 0) {
                 items += pending.items();
                 took += now.saturating_duration_since(since);
@@ -205,8 +205,8 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
         }
     }
     // First the worker's next requests, for which it waits, and then those that wait for its answers.
-    if let Some(backlog) = shared.backlog.upgrade() {
-        backlog.answered(items, took);
+    if let Some(work) = shared.work.upgrade() {
+        work.answered(items, took);
     }
     for (pending, reply) in answered {
         let _ = pending.reply.send(Ok(reply));

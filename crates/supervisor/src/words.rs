@@ -1,7 +1,7 @@
 //! What comes out of a worker's standard error: its own log lines, and whatever its module prints.
 //!
-//! The worker's lines go into the log as they are. A module's words become an event that names the HSM; what is in them is
-//! shown and never obeyed, and one who talks without end gets a share.
+//! The worker's lines go into the log as they are. A module's words become an event that names the HSM; what is in them
+//! is shown and never obeyed, and one who talks without end gets a share.
 
 use std::io::{ErrorKind, PipeReader};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-use super::running::Post;
+use super::worker_process::WorkerId;
 use model::clock::Clock;
 use model::id::HsmId;
 use telemetry::log;
@@ -21,28 +21,28 @@ use telemetry::log::worker::{MISSING, OWN, Said};
 const LINE: usize = 16 << 10;
 /// Words that are not followed by a newline are a line after so long.
 const QUIET: Duration = Duration::from_secs(1);
-/// A module's lines that are logged in each [`WINDOW`], for each worker: more than a person reads, and a hundred workers
-/// that all talk without end make no more lines than the log's own queue holds.
+/// A module's lines that are logged in each [`WINDOW`], for each worker: more than a person reads, and a hundred
+/// workers that all talk without end make no more lines than the log's own queue holds.
 const SHARE: u32 = 80;
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Listens until everybody has closed the pipe.
-pub(super) fn listen(pipe: PipeReader, hsm: HsmId, post: Post, clock: Clock) -> JoinHandle<()> {
+pub(super) fn listen(pipe: PipeReader, hsm: HsmId, id: WorkerId, clock: Clock) -> JoinHandle<()> {
     let share = Share::new(clock.now());
-    let mut listener = Listener { hsm, post, share, clock };
+    let mut listener = Listener { hsm, id, share, clock };
     // On panic: the pipe is closed. The worker goes on, and is heard again when it is replaced.
     tokio::spawn(async move {
         match Receiver::from_owned_fd(OwnedFd::from(pipe)) {
             Ok(pipe) => listener.run(pipe).await,
             // The pipe is closed: the worker writes to nobody, and goes on.
-            Err(error) => tracing::error!(hsm = %listener.hsm, worker = %post, %error, "a worker is not heard"),
+            Err(error) => tracing::error!(hsm = %listener.hsm, worker = %id, %error, "a worker is not heard"),
         }
     })
 }
 
 struct Listener {
     hsm: HsmId,
-    post: Post,
+    id: WorkerId,
     share: Share,
     clock: Clock,
 }
@@ -75,7 +75,7 @@ impl Listener {
     }
 
     fn take(&mut self, line: &[u8], cut: bool) {
-        let (hsm, worker) = (&self.hsm, self.post);
+        let (hsm, worker) = (&self.hsm, self.id);
         match Said::read(line) {
             Said::Own(line) => match own(line, cut, log::is_json()) {
                 Some(line) => log::relay(line),
@@ -103,13 +103,14 @@ impl Listener {
     fn tell(&self, lines_left_out: u64) {
         if lines_left_out > 0 {
             log::count_dropped(lines_left_out);
-            let (hsm, worker) = (&self.hsm, self.post);
+            let (hsm, worker) = (&self.hsm, self.id);
             tracing::warn!(%hsm, %worker, lines_left_out, "the module wrote more to standard error than is logged");
         }
     }
 }
 
-/// A line of the worker's log, if nothing is wrong with it: the module is in the same process and can write what it likes.
+/// A line of the worker's log, if nothing is wrong with it: the module is in the same process and can write what it
+/// likes.
 fn own(line: &[u8], cut: bool, json: bool) -> Option<&str> {
     let line = std::str::from_utf8(line).ok().filter(|line| !cut && !line.is_empty())?;
     let fits = match json {

@@ -8,8 +8,8 @@ pub async fn around<T>(name: &str, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// Ends the process at once, as a crash would, when the environment variable `KEYSTORED_ABORT_AT` is `name`, or `name@N`
-/// for the N-th time that this is passed. Does nothing in a release build.
+/// Ends the process at once, as a crash would, when the environment variable `KEYSTORED_ABORT_AT` is `name`, or
+/// `name@N` for the N-th time that this is passed. Does nothing in a release build.
 #[cfg(debug_assertions)]
 fn point(name: &str) {
     use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ const KEPT: usize = 8;
 /// Bytes of a name that are kept.
 const NAME_BYTES: usize = 128;
 
-/// Counts by name in bounded memory: the space-saving algorithm of Metwally, Agrawal and El Abbadi. A count is never too
-/// small, and too large by at most an eighth of all.
+/// Counts by name in bounded memory: the space-saving algorithm of Metwally, Agrawal and El Abbadi. A count is never
+/// too small, and too large by at most an eighth of all.
 #[derive(Debug, Default)]
 pub struct Busiest {
     kept: Vec<(String, u64)>,

@@ -6,8 +6,8 @@
 //! panic|stall|block TASK [of WHO] [at N | always]
 //! ```
 //!
-//! The task panics, awaits for ever, or keeps its thread for ever: in a file once, at the next pass, and the file is gone
-//! then; in the variable at the N-th pass. `always` breaks it at each pass.
+//! The task panics, awaits for ever, or keeps its thread for ever: in a file once, at the next pass, and the file is
+//! gone then; in the variable at the N-th pass. `always` breaks it at each pass.
 
 use std::time::Duration;
 
@@ -149,15 +149,15 @@ mod orders {
             assert_eq!(parse("panic health\n"), order(Kind::Panic, "health", None, Times::At(1)));
             let worker = Some("hsm-a control worker");
             assert_eq!(
-                parse("stall keeper of hsm-a control worker"),
-                order(Kind::Stall, "keeper", worker, Times::At(1))
+                parse("stall worker-driver of hsm-a control worker"),
+                order(Kind::Stall, "worker-driver", worker, Times::At(1))
             );
             assert_eq!(parse("panic session at 20"), order(Kind::Panic, "session", None, Times::At(20)));
             assert_eq!(
                 parse("block follow of hsm-a always"),
                 order(Kind::Block, "follow", Some("hsm-a"), Times::Always)
             );
-            for wrong in ["", "/a/file", "burn keeper", "panic"] {
+            for wrong in ["", "/a/file", "burn worker-driver", "panic"] {
                 assert_eq!(parse(wrong), None, "{wrong}");
             }
         }

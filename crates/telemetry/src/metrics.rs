@@ -209,7 +209,7 @@ impl Metrics {
         let log = log::LogMetrics::new(r);
         let tasks = tasks::TaskMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
-            let operation = operation.row().label;
+            let operation = operation.spec().label;
             let labels = CallLabels { operation, outcome: SUCCESS };
             Hot {
                 calls: calls.get_or_create_owned(&labels),
@@ -254,7 +254,7 @@ impl Metrics {
             }
             return;
         };
-        let labels = CallLabels { operation: operation.row().label, outcome: exception.name() };
+        let labels = CallLabels { operation: operation.spec().label, outcome: exception.name() };
         self.calls.get_or_create(&labels).inc();
         self.items.get_or_create(&labels).inc_by(items as u64);
     }

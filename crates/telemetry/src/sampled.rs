@@ -1,5 +1,5 @@
-//! Log lines that strangers or callers could repeat without end: the first ones of a kind that somebody causes are written
-//! whole; how many more there were, and who caused most of them, is said in one line.
+//! Log lines that strangers or callers could repeat without end: the first ones of a kind that somebody causes are
+//! written whole; how many more there were, and who caused most of them, is said in one line.
 //!
 //! Kinds are fixed, so that memory is bounded whatever is sent. What is left out here is part of the process's log, and
 //! as global as that.

@@ -1,6 +1,6 @@
 //! From a loaded module to a token: initialise, find it, look at its flags. Nobody logs in here.
 //!
-//! While another process logs in to a SoftHSM token, this one meets passing errors, and a token may come a moment late:
+//! While another process logs in to a SoftHSM token, this one meets transient errors, and a token may come a moment late:
 //! those are tried again from C_Initialize until the start-up time is over.
 
 use std::thread;
@@ -60,8 +60,8 @@ fn until_it_passes<T>(
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        let passing = matches!(failure.class(module.profile()), Class::Token | Class::Session | Class::Ambiguous);
-        if !passing || clock.now() + pause >= deadline {
+        let transient = matches!(failure.class(module.profile()), Class::Token | Class::Session | Class::Ambiguous);
+        if !transient || clock.now() + pause >= deadline {
             return Err(failure);
         }
         tracing::debug!(?failure, "start-up is tried again");

@@ -1,12 +1,14 @@
 //! The child's side of one HSM: a process that holds the PKCS#11 module, the login and the sessions, and does nothing
 //! else.
 //!
-//! Its standard input is the socket to the parent, its standard output the HSM's lock file, its standard error a pipe that
-//! never blocks, for the log and for whatever the module prints. It never returns to the caller of [`run`] with session threads still inside the module.
+//! Its standard input is the socket to the parent, its standard output the HSM's lock file, its standard error a pipe
+//! that never blocks, for the log and for whatever the module prints. It never returns to the caller of [`run`] with
+//! session threads still inside the module.
 //!
 //! Threads: the main one starts up, waits for the session threads and leaves; each session thread owns one session
-//! ([`owner`]), reads requests ([`queue`]), carries them out and writes the replies ([`wire`]), of which it leaves some to
-//! the writer thread where more requests wait; the watch thread notices the end of the parent while all of them are busy.
+//! ([`owner`]), reads requests ([`queue`]), carries them out and writes the replies ([`wire`]), of which it leaves some
+//! to the writer thread where more requests wait; the watch thread notices the end of the parent while all of them are
+//! busy.
 
 #![forbid(unsafe_code)]
 
@@ -17,13 +19,13 @@ mod fault;
 mod keys;
 mod module;
 mod objects;
+mod operations;
 mod owner;
 mod panics;
 mod queue;
 mod random;
 mod start;
 mod template;
-mod verb;
 mod wire;
 
 use std::os::fd::AsFd;
@@ -176,8 +178,8 @@ impl Hands {
 
     fn perform(&mut self, op: Op) -> Reply {
         match (self, op) {
-            (Self::Owner(owner), op) => verb::perform(owner, op),
-            (Self::Bare(module), Op::Ceremony(op)) => verb::without_token(module, op),
+            (Self::Owner(owner), op) => operations::perform(owner, op),
+            (Self::Bare(module), Op::Ceremony(op)) => operations::without_token(module, op),
             (Self::Bare(_), _) => {
                 let detail = "a worker without a token can only look for tokens and initialise one";
                 Reply::Failed(Fault::own(Class::Refused, "worker", detail))

@@ -10,8 +10,8 @@ use cryptoki::slot::Slot;
 use super::fault::Failure;
 use super::keys::{CopyPermit, Keys};
 use super::module::Module;
-use super::random::Pool;
-use super::verb::KeyStream;
+use super::operations::KeyStream;
+use super::random::RandomPool;
 use super::{objects, template};
 use model::clock::Clock;
 use model::id::{HsmId, KeyVersionId};
@@ -56,8 +56,9 @@ pub(super) struct Owner {
     pub(super) token: Arc<Token>,
     /// This thread's own session.
     pub(super) session: Session,
-    pool: Pool,
-    /// Whether the token's keys were listed again during the request in hand: a batch of unknown keys costs one listing.
+    pool: RandomPool,
+    /// Whether the token's keys were listed again during the request in hand: a batch of unknown keys costs one
+    /// listing.
     caught_up: bool,
 }
 
@@ -65,7 +66,7 @@ impl Owner {
     /// Opens this thread's session.
     pub(super) fn open(token: Arc<Token>) -> Result<Self, Failure> {
         let session = token.module.open(token.slot)?;
-        Ok(Self { token, session, pool: Pool::new(), caught_up: false })
+        Ok(Self { token, session, pool: RandomPool::new(), caught_up: false })
     }
 
     /// To be called when a request is taken.
@@ -185,7 +186,8 @@ impl Owner {
         if let Some(handle) = self.token.keys.object(key) {
             return Ok(handle);
         }
-        // Another session may have forgotten the key between its finding here and now; the token itself has the last word.
+        // Another session may have forgotten the key between its finding here and now; the token itself has the last
+        // word.
         if let Some(handle) = objects::of_key(&self.session, key)?.first().copied() {
             self.token.keys.found(key, handle);
             return Ok(handle);

@@ -1,5 +1,5 @@
-//! A panic ends the worker, but not while another of its threads is inside a login: a process that ends there can take its
-//! token with it.
+//! A panic ends the worker, but not while another of its threads is inside a login: a process that ends there can take
+//! its token with it.
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,8 @@ use protocol::Kind;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
-/// Looks in a row at a queue that somebody holds: by then it is the thread that panicked, and nothing more can be known.
+/// Looks in a row at a queue that somebody holds: by then it is the thread that panicked, and nothing more can be
+/// known.
 const HELD: u32 = 100;
 
 thread_local! {

@@ -2,8 +2,8 @@
 //!
 //! A session thread that has nothing to do waits for the parent's socket, reads from it itself, and carries out what it
 //! has read. All that are idle wait at once and the kernel wakes one of them for what comes, so that nobody has to be
-//! woken by this process but for the second of several requests that came together. Where none is idle, requests wait in
-//! the socket; that the parent is gone is noticed by the watch thread then.
+//! woken by this process but for the second of several requests that came together. Where none is idle, requests wait
+//! in the socket; that the parent is gone is noticed by the watch thread then.
 //!
 //! The parent reckons from the order alone which requests are in hand, so no request ever overtakes another.
 
@@ -96,8 +96,8 @@ impl Queue {
             drop(state);
             self.read();
             state = self.lock();
-            // Where another one has read meanwhile, this one was not yet known to be idle, so it was not called for what
-            // that one has left.
+            // Where another one has read meanwhile, this one was not yet known to be idle, so it was not called for
+            // what that one has left.
             if state.readings == before && !state.closed {
                 state.idle += 1;
                 drop(state);
@@ -326,8 +326,8 @@ mod tests {
         assert_eq!(ids, BTreeSet::from([Some(0), Some(1), Some(2)]));
     }
 
-    /// Bursts that come in pieces, with sessions that hold what they have until all of the burst is taken, as those do that
-    /// are inside a module: nothing may stay in the socket beside an idle one.
+    /// Bursts that come in pieces, with sessions that hold what they have until all of the burst is taken, as those do
+    /// that are inside a module: nothing may stay in the socket beside an idle one.
     #[test]
     fn nothing_lies_in_the_socket_beside_an_idle_session() {
         const SESSIONS: usize = 4;

@@ -13,13 +13,13 @@ use protocol::{Class, Fault};
 const BLOCK_BYTES: usize = 4_096;
 
 /// One session thread's stock of random bytes.
-pub(super) struct Pool {
+pub(super) struct RandomPool {
     block: Zeroizing<Vec<u8>>,
     /// Bytes before this one are used up.
     used: usize,
 }
 
-impl Pool {
+impl RandomPool {
     /// An empty stock.
     pub(super) fn new() -> Self {
         Self { block: Zeroizing::new(vec![0; BLOCK_BYTES]), used: BLOCK_BYTES }

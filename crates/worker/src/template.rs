@@ -60,8 +60,8 @@ pub(super) fn passing_key() -> Vec<Attribute> {
     template
 }
 
-/// The cluster wrapping key on its way through this token to another one: it wraps a sample, by which it is known. CKA_VALUE_LEN
-/// must not be named.
+/// The cluster wrapping key on its way through this token to another one: it wraps a sample, by which it is known.
+/// CKA_VALUE_LEN must not be named.
 pub(super) fn passing_wrapping_key() -> Vec<Attribute> {
     secret_key(false, true, Use::Wrapping)
 }

@@ -15,7 +15,8 @@ use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
 use telemetry::WORKER_LOG;
 
-/// Looks at each HSM through a worker, without logging in, and prints what it can do; false when something must be mended.
+/// Looks at each HSM through a worker, without logging in, and prints what it can do; false when something must be
+/// mended.
 ///
 /// Runs beside a daemon: it takes no lock that the daemon holds, and no request away from it.
 pub async fn check(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -> bool {

@@ -9,17 +9,17 @@ use futures_util::future::join_all;
 use super::Error;
 use crate::server::files::Found;
 use crate::server::{parts, settings};
-use cluster::gate::KeyStoreGate;
+use cluster::admission::KeyStoreAdmission;
 use cluster::identity::Identities;
 use cluster::inventory;
-use cluster::kmsuser::{Board, Kmsuser, Turns, record_of, reseal};
+use cluster::kmsuser::{Kmsuser, PinLocks, PinStatusRegistry, record_of, reseal};
 use config::Config;
 use model::clock::Clock;
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use model::pin::Pin;
 use pki::identity::TrustAnchor;
 use pki::seal::SealKeys;
-use service::estate::ClusterSpec;
+use service::cluster_registry::ClusterSpec;
 use store::restore::{Order, Present, Restore, stands};
 use store::{KeyStore, Store};
 use telemetry::WORKER_LOG;
@@ -79,14 +79,14 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
     for (store, spec) in &stores {
         let pins = former.pins(&store.id).await.map_err(wrong)?;
         // One for all HSMs of the store, since one PIN may be all of theirs.
-        let gate = gate(former, &seals, &identities, store, spec, clock);
+        let admission = admission(former, &seals, &identities, store, spec, clock);
         for hsm in &spec.hsms {
             let record = record_of(spec.pin_scope, &hsm.hsm);
             let pin = pins.iter().find(|(of, _)| *of == record).map(|(_, pin)| pin);
             let then = restored.iter().find(|(of, hsm, _)| *of == store.id && *hsm == record).map(|(_, _, pin)| pin);
-            match may_ask(then, pin, order).map_err(str::to_owned).and_then(|()| gate.clone()) {
+            match may_ask(then, pin, order).map_err(str::to_owned).and_then(|()| admission.clone()) {
                 Err(why) => looks.push(Look { hsm: hsm.hsm.clone(), key_store: store.id.clone(), seen: Err(why) }),
-                Ok(gate) => asked.push((store, hsm, gate)),
+                Ok(admission) => asked.push((store, hsm, admission)),
             }
         }
     }
@@ -94,12 +94,12 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
         return Ok(looks);
     }
     restore.begin_looking().map_err(wrong)?;
-    let asking = asked.into_iter().map(|(store, hsm, gate)| {
+    let asking = asked.into_iter().map(|(store, hsm, admission)| {
         let mut hsm = hsm.clone();
         // What the worker would log is told in better words.
         hsm.environment.insert(WORKER_LOG[1].to_owned(), "off".to_owned());
         async move {
-            let seen = inventory::keys_in(&hsm, gate, clock).await;
+            let seen = inventory::keys_in(&hsm, admission, clock).await;
             Look { hsm: hsm.hsm, key_store: store.id.clone(), seen }
         }
     });
@@ -128,14 +128,14 @@ fn may_ask(then: Option<&Pin>, now: Option<&Pin>, order: Order) -> Result<(), &'
     }
 }
 
-fn gate(
+fn admission(
     former: &Store,
     seals: &Arc<ArcSwap<SealKeys>>,
     identities: &Arc<Identities>,
     store: &KeyStore,
     spec: &ClusterSpec,
     clock: &Clock,
-) -> Result<KeyStoreGate, String> {
+) -> Result<KeyStoreAdmission, String> {
     let anchor = TrustAnchor::from_pem(&store.trust_anchor)
         .map_err(|error| format!("the trust anchor of its key store cannot be read: {error}"))?;
     let kmsuser = Kmsuser {
@@ -144,10 +144,10 @@ fn gate(
         key_store: store.id.clone(),
         scope: spec.pin_scope,
         tries: TRIES,
-        board: Arc::new(Board::default()),
-        turns: Turns::default(),
+        statuses: Arc::new(PinStatusRegistry::default()),
+        locks: PinLocks::default(),
     };
-    Ok(KeyStoreGate::new(store.cluster.clone(), anchor, kmsuser, Arc::clone(identities), clock.clone()))
+    Ok(KeyStoreAdmission::new(store.cluster.clone(), anchor, kmsuser, Arc::clone(identities), clock.clone()))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use proto::v1::{
 use tokio::task::JoinSet;
 
 use super::book::Book;
-use super::dice::Dice;
+use super::rng::Rng;
 use super::streams::Open;
 use crate::harness::{Caller, Failure, bytes, context};
 
@@ -51,7 +51,7 @@ impl Callers {
                 caller: connection.with_deadline(DEADLINE),
                 keys: Arc::clone(keys),
                 book: Arc::clone(book),
-                dice: Dice::new(seed ^ (number << 32)),
+                rng: Rng::new(seed ^ (number << 32)),
                 context: context(&[("caller", &number.to_string())]),
                 first: Vec::new(),
                 latest: VecDeque::new(),
@@ -77,7 +77,7 @@ pub(super) struct One {
     pub(super) caller: Caller,
     keys: Keys,
     pub(super) book: Arc<Book>,
-    pub(super) dice: Dice,
+    pub(super) rng: Rng,
     pub(super) context: BTreeMap<String, String>,
     first: Vec<Known>,
     latest: VecDeque<Known>,
@@ -87,7 +87,7 @@ pub(super) struct One {
 impl One {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Vec<Known> {
         while !stop.load(Ordering::Relaxed) {
-            match self.dice.below(18) {
+            match self.rng.below(18) {
                 0..4 => self.encrypt().await,
                 4..8 => self.decrypt().await,
                 8..11 => self.generate_data_key().await,
@@ -105,11 +105,11 @@ impl One {
 
     pub(super) fn key(&mut self) -> String {
         let keys = self.keys.lock().unwrap();
-        keys[self.dice.below(keys.len())].clone()
+        keys[self.rng.below(keys.len())].clone()
     }
 
     pub(super) fn plaintext(&mut self) -> Vec<u8> {
-        let (length, seed) = (self.dice.between(1, 200), self.dice.below(256));
+        let (length, seed) = (self.rng.between(1, 200), self.rng.below(256));
         bytes(usize::try_from(length).unwrap(), u8::try_from(seed).unwrap())
     }
 
@@ -119,7 +119,7 @@ impl One {
         if all == 0 {
             return None;
         }
-        let at = self.dice.below(all);
+        let at = self.rng.below(all);
         self.first.get(at).or_else(|| self.latest.get(at - first)).cloned()
     }
 
@@ -200,7 +200,7 @@ impl One {
     }
 
     async fn batch_encrypt(&mut self) {
-        let count = self.dice.below(8) + 1;
+        let count = self.rng.below(8) + 1;
         let items: Vec<EncryptRequest> = (0..count)
             .map(|_| EncryptRequest {
                 key_id: self.key(),
@@ -230,7 +230,7 @@ impl One {
     }
 
     async fn batch_decrypt(&mut self) {
-        let count = self.dice.below(16) + 1;
+        let count = self.rng.below(16) + 1;
         let known: Vec<Known> = (0..count).filter_map(|_| self.known()).collect();
         if known.is_empty() {
             return;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::dice::Dice;
+use super::rng::Rng;
 use super::schedule::Verify;
 
 /// A rule of chaos-hsm.
@@ -134,89 +134,84 @@ const REQUEST: &[&str] = &[
 ];
 
 /// Anything that a worker meets while it serves.
-pub(super) fn serving(dice: &mut Dice) -> Rule {
-    if dice.chance(8) {
-        return Rule { function: "*", fault: Fault::LostToken, meets: some(dice), after_call: false };
+pub(super) fn serving(rng: &mut Rng) -> Rule {
+    if rng.chance(8) {
+        return Rule { function: "*", fault: Fault::LostToken, meets: some(rng), after_call: false };
     }
-    let function = dice.pick(SERVING);
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED, REQUEST], some)
+    let function = rng.pick(SERVING);
+    drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED, REQUEST], some)
 }
 
 /// The same, of what no token says of a good ciphertext.
-pub(super) fn unmistakable(dice: &mut Dice) -> Rule {
-    if dice.chance(8) {
-        return Rule { function: "*", fault: Fault::LostToken, meets: some(dice), after_call: false };
+pub(super) fn unmistakable(rng: &mut Rng) -> Rule {
+    if rng.chance(8) {
+        return Rule { function: "*", fault: Fault::LostToken, meets: some(rng), after_call: false };
     }
-    let function = dice.pick(SERVING);
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED], some)
+    let function = rng.pick(SERVING);
+    drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED], some)
 }
 
 /// What a zone meets before it has recovered. Nothing that ends a worker: it may be inside a login.
-pub(super) fn again(dice: &mut Dice) -> Rule {
-    let functions = dice.pick(&[SERVING, FINDING, STARTING]);
-    let function = dice.pick(functions);
-    let fault = match dice.chance(30) {
+pub(super) fn again(rng: &mut Rng) -> Rule {
+    let functions = rng.pick(&[SERVING, FINDING, STARTING]);
+    let function = rng.pick(functions);
+    let fault = match rng.chance(30) {
         true => Fault::Delay(1, 150),
-        false => Fault::Code(of_classes(dice, &[TOKEN, SESSION])),
+        false => Fault::Code(of_classes(rng, &[TOKEN, SESSION])),
     };
-    Rule { function, fault, meets: some(dice), after_call: dice.chance(50) }
+    Rule { function, fault, meets: some(rng), after_call: rng.chance(50) }
 }
 
 /// What makes a worker look for a key, or open a session, anew.
-pub(super) fn stale(dice: &mut Dice) -> Rule {
-    let function = dice.pick(&["C_EncryptInit", "C_DecryptInit", "C_Encrypt", "C_Decrypt"]);
-    Rule {
-        function,
-        fault: Fault::Code(of_classes(dice, &[SESSION, KEY])),
-        meets: Meets::PerCent(30),
-        after_call: true,
-    }
+pub(super) fn stale(rng: &mut Rng) -> Rule {
+    let function = rng.pick(&["C_EncryptInit", "C_DecryptInit", "C_Encrypt", "C_Decrypt"]);
+    Rule { function, fault: Fault::Code(of_classes(rng, &[SESSION, KEY])), meets: Meets::PerCent(30), after_call: true }
 }
 
-pub(super) fn finding(dice: &mut Dice) -> Rule {
-    if dice.chance(20) {
-        let fault = Fault::SessionLimit(u32::try_from(dice.between(1, 3)).unwrap());
+pub(super) fn finding(rng: &mut Rng) -> Rule {
+    if rng.chance(20) {
+        let fault = Fault::SessionLimit(u32::try_from(rng.between(1, 3)).unwrap());
         return Rule { function: "C_OpenSession", fault, meets: Meets::All, after_call: false };
     }
-    let function = dice.pick(FINDING);
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED], most)
+    let function = rng.pick(FINDING);
+    drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED], most)
 }
 
-pub(super) fn starting(dice: &mut Dice) -> Rule {
-    let function = dice.pick(STARTING);
-    if function == "C_Sign" && dice.chance(30) {
+pub(super) fn starting(rng: &mut Rng) -> Rule {
+    let function = rng.pick(STARTING);
+    if function == "C_Sign" && rng.chance(30) {
         return Rule { function, fault: Fault::WrongBytes, meets: Meets::All, after_call: true };
     }
     match function {
-        "C_Login" => drawn(dice, function, &[TOKEN, SESSION, REFUSED, LOGIN], most),
-        _ => drawn(dice, function, &[TOKEN, SESSION, REFUSED], most),
+        "C_Login" => drawn(rng, function, &[TOKEN, SESSION, REFUSED, LOGIN], most),
+        _ => drawn(rng, function, &[TOKEN, SESSION, REFUSED], most),
     }
 }
 
 /// What refuses kmsuser. Every login, and before the real token hears of it: one that took the PIN after all would have
 /// the service know better.
-pub(super) fn refusing(dice: &mut Dice) -> Rule {
-    let (function, fault) = match dice.chance(30) {
+pub(super) fn refusing(rng: &mut Rng) -> Rule {
+    let (function, fault) = match rng.chance(30) {
         true => ("*", Fault::PinLocked),
-        false => ("C_Login", Fault::Code(dice.pick(PIN))),
+        false => ("C_Login", Fault::Code(rng.pick(PIN))),
     };
     Rule { function, fault, meets: Meets::All, after_call: false }
 }
 
-pub(super) fn making(dice: &mut Dice) -> Rule {
-    let function = dice.pick(MAKING);
-    if function == "C_WrapKey" && dice.chance(30) {
+pub(super) fn making(rng: &mut Rng) -> Rule {
+    let function = rng.pick(MAKING);
+    if function == "C_WrapKey" && rng.chance(30) {
         return Rule { function, fault: Fault::WrongBytes, meets: Meets::All, after_call: true };
     }
-    drawn(dice, function, &[TOKEN, SESSION, KEY, REFUSED], most)
+    drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED], most)
 }
 
 /// Wrong bytes from a token that says that all is well. Always, where nothing but the canary finds it: a lie now and then
 /// passes a canary too, and how long it takes to be found out is left to chance.
-pub(super) fn lying(dice: &mut Dice, verify: Verify) -> Rule {
-    let function = dice.pick(&["C_Encrypt", "C_Decrypt", "C_Decrypt", "C_GenerateRandom"]);
+pub(super) fn lying(rng: &mut Rng, verify: Verify) -> Rule {
+    let function = rng.pick(&["C_Encrypt", "C_Decrypt", "C_Decrypt", "C_GenerateRandom"]);
     let mut rule = Rule { function, fault: Fault::WrongBytes, meets: Meets::All, after_call: true };
-    if rule.lie(verify).is_none() && dice.chance(50) {
+    if rule.lie(verify).is_none() && rng.chance(50) {
         rule.meets = Meets::PerCent(30);
     }
     rule
@@ -224,52 +219,52 @@ pub(super) fn lying(dice: &mut Dice, verify: Verify) -> Rule {
 
 /// `often` says how many calls meet it, by how often the function is called.
 fn drawn(
-    dice: &mut Dice,
+    rng: &mut Rng,
     function: &'static str,
     classes: &[&[&'static str]],
-    often: impl Fn(&mut Dice) -> Meets,
+    often: impl Fn(&mut Rng) -> Meets,
 ) -> Rule {
-    let after_call = dice.chance(50);
+    let after_call = rng.chance(50);
     let ends = function != "C_Login";
-    let fault = match dice.below(100) {
+    let fault = match rng.below(100) {
         0..14 if ends => Fault::Crash,
         14..28 if ends => Fault::Hang,
         28..38 => Fault::Delay(1, 60),
         38..44 => Fault::Delay(60, 250),
-        _ => Fault::Code(of_classes(dice, classes)),
+        _ => Fault::Code(of_classes(rng, classes)),
     };
     let meets = match fault {
         // At most two: the service stops trying after three logins in a row without an outcome.
         Fault::Crash if IN_LOGINS.contains(&function) => {
-            Meets::Calls { after: dice.between(0, 30), count: dice.between(1, 2) }
+            Meets::Calls { after: rng.between(0, 30), count: rng.between(1, 2) }
         }
-        _ => often(dice),
+        _ => often(rng),
     };
     Rule { function, fault, meets, after_call }
 }
 
-fn of_classes(dice: &mut Dice, classes: &[&[&'static str]]) -> &'static str {
-    let class = dice.pick(classes);
-    dice.pick(class)
+fn of_classes(rng: &mut Rng, classes: &[&[&'static str]]) -> &'static str {
+    let class = rng.pick(classes);
+    rng.pick(class)
 }
 
 /// Of a function that is called with every operation.
-fn some(dice: &mut Dice) -> Meets {
-    match dice.below(6) {
+fn some(rng: &mut Rng) -> Meets {
+    match rng.below(6) {
         0 | 1 => Meets::All,
         2 => Meets::PerCent(30),
         3 => Meets::PerCent(5),
         4 => Meets::PerCent(1),
-        _ => Meets::Calls { after: dice.between(0, 50), count: dice.between(1, 40) },
+        _ => Meets::Calls { after: rng.between(0, 50), count: rng.between(1, 40) },
     }
 }
 
 /// Of one that is called now and then.
-fn most(dice: &mut Dice) -> Meets {
-    match dice.below(5) {
+fn most(rng: &mut Rng) -> Meets {
+    match rng.below(5) {
         0..3 => Meets::All,
         3 => Meets::PerCent(50),
-        _ => Meets::Calls { after: dice.between(0, 3), count: dice.between(1, 4) },
+        _ => Meets::Calls { after: rng.between(0, 3), count: rng.between(1, 4) },
     }
 }
 

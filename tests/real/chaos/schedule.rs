@@ -7,8 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::dice::Dice;
 use super::fault::{self, Rule};
+use super::rng::Rng;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,13 +75,13 @@ const RECKONED: Duration = Duration::from_millis(400);
 impl Schedule {
     /// The schedule of a seed: as many phases as fill `length`.
     pub(super) fn draw(seed: u64, length: Duration) -> Self {
-        let mut dice = Dice::new(seed);
-        let zones = 2 + dice.below(2);
-        let verify = Verify { all_wraps: dice.chance(50), unwraps: dice.chance(50) };
+        let mut rng = Rng::new(seed);
+        let zones = 2 + rng.below(2);
+        let verify = Verify { all_wraps: rng.chance(50), unwraps: rng.chance(50) };
         let mut phases: Vec<Phase> = Vec::new();
         let mut filled = Duration::ZERO;
         while filled < length {
-            let phase = Phase::draw(&mut dice, zones, verify, phases.last());
+            let phase = Phase::draw(&mut rng, zones, verify, phases.last());
             filled += phase.lasts + RECKONED;
             if !phase.refusals().is_empty() {
                 filled += OPERATED;
@@ -93,26 +93,26 @@ impl Schedule {
 }
 
 impl Phase {
-    fn draw(dice: &mut Dice, zones: usize, verify: Verify, before: Option<&Self>) -> Self {
+    fn draw(rng: &mut Rng, zones: usize, verify: Verify, before: Option<&Self>) -> Self {
         let again = before.filter(|before| {
             before.zones().len() < zones && before.lie(verify).is_none() && before.refusals().is_empty()
         });
-        if let Some(before) = again.filter(|_| dice.chance(15)) {
-            let strikes = before.zones().into_iter().map(|zone| (zone, Strike::Rule(fault::again(dice)))).collect();
-            return Self { lasts: lasts(dice, 300, 1_200), again: true, makes_key: false, strikes };
+        if let Some(before) = again.filter(|_| rng.chance(15)) {
+            let strikes = before.zones().into_iter().map(|zone| (zone, Strike::Rule(fault::again(rng)))).collect();
+            return Self { lasts: lasts(rng, 300, 1_200), again: true, makes_key: false, strikes };
         }
-        let first = dice.below(zones);
-        if dice.chance(4) {
-            let strikes = (0..zones).flat_map(|zone| on(zone, wide(dice))).collect();
-            return Self { lasts: lasts(dice, 200, 800), again: false, makes_key: false, strikes };
+        let first = rng.below(zones);
+        if rng.chance(4) {
+            let strikes = (0..zones).flat_map(|zone| on(zone, wide(rng))).collect();
+            return Self { lasts: lasts(rng, 200, 800), again: false, makes_key: false, strikes };
         }
-        if zones == 3 && dice.chance(25) {
-            let strikes = [first, (first + 1) % zones].into_iter().flat_map(|zone| on(zone, wider(dice))).collect();
-            return Self { lasts: lasts(dice, 300, 1_500), again: false, makes_key: false, strikes };
+        if zones == 3 && rng.chance(25) {
+            let strikes = [first, (first + 1) % zones].into_iter().flat_map(|zone| on(zone, wider(rng))).collect();
+            return Self { lasts: lasts(rng, 300, 1_500), again: false, makes_key: false, strikes };
         }
-        let (strikes, makes_key) = narrow(dice, verify);
+        let (strikes, makes_key) = narrow(rng, verify);
         let strikes = on(first, strikes).collect();
-        let mut phase = Self { lasts: lasts(dice, 300, 2_000), again: false, makes_key, strikes };
+        let mut phase = Self { lasts: lasts(rng, 300, 2_000), again: false, makes_key, strikes };
         if phase.lie(verify).is_some() {
             phase.lasts = FOUND_OUT;
         }
@@ -146,54 +146,54 @@ impl Phase {
     }
 }
 
-fn lasts(dice: &mut Dice, least: u64, most: u64) -> Duration {
-    Duration::from_millis(dice.between(least, most))
+fn lasts(rng: &mut Rng, least: u64, most: u64) -> Duration {
+    Duration::from_millis(rng.between(least, most))
 }
 
-fn whom(dice: &mut Dice) -> Whom {
-    if dice.chance(50) { Whom::All } else { Whom::One(dice.below(8)) }
+fn whom(rng: &mut Rng) -> Whom {
+    if rng.chance(50) { Whom::All } else { Whom::One(rng.below(8)) }
 }
 
 /// What may happen to a single zone, and whether a key is to be made meanwhile.
-fn narrow(dice: &mut Dice, verify: Verify) -> (Vec<Strike>, bool) {
-    match dice.below(110) {
-        0..40 => (vec![Strike::Rule(fault::serving(dice))], false),
+fn narrow(rng: &mut Rng, verify: Verify) -> (Vec<Strike>, bool) {
+    match rng.below(110) {
+        0..40 => (vec![Strike::Rule(fault::serving(rng))], false),
         40..52 => {
             // Called only when a handle or a session has gone stale, or by a worker that starts.
-            let reason = match dice.chance(50) {
-                true => Strike::Rule(fault::stale(dice)),
-                false => Strike::Kill(whom(dice)),
+            let reason = match rng.chance(50) {
+                true => Strike::Rule(fault::stale(rng)),
+                false => Strike::Kill(whom(rng)),
             };
-            (vec![Strike::Rule(fault::finding(dice)), reason], false)
+            (vec![Strike::Rule(fault::finding(rng)), reason], false)
         }
-        52..64 => (vec![Strike::Rule(fault::starting(dice)), Strike::Kill(whom(dice))], false),
-        64..74 => (vec![Strike::Rule(fault::making(dice))], true),
-        74..84 => (vec![Strike::Rule(fault::lying(dice, verify))], false),
-        84..90 => (vec![Strike::Kill(whom(dice))], false),
-        90..95 => (vec![Strike::Stop(whom(dice))], false),
+        52..64 => (vec![Strike::Rule(fault::starting(rng)), Strike::Kill(whom(rng))], false),
+        64..74 => (vec![Strike::Rule(fault::making(rng))], true),
+        74..84 => (vec![Strike::Rule(fault::lying(rng, verify))], false),
+        84..90 => (vec![Strike::Kill(whom(rng))], false),
+        90..95 => (vec![Strike::Stop(whom(rng))], false),
         95..100 => (vec![Strike::TakeAway], false),
-        _ => (refused(dice), false),
+        _ => (refused(rng), false),
     }
 }
 
 /// No login is let in, and there are some.
-fn refused(dice: &mut Dice) -> Vec<Strike> {
-    vec![Strike::Rule(fault::refusing(dice)), Strike::Kill(whom(dice))]
+fn refused(rng: &mut Rng) -> Vec<Strike> {
+    vec![Strike::Rule(fault::refusing(rng)), Strike::Kill(whom(rng))]
 }
 
 /// What may happen to several zones at once while another is sound.
-fn wider(dice: &mut Dice) -> Vec<Strike> {
-    if dice.chance(15) { refused(dice) } else { wide(dice) }
+fn wider(rng: &mut Rng) -> Vec<Strike> {
+    if rng.chance(15) { refused(rng) } else { wide(rng) }
 }
 
 /// What may happen to several zones at once: nothing that says of a good ciphertext that it is bad, or gives wrong bytes.
 /// Where two zones agree about such things, they are believed.
-fn wide(dice: &mut Dice) -> Vec<Strike> {
-    match dice.below(100) {
-        0..55 => vec![Strike::Rule(fault::unmistakable(dice))],
-        55..65 => vec![Strike::Rule(fault::starting(dice)), Strike::Kill(whom(dice))],
-        65..80 => vec![Strike::Kill(whom(dice))],
-        80..90 => vec![Strike::Stop(whom(dice))],
+fn wide(rng: &mut Rng) -> Vec<Strike> {
+    match rng.below(100) {
+        0..55 => vec![Strike::Rule(fault::unmistakable(rng))],
+        55..65 => vec![Strike::Rule(fault::starting(rng)), Strike::Kill(whom(rng))],
+        65..80 => vec![Strike::Kill(whom(rng))],
+        80..90 => vec![Strike::Stop(whom(rng))],
         _ => vec![Strike::TakeAway],
     }
 }

@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use self::clock::SteppedClock;
 use self::listener::{Listener, Listening};
 use self::strangers::{Strangers, must};
-use super::dice::Dice;
+use super::rng::Rng;
 use super::run::{Run, Surroundings, run_in};
 use super::schedule::Schedule;
 use crate::harness::daemon::Site;
@@ -87,7 +87,7 @@ async fn what_is_around_the_hsms_fails_as_well() {
 
 /// See the module.
 struct Around {
-    dice: Dice,
+    rng: Rng,
     /// What comes next, from the end.
     next: Vec<Kind>,
     now: Option<Kind>,
@@ -105,7 +105,7 @@ struct Around {
 impl Around {
     fn new(seed: u64) -> Self {
         Self {
-            dice: Dice::new(seed ^ 0x5eed),
+            rng: Rng::new(seed ^ 0x5eed),
             next: Vec::new(),
             now: None,
             done: [0; KINDS.len()],
@@ -121,7 +121,7 @@ impl Around {
         if self.next.is_empty() {
             self.next = KINDS.to_vec();
             for at in (1..KINDS.len()).rev() {
-                self.next.swap(at, self.dice.below(at + 1));
+                self.next.swap(at, self.rng.below(at + 1));
             }
         }
         let kind = self.next.pop().unwrap();
@@ -145,7 +145,7 @@ impl Around {
     }
 
     fn set_clock(&mut self) {
-        let seconds = self.dice.between(0, FORWARD);
+        let seconds = self.rng.between(0, FORWARD);
         self.clock.as_ref().unwrap().set(i64::try_from(seconds).unwrap());
     }
 

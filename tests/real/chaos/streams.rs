@@ -62,7 +62,7 @@ impl One {
             }
         }
         self.stream = Some(stream);
-        if self.dice.chance(20) {
+        if self.rng.chance(20) {
             self.hang_up().await;
         }
     }
@@ -76,7 +76,7 @@ impl One {
 
     async fn ask(&mut self, stream: &mut Open) -> BTreeMap<u64, Asked> {
         let mut asked = BTreeMap::new();
-        for _ in 0..=self.dice.below(BURST) {
+        for _ in 0..=self.rng.below(BURST) {
             let (request, what) = self.wanted();
             let number = stream.number;
             stream.number += 1;
@@ -88,11 +88,11 @@ impl One {
     }
 
     fn wanted(&mut self) -> (Wanted, Asked) {
-        if self.dice.chance(50)
+        if self.rng.chance(50)
             && let Some(known) = self.known()
         {
             let mut ciphertext = known.ciphertext.clone();
-            let bad = self.dice.chance(10);
+            let bad = self.rng.chance(10);
             if bad {
                 *ciphertext.last_mut().unwrap() ^= 1;
             }

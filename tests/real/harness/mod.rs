@@ -1,11 +1,11 @@
 //! What the tests share: daemons, zones, callers, tools, and waiting.
 
+pub(crate) mod admission;
 pub(crate) mod call;
 pub(crate) mod chaos;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod faults;
-pub(crate) mod gate;
 pub(crate) mod launch;
 pub(crate) mod load;
 pub(crate) mod manager;

@@ -30,7 +30,7 @@ fn only_a_ceremony_worker_without_a_token_initialises_tokens() {
     assert_eq!(bare.fault(init_user_pin()).class, Class::Refused, "there is a user");
     assert_eq!(bare.fault(Op::Probe).class, Class::Refused);
     assert!(matches!(bare.call(init_token("another")), Reply::Done));
-    let seen = bare.survey();
+    let seen = bare.discover();
     let of = |label: &str| seen.iter().find(|token| token.initialised && token.label == label).unwrap();
     assert!(of(LABEL).user.initialised && !of("another").user.initialised, "{seen:?}");
     assert!(seen.iter().any(|token| !token.initialised), "SoftHSM always shows a blank one: {seen:?}");

@@ -76,7 +76,7 @@ impl Tokens {
         let (so_pin, user_pin) = (secret(SO_PIN), secret(PIN));
         let init = CeremonyOp::InitToken { token: token.clone(), so_pin: so_pin.clone() };
         assert!(matches!(worker.ceremony(init), Reply::Done));
-        let serial = worker.survey().into_iter().find(|seen| seen.label == label).unwrap().serial;
+        let serial = worker.discover().into_iter().find(|seen| seen.label == label).unwrap().serial;
         // By its serial number: another token may carry the label.
         let token = Token { serials: vec![serial.clone()], ..token };
         assert!(matches!(worker.ceremony(CeremonyOp::InitUserPin { token, so_pin, user_pin }), Reply::Done));
@@ -244,8 +244,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn survey(&mut self) -> Vec<TokenSeen> {
-        match self.ceremony(CeremonyOp::Survey) {
+    pub(super) fn discover(&mut self) -> Vec<TokenSeen> {
+        match self.ceremony(CeremonyOp::Discover) {
             Reply::Tokens(seen) => seen,
             other => panic!("{other:?}"),
         }

@@ -85,9 +85,9 @@ fn nothing_but_the_token_s_own_wrapping_key_is_handed_on() {
         (blobs.remove(0), blobs.remove(0))
     };
     let mut control = a.control();
-    let hand_on = |blob: &Bytes, to: &TransportKey| Op::HandOnWrappingKey { blob: blob.clone(), to: to.clone() };
-    assert_refused(&mut control, hand_on(&another, &to), "another key than the cluster's wrapping key");
-    assert_refused(&mut control, hand_on(&of_b, &to), "opening the wrapped key");
+    let rewrap = |blob: &Bytes, to: &TransportKey| Op::HandOnWrappingKey { blob: blob.clone(), to: to.clone() };
+    assert_refused(&mut control, rewrap(&another, &to), "another key than the cluster's wrapping key");
+    assert_refused(&mut control, rewrap(&of_b, &to), "opening the wrapped key");
     // Keys that nobody's token has made.
     let modulus = |bytes: usize| vec![0xd1; bytes];
     for weak in [
@@ -98,12 +98,12 @@ fn nothing_but_the_token_s_own_wrapping_key_is_handed_on() {
         TransportKey::new(&[&modulus(255)[..], &[2]].concat(), &[1, 0, 1]),
         TransportKey::new(&[], &[]),
     ] {
-        assert_refused(&mut control, hand_on(&blob, &weak), "RSA transport key");
+        assert_refused(&mut control, rewrap(&blob, &weak), "RSA transport key");
     }
     // The ceremony does not wrap to such a key either.
     let weak = CeremonyOp::MakeWrappingKey { transports: vec![TransportKey::new(&modulus(256), &[3])] };
     assert_refused(&mut b.ceremony(), Op::Ceremony(weak), "RSA transport key");
-    assert!(matches!(control.call(hand_on(&blob, &to)), Reply::Blob(copy) if copy.len() == 256));
+    assert!(matches!(control.call(rewrap(&blob, &to)), Reply::Blob(copy) if copy.len() == 256));
     drop(control);
     // None of the opened keys is left in the token.
     let (listed, _) = a.pkcs11_tool(&["--list-objects", "--type", "secrkey"]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::door::Door;
+use super::entry::CallEntry;
 use super::key_stores::{connection_state, hsm, time};
 use model::operation::Operation;
 use model::secret::Secret;
@@ -17,7 +17,7 @@ const NAMED: usize = 100;
 
 /// The service's gRPC side.
 pub(super) struct ClustersApi {
-    pub(super) door: Arc<Door>,
+    pub(super) entry: Arc<CallEntry>,
 }
 
 #[tonic::async_trait]
@@ -26,16 +26,16 @@ impl Clusters for ClustersApi {
         &self,
         request: Request<v1::DescribeClustersRequest>,
     ) -> Result<Response<v1::DescribeClustersResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::DescribeClusters)?;
-        let result = self.door.service.describe_clusters(&visit.call, &request.get_ref().cluster_id).await;
-        visit.answer(
+        let admitted = self.entry.admit(&request, Operation::DescribeClusters)?;
+        let result = self.entry.service.describe_clusters(&admitted.call, &request.get_ref().cluster_id).await;
+        admitted.answer(
             result
                 .map(|clusters| v1::DescribeClustersResponse { clusters: clusters.into_iter().map(cluster).collect() }),
         )
     }
 
     async fn add_hsm(&self, request: Request<v1::AddHsmRequest>) -> Result<Response<v1::AddHsmResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::AddHsm)?;
+        let admitted = self.entry.admit(&request, Operation::AddHsm)?;
         let request = request.into_inner();
         let input = AddHsmInput {
             cluster_id: request.cluster_id,
@@ -48,8 +48,8 @@ impl Clusters for ClustersApi {
             wrapped_key: request.wrapped_key.into(),
             wrap_only: request.wrap_only,
         };
-        let result = self.door.service.add_hsm(&visit.call, input).await;
-        visit.answer(result.map(|added| v1::AddHsmResponse {
+        let result = self.entry.service.add_hsm(&admitted.call, input).await;
+        admitted.answer(result.map(|added| v1::AddHsmResponse {
             wrapped_key: added.wrapped_key.to_vec(),
             keys_to_place: added.keys_to_place,
         }))
@@ -59,20 +59,20 @@ impl Clusters for ClustersApi {
         &self,
         request: Request<v1::ResealPinsRequest>,
     ) -> Result<Response<v1::ResealPinsResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::ResealPins)?;
-        let result = self.door.service.reseal_pins(&visit.call).await;
-        visit.answer(result.map(|resealed| v1::ResealPinsResponse { resealed }))
+        let admitted = self.entry.admit(&request, Operation::ResealPins)?;
+        let result = self.entry.service.reseal_pins(&admitted.call).await;
+        admitted.answer(result.map(|resealed| v1::ResealPinsResponse { resealed }))
     }
 
     async fn resync_keys(
         &self,
         request: Request<v1::ResyncKeysRequest>,
     ) -> Result<Response<v1::ResyncKeysResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::ResyncKeys)?;
+        let admitted = self.entry.admit(&request, Operation::ResyncKeys)?;
         let v1::ResyncKeysRequest { cluster_id, key_id, hsm_id, all_removed } = request.into_inner();
         let input = ResyncInput { cluster_id, key_id, hsm_id, all_removed };
-        let result = self.door.service.resync_keys(&visit.call, input).await;
-        visit.answer(result.map(|resynced| v1::ResyncKeysResponse {
+        let result = self.entry.service.resync_keys(&admitted.call, input).await;
+        admitted.answer(result.map(|resynced| v1::ResyncKeysResponse {
             keys_wanted_again: resynced.wanted_again as u64,
             keys_to_place: resynced.to_place as u64,
         }))
@@ -82,9 +82,9 @@ impl Clusters for ClustersApi {
         &self,
         request: Request<v1::GetStatisticsRequest>,
     ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::GetStatistics)?;
-        let result = self.door.service.get_statistics(&visit.call, &request.get_ref().cluster_id).await;
-        visit.answer(result.map(|statistics| v1::GetStatisticsResponse {
+        let admitted = self.entry.admit(&request, Operation::GetStatistics)?;
+        let result = self.entry.service.get_statistics(&admitted.call, &request.get_ref().cluster_id).await;
+        admitted.answer(result.map(|statistics| v1::GetStatisticsResponse {
             at: Some(time(statistics.at)),
             clusters: statistics.clusters.into_iter().map(cluster_statistics).collect(),
         }))
@@ -133,13 +133,13 @@ fn hsm_statistics(view: HsmView) -> v1::HsmStatistics {
         let bucket = |(upper_bound, count)| v1::LatencyBucket { upper_bound, count };
         v1::HsmStatistics {
             status: None,
-            requests: status.tallied.requests,
-            items: status.tallied.items,
-            failures: status.tallied.failures,
+            requests: status.statistics.requests,
+            items: status.statistics.items,
+            failures: status.statistics.failures,
             queue_depth: status.load as u64,
             capacity: status.capacity as u64,
-            latency: status.tallied.buckets().map(bucket).collect(),
-            latency_sum: status.tallied.took.as_secs_f64(),
+            latency: status.statistics.buckets().map(bucket).collect(),
+            latency_sum: status.statistics.took.as_secs_f64(),
         }
     });
     v1::HsmStatistics { status: Some(hsm(view)), ..known.unwrap_or_default() }

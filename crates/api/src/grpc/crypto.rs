@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::Door;
+use super::entry::CallEntry;
 use super::{error, stream};
 use model::key::DataKeySpec;
 use model::operation::Operation;
@@ -19,51 +19,51 @@ type Items<T> = Result<Vec<Result<T, Error>>, Error>;
 
 /// The service's gRPC side.
 pub(super) struct CryptoApi {
-    pub(super) door: Arc<Door>,
+    pub(super) entry: Arc<CallEntry>,
     pub(super) streams: stream::Streams,
 }
 
 #[tonic::async_trait]
 impl Crypto for CryptoApi {
     async fn encrypt(&self, request: Request<v1::EncryptRequest>) -> Result<Response<v1::EncryptResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::Encrypt)?;
+        let admitted = self.entry.admit(&request, Operation::Encrypt)?;
         let items = vec![encrypt_input(request.into_inner())];
-        let result = only(self.door.service.encrypt(&visit.call, items).await);
-        visit.answer(result.map(encrypt_response))
+        let result = only(self.entry.service.encrypt(&admitted.call, items).await);
+        admitted.answer(result.map(encrypt_response))
     }
 
     async fn decrypt(&self, request: Request<v1::DecryptRequest>) -> Result<Response<v1::DecryptResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::Decrypt)?;
+        let admitted = self.entry.admit(&request, Operation::Decrypt)?;
         let items = vec![decrypt_input(request.into_inner())];
-        let result = only(self.door.service.decrypt(&visit.call, items).await);
-        visit.answer(result.map(decrypt_response))
+        let result = only(self.entry.service.decrypt(&admitted.call, items).await);
+        admitted.answer(result.map(decrypt_response))
     }
 
     async fn generate_data_key(
         &self,
         request: Request<v1::GenerateDataKeyRequest>,
     ) -> Result<Response<v1::GenerateDataKeyResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::GenerateDataKey)?;
+        let admitted = self.entry.admit(&request, Operation::GenerateDataKey)?;
         let result = match data_key_input(request.into_inner()) {
-            Ok(item) => only(self.door.service.generate_data_keys(&visit.call, vec![item], false).await),
+            Ok(item) => only(self.entry.service.generate_data_keys(&admitted.call, vec![item], false).await),
             Err(error) => Err(error),
         };
-        visit.answer(result.map(data_key_response))
+        admitted.answer(result.map(data_key_response))
     }
 
     async fn generate_data_key_without_plaintext(
         &self,
         request: Request<v1::GenerateDataKeyWithoutPlaintextRequest>,
     ) -> Result<Response<v1::GenerateDataKeyWithoutPlaintextResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::GenerateDataKeyWithoutPlaintext)?;
+        let admitted = self.entry.admit(&request, Operation::GenerateDataKeyWithoutPlaintext)?;
         let v1::GenerateDataKeyWithoutPlaintextRequest { key_id, key_spec, number_of_bytes, encryption_context } =
             request.into_inner();
         let same = v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context };
         let result = match data_key_input(same) {
-            Ok(item) => only(self.door.service.generate_data_keys(&visit.call, vec![item], true).await),
+            Ok(item) => only(self.entry.service.generate_data_keys(&admitted.call, vec![item], true).await),
             Err(error) => Err(error),
         };
-        visit.answer(result.map(|generated| v1::GenerateDataKeyWithoutPlaintextResponse {
+        admitted.answer(result.map(|generated| v1::GenerateDataKeyWithoutPlaintextResponse {
             key_id: generated.key_arn.as_ref().to_owned(),
             ciphertext_blob: generated.ciphertext.into(),
         }))
@@ -73,20 +73,20 @@ impl Crypto for CryptoApi {
         &self,
         request: Request<v1::GenerateRandomRequest>,
     ) -> Result<Response<v1::GenerateRandomResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::GenerateRandom)?;
+        let admitted = self.entry.admit(&request, Operation::GenerateRandom)?;
         let v1::GenerateRandomRequest { number_of_bytes, key_store_id } = request.into_inner();
-        let result = self.door.service.generate_random(&visit.call, number_of_bytes, &key_store_id).await;
-        visit.answer(result.map(|random| v1::GenerateRandomResponse { plaintext: random.into_exposed() }))
+        let result = self.entry.service.generate_random(&admitted.call, number_of_bytes, &key_store_id).await;
+        admitted.answer(result.map(|random| v1::GenerateRandomResponse { plaintext: random.into_exposed() }))
     }
 
     async fn batch_encrypt(
         &self,
         request: Request<v1::BatchEncryptRequest>,
     ) -> Result<Response<v1::BatchEncryptResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::Encrypt)?;
+        let admitted = self.entry.admit(&request, Operation::Encrypt)?;
         let items = request.into_inner().items.into_iter().map(encrypt_input).collect();
-        let result = self.door.service.encrypt(&visit.call, items).await;
-        visit.answer(
+        let result = self.entry.service.encrypt(&admitted.call, items).await;
+        admitted.answer(
             result
                 .map(|results| v1::BatchEncryptResponse { results: results.into_iter().map(encrypt_result).collect() }),
         )
@@ -96,10 +96,10 @@ impl Crypto for CryptoApi {
         &self,
         request: Request<v1::BatchDecryptRequest>,
     ) -> Result<Response<v1::BatchDecryptResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::Decrypt)?;
+        let admitted = self.entry.admit(&request, Operation::Decrypt)?;
         let items = request.into_inner().items.into_iter().map(decrypt_input).collect();
-        let result = self.door.service.decrypt(&visit.call, items).await;
-        visit.answer(
+        let result = self.entry.service.decrypt(&admitted.call, items).await;
+        admitted.answer(
             result
                 .map(|results| v1::BatchDecryptResponse { results: results.into_iter().map(decrypt_result).collect() }),
         )
@@ -109,14 +109,14 @@ impl Crypto for CryptoApi {
         &self,
         request: Request<v1::BatchGenerateDataKeyRequest>,
     ) -> Result<Response<v1::BatchGenerateDataKeyResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::GenerateDataKey)?;
+        let admitted = self.entry.admit(&request, Operation::GenerateDataKey)?;
         let (items, unreadable) = split(request.into_inner().items.into_iter().map(data_key_input));
         let result = match items.is_empty() && !unreadable.is_empty() {
             // No item can be read: each has its own error, and the call as a whole none.
             true => Ok(Vec::new()),
-            false => self.door.service.generate_data_keys(&visit.call, items, false).await,
+            false => self.entry.service.generate_data_keys(&admitted.call, items, false).await,
         };
-        visit.answer(result.map(|results| v1::BatchGenerateDataKeyResponse {
+        admitted.answer(result.map(|results| v1::BatchGenerateDataKeyResponse {
             results: join(results, unreadable).into_iter().map(data_key_result).collect(),
         }))
     }
@@ -127,8 +127,8 @@ impl Crypto for CryptoApi {
         &self,
         request: Request<Streaming<v1::StreamRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let visit = self.door.admit_stream(&request)?;
-        self.streams.open(visit, request.into_inner())
+        let admitted = self.entry.admit_stream(&request)?;
+        self.streams.open(admitted, request.into_inner())
     }
 }
 

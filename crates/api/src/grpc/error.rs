@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use auth::peer::Refusal;
+use auth::peer::CertificateRefusal;
 use model::exception::Exception;
 use proto::v1::ItemError;
 use service::Error;
@@ -101,7 +101,7 @@ pub(super) fn closing() -> Error {
 }
 
 /// The connection's certificate is no longer good.
-pub(super) fn refused(refusal: &Refusal) -> Status {
+pub(super) fn refused(refusal: &CertificateRefusal) -> Status {
     unauthenticated(refusal.to_string())
 }
 
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_refused_peer_is_unauthenticated() {
-        let status = refused(&Refusal::Expired);
+        let status = refused(&CertificateRefusal::Expired);
         assert_eq!(status.code(), Code::Unauthenticated);
         assert_eq!(status.get_details_error_info().unwrap().reason, "AccessDeniedException");
     }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tonic::{Request, Response, Status};
 
-use super::door::Door;
+use super::entry::CallEntry;
 use super::timestamp;
 use cluster::Health;
 use model::key_store::ConnectionState;
@@ -17,7 +17,7 @@ use service::{CreateKeyStoreInput, HsmView, KeyStoreView, UpdateKeyStoreInput};
 
 /// The service's gRPC side.
 pub(super) struct KeyStoresApi {
-    pub(super) door: Arc<Door>,
+    pub(super) entry: Arc<CallEntry>,
 }
 
 #[tonic::async_trait]
@@ -26,11 +26,11 @@ impl KeyStores for KeyStoresApi {
         &self,
         request: Request<v1::DescribeKeyStoresRequest>,
     ) -> Result<Response<v1::DescribeKeyStoresResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::DescribeKeyStores)?;
+        let admitted = self.entry.admit(&request, Operation::DescribeKeyStores)?;
         let v1::DescribeKeyStoresRequest { key_store_id, key_store_name, limit, marker } = request.into_inner();
-        let service = &self.door.service;
-        let result = service.describe_key_stores(&visit.call, &key_store_id, &key_store_name, limit, &marker).await;
-        visit.answer(result.map(|page| v1::DescribeKeyStoresResponse {
+        let service = &self.entry.service;
+        let result = service.describe_key_stores(&admitted.call, &key_store_id, &key_store_name, limit, &marker).await;
+        admitted.answer(result.map(|page| v1::DescribeKeyStoresResponse {
             key_stores: page.items.into_iter().map(key_store).collect(),
             truncated: page.next_marker.is_some(),
             next_marker: page.next_marker.unwrap_or_default(),
@@ -41,7 +41,7 @@ impl KeyStores for KeyStoresApi {
         &self,
         request: Request<v1::CreateKeyStoreRequest>,
     ) -> Result<Response<v1::CreateKeyStoreResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::CreateKeyStore)?;
+        let admitted = self.entry.admit(&request, Operation::CreateKeyStore)?;
         let v1::CreateKeyStoreRequest { key_store_name, cluster_id, trust_anchor_certificate, key_store_password } =
             request.into_inner();
         let input = CreateKeyStoreInput {
@@ -50,15 +50,15 @@ impl KeyStores for KeyStoresApi {
             trust_anchor: trust_anchor_certificate,
             password: Secret::new(key_store_password.into_bytes()),
         };
-        let result = self.door.service.create_key_store(&visit.call, input).await;
-        visit.answer(result.map(|id| v1::CreateKeyStoreResponse { key_store_id: id.to_string() }))
+        let result = self.entry.service.create_key_store(&admitted.call, input).await;
+        admitted.answer(result.map(|id| v1::CreateKeyStoreResponse { key_store_id: id.to_string() }))
     }
 
     async fn update_key_store(
         &self,
         request: Request<v1::UpdateKeyStoreRequest>,
     ) -> Result<Response<v1::UpdateKeyStoreResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::UpdateKeyStore)?;
+        let admitted = self.entry.admit(&request, Operation::UpdateKeyStore)?;
         let v1::UpdateKeyStoreRequest {
             key_store_id,
             new_key_store_name,
@@ -77,35 +77,35 @@ impl KeyStores for KeyStoresApi {
             hsm_ids,
             cluster_id: given(cluster_id),
         };
-        let result = self.door.service.update_key_store(&visit.call, input).await;
-        visit.answer(result.map(|()| v1::UpdateKeyStoreResponse {}))
+        let result = self.entry.service.update_key_store(&admitted.call, input).await;
+        admitted.answer(result.map(|()| v1::UpdateKeyStoreResponse {}))
     }
 
     async fn connect_key_store(
         &self,
         request: Request<v1::ConnectKeyStoreRequest>,
     ) -> Result<Response<v1::ConnectKeyStoreResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::ConnectKeyStore)?;
-        let result = self.door.service.connect_key_store(&visit.call, &request.get_ref().key_store_id).await;
-        visit.answer(result.map(|()| v1::ConnectKeyStoreResponse {}))
+        let admitted = self.entry.admit(&request, Operation::ConnectKeyStore)?;
+        let result = self.entry.service.connect_key_store(&admitted.call, &request.get_ref().key_store_id).await;
+        admitted.answer(result.map(|()| v1::ConnectKeyStoreResponse {}))
     }
 
     async fn disconnect_key_store(
         &self,
         request: Request<v1::DisconnectKeyStoreRequest>,
     ) -> Result<Response<v1::DisconnectKeyStoreResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::DisconnectKeyStore)?;
-        let result = self.door.service.disconnect_key_store(&visit.call, &request.get_ref().key_store_id).await;
-        visit.answer(result.map(|()| v1::DisconnectKeyStoreResponse {}))
+        let admitted = self.entry.admit(&request, Operation::DisconnectKeyStore)?;
+        let result = self.entry.service.disconnect_key_store(&admitted.call, &request.get_ref().key_store_id).await;
+        admitted.answer(result.map(|()| v1::DisconnectKeyStoreResponse {}))
     }
 
     async fn delete_key_store(
         &self,
         request: Request<v1::DeleteKeyStoreRequest>,
     ) -> Result<Response<v1::DeleteKeyStoreResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::DeleteKeyStore)?;
-        let result = self.door.service.delete_key_store(&visit.call, &request.get_ref().key_store_id).await;
-        visit.answer(result.map(|()| v1::DeleteKeyStoreResponse {}))
+        let admitted = self.entry.admit(&request, Operation::DeleteKeyStore)?;
+        let result = self.entry.service.delete_key_store(&admitted.call, &request.get_ref().key_store_id).await;
+        admitted.answer(result.map(|()| v1::DeleteKeyStoreResponse {}))
     }
 }
 

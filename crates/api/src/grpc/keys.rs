@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::door::Door;
+use super::entry::CallEntry;
 use super::timestamp;
 use model::key::{KeyState, Placement};
 use model::operation::Operation;
@@ -14,7 +14,7 @@ use service::{CreateKeyInput, KeyMetadata};
 
 /// The service's gRPC side.
 pub(super) struct KeysApi {
-    pub(super) door: Arc<Door>,
+    pub(super) entry: Arc<CallEntry>,
 }
 
 #[tonic::async_trait]
@@ -23,27 +23,27 @@ impl Keys for KeysApi {
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::CreateKey)?;
+        let admitted = self.entry.admit(&request, Operation::CreateKey)?;
         let v1::CreateKeyRequest { key_store_id, description, client_token } = request.into_inner();
         let input = CreateKeyInput { key_store_id, description, client_token };
-        let result = self.door.service.create_key(&visit.call, input).await;
-        visit.answer(result.map(|key| v1::CreateKeyResponse { key_metadata: Some(metadata(key)) }))
+        let result = self.entry.service.create_key(&admitted.call, input).await;
+        admitted.answer(result.map(|key| v1::CreateKeyResponse { key_metadata: Some(metadata(key)) }))
     }
 
     async fn describe_key(
         &self,
         request: Request<v1::DescribeKeyRequest>,
     ) -> Result<Response<v1::DescribeKeyResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::DescribeKey)?;
-        let result = self.door.service.describe_key(&visit.call, &request.get_ref().key_id).await;
-        visit.answer(result.map(|key| v1::DescribeKeyResponse { key_metadata: Some(metadata(key)) }))
+        let admitted = self.entry.admit(&request, Operation::DescribeKey)?;
+        let result = self.entry.service.describe_key(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|key| v1::DescribeKeyResponse { key_metadata: Some(metadata(key)) }))
     }
 
     async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::ListKeys)?;
+        let admitted = self.entry.admit(&request, Operation::ListKeys)?;
         let v1::ListKeysRequest { limit, marker } = request.into_inner();
-        let result = self.door.service.list_keys(&visit.call, limit, &marker).await;
-        visit.answer(result.map(|page| {
+        let result = self.entry.service.list_keys(&admitted.call, limit, &marker).await;
+        admitted.answer(result.map(|page| {
             let entry = |(id, arn): (_, String)| v1::KeyListEntry { key_id: format!("{id}"), key_arn: arn };
             v1::ListKeysResponse {
                 keys: page.items.into_iter().map(entry).collect(),
@@ -57,18 +57,18 @@ impl Keys for KeysApi {
         &self,
         request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::EnableKey)?;
-        let result = self.door.service.enable_key(&visit.call, &request.get_ref().key_id).await;
-        visit.answer(result.map(|()| v1::EnableKeyResponse {}))
+        let admitted = self.entry.admit(&request, Operation::EnableKey)?;
+        let result = self.entry.service.enable_key(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|()| v1::EnableKeyResponse {}))
     }
 
     async fn disable_key(
         &self,
         request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        let visit = self.door.admit(&request, Operation::DisableKey)?;
-        let result = self.door.service.disable_key(&visit.call, &request.get_ref().key_id).await;
-        visit.answer(result.map(|()| v1::DisableKeyResponse {}))
+        let admitted = self.entry.admit(&request, Operation::DisableKey)?;
+        let result = self.entry.service.disable_key(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|()| v1::DisableKeyResponse {}))
     }
 }
 

@@ -1,16 +1,16 @@
 //! The gRPC interface, package `keystored.v1`.
 //!
-//! A method turns its message into a use case's input, lets [`door`] say who calls and until when, and turns the result
-//! back. [`error`] is the only place that knows status codes. Whatever a caller can make grow has its bound here or
-//! before: messages ([`gate`], and the codec in `proto`), streams and their windows ([`stream`]).
+//! A method turns its message into a use case's input, lets [`entry`] say who calls and until when, and turns the
+//! result back. [`error`] is the only place that knows status codes. Whatever a caller can make grow has its bound here
+//! or before: messages ([`limiter`], and the codec in `proto`), streams and their windows ([`stream`]).
 
 mod clusters;
 mod crypto;
-mod door;
+mod entry;
 mod error;
-mod gate;
 mod key_stores;
 mod keys;
+mod limiter;
 mod stream;
 pub mod timeout;
 
@@ -29,10 +29,10 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use self::clusters::ClustersApi;
 use self::crypto::CryptoApi;
-use self::door::{Door, check_peer};
-use self::gate::{Gate, Meter};
+use self::entry::{CallEntry, check_peer};
 use self::key_stores::KeyStoresApi;
 use self::keys::KeysApi;
+use self::limiter::{ByteQuota, RequestLimiter};
 use self::stream::Streams;
 use model::clock::Clock;
 use model::limits;
@@ -113,22 +113,22 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, He
     // Nobody else has the reporter yet, so that this is done at once.
     let _ = switch.set_serving(false).now_or_never();
 
-    let door = Arc::new(Door::new(service, settings, clock.clone()));
-    let meter = Meter::new(READING_BYTES);
+    let entry = Arc::new(CallEntry::new(service, settings, clock.clone()));
+    let quota = ByteQuota::new(READING_BYTES);
     let crypto =
-        CryptoServer::new(CryptoApi { door: Arc::clone(&door), streams: Streams::new(settings.streams, closed) });
-    let keys = KeysServer::new(KeysApi { door: Arc::clone(&door) });
-    let key_stores = KeyStoresServer::new(KeyStoresApi { door: Arc::clone(&door) });
-    let clusters = ClustersServer::new(ClustersApi { door });
-    let crypto = Gate::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES), &meter)
+        CryptoServer::new(CryptoApi { entry: Arc::clone(&entry), streams: Streams::new(settings.streams, closed) });
+    let keys = KeysServer::new(KeysApi { entry: Arc::clone(&entry) });
+    let key_stores = KeyStoresServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
+    let clusters = ClustersServer::new(ClustersApi { entry });
+    let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES), &quota)
         .with_apart(
             "/keystored.v1.Crypto/BatchDecrypt",
             crypto.clone().max_decoding_message_size(limits::BATCH_DECRYPT_MESSAGE_BYTES),
         )
         .with_endless("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES));
-    let keys = Gate::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
-    let key_stores = Gate::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
-    let clusters = Gate::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES), &meter);
+    let keys = RequestLimiter::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES), &quota);
+    let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES), &quota);
+    let clusters = RequestLimiter::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES), &quota);
     let health = HealthServer::new(HealthService::from_health_reporter(reporter));
 
     let check = move |request: Request<()>| check_peer(request, &clock);

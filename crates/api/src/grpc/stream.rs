@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
-use super::door::StreamVisit;
+use super::entry::AdmittedStream;
 use super::{crypto, error};
 use model::limits;
 use proto::v1::stream_request::Request as Wanted;
@@ -62,17 +62,17 @@ impl Streams {
 
     pub(super) fn open(
         &self,
-        visit: StreamVisit,
+        admitted: AdmittedStream,
         requests: Streaming<StreamRequest>,
     ) -> Result<Response<Answers>, Status> {
         let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() else {
             let message = "too many streams are open; close some, or wait and try again";
             return Err(error::status(&error::throttling(message)));
         };
-        let ending = ending(visit.remaining(), self.closing.clone()).boxed();
-        let visit = Arc::new(visit);
-        let tagger = Arc::clone(&visit);
-        let answer = move |window| answer(Arc::clone(&visit), window).boxed();
+        let ending = ending(admitted.remaining(), self.closing.clone()).boxed();
+        let admitted = Arc::new(admitted);
+        let tagger = Arc::clone(&admitted);
+        let answer = move |window| answer(Arc::clone(&admitted), window).boxed();
         let answers: Answers = Windows::new(requests, answer, ending, Some(permit)).boxed();
         let mut response = Response::new(answers);
         tagger.tag(response.metadata_mut());
@@ -100,8 +100,8 @@ async fn ending(remaining: Option<std::time::Duration>, mut closing: watch::Rece
 }
 
 /// Answers one window: its encryptions and its decryptions as a batch each.
-async fn answer(visit: Arc<StreamVisit>, window: Vec<StreamRequest>) -> Result<Vec<StreamResponse>, Status> {
-    let call = visit.window()?;
+async fn answer(admitted: Arc<AdmittedStream>, window: Vec<StreamRequest>) -> Result<Vec<StreamResponse>, Status> {
+    let call = admitted.window()?;
     let mut answers = Vec::with_capacity(window.len());
     let (mut encrypt, mut encrypt_numbers) = (Vec::new(), Vec::new());
     let (mut decrypt, mut decrypt_numbers) = (Vec::new(), Vec::new());
@@ -124,13 +124,13 @@ async fn answer(visit: Arc<StreamVisit>, window: Vec<StreamRequest>) -> Result<V
     let encrypted = async {
         match encrypt.is_empty() {
             true => Ok(Vec::new()),
-            false => visit.service().encrypt(&call, encrypt).await,
+            false => admitted.service().encrypt(&call, encrypt).await,
         }
     };
     let decrypted = async {
         match decrypt.is_empty() {
             true => Ok(Vec::new()),
-            false => visit.service().decrypt(&call, decrypt).await,
+            false => admitted.service().decrypt(&call, decrypt).await,
         }
     };
     let (encrypted, decrypted) = future::join(encrypted, decrypted).await;

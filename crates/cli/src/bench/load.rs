@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::messages::{self, Messages, batch_results, stream_result};
 use super::pace::Pace;
-use super::tally::Tally;
+use super::statistics::Statistics;
 use super::{Mode, Operation};
 use client::{Client, Error, Fault, raw};
 use model::clock::Clock;
@@ -30,7 +30,7 @@ pub(super) struct Load {
 
 impl Load {
     /// Runs until the pace ends and every answer is there.
-    pub(super) async fn run(&self, pace: &Arc<Pace>) -> Tally {
+    pub(super) async fn run(&self, pace: &Arc<Pace>) -> Statistics {
         let mut tasks = JoinSet::new();
         let connections = self.client.connections();
         match self.mode {
@@ -50,11 +50,11 @@ impl Load {
                 }
             }
         }
-        let mut sum = Tally::new();
+        let mut sum = Statistics::new();
         while let Some(task) = tasks.join_next().await {
             // A task ends otherwise only by a panic, which has been reported by then.
-            if let Ok(tally) = task {
-                sum.add(tally);
+            if let Ok(statistics) = task {
+                sum.add(statistics);
             }
         }
         sum
@@ -67,7 +67,7 @@ impl Load {
             messages: self.messages.of_task(number),
             pace: Arc::clone(pace),
             clock: self.clock.clone(),
-            tally: Tally::new(),
+            statistics: Statistics::new(),
         }
     }
 }
@@ -77,52 +77,52 @@ struct Task {
     messages: Messages,
     pace: Arc<Pace>,
     clock: Clock,
-    tally: Tally,
+    statistics: Statistics,
 }
 
 impl Task {
-    async fn calls(mut self, method: raw::Method) -> Tally {
+    async fn calls(mut self, method: raw::Method) -> Statistics {
         while let Some(begun) = self.pace.next().await {
             let answer = self.caller.call(method, self.messages.next()).await;
             let after = self.clock.now().saturating_duration_since(begun);
-            let tally = &mut self.tally;
+            let statistics = &mut self.statistics;
             match answer {
                 Ok(_) if !method.is_batch() => {
-                    tally.answered(after);
-                    tally.items += 1;
+                    statistics.answered(after);
+                    statistics.items += 1;
                 }
                 Ok(answer) => {
-                    tally.answered(after);
+                    statistics.answered(after);
                     let read = batch_results(&answer, |result| match result {
-                        Ok(()) => tally.items += 1,
-                        Err(error) => tally.error(error),
+                        Ok(()) => statistics.items += 1,
+                        Err(error) => statistics.error(error),
                     });
                     if let Err(error) = read {
-                        tally.error(error);
+                        statistics.error(error);
                     }
                 }
                 Err(error) => {
                     let lost = error.fault() == Fault::Connection;
-                    tally.failed(after, error);
+                    statistics.failed(after, error);
                     if lost {
                         tokio::time::sleep(AFTER_A_LOST_CONNECTION).await;
                     }
                 }
             }
         }
-        self.tally
+        self.statistics
     }
 
     /// Opens a stream, and another one when it breaks.
-    async fn streams(mut self, window: usize) -> Tally {
+    async fn streams(mut self, window: usize) -> Statistics {
         let starts = Starts::new(window, self.clock.now());
         while !self.pace.over() {
             if let Err(error) = self.stream(window, &starts).await {
-                self.tally.error(error);
+                self.statistics.error(error);
                 tokio::time::sleep(AFTER_A_LOST_CONNECTION).await;
             }
         }
-        self.tally
+        self.statistics
     }
 
     /// Keeps one stream full until the pace ends or the stream breaks. Requests are numbered by slots, of which there
@@ -134,7 +134,7 @@ impl Task {
             // There is room for each.
             let _ = give_back.try_send(slot);
         }
-        let Self { messages, pace, clock, tally, .. } = self;
+        let Self { messages, pace, clock, statistics, .. } = self;
         let sending = async move {
             while let Some(slot) = free.recv().await {
                 let Some(begun) = pace.next().await else { break };
@@ -149,10 +149,10 @@ impl Task {
         let receiving = async move {
             while let Some(answer) = answers.next().await? {
                 let (slot, result) = stream_result(&answer)?;
-                tally.answered(clock.now().saturating_duration_since(starts.of(slot)));
+                statistics.answered(clock.now().saturating_duration_since(starts.of(slot)));
                 match result {
-                    Ok(()) => tally.items += 1,
-                    Err(error) => tally.error(error),
+                    Ok(()) => statistics.items += 1,
+                    Err(error) => statistics.error(error),
                 }
                 let _ = give_back.try_send(slot);
             }

@@ -12,7 +12,7 @@ mod keys;
 mod load;
 mod messages;
 mod pace;
-mod tally;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use client::MAX_CONNECTIONS;
 use messages::Messages;
 use model::limits;
 use pace::Pace;
-use tally::{Latency, Tally};
+use statistics::{Latency, Statistics};
 
 /// How calls are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,7 +95,8 @@ impl Arguments {
         if self.mode == Mode::Batch { self.batch_size } else { 1 }
     }
 
-    /// Calls in flight. Fewer where a call carries many items: the service bounds the items that one caller has in work.
+    /// Calls in flight. Fewer where a call carries many items: the service bounds the items that one caller has in
+    /// work.
     fn in_flight(&self) -> u32 {
         self.in_flight.unwrap_or(if self.mode == Mode::Batch { 8 } else { 64 })
     }
@@ -146,14 +147,14 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
             pace.stop();
         })
     };
-    let mut tally = load.run(&pace).await;
+    let mut statistics = load.run(&pace).await;
     watch.abort();
-    tally.unstarted = pace.unstarted();
-    let figures = Figures::new(&arguments, keys.len(), pace.elapsed(), &tally);
+    statistics.unstarted = pace.unstarted();
+    let figures = Figures::new(&arguments, keys.len(), pace.elapsed(), &statistics);
     context.printer.report(&figures)?;
-    match tally.first_failure {
-        Some(error) if tally.items == 0 => Err(error.into()),
-        None if tally.items == 0 => Err(Failure::new(Exit::Interrupted, "no call was made")),
+    match statistics.first_failure {
+        Some(error) if statistics.items == 0 => Err(error.into()),
+        None if statistics.items == 0 => Err(Failure::new(Exit::Interrupted, "no call was made")),
         _ => Ok(()),
     }
 }
@@ -213,7 +214,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn new(arguments: &Arguments, keys: usize, elapsed: Duration, tally: &Tally) -> Self {
+    fn new(arguments: &Arguments, keys: usize, elapsed: Duration, statistics: &Statistics) -> Self {
         let seconds = elapsed.as_secs_f64();
         let per_second = |count: u64| (count as f64 / seconds.max(1e-9) * 10.0).round() / 10.0;
         Self {
@@ -229,15 +230,15 @@ impl Figures {
             batch_size: arguments.items_per_call(),
             payload_bytes: arguments.payload,
             rate: arguments.rate,
-            calls: tally.calls,
-            items: tally.items,
+            calls: statistics.calls,
+            items: statistics.items,
             seconds,
-            items_per_second: per_second(tally.items),
-            calls_per_second: per_second(tally.calls),
-            latency: tally.latency(),
-            errors: tally.errors.clone(),
-            unstarted: tally.unstarted,
-            first_failure: tally.first_failure.as_ref().map(ToString::to_string),
+            items_per_second: per_second(statistics.items),
+            calls_per_second: per_second(statistics.calls),
+            latency: statistics.latency(),
+            errors: statistics.errors.clone(),
+            unstarted: statistics.unstarted,
+            first_failure: statistics.first_failure.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! `keystorectl cluster add-hsm`
 //!
-//! Certified here, wrapped for by the daemon, kept here, let in by the daemon. The folder remembers what was certified and
-//! wrapped, so that the command can be repeated after the daemon has let the HSM in: from then on the daemon holds it, and has
-//! changed its PIN. No HSM joins before its wrapped copy is in the folder.
+//! Certified here, wrapped for by the daemon, kept here, let in by the daemon. The folder remembers what was certified
+//! and wrapped, so that the command can be repeated after the daemon has let the HSM in: from then on the daemon holds
+//! it, and has changed its PIN. No HSM joins before its wrapped copy is in the folder.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,12 +35,12 @@ pub(crate) struct Arguments {
     /// Member of the cluster that hands the wrapping key on [default: any in the folder]
     #[arg(long, value_name = "MEMBER", value_parser = parse::hsm_id)]
     from: Option<String>,
-    /// File with kmsuser's PIN in the new HSM, or the one that it is to have, which only you may read; - is standard input
-    /// [default: ask on the terminal]
+    /// File with kmsuser's PIN in the new HSM, or the one that it is to have, which only you may read; - is standard
+    /// input [default: ask on the terminal]
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
-    /// File with the security officer's PIN, or the one that a blank token is to have. Needed only for a token without a
-    /// user
+    /// File with the security officer's PIN, or the one that a blank token is to have. Needed only for a token without
+    /// a user
     #[arg(long, value_name = "FILE")]
     so_pin_file: Option<PathBuf>,
     /// Ask for the security officer's PIN on the terminal

@@ -16,26 +16,26 @@ use super::Context;
 use super::failure::Failure;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+pub(super) enum Command {
     /// Show the clusters of the configuration: which HSMs have joined and are proven, and which keys they lack
     Status(status::Arguments),
-    /// Carry the ceremony out: make the cluster of the configuration's tokens, blank ones or prepared ones, or go on where
-    /// it was broken off. Needs the HSMs, and no daemon
+    /// Carry the ceremony out: make the cluster of the configuration's tokens, blank ones or prepared ones, or go on
+    /// where it was broken off. Needs the HSMs, and no daemon
     Init(init::Arguments),
-    /// Bring a further HSM of the configuration into a cluster whose key store is connected
+    /// Add another HSM of the configuration to a cluster whose key store is connected
     AddHsm(add_hsm::Arguments),
     /// Seal all stored PINs anew, after the seal key of the configuration was replaced
     Reseal,
-    /// Have the HSMs looked at now and filled with the keys that they lack; put keys back that somebody removed
+    /// Check the HSMs now and restore the keys that they lack; also puts back keys that somebody removed
     Resync(resync::Arguments),
 }
 
-pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
-    match verb {
-        Verb::Status(arguments) => status::run(context, arguments).await,
-        Verb::Init(arguments) => init::run(context, arguments).await,
-        Verb::AddHsm(arguments) => add_hsm::run(context, arguments).await,
-        Verb::Reseal => reseal::run(context).await,
-        Verb::Resync(arguments) => resync::run(context, arguments).await,
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Status(arguments) => status::run(context, arguments).await,
+        Command::Init(arguments) => init::run(context, arguments).await,
+        Command::AddHsm(arguments) => add_hsm::run(context, arguments).await,
+        Command::Reseal => reseal::run(context).await,
+        Command::Resync(arguments) => resync::run(context, arguments).await,
     }
 }

@@ -8,13 +8,13 @@ use super::Context;
 use super::failure::Failure;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
-    /// Make a data key, in clear and encrypted under a key
+pub(super) enum Command {
+    /// Generate a data key, in plaintext and encrypted under a key
     Generate(generate::Arguments),
 }
 
-pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
-    match verb {
-        Verb::Generate(arguments) => generate::run(context, arguments).await,
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Generate(arguments) => generate::run(context, arguments).await,
     }
 }

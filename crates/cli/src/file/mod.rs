@@ -20,24 +20,24 @@ use client::seal::Error;
 use client::seal::file::{Summary, length};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+pub(super) enum Command {
     /// Seal a file of any size under a key
     Seal(seal::Arguments),
     /// Open a sealed file
     Open(open::Arguments),
 }
 
-pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
-    match verb {
-        Verb::Seal(arguments) => seal::run(context, arguments).await,
-        Verb::Open(arguments) => open::run(context, arguments).await,
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Seal(arguments) => seal::run(context, arguments).await,
+        Command::Open(arguments) => open::run(context, arguments).await,
     }
 }
 
 /// How long the work has to end in order: it looks at the flag after each chunk.
 const UNWINDING: Duration = Duration::from_secs(2);
 
-/// What both verbs tell.
+/// What both commands tell.
 #[derive(Serialize)]
 struct Done {
     key_id: String,
@@ -46,21 +46,21 @@ struct Done {
     chunks: u64,
     output: String,
     #[serde(skip)]
-    verb: &'static str,
+    done: &'static str,
 }
 
 impl Done {
-    fn new(verb: &'static str, output: &Path, summary: Summary) -> Self {
+    fn new(done: &'static str, output: &Path, summary: Summary) -> Self {
         let Summary { key_id, plaintext_bytes, sealed_bytes, chunks } = summary;
-        Self { key_id, plaintext_bytes, sealed_bytes, chunks, output: output.display().to_string(), verb }
+        Self { key_id, plaintext_bytes, sealed_bytes, chunks, output: output.display().to_string(), done }
     }
 }
 
 impl Report for Done {
     fn text(&self) -> String {
-        let Self { key_id, plaintext_bytes, chunks, output, verb, .. } = self;
+        let Self { key_id, plaintext_bytes, chunks, output, done, .. } = self;
         let chunks = if *chunks == 1 { "1 chunk".to_owned() } else { format!("{chunks} chunks") };
-        format!("{verb} {output}: {plaintext_bytes} bytes in {chunks} under {key_id}")
+        format!("{done} {output}: {plaintext_bytes} bytes in {chunks} under {key_id}")
     }
 }
 

@@ -15,30 +15,30 @@ use super::failure::Failure;
 use super::printer::Report;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
-    /// Make a key in every HSM of a key store
+pub(super) enum Command {
+    /// Create a key in every HSM of a key store
     Create(create::Arguments),
-    /// Show a key: its state, its versions and where it is
+    /// Show a key: its state, its versions and which HSMs hold it
     Describe(describe::Arguments),
-    /// Make a key usable again
+    /// Enable a disabled key
     Enable(enable::Arguments),
-    /// Make a key unusable, until it is enabled again
+    /// Disable a key until it is enabled again
     Disable(disable::Arguments),
     /// List all keys
     List(list::Arguments),
 }
 
-pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
-    match verb {
-        Verb::Create(arguments) => create::run(context, arguments).await,
-        Verb::Describe(arguments) => describe::run(context, arguments).await,
-        Verb::Enable(arguments) => enable::run(context, arguments).await,
-        Verb::Disable(arguments) => disable::run(context, arguments).await,
-        Verb::List(arguments) => list::run(context, arguments).await,
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Create(arguments) => create::run(context, arguments).await,
+        Command::Describe(arguments) => describe::run(context, arguments).await,
+        Command::Enable(arguments) => enable::run(context, arguments).await,
+        Command::Disable(arguments) => disable::run(context, arguments).await,
+        Command::List(arguments) => list::run(context, arguments).await,
     }
 }
 
-/// What the verbs that switch a key tell.
+/// What the commands that switch a key tell.
 #[derive(Serialize)]
 struct Switched {
     key_id: String,

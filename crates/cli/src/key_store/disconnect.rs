@@ -15,7 +15,8 @@ use proto::v1::ConnectionState;
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// Wait until all HSMs are logged out of; --timeout says how long [default: 60s]. Its keys are out of use before that
+    /// Wait until all HSMs are logged out of; --timeout says how long [default: 60s]. Its keys are out of use before
+    /// that
     #[arg(long)]
     wait: bool,
 }

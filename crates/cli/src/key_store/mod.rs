@@ -19,33 +19,33 @@ use super::failure::Failure;
 use super::printer::Report;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+pub(super) enum Command {
     /// Register a cluster of the configuration as a key store; prints its id
     Create(create::Arguments),
     /// Change a key store: its name, the password on record, its cluster
     Update(update::Arguments),
     /// Log in to the HSMs, have them prove their identity, rotate kmsuser's PIN
     Connect(connect::Arguments),
-    /// End the use of a key store's keys and log out of its HSMs; also the way out of FAILED
+    /// Stop the use of a key store's keys and log out of its HSMs; also the way out of FAILED
     Disconnect(disconnect::Arguments),
-    /// Forget a key store that is disconnected and has no keys
+    /// Delete a key store that is disconnected and has no keys
     Delete(delete::Arguments),
     /// Show key stores and the health of each HSM
     Describe(describe::Arguments),
 }
 
-pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
-    match verb {
-        Verb::Create(arguments) => create::run(context, arguments).await,
-        Verb::Update(arguments) => update::run(context, arguments).await,
-        Verb::Connect(arguments) => connect::run(context, arguments).await,
-        Verb::Disconnect(arguments) => disconnect::run(context, arguments).await,
-        Verb::Delete(arguments) => delete::run(context, arguments).await,
-        Verb::Describe(arguments) => describe::run(context, arguments).await,
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Create(arguments) => create::run(context, arguments).await,
+        Command::Update(arguments) => update::run(context, arguments).await,
+        Command::Connect(arguments) => connect::run(context, arguments).await,
+        Command::Disconnect(arguments) => disconnect::run(context, arguments).await,
+        Command::Delete(arguments) => delete::run(context, arguments).await,
+        Command::Describe(arguments) => describe::run(context, arguments).await,
     }
 }
 
-/// What a verb tells that has nothing to show but what it did.
+/// What a command tells that has nothing to show but what it did.
 #[derive(Serialize)]
 struct Done {
     key_store_id: String,

@@ -25,8 +25,8 @@ pub(crate) struct Arguments {
     /// The same, typed on the terminal without being shown
     #[arg(long, conflicts_with = "password_file")]
     ask_password: bool,
-    /// The security officer has set this password in the HSMs; without a password: has unlocked kmsuser. Failed logins are
-    /// counted anew. Where that is not so, the HSM may lock kmsuser
+    /// The security officer has set this password in the HSMs; without a password: has unlocked kmsuser. Failed logins
+    /// are counted anew. Where that is not so, the HSM may lock kmsuser
     #[arg(long)]
     pin_was_reset: bool,
     /// HSM that the password is for, or in which the PIN was reset; may be given several times [default: all of the

@@ -1,4 +1,4 @@
-//! How a verb is told which key store it is for.
+//! How a command is told which key store it is for.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;

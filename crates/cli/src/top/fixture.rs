@@ -1,4 +1,4 @@
-//! Looks for the tests of this verb.
+//! Looks for the tests of this command.
 
 use super::figures::Look;
 use model::clock::Clock;

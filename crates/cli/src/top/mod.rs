@@ -1,7 +1,7 @@
 //! `keystorectl top`: what each HSM does, now.
 //!
-//! The service counts and never forgets; this verb looks twice and shows the difference. `figures` computes it and `view`
-//! draws it, both without I/O; `screen` has the terminal, `watch` the loop between them.
+//! The service counts and never forgets; this command looks twice and shows the difference. `figures` computes it and
+//! `view` draws it, both without I/O; `screen` has the terminal, `watch` the loop between them.
 
 mod cells;
 mod figures;

@@ -33,7 +33,7 @@ pub type Seals = Arc<ArcSwap<SealKeys>>;
 
 /// What people may know of each PIN.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<(KeyStoreId, HsmId), PinStatus>>);
+pub struct PinStatusRegistry(Mutex<BTreeMap<(KeyStoreId, HsmId), PinStatus>>);
 
 /// What people may know of a PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +57,16 @@ pub struct Kmsuser {
     /// Failures in a row after which none is tried any more.
     pub tries: u32,
     /// For people.
-    pub board: Arc<Board>,
+    pub statuses: Arc<PinStatusRegistry>,
     /// One worker at a time for each PIN.
-    pub turns: Turns,
+    pub locks: PinLocks,
 }
 
 /// Whose turn it is, for each PIN.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<BTreeMap<HsmId, Arc<tokio::sync::Mutex<()>>>>);
+pub struct PinLocks(Mutex<BTreeMap<HsmId, Arc<tokio::sync::Mutex<()>>>>);
 
-impl Board {
+impl PinStatusRegistry {
     /// What is known of the PIN in an HSM.
     #[must_use]
     pub fn status(&self, key_store: &KeyStoreId, hsm: &HsmId) -> Option<PinStatus> {
@@ -106,8 +106,8 @@ pub fn record_of(scope: PinScope, hsm: &HsmId) -> HsmId {
 pub struct Said<'a> {
     /// The PIN.
     pub pin: Option<&'a Secret>,
-    /// When he says, in milliseconds since the Unix epoch, that the security officer has cleared the token's own count of
-    /// wrong PINs: by setting this PIN, or by unlocking the user.
+    /// When he says, in milliseconds since the Unix epoch, that the security officer has cleared the token's own count
+    /// of wrong PINs: by setting this PIN, or by unlocking the user.
     pub was_reset: Option<i64>,
 }
 
@@ -171,8 +171,8 @@ impl Kmsuser {
     /// Waits until no other worker works on the PIN of this HSM.
     pub(super) async fn turn(&self, hsm: &HsmId) -> OwnedMutexGuard<()> {
         let turn = {
-            let mut turns = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(record_of(self.scope, hsm)).or_default())
+            let mut locks = self.locks.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(record_of(self.scope, hsm)).or_default())
         };
         turn.lock_owned().await
     }
@@ -193,7 +193,7 @@ impl Kmsuser {
             let change = PinChange { hsm: record.clone(), before: Some(before.clone()), after: pin.clone() };
             let changed = match self.records.replace_pin(&self.key_store, change).await {
                 Ok(()) => {
-                    self.board.note(&self.key_store, record, &pin, self.tries);
+                    self.statuses.note(&self.key_store, record, &pin, self.tries);
                     return Ok(pin);
                 }
                 Err(error @ PinRecordError::Changed(_)) => error.to_string(),

@@ -1,4 +1,5 @@
-//! kmsuser's PIN in one HSM: with which PIN to log in, and how to change it so that no crash at any point loses it. Pure.
+//! kmsuser's PIN in one HSM: with which PIN to log in, and how to change it so that no crash at any point loses it.
+//! Pure.
 //!
 //! ```text
 //! RecordAttempt → Login → RecordOutcome → Prove ─┬───────────────────────────────────────────────► done
@@ -7,15 +8,15 @@
 //! ```
 //!
 //! Candidates are the PIN on record, the one of a rotation that was broken off, and the one that an operator has told
-//! ([`told`]). The one on record comes first, where the token has not refused it: it has worked before, and a PIN that was
-//! mistyped then costs no try. After the security officer has set the PIN, the one that was told comes first. The one that
-//! the token takes is its PIN, and the others leave the record.
+//! ([`told`]). The one on record comes first, where the token has not refused it: it has worked before, and a PIN that
+//! was mistyped then costs no try. After the security officer has set the PIN, the one that was told comes first. The
+//! one that the token takes is its PIN, and the others leave the record.
 //!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
-//! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after as
-//! many failures in a row as the policy allows, nothing is tried, whatever an operator tells, until he says that the
-//! officer has cleared the token's count too; a PIN is in the record before it can be in the token, and leaves the record
-//! only when another one has proven to be the token's.
+//! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after
+//! as many failures in a row as the policy allows, nothing is tried, whatever an operator tells, until he says that the
+//! officer has cleared the token's count too; a PIN is in the record before it can be in the token, and leaves the
+//! record only when another one has proven to be the token's.
 
 pub(crate) mod told;
 
@@ -53,8 +54,8 @@ steps! {
         RecordRotated = "record-rotated",
         /// Record that the token refused to change its PIN.
         RecordUnchanged = "record-unchanged",
-        /// Try the token with the canary key: one that was lost, that answered wrongly, or that makes its own IV comes in
-        /// only when that works.
+        /// Try the token with the canary key: one that was lost, that answered wrongly, or that makes its own IV comes
+        /// in only when that works.
         TryCanary = "try-canary",
     }
 }
@@ -94,12 +95,12 @@ pub(crate) enum Next {
     /// The worker may serve.
     Done,
     /// It may not.
-    Stop(Why),
+    Stop(LoginRefusal),
 }
 
 /// Why there is nothing to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum LoginRefusal {
     /// The token has no user.
     NoUser,
     /// The token has locked the user.
@@ -162,13 +163,13 @@ impl Login {
     /// The first step.
     pub(crate) fn begin(&mut self) -> Next {
         if !self.flags.initialised {
-            return Next::Stop(Why::NoUser);
+            return Next::Stop(LoginRefusal::NoUser);
         }
         if self.flags.locked {
-            return Next::Stop(Why::Locked);
+            return Next::Stop(LoginRefusal::Locked);
         }
         if self.flags.final_try {
-            return Next::Stop(Why::LastTry);
+            return Next::Stop(LoginRefusal::LastTry);
         }
         self.attempt()
     }
@@ -201,10 +202,10 @@ impl Login {
                 self.go(Step::RecordOutcome)
             }
             (Some(Step::RecordOutcome), Event::Recorded) if self.logged_in => self.go(Step::Prove),
-            (Some(Step::RecordOutcome), Event::Recorded) if self.locked => Next::Stop(Why::Locked),
+            (Some(Step::RecordOutcome), Event::Recorded) if self.locked => Next::Stop(LoginRefusal::Locked),
             // Where a candidate is left, it was not judged.
             (Some(Step::RecordOutcome), Event::Recorded) => {
-                Next::Stop(self.candidate().err().unwrap_or(Why::NotJudged))
+                Next::Stop(self.candidate().err().unwrap_or(LoginRefusal::NotJudged))
             }
             (Some(Step::Prove), Event::Proven) if self.policy.rotates && self.pin.rotation_due => {
                 self.go(Step::RecordPending)
@@ -230,9 +231,9 @@ impl Login {
                 self.go(Step::RecordUnchanged)
             }
             (Some(Step::RecordRotated), Event::Recorded) => self.go(Step::TryCanary),
-            (Some(Step::RecordUnchanged), Event::Recorded) => Next::Stop(Why::Unchangeable),
+            (Some(Step::RecordUnchanged), Event::Recorded) => Next::Stop(LoginRefusal::Unchangeable),
             // No other step has this event.
-            _ => Next::Stop(Why::NotJudged),
+            _ => Next::Stop(LoginRefusal::NotJudged),
         }
     }
 
@@ -293,7 +294,7 @@ impl Login {
         }
     }
 
-    fn candidate(&self) -> Result<Candidate, Why> {
+    fn candidate(&self) -> Result<Candidate, LoginRefusal> {
         let usable = |candidate: &Candidate| {
             let refused = match candidate {
                 Candidate::Current => self.pin.current_refused,
@@ -311,9 +312,9 @@ impl Login {
         }
         let mut usable = order.into_iter().filter(usable).peekable();
         match usable.peek() {
-            None => Err(Why::Refused),
-            Some(_) if self.pin.failures >= self.policy.tries => Err(Why::Spent),
-            Some(_) => usable.find(|candidate| !self.sealed.contains(candidate)).ok_or(Why::Sealed),
+            None => Err(LoginRefusal::Refused),
+            Some(_) if self.pin.failures >= self.policy.tries => Err(LoginRefusal::Spent),
+            Some(_) => usable.find(|candidate| !self.sealed.contains(candidate)).ok_or(LoginRefusal::Sealed),
         }
     }
 }

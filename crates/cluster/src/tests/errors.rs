@@ -8,8 +8,8 @@ async fn errors_say_what_is_the_matter() {
     bench.members[0].script(|_| Act::Fail(CallError::Busy));
     bench.members[1].script(|_| Act::Fail(CallError::NotReady));
     assert!(matches!(bench.encrypt(&[key(0b11)], 1_000).await[..], [Err(Error::Busy)]));
-    bench.members[1].script(|_| Act::Fail(CallError::Hopeless(SOON)));
-    assert!(matches!(bench.encrypt(&[key(0b11)], 1_000).await[..], [Err(Error::Hopeless(SOON))]));
+    bench.members[1].script(|_| Act::Fail(CallError::WouldMissDeadline(SOON)));
+    assert!(matches!(bench.encrypt(&[key(0b11)], 1_000).await[..], [Err(Error::WouldMissDeadline(SOON))]));
     bench.members[0].script(|op| refuse_all(op, Class::Token));
     bench.members[1].script(|_| Act::Fail(CallError::NotReady));
     match &bench.encrypt(&[key(0b11)], 1_000).await[..] {
@@ -38,11 +38,11 @@ async fn errors_say_what_is_the_matter() {
 #[tokio::test]
 async fn a_ciphertext_is_not_called_bad_by_one_zone_while_the_other_has_no_time_for_it() {
     let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
-    for (trouble, late) in [(CallError::Busy, false), (CallError::Hopeless(SOON), true)] {
+    for (trouble, late) in [(CallError::Busy, false), (CallError::WouldMissDeadline(SOON), true)] {
         bench.members[1].script(move |_| Act::Fail(trouble.clone()));
         match &bench.decrypt(&key(0b11), &[b"bad"], 1_000).await[..] {
             [Err(Error::Busy)] if !late => {}
-            [Err(Error::Hopeless(_))] if late => {}
+            [Err(Error::WouldMissDeadline(_))] if late => {}
             other => panic!("{other:?}"),
         }
     }

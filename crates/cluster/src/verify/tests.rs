@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::fake::{Act, Bench, key, well};
-use super::super::verb::{Encrypt, GenerateDataKey, Task};
+use super::super::member_operation::{Encrypt, GenerateDataKey, Task};
 use super::super::{Error, Health, KeyRef, Verify};
 use model::profile::VerifyWraps;
 use model::secret::Secret;
@@ -22,7 +22,7 @@ async fn data_keys(bench: &Bench, keys: &[Arc<KeyRef>]) -> Vec<Result<DataKey, E
     let task = |key: &Arc<KeyRef>| {
         Task::anywhere(Some(Arc::clone(key)), DataKeyItem { key: key.version, aad: Bytes::new(), length: 32 })
     };
-    bench.pool.wrap::<GenerateDataKey>(keys.iter().map(task).collect(), bench.within(1_000)).await
+    bench.dispatcher.wrap::<GenerateDataKey>(keys.iter().map(task).collect(), bench.within(1_000)).await
 }
 
 /// What a sound token says, with the last byte of each ciphertext or plaintext changed. Listings and probes are sound.
@@ -76,7 +76,8 @@ async fn a_lying_zone_gives_out_no_data_key_and_is_suspect() {
     for liar in [0, 1] {
         for count in [1, 200] {
             let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, WRAPS);
-            bench.members[liar].script(|op| if matches!(op, Op::Probe) { Act::Fail(CallError::Lost) } else { lie(op) });
+            bench.members[liar]
+                .script(|op| if matches!(op, Op::Probe) { Act::Fail(CallError::WorkerLost) } else { lie(op) });
             let answers = data_keys(&bench, &vec![key(0b11); count]).await;
             for answer in &answers {
                 assert!(is_right(answer.as_ref().unwrap()), "liar {liar}, {count} data keys");
@@ -158,7 +159,7 @@ async fn a_zone_that_has_much_to_do_gets_the_time_for_its_second_look() {
         let counted = Arc::clone(&looks);
         // As one whose queue is too long for a short deadline, and not for the caller's.
         bench.members[1].script(move |op| match (op, counted.fetch_add(1, Ordering::Relaxed) % 2) {
-            (Op::Decrypt(_), 0) => Act::Fail(CallError::Hopeless(Duration::from_millis(50))),
+            (Op::Decrypt(_), 0) => Act::Fail(CallError::WouldMissDeadline(Duration::from_millis(50))),
             _ => Act::Well,
         });
         for number in 1..=5 {
@@ -186,7 +187,7 @@ async fn a_second_look_that_hangs_is_not_waited_for_to_the_end() {
 #[tokio::test]
 async fn when_the_other_zone_is_gone_the_same_one_looks() {
     let bench = Bench::verifying(2, Some("zone-a"), NO_HEDGE, WRAPS);
-    bench.members[1].script(|_| Act::Fail(CallError::Lost));
+    bench.members[1].script(|_| Act::Fail(CallError::WorkerLost));
     for _ in 0..5 {
         assert!(is_right(data_keys(&bench, &[key(0b11)]).await[0].as_ref().unwrap()));
     }
@@ -199,7 +200,8 @@ async fn what_callers_encrypt_is_looked_at_only_where_the_setting_says_so() {
         bench.members[0].script(lie);
         let key = key(0b11);
         let item = EncryptItem { key: key.version, aad: Bytes::new(), plaintext: Secret::new(b"data".to_vec()) };
-        let answers = bench.pool.wrap::<Encrypt>(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await;
+        let answers =
+            bench.dispatcher.wrap::<Encrypt>(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await;
         assert_eq!(answers[0].as_ref().unwrap().sealed[..] == *b"data", right);
     }
 }
@@ -207,7 +209,7 @@ async fn what_callers_encrypt_is_looked_at_only_where_the_setting_says_so() {
 async fn opened(bench: &Bench, sealed: &[u8]) -> Result<Secret, Error> {
     let key = key(0b11);
     let item = DecryptItem { key: key.version, aad: Bytes::new(), iv: [0; 12], sealed: Bytes::copy_from_slice(sealed) };
-    bench.pool.unwrap(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await.remove(0)
+    bench.dispatcher.unwrap(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await.remove(0)
 }
 
 #[tokio::test]

@@ -175,8 +175,8 @@ fn is_p256(info: &SubjectPublicKeyInfo<'_>) -> bool {
 /// ECDSA with P-256 and SHA-256: the only algorithm that an authority of the ceremony uses.
 fn signed_by(der: &[u8], certificate: &X509Certificate<'_>, point: &[u8]) -> Result<(), Error> {
     let signature = certificate.signature_value.as_ref();
-    // What stands around the signed part is itself not signed, and the parser is lenient there: compared byte by byte, so
-    // that one certificate has one form.
+    // What stands around the signed part is itself not signed, and the parser is lenient there: compared byte by byte,
+    // so that one certificate has one form.
     let parts =
         [certificate.tbs_certificate.as_ref(), &ECDSA_WITH_SHA256, &tagged(BIT_STRING, &[&[0], signature].concat())];
     if der != tagged(SEQUENCE, &parts.concat())

@@ -1,21 +1,21 @@
 //! Bringing a further HSM into a connected cluster, without stopping anything.
 //!
-//! Its PIN on record (it has joined) → its workers started and let in, which rotates the PIN → its token shows its transport
-//! key and signs that → a member opens its own copy of the wrapping key, makes sure that it is that, and wraps it to the key
-//! that was shown → the newcomer unwraps it, once it has answered a challenge of the member's → it serves, and is filled from
-//! escrow. Each step can be done again: a call that was broken off is repeated, and nothing is wrapped a second time for a
-//! token that holds the key. For a full member nothing is done at all.
+//! Its PIN on record (it has joined) → its workers started and let in, which rotates the PIN → its token shows its
+//! transport key and signs that → a member opens its own copy of the wrapping key, makes sure that it is that, and
+//! wraps it to the key that was shown → the newcomer unwraps it, once it has answered a challenge of the member's → it
+//! serves, and is filled from escrow. Each step can be done again: a call that was broken off is repeated, and nothing
+//! is wrapped a second time for a token that holds the key. For a full member nothing is done at all.
 //!
-//! A caller may ask for the wrapping alone, keep the copy, and come again with it: so the ceremony folder holds the copy of
-//! every HSM that joins, whatever answer is lost.
+//! A caller may ask for the wrapping alone, keep the copy, and come again with it: so the ceremony folder holds the
+//! copy of every HSM that joins, whatever answer is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{AddStep, passing};
-use crate::estate::{ClusterSpec, Hardware};
+use super::{AddStep, transient};
+use crate::cluster_registry::{ClusterSpec, RunningCluster};
 use crate::update_key_store::{READS, busy};
 use crate::{AddHsmInput, AddedHsm, Error, Service};
 use cluster::kmsuser::{Said, record_of};
@@ -46,18 +46,18 @@ enum Outcome {
 impl Service {
     /// Brings the HSM in. The store must be connected, and the HSM in its cluster's configuration. The store's turn is
     /// taken only where something is changed: a disconnect does not wait for an HSM that is slow, and has its way.
-    pub(crate) async fn bring_in(&self, id: &KeyStoreId, input: AddHsmInput) -> Result<AddedHsm, Error> {
-        let turn = self.inner.estate.turn(id).await;
-        let (store, hardware) = self.connected(id)?;
+    pub(crate) async fn add_hsm_to_cluster(&self, id: &KeyStoreId, input: AddHsmInput) -> Result<AddedHsm, Error> {
+        let turn = self.inner.registry.turn(id).await;
+        let (store, in_use) = self.connected(id)?;
         let hsm = HsmId::from(input.hsm_id.as_str());
-        let spec = self.inner.estate.spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
+        let spec = self.inner.registry.spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
         let settings = spec.hsm(&hsm).cloned().ok_or_else(|| {
             Error::validation(format!(
                 "HSM {hsm} is not in the configuration of {}; add it there and send SIGHUP to the daemon",
                 store.cluster
             ))
         })?;
-        let running = hardware.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
+        let running = in_use.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
         let known = running.is_some();
         if running.as_ref().is_some_and(|running| running.status().holds_wrapping_key()) {
             return Err(is_member(&hsm));
@@ -65,46 +65,46 @@ impl Service {
         let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| Error::internal(&error.to_string()))?;
         let now = self.inner.clock.calendar();
         let claim = Claim::read(&anchor, &hsm, &input.identity_certificate, &input.transport_certificate, now);
-        let claim = claim.map_err(|why| Error::lasting(Exception::IncorrectTrustAnchor, why))?;
-        let member = self.member(&hardware, &HsmId::from(input.member_hsm_id.as_str()), &hsm)?;
-        passing(AddStep::RecordPin, self.record_pin(&store, &spec, &hsm, &input.password)).await?;
+        let claim = claim.map_err(|why| Error::permanent(Exception::IncorrectTrustAnchor, why))?;
+        let member = self.member(&in_use, &HsmId::from(input.member_hsm_id.as_str()), &hsm)?;
+        transient(AddStep::RecordPin, self.record_pin(&store, &spec, &hsm, &input.password)).await?;
         drop(turn);
 
         let zone = settings.zone.clone();
-        let candidate = running.unwrap_or_else(|| self.start_hsm(settings, &hardware.gate));
+        let candidate = running.unwrap_or_else(|| self.start_hsm(settings, &in_use.admission));
         let brought = async {
-            passing(AddStep::Start, self.let_in(&candidate)).await?;
+            transient(AddStep::Start, self.let_in(&candidate)).await?;
             // What the token holds is known only now, where it was being started.
             if known && candidate.status().holds_wrapping_key() {
                 return Err(is_member(&hsm));
             }
             let question = Question::new(&store.cluster, &zone);
             let question = question.ok_or_else(|| Error::internal("the operating system gives no random bytes"))?;
-            let (shown, transport) = passing(AddStep::Show, self.shown(&candidate, &claim, &question)).await?;
+            let (shown, transport) = transient(AddStep::Show, self.shown(&candidate, &claim, &question)).await?;
             let (wrapped, blob) = match (shown.holds_wrapping_key, input.wrapped_key.is_empty()) {
                 (true, _) => (Bytes::new(), None),
                 (false, false) => (Bytes::new(), Some(input.wrapped_key)),
                 (false, true) => {
-                    let hand_on = self.hand_on(&member, input.member_wrapped_key, transport);
-                    let wrapped = passing(AddStep::HandOn, hand_on).await?;
+                    let rewrap = self.rewrap(&member, input.member_wrapped_key, transport);
+                    let wrapped = transient(AddStep::Rewrap, rewrap).await?;
                     (wrapped.clone(), Some(wrapped))
                 }
             };
             if input.wrap_only {
                 return Ok(Outcome::WrappedOnly(wrapped));
             }
-            passing(AddStep::Place, self.place_wrapping_key(&member, &candidate, blob)).await?;
-            let _turn = self.inner.estate.turn(id).await;
+            transient(AddStep::Place, self.place_wrapping_key(&member, &candidate, blob)).await?;
+            let _turn = self.inner.registry.turn(id).await;
             let (store, now) = self.connected(id)?;
             // The configuration may have been read again meanwhile: what it says by now counts.
-            let spec = self.inner.estate.spec(&store.cluster).filter(|spec| spec.hsm(&hsm).is_some());
-            let Some(spec) = spec.filter(|_| now.gate.is(&hardware.gate)) else { return Err(overtaken(&hsm)) };
+            let spec = self.inner.registry.spec(&store.cluster).filter(|spec| spec.hsm(&hsm).is_some());
+            let Some(spec) = spec.filter(|_| now.admission.is(&in_use.admission)) else { return Err(overtaken(&hsm)) };
             // It then started this HSM too, whose PIN is on record.
             let mut beside = now.cluster.members().iter().filter(|running| !known && running.settings().hsm == hsm);
             let beside = beside.next().cloned();
             self.join(&store, &spec, &now, candidate.clone());
             if let Some(beside) = beside {
-                self.inner.estate.leave(async move { beside.stop(super::connect::LEAVE).await });
+                self.inner.registry.leave(async move { beside.stop(super::connect::LEAVE).await });
             }
             Ok(Outcome::Joined(wrapped))
         };
@@ -117,9 +117,10 @@ impl Service {
         if !known && !matches!(outcome, Ok(Outcome::Joined(_))) {
             candidate.stop(super::connect::LEAVE).await;
             // One that a SIGHUP started meanwhile keeps the claim.
-            let in_use = |now: &Hardware| now.cluster.members().iter().any(|running| running.settings().hsm == hsm);
+            let in_use =
+                |now: &RunningCluster| now.cluster.members().iter().any(|running| running.settings().hsm == hsm);
             if !self.connected(id).is_ok_and(|(_, now)| in_use(&now)) {
-                self.inner.estate.identities.release(&hsm);
+                self.inner.registry.identities.release(&hsm);
             }
         }
         match outcome? {
@@ -146,13 +147,13 @@ impl Service {
             let Fingerprints { identity: identity_sha256, transport: transport_sha256 } = Fingerprints::shown(&shown);
             let hsm = &candidate.settings().hsm;
             tracing::warn!(%hsm, identity_sha256, transport_sha256, why, "the HSM's token has shown other keys than were given for it");
-            Error::lasting(Exception::IncorrectTrustAnchor, format!("HSM {hsm}: {why}; nothing was wrapped for it"))
+            Error::permanent(Exception::IncorrectTrustAnchor, format!("HSM {hsm}: {why}; nothing was wrapped for it"))
         })?;
         Ok((*shown, confirmed))
     }
 
     /// The wrapping key, wrapped by a member.
-    async fn hand_on(&self, member: &Hsm, blob: Bytes, to: TransportKey) -> Result<Bytes, Error> {
+    async fn rewrap(&self, member: &Hsm, blob: Bytes, to: TransportKey) -> Result<Bytes, Error> {
         match self.ask(member, Op::HandOnWrappingKey { blob, to }).await? {
             Reply::Blob(blob) => Ok(blob),
             _ => Err(Error::internal("a worker answered something else than a wrapped key")),
@@ -168,8 +169,8 @@ impl Service {
     }
 
     /// The store and its HSMs, while it is connected.
-    fn connected(&self, id: &KeyStoreId) -> Result<(Arc<KeyStore>, Hardware), Error> {
-        let invalid = |why: String| Error::lasting(Exception::CustomKeyStoreInvalidState, why);
+    fn connected(&self, id: &KeyStoreId) -> Result<(Arc<KeyStore>, RunningCluster), Error> {
+        let invalid = |why: String| Error::permanent(Exception::CustomKeyStoreInvalidState, why);
         let store = self.key_store(id).ok_or_else(|| Error::no_key_store(id.as_str()))?;
         if store.state != ConnectionState::Connected {
             return Err(invalid(format!(
@@ -178,22 +179,22 @@ impl Service {
                 store.state.name()
             )));
         }
-        let live = self.inner.estate.live_of(id).and_then(|live| live.hardware);
-        let hardware = live.ok_or_else(|| invalid(format!("no HSM of {} is in use", store.cluster)))?;
-        Ok((store, hardware))
+        let active = self.inner.registry.active_of(id).and_then(|active| active.running);
+        let in_use = active.ok_or_else(|| invalid(format!("no HSM of {} is in use", store.cluster)))?;
+        Ok((store, in_use))
     }
 
     /// The member that hands the wrapping key on.
-    fn member(&self, hardware: &Hardware, id: &HsmId, newcomer: &HsmId) -> Result<Hsm, Error> {
+    fn member(&self, in_use: &RunningCluster, id: &HsmId, newcomer: &HsmId) -> Result<Hsm, Error> {
         if id == newcomer {
             return Err(Error::validation(format!(
                 "HSM {id} cannot hand the wrapping key on to itself; name a member"
             )));
         }
-        let member = hardware.cluster.members().iter().find(|member| member.settings().hsm == *id);
+        let member = in_use.cluster.members().iter().find(|member| member.settings().hsm == *id);
         let member = member.ok_or_else(|| Error::validation(format!("HSM {id} is no member of the cluster")))?;
         let status = member.status();
-        let unfit = |why: String| Error::passing(Exception::CloudHsmClusterInvalidConfiguration, why);
+        let unfit = |why: String| Error::transient(Exception::CloudHsmClusterInvalidConfiguration, why);
         match (status.control_ready, status.holds_wrapping_key()) {
             (true, true) => Ok(member.clone()),
             (true, false) => Err(unfit(format!("HSM {id} holds no cluster wrapping key itself; name another member"))),
@@ -239,7 +240,7 @@ impl Service {
         let decided = status.wait_for(|status| {
             status.refused || status.state == State::Stopped || (status.state == State::Serving && status.control_ready)
         });
-        let refused = |why: String| Error::lasting(Exception::CloudHsmClusterInvalidConfiguration, why);
+        let refused = |why: String| Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, why);
         match tokio::time::timeout(LET_IN, decided).await {
             Ok(Ok(status)) if status.refused || status.state == State::Stopped => {
                 let why = status.reason.clone().unwrap_or_else(|| "it was stopped".to_owned());
@@ -258,10 +259,10 @@ impl Service {
         let name = &hsm.settings().hsm;
         match hsm.call(Arc::new(op), self.inner.clock.now() + STEP).await {
             Ok(Reply::Failed(fault)) => {
-                Err(Error::lasting(Exception::CloudHsmClusterInvalidConfiguration, format!("HSM {name}: {fault}")))
+                Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, format!("HSM {name}: {fault}")))
             }
             Ok(reply) => Ok(reply),
-            Err(error) => Err(Error::passing(
+            Err(error) => Err(Error::transient(
                 Exception::CloudHsmClusterInvalidConfiguration,
                 format!("HSM {name}: {error}; the same call can be made again"),
             )),
@@ -269,19 +270,19 @@ impl Service {
     }
 
     /// Makes it a member, in its place of the configuration.
-    fn join(&self, store: &KeyStore, spec: &Arc<ClusterSpec>, hardware: &Hardware, newcomer: Hsm) {
+    fn join(&self, store: &KeyStore, spec: &Arc<ClusterSpec>, in_use: &RunningCluster, newcomer: Hsm) {
         let id = newcomer.settings().hsm.clone();
         let mut hsms: Vec<Hsm> =
-            hardware.cluster.members().iter().filter(|hsm| hsm.settings().hsm != id).cloned().collect();
+            in_use.cluster.members().iter().filter(|hsm| hsm.settings().hsm != id).cloned().collect();
         hsms.push(newcomer);
         let place = |hsm: &Hsm| spec.hsms.iter().position(|settings| settings.hsm == hsm.settings().hsm);
         hsms.sort_by_key(place);
-        self.put_in_use(&store.id, spec, hardware.gate.clone(), hsms);
+        self.put_in_use(&store.id, spec, in_use.admission.clone(), hsms);
     }
 }
 
 fn is_member(hsm: &HsmId) -> Error {
-    Error::lasting(
+    Error::permanent(
         Exception::CustomKeyStoreInvalidState,
         format!(
             "HSM {hsm} is a member already, and nothing is wrapped for a member; `keystorectl cluster status` shows it"
@@ -290,7 +291,7 @@ fn is_member(hsm: &HsmId) -> Error {
 }
 
 fn overtaken(hsm: &HsmId) -> Error {
-    Error::lasting(
+    Error::permanent(
         Exception::CustomKeyStoreInvalidState,
         format!(
             "the key store was disconnected while HSM {hsm} was brought in, or the HSM went from the configuration; the same \

@@ -1,7 +1,8 @@
 //! Connecting a key store: start its HSMs, let them in, judge what came of it.
 //!
-//! The state is on record before anything is started, so that a crash at any point leads back here: the next start of the
-//! daemon goes on with a store that is CONNECTING. What happens to PINs meanwhile is the gate's business, and as durable.
+//! The state is on record before anything is started, so that a crash at any point leads back here: the next start of
+//! the daemon goes on with a store that is CONNECTING. What happens to PINs meanwhile is the admission's business, and as
+//! durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use futures_util::future::{join_all, select_all};
 use tokio::sync::watch;
 
 use super::recorded::Pauses;
-use super::{ConnectStep, passing};
+use super::{ConnectStep, transient};
 use crate::Service;
-use crate::estate::{ClusterSpec, Hardware, Live};
-use crate::pool::Members;
+use crate::cluster_registry::{ActiveCluster, ClusterSpec, RunningCluster};
+use crate::hsm_cluster::Members;
 use cluster::Cluster;
+use cluster::admission::KeyStoreAdmission;
 use cluster::connect::{Seen, Verdict, judge};
-use cluster::gate::KeyStoreGate;
-use cluster::kmsuser::{Kmsuser, Turns, record_of};
+use cluster::kmsuser::{Kmsuser, PinLocks, record_of};
 use model::id::{ClusterId, HsmId, KeyStoreId};
 use model::key_store::{ConnectionErrorCode as Code, ConnectionState, Event};
 use model::profile::PinScope;
@@ -40,7 +41,7 @@ impl Service {
         let (service, connecting) = (self.clone(), id.clone());
         let broken_off = self.inner.procedures.begin(id);
         // On panic: started again with the state that is on record.
-        self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Connect, id, move |heartbeat| {
+        self.inner.procedures.spawn(&self.inner.registry.watchdog, Task::Connect, id, move |heartbeat| {
             let (service, id, broken_off) = (service.clone(), connecting.clone(), broken_off.clone());
             async move { heartbeat.idle(service.run_connect(&id, broken_off)).await }
         });
@@ -55,7 +56,7 @@ impl Service {
             ConnectionState::Failed => return self.stop_hsms(id, LEAVE).await,
             _ => return,
         }
-        let outcome = passing(ConnectStep::Start, self.start_hsms(&store)).await;
+        let outcome = transient(ConnectStep::Start, self.start_hsms(&store)).await;
         let verdict = match &outcome {
             Ok(hsms) => {
                 tokio::select! {
@@ -69,7 +70,7 @@ impl Service {
         let name = &store.name;
         match verdict {
             Verdict::Connected | Verdict::Wait => {
-                let record = passing(ConnectStep::RecordConnected, self.recorded(id, Event::ConnectSucceeded, None));
+                let record = transient(ConnectStep::RecordConnected, self.recorded(id, Event::ConnectSucceeded, None));
                 let record = tokio::select! {
                     biased;
                     _ = broken_off.wait_for(|broken_off| *broken_off) => return,
@@ -90,9 +91,9 @@ impl Service {
                 let mut pauses = Pauses::new();
                 let _turn = loop {
                     // Nobody starts another HSM between the record and the stop.
-                    let turn = self.inner.estate.turn(id).await;
+                    let turn = self.inner.registry.turn(id).await;
                     let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error.clone(), false);
-                    match passing(ConnectStep::RecordFailed, record).await {
+                    match transient(ConnectStep::RecordFailed, record).await {
                         Ok(_) => break turn,
                         Err(error) if error.passes() => drop(turn),
                         Err(error) => {
@@ -108,17 +109,17 @@ impl Service {
                     }
                 };
                 // How each HSM was stays to be seen until somebody disconnects.
-                passing(ConnectStep::Stop, self.stop_hsms(id, LEAVE)).await;
+                transient(ConnectStep::Stop, self.stop_hsms(id, LEAVE)).await;
             }
         }
     }
 
     /// Starts the HSMs of a key store that have a PIN on record, or finds them started.
     pub(super) async fn start_hsms(&self, store: &KeyStore) -> Result<Vec<Hsm>, Hurdle> {
-        if let Some(hardware) = self.inner.estate.live_of(&store.id).and_then(|live| live.hardware) {
-            return Ok(hardware.cluster.members().to_vec());
+        if let Some(running) = self.inner.registry.active_of(&store.id).and_then(|active| active.running) {
+            return Ok(running.cluster.members().to_vec());
         }
-        let spec = self.inner.estate.spec(&store.cluster).ok_or_else(|| {
+        let spec = self.inner.registry.spec(&store.cluster).ok_or_else(|| {
             let why = format!(
                 "the configuration describes no cluster {}; add it, then disconnect and connect",
                 store.cluster
@@ -134,20 +135,20 @@ impl Service {
                        connect";
             return Err((Code::InvalidCredentials, why.to_owned()));
         }
-        let gate = self.gate_of(store, &spec, anchor);
+        let admission = self.gate_of(store, &spec, anchor);
         let hsms: Vec<Hsm> = spec
             .hsms
             .iter()
             .filter(|hsm| joined.contains(&hsm.hsm))
-            .map(|hsm| self.start_hsm(hsm.clone(), &gate))
+            .map(|hsm| self.start_hsm(hsm.clone(), &admission))
             .collect();
-        self.put_in_use(&store.id, &spec, gate, hsms.clone());
+        self.put_in_use(&store.id, &spec, admission, hsms.clone());
         Ok(hsms)
     }
 
-    /// Starts one HSM, whose workers this gate lets in.
-    pub(super) fn start_hsm(&self, hsm: supervisor::Settings, gate: &KeyStoreGate) -> Hsm {
-        Hsm::start(hsm, Arc::new(gate.clone()), self.inner.clock.clone(), self.inner.estate.watchdog.clone())
+    /// Starts one HSM, whose workers this admission lets in.
+    pub(super) fn start_hsm(&self, hsm: supervisor::Settings, admission: &KeyStoreAdmission) -> Hsm {
+        Hsm::start(hsm, Arc::new(admission.clone()), self.inner.clock.clone(), self.inner.registry.watchdog.clone())
     }
 
     /// HSMs of the configuration that have a PIN on record.
@@ -158,24 +159,24 @@ impl Service {
         scope: PinScope,
     ) -> Result<Vec<HsmId>, Hurdle> {
         let pins = self.inner.store.pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
-        self.inner.estate.pins.replace(&store.id, &pins, spec.login_tries);
+        self.inner.registry.pins.replace(&store.id, &pins, spec.login_tries);
         let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(scope, hsm));
         Ok(spec.hsms.iter().map(|hsm| hsm.hsm.clone()).filter(on_record).collect())
     }
 
-    fn gate_of(&self, store: &KeyStore, spec: &ClusterSpec, anchor: TrustAnchor) -> KeyStoreGate {
-        let estate = &self.inner.estate;
+    fn gate_of(&self, store: &KeyStore, spec: &ClusterSpec, anchor: TrustAnchor) -> KeyStoreAdmission {
+        let registry = &self.inner.registry;
         let kmsuser = Kmsuser {
             records: Arc::new(self.inner.store.clone()),
-            seals: Arc::clone(&estate.seals),
+            seals: Arc::clone(&registry.seals),
             key_store: store.id.clone(),
             scope: spec.pin_scope,
             tries: spec.login_tries,
-            board: Arc::clone(&estate.pins),
-            turns: Turns::default(),
+            statuses: Arc::clone(&registry.pins),
+            locks: PinLocks::default(),
         };
-        let (identities, clock) = (Arc::clone(&estate.identities), self.inner.clock.clone());
-        KeyStoreGate::new(store.cluster.clone(), anchor, kmsuser, identities, clock)
+        let (identities, clock) = (Arc::clone(&registry.identities), self.inner.clock.clone());
+        KeyStoreAdmission::new(store.cluster.clone(), anchor, kmsuser, identities, clock)
     }
 
     /// Has requests use these HSMs from now on, in the place of those that the store used before.
@@ -183,17 +184,17 @@ impl Service {
         &self,
         key_store: &KeyStoreId,
         spec: &Arc<ClusterSpec>,
-        gate: KeyStoreGate,
+        admission: KeyStoreAdmission,
         hsms: Vec<Hsm>,
     ) {
-        let estate = &self.inner.estate;
-        let before = estate.live_of(key_store).and_then(|live| live.hardware);
-        let before = before.as_ref().map(|hardware| &*hardware.cluster);
+        let registry = &self.inner.registry;
+        let before = registry.active_of(key_store).and_then(|active| active.running);
+        let before = before.as_ref().map(|running| &*running.cluster);
         let (settings, clock) = (spec.settings.clone(), self.inner.clock.clone());
-        let cluster = Cluster::new(settings, hsms, clock, estate.removals.clone(), before, &estate.watchdog);
+        let cluster = Cluster::new(settings, hsms, clock, registry.removals.clone(), before, &registry.watchdog);
         let members = Members::of(Arc::clone(&cluster) as _);
-        let hardware = Some(Hardware { cluster: Arc::clone(&cluster), gate });
-        estate.put(Live { key_store: key_store.clone(), members, hardware });
+        let running = Some(RunningCluster { cluster: Arc::clone(&cluster), admission });
+        registry.put(ActiveCluster { key_store: key_store.clone(), members, running });
         self.reconcile_all(key_store, &cluster);
     }
 
@@ -218,11 +219,11 @@ impl Service {
 
     /// Stops the HSMs of a store; they stay to be seen.
     pub(super) async fn stop_hsms(&self, id: &KeyStoreId, within: Duration) {
-        let Some(hardware) = self.inner.estate.live_of(id).and_then(|live| live.hardware) else { return };
-        let hsms = hardware.cluster.members();
+        let Some(running) = self.inner.registry.active_of(id).and_then(|active| active.running) else { return };
+        let hsms = running.cluster.members();
         join_all(hsms.iter().map(|hsm| async move {
             hsm.stop(within).await;
-            self.inner.estate.identities.release(&hsm.settings().hsm);
+            self.inner.registry.identities.release(&hsm.settings().hsm);
         }))
         .await;
     }
@@ -234,7 +235,7 @@ impl Service {
 
     /// Whether connecting a store over this cluster rotates PINs.
     pub(crate) fn rotates(&self, cluster: &ClusterId) -> bool {
-        let spec = self.inner.estate.spec(cluster);
+        let spec = self.inner.registry.spec(cluster);
         spec.is_some_and(|spec| spec.rotation == model::profile::Rotation::Connect)
     }
 }

@@ -41,8 +41,8 @@ impl Service {
     pub(super) async fn carry_out(&self, plan: &Plan) -> (Result<(), Error>, Leftover) {
         let version = KeyVersionId { key: plan.key, version: 1 };
         let (result, leftover) = match self.make(plan, version).await {
-            // From here on the key works: an error leaves it to the next try and undoes nothing. But where it could not be
-            // recorded, the caller of a new one is told that there is none.
+            // From here on the key works: an error leaves it to the next try and undoes nothing. But where it could not
+            // be recorded, the caller of a new one is told that there is none.
             Ok(made) => match self.enable(plan, version, made).await {
                 Ok(()) => (Ok(()), Leftover::None),
                 Err(error) => {
@@ -64,16 +64,16 @@ impl Service {
 
     /// Makes, places and proves the key.
     async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<Made, Error> {
-        let (pool, store) = (&plan.members.pool, &self.inner.store);
+        let (hsm_cluster, store) = (&plan.members.hsm_cluster, &self.inner.store);
         let arn = self.inner.settings.scope.key_arn(plan.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
-        let reachable = pool.reachable_for_creation().map_err(of_cluster)?;
+        let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
         let row = store.catalogue().keys.get(&plan.key).and_then(|key| key.current().cloned());
         let row = row.ok_or_else(|| Error::no_key(&arn))?;
         let blob = match row.blob {
             Some(blob) => blob,
             None => {
-                let blob = pool.make_key(self.within(MAKE)).await.map_err(of_cluster)?;
+                let blob = hsm_cluster.make_key(self.within(MAKE)).await.map_err(of_cluster)?;
                 // Before any token keeps the key: what can be in a token can be filled into another.
                 store.keep_blob(version, &blob).await.map_err(Error::of_store)?;
                 blob
@@ -123,7 +123,7 @@ impl Service {
         // Without a blob no token was asked to keep anything.
         let members = if blob.is_some() { 0..plan.members.hsms.len() } else { 0..0 };
         let destroyed = join_all(members.map(|member| async move {
-            let result = plan.members.pool.destroy(member, version, self.within(STEP)).await;
+            let result = plan.members.hsm_cluster.destroy(member, version, self.within(STEP)).await;
             result.map_err(|error| (&plan.members.hsms[member].0, error))
         }));
         for (hsm, error) in destroyed.await.into_iter().filter_map(Result::err) {
@@ -162,7 +162,7 @@ impl Making<'_> {
 
     async fn place_in(&self, member: usize) -> Result<(), cluster::Error> {
         let deadline = self.service.within(STEP);
-        self.plan.members.pool.place(member, self.version, self.arn, self.blob, deadline).await
+        self.plan.members.hsm_cluster.place(member, self.version, self.arn, self.blob, deadline).await
     }
 
     /// Makes the proof in the first member that can; members that cannot are taken off the list.
@@ -192,7 +192,7 @@ impl Making<'_> {
     }
 
     async fn make_proof(&self, member: usize) -> Result<Proof, cluster::Error> {
-        self.plan.members.pool.make_proof(member, self.version, self.service.within(STEP)).await
+        self.plan.members.hsm_cluster.make_proof(member, self.version, self.service.within(STEP)).await
     }
 
     /// Opens the proof in a member; an object that does not is destroyed and placed again, once.
@@ -212,12 +212,12 @@ impl Making<'_> {
     }
 
     async fn open(&self, member: usize, proof: &Proof) -> Result<(), cluster::Error> {
-        self.plan.members.pool.prove(member, self.version, proof, self.service.within(STEP)).await
+        self.plan.members.hsm_cluster.prove(member, self.version, proof, self.service.within(STEP)).await
     }
 
     /// The object is our own and was never used: nobody loses anything by its end.
     async fn replace(&self, member: usize) -> Result<(), cluster::Error> {
-        self.plan.members.pool.destroy(member, self.version, self.service.within(STEP)).await?;
+        self.plan.members.hsm_cluster.destroy(member, self.version, self.service.within(STEP)).await?;
         self.place_in(member).await
     }
 
@@ -228,7 +228,7 @@ impl Making<'_> {
             return Ok(());
         }
         let names: Vec<&str> = zones.into_iter().map(Zone::as_str).collect();
-        Err(Error::lasting(
+        Err(Error::permanent(
             Exception::CloudHsmClusterInvalidConfiguration,
             format!(
                 "the key could be proven in {} of the {ZONES} zones that it needs ({}); the daemon's log says what \

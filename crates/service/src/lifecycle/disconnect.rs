@@ -1,11 +1,11 @@
-//! Disconnecting a key store: new operations stop with the state on record; then those in flight are drained, the workers
-//! log out and leave.
+//! Disconnecting a key store: new operations stop with the state on record; then those in flight are drained, the
+//! workers log out and leave.
 
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{DisconnectStep, passing};
+use super::{DisconnectStep, transient};
 use crate::Service;
 use model::id::KeyStoreId;
 use model::key_store::{ConnectionState, Event};
@@ -20,7 +20,7 @@ impl Service {
         let (service, disconnecting) = (self.clone(), id.clone());
         let mut connect = self.inner.procedures.break_off(id);
         // On panic: started again with the state that is on record.
-        self.inner.procedures.spawn(&self.inner.estate.watchdog, Task::Disconnect, id, move |heartbeat| {
+        self.inner.procedures.spawn(&self.inner.registry.watchdog, Task::Disconnect, id, move |heartbeat| {
             let (service, id, connect) = (service.clone(), disconnecting.clone(), connect.take());
             async move { heartbeat.idle(service.run_disconnect(&id, connect)).await }
         });
@@ -34,10 +34,10 @@ impl Service {
         if self.key_store(id).is_none_or(|store| store.state != ConnectionState::Disconnecting) {
             return;
         }
-        passing(DisconnectStep::Stop, self.stop_hsms(id, DRAIN)).await;
-        self.inner.estate.take(id);
+        transient(DisconnectStep::Stop, self.stop_hsms(id, DRAIN)).await;
+        self.inner.registry.take(id);
         let record = self.recorded(id, Event::DisconnectDone, None);
-        match passing(DisconnectStep::RecordDisconnected, record).await {
+        match transient(DisconnectStep::RecordDisconnected, record).await {
             Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),
             Err(error) => tracing::error!(key_store = %id, %error,
                 "that the key store is disconnected could not be recorded; the next start does it again"),

@@ -1,5 +1,5 @@
-//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. One after the other and
-//! with a rest after each, so that the HSM goes on serving callers meanwhile.
+//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. One after the other
+//! and with a rest after each, so that the HSM goes on serving callers meanwhile.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use model::key::Placement;
 
 /// For one step in one HSM, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
-/// A key is followed by a rest of one part in so many of the time that it took: the HSM is filled two thirds of the time at
-/// most, however slow it is.
+/// A key is followed by a rest of one part in so many of the time that it took: the HSM is filled two thirds of the
+/// time at most, however slow it is.
 const REST: u32 = 2;
 /// Where the HSM hangs over a key, the rest is no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! What an operator has happen to a key store: each event on record first, then what follows from it.
 
-use super::{ConnectStep, DisconnectStep, passing};
+use super::{ConnectStep, DisconnectStep, transient};
 use crate::{Error, Service};
 use model::id::KeyStoreId;
 use model::key_store::{ConnectionState, Event};
@@ -8,10 +8,10 @@ use model::key_store::{ConnectionState, Event};
 impl Service {
     /// Begins to connect a store; does nothing where it is CONNECTING or CONNECTED already.
     pub(crate) async fn begin_connect(&self, id: &KeyStoreId) -> Result<(), Error> {
-        let _turn = self.inner.estate.turn(id).await;
+        let _turn = self.inner.registry.turn(id).await;
         let Some(store) = self.key_store(id) else { return Err(Error::no_key_store(id.as_str())) };
         let record = self.inner.store.advance_key_store(id, Event::Connect, None, self.rotates(&store.cluster));
-        let [before, _] = passing(ConnectStep::RecordConnecting, record).await.map_err(Error::of_store)?;
+        let [before, _] = transient(ConnectStep::RecordConnecting, record).await.map_err(Error::of_store)?;
         // Not what it was when it was looked at: a disconnect may have come to its end since.
         if before == ConnectionState::Disconnected {
             self.connect_in_background(id);
@@ -21,10 +21,10 @@ impl Service {
 
     /// Begins to disconnect a store. When this returns, no operation with its keys succeeds any more.
     pub(crate) async fn begin_disconnect(&self, id: &KeyStoreId) -> Result<(), Error> {
-        let _turn = self.inner.estate.turn(id).await;
+        let _turn = self.inner.registry.turn(id).await;
         let record = self.inner.store.advance_key_store(id, Event::Disconnect, None, false);
-        passing(DisconnectStep::RecordDisconnecting, record).await.map_err(Error::of_store)?;
-        self.settled();
+        transient(DisconnectStep::RecordDisconnecting, record).await.map_err(Error::of_store)?;
+        self.wait_for_releases();
         self.disconnect_in_background(id);
         Ok(())
     }

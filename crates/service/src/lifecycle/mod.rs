@@ -21,7 +21,7 @@ pub(super) use self::add_hsm::wrapped_key_is_sane;
 pub(super) use self::procedures::Procedures;
 pub(super) use self::reconcile::Reconcilers;
 pub use self::reconcile::wanted_in;
-use super::pool::Members;
+use super::hsm_cluster::Members;
 use super::{Error, Service};
 use model::id::KeyId;
 use model::step::steps;
@@ -29,7 +29,7 @@ use telemetry::watchdog::Task;
 use telemetry::{abort, fault};
 
 steps! {
-    /// Steps of a connect outside the gate.
+    /// Steps of a connect outside the admission.
     pub enum ConnectStep in "connect" {
         /// CONNECTING, and PINs marked for rotation, on record.
         RecordConnecting = "record-connecting",
@@ -66,7 +66,7 @@ steps! {
         /// Its token shows its transport key and signs that.
         Show = "show",
         /// A member wraps the wrapping key to it.
-        HandOn = "hand-on",
+        Rewrap = "rewrap",
         /// It unwraps the wrapping key, or shows that it holds it.
         Place = "place",
     }
@@ -90,7 +90,7 @@ macro_rules! named {
 named!(ConnectStep, DisconnectStep, AddStep);
 
 /// Does the work of a step.
-async fn passing<T>(step: impl Named, work: impl Future<Output = T>) -> T {
+async fn transient<T>(step: impl Named, work: impl Future<Output = T>) -> T {
     abort::around(step.name(), work).await
 }
 
@@ -161,8 +161,8 @@ impl Service {
         let (key, outcome) = (plan.key, Outcome(outcome));
         underway.insert(key, outcome.clone());
         let (service, counted) = (self.clone(), self.inner.tasks.enter());
-        // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the next
-        // look at an HSM has it finished.
+        // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the
+        // next look at an HSM has it finished.
         tokio::spawn(async move {
             fault::point(Task::Creation, "").await;
             let (result, leftover) = service.carry_out(&plan).await;

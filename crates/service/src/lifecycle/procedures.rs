@@ -1,7 +1,7 @@
 //! Connects and disconnects that are under way, at most one of each for a key store.
 //!
-//! What they are about is on record, so that a start of the daemon goes on with it; and so does a procedure that a fault in
-//! this program breaks off.
+//! What they are about is on record, so that a start of the daemon goes on with it; and so does a procedure that a
+//! fault in this program breaks off.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

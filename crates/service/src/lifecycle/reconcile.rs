@@ -1,9 +1,9 @@
-//! Brings each HSM to what it should hold: whenever it becomes ready, when a key could not be placed in every HSM, when an
-//! operator asks, and now and then.
+//! Brings each HSM to what it should hold: whenever it becomes ready, when a key could not be placed in every HSM, when
+//! an operator asks, and now and then.
 //!
-//! Filled is what is wanted there and not proven there. What was proven there and is gone was removed by somebody, and is
-//! not put back. What was destroyed and is there again is destroyed again. What is there and belongs to no key is shown,
-//! and never destroyed by itself.
+//! Filled is what is wanted there and not proven there. What was proven there and is gone was removed by somebody, and
+//! is not put back. What was destroyed and is there again is destroyed again. What is there and belongs to no key is
+//! shown, and never destroyed by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -98,7 +98,7 @@ impl Service {
             let (key_store, cluster) = (key_store.clone(), Arc::downgrade(cluster));
             let post = Post { key_store, cluster, member, hsm: hsm.clone(), status, asked };
             // On panic: started again; a look needs nothing of the one before.
-            tokio::spawn(self.inner.estate.watchdog.clone().restarted(
+            tokio::spawn(self.inner.registry.watchdog.clone().restarted(
                 Task::Reconcile,
                 hsm.to_string(),
                 || (),

@@ -1,5 +1,5 @@
-//! What a procedure has come to must be recorded some time, however long the disk takes no writes: without it the key store
-//! would be CONNECTING or DISCONNECTING until somebody restarts the daemon.
+//! What a procedure has come to must be recorded some time, however long the disk takes no writes: without it the key
+//! store would be CONNECTING or DISCONNECTING until somebody restarts the daemon.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Pauses {
 }
 
 impl Service {
-    /// Has an event recorded: now, or as soon as the disk takes it. An error is a lasting one.
+    /// Has an event recorded: now, or as soon as the disk takes it. An error is a permanent one.
     pub(super) async fn recorded(
         &self,
         id: &KeyStoreId,

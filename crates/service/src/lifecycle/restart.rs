@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::Service;
-use crate::estate::ClusterSpec;
+use crate::cluster_registry::ClusterSpec;
 use model::key_store::ConnectionState;
 use store::KeyStore;
 
@@ -29,29 +29,29 @@ impl Service {
     /// The configuration was read again: HSMs that went from it are stopped, those that came to it and have a PIN on
     /// record are started. Everything else takes effect with the next connect.
     pub async fn reconfigure(&self, specs: Vec<ClusterSpec>) {
-        self.inner.estate.set_specs(specs);
+        self.inner.registry.set_specs(specs);
         self.take_up_what_came_back().await;
-        for live in self.inner.estate.live().iter() {
-            let _turn = self.inner.estate.turn(&live.key_store).await;
+        for active in self.inner.registry.active().iter() {
+            let _turn = self.inner.registry.turn(&active.key_store).await;
             // What is so now: the turn may have been waited for.
-            let hardware = self.inner.estate.live_of(&live.key_store).and_then(|live| live.hardware);
-            let (Some(store), Some(hardware)) = (self.key_store(&live.key_store), hardware) else { continue };
+            let in_use = self.inner.registry.active_of(&active.key_store).and_then(|active| active.running);
+            let (Some(store), Some(in_use)) = (self.key_store(&active.key_store), in_use) else { continue };
             if !matches!(store.state, ConnectionState::Connecting | ConnectionState::Connected) {
                 continue;
             }
-            let Some(spec) = self.inner.estate.spec(&store.cluster) else {
+            let Some(spec) = self.inner.registry.spec(&store.cluster) else {
                 tracing::warn!(cluster = %store.cluster, "the cluster went from the configuration; it is used until its \
                     key store is disconnected");
                 continue;
             };
-            let joined = match self.joined(&store, &spec, hardware.gate.scope()).await {
+            let joined = match self.joined(&store, &spec, in_use.admission.scope()).await {
                 Ok(joined) => joined,
                 Err((_, why)) => {
                     tracing::error!(cluster = %store.cluster, why, "the HSMs of the cluster stay as they are");
                     continue;
                 }
             };
-            let (running, mut gone) = (hardware.cluster.members(), Vec::new());
+            let (running, mut gone) = (in_use.cluster.members(), Vec::new());
             let mut hsms = Vec::with_capacity(spec.hsms.len());
             for hsm in &spec.hsms {
                 match running.iter().find(|running| running.settings().hsm == hsm.hsm) {
@@ -59,16 +59,16 @@ impl Service {
                     None if !joined.contains(&hsm.hsm) => {}
                     None => {
                         tracing::info!(hsm = %hsm.hsm, zone = %hsm.zone, "an HSM came to the configuration");
-                        hsms.push(self.start_hsm(hsm.clone(), &hardware.gate));
+                        hsms.push(self.start_hsm(hsm.clone(), &in_use.admission));
                     }
                 }
             }
             gone.extend(running.iter().filter(|old| spec.hsm(&old.settings().hsm).is_none()).cloned());
-            self.put_in_use(&store.id, &spec, hardware.gate.clone(), hsms);
+            self.put_in_use(&store.id, &spec, in_use.admission.clone(), hsms);
             for hsm in gone {
                 tracing::info!(hsm = %hsm.settings().hsm, "an HSM went from the configuration");
-                self.inner.estate.identities.release(&hsm.settings().hsm);
-                self.inner.estate.leave(async move { hsm.stop(super::connect::LEAVE).await });
+                self.inner.registry.identities.release(&hsm.settings().hsm);
+                self.inner.registry.leave(async move { hsm.stop(super::connect::LEAVE).await });
             }
         }
     }
@@ -76,14 +76,14 @@ impl Service {
     /// Key stores whose cluster was not in the configuration before.
     async fn take_up_what_came_back(&self) {
         let stores: Vec<Arc<KeyStore>> = self.inner.store.catalogue().key_stores.values().cloned().collect();
-        for store in stores.iter().filter(|store| self.inner.estate.live_of(&store.id).is_none()) {
-            let _turn = self.inner.estate.turn(&store.id).await;
+        for store in stores.iter().filter(|store| self.inner.registry.active_of(&store.id).is_none()) {
+            let _turn = self.inner.registry.turn(&store.id).await;
             let Some(store) = self.key_store(&store.id) else { continue };
-            if self.inner.estate.spec(&store.cluster).is_none() {
+            if self.inner.registry.spec(&store.cluster).is_none() {
                 continue;
             }
             self.show_pins(&store).await;
-            if store.state == ConnectionState::Connected && self.inner.estate.live_of(&store.id).is_none() {
+            if store.state == ConnectionState::Connected && self.inner.registry.active_of(&store.id).is_none() {
                 self.log_in_again(&store).await;
             }
         }
@@ -102,13 +102,13 @@ impl Service {
     /// Stops every HSM, as the daemon stops; the states of the key stores stay as they are.
     pub async fn stop(&self, within: Duration) {
         self.inner.procedures.end();
-        let live = self.inner.estate.live();
-        let stopping = join_all(live.iter().map(|live| self.stop_hsms(&live.key_store, within)));
-        tokio::join!(stopping, self.inner.estate.left());
+        let active = self.inner.registry.active();
+        let stopping = join_all(active.iter().map(|active| self.stop_hsms(&active.key_store, within)));
+        tokio::join!(stopping, self.inner.registry.left());
     }
 
     async fn show_pins(&self, store: &KeyStore) {
-        if let Some(spec) = self.inner.estate.spec(&store.cluster)
+        if let Some(spec) = self.inner.registry.spec(&store.cluster)
             && let Err((_, why)) = self.joined(store, &spec, spec.pin_scope).await
         {
             tracing::error!(key_store = %store.id, why, "what is known of the PINs cannot be read");

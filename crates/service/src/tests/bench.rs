@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::fake::Fake;
-use crate::estate::{Estate, Live};
+use crate::cluster_registry::{ActiveCluster, ClusterRegistry};
+use crate::hsm_cluster::Members;
 use crate::observer::Observer;
-use crate::pool::Members;
 use crate::{Call, CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, Service, Settings};
 use auth::peer::Principal;
 use cluster::Removal;
@@ -62,8 +62,8 @@ impl Bench {
         let seen = Arc::new(Seen::default());
         let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
         let settings = Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 };
-        let estate = estate(&key_store, &fake);
-        let service = Service::new(settings, store.clone(), estate, clock.clone(), seen.clone());
+        let registry = registry(&key_store, &fake);
+        let service = Service::new(settings, store.clone(), registry, clock.clone(), seen.clone());
         Self { _folder: folder, clock, store, key_store, fake, seen, service }
     }
 
@@ -71,7 +71,7 @@ impl Bench {
     pub(super) fn restart(&mut self) {
         let settings = self.service.inner.settings.clone();
         let (store, clock, seen) = (self.store.clone(), self.clock.clone(), self.seen.clone());
-        self.service = Service::new(settings, store, estate(&self.key_store, &self.fake), clock, seen);
+        self.service = Service::new(settings, store, registry(&self.key_store, &self.fake), clock, seen);
     }
 
     pub(super) fn call(&self) -> Call {
@@ -102,14 +102,15 @@ impl Bench {
     }
 }
 
-/// One cluster in use, which has no hardware.
-fn estate(key_store: &KeyStoreId, fake: &Arc<Fake>) -> Estate {
+/// One cluster in use, over HSMs that a test made up.
+fn registry(key_store: &KeyStoreId, fake: &Arc<Fake>) -> ClusterRegistry {
     let seals = SealKeys::new(SealKey::test(), Vec::new());
     let watchdog = Watchdog::new(Clock::system());
-    let estate = Estate::new(Vec::new(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0, watchdog);
+    let registry =
+        ClusterRegistry::new(Vec::new(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0, watchdog);
     let members = Members::of(fake.clone());
-    estate.put(Live { key_store: key_store.clone(), members, hardware: None });
-    estate
+    registry.put(ActiveCluster { key_store: key_store.clone(), members, running: None });
+    registry
 }
 
 pub(super) fn context(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {

@@ -121,8 +121,8 @@ async fn a_caller_that_leaves_ends_its_waiting_only() {
     bench.fake.open_gate();
     bench.service.drained(Duration::from_secs(30)).await;
     let seen = bench.seen.finished.lock().unwrap();
-    let booked = seen.iter().filter(|entry| **entry == (Operation::Encrypt, None, 1)).count();
-    assert_eq!(booked, 2, "{seen:?}");
+    let recorded = seen.iter().filter(|entry| **entry == (Operation::Encrypt, None, 1)).count();
+    assert_eq!(recorded, 2, "{seen:?}");
 }
 
 #[tokio::test]

@@ -12,13 +12,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use crate::pool::Pool;
-use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, Homes, MemberStatus, Proof};
+use crate::hsm_cluster::HsmCluster;
+use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, MemberStatus, PlacementMask, Proof};
+use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::secret::Secret;
-use model::terms::Terms;
 use protocol::{DataKey, Sealed};
 
 pub(super) struct Fake {
@@ -31,7 +31,7 @@ pub(super) struct Fake {
     /// Members that cannot be reached.
     pub(super) absent: Mutex<Vec<usize>>,
     /// Data operations take one permit each; none are left while it is closed.
-    pub(super) gate: Semaphore,
+    pub(super) admission: Semaphore,
     /// Data operations that have begun.
     pub(super) begun: AtomicUsize,
     made: AtomicUsize,
@@ -49,18 +49,18 @@ impl Fake {
             tokens: Mutex::new(vec![HashMap::new(); zones.len()]),
             faults: Mutex::default(),
             absent: Mutex::default(),
-            gate: Semaphore::new(MANY),
+            admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             made: AtomicUsize::new(1),
         }
     }
 
     pub(super) fn close_gate(&self) {
-        self.gate.forget_permits(MANY);
+        self.admission.forget_permits(MANY);
     }
 
     pub(super) fn open_gate(&self) {
-        self.gate.add_permits(MANY);
+        self.admission.add_permits(MANY);
     }
 
     pub(super) fn fail(&self, step: &'static str, member: usize, times: usize) {
@@ -82,9 +82,9 @@ impl Fake {
         }
     }
 
-    fn material(&self, version: KeyVersionId, homes: Homes) -> Result<Bytes, Error> {
+    fn material(&self, version: KeyVersionId, placed: PlacementMask) -> Result<Bytes, Error> {
         let tokens = self.tokens.lock().unwrap();
-        let mut members = (0..tokens.len()).filter(|member| homes.0 & 1 << member != 0);
+        let mut members = (0..tokens.len()).filter(|member| placed.0 & 1 << member != 0);
         members.find_map(|member| tokens[member].get(&version).cloned()).ok_or(Error::KeyGone)
     }
 
@@ -102,8 +102,8 @@ impl Fake {
 
     async fn pass_gate(&self) {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        self.gate.acquire().await.unwrap().forget();
-        self.gate.add_permits(1);
+        self.admission.acquire().await.unwrap().forget();
+        self.admission.add_permits(1);
     }
 }
 
@@ -121,7 +121,7 @@ fn proof_aad(version: KeyVersionId) -> Vec<u8> {
     authenticated_data(version, &EncryptionContext::default())
 }
 
-impl Pool for Fake {
+impl HsmCluster for Fake {
     fn members(&self) -> Vec<(HsmId, Zone)> {
         self.members.clone()
     }
@@ -130,11 +130,11 @@ impl Pool for Fake {
         Vec::new()
     }
 
-    fn encrypt(&self, items: Vec<EncryptTask>, _: Terms) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
+    fn encrypt(&self, items: Vec<EncryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
         async move {
             self.pass_gate().await;
             let one = |item: EncryptTask| {
-                let key = self.material(item.key.version, item.key.homes)?;
+                let key = self.material(item.key.version, item.key.placed)?;
                 Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
             };
             items.into_iter().map(one).collect()
@@ -142,11 +142,11 @@ impl Pool for Fake {
         .boxed()
     }
 
-    fn decrypt(&self, items: Vec<DecryptTask>, _: Terms) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
+    fn decrypt(&self, items: Vec<DecryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
         async move {
             self.pass_gate().await;
             let one = |item: DecryptTask| {
-                let key = self.material(item.key.version, item.key.homes)?;
+                let key = self.material(item.key.version, item.key.placed)?;
                 open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)
             };
             items.into_iter().map(one).collect()
@@ -154,11 +154,15 @@ impl Pool for Fake {
         .boxed()
     }
 
-    fn generate_data_keys(&self, items: Vec<DataKeyTask>, _: Terms) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
+    fn generate_data_keys(
+        &self,
+        items: Vec<DataKeyTask>,
+        _: CallOptions,
+    ) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
         async move {
             self.pass_gate().await;
             let one = |item: DataKeyTask| {
-                let key = self.material(item.key.version, item.key.homes)?;
+                let key = self.material(item.key.version, item.key.placed)?;
                 let plaintext = vec![0x5a; usize::from(item.length)];
                 let sealed = self.seal(&key, &item.aad, &plaintext);
                 Ok(DataKey { plaintext: plaintext.into(), sealed })
@@ -168,7 +172,7 @@ impl Pool for Fake {
         .boxed()
     }
 
-    fn random(&self, length: u16, _: Terms) -> BoxFuture<'_, Result<Secret, Error>> {
+    fn random(&self, length: u16, _: CallOptions) -> BoxFuture<'_, Result<Secret, Error>> {
         async move {
             self.pass_gate().await;
             Ok(Secret::new(vec![4; usize::from(length)]))

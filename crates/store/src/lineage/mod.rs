@@ -1,10 +1,10 @@
 //! Whether a database file is the one that keystored left, or one that was copied over it by hand.
 //!
-//! SQLite cannot tell. It applies whatever write-ahead log lies beside a file, which damages a file that was copied there
-//! or silently undoes the copy; and a file without a log is opened however old it is, with PINs that were rotated since
-//! and budgets of encryptions that were used since. So the database carries a number of its own and the number of its
-//! last change, both in its first page, where they can be read without SQLite; and a small file beside it says what they
-//! must be ([`record`]). Before the database is opened, both are compared ([`verdict`]).
+//! SQLite cannot tell. It applies whatever write-ahead log lies beside a file, which damages a file that was copied
+//! there or silently undoes the copy; and a file without a log is opened however old it is, with PINs that were rotated
+//! since and budgets of encryptions that were used since. So the database carries a number of its own and the number of
+//! its last change, both in its first page, where they can be read without SQLite; and a small file beside it says what
+//! they must be ([`record`]). Before the database is opened, both are compared ([`verdict`]).
 //!
 //! What cannot be noticed here is a whole directory that was put back: file, log and record fit each other.
 //!
@@ -70,7 +70,8 @@ pub(super) struct Step {
 }
 
 impl Lineage {
-    /// Judges the database, which must be there (an empty file is a new one), and records that it is about to be opened.
+    /// Judges the database, which must be there (an empty file is a new one), and records that it is about to be
+    /// opened.
     pub(super) fn admit(path: &Path) -> Result<Self, Error> {
         let failed = |what: &Path, error: io::Error| Error::File { file: what.to_owned(), error };
         let side = beside(path, RECORD);
@@ -91,8 +92,8 @@ impl Lineage {
     }
 
     /// Gives the database a number where it has none, and has the number of its last change, which is another one with
-    /// each start, in the file itself: a copy of before the start can be told from it. Where there is no room for it, as
-    /// on a full disk, the database stays as it is.
+    /// each start, in the file itself: a copy of before the start can be told from it. Where there is no room for it,
+    /// as on a full disk, the database stays as it is.
     pub(super) async fn begin(&self, database: &mut SqliteConnection) -> Result<(), Error> {
         if let Err(error) = self.number(database).await {
             tracing::warn!(%error, "the metadata could not be given a new number; a copy of them that is put in their \

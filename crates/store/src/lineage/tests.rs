@@ -1,4 +1,5 @@
-//! Files as crashes leave them are opened; files that were copied over them by hand are not, whatever is copied and how.
+//! Files as crashes leave them are opened; files that were copied over them by hand are not, whatever is copied and
+//! how.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

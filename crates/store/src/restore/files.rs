@@ -1,9 +1,10 @@
-//! The files of a restore, and how they take each other's place so that a crash at any point is finished by whoever comes
-//! next.
+//! The files of a restore, and how they take each other's place so that a crash at any point is finished by whoever
+//! comes next.
 //!
 //! Everything is prepared in a directory of its own. Its renaming is the decision: before it nothing has happened, and
-//! after it everything will, by this process, by the next `keystored restore` or by the next start of the daemon. What is
-//! there is set aside first, with all that belongs to it; then the new database takes its place, then the record of it.
+//! after it everything will, by this process, by the next `keystored restore` or by the next start of the daemon. What
+//! is there is set aside first, with all that belongs to it; then the new database takes its place, then the record of
+//! it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -20,8 +21,8 @@ use telemetry::abort;
 const PREPARING: &str = ".restore-new";
 const DECIDED: &str = ".restore";
 
-/// In either: the database that is to come, the copy of the one that is there, under which name the latter is set aside,
-/// and a mark that a login was begun whose outcome may be in that copy alone.
+/// In either: the database that is to come, the copy of the one that is there, under which name the latter is set
+/// aside, and a mark that a login was begun whose outcome may be in that copy alone.
 pub(super) const NEW: &str = "new.db";
 pub(super) const FORMER: &str = "former.db";
 const ASIDE: &str = "aside";

@@ -1,7 +1,7 @@
 //! Putting a copy of the database in the place of the one that is there.
 //!
-//! Both are copied into a directory beside them and opened there: nothing that is there is touched before it was decided
-//! ([`files`]). What must not be undone is taken over into the copy ([`plan`]).
+//! Both are copied into a directory beside them and opened there: nothing that is there is touched before it was
+//! decided ([`files`]). What must not be undone is taken over into the copy ([`plan`]).
 
 mod facts;
 mod files;
@@ -85,8 +85,8 @@ struct Former {
 type Pins = BTreeMap<(KeyStoreId, HsmId), Pin>;
 
 impl Restore {
-    /// Finishes a restore that was decided and broken off, if there is one: what it set aside. Fails where a daemon uses
-    /// the database.
+    /// Finishes a restore that was decided and broken off, if there is one: what it set aside. Fails where a daemon
+    /// uses the database.
     pub async fn finish(file: &Path, clock: &Clock) -> Result<Option<Vec<PathBuf>>, Error> {
         let lock = lock::Lock::take(file)?;
         let finished = finish(file).await?;
@@ -308,8 +308,8 @@ fn of_source(source: &Path, error: Error) -> Error {
     }
 }
 
-/// Whether a log beside the file that is to be restored is its own, for certain: both lie where the daemon left them, or
-/// were set aside together with the record of them.
+/// Whether a log beside the file that is to be restored is its own, for certain: both lie where the daemon left them,
+/// or were set aside together with the record of them.
 fn belongs(source: &Path, here: bool, mark: Mark, seen: &Seen) -> bool {
     match look(&beside(source, RECORD)) {
         // Copied or not: the numbers tell, and times do not matter.

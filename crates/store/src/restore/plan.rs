@@ -1,8 +1,9 @@
 //! What a restored database must take over from the one that it replaces: a pure decision.
 //!
-//! A backup is a state of before. Most of what happened since is meant to be undone by restoring it; but what happened in
-//! tokens, or was given out, cannot be. So the newer of the two says what kmsuser's PINs are, what was destroyed stays
-//! destroyed, no budget of encryptions grows, and what was taken away from callers is not given back to them unasked.
+//! A backup is a state of before. Most of what happened since is meant to be undone by restoring it; but what happened
+//! in tokens, or was given out, cannot be. So the newer of the two says what kmsuser's PINs are, what was destroyed
+//! stays destroyed, no budget of encryptions grows, and what was taken away from callers is not given back to them
+//! unasked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use model::key_store::ConnectionState;
 use model::limits::ENCRYPTIONS_PER_VERSION;
 use model::pin::Pin;
 
-/// Counted as used under each key version of which nobody knows what was done with it after the backup: an eighth of its
-/// budget, 3,100 encryptions a second for a day. The budget of 2^31 is itself half of what random 96-bit IVs bear.
+/// Counted as used under each key version of which nobody knows what was done with it after the backup: an eighth of
+/// its budget, 3,100 encryptions a second for a day. The budget of 2^31 is itself half of what random 96-bit IVs bear.
 pub const MARGIN: u64 = 1 << 28;
 
 /// What a database holds, as far as it matters here.

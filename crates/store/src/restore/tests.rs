@@ -1,4 +1,5 @@
-//! Backups and restores over real files: what comes back, what is not undone, and that nothing changes before it is decided.
+//! Backups and restores over real files: what comes back, what is not undone, and that nothing changes before it is
+//! decided.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,8 +1,8 @@
 //! The process's log: lines on standard error, which may be a pipe that nobody reads, a disk that is full, or gone.
 //!
-//! The daemon's own lines, its workers' and their modules' words all go through one queue ([`queue`]); one thread writes,
-//! and nobody else ever waits for standard error. A worker writes for itself ([`worker`]), into a pipe that never blocks
-//! and that its parent empties.
+//! The daemon's own lines, its workers' and their modules' words all go through one queue ([`queue`]); one thread
+//! writes, and nobody else ever waits for standard error. A worker writes for itself ([`worker`]), into a pipe that
+//! never blocks and that its parent empties.
 
 mod hand;
 mod queue;
@@ -34,8 +34,8 @@ pub const LAST_LINES: Duration = Duration::from_secs(2);
 /// Whether lines are JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Begins with the first line. It has a clock of its own, because it belongs to the process and is made by whoever comes
-/// first.
+/// Begins with the first line. It has a clock of its own, because it belongs to the process and is made by whoever
+/// comes first.
 static QUEUE: LazyLock<Queue> = LazyLock::new(|| over("keystored-log", io::stderr()));
 
 fn over(name: &str, stream: impl std::os::fd::AsFd + Send + 'static) -> Queue {

@@ -1,12 +1,12 @@
-//! Lines on their way to a stream that may take its time, or nothing at all: a bounded queue, and the one thread that ever
-//! waits for the stream.
+//! Lines on their way to a stream that may take its time, or nothing at all: a bounded queue, and the one thread that
+//! ever waits for the stream.
 //!
 //! **Invariant:** whoever hands a line over waits for nothing but the queue's own lock, and is told of no failure. What
 //! the queue has no room for, and what the stream refuses, is dropped, counted, and told in the stream itself, in the
 //! place where it is missing, as soon as the stream takes something.
 //!
-//! tracing-appender's writer is not used: its bound counts lines and not bytes, nothing tells what it has dropped or that
-//! it is stuck, and where it is stuck at the end it prints to standard output, which blocks or panics just then.
+//! tracing-appender's writer is not used: its bound counts lines and not bytes, nothing tells what it has dropped or
+//! that it is stuck, and where it is stuck at the end it prints to standard output, which blocks or panics just then.
 
 use std::collections::VecDeque;
 use std::io::Write;

@@ -1,8 +1,8 @@
 //! A worker's standard error: a pipe that never blocks, into which its log and its module write, and which its parent
 //! empties.
 //!
-//! The log's lines begin with a mark, so that the parent tells them from whatever the module prints. There is no thread:
-//! one that was there before the process is confined would not be, and nothing here ever waits.
+//! The log's lines begin with a mark, so that the parent tells them from whatever the module prints. There is no
+//! thread: one that was there before the process is confined would not be, and nothing here ever waits.
 
 use std::io::{self, Stderr, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};

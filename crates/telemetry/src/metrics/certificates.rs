@@ -10,8 +10,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
 
-/// Certificates that are shown. They come from the operator's own files, which hold a few; a bundle of all the world's CAs
-/// must not become hundreds of series.
+/// Certificates that are shown. They come from the operator's own files, which hold a few; a bundle of all the world's
+/// CAs must not become hundreds of series.
 const MOST: usize = 64;
 
 /// Which certificate.
@@ -40,7 +40,8 @@ impl CertificateMetrics {
 }
 
 impl Metrics {
-    /// Takes over when the certificates in force end, in the place of what was known; of two with one name the earlier end.
+    /// Takes over when the certificates in force end, in the place of what was known; of two with one name the earlier
+    /// end.
     pub fn certificates(&self, ends: impl Iterator<Item = (CertificateLabels, SystemTime)>) {
         let family = &self.certificates.0;
         family.clear();

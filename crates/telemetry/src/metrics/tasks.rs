@@ -60,12 +60,12 @@ mod tests {
     #[test]
     fn how_tasks_are_can_be_read() {
         let metrics = Metrics::new();
-        metrics.tasks(&[Reading { task: Task::Keeper, running: 6, silent: 1, restarts: 3 }]);
+        metrics.tasks(&[Reading { task: Task::WorkerDriver, running: 6, silent: 1, restarts: 3 }]);
         let text = metrics.text();
         for line in [
-            "keystored_tasks{task=\"keeper\"} 6",
-            "keystored_tasks_silent{task=\"keeper\"} 1",
-            "keystored_task_restarts_total{task=\"keeper\"} 3",
+            "keystored_tasks{task=\"worker-driver\"} 6",
+            "keystored_tasks_silent{task=\"worker-driver\"} 1",
+            "keystored_task_restarts_total{task=\"worker-driver\"} 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

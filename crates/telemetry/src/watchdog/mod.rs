@@ -1,10 +1,11 @@
 //! Tasks that live for long, and who notices when one of them breaks.
 //!
-//! A task that panics is lost without a word where nobody waits for it, and what it last said of the world stays as if it
-//! were so. So each [`Task`] has a [`Rule`], which is written beside its spawn: one that nothing works without ends the
-//! process ([`Watchdog::vital`]), and any other is started again ([`Watchdog::restarted`]). Each shows a heartbeat with
-//! every turn of its loop; the watchdog, itself a task, looks at all of them. One that is silent is dropped and started
-//! again, and if it does not even let go of its thread, or is vital, /livez fails and systemd is told nothing more.
+//! A task that panics is lost without a word where nobody waits for it, and what it last said of the world stays as if
+//! it were so. So each [`Task`] has a [`Rule`], which is written beside its spawn: one that nothing works without ends
+//! the process ([`Watchdog::vital`]), and any other is started again ([`Watchdog::restarted`]). Each shows a heartbeat
+//! with every turn of its loop; the watchdog, itself a task, looks at all of them. One that is silent is dropped and
+//! started again, and if it does not even let go of its thread, or is vital, /livez fails and systemd is told nothing
+//! more.
 //!
 //! Whatever shows figures that a task keeps says with the spawn what becomes of them when it lapses.
 

@@ -1,6 +1,6 @@
 //! How one task stands, as the watchdog sees it, turn by turn. No clock in here: silence is counted in turns of the
-//! watchdog and not in time, so that a process that was stopped, or wanted for a processor, does not find all of its tasks
-//! silent when it goes on.
+//! watchdog and not in time, so that a process that was stopped, or wanted for a processor, does not find all of its
+//! tasks silent when it goes on.
 
 use std::time::Duration;
 

@@ -77,7 +77,7 @@ tasks! {
     /// Takes an HSM's lock and starts its workers, one after the other.
     Launch = "launch", Restarted;
     /// Keeps one worker alive.
-    Keeper = "keeper", Restarted;
+    WorkerDriver = "worker-driver", Restarted;
     /// Takes what a supervisor says over into a member's health.
     Follow = "follow", Restarted;
     /// Looks into what is wrong with a member and its keys.
@@ -86,8 +86,8 @@ tasks! {
     Requests = "requests", Worker;
     /// Reads a worker's replies.
     Replies = "replies", Worker;
-    /// Lets a worker in.
-    Gate = "gate", Worker;
+    /// Decides whether a worker may serve.
+    Admission = "admission", Worker;
     /// Watches over a worker that stands on its own.
     Minder = "minder", Worker;
     /// A worker's thread that carries requests out.

@@ -90,12 +90,12 @@ async fn a_vital_task_that_is_silent_needs_a_restart_and_another_only_when_it_do
     let vital = tokio::spawn(watchdog.clone().vital(Task::Accept, |_| std::future::pending()));
     until("it runs", || reading(&watchdog, Task::Accept).running == 1).await;
     // Enrolled without anybody who would start it again.
-    let other = watchdog.enrol(Task::Keeper, "hsm-a", false, || ());
+    let other = watchdog.enrol(Task::WorkerDriver, "hsm-a", false, || ());
     (0..SILENT).for_each(|_| watchdog.turn());
     assert_eq!(watchdog.stuck(), ["the task accept has not turned for 30 s"]);
     (SILENT..STUCK).for_each(|_| watchdog.turn());
     let stuck = watchdog.stuck();
-    assert_eq!(stuck[1], "the task keeper of hsm-a has not turned for 60 s", "{stuck:?}");
+    assert_eq!(stuck[1], "the task worker-driver of hsm-a has not turned for 60 s", "{stuck:?}");
     other.beats.fetch_add(1, Ordering::Relaxed);
     watchdog.turn();
     assert_eq!(watchdog.stuck().len(), 1);

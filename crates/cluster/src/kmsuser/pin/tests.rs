@@ -19,7 +19,7 @@ const POLICY: Policy = Policy { tries: 3, rotates: true };
 
 /// A token that counts wrong PINs and locks, a record on a disk that survives crashes, and an operator.
 #[derive(Clone, Debug)]
-struct World {
+struct Simulation {
     token_pin: Bytes,
     /// Wrong PINs since one was right or the officer has set one.
     wrong: u32,
@@ -39,7 +39,7 @@ struct Crash {
     after: bool,
 }
 
-impl World {
+impl Simulation {
     fn new(token: &str, record: Pin) -> Self {
         let refused = BTreeSet::new();
         Self { token_pin: bytes(token), wrong: 0, wrong_since_told: 0, most_wrong: 0, refused, record, made: 0 }
@@ -132,11 +132,11 @@ impl World {
         (self.token_pin, self.wrong) = (bytes(pin), 0);
     }
 
-    /// A world after a connect, whose PIN nobody knows but the record.
+    /// A simulation after a connect, whose PIN nobody knows but the record.
     fn rotated() -> Self {
-        let mut world = Self::new("given", due("given"));
-        assert_eq!(world.run(None), Some(Next::Done));
-        world
+        let mut simulation = Self::new("given", due("given"));
+        assert_eq!(simulation.run(None), Some(Next::Done));
+        simulation
     }
 }
 
@@ -146,23 +146,23 @@ fn due(pin: &str) -> Pin {
 
 #[test]
 fn a_connect_rotates_and_a_restart_does_not() {
-    let mut world = World::new("given", due("given"));
-    assert_eq!(world.run(None), Some(Next::Done));
-    assert_eq!(world.token_pin, "rotated 1");
-    assert_eq!(world.record, Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("rotated 1")) });
-    assert_eq!(world.run(None), Some(Next::Done));
-    assert_eq!(world.token_pin, "rotated 1");
+    let mut simulation = Simulation::new("given", due("given"));
+    assert_eq!(simulation.run(None), Some(Next::Done));
+    assert_eq!(simulation.token_pin, "rotated 1");
+    assert_eq!(simulation.record, Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("rotated 1")) });
+    assert_eq!(simulation.run(None), Some(Next::Done));
+    assert_eq!(simulation.token_pin, "rotated 1");
 }
 
 #[test]
 fn a_wrong_pin_is_tried_once() {
-    let mut world = World::new("another", due("given"));
-    assert_eq!(world.run(None), Some(Next::Stop(Why::Refused)));
-    assert_eq!(world.wrong, 1);
+    let mut simulation = Simulation::new("another", due("given"));
+    assert_eq!(simulation.run(None), Some(Next::Stop(LoginRefusal::Refused)));
+    assert_eq!(simulation.wrong, 1);
     for _ in 0..5 {
-        assert_eq!(world.run(None), Some(Next::Stop(Why::Refused)));
+        assert_eq!(simulation.run(None), Some(Next::Stop(LoginRefusal::Refused)));
     }
-    assert_eq!(world.wrong, 1, "neither by itself nor because it is told to connect");
+    assert_eq!(simulation.wrong, 1, "neither by itself nor because it is told to connect");
 }
 
 #[test]
@@ -179,78 +179,78 @@ fn an_attempt_without_outcome_has_the_other_candidate_begin() {
 
 #[test]
 fn a_crash_loop_does_not_burn_the_budget() {
-    let mut world = World::new("given", due("given"));
+    let mut simulation = Simulation::new("given", due("given"));
     for _ in 0..3 {
-        assert_eq!(world.run(Some(Crash { step: 1, after: false })), None);
+        assert_eq!(simulation.run(Some(Crash { step: 1, after: false })), None);
     }
     for _ in 0..10 {
-        assert_eq!(world.run(None), Some(Next::Stop(Why::Spent)));
+        assert_eq!(simulation.run(None), Some(Next::Stop(LoginRefusal::Spent)));
     }
-    assert_eq!(tries_left(&world.record, POLICY.tries), 0);
+    assert_eq!(tries_left(&simulation.record, POLICY.tries), 0);
     // Telling gives no try back; that the officer has cleared the token's count does.
-    world.tell("given");
-    assert_eq!(world.run(None), Some(Next::Stop(Why::Spent)));
-    world.tell_reset(None);
-    assert_eq!(tries_left(&world.record, POLICY.tries), POLICY.tries);
-    assert_eq!(world.run(None), Some(Next::Done));
+    simulation.tell("given");
+    assert_eq!(simulation.run(None), Some(Next::Stop(LoginRefusal::Spent)));
+    simulation.tell_reset(None);
+    assert_eq!(tries_left(&simulation.record, POLICY.tries), POLICY.tries);
+    assert_eq!(simulation.run(None), Some(Next::Done));
 }
 
 #[test]
 fn a_mistyped_pin_costs_no_try_and_loses_nothing() {
-    let mut world = World::rotated();
+    let mut simulation = Simulation::rotated();
     for typo in 0..10 {
-        world.tell(&format!("typo {typo}"));
-        assert_eq!(world.run(None), Some(Next::Done));
-        assert_eq!((world.most_wrong, &world.record.offered), (0, &None), "{world:?}");
+        simulation.tell(&format!("typo {typo}"));
+        assert_eq!(simulation.run(None), Some(Next::Done));
+        assert_eq!((simulation.most_wrong, &simulation.record.offered), (0, &None), "{simulation:?}");
     }
 }
 
 #[test]
 fn what_the_officer_has_set_is_tried_first_where_it_is_said_and_last_where_not() {
     for (says, wrong) in [(true, 0), (false, 1)] {
-        let mut world = World::rotated();
-        world.officer_sets("set");
+        let mut simulation = Simulation::rotated();
+        simulation.officer_sets("set");
         match says {
-            true => world.tell_reset(Some("set")),
-            false => world.tell("set"),
+            true => simulation.tell_reset(Some("set")),
+            false => simulation.tell("set"),
         }
-        assert_eq!(world.run(None), Some(Next::Done));
-        assert_eq!(world.most_wrong, wrong);
-        assert_eq!(world.record.rotated_at, None, "the officer knows it");
-        assert!(world.knows_the_pin() && world.record.current_proven);
+        assert_eq!(simulation.run(None), Some(Next::Done));
+        assert_eq!(simulation.most_wrong, wrong);
+        assert_eq!(simulation.record.rotated_at, None, "the officer knows it");
+        assert!(simulation.knows_the_pin() && simulation.record.current_proven);
     }
 }
 
 /// The operator errs about which token the officer has seen to, or mistypes what was set.
 #[test]
 fn what_is_said_wrongly_of_a_reset_costs_one_try() {
-    let mut world = World::rotated();
-    world.tell_reset(Some("set in another token"));
-    assert_eq!(world.run(None), Some(Next::Done));
-    assert_eq!(world.most_wrong, 1);
-    world.officer_sets("set");
-    world.tell_reset(Some("typo"));
-    assert_eq!(world.run(None), Some(Next::Stop(Why::Refused)));
-    assert_eq!(world.most_wrong, 2, "it is not the one from before either");
-    world.tell("set");
-    assert_eq!(world.run(None), Some(Next::Done));
+    let mut simulation = Simulation::rotated();
+    simulation.tell_reset(Some("set in another token"));
+    assert_eq!(simulation.run(None), Some(Next::Done));
+    assert_eq!(simulation.most_wrong, 1);
+    simulation.officer_sets("set");
+    simulation.tell_reset(Some("typo"));
+    assert_eq!(simulation.run(None), Some(Next::Stop(LoginRefusal::Refused)));
+    assert_eq!(simulation.most_wrong, 2, "it is not the one from before either");
+    simulation.tell("set");
+    assert_eq!(simulation.run(None), Some(Next::Done));
 }
 
 /// Every candidate is wrong, over and over: the tries are those of the token.
 #[test]
 fn telling_spends_no_more_tries_than_there_are() {
-    let mut world = World::rotated();
-    world.officer_sets("unknown");
+    let mut simulation = Simulation::rotated();
+    simulation.officer_sets("unknown");
     for typo in 0..20 {
-        world.tell(&format!("typo {typo}"));
-        world.run(None);
+        simulation.tell(&format!("typo {typo}"));
+        simulation.run(None);
     }
-    assert_eq!((world.wrong, tries_left(&world.record, POLICY.tries)), (3, 0));
-    world.tell("unknown");
-    assert_eq!(world.run(None), Some(Next::Stop(Why::Spent)), "also the right one");
-    world.tell_reset(Some("unknown"));
-    assert_eq!(world.run(None), Some(Next::Done));
-    assert_eq!(world.wrong, 0);
+    assert_eq!((simulation.wrong, tries_left(&simulation.record, POLICY.tries)), (3, 0));
+    simulation.tell("unknown");
+    assert_eq!(simulation.run(None), Some(Next::Stop(LoginRefusal::Spent)), "also the right one");
+    simulation.tell_reset(Some("unknown"));
+    assert_eq!(simulation.run(None), Some(Next::Done));
+    assert_eq!(simulation.wrong, 0);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_token_that_says_that_it_has_locked_the_user_is_asked_no_more() {
     login.begin();
     login.next(Event::Recorded, 1);
     assert_eq!(login.next(Event::LockedOut, 1), Next::Do(Step::RecordOutcome));
-    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::Locked));
+    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(LoginRefusal::Locked));
     assert_eq!(login.pin, Pin { current_refused: true, failures: 1, ..record });
 }
 
@@ -297,7 +297,7 @@ fn a_pin_that_cannot_be_opened_is_passed_over() {
     login.begin();
     login.next(Event::Recorded, 1);
     assert_eq!(login.next(Event::Sealed, 1), Next::Do(Step::RecordOutcome));
-    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::Sealed));
+    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(LoginRefusal::Sealed));
     assert_eq!(login.pin, record);
     let told = Pin { offered: Some(bytes("told")), ..record };
     let mut login = Login::new(told, user(), POLICY);
@@ -310,9 +310,9 @@ fn a_pin_that_cannot_be_opened_is_passed_over() {
 #[test]
 fn the_token_s_own_flags_are_heeded() {
     for (flags, why) in [
-        (UserFlags::default(), Why::NoUser),
-        (UserFlags { locked: true, ..user() }, Why::Locked),
-        (UserFlags { final_try: true, ..user() }, Why::LastTry),
+        (UserFlags::default(), LoginRefusal::NoUser),
+        (UserFlags { locked: true, ..user() }, LoginRefusal::Locked),
+        (UserFlags { final_try: true, ..user() }, LoginRefusal::LastTry),
     ] {
         let mut login = Login::new(due("given"), flags, POLICY);
         assert_eq!(login.begin(), Next::Stop(why));
@@ -326,7 +326,7 @@ fn a_login_that_fails_otherwise_costs_no_try() {
     login.begin();
     login.next(Event::Recorded, 1);
     assert_eq!(login.next(Event::LoginNotJudged, 1), Next::Do(Step::RecordOutcome));
-    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::NotJudged));
+    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(LoginRefusal::NotJudged));
     assert_eq!(login.pin, due("given"));
 }
 
@@ -339,7 +339,7 @@ fn a_token_that_keeps_its_pin_is_believed() {
     }
     assert_eq!(login.next(Event::Recorded, 1), Next::Do(Step::ChangePin));
     assert_eq!(login.next(Event::Unchanged, 1), Next::Do(Step::RecordUnchanged));
-    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(Why::Unchangeable));
+    assert_eq!(login.next(Event::Recorded, 1), Next::Stop(LoginRefusal::Unchangeable));
     assert_eq!(login.pin, Pin { current_proven: true, ..due("given") });
 }
 
@@ -359,28 +359,28 @@ proptest! {
     /// Whatever single crashes happen, in whatever order: the PIN is on record, and the token never came near its lock.
     #[test]
     fn no_crash_loses_the_pin(crashes in prop::collection::vec((0..8_usize, any::<bool>(), any::<bool>()), 0..12)) {
-        let mut world = World::new("given", due("given"));
+        let mut simulation = Simulation::new("given", due("given"));
         for (step, after, connect) in crashes {
             if connect {
-                world.record.rotation_due = true;
+                simulation.record.rotation_due = true;
             }
-            let outcome = world.run(Some(Crash { step, after }));
-            prop_assert!(world.knows_the_pin(), "{world:?} after {outcome:?}");
-            prop_assert!(world.most_wrong <= POLICY.tries, "{world:?}");
-            prop_assert_ne!(outcome, Some(Next::Stop(Why::Refused)));
+            let outcome = simulation.run(Some(Crash { step, after }));
+            prop_assert!(simulation.knows_the_pin(), "{simulation:?} after {outcome:?}");
+            prop_assert!(simulation.most_wrong <= POLICY.tries, "{simulation:?}");
+            prop_assert_ne!(outcome, Some(Next::Stop(LoginRefusal::Refused)));
         }
         // With the budget spent an officer has to help; the PIN is known all the same.
-        let outcome = world.run(None);
-        prop_assert!(matches!(outcome, Some(Next::Done | Next::Stop(Why::Spent))), "{outcome:?}");
-        prop_assert!(world.knows_the_pin());
+        let outcome = simulation.run(None);
+        prop_assert!(matches!(outcome, Some(Next::Done | Next::Stop(LoginRefusal::Spent))), "{outcome:?}");
+        prop_assert!(simulation.knows_the_pin());
     }
 
     /// One crash anywhere, then a restart: it is let in by itself.
     #[test]
     fn one_crash_needs_no_officer(step in 0..8_usize, after in any::<bool>()) {
-        let mut world = World::new("given", due("given"));
-        world.run(Some(Crash { step, after }));
-        prop_assert_eq!(world.run(None), Some(Next::Done));
-        prop_assert!(world.knows_the_pin() && world.record.pending.is_none() && !world.record.rotation_due);
+        let mut simulation = Simulation::new("given", due("given"));
+        simulation.run(Some(Crash { step, after }));
+        prop_assert_eq!(simulation.run(None), Some(Next::Done));
+        prop_assert!(simulation.knows_the_pin() && simulation.record.pending.is_none() && !simulation.record.rotation_due);
     }
 }

@@ -1,9 +1,9 @@
 //! What becomes of the record when an operator tells a PIN. Pure.
 //!
 //! Invariants: a PIN that a token has taken stays on record until it has taken another; so does one that may be in the
-//! token because a rotation was broken off. What is told stands beside it, in the place of what was told before. Telling
-//! changes no count and makes no refused PIN good again; saying that the security officer has cleared the token's own
-//! count does.
+//! token because a rotation was broken off. What is told stands beside it, in the place of what was told before.
+//! Telling changes no count and makes no refused PIN good again; saying that the security officer has cleared the
+//! token's own count does.
 
 use bytes::Bytes;
 
@@ -63,8 +63,8 @@ fn beside(mut pin: Pin, sealed: Bytes) -> Pin {
     pin
 }
 
-/// `pin` was made from `before`, and meanwhile `now` is on record: the two together, where nothing else happened than that
-/// a PIN was told.
+/// `pin` was made from `before`, and meanwhile `now` is on record: the two together, where nothing else happened than
+/// that a PIN was told.
 pub(crate) fn meanwhile(pin: Pin, before: &Pin, now: &Pin) -> Option<Pin> {
     let told = |pin: Pin| Pin {
         offered: now.offered.clone(),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What happens to a world, one after the other.
+/// What happens in a simulation, one after the other.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     /// A worker goes to the gate, and perhaps dies on its way.
@@ -31,7 +31,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-impl World {
+impl Simulation {
     fn act(&mut self, act: Act) {
         let set = |number: u8| format!("set {number}");
         match act {
@@ -67,18 +67,18 @@ proptest! {
     /// tries, and the officer's way leads out of it.
     #[test]
     fn telling_loses_no_pin_and_spends_no_try_too_many(acts in prop::collection::vec(act(), 0..40)) {
-        let mut world = World::new("given", due("given"));
+        let mut simulation = Simulation::new("given", due("given"));
         for act in acts {
-            world.act(act);
-            let only_here = world.token_pin.starts_with(b"rotated");
-            prop_assert!(!only_here || world.knows_the_pin(), "lost: {world:?} after {act:?}");
-            prop_assert!(world.most_wrong <= POLICY.tries, "{world:?} after {act:?}");
-            prop_assert!(world.wrong <= world.record.spent(), "the record counts less than the token: {world:?}");
+            simulation.act(act);
+            let only_here = simulation.token_pin.starts_with(b"rotated");
+            prop_assert!(!only_here || simulation.knows_the_pin(), "lost: {simulation:?} after {act:?}");
+            prop_assert!(simulation.most_wrong <= POLICY.tries, "{simulation:?} after {act:?}");
+            prop_assert!(simulation.wrong <= simulation.record.spent(), "the record counts less than the token: {simulation:?}");
         }
-        world.officer_sets("at last");
-        world.tell_reset(Some("at last"));
-        prop_assert_eq!(world.run(None), Some(Next::Done));
-        prop_assert_eq!(world.wrong, 0);
-        prop_assert!(world.knows_the_pin());
+        simulation.officer_sets("at last");
+        simulation.tell_reset(Some("at last"));
+        prop_assert_eq!(simulation.run(None), Some(Next::Done));
+        prop_assert_eq!(simulation.wrong, 0);
+        prop_assert!(simulation.knows_the_pin());
     }
 }

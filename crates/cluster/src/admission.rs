@@ -1,0 +1,380 @@
+//! The gate of a key store's HSMs: the certificate in the token, a login, the proof of identity, and the rotation of
+//! kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::identity::{Expected, Identities};
+use super::kmsuser::Kmsuser;
+use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step};
+use model::clock::Clock;
+use model::id::{ClusterId, HsmId};
+use model::key_store::ConnectionErrorCode as Code;
+use model::pin::{Candidate, Pin};
+use model::profile::PinScope;
+use pki::identity::{Certified, TrustAnchor};
+use protocol::{Class, Fault, Op, Reply, Role};
+use supervisor::{AdmissionError, AdmissionSession, CallError, WorkerAdmission};
+use telemetry::abort;
+
+/// CKR_PIN_LOCKED of the standard.
+const PIN_LOCKED: u64 = 0xa4;
+
+/// Lets the workers of one key store in.
+#[derive(Clone)]
+pub struct KeyStoreAdmission(Arc<Inner>);
+
+struct Inner {
+    cluster: ClusterId,
+    anchor: TrustAnchor,
+    kmsuser: Kmsuser,
+    identities: Arc<Identities>,
+    clock: Clock,
+}
+
+impl KeyStoreAdmission {
+    /// For the HSMs of this cluster, certified under this anchor.
+    #[must_use]
+    pub fn new(
+        cluster: ClusterId,
+        anchor: TrustAnchor,
+        kmsuser: Kmsuser,
+        identities: Arc<Identities>,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner { cluster, anchor, kmsuser, identities, clock }))
+    }
+}
+
+impl KeyStoreAdmission {
+    /// Whether it is the gate of the same connect.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether each HSM has a PIN of its own, since this gate was made.
+    #[must_use]
+    pub fn scope(&self) -> PinScope {
+        self.0.kmsuser.scope
+    }
+}
+
+impl WorkerAdmission for KeyStoreAdmission {
+    fn enter(&self, session: AdmissionSession) -> BoxFuture<'static, Result<(), AdmissionError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.admit(&session).await })
+    }
+}
+
+impl Inner {
+    async fn admit(&self, session: &AdmissionSession) -> Result<(), AdmissionError> {
+        let hsm = &session.settings().hsm;
+        // People are shown the control worker's way; the others take the same one.
+        let step = |step: &str| {
+            if session.role() == Role::Control {
+                session.step(step);
+            }
+        };
+        step("checking its certificate");
+        let expected = Expected { anchor: &self.anchor, cluster: &self.cluster, hsm, zone: &session.settings().zone };
+        let found = session.found();
+        // A token without a user cannot have come through the ceremony; that it has none says more.
+        let certified = match expected.certified(found, &self.clock) {
+            Err(why) if found.user.initialised => return Err(self.not_itself(hsm, &why)),
+            certified => certified.ok(),
+        };
+        let _turn = self.kmsuser.turn(hsm).await;
+        let lock = session.lock(|| step("waiting until no other process logs in to this token")).await;
+        let lock =
+            lock.map_err(|error| AdmissionError::transient(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
+        // Not before: others may have waited for the lock, and worked on the PIN, for long.
+        let record = self.kmsuser.load(hsm).await.map_err(|why| ours(hsm, &why))?;
+        let Some(record) = record else {
+            return Err(AdmissionError::permanent(
+                Code::InvalidCredentials,
+                format!(
+                    "HSM {hsm}: no PIN of kmsuser is on record for it; bring it in by keystorectl cluster add-hsm, or \
+                     disconnect and give its PIN by UpdateKeyStore"
+                ),
+            ));
+        };
+        let policy = Policy { tries: self.kmsuser.tries, rotates: session.role() == Role::Control };
+        let mut way = Way {
+            inner: self,
+            session,
+            expected,
+            certified,
+            login: Login::new(record.clone(), found.user, policy),
+            on_record: record,
+            refused: None,
+            sealed: None,
+        };
+        let outcome = way.go(&step).await;
+        drop(lock);
+        outcome
+    }
+
+    fn not_itself(&self, hsm: &HsmId, why: &str) -> AdmissionError {
+        self.identities.refuse(hsm);
+        tracing::error!(%hsm, why, "the HSM did not prove to be the one that the ceremony certified; it is not used");
+        AdmissionError::transient(
+            Code::InsufficientCloudHsmHsms,
+            format!(
+                "HSM {hsm} is refused: {why}; put the certified token back, correct the configuration, or bring this \
+                 token in by the ceremony"
+            ),
+        )
+    }
+}
+
+/// One worker's way through the gate.
+struct Way<'a> {
+    inner: &'a Inner,
+    session: &'a AdmissionSession,
+    expected: Expected<'a>,
+    certified: Option<Certified>,
+    login: Login,
+    /// What was read or recorded last.
+    on_record: Pin,
+    /// What the token said last when it took no PIN.
+    refused: Option<Fault>,
+    /// Why a PIN could not be opened.
+    sealed: Option<String>,
+}
+
+impl Way<'_> {
+    async fn go(&mut self, say: &impl Fn(&str)) -> Result<(), AdmissionError> {
+        let mut next = self.login.begin();
+        loop {
+            let step = match next {
+                Next::Do(step) => step,
+                Next::Done => return Ok(()),
+                Next::Stop(why) => return Err(self.refusal(why)),
+            };
+            if let Some(words) = words(step) {
+                say(words);
+            }
+            let event = abort::around(step.name(), self.take(step)).await?;
+            next = self.login.next(event, self.inner.clock.unix_millis());
+        }
+    }
+
+    async fn take(&mut self, step: Step) -> Result<Event, AdmissionError> {
+        let hsm = self.expected.hsm;
+        match step {
+            Step::RecordAttempt | Step::RecordOutcome | Step::RecordRotated | Step::RecordUnchanged => {
+                let told = self.on_record.offered.is_some();
+                self.record().await?;
+                if step == Step::RecordRotated {
+                    tracing::info!(%hsm, "kmsuser's PIN was rotated");
+                }
+                // Only a login that worked takes it from the record.
+                if told && self.on_record.offered.is_none() {
+                    match self.login.candidate {
+                        Candidate::Offered => tracing::info!(%hsm, "the token has the PIN that was told"),
+                        _ => {
+                            tracing::warn!(%hsm, "the token has the PIN that was on record; the one that was told is not \
+                            its, and is forgotten")
+                        }
+                    }
+                }
+                Ok(Event::Recorded)
+            }
+            Step::Login => self.log_in().await,
+            Step::Prove => self.prove().await,
+            Step::RecordPending => {
+                let longest = self.session.found().user.longest_pin;
+                let sealed = self.inner.kmsuser.make(hsm, longest).map_err(|why| ours(hsm, &why))?;
+                self.login.next(Event::Made(sealed), self.inner.clock.unix_millis());
+                self.record().await?;
+                Ok(Event::Recorded)
+            }
+            Step::ChangePin => self.change_pin().await,
+            Step::TryCanary => self.try_canary().await,
+        }
+    }
+
+    async fn record(&mut self) -> Result<(), AdmissionError> {
+        let hsm = self.expected.hsm;
+        let saved = self.inner.kmsuser.save(hsm, &self.on_record, &self.login.pin).await;
+        self.on_record = saved.map_err(|why| ours(hsm, &why))?;
+        self.login.pin = self.on_record.clone();
+        Ok(())
+    }
+
+    async fn log_in(&mut self) -> Result<Event, AdmissionError> {
+        let hsm = self.expected.hsm;
+        let sealed = self.login.pin.sealed(self.login.candidate);
+        let pin = self.inner.kmsuser.open(hsm, sealed.map(|sealed| &sealed[..]).unwrap_or_default());
+        let pin = match pin {
+            Ok(pin) => pin,
+            Err(why) => {
+                self.sealed = Some(why);
+                return Ok(Event::Sealed);
+            }
+        };
+        match self.session.call(Op::Login(pin)).await {
+            Ok(Reply::LoggedIn(found)) => {
+                self.session.logged_in(*found);
+                Ok(Event::LoggedIn)
+            }
+            // Without a code the worker did not try: the token's flags forbade it.
+            Ok(Reply::Failed(fault)) if fault.class == Class::Login && fault.code != 0 => {
+                tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "the token refused kmsuser's PIN");
+                let locked = fault.code == PIN_LOCKED;
+                self.refused = Some(fault);
+                Ok(if locked { Event::LockedOut } else { Event::LoginRefused })
+            }
+            Ok(Reply::Failed(fault)) => {
+                tracing::warn!(%hsm, %fault, "the login failed for another reason than its PIN");
+                self.refused = Some(fault);
+                Ok(Event::LoginNotJudged)
+            }
+            Err(CallError::WorkerLost) => Err(AdmissionError::transient(
+                Code::NetworkErrors,
+                format!("HSM {hsm}: the worker died inside the login; the attempt counts as failed"),
+            )),
+            Ok(_) | Err(_) => Ok(Event::LoginNotJudged),
+        }
+    }
+
+    async fn prove(&mut self) -> Result<Event, AdmissionError> {
+        let Expected { cluster, hsm, zone, .. } = self.expected;
+        let Some(certified) = &self.certified else {
+            return Err(self.inner.not_itself(hsm, "its token holds no certificate"));
+        };
+        let mut nonce = [0; 32];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| ours(hsm, "the operating system gives no random bytes"))?;
+        let op = Op::Prove { cluster: cluster.clone(), zone: zone.clone(), nonce };
+        let signature = match self.session.call(op).await {
+            Ok(Reply::Signature(signature)) => signature,
+            Ok(Reply::Failed(fault)) if fault.class == Class::Refused => {
+                return Err(self.inner.not_itself(hsm, &fault.to_string()));
+            }
+            Ok(Reply::Failed(fault)) => return Err(transient(hsm, "proving its identity", &fault)),
+            Ok(_) => return Err(ours(hsm, "the worker answered something else than a signature")),
+            Err(error) => return Err(transient(hsm, "proving its identity", &error)),
+        };
+        let statement = self.expected.statement(&self.session.found().serial, self.session.incarnation(), nonce);
+        let verified = self.expected.verify(certified, &statement, &signature, &self.inner.identities);
+        verified.map_err(|why| self.inner.not_itself(hsm, &why))?;
+        self.session.proven();
+        Ok(Event::Proven)
+    }
+
+    async fn change_pin(&mut self) -> Result<Event, AdmissionError> {
+        let hsm = self.expected.hsm;
+        let open = |sealed: &[u8]| self.inner.kmsuser.open(hsm, sealed).map_err(|why| ours(hsm, &why));
+        let old = open(&self.login.pin.current)?;
+        let new = open(self.login.pin.pending.as_deref().unwrap_or_default())?;
+        match self.session.call(Op::ChangePin { old, new }).await {
+            Ok(Reply::Done) => Ok(Event::Changed),
+            Ok(Reply::Failed(fault)) if matches!(fault.class, Class::Login | Class::Refused | Class::Request) => {
+                tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
+                self.refused = Some(fault);
+                Ok(Event::Unchanged)
+            }
+            // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
+            Ok(Reply::Failed(fault)) => Err(transient(hsm, "rotating the PIN", &fault)),
+            Ok(_) => Err(ours(hsm, "the worker answered something else than that the PIN was changed")),
+            Err(error) => Err(transient(hsm, "rotating the PIN", &error)),
+        }
+    }
+
+    async fn try_canary(&mut self) -> Result<Event, AdmissionError> {
+        let hsm = self.expected.hsm;
+        match self.session.call(Op::SelfTest).await {
+            Ok(Reply::Done) => Ok(Event::Worked),
+            Ok(Reply::Failed(fault)) => match fault.class {
+                Class::Incompatible => {
+                    tracing::error!(%hsm, %fault, "the HSM does not do AES-GCM as it must; it is not used");
+                    let reason = format!("HSM {hsm} is not used: {fault}");
+                    Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
+                }
+                // The token is there, and does not do with a canary key what it would have to do with the others.
+                Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
+                    tracing::error!(%hsm, %fault, "the HSM could not be tried with a canary key; it is not used");
+                    let reason =
+                        format!("HSM {hsm} is not used, since it could not be tried with a canary key: {fault}");
+                    Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
+                }
+                Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
+                    Err(transient(hsm, "using its canary key", &fault))
+                }
+            },
+            Ok(_) => Err(ours(hsm, "the worker answered something else to a self-test")),
+            Err(error) => Err(transient(hsm, "using its canary key", &error)),
+        }
+    }
+
+    fn refusal(&self, why: LoginRefusal) -> AdmissionError {
+        let hsm = self.expected.hsm;
+        let said = self.refused.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+        let officer = "disconnect, have the security officer set kmsuser's PIN in this HSM, give it by UpdateKeyStore with \
+                       pin_was_reset (keystorectl key-store update --pin-was-reset), connect";
+        let permanent =
+            |code, what: &str| AdmissionError::permanent(code, format!("HSM {hsm}: {what}{said}; {officer}"));
+        match why {
+            LoginRefusal::NoUser => permanent(Code::UserNotFound, "its token has no user, so there is no kmsuser"),
+            LoginRefusal::Locked => {
+                permanent(Code::UserLockedOut, "its token has locked kmsuser after too many wrong PINs")
+            }
+            LoginRefusal::LastTry => {
+                permanent(Code::UserLockedOut, "one more wrong PIN would lock kmsuser, and that try is never spent")
+            }
+            LoginRefusal::Refused => AdmissionError::permanent(
+                Code::InvalidCredentials,
+                format!(
+                    "HSM {hsm}: its token refuses every PIN of kmsuser that is on record, and none of them is tried \
+                     again{said}; disconnect, give the PIN that it has by UpdateKeyStore, or have the security officer set \
+                     one and give that with pin_was_reset (keystorectl key-store update --pin-was-reset), connect"
+                ),
+            ),
+            LoginRefusal::Spent => permanent(
+                Code::InvalidCredentials,
+                "too many logins in a row were refused or broken off, so that none is tried any more",
+            ),
+            LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
+            LoginRefusal::NotJudged => match &self.refused {
+                // The worker did not try: what the token says of its user has changed since it was found.
+                Some(fault) if fault.class == Class::Login => {
+                    permanent(Code::UserLockedOut, "kmsuser is locked, or nearly")
+                }
+                Some(fault) => transient(hsm, "logging in", fault),
+                None => transient(hsm, "logging in", &"no worker was there to do it"),
+            },
+            LoginRefusal::Unchangeable => AdmissionError::permanent(
+                Code::InternalError,
+                format!(
+                    "HSM {hsm}: its token does not let kmsuser change its PIN{said}; where that is the vendor's way, set \
+                     rotation = \"none\" for the cluster; then disconnect and connect"
+                ),
+            ),
+        }
+    }
+}
+
+/// What people are told of a step.
+const fn words(step: Step) -> Option<&'static str> {
+    match step {
+        Step::Login => Some("logging in"),
+        Step::Prove => Some("proving its identity"),
+        Step::ChangePin => Some("rotating kmsuser's PIN"),
+        Step::TryCanary => Some("using its canary key"),
+        Step::RecordAttempt
+        | Step::RecordOutcome
+        | Step::RecordPending
+        | Step::RecordRotated
+        | Step::RecordUnchanged => None,
+    }
+}
+
+fn ours(hsm: &HsmId, why: &str) -> AdmissionError {
+    AdmissionError::transient(Code::InternalError, format!("HSM {hsm}: {why}"))
+}
+
+fn transient(hsm: &HsmId, step: &str, why: &dyn std::fmt::Display) -> AdmissionError {
+    AdmissionError::transient(Code::NetworkErrors, format!("HSM {hsm}, {step}: {why}"))
+}

@@ -1,0 +1,39 @@
+//! The last resort where nobody is left to ask: a member in which a key is not used may have been wrong for a moment
+//! only, and its monitor looks again only in a moment. So the key is proven there once more, now.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::KeyRef;
+use super::dispatch::Dispatcher;
+use super::port::Port;
+use super::proof::Outcome;
+use super::route::bits;
+use model::call_options::CallOptions;
+
+impl<P: Port> Dispatcher<P> {
+    /// Proves these keys where they are excluded among `open`, and admits them where that succeeds. Whoever may be
+    /// asked for all of them then.
+    pub(super) async fn reprieve(&self, keys: &[Arc<KeyRef>], open: u64, options: CallOptions) -> u64 {
+        let mut excluded: Vec<(usize, &Arc<KeyRef>)> = Vec::new();
+        for key in keys {
+            let places = self.serving(self.placed(Some(key)) & self.exclusions.of(key.version).any() & open);
+            for place in bits(places) {
+                if !excluded.iter().any(|(at, known)| *at == place && known.version == key.version) {
+                    excluded.push((place, key));
+                }
+            }
+        }
+        join_all(excluded.into_iter().map(|(place, key)| async move {
+            let member = &self.members[place];
+            if self.proofs.recheck(member, key, &self.clock, options.deadline).await == Outcome::Opens {
+                tracing::info!(hsm = %member.hsm, key = %key.version, "the key opens its proof ciphertext again");
+                self.exclusions.admit(key.version, place);
+            }
+        }))
+        .await;
+        let all = keys.iter().map(|key| self.usable(Some(key)));
+        all.reduce(|usable, one| usable & one).unwrap_or(0) & open
+    }
+}

@@ -1,0 +1,74 @@
+//! What a worker can be asked to do: one operation, one file.
+
+mod ceremony;
+mod challenge;
+mod change_pin;
+mod decrypt;
+mod destroy;
+mod encrypt;
+mod forget;
+mod gcm;
+mod generate_data_key;
+mod list;
+mod login;
+mod make_key;
+mod place;
+mod probe;
+mod prove;
+mod random;
+mod rewrap;
+mod self_test;
+mod show_transport;
+
+pub(super) use self::ceremony::without_token;
+pub(super) use self::probe::KeyStream;
+
+use super::fault::Failure;
+use super::owner::Owner;
+use protocol::{Class, Op, Reply};
+use telemetry::sampled::{self, Line};
+
+/// Does one operation.
+pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
+    owner.begin();
+    let role = owner.token.role;
+    if !op.allowed_for(role) {
+        return fail(owner, Failure::own(Class::Refused, "worker", format!("a {role:?} worker does not do this")));
+    }
+    let outcome = match op {
+        // Neither is done a second time, whatever the session says: each try may be one of a few.
+        Op::Login(pin) => login::run(owner, &pin),
+        Op::ChangePin { old, new } => change_pin::run(owner, &old, &new),
+        Op::Prove { cluster, zone, nonce } => owner.persist(|owner| prove::run(owner, &cluster, &zone, nonce)),
+        Op::HandOnWrappingKey { blob, to } => owner.persist(|owner| rewrap::run(owner, &blob, &to)),
+        Op::ShowTransport { cluster, zone, nonce } => {
+            owner.persist(|owner| show_transport::run(owner, &cluster, &zone, nonce))
+        }
+        Op::ChallengeWrappingKey => owner.persist(challenge::make),
+        Op::PlaceWrappingKey { blob, challenge } => {
+            owner.persist(|owner| ceremony::place_wrapping_key::ensure(owner, blob.as_deref(), &challenge))
+        }
+        Op::Encrypt(items) => Ok(encrypt::run(owner, items)),
+        Op::Decrypt(items) => Ok(decrypt::run(owner, items)),
+        Op::GenerateDataKey(items) => Ok(generate_data_key::run(owner, items)),
+        Op::Random { length } => owner.persist(|owner| random::run(owner, length)),
+        Op::SelfTest => owner.persist(self_test::run),
+        Op::Probe => owner.persist(probe::run),
+        Op::Forget(keys) => Ok(forget::run(owner, &keys)),
+        Op::MakeKey => owner.persist(make_key::run),
+        Op::Place { key, label, blob } => owner.persist(|owner| place::run(owner, key, &label, &blob)),
+        Op::Destroy(key) => owner.persist(|owner| destroy::run(owner, key)),
+        Op::List => owner.persist(list::run),
+        Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
+    };
+    outcome.unwrap_or_else(|failure| fail(owner, failure))
+}
+
+fn fail(owner: &Owner, failure: Failure) -> Reply {
+    let fault = failure.into_fault(owner.profile());
+    // The worker's span says in which HSM.
+    if sampled::whole(Line::Hsm, &fault.function) {
+        tracing::warn!(%fault, class = ?fault.class, "an operation failed");
+    }
+    Reply::Failed(fault)
+}
