@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
@@ -31,6 +31,7 @@ use super::tls::Tls;
 use super::wire::{Answer, Greeted, Told, Wire};
 use auth::peer::{Peer, Principal, Trust};
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 use telemetry::metrics::{Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
@@ -399,7 +400,7 @@ impl Drop for Member<'_> {
 }
 
 fn lock(crowd: &Open) -> MutexGuard<'_, Crowd<Arc<Wire>>> {
-    crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    crowd.lock_anyway()
 }
 
 /// How far a connection is.

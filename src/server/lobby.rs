@@ -8,7 +8,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -19,6 +19,7 @@ use super::room::{Entered, Id, Room};
 use super::source::Source;
 use super::turns::Turns;
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 use telemetry::metrics::{Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
@@ -155,14 +156,14 @@ impl Lobby {
     }
 
     fn in_room<T>(&self, act: impl FnOnce(&mut Room<Hold>) -> T) -> T {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = self.room.lock_anyway();
         let done = act(&mut room);
         self.metrics.handshakes_in_progress(room.taken());
         done
     }
 
     fn turns(&self) -> MutexGuard<'_, Turns<oneshot::Sender<()>>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns.lock_anyway()
     }
 }
 

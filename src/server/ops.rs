@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
@@ -32,6 +32,7 @@ use super::readiness::{self, Report};
 use super::room::{Entered, Id, Room};
 use super::source::Source;
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 use service::Service;
 use store::Store;
 use telemetry::metrics::{Metrics, Places};
@@ -91,7 +92,7 @@ impl Drop for Slot {
 }
 
 fn lock(slots: &Slots) -> MutexGuard<'_, Room<oneshot::Sender<Infallible>>> {
-    slots.lock().unwrap_or_else(PoisonError::into_inner)
+    slots.lock_anyway()
 }
 
 impl Ops {
@@ -194,7 +195,7 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
 async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let report = ops.report().await;
-    let _scrape = ops.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+    let _scrape = ops.scrape.lock_anyway();
     report.measure(&ops.metrics);
     ops.metrics.tasks(&ops.watchdog.readings());
     disk::measure(&ops.store, &ops.metrics);

@@ -1,10 +1,11 @@
 //! Whether more connections are wanted than there is room for, now or a moment ago: what /readyz says of it.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 use telemetry::busiest::Busiest;
 
 /// How long trouble is shown after it was last met: longer than a look takes, so that trouble that comes and goes
@@ -73,7 +74,7 @@ impl Pressure {
             Met::Open => open,
             Met::Ops => ops,
         };
-        act(&mut lately.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
+        act(&mut lately.lock_anyway(), self.clock.now())
     }
 }
 

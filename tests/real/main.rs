@@ -30,6 +30,7 @@ mod grpc;
 mod idempotency;
 mod identity;
 mod iv;
+mod key_exchange;
 mod key_stores;
 mod kmsuser;
 mod kryoptic;

@@ -77,7 +77,7 @@ pub enum Error {
     /// An HSM failed at a step.
     #[error("HSM {hsm}, {step}: {reason}")]
     Hsm {
-        /// Which.
+        /// The HSM.
         hsm: HsmId,
         /// Which step.
         step: &'static str,
@@ -90,7 +90,7 @@ pub enum Error {
     /// The ceremony folder cannot be read or written.
     #[error("ceremony folder {path}: {error}")]
     Folder {
-        /// Where.
+        /// The folder.
         path: String,
         /// The system's words.
         error: String,
@@ -101,7 +101,7 @@ pub enum Error {
          runs as"
     )]
     StateDir {
-        /// Where.
+        /// The folder.
         path: String,
         /// The system's words.
         error: String,

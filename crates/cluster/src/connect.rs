@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How one HSM is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Which.
+    /// The HSM.
     pub hsm: HsmId,
     /// How it is.
     pub standing: Standing,

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What was seen of one HSM.
 #[derive(Clone, Debug)]
 pub struct DiscoveredHsm {
-    /// Which.
+    /// The HSM.
     pub hsm: HsmId,
     /// Its zone.
     pub zone: Zone,

@@ -83,7 +83,7 @@ struct Chunk {
 pub(super) struct Done<T> {
     /// Which member.
     pub place: usize,
-    /// What.
+    /// The answer.
     pub output: T,
 }
 

@@ -4,11 +4,12 @@
 //! a malicious module, or one that relays to the token of somebody else.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, Zone};
 use model::identity::{Purpose, Statement};
+use model::lock::MutexExt as _;
 use pki::identity::{Certified, Kind, TrustAnchor};
 use protocol::Ready;
 
@@ -108,7 +109,7 @@ impl Expected<'_> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock_anyway()
 }
 
 #[cfg(test)]

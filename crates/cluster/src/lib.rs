@@ -166,7 +166,7 @@ pub enum Error {
     /// An HSM refused; for operations that are not repeated elsewhere.
     #[error("HSM {hsm}: {fault}")]
     Hsm {
-        /// Which.
+        /// The HSM.
         hsm: HsmId,
         /// What it said.
         fault: Fault,
@@ -176,9 +176,9 @@ pub enum Error {
 /// A key version's object is gone in one HSM while token, canary and other keys are sound: somebody took it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// Where.
+    /// The HSM in which it is gone.
     pub hsm: HsmId,
-    /// Which.
+    /// The version.
     pub version: KeyVersionId,
 }
 

@@ -1,7 +1,7 @@
 //! One member as the data plane sees it: its port, its health in an atomic, and where its worries are taken to.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
@@ -13,6 +13,7 @@ use super::statistics::Statistics;
 use super::{Health, KeyRef, MemberStatus};
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
+use model::lock::MutexExt as _;
 use supervisor::{State, Status};
 
 /// A member that has not replied to anybody for so many times the hedge's delay is silent: with the usual 50 ms that
@@ -177,7 +178,7 @@ impl<P: Port> Member<P> {
             return;
         }
         let now = self.clock.now();
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut silence = self.silence.lock_anyway();
         let since = match &*silence {
             // Between two late calls with a pause between them there was nobody to reply to.
             Some(known) if known.answers == answers && asked <= known.noted + hedge_after => known.since,
@@ -195,7 +196,7 @@ impl<P: Port> Member<P> {
     /// Notes an observation and logs a change of health.
     pub(super) fn observe(&self, observation: Observation, why: Option<String>) {
         let now = self.clock.now();
-        let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.standing.lock_anyway();
         let before = known.standing;
         let after = health::next(before, observation, now);
         known.standing = after;
@@ -237,7 +238,7 @@ impl<P: Port> Member<P> {
 
     /// Until it is probed again, if it is a suspect. `jitter` is any byte.
     pub(super) fn pause(&self, jitter: u8) -> Option<Duration> {
-        let known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.standing.lock_anyway();
         (known.standing.health == Health::Suspect).then(|| known.standing.pause(jitter))
     }
 
@@ -260,7 +261,7 @@ impl<P: Port> Member<P> {
     /// How it is, for people.
     pub(super) fn status(&self) -> MemberStatus {
         let status = self.port.status();
-        let known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.standing.lock_anyway();
         MemberStatus {
             hsm: self.hsm.clone(),
             zone: self.zone.clone(),

@@ -6,7 +6,7 @@
 //! nothing.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -20,6 +20,7 @@ use model::ciphertext::authenticated_data;
 use model::clock::Clock;
 use model::context::EncryptionContext;
 use model::id::KeyVersionId;
+use model::lock::MutexExt as _;
 use model::secret::Secret;
 use protocol::{Class, DecryptItem, EncryptItem, Fault, Op, Reply};
 
@@ -121,7 +122,7 @@ impl Proofs {
         let at = (member.place, key.version);
         let now = clock.now();
         let running = {
-            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut table = self.table.lock_anyway();
             match table.get(&at) {
                 Some(Check::Known { since, outcome }) if now < *since + age => return *outcome,
                 // One whose callers have all gone away is not driven by anybody; past its time it is of no use.
@@ -137,7 +138,7 @@ impl Proofs {
         let Ok(outcome) = tokio::time::timeout_at(deadline.into(), running.clone()).await else {
             return Outcome::Unknown;
         };
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock_anyway();
         // The first to see the end of a check writes it down; the others find it written, or a newer check.
         if matches!(table.peek(&at), Some(Check::Running { outcome, .. }) if outcome.ptr_eq(&running)) {
             match outcome {
@@ -150,7 +151,7 @@ impl Proofs {
 
     /// Forgets an outcome: the object was placed anew or destroyed.
     pub(super) fn forget(&self, member: usize, version: KeyVersionId) {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).pop(&(member, version));
+        self.table.lock_anyway().pop(&(member, version));
     }
 }
 

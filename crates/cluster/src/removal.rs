@@ -4,11 +4,12 @@
 //! the next call finds the same trouble again.
 
 use std::collections::HashMap;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
 
 use super::route::bit;
 use model::id::KeyVersionId;
+use model::lock::RwLockExt as _;
 
 /// Most key versions with an exclusion.
 const MOST_VERSIONS: usize = 65_536;
@@ -43,13 +44,13 @@ impl Exclusions {
         if self.versions.load(Ordering::Relaxed) == 0 {
             return Excluded::default();
         }
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.read_anyway();
         table.get(&version).copied().unwrap_or_default()
     }
 
     /// Excludes a member; true when it was not excluded for this reason before.
     pub(super) fn exclude(&self, version: KeyVersionId, member: usize, broken: bool) -> bool {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write_anyway();
         if table.len() >= MOST_VERSIONS && !table.contains_key(&version) {
             return false;
         }
@@ -64,7 +65,7 @@ impl Exclusions {
     /// Admits a member again for every version whose object was gone there: nobody remembers which of them are still to
     /// be looked for, and the next call that misses one finds out anew. What is broken there stays excluded.
     pub(super) fn admit_absent(&self, member: usize) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write_anyway();
         table.retain(|_, entry| {
             entry.absent &= !bit(member);
             entry.any() != 0
@@ -77,7 +78,7 @@ impl Exclusions {
         if self.versions.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write_anyway();
         if let Some(entry) = table.get_mut(&version) {
             entry.absent &= !bit(member);
             entry.broken &= !bit(member);

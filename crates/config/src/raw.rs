@@ -120,7 +120,7 @@ pub(super) struct Hsm {
     pub(super) env: BTreeMap<Spanned<String>, String>,
     /// Known only to be refused with a sentence that says where a PIN belongs.
     pub(super) pin_file: Option<Spanned<toml::Value>>,
-    /// Likewise.
+    /// The PIN itself; likewise known only to be refused.
     pub(super) pin: Option<Spanned<toml::Value>>,
     pub(super) workers: Option<Spanned<u64>>,
     pub(super) sessions: Option<Spanned<u64>>,

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod key;
 pub mod key_store;
 pub mod limits;
+pub mod lock;
 pub mod operation;
 pub mod outage;
 pub mod pin;

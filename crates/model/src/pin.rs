@@ -95,7 +95,7 @@ impl Pin {
 /// What is to be known of one PIN, in the place of what was read.
 #[derive(Clone, Debug)]
 pub struct PinChange {
-    /// Whose.
+    /// The HSM, or what stands for all of a cluster.
     pub hsm: HsmId,
     /// What was read; `None` where nothing is on record.
     pub before: Option<Pin>,

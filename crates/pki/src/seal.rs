@@ -27,7 +27,7 @@ pub enum Error {
     /// The key's file cannot be used.
     #[error("seal key {file}: {why}")]
     File {
-        /// Which.
+        /// The key file.
         file: String,
         /// Why, and what to do.
         why: String,
@@ -35,7 +35,7 @@ pub enum Error {
     /// The key's file cannot be read for the moment.
     #[error("seal key {file}: cannot be read ({error})")]
     Unread {
-        /// Which.
+        /// The key file.
         file: String,
         /// The system's words.
         error: std::io::Error,

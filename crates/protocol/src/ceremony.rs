@@ -22,7 +22,7 @@ pub enum CeremonyOp {
     /// Log in as security officer and set the user's PIN, in a token that has no user; answered by `Done`. Without a
     /// token.
     InitUserPin {
-        /// Which.
+        /// How it is found.
         token: Token,
         /// Its security officer's PIN. Tried once.
         so_pin: Secret,

@@ -57,7 +57,7 @@ pub enum Error {
 /// What to make.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where.
+    /// The directory of the site, made if it is not there.
     pub dir: PathBuf,
     /// Names of the zones, one SoftHSM token each; empty: those that are there, or `a` and `b`.
     pub zones: Vec<String>,

@@ -13,7 +13,7 @@ use model::secret::Secret;
 pub struct AddHsmInput {
     /// Its cluster.
     pub cluster_id: String,
-    /// Which.
+    /// The newcomer, as the configuration names it.
     pub hsm_id: String,
     /// PEM.
     pub identity_certificate: String,

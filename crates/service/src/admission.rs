@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-
-use tokio::sync::Notify;
+use std::sync::{Arc, RwLock};
 
 use super::Error;
 use auth::peer::Principal;
 use model::exception::Exception;
+use model::lock::RwLockExt as _;
 
 /// Principals whose counter is kept although nothing of theirs is in work.
 const IDLE_PRINCIPALS: usize = 1_024;
@@ -53,10 +52,10 @@ impl Admission {
     }
 
     fn counter_of(&self, principal: &Principal) -> Arc<AtomicUsize> {
-        if let Some(own) = self.each.read().unwrap_or_else(PoisonError::into_inner).get(principal) {
+        if let Some(own) = self.each.read_anyway().get(principal) {
             return Arc::clone(own);
         }
-        let mut each = self.each.write().unwrap_or_else(PoisonError::into_inner);
+        let mut each = self.each.write_anyway();
         if each.len() >= IDLE_PRINCIPALS {
             // Nobody can take a counter up while the map is locked, so one that only the map holds is at rest.
             each.retain(|_, own| Arc::strong_count(own) > 1);
@@ -83,48 +82,6 @@ fn add_within(counter: &AtomicUsize, items: usize, most: usize) -> bool {
 
 fn throttled(message: String) -> Error {
     Error { exception: Exception::Throttling, message, retryable: true }
-}
-
-/// Tasks that go on without their caller.
-#[derive(Default)]
-pub(super) struct Tasks {
-    count: AtomicUsize,
-    done: Notify,
-}
-
-/// One task, under way until this is dropped.
-pub(super) struct Underway(Arc<Tasks>);
-
-impl Tasks {
-    pub(super) fn enter(self: &Arc<Self>) -> Underway {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        Underway(Arc::clone(self))
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
-    /// Ends at a moment in which nothing is under way.
-    pub(super) async fn idle(&self) {
-        loop {
-            let mut done = std::pin::pin!(self.done.notified());
-            // Listens before it looks, so that no end is missed in between.
-            done.as_mut().enable();
-            if self.count() == 0 {
-                return;
-            }
-            done.await;
-        }
-    }
-}
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.done.notify_waiters();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -158,21 +115,5 @@ mod tests {
         }
         let each = admission.each.read().unwrap();
         assert!(each.len() <= IDLE_PRINCIPALS && each.contains_key(&stays), "{} are kept", each.len());
-    }
-
-    #[tokio::test]
-    async fn idle_waits_for_the_last_task() {
-        let tasks = Arc::new(Tasks::default());
-        tasks.idle().await;
-        let (first, second) = (tasks.enter(), tasks.enter());
-        let waiting = tokio::spawn({
-            let tasks = Arc::clone(&tasks);
-            async move { tasks.idle().await }
-        });
-        drop(first);
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(second);
-        waiting.await.unwrap();
     }
 }

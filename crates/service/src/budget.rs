@@ -10,13 +10,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{Error, Service};
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::KeyVersionId;
+use model::lock::MutexExt as _;
 use telemetry::fault;
 use telemetry::watchdog::Task;
 
@@ -94,7 +95,7 @@ impl Budget {
         let granted = i64::try_from(granted).unwrap_or(i64::MAX);
         self.low.store(granted / 2, Ordering::Relaxed);
         let before = self.left.fetch_add(granted, Ordering::AcqRel);
-        *self.filled.lock().unwrap_or_else(PoisonError::into_inner) = Some((before.saturating_add(granted), now));
+        *self.filled.lock_anyway() = Some((before.saturating_add(granted), now));
         // After the block is there: whoever finds nothing left must not be told "never" while this one can be taken.
         if last {
             self.exhausted.store(true, Ordering::Release);
@@ -112,7 +113,7 @@ impl Budget {
         if left > self.low.load(Ordering::Relaxed) || self.exhausted.load(Ordering::Acquire) {
             return Ok(());
         }
-        let filled = *self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let filled = *self.filled.lock_anyway();
         let wanted = filled.map_or(BLOCK, |(had, since)| {
             let used = u64::try_from(had.saturating_sub(left)).unwrap_or(0);
             next_block(used, clock.now().saturating_duration_since(since))
@@ -149,7 +150,7 @@ pub(super) struct Budgets(Mutex<HashMap<KeyVersionId, Arc<Budget>>>);
 impl Budgets {
     /// The budget of a version. Not for the hot path: keyrings keep what this returns.
     pub(super) fn of(&self, version: KeyVersionId) -> Arc<Budget> {
-        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budgets = self.0.lock_anyway();
         Arc::clone(budgets.entry(version).or_insert_with(|| Arc::new(Budget::new(version))))
     }
 }
@@ -157,7 +158,7 @@ impl Budgets {
 impl Service {
     /// Has the next block reserved by a task of its own.
     pub(super) fn refill_in_background(&self, budget: &Arc<Budget>) {
-        let (service, refilling, underway) = (self.clone(), Refilling(Arc::clone(budget)), self.inner.tasks.enter());
+        let (service, refilling, underway) = (self.clone(), Refilling(Arc::clone(budget)), self.inner.tasks.token());
         // On panic: tried again as soon as another encryption is taken.
         tokio::spawn(async move {
             let budget = &refilling.0;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedMutexGuard, mpsc};
@@ -17,6 +17,7 @@ use cluster::identity::Identities;
 use cluster::kmsuser::{PinStatusRegistry, Seals};
 use cluster::{self, Cluster, Removal};
 use model::id::{ClusterId, HsmId, KeyStoreId};
+use model::lock::MutexExt as _;
 use model::profile::{PinScope, Rotation};
 use telemetry::watchdog::Watchdog;
 
@@ -105,7 +106,7 @@ impl ClusterRegistry {
 
     /// Sees that this is done before the daemon ends.
     pub(super) fn leave(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leaving = self.leaving.lock_anyway();
         while leaving.try_join_next().is_some() {}
         // On panic: the HSM is let go, so that its workers leave by themselves; nobody waits for them.
         leaving.spawn(work);
@@ -113,7 +114,7 @@ impl ClusterRegistry {
 
     /// Waits until all that leaves has left.
     pub(super) async fn left(&self) {
-        let mut leaving = std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut leaving = std::mem::take(&mut *self.leaving.lock_anyway());
         while leaving.join_next().await.is_some() {}
     }
 
@@ -163,7 +164,7 @@ impl ClusterRegistry {
     /// One event at a time happens to a key store.
     pub(super) async fn turn(&self, key_store: &KeyStoreId) -> OwnedMutexGuard<()> {
         let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turns = self.turns.lock_anyway();
             Arc::clone(turns.entry(key_store.clone()).or_default())
         };
         turn.lock_owned().await

@@ -1,12 +1,13 @@
 //! GenerateRandom: random bytes out of a key store's HSMs.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::hsm_cluster::HsmCluster;
 use super::{Call, Error, Service, validate};
 use model::exception::Exception;
 use model::id::KeyStoreId;
 use model::key_store::ConnectionState;
+use model::lock::RwLockExt as _;
 use model::operation::Operation;
 use model::secret::Secret;
 use store::KeyStore;
@@ -26,7 +27,7 @@ impl Service {
             let (id, hsm_cluster) = service.source(&key_store_id)?;
             let random = hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
             // The store may have been disconnected meanwhile.
-            let _released = service.inner.release_lock.read().unwrap_or_else(PoisonError::into_inner);
+            let _released = service.inner.release_lock.read_anyway();
             service.source(id.as_str())?;
             Ok(random)
         })

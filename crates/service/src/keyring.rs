@@ -1,7 +1,7 @@
 //! What requests need of each key, made from the catalogue once per change and not once per request.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,7 @@ use model::exception::Exception;
 use model::id::{KeyId, Scope};
 use model::key::{KeyState, Placement};
 use model::key_store::ConnectionState;
+use model::lock::MutexExt as _;
 use store::{Catalogue, Key, Version};
 
 /// Every key, as one revision of the catalogue has it.
@@ -199,7 +200,7 @@ impl Service {
         if is_current(&newest) {
             return newest;
         }
-        let _making = self.inner.keyring.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _making = self.inner.keyring.making.lock_anyway();
         let newest = self.inner.keyring.newest.load_full();
         if is_current(&newest) {
             return newest;

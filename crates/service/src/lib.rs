@@ -40,11 +40,13 @@ mod update_key_store;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio_util::task::TaskTracker;
+
 pub use add_hsm::{AddHsmInput, AddedHsm};
-use admission::{Admission, Tasks};
+use admission::Admission;
 use budget::Budgets;
 use cluster_registry::ClusterRegistry;
 use keyring::Keyrings;
@@ -59,6 +61,7 @@ use model::clock::Clock;
 use model::exception::Exception;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId, Scope, Zone};
 use model::key::{DataKeySpec, KeyState, Placement};
+use model::lock::RwLockExt as _;
 use model::secret::Secret;
 use pki::seal::SealKeys;
 use store::{KeyStore, Store};
@@ -87,7 +90,7 @@ struct Inner {
     clock: Clock,
     observer: Arc<dyn Observer>,
     admission: Arc<Admission>,
-    tasks: Arc<Tasks>,
+    tasks: TaskTracker,
     keyring: Keyrings,
     budgets: Budgets,
     creations: Creations,
@@ -100,7 +103,7 @@ struct Inner {
 /// Who calls, under which id, until when.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who.
+    /// The caller.
     pub principal: Principal,
     /// Chosen by the interface, in every log line of this call.
     pub request_id: Arc<str>,
@@ -243,7 +246,7 @@ pub struct CreateKeyStoreInput {
 /// What is to be changed about a key store. Absent: unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateKeyStoreInput {
-    /// Which.
+    /// The key store.
     pub key_store_id: String,
     /// Another name.
     pub new_name: Option<String>,
@@ -261,7 +264,7 @@ pub struct UpdateKeyStoreInput {
 /// One HSM as operators see it.
 #[derive(Clone, Debug)]
 pub struct HsmView {
-    /// Which.
+    /// The HSM.
     pub hsm: HsmId,
     /// Its zone.
     pub zone: Zone,
@@ -293,7 +296,7 @@ pub struct KeyStoreView {
 /// A cluster as operators see it.
 #[derive(Clone, Debug)]
 pub struct ClusterView {
-    /// Which.
+    /// The cluster.
     pub cluster: ClusterId,
     /// The key store over it.
     pub store: Option<Arc<KeyStore>>,
@@ -315,7 +318,7 @@ pub struct Statistics {
 /// A cluster in numbers.
 #[derive(Clone, Debug)]
 pub struct ClusterStatistics {
-    /// Which.
+    /// The cluster.
     pub cluster: ClusterId,
     /// The key store over it.
     pub store: Option<Arc<KeyStore>>,
@@ -375,7 +378,7 @@ impl Service {
                 clock,
                 observer,
                 admission: Arc::new(admission),
-                tasks: Arc::default(),
+                tasks: TaskTracker::new(),
                 keyring: Keyrings::default(),
                 budgets: Budgets::default(),
                 creations: Creations::default(),
@@ -417,13 +420,14 @@ impl Service {
     /// Waits until every result that was decided on before a change has been given out. A result that is decided on
     /// from now on sees the change. Quick: nothing is awaited while the lock is held.
     fn wait_for_releases(&self) {
-        drop(self.inner.release_lock.write().unwrap_or_else(PoisonError::into_inner));
+        drop(self.inner.release_lock.write_anyway());
     }
 
     /// Ends when every operation that has reached a token has been recorded, or after `within`.
     pub async fn drained(&self, within: Duration) {
-        if tokio::time::timeout(within, self.inner.tasks.idle()).await.is_err() {
-            tracing::warn!(left = self.inner.tasks.count(), "operations were still under way when the drain ended");
+        self.inner.tasks.close();
+        if tokio::time::timeout(within, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.inner.tasks.len(), "operations were still under way when the drain ended");
         }
     }
 }

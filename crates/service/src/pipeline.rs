@@ -3,7 +3,7 @@
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is recorded all the same.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -18,6 +18,7 @@ use auth::rule::{Verdict, decide};
 use model::call_options::CallOptions;
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
+use model::lock::RwLockExt as _;
 use model::operation::{Operation, Plane, Resource};
 use store::Key;
 use telemetry::fault;
@@ -198,7 +199,7 @@ impl Service {
         targets: Vec<Result<Target, Error>>,
         raw: Vec<Option<Result<V::Raw, cluster::Error>>>,
     ) -> Vec<Result<V::Output, Error>> {
-        let _released = self.inner.release_lock.read().unwrap_or_else(PoisonError::into_inner);
+        let _released = self.inner.release_lock.read_anyway();
         let again = self.keyring();
         // Nothing was changed meanwhile, as nearly always: what was decided still stands.
         let unchanged = Arc::ptr_eq(&again.catalogue, &keyring.catalogue);
@@ -315,7 +316,7 @@ impl Service {
         permit: Permit,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let underway = self.inner.tasks.enter();
+        let underway = self.inner.tasks.token();
         // On panic: the caller gets an internal error; what was taken for the call is given back.
         let task = tokio::spawn(async move {
             // Given back when the work ends, not when its caller leaves: it is the HSMs that are being spared.

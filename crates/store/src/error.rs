@@ -66,7 +66,7 @@ pub enum Error {
     /// A file beside the database cannot be used.
     #[error("{} cannot be used ({error}); {}", file.display(), remedy(error))]
     File {
-        /// Which.
+        /// The file.
         file: PathBuf,
         /// The system's words.
         error: std::io::Error,

@@ -10,11 +10,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::disk::{RESERVE, Room};
+use model::lock::MutexExt as _;
 
 const FILE_MODE: u32 = 0o600;
 /// In so many slices it is used.
@@ -219,7 +220,7 @@ impl Reserve {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_anyway()
     }
 }
 

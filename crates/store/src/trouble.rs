@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::Error;
 use super::disk::{Room, in_words};
 use super::reserve::{Kept, Standing};
+use model::lock::MutexExt as _;
 use model::outage::Outage;
 
 /// A change that is under way for longer says that the disk hangs.
@@ -189,7 +190,7 @@ impl Record {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock_anyway()
     }
 }
 

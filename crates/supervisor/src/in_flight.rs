@@ -42,7 +42,7 @@ pub struct InFlight<T> {
 /// A request that a session thread works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Which.
+    /// The request's number.
     pub id: u64,
     /// To which limit it belongs.
     pub kind: Kind,

@@ -5,7 +5,7 @@
 //! is wiped at once, and a buffer that has to grow is wiped where it was.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -17,6 +17,7 @@ use super::wire::{BUFFER_BYTES, Broken, Outgoing, read_all_replies, write_all_re
 use super::work_queue::WorkQueue;
 use super::{CallError, KillLimits};
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 use protocol::{Fault, FrameError, Op, Ready, Reply, Start, encode_frame};
 
 /// A request in hand past its limit gets this much longer when its answer may lie unread in the socket, because this
@@ -223,7 +224,7 @@ impl Shared {
     /// What is outstanding. Only the link's own tasks change it, and one that panics ends the link with its worker;
     /// what it leaves half changed is read for no longer than that.
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock_anyway()
     }
 
     fn watch(&self, limits: &KillLimits) -> Option<std::time::Instant> {

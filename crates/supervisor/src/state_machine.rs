@@ -127,6 +127,21 @@ pub enum Action {
     Kill,
 }
 
+/// What is wrong with a worker.
+#[derive(Clone, Debug)]
+struct Trouble {
+    code: Code,
+    why: String,
+    /// Any other worker of the HSM would have met it: admission refused it.
+    of_hsm: bool,
+}
+
+impl Trouble {
+    fn of_worker(code: Code, why: String) -> Self {
+        Self { code, why, of_hsm: false }
+    }
+}
+
 /// One worker's life.
 #[derive(Debug)]
 pub struct StateMachine {
@@ -135,7 +150,7 @@ pub struct StateMachine {
     deaths: u32,
     refused: bool,
     stop: bool,
-    trouble: Option<(Code, String)>,
+    trouble: Option<Trouble>,
 }
 
 impl StateMachine {
@@ -151,12 +166,17 @@ impl StateMachine {
 
     /// What went wrong last, until it is ready again; what happened and what to do.
     pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_ref().map(|(_, trouble)| trouble.as_str())
+        self.trouble.as_ref().map(|trouble| trouble.why.as_str())
     }
 
     /// The same in AWS's terms.
     pub fn code(&self) -> Option<Code> {
-        self.trouble.as_ref().map(|(code, _)| *code)
+        self.trouble.as_ref().map(|trouble| trouble.code)
+    }
+
+    /// Whether its trouble is the HSM's, whichever worker met it.
+    pub fn is_trouble_of_hsm(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.of_hsm)
     }
 
     /// When [`Event::Due`] is to be told.
@@ -194,7 +214,7 @@ impl StateMachine {
                 &[]
             }
             (State::Starting { .. }, Event::Unspawned(error)) => {
-                self.trouble = Some((Code::InternalError, error));
+                self.trouble = Some(Trouble::of_worker(Code::InternalError, error));
                 self.state = self.pause(now, jitter);
                 &[]
             }
@@ -223,13 +243,13 @@ impl StateMachine {
                      see to the HSM and its network",
                     self.policy.find
                 );
-                self.trouble = Some((Code::NetworkErrors, why));
+                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
                 self.state = State::Dying { until: None, login: false };
                 &[Action::Kill]
             }
             (State::Entering { .. }, Event::Due) => {
                 let why = format!("the worker was not let in within {:?}", self.policy.enter);
-                self.trouble = Some((Code::NetworkErrors, why));
+                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
                 self.leave_early(now);
                 &[Action::Close]
             }
@@ -239,7 +259,7 @@ impl StateMachine {
                      so it was killed; see to the HSM and its network",
                     name(kind)
                 );
-                self.trouble = Some((Code::NetworkErrors, why));
+                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
                 self.state = State::Dying { until: None, login: false };
                 &[Action::Kill]
             }
@@ -248,7 +268,7 @@ impl StateMachine {
                 &[Action::Close]
             }
             (State::Starting { .. } | State::Entering { .. }, Event::Garbled(error)) => {
-                self.trouble = Some((Code::InternalError, format!("the worker sent {error}")));
+                self.trouble = Some(Trouble::of_worker(Code::InternalError, format!("the worker sent {error}")));
                 self.leave_early(now);
                 &[Action::Close]
             }
@@ -264,7 +284,7 @@ impl StateMachine {
                      again",
                     name(kind)
                 );
-                self.trouble = Some((Code::NetworkErrors, why));
+                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
                 self.leave_ready(since, now, None);
                 &[Action::Withdraw, Action::Kill]
             }
@@ -273,7 +293,7 @@ impl StateMachine {
                 &[Action::Withdraw, Action::Close]
             }
             (State::Ready { since, .. }, Event::Garbled(error)) => {
-                self.trouble = Some((Code::InternalError, format!("the worker sent {error}")));
+                self.trouble = Some(Trouble::of_worker(Code::InternalError, format!("the worker sent {error}")));
                 self.leave_ready(since, now, Some(now + self.policy.leave));
                 &[Action::Withdraw, Action::Close]
             }
@@ -341,7 +361,7 @@ impl StateMachine {
         }
         if self.trouble.is_none() && !self.stop {
             let why = format!("the worker ended by itself ({how}); it is started again");
-            self.trouble = Some((Code::InternalError, why));
+            self.trouble = Some(Trouble::of_worker(Code::InternalError, why));
         }
         self.state = match (self.stop, self.refused) {
             (true, _) => State::Stopped,
@@ -356,18 +376,18 @@ impl StateMachine {
             // Starting again would not bring these back, and the keys may be sound.
             Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
                 let why = format!("the probe says {fault}; the ceremony may have to be carried out again");
-                self.trouble = Some((Code::InternalError, why));
+                self.trouble = Some(Trouble::of_worker(Code::InternalError, why));
                 self.state = State::Ready { since, misses: 0 };
                 &[]
             }
             // Nothing passes about this, and admission says it until it is over.
             Class::Incompatible => {
-                self.trouble = Some((Code::InsufficientCloudHsmHsms, fault.to_string()));
+                self.trouble = Some(Trouble::of_worker(Code::InsufficientCloudHsmHsms, fault.to_string()));
                 self.leave_ready(since, now, Some(now + self.policy.leave));
                 &[Action::Withdraw, Action::Close]
             }
             Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
-                self.trouble = Some((Code::NetworkErrors, format!("the last probe failed: {fault}")));
+                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, format!("the last probe failed: {fault}")));
                 self.state = State::Ready { since, misses: misses + 1 };
                 &[]
             }
@@ -376,7 +396,7 @@ impl StateMachine {
                     "the probe failed {MISSES} times in a row ({fault}), so the worker is started again: see whether \
                      the token is there and in order"
                 );
-                self.trouble = Some((Code::NetworkErrors, why));
+                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
                 self.leave_ready(since, now, Some(now + self.policy.leave));
                 &[Action::Withdraw, Action::Close]
             }
@@ -397,12 +417,12 @@ impl StateMachine {
             Class::Token => Code::InsufficientCloudHsmHsms,
             _ => Code::InternalError,
         };
-        self.trouble = Some((code, format!("the worker could not start: {fault}")));
+        self.trouble = Some(Trouble::of_worker(code, format!("the worker could not start: {fault}")));
     }
 
     fn refuse(&mut self, refusal: AdmissionError) {
         self.refused |= refusal.permanent;
-        self.trouble = Some((refusal.code, refusal.reason));
+        self.trouble = Some(Trouble { code: refusal.code, why: refusal.reason, of_hsm: true });
     }
 
     fn pause(&mut self, now: Instant, jitter: u8) -> State {

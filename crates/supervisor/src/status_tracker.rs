@@ -49,6 +49,8 @@ pub(super) struct View {
     pub(super) serving: bool,
     /// Its last trouble, while it is not over.
     pub(super) trouble: Option<String>,
+    /// It is the HSM's, whichever worker met it.
+    pub(super) of_hsm: bool,
     /// The same in AWS's terms.
     pub(super) code: Option<ConnectionErrorCode>,
     /// It is not started again.
@@ -155,8 +157,7 @@ impl StatusTracker {
             let mut slots = self.slots.iter().filter(move |slot| slot.view.serving == serving);
             slots.find_map(|slot| {
                 let trouble = slot.view.trouble.as_ref()?;
-                // What admission says is about the HSM, whichever worker stood before it.
-                Some(if trouble.starts_with("HSM ") { trouble.clone() } else { format!("{}: {trouble}", slot.id) })
+                Some(if slot.view.of_hsm { trouble.clone() } else { format!("{}: {trouble}", slot.id) })
             })
         };
         self.start_blocker.as_ref().map(|(_, why)| why.clone()).or_else(|| troubled(false)).or_else(|| troubled(true))
@@ -212,6 +213,17 @@ mod tests {
         tracker.put(0, troubled("no module"));
         let status = tracker.status(NOW);
         assert_eq!((status.state, status.reason.as_deref()), (State::Down, Some("control worker: no module")));
+    }
+
+    /// Decided by what admission said, not by how its sentence begins.
+    #[test]
+    fn a_refusal_is_the_hsms_and_names_no_worker() {
+        let mut tracker = tracker();
+        tracker.put(1, View { of_hsm: true, ..troubled("its token refuses the PIN") });
+        assert_eq!(tracker.status(NOW).reason.as_deref(), Some("its token refuses the PIN"));
+        tracker.put(1, troubled("HSM is what this sentence begins with"));
+        let reason = tracker.status(NOW).reason;
+        assert_eq!(reason.as_deref(), Some("data worker 0: HSM is what this sentence begins with"));
     }
 
     #[test]

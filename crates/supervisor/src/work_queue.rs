@@ -27,7 +27,7 @@ const STANDING: Duration = Duration::from_millis(100);
 /// nothing of its own to do. Less than `hedge_after_ms` by default, after which another HSM is asked.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// The requests that wait for an HSM's data workers.
 pub(super) struct WorkQueue {
     /// The workers that take requests.
     links: Box<[ArcSwapOption<Link>]>,

@@ -161,6 +161,7 @@ impl WorkerDriver {
         let view = View {
             serving: matches!(now, State::Ready { .. }),
             trouble: self.machine.trouble().map(str::to_owned),
+            of_hsm: self.machine.is_trouble_of_hsm(),
             code: self.machine.code(),
             refused: now == State::Refused,
         };

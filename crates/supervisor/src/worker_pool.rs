@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
 use super::admission::{AdmissionError, WorkerAdmission};
 use super::link::{Answer, Link, sleep_until};
@@ -19,6 +20,7 @@ use super::{CallError, Settings, State, Status, process};
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::key_store::ConnectionErrorCode;
+use model::lock::MutexExt as _;
 use protocol::{Class, Fault, Op, Reply, Role};
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
@@ -45,7 +47,7 @@ pub(super) struct WorkerPool {
     open: AtomicBool,
     incarnations: AtomicU64,
     /// Tasks that are not done: the beginning and the drivers.
-    tasks: watch::Sender<usize>,
+    tasks: TaskTracker,
     tracker: Mutex<StatusTracker>,
     status: watch::Sender<Arc<Status>>,
 }
@@ -72,7 +74,7 @@ impl WorkerPool {
             control_worker: ArcSwapOption::empty(),
             open: AtomicBool::new(true),
             incarnations: AtomicU64::new(0),
-            tasks: watch::channel(0).0,
+            tasks: TaskTracker::new(),
             tracker: Mutex::new(tracker),
             status: watch::channel(status).0,
             settings,
@@ -147,7 +149,7 @@ impl WorkerPool {
         let trouble = "the task that keeps it broke off by a fault in this program and is started again; the log has the \
                        place, which is worth a report";
         let code = Some(ConnectionErrorCode::InternalError);
-        let view = View { serving: false, trouble: Some(trouble.to_owned()), code, refused: false };
+        let view = View { serving: false, trouble: Some(trouble.to_owned()), of_hsm: false, code, refused: false };
         self.tracker(|tracker| tracker.put(slot, view));
     }
 
@@ -186,14 +188,9 @@ impl WorkerPool {
         }
     }
 
-    pub(super) fn task(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.send_modify(|tasks| *tasks += 1);
-        let counted = Counted(Arc::clone(self));
+    pub(super) fn task(&self, work: impl Future<Output = ()> + Send + 'static) {
         // On panic: what follows is written where the work is given; it counts as done here.
-        tokio::spawn(async move {
-            let _counted = counted;
-            work.await;
-        });
+        self.tasks.spawn(work);
     }
 
     /// Which worker has a slot.
@@ -222,7 +219,7 @@ impl WorkerPool {
     /// Changes the tracker and publishes the status that follows.
     pub(super) fn tracker(&self, change: impl FnOnce(&mut StatusTracker)) {
         // Each field says something by itself, and is set as a whole: a panic in between leaves nothing half said.
-        let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tracker = self.tracker.lock_anyway();
         change(&mut tracker);
         let status = Arc::new(tracker.status(self.clock.calendar()));
         let before = self.status.send_replace(Arc::clone(&status)).state;
@@ -346,9 +343,9 @@ impl WorkerPool {
         }
         let kill_at = now + within;
         self.end(kill_at);
-        let mut tasks = self.tasks.subscribe();
+        self.tasks.close();
         tokio::select! {
-            _ = tasks.wait_for(|tasks| *tasks == 0) => {}
+            () = self.tasks.wait() => {}
             // A killed process is gone in no time. One that may be inside a login is left to leave by itself; its
             // driver goes on waiting for it.
             () = sleep_until(kill_at + Duration::from_secs(1)) => {
@@ -367,15 +364,6 @@ struct Launch {
     lock: Option<File>,
     /// Slots whose drivers were started.
     begun: usize,
-}
-
-/// A task that is not done until this is dropped.
-struct Counted(Arc<WorkerPool>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.tasks.send_modify(|tasks| *tasks -= 1);
-    }
 }
 
 /// Waits for a reply.

@@ -13,7 +13,9 @@ pub async fn around<T>(name: &str, work: impl Future<Output = T>) -> T {
 #[cfg(debug_assertions)]
 fn point(name: &str) {
     use std::collections::BTreeMap;
-    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::sync::{Mutex, OnceLock};
+
+    use model::lock::MutexExt as _;
 
     static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
@@ -23,7 +25,7 @@ fn point(name: &str) {
         Some((name.to_owned(), count.parse().ok()?))
     });
     let Some((wanted, count)) = wanted.as_ref().filter(|(wanted, _)| wanted == name) else { return };
-    let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut passed = PASSED.lock_anyway();
     let times = passed.entry(wanted.clone()).or_default();
     *times += 1;
     if *times == *count {

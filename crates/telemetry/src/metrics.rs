@@ -49,7 +49,7 @@ pub struct HsmLabels {
 /// How one HSM is at the moment of a scrape.
 #[derive(Clone, Debug)]
 pub struct HsmReading {
-    /// Which.
+    /// Its labels.
     pub labels: HsmLabels,
     /// Its health: one of the names in `healths`.
     pub health: &'static str,

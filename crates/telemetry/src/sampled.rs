@@ -5,7 +5,7 @@
 //! as global as that.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tracing::{Event, Level, Subscriber};
@@ -14,6 +14,7 @@ use tracing_subscriber::layer::Context;
 
 use super::busiest::Busiest;
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 
 /// From the first line of a kind to the one that counts the others.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -178,7 +179,7 @@ impl Sampler {
 
     fn admit(&self, line: Line, now: Instant, from: &dyn Display) -> bool {
         let Some(kind) = self.kinds.get(line as usize) else { return true };
-        let mut kind = kind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kind = kind.lock_anyway();
         kind.since.get_or_insert(now);
         let by_this_one = kind.busiest.note(from);
         if by_this_one <= line.whole() && kind.whole < line.whole() * NAMES {
@@ -191,7 +192,7 @@ impl Sampler {
 
     /// Ends a kind's period, where it is over; what was left out in it.
     fn over(&self, line: Line, now: Instant) -> Option<LeftOut> {
-        let mut kind = self.kinds.get(line as usize)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kind = self.kinds.get(line as usize)?.lock_anyway();
         if now.saturating_duration_since(kind.since?) < PERIOD {
             return None;
         }

@@ -8,12 +8,13 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
 use model::id::KeyVersionId;
+use model::lock::MutexExt as _;
 
 /// How long a successful use of the token object vouches for its copy.
 pub(super) const PROOF_LASTS: Duration = Duration::from_secs(1);
@@ -131,7 +132,7 @@ impl<H: Copy + PartialEq> Keys<H> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<H>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_anyway()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A session thread's tools: its session, and how an operation finds its key and survives what a session may suffer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
 use cryptoki::object::{ObjectClass, ObjectHandle};
@@ -15,6 +15,7 @@ use super::random::RandomPool;
 use super::{objects, template};
 use model::clock::Clock;
 use model::id::{HsmId, KeyVersionId};
+use model::lock::{MutexExt as _, RwLockExt as _};
 use protocol::{Class, Fault, Profile, Role};
 use telemetry::sampled::{self, Line};
 
@@ -167,7 +168,7 @@ impl Owner {
         now: Instant,
         act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Option<Result<T, Failure>> {
-        let _in_use = self.token.copies_in_use.read().unwrap_or_else(PoisonError::into_inner);
+        let _in_use = self.token.copies_in_use.read_anyway();
         self.token.keys.copy(key, now).map(|copy| act(&self.session, copy))
     }
 
@@ -248,7 +249,7 @@ impl Owner {
     fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
         for copy in copies {
             // Whoever uses it now has it from before it was taken out of `keys`; nobody can find it there any more.
-            let _unused = self.token.copies_in_use.write().unwrap_or_else(PoisonError::into_inner);
+            let _unused = self.token.copies_in_use.write_anyway();
             if let Err(error) = self.session.destroy_object(copy) {
                 tracing::debug!(%error, "a hot copy was gone before it was destroyed");
             }
@@ -285,5 +286,5 @@ impl Owner {
 
 /// A thread that panics ends the process, so no lock is ever found poisoned.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock_anyway()
 }

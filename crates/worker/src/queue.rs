@@ -20,6 +20,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 
 use super::wire::{Found, Inbox};
+use model::lock::MutexExt as _;
 use protocol::{Kind, Op};
 
 /// What an event is of.
@@ -37,7 +38,7 @@ pub(super) struct Request {
     pub(super) op: Op,
 }
 
-/// See the module.
+/// The requests of one worker.
 pub(super) struct Queue {
     /// Locked while somebody reads what has come, and never while anybody waits for it. Comes before `state`.
     inbox: Mutex<Inbox>,
@@ -113,7 +114,7 @@ impl Queue {
 
     /// Reads what has come.
     fn read(&self) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inbox = self.inbox.lock_anyway();
         let mut requests = VecDeque::new();
         let found = inbox.read(&mut requests);
         let mut state = self.lock();
@@ -127,7 +128,7 @@ impl Queue {
 
     /// The watch thread: waits until there will be nothing more to read, and ends the queue where no session does.
     pub(super) fn watch(&self) {
-        let stream = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).stream().as_fd().try_clone_to_owned();
+        let stream = self.inbox.lock_anyway().stream().as_fd().try_clone_to_owned();
         if let Ok(stream) = stream {
             let mut ends = [PollFd::new(&stream, PollFlags::RDHUP)];
             while poll(&mut ends, None) == Err(Errno::INTR) {}
@@ -171,7 +172,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_anyway()
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::net::RecvFlags;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::queue::Request;
+use model::lock::MutexExt as _;
 use protocol::{self, Class, Fault, FromWorker, MAX_FRAME_BYTES, Reply, ToWorker};
 
 /// What one read asks for, at first. Larger frames make the buffer grow up to the largest frame.
@@ -257,7 +258,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Unsent> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_anyway()
     }
 
     fn wait_for_write<'a>(&self, mut state: MutexGuard<'a, Unsent>) -> MutexGuard<'a, Unsent> {

@@ -21,7 +21,7 @@ pub enum Error {
     Input {
         /// The input.
         path: PathBuf,
-        /// Why.
+        /// The system's words.
         cause: io::Error,
     },
     /// The output cannot be made.
@@ -29,7 +29,7 @@ pub enum Error {
     Output {
         /// The output, or the temporary file beside it.
         path: PathBuf,
-        /// Why.
+        /// The system's words.
         cause: io::Error,
     },
     /// The input failed on the way.

@@ -6,7 +6,7 @@
 pub mod pin;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use self::pin::told::{self, Told};
 use model::id::{HsmId, KeyStoreId};
+use model::lock::MutexExt as _;
 use model::pin::{Candidate, Pin, PinChange, PinRecordError, PinRecords};
 use model::profile::PinScope;
 use model::secret::Secret;
@@ -70,20 +71,20 @@ impl PinStatusRegistry {
     /// What is known of the PIN in an HSM.
     #[must_use]
     pub fn status(&self, key_store: &KeyStoreId, hsm: &HsmId) -> Option<PinStatus> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock_anyway();
         let of = |hsm: HsmId| known.get(&(key_store.clone(), hsm)).copied();
         of(hsm.clone()).or_else(|| of(WHOLE_CLUSTER.into()))
     }
 
     /// Takes over what the metadata holds for a key store, in the place of all that was known.
     pub fn replace(&self, key_store: &KeyStoreId, pins: &[(HsmId, Pin)], tries: u32) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock_anyway();
         known.retain(|(of, _), _| of != key_store);
         known.extend(pins.iter().map(|(hsm, pin)| ((key_store.clone(), hsm.clone()), status(pin, tries))));
     }
 
     fn note(&self, key_store: &KeyStoreId, hsm: HsmId, pin: &Pin, tries: u32) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock_anyway();
         known.insert((key_store.clone(), hsm), status(pin, tries));
     }
 }
@@ -171,7 +172,7 @@ impl Kmsuser {
     /// Waits until no other worker works on the PIN of this HSM.
     pub(super) async fn turn(&self, hsm: &HsmId) -> OwnedMutexGuard<()> {
         let turn = {
-            let mut locks = self.locks.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self.locks.0.lock_anyway();
             Arc::clone(locks.entry(record_of(self.scope, hsm)).or_default())
         };
         turn.lock_owned().await

@@ -160,7 +160,7 @@ impl Service {
         let (tell, outcome) = watch::channel(None);
         let (key, outcome) = (plan.key, Outcome(outcome));
         underway.insert(key, outcome.clone());
-        let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        let (service, counted) = (self.clone(), self.inner.tasks.token());
         // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the
         // next look at an HSM has it finished.
         tokio::spawn(async move {

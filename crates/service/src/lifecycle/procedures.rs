@@ -4,12 +4,13 @@
 //! fault in this program breaks off.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use model::id::KeyStoreId;
+use model::lock::MutexExt as _;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// The procedures of all key stores.
@@ -64,6 +65,6 @@ impl Procedures {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<KeyStoreId, Procedure>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock_anyway()
     }
 }

@@ -6,7 +6,7 @@
 //! shown, and never destroyed by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use cluster::placement::{Findings, Wanted, compare};
 use cluster::{Cluster, Removal};
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
+use model::lock::MutexExt as _;
 use store::Catalogue;
 use supervisor::Status;
 use telemetry::watchdog::{Heartbeat, Task};
@@ -61,24 +62,24 @@ pub(crate) struct Reconcilers {
 impl Reconcilers {
     /// Has an HSM looked at now.
     pub(crate) fn ask(&self, hsm: &HsmId) {
-        if let Some(asked) = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(hsm) {
+        if let Some(asked) = self.asked.lock_anyway().get(hsm) {
             asked.send_replace(());
         }
     }
 
     /// Tells when somebody asks.
     fn asked(&self, hsm: &HsmId) -> watch::Receiver<()> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock_anyway();
         asked.entry(hsm.clone()).or_insert_with(|| watch::channel(()).0).subscribe()
     }
 
     /// Versions that an HSM holds and no key explains.
     pub(crate) fn orphans(&self, hsm: &HsmId) -> Vec<KeyVersionId> {
-        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).cloned().unwrap_or_default()
+        self.orphans.lock_anyway().get(hsm).cloned().unwrap_or_default()
     }
 
     fn found(&self, hsm: &HsmId, orphans: Vec<KeyVersionId>) {
-        let mut known = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.orphans.lock_anyway();
         let before = known.insert(hsm.clone(), orphans.clone()).unwrap_or_default();
         drop(known);
         if before != orphans && !orphans.is_empty() {

@@ -22,7 +22,7 @@ impl Service {
 
     /// The same without being waited for: a disconnect must not wait for keys of other key stores.
     pub(super) fn resume_in_background(&self) {
-        let (service, counted) = (self.clone(), self.inner.tasks.enter());
+        let (service, counted) = (self.clone(), self.inner.tasks.token());
         // On panic: the next look at an HSM has it done again.
         tokio::spawn(async move {
             service.resume().await;

@@ -23,7 +23,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
@@ -32,6 +32,7 @@ use self::pages::{Main, Mark};
 use self::record::{Beside, Record, State};
 use self::verdict::{Foreign, Seen, Standing, judge};
 use super::{Error, restore};
+use model::lock::MutexExt as _;
 
 /// What lies beside a database and belongs to it: its write-ahead log, the log's index, a journal, the record of it.
 pub(super) const LOG: &str = "-wal";
@@ -169,7 +170,7 @@ impl Lineage {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock_anyway()
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::hand::{Gap, Hand, Put};
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 
 /// How much waits for the stream at most.
 #[derive(Clone, Copy, Debug)]
@@ -251,7 +252,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_anyway()
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, at_most: Option<Duration>) -> MutexGuard<'a, State> {

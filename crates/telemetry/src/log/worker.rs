@@ -5,10 +5,11 @@
 //! thread: one that was there before the process is confined would not be, and nothing here ever waits.
 
 use std::io::{self, Stderr, Write};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 use super::hand::{Gap, Hand};
 use super::stream::Stream;
+use model::lock::MutexExt as _;
 
 /// Begins a line of the worker's log.
 pub const OWN: u8 = 0x1e;
@@ -27,7 +28,7 @@ struct Line;
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        HAND.lock().unwrap_or_else(PoisonError::into_inner).put(&marked(line));
+        HAND.lock_anyway().put(&marked(line));
         Ok(line.len())
     }
 

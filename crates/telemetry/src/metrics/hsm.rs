@@ -1,7 +1,7 @@
 //! What each HSM has done. Counted elsewhere, in atomics on the way of the requests, and taken over at each scrape.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +10,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::HsmLabels;
+use model::lock::MutexExt as _;
 
 /// What one HSM has done up to a scrape.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +83,7 @@ impl HsmMetrics {
             let labels = ChangeLabels { cluster, hsm, zone, health };
             self.changes.get_or_create(&labels).inner().store(count, Ordering::Relaxed);
         }
-        *self.duration.get_or_create(labels).0.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.duration.get_or_create(labels).0.lock_anyway() =
             Times { buckets: counts.buckets.clone(), seconds: counts.seconds };
     }
 }
@@ -104,7 +105,7 @@ impl TypedMetric for Taken {
 
 impl EncodeMetric for Taken {
     fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
-        let Times { buckets, seconds } = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Times { buckets, seconds } = &*self.0.lock_anyway();
         let count = buckets.iter().map(|(_, count)| count).sum();
         encoder.encode_histogram::<NoLabelSet>(*seconds, count, buckets, None)
     }

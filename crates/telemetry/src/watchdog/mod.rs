@@ -15,7 +15,7 @@ mod task;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -25,6 +25,7 @@ use self::pulse::{Pulse, SILENT, Sign};
 pub use self::task::{Rule, Task};
 use super::{fault, panics};
 use model::clock::Clock;
+use model::lock::MutexExt as _;
 
 /// A task that waits shows that it lives once in so many turns of the watchdog.
 const BEAT: u32 = 5;
@@ -60,7 +61,7 @@ pub struct Heartbeat(Arc<Watched>);
 /// What can be counted of one kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Which.
+    /// Its kind.
     pub task: Task,
     /// How many there are.
     pub running: usize,
@@ -281,7 +282,7 @@ impl Watchdog {
     }
 
     fn watched(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Watched>>> {
-        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.watched.lock_anyway()
     }
 
     fn count(&self, task: Task) -> &AtomicU64 {
@@ -318,7 +319,7 @@ impl Drop for Enrolled {
 
 impl Watched {
     fn pulse(&self) -> MutexGuard<'_, Pulse> {
-        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pulse.lock_anyway()
     }
 
     fn lapsed(&self) {

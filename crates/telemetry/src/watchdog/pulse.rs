@@ -24,7 +24,7 @@ pub(super) enum Sign {
     Back,
 }
 
-/// See the module.
+/// How a task looks to the watchdog.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse {
     beats: u64,
