@@ -37,7 +37,7 @@ test: deps lint ## Checks everything: format, lints, then every test against rea
 	$(CARGO) test --locked --workspace
 
 quick: deps
-	$(CARGO) build --locked --profile quick --bins
+	$(CARGO) build --locked --profile quick --no-default-features --bins
 
 run: quick ## Runs the development daemon in the foreground; it prints how to call it.
 	$(QUICK)/keystored dev --dir $(DEV_DIR)

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use model::clock::Clock;
 
 /// Threads of one HSM worker allocate at once, and the load generator must not be slower than the service.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -14,5 +15,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "hsm-worker") {
         worker::run(&clock);
     }
-    cli::run(std::env::args_os(), clock)
+    cli::run(std::env::args_os().collect(), clock)
 }

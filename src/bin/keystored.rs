@@ -24,6 +24,7 @@ use telemetry::log::{self, Terminal};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// SoftHSM allocates in every call; with this it is a quarter faster, and its threads don't wait for each other there.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

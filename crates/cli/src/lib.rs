@@ -104,7 +104,7 @@ struct Context {
 
 /// Runs one command line, the program's name first, and says what the process should exit with.
 #[must_use]
-pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: Clock) -> ExitCode {
+pub fn run(arguments: Vec<OsString>, clock: Clock) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
