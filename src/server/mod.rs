@@ -284,6 +284,8 @@ async fn run(
         tracing::error!(%error, "the gRPC listener broke");
     }
     parts.service.drained(config.limits.drain).await;
+    // A disk that does not answer takes no longer than its share of the end.
+    let _ = tokio::time::timeout(STOP, parts.service.return_budgets()).await;
     parts.stop(STOP).await;
     lookers.shutdown().await;
     sampled::tell_the_rest();

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ceremony::{self, Participant};
 use cluster::{
-    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Health, KeyRef, PlacementMask, Removal, Settings, Verify,
+    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Failed, Health, KeyRef, PlacementMask, Removal, Settings,
+    Verify,
 };
 use model::ciphertext::authenticated_data;
 use model::clock::Clock;
@@ -222,7 +223,7 @@ async fn what_one_token_sealed_the_other_opens() {
     for (at, opened) in cluster.decrypt(tasks, tokens.soon().into()).await.into_iter().enumerate() {
         match opened {
             Ok(bytes) => assert_eq!(bytes.expose(), plaintexts[at]),
-            Err(Error::BadCiphertext) => assert_eq!(at, 500),
+            Err(Failed { error: Error::BadCiphertext, .. }) => assert_eq!(at, 500),
             Err(error) => panic!("{at}: {error}"),
         }
     }
@@ -248,7 +249,7 @@ async fn bad_ciphertexts_take_no_zone_out_of_service() {
     let bad = Sealed { iv: [0; 12], sealed: vec![7; 48].into() };
     for _ in 0..20 {
         let answers = cluster.decrypt((0..500).map(|_| to_decrypt(&key, &bad)).collect(), tokens.soon().into()).await;
-        assert!(answers.iter().all(|answer| matches!(answer, Err(Error::BadCiphertext))));
+        assert!(answers.iter().all(|answer| matches!(answer, Err(Failed { error: Error::BadCiphertext, .. }))));
     }
     assert!(cluster.status().iter().all(|member| member.health == Health::Healthy));
     cluster.stop(LONG).await;
@@ -267,7 +268,7 @@ async fn a_removed_key_is_reported_and_served_from_the_other_token() {
         let removal = loop {
             let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
             match &answer[0] {
-                Err(Error::KeyGone) if hsm == "b" => {}
+                Err(Failed { error: Error::KeyGone, .. }) if hsm == "b" => {}
                 answer => assert!(answer.is_ok(), "{answer:?}"),
             }
             match removals.try_recv() {
@@ -278,7 +279,7 @@ async fn a_removed_key_is_reported_and_served_from_the_other_token() {
         assert_eq!(removal, Removal { hsm: tokens.hsm(hsm), version: key.version });
     }
     let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
-    assert!(matches!(answer[0], Err(Error::KeyGone)), "{answer:?}");
+    assert!(matches!(answer[0], Err(Failed { error: Error::KeyGone, .. })), "{answer:?}");
     assert!(cluster.encrypt(vec![to_encrypt(&sound, b"bytes")], tokens.soon().into()).await[0].is_ok());
     assert!(removals.try_recv().is_err(), "each removal is reported once");
     cluster.stop(LONG).await;
@@ -310,7 +311,7 @@ async fn callers_do_not_notice_the_loss_of_a_zone() {
                     assert!(opened.iter().all(|bytes| bytes.expose() == b"bytes"));
                     done.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok::<(), Error>(())
+                Ok::<(), Failed>(())
             })
         })
         .collect();

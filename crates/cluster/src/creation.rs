@@ -229,7 +229,7 @@ impl<P: Port> Dispatcher<P> {
         match error {
             CallError::Busy => Error::Busy,
             CallError::WouldMissDeadline(wait) => Error::WouldMissDeadline(*wait),
-            CallError::DeadlineExceeded => Error::DeadlineExceeded,
+            CallError::DeadlineExceeded { .. } => Error::DeadlineExceeded,
             CallError::NotReady => Error::NoZone(match self.members.get(place) {
                 Some(member) => member.sentence(Some("no worker is ready")),
                 None => error.to_string(),

@@ -18,11 +18,12 @@ use super::port::Port;
 use super::proof::{Outcome, Proofs};
 use super::removal::Exclusions;
 use super::route::{self, Lean, Order, bit, bits};
-use super::{Error, KeyRef, Settings, Verify};
+use super::{Error, Failed, KeyRef, Settings, Verify};
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::KeyVersionId;
 use protocol::{CHUNK_ITEMS, Class, Fault, Op};
+use supervisor::CallError;
 
 /// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
 const PART: Duration = Duration::from_millis(10);
@@ -87,7 +88,7 @@ pub(super) struct Done<T> {
     pub output: T,
 }
 
-type Answers<T> = Vec<(u32, Result<Done<T>, Error>)>;
+type Answers<T> = Vec<(u32, Result<Done<T>, Failed>)>;
 
 impl<P: Port> Dispatcher<P> {
     /// Makes the dispatcher, and for each member the end of the channel on which its monitor hears of worries. Goes on
@@ -129,7 +130,7 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<V::Item>>,
         options: CallOptions,
-    ) -> Vec<Result<V::Output, Error>> {
+    ) -> Vec<Result<V::Output, Failed>> {
         self.run_placed::<V>(tasks, options).await.into_iter().map(|answer| Ok(answer?.output)).collect()
     }
 
@@ -138,7 +139,7 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<V::Item>>,
         options: CallOptions,
-    ) -> Vec<Result<Done<V::Output>, Error>> {
+    ) -> Vec<Result<Done<V::Output>, Failed>> {
         if let [_] = tasks[..] {
             let mut tasks = tasks;
             let Some(Task { key, item, within }) = tasks.pop() else { return Vec::new() };
@@ -158,7 +159,7 @@ impl<P: Port> Dispatcher<P> {
         let alike = serving().map(|member| member.alike(ALIKE, ALIKE_ITEMS)).min().unwrap_or(0);
         let parts = route::plan(&masks, most, alike, lean, self.next_turn(), |place| self.members[place].gauge());
         let mut tasks: Vec<Option<Task<V::Item>>> = tasks.into_iter().map(Some).collect();
-        let mut answers: Vec<Option<Result<Done<V::Output>, Error>>> = tasks.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Result<Done<V::Output>, Failed>>> = tasks.iter().map(|_| None).collect();
         let driven = parts.into_iter().map(|part| {
             let mut left = Vec::with_capacity(part.items.len());
             let mut items = Vec::with_capacity(part.items.len());
@@ -176,7 +177,8 @@ impl<P: Port> Dispatcher<P> {
             answers[place as usize] = Some(answer);
         }
         // Each item is in one part and each part answers for each of its items.
-        answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::DeadlineExceeded))).collect()
+        let none = || Err(Error::DeadlineExceeded.into());
+        answers.into_iter().map(|answer| answer.unwrap_or_else(none)).collect()
     }
 
     /// Members of `mask` in the order in which they are to be asked now.
@@ -215,6 +217,7 @@ impl<P: Port> Dispatcher<P> {
                 continue;
             };
             let (place, answer) = self.attempt(&op, next, usable, &mut attempts, options).await;
+            attempts.sent |= answer.as_ref().map_or_else(CallError::was_sent, |_| true);
             let outputs = match answer.map(V::outputs) {
                 Err(error) => {
                     attempts.unanswered(place, &error);
@@ -243,7 +246,7 @@ impl<P: Port> Dispatcher<P> {
             // Who had no time for it might have said otherwise.
             let unheard = attempts.late || attempts.busy || attempts.hopeless.is_some();
             if let Some(refusal) = item.refusal.filter(|_| !unheard) {
-                answers.push((item.place, Err(refusal)));
+                answers.push((item.place, Err(Failed { error: refusal, sent: attempts.sent })));
                 continue;
             }
             let key = item.key.as_deref();
@@ -262,7 +265,7 @@ impl<P: Port> Dispatcher<P> {
                 };
                 self.members[place].sentence(why)
             });
-            answers.push((item.place, Err(answer)));
+            answers.push((item.place, Err(Failed { error: answer, sent: attempts.sent })));
         }
         answers
     }
@@ -304,7 +307,7 @@ impl<P: Port> Dispatcher<P> {
                 Step::Refuse => {
                     let hsm = member.hsm.clone();
                     match self.refuse(place, &mut item, Error::Hsm { hsm, fault }) {
-                        Some(refusal) => answers.push((item.place, Err(refusal))),
+                        Some(error) => answers.push((item.place, Err(error.into()))),
                         None => again.push((at, item)),
                     }
                 }
@@ -336,8 +339,8 @@ impl<P: Port> Dispatcher<P> {
         for ((at, mut item, fault), outcome) in unclear.into_iter().zip(proven) {
             match outcome {
                 Outcome::Opens => {
-                    if let Some(refusal) = self.refuse(place, &mut item, Error::BadCiphertext) {
-                        answers.push((item.place, Err(refusal)));
+                    if let Some(error) = self.refuse(place, &mut item, Error::BadCiphertext) {
+                        answers.push((item.place, Err(error.into())));
                         continue;
                     }
                 }

@@ -52,6 +52,8 @@ pub(super) struct AttemptLog {
     pub hopeless: Option<Duration>,
     /// The deadline passed.
     pub late: bool,
+    /// Some member had the items, and may have carried them out.
+    pub sent: bool,
     /// The one hedge is used up.
     pub hedged: bool,
     /// Why members did not serve.
@@ -91,7 +93,7 @@ impl AttemptLog {
                 self.hopeless = Some(self.hopeless.map_or(*wait, |known| known.min(*wait)))
             }
             CallError::NotReady => {}
-            CallError::DeadlineExceeded => self.late = true,
+            CallError::DeadlineExceeded { .. } => self.late = true,
             CallError::WorkerLost => self.again |= bit(member),
         }
         self.blame(member, error.to_string());
@@ -194,7 +196,7 @@ mod tests {
         }
         let verdict = attempts.verdict(0b11, 0, never, say);
         assert!(matches!(verdict, Error::WouldMissDeadline(wait) if wait == Duration::from_millis(50)), "{verdict}");
-        attempts.unanswered(1, &CallError::DeadlineExceeded);
+        attempts.unanswered(1, &CallError::DeadlineExceeded { sent: true });
         assert!(matches!(attempts.verdict(0b11, 0, never, say), Error::DeadlineExceeded));
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::dispatch::Dispatcher;
 use super::member_operation::{Decrypt, Encrypt, Task};
 use super::port::Port;
-use super::{Error, KeyRef, PlacementMask, Proof, Removal, Verify, member_monitor, proof};
+use super::{Error, Failed, KeyRef, PlacementMask, Proof, Removal, Verify, member_monitor, proof};
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId, Zone};
@@ -115,7 +115,9 @@ impl Port for Fake {
                 Act::Hang => std::future::pending().await,
             }
         };
-        tokio::time::timeout_at(options.deadline.into(), answer).await.unwrap_or(Err(CallError::DeadlineExceeded))
+        tokio::time::timeout_at(options.deadline.into(), answer)
+            .await
+            .unwrap_or(Err(CallError::DeadlineExceeded { sent: true }))
     }
 
     fn wait(&self) -> Duration {
@@ -223,7 +225,7 @@ impl Bench {
             let plaintext = Secret::new(at.to_le_bytes().to_vec());
             Task::anywhere(Some(Arc::clone(key)), EncryptItem { key: key.version, aad: Bytes::new(), plaintext })
         });
-        self.dispatcher.run::<Encrypt>(tasks.collect(), self.within(millis)).await
+        errors(self.dispatcher.run::<Encrypt>(tasks.collect(), self.within(millis)).await)
     }
 
     pub(super) async fn decrypt(&self, key: &Arc<KeyRef>, sealed: &[&[u8]], millis: u64) -> Vec<Result<Secret, Error>> {
@@ -231,7 +233,7 @@ impl Bench {
             let (aad, sealed) = (Bytes::new(), Bytes::copy_from_slice(sealed));
             Task::anywhere(Some(Arc::clone(key)), DecryptItem { key: key.version, aad, iv: [0; 12], sealed })
         });
-        self.dispatcher.run::<Decrypt>(tasks.collect(), self.within(millis)).await
+        errors(self.dispatcher.run::<Decrypt>(tasks.collect(), self.within(millis)).await)
     }
 
     pub(super) fn healths(&self) -> Vec<super::Health> {
@@ -253,4 +255,9 @@ pub(super) fn key(placed: u64) -> Arc<KeyRef> {
     let version = KeyVersionId { key: KeyId::random(), version: 1 };
     let sealed = Bytes::copy_from_slice(proof::to_seal(version).plaintext.expose());
     Arc::new(KeyRef { version, placed: PlacementMask(placed), proof: Proof { iv: [0; 12], sealed } })
+}
+
+/// What is wrong with each, whether or not some member had it.
+pub(super) fn errors<T>(answers: Vec<Result<T, Failed>>) -> Vec<Result<T, Error>> {
+    answers.into_iter().map(|answer| answer.map_err(|failed| failed.error)).collect()
 }

@@ -78,11 +78,14 @@ impl<P: Port> Dispatcher<P> {
                 member.observe(Observation::Failed, Some(CallError::WorkerLost.to_string()));
             }
             // A deadline shorter than the patience with a member is its caller's own affair.
-            Err(CallError::DeadlineExceeded) if took() >= self.hedge_after => member.statistics.failed(),
+            Err(CallError::DeadlineExceeded { .. }) if took() >= self.hedge_after => member.statistics.failed(),
             // A full queue is no illness, what is not ready its supervisor reports, and whether lateness is the
             // member's fault or a short deadline's is judged where the hedge goes out.
             Err(
-                CallError::Busy | CallError::WouldMissDeadline(_) | CallError::NotReady | CallError::DeadlineExceeded,
+                CallError::Busy
+                | CallError::WouldMissDeadline(_)
+                | CallError::NotReady
+                | CallError::DeadlineExceeded { .. },
             ) => {}
         }
         answer
@@ -101,9 +104,10 @@ impl<P: Port> Dispatcher<P> {
 
     /// Books the failure of the one whose rival is still waited for.
     fn note_failure(&self, place: usize, answer: Answer, attempts: &mut AttemptLog) {
+        attempts.sent |= answer.as_ref().map_or_else(CallError::was_sent, |_| true);
         match answer {
             // The deadline is one for both, so the other will say the same in a moment.
-            Err(CallError::DeadlineExceeded) => {}
+            Err(CallError::DeadlineExceeded { .. }) => {}
             Err(error) => attempts.unanswered(place, &error),
             Ok(Reply::Failed(fault)) => self.note_fault(place, &fault, attempts),
             // A good answer has won and is not brought here.

@@ -173,6 +173,24 @@ pub enum Error {
     },
 }
 
+/// An item without a result.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Why.
+    #[source]
+    pub error: Error,
+    /// Some HSM had it, and may have carried it out.
+    pub sent: bool,
+}
+
+/// Where it is not known whether some HSM had it, that is assumed.
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, sent: true }
+    }
+}
+
 /// A key version's object is gone in one HSM while token, canary and other keys are sound: somebody took it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -276,7 +294,7 @@ impl Cluster {
     }
 
     /// Encrypts each item in some HSM that holds its key; repeated elsewhere where one fails, until the deadline.
-    pub async fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> Vec<Result<Sealed, Error>> {
+    pub async fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> Vec<Result<Sealed, Failed>> {
         let task = |EncryptTask { key, aad, plaintext }| {
             let item = EncryptItem { key: key.version, aad, plaintext };
             Task::anywhere(Some(key), item)
@@ -285,7 +303,7 @@ impl Cluster {
     }
 
     /// Decrypts each item, likewise.
-    pub async fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> Vec<Result<Secret, Error>> {
+    pub async fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> Vec<Result<Secret, Failed>> {
         let task = |DecryptTask { key, aad, iv, sealed }| {
             let item = DecryptItem { key: key.version, aad, iv, sealed };
             Task::anywhere(Some(key), item)
@@ -298,7 +316,7 @@ impl Cluster {
         &self,
         items: Vec<DataKeyTask>,
         options: CallOptions,
-    ) -> Vec<Result<DataKey, Error>> {
+    ) -> Vec<Result<DataKey, Failed>> {
         let task = |DataKeyTask { key, aad, length }| {
             let item = DataKeyItem { key: key.version, aad, length };
             Task::anywhere(Some(key), item)
@@ -310,7 +328,7 @@ impl Cluster {
     pub async fn random(&self, length: u16, options: CallOptions) -> Result<Secret, Error> {
         let task = Task::anywhere(None, length);
         let mut answers = self.dispatcher.run::<member_operation::Random>(vec![task], options).await;
-        answers.pop().unwrap_or(Err(Error::DeadlineExceeded))
+        answers.pop().map_or(Err(Error::DeadlineExceeded), |answer| answer.map_err(|failed| failed.error))
     }
 
     /// Members whose control worker is ready, by place; an error when they are in fewer than two zones.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fake::{Act, Bench, key, refuse_all, well};
 use super::member_operation::{Random, Task};
-use super::{Cluster, EncryptTask, Error, Health};
+use super::{Cluster, EncryptTask, Error, Failed, Health};
 use model::secret::Secret;
 use protocol::{Class, Fault, Op, Reply};
 use supervisor::{CallError, State};
@@ -371,7 +371,7 @@ async fn random_bytes_come_from_anywhere() {
     bench.members[1].script(|op| refuse_all(op, Class::KeyAbsent));
     let task = Task::anywhere(None, 24);
     let answers = bench.dispatcher.run::<Random>(vec![task], bench.within(1_000)).await;
-    assert!(matches!(answers[..], [Err(Error::NoZone(_))]));
+    assert!(matches!(answers[..], [Err(Failed { error: Error::NoZone(_), .. })]));
 }
 
 /// A small generator, so that a failing run can be played again from its seed.

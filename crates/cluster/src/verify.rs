@@ -13,7 +13,7 @@ use super::member_operation::{Decrypt, Task, Wraps};
 use super::port::Port;
 use super::proof::Outcome;
 use super::route::{self, bit, bits};
-use super::{Error, KeyRef};
+use super::{Error, Failed, KeyRef};
 use model::call_options::CallOptions;
 use model::id::KeyVersionId;
 use model::profile::VerifyWraps;
@@ -43,7 +43,7 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<V::Item>>,
         options: CallOptions,
-    ) -> Vec<Result<V::Output, Error>> {
+    ) -> Vec<Result<V::Output, Failed>> {
         let verified = match self.verify.wraps {
             VerifyWraps::All => true,
             VerifyWraps::DataKeys => V::MAKES_DATA_KEYS,
@@ -53,24 +53,26 @@ impl<P: Port> Dispatcher<P> {
             return self.run::<V>(tasks, options).await;
         }
         let mut tasks = tasks;
-        let mut results: Vec<Option<Result<V::Output, Error>>> = tasks.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<V::Output, Failed>>> = tasks.iter().map(|_| None).collect();
+        let mut sent = vec![false; tasks.len()];
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
             let asked = left.iter().map(|at| tasks[*at].clone()).collect();
             let made = self.run_placed::<V>(asked, options).await;
             let mut to_open = Vec::with_capacity(made.len());
             for (at, made) in std::mem::take(&mut left).into_iter().zip(made) {
+                sent[at] |= made.as_ref().map_or_else(|failed| failed.sent, |_| true);
                 match made {
                     Ok(made) => to_open.push((at, made)),
-                    Err(error) if one_sided(&error) && widen(&mut tasks[at]) => left.push(at),
-                    Err(error) => results[at] = Some(Err(error)),
+                    Err(failed) if one_sided(&failed.error) && widen(&mut tasks[at]) => left.push(at),
+                    Err(Failed { error, .. }) => results[at] = Some(Err(Failed { error, sent: sent[at] })),
                 }
             }
             let looks = self.look::<V>(&tasks, &to_open, options).await;
             for ((at, made), look) in to_open.into_iter().zip(looks) {
                 match look {
                     Look::Right => results[at] = Some(Ok(made.output)),
-                    Look::Unknown(error) => results[at] = Some(Err(error)),
+                    Look::Unknown(error) => results[at] = Some(Err(error.into())),
                     Look::Wrong(place) => {
                         self.avoid(&mut tasks[at], place);
                         left.push(at);
@@ -81,7 +83,8 @@ impl<P: Port> Dispatcher<P> {
                 break;
             }
         }
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(disagreement()))).collect()
+        let none = || Err(disagreement().into());
+        results.into_iter().map(|result| result.unwrap_or_else(none)).collect()
     }
 
     /// Opens each ciphertext again. The looks are in the order of `made`.
@@ -103,7 +106,7 @@ impl<P: Port> Dispatcher<P> {
         // Whoever was to look has gone meanwhile, or says nothing: anybody may.
         let silent = places(&opened, silent);
         let asked = silent.iter().filter_map(|at| task(&made[*at], true)).collect();
-        let answers = self.run_placed::<Decrypt>(asked, options).await;
+        let answers = self.open(asked, options).await;
         silent.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
         let (mut looks, mut blamed) = (Vec::with_capacity(made.len()), Blamed::new());
         for ((at, made), opened) in made.iter().zip(opened) {
@@ -130,15 +133,16 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<DecryptItem>>,
         options: CallOptions,
-    ) -> Vec<Result<Secret, Error>> {
+    ) -> Vec<Result<Secret, Failed>> {
         if !self.verify.unwraps {
             return self.run::<Decrypt>(tasks, options).await;
         }
         let mut tasks = tasks;
-        let mut results: Vec<Option<Result<Secret, Error>>> = tasks.iter().map(|_| None).collect();
+        let failed = |error: Error| Err(error.into());
+        let mut results: Vec<Option<Result<Secret, Failed>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
-            let first = self.run_placed::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), options).await;
+            let first = self.open(left.iter().map(|at| tasks[*at].clone()).collect(), options).await;
             let mut to_compare = Vec::new();
             for (at, opened) in std::mem::take(&mut left).into_iter().zip(first) {
                 match opened {
@@ -148,7 +152,7 @@ impl<P: Port> Dispatcher<P> {
                         None => results[at] = Some(Ok(opened.output)),
                     },
                     Err(error) if one_sided(&error) && widen(&mut tasks[at]) => left.push(at),
-                    Err(error) => results[at] = Some(Err(error)),
+                    Err(error) => results[at] = Some(failed(error)),
                 }
             }
             let second = self.ask_again(to_compare.iter().map(|(_, _, task)| task.clone()).collect(), options).await;
@@ -167,7 +171,7 @@ impl<P: Port> Dispatcher<P> {
                         self.blame(&mut blamed, first.place, task.within, &key, options).await
                     }
                     (Err(error), _) => {
-                        results[at] = Some(Err(error));
+                        results[at] = Some(failed(error));
                         continue;
                     }
                     (Ok(second), Some(key)) => {
@@ -182,16 +186,22 @@ impl<P: Port> Dispatcher<P> {
                 break;
             }
         }
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(disagreement()))).collect()
+        results.into_iter().map(|result| result.unwrap_or_else(|| failed(disagreement()))).collect()
+    }
+
+    /// Opens items in members that can. Who had one that was not opened does not matter here.
+    async fn open(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Error>> {
+        let opened = self.run_placed::<Decrypt>(tasks, options).await;
+        opened.into_iter().map(|opened| opened.map_err(|failed| failed.error)).collect()
     }
 
     /// Has items opened a second time: not with all of the time that is left, because where the others say nothing,
     /// whoever gave the first answer has to do. Who has only much to do gets all of it.
     async fn ask_again(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Error>> {
-        let mut opened = self.run_placed::<Decrypt>(tasks.clone(), self.patient(tasks.len(), options)).await;
+        let mut opened = self.open(tasks.clone(), self.patient(tasks.len(), options)).await;
         let busy = places(&opened, |error| matches!(error, Error::Busy | Error::WouldMissDeadline(_)));
         let asked = busy.iter().map(|at| tasks[*at].clone()).collect();
-        let answers = self.run_placed::<Decrypt>(asked, options).await;
+        let answers = self.open(asked, options).await;
         busy.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
         opened
     }

@@ -5,6 +5,9 @@
 //! atomic; the next block is reserved in the background when half of it is used. An item counts once: that a call is
 //! repeated in a second zone is rare, and the bound has room for it.
 //!
+//! Only what a worker has had counts: what was taken for an item that no worker has had is given back, and what is left at
+//! an orderly end of the daemon goes back to the metadata.
+//!
 //! A block is as large as what the key did lately needs in [`AHEAD`], so that a disk that takes no writes for an hour
 //! is not noticed by those who encrypt. A crash costs a key no more than that, or one [`BLOCK`].
 
@@ -31,7 +34,7 @@ const AHEAD: Duration = Duration::from_secs(2 * 60 * 60);
 const PACE: Duration = Duration::from_secs(10 * 60);
 /// The most of a block: a 32nd of all that a version may do. It lasts two hours at 9,300 encryptions a second.
 const LARGEST_BLOCK: u64 = 1 << 26;
-/// Reserved for every enabled key at start: small, because a restart wastes it.
+/// Reserved for every enabled key at start: small, because a crash wastes it.
 pub(super) const START_BLOCK: u64 = 1 << 16;
 
 /// What is left to one key version in this process.
@@ -102,6 +105,16 @@ impl Budget {
         }
     }
 
+    /// Gives one back that was taken for what no worker has had.
+    pub(super) fn give_back(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes out what is left, for nothing more to be taken.
+    fn close(&self) -> u64 {
+        u64::try_from(self.left.swap(0, Ordering::AcqRel)).unwrap_or(0)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.left.load(Ordering::Acquire) <= 0
     }
@@ -153,9 +166,24 @@ impl Budgets {
         let mut budgets = self.0.lock_anyway();
         Arc::clone(budgets.entry(version).or_insert_with(|| Arc::new(Budget::new(version))))
     }
+
+    /// Takes out what is left of each.
+    fn close(&self) -> Vec<(KeyVersionId, u64)> {
+        let budgets = self.0.lock_anyway();
+        budgets.iter().map(|(version, budget)| (*version, budget.close())).filter(|(_, left)| *left > 0).collect()
+    }
 }
 
 impl Service {
+    /// Gives back to the metadata what was reserved and not used. For the end of the daemon: a start reserves anew.
+    pub async fn return_budgets(&self) {
+        let unused = self.inner.budgets.close();
+        if let Err(error) = self.inner.store.return_encryptions(&unused).await {
+            // As after a crash: what was reserved counts as done.
+            tracing::warn!(%error, "encryptions that were reserved and not used could not be given back");
+        }
+    }
+
     /// Has the next block reserved by a task of its own.
     pub(super) fn refill_in_background(&self, budget: &Arc<Budget>) {
         let (service, refilling, underway) = (self.clone(), Refilling(Arc::clone(budget)), self.inner.tasks.token());

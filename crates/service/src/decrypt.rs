@@ -7,7 +7,7 @@ use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Target, Usable};
 use super::pipeline::{DataOperation, KeyAccess};
 use super::{Call, DecryptInput, Decrypted, Error, Service, validate};
-use cluster::{self, DecryptTask};
+use cluster::{DecryptTask, Failed};
 use model::call_options::CallOptions;
 use model::ciphertext::{Ciphertext, HEADER_BYTES, OVERHEAD_BYTES};
 use model::exception::Exception;
@@ -80,7 +80,7 @@ impl DataOperation for Decrypt {
         hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<DecryptTask>,
         options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<Secret, cluster::Error>>> {
+    ) -> BoxFuture<'a, Vec<Result<Secret, Failed>>> {
         hsm_cluster.decrypt(tasks, options)
     }
 

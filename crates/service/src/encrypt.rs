@@ -7,7 +7,7 @@ use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Target, Usable};
 use super::pipeline::{DataOperation, KeyAccess};
 use super::{Call, EncryptInput, Encrypted, Error, Service, validate};
-use cluster::{self, EncryptTask};
+use cluster::{EncryptTask, Failed};
 use model::call_options::CallOptions;
 use model::ciphertext::{assemble, authenticated_data};
 use model::context::EncryptionContext;
@@ -61,7 +61,7 @@ impl DataOperation for Encrypt {
         hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<EncryptTask>,
         options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<Sealed, cluster::Error>>> {
+    ) -> BoxFuture<'a, Vec<Result<Sealed, Failed>>> {
         hsm_cluster.encrypt(tasks, options)
     }
 

@@ -7,7 +7,7 @@ use super::hsm_cluster::HsmCluster;
 use super::keyring::{Entry, Target, Usable};
 use super::pipeline::{DataOperation, KeyAccess};
 use super::{Call, DataKeyInput, Error, GeneratedDataKey, Service, validate};
-use cluster::{self, DataKeyTask};
+use cluster::{DataKeyTask, Failed};
 use model::call_options::CallOptions;
 use model::ciphertext::assemble;
 use model::operation::Operation;
@@ -71,7 +71,7 @@ impl DataOperation for GenerateDataKey {
         hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<DataKeyTask>,
         options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<DataKey, cluster::Error>>> {
+    ) -> BoxFuture<'a, Vec<Result<DataKey, Failed>>> {
         hsm_cluster.generate_data_keys(tasks, options)
     }
 

@@ -15,6 +15,7 @@ use super::keyring::{Entry, Found, Keyring, Target, Usable};
 use super::{Call, Error, Service, validate};
 use auth::peer::Principal;
 use auth::rule::{Verdict, decide};
+use cluster::Failed;
 use model::call_options::CallOptions;
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
@@ -51,7 +52,7 @@ pub(super) trait DataOperation: Clone + Send + Sync + 'static {
         hsm_cluster: &'a dyn HsmCluster,
         tasks: Vec<Self::Task>,
         options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<Self::Raw, cluster::Error>>>;
+    ) -> BoxFuture<'a, Vec<Result<Self::Raw, Failed>>>;
     /// Makes the caller's result.
     fn finish(&self, entry: &Entry, version: &Usable, raw: Self::Raw) -> Self::Output;
 }
@@ -161,11 +162,12 @@ impl Service {
         let mut shares: Vec<Share<V::Task>> = Vec::with_capacity(1);
         let room = prepared.len();
         for item in prepared {
-            let charged = match item {
-                Ok((target, task)) if kind.encrypts() => self.charge(keyring, target).await.map(|()| (target, task)),
+            let placed = item.and_then(|(target, task)| Ok((target, task, pool_of(keyring, target)?)));
+            let charged = match placed {
+                Ok((target, ..)) if kind.encrypts() => self.charge(keyring, target).await.and(placed),
                 other => other,
             };
-            match charged.and_then(|(target, task)| Ok((target, task, pool_of(keyring, target)?))) {
+            match charged {
                 Ok((target, task, hsm_cluster)) => {
                     let share = share_of(&mut shares, hsm_cluster, room);
                     share.tasks.push(task);
@@ -175,7 +177,7 @@ impl Service {
                 Err(error) => targets.push(Err(error)),
             }
         }
-        let mut raw: Vec<Option<Result<V::Raw, cluster::Error>>> = Vec::with_capacity(room);
+        let mut raw: Vec<Option<Result<V::Raw, Failed>>> = Vec::with_capacity(room);
         raw.resize_with(room, || None);
         let answers = join_all(shares.into_iter().map(|share| async move {
             let Share { hsm_cluster, tasks, places } = share;
@@ -185,6 +187,9 @@ impl Service {
             for (answer, place) in answers.into_iter().zip(places) {
                 raw[place] = Some(answer);
             }
+        }
+        if kind.encrypts() {
+            give_back(keyring, &targets, &raw);
         }
         self.settle(call, kind, keyring, targets, raw)
     }
@@ -197,7 +202,7 @@ impl Service {
         kind: &V,
         keyring: &Keyring,
         targets: Vec<Result<Target, Error>>,
-        raw: Vec<Option<Result<V::Raw, cluster::Error>>>,
+        raw: Vec<Option<Result<V::Raw, Failed>>>,
     ) -> Vec<Result<V::Output, Error>> {
         let _released = self.inner.release_lock.read_anyway();
         let again = self.keyring();
@@ -214,7 +219,7 @@ impl Service {
                     access.open(entry.key.id)?;
                 }
                 let raw = raw.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
-                let raw = raw.map_err(|error| Error::of_cluster(error, Some(&entry.arn)))?;
+                let raw = raw.map_err(|failed| Error::of_cluster(failed.error, Some(&entry.arn)))?;
                 Ok(kind.finish(entry, version, raw))
             })
             .collect()
@@ -407,6 +412,17 @@ pub(super) fn allowed(principal: &Principal, operation: Operation, key: Option<K
             Exception::AccessDenied,
             format!("{} is not authorized to perform {}", principal.as_str(), operation.spec().permission),
         )),
+    }
+}
+
+/// Gives back to the budgets what was taken for items that no worker has had.
+fn give_back<T>(keyring: &Keyring, targets: &[Result<Target, Error>], raw: &[Option<Result<T, Failed>>]) {
+    for (target, raw) in targets.iter().zip(raw) {
+        if let (Ok(target), Some(Err(Failed { sent: false, .. }))) = (target, raw)
+            && let Ok((_, usable)) = keyring.usable(*target)
+        {
+            usable.budget.give_back();
+        }
     }
 }
 

@@ -42,6 +42,33 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Takes reserved encryptions back that were not and will not be done, in one transaction.
+    pub async fn return_encryptions(&self, unused: &[(KeyVersionId, u64)]) -> Result<(), Error> {
+        let unused = unused.to_vec();
+        self.change(move |database| {
+            let unused = unused.clone();
+            Box::pin(async move {
+                for (version, count) in unused {
+                    let count = i64::try_from(count).unwrap_or(i64::MAX);
+                    // Never below nothing: a row that holds less was not written by whoever reserved.
+                    sqlx::query(
+                        "UPDATE key_versions SET encryptions_reserved = encryptions_reserved - $1 \
+                         WHERE key_id = $2 AND version = $3 AND encryptions_reserved >= $1",
+                    )
+                    .bind(count)
+                    .bind(version.key.to_string())
+                    .bind(i64::from(version.version))
+                    .execute(&mut *database)
+                    .await?;
+                }
+                Ok(((), Touched::Nothing))
+            })
+        })
+        .await
+    }
+}
+
 async fn reserve(database: &mut SqliteConnection, version: KeyVersionId, wanted: u64) -> Result<u64, Error> {
     let row: Option<(i64,)> =
         sqlx::query_as("SELECT encryptions_reserved FROM key_versions WHERE key_id = $1 AND version = $2")

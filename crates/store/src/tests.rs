@@ -199,6 +199,12 @@ async fn the_budget_of_encryptions_ends_and_is_remembered() {
     assert_eq!(bench.store.reserve_encryptions(version, 100).await.unwrap(), 0);
     let other = bench.new_key().await;
     assert_eq!(bench.store.reserve_encryptions_of(&[version, other], 7).await.unwrap(), [0, 7]);
+    // What was not done is there again, and no more than was reserved can come back.
+    bench.store.return_encryptions(&[(version, 30), (other, 8)]).await.unwrap();
+    assert_eq!(bench.store.reserve_encryptions(version, 100).await.unwrap(), 30);
+    bench.store.return_encryptions(&[(other, 7)]).await.unwrap();
+    let all = model::limits::ENCRYPTIONS_PER_VERSION;
+    assert_eq!(bench.store.reserve_encryptions(other, all).await.unwrap(), all);
 }
 
 fn new_store(name: &str, cluster: &str) -> NewKeyStore {

@@ -247,12 +247,27 @@ pub enum CallError {
     /// No worker takes requests. Nothing was sent.
     #[error("no worker is ready")]
     NotReady,
-    /// The deadline passed. The operation may still be carried out.
+    /// The deadline passed.
     #[error("no answer in time")]
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// A worker had it by then, and may still carry it out.
+        sent: bool,
+    },
     /// The worker died or was killed. The operation may or may not have been carried out.
     #[error("the worker died")]
     WorkerLost,
+}
+
+impl CallError {
+    /// Whether a worker had the request, so that it may have been carried out.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        match self {
+            Self::Busy | Self::WouldMissDeadline(_) | Self::NotReady => false,
+            Self::DeadlineExceeded { sent } => *sent,
+            Self::WorkerLost => true,
+        }
+    }
 }
 
 /// Why a worker could not be started.

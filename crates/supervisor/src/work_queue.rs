@@ -5,6 +5,7 @@
 //! A request that could only be answered after its deadline is turned away: at once when that can be foreseen, else
 //! when its turn comes. So an HSM that is asked for more than it can do goes on doing as much as it can.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,26 @@ struct Waiting {
     usual: Option<usize>,
     since: Instant,
     deadline: Instant,
+    fate: Arc<Fate>,
+}
+
+/// A request that was taken on.
+pub(super) struct Taken {
+    /// Where its answer comes.
+    pub(super) reply: oneshot::Receiver<Answer>,
+    /// Absent where a worker has it already.
+    pub(super) fate: Option<Arc<Fate>>,
+}
+
+/// What becomes of a request that waits: a worker gets it, or its caller leaves before.
+#[derive(Default)]
+pub(super) struct Fate(AtomicBool);
+
+impl Fate {
+    /// Decides it. False where the other one has.
+    pub(super) fn decide(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 impl WorkQueue {
@@ -104,7 +125,7 @@ impl WorkQueue {
     }
 
     /// Takes on a request.
-    pub(super) fn push(&self, op: Arc<Op>, options: CallOptions) -> Result<oneshot::Receiver<Answer>, CallError> {
+    pub(super) fn push(&self, op: Arc<Op>, options: CallOptions) -> Result<Taken, CallError> {
         let (items, bytes) = (op.items(), op.weight());
         let reservation = match self.gauge.reserve(items, bytes) {
             Ok(reservation) => reservation,
@@ -119,7 +140,8 @@ impl WorkQueue {
         if waiting.queue.is_empty() && self.is_room(had) {
             let link = self.link(place).ok_or(CallError::NotReady)?;
             drop(waiting);
-            return link.forward(request).map(|()| receiver).map_err(|_| CallError::NotReady);
+            let forwarded = link.forward(request).map_err(|_| CallError::NotReady);
+            return forwarded.map(|()| Taken { reply: receiver, fate: None });
         }
         let now = self.clock.now();
         let since = *waiting.since.get_or_insert(now);
@@ -131,10 +153,11 @@ impl WorkQueue {
                 return Err(CallError::WouldMissDeadline(wait));
             }
         }
-        let new = Waiting { request, usual, since: now, deadline: options.deadline };
+        let fate = Arc::<Fate>::default();
+        let new = Waiting { request, usual, since: now, deadline: options.deadline, fate: Arc::clone(&fate) };
         waiting.queue.push(options.flow, Size::new(items, bytes), new);
         self.hand_out(waiting);
-        Ok(receiver)
+        Ok(Taken { reply: receiver, fate: Some(fate) })
     }
 
     /// A worker has given answers, or has fewer requests for another reason: it takes more. `took`: how long sessions
@@ -177,7 +200,7 @@ impl WorkQueue {
         let (mut turned_away, mut lost) = (Vec::new(), Vec::new());
         let now = self.clock.now();
         while !waiting.queue.is_empty()
-            && let Some((link, Waiting { request, deadline, .. })) = self.next(&mut waiting.queue, now)
+            && let Some((link, Waiting { request, deadline, fate, .. })) = self.next(&mut waiting.queue, now)
         {
             let left = deadline.saturating_duration_since(now);
             // Behind what the worker has already, one part of which waits for each session.
@@ -188,6 +211,9 @@ impl WorkQueue {
                 lost.push(request);
             } else if left.is_zero() || left < takes {
                 turned_away.push(request.pending);
+            } else if !fate.decide() {
+                // Its caller has left, and believes that no worker has had it.
+                lost.push(request);
             } else if let Err(request) = link.forward(request) {
                 // The worker has gone this moment; its caller learns that when this is dropped.
                 lost.push(request);

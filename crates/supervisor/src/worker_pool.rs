@@ -13,7 +13,7 @@ use super::admission::{AdmissionError, WorkerAdmission};
 use super::link::{Answer, Link, sleep_until};
 use super::load::Gauge;
 use super::status_tracker::{StatusTracker, View};
-use super::work_queue::WorkQueue;
+use super::work_queue::{Fate, Taken, WorkQueue};
 use super::worker_driver::keep;
 use super::worker_process::WorkerId;
 use super::{CallError, Settings, State, Status, process};
@@ -275,13 +275,14 @@ impl WorkerPool {
             return Err(CallError::NotReady);
         }
         if self.clock.now() >= deadline {
-            return Err(CallError::DeadlineExceeded);
+            return Err(CallError::DeadlineExceeded { sent: false });
         }
         if matches!(*op, Op::Forget(_)) {
             return self.call_all(&op, deadline).await;
         }
         if op.allowed_for(Role::Data) {
-            return answer(self.data.push(op, options)?, deadline).await;
+            let Taken { reply, fate } = self.data.push(op, options)?;
+            return answer(reply, fate.as_deref(), deadline).await;
         }
         if !op.allowed_for(Role::Control) {
             let why = "a step of the ceremony, asked of a cluster's worker";
@@ -292,7 +293,7 @@ impl WorkerPool {
         let places_wrapping_key = matches!(*op, Op::PlaceWrappingKey { .. });
         let reply = link.send(op, Some(reservation)).ok_or(CallError::NotReady)?;
         drop(link);
-        let answer = answer(reply, deadline).await;
+        let answer = answer(reply, None, deadline).await;
         if places_wrapping_key && matches!(answer, Ok(Reply::Done)) {
             // What the logins of before have found is out of date.
             self.tracker(StatusTracker::wraps);
@@ -311,7 +312,7 @@ impl WorkerPool {
         }
         let mut all = Reply::Done;
         for reply in replies {
-            match answer(reply, deadline).await {
+            match answer(reply, None, deadline).await {
                 Ok(Reply::Failed(fault)) => all = Reply::Failed(fault),
                 Ok(_) | Err(CallError::WorkerLost) => {}
                 Err(error) => return Err(error),
@@ -367,10 +368,10 @@ struct Launch {
 }
 
 /// Waits for a reply.
-async fn answer(reply: oneshot::Receiver<Answer>, deadline: Instant) -> Answer {
+async fn answer(reply: oneshot::Receiver<Answer>, fate: Option<&Fate>, deadline: Instant) -> Answer {
     match tokio::time::timeout_at(tokio::time::Instant::from_std(deadline), reply).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(CallError::WorkerLost),
-        Err(_) => Err(CallError::DeadlineExceeded),
+        Err(_) => Err(CallError::DeadlineExceeded { sent: !fate.is_some_and(Fate::decide) }),
     }
 }

@@ -49,3 +49,34 @@ async fn a_ciphertext_is_not_called_bad_by_one_zone_while_the_other_has_no_time_
     bench.members[1].script(|_| Act::Fail(CallError::NotReady));
     assert!(matches!(bench.decrypt(&key(0b11), &[b"bad"], 1_000).await[..], [Err(Error::BadCiphertext)]));
 }
+
+/// Only what some member had counts against a key's budget.
+#[tokio::test]
+async fn what_no_member_has_had_is_told_from_what_one_may_have_done() {
+    let late = |sent| CallError::DeadlineExceeded { sent };
+    let soon = CallError::WouldMissDeadline(Duration::from_secs(1));
+    for (first, second, sent) in [
+        (CallError::Busy, CallError::Busy, false),
+        (soon.clone(), CallError::NotReady, false),
+        (late(false), late(false), false),
+        (late(true), late(true), true),
+        (CallError::WorkerLost, CallError::Busy, true),
+        (CallError::Busy, CallError::WorkerLost, true),
+    ] {
+        let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
+        for (member, error) in bench.members.iter().zip([first.clone(), second.clone()]) {
+            member.script(move |_| Act::Fail(error.clone()));
+        }
+        let task = || Task::anywhere(None, 24);
+        for tasks in [vec![task()], vec![task(), task()]] {
+            for answer in bench.dispatcher.run::<Random>(tasks, bench.within(1_000)).await {
+                let Err(Failed { error, sent: told }) = answer else { panic!("{first} and {second} gave something") };
+                assert_eq!(told, sent, "{first} and {second}: {error}");
+            }
+        }
+        bench.members[1].script(|op| refuse_all(op, Class::Token));
+        let answers = bench.dispatcher.run::<Random>(vec![task()], bench.within(1_000)).await;
+        let refused = first.was_sent() || !matches!(first, CallError::DeadlineExceeded { .. });
+        assert!(matches!(&answers[0], Err(failed) if failed.sent == refused), "{first}: {answers:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::fake::{Act, Bench, key, well};
+use super::super::fake::{Act, Bench, errors, key, well};
 use super::super::member_operation::{Encrypt, GenerateDataKey, Task};
 use super::super::{Error, Health, KeyRef, Verify};
 use model::profile::VerifyWraps;
@@ -22,7 +22,7 @@ async fn data_keys(bench: &Bench, keys: &[Arc<KeyRef>]) -> Vec<Result<DataKey, E
     let task = |key: &Arc<KeyRef>| {
         Task::anywhere(Some(Arc::clone(key)), DataKeyItem { key: key.version, aad: Bytes::new(), length: 32 })
     };
-    bench.dispatcher.wrap::<GenerateDataKey>(keys.iter().map(task).collect(), bench.within(1_000)).await
+    errors(bench.dispatcher.wrap::<GenerateDataKey>(keys.iter().map(task).collect(), bench.within(1_000)).await)
 }
 
 /// What a sound token says, with the last byte of each ciphertext or plaintext changed. Listings and probes are sound.
@@ -209,7 +209,7 @@ async fn what_callers_encrypt_is_looked_at_only_where_the_setting_says_so() {
 async fn opened(bench: &Bench, sealed: &[u8]) -> Result<Secret, Error> {
     let key = key(0b11);
     let item = DecryptItem { key: key.version, aad: Bytes::new(), iv: [0; 12], sealed: Bytes::copy_from_slice(sealed) };
-    bench.dispatcher.unwrap(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await.remove(0)
+    errors(bench.dispatcher.unwrap(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await).remove(0)
 }
 
 #[tokio::test]

@@ -228,6 +228,47 @@ async fn the_budget_of_a_key_version_ends_with_a_clear_word() {
     assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
 }
 
+/// What is left of a version's budget, durably.
+async fn unreserved(bench: &Bench, version: KeyVersionId) -> u64 {
+    let left = bench.store.reserve_encryptions(version, ENCRYPTIONS_PER_VERSION).await.unwrap();
+    bench.store.return_encryptions(&[(version, left)]).await.unwrap();
+    left
+}
+
+#[tokio::test]
+async fn only_what_a_worker_has_had_counts() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 1 };
+    bench.encrypt(plain(&key.arn, b"one")).await.unwrap();
+    bench.fake.fail("send", 0, 1_000);
+    for _ in 0..1_000 {
+        bench.encrypt(plain(&key.arn, b"unsent")).await.unwrap_err();
+    }
+    bench.fake.fail("encrypt", 0, 2);
+    for _ in 0..2 {
+        bench.encrypt(plain(&key.arn, b"sent in vain")).await.unwrap_err();
+    }
+    bench.encrypt(plain(&key.arn, b"two")).await.unwrap();
+    // At an orderly end what was reserved and not used is there again.
+    bench.service.return_budgets().await;
+    assert_eq!(unreserved(&bench, version).await, ENCRYPTIONS_PER_VERSION - 4);
+}
+
+#[tokio::test]
+async fn restarts_cost_nothing() {
+    let mut bench = Bench::new().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 1 };
+    for _ in 0..3 {
+        bench.service.return_budgets().await;
+        bench.restart();
+        bench.service.resume().await;
+    }
+    bench.service.return_budgets().await;
+    assert_eq!(unreserved(&bench, version).await, ENCRYPTIONS_PER_VERSION);
+}
+
 #[tokio::test]
 async fn a_start_that_reserved_nothing_still_encrypts() {
     let mut bench = Bench::new().await;

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::hsm_cluster::HsmCluster;
-use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, MemberStatus, PlacementMask, Proof};
+use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, Failed, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
@@ -130,11 +130,13 @@ impl HsmCluster for Fake {
         Vec::new()
     }
 
-    fn encrypt(&self, items: Vec<EncryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Error>>> {
+    fn encrypt(&self, items: Vec<EncryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Failed>>> {
         async move {
             self.pass_gate().await;
             let one = |item: EncryptTask| {
+                self.try_step("send", 0).map_err(|error| Failed { error, sent: false })?;
                 let key = self.material(item.key.version, item.key.placed)?;
+                self.try_step("encrypt", 0)?;
                 Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
             };
             items.into_iter().map(one).collect()
@@ -142,12 +144,12 @@ impl HsmCluster for Fake {
         .boxed()
     }
 
-    fn decrypt(&self, items: Vec<DecryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Error>>> {
+    fn decrypt(&self, items: Vec<DecryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Failed>>> {
         async move {
             self.pass_gate().await;
             let one = |item: DecryptTask| {
                 let key = self.material(item.key.version, item.key.placed)?;
-                open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)
+                Ok(open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)?)
             };
             items.into_iter().map(one).collect()
         }
@@ -158,7 +160,7 @@ impl HsmCluster for Fake {
         &self,
         items: Vec<DataKeyTask>,
         _: CallOptions,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Error>>> {
+    ) -> BoxFuture<'_, Vec<Result<DataKey, Failed>>> {
         async move {
             self.pass_gate().await;
             let one = |item: DataKeyTask| {

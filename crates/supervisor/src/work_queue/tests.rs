@@ -69,7 +69,7 @@ impl Bench {
     /// A request for so many bytes, by which the worker's end knows it.
     fn push(&self, name: u16, flow: &str, within: Duration) -> Result<oneshot::Receiver<Answer>, CallError> {
         let options = CallOptions { deadline: self.clock.now() + within, flow: FlowId::of(flow) };
-        self.work.push(Arc::new(Op::Random { length: name }), options)
+        self.work.push(Arc::new(Op::Random { length: name }), options).map(|taken| taken.reply)
     }
 
     /// A request under so many keys, whose ids end with bytes from `first` on. The worker's end knows it by the name.
@@ -82,7 +82,7 @@ impl Bench {
         };
         let items = (0..64).map(item).collect();
         let options = CallOptions { deadline: self.clock.now() + LONG, flow: FlowId::of("anna") };
-        self.work.push(Arc::new(Op::GenerateDataKey(items)), options).unwrap()
+        self.work.push(Arc::new(Op::GenerateDataKey(items)), options).unwrap().reply
     }
 
     /// Has the first worker be known to take so long for one request, and leaves nothing behind.
@@ -236,6 +236,32 @@ async fn what_waits_outlives_a_worker_and_not_the_last_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_a_worker_has_the_request_knows_that_none_will() {
+    let bench = Bench::new(1, 1_000);
+    bench.slow(Duration::from_millis(10)).await;
+    let options = CallOptions { deadline: bench.clock.now() + LONG, flow: FlowId::of("anna") };
+    let push = |name| bench.work.push(Arc::new(Op::Random { length: name }), options).unwrap();
+    let in_flight = [push(10), push(11)];
+    assert!(in_flight.iter().all(|taken| taken.fate.is_none()), "the worker has them");
+    let [leaves, stays] = [push(12), push(13)];
+    assert!(leaves.fate.as_ref().unwrap().decide(), "it left first");
+    for name in [10, 11] {
+        assert_eq!(bench.workers[0].next(), name);
+        bench.workers[0].answer();
+    }
+    // Its reply is still open, as it is for a moment when its caller's deadline passes.
+    assert_eq!(bench.workers[0].next(), 13, "nobody carries out what its caller believes undone");
+    assert!(!stays.fate.as_ref().unwrap().decide(), "the worker has it");
+    bench.workers[0].answer();
+    assert!(matches!(stays.reply.await, Ok(Ok(_))));
+    assert!(leaves.reply.await.is_err());
+    for taken in in_flight {
+        assert!(matches!(taken.reply.await, Ok(Ok(_))));
+    }
+    assert_eq!(bench.work.gauge().items(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_that_come_together_say_how_long_each_took() {
     let bench = Bench::new(1, 1_000);
     let each = Duration::from_micros(100);
@@ -277,7 +303,7 @@ async fn what_nobody_waits_for_any_more_is_in_nobodys_way() {
 /// A fault while the queue were being changed: nobody knows what they hold, so they begin anew, and nobody waits for
 /// ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_panic_in_its_lanes_it_begins_anew() {
+async fn after_a_panic_in_its_queue_it_begins_anew() {
     let bench = Bench::new(1, 1_000);
     bench.slow(Duration::from_millis(10)).await;
     let waiting: Vec<_> = (10..20).map(|name| bench.push(name, "anna", LONG).unwrap()).collect();
