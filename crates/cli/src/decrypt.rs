@@ -45,7 +45,7 @@ impl Report for Decrypted {
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     arguments.output.check(&context.printer)?;
     let encryption_context = arguments.context.into_map()?;
-    let input = payload::read(context, &arguments.ciphertext_file, INPUT_BYTES, "ciphertext").await?;
+    let input = payload::read(context, &arguments.ciphertext_file, INPUT_BYTES, "ciphertext", "").await?;
     let ciphertext_blob = payload::ciphertext(input.expose())?.into();
     let client = context.connection.connect().await?;
     let key_id = arguments.key.unwrap_or_default();

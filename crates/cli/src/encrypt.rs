@@ -40,8 +40,9 @@ impl Report for Encrypted {
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     arguments.output.check(&context.printer)?;
     let encryption_context = arguments.context.into_map()?;
+    let larger = "`keystorectl file seal` takes files of any size";
     let plaintext =
-        payload::read(context, &arguments.plaintext_file, limits::PLAINTEXT_BYTES, "plaintext").await.map_err(hint)?;
+        payload::read(context, &arguments.plaintext_file, limits::PLAINTEXT_BYTES, "plaintext", larger).await?;
     let client = context.connection.connect().await?;
     let request = EncryptRequest { key_id: arguments.key, plaintext: plaintext.into_exposed(), encryption_context };
     let response = client.encrypt(request).await?;
@@ -50,12 +51,4 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         return context.printer.report(&Encrypted { key_id: response.key_id, ciphertext_blob });
     }
     arguments.output.write(&context.printer, &response.ciphertext_blob)
-}
-
-fn hint(failure: Failure) -> Failure {
-    if failure.message.contains("longer than") {
-        failure.with_hint("`keystorectl file seal` takes files of any size")
-    } else {
-        failure
-    }
 }

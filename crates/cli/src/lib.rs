@@ -1,5 +1,5 @@
-//! keystorectl's commands: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for all
-//! that can go wrong.
+//! keystorectl's commands: one file each, one [`printer::Printer`] for all that is shown, one [`failure::Failure`] for
+//! all that can go wrong.
 //!
 //! All of them talk to a daemon over the network, but those that carry the ceremony out: they run HSM workers of their
 //! own, because the daemon must never see the key of a cluster's authority or a security officer's PIN.

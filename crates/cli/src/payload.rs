@@ -94,8 +94,15 @@ pub(super) fn base64(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(STANDARD.encode(bytes))
 }
 
-/// Reads a file, or standard input for `-`. More than `most` bytes are refused, because the service would refuse them.
-pub(super) async fn read(context: &Context, path: &Path, most: usize, what: &str) -> Result<Secret, Failure> {
+/// Reads a file, or standard input for `-`. More than `most` bytes are refused, because the service would refuse them;
+/// `hint` says what takes more, where something does.
+pub(super) async fn read(
+    context: &Context,
+    path: &Path,
+    most: usize,
+    what: &str,
+    hint: &'static str,
+) -> Result<Secret, Failure> {
     if path == Path::new("-") && io::stdin().is_terminal() {
         context.printer.note(format!("reading the {what} from the terminal; end it with Ctrl-D on a new line"));
     }
@@ -112,7 +119,8 @@ pub(super) async fn read(context: &Context, path: &Path, most: usize, what: &str
         };
         if length > most {
             let message = format!("the {what} in {} is longer than {most} bytes", shown(&owned));
-            return Err(Failure::local(message));
+            let failure = Failure::local(message);
+            return Err(if hint.is_empty() { failure } else { failure.with_hint(hint) });
         }
         Ok(Secret::new(buffer[..length].to_vec()))
     });

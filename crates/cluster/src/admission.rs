@@ -1,4 +1,4 @@
-//! The gate of a key store's HSMs: the certificate in the token, a login, the proof of identity, and the rotation of
+//! Admission to a key store's HSMs: the certificate in the token, a login, the proof of identity, and the rotation of
 //! kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
 
 use std::sync::Arc;
@@ -48,13 +48,13 @@ impl KeyStoreAdmission {
 }
 
 impl KeyStoreAdmission {
-    /// Whether it is the gate of the same connect.
+    /// Whether it belongs to the same connect.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether each HSM has a PIN of its own, since this gate was made.
+    /// Whether each HSM has a PIN of its own, since this was made.
     #[must_use]
     pub fn scope(&self) -> PinScope {
         self.0.kmsuser.scope
@@ -129,7 +129,7 @@ impl Inner {
     }
 }
 
-/// One worker's way through the gate.
+/// One worker's admission.
 struct Way<'a> {
     inner: &'a Inner,
     session: &'a AdmissionSession,

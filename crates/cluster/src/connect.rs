@@ -31,9 +31,9 @@ pub enum Standing {
     Starting(Option<Arc<str>>),
     /// It serves.
     Ready,
-    /// It has failed and is tried again.
+    /// It has failed and is tried again; the sentence names it.
     Troubled(Code, String),
-    /// It was refused for good.
+    /// It was refused for good; likewise.
     Refused(Code, String),
 }
 
@@ -53,7 +53,8 @@ impl Seen {
     #[must_use]
     pub fn of(hsm: &HsmId, status: &Status) -> Self {
         let code = status.code.unwrap_or(Code::InternalError);
-        let reason = status.reason.clone();
+        let named = |reason: &String| if status.names_hsm { reason.clone() } else { format!("HSM {hsm}: {reason}") };
+        let reason = status.reason.as_ref().map(named);
         let standing = match (status.refused, status.state, reason) {
             (true, _, reason) => Standing::Refused(code, reason.unwrap_or_default()),
             (false, State::Serving, _) if status.control_ready => Standing::Ready,
@@ -106,9 +107,7 @@ fn failed(seen: &[Seen]) -> Verdict {
             }
             Standing::Troubled(code, reason) | Standing::Refused(code, reason) => {
                 if matches!(standing, Standing::Refused(..)) { &mut refusals } else { &mut troubles }.push(*code);
-                // A gate's words name the HSM already.
-                let named = reason.contains(hsm.as_str());
-                sentences.push(if named { reason.clone() } else { format!("HSM {hsm}: {reason}") });
+                sentences.push(reason.clone());
             }
         }
     }
@@ -142,6 +141,18 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
+    /// However short its name is: "a" is in nearly every sentence.
+    #[test]
+    fn every_hsm_is_named_once() {
+        let mut status = crate::fake::status(State::Down, Some("data worker 0: the worker ended by itself"));
+        let standing = |status: &Status| Seen::of(&"a".into(), status).standing;
+        let Standing::Troubled(_, named) = standing(&status) else { panic!("it is in trouble") };
+        assert_eq!(named, "HSM a: data worker 0: the worker ended by itself");
+        (status.names_hsm, status.reason) = (true, Some("HSM a: its token refuses the PIN".to_owned()));
+        let Standing::Troubled(_, named) = standing(&status) else { panic!("it is in trouble") };
+        assert_eq!(named, "HSM a: its token refuses the PIN");
+    }
+
     #[test]
     fn all_ready_is_connected_at_once() {
         use Standing::{Ready, Troubled};
@@ -160,7 +171,7 @@ mod tests {
         assert_eq!(code(judge(&seen(&[Ready, wrong.clone()]), NOW)), Some(Code::InvalidCredentials));
         assert_eq!(judge(&seen(&[starting(), wrong.clone()]), NOW), Verdict::Wait);
         assert_eq!(code(judge(&seen(&[starting(), wrong.clone()]), GRACE)), Some(Code::InvalidCredentials));
-        let locked = Refused(Code::UserLockedOut, "locked".into());
+        let locked = Refused(Code::UserLockedOut, "HSM hsm-0: locked".into());
         let Verdict::Failed(code, message) = judge(&seen(&[locked, wrong]), NOW) else { panic!("failed") };
         assert_eq!((code, message.as_str()), (Code::UserLockedOut, "HSM hsm-0: locked; HSM hsm-1: refused"));
     }

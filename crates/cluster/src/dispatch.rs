@@ -213,7 +213,7 @@ impl<P: Port> Dispatcher<P> {
                     break;
                 }
                 let keys: Vec<_> = left.iter().filter_map(|item| item.key.clone()).collect();
-                usable = self.reprieve(&keys, attempts.open(within), options).await;
+                usable = self.prove_as_last_resort(&keys, attempts.open(within), options).await;
                 continue;
             };
             let (place, answer) = self.attempt(&op, next, usable, &mut attempts, options).await;

@@ -79,10 +79,11 @@ impl Fake {
     }
 }
 
-fn status(state: State, reason: Option<&str>) -> Status {
+pub(super) fn status(state: State, reason: Option<&str>) -> Status {
     Status {
         state,
         reason: reason.map(str::to_owned),
+        names_hsm: false,
         code: None,
         refused: false,
         since: SystemTime::UNIX_EPOCH,

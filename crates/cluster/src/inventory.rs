@@ -1,7 +1,7 @@
 //! Which keys a token holds, asked by a process that serves nobody.
 //!
 //! Key objects show themselves only to who has logged in, so the HSM's control worker is started and goes through the
-//! gate as in a daemon; data workers are not.
+//! admission as in a daemon; data workers are not.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,10 +43,14 @@ pub fn doubt(pin: &Pin) -> Option<&'static str> {
     }
 }
 
-/// Logs in by this gate and lists the key versions; or why that was not possible.
-pub async fn keys_in(hsm: &Settings, gate: KeyStoreAdmission, clock: &Clock) -> Result<BTreeSet<KeyVersionId>, String> {
+/// Logs in by this admission and lists the key versions; or why that was not possible.
+pub async fn keys_in(
+    hsm: &Settings,
+    admission: KeyStoreAdmission,
+    clock: &Clock,
+) -> Result<BTreeSet<KeyVersionId>, String> {
     let settings = Settings { data_workers: 0, ..hsm.clone() };
-    let hsm = Hsm::start(settings, Arc::new(gate), clock.clone(), Watchdog::new(clock.clone()));
+    let hsm = Hsm::start(settings, Arc::new(admission), clock.clone(), Watchdog::new(clock.clone()));
     let listed = list(&hsm, clock).await;
     hsm.stop(LEAVE).await;
     listed

@@ -15,7 +15,7 @@ use model::call_options::CallOptions;
 impl<P: Port> Dispatcher<P> {
     /// Proves these keys where they are excluded among `open`, and admits them where that succeeds. Whoever may be
     /// asked for all of them then.
-    pub(super) async fn reprieve(&self, keys: &[Arc<KeyRef>], open: u64, options: CallOptions) -> u64 {
+    pub(super) async fn prove_as_last_resort(&self, keys: &[Arc<KeyRef>], open: u64, options: CallOptions) -> u64 {
         let mut excluded: Vec<(usize, &Arc<KeyRef>)> = Vec::new();
         for key in keys {
             let places = self.serving(self.placed(Some(key)) & self.exclusions.of(key.version).any() & open);

@@ -1,8 +1,8 @@
 //! Locks that are taken again after a panic.
 //!
-//! What these locks guard is set or entered as a whole: whoever panicked while holding one left it as it was, or as it was to
-//! be. Where a change takes several steps, [`std::sync::PoisonError`] is looked at instead, and what is guarded begins
-//! anew.
+//! What these locks guard is set or entered as a whole: whoever panicked while holding one left it as it was, or as it
+//! was to be. Where a change takes several steps, [`std::sync::PoisonError`] is looked at instead, and what is guarded
+//! begins anew.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -5,8 +5,8 @@
 //! atomic; the next block is reserved in the background when half of it is used. An item counts once: that a call is
 //! repeated in a second zone is rare, and the bound has room for it.
 //!
-//! Only what a worker has had counts: what was taken for an item that no worker has had is given back, and what is left at
-//! an orderly end of the daemon goes back to the metadata.
+//! Only what a worker has had counts: what was taken for an item that no worker has had is given back, and what is left
+//! at an orderly end of the daemon goes back to the metadata.
 //!
 //! A block is as large as what the key did lately needs in [`AHEAD`], so that a disk that takes no writes for an hour
 //! is not noticed by those who encrypt. A crash costs a key no more than that, or one [`BLOCK`].

@@ -239,7 +239,7 @@ impl Service {
         }
     }
 
-    /// Carries out an operation on one key, as [`Service::on_one`] does. `work` gets at the key by
+    /// Carries out an operation on one key, as [`Service::on_one`] does. `work` looks the key up by
     /// [`Service::opened`].
     pub(super) async fn on_key<T: Send + 'static>(
         &self,
@@ -281,7 +281,7 @@ impl Service {
         let (service, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
             let result = work.await;
-            // An operation on a key asked when it got at it.
+            // An operation on a key asked the rules when it looked the key up.
             let result = match operation.spec().resource {
                 Resource::Key => result,
                 Resource::KeyStore | Resource::Account => {
@@ -304,7 +304,7 @@ impl Service {
         let (started, keyring) = (self.inner.clock.now(), self.keyring());
         let access = KeyAccess { service: self, keyring: &keyring, principal: &call.principal, operation };
         let result = match operation.spec().resource {
-            // Getting at the key asks the rules.
+            // Looking the key up asks the rules.
             Resource::Key => Ok(()),
             Resource::KeyStore | Resource::Account => allowed(&call.principal, operation, None),
         };

@@ -192,6 +192,8 @@ pub struct Status {
     pub state: State,
     /// Why it does not, or the last trouble; what happened and what to do.
     pub reason: Option<String>,
+    /// The reason names the HSM itself.
+    pub names_hsm: bool,
     /// The same in AWS's terms, while something is wrong.
     pub code: Option<ConnectionErrorCode>,
     /// It was refused for good: nothing is tried before it is started anew.

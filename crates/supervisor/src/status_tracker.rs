@@ -127,9 +127,11 @@ impl StatusTracker {
             self.state = state;
             self.since = now;
         }
+        let (reason, names_hsm) = self.reason().unzip();
         Status {
             state,
-            reason: self.reason(),
+            reason,
+            names_hsm: names_hsm.unwrap_or(false),
             code: self.code(),
             refused: self.slots.iter().any(|slot| slot.view.refused),
             since: self.since,
@@ -151,16 +153,18 @@ impl StatusTracker {
         })
     }
 
-    /// The first trouble of a worker that does not serve, else of one that does.
-    fn reason(&self) -> Option<String> {
+    /// The first trouble of a worker that does not serve, else of one that does, and whether it names the HSM.
+    fn reason(&self) -> Option<(String, bool)> {
         let troubled = |serving: bool| {
             let mut slots = self.slots.iter().filter(move |slot| slot.view.serving == serving);
             slots.find_map(|slot| {
                 let trouble = slot.view.trouble.as_ref()?;
-                Some(if slot.view.of_hsm { trouble.clone() } else { format!("{}: {trouble}", slot.id) })
+                let of_hsm = slot.view.of_hsm;
+                Some((if of_hsm { trouble.clone() } else { format!("{}: {trouble}", slot.id) }, of_hsm))
             })
         };
-        self.start_blocker.as_ref().map(|(_, why)| why.clone()).or_else(|| troubled(false)).or_else(|| troubled(true))
+        let blocked = self.start_blocker.as_ref().map(|(_, why)| (why.clone(), false));
+        blocked.or_else(|| troubled(false)).or_else(|| troubled(true))
     }
 }
 

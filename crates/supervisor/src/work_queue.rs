@@ -285,8 +285,8 @@ impl WorkQueue {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.waiting.lock().unwrap_or_else(|poisoned| {
-            // A change of the queue has several steps, so they may be wrong now. Nothing can be trusted of them;
-            // whoever waits in them learns that this HSM has lost the request, and another one is asked.
+            // A change of the queue has several steps, so it may be wrong now. Nothing in it can be trusted;
+            // whoever waits in it learns that this HSM has lost the request, and another one is asked.
             let mut waiting = PoisonError::into_inner(poisoned);
             *waiting = Queue { queue: FairQueue::default(), since: None };
             self.waiting.clear_poison();

@@ -138,7 +138,7 @@ impl WorkerDriver {
         let pool = &self.pool;
         let incarnation = pool.incarnation();
         let token = Some(pool.settings.token.clone());
-        let work = pool.backlog_of(self.id);
+        let work = pool.work_queue_of(self.id);
         let started = WorkerProcess::spawn(&pool.settings, &self.lock, self.id, incarnation, token, work, &pool.clock);
         let (running, link) = started.map_err(|error| error.to_string())?;
         tracing::info!(
@@ -257,7 +257,7 @@ async fn happens(worker: &mut Option<Worker>, pool: &WorkerPool, state: State) -
     }
 }
 
-/// Whin admission decided; once.
+/// What admission decided; once.
 async fn outcome(entry: &mut Option<oneshot::Receiver<Result<(), AdmissionError>>>) -> Result<(), AdmissionError> {
     let Some(waiting) = entry else { return pending().await };
     let decided = waiting.await;

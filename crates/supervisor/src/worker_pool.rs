@@ -199,7 +199,7 @@ impl WorkerPool {
     }
 
     /// Where a worker's requests wait.
-    pub(super) fn backlog_of(&self, id: WorkerId) -> Weak<WorkQueue> {
+    pub(super) fn work_queue_of(&self, id: WorkerId) -> Weak<WorkQueue> {
         if matches!(id.role, Role::Data) { Arc::downgrade(&self.data) } else { Weak::new() }
     }
 

@@ -1,7 +1,7 @@
 //! From a loaded module to a token: initialise, find it, look at its flags. Nobody logs in here.
 //!
-//! While another process logs in to a SoftHSM token, this one meets transient errors, and a token may come a moment late:
-//! those are tried again from C_Initialize until the start-up time is over.
+//! While another process logs in to a SoftHSM token, this one meets transient errors, and a token may come a moment
+//! late: those are tried again from C_Initialize until the start-up time is over.
 
 use std::thread;
 use std::time::Duration;

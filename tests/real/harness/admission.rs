@@ -17,13 +17,13 @@ pub(crate) fn known_pin(pin: &str) -> Arc<dyn WorkerAdmission> {
 }
 
 impl WorkerAdmission for KnownPin {
-    fn enter(&self, desk: AdmissionSession) -> BoxFuture<'static, Result<(), AdmissionError>> {
+    fn enter(&self, session: AdmissionSession) -> BoxFuture<'static, Result<(), AdmissionError>> {
         let pin = self.0.clone();
         async move {
-            let _lock = desk.lock(|| ()).await.unwrap();
-            match desk.call(Op::Login(pin)).await {
+            let _lock = session.lock(|| ()).await.unwrap();
+            match session.call(Op::Login(pin)).await {
                 Ok(Reply::LoggedIn(found)) => {
-                    desk.logged_in(*found);
+                    session.logged_in(*found);
                     Ok(())
                 }
                 Ok(Reply::Failed(fault)) if fault.class == Class::Login => {

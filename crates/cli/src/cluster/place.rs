@@ -1,4 +1,5 @@
-//! What the commands of the ceremony share: the configuration, the folder, and how the ceremony is watched and broken off.
+//! What the commands of the ceremony share: the configuration, the folder, and how the ceremony is watched and broken
+//! off.
 
 use std::path::{Path, PathBuf};
 

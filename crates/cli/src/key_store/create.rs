@@ -53,7 +53,7 @@ async fn trust_anchor_certificate(context: &Context, path: &std::path::Path) -> 
         return Err(Failure::usage("--trust-anchor must be a file; standard input is kept for the password"));
     }
     // A character may take four bytes; the service counts characters.
-    let bytes = payload::read(context, path, 4 * limits::TRUST_ANCHOR_CHARS, "trust anchor").await?.into_exposed();
+    let bytes = payload::read(context, path, 4 * limits::TRUST_ANCHOR_CHARS, "trust anchor", "").await?.into_exposed();
     match String::from_utf8(bytes) {
         Ok(pem) if fingerprint(&pem).is_some() => Ok(pem),
         _ => Err(Failure::local(format!("{} holds no PEM certificate", path.display()))

@@ -119,7 +119,7 @@ pub(crate) enum LoginRefusal {
     Unchangeable,
 }
 
-/// One worker's way through the gate, as far as PINs go.
+/// One worker's admission, as far as PINs go.
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
     policy: Policy,

@@ -46,7 +46,7 @@ pub(super) struct Token {
     wrong: u32,
 }
 
-pub(super) struct Seat {
+pub(super) struct Slot {
     life: StateMachine,
     process: Option<Process>,
     serving: bool,
@@ -78,14 +78,14 @@ enum Work {
 
 pub(super) struct Hsm {
     /// The control worker's, then the data workers'.
-    pub(super) seats: Vec<Seat>,
+    pub(super) slots: Vec<Slot>,
     pub(super) token: Token,
     record: Pin,
     rotations: u32,
     turn: Option<usize>,
     refused: Option<AdmissionError>,
     pub(super) standing: Standing,
-    lanes: FairQueue<(usize, u64)>,
+    queue: FairQueue<(usize, u64)>,
     state: State,
     /// Faults in force.
     troubles: Vec<usize>,
@@ -105,24 +105,24 @@ pub(super) struct Hsm {
 impl std::fmt::Debug for Hsm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} {:?} {:?} refused: {:?}; ", self.standing, self.token, self.record, self.refused)?;
-        let seats = self.seats.iter().map(|seat| (seat.life.state(), seat.life.trouble(), seat.serving));
-        write!(f, "{:?} troubles {:?}", seats.collect::<Vec<_>>(), self.troubles)
+        let slots = self.slots.iter().map(|slot| (slot.life.state(), slot.life.trouble(), slot.serving));
+        write!(f, "{:?} troubles {:?}", slots.collect::<Vec<_>>(), self.troubles)
     }
 }
 
 impl Hsm {
     pub(super) fn new(rng: &mut Rng, now: Instant) -> Self {
-        let seat = || Seat { life: StateMachine::new(POLICY), process: None, serving: false, serving_since: now };
+        let slot = || Slot { life: StateMachine::new(POLICY), process: None, serving: false, serving_since: now };
         let pin = Bytes::from_static(b"given");
         Self {
-            seats: (0..=1 + rng.below(2)).map(|_| seat()).collect(),
+            slots: (0..=1 + rng.below(2)).map(|_| slot()).collect(),
             token: Token { there: true, objects: (0..KEYS).collect(), pin: pin.clone(), wrong: 0 },
             record: Pin { rotation_due: true, ..Pin::given(pin) },
             rotations: 0,
             turn: None,
             refused: None,
             standing: Standing::new(now),
-            lanes: FairQueue::default(),
+            queue: FairQueue::default(),
             state: State::Starting,
             troubles: Vec::new(),
             unsound: now,
@@ -146,19 +146,19 @@ impl Hsm {
 
     /// One of its workers has served since a time without any trouble.
     pub(super) fn sound_since(&self, since: Instant) -> bool {
-        let well = |seat: &Seat| {
-            let moves = seat.process.as_ref().is_some_and(|process| !process.stuck);
-            seat.serving && seat.serving_since < since && moves
+        let well = |slot: &Slot| {
+            let moves = slot.process.as_ref().is_some_and(|process| !process.stuck);
+            slot.serving && slot.serving_since < since && moves
         };
-        self.troubles.is_empty() && self.unsound < since && self.seats[1..].iter().any(well)
+        self.troubles.is_empty() && self.unsound < since && self.slots[1..].iter().any(well)
     }
 
     pub(super) fn serves_control(&self) -> bool {
-        self.seats[0].serving
+        self.slots[0].serving
     }
 
     pub(super) fn serves(&self) -> bool {
-        self.seats[1..].iter().any(|seat| seat.serving)
+        self.slots[1..].iter().any(|slot| slot.serving)
     }
 
     /// An officer has to help: too many logins in a row were broken off.
@@ -167,7 +167,7 @@ impl Hsm {
     }
 
     pub(super) fn is_well(&self) -> bool {
-        let ready = self.seats.iter().all(|seat| matches!(seat.life.state(), Phase::Ready { .. }));
+        let ready = self.slots.iter().all(|slot| matches!(slot.life.state(), Phase::Ready { .. }));
         self.troubles.is_empty() && (self.is_spent() || ready && self.standing.health == Health::Healthy)
     }
 
@@ -199,68 +199,68 @@ impl Hsm {
 
     /// Calls whose requests still wait.
     pub(super) fn waiting(&mut self) -> Vec<usize> {
-        self.lanes.drain().map(|(call, _)| call).collect()
+        self.queue.drain().map(|(call, _)| call).collect()
     }
 
-    fn process(&mut self, seat: usize, number: u64) -> Option<&mut Process> {
-        self.seats[seat].process.as_mut().filter(|process| process.number == number)
+    fn process(&mut self, slot: usize, number: u64) -> Option<&mut Process> {
+        self.slots[slot].process.as_mut().filter(|process| process.number == number)
     }
 }
 
 impl Simulation {
-    /// Gives the turn to start to a seat that waits for it.
-    pub(super) fn turn(&mut self, hsm: usize, seat: usize) {
+    /// Gives the turn to start to a slot that waits for it.
+    pub(super) fn turn(&mut self, hsm: usize, slot: usize) {
         let here = &mut self.hsms[hsm];
-        if here.turn.is_some() || here.seats[seat].life.state() != Phase::Queued {
+        if here.turn.is_some() || here.slots[slot].life.state() != Phase::Queued {
             return;
         }
-        here.turn = Some(seat);
+        here.turn = Some(slot);
         let event = here.refused.clone().map_or(Event::Turn, Event::Refused);
-        self.live(hsm, seat, event);
+        self.live(hsm, slot, event);
     }
 
-    pub(super) fn due(&mut self, hsm: usize, seat: usize) {
-        if self.hsms[hsm].seats[seat].life.until().is_some_and(|until| until <= self.now()) {
-            self.live(hsm, seat, Event::Due);
+    pub(super) fn due(&mut self, hsm: usize, slot: usize) {
+        if self.hsms[hsm].slots[slot].life.until().is_some_and(|until| until <= self.now()) {
+            self.live(hsm, slot, Event::Due);
         }
     }
 
     /// Has a worker's life take its step, and does what it says: `supervisor::worker_driver`.
-    fn live(&mut self, hsm: usize, seat: usize, event: Event) {
-        self.tell(|| format!("HSM {hsm} worker {seat}: {event:?}"));
+    fn live(&mut self, hsm: usize, slot: usize, event: Event) {
+        self.tell(|| format!("HSM {hsm} worker {slot}: {event:?}"));
         if let Event::Refused(refusal) = &event
             && refusal.permanent
         {
             self.hsms[hsm].refused = Some(refusal.clone());
         }
         let (jitter, now) = (self.rng.below(256) as u8, self.now());
-        let before = self.hsms[hsm].seats[seat].life.until();
-        for action in self.hsms[hsm].seats[seat].life.next(event, now, jitter) {
+        let before = self.hsms[hsm].slots[slot].life.until();
+        for action in self.hsms[hsm].slots[slot].life.next(event, now, jitter) {
             match action {
-                Action::Spawn => self.spawn(hsm, seat),
-                Action::Enter => self.enter(hsm, seat),
-                Action::Serve => self.serve(hsm, seat),
-                Action::Withdraw => self.hsms[hsm].seats[seat].serving = false,
-                Action::Close => self.close(hsm, seat),
-                Action::Kill => self.kill(hsm, seat),
+                Action::Spawn => self.spawn(hsm, slot),
+                Action::Enter => self.enter(hsm, slot),
+                Action::Serve => self.serve(hsm, slot),
+                Action::Withdraw => self.hsms[hsm].slots[slot].serving = false,
+                Action::Close => self.close(hsm, slot),
+                Action::Kill => self.kill(hsm, slot),
             }
         }
         let here = &mut self.hsms[hsm];
-        let life = &here.seats[seat].life;
+        let life = &here.slots[slot].life;
         let (until, phase) = (life.until(), life.state());
-        if (matches!(phase, Phase::Ready { .. }) || here.seats[seat].process.is_none()) && here.turn == Some(seat) {
+        if (matches!(phase, Phase::Ready { .. }) || here.slots[slot].process.is_none()) && here.turn == Some(slot) {
             here.turn = None;
         }
         if let Some(until) = until.filter(|until| before != Some(*until)) {
-            self.when(until, SimEvent::Due { hsm, seat });
+            self.when(until, SimEvent::Due { hsm, slot });
         }
-        if self.hsms[hsm].stopping && self.hsms[hsm].seats.iter().all(|seat| seat.life.state() == Phase::Stopped) {
+        if self.hsms[hsm].stopping && self.hsms[hsm].slots.iter().all(|slot| slot.life.state() == Phase::Stopped) {
             self.connect(hsm);
         }
         self.show(hsm);
         self.hand_out(hsm);
-        for seat in 0..self.hsms[hsm].seats.len() {
-            self.turn(hsm, seat);
+        for slot in 0..self.hsms[hsm].slots.len() {
+            self.turn(hsm, slot);
         }
     }
 
@@ -270,8 +270,8 @@ impl Simulation {
         self.hsms[hsm].tells = tells;
         self.hsms[hsm].record.rotation_due = true;
         let kill_at = self.now() + Duration::from_millis(500);
-        for seat in 0..self.hsms[hsm].seats.len() {
-            self.live(hsm, seat, Event::Stop { kill_at });
+        for slot in 0..self.hsms[hsm].slots.len() {
+            self.live(hsm, slot, Event::Stop { kill_at });
         }
     }
 
@@ -283,9 +283,9 @@ impl Simulation {
         here.turn = None;
         here.refused = None;
         here.state = State::Starting;
-        for seat in &mut here.seats {
-            assert!(seat.process.is_none(), "a stopped worker is still there");
-            seat.life = StateMachine::new(POLICY);
+        for slot in &mut here.slots {
+            assert!(slot.process.is_none(), "a stopped worker is still there");
+            slot.life = StateMachine::new(POLICY);
         }
         self.observe(hsm, Observation::Supervisor(State::Starting));
     }
@@ -295,7 +295,7 @@ impl Simulation {
         let here = &mut self.hsms[hsm];
         let state = match () {
             () if here.serves() => State::Serving,
-            () if here.state == State::Starting && here.seats.iter().all(|seat| seat.life.trouble().is_none()) => {
+            () if here.state == State::Starting && here.slots.iter().all(|slot| slot.life.trouble().is_none()) => {
                 State::Starting
             }
             () => State::Down,
@@ -320,31 +320,31 @@ impl Simulation {
         }
     }
 
-    /// `cluster::gate`.
-    fn enter(&mut self, hsm: usize, seat: usize) {
+    /// `cluster::admission`.
+    fn enter(&mut self, hsm: usize, slot: usize) {
         let here = &mut self.hsms[hsm];
         let user = UserFlags { initialised: true, final_try: here.token.wrong >= 9, ..UserFlags::default() };
-        let policy = pin::Policy { tries: TRIES, rotates: seat == 0 };
+        let policy = pin::Policy { tries: TRIES, rotates: slot == 0 };
         let mut login = Login::new(here.record.clone(), user, policy);
         let next = login.begin();
-        if let Some(process) = &mut here.seats[seat].process {
+        if let Some(process) = &mut here.slots[slot].process {
             process.way = Some(login);
         }
-        self.walk(hsm, seat, next);
+        self.walk(hsm, slot, next);
     }
 
-    fn walk(&mut self, hsm: usize, seat: usize, mut next: Next) {
+    fn walk(&mut self, hsm: usize, slot: usize, mut next: Next) {
         loop {
             let here = &mut self.hsms[hsm];
-            let Some(login) = here.seats[seat].process.as_mut().and_then(|process| process.way.as_mut()) else {
+            let Some(login) = here.slots[slot].process.as_mut().and_then(|process| process.way.as_mut()) else {
                 return;
             };
             next = match next {
                 Next::Do(step @ (Step::Login | Step::ChangePin)) => {
-                    return self.send(hsm, seat, Kind::Login, Work::WorkerAdmission(step));
+                    return self.send(hsm, slot, Kind::Login, Work::WorkerAdmission(step));
                 }
                 Next::Do(step @ (Step::Prove | Step::TryCanary)) => {
-                    return self.send(hsm, seat, Kind::Crypto, Work::WorkerAdmission(step));
+                    return self.send(hsm, slot, Kind::Crypto, Work::WorkerAdmission(step));
                 }
                 Next::Do(step) => {
                     if step == Step::RecordPending {
@@ -354,22 +354,22 @@ impl Simulation {
                     here.record = login.pin.clone();
                     login.next(pin::Event::Recorded, 1)
                 }
-                Next::Done => return self.live(hsm, seat, Event::Ready),
+                Next::Done => return self.live(hsm, slot, Event::Ready),
                 Next::Stop(why) => {
                     let permanent = why != LoginRefusal::NotJudged;
                     let refusal =
                         AdmissionError { code: Code::InvalidCredentials, permanent, reason: format!("{why:?}") };
-                    return self.live(hsm, seat, Event::Refused(refusal));
+                    return self.live(hsm, slot, Event::Refused(refusal));
                 }
             };
         }
     }
 
-    fn serve(&mut self, hsm: usize, seat: usize) {
-        self.hsms[hsm].seats[seat].serving = true;
-        self.hsms[hsm].seats[seat].serving_since = self.now();
-        if let Some(process) = self.hsms[hsm].seats[seat].process.as_ref().map(|process| process.number) {
-            self.after(PROBE, SimEvent::Probe { hsm, seat, process });
+    fn serve(&mut self, hsm: usize, slot: usize) {
+        self.hsms[hsm].slots[slot].serving = true;
+        self.hsms[hsm].slots[slot].serving_since = self.now();
+        if let Some(process) = self.hsms[hsm].slots[slot].process.as_ref().map(|process| process.number) {
+            self.after(PROBE, SimEvent::Probe { hsm, slot, process });
         }
     }
 
@@ -378,7 +378,7 @@ impl Simulation {
         if !self.hsms[hsm].serves() {
             return false;
         }
-        self.hsms[hsm].lanes.push(FlowId::of(&(call % 3).to_string()), 1_usize, (call, ask));
+        self.hsms[hsm].queue.push(FlowId::of(&(call % 3).to_string()), 1_usize, (call, ask));
         self.hand_out(hsm);
         true
     }
@@ -386,21 +386,21 @@ impl Simulation {
     /// `supervisor::work_queue`.
     fn hand_out(&mut self, hsm: usize) {
         if !self.hsms[hsm].serves() {
-            let given_up: Vec<_> = self.hsms[hsm].lanes.drain().collect();
+            let given_up: Vec<_> = self.hsms[hsm].queue.drain().collect();
             return given_up.into_iter().for_each(|(call, ask)| self.lost(call, ask, hsm));
         }
-        while let Some(seat) = self.least_busy(hsm, 2) {
-            let Some((call, ask)) = self.hsms[hsm].lanes.pop() else { return };
+        while let Some(slot) = self.least_busy(hsm, 2) {
+            let Some((call, ask)) = self.hsms[hsm].queue.pop() else { return };
             if !self.calls[call].is_over() {
-                self.send(hsm, seat, Kind::Crypto, Work::Ask { call, ask });
+                self.send(hsm, slot, Kind::Crypto, Work::Ask { call, ask });
             }
         }
     }
 
     fn least_busy(&self, hsm: usize, most: usize) -> Option<usize> {
         let load = |process: &Process| process.queue.len() + usize::from(process.busy.is_some());
-        let seats = self.hsms[hsm].seats.iter().enumerate().skip(1).filter(|(_, seat)| seat.serving);
-        let loads = seats.filter_map(|(at, seat)| seat.process.as_ref().map(|process| (load(process), at)));
+        let slots = self.hsms[hsm].slots.iter().enumerate().skip(1).filter(|(_, slot)| slot.serving);
+        let loads = slots.filter_map(|(at, slot)| slot.process.as_ref().map(|process| (load(process), at)));
         loads.min().filter(|(load, _)| *load < most).map(|(_, at)| at)
     }
 

@@ -1,5 +1,5 @@
 //! A seeded simulation in which everything that decides runs together: the lives of workers, what they have in hand,
-//! the lanes in front of them, PINs and their rotation, health, routing, failover and placement. Time, processes,
+//! the queues in front of them, PINs and their rotation, health, routing, failover and placement. Time, processes,
 //! tokens and callers are simulated; the decisions are the product's own.
 //!
 //! All that happens follows from the seed: `KEYSTORED_WORLD=seed` runs one again and prints what happened.
@@ -63,17 +63,17 @@ impl Rng {
 #[derive(Debug)]
 enum SimEvent {
     /// A worker's life may have to go on by itself.
-    Due { hsm: usize, seat: usize },
+    Due { hsm: usize, slot: usize },
     /// A process has loaded its module and looked for its token.
-    Loaded { hsm: usize, seat: usize, process: u64 },
+    Loaded { hsm: usize, slot: usize, process: u64 },
     /// A session is done with what it had in hand.
-    Done { hsm: usize, seat: usize, process: u64, id: u64 },
+    Done { hsm: usize, slot: usize, process: u64, id: u64 },
     /// Something may be in hand for too long.
-    Limit { hsm: usize, seat: usize, process: u64 },
+    Limit { hsm: usize, slot: usize, process: u64 },
     /// A worker's probe is due.
-    Probe { hsm: usize, seat: usize, process: u64 },
+    Probe { hsm: usize, slot: usize, process: u64 },
     /// A process that was told to leave, or that ended by itself, is gone.
-    Gone { hsm: usize, seat: usize, process: u64 },
+    Gone { hsm: usize, slot: usize, process: u64 },
     /// A suspect is probed.
     Doubt { hsm: usize },
     /// What a token holds is compared with what it should hold.
@@ -149,8 +149,8 @@ impl Simulation {
         }
         simulation.faults = faults;
         for hsm in 0..zones {
-            for seat in 0..simulation.hsms[hsm].seats.len() {
-                simulation.turn(hsm, seat);
+            for slot in 0..simulation.hsms[hsm].slots.len() {
+                simulation.turn(hsm, slot);
             }
             simulation.after(RECONCILE, SimEvent::Reconcile { hsm });
         }
@@ -202,12 +202,12 @@ impl Simulation {
 
     fn happen(&mut self, event: SimEvent) {
         match event {
-            SimEvent::Due { hsm, seat } => self.due(hsm, seat),
-            SimEvent::Loaded { hsm, seat, process } => self.loaded(hsm, seat, process),
-            SimEvent::Done { hsm, seat, process, id } => self.done(hsm, seat, process, id),
-            SimEvent::Limit { hsm, seat, process } => self.limit(hsm, seat, process),
-            SimEvent::Probe { hsm, seat, process } => self.probe(hsm, seat, process),
-            SimEvent::Gone { hsm, seat, process } => self.gone(hsm, seat, process, "exit status: 0"),
+            SimEvent::Due { hsm, slot } => self.due(hsm, slot),
+            SimEvent::Loaded { hsm, slot, process } => self.loaded(hsm, slot, process),
+            SimEvent::Done { hsm, slot, process, id } => self.done(hsm, slot, process, id),
+            SimEvent::Limit { hsm, slot, process } => self.limit(hsm, slot, process),
+            SimEvent::Probe { hsm, slot, process } => self.probe(hsm, slot, process),
+            SimEvent::Gone { hsm, slot, process } => self.gone(hsm, slot, process, "exit status: 0"),
             SimEvent::Doubt { hsm } => self.doubt(hsm),
             SimEvent::Reconcile { hsm } => self.reconcile(hsm),
             SimEvent::Call => self.begin_call(),

@@ -1,7 +1,7 @@
 //! Connecting a key store: start its HSMs, let them in, judge what came of it.
 //!
 //! The state is on record before anything is started, so that a crash at any point leads back here: the next start of
-//! the daemon goes on with a store that is CONNECTING. What happens to PINs meanwhile is the admission's business, and as
+//! the daemon goes on with a store that is CONNECTING. What happens to PINs meanwhile is admission's business, and as
 //! durable.
 
 use std::sync::Arc;

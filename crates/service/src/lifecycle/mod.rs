@@ -29,7 +29,7 @@ use telemetry::watchdog::Task;
 use telemetry::{abort, fault};
 
 steps! {
-    /// Steps of a connect outside the admission.
+    /// Steps of a connect outside admission.
     pub enum ConnectStep in "connect" {
         /// CONNECTING, and PINs marked for rotation, on record.
         RecordConnecting = "record-connecting",

@@ -144,7 +144,7 @@ fn a_worker_that_looks_for_its_token_is_killed_when_it_is_to_stop() {
     assert_eq!(run.machine.state(), State::Stopped);
 }
 
-/// A login may have begun the moment before: it has its whole limit, whatever time went by at the admission.
+/// A login may have begun the moment before: it has its whole limit, whatever time went by in admission.
 #[test]
 fn a_worker_at_the_gate_is_given_the_time_of_a_login() {
     let ends: [fn(Instant) -> Event; 4] = [

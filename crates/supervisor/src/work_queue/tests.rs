@@ -11,7 +11,7 @@ use model::id::{KeyId, KeyVersionId};
 use model::secret::Secret;
 use protocol::{DataKeyItem, FromWorker, Reply, Start, ToWorker, decode_frame, encode_frame};
 
-/// A work whose workers, one session each, answer when the test says so, and the clock of all of them.
+/// A work queue whose workers, one session each, answer when the test says so, and the clock of all of them.
 struct Bench {
     work: Arc<WorkQueue>,
     workers: Vec<Worker>,
@@ -300,7 +300,7 @@ async fn what_nobody_waits_for_any_more_is_in_nobodys_way() {
     assert_eq!(bench.work.gauge().items(), 0);
 }
 
-/// A fault while the queue were being changed: nobody knows what they hold, so they begin anew, and nobody waits for
+/// A fault while the queue was being changed: nobody knows what it holds, so it begins anew, and nobody waits for
 /// ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_panic_in_its_queue_it_begins_anew() {

@@ -45,7 +45,7 @@ impl Simulation {
         Self { token_pin: bytes(token), wrong: 0, wrong_since_told: 0, most_wrong: 0, refused, record, made: 0 }
     }
 
-    /// One worker's way through the gate; `None` when it was cut short.
+    /// One worker's admission; `None` when it was cut short.
     fn run(&mut self, crash: Option<Crash>) -> Option<Next> {
         let mut login = Login::new(self.record.clone(), user(), POLICY);
         let mut next = login.begin();

@@ -3,20 +3,20 @@
 use super::*;
 
 impl Simulation {
-    pub(super) fn send(&mut self, hsm: usize, seat: usize, kind: Kind, work: Work) {
+    pub(super) fn send(&mut self, hsm: usize, slot: usize, kind: Kind, work: Work) {
         let now = self.now();
-        let Some(process) = &mut self.hsms[hsm].seats[seat].process else { return };
+        let Some(process) = &mut self.hsms[hsm].slots[slot].process else { return };
         let id = process.in_hand.push(now, kind, work);
         process.queue.push_back(id);
         if process.stuck {
             let number = process.number;
-            self.after(LIMITS.crypto, SimEvent::Limit { hsm, seat, process: number });
+            self.after(LIMITS.crypto, SimEvent::Limit { hsm, slot, process: number });
         }
-        self.take(hsm, seat, matches!(work, Work::WorkerAdmission(Step::Login | Step::ChangePin)));
+        self.take(hsm, slot, matches!(work, Work::WorkerAdmission(Step::Login | Step::ChangePin)));
     }
 
     /// A session takes the next request.
-    fn take(&mut self, hsm: usize, seat: usize, login: bool) {
+    fn take(&mut self, hsm: usize, slot: usize, login: bool) {
         let (mut crash, mut hang, mut took) = (0, 0, self.rng.micros(50, 500));
         if login {
             took = if self.rng.hits(5) { LIMITS.login / 2 } else { self.rng.micros(5_000, 30_000) };
@@ -33,7 +33,7 @@ impl Simulation {
         let rare = if login { 3 } else { 1 };
         let (crashes, hangs) = (self.rng.hits(crash / rare), self.rng.hits(hang / rare));
         let now = self.now();
-        let Some(process) = &mut self.hsms[hsm].seats[seat].process else { return };
+        let Some(process) = &mut self.hsms[hsm].slots[slot].process else { return };
         if process.busy.is_some() || process.stuck {
             return;
         }
@@ -43,38 +43,38 @@ impl Simulation {
         process.stuck = hangs && !crashes;
         let number = process.number;
         if process.stuck || took > LIMITS.crypto {
-            self.after(LIMITS.crypto, SimEvent::Limit { hsm, seat, process: number });
+            self.after(LIMITS.crypto, SimEvent::Limit { hsm, slot, process: number });
         }
         match (crashes, hangs) {
-            (true, _) => self.after(took, SimEvent::Gone { hsm, seat, process: number }),
+            (true, _) => self.after(took, SimEvent::Gone { hsm, slot, process: number }),
             (false, true) => {}
-            (false, false) => self.after(took, SimEvent::Done { hsm, seat, process: number, id }),
+            (false, false) => self.after(took, SimEvent::Done { hsm, slot, process: number, id }),
         }
     }
 
-    pub(in crate::simulation) fn limit(&mut self, hsm: usize, seat: usize, number: u64) {
+    pub(in crate::simulation) fn limit(&mut self, hsm: usize, slot: usize, number: u64) {
         let now = self.now();
         let here = &mut self.hsms[hsm];
-        let phase = here.seats[seat].life.state();
-        let Some(process) = here.process(seat, number) else { return };
+        let phase = here.slots[slot].life.state();
+        let Some(process) = here.process(slot, number) else { return };
         match process.in_hand.overdue(now, &LIMITS) {
             Some(held) if matches!(phase, Phase::Ready { .. } | Phase::Entering { .. }) => {
-                self.live(hsm, seat, Event::Overdue { kind: held.kind, limit: LIMITS.of(held.kind) });
+                self.live(hsm, slot, Event::Overdue { kind: held.kind, limit: LIMITS.of(held.kind) });
             }
             _ => {
                 let next = process.in_hand.earliest(&LIMITS).map(|limit| limit.max(now) + Duration::from_millis(1));
-                next.into_iter().for_each(|next| self.when(next, SimEvent::Limit { hsm, seat, process: number }));
+                next.into_iter().for_each(|next| self.when(next, SimEvent::Limit { hsm, slot, process: number }));
             }
         }
     }
 
-    pub(in crate::simulation) fn probe(&mut self, hsm: usize, seat: usize, number: u64) {
-        let serving = self.hsms[hsm].seats[seat].serving;
-        let Some(process) = self.hsms[hsm].process(seat, number).filter(|process| serving && !process.probing) else {
+    pub(in crate::simulation) fn probe(&mut self, hsm: usize, slot: usize, number: u64) {
+        let serving = self.hsms[hsm].slots[slot].serving;
+        let Some(process) = self.hsms[hsm].process(slot, number).filter(|process| serving && !process.probing) else {
             return;
         };
         process.probing = true;
-        self.send(hsm, seat, Kind::Crypto, Work::Probe);
+        self.send(hsm, slot, Kind::Crypto, Work::Probe);
     }
 
     pub(in crate::simulation) fn doubt(&mut self, hsm: usize) {
@@ -84,16 +84,16 @@ impl Simulation {
         }
         let jitter = self.rng.below(256) as u8;
         self.after(self.hsms[hsm].standing.pause(jitter), SimEvent::Doubt { hsm });
-        if let Some(seat) = self.least_busy(hsm, 4) {
-            self.send(hsm, seat, Kind::Crypto, Work::Doubt);
+        if let Some(slot) = self.least_busy(hsm, 4) {
+            self.send(hsm, slot, Kind::Crypto, Work::Doubt);
         }
     }
 
     /// What a session's work came to.
-    pub(in crate::simulation) fn done(&mut self, hsm: usize, seat: usize, number: u64, id: u64) {
+    pub(in crate::simulation) fn done(&mut self, hsm: usize, slot: usize, number: u64, id: u64) {
         let now = self.now();
         let here = &mut self.hsms[hsm];
-        let Some(process) = here.process(seat, number).filter(|process| !process.stuck) else { return };
+        let Some(process) = here.process(slot, number).filter(|process| !process.stuck) else { return };
         let Some(work) = process.in_hand.answer(now, id) else { panic!("{id} is answered twice") };
         process.busy = None;
         process.login_since = None;
@@ -109,34 +109,34 @@ impl Simulation {
         match work {
             Work::Ask { call, ask } => {
                 if class == Some(Class::Token) {
-                    self.after(PROBE / 10, SimEvent::Probe { hsm, seat, process: number });
+                    self.after(PROBE / 10, SimEvent::Probe { hsm, slot, process: number });
                 }
                 self.answered(call, ask, hsm, fault.map_or(Ok(()), Err));
             }
             Work::Probe => {
-                if let Some(process) = self.hsms[hsm].process(seat, number) {
+                if let Some(process) = self.hsms[hsm].process(slot, number) {
                     process.probing = false;
                 }
                 let pause = if fault.is_some() { PROBE / 10 } else { PROBE };
-                self.after(pause, SimEvent::Probe { hsm, seat, process: number });
-                self.live(hsm, seat, Event::Probed(fault.map_or(Ok(()), Err)));
+                self.after(pause, SimEvent::Probe { hsm, slot, process: number });
+                self.live(hsm, slot, Event::Probed(fault.map_or(Ok(()), Err)));
             }
             Work::Doubt => {
                 self.observe(hsm, if fault.is_some() { Observation::FailedProbe } else { Observation::Succeeded });
             }
-            Work::WorkerAdmission(step) => self.gate_done(hsm, seat, step, fault),
+            Work::WorkerAdmission(step) => self.gate_done(hsm, slot, step, fault),
         }
         if leaving {
-            self.close(hsm, seat);
+            self.close(hsm, slot);
         } else {
-            self.take(hsm, seat, false);
+            self.take(hsm, slot, false);
         }
         self.hand_out(hsm);
     }
 
-    fn gate_done(&mut self, hsm: usize, seat: usize, step: Step, fault: Option<Fault>) {
+    fn gate_done(&mut self, hsm: usize, slot: usize, step: Step, fault: Option<Fault>) {
         let here = &mut self.hsms[hsm];
-        let Some(login) = here.seats[seat].process.as_mut().and_then(|process| process.way.as_mut()) else { return };
+        let Some(login) = here.slots[slot].process.as_mut().and_then(|process| process.way.as_mut()) else { return };
         let event = match (step, fault) {
             (Step::Login, Some(_)) => pin::Event::LoginNotJudged,
             (Step::Login, None) => {
@@ -154,10 +154,10 @@ impl Simulation {
             (_, None) => pin::Event::Worked,
             (_, Some(fault)) => {
                 let refusal = AdmissionError::transient(Code::NetworkErrors, fault.to_string());
-                return self.live(hsm, seat, Event::Refused(refusal));
+                return self.live(hsm, slot, Event::Refused(refusal));
             }
         };
         let next = login.next(event, 1);
-        self.walk(hsm, seat, next);
+        self.walk(hsm, slot, next);
     }
 }

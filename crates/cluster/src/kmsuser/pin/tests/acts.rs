@@ -5,7 +5,7 @@ use super::*;
 /// What happens in a simulation, one after the other.
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    /// A worker goes to the gate, and perhaps dies on its way.
+    /// A worker is to be admitted, and perhaps dies meanwhile.
     Enter { crash: Option<Crash>, connect: bool },
     /// The operator tells one of a few PINs, which is wrong or was the token's.
     Tell(u8),
