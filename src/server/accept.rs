@@ -200,7 +200,7 @@ impl<R: Routes> Accept<R> {
         };
         drop(place);
         let peer = match self.peer(&stream) {
-            Ok(peer) => Arc::new(peer),
+            Ok(peer) => Arc::new(peer.from_address(from.ip())),
             Err(error) => {
                 self.metrics.refused(Refused::Certificate);
                 self.pressure.met(Met::Stranger, &Source::of(from));

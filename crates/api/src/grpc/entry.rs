@@ -12,7 +12,7 @@ use super::{Settings, error, timeout};
 use auth::peer::Peer;
 use model::clock::Clock;
 use model::operation::{Operation, Plane};
-use service::{Call, Error, Service};
+use service::{Error, Interface, RequestContext, Service};
 use telemetry::fault;
 use telemetry::watchdog::Task;
 
@@ -20,6 +20,8 @@ use telemetry::watchdog::Task;
 const REQUEST_ID: &str = "x-request-id";
 /// Longest id that a caller may choose, in characters.
 const REQUEST_ID_CHARS: usize = 64;
+/// Longest name that a client calls itself by, in characters; a longer one is left out of records.
+const USER_AGENT_CHARS: usize = 256;
 /// Longest deadline of a data plane call: nobody waits longer for a token than that, and what waits takes room.
 const LONGEST_DATA: Duration = Duration::from_secs(60);
 /// Longest deadline of a control plane call: several steps, each bounded by the kill limit of its class.
@@ -41,16 +43,14 @@ pub(super) struct CallEntry {
 #[derive(Debug)]
 pub(super) struct AdmittedCall {
     /// As the service takes it.
-    pub(super) call: Call,
-    operation: Operation,
-    started: Instant,
-    clock: Clock,
+    pub(super) call: RequestContext,
 }
 
 /// A stream that was let in; each of its windows is a call of its own.
 pub(super) struct AdmittedStream {
     peer: Arc<Peer>,
     request_id: Arc<str>,
+    user_agent: Option<Arc<str>>,
     /// When the stream as a whole ends, where its caller said so.
     pub(super) deadline: Option<Instant>,
     entry: Arc<CallEntry>,
@@ -68,6 +68,7 @@ impl CallEntry {
         fault::hit(Task::Handler, "");
         let request_id = self.request_id(request.metadata());
         let peer = peer(request).ok_or_else(error::no_peer);
+        let source = peer.as_ref().ok().and_then(|peer| peer.source());
         let principal = peer
             .and_then(|peer| peer.admit(self.clock.calendar()).cloned().map_err(|refusal| error::refused(&refusal)));
         let started = self.clock.now();
@@ -77,8 +78,9 @@ impl CallEntry {
         });
         match admitted {
             Ok((principal, deadline)) => {
-                let call = Call { principal, request_id, deadline };
-                Ok(AdmittedCall { call, operation, started, clock: self.clock.clone() })
+                let (user_agent, interface) = (user_agent(request.metadata()), Interface::Grpc);
+                let call = RequestContext { principal, source, user_agent, interface, request_id, deadline };
+                Ok(AdmittedCall { call })
             }
             Err(mut status) => {
                 tag(status.metadata_mut(), &request_id);
@@ -92,12 +94,12 @@ impl CallEntry {
         let peer = peer(request).cloned().ok_or_else(error::no_peer)?;
         peer.admit(self.clock.calendar()).map_err(|refusal| error::refused(&refusal))?;
         let deadline = named_timeout(request.metadata())?.map(|timeout| self.clock.now() + timeout);
-        let request_id = self.request_id(request.metadata());
-        Ok(AdmittedStream { peer, request_id, deadline, entry: Arc::clone(self) })
+        let (request_id, user_agent) = (self.request_id(request.metadata()), user_agent(request.metadata()));
+        Ok(AdmittedStream { peer, request_id, user_agent, deadline, entry: Arc::clone(self) })
     }
 
     fn timeout(&self, metadata: &MetadataMap, operation: Operation) -> Result<Duration, Status> {
-        let (default, longest) = match operation.spec().plane {
+        let (default, longest) = match operation.spec().plane() {
             Plane::Data => (self.settings.default_deadline, LONGEST_DATA),
             Plane::Control => (self.settings.default_control_deadline, LONGEST_CONTROL),
         };
@@ -117,14 +119,6 @@ impl CallEntry {
 impl AdmittedCall {
     /// The answer, with the request's id in its metadata.
     pub(super) fn answer<T>(self, result: Result<T, Error>) -> Result<Response<T>, Status> {
-        tracing::debug!(
-            request_id = &*self.call.request_id,
-            operation = self.operation.spec().event,
-            principal = self.call.principal.as_str(),
-            outcome = result.as_ref().err().map_or("ok", |error| error.exception.name()),
-            micros = self.clock.now().saturating_duration_since(self.started).as_micros(),
-            "call"
-        );
         match result {
             Ok(message) => {
                 let mut response = Response::new(message);
@@ -143,12 +137,19 @@ impl AdmittedCall {
 impl AdmittedStream {
     /// A window of the stream, as a call: the peer is looked at again, and the deadline is the data plane's or the
     /// stream's, whichever comes first.
-    pub(super) fn window(&self) -> Result<Call, Status> {
+    pub(super) fn window(&self) -> Result<RequestContext, Status> {
         let clock = &self.entry.clock;
         let principal = self.peer.admit(clock.calendar()).cloned().map_err(|refusal| error::refused(&refusal))?;
         let own = clock.now() + self.entry.settings.default_deadline;
         let deadline = self.deadline.map_or(own, |deadline| deadline.min(own));
-        Ok(Call { principal, request_id: Arc::clone(&self.request_id), deadline })
+        Ok(RequestContext {
+            principal,
+            source: self.peer.source(),
+            user_agent: self.user_agent.clone(),
+            interface: Interface::Grpc,
+            request_id: Arc::clone(&self.request_id),
+            deadline,
+        })
     }
 
     /// The service.
@@ -186,6 +187,12 @@ fn named_timeout(metadata: &MetadataMap) -> Result<Option<Duration>, Status> {
         ))
     })?;
     Ok(Some(timeout))
+}
+
+/// What the client calls itself, if that is short and plain.
+fn user_agent(metadata: &MetadataMap) -> Option<Arc<str>> {
+    let named = metadata.get("user-agent")?.to_str().ok()?;
+    (1..=USER_AGENT_CHARS).contains(&named.len()).then(|| named.into())
 }
 
 /// Letters, digits, `.`, `_`, `:` and `-`: nothing that a log or a shell could take for something else.

@@ -1,11 +1,14 @@
 //! DescribeKey: what a key is and where it is.
 
+use std::sync::Arc;
+
 use crate::core::Core;
 use crate::core::keyring::Entry;
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::id::{KeyId, KeyStoreId};
 use model::key::{KeyState, Placement};
 use model::operation::Operation;
+use store::Key;
 
 /// A key as DescribeKey shows it.
 #[derive(Clone, Debug)]
@@ -34,11 +37,13 @@ pub struct KeyMetadata {
 
 impl Service {
     /// Shows a key.
-    pub async fn describe_key(&self, call: &Call, key_id: &str) -> Result<KeyMetadata, Error> {
-        self.core.on_catalogue(call, Operation::DescribeKey, |access| {
-            let id = access.reference(key_id)?;
-            Ok(metadata(&self.core, access.open(id)?))
-        })
+    pub async fn describe_key(&self, call: &RequestContext, key_id: &str) -> Result<KeyMetadata, Error> {
+        let work = |core: Core, key: Arc<Key>| async move {
+            let keyring = core.keyring();
+            let entry = keyring.key(key.id).ok_or_else(|| Error::no_key(&core.scope().key_arn(key.id)))?;
+            Ok(metadata(&core, entry))
+        };
+        self.core.on_key(call, Operation::DescribeKey, key_id, work).await
     }
 }
 

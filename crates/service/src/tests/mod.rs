@@ -5,3 +5,4 @@ mod data;
 mod disk;
 mod fake;
 mod keys;
+mod records;
