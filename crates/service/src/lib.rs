@@ -39,6 +39,7 @@ mod tests;
 mod update_key_store;
 mod validate;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -109,6 +110,9 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// What the interface counts for the call. It is kept for as long as anything is done for it, also when the caller
+    /// has left, so that work which nobody waits for any more is still somebody's.
+    pub charge: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Call {

@@ -79,7 +79,8 @@ impl Bench {
     }
 
     pub(super) fn call_within(&self, within: Duration) -> Call {
-        Call { principal: Principal::new("cn:anna"), request_id: "r-1".into(), deadline: self.clock.now() + within }
+        let (principal, deadline) = (Principal::new("cn:anna"), self.clock.now() + within);
+        Call { principal, request_id: "r-1".into(), deadline, charge: None }
     }
 
     pub(super) async fn create(&self) -> KeyMetadata {
