@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::rt::Executor;
 use hyper::server::conn::http2::{self, Builder};
 use hyper::service::{HttpService, service_fn};
@@ -28,8 +29,8 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const FRAME_BYTES: u32 = 16 << 10;
 /// What a stream's answer may have in HTTP/2's own queue.
 const SEND_BUFFER: usize = 64 << 10;
-/// One call's headers. What they take is counted for the call.
-const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// One call's headers: what gRPC's libraries take by default. What they take in memory is counted for the call.
+const HEADER_LIST_BYTES: u32 = 8 << 10;
 /// A silent connection is asked whether it lives, and left when it does not answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
@@ -70,8 +71,17 @@ impl<F: Future<Output: Send + 'static> + Send + 'static> Executor<F> for Tasks {
         match self.ledger.begun() {
             // On panic: the stream is reset; its client gets an error.
             Some(call) => drop(tokio::spawn(Cuttable { task: Some(Box::pin(task)), call })),
-            // On panic: likewise. It says that there is no room.
-            None => drop(tokio::spawn(task)),
+            // The connection ends: what it still brings is not worth a task.
+            None if self.ledger.is_over() => {}
+            None => {
+                // It only says that there is no room, which takes no waiting; many tasks that do would themselves take
+                // room until their turn comes.
+                let mut task = Box::pin(task);
+                if task.as_mut().now_or_never().is_none() {
+                    // On panic: likewise.
+                    tokio::spawn(task);
+                }
+            }
         }
     }
 }

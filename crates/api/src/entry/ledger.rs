@@ -11,8 +11,9 @@ use super::open_call::{FETCHED_WITHIN, Judgement, Kind, OpenCall};
 use super::sizes;
 use model::lock::MutexExt as _;
 
-/// Refusals that a connection may have in its buffers. One that asks on while it takes no answers is ended.
-const REFUSALS: usize = 64;
+/// Calls that a connection may have open at once before HTTP/2's account of them is counted: its tables grow with them
+/// and shrink with the connection alone. Few clients have more calls in flight on one connection.
+const FREE_PLACES: usize = 32;
 
 /// A connection.
 pub struct Ledger {
@@ -26,6 +27,7 @@ pub struct Ledger {
     unflushed_since: AtomicU64,
     /// When the socket took something last, likewise.
     wrote: AtomicU64,
+    /// Calls that were refused, and of which the same is true.
     refused: AtomicUsize,
     over: AtomicBool,
 }
@@ -35,6 +37,8 @@ pub struct Ledger {
 struct Calls {
     open: Vec<Weak<OpenCall>>,
     free: Vec<usize>,
+    /// Places beyond the free ones that are counted until the connection ends.
+    counted: usize,
 }
 
 /// What a look at a connection came to.
@@ -74,6 +78,11 @@ impl Ledger {
             return None;
         }
         let mut calls = self.calls.lock_anyway();
+        if !self.has_place(&mut calls) {
+            drop(calls);
+            self.account.give_back(bytes);
+            return None;
+        }
         let place = calls.free.pop().unwrap_or(calls.open.len());
         let call = OpenCall::new(Arc::clone(self), place, kind, bytes);
         match calls.open.get_mut(place) {
@@ -85,18 +94,30 @@ impl Ledger {
         Some(call)
     }
 
+    /// Whether HTTP/2 may keep account of one more call at once.
+    fn has_place(&self, calls: &mut Calls) -> bool {
+        let open = calls.open.len() - calls.free.len() + self.refused.load(Ordering::Relaxed);
+        if open < FREE_PLACES + calls.counted {
+            return true;
+        }
+        let taken = self.account.take(sizes::PLACE);
+        calls.counted += usize::from(taken);
+        taken
+    }
+
     /// The call that was begun since this was asked last: a connection begins one after the other.
     pub fn begun(&self) -> Option<Arc<OpenCall>> {
         self.begun.lock_anyway().take()
     }
 
-    /// A call is refused. Its answer takes room all the same, so that a connection that does not fetch such answers is
-    /// over after some of them.
+    /// A call is refused. It takes room all the same until it has left, so that a connection that has many such calls
+    /// at once is over where there is none for them either.
     pub fn refused(&self) {
-        self.unflushed(sizes::ANSWER);
-        if self.refused.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
+        if !self.has_place(&mut self.calls.lock_anyway()) {
             self.over.store(true, Ordering::Relaxed);
         }
+        self.unflushed(sizes::ANSWER);
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the connection is to end.
@@ -173,6 +194,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.account.give_back(*self.unflushed.get_mut());
+        let places = self.calls.lock_anyway().counted;
+        self.account.give_back(*self.unflushed.get_mut() + places * sizes::PLACE);
     }
 }

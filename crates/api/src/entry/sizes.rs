@@ -10,8 +10,10 @@ pub const CALL: usize = 8 << 10;
 pub const FIRST_BYTES: usize = 1 << 10;
 /// An answer of which nothing but headers is left.
 pub const ANSWER: usize = 1 << 10;
-/// A header beside its own bytes: names and values are allocated one by one, and indexed.
-pub const HEADER: usize = 128;
+/// A place in HTTP/2's tables of streams, of what has come on them and of what is to be sent.
+pub const PLACE: usize = 1 << 10;
+/// A header beside its own bytes: names and values are allocated one by one, and indexed in tables that double.
+pub const HEADER: usize = 256;
 /// A request's bytes, once as they came and once as what they mean.
 pub const REQUEST_TIMES: usize = 2;
 /// A stream whose answers are not read: what its client may have sent into its window, and a message that has come in

@@ -16,6 +16,7 @@ mod manners;
 mod seats;
 mod stream;
 pub mod timeout;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
