@@ -7,8 +7,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::http2::Http2;
 use super::pressure::Pressure;
 use super::{Error, accept, address, listen, tls};
+use api::entry::budget::{Budget, HELD_BYTES};
+use api::grpc;
 use config::Grpc;
 use model::clock::Clock;
 use telemetry::metrics::Metrics;
@@ -18,8 +21,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Open connections.
 const CONNECTIONS: usize = 1_000;
 
-/// Serves `routes` behind the daemon's own listener until `shutdown` resolves: same TLS, same HTTP/2, same check of
-/// the peer. The certificates are read once. `listening` is called once the port is open.
+/// Serves `routes` behind the daemon's own listener until `shutdown` resolves: same TLS, same HTTP/2, same count of
+/// bytes, same check of the peer. The certificates are read once. `listening` is called once the port is open.
 pub async fn serve_routes(
     files: Grpc,
     routes: Routes,
@@ -33,7 +36,16 @@ pub async fn serve_routes(
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
     let metrics = Arc::new(Metrics::new());
     let pressure = Arc::new(Pressure::new(clock.clone()));
-    let accept = accept::Accept { tls, routes, connections: CONNECTIONS, drain: DRAIN, metrics, clock, pressure };
+    let accept = accept::Accept {
+        tls,
+        protocol: Http2 { routes: grpc::counted(routes) },
+        budget: Budget::new(HELD_BYTES, clock.clone()),
+        connections: CONNECTIONS,
+        drain: DRAIN,
+        metrics,
+        clock,
+        pressure,
+    };
     // On panic: told to the caller when it is waited for; there is no daemon around it.
     let accepting = tokio::spawn(accept.run(listener, signals));
     shutdown.await;

@@ -11,7 +11,6 @@ mod certificates;
 mod check;
 mod client_auth;
 mod concerns;
-mod crowd;
 mod disk;
 mod files;
 mod handshake;
@@ -21,6 +20,7 @@ mod observe;
 mod ops;
 mod parts;
 mod pressure;
+mod protocol;
 mod readiness;
 mod reload;
 mod restore;
@@ -45,6 +45,7 @@ use tokio::task::JoinSet;
 
 use self::readiness::{Status, Trouble};
 use self::systemd::Systemd;
+use api::entry::budget::{Budget, HELD_BYTES};
 use api::grpc::{self, HealthSwitch};
 use config::Config;
 use model::clock::Clock;
@@ -242,7 +243,8 @@ async fn run(
     }
     let accept = accept::Accept {
         tls,
-        routes: routes.prepare(),
+        protocol: http2::Http2 { routes },
+        budget: Budget::new(HELD_BYTES, clock.clone()),
         connections: fit.connections(),
         drain: config.limits.drain,
         metrics,

@@ -56,6 +56,7 @@ mod tasks;
 mod tls;
 mod top;
 mod trouble;
+mod unfetched;
 mod values;
 mod worker;
 mod wrapping_key;

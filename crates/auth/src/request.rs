@@ -1,5 +1,6 @@
 //! What every call comes with, whatever interface it came by, and what is asked of the rules about it.
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,6 +41,9 @@ pub struct RequestContext {
     pub request_id: Arc<str>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// What the interface counts for the call. Kept until the last of its work has ended, which may be after its caller
+    /// has left.
+    pub charge: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl RequestContext {

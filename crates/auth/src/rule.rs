@@ -141,6 +141,7 @@ mod tests {
             interface: Interface::Grpc,
             request_id: "r-1".into(),
             deadline: Clock::manual().now(),
+            charge: None,
         }
     }
 

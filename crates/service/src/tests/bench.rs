@@ -159,6 +159,7 @@ impl Bench {
             interface: Interface::Grpc,
             request_id: "r-1".into(),
             deadline: self.clock.now() + within,
+            charge: None,
         }
     }
 
