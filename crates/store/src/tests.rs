@@ -1,5 +1,6 @@
 //! The store over real files.
 
+mod follow;
 mod full;
 
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 
+use super::engine::sqlite::copy;
+use super::engine::value::values;
 use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, KeyStoreChange, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -430,15 +431,11 @@ async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
 async fn a_newer_release_s_file_is_refused() {
     let bench = Bench::new().await;
     bench.store.close().await;
-    let mut database = SqliteConnectOptions::new().filename(bench.file()).connect().await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (99, 'later', TRUE, x'00', 0)",
-    )
-    .execute(&mut database)
-    .await
-    .unwrap();
-    drop(database);
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (99, 'later', TRUE, x'00', 0)";
+    let mut database = copy::open(&bench.file()).await.unwrap();
+    database.execute(later, values![]).await.unwrap();
+    database.close().await.unwrap();
     let error = Store::open(&bench.file(), Clock::manual()).await.err().unwrap();
     assert!(matches!(error, Error::Newer { version: 99, .. }), "{error}");
 }

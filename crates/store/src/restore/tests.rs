@@ -7,12 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use sqlx::Connection;
 use tempfile::TempDir;
 
-use super::{MARGIN, Order, Plan, Present, Restore, files, unmark};
-use crate::backup::{backup, open};
-use crate::lineage::{LOG, beside};
+use super::{MARGIN, Order, Plan, Present, Restore, files};
+use crate::backup::backup;
+use crate::engine::sqlite::copy::open;
+use crate::engine::sqlite::lineage::{LOG, beside};
+use crate::engine::value::values;
 use crate::{Begun, Error, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyStoreId, KeyVersionId};
@@ -234,7 +235,7 @@ async fn what_is_no_backup_is_refused_and_nothing_is_changed() {
     ] {
         fs::write(&odd, &bytes).unwrap();
         let mut database = open(&odd).await.unwrap();
-        sqlx::query(sql).execute(&mut database).await.unwrap();
+        database.execute(sql, values![]).await.unwrap();
         database.close().await.unwrap();
         site.refuses(&odd, says).await;
     }
@@ -336,10 +337,8 @@ async fn a_damaged_database_still_tells_what_can_be_read() {
     store.close().await;
     // The index of client tokens, which no restore asks for.
     let mut database = open(&site.file()).await.unwrap();
-    let (page,): (i64,) = sqlx::query_as("SELECT rootpage FROM sqlite_schema WHERE name = 'client_tokens_by_age'")
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'client_tokens_by_age'";
+    let (page,): (i64,) = database.one(root, values![]).await.unwrap();
     database.close().await.unwrap();
     let mut bytes = fs::read(site.file()).unwrap();
     let at = usize::try_from(page - 1).unwrap() * 4_096;
@@ -426,7 +425,9 @@ async fn copies_of_a_stopped_daemon_are_restored_too() {
     let (copy, older) = (site.copy("stopped"), site.copy("of-an-earlier-release"));
     fs::copy(site.file(), &copy).unwrap();
     fs::copy(site.file(), &older).unwrap();
-    unmark(open(&older).await.unwrap()).await.unwrap();
+    let mut database = open(&older).await.unwrap();
+    database.execute("PRAGMA application_id = 0", values![]).await.unwrap();
+    database.close().await.unwrap();
     let store = site.open().await.unwrap();
     replace(&store, &key_store, hsm(), Some(pin("then")), pin("now")).await;
     key(&store, &key_store).await;

@@ -1,0 +1,1 @@
+//! What every engine owes the store.
