@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{AddStep, transient};
-use crate::cluster_registry::{ClusterSpec, RunningCluster};
-use crate::update_key_store::{READS, busy};
-use crate::{AddHsmInput, AddedHsm, Error, Service};
+use super::reconcile::missing_in;
+use super::{AddStep, Lifecycle, transient};
+use crate::Error;
+use crate::core::cluster_registry::{ClusterSpec, RunningCluster};
+use crate::core::pin_record::{READS, busy, said_of};
 use cluster::kmsuser::{Said, record_of};
 use cluster::transport::{Claim, Fingerprints, Question};
 use model::exception::Exception;
@@ -29,6 +30,38 @@ use pki::identity::TrustAnchor;
 use protocol::{Op, Reply, ShownTransport, TransportKey};
 use store::KeyStore;
 use supervisor::{Hsm, State};
+
+/// An HSM that is to be brought in.
+#[derive(Clone, Debug)]
+pub struct AddHsmInput {
+    /// Its cluster.
+    pub cluster_id: String,
+    /// The newcomer, as the configuration names it.
+    pub hsm_id: String,
+    /// PEM.
+    pub identity_certificate: String,
+    /// PEM.
+    pub transport_certificate: String,
+    /// A member ...
+    pub member_hsm_id: String,
+    /// ... and the wrapping key wrapped to it.
+    pub member_wrapped_key: bytes::Bytes,
+    /// kmsuser's PIN in the new HSM.
+    pub password: Secret,
+    /// The wrapping key wrapped to the new HSM, from an earlier call; empty: the member wraps it.
+    pub wrapped_key: bytes::Bytes,
+    /// Only to be wrapped for.
+    pub wrap_only: bool,
+}
+
+/// An HSM that was brought in, or wrapped for.
+#[derive(Clone, Debug)]
+pub struct AddedHsm {
+    /// The wrapping key wrapped to it; empty where nothing was wrapped.
+    pub wrapped_key: bytes::Bytes,
+    /// Key versions that will be placed in it; none where it was only wrapped for.
+    pub keys_to_place: u64,
+}
 
 /// What the newcomer gets to be let in.
 const LET_IN: Duration = Duration::from_secs(20);
@@ -43,14 +76,15 @@ enum Outcome {
     WrappedOnly(Bytes),
 }
 
-impl Service {
+impl Lifecycle {
     /// Brings the HSM in. The store must be connected, and the HSM in its cluster's configuration. The store's turn is
     /// taken only where something is changed: a disconnect does not wait for an HSM that is slow, and has its way.
     pub(crate) async fn add_hsm_to_cluster(&self, id: &KeyStoreId, input: AddHsmInput) -> Result<AddedHsm, Error> {
-        let turn = self.inner.registry.turn(id).await;
+        let turn = self.core.registry().turn(id).await;
         let (store, in_use) = self.connected(id)?;
         let hsm = HsmId::from(input.hsm_id.as_str());
-        let spec = self.inner.registry.spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
+        let spec =
+            self.core.registry().spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
         let settings = spec.hsm(&hsm).cloned().ok_or_else(|| {
             Error::validation(format!(
                 "HSM {hsm} is not in the configuration of {}; add it there and send SIGHUP to the daemon",
@@ -63,7 +97,7 @@ impl Service {
             return Err(is_member(&hsm));
         }
         let anchor = TrustAnchor::from_pem(&store.trust_anchor).map_err(|error| Error::internal(&error.to_string()))?;
-        let now = self.inner.clock.calendar();
+        let now = self.core.clock().calendar();
         let claim = Claim::read(&anchor, &hsm, &input.identity_certificate, &input.transport_certificate, now);
         let claim = claim.map_err(|why| Error::permanent(Exception::IncorrectTrustAnchor, why))?;
         let member = self.member(&in_use, &HsmId::from(input.member_hsm_id.as_str()), &hsm)?;
@@ -94,17 +128,17 @@ impl Service {
                 return Ok(Outcome::WrappedOnly(wrapped));
             }
             transient(AddStep::Place, self.place_wrapping_key(&member, &candidate, blob)).await?;
-            let _turn = self.inner.registry.turn(id).await;
+            let _turn = self.core.registry().turn(id).await;
             let (store, now) = self.connected(id)?;
             // The configuration may have been read again meanwhile: what it says by now counts.
-            let spec = self.inner.registry.spec(&store.cluster).filter(|spec| spec.hsm(&hsm).is_some());
+            let spec = self.core.registry().spec(&store.cluster).filter(|spec| spec.hsm(&hsm).is_some());
             let Some(spec) = spec.filter(|_| now.admission.is(&in_use.admission)) else { return Err(overtaken(&hsm)) };
             // It then started this HSM too, whose PIN is on record.
             let mut beside = now.cluster.members().iter().filter(|running| !known && running.settings().hsm == hsm);
             let beside = beside.next().cloned();
             self.join(&store, &spec, &now, candidate.clone());
             if let Some(beside) = beside {
-                self.inner.registry.leave(async move { beside.stop(super::connect::LEAVE).await });
+                self.core.registry().leave(async move { beside.stop(super::connect::LEAVE).await });
             }
             Ok(Outcome::Joined(wrapped))
         };
@@ -120,13 +154,13 @@ impl Service {
             let in_use =
                 |now: &RunningCluster| now.cluster.members().iter().any(|running| running.settings().hsm == hsm);
             if !self.connected(id).is_ok_and(|(_, now)| in_use(&now)) {
-                self.inner.registry.identities.release(&hsm);
+                self.core.registry().identities.release(&hsm);
             }
         }
         match outcome? {
             Outcome::WrappedOnly(wrapped_key) => Ok(AddedHsm { wrapped_key, keys_to_place: 0 }),
             Outcome::Joined(wrapped_key) => {
-                let keys = self.missing_in(&store.id, &hsm).len();
+                let keys = missing_in(&self.core.store().catalogue(), &store.id, &hsm).len();
                 tracing::info!(%hsm, cluster = %store.cluster, keys, "the HSM has joined the cluster");
                 Ok(AddedHsm { wrapped_key, keys_to_place: keys as u64 })
             }
@@ -171,7 +205,7 @@ impl Service {
     /// The store and its HSMs, while it is connected.
     fn connected(&self, id: &KeyStoreId) -> Result<(Arc<KeyStore>, RunningCluster), Error> {
         let invalid = |why: String| Error::permanent(Exception::CustomKeyStoreInvalidState, why);
-        let store = self.key_store(id).ok_or_else(|| Error::no_key_store(id.as_str()))?;
+        let store = self.core.key_store(id).ok_or_else(|| Error::no_key_store(id.as_str()))?;
         if store.state != ConnectionState::Connected {
             return Err(invalid(format!(
                 "key store {} is {}; it must be CONNECTED, so that a member can hand the wrapping key on",
@@ -179,7 +213,7 @@ impl Service {
                 store.state.name()
             )));
         }
-        let active = self.inner.registry.active_of(id).and_then(|active| active.running);
+        let active = self.core.registry().active_of(id).and_then(|active| active.running);
         let in_use = active.ok_or_else(|| invalid(format!("no HSM of {} is in use", store.cluster)))?;
         Ok((store, in_use))
     }
@@ -218,13 +252,13 @@ impl Service {
         // What may be in the token besides, or is known to be, stays on record: the call may be the second one.
         let (record, told) = (record_of(spec.pin_scope, hsm), Said { pin: Some(password), was_reset: None });
         for _ in 0..READS {
-            let known = self.inner.store.pins(&store.id).await.map_err(Error::of_store)?;
-            let mut change = self.said_of(&store.id, &known, &record, told)?.ok_or_else(busy)?;
+            let known = self.core.store().pins(&store.id).await.map_err(Error::of_store)?;
+            let mut change = said_of(&self.core, &store.id, &known, &record, told)?.ok_or_else(busy)?;
             if change.before.as_ref() == Some(&change.after) {
                 return Ok(());
             }
             change.after.rotation_due |= spec.rotation == Rotation::Connect;
-            match self.inner.store.replace_pin(&store.id, change).await {
+            match self.core.store().replace_pin(&store.id, change).await {
                 // What a login under way has recorded is read again.
                 Err(store::Error::PinChanged(_)) => {}
                 done => return done.map_err(Error::of_store),
@@ -257,7 +291,7 @@ impl Service {
 
     async fn ask(&self, hsm: &Hsm, op: Op) -> Result<Reply, Error> {
         let name = &hsm.settings().hsm;
-        match hsm.call(Arc::new(op), self.inner.clock.now() + STEP).await {
+        match hsm.call(Arc::new(op), self.core.clock().now() + STEP).await {
             Ok(Reply::Failed(fault)) => {
                 Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, format!("HSM {name}: {fault}")))
             }

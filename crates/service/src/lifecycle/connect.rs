@@ -10,11 +10,11 @@ use std::time::Duration;
 use futures_util::future::{join_all, select_all};
 use tokio::sync::watch;
 
+use super::Lifecycle;
 use super::recorded::Pauses;
 use super::{ConnectStep, transient};
-use crate::Service;
-use crate::cluster_registry::{ActiveCluster, ClusterSpec, RunningCluster};
-use crate::hsm_cluster::Members;
+use crate::core::cluster_registry::{ActiveCluster, ClusterSpec, RunningCluster};
+use crate::core::hsm_cluster::Members;
 use cluster::Cluster;
 use cluster::admission::KeyStoreAdmission;
 use cluster::connect::{Seen, Verdict, judge};
@@ -35,21 +35,21 @@ pub(super) const LEAVE: Duration = Duration::from_secs(5);
 /// Why the HSMs of a key store cannot even be started.
 type Hurdle = (Code, String);
 
-impl Service {
+impl Lifecycle {
     /// Goes on with a store that is CONNECTING, in a task of its own, until it is CONNECTED, FAILED or broken off.
     pub(super) fn connect_in_background(&self, id: &KeyStoreId) {
-        let (service, connecting) = (self.clone(), id.clone());
+        let (lifecycle, connecting) = (self.clone(), id.clone());
         let broken_off = self.inner.procedures.begin(id);
         // On panic: started again with the state that is on record.
-        self.inner.procedures.spawn(&self.inner.registry.watchdog, Task::Connect, id, move |heartbeat| {
-            let (service, id, broken_off) = (service.clone(), connecting.clone(), broken_off.clone());
-            async move { heartbeat.idle(service.run_connect(&id, broken_off)).await }
+        self.inner.procedures.spawn(&self.core.registry().watchdog, Task::Connect, id, move |heartbeat| {
+            let (lifecycle, id, broken_off) = (lifecycle.clone(), connecting.clone(), broken_off.clone());
+            async move { heartbeat.idle(lifecycle.run_connect(&id, broken_off)).await }
         });
     }
 
     async fn run_connect(&self, id: &KeyStoreId, mut broken_off: watch::Receiver<bool>) {
-        let started = self.inner.clock.now();
-        let Some(store) = self.key_store(id) else { return };
+        let started = self.core.clock().now();
+        let Some(store) = self.core.key_store(id) else { return };
         match store.state {
             ConnectionState::Connecting => {}
             // A run before this one was broken off behind its record.
@@ -78,7 +78,7 @@ impl Service {
                 };
                 match record {
                     Ok(_) => {
-                        let took = self.inner.clock.now().saturating_duration_since(started);
+                        let took = self.core.clock().now().saturating_duration_since(started);
                         tracing::info!(key_store = %id, name, ?took, "the key store is connected");
                         self.resume_in_background();
                     }
@@ -91,8 +91,8 @@ impl Service {
                 let mut pauses = Pauses::new();
                 let _turn = loop {
                     // Nobody starts another HSM between the record and the stop.
-                    let turn = self.inner.registry.turn(id).await;
-                    let record = self.inner.store.advance_key_store(id, Event::ConnectFailed, error.clone(), false);
+                    let turn = self.core.registry().turn(id).await;
+                    let record = self.core.store().advance_key_store(id, Event::ConnectFailed, error.clone(), false);
                     match transient(ConnectStep::RecordFailed, record).await {
                         Ok(_) => break turn,
                         Err(error) if error.passes() => drop(turn),
@@ -116,10 +116,10 @@ impl Service {
 
     /// Starts the HSMs of a key store that have a PIN on record, or finds them started.
     pub(super) async fn start_hsms(&self, store: &KeyStore) -> Result<Vec<Hsm>, Hurdle> {
-        if let Some(running) = self.inner.registry.active_of(&store.id).and_then(|active| active.running) {
+        if let Some(running) = self.core.registry().active_of(&store.id).and_then(|active| active.running) {
             return Ok(running.cluster.members().to_vec());
         }
-        let spec = self.inner.registry.spec(&store.cluster).ok_or_else(|| {
+        let spec = self.core.registry().spec(&store.cluster).ok_or_else(|| {
             let why = format!(
                 "the configuration describes no cluster {}; add it, then disconnect and connect",
                 store.cluster
@@ -148,7 +148,7 @@ impl Service {
 
     /// Starts one HSM, whose workers this admission lets in.
     pub(super) fn start_hsm(&self, hsm: supervisor::Settings, admission: &KeyStoreAdmission) -> Hsm {
-        Hsm::start(hsm, Arc::new(admission.clone()), self.inner.clock.clone(), self.inner.registry.watchdog.clone())
+        Hsm::start(hsm, Arc::new(admission.clone()), self.core.clock().clone(), self.core.registry().watchdog.clone())
     }
 
     /// HSMs of the configuration that have a PIN on record.
@@ -158,16 +158,16 @@ impl Service {
         spec: &ClusterSpec,
         scope: PinScope,
     ) -> Result<Vec<HsmId>, Hurdle> {
-        let pins = self.inner.store.pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
-        self.inner.registry.pins.replace(&store.id, &pins, spec.login_tries);
+        let pins = self.core.store().pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
+        self.core.registry().pins.replace(&store.id, &pins, spec.login_tries);
         let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(scope, hsm));
         Ok(spec.hsms.iter().map(|hsm| hsm.hsm.clone()).filter(on_record).collect())
     }
 
     fn gate_of(&self, store: &KeyStore, spec: &ClusterSpec, anchor: TrustAnchor) -> KeyStoreAdmission {
-        let registry = &self.inner.registry;
+        let registry = self.core.registry();
         let kmsuser = Kmsuser {
-            records: Arc::new(self.inner.store.clone()),
+            records: Arc::new(self.core.store().clone()),
             seals: Arc::clone(&registry.seals),
             key_store: store.id.clone(),
             scope: spec.pin_scope,
@@ -175,7 +175,7 @@ impl Service {
             statuses: Arc::clone(&registry.pins),
             locks: PinLocks::default(),
         };
-        let (identities, clock) = (Arc::clone(&registry.identities), self.inner.clock.clone());
+        let (identities, clock) = (Arc::clone(&registry.identities), self.core.clock().clone());
         KeyStoreAdmission::new(store.cluster.clone(), anchor, kmsuser, identities, clock)
     }
 
@@ -187,10 +187,10 @@ impl Service {
         admission: KeyStoreAdmission,
         hsms: Vec<Hsm>,
     ) {
-        let registry = &self.inner.registry;
+        let registry = self.core.registry();
         let before = registry.active_of(key_store).and_then(|active| active.running);
         let before = before.as_ref().map(|running| &*running.cluster);
-        let (settings, clock) = (spec.settings.clone(), self.inner.clock.clone());
+        let (settings, clock) = (spec.settings.clone(), self.core.clock().clone());
         let cluster = Cluster::new(settings, hsms, clock, registry.removals.clone(), before, &registry.watchdog);
         let members = Members::of(Arc::clone(&cluster) as _);
         let running = Some(RunningCluster { cluster: Arc::clone(&cluster), admission });
@@ -199,7 +199,7 @@ impl Service {
     }
 
     async fn judged(&self, hsms: &[Hsm]) -> Verdict {
-        let started = self.inner.clock.now();
+        let started = self.core.clock().now();
         let mut watches: Vec<_> = hsms.iter().map(Hsm::watch).collect();
         loop {
             let seen: Vec<Seen> = hsms
@@ -207,7 +207,7 @@ impl Service {
                 .zip(&mut watches)
                 .map(|(hsm, watch)| Seen::of(&hsm.settings().hsm, &watch.borrow_and_update()))
                 .collect();
-            match judge(&seen, self.inner.clock.now().saturating_duration_since(started)) {
+            match judge(&seen, self.core.clock().now().saturating_duration_since(started)) {
                 Verdict::Wait => {}
                 verdict => return verdict,
             }
@@ -219,23 +219,18 @@ impl Service {
 
     /// Stops the HSMs of a store; they stay to be seen.
     pub(super) async fn stop_hsms(&self, id: &KeyStoreId, within: Duration) {
-        let Some(running) = self.inner.registry.active_of(id).and_then(|active| active.running) else { return };
+        let Some(running) = self.core.registry().active_of(id).and_then(|active| active.running) else { return };
         let hsms = running.cluster.members();
         join_all(hsms.iter().map(|hsm| async move {
             hsm.stop(within).await;
-            self.inner.registry.identities.release(&hsm.settings().hsm);
+            self.core.registry().identities.release(&hsm.settings().hsm);
         }))
         .await;
     }
 
-    /// The store with this id.
-    pub(super) fn key_store(&self, id: &KeyStoreId) -> Option<Arc<KeyStore>> {
-        self.inner.store.catalogue().key_stores.get(id).cloned()
-    }
-
     /// Whether connecting a store over this cluster rotates PINs.
     pub(crate) fn rotates(&self, cluster: &ClusterId) -> bool {
-        let spec = self.inner.registry.spec(cluster);
+        let spec = self.core.registry().spec(cluster);
         spec.is_some_and(|spec| spec.rotation == model::profile::Rotation::Connect)
     }
 }

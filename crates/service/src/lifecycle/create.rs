@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Leftover, Origin, Plan};
-use crate::budget::BLOCK;
-use crate::{Error, Service};
+use super::{Leftover, Lifecycle, Origin, Plan};
+use crate::Error;
+use crate::core::budget::BLOCK;
 use cluster::{self, Proof};
 use model::exception::Exception;
 use model::id::{KeyVersionId, Zone};
@@ -36,7 +36,7 @@ struct Made {
     missed: Vec<usize>,
 }
 
-impl Service {
+impl Lifecycle {
     /// Carries the plan out. What a failure leaves behind is told beside it: the caller learns the failure first.
     pub(super) async fn carry_out(&self, plan: &Plan) -> (Result<(), Error>, Leftover) {
         let version = KeyVersionId { key: plan.key, version: 1 };
@@ -64,8 +64,8 @@ impl Service {
 
     /// Makes, places and proves the key.
     async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<Made, Error> {
-        let (hsm_cluster, store) = (&plan.members.hsm_cluster, &self.inner.store);
-        let arn = self.inner.settings.scope.key_arn(plan.key);
+        let (hsm_cluster, store) = (&plan.members.hsm_cluster, self.core.store());
+        let arn = self.core.scope().key_arn(plan.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
         let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
         let row = store.catalogue().keys.get(&plan.key).and_then(|key| key.current().cloned());
@@ -79,7 +79,7 @@ impl Service {
                 blob
             }
         };
-        let making = Making { service: self, plan, version, arn: &arn, blob: &blob };
+        let making = Making { lifecycle: self, plan, version, arn: &arn, blob: &blob };
         let mut placed = making.place(&reachable).await;
         let (maker, proof) = making.first_proof(&mut placed).await.map_err(of_cluster)?;
         store.keep_proof(version, &proof.iv, &proof.sealed).await.map_err(Error::of_store)?;
@@ -94,13 +94,13 @@ impl Service {
 
     /// Records where the key is and that it may be used.
     async fn enable(&self, plan: &Plan, version: KeyVersionId, made: Made) -> Result<(), store::Error> {
-        let (store, hsms) = (&self.inner.store, &plan.members.hsms);
+        let (store, hsms) = (self.core.store(), &plan.members.hsms);
         for member in made.proven {
             let (hsm, _) = &hsms[member];
             store.set_placement(version, hsm, Placement::Present).await?;
         }
         let granted = store.reserve_encryptions(version, BLOCK).await?;
-        self.inner.budgets.of(version).add(granted, BLOCK, self.inner.clock.now());
+        self.core.budgets().of(version).add(granted, BLOCK, self.core.clock().now());
         let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
         let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", plan.key)))?;
         store.enable_new_key(plan.key, &key_store).await?;
@@ -114,8 +114,8 @@ impl Service {
     /// is on record as destroyed, and is destroyed when it is seen.
     pub(super) async fn undo(&self, plan: &Plan) {
         let version = KeyVersionId { key: plan.key, version: 1 };
-        let blob = self.inner.store.catalogue().keys.get(&plan.key).and_then(|key| key.current()?.blob.clone());
-        if let Err(error) = self.inner.store.abandon_key(plan.key).await {
+        let blob = self.core.store().catalogue().keys.get(&plan.key).and_then(|key| key.current()?.blob.clone());
+        if let Err(error) = self.core.store().abandon_key(plan.key).await {
             tracing::warn!(key = %plan.key, %error,
                 "the row of an unfinished key could not be taken away; the next start goes on with the key");
             return;
@@ -134,13 +134,13 @@ impl Service {
     }
 
     fn within(&self, limit: Duration) -> Instant {
-        self.inner.clock.now() + limit
+        self.core.clock().now() + limit
     }
 }
 
 /// A key on its way, once its blob is stored.
 struct Making<'a> {
-    service: &'a Service,
+    lifecycle: &'a Lifecycle,
     plan: &'a Plan,
     version: KeyVersionId,
     arn: &'a str,
@@ -161,7 +161,7 @@ impl Making<'_> {
     }
 
     async fn place_in(&self, member: usize) -> Result<(), cluster::Error> {
-        let deadline = self.service.within(STEP);
+        let deadline = self.lifecycle.within(STEP);
         self.plan.members.hsm_cluster.place(member, self.version, self.arn, self.blob, deadline).await
     }
 
@@ -192,7 +192,7 @@ impl Making<'_> {
     }
 
     async fn make_proof(&self, member: usize) -> Result<Proof, cluster::Error> {
-        self.plan.members.hsm_cluster.make_proof(member, self.version, self.service.within(STEP)).await
+        self.plan.members.hsm_cluster.make_proof(member, self.version, self.lifecycle.within(STEP)).await
     }
 
     /// Opens the proof in a member; an object that does not is destroyed and placed again, once.
@@ -212,12 +212,12 @@ impl Making<'_> {
     }
 
     async fn open(&self, member: usize, proof: &Proof) -> Result<(), cluster::Error> {
-        self.plan.members.hsm_cluster.prove(member, self.version, proof, self.service.within(STEP)).await
+        self.plan.members.hsm_cluster.prove(member, self.version, proof, self.lifecycle.within(STEP)).await
     }
 
     /// The object is our own and was never used: nobody loses anything by its end.
     async fn replace(&self, member: usize) -> Result<(), cluster::Error> {
-        self.plan.members.hsm_cluster.destroy(member, self.version, self.service.within(STEP)).await?;
+        self.plan.members.hsm_cluster.destroy(member, self.version, self.lifecycle.within(STEP)).await?;
         self.place_in(member).await
     }
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{DisconnectStep, transient};
-use crate::Service;
+use super::{DisconnectStep, Lifecycle, transient};
 use model::id::KeyStoreId;
 use model::key_store::{ConnectionState, Event};
 use telemetry::watchdog::Task;
@@ -14,15 +13,15 @@ use telemetry::watchdog::Task;
 /// What operations in flight get to finish, and workers to log out.
 const DRAIN: Duration = Duration::from_secs(10);
 
-impl Service {
+impl Lifecycle {
     /// Goes on with a store that is DISCONNECTING, in a task of its own, until it is DISCONNECTED.
     pub(super) fn disconnect_in_background(&self, id: &KeyStoreId) {
-        let (service, disconnecting) = (self.clone(), id.clone());
+        let (lifecycle, disconnecting) = (self.clone(), id.clone());
         let mut connect = self.inner.procedures.break_off(id);
         // On panic: started again with the state that is on record.
-        self.inner.procedures.spawn(&self.inner.registry.watchdog, Task::Disconnect, id, move |heartbeat| {
-            let (service, id, connect) = (service.clone(), disconnecting.clone(), connect.take());
-            async move { heartbeat.idle(service.run_disconnect(&id, connect)).await }
+        self.inner.procedures.spawn(&self.core.registry().watchdog, Task::Disconnect, id, move |heartbeat| {
+            let (lifecycle, id, connect) = (lifecycle.clone(), disconnecting.clone(), connect.take());
+            async move { heartbeat.idle(lifecycle.run_disconnect(&id, connect)).await }
         });
     }
 
@@ -31,11 +30,11 @@ impl Service {
             let _ = connect.await;
         }
         // A run before this one may have been broken off behind its record; by now the store may be connected again.
-        if self.key_store(id).is_none_or(|store| store.state != ConnectionState::Disconnecting) {
+        if self.core.key_store(id).is_none_or(|store| store.state != ConnectionState::Disconnecting) {
             return;
         }
         transient(DisconnectStep::Stop, self.stop_hsms(id, DRAIN)).await;
-        self.inner.registry.take(id);
+        self.core.registry().take(id);
         let record = self.recorded(id, Event::DisconnectDone, None);
         match transient(DisconnectStep::RecordDisconnected, record).await {
             Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),

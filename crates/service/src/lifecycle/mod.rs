@@ -14,15 +14,19 @@ mod restart;
 mod resume;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-pub(super) use self::add_hsm::wrapped_key_is_sane;
-pub(super) use self::procedures::Procedures;
-pub(super) use self::reconcile::Reconcilers;
+pub(crate) use self::add_hsm::wrapped_key_is_sane;
+pub use self::add_hsm::{AddHsmInput, AddedHsm};
+pub(crate) use self::procedures::Procedures;
+pub(crate) use self::reconcile::Reconcilers;
+pub(crate) use self::reconcile::missing_in;
 pub use self::reconcile::wanted_in;
-use super::hsm_cluster::Members;
-use super::{Error, Service};
+use crate::Error;
+use crate::core::Core;
+use crate::core::hsm_cluster::Members;
 use model::id::KeyId;
 use model::step::steps;
 use telemetry::watchdog::Task;
@@ -95,15 +99,15 @@ async fn transient<T>(step: impl Named, work: impl Future<Output = T>) -> T {
 }
 
 /// A key to be taken from Creating to Enabled.
-pub(super) struct Plan {
-    pub(super) key: KeyId,
-    pub(super) members: Members,
-    pub(super) origin: Origin,
+pub(crate) struct Plan {
+    pub(crate) key: KeyId,
+    pub(crate) members: Members,
+    pub(crate) origin: Origin,
 }
 
 /// Decides what becomes of the key when the procedure fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// Just begun: undone, so that a failed call leaves nothing behind where the HSMs can be reached.
     New,
     /// Begun by an earlier run: left as it is, for the next try.
@@ -112,7 +116,7 @@ pub(super) enum Origin {
 
 /// What a procedure that has ended leaves to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leftover {
+pub(crate) enum Leftover {
     /// Nothing.
     None,
     /// A new key that could not be finished.
@@ -121,17 +125,17 @@ pub(super) enum Leftover {
 
 /// Procedures that are under way, so that no key has two at once.
 #[derive(Default)]
-pub(super) struct Creations(Mutex<Underway>);
+pub(crate) struct Creations(Mutex<Underway>);
 
 /// The keys being made, each with what comes of it.
-pub(super) type Underway = HashMap<KeyId, Outcome>;
+pub(crate) type Underway = HashMap<KeyId, Outcome>;
 
 /// What comes of a procedure, for everybody who waits for it.
 #[derive(Clone)]
-pub(super) struct Outcome(watch::Receiver<Option<Result<(), Error>>>);
+pub(crate) struct Outcome(watch::Receiver<Option<Result<(), Error>>>);
 
 impl Creations {
-    pub(super) async fn lock(&self) -> MutexGuard<'_, Underway> {
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, Underway> {
         self.0.lock().await
     }
 }
@@ -143,7 +147,7 @@ impl Outcome {
     }
 
     /// Waits for the end.
-    pub(super) async fn result(mut self) -> Result<(), Error> {
+    pub(crate) async fn result(mut self) -> Result<(), Error> {
         match self.0.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
             Err(_) => Err(Error::internal("the making of a key was broken off")),
@@ -151,29 +155,57 @@ impl Outcome {
     }
 }
 
-impl Service {
+/// The durable procedures, and which of them are under way. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Lifecycle {
+    core: Core,
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    creations: Creations,
+    procedures: Procedures,
+    reconcilers: Reconcilers,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(core: Core) -> Self {
+        Self { core, inner: Arc::default() }
+    }
+
+    /// Keys that are being made.
+    pub(crate) fn creations(&self) -> &Creations {
+        &self.inner.creations
+    }
+
+    /// Who compares HSMs with the metadata.
+    pub(crate) fn reconcilers(&self) -> &Reconcilers {
+        &self.inner.reconcilers
+    }
+
     /// Starts the procedure for a key in Creating, or joins the one that is under way. It runs to its end by itself.
-    pub(super) fn finish_key(&self, underway: &mut Underway, plan: Plan) -> Outcome {
+    pub(crate) fn finish_key(&self, underway: &mut Underway, plan: Plan) -> Outcome {
         if let Some(outcome) = underway.get(&plan.key).filter(|outcome| !outcome.is_lost()) {
             return outcome.clone();
         }
         let (tell, outcome) = watch::channel(None);
         let (key, outcome) = (plan.key, Outcome(outcome));
         underway.insert(key, outcome.clone());
-        let (service, counted) = (self.clone(), self.inner.tasks.token());
+        let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
         // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the
         // next look at an HSM has it finished.
         tokio::spawn(async move {
             fault::point(Task::Creation, "").await;
-            let (result, leftover) = service.carry_out(&plan).await;
+            let (result, leftover) = lifecycle.carry_out(&plan).await;
             if leftover == Leftover::ToUndo {
                 // Told first: undoing waits for the very HSMs that have just failed. Until it is done the key stays
                 // listed as under way, so that nobody begins to finish it.
                 tell.send_replace(Some(result));
-                service.undo(&plan).await;
-                service.inner.creations.lock().await.remove(&key);
+                lifecycle.undo(&plan).await;
+                lifecycle.inner.creations.lock().await.remove(&key);
             } else {
-                service.inner.creations.lock().await.remove(&key);
+                lifecycle.inner.creations.lock().await.remove(&key);
                 tell.send_replace(Some(result));
             }
             drop(counted);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::Service;
+use super::Lifecycle;
 use cluster::placement::{Findings, Wanted, compare};
 use cluster::{Cluster, Removal};
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
@@ -50,7 +50,7 @@ enum Next {
     End,
 }
 
-/// What the reconcilers share with the rest of the service.
+/// What the reconcilers share with the rest of the lifecycle.
 #[derive(Default)]
 pub(crate) struct Reconcilers {
     /// For each HSM that ever had one: tells that somebody asked.
@@ -90,20 +90,20 @@ impl Reconcilers {
     }
 }
 
-impl Service {
+impl Lifecycle {
     /// Looks after each HSM of a cluster for as long as the cluster is in use with these members.
     pub(super) fn reconcile_all(&self, key_store: &KeyStoreId, cluster: &Arc<Cluster>) {
         for (member, hsm) in cluster.members().iter().enumerate() {
-            let (service, hsm, status) = (self.clone(), hsm.settings().hsm.clone(), hsm.watch());
+            let (lifecycle, hsm, status) = (self.clone(), hsm.settings().hsm.clone(), hsm.watch());
             let asked = self.inner.reconcilers.asked(&hsm);
             let (key_store, cluster) = (key_store.clone(), Arc::downgrade(cluster));
             let post = Post { key_store, cluster, member, hsm: hsm.clone(), status, asked };
             // On panic: started again; a look needs nothing of the one before.
-            tokio::spawn(self.inner.registry.watchdog.clone().restarted(
+            tokio::spawn(self.core.registry().watchdog.clone().restarted(
                 Task::Reconcile,
                 hsm.to_string(),
                 || (),
-                move |heartbeat| service.clone().keep_reconciled(post.clone(), heartbeat),
+                move |heartbeat| lifecycle.clone().keep_reconciled(post.clone(), heartbeat),
             ));
         }
     }
@@ -144,8 +144,8 @@ impl Service {
     /// One look, and what follows from it; whether the HSM now holds what it should.
     async fn reconcile(&self, key_store: &KeyStoreId, cluster: &Cluster, member: usize, hsm: &HsmId) -> bool {
         // Before the token is asked: what is proven there by then, the token must show.
-        let wanted = wanted_in(&self.inner.store.catalogue(), key_store, hsm);
-        let listed = cluster.list(member, self.inner.clock.now() + LIST).await;
+        let wanted = wanted_in(&self.core.store().catalogue(), key_store, hsm);
+        let listed = cluster.list(member, self.core.clock().now() + LIST).await;
         let seen: Option<BTreeSet<KeyVersionId>> = match listed {
             Ok(seen) => Some(seen.into_iter().collect()),
             Err(error) => {
@@ -155,7 +155,7 @@ impl Service {
         };
         let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
         // After: keys that were begun meanwhile are no orphans.
-        let catalogue = self.inner.store.catalogue();
+        let catalogue = self.core.store().catalogue();
         orphans.retain(|version| !catalogue.keys.contains_key(&version.key));
         if seen.is_some() {
             self.inner.reconcilers.found(hsm, orphans);
@@ -176,7 +176,7 @@ impl Service {
     async fn destroy_again(&self, cluster: &Cluster, member: usize, hsm: &HsmId, versions: Vec<KeyVersionId>) -> bool {
         let mut all = true;
         for version in versions {
-            match cluster.destroy(member, version, self.inner.clock.now() + LIST).await {
+            match cluster.destroy(member, version, self.core.clock().now() + LIST).await {
                 Ok(()) => tracing::warn!(%hsm, key_version = %version,
                     "the token held a key that had been destroyed, as one does that was away or was restored; it was \
                      destroyed again"),
@@ -189,11 +189,11 @@ impl Service {
         }
         all
     }
+}
 
-    /// Versions of a store's keys that are wanted in an HSM and not known to be there.
-    pub(crate) fn missing_in(&self, key_store: &KeyStoreId, hsm: &HsmId) -> Vec<KeyVersionId> {
-        compare(&wanted_in(&self.inner.store.catalogue(), key_store, hsm), None).to_fill
-    }
+/// Versions of a store's keys that are wanted in an HSM and not known to be there.
+pub(crate) fn missing_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> Vec<KeyVersionId> {
+    compare(&wanted_in(catalogue, key_store, hsm), None).to_fill
 }
 
 /// What the metadata say of each version in an HSM.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::Service;
+use super::Lifecycle;
 use model::id::KeyStoreId;
 use model::key_store::{ConnectionErrorCode, ConnectionState, Event};
 
@@ -25,7 +25,7 @@ impl Pauses {
     }
 }
 
-impl Service {
+impl Lifecycle {
     /// Has an event recorded: now, or as soon as the disk takes it. An error is a permanent one.
     pub(super) async fn recorded(
         &self,
@@ -35,7 +35,7 @@ impl Service {
     ) -> Result<[ConnectionState; 2], store::Error> {
         let mut pauses = Pauses::new();
         loop {
-            match self.inner.store.advance_key_store(id, event, error.clone(), false).await {
+            match self.core.store().advance_key_store(id, event, error.clone(), false).await {
                 Err(error) if error.passes() => pauses.pass().await,
                 outcome => return outcome,
             }

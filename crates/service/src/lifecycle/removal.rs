@@ -1,15 +1,15 @@
 //! Somebody took a key's object away in an HSM.
 
-use crate::Service;
+use super::Lifecycle;
 use cluster::Removal;
 use model::key::Placement;
 
-impl Service {
+impl Lifecycle {
     /// A key's object was removed in an HSM by somebody else: record it, report it, stop serving it there. Nothing is
     /// refilled and nothing deleted: whoever removed it may have had a reason.
-    pub async fn note_removal(&self, removal: Removal) {
+    pub(crate) async fn note_removal(&self, removal: Removal) {
         let Removal { hsm, version } = &removal;
-        let catalogue = self.inner.store.catalogue();
+        let catalogue = self.core.store().catalogue();
         let known = catalogue.keys.get(&version.key).and_then(|key| key.versions.iter().find(|v| v.id == *version));
         // A key on its way is the business of the procedure that makes it.
         if known.and_then(|known| known.placements.get(hsm)) != Some(&Placement::Present) {
@@ -19,8 +19,8 @@ impl Service {
         tracing::warn!(%hsm, key = %version.key, version = version.version,
             "the key's object was removed in this HSM by somebody else; it is no longer served from there, \
              and not put back until an operator says so");
-        self.inner.observer.removed(&removal);
-        if let Err(error) = self.inner.store.set_placement(*version, hsm, Placement::Removed).await {
+        self.core.observer().removed(&removal);
+        if let Err(error) = self.core.store().set_placement(*version, hsm, Placement::Removed).await {
             // The cluster has excluded the HSM for this key already; after a restart it finds the removal again.
             tracing::error!(%hsm, key_version = %version, %error, "the removal could not be recorded");
         }

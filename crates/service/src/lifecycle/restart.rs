@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::Service;
-use crate::cluster_registry::ClusterSpec;
+use super::Lifecycle;
+use crate::core::cluster_registry::ClusterSpec;
 use model::key_store::ConnectionState;
 use store::KeyStore;
 
-impl Service {
+impl Lifecycle {
     /// Takes every key store up in the state that it had. Returns at once; HSMs are not waited for. A connected store
     /// logs in again and rotates nothing.
-    pub async fn start(&self) {
-        let catalogue = self.inner.store.catalogue();
+    pub(crate) async fn start(&self) {
+        let catalogue = self.core.store().catalogue();
         for store in catalogue.key_stores.values() {
             self.show_pins(store).await;
             match store.state {
@@ -28,18 +28,18 @@ impl Service {
 
     /// The configuration was read again: HSMs that went from it are stopped, those that came to it and have a PIN on
     /// record are started. Everything else takes effect with the next connect.
-    pub async fn reconfigure(&self, specs: Vec<ClusterSpec>) {
-        self.inner.registry.set_specs(specs);
+    pub(crate) async fn reconfigure(&self, specs: Vec<ClusterSpec>) {
+        self.core.registry().set_specs(specs);
         self.take_up_what_came_back().await;
-        for active in self.inner.registry.active().iter() {
-            let _turn = self.inner.registry.turn(&active.key_store).await;
+        for active in self.core.registry().active().iter() {
+            let _turn = self.core.registry().turn(&active.key_store).await;
             // What is so now: the turn may have been waited for.
-            let in_use = self.inner.registry.active_of(&active.key_store).and_then(|active| active.running);
-            let (Some(store), Some(in_use)) = (self.key_store(&active.key_store), in_use) else { continue };
+            let in_use = self.core.registry().active_of(&active.key_store).and_then(|active| active.running);
+            let (Some(store), Some(in_use)) = (self.core.key_store(&active.key_store), in_use) else { continue };
             if !matches!(store.state, ConnectionState::Connecting | ConnectionState::Connected) {
                 continue;
             }
-            let Some(spec) = self.inner.registry.spec(&store.cluster) else {
+            let Some(spec) = self.core.registry().spec(&store.cluster) else {
                 tracing::warn!(cluster = %store.cluster, "the cluster went from the configuration; it is used until its \
                     key store is disconnected");
                 continue;
@@ -67,23 +67,23 @@ impl Service {
             self.put_in_use(&store.id, &spec, in_use.admission.clone(), hsms);
             for hsm in gone {
                 tracing::info!(hsm = %hsm.settings().hsm, "an HSM went from the configuration");
-                self.inner.registry.identities.release(&hsm.settings().hsm);
-                self.inner.registry.leave(async move { hsm.stop(super::connect::LEAVE).await });
+                self.core.registry().identities.release(&hsm.settings().hsm);
+                self.core.registry().leave(async move { hsm.stop(super::connect::LEAVE).await });
             }
         }
     }
 
     /// Key stores whose cluster was not in the configuration before.
     async fn take_up_what_came_back(&self) {
-        let stores: Vec<Arc<KeyStore>> = self.inner.store.catalogue().key_stores.values().cloned().collect();
-        for store in stores.iter().filter(|store| self.inner.registry.active_of(&store.id).is_none()) {
-            let _turn = self.inner.registry.turn(&store.id).await;
-            let Some(store) = self.key_store(&store.id) else { continue };
-            if self.inner.registry.spec(&store.cluster).is_none() {
+        let stores: Vec<Arc<KeyStore>> = self.core.store().catalogue().key_stores.values().cloned().collect();
+        for store in stores.iter().filter(|store| self.core.registry().active_of(&store.id).is_none()) {
+            let _turn = self.core.registry().turn(&store.id).await;
+            let Some(store) = self.core.key_store(&store.id) else { continue };
+            if self.core.registry().spec(&store.cluster).is_none() {
                 continue;
             }
             self.show_pins(&store).await;
-            if store.state == ConnectionState::Connected && self.inner.registry.active_of(&store.id).is_none() {
+            if store.state == ConnectionState::Connected && self.core.registry().active_of(&store.id).is_none() {
                 self.log_in_again(&store).await;
             }
         }
@@ -100,15 +100,15 @@ impl Service {
     }
 
     /// Stops every HSM, as the daemon stops; the states of the key stores stay as they are.
-    pub async fn stop(&self, within: Duration) {
+    pub(crate) async fn stop(&self, within: Duration) {
         self.inner.procedures.end();
-        let active = self.inner.registry.active();
+        let active = self.core.registry().active();
         let stopping = join_all(active.iter().map(|active| self.stop_hsms(&active.key_store, within)));
-        tokio::join!(stopping, self.inner.registry.left());
+        tokio::join!(stopping, self.core.registry().left());
     }
 
     async fn show_pins(&self, store: &KeyStore) {
-        if let Some(spec) = self.inner.registry.spec(&store.cluster)
+        if let Some(spec) = self.core.registry().spec(&store.cluster)
             && let Err((_, why)) = self.joined(store, &spec, spec.pin_scope).await
         {
             tracing::error!(key_store = %store.id, why, "what is known of the PINs cannot be read");

@@ -1,18 +1,17 @@
 //! What the start goes on with.
 
-use super::{Origin, Outcome, Plan};
-use crate::Service;
-use crate::budget::START_BLOCK;
+use super::{Lifecycle, Origin, Outcome, Plan};
+use crate::core::budget::START_BLOCK;
 use model::id::{KeyId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 
-impl Service {
+impl Lifecycle {
     /// Finishes what a crash interrupted: keys in state Creating. Run when HSMs are reachable: after
     /// the start, and after each connect.
-    pub async fn resume(&self) {
+    pub(crate) async fn resume(&self) {
         self.reserve_for_start().await;
-        let catalogue = self.inner.store.catalogue();
+        let catalogue = self.core.store().catalogue();
         let creating: Vec<KeyId> =
             catalogue.keys.values().filter(|key| key.state == KeyState::Creating).map(|key| key.id).collect();
         for key in creating {
@@ -22,21 +21,21 @@ impl Service {
 
     /// The same without being waited for: a disconnect must not wait for keys of other key stores.
     pub(super) fn resume_in_background(&self) {
-        let (service, counted) = (self.clone(), self.inner.tasks.token());
+        let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
         // On panic: the next look at an HSM has it done again.
         tokio::spawn(async move {
-            service.resume().await;
+            lifecycle.resume().await;
             drop(counted);
         });
     }
 
     async fn resume_key(&self, key: KeyId) {
         let mut creations = self.inner.creations.lock().await;
-        let catalogue = self.inner.store.catalogue();
+        let catalogue = self.core.store().catalogue();
         // By now a call with the same client token may have finished it.
         let Some(row) = catalogue.keys.get(&key).filter(|row| row.state == KeyState::Creating) else { return };
         let connected = catalogue.key_stores.get(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
-        let Some(members) = self.members_of(&row.key_store).filter(|_| connected) else {
+        let Some(members) = self.core.members_of(&row.key_store).filter(|_| connected) else {
             tracing::info!(%key, "an unfinished key is finished when its key store is connected");
             return;
         };
@@ -44,7 +43,7 @@ impl Service {
             && row.current().is_none_or(|version| version.blob.is_none())
         {
             // No token was asked to keep anything of it.
-            match self.inner.store.abandon_key(key).await {
+            match self.core.store().abandon_key(key).await {
                 Ok(()) => tracing::info!(%key, "an unfinished key without material was taken away"),
                 Err(error) => tracing::warn!(%key, %error, "an unfinished key could not be taken away"),
             }
@@ -62,17 +61,17 @@ impl Service {
 
     /// Reserves encryptions for all keys in one go, so that the first call under each does not wait for the disk.
     async fn reserve_for_start(&self) {
-        let catalogue = self.inner.store.catalogue();
+        let catalogue = self.core.store().catalogue();
         let enabled = catalogue.keys.values().filter(|key| key.state == KeyState::Enabled);
         let current = enabled.filter_map(|key| Some(key.current()?.id));
-        let versions: Vec<KeyVersionId> = current.filter(|id| self.inner.budgets.of(*id).is_empty()).collect();
+        let versions: Vec<KeyVersionId> = current.filter(|id| self.core.budgets().of(*id).is_empty()).collect();
         if versions.is_empty() {
             return;
         }
-        match self.inner.store.reserve_encryptions_of(&versions, START_BLOCK).await {
+        match self.core.store().reserve_encryptions_of(&versions, START_BLOCK).await {
             Ok(granted) => {
                 for (version, granted) in versions.iter().zip(granted) {
-                    self.inner.budgets.of(*version).add(granted, START_BLOCK, self.inner.clock.now());
+                    self.core.budgets().of(*version).add(granted, START_BLOCK, self.core.clock().now());
                 }
             }
             // Not fatal: the first call under each key reserves for itself.

@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::fake::Fake;
-use crate::cluster_registry::{ActiveCluster, ClusterRegistry};
-use crate::hsm_cluster::Members;
-use crate::observer::Observer;
+use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry};
+use crate::core::hsm_cluster::Members;
+use crate::core::observer::Observer;
 use crate::{Call, CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, Service, Settings};
 use auth::peer::Principal;
 use cluster::Removal;
@@ -48,6 +48,11 @@ impl Observer for Seen {
     }
 }
 
+fn settings() -> Settings {
+    let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
+    Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 }
+}
+
 impl Bench {
     /// Two zones.
     pub(super) async fn new() -> Self {
@@ -60,18 +65,15 @@ impl Bench {
         let cluster = fake.id.clone();
         let key_store = store.connected_key_store("main", &cluster).await;
         let seen = Arc::new(Seen::default());
-        let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
-        let settings = Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 };
         let registry = registry(&key_store, &fake);
-        let service = Service::new(settings, store.clone(), registry, clock.clone(), seen.clone());
+        let service = Service::new(settings(), store.clone(), registry, clock.clone(), seen.clone());
         Self { _folder: folder, clock, store, key_store, fake, seen, service }
     }
 
     /// Another start of the daemon over the same metadata and HSMs.
     pub(super) fn restart(&mut self) {
-        let settings = self.service.inner.settings.clone();
         let (store, clock, seen) = (self.store.clone(), self.clock.clone(), self.seen.clone());
-        self.service = Service::new(settings, store, registry(&self.key_store, &self.fake), clock, seen);
+        self.service = Service::new(settings(), store, registry(&self.key_store, &self.fake), clock, seen);
     }
 
     pub(super) fn call(&self) -> Call {

@@ -117,7 +117,7 @@ async fn a_caller_that_leaves_ends_its_waiting_only() {
     let late = bench.call_within(Duration::from_millis(20));
     let error = bench.service.encrypt(&late, vec![plain(&key.arn, b"secret")]).await.unwrap_err();
     assert_eq!((error.exception, error.retryable), (Exception::DependencyTimeout, true));
-    assert_eq!(bench.service.inner.tasks.len(), 2);
+    assert_eq!(bench.service.core.tasks().len(), 2);
     bench.fake.open_gate();
     bench.service.drained(Duration::from_secs(30)).await;
     let seen = bench.seen.finished.lock().unwrap();

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use crate::hsm_cluster::HsmCluster;
+use crate::core::hsm_cluster::HsmCluster;
 use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, Failed, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;

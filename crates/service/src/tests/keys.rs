@@ -112,7 +112,7 @@ async fn what_cannot_be_undone_is_on_record_as_destroyed() {
 async fn a_crash_at_any_step_is_resumed() {
     let bench = Bench::new().await;
     let hsms: Vec<_> =
-        bench.service.inner.registry.active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+        bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
     let begin = || async {
         match bench.store.begin_key(&bench.key_store, "", &hsms, None).await.unwrap() {
             Begun::New(key) | Begun::Existing(key) => KeyVersionId { key, version: 1 },

@@ -1,0 +1,179 @@
+//! Errors of the layers below, as callers may know them.
+
+use crate::core::validate;
+use model::exception::Exception;
+use model::id::KeyReferenceError;
+use model::key_store::ConnectionState;
+use telemetry::sampled::{self, Line};
+
+/// What went wrong, as the caller may know it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{exception}: {message}")]
+pub struct Error {
+    /// AWS's exception name.
+    pub exception: Exception,
+    /// For humans: what happened, to which key, and what to do. Empty for InvalidCiphertextException.
+    pub message: String,
+    /// The same call may succeed in a moment.
+    pub retryable: bool,
+}
+
+impl Error {
+    /// An error that the same call would meet again.
+    pub(crate) fn permanent(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), retryable: false }
+    }
+
+    /// An error that the same call may not meet again.
+    pub(crate) fn transient(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), retryable: true }
+    }
+
+    /// A parameter is not what it must be.
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::permanent(Exception::Validation, message)
+    }
+
+    /// The one answer to every bad ciphertext.
+    pub(crate) fn invalid_ciphertext() -> Self {
+        Self::permanent(Exception::InvalidCiphertext, String::new())
+    }
+
+    /// The deadline passed.
+    pub(crate) fn late() -> Self {
+        Self::transient(
+            Exception::DependencyTimeout,
+            "there was no answer from an HSM before the deadline; try again, or with a longer deadline",
+        )
+    }
+
+    /// The daemon's own fault. What was asked for may have been done: it is looked for before it is asked for again.
+    pub(crate) fn internal(what: &str) -> Self {
+        if sampled::whole(Line::OwnFault, &what) {
+            tracing::error!(what, "internal error");
+        }
+        Self::permanent(Exception::KmsInternal, "internal error; the daemon's log says more")
+    }
+
+    /// A key that is not there.
+    pub(crate) fn no_key(arn: &str) -> Self {
+        Self::permanent(Exception::NotFound, format!("Key '{arn}' does not exist"))
+    }
+
+    /// A key store that is not there.
+    pub(crate) fn no_key_store(id: &str) -> Self {
+        Self::no_such_key_store("id", id)
+    }
+
+    /// A key store that is not there, by what it was looked for.
+    pub(crate) fn no_such_key_store(what: &str, value: &str) -> Self {
+        let shown = validate::shown(value);
+        Self::permanent(Exception::CustomKeyStoreNotFound, format!("there is no key store with the {what} '{shown}'"))
+    }
+
+    /// A cluster that the configuration does not describe.
+    pub(crate) fn no_cluster(id: &str) -> Self {
+        let shown = validate::shown(id);
+        Self::permanent(Exception::CloudHsmClusterNotFound, format!("the configuration describes no cluster '{shown}'"))
+    }
+
+    /// What a cluster said about an operation on a key (or on none, for random bytes and the making of keys).
+    pub(crate) fn of_cluster(error: cluster::Error, key_arn: Option<&str>) -> Self {
+        match error {
+            cluster::Error::BadCiphertext => Self::invalid_ciphertext(),
+            cluster::Error::Busy => {
+                Self::transient(Exception::Throttling, "the HSMs that could do it are busy; try again in a moment")
+            }
+            cluster::Error::WouldMissDeadline(wait) => Self::transient(
+                Exception::Throttling,
+                format!(
+                    "so much waits for the HSMs (some {} ms of work) that the answer would have come after the deadline; \
+                     nothing was begun: try again in a moment, or with a longer deadline",
+                    wait.as_millis()
+                ),
+            ),
+            cluster::Error::DeadlineExceeded => Self::late(),
+            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key")),
+            cluster::Error::NoZone(why) => {
+                Self::transient(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
+            }
+            cluster::Error::Refused(why) => Self::permanent(
+                Exception::KmsInvalidState,
+                format!("no HSM answers, and none will before an operator has seen to them: {why}"),
+            ),
+            cluster::Error::TooFewZones(why) => Self::permanent(
+                Exception::CloudHsmClusterInvalidConfiguration,
+                format!("HSMs in at least two zones must be reachable: {why}"),
+            ),
+            cluster::Error::Hsm { hsm, fault } => {
+                // Function and code are for operators; callers learn which HSM to ask them about.
+                if sampled::whole(Line::Hsm, &hsm) {
+                    tracing::warn!(%hsm, function = %fault.function, code = fault.code, class = ?fault.class, %fault,
+                        key = key_arn, "an HSM refused");
+                }
+                Self::transient(Exception::KmsInternal, format!("HSM {hsm} failed; the daemon's log says how"))
+            }
+        }
+    }
+
+    /// What the metadata said about a change.
+    pub(crate) fn of_store(error: store::Error) -> Self {
+        match error {
+            store::Error::TokenConflict => Self::permanent(Exception::Conflict, error.to_string()),
+            store::Error::NameInUse(_) => Self::permanent(Exception::CustomKeyStoreNameInUse, error.to_string()),
+            store::Error::ClusterInUse(_) => Self::permanent(Exception::CloudHsmClusterInUse, error.to_string()),
+            store::Error::Quota(_) => Self::permanent(Exception::LimitExceeded, error.to_string()),
+            store::Error::HasKeys => Self::permanent(
+                Exception::CustomKeyStoreHasCmks,
+                "the key store has keys; one with keys, pending deletion or not, cannot be deleted",
+            ),
+            store::Error::State(state) => Self::permanent(
+                Exception::CustomKeyStoreInvalidState,
+                format!("the key store is {}; {}", state.name(), way_out(state)),
+            ),
+            store::Error::NoKeyStore(_) => Self::permanent(Exception::CustomKeyStoreNotFound, error.to_string()),
+            // The store has said it in the log; here it is each caller's to know.
+            transient if transient.passes() => Self::unrecorded(&transient),
+            other => Self::internal(&other.to_string()),
+        }
+    }
+
+    /// Something could not be recorded, for a reason that passes.
+    pub(crate) fn unrecorded(error: &store::Error) -> Self {
+        Self::transient(Exception::KmsInternal, format!("this could not be recorded: {error}; then call again"))
+    }
+}
+
+impl From<KeyReferenceError> for Error {
+    fn from(error: KeyReferenceError) -> Self {
+        let exception = match error {
+            KeyReferenceError::MalformedArn(_) => Exception::InvalidArn,
+            KeyReferenceError::NotAKeyId(_) | KeyReferenceError::Elsewhere(_) | KeyReferenceError::UnknownAlias(_) => {
+                Exception::NotFound
+            }
+        };
+        Self::permanent(exception, error.to_string())
+    }
+}
+
+/// What an operator can do in a state that forbids something.
+const fn way_out(state: ConnectionState) -> &'static str {
+    match state {
+        ConnectionState::Disconnected => "connect it first",
+        ConnectionState::Connecting => "wait until it is connected, or disconnect it",
+        ConnectionState::Connected => "disconnect it first",
+        ConnectionState::Disconnecting => "wait until it is disconnected",
+        ConnectionState::Failed => "disconnect it, mend what failed, connect it",
+    }
+}
+
+/// The key's objects are gone in every HSM.
+pub(crate) fn removed_everywhere(key_arn: &str) -> Error {
+    Error::permanent(
+        Exception::KmsInvalidState,
+        format!(
+            "{key_arn} is unavailable: its objects were removed in every HSM that held it. An operator finds out who \
+             removed them and why, and has the key placed again from its escrow"
+        ),
+    )
+}

@@ -1,0 +1,153 @@
+//! What the service asks of a cluster of HSMs. A border, so that the service can be tried against HSMs that fail on
+//! demand.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use cluster::{Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Failed, MemberStatus, PlacementMask, Proof};
+use model::call_options::CallOptions;
+use model::id::{HsmId, KeyVersionId, Zone};
+use model::key::Placement;
+use model::secret::Secret;
+use protocol::{DataKey, Sealed};
+use store::Version;
+
+/// A cluster. Its methods are those of [`Cluster`].
+pub(crate) trait HsmCluster: Send + Sync {
+    fn members(&self) -> Vec<(HsmId, Zone)>;
+    fn status(&self) -> Vec<MemberStatus>;
+    fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Failed>>>;
+    fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Failed>>>;
+    fn generate_data_keys(
+        &self,
+        items: Vec<DataKeyTask>,
+        options: CallOptions,
+    ) -> BoxFuture<'_, Vec<Result<DataKey, Failed>>>;
+    fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>>;
+    fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
+    fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>>;
+    fn place<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        label: &'a str,
+        blob: &'a Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+    fn make_proof(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Proof, Error>>;
+    fn prove<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+    fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+impl HsmCluster for Cluster {
+    fn members(&self) -> Vec<(HsmId, Zone)> {
+        let of = |hsm: &supervisor::Hsm| (hsm.settings().hsm.clone(), hsm.settings().zone.clone());
+        self.members().iter().map(of).collect()
+    }
+
+    fn status(&self) -> Vec<MemberStatus> {
+        self.status()
+    }
+
+    fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Failed>>> {
+        Box::pin(self.encrypt(items, options))
+    }
+
+    fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Failed>>> {
+        Box::pin(self.decrypt(items, options))
+    }
+
+    fn generate_data_keys(
+        &self,
+        items: Vec<DataKeyTask>,
+        options: CallOptions,
+    ) -> BoxFuture<'_, Vec<Result<DataKey, Failed>>> {
+        Box::pin(self.generate_data_keys(items, options))
+    }
+
+    fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>> {
+        Box::pin(self.random(length, options))
+    }
+
+    fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
+        self.reachable_for_creation()
+    }
+
+    fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(self.make_key(deadline))
+    }
+
+    fn place<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        label: &'a str,
+        blob: &'a Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.place(member, version, label, blob, deadline))
+    }
+
+    fn make_proof(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Proof, Error>> {
+        Box::pin(self.make_proof(member, version, deadline))
+    }
+
+    fn prove<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.prove(member, version, proof, deadline))
+    }
+
+    fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.destroy(member, version, deadline))
+    }
+}
+
+/// A cluster with what never changes about it.
+#[derive(Clone)]
+pub(crate) struct Members {
+    pub(crate) hsm_cluster: Arc<dyn HsmCluster>,
+    /// In the order of the configuration, which is the order of the bits in [`PlacementMask`].
+    pub(crate) hsms: Arc<[(HsmId, Zone)]>,
+}
+
+impl Members {
+    pub(crate) fn of(hsm_cluster: Arc<dyn HsmCluster>) -> Self {
+        Self { hsms: hsm_cluster.members().into(), hsm_cluster }
+    }
+
+    /// In which members a version is present. HSMs that are no longer configured have no bit.
+    pub(crate) fn placed(&self, version: &Version) -> PlacementMask {
+        let present = |hsm: &HsmId| version.placements.get(hsm) == Some(&Placement::Present);
+        let bits = self.hsms.iter().zip(0_u32..64).filter(|((hsm, _), _)| present(hsm));
+        PlacementMask(bits.fold(0, |placed, (_, bit)| placed | 1 << bit))
+    }
+
+    /// The zone of an HSM, if it is still configured.
+    pub(crate) fn zone(&self, hsm: &HsmId) -> Option<&Zone> {
+        self.hsms.iter().find(|(id, _)| id == hsm).map(|(_, zone)| zone)
+    }
+}

@@ -1,0 +1,216 @@
+//! What requests need of each key, made from the catalogue once per change and not once per request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+use crate::Error;
+use crate::core::Core;
+use crate::core::budget::{Budget, Budgets};
+use crate::core::cluster_registry::ActiveCluster;
+use crate::core::error::removed_everywhere;
+use crate::core::hsm_cluster::Members;
+use cluster::{KeyRef, PlacementMask, Proof};
+use model::exception::Exception;
+use model::id::{KeyId, Scope};
+use model::key::{KeyState, Placement};
+use model::key_store::ConnectionState;
+use model::lock::MutexExt as _;
+use store::{Catalogue, Key, Version};
+
+/// Every key, as one revision of the catalogue has it.
+#[derive(Default)]
+pub(crate) struct Keyring {
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// Of the clusters in use.
+    generation: u64,
+    places: HashMap<KeyId, usize>,
+    entries: Vec<Arc<Entry>>,
+}
+
+/// A version of a key, by its place in the keyring where it was found. Unlike a counted reference it costs nothing, and
+/// leaves the entry's memory alone, which all processors read.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    entry: usize,
+    version: usize,
+}
+
+/// An entry, where it was found.
+pub(crate) struct Found<'a> {
+    place: usize,
+    pub(crate) entry: &'a Entry,
+}
+
+/// One key, ready for use.
+pub(crate) struct Entry {
+    pub(crate) key: Arc<Key>,
+    pub(crate) arn: Arc<str>,
+    /// As callers see it.
+    pub(crate) state: KeyState,
+    unavailable: Option<Unavailable>,
+    /// The cluster that holds it, if it is configured.
+    pub(crate) members: Option<Members>,
+    /// Versions that have a proof, oldest first.
+    versions: Vec<Usable>,
+}
+
+/// A version that can be used.
+pub(crate) struct Usable {
+    pub(crate) reference: Arc<KeyRef>,
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// Why a key that is Enabled or Disabled in the metadata cannot be used.
+enum Unavailable {
+    /// The key store is not connected; its name and state.
+    Store(String, &'static str),
+    /// Its HSMs are not in use, although it is connected: the configuration does not describe them.
+    NotConfigured,
+    /// Removed in every HSM.
+    Removed,
+    /// No HSM of the configuration is known to hold it.
+    Nowhere,
+}
+
+impl Keyring {
+    pub(crate) fn key(&self, id: KeyId) -> Option<&Entry> {
+        self.find(id).map(|found| found.entry)
+    }
+
+    /// The same, from where its versions are targets of this keyring.
+    pub(crate) fn find(&self, id: KeyId) -> Option<Found<'_>> {
+        let place = *self.places.get(&id)?;
+        Some(Found { place, entry: self.entries.get(place)? })
+    }
+
+    /// What a target of this keyring stands for.
+    pub(crate) fn usable(&self, target: Target) -> Result<(&Entry, &Usable), Error> {
+        let entry = self.entries.get(target.entry);
+        entry.and_then(|entry| Some((&**entry, entry.versions.get(target.version)?))).ok_or_else(|| {
+            Error::internal("a key version was looked for in another keyring than the one where it was found")
+        })
+    }
+
+    fn next(
+        &self,
+        catalogue: Arc<Catalogue>,
+        generation: u64,
+        clusters: &[ActiveCluster],
+        scope: &Scope,
+        budgets: &Budgets,
+    ) -> Self {
+        let same_stores = catalogue.key_stores.len() == self.catalogue.key_stores.len()
+            && catalogue.key_stores.iter().zip(&self.catalogue.key_stores).all(|(a, b)| Arc::ptr_eq(a.1, b.1));
+        let same_clusters = generation == self.generation;
+        let before = |key: &Key| self.entries.get(*self.places.get(&key.id)?);
+        let entry = |key: &Arc<Key>| match before(key) {
+            Some(old) if same_stores && same_clusters && Arc::ptr_eq(&old.key, key) => Arc::clone(old),
+            _ => Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, scope, budgets)),
+        };
+        let entries: Vec<Arc<Entry>> = catalogue.keys.values().map(entry).collect();
+        let places = entries.iter().enumerate().map(|(place, entry)| (entry.key.id, place)).collect();
+        Self { catalogue, generation, places, entries }
+    }
+}
+
+impl<'a> Found<'a> {
+    /// The version that Encrypt uses.
+    pub(crate) fn current(&self) -> Option<(Target, &'a Usable)> {
+        let version = self.entry.versions.len().checked_sub(1)?;
+        Some((Target { entry: self.place, version }, self.entry.versions.get(version)?))
+    }
+
+    /// The version with this number.
+    pub(crate) fn numbered(&self, number: u32) -> Option<(Target, &'a Usable)> {
+        let mut versions = self.entry.versions.iter().enumerate();
+        let (version, usable) = versions.find(|(_, usable)| usable.reference.version.version == number)?;
+        Some((Target { entry: self.place, version }, usable))
+    }
+}
+
+impl Entry {
+    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], scope: &Scope, budgets: &Budgets) -> Self {
+        let store = catalogue.key_stores.get(&key.key_store);
+        let members =
+            clusters.iter().find(|active| active.key_store == key.key_store).map(|active| active.members.clone());
+        let usable = |version: &Version| {
+            let (iv, sealed) = version.proof.clone()?;
+            let placed = members.as_ref().map(|members| members.placed(version)).unwrap_or_default();
+            let reference = Arc::new(KeyRef { version: version.id, placed, proof: Proof { iv, sealed } });
+            Some(Usable { reference, budget: budgets.of(version.id) })
+        };
+        let versions: Vec<Usable> = key.versions.iter().filter_map(usable).collect();
+        let connected = store.is_some_and(|store| store.state == ConnectionState::Connected);
+        let homeless = versions.last().is_none_or(|current| current.reference.placed == PlacementMask::default());
+        let removed = |version: &Version| version.placements.values().any(|at| *at == Placement::Removed);
+        let unavailable = match (store, &members) {
+            (Some(store), _) if !connected => Some(Unavailable::Store(store.name.clone(), store.state.name())),
+            (None, _) | (_, None) => Some(Unavailable::NotConfigured),
+            _ if homeless && key.current().is_some_and(removed) => Some(Unavailable::Removed),
+            _ if homeless => Some(Unavailable::Nowhere),
+            _ => None,
+        };
+        // Being made and waiting for deletion are shown whatever the store is doing.
+        let hidden = matches!(key.state, KeyState::Creating | KeyState::PendingDeletion);
+        let state = if unavailable.is_some() && !hidden { KeyState::Unavailable } else { key.state };
+        let arn = scope.key_arn(key.id).into();
+        Self { key, arn, state, unavailable, members, versions }
+    }
+
+    /// Why the key's state forbids what its state forbids.
+    pub(crate) fn refusal(&self) -> Error {
+        let arn = &self.arn;
+        let invalid = |message: String| Error::permanent(Exception::KmsInvalidState, message);
+        match (self.state, &self.unavailable) {
+            (KeyState::Disabled, _) => Error::permanent(Exception::Disabled, format!("{arn} is disabled.")),
+            (KeyState::PendingDeletion, _) => invalid(format!("{arn} is pending deletion.")),
+            (KeyState::Creating, _) => Error::transient(Exception::KmsInvalidState, format!("{arn} is creating.")),
+            (_, Some(Unavailable::Removed)) => removed_everywhere(arn),
+            (_, Some(Unavailable::Store(name, state))) => {
+                invalid(format!("{arn} is unavailable: its key store {name} is {state}"))
+            }
+            (_, Some(Unavailable::NotConfigured)) => {
+                invalid(format!("{arn} is unavailable: the cluster of its key store is not in the configuration"))
+            }
+            (_, Some(Unavailable::Nowhere)) => {
+                invalid(format!("{arn} is unavailable: no HSM in the configuration holds it"))
+            }
+            (KeyState::Enabled | KeyState::Unavailable, None) => invalid(format!("{arn} is unavailable.")),
+        }
+    }
+}
+
+/// The keyring of the moment. Made anew by whoever first asks after a change.
+#[derive(Default)]
+pub(crate) struct Keyrings {
+    newest: ArcSwap<Keyring>,
+    /// Held while one is made, which takes microseconds per thousand keys; never across an await.
+    making: Mutex<()>,
+}
+
+impl Core {
+    /// The keyring of the catalogue's newest revision.
+    pub(crate) fn keyring(&self) -> Arc<Keyring> {
+        let newest = self.inner.keyring.newest.load_full();
+        let registry = &self.inner.registry;
+        let is_current = |keyring: &Keyring| {
+            keyring.generation == registry.generation() && keyring.catalogue.revision == self.inner.store.revision()
+        };
+        if is_current(&newest) {
+            return newest;
+        }
+        let _making = self.inner.keyring.making.lock_anyway();
+        let newest = self.inner.keyring.newest.load_full();
+        if is_current(&newest) {
+            return newest;
+        }
+        // The generation first: what comes to be in use after it was read makes another keyring.
+        let (inner, generation) = (&self.inner, registry.generation());
+        let (catalogue, active) = (inner.store.catalogue(), registry.active());
+        let next = Arc::new(newest.next(catalogue, generation, &active, &inner.scope, &inner.budgets));
+        inner.keyring.newest.store(Arc::clone(&next));
+        next
+    }
+}

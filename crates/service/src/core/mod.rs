@@ -1,0 +1,159 @@
+//! What every use case stands on: the one way to keys, admission, budgets, keyring, and the parts they are built over.
+//!
+//! [`Core`] is handed to a use case that needs no more than this; what also works on durable procedures takes a
+//! [`Lifecycle`](crate::lifecycle::Lifecycle).
+
+pub(crate) mod admission;
+pub(crate) mod budget;
+pub mod cluster_registry;
+pub(crate) mod error;
+pub(crate) mod hsm_cluster;
+pub(crate) mod key_store;
+pub(crate) mod keyring;
+pub mod observer;
+pub(crate) mod page;
+pub(crate) mod pin_record;
+pub(crate) mod pipeline;
+pub(crate) mod validate;
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::error::Error;
+
+use self::admission::Admission;
+use self::budget::Budgets;
+use self::cluster_registry::ClusterRegistry;
+use self::keyring::Keyrings;
+use self::observer::Observer;
+use auth::peer::Principal;
+use model::call_options::{CallOptions, FlowId};
+use model::clock::Clock;
+use model::id::Scope;
+use model::lock::RwLockExt as _;
+use store::Store;
+
+/// How requests are admitted.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What every ARN carries.
+    pub scope: Scope,
+    /// Most items in work at once over all callers; past it a call is refused with ThrottlingException.
+    pub items_in_work: usize,
+    /// Most of those that one principal may have.
+    pub items_in_work_per_principal: usize,
+}
+
+/// Who calls, under which id, until when.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The caller.
+    pub principal: Principal,
+    /// Chosen by the interface, in every log line of this call.
+    pub request_id: Arc<str>,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+}
+
+impl Call {
+    /// For the HSMs.
+    pub(crate) fn options(&self) -> CallOptions {
+        CallOptions { deadline: self.deadline, flow: FlowId::of(self.principal.as_str()) }
+    }
+}
+
+/// The parts, and the way to keys over them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Core {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    scope: Scope,
+    store: Store,
+    registry: ClusterRegistry,
+    clock: Clock,
+    observer: Arc<dyn Observer>,
+    admission: Arc<Admission>,
+    tasks: TaskTracker,
+    keyring: Keyrings,
+    budgets: Budgets,
+    /// Held for reading from the second look at permission, state and store to the giving out of the result.
+    release_lock: RwLock<()>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        settings: Settings,
+        store: Store,
+        registry: ClusterRegistry,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let admission = Arc::new(Admission::new(settings.items_in_work, settings.items_in_work_per_principal));
+        let inner = Inner {
+            scope: settings.scope,
+            store,
+            registry,
+            clock,
+            observer,
+            admission,
+            tasks: TaskTracker::new(),
+            keyring: Keyrings::default(),
+            budgets: Budgets::default(),
+            release_lock: RwLock::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What every ARN carries.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.inner.scope
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn registry(&self) -> &ClusterRegistry {
+        &self.inner.registry
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub(crate) fn observer(&self) -> &dyn Observer {
+        &*self.inner.observer
+    }
+
+    /// What a drain waits for.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.inner.budgets
+    }
+
+    /// Waits until every result that was decided on before a change has been given out. A result that is decided on
+    /// from now on sees the change. Quick: nothing is awaited while the lock is held.
+    pub(crate) fn wait_for_releases(&self) {
+        drop(self.inner.release_lock.write_anyway());
+    }
+
+    /// Held from the last look at what a result depends on to the giving out of it.
+    pub(crate) fn hold_release(&self) -> RwLockReadGuard<'_, ()> {
+        self.inner.release_lock.read_anyway()
+    }
+
+    /// Ends when every operation that has reached a token has been recorded, or after `within`.
+    pub(crate) async fn drained(&self, within: Duration) {
+        self.inner.tasks.close();
+        if tokio::time::timeout(within, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.inner.tasks.len(), "operations were still under way when the drain ended");
+        }
+    }
+}

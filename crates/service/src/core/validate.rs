@@ -1,0 +1,191 @@
+//! Bounds on what callers send, with AWS's limits and AWS's texts.
+
+use crate::Error;
+use model::context::EncryptionContext;
+use model::id::{ClusterId, HsmId};
+use model::key::DataKeySpec;
+use model::limits;
+use model::secret::Secret;
+use model::text;
+
+/// Items and bytes of one call.
+pub(crate) fn batch(items: usize, bytes: usize, member: &str) -> Result<(), Error> {
+    length("items", items, 1, limits::BATCH_ITEMS)?;
+    if bytes > limits::BATCH_BYTES {
+        let longest = limits::BATCH_BYTES;
+        return Err(violated(&format!("Value at '{member}'"), &at_most("length over all items", longest)));
+    }
+    Ok(())
+}
+
+/// A length in bytes, characters or items.
+pub(crate) fn length(member: &str, actual: usize, least: usize, most: usize) -> Result<(), Error> {
+    let value = || format!("Value at '{member}'");
+    if actual < least {
+        return Err(violated(&value(), &at_least("length", least)));
+    }
+    if actual > most {
+        return Err(violated(&value(), &at_most("length", most)));
+    }
+    Ok(())
+}
+
+/// A number.
+pub(crate) fn number(member: &str, actual: u32, least: u32, most: u32) -> Result<u32, Error> {
+    let value = || format!("Value '{actual}' at '{member}'");
+    if actual < least {
+        return Err(violated(&value(), &at_least("value", least)));
+    }
+    if actual > most {
+        return Err(violated(&value(), &at_most("value", most)));
+    }
+    Ok(actual)
+}
+
+/// The text that names a key. Counted in bytes: a legal one has no others.
+pub(crate) fn key_reference(text: &str) -> Result<(), Error> {
+    length("keyId", text.len(), 1, limits::KEY_REFERENCE_CHARS)
+}
+
+/// The name of a key store.
+pub(crate) fn key_store_name(name: &str) -> Result<(), Error> {
+    length("customKeyStoreName", name.chars().count(), 1, limits::KEY_STORE_NAME_CHARS)?;
+    text::key_store_name(name).map_err(|wrong| Error::validation(format!("customKeyStoreName: {wrong}.")))
+}
+
+/// The description of a key.
+pub(crate) fn description(description: &str) -> Result<(), Error> {
+    let most = limits::DESCRIPTION_CHARS;
+    text::description(description).map_err(|_| violated("Value at 'description'", &at_most("length", most)))
+}
+
+/// The id of a cluster.
+pub(crate) fn cluster_id(id: &str) -> Result<ClusterId, Error> {
+    ClusterId::parse(id).ok_or_else(|| {
+        let pattern = "Member must satisfy regular expression pattern: cluster-[2-7a-zA-Z]{11,16}";
+        violated(&format!("Value '{}' at 'clusterId'", shown(id)), pattern)
+    })
+}
+
+/// The id of an HSM.
+pub(crate) fn hsm_id(member: &str, id: &str) -> Result<HsmId, Error> {
+    HsmId::parse(id).ok_or_else(|| {
+        let pattern = "Member must satisfy regular expression pattern: [a-zA-Z0-9_-][a-zA-Z0-9._-]{0,63}";
+        violated(&format!("Value '{}' at '{member}'", shown(id)), pattern)
+    })
+}
+
+/// kmsuser's PIN. The message says nothing of what it is.
+pub(crate) fn pin(pin: &Secret) -> Result<(), Error> {
+    let (least, most) = limits::PIN_BYTES;
+    length("keyStorePassword", pin.len(), least, most)?;
+    text::pin(pin.expose()).map_err(|wrong| Error::validation(format!("keyStorePassword: {wrong}.")))
+}
+
+/// Callers' text as it comes back in an error: cut to what a name may have, and nothing in it is obeyed.
+pub(crate) fn shown(text: &str) -> String {
+    let cut: String = text.chars().take(limits::KEY_STORE_NAME_CHARS).collect();
+    text::shown(&cut).into_owned()
+}
+
+/// The encryption context.
+pub(crate) fn context(pairs: std::collections::BTreeMap<String, String>) -> Result<EncryptionContext, Error> {
+    let most = limits::CONTEXT_BYTES;
+    EncryptionContext::new(pairs)
+        .map_err(|_| violated("Value at 'encryptionContext'", &at_most("encoded length", most)))
+}
+
+/// The length of a data key, named by exactly one of its two parameters.
+pub(crate) fn data_key_length(spec: Option<DataKeySpec>, number_of_bytes: Option<u32>) -> Result<u16, Error> {
+    match (spec, number_of_bytes) {
+        (Some(spec), None) => Ok(u16::try_from(spec.bytes()).unwrap_or(u16::MAX)),
+        (None, Some(bytes)) => random_length(bytes),
+        (None, None) | (Some(_), Some(_)) => {
+            Err(Error::validation("Please specify either number of bytes or key spec."))
+        }
+    }
+}
+
+/// A number of random bytes.
+pub(crate) fn random_length(bytes: u32) -> Result<u16, Error> {
+    let most = u32::try_from(limits::RANDOM_BYTES).unwrap_or(u32::MAX);
+    number("numberOfBytes", bytes, 1, most).map(|bytes| u16::try_from(bytes).unwrap_or(u16::MAX))
+}
+
+/// How many entries a page holds.
+pub(crate) fn page_limit(limit: Option<u32>) -> Result<usize, Error> {
+    let limit = number("limit", limit.unwrap_or(limits::LIST_DEFAULT), 1, limits::LIST_LIMIT)?;
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+fn at_least(measure: &str, least: impl std::fmt::Display) -> String {
+    format!("Member must have {measure} greater than or equal to {least}")
+}
+
+fn at_most(measure: &str, most: impl std::fmt::Display) -> String {
+    format!("Member must have {measure} less than or equal to {most}")
+}
+
+fn violated(value: &str, constraint: &str) -> Error {
+    Error::validation(format!("1 validation error detected: {value} failed to satisfy constraint: {constraint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::exception::Exception;
+
+    fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!((error.exception, error.retryable), (Exception::Validation, false));
+        error.message
+    }
+
+    #[test]
+    fn texts_are_aws_s() {
+        assert_eq!(
+            message(length("plaintext", 4_097, 1, limits::PLAINTEXT_BYTES)),
+            "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: \
+             Member must have length less than or equal to 4096"
+        );
+        assert_eq!(
+            message(random_length(1_025)),
+            "1 validation error detected: Value '1025' at 'numberOfBytes' failed to satisfy constraint: \
+             Member must have value less than or equal to 1024"
+        );
+        assert_eq!(
+            message(key_reference("")),
+            "1 validation error detected: Value at 'keyId' failed to satisfy constraint: \
+             Member must have length greater than or equal to 1"
+        );
+    }
+
+    #[test]
+    fn bounds_are_inclusive() {
+        for ok in [1, limits::PLAINTEXT_BYTES] {
+            length("plaintext", ok, 1, limits::PLAINTEXT_BYTES).unwrap();
+        }
+        assert!(length("plaintext", 0, 1, limits::PLAINTEXT_BYTES).is_err());
+        assert_eq!((random_length(1).unwrap(), random_length(1_024).unwrap()), (1, 1_024));
+        assert!(random_length(0).is_err());
+        batch(limits::BATCH_ITEMS, limits::BATCH_BYTES, "plaintext").unwrap();
+        assert!(batch(0, 0, "plaintext").is_err());
+        assert!(batch(limits::BATCH_ITEMS + 1, 0, "plaintext").is_err());
+        assert!(batch(1, limits::BATCH_BYTES + 1, "plaintext").is_err());
+        assert_eq!(page_limit(None).unwrap(), 100);
+        assert!(page_limit(Some(0)).is_err() && page_limit(Some(1_001)).is_err());
+        let context_of = |bytes: usize| context([("k".to_owned(), "v".repeat(bytes - 5))].into());
+        context_of(limits::CONTEXT_BYTES).unwrap();
+        assert!(context_of(limits::CONTEXT_BYTES + 1).is_err());
+    }
+
+    #[test]
+    fn a_data_key_has_one_length() {
+        assert_eq!(data_key_length(Some(DataKeySpec::Aes256), None).unwrap(), 32);
+        assert_eq!(data_key_length(Some(DataKeySpec::Aes128), None).unwrap(), 16);
+        assert_eq!(data_key_length(None, Some(7)).unwrap(), 7);
+        let text = "Please specify either number of bytes or key spec.";
+        assert_eq!(message(data_key_length(None, None)), text);
+        assert_eq!(message(data_key_length(Some(DataKeySpec::Aes256), Some(32))), text);
+    }
+}

@@ -1,0 +1,113 @@
+//! GenerateDataKey and GenerateDataKeyWithoutPlaintext: a random data key, in clear and encrypted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::core::hsm_cluster::HsmCluster;
+use crate::core::keyring::{Entry, Target, Usable};
+use crate::core::pipeline::{DataOperation, KeyAccess};
+use crate::core::validate;
+use crate::crypto::encrypt::aad_of;
+use crate::{Call, Error, Service};
+use cluster::{DataKeyTask, Failed};
+use model::call_options::CallOptions;
+use model::ciphertext::assemble;
+use model::key::DataKeySpec;
+use model::operation::Operation;
+use model::secret::Secret;
+use protocol::DataKey;
+
+/// One item of GenerateDataKey and GenerateDataKeyWithoutPlaintext.
+#[derive(Debug)]
+pub struct DataKeyInput {
+    /// Key id or key ARN.
+    pub key_id: String,
+    /// Exactly one of this ...
+    pub key_spec: Option<DataKeySpec>,
+    /// ... and this, 1 to 1,024.
+    pub number_of_bytes: Option<u32>,
+    /// Pairs of the encryption context.
+    pub context: BTreeMap<String, String>,
+}
+
+/// What GenerateDataKey gives.
+#[derive(Clone, Debug)]
+pub struct GeneratedDataKey {
+    /// The key's ARN.
+    pub key_arn: Arc<str>,
+    /// The data key.
+    pub plaintext: Secret,
+    /// The data key, encrypted; format 1.
+    pub ciphertext: Vec<u8>,
+}
+
+impl Service {
+    /// Makes data keys, likewise. `without_plaintext` is its own operation with its own permission; the plaintext is
+    /// then wiped before the result is given out, and empty.
+    pub async fn generate_data_keys(
+        &self,
+        call: &Call,
+        items: Vec<DataKeyInput>,
+        without_plaintext: bool,
+    ) -> Result<Vec<Result<GeneratedDataKey, Error>>, Error> {
+        self.core.on_items(call, GenerateDataKey { without_plaintext }, items).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GenerateDataKey {
+    without_plaintext: bool,
+}
+
+impl DataOperation for GenerateDataKey {
+    type Input = DataKeyInput;
+    type Task = DataKeyTask;
+    type Raw = DataKey;
+    type Output = GeneratedDataKey;
+
+    fn operation(&self) -> Operation {
+        match self.without_plaintext {
+            true => Operation::GenerateDataKeyWithoutPlaintext,
+            false => Operation::GenerateDataKey,
+        }
+    }
+
+    fn payload_field(&self) -> &'static str {
+        "numberOfBytes"
+    }
+
+    fn payload_bytes(&self, item: &DataKeyInput) -> usize {
+        // An item that names no legal length has its own error later.
+        validate::data_key_length(item.key_spec, item.number_of_bytes).map_or(0, usize::from)
+    }
+
+    fn encrypts(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
+        let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
+        let context = validate::context(item.context)?;
+        let (target, version) = access.current(&item.key_id)?;
+        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        Ok((target, DataKeyTask { key, aad, length }))
+    }
+
+    fn act<'a>(
+        &self,
+        hsm_cluster: &'a dyn HsmCluster,
+        tasks: Vec<DataKeyTask>,
+        options: CallOptions,
+    ) -> BoxFuture<'a, Vec<Result<DataKey, Failed>>> {
+        hsm_cluster.generate_data_keys(tasks, options)
+    }
+
+    fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {
+        let ciphertext = assemble(version.reference.version, &raw.sealed.iv, &raw.sealed.sealed);
+        // Dropping the secret wipes it.
+        let plaintext = if self.without_plaintext { Secret::default() } else { raw.plaintext };
+        GeneratedDataKey { key_arn: entry.arn.clone(), plaintext, ciphertext }
+    }
+}

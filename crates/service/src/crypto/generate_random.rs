@@ -1,0 +1,53 @@
+//! GenerateRandom: random bytes out of a key store's HSMs.
+
+use std::sync::Arc;
+
+use crate::core::hsm_cluster::HsmCluster;
+use crate::core::{Core, validate};
+use crate::{Call, Error, Service};
+use model::exception::Exception;
+use model::id::KeyStoreId;
+use model::key_store::ConnectionState;
+use model::operation::Operation;
+use model::secret::Secret;
+use store::KeyStore;
+
+impl Service {
+    /// Random bytes. `key_store_id` empty: any connected store.
+    pub async fn generate_random(
+        &self,
+        call: &Call,
+        number_of_bytes: Option<u32>,
+        key_store_id: &str,
+    ) -> Result<Secret, Error> {
+        let (core, options, key_store_id) = (self.core.clone(), call.options(), key_store_id.to_owned());
+        self.core
+            .on_one(call, Operation::GenerateRandom, async move {
+                let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
+                let length = validate::random_length(number)?;
+                let (id, hsm_cluster) = source(&core, &key_store_id)?;
+                let random =
+                    hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
+                // The store may have been disconnected meanwhile.
+                let _released = core.hold_release();
+                source(&core, id.as_str())?;
+                Ok(random)
+            })
+            .await
+    }
+}
+
+fn source(core: &Core, key_store_id: &str) -> Result<(KeyStoreId, Arc<dyn HsmCluster>), Error> {
+    if !key_store_id.is_empty() {
+        let (store, members) = core.connected_store(key_store_id)?;
+        return Ok((store.id.clone(), members.hsm_cluster));
+    }
+    let catalogue = core.store().catalogue();
+    let usable = |store: &Arc<KeyStore>| {
+        let members = core.members_of(&store.id)?;
+        (store.state == ConnectionState::Connected).then(|| (store.id.clone(), members.hsm_cluster))
+    };
+    catalogue.key_stores.values().find_map(usable).ok_or_else(|| {
+        Error::permanent(Exception::CustomKeyStoreInvalidState, "no key store is connected; connect one first")
+    })
+}

@@ -1,0 +1,6 @@
+//! Operations with keys: on items, through the pipeline.
+
+pub(crate) mod decrypt;
+pub(crate) mod encrypt;
+pub(crate) mod generate_data_key;
+mod generate_random;

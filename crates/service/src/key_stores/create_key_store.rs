@@ -1,0 +1,118 @@
+//! CreateKeyStore: a look at the cluster's HSMs without logging in, then a store in state DISCONNECTED.
+
+use std::collections::BTreeSet;
+
+use crate::core::pin_record::said_of;
+use crate::core::{Core, validate};
+use crate::key_stores::inspect::inspect;
+use crate::{Call, Error, Service};
+use cluster::kmsuser::{Said, is_given, record_of};
+use model::exception::Exception;
+use model::id::{ClusterId, HsmId, KeyStoreId};
+use model::key_store::ConnectionState;
+use model::limits;
+use model::operation::Operation;
+use model::pin::Pin;
+use model::secret::Secret;
+use pki::identity::TrustAnchor;
+use store::NewKeyStore;
+
+/// A key store that is to be made.
+#[derive(Clone, Debug)]
+pub struct CreateKeyStoreInput {
+    /// 1 to 256 characters.
+    pub name: String,
+    /// A cluster of the configuration.
+    pub cluster_id: String,
+    /// PEM.
+    pub trust_anchor: String,
+    /// kmsuser's PIN.
+    pub password: Secret,
+}
+
+impl Service {
+    /// Makes a key store. The same call gives the same store while that is DISCONNECTED.
+    pub async fn create_key_store(&self, call: &Call, input: CreateKeyStoreInput) -> Result<KeyStoreId, Error> {
+        let core = self.core.clone();
+        self.core
+            .on_one(call, Operation::CreateKeyStore, async move {
+                validate::key_store_name(&input.name)?;
+                validate::length("trustAnchorCertificate", input.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
+                validate::pin(&input.password)?;
+                let cluster = validate::cluster_id(&input.cluster_id)?;
+                let _alone = core.registry().creating.lock().await;
+                if let Some(twin) = twin(&core, &cluster, &input).await? {
+                    return Ok(twin);
+                }
+                is_free(&core, &input.name, &cluster)?;
+                let spec = core.registry().spec(&cluster).ok_or_else(|| Error::no_cluster(cluster.as_str()))?;
+                let anchor = TrustAnchor::from_pem(&input.trust_anchor).map_err(|error| {
+                    Error::permanent(Exception::IncorrectTrustAnchor, format!("trustAnchorCertificate: {error}"))
+                })?;
+                is_alone(&core, &anchor)?;
+                inspect(&core, &spec, &anchor, Exception::IncorrectTrustAnchor).await?;
+                let id = KeyStoreId::random();
+                let records: BTreeSet<HsmId> =
+                    spec.hsms.iter().map(|hsm| record_of(spec.pin_scope, &hsm.hsm)).collect();
+                let first = Said { pin: Some(&input.password), was_reset: None };
+                let pins = records.iter().map(|record| said_of(&core, &id, &[], record, first));
+                let pins = pins.filter_map(Result::transpose).map(|pin| pin.map(|pin| (pin.hsm, pin.after)));
+                let pins = pins.collect::<Result<_, Error>>()?;
+                let (name, trust_anchor) = (input.name.clone(), input.trust_anchor.clone());
+                let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor, pins };
+                core.store().create_key_store(new).await.map_err(Error::of_store)?;
+                // What failed before, under a key store that was deleted, is counted.
+                let pins = core.store().pins(&id).await.map_err(Error::of_store)?;
+                core.registry().pins.replace(&id, &pins, spec.login_tries);
+                tracing::info!(key_store = %id, name = input.name, cluster = %spec.settings.id, "key store created");
+                Ok(id)
+            })
+            .await
+    }
+}
+
+/// The store that this very call has made before, if nobody has connected it since.
+async fn twin(core: &Core, cluster: &ClusterId, input: &CreateKeyStoreInput) -> Result<Option<KeyStoreId>, Error> {
+    let catalogue = core.store().catalogue();
+    let same = catalogue.key_stores.values().find(|store| {
+        store.name == input.name
+            && store.cluster == *cluster
+            && store.trust_anchor == input.trust_anchor
+            && store.state == ConnectionState::Disconnected
+    });
+    let Some(store) = same else { return Ok(None) };
+    let pins = core.store().pins(&store.id).await.map_err(Error::of_store)?;
+    let seals = core.registry().seals.load();
+    let same_pin = |(record, pin): &(HsmId, Pin)| is_given(&seals, &store.id, record, pin, &input.password);
+    Ok((!pins.is_empty() && pins.iter().all(same_pin)).then(|| store.id.clone()))
+}
+
+/// Before anything is looked at that takes time. The metadata has the last word.
+fn is_free(core: &Core, name: &str, cluster: &ClusterId) -> Result<(), Error> {
+    let catalogue = core.store().catalogue();
+    let mut stores = catalogue.key_stores.values();
+    if stores.clone().any(|store| store.name == name) {
+        return Err(Error::of_store(store::Error::NameInUse(name.to_owned())));
+    }
+    if stores.clone().any(|store| store.cluster == *cluster) {
+        return Err(Error::of_store(store::Error::ClusterInUse(cluster.clone())));
+    }
+    if stores.by_ref().count() >= limits::KEY_STORES {
+        return Err(Error::of_store(store::Error::Quota(limits::KEY_STORES)));
+    }
+    Ok(())
+}
+
+/// Clusters under one authority share their history: at most one of them belongs to a key store.
+fn is_alone(core: &Core, anchor: &TrustAnchor) -> Result<(), Error> {
+    let catalogue = core.store().catalogue();
+    let same = catalogue
+        .key_stores
+        .values()
+        .find(|store| TrustAnchor::from_pem(&store.trust_anchor).is_ok_and(|other| other.is_same_authority(anchor)));
+    let Some(store) = same else { return Ok(()) };
+    Err(Error::permanent(
+        Exception::CloudHsmClusterInUse,
+        format!("key store {} has a cluster under the same trust anchor: {}", store.name, store.cluster),
+    ))
+}

@@ -1,0 +1,22 @@
+//! DeleteKeyStore: forgets a key store that is disconnected and empty. Its HSMs are not touched.
+
+use crate::{Call, Error, Service};
+use model::operation::Operation;
+
+impl Service {
+    /// Forgets a key store, and the PINs of its HSMs with it: whoever wants a store over the same cluster later has the
+    /// officer set kmsuser's PIN again.
+    pub async fn delete_key_store(&self, call: &Call, id: &str) -> Result<(), Error> {
+        let (core, id) = (self.core.clone(), id.to_owned());
+        self.core
+            .on_one(call, Operation::DeleteKeyStore, async move {
+                let store = core.store_with_id(&id)?;
+                let _turn = core.registry().turn(&store.id).await;
+                core.store().delete_key_store(&store.id).await.map_err(Error::of_store)?;
+                core.registry().pins.replace(&store.id, &[], 0);
+                tracing::info!(key_store = %store.id, name = store.name, "key store deleted");
+                Ok(())
+            })
+            .await
+    }
+}

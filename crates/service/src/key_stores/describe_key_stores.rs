@@ -1,0 +1,122 @@
+//! DescribeKeyStores, and the ways from a key store to its cluster.
+
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
+
+use crate::core::key_store::store_with_id;
+use crate::core::{Core, page, validate};
+use crate::{Call, Error, Page, Service};
+use cluster::MemberStatus;
+use cluster::kmsuser::PinStatus;
+use model::id::{ClusterId, KeyStoreId};
+use model::id::{HsmId, Zone};
+use model::operation::Operation;
+use store::KeyStore;
+
+/// One HSM as operators see it.
+#[derive(Clone, Debug)]
+pub struct HsmView {
+    /// The HSM.
+    pub hsm: HsmId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Data workers that there should be.
+    pub data_workers: u16,
+    /// How it is, while its key store is in use.
+    pub status: Option<MemberStatus>,
+    /// What is known of its PIN; absent where none is on record: it has not joined.
+    pub pin: Option<PinStatus>,
+}
+
+impl HsmView {
+    /// It has joined, and its token holds the cluster's wrapping key.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.pin.is_some() && self.status.as_ref().is_some_and(|member| member.status.holds_wrapping_key())
+    }
+}
+
+/// A key store as operators see it.
+#[derive(Clone, Debug)]
+pub struct KeyStoreView {
+    /// What is on record.
+    pub store: Arc<KeyStore>,
+    /// Its HSMs.
+    pub hsms: Vec<HsmView>,
+}
+
+impl Service {
+    /// Every key store with its HSMs, for metrics and readiness.
+    #[must_use]
+    pub fn key_stores(&self) -> Vec<KeyStoreView> {
+        self.core.store().catalogue().key_stores.values().map(|store| view(&self.core, store)).collect()
+    }
+
+    /// Shows key stores with the health of their HSMs. At most one of id and name is not empty.
+    pub async fn describe_key_stores(
+        &self,
+        call: &Call,
+        id: &str,
+        name: &str,
+        limit: Option<u32>,
+        marker: &str,
+    ) -> Result<Page<KeyStoreView>, Error> {
+        self.core.on_catalogue(call, Operation::DescribeKeyStores, |_| {
+            let limit = validate::page_limit(limit)?;
+            let after = page::after('s', marker, |text| Some(KeyStoreId::from(text)))?;
+            let catalogue = self.core.store().catalogue();
+            let with_health = |store: &Arc<KeyStore>| view(&self.core, store);
+            let one = match (id, name) {
+                ("", "") => None,
+                (id, "") => Some(store_with_id(&catalogue, id)?),
+                ("", name) => {
+                    let named = catalogue.key_stores.values().find(|store| store.name == name);
+                    Some(named.ok_or_else(|| Error::no_such_key_store("name", name))?)
+                }
+                _ => return Err(Error::validation("Specify either a key store id or a key store name, not both.")),
+            };
+            if let Some(store) = one {
+                return Ok(Page { items: vec![with_health(store)], next_marker: None });
+            }
+            let from = after.map_or(Unbounded, Excluded);
+            let stores = catalogue.key_stores.range((from, Unbounded)).map(|(_, store)| store);
+            let page = page::cut('s', stores, limit, |store| store.id.clone());
+            Ok(Page { items: page.items.into_iter().map(with_health).collect(), next_marker: page.next_marker })
+        })
+    }
+}
+
+/// A key store with its HSMs.
+pub(crate) fn view(core: &Core, store: &Arc<KeyStore>) -> KeyStoreView {
+    KeyStoreView { store: Arc::clone(store), hsms: hsm_views(core, &store.cluster, Some(&store.id)) }
+}
+
+/// The HSMs of a cluster of the configuration, in its order.
+pub(crate) fn hsm_views(core: &Core, cluster: &ClusterId, key_store: Option<&KeyStoreId>) -> Vec<HsmView> {
+    let active = key_store.and_then(|key_store| core.registry().active_of(key_store));
+    let mut statuses = active.map(|active| active.members.hsm_cluster.status()).unwrap_or_default();
+    let spec = core.registry().spec(cluster);
+    let mut views: Vec<HsmView> = spec
+        .iter()
+        .flat_map(|spec| &spec.hsms)
+        .map(|hsm| {
+            let at = statuses.iter().position(|status| status.hsm == hsm.hsm);
+            HsmView {
+                hsm: hsm.hsm.clone(),
+                zone: hsm.zone.clone(),
+                data_workers: hsm.data_workers,
+                status: at.map(|at| statuses.swap_remove(at)),
+                pin: key_store.and_then(|key_store| core.registry().pins.status(key_store, &hsm.hsm)),
+            }
+        })
+        .collect();
+    // In use, though the configuration does not describe them any more.
+    views.extend(statuses.into_iter().map(|status| HsmView {
+        hsm: status.hsm.clone(),
+        zone: status.zone.clone(),
+        data_workers: status.data_workers,
+        pin: key_store.and_then(|key_store| core.registry().pins.status(key_store, &status.hsm)),
+        status: Some(status),
+    }));
+    views
+}

@@ -1,0 +1,162 @@
+//! UpdateKeyStore: another name, kmsuser's PIN, that an officer has reset it, another cluster.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::core::cluster_registry::ClusterSpec;
+use crate::core::pin_record::{READS, busy, said_of};
+use crate::core::{Core, validate};
+use crate::key_stores::inspect::inspect;
+use crate::{Call, Error, Service};
+use cluster::kmsuser::{Said, record_of};
+use model::exception::Exception;
+use model::id::{ClusterId, HsmId, KeyStoreId};
+use model::key_store::{Event, Next};
+use model::operation::Operation;
+
+use model::secret::Secret;
+use pki::identity::TrustAnchor;
+use store::{self, KeyStoreChange};
+
+/// What is to be changed about a key store. Absent: unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateKeyStoreInput {
+    /// The key store.
+    pub key_store_id: String,
+    /// Another name.
+    pub new_name: Option<String>,
+    /// kmsuser's PIN ...
+    pub password: Option<Secret>,
+    /// The security officer has set it, or has unlocked kmsuser where no password is given: the token's own count of
+    /// wrong PINs is cleared ...
+    pub pin_was_reset: bool,
+    /// ... in these HSMs; in all where empty.
+    pub hsm_ids: Vec<String>,
+    /// Another cluster.
+    pub cluster_id: Option<String>,
+}
+
+/// What is to be changed, after it was looked at.
+struct Plan {
+    cluster: Option<ClusterId>,
+    /// Of whose PINs something is said.
+    records: BTreeSet<HsmId>,
+    was_reset: Option<i64>,
+}
+
+impl Service {
+    /// Changes what is named. What a PIN changes about what is known of the PINs is decided in `cluster::kmsuser`.
+    pub async fn update_key_store(&self, call: &Call, input: UpdateKeyStoreInput) -> Result<(), Error> {
+        let (core, principal) = (self.core.clone(), call.principal.clone());
+        self.core.on_one(call, Operation::UpdateKeyStore, async move {
+            let id = KeyStoreId::from(input.key_store_id.as_str());
+            let plan = plan_of(&core, &id, &input).await?;
+            let _turn = core.registry().turn(&id).await;
+            record_update(&core, &id, &input, &plan).await?;
+            if let Some(store) = core.store().catalogue().key_stores.get(&id)
+                && let Some(spec) = core.registry().spec(&store.cluster)
+            {
+                let pins = core.store().pins(&id).await.map_err(Error::of_store)?;
+                core.registry().pins.replace(&id, &pins, spec.login_tries);
+            }
+            tracing::info!(key_store = %id, name = ?input.new_name, cluster = ?input.cluster_id,
+                pin = input.password.is_some(), hsms = ?input.hsm_ids, "key store updated");
+            if plan.was_reset.is_some() {
+                let hsms: Vec<&str> = plan.records.iter().map(HsmId::as_str).collect();
+                tracing::warn!(principal = principal.as_str(), key_store = %id, ?hsms, pin = input.password.is_some(),
+                    "kmsuser's PIN was said to be reset by the security officer; its failed logins are counted anew");
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Records it all, or nothing.
+async fn record_update(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput, plan: &Plan) -> Result<(), Error> {
+    let what = Said { pin: input.password.as_ref(), was_reset: plan.was_reset };
+    for _ in 0..READS {
+        let known = core.store().pins(id).await.map_err(Error::of_store)?;
+        let pins = plan.records.iter().map(|record| said_of(core, id, &known, record, what));
+        let pins = pins.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
+        let change = KeyStoreChange { name: input.new_name.clone(), cluster: plan.cluster.clone(), pins };
+        match core.store().update_key_store(id, change).await {
+            // What a login has recorded meanwhile is read again.
+            Err(store::Error::PinChanged(_)) => {}
+            done => return done.map_err(Error::of_store),
+        }
+    }
+    Err(busy())
+}
+
+async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> Result<Plan, Error> {
+    let store = core.store_with_id(id.as_str())?;
+    let of_pins = input.password.is_some() || input.pin_was_reset;
+    if input.new_name.is_none() && !of_pins && input.cluster_id.is_none() {
+        return Err(Error::validation(
+            "Specify at least one of a new name, a password, that the PIN was reset, and a cluster id.",
+        ));
+    }
+    if !of_pins && !input.hsm_ids.is_empty() {
+        return Err(Error::validation(
+            "HSM ids say for which HSMs a password is, or in which the PIN was reset; specify that too.",
+        ));
+    }
+    if let Some(name) = &input.new_name {
+        validate::key_store_name(name)?;
+    }
+    if of_pins || input.cluster_id.is_some() {
+        // Before HSMs are looked at, which takes time. The metadata has the last word.
+        if store.state.next(Event::Change) == Next::Refused {
+            return Err(Error::of_store(store::Error::State(store.state)));
+        }
+    }
+    let cluster = input.cluster_id.as_deref().map(validate::cluster_id).transpose()?;
+    let target = cluster.as_ref().unwrap_or(&store.cluster);
+    let mut records = BTreeSet::new();
+    if cluster.is_some() || of_pins {
+        let spec = core.registry().spec(target).ok_or_else(|| Error::no_cluster(target.as_str()))?;
+        if cluster.is_some() {
+            let anchor = TrustAnchor::from_pem(&store.trust_anchor)
+                .map_err(|error| Error::internal(&format!("the trust anchor cannot be read: {error}")))?;
+            inspect(core, &spec, &anchor, Exception::CloudHsmClusterNotRelated).await?;
+        }
+        if of_pins {
+            input.password.as_ref().map(validate::pin).transpose()?;
+            records = records_of(core, id, input, &spec).await?;
+        }
+    }
+    let was_reset = input.pin_was_reset.then(|| core.clock().unix_millis());
+    Ok(Plan { cluster, records, was_reset })
+}
+
+/// Of whose PINs something is said.
+async fn records_of(
+    core: &Core,
+    id: &KeyStoreId,
+    input: &UpdateKeyStoreInput,
+    spec: &Arc<ClusterSpec>,
+) -> Result<BTreeSet<HsmId>, Error> {
+    let all: BTreeSet<&HsmId> = spec.hsms.iter().map(|hsm| &hsm.hsm).collect();
+    let named: Result<Vec<HsmId>, Error> = input.hsm_ids.iter().map(|id| validate::hsm_id("hsmIds", id)).collect();
+    let named = named?;
+    if let Some(stranger) = named.iter().find(|hsm| !all.contains(hsm)) {
+        let cluster = &spec.settings.id;
+        return Err(Error::validation(format!("HSM '{stranger}' is not in the configuration of {cluster}")));
+    }
+    let meant = if named.is_empty() { all.into_iter().cloned().collect() } else { named.clone() };
+    let meant = meant.iter().map(|hsm| record_of(spec.pin_scope, hsm));
+    if input.password.is_some() {
+        return Ok(meant.collect());
+    }
+    // That a PIN was reset can be said of one that is known.
+    let pins = core.store().pins(id).await.map_err(Error::of_store)?;
+    let (known, unknown): (BTreeSet<_>, BTreeSet<_>) =
+        meant.partition(|record| pins.iter().any(|(of, _)| of == record));
+    match unknown.first() {
+        Some(hsm) if known.is_empty() || !named.is_empty() => {
+            Err(Error::validation(format!("no PIN of kmsuser is on record for HSM {hsm}; specify the password too")))
+        }
+        _ => Ok(known),
+    }
+}

@@ -1,0 +1,135 @@
+//! CreateKey: begins a key, or finds the one that the same client token began, and waits until it is Enabled.
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::core::{Core, validate};
+use crate::keys::describe_key::{KeyMetadata, metadata};
+use crate::lifecycle::{Lifecycle, Origin, Plan};
+use crate::{Call, Error, Service};
+use auth::peer::Principal;
+use model::exception::Exception;
+use model::id::{HsmId, KeyId, KeyStoreId};
+use model::key::KeyState;
+use model::limits;
+use model::operation::Operation;
+use store::{Begun, ClientToken};
+
+/// What is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct CreateKeyInput {
+    /// Empty: the only store there is.
+    pub key_store_id: String,
+    /// At most 8,192 characters.
+    pub description: String,
+    /// Empty: none.
+    pub client_token: String,
+}
+
+impl Service {
+    /// Makes a key. The procedure goes on to its end when the caller leaves.
+    pub async fn create_key(&self, call: &Call, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+        let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
+        self.core
+            .on_one(call, Operation::CreateKey, async move {
+                validate::description(&input.description)?;
+                validate::length("clientToken", input.client_token.chars().count(), 0, limits::CLIENT_TOKEN_CHARS)?;
+                let key = begin(&core, &lifecycle, &call_of_task.principal, input).await?;
+                let keyring = core.keyring();
+                let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
+                let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
+                tracing::info!(request_id, principal, key = %key, "key created");
+                Ok(metadata(&core, entry))
+            })
+            .await
+    }
+}
+
+/// Begins the key or finds it, has it finished, and returns its id once it is.
+async fn begin(
+    core: &Core,
+    lifecycle: &Lifecycle,
+    principal: &Principal,
+    input: CreateKeyInput,
+) -> Result<KeyId, Error> {
+    let store_id = store_for(core, &input.key_store_id)?;
+    let (_, members) = core.connected_store(store_id.as_str())?;
+    let token = (!input.client_token.is_empty()).then(|| ClientToken {
+        principal: principal.as_str().to_owned(),
+        operation: Operation::CreateKey.spec().event,
+        token: input.client_token,
+        parameters: digest(&store_id, &input.description),
+    });
+    // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
+    // token never work on the same key.
+    let mut creations = lifecycle.creations().lock().await;
+    let known = match &token {
+        Some(token) => core.store().key_of_token(token).await.map_err(Error::of_store)?,
+        None => None,
+    };
+    let begun = match known {
+        Some(key) => Begun::Existing(key),
+        None => {
+            // Before there is a row: nothing is begun that cannot be finished.
+            members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
+            let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+            let store = core.store();
+            store.begin_key(&store_id, &input.description, &hsms, token.as_ref()).await.map_err(Error::of_store)?
+        }
+    };
+    let (key, origin) = match begun {
+        Begun::New(key) => (key, Origin::New),
+        Begun::Existing(key) => (key, Origin::Interrupted),
+    };
+    let state = core.store().catalogue().keys.get(&key).map(|key| key.state);
+    // Begun by an earlier call with the same token, and taken away this moment because it could not be made.
+    let Some(state) = state else {
+        let why = "the key that this client token began could not be made; the same call makes another";
+        return Err(Error::transient(Exception::KmsInternal, why));
+    };
+    if state == KeyState::Creating {
+        let outcome = lifecycle.finish_key(&mut creations, Plan { key, members, origin });
+        drop(creations);
+        outcome.result().await?;
+    }
+    Ok(key)
+}
+
+/// The store that the caller named, or the only one there is.
+fn store_for(core: &Core, id: &str) -> Result<KeyStoreId, Error> {
+    if !id.is_empty() {
+        return Ok(id.into());
+    }
+    let catalogue = core.store().catalogue();
+    let mut stores = catalogue.key_stores.keys();
+    match (stores.next(), stores.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (Some(_), Some(_)) => Err(Error::validation("There are several key stores; specify a key store id.")),
+        (None, _) => Err(Error::permanent(Exception::CustomKeyStoreNotFound, "there is no key store")),
+    }
+}
+
+/// What must be the same when a client token comes again: the store and the description.
+fn digest(store: &KeyStoreId, description: &str) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in [store.as_str(), description] {
+        // Lengths keep two parts apart whatever they hold.
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_keeps_parts_apart() {
+        let of = |store: &str, description: &str| digest(&store.into(), description);
+        assert_eq!(of("cks-1", "a"), of("cks-1", "a"));
+        assert_ne!(of("cks-1", "a"), of("cks-1a", ""));
+        assert_ne!(of("cks-1", "a"), of("cks-1", "b"));
+    }
+}
