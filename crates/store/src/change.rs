@@ -206,7 +206,12 @@ impl Inner {
             }
             Came::Broken(error) => {
                 retire(transaction.connection).await;
-                Err(self.judged(error).await)
+                let error = self.judged(error).await;
+                if matches!(&error, Error::Storage(trouble) if trouble.outage == Outage::Gone) {
+                    // What has no name any more is left by everybody, so that what was in it is not lost.
+                    self.leave_reader().await;
+                }
+                Err(error)
             }
             Came::InDoubt(error, value, next) => {
                 retire(transaction.connection).await;

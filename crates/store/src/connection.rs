@@ -47,6 +47,14 @@ impl Store {
 }
 
 impl Inner {
+    /// Closes the connection that reads; whoever reads next opens another one.
+    pub(super) async fn leave_reader(&self) {
+        let mut reader = self.reader.lock().await;
+        if let Some(database) = reader.database.take() {
+            retire(database).await;
+        }
+    }
+
     pub(super) async fn judged(&self, error: Error) -> Error {
         judged(self.engine.directory(), error).await
     }

@@ -6,6 +6,7 @@
 pub(crate) mod copy;
 pub(crate) mod lineage;
 mod migrations;
+mod presence;
 mod session;
 #[cfg(test)]
 mod trouble;
@@ -20,6 +21,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use self::lineage::Lineage;
+use self::presence::Presence;
 use self::session::Sqlite;
 #[cfg(test)]
 use super::Distress;
@@ -36,6 +38,7 @@ const CHECKPOINT: &str = "256";
 pub(crate) struct Place {
     file: PathBuf,
     lineage: Arc<Lineage>,
+    presence: Arc<Presence>,
     #[cfg(test)]
     distress: Mutex<trouble::Brought>,
     /// Pages that it may have while it has trouble; no bound where it is 0.
@@ -46,9 +49,11 @@ pub(crate) struct Place {
 impl Place {
     /// Judges the file, which must be there; an empty one is a new database.
     pub(crate) fn admit(file: &Path) -> Result<Self, Error> {
+        let lineage = Lineage::admit(file)?;
         Ok(Self {
             file: file.to_owned(),
-            lineage: Arc::new(Lineage::admit(file)?),
+            presence: Arc::new(Presence::of(file, lineage.main())),
+            lineage: Arc::new(lineage),
             #[cfg(test)]
             distress: Mutex::default(),
             #[cfg(test)]
@@ -75,8 +80,9 @@ impl Engine for Place {
                 .disable_statement_logging();
             #[cfg(test)]
             let options = self.troubled(options);
+            let ticket = Presence::admit(&self.presence)?;
             let database = options.connect().await?;
-            Ok(Connection::new(Sqlite::new(database, Arc::clone(&self.lineage))))
+            Ok(Connection::new(Sqlite::open(database, Arc::clone(&self.lineage), ticket).await?))
         })
     }
 
@@ -88,4 +94,20 @@ impl Engine for Place {
     fn distress(&self, distress: Option<Distress>) -> Answer<'_, bool> {
         Box::pin(self.bring(distress))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::suite::{Made, suite};
+    use crate::lock::make_private;
+
+    async fn make() -> Made {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keystored.db");
+        make_private(&file).unwrap();
+        Made { engine: Arc::new(Place::admit(&file).unwrap()), _keep: Box::new(folder) }
+    }
+
+    suite!(make);
 }

@@ -12,6 +12,7 @@ use super::super::value::{Row, Value};
 use super::super::{Answer, Done, Fault, Session, Told};
 use super::lineage::{self, Lineage, Position};
 use super::migrations::MIGRATIONS;
+use super::presence::Ticket;
 use crate::Error;
 use model::outage::Outage;
 
@@ -31,16 +32,22 @@ pub(super) struct Sqlite {
     database: SqliteConnection,
     /// Dropped after the connection: its open file must outlive that, because closing it would take SQLite's locks away.
     lineage: Option<Arc<Lineage>>,
+    ticket: Option<Ticket>,
     before: Option<Position>,
 }
 
 impl Sqlite {
-    pub(super) fn new(database: SqliteConnection, lineage: Arc<Lineage>) -> Self {
-        Self { database, lineage: Some(lineage), before: None }
+    pub(super) async fn open(database: SqliteConnection, lineage: Arc<Lineage>, ticket: Ticket) -> Result<Self, Error> {
+        let mut session = Self { database, lineage: Some(lineage), ticket: Some(ticket), before: None };
+        session.probe().await?;
+        if let Some(ticket) = &session.ticket {
+            ticket.opened();
+        }
+        Ok(session)
     }
 
     pub(super) fn of_copy(database: SqliteConnection) -> Self {
-        Self { database, lineage: None, before: None }
+        Self { database, lineage: None, ticket: None, before: None }
     }
 }
 
@@ -65,6 +72,10 @@ impl Session for Sqlite {
 
     fn begin(&mut self) -> Answer<'_, ()> {
         Box::pin(async move {
+            if let Some(presence) = self.ticket.as_ref().map(Ticket::presence) {
+                // On panic: as if nothing had been seen.
+                tokio::task::spawn_blocking(move || presence.look()).await.unwrap_or(Ok(()))?;
+            }
             sqlx::query("BEGIN IMMEDIATE").execute(&mut self.database).await?;
             if self.lineage.is_some() {
                 self.before = Some(lineage::position(&mut self.database).await?);
@@ -115,9 +126,9 @@ impl Session for Sqlite {
 
     fn close(self: Box<Self>) -> Answer<'static, ()> {
         Box::pin(async move {
-            let Self { database, lineage, .. } = *self;
+            let Self { database, lineage, ticket, .. } = *self;
             let closed = database.close().await;
-            drop(lineage);
+            drop((lineage, ticket));
             Ok(closed?)
         })
     }

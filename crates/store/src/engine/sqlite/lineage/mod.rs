@@ -169,6 +169,11 @@ impl Lineage {
         }
     }
 
+    /// The file as it is open.
+    pub(super) fn main(&self) -> &File {
+        &self.main
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

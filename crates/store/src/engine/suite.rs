@@ -1,1 +1,0 @@
-//! What every engine owes the store.
