@@ -21,5 +21,5 @@ INSERT INTO changes (slot, position, revision, entity, id, gone)
 SELECT slot, -4611686018427387904, -4611686018427387904, 'none so far', '................................................', 0
 FROM slots;
 
--- The position that the next row will have.
-ALTER TABLE revision ADD COLUMN log_end BIGINT NOT NULL DEFAULT 0;
+-- The position that the next row will have. They begin at 1: at 0 is whoever has read nothing yet.
+ALTER TABLE revision ADD COLUMN log_end BIGINT NOT NULL DEFAULT 1;

@@ -219,7 +219,8 @@ impl Inner {
                 let error = self.judged(error).await;
                 turn.database = self.sound(turn).await.ok();
                 // Only now: the catalogue agrees with the database again, if that could be read.
-                let known = !turn.in_doubt && next.is_some_and(|next| next.position == self.catalogue.load().position);
+                let known =
+                    !turn.in_doubt && next.is_some_and(|next| next.position() == self.catalogue.load().position());
                 if known { Ok(value) } else { Err(error) }
             }
         }
@@ -257,7 +258,7 @@ impl Inner {
         match read.await {
             Ok(None) => Ok(database),
             Ok(Some(next)) => {
-                tracing::warn!(revision = next.revision, "a commit that was reported as failed is in the database");
+                tracing::warn!(revision = next.revision(), "a commit that was reported as failed is in the database");
                 self.catalogue.store(Arc::new(next));
                 Ok(database)
             }

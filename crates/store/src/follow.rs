@@ -4,7 +4,6 @@
 //! others have committed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::engine::Connection;
 use super::log::{self, Entity};
@@ -14,34 +13,27 @@ use super::{Catalogue, Error, load};
 /// caller is in a transaction.
 pub(super) async fn follow(database: &mut Connection, old: &Catalogue) -> Result<Option<Catalogue>, Error> {
     let position = log::position(database).await?;
-    if position == old.position {
+    if position == old.position() {
         return Ok(None);
     }
-    let Some(changes) = log::between(database, old.position, position).await? else {
+    let Some(changes) = log::between(database, old.position(), position).await? else {
         return load::catalogue(database).await.map(Some);
     };
+    let mut next = old.moved_on(position, &changes);
     // The last word on each.
     let changed: BTreeMap<Entity, bool> = changes.into_iter().map(|change| (change.entity, change.gone)).collect();
-    let mut next = Catalogue { revision: position.revision, position, ..old.clone() };
     for (entity, gone) in changed {
         match entity {
             Entity::Key(id) => {
                 let key = if gone { None } else { load::key(database, id).await? };
-                match key {
-                    Some(key) => drop(next.keys.insert(id, Arc::new(key))),
-                    None => drop(next.keys.remove(&id)),
-                }
+                next.put_key(id, key);
             }
             Entity::KeyStore(id) => {
                 let store = if gone { None } else { load::key_store(database, &id).await? };
-                match store {
-                    Some(store) => drop(next.key_stores.insert(id, Arc::new(store))),
-                    None => drop(next.key_stores.remove(&id)),
-                }
+                next.put_key_store(id, store);
             }
             Entity::Destroyed(key) => {
-                let versions = load::destroyed(database, key).await?;
-                Arc::make_mut(&mut next.destroyed).extend(versions);
+                load::destroyed(database, key).await?.into_iter().for_each(|version| next.bury(version));
             }
         }
     }

@@ -14,6 +14,7 @@
 
 pub mod backup;
 mod budget;
+mod catalogue;
 mod change;
 mod connection;
 pub mod disk;
@@ -35,7 +36,7 @@ mod test_support;
 mod tests;
 pub mod trouble;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,10 +45,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+pub use self::catalogue::Catalogue;
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
 pub use self::error::Error;
-use self::log::Position;
 use self::reserve::Reserve;
 use self::trouble::Record;
 use model::ciphertext::IV_BYTES;
@@ -93,21 +94,6 @@ struct Writer {
     in_doubt: bool,
     closed: bool,
     lock: Option<lock::Lock>,
-}
-
-/// The in-memory view that requests read. Immutable; a change makes a new one.
-#[derive(Clone, Debug, Default)]
-pub struct Catalogue {
-    /// The revision that it shows.
-    pub revision: u64,
-    /// How far it follows the change log.
-    position: Position,
-    /// Keys by id.
-    pub keys: BTreeMap<KeyId, Arc<Key>>,
-    /// Key stores by id.
-    pub key_stores: BTreeMap<KeyStoreId, Arc<KeyStore>>,
-    /// Versions that no token must hold any more.
-    pub destroyed: Arc<BTreeSet<KeyVersionId>>,
 }
 
 /// A key.
@@ -263,7 +249,7 @@ impl Store {
     /// of date.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.inner.catalogue.load().revision
+        self.inner.catalogue.load().revision()
     }
 
     /// Closes the database and gives its lock back.

@@ -1,7 +1,6 @@
 //! Reads rows into the catalogue: all of them at start, one key or one store after a change.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -60,14 +59,11 @@ pub(super) async fn catalogue(database: &mut Connection) -> Result<Catalogue, Er
     let placements: Vec<PlacementRow> = database.all(placement_rows!(""), values![]).await?;
     let destroyed: Vec<(String, i64)> =
         database.all("SELECT key_id, version FROM destroyed_versions", values![]).await?;
-    let destroyed: BTreeSet<_> =
+    let destroyed: Vec<_> =
         destroyed.into_iter().map(|(key, version)| version_id(&key, version)).collect::<Result<_, Error>>()?;
-    let key_stores = stores
-        .into_iter()
-        .map(|row| store_from(row).map(|store| (store.id.clone(), Arc::new(store))))
-        .collect::<Result<_, Error>>()?;
-    let keys = assemble(keys, versions, placements)?.into_iter().map(|key| (key.id, Arc::new(key))).collect();
-    Ok(Catalogue { revision: position.revision, position, keys, key_stores, destroyed: Arc::new(destroyed) })
+    let key_stores: Vec<_> = stores.into_iter().map(store_from).collect::<Result<_, Error>>()?;
+    let keys = assemble(keys, versions, placements)?;
+    Ok(Catalogue::assemble(position, key_stores, keys, destroyed))
 }
 
 /// The versions of a key that are destroyed.

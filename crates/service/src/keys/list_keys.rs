@@ -1,7 +1,5 @@
 //! ListKeys: every key, in the order of the ids.
 
-use std::ops::Bound::{Excluded, Unbounded};
-
 use crate::core::{page, validate};
 use crate::{Call, Error, Page, Service};
 use model::id::KeyId;
@@ -19,9 +17,7 @@ impl Service {
             let limit = validate::page_limit(limit)?;
             let after = page::after('k', marker, KeyId::parse)?;
             let catalogue = self.core.store().catalogue();
-            let from = after.map_or(Unbounded, Excluded);
-            let ids = catalogue.keys.range((from, Unbounded)).map(|(id, _)| *id);
-            let entries = ids.map(|id| (id, self.core.scope().key_arn(id)));
+            let entries = catalogue.keys_after(after).map(|key| (key.id, self.core.scope().key_arn(key.id)));
             Ok(page::cut('k', entries, limit, |(id, _)| *id))
         })
     }

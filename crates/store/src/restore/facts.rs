@@ -16,14 +16,14 @@ impl Store {
     pub(super) async fn facts(&self) -> Result<Facts, Error> {
         let catalogue = self.catalogue();
         let mut known = BTreeMap::new();
-        for store in catalogue.key_stores.keys() {
+        for store in catalogue.key_stores().map(|store| &store.id) {
             known.extend(self.pins(store).await?.into_iter().map(|(hsm, pin)| ((store.clone(), hsm), pin)));
         }
         // On the connection that reads: it works on a full disk.
         let (destroyed, reserved, left) = self.read(|database| Box::pin(counted(database))).await?;
         let mut spent: BTreeMap<_, _> = left.into_iter().collect();
         for ((store, hsm), pin) in &known {
-            let Some(store) = catalogue.key_stores.get(store) else { continue };
+            let Some(store) = catalogue.key_store(store) else { continue };
             let count: &mut u32 = spent.entry((store.cluster.clone(), hsm.clone())).or_default();
             *count = pin.spent().max(*count);
         }

@@ -16,7 +16,7 @@ impl Bench {
     /// What the log says has changed between two catalogues.
     async fn logged(&self, from: &Catalogue) -> Option<Vec<Change>> {
         let mut database = copy::open(&self.file()).await.unwrap();
-        log::between(&mut database, from.position, self.store.catalogue().position).await.unwrap()
+        log::between(&mut database, from.position(), self.store.catalogue().position()).await.unwrap()
     }
 
     async fn enabled_key(&self) -> KeyVersionId {
@@ -59,11 +59,11 @@ async fn every_commit_writes_what_it_changed() {
     let before = store.catalogue();
     store.reserve_encryptions(version, 10).await.unwrap();
     store.replace_pin(&bench.key_store, first_pin("hsm-a")).await.unwrap();
-    assert_eq!(store.catalogue().position, before.position);
+    assert_eq!(store.catalogue().position(), before.position());
 
     // A change that fails leaves nothing.
     assert!(store.keep_blob(KeyVersionId { version: 2, ..version }, &Bytes::new()).await.is_err());
-    assert_eq!(store.catalogue().position, before.position);
+    assert_eq!(store.catalogue().position(), before.position());
 
     let id = store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
     store.delete_key_store(&id).await.unwrap();
@@ -80,7 +80,7 @@ async fn one_transaction_changes_several_things_in_one_revision() {
     let between = store.catalogue();
     store.abandon_key(version.key).await.unwrap();
     let after = store.catalogue();
-    assert_eq!(after.revision, between.revision + 1);
+    assert_eq!(after.revision(), between.revision() + 1);
     let expected = [gone(Entity::Key(version.key)), changed(Entity::Destroyed(version.key))];
     assert_eq!(bench.logged(&between).await.unwrap(), expected);
 
@@ -99,9 +99,9 @@ async fn one_transaction_changes_several_things_in_one_revision() {
         .await
         .unwrap();
     let after = store.catalogue();
-    assert_eq!(after.revision, between.revision + 1);
+    assert_eq!(after.revision(), between.revision() + 1);
     assert_eq!(bench.logged(&between).await.unwrap(), [changed(Entity::Key(other)), changed(Entity::Key(one))]);
-    assert!(after.keys.values().all(|key| key.description == "both"));
+    assert!(after.keys().all(|key| key.description == "both"));
 
     // Whoever was away for all of it follows as well.
     let mut database = copy::open(&bench.file()).await.unwrap();
@@ -154,9 +154,9 @@ async fn whoever_is_too_far_behind_reads_everything() {
     database.execute("UPDATE revision SET value = value + 1", values![]).await.unwrap();
     assert!(follow::follow(&mut database, &last).await.unwrap().is_some());
     let silent = log::position(&mut database).await.unwrap();
-    assert_eq!(log::between(&mut database, last.position, silent).await.unwrap(), None);
+    assert_eq!(log::between(&mut database, last.position(), silent).await.unwrap(), None);
     database.execute("UPDATE changes SET position = position + 1", values![]).await.unwrap();
-    let of = last.position;
+    let of = last.position();
     let earlier = log::Position { revision: of.revision - 1, end: of.end - 1 };
     assert_eq!(log::between(&mut database, earlier, of).await.unwrap(), None);
 }
@@ -209,7 +209,7 @@ async fn follows_in_another_process() {
         assert_eq!(line.unwrap(), "follow");
         database.look().await.unwrap();
         let position = log::position(&mut database).await.unwrap();
-        let leads = log::between(&mut database, catalogue.position, position).await.unwrap().is_some();
+        let leads = log::between(&mut database, catalogue.position(), position).await.unwrap().is_some();
         if let Some(next) = follow::follow(&mut database, &catalogue).await.unwrap() {
             catalogue = next;
         }

@@ -146,9 +146,9 @@ async fn a_commit_in_doubt_is_read_back_before_anything_else() {
         retire(turn.database.take().unwrap()).await;
         turn.in_doubt = true;
     }
-    assert_ne!(bench.store.catalogue().keys[&version.key].state, KeyState::Disabled);
+    assert_ne!(bench.store.catalogue().key(version.key).unwrap().state, KeyState::Disabled);
     bench.new_key().await;
-    assert_eq!(bench.store.catalogue().keys[&version.key].state, KeyState::Disabled);
+    assert_eq!(bench.store.catalogue().key(version.key).unwrap().state, KeyState::Disabled);
     bench.agrees().await;
 }
 
@@ -210,6 +210,6 @@ async fn a_log_with_room_beyond_its_end_is_read_after_a_crash() {
     }
     let mut recovered = copy::open(&aside.path().join("keystored.db")).await.unwrap();
     let recovered = load::catalogue(&mut recovered).await.unwrap();
-    assert_eq!(recovered.keys[&version.key].state, KeyState::Disabled);
-    assert_eq!(recovered.revision, bench.store.revision());
+    assert_eq!(recovered.key(version.key).unwrap().state, KeyState::Disabled);
+    assert_eq!(recovered.revision(), bench.store.revision());
 }

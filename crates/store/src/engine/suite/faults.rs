@@ -30,9 +30,9 @@ async fn at_every_statement(made: Made, faults: &[(&str, Told)], way: Way, lasti
                 reached = after + 1;
                 let after = subject.store.catalogue();
                 if outcome.is_err() {
-                    assert_eq!(after.position, before.position, "{what}: an error, and it shows");
+                    assert_eq!(after.position(), before.position(), "{what}: an error, and it shows");
                 } else if act.shows() {
-                    assert!(after.revision > before.revision, "{what}: done, and it does not show");
+                    assert!(after.revision() > before.revision(), "{what}: done, and it does not show");
                 }
                 if let Err(error) = outcome {
                     expected(&error, *told, way, &what);
@@ -96,9 +96,9 @@ pub(crate) async fn real_trouble_is_told_and_passes(made: Made) {
         assert!(matches!(&error, Error::Storage(trouble) if trouble.outage == outage), "{what}: {error:?}");
         assert!(error.passes(), "{what}: {error}");
         if distress == Distress::Full {
-            assert!(subject.store.catalogue().revision >= before.revision);
+            assert!(subject.store.catalogue().revision() >= before.revision());
         } else {
-            assert_eq!(subject.store.catalogue().position, before.position, "{what}");
+            assert_eq!(subject.store.catalogue().position(), before.position(), "{what}");
         }
         assert!(!subject.store.records(), "{what}");
         subject.made().engine.distress(None).await.unwrap();

@@ -158,7 +158,7 @@ impl Subject {
     async fn of_store(&self, act: Act, name: String) -> Change<'static> {
         let store = self.store.clone();
         // There may be ten: those of before make room.
-        for left in self.store.catalogue().key_stores.values().filter(|left| left.id != self.key_store) {
+        for left in self.store.catalogue().key_stores().filter(|left| left.id != self.key_store) {
             self.store.advance_key_store(&left.id, Event::Disconnect, None, false).await.ok();
             self.store.advance_key_store(&left.id, Event::DisconnectDone, None, false).await.ok();
             self.store.delete_key_store(&left.id).await.unwrap();
@@ -210,7 +210,7 @@ impl Subject {
 
     /// A key that is always there.
     async fn witness(&self) -> KeyVersionId {
-        let known: Option<KeyId> = self.store.catalogue().keys.keys().next().copied();
+        let known: Option<KeyId> = self.store.catalogue().keys().next().map(|key| key.id);
         let key = match known {
             Some(key) => key,
             None => match self.store.begin_key(&self.key_store, "", &[], None).await.unwrap() {
