@@ -20,6 +20,8 @@ pub enum Outage {
     Memory,
     /// Somebody else has it.
     InUse,
+    /// A file was moved or removed while it was in use.
+    Gone,
     /// The network is not as far yet.
     Network,
 }
@@ -57,6 +59,7 @@ impl Outage {
             Self::Files => "too many files are open",
             Self::Memory => "there is no memory left",
             Self::InUse => "another program has it locked",
+            Self::Gone => "a file of it was moved or removed",
             Self::Network => "the network is not there",
         }
     }
@@ -71,6 +74,7 @@ impl Outage {
             Self::Files => "raise the limit (LimitNOFILE), or see what has them open",
             Self::Memory => "give the machine more, or see what takes it",
             Self::InUse => "end that program",
+            Self::Gone => "put it back; if it is lost, stop keystored and restore a backup",
             Self::Network => "see to the machine's network",
         }
     }

@@ -8,17 +8,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
 
-use super::lineage::pages::Mark;
-use super::lineage::verdict::Standing;
-use super::lineage::{JOURNAL, beside, ids, judge_from_outside, pragma};
-use super::migrations::MIGRATIONS;
+use super::engine::sqlite::copy;
+use super::engine::sqlite::lineage::pages::Mark;
+use super::engine::sqlite::lineage::verdict::Standing;
+use super::engine::sqlite::lineage::{JOURNAL, beside, judge_from_outside};
 use super::{Error, load};
 use model::clock::Clock;
 use model::step::steps;
@@ -26,8 +23,6 @@ use telemetry::abort;
 
 /// Wrapped keys and sealed PINs are for the daemon's user alone.
 pub(super) const PRIVATE: u32 = 0o600;
-/// A recovery by a daemon that starts just now is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 steps! {
     /// Steps of a backup.
@@ -88,7 +83,7 @@ pub fn is_as_left(database: &Path) -> Result<bool, Error> {
 
 async fn write(database: &Path, unfinished: &Path, target: &Path, folder: &Path, clock: &Clock) -> Result<Made, Error> {
     make_private(unfinished)?;
-    let mark = abort::around(BackupStep::Copy.name(), copy(database, unfinished)).await?;
+    let mark = abort::around(BackupStep::Copy.name(), copy::make(database, unfinished)).await?;
     abort::around(BackupStep::Check.name(), seal(unfinished, target, mark, clock)).await?;
     let published = abort::around(BackupStep::Publish.name(), async {
         let file = File::open(unfinished)?;
@@ -119,90 +114,15 @@ fn make_private(path: &Path) -> Result<(), Error> {
     )))
 }
 
-/// Has SQLite write what the database holds now; the database's mark.
-async fn copy(database: &Path, to: &Path) -> Result<Mark, Error> {
-    let to = to.to_str().ok_or_else(|| Error::Backup(format!("{} is no name in UTF-8", to.display())))?;
-    let options = SqliteConnectOptions::new().filename(database).read_only(true).busy_timeout(PATIENCE);
-    let mut from = options.disable_statement_logging().connect().await.map_err(|error| {
-        Error::Backup(format!(
-            "{} cannot be read ({error}); run this as the user that the daemon runs as",
-            database.display()
-        ))
-    })?;
-    // Both see the same state: between them nothing else reads, and the number only grows.
-    let copied = sqlx::query("VACUUM INTO $1").bind(to).execute(&mut from).await;
-    let closed = from.close().await;
-    copied.map_err(|error| Error::Backup(format!("{to} cannot be written ({error})")))?;
-    closed?;
-    let mut made = open(Path::new(to)).await?;
-    let (application_id, _, change) = ids(&mut made).await?;
-    made.close().await?;
-    Ok(Mark { backup: true, ..Mark::from_ids(application_id, change) })
-}
-
 /// Marks a copy and looks through all of it.
-async fn seal(copy: &Path, name: &Path, mark: Mark, clock: &Clock) -> Result<(), Error> {
-    let mut database = open(copy).await?;
-    pragma(&mut database, "application_id", mark.application_id()).await?;
-    sqlx::query("CREATE TABLE backup (made_at BIGINT NOT NULL)").execute(&mut database).await?;
-    let made_at = clock.unix_millis();
-    sqlx::query("INSERT INTO backup (made_at) VALUES ($1)").bind(made_at).execute(&mut database).await?;
-    look_through(&mut database, name).await?;
-    // An older release's can be read by that release; what it holds was counted above.
-    if is_known(&mut database, name).await? {
+async fn seal(made: &Path, name: &Path, mark: Mark, clock: &Clock) -> Result<(), Error> {
+    // An older release's can be read by that release; what it holds was counted there.
+    if copy::seal(made, name, mark, clock.unix_millis()).await? {
+        let mut database = copy::open(made).await?;
         load::catalogue(&mut database).await?;
+        database.close().await?;
     }
-    database.close().await?;
     Ok(())
-}
-
-/// Opens a copy of a database, which this process alone uses.
-pub(super) async fn open(copy: &Path) -> Result<SqliteConnection, Error> {
-    let options = SqliteConnectOptions::new().filename(copy).foreign_keys(true).synchronous(SqliteSynchronous::Full);
-    Ok(options.disable_statement_logging().connect().await?)
-}
-
-/// Every page, every index and every reference.
-pub(super) async fn look_through(database: &mut SqliteConnection, name: &Path) -> Result<(), Error> {
-    let broken = |what: &str| Error::Backup(format!("{} is damaged ({what})", name.display()));
-    let found: Vec<(String,)> = sqlx::query_as("PRAGMA integrity_check(3)")
-        .fetch_all(&mut *database)
-        .await
-        .map_err(|error| broken(&error.to_string()))?;
-    let words: Vec<&str> = found.iter().map(|(line,)| line.as_str()).collect();
-    if words != ["ok"] {
-        return Err(broken(&words.join("; ")));
-    }
-    let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(database).await?;
-    if dangling.is_empty() { Ok(()) } else { Err(broken(&format!("{} rows refer to none", dangling.len()))) }
-}
-
-/// Whether a database has exactly the tables that this release knows; an error where it is not keystored's, or a newer
-/// release's.
-pub(super) async fn is_known(database: &mut SqliteConnection, name: &Path) -> Result<bool, Error> {
-    let (there,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM sqlite_schema WHERE name IN ('_sqlx_migrations', 'revision', 'keys')")
-            .fetch_one(&mut *database)
-            .await?;
-    if there < 3 {
-        return Err(Error::Backup(format!("{} is no database of keystored", name.display())));
-    }
-    let applied: Vec<(i64, Vec<u8>, bool)> =
-        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(database)
-            .await?;
-    for (version, checksum, success) in &applied {
-        let Some(known) = MIGRATIONS.iter().find(|known| known.version == *version) else {
-            return Err(Error::Newer { file: name.display().to_string(), version: *version });
-        };
-        if known.checksum[..] != checksum[..] || !success {
-            return Err(Error::Backup(format!(
-                "{}: migration {version} was applied with another text; the file belongs to another build of keystored",
-                name.display()
-            )));
-        }
-    }
-    Ok(applied.len() == MIGRATIONS.iter().count())
 }
 
 /// Gives a file its name, unless there is one of that name.

@@ -1,63 +1,110 @@
-//! The one way to change metadata: a transaction, the rows read back, the commit, the catalogue.
+//! The one way to change metadata: a transaction with its entries in the log, the rows read back, the commit, the
+//! catalogue.
 //!
 //! A connection is used again only when it is known how it stands: after a begin, a commit or a rollback that failed,
 //! or a statement that the machine let down, another one takes its place. What a commit came to that failed is read
 //! back from the database before anything else is decided.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
 
 use super::connection::retire;
-use super::lineage::{Lineage, Step};
+use super::engine::Connection;
+use super::engine::value::values;
+use super::log::{self, Change, Entity};
 use super::reserve::Purpose;
-use super::{Catalogue, Error, Inner, Key, KeyStore, Store, Writer, lineage, load};
-use model::id::{KeyId, KeyStoreId, KeyVersionId};
+use super::{Catalogue, Error, Inner, Store, Writer, follow};
+use model::id::KeyId;
 use model::outage::Outage;
 
-/// What a change has changed, as far as the catalogue shows it.
-pub(super) enum Touched {
-    /// Nothing that it shows.
-    Nothing,
-    /// A key, its versions or its placements.
-    Key(KeyId),
-    /// A key that is gone, with versions that a token may still hold.
-    Destroyed(KeyId, Vec<KeyVersionId>),
-    /// A key store.
-    KeyStore(KeyStoreId),
+/// A change on its way. It says what it changes as it goes, and all of that is one revision.
+pub(super) struct Transaction {
+    connection: Connection,
+    /// The revision of the change and the end of the log before it, once something is changed that the catalogue shows.
+    numbered: Option<(i64, i64)>,
+    changes: Vec<Change>,
 }
 
-/// Rows of a change as they will be once it is committed.
-enum Fresh {
-    Nothing,
-    Key(KeyId, Option<Key>),
-    Destroyed(KeyId, Vec<KeyVersionId>),
-    KeyStore(KeyStoreId, Option<KeyStore>),
-}
-
-/// What became of a transaction.
+/// What became of a transaction. With the catalogue that shows it, if there is something to show.
 enum Came<T> {
     /// It is in the database.
-    Committed(T, u64, Fresh),
+    Committed(T, Option<Catalogue>),
     /// It is not, and the connection is as it was.
     Undone(Error),
     /// It is not, and nobody knows how the connection stands.
     Broken(Error),
-    /// Nobody knows whether it is in the database. If so, then with this revision, unless it shows in no catalogue.
-    InDoubt(Error, T, Option<u64>),
+    /// Nobody knows whether it is in the database.
+    InDoubt(Error, T, Option<Catalogue>),
+}
+
+impl Transaction {
+    fn new(connection: Connection) -> Self {
+        Self { connection, numbered: None, changes: Vec::new() }
+    }
+
+    /// The revision of this change, to be written beside the rows that it changes.
+    pub(super) async fn revision(&mut self) -> Result<i64, Error> {
+        if let Some((revision, _)) = self.numbered {
+            return Ok(revision);
+        }
+        let bump = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value, log_end";
+        let numbered: (i64, i64) = self.one(bump, values![]).await?;
+        self.numbered = Some(numbered);
+        Ok(numbered.0)
+    }
+
+    /// Something that the catalogue shows is changed.
+    pub(super) async fn changes(&mut self, entity: Entity) -> Result<(), Error> {
+        self.enter(entity, false).await
+    }
+
+    /// Something that the catalogue shows is there no more.
+    pub(super) async fn removes(&mut self, entity: Entity) -> Result<(), Error> {
+        self.enter(entity, true).await
+    }
+
+    async fn enter(&mut self, entity: Entity, gone: bool) -> Result<(), Error> {
+        self.revision().await?;
+        self.changes.retain(|change| change.entity != entity);
+        self.changes.push(Change { entity, gone });
+        Ok(())
+    }
+
+    /// Writes the log, and makes the catalogue that shows the change.
+    async fn conclude(&mut self, old: &Catalogue) -> Result<Option<Catalogue>, Error> {
+        if let Some((revision, end)) = self.numbered {
+            let changes = std::mem::take(&mut self.changes);
+            log::write(&mut self.connection, revision, end, &changes).await?;
+        }
+        follow::follow(&mut self.connection, old).await
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
 }
 
 impl Store {
-    /// Runs `work` in a transaction and shows what it touched in the catalogue once it is committed. Whoever waits may
+    /// Runs `work` in a transaction and shows what it changed in the catalogue once it is committed. Whoever waits may
     /// leave: the change runs in a task of its own, so that the catalogue never falls behind the database.
     ///
     /// A panic in it ends the change alone: whoever waits is told, and the next change has another connection.
     pub(super) async fn change<T, W>(&self, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>> + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
         // On panic: whoever waits gets an error; the transaction is rolled back, and the connection replaced.
@@ -73,7 +120,7 @@ impl Store {
     pub(super) async fn change_from_reserve<T, W>(&self, purpose: Purpose, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
-        W: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>> + Send + Sync + 'static,
+        W: for<'c> Fn(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
     {
         let inner = Arc::clone(&self.inner);
         // On panic: as above.
@@ -102,7 +149,7 @@ impl Inner {
         if !self.reserve.admits(purpose) {
             self.mend(&mut turn).await;
             if !self.reserve.admits(purpose) {
-                let error = Error::Kept(self.place.directory().to_owned());
+                let error = Error::Kept(self.engine.directory().to_owned());
                 self.record.ended(Some(&error), self.clock.now());
                 return Err(error);
             }
@@ -131,7 +178,7 @@ impl Inner {
     /// Carries a change out, and notes how writing goes.
     pub(super) async fn attempt<T, W>(&self, turn: &mut Writer, work: W) -> Result<T, Error>
     where
-        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
+        W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>>,
     {
         self.record.begun(self.clock.now());
         let outcome = self.carry_out(turn, work).await;
@@ -141,47 +188,53 @@ impl Inner {
 
     async fn carry_out<T, W>(&self, turn: &mut Writer, work: W) -> Result<T, Error>
     where
-        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
+        W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>>,
     {
         // Not in its place while it is used: whatever ends this, what comes back there is known to be sound.
-        let mut database = self.sound(turn).await?;
-        match transact(&mut database, &self.lineage, work).await {
-            Came::Committed(value, revision, fresh) => {
-                turn.database = Some(database);
-                if let Some(next) = next(&self.catalogue.load(), revision, fresh) {
+        let mut transaction = Transaction::new(self.sound(turn).await?);
+        match transact(&mut transaction, &self.catalogue.load(), work).await {
+            Came::Committed(value, next) => {
+                turn.database = Some(transaction.connection);
+                if let Some(next) = next {
                     self.catalogue.store(Arc::new(next));
                 }
                 Ok(value)
             }
             Came::Undone(error) => {
-                turn.database = Some(database);
+                turn.database = Some(transaction.connection);
                 Err(error)
             }
             Came::Broken(error) => {
-                retire(database).await;
-                Err(self.place.judged(error).await)
+                retire(transaction.connection).await;
+                let error = self.judged(error).await;
+                if matches!(&error, Error::Storage(trouble) if trouble.outage == Outage::Gone) {
+                    // What has no name any more is left by everybody, so that what was in it is not lost.
+                    self.leave_reader().await;
+                }
+                Err(error)
             }
-            Came::InDoubt(error, value, revision) => {
-                retire(database).await;
+            Came::InDoubt(error, value, next) => {
+                retire(transaction.connection).await;
                 turn.in_doubt = true;
-                let error = self.place.judged(error).await;
+                let error = self.judged(error).await;
                 turn.database = self.sound(turn).await.ok();
                 // Only now: the catalogue agrees with the database again, if that could be read.
-                let known = !turn.in_doubt && revision.is_some_and(|of| of == self.catalogue.load().revision);
+                let known =
+                    !turn.in_doubt && next.is_some_and(|next| next.position() == self.catalogue.load().position());
                 if known { Ok(value) } else { Err(error) }
             }
         }
     }
 
     /// A connection that is in no transaction, over a database that the catalogue agrees with.
-    async fn sound(&self, turn: &mut Writer) -> Result<SqliteConnection, Error> {
+    async fn sound(&self, turn: &mut Writer) -> Result<Connection, Error> {
         if turn.closed {
             return Err(Error::closed());
         }
         if let Some(database) = turn.database.take() {
             return Ok(database);
         }
-        let opened = match self.place.open().await {
+        let opened = match self.engine.connect().await {
             Ok(database) if turn.in_doubt => self.settled(database).await,
             opened => opened,
         };
@@ -190,28 +243,23 @@ impl Inner {
                 turn.in_doubt = false;
                 Ok(database)
             }
-            Err(error) => Err(self.place.judged(error).await),
+            Err(error) => Err(self.judged(error).await),
         }
     }
 
-    /// Finds out what a commit that failed has come to. Nearly always nothing, which the revision tells; else the
-    /// catalogue is read anew.
-    async fn settled(&self, mut database: SqliteConnection) -> Result<SqliteConnection, Error> {
+    /// Finds out what a commit that failed has come to. Nearly always nothing; else the catalogue follows it.
+    async fn settled(&self, mut database: Connection) -> Result<Connection, Error> {
         let read = async {
-            let revision = load::revision(&mut database).await?;
-            if revision == self.catalogue.load().revision {
-                return Ok(None);
-            }
-            load::catalogue(&mut database).await.map(Some)
+            database.look().await?;
+            let next = follow::follow(&mut database, &self.catalogue.load()).await?;
+            database.rollback().await?;
+            Ok(next)
         };
         match read.await {
             Ok(None) => Ok(database),
-            Ok(Some(catalogue)) => {
-                tracing::warn!(
-                    revision = catalogue.revision,
-                    "a commit that was reported as failed is in the database"
-                );
-                self.catalogue.store(Arc::new(catalogue));
+            Ok(Some(next)) => {
+                tracing::warn!(revision = next.revision(), "a commit that was reported as failed is in the database");
+                self.catalogue.store(Arc::new(next));
                 Ok(database)
             }
             Err(error) => {
@@ -222,29 +270,24 @@ impl Inner {
     }
 }
 
-async fn transact<T, W>(database: &mut SqliteConnection, lineage: &Arc<Lineage>, work: W) -> Came<T>
+async fn transact<T, W>(transaction: &mut Transaction, old: &Catalogue, work: W) -> Came<T>
 where
-    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
+    W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>>,
 {
-    let mut transaction = match database.begin_with("BEGIN IMMEDIATE").await {
-        Ok(transaction) => transaction,
-        Err(error) => return Came::Broken(error.into()),
+    if let Err(error) = transaction.begin().await {
+        return Came::Broken(error);
+    }
+    let carried_out = async {
+        let value = work(transaction).await?;
+        Ok((value, transaction.conclude(old).await?))
     };
-    match numbered(&mut transaction, lineage, work).await {
-        Ok(((value, revision, fresh), step)) => match transaction.commit().await {
-            Ok(()) => {
-                if let Some(step) = step {
-                    step.done().await;
-                }
-                Came::Committed(value, revision, fresh)
-            }
-            Err(error) => {
-                let revision = (!matches!(fresh, Fresh::Nothing)).then_some(revision);
-                Came::InDoubt(error.into(), value, revision)
-            }
+    match carried_out.await {
+        Ok((value, next)) => match transaction.commit().await {
+            Ok(()) => Came::Committed(value, next),
+            Err(error) => Came::InDoubt(error, value, next),
         },
         // The engine itself may have rolled it back already.
-        Err(error @ Error::Engine { .. }) => Came::Broken(error),
+        Err(error @ Error::Engine(_)) => Came::Broken(error),
         Err(error) => match transaction.rollback().await {
             Ok(()) => Came::Undone(error),
             Err(_) => Came::Broken(error),
@@ -252,71 +295,12 @@ where
     }
 }
 
-/// Carries a change out and numbers it.
-async fn numbered<T, W>(
-    database: &mut SqliteConnection,
-    lineage: &Arc<Lineage>,
-    work: W,
-) -> Result<((T, u64, Fresh), Option<Step>), Error>
-where
-    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
-{
-    let before = lineage::position(database).await?;
-    let came = carried_out(database, work).await?;
-    let step = lineage::advance(lineage, database, before).await?;
-    Ok((came, step))
-}
-
-async fn carried_out<T, W>(database: &mut SqliteConnection, work: W) -> Result<(T, u64, Fresh), Error>
-where
-    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(T, Touched), Error>>,
-{
-    let (value, touched) = work(database).await?;
-    let fresh = match touched {
-        Touched::Nothing => Fresh::Nothing,
-        Touched::Key(id) => Fresh::Key(id, load::key(database, id).await?),
-        Touched::Destroyed(id, versions) => Fresh::Destroyed(id, versions),
-        Touched::KeyStore(id) => {
-            let store = load::key_store(database, &id).await?;
-            Fresh::KeyStore(id, store)
-        }
-    };
-    Ok((value, load::revision(database).await?, fresh))
-}
-
-fn next(old: &Catalogue, revision: u64, fresh: Fresh) -> Option<Catalogue> {
-    let mut next = Catalogue { revision, ..old.clone() };
-    match fresh {
-        Fresh::Nothing => return None,
-        Fresh::Key(id, Some(key)) => drop(next.keys.insert(id, Arc::new(key))),
-        Fresh::Key(id, None) => drop(next.keys.remove(&id)),
-        Fresh::Destroyed(id, versions) => {
-            next.keys.remove(&id);
-            Arc::make_mut(&mut next.destroyed).extend(versions);
-        }
-        Fresh::KeyStore(id, Some(store)) => drop(next.key_stores.insert(id, Arc::new(store))),
-        Fresh::KeyStore(id, None) => drop(next.key_stores.remove(&id)),
-    }
-    Some(next)
-}
-
-/// Adds one to the revision and returns it, to be written beside the changed rows.
-pub(super) async fn bump(database: &mut SqliteConnection) -> Result<i64, Error> {
-    let (value,): (i64,) = sqlx::query_as("UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value")
-        .fetch_one(database)
-        .await?;
-    Ok(value)
-}
-
-/// Bumps the revision for a change to a key that must be there.
-pub(super) async fn touch_key(database: &mut SqliteConnection, id: KeyId) -> Result<(), Error> {
-    let revision = bump(database).await?;
-    let done = sqlx::query("UPDATE keys SET revision = $1 WHERE id = $2")
-        .bind(revision)
-        .bind(id.to_string())
-        .execute(database)
-        .await?;
-    must_be_one(done.rows_affected(), || format!("key {id}"))
+/// Records a change to a key that must be there.
+pub(super) async fn touch_key(transaction: &mut Transaction, id: KeyId) -> Result<(), Error> {
+    transaction.changes(Entity::Key(id)).await?;
+    let revision = transaction.revision().await?;
+    let done = transaction.execute("UPDATE keys SET revision = $1 WHERE id = $2", values![revision, id]).await?;
+    must_be_one(done, || format!("key {id}"))
 }
 
 /// A statement about one row that met none names something that does not exist.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::engine::Fault;
 use super::trouble::Trouble;
 use model::id::{ClusterId, HsmId, KeyStoreId};
 use model::key_store::ConnectionState;
@@ -72,13 +73,8 @@ pub enum Error {
         error: std::io::Error,
     },
     /// The engine's own words, which are judged before they leave this crate.
-    #[error("metadata: {message}")]
-    Engine {
-        /// SQLite's extended result code.
-        code: i32,
-        /// For people.
-        message: String,
-    },
+    #[error("metadata: {}", .0.message)]
+    Engine(Fault),
     /// The file is not the one that keystored left.
     #[error(
         "{file} is not what keystored left here: {why}. It was not opened, and nothing was changed. Give the copy that is \

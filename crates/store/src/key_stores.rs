@@ -1,8 +1,9 @@
 //! Changes of key stores. What a key store must be for a change is looked at in the same transaction.
 
-use sqlx::sqlite::SqliteConnection;
-
-use super::change::{Touched, bump};
+use super::change::Transaction;
+use super::engine::Connection;
+use super::engine::value::values;
+use super::log::Entity;
 use super::reserve::Purpose;
 use super::{Error, KeyStore, KeyStoreChange, NewKeyStore, Store, load, pins};
 use model::id::{ClusterId, KeyStoreId};
@@ -15,31 +16,33 @@ impl Store {
         let now = self.inner.clock.unix_millis();
         self.change(move |database| {
             Box::pin(async move {
-                let (count,): (i64,) =
-                    sqlx::query_as("SELECT COUNT(*) FROM key_stores").fetch_one(&mut *database).await?;
+                let (count,): (i64,) = database.one("SELECT COUNT(*) FROM key_stores", values![]).await?;
                 if usize::try_from(count).unwrap_or(usize::MAX) >= limits::KEY_STORES {
                     return Err(Error::Quota(limits::KEY_STORES));
                 }
                 name_is_free(database, &new.name, None).await?;
                 cluster_is_free(database, &new.cluster, None).await?;
-                let (id, revision) = (new.id.clone(), bump(database).await?);
-                sqlx::query(
-                    "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision) \
+                let id = new.id.clone();
+                let revision = touch(database, &id).await?;
+                database
+                    .execute(
+                        "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                )
-                .bind(id.as_str())
-                .bind(&new.name)
-                .bind(new.cluster.as_str())
-                .bind(ConnectionState::Disconnected.name())
-                .bind(&new.trust_anchor)
-                .bind(now)
-                .bind(revision)
-                .execute(&mut *database)
-                .await?;
+                        values![
+                            id.as_str(),
+                            &new.name,
+                            new.cluster.as_str(),
+                            ConnectionState::Disconnected.name(),
+                            &new.trust_anchor,
+                            now,
+                            revision
+                        ],
+                    )
+                    .await?;
                 for (hsm, pin) in &new.pins {
                     pins::begin(database, &id, hsm, pin).await?;
                 }
-                Ok((id.clone(), Touched::KeyStore(id)))
+                Ok(id)
             })
         })
         .await
@@ -66,13 +69,17 @@ impl Store {
                 if moves_to.is_some() {
                     pins::keep_counts(database, &id, &store.cluster).await?;
                 }
-                let revision = bump(database).await?;
-                sqlx::query("UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4")
-                    .bind(change.name.as_ref().unwrap_or(&store.name))
-                    .bind(change.cluster.as_ref().unwrap_or(&store.cluster).as_str())
-                    .bind(revision)
-                    .bind(id.as_str())
-                    .execute(&mut *database)
+                let revision = touch(database, &id).await?;
+                database
+                    .execute(
+                        "UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4",
+                        values![
+                            change.name.as_ref().unwrap_or(&store.name),
+                            change.cluster.as_ref().unwrap_or(&store.cluster).as_str(),
+                            revision,
+                            id.as_str()
+                        ],
+                    )
                     .await?;
                 for pin in &change.pins {
                     pins::replace(database, &id, pin).await?;
@@ -80,7 +87,7 @@ impl Store {
                 if let Some(cluster) = moves_to {
                     pins::take_counts(database, &id, cluster, &change.pins).await?;
                 }
-                Ok(((), Touched::KeyStore(id)))
+                Ok(())
             })
         })
         .await
@@ -109,24 +116,16 @@ impl Store {
                 let store = there(database, &id).await?;
                 let next = legal(&store, event)?;
                 if next == store.state {
-                    return Ok(([next, next], Touched::Nothing));
+                    return Ok([next, next]);
                 }
                 if event == Event::Connect {
                     pins::mark_for_rotation(database, &id, rotate).await?;
                 }
-                let revision = bump(database).await?;
+                let revision = touch(database, &id).await?;
                 let (code, message) = error.map(|(code, message)| (code.name(), message)).unzip();
-                sqlx::query(
-                    "UPDATE key_stores SET state = $1, error_code = $2, error_message = $3, revision = $4 WHERE id = $5",
-                )
-                .bind(next.name())
-                .bind(code)
-                .bind(message)
-                .bind(revision)
-                .bind(id.as_str())
-                .execute(&mut *database)
+                database.execute("UPDATE key_stores SET state = $1, error_code = $2, error_message = $3, revision = $4 WHERE id = $5", values![next.name(), code, message, revision, id.as_str()])
                 .await?;
-                Ok(([store.state, next], Touched::KeyStore(id)))
+                Ok([store.state, next])
             })
         })
         .await
@@ -140,24 +139,28 @@ impl Store {
             Box::pin(async move {
                 let store = there(database, &id).await?;
                 legal(&store, Event::Delete)?;
-                let (keys,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM keys WHERE key_store_id = $1")
-                    .bind(id.as_str())
-                    .fetch_one(&mut *database)
-                    .await?;
+                let (keys,): (i64,) =
+                    database.one("SELECT COUNT(*) FROM keys WHERE key_store_id = $1", values![id.as_str()]).await?;
                 if keys > 0 {
                     return Err(Error::HasKeys);
                 }
                 pins::keep_counts(database, &id, &store.cluster).await?;
-                bump(database).await?;
-                sqlx::query("DELETE FROM key_stores WHERE id = $1").bind(id.as_str()).execute(&mut *database).await?;
-                Ok(((), Touched::KeyStore(id)))
+                database.removes(Entity::KeyStore(id.clone())).await?;
+                database.execute("DELETE FROM key_stores WHERE id = $1", values![id.as_str()]).await?;
+                Ok(())
             })
         })
         .await
     }
 }
 
-pub(super) async fn there(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<KeyStore, Error> {
+/// Records a change to a key store; the revision to be written beside it.
+async fn touch(transaction: &mut Transaction, id: &KeyStoreId) -> Result<i64, Error> {
+    transaction.changes(Entity::KeyStore(id.clone())).await?;
+    transaction.revision().await
+}
+
+pub(super) async fn there(database: &mut Connection, id: &KeyStoreId) -> Result<KeyStore, Error> {
     load::key_store(database, id).await?.ok_or_else(|| Error::NoKeyStore(id.clone()))
 }
 
@@ -171,9 +174,8 @@ pub(super) fn legal(store: &KeyStore, event: Event) -> Result<ConnectionState, E
     }
 }
 
-async fn name_is_free(database: &mut SqliteConnection, name: &str, but: Option<&KeyStoreId>) -> Result<(), Error> {
-    let row: Option<(String,)> =
-        sqlx::query_as("SELECT id FROM key_stores WHERE name = $1").bind(name).fetch_optional(database).await?;
+async fn name_is_free(database: &mut Connection, name: &str, but: Option<&KeyStoreId>) -> Result<(), Error> {
+    let row: Option<(String,)> = database.optional("SELECT id FROM key_stores WHERE name = $1", values![name]).await?;
     match row {
         Some((id,)) if but.is_none_or(|own| own.as_str() != id) => Err(Error::NameInUse(name.to_owned())),
         _ => Ok(()),
@@ -181,14 +183,12 @@ async fn name_is_free(database: &mut SqliteConnection, name: &str, but: Option<&
 }
 
 async fn cluster_is_free(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     cluster: &ClusterId,
     but: Option<&KeyStoreId>,
 ) -> Result<(), Error> {
-    let row: Option<(String,)> = sqlx::query_as("SELECT id FROM key_stores WHERE cluster_id = $1")
-        .bind(cluster.as_str())
-        .fetch_optional(database)
-        .await?;
+    let row: Option<(String,)> =
+        database.optional("SELECT id FROM key_stores WHERE cluster_id = $1", values![cluster.as_str()]).await?;
     match row {
         Some((id,)) if but.is_none_or(|own| own.as_str() != id) => Err(Error::ClusterInUse(cluster.clone())),
         _ => Ok(()),

@@ -1,11 +1,12 @@
 //! Changes of keys, their versions and placements, and the client tokens that made them.
 
-use bytes::Bytes;
-use sqlx::sqlite::SqliteConnection;
-
-use super::change::{Touched, bump, must_be_one, touch_key};
+use super::change::{Transaction, must_be_one, touch_key};
+use super::engine::Connection;
+use super::engine::value::values;
+use super::log::Entity;
 use super::reserve::Purpose;
 use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store, key_stores, load};
+use bytes::Bytes;
 use model::ciphertext::IV_BYTES;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement};
@@ -30,7 +31,7 @@ impl Store {
                 if let Some(token) = &token
                     && let Some(key) = key_of(database, token, now).await?
                 {
-                    return Ok((Begun::Existing(key), Touched::Nothing));
+                    return Ok(Begun::Existing(key));
                 }
                 in_use(database, &key_store).await?;
                 let key = KeyId::random();
@@ -41,7 +42,7 @@ impl Store {
                 if let Some(token) = &token {
                     insert_token(database, token, key, now).await?;
                 }
-                Ok((Begun::New(key), Touched::Key(key)))
+                Ok(Begun::New(key))
             })
         })
         .await
@@ -59,14 +60,14 @@ impl Store {
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
-                let done = sqlx::query("UPDATE key_versions SET escrow = $1 WHERE key_id = $2 AND version = $3")
-                    .bind(&blob[..])
-                    .bind(version.key.to_string())
-                    .bind(i64::from(version.version))
-                    .execute(database)
+                let done = database
+                    .execute(
+                        "UPDATE key_versions SET escrow = $1 WHERE key_id = $2 AND version = $3",
+                        values![&blob[..], version.key.to_string(), i64::from(version.version)],
+                    )
                     .await?;
-                must_be_one(done.rows_affected(), || format!("key version {version}"))?;
-                Ok(((), Touched::Key(version.key)))
+                must_be_one(done, || format!("key version {version}"))?;
+                Ok(())
             })
         })
         .await
@@ -78,16 +79,14 @@ impl Store {
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
-                let done =
-                    sqlx::query("UPDATE key_versions SET proof_iv = $1, proof = $2 WHERE key_id = $3 AND version = $4")
-                        .bind(&iv[..])
-                        .bind(&sealed[..])
-                        .bind(version.key.to_string())
-                        .bind(i64::from(version.version))
-                        .execute(database)
-                        .await?;
-                must_be_one(done.rows_affected(), || format!("key version {version}"))?;
-                Ok(((), Touched::Key(version.key)))
+                let done = database
+                    .execute(
+                        "UPDATE key_versions SET proof_iv = $1, proof = $2 WHERE key_id = $3 AND version = $4",
+                        values![&iv[..], &sealed[..], version.key.to_string(), i64::from(version.version)],
+                    )
+                    .await?;
+                must_be_one(done, || format!("key version {version}"))?;
+                Ok(())
             })
         })
         .await
@@ -100,7 +99,7 @@ impl Store {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
                 insert_placement(database, version, &hsm, to).await?;
-                Ok(((), Touched::Key(version.key)))
+                Ok(())
             })
         })
         .await
@@ -116,7 +115,7 @@ impl Store {
             Box::pin(async move {
                 touch_key(database, key).await?;
                 write_state(database, key, to).await?;
-                Ok(((), Touched::Key(key)))
+                Ok(())
             })
         })
         .await
@@ -131,7 +130,7 @@ impl Store {
                 in_use(database, &key_store).await?;
                 touch_key(database, key).await?;
                 write_state(database, key, KeyState::Enabled).await?;
-                Ok(((), Touched::Key(key)))
+                Ok(())
             })
         })
         .await
@@ -143,38 +142,39 @@ impl Store {
         let now = self.inner.clock.unix_millis();
         self.change_from_reserve(Purpose::Restricting, move |database| {
             Box::pin(async move {
-                bump(database).await?;
-                let left: Vec<(i64,)> =
-                    sqlx::query_as("SELECT version FROM key_versions WHERE key_id = $1 AND escrow IS NOT NULL")
-                        .bind(key.to_string())
-                        .fetch_all(&mut *database)
-                        .await?;
-                // Versions, placements and client tokens go with it by their foreign keys.
-                let done = sqlx::query("DELETE FROM keys WHERE id = $1 AND state = $2")
-                    .bind(key.to_string())
-                    .bind(KeyState::Creating.name())
-                    .execute(&mut *database)
+                database.removes(Entity::Key(key)).await?;
+                let left: Vec<(i64,)> = database
+                    .all(
+                        "SELECT version FROM key_versions WHERE key_id = $1 AND escrow IS NOT NULL",
+                        values![key.to_string()],
+                    )
                     .await?;
-                must_be_one(done.rows_affected(), || format!("key {key} in state Creating"))?;
-                let mut destroyed = Vec::with_capacity(left.len());
+                // Versions, placements and client tokens go with it by their foreign keys.
+                let done = database
+                    .execute(
+                        "DELETE FROM keys WHERE id = $1 AND state = $2",
+                        values![key.to_string(), KeyState::Creating.name()],
+                    )
+                    .await?;
+                must_be_one(done, || format!("key {key} in state Creating"))?;
                 for (version,) in left {
-                    sqlx::query("INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3)")
-                        .bind(key.to_string())
-                        .bind(version)
-                        .bind(now)
-                        .execute(&mut *database)
+                    database.changes(Entity::Destroyed(key)).await?;
+                    database
+                        .execute(
+                            "INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3)",
+                            values![key.to_string(), version, now],
+                        )
                         .await?;
-                    destroyed.extend(u32::try_from(version).map(|version| KeyVersionId { key, version }));
                 }
-                Ok(((), Touched::Destroyed(key, destroyed)))
+                Ok(())
             })
         })
         .await
     }
 }
 
-async fn clear_tokens(database: &mut SqliteConnection, now: i64) -> Result<(), Error> {
-    sqlx::query("DELETE FROM client_tokens WHERE created_at <= $1").bind(oldest(now)).execute(database).await?;
+async fn clear_tokens(database: &mut Connection, now: i64) -> Result<(), Error> {
+    database.execute("DELETE FROM client_tokens WHERE created_at <= $1", values![oldest(now)]).await?;
     Ok(())
 }
 
@@ -183,17 +183,14 @@ fn oldest(now: i64) -> i64 {
     now.saturating_sub(i64::try_from(CLIENT_TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX))
 }
 
-async fn key_of(database: &mut SqliteConnection, token: &ClientToken, now: i64) -> Result<Option<KeyId>, Error> {
-    let row: Option<(Vec<u8>, String)> = sqlx::query_as(
-        "SELECT parameters, key_id FROM client_tokens \
+async fn key_of(database: &mut Connection, token: &ClientToken, now: i64) -> Result<Option<KeyId>, Error> {
+    let row: Option<(Vec<u8>, String)> = database
+        .optional(
+            "SELECT parameters, key_id FROM client_tokens \
          WHERE principal = $1 AND operation = $2 AND token = $3 AND created_at > $4",
-    )
-    .bind(&token.principal)
-    .bind(token.operation)
-    .bind(&token.token)
-    .bind(oldest(now))
-    .fetch_optional(database)
-    .await?;
+            values![&token.principal, token.operation, &token.token, oldest(now)],
+        )
+        .await?;
     match row {
         None => Ok(None),
         Some((parameters, _)) if parameters != token.parameters => Err(Error::TokenConflict),
@@ -202,75 +199,55 @@ async fn key_of(database: &mut SqliteConnection, token: &ClientToken, now: i64) 
 }
 
 /// Whether the keys of a key store may be used and made.
-async fn in_use(database: &mut SqliteConnection, key_store: &KeyStoreId) -> Result<(), Error> {
+async fn in_use(database: &mut Connection, key_store: &KeyStoreId) -> Result<(), Error> {
     let store = key_stores::there(database, key_store).await?;
     key_stores::legal(&store, Event::Use)?;
     Ok(())
 }
 
-async fn write_state(database: &mut SqliteConnection, key: KeyId, to: KeyState) -> Result<(), Error> {
-    let change = sqlx::query("UPDATE keys SET state = $1 WHERE id = $2").bind(to.name()).bind(key.to_string());
-    change.execute(database).await?;
+async fn write_state(database: &mut Connection, key: KeyId, to: KeyState) -> Result<(), Error> {
+    database.execute("UPDATE keys SET state = $1 WHERE id = $2", values![to.name(), key.to_string()]).await?;
     Ok(())
 }
 
 async fn insert_key(
-    database: &mut SqliteConnection,
+    database: &mut Transaction,
     key: KeyId,
     key_store: &KeyStoreId,
     description: &str,
     now: i64,
 ) -> Result<(), Error> {
-    let revision = bump(database).await?;
-    sqlx::query(
-        "INSERT INTO keys (id, key_store_id, state, description, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(key.to_string())
-    .bind(key_store.as_str())
-    .bind(KeyState::Creating.name())
-    .bind(description)
-    .bind(now)
-    .bind(revision)
-    .execute(&mut *database)
+    database.changes(Entity::Key(key)).await?;
+    let revision = database.revision().await?;
+    database.execute("INSERT INTO keys (id, key_store_id, state, description, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)", values![key.to_string(), key_store.as_str(), KeyState::Creating.name(), description, now, revision])
     .await?;
-    sqlx::query("INSERT INTO key_versions (key_id, version) VALUES ($1, 1)")
-        .bind(key.to_string())
-        .execute(database)
-        .await?;
+    database.execute("INSERT INTO key_versions (key_id, version) VALUES ($1, 1)", values![key.to_string()]).await?;
     Ok(())
 }
 
 async fn insert_placement(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     version: KeyVersionId,
     hsm: &HsmId,
     to: Placement,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO placements (key_id, version, hsm_id, state) VALUES ($1, $2, $3, $4) \
+    database
+        .execute(
+            "INSERT INTO placements (key_id, version, hsm_id, state) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (key_id, version, hsm_id) DO UPDATE SET state = excluded.state",
-    )
-    .bind(version.key.to_string())
-    .bind(i64::from(version.version))
-    .bind(hsm.as_str())
-    .bind(to.name())
-    .execute(database)
-    .await?;
+            values![version.key.to_string(), i64::from(version.version), hsm.as_str(), to.name()],
+        )
+        .await?;
     Ok(())
 }
 
-async fn insert_token(database: &mut SqliteConnection, token: &ClientToken, key: KeyId, now: i64) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO client_tokens (principal, operation, token, parameters, key_id, created_at) \
+async fn insert_token(database: &mut Connection, token: &ClientToken, key: KeyId, now: i64) -> Result<(), Error> {
+    database
+        .execute(
+            "INSERT INTO client_tokens (principal, operation, token, parameters, key_id, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(&token.principal)
-    .bind(token.operation)
-    .bind(&token.token)
-    .bind(&token.parameters[..])
-    .bind(key.to_string())
-    .bind(now)
-    .execute(database)
-    .await?;
+            values![&token.principal, token.operation, &token.token, &token.parameters[..], key.to_string(), now],
+        )
+        .await?;
     Ok(())
 }

@@ -14,16 +14,18 @@
 
 pub mod backup;
 mod budget;
+mod catalogue;
 mod change;
 mod connection;
 pub mod disk;
+mod engine;
 mod error;
+mod follow;
 mod key_stores;
 mod keys;
-mod lineage;
 mod load;
 mod lock;
-mod migrations;
+mod log;
 mod pins;
 pub mod reserve;
 pub mod restore;
@@ -34,19 +36,18 @@ mod test_support;
 mod tests;
 pub mod trouble;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use sqlx::Connection;
-use sqlx::migrate::MigrateError;
-use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
-use self::connection::Place;
+pub use self::catalogue::Catalogue;
+use self::engine::sqlite::Place;
+use self::engine::{Connection, Engine};
 pub use self::error::Error;
 use self::reserve::Reserve;
 use self::trouble::Record;
@@ -67,7 +68,6 @@ pub struct Store {
 }
 
 struct Inner {
-    place: Place,
     /// The one connection that changes something, which makes changes take turns.
     writer: Mutex<Writer>,
     /// The one that only reads.
@@ -76,37 +76,24 @@ struct Inner {
     record: Record,
     catalogue: ArcSwap<Catalogue>,
     clock: Clock,
-    /// After the connections: its open file must outlive them, because closing it would take SQLite's locks away.
-    lineage: Arc<lineage::Lineage>,
+    /// After the connections, which may need what it has open.
+    engine: Arc<dyn Engine>,
 }
 
 struct Reader {
     /// Absent after it broke: whoever reads next opens another one.
-    database: Option<SqliteConnection>,
+    database: Option<Connection>,
     closed: bool,
 }
 
 struct Writer {
     /// Absent while it is used, and after it broke: the next change opens another one.
     // Declared before the lock, so that it is dropped first.
-    database: Option<SqliteConnection>,
+    database: Option<Connection>,
     /// A commit failed, and what came of it was not read back yet.
     in_doubt: bool,
     closed: bool,
     lock: Option<lock::Lock>,
-}
-
-/// The in-memory view that requests read. Immutable; a change makes a new one.
-#[derive(Clone, Debug, Default)]
-pub struct Catalogue {
-    /// The revision that it shows.
-    pub revision: u64,
-    /// Keys by id.
-    pub keys: BTreeMap<KeyId, Arc<Key>>,
-    /// Key stores by id.
-    pub key_stores: BTreeMap<KeyStoreId, Arc<KeyStore>>,
-    /// Versions that no token must hold any more.
-    pub destroyed: Arc<BTreeSet<KeyVersionId>>,
 }
 
 /// A key.
@@ -223,28 +210,33 @@ impl Store {
             tracing::warn!(?aside, "a restore that had been decided was finished; what was there was set aside");
         }
         lock::make_private(file)?;
-        let lineage = Arc::new(lineage::Lineage::admit(file)?);
-        let (place, reserve) = (Place::new(file), Arc::new(Reserve::find(file)));
-        let (database, catalogue) = tend::open(&place, &reserve, &lineage).await?;
-        let reader = Reader { database: None, closed: false };
-        let writer = Writer { database: Some(database), in_doubt: false, closed: false, lock: Some(lock) };
-        let inner = Inner {
-            place,
-            writer: Mutex::new(writer),
-            reader: Mutex::new(reader),
-            reserve,
-            record: Record::default(),
-            catalogue: ArcSwap::from_pointee(catalogue),
-            clock,
-            lineage,
-        };
-        let store = Self { inner: Arc::new(inner) };
+        let engine = Arc::new(Place::admit(file)?);
+        let store = Self::over(engine, Reserve::find(file), clock, Some(lock)).await?;
         store.tend().await;
         if let Some(former) = restore::unsettled(file) {
             restore::settle(&store, &former).await?;
             restore::discard(file).map_err(|error| backup::failed(file, error))?;
         }
         Ok(store)
+    }
+
+    async fn over(
+        engine: Arc<dyn Engine>,
+        reserve: Reserve,
+        clock: Clock,
+        lock: Option<lock::Lock>,
+    ) -> Result<Self, Error> {
+        let (database, catalogue) = tend::open(&*engine, &reserve).await?;
+        let inner = Inner {
+            writer: Mutex::new(Writer { database: Some(database), in_doubt: false, closed: false, lock }),
+            reader: Mutex::new(Reader { database: None, closed: false }),
+            reserve: Arc::new(reserve),
+            record: Record::default(),
+            catalogue: ArcSwap::from_pointee(catalogue),
+            clock,
+            engine,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The newest view. Cheap.
@@ -257,7 +249,7 @@ impl Store {
     /// of date.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.inner.catalogue.load().revision
+        self.inner.catalogue.load().revision()
     }
 
     /// Closes the database and gives its lock back.
@@ -275,19 +267,7 @@ impl Store {
         }
         // With the last connection SQLite has removed its log, and what the reserve had given to that is free.
         self.inner.refill().await;
-        self.inner.lineage.close();
+        self.inner.engine.closed();
         writer.lock = None;
-    }
-}
-
-fn migration_error(file: &Path, error: MigrateError) -> Error {
-    match error {
-        MigrateError::VersionMissing(version) => Error::Newer { file: file.display().to_string(), version },
-        MigrateError::VersionMismatch(version) => Error::Database(format!(
-            "{}: migration {version} was applied with another text; the file belongs to another build of keystored",
-            file.display()
-        )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        other => Error::Database(format!("{}: {other}", file.display())),
     }
 }

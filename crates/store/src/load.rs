@@ -1,11 +1,12 @@
 //! Reads rows into the catalogue: all of them at start, one key or one store after a change.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sqlx::sqlite::SqliteConnection;
 
+use super::engine::Connection;
+use super::engine::value::values;
+use super::log;
 use super::{Catalogue, Error, Key, KeyStore, Version};
 use model::ciphertext::IV_BYTES;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -50,45 +51,39 @@ macro_rules! store_rows {
 }
 
 /// Everything.
-pub(super) async fn catalogue(database: &mut SqliteConnection) -> Result<Catalogue, Error> {
-    let revision = revision(database).await?;
-    let stores: Vec<StoreRow> = sqlx::query_as(store_rows!("")).fetch_all(&mut *database).await?;
-    let keys: Vec<KeyRow> = sqlx::query_as(key_rows!("")).fetch_all(&mut *database).await?;
-    let versions: Vec<VersionRow> = sqlx::query_as(version_rows!("")).fetch_all(&mut *database).await?;
-    let placements: Vec<PlacementRow> = sqlx::query_as(placement_rows!("")).fetch_all(&mut *database).await?;
+pub(super) async fn catalogue(database: &mut Connection) -> Result<Catalogue, Error> {
+    let position = log::position(database).await?;
+    let stores: Vec<StoreRow> = database.all(store_rows!(""), values![]).await?;
+    let keys: Vec<KeyRow> = database.all(key_rows!(""), values![]).await?;
+    let versions: Vec<VersionRow> = database.all(version_rows!(""), values![]).await?;
+    let placements: Vec<PlacementRow> = database.all(placement_rows!(""), values![]).await?;
     let destroyed: Vec<(String, i64)> =
-        sqlx::query_as("SELECT key_id, version FROM destroyed_versions").fetch_all(&mut *database).await?;
-    let destroyed: BTreeSet<_> =
+        database.all("SELECT key_id, version FROM destroyed_versions", values![]).await?;
+    let destroyed: Vec<_> =
         destroyed.into_iter().map(|(key, version)| version_id(&key, version)).collect::<Result<_, Error>>()?;
-    let key_stores = stores
-        .into_iter()
-        .map(|row| store_from(row).map(|store| (store.id.clone(), Arc::new(store))))
-        .collect::<Result<_, Error>>()?;
-    let keys = assemble(keys, versions, placements)?.into_iter().map(|key| (key.id, Arc::new(key))).collect();
-    Ok(Catalogue { revision, keys, key_stores, destroyed: Arc::new(destroyed) })
+    let key_stores: Vec<_> = stores.into_iter().map(store_from).collect::<Result<_, Error>>()?;
+    let keys = assemble(keys, versions, placements)?;
+    Ok(Catalogue::assemble(position, key_stores, keys, destroyed))
 }
 
-/// The revision that the database is at.
-pub(super) async fn revision(database: &mut SqliteConnection) -> Result<u64, Error> {
-    let (value,): (i64,) = sqlx::query_as("SELECT value FROM revision WHERE id = 1").fetch_one(database).await?;
-    u64::try_from(value).map_err(|_| unreadable("revision", &value.to_string()))
+/// The versions of a key that are destroyed.
+pub(super) async fn destroyed(database: &mut Connection, key: KeyId) -> Result<Vec<KeyVersionId>, Error> {
+    let sql = "SELECT version FROM destroyed_versions WHERE key_id = $1";
+    let versions: Vec<(u32,)> = database.all(sql, values![key]).await?;
+    Ok(versions.into_iter().map(|(version,)| KeyVersionId { key, version }).collect())
 }
 
 /// One key, if it is there.
-pub(super) async fn key(database: &mut SqliteConnection, id: KeyId) -> Result<Option<Key>, Error> {
-    let id = id.to_string();
-    let keys: Vec<KeyRow> = sqlx::query_as(key_rows!("WHERE id = $1")).bind(&id).fetch_all(&mut *database).await?;
-    let versions: Vec<VersionRow> =
-        sqlx::query_as(version_rows!("WHERE key_id = $1")).bind(&id).fetch_all(&mut *database).await?;
-    let placements: Vec<PlacementRow> =
-        sqlx::query_as(placement_rows!("WHERE key_id = $1")).bind(&id).fetch_all(&mut *database).await?;
+pub(super) async fn key(database: &mut Connection, id: KeyId) -> Result<Option<Key>, Error> {
+    let keys: Vec<KeyRow> = database.all(key_rows!("WHERE id = $1"), values![id]).await?;
+    let versions: Vec<VersionRow> = database.all(version_rows!("WHERE key_id = $1"), values![id]).await?;
+    let placements: Vec<PlacementRow> = database.all(placement_rows!("WHERE key_id = $1"), values![id]).await?;
     Ok(assemble(keys, versions, placements)?.pop())
 }
 
 /// One key store, if it is there.
-pub(super) async fn key_store(database: &mut SqliteConnection, id: &KeyStoreId) -> Result<Option<KeyStore>, Error> {
-    let row: Option<StoreRow> =
-        sqlx::query_as(store_rows!("WHERE id = $1")).bind(id.as_str()).fetch_optional(database).await?;
+pub(super) async fn key_store(database: &mut Connection, id: &KeyStoreId) -> Result<Option<KeyStore>, Error> {
+    let row: Option<StoreRow> = database.optional(store_rows!("WHERE id = $1"), values![id.as_str()]).await?;
     row.map(store_from).transpose()
 }
 

@@ -1,52 +1,50 @@
 //! kmsuser's sealed PINs and what is known of each. Rows are read by those who log in, never by requests, so the
 //! catalogue does not hold them.
 
-use bytes::Bytes;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{FromRow, Row as _};
-
-use super::change::Touched;
+use super::engine::Connection;
+use super::engine::value::{self, FromRow, values};
 use super::load::unreadable;
 use super::reserve::Purpose;
 use super::{Error, Store};
+use bytes::Bytes;
 use model::id::{ClusterId, HsmId, KeyStoreId};
 use model::pin::{Candidate, Pin, PinChange, PinRecordError, PinRecords, Recording};
 
+/// A row, in the order in which [`load`] asks for its columns.
 struct Row {
     hsm_id: String,
     current_pin: Vec<u8>,
     pending_pin: Option<Vec<u8>>,
     offered_pin: Option<Vec<u8>>,
-    current_proven: i64,
-    current_refused: i64,
-    pending_refused: i64,
-    offered_refused: i64,
-    offered_first: i64,
+    current_proven: bool,
+    current_refused: bool,
+    pending_refused: bool,
+    offered_refused: bool,
+    offered_first: bool,
     attempt: Option<String>,
     failures: i64,
-    rotation_due: i64,
+    rotation_due: bool,
     rotated_at: Option<i64>,
     reset_at: Option<i64>,
 }
 
-// By hand: the derive would have SQLite compiled a second time, for the macro.
-impl FromRow<'_, SqliteRow> for Row {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+impl FromRow for Row {
+    fn from_row(row: &mut value::Row) -> Result<Self, Error> {
         Ok(Self {
-            hsm_id: row.try_get("hsm_id")?,
-            current_pin: row.try_get("current_pin")?,
-            pending_pin: row.try_get("pending_pin")?,
-            offered_pin: row.try_get("offered_pin")?,
-            current_proven: row.try_get("current_proven")?,
-            current_refused: row.try_get("current_refused")?,
-            pending_refused: row.try_get("pending_refused")?,
-            offered_refused: row.try_get("offered_refused")?,
-            offered_first: row.try_get("offered_first")?,
-            attempt: row.try_get("attempt")?,
-            failures: row.try_get("failures")?,
-            rotation_due: row.try_get("rotation_due")?,
-            rotated_at: row.try_get("rotated_at")?,
-            reset_at: row.try_get("reset_at")?,
+            hsm_id: row.take()?,
+            current_pin: row.take()?,
+            pending_pin: row.take()?,
+            offered_pin: row.take()?,
+            current_proven: row.take()?,
+            current_refused: row.take()?,
+            pending_refused: row.take()?,
+            offered_refused: row.take()?,
+            offered_first: row.take()?,
+            attempt: row.take()?,
+            failures: row.take()?,
+            rotation_due: row.take()?,
+            rotated_at: row.take()?,
+            reset_at: row.take()?,
         })
     }
 }
@@ -70,7 +68,7 @@ impl Store {
             let (key_store, change) = (key_store.clone(), change.clone());
             Box::pin(async move {
                 replace(database, &key_store, &change).await?;
-                Ok(((), Touched::Nothing))
+                Ok(())
             })
         })
         .await
@@ -84,8 +82,7 @@ impl Store {
     {
         self.change(move |database| {
             Box::pin(async move {
-                let stores: Vec<(String,)> =
-                    sqlx::query_as("SELECT id FROM key_stores ORDER BY id").fetch_all(&mut *database).await?;
+                let stores: Vec<(String,)> = database.all("SELECT id FROM key_stores ORDER BY id", values![]).await?;
                 let mut resealed = 0;
                 for (id,) in stores {
                     let key_store = KeyStoreId::from(id.as_str());
@@ -101,7 +98,7 @@ impl Store {
                         put(database, &key_store, &hsm, &pin).await?;
                     }
                 }
-                Ok((resealed, Touched::Nothing))
+                Ok(resealed)
             })
         })
         .await
@@ -127,25 +124,25 @@ impl From<Error> for PinRecordError {
     }
 }
 
-async fn load(database: &mut SqliteConnection, key_store: &KeyStoreId) -> Result<Vec<(HsmId, Pin)>, Error> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT hsm_id, current_pin, pending_pin, offered_pin, current_proven, current_refused, pending_refused, \
+async fn load(database: &mut Connection, key_store: &KeyStoreId) -> Result<Vec<(HsmId, Pin)>, Error> {
+    let rows: Vec<Row> = database
+        .all(
+            "SELECT hsm_id, current_pin, pending_pin, offered_pin, current_proven, current_refused, pending_refused, \
          offered_refused, offered_first, attempt, failures, rotation_due, rotated_at, reset_at \
          FROM pins WHERE key_store_id = $1 ORDER BY hsm_id",
-    )
-    .bind(key_store.as_str())
-    .fetch_all(database)
-    .await?;
+            values![key_store.as_str()],
+        )
+        .await?;
     rows.into_iter().map(pin_from).collect()
 }
 
-async fn on_record(database: &mut SqliteConnection, key_store: &KeyStoreId, hsm: &HsmId) -> Result<Option<Pin>, Error> {
+async fn on_record(database: &mut Connection, key_store: &KeyStoreId, hsm: &HsmId) -> Result<Option<Pin>, Error> {
     Ok(load(database, key_store).await?.into_iter().find(|(of, _)| of == hsm).map(|(_, pin)| pin))
 }
 
 /// Records what is known of one PIN, if nothing else is on record than was read. The key store must be there.
 pub(super) async fn replace(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     key_store: &KeyStoreId,
     change: &PinChange,
 ) -> Result<(), Error> {
@@ -161,15 +158,13 @@ pub(super) async fn replace(
 /// Records the first PIN of an HSM. The count goes on that a deleted key store has left of it: it is the token's, and
 /// making key stores over and over must not spend more tries than there are.
 pub(super) async fn begin(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     key_store: &KeyStoreId,
     hsm: &HsmId,
     pin: &Pin,
 ) -> Result<(), Error> {
-    let (cluster,): (String,) = sqlx::query_as("SELECT cluster_id FROM key_stores WHERE id = $1")
-        .bind(key_store.as_str())
-        .fetch_one(&mut *database)
-        .await?;
+    let (cluster,): (String,) =
+        database.one("SELECT cluster_id FROM key_stores WHERE id = $1", values![key_store.as_str()]).await?;
     let left = left_of(database, &ClusterId::from(cluster.as_str()), hsm).await?;
     // Whoever says that the token's own count was cleared says it of all that came before.
     let left = if pin.reset_at.is_none() { left } else { 0 };
@@ -178,20 +173,20 @@ pub(super) async fn begin(
 }
 
 /// Takes away, for a record to go on with it, what is left of a count.
-async fn left_of(database: &mut SqliteConnection, cluster: &ClusterId, hsm: &HsmId) -> Result<u32, Error> {
-    let left: Option<(i64,)> =
-        sqlx::query_as("DELETE FROM failed_logins WHERE cluster_id = $1 AND hsm_id = $2 RETURNING failures")
-            .bind(cluster.as_str())
-            .bind(hsm.as_str())
-            .fetch_optional(database)
-            .await?;
+async fn left_of(database: &mut Connection, cluster: &ClusterId, hsm: &HsmId) -> Result<u32, Error> {
+    let left: Option<(i64,)> = database
+        .optional(
+            "DELETE FROM failed_logins WHERE cluster_id = $1 AND hsm_id = $2 RETURNING failures",
+            values![cluster.as_str(), hsm.as_str()],
+        )
+        .await?;
     Ok(left.map_or(0, |(failures,)| count(failures)))
 }
 
 /// Has the records of a key store that was moved to another cluster go on with that one's counts. `changes` came with
 /// the move: records that it began have their count already, and a reset that it told of clears it.
 pub(super) async fn take_counts(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     key_store: &KeyStoreId,
     cluster: &ClusterId,
     changes: &[PinChange],
@@ -212,35 +207,31 @@ pub(super) async fn take_counts(
 
 /// Keeps the counts of a key store that is about to be deleted, or moved to another cluster.
 pub(super) async fn keep_counts(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     key_store: &KeyStoreId,
     cluster: &ClusterId,
 ) -> Result<(), Error> {
     for (hsm, pin) in load(database, key_store).await?.iter().filter(|(_, pin)| pin.spent() > 0) {
-        sqlx::query(
-            "INSERT INTO failed_logins (cluster_id, hsm_id, failures) VALUES ($1, $2, $3) \
+        database
+            .execute(
+                "INSERT INTO failed_logins (cluster_id, hsm_id, failures) VALUES ($1, $2, $3) \
              ON CONFLICT (cluster_id, hsm_id) DO UPDATE SET failures = failed_logins.failures + excluded.failures",
-        )
-        .bind(cluster.as_str())
-        .bind(hsm.as_str())
-        .bind(i64::from(pin.spent()))
-        .execute(&mut *database)
-        .await?;
+                values![cluster.as_str(), hsm.as_str(), i64::from(pin.spent())],
+            )
+            .await?;
     }
     Ok(())
 }
 
 /// Has at least so many failed logins count for an HSM, whether a PIN is on record for it or not.
 pub(super) async fn count_at_least(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     cluster: &ClusterId,
     hsm: &HsmId,
     spent: u32,
 ) -> Result<(), Error> {
-    let stores: Vec<(String,)> = sqlx::query_as("SELECT id FROM key_stores WHERE cluster_id = $1")
-        .bind(cluster.as_str())
-        .fetch_all(&mut *database)
-        .await?;
+    let stores: Vec<(String,)> =
+        database.all("SELECT id FROM key_stores WHERE cluster_id = $1", values![cluster.as_str()]).await?;
     let mut on_the_record = false;
     for (store,) in stores {
         let store = KeyStoreId::from(store.as_str());
@@ -252,29 +243,28 @@ pub(super) async fn count_at_least(
         }
     }
     if !on_the_record {
-        sqlx::query(
-            "INSERT INTO failed_logins (cluster_id, hsm_id, failures) VALUES ($1, $2, $3) \
+        database
+            .execute(
+                "INSERT INTO failed_logins (cluster_id, hsm_id, failures) VALUES ($1, $2, $3) \
              ON CONFLICT (cluster_id, hsm_id) DO UPDATE SET failures = excluded.failures \
              WHERE failed_logins.failures < excluded.failures",
-        )
-        .bind(cluster.as_str())
-        .bind(hsm.as_str())
-        .bind(i64::from(spent))
-        .execute(database)
-        .await?;
+                values![cluster.as_str(), hsm.as_str(), i64::from(spent)],
+            )
+            .await?;
     }
     Ok(())
 }
 
 /// Writes a row, whether it was there or not.
 pub(super) async fn put(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     key_store: &KeyStoreId,
     hsm: &HsmId,
     pin: &Pin,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO pins (key_store_id, hsm_id, current_pin, pending_pin, offered_pin, current_proven, \
+    database
+        .execute(
+            "INSERT INTO pins (key_store_id, hsm_id, current_pin, pending_pin, offered_pin, current_proven, \
          current_refused, pending_refused, offered_refused, offered_first, attempt, failures, rotation_due, \
          rotated_at, reset_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (key_store_id, hsm_id) DO UPDATE SET current_pin = excluded.current_pin, \
@@ -283,38 +273,37 @@ pub(super) async fn put(
          pending_refused = excluded.pending_refused, offered_refused = excluded.offered_refused, \
          offered_first = excluded.offered_first, attempt = excluded.attempt, failures = excluded.failures, \
          rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at, reset_at = excluded.reset_at",
-    )
-    .bind(key_store.as_str())
-    .bind(hsm.as_str())
-    .bind(&pin.current[..])
-    .bind(pin.pending.as_deref())
-    .bind(pin.offered.as_deref())
-    .bind(i64::from(pin.current_proven))
-    .bind(i64::from(pin.current_refused))
-    .bind(i64::from(pin.pending_refused))
-    .bind(i64::from(pin.offered_refused))
-    .bind(i64::from(pin.offered_first))
-    .bind(pin.attempt.map(name))
-    .bind(i64::from(pin.failures))
-    .bind(i64::from(pin.rotation_due))
-    .bind(pin.rotated_at)
-    .bind(pin.reset_at)
-    .execute(database)
-    .await?;
+            values![
+                key_store.as_str(),
+                hsm.as_str(),
+                &pin.current[..],
+                pin.pending.as_deref(),
+                pin.offered.as_deref(),
+                pin.current_proven,
+                pin.current_refused,
+                pin.pending_refused,
+                pin.offered_refused,
+                pin.offered_first,
+                pin.attempt.map(name),
+                pin.failures,
+                pin.rotation_due,
+                pin.rotated_at,
+                pin.reset_at
+            ],
+        )
+        .await?;
     Ok(())
 }
 
 /// Has each HSM of the key store rotate its PIN at its next login, or not: a mark that was left by an earlier connect,
 /// to an HSM that was away or whose user cannot change its PIN, is taken away where nothing is rotated any more.
 pub(super) async fn mark_for_rotation(
-    database: &mut SqliteConnection,
+    database: &mut Connection,
     key_store: &KeyStoreId,
     rotate: bool,
 ) -> Result<(), Error> {
-    sqlx::query("UPDATE pins SET rotation_due = $1 WHERE key_store_id = $2")
-        .bind(i64::from(rotate))
-        .bind(key_store.as_str())
-        .execute(database)
+    database
+        .execute("UPDATE pins SET rotation_due = $1 WHERE key_store_id = $2", values![rotate, key_store.as_str()])
         .await?;
     Ok(())
 }
@@ -331,14 +320,14 @@ fn pin_from(row: Row) -> Result<(HsmId, Pin), Error> {
         current: row.current_pin.into(),
         pending: row.pending_pin.map(Bytes::from),
         offered: row.offered_pin.map(Bytes::from),
-        current_proven: row.current_proven != 0,
-        current_refused: row.current_refused != 0,
-        pending_refused: row.pending_refused != 0,
-        offered_refused: row.offered_refused != 0,
-        offered_first: row.offered_first != 0,
+        current_proven: row.current_proven,
+        current_refused: row.current_refused,
+        pending_refused: row.pending_refused,
+        offered_refused: row.offered_refused,
+        offered_first: row.offered_first,
         attempt,
         failures: count(row.failures),
-        rotation_due: row.rotation_due != 0,
+        rotation_due: row.rotation_due,
         rotated_at: row.rotated_at,
         reset_at: row.reset_at,
     };

@@ -105,6 +105,12 @@ impl Reserve {
         Self { file, directory, log, state: Mutex::new(state) }
     }
 
+    /// The file that holds it.
+    #[cfg(any(test, feature = "test-support"))]
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// How it is.
     pub(super) fn standing(&self) -> Standing {
         self.state().standing

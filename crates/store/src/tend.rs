@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
-
-use super::change::Touched;
-use super::connection::{Place, retire};
+use super::connection::{judged, retire};
 use super::disk::{Room, try_writing};
-use super::lineage::Lineage;
-use super::migrations::MIGRATIONS;
+use super::engine::value::values;
+use super::engine::{Connection, Engine};
 use super::reserve::{Purpose, Reserve, Standing};
 use super::trouble::Status;
-use super::{Catalogue, Error, Inner, Store, Writer, load, migration_error};
+use super::{Catalogue, Error, Inner, Store, Writer, load};
 use model::outage::Outage;
 
 /// Who changes something now is not waited for longer.
@@ -24,7 +21,7 @@ impl Store {
     /// too.
     pub async fn tend(&self) -> Status {
         let inner = &self.inner;
-        let directory = inner.place.directory().to_owned();
+        let directory = inner.engine.directory().to_owned();
         inner.record.asked(inner.clock.now());
         inner.record.seen(blocking(move || Room::of(&directory).ok()).await.flatten());
         inner.reserve.look();
@@ -50,7 +47,7 @@ impl Store {
     #[must_use]
     pub fn disk(&self) -> Status {
         let inner = &self.inner;
-        inner.record.status(inner.place.directory(), inner.reserve.kept(), inner.clock.now())
+        inner.record.status(inner.engine.directory(), inner.reserve.kept(), inner.clock.now())
     }
 }
 
@@ -59,7 +56,7 @@ impl Inner {
     async fn have_reader(&self) {
         let Ok(mut reader) = self.reader.try_lock() else { return };
         if reader.database.is_none() && !reader.closed {
-            reader.database = self.place.open().await.ok();
+            reader.database = self.engine.connect().await.ok();
         }
     }
 
@@ -71,16 +68,13 @@ impl Inner {
             return;
         }
         if self.record.fails() {
-            let directory = self.place.directory().to_owned();
+            let directory = self.engine.directory().to_owned();
             if !blocking(move || try_writing(&directory).is_ok()).await.unwrap_or(false) {
                 return;
             }
             // It also takes the place of what a commit that failed may have left at the end of the log.
-            let written = self.attempt(turn, |database| {
-                Box::pin(async move {
-                    sqlx::query("UPDATE revision SET value = value WHERE id = 1").execute(database).await?;
-                    Ok(((), Touched::Nothing))
-                })
+            let written = self.attempt(turn, |transaction| {
+                Box::pin(transaction.execute("UPDATE revision SET value = value WHERE id = 1", values![]))
             });
             if written.await.is_err() {
                 return;
@@ -89,7 +83,7 @@ impl Inner {
         }
         if spent && let Some(database) = &mut turn.database {
             // What the reserve gave to the log is not needed there any more.
-            if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(database).await {
+            if let Err(error) = database.tidy().await {
                 tracing::debug!(%error, "the write-ahead log was not made shorter");
             }
         }
@@ -104,15 +98,11 @@ impl Inner {
 
 /// Opens the database and reads what is in it. Where the disk is too full for SQLite to open it, which makes an index
 /// of the write-ahead log beside it, the reserve has the room. Migrations have to wait for room of their own.
-pub(super) async fn open(
-    place: &Place,
-    reserve: &Reserve,
-    lineage: &Lineage,
-) -> Result<(SqliteConnection, Catalogue), Error> {
+pub(super) async fn open(engine: &dyn Engine, reserve: &Reserve) -> Result<(Connection, Catalogue), Error> {
     let mut database = loop {
-        match opened(place).await {
+        match opened(engine).await {
             Ok(database) => break database,
-            Err(error) => match place.judged(error).await {
+            Err(error) => match judged(engine.directory(), error).await {
                 Error::Storage(trouble)
                     if trouble.outage == Outage::Full && reserve.release(Purpose::Restricting).unwrap_or(false) =>
                 {
@@ -123,28 +113,25 @@ pub(super) async fn open(
         }
     };
     let read = async {
-        let migrated = MIGRATIONS.run_direct(None, &mut database, false).await;
-        migrated.map_err(|error| migration_error(&place.file, error))?;
-        lineage.begin(&mut database).await?;
+        database.prepare().await?;
         load::catalogue(&mut database).await
     };
     match read.await {
         Ok(catalogue) => Ok((database, catalogue)),
         Err(error) => {
             retire(database).await;
-            Err(place.judged(error).await)
+            Err(judged(engine.directory(), error).await)
         }
     }
 }
 
-async fn opened(place: &Place) -> Result<SqliteConnection, Error> {
-    let mut database = place.open().await?;
-    let read = sqlx::query("SELECT COUNT(*) FROM sqlite_master").execute(&mut database).await;
-    match read {
-        Ok(_) => Ok(database),
+async fn opened(engine: &dyn Engine) -> Result<Connection, Error> {
+    let mut database = engine.connect().await?;
+    match database.probe().await {
+        Ok(()) => Ok(database),
         Err(error) => {
             retire(database).await;
-            Err(error.into())
+            Err(error)
         }
     }
 }

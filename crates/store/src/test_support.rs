@@ -5,7 +5,7 @@
 use model::id::{ClusterId, KeyStoreId};
 use model::key_store::Event;
 
-use crate::reserve::{Purpose, file_of};
+use crate::reserve::Purpose;
 use crate::{NewKeyStore, Store};
 
 impl Store {
@@ -29,14 +29,14 @@ impl Store {
     /// must not come back by itself.
     pub fn spend_reserve(&self) {
         assert!(self.inner.reserve.release(Purpose::Restricting).unwrap());
-        let file = file_of(&self.inner.place.file);
-        std::fs::remove_file(&file).unwrap();
-        std::fs::create_dir(&file).unwrap();
+        let file = self.inner.reserve.file();
+        std::fs::remove_file(file).unwrap();
+        std::fs::create_dir(file).unwrap();
     }
 
     /// Lets it come back.
     pub async fn free_reserve(&self) {
-        std::fs::remove_dir(file_of(&self.inner.place.file)).unwrap();
+        std::fs::remove_dir(self.inner.reserve.file()).unwrap();
         self.tend().await;
         assert!(self.records());
     }

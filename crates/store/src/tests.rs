@@ -1,5 +1,6 @@
 //! The store over real files.
 
+mod follow;
 mod full;
 
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 
+use super::engine::sqlite::copy;
+use super::engine::value::values;
 use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, KeyStoreChange, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -83,13 +84,13 @@ async fn everything_survives_reopening() {
     bench.reopen().await;
     let after = bench.store.catalogue();
     assert_eq!(format!("{before:?}"), format!("{after:?}"), "the catalogue shows what the file holds");
-    let key = &after.keys[&version.key];
+    let key = after.key(version.key).unwrap();
     assert_eq!((key.state, key.description.as_str(), key.created_at), (KeyState::Enabled, "for tests", 0));
     let current = key.current().unwrap();
     assert_eq!((current.id, &current.blob, &current.proof), (version, &Some(blob), &Some(([3; 12], sealed))));
     let placements = [("hsm-a".into(), Placement::Present), ("hsm-b".into(), Placement::Pending)];
     assert_eq!(current.placements, placements.into());
-    let store = &after.key_stores[&bench.key_store];
+    let store = after.key_store(&bench.key_store).unwrap();
     assert_eq!((store.name.as_str(), &store.cluster, store.state), ("main", &cluster(), ConnectionState::Connected));
 }
 
@@ -121,8 +122,8 @@ async fn changes_at_once_are_all_there() {
     let begun = (0..20).map(|_| bench.new_key());
     let keys = futures_util::future::join_all(begun).await;
     let catalogue = bench.store.catalogue();
-    assert_eq!((catalogue.keys.len(), catalogue.revision), (20, before + 20));
-    assert!(keys.iter().all(|version| catalogue.keys.contains_key(&version.key)));
+    assert_eq!((catalogue.key_count(), catalogue.revision()), (20, before + 20));
+    assert!(keys.iter().all(|version| catalogue.key(version.key).is_some()));
 }
 
 #[tokio::test]
@@ -173,18 +174,18 @@ async fn an_abandoned_key_takes_its_token_along() {
     let mine = token("t", 1);
     let Begun::New(key) = bench.begin(Some(&mine)).await.unwrap() else { panic!("the first is new") };
     bench.store.abandon_key(key).await.unwrap();
-    assert!(bench.store.catalogue().keys.is_empty());
+    assert!(bench.store.catalogue().key_count() == 0);
     assert_eq!(bench.store.key_of_token(&mine).await.unwrap(), None);
-    assert!(bench.store.catalogue().destroyed.is_empty(), "no token was asked to keep anything of it");
+    assert!(bench.store.catalogue().destroyed().next().is_none(), "no token was asked to keep anything of it");
     let version = bench.new_key().await;
     bench.store.keep_blob(version, &Bytes::from_static(b"blob")).await.unwrap();
     bench.store.abandon_key(version.key).await.unwrap();
     bench.reopen().await;
-    assert!(bench.store.catalogue().destroyed.contains(&version), "remembered for ever");
+    assert!(bench.store.catalogue().is_destroyed(version), "remembered for ever");
     let version = bench.new_key().await;
     bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
     assert!(matches!(bench.store.abandon_key(version.key).await, Err(Error::Missing(_))), "only unfinished keys");
-    assert!(bench.store.catalogue().keys.contains_key(&version.key));
+    assert!(bench.store.catalogue().key(version.key).is_some());
 }
 
 #[tokio::test]
@@ -251,7 +252,7 @@ async fn a_key_store_changes_in_the_states_that_the_table_names() {
     store.advance_key_store(id, Event::DisconnectDone, None, false).await.unwrap();
     store.update_key_store(id, pins()).await.unwrap();
     assert!(matches!(store.delete_key_store(id).await, Err(Error::HasKeys)));
-    assert_eq!(store.catalogue().key_stores[id].name, "renamed");
+    assert_eq!(store.catalogue().key_store(id).unwrap().name, "renamed");
 }
 
 #[tokio::test]
@@ -260,7 +261,7 @@ async fn a_deleted_key_store_takes_its_pins_along() {
     let id = bench.store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
     assert_eq!(bench.store.pins(&id).await.unwrap().len(), 1);
     bench.store.delete_key_store(&id).await.unwrap();
-    assert!(!bench.store.catalogue().key_stores.contains_key(&id));
+    assert!(bench.store.catalogue().key_store(&id).is_none());
     assert_eq!(bench.store.pins(&id).await.unwrap(), []);
     assert!(bench.store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.is_ok());
 }
@@ -274,10 +275,10 @@ async fn why_a_connect_failed_is_kept_until_the_next_event() {
     let error = Some((ConnectionErrorCode::InvalidCredentials, "HSM hsm-a: refused".to_owned()));
     bench.store.advance_key_store(&id, Event::ConnectFailed, error.clone(), false).await.unwrap();
     bench.reopen().await;
-    let store = Arc::clone(&bench.store.catalogue().key_stores[&id]);
+    let store = Arc::clone(bench.store.catalogue().key_store(&id).unwrap());
     assert_eq!((store.state, &store.error), (ConnectionState::Failed, &error));
     bench.store.advance_key_store(&id, Event::Disconnect, None, false).await.unwrap();
-    assert_eq!(bench.store.catalogue().key_stores[&id].error, None);
+    assert_eq!(bench.store.catalogue().key_store(&id).unwrap().error, None);
     let before = bench.store.revision();
     assert!(bench.store.advance_key_store(&id, Event::ConnectSucceeded, None, false).await.is_err());
     assert_eq!(bench.store.revision(), before, "a connect that was overtaken changes nothing");
@@ -355,7 +356,7 @@ async fn an_update_is_made_wholly_or_not() {
     let both = KeyStoreChange { name: Some("renamed".to_owned()), pins, ..KeyStoreChange::default() };
     let stale = bench.store.update_key_store(&id, both).await.unwrap_err();
     assert!(matches!(&stale, Error::PinChanged(of) if of.as_str() == "hsm-a"), "{stale}");
-    assert_eq!(bench.store.catalogue().key_stores[&id].name, "other");
+    assert_eq!(bench.store.catalogue().key_store(&id).unwrap().name, "other");
     assert_eq!(bench.store.pins(&id).await.unwrap().len(), 1);
 }
 
@@ -423,22 +424,18 @@ async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
     let refused = |error| matches!(error, Error::State(ConnectionState::Disconnecting));
     assert!(refused(store.enable_new_key(key, id).await.unwrap_err()));
     assert!(refused(store.begin_key(id, "", &[], None).await.err().unwrap()));
-    assert_eq!(store.catalogue().keys[&key].state, KeyState::Creating);
+    assert_eq!(store.catalogue().key(key).unwrap().state, KeyState::Creating);
 }
 
 #[tokio::test]
 async fn a_newer_release_s_file_is_refused() {
     let bench = Bench::new().await;
     bench.store.close().await;
-    let mut database = SqliteConnectOptions::new().filename(bench.file()).connect().await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (99, 'later', TRUE, x'00', 0)",
-    )
-    .execute(&mut database)
-    .await
-    .unwrap();
-    drop(database);
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (99, 'later', TRUE, x'00', 0)";
+    let mut database = copy::open(&bench.file()).await.unwrap();
+    database.execute(later, values![]).await.unwrap();
+    database.close().await.unwrap();
     let error = Store::open(&bench.file(), Clock::manual()).await.err().unwrap();
     assert!(matches!(error, Error::Newer { version: 99, .. }), "{error}");
 }

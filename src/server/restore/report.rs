@@ -50,7 +50,7 @@ pub(super) fn tell(
 fn both(out: &mut (dyn Write + Send), file: &Path, restore: &Restore, restored: &Catalogue) -> io::Result<()> {
     let origin = restore.origin();
     let held = |catalogue: &Catalogue| {
-        format!("{} in {}", many(catalogue.keys.len(), "key"), many(catalogue.key_stores.len(), "key store"))
+        format!("{} in {}", many(catalogue.key_count(), "key"), many(catalogue.key_stores().count(), "key store"))
     };
     match origin.made_at {
         Some(at) => writeln!(out, "{}: a backup of {}", origin.path.display(), utc(at))?,
@@ -87,7 +87,7 @@ fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -
     }
     writeln!(out, "\nTaken over from what is there, because it cannot be undone:")?;
     for (store, hsm, pin) in pins {
-        let of = restored.key_stores.get(store).map_or(store.as_str(), |store| &store.name);
+        let of = restored.key_store(store).map_or(store.as_str(), |store| &store.name);
         let when = pin.rotated_at.map(|at| format!("rotated {}", utc(at)));
         writeln!(
             out,
@@ -117,7 +117,7 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
     let Plan { unknown, unknown_stores, back, by_margin, .. } = plan;
     if !matches!(restore.present(), Present::Readable { .. }) {
         writeln!(out, "\nWhat happened after the backup is not known:")?;
-        for store in restored.key_stores.values() {
+        for store in restored.key_stores() {
             writeln!(
                 out,
                 "  if kmsuser's PINs of key store {:?} were rotated or set since (each connect rotates them), {OFFICER}",

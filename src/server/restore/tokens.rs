@@ -41,8 +41,7 @@ pub(super) async fn look(config: &Config, restore: &Restore, clock: &Clock) -> R
     let specs = settings::clusters(config, Found::default());
     let stores: Vec<(Arc<KeyStore>, ClusterSpec)> = restore
         .restored()
-        .key_stores
-        .values()
+        .key_stores()
         .filter_map(|store| {
             let spec = specs.iter().find(|spec| spec.settings.id == store.cluster)?;
             Some((Arc::clone(store), spec.clone()))

@@ -63,7 +63,7 @@ impl Left {
 
     async fn holds(&self) -> BTreeSet<KeyId> {
         let store = Store::open(&database(&self.site), Clock::system()).await.unwrap();
-        let keys = store.catalogue().keys.keys().copied().collect();
+        let keys = store.catalogue().keys().map(|key| key.id).collect();
         store.close().await;
         keys
     }

@@ -49,7 +49,7 @@ async fn the_folder_and_a_pin_give_every_key_away() {
     assert_eq!(wrapping.len(), 32);
 
     let catalogue = store(&site).await.catalogue();
-    let row = catalogue.keys.values().find(|row| row.id.to_string() == key).unwrap();
+    let row = catalogue.keys().find(|row| row.id.to_string() == key).unwrap();
     let (escrow, opened) = (bench.path().join("escrow"), bench.path().join("key"));
     fs::write(&escrow, row.versions[0].blob.as_ref().unwrap()).unwrap();
     let unwrap = ["enc", "-d", "-id-aes256-wrap", "-K", &digits, "-iv", "A6A6A6A6A6A6A6A6"];
@@ -113,7 +113,7 @@ async fn the_database_and_the_seal_key_give_the_pins_away() {
     assert!(!zone.takes(&zone.pin()), "the PIN of the ceremony opens nothing any more");
     let site = daemon.terminate().1;
     let store = store(&site).await;
-    let key_store = store.catalogue().key_stores.keys().next().unwrap().clone();
+    let key_store = store.catalogue().key_stores().next().unwrap().id.clone();
     let pins = store.pins(&key_store).await.unwrap();
     let (_, pin) = pins.iter().find(|(hsm, _)| hsm.as_str() == "hsm-a").unwrap();
     let purpose = ["kmsuser pin", key_store.as_str(), "hsm-a"];

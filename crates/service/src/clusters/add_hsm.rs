@@ -80,7 +80,7 @@ async fn admit_hsm(core: &Core, lifecycle: &Lifecycle, input: AddHsmInput) -> Re
     validate::hsm_id("hsmId", &input.hsm_id)?;
     validate::hsm_id("memberHsmId", &input.member_hsm_id)?;
     let catalogue = core.store().catalogue();
-    let store = catalogue.key_stores.values().find(|store| store.cluster == cluster).cloned();
+    let store = catalogue.key_store_over(&cluster).cloned();
     let store = store.ok_or_else(|| {
         Error::permanent(
             Exception::CustomKeyStoreInvalidState,

@@ -56,10 +56,9 @@ impl Service {
                         let keys = keys(&hsm.hsm);
                         (hsm, keys)
                     });
-                    let versions = store.as_ref().map_or(0, |store| {
-                        let keys = catalogue.keys.values().filter(|key| key.key_store == store.id);
-                        keys.map(|key| key.versions.len()).sum()
-                    });
+                    let versions = store
+                        .as_ref()
+                        .map_or(0, |store| catalogue.keys_of(&store.id).map(|key| key.versions.len()).sum());
                     ClusterView { cluster, hsms: hsms.collect(), store: store.clone(), keys: versions }
                 });
                 Ok(view.collect())
@@ -76,13 +75,12 @@ pub(crate) fn clusters_named(core: &Core, id: &str) -> Result<Vec<Named>, Error>
     }
     let catalogue = core.store().catalogue();
     let named = specs.keys().filter(|cluster| id.is_empty() || cluster.as_str() == id);
-    let store_over = |cluster: &ClusterId| catalogue.key_stores.values().find(|store| store.cluster == *cluster);
-    Ok(named.map(|cluster| (cluster.clone(), store_over(cluster).cloned())).collect())
+    Ok(named.map(|cluster| (cluster.clone(), catalogue.key_store_over(cluster).cloned())).collect())
 }
 
 fn keys_in(core: &Core, lifecycle: &Lifecycle, key_store: &KeyStoreId, hsm: &HsmId) -> HsmKeys {
     let catalogue = core.store().catalogue();
-    let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store && key.state != KeyState::Creating);
+    let keys = catalogue.keys_of(key_store).filter(|key| key.state != KeyState::Creating);
     let removed = |placement: Option<&Placement>| placement == Some(&Placement::Removed);
     HsmKeys {
         removed: keys.flat_map(|key| &key.versions).filter(|version| removed(version.placements.get(hsm))).count(),

@@ -45,7 +45,7 @@ async fn resync(core: &Core, lifecycle: &Lifecycle, input: &ResyncInput) -> Resu
     let cluster = validate::cluster_id(&input.cluster_id)?;
     let spec = core.registry().spec(&cluster).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
     let catalogue = core.store().catalogue();
-    let store = catalogue.key_stores.values().find(|store| store.cluster == cluster);
+    let store = catalogue.key_store_over(&cluster);
     let active = store.and_then(|store| core.registry().active_of(&store.id));
     let (Some(store), Some(_)) = (store, active) else {
         let why = format!("no key store over {cluster} is connected; connect it, and its HSMs are filled");
@@ -70,11 +70,11 @@ async fn resync(core: &Core, lifecycle: &Lifecycle, input: &ResyncInput) -> Resu
         text => {
             validate::key_reference(text)?;
             let id = core.scope().parse_key_reference(text)?;
-            let known = catalogue.keys.get(&id).filter(|key| key.key_store == store.id);
+            let known = catalogue.key(id).filter(|key| key.key_store == store.id);
             Some(known.ok_or_else(|| Error::no_key(&core.scope().key_arn(id)))?.id)
         }
     };
-    let keys = catalogue.keys.values().filter(|known| known.key_store == store.id);
+    let keys = catalogue.keys_of(&store.id);
     let meant = keys.filter(|known| input.all_removed || key == Some(known.id)).flat_map(|key| &key.versions);
     let removed: Vec<(KeyVersionId, &HsmId)> = meant
         .flat_map(|version| named.iter().map(move |hsm| (version, hsm)))

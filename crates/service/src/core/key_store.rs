@@ -14,7 +14,7 @@ use store::{Catalogue, KeyStore};
 impl Core {
     /// The store with this id.
     pub(crate) fn key_store(&self, id: &KeyStoreId) -> Option<Arc<KeyStore>> {
-        self.inner.store.catalogue().key_stores.get(id).cloned()
+        self.inner.store.catalogue().key_store(id).cloned()
     }
 
     /// The cluster in use by a key store.
@@ -48,5 +48,5 @@ impl Core {
 /// The store with the id that a caller gave.
 pub(crate) fn store_with_id<'a>(catalogue: &'a Catalogue, id: &str) -> Result<&'a Arc<KeyStore>, Error> {
     validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;
-    catalogue.key_stores.get(&KeyStoreId::from(id)).ok_or_else(|| Error::no_key_store(id))
+    catalogue.key_store(&KeyStoreId::from(id)).ok_or_else(|| Error::no_key_store(id))
 }

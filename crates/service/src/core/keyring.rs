@@ -1,9 +1,9 @@
 //! What requests need of each key, made from the catalogue once per change and not once per request.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use rpds::{HashTrieMapSync, StackSync, VectorSync};
 
 use crate::Error;
 use crate::core::Core;
@@ -20,13 +20,16 @@ use model::lock::MutexExt as _;
 use store::{Catalogue, Key, Version};
 
 /// Every key, as one revision of the catalogue has it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Keyring {
     pub(crate) catalogue: Arc<Catalogue>,
     /// Of the clusters in use.
     generation: u64,
-    places: HashMap<KeyId, usize>,
-    entries: Vec<Arc<Entry>>,
+    /// Persistent, like the catalogue's maps: what makes the next keyring of one takes over all that has not changed.
+    places: HashTrieMapSync<KeyId, usize>,
+    /// Absent where a key is gone; its place goes to another one.
+    entries: VectorSync<Option<Arc<Entry>>>,
+    free: StackSync<usize>,
 }
 
 /// A version of a key, by its place in the keyring where it was found. Unlike a counted reference it costs nothing, and
@@ -89,12 +92,12 @@ impl Keyring {
     /// The same, from where its versions are targets of this keyring.
     pub(crate) fn find(&self, id: KeyId) -> Option<Found<'_>> {
         let place = *self.places.get(&id)?;
-        Some(Found { place, entry: self.entries.get(place)? })
+        Some(Found { place, entry: self.entries.get(place)?.as_ref()? })
     }
 
     /// What a target of this keyring stands for.
     pub(crate) fn usable(&self, target: Target) -> Result<(&Entry, &Usable), Error> {
-        let entry = self.entries.get(target.entry);
+        let entry = self.entries.get(target.entry).and_then(Option::as_ref);
         entry.and_then(|entry| Some((&**entry, entry.versions.get(target.version)?))).ok_or_else(|| {
             Error::internal("a key version was looked for in another keyring than the one where it was found")
         })
@@ -108,17 +111,44 @@ impl Keyring {
         scope: &Scope,
         budgets: &Budgets,
     ) -> Self {
-        let same_stores = catalogue.key_stores.len() == self.catalogue.key_stores.len()
-            && catalogue.key_stores.iter().zip(&self.catalogue.key_stores).all(|(a, b)| Arc::ptr_eq(a.1, b.1));
-        let same_clusters = generation == self.generation;
-        let before = |key: &Key| self.entries.get(*self.places.get(&key.id)?);
-        let entry = |key: &Arc<Key>| match before(key) {
-            Some(old) if same_stores && same_clusters && Arc::ptr_eq(&old.key, key) => Arc::clone(old),
-            _ => Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, scope, budgets)),
+        let entry = |key: &Arc<Key>| Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, scope, budgets));
+        let changed = catalogue.keys_changed_since(&self.catalogue).filter(|_| generation == self.generation);
+        let mut next = match &changed {
+            Some(_) => self.clone(),
+            // What a key store, or the clusters in use, have to say concerns every key of it.
+            None => Self::default(),
         };
-        let entries: Vec<Arc<Entry>> = catalogue.keys.values().map(entry).collect();
-        let places = entries.iter().enumerate().map(|(place, entry)| (entry.key.id, place)).collect();
-        Self { catalogue, generation, places, entries }
+        match changed {
+            Some(changed) => changed.into_iter().for_each(|id| next.put(id, catalogue.key(id).map(entry))),
+            None => catalogue.keys().for_each(|key| next.put(key.id, Some(entry(key)))),
+        }
+        (next.catalogue, next.generation) = (catalogue, generation);
+        next
+    }
+
+    /// An entry as it is now; `None` where the key is gone.
+    fn put(&mut self, id: KeyId, entry: Option<Arc<Entry>>) {
+        let known = self.places.get(&id).copied();
+        match (known, entry) {
+            (Some(place), Some(entry)) => drop(self.entries.set_mut(place, Some(entry))),
+            (Some(place), None) => {
+                self.entries.set_mut(place, None);
+                self.places.remove_mut(&id);
+                self.free.push_mut(place);
+            }
+            (None, Some(entry)) => {
+                let place = self.free.peek().copied();
+                match place {
+                    Some(place) => {
+                        self.free.pop_mut();
+                        self.entries.set_mut(place, Some(entry));
+                    }
+                    None => self.entries.push_back_mut(Some(entry)),
+                }
+                self.places.insert_mut(id, place.unwrap_or(self.entries.len() - 1));
+            }
+            (None, None) => {}
+        }
     }
 }
 
@@ -139,7 +169,7 @@ impl<'a> Found<'a> {
 
 impl Entry {
     fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], scope: &Scope, budgets: &Budgets) -> Self {
-        let store = catalogue.key_stores.get(&key.key_store);
+        let store = catalogue.key_store(&key.key_store);
         let members =
             clusters.iter().find(|active| active.key_store == key.key_store).map(|active| active.members.clone());
         let usable = |version: &Version| {
@@ -193,7 +223,8 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Keyrings {
     newest: ArcSwap<Keyring>,
-    /// Held while one is made, which takes microseconds per thousand keys; never across an await.
+    /// Held while one is made, which takes microseconds after a change of a key, and per thousand keys after one of a key
+    /// store; never across an await.
     making: Mutex<()>,
 }
 
@@ -203,7 +234,7 @@ impl Core {
         let newest = self.inner.keyring.newest.load_full();
         let registry = &self.inner.registry;
         let is_current = |keyring: &Keyring| {
-            keyring.generation == registry.generation() && keyring.catalogue.revision == self.inner.store.revision()
+            keyring.generation == registry.generation() && keyring.catalogue.revision() == self.inner.store.revision()
         };
         if is_current(&newest) {
             return newest;

@@ -46,7 +46,7 @@ fn source(core: &Core, key_store_id: &str) -> Result<(KeyStoreId, Arc<dyn HsmClu
         let members = core.members_of(&store.id)?;
         (store.state == ConnectionState::Connected).then(|| (store.id.clone(), members.hsm_cluster))
     };
-    catalogue.key_stores.values().find_map(usable).ok_or_else(|| {
+    catalogue.key_stores().find_map(usable).ok_or_else(|| {
         Error::permanent(Exception::CustomKeyStoreInvalidState, "no key store is connected; connect one first")
     })
 }

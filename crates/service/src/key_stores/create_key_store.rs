@@ -79,9 +79,8 @@ impl Service {
 /// The store that this very call has made before, if nobody has connected it since.
 async fn twin(core: &Core, cluster: &ClusterId, input: &CreateKeyStoreInput) -> Result<Option<KeyStoreId>, Error> {
     let catalogue = core.store().catalogue();
-    let same = catalogue.key_stores.values().find(|store| {
-        store.name == input.name
-            && store.cluster == *cluster
+    let same = catalogue.key_store_named(&input.name).filter(|store| {
+        store.cluster == *cluster
             && store.trust_anchor == input.trust_anchor
             && store.state == ConnectionState::Disconnected
     });
@@ -95,14 +94,13 @@ async fn twin(core: &Core, cluster: &ClusterId, input: &CreateKeyStoreInput) -> 
 /// Before anything is looked at that takes time. The metadata has the last word.
 fn is_free(core: &Core, name: &str, cluster: &ClusterId) -> Result<(), Error> {
     let catalogue = core.store().catalogue();
-    let mut stores = catalogue.key_stores.values();
-    if stores.clone().any(|store| store.name == name) {
+    if catalogue.key_store_named(name).is_some() {
         return Err(Error::of_store(store::Error::NameInUse(name.to_owned())));
     }
-    if stores.clone().any(|store| store.cluster == *cluster) {
+    if catalogue.key_store_over(cluster).is_some() {
         return Err(Error::of_store(store::Error::ClusterInUse(cluster.clone())));
     }
-    if stores.by_ref().count() >= limits::KEY_STORES {
+    if catalogue.key_stores().count() >= limits::KEY_STORES {
         return Err(Error::of_store(store::Error::Quota(limits::KEY_STORES)));
     }
     Ok(())
@@ -112,8 +110,7 @@ fn is_free(core: &Core, name: &str, cluster: &ClusterId) -> Result<(), Error> {
 fn is_alone(core: &Core, anchor: &TrustAnchor) -> Result<(), Error> {
     let catalogue = core.store().catalogue();
     let same = catalogue
-        .key_stores
-        .values()
+        .key_stores()
         .find(|store| TrustAnchor::from_pem(&store.trust_anchor).is_ok_and(|other| other.is_same_authority(anchor)));
     let Some(store) = same else { return Ok(()) };
     Err(Error::permanent(

@@ -1,6 +1,5 @@
 //! DescribeKeyStores, and the ways from a key store to its cluster.
 
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use crate::core::key_store::store_with_id;
@@ -49,7 +48,7 @@ impl Service {
     /// Every key store with its HSMs, for metrics and readiness.
     #[must_use]
     pub fn key_stores(&self) -> Vec<KeyStoreView> {
-        self.core.store().catalogue().key_stores.values().map(|store| view(&self.core, store)).collect()
+        self.core.store().catalogue().key_stores().map(|store| view(&self.core, store)).collect()
     }
 
     /// Shows key stores with the health of their HSMs. At most one of id and name is not empty.
@@ -73,7 +72,7 @@ impl Service {
                     ("", "") => None,
                     (id, "") => Some(store_with_id(&catalogue, id)?),
                     ("", name) => {
-                        let named = catalogue.key_stores.values().find(|store| store.name == name);
+                        let named = catalogue.key_store_named(name);
                         Some(named.ok_or_else(|| Error::no_such_key_store("name", name))?)
                     }
                     _ => return Err(Error::validation("Specify either a key store id or a key store name, not both.")),
@@ -81,8 +80,7 @@ impl Service {
                 if let Some(store) = one {
                     return Ok(Page { items: vec![with_health(store)], next_marker: None });
                 }
-                let from = after.map_or(Unbounded, Excluded);
-                let stores = catalogue.key_stores.range((from, Unbounded)).map(|(_, store)| store);
+                let stores = catalogue.key_stores_after(after.as_ref());
                 let page = page::cut('s', stores, limit, |store| store.id.clone());
                 Ok(Page { items: page.items.into_iter().map(with_health).collect(), next_marker: page.next_marker })
             })

@@ -54,7 +54,7 @@ impl Service {
             let plan = plan_of(&core, &id, &input).await?;
             let _turn = core.registry().turn(&id).await;
             record_update(&core, &id, &input, &plan).await?;
-            if let Some(store) = core.store().catalogue().key_stores.get(&id)
+            if let Some(store) = core.store().catalogue().key_store(&id)
                 && let Some(spec) = core.registry().spec(&store.cluster)
             {
                 let pins = core.store().pins(&id).await.map_err(Error::of_store)?;

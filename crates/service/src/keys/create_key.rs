@@ -81,7 +81,7 @@ async fn begin(
         Begun::New(key) => (key, Origin::New),
         Begun::Existing(key) => (key, Origin::Interrupted),
     };
-    let state = core.store().catalogue().keys.get(&key).map(|key| key.state);
+    let state = core.store().catalogue().key(key).map(|key| key.state);
     // Begun by an earlier call with the same token, and taken away this moment because it could not be made.
     let Some(state) = state else {
         let why = "the key that this client token began could not be made; the same call makes another";
@@ -101,7 +101,7 @@ fn store_for(core: &Core, id: &str) -> Result<KeyStoreId, Error> {
         return Ok(id.into());
     }
     let catalogue = core.store().catalogue();
-    let mut stores = catalogue.key_stores.keys();
+    let mut stores = catalogue.key_stores().map(|store| &store.id);
     match (stores.next(), stores.next()) {
         (Some(only), None) => Ok(only.clone()),
         (Some(_), Some(_)) => Err(Error::validation("There are several key stores; specify a key store id.")),

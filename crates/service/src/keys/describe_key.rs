@@ -50,7 +50,7 @@ impl Service {
 /// A key as callers see it.
 pub(crate) fn metadata(core: &Core, entry: &Entry) -> KeyMetadata {
     let (key, catalogue) = (&entry.key, core.store().catalogue());
-    let cluster = catalogue.key_stores.get(&key.key_store).map(|store| store.cluster.to_string());
+    let cluster = catalogue.key_store(&key.key_store).map(|store| store.cluster.to_string());
     let current = key.current();
     let zone_of = |hsm| entry.members.as_ref().and_then(|members| members.zone(hsm));
     let placements = current.map(|version| &version.placements).into_iter().flatten();

@@ -1,7 +1,5 @@
 //! ListKeys: every key, in the order of the ids.
 
-use std::ops::Bound::{Excluded, Unbounded};
-
 use crate::core::{page, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::id::KeyId;
@@ -21,9 +19,7 @@ impl Service {
                 let limit = validate::page_limit(limit)?;
                 let after = page::after('k', &marker, KeyId::parse)?;
                 let catalogue = core.store().catalogue();
-                let from = after.map_or(Unbounded, Excluded);
-                let ids = catalogue.keys.range((from, Unbounded)).map(|(id, _)| *id);
-                let entries = ids.map(|id| (id, core.scope().key_arn(id)));
+                let entries = catalogue.keys_after(after).map(|key| (key.id, core.scope().key_arn(key.id)));
                 Ok(page::cut('k', entries, limit, |(id, _)| *id))
             })
             .await

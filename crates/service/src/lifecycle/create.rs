@@ -68,7 +68,7 @@ impl Lifecycle {
         let arn = self.core.scope().key_arn(plan.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
         let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
-        let row = store.catalogue().keys.get(&plan.key).and_then(|key| key.current().cloned());
+        let row = store.catalogue().key(plan.key).and_then(|key| key.current().cloned());
         let row = row.ok_or_else(|| Error::no_key(&arn))?;
         let blob = match row.blob {
             Some(blob) => blob,
@@ -101,7 +101,7 @@ impl Lifecycle {
         }
         let granted = store.reserve_encryptions(version, BLOCK).await?;
         self.core.budgets().of(version).add(granted, BLOCK, self.core.clock().now());
-        let key_store = store.catalogue().keys.get(&plan.key).map(|key| key.key_store.clone());
+        let key_store = store.catalogue().key(plan.key).map(|key| key.key_store.clone());
         let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", plan.key)))?;
         store.enable_new_key(plan.key, &key_store).await?;
         // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
@@ -114,7 +114,7 @@ impl Lifecycle {
     /// is on record as destroyed, and is destroyed when it is seen.
     pub(super) async fn undo(&self, plan: &Plan) {
         let version = KeyVersionId { key: plan.key, version: 1 };
-        let blob = self.core.store().catalogue().keys.get(&plan.key).and_then(|key| key.current()?.blob.clone());
+        let blob = self.core.store().catalogue().key(plan.key).and_then(|key| key.current()?.blob.clone());
         if let Err(error) = self.core.store().abandon_key(plan.key).await {
             tracing::warn!(key = %plan.key, %error,
                 "the row of an unfinished key could not be taken away; the next start goes on with the key");

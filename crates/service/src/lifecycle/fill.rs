@@ -55,7 +55,7 @@ impl Lifecycle {
         version: KeyVersionId,
     ) -> Result<(), String> {
         let catalogue = self.core.store().catalogue();
-        let row = catalogue.keys.get(&version.key).and_then(|key| key.versions.iter().find(|row| row.id == version));
+        let row = catalogue.key(version.key).and_then(|key| key.versions.iter().find(|row| row.id == version));
         let Some((blob, (iv, sealed))) = row.and_then(|row| Some((row.blob.as_ref()?, row.proof.clone()?))) else {
             return Err("it has no escrow or no proof".to_owned());
         };

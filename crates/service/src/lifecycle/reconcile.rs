@@ -156,7 +156,7 @@ impl Lifecycle {
         let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
         // After: keys that were begun meanwhile are no orphans.
         let catalogue = self.core.store().catalogue();
-        orphans.retain(|version| !catalogue.keys.contains_key(&version.key));
+        orphans.retain(|version| catalogue.key(version.key).is_none());
         if seen.is_some() {
             self.inner.reconcilers.found(hsm, orphans);
         }
@@ -165,7 +165,7 @@ impl Lifecycle {
         }
         let destroyed = self.destroy_again(cluster, member, hsm, to_destroy).await;
         let filled = self.fill(cluster, member, hsm, to_fill).await;
-        if catalogue.keys.values().any(|key| key.key_store == *key_store && key.state == KeyState::Creating) {
+        if catalogue.keys_in(KeyState::Creating).any(|key| key.key_store == *key_store) {
             // Also what a start could not finish because its HSMs were away.
             self.resume_in_background();
         }
@@ -199,8 +199,8 @@ pub(crate) fn missing_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &Hs
 /// What the metadata say of each version in an HSM.
 #[must_use]
 pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTreeMap<KeyVersionId, Wanted> {
-    let keys = catalogue.keys.values().filter(|key| key.key_store == *key_store);
-    let versions = keys.flat_map(|key| key.versions.iter().map(move |version| (key.state, version)));
+    let versions =
+        catalogue.keys_of(key_store).flat_map(|key| key.versions.iter().map(move |version| (key.state, version)));
     let wanted = versions.map(|(state, version)| {
         let placement = version.placements.get(hsm).copied();
         // Without escrow there is nothing to fill from.
@@ -209,7 +209,6 @@ pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> 
             false => (version.id, Wanted::Placed(placement)),
         }
     });
-    let gone = catalogue.destroyed.iter().filter(|version| !catalogue.keys.contains_key(&version.key));
-    let destroyed = gone.map(|version| (*version, Wanted::Destroyed));
+    let destroyed = catalogue.orphaned().map(|version| (version, Wanted::Destroyed));
     wanted.chain(destroyed).collect()
 }

@@ -10,7 +10,7 @@ impl Lifecycle {
     pub(crate) async fn note_removal(&self, removal: Removal) {
         let Removal { hsm, version } = &removal;
         let catalogue = self.core.store().catalogue();
-        let known = catalogue.keys.get(&version.key).and_then(|key| key.versions.iter().find(|v| v.id == *version));
+        let known = catalogue.key(version.key).and_then(|key| key.versions.iter().find(|v| v.id == *version));
         // A key on its way is the business of the procedure that makes it.
         if known.and_then(|known| known.placements.get(hsm)) != Some(&Placement::Present) {
             tracing::debug!(%hsm, key_version = %version, "a removal that is known already, or of an unfinished key");

@@ -15,7 +15,7 @@ impl Lifecycle {
     /// logs in again and rotates nothing.
     pub(crate) async fn start(&self) {
         let catalogue = self.core.store().catalogue();
-        for store in catalogue.key_stores.values() {
+        for store in catalogue.key_stores() {
             self.show_pins(store).await;
             match store.state {
                 ConnectionState::Connected => self.log_in_again(store).await,
@@ -75,7 +75,7 @@ impl Lifecycle {
 
     /// Key stores whose cluster was not in the configuration before.
     async fn take_up_what_came_back(&self) {
-        let stores: Vec<Arc<KeyStore>> = self.core.store().catalogue().key_stores.values().cloned().collect();
+        let stores: Vec<Arc<KeyStore>> = self.core.store().catalogue().key_stores().cloned().collect();
         for store in stores.iter().filter(|store| self.core.registry().active_of(&store.id).is_none()) {
             let _turn = self.core.registry().turn(&store.id).await;
             let Some(store) = self.core.key_store(&store.id) else { continue };

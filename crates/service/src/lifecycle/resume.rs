@@ -12,8 +12,7 @@ impl Lifecycle {
     pub(crate) async fn resume(&self) {
         self.reserve_for_start().await;
         let catalogue = self.core.store().catalogue();
-        let creating: Vec<KeyId> =
-            catalogue.keys.values().filter(|key| key.state == KeyState::Creating).map(|key| key.id).collect();
+        let creating: Vec<KeyId> = catalogue.keys_in(KeyState::Creating).map(|key| key.id).collect();
         for key in creating {
             self.resume_key(key).await;
         }
@@ -33,8 +32,8 @@ impl Lifecycle {
         let mut creations = self.inner.creations.lock().await;
         let catalogue = self.core.store().catalogue();
         // By now a call with the same client token may have finished it.
-        let Some(row) = catalogue.keys.get(&key).filter(|row| row.state == KeyState::Creating) else { return };
-        let connected = catalogue.key_stores.get(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
+        let Some(row) = catalogue.key(key).filter(|row| row.state == KeyState::Creating) else { return };
+        let connected = catalogue.key_store(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
         let Some(members) = self.core.members_of(&row.key_store).filter(|_| connected) else {
             tracing::info!(%key, "an unfinished key is finished when its key store is connected");
             return;
@@ -62,7 +61,7 @@ impl Lifecycle {
     /// Reserves encryptions for all keys in one go, so that the first call under each does not wait for the disk.
     async fn reserve_for_start(&self) {
         let catalogue = self.core.store().catalogue();
-        let enabled = catalogue.keys.values().filter(|key| key.state == KeyState::Enabled);
+        let enabled = catalogue.keys_in(KeyState::Enabled);
         let current = enabled.filter_map(|key| Some(key.current()?.id));
         let versions: Vec<KeyVersionId> = current.filter(|id| self.core.budgets().of(*id).is_empty()).collect();
         if versions.is_empty() {

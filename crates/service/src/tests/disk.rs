@@ -17,7 +17,7 @@ async fn what_can_wait_is_refused_with_a_reason_that_passes_and_a_key_can_be_dis
     for words in ["could not be recorded", "is full", "free space"] {
         assert!(error.message.contains(words), "{error}");
     }
-    assert_eq!(bench.store.catalogue().keys.len(), 1, "nothing is left of the other one");
+    assert_eq!(bench.store.catalogue().key_count(), 1, "nothing is left of the other one");
     bench.encrypt(plain(&key.arn, b"again")).await.unwrap();
     assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
     bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();

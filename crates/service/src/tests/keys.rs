@@ -37,7 +37,7 @@ async fn with_one_zone_nothing_is_begun() {
     bench.fake.absent.lock().unwrap().push(1);
     let error = bench.create_with("u").await.unwrap_err();
     assert_eq!(error.exception, Exception::CloudHsmClusterInvalidConfiguration);
-    assert_eq!(bench.store.catalogue().keys.len(), 1);
+    assert_eq!(bench.store.catalogue().key_count(), 1);
     assert_eq!(bench.create_with("t").await.unwrap().id, before.id, "what is made already is given all the same");
     let blob = bench.encrypt(plain(&before.arn, b"secret")).await.unwrap();
     assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
@@ -57,7 +57,7 @@ async fn a_failed_creation_leaves_nothing_behind() {
         // The caller is told first; what is left is undone behind it.
         bench.service.drained(std::time::Duration::from_secs(30)).await;
         assert_eq!(bench.fake.objects(), [0, 0], "{step} {member}");
-        assert!(bench.store.catalogue().keys.is_empty(), "{step} {member}");
+        assert!(bench.store.catalogue().key_count() == 0, "{step} {member}");
         bench.fake.faults.lock().unwrap().clear();
         assert_eq!(bench.create_with("t").await.unwrap().state, KeyState::Enabled, "{step} {member}");
     }
@@ -99,8 +99,8 @@ async fn what_cannot_be_undone_is_on_record_as_destroyed() {
     bench.create_with("t").await.unwrap_err();
     bench.service.drained(std::time::Duration::from_secs(30)).await;
     let catalogue = bench.store.catalogue();
-    assert!(catalogue.keys.is_empty(), "its caller was told that there is none");
-    let left = *catalogue.destroyed.first().expect("an object may be left");
+    assert!(catalogue.key_count() == 0, "its caller was told that there is none");
+    let left = catalogue.destroyed().next().expect("an object may be left");
     bench.fake.faults.lock().unwrap().clear();
     bench.restart();
     assert_ne!(bench.create_with("t").await.unwrap().id, left.key);
@@ -125,7 +125,7 @@ async fn a_crash_at_any_step_is_resumed() {
     bench.fake.tokens.lock().unwrap()[0].insert(placed, bytes::Bytes::from_static(b"half written"));
     let stale = bytes::Bytes::from_static(b"proof of what was half written");
     bench.store.keep_proof(placed, &[0; 12], &stale).await.unwrap();
-    let state = |version: KeyVersionId| bench.store.catalogue().keys.get(&version.key).map(|key| key.state);
+    let state = |version: KeyVersionId| bench.store.catalogue().key(version.key).map(|key| key.state);
     bench.fake.absent.lock().unwrap().push(0);
     bench.service.resume().await;
     assert_eq!(state(bare), None, "no token was asked to keep it");
@@ -145,7 +145,7 @@ async fn one_client_token_makes_one_key() {
     let keys = join_all((0..8).map(|_| bench.create_with("same"))).await;
     let first = keys[0].as_ref().unwrap().id;
     assert!(keys.iter().all(|key| key.as_ref().unwrap().id == first));
-    assert_eq!((bench.store.catalogue().keys.len(), bench.fake.objects()), (1, vec![1, 1]));
+    assert_eq!((bench.store.catalogue().key_count(), bench.fake.objects()), (1, vec![1, 1]));
     let input = CreateKeyInput {
         client_token: "same".into(),
         description: "other".into(),
@@ -161,7 +161,7 @@ async fn the_procedure_goes_on_without_its_caller() {
     let result = bench.service.create_key(&call, CreateKeyInput::default()).await;
     assert_eq!(exception(result), Exception::DependencyTimeout);
     bench.service.drained(std::time::Duration::from_secs(30)).await;
-    let states: Vec<KeyState> = bench.store.catalogue().keys.values().map(|key| key.state).collect();
+    let states: Vec<KeyState> = bench.store.catalogue().keys().map(|key| key.state).collect();
     assert_eq!(states, [KeyState::Enabled]);
 }
 
@@ -184,7 +184,7 @@ async fn a_removal_is_recorded_once_and_nothing_is_refilled() {
     let error = bench.decrypt(sealed(&blob)).await.unwrap_err();
     assert_eq!((error.exception, error.retryable), (Exception::KmsInvalidState, false));
     assert!(error.message.contains("removed in every HSM"), "{error}");
-    assert_eq!(bench.store.catalogue().keys[&key.id].state, KeyState::Enabled, "the stored state is untouched");
+    assert_eq!(bench.store.catalogue().key(key.id).unwrap().state, KeyState::Enabled, "the stored state is untouched");
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::sqlite::SqliteConnection;
-
 use super::plan::{Facts, Plan};
-use crate::change::Touched;
-use crate::{Error, Store, load, pins};
+use crate::change::Transaction;
+use crate::engine::Connection;
+use crate::engine::value::values;
+use crate::{Error, Store, load, log, pins};
 use model::id::{ClusterId, HsmId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
@@ -16,46 +16,36 @@ impl Store {
     pub(super) async fn facts(&self) -> Result<Facts, Error> {
         let catalogue = self.catalogue();
         let mut known = BTreeMap::new();
-        for store in catalogue.key_stores.keys() {
+        for store in catalogue.key_stores().map(|store| &store.id) {
             known.extend(self.pins(store).await?.into_iter().map(|(hsm, pin)| ((store.clone(), hsm), pin)));
         }
         // On the connection that reads: it works on a full disk.
         let (destroyed, reserved, left) = self.read(|database| Box::pin(counted(database))).await?;
         let mut spent: BTreeMap<_, _> = left.into_iter().collect();
         for ((store, hsm), pin) in &known {
-            let Some(store) = catalogue.key_stores.get(store) else { continue };
+            let Some(store) = catalogue.key_store(store) else { continue };
             let count: &mut u32 = spent.entry((store.cluster.clone(), hsm.clone())).or_default();
             *count = pin.spent().max(*count);
         }
         Ok(Facts { catalogue, pins: known, spent, destroyed, reserved })
     }
 
-    /// Takes over what a plan says. The catalogue shows it only when the database is opened again.
+    /// Takes over what a plan says. No catalogue follows it: whoever has one reads everything.
     pub(super) async fn take_over(&self, plan: &Plan) -> Result<(), Error> {
         let plan = plan.clone();
-        self.change(move |database| {
-            Box::pin(async move {
-                apply(database, &plan).await?;
-                Ok(((), Touched::Nothing))
-            })
-        })
-        .await
+        self.change(move |database| Box::pin(async move { apply(database, &plan).await })).await
     }
 }
 
 type Counted = (BTreeMap<KeyVersionId, i64>, BTreeMap<KeyVersionId, u64>, Vec<((ClusterId, HsmId), u32)>);
 
-async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
+async fn counted(database: &mut Connection) -> Result<Counted, Error> {
     let destroyed: Vec<(String, i64, i64)> =
-        sqlx::query_as("SELECT key_id, version, destroyed_at FROM destroyed_versions")
-            .fetch_all(&mut *database)
-            .await?;
+        database.all("SELECT key_id, version, destroyed_at FROM destroyed_versions", values![]).await?;
     let reserved: Vec<(String, i64, i64)> =
-        sqlx::query_as("SELECT key_id, version, encryptions_reserved FROM key_versions")
-            .fetch_all(&mut *database)
-            .await?;
+        database.all("SELECT key_id, version, encryptions_reserved FROM key_versions", values![]).await?;
     let left: Vec<(String, String, i64)> =
-        sqlx::query_as("SELECT cluster_id, hsm_id, failures FROM failed_logins").fetch_all(database).await?;
+        database.all("SELECT cluster_id, hsm_id, failures FROM failed_logins", values![]).await?;
     let destroyed = destroyed
         .into_iter()
         .map(|(key, version, at)| Ok((load::version_id(&key, version)?, at)))
@@ -74,7 +64,7 @@ async fn counted(database: &mut SqliteConnection) -> Result<Counted, Error> {
     Ok((destroyed, reserved, left))
 }
 
-async fn apply(database: &mut SqliteConnection, plan: &Plan) -> Result<(), Error> {
+async fn apply(database: &mut Transaction, plan: &Plan) -> Result<(), Error> {
     for (key_store, hsm, pin) in &plan.pins {
         pins::put(database, key_store, hsm, pin).await?;
     }
@@ -82,57 +72,53 @@ async fn apply(database: &mut SqliteConnection, plan: &Plan) -> Result<(), Error
         pins::count_at_least(database, cluster, hsm, *count).await?;
     }
     for (version, at) in &plan.destroyed {
-        sqlx::query(
-            "INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3) \
+        database
+            .execute(
+                "INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3) \
              ON CONFLICT (key_id, version) DO NOTHING",
-        )
-        .bind(version.key.to_string())
-        .bind(i64::from(version.version))
-        .bind(*at)
-        .execute(&mut *database)
-        .await?;
+                values![version.key.to_string(), i64::from(version.version), *at],
+            )
+            .await?;
     }
     for (version, used) in &plan.reserved {
-        sqlx::query("UPDATE key_versions SET encryptions_reserved = $1 WHERE key_id = $2 AND version = $3")
-            .bind(i64::try_from(*used).unwrap_or(i64::MAX))
-            .bind(version.key.to_string())
-            .bind(i64::from(version.version))
-            .execute(&mut *database)
+        database
+            .execute(
+                "UPDATE key_versions SET encryptions_reserved = $1 WHERE key_id = $2 AND version = $3",
+                values![i64::try_from(*used).unwrap_or(i64::MAX), version.key.to_string(), i64::from(version.version)],
+            )
             .await?;
     }
     for version in &plan.gone {
-        sqlx::query("DELETE FROM key_versions WHERE key_id = $1 AND version = $2")
-            .bind(version.key.to_string())
-            .bind(i64::from(version.version))
-            .execute(&mut *database)
+        database
+            .execute(
+                "DELETE FROM key_versions WHERE key_id = $1 AND version = $2",
+                values![version.key.to_string(), i64::from(version.version)],
+            )
             .await?;
-        sqlx::query("DELETE FROM keys WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM key_versions WHERE key_id = $1)")
-            .bind(version.key.to_string())
-            .execute(&mut *database)
+        database
+            .execute(
+                "DELETE FROM keys WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM key_versions WHERE key_id = $1)",
+                values![version.key.to_string()],
+            )
             .await?;
     }
     for key in &plan.left_out {
-        sqlx::query("DELETE FROM keys WHERE id = $1").bind(key.to_string()).execute(&mut *database).await?;
+        database.execute("DELETE FROM keys WHERE id = $1", values![key.to_string()]).await?;
     }
     for key in &plan.disabled {
-        sqlx::query("UPDATE keys SET state = $1 WHERE id = $2")
-            .bind(KeyState::Disabled.name())
-            .bind(key.to_string())
-            .execute(&mut *database)
+        database
+            .execute("UPDATE keys SET state = $1 WHERE id = $2", values![KeyState::Disabled.name(), key.to_string()])
             .await?;
     }
     for store in &plan.disconnected {
-        sqlx::query("UPDATE key_stores SET state = $1, error_code = NULL, error_message = NULL WHERE id = $2")
-            .bind(ConnectionState::Disconnected.name())
-            .bind(store.as_str())
-            .execute(&mut *database)
+        database
+            .execute(
+                "UPDATE key_stores SET state = $1, error_code = NULL, error_message = NULL WHERE id = $2",
+                values![ConnectionState::Disconnected.name(), store.as_str()],
+            )
             .await?;
     }
-    sqlx::query("UPDATE revision SET value = $1 WHERE id = 1")
-        .bind(i64::try_from(plan.revision.saturating_add(1)).unwrap_or(i64::MAX))
-        .execute(database)
-        .await?;
-    Ok(())
+    log::break_off(database, i64::try_from(plan.revision.saturating_add(1)).unwrap_or(i64::MAX)).await
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::backup::{PRIVATE, failed, rename_new};
-use crate::lineage::{INDEX, JOURNAL, LOG, RECORD, beside};
+use crate::engine::sqlite::lineage::{INDEX, JOURNAL, LOG, RECORD, beside};
 use model::step::steps;
 use telemetry::abort;
 

@@ -13,19 +13,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
-
 pub use self::files::RestoreStep;
 pub(super) use self::files::{discard, finish, is_decided, unsettled};
 pub use self::plan::{Facts, MARGIN, Order, Plan, plan, stands};
 
 use self::files::{FORMER, Folder, NEW};
-use super::backup::{failed, is_known, look_through, open, same_file};
-use super::lineage::pages::{Main, Mark};
-use super::lineage::record::look;
-use super::lineage::verdict::{Seen, Standing, judge, together};
-use super::lineage::{self, JOURNAL, LOG, RECORD, beside, ids, pragma};
+use super::backup::{failed, same_file};
+use super::engine::Fault;
+use super::engine::sqlite::copy::{self, Contents};
+use super::engine::sqlite::lineage::pages::{Main, Mark};
+use super::engine::sqlite::lineage::record::look;
+use super::engine::sqlite::lineage::verdict::{Seen, Standing, judge, together};
+use super::engine::sqlite::lineage::{self, JOURNAL, LOG, RECORD, beside};
 use super::{Catalogue, Error, Store, lock};
 use model::clock::{Clock, utc};
 use model::id::{HsmId, KeyStoreId};
@@ -283,25 +282,15 @@ async fn take_source(file: &Path, source: &Path, folder: &Folder) -> Result<Orig
              COPY 'PRAGMA wal_checkpoint(TRUNCATE)')",
         ));
     }
-    let (made_at, change) = read_source(source, folder).await.map_err(|error| of_source(source, error))?;
+    let contents = copy::take_marks(&folder.file(NEW), source).await;
+    let Contents { made_at, change } = contents.map_err(|error| of_source(source, error))?;
     Ok(Origin { path: source.to_owned(), made_at, change, instance: mark.instance })
-}
-
-/// When the copy was made and at which change it is.
-async fn read_source(source: &Path, folder: &Folder) -> Result<(Option<i64>, u32), Error> {
-    let mut database = open(&folder.file(NEW)).await?;
-    look_through(&mut database, source).await?;
-    is_known(&mut database, source).await?;
-    let made_at = made_at(&mut database).await?;
-    let (_, _, change) = ids(&mut database).await?;
-    unmark(database).await?;
-    Ok((made_at, change))
 }
 
 /// What SQLite says of a copy is said of the file that it was made of.
 fn of_source(source: &Path, error: Error) -> Error {
     match error {
-        Error::Database(why) | Error::Engine { message: why, .. } => {
+        Error::Database(why) | Error::Engine(Fault { message: why, .. }) => {
             failed(source, format!("it is damaged, or no database of keystored ({why})"))
         }
         other => other,
@@ -316,23 +305,6 @@ fn belongs(source: &Path, here: bool, mark: Mark, seen: &Seen) -> bool {
         Ok(Some(record)) => judge(&Seen { boot: String::new(), ..seen.clone() }, Some(&record)).is_ok(),
         _ => here && !mark.backup && together(mark, &seen.log).is_ok(),
     }
-}
-
-async fn made_at(database: &mut SqliteConnection) -> Result<Option<i64>, Error> {
-    let (there,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'backup'").fetch_one(&mut *database).await?;
-    if there == 0 {
-        return Ok(None);
-    }
-    let row: Option<(i64,)> = sqlx::query_as("SELECT made_at FROM backup").fetch_optional(&mut *database).await?;
-    sqlx::query("DROP TABLE backup").execute(database).await?;
-    Ok(row.map(|(made_at,)| made_at))
-}
-
-/// Takes the number away, so that the copy gets one of its own when it is opened.
-async fn unmark(mut database: SqliteConnection) -> Result<(), Error> {
-    pragma(&mut database, "application_id", 0).await?;
-    Ok(database.close().await?)
 }
 
 /// Copies what is there, if it is what keystored left, and opens the copy.
@@ -364,11 +336,7 @@ async fn take_present(
         if beside(file, LOG).exists() {
             folder.take(&beside(file, LOG), &format!("{FORMER}{LOG}"))?;
         }
-        let mut database = open(&copy).await?;
-        // Damage is why people restore; what can be read of a damaged database is better than nothing.
-        let damage = look_through(&mut database, file).await.err().map(|error| error.to_string());
-        is_known(&mut database, file).await?;
-        unmark(database).await?;
+        let damage = copy::take_damaged(&copy, file).await?;
         let store = Store::open(&copy, clock.clone()).await?;
         let pins = store.facts().await?.pins;
         let (instance, change) = match standing {

@@ -81,13 +81,13 @@ pub struct Plan {
 #[must_use]
 pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let Some(former) = former else {
-        let mut plan = Plan { revision: backup.catalogue.revision, ..Plan::default() };
+        let mut plan = Plan { revision: backup.catalogue.revision(), ..Plan::default() };
         reserve(&mut plan, backup, None, true);
         return plan;
     };
     let mut plan = Plan {
         pins: pins(backup, former, order),
-        revision: backup.catalogue.revision.max(former.catalogue.revision),
+        revision: backup.catalogue.revision().max(former.catalogue.revision()),
         ..Plan::default()
     };
     if order != Order::BackupIsNewer {
@@ -97,13 +97,13 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let buried = |(version, _): &(&KeyVersionId, &i64)| !backup.destroyed.contains_key(version);
     plan.destroyed = former.destroyed.iter().filter(buried).map(|(version, at)| (*version, *at)).collect();
     let (old, new) = (&backup.catalogue, &former.catalogue);
-    let versions = old.keys.values().flat_map(|key| &key.versions);
+    let versions = old.keys().flat_map(|key| &key.versions);
     plan.gone = versions.map(|version| version.id).filter(|id| former.destroyed.contains_key(id)).collect();
     // A backup of after what is there tells that something ran on, and not how far.
     reserve(&mut plan, backup, Some(former).filter(|_| order != Order::BackupIsNewer), order == Order::Unrelated);
-    for key in new.keys.values() {
+    for key in new.keys() {
         let finished = key.state != KeyState::Creating;
-        match old.keys.get(&key.id) {
+        match old.key(key.id) {
             None if finished => plan.unknown.push(Arc::clone(key)),
             None => {}
             Some(then) if then.state == KeyState::Creating && finished => {
@@ -123,9 +123,9 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
             }
         }
     }
-    for store in new.key_stores.values() {
+    for store in new.key_stores() {
         let in_use = |store: &KeyStore| matches!(store.state, ConnectionState::Connected | ConnectionState::Connecting);
-        match old.key_stores.get(&store.id) {
+        match old.key_store(&store.id) {
             None => plan.unknown_stores.push(Arc::clone(store)),
             Some(then) if in_use(then) && !in_use(store) && order != Order::BackupIsNewer => {
                 plan.disconnected.push(store.id.clone());
@@ -133,8 +133,8 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
             Some(_) => {}
         }
     }
-    let back = |key: &KeyId| !new.keys.contains_key(key) && !plan.gone.iter().any(|gone| gone.key == *key);
-    plan.back = old.keys.keys().copied().filter(back).collect();
+    let back = |key: &KeyId| new.key(*key).is_none() && !plan.gone.iter().any(|gone| gone.key == *key);
+    plan.back = old.keys().map(|key| key.id).filter(back).collect();
     plan
 }
 
@@ -153,7 +153,7 @@ pub fn stands(then: Option<&Pin>, now: &Pin, order: Order) -> bool {
 }
 
 fn pins(backup: &Facts, former: &Facts, order: Order) -> Vec<(KeyStoreId, HsmId, Pin)> {
-    let known = former.pins.iter().filter(|((store, _), _)| backup.catalogue.key_stores.contains_key(store));
+    let known = former.pins.iter().filter(|((store, _), _)| backup.catalogue.key_store(store).is_some());
     known
         .filter(|(of, now)| {
             let then = backup.pins.get(of);

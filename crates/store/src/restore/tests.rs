@@ -7,12 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use sqlx::Connection;
 use tempfile::TempDir;
 
-use super::{MARGIN, Order, Plan, Present, Restore, files, unmark};
-use crate::backup::{backup, open};
-use crate::lineage::{LOG, beside};
+use super::{MARGIN, Order, Plan, Present, Restore, files};
+use crate::backup::backup;
+use crate::engine::sqlite::copy::open;
+use crate::engine::sqlite::lineage::{LOG, beside};
+use crate::engine::value::values;
 use crate::{Begun, Error, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyStoreId, KeyVersionId};
@@ -146,9 +147,9 @@ async fn a_backup_is_one_state_that_nobody_else_reads_and_nobody_opens() {
     // The way out of it: what lies there is not what keystored left.
     let restore = site.prepare(&site.copy("two")).await.unwrap();
     assert!(matches!(restore.present(), Present::Unreadable(why) if why.contains("backup")), "{:?}", restore.present());
-    assert_eq!(restore.restored().keys.len(), 2);
+    assert_eq!(restore.restored().key_count(), 2);
     restore.commit().await.unwrap();
-    assert!(site.open().await.unwrap().catalogue().keys.contains_key(&version.key));
+    assert!(site.open().await.unwrap().catalogue().key(version.key).is_some());
 }
 
 #[tokio::test]
@@ -181,14 +182,14 @@ async fn what_was_backed_up_comes_back_and_what_was_there_is_set_aside() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
     }
     let store = site.open().await.unwrap();
-    assert_eq!(store.catalogue().keys.keys().collect::<Vec<_>>(), [&version.key]);
+    assert_eq!(store.catalogue().keys().map(|key| key.id).collect::<Vec<_>>(), [version.key]);
     store.close().await;
 
     // And back again, from what was set aside: its log belongs to it.
     site.clock.advance(std::time::Duration::from_secs(1));
     let (plan, _) = site.restore(&aside[0]).await;
     assert!(plan.unknown.is_empty() && plan.back == [later.key], "{plan:?}");
-    assert_eq!(site.open().await.unwrap().catalogue().keys.len(), 2);
+    assert_eq!(site.open().await.unwrap().catalogue().key_count(), 2);
 }
 
 #[tokio::test]
@@ -234,11 +235,11 @@ async fn what_is_no_backup_is_refused_and_nothing_is_changed() {
     ] {
         fs::write(&odd, &bytes).unwrap();
         let mut database = open(&odd).await.unwrap();
-        sqlx::query(sql).execute(&mut database).await.unwrap();
+        database.execute(sql, values![]).await.unwrap();
         database.close().await.unwrap();
         site.refuses(&odd, says).await;
     }
-    assert_eq!(site.open().await.unwrap().catalogue().keys.len(), 1);
+    assert_eq!(site.open().await.unwrap().catalogue().key_count(), 1);
 }
 
 #[tokio::test]
@@ -275,10 +276,10 @@ async fn what_happened_since_in_tokens_and_outside_is_not_undone() {
     assert_eq!(plan.unknown_stores.iter().map(|store| store.id.clone()).collect::<Vec<_>>(), [later]);
     let store = site.open().await.unwrap();
     let catalogue = store.catalogue();
-    assert!(catalogue.revision > revision);
-    assert!(catalogue.destroyed.contains(&destroyed) && !catalogue.keys.contains_key(&destroyed.key));
-    assert_eq!(catalogue.keys[&disabled.key].state, KeyState::Disabled);
-    assert_eq!(catalogue.key_stores[&key_store].state, ConnectionState::Disconnected);
+    assert!(catalogue.revision() > revision);
+    assert!(catalogue.is_destroyed(destroyed) && catalogue.key(destroyed.key).is_none());
+    assert_eq!(catalogue.key(disabled.key).unwrap().state, KeyState::Disabled);
+    assert_eq!(catalogue.key_store(&key_store).unwrap().state, ConnectionState::Disconnected);
     let pins = [(hsm(), rotated), ("hsm-b".into(), pin("of another HSM"))];
     assert_eq!(store.pins(&key_store).await.unwrap(), pins);
     assert_eq!(store.facts().await.unwrap().reserved[&kept], 1_500);
@@ -317,7 +318,7 @@ async fn the_very_file_is_taken_over_in_its_place() {
     assert!(matches!(elsewhere.open().await.err().unwrap(), Error::Copied { .. }));
     let (plan, aside) = elsewhere.restore(&elsewhere.file()).await;
     assert_eq!((plan.by_margin, aside.len()), (1, 2));
-    assert!(elsewhere.open().await.unwrap().catalogue().keys.contains_key(&version.key));
+    assert!(elsewhere.open().await.unwrap().catalogue().key(version.key).is_some());
     // But not with a log that is another's.
     let (other, _open, _) = Site::used().await;
     fs::copy(beside(&other.file(), LOG), beside(&elsewhere.file(), LOG)).unwrap();
@@ -336,10 +337,8 @@ async fn a_damaged_database_still_tells_what_can_be_read() {
     store.close().await;
     // The index of client tokens, which no restore asks for.
     let mut database = open(&site.file()).await.unwrap();
-    let (page,): (i64,) = sqlx::query_as("SELECT rootpage FROM sqlite_schema WHERE name = 'client_tokens_by_age'")
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'client_tokens_by_age'";
+    let (page,): (i64,) = database.one(root, values![]).await.unwrap();
     database.close().await.unwrap();
     let mut bytes = fs::read(site.file()).unwrap();
     let at = usize::try_from(page - 1).unwrap() * 4_096;
@@ -426,7 +425,9 @@ async fn copies_of_a_stopped_daemon_are_restored_too() {
     let (copy, older) = (site.copy("stopped"), site.copy("of-an-earlier-release"));
     fs::copy(site.file(), &copy).unwrap();
     fs::copy(site.file(), &older).unwrap();
-    unmark(open(&older).await.unwrap()).await.unwrap();
+    let mut database = open(&older).await.unwrap();
+    database.execute("PRAGMA application_id = 0", values![]).await.unwrap();
+    database.close().await.unwrap();
     let store = site.open().await.unwrap();
     replace(&store, &key_store, hsm(), Some(pin("then")), pin("now")).await;
     key(&store, &key_store).await;
@@ -438,7 +439,7 @@ async fn copies_of_a_stopped_daemon_are_restored_too() {
         site.clock.advance(std::time::Duration::from_secs(1));
         site.restore(&source).await;
         let store = site.open().await.unwrap();
-        assert_eq!(store.catalogue().keys.keys().collect::<Vec<_>>(), [&version.key]);
+        assert_eq!(store.catalogue().keys().map(|key| key.id).collect::<Vec<_>>(), [version.key]);
         assert_eq!(store.pins(&key_store).await.unwrap(), [(hsm(), pin("now"))]);
         store.close().await;
     }

@@ -1,15 +1,14 @@
 //! The store without room: a bound of SQLite's own on the size of the file gives SQLITE_FULL where it is wanted.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 
 use super::Bench;
-use crate::change::Touched;
 use crate::connection::retire;
+use crate::engine::Distress;
+use crate::engine::sqlite::copy;
+use crate::engine::value::values;
 use crate::reserve::{Purpose, Standing};
 use crate::{Error, load};
 use model::key::KeyState;
@@ -21,15 +20,13 @@ impl Bench {
     /// Bounds the file to what it has, as a full disk does; or lifts the bound.
     async fn full(&self, full: bool) {
         let mut turn = self.store.inner.writer.lock().await;
-        let mut database = turn.database.take().unwrap();
-        let (pages,): (u32,) = sqlx::query_as("PRAGMA page_count").fetch_one(&mut database).await.unwrap();
-        self.store.inner.place.pages.store(if full { pages } else { 0 }, Ordering::Relaxed);
-        retire(database).await;
+        self.store.inner.engine.distress(full.then_some(Distress::Full)).await.unwrap();
+        retire(turn.database.take().unwrap()).await;
     }
 
     /// Lifts the bound where the connection broke.
-    fn freed(&self) {
-        self.store.inner.place.pages.store(0, Ordering::Relaxed);
+    async fn freed(&self) {
+        self.store.inner.engine.distress(None).await.unwrap();
     }
 
     /// Makes keys until there is no room for another one.
@@ -45,8 +42,7 @@ impl Bench {
 
     /// What the file holds is what the catalogue shows.
     async fn agrees(&self) {
-        let options = SqliteConnectOptions::new().filename(self.file());
-        let in_file = load::catalogue(&mut options.connect().await.unwrap()).await.unwrap();
+        let in_file = load::catalogue(&mut copy::open(&self.file()).await.unwrap()).await.unwrap();
         let shown = self.store.catalogue();
         assert_eq!(format!("{in_file:?}"), format!("{shown:?}"));
     }
@@ -102,7 +98,7 @@ async fn what_takes_out_of_use_has_the_reserve_and_nothing_else_while_it_is_spen
     let error = bench.begin(None).await.unwrap_err();
     assert!(is_full(&error) || matches!(error, Error::Kept(_)), "{error:?}");
     bench.agrees().await;
-    bench.freed();
+    bench.freed().await;
     replace(&bench, Some(&small), &large).await.unwrap();
 
     bench.begin(None).await.unwrap();
@@ -140,10 +136,9 @@ async fn a_commit_in_doubt_is_read_back_before_anything_else() {
     let bench = Bench::new().await;
     let version = bench.new_key().await;
     // As if the commit of a change had been reported as failed, and is in the file all the same.
-    let options = SqliteConnectOptions::new().filename(bench.file());
-    let mut other = options.connect().await.unwrap();
+    let mut other = copy::open(&bench.file()).await.unwrap();
     for statement in ["UPDATE keys SET state = 'Disabled'", "UPDATE revision SET value = value + 1"] {
-        sqlx::query(statement).execute(&mut other).await.unwrap();
+        other.execute(statement, values![]).await.unwrap();
     }
     drop(other);
     {
@@ -151,9 +146,9 @@ async fn a_commit_in_doubt_is_read_back_before_anything_else() {
         retire(turn.database.take().unwrap()).await;
         turn.in_doubt = true;
     }
-    assert_ne!(bench.store.catalogue().keys[&version.key].state, KeyState::Disabled);
+    assert_ne!(bench.store.catalogue().key(version.key).unwrap().state, KeyState::Disabled);
     bench.new_key().await;
-    assert_eq!(bench.store.catalogue().keys[&version.key].state, KeyState::Disabled);
+    assert_eq!(bench.store.catalogue().key(version.key).unwrap().state, KeyState::Disabled);
     bench.agrees().await;
 }
 
@@ -162,10 +157,10 @@ async fn a_change_that_panics_takes_its_connection_along_and_nothing_else() {
     let bench = Bench::new().await;
     let broken = bench.store.change::<(), _>(|database| {
         Box::pin(async move {
-            sqlx::query("UPDATE revision SET value = 99").execute(&mut *database).await?;
+            database.execute("UPDATE revision SET value = 99", values![]).await?;
             panic!("in the middle of a transaction");
             #[allow(unreachable_code, reason = "gives the block its type")]
-            Ok(((), Touched::Nothing))
+            Ok(())
         })
     });
     assert!(matches!(broken.await, Err(Error::Database(_))));
@@ -178,8 +173,8 @@ async fn a_statement_that_the_engine_refuses_is_no_trouble_of_the_disk() {
     let bench = Bench::new().await;
     let broken = bench.store.change::<(), _>(|database| {
         Box::pin(async move {
-            sqlx::query("INSERT INTO revision (id, value) VALUES (1, 1)").execute(database).await?;
-            Ok(((), Touched::Nothing))
+            database.execute("INSERT INTO revision (id, value) VALUES (1, 1)", values![]).await?;
+            Ok(())
         })
     });
     let error = broken.await.unwrap_err();
@@ -209,12 +204,12 @@ async fn a_log_with_room_beyond_its_end_is_read_after_a_crash() {
         bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
         bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
     }
-    let copy = tempfile::tempdir().unwrap();
+    let aside = tempfile::tempdir().unwrap();
     for name in ["keystored.db", "keystored.db-wal"] {
-        std::fs::copy(bench.folder.path().join(name), copy.path().join(name)).unwrap();
+        std::fs::copy(bench.folder.path().join(name), aside.path().join(name)).unwrap();
     }
-    let options = SqliteConnectOptions::new().filename(copy.path().join("keystored.db"));
-    let recovered = load::catalogue(&mut options.connect().await.unwrap()).await.unwrap();
-    assert_eq!(recovered.keys[&version.key].state, KeyState::Disabled);
-    assert_eq!(recovered.revision, bench.store.revision());
+    let mut recovered = copy::open(&aside.path().join("keystored.db")).await.unwrap();
+    let recovered = load::catalogue(&mut recovered).await.unwrap();
+    assert_eq!(recovered.key(version.key).unwrap().state, KeyState::Disabled);
+    assert_eq!(recovered.revision(), bench.store.revision());
 }

@@ -33,7 +33,7 @@ fn the_newer_pin_is_taken() {
             trust_anchor: String::new(),
             created_at: 0,
         };
-        Arc::make_mut(&mut facts.catalogue).key_stores.insert(id.clone(), store.into());
+        Arc::make_mut(&mut facts.catalogue).put_key_store(id.clone(), Some(store));
         facts.pins.extend(pin.map(|pin| ((id.clone(), hsm()), pin)));
         facts
     };
@@ -78,7 +78,7 @@ fn keys_that_were_being_made_are_finished_or_told_of() {
             versions: vec![version],
         };
         let mut facts = Facts::default();
-        Arc::make_mut(&mut facts.catalogue).keys.insert(id, key.into());
+        Arc::make_mut(&mut facts.catalogue).put_key(id, Some(key));
         facts
     };
     for (blob, now, left_out) in [

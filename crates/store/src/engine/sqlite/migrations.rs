@@ -8,10 +8,11 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 /// Every step, in its order. Named here one by one, because sqlx's macro would have SQLite compiled a second time.
 pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let steps = [
-        (1, "keys", include_str!("../migrations/0001_keys.sql")),
-        (2, "key stores", include_str!("../migrations/0002_key_stores.sql")),
-        (3, "tombstones", include_str!("../migrations/0003_tombstones.sql")),
-        (5, "offered pins", include_str!("../migrations/0005_offered_pins.sql")),
+        (1, "keys", include_str!("../../../migrations/0001_keys.sql")),
+        (2, "key stores", include_str!("../../../migrations/0002_key_stores.sql")),
+        (3, "tombstones", include_str!("../../../migrations/0003_tombstones.sql")),
+        (5, "offered pins", include_str!("../../../migrations/0005_offered_pins.sql")),
+        (6, "changes", include_str!("../../../migrations/0006_changes.sql")),
     ];
     let step = |(version, what, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, what.into(), MigrationType::Simple, sql.into_sql_str(), false)

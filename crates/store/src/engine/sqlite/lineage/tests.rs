@@ -76,13 +76,13 @@ impl Site {
     async fn holds(&self, keys: &[KeyId]) {
         let store = self.open().await.unwrap();
         let known = store.catalogue();
-        assert!(keys.iter().all(|key| known.keys.contains_key(key)), "{} of {}", known.keys.len(), keys.len());
+        assert!(keys.iter().all(|key| known.key(*key).is_some()), "{} of {}", known.key_count(), keys.len());
         store.close().await;
     }
 }
 
 async fn make(store: &Store, count: usize) -> Vec<KeyId> {
-    let key_store: KeyStoreId = store.catalogue().key_stores.keys().next().unwrap().clone();
+    let key_store: KeyStoreId = store.catalogue().key_stores().next().unwrap().id.clone();
     let mut keys = Vec::new();
     for _ in 0..count {
         let hsms: [HsmId; 2] = ["hsm-a".into(), "hsm-b".into()];
@@ -317,7 +317,7 @@ async fn a_file_that_is_gone_is_missed_and_a_whole_directory_is_not() {
     left.refused("no SQLite database").await;
     // Both gone: whoever takes everything away begins anew.
     let left = Site::new();
-    assert!(left.open().await.unwrap().catalogue().keys.is_empty());
+    assert!(left.open().await.unwrap().catalogue().key_count() == 0);
     // What is old and fits together is as good as new: that is told by the tokens alone.
     snapshot.holds(&[key]).await;
     let other = Site::used().await.0;
@@ -332,7 +332,7 @@ async fn reading_is_no_change() {
     let look = || record::look(&beside(&site.file(), RECORD)).unwrap().unwrap();
     let (before, log) = (look(), beside(&site.file(), LOG));
     let length = log.metadata().map_or(0, |log| log.len());
-    let key_store = store.catalogue().key_stores.keys().next().unwrap().clone();
+    let key_store = store.catalogue().key_stores().next().unwrap().id.clone();
     store.pins(&key_store).await.unwrap();
     assert_eq!((look(), log.metadata().map_or(0, |log| log.len())), (before.clone(), length));
     store.set_state(key, KeyState::Disabled).await.unwrap();

@@ -12,11 +12,11 @@
 //! SQLite only after it was judged; while it is open, no other descriptor of it is closed in this process, since that
 //! would take the locks of SQLite away.
 
-pub(super) mod pages;
-pub(super) mod record;
+pub(crate) mod pages;
+pub(crate) mod record;
 #[cfg(test)]
 mod tests;
-pub(super) mod verdict;
+pub(crate) mod verdict;
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -31,20 +31,20 @@ use sqlx::sqlite::SqliteConnection;
 use self::pages::{Main, Mark};
 use self::record::{Beside, Record, State};
 use self::verdict::{Foreign, Seen, Standing, judge};
-use super::{Error, restore};
+use crate::{Error, restore};
 use model::lock::MutexExt as _;
 
 /// What lies beside a database and belongs to it: its write-ahead log, the log's index, a journal, the record of it.
-pub(super) const LOG: &str = "-wal";
-pub(super) const INDEX: &str = "-shm";
-pub(super) const JOURNAL: &str = "-journal";
-pub(super) const RECORD: &str = ".id";
+pub(crate) const LOG: &str = "-wal";
+pub(crate) const INDEX: &str = "-shm";
+pub(crate) const JOURNAL: &str = "-journal";
+pub(crate) const RECORD: &str = ".id";
 
 /// Which run of the system this is.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A database that is in use, and what is on record of it.
-pub(super) struct Lineage {
+pub(crate) struct Lineage {
     path: PathBuf,
     /// For its mark and its time. Closed after SQLite's connection.
     main: File,
@@ -59,13 +59,13 @@ struct Known {
 
 /// Where a transaction began.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
+pub(crate) struct Position {
     rows: i64,
     change: u32,
 }
 
 /// A change that is about to be committed.
-pub(super) struct Step {
+pub(crate) struct Step {
     lineage: Arc<Lineage>,
     change: u32,
 }
@@ -73,7 +73,7 @@ pub(super) struct Step {
 impl Lineage {
     /// Judges the database, which must be there (an empty file is a new one), and records that it is about to be
     /// opened.
-    pub(super) fn admit(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn admit(path: &Path) -> Result<Self, Error> {
         let failed = |what: &Path, error: io::Error| Error::File { file: what.to_owned(), error };
         let side = beside(path, RECORD);
         let main = File::open(path).map_err(|error| failed(path, error))?;
@@ -95,7 +95,7 @@ impl Lineage {
     /// Gives the database a number where it has none, and has the number of its last change, which is another one with
     /// each start, in the file itself: a copy of before the start can be told from it. Where there is no room for it,
     /// as on a full disk, the database stays as it is.
-    pub(super) async fn begin(&self, database: &mut SqliteConnection) -> Result<(), Error> {
+    pub(crate) async fn begin(&self, database: &mut SqliteConnection) -> Result<(), Error> {
         if let Err(error) = self.number(database).await {
             tracing::warn!(%error, "the metadata could not be given a new number; a copy of them that is put in their \
                 place by hand may not be noticed until the next start");
@@ -141,7 +141,7 @@ impl Lineage {
 
     /// The database was closed: from now on it is what it is. Where SQLite could not write the whole log into the file,
     /// it stays as a crash leaves it.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut known = self.known();
         let whole = std::fs::metadata(beside(&self.path, LOG)).map_or(true, |log| log.len() == 0);
         if let (true, Ok(Main::Database(mark))) = (whole, pages::main(&self.main))
@@ -169,6 +169,15 @@ impl Lineage {
         }
     }
 
+    /// The file as it is open.
+    pub(super) fn main(&self) -> &File {
+        &self.main
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock_anyway()
     }
@@ -184,13 +193,13 @@ impl Known {
 }
 
 /// Where the transaction of a connection begins.
-pub(super) async fn position(database: &mut SqliteConnection) -> Result<Position, Error> {
+pub(crate) async fn position(database: &mut SqliteConnection) -> Result<Position, Error> {
     let (_, rows, change) = ids(database).await?;
     Ok(Position { rows, change })
 }
 
 /// Numbers the change that a transaction has made since `before`; none where it has only read.
-pub(super) async fn advance(
+pub(crate) async fn advance(
     lineage: &Arc<Lineage>,
     database: &mut SqliteConnection,
     before: Position,
@@ -216,7 +225,7 @@ pub(super) async fn advance(
 
 impl Step {
     /// The change was committed.
-    pub(super) async fn done(self) {
+    pub(crate) async fn done(self) {
         let (lineage, change) = (Arc::clone(&self.lineage), self.change);
         self.note(move |known| {
             known.record.last = change;
@@ -236,14 +245,14 @@ impl Step {
 }
 
 /// A file that belongs to a database.
-pub(super) fn beside(database: &Path, what: impl AsRef<OsStr>) -> PathBuf {
+pub(crate) fn beside(database: &Path, what: impl AsRef<OsStr>) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(what);
     name.into()
 }
 
 /// Looks at a database that nobody changes meanwhile.
-pub(super) fn look(path: &Path, main: Option<&File>) -> io::Result<Seen> {
+pub(crate) fn look(path: &Path, main: Option<&File>) -> io::Result<Seen> {
     Ok(Seen {
         main: main.map_or(Ok(Main::Absent), pages::main)?,
         log: pages::log(&beside(path, LOG))?,
@@ -254,7 +263,7 @@ pub(super) fn look(path: &Path, main: Option<&File>) -> io::Result<Seen> {
 }
 
 /// Judges a database that this process does not have open, and that others may be changing.
-pub(super) fn judge_from_outside(path: &Path) -> Result<Standing, Error> {
+pub(crate) fn judge_from_outside(path: &Path) -> Result<Standing, Error> {
     /// A daemon's checkpoint between two reads makes them differ; that many times in a row it does not.
     const LOOKS: u32 = 50;
     let failed = |error: io::Error| Error::Database(format!("{}: {error}", path.display()));
@@ -303,7 +312,7 @@ fn random() -> io::Result<u32> {
 }
 
 /// `application_id`, rows changed by this connection so far, `user_version`.
-pub(super) async fn ids(database: &mut SqliteConnection) -> Result<(u32, i64, u32), Error> {
+pub(crate) async fn ids(database: &mut SqliteConnection) -> Result<(u32, i64, u32), Error> {
     let (application_id, rows, change): (i64, i64, i64) = sqlx::query_as(
         "SELECT application_id, total_changes(), user_version FROM pragma_application_id, pragma_user_version",
     )
@@ -315,7 +324,7 @@ pub(super) async fn ids(database: &mut SqliteConnection) -> Result<(u32, i64, u3
 }
 
 /// Sets one of the numbers in the first page; a part of the transaction, if there is one.
-pub(super) async fn pragma(database: &mut SqliteConnection, name: &'static str, value: i32) -> Result<(), Error> {
+pub(crate) async fn pragma(database: &mut SqliteConnection, name: &'static str, value: i32) -> Result<(), Error> {
     // A pragma takes no parameters; the name is ours and the value a number.
     sqlx::query(AssertSqlSafe(format!("PRAGMA {name} = {value}"))).persistent(false).execute(database).await?;
     Ok(())
