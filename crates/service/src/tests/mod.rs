@@ -4,4 +4,5 @@ mod bench;
 mod data;
 mod disk;
 mod fake;
+mod keyring;
 mod keys;
