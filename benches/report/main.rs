@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is for people at a terminal")]
 
 mod calls;
+mod changes;
 mod daemon;
 mod empty;
 mod failover;
@@ -50,10 +51,10 @@ const MANY_KEYS: usize = 1_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed, looks (what a second look costs), trouble (HSMs that fail), or one section of trouble:
-                  failover, network, overload, flood or fill; all unless given
-  --rounds N      rounds of the parts speed and looks, 9 unless given
-  --seconds S     length of each of their measurements, 1 unless given
+  --only PART     speed, looks (what a second look costs), changes (of metadata, among many keys), trouble (HSMs that
+                  fail), or one section of trouble: failover, network, overload, flood or fill; all unless given
+  --rounds N      rounds of the parts speed, looks and changes, 9 unless given
+  --seconds S     length of each measurement of speed and looks, 1 unless given
   --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
 ";
@@ -97,6 +98,7 @@ struct Part {
 struct Options {
     speed: bool,
     looks: bool,
+    changes: bool,
     /// Sections of the part trouble.
     trouble: Vec<Section>,
     rounds: u32,
@@ -110,6 +112,7 @@ impl Options {
         let mut options = Self {
             speed: true,
             looks: true,
+            changes: true,
             trouble: Section::ALL.to_vec(),
             rounds: 9,
             length: Duration::from_secs(1),
@@ -132,8 +135,9 @@ impl Options {
                     let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
                     options.speed = part == "speed";
                     options.looks = part == "looks";
+                    options.changes = part == "changes";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
-                    if !options.speed && !options.looks && options.trouble.is_empty() {
+                    if !options.speed && !options.looks && !options.changes && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
                 }
@@ -155,6 +159,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(said("starting"))?;
     let mut parts = Vec::new();
+    if options.changes {
+        parts.push(runtime.block_on(changes::report(options, clock))?);
+    }
     if options.speed {
         parts.push(speed::report(options, clock, &runtime)?);
     }

@@ -234,7 +234,7 @@ async fn no_amount_of_room_makes_a_wrong_answer() {
     let caller = daemon.caller().await;
     let (mut made, mut refusals) = (vec![key.clone()], 0);
     let mut enabled = true;
-    for blocks in 0..40 {
+    for blocks in 0..48 {
         daemon.site().disk().fill_but(blocks);
         match caller.try_create_key(&format!("with {blocks} blocks"), "").await {
             Ok(new) => made.push(new.key_id),

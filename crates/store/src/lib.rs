@@ -1,6 +1,8 @@
-//! Metadata: keys, versions, placements, key stores, client tokens. SQL text that both SQLite and PostgreSQL read.
+//! Metadata: keys, versions, placements, key stores, client tokens. SQL text that both SQLite and PostgreSQL read, over an
+//! `engine` that nobody above it knows.
 //!
-//! Every change bumps a global revision in the transaction that makes it. Requests read the [`Catalogue`] only.
+//! Every change bumps a global revision in the transaction that makes it, and says in the `log` what it has changed.
+//! Requests read the [`Catalogue`] only, which follows that log.
 //!
 //! Invariants: one process owns the file ([`Error::InUse`] otherwise); changes happen one after the other, each in one
 //! transaction, and the catalogue shows them in that order, each only after it was committed; a change that was begun

@@ -25,11 +25,16 @@ impl Store {
         inner.record.asked(inner.clock.now());
         inner.record.seen(blocking(move || Room::of(&directory).ok()).await.flatten());
         inner.reserve.look();
-        if inner.record.fails() || inner.reserve.standing() != Standing::Whole {
+        let present = inner.engine.present().await;
+        if !present || inner.record.fails() || inner.reserve.standing() != Standing::Whole {
             // Where a change does not end, this must not wait for it: it tells that the disk hangs.
             if let Ok(mut turn) = tokio::time::timeout(TURN, inner.writer.lock()).await
                 && !turn.closed
             {
+                if !present && !inner.record.fails() {
+                    // A change finds it out and says it; what is without a name is left before it is lost.
+                    inner.write_something(&mut turn).await.ok();
+                }
                 inner.mend(&mut turn).await;
             }
         }
@@ -73,10 +78,7 @@ impl Inner {
                 return;
             }
             // It also takes the place of what a commit that failed may have left at the end of the log.
-            let written = self.attempt(turn, |transaction| {
-                Box::pin(transaction.execute("UPDATE revision SET value = value WHERE id = 1", values![]))
-            });
-            if written.await.is_err() {
+            if self.write_something(turn).await.is_err() {
                 return;
             }
             self.record.worked(self.clock.now());
@@ -87,6 +89,11 @@ impl Inner {
                 tracing::debug!(%error, "the write-ahead log was not made shorter");
             }
         }
+    }
+
+    async fn write_something(&self, turn: &mut Writer) -> Result<u64, Error> {
+        let same = "UPDATE revision SET value = value WHERE id = 1";
+        self.attempt(turn, |transaction| Box::pin(transaction.execute(same, values![]))).await
     }
 
     /// Whether the reserve is whole now.

@@ -4,5 +4,6 @@ mod bench;
 mod data;
 mod disk;
 mod fake;
+mod keyring;
 mod keys;
 mod records;

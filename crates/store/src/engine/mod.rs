@@ -28,6 +28,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Opens a connection. The database must be there.
     fn connect(&self) -> Answer<'_, Connection>;
 
+    /// Whether what is open is still what somebody finds who looks for it.
+    fn present(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
     /// The last connection was closed in order.
     fn closed(&self) {}
 

@@ -161,6 +161,27 @@ async fn whoever_is_too_far_behind_reads_everything() {
     assert_eq!(log::between(&mut database, earlier, of).await.unwrap(), None);
 }
 
+/// As a restore does, which knows of no way from one database to the other.
+#[tokio::test]
+async fn a_log_that_is_broken_off_leads_nowhere() {
+    let bench = Bench::new().await;
+    let (key, before) = (bench.enabled_key().await.key, bench.store.catalogue());
+    let further = before.revision() + 100;
+    let broken = bench.store.change(move |transaction| {
+        Box::pin(async move {
+            transaction.execute("UPDATE keys SET state = 'Disabled'", values![]).await?;
+            log::break_off(transaction, i64::try_from(further).unwrap()).await
+        })
+    });
+    broken.await.unwrap();
+    assert_eq!(bench.logged(&before).await, None);
+    let now = bench.store.catalogue();
+    assert_eq!((now.revision(), now.key(key).unwrap().state), (further, KeyState::Disabled));
+    assert_eq!(format!("{now:?}"), whole(&bench.file()).await);
+    bench.store.set_state(key, KeyState::Enabled).await.unwrap();
+    assert_eq!(bench.logged(&now).await.unwrap(), [changed(Entity::Key(key))]);
+}
+
 /// Another process that has the same file open and follows when it is told to.
 struct Follower {
     process: Child,

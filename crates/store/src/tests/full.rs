@@ -194,6 +194,26 @@ async fn reading_waits_for_no_change() {
     assert!(bench.store.pins(&bench.key_store).await.unwrap_err().to_string().contains("closed"));
 }
 
+/// What is in a log that was removed is in the database before the process can be lost, also where nothing is changed.
+#[tokio::test]
+async fn a_log_that_was_removed_is_taken_over_at_the_next_look() {
+    let bench = Bench::new().await;
+    let version = bench.new_key().await;
+    let aside = tempfile::tempdir().unwrap();
+    let alone = async |name: &str| {
+        std::fs::copy(bench.file(), aside.path().join(name)).unwrap();
+        let mut database = copy::open(&aside.path().join(name)).await.unwrap();
+        load::catalogue(&mut database).await.ok().and_then(|held| held.key(version.key).cloned())
+    };
+    assert!(alone("before").await.is_none(), "it is in the log alone");
+    bench.store.inner.engine.distress(Some(Distress::LogGone)).await.unwrap();
+    bench.store.tend().await;
+    assert!(alone("after").await.is_some());
+    assert!(bench.store.records());
+    bench.new_key().await;
+    bench.agrees().await;
+}
+
 /// SQLite's log is one file; what it has been given beyond its end stays there over the changes that use it.
 #[tokio::test]
 async fn a_log_with_room_beyond_its_end_is_read_after_a_crash() {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::{Mutex, atomic::AtomicU32};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
@@ -84,6 +85,10 @@ impl Engine for Place {
             let database = options.connect().await?;
             Ok(Connection::new(Sqlite::open(database, Arc::clone(&self.lineage), ticket).await?))
         })
+    }
+
+    fn present(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { Presence::looked(Arc::clone(&self.presence)).await.is_ok() })
     }
 
     fn closed(&self) {

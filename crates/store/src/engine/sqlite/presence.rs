@@ -52,8 +52,14 @@ impl Presence {
         Ok(Ticket(Arc::clone(presence)))
     }
 
+    /// Looks where nobody else waits for the disk.
+    pub(super) async fn looked(presence: Arc<Self>) -> Result<(), Error> {
+        // On panic: as if nothing had been seen.
+        tokio::task::spawn_blocking(move || presence.look()).await.unwrap_or(Ok(()))
+    }
+
     /// The files have the names, as far as they had them.
-    pub(super) fn look(&self) -> Result<(), Error> {
+    fn look(&self) -> Result<(), Error> {
         let log = self.open().log;
         let gone = |name: &Path, known: Option<Identity>| match identity(name) {
             Ok(found) => known.is_some_and(|known| known != found),

@@ -12,7 +12,7 @@ use super::super::value::{Row, Value};
 use super::super::{Answer, Done, Fault, Session, Told};
 use super::lineage::{self, Lineage, Position};
 use super::migrations::MIGRATIONS;
-use super::presence::Ticket;
+use super::presence::{Presence, Ticket};
 use crate::Error;
 use model::outage::Outage;
 
@@ -73,8 +73,7 @@ impl Session for Sqlite {
     fn begin(&mut self) -> Answer<'_, ()> {
         Box::pin(async move {
             if let Some(presence) = self.ticket.as_ref().map(Ticket::presence) {
-                // On panic: as if nothing had been seen.
-                tokio::task::spawn_blocking(move || presence.look()).await.unwrap_or(Ok(()))?;
+                Presence::looked(presence).await?;
             }
             sqlx::query("BEGIN IMMEDIATE").execute(&mut self.database).await?;
             if self.lineage.is_some() {

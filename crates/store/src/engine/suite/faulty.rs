@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use futures_util::future::BoxFuture;
+
 use super::super::value::Value;
 use super::super::{Answer, Connection, Distress, Done, Engine, Fault, Session, Told};
 use crate::Error;
@@ -92,6 +94,10 @@ impl Engine for Faulty {
             let connection = perform(&self.switch, self.engine.connect()).await?;
             Ok(Connection::new(Shaky { inner: connection, switch: self.switch.clone() }))
         })
+    }
+
+    fn present(&self) -> BoxFuture<'_, bool> {
+        self.engine.present()
     }
 
     fn closed(&self) {
