@@ -14,6 +14,7 @@ mod concerns;
 mod disk;
 mod files;
 mod handshake;
+mod http1;
 mod http2;
 mod lobby;
 mod observe;
@@ -57,7 +58,7 @@ use telemetry::sampled;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use backup::backup;
-pub use bare::serve_routes;
+pub use bare::{Version, serve_routes};
 pub use check::check;
 pub use restore::{Consent, Restored, restore};
 
