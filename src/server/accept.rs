@@ -119,12 +119,19 @@ impl<P: Protocol> Accept<P> {
         }
     }
 
-    /// Has all connections let go of what is not fetched.
+    /// Has all connections let go of what is not fetched, and tells how much is held.
     fn sweep(&self, crowd: &Open) {
+        self.metrics.held_bytes(self.budget.held());
+        if self.budget.is_wanted()
+            && let Some(heaviest) = self.budget.heaviest()
+        {
+            self.pressure.met(Met::Bytes, &heaviest.as_str());
+        }
         // The lock is not held meanwhile: newcomers wait for it.
         let wires: Vec<(Principal, Arc<Wire>)> = lock(crowd).all().collect();
         for (principal, wire) in wires {
             let swept = wire.sweep();
+            self.metrics.not_fetched(swept.cut);
             if (swept.cut > 0 || swept.ends) && sampled::whole(Line::NotFetched, &principal.as_str()) {
                 tracing::warn!(
                     principal = principal.as_str(),
