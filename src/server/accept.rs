@@ -34,7 +34,7 @@ use model::lock::MutexExt as _;
 use telemetry::metrics::{Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
-/// A client that has not begun with HTTP/2 so long after its handshake is left.
+/// A client that has not begun with HTTP so long after its handshake is left.
 const GREETING: Duration = Duration::from_secs(20);
 /// As whom all those count whose certificate is not good.
 const NOT_GOOD: &str = "certificates that are not good";
@@ -119,12 +119,19 @@ impl<P: Protocol> Accept<P> {
         }
     }
 
-    /// Has all connections let go of what is not fetched.
+    /// Has all connections let go of what is not fetched, and tells how much is held.
     fn sweep(&self, crowd: &Open) {
+        self.metrics.held_bytes(self.budget.held());
+        if self.budget.is_wanted()
+            && let Some(heaviest) = self.budget.heaviest()
+        {
+            self.pressure.met(Met::Bytes, &heaviest.as_str());
+        }
         // The lock is not held meanwhile: newcomers wait for it.
         let wires: Vec<(Principal, Arc<Wire>)> = lock(crowd).all().collect();
         for (principal, wire) in wires {
             let swept = wire.sweep();
+            self.metrics.not_fetched(swept.cut);
             if (swept.cut > 0 || swept.ends) && sampled::whole(Line::NotFetched, &principal.as_str()) {
                 tracing::warn!(
                     principal = principal.as_str(),
@@ -272,11 +279,11 @@ impl<P: Protocol> Accept<P> {
         Peer::new(chain.iter().map(|certificate| certificate.to_vec()).collect(), trust)
     }
 
-    /// A client has a good certificate and does not speak HTTP/2.
+    /// A client has a good certificate and does not speak HTTP.
     fn mute(&self, from: SocketAddr, principal: &Principal) {
         self.metrics.refused(Refused::Mute);
         if sampled::whole(Line::Late, &principal.as_str()) {
-            tracing::info!(%from, principal = principal.as_str(), "the client did not begin with HTTP/2");
+            tracing::info!(%from, principal = principal.as_str(), "the client did not begin with HTTP");
         }
     }
 

@@ -27,6 +27,7 @@ mod dev;
 mod disk;
 mod files;
 mod grpc;
+mod http1;
 mod idempotency;
 mod identity;
 mod iv;

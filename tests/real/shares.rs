@@ -1,7 +1,6 @@
 //! Strangers, and callers who want everything, do not take it from others: connections are shared.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::clock::Clock;
@@ -242,7 +241,7 @@ fn report(daemon: &Daemon) -> Option<serde_json::Value> {
 }
 
 /// What /metrics says under this name.
-fn figure(daemon: &Daemon, name: &str) -> Option<f64> {
+pub(crate) fn figure(daemon: &Daemon, name: &str) -> Option<f64> {
     let (_, text) = daemon.ops("/metrics")?;
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use prost::Message;
 use proto::v1::{BatchGenerateDataKeyRequest, EncryptRequest, GenerateDataKeyRequest, StreamRequest, stream_request};
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt as _;
 
 use crate::harness::call::Address;
 use crate::harness::daemon::Site;
 use crate::harness::raw::{RST_STREAM, Raw, client_config, framed};
 use crate::harness::{Caller, Daemon, context, process, wait};
 use crate::limits::{address_of, guest_of};
+use crate::shares::figure;
 
 /// What the daemon may take, whatever callers do, in kB of /proc/PID/status.
 const MOST_KB: u64 = 256 << 10;
@@ -120,6 +122,110 @@ async fn answers_that_nobody_fetches_are_bounded_and_go() {
     for raw in attackers {
         is_cut_off(raw, 1).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_has_left_but_for_its_end_is_cut_off_too() {
+    let scene = Scene::set().await;
+    let item = GenerateDataKeyRequest { key_id: scene.key.clone(), number_of_bytes: Some(32), ..Default::default() };
+    let item = item.encode_to_vec();
+    // One byte is let through: all of a small answer is HTTP/2's affair then.
+    let attackers = scene
+        .attack(2, 1, move |raw| {
+            for _ in 0..STREAMS {
+                raw.call("/keystored.v1.Crypto/GenerateDataKey", &item);
+            }
+        })
+        .await;
+    for raw in attackers {
+        is_cut_off(raw, STREAMS).await;
+    }
+    scene.goes_on(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_not_read_is_cut_off() {
+    let scene = Scene::set().await;
+    let batch = scene.batch();
+    let attackers = scene
+        .attack(8, 1 << 30, move |raw| {
+            raw.open_window(0, 1 << 30);
+            for _ in 0..64 {
+                raw.call(BATCH, &batch);
+            }
+        })
+        .await;
+    let connections = || figure(&scene.daemon, "keystored_connections");
+    wait::until("they are here", wait::LONG, || (connections()? >= 8.0).then_some(()));
+    wait::until("only the guest is left", wait::LONG, || (connections()? <= 1.0).then_some(()));
+    scene.goes_on(1).await;
+    drop(attackers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_begun_and_reset_are_bounded() {
+    let scene = Scene::set().await;
+    let encrypt = EncryptRequest { key_id: scene.key.clone(), plaintext: vec![7; 4_096], ..Default::default() };
+    let encrypt = encrypt.encode_to_vec();
+    let attackers = scene
+        .attack(100, 65_535, move |raw| {
+            for _ in 0..200 {
+                let stream = raw.call(ENCRYPT, &encrypt);
+                raw.reset(stream);
+            }
+        })
+        .await;
+    let most = scene.goes_on(200).await;
+    eprintln!("resets: {most} kB at most, {} connected", attackers.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn header_blocks_without_an_end_are_bounded() {
+    let scene = Scene::set().await;
+    let attackers = scene.attack(1_000, 65_535, Raw::begin_without_end).await;
+    let most = scene.goes_on(100).await;
+    eprintln!("header blocks: {most} kB at most, {} connected", attackers.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_principals_with_a_little_each_do_not_fill_it() {
+    let mut scene = Scene::set().await;
+    let batch = scene.batch();
+    let mut attackers = Vec::new();
+    for number in 0..40 {
+        scene.address = address_of(&scene.daemon, &format!("attacker-{number}"));
+        let batch = batch.clone();
+        let act = move |raw: &mut Raw| {
+            for _ in 0..8 {
+                raw.call(BATCH, &batch);
+            }
+        };
+        attackers.extend(scene.attack(8, 0, act).await);
+    }
+    let most = scene.goes_on(400).await;
+    eprintln!("many principals: {most} kB at most, {} connected", attackers.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_streams_of_one_principal_make_room_for_another() {
+    let scene = Scene::set().await;
+    let attackers = scene
+        .attack(4, 65_535, |raw| {
+            for _ in 0..64 {
+                raw.begin(STREAM, &[], false);
+            }
+        })
+        .await;
+    let encrypt = EncryptRequest { key_id: scene.key.clone(), plaintext: vec![7; 32], ..Default::default() };
+    let wanted = || StreamRequest { number: 7, request: Some(stream_request::Request::Encrypt(encrypt.clone())) };
+    for _ in 0..3 {
+        let mut guest = scene.guest.clone();
+        // It stays open, as those of the others do.
+        let requests = tokio_stream::iter([wanted()]).chain(tokio_stream::pending());
+        let mut answers = guest.crypto.stream(requests).await.unwrap().into_inner();
+        assert_eq!(answers.message().await.unwrap().unwrap().number, 7);
+    }
+    drop(attackers);
 }
 
 #[tokio::test(flavor = "multi_thread")]

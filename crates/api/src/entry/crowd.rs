@@ -137,8 +137,7 @@ fn idle<L: Line>(lines: &BTreeMap<u64, Arc<L>>) -> Option<(Instant, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::rc::Rc;
+    use std::sync::Mutex;
 
     use proptest::prelude::*;
 
@@ -147,11 +146,11 @@ mod tests {
 
     /// A connection that a test uses, or not.
     #[derive(Clone, Debug)]
-    struct Wire(usize, Rc<Cell<Option<Instant>>>);
+    struct Wire(usize, Arc<Mutex<Option<Instant>>>);
 
     impl Line for Wire {
         fn idle_since(&self) -> Option<Instant> {
-            self.1.get()
+            *self.1.lock().unwrap()
         }
     }
 
@@ -168,7 +167,7 @@ mod tests {
 
         /// A new connection of this principal, idle; who leaves and who ends. A millisecond later it is over.
         fn join(&mut self, name: &str) -> Option<(Option<usize>, Option<usize>)> {
-            let wire = Wire(self.wires.len(), Rc::new(Cell::new(Some(self.clock.now()))));
+            let wire = Wire(self.wires.len(), Arc::new(Mutex::new(Some(self.clock.now()))));
             let joined = self.crowd.join(&Principal::new(name), Arc::new(wire.clone()), self.clock.now());
             self.clock.advance(Duration::from_millis(1));
             let Joined::In { id, leaves, ends } = joined else { return None };
@@ -181,7 +180,7 @@ mod tests {
         }
 
         fn in_use(&self, wire: usize) {
-            self.wires[wire].1.1.set(None);
+            *self.wires[wire].1.1.lock().unwrap() = None;
         }
     }
 

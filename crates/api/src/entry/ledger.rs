@@ -198,3 +198,162 @@ impl Drop for Ledger {
         self.account.give_back(*self.unflushed.get_mut() + places * sizes::PLACE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::budget::Budget;
+    use super::super::open_call::LINGERS;
+    use super::*;
+    use auth::peer::Principal;
+    use model::clock::Clock;
+
+    const ALL: usize = 1 << 20;
+    const STAYS: Swept = Swept { cut: 0, ends: false };
+
+    fn scene() -> (Clock, Arc<Budget>, Arc<Ledger>) {
+        let clock = Clock::manual();
+        let budget = Budget::new(ALL, clock.clone());
+        let ledger = of(&budget, "cn:a");
+        (clock, budget, ledger)
+    }
+
+    fn of(budget: &Arc<Budget>, name: &str) -> Arc<Ledger> {
+        Ledger::new(budget.account(&Principal::new(name)))
+    }
+
+    fn begin(ledger: &Arc<Ledger>, kind: Kind) -> Arc<OpenCall> {
+        let call = ledger.begin(kind, 100).unwrap();
+        assert!(Arc::ptr_eq(&ledger.begun().unwrap(), &call));
+        call
+    }
+
+    #[test]
+    fn what_a_call_holds_is_given_back_when_the_last_of_it_has_gone() {
+        let (_, budget, ledger) = scene();
+        let call = begin(&ledger, Kind::Unary);
+        assert!(call.reserve(50_000));
+        let part = call.part();
+        assert!(call.settle(20_000));
+        drop(call);
+        assert_eq!(budget.held(), sizes::CALL + 20_000);
+        drop(part);
+        assert_eq!(budget.held(), sizes::ANSWER, "its headers may still be on their way");
+        ledger.flushed();
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_was_not_foreseen_is_refused_only_where_it_is_far_from_it() {
+        let (_, budget, ledger) = scene();
+        let (small, large) = (begin(&ledger, Kind::Unary), begin(&ledger, Kind::Unary));
+        assert!(large.settle(100_000));
+        assert!(small.reserve(ALL / 2));
+        let held = budget.held();
+        assert!(small.settle(ALL / 2 + 10) && budget.held() > held);
+        assert!(!begin(&ledger, Kind::Unary).settle(ALL));
+    }
+
+    #[test]
+    fn whoever_takes_nothing_of_an_answer_is_cut_off_and_with_it_its_connection_if_that_does_not_help() {
+        let (clock, _, ledger) = scene();
+        let (works, slow, owed) =
+            (begin(&ledger, Kind::Unary), begin(&ledger, Kind::Unary), begin(&ledger, Kind::Unary));
+        let (slow_part, owed_part) = (slow.part(), owed.part());
+        clock.advance(FETCHED_WITHIN - Duration::from_millis(1));
+        assert_eq!(ledger.sweep(), STAYS);
+        slow_part.progresses();
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(ledger.sweep(), Swept { cut: 1, ends: false });
+        assert_eq!(ledger.sweep(), STAYS);
+        clock.advance(LINGERS);
+        assert_eq!(ledger.sweep(), Swept { cut: 0, ends: true });
+        drop(owed_part);
+        assert_eq!(ledger.sweep(), STAYS);
+        drop((works, owed));
+    }
+
+    #[test]
+    fn a_trickle_is_enough_until_others_want_the_bytes() {
+        let (clock, budget, ledger) = scene();
+        let call = begin(&ledger, Kind::Unary);
+        let part = call.part();
+        for _ in 0..60 {
+            clock.advance(Duration::from_secs(1));
+            part.progresses();
+            assert_eq!(ledger.sweep(), STAYS);
+        }
+        assert!(of(&budget, "cn:b").begin(Kind::Unary, ALL).is_none());
+        assert_eq!(ledger.sweep().cut, 1);
+    }
+
+    #[test]
+    fn a_stream_that_is_not_read_stays_until_others_want_its_bytes() {
+        let (clock, budget, ledger) = scene();
+        let (stream, watch) = (begin(&ledger, Kind::Stream), begin(&ledger, Kind::Watch));
+        let _parts = (stream.part(), watch.part());
+        clock.advance(6 * FETCHED_WITHIN);
+        assert_eq!(ledger.sweep(), STAYS);
+        let other = of(&budget, "cn:b");
+        let held = other.begin(Kind::Unary, 1_000).unwrap();
+        assert!(other.begin(Kind::Unary, ALL).is_none());
+        assert_eq!(ledger.sweep(), STAYS, "the other one has more itself");
+        drop((held, other.begun()));
+        assert!(other.begin(Kind::Unary, ALL).is_none());
+        assert_eq!(ledger.sweep().cut, 2);
+    }
+
+    #[test]
+    fn a_stream_that_makes_room_has_its_time() {
+        let (clock, _, ledger) = scene();
+        let stream = begin(&ledger, Kind::Stream);
+        stream.leaves_within(Duration::from_secs(5));
+        assert_eq!(ledger.sweep(), STAYS);
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(ledger.sweep().cut, 1);
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_ends_its_connection() {
+        let (clock, _, ledger) = scene();
+        drop(begin(&ledger, Kind::Unary).part());
+        drop(ledger.begun());
+        clock.advance(FETCHED_WITHIN / 2);
+        ledger.wrote();
+        clock.advance(FETCHED_WITHIN / 2);
+        assert_eq!(ledger.sweep(), STAYS);
+        clock.advance(FETCHED_WITHIN / 2);
+        assert_eq!(ledger.sweep(), Swept { cut: 0, ends: true });
+        ledger.flushed();
+        assert_eq!(ledger.sweep(), STAYS);
+    }
+
+    #[test]
+    fn places_are_counted_while_the_connection_lives() {
+        let (_, budget, ledger) = scene();
+        let calls: Vec<_> = (0..FREE_PLACES + 5).map(|_| begin(&ledger, Kind::Unary)).collect();
+        drop(calls);
+        assert_eq!(budget.held(), 5 * sizes::PLACE);
+        drop(ledger);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_is_refused_and_asks_on_is_over_where_there_is_no_room_for_that_either() {
+        let (_, budget, ledger) = scene();
+        let _held = of(&budget, "cn:a").begin(Kind::Unary, ALL / 5 * 4 - 100).unwrap();
+        for _ in 0..FREE_PLACES {
+            assert!(ledger.begin(Kind::Unary, ALL).is_none());
+            ledger.refused();
+            assert!(!ledger.is_over());
+        }
+        ledger.flushed();
+        ledger.refused();
+        assert!(!ledger.is_over(), "it fetches what it is told");
+        for _ in 0..FREE_PLACES {
+            ledger.refused();
+        }
+        assert!(ledger.is_over() && ledger.sweep().ends);
+    }
+}
