@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, Removal};
 use model::clock::Clock;
-use model::id::{HsmId, KeyStoreId};
+use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use pki::seal::SealKeys;
 use store::Store;
 
@@ -104,6 +104,12 @@ impl Service {
     /// Gives back to the metadata what was reserved and not used. For the end of the daemon: a start reserves anew.
     pub async fn return_budgets(&self) {
         self.core.return_budgets().await;
+    }
+
+    /// The key versions with the fewest encryptions left, of those that encrypt; at most so many.
+    #[must_use]
+    pub fn scarcest(&self, most: usize) -> Vec<(KeyVersionId, u64)> {
+        self.core.scarcest(most)
     }
 
     /// The clusters in use, each with the key store that uses it.

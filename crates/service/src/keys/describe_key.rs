@@ -31,6 +31,8 @@ pub struct KeyMetadata {
     pub cluster: String,
     /// Version that Encrypt uses.
     pub current_version: u32,
+    /// Calls that encrypt, which that version may still do.
+    pub encryptions_left: u64,
     /// HSM id, zone (empty where the HSM is no longer configured) and placement of the current version.
     pub placements: Vec<(String, String, Placement)>,
 }
@@ -64,6 +66,7 @@ pub(crate) fn metadata(core: &Core, entry: &Entry) -> KeyMetadata {
         key_store: key.key_store.clone(),
         cluster: cluster.unwrap_or_default(),
         current_version: current.map_or(0, |version| version.id.version),
+        encryptions_left: current.map_or(0, |version| core.encryptions_left(version.id)),
         placements: placements
             .map(|(hsm, at)| (hsm.to_string(), zone_of(hsm).map(ToString::to_string).unwrap_or_default(), *at))
             .collect(),

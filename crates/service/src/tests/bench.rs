@@ -26,7 +26,7 @@ use store::Store;
 use telemetry::watchdog::Watchdog;
 
 pub(super) struct Bench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) key_store: KeyStoreId,
@@ -133,7 +133,18 @@ impl Bench {
         let recorder = Arc::new(Kept::default());
         let registry = registry(&key_store, &fake);
         let service = Service::new(settings(), store.clone(), registry, clock.clone(), seen.clone(), recorder.clone());
-        Self { _folder: folder, clock, store, key_store, fake, seen, recorder, service }
+        Self { folder, clock, store, key_store, fake, seen, recorder, service }
+    }
+
+    /// The same over metadata that were closed and opened again.
+    pub(super) async fn reopen(self) -> Self {
+        let Self { folder, clock, store, key_store, fake, seen, recorder, service } = self;
+        drop(service);
+        store.close().await;
+        let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
+        let (registry, over) = (registry(&key_store, &fake), (store.clone(), clock.clone()));
+        let service = Service::new(settings(), over.0, registry, over.1, seen.clone(), recorder.clone());
+        Self { folder, clock, store, key_store, fake, seen, recorder, service }
     }
 
     /// Another start of the daemon over the same metadata and HSMs.
