@@ -98,6 +98,7 @@ impl Side {
                 request_id: "bench".into(),
                 deadline: changed + Duration::from_secs(30),
                 charge: None,
+                trace: Arc::default(),
             };
             self.service.describe_key(&call, &key.to_string()).await.map_err(|error| error.message)?;
             let called = self.clock.now();

@@ -43,6 +43,7 @@ mod operators;
 mod pages;
 mod python;
 mod readiness;
+mod records;
 mod removal;
 mod resync;
 mod roundtrip;

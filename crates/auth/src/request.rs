@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::peer::Principal;
@@ -44,6 +45,25 @@ pub struct RequestContext {
     /// What the interface counts for the call. Kept until the last of its work has ended, which may be after its caller
     /// has left.
     pub charge: Option<Arc<dyn Any + Send + Sync>>,
+    /// Whether a use case has the call.
+    pub trace: Arc<Trace>,
+}
+
+/// Tells an interface whether one of its calls has come to a use case, which then records the call's end.
+#[derive(Debug, Default)]
+pub struct Trace(AtomicBool);
+
+impl Trace {
+    /// A use case has the call.
+    pub fn take(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// A use case had the call.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl RequestContext {

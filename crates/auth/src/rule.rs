@@ -142,6 +142,7 @@ mod tests {
             request_id: "r-1".into(),
             deadline: Clock::manual().now(),
             charge: None,
+            trace: Arc::default(),
         }
     }
 

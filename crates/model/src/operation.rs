@@ -91,6 +91,14 @@ macro_rules! operations {
             /// Every operation, in the order of the table.
             pub const ALL: &[Operation] = &[$(Self::$name),+];
 
+            /// Its name in this table, which its methods have too.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
             /// What is specified of it.
             #[must_use]
             pub const fn spec(self) -> OperationSpec {

@@ -112,6 +112,11 @@ impl Service {
         self.core.scarcest(most)
     }
 
+    /// Puts on record that an interface refused a call, so that no use case has had it.
+    pub async fn refused_at_entry(&self, call: recorder::RefusedCall) {
+        self.core.refused_at_entry(call).await;
+    }
+
     /// The clusters in use, each with the key store that uses it.
     #[must_use]
     pub fn clusters(&self) -> Vec<(KeyStoreId, Arc<Cluster>)> {

@@ -12,7 +12,7 @@ pub mod budget;
 pub mod crowd;
 pub mod ledger;
 pub mod open_call;
-mod request_id;
+pub(crate) mod request_id;
 pub mod sizes;
 
 use std::any::Any;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use auth::peer::{CertificateRefusal, Peer, Principal};
+use auth::request::Trace;
 use model::clock::Clock;
 use model::operation::{Operation, Plane};
 use service::{Interface, RequestContext};
@@ -33,7 +34,7 @@ const LONGEST_DATA: Duration = Duration::from_secs(60);
 const LONGEST_CONTROL: Duration = Duration::from_secs(600);
 
 /// Longest name that a client calls itself by, in bytes; a longer one is left out of records.
-const USER_AGENT_CHARS: usize = 256;
+pub(crate) const USER_AGENT_BYTES: usize = 256;
 
 /// How long calls may take that do not say so.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,8 @@ pub struct Arrival<'a> {
     pub interface: Interface,
     /// The time that the caller gives it.
     pub timeout: Option<Duration>,
+    /// By which the interface learns whether a use case has had the call.
+    pub trace: Option<&'a Arc<Trace>>,
 }
 
 /// Why a call is not let in.
@@ -94,6 +97,7 @@ pub struct AdmittedStream {
     pub request_id: Arc<str>,
     user_agent: Option<Arc<str>>,
     interface: Interface,
+    trace: Arc<Trace>,
     /// When the stream as a whole ends, where its caller said so.
     deadline: Option<Instant>,
     own_deadline: Duration,
@@ -135,6 +139,7 @@ impl CallEntry {
             request_id,
             deadline,
             charge: charge(arrival.open),
+            trace: arrival.trace.cloned().unwrap_or_default(),
         };
         Ok(AdmittedCall { call, open: arrival.open.cloned() })
     }
@@ -148,6 +153,7 @@ impl CallEntry {
             request_id: self.request_id(arrival.request_id),
             user_agent: user_agent(arrival.user_agent),
             interface: arrival.interface,
+            trace: arrival.trace.cloned().unwrap_or_default(),
             deadline: arrival.timeout.map(|timeout| self.clock.now() + timeout),
             own_deadline: self.deadlines.data,
             clock: self.clock.clone(),
@@ -163,7 +169,7 @@ fn charge(open: Option<&Arc<OpenCall>>) -> Option<Arc<dyn Any + Send + Sync>> {
 
 /// What a client calls itself, if that is short.
 fn user_agent(named: Option<&str>) -> Option<Arc<str>> {
-    named.filter(|named| (1..=USER_AGENT_CHARS).contains(&named.len())).map(Into::into)
+    named.filter(|named| (1..=USER_AGENT_BYTES).contains(&named.len())).map(Into::into)
 }
 
 impl AdmittedCall {
@@ -189,6 +195,7 @@ impl AdmittedStream {
             request_id: Arc::clone(&self.request_id),
             deadline,
             charge: charge(self.open.as_ref()),
+            trace: Arc::clone(&self.trace),
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// Longest id that a caller may choose, in characters.
-const CHARS: usize = 64;
+pub(crate) const CHARS: usize = 64;
 
 /// Gives ids to those that bring none.
 pub(super) struct RequestIds {

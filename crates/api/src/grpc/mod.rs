@@ -13,6 +13,7 @@ mod key_stores;
 mod keys;
 mod limiter;
 mod manners;
+mod recorded;
 mod seats;
 mod stream;
 pub mod timeout;
@@ -38,6 +39,7 @@ use self::key_stores::KeyStoresApi;
 use self::keys::KeysApi;
 use self::limiter::RequestLimiter;
 use self::manners::GrpcManners;
+use self::recorded::Recorded;
 use self::stream::Streams;
 use crate::metered::Metered;
 use model::clock::Clock;
@@ -109,8 +111,9 @@ impl HealthSwitch {
     }
 }
 
-/// All gRPC services, health and reflection included, behind the count of what they hold.
-pub type Calls = Metered<Routes, GrpcManners>;
+/// All gRPC services, health and reflection included, behind the count of what they hold and the record of what is
+/// refused.
+pub type Calls = Recorded<Metered<Routes, GrpcManners>>;
 
 /// All gRPC services. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
 /// extensions; one without is refused.
@@ -122,6 +125,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     // Nobody else has the reporter yet, so that this is done at once.
     let _ = switch.set_serving(false).now_or_never();
 
+    let (recorder, of_records) = (service.clone(), clock.clone());
     let entry = Arc::new(CallEntry::new(service, settings, clock.clone()));
     let streams = Streams::new(entry.service.clone(), settings.streams, closed, clock.clone());
     let crypto = CryptoServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
@@ -157,13 +161,13 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
             routes
         }
     };
-    (counted(routes), switch)
+    (Recorded::new(Metered::new(routes.prepare(), GrpcManners), Some((recorder, of_records))), switch)
 }
 
-/// Routes behind the count of what their calls hold.
+/// Routes that are no use cases, behind the count of what their calls hold.
 #[must_use]
 pub fn counted(routes: Routes) -> Calls {
-    Metered::new(routes.prepare(), GrpcManners)
+    Recorded::new(Metered::new(routes.prepare(), GrpcManners), None)
 }
 
 fn reflection() -> Result<

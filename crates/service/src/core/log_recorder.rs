@@ -22,25 +22,30 @@ impl Recorder for LogRecorder {
 
 fn tell(record: &CallRecord) {
     let CallRecord { phase, principal, request_id, operation, outcomes, failure, took, .. } = record;
-    let (spec, request_id) = (operation.spec(), &**request_id);
+    let request_id = &**request_id;
+    // A stream that was not let in.
+    let (label, plane, shows) = operation.map_or(("stream", Plane::Data, false), |operation| {
+        let spec = operation.spec();
+        (spec.label, spec.plane(), spec.effect == Effect::Shows)
+    });
     let principal = principal.as_ref().map_or("nobody known", |principal| principal.as_str());
     let items: usize = outcomes.iter().map(|(_, items)| items).sum();
     let whole = |line| sampled::whole(line, &principal);
     let source = record.source.map(tracing::field::display);
-    match (spec.plane(), failure) {
+    match (plane, failure) {
         _ if *phase == Phase::Withheld => {
             tracing::info!(
                 request_id,
                 principal,
                 source,
-                operation = spec.label,
+                operation = label,
                 ?took,
                 why = failure.as_ref().map(|error| error.message.as_str()),
                 "a result was withheld"
             );
         }
         (Plane::Data, None) => {
-            tracing::trace!(request_id, principal, source, operation = spec.label, items, ?took, "done");
+            tracing::trace!(request_id, principal, source, operation = label, items, ?took, "done");
         }
         (_, Some(error)) if error.exception == Exception::KmsInternal => {
             // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this call.
@@ -49,7 +54,7 @@ fn tell(record: &CallRecord) {
                     request_id,
                     principal,
                     source,
-                    operation = spec.label,
+                    operation = label,
                     items,
                     ?took,
                     why = error.message,
@@ -59,16 +64,16 @@ fn tell(record: &CallRecord) {
         }
         (Plane::Data, Some(error)) => {
             let failed: usize = outcomes.iter().filter(|(outcome, _)| outcome.is_some()).map(|(_, n)| n).sum();
-            tracing::debug!(request_id, principal, source, operation = spec.label, items, failed, ?took,
+            tracing::debug!(request_id, principal, source, operation = label, items, failed, ?took,
                 exception = %error.exception, why = error.message, "failed");
         }
-        (Plane::Control, None) if !whole(if spec.effect == Effect::Shows { Line::Shown } else { Line::Changed }) => {}
+        (Plane::Control, None) if !whole(if shows { Line::Shown } else { Line::Changed }) => {}
         (Plane::Control, None) => {
-            tracing::info!(request_id, principal, source, operation = spec.label, ?took, "done");
+            tracing::info!(request_id, principal, source, operation = label, ?took, "done");
         }
         (Plane::Control, Some(_)) if !whole(Line::Refused) => {}
         (Plane::Control, Some(error)) => {
-            tracing::info!(request_id, principal, source, operation = spec.label, ?took,
+            tracing::info!(request_id, principal, source, operation = label, ?took,
                 exception = %error.exception, why = error.message, "refused");
         }
     }

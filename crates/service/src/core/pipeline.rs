@@ -163,6 +163,7 @@ impl Core {
         kind: V,
         items: Vec<V::Input>,
     ) -> Result<Vec<Result<V::Output, Error>>, Error> {
+        call.trace.take();
         let (started, operation, count) = (self.clock().now(), kind.operation(), items.len());
         let bytes = items.iter().map(|item| kind.payload_bytes(item)).sum();
         let admitted = validate::batch(count, bytes, kind.payload_field())

@@ -45,8 +45,8 @@ pub struct CallRecord {
     pub interface: Interface,
     /// Under which id.
     pub request_id: Arc<str>,
-    /// What was asked for.
-    pub operation: Operation,
+    /// What was asked for; absent for a stream, which was refused before it asked for anything.
+    pub operation: Option<Operation>,
     /// ARNs of what it was asked for, each once; empty where none is named or none is known.
     pub resources: Vec<Arc<str>>,
     /// How many items ended in which way; `None`: they succeeded. A call that has no items has one.
@@ -54,6 +54,27 @@ pub struct CallRecord {
     /// The first thing that went wrong.
     pub failure: Option<Error>,
     /// How long it took.
+    pub took: Duration,
+}
+
+/// A call that an interface refused, so that no use case has had it.
+#[derive(Clone, Debug)]
+pub struct RefusedCall {
+    /// Who called, if that was proven.
+    pub principal: Option<Principal>,
+    /// From which address.
+    pub source: Option<IpAddr>,
+    /// What the client calls itself.
+    pub user_agent: Option<Arc<str>>,
+    /// By which interface.
+    pub interface: Interface,
+    /// Under which id; empty where it has none.
+    pub request_id: Arc<str>,
+    /// What was asked for; absent for a stream.
+    pub operation: Option<Operation>,
+    /// Why it was refused.
+    pub error: Error,
+    /// How long that took.
     pub took: Duration,
 }
 
@@ -147,6 +168,32 @@ impl Core {
         }
     }
 
+    /// Puts on record that an interface refused a call.
+    pub(crate) async fn refused_at_entry(&self, call: RefusedCall) {
+        let RefusedCall { principal, source, user_agent, interface, request_id, operation, error, took } = call;
+        if let Some(operation) = operation {
+            self.inner.observer.finished(operation, Some(error.exception), took, 1);
+        }
+        let record = CallRecord {
+            phase: Phase::Ended,
+            principal,
+            source,
+            user_agent,
+            interface,
+            request_id: Arc::clone(&request_id),
+            operation,
+            resources: Vec::new(),
+            outcomes: vec![(Some(error.exception), 1)],
+            failure: Some(error),
+            took,
+        };
+        if let Err(error) = self.record_beside(record).await
+            && sampled::whole(Line::OwnFault, &"record")
+        {
+            tracing::error!(request_id = &*request_id, %error, "a call that was refused could not be recorded");
+        }
+    }
+
     /// Hands a record over in a way that goes on if whoever waits here leaves.
     pub(crate) async fn record_beside(&self, record: CallRecord) -> Result<(), NotRecorded> {
         let records = &self.inner.records;
@@ -180,7 +227,7 @@ impl Core {
             user_agent: call.user_agent.clone(),
             interface: call.interface,
             request_id: Arc::clone(&call.request_id),
-            operation: *operation,
+            operation: Some(*operation),
             resources: resources.clone(),
             outcomes,
             failure,

@@ -69,6 +69,7 @@ impl Core {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
+        call.trace.take();
         let started = self.clock().now();
         let admitted = allowed(&self.rules(), call, operation, &resource, None)
             .and_then(|()| self.inner.admission.admit(&call.principal, 1));

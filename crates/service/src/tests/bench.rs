@@ -171,6 +171,7 @@ impl Bench {
             request_id: "r-1".into(),
             deadline: self.clock.now() + within,
             charge: None,
+            trace: Arc::default(),
         }
     }
 

@@ -60,7 +60,7 @@ async fn nothing_is_given_out_before_its_record_is_accepted() {
     assert_eq!(call.await.unwrap().iter().filter(|item| item.is_ok()).count(), 3);
     let records = bench.recorder.taken();
     let [record] = &records[..] else { panic!("a batch has one record: {records:?}") };
-    assert_eq!((record.operation, &record.outcomes[..]), (Operation::GenerateDataKey, &[(None, 3)][..]));
+    assert_eq!((record.operation, &record.outcomes[..]), (Some(Operation::GenerateDataKey), &[(None, 3)][..]));
     assert_eq!(record.resources, [Arc::from(key.arn.as_str())]);
     assert_eq!(record.principal.as_ref().map(|principal| principal.as_str()), Some("cn:anna"));
 }
@@ -131,7 +131,7 @@ async fn what_is_forbidden_while_the_record_is_made_is_withheld_and_on_record() 
             assert_eq!(item.unwrap_err().exception, expected, "round {round}");
         }
         let records = bench.recorder.taken();
-        let of_call = records.iter().filter(|record| record.operation == Operation::GenerateDataKey);
+        let of_call = records.iter().filter(|record| record.operation == Some(Operation::GenerateDataKey));
         let told: Vec<_> = of_call.map(|record| (record.phase, record.outcomes.clone())).collect();
         assert_eq!(told, [(Phase::Ended, vec![(None, 2)]), (Phase::Withheld, vec![(Some(expected), 2)])]);
         bench.service.core.set_rules(Rules::built_in());
@@ -171,7 +171,7 @@ async fn a_refused_call_has_one_record() {
     assert!(bench.service.list_keys(&bench.call(), None, "").await.is_err());
     assert!(bench.encrypt(plain(&key.arn, b"x")).await.is_err());
     let told: Vec<_> = bench.recorder.taken().into_iter().map(|record| (record.operation, record.outcomes)).collect();
-    let once = |operation, exception| (operation, vec![(Some(exception), 1)]);
+    let once = |operation, exception| (Some(operation), vec![(Some(exception), 1)]);
     assert_eq!(
         told,
         [

@@ -1,0 +1,48 @@
+//! The end of every call is on record once, also of those that no use case has seen.
+
+use std::time::Duration;
+
+use proto::v1::{DescribeKeyRequest, EncryptRequest};
+use tonic::Request;
+use tonic::metadata::MetadataValue;
+
+use crate::harness::Daemon;
+use crate::harness::wait::until;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_call_is_on_record_once_wherever_it_was_refused() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    let describe = async |id: &'static str, timeout: &'static str, key: &str| {
+        let mut request = Request::new(DescribeKeyRequest { key_id: key.to_owned() });
+        request.metadata_mut().insert("x-request-id", MetadataValue::from_static(id));
+        request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static(timeout));
+        caller.keys.clone().describe_key(request).await.unwrap_err();
+    };
+    describe("refused-by-the-entry", "soon", "any").await;
+    let nobody = "11111111-1111-4111-8111-111111111111";
+    describe("refused-by-the-service", "10S", nobody).await;
+    let long = EncryptRequest { plaintext: vec![1; 8 << 20], ..Default::default() };
+    caller.crypto.clone().encrypt(caller.request(long)).await.unwrap_err();
+    caller.encrypt("no key", b"x", &std::collections::BTreeMap::new()).await.unwrap_err();
+
+    for (id, exception) in
+        [("refused-by-the-entry", "ValidationException"), ("refused-by-the-service", "NotFoundException")]
+    {
+        let lines = until("the record of the call", Duration::from_secs(10), || {
+            let log = daemon.log();
+            let lines: Vec<String> = log.lines().filter(|line| line.contains(id)).map(str::to_owned).collect();
+            (!lines.is_empty()).then_some(lines)
+        });
+        let [line] = &lines[..] else { panic!("{id}: {lines:#?}") };
+        for part in ["describe_key", exception, "principal", "127.0.0.1"] {
+            assert!(line.contains(part), "{part} is missing: {line}");
+        }
+    }
+    let (_, metrics) = daemon.ops("/metrics").unwrap();
+    let calls = |outcome: &str| {
+        let series = format!("keystored_calls_total{{operation=\"encrypt\",outcome=\"{outcome}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok())
+    };
+    assert_eq!((calls("ValidationException"), calls("NotFoundException")), (Some(1), Some(1)), "{metrics}");
+}
