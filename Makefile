@@ -15,13 +15,16 @@ CHAOS_SECONDS ?= 15
 # How long `make soak` lasts, from which seed.
 SOAK_SECONDS ?= 1200
 SOAK_SEED ?= 1
+# What checks the .proto files, and against which commit.
+BUF ?= npx --yes --package=@bufbuild/buf@1.75.0 buf
+PROTO_BASE ?= main
 # Where `make run` keeps its zones, certificates and database. Ignored by git.
 DEV_DIR ?= dev
 
 # Denied outside tests; clippy.toml lets tests unwrap.
 DENIED := -D warnings -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic
 
-.PHONY: help deps build quick test run demo bench fuzz chaos soak lint audit clean
+.PHONY: help deps build quick test run demo bench fuzz chaos soak lint proto audit clean
 
 help: ## This list.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +62,11 @@ chaos: deps ## Troubles the zones of a daemon under load, by SEEDS schedules fro
 soak: deps ## Troubles the zones and what is around them (log, disk, certificates, calendar, connections) for SOAK_SECONDS.
 	TMPDIR=$${TMPDIR:-/dev/shm} SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test real -- \
 		--nocapture --test-threads 1 chaos::soak
+
+# The program comes from npm, so that this is no part of `make test`.
+proto: ## Checks the style of the .proto files, and that no caller breaks who was built with those of PROTO_BASE.
+	cd proto && $(BUF) lint
+	cd proto && $(BUF) breaking --against '../.git#ref=$(PROTO_BASE),subdir=proto'
 
 lint: ## Format and lints; warnings are errors.
 	$(CARGO) fmt --all --check

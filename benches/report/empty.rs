@@ -7,7 +7,7 @@ use std::pin::Pin;
 use keystored::server::{self, Version};
 use model::clock::Clock;
 use proto::v1;
-use proto::v1::crypto_server::{Crypto, CryptoServer};
+use proto::v1::crypto_service_server::{CryptoService, CryptoServiceServer};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,7 +21,7 @@ pub(super) fn run(config: &Path, clock: Clock) -> Outcome<()> {
     // Built as the daemon's is, so that both have the same threads.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(said("starting the runtime"))?;
-    let routes = (Version::Http2, Routes::new(CryptoServer::new(Empty::new())).prepare());
+    let routes = (Version::Http2, Routes::new(CryptoServiceServer::new(Empty::new())).prepare());
     let ended = async {
         let _ = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
     };
@@ -51,7 +51,7 @@ fn not_here<T>() -> Answer<T> {
 }
 
 #[tonic::async_trait]
-impl Crypto for Empty {
+impl CryptoService for Empty {
     async fn encrypt(&self, _: Request<v1::EncryptRequest>) -> Answer<v1::EncryptResponse> {
         Ok(Response::new(self.response.clone()))
     }

@@ -67,7 +67,7 @@ services = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerRef
     iter([b"\x3a\x00"]), timeout=20
 )
 listed = b"".join(services)
-for name in (b"keystored.v1.Crypto", b"keystored.v1.Keys", b"keystored.v1.KeyStores"):
+for name in (b"keystored.v1.CryptoService", b"keystored.v1.KeysService", b"keystored.v1.KeyStoresService"):
     assert name in listed, listed
 
 channel.close()

@@ -19,9 +19,9 @@ use crate::shares::figure;
 const MOST_KB: u64 = 256 << 10;
 /// Streams that a connection may have.
 const STREAMS: usize = 256;
-const BATCH: &str = "/keystored.v1.Crypto/BatchGenerateDataKey";
-const ENCRYPT: &str = "/keystored.v1.Crypto/Encrypt";
-const STREAM: &str = "/keystored.v1.Crypto/Stream";
+const BATCH: &str = "/keystored.v1.CryptoService/BatchGenerateDataKey";
+const ENCRYPT: &str = "/keystored.v1.CryptoService/Encrypt";
+const STREAM: &str = "/keystored.v1.CryptoService/Stream";
 
 /// A daemon that is attacked, and somebody who goes on calling.
 struct Scene {
@@ -133,7 +133,7 @@ async fn an_answer_that_has_left_but_for_its_end_is_cut_off_too() {
     let attackers = scene
         .attack(2, 1, move |raw| {
             for _ in 0..STREAMS {
-                raw.call("/keystored.v1.Crypto/GenerateDataKey", &item);
+                raw.call("/keystored.v1.CryptoService/GenerateDataKey", &item);
             }
         })
         .await;

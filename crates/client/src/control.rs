@@ -1,4 +1,4 @@
-//! The calls of the services `Keys`, `KeyStores` and `Clusters`, and the health check.
+//! The calls of the services `KeysService`, `KeyStoresService` and `ClustersService`, and the health check.
 
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -7,9 +7,9 @@ use tonic_health::pb::health_client::HealthClient;
 use super::{Client, Error};
 use model::secret::Secret;
 use proto::v1 as wire;
-use proto::v1::clusters_client::ClustersClient;
-use proto::v1::key_stores_client::KeyStoresClient;
-use proto::v1::keys_client::KeysClient;
+use proto::v1::clusters_service_client::ClustersServiceClient;
+use proto::v1::key_stores_service_client::KeyStoresServiceClient;
+use proto::v1::keys_service_client::KeysServiceClient;
 
 /// What the health service says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,15 +147,15 @@ impl Client {
         }
     }
 
-    fn keys(&self) -> KeysClient<tonic::transport::Channel> {
-        KeysClient::new(self.channel())
+    fn keys(&self) -> KeysServiceClient<tonic::transport::Channel> {
+        KeysServiceClient::new(self.channel())
     }
 
-    fn key_stores(&self) -> KeyStoresClient<tonic::transport::Channel> {
-        KeyStoresClient::new(self.channel())
+    fn key_stores(&self) -> KeyStoresServiceClient<tonic::transport::Channel> {
+        KeyStoresServiceClient::new(self.channel())
     }
 
-    fn clusters(&self) -> ClustersClient<tonic::transport::Channel> {
-        ClustersClient::new(self.channel())
+    fn clusters(&self) -> ClustersServiceClient<tonic::transport::Channel> {
+        ClustersServiceClient::new(self.channel())
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of the service `Crypto`.
+//! The calls of the service `CryptoService`.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::{Client, Error};
 use model::limits;
 use model::secret::Secret;
 use proto::v1 as wire;
-use proto::v1::crypto_client::CryptoClient;
+use proto::v1::crypto_service_client::CryptoServiceClient;
 
 /// What Decrypt gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +114,8 @@ impl Client {
         )
     }
 
-    pub(super) fn crypto(&self) -> CryptoClient<tonic::transport::Channel> {
-        CryptoClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES)
+    pub(super) fn crypto(&self) -> CryptoServiceClient<tonic::transport::Channel> {
+        CryptoServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 }
 

@@ -135,8 +135,8 @@ mod tests {
     use tonic::{Request, Response};
 
     use super::*;
-    use proto::v1::clusters_server::{Clusters, ClustersServer};
-    use proto::v1::key_stores_server::{KeyStores, KeyStoresServer};
+    use proto::v1::clusters_service_server::{ClustersService, ClustersServiceServer};
+    use proto::v1::key_stores_service_server::{KeyStoresService, KeyStoresServiceServer};
 
     /// A service that keeps what it is told as "call: PIN".
     #[derive(Clone, Default)]
@@ -162,7 +162,7 @@ mod tests {
         };
     }
 
-    heard! { KeyStores:
+    heard! { KeyStoresService:
         create_key_store CreateKeyStoreRequest -> CreateKeyStoreResponse |it| it.key_store_password,
         update_key_store UpdateKeyStoreRequest -> UpdateKeyStoreResponse |it| it.key_store_password,
         describe_key_stores DescribeKeyStoresRequest -> DescribeKeyStoresResponse |it| it.key_store_id,
@@ -171,7 +171,7 @@ mod tests {
         delete_key_store DeleteKeyStoreRequest -> DeleteKeyStoreResponse |it| it.key_store_id,
     }
 
-    heard! { Clusters:
+    heard! { ClustersService:
         describe_clusters DescribeClustersRequest -> DescribeClustersResponse |it| it.cluster_id,
         add_hsm AddHsmRequest -> AddHsmResponse |it| it.key_store_password,
         reseal_pins ResealPinsRequest -> ResealPinsResponse |_| String::new(),
@@ -182,8 +182,8 @@ mod tests {
     async fn client(fake: &Fake) -> Client {
         let (near, far) = tokio::io::duplex(64 << 10);
         let server = Server::builder()
-            .add_service(KeyStoresServer::new(fake.clone()))
-            .add_service(ClustersServer::new(fake.clone()))
+            .add_service(KeyStoresServiceServer::new(fake.clone()))
+            .add_service(ClustersServiceServer::new(fake.clone()))
             .serve_with_incoming(tokio_stream::once(std::io::Result::Ok(far)));
         tokio::spawn(server);
         let mut near = Some(TokioIo::new(near));

@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use super::{Client, Error, handshake};
 use model::limits;
 
-/// A call of the service `Crypto`.
+/// A call of the service `CryptoService`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names in crypto.proto")]
 pub enum Method {
@@ -67,7 +67,7 @@ impl Caller {
     pub async fn stream(&mut self, window: usize) -> Result<(mpsc::Sender<Numbered>, Answers), Error> {
         ready(&mut self.grpc).await?;
         let (sender, receiver) = mpsc::channel(window.max(1));
-        let path = PathAndQuery::from_static("/keystored.v1.Crypto/Stream");
+        let path = PathAndQuery::from_static("/keystored.v1.CryptoService/Stream");
         let request = tonic::Request::new(ReceiverStream::new(receiver));
         let codec = Prefixed(Verbatim { buffer: 32 << 10 });
         Ok((sender, Answers(self.grpc.streaming(request, path, codec).await?.into_inner())))
@@ -98,12 +98,12 @@ impl Method {
 
     fn path(self) -> PathAndQuery {
         PathAndQuery::from_static(match self {
-            Self::Encrypt => "/keystored.v1.Crypto/Encrypt",
-            Self::Decrypt => "/keystored.v1.Crypto/Decrypt",
-            Self::GenerateDataKey => "/keystored.v1.Crypto/GenerateDataKey",
-            Self::BatchEncrypt => "/keystored.v1.Crypto/BatchEncrypt",
-            Self::BatchDecrypt => "/keystored.v1.Crypto/BatchDecrypt",
-            Self::BatchGenerateDataKey => "/keystored.v1.Crypto/BatchGenerateDataKey",
+            Self::Encrypt => "/keystored.v1.CryptoService/Encrypt",
+            Self::Decrypt => "/keystored.v1.CryptoService/Decrypt",
+            Self::GenerateDataKey => "/keystored.v1.CryptoService/GenerateDataKey",
+            Self::BatchEncrypt => "/keystored.v1.CryptoService/BatchEncrypt",
+            Self::BatchDecrypt => "/keystored.v1.CryptoService/BatchDecrypt",
+            Self::BatchGenerateDataKey => "/keystored.v1.CryptoService/BatchGenerateDataKey",
         })
     }
 }

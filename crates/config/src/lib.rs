@@ -82,7 +82,7 @@ pub struct Limits {
     pub items_in_work_per_principal: usize,
     /// Open connections; those whose handshake is not over, or that make room for others, are not counted.
     pub connections: usize,
-    /// Open Crypto.Stream calls.
+    /// Open CryptoService.Stream calls.
     pub streams: usize,
     /// How long a shutdown lets calls finish.
     pub drain: Duration,

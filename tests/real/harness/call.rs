@@ -5,10 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proto::v1::clusters_client::ClustersClient;
-use proto::v1::crypto_client::CryptoClient;
-use proto::v1::key_stores_client::KeyStoresClient;
-use proto::v1::keys_client::KeysClient;
+use proto::v1::clusters_service_client::ClustersServiceClient;
+use proto::v1::crypto_service_client::CryptoServiceClient;
+use proto::v1::key_stores_service_client::KeyStoresServiceClient;
+use proto::v1::keys_service_client::KeysServiceClient;
 use proto::v1::{
     Cluster, ConnectKeyStoreRequest, ConnectionState, CreateKeyRequest, CreateKeyStoreRequest, DecryptRequest,
     DeleteKeyStoreRequest, DescribeClustersRequest, DescribeKeyRequest, DescribeKeyStoresRequest, DisableKeyRequest,
@@ -25,10 +25,10 @@ use super::wait;
 /// A connection with its three clients. Clones share the connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) crypto: CryptoClient<Channel>,
-    pub(crate) keys: KeysClient<Channel>,
-    pub(crate) stores: KeyStoresClient<Channel>,
-    pub(crate) clusters: ClustersClient<Channel>,
+    pub(crate) crypto: CryptoServiceClient<Channel>,
+    pub(crate) keys: KeysServiceClient<Channel>,
+    pub(crate) stores: KeyStoresServiceClient<Channel>,
+    pub(crate) clusters: ClustersServiceClient<Channel>,
     channel: Channel,
     deadline: Duration,
 }
@@ -100,10 +100,10 @@ impl Address {
 impl Caller {
     fn over(channel: Channel) -> Self {
         Self {
-            crypto: CryptoClient::new(channel.clone()),
-            keys: KeysClient::new(channel.clone()),
-            stores: KeyStoresClient::new(channel.clone()),
-            clusters: ClustersClient::new(channel.clone()),
+            crypto: CryptoServiceClient::new(channel.clone()),
+            keys: KeysServiceClient::new(channel.clone()),
+            stores: KeyStoresServiceClient::new(channel.clone()),
+            clusters: ClustersServiceClient::new(channel.clone()),
             channel,
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
             deadline: Duration::from_secs(20),

@@ -1,4 +1,4 @@
-//! Service `Clusters`: what the configuration describes, and what operators do with the HSMs in it.
+//! Service `ClustersService`: what the configuration describes, and what operators do with the HSMs in it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::key_stores::{connection_state, hsm, time};
 use model::operation::Operation;
 use model::secret::Secret;
 use proto::v1;
-use proto::v1::clusters_server::Clusters;
+use proto::v1::clusters_service_server::ClustersService;
 use service::{AddHsmInput, ClusterStatistics, ClusterView, HsmKeys, HsmView, ResyncInput};
 
 /// Missing keys that are named one by one.
@@ -21,7 +21,7 @@ pub(super) struct ClustersApi {
 }
 
 #[tonic::async_trait]
-impl Clusters for ClustersApi {
+impl ClustersService for ClustersApi {
     async fn describe_clusters(
         &self,
         request: Request<v1::DescribeClustersRequest>,

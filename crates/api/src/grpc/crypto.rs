@@ -1,4 +1,4 @@
-//! Service `Crypto`: using keys, one by one, in batches, in a stream.
+//! Service `CryptoService`: using keys, one by one, in batches, in a stream.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use model::key::DataKeySpec;
 use model::operation::Operation;
 use model::secret::Secret;
 use proto::v1;
-use proto::v1::crypto_server::Crypto;
+use proto::v1::crypto_service_server::CryptoService;
 use service::{DataKeyInput, DecryptInput, Decrypted, EncryptInput, Encrypted, Error, GeneratedDataKey};
 
 /// What the service gives for a list of items: an error of the whole call, or a result for each item.
@@ -25,7 +25,7 @@ pub(super) struct CryptoApi {
 }
 
 #[tonic::async_trait]
-impl Crypto for CryptoApi {
+impl CryptoService for CryptoApi {
     async fn encrypt(&self, request: Request<v1::EncryptRequest>) -> Result<Response<v1::EncryptResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::Encrypt)?;
         let items = vec![encrypt_input(request.into_inner())];

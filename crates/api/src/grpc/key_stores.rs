@@ -1,4 +1,4 @@
-//! Service `KeyStores`: key stores and the health of their HSMs.
+//! Service `KeyStoresService`: key stores and the health of their HSMs.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use model::key_store::ConnectionState;
 use model::operation::Operation;
 use model::secret::Secret;
 use proto::v1;
-use proto::v1::key_stores_server::KeyStores;
+use proto::v1::key_stores_service_server::KeyStoresService;
 use service::{CreateKeyStoreInput, HsmView, KeyStoreView, UpdateKeyStoreInput};
 
 /// The service's gRPC side.
@@ -21,7 +21,7 @@ pub(super) struct KeyStoresApi {
 }
 
 #[tonic::async_trait]
-impl KeyStores for KeyStoresApi {
+impl KeyStoresService for KeyStoresApi {
     async fn describe_key_stores(
         &self,
         request: Request<v1::DescribeKeyStoresRequest>,

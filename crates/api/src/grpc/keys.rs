@@ -1,4 +1,4 @@
-//! Service `Keys`: keys and their life.
+//! Service `KeysService`: keys and their life.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::timestamp;
 use model::key::{KeyState, Placement};
 use model::operation::Operation;
 use proto::v1;
-use proto::v1::keys_server::Keys;
+use proto::v1::keys_service_server::KeysService;
 use service::{CreateKeyInput, KeyMetadata};
 
 /// The service's gRPC side.
@@ -18,7 +18,7 @@ pub(super) struct KeysApi {
 }
 
 #[tonic::async_trait]
-impl Keys for KeysApi {
+impl KeysService for KeysApi {
     async fn create_key(
         &self,
         request: Request<v1::CreateKeyRequest>,

@@ -13,7 +13,8 @@ use crate::metered::{BoxError, Manners, Unread};
 pub struct GrpcManners;
 
 /// Methods whose messages have no end.
-const STREAMS: [&str; 2] = ["/keystored.v1.Crypto/Stream", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
+const STREAMS: [&str; 2] =
+    ["/keystored.v1.CryptoService/Stream", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
 /// Methods whose answers have none.
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
@@ -70,6 +71,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(found, 2, "Crypto.Stream and Health.Watch; reflection's descriptors are not at hand");
+        assert_eq!(found, 2, "CryptoService.Stream and Health.Watch; reflection's descriptors are not at hand");
     }
 }

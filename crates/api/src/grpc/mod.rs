@@ -45,10 +45,10 @@ use crate::metered::Metered;
 use model::clock::Clock;
 use model::limits;
 use proto::v1;
-use proto::v1::clusters_server::ClustersServer;
-use proto::v1::crypto_server::CryptoServer;
-use proto::v1::key_stores_server::KeyStoresServer;
-use proto::v1::keys_server::KeysServer;
+use proto::v1::clusters_service_server::ClustersServiceServer;
+use proto::v1::crypto_service_server::CryptoServiceServer;
+use proto::v1::key_stores_service_server::KeyStoresServiceServer;
+use proto::v1::keys_service_server::KeysServiceServer;
 use service::Service;
 
 /// Largest message of the services that are not ours: names of services and of descriptors.
@@ -57,10 +57,10 @@ const FOREIGN_MESSAGE_BYTES: usize = 4 << 10;
 /// Services whose status the health service tells; the empty name is the daemon as a whole.
 const HEALTH_NAMES: [&str; 5] = [
     "",
-    <CryptoServer<CryptoApi> as NamedService>::NAME,
-    <KeysServer<KeysApi> as NamedService>::NAME,
-    <KeyStoresServer<KeyStoresApi> as NamedService>::NAME,
-    <ClustersServer<ClustersApi> as NamedService>::NAME,
+    <CryptoServiceServer<CryptoApi> as NamedService>::NAME,
+    <KeysServiceServer<KeysApi> as NamedService>::NAME,
+    <KeyStoresServiceServer<KeyStoresApi> as NamedService>::NAME,
+    <ClustersServiceServer<ClustersApi> as NamedService>::NAME,
 ];
 
 /// How calls are bounded.
@@ -99,7 +99,7 @@ impl HealthSwitch {
         }
     }
 
-    /// Ends every Crypto.Stream once the windows in work are answered, and each later one at once, with UNAVAILABLE:
+    /// Ends every CryptoService.Stream once the windows in work are answered, and each later one at once, with UNAVAILABLE:
     /// a stream has no end of its own, and a shutdown cannot wait for one. Whoever watches the health has been told and
     /// is let go, too. Not to be undone.
     pub async fn close_streams(&self) {
@@ -128,16 +128,16 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let (recorder, of_records) = (service.clone(), clock.clone());
     let entry = Arc::new(CallEntry::new(service, settings, clock.clone()));
     let streams = Streams::new(entry.service.clone(), settings.streams, closed, clock.clone());
-    let crypto = CryptoServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
-    let keys = KeysServer::new(KeysApi { entry: Arc::clone(&entry) });
-    let key_stores = KeyStoresServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
-    let clusters = ClustersServer::new(ClustersApi { entry });
+    let crypto = CryptoServiceServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
+    let keys = KeysServiceServer::new(KeysApi { entry: Arc::clone(&entry) });
+    let key_stores = KeyStoresServiceServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
+    let clusters = ClustersServiceServer::new(ClustersApi { entry });
     let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES)).with_apart([
         (
-            "/keystored.v1.Crypto/BatchDecrypt",
+            "/keystored.v1.CryptoService/BatchDecrypt",
             crypto.clone().max_decoding_message_size(limits::BATCH_DECRYPT_MESSAGE_BYTES),
         ),
-        ("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES)),
+        ("/keystored.v1.CryptoService/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES)),
     ]);
     let keys = RequestLimiter::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES));
     let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES));

@@ -144,7 +144,7 @@ mod tests {
             }
         }
         assert!(found > Operation::ALL.len(), "{found}");
-        assert_eq!(operation("/keystored.v1.Crypto/Nonsense"), None);
+        assert_eq!(operation("/keystored.v1.CryptoService/Nonsense"), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `Crypto.Stream`: what has arrived is taken together as a window and processed as a batch.
+//! `CryptoService.Stream`: what has arrived is taken together as a window and processed as a batch.
 //!
 //! Under light load a window holds one request and is answered at once; under heavy load it fills by itself, so that
 //! nothing has to wait for more to come. Bounds: [`WINDOW_ITEMS`] and [`WINDOW_BYTES`] a window, [`WINDOWS`] of a

@@ -1,4 +1,4 @@
-//! A window of `Crypto.Stream`: its encryptions and its decryptions as a batch each.
+//! A window of `CryptoService.Stream`: its encryptions and its decryptions as a batch each.
 
 use std::sync::Arc;
 
