@@ -139,8 +139,10 @@ impl<S> Watched<S> {
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(bytes)) if bytes > 0) {
-            self.ledger.wrote();
+        match written {
+            Poll::Ready(Ok(bytes)) if bytes > 0 => self.ledger.wrote(),
+            Poll::Ready(_) => {}
+            Poll::Pending => self.ledger.blocked(),
         }
         written
     }
@@ -168,8 +170,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() {
-            self.ledger.flushed();
+        match flushed {
+            Poll::Ready(_) => self.ledger.flushed(),
+            Poll::Pending => self.ledger.blocked(),
         }
         flushed
     }

@@ -1,6 +1,8 @@
 //! What callers make the daemon hold is bounded, and goes: answers that nobody fetches, requests that do not end, header
 //! lists, windows, streams. Whoever does that is cut off; others go on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prost::Message;
@@ -17,6 +19,8 @@ use crate::shares::figure;
 
 /// What the daemon may take, whatever callers do, in kB of /proc/PID/status.
 const MOST_KB: u64 = 256 << 10;
+/// Between two calls of somebody else.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Streams that a connection may have.
 const STREAMS: usize = 256;
 const BATCH: &str = "/keystored.v1.CryptoService/BatchGenerateDataKey";
@@ -44,7 +48,7 @@ impl Scene {
         Self { daemon, guest, key, address }
     }
 
-    /// So many connections of the attacker, each of which does this.
+    /// So many connections of the attacker, each of which does this while the guest's calls go on.
     async fn attack(
         &self,
         connections: usize,
@@ -52,18 +56,30 @@ impl Scene {
         act: impl Fn(&mut Raw) + Clone + Send + 'static,
     ) -> Vec<Raw> {
         let config = client_config(&self.address);
-        let mut opening = JoinSet::new();
+        let (mut opening, stop) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        let others = tokio::spawn({
+            let (guest, key, stop) = (self.guest.clone(), self.key.clone(), Arc::clone(&stop));
+            async move {
+                while !stop.load(Ordering::Relaxed) {
+                    guest.encrypt(&key, b"mine", &context(&[])).await.unwrap();
+                    wait::pass(PAUSE).await;
+                }
+            }
+        });
         for _ in 0..connections {
             let (address, config, act) = (self.address.clone(), config.clone(), act.clone());
             opening.spawn(async move {
                 let mut raw = Raw::connect(&address, &config, window).await.ok()?;
                 act(&mut raw);
                 // It may be ended meanwhile, or not be read.
-                let _ = tokio::time::timeout(Duration::from_secs(5), raw.flush()).await;
+                let _ = tokio::time::timeout(Duration::from_secs(20), raw.flush()).await;
                 Some(raw)
             });
         }
-        opening.join_all().await.into_iter().flatten().collect()
+        let attackers = opening.join_all().await.into_iter().flatten().collect();
+        stop.store(true, Ordering::Relaxed);
+        others.await.unwrap();
+        attackers
     }
 
     /// The guest's calls go on, and the daemon stays small, for so many looks.
@@ -73,13 +89,14 @@ impl Scene {
             self.guest.encrypt(&self.key, b"mine", &context(&[])).await.unwrap();
             most = most.max(self.kilobytes());
             assert!(most < MOST_KB, "{most} kB");
-            wait::pass(Duration::from_millis(20)).await;
+            wait::pass(PAUSE).await;
         }
         most
     }
 
+    /// The most that it has ever been.
     fn kilobytes(&self) -> u64 {
-        process::status(self.daemon.pid(), "VmRSS").unwrap()
+        process::status(self.daemon.pid(), "VmHWM").unwrap()
     }
 
     /// As much data as a batch can bring.
@@ -150,7 +167,8 @@ async fn a_socket_that_is_not_read_is_cut_off() {
     let attackers = scene
         .attack(8, 1 << 30, move |raw| {
             raw.open_window(0, 1 << 30);
-            for _ in 0..64 {
+            // More than the sockets take, and less than what is refused.
+            for _ in 0..3 {
                 raw.call(BATCH, &batch);
             }
         })

@@ -1,5 +1,6 @@
 //! A client that speaks HTTP/2 frame by frame, so that it can leave undone what every library does.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -25,12 +26,17 @@ const END_HEADERS: u8 = 4;
 /// The setting, and the largest frame that every peer takes.
 const INITIAL_WINDOW: u16 = 4;
 const FRAME_BYTES: usize = 16 << 10;
+/// What every connection and every stream takes at first.
+const WINDOW: usize = 65_535;
 
 /// One connection.
 pub(crate) struct Raw {
     stream: TlsStream<TcpStream>,
     next: u32,
-    out: Vec<u8>,
+    /// Frames, and how much of the connection's window each takes.
+    out: VecDeque<(Vec<u8>, usize)>,
+    /// What the other side takes at the moment.
+    window: usize,
 }
 
 /// What comes back, as far as tests look at it: the kind of a frame and its stream.
@@ -43,7 +49,8 @@ impl Raw {
         let stream = TcpStream::connect(to).await?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
-        let mut raw = Self { stream, next: 1, out: PREFACE.to_vec() };
+        let out = VecDeque::from([(PREFACE.to_vec(), 0)]);
+        let mut raw = Self { stream, next: 1, out, window: WINDOW };
         let mut settings = INITIAL_WINDOW.to_be_bytes().to_vec();
         settings.extend(window.to_be_bytes());
         raw.frame(SETTINGS, 0, 0, &settings);
@@ -111,16 +118,21 @@ impl Raw {
 
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        self.out.extend(&length[1..]);
-        self.out.extend([kind, flags]);
-        self.out.extend(stream.to_be_bytes());
-        self.out.extend(payload);
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        let takes = if kind == DATA { payload.len() } else { 0 };
+        self.out.push_back(([&head, payload].concat(), takes));
     }
 
-    /// Sends what has been said so far.
+    /// Sends what has been said so far, as the other side takes it.
     pub(crate) async fn flush(&mut self) -> std::io::Result<()> {
-        let out = std::mem::take(&mut self.out);
-        self.stream.write_all(&out).await?;
+        while let Some((frame, takes)) = self.out.pop_front() {
+            while takes > self.window {
+                self.stream.flush().await?;
+                self.read().await?;
+            }
+            self.window -= takes;
+            self.stream.write_all(&frame).await?;
+        }
         self.stream.flush().await
     }
 
@@ -128,9 +140,14 @@ impl Raw {
     pub(crate) async fn read(&mut self) -> std::io::Result<Seen> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        tokio::io::copy(&mut (&mut self.stream).take(length.into()), &mut tokio::io::sink()).await?;
-        Ok((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
+        let length = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap();
+        let mut payload = vec![0; length];
+        self.stream.read_exact(&mut payload).await?;
+        let (kind, stream) = (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
+        if kind == WINDOW_UPDATE && stream == 0 {
+            self.window += usize::try_from(u32::from_be_bytes(payload[..4].try_into().unwrap())).unwrap();
+        }
+        Ok((kind, stream))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use super::budget::{Account, whole_millis};
 use super::open_call::{FETCHED_WITHIN, Judgement, Kind, OpenCall};
@@ -14,6 +15,10 @@ use model::lock::MutexExt as _;
 /// Calls that a connection may have open at once before HTTP/2's account of them is counted: its tables grow with them
 /// and shrink with the connection alone. Few clients have more calls in flight on one connection.
 const FREE_PLACES: usize = 32;
+
+/// How long an answer that was handed over may take to come into the connection's buffers. Whether these are empty is
+/// seen only when something is written.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection.
 pub struct Ledger {
@@ -27,6 +32,8 @@ pub struct Ledger {
     unflushed_since: AtomicU64,
     /// When the socket took something last, likewise.
     wrote: AtomicU64,
+    /// The socket does not take all that there is.
+    blocked: AtomicBool,
     /// Calls that were refused, and of which the same is true.
     refused: AtomicUsize,
     over: AtomicBool,
@@ -61,6 +68,7 @@ impl Ledger {
             unflushed: AtomicUsize::new(0),
             unflushed_since: AtomicU64::new(0),
             wrote: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         })
@@ -134,8 +142,14 @@ impl Ledger {
         }
     }
 
+    /// The socket takes nothing at the moment.
+    pub fn blocked(&self) {
+        self.blocked.store(true, Ordering::Relaxed);
+    }
+
     /// The socket has taken all that the connection had.
     pub fn flushed(&self) {
+        self.blocked.store(false, Ordering::Relaxed);
         if self.unflushed.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -160,9 +174,12 @@ impl Ledger {
             }
         }
         let since = self.unflushed_since.load(Ordering::Relaxed);
-        if since != 0 {
+        if since != 0 && self.blocked.load(Ordering::Relaxed) {
             let last = since.max(self.wrote.load(Ordering::Relaxed));
             swept.ends |= now.saturating_sub(last) >= whole_millis(FETCHED_WITHIN);
+        } else if since != 0 && now.saturating_sub(since) >= whole_millis(FLUSHED_WITHIN) {
+            // It left before its call ended here.
+            self.flushed();
         }
         swept
     }
@@ -201,8 +218,6 @@ impl Drop for Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::budget::Budget;
     use super::super::open_call::LINGERS;
     use super::*;
@@ -318,7 +333,7 @@ mod tests {
     fn a_socket_that_takes_nothing_ends_its_connection() {
         let (clock, _, ledger) = scene();
         drop(begin(&ledger, Kind::Unary).part());
-        drop(ledger.begun());
+        ledger.blocked();
         clock.advance(FETCHED_WITHIN / 2);
         ledger.wrote();
         clock.advance(FETCHED_WITHIN / 2);
@@ -327,6 +342,18 @@ mod tests {
         assert_eq!(ledger.sweep(), Swept { cut: 0, ends: true });
         ledger.flushed();
         assert_eq!(ledger.sweep(), STAYS);
+    }
+
+    #[test]
+    fn an_idle_connection_whose_last_answer_left_before_its_call_ended_stays() {
+        let (clock, budget, ledger) = scene();
+        let call = begin(&ledger, Kind::Unary);
+        drop(call.part());
+        ledger.flushed();
+        drop(call);
+        assert_eq!(budget.held(), sizes::ANSWER);
+        clock.advance(FETCHED_WITHIN);
+        assert_eq!((ledger.sweep(), budget.held()), (STAYS, 0));
     }
 
     #[test]
