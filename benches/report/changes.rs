@@ -17,7 +17,7 @@ use model::key_store::Event;
 use pki::seal::{SealKey, SealKeys, new_key};
 use service::cluster_registry::ClusterRegistry;
 use service::observer::Unobserved;
-use service::{Call, Service, Settings};
+use service::{Interface, LogRecorder, RequestContext, Service, Settings};
 use store::{Begun, NewKeyStore, Store};
 use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
@@ -90,10 +90,14 @@ impl Side {
             let begun = self.clock.now();
             self.store.set_state(key, state).await.map_err(said("changing a key"))?;
             let changed = self.clock.now();
-            let call = Call {
+            let call = RequestContext {
                 principal: Principal::new("cn:bench"),
+                source: None,
+                user_agent: None,
+                interface: Interface::Grpc,
                 request_id: "bench".into(),
                 deadline: changed + Duration::from_secs(30),
+                charge: None,
             };
             self.service.describe_key(&call, &key.to_string()).await.map_err(|error| error.message)?;
             let called = self.clock.now();
@@ -115,7 +119,7 @@ fn service_over(store: &Store, clock: &Clock, dir: &Path) -> Outcome<Service> {
     let registry = ClusterRegistry::new(Vec::new(), seals, mpsc::channel(1).0, Watchdog::new(clock.clone()));
     let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
     let settings = Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 };
-    Ok(Service::new(settings, store.clone(), registry, clock.clone(), Arc::new(Unobserved)))
+    Ok(Service::new(settings, store.clone(), registry, clock.clone(), Arc::new(Unobserved), Arc::new(LogRecorder)))
 }
 
 /// Measures and prints the table.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::pin::Pin;
 
-use keystored::server;
+use keystored::server::{self, Version};
 use model::clock::Clock;
 use proto::v1;
 use proto::v1::crypto_server::{Crypto, CryptoServer};
@@ -21,7 +21,7 @@ pub(super) fn run(config: &Path, clock: Clock) -> Outcome<()> {
     // Built as the daemon's is, so that both have the same threads.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(said("starting the runtime"))?;
-    let routes = Routes::new(CryptoServer::new(Empty::new())).prepare();
+    let routes = (Version::Http2, Routes::new(CryptoServer::new(Empty::new())).prepare());
     let ended = async {
         let _ = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
     };

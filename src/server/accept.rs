@@ -1,4 +1,4 @@
-//! The gRPC listener: accepts, shakes hands, serves HTTP/2, ends connections whose certificate is no longer good,
+//! A listener with TLS: accepts, shakes hands, has HTTP served ([`Protocol`] says which and what answers), ends connections whose certificate is no longer good,
 //! drains.
 //!
 //! Everything is bounded: handshakes in progress and their time, connections, streams and windows of each, header
@@ -10,32 +10,31 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::TryFutureExt as _;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::client_auth;
-use super::crowd::{self, Crowd, Joined};
 use super::handshake::{Lost, shake_hands};
-use super::http2;
 use super::lobby::{self, Lobby, Place, Taken};
 use super::pressure::{Met, Pressure};
+use super::protocol::{Caller, Protocol};
 use super::source::Source;
 use super::tls::Tls;
-use super::wire::{Answer, Greeted, Told, Wire};
+use super::wire::{Told, Watched, Wire};
+use api::entry::budget::Budget;
+use api::entry::crowd::{self, Crowd, Joined};
+use api::entry::ledger::Ledger;
 use auth::peer::{Peer, Principal, Trust};
 use model::clock::Clock;
 use model::lock::MutexExt as _;
 use telemetry::metrics::{Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
-/// A client that has not begun with HTTP/2 so long after its handshake is left.
+/// A client that has not begun with HTTP so long after its handshake is left.
 const GREETING: Duration = Duration::from_secs(20);
 /// As whom all those count whose certificate is not good.
 const NOT_GOOD: &str = "certificates that are not good";
@@ -47,6 +46,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// After a connection could not be accepted: how many make room, and how long nothing is accepted.
 const CLEARED: usize = 8;
 const NOT_ACCEPTED: Duration = Duration::from_millis(20);
+/// How often connections are looked at for answers that are not fetched.
+const LOOK: Duration = Duration::from_secs(1);
 /// The longest that a connection waits before it looks at its certificate's end again: calendars are set.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
@@ -60,9 +61,10 @@ pub(super) struct Signal {
 }
 
 /// What the listener needs; cheap to clone for each connection.
-pub(super) struct Accept<R> {
+pub(super) struct Accept<P> {
     pub(super) tls: Arc<Tls>,
-    pub(super) routes: R,
+    pub(super) protocol: P,
+    pub(super) budget: Arc<Budget>,
     pub(super) connections: usize,
     pub(super) drain: Duration,
     pub(super) metrics: Arc<Metrics>,
@@ -71,7 +73,7 @@ pub(super) struct Accept<R> {
 }
 
 /// The open connections.
-type Open = Mutex<Crowd<Arc<Wire>>>;
+type Open = Mutex<Crowd<Wire>>;
 
 /// A connection that was accepted, and its place until its handshake is over.
 struct Arrived {
@@ -81,44 +83,7 @@ struct Arrived {
     taken: Taken,
 }
 
-/// tonic's routes, as hyper calls them. The body of a response is boxed by tonic already.
-pub(super) trait Routes:
-    tower::Service<
-        http::Request<hyper::body::Incoming>,
-        Response = http::Response<Self::Body>,
-        Error = std::convert::Infallible,
-        Future: Send + 'static,
-    > + Clone
-    + Send
-    + Sync
-    + 'static
-{
-    type Body: hyper::body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
-        + Send
-        + Unpin
-        + 'static;
-}
-
-impl<R, B> Routes for R
-where
-    R: tower::Service<
-            http::Request<hyper::body::Incoming>,
-            Response = http::Response<B>,
-            Error = std::convert::Infallible,
-            Future: Send + 'static,
-        > + Clone
-        + Send
-        + Sync
-        + 'static,
-    B: hyper::body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
-        + Send
-        + Unpin
-        + 'static,
-{
-    type Body = B;
-}
-
-impl<R: Routes> Accept<R> {
+impl<P: Protocol> Accept<P> {
     /// Accepts until `signals` says that the daemon drains, then lets open connections finish, and returns when they
     /// have or their time is over.
     pub(super) async fn run(self, listener: TcpListener, signals: watch::Receiver<Signal>) {
@@ -129,6 +94,8 @@ impl<R: Routes> Accept<R> {
         let crowd = Arc::new(Mutex::new(Crowd::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
         let mut draining = pin!(draining(signals.clone()));
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         {
             let mut next = pin!(this.next(&listener, &lobby));
             loop {
@@ -139,6 +106,7 @@ impl<R: Routes> Accept<R> {
                         next.set(this.next(&listener, &lobby));
                     }
                     Some(_) = open.join_next() => {}
+                    _ = look.tick() => this.sweep(&crowd),
                     () = &mut draining => break,
                 }
             }
@@ -148,6 +116,30 @@ impl<R: Routes> Accept<R> {
         if left.is_err() {
             tracing::warn!(connections = open.len(), "calls did not finish in the time for draining; they are cut off");
             open.shutdown().await;
+        }
+    }
+
+    /// Has all connections let go of what is not fetched, and tells how much is held.
+    fn sweep(&self, crowd: &Open) {
+        self.metrics.held_bytes(self.budget.held());
+        if self.budget.is_wanted()
+            && let Some(heaviest) = self.budget.heaviest()
+        {
+            self.pressure.met(Met::Bytes, &heaviest.as_str());
+        }
+        // The lock is not held meanwhile: newcomers wait for it.
+        let wires: Vec<(Principal, Arc<Wire>)> = lock(crowd).all().collect();
+        for (principal, wire) in wires {
+            let swept = wire.sweep();
+            self.metrics.not_fetched(swept.cut);
+            if (swept.cut > 0 || swept.ends) && sampled::whole(Line::NotFetched, &principal.as_str()) {
+                tracing::warn!(
+                    principal = principal.as_str(),
+                    calls = swept.cut,
+                    connection = swept.ends,
+                    "answers are not fetched; they are cut off"
+                );
+            }
         }
     }
 
@@ -200,7 +192,7 @@ impl<R: Routes> Accept<R> {
         };
         drop(place);
         let peer = match self.peer(&stream) {
-            Ok(peer) => Arc::new(peer),
+            Ok(peer) => Arc::new(peer.from_address(from.ip())),
             Err(error) => {
                 self.metrics.refused(Refused::Certificate);
                 self.pressure.met(Met::Stranger, &Source::of(from));
@@ -213,10 +205,11 @@ impl<R: Routes> Accept<R> {
         // Those whose certificate is not good are there to be told so, and share what one principal would have: they
         // must not push anybody out under a name that they carry and are not.
         let principal = peer.admit(self.clock.calendar()).cloned().unwrap_or_else(|_| Principal::new(NOT_GOOD));
-        let wire = Wire::new(self.clock.clone());
+        let ledger = Ledger::new(self.budget.account(&principal));
+        let wire = Wire::new(self.clock.clone(), Arc::clone(&ledger));
         let Some(_member) = self.join(&crowd, &principal, &wire) else { return };
         let _connected = self.metrics.connected();
-        self.serve(stream, from, Identified { principal, peer }, &wire, signals).await;
+        self.serve(stream, from, principal, Caller { peer, wire, ledger }, signals).await;
     }
 
     /// Says why there will be no calls on a connection.
@@ -286,11 +279,11 @@ impl<R: Routes> Accept<R> {
         Peer::new(chain.iter().map(|certificate| certificate.to_vec()).collect(), trust)
     }
 
-    /// A client has a good certificate and does not speak HTTP/2.
+    /// A client has a good certificate and does not speak HTTP.
     fn mute(&self, from: SocketAddr, principal: &Principal) {
         self.metrics.refused(Refused::Mute);
         if sampled::whole(Line::Late, &principal.as_str()) {
-            tracing::info!(%from, principal = principal.as_str(), "the client did not begin with HTTP/2");
+            tracing::info!(%from, principal = principal.as_str(), "the client did not begin with HTTP");
         }
     }
 
@@ -298,22 +291,13 @@ impl<R: Routes> Accept<R> {
         &self,
         stream: TlsStream<TcpStream>,
         from: SocketAddr,
-        Identified { principal, peer }: Identified,
-        wire: &Arc<Wire>,
+        principal: Principal,
+        caller: Caller,
         mut signals: watch::Receiver<Signal>,
     ) {
-        let service = service_fn({
-            let (peer, routes, wire) = (Arc::clone(&peer), self.routes.clone(), Arc::clone(wire));
-            move |mut request: http::Request<hyper::body::Incoming>| {
-                let in_use = wire.call();
-                request.extensions_mut().insert(Arc::clone(&peer));
-                // tonic's routes are always ready.
-                let answer = routes.clone().call(request);
-                answer.map_ok(|response| response.map(|body| Answer::new(body, in_use)))
-            }
-        });
-        let stream = Greeted::new(stream, wire);
-        let mut connection = Box::pin(http2::settings().serve_connection(TokioIo::new(stream), service));
+        let stream = Watched::new(stream, &caller.wire, &caller.ledger);
+        let mut connection = self.protocol.serve(stream, caller.clone());
+        let Caller { peer, wire, .. } = caller;
         let mut told = wire.listen();
         let (mut stage, mut good) = (Stage::Open, false);
         loop {
@@ -399,7 +383,7 @@ impl Drop for Member<'_> {
     }
 }
 
-fn lock(crowd: &Open) -> MutexGuard<'_, Crowd<Arc<Wire>>> {
+fn lock(crowd: &Open) -> MutexGuard<'_, Crowd<Wire>> {
     crowd.lock_anyway()
 }
 
@@ -414,10 +398,4 @@ enum Stage {
     MakingRoom,
     /// The daemon drains: what is open is finished, nothing new begins.
     Leaving,
-}
-
-/// Who is at the other end, and as whom its connection counts.
-struct Identified {
-    principal: Principal,
-    peer: Arc<Peer>,
 }

@@ -7,8 +7,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::http1::Http1;
+use super::http2::Http2;
 use super::pressure::Pressure;
+use super::protocol::Protocol;
 use super::{Error, accept, address, listen, tls};
+use api::entry::budget::{Budget, HELD_BYTES};
+use api::grpc;
 use config::Grpc;
 use model::clock::Clock;
 use telemetry::metrics::Metrics;
@@ -18,22 +23,53 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Open connections.
 const CONNECTIONS: usize = 1_000;
 
-/// Serves `routes` behind the daemon's own listener until `shutdown` resolves: same TLS, same HTTP/2, same check of
-/// the peer. The certificates are read once. `listening` is called once the port is open.
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Serves `routes` behind the daemon's own listener until `shutdown` resolves: same TLS, same HTTP, same count of
+/// bytes, same check of the peer. The certificates are read once. `listening` is called once the port is open.
 pub async fn serve_routes(
     files: Grpc,
-    routes: Routes,
+    (version, routes): (Version, Routes),
     clock: Clock,
     shutdown: impl Future<Output = ()> + Send,
     listening: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), Error> {
-    let tls = Arc::new(tls::Tls::load(&files)?);
+    let routes = grpc::counted(routes);
+    match version {
+        Version::Http1 => serve(files, tls::HTTP1, Http1 { routes }, clock, shutdown, listening).await,
+        Version::Http2 => serve(files, tls::HTTP2, Http2 { routes }, clock, shutdown, listening).await,
+    }
+}
+
+async fn serve<P: Protocol>(
+    files: Grpc,
+    name: &'static [u8],
+    protocol: P,
+    clock: Clock,
+    shutdown: impl Future<Output = ()> + Send,
+    listening: impl FnOnce(SocketAddr) + Send,
+) -> Result<(), Error> {
+    let tls = Arc::new(tls::Tls::load_for(&files, name)?);
     let listener = listen(files.listen, "grpc.listen")?;
     listening(address(&listener)?);
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
-    let metrics = Arc::new(Metrics::new());
-    let pressure = Arc::new(Pressure::new(clock.clone()));
-    let accept = accept::Accept { tls, routes, connections: CONNECTIONS, drain: DRAIN, metrics, clock, pressure };
+    let accept = accept::Accept {
+        tls,
+        protocol,
+        budget: Budget::new(HELD_BYTES, clock.clone()),
+        connections: CONNECTIONS,
+        drain: DRAIN,
+        metrics: Arc::new(Metrics::new()),
+        pressure: Arc::new(Pressure::new(clock.clone())),
+        clock,
+    };
     // On panic: told to the caller when it is waited for; there is no daemon around it.
     let accepting = tokio::spawn(accept.run(listener, signals));
     shutdown.await;

@@ -37,6 +37,10 @@ pub(super) enum Lost {
     Failed(io::Error, Option<TcpStream>),
 }
 
+/// What TLS keeps of what the socket does not take: two records. A connection that is not read holds so much for as long
+/// as it stays.
+const UNSENT_BYTES: usize = 32 << 10;
+
 /// Shakes hands.
 pub(super) async fn shake_hands(stream: TcpStream, tls: &Tls, place: &Place) -> Result<TlsStream<TcpStream>, Lost> {
     // Without anything of TLS: this much is done for anybody.
@@ -63,5 +67,7 @@ pub(super) async fn shake_hands(stream: TcpStream, tls: &Tls, place: &Place) -> 
             place.within(HALF, rest).await.ok_or(Lost::Late)?
         }
     };
-    stream.map_err(|(error, stream)| Lost::Failed(error, Some(stream)))
+    let mut stream = stream.map_err(|(error, stream)| Lost::Failed(error, Some(stream)))?;
+    stream.get_mut().1.set_buffer_limit(Some(UNSENT_BYTES));
+    Ok(stream)
 }

@@ -11,16 +11,17 @@ mod certificates;
 mod check;
 mod client_auth;
 mod concerns;
-mod crowd;
 mod disk;
 mod files;
 mod handshake;
+mod http1;
 mod http2;
 mod lobby;
 mod observe;
 mod ops;
 mod parts;
 mod pressure;
+mod protocol;
 mod readiness;
 mod reload;
 mod restore;
@@ -45,6 +46,7 @@ use tokio::task::JoinSet;
 
 use self::readiness::{Status, Trouble};
 use self::systemd::Systemd;
+use api::entry::budget::{Budget, HELD_BYTES};
 use api::grpc::{self, HealthSwitch};
 use config::Config;
 use model::clock::Clock;
@@ -56,7 +58,7 @@ use telemetry::sampled;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use backup::backup;
-pub use bare::serve_routes;
+pub use bare::{Version, serve_routes};
 pub use check::check;
 pub use restore::{Consent, Restored, restore};
 
@@ -65,6 +67,11 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Connections that the kernel keeps for us until they are accepted; it takes no more of them than its own bound
 /// (net.core.somaxconn, 4,096 by default).
 const BACKLOG: u32 = 4_096;
+/// What the kernel keeps of answers that a client does not take (it reckons with twice as much): one that is read takes
+/// no longer for it, and one that is not keeps megabytes otherwise.
+const SENT_BYTES: u32 = 256 << 10;
+/// How long the kernel keeps that, also of connections that were ended here.
+const SENT_MILLIS: u32 = 30_000;
 /// What workers get to finish, log out and leave.
 const STOP: Duration = Duration::from_secs(10);
 /// What a stop may take beyond its own limits, until systemd loses patience.
@@ -242,7 +249,8 @@ async fn run(
     }
     let accept = accept::Accept {
         tls,
-        routes: routes.prepare(),
+        protocol: http2::Http2 { routes },
+        budget: Budget::new(HELD_BYTES, clock.clone()),
         connections: fit.connections(),
         drain: config.limits.drain,
         metrics,
@@ -328,6 +336,9 @@ fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Error> {
         // A daemon that is started again must not wait until the kernel has forgotten the connections of the one
         // before.
         socket.set_reuseaddr(true)?;
+        // Its connections have the same. The kernel may take less.
+        socket.set_send_buffer_size(SENT_BYTES)?;
+        rustix::net::sockopt::set_tcp_user_timeout(&socket, SENT_MILLIS)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

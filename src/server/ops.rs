@@ -17,9 +17,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -27,6 +26,7 @@ use tower::Service as _;
 
 use super::concerns::Concerns;
 use super::disk;
+use super::http1;
 use super::pressure::{Met, Pressure};
 use super::readiness::{self, Report};
 use super::room::{Entered, Id, Room};
@@ -162,11 +162,7 @@ async fn serve(stream: TcpStream, router: Router, slot: Slot, gone: oneshot::Rec
         // axum's routes are always ready.
         router.clone().call(request)
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = http1::settings(HEADERS).serve_connection(TokioIo::new(stream), service);
     // How a scraper's connection ends is its own affair.
     tokio::select! {
         biased;

@@ -15,8 +15,8 @@ use cluster::{Cluster, Removal};
 use config::{self, Config};
 use model::clock::Clock;
 use pki::seal::{self, SealKey, SealKeys};
-use service::Service;
 use service::cluster_registry::ClusterRegistry;
+use service::{LogRecorder, Service};
 use store::Store;
 use telemetry::metrics::Metrics;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
@@ -85,7 +85,14 @@ pub(super) async fn build(
     let seals = Arc::new(ArcSwap::from_pointee(seals));
     let registry = ClusterRegistry::new(settings::clusters(config, files), seals, report, watchdog.clone());
     let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
-    let service = Service::new(settings::service(config), store.clone(), registry, clock.clone(), observer);
+    let service = Service::new(
+        settings::service(config),
+        store.clone(),
+        registry,
+        clock.clone(),
+        observer,
+        Arc::new(LogRecorder),
+    );
     service.start().await;
     let mut tasks = JoinSet::new();
     let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));

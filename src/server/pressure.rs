@@ -1,4 +1,4 @@
-//! Whether more connections are wanted than there is room for, now or a moment ago: what /readyz says of it.
+//! Whether more connections are wanted, or more bytes, than there is room for, now or a moment ago: what /readyz says of it.
 
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -26,12 +26,14 @@ pub(super) enum Met {
     Open,
     /// A connection to the ops port made room for another one.
     Ops,
+    /// A call was refused because calls hold as many bytes as they may.
+    Bytes,
 }
 
 /// What was met lately.
 pub(super) struct Pressure {
     clock: Clock,
-    lately: [Mutex<Lately>; 4],
+    lately: [Mutex<Lately>; 5],
 }
 
 /// One kind.
@@ -63,16 +65,17 @@ impl Pressure {
             });
             sentence(what, count, by.as_deref())
         };
-        [Met::Stranger, Met::Handshake, Met::Open, Met::Ops].into_iter().filter_map(of).collect()
+        [Met::Stranger, Met::Handshake, Met::Open, Met::Ops, Met::Bytes].into_iter().filter_map(of).collect()
     }
 
     fn with<T>(&self, what: Met, act: impl FnOnce(&mut Lately, Instant) -> T) -> T {
-        let [stranger, handshake, open, ops] = &self.lately;
+        let [stranger, handshake, open, ops, bytes] = &self.lately;
         let lately = match what {
             Met::Stranger => stranger,
             Met::Handshake => handshake,
             Met::Open => open,
             Met::Ops => ops,
+            Met::Bytes => bytes,
         };
         act(&mut lately.lock_anyway(), self.clock.now())
     }
@@ -103,6 +106,11 @@ fn sentence(what: Met, count: u64, by: Option<&str>) -> Option<String> {
             "the ops port has more connections than it takes: {count} times in the last {seconds} s one made room, {}; keep \
              the port on loopback or a management network",
             most("from", "from many addresses")
+        )),
+        Met::Bytes => Some(format!(
+            "requests and answers took as much memory as they may, or one principal's share of it, within the last {seconds} \
+             s, {}; have clients fetch what they ask for, and ask for less at once",
+            most("of", "of many principals")
         )),
     }
 }

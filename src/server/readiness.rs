@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 
 use cluster::{Health, MemberStatus, StatisticsSnapshot};
+use model::id::KeyVersionId;
 use model::key_store::ConnectionState;
 use service::{HsmView, KeyStoreView, Service};
-use telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, Metrics};
+use telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, KeyVersionLabels, Metrics};
 
 /// What /readyz says.
 #[derive(Debug, Serialize)]
@@ -27,7 +28,14 @@ pub(super) struct Report {
     pub(super) hsms: Vec<HsmReport>,
     #[serde(skip)]
     pins: Vec<PinReport>,
+    /// Key versions with the fewest encryptions left.
+    #[serde(skip)]
+    scarcest: Vec<(KeyVersionId, u64)>,
 }
+
+/// Key versions whose rest is shown: whoever is about to use a key up sees it, and ten thousand keys are not as many
+/// series.
+const SCARCEST: usize = 10;
 
 /// The report in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +168,7 @@ pub(super) fn report(service: &Service, draining: bool, concerns: impl Iterator<
         key_stores: Vec::new(),
         hsms: Vec::new(),
         pins: Vec::new(),
+        scarcest: service.scarcest(SCARCEST),
     };
     let mut connected = false;
     for view in service.key_stores() {
@@ -279,6 +288,9 @@ impl Report {
         for pin in &self.pins {
             metrics.kmsuser(&pin.labels, pin.rotated_at, pin.tries_left, pin.refusals);
         }
+        metrics.encryptions_left(self.scarcest.iter().map(|(version, left)| {
+            (KeyVersionLabels { key_id: version.key.to_string(), key_version: version.version }, *left)
+        }));
     }
 }
 

@@ -35,6 +35,8 @@ const FILE_BYTES: u64 = 1 << 20;
 /// What the files say at the moment.
 pub(super) struct Tls {
     files: Grpc,
+    /// What is spoken inside, by its name in ALPN.
+    protocol: &'static [u8],
     current: ArcSwap<Material>,
     /// Why what the files hold now is not in force, where that is so.
     unusable: ArcSwapOption<String>,
@@ -69,14 +71,29 @@ struct Seen {
     last: [Stamp; 3],
 }
 
+/// HTTP/2, as ALPN calls it.
+pub(super) const HTTP2: &[u8] = b"h2";
+/// HTTP/1.1, likewise.
+pub(super) const HTTP1: &[u8] = b"http/1.1";
+
 /// Tells whether a file is still the one that was read.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Tls {
     /// Reads the files.
     pub(super) fn load(files: &Grpc) -> Result<Self, Error> {
-        let material = read(files, 1)?;
-        Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(material), unusable: ArcSwapOption::empty() })
+        Self::load_for(files, HTTP2)
+    }
+
+    /// Likewise for a listener on which another protocol is spoken.
+    pub(super) fn load_for(files: &Grpc, protocol: &'static [u8]) -> Result<Self, Error> {
+        let material = read(files, protocol, 1)?;
+        Ok(Self {
+            files: files.clone(),
+            protocol,
+            current: ArcSwap::from_pointee(material),
+            unusable: ArcSwapOption::empty(),
+        })
     }
 
     /// What holds for a handshake that begins now.
@@ -128,7 +145,7 @@ impl Tls {
         }
         seen.judged = now;
         let generation = self.current.load().generation + 1;
-        let taken = read(&self.files, generation).map(|material| {
+        let taken = read(&self.files, self.protocol, generation).map(|material| {
             self.current.store(Arc::new(material));
             generation
         });
@@ -163,7 +180,7 @@ fn stamps(files: &Grpc) -> [Stamp; 3] {
     })
 }
 
-fn read(files: &Grpc, generation: u64) -> Result<Material, Error> {
+fn read(files: &Grpc, protocol: &[u8], generation: u64) -> Result<Material, Error> {
     // Before the contents: a change in between is then seen at the next look.
     let stamps = stamps(files);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -186,7 +203,7 @@ fn read(files: &Grpc, generation: u64) -> Result<Material, Error> {
         .with_client_cert_verifier(Arc::new(AnyTime(Arc::clone(&verifier))))
         .with_single_cert(chain, key)
         .map_err(|error| unusable(&files.certificate, &format!("{error} (with the key in {})", files.key.display())))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Material { config: Arc::new(config), generation, shown, verifier, stamps })

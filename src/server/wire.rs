@@ -11,7 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
-use super::crowd::Line;
+use api::entry::crowd::Line;
+use api::entry::ledger::{Ledger, Swept};
 use model::clock::Clock;
 
 /// With so many bytes an HTTP/2 client begins, whoever it is (RFC 9113, 3.4).
@@ -36,13 +37,23 @@ pub(super) struct Wire {
     used: AtomicU64,
     greeted: AtomicBool,
     told: watch::Sender<Told>,
+    ledger: Arc<Ledger>,
 }
 
 impl Wire {
-    pub(super) fn new(clock: Clock) -> Arc<Self> {
+    pub(super) fn new(clock: Clock, ledger: Arc<Ledger>) -> Arc<Self> {
         let (opened, told) = (clock.now(), watch::Sender::new(Told::Stay));
         let (calls, used) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { clock, opened, calls, used, greeted: AtomicBool::new(false), told })
+        Arc::new(Self { clock, opened, calls, used, greeted: AtomicBool::new(false), told, ledger })
+    }
+
+    /// Has the connection let go of what is not fetched; what was done about it.
+    pub(super) fn sweep(&self) -> Swept {
+        let swept = self.ledger.sweep();
+        if swept.ends {
+            self.tell(Told::End);
+        }
+        swept
     }
 
     pub(super) fn tell(&self, what: Told) {
@@ -66,7 +77,7 @@ impl Wire {
     }
 }
 
-impl Line for Arc<Wire> {
+impl Line for Wire {
     fn idle_since(&self) -> Option<Instant> {
         let idle = self.calls.load(Ordering::Relaxed) == 0;
         idle.then(|| self.opened + Duration::from_nanos(self.used.load(Ordering::Relaxed)))
@@ -86,18 +97,18 @@ impl Drop for InUse {
 }
 
 /// The body of an answer, whose call is open until it has been sent.
-pub(super) struct Answer<B> {
+pub(super) struct Answered<B> {
     body: B,
     _in_use: InUse,
 }
 
-impl<B> Answer<B> {
+impl<B> Answered<B> {
     pub(super) fn new(body: B, in_use: InUse) -> Self {
         Self { body, _in_use: in_use }
     }
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for Answered<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -114,20 +125,28 @@ impl<B: Body + Unpin> Body for Answer<B> {
     }
 }
 
-/// A stream that notices when its client has begun with HTTP/2.
-pub(super) struct Greeted<S> {
+/// A stream that notices when its client has begun, and when all has been written.
+pub(super) struct Watched<S> {
     stream: S,
     missing: usize,
     wire: Arc<Wire>,
+    ledger: Arc<Ledger>,
 }
 
-impl<S> Greeted<S> {
-    pub(super) fn new(stream: S, wire: &Arc<Wire>) -> Self {
-        Self { stream, missing: PREFACE_BYTES, wire: Arc::clone(wire) }
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, wire: &Arc<Wire>, ledger: &Arc<Ledger>) -> Self {
+        Self { stream, missing: PREFACE_BYTES, wire: Arc::clone(wire), ledger: Arc::clone(ledger) }
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(bytes)) if bytes > 0) {
+            self.ledger.wrote();
+        }
+        written
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -141,13 +160,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.ledger.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -159,7 +183,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -172,11 +197,18 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use api::entry::budget::Budget;
+    use auth::peer::Principal;
+
+    fn wire(clock: &Clock) -> Arc<Wire> {
+        let account = Budget::new(1 << 20, clock.clone()).account(&Principal::new("cn:a"));
+        Wire::new(clock.clone(), Ledger::new(account))
+    }
 
     #[test]
     fn a_connection_is_in_use_while_a_call_is_open() {
         let clock = Clock::manual();
-        let wire = Wire::new(clock.clone());
+        let wire = wire(&clock);
         assert_eq!(wire.idle_since(), Some(clock.now()));
         let (first, second) = (wire.call(), wire.call());
         clock.advance(Duration::from_secs(1));
@@ -191,9 +223,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_has_begun_when_it_has_sent_as_much_as_every_client_sends() {
-        let wire = Wire::new(Clock::manual());
+        let wire = wire(&Clock::manual());
         let (mut client, server) = tokio::io::duplex(64);
-        let mut server = Greeted::new(server, &wire);
+        let mut server = Watched::new(server, &wire, &wire.ledger);
         let within = Duration::from_secs(5);
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r").await.unwrap();
         server.read_exact(&mut [0; PREFACE_BYTES - 1]).await.unwrap();

@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ceremony::{self, Participant};
-use cluster::{
-    Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Failed, Health, KeyRef, PlacementMask, Removal, Settings,
-    Verify,
-};
+use cluster::item::{Decrypt, Encrypt, GenerateDataKey, ItemOperation, Keyed};
+use cluster::{Cluster, Error, Failed, Health, KeyRef, PlacementMask, Removal, Settings, Verify};
+use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::clock::Clock;
 use model::context::EncryptionContext;
 use model::id::{HsmId, KeyId, KeyVersionId};
 use model::secret::Secret;
-use protocol::{Profile, Sealed, Token};
+use protocol::{DataKeyItem, DecryptItem, EncryptItem, Profile, Sealed, Token};
 use rustix::process::Signal;
 use supervisor::{self, Hsm, KillLimits};
 use telemetry::watchdog::Watchdog;
@@ -186,12 +185,22 @@ fn in_member(key: &KeyRef, member: usize) -> Arc<KeyRef> {
     Arc::new(KeyRef { placed: PlacementMask(1 << member), ..key.clone() })
 }
 
-fn to_encrypt(key: &Arc<KeyRef>, plaintext: &[u8]) -> EncryptTask {
-    EncryptTask { key: Arc::clone(key), aad: aad(key), plaintext: Secret::new(plaintext.to_vec()) }
+fn to_encrypt(key: &Arc<KeyRef>, plaintext: &[u8]) -> Keyed<EncryptItem> {
+    let item = EncryptItem { key: key.version, aad: aad(key), plaintext: Secret::new(plaintext.to_vec()) };
+    Keyed { key: Arc::clone(key), item }
 }
 
-fn to_decrypt(key: &Arc<KeyRef>, sealed: &Sealed) -> DecryptTask {
-    DecryptTask { key: Arc::clone(key), aad: aad(key), iv: sealed.iv, sealed: sealed.sealed.clone() }
+fn to_decrypt(key: &Arc<KeyRef>, sealed: &Sealed) -> Keyed<DecryptItem> {
+    let item = DecryptItem { key: key.version, aad: aad(key), iv: sealed.iv, sealed: sealed.sealed.clone() };
+    Keyed { key: Arc::clone(key), item }
+}
+
+async fn carry_out<O: ItemOperation>(
+    cluster: &Cluster,
+    items: Vec<Keyed<O::Item>>,
+    options: CallOptions,
+) -> Vec<Result<O::Output, Failed>> {
+    O::answers(cluster.carry_out(O::batch(items), options).await).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,20 +216,27 @@ async fn what_one_token_sealed_the_other_opens() {
     let keys = [tokens.key(&cluster).await, tokens.key(&cluster).await];
     for key in &keys {
         for (from, to) in [(0, 1), (1, 0)] {
-            let sealed = cluster.encrypt(vec![to_encrypt(&in_member(key, from), b"bytes")], tokens.soon().into()).await;
+            let sealed =
+                carry_out::<Encrypt>(&cluster, vec![to_encrypt(&in_member(key, from), b"bytes")], tokens.soon().into())
+                    .await;
             let sealed = sealed.into_iter().next().unwrap().unwrap();
-            let opened = cluster.decrypt(vec![to_decrypt(&in_member(key, to), &sealed)], tokens.soon().into()).await;
+            let opened =
+                carry_out::<Decrypt>(&cluster, vec![to_decrypt(&in_member(key, to), &sealed)], tokens.soon().into())
+                    .await;
             assert_eq!(opened[0].as_ref().unwrap().expose(), b"bytes");
         }
     }
 
     let plaintexts: Vec<[u8; 8]> = (0..1_000_u64).map(u64::to_le_bytes).collect();
     let tasks = plaintexts.iter().enumerate().map(|(at, bytes)| to_encrypt(&keys[at % 2], bytes)).collect();
-    let sealed: Vec<Sealed> =
-        cluster.encrypt(tasks, tokens.soon().into()).await.into_iter().collect::<Result<_, _>>().unwrap();
+    let sealed: Vec<Sealed> = carry_out::<Encrypt>(&cluster, tasks, tokens.soon().into())
+        .await
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .unwrap();
     let mut tasks: Vec<_> = sealed.iter().enumerate().map(|(at, sealed)| to_decrypt(&keys[at % 2], sealed)).collect();
-    tasks[500].iv[0] ^= 1;
-    for (at, opened) in cluster.decrypt(tasks, tokens.soon().into()).await.into_iter().enumerate() {
+    tasks[500].item.iv[0] ^= 1;
+    for (at, opened) in carry_out::<Decrypt>(&cluster, tasks, tokens.soon().into()).await.into_iter().enumerate() {
         match opened {
             Ok(bytes) => assert_eq!(bytes.expose(), plaintexts[at]),
             Err(Failed { error: Error::BadCiphertext, .. }) => assert_eq!(at, 500),
@@ -228,9 +244,15 @@ async fn what_one_token_sealed_the_other_opens() {
         }
     }
 
-    let task = DataKeyTask { key: Arc::clone(&keys[0]), aad: aad(&keys[0]), length: 32 };
-    let made = cluster.generate_data_keys(vec![task], tokens.soon().into()).await.into_iter().next().unwrap().unwrap();
-    let opened = cluster.decrypt(vec![to_decrypt(&keys[0], &made.sealed)], tokens.soon().into()).await;
+    let item = DataKeyItem { key: keys[0].version, aad: aad(&keys[0]), length: 32 };
+    let task = Keyed { key: Arc::clone(&keys[0]), item };
+    let made = carry_out::<GenerateDataKey>(&cluster, vec![task], tokens.soon().into())
+        .await
+        .into_iter()
+        .next()
+        .unwrap()
+        .unwrap();
+    let opened = carry_out::<Decrypt>(&cluster, vec![to_decrypt(&keys[0], &made.sealed)], tokens.soon().into()).await;
     assert_eq!(opened[0].as_ref().unwrap(), &made.plaintext);
     assert_eq!(cluster.random(100, tokens.soon().into()).await.unwrap().len(), 100);
 
@@ -248,7 +270,9 @@ async fn bad_ciphertexts_take_no_zone_out_of_service() {
     let key = tokens.key(&cluster).await;
     let bad = Sealed { iv: [0; 12], sealed: vec![7; 48].into() };
     for _ in 0..20 {
-        let answers = cluster.decrypt((0..500).map(|_| to_decrypt(&key, &bad)).collect(), tokens.soon().into()).await;
+        let answers =
+            carry_out::<Decrypt>(&cluster, (0..500).map(|_| to_decrypt(&key, &bad)).collect(), tokens.soon().into())
+                .await;
         assert!(answers.iter().all(|answer| matches!(answer, Err(Failed { error: Error::BadCiphertext, .. }))));
     }
     assert!(cluster.status().iter().all(|member| member.health == Health::Healthy));
@@ -266,7 +290,7 @@ async fn a_removed_key_is_reported_and_served_from_the_other_token() {
         tokens.delete(hsm, key.version);
         let deadline = tokens.clock.now() + LONG;
         let removal = loop {
-            let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
+            let answer = carry_out::<Encrypt>(&cluster, vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
             match &answer[0] {
                 Err(Failed { error: Error::KeyGone, .. }) if hsm == "b" => {}
                 answer => assert!(answer.is_ok(), "{answer:?}"),
@@ -278,9 +302,9 @@ async fn a_removed_key_is_reported_and_served_from_the_other_token() {
         };
         assert_eq!(removal, Removal { hsm: tokens.hsm(hsm), version: key.version });
     }
-    let answer = cluster.encrypt(vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
+    let answer = carry_out::<Encrypt>(&cluster, vec![to_encrypt(&key, b"bytes")], tokens.soon().into()).await;
     assert!(matches!(answer[0], Err(Failed { error: Error::KeyGone, .. })), "{answer:?}");
-    assert!(cluster.encrypt(vec![to_encrypt(&sound, b"bytes")], tokens.soon().into()).await[0].is_ok());
+    assert!(carry_out::<Encrypt>(&cluster, vec![to_encrypt(&sound, b"bytes")], tokens.soon().into()).await[0].is_ok());
     assert!(removals.try_recv().is_err(), "each removal is reported once");
     cluster.stop(LONG).await;
 }
@@ -302,12 +326,15 @@ async fn callers_do_not_notice_the_loss_of_a_zone() {
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     let deadline = clock.now() + Duration::from_secs(3);
-                    let sealed = cluster.encrypt(vec![to_encrypt(&key, b"bytes"); items], deadline.into()).await;
+                    let sealed =
+                        carry_out::<Encrypt>(&cluster, vec![to_encrypt(&key, b"bytes"); items], deadline.into()).await;
                     let sealed: Vec<_> = sealed.into_iter().collect::<Result<_, _>>()?;
                     let tasks = sealed.iter().map(|sealed| to_decrypt(&key, sealed)).collect();
                     let deadline = clock.now() + Duration::from_secs(3);
-                    let opened: Vec<Secret> =
-                        cluster.decrypt(tasks, deadline.into()).await.into_iter().collect::<Result<_, _>>()?;
+                    let opened: Vec<Secret> = carry_out::<Decrypt>(&cluster, tasks, deadline.into())
+                        .await
+                        .into_iter()
+                        .collect::<Result<_, _>>()?;
                     assert!(opened.iter().all(|bytes| bytes.expose() == b"bytes"));
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -344,7 +371,8 @@ async fn callers_do_not_notice_the_loss_of_a_zone() {
         caller.await.unwrap().unwrap();
     }
     assert!(removals.try_recv().is_err(), "a token that is away is no removal");
-    let sealed = cluster.encrypt(vec![to_encrypt(&in_member(&key, 0), b"bytes")], tokens.soon().into()).await;
+    let sealed =
+        carry_out::<Encrypt>(&cluster, vec![to_encrypt(&in_member(&key, 0), b"bytes")], tokens.soon().into()).await;
     assert!(sealed[0].is_ok(), "{sealed:?}");
     cluster.stop(LONG).await;
 }

@@ -1,13 +1,11 @@
 //! Strangers, and callers who want everything, do not take it from others: connections are shared.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::clock::Clock;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -15,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::harness::call::Address;
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
+use crate::harness::raw::client_config;
 use crate::harness::strangers::Strangers;
 use crate::harness::{Caller, Daemon, context, process, shared, wait};
 use crate::limits::guest_of;
@@ -242,21 +241,9 @@ fn report(daemon: &Daemon) -> Option<serde_json::Value> {
 }
 
 /// What /metrics says under this name.
-fn figure(daemon: &Daemon, name: &str) -> Option<f64> {
+pub(crate) fn figure(daemon: &Daemon, name: &str) -> Option<f64> {
     let (_, text) = daemon.ops("/metrics")?;
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
-fn client_config(address: &Address) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(address.ca.as_bytes()).unwrap()).unwrap();
-    let chain = CertificateDer::pem_slice_iter(address.certificate.as_bytes()).map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_slice(address.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
-    let mut config = builder.unwrap().with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
-    config.alpn_protocols.push(b"h2".to_vec());
-    Arc::new(config)
 }
 
 /// What a client sends first.

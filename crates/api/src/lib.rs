@@ -2,4 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod entry;
 pub mod grpc;
+pub mod metered;

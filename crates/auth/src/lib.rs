@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod peer;
+pub mod request;
 pub mod rule;

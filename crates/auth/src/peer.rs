@@ -1,5 +1,6 @@
 //! The principal behind a TLS connection, checked again at each call.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -44,6 +45,7 @@ pub struct Peer {
     chain_validity: Option<Validity>,
     trust: Arc<dyn Trust>,
     checked_under: AtomicU64,
+    source: Option<IpAddr>,
 }
 
 /// What no generation of CAs is called.
@@ -74,7 +76,27 @@ impl Peer {
         let validity = Validity::of(own)?;
         let principal = pki::holder(own).map(|holder| Principal::new(&holder.name)).map_err(|error| error.0);
         let chain_validity = Validity::common(chain.iter().map(Vec::as_slice));
-        Ok(Self { principal, chain, validity, chain_validity, trust, checked_under: AtomicU64::new(UNCHECKED) })
+        Ok(Self {
+            principal,
+            chain,
+            validity,
+            chain_validity,
+            trust,
+            checked_under: AtomicU64::new(UNCHECKED),
+            source: None,
+        })
+    }
+
+    /// The same connection, which came from this address.
+    #[must_use]
+    pub fn from_address(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The address that the connection came from, where that is known.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        self.source
     }
 
     /// The last moment of the client's own certificate.

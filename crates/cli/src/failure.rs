@@ -129,7 +129,8 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
             }
             "IncorrectTrustAnchorException" => "give the customerCA.crt of the folder of this cluster's ceremony",
             "ConflictException" => "use another --client-token, or the same parameters as before",
-            "ThrottlingException" | "LimitExceededException" => "try again in a moment, with fewer calls at once",
+            "ThrottlingException" => "try again in a moment, with fewer calls at once",
+            "LimitExceededException" => "this does not pass by itself; the message says which limit was reached",
             "DependencyTimeoutException" => "try again, or allow more time with --timeout",
             "KMSInternalException" => "try again; the log of the service has the details under the request id",
             _ => return None,

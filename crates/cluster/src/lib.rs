@@ -16,6 +16,7 @@ mod health;
 mod hedge;
 pub mod identity;
 pub mod inventory;
+pub mod item;
 pub mod kmsuser;
 mod last_resort_proof;
 mod member;
@@ -51,7 +52,7 @@ use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::profile::VerifyWraps;
 use model::secret::Secret;
-use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Sealed};
+use protocol::Fault;
 use supervisor::{Hsm, Status};
 use telemetry::watchdog::Watchdog;
 
@@ -99,41 +100,6 @@ pub struct Proof {
     pub iv: [u8; IV_BYTES],
     /// Ciphertext and tag.
     pub sealed: Bytes,
-}
-
-/// One item to encrypt.
-#[derive(Clone, Debug)]
-pub struct EncryptTask {
-    /// With which key.
-    pub key: Arc<KeyRef>,
-    /// Additional authenticated data.
-    pub aad: Bytes,
-    /// What to encrypt.
-    pub plaintext: Secret,
-}
-
-/// One item to decrypt.
-#[derive(Clone, Debug)]
-pub struct DecryptTask {
-    /// With which key.
-    pub key: Arc<KeyRef>,
-    /// Additional authenticated data.
-    pub aad: Bytes,
-    /// The initialisation vector.
-    pub iv: [u8; IV_BYTES],
-    /// Ciphertext and tag.
-    pub sealed: Bytes,
-}
-
-/// One data key to make.
-#[derive(Clone, Debug)]
-pub struct DataKeyTask {
-    /// Under which key.
-    pub key: Arc<KeyRef>,
-    /// Additional authenticated data.
-    pub aad: Bytes,
-    /// Its length in bytes.
-    pub length: u16,
 }
 
 /// Why the cluster has no result.
@@ -291,37 +257,6 @@ impl Cluster {
     #[must_use]
     pub fn status(&self) -> Vec<MemberStatus> {
         self.dispatcher.members.iter().map(|member| member.status()).collect()
-    }
-
-    /// Encrypts each item in some HSM that holds its key; repeated elsewhere where one fails, until the deadline.
-    pub async fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> Vec<Result<Sealed, Failed>> {
-        let task = |EncryptTask { key, aad, plaintext }| {
-            let item = EncryptItem { key: key.version, aad, plaintext };
-            Task::anywhere(Some(key), item)
-        };
-        self.dispatcher.wrap::<member_operation::Encrypt>(items.into_iter().map(task).collect(), options).await
-    }
-
-    /// Decrypts each item, likewise.
-    pub async fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> Vec<Result<Secret, Failed>> {
-        let task = |DecryptTask { key, aad, iv, sealed }| {
-            let item = DecryptItem { key: key.version, aad, iv, sealed };
-            Task::anywhere(Some(key), item)
-        };
-        self.dispatcher.unwrap(items.into_iter().map(task).collect(), options).await
-    }
-
-    /// Makes and encrypts data keys, likewise.
-    pub async fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        options: CallOptions,
-    ) -> Vec<Result<DataKey, Failed>> {
-        let task = |DataKeyTask { key, aad, length }| {
-            let item = DataKeyItem { key: key.version, aad, length };
-            Task::anywhere(Some(key), item)
-        };
-        self.dispatcher.wrap::<member_operation::GenerateDataKey>(items.into_iter().map(task).collect(), options).await
     }
 
     /// Random bytes of some HSM XOR the operating system's.

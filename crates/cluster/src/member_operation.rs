@@ -56,9 +56,16 @@ pub(super) trait Wraps: MemberOperation {
     fn known<'a>(item: &'a Self::Item, output: &'a Self::Output) -> (&'a Sealed, &'a Secret);
 }
 
-pub(super) struct Encrypt;
-pub(super) struct Decrypt;
-pub(super) struct GenerateDataKey;
+/// Encrypts bytes.
+#[derive(Debug)]
+pub struct Encrypt;
+/// Opens a ciphertext.
+#[derive(Debug)]
+pub struct Decrypt;
+/// Makes a data key, and encrypts it.
+#[derive(Debug)]
+pub struct GenerateDataKey;
+/// Makes random bytes.
 pub(super) struct Random;
 
 impl MemberOperation for Encrypt {

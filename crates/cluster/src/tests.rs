@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::fake::{Act, Bench, key, refuse_all, well};
+use super::item::Batch;
 use super::member_operation::{Random, Task};
-use super::{Cluster, EncryptTask, Error, Failed, Health};
+use super::{Cluster, Error, Failed, Health};
 use model::secret::Secret;
 use protocol::{Class, Fault, Op, Reply};
 use supervisor::{CallError, State};
@@ -18,11 +19,9 @@ const SOON: Duration = Duration::from_millis(10);
 
 /// Handlers of a server need futures that can change threads.
 #[allow(dead_code)]
-fn futures_are_send(cluster: &Cluster, items: Vec<EncryptTask>, options: model::call_options::CallOptions) {
+fn futures_are_send(cluster: &Cluster, batch: Batch, options: model::call_options::CallOptions) {
     fn is_send(_: impl Send) {}
-    is_send(cluster.encrypt(items, options));
-    is_send(cluster.decrypt(Vec::new(), options));
-    is_send(cluster.generate_data_keys(Vec::new(), options));
+    is_send(cluster.carry_out(batch, options));
     is_send(cluster.random(1, options));
     is_send(cluster.make_key(options.deadline));
 }

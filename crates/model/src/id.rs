@@ -195,6 +195,18 @@ impl Scope {
         format!("arn:{}:kms:{}:{}:key/{key}", self.partition, self.region, self.account)
     }
 
+    /// The ARN of a key store with this id, whether there is one or not.
+    #[must_use]
+    pub fn key_store_arn(&self, id: &str) -> String {
+        format!("arn:{}:kms:{}:{}:key-store/{id}", self.partition, self.region, self.account)
+    }
+
+    /// The ARN of a cluster with this id, whether there is one or not.
+    #[must_use]
+    pub fn cluster_arn(&self, id: &str) -> String {
+        format!("arn:{}:kms:{}:{}:cluster/{id}", self.partition, self.region, self.account)
+    }
+
     /// The key that a request's `key_id` names: a key id or a key ARN.
     pub fn parse_key_reference(&self, text: &str) -> Result<KeyId, KeyReferenceError> {
         // Callers' text comes back in the error, so it is cut to what the interface allows anyway.

@@ -21,16 +21,18 @@ use std::time::Duration;
 
 use cluster::{Cluster, Removal};
 use model::clock::Clock;
-use model::id::{HsmId, KeyStoreId};
+use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use pki::seal::SealKeys;
 use store::Store;
+
+pub use auth::request::{Interface, RequestContext};
 
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
 pub use self::core::error::Error;
 pub use self::core::page::Page;
-pub use self::core::{Call, Settings, cluster_registry, observer};
+pub use self::core::{LogRecorder, Settings, cluster_registry, observer, recorder};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};
 pub use self::crypto::encrypt::{EncryptInput, Encrypted};
 pub use self::crypto::generate_data_key::{DataKeyInput, GeneratedDataKey};
@@ -45,6 +47,7 @@ use self::cluster_registry::{ClusterRegistry, ClusterSpec};
 use self::core::Core;
 use self::lifecycle::Lifecycle;
 use self::observer::Observer;
+use self::recorder::Recorder;
 
 /// The service: its use cases, over the parts that each of them takes. Cheap to clone.
 #[derive(Clone)]
@@ -62,8 +65,9 @@ impl Service {
         registry: ClusterRegistry,
         clock: Clock,
         observer: Arc<dyn Observer>,
+        recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let core = Core::new(settings, store, registry, clock, observer);
+        let core = Core::new(settings, store, registry, clock, observer, recorder);
         Self { lifecycle: Lifecycle::new(core.clone()), core }
     }
 
@@ -100,6 +104,12 @@ impl Service {
     /// Gives back to the metadata what was reserved and not used. For the end of the daemon: a start reserves anew.
     pub async fn return_budgets(&self) {
         self.core.return_budgets().await;
+    }
+
+    /// The key versions with the fewest encryptions left, of those that encrypt; at most so many.
+    #[must_use]
+    pub fn scarcest(&self, most: usize) -> Vec<(KeyVersionId, u64)> {
+        self.core.scarcest(most)
     }
 
     /// The clusters in use, each with the key store that uses it.

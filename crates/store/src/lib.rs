@@ -77,6 +77,8 @@ struct Inner {
     reserve: Arc<Reserve>,
     record: Record,
     catalogue: ArcSwap<Catalogue>,
+    /// Not in the catalogue: counting encryptions is no change of that.
+    reserved: budget::Reserved,
     clock: Clock,
     /// After the connections, which may need what it has open.
     engine: Arc<dyn Engine>,
@@ -219,6 +221,7 @@ impl Store {
             restore::settle(&store, &former).await?;
             restore::discard(file).map_err(|error| backup::failed(file, error))?;
         }
+        store.load_reserved().await?;
         Ok(store)
     }
 
@@ -235,6 +238,7 @@ impl Store {
             reserve: Arc::new(reserve),
             record: Record::default(),
             catalogue: ArcSwap::from_pointee(catalogue),
+            reserved: budget::Reserved::default(),
             clock,
             engine,
         };

@@ -11,6 +11,7 @@ mod log;
 mod shares;
 mod tasks;
 mod trouble;
+mod wear;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub use certificates::CertificateLabels;
 pub use connections::{Connected, Refused};
 pub use hsm::HsmCounts;
 pub use shares::Places;
+pub use wear::KeyVersionLabels;
 
 /// An HSM, as labels name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,6 +127,7 @@ pub struct Metrics {
     key_stores: Family<KeyStoreLabels, Gauge>,
     rotation: Family<HsmLabels, Gauge<f64, AtomicU64>>,
     tries_left: Family<HsmLabels, Gauge>,
+    wear: wear::WearMetrics,
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
@@ -196,6 +199,7 @@ impl Metrics {
             "Logins that may still fail before none is tried any more",
             tries_left.clone(),
         );
+        let wear = wear::WearMetrics::new(r);
         let identity_refusals = Family::<HsmLabels, Counter>::default();
         r.register(
             "hsm_identity_refusals",
@@ -235,6 +239,7 @@ impl Metrics {
             key_stores,
             rotation,
             tries_left,
+            wear,
             identity_refusals,
             ready,
             troubles,

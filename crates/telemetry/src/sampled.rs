@@ -40,6 +40,8 @@ pub enum Line {
     Certificate,
     /// A connection could not be accepted.
     NotAccepted,
+    /// Answers were not fetched, and were cut off.
+    NotFetched,
     /// A call that changes nothing was carried out.
     Shown,
     /// A control plane call that changes something was carried out.
@@ -59,13 +61,14 @@ pub enum Line {
 }
 
 impl Line {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::HandshakeFailed,
         Self::Late,
         Self::MadeRoom,
         Self::NoPlace,
         Self::Certificate,
         Self::NotAccepted,
+        Self::NotFetched,
         Self::Shown,
         Self::Changed,
         Self::Refused,
@@ -94,6 +97,7 @@ impl Line {
             Self::NoPlace => "no place for a connection",
             Self::Certificate => "client certificate",
             Self::NotAccepted => "not accepted",
+            Self::NotFetched => "answers not fetched",
             Self::Shown => "call that changes nothing",
             Self::Changed => "call that changes something",
             Self::Refused => "call refused",

@@ -11,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod manager;
 pub(crate) mod other;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod strangers;
 pub(crate) mod stream;
 pub(crate) mod tool;

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::entry::CallEntry;
 use super::{error, stream};
+use crate::entry::sizes;
 use model::key::DataKeySpec;
 use model::operation::Operation;
 use model::secret::Secret;
@@ -28,6 +29,7 @@ impl Crypto for CryptoApi {
     async fn encrypt(&self, request: Request<v1::EncryptRequest>) -> Result<Response<v1::EncryptResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::Encrypt)?;
         let items = vec![encrypt_input(request.into_inner())];
+        let admitted = admitted.expects(sizes::encrypted(&items))?;
         let result = only(self.entry.service.encrypt(&admitted.call, items).await);
         admitted.answer(result.map(encrypt_response))
     }
@@ -35,6 +37,7 @@ impl Crypto for CryptoApi {
     async fn decrypt(&self, request: Request<v1::DecryptRequest>) -> Result<Response<v1::DecryptResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::Decrypt)?;
         let items = vec![decrypt_input(request.into_inner())];
+        let admitted = admitted.expects(sizes::decrypted(&items))?;
         let result = only(self.entry.service.decrypt(&admitted.call, items).await);
         admitted.answer(result.map(decrypt_response))
     }
@@ -84,7 +87,8 @@ impl Crypto for CryptoApi {
         request: Request<v1::BatchEncryptRequest>,
     ) -> Result<Response<v1::BatchEncryptResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::Encrypt)?;
-        let items = request.into_inner().items.into_iter().map(encrypt_input).collect();
+        let items: Vec<_> = request.into_inner().items.into_iter().map(encrypt_input).collect();
+        let admitted = admitted.expects(sizes::encrypted(&items))?;
         let result = self.entry.service.encrypt(&admitted.call, items).await;
         admitted.answer(
             result
@@ -97,7 +101,8 @@ impl Crypto for CryptoApi {
         request: Request<v1::BatchDecryptRequest>,
     ) -> Result<Response<v1::BatchDecryptResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::Decrypt)?;
-        let items = request.into_inner().items.into_iter().map(decrypt_input).collect();
+        let items: Vec<_> = request.into_inner().items.into_iter().map(decrypt_input).collect();
+        let admitted = admitted.expects(sizes::decrypted(&items))?;
         let result = self.entry.service.decrypt(&admitted.call, items).await;
         admitted.answer(
             result
@@ -111,6 +116,7 @@ impl Crypto for CryptoApi {
     ) -> Result<Response<v1::BatchGenerateDataKeyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::GenerateDataKey)?;
         let (items, unreadable) = split(request.into_inner().items.into_iter().map(data_key_input));
+        let admitted = admitted.expects(sizes::data_keys(&items))?;
         let result = match items.is_empty() && !unreadable.is_empty() {
             // No item can be read: each has its own error, and the call as a whole none.
             true => Ok(Vec::new()),

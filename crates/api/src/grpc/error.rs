@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use auth::peer::CertificateRefusal;
+use crate::entry::Refusal;
 use model::exception::Exception;
 use proto::v1::ItemError;
 use service::Error;
@@ -100,14 +100,24 @@ pub(super) fn closing() -> Error {
     Error { exception: Exception::KeyUnavailable, message, retryable: true }
 }
 
-/// The connection's certificate is no longer good.
-pub(super) fn refused(refusal: &CertificateRefusal) -> Status {
-    unauthenticated(refusal.to_string())
+/// A stream was ended because others want to open one.
+pub(super) fn made_room() -> Error {
+    throttling(
+        "as many streams are open as may be (limits.streams), and this one made room for another principal's; open it again",
+    )
 }
 
-/// A request came without a peer: the listener is not one that asks for a client certificate.
-pub(super) fn no_peer() -> Status {
-    unauthenticated("this listener did not ask for a client certificate".to_owned())
+/// There is no room for what a call makes the daemon hold.
+pub(super) fn full() -> Error {
+    throttling(
+        "requests and answers of this principal, or of all, take as much memory as they may; fetch answers, send less at \
+         once, wait and try again",
+    )
+}
+
+/// A call is not let in: its connection's certificate is no longer good, or was never asked for.
+pub(super) fn refused(refusal: &Refusal) -> Status {
+    unauthenticated(refusal.to_string())
 }
 
 /// Gives an error that tonic or the codec made while reading a request the shape that all others have: it is the
@@ -144,6 +154,7 @@ fn with_info(code: Code, error: &Error) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use auth::peer::CertificateRefusal;
 
     fn error(exception: Exception, retryable: bool) -> Error {
         Error { exception, message: format!("about {exception}"), retryable }
@@ -229,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_refused_peer_is_unauthenticated() {
-        let status = refused(&CertificateRefusal::Expired);
+        let status = refused(&CertificateRefusal::Expired.into());
         assert_eq!(status.code(), Code::Unauthenticated);
         assert_eq!(status.get_details_error_info().unwrap().reason, "AccessDeniedException");
     }

@@ -97,6 +97,7 @@ fn metadata(key: KeyMetadata) -> v1::KeyMetadata {
         key_store_id: key.key_store.as_str().to_owned(),
         cluster_id: key.cluster,
         current_version: key.current_version,
+        encryptions_left: key.encryptions_left,
         placements: key.placements.into_iter().map(placement).collect(),
     }
 }
@@ -129,6 +130,7 @@ mod tests {
             key_store: KeyStoreId::from("cks-0123456789abcdef0"),
             cluster: "cluster-2222222222b".to_owned(),
             current_version: 3,
+            encryptions_left: 7,
             placements: vec![("hsm-a".to_owned(), "a".to_owned(), Placement::Removed)],
         });
         assert_eq!(wire.key_id, id.to_string());
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(wire.creation_date, Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_000_000 }));
         assert_eq!(wire.placements[0].state(), v1::PlacementState::Removed);
         assert_eq!((wire.key_store_id.as_str(), wire.current_version), ("cks-0123456789abcdef0", 3));
+        assert_eq!(wire.encryptions_left, 7);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A method turns its message into a use case's input, lets [`entry`] say who calls and until when, and turns the
 //! result back. [`error`] is the only place that knows status codes. Whatever a caller can make grow has its bound here
-//! or before: messages ([`limiter`], and the codec in `proto`), streams and their windows ([`stream`]).
+//! or before: messages ([`limiter`], and the codec in `proto`), streams and their windows ([`stream`]), and the bytes of
+//! all of them together ([`crate::metered`]).
 
 mod clusters;
 mod crypto;
@@ -11,8 +12,11 @@ mod error;
 mod key_stores;
 mod keys;
 mod limiter;
+mod manners;
+mod seats;
 mod stream;
 pub mod timeout;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +36,10 @@ use self::crypto::CryptoApi;
 use self::entry::{CallEntry, check_peer};
 use self::key_stores::KeyStoresApi;
 use self::keys::KeysApi;
-use self::limiter::{ByteQuota, RequestLimiter};
+use self::limiter::RequestLimiter;
+use self::manners::GrpcManners;
 use self::stream::Streams;
+use crate::metered::Metered;
 use model::clock::Clock;
 use model::limits;
 use proto::v1;
@@ -43,8 +49,8 @@ use proto::v1::key_stores_server::KeyStoresServer;
 use proto::v1::keys_server::KeysServer;
 use service::Service;
 
-/// Most bytes of large requests (beyond 64 KiB) that are being read at once.
-const READING_BYTES: usize = 64 * limits::MESSAGE_BYTES;
+/// Largest message of the services that are not ours: names of services and of descriptors.
+const FOREIGN_MESSAGE_BYTES: usize = 4 << 10;
 
 /// Services whose status the health service tells; the empty name is the daemon as a whole.
 const HEALTH_NAMES: [&str; 5] = [
@@ -103,10 +109,13 @@ impl HealthSwitch {
     }
 }
 
-/// All gRPC services, health and reflection included. Every request must carry an `Arc<auth::peer::Peer>` in its
+/// All gRPC services, health and reflection included, behind the count of what they hold.
+pub type Calls = Metered<Routes, GrpcManners>;
+
+/// All gRPC services. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
 /// extensions; one without is refused.
 #[must_use]
-pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, HealthSwitch) {
+pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, HealthSwitch) {
     let (closing, closed) = watch::channel(false);
     let reporter = HealthReporter::new();
     let switch = HealthSwitch { reporter: reporter.clone(), closing };
@@ -114,22 +123,23 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, He
     let _ = switch.set_serving(false).now_or_never();
 
     let entry = Arc::new(CallEntry::new(service, settings, clock.clone()));
-    let quota = ByteQuota::new(READING_BYTES);
-    let crypto =
-        CryptoServer::new(CryptoApi { entry: Arc::clone(&entry), streams: Streams::new(settings.streams, closed) });
+    let streams = Streams::new(entry.service.clone(), settings.streams, closed, clock.clone());
+    let crypto = CryptoServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
     let keys = KeysServer::new(KeysApi { entry: Arc::clone(&entry) });
     let key_stores = KeyStoresServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
     let clusters = ClustersServer::new(ClustersApi { entry });
-    let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES), &quota)
-        .with_apart(
+    let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES)).with_apart([
+        (
             "/keystored.v1.Crypto/BatchDecrypt",
             crypto.clone().max_decoding_message_size(limits::BATCH_DECRYPT_MESSAGE_BYTES),
-        )
-        .with_endless("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES));
-    let keys = RequestLimiter::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES), &quota);
-    let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES), &quota);
-    let clusters = RequestLimiter::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES), &quota);
-    let health = HealthServer::new(HealthService::from_health_reporter(reporter));
+        ),
+        ("/keystored.v1.Crypto/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES)),
+    ]);
+    let keys = RequestLimiter::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES));
+    let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES));
+    let clusters = RequestLimiter::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES));
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter))
+        .max_decoding_message_size(FOREIGN_MESSAGE_BYTES);
 
     let check = move |request: Request<()>| check_peer(request, &clock);
     let routes = Routes::new(crypto)
@@ -138,13 +148,22 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Routes, He
         .add_service(clusters)
         .add_service(InterceptedService::new(health, check.clone()));
     let routes = match reflection() {
-        Ok(reflection) => routes.add_service(InterceptedService::new(reflection, check)),
+        Ok(reflection) => {
+            let reflection = reflection.max_decoding_message_size(FOREIGN_MESSAGE_BYTES);
+            routes.add_service(InterceptedService::new(reflection, check))
+        }
         Err(error) => {
             tracing::error!(%error, "no reflection service: the descriptors in this program cannot be read");
             routes
         }
     };
-    (routes.prepare(), switch)
+    (counted(routes), switch)
+}
+
+/// Routes behind the count of what their calls hold.
+#[must_use]
+pub fn counted(routes: Routes) -> Calls {
+    Metered::new(routes.prepare(), GrpcManners)
 }
 
 fn reflection() -> Result<

@@ -2,7 +2,8 @@
 //!
 //! Under light load a window holds one request and is answered at once; under heavy load it fills by itself, so that
 //! nothing has to wait for more to come. Bounds: [`WINDOW_ITEMS`] and [`WINDOW_BYTES`] a window, [`WINDOWS`] of a
-//! stream in work, and streams by setting. A caller that does not read its answers is not read either.
+//! stream in work, streams by setting and by principal ([`Seats`]), and the bytes of what is in work and not fetched
+//! ([`OpenCall`]). A caller that does not read its answers is not read either.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,17 +14,19 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, future};
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
-use super::entry::AdmittedStream;
-use super::{crypto, error};
+use super::seats::{Seat, Seats};
+use super::window::{answer, bytes_of, failed};
+use super::{entry, error};
+use crate::entry::AdmittedStream;
+use crate::entry::open_call::OpenCall;
+use model::clock::Clock;
 use model::limits;
-use proto::v1::stream_request::Request as Wanted;
-use proto::v1::stream_response::Result as Given;
 use proto::v1::{StreamRequest, StreamResponse};
-use service::Error;
+use service::Service;
 
 /// Most requests of a window.
 const WINDOW_ITEMS: usize = 256;
@@ -39,10 +42,13 @@ const WINDOWS: usize = 4;
 pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
 
 type Answer = BoxFuture<'static, Result<Vec<StreamResponse>, Status>>;
+/// A window's answers, and the bytes that were taken for them.
+type Taken = (Result<Vec<StreamResponse>, Status>, usize);
 
 /// Opens streams and keeps count of them.
 pub(super) struct Streams {
-    open: Arc<Semaphore>,
+    service: Service,
+    seats: Seats,
     closing: watch::Receiver<bool>,
 }
 
@@ -52,12 +58,14 @@ enum Ending {
     Late,
     /// The daemon is being stopped.
     Closing,
+    /// Others want to open one.
+    MakesRoom,
 }
 
 impl Streams {
     /// At most `most` at once; all of them end when `closing` turns true.
-    pub(super) fn new(most: usize, closing: watch::Receiver<bool>) -> Self {
-        Self { open: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))), closing }
+    pub(super) fn new(service: Service, most: usize, closing: watch::Receiver<bool>, clock: Clock) -> Self {
+        Self { service, seats: Seats::new(most, clock), closing }
     }
 
     pub(super) fn open(
@@ -65,22 +73,27 @@ impl Streams {
         admitted: AdmittedStream,
         requests: Streaming<StreamRequest>,
     ) -> Result<Response<Answers>, Status> {
-        let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() else {
+        let principal = admitted.principal().map_err(|refusal| error::refused(&refusal))?;
+        let Some(seat) = self.seats.take(&principal, admitted.open()) else {
             let message = "too many streams are open; close some, or wait and try again";
             return Err(error::status(&error::throttling(message)));
         };
-        let ending = ending(admitted.remaining(), self.closing.clone()).boxed();
-        let admitted = Arc::new(admitted);
-        let tagger = Arc::clone(&admitted);
-        let answer = move |window| answer(Arc::clone(&admitted), window).boxed();
-        let answers: Answers = Windows::new(requests, answer, ending, Some(permit)).boxed();
+        let ending = ending(admitted.remaining(), self.closing.clone(), seat.stream.leaves()).boxed();
+        let (open, request_id) = (admitted.open().cloned(), Arc::clone(&admitted.request_id));
+        let (admitted, service) = (Arc::new(admitted), self.service.clone());
+        let answer = move |window| answer(service.clone(), Arc::clone(&admitted), window).boxed();
+        let answers: Answers = Windows::new(requests, answer, ending, open, Some(seat)).boxed();
         let mut response = Response::new(answers);
-        tagger.tag(response.metadata_mut());
+        entry::tag(response.metadata_mut(), &request_id);
         Ok(response)
     }
 }
 
-async fn ending(remaining: Option<std::time::Duration>, mut closing: watch::Receiver<bool>) -> Ending {
+async fn ending(
+    remaining: Option<std::time::Duration>,
+    mut closing: watch::Receiver<bool>,
+    leaves: impl Future<Output = ()>,
+) -> Ending {
     let late = async {
         match remaining {
             Some(remaining) => tokio::time::sleep(remaining).await,
@@ -96,73 +109,8 @@ async fn ending(remaining: Option<std::time::Duration>, mut closing: watch::Rece
     tokio::select! {
         () = late => Ending::Late,
         () = closed => Ending::Closing,
+        () = leaves => Ending::MakesRoom,
     }
-}
-
-/// Answers one window: its encryptions and its decryptions as a batch each.
-async fn answer(admitted: Arc<AdmittedStream>, window: Vec<StreamRequest>) -> Result<Vec<StreamResponse>, Status> {
-    let call = admitted.window()?;
-    let mut answers = Vec::with_capacity(window.len());
-    let (mut encrypt, mut encrypt_numbers) = (Vec::new(), Vec::new());
-    let (mut decrypt, mut decrypt_numbers) = (Vec::new(), Vec::new());
-    for StreamRequest { number, request } in window {
-        match request {
-            Some(Wanted::Encrypt(request)) => {
-                encrypt.push(crypto::encrypt_input(request));
-                encrypt_numbers.push(number);
-            }
-            Some(Wanted::Decrypt(request)) => {
-                decrypt.push(crypto::decrypt_input(request));
-                decrypt_numbers.push(number);
-            }
-            None => {
-                let message = "a stream request must hold exactly one of encrypt and decrypt";
-                answers.push(failed(number, error::validation(message)));
-            }
-        }
-    }
-    let encrypted = async {
-        match encrypt.is_empty() {
-            true => Ok(Vec::new()),
-            false => admitted.service().encrypt(&call, encrypt).await,
-        }
-    };
-    let decrypted = async {
-        match decrypt.is_empty() {
-            true => Ok(Vec::new()),
-            false => admitted.service().decrypt(&call, decrypt).await,
-        }
-    };
-    let (encrypted, decrypted) = future::join(encrypted, decrypted).await;
-    number(&mut answers, encrypt_numbers, encrypted, |item| Given::Encrypt(crypto::encrypt_response(item)));
-    number(&mut answers, decrypt_numbers, decrypted, |item| Given::Decrypt(crypto::decrypt_response(item)));
-    Ok(answers)
-}
-
-/// Gives results their requests' numbers. An error of the whole window is each item's.
-fn number<T>(
-    answers: &mut Vec<StreamResponse>,
-    numbers: Vec<u64>,
-    results: Result<Vec<Result<T, Error>>, Error>,
-    given: impl Fn(T) -> Given,
-) {
-    match results {
-        Ok(results) => {
-            let mut results = results.into_iter();
-            for number in numbers {
-                answers.push(match results.next() {
-                    Some(Ok(item)) => StreamResponse { number, result: Some(given(item)) },
-                    Some(Err(error)) => failed(number, error),
-                    None => failed(number, error::internal("the service gave no result for the item")),
-                });
-            }
-        }
-        Err(error) => answers.extend(numbers.into_iter().map(|number| failed(number, error.clone()))),
-    }
-}
-
-fn failed(number: u64, error: Error) -> StreamResponse {
-    StreamResponse { number, result: Some(Given::Error(error::item(error))) }
 }
 
 /// A stream of answers that reads requests while it is read.
@@ -170,14 +118,17 @@ struct Windows<I, F> {
     /// Absent once nothing more is to be read.
     requests: Option<I>,
     answer: F,
-    in_work: FuturesUnordered<Answer>,
+    in_work: FuturesUnordered<BoxFuture<'static, Taken>>,
     answers: VecDeque<StreamResponse>,
     ending: Option<BoxFuture<'static, Ending>>,
     /// What is said when all is answered; absent: OK.
     last: Option<Status>,
     finished: bool,
+    /// What is counted for the stream; what a window took is given back when its last answer has been handed on.
+    open: Option<Arc<OpenCall>>,
+    taken: usize,
     /// One of the streams that may be open.
-    _permit: Option<OwnedSemaphorePermit>,
+    seat: Option<Seat>,
 }
 
 impl<I, F> Windows<I, F>
@@ -185,7 +136,13 @@ where
     I: Stream<Item = Result<StreamRequest, Status>> + Unpin,
     F: FnMut(Vec<StreamRequest>) -> Answer + Unpin,
 {
-    fn new(requests: I, answer: F, ending: BoxFuture<'static, Ending>, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(
+        requests: I,
+        answer: F,
+        ending: BoxFuture<'static, Ending>,
+        open: Option<Arc<OpenCall>>,
+        seat: Option<Seat>,
+    ) -> Self {
         Self {
             requests: Some(requests),
             answer,
@@ -194,21 +151,48 @@ where
             ending: Some(ending),
             last: None,
             finished: false,
-            _permit: permit,
+            open,
+            taken: 0,
+            seat,
         }
     }
 
-    /// Takes what is there. Nothing is lost by a `Pending`: what was taken before it is the window.
-    fn take_window(&mut self, cx: &mut Context<'_>) -> Vec<StreamRequest> {
-        let (mut window, mut bytes) = (Vec::new(), 0);
+    /// Takes so many bytes for a request; whether there is room for them.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.open.as_ref().is_none_or(|open| open.reserve(bytes))
+    }
+
+    fn give_back(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if let Some(open) = self.open.as_ref().filter(|_| taken > 0) {
+            open.release(taken);
+        }
+    }
+
+    /// Has a window answered.
+    fn begin(&mut self, window: Vec<StreamRequest>, taken: usize) {
+        let answer = (self.answer)(window);
+        self.in_work.push(answer.map(move |answers| (answers, taken)).boxed());
+    }
+
+    /// Takes what is there, and says how many bytes that takes. Nothing is lost by a `Pending`: what was taken before it
+    /// is the window. What there is no room for is answered at once.
+    fn take_window(&mut self, cx: &mut Context<'_>) -> (Vec<StreamRequest>, usize) {
+        let (mut window, mut bytes, mut taken) = (Vec::new(), 0, 0);
         while let Some(requests) = &mut self.requests {
-            if window.len() == WINDOW_ITEMS || bytes >= WINDOW_BYTES {
+            if window.len() + self.answers.len() >= WINDOW_ITEMS || bytes >= WINDOW_BYTES {
                 break;
             }
             match requests.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(request))) => {
-                    bytes += request.encoded_len();
-                    window.push(request);
+                    let takes = bytes_of(&request);
+                    if self.has_room_for(takes) {
+                        bytes += request.encoded_len();
+                        taken += takes;
+                        window.push(request);
+                    } else {
+                        self.answers.push_back(failed(request.number, error::full()));
+                    }
                 }
                 Poll::Ready(Some(Err(status))) => {
                     self.last = Some(error::of_reading(status));
@@ -218,7 +202,7 @@ where
                 Poll::Pending => break,
             }
         }
-        window
+        (window, taken)
     }
 
     fn finish(&mut self, status: Option<Status>) -> Poll<Option<Result<StreamResponse, Status>>> {
@@ -245,13 +229,17 @@ where
             if let Some(answer) = this.answers.pop_front() {
                 return Poll::Ready(Some(Ok(answer)));
             }
+            this.give_back();
             match this.in_work.poll_next_unpin(cx) {
-                Poll::Ready(Some(Ok(answers))) => {
-                    this.answers = answers.into();
+                Poll::Ready(Some((answers, taken))) => {
+                    this.taken = taken;
+                    match answers {
+                        Ok(answers) => this.answers = answers.into(),
+                        // The caller is no longer welcome. What has reached a token is booked without us.
+                        Err(status) => return this.finish(Some(status)),
+                    }
                     continue;
                 }
-                // The caller is no longer welcome. What has reached a token is booked without us.
-                Poll::Ready(Some(Err(status))) => return this.finish(Some(status)),
                 Poll::Ready(None) | Poll::Pending => {}
             }
             match this.ending.as_mut().map(|ending| ending.poll_unpin(cx)) {
@@ -261,14 +249,25 @@ where
                     this.requests = None;
                     this.last = Some(error::status(&error::closing()));
                 }
+                Some(Poll::Ready(Ending::MakesRoom)) => {
+                    this.ending = None;
+                    this.requests = None;
+                    this.last = Some(error::status(&error::made_room()));
+                }
                 Some(Poll::Pending) | None => {}
             }
             if this.in_work.len() < WINDOWS {
-                let window = this.take_window(cx);
+                let (window, taken) = this.take_window(cx);
                 if !window.is_empty() {
-                    this.in_work.push((this.answer)(window));
+                    this.begin(window, taken);
                     continue;
                 }
+                if !this.answers.is_empty() {
+                    continue;
+                }
+            }
+            if let Some(seat) = &this.seat {
+                seat.stream.is_in_work(!this.in_work.is_empty());
             }
             if this.requests.is_none() && this.in_work.is_empty() {
                 let last = this.last.take();
@@ -286,7 +285,10 @@ mod tests {
     use tokio::sync::{mpsc, oneshot};
     use tokio_stream::wrappers::UnboundedReceiverStream;
 
+    use super::super::window::number;
     use super::*;
+    use proto::v1::stream_request::Request as Wanted;
+    use proto::v1::stream_response::Result as Given;
 
     type Started = (Vec<u64>, oneshot::Sender<Result<Vec<StreamResponse>, Status>>);
 
@@ -309,7 +311,7 @@ mod tests {
                 async { receiver.await.unwrap() }.boxed()
             };
             let ending = async { ended.await.unwrap() }.boxed();
-            let answers = Windows::new(UnboundedReceiverStream::new(receiver), answer, ending, None).boxed();
+            let answers = Windows::new(UnboundedReceiverStream::new(receiver), answer, ending, None, None).boxed();
             Self { requests, end: Some(end), started, answers }
         }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Its name.
+pub(super) const HEADER: &str = "grpc-timeout";
+
 /// Reads a header value by the gRPC over HTTP/2 specification (`TimeoutValue TimeoutUnit`); absent when it is not one.
 #[must_use]
 pub fn parse(header: &[u8]) -> Option<Duration> {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::printer::{Report, facts, table};
+use model::limits::ENCRYPTIONS_PER_VERSION;
 use proto::v1 as wire;
 
 #[derive(Serialize)]
@@ -22,6 +23,7 @@ pub(super) struct Metadata {
     key_store_id: String,
     cluster_id: String,
     current_version: u32,
+    encryptions_left: u64,
     placements: Vec<Placement>,
 }
 
@@ -58,6 +60,7 @@ impl From<wire::KeyMetadata> for Metadata {
             key_store_id: key.key_store_id,
             cluster_id: key.cluster_id,
             current_version: key.current_version,
+            encryptions_left: key.encryptions_left,
             placements: key.placements.into_iter().map(Placement::from).collect(),
         }
     }
@@ -87,6 +90,7 @@ impl Report for Metadata {
             ("Origin", self.origin.clone()),
             ("Key store", format!("{} (cluster {})", self.key_store_id, self.cluster_id)),
             ("Version", self.current_version.to_string()),
+            ("Encryptions left", format!("{} of {ENCRYPTIONS_PER_VERSION}", self.encryptions_left)),
         ]);
         let rows = self.placements.iter().map(|at| vec![at.hsm_id.clone(), at.zone.clone(), at.state.to_owned()]);
         format!("{facts}\n\n{}", table(&["hsm", "zone", "key is"], rows))

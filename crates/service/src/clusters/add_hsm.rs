@@ -2,7 +2,7 @@
 
 use crate::core::{Core, validate};
 use crate::lifecycle::{AddHsmInput, AddedHsm, Lifecycle, wrapped_key_is_sane};
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use cluster::transport::Fingerprints;
 use model::exception::Exception;
 use model::limits;
@@ -10,10 +10,11 @@ use model::operation::Operation;
 
 impl Service {
     /// Brings it in, or goes on with bringing it in. Filling it goes on when this has returned.
-    pub async fn add_hsm(&self, call: &Call, input: AddHsmInput) -> Result<AddedHsm, Error> {
+    pub async fn add_hsm(&self, call: &RequestContext, input: AddHsmInput) -> Result<AddedHsm, Error> {
+        let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id);
         let (core, lifecycle, principal) = (self.core.clone(), self.lifecycle.clone(), call.principal.clone());
         self.core
-            .on_one(call, Operation::AddHsm, async move {
+            .on_one(call, Operation::AddHsm, resource, async move {
                 let principal = principal.as_str();
                 let (hsm, member) = (validate::shown(&input.hsm_id), validate::shown(&input.member_hsm_id));
                 let given = Fingerprints::given(&input.identity_certificate, &input.transport_certificate);

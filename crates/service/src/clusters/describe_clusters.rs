@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::{Core, validate};
 use crate::key_stores::describe_key_stores::{HsmView, hsm_views};
 use crate::lifecycle::{Lifecycle, missing_in};
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::id::KeyVersionId;
 use model::id::{ClusterId, HsmId, KeyStoreId};
 use model::key::{KeyState, Placement};
@@ -41,24 +41,29 @@ type Named = (ClusterId, Option<Arc<KeyStore>>);
 
 impl Service {
     /// Shows one cluster of the configuration, or all where `id` is empty.
-    pub async fn describe_clusters(&self, call: &Call, id: &str) -> Result<Vec<ClusterView>, Error> {
-        self.core.on_catalogue(call, Operation::DescribeClusters, |_| {
-            let catalogue = self.core.store().catalogue();
-            let view = clusters_named(&self.core, id)?.into_iter().map(|(cluster, store)| {
-                let hsms = hsm_views(&self.core, &cluster, store.as_ref().map(|store| &store.id));
-                let keys = |hsm: &HsmId| {
-                    store.as_ref().map(|store| keys_in(&self.core, &self.lifecycle, &store.id, hsm)).unwrap_or_default()
-                };
-                let hsms = hsms.into_iter().map(|hsm| {
-                    let keys = keys(&hsm.hsm);
-                    (hsm, keys)
+    pub async fn describe_clusters(&self, call: &RequestContext, id: &str) -> Result<Vec<ClusterView>, Error> {
+        let (id, resource) = (id.to_owned(), self.core.arn_of(Operation::DescribeClusters, id));
+        let lifecycle = self.lifecycle.clone();
+        self.core
+            .on_catalogue(call, Operation::DescribeClusters, resource, move |core| {
+                let catalogue = core.store().catalogue();
+                let view = clusters_named(core, &id)?.into_iter().map(|(cluster, store)| {
+                    let hsms = hsm_views(core, &cluster, store.as_ref().map(|store| &store.id));
+                    let keys = |hsm: &HsmId| {
+                        store.as_ref().map(|store| keys_in(core, &lifecycle, &store.id, hsm)).unwrap_or_default()
+                    };
+                    let hsms = hsms.into_iter().map(|hsm| {
+                        let keys = keys(&hsm.hsm);
+                        (hsm, keys)
+                    });
+                    let versions = store
+                        .as_ref()
+                        .map_or(0, |store| catalogue.keys_of(&store.id).map(|key| key.versions.len()).sum());
+                    ClusterView { cluster, hsms: hsms.collect(), store: store.clone(), keys: versions }
                 });
-                let versions =
-                    store.as_ref().map_or(0, |store| catalogue.keys_of(&store.id).map(|key| key.versions.len()).sum());
-                ClusterView { cluster, hsms: hsms.collect(), store: store.clone(), keys: versions }
-            });
-            Ok(view.collect())
-        })
+                Ok(view.collect())
+            })
+            .await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::clusters::describe_clusters::clusters_named;
 use crate::key_stores::describe_key_stores::{HsmView, hsm_views};
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::id::ClusterId;
 use model::operation::Operation;
 use store::KeyStore;
@@ -32,13 +32,16 @@ pub struct ClusterStatistics {
 
 impl Service {
     /// Shows one cluster of the configuration in numbers, or all where `id` is empty.
-    pub async fn get_statistics(&self, call: &Call, id: &str) -> Result<Statistics, Error> {
-        self.core.on_catalogue(call, Operation::GetStatistics, |_| {
-            let clusters = clusters_named(&self.core, id)?.into_iter().map(|(cluster, store)| {
-                let hsms = hsm_views(&self.core, &cluster, store.as_ref().map(|store| &store.id));
-                ClusterStatistics { cluster, store, hsms }
-            });
-            Ok(Statistics { at: self.core.clock().calendar(), clusters: clusters.collect() })
-        })
+    pub async fn get_statistics(&self, call: &RequestContext, id: &str) -> Result<Statistics, Error> {
+        let (id, resource) = (id.to_owned(), self.core.arn_of(Operation::GetStatistics, id));
+        self.core
+            .on_catalogue(call, Operation::GetStatistics, resource, move |core| {
+                let clusters = clusters_named(core, &id)?.into_iter().map(|(cluster, store)| {
+                    let hsms = hsm_views(core, &cluster, store.as_ref().map(|store| &store.id));
+                    ClusterStatistics { cluster, store, hsms }
+                });
+                Ok(Statistics { at: core.clock().calendar(), clusters: clusters.collect() })
+            })
+            .await
     }
 }

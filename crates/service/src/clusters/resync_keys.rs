@@ -2,7 +2,7 @@
 
 use crate::core::{Core, validate};
 use crate::lifecycle::{Lifecycle, missing_in};
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyVersionId};
 use model::key::Placement;
@@ -32,9 +32,12 @@ pub struct Resynced {
 
 impl Service {
     /// Returns when it is on record which keys are wanted again; placing them goes on after that.
-    pub async fn resync_keys(&self, call: &Call, input: ResyncInput) -> Result<Resynced, Error> {
+    pub async fn resync_keys(&self, call: &RequestContext, input: ResyncInput) -> Result<Resynced, Error> {
+        let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id);
         let (core, lifecycle) = (self.core.clone(), self.lifecycle.clone());
-        self.core.on_one(call, Operation::ResyncKeys, async move { resync(&core, &lifecycle, &input).await }).await
+        self.core
+            .on_one(call, Operation::ResyncKeys, resource, async move { resync(&core, &lifecycle, &input).await })
+            .await
     }
 }
 

@@ -21,6 +21,7 @@ use crate::core::Core;
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::KeyVersionId;
+use model::limits::ENCRYPTIONS_PER_VERSION;
 use model::lock::MutexExt as _;
 use telemetry::fault;
 use telemetry::watchdog::Task;
@@ -38,11 +39,16 @@ const LARGEST_BLOCK: u64 = 1 << 26;
 /// Reserved for every enabled key at start: small, because a crash wastes it.
 pub(crate) const START_BLOCK: u64 = 1 << 16;
 
+/// When less than this is left of a version's budget, a quarter of it, the log says so.
+const SCARCE: u64 = ENCRYPTIONS_PER_VERSION / 4;
+
 /// What is left to one key version in this process.
 #[derive(Debug)]
 pub(crate) struct Budget {
     version: KeyVersionId,
     left: AtomicI64,
+    /// It has been said that most of the budget is used up.
+    warned: AtomicBool,
     /// Below this the next block is reserved.
     low: AtomicI64,
     /// The durable budget has nothing more to give.
@@ -73,6 +79,7 @@ impl Budget {
         Self {
             version,
             left: AtomicI64::new(0),
+            warned: AtomicBool::new(false),
             low: AtomicI64::new(0),
             exhausted: AtomicBool::new(false),
             refilling: AtomicBool::new(false),
@@ -104,6 +111,27 @@ impl Budget {
         if last {
             self.exhausted.store(true, Ordering::Release);
         }
+    }
+
+    /// Encryptions that were reserved and not done.
+    fn reserved(&self) -> u64 {
+        u64::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Says in the log, once, that little is left of the version's budget.
+    fn tell_if_scarce(&self, unreserved: u64) {
+        if !self.is_scarce_now(unreserved) {
+            return;
+        }
+        let left = unreserved + self.reserved();
+        tracing::warn!(key = %self.version.key, version = self.version.version, left, of = ENCRYPTIONS_PER_VERSION,
+            "the key has done three quarters of the encryptions that are safe under it; before the rest is used up, \
+             encrypt new data under another key");
+    }
+
+    /// True once: when little is left.
+    fn is_scarce_now(&self, unreserved: u64) -> bool {
+        unreserved + self.reserved() < SCARCE && !self.warned.swap(true, Ordering::Relaxed)
     }
 
     /// Gives one back that was taken for what no worker has had.
@@ -138,6 +166,7 @@ impl Budget {
             false => store.reserve_last_encryptions(self.version, wanted).await?,
         };
         self.add(granted, wanted, clock.now());
+        self.tell_if_scarce(store.unreserved_encryptions(self.version));
         Ok(())
     }
 }
@@ -168,6 +197,11 @@ impl Budgets {
         Arc::clone(budgets.entry(version).or_insert_with(|| Arc::new(Budget::new(version))))
     }
 
+    /// Encryptions of a version that were reserved and not done.
+    fn reserved(&self, version: KeyVersionId) -> u64 {
+        self.0.lock_anyway().get(&version).map_or(0, |budget| budget.reserved())
+    }
+
     /// Takes out what is left of each.
     fn close(&self) -> Vec<(KeyVersionId, u64)> {
         let budgets = self.0.lock_anyway();
@@ -176,6 +210,21 @@ impl Budgets {
 }
 
 impl Core {
+    /// Encryptions that a version may still do.
+    pub(crate) fn encryptions_left(&self, version: KeyVersionId) -> u64 {
+        self.inner.store.unreserved_encryptions(version) + self.inner.budgets.reserved(version)
+    }
+
+    /// The versions with the fewest left, of all that are current; at most so many, the scarcest first.
+    pub(crate) fn scarcest(&self, most: usize) -> Vec<(KeyVersionId, u64)> {
+        let catalogue = self.inner.store.catalogue();
+        let current = catalogue.keys().filter_map(|key| Some(key.current()?.id));
+        let mut left: Vec<_> = current.map(|version| (version, self.encryptions_left(version))).collect();
+        left.sort_unstable_by_key(|(version, left)| (*left, *version));
+        left.truncate(most);
+        left
+    }
+
     /// Gives back to the metadata what was reserved and not used. For the end of the daemon: a start reserves anew.
     pub(crate) async fn return_budgets(&self) {
         let unused = self.inner.budgets.close();
@@ -257,6 +306,15 @@ mod tests {
 
     fn budget() -> Budget {
         Budget::new(KeyVersionId { key: KeyId::random(), version: 1 })
+    }
+
+    #[test]
+    fn tells_once_that_little_is_left() {
+        let budget = budget();
+        budget.add(10, 10, Clock::manual().now());
+        assert!(!budget.is_scarce_now(SCARCE - 10));
+        assert_eq!(budget.take(), Taken::Yes);
+        assert_eq!([budget.is_scarce_now(SCARCE - 10), budget.is_scarce_now(SCARCE - 10)], [true, false]);
     }
 
     #[test]

@@ -47,6 +47,14 @@ impl Error {
         )
     }
 
+    /// The record of the call was not accepted, so that nothing of it is given out.
+    pub(crate) fn not_recorded() -> Self {
+        Self::transient(
+            Exception::KmsInternal,
+            "the call could not be recorded, and nothing is given out without its record; try again in a moment",
+        )
+    }
+
     /// The daemon's own fault. What was asked for may have been done: it is looked for before it is asked for again.
     pub(crate) fn internal(what: &str) -> Self {
         if sampled::whole(Line::OwnFault, &what) {

@@ -7,25 +7,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use cluster::{Cluster, DataKeyTask, DecryptTask, EncryptTask, Error, Failed, MemberStatus, PlacementMask, Proof};
+use cluster::item::{Answers, Batch};
+use cluster::{Cluster, Error, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::id::{HsmId, KeyVersionId, Zone};
 use model::key::Placement;
 use model::secret::Secret;
-use protocol::{DataKey, Sealed};
 use store::Version;
 
 /// A cluster. Its methods are those of [`Cluster`].
 pub(crate) trait HsmCluster: Send + Sync {
     fn members(&self) -> Vec<(HsmId, Zone)>;
     fn status(&self) -> Vec<MemberStatus>;
-    fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Failed>>>;
-    fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Failed>>>;
-    fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        options: CallOptions,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Failed>>>;
+    fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>>;
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
     fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>>;
@@ -63,20 +57,8 @@ impl HsmCluster for Cluster {
         self.status()
     }
 
-    fn encrypt(&self, items: Vec<EncryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Failed>>> {
-        Box::pin(self.encrypt(items, options))
-    }
-
-    fn decrypt(&self, items: Vec<DecryptTask>, options: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Failed>>> {
-        Box::pin(self.decrypt(items, options))
-    }
-
-    fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        options: CallOptions,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Failed>>> {
-        Box::pin(self.generate_data_keys(items, options))
+    fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers> {
+        Box::pin(self.carry_out(batch, options))
     }
 
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>> {

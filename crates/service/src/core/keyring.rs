@@ -40,6 +40,13 @@ pub(crate) struct Target {
     version: usize,
 }
 
+impl Target {
+    /// The place of its entry: two targets of one keyring that have the same are versions of one key.
+    pub(crate) fn entry(self) -> usize {
+        self.entry
+    }
+}
+
 /// An entry, where it was found.
 pub(crate) struct Found<'a> {
     place: usize,

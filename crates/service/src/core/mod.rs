@@ -3,6 +3,7 @@
 //! [`Core`] is handed to a use case that needs no more than this; what also works on durable procedures takes a
 //! [`Lifecycle`](crate::lifecycle::Lifecycle).
 
+mod access;
 pub(crate) mod admission;
 pub(crate) mod budget;
 pub mod cluster_registry;
@@ -10,26 +11,30 @@ pub(crate) mod error;
 pub(crate) mod hsm_cluster;
 pub(crate) mod key_store;
 pub(crate) mod keyring;
+mod log_recorder;
 pub mod observer;
 pub(crate) mod page;
 pub(crate) mod pin_record;
 pub(crate) mod pipeline;
+pub mod recorder;
+mod single;
 pub(crate) mod validate;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::error::Error;
+pub use self::log_recorder::LogRecorder;
 
 use self::admission::Admission;
 use self::budget::Budgets;
 use self::cluster_registry::ClusterRegistry;
 use self::keyring::Keyrings;
 use self::observer::Observer;
-use auth::peer::Principal;
-use model::call_options::{CallOptions, FlowId};
+use self::recorder::{Recorder, Records};
+use auth::rule::Rules;
 use model::clock::Clock;
 use model::id::Scope;
 use model::lock::RwLockExt as _;
@@ -46,24 +51,6 @@ pub struct Settings {
     pub items_in_work_per_principal: usize,
 }
 
-/// Who calls, under which id, until when.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// The caller.
-    pub principal: Principal,
-    /// Chosen by the interface, in every log line of this call.
-    pub request_id: Arc<str>,
-    /// When the caller stops waiting.
-    pub deadline: Instant,
-}
-
-impl Call {
-    /// For the HSMs.
-    pub(crate) fn options(&self) -> CallOptions {
-        CallOptions { deadline: self.deadline, flow: FlowId::of(self.principal.as_str()) }
-    }
-}
-
 /// The parts, and the way to keys over them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Core {
@@ -76,6 +63,8 @@ struct Inner {
     registry: ClusterRegistry,
     clock: Clock,
     observer: Arc<dyn Observer>,
+    records: Records,
+    rules: ArcSwap<Rules>,
     admission: Arc<Admission>,
     tasks: TaskTracker,
     keyring: Keyrings,
@@ -91,6 +80,7 @@ impl Core {
         registry: ClusterRegistry,
         clock: Clock,
         observer: Arc<dyn Observer>,
+        recorder: Arc<dyn Recorder>,
     ) -> Self {
         let admission = Arc::new(Admission::new(settings.items_in_work, settings.items_in_work_per_principal));
         let inner = Inner {
@@ -99,6 +89,8 @@ impl Core {
             registry,
             clock,
             observer,
+            records: Records::new(recorder),
+            rules: ArcSwap::from_pointee(Rules::built_in()),
             admission,
             tasks: TaskTracker::new(),
             keyring: Keyrings::default(),

@@ -1,38 +1,37 @@
-//! The only way to keys: admission, key, permission, state, act, all of it once more, result.
+//! The only way to keys, for operations on items: admission, key, permission, state, act, record, all of it once more,
+//! result.
 //!
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is recorded all the same.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 
+use crate::core::Core;
+use crate::core::access::allowed;
 use crate::core::admission::Permit;
 use crate::core::budget::{Taken, used_up};
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::keyring::{Entry, Found, Keyring, Target, Usable};
-use crate::core::{Call, Core, Error, validate};
-use auth::peer::Principal;
-use auth::rule::{Verdict, decide};
+use crate::core::recorder::Ending;
+use crate::core::validate;
+use crate::{Error, RequestContext};
+use auth::rule::Rules;
 use cluster::Failed;
-use model::call_options::CallOptions;
-use model::exception::Exception;
+use cluster::item::{Answers, ItemOperation, Keyed};
+use model::context::EncryptionContext;
 use model::id::{KeyId, KeyVersionId};
-use model::operation::{Operation, Plane, Resource};
-use store::Key;
+use model::operation::Operation;
 use telemetry::fault;
-use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Task;
 
 /// What tells one operation on items from another. Unary calls are batches of one.
 pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
     /// An item as it comes.
     type Input: Send + 'static;
-    /// An item as the cluster wants it.
-    type Task: Send + 'static;
-    /// What the cluster answers.
-    type Raw: Send + 'static;
+    /// What a cluster is asked to do with it.
+    type Work: ItemOperation;
     /// An item's result.
     type Output: Send + 'static;
 
@@ -44,41 +43,69 @@ pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
     /// Each item takes one encryption of its key version's budget.
     fn encrypts(&self) -> bool;
     /// Checks an item and makes it ready; decides everything that can be decided before an HSM.
-    fn prepare(&self, access: &KeyAccess<'_>, item: Self::Input) -> Result<(Target, Self::Task), Error>;
-    /// Does it.
-    fn act<'a>(
-        &self,
-        hsm_cluster: &'a dyn HsmCluster,
-        tasks: Vec<Self::Task>,
-        options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<Self::Raw, Failed>>>;
+    fn prepare(&self, access: &KeyAccess<'_>, item: Self::Input) -> Result<Prepared<ItemOf<Self>>, Error>;
     /// Makes the caller's result.
-    fn finish(&self, entry: &Entry, version: &Usable, raw: Self::Raw) -> Self::Output;
+    fn finish(&self, entry: &Entry, version: &Usable, answer: AnswerOf<Self>) -> Self::Output;
+}
+
+/// An item as it travels to a worker.
+pub(crate) type ItemOf<V> = <<V as DataOperation>::Work as ItemOperation>::Item;
+/// What comes back for it.
+pub(crate) type AnswerOf<V> = <<V as DataOperation>::Work as ItemOperation>::Output;
+
+/// An item that may be done.
+pub(crate) struct Prepared<I> {
+    /// The key version that it is done with.
+    pub(crate) target: Target,
+    /// What was allowed: it is asked for again before the result is given out.
+    pub(crate) context: EncryptionContext,
+    pub(crate) keyed: Keyed<I>,
 }
 
 /// Leads from key references to keys that the caller may use.
 pub(crate) struct KeyAccess<'a> {
     core: &'a Core,
     keyring: &'a Keyring,
-    principal: &'a Principal,
+    rules: &'a Rules,
+    call: &'a RequestContext,
     operation: Operation,
+}
+
+impl<'a> KeyAccess<'a> {
+    pub(crate) fn new(
+        core: &'a Core,
+        keyring: &'a Keyring,
+        rules: &'a Rules,
+        call: &'a RequestContext,
+        operation: Operation,
+    ) -> Self {
+        Self { core, keyring, rules, call, operation }
+    }
 }
 
 impl KeyAccess<'_> {
     /// The key that a request names.
     pub(crate) fn reference(&self, text: &str) -> Result<KeyId, Error> {
         validate::key_reference(text)?;
-        Ok(self.core.inner.scope.parse_key_reference(text)?)
+        Ok(self.core.scope().parse_key_reference(text)?)
     }
 
     /// The key with this id, if the caller may do this with it in its present state.
-    pub(crate) fn open(&self, id: KeyId) -> Result<&Entry, Error> {
-        Ok(self.find(id)?.entry)
+    pub(crate) fn open(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<&Entry, Error> {
+        Ok(self.find(id, context)?.entry)
     }
 
-    fn find(&self, id: KeyId) -> Result<Found<'_>, Error> {
-        let found = self.keyring.find(id).ok_or_else(|| self.unknown(id))?;
-        allowed(self.principal, self.operation, Some(id))?;
+    /// Whether there is such a key, for callers who may do this with it.
+    pub(crate) fn knows(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<bool, Error> {
+        let entry = self.keyring.key(id);
+        self.allowed(id, entry, context)?;
+        Ok(entry.is_some())
+    }
+
+    fn find(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<Found<'_>, Error> {
+        let found = self.keyring.find(id);
+        self.allowed(id, found.as_ref().map(|found| found.entry), context)?;
+        let found = found.ok_or_else(|| self.unknown(id))?;
         if self.operation.spec().allowed_states.contains(&found.entry.state) {
             Ok(found)
         } else {
@@ -86,31 +113,45 @@ impl KeyAccess<'_> {
         }
     }
 
+    /// The rules are asked about the ARN, whether there is such a key or not.
+    fn allowed(&self, id: KeyId, entry: Option<&Entry>, context: Option<&EncryptionContext>) -> Result<(), Error> {
+        let ask = |arn: &str| allowed(self.rules, self.call, self.operation, arn, context);
+        match entry {
+            Some(entry) => ask(&entry.arn),
+            None => ask(&self.core.scope().key_arn(id)),
+        }
+    }
+
     /// The current version of the key that a request names.
-    pub(crate) fn current(&self, text: &str) -> Result<(Target, &Usable), Error> {
-        let found = self.find(self.reference(text)?)?;
+    pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<(Target, &Usable), Error> {
+        let found = self.find(self.reference(text)?, Some(context))?;
         found.current().ok_or_else(|| found.entry.refusal())
     }
 
     /// A version of a key by its number; `None` where the key has none of that number.
-    pub(crate) fn numbered(&self, version: KeyVersionId) -> Result<Option<(Target, &Usable)>, Error> {
-        Ok(self.find(version.key)?.numbered(version.version))
-    }
-
-    /// Whether there is such a key.
-    pub(crate) fn knows(&self, id: KeyId) -> bool {
-        self.keyring.key(id).is_some()
+    pub(crate) fn numbered(
+        &self,
+        version: KeyVersionId,
+        context: &EncryptionContext,
+    ) -> Result<Option<(Target, &Usable)>, Error> {
+        Ok(self.find(version.key, Some(context))?.numbered(version.version))
     }
 
     pub(crate) fn unknown(&self, id: KeyId) -> Error {
-        Error::no_key(&self.core.inner.scope.key_arn(id))
+        Error::no_key(&self.core.scope().key_arn(id))
     }
 }
 
+/// An item whose answer is awaited.
+struct Asked {
+    target: Target,
+    context: EncryptionContext,
+}
+
 /// Items that one cluster has to do, and where their results belong.
-struct Share<T> {
+struct Share<I> {
     hsm_cluster: Arc<dyn HsmCluster>,
-    tasks: Vec<T>,
+    items: Vec<Keyed<I>>,
     places: Vec<usize>,
 }
 
@@ -118,33 +159,36 @@ impl Core {
     /// Carries out an operation on items. The outer error is the whole call's.
     pub(crate) async fn on_items<V: DataOperation>(
         &self,
-        call: &Call,
+        call: &RequestContext,
         kind: V,
         items: Vec<V::Input>,
     ) -> Result<Vec<Result<V::Output, Error>>, Error> {
-        let (started, operation, count) = (self.inner.clock.now(), kind.operation(), items.len());
+        let (started, operation, count) = (self.clock().now(), kind.operation(), items.len());
         let bytes = items.iter().map(|item| kind.payload_bytes(item)).sum();
         let admitted = validate::batch(count, bytes, kind.payload_field())
             .and_then(|()| self.inner.admission.admit(&call.principal, count))
             .and_then(|permit| if started < call.deadline { Ok(permit) } else { Err(Error::late()) });
-        let permit = admitted.inspect_err(|error| {
-            self.record_call(call, operation, started, &[(Some(error.exception), count.max(1))], Some(error));
-        })?;
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(error) => {
+                self.refused(Ending { call, operation, started, resources: Vec::new() }, count, &error).await;
+                return Err(error);
+            }
+        };
 
-        let keyring = self.keyring();
-        let access = KeyAccess { core: self, keyring: &keyring, principal: &call.principal, operation };
+        let (keyring, rules) = (self.keyring(), self.rules());
+        let access = KeyAccess::new(self, &keyring, &rules, call, operation);
         let mut prepared = Vec::with_capacity(count);
         prepared.extend(items.into_iter().map(|item| kind.prepare(&access, item)));
-        if prepared.iter().all(Result::is_err) {
-            let results: Vec<Result<V::Output, Error>> =
-                prepared.into_iter().filter_map(|item| item.err().map(Err)).collect();
-            self.record_items(call, operation, started, &results);
-            return Ok(results);
-        }
         let (core, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
-            let results = core.act(&call_of_task, &kind, &keyring, prepared).await;
-            core.record_items(&call_of_task, operation, started, &results);
+            let call = &call_of_task;
+            let (asked, mut results) = core.act(call, &kind, &keyring, prepared).await;
+            let resources = arns(&keyring, &asked);
+            core.conclude(Ending { call, operation, started, resources }, &mut results, |results| {
+                core.withhold(call, operation, (&keyring, &rules), &asked, results)
+            })
+            .await;
             Ok(results)
         })
         .await
@@ -152,75 +196,87 @@ impl Core {
 
     async fn act<V: DataOperation>(
         &self,
-        call: &Call,
+        call: &RequestContext,
         kind: &V,
         keyring: &Keyring,
-        prepared: Vec<Result<(Target, V::Task), Error>>,
-    ) -> Vec<Result<V::Output, Error>> {
-        let mut targets: Vec<Result<Target, Error>> = Vec::with_capacity(prepared.len());
-        let mut shares: Vec<Share<V::Task>> = Vec::with_capacity(1);
+        prepared: Vec<Result<Prepared<ItemOf<V>>, Error>>,
+    ) -> (Vec<Option<Asked>>, Vec<Result<V::Output, Error>>) {
         let room = prepared.len();
+        let mut asked: Vec<Result<Asked, Error>> = Vec::with_capacity(room);
+        let mut shares: Vec<Share<ItemOf<V>>> = Vec::with_capacity(1);
         for item in prepared {
-            let placed = item.and_then(|(target, task)| Ok((target, task, pool_of(keyring, target)?)));
+            let placed = item.and_then(|item| {
+                let hsm_cluster = cluster_of(keyring, item.target)?;
+                Ok((item, hsm_cluster))
+            });
             let charged = match placed {
-                Ok((target, ..)) if kind.encrypts() => self.charge(keyring, target).await.and(placed),
+                Ok((item, hsm_cluster)) if kind.encrypts() => {
+                    self.charge(keyring, item.target).await.map(|()| (item, hsm_cluster))
+                }
                 other => other,
             };
             match charged {
-                Ok((target, task, hsm_cluster)) => {
+                Ok((Prepared { target, context, keyed }, hsm_cluster)) => {
                     let share = share_of(&mut shares, hsm_cluster, room);
-                    share.tasks.push(task);
-                    share.places.push(targets.len());
-                    targets.push(Ok(target));
+                    share.items.push(keyed);
+                    share.places.push(asked.len());
+                    asked.push(Ok(Asked { target, context }));
                 }
-                Err(error) => targets.push(Err(error)),
+                Err(error) => asked.push(Err(error)),
             }
         }
-        let mut raw: Vec<Option<Result<V::Raw, Failed>>> = Vec::with_capacity(room);
-        raw.resize_with(room, || None);
-        let answers = join_all(shares.into_iter().map(|share| async move {
-            let Share { hsm_cluster, tasks, places } = share;
-            (kind.act(&*hsm_cluster, tasks, call.options()).await, places)
-        }));
-        for (answers, places) in answers.await {
-            for (answer, place) in answers.into_iter().zip(places) {
-                raw[place] = Some(answer);
+        let mut answers: Vec<Option<Result<AnswerOf<V>, Failed>>> = Vec::with_capacity(room);
+        answers.resize_with(room, || None);
+        let shares = shares.into_iter().map(|share| async move {
+            let Share { hsm_cluster, items, places } = share;
+            (hsm_cluster.carry_out(V::Work::batch(items), call.options()).await, places)
+        });
+        for (share, places) in join_all(shares).await {
+            for (answer, place) in of_kind::<V>(share).into_iter().zip(places) {
+                answers[place] = Some(answer);
             }
         }
-        if kind.encrypts() {
-            give_back(keyring, &targets, &raw);
-        }
-        self.settle(call, kind, keyring, targets, raw)
+        let results = asked.iter().zip(answers).map(|(asked, answer)| {
+            let (entry, version) = keyring.usable(asked.as_ref().map_err(Clone::clone)?.target)?;
+            let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
+            let answer = answer.map_err(|failed| {
+                // No worker has had it, so that it took nothing of what is safe.
+                if kind.encrypts() && !failed.sent {
+                    version.budget.give_back();
+                }
+                Error::of_cluster(failed.error, Some(&entry.arn))
+            });
+            Ok(kind.finish(entry, version, answer?))
+        });
+        let results = results.collect();
+        (asked.into_iter().map(Result::ok).collect(), results)
     }
 
-    /// Looks at permission, state and store once more, and makes the results. Nothing is awaited from that look to the
-    /// end: a change that forbids a result is answered when all that were decided on before it have been given out.
-    fn settle<V: DataOperation>(
+    /// The last look: what has come to be forbidden since `before` is withheld. Says how many results that are.
+    fn withhold<T>(
         &self,
-        call: &Call,
-        kind: &V,
-        keyring: &Keyring,
-        targets: Vec<Result<Target, Error>>,
-        raw: Vec<Option<Result<V::Raw, Failed>>>,
-    ) -> Vec<Result<V::Output, Error>> {
-        let _released = self.hold_release();
-        let again = self.keyring();
+        call: &RequestContext,
+        operation: Operation,
+        before: (&Keyring, &Arc<Rules>),
+        asked: &[Option<Asked>],
+        results: &mut [Result<T, Error>],
+    ) -> usize {
+        let (keyring, rules) = (self.keyring(), self.rules());
         // Nothing was changed meanwhile, as nearly always: what was decided still stands.
-        let unchanged = Arc::ptr_eq(&again.catalogue, &keyring.catalogue);
-        let access = KeyAccess { core: self, keyring: &again, principal: &call.principal, operation: kind.operation() };
-        targets
-            .into_iter()
-            .zip(raw)
-            .map(|(target, raw)| {
-                let (entry, version) = keyring.usable(target?)?;
-                if !unchanged {
-                    access.open(entry.key.id)?;
-                }
-                let raw = raw.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
-                let raw = raw.map_err(|failed| Error::of_cluster(failed.error, Some(&entry.arn)))?;
-                Ok(kind.finish(entry, version, raw))
-            })
-            .collect()
+        if Arc::ptr_eq(&keyring.catalogue, &before.0.catalogue) && Arc::ptr_eq(&rules, before.1) {
+            return 0;
+        }
+        let access = KeyAccess::new(self, &keyring, &rules, call, operation);
+        let mut withheld = 0;
+        for (asked, result) in asked.iter().zip(results).filter(|(_, result)| result.is_ok()) {
+            let Some(Asked { target, context }) = asked else { continue };
+            let still = before.0.usable(*target).and_then(|(entry, _)| access.open(entry.key.id, Some(context)));
+            if let Err(error) = still.map(drop) {
+                *result = Err(error);
+                withheld += 1;
+            }
+        }
+        withheld
     }
 
     /// Takes one encryption of the target's budget; waits only where no reserved one is left.
@@ -237,89 +293,14 @@ impl Core {
         }
     }
 
-    /// Carries out an operation on one key, as [`Service::on_one`] does. `work` looks the key up by
-    /// [`Service::opened`].
-    pub(crate) async fn on_key<T: Send + 'static>(
-        &self,
-        call: &Call,
-        operation: Operation,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.through(call, operation, Ok(()), work).await
-    }
-
-    /// The key that a request names, if the caller may do this with it in its present state.
-    pub(crate) fn opened(&self, call: &Call, operation: Operation, key_id: &str) -> Result<Arc<Key>, Error> {
-        let keyring = self.keyring();
-        let access = KeyAccess { core: self, keyring: &keyring, principal: &call.principal, operation };
-        Ok(Arc::clone(&access.open(access.reference(key_id)?)?.key))
-    }
-
-    /// Carries out an operation without items: admission and permission, `work` in a task of its own,
-    /// permission once more. `work` itself sees to the state of what it works on, before and after.
-    pub(crate) async fn on_one<T: Send + 'static>(
-        &self,
-        call: &Call,
-        operation: Operation,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.through(call, operation, allowed(&call.principal, operation, None), work).await
-    }
-
-    async fn through<T: Send + 'static>(
-        &self,
-        call: &Call,
-        operation: Operation,
-        permitted: Result<(), Error>,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let started = self.inner.clock.now();
-        let admitted = permitted.and_then(|()| self.inner.admission.admit(&call.principal, 1));
-        let permit = admitted.inspect_err(|error| self.record_one(call, operation, started, Some(error)))?;
-        let (core, call_of_task) = (self.clone(), call.clone());
-        self.detached(call, permit, async move {
-            let result = work.await;
-            // An operation on a key asked the rules when it looked the key up.
-            let result = match operation.spec().resource {
-                Resource::Key => result,
-                Resource::KeyStore | Resource::Account => {
-                    result.and_then(|done| allowed(&call_of_task.principal, operation, None).map(|()| done))
-                }
-            };
-            core.record_one(&call_of_task, operation, started, result.as_ref().err());
-            result
-        })
-        .await
-    }
-
-    /// Carries out an operation that only reads the catalogue.
-    pub(crate) fn on_catalogue<T>(
-        &self,
-        call: &Call,
-        operation: Operation,
-        read: impl FnOnce(&KeyAccess<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let (started, keyring) = (self.inner.clock.now(), self.keyring());
-        let access = KeyAccess { core: self, keyring: &keyring, principal: &call.principal, operation };
-        let result = match operation.spec().resource {
-            // Looking the key up asks the rules.
-            Resource::Key => Ok(()),
-            Resource::KeyStore | Resource::Account => allowed(&call.principal, operation, None),
-        };
-        let result =
-            result.and_then(|()| self.inner.admission.admit(&call.principal, 1)).and_then(|_permit| read(&access));
-        self.record_one(call, operation, started, result.as_ref().err());
-        result
-    }
-
     /// Runs `work` to its end and waits for it until the caller's deadline.
-    async fn detached<T: Send + 'static>(
+    pub(super) async fn detached<T: Send + 'static>(
         &self,
-        call: &Call,
+        call: &RequestContext,
         permit: Permit,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let underway = self.inner.tasks.token();
+        let underway = self.tasks().token();
         // On panic: the caller gets an internal error; what was taken for the call is given back.
         let task = tokio::spawn(async move {
             // Given back when the work ends, not when its caller leaves: it is the HSMs that are being spared.
@@ -327,114 +308,50 @@ impl Core {
             fault::point(Task::Work, "").await;
             work.await
         });
-        let left = call.deadline.saturating_duration_since(self.inner.clock.now());
+        let left = call.deadline.saturating_duration_since(self.clock().now());
         match tokio::time::timeout(left, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(Error::internal(&format!("a task did not end: {error}"))),
             Err(_) => Err(Error::late()),
         }
     }
-
-    fn record_items<T>(&self, call: &Call, operation: Operation, started: Instant, results: &[Result<T, Error>]) {
-        // One outcome nearly always, a handful at most.
-        let mut outcomes: Vec<(Option<Exception>, usize)> = Vec::with_capacity(1);
-        for result in results {
-            let outcome = result.as_ref().err().map(|error| error.exception);
-            match outcomes.iter_mut().find(|(known, _)| *known == outcome) {
-                Some((_, items)) => *items += 1,
-                None => outcomes.push((outcome, 1)),
-            }
-        }
-        let first = results.iter().find_map(|result| result.as_ref().err());
-        self.record_call(call, operation, started, &outcomes, first);
-    }
-
-    fn record_one(&self, call: &Call, operation: Operation, started: Instant, error: Option<&Error>) {
-        self.record_call(call, operation, started, &[(error.map(|error| error.exception), 1)], error);
-    }
-
-    /// Counts and logs the end of a call. Neither plaintext, ciphertext nor context is at hand here.
-    fn record_call(
-        &self,
-        call: &Call,
-        operation: Operation,
-        started: Instant,
-        outcomes: &[(Option<Exception>, usize)],
-        first: Option<&Error>,
-    ) {
-        let took = self.inner.clock.now().saturating_duration_since(started);
-        for (outcome, items) in outcomes {
-            self.inner.observer.finished(operation, *outcome, took, *items);
-        }
-        let (spec, request_id, principal) = (operation.spec(), &*call.request_id, call.principal.as_str());
-        let items: usize = outcomes.iter().map(|(_, items)| items).sum();
-        let whole = |line| sampled::whole(line, &principal);
-        match (spec.plane, first) {
-            (Plane::Data, None) => tracing::trace!(request_id, principal, operation = spec.label, items, ?took, "done"),
-            (_, Some(error)) if error.exception == Exception::KmsInternal => {
-                // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this
-                // call.
-                if whole(Line::OwnFault) {
-                    tracing::warn!(
-                        request_id,
-                        principal,
-                        operation = spec.label,
-                        items,
-                        ?took,
-                        why = error.message,
-                        "failed in the service itself"
-                    );
-                }
-            }
-            (Plane::Data, Some(error)) => {
-                let failed: usize = outcomes.iter().filter(|(outcome, _)| outcome.is_some()).map(|(_, n)| n).sum();
-                tracing::debug!(request_id, principal, operation = spec.label, items, failed, ?took,
-                    exception = %error.exception, why = error.message, "failed");
-            }
-            (Plane::Control, None) if !whole(if operation.shows() { Line::Shown } else { Line::Changed }) => {}
-            (Plane::Control, None) => tracing::info!(request_id, principal, operation = spec.label, ?took, "done"),
-            (Plane::Control, Some(_)) if !whole(Line::Refused) => {}
-            (Plane::Control, Some(error)) => {
-                tracing::info!(request_id, principal, operation = spec.label, ?took,
-                    exception = %error.exception, why = error.message, "refused");
-            }
-        }
-    }
 }
 
-/// Asks the rules.
-pub(crate) fn allowed(principal: &Principal, operation: Operation, key: Option<KeyId>) -> Result<(), Error> {
-    match decide(principal, operation, key) {
-        Verdict::Allow(_) => Ok(()),
-        Verdict::Deny(_) => Err(Error::permanent(
-            Exception::AccessDenied,
-            format!("{} is not authorized to perform {}", principal.as_str(), operation.spec().permission),
-        )),
-    }
+fn of_kind<V: DataOperation>(answers: Answers) -> Vec<Result<AnswerOf<V>, Failed>> {
+    // Those of another operation count as none.
+    V::Work::answers(answers).unwrap_or_default()
 }
 
-/// Gives back to the budgets what was taken for items that no worker has had.
-fn give_back<T>(keyring: &Keyring, targets: &[Result<Target, Error>], raw: &[Option<Result<T, Failed>>]) {
-    for (target, raw) in targets.iter().zip(raw) {
-        if let (Ok(target), Some(Err(Failed { sent: false, .. }))) = (target, raw)
-            && let Ok((_, usable)) = keyring.usable(*target)
+/// The ARNs of the keys that were asked for, each once.
+fn arns(keyring: &Keyring, asked: &[Option<Asked>]) -> Vec<Arc<str>> {
+    let mut arns: Vec<Arc<str>> = Vec::with_capacity(1);
+    let mut last = None;
+    for Asked { target, .. } in asked.iter().flatten() {
+        // Items of one key stand together, nearly always.
+        if last == Some(target.entry()) {
+            continue;
+        }
+        last = Some(target.entry());
+        if let Ok((entry, _)) = keyring.usable(*target)
+            && !arns.contains(&entry.arn)
         {
-            usable.budget.give_back();
+            arns.push(Arc::clone(&entry.arn));
         }
     }
+    arns
 }
 
-fn pool_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {
+fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {
     let (entry, _) = keyring.usable(target)?;
     let members = entry.members.as_ref().ok_or_else(|| entry.refusal())?;
     Ok(&members.hsm_cluster)
 }
 
-fn share_of<'a, T>(shares: &'a mut Vec<Share<T>>, hsm_cluster: &Arc<dyn HsmCluster>, room: usize) -> &'a mut Share<T> {
+fn share_of<'a, I>(shares: &'a mut Vec<Share<I>>, hsm_cluster: &Arc<dyn HsmCluster>, room: usize) -> &'a mut Share<I> {
     let known = shares.iter().position(|share| Arc::ptr_eq(&share.hsm_cluster, hsm_cluster)).unwrap_or(shares.len());
     if known == shares.len() {
-        let (tasks, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        shares.push(Share { hsm_cluster: Arc::clone(hsm_cluster), tasks, places });
+        let (items, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        shares.push(Share { hsm_cluster: Arc::clone(hsm_cluster), items, places });
     }
     &mut shares[known]
 }

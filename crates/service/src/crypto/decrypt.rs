@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-
-use crate::core::hsm_cluster::HsmCluster;
-use crate::core::keyring::{Entry, Target, Usable};
-use crate::core::pipeline::{DataOperation, KeyAccess};
+use crate::core::keyring::{Entry, Usable};
+use crate::core::pipeline::{DataOperation, KeyAccess, Prepared};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
-use crate::{Call, Error, Service};
-use cluster::{DecryptTask, Failed};
-use model::call_options::CallOptions;
+use crate::{Error, RequestContext, Service};
+use cluster::item::{self, Keyed};
 use model::ciphertext::{Ciphertext, HEADER_BYTES, OVERHEAD_BYTES};
 use model::exception::Exception;
 use model::limits;
 use model::operation::Operation;
 use model::secret::Secret;
+use protocol::DecryptItem;
 
 /// One item of Decrypt.
 #[derive(Debug)]
@@ -41,7 +38,11 @@ pub struct Decrypted {
 
 impl Service {
     /// Decrypts items, likewise.
-    pub async fn decrypt(&self, call: &Call, items: Vec<DecryptInput>) -> Result<Vec<Result<Decrypted, Error>>, Error> {
+    pub async fn decrypt(
+        &self,
+        call: &RequestContext,
+        items: Vec<DecryptInput>,
+    ) -> Result<Vec<Result<Decrypted, Error>>, Error> {
         self.core.on_items(call, Decrypt, items).await
     }
 }
@@ -51,8 +52,7 @@ struct Decrypt;
 
 impl DataOperation for Decrypt {
     type Input = DecryptInput;
-    type Task = DecryptTask;
-    type Raw = Secret;
+    type Work = item::Decrypt;
     type Output = Decrypted;
 
     fn operation(&self) -> Operation {
@@ -71,14 +71,16 @@ impl DataOperation for Decrypt {
         false
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: DecryptInput) -> Result<(Target, DecryptTask), Error> {
+    fn prepare(&self, access: &KeyAccess<'_>, item: DecryptInput) -> Result<Prepared<DecryptItem>, Error> {
         validate::length("ciphertextBlob", item.ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
         let context = validate::context(item.context)?;
         let named = match item.key_id.as_str() {
             "" => None,
             text => Some(access.reference(text)?),
         };
-        if let Some(id) = named.filter(|id| !access.knows(*id)) {
+        if let Some(id) = named
+            && !access.knows(id, Some(&context))?
+        {
             return Err(access.unknown(id));
         }
         let Ciphertext { key_version, iv, .. } =
@@ -90,22 +92,13 @@ impl DataOperation for Decrypt {
             ));
         }
         // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign.
-        if !access.knows(key_version.key) {
+        if !access.knows(key_version.key, Some(&context))? {
             return Err(Error::invalid_ciphertext());
         }
-        let (target, version) = access.numbered(key_version)?.ok_or_else(Error::invalid_ciphertext)?;
-        let (key, aad, sealed) =
-            (version.reference.clone(), aad_of(version, &context), item.ciphertext.slice(HEADER_BYTES..));
-        Ok((target, DecryptTask { key, aad, iv, sealed }))
-    }
-
-    fn act<'a>(
-        &self,
-        hsm_cluster: &'a dyn HsmCluster,
-        tasks: Vec<DecryptTask>,
-        options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<Secret, Failed>>> {
-        hsm_cluster.decrypt(tasks, options)
+        let (target, version) = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
+        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        let item = DecryptItem { key: key.version, aad, iv, sealed: item.ciphertext.slice(HEADER_BYTES..) };
+        Ok(Prepared { target, context, keyed: Keyed { key, item } })
     }
 
     fn finish(&self, entry: &Entry, _version: &Usable, raw: Secret) -> Decrypted {

@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 
-use crate::core::hsm_cluster::HsmCluster;
-use crate::core::keyring::{Entry, Target, Usable};
-use crate::core::pipeline::{DataOperation, KeyAccess};
+use crate::core::keyring::{Entry, Usable};
+use crate::core::pipeline::{DataOperation, KeyAccess, Prepared};
 use crate::core::validate;
-use crate::{Call, Error, Service};
-use cluster::{EncryptTask, Failed};
-use model::call_options::CallOptions;
+use crate::{Error, RequestContext, Service};
+use cluster::item::{self, Keyed};
 use model::ciphertext::{assemble, authenticated_data};
 use model::context::EncryptionContext;
 use model::limits;
 use model::operation::Operation;
 use model::secret::Secret;
-use protocol::Sealed;
+use protocol::{EncryptItem, Sealed};
 
 /// One item of Encrypt.
 #[derive(Debug)]
@@ -43,7 +40,11 @@ pub struct Encrypted {
 impl Service {
     /// Encrypts items. The outer error is the whole call's (too many items, not admitted); the inner ones are an
     /// item's.
-    pub async fn encrypt(&self, call: &Call, items: Vec<EncryptInput>) -> Result<Vec<Result<Encrypted, Error>>, Error> {
+    pub async fn encrypt(
+        &self,
+        call: &RequestContext,
+        items: Vec<EncryptInput>,
+    ) -> Result<Vec<Result<Encrypted, Error>>, Error> {
         self.core.on_items(call, Encrypt, items).await
     }
 }
@@ -53,8 +54,7 @@ struct Encrypt;
 
 impl DataOperation for Encrypt {
     type Input = EncryptInput;
-    type Task = EncryptTask;
-    type Raw = Sealed;
+    type Work = item::Encrypt;
     type Output = Encrypted;
 
     fn operation(&self) -> Operation {
@@ -73,21 +73,13 @@ impl DataOperation for Encrypt {
         true
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: EncryptInput) -> Result<(Target, EncryptTask), Error> {
+    fn prepare(&self, access: &KeyAccess<'_>, item: EncryptInput) -> Result<Prepared<EncryptItem>, Error> {
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
         let context = validate::context(item.context)?;
-        let (target, version) = access.current(&item.key_id)?;
+        let (target, version) = access.current(&item.key_id, &context)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
-        Ok((target, EncryptTask { key, aad, plaintext: item.plaintext }))
-    }
-
-    fn act<'a>(
-        &self,
-        hsm_cluster: &'a dyn HsmCluster,
-        tasks: Vec<EncryptTask>,
-        options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<Sealed, Failed>>> {
-        hsm_cluster.encrypt(tasks, options)
+        let item = EncryptItem { key: key.version, aad, plaintext: item.plaintext };
+        Ok(Prepared { target, context, keyed: Keyed { key, item } })
     }
 
     fn finish(&self, entry: &Entry, version: &Usable, raw: Sealed) -> Encrypted {

@@ -3,21 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-
-use crate::core::hsm_cluster::HsmCluster;
-use crate::core::keyring::{Entry, Target, Usable};
-use crate::core::pipeline::{DataOperation, KeyAccess};
+use crate::core::keyring::{Entry, Usable};
+use crate::core::pipeline::{DataOperation, KeyAccess, Prepared};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
-use crate::{Call, Error, Service};
-use cluster::{DataKeyTask, Failed};
-use model::call_options::CallOptions;
+use crate::{Error, RequestContext, Service};
+use cluster::item::{self, Keyed};
 use model::ciphertext::assemble;
 use model::key::DataKeySpec;
 use model::operation::Operation;
 use model::secret::Secret;
-use protocol::DataKey;
+use protocol::{DataKey, DataKeyItem};
 
 /// One item of GenerateDataKey and GenerateDataKeyWithoutPlaintext.
 #[derive(Debug)]
@@ -48,7 +44,7 @@ impl Service {
     /// then wiped before the result is given out, and empty.
     pub async fn generate_data_keys(
         &self,
-        call: &Call,
+        call: &RequestContext,
         items: Vec<DataKeyInput>,
         without_plaintext: bool,
     ) -> Result<Vec<Result<GeneratedDataKey, Error>>, Error> {
@@ -63,8 +59,7 @@ struct GenerateDataKey {
 
 impl DataOperation for GenerateDataKey {
     type Input = DataKeyInput;
-    type Task = DataKeyTask;
-    type Raw = DataKey;
+    type Work = item::GenerateDataKey;
     type Output = GeneratedDataKey;
 
     fn operation(&self) -> Operation {
@@ -87,21 +82,13 @@ impl DataOperation for GenerateDataKey {
         true
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<(Target, DataKeyTask), Error> {
+    fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<Prepared<DataKeyItem>, Error> {
         let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
         let context = validate::context(item.context)?;
-        let (target, version) = access.current(&item.key_id)?;
+        let (target, version) = access.current(&item.key_id, &context)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
-        Ok((target, DataKeyTask { key, aad, length }))
-    }
-
-    fn act<'a>(
-        &self,
-        hsm_cluster: &'a dyn HsmCluster,
-        tasks: Vec<DataKeyTask>,
-        options: CallOptions,
-    ) -> BoxFuture<'a, Vec<Result<DataKey, Failed>>> {
-        hsm_cluster.generate_data_keys(tasks, options)
+        let item = DataKeyItem { key: key.version, aad, length };
+        Ok(Prepared { target, context, keyed: Keyed { key, item } })
     }
 
     fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::{Core, validate};
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
 use model::id::KeyStoreId;
 use model::key_store::ConnectionState;
@@ -16,24 +16,23 @@ impl Service {
     /// Random bytes. `key_store_id` empty: any connected store.
     pub async fn generate_random(
         &self,
-        call: &Call,
+        call: &RequestContext,
         number_of_bytes: Option<u32>,
         key_store_id: &str,
     ) -> Result<Secret, Error> {
         let (core, options, key_store_id) = (self.core.clone(), call.options(), key_store_id.to_owned());
-        self.core
-            .on_one(call, Operation::GenerateRandom, async move {
-                let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
-                let length = validate::random_length(number)?;
-                let (id, hsm_cluster) = source(&core, &key_store_id)?;
-                let random =
-                    hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
-                // The store may have been disconnected meanwhile.
-                let _released = core.hold_release();
-                source(&core, id.as_str())?;
-                Ok(random)
-            })
-            .await
+        let resource = self.core.arn_of(Operation::GenerateRandom, "");
+        let work = async move {
+            let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
+            let length = validate::random_length(number)?;
+            let (id, hsm_cluster) = source(&core, &key_store_id)?;
+            let random = hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
+            Ok((id, random))
+        };
+        // The store may have been disconnected meanwhile.
+        let still = |core: &Core, (id, _): &(KeyStoreId, Secret)| source(core, id.as_str()).map(drop);
+        let given = self.core.on_one_that(call, Operation::GenerateRandom, resource, work, still).await?;
+        Ok(given.1)
     }
 }
 

@@ -1,14 +1,15 @@
 //! ConnectKeyStore: begins to log in to a key store's HSMs; what comes of it is shown by DescribeKeyStores.
 
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
 impl Service {
     /// Begins to connect and returns. The connect goes on when the caller leaves, and after a restart of the daemon.
-    pub async fn connect_key_store(&self, call: &Call, id: &str) -> Result<(), Error> {
+    pub async fn connect_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
+        let resource = self.core.arn_of(Operation::ConnectKeyStore, id);
         let (core, lifecycle, id) = (self.core.clone(), self.lifecycle.clone(), id.to_owned());
         self.core
-            .on_one(call, Operation::ConnectKeyStore, async move {
+            .on_one(call, Operation::ConnectKeyStore, resource, async move {
                 let store = core.store_with_id(&id)?;
                 lifecycle.begin_connect(&store.id).await
             })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::core::pin_record::said_of;
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{Said, is_given, record_of};
 use model::exception::Exception;
 use model::id::{ClusterId, HsmId, KeyStoreId};
@@ -32,10 +32,15 @@ pub struct CreateKeyStoreInput {
 
 impl Service {
     /// Makes a key store. The same call gives the same store while that is DISCONNECTED.
-    pub async fn create_key_store(&self, call: &Call, input: CreateKeyStoreInput) -> Result<KeyStoreId, Error> {
+    pub async fn create_key_store(
+        &self,
+        call: &RequestContext,
+        input: CreateKeyStoreInput,
+    ) -> Result<KeyStoreId, Error> {
+        let resource = self.core.arn_of(Operation::CreateKeyStore, "");
         let core = self.core.clone();
         self.core
-            .on_one(call, Operation::CreateKeyStore, async move {
+            .on_one(call, Operation::CreateKeyStore, resource, async move {
                 validate::key_store_name(&input.name)?;
                 validate::length("trustAnchorCertificate", input.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
                 validate::pin(&input.password)?;

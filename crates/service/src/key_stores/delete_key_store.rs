@@ -1,15 +1,16 @@
 //! DeleteKeyStore: forgets a key store that is disconnected and empty. Its HSMs are not touched.
 
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
 impl Service {
     /// Forgets a key store, and the PINs of its HSMs with it: whoever wants a store over the same cluster later has the
     /// officer set kmsuser's PIN again.
-    pub async fn delete_key_store(&self, call: &Call, id: &str) -> Result<(), Error> {
+    pub async fn delete_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
+        let resource = self.core.arn_of(Operation::DeleteKeyStore, id);
         let (core, id) = (self.core.clone(), id.to_owned());
         self.core
-            .on_one(call, Operation::DeleteKeyStore, async move {
+            .on_one(call, Operation::DeleteKeyStore, resource, async move {
                 let store = core.store_with_id(&id)?;
                 let _turn = core.registry().turn(&store.id).await;
                 core.store().delete_key_store(&store.id).await.map_err(Error::of_store)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::key_store::store_with_id;
 use crate::core::{Core, page, validate};
-use crate::{Call, Error, Page, Service};
+use crate::{Error, Page, RequestContext, Service};
 use cluster::MemberStatus;
 use cluster::kmsuser::PinStatus;
 use model::id::{ClusterId, KeyStoreId};
@@ -54,33 +54,37 @@ impl Service {
     /// Shows key stores with the health of their HSMs. At most one of id and name is not empty.
     pub async fn describe_key_stores(
         &self,
-        call: &Call,
+        call: &RequestContext,
         id: &str,
         name: &str,
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<KeyStoreView>, Error> {
-        self.core.on_catalogue(call, Operation::DescribeKeyStores, |_| {
-            let limit = validate::page_limit(limit)?;
-            let after = page::after('s', marker, |text| Some(KeyStoreId::from(text)))?;
-            let catalogue = self.core.store().catalogue();
-            let with_health = |store: &Arc<KeyStore>| view(&self.core, store);
-            let one = match (id, name) {
-                ("", "") => None,
-                (id, "") => Some(store_with_id(&catalogue, id)?),
-                ("", name) => {
-                    let named = catalogue.key_store_named(name);
-                    Some(named.ok_or_else(|| Error::no_such_key_store("name", name))?)
+        let resource = self.core.arn_of(Operation::DescribeKeyStores, id);
+        let (id, name, marker) = (id.to_owned(), name.to_owned(), marker.to_owned());
+        self.core
+            .on_catalogue(call, Operation::DescribeKeyStores, resource, move |core| {
+                let limit = validate::page_limit(limit)?;
+                let after = page::after('s', &marker, |text| Some(KeyStoreId::from(text)))?;
+                let catalogue = core.store().catalogue();
+                let with_health = |store: &Arc<KeyStore>| view(core, store);
+                let one = match (id.as_str(), name.as_str()) {
+                    ("", "") => None,
+                    (id, "") => Some(store_with_id(&catalogue, id)?),
+                    ("", name) => {
+                        let named = catalogue.key_store_named(name);
+                        Some(named.ok_or_else(|| Error::no_such_key_store("name", name))?)
+                    }
+                    _ => return Err(Error::validation("Specify either a key store id or a key store name, not both.")),
+                };
+                if let Some(store) = one {
+                    return Ok(Page { items: vec![with_health(store)], next_marker: None });
                 }
-                _ => return Err(Error::validation("Specify either a key store id or a key store name, not both.")),
-            };
-            if let Some(store) = one {
-                return Ok(Page { items: vec![with_health(store)], next_marker: None });
-            }
-            let stores = catalogue.key_stores_after(after.as_ref());
-            let page = page::cut('s', stores, limit, |store| store.id.clone());
-            Ok(Page { items: page.items.into_iter().map(with_health).collect(), next_marker: page.next_marker })
-        })
+                let stores = catalogue.key_stores_after(after.as_ref());
+                let page = page::cut('s', stores, limit, |store| store.id.clone());
+                Ok(Page { items: page.items.into_iter().map(with_health).collect(), next_marker: page.next_marker })
+            })
+            .await
     }
 }
 

@@ -1,14 +1,15 @@
 //! DisconnectKeyStore: ends the use of a key store's keys, and logs out of its HSMs.
 
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
 impl Service {
     /// When this returns, no operation with the store's keys succeeds any more. Logging out goes on.
-    pub async fn disconnect_key_store(&self, call: &Call, id: &str) -> Result<(), Error> {
+    pub async fn disconnect_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
+        let resource = self.core.arn_of(Operation::DisconnectKeyStore, id);
         let (core, lifecycle, id) = (self.core.clone(), self.lifecycle.clone(), id.to_owned());
         self.core
-            .on_one(call, Operation::DisconnectKeyStore, async move {
+            .on_one(call, Operation::DisconnectKeyStore, resource, async move {
                 let store = core.store_with_id(&id)?;
                 lifecycle.begin_disconnect(&store.id).await
             })

@@ -7,7 +7,7 @@ use crate::core::cluster_registry::ClusterSpec;
 use crate::core::pin_record::{READS, busy, said_of};
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{Said, record_of};
 use model::exception::Exception;
 use model::id::{ClusterId, HsmId, KeyStoreId};
@@ -46,9 +46,10 @@ struct Plan {
 
 impl Service {
     /// Changes what is named. What a PIN changes about what is known of the PINs is decided in `cluster::kmsuser`.
-    pub async fn update_key_store(&self, call: &Call, input: UpdateKeyStoreInput) -> Result<(), Error> {
+    pub async fn update_key_store(&self, call: &RequestContext, input: UpdateKeyStoreInput) -> Result<(), Error> {
+        let resource = self.core.arn_of(Operation::UpdateKeyStore, &input.key_store_id);
         let (core, principal) = (self.core.clone(), call.principal.clone());
-        self.core.on_one(call, Operation::UpdateKeyStore, async move {
+        self.core.on_one(call, Operation::UpdateKeyStore, resource, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());
             let plan = plan_of(&core, &id, &input).await?;
             let _turn = core.registry().turn(&id).await;

@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
 use crate::lifecycle::{Lifecycle, Origin, Plan};
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use auth::peer::Principal;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId};
@@ -27,10 +27,11 @@ pub struct CreateKeyInput {
 
 impl Service {
     /// Makes a key. The procedure goes on to its end when the caller leaves.
-    pub async fn create_key(&self, call: &Call, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+    pub async fn create_key(&self, call: &RequestContext, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+        let resource = self.core.arn_of(Operation::CreateKey, "");
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
-            .on_one(call, Operation::CreateKey, async move {
+            .on_one(call, Operation::CreateKey, resource, async move {
                 validate::description(&input.description)?;
                 validate::length("clientToken", input.client_token.chars().count(), 0, limits::CLIENT_TOKEN_CHARS)?;
                 let key = begin(&core, &lifecycle, &call_of_task.principal, input).await?;

@@ -1,11 +1,14 @@
 //! DescribeKey: what a key is and where it is.
 
+use std::sync::Arc;
+
 use crate::core::Core;
 use crate::core::keyring::Entry;
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::id::{KeyId, KeyStoreId};
 use model::key::{KeyState, Placement};
 use model::operation::Operation;
+use store::Key;
 
 /// A key as DescribeKey shows it.
 #[derive(Clone, Debug)]
@@ -28,17 +31,21 @@ pub struct KeyMetadata {
     pub cluster: String,
     /// Version that Encrypt uses.
     pub current_version: u32,
+    /// Calls that encrypt, which that version may still do.
+    pub encryptions_left: u64,
     /// HSM id, zone (empty where the HSM is no longer configured) and placement of the current version.
     pub placements: Vec<(String, String, Placement)>,
 }
 
 impl Service {
     /// Shows a key.
-    pub async fn describe_key(&self, call: &Call, key_id: &str) -> Result<KeyMetadata, Error> {
-        self.core.on_catalogue(call, Operation::DescribeKey, |access| {
-            let id = access.reference(key_id)?;
-            Ok(metadata(&self.core, access.open(id)?))
-        })
+    pub async fn describe_key(&self, call: &RequestContext, key_id: &str) -> Result<KeyMetadata, Error> {
+        let work = |core: Core, key: Arc<Key>| async move {
+            let keyring = core.keyring();
+            let entry = keyring.key(key.id).ok_or_else(|| Error::no_key(&core.scope().key_arn(key.id)))?;
+            Ok(metadata(&core, entry))
+        };
+        self.core.on_key(call, Operation::DescribeKey, key_id, work).await
     }
 }
 
@@ -59,6 +66,7 @@ pub(crate) fn metadata(core: &Core, entry: &Entry) -> KeyMetadata {
         key_store: key.key_store.clone(),
         cluster: cluster.unwrap_or_default(),
         current_version: current.map_or(0, |version| version.id.version),
+        encryptions_left: current.map_or(0, |version| core.encryptions_left(version.id)),
         placements: placements
             .map(|(hsm, at)| (hsm.to_string(), zone_of(hsm).map(ToString::to_string).unwrap_or_default(), *at))
             .collect(),

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use crate::core::Core;
 use crate::core::cluster_registry::ActiveCluster;
-use crate::{Call, Error, Service};
+use crate::{Error, RequestContext, Service};
 use model::id::KeyVersionId;
 use model::key::KeyState;
 use model::operation::Operation;
@@ -19,34 +19,37 @@ const FORGET: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Makes a key usable; a success where it is already.
-    pub async fn enable_key(&self, call: &Call, key_id: &str) -> Result<(), Error> {
+    pub async fn enable_key(&self, call: &RequestContext, key_id: &str) -> Result<(), Error> {
         self.switch_key(call, Operation::EnableKey, key_id, KeyState::Enabled).await
     }
 
     /// Makes a key unusable: when this returns, no operation with it succeeds any more.
-    pub async fn disable_key(&self, call: &Call, key_id: &str) -> Result<(), Error> {
+    pub async fn disable_key(&self, call: &RequestContext, key_id: &str) -> Result<(), Error> {
         self.switch_key(call, Operation::DisableKey, key_id, KeyState::Disabled).await
     }
 
-    async fn switch_key(&self, call: &Call, operation: Operation, key_id: &str, to: KeyState) -> Result<(), Error> {
-        let (core, call_of_task, key_id) = (self.core.clone(), call.clone(), key_id.to_owned());
-        self.core
-            .on_key(call, operation, async move {
-                let key = core.opened(&call_of_task, operation, &key_id)?;
-                if key.state == to {
-                    // Whoever switched it may not have been answered yet.
-                    core.wait_for_releases();
-                    return Ok(());
-                }
-                core.store().set_state(key.id, to).await.map_err(Error::of_store)?;
+    async fn switch_key(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+        to: KeyState,
+    ) -> Result<(), Error> {
+        let work = move |core: Core, key: Arc<Key>| async move {
+            if key.state == to {
+                // Whoever switched it may not have been answered yet.
                 core.wait_for_releases();
-                if to == KeyState::Disabled {
-                    forget(&core, &key).await;
-                }
-                tracing::info!(key = %key.id, to = to.name(), "the key was switched");
-                Ok(())
-            })
-            .await
+                return Ok(());
+            }
+            core.store().set_state(key.id, to).await.map_err(Error::of_store)?;
+            core.wait_for_releases();
+            if to == KeyState::Disabled {
+                forget(&core, &key).await;
+            }
+            tracing::info!(key = %key.id, to = to.name(), "the key was switched");
+            Ok(())
+        };
+        self.core.on_key(call, operation, key_id, work).await
     }
 }
 

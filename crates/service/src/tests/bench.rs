@@ -4,14 +4,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
 
 use super::fake::Fake;
 use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry};
 use crate::core::hsm_cluster::Members;
 use crate::core::observer::Observer;
-use crate::{Call, CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, Service, Settings};
+use crate::core::recorder::{CallRecord, NotRecorded, Recorder};
+use crate::{CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, RequestContext, Service, Settings};
 use auth::peer::Principal;
+use auth::request::Interface;
 use cluster::Removal;
 use model::clock::Clock;
 use model::exception::Exception;
@@ -22,12 +26,13 @@ use store::Store;
 use telemetry::watchdog::Watchdog;
 
 pub(super) struct Bench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) key_store: KeyStoreId,
     pub(super) fake: Arc<Fake>,
     pub(super) seen: Arc<Seen>,
+    pub(super) recorder: Arc<Kept>,
     pub(super) service: Service,
 }
 
@@ -48,6 +53,66 @@ impl Observer for Seen {
     }
 }
 
+/// A recorder that keeps records in memory, and is quick, or slow, or fails, or hangs, as a test has it.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) records: Mutex<Vec<CallRecord>>,
+    pub(super) manner: Mutex<Manner>,
+    /// Records that a slow recorder has been given.
+    pub(super) waiting: watch::Sender<usize>,
+    /// How many of them it may accept.
+    pub(super) accepts: watch::Sender<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    #[default]
+    Quick,
+    /// Waits until it may.
+    Slow,
+    Fails,
+    Hangs,
+}
+
+impl Kept {
+    pub(super) fn is(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
+    pub(super) fn taken(&self) -> Vec<CallRecord> {
+        std::mem::take(&mut *self.records.lock().unwrap())
+    }
+
+    /// Ends when a slow recorder has been given so many records.
+    pub(super) async fn given(&self, records: usize) {
+        self.waiting.subscribe().wait_for(|waiting| *waiting >= records).await.unwrap();
+    }
+}
+
+impl Recorder for Kept {
+    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Result<(), NotRecorded>> {
+        let manner = *self.manner.lock().unwrap();
+        async move {
+            match manner {
+                Manner::Quick => {}
+                Manner::Slow => {
+                    let mut number = 0;
+                    self.waiting.send_modify(|waiting| {
+                        *waiting += 1;
+                        number = *waiting;
+                    });
+                    self.accepts.subscribe().wait_for(|accepts| *accepts >= number).await.unwrap();
+                }
+                Manner::Fails => return Err(NotRecorded("the disk is gone".to_owned())),
+                Manner::Hangs => std::future::pending().await,
+            }
+            self.records.lock().unwrap().push(record);
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
 fn settings() -> Settings {
     let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
     Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 }
@@ -65,23 +130,48 @@ impl Bench {
         let cluster = fake.id.clone();
         let key_store = store.connected_key_store("main", &cluster).await;
         let seen = Arc::new(Seen::default());
+        let recorder = Arc::new(Kept::default());
         let registry = registry(&key_store, &fake);
-        let service = Service::new(settings(), store.clone(), registry, clock.clone(), seen.clone());
-        Self { _folder: folder, clock, store, key_store, fake, seen, service }
+        let service = Service::new(settings(), store.clone(), registry, clock.clone(), seen.clone(), recorder.clone());
+        Self { folder, clock, store, key_store, fake, seen, recorder, service }
+    }
+
+    /// The same over metadata that were closed and opened again.
+    pub(super) async fn reopen(self) -> Self {
+        let Self { folder, clock, store, key_store, fake, seen, recorder, service } = self;
+        drop(service);
+        store.close().await;
+        let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
+        let (registry, over) = (registry(&key_store, &fake), (store.clone(), clock.clone()));
+        let service = Service::new(settings(), over.0, registry, over.1, seen.clone(), recorder.clone());
+        Self { folder, clock, store, key_store, fake, seen, recorder, service }
     }
 
     /// Another start of the daemon over the same metadata and HSMs.
     pub(super) fn restart(&mut self) {
         let (store, clock, seen) = (self.store.clone(), self.clock.clone(), self.seen.clone());
-        self.service = Service::new(settings(), store, registry(&self.key_store, &self.fake), clock, seen);
+        self.service =
+            Service::new(settings(), store, registry(&self.key_store, &self.fake), clock, seen, self.recorder.clone());
     }
 
-    pub(super) fn call(&self) -> Call {
+    pub(super) fn call(&self) -> RequestContext {
         self.call_within(Duration::from_secs(30))
     }
 
-    pub(super) fn call_within(&self, within: Duration) -> Call {
-        Call { principal: Principal::new("cn:anna"), request_id: "r-1".into(), deadline: self.clock.now() + within }
+    pub(super) fn call_within(&self, within: Duration) -> RequestContext {
+        self.call_of("cn:anna", within)
+    }
+
+    pub(super) fn call_of(&self, principal: &str, within: Duration) -> RequestContext {
+        RequestContext {
+            principal: Principal::new(principal),
+            source: None,
+            user_agent: None,
+            interface: Interface::Grpc,
+            request_id: "r-1".into(),
+            deadline: self.clock.now() + within,
+            charge: None,
+        }
     }
 
     pub(super) async fn create(&self) -> KeyMetadata {

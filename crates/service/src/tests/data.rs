@@ -228,6 +228,30 @@ async fn the_budget_of_a_key_version_ends_with_a_clear_word() {
     assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
 }
 
+#[tokio::test]
+async fn what_is_left_of_a_key_is_shown_from_its_making_and_after_a_start() {
+    let bench = Bench::new().await;
+    let (key, other) = (bench.create().await, bench.create().await);
+    let left =
+        async |bench: &Bench, key: &str| bench.service.describe_key(&bench.call(), key).await.unwrap().encryptions_left;
+    assert_eq!(key.encryptions_left, ENCRYPTIONS_PER_VERSION);
+    for _ in 0..3 {
+        bench.encrypt(plain(&key.arn, b"bytes")).await.unwrap();
+    }
+    assert_eq!(left(&bench, &key.arn).await, ENCRYPTIONS_PER_VERSION - 3);
+    let version = |id| KeyVersionId { key: id, version: 1 };
+    assert_eq!(bench.service.scarcest(1), [(version(key.id), ENCRYPTIONS_PER_VERSION - 3)]);
+    // An orderly end gives back what was not used. What a crash loses of a block counts as done.
+    bench.service.return_budgets().await;
+    bench.store.reserve_encryptions(version(other.id), 10).await.unwrap();
+    let bench = bench.reopen().await;
+    assert_eq!(left(&bench, &key.arn).await, ENCRYPTIONS_PER_VERSION - 3);
+    assert_eq!(left(&bench, &other.arn).await, ENCRYPTIONS_PER_VERSION - 10);
+    // A start reserves, and nothing is lost by that.
+    bench.service.resume().await;
+    assert_eq!(left(&bench, &other.arn).await, ENCRYPTIONS_PER_VERSION - 10);
+}
+
 /// What is left of a version's budget, durably.
 async fn unreserved(bench: &Bench, version: KeyVersionId) -> u64 {
     let left = bench.store.reserve_encryptions(version, ENCRYPTIONS_PER_VERSION).await.unwrap();

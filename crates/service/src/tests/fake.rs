@@ -13,13 +13,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::core::hsm_cluster::HsmCluster;
-use cluster::{DataKeyTask, DecryptTask, EncryptTask, Error, Failed, MemberStatus, PlacementMask, Proof};
+use cluster::item::{Answers, Batch, Keyed};
+use cluster::{Error, Failed, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::secret::Secret;
-use protocol::{DataKey, Sealed};
+use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Sealed};
 
 pub(super) struct Fake {
     pub(super) id: ClusterId,
@@ -100,6 +101,25 @@ impl Fake {
         Sealed { iv, sealed: sealed.into() }
     }
 
+    fn encrypt(&self, Keyed { key, item }: Keyed<EncryptItem>) -> Result<Sealed, Failed> {
+        self.try_step("send", 0).map_err(|error| Failed { error, sent: false })?;
+        let key = self.material(key.version, key.placed)?;
+        self.try_step("encrypt", 0)?;
+        Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
+    }
+
+    fn decrypt(&self, Keyed { key, item }: Keyed<DecryptItem>) -> Result<Secret, Failed> {
+        let key = self.material(key.version, key.placed)?;
+        Ok(open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)?)
+    }
+
+    fn generate_data_key(&self, Keyed { key, item }: Keyed<DataKeyItem>) -> Result<DataKey, Failed> {
+        let key = self.material(key.version, key.placed)?;
+        let plaintext = vec![0x5a; usize::from(item.length)];
+        let sealed = self.seal(&key, &item.aad, &plaintext);
+        Ok(DataKey { plaintext: plaintext.into(), sealed })
+    }
+
     async fn pass_gate(&self) {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.admission.acquire().await.unwrap().forget();
@@ -130,46 +150,16 @@ impl HsmCluster for Fake {
         Vec::new()
     }
 
-    fn encrypt(&self, items: Vec<EncryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Sealed, Failed>>> {
+    fn carry_out(&self, batch: Batch, _: CallOptions) -> BoxFuture<'_, Answers> {
         async move {
             self.pass_gate().await;
-            let one = |item: EncryptTask| {
-                self.try_step("send", 0).map_err(|error| Failed { error, sent: false })?;
-                let key = self.material(item.key.version, item.key.placed)?;
-                self.try_step("encrypt", 0)?;
-                Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
-            };
-            items.into_iter().map(one).collect()
-        }
-        .boxed()
-    }
-
-    fn decrypt(&self, items: Vec<DecryptTask>, _: CallOptions) -> BoxFuture<'_, Vec<Result<Secret, Failed>>> {
-        async move {
-            self.pass_gate().await;
-            let one = |item: DecryptTask| {
-                let key = self.material(item.key.version, item.key.placed)?;
-                Ok(open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)?)
-            };
-            items.into_iter().map(one).collect()
-        }
-        .boxed()
-    }
-
-    fn generate_data_keys(
-        &self,
-        items: Vec<DataKeyTask>,
-        _: CallOptions,
-    ) -> BoxFuture<'_, Vec<Result<DataKey, Failed>>> {
-        async move {
-            self.pass_gate().await;
-            let one = |item: DataKeyTask| {
-                let key = self.material(item.key.version, item.key.placed)?;
-                let plaintext = vec![0x5a; usize::from(item.length)];
-                let sealed = self.seal(&key, &item.aad, &plaintext);
-                Ok(DataKey { plaintext: plaintext.into(), sealed })
-            };
-            items.into_iter().map(one).collect()
+            match batch {
+                Batch::Encrypt(items) => Answers::Encrypt(items.into_iter().map(|item| self.encrypt(item)).collect()),
+                Batch::Decrypt(items) => Answers::Decrypt(items.into_iter().map(|item| self.decrypt(item)).collect()),
+                Batch::GenerateDataKey(items) => {
+                    Answers::GenerateDataKey(items.into_iter().map(|item| self.generate_data_key(item)).collect())
+                }
+            }
         }
         .boxed()
     }

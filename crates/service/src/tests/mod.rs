@@ -6,3 +6,4 @@ mod disk;
 mod fake;
 mod keyring;
 mod keys;
+mod records;

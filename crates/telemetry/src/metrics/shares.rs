@@ -1,4 +1,4 @@
-//! How full the places for connections are, and who made room in them.
+//! How full the places for connections are, and who made room in them; what their calls hold.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -41,6 +41,8 @@ pub(super) struct ShareMetrics {
     held_back: Counter,
     ops: Gauge,
     made_room: Family<PlaceLabels, Counter>,
+    held: Gauge,
+    not_fetched: Counter,
 }
 
 impl ShareMetrics {
@@ -70,7 +72,19 @@ impl ShareMetrics {
         for places in [Places::Handshake, Places::Open, Places::Ops] {
             drop(made_room.get_or_create(&PlaceLabels { place: places.name() }));
         }
-        Self { handshakes, waiting, held_back, ops, made_room }
+        let held = Gauge::default();
+        registry.register(
+            "held_bytes",
+            "What requests that are read, calls in work and answers that have not left take, a second ago at most",
+            held.clone(),
+        );
+        let not_fetched = Counter::default();
+        registry.register(
+            "answers_not_fetched",
+            "Answers that were cut off because their callers took nothing of them, or took room by them that others wanted",
+            not_fetched.clone(),
+        );
+        Self { handshakes, waiting, held_back, ops, made_room, held, not_fetched }
     }
 }
 
@@ -99,6 +113,16 @@ impl Metrics {
         self.shares.held_back.inc();
     }
 
+    /// Calls hold so many bytes.
+    pub fn held_bytes(&self, bytes: usize) {
+        self.shares.held.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// So many answers were cut off.
+    pub fn not_fetched(&self, answers: usize) {
+        self.shares.not_fetched.inc_by(u64::try_from(answers).unwrap_or(u64::MAX));
+    }
+
     /// A connection made room for another one.
     pub fn made_room(&self, places: Places) {
         self.shares.made_room.get_or_create(&PlaceLabels { place: places.name() }).inc();
@@ -117,12 +141,16 @@ mod tests {
         [true, true, false].into_iter().for_each(|waits| metrics.handshake_waits(waits));
         metrics.held_back();
         metrics.made_room(Places::Open);
+        metrics.held_bytes(4_096);
+        metrics.not_fetched(3);
         let text = metrics.text();
         for line in [
             "keystored_handshakes_in_progress 7",
             "keystored_handshakes_waiting 1",
             "keystored_connections_held_back_total 1",
             "keystored_ops_connections 2",
+            "keystored_held_bytes 4096",
+            "keystored_answers_not_fetched_total 3",
             "keystored_connections_made_room_total{place=\"open\"} 1",
             "keystored_connections_made_room_total{place=\"handshake\"} 0",
         ] {

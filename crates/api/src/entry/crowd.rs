@@ -1,4 +1,4 @@
-//! Open connections: bounded in all, and whose makes room when there are as many as may be.
+//! Open connections, or open streams: bounded in all, and whose makes room when there are as many as may be.
 //!
 //! A principal's share binds only while others want connections: one alone may have all of them. When all are taken,
 //! the principal that has most gives one up to a principal that has fewer: the one that has been idle for longest, or,
@@ -8,37 +8,39 @@
 //! Pure: it says who is to leave, and others see to it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use auth::peer::Principal;
 
 /// A principal that has its share already takes the place of one of its own connections that was idle for so long. One
 /// that was idle for less may be about to be used.
-pub(super) const UNUSED: Duration = Duration::from_secs(10);
+pub const UNUSED: Duration = Duration::from_secs(10);
 
-/// A connection, as far as its place goes. Clones are the same connection.
-pub(super) trait Line: Clone {
+/// A connection or a stream, as far as its place goes.
+pub trait Line {
     /// Since when no call has been open on it; `None` while one is.
     fn idle_since(&self) -> Option<Instant>;
 }
 
 /// A place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Id {
+pub struct Id {
     principal: Principal,
     number: u64,
 }
 
 /// What became of a new connection.
 #[derive(Debug)]
-pub(super) enum Joined<L> {
+pub enum Joined<L> {
     /// It has a place.
     In {
+        /// Where it is.
         id: Id,
         /// This one made room: it is to finish what is open and leave.
-        leaves: Option<(Principal, L)>,
+        leaves: Option<(Principal, Arc<L>)>,
         /// This one has been leaving for longest while too many are: it is to end at once.
-        ends: Option<L>,
+        ends: Option<Arc<L>>,
     },
     /// There is none for its principal.
     Refused,
@@ -46,33 +48,33 @@ pub(super) enum Joined<L> {
 
 /// The connections that are open.
 #[derive(Debug)]
-pub(super) struct Crowd<L> {
+pub struct Crowd<L> {
     most: usize,
     most_leaving: usize,
     next: u64,
     open: usize,
-    principals: HashMap<Principal, BTreeMap<u64, L>>,
+    principals: HashMap<Principal, BTreeMap<u64, Arc<L>>>,
     /// Those that made room and have not gone yet, in the order in which they were told.
-    leaving: VecDeque<(u64, L)>,
+    leaving: VecDeque<(u64, Principal, Arc<L>)>,
 }
 
 impl<L: Line> Crowd<L> {
     /// At most `most` connections, and `most_leaving` more that make room.
-    pub(super) fn new(most: usize, most_leaving: usize) -> Self {
+    pub fn new(most: usize, most_leaving: usize) -> Self {
         Self { most, most_leaving, next: 0, open: 0, principals: HashMap::new(), leaving: VecDeque::new() }
     }
 
     /// Takes a place for a new connection.
-    pub(super) fn join(&mut self, principal: &Principal, line: L, now: Instant) -> Joined<L> {
+    pub fn join(&mut self, principal: &Principal, line: Arc<L>, now: Instant) -> Joined<L> {
         let (mut leaves, mut ends) = (None, None);
         if self.open >= self.most {
             let Some(id) = self.who_makes_room(principal, now) else { return Joined::Refused };
             if let Some(line) = self.take(&id) {
-                self.leaving.push_back((id.number, line.clone()));
+                self.leaving.push_back((id.number, id.principal.clone(), line.clone()));
                 leaves = Some((id.principal, line));
             }
             if self.leaving.len() > self.most_leaving {
-                ends = self.leaving.pop_front().map(|(_, line)| line);
+                ends = self.leaving.pop_front().map(|(.., line)| line);
             }
         }
         let number = self.next;
@@ -83,13 +85,23 @@ impl<L: Line> Crowd<L> {
     }
 
     /// A connection has ended.
-    pub(super) fn leave(&mut self, id: &Id) {
+    pub fn leave(&mut self, id: &Id) {
         if self.take(id).is_none() {
-            self.leaving.retain(|(number, _)| *number != id.number);
+            self.leaving.retain(|(number, ..)| *number != id.number);
         }
     }
 
-    fn take(&mut self, id: &Id) -> Option<L> {
+    /// All that are open, and those that are leaving.
+    pub fn all(&self) -> impl Iterator<Item = (Principal, Arc<L>)> {
+        let of = |(principal, lines): (&Principal, &BTreeMap<u64, Arc<L>>)| {
+            let principal = principal.clone();
+            lines.values().map(move |line| (principal.clone(), line.clone())).collect::<Vec<_>>()
+        };
+        let leaving = self.leaving.iter().map(|(_, principal, line)| (principal.clone(), line.clone()));
+        self.principals.iter().flat_map(of).chain(leaving)
+    }
+
+    fn take(&mut self, id: &Id) -> Option<Arc<L>> {
         let lines = self.principals.get_mut(&id.principal)?;
         let line = lines.remove(&id.number)?;
         if lines.is_empty() {
@@ -119,14 +131,13 @@ impl<L: Line> Crowd<L> {
 }
 
 /// The line that has been idle for longest, and since when.
-fn idle<L: Line>(lines: &BTreeMap<u64, L>) -> Option<(Instant, u64)> {
+fn idle<L: Line>(lines: &BTreeMap<u64, Arc<L>>) -> Option<(Instant, u64)> {
     lines.iter().filter_map(|(number, line)| Some((line.idle_since()?, *number))).min()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::rc::Rc;
+    use std::sync::Mutex;
 
     use proptest::prelude::*;
 
@@ -135,11 +146,11 @@ mod tests {
 
     /// A connection that a test uses, or not.
     #[derive(Clone, Debug)]
-    struct Wire(usize, Rc<Cell<Option<Instant>>>);
+    struct Wire(usize, Arc<Mutex<Option<Instant>>>);
 
     impl Line for Wire {
         fn idle_since(&self) -> Option<Instant> {
-            self.1.get()
+            *self.1.lock().unwrap()
         }
     }
 
@@ -156,8 +167,8 @@ mod tests {
 
         /// A new connection of this principal, idle; who leaves and who ends. A millisecond later it is over.
         fn join(&mut self, name: &str) -> Option<(Option<usize>, Option<usize>)> {
-            let wire = Wire(self.wires.len(), Rc::new(Cell::new(Some(self.clock.now()))));
-            let joined = self.crowd.join(&Principal::new(name), wire.clone(), self.clock.now());
+            let wire = Wire(self.wires.len(), Arc::new(Mutex::new(Some(self.clock.now()))));
+            let joined = self.crowd.join(&Principal::new(name), Arc::new(wire.clone()), self.clock.now());
             self.clock.advance(Duration::from_millis(1));
             let Joined::In { id, leaves, ends } = joined else { return None };
             self.wires.push((id, wire));
@@ -169,7 +180,7 @@ mod tests {
         }
 
         fn in_use(&self, wire: usize) {
-            self.wires[wire].1.1.set(None);
+            *self.wires[wire].1.1.lock().unwrap() = None;
         }
     }
 

@@ -1,0 +1,244 @@
+//! A call that is open: the bytes that are counted for it, and whether its answer is being fetched.
+//!
+//! It lives as long as anything of the call does: its request while it is read, the work for it, its answer until the
+//! last byte has left the process. So what is counted is given back when it is no longer there, whoever held it last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Context;
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+
+use super::budget::whole_millis;
+use super::ledger::Ledger;
+use super::sizes;
+
+/// A caller that takes nothing of an answer for so long is cut off. Whoever waits for an answer reads it at once; a
+/// client that was stopped by its machine for so long asks again.
+pub const FETCHED_WITHIN: Duration = Duration::from_secs(10);
+/// While others want its bytes, an answer must also leave at this rate after that time: 64 KiB a second is a modem's
+/// pace on a data centre's network.
+const LEAST_A_SECOND: usize = 64 << 10;
+/// So long after it was cut off, what is still there of an answer lies in the connection's own buffers, and goes with
+/// the connection alone.
+pub(super) const LINGERS: Duration = Duration::from_secs(2);
+
+/// How a call's messages come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One request, one answer.
+    Unary,
+    /// One request, answers without an end.
+    Watch,
+    /// Both without an end.
+    Stream,
+}
+
+/// A call.
+pub struct OpenCall {
+    ledger: Arc<Ledger>,
+    place: usize,
+    kind: Kind,
+    /// Bytes that are counted for it.
+    held: AtomicUsize,
+    /// Parts of its answer that have not left.
+    parts: AtomicUsize,
+    /// When its answer was there (of a stream: the first of what has not left), in the budget's milliseconds; 0: no
+    /// answer has to be fetched.
+    owed: AtomicU64,
+    /// When something of it came or left last, likewise.
+    active: AtomicU64,
+    /// An answer has been begun, of which at least headers may be on their way.
+    answered: AtomicBool,
+    /// When it is to be cut off, likewise; 0: it is not.
+    leaves_at: AtomicU64,
+    /// When it was cut off, likewise; 0: it was not.
+    cut_at: AtomicU64,
+    waker: AtomicWaker,
+}
+
+/// A part of an answer that has not left. Clones are further parts.
+#[derive(Debug)]
+pub struct Part(Arc<OpenCall>);
+
+/// What is to be done about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Nothing.
+    Stays,
+    /// It was cut off now.
+    CutOff,
+    /// It has been cut off, and the connection still holds something of it.
+    Lingers,
+}
+
+impl OpenCall {
+    /// `held` has been taken.
+    pub(super) fn new(ledger: Arc<Ledger>, place: usize, kind: Kind, held: usize) -> Arc<Self> {
+        let now = ledger.millis();
+        let [owed, leaves_at, cut_at] = [const { AtomicU64::new(0) }; 3];
+        let (held, parts, active) = (AtomicUsize::new(held), AtomicUsize::new(0), AtomicU64::new(now));
+        let (answered, waker) = (AtomicBool::new(false), AtomicWaker::new());
+        Arc::new(Self { ledger, place, kind, held, parts, owed, active, answered, leaves_at, cut_at, waker })
+    }
+
+    /// How its messages come.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Takes so many bytes more, or none; whether it may have them.
+    #[must_use]
+    pub fn reserve(&self, bytes: usize) -> bool {
+        let taken = self.ledger.account().take(bytes);
+        if taken {
+            self.held.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Counts what is there already.
+    pub fn count(&self, bytes: usize) {
+        self.ledger.account().take_anyway(bytes);
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back what was taken by [`OpenCall::reserve`] or [`OpenCall::count`].
+    pub fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.ledger.account().give_back(bytes);
+    }
+
+    /// The whole answer is there and takes so many bytes: what was reserved beyond it is given back, what is missing is
+    /// taken; whether it may be given out. Only one that is far from what was foreseen is refused, a list for instance:
+    /// what was done for another one is done.
+    #[must_use]
+    pub fn settle(&self, answer: usize) -> bool {
+        let (held, needed) = (self.held.load(Ordering::Relaxed), sizes::CALL + answer);
+        if needed <= held {
+            self.release(held - needed);
+            return true;
+        }
+        if needed - held > held {
+            return self.reserve(needed - held);
+        }
+        self.count(needed - held);
+        true
+    }
+
+    /// A part of the answer that will be given back as fetched when it is dropped.
+    #[must_use]
+    pub fn part(self: &Arc<Self>) -> Part {
+        if self.parts.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.answered.store(true, Ordering::Relaxed);
+            let now = self.ledger.millis();
+            self.active.store(now, Ordering::Relaxed);
+            self.owed.store(now, Ordering::Relaxed);
+        }
+        Part(Arc::clone(self))
+    }
+
+    /// Something of it came or left.
+    pub fn progresses(&self) {
+        self.active.store(self.ledger.millis(), Ordering::Relaxed);
+    }
+
+    /// Whether its task is to end; it is woken when that changes.
+    pub fn is_cut(&self, cx: &Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.cut_at.load(Ordering::Relaxed) != 0
+    }
+
+    /// Ends its task, whatever that waits for.
+    pub fn cut(&self) {
+        self.cut_at.store(self.ledger.millis(), Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// It is to end by itself within this time, and is cut off after it.
+    pub fn leaves_within(&self, time: Duration) {
+        self.leaves_at.store(self.ledger.millis() + whole_millis(time), Ordering::Relaxed);
+    }
+
+    /// Cuts it off if its time is over. `wanted`: others want its bytes.
+    pub(super) fn judge(&self, now: u64, wanted: bool) -> Judgement {
+        let cut_at = self.cut_at.load(Ordering::Relaxed);
+        if cut_at != 0 {
+            // Work for it that goes on is not the connection's.
+            let parts_left = self.parts.load(Ordering::Relaxed) > 0;
+            let lingers = parts_left && now.saturating_sub(cut_at) >= whole_millis(LINGERS);
+            return if lingers { Judgement::Lingers } else { Judgement::Stays };
+        }
+        if self.is_over(now, wanted) {
+            self.cut();
+            return Judgement::CutOff;
+        }
+        Judgement::Stays
+    }
+
+    fn is_over(&self, now: u64, wanted: bool) -> bool {
+        let leaves_at = self.leaves_at.load(Ordering::Relaxed);
+        if leaves_at != 0 && now >= leaves_at {
+            return true;
+        }
+        let owed = self.owed.load(Ordering::Relaxed);
+        let still = now.saturating_sub(self.active.load(Ordering::Relaxed)) >= whole_millis(FETCHED_WITHIN);
+        match self.kind {
+            Kind::Unary if owed == 0 => false,
+            Kind::Unary => {
+                let pace = u64::try_from(self.held.load(Ordering::Relaxed) / (LEAST_A_SECOND / 1_000));
+                let due = whole_millis(FETCHED_WITHIN).saturating_add(pace.unwrap_or(u64::MAX));
+                still || (wanted && now.saturating_sub(owed) >= due)
+            }
+            // Nobody knows whether it is not used or not read: neither is a reason to keep what others want.
+            Kind::Watch | Kind::Stream => wanted && still,
+        }
+    }
+
+    fn part_left(&self) {
+        self.active.store(self.ledger.millis(), Ordering::Relaxed);
+        if self.parts.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.owed.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Debug for OpenCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenCall").field("kind", &self.kind).field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+impl Part {
+    /// Of which it is a part.
+    #[must_use]
+    pub fn call(&self) -> &Arc<OpenCall> {
+        &self.0
+    }
+
+    /// Something of it has left.
+    pub fn progresses(&self) {
+        self.0.progresses();
+    }
+}
+
+impl Clone for Part {
+    fn clone(&self) -> Self {
+        self.0.part()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.0.part_left();
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        let held = *self.held.get_mut();
+        self.ledger.ended(self.place, held, *self.answered.get_mut());
+    }
+}

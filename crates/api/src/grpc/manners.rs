@@ -1,0 +1,75 @@
+//! How gRPC has its calls counted.
+
+use http::Response;
+use tonic::body::Body;
+
+use super::error;
+use crate::entry::Refusal;
+use crate::entry::open_call::Kind;
+use crate::metered::{BoxError, Manners, Unread};
+
+/// gRPC's.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcManners;
+
+/// Methods whose messages have no end.
+const STREAMS: [&str; 2] = ["/keystored.v1.Crypto/Stream", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
+/// Methods whose answers have none.
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+impl Manners for GrpcManners {
+    type Body = Body;
+
+    fn kind(&self, path: &str) -> Kind {
+        match path {
+            WATCH => Kind::Watch,
+            path if STREAMS.contains(&path) => Kind::Stream,
+            _ => Kind::Unary,
+        }
+    }
+
+    fn full(&self) -> Response<Body> {
+        error::status(&error::full()).into_http()
+    }
+
+    fn unknown(&self) -> Response<Body> {
+        error::refused(&Refusal::NoPeer).into_http()
+    }
+
+    fn unread(&self, why: Unread) -> BoxError {
+        let error = match why {
+            Unread::Late => error::late(),
+            Unread::Full => error::full(),
+        };
+        Box::new(error::status(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message as _;
+    use proto::v1::FILE_DESCRIPTOR_SET;
+
+    #[test]
+    fn every_method_that_streams_is_known() {
+        let files = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let others = prost_types::FileDescriptorSet::decode(tonic_health::pb::FILE_DESCRIPTOR_SET).unwrap().file;
+        let mut found = 0;
+        for file in files.iter().chain(&others) {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let kind = match (method.client_streaming(), method.server_streaming()) {
+                        (false, false) => Kind::Unary,
+                        (false, true) => Kind::Watch,
+                        (true, _) => Kind::Stream,
+                    };
+                    assert_eq!(GrpcManners.kind(&path), kind, "{path}");
+                    found += usize::from(kind != Kind::Unary);
+                }
+            }
+        }
+        assert_eq!(found, 2, "Crypto.Stream and Health.Watch; reflection's descriptors are not at hand");
+    }
+}

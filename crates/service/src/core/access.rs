@@ -1,0 +1,63 @@
+//! Who may do what: the rules are asked here, and nowhere else.
+//!
+//! Whether there is such a thing is told only to callers who may do with it what they ask for: the rules are asked about
+//! the ARN before anything is looked up, and a denial reads the same whether there is a key, key store or cluster of that
+//! name or none.
+
+use std::sync::Arc;
+
+use super::Core;
+use crate::{Error, RequestContext};
+use auth::request::{AuthorizationRequest, Conditions, NO_RESOURCE};
+use auth::rule::{Reason, Rules, Verdict};
+use model::context::EncryptionContext;
+use model::exception::Exception;
+use model::operation::{Operation, Resource};
+
+impl Core {
+    /// The rules of the moment.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.inner.rules.load_full()
+    }
+
+    /// Has other rules count from now on: when this returns, nothing is given out any more that they forbid.
+    #[cfg(test)]
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        self.inner.rules.store(Arc::new(rules));
+        self.wait_for_releases();
+    }
+
+    /// The ARN of what a call names; `*` where it names nothing.
+    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Arc<str> {
+        let scope = self.scope();
+        match operation.spec().resource {
+            _ if id.is_empty() => NO_RESOURCE.into(),
+            Resource::KeyStore => scope.key_store_arn(id).into(),
+            Resource::Cluster => scope.cluster_arn(id).into(),
+            Resource::Key | Resource::Account => NO_RESOURCE.into(),
+        }
+    }
+}
+
+/// Asks the rules.
+pub(crate) fn allowed(
+    rules: &Rules,
+    call: &RequestContext,
+    operation: Operation,
+    resource: &str,
+    encryption_context: Option<&EncryptionContext>,
+) -> Result<(), Error> {
+    let (action, conditions) = (operation.spec().permission, Conditions { encryption_context });
+    match rules.decide(&AuthorizationRequest { context: call, action, resource, conditions }) {
+        Verdict::Allow(_) => Ok(()),
+        Verdict::Deny(reason) => {
+            let because = match reason {
+                Reason::Statement(_) => "with an explicit deny",
+                Reason::NothingAllows => "because nothing allows it",
+            };
+            let who = call.principal.as_str();
+            let what = format!("{who} is not authorized to perform {action} on {resource} {because}");
+            Err(Error::permanent(Exception::AccessDenied, what))
+        }
+    }
+}

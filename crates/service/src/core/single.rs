@@ -1,0 +1,132 @@
+//! The way to operations without items: on one key, on a key store, on a cluster, on the account. In the order of
+//! [`super::pipeline`]: admission, permission, work, record, permission once more, result.
+
+use std::sync::Arc;
+
+use super::pipeline::KeyAccess;
+use super::recorder::Ending;
+use crate::core::Core;
+use crate::core::access::allowed;
+use crate::{Error, RequestContext};
+use model::id::KeyId;
+use model::operation::Operation;
+use store::Key;
+
+impl Core {
+    /// Carries out an operation on one key, which it gives to `work` if the caller may do this with it in its present
+    /// state.
+    pub(crate) async fn on_key<T: Send + 'static, W>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+        work: impl FnOnce(Core, Arc<Key>) -> W + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>> + Send,
+    {
+        let named = self.named(key_id);
+        let resource = match &named {
+            Ok(id) => self.scope().key_arn(*id).into(),
+            Err(_) => auth::request::NO_RESOURCE.into(),
+        };
+        let (core, call_of_task) = (self.clone(), call.clone());
+        let work = async move {
+            let id = named?;
+            let key = {
+                let (keyring, rules) = (core.keyring(), core.rules());
+                let access = KeyAccess::new(&core, &keyring, &rules, &call_of_task, operation);
+                Arc::clone(&access.open(id, None)?.key)
+            };
+            work(core, key).await
+        };
+        self.on_one(call, operation, resource, work).await
+    }
+
+    fn named(&self, key_id: &str) -> Result<KeyId, Error> {
+        super::validate::key_reference(key_id)?;
+        Ok(self.scope().parse_key_reference(key_id)?)
+    }
+
+    /// Carries out an operation on what has this ARN: admission and permission, `work` in a task of its own, permission
+    /// once more. `work` itself sees to the state of what it works on.
+    pub(crate) async fn on_one<T: Send + 'static>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        resource: Arc<str>,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.on_one_that(call, operation, resource, work, |_, _| Ok(())).await
+    }
+
+    /// The same, of a result that is given out only while `still` finds that it may be.
+    pub(crate) async fn on_one_that<T: Send + 'static>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        resource: Arc<str>,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Result<T, Error> {
+        let started = self.clock().now();
+        let admitted = allowed(&self.rules(), call, operation, &resource, None)
+            .and_then(|()| self.inner.admission.admit(&call.principal, 1));
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(error) => {
+                let resources = named_only(resource);
+                self.refused(Ending { call, operation, started, resources }, 1, &error).await;
+                return Err(error);
+            }
+        };
+        let (core, call_of_task) = (self.clone(), call.clone());
+        self.detached(call, permit, async move {
+            let mut result = [work.await];
+            let (call, asked) = (&call_of_task, Arc::clone(&resource));
+            let ending = Ending { call, operation, started, resources: named_only(resource) };
+            core.conclude(ending, &mut result, |result| withhold(&core, call, operation, &asked, result, &still)).await;
+            let [result] = result;
+            result
+        })
+        .await
+    }
+
+    /// Carries out an operation that only reads the catalogue, about what has this ARN.
+    pub(crate) async fn on_catalogue<T: Send + 'static>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        resource: Arc<str>,
+        read: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let core = self.clone();
+        self.on_one(call, operation, resource, async move { read(&core) }).await
+    }
+}
+
+/// What a record names.
+fn named_only(resource: Arc<str>) -> Vec<Arc<str>> {
+    if &*resource == auth::request::NO_RESOURCE { Vec::new() } else { vec![resource] }
+}
+
+/// The last look at a result, and how many it withholds.
+fn withhold<T>(
+    core: &Core,
+    call: &RequestContext,
+    operation: Operation,
+    resource: &str,
+    result: &mut [Result<T, Error>],
+    still: &impl Fn(&Core, &T) -> Result<(), Error>,
+) -> usize {
+    let [result] = result else { return 0 };
+    let Ok(done) = &*result else { return 0 };
+    let look = allowed(&core.rules(), call, operation, resource, None).and_then(|()| still(core, done));
+    match look {
+        Ok(()) => 0,
+        Err(error) => {
+            *result = Err(error);
+            1
+        }
+    }
+}
