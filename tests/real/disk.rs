@@ -1,6 +1,7 @@
 //! The disk with the metadata is full, for an hour or from the start: what must be recorded is refused, the rest goes on,
 //! the kill switch works, and all of it ends with the trouble.
 
+mod moved;
 mod start;
 
 use std::collections::BTreeMap;

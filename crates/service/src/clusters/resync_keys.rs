@@ -85,7 +85,9 @@ async fn resync(core: &Core, lifecycle: &Lifecycle, input: &ResyncInput) -> Resu
         core.store().set_placement(*version, hsm, Placement::Pending).await.map_err(Error::of_store)?;
         tracing::info!(%hsm, key_version = %version, "the key that was removed in this HSM is wanted there again");
     }
-    let to_place = hsms.iter().map(|hsm| missing_in(&catalogue, &store.id, hsm).len()).sum();
+    // As it is now, with what is wanted again.
+    let now = core.store().catalogue();
+    let to_place = hsms.iter().map(|hsm| missing_in(&now, &store.id, hsm).len()).sum();
     hsms.iter().for_each(|hsm| lifecycle.reconcilers().ask(hsm));
     Ok(Resynced { wanted_again: removed.len(), to_place })
 }
