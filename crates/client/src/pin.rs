@@ -45,9 +45,9 @@ macro_rules! carries_pin {
 }
 
 carries_pin! {
-    CreateKeyStoreRequest -> CreateKeyStoreResponse at "KeyStores/CreateKeyStore";
-    UpdateKeyStoreRequest -> UpdateKeyStoreResponse at "KeyStores/UpdateKeyStore";
-    AddHsmRequest -> AddHsmResponse at "Clusters/AddHsm";
+    CreateKeyStoreRequest -> CreateKeyStoreResponse at "KeyStoresService/CreateKeyStore";
+    UpdateKeyStoreRequest -> UpdateKeyStoreResponse at "KeyStoresService/UpdateKeyStore";
+    AddHsmRequest -> AddHsmResponse at "ClustersService/AddHsm";
 }
 
 impl Client {
