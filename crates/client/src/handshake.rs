@@ -9,7 +9,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::error::chain;
+use super::chain::chain;
 use pki::{Validity, moment};
 
 /// What has to be mended so that there is a connection.

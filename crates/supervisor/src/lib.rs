@@ -42,6 +42,7 @@ mod words;
 mod work_queue;
 mod worker_driver;
 mod worker_pool;
+mod worker_id;
 mod worker_process;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::worker_process::WorkerId;
+use super::worker_id::WorkerId;
 use super::{State, Status};
 use model::key_store::ConnectionErrorCode;
 use protocol::{LoggedIn, Ready, Role};

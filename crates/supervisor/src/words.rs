@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-use super::worker_process::WorkerId;
+use super::worker_id::WorkerId;
 use model::clock::Clock;
 use model::id::HsmId;
 use telemetry::log;

@@ -15,7 +15,7 @@ use super::load::Gauge;
 use super::status_tracker::{StatusTracker, View};
 use super::work_queue::{Fate, Taken, WorkQueue};
 use super::worker_driver::keep;
-use super::worker_process::WorkerId;
+use super::worker_id::WorkerId;
 use super::{CallError, Settings, State, Status, process};
 use model::call_options::CallOptions;
 use model::clock::Clock;

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::link::{Heard, Link, sleep_until};
 use super::state_machine::Policy;
 use super::work_queue::WorkQueue;
+use super::worker_id::WorkerId;
 use super::{Settings, StartError, process, words};
 use model::clock::Clock;
 use protocol::Fault;
@@ -46,25 +47,6 @@ pub(super) enum News {
     Closed,
     /// It has ended and was waited for, in the system's words. Comes after all else that it said.
     Exited(String),
-}
-
-/// Which worker of an HSM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WorkerId {
-    /// What it is for.
-    pub(super) role: Role,
-    /// Which of its role.
-    pub(super) index: u16,
-}
-
-impl std::fmt::Display for WorkerId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.role {
-            Role::Data => write!(f, "data worker {}", self.index),
-            Role::Control => f.write_str("control worker"),
-            Role::Ceremony => f.write_str("ceremony worker"),
-        }
-    }
 }
 
 impl Settings {

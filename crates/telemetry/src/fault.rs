@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::watchdog::Task;
+use super::task::Task;
 
 /// How long a turn of the watchdog is.
 const TURN: Duration = Duration::from_secs(1);

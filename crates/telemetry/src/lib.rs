@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod panics;
 pub mod sampled;
+mod task;
 pub mod watchdog;
 
 /// Sets the process's log up: JSON lines or text, to standard error. Call once; a later call changes nothing.

@@ -19,7 +19,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 
-use super::wire::{Found, Inbox};
+use super::wire::{Found, Inbox, Request};
 use model::lock::MutexExt as _;
 use protocol::{Kind, Op};
 
@@ -29,14 +29,6 @@ const BELL: u64 = 1;
 
 /// How long session threads that are idle have to see the end of the parent for themselves.
 const END: Duration = Duration::from_millis(100);
-
-/// A request as it waits.
-pub(super) struct Request {
-    /// The parent's number for it.
-    pub(super) id: u64,
-    /// What to do.
-    pub(super) op: Op,
-}
 
 /// The requests of one worker.
 pub(super) struct Queue {

@@ -11,9 +11,16 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::queue::Request;
 use model::lock::MutexExt as _;
 use protocol::{self, Class, Fault, FromWorker, MAX_FRAME_BYTES, Reply, ToWorker};
+
+/// A request as it waits.
+pub(super) struct Request {
+    /// The parent's number for it.
+    pub(super) id: u64,
+    /// What to do.
+    pub(super) op: Op,
+}
 
 /// What one read asks for, at first. Larger frames make the buffer grow up to the largest frame.
 const READ_BYTES: usize = 128 << 10;

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::entry::CallEntry;
+use super::items::{decrypt_input, decrypt_response, encrypt_input, encrypt_response};
 use super::{error, stream};
 use crate::entry::sizes;
 use model::key::DataKeySpec;
 use model::operation::Operation;
-use model::secret::Secret;
 use proto::v1;
 use proto::v1::crypto_service_server::CryptoService;
-use service::{DataKeyInput, DecryptInput, Decrypted, EncryptInput, Encrypted, Error, GeneratedDataKey};
+use service::{DataKeyInput, Decrypted, Encrypted, Error, GeneratedDataKey};
 
 /// What the service gives for a list of items: an error of the whole call, or a result for each item.
 type Items<T> = Result<Vec<Result<T, Error>>, Error>;
@@ -136,29 +136,6 @@ impl CryptoService for CryptoApi {
         let admitted = self.entry.admit_stream(&request)?;
         self.streams.open(admitted, request.into_inner())
     }
-}
-
-/// Moves the plaintext over; no copy of it is made.
-pub(super) fn encrypt_input(request: v1::EncryptRequest) -> EncryptInput {
-    let v1::EncryptRequest { key_id, plaintext, encryption_context } = request;
-    EncryptInput { key_id, plaintext: Secret::new(plaintext), context: encryption_context }
-}
-
-pub(super) fn encrypt_response(encrypted: Encrypted) -> v1::EncryptResponse {
-    v1::EncryptResponse {
-        key_id: encrypted.key_arn.as_ref().to_owned(),
-        ciphertext_blob: Bytes::from(encrypted.ciphertext),
-    }
-}
-
-pub(super) fn decrypt_input(request: v1::DecryptRequest) -> DecryptInput {
-    let v1::DecryptRequest { ciphertext_blob, encryption_context, key_id } = request;
-    DecryptInput { key_id, ciphertext: ciphertext_blob, context: encryption_context }
-}
-
-/// Moves the plaintext over; from here on it is prost's and the connection's, which do not wipe.
-pub(super) fn decrypt_response(decrypted: Decrypted) -> v1::DecryptResponse {
-    v1::DecryptResponse { key_id: decrypted.key_arn.as_ref().to_owned(), plaintext: decrypted.plaintext.into_exposed() }
 }
 
 fn data_key_input(request: v1::GenerateDataKeyRequest) -> Result<DataKeyInput, Error> {

@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod key_stores;
 mod keys;
+mod items;
 mod limiter;
 mod manners;
 mod recorded;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::codegen::InterceptedService;
 use tonic::server::NamedService;
@@ -77,7 +78,7 @@ pub struct Settings {
 /// Tells the health service whether the daemon serves, and streams when they must end.
 pub struct HealthSwitch {
     reporter: HealthReporter,
-    closing: watch::Sender<bool>,
+    closing: CancellationToken,
 }
 
 impl HealthSwitch {
@@ -103,7 +104,7 @@ impl HealthSwitch {
     /// a stream has no end of its own, and a shutdown cannot wait for one. Whoever watches the health has been told and
     /// is let go, too. Not to be undone.
     pub async fn close_streams(&self) {
-        self.closing.send_replace(true);
+        self.closing.cancel();
         let mut reporter = self.reporter.clone();
         for name in HEALTH_NAMES {
             reporter.clear_service_status(name).await;
@@ -119,15 +120,15 @@ pub type Calls = Recorded<Metered<Routes, GrpcManners>>;
 /// extensions; one without is refused.
 #[must_use]
 pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, HealthSwitch) {
-    let (closing, closed) = watch::channel(false);
+    let closing = CancellationToken::new();
     let reporter = HealthReporter::new();
-    let switch = HealthSwitch { reporter: reporter.clone(), closing };
+    let switch = HealthSwitch { reporter: reporter.clone(), closing: closing.clone() };
     // Nobody else has the reporter yet, so that this is done at once.
     let _ = switch.set_serving(false).now_or_never();
 
     let (recorder, of_records) = (service.clone(), clock.clone());
     let entry = Arc::new(CallEntry::new(service, settings, clock.clone()));
-    let streams = Streams::new(entry.service.clone(), settings.streams, closed, clock.clone());
+    let streams = Streams::new(entry.service.clone(), settings.streams, closing, clock.clone());
     let crypto = CryptoServiceServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
     let keys = KeysServiceServer::new(KeysApi { entry: Arc::clone(&entry) });
     let key_stores = KeyStoresServiceServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
@@ -208,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_follows_is_unknown() {
         let reporter = HealthReporter::new();
-        let switch = HealthSwitch { reporter: reporter.clone(), closing: watch::channel(false).0 };
+        let switch = HealthSwitch { reporter: reporter.clone(), closing: CancellationToken::new() };
         let health = HealthService::from_health_reporter(reporter);
         let check = async |name: &str| {
             let request = Request::new(HealthCheckRequest { service: name.to_owned() });
@@ -227,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_watches_the_health_is_told_of_the_end_and_let_go() {
         let reporter = HealthReporter::new();
-        let switch = HealthSwitch { reporter: reporter.clone(), closing: watch::channel(false).0 };
+        let switch = HealthSwitch { reporter: reporter.clone(), closing: CancellationToken::new() };
         switch.set_serving(true).await;
         let health = HealthService::from_health_reporter(reporter);
         let watched = health.watch(Request::new(HealthCheckRequest::default())).await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::entry::crowd::{Crowd, Id, Joined, Line};
 use crate::entry::open_call::OpenCall;
@@ -40,7 +40,7 @@ pub(super) struct Use {
     in_work: AtomicBool,
     /// When it was answered last, in nanoseconds from `opened`.
     used: AtomicU64,
-    leaves: watch::Sender<bool>,
+    leaves: CancellationToken,
     open: Option<Arc<OpenCall>>,
 }
 
@@ -55,7 +55,7 @@ impl Seats {
         let joined = self.crowd.lock_anyway().join(principal, Arc::clone(&stream), self.clock.now());
         let Joined::In { id, leaves, ends } = joined else { return None };
         if let Some((_, other)) = leaves {
-            other.leaves.send_replace(true);
+            other.leaves.cancel();
             if let Some(open) = &other.open {
                 open.leaves_within(FAREWELL);
             }
@@ -77,7 +77,7 @@ impl Use {
     pub(super) fn new(clock: Clock, open: Option<Arc<OpenCall>>) -> Arc<Self> {
         let opened = clock.now();
         let (in_work, used) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Self { clock, opened, in_work, used, leaves: watch::Sender::new(false), open })
+        Arc::new(Self { clock, opened, in_work, used, leaves: CancellationToken::new(), open })
     }
 
     /// Something of it is in work, or is not any more.
@@ -90,13 +90,7 @@ impl Use {
 
     /// Resolves when it is to leave.
     pub(super) fn leaves(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut leaves = self.leaves.subscribe();
-        async move {
-            // A sender that is gone never says so: then there is nothing to wait for.
-            if leaves.wait_for(|leaves| *leaves).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        self.leaves.clone().cancelled_owned()
     }
 }
 

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, future};
 use prost::Message;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
@@ -49,7 +49,7 @@ type Taken = (Result<Vec<StreamResponse>, Status>, usize);
 pub(super) struct Streams {
     service: Service,
     seats: Seats,
-    closing: watch::Receiver<bool>,
+    closing: CancellationToken,
 }
 
 /// Why a stream ends though its caller has not ended it.
@@ -63,8 +63,8 @@ enum Ending {
 }
 
 impl Streams {
-    /// At most `most` at once; all of them end when `closing` turns true.
-    pub(super) fn new(service: Service, most: usize, closing: watch::Receiver<bool>, clock: Clock) -> Self {
+    /// At most `most` at once; all of them end when `closing` is cancelled.
+    pub(super) fn new(service: Service, most: usize, closing: CancellationToken, clock: Clock) -> Self {
         Self { service, seats: Seats::new(most, clock), closing }
     }
 
@@ -91,7 +91,7 @@ impl Streams {
 
 async fn ending(
     remaining: Option<std::time::Duration>,
-    mut closing: watch::Receiver<bool>,
+    closing: CancellationToken,
     leaves: impl Future<Output = ()>,
 ) -> Ending {
     let late = async {
@@ -100,15 +100,9 @@ async fn ending(
             None => future::pending().await,
         }
     };
-    let closed = async {
-        // A sender that is gone never says so: then there is nothing to wait for.
-        if closing.wait_for(|closing| *closing).await.is_err() {
-            future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         () = late => Ending::Late,
-        () = closed => Ending::Closing,
+        () = closing.cancelled() => Ending::Closing,
         () = leaves => Ending::MakesRoom,
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future;
 use prost::Message;
 use tonic::Status;
 
-use super::{crypto, error};
+use super::{items, error};
 use crate::entry::{AdmittedStream, sizes};
 use proto::v1::stream_request::Request as Wanted;
 use proto::v1::stream_response::Result as Given;
@@ -26,11 +26,11 @@ pub(super) async fn answer(
     for StreamRequest { number, request } in window {
         match request {
             Some(Wanted::Encrypt(request)) => {
-                encrypt.push(crypto::encrypt_input(request));
+                encrypt.push(items::encrypt_input(request));
                 encrypt_numbers.push(number);
             }
             Some(Wanted::Decrypt(request)) => {
-                decrypt.push(crypto::decrypt_input(request));
+                decrypt.push(items::decrypt_input(request));
                 decrypt_numbers.push(number);
             }
             None => {
@@ -52,8 +52,8 @@ pub(super) async fn answer(
         }
     };
     let (encrypted, decrypted) = future::join(encrypted, decrypted).await;
-    number(&mut answers, encrypt_numbers, encrypted, |item| Given::Encrypt(crypto::encrypt_response(item)));
-    number(&mut answers, decrypt_numbers, decrypted, |item| Given::Decrypt(crypto::decrypt_response(item)));
+    number(&mut answers, encrypt_numbers, encrypted, |item| Given::Encrypt(items::encrypt_response(item)));
+    number(&mut answers, decrypt_numbers, decrypted, |item| Given::Decrypt(items::decrypt_response(item)));
     Ok(answers)
 }
 

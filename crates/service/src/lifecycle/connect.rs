@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::Lifecycle;
 use super::recorded::Pauses;
@@ -47,7 +47,7 @@ impl Lifecycle {
         });
     }
 
-    async fn run_connect(&self, id: &KeyStoreId, mut broken_off: watch::Receiver<bool>) {
+    async fn run_connect(&self, id: &KeyStoreId, broken_off: CancellationToken) {
         let started = self.core.clock().now();
         let Some(store) = self.core.key_store(id) else { return };
         match store.state {
@@ -61,7 +61,7 @@ impl Lifecycle {
             Ok(hsms) => {
                 tokio::select! {
                     biased;
-                    _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                    () = broken_off.cancelled() => return,
                     verdict = self.judged(hsms) => verdict,
                 }
             }
@@ -73,7 +73,7 @@ impl Lifecycle {
                 let record = transient(ConnectStep::RecordConnected, self.recorded(id, Event::ConnectSucceeded, None));
                 let record = tokio::select! {
                     biased;
-                    _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                    () = broken_off.cancelled() => return,
                     record = record => record,
                 };
                 match record {
@@ -104,7 +104,7 @@ impl Lifecycle {
                     // Without the turn, so that a disconnect has its way.
                     tokio::select! {
                         biased;
-                        _ = broken_off.wait_for(|broken_off| *broken_off) => return,
+                        () = broken_off.cancelled() => return,
                         () = pauses.pass() => {}
                     }
                 };

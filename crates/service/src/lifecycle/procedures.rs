@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use model::id::KeyStoreId;
 use model::lock::MutexExt as _;
@@ -19,25 +19,23 @@ pub(crate) struct Procedures(Mutex<BTreeMap<KeyStoreId, Procedure>>);
 
 #[derive(Default)]
 struct Procedure {
-    break_off: Option<watch::Sender<bool>>,
+    /// Breaks the connect off when it goes.
+    break_off: Option<DropGuard>,
     task: Option<JoinHandle<()>>,
 }
 
 impl Procedures {
-    /// A connect begins; the receiver says when it is to be broken off.
-    pub(super) fn begin(&self, id: &KeyStoreId) -> watch::Receiver<bool> {
-        let (tell, told) = watch::channel(false);
-        self.lock().insert(id.clone(), Procedure { break_off: Some(tell), task: None });
-        told
+    /// A connect begins; the token says when it is to be broken off.
+    pub(super) fn begin(&self, id: &KeyStoreId) -> CancellationToken {
+        let broken_off = CancellationToken::new();
+        let break_off = Some(broken_off.clone().drop_guard());
+        self.lock().insert(id.clone(), Procedure { break_off, task: None });
+        broken_off
     }
 
     /// Breaks a connect off; its task, to be waited for.
     pub(super) fn break_off(&self, id: &KeyStoreId) -> Option<JoinHandle<()>> {
-        let procedure = self.lock().remove(id)?;
-        if let Some(tell) = procedure.break_off {
-            tell.send_replace(true);
-        }
-        procedure.task
+        self.lock().remove(id)?.task
     }
 
     /// Runs a procedure, to its end.

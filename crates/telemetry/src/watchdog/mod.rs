@@ -10,7 +10,6 @@
 //! Whatever shows figures that a task keeps says with the spawn what becomes of them when it lapses.
 
 mod pulse;
-mod task;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +21,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 
 use self::pulse::{Pulse, SILENT, Sign};
-pub use self::task::{Rule, Task};
+pub use super::task::{Rule, Task};
 use super::{fault, panics};
 use model::clock::Clock;
 use model::lock::MutexExt as _;
