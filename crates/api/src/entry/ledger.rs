@@ -314,7 +314,7 @@ mod tests {
         clock.advance(6 * FETCHED_WITHIN);
         assert_eq!(ledger.sweep(), STAYS);
         let other = of(&budget, "cn:b");
-        let held = other.begin(Kind::Unary, 1_000).unwrap();
+        let held = other.begin(Kind::Unary, 10 * sizes::CALL).unwrap();
         assert!(other.begin(Kind::Unary, ALL).is_none());
         assert_eq!(ledger.sweep(), STAYS, "the other one has more itself");
         drop((held, other.begun()));
