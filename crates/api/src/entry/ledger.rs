@@ -118,14 +118,15 @@ impl Ledger {
         self.begun.lock_anyway().take()
     }
 
-    /// A call is refused. It takes room all the same until it has left, so that a connection that has many such calls
-    /// at once is over where there is none for them either.
+    /// A call is refused. Its answer takes room all the same until it has left: for as many as there are free places
+    /// that is the connection's own, since whoever has its share could take others' by being refused; one that has more
+    /// of them is over where there is no place for them either.
     pub fn refused(&self) {
         if !self.has_place(&mut self.calls.lock_anyway()) {
             self.over.store(true, Ordering::Relaxed);
         }
-        self.unflushed(sizes::ANSWER);
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.unflushed(0);
     }
 
     /// Whether the connection is to end.
@@ -150,7 +151,7 @@ impl Ledger {
     /// The socket has taken all that the connection had.
     pub fn flushed(&self) {
         self.blocked.store(false, Ordering::Relaxed);
-        if self.unflushed.load(Ordering::Relaxed) == 0 {
+        if self.unflushed_since.load(Ordering::Relaxed) == 0 {
             return;
         }
         self.unflushed_since.store(0, Ordering::Relaxed);
@@ -194,14 +195,16 @@ impl Ledger {
             let mut calls = self.calls.lock_anyway();
             calls.free.push(place);
         }
+        // Of what the call held, so that no more is taken than there was room for.
+        let stays = if answered { sizes::ANSWER.min(held) } else { 0 };
         if answered {
-            self.unflushed(sizes::ANSWER);
+            self.unflushed(stays);
         }
-        self.account.give_back(held);
+        self.account.give_back(held - stays);
     }
 
+    /// So many bytes that have been taken are in the connection's buffers now.
     fn unflushed(&self, bytes: usize) {
-        self.account.take_anyway(bytes);
         self.unflushed.fetch_add(bytes, Ordering::Relaxed);
         if self.unflushed_since.load(Ordering::Relaxed) == 0 {
             self.unflushed_since.store(self.millis(), Ordering::Relaxed);
@@ -239,7 +242,7 @@ mod tests {
     }
 
     fn begin(ledger: &Arc<Ledger>, kind: Kind) -> Arc<OpenCall> {
-        let call = ledger.begin(kind, 100).unwrap();
+        let call = ledger.begin(kind, sizes::CALL).unwrap();
         assert!(Arc::ptr_eq(&ledger.begun().unwrap(), &call));
         call
     }
@@ -311,7 +314,7 @@ mod tests {
         clock.advance(6 * FETCHED_WITHIN);
         assert_eq!(ledger.sweep(), STAYS);
         let other = of(&budget, "cn:b");
-        let held = other.begin(Kind::Unary, 1_000).unwrap();
+        let held = other.begin(Kind::Unary, 10 * sizes::CALL).unwrap();
         assert!(other.begin(Kind::Unary, ALL).is_none());
         assert_eq!(ledger.sweep(), STAYS, "the other one has more itself");
         drop((held, other.begun()));

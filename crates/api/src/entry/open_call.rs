@@ -100,12 +100,12 @@ impl OpenCall {
     }
 
     /// Counts what is there already.
-    pub fn count(&self, bytes: usize) {
+    fn count(&self, bytes: usize) {
         self.ledger.account().take_anyway(bytes);
         self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives back what was taken by [`OpenCall::reserve`] or [`OpenCall::count`].
+    /// Gives back what was taken by [`OpenCall::reserve`].
     pub fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         self.ledger.account().give_back(bytes);

@@ -112,11 +112,12 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for Answer<B> {
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let piece = frame.map_data(|bytes| {
-            let counted = this.part.as_ref().map(|part| {
+            let counted = this.part.as_ref().and_then(|part| {
                 let open = part.call();
-                open.count(bytes.len());
                 open.progresses();
-                (bytes.len(), Arc::clone(open))
+                // Where there is no room it is one piece, and what HTTP's queue takes, of each of the streams that may
+                // be open: not more than others could be made to wait for.
+                open.reserve(bytes.len()).then(|| (bytes.len(), Arc::clone(open)))
             });
             Piece { bytes: Held::Shared(bytes), at: 0, counted, part: this.part.clone() }
         });
