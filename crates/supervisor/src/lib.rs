@@ -41,8 +41,8 @@ mod wire;
 mod words;
 mod work_queue;
 mod worker_driver;
-mod worker_pool;
 mod worker_id;
+mod worker_pool;
 mod worker_process;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::link::{Link, sleep_until};
 use super::login_lock::LoginLock;
-use super::worker_process::{News, WorkerId, WorkerProcess};
+use super::worker_id::WorkerId;
+use super::worker_process::{News, WorkerProcess};
 use super::{CallError, KillLimits, Settings, StartError, process};
 use model::clock::Clock;
 use model::secret::Secret;

@@ -16,7 +16,7 @@ use super::worker_id::WorkerId;
 use super::{Settings, StartError, process, words};
 use model::clock::Clock;
 use protocol::Fault;
-use protocol::{FrameError, Ready, Role, Start, Token};
+use protocol::{FrameError, Ready, Start, Token};
 
 /// The process is gone, but something that the module left behind holds the socket, or its standard error: no longer
 /// waited for than this.

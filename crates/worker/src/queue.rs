@@ -21,7 +21,7 @@ use rustix::io::Errno;
 
 use super::wire::{Found, Inbox, Request};
 use model::lock::MutexExt as _;
-use protocol::{Kind, Op};
+use protocol::Kind;
 
 /// What an event is of.
 const SOCKET: u64 = 0;
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use model::id::{KeyId, KeyVersionId};
     use model::secret::Secret;
-    use protocol::{EncryptItem, ToWorker, encode_frame};
+    use protocol::{EncryptItem, Op, ToWorker, encode_frame};
 
     /// The parent's end of the socket, and the queue at the other one.
     fn queue() -> (UnixStream, Arc<Queue>) {

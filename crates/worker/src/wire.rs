@@ -12,7 +12,7 @@ use rustix::net::RecvFlags;
 use zeroize::{Zeroize, Zeroizing};
 
 use model::lock::MutexExt as _;
-use protocol::{self, Class, Fault, FromWorker, MAX_FRAME_BYTES, Reply, ToWorker};
+use protocol::{self, Class, Fault, FromWorker, MAX_FRAME_BYTES, Op, Reply, ToWorker};
 
 /// A request as it waits.
 pub(super) struct Request {
@@ -279,7 +279,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Op;
 
     #[test]
     fn requests_arrive_whole_however_they_are_cut() {

@@ -14,8 +14,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, future};
 use prost::Message;
-use tokio_util::sync::CancellationToken;
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, Streaming};
 
 use super::seats::{Seat, Seats};

@@ -6,7 +6,7 @@ use futures_util::future;
 use prost::Message;
 use tonic::Status;
 
-use super::{items, error};
+use super::{error, items};
 use crate::entry::{AdmittedStream, sizes};
 use proto::v1::stream_request::Request as Wanted;
 use proto::v1::stream_response::Result as Given;

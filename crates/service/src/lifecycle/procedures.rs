@@ -20,7 +20,7 @@ pub(crate) struct Procedures(Mutex<BTreeMap<KeyStoreId, Procedure>>);
 #[derive(Default)]
 struct Procedure {
     /// Breaks the connect off when it goes.
-    break_off: Option<DropGuard>,
+    _break_off: Option<DropGuard>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -28,8 +28,8 @@ impl Procedures {
     /// A connect begins; the token says when it is to be broken off.
     pub(super) fn begin(&self, id: &KeyStoreId) -> CancellationToken {
         let broken_off = CancellationToken::new();
-        let break_off = Some(broken_off.clone().drop_guard());
-        self.lock().insert(id.clone(), Procedure { break_off, task: None });
+        let _break_off = Some(broken_off.clone().drop_guard());
+        self.lock().insert(id.clone(), Procedure { _break_off, task: None });
         broken_off
     }
 
