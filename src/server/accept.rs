@@ -3,7 +3,7 @@
 //!
 //! Everything is bounded: handshakes in progress and their time, connections, streams and windows of each, header
 //! lists, the time that a refused or draining connection may still take. And what is bounded is shared: by source
-//! address before a handshake is over ([`lobby`]), by principal after it ([`Crowd`]).
+//! address before a handshake is over ([`pending`]), by principal after it ([`FairShare`]).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -19,14 +19,14 @@ use tokio_rustls::server::TlsStream;
 
 use super::client_auth;
 use super::handshake::{Lost, shake_hands};
-use super::lobby::{self, Lobby, Place, Taken};
+use super::pending::{self, PendingConnections, Place, Taken};
 use super::pressure::{Met, Pressure};
 use super::protocol::{Caller, Protocol};
 use super::source::Source;
 use super::tls::Tls;
 use super::wire::{Told, Watched, Wire};
 use api::entry::budget::Budget;
-use api::entry::crowd::{self, Crowd, Joined};
+use api::entry::fair_share::{self, FairShare, Joined};
 use api::entry::ledger::Ledger;
 use auth::peer::{Peer, Principal, Trust};
 use model::clock::Clock;
@@ -73,7 +73,7 @@ pub(super) struct Accept<P> {
 }
 
 /// The open connections.
-type Open = Mutex<Crowd<Wire>>;
+type Open = Mutex<FairShare<Wire>>;
 
 /// A connection that was accepted, and its place until its handshake is over.
 struct Arrived {
@@ -88,25 +88,25 @@ impl<P: Protocol> Accept<P> {
     /// have or their time is over.
     pub(super) async fn run(self, listener: TcpListener, signals: watch::Receiver<Signal>) {
         let this = Arc::new(self);
-        let places = lobby::places(this.connections, getrlimit(Resource::Nofile).current);
+        let places = pending::places(this.connections, getrlimit(Resource::Nofile).current);
         let (clock, metrics, pressure) = (this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
-        let lobby = Lobby::new(places, lobby::turns(), clock, metrics, pressure);
-        let crowd = Arc::new(Mutex::new(Crowd::new(this.connections, MAKING_ROOM)));
+        let pending = PendingConnections::new(places, pending::turns(), clock, metrics, pressure);
+        let fair_share = Arc::new(Mutex::new(FairShare::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
         let mut draining = pin!(draining(signals.clone()));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         {
-            let mut next = pin!(this.next(&listener, &lobby));
+            let mut next = pin!(this.next(&listener, &pending));
             loop {
                 tokio::select! {
                     arrived = next.as_mut() => {
                         // On panic: this connection ends; its client opens another.
-                        open.spawn(Arc::clone(&this).connection(arrived, Arc::clone(&crowd), signals.clone()));
-                        next.set(this.next(&listener, &lobby));
+                        open.spawn(Arc::clone(&this).connection(arrived, Arc::clone(&fair_share), signals.clone()));
+                        next.set(this.next(&listener, &pending));
                     }
                     Some(_) = open.join_next() => {}
-                    _ = look.tick() => this.sweep(&crowd),
+                    _ = look.tick() => this.sweep(&fair_share),
                     () = &mut draining => break,
                 }
             }
@@ -120,7 +120,7 @@ impl<P: Protocol> Accept<P> {
     }
 
     /// Has all connections let go of what is not fetched, and tells how much is held.
-    fn sweep(&self, crowd: &Open) {
+    fn sweep(&self, fair_share: &Open) {
         self.metrics.held_bytes(self.budget.held());
         if self.budget.is_wanted()
             && let Some(heaviest) = self.budget.heaviest()
@@ -128,7 +128,7 @@ impl<P: Protocol> Accept<P> {
             self.pressure.met(Met::Bytes, &heaviest.as_str());
         }
         // The lock is not held meanwhile: newcomers wait for it.
-        let wires: Vec<(Principal, Arc<Wire>)> = lock(crowd).all().collect();
+        let wires: Vec<(Principal, Arc<Wire>)> = lock(fair_share).all().collect();
         for (principal, wire) in wires {
             let swept = wire.sweep();
             self.metrics.not_fetched(swept.cut);
@@ -144,11 +144,11 @@ impl<P: Protocol> Accept<P> {
     }
 
     /// Accepts a connection and finds a place for it. Where there is none, those who come wait in the kernel's backlog.
-    async fn next(&self, listener: &TcpListener, lobby: &Arc<Lobby>) -> Arrived {
+    async fn next(&self, listener: &TcpListener, pending: &Arc<PendingConnections>) -> Arrived {
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let (place, taken) = lobby.enter(Source::of(from)).await;
+                    let (place, taken) = pending.enter(Source::of(from)).await;
                     return Arrived { stream, from, place, taken };
                 }
                 Err(error) => {
@@ -157,7 +157,7 @@ impl<P: Protocol> Accept<P> {
                     }
                     // Out of descriptors, most likely: strangers who keep us waiting have some.
                     let mut left = CLEARED;
-                    while left > 0 && lobby.clear_one() {
+                    while left > 0 && pending.clear_one() {
                         left -= 1;
                     }
                     // Asking again at once would only burn time.
@@ -167,7 +167,7 @@ impl<P: Protocol> Accept<P> {
         }
     }
 
-    async fn connection(self: Arc<Self>, arrived: Arrived, crowd: Arc<Open>, signals: watch::Receiver<Signal>) {
+    async fn connection(self: Arc<Self>, arrived: Arrived, fair_share: Arc<Open>, signals: watch::Receiver<Signal>) {
         let Arrived { stream, from, place, taken } = arrived;
         // Answers are small and complete: waiting for more to send only adds to their latency.
         let _ = stream.set_nodelay(true);
@@ -207,7 +207,7 @@ impl<P: Protocol> Accept<P> {
         let principal = peer.admit(self.clock.calendar()).cloned().unwrap_or_else(|_| Principal::new(NOT_GOOD));
         let ledger = Ledger::new(self.budget.account(&principal));
         let wire = Wire::new(self.clock.clone(), Arc::clone(&ledger));
-        let Some(_member) = self.join(&crowd, &principal, &wire) else { return };
+        let Some(_member) = self.join(&fair_share, &principal, &wire) else { return };
         let _connected = self.metrics.connected();
         self.serve(stream, from, principal, Caller { peer, wire, ledger }, signals).await;
     }
@@ -233,8 +233,8 @@ impl<P: Protocol> Accept<P> {
     }
 
     /// Takes a place among the open connections, and has another one make room where there is none.
-    fn join<'a>(&self, crowd: &'a Open, principal: &Principal, wire: &Arc<Wire>) -> Option<Member<'a>> {
-        let joined = lock(crowd).join(principal, Arc::clone(wire), self.clock.now());
+    fn join<'a>(&self, fair_share: &'a Open, principal: &Principal, wire: &Arc<Wire>) -> Option<Member<'a>> {
+        let joined = lock(fair_share).join(principal, Arc::clone(wire), self.clock.now());
         let write = || sampled::whole(Line::NoPlace, &principal.as_str());
         match joined {
             Joined::In { id, leaves, ends } => {
@@ -255,7 +255,7 @@ impl<P: Protocol> Accept<P> {
                 if let Some(wire) = ends {
                     wire.tell(Told::End);
                 }
-                Some(Member { crowd, id })
+                Some(Member { fair_share, id })
             }
             Joined::Refused => {
                 self.metrics.refused(Refused::Full);
@@ -373,18 +373,18 @@ async fn draining(mut signals: watch::Receiver<Signal>) {
 
 /// A place among the open connections; dropping it gives it back.
 struct Member<'a> {
-    crowd: &'a Open,
-    id: crowd::Id,
+    fair_share: &'a Open,
+    id: fair_share::Id,
 }
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        lock(self.crowd).leave(&self.id);
+        lock(self.fair_share).leave(&self.id);
     }
 }
 
-fn lock(crowd: &Open) -> MutexGuard<'_, Crowd<Wire>> {
-    crowd.lock_anyway()
+fn lock(fair_share: &Open) -> MutexGuard<'_, FairShare<Wire>> {
+    fair_share.lock_anyway()
 }
 
 /// How far a connection is.

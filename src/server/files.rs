@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{accept, lobby, ops};
+use super::{accept, ops, pending};
 use config::Config;
 
 /// Descriptors of the process itself: standard streams, the runtime's, listeners, database with its journals, and what
@@ -104,7 +104,7 @@ impl Fit {
         let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
         let workers = hsms.map(|hsm| EACH_HSM + EACH_WORKER * (usize::from(hsm.workers) + 1)).sum::<usize>();
         let kept =
-            OWN + ops::CONNECTIONS + lobby::places(config.limits.connections, limit) + accept::MAKING_ROOM + workers;
+            OWN + ops::CONNECTIONS + pending::places(config.limits.connections, limit) + accept::MAKING_ROOM + workers;
         Self { wanted: config.limits.connections, kept, limit }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::lobby::Place;
+use super::pending::Place;
 use super::tls::Tls;
 
 /// A client that has sent nothing by then is left; longer where many are coming ([`Place::within`]). Those who mean it

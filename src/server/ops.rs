@@ -29,8 +29,8 @@ use super::disk;
 use super::http1;
 use super::pressure::{Met, Pressure};
 use super::readiness::{self, Report};
-use super::room::{Entered, Id, Room};
 use super::source::Source;
+use super::source_slots::{Entered, Id, SourceSlots};
 use model::clock::Clock;
 use model::lock::MutexExt as _;
 use service::Service;
@@ -66,7 +66,7 @@ pub(super) struct Ops {
 }
 
 /// The places for connections; what is dropped with a place ends its connection.
-type Slots = Mutex<Room<oneshot::Sender<Infallible>>>;
+type Slots = Mutex<SourceSlots<oneshot::Sender<Infallible>>>;
 
 /// A place; dropping it gives it back.
 struct Slot {
@@ -91,7 +91,7 @@ impl Drop for Slot {
     }
 }
 
-fn lock(slots: &Slots) -> MutexGuard<'_, Room<oneshot::Sender<Infallible>>> {
+fn lock(slots: &Slots) -> MutexGuard<'_, SourceSlots<oneshot::Sender<Infallible>>> {
     slots.lock_anyway()
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn run(listener: TcpListener, ops: Arc<Ops>) {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(&ops));
-    let slots = Arc::new(Mutex::new(Room::new(CONNECTIONS)));
+    let slots = Arc::new(Mutex::new(SourceSlots::new(CONNECTIONS)));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {

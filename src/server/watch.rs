@@ -1,4 +1,4 @@
-//! Turns the watchdog, and tells systemd for as long as nothing stands still.
+//! RoundRobin the watchdog, and tells systemd for as long as nothing stands still.
 //!
 //! It is woken by a thread outside the runtime. A task that keeps one of the runtime's threads for ever may leave all
 //! others asleep, with nobody who would look at sockets and timers; whoever is woken from outside does that again. So

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
-use api::entry::crowd::Line;
+use api::entry::fair_share::Line;
 use api::entry::ledger::{Ledger, Swept};
 use model::clock::Clock;
 

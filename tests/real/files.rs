@@ -43,7 +43,7 @@ async fn a_thousand_idle_clients_leave_workers_their_descriptors() {
     assert!(degraded(&daemon), "{:?}", daemon.ops("/readyz"));
     let before = open(&daemon);
 
-    let idle = crowd(&daemon, 1_000).await;
+    let idle = fair_share(&daemon, 1_000).await;
     assert!(idle.len() > 500, "only {} of them came in", idle.len());
     // What was kept back is there, with as many clients as may be.
     for zone in ["a", "b"] {
@@ -55,7 +55,7 @@ async fn a_thousand_idle_clients_leave_workers_their_descriptors() {
     assert!(process::files(daemon.pid()) < 1_024 - 20, "{} are open", process::files(daemon.pid()));
 
     drop(idle);
-    wait::until("the crowd has left", wait::LONG, || (open(&daemon) <= before).then_some(()));
+    wait::until("the fair_share has left", wait::LONG, || (open(&daemon) <= before).then_some(()));
     daemon.caller().await.encrypt(&key, b"there is room again", &context(&[])).await.unwrap();
 }
 
@@ -80,7 +80,7 @@ async fn check_and_start_say_what_does_not_fit() {
 }
 
 /// So many connections that do nothing; those that the daemon let in.
-async fn crowd(daemon: &Daemon, wanted: usize) -> Vec<Caller> {
+async fn fair_share(daemon: &Daemon, wanted: usize) -> Vec<Caller> {
     let (address, mut open, mut coming) = (daemon.address(), Vec::new(), JoinSet::new());
     for _ in 0..wanted {
         // Few at once: how many may shake hands at the same time is not what is looked at.

@@ -6,10 +6,10 @@
 //!
 //! What is counted: [`budget`] has the sum of all and each principal's share of it, [`ledger`] what one connection holds
 //! and which of its calls have not been fetched, [`sizes`] what is reserved before anything is asked of an HSM.
-//! [`crowd`] shares places, of connections and of streams.
+//! [`fair_share`] shares places, of connections and of streams.
 
 pub mod budget;
-pub mod crowd;
+pub mod fair_share;
 pub mod ledger;
 pub mod open_call;
 pub(crate) mod request_id;

@@ -13,10 +13,10 @@ mod items;
 mod key_stores;
 mod keys;
 mod limiter;
-mod manners;
+mod metering;
 mod recorded;
-mod seats;
 mod stream;
+mod stream_slots;
 pub mod timeout;
 mod window;
 
@@ -39,7 +39,7 @@ use self::entry::{CallEntry, check_peer};
 use self::key_stores::KeyStoresApi;
 use self::keys::KeysApi;
 use self::limiter::RequestLimiter;
-use self::manners::GrpcManners;
+use self::metering::GrpcMetering;
 use self::recorded::Recorded;
 use self::stream::Streams;
 use crate::metered::Metered;
@@ -114,7 +114,7 @@ impl HealthSwitch {
 
 /// All gRPC services, health and reflection included, behind the count of what they hold and the record of what is
 /// refused.
-pub type Calls = Recorded<Metered<Routes, GrpcManners>>;
+pub type Calls = Recorded<Metered<Routes, GrpcMetering>>;
 
 /// All gRPC services. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
 /// extensions; one without is refused.
@@ -162,13 +162,13 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
             routes
         }
     };
-    (Recorded::new(Metered::new(routes.prepare(), GrpcManners), Some((recorder, of_records))), switch)
+    (Recorded::new(Metered::new(routes.prepare(), GrpcMetering), Some((recorder, of_records))), switch)
 }
 
 /// Routes that are no use cases, behind the count of what their calls hold.
 #[must_use]
 pub fn counted(routes: Routes) -> Calls {
-    Recorded::new(Metered::new(routes.prepare(), GrpcManners), None)
+    Recorded::new(Metered::new(routes.prepare(), GrpcMetering), None)
 }
 
 fn reflection() -> Result<

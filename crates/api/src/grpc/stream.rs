@@ -2,7 +2,7 @@
 //!
 //! Under light load a window holds one request and is answered at once; under heavy load it fills by itself, so that
 //! nothing has to wait for more to come. Bounds: [`WINDOW_ITEMS`] and [`WINDOW_BYTES`] a window, [`WINDOWS`] of a
-//! stream in work, streams by setting and by principal ([`Seats`]), and the bytes of what is in work and not fetched
+//! stream in work, streams by setting and by principal ([`StreamSlots`]), and the bytes of what is in work and not fetched
 //! ([`OpenCall`]). A caller that does not read its answers is not read either.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, Streaming};
 
-use super::seats::{Seat, Seats};
+use super::stream_slots::{StreamSlot, StreamSlots};
 use super::window::{answer, bytes_of, failed};
 use super::{entry, error};
 use crate::entry::AdmittedStream;
@@ -48,7 +48,7 @@ type Taken = (Result<Vec<StreamResponse>, Status>, usize);
 /// Opens streams and keeps count of them.
 pub(super) struct Streams {
     service: Service,
-    seats: Seats,
+    stream_slots: StreamSlots,
     closing: CancellationToken,
 }
 
@@ -65,7 +65,7 @@ enum Ending {
 impl Streams {
     /// At most `most` at once; all of them end when `closing` is cancelled.
     pub(super) fn new(service: Service, most: usize, closing: CancellationToken, clock: Clock) -> Self {
-        Self { service, seats: Seats::new(most, clock), closing }
+        Self { service, stream_slots: StreamSlots::new(most, clock), closing }
     }
 
     pub(super) fn open(
@@ -74,15 +74,15 @@ impl Streams {
         requests: Streaming<StreamRequest>,
     ) -> Result<Response<Answers>, Status> {
         let principal = admitted.principal().map_err(|refusal| error::refused(&refusal))?;
-        let Some(seat) = self.seats.take(&principal, admitted.open()) else {
+        let Some(slot) = self.stream_slots.take(&principal, admitted.open()) else {
             let message = "too many streams are open; close some, or wait and try again";
             return Err(error::status(&error::throttling(message)));
         };
-        let ending = ending(admitted.remaining(), self.closing.clone(), seat.stream.leaves()).boxed();
+        let ending = ending(admitted.remaining(), self.closing.clone(), slot.stream.leaves()).boxed();
         let (open, request_id) = (admitted.open().cloned(), Arc::clone(&admitted.request_id));
         let (admitted, service) = (Arc::new(admitted), self.service.clone());
         let answer = move |window| answer(service.clone(), Arc::clone(&admitted), window).boxed();
-        let answers: Answers = Windows::new(requests, answer, ending, open, Some(seat)).boxed();
+        let answers: Answers = Windows::new(requests, answer, ending, open, Some(slot)).boxed();
         let mut response = Response::new(answers);
         entry::tag(response.metadata_mut(), &request_id);
         Ok(response)
@@ -122,7 +122,7 @@ struct Windows<I, F> {
     open: Option<Arc<OpenCall>>,
     taken: usize,
     /// One of the streams that may be open.
-    seat: Option<Seat>,
+    slot: Option<StreamSlot>,
 }
 
 impl<I, F> Windows<I, F>
@@ -135,7 +135,7 @@ where
         answer: F,
         ending: BoxFuture<'static, Ending>,
         open: Option<Arc<OpenCall>>,
-        seat: Option<Seat>,
+        slot: Option<StreamSlot>,
     ) -> Self {
         Self {
             requests: Some(requests),
@@ -147,7 +147,7 @@ where
             finished: false,
             open,
             taken: 0,
-            seat,
+            slot,
         }
     }
 
@@ -260,8 +260,8 @@ where
                     continue;
                 }
             }
-            if let Some(seat) = &this.seat {
-                seat.stream.is_in_work(!this.in_work.is_empty());
+            if let Some(slot) = &this.slot {
+                slot.stream.is_in_work(!this.in_work.is_empty());
             }
             if this.requests.is_none() && this.in_work.is_empty() {
                 let last = this.last.take();

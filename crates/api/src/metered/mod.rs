@@ -29,7 +29,7 @@ use crate::entry::sizes;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How an interface has its calls counted.
-pub trait Manners: Clone + Send + Sync + Unpin + 'static {
+pub trait Metering: Clone + Send + Sync + Unpin + 'static {
     /// The bodies of its answers.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Default + Send + Unpin + 'static;
 
@@ -47,19 +47,19 @@ pub trait Manners: Clone + Send + Sync + Unpin + 'static {
 #[derive(Clone)]
 pub struct Metered<S, M> {
     inner: S,
-    manners: M,
+    metering: M,
 }
 
 impl<S, M> Metered<S, M> {
     /// Counts the calls of `inner`.
-    pub fn new(inner: S, manners: M) -> Self {
-        Self { inner, manners }
+    pub fn new(inner: S, metering: M) -> Self {
+        Self { inner, metering }
     }
 }
 
 impl<S, M, B> Service<Request<B>> for Metered<S, M>
 where
-    M: Manners,
+    M: Metering,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     S: Service<Request<Counted<B, M>>, Response = Response<M::Body>, Error = Infallible, Future: Send + 'static>,
 {
@@ -74,26 +74,26 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let given = |response: Response<M::Body>| std::future::ready(Ok(response.map(Answer::uncounted))).boxed();
-        let Some(ledger) = request.extensions().get::<Arc<Ledger>>() else { return given(self.manners.unknown()) };
+        let Some(ledger) = request.extensions().get::<Arc<Ledger>>() else { return given(self.metering.unknown()) };
         // Whatever answers with success would make a tunnel of it, whose bytes nobody counts.
         if request.method() == Method::CONNECT {
             let mut refusal = Response::<M::Body>::default();
             *refusal.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return given(refusal);
         }
-        let kind = self.manners.kind(request.uri().path());
+        let kind = self.metering.kind(request.uri().path());
         let fixed = if kind == Kind::Stream { sizes::CALL + sizes::STREAM } else { sizes::CALL };
         let Some(open) = ledger.begin(kind, fixed + header_bytes(request.headers())) else {
             ledger.refused();
-            return given(self.manners.full());
+            return given(self.metering.full());
         };
         request.extensions_mut().insert(Arc::clone(&open));
-        let manners = self.manners.clone();
-        let request = request.map(|body| Counted::new(body, Arc::clone(&open), manners.clone()));
+        let metering = self.metering.clone();
+        let request = request.map(|body| Counted::new(body, Arc::clone(&open), metering.clone()));
         let answer = self.inner.call(request);
         async move {
             let Ok(response) = answer.await;
-            Ok(counted(response, &open, &manners).await)
+            Ok(counted(response, &open, &metering).await)
         }
         .boxed()
     }
@@ -104,10 +104,10 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| sizes::HEADER + name.as_str().len() + value.len()).sum()
 }
 
-async fn counted<M: Manners>(
+async fn counted<M: Metering>(
     response: Response<M::Body>,
     open: &Arc<OpenCall>,
-    manners: &M,
+    metering: &M,
 ) -> Response<Answer<M::Body>> {
     let (head, body) = response.into_parts();
     let answer = match open.kind() {
@@ -117,6 +117,6 @@ async fn counted<M: Manners>(
     };
     match answer {
         Some(answer) => Response::from_parts(head, answer),
-        None => manners.full().map(Answer::uncounted),
+        None => metering.full().map(Answer::uncounted),
     }
 }

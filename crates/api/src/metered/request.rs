@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::{BoxError, Manners};
+use super::{BoxError, Metering};
 use crate::entry::open_call::{Kind, OpenCall};
 use crate::entry::sizes;
 
@@ -30,7 +30,7 @@ pub enum Unread {
 pub struct Counted<B, M> {
     inner: B,
     open: Arc<OpenCall>,
-    manners: M,
+    metering: M,
     seen: usize,
     taken: usize,
     /// Armed when something is awaited for the first time: most requests are there as a whole.
@@ -38,8 +38,8 @@ pub struct Counted<B, M> {
 }
 
 impl<B, M> Counted<B, M> {
-    pub(super) fn new(inner: B, open: Arc<OpenCall>, manners: M) -> Self {
-        Self { inner, open, manners, seen: 0, taken: 0, patience: None }
+    pub(super) fn new(inner: B, open: Arc<OpenCall>, metering: M) -> Self {
+        Self { inner, open, metering, seen: 0, taken: 0, patience: None }
     }
 
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
@@ -60,7 +60,7 @@ impl<B, M> Counted<B, M> {
 impl<B, M> Body for Counted<B, M>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    M: Manners + Unpin,
+    M: Metering + Unpin,
 {
     type Data = Bytes;
     type Error = BoxError;
@@ -70,7 +70,7 @@ where
         let endless = self.open.kind() == Kind::Stream;
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             if !endless && self.is_late(cx) {
-                return Poll::Ready(Some(Err(self.manners.unread(Unread::Late))));
+                return Poll::Ready(Some(Err(self.metering.unread(Unread::Late))));
             }
             return Poll::Pending;
         };
@@ -80,7 +80,7 @@ where
             if endless {
                 self.open.progresses();
             } else if !self.count(data.len()) {
-                return Poll::Ready(Some(Err(self.manners.unread(Unread::Full))));
+                return Poll::Ready(Some(Err(self.metering.unread(Unread::Full))));
             }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

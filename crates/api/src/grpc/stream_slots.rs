@@ -1,4 +1,4 @@
-//! Open streams: bounded in all, and shared by principal as connections are ([`Crowd`]).
+//! Open streams: bounded in all, and shared by principal as connections are ([`FairShare`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::entry::crowd::{Crowd, Id, Joined, Line};
+use crate::entry::fair_share::{FairShare, Id, Joined, Line};
 use crate::entry::open_call::OpenCall;
 use auth::peer::Principal;
 use model::clock::Clock;
@@ -18,16 +18,16 @@ const MAKING_ROOM: usize = 64;
 /// then.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The seats.
+/// The stream_slots.
 #[derive(Clone)]
-pub(super) struct Seats {
-    crowd: Arc<Mutex<Crowd<Use>>>,
+pub(super) struct StreamSlots {
+    fair_share: Arc<Mutex<FairShare<Use>>>,
     clock: Clock,
 }
 
-/// A seat; dropping it gives it back.
-pub(super) struct Seat {
-    seats: Seats,
+/// A slot; dropping it gives it back.
+pub(super) struct StreamSlot {
+    stream_slots: StreamSlots,
     id: Id,
     /// What the others see of its stream.
     pub(super) stream: Arc<Use>,
@@ -44,15 +44,15 @@ pub(super) struct Use {
     open: Option<Arc<OpenCall>>,
 }
 
-impl Seats {
+impl StreamSlots {
     pub(super) fn new(most: usize, clock: Clock) -> Self {
-        Self { crowd: Arc::new(Mutex::new(Crowd::new(most, MAKING_ROOM))), clock }
+        Self { fair_share: Arc::new(Mutex::new(FairShare::new(most, MAKING_ROOM))), clock }
     }
 
-    /// Takes a seat, and has another stream make room where there is none; absent where none may be had.
-    pub(super) fn take(&self, principal: &Principal, open: Option<&Arc<OpenCall>>) -> Option<Seat> {
+    /// Takes a slot, and has another stream make room where there is none; absent where none may be had.
+    pub(super) fn take(&self, principal: &Principal, open: Option<&Arc<OpenCall>>) -> Option<StreamSlot> {
         let stream = Use::new(self.clock.clone(), open.cloned());
-        let joined = self.crowd.lock_anyway().join(principal, Arc::clone(&stream), self.clock.now());
+        let joined = self.fair_share.lock_anyway().join(principal, Arc::clone(&stream), self.clock.now());
         let Joined::In { id, leaves, ends } = joined else { return None };
         if let Some((_, other)) = leaves {
             other.leaves.cancel();
@@ -63,13 +63,13 @@ impl Seats {
         if let Some(open) = ends.and_then(|other| other.open.clone()) {
             open.cut();
         }
-        Some(Seat { seats: self.clone(), id, stream })
+        Some(StreamSlot { stream_slots: self.clone(), id, stream })
     }
 }
 
-impl Drop for Seat {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.seats.crowd.lock_anyway().leave(&self.id);
+        self.stream_slots.fair_share.lock_anyway().leave(&self.id);
     }
 }
 
@@ -106,24 +106,24 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::entry::crowd::UNUSED;
+    use crate::entry::fair_share::UNUSED;
 
     #[test]
     fn an_idle_stream_makes_room_for_another_principal_and_is_told() {
         let clock = Clock::manual();
-        let seats = Seats::new(2, clock.clone());
+        let stream_slots = StreamSlots::new(2, clock.clone());
         let (a, b) = (Principal::new("cn:a"), Principal::new("cn:b"));
-        let (first, second) = (seats.take(&a, None).unwrap(), seats.take(&a, None).unwrap());
+        let (first, second) = (stream_slots.take(&a, None).unwrap(), stream_slots.take(&a, None).unwrap());
         first.stream.is_in_work(true);
-        let guest = seats.take(&b, None).unwrap();
+        let guest = stream_slots.take(&b, None).unwrap();
         assert!(first.stream.leaves().now_or_never().is_none(), "it is in use");
         assert!(second.stream.leaves().now_or_never().is_some());
-        assert!(seats.take(&b, None).is_none(), "as many as the other one has");
+        assert!(stream_slots.take(&b, None).is_none(), "as many as the other one has");
         // One of one's own goes when nobody has used it for a while.
         clock.advance(UNUSED);
-        let another = seats.take(&b, None).unwrap();
+        let another = stream_slots.take(&b, None).unwrap();
         assert!(guest.stream.leaves().now_or_never().is_some());
         drop((first, another));
-        assert!(seats.take(&a, None).is_some());
+        assert!(stream_slots.take(&a, None).is_some());
     }
 }

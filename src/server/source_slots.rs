@@ -29,7 +29,7 @@ pub(super) enum Entered<T> {
 
 /// The places.
 #[derive(Debug)]
-pub(super) struct Room<T> {
+pub(super) struct SourceSlots<T> {
     most: usize,
     next: u64,
     taken: usize,
@@ -52,7 +52,7 @@ struct Place<T> {
     held: T,
 }
 
-impl<T> Room<T> {
+impl<T> SourceSlots<T> {
     pub(super) fn new(most: usize) -> Self {
         Self { most, next: 0, taken: 0, full_since: None, sources: HashMap::new() }
     }
@@ -211,41 +211,41 @@ mod tests {
     }
 
     /// A full room: so many places of each source, numbered from 0 in the order of arrival, all of them silent.
-    fn full(counts: &[usize], clock: &Clock) -> (Room<usize>, Vec<Id>) {
-        let mut room = Room::new(counts.iter().sum());
+    fn full(counts: &[usize], clock: &Clock) -> (SourceSlots<usize>, Vec<Id>) {
+        let mut slots = SourceSlots::new(counts.iter().sum());
         let mut ids = Vec::new();
         for (number, count) in counts.iter().enumerate() {
             for _ in 0..*count {
                 let held = ids.len();
-                let (id, out) = entered(room.enter(source(u8::try_from(number).unwrap()), held, clock.now(), false));
+                let (id, out) = entered(slots.enter(source(u8::try_from(number).unwrap()), held, clock.now(), false));
                 assert!(out.is_none());
                 ids.push(id);
                 clock.advance(Duration::from_millis(1));
             }
         }
-        (room, ids)
+        (slots, ids)
     }
 
     #[test]
     fn the_oldest_silent_one_of_the_greediest_source_makes_room() {
         let clock = Clock::manual();
-        let (mut room, ids) = full(&[2, 5, 1], &clock);
-        let (_, out) = entered(room.enter(source(9), 100, clock.now(), false));
+        let (mut slots, ids) = full(&[2, 5, 1], &clock);
+        let (_, out) = entered(slots.enter(source(9), 100, clock.now(), false));
         assert_eq!(out, Some((source(1), 2)));
-        assert_eq!(room.leave(ids[2]), None, "its place was taken away");
+        assert_eq!(slots.leave(ids[2]), None, "its place was taken away");
         // One that said something and waits for us does not make room; the next one does.
-        room.set_overdue(ids[3], None);
-        let (_, out) = entered(room.enter(source(9), 101, clock.now(), false));
+        slots.set_overdue(ids[3], None);
+        let (_, out) = entered(slots.enter(source(9), 101, clock.now(), false));
         assert_eq!(out, Some((source(1), 4)));
-        assert_eq!(room.taken(), 8);
+        assert_eq!(slots.taken(), 8);
     }
 
     #[test]
     fn a_source_that_comes_on_and_on_takes_places_from_itself_alone() {
         let clock = Clock::manual();
-        let (mut room, _) = full(&[1, 7], &clock);
+        let (mut slots, _) = full(&[1, 7], &clock);
         for number in 0..100 {
-            let (_, out) = entered(room.enter(source(1), 100 + number, clock.now(), false));
+            let (_, out) = entered(slots.enter(source(1), 100 + number, clock.now(), false));
             assert_eq!(out.unwrap().0, source(1));
         }
     }
@@ -253,41 +253,41 @@ mod tests {
     #[test]
     fn a_source_within_its_share_loses_nothing_to_another_one_that_holds_more() {
         let clock = Clock::manual();
-        let (mut room, ids) = full(&[1, 7], &clock);
+        let (mut slots, ids) = full(&[1, 7], &clock);
         // Everything of the greedy one waits for us: nobody is pushed out at once, the silent one of the other neither.
-        ids[1..].iter().for_each(|id| room.set_overdue(*id, None));
-        assert!(matches!(room.enter(source(2), 100, clock.now(), false), Entered::Full(100)));
-        assert_eq!(room.full_for(clock.now()), Duration::ZERO);
+        ids[1..].iter().for_each(|id| slots.set_overdue(*id, None));
+        assert!(matches!(slots.enter(source(2), 100, clock.now(), false), Entered::Full(100)));
+        assert_eq!(slots.full_for(clock.now()), Duration::ZERO);
         clock.advance(Duration::from_secs(5));
-        assert_eq!(room.full_for(clock.now()), Duration::from_secs(5));
-        // When that has lasted for too long, who came last of the greedy one makes room.
-        let (_, out) = entered(room.enter(source(2), 100, clock.now(), true));
+        assert_eq!(slots.full_for(clock.now()), Duration::from_secs(5));
+        // When that has lasted for too long, who came last of the greedy one makes slots.
+        let (_, out) = entered(slots.enter(source(2), 100, clock.now(), true));
         assert_eq!(out, Some((source(1), 7)));
-        room.leave(ids[1]).unwrap();
-        room.leave(ids[2]).unwrap();
-        assert_eq!(room.full_for(clock.now()), Duration::ZERO);
+        slots.leave(ids[1]).unwrap();
+        slots.leave(ids[2]).unwrap();
+        assert_eq!(slots.full_for(clock.now()), Duration::ZERO);
     }
 
     #[test]
     fn a_place_becomes_overdue_when_it_was_said_to() {
         let clock = Clock::manual();
-        let (mut room, ids) = full(&[2], &clock);
+        let (mut slots, ids) = full(&[2], &clock);
         let at = clock.now() + Duration::from_secs(1);
-        ids.iter().for_each(|id| room.set_overdue(*id, Some(at)));
-        assert_eq!(room.next_overdue(clock.now()), Some(at));
-        assert!(matches!(room.enter(source(1), 100, clock.now(), false), Entered::Full(_)));
+        ids.iter().for_each(|id| slots.set_overdue(*id, Some(at)));
+        assert_eq!(slots.next_overdue(clock.now()), Some(at));
+        assert!(matches!(slots.enter(source(1), 100, clock.now(), false), Entered::Full(_)));
         clock.advance(Duration::from_secs(1));
-        assert_eq!(room.next_overdue(clock.now()), None);
-        assert_eq!(entered(room.enter(source(1), 100, clock.now(), false)).1, Some((source(0), 0)));
+        assert_eq!(slots.next_overdue(clock.now()), None);
+        assert_eq!(entered(slots.enter(source(1), 100, clock.now(), false)).1, Some((source(0), 0)));
     }
 
     #[test]
     fn one_can_be_cleared_away_without_a_newcomer() {
         let clock = Clock::manual();
-        let (mut room, ids) = full(&[1, 3], &clock);
-        assert_eq!(room.clear_one(clock.now()), Some((source(1), 1)));
-        ids.iter().for_each(|id| room.set_overdue(*id, None));
-        assert_eq!(room.clear_one(clock.now()), None);
+        let (mut slots, ids) = full(&[1, 3], &clock);
+        assert_eq!(slots.clear_one(clock.now()), Some((source(1), 1)));
+        ids.iter().for_each(|id| slots.set_overdue(*id, None));
+        assert_eq!(slots.clear_one(clock.now()), None);
     }
 
     #[derive(Clone, Debug)]
@@ -316,7 +316,7 @@ mod tests {
             events in proptest::collection::vec(event(), 0..200),
         ) {
             let clock = Clock::manual();
-            let mut room = Room::new(most);
+            let mut slots = SourceSlots::new(most);
             // What is in the room, by what the test was told: place, and when it is overdue.
             let mut inside: Vec<(Id, Option<Instant>)> = Vec::new();
             let count = |inside: &[(Id, Option<Instant>)], of: Source| inside.iter().filter(|(id, _)| id.source == of).count();
@@ -326,22 +326,22 @@ mod tests {
                 match event {
                     Event::Later(by) => clock.advance(Duration::from_millis(by)),
                     Event::Heard(place) => if let Some(at) = pick(place) {
-                        room.set_overdue(inside[at].0, None);
+                        slots.set_overdue(inside[at].0, None);
                         inside[at].1 = None;
                     },
                     Event::Owes(place, after) => if let Some(at) = pick(place) {
                         let when = now + Duration::from_millis(after);
-                        room.set_overdue(inside[at].0, Some(when));
+                        slots.set_overdue(inside[at].0, Some(when));
                         inside[at].1 = Some(when);
                     },
                     Event::Leave(place) => if let Some(at) = pick(place) {
-                        prop_assert!(room.leave(inside.remove(at).0).is_some());
+                        prop_assert!(slots.leave(inside.remove(at).0).is_some());
                     },
                     Event::Enter(from, pressed) => {
                         let from = source(from);
                         let own = count(&inside, from);
                         let due = |of: Source| inside.iter().any(|(id, at)| id.source == of && at.is_some_and(|at| at <= now));
-                        match room.enter(from, number, now, pressed) {
+                        match slots.enter(from, number, now, pressed) {
                             Entered::Full(back) => {
                                 prop_assert_eq!(back, number);
                                 prop_assert!(inside.len() == most && !pressed && !due(from));
@@ -354,7 +354,7 @@ mod tests {
                                 prop_assert_eq!(inside.len(), most, "nobody makes room where there is some");
                                 prop_assert!(of == from || count(&inside, of) > own);
                                 prop_assert!(pressed || due(of));
-                                let gone = inside.iter().position(|(id, _)| room.set(*id).is_none());
+                                let gone = inside.iter().position(|(id, _)| slots.set(*id).is_none());
                                 let (gone, at) = inside.remove(gone.unwrap());
                                 prop_assert_eq!(gone.source, of);
                                 prop_assert!(pressed || at.is_some_and(|at| at <= now));
@@ -363,13 +363,13 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(room.taken(), inside.len());
-                prop_assert!(inside.iter().all(|(id, at)| room.set(*id) == Some(*at)));
+                prop_assert_eq!(slots.taken(), inside.len());
+                prop_assert!(inside.iter().all(|(id, at)| slots.set(*id) == Some(*at)));
             }
         }
     }
 
-    impl<T> Room<T> {
+    impl<T> SourceSlots<T> {
         /// When a place is overdue, where it is still one.
         fn set(&self, id: Id) -> Option<Option<Instant>> {
             Some(self.sources.get(&id.source)?.places.get(&id.number)?.overdue_at)

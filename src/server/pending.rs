@@ -2,7 +2,7 @@
 //!
 //! Whoever comes gets a place here, and costs little until a whole ClientHello has come: then it waits for its turn,
 //! which sources take one after the other, and only then is TLS computed. So strangers who send nothing take places
-//! from nobody ([`Room`] decides), and those who send much take no more than their turns ([`Turns`] decides).
+//! from nobody ([`SourceSlots`] decides), and those who send much take no more than their turns ([`RoundRobin`] decides).
 //!
 //! This file carries out what those two decide. What lets a place go: its end, its holder's, or a newcomer's.
 
@@ -15,9 +15,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::pressure::{Met, Pressure};
-use super::room::{Entered, Id, Room};
+use super::round_robin::RoundRobin;
 use super::source::Source;
-use super::turns::Turns;
+use super::source_slots::{Entered, Id, SourceSlots};
 use model::clock::Clock;
 use model::lock::MutexExt as _;
 use telemetry::metrics::{Metrics, Places, Refused};
@@ -35,18 +35,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const FEW: usize = 64;
 const LONGEST: Duration = Duration::from_secs(20);
 /// How long newcomers wait outside, in the kernel's backlog, for handshakes to be computed. A burst of clients is
-/// served in that time; what lasts longer is a flood, and the source with most places makes room.
+/// served in that time; what lasts longer is a flood, and the source with most places makes slots.
 const BURST: Duration = Duration::from_secs(5);
 
 /// The places and the turns.
-pub(super) struct Lobby {
+pub(super) struct PendingConnections {
     clock: Clock,
     metrics: Arc<Metrics>,
     pressure: Arc<Pressure>,
-    room: Mutex<Room<Hold>>,
+    slots: Mutex<SourceSlots<Hold>>,
     /// A place became free, or will be overdue at another time.
     changed: Notify,
-    turns: Mutex<Turns<oneshot::Sender<()>>>,
+    turns: Mutex<RoundRobin<oneshot::Sender<()>>>,
 }
 
 /// Dropped by whoever takes the place away.
@@ -54,7 +54,7 @@ type Hold = oneshot::Sender<Infallible>;
 
 /// A place; dropping it gives it back.
 pub(super) struct Place {
-    lobby: Arc<Lobby>,
+    pending: Arc<PendingConnections>,
     id: Id,
     since: Instant,
 }
@@ -63,11 +63,11 @@ pub(super) struct Place {
 pub(super) struct Taken(oneshot::Receiver<Infallible>);
 
 /// A turn; dropping it gives it to the next one.
-pub(super) struct Turn<'a>(&'a Lobby);
+pub(super) struct Turn<'a>(&'a PendingConnections);
 
 /// Somebody who waits for a turn. A turn that it was given and has not seen goes on to the next one.
 struct Ticket<'a> {
-    lobby: &'a Lobby,
+    pending: &'a PendingConnections,
     turn: oneshot::Receiver<()>,
 }
 
@@ -83,7 +83,7 @@ pub(super) fn turns() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }
 
-impl Lobby {
+impl PendingConnections {
     pub(super) fn new(
         places: usize,
         turns: usize,
@@ -91,20 +91,20 @@ impl Lobby {
         metrics: Arc<Metrics>,
         pressure: Arc<Pressure>,
     ) -> Arc<Self> {
-        let (room, turns) = (Mutex::new(Room::new(places)), Mutex::new(Turns::new(turns)));
-        Arc::new(Self { clock, metrics, pressure, room, changed: Notify::new(), turns })
+        let (slots, turns) = (Mutex::new(SourceSlots::new(places)), Mutex::new(RoundRobin::new(turns)));
+        Arc::new(Self { clock, metrics, pressure, slots, changed: Notify::new(), turns })
     }
 
-    /// Takes a place, and waits for one where nobody can be made to make room.
+    /// Takes a place, and waits for one where nobody can be made to make slots.
     pub(super) async fn enter(self: &Arc<Self>, source: Source) -> (Place, Taken) {
         let (mut hold, taken) = oneshot::channel();
         let mut waits = false;
         loop {
             let now = self.clock.now();
-            let (entered, look_again) = self.in_room(|room| {
-                let full_for = room.full_for(now);
-                let entered = room.enter(source, hold, now, full_for >= BURST);
-                let overdue = room.next_overdue(now).map(|at| at.saturating_duration_since(now));
+            let (entered, look_again) = self.with_slots(|slots| {
+                let full_for = slots.full_for(now);
+                let entered = slots.enter(source, hold, now, full_for >= BURST);
+                let overdue = slots.next_overdue(now).map(|at| at.saturating_duration_since(now));
                 let look_again = BURST.saturating_sub(full_for);
                 (entered, overdue.map_or(look_again, |overdue| overdue.min(look_again)))
             });
@@ -113,7 +113,7 @@ impl Lobby {
                     if let Some((from, _)) = out {
                         self.made_room(from);
                     }
-                    return (Place { lobby: Arc::clone(self), id, since: now }, Taken(taken));
+                    return (Place { pending: Arc::clone(self), id, since: now }, Taken(taken));
                 }
                 Entered::Full(back) => {
                     hold = back;
@@ -131,7 +131,7 @@ impl Lobby {
 
     /// Ends one connection that keeps us waiting, so that its descriptor can be used; whether there was one.
     pub(super) fn clear_one(&self) -> bool {
-        let cleared = self.in_room(|room| room.clear_one(self.clock.now()));
+        let cleared = self.with_slots(|slots| slots.clear_one(self.clock.now()));
         cleared.inspect(|(from, _)| self.made_room(*from)).is_some()
     }
 
@@ -155,14 +155,14 @@ impl Lobby {
         }
     }
 
-    fn in_room<T>(&self, act: impl FnOnce(&mut Room<Hold>) -> T) -> T {
-        let mut room = self.room.lock_anyway();
-        let done = act(&mut room);
-        self.metrics.handshakes_in_progress(room.taken());
+    fn with_slots<T>(&self, act: impl FnOnce(&mut SourceSlots<Hold>) -> T) -> T {
+        let mut slots = self.slots.lock_anyway();
+        let done = act(&mut slots);
+        self.metrics.handshakes_in_progress(slots.taken());
         done
     }
 
-    fn turns(&self) -> MutexGuard<'_, Turns<oneshot::Sender<()>>> {
+    fn turns(&self) -> MutexGuard<'_, RoundRobin<oneshot::Sender<()>>> {
         self.turns.lock_anyway()
     }
 }
@@ -170,14 +170,14 @@ impl Lobby {
 impl Place {
     /// The client has said what it has to say for now: it waits for us.
     pub(super) fn waits(&self) {
-        self.lobby.in_room(|room| room.set_overdue(self.id, None));
+        self.pending.with_slots(|slots| slots.set_overdue(self.id, None));
     }
 
     /// It is the client's turn to say something. Until its time is over it makes room for nobody.
     pub(super) fn owes(&self) {
-        let at = self.lobby.clock.now() + PATIENCE;
-        self.lobby.in_room(|room| room.set_overdue(self.id, Some(at)));
-        self.lobby.changed.notify_one();
+        let at = self.pending.clock.now() + PATIENCE;
+        self.pending.with_slots(|slots| slots.set_overdue(self.id, Some(at)));
+        self.pending.changed.notify_one();
     }
 
     /// Waits for what the client owes: so long where few are here, and longer where many are. Those who come together
@@ -187,33 +187,33 @@ impl Place {
         if let Ok(done) = timeout(limit, owed.as_mut()).await {
             return Some(done);
         }
-        if self.lobby.in_room(|room| room.taken()) <= FEW {
+        if self.pending.with_slots(|slots| slots.taken()) <= FEW {
             return None;
         }
-        let left = (self.since + LONGEST).saturating_duration_since(self.lobby.clock.now());
+        let left = (self.since + LONGEST).saturating_duration_since(self.pending.clock.now());
         timeout(left, owed).await.ok()
     }
 
     /// Waits until it is the turn of this place's source.
     pub(super) async fn turn(&self) -> Turn<'_> {
-        let lobby = &*self.lobby;
+        let pending = &*self.pending;
         let (ticket, turn) = oneshot::channel();
-        let mine = lobby.turns().ask(self.id.source, ticket, oneshot::Sender::is_closed);
+        let mine = pending.turns().ask(self.id.source, ticket, oneshot::Sender::is_closed);
         if mine.is_none() {
-            lobby.metrics.handshake_waits(true);
-            let mut ticket = Ticket { lobby, turn };
-            // Whoever gives a turn sends something; what was asked for is dropped with the lobby alone.
+            pending.metrics.handshake_waits(true);
+            let mut ticket = Ticket { pending, turn };
+            // Whoever gives a turn sends something; what was asked for is dropped with the pending alone.
             let _ = (&mut ticket.turn).await;
             drop(ticket);
         }
-        Turn(lobby)
+        Turn(pending)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lobby.in_room(|room| room.leave(self.id));
-        self.lobby.changed.notify_one();
+        self.pending.with_slots(|slots| slots.leave(self.id));
+        self.pending.changed.notify_one();
     }
 }
 
@@ -232,10 +232,10 @@ impl Drop for Turn<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.lobby.metrics.handshake_waits(false);
+        self.pending.metrics.handshake_waits(false);
         self.turn.close();
         if self.turn.try_recv().is_ok() {
-            self.lobby.pass_turn_on();
+            self.pending.pass_turn_on();
         }
     }
 }
@@ -250,10 +250,10 @@ mod tests {
         Source::V4([127, 0, 0, number].into())
     }
 
-    fn lobby(places: usize, turns: usize) -> (Arc<Lobby>, Clock) {
+    fn pending(places: usize, turns: usize) -> (Arc<PendingConnections>, Clock) {
         let clock = Clock::manual();
         let pressure = Arc::new(Pressure::new(clock.clone()));
-        (Lobby::new(places, turns, clock.clone(), Arc::new(Metrics::new()), pressure), clock)
+        (PendingConnections::new(places, turns, clock.clone(), Arc::new(Metrics::new()), pressure), clock)
     }
 
     #[test]
@@ -265,51 +265,51 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_one_makes_room_and_is_told() {
-        let (lobby, _) = lobby(2, 1);
-        let (first, first_taken) = lobby.enter(source(1)).await;
-        let (_second, second_taken) = lobby.enter(source(1)).await;
-        let (_third, _) = lobby.enter(source(2)).await;
+        let (pending, _) = pending(2, 1);
+        let (first, first_taken) = pending.enter(source(1)).await;
+        let (_second, second_taken) = pending.enter(source(1)).await;
+        let (_third, _) = pending.enter(source(2)).await;
         first_taken.away().await;
         assert!(second_taken.away().now_or_never().is_none());
         // What has been taken away is not given back.
         drop(first);
-        assert_eq!(lobby.in_room(|room| room.taken()), 2);
+        assert_eq!(pending.with_slots(|slots| slots.taken()), 2);
     }
 
     #[tokio::test]
     async fn who_finds_all_places_in_use_waits_for_one() {
-        let (lobby, clock) = lobby(2, 1);
-        let ((first, _), (second, _)) = (lobby.enter(source(1)).await, lobby.enter(source(1)).await);
+        let (pending, clock) = pending(2, 1);
+        let ((first, _), (second, _)) = (pending.enter(source(1)).await, pending.enter(source(1)).await);
         first.waits();
         second.waits();
-        let mut third = Box::pin(lobby.enter(source(2)));
+        let mut third = Box::pin(pending.enter(source(2)));
         assert!(third.as_mut().now_or_never().is_none());
         drop(first);
         let (third, _) = timeout(BURST, third).await.unwrap();
         third.waits();
-        // When it has lasted for long, the source with most has to make room.
+        // When it has lasted for long, the source with most has to make slots.
         let (fourth, _) = {
-            let mut fourth = Box::pin(lobby.enter(source(1)));
+            let mut fourth = Box::pin(pending.enter(source(1)));
             assert!(fourth.as_mut().now_or_never().is_none());
             clock.advance(BURST);
             third.owes();
             timeout(BURST, fourth).await.unwrap()
         };
         assert_eq!(fourth.id.source, source(1));
-        assert_eq!(lobby.in_room(|room| room.taken()), 2);
+        assert_eq!(pending.with_slots(|slots| slots.taken()), 2);
     }
 
     #[tokio::test]
     async fn where_many_come_together_they_have_more_time() {
-        let (lobby, _) = lobby(FEW + 2, 1);
+        let (pending, _) = pending(FEW + 2, 1);
         let mut places = Vec::new();
         for _ in 0..FEW {
-            places.push(lobby.enter(source(1)).await);
+            places.push(pending.enter(source(1)).await);
         }
         let limit = Duration::from_millis(1);
         let (place, _) = places.pop().unwrap();
         assert_eq!(place.within(limit, std::future::pending::<()>()).await, None, "few");
-        places.push(lobby.enter(source(1)).await);
+        places.push(pending.enter(source(1)).await);
         let more = timeout(20 * limit, place.within(limit, std::future::pending::<()>()));
         assert!(more.await.is_err(), "many");
         let late = async { timeout(5 * limit, std::future::pending::<()>()).await.is_err() };
@@ -318,10 +318,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_goes_on_to_somebody_who_still_waits() {
-        let (lobby, _) = lobby(9, 1);
+        let (pending, _) = pending(9, 1);
         let (mut places, mut turns) = (Vec::new(), Vec::new());
         for number in 0..4 {
-            places.push(lobby.enter(source(number)).await.0);
+            places.push(pending.enter(source(number)).await.0);
         }
         for place in &places {
             turns.push(Box::pin(place.turn()));

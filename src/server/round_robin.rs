@@ -9,9 +9,9 @@ use super::source::Source;
 /// A queue that has so many tickets is looked through for those whose holders have left.
 const LOOK_THROUGH: usize = 64;
 
-/// Turns, and the queues for them.
+/// RoundRobin, and the queues for them.
 #[derive(Debug)]
-pub(super) struct Turns<T> {
+pub(super) struct RoundRobin<T> {
     free: usize,
     /// Sources with somebody waiting, in the order of their turns.
     order: VecDeque<Source>,
@@ -43,7 +43,7 @@ impl<T> Line<T> {
     }
 }
 
-impl<T> Turns<T> {
+impl<T> RoundRobin<T> {
     /// At most `at_once` have a turn at any time.
     pub(super) fn new(at_once: usize) -> Self {
         Self { free: at_once, order: VecDeque::new(), waiting: HashMap::new() }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn sources_take_turns_however_many_one_has_in_line() {
-        let mut turns = Turns::new(2);
+        let mut turns = RoundRobin::new(2);
         assert_eq!(turns.ask(source(1), 0, never), Some(0));
         assert_eq!(turns.ask(source(1), 1, never), Some(1));
         for ticket in 2..100 {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_nobody_waits_for_is_free() {
-        let mut turns = Turns::new(1);
+        let mut turns = RoundRobin::new(1);
         assert_eq!(turns.ask(source(1), 1, never), Some(1));
         assert_eq!(turns.ask(source(1), 2, never), None);
         assert_eq!(turns.over(), Some(2));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn those_who_have_left_do_not_lengthen_the_queue() {
-        let mut turns = Turns::new(1);
+        let mut turns = RoundRobin::new(1);
         turns.ask(source(1), 0, |_| false);
         // Somebody else's ticket, so that the queue is never walked to its end.
         turns.ask(source(2), 0, |_| false);
@@ -150,7 +150,7 @@ mod tests {
             at_once in 1..4_usize,
             events in proptest::collection::vec(proptest::option::of(0..4_u8), 0..200),
         ) {
-            let mut turns = Turns::new(at_once);
+            let mut turns = RoundRobin::new(at_once);
             let (mut running, mut waiting) = (0_usize, 0_usize);
             for event in events {
                 match event {

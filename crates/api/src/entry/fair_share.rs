@@ -48,7 +48,7 @@ pub enum Joined<L> {
 
 /// The connections that are open.
 #[derive(Debug)]
-pub struct Crowd<L> {
+pub struct FairShare<L> {
     most: usize,
     most_leaving: usize,
     next: u64,
@@ -58,7 +58,7 @@ pub struct Crowd<L> {
     leaving: VecDeque<(u64, Principal, Arc<L>)>,
 }
 
-impl<L: Line> Crowd<L> {
+impl<L: Line> FairShare<L> {
     /// At most `most` connections, and `most_leaving` more that make room.
     pub fn new(most: usize, most_leaving: usize) -> Self {
         Self { most, most_leaving, next: 0, open: 0, principals: HashMap::new(), leaving: VecDeque::new() }
@@ -155,20 +155,20 @@ mod tests {
     }
 
     struct Hall {
-        crowd: Crowd<Wire>,
+        fair_share: FairShare<Wire>,
         clock: Clock,
         wires: Vec<(Id, Wire)>,
     }
 
     impl Hall {
         fn new(most: usize, most_leaving: usize) -> Self {
-            Self { crowd: Crowd::new(most, most_leaving), clock: Clock::manual(), wires: Vec::new() }
+            Self { fair_share: FairShare::new(most, most_leaving), clock: Clock::manual(), wires: Vec::new() }
         }
 
         /// A new connection of this principal, idle; who leaves and who ends. A millisecond later it is over.
         fn join(&mut self, name: &str) -> Option<(Option<usize>, Option<usize>)> {
             let wire = Wire(self.wires.len(), Arc::new(Mutex::new(Some(self.clock.now()))));
-            let joined = self.crowd.join(&Principal::new(name), Arc::new(wire.clone()), self.clock.now());
+            let joined = self.fair_share.join(&Principal::new(name), Arc::new(wire.clone()), self.clock.now());
             self.clock.advance(Duration::from_millis(1));
             let Joined::In { id, leaves, ends } = joined else { return None };
             self.wires.push((id, wire));
@@ -225,9 +225,9 @@ mod tests {
         // The first one that was told to leave has not gone: it is not waited for any longer.
         assert_eq!(hall.join("cn:d"), Some((Some(2), Some(0))));
         let gone = hall.wires[1].0.clone();
-        hall.crowd.leave(&gone);
-        assert_eq!(hall.crowd.leaving.len(), 1);
-        assert_eq!(hall.crowd.open, 4);
+        hall.fair_share.leave(&gone);
+        assert_eq!(hall.fair_share.leaving.len(), 1);
+        assert_eq!(hall.fair_share.open, 4);
     }
 
     proptest! {
@@ -244,7 +244,7 @@ mod tests {
                     0 if !open.is_empty() => {
                         let wire = open.remove(any.index(open.len()));
                         let id = hall.wires[wire].0.clone();
-                        hall.crowd.leave(&id);
+                        hall.fair_share.leave(&id);
                     }
                     1 if !open.is_empty() => hall.in_use(open[any.index(open.len())]),
                     _ => {
@@ -266,8 +266,8 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(hall.crowd.open, open.len());
-                prop_assert!(open.len() <= most && hall.crowd.leaving.len() <= most_leaving);
+                prop_assert_eq!(hall.fair_share.open, open.len());
+                prop_assert!(open.len() <= most && hall.fair_share.leaving.len() <= most_leaving);
             }
         }
     }

@@ -6,11 +6,11 @@ use tonic::body::Body;
 use super::error;
 use crate::entry::Refusal;
 use crate::entry::open_call::Kind;
-use crate::metered::{BoxError, Manners, Unread};
+use crate::metered::{BoxError, Metering, Unread};
 
 /// gRPC's.
 #[derive(Clone, Copy, Debug)]
-pub struct GrpcManners;
+pub struct GrpcMetering;
 
 /// Methods whose messages have no end.
 const STREAMS: [&str; 2] =
@@ -18,7 +18,7 @@ const STREAMS: [&str; 2] =
 /// Methods whose answers have none.
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-impl Manners for GrpcManners {
+impl Metering for GrpcMetering {
     type Body = Body;
 
     fn kind(&self, path: &str) -> Kind {
@@ -66,7 +66,7 @@ mod tests {
                         (false, true) => Kind::Watch,
                         (true, _) => Kind::Stream,
                     };
-                    assert_eq!(GrpcManners.kind(&path), kind, "{path}");
+                    assert_eq!(GrpcMetering.kind(&path), kind, "{path}");
                     found += usize::from(kind != Kind::Unary);
                 }
             }
