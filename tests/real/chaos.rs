@@ -1,10 +1,10 @@
 //! Zones that crash, hang, fail, lie and are gone, under callers who must not notice: each kind by itself, and all of them
 //! by schedules drawn from seeds (`make chaos`).
 
-mod book;
 mod callers;
 mod checks;
 mod fault;
+mod journal;
 mod operator;
 mod rng;
 mod run;

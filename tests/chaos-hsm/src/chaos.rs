@@ -260,7 +260,7 @@ impl Chaos {
         let done = served.map(|network| {
             let drawn = chance(&[rules.seed, number], function);
             let service = network::service(network.service_ms * 1e6, network.distribution, drawn);
-            network::book(&self.state.servers[..network.at_once], now(), service as u64)
+            network::journal(&self.state.servers[..network.at_once], now(), service as u64)
         });
         let result = call(self.real);
         if let Some(rest) = done.and_then(|done| done.checked_sub(now())) {

@@ -1,14 +1,14 @@
 //! A network HSM's time: so many operations at once, first come, first served.
 //!
-//! Each server is the time at which it will be free. A call takes the one that is free first and books its own service
+//! Each server is the time at which it will be free. A call takes the one that is free first and journals its own service
 //! time on it. Nothing is locked, so a process that dies leaves nothing behind but the time that it had booked.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::rules::Distribution;
 
-/// Books an operation that comes at `now` and takes `service`; when it will be done. All in nanoseconds.
-pub(crate) fn book(servers: &[AtomicU64], now: u64, service: u64) -> u64 {
+/// Journals an operation that comes at `now` and takes `service`; when it will be done. All in nanoseconds.
+pub(crate) fn journal(servers: &[AtomicU64], now: u64, service: u64) -> u64 {
     loop {
         let free = servers.iter().map(|server| (server.load(Ordering::Acquire), server));
         let Some((at, server)) = free.min_by_key(|(at, _)| *at) else { return now + service };
@@ -36,10 +36,10 @@ mod tests {
     #[test]
     fn no_more_than_the_servers_can_is_done() {
         let servers: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
-        let done: Vec<u64> = (0..40).map(|_| book(&servers, 1_000, 10)).collect();
+        let done: Vec<u64> = (0..40).map(|_| journal(&servers, 1_000, 10)).collect();
         assert_eq!(done[..5], [1_010, 1_010, 1_010, 1_010, 1_020]);
         assert_eq!(done[39], 1_100, "forty of ten each on four");
-        assert_eq!(book(&servers, 5_000, 10), 5_010, "idle time is lost");
+        assert_eq!(journal(&servers, 5_000, 10), 5_010, "idle time is lost");
     }
 
     #[test]

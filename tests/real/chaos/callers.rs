@@ -12,7 +12,7 @@ use proto::v1::{
 };
 use tokio::task::JoinSet;
 
-use super::book::Book;
+use super::journal::Journal;
 use super::rng::Rng;
 use super::streams::Open;
 use crate::harness::{Caller, Failure, bytes, context};
@@ -42,7 +42,7 @@ pub(super) struct Callers {
 
 impl Callers {
     /// Two on each connection.
-    pub(super) fn start(connections: &[Caller], keys: &Keys, book: &Arc<Book>, seed: u64) -> Self {
+    pub(super) fn start(connections: &[Caller], keys: &Keys, journal: &Arc<Journal>, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for (number, connection) in connections.iter().chain(connections).enumerate() {
@@ -50,7 +50,7 @@ impl Callers {
             let caller = One {
                 caller: connection.with_deadline(DEADLINE),
                 keys: Arc::clone(keys),
-                book: Arc::clone(book),
+                journal: Arc::clone(journal),
                 rng: Rng::new(seed ^ (number << 32)),
                 context: context(&[("caller", &number.to_string())]),
                 first: Vec::new(),
@@ -76,7 +76,7 @@ impl Callers {
 pub(super) struct One {
     pub(super) caller: Caller,
     keys: Keys,
-    pub(super) book: Arc<Book>,
+    pub(super) journal: Arc<Journal>,
     pub(super) rng: Rng,
     pub(super) context: BTreeMap<String, String>,
     first: Vec<Known>,
@@ -125,7 +125,7 @@ impl One {
 
     /// What was answered to an encryption.
     pub(super) fn keep(&mut self, ciphertext: Vec<u8>, plaintext: Vec<u8>, doubtful: bool) {
-        self.book.right();
+        self.journal.right();
         let known = Known { ciphertext, plaintext, context: self.context.clone(), doubtful };
         if self.first.len() < KEPT.0 {
             self.first.push(known);
@@ -143,41 +143,41 @@ impl One {
     }
 
     async fn encrypt(&mut self) {
-        let (key, plaintext, began) = (self.key(), self.plaintext(), self.book.clock.now());
+        let (key, plaintext, began) = (self.key(), self.plaintext(), self.journal.clock.now());
         match self.caller.encrypt(&key, &plaintext, &self.context).await {
             Ok(ciphertext) => {
-                let doubtful = self.book.is_lied_to("C_Encrypt", began);
+                let doubtful = self.journal.is_lied_to("C_Encrypt", began);
                 self.keep(ciphertext, plaintext, doubtful);
             }
-            Err(failure) => self.book.failed("Encrypt", began, &failure),
+            Err(failure) => self.journal.failed("Encrypt", began, &failure),
         }
     }
 
     async fn decrypt(&mut self) {
         let Some(known) = self.known() else { return };
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         let opened = self.caller.decrypt(&known.ciphertext, &known.context).await;
         self.compare("Decrypt", &known, began, opened);
     }
 
     pub(super) fn compare(&mut self, what: &str, known: &Known, began: Instant, opened: Result<Vec<u8>, Failure>) {
         match opened {
-            Ok(opened) if opened == known.plaintext => self.book.right(),
-            Ok(_) => self.book.lied(what, "C_Decrypt", began),
+            Ok(opened) if opened == known.plaintext => self.journal.right(),
+            Ok(_) => self.journal.lied(what, "C_Decrypt", began),
             Err(failure) if known.doubtful && failure.reason == "InvalidCiphertextException" => {
-                self.book.lies.fetch_add(1, Ordering::Relaxed);
-                self.book.right();
+                self.journal.lies.fetch_add(1, Ordering::Relaxed);
+                self.journal.right();
                 self.forget(known);
             }
-            Err(failure) => self.book.failed(what, began, &failure),
+            Err(failure) => self.journal.failed(what, began, &failure),
         }
     }
 
     async fn generate_data_key(&mut self) {
-        let (request, began) = (self.data_key_request(), self.book.clock.now());
+        let (request, began) = (self.data_key_request(), self.journal.clock.now());
         match self.caller.generate_data_key(request.clone()).await {
             Ok(made) => self.keep_data_key(&request, made),
-            Err(failure) => self.book.failed("GenerateDataKey", began, &failure),
+            Err(failure) => self.journal.failed("GenerateDataKey", began, &failure),
         }
     }
 
@@ -194,7 +194,7 @@ impl One {
     fn keep_data_key(&mut self, request: &GenerateDataKeyRequest, made: GenerateDataKeyResponse) {
         let plaintext = made.plaintext.to_vec();
         if Some(plaintext.len()) != request.number_of_bytes.map(|length| length as usize) {
-            self.book.wrong(format!("a data key has {} bytes", plaintext.len()));
+            self.journal.wrong(format!("a data key has {} bytes", plaintext.len()));
         }
         self.keep(made.ciphertext_blob.to_vec(), plaintext, false);
     }
@@ -208,23 +208,23 @@ impl One {
                 encryption_context: self.context.clone(),
             })
             .collect();
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         let request = self.caller.request(BatchEncryptRequest { items: items.clone() });
         let results = match self.caller.crypto.clone().batch_encrypt(request).await {
             Ok(response) => response.into_inner().results,
-            Err(status) => return self.book.failed("BatchEncrypt", began, &status.into()),
+            Err(status) => return self.journal.failed("BatchEncrypt", began, &status.into()),
         };
         self.count("BatchEncrypt", items.len(), results.len());
-        let doubtful = self.book.is_lied_to("C_Encrypt", began);
+        let doubtful = self.journal.is_lied_to("C_Encrypt", began);
         for (item, result) in items.into_iter().zip(results) {
             match result.result {
                 Some(encrypt_result::Result::Response(made)) => {
                     self.keep(made.ciphertext_blob.to_vec(), item.plaintext, doubtful);
                 }
                 Some(encrypt_result::Result::Error(error)) => {
-                    self.book.failed("an item of BatchEncrypt", began, &error.into());
+                    self.journal.failed("an item of BatchEncrypt", began, &error.into());
                 }
-                None => self.book.wrong("an item of BatchEncrypt has no result".to_owned()),
+                None => self.journal.wrong("an item of BatchEncrypt has no result".to_owned()),
             }
         }
     }
@@ -240,11 +240,11 @@ impl One {
             encryption_context: known.context.clone(),
             ..Default::default()
         };
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         let request = self.caller.request(BatchDecryptRequest { items: known.iter().map(item).collect() });
         let results = match self.caller.crypto.clone().batch_decrypt(request).await {
             Ok(response) => response.into_inner().results,
-            Err(status) => return self.book.failed("BatchDecrypt", began, &status.into()),
+            Err(status) => return self.journal.failed("BatchDecrypt", began, &status.into()),
         };
         self.count("BatchDecrypt", known.len(), results.len());
         for (known, result) in known.iter().zip(results) {
@@ -252,7 +252,7 @@ impl One {
                 Some(decrypt_result::Result::Response(opened)) => Ok(opened.plaintext.to_vec()),
                 Some(decrypt_result::Result::Error(error)) => Err(error.into()),
                 None => {
-                    self.book.wrong("an item of BatchDecrypt has no result".to_owned());
+                    self.journal.wrong("an item of BatchDecrypt has no result".to_owned());
                     continue;
                 }
             };
@@ -262,27 +262,27 @@ impl One {
 
     async fn batch_generate_data_key(&mut self) {
         let items: Vec<GenerateDataKeyRequest> = (0..4).map(|_| self.data_key_request()).collect();
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         let request = self.caller.request(BatchGenerateDataKeyRequest { items: items.clone() });
         let results = match self.caller.crypto.clone().batch_generate_data_key(request).await {
             Ok(response) => response.into_inner().results,
-            Err(status) => return self.book.failed("BatchGenerateDataKey", began, &status.into()),
+            Err(status) => return self.journal.failed("BatchGenerateDataKey", began, &status.into()),
         };
         self.count("BatchGenerateDataKey", items.len(), results.len());
         for (item, result) in items.iter().zip(results) {
             match result.result {
                 Some(generate_data_key_result::Result::Response(made)) => self.keep_data_key(item, made),
                 Some(generate_data_key_result::Result::Error(error)) => {
-                    self.book.failed("an item of BatchGenerateDataKey", began, &error.into());
+                    self.journal.failed("an item of BatchGenerateDataKey", began, &error.into());
                 }
-                None => self.book.wrong("an item of BatchGenerateDataKey has no result".to_owned()),
+                None => self.journal.wrong("an item of BatchGenerateDataKey has no result".to_owned()),
             }
         }
     }
 
     fn count(&self, what: &str, asked: usize, answered: usize) {
         if asked != answered {
-            self.book.wrong(format!("{what} of {asked} items has {answered} results"));
+            self.journal.wrong(format!("{what} of {asked} items has {answered} results"));
         }
     }
 
@@ -290,9 +290,9 @@ impl One {
     async fn decrypt_what_was_never_encrypted(&mut self) {
         let Some(mut known) = self.known() else { return };
         *known.ciphertext.last_mut().unwrap() ^= 1;
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         match self.caller.decrypt(&known.ciphertext, &known.context).await {
-            Ok(_) => self.book.wrong("Decrypt opened a ciphertext that was never made".to_owned()),
+            Ok(_) => self.journal.wrong("Decrypt opened a ciphertext that was never made".to_owned()),
             Err(failure) => self.refused("Decrypt", began, &failure),
         }
     }
@@ -300,18 +300,18 @@ impl One {
     /// What was answered to the decryption of a bad ciphertext.
     pub(super) fn refused(&self, what: &str, began: Instant, failure: &Failure) {
         match failure.reason == "InvalidCiphertextException" {
-            true => self.book.right(),
-            false => self.book.failed(&format!("{what}, of a bad ciphertext,"), began, failure),
+            true => self.journal.right(),
+            false => self.journal.failed(&format!("{what}, of a bad ciphertext,"), began, failure),
         }
     }
 
     async fn generate_random(&mut self) {
         let request = GenerateRandomRequest { number_of_bytes: Some(24), ..Default::default() };
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         match self.caller.crypto.clone().generate_random(self.caller.request(request)).await {
-            Ok(response) if response.get_ref().plaintext.len() == 24 => self.book.right(),
-            Ok(response) => self.book.wrong(format!("{} random bytes", response.get_ref().plaintext.len())),
-            Err(status) => self.book.failed("GenerateRandom", began, &status.into()),
+            Ok(response) if response.get_ref().plaintext.len() == 24 => self.journal.right(),
+            Ok(response) => self.journal.wrong(format!("{} random bytes", response.get_ref().plaintext.len())),
+            Err(status) => self.journal.failed("GenerateRandom", began, &status.into()),
         }
     }
 }

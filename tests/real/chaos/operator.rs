@@ -46,8 +46,8 @@ impl Run<'_> {
         for (zone, words) in phase.refusals() {
             let hsm = &self.daemon.zones[zone].hsm;
             while !checks::reason(&self.caller, hsm).await.contains(words) {
-                self.book.check();
-                if self.book.clock.now() - began > SAID {
+                self.journal.check();
+                if self.journal.clock.now() - began > SAID {
                     let states = checks::states(&self.caller).await;
                     panic!("after {SAID:?} nothing says of zone {}: {words:?}\n{states}", name(zone));
                 }
@@ -73,7 +73,7 @@ impl Run<'_> {
         }
         let [store] = &self.caller.key_stores().await[..] else { panic!("this daemon has one key store") };
         let id = store.key_store_id.clone();
-        self.book.begin_closed();
+        self.journal.begin_closed();
         let store = self.caller.disconnect(&id).await.unwrap();
         assert_eq!(store.connection_state(), ConnectionState::Disconnected, "{store:?}");
         for Logins { zone, .. } in spent {
@@ -90,7 +90,7 @@ impl Run<'_> {
         }
         let store = self.caller.connect(&id).await.unwrap();
         assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}");
-        self.book.end_closed();
+        self.journal.end_closed();
         self.recovered(RECOVERY).await;
     }
 }

@@ -10,9 +10,9 @@ use chaos_hsm::Control;
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
-use super::book::Book;
 use super::callers::{Callers, DEADLINE, Keys, open_all};
 use super::checks::{self, Held, Memory, RECOVERY};
+use super::journal::Journal;
 use super::operator::Logins;
 use super::schedule::{Phase, Schedule, Strike, Verify, Whom, name};
 use crate::harness::daemon::Site;
@@ -124,10 +124,10 @@ pub(super) async fn run_in(
         let key = caller.create_key(&format!("from the beginning, {number}")).await;
         keys.lock().unwrap().push(key);
     }
-    let book = Arc::new(Book::new());
-    let warming = Callers::start(&connections, &keys, &book, !schedule.seed);
+    let journal = Arc::new(Journal::new());
+    let warming = Callers::start(&connections, &keys, &journal, !schedule.seed);
     wait::until_async("the callers are warm", wait::LONG, async || {
-        (book.answers.load(Ordering::Relaxed) >= WARM).then_some(())
+        (journal.answers.load(Ordering::Relaxed) >= WARM).then_some(())
     })
     .await;
     let mut known = warming.stop().await;
@@ -137,7 +137,7 @@ pub(super) async fn run_in(
         daemon: &daemon,
         caller,
         controls: &controls,
-        book: &book,
+        journal: &journal,
         keys,
         apart: Mutex::default(),
         unmade: Vec::new(),
@@ -146,10 +146,10 @@ pub(super) async fn run_in(
     };
     around.before_the_callers(&run).await;
     let memory = Memory::follow(daemon.pid());
-    let callers = Callers::start(&connections, &run.keys, &book, schedule.seed);
-    let ends = book.clock.now() + length;
+    let callers = Callers::start(&connections, &run.keys, &journal, schedule.seed);
+    let ends = journal.clock.now() + length;
     for (at, phase) in schedule.phases.iter().enumerate() {
-        if book.clock.now() >= ends {
+        if journal.clock.now() >= ends {
             break;
         }
         if !phase.again {
@@ -170,7 +170,7 @@ pub(super) async fn run_in(
     known.extend(callers.stop().await);
     around.over();
     let growth_kb = memory.growth();
-    book.check();
+    journal.check();
     before.is_held_again(&daemon).await;
     open_all(&run.caller, &known).await;
     let keys = run.all_keys();
@@ -178,7 +178,7 @@ pub(super) async fn run_in(
     checks::keys_are_whole(&daemon, &run.caller, &keys).await;
     let faults = controls.iter().map(Control::injected_in_all).sum();
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-    let (answers, errors, lies) = (count(&book.answers), count(&book.errors), count(&book.lies));
+    let (answers, errors, lies) = (count(&journal.answers), count(&journal.errors), count(&journal.lies));
     let (slowest, found_out) = (run.slowest, run.found_out);
     drop((run, _log));
     let (status, _site) = daemon.terminate();
@@ -190,7 +190,7 @@ pub(super) struct Run<'a> {
     pub(super) daemon: &'a Daemon,
     pub(super) caller: Caller,
     pub(super) controls: &'a [Control],
-    pub(super) book: &'a Arc<Book>,
+    pub(super) journal: &'a Arc<Journal>,
     keys: Keys,
     /// Keys that the callers do not use.
     apart: Mutex<Vec<String>>,
@@ -205,18 +205,18 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Waits until every HSM is healthy with all of its workers, and every key is made. How long the former took.
     pub(super) async fn recovered(&mut self, within: Duration) -> Duration {
-        let clock = &self.book.clock;
+        let clock = &self.journal.clock;
         let over = clock.now();
         let deadline = over + within;
         let mut seen = vec![0; self.daemon.zones.len()];
         loop {
-            self.book.check();
+            self.journal.check();
             let complete = checks::complete(self.daemon, &self.caller).await;
             for (seen, complete) in seen.iter_mut().zip(complete) {
                 *seen = if complete { *seen + 1 } else { 0 };
             }
             if seen.iter().any(|looks| *looks >= LOOKS) {
-                self.book.end_outage();
+                self.journal.end_outage();
             }
             if seen.iter().all(|looks| *looks >= LOOKS) {
                 break;
@@ -265,12 +265,12 @@ impl Run<'_> {
     async fn phase(&mut self, at: usize, phase: &Phase, verify: Verify) {
         let lie = phase.lie(verify);
         if phase.zones().len() == self.daemon.zones.len() {
-            self.book.begin_outage();
+            self.journal.begin_outage();
         }
         if let Some((_, function)) = lie {
-            self.book.begin_lie(function);
+            self.journal.begin_lie(function);
         }
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         let logins = Logins::in_refused(phase, self.controls);
         let trouble = self.strike(phase);
         let token = format!("in phase {}", at + 1);
@@ -282,7 +282,7 @@ impl Run<'_> {
             self.controls[zone].clear().unwrap();
         }
         // A zone that was not found out lies no more.
-        self.book.end_lie();
+        self.journal.end_lie();
         drop(trouble);
         if let Some(made) = made {
             match made.await.unwrap() {
@@ -344,25 +344,25 @@ impl Run<'_> {
     async fn last(&mut self, phase: &Phase, began: Instant, lie: Option<(usize, &str)>) {
         let Some((zone, function)) = lie else {
             wait::pass(phase.lasts).await;
-            self.book.check();
+            self.journal.check();
             return;
         };
         loop {
             if checks::is_out_of_service(&self.caller, &self.daemon.zones[zone]).await {
                 break;
             }
-            self.book.check();
-            if self.book.clock.now() - began > phase.lasts {
+            self.journal.check();
+            if self.journal.clock.now() - began > phase.lasts {
                 let states = checks::states(&self.caller).await;
                 panic!("zone {} lies in {function} and serves after {:?}:\n{states}", name(zone), phase.lasts);
             }
             wait::pass(Duration::from_millis(10)).await;
         }
-        self.book.end_lie();
-        self.found_out = self.found_out.max(self.book.clock.now() - began);
+        self.journal.end_lie();
+        self.found_out = self.found_out.max(self.journal.clock.now() - began);
         // From here on every answer must be right, though the zone goes on lying.
         wait::pass(phase.lasts / 4).await;
-        self.book.check();
+        self.journal.check();
     }
 }
 

@@ -169,7 +169,7 @@ impl Around {
         assert!(refused.retryable && refused.message.contains(&state), "{refused:?}");
         must("DisableKey on a full disk", run.caller.switch_key(&self.spare, false).await);
         wait::pass(Duration::from_secs(1)).await;
-        run.book.check();
+        run.journal.check();
         disk.free();
         wait::until_async("the disk is no trouble any more", wait::LONG, async || {
             let (_, metrics) = run.daemon.ops("/metrics")?;
@@ -193,7 +193,8 @@ impl Surroundings for Around {
     async fn before_the_callers(&mut self, run: &Run<'_>) {
         self.spare = run.caller.create_key("to be switched").await;
         run.made_apart(&self.spare);
-        self.strangers = Some(Strangers::start(&run.daemon.address(), &self.spare_for_strangers(run).await, run.book));
+        self.strangers =
+            Some(Strangers::start(&run.daemon.address(), &self.spare_for_strangers(run).await, run.journal));
     }
 
     async fn begin(&mut self, run: &Run<'_>) {

@@ -38,26 +38,28 @@ enum Asked {
 impl One {
     /// A burst over the stream that is open, or a new one. Now and then it is ended afterwards.
     pub(super) async fn burst(&mut self) {
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => match self.open().await {
                 Ok(stream) => stream,
-                Err(status) => return self.book.failed("Stream", began, &status.into()),
+                Err(status) => return self.journal.failed("Stream", began, &status.into()),
             },
         };
         let mut asked = self.ask(&mut stream).await;
         let all = asked.len();
         while !asked.is_empty() {
             let Ok(answer) = timeout(SILENCE, stream.answers.message()).await else {
-                return self.book.wrong(format!("Stream left {} of {all} requests unanswered", asked.len()));
+                return self.journal.wrong(format!("Stream left {} of {all} requests unanswered", asked.len()));
             };
             match answer {
                 Ok(Some(answer)) => self.hear(&mut asked, answer, began),
                 // What was not answered has failed with it; the next burst opens another.
-                Err(status) => return self.book.failed("Stream", began, &status.into()),
+                Err(status) => return self.journal.failed("Stream", began, &status.into()),
                 Ok(None) => {
-                    return self.book.wrong(format!("Stream ended with {} of {all} requests unanswered", asked.len()));
+                    return self
+                        .journal
+                        .wrong(format!("Stream ended with {} of {all} requests unanswered", asked.len()));
                 }
             }
         }
@@ -116,11 +118,13 @@ impl One {
     fn hear(&mut self, asked: &mut BTreeMap<u64, Asked>, answer: StreamResponse, began: Instant) {
         const WHAT: &str = "a request of Stream";
         let Some(was) = asked.remove(&answer.number) else {
-            return self.book.wrong(format!("Stream answered {}, which was not asked or was answered", answer.number));
+            return self
+                .journal
+                .wrong(format!("Stream answered {}, which was not asked or was answered", answer.number));
         };
         match (was, answer.result) {
             (Asked::Encrypt(plaintext), Some(Given::Encrypt(made))) => {
-                let doubtful = self.book.is_lied_to("C_Encrypt", began);
+                let doubtful = self.journal.is_lied_to("C_Encrypt", began);
                 self.keep(made.ciphertext_blob.to_vec(), plaintext, doubtful);
             }
             (Asked::Decrypt(known), Some(Given::Decrypt(opened))) => {
@@ -130,25 +134,25 @@ impl One {
                 self.compare(WHAT, &known, began, Err(error.into()));
             }
             (Asked::Bad, Some(Given::Error(error))) => self.refused(WHAT, began, &error.into()),
-            (Asked::Encrypt(_), Some(Given::Error(error))) => self.book.failed(WHAT, began, &Failure::from(error)),
+            (Asked::Encrypt(_), Some(Given::Error(error))) => self.journal.failed(WHAT, began, &Failure::from(error)),
             (Asked::Bad, Some(Given::Decrypt(_))) => {
-                self.book.wrong("Stream opened a ciphertext that was never made".to_owned());
+                self.journal.wrong("Stream opened a ciphertext that was never made".to_owned());
             }
-            (_, None) => self.book.wrong(format!("{WHAT} has no result")),
-            (_, Some(_)) => self.book.wrong(format!("{WHAT} was answered with something else than was asked")),
+            (_, None) => self.journal.wrong(format!("{WHAT} has no result")),
+            (_, Some(_)) => self.journal.wrong(format!("{WHAT} was answered with something else than was asked")),
         }
     }
 
     /// Ends the stream, if one is open; all is answered, so it says nothing more.
     pub(super) async fn hang_up(&mut self) {
         let Some(Open { requests, mut answers, .. }) = self.stream.take() else { return };
-        let began = self.book.clock.now();
+        let began = self.journal.clock.now();
         drop(requests);
         match timeout(SILENCE, answers.message()).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(answer))) => self.book.wrong(format!("Stream answered {} once more", answer.number)),
-            Ok(Err(status)) => self.book.failed("Stream", began, &status.into()),
-            Err(_) => self.book.wrong("Stream did not end though its caller had".to_owned()),
+            Ok(Ok(Some(answer))) => self.journal.wrong(format!("Stream answered {} once more", answer.number)),
+            Ok(Err(status)) => self.journal.failed("Stream", began, &status.into()),
+            Err(_) => self.journal.wrong("Stream did not end though its caller had".to_owned()),
         }
     }
 }

@@ -9,8 +9,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::chaos::book::Book;
 use crate::chaos::callers::DEADLINE;
+use crate::chaos::journal::Journal;
 use crate::harness::call::Address;
 use crate::harness::{Failure, context, wait};
 
@@ -31,25 +31,25 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    pub(super) fn start(address: &Address, key: &str, book: &Arc<Book>) -> Self {
+    pub(super) fn start(address: &Address, key: &str, journal: &Arc<Journal>) -> Self {
         let mut tasks = JoinSet::new();
         let (churned, silent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        tasks.spawn(churn(address.clone(), key.to_owned(), Arc::clone(book), Arc::clone(&churned)));
+        tasks.spawn(churn(address.clone(), key.to_owned(), Arc::clone(journal), Arc::clone(&churned)));
         let at = address.url.trim_start_matches("https://").trim_end_matches('/').parse().unwrap();
         tasks.spawn(be_silent(at, Arc::clone(&silent)));
         Self { _tasks: tasks, churned, silent }
     }
 }
 
-async fn churn(address: Address, key: String, book: Arc<Book>, churned: Arc<AtomicUsize>) {
+async fn churn(address: Address, key: String, journal: Arc<Journal>, churned: Arc<AtomicUsize>) {
     loop {
-        let began = book.clock.now();
+        let began = journal.clock.now();
         match address.connect().await {
             Ok(caller) => match caller.with_deadline(DEADLINE).encrypt(&key, b"new here", &context(&[])).await {
-                Ok(_) => book.right(),
-                Err(failure) => book.failed("a call over a new connection", began, &failure),
+                Ok(_) => journal.right(),
+                Err(failure) => journal.failed("a call over a new connection", began, &failure),
             },
-            Err(error) => book.wrong(format!("no connection after {:?}: {error:?}", book.clock.now() - began)),
+            Err(error) => journal.wrong(format!("no connection after {:?}: {error:?}", journal.clock.now() - began)),
         }
         churned.fetch_add(1, Ordering::Relaxed);
         wait::pass(CHURN).await;

@@ -16,7 +16,7 @@ use crate::harness::Failure;
 /// More of them say nothing new.
 const MOST_KEPT: usize = 10;
 
-pub(super) struct Book {
+pub(super) struct Journal {
     pub(super) clock: Clock,
     windows: Mutex<Windows>,
     wrong: Mutex<Vec<String>>,
@@ -48,7 +48,7 @@ impl Window {
     }
 }
 
-impl Book {
+impl Journal {
     pub(super) fn new() -> Self {
         Self {
             clock: Clock::system(),
@@ -172,71 +172,76 @@ mod tests {
         Failure { code: Code::Unavailable, reason: reason.to_owned(), message: String::new(), retryable }
     }
 
-    fn wrongs(book: &Book) -> usize {
-        book.wrong.lock().unwrap().len()
+    fn wrongs(journal: &Journal) -> usize {
+        journal.wrong.lock().unwrap().len()
     }
 
     #[test]
     fn a_clean_error_is_allowed_in_an_outage_and_at_no_other_time() {
-        let book = Book::new();
+        let journal = Journal::new();
         let clean = failure("KMSInvalidStateException", true);
-        let before = book.clock.now();
-        book.failed("before", before, &clean);
-        assert_eq!(wrongs(&book), 1);
-        book.begin_outage();
+        let before = journal.clock.now();
+        journal.failed("before", before, &clean);
+        assert_eq!(wrongs(&journal), 1);
+        journal.begin_outage();
         // It began before the outage and ended in it.
-        book.failed("into", before, &clean);
-        let during = book.clock.now();
-        book.failed("within", during, &failure("KMSInvalidStateException", false));
-        assert_eq!(wrongs(&book), 2, "one that must not be tried again is never allowed");
-        book.end_outage();
-        book.failed("out of", during, &clean);
-        assert_eq!((wrongs(&book), book.errors.load(Ordering::Relaxed)), (2, 2));
+        journal.failed("into", before, &clean);
+        let during = journal.clock.now();
+        journal.failed("within", during, &failure("KMSInvalidStateException", false));
+        assert_eq!(wrongs(&journal), 2, "one that must not be tried again is never allowed");
+        journal.end_outage();
+        journal.failed("out of", during, &clean);
+        assert_eq!((wrongs(&journal), journal.errors.load(Ordering::Relaxed)), (2, 2));
         std::thread::yield_now();
-        let after = std::iter::repeat_with(|| book.clock.now()).find(|now| *now > during).unwrap();
-        book.end_outage();
-        while !book.windows().outages.iter().all(|window| window.until.is_some_and(|until| until < book.clock.now())) {}
-        book.failed("after", book.clock.now().max(after), &clean);
-        assert_eq!(wrongs(&book), 3);
+        let after = std::iter::repeat_with(|| journal.clock.now()).find(|now| *now > during).unwrap();
+        journal.end_outage();
+        while !journal
+            .windows()
+            .outages
+            .iter()
+            .all(|window| window.until.is_some_and(|until| until < journal.clock.now()))
+        {}
+        journal.failed("after", journal.clock.now().max(after), &clean);
+        assert_eq!(wrongs(&journal), 3);
     }
 
     #[test]
     fn that_the_key_store_is_disconnected_is_said_while_it_is() {
-        let book = Book::new();
+        let journal = Journal::new();
         let says = Failure {
             message: "the key is unavailable: its key store main is DISCONNECTED".to_owned(),
             ..failure("KMSInvalidStateException", false)
         };
-        book.begin_outage();
-        book.failed("in an outage", book.clock.now(), &says);
-        assert_eq!(wrongs(&book), 1, "nobody has disconnected it");
-        book.begin_closed();
-        let began = book.clock.now();
-        book.failed("while it is", began, &says);
-        book.failed("while it is", began, &failure("KMSInvalidStateException", true));
-        assert_eq!(wrongs(&book), 1);
-        book.failed("while it is", began, &failure("KMSInvalidStateException", false));
-        assert_eq!(wrongs(&book), 2, "it says nothing of the key store");
-        book.end_closed();
-        let later = std::iter::repeat_with(|| book.clock.now());
-        let later = later.into_iter().find(|now| book.windows().closed[0].until.is_some_and(|until| until < *now));
-        book.failed("after", later.unwrap(), &says);
-        assert_eq!(wrongs(&book), 3, "no zone is sound yet, and the key store is connected");
+        journal.begin_outage();
+        journal.failed("in an outage", journal.clock.now(), &says);
+        assert_eq!(wrongs(&journal), 1, "nobody has disconnected it");
+        journal.begin_closed();
+        let began = journal.clock.now();
+        journal.failed("while it is", began, &says);
+        journal.failed("while it is", began, &failure("KMSInvalidStateException", true));
+        assert_eq!(wrongs(&journal), 1);
+        journal.failed("while it is", began, &failure("KMSInvalidStateException", false));
+        assert_eq!(wrongs(&journal), 2, "it says nothing of the key store");
+        journal.end_closed();
+        let later = std::iter::repeat_with(|| journal.clock.now());
+        let later = later.into_iter().find(|now| journal.windows().closed[0].until.is_some_and(|until| until < *now));
+        journal.failed("after", later.unwrap(), &says);
+        assert_eq!(wrongs(&journal), 3, "no zone is sound yet, and the key store is connected");
     }
 
     #[test]
     fn wrong_bytes_are_allowed_while_that_function_lies() {
-        let book = Book::new();
-        book.begin_lie("C_Decrypt");
-        let began = book.clock.now();
-        book.lied("Decrypt", "C_Decrypt", began);
-        assert_eq!(wrongs(&book), 0);
-        book.lied("Encrypt", "C_Encrypt", began);
-        assert_eq!(wrongs(&book), 1);
-        book.end_lie();
-        let ended = book.clock.now();
-        let later = std::iter::repeat_with(|| book.clock.now()).find(|now| *now > ended).unwrap();
-        book.lied("Decrypt", "C_Decrypt", later);
-        assert_eq!(wrongs(&book), 2);
+        let journal = Journal::new();
+        journal.begin_lie("C_Decrypt");
+        let began = journal.clock.now();
+        journal.lied("Decrypt", "C_Decrypt", began);
+        assert_eq!(wrongs(&journal), 0);
+        journal.lied("Encrypt", "C_Encrypt", began);
+        assert_eq!(wrongs(&journal), 1);
+        journal.end_lie();
+        let ended = journal.clock.now();
+        let later = std::iter::repeat_with(|| journal.clock.now()).find(|now| *now > ended).unwrap();
+        journal.lied("Decrypt", "C_Decrypt", later);
+        assert_eq!(wrongs(&journal), 2);
     }
 }
