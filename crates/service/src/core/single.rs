@@ -25,14 +25,19 @@ impl Core {
     where
         W: Future<Output = Result<T, Error>> + Send,
     {
-        let named = self.named(key_id);
-        let resource = match &named {
-            Ok(id) => self.scope().key_arn(*id).into(),
-            Err(_) => auth::request::NO_RESOURCE.into(),
+        // What cannot be the name of a key is told as such to everybody: there is nothing to be learnt from it.
+        let id = match self.named(key_id) {
+            Ok(id) => id,
+            Err(error) => {
+                call.trace.take();
+                let (started, resources) = (self.clock().now(), Vec::new());
+                self.refused(Ending { call, operation, started, resources }, 1, &error).await;
+                return Err(error);
+            }
         };
+        let resource = self.scope().key_arn(id).into();
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
-            let id = named?;
             let key = {
                 let (keyring, rules) = (core.keyring(), core.rules());
                 let access = KeyAccess::new(&core, &keyring, &rules, &call_of_task, operation);

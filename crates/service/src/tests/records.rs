@@ -168,6 +168,8 @@ async fn a_refused_call_has_one_record() {
     assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
     assert!(bench.encrypt(plain("nonsense", b"x")).await.is_err());
     bench.service.core.set_rules(deny_all());
+    // What cannot be a key's name is told as such, whoever asks.
+    assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
     assert!(bench.service.list_keys(&bench.call(), None, "").await.is_err());
     assert!(bench.encrypt(plain(&key.arn, b"x")).await.is_err());
     let told: Vec<_> = bench.recorder.taken().into_iter().map(|record| (record.operation, record.outcomes)).collect();
@@ -178,6 +180,7 @@ async fn a_refused_call_has_one_record() {
             once(Operation::GenerateDataKey, Exception::Validation),
             once(Operation::DescribeKey, Exception::NotFound),
             once(Operation::Encrypt, Exception::NotFound),
+            once(Operation::DescribeKey, Exception::NotFound),
             once(Operation::ListKeys, Exception::AccessDenied),
             once(Operation::Encrypt, Exception::AccessDenied),
         ]
