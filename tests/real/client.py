@@ -39,17 +39,17 @@ def call(service, method, **fields):
     return run(request(**fields), timeout=20)
 
 
-key = call("Keys", "CreateKey", description="made by another client").key_metadata
+key = call("KeysService", "CreateKey", description="made by another client").key_metadata
 context = {"tenant": "42", "purpose": "python"}
-sealed = call("Crypto", "Encrypt", key_id=key.arn, plaintext=b"hello", encryption_context=context)
-opened = call("Crypto", "Decrypt", ciphertext_blob=sealed.ciphertext_blob, encryption_context=context)
+sealed = call("CryptoService", "Encrypt", key_id=key.arn, plaintext=b"hello", encryption_context=context)
+opened = call("CryptoService", "Decrypt", ciphertext_blob=sealed.ciphertext_blob, encryption_context=context)
 assert opened.plaintext == b"hello" and opened.key_id == key.arn, opened
-data_key = call("Crypto", "GenerateDataKey", key_id=key.key_id, key_spec="DATA_KEY_SPEC_AES_256")
-opened = call("Crypto", "Decrypt", ciphertext_blob=data_key.ciphertext_blob)
+data_key = call("CryptoService", "GenerateDataKey", key_id=key.key_id, key_spec="DATA_KEY_SPEC_AES_256")
+opened = call("CryptoService", "Decrypt", ciphertext_blob=data_key.ciphertext_blob)
 assert len(data_key.plaintext) == 32 and opened.plaintext == data_key.plaintext
 
 try:
-    call("Crypto", "Decrypt", ciphertext_blob=sealed.ciphertext_blob)
+    call("CryptoService", "Decrypt", ciphertext_blob=sealed.ciphertext_blob)
     raise SystemExit("a missing context was accepted")
 except grpc.RpcError as error:
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
