@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{limits, text};
+use super::text;
 
 /// A key's id, a random UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -171,6 +171,10 @@ pub struct Scope {
     pub account: Arc<str>,
 }
 
+/// So much of what is no key's name comes back in the error: enough to know it by, and no answer that is longer than its
+/// request.
+const SHOWN_CHARS: usize = 256;
+
 /// Why text names no key. Texts are AWS's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyReferenceError {
@@ -211,7 +215,7 @@ impl Scope {
     pub fn parse_key_reference(&self, text: &str) -> Result<KeyId, KeyReferenceError> {
         // Callers' text comes back in the error, so it is cut to what the interface allows anyway.
         let as_shown = |text: &str| {
-            let cut: String = text.chars().take(limits::KEY_REFERENCE_CHARS).collect();
+            let cut: String = text.chars().take(SHOWN_CHARS).collect();
             text::shown(&cut).into_owned()
         };
         let shown = || as_shown(text);

@@ -11,6 +11,7 @@
 mod ceremony;
 mod ckr;
 mod frame;
+mod items;
 mod start;
 mod wrapping;
 
@@ -24,6 +25,7 @@ pub use frame::{FrameError, decode_frame, encode_frame};
 pub use start::{Abilities, CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
 pub use wrapping::{Challenge, ShownTransport, TransportKey};
 
+use self::items::{Batch, FIXED_BYTES};
 use model::ciphertext::IV_BYTES;
 use model::id::{ClusterId, KeyVersionId, Zone};
 pub use model::profile::Profile;
@@ -345,37 +347,52 @@ impl Op {
         }
     }
 
+    /// Its items, where it has any. An operation that has comes here, so that what follows from it is not forgotten.
+    fn batch(&self) -> Option<&dyn Batch> {
+        match self {
+            Self::Encrypt(items) => Some(items),
+            Self::Decrypt(items) => Some(items),
+            Self::GenerateDataKey(items) => Some(items),
+            Self::Login(_)
+            | Self::Prove { .. }
+            | Self::ChangePin { .. }
+            | Self::ShowTransport { .. }
+            | Self::HandOnWrappingKey { .. }
+            | Self::ChallengeWrappingKey
+            | Self::PlaceWrappingKey { .. }
+            | Self::Random { .. }
+            | Self::SelfTest
+            | Self::Probe
+            | Self::Forget(_)
+            | Self::MakeKey
+            | Self::Place { .. }
+            | Self::Destroy(_)
+            | Self::List
+            | Self::Ceremony(_) => None,
+        }
+    }
+
     /// Number of items, 1 where the operation has none.
     #[must_use]
     pub fn items(&self) -> usize {
-        match self {
-            Self::Encrypt(items) => items.len(),
-            Self::Decrypt(items) => items.len(),
-            Self::GenerateDataKey(items) => items.len(),
-            _ => 1,
-        }
+        self.batch().map_or(1, Batch::count)
     }
 
     /// The key of an item; `None` where there is no such item, or the operation has no key.
     #[must_use]
     pub fn key(&self, item: usize) -> Option<KeyVersionId> {
-        match self {
-            Self::Encrypt(items) => items.get(item).map(|item| item.key),
-            Self::Decrypt(items) => items.get(item).map(|item| item.key),
-            Self::GenerateDataKey(items) => items.get(item).map(|item| item.key),
-            _ => None,
-        }
+        self.batch()?.key(item)
     }
 
     /// Bytes that it holds in memory while it waits, roughly.
     #[must_use]
     pub fn weight(&self) -> usize {
-        const FIXED: usize = 128;
-        match self {
-            Self::Encrypt(items) => items.iter().map(|i| FIXED + i.aad.len() + i.plaintext.len()).sum(),
-            Self::Decrypt(items) => items.iter().map(|i| FIXED + i.aad.len() + i.sealed.len()).sum(),
-            Self::GenerateDataKey(items) => items.iter().map(|i| FIXED + i.aad.len() + usize::from(i.length)).sum(),
-            _ => FIXED,
-        }
+        self.batch().map_or(FIXED_BYTES, Batch::weight)
+    }
+
+    /// It changes nothing in the token, so that nobody needs it whose reply nobody waits for.
+    #[must_use]
+    pub fn has_no_effect(&self) -> bool {
+        self.batch().is_some() || matches!(self, Self::Random { .. })
     }
 }

@@ -35,7 +35,7 @@ pub use self::core::page::Page;
 pub use self::core::{LogRecorder, Settings, cluster_registry, observer, recorder};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};
 pub use self::crypto::encrypt::{EncryptInput, Encrypted};
-pub use self::crypto::generate_data_key::{DataKeyInput, GeneratedDataKey};
+pub use self::crypto::generate_data_key::{DataKeyInput, GeneratedDataKey, RequestedSpec};
 pub use self::key_stores::create_key_store::CreateKeyStoreInput;
 pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;

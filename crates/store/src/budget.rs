@@ -113,7 +113,10 @@ struct Reservation {
 
 impl Reserved {
     fn noted(&self, version: KeyVersionId, Reservation { granted, total }: Reservation) -> u64 {
-        self.0.lock_anyway().insert(version, total);
+        // Two that were made one after the other may come here the other way round.
+        let mut reserved = self.0.lock_anyway();
+        let known = reserved.entry(version).or_default();
+        *known = total.max(*known);
         granted
     }
 }

@@ -102,7 +102,7 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
     let mut dropped = false;
     let mut table = shared.table();
     for Request { op, pending } in requests.by_ref() {
-        if table.ended || (pending.reply.is_closed() && is_of_no_use_unheard(&op)) {
+        if table.ended || (pending.reply.is_closed() && op.has_no_effect()) {
             shared.items.fetch_sub(pending.items(), Ordering::Relaxed);
             dropped = true;
             continue;
@@ -126,11 +126,6 @@ fn encode(shared: &Shared, requests: &mut impl Iterator<Item = Request>, buffer:
         shared.busy.notify_one();
     }
     dropped
-}
-
-/// Nobody waits for the reply any more, and without a reply the operation has no effect.
-fn is_of_no_use_unheard(op: &Op) -> bool {
-    matches!(op, Op::Encrypt(_) | Op::Decrypt(_) | Op::GenerateDataKey(_) | Op::Random { .. })
 }
 
 async fn send(socket: &mut Writes, buffer: &mut Vec<u8>) -> io::Result<()> {

@@ -23,7 +23,8 @@ use auth::peer::{CertificateRefusal, Peer, Principal};
 use auth::request::Trace;
 use model::clock::Clock;
 use model::operation::{Operation, Plane};
-use service::{Interface, RequestContext};
+use service::recorder::RefusedCall;
+use service::{Error, Interface, RequestContext};
 
 use self::open_call::OpenCall;
 use self::request_id::RequestIds;
@@ -164,7 +165,7 @@ impl CallEntry {
 
 /// What the service is given keeps what is counted until the last of its work has ended, even when the caller leaves.
 fn charge(open: Option<&Arc<OpenCall>>) -> Option<Arc<dyn Any + Send + Sync>> {
-    open.map(|open| Arc::clone(open) as _)
+    open.map(|open| Arc::new(open.work()) as _)
 }
 
 /// What a client calls itself, if that is short.
@@ -197,6 +198,22 @@ impl AdmittedStream {
             charge: charge(self.open.as_ref()),
             trace: Arc::clone(&self.trace),
         })
+    }
+
+    /// So many of its requests, refused before any use case had them.
+    #[must_use]
+    pub fn refused(&self, items: usize, error: Error) -> RefusedCall {
+        RefusedCall {
+            principal: self.principal().ok(),
+            source: self.peer.source(),
+            user_agent: self.user_agent.clone(),
+            interface: self.interface,
+            request_id: Arc::clone(&self.request_id),
+            operation: None,
+            items,
+            error,
+            took: Duration::ZERO,
+        }
     }
 
     /// Who calls, if its certificate is still good.

@@ -56,6 +56,22 @@ pub struct OpenCall {
     /// When it was cut off, likewise; 0: it was not.
     cut_at: AtomicU64,
     waker: AtomicWaker,
+    /// Work for it that goes on, whether or not its caller still waits.
+    works: AtomicUsize,
+    /// What is given back when that work has ended.
+    later: AtomicUsize,
+}
+
+/// Work for a call: what is counted for the request stays counted until the last of it has ended.
+#[derive(Debug)]
+pub struct Work(Arc<OpenCall>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if self.0.works.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.release_later();
+        }
+    }
 }
 
 /// A part of an answer that has not left. Clones are further parts.
@@ -80,7 +96,36 @@ impl OpenCall {
         let [owed, leaves_at, cut_at] = [const { AtomicU64::new(0) }; 3];
         let (held, parts, active) = (AtomicUsize::new(held), AtomicUsize::new(0), AtomicU64::new(now));
         let (answered, waker) = (AtomicBool::new(false), AtomicWaker::new());
-        Arc::new(Self { ledger, place, kind, held, parts, owed, active, answered, leaves_at, cut_at, waker })
+        let [works, later] = [const { AtomicUsize::new(0) }; 2];
+        Arc::new(Self {
+            ledger,
+            place,
+            kind,
+            held,
+            parts,
+            owed,
+            active,
+            answered,
+            leaves_at,
+            cut_at,
+            waker,
+            works,
+            later,
+        })
+    }
+
+    /// Work begins for it, and goes on until what this returns is dropped.
+    #[must_use]
+    pub fn work(self: &Arc<Self>) -> Work {
+        self.works.fetch_add(1, Ordering::SeqCst);
+        Work(Arc::clone(self))
+    }
+
+    fn release_later(&self) {
+        let bytes = self.later.swap(0, Ordering::SeqCst);
+        if bytes > 0 {
+            self.release(bytes);
+        }
     }
 
     /// How its messages come.
@@ -118,7 +163,11 @@ impl OpenCall {
     pub fn settle(&self, answer: usize) -> bool {
         let (held, needed) = (self.held.load(Ordering::Relaxed), sizes::CALL + answer);
         if needed <= held {
-            self.release(held - needed);
+            self.later.store(held - needed, Ordering::SeqCst);
+            // The answer may be no more than that its time is over: the work still has the request.
+            if self.works.load(Ordering::SeqCst) == 0 {
+                self.release_later();
+            }
             return true;
         }
         if needed - held > held {

@@ -32,7 +32,7 @@ impl RequestIds {
 }
 
 /// Letters, digits, `.`, `_`, `:` and `-`: nothing that a log or a shell could take for something else.
-fn is_safe(text: &str) -> bool {
+pub(crate) fn is_safe(text: &str) -> bool {
     let safe = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b':' | b'-');
     (1..=CHARS).contains(&text.len()) && text.bytes().all(safe)
 }

@@ -13,7 +13,7 @@ use model::key::DataKeySpec;
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::crypto_service_server::CryptoService;
-use service::{DataKeyInput, Decrypted, Encrypted, Error, GeneratedDataKey};
+use service::{DataKeyInput, Decrypted, Encrypted, Error, GeneratedDataKey, RequestedSpec};
 
 /// What the service gives for a list of items: an error of the whole call, or a result for each item.
 type Items<T> = Result<Vec<Result<T, Error>>, Error>;
@@ -47,10 +47,8 @@ impl CryptoService for CryptoApi {
         request: Request<v1::GenerateDataKeyRequest>,
     ) -> Result<Response<v1::GenerateDataKeyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::GenerateDataKey)?;
-        let result = match data_key_input(request.into_inner()) {
-            Ok(item) => only(self.entry.service.generate_data_keys(&admitted.call, vec![item], false).await),
-            Err(error) => Err(error),
-        };
+        let item = data_key_input(request.into_inner());
+        let result = only(self.entry.service.generate_data_keys(&admitted.call, vec![item], false).await);
         admitted.answer(result.map(data_key_response))
     }
 
@@ -62,10 +60,8 @@ impl CryptoService for CryptoApi {
         let v1::GenerateDataKeyWithoutPlaintextRequest { key_id, key_spec, number_of_bytes, encryption_context } =
             request.into_inner();
         let same = v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context };
-        let result = match data_key_input(same) {
-            Ok(item) => only(self.entry.service.generate_data_keys(&admitted.call, vec![item], true).await),
-            Err(error) => Err(error),
-        };
+        let item = data_key_input(same);
+        let result = only(self.entry.service.generate_data_keys(&admitted.call, vec![item], true).await);
         admitted.answer(result.map(|generated| v1::GenerateDataKeyWithoutPlaintextResponse {
             key_id: generated.key_arn.as_ref().to_owned(),
             ciphertext_blob: generated.ciphertext.into(),
@@ -115,15 +111,11 @@ impl CryptoService for CryptoApi {
         request: Request<v1::BatchGenerateDataKeyRequest>,
     ) -> Result<Response<v1::BatchGenerateDataKeyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::GenerateDataKey)?;
-        let (items, unreadable) = split(request.into_inner().items.into_iter().map(data_key_input));
+        let items: Vec<_> = request.into_inner().items.into_iter().map(data_key_input).collect();
         let admitted = admitted.expects(sizes::data_keys(&items))?;
-        let result = match items.is_empty() && !unreadable.is_empty() {
-            // No item can be read: each has its own error, and the call as a whole none.
-            true => Ok(Vec::new()),
-            false => self.entry.service.generate_data_keys(&admitted.call, items, false).await,
-        };
+        let result = self.entry.service.generate_data_keys(&admitted.call, items, false).await;
         admitted.answer(result.map(|results| v1::BatchGenerateDataKeyResponse {
-            results: join(results, unreadable).into_iter().map(data_key_result).collect(),
+            results: results.into_iter().map(data_key_result).collect(),
         }))
     }
 
@@ -138,20 +130,15 @@ impl CryptoService for CryptoApi {
     }
 }
 
-fn data_key_input(request: v1::GenerateDataKeyRequest) -> Result<DataKeyInput, Error> {
+fn data_key_input(request: v1::GenerateDataKeyRequest) -> DataKeyInput {
     let v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context } = request;
     let key_spec = match v1::DataKeySpec::try_from(key_spec) {
         Ok(v1::DataKeySpec::Unspecified) => None,
-        Ok(v1::DataKeySpec::Aes256) => Some(DataKeySpec::Aes256),
-        Ok(v1::DataKeySpec::Aes128) => Some(DataKeySpec::Aes128),
-        Err(_) => {
-            return Err(error::validation(
-                "1 validation error detected: Value at 'keySpec' failed to satisfy constraint: Member must satisfy \
-                 enum value set: [AES_256, AES_128]",
-            ));
-        }
+        Ok(v1::DataKeySpec::Aes256) => Some(RequestedSpec::Known(DataKeySpec::Aes256)),
+        Ok(v1::DataKeySpec::Aes128) => Some(RequestedSpec::Known(DataKeySpec::Aes128)),
+        Err(_) => Some(RequestedSpec::Unknown),
     };
-    Ok(DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context })
+    DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context }
 }
 
 fn data_key_response(generated: GeneratedDataKey) -> v1::GenerateDataKeyResponse {
@@ -194,59 +181,17 @@ fn only<T>(results: Items<T>) -> Result<T, Error> {
     results?.pop().unwrap_or_else(|| Err(error::internal("the service gave no result for the item")))
 }
 
-/// Takes out of a batch what cannot be read, with its place: one item's error is never the others'.
-fn split<T>(items: impl Iterator<Item = Result<T, Error>>) -> (Vec<T>, Vec<(usize, Error)>) {
-    let (mut readable, mut unreadable) = (Vec::with_capacity(items.size_hint().0), Vec::new());
-    for (place, item) in items.enumerate() {
-        match item {
-            Ok(item) => readable.push(item),
-            Err(error) => unreadable.push((place, error)),
-        }
-    }
-    (readable, unreadable)
-}
-
-/// Puts the results of what [`split`] took out back in their places, which ascend.
-fn join<T>(mut results: Vec<Result<T, Error>>, unreadable: Vec<(usize, Error)>) -> Vec<Result<T, Error>> {
-    if unreadable.is_empty() {
-        return results;
-    }
-    let mut joined = Vec::with_capacity(results.len() + unreadable.len());
-    let mut rest = results.drain(..);
-    for (place, error) in unreadable {
-        joined.extend(rest.by_ref().take(place - joined.len()));
-        joined.push(Err(error));
-    }
-    joined.extend(rest);
-    joined
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::exception::Exception;
 
     #[test]
-    fn unreadable_items_keep_their_places() {
-        let wire = [0, 9, 2, 9, 9, 1];
-        let requests = wire.map(|key_spec| v1::GenerateDataKeyRequest { key_spec, ..Default::default() });
-        let (items, unreadable) = split(requests.into_iter().map(data_key_input));
-        let specs: Vec<_> = items.iter().map(|item| item.key_spec).collect();
-        assert_eq!(specs, [None, Some(DataKeySpec::Aes128), Some(DataKeySpec::Aes256)]);
-        let joined = join(specs.into_iter().map(Ok).collect(), unreadable);
-        let found = joined.map_to(|result| result.as_ref().map_err(|error| error.exception).copied());
-        let bad = Err(Exception::Validation);
-        assert_eq!(found, [Ok(None), bad, Ok(Some(DataKeySpec::Aes128)), bad, bad, Ok(Some(DataKeySpec::Aes256))]);
-    }
-
-    trait MapTo<T> {
-        fn map_to<U>(&self, f: impl Fn(&T) -> U) -> Vec<U>;
-    }
-
-    impl<T> MapTo<T> for Vec<T> {
-        fn map_to<U>(&self, f: impl Fn(&T) -> U) -> Vec<U> {
-            self.iter().map(f).collect()
-        }
+    fn a_key_spec_that_is_none_is_told_from_none_at_all() {
+        let spec = |key_spec| data_key_input(v1::GenerateDataKeyRequest { key_spec, ..Default::default() }).key_spec;
+        assert_eq!([spec(0), spec(9)], [None, Some(RequestedSpec::Unknown)]);
+        assert_eq!(spec(1), Some(RequestedSpec::Known(DataKeySpec::Aes256)));
+        assert_eq!(spec(2), Some(RequestedSpec::Known(DataKeySpec::Aes128)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tonic::codegen::Service as HttpService;
 use tonic_types::StatusExt;
 
 use super::entry::REQUEST_ID;
+use crate::entry::request_id::is_safe;
 use auth::peer::Peer;
 use auth::request::{Interface, Trace};
 use model::clock::Clock;
@@ -84,8 +85,11 @@ where
                     source: caller.peer.as_ref().and_then(|peer| peer.source()),
                     user_agent: text(caller.user_agent.as_ref(), crate::entry::USER_AGENT_BYTES),
                     interface: Interface::Grpc,
-                    request_id: text(request_id.as_ref(), crate::entry::request_id::CHARS).unwrap_or_default(),
+                    request_id: text(request_id.as_ref(), crate::entry::request_id::CHARS)
+                        .filter(|id| is_safe(id))
+                        .unwrap_or_default(),
                     operation,
+                    items: 1,
                     error,
                     took,
                 };
@@ -104,11 +108,13 @@ fn text(value: Option<&HeaderValue>, most: usize) -> Option<Arc<str>> {
 
 /// The operation of a method, `Some(None)` for the stream, which is many; `None` where there is no such method.
 fn operation(path: &str) -> Option<Option<Operation>> {
-    let method = path.rsplit('/').next()?;
-    if method == "Stream" {
-        return Some(None);
-    }
-    let one = method.strip_prefix("Batch").unwrap_or(method);
+    let (service, method) = path.strip_prefix(OURS)?.split_once("Service/")?;
+    let one = match service {
+        "Crypto" if method == "Stream" => return Some(None),
+        "Crypto" => method.strip_prefix("Batch").unwrap_or(method),
+        "Keys" | "KeyStores" | "Clusters" => method,
+        _ => return None,
+    };
     Operation::ALL.iter().find(|operation| operation.name() == one).map(|operation| Some(*operation))
 }
 
@@ -131,7 +137,7 @@ mod tests {
     #[test]
     fn every_method_is_an_operation_or_the_stream() {
         let files = prost_types::FileDescriptorSet::decode(proto::v1::FILE_DESCRIPTOR_SET).unwrap().file;
-        let mut found = 0;
+        let (mut found, mut named) = (0, std::collections::HashSet::new());
         for file in files.iter().filter(|file| file.package() == "keystored.v1") {
             for service in &file.service {
                 for method in &service.method {
@@ -139,12 +145,39 @@ mod tests {
                     assert!(path.starts_with(OURS));
                     let operation = operation(&path).unwrap_or_else(|| panic!("{path} is no operation"));
                     assert_eq!(operation.is_none(), method.client_streaming(), "{path}");
+                    named.extend(operation);
                     found += 1;
                 }
             }
         }
         assert!(found > Operation::ALL.len(), "{found}");
-        assert_eq!(operation("/keystored.v1.CryptoService/Nonsense"), None);
+        let without: Vec<_> = Operation::ALL.iter().filter(|operation| !named.contains(operation)).collect();
+        assert!(without.is_empty(), "operations without a method: {without:?}");
+        for nonsense in ["CryptoService/Nonsense", "NonsenseService/Encrypt", "KeysService/BatchCreateKey", "Encrypt"] {
+            assert_eq!(operation(&format!("{OURS}{nonsense}")), None, "{nonsense}");
+        }
+    }
+
+    /// Messages that hold a plaintext or a PIN have a Debug that does not show it.
+    #[test]
+    fn what_is_secret_is_kept_out_of_debug() {
+        const PUBLIC: [&str; 3] = ["ciphertext_blob", "wrapped_key", "member_wrapped_key"];
+        let silent = include_str!("../../../proto/build.rs");
+        let files = prost_types::FileDescriptorSet::decode(proto::v1::FILE_DESCRIPTOR_SET).unwrap().file;
+        let messages = files.iter().filter(|file| file.package() == "keystored.v1").flat_map(|file| &file.message_type);
+        let mut secrets = 0;
+        for message in messages {
+            let secret = |field: &&prost_types::FieldDescriptorProto| {
+                let bytes = field.r#type() == prost_types::field_descriptor_proto::Type::Bytes;
+                (bytes && !PUBLIC.contains(&field.name())) || field.name().contains("password")
+            };
+            if let Some(field) = message.field.iter().find(secret) {
+                let named = format!("\"keystored.v1.{}\"", message.name());
+                assert!(silent.contains(&named), "{} of {} would be shown by Debug", field.name(), message.name());
+                secrets += 1;
+            }
+        }
+        assert!(secrets >= 7, "{secrets}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, Streaming};
 
 use super::stream_slots::{StreamSlot, StreamSlots};
-use super::window::{answer, bytes_of, failed};
+use super::window::{Sent, answer, bytes_of};
 use super::{entry, error};
 use crate::entry::AdmittedStream;
 use crate::entry::open_call::OpenCall;
@@ -128,7 +128,7 @@ struct Windows<I, F> {
 impl<I, F> Windows<I, F>
 where
     I: Stream<Item = Result<StreamRequest, Status>> + Unpin,
-    F: FnMut(Vec<StreamRequest>) -> Answer + Unpin,
+    F: FnMut(Vec<Sent>) -> Answer + Unpin,
 {
     fn new(
         requests: I,
@@ -164,14 +164,14 @@ where
     }
 
     /// Has a window answered.
-    fn begin(&mut self, window: Vec<StreamRequest>, taken: usize) {
+    fn begin(&mut self, window: Vec<Sent>, taken: usize) {
         let answer = (self.answer)(window);
         self.in_work.push(answer.map(move |answers| (answers, taken)).boxed());
     }
 
     /// Takes what is there, and says how many bytes that takes. Nothing is lost by a `Pending`: what was taken before it
     /// is the window. What there is no room for is answered at once.
-    fn take_window(&mut self, cx: &mut Context<'_>) -> (Vec<StreamRequest>, usize) {
+    fn take_window(&mut self, cx: &mut Context<'_>) -> (Vec<Sent>, usize) {
         let (mut window, mut bytes, mut taken) = (Vec::new(), 0, 0);
         while let Some(requests) = &mut self.requests {
             if window.len() + self.answers.len() >= WINDOW_ITEMS || bytes >= WINDOW_BYTES {
@@ -183,13 +183,15 @@ where
                     if self.has_room_for(takes) {
                         bytes += request.encoded_len();
                         taken += takes;
-                        window.push(request);
+                        window.push(Sent::Request(request));
                     } else {
-                        self.answers.push_back(failed(request.number, error::full()));
+                        window.push(Sent::Full(request.number));
                     }
                 }
                 Poll::Ready(Some(Err(status))) => {
-                    self.last = Some(error::of_reading(status));
+                    let status = error::of_reading(status);
+                    window.push(Sent::Unreadable(error::validation(status.message())));
+                    self.last = Some(status);
                     self.requests = None;
                 }
                 Poll::Ready(None) => self.requests = None,
@@ -210,7 +212,7 @@ where
 impl<I, F> Stream for Windows<I, F>
 where
     I: Stream<Item = Result<StreamRequest, Status>> + Unpin,
-    F: FnMut(Vec<StreamRequest>) -> Answer + Unpin,
+    F: FnMut(Vec<Sent>) -> Answer + Unpin,
 {
     type Item = Result<StreamResponse, Status>;
 
@@ -299,9 +301,15 @@ mod tests {
             let (end, ended) = oneshot::channel();
             let started: Arc<Mutex<VecDeque<Started>>> = Arc::default();
             let seen = Arc::clone(&started);
-            let answer = move |window: Vec<StreamRequest>| {
+            let number = |sent: &Sent| match sent {
+                Sent::Request(request) => Some(request.number),
+                Sent::Full(number) => Some(*number),
+                // It has no answer of its own.
+                Sent::Unreadable(_) => None,
+            };
+            let answer = move |window: Vec<Sent>| {
                 let (sender, receiver) = oneshot::channel();
-                seen.lock().unwrap().push_back((window.iter().map(|request| request.number).collect(), sender));
+                seen.lock().unwrap().push_back((window.iter().filter_map(number).collect(), sender));
                 async { receiver.await.unwrap() }.boxed()
             };
             let ending = async { ended.await.unwrap() }.boxed();

@@ -8,21 +8,60 @@ use tonic::Status;
 
 use super::{error, items};
 use crate::entry::{AdmittedStream, sizes};
+use model::exception::Exception;
 use proto::v1::stream_request::Request as Wanted;
 use proto::v1::stream_response::Result as Given;
 use proto::v1::{StreamRequest, StreamResponse};
 use service::{Error, Service};
 
-/// Answers one window: its encryptions and its decryptions as a batch each.
+/// What a stream was sent.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// A request.
+    Request(StreamRequest),
+    /// A request with this number, for which there is no room.
+    Full(u64),
+    /// What is no request.
+    Unreadable(Error),
+}
+
+/// Answers one window: its encryptions and its decryptions as a batch each. What is refused here comes to no use case,
+/// and is put on record for each reason once.
 pub(super) async fn answer(
     service: Service,
     admitted: Arc<AdmittedStream>,
-    window: Vec<StreamRequest>,
+    sent: Vec<Sent>,
 ) -> Result<Vec<StreamResponse>, Status> {
-    let call = admitted.window().map_err(|refusal| error::refused(&refusal))?;
+    let items = sent.len();
+    let call = match admitted.window() {
+        Ok(call) => call,
+        Err(refusal) => {
+            let error = Error { exception: Exception::AccessDenied, message: refusal.to_string(), retryable: false };
+            service.refused_at_entry(admitted.refused(items, error)).await;
+            return Err(error::refused(&refusal));
+        }
+    };
+    let (mut window, mut refused) = (Vec::with_capacity(items), Vec::new());
+    let mut refuse =
+        |error: Error| match refused.iter_mut().find(|(known, _): &&mut (Error, usize)| known.message == error.message)
+        {
+            Some((_, items)) => *items += 1,
+            None => refused.push((error, 1)),
+        };
     let mut answers = Vec::with_capacity(window.len());
     let (mut encrypt, mut encrypt_numbers) = (Vec::new(), Vec::new());
     let (mut decrypt, mut decrypt_numbers) = (Vec::new(), Vec::new());
+    for sent in sent {
+        match sent {
+            Sent::Request(request) => window.push(request),
+            Sent::Full(number) => {
+                refuse(error::full());
+                answers.push(failed(number, error::full()));
+            }
+            // The stream ends with it.
+            Sent::Unreadable(error) => refuse(error),
+        }
+    }
     for StreamRequest { number, request } in window {
         match request {
             Some(Wanted::Encrypt(request)) => {
@@ -34,10 +73,14 @@ pub(super) async fn answer(
                 decrypt_numbers.push(number);
             }
             None => {
-                let message = "a stream request must hold exactly one of encrypt and decrypt";
-                answers.push(failed(number, error::validation(message)));
+                let error = error::validation("a stream request must hold exactly one of encrypt and decrypt");
+                refuse(error.clone());
+                answers.push(failed(number, error));
             }
         }
+    }
+    for (error, items) in refused {
+        service.refused_at_entry(admitted.refused(items, error)).await;
     }
     let encrypted = async {
         match encrypt.is_empty() {

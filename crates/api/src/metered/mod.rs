@@ -79,6 +79,7 @@ where
         if request.method() == Method::CONNECT {
             let mut refusal = Response::<M::Body>::default();
             *refusal.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            ledger.refused();
             return given(refusal);
         }
         let kind = self.metering.kind(request.uri().path());

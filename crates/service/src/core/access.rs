@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use super::Core;
+use super::{Core, validate};
 use crate::{Error, RequestContext};
 use auth::request::{AuthorizationRequest, Conditions, NO_RESOURCE};
 use auth::rule::{Reason, Rules, Verdict};
 use model::context::EncryptionContext;
 use model::exception::Exception;
+use model::limits;
 use model::operation::{Operation, Resource};
 
 impl Core {
@@ -27,15 +28,19 @@ impl Core {
         self.wait_for_releases();
     }
 
-    /// The ARN of what a call names; `*` where it names nothing.
-    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Arc<str> {
+    /// The ARN of what a call names; `*` where it names nothing. What cannot be a name is an error, the same for
+    /// everybody.
+    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Arc<str>, Error> {
         let scope = self.scope();
-        match operation.spec().resource {
+        Ok(match operation.spec().resource {
             _ if id.is_empty() => NO_RESOURCE.into(),
-            Resource::KeyStore => scope.key_store_arn(id).into(),
-            Resource::Cluster => scope.cluster_arn(id).into(),
+            Resource::KeyStore => {
+                validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;
+                scope.key_store_arn(id).into()
+            }
+            Resource::Cluster => scope.cluster_arn(validate::cluster_id(id)?.as_str()).into(),
             Resource::Key | Resource::Account => NO_RESOURCE.into(),
-        }
+        })
     }
 }
 

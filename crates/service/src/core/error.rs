@@ -4,6 +4,7 @@ use crate::core::validate;
 use model::exception::Exception;
 use model::id::KeyReferenceError;
 use model::key_store::ConnectionState;
+use model::operation::{Effect, Operation};
 use telemetry::sampled::{self, Line};
 
 /// What went wrong, as the caller may know it.
@@ -48,11 +49,23 @@ impl Error {
     }
 
     /// The record of the call was not accepted, so that nothing of it is given out.
-    pub(crate) fn not_recorded() -> Self {
-        Self::transient(
-            Exception::KmsInternal,
-            "the call could not be recorded, and nothing is given out without its record; try again in a moment",
-        )
+    pub(crate) fn not_recorded(operation: Operation) -> Self {
+        match operation.spec().effect {
+            Effect::Uses | Effect::Shows => Self::transient(
+                Exception::KmsInternal,
+                "the call could not be recorded, and nothing is given out without its record; try again in a moment",
+            ),
+            Effect::Changes => Self::permanent(
+                Exception::KmsInternal,
+                "the call could not be recorded, and its answer is withheld; what it asked for was done all the same, so \
+                 look before it is repeated",
+            ),
+        }
+    }
+
+    /// A fault in the program broke the call off, perhaps after its work. The panic's place is in the log.
+    pub(crate) fn broken_off() -> Self {
+        Self::internal("a call was broken off by a fault")
     }
 
     /// The daemon's own fault. What was asked for may have been done: it is looked for before it is asked for again.

@@ -4,8 +4,12 @@
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is recorded all the same.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use crate::core::Core;
@@ -69,6 +73,8 @@ pub(crate) struct KeyAccess<'a> {
     rules: &'a Rules,
     call: &'a RequestContext,
     operation: Operation,
+    /// The ARN of the last key that was asked for, if it was refused.
+    last: Cell<Option<Arc<str>>>,
 }
 
 impl<'a> KeyAccess<'a> {
@@ -79,7 +85,7 @@ impl<'a> KeyAccess<'a> {
         call: &'a RequestContext,
         operation: Operation,
     ) -> Self {
-        Self { core, keyring, rules, call, operation }
+        Self { core, keyring, rules, call, operation, last: Cell::new(None) }
     }
 }
 
@@ -116,10 +122,18 @@ impl KeyAccess<'_> {
     /// The rules are asked about the ARN, whether there is such a key or not.
     fn allowed(&self, id: KeyId, entry: Option<&Entry>, context: Option<&EncryptionContext>) -> Result<(), Error> {
         let ask = |arn: &str| allowed(self.rules, self.call, self.operation, arn, context);
-        match entry {
-            Some(entry) => ask(&entry.arn),
-            None => ask(&self.core.scope().key_arn(id)),
+        let Some(entry) = entry else {
+            let arn: Arc<str> = self.core.scope().key_arn(id).into();
+            let allowed = ask(&arn);
+            self.last.set(Some(arn));
+            return allowed;
+        };
+        let allowed = ask(&entry.arn);
+        // Leaves the counts of the entry alone, which all processors read, as long as nothing is refused.
+        if allowed.is_err() || !self.operation.spec().allowed_states.contains(&entry.state) {
+            self.last.set(Some(Arc::clone(&entry.arn)));
         }
+        allowed
     }
 
     /// The current version of the key that a request names.
@@ -177,15 +191,20 @@ impl Core {
             }
         };
 
-        let (keyring, rules) = (self.keyring(), self.rules());
-        let access = KeyAccess::new(self, &keyring, &rules, call, operation);
-        let mut prepared = Vec::with_capacity(count);
-        prepared.extend(items.into_iter().map(|item| kind.prepare(&access, item)));
         let (core, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
             let call = &call_of_task;
-            let (asked, mut results) = core.act(call, &kind, &keyring, prepared).await;
-            let resources = arns(&keyring, &asked);
+            let (keyring, rules) = (core.keyring(), core.rules());
+            let mut refused = BTreeSet::new();
+            let work = async {
+                let prepared = core.prepared(call, &kind, (&keyring, &rules), items, &mut refused);
+                core.act(call, &kind, &keyring, prepared).await
+            };
+            let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {
+                let broken_off = |_| (None, Err(Error::broken_off()));
+                (0..count).map(broken_off).unzip()
+            });
+            let resources = arns(&keyring, &asked, refused);
             core.conclude(Ending { call, operation, started, resources }, &mut results, |results| {
                 core.withhold(call, operation, (&keyring, &rules), &asked, results)
             })
@@ -193,6 +212,27 @@ impl Core {
             Ok(results)
         })
         .await
+    }
+
+    /// Checks items and makes them ready. `refused` gets the ARNs of keys of which something was refused.
+    fn prepared<V: DataOperation>(
+        &self,
+        call: &RequestContext,
+        kind: &V,
+        (keyring, rules): (&Keyring, &Rules),
+        items: Vec<V::Input>,
+        refused: &mut BTreeSet<Arc<str>>,
+    ) -> Vec<Result<Prepared<ItemOf<V>>, Error>> {
+        let access = KeyAccess::new(self, keyring, rules, call, kind.operation());
+        let mut prepared = Vec::with_capacity(items.len());
+        for item in items {
+            let one = kind.prepare(&access, item);
+            if one.is_err() {
+                refused.extend(access.last.take());
+            }
+            prepared.push(one);
+        }
+        prepared
     }
 
     async fn act<V: DataOperation>(
@@ -306,7 +346,6 @@ impl Core {
         let task = tokio::spawn(async move {
             // Given back when the work ends, not when its caller leaves: it is the HSMs that are being spared.
             let _held = (permit, underway);
-            fault::point(Task::Work, "").await;
             work.await
         });
         let left = call.deadline.saturating_duration_since(self.clock().now());
@@ -324,22 +363,22 @@ fn of_kind<V: DataOperation>(answers: Answers) -> Vec<Result<AnswerOf<V>, Failed
 }
 
 /// The ARNs of the keys that were asked for, each once.
-fn arns(keyring: &Keyring, asked: &[Option<Asked>]) -> Vec<Arc<str>> {
-    let mut arns: Vec<Arc<str>> = Vec::with_capacity(1);
-    let mut last = None;
-    for Asked { target, .. } in asked.iter().flatten() {
-        // Items of one key stand together, nearly always.
-        if last == Some(target.entry()) {
-            continue;
-        }
-        last = Some(target.entry());
-        if let Ok((entry, _)) = keyring.usable(*target)
-            && !arns.contains(&entry.arn)
-        {
-            arns.push(Arc::clone(&entry.arn));
-        }
-    }
-    arns
+fn arns(keyring: &Keyring, asked: &[Option<Asked>], refused: BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
+    let mut targets: Vec<Target> = asked.iter().flatten().map(|asked| asked.target).collect();
+    targets.sort_unstable_by_key(|target| target.entry());
+    targets.dedup_by_key(|target| target.entry());
+    let used = targets.into_iter().filter_map(|target| Some(Arc::clone(&keyring.usable(target).ok()?.0.arn)));
+    if refused.is_empty() { used.collect() } else { used.chain(refused).collect::<BTreeSet<_>>().into_iter().collect() }
+}
+
+/// Does the work of a call; `None` where a fault broke it off, so that its end is put on record all the same.
+pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Option<T> {
+    let work = async {
+        fault::point(Task::Work, "").await;
+        work.await
+    };
+    // What a call leaves when it panics is given back by what it held.
+    AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 
 fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {

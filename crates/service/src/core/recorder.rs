@@ -72,6 +72,8 @@ pub struct RefusedCall {
     pub request_id: Arc<str>,
     /// What was asked for; absent for a stream.
     pub operation: Option<Operation>,
+    /// How many requests: a stream's are refused together.
+    pub items: usize,
     /// Why it was refused.
     pub error: Error,
     /// How long that took.
@@ -143,10 +145,9 @@ impl Core {
             let record = self.record_of(&ending, phase, outcomes, first_failure(results));
             if let Err(error) = self.inner.records.accepted(record).await {
                 unrecorded(&ending, &error);
-                results
-                    .iter_mut()
-                    .filter(|result| result.is_ok())
-                    .for_each(|result| *result = Err(Error::not_recorded()));
+                for result in results.iter_mut().filter(|result| result.is_ok()) {
+                    *result = Err(Error::not_recorded(ending.operation));
+                }
                 break;
             }
             let _released = self.hold_release();
@@ -163,16 +164,18 @@ impl Core {
         let outcomes = vec![(Some(error.exception), items.max(1))];
         self.observe(&ending, &outcomes);
         let record = self.record_of(&ending, Phase::Ended, outcomes, Some(error.clone()));
-        if let Err(error) = self.record_beside(record).await {
+        // The record is made to its end by itself; its caller waits no longer than it wants to.
+        let left = ending.call.deadline.saturating_duration_since(self.inner.clock.now());
+        if let Ok(Err(error)) = tokio::time::timeout(left, self.record_beside(record)).await {
             unrecorded(&ending, &error);
         }
     }
 
     /// Puts on record that an interface refused a call.
     pub(crate) async fn refused_at_entry(&self, call: RefusedCall) {
-        let RefusedCall { principal, source, user_agent, interface, request_id, operation, error, took } = call;
+        let RefusedCall { principal, source, user_agent, interface, request_id, operation, items, error, took } = call;
         if let Some(operation) = operation {
-            self.inner.observer.finished(operation, Some(error.exception), took, 1);
+            self.inner.observer.finished(operation, Some(error.exception), took, items);
         }
         let record = CallRecord {
             phase: Phase::Ended,
@@ -183,7 +186,7 @@ impl Core {
             request_id: Arc::clone(&request_id),
             operation,
             resources: Vec::new(),
-            outcomes: vec![(Some(error.exception), 1)],
+            outcomes: vec![(Some(error.exception), items)],
             failure: Some(error),
             took,
         };

@@ -7,6 +7,7 @@ use super::pipeline::KeyAccess;
 use super::recorder::Ending;
 use crate::core::Core;
 use crate::core::access::allowed;
+use crate::core::pipeline::guarded;
 use crate::{Error, RequestContext};
 use model::id::KeyId;
 use model::operation::Operation;
@@ -25,19 +26,11 @@ impl Core {
     where
         W: Future<Output = Result<T, Error>> + Send,
     {
-        // What cannot be the name of a key is told as such to everybody: there is nothing to be learnt from it.
-        let id = match self.named(key_id) {
-            Ok(id) => id,
-            Err(error) => {
-                call.trace.take();
-                let (started, resources) = (self.clock().now(), Vec::new());
-                self.refused(Ending { call, operation, started, resources }, 1, &error).await;
-                return Err(error);
-            }
-        };
-        let resource = self.scope().key_arn(id).into();
+        let named = self.named(key_id);
+        let resource = named.as_ref().map(|id| self.scope().key_arn(*id).into()).map_err(Clone::clone);
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
+            let id = named?;
             let key = {
                 let (keyring, rules) = (core.keyring(), core.rules());
                 let access = KeyAccess::new(&core, &keyring, &rules, &call_of_task, operation);
@@ -59,7 +52,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Arc<str>,
+        resource: Result<Arc<str>, Error>,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         self.on_one_that(call, operation, resource, work, |_, _| Ok(())).await
@@ -70,14 +63,21 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Arc<str>,
+        resource: Result<Arc<str>, Error>,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         call.trace.take();
         let started = self.clock().now();
-        let admitted = allowed(&self.rules(), call, operation, &resource, None)
-            .and_then(|()| self.inner.admission.admit(&call.principal, 1));
+        // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
+        let (resource, admitted) = match resource {
+            Ok(resource) => {
+                let admitted = allowed(&self.rules(), call, operation, &resource, None)
+                    .and_then(|()| self.inner.admission.admit(&call.principal, 1));
+                (resource, admitted)
+            }
+            Err(error) => (auth::request::NO_RESOURCE.into(), Err(error)),
+        };
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
@@ -88,7 +88,7 @@ impl Core {
         };
         let (core, call_of_task) = (self.clone(), call.clone());
         self.detached(call, permit, async move {
-            let mut result = [work.await];
+            let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let (call, asked) = (&call_of_task, Arc::clone(&resource));
             let ending = Ending { call, operation, started, resources: named_only(resource) };
             core.conclude(ending, &mut result, |result| withhold(&core, call, operation, &asked, result, &still)).await;
@@ -103,7 +103,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Arc<str>,
+        resource: Result<Arc<str>, Error>,
         read: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let core = self.clone();

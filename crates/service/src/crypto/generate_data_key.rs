@@ -21,11 +21,20 @@ pub struct DataKeyInput {
     /// Key id or key ARN.
     pub key_id: String,
     /// Exactly one of this ...
-    pub key_spec: Option<DataKeySpec>,
+    pub key_spec: Option<RequestedSpec>,
     /// ... and this, 1 to 1,024.
     pub number_of_bytes: Option<u32>,
     /// Pairs of the encryption context.
     pub context: BTreeMap<String, String>,
+}
+
+/// A key spec as a caller names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestedSpec {
+    /// One that there is.
+    Known(DataKeySpec),
+    /// One that there is not.
+    Unknown,
 }
 
 /// What GenerateDataKey gives.
@@ -75,7 +84,7 @@ impl DataOperation for GenerateDataKey {
 
     fn payload_bytes(&self, item: &DataKeyInput) -> usize {
         // An item that names no legal length has its own error later.
-        validate::data_key_length(item.key_spec, item.number_of_bytes).map_or(0, usize::from)
+        length(item).map_or(0, usize::from)
     }
 
     fn encrypts(&self) -> bool {
@@ -83,7 +92,7 @@ impl DataOperation for GenerateDataKey {
     }
 
     fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<Prepared<DataKeyItem>, Error> {
-        let length = validate::data_key_length(item.key_spec, item.number_of_bytes)?;
+        let length = length(&item)?;
         let context = validate::context(item.context)?;
         let (target, version) = access.current(&item.key_id, &context)?;
         let (key, aad) = (version.reference.clone(), aad_of(version, &context));
@@ -97,4 +106,19 @@ impl DataOperation for GenerateDataKey {
         let plaintext = if self.without_plaintext { Secret::default() } else { raw.plaintext };
         GeneratedDataKey { key_arn: entry.arn.clone(), plaintext, ciphertext }
     }
+}
+
+/// The length of a data key, as it was asked for.
+fn length(item: &DataKeyInput) -> Result<u16, Error> {
+    let spec = match item.key_spec {
+        None => None,
+        Some(RequestedSpec::Known(spec)) => Some(spec),
+        Some(RequestedSpec::Unknown) => {
+            return Err(Error::validation(
+                "1 validation error detected: Value at 'keySpec' failed to satisfy constraint: Member must satisfy enum \
+                 value set: [AES_256, AES_128]",
+            ));
+        }
+    };
+    validate::data_key_length(spec, item.number_of_bytes)
 }

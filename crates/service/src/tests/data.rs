@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Bench, context, exception, plain, sealed};
-use crate::{DataKeyInput, DecryptInput, EncryptInput, Service};
+use crate::{DataKeyInput, DecryptInput, EncryptInput, RequestedSpec, Service};
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
 use model::key::{DataKeySpec, KeyState};
@@ -182,7 +182,8 @@ async fn data_keys_open_with_decrypt() {
         number_of_bytes,
         context: context(&[("a", "1")]),
     };
-    let items = vec![input(Some(DataKeySpec::Aes256), None), input(None, Some(7)), input(None, None)];
+    let items =
+        vec![input(Some(RequestedSpec::Known(DataKeySpec::Aes256)), None), input(None, Some(7)), input(None, None)];
     let results = bench.service.generate_data_keys(&bench.call(), items, false).await.unwrap();
     for (result, length) in results.iter().zip([32, 7]) {
         let made = result.as_ref().unwrap();
@@ -191,7 +192,7 @@ async fn data_keys_open_with_decrypt() {
         assert_eq!(bench.decrypt(item).await.unwrap(), made.plaintext.expose());
     }
     assert_eq!(results[2].as_ref().unwrap_err().exception, Exception::Validation);
-    let items = vec![input(Some(DataKeySpec::Aes128), None)];
+    let items = vec![input(Some(RequestedSpec::Known(DataKeySpec::Aes128)), None)];
     let results = bench.service.generate_data_keys(&bench.call(), items, true).await.unwrap();
     assert!(results[0].as_ref().unwrap().plaintext.is_empty());
 }

@@ -34,7 +34,7 @@ async fn data_keys(
 ) -> Result<Vec<Result<GeneratedDataKey, Error>>, Error> {
     let input = |_| crate::DataKeyInput {
         key_id: key.to_owned(),
-        key_spec: Some(model::key::DataKeySpec::Aes256),
+        key_spec: Some(crate::RequestedSpec::Known(model::key::DataKeySpec::Aes256)),
         number_of_bytes: None,
         context: super::bench::context(&[]),
     };
