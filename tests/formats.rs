@@ -11,7 +11,7 @@ use model::ciphertext::{
     BOUND_BYTES, Ciphertext, FORMAT, HEADER_BYTES, Malformed, OVERHEAD_BYTES, TAG_BYTES, assemble, authenticated_data,
 };
 use model::context::EncryptionContext;
-use model::id::{ClusterId, KeyId, KeyReferenceError, KeyStoreId, KeyVersionId, Scope};
+use model::id::{AliasName, ClusterId, KeyId, KeyReference, KeyReferenceError, KeyStoreId, KeyVersionId, Scope};
 use model::limits;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -186,16 +186,22 @@ proptest! {
         prop_assert_eq!(KeyId::parse(&text.replace('-', "")), None);
         let braced = format!("{{{text}}}");
         prop_assert_eq!(KeyId::parse(&braced), None);
-        prop_assert_eq!(scope().parse_key_reference(&text), Ok(id));
-        prop_assert_eq!(scope().parse_key_reference(&scope().key_arn(id)), Ok(id));
+        prop_assert_eq!(scope().parse_key_reference(&text), Ok(KeyReference::Id(id)));
+        prop_assert_eq!(scope().parse_key_reference(&scope().key_arn(id)), Ok(KeyReference::Id(id)));
         let version = KeyVersionId { key: id, version };
         prop_assert_eq!(KeyVersionId::from_bytes(&version.to_bytes()), Some(version));
     }
 
     #[test]
     fn any_text_is_a_reference_or_refused(text in prop_oneof![".{0,60}", "arn:[a-z:/0-9-]{0,60}", "alias/.{0,20}"]) {
-        if let Ok(id) = scope().parse_key_reference(&text) {
-            prop_assert!(text.to_lowercase().ends_with(&id.to_string()));
+        match scope().parse_key_reference(&text) {
+            Ok(KeyReference::Id(id)) => prop_assert!(text.to_lowercase().ends_with(&id.to_string())),
+            Ok(KeyReference::Alias(name)) => {
+                prop_assert!(text.ends_with(name.as_str()));
+                let arn = scope().alias_arn(name.as_str());
+                prop_assert_eq!(scope().parse_key_reference(&arn), Ok(KeyReference::Alias(name)));
+            }
+            Err(_) => {}
         }
         let _ = (KeyId::parse(&text), ClusterId::parse(&text), KeyVersionId::from_bytes(text.as_bytes()));
     }
@@ -211,9 +217,10 @@ fn references_that_name_nothing_say_why() {
     for elsewhere in [arn.replace("111122223333", "999999999999"), arn.replace("arn:aws:", "arn:aws-cn:")] {
         assert!(matches!(read(&elsewhere), KeyReferenceError::Elsewhere(_)), "{elsewhere}");
     }
-    let alias = "Alias arn:aws:kms:eu-central-1:111122223333:alias/x is not found.";
-    assert_eq!(read("alias/x").to_string(), alias);
-    assert_eq!(read("arn:aws:kms:eu-central-1:111122223333:alias/x").to_string(), alias);
+    // What can be no alias is one that nobody has.
+    let alias = "Alias arn:aws:kms:eu-central-1:111122223333:alias/x:y is not found.";
+    assert_eq!(read("alias/x:y").to_string(), alias);
+    assert_eq!(read("arn:aws:kms:eu-central-1:111122223333:alias/x:y").to_string(), alias);
     for malformed in ["arn:", "arn:aws:s3:::bucket", "arn:aws:kms:eu-central-1:111122223333:grant/x"] {
         assert!(matches!(read(malformed), KeyReferenceError::MalformedArn(_)), "{malformed}");
     }
@@ -222,6 +229,15 @@ fn references_that_name_nothing_say_why() {
 
 #[test]
 fn ids_have_aws_s_patterns() {
+    let longest = format!("alias/{}", "x".repeat(250));
+    for good in ["alias/x", "alias/a/b_c-9", &longest] {
+        assert!(AliasName::parse(good).is_some(), "{good}");
+    }
+    for bad in ["x", "alias/", "Alias/x", "alias/x:y", "alias/x y", "alias/\u{fc}", &format!("{longest}x")] {
+        assert!(AliasName::parse(bad).is_none(), "{bad}");
+    }
+    let reserved = |name: &str| AliasName::parse(name).unwrap().is_reserved();
+    assert_eq!(["alias/aws/s3", "alias/awsome", "alias/aws"].map(reserved), [true, false, false]);
     for good in ["cluster-abcdefghijk", "cluster-2345672345672345"] {
         assert!(ClusterId::parse(good).is_some(), "{good}");
     }

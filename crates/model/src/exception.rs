@@ -42,6 +42,14 @@ exceptions! {
     UnsupportedOperation = "UnsupportedOperationException",
     /// The same `client_token` was used with other parameters. Caller's fault.
     Conflict = "ConflictException",
+    /// There is one of this name already. Caller's fault.
+    AlreadyExists = "AlreadyExistsException",
+    /// No alias may have this name. Caller's fault.
+    InvalidAliasName = "InvalidAliasNameException",
+    /// A tag is not as tags must be. Caller's fault.
+    Tag = "TagException",
+    /// Everything would have worked, but the caller asked for a dry run.
+    DryRunOperation = "DryRunOperationException",
     /// A list marker that this service did not give. Caller's fault.
     InvalidMarker = "InvalidMarkerException",
     /// A quota is used up.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::text;
+use super::{limits, text};
 
 /// A key's id, a random UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +123,8 @@ names! {
     ClusterId,
     /// A key store: `cks-` and 17 hexadecimal digits.
     KeyStoreId,
+    /// Another name of a key: `alias/` and letters, digits, `/`, `_` and `-`.
+    AliasName,
 }
 
 impl ClusterId {
@@ -149,6 +151,25 @@ impl HsmId {
 pub fn is_name(text: &str) -> bool {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(legal) && !text.starts_with('.')
+}
+
+/// What names an alias.
+pub const ALIAS_PREFIX: &str = "alias/";
+
+impl AliasName {
+    /// Checks AWS's rule: with its prefix 1 to 256 characters, letters, digits, `/`, `_` and `-` behind the prefix.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.strip_prefix(ALIAS_PREFIX)?;
+        let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'_' | b'-');
+        (!name.is_empty() && text.len() <= limits::ALIAS_CHARS && name.bytes().all(legal)).then(|| text.into())
+    }
+
+    /// Whether AWS keeps names like this one for itself, which nobody may give.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("alias/aws/")
+    }
 }
 
 impl KeyStoreId {
@@ -187,9 +208,18 @@ pub enum KeyReferenceError {
     /// An ARN of another region, account or partition.
     #[error("Invalid arn {0}")]
     Elsewhere(String),
-    /// An alias.
+    /// An alias, with its ARN.
     #[error("Alias {0} is not found.")]
     UnknownAlias(String),
+}
+
+/// What names a key in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyReference {
+    /// Its id, alone or in an ARN.
+    Id(KeyId),
+    /// One of its aliases, alone or in an ARN.
+    Alias(AliasName),
 }
 
 impl Scope {
@@ -211,23 +241,30 @@ impl Scope {
         format!("arn:{}:kms:{}:{}:cluster/{id}", self.partition, self.region, self.account)
     }
 
-    /// The key that a request's `key_id` names: a key id or a key ARN.
-    pub fn parse_key_reference(&self, text: &str) -> Result<KeyId, KeyReferenceError> {
+    /// The ARN of an alias, whether there is one of this name or not.
+    #[must_use]
+    pub fn alias_arn(&self, name: &str) -> String {
+        format!("arn:{}:kms:{}:{}:{name}", self.partition, self.region, self.account)
+    }
+
+    /// What a request's `key_id` names: a key id, a key ARN, an alias or the ARN of an alias.
+    pub fn parse_key_reference(&self, text: &str) -> Result<KeyReference, KeyReferenceError> {
         // Callers' text comes back in the error, so it is cut to what the interface allows anyway.
         let as_shown = |text: &str| {
             let cut: String = text.chars().take(SHOWN_CHARS).collect();
             text::shown(&cut).into_owned()
         };
         let shown = || as_shown(text);
-        if let Some(alias) = text.strip_prefix("alias/") {
-            let Self { partition, region, account } = self;
-            let alias = as_shown(&alias.chars().take(256).collect::<String>());
-            return Err(KeyReferenceError::UnknownAlias(format!(
-                "arn:{partition}:kms:{region}:{account}:alias/{alias}"
-            )));
+        // What can be no alias is one that nobody has.
+        let alias = |name: &str| {
+            let unknown = || KeyReferenceError::UnknownAlias(self.alias_arn(&as_shown(name)));
+            AliasName::parse(name).map(KeyReference::Alias).ok_or_else(unknown)
+        };
+        if text.starts_with(ALIAS_PREFIX) {
+            return alias(text);
         }
         if !text.starts_with("arn:") {
-            return KeyId::parse(text).ok_or_else(|| KeyReferenceError::NotAKeyId(shown()));
+            return KeyId::parse(text).map(KeyReference::Id).ok_or_else(|| KeyReferenceError::NotAKeyId(shown()));
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let [_, partition, "kms", region, account, resource] = parts[..] else {
@@ -236,10 +273,10 @@ impl Scope {
         if (partition, region, account) != (&*self.partition, &*self.region, &*self.account) {
             return Err(KeyReferenceError::Elsewhere(as_shown(region)));
         }
-        if resource.starts_with("alias/") {
-            return Err(KeyReferenceError::UnknownAlias(shown()));
+        if resource.starts_with(ALIAS_PREFIX) {
+            return alias(resource);
         }
         let id = resource.strip_prefix("key/").ok_or_else(|| KeyReferenceError::MalformedArn(shown()))?;
-        KeyId::parse(id).ok_or_else(|| KeyReferenceError::NotAKeyId(as_shown(id)))
+        KeyId::parse(id).map(KeyReference::Id).ok_or_else(|| KeyReferenceError::NotAKeyId(as_shown(id)))
     }
 }

@@ -68,6 +68,35 @@ impl Placement {
     }
 }
 
+/// Why a key was given a new version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationCause {
+    /// Somebody asked for it.
+    Request,
+    /// The period of its rotation was over.
+    Period,
+    /// The version before had done as many encryptions as one is meant to.
+    Wear,
+}
+
+impl RotationCause {
+    /// The form in which the metadata keeps it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Period => "period",
+            Self::Wear => "wear",
+        }
+    }
+
+    /// The cause with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Request, Self::Period, Self::Wear].into_iter().find(|cause| cause.name() == name)
+    }
+}
+
 /// Length of a data key: AWS's two key specs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataKeySpec {

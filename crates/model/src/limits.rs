@@ -15,6 +15,31 @@ pub const BATCH_BYTES: usize = 1 << 20;
 pub const CONTEXT_BYTES: usize = 8_192;
 /// Longest key id, key ARN or alias in a request, in characters.
 pub const KEY_REFERENCE_CHARS: usize = 2_048;
+/// Longest alias, with its prefix `alias/`, in characters.
+pub const ALIAS_CHARS: usize = 256;
+/// Most aliases of one key, unless configured otherwise. One newer copy of AWS's table says 10.
+pub const ALIASES_PER_KEY: usize = 50;
+/// Most aliases that one page of ListAliases holds, and how many it holds when the caller names no figure.
+pub const LIST_ALIASES_LIMIT: u32 = 100;
+/// See [`LIST_ALIASES_LIMIT`].
+pub const LIST_ALIASES_DEFAULT: u32 = 50;
+/// Most tags of one key, unless configured otherwise; also of one page of ListResourceTags, and what it holds when the
+/// caller names no figure.
+pub const TAGS_PER_KEY: usize = 50;
+/// Longest key of a tag, in characters; the shortest is 1.
+pub const TAG_KEY_CHARS: usize = 128;
+/// Longest value of a tag, in characters; it may be empty.
+pub const TAG_VALUE_CHARS: usize = 256;
+/// Keys of one key store in whatever state, unless configured otherwise. Ours: each of them is an object in each HSM.
+pub const KEYS_PER_KEY_STORE: usize = 1_000;
+/// Rotations of a key on demand, unless configured otherwise.
+pub const ON_DEMAND_ROTATIONS: u32 = 25;
+/// Shortest and longest period of rotation, and the one when the caller names none, in days.
+pub const ROTATION_PERIOD_DAYS: (u32, u32) = (90, 2_560);
+/// See [`ROTATION_PERIOD_DAYS`].
+pub const ROTATION_PERIOD_DEFAULT: u32 = 365;
+/// Shortest and longest waiting period of a deletion, in days; the longest is the one when the caller names none.
+pub const DELETION_WINDOW_DAYS: (u32, u32) = (7, 30);
 /// Longest description of a key, in characters.
 pub const DESCRIPTION_CHARS: usize = 8_192;
 /// Longest `client_token`, in characters. Ours.
@@ -33,6 +58,9 @@ pub const BATCH_DECRYPT_MESSAGE_BYTES: usize = MESSAGE_BYTES + BATCH_BYTES + BAT
 /// encryptions (NIST SP 800-38D, section 8.3); half of that, because a call that is late or fails in one zone is
 /// carried out in another one too.
 pub const ENCRYPTIONS_PER_VERSION: u64 = 1 << 31;
+/// Calls that encrypt after which a key is given a new version by itself. The rest up to
+/// [`ENCRYPTIONS_PER_VERSION`] is for the time that this takes, zones that are away included.
+pub const ENCRYPTIONS_BEFORE_ROTATION: u64 = 1 << 30;
 /// Key stores of one installation, connected or not: AWS's quota.
 pub const KEY_STORES: usize = 10;
 /// Longest name of a key store, in characters.

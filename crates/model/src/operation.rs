@@ -28,8 +28,10 @@ pub enum Plane {
 /// What an operation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// One key.
+    /// One key, by its id or ARN.
     Key,
+    /// One key, by an alias as well.
+    KeyOrAlias,
     /// One key store, or all.
     KeyStore,
     /// One cluster, or all.
@@ -120,20 +122,20 @@ macro_rules! operations {
 // An operation, what it does with what, in which states of the key, and its names: permission, event, label.
 operations! {
     /// Encrypt up to 4,096 bytes.
-    Encrypt: Uses Key in USE, "kms:Encrypt", "Encrypt", "encrypt";
+    Encrypt: Uses KeyOrAlias in USE, "kms:Encrypt", "Encrypt", "encrypt";
     /// Open a ciphertext.
-    Decrypt: Uses Key in USE, "kms:Decrypt", "Decrypt", "decrypt";
+    Decrypt: Uses KeyOrAlias in USE, "kms:Decrypt", "Decrypt", "decrypt";
     /// Make a data key; return it in clear and wrapped.
-    GenerateDataKey: Uses Key in USE, "kms:GenerateDataKey", "GenerateDataKey", "generate_data_key";
+    GenerateDataKey: Uses KeyOrAlias in USE, "kms:GenerateDataKey", "GenerateDataKey", "generate_data_key";
     /// Make a data key; return it wrapped only.
-    GenerateDataKeyWithoutPlaintext: Uses Key in USE,
+    GenerateDataKeyWithoutPlaintext: Uses KeyOrAlias in USE,
         "kms:GenerateDataKeyWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "generate_data_key_without_plaintext";
     /// Random bytes.
     GenerateRandom: Uses Account in NONE, "kms:GenerateRandom", "GenerateRandom", "generate_random";
     /// Make a key.
     CreateKey: Changes Account in NONE, "kms:CreateKey", "CreateKey", "create_key";
     /// Show a key.
-    DescribeKey: Shows Key in ANY, "kms:DescribeKey", "DescribeKey", "describe_key";
+    DescribeKey: Shows KeyOrAlias in ANY, "kms:DescribeKey", "DescribeKey", "describe_key";
     /// List keys.
     ListKeys: Shows Account in NONE, "kms:ListKeys", "ListKeys", "list_keys";
     /// Make a key usable.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use super::log::{Change, Entity, Position, SLOTS};
-use super::{Key, KeyStore};
-use model::id::{ClusterId, KeyId, KeyStoreId, KeyVersionId};
+use super::{Alias, Key, KeyStore};
+use model::id::{AliasName, ClusterId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 
 type Ids = RedBlackTreeSetSync<KeyId>;
@@ -29,9 +29,11 @@ pub struct Catalogue {
     of_store: RedBlackTreeMapSync<KeyStoreId, Ids>,
     /// By the state's name.
     in_state: RedBlackTreeMapSync<&'static str, Ids>,
+    /// Whose each alias is.
+    aliases: RedBlackTreeMapSync<AliasName, KeyId>,
     key_stores: RedBlackTreeMapSync<KeyStoreId, Arc<KeyStore>>,
     destroyed: RedBlackTreeSetSync<KeyVersionId>,
-    /// Of them, those whose key is not there any more.
+    /// Of them, those that are no key's any more.
     orphaned: RedBlackTreeSetSync<KeyVersionId>,
     /// What has changed lately, by its place in the log.
     recent: RedBlackTreeMapSync<i64, Entity>,
@@ -81,11 +83,20 @@ impl Catalogue {
         if let Some(old) = self.keys.get(&id).cloned() {
             enter(&mut self.of_store, &old.key_store, id, false);
             enter(&mut self.in_state, &old.state.name(), id, false);
+            for alias in &old.aliases {
+                // Another key may have it by now.
+                if self.aliases.get(&alias.name) == Some(&id) {
+                    self.aliases.remove_mut(&alias.name);
+                }
+            }
         }
         match key {
             Some(key) => {
                 enter(&mut self.of_store, &key.key_store, id, true);
                 enter(&mut self.in_state, &key.state.name(), id, true);
+                for alias in &key.aliases {
+                    self.aliases.insert_mut(alias.name.clone(), id);
+                }
                 self.keys.insert_mut(id, Arc::new(key));
             }
             None => drop(self.keys.remove_mut(&id)),
@@ -107,7 +118,7 @@ impl Catalogue {
     /// A version that no token must hold any more.
     pub(super) fn bury(&mut self, version: KeyVersionId) {
         self.destroyed.insert_mut(version);
-        if self.keys.contains_key(&version.key) {
+        if self.keys.get(&version.key).is_some_and(|key| key.version(version.version).is_some()) {
             self.orphaned.remove_mut(&version);
         } else {
             self.orphaned.insert_mut(version);
@@ -145,6 +156,27 @@ impl Catalogue {
     pub fn keys_after(&self, after: Option<KeyId>) -> impl Iterator<Item = &Arc<Key>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.keys.range((from, Bound::Unbounded)).map(|(_, key)| key)
+    }
+
+    /// The key that has an alias.
+    #[must_use]
+    pub fn key_with_alias(&self, name: &AliasName) -> Option<&Arc<Key>> {
+        self.keys.get(self.aliases.get(name)?)
+    }
+
+    /// The aliases that come after one, which need not be there itself, in the order of their names, each with its key.
+    pub fn aliases_after(&self, after: Option<&AliasName>) -> impl Iterator<Item = (&Alias, &Arc<Key>)> {
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        self.aliases.range((from, Bound::Unbounded)).filter_map(|(name, id)| {
+            let key = self.keys.get(id)?;
+            Some((key.aliases.iter().find(|alias| alias.name == *name)?, key))
+        })
+    }
+
+    /// How many keys a key store has, in whatever state.
+    #[must_use]
+    pub fn key_count_of(&self, store: &KeyStoreId) -> usize {
+        self.of_store.get(store).map_or(0, Ids::size)
     }
 
     /// The keys of a key store.
@@ -200,7 +232,12 @@ impl Catalogue {
         self.destroyed.iter().copied()
     }
 
-    /// Those of them whose key is not there any more.
+    /// Those of one key.
+    pub fn destroyed_of(&self, key: KeyId) -> impl Iterator<Item = KeyVersionId> {
+        self.destroyed.range(versions_of(key)).copied()
+    }
+
+    /// Those of them that are no key's any more.
     pub fn orphaned(&self) -> impl Iterator<Item = KeyVersionId> {
         self.orphaned.iter().copied()
     }
@@ -250,6 +287,7 @@ impl fmt::Debug for Catalogue {
         let mut shown = f.debug_struct("Catalogue");
         shown.field("position", &self.position).field("keys", &self.keys.iter().collect::<BTreeMap<_, _>>());
         shown.field("of_store", &index(&self.of_store)).field("in_state", &index(&self.in_state));
+        shown.field("aliases", &self.aliases.iter().collect::<BTreeMap<_, _>>());
         shown.field("key_stores", &self.key_stores.iter().collect::<BTreeMap<_, _>>());
         shown.field("destroyed", &self.destroyed.iter().collect::<BTreeSet<_>>());
         shown.field("orphaned", &self.orphaned.iter().collect::<BTreeSet<_>>()).finish()

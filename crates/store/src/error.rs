@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::engine::Fault;
 use super::trouble::Trouble;
-use model::id::{ClusterId, HsmId, KeyStoreId};
+use model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
+use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::outage::Outage;
 
@@ -32,6 +33,12 @@ pub enum Error {
     /// The key store is in another state than the change is for.
     #[error("the key store is {}", .0.name())]
     State(ConnectionState),
+    /// The key is in another state than the change is for.
+    #[error("key {} is {}", .0, .1.name())]
+    KeyState(KeyId, KeyState),
+    /// A version of the key is being made already.
+    #[error("a new version of key {0} is being made")]
+    Rotating(KeyId),
     /// The same token came with other parameters.
     #[error("the client_token was used with other parameters")]
     TokenConflict,

@@ -1,13 +1,12 @@
-//! Changes of keys, their versions and placements, and the client tokens that made them.
+//! Changes of keys, and the client tokens that made them.
 
 use super::change::{Transaction, must_be_one, touch_key};
 use super::engine::Connection;
 use super::engine::value::values;
 use super::log::Entity;
 use super::reserve::Purpose;
+use super::versions::{bury, insert_placement, insert_version};
 use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store, key_stores, load};
-use bytes::Bytes;
-use model::ciphertext::IV_BYTES;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement};
 use model::key_store::Event;
@@ -54,59 +53,9 @@ impl Store {
         self.read(move |database| Box::pin(async move { key_of(database, &token, now).await })).await
     }
 
-    /// Keeps a version's escrow blob.
-    pub async fn keep_blob(&self, version: KeyVersionId, blob: &Bytes) -> Result<(), Error> {
-        let blob = blob.clone();
-        self.change(move |database| {
-            Box::pin(async move {
-                touch_key(database, version.key).await?;
-                let done = database
-                    .execute(
-                        "UPDATE key_versions SET escrow = $1 WHERE key_id = $2 AND version = $3",
-                        values![&blob[..], version.key.to_string(), i64::from(version.version)],
-                    )
-                    .await?;
-                must_be_one(done, || format!("key version {version}"))?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Keeps a version's proof ciphertext.
-    pub async fn keep_proof(&self, version: KeyVersionId, iv: &[u8; IV_BYTES], sealed: &Bytes) -> Result<(), Error> {
-        let (iv, sealed) = (*iv, sealed.clone());
-        self.change(move |database| {
-            Box::pin(async move {
-                touch_key(database, version.key).await?;
-                let done = database
-                    .execute(
-                        "UPDATE key_versions SET proof_iv = $1, proof = $2 WHERE key_id = $3 AND version = $4",
-                        values![&iv[..], &sealed[..], version.key.to_string(), i64::from(version.version)],
-                    )
-                    .await?;
-                must_be_one(done, || format!("key version {version}"))?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Records where a version is.
-    pub async fn set_placement(&self, version: KeyVersionId, hsm: &HsmId, to: Placement) -> Result<(), Error> {
-        let hsm = hsm.clone();
-        self.change(move |database| {
-            Box::pin(async move {
-                touch_key(database, version.key).await?;
-                insert_placement(database, version, &hsm, to).await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Records a key's state. Disabled also on a full disk.
-    pub async fn set_state(&self, key: KeyId, to: KeyState) -> Result<(), Error> {
+    /// Switches a key from one of these states to another one; [`Error::KeyState`] where it is in none of them by now.
+    /// To Disabled also on a full disk.
+    pub async fn set_state(&self, key: KeyId, from: &'static [KeyState], to: KeyState) -> Result<(), Error> {
         if to == KeyState::Unavailable {
             return Err(Error::Contradiction("the state Unavailable is derived and never stored".into()));
         }
@@ -114,6 +63,7 @@ impl Store {
         self.change_from_reserve(purpose, move |database| {
             Box::pin(async move {
                 touch_key(database, key).await?;
+                in_state(database, key, from).await?;
                 write_state(database, key, to).await?;
                 Ok(())
             })
@@ -124,12 +74,14 @@ impl Store {
     /// Records that a new key may be used. Its key store must be connected: from the answer to a disconnect on, none is
     /// made.
     pub async fn enable_new_key(&self, key: KeyId, key_store: &KeyStoreId) -> Result<(), Error> {
-        let key_store = key_store.clone();
+        let (key_store, at) = (key_store.clone(), self.inner.clock.unix_millis());
         self.change(move |database| {
             Box::pin(async move {
                 in_use(database, &key_store).await?;
                 touch_key(database, key).await?;
                 write_state(database, key, KeyState::Enabled).await?;
+                let now = "UPDATE key_versions SET current_since = $1 WHERE key_id = $2 AND version = 1";
+                database.execute(now, values![at, key]).await?;
                 Ok(())
             })
         })
@@ -143,11 +95,8 @@ impl Store {
         self.change_from_reserve(Purpose::Restricting, move |database| {
             Box::pin(async move {
                 database.removes(Entity::Key(key)).await?;
-                let left: Vec<(i64,)> = database
-                    .all(
-                        "SELECT version FROM key_versions WHERE key_id = $1 AND escrow IS NOT NULL",
-                        values![key.to_string()],
-                    )
+                let left: Vec<(u32,)> = database
+                    .all("SELECT version FROM key_versions WHERE key_id = $1 AND escrow IS NOT NULL", values![key])
                     .await?;
                 // Versions, placements and client tokens go with it by their foreign keys.
                 let done = database
@@ -158,13 +107,7 @@ impl Store {
                     .await?;
                 must_be_one(done, || format!("key {key} in state Creating"))?;
                 for (version,) in left {
-                    database.changes(Entity::Destroyed(key)).await?;
-                    database
-                        .execute(
-                            "INSERT INTO destroyed_versions (key_id, version, destroyed_at) VALUES ($1, $2, $3)",
-                            values![key.to_string(), version, now],
-                        )
-                        .await?;
+                    bury(database, KeyVersionId { key, version }, now).await?;
                 }
                 Ok(())
             })
@@ -199,13 +142,21 @@ async fn key_of(database: &mut Connection, token: &ClientToken, now: i64) -> Res
 }
 
 /// Whether the keys of a key store may be used and made.
-async fn in_use(database: &mut Connection, key_store: &KeyStoreId) -> Result<(), Error> {
+pub(super) async fn in_use(database: &mut Connection, key_store: &KeyStoreId) -> Result<(), Error> {
     let store = key_stores::there(database, key_store).await?;
     key_stores::legal(&store, Event::Use)?;
     Ok(())
 }
 
-async fn write_state(database: &mut Connection, key: KeyId, to: KeyState) -> Result<(), Error> {
+/// Whether a key is in one of these states.
+pub(super) async fn in_state(database: &mut Connection, key: KeyId, states: &[KeyState]) -> Result<(), Error> {
+    let row: Option<(String,)> = database.optional("SELECT state FROM keys WHERE id = $1", values![key]).await?;
+    let (state,) = row.ok_or_else(|| Error::Missing(format!("key {key}")))?;
+    let state = KeyState::from_name(&state).ok_or_else(|| load::unreadable("key state", &state))?;
+    if states.contains(&state) { Ok(()) } else { Err(Error::KeyState(key, state)) }
+}
+
+pub(super) async fn write_state(database: &mut Connection, key: KeyId, to: KeyState) -> Result<(), Error> {
     database.execute("UPDATE keys SET state = $1 WHERE id = $2", values![to.name(), key.to_string()]).await?;
     Ok(())
 }
@@ -221,24 +172,7 @@ async fn insert_key(
     let revision = database.revision().await?;
     database.execute("INSERT INTO keys (id, key_store_id, state, description, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)", values![key.to_string(), key_store.as_str(), KeyState::Creating.name(), description, now, revision])
     .await?;
-    database.execute("INSERT INTO key_versions (key_id, version) VALUES ($1, 1)", values![key.to_string()]).await?;
-    Ok(())
-}
-
-async fn insert_placement(
-    database: &mut Connection,
-    version: KeyVersionId,
-    hsm: &HsmId,
-    to: Placement,
-) -> Result<(), Error> {
-    database
-        .execute(
-            "INSERT INTO placements (key_id, version, hsm_id, state) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (key_id, version, hsm_id) DO UPDATE SET state = excluded.state",
-            values![version.key.to_string(), i64::from(version.version), hsm.as_str(), to.name()],
-        )
-        .await?;
-    Ok(())
+    insert_version(database, KeyVersionId { key, version: 1 }, None).await
 }
 
 async fn insert_token(database: &mut Connection, token: &ClientToken, key: KeyId, now: i64) -> Result<(), Error> {

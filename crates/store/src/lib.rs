@@ -37,6 +37,7 @@ mod test_support;
 #[cfg(test)]
 mod tests;
 pub mod trouble;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,10 +54,11 @@ use self::engine::{Connection, Engine};
 pub use self::error::Error;
 use self::reserve::Reserve;
 use self::trouble::Record;
+pub use self::versions::Rotating;
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;
-use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
-use model::key::{KeyState, Placement};
+use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::{ConnectionErrorCode, ConnectionState};
 use model::pin::{Pin, PinChange};
 
@@ -113,8 +115,49 @@ pub struct Key {
     pub description: String,
     /// Milliseconds since the Unix epoch.
     pub created_at: i64,
-    /// Its versions, oldest first; the last is the current one.
+    /// The number of the version that encrypts. Versions with higher ones are being made.
+    pub current_version: u32,
+    /// Rotation by itself, where that is on.
+    pub rotation: Option<Rotation>,
+    /// In PendingDeletion alone.
+    pub deletion: Option<Deletion>,
+    /// Its names, in their order.
+    pub aliases: Vec<Alias>,
+    /// By name.
+    pub tags: BTreeMap<String, String>,
+    /// Its versions, oldest first.
     pub versions: Vec<Version>,
+}
+
+/// How a key is rotated by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Days between two rotations.
+    pub period: u32,
+    /// When the next one is due, in milliseconds since the Unix epoch.
+    pub next: i64,
+}
+
+/// What becomes of a key that is pending deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Not before this, in milliseconds since the Unix epoch.
+    pub date: i64,
+    /// For how long the daemon ran, as far as is on record, while that was past.
+    pub overdue: Duration,
+    /// The material was given up: nothing brings the key back.
+    pub material_destroyed: bool,
+}
+
+/// A name of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// With its prefix `alias/`.
+    pub name: AliasName,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+    /// When it was given to this key, likewise.
+    pub updated_at: i64,
 }
 
 /// A version of a key.
@@ -122,12 +165,29 @@ pub struct Key {
 pub struct Version {
     /// Its id.
     pub id: KeyVersionId,
-    /// The key under the cluster wrapping key: escrow. Absent until it was made.
+    /// 64 hexadecimal digits that name the material and say nothing of it.
+    pub material_id: Arc<str>,
+    /// When it became the current one, in milliseconds since the Unix epoch. Absent until then.
+    pub current_since: Option<i64>,
+    /// Why it was made; absent for a key's first one.
+    pub cause: Option<RotationCause>,
+    /// The key under the cluster wrapping key: escrow. Absent until it was made, and when it was given up.
     pub blob: Option<Bytes>,
-    /// IV and ciphertext of the proof. Absent until it was made.
+    /// IV and ciphertext of the proof. Absent until it was made, and when the material was given up.
     pub proof: Option<([u8; IV_BYTES], Bytes)>,
     /// Where it is meant to be, and is.
     pub placements: BTreeMap<HsmId, Placement>,
+    /// Where its material is to be destroyed, and was. Empty unless it was given up.
+    pub destructions: BTreeMap<HsmId, Destruction>,
+}
+
+/// How the destroying of a version stands in one HSM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destruction {
+    /// When the HSM had done it, in milliseconds since the Unix epoch. Absent until then.
+    pub destroyed_at: Option<i64>,
+    /// What the last try came to, where it failed.
+    pub failure: Option<String>,
 }
 
 /// A key store.
@@ -189,10 +249,65 @@ pub struct ClientToken {
 }
 
 impl Key {
-    /// The version that Encrypt uses. A key has at least one, so this is `None` never.
+    /// The version that Encrypt uses. Every key has one, so this is `None` never.
     #[must_use]
     pub fn current(&self) -> Option<&Version> {
-        self.versions.last()
+        self.version(self.current_version)
+    }
+
+    /// The version with this number.
+    #[must_use]
+    pub fn version(&self, number: u32) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id.version == number)
+    }
+
+    /// The version that is being made to become the current one, if there is one.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<&Version> {
+        self.versions.last().filter(|version| version.id.version > self.current_version)
+    }
+
+    /// Its material was given up: nothing brings the key back.
+    #[must_use]
+    pub fn is_destroyed(&self) -> bool {
+        self.deletion.is_some_and(|deletion| deletion.material_destroyed)
+    }
+}
+
+#[cfg(test)]
+impl Version {
+    /// One without anything.
+    fn bare(id: KeyVersionId) -> Self {
+        Self {
+            id,
+            material_id: "00".into(),
+            current_since: None,
+            cause: None,
+            blob: None,
+            proof: None,
+            placements: BTreeMap::new(),
+            destructions: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Key {
+    /// One with a first version.
+    fn bare(id: KeyId, key_store: KeyStoreId, state: KeyState) -> Self {
+        Self {
+            id,
+            key_store,
+            state,
+            description: String::new(),
+            created_at: 0,
+            current_version: 1,
+            rotation: None,
+            deletion: None,
+            aliases: Vec::new(),
+            tags: BTreeMap::new(),
+            versions: vec![Version::bare(KeyVersionId { key: id, version: 1 })],
+        }
     }
 }
 

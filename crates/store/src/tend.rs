@@ -121,6 +121,11 @@ pub(super) async fn open(engine: &dyn Engine, reserve: &Reserve) -> Result<(Conn
     };
     let read = async {
         database.prepare().await?;
+        if load::nameless(&mut database).await? {
+            database.begin().await?;
+            load::name_materials(&mut database).await?;
+            database.commit().await?;
+        }
         load::catalogue(&mut database).await
     };
     match read.await {

@@ -2,11 +2,12 @@
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
 
-use model::id::{ClusterId, KeyStoreId};
+use model::id::{ClusterId, KeyId, KeyStoreId};
+use model::key::KeyState;
 use model::key_store::Event;
 
 use crate::reserve::Purpose;
-use crate::{NewKeyStore, Store};
+use crate::{Error, NewKeyStore, Store};
 
 impl Store {
     /// A store of this name over this cluster in state CONNECTED.
@@ -23,6 +24,13 @@ impl Store {
             self.advance_key_store(&id, event, None, false).await.unwrap();
         }
         id
+    }
+
+    /// Puts a key into a state whatever it is in.
+    pub async fn force_state(&self, key: KeyId, to: KeyState) -> Result<(), Error> {
+        const ANY: &[KeyState] =
+            &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion];
+        self.set_state(key, ANY, to).await
     }
 
     /// Spends a part of the reserve, so that nothing else is recorded; on the disk of the tests, which has room, it

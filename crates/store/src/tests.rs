@@ -79,7 +79,7 @@ async fn everything_survives_reopening() {
     bench.store.keep_blob(version, &blob).await.unwrap();
     bench.store.keep_proof(version, &[3; 12], &sealed).await.unwrap();
     bench.store.set_placement(version, &"hsm-a".into(), Placement::Present).await.unwrap();
-    bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+    bench.store.force_state(version.key, KeyState::Enabled).await.unwrap();
     let before = bench.store.catalogue();
     bench.reopen().await;
     let after = bench.store.catalogue();
@@ -103,7 +103,7 @@ async fn every_change_moves_the_revision_by_one() {
     assert_eq!(bench.store.revision(), revision);
     bench.store.keep_blob(version, &Bytes::from_static(b"blob")).await.unwrap();
     bench.store.set_placement(version, &"hsm-b".into(), Placement::Removed).await.unwrap();
-    bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
+    bench.store.force_state(version.key, KeyState::Disabled).await.unwrap();
     assert_eq!(bench.store.revision(), revision + 3);
     bench.store.reserve_encryptions(version, 10).await.unwrap();
     assert_eq!(bench.store.revision(), revision + 3, "counting encryptions is no change of the catalogue");
@@ -112,7 +112,7 @@ async fn every_change_moves_the_revision_by_one() {
     let second = KeyVersionId { version: 2, ..version };
     assert!(matches!(bench.store.keep_blob(second, &Bytes::new()).await, Err(Error::Missing(_))));
     assert_eq!(bench.store.revision(), revision + 3, "what failed is rolled back");
-    assert!(matches!(bench.store.set_state(version.key, KeyState::Unavailable).await, Err(Error::Contradiction(_))));
+    assert!(matches!(bench.store.force_state(version.key, KeyState::Unavailable).await, Err(Error::Contradiction(_))));
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn the_file_has_one_owner_and_is_private() {
     }
     bench.store.close().await;
     let reopened = Store::open(&bench.file(), Clock::manual()).await.unwrap();
-    let error = bench.store.set_state(KeyId::random(), KeyState::Enabled).await.unwrap_err();
+    let error = bench.store.force_state(KeyId::random(), KeyState::Enabled).await.unwrap_err();
     assert!(error.to_string().contains("closed"), "{error}");
     reopened.close().await;
 }
@@ -183,7 +183,7 @@ async fn an_abandoned_key_takes_its_token_along() {
     bench.reopen().await;
     assert!(bench.store.catalogue().is_destroyed(version), "remembered for ever");
     let version = bench.new_key().await;
-    bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+    bench.store.force_state(version.key, KeyState::Enabled).await.unwrap();
     assert!(matches!(bench.store.abandon_key(version.key).await, Err(Error::Missing(_))), "only unfinished keys");
     assert!(bench.store.catalogue().key(version.key).is_some());
 }

@@ -23,6 +23,8 @@ pub(super) const fn code(exception: Exception, retryable: bool) -> Code {
         | Exception::IncorrectTrustAnchor
         | Exception::InvalidArn
         | Exception::InvalidMarker
+        | Exception::InvalidAliasName
+        | Exception::Tag
         | Exception::InvalidCiphertext
         | Exception::IncorrectKey
         | Exception::InvalidKeyUsage => Code::InvalidArgument,
@@ -31,14 +33,16 @@ pub(super) const fn code(exception: Exception, retryable: bool) -> Code {
         Exception::KmsInvalidState if retryable => Code::Unavailable,
         Exception::KmsInvalidState
         | Exception::Disabled
+        | Exception::DryRunOperation
         | Exception::CustomKeyStoreInvalidState
         | Exception::CustomKeyStoreHasCmks
         | Exception::CloudHsmClusterNotActive
         | Exception::CloudHsmClusterNotRelated
         | Exception::CloudHsmClusterInvalidConfiguration => Code::FailedPrecondition,
-        Exception::Conflict | Exception::CustomKeyStoreNameInUse | Exception::CloudHsmClusterInUse => {
-            Code::AlreadyExists
-        }
+        Exception::Conflict
+        | Exception::AlreadyExists
+        | Exception::CustomKeyStoreNameInUse
+        | Exception::CloudHsmClusterInUse => Code::AlreadyExists,
         Exception::LimitExceeded | Exception::Throttling => Code::ResourceExhausted,
         Exception::AccessDenied => Code::PermissionDenied,
         Exception::UnsupportedOperation => Code::Unimplemented,

@@ -68,8 +68,7 @@ async fn resync(core: &Core, lifecycle: &Lifecycle, input: &ResyncInput) -> Resu
     let key: Option<KeyId> = match input.key_id.as_str() {
         "" => None,
         text => {
-            validate::key_reference(text)?;
-            let id = core.scope().parse_key_reference(text)?;
+            let id = core.key_named(Operation::ResyncKeys, text, &catalogue)?;
             let known = catalogue.key(id).filter(|key| key.key_store == store.id);
             Some(known.ok_or_else(|| Error::no_key(&core.scope().key_arn(id)))?.id)
         }

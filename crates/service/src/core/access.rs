@@ -12,8 +12,10 @@ use auth::request::{AuthorizationRequest, Conditions, NO_RESOURCE};
 use auth::rule::{Reason, Rules, Verdict};
 use model::context::EncryptionContext;
 use model::exception::Exception;
+use model::id::{KeyId, KeyReference, KeyReferenceError};
 use model::limits;
 use model::operation::{Operation, Resource};
+use store::Catalogue;
 
 impl Core {
     /// The rules of the moment.
@@ -28,6 +30,22 @@ impl Core {
         self.wait_for_releases();
     }
 
+    /// The key that a request names, whether there is one with this id or not. Where the operation takes aliases, an
+    /// alias stands for the key that has it in this catalogue.
+    pub(crate) fn key_named(&self, operation: Operation, text: &str, catalogue: &Catalogue) -> Result<KeyId, Error> {
+        validate::key_reference(text)?;
+        match self.scope().parse_key_reference(text)? {
+            KeyReference::Id(id) => Ok(id),
+            KeyReference::Alias(_) if operation.spec().resource != Resource::KeyOrAlias => {
+                Err(KeyReferenceError::NotAKeyId(validate::shown(text)).into())
+            }
+            KeyReference::Alias(name) => {
+                let unknown = || KeyReferenceError::UnknownAlias(self.scope().alias_arn(name.as_str()));
+                Ok(catalogue.key_with_alias(&name).ok_or_else(unknown)?.id)
+            }
+        }
+    }
+
     /// The ARN of what a call names; `*` where it names nothing. What cannot be a name is an error, the same for
     /// everybody.
     pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Arc<str>, Error> {
@@ -39,7 +57,7 @@ impl Core {
                 scope.key_store_arn(id).into()
             }
             Resource::Cluster => scope.cluster_arn(validate::cluster_id(id)?.as_str()).into(),
-            Resource::Key | Resource::Account => NO_RESOURCE.into(),
+            Resource::Key | Resource::KeyOrAlias | Resource::Account => NO_RESOURCE.into(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use crate::core::validate;
 use model::exception::Exception;
 use model::id::KeyReferenceError;
+use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::operation::{Effect, Operation};
 use telemetry::sampled::{self, Line};
@@ -79,6 +80,18 @@ impl Error {
     /// A key that is not there.
     pub(crate) fn no_key(arn: &str) -> Self {
         Self::permanent(Exception::NotFound, format!("Key '{arn}' does not exist"))
+    }
+
+    /// A key's state forbids what was asked for. AWS's texts.
+    pub(crate) fn in_state(arn: &str, state: KeyState) -> Self {
+        let invalid = |message: String| Self::permanent(Exception::KmsInvalidState, message);
+        match state {
+            KeyState::Disabled => Self::permanent(Exception::Disabled, format!("{arn} is disabled.")),
+            KeyState::PendingDeletion => invalid(format!("{arn} is pending deletion.")),
+            KeyState::Creating => Self::transient(Exception::KmsInvalidState, format!("{arn} is creating.")),
+            KeyState::Enabled => invalid(format!("{arn} is enabled.")),
+            KeyState::Unavailable => invalid(format!("{arn} is unavailable.")),
+        }
     }
 
     /// A key store that is not there.

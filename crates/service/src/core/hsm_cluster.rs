@@ -45,6 +45,7 @@ pub(crate) trait HsmCluster: Send + Sync {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), Error>>;
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
+    fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>>;
 }
 
 impl HsmCluster for Cluster {
@@ -105,6 +106,10 @@ impl HsmCluster for Cluster {
 
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.destroy(member, version, deadline))
+    }
+
+    fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>> {
+        Box::pin(self.list(member, deadline))
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Entry {
     pub(crate) members: Option<Members>,
     /// Versions that have a proof, oldest first.
     versions: Vec<Usable>,
+    /// Which of them encrypts.
+    current: Option<usize>,
 }
 
 /// A version that can be used.
@@ -155,12 +157,15 @@ impl Keyring {
 impl<'a> Found<'a> {
     /// The version that Encrypt uses.
     pub(crate) fn current(&self) -> Option<(Target, &'a Usable)> {
-        let version = self.entry.versions.len().checked_sub(1)?;
+        let version = self.entry.current?;
         Some((Target { entry: self.place, version }, self.entry.versions.get(version)?))
     }
 
-    /// The version with this number.
+    /// The version with this number. One that has not become current has encrypted nothing.
     pub(crate) fn numbered(&self, number: u32) -> Option<(Target, &'a Usable)> {
+        if number > self.entry.key.current_version {
+            return None;
+        }
         let mut versions = self.entry.versions.iter().enumerate();
         let (version, usable) = versions.find(|(_, usable)| usable.reference.version.version == number)?;
         Some((Target { entry: self.place, version }, usable))
@@ -179,8 +184,10 @@ impl Entry {
             Some(Usable { reference, budget: budgets.of(version.id) })
         };
         let versions: Vec<Usable> = key.versions.iter().filter_map(usable).collect();
+        let of_current = |usable: &Usable| usable.reference.version.version == key.current_version;
+        let current = versions.iter().position(of_current);
         let connected = store.is_some_and(|store| store.state == ConnectionState::Connected);
-        let homeless = versions.last().is_none_or(|current| current.reference.placed == PlacementMask::default());
+        let homeless = current.is_none_or(|current| versions[current].reference.placed == PlacementMask::default());
         let removed = |version: &Version| version.placements.values().any(|at| *at == Placement::Removed);
         let unavailable = match (store, &members) {
             (Some(store), _) if !connected => Some(Unavailable::Store(store.name.clone(), store.state.name())),
@@ -193,7 +200,7 @@ impl Entry {
         let hidden = matches!(key.state, KeyState::Creating | KeyState::PendingDeletion);
         let state = if unavailable.is_some() && !hidden { KeyState::Unavailable } else { key.state };
         let arn = scope.key_arn(key.id).into();
-        Self { key, arn, state, unavailable, members, versions }
+        Self { key, arn, state, unavailable, members, versions, current }
     }
 
     /// Why the key's state forbids what its state forbids.
@@ -201,9 +208,9 @@ impl Entry {
         let arn = &self.arn;
         let invalid = |message: String| Error::permanent(Exception::KmsInvalidState, message);
         match (self.state, &self.unavailable) {
-            (KeyState::Disabled, _) => Error::permanent(Exception::Disabled, format!("{arn} is disabled.")),
-            (KeyState::PendingDeletion, _) => invalid(format!("{arn} is pending deletion.")),
-            (KeyState::Creating, _) => Error::transient(Exception::KmsInvalidState, format!("{arn} is creating.")),
+            (KeyState::Disabled | KeyState::PendingDeletion | KeyState::Creating, _) => {
+                Error::in_state(arn, self.state)
+            }
             (_, Some(Unavailable::Removed)) => removed_everywhere(arn),
             (_, Some(Unavailable::Store(name, state))) => {
                 invalid(format!("{arn} is unavailable: its key store {name} is {state}"))
@@ -214,7 +221,7 @@ impl Entry {
             (_, Some(Unavailable::Nowhere)) => {
                 invalid(format!("{arn} is unavailable: no HSM in the configuration holds it"))
             }
-            (KeyState::Enabled | KeyState::Unavailable, None) => invalid(format!("{arn} is unavailable.")),
+            (KeyState::Enabled | KeyState::Unavailable, None) => Error::in_state(arn, self.state),
         }
     }
 }

@@ -34,8 +34,10 @@ use self::cluster_registry::ClusterRegistry;
 use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::recorder::{Recorder, Records};
+use crate::Error;
 use auth::rule::Rules;
 use model::clock::Clock;
+use model::exception::Exception;
 use model::id::Scope;
 use model::lock::RwLockExt as _;
 use store::Store;
@@ -128,6 +130,19 @@ impl Core {
 
     pub(crate) fn budgets(&self) -> &Budgets {
         &self.inner.budgets
+    }
+
+    /// What the metadata said about a change of a key.
+    pub(crate) fn of_store(&self, error: store::Error) -> Error {
+        let scope = self.scope();
+        match error {
+            store::Error::KeyState(key, state) => Error::in_state(&scope.key_arn(key), state),
+            store::Error::Rotating(key) => Error::permanent(
+                Exception::Conflict,
+                format!("{} is being rotated already; call again when that has ended", scope.key_arn(key)),
+            ),
+            other => Error::of_store(other),
+        }
     }
 
     /// Waits until every result that was decided on before a change has been given out. A result that is decided on

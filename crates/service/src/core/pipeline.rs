@@ -92,8 +92,7 @@ impl<'a> KeyAccess<'a> {
 impl KeyAccess<'_> {
     /// The key that a request names.
     pub(crate) fn reference(&self, text: &str) -> Result<KeyId, Error> {
-        validate::key_reference(text)?;
-        Ok(self.core.scope().parse_key_reference(text)?)
+        self.core.key_named(self.operation, text, &self.keyring.catalogue)
     }
 
     /// The key with this id, if the caller may do this with it in its present state.

@@ -9,7 +9,6 @@ use crate::core::Core;
 use crate::core::access::allowed;
 use crate::core::pipeline::guarded;
 use crate::{Error, RequestContext};
-use model::id::KeyId;
 use model::operation::Operation;
 use store::Key;
 
@@ -26,7 +25,7 @@ impl Core {
     where
         W: Future<Output = Result<T, Error>> + Send,
     {
-        let named = self.named(key_id);
+        let named = self.key_named(operation, key_id, &self.store().catalogue());
         let resource = named.as_ref().map(|id| self.scope().key_arn(*id).into()).map_err(Clone::clone);
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
@@ -39,11 +38,6 @@ impl Core {
             work(core, key).await
         };
         self.on_one(call, operation, resource, work).await
-    }
-
-    fn named(&self, key_id: &str) -> Result<KeyId, Error> {
-        super::validate::key_reference(key_id)?;
-        Ok(self.scope().parse_key_reference(key_id)?)
     }
 
     /// Carries out an operation on what has this ARN: admission and permission, `work` in a task of its own, permission

@@ -8,7 +8,7 @@ use crate::lifecycle::{Lifecycle, Origin, Plan};
 use crate::{Error, RequestContext, Service};
 use auth::peer::Principal;
 use model::exception::Exception;
-use model::id::{HsmId, KeyId, KeyStoreId};
+use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::limits;
 use model::operation::Operation;
@@ -88,7 +88,8 @@ async fn begin(
         return Err(Error::transient(Exception::KmsInternal, why));
     };
     if state == KeyState::Creating {
-        let outcome = lifecycle.finish_key(&mut creations, Plan { key, members, origin });
+        let version = KeyVersionId { key, version: 1 };
+        let outcome = lifecycle.finish(&mut creations, Plan { version, members, origin });
         drop(creations);
         outcome.result().await?;
     }

@@ -41,7 +41,8 @@ impl Service {
                 core.wait_for_releases();
                 return Ok(());
             }
-            core.store().set_state(key.id, to).await.map_err(Error::of_store)?;
+            let from = Operation::EnableKey.spec().allowed_states;
+            core.store().set_state(key.id, from, to).await.map_err(|error| core.of_store(error))?;
             core.wait_for_releases();
             if to == KeyState::Disabled {
                 forget(&core, &key).await;

@@ -1,9 +1,10 @@
-//! Making a key, from a row in state Creating to Enabled.
+//! Making a version of a key: the first one, which takes the key from Creating to Enabled, or a further one, which then
+//! encrypts in place of the one before.
 //!
 //! Make it in one token → store the blob → place it in every reachable token → make the proof in one, store it → open
-//! it in each other → record where it is → Enabled, if at least two zones have proven it.
+//! it in each other → record where it is → Enabled or current, if at least two zones have proven it.
 //!
-//! A procedure that a crash interrupted begins again after the blob: nobody has ever used the key, so its objects,
+//! A procedure that a crash interrupted begins again after the blob: nobody has ever used the version, so its objects,
 //! which the crash may have left half written, are replaced and proven anew.
 
 use std::collections::BTreeSet;
@@ -25,7 +26,7 @@ use telemetry::sampled::{self, Line};
 const MAKE: Duration = Duration::from_secs(40);
 /// Longer than the kill limits of placing and using a key, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
-/// A key is Enabled when this many zones have proven it.
+/// A key is Enabled, and a version current, when this many zones have proven it.
 const ZONES: usize = 2;
 
 /// Where a key is now.
@@ -39,15 +40,15 @@ struct Made {
 impl Lifecycle {
     /// Carries the plan out. What a failure leaves behind is told beside it: the caller learns the failure first.
     pub(super) async fn carry_out(&self, plan: &Plan) -> (Result<(), Error>, Leftover) {
-        let version = KeyVersionId { key: plan.key, version: 1 };
-        let (result, leftover) = match self.make(plan, version).await {
-            // From here on the key works: an error leaves it to the next try and undoes nothing. But where it could not
-            // be recorded, the caller of a new one is told that there is none.
-            Ok(made) => match self.enable(plan, version, made).await {
+        let (version, key) = (plan.version, plan.version.key);
+        let (result, leftover) = match self.make(plan).await {
+            // From here on it works: an error leaves it to the next try and undoes nothing. But where it could not be
+            // recorded, the caller of a new one is told that there is none.
+            Ok(made) => match self.enable(plan, made).await {
                 Ok(()) => (Ok(()), Leftover::None),
                 Err(error) => {
                     let undone = plan.origin == Origin::New && error.passes();
-                    (Err(Error::of_store(error)), if undone { Leftover::ToUndo } else { Leftover::None })
+                    (Err(self.core.of_store(error)), if undone { Leftover::ToUndo } else { Leftover::None })
                 }
             },
             Err(error) if plan.origin == Origin::New => (Err(error), Leftover::ToUndo),
@@ -55,22 +56,21 @@ impl Lifecycle {
         };
         let result = result.inspect_err(|error| {
             if sampled::whole(Line::KeyNotMade, &error.exception) {
-                tracing::warn!(key = %plan.key, exception = %error.exception, why = error.message,
-                    "the key could not be made");
+                tracing::warn!(%key, version = version.version, exception = %error.exception, why = error.message,
+                    "the key version could not be made");
             }
         });
         (result, leftover)
     }
 
-    /// Makes, places and proves the key.
-    async fn make(&self, plan: &Plan, version: KeyVersionId) -> Result<Made, Error> {
-        let (hsm_cluster, store) = (&plan.members.hsm_cluster, self.core.store());
-        let arn = self.core.scope().key_arn(plan.key);
+    /// Makes, places and proves the version.
+    async fn make(&self, plan: &Plan) -> Result<Made, Error> {
+        let (hsm_cluster, store, version) = (&plan.members.hsm_cluster, self.core.store(), plan.version);
+        let arn = self.core.scope().key_arn(version.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
         let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
-        let row = store.catalogue().key(plan.key).and_then(|key| key.current().cloned());
-        let row = row.ok_or_else(|| Error::no_key(&arn))?;
-        let blob = match row.blob {
+        let row = store.catalogue().key(version.key).and_then(|key| key.version(version.version).cloned());
+        let blob = match row.ok_or_else(|| Error::no_key(&arn))?.blob {
             Some(blob) => blob,
             None => {
                 let blob = hsm_cluster.make_key(self.within(MAKE)).await.map_err(of_cluster)?;
@@ -79,7 +79,7 @@ impl Lifecycle {
                 blob
             }
         };
-        let making = Making { lifecycle: self, plan, version, arn: &arn, blob: &blob };
+        let making = Making { lifecycle: self, plan, arn: &arn, blob: &blob };
         let mut placed = making.place(&reachable).await;
         let (maker, proof) = making.first_proof(&mut placed).await.map_err(of_cluster)?;
         store.keep_proof(version, &proof.iv, &proof.sealed).await.map_err(Error::of_store)?;
@@ -92,32 +92,41 @@ impl Lifecycle {
         Ok(Made { proven, missed })
     }
 
-    /// Records where the key is and that it may be used.
-    async fn enable(&self, plan: &Plan, version: KeyVersionId, made: Made) -> Result<(), store::Error> {
-        let (store, hsms) = (self.core.store(), &plan.members.hsms);
+    /// Records where the version is and that it may be used.
+    async fn enable(&self, plan: &Plan, made: Made) -> Result<(), store::Error> {
+        let (store, hsms, version) = (self.core.store(), &plan.members.hsms, plan.version);
         for member in made.proven {
             let (hsm, _) = &hsms[member];
             store.set_placement(version, hsm, Placement::Present).await?;
         }
         let granted = store.reserve_encryptions(version, BLOCK).await?;
         self.core.budgets().of(version).add(granted, BLOCK, self.core.clock().now());
-        let key_store = store.catalogue().key(plan.key).map(|key| key.key_store.clone());
-        let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", plan.key)))?;
-        store.enable_new_key(plan.key, &key_store).await?;
+        if plan.creates() {
+            let key_store = store.catalogue().key(version.key).map(|key| key.key_store.clone());
+            let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", version.key)))?;
+            store.enable_new_key(version.key, &key_store).await?;
+        } else {
+            store.make_current(version).await?;
+        }
         // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
         // could not be reached is looked at when it is ready.
         made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));
         Ok(())
     }
 
-    /// Takes a new key away that could not be made, and destroys what it has left in tokens. What cannot be reached now
-    /// is on record as destroyed, and is destroyed when it is seen.
+    /// Takes a version away that could not be made, with its key where that is new, and destroys what it has left in
+    /// tokens. What cannot be reached now is on record as destroyed, and is destroyed when it is seen.
     pub(super) async fn undo(&self, plan: &Plan) {
-        let version = KeyVersionId { key: plan.key, version: 1 };
-        let blob = self.core.store().catalogue().key(plan.key).and_then(|key| key.current()?.blob.clone());
-        if let Err(error) = self.core.store().abandon_key(plan.key).await {
-            tracing::warn!(key = %plan.key, %error,
-                "the row of an unfinished key could not be taken away; the next start goes on with the key");
+        let (version, store) = (plan.version, self.core.store());
+        let (key, number) = (version.key, version.version);
+        let blob = store.catalogue().key(key).and_then(|key| key.version(number)?.blob.clone());
+        let abandoned = match plan.creates() {
+            true => store.abandon_key(key).await,
+            false => store.abandon_version(version).await,
+        };
+        if let Err(error) = abandoned {
+            tracing::warn!(%key, number, %error,
+                "the row of an unfinished key version could not be taken away; the next start goes on with it");
             return;
         }
         // Without a blob no token was asked to keep anything.
@@ -127,8 +136,9 @@ impl Lifecycle {
             result.map_err(|error| (&plan.members.hsms[member].0, error))
         }));
         for (hsm, error) in destroyed.await.into_iter().filter_map(Result::err) {
-            tracing::warn!(key = %plan.key, %hsm, %error,
-                "what is left of an unfinished key could not be destroyed now; it will be when the HSM can be asked");
+            tracing::warn!(%key, number, %hsm, %error,
+                "what is left of an unfinished key version could not be destroyed now; it will be when the HSM can be \
+                 asked");
             self.inner.reconcilers.ask(hsm);
         }
     }
@@ -138,11 +148,10 @@ impl Lifecycle {
     }
 }
 
-/// A key on its way, once its blob is stored.
+/// A version on its way, once its blob is stored.
 struct Making<'a> {
     lifecycle: &'a Lifecycle,
     plan: &'a Plan,
-    version: KeyVersionId,
     arn: &'a str,
     blob: &'a Bytes,
 }
@@ -162,7 +171,7 @@ impl Making<'_> {
 
     async fn place_in(&self, member: usize) -> Result<(), cluster::Error> {
         let deadline = self.lifecycle.within(STEP);
-        self.plan.members.hsm_cluster.place(member, self.version, self.arn, self.blob, deadline).await
+        self.plan.members.hsm_cluster.place(member, self.plan.version, self.arn, self.blob, deadline).await
     }
 
     /// Makes the proof in the first member that can; members that cannot are taken off the list.
@@ -192,7 +201,7 @@ impl Making<'_> {
     }
 
     async fn make_proof(&self, member: usize) -> Result<Proof, cluster::Error> {
-        self.plan.members.hsm_cluster.make_proof(member, self.version, self.lifecycle.within(STEP)).await
+        self.plan.members.hsm_cluster.make_proof(member, self.plan.version, self.lifecycle.within(STEP)).await
     }
 
     /// Opens the proof in a member; an object that does not is destroyed and placed again, once.
@@ -212,12 +221,12 @@ impl Making<'_> {
     }
 
     async fn open(&self, member: usize, proof: &Proof) -> Result<(), cluster::Error> {
-        self.plan.members.hsm_cluster.prove(member, self.version, proof, self.lifecycle.within(STEP)).await
+        self.plan.members.hsm_cluster.prove(member, self.plan.version, proof, self.lifecycle.within(STEP)).await
     }
 
     /// The object is our own and was never used: nobody loses anything by its end.
     async fn replace(&self, member: usize) -> Result<(), cluster::Error> {
-        self.plan.members.hsm_cluster.destroy(member, self.version, self.lifecycle.within(STEP)).await?;
+        self.plan.members.hsm_cluster.destroy(member, self.plan.version, self.lifecycle.within(STEP)).await?;
         self.place_in(member).await
     }
 
@@ -242,7 +251,8 @@ impl Making<'_> {
     fn complain(&self, member: usize, step: &str, error: &cluster::Error) {
         let hsm = &self.plan.members.hsms[member].0;
         if sampled::whole(Line::KeyNotMade, hsm) {
-            tracing::warn!(key = %self.plan.key, %hsm, step, %error, "a step of making a key failed");
+            let KeyVersionId { key, version } = self.plan.version;
+            tracing::warn!(%key, version, %hsm, step, %error, "a step of making a key version failed");
         }
     }
 }

@@ -12,6 +12,7 @@ mod recorded;
 mod removal;
 mod restart;
 mod resume;
+mod rotate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub use self::reconcile::wanted_in;
 use crate::Error;
 use crate::core::Core;
 use crate::core::hsm_cluster::Members;
-use model::id::KeyId;
+use model::id::{KeyId, KeyVersionId};
 use model::step::steps;
 use telemetry::watchdog::Task;
 use telemetry::{abort, fault};
@@ -98,14 +99,14 @@ async fn transient<T>(step: impl Named, work: impl Future<Output = T>) -> T {
     abort::around(step.name(), work).await
 }
 
-/// A key to be taken from Creating to Enabled.
+/// A version to be made: a new key's first one, or a further one of a key that is Enabled.
 pub(crate) struct Plan {
-    pub(crate) key: KeyId,
+    pub(crate) version: KeyVersionId,
     pub(crate) members: Members,
     pub(crate) origin: Origin,
 }
 
-/// Decides what becomes of the key when the procedure fails.
+/// Decides what becomes of the version when the procedure fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Just begun: undone, so that a failed call leaves nothing behind where the HSMs can be reached.
@@ -119,15 +120,22 @@ pub(crate) enum Origin {
 pub(crate) enum Leftover {
     /// Nothing.
     None,
-    /// A new key that could not be finished.
+    /// A new version that could not be finished.
     ToUndo,
 }
 
-/// Procedures that are under way, so that no key has two at once.
+impl Plan {
+    /// The version is the key's first one.
+    fn creates(&self) -> bool {
+        self.version.version == 1
+    }
+}
+
+/// Procedures that make versions, so that no key has two at once.
 #[derive(Default)]
 pub(crate) struct Creations(Mutex<Underway>);
 
-/// The keys being made, each with what comes of it.
+/// The keys of which a version is being made, each with what comes of it.
 pub(crate) type Underway = HashMap<KeyId, Outcome>;
 
 /// What comes of a procedure, for everybody who waits for it.
@@ -184,29 +192,47 @@ impl Lifecycle {
         &self.inner.reconcilers
     }
 
-    /// Starts the procedure for a key in Creating, or joins the one that is under way. It runs to its end by itself.
-    pub(crate) fn finish_key(&self, underway: &mut Underway, plan: Plan) -> Outcome {
-        if let Some(outcome) = underway.get(&plan.key).filter(|outcome| !outcome.is_lost()) {
+    /// Starts the procedure for a version that is being made, or joins the one of its key that is under way. It runs to
+    /// its end by itself.
+    pub(crate) fn finish(&self, underway: &mut Underway, plan: Plan) -> Outcome {
+        let lifecycle = self.clone();
+        self.run(underway, plan.version.key, async move {
+            let (result, leftover) = lifecycle.carry_out(&plan).await;
+            (result, (leftover == Leftover::ToUndo).then_some(plan))
+        })
+    }
+
+    /// Runs a procedure that makes a version of a key, unless one is under way: then that one's outcome is told. It gives
+    /// its result, and the plan that has to be undone.
+    fn run(
+        &self,
+        underway: &mut Underway,
+        key: KeyId,
+        procedure: impl Future<Output = (Result<(), Error>, Option<Plan>)> + Send + 'static,
+    ) -> Outcome {
+        if let Some(outcome) = underway.get(&key).filter(|outcome| !outcome.is_lost()) {
             return outcome.clone();
         }
         let (tell, outcome) = watch::channel(None);
-        let (key, outcome) = (plan.key, Outcome(outcome));
+        let outcome = Outcome(outcome);
         underway.insert(key, outcome.clone());
         let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
-        // On panic: whoever waits gets an internal error. The key stays in Creating until it is asked for again, or the
-        // next look at an HSM has it finished.
+        // On panic: whoever waits gets an internal error. The version stays unfinished until it is asked for again, or
+        // the next look at an HSM has it finished.
         tokio::spawn(async move {
             fault::point(Task::Creation, "").await;
-            let (result, leftover) = lifecycle.carry_out(&plan).await;
-            if leftover == Leftover::ToUndo {
-                // Told first: undoing waits for the very HSMs that have just failed. Until it is done the key stays
-                // listed as under way, so that nobody begins to finish it.
-                tell.send_replace(Some(result));
-                lifecycle.undo(&plan).await;
-                lifecycle.inner.creations.lock().await.remove(&key);
-            } else {
-                lifecycle.inner.creations.lock().await.remove(&key);
-                tell.send_replace(Some(result));
+            match procedure.await {
+                (result, Some(plan)) => {
+                    // Told first: undoing waits for the very HSMs that have just failed. Until it is done the key stays
+                    // listed as under way, so that nobody begins to finish it.
+                    tell.send_replace(Some(result));
+                    lifecycle.undo(&plan).await;
+                    lifecycle.inner.creations.lock().await.remove(&key);
+                }
+                (result, None) => {
+                    lifecycle.inner.creations.lock().await.remove(&key);
+                    tell.send_replace(Some(result));
+                }
             }
             drop(counted);
         });

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Lifecycle;
+use super::resume::is_unfinished;
 use cluster::placement::{Findings, Wanted, compare};
 use cluster::{Cluster, Removal};
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
@@ -154,9 +155,9 @@ impl Lifecycle {
             }
         };
         let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
-        // After: keys that were begun meanwhile are no orphans.
+        // After: versions that were begun meanwhile are no orphans.
         let catalogue = self.core.store().catalogue();
-        orphans.retain(|version| catalogue.key(version.key).is_none());
+        orphans.retain(|version| catalogue.key(version.key).is_none_or(|key| key.version(version.version).is_none()));
         if seen.is_some() {
             self.inner.reconcilers.found(hsm, orphans);
         }
@@ -165,7 +166,7 @@ impl Lifecycle {
         }
         let destroyed = self.destroy_again(cluster, member, hsm, to_destroy).await;
         let filled = self.fill(cluster, member, hsm, to_fill).await;
-        if catalogue.keys_in(KeyState::Creating).any(|key| key.key_store == *key_store) {
+        if catalogue.keys_of(key_store).any(|key| is_unfinished(key)) {
             // Also what a start could not finish because its HSMs were away.
             self.resume_in_background();
         }
@@ -199,12 +200,15 @@ pub(crate) fn missing_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &Hs
 /// What the metadata say of each version in an HSM.
 #[must_use]
 pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> BTreeMap<KeyVersionId, Wanted> {
-    let versions =
-        catalogue.keys_of(key_store).flat_map(|key| key.versions.iter().map(move |version| (key.state, version)));
-    let wanted = versions.map(|(state, version)| {
+    let versions = catalogue.keys_of(key_store).flat_map(|key| key.versions.iter().map(move |version| (key, version)));
+    let wanted = versions.map(|(key, version)| {
         let placement = version.placements.get(hsm).copied();
+        if key.is_destroyed() {
+            return (version.id, Wanted::Destroyed);
+        }
+        let unfinished = key.state == KeyState::Creating || version.id.version > key.current_version;
         // Without escrow there is nothing to fill from.
-        match state == KeyState::Creating || (version.blob.is_none() && placement.is_none()) {
+        match unfinished || (version.blob.is_none() && placement.is_none()) {
             true => (version.id, Wanted::Unfinished),
             false => (version.id, Wanted::Placed(placement)),
         }

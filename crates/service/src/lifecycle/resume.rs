@@ -5,15 +5,16 @@ use crate::core::budget::START_BLOCK;
 use model::id::{KeyId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
+use store::Key;
 
 impl Lifecycle {
-    /// Finishes what a crash interrupted: keys in state Creating. Run when HSMs are reachable: after
-    /// the start, and after each connect.
+    /// Finishes what a crash interrupted: keys in state Creating, and new versions of others. Run when HSMs are reachable:
+    /// after the start, and after each connect.
     pub(crate) async fn resume(&self) {
         self.reserve_for_start().await;
         let catalogue = self.core.store().catalogue();
-        let creating: Vec<KeyId> = catalogue.keys_in(KeyState::Creating).map(|key| key.id).collect();
-        for key in creating {
+        let unfinished: Vec<KeyId> = catalogue.keys().filter(|key| is_unfinished(key)).map(|key| key.id).collect();
+        for key in unfinished {
             self.resume_key(key).await;
         }
     }
@@ -32,29 +33,34 @@ impl Lifecycle {
         let mut creations = self.inner.creations.lock().await;
         let catalogue = self.core.store().catalogue();
         // By now a call with the same client token may have finished it.
-        let Some(row) = catalogue.key(key).filter(|row| row.state == KeyState::Creating) else { return };
-        let connected = catalogue.key_store(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
-        let Some(members) = self.core.members_of(&row.key_store).filter(|_| connected) else {
-            tracing::info!(%key, "an unfinished key is finished when its key store is connected");
-            return;
-        };
-        if creations.get(&key).is_none_or(Outcome::is_lost)
-            && row.current().is_none_or(|version| version.blob.is_none())
-        {
-            // No token was asked to keep anything of it.
-            match self.core.store().abandon_key(key).await {
-                Ok(()) => tracing::info!(%key, "an unfinished key without material was taken away"),
-                Err(error) => tracing::warn!(%key, %error, "an unfinished key could not be taken away"),
+        let Some(row) = catalogue.key(key).filter(|row| is_unfinished(row)) else { return };
+        let creates = row.state == KeyState::Creating;
+        let made = if creates { row.current() } else { row.unfinished() };
+        let Some(made) = made else { return };
+        let version = made.id;
+        if creations.get(&key).is_none_or(Outcome::is_lost) && (made.blob.is_none() || row.is_destroyed()) {
+            // No token was asked to keep anything of it, or all of the key is being destroyed.
+            let abandoned = match creates {
+                true => self.core.store().abandon_key(key).await,
+                false => self.core.store().abandon_version(version).await,
+            };
+            match abandoned {
+                Ok(()) => tracing::info!(%version, "an unfinished key version without material was taken away"),
+                Err(error) => tracing::warn!(%version, %error, "an unfinished key version could not be taken away"),
             }
             return;
         }
-        let plan = Plan { key, members, origin: Origin::Interrupted };
-        let outcome = self.finish_key(&mut creations, plan);
+        let connected = catalogue.key_store(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
+        let Some(members) = self.core.members_of(&row.key_store).filter(|_| connected) else {
+            tracing::info!(%version, "an unfinished key version is finished when its key store is connected");
+            return;
+        };
+        let outcome = self.finish(&mut creations, Plan { version, members, origin: Origin::Interrupted });
         drop(creations);
         match outcome.result().await {
-            Ok(()) => tracing::info!(%key, "an unfinished key was finished"),
-            Err(error) => tracing::warn!(%key, why = error.message,
-                "an unfinished key could not be finished; the next start tries again"),
+            Ok(()) => tracing::info!(%version, "an unfinished key version was finished"),
+            Err(error) => tracing::warn!(%version, why = error.message,
+                "an unfinished key version could not be finished; the next start tries again"),
         }
     }
 
@@ -77,4 +83,9 @@ impl Lifecycle {
             Err(error) => tracing::warn!(%error, "no encryptions could be reserved at start"),
         }
     }
+}
+
+/// A version of the key is being made.
+pub(super) fn is_unfinished(key: &Key) -> bool {
+    key.state == KeyState::Creating || key.unfinished().is_some()
 }

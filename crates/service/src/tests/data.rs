@@ -146,7 +146,7 @@ async fn a_change_during_the_act_withholds_the_result() {
     let opening = bench.decrypt(sealed(&blob));
     let disabling = async {
         until(|| bench.fake.begun.load(Ordering::SeqCst) > begun).await;
-        bench.store.set_state(key.id, KeyState::Disabled).await.unwrap();
+        bench.store.force_state(key.id, KeyState::Disabled).await.unwrap();
         bench.fake.open_gate();
     };
     let error = futures_util::join!(opening, disabling).0.unwrap_err();
@@ -163,12 +163,12 @@ async fn states_decide_what_is_legal() {
         (KeyState::Creating, Exception::KmsInvalidState, "is creating."),
     ];
     for (state, exception, text) in cases {
-        bench.store.set_state(key.id, state).await.unwrap();
+        bench.store.force_state(key.id, state).await.unwrap();
         let error = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap_err();
         assert_eq!((error.exception, error.message), (exception, format!("{} {text}", key.arn)));
         assert_eq!(bench.service.describe_key(&bench.call(), &key.arn).await.unwrap().state, state);
     }
-    bench.store.set_state(key.id, KeyState::Enabled).await.unwrap();
+    bench.store.force_state(key.id, KeyState::Enabled).await.unwrap();
     bench.encrypt(plain(&key.arn, b"secret")).await.unwrap();
 }
 

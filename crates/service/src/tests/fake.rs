@@ -244,4 +244,12 @@ impl HsmCluster for Fake {
         }
         .boxed()
     }
+
+    fn list(&self, member: usize, _deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>> {
+        async move {
+            self.try_step("list", member)?;
+            Ok(self.tokens.lock().unwrap()[member].keys().copied().collect())
+        }
+        .boxed()
+    }
 }

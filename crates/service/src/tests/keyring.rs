@@ -43,11 +43,11 @@ async fn what_has_not_changed_is_taken_over() {
         let mut changed = BTreeSet::new();
         let touched = keys[(round * 7) % keys.len()];
         let state = if round % 2 == 0 { KeyState::Disabled } else { KeyState::Creating };
-        bench.store.set_state(touched, state).await.unwrap();
+        bench.store.force_state(touched, state).await.unwrap();
         changed.insert(touched);
         if round % 3 == 0 {
             let gone = keys.remove((round * 11) % keys.len());
-            bench.store.set_state(gone, KeyState::Creating).await.unwrap();
+            bench.store.force_state(gone, KeyState::Creating).await.unwrap();
             bench.store.abandon_key(gone).await.unwrap();
             changed.insert(gone);
         }

@@ -1,11 +1,8 @@
 //! The catalogue's answers against those of somebody who looks at everything.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::Version;
 use model::key_store::ConnectionState;
 
 #[derive(Clone, Debug)]
@@ -35,16 +32,7 @@ fn store_id(store: u8) -> KeyStoreId {
 }
 
 fn key(of: u8, store: u8, state: KeyState) -> Key {
-    let version =
-        Version { id: KeyVersionId { key: id(of), version: 1 }, blob: None, proof: None, placements: BTreeMap::new() };
-    Key {
-        id: id(of),
-        key_store: store_id(store),
-        state,
-        description: String::new(),
-        created_at: 0,
-        versions: vec![version],
-    }
+    Key::bare(id(of), store_id(store), state)
 }
 
 fn key_store(of: u8, name: &str) -> KeyStore {
@@ -113,7 +101,7 @@ proptest! {
             let of: Vec<_> = all.iter().filter(|key| key.state == state).map(|key| key.id).collect();
             prop_assert_eq!(ids(now.keys_in(state)), of);
         }
-        let orphaned: Vec<_> = now.destroyed().filter(|version| now.key(version.key).is_none()).collect();
+        let orphaned: Vec<_> = now.destroyed().filter(|of| now.key(of.key).is_none_or(|key| key.version(of.version).is_none())).collect();
         prop_assert_eq!(now.orphaned().collect::<Vec<_>>(), orphaned);
         prop_assert!(now.destroyed().all(|version| now.is_destroyed(version)));
 

@@ -97,7 +97,7 @@ async fn key(store: &Store, key_store: &KeyStoreId) -> KeyVersionId {
     };
     let version = KeyVersionId { key, version: 1 };
     store.keep_blob(version, &Bytes::from_static(b"blob")).await.unwrap();
-    store.set_state(key, KeyState::Enabled).await.unwrap();
+    store.force_state(key, KeyState::Enabled).await.unwrap();
     version
 }
 
@@ -247,7 +247,7 @@ async fn what_happened_since_in_tokens_and_outside_is_not_undone() {
     let (site, store, key_store) = Site::used().await;
     let (kept, disabled) = (key(&store, &key_store).await, key(&store, &key_store).await);
     let destroyed = key(&store, &key_store).await;
-    store.set_state(destroyed.key, KeyState::Creating).await.unwrap();
+    store.force_state(destroyed.key, KeyState::Creating).await.unwrap();
     replace(&store, &key_store, hsm(), None, pin("first")).await;
     store.reserve_encryptions(kept, 1_000).await.unwrap();
     let copy = site.copy("backup");
@@ -257,7 +257,7 @@ async fn what_happened_since_in_tokens_and_outside_is_not_undone() {
     replace(&store, &key_store, hsm(), Some(pin("first")), rotated.clone()).await;
     replace(&store, &key_store, "hsm-b".into(), None, pin("of another HSM")).await;
     store.reserve_encryptions(kept, 500).await.unwrap();
-    store.set_state(disabled.key, KeyState::Disabled).await.unwrap();
+    store.force_state(disabled.key, KeyState::Disabled).await.unwrap();
     store.abandon_key(destroyed.key).await.unwrap();
     store.advance_key_store(&key_store, Event::Disconnect, None, false).await.unwrap();
     let other = NewKeyStore {

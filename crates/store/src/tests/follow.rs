@@ -21,7 +21,7 @@ impl Bench {
 
     async fn enabled_key(&self) -> KeyVersionId {
         let version = self.new_key().await;
-        self.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+        self.store.force_state(version.key, KeyState::Enabled).await.unwrap();
         version
     }
 }
@@ -140,10 +140,10 @@ async fn whoever_is_too_far_behind_reads_everything() {
     let bench = Bench::new().await;
     let (version, start) = (bench.enabled_key().await, bench.store.catalogue());
     for _ in 0..SLOTS {
-        bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
+        bench.store.force_state(version.key, KeyState::Disabled).await.unwrap();
     }
     assert_eq!(bench.logged(&start).await.unwrap().len(), usize::try_from(SLOTS).unwrap(), "the whole ring");
-    bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+    bench.store.force_state(version.key, KeyState::Enabled).await.unwrap();
     assert_eq!(bench.logged(&start).await, None);
     let mut database = copy::open(&bench.file()).await.unwrap();
     let read = follow::follow(&mut database, &start).await.unwrap().unwrap();
@@ -178,7 +178,7 @@ async fn a_log_that_is_broken_off_leads_nowhere() {
     let now = bench.store.catalogue();
     assert_eq!((now.revision(), now.key(key).unwrap().state), (further, KeyState::Disabled));
     assert_eq!(format!("{now:?}"), whole(&bench.file()).await);
-    bench.store.set_state(key, KeyState::Enabled).await.unwrap();
+    bench.store.force_state(key, KeyState::Enabled).await.unwrap();
     assert_eq!(bench.logged(&now).await.unwrap(), [changed(Entity::Key(key))]);
 }
 
@@ -263,10 +263,10 @@ async fn another_process_sees_the_same_after_each_change() {
     store.advance_key_store(&bench.key_store, Event::Disconnect, None, false).await.unwrap();
     same("followed", "its end, and what happened to the other one");
     for _ in 0..=SLOTS {
-        store.set_state(kept.key, KeyState::Disabled).await.unwrap();
+        store.force_state(kept.key, KeyState::Disabled).await.unwrap();
     }
     same("read", "more than the log reaches back");
-    store.set_state(kept.key, KeyState::Enabled).await.unwrap();
+    store.force_state(kept.key, KeyState::Enabled).await.unwrap();
     same("followed", "and on from there");
     follower.end();
 }

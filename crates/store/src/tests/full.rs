@@ -63,8 +63,8 @@ async fn a_change_without_room_costs_no_other_change() {
         bench.agrees().await;
         assert!(is_full(&bench.begin(None).await.unwrap_err()));
         // What needs no room is done, on the connection that took the place of the broken one.
-        bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
-        bench.store.set_state(version.key, KeyState::Enabled).await.unwrap();
+        bench.store.force_state(version.key, KeyState::Disabled).await.unwrap();
+        bench.store.force_state(version.key, KeyState::Enabled).await.unwrap();
         assert_eq!(bench.store.pins(&bench.key_store).await.unwrap(), []);
     }
     assert!(!bench.store.records());
@@ -221,8 +221,8 @@ async fn a_log_with_room_beyond_its_end_is_read_after_a_crash() {
     let version = bench.new_key().await;
     for _ in 0..3 {
         assert!(bench.store.inner.reserve.release(Purpose::Restricting).unwrap());
-        bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
-        bench.store.set_state(version.key, KeyState::Disabled).await.unwrap();
+        bench.store.force_state(version.key, KeyState::Disabled).await.unwrap();
+        bench.store.force_state(version.key, KeyState::Disabled).await.unwrap();
     }
     let aside = tempfile::tempdir().unwrap();
     for name in ["keystored.db", "keystored.db-wal"] {

@@ -142,7 +142,7 @@ impl Subject {
                 Box::pin(async move { store.set_placement(version, &"hsm-a".into(), Placement::Present).await })
             }
             Act::Enable => Box::pin(async move { store.enable_new_key(key, &key_store).await }),
-            Act::Disable => Box::pin(async move { store.set_state(key, KeyState::Disabled).await }),
+            Act::Disable => Box::pin(async move { store.force_state(key, KeyState::Disabled).await }),
             Act::Abandon => {
                 self.store.keep_blob(version, &bytes).await.unwrap();
                 Box::pin(async move { store.abandon_key(key).await })

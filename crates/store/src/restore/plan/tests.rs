@@ -1,12 +1,10 @@
 //! Which of two databases is believed, case by case.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::*;
-use crate::Version;
 use model::id::ClusterId;
 
 fn hsm() -> HsmId {
@@ -63,20 +61,8 @@ fn the_newer_pin_is_taken() {
 fn keys_that_were_being_made_are_finished_or_told_of() {
     let state_of = |blob: bool, state| {
         let id = KeyId::from_bytes([3; 16]);
-        let version = Version {
-            id: KeyVersionId { key: id, version: 1 },
-            blob: blob.then(|| Bytes::from_static(b"blob")),
-            proof: None,
-            placements: BTreeMap::new(),
-        };
-        let key = Key {
-            id,
-            key_store: KeyStoreId::from("cks-1"),
-            state,
-            description: String::new(),
-            created_at: 0,
-            versions: vec![version],
-        };
+        let mut key = Key::bare(id, KeyStoreId::from("cks-1"), state);
+        key.versions[0].blob = blob.then(|| Bytes::from_static(b"blob"));
         let mut facts = Facts::default();
         Arc::make_mut(&mut facts.catalogue).put_key(id, Some(key));
         facts

@@ -1,0 +1,93 @@
+//! Rotation in place: a key gets new material as a further version, made and proven as a new key is. New encryptions
+//! change over to it in one transaction; what was encrypted before is opened with the version that it names.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::{Lifecycle, Origin, Plan};
+use crate::Error;
+use crate::core::hsm_cluster::Members;
+use model::exception::Exception;
+use model::id::{HsmId, KeyId, KeyVersionId};
+use model::key::RotationCause;
+use store::Rotating;
+
+/// For a listing, with others waiting before it.
+const LIST: Duration = Duration::from_secs(20);
+
+impl Lifecycle {
+    /// Gives a key a new version and waits until that encrypts. Goes on with one that is unfinished; joins a rotation
+    /// that is under way only where both were asked for.
+    pub(crate) async fn rotate(&self, key: KeyId, cause: RotationCause) -> Result<(), Error> {
+        let arn = self.core.scope().key_arn(key);
+        let mut underway = self.inner.creations.lock().await;
+        let catalogue = self.core.store().catalogue();
+        let row = catalogue.key(key).ok_or_else(|| Error::no_key(&arn))?;
+        let (_, members) = self.core.connected_store(row.key_store.as_str())?;
+        let outcome = match row.unfinished() {
+            Some(version) if version.cause != Some(cause) => {
+                return Err(self.core.of_store(store::Error::Rotating(key)));
+            }
+            Some(version) => {
+                let plan = Plan { version: version.id, members, origin: Origin::Interrupted };
+                self.finish(&mut underway, plan)
+            }
+            None => {
+                // Before there is a row: nothing is begun that cannot be finished.
+                members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, Some(&arn)))?;
+                let lifecycle = self.clone();
+                self.run(&mut underway, key, async move { lifecycle.make_version(key, cause, members).await })
+            }
+        };
+        drop(underway);
+        outcome.result().await
+    }
+
+    /// Begins a version and makes it.
+    async fn make_version(
+        &self,
+        key: KeyId,
+        cause: RotationCause,
+        members: Members,
+    ) -> (Result<(), Error>, Option<Plan>) {
+        let version = match self.next_number(key, &members).await {
+            Ok(version) => KeyVersionId { key, version },
+            Err(error) => return (Err(error), None),
+        };
+        let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+        if let Err(error) = self.core.store().begin_version(Rotating { version, cause }, &hsms).await {
+            return (Err(self.core.of_store(error)), None);
+        }
+        let plan = Plan { version, members, origin: Origin::New };
+        let (result, leftover) = self.carry_out(&plan).await;
+        if result.is_ok() {
+            tracing::info!(%key, version = version.version, cause = cause.name(), "the key was rotated");
+        }
+        (result, (leftover == super::Leftover::ToUndo).then_some(plan))
+    }
+
+    /// A number above everything that the metadata and the tokens show for a key. A database that was restored knows
+    /// less than the tokens do, and one number must never be given to two materials.
+    async fn next_number(&self, key: KeyId, members: &Members) -> Result<u32, Error> {
+        let arn = self.core.scope().key_arn(key);
+        let reachable = members.hsm_cluster.reachable_for_creation();
+        let reachable = reachable.map_err(|error| Error::of_cluster(error, Some(&arn)))?;
+        let deadline = self.core.clock().now() + LIST;
+        let listed = join_all(reachable.into_iter().map(|member| members.hsm_cluster.list(member, deadline))).await;
+        let mut shown = Vec::new();
+        for listed in listed {
+            shown.extend(listed.map_err(|error| Error::of_cluster(error, Some(&arn)))?);
+        }
+        // What was seen in HSMs that are away now.
+        shown.extend(members.hsms.iter().flat_map(|(hsm, _)| self.inner.reconcilers.orphans(hsm)));
+        let catalogue = self.core.store().catalogue();
+        let known = catalogue.key(key).map(|key| key.versions.iter().map(|version| version.id).collect::<Vec<_>>());
+        shown.extend(known.unwrap_or_default());
+        shown.extend(catalogue.destroyed_of(key));
+        let highest = shown.into_iter().filter(|version| version.key == key).map(|version| version.version).max();
+        highest.unwrap_or(0).checked_add(1).ok_or_else(|| {
+            Error::permanent(Exception::LimitExceeded, format!("{arn} has no numbers left for further versions"))
+        })
+    }
+}
