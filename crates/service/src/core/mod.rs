@@ -18,6 +18,7 @@ pub(crate) mod pin_record;
 pub(crate) mod pipeline;
 pub mod recorder;
 mod single;
+pub(crate) mod usage;
 pub(crate) mod validate;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -34,6 +35,7 @@ use self::cluster_registry::ClusterRegistry;
 use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::recorder::{Recorder, Records};
+use self::usage::Usages;
 use crate::Error;
 use auth::rule::Rules;
 use model::clock::Clock;
@@ -71,6 +73,7 @@ struct Inner {
     tasks: TaskTracker,
     keyring: Keyrings,
     budgets: Budgets,
+    usages: Usages,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
     release_lock: RwLock<()>,
 }
@@ -97,6 +100,7 @@ impl Core {
             tasks: TaskTracker::new(),
             keyring: Keyrings::default(),
             budgets: Budgets::default(),
+            usages: Usages::default(),
             release_lock: RwLock::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -132,6 +136,10 @@ impl Core {
         &self.inner.budgets
     }
 
+    pub(crate) fn usages(&self) -> &Usages {
+        &self.inner.usages
+    }
+
     /// What the metadata said about a change of a key.
     pub(crate) fn of_store(&self, error: store::Error) -> Error {
         let scope = self.scope();
@@ -140,6 +148,10 @@ impl Core {
             store::Error::Rotating(key) => Error::permanent(
                 Exception::Conflict,
                 format!("{} is being rotated already; call again when that has ended", scope.key_arn(key)),
+            ),
+            store::Error::MaterialDestroyed(key) => Error::permanent(
+                Exception::KmsInvalidState,
+                format!("the material of {} was destroyed, which nothing undoes.", scope.key_arn(key)),
             ),
             other => Error::of_store(other),
         }

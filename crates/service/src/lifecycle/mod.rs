@@ -3,6 +3,7 @@
 mod add_hsm;
 mod connect;
 mod create;
+mod destroy;
 mod disconnect;
 mod fill;
 mod key_store;
@@ -13,6 +14,7 @@ mod removal;
 mod restart;
 mod resume;
 mod rotate;
+pub(crate) mod tend;
 
 use std::collections::HashMap;
 use std::sync::Arc;
