@@ -41,6 +41,7 @@ use auth::rule::Rules;
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::Scope;
+use model::limits::Quotas;
 use model::lock::RwLockExt as _;
 use store::Store;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub items_in_work: usize,
     /// Most of those that one principal may have.
     pub items_in_work_per_principal: usize,
+    /// How much there may be of keys and what belongs to them.
+    pub quotas: Quotas,
 }
 
 /// The parts, and the way to keys over them. Cheap to clone.
@@ -70,6 +73,7 @@ struct Inner {
     records: Records,
     rules: ArcSwap<Rules>,
     admission: Arc<Admission>,
+    quotas: Quotas,
     tasks: TaskTracker,
     keyring: Keyrings,
     budgets: Budgets,
@@ -97,6 +101,7 @@ impl Core {
             records: Records::new(recorder),
             rules: ArcSwap::from_pointee(Rules::built_in()),
             admission,
+            quotas: settings.quotas,
             tasks: TaskTracker::new(),
             keyring: Keyrings::default(),
             budgets: Budgets::default(),
@@ -125,6 +130,11 @@ impl Core {
 
     pub(crate) fn observer(&self) -> &dyn Observer {
         &*self.inner.observer
+    }
+
+    /// How much there may be of keys and what belongs to them.
+    pub(crate) fn quotas(&self) -> Quotas {
+        self.inner.quotas
     }
 
     /// What a drain waits for.

@@ -20,6 +20,7 @@ use cluster::Removal;
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::{KeyStoreId, Scope};
+use model::limits::Quotas;
 use model::operation::Operation;
 use pki::seal::{SealKey, SealKeys};
 use store::Store;
@@ -115,7 +116,7 @@ impl Recorder for Kept {
 
 fn settings() -> Settings {
     let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
-    Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 }
+    Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500, quotas: Quotas::default() }
 }
 
 impl Bench {
