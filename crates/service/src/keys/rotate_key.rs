@@ -7,7 +7,7 @@ use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
 use model::key::{KeyState, RotationCause};
-use model::limits::{ON_DEMAND_ROTATIONS, ROTATION_PERIOD_DAYS, ROTATION_PERIOD_DEFAULT};
+use model::limits::{ROTATION_PERIOD_DAYS, ROTATION_PERIOD_DEFAULT};
 use model::operation::Operation;
 use store::{Key, Version};
 
@@ -44,12 +44,12 @@ pub struct KeyRotation {
 impl Service {
     /// Gives a key new material now; gives its ARN when that encrypts.
     pub async fn rotate_key_on_demand(&self, call: &RequestContext, key_id: &str) -> Result<String, Error> {
-        let (lifecycle, most) = (self.lifecycle.clone(), ON_DEMAND_ROTATIONS);
+        let (lifecycle, most) = (self.lifecycle.clone(), self.core.quotas().on_demand_rotations);
         let work = move |core: Core, key: Arc<Key>| async move {
             let arn = core.scope().key_arn(key.id);
             let asked_for = |version: &&Version| version.cause == Some(RotationCause::Request);
             let done = key.versions.iter().filter(asked_for).filter(|version| version.current_since.is_some()).count();
-            if u32::try_from(done).unwrap_or(u32::MAX) >= most {
+            if done >= most {
                 return Err(Error::permanent(
                     Exception::LimitExceeded,
                     format!(

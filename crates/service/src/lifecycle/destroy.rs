@@ -1,6 +1,7 @@
 //! Destroying the material of a key: first in the metadata, irrevocably, then HSM by HSM, each result on record. An HSM
 //! that is away has it done when it returns, by whoever looks at what it holds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,7 +20,7 @@ impl Lifecycle {
     /// Gives up the material of a key, which is pending deletion then. From here on nothing brings it back.
     pub(crate) async fn give_up_material(&self, key: &Key, date: i64) -> Result<(), Error> {
         const FROM: &[KeyState] = &[KeyState::Disabled, KeyState::PendingDeletion];
-        let hsms = self.configured(&key.key_store);
+        let hsms: Vec<HsmId> = self.configured(&key.key_store).into_iter().collect();
         let given_up = self.core.store().give_up_material(key.id, FROM, date, &hsms).await;
         given_up.map_err(|error| self.core.of_store(error))?;
         tracing::warn!(key = %key.id, versions = key.versions.len(), "the material of the key was given up");
@@ -76,10 +77,14 @@ impl Lifecycle {
     }
 
     /// The HSMs of the cluster under a key store, whether it is connected or not.
-    fn configured(&self, key_store: &KeyStoreId) -> Vec<HsmId> {
+    fn configured(&self, key_store: &KeyStoreId) -> BTreeSet<HsmId> {
         let catalogue = self.core.store().catalogue();
         let spec = catalogue.key_store(key_store).and_then(|store| self.core.registry().spec(&store.cluster));
-        spec.map(|spec| spec.hsms.iter().map(|hsm| hsm.hsm.clone()).collect()).unwrap_or_default()
+        let described = spec.iter().flat_map(|spec| spec.hsms.iter().map(|hsm| hsm.hsm.clone()));
+        // In use may be some that the configuration has just lost.
+        let members = self.core.members_of(key_store);
+        let used = members.iter().flat_map(|members| members.hsms.iter().map(|(hsm, _)| hsm.clone()));
+        described.chain(used).collect()
     }
 }
 

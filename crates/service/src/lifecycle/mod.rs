@@ -148,6 +148,14 @@ impl Creations {
     pub(crate) async fn lock(&self) -> MutexGuard<'_, Underway> {
         self.0.lock().await
     }
+
+    /// Ends when nothing is made of this key.
+    #[cfg(test)]
+    pub(crate) async fn ended(&self, key: KeyId) {
+        while self.0.lock().await.contains_key(&key) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Outcome {

@@ -38,6 +38,14 @@ impl Turns {
     pub(crate) fn new(now: Instant) -> Self {
         Self { last: now, overdue: HashMap::new(), rotating: Arc::default() }
     }
+
+    /// Ends when no rotations are under way.
+    #[cfg(test)]
+    pub(crate) async fn rotated(&self) {
+        while self.rotating.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Lifecycle {
