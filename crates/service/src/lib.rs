@@ -16,6 +16,7 @@ pub mod lifecycle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,12 @@ impl Service {
     #[must_use]
     pub fn scarcest(&self, most: usize) -> Vec<(KeyVersionId, u64)> {
         self.core.scarcest(most)
+    }
+
+    /// How many key versions whose material was given up each HSM has still to destroy; none where it is nothing.
+    #[must_use]
+    pub fn destructions_pending(&self) -> BTreeMap<HsmId, usize> {
+        self.lifecycle.destructions_pending()
     }
 
     /// Puts on record that an interface refused a call, so that no use case has had it.

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
-use crate::lifecycle::{Lifecycle, Origin, Plan};
+use crate::lifecycle::{Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::{Error, RequestContext, Service};
 use auth::peer::Principal;
 use model::exception::Exception;
@@ -74,7 +74,8 @@ async fn begin(
             members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let store = core.store();
-            store.begin_key(&store_id, &input.description, &hsms, token.as_ref()).await.map_err(Error::of_store)?
+            let beginning = store.begin_key(&store_id, &input.description, &hsms, token.as_ref());
+            transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?
         }
     };
     let (key, origin) = match begun {

@@ -9,3 +9,4 @@ mod keyring;
 mod keys;
 mod records;
 mod rotation;
+mod states;
