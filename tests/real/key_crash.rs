@@ -133,7 +133,8 @@ impl Lane {
         }
         // Whatever was begun comes to an end, and then tokens and metadata say the same.
         wait::until_async("tokens hold what the metadata say", wait::LONG, async || {
-            let all = caller.keys.clone().list_keys(caller.request(Default::default())).await.unwrap().into_inner().keys;
+            let all =
+                caller.keys.clone().list_keys(caller.request(Default::default())).await.unwrap().into_inner().keys;
             let mut expected = 0;
             for listed in all {
                 // One that is deleted meanwhile is gone from the next list.

@@ -9,7 +9,7 @@ use super::Made;
 use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
-use crate::{Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKeyStore, Store, follow, load};
+use crate::{Begun, Catalogue, ClientToken, Error, Finished, KeyStoreChange, NewKeyStore, Store, follow, load};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement};
@@ -37,7 +37,7 @@ pub(super) enum Act {
     KeepBlob,
     KeepProof,
     Place,
-    Enable,
+    Finish,
     Disable,
     Abandon,
     CreateStore,
@@ -56,7 +56,7 @@ impl Act {
         Self::KeepBlob,
         Self::KeepProof,
         Self::Place,
-        Self::Enable,
+        Self::Finish,
         Self::Disable,
         Self::Abandon,
         Self::CreateStore,
@@ -133,7 +133,7 @@ impl Subject {
     }
 
     async fn of_key(&self, act: Act, version: KeyVersionId) -> Change<'static> {
-        let (store, key_store, key) = (self.store.clone(), self.key_store.clone(), version.key);
+        let (store, key) = (self.store.clone(), version.key);
         let bytes = Bytes::from_static(b"something");
         match act {
             Act::KeepBlob => Box::pin(async move { store.keep_blob(version, &bytes).await }),
@@ -141,7 +141,11 @@ impl Subject {
             Act::Place => {
                 Box::pin(async move { store.set_placement(version, &"hsm-a".into(), Placement::Present).await })
             }
-            Act::Enable => Box::pin(async move { store.enable_new_key(key, &key_store).await }),
+            Act::Finish => {
+                let proven = vec!["hsm-a".into(), "hsm-b".into()];
+                let finished = Finished { version, proof: ([3; 12], bytes), proven, reserve: 10 };
+                Box::pin(async move { store.finish_version(finished).await.map(drop) })
+            }
             Act::Disable => Box::pin(async move { store.force_state(key, KeyState::Disabled).await }),
             Act::Abandon => {
                 self.store.keep_blob(version, &bytes).await.unwrap();
