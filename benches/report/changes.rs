@@ -33,8 +33,10 @@ const MANY: usize = 10_000;
 const LIMIT: f64 = 3.0;
 /// Changes in each measurement.
 const CHANGES: usize = 100;
+/// Whatever a key is in.
+const ANY: &[KeyState] = &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled];
 /// Where files cost no disk.
-const IN_MEMORY: &str = "/dev/shm";
+pub(super) const IN_MEMORY: &str = "/dev/shm";
 
 /// A service over metadata with so many keys.
 struct Side {
@@ -73,7 +75,7 @@ impl Side {
         for _ in 0..keys {
             let begun = store.begin_key(&key_store, "measured", &hsms, None).await.map_err(said("making a key"))?;
             let (Begun::New(key) | Begun::Existing(key)) = begun;
-            store.set_state(key, KeyState::Enabled).await.map_err(said("enabling a key"))?;
+            store.set_state(key, ANY, KeyState::Enabled).await.map_err(said("enabling a key"))?;
             made.push(key);
         }
         let service = service_over(&store, clock, dir)?;
@@ -89,7 +91,7 @@ impl Side {
             let key = self.keys.get(self.next).copied().ok_or("there are no keys")?;
             let state = if at % 2 == 0 { KeyState::Disabled } else { KeyState::Enabled };
             let begun = self.clock.now();
-            self.store.set_state(key, state).await.map_err(said("changing a key"))?;
+            self.store.set_state(key, ANY, state).await.map_err(said("changing a key"))?;
             let changed = self.clock.now();
             let call = RequestContext {
                 principal: Principal::new("cn:bench"),
