@@ -112,7 +112,12 @@ impl Site {
             pins.insert(hsm, opened.map_err(said("opening a PIN"))?);
         }
         let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
-        let hsms = hsms.map(|hsm| Settings { worker: PathBuf::from(PROGRAM), ..Settings::of(config, hsm) }).collect();
+        let quietly = |hsm| {
+            let mut settings = Settings { worker: PathBuf::from(PROGRAM), ..Settings::of(config, hsm) };
+            settings.environment.insert("KEYSTORED_LOG_FILTER".to_owned(), "warn".to_owned());
+            settings
+        };
+        let hsms = hsms.map(quietly).collect();
         Ok(Self { scope: config.scope.clone(), hsms, store, key_store, pins, clock: clock.clone() })
     }
 
