@@ -141,14 +141,17 @@ async fn metadata_of_yesterday_never_give_one_number_to_two_materials() {
     let (_, site) = daemon.terminate();
     // The disk is lost, so that the backup is all that is known.
     fs::remove_dir_all(site.path().join("state")).unwrap();
-    let restored = tool::keystored(&["restore".as_ref(), "--config".as_ref(), config.as_ref(), backup.as_ref()]);
+    let arguments = ["restore".as_ref(), "--config".as_ref(), config.as_ref(), backup.as_ref(), "--yes".as_ref()];
+    let restored = tool::keystored(&arguments);
     assert_eq!(restored.code, Some(0), "{restored:?}");
     let daemon = site.launch();
+    daemon.wait_until_ready();
     let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
     rotate(&caller, &key).await.unwrap();
     let third = caller.encrypt(&key, b"third", &context(&[])).await.unwrap();
-    let numbers: BTreeSet<u32> = [&first, &second, &third].into_iter().map(|ciphertext| version_of(ciphertext)).collect();
+    let numbers: BTreeSet<u32> =
+        [&first, &second, &third].into_iter().map(|ciphertext| version_of(ciphertext)).collect();
     assert_eq!(numbers, BTreeSet::from([1, 2, 3]));
     assert_eq!(caller.decrypt(&first, &context(&[])).await.unwrap(), b"first");
     assert_eq!(caller.decrypt(&third, &context(&[])).await.unwrap(), b"third");
