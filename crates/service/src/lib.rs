@@ -39,8 +39,11 @@ pub use self::crypto::generate_data_key::{DataKeyInput, GeneratedDataKey, Reques
 pub use self::key_stores::create_key_store::CreateKeyStoreInput;
 pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;
+pub use self::keys::create_alias::CreateAliasInput;
 pub use self::keys::create_key::CreateKeyInput;
 pub use self::keys::describe_key::KeyMetadata;
+pub use self::keys::list_aliases::AliasEntry;
+pub use self::keys::list_keys::{KeyDetails, KeyEntry, KeyFilter, ListKeysInput};
 pub use self::lifecycle::{AddHsmInput, AddedHsm};
 
 use self::cluster_registry::{ClusterRegistry, ClusterSpec};

@@ -6,4 +6,5 @@ mod disk;
 mod fake;
 mod keyring;
 mod keys;
+mod names;
 mod records;
