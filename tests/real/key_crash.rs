@@ -124,7 +124,7 @@ impl Lane {
             assert_eq!(opened.unwrap(), b"kept", "after {point} of {way:?}\n{}", daemon.log_tail());
         }
         kept.push(caller.encrypt(&key, b"kept", &context(&[])).await.unwrap());
-        for doomed in &doomed {
+        if let Some(doomed) = &doomed {
             wait::until_async("what is destroyed is gone from both tokens", wait::LONG, async || {
                 let held = ["a", "b"].map(|zone| holds(&daemon, zone).contains(&object_id(doomed, 1)));
                 (held == [false, false]).then_some(())
@@ -133,7 +133,8 @@ impl Lane {
         }
         // Whatever was begun comes to an end, and then tokens and metadata say the same.
         wait::until_async("tokens hold what the metadata say", wait::LONG, async || {
-            let all = caller.keys.clone().list_keys(caller.request(Default::default())).await.unwrap().into_inner().keys;
+            let all =
+                caller.keys.clone().list_keys(caller.request(Default::default())).await.unwrap().into_inner().keys;
             let mut expected = 0;
             for listed in all {
                 // One that is deleted meanwhile is gone from the next list.

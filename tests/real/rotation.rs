@@ -148,7 +148,8 @@ async fn metadata_of_yesterday_never_give_one_number_to_two_materials() {
     daemon.wait_until_healthy_for(&caller).await;
     rotate(&caller, &key).await.unwrap();
     let third = caller.encrypt(&key, b"third", &context(&[])).await.unwrap();
-    let numbers: BTreeSet<u32> = [&first, &second, &third].into_iter().map(|ciphertext| version_of(ciphertext)).collect();
+    let numbers: BTreeSet<u32> =
+        [&first, &second, &third].into_iter().map(|ciphertext| version_of(ciphertext)).collect();
     assert_eq!(numbers, BTreeSet::from([1, 2, 3]));
     assert_eq!(caller.decrypt(&first, &context(&[])).await.unwrap(), b"first");
     assert_eq!(caller.decrypt(&third, &context(&[])).await.unwrap(), b"third");

@@ -105,7 +105,7 @@ impl Lifecycle {
                 let (hsm, _) = &hsms[member];
                 store.set_placement(version, hsm, Placement::Present).await?;
             }
-            Ok(())
+            Ok::<_, store::Error>(())
         };
         transient(VersionStep::RecordPlacements, placements).await?;
         let granted = store.reserve_encryptions(version, BLOCK).await?;

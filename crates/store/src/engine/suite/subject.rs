@@ -9,10 +9,10 @@ use super::Made;
 use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
-use crate::{Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKeyStore, Store, follow, load};
+use crate::{Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKeyStore, Rotating, Store, follow, load};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
-use model::key::{KeyState, Placement};
+use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::Event;
 use model::pin::{Pin, PinChange};
 
@@ -40,6 +40,10 @@ pub(super) enum Act {
     Enable,
     Disable,
     Abandon,
+    MakeCurrent,
+    AbandonVersion,
+    GiveUp,
+    DeleteKey,
     CreateStore,
     MoveStore,
     ConnectStore,
@@ -51,7 +55,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::BeginKey,
         Self::KeepBlob,
         Self::KeepProof,
@@ -59,6 +63,10 @@ impl Act {
         Self::Enable,
         Self::Disable,
         Self::Abandon,
+        Self::MakeCurrent,
+        Self::AbandonVersion,
+        Self::GiveUp,
+        Self::DeleteKey,
         Self::CreateStore,
         Self::MoveStore,
         Self::ConnectStore,
@@ -146,6 +154,26 @@ impl Subject {
             Act::Abandon => {
                 self.store.keep_blob(version, &bytes).await.unwrap();
                 Box::pin(async move { store.abandon_key(key).await })
+            }
+            Act::MakeCurrent | Act::AbandonVersion => {
+                self.store.force_state(key, KeyState::Enabled).await.unwrap();
+                let next = KeyVersionId { key, version: 2 };
+                let rotating = Rotating { version: next, cause: RotationCause::Period };
+                self.store.begin_version(rotating, &["hsm-a".into()]).await.unwrap();
+                self.store.keep_proof(next, &[3; 12], &bytes).await.unwrap();
+                match act {
+                    Act::MakeCurrent => Box::pin(async move { store.make_current(next).await }),
+                    _ => Box::pin(async move { store.abandon_version(next).await }),
+                }
+            }
+            Act::GiveUp | Act::DeleteKey => {
+                const DISABLED: &[KeyState] = &[KeyState::Disabled];
+                self.store.force_state(key, KeyState::Disabled).await.unwrap();
+                if act == Act::GiveUp {
+                    return Box::pin(async move { store.give_up_material(key, DISABLED, 1, &["hsm-a".into()]).await });
+                }
+                self.store.give_up_material(key, DISABLED, 1, &[]).await.unwrap();
+                Box::pin(async move { store.delete_key(key).await })
             }
             Act::ReserveEncryptions => Box::pin(async move { store.reserve_encryptions(version, 10).await.map(drop) }),
             _ => {
