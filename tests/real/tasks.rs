@@ -35,6 +35,7 @@ fn provoked(task: Task) -> (&'static [&'static str], Provoked) {
         | Task::CertificateEnds
         | Task::Reload
         | Task::Removals
+        | Task::Keys
         | Task::Sampled
         | Task::Disk => (&[""], Provoked::ByItself),
         Task::Reconcile | Task::Follow | Task::Doubts => (&[" of hsm-a"], Provoked::ByItself),

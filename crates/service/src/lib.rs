@@ -16,6 +16,7 @@ pub mod lifecycle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use model::clock::Clock;
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use pki::seal::SealKeys;
 use store::Store;
+use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
@@ -41,9 +43,13 @@ pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;
 pub use self::keys::create_alias::CreateAliasInput;
 pub use self::keys::create_key::CreateKeyInput;
-pub use self::keys::describe_key::KeyMetadata;
+pub use self::keys::delete_key::ScheduledDeletion;
+pub use self::keys::describe_key::{KeyDestruction, KeyMetadata};
+pub use self::keys::destroy_key_material::DestroyedMaterial;
+pub use self::keys::get_key_last_usage::KeyLastUsage;
 pub use self::keys::list_aliases::AliasEntry;
 pub use self::keys::list_keys::{KeyDetails, KeyEntry, KeyFilter, ListKeysInput};
+pub use self::keys::rotate_key::{KeyRotation, RotationStatus};
 pub use self::lifecycle::{AddHsmInput, AddedHsm};
 
 use self::cluster_registry::{ClusterRegistry, ClusterSpec};
@@ -76,7 +82,13 @@ impl Service {
 
     /// Takes up what every key store was about when the daemon ended.
     pub async fn start(&self) {
+        self.core.load_usage().await;
         self.lifecycle.start().await;
+    }
+
+    /// Rotates and deletes keys when that is due, for as long as the daemon runs.
+    pub async fn tend_keys(self, heartbeat: Heartbeat) {
+        self.lifecycle.tend_keys(heartbeat).await;
     }
 
     /// Goes on with keys that are being made, and reserves encryptions for those in use.
@@ -104,8 +116,10 @@ impl Service {
         self.core.drained(within).await;
     }
 
-    /// Gives back to the metadata what was reserved and not used. For the end of the daemon: a start reserves anew.
+    /// Gives back to the metadata what was reserved and not used, and tells it the last uses of keys. For the end of the
+    /// daemon: a start reserves anew.
     pub async fn return_budgets(&self) {
+        self.core.record_usage().await;
         self.core.return_budgets().await;
     }
 
@@ -113,6 +127,12 @@ impl Service {
     #[must_use]
     pub fn scarcest(&self, most: usize) -> Vec<(KeyVersionId, u64)> {
         self.core.scarcest(most)
+    }
+
+    /// How many key versions whose material was given up each HSM has still to destroy; none where it is nothing.
+    #[must_use]
+    pub fn destructions_pending(&self) -> BTreeMap<HsmId, usize> {
+        self.lifecycle.destructions_pending()
     }
 
     /// Puts on record that an interface refused a call, so that no use case has had it.

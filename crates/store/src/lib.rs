@@ -19,6 +19,7 @@ mod budget;
 mod catalogue;
 mod change;
 mod connection;
+mod deletion;
 pub mod disk;
 mod engine;
 mod error;
@@ -38,6 +39,7 @@ mod test_support;
 #[cfg(test)]
 mod tests;
 pub mod trouble;
+mod usage;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -50,12 +52,14 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 pub use self::catalogue::Catalogue;
+pub use self::deletion::Destroyed;
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
 pub use self::error::Error;
 pub use self::names::Admits;
 use self::reserve::Reserve;
 use self::trouble::Record;
+pub use self::usage::LastUse;
 pub use self::versions::Rotating;
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;

@@ -18,6 +18,7 @@ pub(crate) mod pin_record;
 pub(crate) mod pipeline;
 pub mod recorder;
 mod single;
+pub(crate) mod usage;
 pub(crate) mod validate;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -34,6 +35,7 @@ use self::cluster_registry::ClusterRegistry;
 use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::recorder::{Recorder, Records};
+use self::usage::Usages;
 use crate::Error;
 use auth::rule::Rules;
 use model::clock::Clock;
@@ -75,6 +77,7 @@ struct Inner {
     tasks: TaskTracker,
     keyring: Keyrings,
     budgets: Budgets,
+    usages: Usages,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
     release_lock: RwLock<()>,
 }
@@ -102,6 +105,7 @@ impl Core {
             tasks: TaskTracker::new(),
             keyring: Keyrings::default(),
             budgets: Budgets::default(),
+            usages: Usages::default(),
             release_lock: RwLock::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -142,6 +146,10 @@ impl Core {
         &self.inner.budgets
     }
 
+    pub(crate) fn usages(&self) -> &Usages {
+        &self.inner.usages
+    }
+
     /// What the metadata said about a change of a key.
     pub(crate) fn of_store(&self, error: store::Error) -> Error {
         let scope = self.scope();
@@ -163,6 +171,10 @@ impl Core {
                      raised",
                     scope.key_arn(key)
                 ),
+            ),
+            store::Error::MaterialDestroyed(key) => Error::permanent(
+                Exception::KmsInvalidState,
+                format!("the material of {} was destroyed, which nothing undoes.", scope.key_arn(key)),
             ),
             other => Error::of_store(other),
         }

@@ -111,11 +111,8 @@ impl KeyAccess<'_> {
         let found = self.keyring.find(id);
         self.allowed(id, found.as_ref().map(|found| found.entry), context)?;
         let found = found.ok_or_else(|| self.unknown(id))?;
-        if self.operation.spec().allowed_states.contains(&found.entry.state) {
-            Ok(found)
-        } else {
-            Err(found.entry.refusal())
-        }
+        let allowed = self.operation.spec().allowed_states;
+        if allowed.contains(&found.entry.state) { Ok(found) } else { Err(found.entry.refusal(allowed)) }
     }
 
     /// The rules are asked about the ARN, whether there is such a key or not.
@@ -138,7 +135,7 @@ impl KeyAccess<'_> {
     /// The current version of the key that a request names.
     pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<(Target, &Usable), Error> {
         let found = self.find(self.reference(text)?, Some(context))?;
-        found.current().ok_or_else(|| found.entry.refusal())
+        found.current().ok_or_else(|| found.entry.refusal(&[]))
     }
 
     /// A version of a key by its number; `None` where the key has none of that number.
@@ -276,6 +273,7 @@ impl Core {
                 answers[place] = Some(answer);
             }
         }
+        let used_at = self.clock().unix_millis();
         let results = asked.iter().zip(answers).map(|(asked, answer)| {
             let (entry, version) = keyring.usable(asked.as_ref().map_err(Clone::clone)?.target)?;
             let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
@@ -286,7 +284,9 @@ impl Core {
                 }
                 Error::of_cluster(failed.error, Some(&entry.arn))
             });
-            Ok(kind.finish(entry, version, answer?))
+            let result = kind.finish(entry, version, answer?);
+            entry.usage.note(used_at, kind.operation(), &call.request_id);
+            Ok(result)
         });
         let results = results.collect();
         (asked.into_iter().map(Result::ok).collect(), results)
@@ -382,7 +382,7 @@ pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Option<T> {
 
 fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {
     let (entry, _) = keyring.usable(target)?;
-    let members = entry.members.as_ref().ok_or_else(|| entry.refusal())?;
+    let members = entry.members.as_ref().ok_or_else(|| entry.refusal(&[]))?;
     Ok(&members.hsm_cluster)
 }
 

@@ -6,7 +6,7 @@ use crate::core::access::allowed;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
 use crate::keys::token;
-use crate::lifecycle::{Lifecycle, Origin, Plan};
+use crate::lifecycle::{Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::{Error, RequestContext, Service};
 use auth::peer::Principal;
 use auth::request::NO_RESOURCE;
@@ -81,7 +81,8 @@ async fn begin(
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let most = core.quotas().keys_per_key_store;
             let new = NewKey { key_store: store_id, description: input.description, tags, hsms, most };
-            core.store().begin_key(new, token.as_ref()).await.map_err(Error::of_store)?
+            let beginning = core.store().begin_key(new, token.as_ref());
+            transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?
         }
     };
     let (key, origin) = match begun {

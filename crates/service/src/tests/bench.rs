@@ -126,7 +126,12 @@ impl Bench {
     }
 
     pub(super) async fn over(zones: &[&str]) -> Self {
-        let (folder, clock, fake) = (tempfile::tempdir().unwrap(), Clock::system(), Arc::new(Fake::over(zones)));
+        Self::by(Clock::system(), zones).await
+    }
+
+    /// With another clock.
+    pub(super) async fn by(clock: Clock, zones: &[&str]) -> Self {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Arc::new(Fake::over(zones)));
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
         let cluster = fake.id.clone();
         let key_store = store.connected_key_store("main", &cluster).await;

@@ -2,9 +2,12 @@
 
 mod bench;
 mod data;
+mod deletion;
 mod disk;
 mod fake;
 mod keyring;
 mod keys;
 mod names;
 mod records;
+mod rotation;
+mod states;

@@ -1,6 +1,8 @@
 //! Backups and restores over real files: what comes back, what is not undone, and that nothing changes before it is
 //! decided.
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

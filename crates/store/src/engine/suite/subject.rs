@@ -9,10 +9,12 @@ use super::Made;
 use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
-use crate::{Admits, Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKey, NewKeyStore, Store, follow, load};
+use crate::{
+    Admits, Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKey, NewKeyStore, Rotating, Store, follow, load,
+};
 use model::clock::Clock;
 use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
-use model::key::{KeyState, Placement};
+use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::Event;
 use model::pin::{Pin, PinChange};
 
@@ -40,6 +42,10 @@ pub(super) enum Act {
     Enable,
     Disable,
     Abandon,
+    MakeCurrent,
+    AbandonVersion,
+    GiveUp,
+    DeleteKey,
     CreateStore,
     MoveStore,
     ConnectStore,
@@ -54,7 +60,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::BeginKey,
         Self::KeepBlob,
         Self::KeepProof,
@@ -62,6 +68,10 @@ impl Act {
         Self::Enable,
         Self::Disable,
         Self::Abandon,
+        Self::MakeCurrent,
+        Self::AbandonVersion,
+        Self::GiveUp,
+        Self::DeleteKey,
         Self::CreateStore,
         Self::MoveStore,
         Self::ConnectStore,
@@ -81,8 +91,11 @@ impl Act {
     }
 }
 
-const ADMITS: Admits =
-    Admits { states: &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled], most: usize::MAX };
+/// The witness may be in whatever state another act has put it into.
+const ADMITS: Admits = Admits {
+    states: &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion],
+    most: usize::MAX,
+};
 
 /// One that no other key has.
 fn alias(key: KeyId) -> AliasName {
@@ -172,6 +185,26 @@ impl Subject {
             Act::SetTags => {
                 let tags = [("team".to_owned(), "payroll".to_owned())].into();
                 Box::pin(async move { store.set_tags(key, &tags, ADMITS).await })
+            }
+            Act::MakeCurrent | Act::AbandonVersion => {
+                self.store.force_state(key, KeyState::Enabled).await.unwrap();
+                let next = KeyVersionId { key, version: 2 };
+                let rotating = Rotating { version: next, cause: RotationCause::Period };
+                self.store.begin_version(rotating, &["hsm-a".into()]).await.unwrap();
+                self.store.keep_proof(next, &[3; 12], &bytes).await.unwrap();
+                match act {
+                    Act::MakeCurrent => Box::pin(async move { store.make_current(next).await }),
+                    _ => Box::pin(async move { store.abandon_version(next).await }),
+                }
+            }
+            Act::GiveUp | Act::DeleteKey => {
+                const DISABLED: &[KeyState] = &[KeyState::Disabled];
+                self.store.force_state(key, KeyState::Disabled).await.unwrap();
+                if act == Act::GiveUp {
+                    return Box::pin(async move { store.give_up_material(key, DISABLED, 1, &["hsm-a".into()]).await });
+                }
+                self.store.give_up_material(key, DISABLED, 1, &[]).await.unwrap();
+                Box::pin(async move { store.delete_key(key).await })
             }
             Act::ReserveEncryptions => Box::pin(async move { store.reserve_encryptions(version, 10).await.map(drop) }),
             _ => {
