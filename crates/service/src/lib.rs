@@ -41,11 +41,14 @@ pub use self::crypto::generate_data_key::{DataKeyInput, GeneratedDataKey, Reques
 pub use self::key_stores::create_key_store::CreateKeyStoreInput;
 pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;
+pub use self::keys::create_alias::CreateAliasInput;
 pub use self::keys::create_key::CreateKeyInput;
 pub use self::keys::delete_key::ScheduledDeletion;
 pub use self::keys::describe_key::{KeyDestruction, KeyMetadata};
 pub use self::keys::destroy_key_material::DestroyedMaterial;
 pub use self::keys::get_key_last_usage::KeyLastUsage;
+pub use self::keys::list_aliases::AliasEntry;
+pub use self::keys::list_keys::{KeyDetails, KeyEntry, KeyFilter, ListKeysInput};
 pub use self::keys::rotate_key::{KeyRotation, RotationStatus};
 pub use self::lifecycle::{AddHsmInput, AddedHsm};
 

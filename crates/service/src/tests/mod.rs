@@ -7,6 +7,7 @@ mod disk;
 mod fake;
 mod keyring;
 mod keys;
+mod names;
 mod records;
 mod rotation;
 mod states;

@@ -9,9 +9,11 @@ use super::Made;
 use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
-use crate::{Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKeyStore, Rotating, Store, follow, load};
+use crate::{
+    Admits, Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKey, NewKeyStore, Rotating, Store, follow, load,
+};
 use model::clock::Clock;
-use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::Event;
 use model::pin::{Pin, PinChange};
@@ -52,10 +54,13 @@ pub(super) enum Act {
     ReturnEncryptions,
     ReplacePin,
     ResealPins,
+    CreateAlias,
+    MoveAlias,
+    SetTags,
 }
 
 impl Act {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::BeginKey,
         Self::KeepBlob,
         Self::KeepProof,
@@ -75,12 +80,26 @@ impl Act {
         Self::ReturnEncryptions,
         Self::ReplacePin,
         Self::ResealPins,
+        Self::CreateAlias,
+        Self::MoveAlias,
+        Self::SetTags,
     ];
 
     /// Whether a catalogue shows it.
     pub(super) fn shows(self) -> bool {
         !matches!(self, Self::ReserveEncryptions | Self::ReturnEncryptions | Self::ReplacePin | Self::ResealPins)
     }
+}
+
+/// The witness may be in whatever state another act has put it into.
+const ADMITS: Admits = Admits {
+    states: &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion],
+    most: usize::MAX,
+};
+
+/// One that no other key has.
+fn alias(key: KeyId) -> AliasName {
+    AliasName::from(format!("alias/{key}").as_str())
 }
 
 fn given() -> Pin {
@@ -115,7 +134,9 @@ impl Subject {
                     token: name,
                     parameters: [7; 32],
                 };
-                Box::pin(async move { store.begin_key(&key_store, "words", &hsms, Some(&token)).await.map(drop) })
+                let tags = [("team".to_owned(), "payroll".to_owned())].into();
+                let new = NewKey { description: "words".into(), tags, ..NewKey::new(&key_store, &hsms) };
+                Box::pin(async move { store.begin_key(new, Some(&token)).await.map(drop) })
             }
             Act::CreateStore | Act::MoveStore | Act::ConnectStore | Act::DeleteStore => self.of_store(act, name).await,
             Act::ReplacePin => {
@@ -131,7 +152,7 @@ impl Subject {
                 )
             }
             _ => {
-                let Begun::New(key) = self.store.begin_key(&key_store, "", &hsms, None).await.unwrap() else {
+                let Begun::New(key) = self.store.begin_key(NewKey::new(&key_store, &hsms), None).await.unwrap() else {
                     panic!("without a token every key is new")
                 };
                 let version = KeyVersionId { key, version: 1 };
@@ -154,6 +175,16 @@ impl Subject {
             Act::Abandon => {
                 self.store.keep_blob(version, &bytes).await.unwrap();
                 Box::pin(async move { store.abandon_key(key).await })
+            }
+            Act::CreateAlias => Box::pin(async move { store.create_alias(&alias(key), key, ADMITS, None).await }),
+            Act::MoveAlias => {
+                let from = self.witness().await.key;
+                self.store.create_alias(&alias(key), from, ADMITS, None).await.unwrap();
+                Box::pin(async move { store.move_alias(&alias(key), from, key, ADMITS).await })
+            }
+            Act::SetTags => {
+                let tags = [("team".to_owned(), "payroll".to_owned())].into();
+                Box::pin(async move { store.set_tags(key, &tags, ADMITS).await })
             }
             Act::MakeCurrent | Act::AbandonVersion => {
                 self.store.force_state(key, KeyState::Enabled).await.unwrap();
@@ -241,7 +272,7 @@ impl Subject {
         let known: Option<KeyId> = self.store.catalogue().keys().next().map(|key| key.id);
         let key = match known {
             Some(key) => key,
-            None => match self.store.begin_key(&self.key_store, "", &[], None).await.unwrap() {
+            None => match self.store.begin_key(NewKey::new(&self.key_store, &[]), None).await.unwrap() {
                 Begun::New(key) | Begun::Existing(key) => key,
             },
         };
