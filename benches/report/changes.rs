@@ -14,6 +14,7 @@ use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, Scope};
 use model::key::KeyState;
 use model::key_store::Event;
+use model::limits::Quotas;
 use pki::seal::{SealKey, SealKeys, new_key};
 use service::cluster_registry::ClusterRegistry;
 use service::observer::Unobserved;
@@ -119,7 +120,8 @@ fn service_over(store: &Store, clock: &Clock, dir: &Path) -> Outcome<Service> {
     let seals = Arc::new(ArcSwap::from_pointee(SealKeys::new(key, Vec::new())));
     let registry = ClusterRegistry::new(Vec::new(), seals, mpsc::channel(1).0, Watchdog::new(clock.clone()));
     let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
-    let settings = Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 };
+    let settings =
+        Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500, quotas: Quotas::default() };
     Ok(Service::new(settings, store.clone(), registry, clock.clone(), Arc::new(Unobserved), Arc::new(LogRecorder)))
 }
 

@@ -111,6 +111,14 @@ pub(super) async fn build(
         || (),
         move |heartbeat| resume(resuming.clone(), heartbeat),
     ));
+    let tending = service.clone();
+    // On panic: started again; what is due is due still, and a deletion waits for some minutes more.
+    tasks.spawn(watchdog.clone().restarted(
+        Task::Keys,
+        "",
+        || (),
+        move |heartbeat| tending.clone().tend_keys(heartbeat),
+    ));
     Parts { service, tasks }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn service(config: &Config) -> service::Settings {
         scope: config.scope.clone(),
         items_in_work: config.limits.items_in_work,
         items_in_work_per_principal: config.limits.items_in_work_per_principal,
+        quotas: config.limits.quotas,
     }
 }
 

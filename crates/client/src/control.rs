@@ -147,7 +147,7 @@ impl Client {
         }
     }
 
-    fn keys(&self) -> KeysServiceClient<tonic::transport::Channel> {
+    pub(super) fn keys(&self) -> KeysServiceClient<tonic::transport::Channel> {
         KeysServiceClient::new(self.channel())
     }
 

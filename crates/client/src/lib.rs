@@ -16,6 +16,7 @@ mod crypto;
 mod error;
 mod fingerprint;
 mod handshake;
+mod keys;
 mod pin;
 pub mod raw;
 pub mod seal;

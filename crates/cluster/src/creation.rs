@@ -51,6 +51,12 @@ impl<P: Port> Dispatcher<P> {
         }
     }
 
+    /// Members whose control worker can be asked.
+    pub(super) fn reachable(&self) -> Vec<usize> {
+        let ready = |status: &Status| status.state == State::Serving && status.control_ready;
+        self.members.iter().filter(|member| ready(&member.port.status())).map(|member| member.place).collect()
+    }
+
     /// Makes a key in the least busy member that is ready. What is made is a session object until it is placed, so a
     /// member that fails leaves nothing behind and another may be asked.
     pub(super) async fn make_key(&self, deadline: Instant) -> Result<Bytes, Error> {

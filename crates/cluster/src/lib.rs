@@ -271,6 +271,12 @@ impl Cluster {
         self.dispatcher.reachable_for_creation()
     }
 
+    /// Members whose control worker can be asked, by place.
+    #[must_use]
+    pub fn reachable(&self) -> Vec<usize> {
+        self.dispatcher.reachable()
+    }
+
     /// Makes an AES-256 key in one token and returns it wrapped under the cluster wrapping key.
     pub async fn make_key(&self, deadline: Instant) -> Result<Bytes, Error> {
         self.dispatcher.make_key(deadline).await

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, Seal, raw};
 use model::id::{ClusterId, Scope, Zone, is_name};
-use model::limits;
+use model::limits::{self, Quotas};
 use model::profile::Profile;
 use model::text;
 
@@ -189,6 +189,7 @@ impl Context<'_> {
             connections: self.count(limits.connections.as_ref(), 1_024, 1..=65_536)?,
             streams: self.count(limits.streams.as_ref(), 256, 1..=65_536)?,
             drain: Duration::from_secs(self.count(limits.drain_s.as_ref(), 10, 0..=600)? as u64),
+            quotas: self.quotas(limits)?,
         };
         if checked.items_in_work_per_principal > checked.items_in_work {
             let message = format!(
@@ -199,6 +200,24 @@ impl Context<'_> {
             return Err(self.error(span, message));
         }
         Ok(checked)
+    }
+
+    fn quotas(&self, limits: &raw::Limits) -> Result<Quotas, Error> {
+        let standard = Quotas::default();
+        Ok(Quotas {
+            keys_per_key_store: self.count(
+                limits.keys_per_key_store.as_ref(),
+                standard.keys_per_key_store,
+                1..=100_000,
+            )?,
+            aliases_per_key: self.count(limits.aliases_per_key.as_ref(), standard.aliases_per_key, 1..=1_000)?,
+            tags_per_key: self.count(limits.tags_per_key.as_ref(), standard.tags_per_key, 1..=1_000)?,
+            on_demand_rotations: self.count(
+                limits.on_demand_rotations.as_ref(),
+                standard.on_demand_rotations,
+                1..=10_000,
+            )?,
+        })
     }
 
     fn count(&self, value: Option<&Spanned<u64>>, default: usize, range: RangeInclusive<u64>) -> Result<usize, Error> {

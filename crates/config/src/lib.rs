@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::id::{ClusterId, HsmId, Scope, Zone};
+use model::limits::Quotas;
 use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 /// Everything the daemon is told.
@@ -86,6 +87,8 @@ pub struct Limits {
     pub streams: usize,
     /// How long a shutdown lets calls finish.
     pub drain: Duration,
+    /// How much there may be of keys and what belongs to them.
+    pub quotas: Quotas,
 }
 
 /// Logging.

@@ -68,6 +68,10 @@ pub(super) struct Limits {
     pub(super) connections: Option<Spanned<u64>>,
     pub(super) streams: Option<Spanned<u64>>,
     pub(super) drain_s: Option<Spanned<u64>>,
+    pub(super) keys_per_key_store: Option<Spanned<u64>>,
+    pub(super) aliases_per_key: Option<Spanned<u64>>,
+    pub(super) tags_per_key: Option<Spanned<u64>>,
+    pub(super) on_demand_rotations: Option<Spanned<u64>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Config, Error, check};
+use model::limits::Quotas;
 use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 const GOOD: &str = r#"state_dir = "state"
@@ -64,6 +65,7 @@ fn a_good_file_is_read() {
     assert_eq!(&*config.scope.partition, "aws");
     assert_eq!(config.limits.default_deadline, Duration::from_millis(250));
     assert_eq!(config.limits.default_control_deadline, Duration::from_secs(30));
+    assert_eq!(config.limits.quotas, Quotas::default());
     assert!(config.log.json);
     let cluster = &config.clusters[0];
     assert_eq!(cluster.hedge_after, Duration::from_millis(40));
@@ -81,6 +83,15 @@ fn a_good_file_is_read() {
 }
 
 #[test]
+fn quotas_are_as_written() {
+    let limits =
+        "[limits]\nkeys_per_key_store = 12_000\naliases_per_key = 1\ntags_per_key = 2\non_demand_rotations = 1\n";
+    let config = judge(&GOOD.replacen("[[cluster]]", &format!("{limits}[[cluster]]"), 1)).expect("good");
+    let quotas = Quotas { keys_per_key_store: 12_000, aliases_per_key: 1, tags_per_key: 2, on_demand_rotations: 1 };
+    assert_eq!(config.limits.quotas, quotas);
+}
+
+#[test]
 fn each_mistake_is_named_with_its_line() {
     let cases: &[(&str, &str, usize, &str)] = &[
         ("zone = \"a\"\n", "zone = \"a\n", 2, "invalid basic string"),
@@ -94,6 +105,10 @@ fn each_mistake_is_named_with_its_line() {
         ("\"127.0.0.1:0\"", "\"localhost\"", 12, "is no address; write IP:PORT"),
         ("\"credential:clients\"", "\"credential:../x\"", 15, "names no credential"),
         ("[[cluster]]\n", "[limits]\nconnections = 0\n[[cluster]]\n", 18, "0 is outside 1 to 65536"),
+        ("[[cluster]]\n", "[limits]\nkeys_per_key_store = 0\n[[cluster]]\n", 18, "0 is outside 1 to 100000"),
+        ("[[cluster]]\n", "[limits]\naliases_per_key = 1001\n[[cluster]]\n", 18, "1001 is outside 1 to 1000"),
+        ("[[cluster]]\n", "[limits]\ntags_per_key = 0\n[[cluster]]\n", 18, "0 is outside 1 to 1000"),
+        ("[[cluster]]\n", "[limits]\non_demand_rotations = 0\n[[cluster]]\n", 18, "0 is outside 1 to 10000"),
         (
             "[[cluster]]\n",
             "[limits]\nitems_in_work = 2000\n[[cluster]]\n",

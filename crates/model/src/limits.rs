@@ -33,7 +33,7 @@ pub const TAG_VALUE_CHARS: usize = 256;
 /// Keys of one key store in whatever state, unless configured otherwise. Ours: each of them is an object in each HSM.
 pub const KEYS_PER_KEY_STORE: usize = 1_000;
 /// Rotations of a key on demand, unless configured otherwise.
-pub const ON_DEMAND_ROTATIONS: u32 = 25;
+pub const ON_DEMAND_ROTATIONS: usize = 25;
 /// Shortest and longest period of rotation, and the one when the caller names none, in days.
 pub const ROTATION_PERIOD_DAYS: (u32, u32) = (90, 2_560);
 /// See [`ROTATION_PERIOD_DAYS`].
@@ -78,3 +78,27 @@ pub const TOKEN_LABEL_BYTES: usize = 32;
 pub const TOKEN_SERIAL_BYTES: usize = 16;
 /// HSMs of one cluster: a member's place is a bit of 64.
 pub const HSMS: usize = 64;
+
+/// How much there may be of keys and what belongs to them: what the configuration says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Keys of one key store, in whatever state.
+    pub keys_per_key_store: usize,
+    /// Aliases of one key.
+    pub aliases_per_key: usize,
+    /// Tags of one key.
+    pub tags_per_key: usize,
+    /// Rotations of one key on demand, in all.
+    pub on_demand_rotations: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            keys_per_key_store: KEYS_PER_KEY_STORE,
+            aliases_per_key: ALIASES_PER_KEY,
+            tags_per_key: TAGS_PER_KEY,
+            on_demand_rotations: ON_DEMAND_ROTATIONS,
+        }
+    }
+}

@@ -74,6 +74,15 @@ impl OperationSpec {
 const USE: &[KeyState] = &[KeyState::Enabled];
 /// Of keys that are switched on or off; while one is Unavailable that is for later.
 const SWITCH: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::Unavailable];
+/// Of keys whose rotation by itself is set; while one is Unavailable that is for later.
+const SET: &[KeyState] = &[KeyState::Enabled, KeyState::Unavailable];
+/// Of keys that are to be deleted. One that is being made is finished first.
+const DELETE: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::Unavailable];
+/// Of keys that are not to be deleted after all.
+const KEEP: &[KeyState] = &[KeyState::PendingDeletion];
+/// Of keys whose material is given up: none that anybody may use. Unavailable is one that is Disabled as well; one that is
+/// Enabled beneath that is refused by its row.
+const GIVE_UP: &[KeyState] = &[KeyState::Disabled, KeyState::PendingDeletion, KeyState::Unavailable];
 /// Whatever the key is doing.
 const ANY: &[KeyState] =
     &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion, KeyState::Unavailable];
@@ -157,6 +166,27 @@ operations! {
     EnableKey: Changes Key in SWITCH, "kms:EnableKey", "EnableKey", "enable_key";
     /// Make a key unusable.
     DisableKey: Changes Key in SWITCH, "kms:DisableKey", "DisableKey", "disable_key";
+    /// Make a key unusable at once, and delete it after a waiting period.
+    ScheduleKeyDeletion: Changes Key in DELETE,
+        "kms:ScheduleKeyDeletion", "ScheduleKeyDeletion", "schedule_key_deletion";
+    /// Keep a key that was to be deleted.
+    CancelKeyDeletion: Changes Key in KEEP, "kms:CancelKeyDeletion", "CancelKeyDeletion", "cancel_key_deletion";
+    /// Destroy a key's material in the HSMs now. AWS has no such operation.
+    DestroyKeyMaterial: Changes Key in GIVE_UP,
+        "keystored:DestroyKeyMaterial", "DestroyKeyMaterial", "destroy_key_material";
+    /// Show when a key was used last.
+    GetKeyLastUsage: Shows Key in ANY, "kms:GetKeyLastUsage", "GetKeyLastUsage", "get_key_last_usage";
+    /// Give a key new material now.
+    RotateKeyOnDemand: Changes Key in USE, "kms:RotateKeyOnDemand", "RotateKeyOnDemand", "rotate_key_on_demand";
+    /// Have a key given new material now and then.
+    EnableKeyRotation: Changes Key in SET, "kms:EnableKeyRotation", "EnableKeyRotation", "enable_key_rotation";
+    /// Have that no more.
+    DisableKeyRotation: Changes Key in SET, "kms:DisableKeyRotation", "DisableKeyRotation", "disable_key_rotation";
+    /// Show whether a key is given new material by itself.
+    GetKeyRotationStatus: Shows Key in ANY,
+        "kms:GetKeyRotationStatus", "GetKeyRotationStatus", "get_key_rotation_status";
+    /// List the material that a key was given.
+    ListKeyRotations: Shows Key in ANY, "kms:ListKeyRotations", "ListKeyRotations", "list_key_rotations";
     /// Register a cluster as a key store.
     CreateKeyStore: Changes Account in NONE, "kms:CreateCustomKeyStore", "CreateCustomKeyStore", "create_key_store";
     /// Show key stores.

@@ -24,6 +24,7 @@ use model::clock::Clock;
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use pki::seal::SealKeys;
 use store::Store;
+use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
@@ -42,7 +43,11 @@ pub use self::key_stores::create_key_store::CreateKeyStoreInput;
 pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;
 pub use self::keys::create_key::CreateKeyInput;
-pub use self::keys::describe_key::KeyMetadata;
+pub use self::keys::delete_key::ScheduledDeletion;
+pub use self::keys::describe_key::{KeyDestruction, KeyMetadata};
+pub use self::keys::destroy_key_material::DestroyedMaterial;
+pub use self::keys::get_key_last_usage::KeyLastUsage;
+pub use self::keys::rotate_key::{KeyRotation, RotationStatus};
 pub use self::lifecycle::{AddHsmInput, AddedHsm};
 
 use self::cluster_registry::{ClusterRegistry, ClusterSpec};
@@ -75,7 +80,13 @@ impl Service {
 
     /// Takes up what every key store was about when the daemon ended.
     pub async fn start(&self) {
+        self.core.load_usage().await;
         self.lifecycle.start().await;
+    }
+
+    /// Rotates and deletes keys when that is due, for as long as the daemon runs.
+    pub async fn tend_keys(self, heartbeat: Heartbeat) {
+        self.lifecycle.tend_keys(heartbeat).await;
     }
 
     /// Goes on with keys that are being made, and reserves encryptions for those in use.
@@ -103,8 +114,10 @@ impl Service {
         self.core.drained(within).await;
     }
 
-    /// Gives back to the metadata what was reserved and not used. For the end of the daemon: a start reserves anew.
+    /// Gives back to the metadata what was reserved and not used, and tells it the last uses of keys. For the end of the
+    /// daemon: a start reserves anew.
     pub async fn return_budgets(&self) {
+        self.core.record_usage().await;
         self.core.return_budgets().await;
     }
 

@@ -36,6 +36,9 @@ pub enum Error {
     /// The key is in another state than the change is for.
     #[error("key {} is {}", .0, .1.name())]
     KeyState(KeyId, KeyState),
+    /// The material of the key was given up, so that nothing brings it back.
+    #[error("the material of key {0} was destroyed")]
+    MaterialDestroyed(KeyId),
     /// A version of the key is being made already.
     #[error("a new version of key {0} is being made")]
     Rotating(KeyId),

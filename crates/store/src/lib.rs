@@ -19,6 +19,7 @@ mod budget;
 mod catalogue;
 mod change;
 mod connection;
+mod deletion;
 pub mod disk;
 mod engine;
 mod error;
@@ -37,6 +38,7 @@ mod test_support;
 #[cfg(test)]
 mod tests;
 pub mod trouble;
+mod usage;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -49,11 +51,13 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 pub use self::catalogue::Catalogue;
+pub use self::deletion::Destroyed;
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
 pub use self::error::Error;
 use self::reserve::Reserve;
 use self::trouble::Record;
+pub use self::usage::LastUse;
 pub use self::versions::Rotating;
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;

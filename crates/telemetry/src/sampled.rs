@@ -52,6 +52,8 @@ pub enum Line {
     OwnFault,
     /// A key could not be made, or not in one of the HSMs.
     KeyNotMade,
+    /// A key could not be rotated by itself.
+    KeyNotRotated,
     /// An HSM, or a worker's operation in it, failed.
     Hsm,
     /// A worker's session failed.
@@ -61,7 +63,7 @@ pub enum Line {
 }
 
 impl Line {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::HandshakeFailed,
         Self::Late,
         Self::MadeRoom,
@@ -74,6 +76,7 @@ impl Line {
         Self::Refused,
         Self::OwnFault,
         Self::KeyNotMade,
+        Self::KeyNotRotated,
         Self::Hsm,
         Self::Session,
         Self::Library,
@@ -84,7 +87,7 @@ impl Line {
     const fn whole(self) -> u64 {
         match self {
             Self::Changed => 1_000,
-            Self::Shown | Self::Refused | Self::OwnFault | Self::KeyNotMade => 100,
+            Self::Shown | Self::Refused | Self::OwnFault | Self::KeyNotMade | Self::KeyNotRotated => 100,
             _ => 10,
         }
     }
@@ -103,6 +106,7 @@ impl Line {
             Self::Refused => "call refused",
             Self::OwnFault => "call failed in the service itself",
             Self::KeyNotMade => "key not made",
+            Self::KeyNotRotated => "key not rotated",
             Self::Hsm => "an HSM failed",
             Self::Session => "a session failed",
             Self::Library => "a library's warning",

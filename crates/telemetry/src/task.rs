@@ -66,6 +66,8 @@ tasks! {
     Reload = "reload", Restarted;
     /// Records removals that clusters report.
     Removals = "removals", Restarted;
+    /// Rotates and deletes keys when that is due, and keeps their last use on record.
+    Keys = "keys", Restarted;
     /// Takes up what an earlier run left unfinished.
     Resume = "resume", Restarted;
     /// Connects a key store.

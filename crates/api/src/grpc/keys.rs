@@ -6,11 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::entry::CallEntry;
 use super::timestamp;
-use model::key::{KeyState, Placement};
+use model::key::{KeyState, Placement, RotationCause};
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::keys_service_server::KeysService;
-use service::{CreateKeyInput, KeyMetadata};
+use service::{CreateKeyInput, KeyDestruction, KeyMetadata, KeyRotation};
 
 /// The service's gRPC side.
 pub(super) struct KeysApi {
@@ -70,6 +70,153 @@ impl KeysService for KeysApi {
         let result = self.entry.service.disable_key(&admitted.call, &request.get_ref().key_id).await;
         admitted.answer(result.map(|()| v1::DisableKeyResponse {}))
     }
+
+    async fn schedule_key_deletion(
+        &self,
+        request: Request<v1::ScheduleKeyDeletionRequest>,
+    ) -> Result<Response<v1::ScheduleKeyDeletionResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::ScheduleKeyDeletion)?;
+        let v1::ScheduleKeyDeletionRequest { key_id, pending_window_in_days } = request.into_inner();
+        let result = self.entry.service.schedule_key_deletion(&admitted.call, &key_id, pending_window_in_days).await;
+        admitted.answer(result.map(|scheduled| v1::ScheduleKeyDeletionResponse {
+            key_id: scheduled.key_arn,
+            deletion_date: Some(timestamp(scheduled.date)),
+            key_state: v1::KeyState::PendingDeletion.into(),
+            pending_window_in_days: scheduled.window_days,
+        }))
+    }
+
+    async fn cancel_key_deletion(
+        &self,
+        request: Request<v1::CancelKeyDeletionRequest>,
+    ) -> Result<Response<v1::CancelKeyDeletionResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::CancelKeyDeletion)?;
+        let result = self.entry.service.cancel_key_deletion(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|key_id| v1::CancelKeyDeletionResponse { key_id }))
+    }
+
+    async fn destroy_key_material(
+        &self,
+        request: Request<v1::DestroyKeyMaterialRequest>,
+    ) -> Result<Response<v1::DestroyKeyMaterialResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::DestroyKeyMaterial)?;
+        let v1::DestroyKeyMaterialRequest { key_id, confirm_key_arn } = request.into_inner();
+        let result = self.entry.service.destroy_key_material(&admitted.call, &key_id, &confirm_key_arn).await;
+        admitted.answer(result.map(|destroyed| v1::DestroyKeyMaterialResponse {
+            key_id: destroyed.key_arn,
+            deletion_date: Some(timestamp(destroyed.deletion_date)),
+            destructions: destroyed.destructions.into_iter().map(destruction).collect(),
+        }))
+    }
+
+    async fn get_key_last_usage(
+        &self,
+        request: Request<v1::GetKeyLastUsageRequest>,
+    ) -> Result<Response<v1::GetKeyLastUsageResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::GetKeyLastUsage)?;
+        let result = self.entry.service.get_key_last_usage(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|usage| v1::GetKeyLastUsageResponse {
+            key_id: usage.key.to_string(),
+            key_last_usage: usage.last.map(|last| v1::KeyLastUsage {
+                operation: last.operation,
+                timestamp: Some(timestamp(last.at)),
+                kms_request_id: last.request_id,
+            }),
+            key_creation_date: Some(timestamp(usage.created_at)),
+        }))
+    }
+
+    async fn rotate_key_on_demand(
+        &self,
+        request: Request<v1::RotateKeyOnDemandRequest>,
+    ) -> Result<Response<v1::RotateKeyOnDemandResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::RotateKeyOnDemand)?;
+        let result = self.entry.service.rotate_key_on_demand(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|key_id| v1::RotateKeyOnDemandResponse { key_id }))
+    }
+
+    async fn enable_key_rotation(
+        &self,
+        request: Request<v1::EnableKeyRotationRequest>,
+    ) -> Result<Response<v1::EnableKeyRotationResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::EnableKeyRotation)?;
+        let v1::EnableKeyRotationRequest { key_id, rotation_period_in_days } = request.into_inner();
+        let result = self.entry.service.enable_key_rotation(&admitted.call, &key_id, rotation_period_in_days).await;
+        admitted.answer(result.map(|()| v1::EnableKeyRotationResponse {}))
+    }
+
+    async fn disable_key_rotation(
+        &self,
+        request: Request<v1::DisableKeyRotationRequest>,
+    ) -> Result<Response<v1::DisableKeyRotationResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::DisableKeyRotation)?;
+        let result = self.entry.service.disable_key_rotation(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|()| v1::DisableKeyRotationResponse {}))
+    }
+
+    async fn get_key_rotation_status(
+        &self,
+        request: Request<v1::GetKeyRotationStatusRequest>,
+    ) -> Result<Response<v1::GetKeyRotationStatusResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::GetKeyRotationStatus)?;
+        let result = self.entry.service.get_key_rotation_status(&admitted.call, &request.get_ref().key_id).await;
+        admitted.answer(result.map(|status| v1::GetKeyRotationStatusResponse {
+            key_id: status.key_arn,
+            key_rotation_enabled: status.enabled,
+            rotation_period_in_days: status.period_days.unwrap_or_default(),
+            next_rotation_date: status.next.map(timestamp),
+            on_demand_rotation_in_progress: status.on_demand_under_way,
+        }))
+    }
+
+    async fn list_key_rotations(
+        &self,
+        request: Request<v1::ListKeyRotationsRequest>,
+    ) -> Result<Response<v1::ListKeyRotationsResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::ListKeyRotations)?;
+        let v1::ListKeyRotationsRequest { key_id, include_key_material, limit, marker } = request.into_inner();
+        let all = include_key_material == i32::from(v1::IncludeKeyMaterial::AllKeyMaterial);
+        let result = self.entry.service.list_key_rotations(&admitted.call, &key_id, all, limit, &marker).await;
+        admitted.answer(result.map(|(arn, page)| v1::ListKeyRotationsResponse {
+            truncated: page.next_marker.is_some(),
+            next_marker: page.next_marker.unwrap_or_default(),
+            rotations: page.items.into_iter().map(|one| rotation(&arn, one)).collect(),
+        }))
+    }
+}
+
+fn rotation(arn: &str, one: KeyRotation) -> v1::KeyRotation {
+    let kind = match one.cause {
+        None => v1::RotationType::Unspecified,
+        Some(RotationCause::Request) => v1::RotationType::OnDemand,
+        Some(RotationCause::Period | RotationCause::Wear) => v1::RotationType::Automatic,
+    };
+    v1::KeyRotation {
+        key_id: arn.to_owned(),
+        key_material_id: one.material_id.to_string(),
+        key_material_state: if one.current { "CURRENT" } else { "NON_CURRENT" }.to_owned(),
+        rotation_date: Some(timestamp(one.date)),
+        rotation_type: kind.into(),
+        rotation_cause: cause(one.cause).into(),
+        version: one.version,
+    }
+}
+
+const fn cause(cause: Option<RotationCause>) -> v1::RotationCause {
+    match cause {
+        None => v1::RotationCause::Unspecified,
+        Some(RotationCause::Request) => v1::RotationCause::Request,
+        Some(RotationCause::Period) => v1::RotationCause::Period,
+        Some(RotationCause::Wear) => v1::RotationCause::Wear,
+    }
+}
+
+fn destruction(one: KeyDestruction) -> v1::KeyDestruction {
+    v1::KeyDestruction {
+        hsm_id: one.hsm.to_string(),
+        destruction_date: one.destroyed_at.map(timestamp),
+        failure: one.failure.unwrap_or_default(),
+    }
 }
 
 fn metadata(key: KeyMetadata) -> v1::KeyMetadata {
@@ -99,6 +246,12 @@ fn metadata(key: KeyMetadata) -> v1::KeyMetadata {
         current_version: key.current_version,
         encryptions_left: key.encryptions_left,
         placements: key.placements.into_iter().map(placement).collect(),
+        current_key_material_id: key.current_material_id,
+        current_version_date: key.current_since.map(timestamp),
+        current_version_cause: cause(key.current_cause).into(),
+        deletion_date: key.deletion.map(|deletion| timestamp(deletion.date)),
+        material_destroyed: key.deletion.is_some_and(|deletion| deletion.material_destroyed),
+        destructions: key.destructions.into_iter().map(destruction).collect(),
     }
 }
 
@@ -132,7 +285,21 @@ mod tests {
             current_version: 3,
             encryptions_left: 7,
             placements: vec![("hsm-a".to_owned(), "a".to_owned(), Placement::Removed)],
+            current_material_id: "ab".to_owned(),
+            current_since: None,
+            current_cause: Some(RotationCause::Wear),
+            deletion: None,
+            destructions: vec![KeyDestruction {
+                hsm: "hsm-a".into(),
+                destroyed_at: None,
+                failure: Some("away".into()),
+            }],
         });
+        assert_eq!(
+            (wire.current_key_material_id.as_str(), wire.current_version_cause()),
+            ("ab", v1::RotationCause::Wear)
+        );
+        assert_eq!((wire.destructions[0].destruction_date, wire.destructions[0].failure.as_str()), (None, "away"));
         assert_eq!(wire.key_id, id.to_string());
         assert!(!wire.enabled);
         assert_eq!(wire.key_state(), v1::KeyState::Unavailable);

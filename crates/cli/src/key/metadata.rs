@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::rotation::cause;
 use crate::printer::{Report, facts, table};
 use model::limits::ENCRYPTIONS_PER_VERSION;
 use proto::v1 as wire;
@@ -23,8 +24,46 @@ pub(super) struct Metadata {
     key_store_id: String,
     cluster_id: String,
     current_version: u32,
+    current_version_date: Option<String>,
+    current_version_cause: Option<&'static str>,
+    current_key_material_id: String,
     encryptions_left: u64,
+    deletion_date: Option<String>,
+    material_destroyed: bool,
     placements: Vec<Placement>,
+    destructions: Vec<Destruction>,
+}
+
+/// How the destroying of a key's material stands in one HSM.
+#[derive(Serialize)]
+pub(super) struct Destruction {
+    hsm_id: String,
+    destruction_date: Option<String>,
+    failure: Option<String>,
+}
+
+impl From<wire::KeyDestruction> for Destruction {
+    fn from(one: wire::KeyDestruction) -> Self {
+        let destruction_date = one.destruction_date.map(|date| date.to_string());
+        Self { hsm_id: one.hsm_id, destruction_date, failure: Some(one.failure).filter(|why| !why.is_empty()) }
+    }
+}
+
+impl Destruction {
+    pub(super) const HEAD: [&str; 2] = ["hsm", "material is"];
+
+    pub(super) fn is_undone(&self) -> bool {
+        self.destruction_date.is_none()
+    }
+
+    pub(super) fn row(&self) -> Vec<String> {
+        let how = match (&self.destruction_date, &self.failure) {
+            (Some(date), _) => format!("Destroyed at {date}"),
+            (None, Some(failure)) => format!("Not destroyed yet: {failure}"),
+            (None, None) => "Not destroyed yet: the HSM could not be reached".to_owned(),
+        };
+        vec![self.hsm_id.clone(), how]
+    }
 }
 
 #[derive(Serialize)]
@@ -44,6 +83,7 @@ impl From<wire::KeyMetadata> for Metadata {
             wire::KeyState::PendingDeletion => "PendingDeletion",
             wire::KeyState::Unavailable => "Unavailable",
         };
+        let current_version_cause = cause(key.current_version_cause());
         Self {
             aws_account_id: key.aws_account_id,
             key_id: key.key_id,
@@ -60,7 +100,13 @@ impl From<wire::KeyMetadata> for Metadata {
             key_store_id: key.key_store_id,
             cluster_id: key.cluster_id,
             current_version: key.current_version,
+            current_version_date: key.current_version_date.map(|date| date.to_string()),
+            current_version_cause,
+            current_key_material_id: key.current_key_material_id,
             encryptions_left: key.encryptions_left,
+            deletion_date: key.deletion_date.map(|date| date.to_string()),
+            material_destroyed: key.material_destroyed,
+            destructions: key.destructions.into_iter().map(Destruction::from).collect(),
             placements: key.placements.into_iter().map(Placement::from).collect(),
         }
     }
@@ -78,6 +124,14 @@ impl From<wire::KeyPlacement> for Placement {
     }
 }
 
+impl Metadata {
+    fn version(&self) -> String {
+        let since = self.current_version_date.as_ref().map(|date| format!(" since {date}")).unwrap_or_default();
+        let why = self.current_version_cause.map(|why| format!(", because {why}")).unwrap_or_default();
+        format!("{}{since}{why}", self.current_version)
+    }
+}
+
 impl Report for Metadata {
     fn text(&self) -> String {
         let facts = facts([
@@ -89,9 +143,18 @@ impl Report for Metadata {
             ("Usage", format!("{} ({})", self.key_usage, self.encryption_algorithms.join(", "))),
             ("Origin", self.origin.clone()),
             ("Key store", format!("{} (cluster {})", self.key_store_id, self.cluster_id)),
-            ("Version", self.current_version.to_string()),
+            ("Version", self.version()),
+            ("Key material id", self.current_key_material_id.clone()),
             ("Encryptions left", format!("{} of {ENCRYPTIONS_PER_VERSION}", self.encryptions_left)),
         ]);
+        let deletion = self.deletion_date.as_ref().map(|date| match self.material_destroyed {
+            true => format!("\nDeletion: after {date}; its material is given up, which nothing undoes"),
+            false => format!("\nDeletion: after {date}"),
+        });
+        let facts = facts + &deletion.unwrap_or_default();
+        if !self.destructions.is_empty() {
+            return format!("{facts}\n\n{}", table(&Destruction::HEAD, self.destructions.iter().map(Destruction::row)));
+        }
         let rows = self.placements.iter().map(|at| vec![at.hsm_id.clone(), at.zone.clone(), at.state.to_owned()]);
         format!("{facts}\n\n{}", table(&["hsm", "zone", "key is"], rows))
     }

@@ -1,11 +1,17 @@
 //! `keystorectl key …`
 
+mod cancel_deletion;
 mod create;
 mod describe;
+mod destroy_material;
 mod disable;
 mod enable;
+mod last_usage;
 mod list;
 mod metadata;
+mod rotate;
+mod rotation;
+mod schedule_deletion;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -26,6 +32,19 @@ pub(super) enum Command {
     Disable(disable::Arguments),
     /// List all keys
     List(list::Arguments),
+    /// Give a key new material now; id and ARN stay, and old ciphertexts decrypt
+    Rotate(rotate::Arguments),
+    /// Have keys rotated by themselves, and see what material they were given
+    #[command(subcommand)]
+    Rotation(rotation::Command),
+    /// See when a key was used last
+    LastUsage(last_usage::Arguments),
+    /// Delete a key after a waiting period of 7 to 30 days; at once it cannot be used any more
+    ScheduleDeletion(schedule_deletion::Arguments),
+    /// Keep a key that was to be deleted
+    CancelDeletion(cancel_deletion::Arguments),
+    /// Destroy a key's material in the HSMs now; nothing brings back what was encrypted under it
+    DestroyMaterial(destroy_material::Arguments),
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
@@ -35,6 +54,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Enable(arguments) => enable::run(context, arguments).await,
         Command::Disable(arguments) => disable::run(context, arguments).await,
         Command::List(arguments) => list::run(context, arguments).await,
+        Command::Rotate(arguments) => rotate::run(context, arguments).await,
+        Command::Rotation(command) => rotation::run(context, command).await,
+        Command::LastUsage(arguments) => last_usage::run(context, arguments).await,
+        Command::ScheduleDeletion(arguments) => schedule_deletion::run(context, arguments).await,
+        Command::CancelDeletion(arguments) => cancel_deletion::run(context, arguments).await,
+        Command::DestroyMaterial(arguments) => destroy_material::run(context, arguments).await,
     }
 }
 

@@ -130,8 +130,8 @@ impl Budget {
         }
         let left = unreserved + self.reserved();
         tracing::warn!(key = %self.version.key, version = self.version.version, left, of = ENCRYPTIONS_PER_VERSION,
-            "the key has done three quarters of the encryptions that are safe under it; before the rest is used up, \
-             encrypt new data under another key");
+            "the key has done three quarters of the encryptions that are safe under its current version; a new version \
+             should have been made by itself long ago, and other lines of this log say why it could not");
     }
 
     /// True once: when little is left.
@@ -298,8 +298,9 @@ pub(crate) fn used_up(key_arn: &str) -> Error {
     Error::permanent(
         Exception::LimitExceeded,
         format!(
-            "{key_arn} has done the 2^31 encryptions for which random initialisation vectors are safe; \
-             make another key for new data. This one still decrypts"
+            "{key_arn} has done the 2^31 encryptions for which random initialisation vectors are safe under one version, \
+             and no new version could be made so far (the daemon's log says why). It encrypts again when it was rotated; \
+             it decrypts meanwhile"
         ),
     )
 }

@@ -89,7 +89,8 @@ impl Error {
             KeyState::Disabled => Self::permanent(Exception::Disabled, format!("{arn} is disabled.")),
             KeyState::PendingDeletion => invalid(format!("{arn} is pending deletion.")),
             KeyState::Creating => Self::transient(Exception::KmsInvalidState, format!("{arn} is creating.")),
-            KeyState::Enabled => invalid(format!("{arn} is enabled.")),
+            // Only the destroying of material is illegal for these.
+            KeyState::Enabled => invalid(format!("{arn} is enabled; disable it first.")),
             KeyState::Unavailable => invalid(format!("{arn} is unavailable.")),
         }
     }

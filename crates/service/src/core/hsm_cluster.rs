@@ -22,6 +22,7 @@ pub(crate) trait HsmCluster: Send + Sync {
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>>;
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
+    fn reachable(&self) -> Vec<usize>;
     fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>>;
     fn place<'a>(
         &'a self,
@@ -68,6 +69,10 @@ impl HsmCluster for Cluster {
 
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
         self.reachable_for_creation()
+    }
+
+    fn reachable(&self) -> Vec<usize> {
+        self.reachable()
     }
 
     fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>> {

@@ -69,11 +69,8 @@ impl<'a> KeyAccess<'a> {
         let found = self.keyring.find(id);
         self.allowed(id, found.as_ref().map(|found| found.entry), context)?;
         let found = found.ok_or_else(|| self.unknown(id))?;
-        if self.operation.spec().allowed_states.contains(&found.entry.state) {
-            Ok(found)
-        } else {
-            Err(found.entry.refusal())
-        }
+        let allowed = self.operation.spec().allowed_states;
+        if allowed.contains(&found.entry.state) { Ok(found) } else { Err(found.entry.refusal(allowed)) }
     }
 
     /// The rules are asked about the ARN, whether there is such a key or not.
@@ -109,7 +106,7 @@ impl<'a> KeyAccess<'a> {
     /// The current version of the key that a request names.
     pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<(Target, &'a Usable), Error> {
         let found = self.find(self.reference(text)?, Some(context))?;
-        found.current().ok_or_else(|| found.entry.refusal())
+        found.current().ok_or_else(|| found.entry.refusal(&[]))
     }
 
     /// A version of a key by its number; `None` where the key has none of that number.

@@ -11,6 +11,7 @@ use crate::core::budget::{Budget, Budgets};
 use crate::core::cluster_registry::ActiveCluster;
 use crate::core::error::removed_everywhere;
 use crate::core::hsm_cluster::Members;
+use crate::core::usage::{Usage, Usages};
 use cluster::{KeyRef, PlacementMask, Proof};
 use model::exception::Exception;
 use model::id::{KeyId, Scope};
@@ -66,6 +67,7 @@ pub(crate) struct Entry {
     versions: Vec<Usable>,
     /// Which of them encrypts.
     current: Option<usize>,
+    pub(crate) usage: Arc<Usage>,
 }
 
 /// A version that can be used.
@@ -88,6 +90,14 @@ enum Unavailable {
     Nowhere,
 }
 
+/// What keyrings are made with, beside the catalogue and the clusters.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    scope: &'a Scope,
+    budgets: &'a Budgets,
+    usages: &'a Usages,
+}
+
 impl Keyring {
     pub(crate) fn key(&self, id: KeyId) -> Option<&Entry> {
         self.find(id).map(|found| found.entry)
@@ -107,15 +117,8 @@ impl Keyring {
         })
     }
 
-    fn next(
-        &self,
-        catalogue: Arc<Catalogue>,
-        generation: u64,
-        clusters: &[ActiveCluster],
-        scope: &Scope,
-        budgets: &Budgets,
-    ) -> Self {
-        let entry = |key: &Arc<Key>| Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, scope, budgets));
+    fn next(&self, catalogue: Arc<Catalogue>, generation: u64, clusters: &[ActiveCluster], kept: Kept<'_>) -> Self {
+        let entry = |key: &Arc<Key>| Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, kept));
         let changed = catalogue.keys_changed_since(&self.catalogue).filter(|_| generation == self.generation);
         let mut next = match &changed {
             Some(_) => self.clone(),
@@ -175,7 +178,8 @@ impl<'a> Found<'a> {
 }
 
 impl Entry {
-    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], scope: &Scope, budgets: &Budgets) -> Self {
+    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], kept: Kept<'_>) -> Self {
+        let Kept { scope, budgets, usages } = kept;
         let store = catalogue.key_store(&key.key_store);
         let members =
             clusters.iter().find(|active| active.key_store == key.key_store).map(|active| active.members.clone());
@@ -203,12 +207,16 @@ impl Entry {
         let hidden = matches!(key.state, KeyState::Creating | KeyState::PendingDeletion);
         let state = if unavailable.is_some() && !hidden { KeyState::Unavailable } else { key.state };
         let arn = scope.key_arn(key.id).into();
-        Self { key, arn, state, unavailable, members, versions, current }
+        let usage = usages.of(key.id);
+        Self { key, arn, state, unavailable, members, versions, current, usage }
     }
 
-    /// Why the key's state forbids what its state forbids.
-    pub(crate) fn refusal(&self) -> Error {
+    /// Why an operation that is legal in these states is not in the key's.
+    pub(crate) fn refusal(&self, allowed: &[KeyState]) -> Error {
         let arn = &self.arn;
+        if *allowed == [KeyState::PendingDeletion] {
+            return Error::permanent(Exception::KmsInvalidState, format!("{arn} is not pending deletion."));
+        }
         let invalid = |message: String| Error::permanent(Exception::KmsInvalidState, message);
         match (self.state, &self.unavailable) {
             (KeyState::Disabled | KeyState::PendingDeletion | KeyState::Creating, _) => {
@@ -257,7 +265,8 @@ impl Core {
         // The generation first: what comes to be in use after it was read makes another keyring.
         let (inner, generation) = (&self.inner, registry.generation());
         let (catalogue, active) = (inner.store.catalogue(), registry.active());
-        let next = Arc::new(newest.next(catalogue, generation, &active, &inner.scope, &inner.budgets));
+        let kept = Kept { scope: &inner.scope, budgets: &inner.budgets, usages: &inner.usages };
+        let next = Arc::new(newest.next(catalogue, generation, &active, kept));
         inner.keyring.newest.store(Arc::clone(&next));
         next
     }

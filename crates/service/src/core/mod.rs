@@ -19,6 +19,7 @@ pub(crate) mod pin_record;
 pub(crate) mod pipeline;
 pub mod recorder;
 mod single;
+pub(crate) mod usage;
 pub(crate) mod validate;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -35,11 +36,13 @@ use self::cluster_registry::ClusterRegistry;
 use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::recorder::{Recorder, Records};
+use self::usage::Usages;
 use crate::Error;
 use auth::rule::Rules;
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::Scope;
+use model::limits::Quotas;
 use model::lock::RwLockExt as _;
 use store::Store;
 
@@ -52,6 +55,8 @@ pub struct Settings {
     pub items_in_work: usize,
     /// Most of those that one principal may have.
     pub items_in_work_per_principal: usize,
+    /// How much there may be of keys and what belongs to them.
+    pub quotas: Quotas,
 }
 
 /// The parts, and the way to keys over them. Cheap to clone.
@@ -69,9 +74,11 @@ struct Inner {
     records: Records,
     rules: ArcSwap<Rules>,
     admission: Arc<Admission>,
+    quotas: Quotas,
     tasks: TaskTracker,
     keyring: Keyrings,
     budgets: Budgets,
+    usages: Usages,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
     release_lock: RwLock<()>,
 }
@@ -95,9 +102,11 @@ impl Core {
             records: Records::new(recorder),
             rules: ArcSwap::from_pointee(Rules::built_in()),
             admission,
+            quotas: settings.quotas,
             tasks: TaskTracker::new(),
             keyring: Keyrings::default(),
             budgets: Budgets::default(),
+            usages: Usages::default(),
             release_lock: RwLock::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -124,6 +133,11 @@ impl Core {
         &*self.inner.observer
     }
 
+    /// How much there may be of keys and what belongs to them.
+    pub(crate) fn quotas(&self) -> Quotas {
+        self.inner.quotas
+    }
+
     /// What a drain waits for.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
@@ -131,6 +145,10 @@ impl Core {
 
     pub(crate) fn budgets(&self) -> &Budgets {
         &self.inner.budgets
+    }
+
+    pub(crate) fn usages(&self) -> &Usages {
+        &self.inner.usages
     }
 
     /// What the metadata said about a change of a key.
@@ -141,6 +159,10 @@ impl Core {
             store::Error::Rotating(key) => Error::permanent(
                 Exception::Conflict,
                 format!("{} is being rotated already; call again when that has ended", scope.key_arn(key)),
+            ),
+            store::Error::MaterialDestroyed(key) => Error::permanent(
+                Exception::KmsInvalidState,
+                format!("the material of {} was destroyed, which nothing undoes.", scope.key_arn(key)),
             ),
             other => Error::of_store(other),
         }

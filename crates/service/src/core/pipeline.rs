@@ -80,6 +80,7 @@ pub(crate) struct Prepared<I> {
 }
 
 /// The key that an item was done with, and the one that it was opened with where there are two.
+#[derive(Clone, Copy)]
 pub(crate) struct Used<'a> {
     pub(crate) entry: &'a Entry,
     pub(crate) version: &'a Usable,
@@ -231,10 +232,17 @@ impl Core {
                 answers[place] = Some(answer);
             }
         }
+        let used_at = self.clock().unix_millis();
         let ended = begun.into_iter().zip(answers).map(|(begun, answer)| match begun {
             Begun::Refused(asked, error) => (asked, Err(error)),
             Begun::Waits(asked) => {
-                let result = result_of(kind, keyring, &asked, answer);
+                let result = used(keyring, &asked).and_then(|used| {
+                    let result = kind.finish(used, answered(kind, used, answer)?);
+                    for entry in [Some(used.entry), used.source.map(|(entry, _)| entry)].into_iter().flatten() {
+                        entry.usage.note(used_at, kind.operation(), &call.request_id);
+                    }
+                    Ok(result)
+                });
                 (Some(asked), result)
             }
         });
@@ -335,24 +343,27 @@ pub(crate) async fn answers_of<O: ItemOperation>(
     O::answers(hsm_cluster.carry_out(O::batch(items), options).await).unwrap_or_default()
 }
 
-/// The caller's result of an item that was asked for.
-fn result_of<V: DataOperation>(
-    kind: &V,
-    keyring: &Keyring,
-    asked: &Asked,
-    answer: Option<Result<AnswerOf<V>, Failed>>,
-) -> Result<V::Output, Error> {
+/// What an item that was asked for stands for.
+fn used<'a>(keyring: &'a Keyring, asked: &Asked) -> Result<Used<'a>, Error> {
     let (entry, version) = keyring.usable(asked.target)?;
+    let source = asked.source.as_ref().map(|(target, _)| keyring.usable(*target)).transpose()?;
+    Ok(Used { entry, version, source })
+}
+
+/// What the cluster gave for an item, or why it gave nothing.
+fn answered<V: DataOperation>(
+    kind: &V,
+    Used { entry, version, .. }: Used<'_>,
+    answer: Option<Result<AnswerOf<V>, Failed>>,
+) -> Result<AnswerOf<V>, Error> {
     let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
-    let answer = answer.map_err(|failed| {
+    answer.map_err(|failed| {
         // No worker has had it, so that it took nothing of what is safe.
         if kind.encrypts() && !failed.sent {
             version.budget.give_back();
         }
         Error::of_cluster(failed.error, Some(&entry.arn))
-    })?;
-    let source = asked.source.as_ref().map(|(target, _)| keyring.usable(*target)).transpose()?;
-    Ok(kind.finish(Used { entry, version, source }, answer))
+    })
 }
 
 /// The ARNs of the keys that were asked for, each once.
@@ -377,7 +388,7 @@ pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Option<T> {
 
 fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {
     let (entry, _) = keyring.usable(target)?;
-    let members = entry.members.as_ref().ok_or_else(|| entry.refusal())?;
+    let members = entry.members.as_ref().ok_or_else(|| entry.refusal(&[]))?;
     Ok(&members.hsm_cluster)
 }
 

@@ -55,7 +55,7 @@ impl Service {
 }
 
 /// Has every worker drop what it keeps of the key in memory.
-async fn forget(core: &Core, key: &Key) {
+pub(super) async fn forget(core: &Core, key: &Key) {
     let Some(ActiveCluster { running: Some(running), .. }) = core.registry().active_of(&key.key_store) else {
         return;
     };

@@ -3,6 +3,7 @@
 mod add_hsm;
 mod connect;
 mod create;
+mod destroy;
 mod disconnect;
 mod fill;
 mod key_store;
@@ -13,6 +14,7 @@ mod removal;
 mod restart;
 mod resume;
 mod rotate;
+pub(crate) mod tend;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,6 +147,14 @@ pub(crate) struct Outcome(watch::Receiver<Option<Result<(), Error>>>);
 impl Creations {
     pub(crate) async fn lock(&self) -> MutexGuard<'_, Underway> {
         self.0.lock().await
+    }
+
+    /// Ends when nothing is made of this key.
+    #[cfg(test)]
+    pub(crate) async fn ended(&self, key: KeyId) {
+        while self.0.lock().await.contains_key(&key) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

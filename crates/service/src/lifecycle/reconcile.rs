@@ -12,13 +12,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Lifecycle;
+use super::destroy::undone_in;
 use super::resume::is_unfinished;
 use cluster::placement::{Findings, Wanted, compare};
 use cluster::{Cluster, Removal};
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::lock::MutexExt as _;
-use store::Catalogue;
+use store::{Catalogue, Destroyed};
 use supervisor::Status;
 use telemetry::watchdog::{Heartbeat, Task};
 
@@ -165,31 +166,54 @@ impl Lifecycle {
             self.note_removal(Removal { hsm: hsm.clone(), version }).await;
         }
         let destroyed = self.destroy_again(cluster, member, hsm, to_destroy).await;
+        if let Some(seen) = &seen {
+            // Of keys whose material was given up: what is not there any more, whoever has destroyed it.
+            let undone = undone_in(&catalogue, key_store, hsm);
+            let gone = undone.into_iter().filter(|version| !seen.contains(version) || destroyed.done.contains(version));
+            let outcome = |version| Destroyed { version, hsm: hsm.clone(), failure: None };
+            self.note_destroyed(gone.map(outcome).collect()).await;
+        }
         let filled = self.fill(cluster, member, hsm, to_fill).await;
         if catalogue.keys_of(key_store).any(|key| is_unfinished(key)) {
             // Also what a start could not finish because its HSMs were away.
             self.resume_in_background();
         }
-        seen.is_some() && filled && destroyed
+        seen.is_some() && filled && destroyed.all
     }
 
-    /// Destroys what was destroyed before and is there again; whether all of it is gone now.
-    async fn destroy_again(&self, cluster: &Cluster, member: usize, hsm: &HsmId, versions: Vec<KeyVersionId>) -> bool {
-        let mut all = true;
+    /// Destroys what was given up, or was destroyed before, and is there.
+    async fn destroy_again(
+        &self,
+        cluster: &Cluster,
+        member: usize,
+        hsm: &HsmId,
+        versions: Vec<KeyVersionId>,
+    ) -> DestroyedAgain {
+        let mut outcome = DestroyedAgain { done: BTreeSet::new(), all: true };
         for version in versions {
             match cluster.destroy(member, version, self.core.clock().now() + LIST).await {
-                Ok(()) => tracing::warn!(%hsm, key_version = %version,
-                    "the token held a key that had been destroyed, as one does that was away or was restored; it was \
-                     destroyed again"),
+                Ok(()) => {
+                    tracing::warn!(%hsm, key_version = %version,
+                        "the token held a key whose material was given up, as one does that was away or was restored; \
+                         it was destroyed there");
+                    outcome.done.insert(version);
+                }
                 Err(error) => {
-                    all = false;
+                    outcome.all = false;
                     tracing::error!(%hsm, key_version = %version, %error,
-                        "the token holds a key that had been destroyed, and it could not be destroyed again");
+                        "the token holds a key whose material was given up, and it could not be destroyed there");
                 }
             }
         }
-        all
+        outcome
     }
+}
+
+/// What came of destroying.
+struct DestroyedAgain {
+    done: BTreeSet<KeyVersionId>,
+    /// Nothing is left to be destroyed.
+    all: bool,
 }
 
 /// Versions of a store's keys that are wanted in an HSM and not known to be there.

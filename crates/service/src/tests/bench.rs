@@ -20,6 +20,7 @@ use cluster::Removal;
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::{KeyStoreId, Scope};
+use model::limits::Quotas;
 use model::operation::Operation;
 use pki::seal::{SealKey, SealKeys};
 use store::Store;
@@ -115,7 +116,7 @@ impl Recorder for Kept {
 
 fn settings() -> Settings {
     let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
-    Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500 }
+    Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500, quotas: Quotas::default() }
 }
 
 impl Bench {
@@ -125,7 +126,12 @@ impl Bench {
     }
 
     pub(super) async fn over(zones: &[&str]) -> Self {
-        let (folder, clock, fake) = (tempfile::tempdir().unwrap(), Clock::system(), Arc::new(Fake::over(zones)));
+        Self::by(Clock::system(), zones).await
+    }
+
+    /// With another clock.
+    pub(super) async fn by(clock: Clock, zones: &[&str]) -> Self {
+        let (folder, fake) = (tempfile::tempdir().unwrap(), Arc::new(Fake::over(zones)));
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
         let cluster = fake.id.clone();
         let key_store = store.connected_key_store("main", &cluster).await;

@@ -210,6 +210,11 @@ impl HsmCluster for Fake {
         if zones.len() < 2 { Err(Error::TooFewZones("the rest is absent".into())) } else { Ok(reachable) }
     }
 
+    fn reachable(&self) -> Vec<usize> {
+        let absent = self.absent.lock().unwrap();
+        (0..self.members.len()).filter(|member| !absent.contains(member)).collect()
+    }
+
     fn make_key(&self, _deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>> {
         async move {
             self.try_step("make", 0)?;

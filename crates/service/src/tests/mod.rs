@@ -2,8 +2,10 @@
 
 mod bench;
 mod data;
+mod deletion;
 mod disk;
 mod fake;
 mod keyring;
 mod keys;
 mod records;
+mod rotation;

@@ -1,0 +1,57 @@
+//! ScheduleKeyDeletion and CancelKeyDeletion. When the waiting period is over, `lifecycle::tend` does the rest.
+
+use std::sync::Arc;
+
+use super::switch_key::forget;
+use crate::core::{Core, validate};
+use crate::{Error, RequestContext, Service};
+use model::limits::DELETION_WINDOW_DAYS;
+use model::operation::Operation;
+use store::Key;
+
+/// A day in milliseconds.
+pub(crate) const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A deletion that was scheduled.
+#[derive(Clone, Debug)]
+pub struct ScheduledDeletion {
+    /// The key's ARN.
+    pub key_arn: String,
+    /// Not before this, in milliseconds since the Unix epoch.
+    pub date: i64,
+    /// The waiting period.
+    pub window_days: u32,
+}
+
+impl Service {
+    /// Has a key deleted after a waiting period of 7 to 30 days, 30 unless told otherwise. When this returns, no
+    /// operation with it succeeds any more.
+    pub async fn schedule_key_deletion(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        window_days: Option<u32>,
+    ) -> Result<ScheduledDeletion, Error> {
+        let work = move |core: Core, key: Arc<Key>| async move {
+            let (least, most) = DELETION_WINDOW_DAYS;
+            let window_days = validate::number("pendingWindowInDays", window_days.unwrap_or(most), least, most)?;
+            let date = core.clock().unix_millis().saturating_add(i64::from(window_days) * DAY_MILLIS);
+            core.store().schedule_deletion(key.id, date).await.map_err(|error| core.of_store(error))?;
+            core.wait_for_releases();
+            forget(&core, &key).await;
+            tracing::info!(key = %key.id, window_days, "the deletion of the key was scheduled");
+            Ok(ScheduledDeletion { key_arn: core.scope().key_arn(key.id), date, window_days })
+        };
+        self.core.on_key(call, Operation::ScheduleKeyDeletion, key_id, work).await
+    }
+
+    /// Keeps a key that was to be deleted: it is Disabled then. Gives its ARN.
+    pub async fn cancel_key_deletion(&self, call: &RequestContext, key_id: &str) -> Result<String, Error> {
+        let work = move |core: Core, key: Arc<Key>| async move {
+            core.store().cancel_deletion(key.id).await.map_err(|error| core.of_store(error))?;
+            tracing::info!(key = %key.id, "the deletion of the key was cancelled");
+            Ok(core.scope().key_arn(key.id))
+        };
+        self.core.on_key(call, Operation::CancelKeyDeletion, key_id, work).await
+    }
+}

@@ -1,0 +1,62 @@
+//! DestroyKeyMaterial: what people take a key store of their own for. The material is destroyed in the HSMs now, and
+//! nothing brings it back.
+
+use std::sync::Arc;
+
+use super::delete_key::DAY_MILLIS;
+use super::describe_key::{KeyDestruction, destructions};
+use super::switch_key::forget;
+use crate::core::Core;
+use crate::lifecycle::Lifecycle;
+use crate::{Error, RequestContext, Service};
+use model::limits::DELETION_WINDOW_DAYS;
+use model::operation::Operation;
+use store::Key;
+
+/// What was destroyed where.
+#[derive(Clone, Debug)]
+pub struct DestroyedMaterial {
+    /// The key's ARN.
+    pub key_arn: String,
+    /// When the rest of the key goes, not before this, in milliseconds since the Unix epoch.
+    pub deletion_date: i64,
+    /// For each HSM, whether all versions are gone there. One that could not be reached is done when it returns.
+    pub destructions: Vec<KeyDestruction>,
+}
+
+impl Service {
+    /// Destroys the material of a key that is Disabled or pending deletion. The caller repeats the key's ARN.
+    pub async fn destroy_key_material(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        confirmed_arn: &str,
+    ) -> Result<DestroyedMaterial, Error> {
+        let (lifecycle, confirmed) = (self.lifecycle.clone(), confirmed_arn.to_owned());
+        let work = move |core: Core, key: Arc<Key>| async move { destroy(&core, &lifecycle, &key, &confirmed).await };
+        self.core.on_key(call, Operation::DestroyKeyMaterial, key_id, work).await
+    }
+}
+
+async fn destroy(core: &Core, lifecycle: &Lifecycle, key: &Key, confirmed: &str) -> Result<DestroyedMaterial, Error> {
+    let key_arn = core.scope().key_arn(key.id);
+    if confirmed != key_arn {
+        return Err(Error::validation(format!(
+            "confirmKeyArn must be the ARN of the key whose material is to be destroyed for ever, {key_arn}."
+        )));
+    }
+    let (_, window) = DELETION_WINDOW_DAYS;
+    let date = core.clock().unix_millis().saturating_add(i64::from(window) * DAY_MILLIS);
+    lifecycle.give_up_material(key, date).await?;
+    core.wait_for_releases();
+    forget(core, key).await;
+    lifecycle.destroy_material(key.id).await;
+    let catalogue = core.store().catalogue();
+    // All of it may be done by now, and the row gone.
+    let now = catalogue.key(key.id).map_or(key, |key| &**key);
+    Ok(DestroyedMaterial {
+        key_arn,
+        deletion_date: now.deletion.map_or(date, |deletion| deletion.date),
+        destructions: destructions(now),
+    })
+}

@@ -1,0 +1,102 @@
+//! Destroying the material of a key: first in the metadata, irrevocably, then HSM by HSM, each result on record. An HSM
+//! that is away has it done when it returns, by whoever looks at what it holds.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::Lifecycle;
+use crate::Error;
+use crate::core::hsm_cluster::Members;
+use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::key::KeyState;
+use store::{Catalogue, Destroyed, Key};
+
+/// For one version in one HSM, with others waiting before it.
+const STEP: Duration = Duration::from_secs(20);
+
+impl Lifecycle {
+    /// Gives up the material of a key, which is pending deletion then. From here on nothing brings it back.
+    pub(crate) async fn give_up_material(&self, key: &Key, date: i64) -> Result<(), Error> {
+        const FROM: &[KeyState] = &[KeyState::Disabled, KeyState::PendingDeletion];
+        let hsms: Vec<HsmId> = self.configured(&key.key_store).into_iter().collect();
+        let given_up = self.core.store().give_up_material(key.id, FROM, date, &hsms).await;
+        given_up.map_err(|error| self.core.of_store(error))?;
+        tracing::warn!(key = %key.id, versions = key.versions.len(), "the material of the key was given up");
+        Ok(())
+    }
+
+    /// Destroys what was given up of a key in each HSM that can be reached now.
+    pub(crate) async fn destroy_material(&self, key: KeyId) {
+        let catalogue = self.core.store().catalogue();
+        let Some(row) = catalogue.key(key) else { return };
+        let Some(members) = self.core.members_of(&row.key_store) else { return };
+        let reachable = members.hsm_cluster.reachable();
+        join_all(reachable.into_iter().map(|member| self.destroy_in(row, &members, member))).await;
+    }
+
+    async fn destroy_in(&self, key: &Key, members: &Members, member: usize) {
+        let (hsm, _) = &members.hsms[member];
+        let mut outcomes = Vec::new();
+        for version in undone_of(key, hsm) {
+            let deadline = self.core.clock().now() + STEP;
+            let failure = match members.hsm_cluster.destroy(member, version, deadline).await {
+                Ok(()) => None,
+                Err(error) => {
+                    tracing::warn!(%hsm, key_version = %version, %error,
+                        "the material could not be destroyed in this HSM now; it is tried again");
+                    self.inner.reconcilers.ask(hsm);
+                    Some(error.to_string())
+                }
+            };
+            outcomes.push(Destroyed { version, hsm: hsm.clone(), failure });
+        }
+        self.note_destroyed(outcomes).await;
+    }
+
+    /// Puts on record what came of destroying.
+    pub(super) async fn note_destroyed(&self, outcomes: Vec<Destroyed>) {
+        if outcomes.is_empty() {
+            return;
+        }
+        for Destroyed { version, hsm, .. } in outcomes.iter().filter(|outcome| outcome.failure.is_none()) {
+            tracing::info!(%hsm, key_version = %version, "the material is destroyed in this HSM");
+        }
+        if let Err(error) = self.core.store().note_destroyed(&outcomes).await {
+            // The next look at the HSM finds it gone and records that.
+            tracing::warn!(%error, "what was destroyed could not be recorded");
+        }
+    }
+
+    /// Whether the material of a key is gone from every HSM of its cluster that the configuration has. Of a cluster that
+    /// it does not have nothing is known.
+    pub(super) fn is_gone_everywhere(&self, key: &Key) -> bool {
+        let hsms = self.configured(&key.key_store);
+        !hsms.is_empty() && hsms.iter().all(|hsm| undone_of(key, hsm).is_empty())
+    }
+
+    /// The HSMs of the cluster under a key store, whether it is connected or not.
+    fn configured(&self, key_store: &KeyStoreId) -> BTreeSet<HsmId> {
+        let catalogue = self.core.store().catalogue();
+        let spec = catalogue.key_store(key_store).and_then(|store| self.core.registry().spec(&store.cluster));
+        let described = spec.iter().flat_map(|spec| spec.hsms.iter().map(|hsm| hsm.hsm.clone()));
+        // In use may be some that the configuration has just lost.
+        let members = self.core.members_of(key_store);
+        let used = members.iter().flat_map(|members| members.hsms.iter().map(|(hsm, _)| hsm.clone()));
+        described.chain(used).collect()
+    }
+}
+
+/// Versions whose material was given up and that an HSM has not been seen to have destroyed.
+pub(super) fn undone_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> Vec<KeyVersionId> {
+    catalogue.keys_of(key_store).flat_map(|key| undone_of(key, hsm)).collect()
+}
+
+fn undone_of(key: &Key, hsm: &HsmId) -> Vec<KeyVersionId> {
+    let undone = key
+        .versions
+        .iter()
+        .filter(|version| version.destructions.get(hsm).is_some_and(|destruction| destruction.destroyed_at.is_none()));
+    undone.map(|version| version.id).collect()
+}

@@ -1,0 +1,174 @@
+//! What is done about keys now and then, without anybody asking: rotations that are due, deletions whose waiting period is
+//! over, and the last use of keys on record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Lifecycle;
+use crate::core::Core;
+use model::id::KeyId;
+use model::key::{KeyState, RotationCause};
+use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
+use store::{Deletion, Key};
+use telemetry::sampled::{self, Line};
+use telemetry::watchdog::Heartbeat;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(20);
+/// A turn counts no more of its time than this as time in which the daemon ran: it may have been stopped.
+const LONGEST: Duration = Duration::from_secs(60);
+/// For so long, of the daemon's own running time, the date of a deletion must have been past: a clock that is wrong for a
+/// while destroys nothing. AWS too allows itself a day.
+pub(crate) const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How much of that time may be lost by a crash.
+const RECORD: Duration = Duration::from_secs(10 * 60);
+
+/// What a turn knows of those before.
+pub(crate) struct Turns {
+    last: Instant,
+    /// Time for which deletions were overdue that is not on record yet.
+    overdue: HashMap<KeyId, Duration>,
+    /// Rotations are under way.
+    rotating: Arc<AtomicBool>,
+}
+
+impl Turns {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { last: now, overdue: HashMap::new(), rotating: Arc::default() }
+    }
+
+    /// Ends when no rotations are under way.
+    #[cfg(test)]
+    pub(crate) async fn rotated(&self) {
+        while self.rotating.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Looks after keys for as long as the daemon runs.
+    pub(crate) async fn tend_keys(self, heartbeat: Heartbeat) {
+        let mut turns = Turns::new(self.core.clock().now());
+        loop {
+            heartbeat.idle(tokio::time::sleep(EVERY)).await;
+            heartbeat.idle(self.tend_keys_once(&mut turns)).await;
+        }
+    }
+
+    /// One turn.
+    pub(crate) async fn tend_keys_once(&self, turns: &mut Turns) {
+        self.core.record_usage().await;
+        self.tend_deletions(turns).await;
+        self.rotate_what_is_due(turns);
+    }
+
+    async fn tend_deletions(&self, turns: &mut Turns) {
+        let (now, date) = (self.core.clock().now(), self.core.clock().unix_millis());
+        let ran = now.saturating_duration_since(turns.last).min(LONGEST);
+        turns.last = now;
+        let catalogue = self.core.store().catalogue();
+        let mut to_record = Vec::new();
+        turns.overdue.retain(|key, _| catalogue.key(*key).is_some());
+        for key in catalogue.keys_in(KeyState::PendingDeletion) {
+            let Some(deletion) = key.deletion else { continue };
+            if date < deletion.date {
+                // Also where the clock was put back.
+                turns.overdue.remove(&key.id);
+                continue;
+            }
+            let unrecorded = turns.overdue.entry(key.id).or_default();
+            *unrecorded += ran;
+            let certain = is_certain(deletion, *unrecorded);
+            if *unrecorded >= RECORD || (certain && !unrecorded.is_zero()) {
+                to_record.push((key.id, std::mem::take(unrecorded)));
+            }
+            if certain {
+                self.delete(key, deletion).await;
+            }
+        }
+        to_record.retain(|(key, _)| self.core.store().catalogue().key(*key).is_some());
+        if !to_record.is_empty()
+            && let Err(error) = self.core.store().add_overdue(&to_record).await
+        {
+            // It counts again from what is on record.
+            tracing::debug!(%error, "for how long deletions are overdue could not be recorded");
+        }
+    }
+
+    /// The waiting period is over: destroys the material, and takes the key away when that is gone everywhere.
+    async fn delete(&self, key: &Key, deletion: Deletion) {
+        if !deletion.material_destroyed {
+            if let Err(error) = self.give_up_material(key, deletion.date).await {
+                tracing::warn!(key = %key.id, %error, "the key is to be deleted and could not be yet");
+                return;
+            }
+            self.destroy_material(key.id).await;
+        }
+        let catalogue = self.core.store().catalogue();
+        let Some(now) = catalogue.key(key.id).filter(|now| self.is_gone_everywhere(now)) else { return };
+        match self.core.store().delete_key(now.id).await {
+            Ok(()) => tracing::warn!(key = %now.id, key_store = %now.key_store, versions = now.versions.len(),
+                "the key was deleted; its material is gone from every HSM of its cluster"),
+            Err(error) => tracing::warn!(key = %now.id, %error, "the key is to be deleted and could not be yet"),
+        }
+    }
+
+    /// Rotates one key after the other, beside the turns: an HSM that hangs holds up no deletion.
+    fn rotate_what_is_due(&self, turns: &Turns) {
+        let date = self.core.clock().unix_millis();
+        let catalogue = self.core.store().catalogue();
+        let due = |key: &Arc<Key>| Some((key.id, is_due(key, date, encryptions_done(&self.core, key))?));
+        let due: Vec<(KeyId, RotationCause)> = catalogue.keys_in(KeyState::Enabled).filter_map(due).collect();
+        if due.is_empty() || turns.rotating.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
+        let underway = Underway(Arc::clone(&turns.rotating));
+        // On panic: the next turn has it done.
+        tokio::spawn(async move {
+            for (key, cause) in due {
+                if let Err(error) = lifecycle.rotate(key, cause).await
+                    && sampled::whole(Line::KeyNotRotated, &key)
+                {
+                    tracing::warn!(%key, cause = cause.name(), exception = %error.exception, why = error.message,
+                        "the key is to be rotated and could not be yet; it is tried again");
+                }
+            }
+            drop((underway, counted));
+        });
+    }
+}
+
+/// Rotations are under way until this is dropped.
+struct Underway(Arc<AtomicBool>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Whether the date of a deletion was past for long enough.
+fn is_certain(deletion: Deletion, unrecorded: Duration) -> bool {
+    deletion.overdue.saturating_add(unrecorded) >= CERTAIN
+}
+
+/// Encryptions that were done under the current version, those counted that are reserved and will be lost by a crash.
+fn encryptions_done(core: &Core, key: &Key) -> u64 {
+    key.current().map_or(0, |version| ENCRYPTIONS_PER_VERSION.saturating_sub(core.encryptions_left(version.id)))
+}
+
+/// Why a key that is Enabled has to be rotated now, if it has to.
+fn is_due(key: &Key, date: i64, encryptions_done: u64) -> Option<RotationCause> {
+    // What was begun is finished first.
+    if let Some(version) = key.unfinished() {
+        return version.cause;
+    }
+    if encryptions_done >= ENCRYPTIONS_BEFORE_ROTATION {
+        return Some(RotationCause::Wear);
+    }
+    key.rotation.filter(|rotation| rotation.next <= date).map(|_| RotationCause::Period)
+}

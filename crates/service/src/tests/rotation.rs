@@ -1,0 +1,237 @@
+//! New material for a key, under callers and under failures.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::bench::{Bench, exception, plain, sealed};
+use crate::lifecycle::tend::Turns;
+use model::clock::Clock;
+use model::exception::Exception;
+use model::id::KeyVersionId;
+use model::key::{KeyState, RotationCause};
+use model::limits::ENCRYPTIONS_BEFORE_ROTATION;
+use store::Rotating;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The numbers of a key's versions, and which of them encrypts.
+fn versions(bench: &Bench, key: &crate::KeyMetadata) -> (Vec<u32>, u32) {
+    let catalogue = bench.store.catalogue();
+    let row = catalogue.key(key.id).unwrap();
+    (row.versions.iter().map(|version| version.id.version).collect(), row.current_version)
+}
+
+fn turns(bench: &Bench) -> Turns {
+    Turns::new(bench.clock.now())
+}
+
+/// One turn of what is done about keys, and what it has begun.
+async fn turn(bench: &Bench, turns: &mut Turns) {
+    bench.service.lifecycle.tend_keys_once(turns).await;
+    turns.rotated().await;
+}
+
+#[tokio::test]
+async fn old_ciphertexts_open_and_new_ones_are_the_new_versions() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let (id, call) = (key.id.to_string(), bench.call());
+    let mut made = Vec::new();
+    for round in 1..=4_u32 {
+        let ciphertext = bench.encrypt(plain(&id, b"secret")).await.unwrap();
+        assert_eq!(ciphertext[17..21], round.to_be_bytes());
+        made.push(ciphertext);
+        assert_eq!(bench.service.rotate_key_on_demand(&call, &id).await.unwrap(), key.arn);
+    }
+    for ciphertext in &made {
+        assert_eq!(bench.decrypt(sealed(ciphertext)).await.unwrap(), b"secret");
+    }
+    assert_eq!(versions(&bench, &key), (vec![1, 2, 3, 4, 5], 5));
+    assert_eq!(bench.fake.objects(), [5, 5]);
+    let (arn, all) = bench.service.list_key_rotations(&call, &id, true, None, "").await.unwrap();
+    let names: std::collections::BTreeSet<_> = all.items.iter().map(|one| one.material_id.to_string()).collect();
+    assert!(names.len() == 5 && names.iter().all(|name| name.len() == 64), "{names:?}");
+    assert_eq!((arn, all.items.iter().filter(|one| one.current).count()), (key.arn, 1));
+    let (_, only) = bench.service.list_key_rotations(&call, &id, false, Some(3), "").await.unwrap();
+    let (_, rest) =
+        bench.service.list_key_rotations(&call, &id, false, Some(3), &only.next_marker.unwrap()).await.unwrap();
+    let numbers: Vec<u32> = only.items.iter().chain(&rest.items).map(|one| one.version).collect();
+    assert_eq!((numbers, rest.next_marker), (vec![2, 3, 4, 5], None));
+}
+
+#[tokio::test]
+async fn a_rotation_on_demand_has_its_limit() {
+    let bench = Bench::new().await;
+    let id = bench.create().await.id.to_string();
+    for _ in 0..25 {
+        bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    }
+    let refused = bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap_err();
+    assert_eq!((refused.exception, refused.retryable), (Exception::LimitExceeded, false));
+    assert!(refused.message.contains("25 times"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_fails_leaves_the_key_as_it_was_and_its_number_unused() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    for (step, member) in [("place", 1), ("prove", 1), ("proof", 0), ("list", 1), ("make", 0)] {
+        bench.fake.fail(step, member, 2);
+        if step == "proof" {
+            bench.fake.fail("proof", 1, 2);
+        }
+        bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap_err();
+        bench.service.lifecycle.creations().ended(key.id).await;
+        bench.fake.faults.lock().unwrap().clear();
+        let (numbers, current) = versions(&bench, &key);
+        assert_eq!((numbers, current), (vec![1], 1), "after {step}");
+        assert_eq!(bench.fake.objects(), [1, 1], "after {step}");
+        bench.encrypt(plain(&id, b"as before")).await.unwrap();
+    }
+    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    let (numbers, current) = versions(&bench, &key);
+    assert!(numbers[1] == current && current > 2, "no number is given twice: {numbers:?}");
+}
+
+#[tokio::test]
+async fn a_zone_that_is_away_refuses_a_rotation_or_is_filled_later() {
+    let bench = Bench::over(&["a", "b", "c"]).await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    bench.fake.absent.lock().unwrap().push(2);
+    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    assert_eq!(bench.fake.objects(), [2, 2, 1]);
+    bench.fake.absent.lock().unwrap().push(1);
+    let refused = bench.service.rotate_key_on_demand(&bench.call(), &id).await;
+    assert_eq!(exception(refused), Exception::CloudHsmClusterInvalidConfiguration);
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
+}
+
+#[tokio::test]
+async fn a_number_that_a_token_shows_is_not_given_again() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    // As after a restore of metadata from before two rotations, one of which reached this token alone.
+    let shown = KeyVersionId { key: key.id, version: 7 };
+    bench.fake.tokens.lock().unwrap()[1].insert(shown, bytes::Bytes::from_static(b"of another time"));
+    bench.service.rotate_key_on_demand(&bench.call(), &key.id.to_string()).await.unwrap();
+    assert_eq!(versions(&bench, &key), (vec![1, 8], 8));
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_is_resumed() {
+    let bench = Bench::new().await;
+    let hsms: Vec<_> =
+        bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+    for with_blob in [false, true] {
+        let key = bench.create().await;
+        let id = key.id.to_string();
+        let before = bench.encrypt(plain(&id, b"before")).await.unwrap();
+        let version = KeyVersionId { key: key.id, version: 2 };
+        let rotating = Rotating { version, cause: RotationCause::Request };
+        bench.store.begin_version(rotating, &hsms).await.unwrap();
+        if with_blob {
+            bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+            bench.store.keep_proof(version, &[0; 12], &bytes::Bytes::from_static(b"stale")).await.unwrap();
+            bench.fake.tokens.lock().unwrap()[0].insert(version, bytes::Bytes::from_static(b"half written"));
+        }
+        // What is being made encrypts nothing, and is none of the rotations.
+        let mut forged = before.clone();
+        forged[17..21].copy_from_slice(&2_u32.to_be_bytes());
+        assert_eq!(exception(bench.decrypt(sealed(&forged)).await), Exception::InvalidCiphertext);
+        assert_eq!(bench.encrypt(plain(&id, b"meanwhile")).await.unwrap()[17..21], 1_u32.to_be_bytes());
+        bench.service.resume().await;
+        let expected = if with_blob { (vec![1, 2], 2) } else { (vec![1], 1) };
+        assert_eq!(versions(&bench, &key), expected);
+        let after = bench.encrypt(plain(&id, b"after")).await.unwrap();
+        assert_eq!(bench.decrypt(sealed(&after)).await.unwrap(), b"after");
+        assert_eq!(bench.decrypt(sealed(&before)).await.unwrap(), b"before");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_disabled_meanwhile_keeps_its_version() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 2 };
+    let rotating = Rotating { version, cause: RotationCause::Request };
+    bench.store.begin_version(rotating, &[]).await.unwrap();
+    bench.store.keep_proof(version, &[0; 12], &bytes::Bytes::from_static(b"proof")).await.unwrap();
+    bench.service.disable_key(&bench.call(), &key.id.to_string()).await.unwrap();
+    let refused = bench.store.make_current(version).await.unwrap_err();
+    assert!(matches!(refused, store::Error::KeyState(of, KeyState::Disabled) if of == key.id), "{refused}");
+    assert_eq!(versions(&bench, &key).1, 1);
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_get_one_version() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    let call = bench.call();
+    let rotations = join_all((0..8).map(|_| bench.service.rotate_key_on_demand(&call, &id))).await;
+    assert!(rotations.iter().all(Result::is_ok), "{rotations:?}");
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
+}
+
+#[tokio::test]
+async fn a_period_that_is_over_rotates_once() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let (id, call) = (key.id.to_string(), bench.call());
+    let mut turns = turns(&bench);
+    for (days, refused) in [(89, true), (90, false), (2_560, false), (2_561, true)] {
+        let enabled = bench.service.enable_key_rotation(&call, &id, Some(days)).await;
+        assert_eq!(enabled.is_err(), refused, "{days} days");
+    }
+    bench.service.enable_key_rotation(&call, &id, None).await.unwrap();
+    let status = bench.service.get_key_rotation_status(&call, &id).await.unwrap();
+    assert_eq!((status.enabled, status.period_days), (true, Some(365)));
+    bench.clock.advance(364 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1], 1));
+    // Somebody's own rotation does not shift it.
+    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    bench.clock.advance(DAY);
+    turn(&bench, &mut turns).await;
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1, 2, 3], 3));
+    let (_, page) = bench.service.list_key_rotations(&bench.call(), &id, false, None, "").await.unwrap();
+    let causes: Vec<_> = page.items.iter().map(|one| one.cause).collect();
+    assert_eq!(causes, [Some(RotationCause::Request), Some(RotationCause::Period)]);
+    // A key that is disabled as its period ends is rotated when it is enabled again.
+    bench.service.disable_key(&bench.call(), &id).await.unwrap();
+    bench.clock.advance(366 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 3);
+    bench.service.enable_key(&bench.call(), &id).await.unwrap();
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 4);
+    bench.service.disable_key_rotation(&bench.call(), &id).await.unwrap();
+    bench.clock.advance(3_000 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 4);
+    assert!(!bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap().enabled);
+}
+
+#[tokio::test]
+async fn a_version_that_wears_out_is_replaced_whatever_the_settings() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    let current = KeyVersionId { key: key.id, version: 1 };
+    bench.store.reserve_encryptions(current, ENCRYPTIONS_BEFORE_ROTATION - (1 << 20) - 1).await.unwrap();
+    let mut turns = turns(&bench);
+    bench.encrypt(plain(&id, b"one")).await.unwrap();
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1], 1), "what is reserved and not done counts for nothing");
+    bench.store.reserve_encryptions(current, 1 << 20).await.unwrap();
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
+    let described = bench.service.describe_key(&bench.call(), &id).await.unwrap();
+    assert_eq!(described.current_cause, Some(RotationCause::Wear));
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 2), "the new one is fresh");
+}

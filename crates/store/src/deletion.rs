@@ -1,0 +1,156 @@
+//! Changes of keys that are to be deleted: the waiting period, the giving up of the material, the end of the row.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::change::{must_be_one, touch_key};
+use super::engine::value::values;
+use super::keys::{in_state, write_state};
+use super::log::Entity;
+use super::reserve::Purpose;
+use super::versions::bury;
+use super::{Error, Store, load};
+use model::id::{HsmId, KeyId, KeyVersionId};
+use model::key::KeyState;
+
+/// What becomes of the destroying of a version in an HSM.
+#[derive(Clone, Debug)]
+pub struct Destroyed {
+    /// The version.
+    pub version: KeyVersionId,
+    /// The HSM.
+    pub hsm: HsmId,
+    /// What it said, where it failed.
+    pub failure: Option<String>,
+}
+
+impl Store {
+    /// Has a key deleted at this time, in milliseconds since the Unix epoch. From now on it is pending deletion. Also on
+    /// a full disk.
+    pub async fn schedule_deletion(&self, key: KeyId, date: i64) -> Result<(), Error> {
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            Box::pin(async move {
+                touch_key(database, key).await?;
+                in_state(database, key, &[KeyState::Enabled, KeyState::Disabled]).await?;
+                let sql = "UPDATE keys SET state = $1, deletion_date = $2, overdue = 0 WHERE id = $3";
+                database.execute(sql, values![KeyState::PendingDeletion.name(), date, key]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Keeps a key that was to be deleted, as Disabled. [`Error::MaterialDestroyed`] where there is nothing left to keep.
+    pub async fn cancel_deletion(&self, key: KeyId) -> Result<(), Error> {
+        self.change(move |database| {
+            Box::pin(async move {
+                touch_key(database, key).await?;
+                in_state(database, key, &[KeyState::PendingDeletion]).await?;
+                let sql = "UPDATE keys SET state = $1, deletion_date = NULL, overdue = 0 \
+                           WHERE id = $2 AND material_destroyed = 0";
+                match database.execute(sql, values![KeyState::Disabled.name(), key]).await? {
+                    0 => Err(Error::MaterialDestroyed(key)),
+                    _ => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Adds to the time for which the daemon ran while the date of a deletion was past.
+    pub async fn add_overdue(&self, ran: &[(KeyId, Duration)]) -> Result<(), Error> {
+        let ran = ran.to_vec();
+        self.change(move |database| {
+            Box::pin(async move {
+                for (key, ran) in ran {
+                    touch_key(database, key).await?;
+                    let ran = i64::try_from(ran.as_millis()).unwrap_or(i64::MAX);
+                    let sql = "UPDATE keys SET overdue = overdue + $1 WHERE id = $2 AND deletion_date IS NOT NULL";
+                    database.execute(sql, values![ran, key]).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Gives up the material of a key in one of these states, irrevocably: escrow and proofs are gone from here, no token
+    /// must hold a version any more, and in each of these HSMs it is to be destroyed. The key is pending deletion from now
+    /// on, if it was not, until `date`. Also on a full disk. Does nothing more where it was done before.
+    pub async fn give_up_material(
+        &self,
+        key: KeyId,
+        from: &'static [KeyState],
+        date: i64,
+        hsms: &[HsmId],
+    ) -> Result<(), Error> {
+        let (hsms, now) = (hsms.to_vec(), self.inner.clock.unix_millis());
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            let hsms = hsms.clone();
+            Box::pin(async move {
+                touch_key(database, key).await?;
+                in_state(database, key, from).await?;
+                let sql = "SELECT version FROM key_versions WHERE key_id = $1";
+                let versions: Vec<(u32,)> = database.all(sql, values![key]).await?;
+                let placed: Vec<(String,)> =
+                    database.all("SELECT DISTINCT hsm_id FROM placements WHERE key_id = $1", values![key]).await?;
+                let placed = placed.into_iter().map(|(hsm,)| HsmId::from(hsm.as_str()));
+                let wanted: BTreeSet<HsmId> = hsms.into_iter().chain(placed).collect();
+                for (version,) in versions {
+                    bury(database, KeyVersionId { key, version }, now).await?;
+                    for hsm in &wanted {
+                        let sql = "INSERT INTO destructions (key_id, version, hsm_id) VALUES ($1, $2, $3) \
+                                   ON CONFLICT (key_id, version, hsm_id) DO NOTHING";
+                        database.execute(sql, values![key, version, hsm.as_str()]).await?;
+                    }
+                }
+                let sql = "UPDATE key_versions SET escrow = NULL, proof_iv = NULL, proof = NULL WHERE key_id = $1";
+                database.execute(sql, values![key]).await?;
+                write_state(database, key, KeyState::PendingDeletion).await?;
+                let sql = "UPDATE keys SET material_destroyed = 1, deletion_date = coalesce(deletion_date, $1) \
+                           WHERE id = $2";
+                database.execute(sql, values![date, key]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Puts on record what came of destroying versions in HSMs. What is done stays done.
+    pub async fn note_destroyed(&self, outcomes: &[Destroyed]) -> Result<(), Error> {
+        let (outcomes, now) = (outcomes.to_vec(), self.inner.clock.unix_millis());
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            let outcomes = outcomes.clone();
+            Box::pin(async move {
+                for Destroyed { version, hsm, failure } in outcomes {
+                    if load::key(database, version.key).await?.is_none() {
+                        continue;
+                    }
+                    touch_key(database, version.key).await?;
+                    let done = failure.is_none().then_some(now);
+                    let sql = "UPDATE destructions SET destroyed_at = $1, failure = $2 \
+                               WHERE key_id = $3 AND version = $4 AND hsm_id = $5 AND destroyed_at IS NULL";
+                    let failure = failure.as_deref().map(str::to_owned);
+                    database.execute(sql, values![done, failure, version.key, version.version, hsm.as_str()]).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Takes away a key whose material was given up, with everything that belongs to it. Its versions are remembered as
+    /// destroyed for ever. Also on a full disk.
+    pub async fn delete_key(&self, key: KeyId) -> Result<(), Error> {
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            Box::pin(async move {
+                database.removes(Entity::Key(key)).await?;
+                // Versions, placements, aliases, tags and client tokens go with it by their foreign keys.
+                let sql = "DELETE FROM keys WHERE id = $1 AND state = $2 AND material_destroyed = 1";
+                let done = database.execute(sql, values![key, KeyState::PendingDeletion.name()]).await?;
+                must_be_one(done, || format!("key {key} whose material was given up"))
+            })
+        })
+        .await
+    }
+}
