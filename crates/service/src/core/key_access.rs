@@ -65,6 +65,11 @@ impl<'a> KeyAccess<'a> {
         Ok(entry.is_some())
     }
 
+    /// Whether there was such a key, for callers who may do this with it.
+    pub(crate) fn was_deleted(&self, id: KeyId) -> bool {
+        self.keyring.catalogue.destroyed_of(id).next().is_some()
+    }
+
     fn find(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<Found<'a>, Error> {
         let found = self.keyring.find(id);
         self.allowed(id, found.as_ref().map(|found| found.entry), context)?;

@@ -126,9 +126,11 @@ pub(crate) fn opening<'a>(
             "The key ID in the request does not identify a CMK that can perform this operation.",
         ));
     }
-    // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign.
     if !access.knows(key_version.key, Some(&context))? {
-        return Err(Error::invalid_ciphertext());
+        // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign. Who
+        // may use one that was deleted is told that nothing opens it any more.
+        let deleted = access.was_deleted(key_version.key);
+        return Err(if deleted { access.unknown(key_version.key) } else { Error::invalid_ciphertext() });
     }
     let (target, version) = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
     let aad = aad_of(version, &context);
