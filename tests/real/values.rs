@@ -169,7 +169,7 @@ async fn what_a_creator_wrote_is_shown_and_never_obeyed() {
     {
         let ran = daemon.keystorectl(&arguments);
         assert!(ran.code != Some(0) && is_harmless(&ran.err), "{ran:?}");
-        let request = proto::v1::DescribeKeyRequest { key_id: arguments[2].to_owned() };
+        let request = proto::v1::DescribeKeyRequest { key_id: arguments[2].to_owned(), ..Default::default() };
         let failure = caller.keys.clone().describe_key(caller.request(request)).await.map(drop).unwrap_err();
         assert!(is_harmless(failure.message()) && !failure.message().contains('\n'), "{failure:?}");
     }
