@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 
 use cluster::{Health, MemberStatus, StatisticsSnapshot};
-use model::id::KeyVersionId;
+use model::id::{HsmId, KeyVersionId};
 use model::key_store::ConnectionState;
 use service::{HsmView, KeyStoreView, Service};
 use telemetry::metrics::{HsmCounts, HsmLabels, HsmReading, KeyStoreLabels, KeyVersionLabels, Metrics};
@@ -31,6 +31,9 @@ pub(super) struct Report {
     /// Key versions with the fewest encryptions left.
     #[serde(skip)]
     scarcest: Vec<(KeyVersionId, u64)>,
+    /// Key versions that each HSM has still to destroy.
+    #[serde(skip)]
+    destructions: BTreeMap<HsmId, usize>,
 }
 
 /// Key versions whose rest is shown: whoever is about to use a key up sees it, and ten thousand keys are not as many
@@ -169,6 +172,7 @@ pub(super) fn report(service: &Service, draining: bool, concerns: impl Iterator<
         hsms: Vec::new(),
         pins: Vec::new(),
         scarcest: service.scarcest(SCARCEST),
+        destructions: service.destructions_pending(),
     };
     let mut connected = false;
     for view in service.key_stores() {
@@ -291,6 +295,7 @@ impl Report {
         metrics.encryptions_left(self.scarcest.iter().map(|(version, left)| {
             (KeyVersionLabels { key_id: version.key.to_string(), key_version: version.version }, *left)
         }));
+        metrics.key_destructions_pending(self.destructions.iter().map(|(hsm, versions)| (hsm.to_string(), *versions)));
     }
 }
 

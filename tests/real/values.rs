@@ -237,6 +237,7 @@ async fn what_one_batch_gave_one_batch_takes_back() {
             key_id: key.clone(),
             plaintext: plaintext.clone(),
             encryption_context: context(&[("k", &"v".repeat(length))]),
+            ..Default::default()
         };
         let fits = |length: usize| BatchEncryptRequest { items: vec![with(length); count] }.encoded_len() <= LIMIT;
         let longest = (0..=8_192 - 5).rev().find(|length| fits(*length)).unwrap();
@@ -247,6 +248,7 @@ async fn what_one_batch_gave_one_batch_takes_back() {
                 ciphertext_blob: response.ciphertext_blob,
                 encryption_context: with(longest).encryption_context,
                 key_id: response.key_id,
+                ..Default::default()
             },
             other => panic!("{other:?}"),
         });
@@ -278,6 +280,7 @@ async fn what_one_batch_made_one_batch_opens() {
                     ciphertext_blob: response.ciphertext_blob,
                     encryption_context: with(longest).encryption_context,
                     key_id: response.key_id,
+                    ..Default::default()
                 };
                 (item, response.plaintext)
             }

@@ -15,7 +15,7 @@ use proto::v1::ReEncryptRequest;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Key to encrypt with: key id, key ARN, alias name or alias ARN
+    /// Key to encrypt with: key id, key ARN, alias or alias ARN
     key: String,
     /// File with the ciphertext, as `encrypt` gave it: base64 or raw; - is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]

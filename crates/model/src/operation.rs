@@ -32,6 +32,8 @@ pub enum Resource {
     Key,
     /// One key, by an alias as well.
     KeyOrAlias,
+    /// One alias, and the key that has it or is to have it, by its id or ARN.
+    Alias,
     /// One key store, or all.
     KeyStore,
     /// One cluster, or all.
@@ -74,6 +76,8 @@ impl OperationSpec {
 const USE: &[KeyState] = &[KeyState::Enabled];
 /// Of keys that are switched on or off; while one is Unavailable that is for later.
 const SWITCH: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::Unavailable];
+/// Of keys whose names, tags and words are changed: all but those that wait for deletion.
+const CHANGE: &[KeyState] = &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::Unavailable];
 /// Of keys whose rotation by itself is set; while one is Unavailable that is for later.
 const SET: &[KeyState] = &[KeyState::Enabled, KeyState::Unavailable];
 /// Of keys that are to be deleted. One that is being made is finished first.
@@ -162,6 +166,23 @@ operations! {
     DescribeKey: Shows KeyOrAlias in ANY, "kms:DescribeKey", "DescribeKey", "describe_key";
     /// List keys.
     ListKeys: Shows Account in NONE, "kms:ListKeys", "ListKeys", "list_keys";
+    /// Describe a key anew.
+    UpdateKeyDescription: Changes Key in CHANGE,
+        "kms:UpdateKeyDescription", "UpdateKeyDescription", "update_key_description";
+    /// Give a key tags.
+    TagResource: Changes Key in CHANGE, "kms:TagResource", "TagResource", "tag_resource";
+    /// Take tags away from a key.
+    UntagResource: Changes Key in CHANGE, "kms:UntagResource", "UntagResource", "untag_resource";
+    /// List the tags of a key.
+    ListResourceTags: Shows Key in ANY, "kms:ListResourceTags", "ListResourceTags", "list_resource_tags";
+    /// Give a key a further name.
+    CreateAlias: Changes Alias in CHANGE, "kms:CreateAlias", "CreateAlias", "create_alias";
+    /// Give a name to another key.
+    UpdateAlias: Changes Alias in CHANGE, "kms:UpdateAlias", "UpdateAlias", "update_alias";
+    /// Take a name away.
+    DeleteAlias: Changes Alias in ANY, "kms:DeleteAlias", "DeleteAlias", "delete_alias";
+    /// List names, all or those of one key.
+    ListAliases: Shows Account in NONE, "kms:ListAliases", "ListAliases", "list_aliases";
     /// Make a key usable.
     EnableKey: Changes Key in SWITCH, "kms:EnableKey", "EnableKey", "enable_key";
     /// Make a key unusable.

@@ -16,6 +16,7 @@ pub mod lifecycle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,11 +43,14 @@ pub use self::crypto::re_encrypt::{ReEncryptInput, ReEncrypted};
 pub use self::key_stores::create_key_store::CreateKeyStoreInput;
 pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;
+pub use self::keys::create_alias::CreateAliasInput;
 pub use self::keys::create_key::CreateKeyInput;
 pub use self::keys::delete_key::ScheduledDeletion;
 pub use self::keys::describe_key::{KeyDestruction, KeyMetadata};
 pub use self::keys::destroy_key_material::DestroyedMaterial;
 pub use self::keys::get_key_last_usage::KeyLastUsage;
+pub use self::keys::list_aliases::AliasEntry;
+pub use self::keys::list_keys::{KeyDetails, KeyEntry, KeyFilter, ListKeysInput};
 pub use self::keys::rotate_key::{KeyRotation, RotationStatus};
 pub use self::lifecycle::{AddHsmInput, AddedHsm};
 
@@ -125,6 +129,12 @@ impl Service {
     #[must_use]
     pub fn scarcest(&self, most: usize) -> Vec<(KeyVersionId, u64)> {
         self.core.scarcest(most)
+    }
+
+    /// How many key versions whose material was given up each HSM has still to destroy; none where it is nothing.
+    #[must_use]
+    pub fn destructions_pending(&self) -> BTreeMap<HsmId, usize> {
+        self.lifecycle.destructions_pending()
     }
 
     /// Puts on record that an interface refused a call, so that no use case has had it.

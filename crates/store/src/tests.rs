@@ -2,6 +2,7 @@
 
 mod follow;
 mod full;
+mod names;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 use super::engine::sqlite::copy;
 use super::engine::value::values;
-use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, KeyStoreChange, NewKeyStore, Store};
+use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, KeyStoreChange, NewKey, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement};
@@ -45,7 +46,8 @@ impl Bench {
     }
 
     async fn begin(&self, token: Option<&ClientToken>) -> Result<Begun, Error> {
-        self.store.begin_key(&self.key_store, "for tests", &hsms(), token).await
+        let new = NewKey { description: "for tests".into(), ..NewKey::new(&self.key_store, &hsms()) };
+        self.store.begin_key(new, token).await
     }
 
     async fn new_key(&self) -> KeyVersionId {
@@ -423,7 +425,7 @@ async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
     store.advance_key_store(id, Event::Disconnect, None, false).await.unwrap();
     let refused = |error| matches!(error, Error::State(ConnectionState::Disconnecting));
     assert!(refused(store.enable_new_key(key, id).await.unwrap_err()));
-    assert!(refused(store.begin_key(id, "", &[], None).await.err().unwrap()));
+    assert!(refused(store.begin_key(NewKey::new(id, &[]), None).await.err().unwrap()));
     assert_eq!(store.catalogue().key(key).unwrap().state, KeyState::Creating);
 }
 

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod connections;
+mod destructions;
 mod disk;
 mod hsm;
 mod log;
@@ -128,6 +129,7 @@ pub struct Metrics {
     rotation: Family<HsmLabels, Gauge<f64, AtomicU64>>,
     tries_left: Family<HsmLabels, Gauge>,
     wear: wear::WearMetrics,
+    destructions: destructions::DestructionMetrics,
     identity_refusals: Family<HsmLabels, Counter>,
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
@@ -200,6 +202,7 @@ impl Metrics {
             tries_left.clone(),
         );
         let wear = wear::WearMetrics::new(r);
+        let destructions = destructions::DestructionMetrics::new(r);
         let identity_refusals = Family::<HsmLabels, Counter>::default();
         r.register(
             "hsm_identity_refusals",
@@ -240,6 +243,7 @@ impl Metrics {
             rotation,
             tries_left,
             wear,
+            destructions,
             identity_refusals,
             ready,
             troubles,

@@ -12,7 +12,7 @@ use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
 use store::backup::BackupStep;
 use store::restore::RestoreStep;
-use store::{Begun, NewKeyStore, Store};
+use store::{Begun, NewKey, NewKeyStore, Store};
 
 use super::{command, database, keystored};
 use crate::harness::daemon::Site;
@@ -71,7 +71,9 @@ impl Left {
 
 async fn key(store: &Store, key_store: &KeyStoreId) -> KeyId {
     let hsms: [HsmId; 1] = ["hsm-a".into()];
-    let Begun::New(key) = store.begin_key(key_store, "", &hsms, None).await.unwrap() else { panic!("it is new") };
+    let Begun::New(key) = store.begin_key(NewKey::new(key_store, &hsms), None).await.unwrap() else {
+        panic!("it is new")
+    };
     store.enable_new_key(key, key_store).await.unwrap();
     key
 }

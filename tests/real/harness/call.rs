@@ -163,6 +163,7 @@ impl Caller {
             key_id: key.to_owned(),
             plaintext: plaintext.to_vec(),
             encryption_context: context.clone(),
+            ..Default::default()
         };
         Ok(self.crypto.clone().encrypt(self.request(request)).await?.into_inner().ciphertext_blob.to_vec())
     }

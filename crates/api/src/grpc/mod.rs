@@ -14,6 +14,7 @@ mod key_stores;
 mod keys;
 mod limiter;
 mod metering;
+mod names;
 mod recorded;
 mod stream;
 mod stream_slots;

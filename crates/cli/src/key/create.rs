@@ -28,6 +28,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         key_store_id: arguments.key_store,
         description: arguments.description,
         client_token: arguments.client_token,
+        tags: Vec::new(),
     };
     let key = client.create_key(request).await?;
     context.printer.report(&Metadata::from(key))

@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let mut marker = String::new();
     while found.truncated && found.keys.len() < most {
         let limit = u32::try_from(most - found.keys.len()).unwrap_or(u32::MAX).min(limits::LIST_LIMIT);
-        let page = client.list_keys(ListKeysRequest { limit: Some(limit), marker }).await?;
+        let page = client.list_keys(ListKeysRequest { limit: Some(limit), marker, ..Default::default() }).await?;
         found.truncated = page.truncated && !page.keys.is_empty();
         found.keys.extend(page.keys.into_iter().map(Entry::from));
         marker = page.next_marker;

@@ -35,7 +35,7 @@ use plan::Counts;
 pub(super) struct Arguments {
     /// File with one ciphertext in base64 on each line, with one ciphertext as it is, or a sealed file
     file: PathBuf,
-    /// Encrypt under this key instead of the one that each ciphertext names: key id, key ARN, alias name or alias ARN
+    /// Encrypt under this key instead of the one that each ciphertext names: key id, key ARN, alias or alias ARN
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     #[command(flatten)]

@@ -51,6 +51,7 @@ impl Core {
     pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Arc<str>, Error> {
         let scope = self.scope();
         Ok(match operation.spec().resource {
+            Resource::Alias => scope.alias_arn(validate::alias_name(id)?).into(),
             _ if id.is_empty() => NO_RESOURCE.into(),
             Resource::KeyStore => {
                 validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;

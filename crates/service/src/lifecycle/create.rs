@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Leftover, Lifecycle, Origin, Plan};
+use super::{Leftover, Lifecycle, Origin, Plan, UndoStep, VersionStep, transient};
 use crate::Error;
 use crate::core::budget::BLOCK;
 use cluster::{self, Proof};
@@ -73,19 +73,24 @@ impl Lifecycle {
         let blob = match row.ok_or_else(|| Error::no_key(&arn))?.blob {
             Some(blob) => blob,
             None => {
-                let blob = hsm_cluster.make_key(self.within(MAKE)).await.map_err(of_cluster)?;
+                let making = hsm_cluster.make_key(self.within(MAKE));
+                let blob = transient(VersionStep::Make, making).await.map_err(of_cluster)?;
                 // Before any token keeps the key: what can be in a token can be filled into another.
-                store.keep_blob(version, &blob).await.map_err(Error::of_store)?;
+                let kept = transient(VersionStep::RecordBlob, store.keep_blob(version, &blob)).await;
+                kept.map_err(Error::of_store)?;
                 blob
             }
         };
         let making = Making { lifecycle: self, plan, arn: &arn, blob: &blob };
-        let mut placed = making.place(&reachable).await;
-        let (maker, proof) = making.first_proof(&mut placed).await.map_err(of_cluster)?;
-        store.keep_proof(version, &proof.iv, &proof.sealed).await.map_err(Error::of_store)?;
+        let mut placed = transient(VersionStep::Place, making.place(&reachable)).await;
+        let first_proof = transient(VersionStep::MakeProof, making.first_proof(&mut placed)).await;
+        let (maker, proof) = first_proof.map_err(of_cluster)?;
+        let keeping = store.keep_proof(version, &proof.iv, &proof.sealed);
+        transient(VersionStep::RecordProof, keeping).await.map_err(Error::of_store)?;
         let mut proven = BTreeSet::from([maker]);
         let others = placed.into_iter().filter(|member| *member != maker);
-        let opened = join_all(others.map(|member| making.prove(member, &proof))).await;
+        let proving = join_all(others.map(|member| making.prove(member, &proof)));
+        let opened = transient(VersionStep::Prove, proving).await;
         proven.extend(opened.into_iter().flatten());
         making.enough(&proven)?;
         let missed = reachable.into_iter().filter(|member| !proven.contains(member)).collect();
@@ -95,19 +100,25 @@ impl Lifecycle {
     /// Records where the version is and that it may be used.
     async fn enable(&self, plan: &Plan, made: Made) -> Result<(), store::Error> {
         let (store, hsms, version) = (self.core.store(), &plan.members.hsms, plan.version);
-        for member in made.proven {
-            let (hsm, _) = &hsms[member];
-            store.set_placement(version, hsm, Placement::Present).await?;
-        }
+        let placements = async {
+            for member in made.proven {
+                let (hsm, _) = &hsms[member];
+                store.set_placement(version, hsm, Placement::Present).await?;
+            }
+            Ok::<_, store::Error>(())
+        };
+        transient(VersionStep::RecordPlacements, placements).await?;
         let granted = store.reserve_encryptions(version, BLOCK).await?;
         self.core.budgets().of(version).add(granted, BLOCK, self.core.clock().now());
-        if plan.creates() {
+        let current = async {
+            if !plan.creates() {
+                return store.make_current(version).await;
+            }
             let key_store = store.catalogue().key(version.key).map(|key| key.key_store.clone());
             let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", version.key)))?;
-            store.enable_new_key(version.key, &key_store).await?;
-        } else {
-            store.make_current(version).await?;
-        }
+            store.enable_new_key(version.key, &key_store).await
+        };
+        transient(VersionStep::RecordCurrent, current).await?;
         // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
         // could not be reached is looked at when it is ready.
         made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));
@@ -120,22 +131,25 @@ impl Lifecycle {
         let (version, store) = (plan.version, self.core.store());
         let (key, number) = (version.key, version.version);
         let blob = store.catalogue().key(key).and_then(|key| key.version(number)?.blob.clone());
-        let abandoned = match plan.creates() {
-            true => store.abandon_key(key).await,
-            false => store.abandon_version(version).await,
+        let abandoning = async {
+            match plan.creates() {
+                true => store.abandon_key(key).await,
+                false => store.abandon_version(version).await,
+            }
         };
-        if let Err(error) = abandoned {
+        if let Err(error) = transient(UndoStep::RecordAbandoned, abandoning).await {
             tracing::warn!(%key, number, %error,
                 "the row of an unfinished key version could not be taken away; the next start goes on with it");
             return;
         }
         // Without a blob no token was asked to keep anything.
         let members = if blob.is_some() { 0..plan.members.hsms.len() } else { 0..0 };
-        let destroyed = join_all(members.map(|member| async move {
+        let destroying = join_all(members.map(|member| async move {
             let result = plan.members.hsm_cluster.destroy(member, version, self.within(STEP)).await;
             result.map_err(|error| (&plan.members.hsms[member].0, error))
         }));
-        for (hsm, error) in destroyed.await.into_iter().filter_map(Result::err) {
+        let destroyed = transient(UndoStep::Destroy, destroying).await;
+        for (hsm, error) in destroyed.into_iter().filter_map(Result::err) {
             tracing::warn!(%key, number, %hsm, %error,
                 "what is left of an unfinished key version could not be destroyed now; it will be when the HSM can be \
                  asked");

@@ -1,12 +1,12 @@
 //! Destroying the material of a key: first in the metadata, irrevocably, then HSM by HSM, each result on record. An HSM
 //! that is away has it done when it returns, by whoever looks at what it holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::Lifecycle;
+use super::{DestroyStep, Lifecycle, transient};
 use crate::Error;
 use crate::core::hsm_cluster::Members;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -21,8 +21,8 @@ impl Lifecycle {
     pub(crate) async fn give_up_material(&self, key: &Key, date: i64) -> Result<(), Error> {
         const FROM: &[KeyState] = &[KeyState::Disabled, KeyState::PendingDeletion];
         let hsms: Vec<HsmId> = self.configured(&key.key_store).into_iter().collect();
-        let given_up = self.core.store().give_up_material(key.id, FROM, date, &hsms).await;
-        given_up.map_err(|error| self.core.of_store(error))?;
+        let giving_up = self.core.store().give_up_material(key.id, FROM, date, &hsms);
+        transient(DestroyStep::RecordGivenUp, giving_up).await.map_err(|error| self.core.of_store(error))?;
         tracing::warn!(key = %key.id, versions = key.versions.len(), "the material of the key was given up");
         Ok(())
     }
@@ -33,10 +33,12 @@ impl Lifecycle {
         let Some(row) = catalogue.key(key) else { return };
         let Some(members) = self.core.members_of(&row.key_store) else { return };
         let reachable = members.hsm_cluster.reachable();
-        join_all(reachable.into_iter().map(|member| self.destroy_in(row, &members, member))).await;
+        let destroying = join_all(reachable.into_iter().map(|member| self.destroy_in(row, &members, member)));
+        let outcomes = transient(DestroyStep::Destroy, destroying).await;
+        self.note_destroyed(outcomes.into_iter().flatten().collect()).await;
     }
 
-    async fn destroy_in(&self, key: &Key, members: &Members, member: usize) {
+    async fn destroy_in(&self, key: &Key, members: &Members, member: usize) -> Vec<Destroyed> {
         let (hsm, _) = &members.hsms[member];
         let mut outcomes = Vec::new();
         for version in undone_of(key, hsm) {
@@ -52,7 +54,7 @@ impl Lifecycle {
             };
             outcomes.push(Destroyed { version, hsm: hsm.clone(), failure });
         }
-        self.note_destroyed(outcomes).await;
+        outcomes
     }
 
     /// Puts on record what came of destroying.
@@ -63,7 +65,8 @@ impl Lifecycle {
         for Destroyed { version, hsm, .. } in outcomes.iter().filter(|outcome| outcome.failure.is_none()) {
             tracing::info!(%hsm, key_version = %version, "the material is destroyed in this HSM");
         }
-        if let Err(error) = self.core.store().note_destroyed(&outcomes).await {
+        let noting = self.core.store().note_destroyed(&outcomes);
+        if let Err(error) = transient(DestroyStep::RecordDestroyed, noting).await {
             // The next look at the HSM finds it gone and records that.
             tracing::warn!(%error, "what was destroyed could not be recorded");
         }
@@ -74,6 +77,19 @@ impl Lifecycle {
     pub(super) fn is_gone_everywhere(&self, key: &Key) -> bool {
         let hsms = self.configured(&key.key_store);
         !hsms.is_empty() && hsms.iter().all(|hsm| undone_of(key, hsm).is_empty())
+    }
+
+    /// How many versions whose material was given up each HSM has still to destroy.
+    pub(crate) fn destructions_pending(&self) -> BTreeMap<HsmId, usize> {
+        let mut pending = BTreeMap::new();
+        let catalogue = self.core.store().catalogue();
+        let keys = catalogue.keys_in(KeyState::PendingDeletion);
+        for (hsm, destruction) in keys.flat_map(|key| &key.versions).flat_map(|version| &version.destructions) {
+            if destruction.destroyed_at.is_none() {
+                *pending.entry(hsm.clone()).or_default() += 1;
+            }
+        }
+        pending
     }
 
     /// The HSMs of the cluster under a key store, whether it is connected or not.

@@ -79,8 +79,56 @@ steps! {
     }
 }
 
+steps! {
+    /// Steps of making a version of a key, the first or a further one.
+    pub enum VersionStep in "version" {
+        /// Its row is on record.
+        RecordBegun = "record-begun",
+        /// An HSM makes it, and gives it wrapped.
+        Make = "make",
+        /// Its escrow is on record.
+        RecordBlob = "record-blob",
+        /// It is placed in each HSM that can be reached.
+        Place = "place",
+        /// One of them makes its proof ciphertext.
+        MakeProof = "make-proof",
+        /// The proof ciphertext is on record.
+        RecordProof = "record-proof",
+        /// The others open it.
+        Prove = "prove",
+        /// Where it is is on record.
+        RecordPlacements = "record-placements",
+        /// The key is Enabled with it, or it encrypts in place of the one before.
+        RecordCurrent = "record-current",
+    }
+}
+
+steps! {
+    /// Steps of taking away a version that could not be made.
+    pub enum UndoStep in "undo" {
+        /// It is on record as destroyed.
+        RecordAbandoned = "record-abandoned",
+        /// It is destroyed in each HSM that can be reached.
+        Destroy = "destroy",
+    }
+}
+
+steps! {
+    /// Steps of destroying a key's material.
+    pub enum DestroyStep in "destroy" {
+        /// It is given up: no escrow, no proof, and on record as destroyed.
+        RecordGivenUp = "record-given-up",
+        /// It is destroyed in each HSM that can be reached.
+        Destroy = "destroy",
+        /// What came of that is on record.
+        RecordDestroyed = "record-destroyed",
+        /// The key is gone from the metadata.
+        RecordDeleted = "record-deleted",
+    }
+}
+
 /// A step that has a name, so that a test can break off before and after it.
-trait Named {
+pub(crate) trait Named {
     fn name(self) -> &'static str;
 }
 
@@ -94,10 +142,10 @@ macro_rules! named {
     )+};
 }
 
-named!(ConnectStep, DisconnectStep, AddStep);
+named!(ConnectStep, DisconnectStep, AddStep, VersionStep, UndoStep, DestroyStep);
 
 /// Does the work of a step.
-async fn transient<T>(step: impl Named, work: impl Future<Output = T>) -> T {
+pub(crate) async fn transient<T>(step: impl Named, work: impl Future<Output = T>) -> T {
     abort::around(step.name(), work).await
 }
 

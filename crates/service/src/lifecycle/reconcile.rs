@@ -165,10 +165,10 @@ impl Lifecycle {
         for version in gone {
             self.note_removal(Removal { hsm: hsm.clone(), version }).await;
         }
-        let destroyed = self.destroy_again(cluster, member, hsm, to_destroy).await;
+        let undone: BTreeSet<KeyVersionId> = undone_in(&catalogue, key_store, hsm).into_iter().collect();
+        let destroyed = self.destroy_again(cluster, member, hsm, to_destroy, &undone).await;
         if let Some(seen) = &seen {
             // Of keys whose material was given up: what is not there any more, whoever has destroyed it.
-            let undone = undone_in(&catalogue, key_store, hsm);
             let gone = undone.into_iter().filter(|version| !seen.contains(version) || destroyed.done.contains(version));
             let outcome = |version| Destroyed { version, hsm: hsm.clone(), failure: None };
             self.note_destroyed(gone.map(outcome).collect()).await;
@@ -181,27 +181,30 @@ impl Lifecycle {
         seen.is_some() && filled && destroyed.all
     }
 
-    /// Destroys what was given up, or was destroyed before, and is there.
+    /// Destroys what is there of material that was given up, `undone` for the first time.
     async fn destroy_again(
         &self,
         cluster: &Cluster,
         member: usize,
         hsm: &HsmId,
         versions: Vec<KeyVersionId>,
+        undone: &BTreeSet<KeyVersionId>,
     ) -> DestroyedAgain {
         let mut outcome = DestroyedAgain { done: BTreeSet::new(), all: true };
         for version in versions {
             match cluster.destroy(member, version, self.core.clock().now() + LIST).await {
                 Ok(()) => {
-                    tracing::warn!(%hsm, key_version = %version,
-                        "the token held a key whose material was given up, as one does that was away or was restored; \
-                         it was destroyed there");
+                    if !undone.contains(&version) {
+                        tracing::warn!(%hsm, key_version = %version,
+                            "the token held a key that had been destroyed, as one does that was away or was restored; \
+                             it was destroyed again");
+                    }
                     outcome.done.insert(version);
                 }
                 Err(error) => {
                     outcome.all = false;
                     tracing::error!(%hsm, key_version = %version, %error,
-                        "the token holds a key whose material was given up, and it could not be destroyed there");
+                        "the token holds a key that no token must hold any more, and it could not be destroyed there");
                 }
             }
         }

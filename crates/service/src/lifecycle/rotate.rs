@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Lifecycle, Origin, Plan};
+use super::{Leftover, Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::Error;
 use crate::core::hsm_cluster::Members;
 use model::exception::Exception;
@@ -56,7 +56,8 @@ impl Lifecycle {
             Err(error) => return (Err(error), None),
         };
         let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
-        if let Err(error) = self.core.store().begin_version(Rotating { version, cause }, &hsms).await {
+        let beginning = self.core.store().begin_version(Rotating { version, cause }, &hsms);
+        if let Err(error) = transient(VersionStep::RecordBegun, beginning).await {
             return (Err(self.core.of_store(error)), None);
         }
         let plan = Plan { version, members, origin: Origin::New };
@@ -64,7 +65,7 @@ impl Lifecycle {
         if result.is_ok() {
             tracing::info!(%key, version = version.version, cause = cause.name(), "the key was rotated");
         }
-        (result, (leftover == super::Leftover::ToUndo).then_some(plan))
+        (result, (leftover == Leftover::ToUndo).then_some(plan))
     }
 
     /// A number above everything that the metadata and the tokens show for a key. A database that was restored knows

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Lifecycle;
+use super::{DestroyStep, Lifecycle, transient};
 use crate::core::Core;
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
@@ -16,7 +16,9 @@ use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Heartbeat;
 
 /// How often.
-const EVERY: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_secs(5);
+/// How often the last use of keys is put on record, which costs a write where keys are used.
+const USAGE: Duration = Duration::from_secs(30);
 /// A turn counts no more of its time than this as time in which the daemon ran: it may have been stopped.
 const LONGEST: Duration = Duration::from_secs(60);
 /// For so long, of the daemon's own running time, the date of a deletion must have been past: a clock that is wrong for a
@@ -28,6 +30,8 @@ const RECORD: Duration = Duration::from_secs(10 * 60);
 /// What a turn knows of those before.
 pub(crate) struct Turns {
     last: Instant,
+    /// When the last use of keys was put on record.
+    told: Option<Instant>,
     /// Time for which deletions were overdue that is not on record yet.
     overdue: HashMap<KeyId, Duration>,
     /// Rotations are under way.
@@ -36,7 +40,7 @@ pub(crate) struct Turns {
 
 impl Turns {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { last: now, overdue: HashMap::new(), rotating: Arc::default() }
+        Self { last: now, told: None, overdue: HashMap::new(), rotating: Arc::default() }
     }
 
     /// Ends when no rotations are under way.
@@ -60,7 +64,11 @@ impl Lifecycle {
 
     /// One turn.
     pub(crate) async fn tend_keys_once(&self, turns: &mut Turns) {
-        self.core.record_usage().await;
+        let now = self.core.clock().now();
+        if turns.told.is_none_or(|told| now.saturating_duration_since(told) >= USAGE) {
+            turns.told = Some(now);
+            self.core.record_usage().await;
+        }
         self.tend_deletions(turns).await;
         self.rotate_what_is_due(turns);
     }
@@ -109,7 +117,7 @@ impl Lifecycle {
         }
         let catalogue = self.core.store().catalogue();
         let Some(now) = catalogue.key(key.id).filter(|now| self.is_gone_everywhere(now)) else { return };
-        match self.core.store().delete_key(now.id).await {
+        match transient(DestroyStep::RecordDeleted, self.core.store().delete_key(now.id)).await {
             Ok(()) => tracing::warn!(key = %now.id, key_store = %now.key_store, versions = now.versions.len(),
                 "the key was deleted; its material is gone from every HSM of its cluster"),
             Err(error) => tracing::warn!(key = %now.id, %error, "the key is to be deleted and could not be yet"),

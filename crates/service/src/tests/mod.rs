@@ -8,6 +8,8 @@ mod dry_run;
 mod fake;
 mod keyring;
 mod keys;
+mod names;
 mod re_encrypt;
 mod records;
 mod rotation;
+mod states;

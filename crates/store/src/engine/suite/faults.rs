@@ -3,8 +3,8 @@
 use super::Made;
 use super::faulty::{FAULTS, Plan, Way};
 use super::subject::{Act, Subject};
-use crate::Error;
 use crate::engine::{Distress, Told};
+use crate::{Error, NewKey};
 use model::outage::Outage;
 
 /// A change has fewer statements than this.
@@ -111,7 +111,7 @@ pub(crate) async fn real_trouble_is_told_and_passes(made: Made) {
 /// Makes keys until one is refused; at once, but for a disk that has room in what is there already.
 async fn until_refused(subject: &Subject) -> Error {
     for _ in 0..10_000 {
-        if let Err(error) = subject.store.begin_key(&subject.key_store, "", &[], None).await {
+        if let Err(error) = subject.store.begin_key(NewKey::new(&subject.key_store, &[]), None).await {
             return error;
         }
     }
