@@ -44,6 +44,7 @@ mod members;
 mod operators;
 mod pages;
 mod python;
+mod re_encrypt;
 mod readiness;
 mod records;
 mod removal;
