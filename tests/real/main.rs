@@ -49,6 +49,7 @@ mod readiness;
 mod records;
 mod removal;
 mod resync;
+mod rewrap;
 mod rotation;
 mod roundtrip;
 mod secrets;
