@@ -124,9 +124,7 @@ fn target(file: &File, path: &Path, out: Option<&Path>, force: bool) -> Result<T
     Ok(match out {
         None => Target::in_place_of(file, path)?,
         Some(out) => {
-            if !force && std::fs::symlink_metadata(out).is_ok() {
-                return Err(seal::Error::Exists(out.to_owned()).into());
-            }
+            Target::check(file, out, force)?;
             Target::create(out, Permission { overwrite: force, mode: 0o600 })?
         }
     })

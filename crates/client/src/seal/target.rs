@@ -31,7 +31,7 @@ pub struct Permission {
 
 impl Target {
     /// Looks at the output without making anything, so that a mistake shows before the service is asked.
-    pub(super) fn check(input: &File, path: &Path, overwrite: bool) -> Result<(), Error> {
+    pub fn check(input: &File, path: &Path, overwrite: bool) -> Result<(), Error> {
         let output = |cause| Error::Output { path: path.to_owned(), cause };
         if path.file_name().is_none() {
             return Err(Error::NotAFile(path.to_owned()));
