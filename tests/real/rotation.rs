@@ -141,9 +141,11 @@ async fn metadata_of_yesterday_never_give_one_number_to_two_materials() {
     let (_, site) = daemon.terminate();
     // The disk is lost, so that the backup is all that is known.
     fs::remove_dir_all(site.path().join("state")).unwrap();
-    let restored = tool::keystored(&["restore".as_ref(), "--config".as_ref(), config.as_ref(), backup.as_ref()]);
+    let arguments = ["restore".as_ref(), "--config".as_ref(), config.as_ref(), backup.as_ref(), "--yes".as_ref()];
+    let restored = tool::keystored(&arguments);
     assert_eq!(restored.code, Some(0), "{restored:?}");
     let daemon = site.launch();
+    daemon.wait_until_ready();
     let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
     rotate(&caller, &key).await.unwrap();

@@ -44,7 +44,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let plaintext =
         payload::read(context, &arguments.plaintext_file, limits::PLAINTEXT_BYTES, "plaintext", larger).await?;
     let client = context.connection.connect().await?;
-    let request = EncryptRequest { key_id: arguments.key, plaintext: plaintext.into_exposed(), encryption_context };
+    let request = EncryptRequest {
+        key_id: arguments.key,
+        plaintext: plaintext.into_exposed(),
+        encryption_context,
+        ..Default::default()
+    };
     let response = client.encrypt(request).await?;
     if context.printer.json() {
         let ciphertext_blob = payload::base64(&response.ciphertext_blob).to_string();

@@ -29,6 +29,8 @@ mod password;
 mod payload;
 mod printer;
 mod random;
+mod re_encrypt;
+mod rewrap;
 mod status;
 mod terminal;
 mod top;
@@ -80,6 +82,10 @@ enum Command {
     Encrypt(encrypt::Arguments),
     /// Decrypt the output of `encrypt` or `data-key generate`
     Decrypt(decrypt::Arguments),
+    /// Encrypt a ciphertext anew, under another key or with another context; the plaintext is shown to nobody
+    ReEncrypt(re_encrypt::Arguments),
+    /// Bring the ciphertexts in a file to a key's current version
+    Rewrap(rewrap::Arguments),
     /// Generate data keys
     #[command(subcommand)]
     DataKey(data_key::Command),
@@ -157,6 +163,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Alias(command) => alias::run(context, command).await,
         Command::Encrypt(arguments) => encrypt::run(context, arguments).await,
         Command::Decrypt(arguments) => decrypt::run(context, arguments).await,
+        Command::ReEncrypt(arguments) => re_encrypt::run(context, arguments).await,
+        Command::Rewrap(arguments) => rewrap::run(context, arguments).await,
         Command::DataKey(command) => data_key::run(context, command).await,
         Command::Random(arguments) => random::run(context, arguments).await,
         Command::KeyStore(command) => key_store::run(context, command).await,

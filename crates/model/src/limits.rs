@@ -57,7 +57,7 @@ pub const LIST_DETAILS_BYTES: usize = 1 << 20;
 pub const FILTER_TAGS: usize = 50;
 /// Largest gRPC message that is decoded, in bytes: a batch of 1 MiB with its contexts and ids.
 pub const MESSAGE_BYTES: usize = 4 << 20;
-/// Largest message of BatchDecrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same
+/// Largest message of BatchDecrypt and BatchReEncrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same
 /// contexts, and beside them the ciphertexts, which are at most [`BATCH_BYTES`] and 49 bytes an item, and the ARNs of
 /// their keys.
 pub const BATCH_DECRYPT_MESSAGE_BYTES: usize = MESSAGE_BYTES + BATCH_BYTES + BATCH_ITEMS * 256;

@@ -53,6 +53,8 @@ pub struct OperationSpec {
     pub allowed_states: &'static [KeyState],
     /// The permission that it needs.
     pub permission: &'static str,
+    /// The permission that it needs on a second key, whose ciphertext it opens; absent where there is none.
+    pub source_permission: Option<&'static str>,
     /// Its name in records, AWS's event name.
     pub event: &'static str,
     /// Its label in metrics and spans.
@@ -91,10 +93,19 @@ const ANY: &[KeyState] =
 /// No key is named.
 const NONE: &[KeyState] = &[];
 
+/// The name, where there is one.
+const fn only(names: &[&'static str]) -> Option<&'static str> {
+    match names {
+        [name] => Some(*name),
+        _ => None,
+    }
+}
+
 macro_rules! operations {
     ($(
         $(#[$doc:meta])*
-        $name:ident: $effect:ident $resource:ident in $states:ident, $permission:literal, $event:literal, $label:literal;
+        $name:ident: $effect:ident $resource:ident in $states:ident,
+            $permission:literal $(from $source:literal)?, $event:literal, $label:literal;
     )+) => {
         /// An operation that a caller can ask for. Batch and stream forms are the same operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +134,7 @@ macro_rules! operations {
                         resource: Resource::$resource,
                         allowed_states: $states,
                         permission: $permission,
+                        source_permission: only(&[$($source)?]),
                         event: $event,
                         label: $label,
                     },)+
@@ -132,7 +144,8 @@ macro_rules! operations {
     };
 }
 
-// An operation, what it does with what, in which states of the key, and its names: permission, event, label.
+// An operation, what it does with what, in which states of the key, and its names: permission (and the one on the key
+// that it opens something with), event, label.
 operations! {
     /// Encrypt up to 4,096 bytes.
     Encrypt: Uses KeyOrAlias in USE, "kms:Encrypt", "Encrypt", "encrypt";
@@ -145,6 +158,8 @@ operations! {
         "kms:GenerateDataKeyWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "generate_data_key_without_plaintext";
     /// Random bytes.
     GenerateRandom: Uses Account in NONE, "kms:GenerateRandom", "GenerateRandom", "generate_random";
+    /// Open a ciphertext and encrypt what it holds under another key, or under the same one anew.
+    ReEncrypt: Uses KeyOrAlias in USE, "kms:ReEncryptTo" from "kms:ReEncryptFrom", "ReEncrypt", "re_encrypt";
     /// Make a key.
     CreateKey: Changes Account in NONE, "kms:CreateKey", "CreateKey", "create_key";
     /// Show a key.

@@ -206,6 +206,7 @@ impl One {
                 key_id: self.key(),
                 plaintext: self.plaintext(),
                 encryption_context: self.context.clone(),
+                ..Default::default()
             })
             .collect();
         let began = self.journal.clock.now();

@@ -71,7 +71,18 @@ pub(crate) fn allowed(
     resource: &str,
     encryption_context: Option<&EncryptionContext>,
 ) -> Result<(), Error> {
-    let (action, conditions) = (operation.spec().permission, Conditions { encryption_context });
+    permitted(rules, call, operation.spec().permission, resource, encryption_context)
+}
+
+/// The same, about one permission of an operation that needs two.
+pub(crate) fn permitted(
+    rules: &Rules,
+    call: &RequestContext,
+    action: &'static str,
+    resource: &str,
+    encryption_context: Option<&EncryptionContext>,
+) -> Result<(), Error> {
+    let conditions = Conditions { encryption_context };
     match rules.decide(&AuthorizationRequest { context: call, action, resource, conditions }) {
         Verdict::Allow(_) => Ok(()),
         Verdict::Deny(reason) => {

@@ -9,6 +9,7 @@ pub(crate) mod budget;
 pub mod cluster_registry;
 pub(crate) mod error;
 pub(crate) mod hsm_cluster;
+pub(crate) mod key_access;
 pub(crate) mod key_store;
 pub(crate) mod keyring;
 mod log_recorder;

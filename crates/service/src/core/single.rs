@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::pipeline::KeyAccess;
+use super::key_access::KeyAccess;
 use super::recorder::Ending;
 use crate::core::Core;
 use crate::core::access::allowed;

@@ -35,8 +35,7 @@ async fn data_keys(
     let input = |_| crate::DataKeyInput {
         key_id: key.to_owned(),
         key_spec: Some(crate::RequestedSpec::Known(model::key::DataKeySpec::Aes256)),
-        number_of_bytes: None,
-        context: super::bench::context(&[]),
+        ..crate::DataKeyInput::default()
     };
     bench.service.generate_data_keys(&call, (0..items).map(input).collect(), false).await
 }
@@ -78,7 +77,8 @@ async fn a_recorder_that_fails_has_everything_withheld() {
     }
     assert_eq!(exception(bench.decrypt(sealed(&blob)).await), Exception::KmsInternal);
     let call = bench.call();
-    assert_eq!(exception(bench.service.generate_random(&call, Some(16), "").await), Exception::KmsInternal);
+    let random = bench.service.generate_random(&call, Some(16), "", crate::Extras::default());
+    assert_eq!(exception(random.await), Exception::KmsInternal);
     assert_eq!(exception(bench.service.describe_key(&call, &key.arn).await), Exception::KmsInternal);
     assert_eq!(exception(bench.service.list_keys(&call, ListKeysInput::default()).await), Exception::KmsInternal);
     assert_eq!(exception(bench.service.disable_key(&call, &key.arn).await), Exception::KmsInternal);

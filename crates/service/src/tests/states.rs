@@ -2,7 +2,7 @@
 //! which error with which text else.
 
 use super::bench::Bench;
-use crate::core::pipeline::KeyAccess;
+use crate::core::key_access::KeyAccess;
 use model::exception::Exception;
 use model::key::KeyState;
 use model::key_store::Event;
