@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// File with the ciphertext, as `encrypt` gave it: base64 or raw; - is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     ciphertext_file: PathBuf,
-    /// Refuse a ciphertext of any other key than this key id or key ARN
+    /// Refuse a ciphertext of any other key than this key id, key ARN or alias names
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     #[command(flatten)]

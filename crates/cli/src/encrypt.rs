@@ -14,7 +14,7 @@ use proto::v1::EncryptRequest;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Key id or key ARN
+    /// Key id, key ARN, alias or alias ARN
     key: String,
     /// File with the plaintext, 1 to 4,096 bytes; - is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]

@@ -9,8 +9,10 @@
 
 #![forbid(unsafe_code)]
 
+mod alias;
 mod bench;
 mod cluster;
+mod completions;
 mod connection;
 mod data_key;
 mod decrypt;
@@ -20,6 +22,8 @@ mod file;
 mod health;
 mod key;
 mod key_store;
+mod man;
+mod names;
 mod parse;
 mod password;
 mod payload;
@@ -71,6 +75,9 @@ enum Command {
     /// Manage keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Manage aliases: names by which keys are used
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// Encrypt up to 4,096 bytes with a key
     Encrypt(encrypt::Arguments),
     /// Decrypt the output of `encrypt` or `data-key generate`
@@ -99,6 +106,10 @@ enum Command {
     Bench(bench::Arguments),
     /// Watch each HSM's state, operations per second, latency and queue
     Top(top::Arguments),
+    /// Print what a shell needs to complete command lines of keystorectl
+    Completions(completions::Arguments),
+    /// Write man pages, one for each command
+    Man(man::Arguments),
 }
 
 /// What every command has at hand.
@@ -149,6 +160,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     }
     match command {
         Command::Key(command) => key::run(context, command).await,
+        Command::Alias(command) => alias::run(context, command).await,
         Command::Encrypt(arguments) => encrypt::run(context, arguments).await,
         Command::Decrypt(arguments) => decrypt::run(context, arguments).await,
         Command::ReEncrypt(arguments) => re_encrypt::run(context, arguments).await,
@@ -161,6 +173,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Health => health::run(context).await,
         Command::Bench(arguments) => bench::run(context, arguments).await,
         Command::Top(arguments) => top::run(context, arguments).await,
+        Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::Man(arguments) => man::run(context, arguments),
     }
 }
 

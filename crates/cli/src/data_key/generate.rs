@@ -12,7 +12,7 @@ use proto::v1::{DataKeySpec, GenerateDataKeyRequest, GenerateDataKeyWithoutPlain
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
+    /// Key id, key ARN, alias or alias ARN
     key: String,
     /// Kind of data key [default: aes-256]
     #[arg(long, value_name = "SPEC", conflicts_with = "bytes")]
