@@ -29,7 +29,7 @@ async fn rotate(caller: &Caller, key: &str) -> Result<(), Failure> {
 async fn batch(caller: &Caller, key: &str) -> Vec<Vec<u8>> {
     let item = |number: u8| EncryptRequest {
         key_id: key.to_owned(),
-        plaintext: vec![number; 32].into(),
+        plaintext: vec![number; 32],
         ..EncryptRequest::default()
     };
     let request = BatchEncryptRequest { items: (0..64).map(item).collect() };
