@@ -27,17 +27,16 @@ use tokio::sync::mpsc;
 use super::table::{Must, Row, median, show, spread};
 use super::{Options, Outcome, Part, said};
 
-/// From whatever state a key is in here.
-const ANY: &[KeyState] = &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled];
-
 const FEW: usize = 10;
 const MANY: usize = 10_000;
 /// At most so many times as long among many as among few.
 const LIMIT: f64 = 3.0;
 /// Changes in each measurement.
 const CHANGES: usize = 100;
+/// Whatever a key is in.
+const ANY: &[KeyState] = &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled];
 /// Where files cost no disk.
-const IN_MEMORY: &str = "/dev/shm";
+pub(super) const IN_MEMORY: &str = "/dev/shm";
 
 /// A service over metadata with so many keys.
 struct Side {

@@ -59,6 +59,8 @@ impl Daemon {
         };
         let layout = provision::prepare(&options, clock, &mut |_| {}).await.map_err(said("making the zones"))?;
         configure(&layout.config, change)?;
+        // One of an earlier daemon says where that one served.
+        fs::remove_file(&layout.env).ok();
         let log_path = dir.join("daemon.log");
         let log = File::create(&log_path).map_err(said("making the daemon's log"))?;
         let child = Command::new(PROGRAM)
@@ -157,13 +159,17 @@ impl Daemon {
         Ok(ids)
     }
 
+    /// Waits until all workers of all HSMs serve.
+    pub(super) async fn complete(&self) -> Outcome<()> {
+        let client = connect(&self.environment).await?;
+        until(&client, &key_store(&client).await?, is_complete).await
+    }
+
     /// Disconnects the key store and connects it again; how long the connecting takes. Returns when all workers
     /// of all HSMs serve.
     pub(super) async fn reconnect(&self, clock: &Clock) -> Outcome<Duration> {
         let client = connect(&self.environment).await?;
-        let stores = client.describe_key_stores(DescribeKeyStoresRequest::default()).await;
-        let stores = stores.map_err(said("describing the key store"))?.key_stores;
-        let id = stores.into_iter().next().ok_or("there is no key store")?.key_store_id;
+        let id = key_store(&client).await?;
         client.disconnect_key_store(&id).await.map_err(said("disconnecting the key store"))?;
         until(&client, &id, |store| store.connection_state() == ConnectionState::Disconnected).await?;
         let began = clock.now();
@@ -171,10 +177,21 @@ impl Daemon {
         until(&client, &id, |store| store.connection_state() == ConnectionState::Connected).await?;
         let took = clock.now() - began;
         // The further workers of each HSM come after CONNECTED; they would run beside what is measured next.
-        let complete = |hsm: &HsmStatus| hsm.health() == HsmHealth::Healthy && hsm.ready_workers == hsm.workers;
-        until(&client, &id, |store| store.hsms.iter().all(complete)).await?;
+        until(&client, &id, is_complete).await?;
         Ok(took)
     }
+}
+
+/// The id of the only key store.
+async fn key_store(client: &Client) -> Outcome<String> {
+    let stores = client.describe_key_stores(DescribeKeyStoresRequest::default()).await;
+    let stores = stores.map_err(said("describing the key store"))?.key_stores;
+    Ok(stores.into_iter().next().ok_or("there is no key store")?.key_store_id)
+}
+
+fn is_complete(store: &KeyStore) -> bool {
+    let complete = |hsm: &HsmStatus| hsm.health() == HsmHealth::Healthy && hsm.ready_workers == hsm.workers;
+    store.hsms.iter().all(complete)
 }
 
 /// Looks at a key store until it is as wanted.

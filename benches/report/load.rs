@@ -25,6 +25,8 @@ pub(super) enum Kind {
     BatchManyKeys,
     /// Unary, 64 calls in flight.
     Unary64,
+    /// The same with all keys, picked uniformly.
+    Unary64ManyKeys,
     /// Unary, one call in flight.
     Unary1,
 }
@@ -64,6 +66,9 @@ impl Load {
             }
             Kind::Unary64 => {
                 command.args(["unary", "--in-flight", "64", "--key", &self.key]);
+            }
+            Kind::Unary64ManyKeys => {
+                command.args(["unary", "--in-flight", "64", "--keys", &self.keys.to_string()]);
             }
             Kind::Unary1 => {
                 command.args(["unary", "--in-flight", "1", "--key", &self.key]);

@@ -16,10 +16,12 @@ mod flood;
 mod load;
 mod looks;
 mod machine;
+mod many;
 mod network;
 mod ops;
 mod overload;
 mod played;
+mod prepare;
 mod raw;
 mod raw_network;
 mod raw_open;
@@ -48,14 +50,18 @@ const PLAINTEXT_BYTES: usize = 32;
 const ZONES: usize = 2;
 /// Keys of the rows that are about many.
 const MANY_KEYS: usize = 1_000;
+/// Keys of the part that is about nothing else.
+const VERY_MANY_KEYS: usize = 10_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed, looks (what a second look costs), changes (of metadata, among many keys), trouble (HSMs that
-                  fail), or one section of trouble: failover, network, overload, flood or fill; all unless given
-  --rounds N      rounds of the parts speed, looks and changes, 9 unless given
-  --seconds S     length of each measurement of speed and looks, 1 unless given
-  --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given
+  --only PART     speed, looks (what a second look costs), changes (of metadata, among many keys), keys (a key store
+                  with very many), trouble (HSMs that fail), or one section of trouble: failover, network, overload,
+                  flood or fill; all unless given
+  --rounds N      rounds of the parts speed, looks, changes and keys, 9 unless given
+  --seconds S     length of each measurement of speed, looks and keys, 1 unless given
+  --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given; and of the part keys,
+                  10000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
 ";
 
@@ -99,11 +105,14 @@ struct Options {
     speed: bool,
     looks: bool,
     changes: bool,
+    many: bool,
     /// Sections of the part trouble.
     trouble: Vec<Section>,
     rounds: u32,
     length: Duration,
     keys: usize,
+    /// Of the part keys.
+    very_many: usize,
     check: bool,
 }
 
@@ -113,10 +122,12 @@ impl Options {
             speed: true,
             looks: true,
             changes: true,
+            many: true,
             trouble: Section::ALL.to_vec(),
             rounds: 9,
             length: Duration::from_secs(1),
             keys: MANY_KEYS,
+            very_many: VERY_MANY_KEYS,
             check: false,
         };
         let mut rest = arguments.iter();
@@ -130,14 +141,19 @@ impl Options {
             match argument.to_str() {
                 Some("--rounds") => options.rounds = u32::try_from(number(1_000)?).unwrap_or(u32::MAX),
                 Some("--seconds") => options.length = Duration::from_secs(number(3_600)? as u64),
-                Some("--keys") => options.keys = number(10_000)?,
+                Some("--keys") => {
+                    options.keys = number(10_000)?;
+                    options.very_many = options.keys;
+                }
                 Some("--only") => {
                     let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
                     options.speed = part == "speed";
                     options.looks = part == "looks";
                     options.changes = part == "changes";
+                    options.many = part == "keys";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
-                    if !options.speed && !options.looks && !options.changes && options.trouble.is_empty() {
+                    let parts = [options.speed, options.looks, options.changes, options.many];
+                    if !parts.contains(&true) && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
                 }
@@ -167,6 +183,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     }
     if options.looks {
         parts.push(looks::report(options, clock, &runtime)?);
+    }
+    if options.many {
+        parts.push(many::report(options, clock, &runtime)?);
     }
     if !options.trouble.is_empty() {
         parts.push(runtime.block_on(trouble::report(options, clock))?);

@@ -6,6 +6,7 @@
 
 mod ceremony;
 mod crypto;
+mod objects;
 mod rig;
 mod trouble;
 mod wrapping;

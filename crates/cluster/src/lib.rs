@@ -24,7 +24,7 @@ mod member_monitor;
 mod member_operation;
 pub mod placement;
 mod port;
-mod proof;
+pub mod proof;
 mod removal;
 mod route;
 #[cfg(test)]

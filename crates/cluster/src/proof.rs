@@ -49,17 +49,20 @@ pub(super) enum Outcome {
 }
 
 /// The item that makes the proof of a version.
-pub(super) fn to_seal(version: KeyVersionId) -> EncryptItem {
+#[must_use]
+pub fn to_seal(version: KeyVersionId) -> EncryptItem {
     EncryptItem { key: version, aad: aad(version), plaintext: Secret::new(plaintext(version).to_vec()) }
 }
 
 /// The item that opens the proof of a version.
-pub(super) fn to_open(version: KeyVersionId, proof: &Proof) -> DecryptItem {
+#[must_use]
+pub fn to_open(version: KeyVersionId, proof: &Proof) -> DecryptItem {
     DecryptItem { key: version, aad: aad(version), iv: proof.iv, sealed: proof.sealed.clone() }
 }
 
 /// Whether these are the bytes of a version's proof.
-pub(super) fn is_plaintext(version: KeyVersionId, bytes: &Secret) -> bool {
+#[must_use]
+pub fn is_plaintext(version: KeyVersionId, bytes: &Secret) -> bool {
     bytes.expose() == plaintext(version)
 }
 

@@ -1,5 +1,5 @@
 //! The few calls that keystored needs and its safe dependencies do not offer: C_UnwrapKey with CKA_UNWRAP_TEMPLATE,
-//! ignoring signals, and leaving a process without running anybody's destructors.
+//! what an object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
 //!
 //! All `unsafe` of the workspace is here, each block with its reason.
 
@@ -7,15 +7,22 @@ use std::path::Path;
 use std::ptr;
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use cryptoki_sys::{CK_ATTRIBUTE, CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CKA_UNWRAP_TEMPLATE, CKR_OK};
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_C_GetAttributeValue, CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS,
+    CKA_ID, CKA_UNWRAP_TEMPLATE, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
+};
+
+/// The longest CKA_ID that is read. Those of keystored's own objects have 20 bytes or are short names.
+const LONGEST_ID: usize = 64;
 
 /// A PKCS#11 module, loaded a second time beside cryptoki's handle on it. The dynamic loader counts references, so both
 /// are one instance with one state; initialising and finalising stays cryptoki's business.
 pub struct Module {
     unwrap_key: CK_C_UnwrapKey,
-    // Keeps the module mapped for as long as the function pointer above can be called.
+    get_attribute_value: CK_C_GetAttributeValue,
+    // Keeps the module mapped for as long as the function pointers above can be called.
     _library: cryptoki_sys::Pkcs11,
 }
 
@@ -73,7 +80,8 @@ impl Module {
         // that stays valid while the library is loaded. It is read without assuming alignment, as the struct is packed
         // in some modules.
         let list = unsafe { list.read_unaligned() };
-        Ok(Self { unwrap_key: list.C_UnwrapKey, _library: library })
+        let (unwrap_key, get_attribute_value) = (list.C_UnwrapKey, list.C_GetAttributeValue);
+        Ok(Self { unwrap_key, get_attribute_value, _library: library })
     }
 
     /// C_UnwrapKey, with a CKA_UNWRAP_TEMPLATE among the new object's attributes.
@@ -119,6 +127,43 @@ impl Module {
         // SAFETY: the module has just given this handle for an object of this session's token.
         Ok(unsafe { ObjectHandle::new_from_raw(handle) })
     }
+
+    /// CKA_CLASS and CKA_ID of an object. cryptoki asks for the length of an id first, and each call has SoftHSM open
+    /// and read the object's file: where it is thousands of objects, half of the calls is half of the time.
+    pub fn identity(&self, session: &Session, object: ObjectHandle) -> Result<Identity, Error> {
+        let get_attribute_value = self.get_attribute_value.ok_or(Error::Missing("C_GetAttributeValue"))?;
+        let (mut class, mut id): (CK_OBJECT_CLASS, _) = (0, [0_u8; LONGEST_ID]);
+        let mut asked = [
+            CK_ATTRIBUTE {
+                type_: CKA_CLASS,
+                pValue: (&raw mut class).cast(),
+                ulValueLen: size_of::<CK_OBJECT_CLASS>() as u64,
+            },
+            CK_ATTRIBUTE { type_: CKA_ID, pValue: id.as_mut_ptr().cast(), ulValueLen: LONGEST_ID as u64 },
+        ];
+        // SAFETY: both values point to locals that are as long as is said beside them, and that nobody else touches
+        // until the call has returned; so does the template. The session is open, since `Session` closes it when
+        // dropped; a handle that means nothing is answered with an error code.
+        let code =
+            unsafe { get_attribute_value(session.handle(), object.handle(), asked.as_mut_ptr(), asked.len() as u64) };
+        // With each of these the call has answered what it could, and left the other lengths at CK_UNAVAILABLE_INFORMATION.
+        if !matches!(code, CKR_OK | CKR_ATTRIBUTE_SENSITIVE | CKR_ATTRIBUTE_TYPE_INVALID | CKR_BUFFER_TOO_SMALL) {
+            return Err(Error::Returned { function: "C_GetAttributeValue", code });
+        }
+        let [class_length, id_length] =
+            asked.map(|attribute| usize::try_from(attribute.ulValueLen).unwrap_or(usize::MAX));
+        let class = (class_length == size_of::<CK_OBJECT_CLASS>()).then(|| ObjectClass::try_from(class).ok()).flatten();
+        Ok(Identity { class, id: id.get(..id_length).map(<[u8]>::to_vec) })
+    }
+}
+
+/// What an object says that it is. Absent is what it does not have, does not show, or has longer than [`LONGEST_ID`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// CKA_CLASS, where cryptoki knows it.
+    pub class: Option<ObjectClass>,
+    /// CKA_ID.
+    pub id: Option<Vec<u8>>,
 }
 
 /// Has the signals by which terminals and service managers stop whole groups of processes pass by this one, and those

@@ -105,14 +105,14 @@ impl Store {
 pub(super) struct Reserved(Mutex<HashMap<KeyVersionId, u64>>);
 
 /// What came of one reservation.
-struct Reservation {
+pub(super) struct Reservation {
     granted: u64,
     /// Everything that the version has reserved now.
     total: u64,
 }
 
 impl Reserved {
-    fn noted(&self, version: KeyVersionId, Reservation { granted, total }: Reservation) -> u64 {
+    pub(super) fn noted(&self, version: KeyVersionId, Reservation { granted, total }: Reservation) -> u64 {
         // Two that were made one after the other may come here the other way round.
         let mut reserved = self.0.lock_anyway();
         let known = reserved.entry(version).or_default();
@@ -126,7 +126,12 @@ fn of_row(reserved: i64) -> u64 {
     u64::try_from(reserved).unwrap_or(ENCRYPTIONS_PER_VERSION)
 }
 
-async fn reserve(database: &mut Connection, version: KeyVersionId, wanted: u64) -> Result<Reservation, Error> {
+/// Reserves out of a version's budget, in somebody's transaction; [`Reserved::noted`] is to hear of it afterwards.
+pub(super) async fn reserve(
+    database: &mut Connection,
+    version: KeyVersionId,
+    wanted: u64,
+) -> Result<Reservation, Error> {
     let row: Option<(i64,)> = database
         .optional(
             "SELECT encryptions_reserved FROM key_versions WHERE key_id = $1 AND version = $2",

@@ -66,23 +66,6 @@ impl Store {
         .await
     }
 
-    /// Records that a new key may be used. Its key store must be connected: from the answer to a disconnect on, none is
-    /// made.
-    pub async fn enable_new_key(&self, key: KeyId, key_store: &KeyStoreId) -> Result<(), Error> {
-        let (key_store, at) = (key_store.clone(), self.inner.clock.unix_millis());
-        self.change(move |database| {
-            Box::pin(async move {
-                in_use(database, &key_store).await?;
-                touch_key(database, key).await?;
-                write_state(database, key, KeyState::Enabled).await?;
-                let now = "UPDATE key_versions SET current_since = $1 WHERE key_id = $2 AND version = 1";
-                database.execute(now, values![at, key]).await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
     /// Takes away a key that was never finished. Its versions that may be in a token, which are those with a blob, are
     /// remembered as destroyed for ever. Also on a full disk, by which its making may have been broken off.
     pub async fn abandon_key(&self, key: KeyId) -> Result<(), Error> {
@@ -109,6 +92,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// Has a new key be Enabled, if its key store is in use.
+pub(super) async fn enable(database: &mut Connection, key: KeyId, now: i64) -> Result<(), Error> {
+    let (key_store,): (String,) = database.one("SELECT key_store_id FROM keys WHERE id = $1", values![key]).await?;
+    in_use(database, &key_store.as_str().into()).await?;
+    write_state(database, key, KeyState::Enabled).await?;
+    let since = "UPDATE key_versions SET current_since = $1 WHERE key_id = $2 AND version = 1";
+    database.execute(since, values![now, key]).await?;
+    Ok(())
 }
 
 pub(super) async fn clear_tokens(database: &mut Connection, now: i64) -> Result<(), Error> {

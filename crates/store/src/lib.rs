@@ -60,7 +60,7 @@ pub use self::names::Admits;
 use self::reserve::Reserve;
 use self::trouble::Record;
 pub use self::usage::LastUse;
-pub use self::versions::Rotating;
+pub use self::versions::{Finished, Rotating};
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;
 use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};

@@ -2,11 +2,15 @@
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
 
-use model::id::{ClusterId, KeyId, KeyStoreId};
+use bytes::Bytes;
+use model::ciphertext::IV_BYTES;
+use model::id::{ClusterId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::Event;
 
+use crate::change::touch_key;
 use crate::reserve::Purpose;
+use crate::versions::write_proof;
 use crate::{Error, NewKeyStore, Store};
 
 impl Store {
@@ -31,6 +35,18 @@ impl Store {
         const ANY: &[KeyState] =
             &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion];
         self.set_state(key, ANY, to).await
+    }
+
+    /// Has a version that is unfinished have a proof all the same, as one has that an earlier release began.
+    pub async fn keep_proof(&self, version: KeyVersionId, iv: &[u8; IV_BYTES], sealed: &Bytes) -> Result<(), Error> {
+        let (iv, sealed) = (*iv, sealed.clone());
+        self.change(move |database| {
+            Box::pin(async move {
+                touch_key(database, version.key).await?;
+                write_proof(database, version, &iv, &sealed).await
+            })
+        })
+        .await
     }
 
     /// Spends a part of the reserve, so that nothing else is recorded; on the disk of the tests, which has room, it

@@ -1,5 +1,6 @@
 //! The store over real files.
 
+mod finish;
 mod follow;
 mod full;
 mod names;
@@ -415,18 +416,6 @@ async fn the_count_of_failed_logins_stays_with_its_cluster() {
     let reset = Pin { reset_at: Some(1), ..told.clone() };
     moved(here, vec![change(&"hsm-a".into(), Some(told), reset)]).await;
     assert_eq!(failures().await, 0);
-}
-
-#[tokio::test]
-async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
-    let bench = Bench::new().await;
-    let (store, id) = (&bench.store, &bench.key_store);
-    let key = bench.new_key().await.key;
-    store.advance_key_store(id, Event::Disconnect, None, false).await.unwrap();
-    let refused = |error| matches!(error, Error::State(ConnectionState::Disconnecting));
-    assert!(refused(store.enable_new_key(key, id).await.unwrap_err()));
-    assert!(refused(store.begin_key(NewKey::new(id, &[]), None).await.err().unwrap()));
-    assert_eq!(store.catalogue().key(key).unwrap().state, KeyState::Creating);
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::budget::reserve;
 use super::change::{Transaction, must_be_one, touch_key};
 use super::engine::Connection;
 use super::engine::value::values;
-use super::keys::{in_state, in_use};
+use super::keys::{enable, in_state, in_use};
 use super::log::Entity;
 use super::reserve::Purpose;
 use super::{Error, Store, load};
@@ -22,7 +23,47 @@ pub struct Rotating {
     pub cause: RotationCause,
 }
 
+/// A version that was made and works, with all that is recorded of it when it comes into use.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Which.
+    pub version: KeyVersionId,
+    /// Its proof ciphertext: IV, and what the HSM made.
+    pub proof: ([u8; IV_BYTES], Bytes),
+    /// The HSMs in which it was proven.
+    pub proven: Vec<HsmId>,
+    /// Encryptions that are reserved for it, if so many are left.
+    pub reserve: u64,
+}
+
 impl Store {
+    /// Brings a version into use: its proof, where it is, its first encryptions, and the key Enabled with it or
+    /// encrypting with it, all in one transaction. So there is one wait for the disk, and no key is Enabled, and no
+    /// version current, of which anything else is not on record. Returns how many encryptions were reserved.
+    ///
+    /// The key store must be connected: from the answer to a disconnect on, nothing comes into use. A key that gets a
+    /// further version must be Enabled; its period of rotation by itself begins anew, unless somebody asked for this one.
+    pub async fn finish_version(&self, finished: Finished) -> Result<u64, Error> {
+        let (version, now) = (finished.version, self.inner.clock.unix_millis());
+        let reserved = self.change(move |database| {
+            Box::pin(async move {
+                let Finished { version, proof: (iv, sealed), proven, reserve: wanted } = finished;
+                touch_key(database, version.key).await?;
+                write_proof(database, version, &iv, &sealed).await?;
+                for hsm in &proven {
+                    insert_placement(database, version, hsm, Placement::Present).await?;
+                }
+                let reserved = reserve(database, version, wanted).await?;
+                match version.version {
+                    1 => enable(database, version.key, now).await?,
+                    _ => switch(database, version, now).await?,
+                }
+                Ok(reserved)
+            })
+        });
+        Ok(self.inner.reserved.noted(version, reserved.await?))
+    }
+
     /// Makes the row of a further version of a key, with a pending placement for each HSM. The key must be Enabled, and
     /// no other version of it may be unfinished.
     pub async fn begin_version(&self, rotating: Rotating, hsms: &[HsmId]) -> Result<(), Error> {
@@ -46,34 +87,6 @@ impl Store {
                     insert_placement(database, version, hsm, Placement::Pending).await?;
                 }
                 Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Has new encryptions done by a version that was made for it. The key must be Enabled, and its key store connected,
-    /// as for a new key. A period of rotation by itself begins anew, unless somebody asked for this one.
-    pub async fn make_current(&self, version: KeyVersionId) -> Result<(), Error> {
-        let now = self.inner.clock.unix_millis();
-        self.change(move |database| {
-            Box::pin(async move {
-                touch_key(database, version.key).await?;
-                in_state(database, version.key, &[KeyState::Enabled]).await?;
-                let (key_store,): (String,) =
-                    database.one("SELECT key_store_id FROM keys WHERE id = $1", values![version.key]).await?;
-                in_use(database, &key_store.as_str().into()).await?;
-                let since = "UPDATE key_versions SET current_since = $1 \
-                             WHERE key_id = $2 AND version = $3 AND proof IS NOT NULL";
-                let done = database.execute(since, values![now, version.key, version.version]).await?;
-                must_be_one(done, || format!("key version {version} with a proof"))?;
-                let current = "UPDATE keys SET current_version = $1, next_rotation = CASE \
-                               WHEN rotation_period IS NULL THEN NULL \
-                               WHEN (SELECT cause FROM key_versions WHERE key_id = id AND version = $1) = $2 \
-                               THEN next_rotation ELSE $3 + rotation_period * $4 END \
-                               WHERE id = $5 AND current_version < $1";
-                let parameters = values![version.version, RotationCause::Request.name(), now, DAY_MILLIS, version.key];
-                let done = database.execute(current, parameters).await?;
-                must_be_one(done, || format!("key {} with a version before {version}", version.key))
             })
         })
         .await
@@ -129,25 +142,6 @@ impl Store {
         .await
     }
 
-    /// Keeps a version's proof ciphertext.
-    pub async fn keep_proof(&self, version: KeyVersionId, iv: &[u8; IV_BYTES], sealed: &Bytes) -> Result<(), Error> {
-        let (iv, sealed) = (*iv, sealed.clone());
-        self.change(move |database| {
-            Box::pin(async move {
-                touch_key(database, version.key).await?;
-                let done = database
-                    .execute(
-                        "UPDATE key_versions SET proof_iv = $1, proof = $2 WHERE key_id = $3 AND version = $4",
-                        values![&iv[..], &sealed[..], version.key.to_string(), i64::from(version.version)],
-                    )
-                    .await?;
-                must_be_one(done, || format!("key version {version}"))?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
     /// Records where a version is.
     pub async fn set_placement(&self, version: KeyVersionId, hsm: &HsmId, to: Placement) -> Result<(), Error> {
         let hsm = hsm.clone();
@@ -162,8 +156,43 @@ impl Store {
     }
 }
 
+/// Has new encryptions done by a version that has a proof.
+async fn switch(database: &mut Connection, version: KeyVersionId, now: i64) -> Result<(), Error> {
+    in_state(database, version.key, &[KeyState::Enabled]).await?;
+    let (key_store,): (String,) =
+        database.one("SELECT key_store_id FROM keys WHERE id = $1", values![version.key]).await?;
+    in_use(database, &key_store.as_str().into()).await?;
+    let since = "UPDATE key_versions SET current_since = $1 \
+                 WHERE key_id = $2 AND version = $3 AND proof IS NOT NULL";
+    let done = database.execute(since, values![now, version.key, version.version]).await?;
+    must_be_one(done, || format!("key version {version} with a proof"))?;
+    let current = "UPDATE keys SET current_version = $1, next_rotation = CASE \
+                   WHEN rotation_period IS NULL THEN NULL \
+                   WHEN (SELECT cause FROM key_versions WHERE key_id = id AND version = $1) = $2 \
+                   THEN next_rotation ELSE $3 + rotation_period * $4 END \
+                   WHERE id = $5 AND current_version < $1";
+    let parameters = values![version.version, RotationCause::Request.name(), now, DAY_MILLIS, version.key];
+    let done = database.execute(current, parameters).await?;
+    must_be_one(done, || format!("key {} with a version before {version}", version.key))
+}
+
 /// A day in milliseconds.
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
+
+pub(super) async fn write_proof(
+    database: &mut Connection,
+    version: KeyVersionId,
+    iv: &[u8; IV_BYTES],
+    sealed: &Bytes,
+) -> Result<(), Error> {
+    let done = database
+        .execute(
+            "UPDATE key_versions SET proof_iv = $1, proof = $2 WHERE key_id = $3 AND version = $4",
+            values![&iv[..], &sealed[..], version.key.to_string(), i64::from(version.version)],
+        )
+        .await?;
+    must_be_one(done, || format!("key version {version}"))
+}
 
 /// A version's row, without material.
 pub(super) async fn insert_version(

@@ -1,42 +1,116 @@
-//! Looking for objects in the token. Each search costs SoftHSM about 11 µs per object that the token holds, so none
-//! is made per operation.
+//! Looking for objects in the token. Each search costs SoftHSM 11 µs and more for each object that the token holds, and
+//! each look at an object as much, whatever is looked for: so a token is looked at once, and no search is made per
+//! operation.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 
 use bytes::Bytes;
-use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::fault::Failure;
+use super::module::Module;
 use super::template;
 use model::id::KeyVersionId;
 use protocol::{CeremonyObjects, Class};
 
-/// All key objects whose handle is not in `known`, with the version that their CKA_ID names. Hot copies carry the same
-/// CKA_ID, hence CKA_TOKEN in the search.
-pub(super) fn new_keys(
-    session: &Session,
-    known: &[ObjectHandle],
-) -> Result<Vec<(KeyVersionId, ObjectHandle)>, Failure> {
+/// Handles that one call of C_FindObjects brings.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+
+/// What a look at a token's objects found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Keys, with the version that their CKA_ID names. Two with one id only after a disturbed unwrapping.
+    pub(super) keys: Vec<(KeyVersionId, ObjectHandle)>,
+    /// All other keys and halves of pairs that have a label.
+    others: Vec<(ObjectClass, Vec<u8>, ObjectHandle)>,
+}
+
+impl Found {
+    /// See [`named`].
+    pub(super) fn named(&self, class: ObjectClass, label: &'static str) -> Result<Option<ObjectHandle>, Failure> {
+        let is_meant = |other: &&(ObjectClass, Vec<u8>, ObjectHandle)| other.0 == class && other.1 == label.as_bytes();
+        one(&self.others.iter().filter(is_meant).map(|other| other.2).collect::<Vec<_>>(), label)
+    }
+
+    /// Which objects of the ceremony are among them.
+    pub(super) fn ceremony(&self) -> Result<CeremonyObjects, Failure> {
+        present(|class, label| self.named(class, label))
+    }
+}
+
+/// Looks at all token objects whose handle is not in `known`: one search, and one call for each object. Hot copies are no
+/// token objects.
+pub(super) fn look(module: &Module, session: &Session, known: &[ObjectHandle]) -> Result<Found, Failure> {
     let known: HashSet<u64> = known.iter().map(ObjectHandle::handle).collect();
-    let all = session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)])?;
-    let mut found = Vec::new();
+    let all = session.iter_objects_with_cache_size(&[Attribute::Token(true)], AT_ONCE)?;
+    // The search has to end before anything else is asked in this session.
+    let all = all.collect::<Result<Vec<ObjectHandle>, _>>()?;
+    let mut found = Found::default();
     for handle in all.into_iter().filter(|handle| !known.contains(&handle.handle())) {
-        let attributes = match session.get_attributes(handle, &[AttributeType::Id]) {
-            Ok(attributes) => attributes,
+        let identity = match module.extra().identity(session, handle).map_err(Failure::from) {
+            Ok(identity) => identity,
             // An object that another process destroys meanwhile is simply not there.
-            Err(cryptoki::error::Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => continue,
+            Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => continue,
             // One that cannot be read is: left out, it would look like a key that somebody removed.
-            Err(error) => return Err(error.into()),
+            Err(failure) => return Err(failure),
         };
-        if let Some(Attribute::Id(id)) = attributes.first()
-            && let Some(key) = KeyVersionId::from_bytes(id)
-        {
-            found.push((key, handle));
+        let key = identity.id.as_deref().and_then(KeyVersionId::from_bytes);
+        match (identity.class, key) {
+            (Some(ObjectClass::SECRET_KEY), Some(key)) => found.keys.push((key, handle)),
+            (Some(class @ (ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY)), _) => {
+                if let Some(label) = label(module, session, handle)? {
+                    found.others.push((class, label, handle));
+                }
+            }
+            _ => {}
         }
     }
     Ok(found)
+}
+
+/// Whether the object under this handle is there and is this version's: a handle that went stale may name another one.
+pub(super) fn is_of_key(
+    module: &Module,
+    session: &Session,
+    handle: ObjectHandle,
+    key: KeyVersionId,
+) -> Result<bool, Failure> {
+    match module.extra().identity(session, handle).map_err(Failure::from) {
+        Ok(identity) => {
+            let id = identity.id.as_deref().and_then(KeyVersionId::from_bytes);
+            Ok(identity.class == Some(ObjectClass::SECRET_KEY) && id == Some(key))
+        }
+        Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the object under this handle is there and has this class and label.
+pub(super) fn is_named(
+    module: &Module,
+    session: &Session,
+    handle: ObjectHandle,
+    class: ObjectClass,
+    name: &'static str,
+) -> Result<bool, Failure> {
+    let identity = match module.extra().identity(session, handle).map_err(Failure::from) {
+        Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => return Ok(false),
+        identity => identity?,
+    };
+    Ok(identity.class == Some(class) && label(module, session, handle)?.is_some_and(|label| label == name.as_bytes()))
+}
+
+fn label(module: &Module, session: &Session, handle: ObjectHandle) -> Result<Option<Vec<u8>>, Failure> {
+    match session.get_attributes(handle, &[AttributeType::Label]).map_err(Failure::from) {
+        Ok(attributes) => Ok(attributes.into_iter().find_map(|attribute| match attribute {
+            Attribute::Label(label) => Some(label),
+            _ => None,
+        })),
+        Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// All objects of one version; more than one only after a disturbed unwrapping.
@@ -52,8 +126,11 @@ pub(super) fn named(
     label: &'static str,
 ) -> Result<Option<ObjectHandle>, Failure> {
     let label_attribute = Attribute::Label(label.as_bytes().to_vec());
-    let found = session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label_attribute])?;
-    match found[..] {
+    one(&session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label_attribute])?, label)
+}
+
+fn one(found: &[ObjectHandle], label: &'static str) -> Result<Option<ObjectHandle>, Failure> {
+    match *found {
         [] => Ok(None),
         [handle] => Ok(Some(handle)),
         _ => {
@@ -119,10 +196,16 @@ pub(super) fn certificate(session: &Session, label: &'static str) -> Result<Opti
 
 /// Which objects of the ceremony the token holds.
 pub(super) fn ceremony(session: &Session) -> Result<CeremonyObjects, Failure> {
+    present(|class, label| named(session, class, label))
+}
+
+fn present(
+    named: impl Fn(ObjectClass, &'static str) -> Result<Option<ObjectHandle>, Failure>,
+) -> Result<CeremonyObjects, Failure> {
     Ok(CeremonyObjects {
-        identity: named(session, ObjectClass::PRIVATE_KEY, template::IDENTITY)?.is_some(),
-        transport: named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?.is_some(),
-        canary: named(session, ObjectClass::SECRET_KEY, template::CANARY)?.is_some(),
-        wrapping: named(session, ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some(),
+        identity: named(ObjectClass::PRIVATE_KEY, template::IDENTITY)?.is_some(),
+        transport: named(ObjectClass::PRIVATE_KEY, template::TRANSPORT)?.is_some(),
+        canary: named(ObjectClass::SECRET_KEY, template::CANARY)?.is_some(),
+        wrapping: named(ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some(),
     })
 }

@@ -45,8 +45,10 @@ pub(super) struct Token {
     pub(super) stand_in: Mutex<Option<ObjectHandle>>,
     /// What the last probe saw, so that the next one sees something else.
     pub(super) last_stream: Mutex<Option<KeyStream>>,
-    /// Handle of the cluster wrapping key, once it was needed.
+    /// Handle of the cluster wrapping key, where the login or a search has found one.
     pub(super) wrapping: Mutex<Option<ObjectHandle>>,
+    /// Handle of the identity key, likewise.
+    pub(super) identity: Mutex<Option<ObjectHandle>>,
     /// The time.
     pub(super) clock: Clock,
 }
@@ -58,21 +60,21 @@ pub(super) struct Owner {
     /// This thread's own session.
     pub(super) session: Session,
     pool: RandomPool,
-    /// Whether the token's keys were listed again during the request in hand: a batch of unknown keys costs one
-    /// listing.
-    caught_up: bool,
+    /// Whether the token's objects were looked at again during the request in hand, since a batch of unknown keys costs
+    /// one look, and how often something had been forgotten by then.
+    caught_up: Option<u64>,
 }
 
 impl Owner {
     /// Opens this thread's session.
     pub(super) fn open(token: Arc<Token>) -> Result<Self, Failure> {
         let session = token.module.open(token.slot)?;
-        Ok(Self { token, session, pool: RandomPool::new(), caught_up: false })
+        Ok(Self { token, session, pool: RandomPool::new(), caught_up: None })
     }
 
     /// To be called when a request is taken.
     pub(super) fn begin(&mut self) {
-        self.caught_up = false;
+        self.caught_up = None;
     }
 
     /// The vendor.
@@ -131,7 +133,8 @@ impl Owner {
             None => self.find_again(key)?,
         };
         loop {
-            let failure = match act(&self.session, object) {
+            let done = self.is_still(key, object, now).and_then(|()| act(&self.session, object));
+            let failure = match done {
                 Ok(value) => {
                     if let Some(permit) = self.token.keys.prove(key, object, now) {
                         self.make_copy(key, object, now, permit);
@@ -172,30 +175,50 @@ impl Owner {
         self.token.keys.copy(key, now).map(|copy| act(&self.session, copy))
     }
 
+    /// Fails as if the object were gone where its handle stands for another one by now.
+    fn is_still(&self, key: KeyVersionId, object: ObjectHandle, now: Instant) -> Result<(), Failure> {
+        let token = &self.token;
+        if token.keys.is_named(key, object, now) {
+            return Ok(());
+        }
+        if !objects::is_of_key(&token.module, &self.session, object, key)? {
+            let detail = format!("what was the object of key {key} is gone, or is another one's");
+            return Err(Failure::own(Class::KeyAbsent, "C_GetAttributeValue", detail));
+        }
+        token.keys.named(key, object, now);
+        Ok(())
+    }
+
     /// Looks for the object of `key` after its handle proved unknown or stale: the answer is a handle, or whether the
-    /// key alone is gone or the token with it.
+    /// key alone is gone or the token with it. One search, which also finds whatever else is new.
     fn find_again(&mut self, key: KeyVersionId) -> Result<ObjectHandle, Failure> {
+        let forgotten = self.token.keys.forgotten();
         self.forget(&[key]);
-        if !self.caught_up {
-            // A token whose directory is gone finds nothing and says OK; only this call tells.
-            self.token_info()?;
-            for (found, handle) in objects::new_keys(&self.session, &self.token.keys.objects())? {
-                self.token.keys.found(found, handle);
+        match &mut self.caught_up {
+            None => {
+                // A token whose directory is gone finds nothing and says OK; only this call tells.
+                self.token_info()?;
+                // Without the objects of this key, whoever else found them meanwhile.
+                let found = objects::look(&self.token.module, &self.session, &self.token.keys.objects_but(key))?;
+                self.token.keys.learn(&found.keys, self.token.clock.now());
+                self.caught_up = Some(forgotten + 1);
             }
-            self.caught_up = true;
+            // Nobody else has forgotten anything since all was looked at: what is not known is not there.
+            Some(then) if *then == forgotten => *then += 1,
+            // Another session may have forgotten this key since; the token itself has the last word.
+            Some(_) => {
+                let found = objects::of_key(&self.session, key)?.first().map(|handle| (key, *handle));
+                self.token.keys.learn(found.as_slice(), self.token.clock.now());
+            }
         }
         if let Some(handle) = self.token.keys.object(key) {
             return Ok(handle);
         }
-        // Another session may have forgotten the key between its finding here and now; the token itself has the last
-        // word.
-        if let Some(handle) = objects::of_key(&self.session, key)?.first().copied() {
-            self.token.keys.found(key, handle);
-            return Ok(handle);
-        }
         // The token as a whole is in doubt when the canary has gone with the key.
-        let had_canary = self.canary().is_some();
-        if had_canary && objects::named(&self.session, ObjectClass::SECRET_KEY, template::CANARY)?.is_none() {
+        if let Some(canary) = self.canary()
+            && !self.is_named(canary, ObjectClass::SECRET_KEY, template::CANARY)?
+            && objects::named(&self.session, ObjectClass::SECRET_KEY, template::CANARY)?.is_none()
+        {
             let detail = format!("key {key} is gone and the canary key with it");
             return Err(Failure::own(Class::Token, "find key", detail));
         }
@@ -235,6 +258,14 @@ impl Owner {
         let copied = lock(&self.token.pinned).copy_object(object, &template::hot_copy());
         match copied {
             Ok(copy) => {
+                // It is used without a further look at what was copied.
+                if !self.is_of_key(copy, key) {
+                    self.destroy_copies([copy]);
+                    return match self.is_of_key(object, key) {
+                        true => self.token.keys.refuse_copies(key),
+                        false => self.forget(&[key]),
+                    };
+                }
                 tracing::debug!(%key, "hot copy made");
                 self.destroy_copies(self.token.keys.keep_copy(key, copy, now, permit));
             }
@@ -246,6 +277,10 @@ impl Owner {
         }
     }
 
+    fn is_of_key(&self, object: ObjectHandle, key: KeyVersionId) -> bool {
+        objects::is_of_key(&self.token.module, &self.session, object, key).unwrap_or(false)
+    }
+
     fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
         for copy in copies {
             // Whoever uses it now has it from before it was taken out of `keys`; nobody can find it there any more.
@@ -254,6 +289,20 @@ impl Owner {
                 tracing::debug!(%error, "a hot copy was gone before it was destroyed");
             }
         }
+    }
+
+    /// The identity key, where the token has one.
+    pub(super) fn identity(&self) -> Result<Option<ObjectHandle>, Failure> {
+        let known = *lock(&self.token.identity);
+        match known {
+            Some(handle) if self.is_named(handle, ObjectClass::PRIVATE_KEY, template::IDENTITY)? => Ok(Some(handle)),
+            _ => objects::named(&self.session, ObjectClass::PRIVATE_KEY, template::IDENTITY),
+        }
+    }
+
+    /// Whether a known handle still stands for the object of the ceremony with this class and label.
+    fn is_named(&self, handle: ObjectHandle, class: ObjectClass, label: &'static str) -> Result<bool, Failure> {
+        objects::is_named(&self.token.module, &self.session, handle, class, label)
     }
 
     /// The canary's handle, where the token has one.
@@ -267,7 +316,9 @@ impl Owner {
         act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let known = *lock(&self.token.wrapping);
-        if let Some(handle) = known {
+        if let Some(handle) = known
+            && self.is_named(handle, ObjectClass::SECRET_KEY, template::WRAPPING)?
+        {
             match act(&self.session, handle) {
                 Err(failure) if failure.class(self.profile()) == Class::KeyAbsent => {}
                 outcome => return outcome,

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use model::clock::Clock;
-use model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
+use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use store::backup::BackupStep;
 use store::restore::RestoreStep;
-use store::{Begun, NewKey, NewKeyStore, Store};
+use store::{Begun, Finished, NewKey, NewKeyStore, Store};
 
 use super::{command, database, keystored};
 use crate::harness::daemon::Site;
@@ -74,7 +74,10 @@ async fn key(store: &Store, key_store: &KeyStoreId) -> KeyId {
     let Begun::New(key) = store.begin_key(NewKey::new(key_store, &hsms), None).await.unwrap() else {
         panic!("it is new")
     };
-    store.enable_new_key(key, key_store).await.unwrap();
+    let version = KeyVersionId { key, version: 1 };
+    let proof = ([0; 12], bytes::Bytes::from_static(b"proof"));
+    let finished = Finished { version, proof, proven: hsms.to_vec(), reserve: 0 };
+    store.finish_version(finished).await.unwrap();
     key
 }
 

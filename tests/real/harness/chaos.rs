@@ -47,7 +47,7 @@ fn controls(site: &Site, first: usize) -> Vec<Control> {
 }
 
 /// Beside this program, or one above.
-fn module() -> PathBuf {
+pub(crate) fn module() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let mut places = here.ancestors().skip(1).take(2).map(|dir| dir.join("libchaos_hsm.so"));
     places.find(|path| path.exists()).expect("chaos-hsm is built with these tests")

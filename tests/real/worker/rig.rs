@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chaos_hsm::Control;
 use model::id::{KeyId, KeyVersionId};
 use model::secret::Secret;
 use protocol::{
@@ -16,6 +17,8 @@ use protocol::{
     ToWorker, Token, TokenSeen, decode_frame, encode_frame,
 };
 use tempfile::TempDir;
+
+use crate::harness::chaos;
 
 pub(super) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub(super) const LABEL: &str = "worker-test";
@@ -27,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A directory with SoftHSM tokens.
 pub(super) struct Tokens {
     pub(super) dir: TempDir,
+    /// Whether workers use the module by way of chaos-hsm, which counts its calls.
+    counted: bool,
 }
 
 /// One worker process.
@@ -45,7 +50,7 @@ impl Tokens {
         let tokens = dir.path().join("tokens");
         let configuration = format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display());
         fs::write(dir.path().join("softhsm2.conf"), configuration).unwrap();
-        Self { dir }
+        Self { dir, counted: false }
     }
 
     /// With one initialised token in it.
@@ -67,6 +72,14 @@ impl Tokens {
         assert!(matches!(worker.ceremony(CeremonyOp::PlaceWrappingKey { blob: blobs[0].clone() }), Reply::Done));
         assert!(worker.stop().success());
         tokens
+    }
+
+    /// Has the workers that are started from now on count their calls of the module.
+    pub(super) fn count_calls(&mut self) -> Control {
+        self.counted = true;
+        let dir = self.dir.path().join("chaos");
+        fs::create_dir(&dir).unwrap();
+        Control::open(&dir).unwrap()
     }
 
     /// Makes a token with this label; its serial number.
@@ -97,13 +110,14 @@ impl Tokens {
             role,
             index: 0,
             incarnation: 1,
-            module: MODULE.into(),
+            module: if self.counted { chaos::module() } else { MODULE.into() },
             token: Some(Token { label: LABEL.into(), serials: Vec::new() }),
             profile: Profile::SoftHsm,
             sessions: 1,
             hot_copies: true,
             require_mlock: false,
-            sandbox: true,
+            // The confinement would not let it count.
+            sandbox: !self.counted,
             start_timeout_ms: 2_000,
             login_limit_ms: 60_000,
         }
@@ -129,7 +143,7 @@ impl Tokens {
 
     /// A worker that has found its token, if it is to.
     pub(super) fn found(&self, start: Start) -> Result<(Worker, Ready), Fault> {
-        let mut worker = Worker::spawn(&self.dir.path().join("softhsm2.conf"), self.dir.path());
+        let mut worker = Worker::spawn(self.dir.path());
         worker.send(&ToWorker::Start(Box::new(start)));
         match worker.receive() {
             FromWorker::Ready(ready) => Ok((worker, *ready)),
@@ -173,14 +187,16 @@ impl Tokens {
 }
 
 impl Worker {
-    fn spawn(configuration: &Path, dir: &Path) -> Self {
+    fn spawn(dir: &Path) -> Self {
         let (socket, child) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let log = dir.join(format!("worker-{}.log", uuid::Uuid::new_v4()));
         let child = Command::new(env!("CARGO_BIN_EXE_keystored"))
             .arg("hsm-worker")
             .env_clear()
-            .env("SOFTHSM2_CONF", configuration)
+            .env("SOFTHSM2_CONF", dir.join("softhsm2.conf"))
+            .env("CHAOS_HSM_MODULE", MODULE)
+            .env("CHAOS_HSM_DIR", dir.join("chaos"))
             .env("KEYSTORED_LOG_FILTER", "trace")
             .stdin(Stdio::from(OwnedFd::from(child)))
             .stdout(Stdio::null())

@@ -1,8 +1,9 @@
 //! Making a version of a key: the first one, which takes the key from Creating to Enabled, or a further one, which then
 //! encrypts in place of the one before.
 //!
-//! Make it in one token → store the blob → place it in every reachable token → make the proof in one, store it → open
-//! it in each other → record where it is → Enabled or current, if at least two zones have proven it.
+//! Make it in one token → store the blob → place it in every reachable token → make the proof in one → open it in each
+//! other → if at least two zones have proven it: the proof, where it is, its first encryptions, and Enabled or current,
+//! all in one transaction. A version costs three waits for the disk, the one for its row among them.
 //!
 //! A procedure that a crash interrupted begins again after the blob: nobody has ever used the version, so its objects,
 //! which the crash may have left half written, are replaced and proven anew.
@@ -19,7 +20,7 @@ use crate::core::budget::BLOCK;
 use cluster::{self, Proof};
 use model::exception::Exception;
 use model::id::{KeyVersionId, Zone};
-use model::key::Placement;
+use store::Finished;
 use telemetry::sampled::{self, Line};
 
 /// Longer than the kill limit of key generation, so that the HSM's own error arrives.
@@ -35,6 +36,7 @@ struct Made {
     proven: BTreeSet<usize>,
     /// Members that could be reached and have not.
     missed: Vec<usize>,
+    proof: Proof,
 }
 
 impl Lifecycle {
@@ -85,8 +87,6 @@ impl Lifecycle {
         let mut placed = transient(VersionStep::Place, making.place(&reachable)).await;
         let first_proof = transient(VersionStep::MakeProof, making.first_proof(&mut placed)).await;
         let (maker, proof) = first_proof.map_err(of_cluster)?;
-        let keeping = store.keep_proof(version, &proof.iv, &proof.sealed);
-        transient(VersionStep::RecordProof, keeping).await.map_err(Error::of_store)?;
         let mut proven = BTreeSet::from([maker]);
         let others = placed.into_iter().filter(|member| *member != maker);
         let proving = join_all(others.map(|member| making.prove(member, &proof)));
@@ -94,31 +94,17 @@ impl Lifecycle {
         proven.extend(opened.into_iter().flatten());
         making.enough(&proven)?;
         let missed = reachable.into_iter().filter(|member| !proven.contains(member)).collect();
-        Ok(Made { proven, missed })
+        Ok(Made { proven, missed, proof })
     }
 
     /// Records where the version is and that it may be used.
     async fn enable(&self, plan: &Plan, made: Made) -> Result<(), store::Error> {
         let (store, hsms, version) = (self.core.store(), &plan.members.hsms, plan.version);
-        let placements = async {
-            for member in made.proven {
-                let (hsm, _) = &hsms[member];
-                store.set_placement(version, hsm, Placement::Present).await?;
-            }
-            Ok::<_, store::Error>(())
-        };
-        transient(VersionStep::RecordPlacements, placements).await?;
-        let granted = store.reserve_encryptions(version, BLOCK).await?;
+        let proven = made.proven.iter().map(|member| hsms[*member].0.clone()).collect();
+        let proof = (made.proof.iv, made.proof.sealed);
+        let finishing = store.finish_version(Finished { version, proof, proven, reserve: BLOCK });
+        let granted = transient(VersionStep::RecordCurrent, finishing).await?;
         self.core.budgets().of(version).add(granted, BLOCK, self.core.clock().now());
-        let current = async {
-            if !plan.creates() {
-                return store.make_current(version).await;
-            }
-            let key_store = store.catalogue().key(version.key).map(|key| key.key_store.clone());
-            let key_store = key_store.ok_or_else(|| store::Error::Missing(format!("key {}", version.key)))?;
-            store.enable_new_key(version.key, &key_store).await
-        };
-        transient(VersionStep::RecordCurrent, current).await?;
         // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
         // could not be reached is looked at when it is ready.
         made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));

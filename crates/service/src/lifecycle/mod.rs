@@ -92,13 +92,10 @@ steps! {
         Place = "place",
         /// One of them makes its proof ciphertext.
         MakeProof = "make-proof",
-        /// The proof ciphertext is on record.
-        RecordProof = "record-proof",
         /// The others open it.
         Prove = "prove",
-        /// Where it is is on record.
-        RecordPlacements = "record-placements",
-        /// The key is Enabled with it, or it encrypts in place of the one before.
+        /// Its proof ciphertext and where it is are on record, and the key is Enabled with it, or it encrypts in place of
+        /// the one before.
         RecordCurrent = "record-current",
     }
 }

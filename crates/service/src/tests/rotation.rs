@@ -158,9 +158,10 @@ async fn a_key_that_is_disabled_meanwhile_keeps_its_version() {
     let version = KeyVersionId { key: key.id, version: 2 };
     let rotating = Rotating { version, cause: RotationCause::Request };
     bench.store.begin_version(rotating, &[]).await.unwrap();
-    bench.store.keep_proof(version, &[0; 12], &bytes::Bytes::from_static(b"proof")).await.unwrap();
     bench.service.disable_key(&bench.call(), &key.id.to_string()).await.unwrap();
-    let refused = bench.store.make_current(version).await.unwrap_err();
+    let proof = ([0; 12], bytes::Bytes::from_static(b"proof"));
+    let finished = store::Finished { version, proof, proven: Vec::new(), reserve: 0 };
+    let refused = bench.store.finish_version(finished).await.unwrap_err();
     assert!(matches!(refused, store::Error::KeyState(of, KeyState::Disabled) if of == key.id), "{refused}");
     assert_eq!(versions(&bench, &key).1, 1);
 }

@@ -1,5 +1,7 @@
 //! Destroy the token object of a key version.
 
+use cryptoki::object::ObjectHandle;
+
 use crate::fault::Failure;
 use crate::objects;
 use crate::owner::Owner;
@@ -12,19 +14,30 @@ const LOOKS: u8 = 4;
 /// Succeeds also when there is none, which only a sound token can tell. What is reported as destroyed was looked for in
 /// vain afterwards.
 pub(super) fn run(owner: &mut Owner, key: KeyVersionId) -> Result<Reply, Failure> {
+    let known = owner.token.keys.object(key);
     owner.forget(&[key]);
     owner.token_info()?;
+    // Without a search: the one afterwards, which must find nothing, is needed anyway.
+    if let Some(known) = known
+        && objects::is_of_key(&owner.token.module, &owner.session, known, key)?
+    {
+        destroy(owner, known)?;
+    }
     for _ in 0..LOOKS {
         let found = objects::of_key(&owner.session, key)?;
         if found.is_empty() {
             return Ok(Reply::Done);
         }
         for handle in found {
-            match owner.session.destroy_object(handle).map_err(Failure::from) {
-                Err(failure) if failure.class(owner.profile()) == Class::KeyAbsent => owner.token_info()?,
-                outcome => outcome?,
-            }
+            destroy(owner, handle)?;
         }
     }
     Err(Failure::own(Class::Token, "C_DestroyObject", format!("the object of key {key} is still there")))
+}
+
+fn destroy(owner: &Owner, handle: ObjectHandle) -> Result<(), Failure> {
+    match owner.session.destroy_object(handle).map_err(Failure::from) {
+        Err(failure) if failure.class(owner.profile()) == Class::KeyAbsent => owner.token_info(),
+        outcome => outcome,
+    }
 }

@@ -28,15 +28,16 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
         Err(error) => return Err(error.into()),
     }
-    let found = objects::new_keys(&owner.session, &[])?;
-    let mut keys: Vec<KeyVersionId> = found.iter().map(|(key, _)| *key).collect();
-    for (key, handle) in found {
-        owner.token.keys.found(key, handle);
-    }
+    // One look for all that is to be known, keys and objects of the ceremony: each search costs as much.
+    let found = objects::look(&owner.token.module, &owner.session, &[])?;
+    let ceremony = found.ceremony()?;
+    *lock(&owner.token.canary) = found.named(ObjectClass::SECRET_KEY, template::CANARY)?;
+    *lock(&owner.token.wrapping) = found.named(ObjectClass::SECRET_KEY, template::WRAPPING)?;
+    *lock(&owner.token.identity) = found.named(ObjectClass::PRIVATE_KEY, template::IDENTITY)?;
+    owner.token.keys.learn(&found.keys, owner.token.clock.now());
+    let mut keys: Vec<KeyVersionId> = found.keys.into_iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
     keys.dedup();
-    *lock(&owner.token.canary) = objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)?;
-    let ceremony = objects::ceremony(&owner.session)?;
     tracing::info!(keys = keys.len(), "logged in");
     Ok(Reply::LoggedIn(Box::new(LoggedIn { keys, ceremony })))
 }

@@ -5,11 +5,9 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::ObjectClass;
 
 use crate::fault::Failure;
 use crate::owner::Owner;
-use crate::{objects, template};
 use model::id::{ClusterId, Zone};
 use model::identity::{Purpose, Statement};
 use protocol::{Class, Reply};
@@ -26,7 +24,7 @@ pub(super) fn sign(
     zone: &Zone,
     nonce: [u8; 32],
 ) -> Result<Bytes, Failure> {
-    let key = objects::named(&owner.session, ObjectClass::PRIVATE_KEY, template::IDENTITY)?.ok_or_else(|| {
+    let key = owner.identity()?.ok_or_else(|| {
         let detail = "the token holds no identity key: it never went through this cluster's ceremony";
         Failure::own(Class::Refused, "find identity key", detail)
     })?;

@@ -10,7 +10,8 @@ use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
 use crate::{
-    Admits, Begun, Catalogue, ClientToken, Error, KeyStoreChange, NewKey, NewKeyStore, Rotating, Store, follow, load,
+    Admits, Begun, Catalogue, ClientToken, Error, Finished, KeyStoreChange, NewKey, NewKeyStore, Rotating, Store,
+    follow, load,
 };
 use model::clock::Clock;
 use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -39,7 +40,7 @@ pub(super) enum Act {
     KeepBlob,
     KeepProof,
     Place,
-    Enable,
+    Finish,
     Disable,
     Abandon,
     MakeCurrent,
@@ -65,7 +66,7 @@ impl Act {
         Self::KeepBlob,
         Self::KeepProof,
         Self::Place,
-        Self::Enable,
+        Self::Finish,
         Self::Disable,
         Self::Abandon,
         Self::MakeCurrent,
@@ -162,7 +163,7 @@ impl Subject {
     }
 
     async fn of_key(&self, act: Act, version: KeyVersionId) -> Change<'static> {
-        let (store, key_store, key) = (self.store.clone(), self.key_store.clone(), version.key);
+        let (store, key) = (self.store.clone(), version.key);
         let bytes = Bytes::from_static(b"something");
         match act {
             Act::KeepBlob => Box::pin(async move { store.keep_blob(version, &bytes).await }),
@@ -170,7 +171,11 @@ impl Subject {
             Act::Place => {
                 Box::pin(async move { store.set_placement(version, &"hsm-a".into(), Placement::Present).await })
             }
-            Act::Enable => Box::pin(async move { store.enable_new_key(key, &key_store).await }),
+            Act::Finish => {
+                let proven = vec!["hsm-a".into(), "hsm-b".into()];
+                let finished = Finished { version, proof: ([3; 12], bytes), proven, reserve: 10 };
+                Box::pin(async move { store.finish_version(finished).await.map(drop) })
+            }
             Act::Disable => Box::pin(async move { store.force_state(key, KeyState::Disabled).await }),
             Act::Abandon => {
                 self.store.keep_blob(version, &bytes).await.unwrap();
@@ -191,9 +196,10 @@ impl Subject {
                 let next = KeyVersionId { key, version: 2 };
                 let rotating = Rotating { version: next, cause: RotationCause::Period };
                 self.store.begin_version(rotating, &["hsm-a".into()]).await.unwrap();
-                self.store.keep_proof(next, &[3; 12], &bytes).await.unwrap();
+                let finished =
+                    Finished { version: next, proof: ([3; 12], bytes), proven: vec!["hsm-a".into()], reserve: 10 };
                 match act {
-                    Act::MakeCurrent => Box::pin(async move { store.make_current(next).await }),
+                    Act::MakeCurrent => Box::pin(async move { store.finish_version(finished).await.map(drop) }),
                     _ => Box::pin(async move { store.abandon_version(next).await }),
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::Rotating;
+use crate::{Finished, Rotating};
 use bytes::Bytes;
 use model::key::RotationCause;
 
@@ -30,8 +30,8 @@ async fn a_deletion_that_was_cancelled_is_not_revived_and_destroyed_material_not
     let version = KeyVersionId { key: rotated, version: 2 };
     let rotating = Rotating { version, cause: RotationCause::Request };
     store.begin_version(rotating, &[]).await.unwrap();
-    store.keep_proof(version, &[0; 12], &Bytes::from_static(b"proof")).await.unwrap();
-    store.make_current(version).await.unwrap();
+    let proof = ([0; 12], Bytes::from_static(b"proof"));
+    store.finish_version(Finished { version, proof, proven: Vec::new(), reserve: 0 }).await.unwrap();
     store.schedule_deletion(destroyed, 1_000).await.unwrap();
     store.give_up_material(destroyed, PENDING, 1_000, &[hsm()]).await.unwrap();
     store.close().await;
