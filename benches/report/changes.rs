@@ -19,7 +19,7 @@ use pki::seal::{SealKey, SealKeys, new_key};
 use service::cluster_registry::ClusterRegistry;
 use service::observer::Unobserved;
 use service::{Interface, LogRecorder, RequestContext, Service, Settings};
-use store::{Begun, NewKeyStore, Store};
+use store::{Begun, NewKey, NewKeyStore, Store};
 use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -73,7 +73,7 @@ impl Side {
         let hsms: [HsmId; 2] = ["hsm-a".into(), "hsm-b".into()];
         let mut made = Vec::with_capacity(keys);
         for _ in 0..keys {
-            let begun = store.begin_key(&key_store, "measured", &hsms, None).await.map_err(said("making a key"))?;
+            let begun = store.begin_key(NewKey::new(&key_store, &hsms), None).await.map_err(said("making a key"))?;
             let (Begun::New(key) | Begun::Existing(key)) = begun;
             store.set_state(key, ANY, KeyState::Enabled).await.map_err(said("enabling a key"))?;
             made.push(key);

@@ -58,7 +58,13 @@ impl Daemon {
             module: None,
         };
         let layout = provision::prepare(&options, clock, &mut |_| {}).await.map_err(said("making the zones"))?;
-        configure(&layout.config, change)?;
+        configure(&layout.config, |config| {
+            // Sections make as many keys as they are told.
+            let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
+            let limits = limits.as_table_mut().ok_or("the configuration's limits are no table")?;
+            limits.insert("keys_per_key_store".to_owned(), 20_000.into());
+            change(config)
+        })?;
         // One of an earlier daemon says where that one served.
         fs::remove_file(&layout.env).ok();
         let log_path = dir.join("daemon.log");

@@ -71,6 +71,10 @@ impl CryptoService for Empty {
         not_here()
     }
 
+    async fn re_encrypt(&self, _: Request<v1::ReEncryptRequest>) -> Answer<v1::ReEncryptResponse> {
+        not_here()
+    }
+
     async fn generate_random(&self, _: Request<v1::GenerateRandomRequest>) -> Answer<v1::GenerateRandomResponse> {
         not_here()
     }
@@ -87,6 +91,10 @@ impl CryptoService for Empty {
         &self,
         _: Request<v1::BatchGenerateDataKeyRequest>,
     ) -> Answer<v1::BatchGenerateDataKeyResponse> {
+        not_here()
+    }
+
+    async fn batch_re_encrypt(&self, _: Request<v1::BatchReEncryptRequest>) -> Answer<v1::BatchReEncryptResponse> {
         not_here()
     }
 

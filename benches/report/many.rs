@@ -175,7 +175,7 @@ async fn made(daemon: &Daemon, clock: &Clock) -> Outcome<f64> {
 async fn list(client: &Client, limit: u32) -> Outcome<(Vec<String>, usize)> {
     let (mut ids, mut pages, mut marker) = (Vec::new(), 0, String::new());
     loop {
-        let request = ListKeysRequest { limit: Some(limit), marker };
+        let request = ListKeysRequest { limit: Some(limit), marker, ..ListKeysRequest::default() };
         let page = client.list_keys(request).await.map_err(said("listing keys"))?;
         ids.extend(page.keys.into_iter().map(|key| key.key_id));
         pages += 1;

@@ -21,7 +21,7 @@ use model::key::RotationCause;
 use model::secret::Secret;
 use pki::seal::{SealKey, SealKeys};
 use protocol::{Op, Reply, Role};
-use store::{Begun, Finished, Rotating, Store};
+use store::{Begun, Finished, NewKey, Rotating, Store};
 use supervisor::{Settings, Worker};
 use tempfile::TempDir;
 
@@ -126,7 +126,7 @@ impl Site {
     }
 
     async fn begin(&self) -> Outcome<KeyVersionId> {
-        let begun = self.store.begin_key(&self.key_store, "measured", &self.names(), None).await;
+        let begun = self.store.begin_key(NewKey::new(&self.key_store, &self.names()), None).await;
         let (Begun::New(key) | Begun::Existing(key)) = begun.map_err(said("making a key"))?;
         Ok(KeyVersionId { key, version: 1 })
     }

@@ -54,7 +54,8 @@ async fn a_ciphertext_that_is_not_exactly_right_has_one_answer() {
         assert_eq!(failure, invalid(), "context: {what}");
     }
 
-    let request = DecryptRequest { ciphertext_blob: good.into(), encryption_context: pairs, key_id: other };
+    let request =
+        DecryptRequest { ciphertext_blob: good.into(), encryption_context: pairs, key_id: other, ..Default::default() };
     let failure = caller.crypto.clone().decrypt(caller.request(request)).await.map(drop).unwrap_err();
     assert_eq!(Failure::from(failure).reason, "IncorrectKeyException");
 }
@@ -194,7 +195,7 @@ async fn names_of_keys_that_are_none_are_refused_clearly() {
         ("../../etc/passwd".to_owned(), "NotFoundException"),
         ("'; DROP TABLE keys; --".to_owned(), "NotFoundException"),
     ] {
-        let request = DescribeKeyRequest { key_id: name.clone() };
+        let request = DescribeKeyRequest { key_id: name.clone(), ..Default::default() };
         let status = caller.keys.clone().describe_key(caller.request(request)).await.map(drop).unwrap_err();
         let described = Failure::from(status);
         assert_eq!(described.reason, reason, "{name}: {described:?}");

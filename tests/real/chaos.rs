@@ -6,6 +6,7 @@ mod checks;
 mod fault;
 mod journal;
 mod operator;
+mod owner;
 mod rng;
 mod run;
 mod schedule;

@@ -187,12 +187,12 @@ fn in_member(key: &KeyRef, member: usize) -> Arc<KeyRef> {
 
 fn to_encrypt(key: &Arc<KeyRef>, plaintext: &[u8]) -> Keyed<EncryptItem> {
     let item = EncryptItem { key: key.version, aad: aad(key), plaintext: Secret::new(plaintext.to_vec()) };
-    Keyed { key: Arc::clone(key), item }
+    Keyed { key: Arc::clone(key), source: None, item }
 }
 
 fn to_decrypt(key: &Arc<KeyRef>, sealed: &Sealed) -> Keyed<DecryptItem> {
     let item = DecryptItem { key: key.version, aad: aad(key), iv: sealed.iv, sealed: sealed.sealed.clone() };
-    Keyed { key: Arc::clone(key), item }
+    Keyed { key: Arc::clone(key), source: None, item }
 }
 
 async fn carry_out<O: ItemOperation>(
@@ -245,7 +245,7 @@ async fn what_one_token_sealed_the_other_opens() {
     }
 
     let item = DataKeyItem { key: keys[0].version, aad: aad(&keys[0]), length: 32 };
-    let task = Keyed { key: Arc::clone(&keys[0]), item };
+    let task = Keyed { key: Arc::clone(&keys[0]), source: None, item };
     let made = carry_out::<GenerateDataKey>(&cluster, vec![task], tokens.soon().into())
         .await
         .into_iter()

@@ -59,7 +59,7 @@ async fn every_verb_answers_in_text_and_in_json() {
     let text = daemon.keystorectl(&["key", "describe", id]).ok();
     assert!(text.contains(arn) && text.contains("text and json") && text.contains("Present"), "{text}");
 
-    assert!(daemon.keystorectl(&["key", "list"]).ok().contains(arn));
+    assert!(daemon.keystorectl(&["key", "list"]).ok().contains(id));
     let listed = json(&daemon, &["key", "list"]);
     let listed = listed["keys"].as_array().unwrap();
     assert!(listed.iter().any(|key| key["key_arn"] == arn && key["key_id"] == id));

@@ -70,6 +70,7 @@ async fn a_zone_that_is_away_has_it_destroyed_when_it_returns_and_a_restored_tok
     copy(&b.tokens(), &before);
     let away = b.take_away();
     let daemon = site.launch();
+    daemon.wait_until_ready();
     let caller = daemon.caller().await;
     wait::until_async("zone a has destroyed it", wait::LONG, async || {
         let key = caller.describe_key(&key).await.ok()?;
@@ -99,6 +100,7 @@ async fn a_zone_that_is_away_has_it_destroyed_when_it_returns_and_a_restored_tok
     fs::rename(&before, b.tokens()).unwrap();
     assert!(holds(b, &key, 2), "the restored token has it again");
     let daemon = site.launch();
+    daemon.wait_until_ready();
     let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
     wait::until("it is destroyed there again", wait::LONG, || {

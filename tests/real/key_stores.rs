@@ -256,7 +256,7 @@ async fn a_restart_takes_each_store_up_in_the_state_that_it_had() {
 }
 
 /// A daemon with two clusters and without a key store, and the controls of the second cluster's HSMs.
-async fn with_two_clusters() -> (Daemon, Caller, Other, Vec<Control>) {
+pub(crate) async fn with_two_clusters() -> (Daemon, Caller, Other, Vec<Control>) {
     let site = Site::prepare().await;
     let mut other = Other::make(&site, "cluster-othercluster", &[(Kind::SoftHsm, "x"), (Kind::SoftHsm, "y")]).await;
     let hsms = other.cluster["hsm"].as_array_mut().unwrap().iter_mut().enumerate();

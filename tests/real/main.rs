@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod aliases;
 mod attributes;
 mod backup;
 mod bad_input;
@@ -23,6 +24,7 @@ mod chaos;
 mod cluster;
 mod crash;
 mod ctl;
+mod ctl_names;
 mod deletion;
 mod dev;
 mod disk;
@@ -44,10 +46,12 @@ mod members;
 mod operators;
 mod pages;
 mod python;
+mod re_encrypt;
 mod readiness;
 mod records;
 mod removal;
 mod resync;
+mod rewrap;
 mod rotation;
 mod roundtrip;
 mod secrets;

@@ -15,7 +15,7 @@ async fn every_key_is_listed_once() {
     let mut listed = Vec::new();
     let mut marker = String::new();
     loop {
-        let request = caller.request(ListKeysRequest { limit: Some(2), marker });
+        let request = caller.request(ListKeysRequest { limit: Some(2), marker, ..Default::default() });
         let page = caller.keys.clone().list_keys(request).await.unwrap().into_inner();
         assert!(page.keys.len() <= 2);
         listed.extend(page.keys);
@@ -41,7 +41,7 @@ async fn markers_and_limits_are_checked() {
         (Some(1_001), "", "ValidationException"),
         (None, "made up", "InvalidMarkerException"),
     ] {
-        let request = caller.request(ListKeysRequest { limit, marker: marker.to_owned() });
+        let request = caller.request(ListKeysRequest { limit, marker: marker.to_owned(), ..Default::default() });
         let status = caller.keys.clone().list_keys(request).await.map(drop).unwrap_err();
         assert_eq!(Failure::from(status).reason, reason, "limit {limit:?}, marker {marker:?}");
     }

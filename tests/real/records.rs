@@ -14,7 +14,7 @@ async fn a_refused_call_is_on_record_once_wherever_it_was_refused() {
     let daemon = Daemon::start().await;
     let caller = daemon.caller().await;
     let describe = async |id: &'static str, timeout: &'static str, key: &str| {
-        let mut request = Request::new(DescribeKeyRequest { key_id: key.to_owned() });
+        let mut request = Request::new(DescribeKeyRequest { key_id: key.to_owned(), ..Default::default() });
         request.metadata_mut().insert("x-request-id", MetadataValue::from_static(id));
         request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static(timeout));
         caller.keys.clone().describe_key(request).await.unwrap_err();

@@ -7,14 +7,14 @@ use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId};
 use model::limits::ENCRYPTIONS_BEFORE_ROTATION;
 use proto::v1::{
-    BatchDecryptRequest, BatchEncryptRequest, DecryptRequest, EncryptRequest, RotateKeyOnDemandRequest, RotationCause,
-    decrypt_result, encrypt_result,
+    BatchDecryptRequest, BatchEncryptRequest, DecryptRequest, EncryptRequest, PlacementState, RotateKeyOnDemandRequest,
+    RotationCause, decrypt_result, encrypt_result,
 };
 use store::Store;
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
-use crate::harness::{Caller, Daemon, Failure, context, tool, wait};
+use crate::harness::{Caller, Daemon, Failure, chaos, context, tool, wait};
 
 fn version_of(ciphertext: &[u8]) -> u32 {
     u32::from_be_bytes(ciphertext[17..21].try_into().unwrap())
@@ -29,7 +29,7 @@ async fn rotate(caller: &Caller, key: &str) -> Result<(), Failure> {
 async fn batch(caller: &Caller, key: &str) -> Vec<Vec<u8>> {
     let item = |number: u8| EncryptRequest {
         key_id: key.to_owned(),
-        plaintext: vec![number; 32].into(),
+        plaintext: vec![number; 32],
         ..EncryptRequest::default()
     };
     let request = BatchEncryptRequest { items: (0..64).map(item).collect() };
@@ -141,9 +141,11 @@ async fn metadata_of_yesterday_never_give_one_number_to_two_materials() {
     let (_, site) = daemon.terminate();
     // The disk is lost, so that the backup is all that is known.
     fs::remove_dir_all(site.path().join("state")).unwrap();
-    let restored = tool::keystored(&["restore".as_ref(), "--config".as_ref(), config.as_ref(), backup.as_ref()]);
+    let arguments = ["restore".as_ref(), "--config".as_ref(), config.as_ref(), backup.as_ref(), "--yes".as_ref()];
+    let restored = tool::keystored(&arguments);
     assert_eq!(restored.code, Some(0), "{restored:?}");
     let daemon = site.launch();
+    daemon.wait_until_ready();
     let caller = daemon.caller().await;
     daemon.wait_until_healthy_for(&caller).await;
     rotate(&caller, &key).await.unwrap();
@@ -161,4 +163,46 @@ async fn metadata_of_yesterday_never_give_one_number_to_two_materials() {
         cluster.hsms.iter().all(|hsm| hsm.orphans.contains(&orphan)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zones_that_are_away_or_full_are_filled_later_and_two_are_needed() {
+    let site = Site::prepare_zones(3).await;
+    let controls = chaos::control_each(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await.with_deadline(wait::LONG);
+    let key = caller.create_key("in three zones").await;
+    let old = caller.encrypt(&key, b"old", &context(&[])).await.unwrap();
+    let full = "[[rule]]\nfunction = \"C_UnwrapKey\"\nfault = { code = \"CKR_DEVICE_MEMORY\" }";
+    controls[0].set(full).unwrap();
+    rotate(&caller, &key).await.unwrap();
+    let new = caller.encrypt(&key, b"new", &context(&[])).await.unwrap();
+    assert_eq!(version_of(&new), 2);
+    let away = daemon.zone("b").take_away();
+    // Until it is known to be away, the HSM's own failure is told, as one that passes.
+    let refused = wait::until_async("the rotation is refused", wait::LONG, async || {
+        let failure = rotate(&caller, &key).await.unwrap_err();
+        let too_few = failure.reason == "CloudHsmClusterInvalidConfigurationException";
+        assert!(too_few || failure.retryable, "{failure:?}");
+        too_few.then_some(failure)
+    })
+    .await;
+    assert!(!refused.message.is_empty());
+    let meanwhile = caller.encrypt(&key, b"meanwhile", &context(&[])).await.unwrap();
+    assert_eq!(version_of(&meanwhile), 2, "the key is as it was");
+    controls[0].clear().unwrap();
+    away.put_back();
+    daemon.wait_until_healthy_for(&caller).await;
+    wait::until_async("every zone has it", wait::LONG, async || {
+        let placements = caller.describe_key(&key).await.unwrap().placements;
+        let present = placements.iter().filter(|at| at.state() == PlacementState::Present).count();
+        (present == 3).then_some(())
+    })
+    .await;
+    rotate(&caller, &key).await.unwrap();
+    for (ciphertext, plaintext) in [(&old, &b"old"[..]), (&new, b"new"), (&meanwhile, b"meanwhile")] {
+        assert_eq!(caller.decrypt(ciphertext, &context(&[])).await.unwrap(), plaintext);
+    }
+    let last = caller.encrypt(&key, b"last", &context(&[])).await.unwrap();
+    assert!(version_of(&last) > 2);
 }

@@ -169,7 +169,7 @@ async fn what_a_creator_wrote_is_shown_and_never_obeyed() {
     {
         let ran = daemon.keystorectl(&arguments);
         assert!(ran.code != Some(0) && is_harmless(&ran.err), "{ran:?}");
-        let request = proto::v1::DescribeKeyRequest { key_id: arguments[2].to_owned() };
+        let request = proto::v1::DescribeKeyRequest { key_id: arguments[2].to_owned(), ..Default::default() };
         let failure = caller.keys.clone().describe_key(caller.request(request)).await.map(drop).unwrap_err();
         assert!(is_harmless(failure.message()) && !failure.message().contains('\n'), "{failure:?}");
     }
@@ -237,6 +237,7 @@ async fn what_one_batch_gave_one_batch_takes_back() {
             key_id: key.clone(),
             plaintext: plaintext.clone(),
             encryption_context: context(&[("k", &"v".repeat(length))]),
+            ..Default::default()
         };
         let fits = |length: usize| BatchEncryptRequest { items: vec![with(length); count] }.encoded_len() <= LIMIT;
         let longest = (0..=8_192 - 5).rev().find(|length| fits(*length)).unwrap();
@@ -247,6 +248,7 @@ async fn what_one_batch_gave_one_batch_takes_back() {
                 ciphertext_blob: response.ciphertext_blob,
                 encryption_context: with(longest).encryption_context,
                 key_id: response.key_id,
+                ..Default::default()
             },
             other => panic!("{other:?}"),
         });
@@ -278,6 +280,7 @@ async fn what_one_batch_made_one_batch_opens() {
                     ciphertext_blob: response.ciphertext_blob,
                     encryption_context: with(longest).encryption_context,
                     key_id: response.key_id,
+                    ..Default::default()
                 };
                 (item, response.plaintext)
             }

@@ -14,14 +14,14 @@ use model::limits;
 use proto::v1::DecryptRequest;
 
 /// Base64 with line breaks is longer than the ciphertext; twice is ample.
-const INPUT_BYTES: usize = 2 * limits::CIPHERTEXT_BYTES;
+pub(super) const INPUT_BYTES: usize = 2 * limits::CIPHERTEXT_BYTES;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// File with the ciphertext, as `encrypt` gave it: base64 or raw; - is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     ciphertext_file: PathBuf,
-    /// Refuse a ciphertext of any other key than this key id or key ARN
+    /// Refuse a ciphertext of any other key than this key id, key ARN or alias names
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     #[command(flatten)]
@@ -34,6 +34,7 @@ pub(super) struct Arguments {
 struct Decrypted {
     key_id: String,
     plaintext: Zeroizing<String>,
+    key_material_id: String,
 }
 
 impl Report for Decrypted {
@@ -49,10 +50,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let ciphertext_blob = payload::ciphertext(input.expose())?.into();
     let client = context.connection.connect().await?;
     let key_id = arguments.key.unwrap_or_default();
-    let opened = client.decrypt(DecryptRequest { ciphertext_blob, encryption_context, key_id }).await?;
+    let opened =
+        client.decrypt(DecryptRequest { ciphertext_blob, encryption_context, key_id, ..Default::default() }).await?;
     if context.printer.json() {
         let plaintext = payload::base64(opened.plaintext.expose());
-        return context.printer.report(&Decrypted { key_id: opened.key_id, plaintext });
+        let (key_id, key_material_id) = (opened.key_id, opened.key_material_id);
+        return context.printer.report(&Decrypted { key_id, plaintext, key_material_id });
     }
     arguments.output.write(&context.printer, opened.plaintext.expose())
 }

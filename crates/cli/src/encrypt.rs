@@ -14,7 +14,7 @@ use proto::v1::EncryptRequest;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Key id or key ARN
+    /// Key id, key ARN, alias or alias ARN
     key: String,
     /// File with the plaintext, 1 to 4,096 bytes; - is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
@@ -44,7 +44,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let plaintext =
         payload::read(context, &arguments.plaintext_file, limits::PLAINTEXT_BYTES, "plaintext", larger).await?;
     let client = context.connection.connect().await?;
-    let request = EncryptRequest { key_id: arguments.key, plaintext: plaintext.into_exposed(), encryption_context };
+    let request = EncryptRequest {
+        key_id: arguments.key,
+        plaintext: plaintext.into_exposed(),
+        encryption_context,
+        ..Default::default()
+    };
     let response = client.encrypt(request).await?;
     if context.printer.json() {
         let ciphertext_blob = payload::base64(&response.ciphertext_blob).to_string();

@@ -94,7 +94,10 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
     }
     if let Some(exception) = &error.exception {
         let hint = match exception.as_str() {
-            "NotFoundException" => "`keystorectl key list` shows the keys there are",
+            "NotFoundException" => {
+                "`keystorectl key list` shows the keys there are, `keystorectl alias list` their aliases"
+            }
+            "AlreadyExistsException" => "`keystorectl alias update` gives the alias to another key",
             "CustomKeyStoreNotFoundException" => "`keystorectl key-store describe` shows the key stores there are",
             "InvalidCiphertextException" => {
                 "the ciphertext must be complete and unaltered, and every --context pair the same as at encryption"

@@ -9,8 +9,10 @@
 
 #![forbid(unsafe_code)]
 
+mod alias;
 mod bench;
 mod cluster;
+mod completions;
 mod connection;
 mod data_key;
 mod decrypt;
@@ -20,11 +22,15 @@ mod file;
 mod health;
 mod key;
 mod key_store;
+mod man;
+mod names;
 mod parse;
 mod password;
 mod payload;
 mod printer;
 mod random;
+mod re_encrypt;
+mod rewrap;
 mod status;
 mod terminal;
 mod top;
@@ -69,10 +75,17 @@ enum Command {
     /// Manage keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Manage aliases: names by which keys are used
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// Encrypt up to 4,096 bytes with a key
     Encrypt(encrypt::Arguments),
     /// Decrypt the output of `encrypt` or `data-key generate`
     Decrypt(decrypt::Arguments),
+    /// Encrypt a ciphertext anew, under another key or with another context; the plaintext is shown to nobody
+    ReEncrypt(re_encrypt::Arguments),
+    /// Bring the ciphertexts in a file to a key's current version
+    Rewrap(rewrap::Arguments),
     /// Generate data keys
     #[command(subcommand)]
     DataKey(data_key::Command),
@@ -93,6 +106,10 @@ enum Command {
     Bench(bench::Arguments),
     /// Watch each HSM's state, operations per second, latency and queue
     Top(top::Arguments),
+    /// Print what a shell needs to complete command lines of keystorectl
+    Completions(completions::Arguments),
+    /// Write man pages, one for each command
+    Man(man::Arguments),
 }
 
 /// What every command has at hand.
@@ -143,8 +160,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     }
     match command {
         Command::Key(command) => key::run(context, command).await,
+        Command::Alias(command) => alias::run(context, command).await,
         Command::Encrypt(arguments) => encrypt::run(context, arguments).await,
         Command::Decrypt(arguments) => decrypt::run(context, arguments).await,
+        Command::ReEncrypt(arguments) => re_encrypt::run(context, arguments).await,
+        Command::Rewrap(arguments) => rewrap::run(context, arguments).await,
         Command::DataKey(command) => data_key::run(context, command).await,
         Command::Random(arguments) => random::run(context, arguments).await,
         Command::KeyStore(command) => key_store::run(context, command).await,
@@ -153,6 +173,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Health => health::run(context).await,
         Command::Bench(arguments) => bench::run(context, arguments).await,
         Command::Top(arguments) => top::run(context, arguments).await,
+        Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::Man(arguments) => man::run(context, arguments),
     }
 }
 

@@ -27,14 +27,19 @@ pub(super) struct EncryptionContext {
 
 impl EncryptionContext {
     pub(super) fn into_map(self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut map = BTreeMap::new();
-        for (name, value) in self.pairs {
-            if map.insert(name.clone(), value).is_some() {
-                return Err(Failure::usage(format!("--context {name} is given twice")));
-            }
-        }
-        Ok(map)
+        map_of("--context", self.pairs)
     }
+}
+
+/// The pairs of an encryption context that came by this flag.
+pub(super) fn map_of(flag: &str, pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut map = BTreeMap::new();
+    for (name, value) in pairs {
+        if map.insert(name.clone(), value).is_some() {
+            return Err(Failure::usage(format!("{flag} {name} is given twice")));
+        }
+    }
+    Ok(map)
 }
 
 /// Where the result goes.

@@ -36,7 +36,11 @@ impl Report for Random {
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     arguments.output.check(&context.printer)?;
     let client = context.connection.connect().await?;
-    let request = GenerateRandomRequest { number_of_bytes: Some(arguments.bytes), key_store_id: arguments.key_store };
+    let request = GenerateRandomRequest {
+        number_of_bytes: Some(arguments.bytes),
+        key_store_id: arguments.key_store,
+        ..Default::default()
+    };
     let bytes = client.generate_random(request).await?;
     if context.printer.json() {
         return context.printer.report(&Random { plaintext: payload::base64(bytes.expose()) });

@@ -17,6 +17,29 @@ pub(super) fn connection_state(state: wire::ConnectionState) -> &'static str {
     }
 }
 
+/// A number of seconds, as two units at most.
+pub(super) fn age(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {:02}m", minutes % 60),
+        _ => format!("{days}d {:02}h", hours % 24),
+    }
+}
+
+/// A key's state, as AWS writes it.
+pub(super) fn key_state(state: wire::KeyState) -> &'static str {
+    match state {
+        wire::KeyState::Unspecified => "Unknown",
+        wire::KeyState::Creating => "Creating",
+        wire::KeyState::Enabled => "Enabled",
+        wire::KeyState::Disabled => "Disabled",
+        wire::KeyState::PendingDeletion => "PendingDeletion",
+        wire::KeyState::Unavailable => "Unavailable",
+    }
+}
+
 /// How one HSM is.
 #[derive(Serialize)]
 pub(super) struct Hsm {
@@ -93,5 +116,11 @@ mod tests {
         assert_eq!(to_the_second(Some("2026-11-22T07:37:16.520Z")), "2026-11-22T07:37:16Z");
         assert_eq!(to_the_second(Some("2026-11-22T07:37:16Z")), "2026-11-22T07:37:16Z");
         assert_eq!(to_the_second(None), "never");
+    }
+
+    #[test]
+    fn ages_have_two_units() {
+        let ages = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 1_000_000].map(age);
+        assert_eq!(ages, ["0s", "59s", "1m 00s", "59m 59s", "1h 00m", "23h 59m", "1d 00h", "11d 13h"]);
     }
 }

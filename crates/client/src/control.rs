@@ -29,7 +29,7 @@ impl Client {
 
     /// Shows one key, by key id or key ARN.
     pub async fn describe_key(&self, key_id: &str) -> Result<wire::KeyMetadata, Error> {
-        let request = wire::DescribeKeyRequest { key_id: key_id.to_owned() };
+        let request = wire::DescribeKeyRequest { key_id: key_id.to_owned(), ..Default::default() };
         let response = self.keys().describe_key(self.request(request)).await?.into_inner();
         response.key_metadata.ok_or_else(super::crypto::broken_answer)
     }

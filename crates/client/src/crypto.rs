@@ -15,6 +15,8 @@ pub struct Plaintext {
     pub key_id: String,
     /// The bytes in clear.
     pub plaintext: Secret,
+    /// Names the material that opened it.
+    pub key_material_id: String,
 }
 
 /// What GenerateDataKey gives back.
@@ -26,6 +28,8 @@ pub struct DataKey {
     pub plaintext: Secret,
     /// The data key under the key; Decrypt opens it with the same encryption context.
     pub ciphertext_blob: Bytes,
+    /// Names the material that wraps it.
+    pub key_material_id: String,
 }
 
 impl Client {
@@ -50,6 +54,11 @@ impl Client {
         request: wire::GenerateDataKeyWithoutPlaintextRequest,
     ) -> Result<wire::GenerateDataKeyWithoutPlaintextResponse, Error> {
         Ok(self.crypto().generate_data_key_without_plaintext(self.request(request)).await?.into_inner())
+    }
+
+    /// Opens a ciphertext and encrypts what it holds anew; the plaintext comes back to nobody.
+    pub async fn re_encrypt(&self, request: wire::ReEncryptRequest) -> Result<wire::ReEncryptResponse, Error> {
+        Ok(self.crypto().re_encrypt(self.request(request)).await?.into_inner())
     }
 
     /// 1 to 1,024 random bytes.
@@ -114,6 +123,25 @@ impl Client {
         )
     }
 
+    /// Encrypts up to 1,000 ciphertexts anew; each has its own result, in the order of the request.
+    pub async fn batch_re_encrypt(
+        &self,
+        items: Vec<wire::ReEncryptRequest>,
+    ) -> Result<Vec<Result<wire::ReEncryptResponse, Error>>, Error> {
+        use wire::re_encrypt_result::Result as Item;
+        let expected = items.len();
+        let request = self.request(wire::BatchReEncryptRequest { items });
+        let results = self.crypto().batch_re_encrypt(request).await?.into_inner().results;
+        complete(
+            expected,
+            results.into_iter().map(|result| match result.result {
+                Some(Item::Response(response)) => Ok(response),
+                Some(Item::Error(error)) => Err(error.into()),
+                None => Err(broken_answer()),
+            }),
+        )
+    }
+
     pub(super) fn crypto(&self) -> CryptoServiceClient<tonic::transport::Channel> {
         CryptoServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES)
     }
@@ -140,7 +168,8 @@ pub(super) fn broken_answer() -> Error {
 
 impl From<wire::DecryptResponse> for Plaintext {
     fn from(response: wire::DecryptResponse) -> Self {
-        Self { key_id: response.key_id, plaintext: Secret::new(response.plaintext) }
+        let wire::DecryptResponse { key_id, plaintext, key_material_id } = response;
+        Self { key_id, plaintext: Secret::new(plaintext), key_material_id }
     }
 }
 
@@ -150,6 +179,7 @@ impl From<wire::GenerateDataKeyResponse> for DataKey {
             key_id: response.key_id,
             plaintext: Secret::new(response.plaintext),
             ciphertext_blob: response.ciphertext_blob,
+            key_material_id: response.key_material_id,
         }
     }
 }

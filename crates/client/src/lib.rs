@@ -17,6 +17,7 @@ mod error;
 mod fingerprint;
 mod handshake;
 mod keys;
+mod names;
 mod pin;
 pub mod raw;
 pub mod seal;

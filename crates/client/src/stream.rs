@@ -1,4 +1,4 @@
-//! Encrypt and Decrypt without a call's overhead: many requests and answers on one stream.
+//! Encrypt, Decrypt and ReEncrypt without a call's overhead: many requests and answers on one stream.
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +32,8 @@ pub enum Outcome {
     Encrypted(wire::EncryptResponse),
     /// Of a Decrypt.
     Decrypted(Plaintext),
+    /// Of a ReEncrypt.
+    ReEncrypted(wire::ReEncryptResponse),
 }
 
 impl Client {
@@ -55,6 +57,11 @@ impl Requests {
         self.send(number, Request::Decrypt(request)).await
     }
 
+    /// Sends a ReEncrypt. False when the stream has ended: [`Answers::next`] says why.
+    pub async fn re_encrypt(&self, number: u64, request: wire::ReEncryptRequest) -> bool {
+        self.send(number, Request::ReEncrypt(request)).await
+    }
+
     async fn send(&self, number: u64, request: Request) -> bool {
         self.0.send(wire::StreamRequest { number, request: Some(request) }).await.is_ok()
     }
@@ -70,6 +77,7 @@ impl Answers {
         let outcome = match response.result {
             Some(Answered::Encrypt(response)) => Ok(Outcome::Encrypted(response)),
             Some(Answered::Decrypt(response)) => Ok(Outcome::Decrypted(response.into())),
+            Some(Answered::ReEncrypt(response)) => Ok(Outcome::ReEncrypted(response)),
             Some(Answered::Error(error)) => Err(error.into()),
             None => Err(super::crypto::broken_answer()),
         };

@@ -60,12 +60,30 @@ struct Left {
     place: u32,
     /// Its key; none for random bytes.
     key: Option<Arc<KeyRef>>,
-    /// Members where its key turned out not to be, during this call.
+    /// The key of what it opens, where it has two.
+    source: Option<Arc<KeyRef>>,
+    /// Members where one of them turned out not to be, during this call.
     absent: u64,
     /// Members that say it is the caller's fault ...
     refused: u64,
     /// ... and what follows if that is so.
     refusal: Option<Error>,
+}
+
+impl Left {
+    fn new<I>(place: u32, task: Task<I>) -> (Self, I) {
+        let Task { key, source, item, within: _ } = task;
+        (Self { place, key, source, absent: 0, refused: 0, refusal: None }, item)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Arc<KeyRef>> {
+        self.key.iter().chain(&self.source)
+    }
+
+    /// The key that a fault is about.
+    fn key_of(&self, fault: &Fault) -> Option<&Arc<KeyRef>> {
+        if fault.at_source { self.source.as_ref() } else { self.key.as_ref() }
+    }
 }
 
 /// Items that travel together.
@@ -142,13 +160,13 @@ impl<P: Port> Dispatcher<P> {
     ) -> Vec<Result<Done<V::Output>, Failed>> {
         if let [_] = tasks[..] {
             let mut tasks = tasks;
-            let Some(Task { key, item, within }) = tasks.pop() else { return Vec::new() };
-            let usable = self.usable(key.as_deref()) & within;
-            let left = vec![Left { place: 0, key, absent: 0, refused: 0, refusal: None }];
-            let chunk = Chunk { left, op: Arc::new(V::op(vec![item])), usable, within, first: None };
+            let Some(task) = tasks.pop() else { return Vec::new() };
+            let (within, usable) = (task.within, self.usable_for(task.keys()) & task.within);
+            let (left, item) = Left::new(0, task);
+            let chunk = Chunk { left: vec![left], op: Arc::new(V::op(vec![item])), usable, within, first: None };
             return self.drive::<V>(chunk, options).await.into_iter().map(|(_, answer)| answer).collect();
         }
-        let masks: Vec<u64> = tasks.iter().map(|task| self.usable(task.key.as_deref()) & task.within).collect();
+        let masks: Vec<u64> = tasks.iter().map(|task| self.usable_for(task.keys()) & task.within).collect();
         let lean = |item: u32| {
             let key = tasks[item as usize].key.as_ref().map(|key| key.version);
             Lean { member: key, worker: key.map_or(0, KeyVersionId::spread) }
@@ -165,9 +183,10 @@ impl<P: Port> Dispatcher<P> {
             let mut items = Vec::with_capacity(part.items.len());
             let mut all = u64::MAX;
             for place in part.items {
-                let Some(Task { key, item, within }) = tasks[place as usize].take() else { continue };
-                all &= within;
-                left.push(Left { place, key, absent: 0, refused: 0, refusal: None });
+                let Some(task) = tasks[place as usize].take() else { continue };
+                all &= task.within;
+                let (one, item) = Left::new(place, task);
+                left.push(one);
                 items.push(item);
             }
             let op = Arc::new(V::op(items));
@@ -201,6 +220,11 @@ impl<P: Port> Dispatcher<P> {
         self.placed(key) & !excluded
     }
 
+    /// The same for all of an item's keys.
+    pub(super) fn usable_for<'a>(&self, keys: impl Iterator<Item = &'a Arc<KeyRef>>) -> u64 {
+        keys.fold(route::all(self.members.len()), |usable, key| usable & self.usable(Some(key)))
+    }
+
     /// Asks one member after the other until each item has its answer or nobody is left to ask.
     async fn drive<V: MemberOperation>(&self, chunk: Chunk, options: CallOptions) -> Answers<V::Output> {
         let Chunk { mut left, mut op, mut usable, within, mut first } = chunk;
@@ -212,7 +236,7 @@ impl<P: Port> Dispatcher<P> {
                 if std::mem::replace(&mut last_resort, true) {
                     break;
                 }
-                let keys: Vec<_> = left.iter().filter_map(|item| item.key.clone()).collect();
+                let keys: Vec<_> = left.iter().flat_map(Left::keys).cloned().collect();
                 usable = self.prove_as_last_resort(&keys, attempts.open(within), options).await;
                 continue;
             };
@@ -242,19 +266,25 @@ impl<P: Port> Dispatcher<P> {
                 op = Arc::new(V::op(again.into_iter().filter_map(|at| V::items(&op).get(at).cloned()).collect()));
             }
         }
-        for item in left {
+        for mut item in left {
             // Who had no time for it might have said otherwise.
             let unheard = attempts.late || attempts.busy || attempts.hopeless.is_some();
-            if let Some(refusal) = item.refusal.filter(|_| !unheard) {
+            if let Some(refusal) = item.refusal.take().filter(|_| !unheard) {
                 answers.push((item.place, Err(Failed { error: refusal, sent: attempts.sent })));
                 continue;
             }
-            let key = item.key.as_deref();
-            let gone = key.map_or(0, |key| self.exclusions.of(key.version).absent) | item.absent;
-            let broken = key.map_or(0, |key| self.exclusions.of(key.version).broken);
-            let placed = self.placed(key);
+            let excluded = || item.keys().map(|key| self.exclusions.of(key.version));
+            let gone = excluded().fold(item.absent, |gone, of| gone | of.absent);
+            let broken = excluded().fold(0, |broken, of| broken | of.broken);
+            let placed = item.keys().fold(route::all(self.members.len()), |at, key| at & self.placed(Some(key)));
+            if placed & !gone == 0 && item.source.is_some() {
+                // Each of them may be there all the same, and which of them is not its own calls tell.
+                let none = "no HSM has both keys; see where they are (keystorectl key describe)".to_owned();
+                answers.push((item.place, Err(Failed { error: Error::NoZone(none), sent: attempts.sent })));
+                continue;
+            }
             let permanent = |place: usize| self.members[place].port.status().refused;
-            let answer = attempts.verdict(placed, if key.is_some() { gone } else { 0 }, permanent, |place| {
+            let answer = attempts.verdict(placed, if item.key.is_some() { gone } else { 0 }, permanent, |place| {
                 let told = attempts.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
                 let why = match () {
                     () if gone & bit(place) != 0 => Some("the key was removed there"),
@@ -303,7 +333,7 @@ impl<P: Port> Dispatcher<P> {
                 }
                 Err(fault) => fault,
             };
-            match failover::judge(fault.class, V::DECRYPTS) {
+            match failover::judge(fault.class, V::DECRYPTS || fault.at_source) {
                 Step::Refuse => {
                     let hsm = member.hsm.clone();
                     match self.refuse(place, &mut item, Error::Hsm { hsm, fault }) {
@@ -311,14 +341,14 @@ impl<P: Port> Dispatcher<P> {
                         None => again.push((at, item)),
                     }
                 }
-                Step::Prove if item.key.is_some() => unclear.push((at, item, fault)),
-                Step::Absent if item.key.is_some() => {
-                    self.note_absent(place, &mut item);
+                Step::Prove if item.key_of(&fault).is_some() => unclear.push((at, item, fault)),
+                Step::Absent if item.key_of(&fault).is_some() => {
+                    self.note_absent(place, &mut item, &fault);
                     again.push((at, item));
                 }
-                Step::Broken if item.key.is_some() => {
+                Step::Broken if item.key_of(&fault).is_some() => {
                     attempts.blame(place, fault.to_string());
-                    if let Some(key) = &item.key {
+                    if let Some(key) = item.key_of(&fault) {
                         self.note_broken(place, key);
                     }
                     again.push((at, item));
@@ -329,8 +359,8 @@ impl<P: Port> Dispatcher<P> {
                 }
             }
         }
-        let proven = join_all(unclear.iter().map(|(_, item, _)| async {
-            match &item.key {
+        let proven = join_all(unclear.iter().map(|(_, item, fault)| async {
+            match item.key_of(fault) {
                 Some(key) => self.proofs.check(member, key, &self.clock, options.deadline).await,
                 None => Outcome::Unknown,
             }
@@ -345,11 +375,11 @@ impl<P: Port> Dispatcher<P> {
                     }
                 }
                 Outcome::Broken => {
-                    if let Some(key) = &item.key {
+                    if let Some(key) = item.key_of(&fault) {
                         self.note_broken(place, key);
                     }
                 }
-                Outcome::Absent => self.note_absent(place, &mut item),
+                Outcome::Absent => self.note_absent(place, &mut item, &fault),
                 Outcome::Unknown => attempts.blame(place, fault.to_string()),
             }
             again.push((at, item));
@@ -371,7 +401,7 @@ impl<P: Port> Dispatcher<P> {
         let zone = &self.members[place].zone;
         let known = bits(item.refused).any(|other| self.members[other].zone != *zone);
         item.refused |= bit(place);
-        let usable = self.usable(item.key.as_deref()) & !item.absent;
+        let usable = self.usable_for(item.keys()) & !item.absent;
         if known || self.other_zones(usable, place) == 0 {
             return Some(refusal);
         }
@@ -395,9 +425,9 @@ impl<P: Port> Dispatcher<P> {
     }
 
     /// Records that an object is gone: excluded at once, reported when its monitor has looked twice.
-    fn note_absent(&self, place: usize, item: &mut Left) {
+    fn note_absent(&self, place: usize, item: &mut Left, fault: &Fault) {
         item.absent |= bit(place);
-        let Some(key) = &item.key else { return };
+        let Some(key) = item.key_of(fault) else { return };
         self.exclude(place, KeySuspicion::Absent(Arc::clone(key)));
     }
 

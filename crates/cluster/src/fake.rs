@@ -149,17 +149,13 @@ impl Port for Fake {
 /// What a sound token does: here a ciphertext is the plaintext, and one that begins with `bad` does not open.
 pub(super) fn well(op: &Op) -> Reply {
     let seal = |bytes: &[u8]| Sealed { iv: [0; 12], sealed: Bytes::copy_from_slice(bytes) };
+    let open = |item: &DecryptItem| match item.sealed.starts_with(b"bad") {
+        true => Err(Fault::own(Class::Ambiguous, "C_Decrypt", "general error")),
+        false => Ok(Secret::new(item.sealed.to_vec())),
+    };
     match op {
         Op::Encrypt(items) => Reply::Encrypted(items.iter().map(|item| Ok(seal(item.plaintext.expose()))).collect()),
-        Op::Decrypt(items) => Reply::Decrypted(
-            items
-                .iter()
-                .map(|item| match item.sealed.starts_with(b"bad") {
-                    true => Err(Fault::own(Class::Ambiguous, "C_Decrypt", "general error")),
-                    false => Ok(Secret::new(item.sealed.to_vec())),
-                })
-                .collect(),
-        ),
+        Op::Decrypt(items) => Reply::Decrypted(items.iter().map(open).collect()),
         Op::GenerateDataKey(items) => Reply::DataKeys(
             items
                 .iter()
@@ -168,6 +164,15 @@ pub(super) fn well(op: &Op) -> Reply {
                     Ok(DataKey { sealed: seal(&bytes), plaintext: Secret::new(bytes) })
                 })
                 .collect(),
+        ),
+        Op::ReEncrypt(items) => Reply::ReEncrypted(
+            items
+                .iter()
+                .map(|item| open(&item.source).map(|opened| seal(opened.expose())).map_err(Fault::of_source))
+                .collect(),
+        ),
+        Op::Compare(items) => Reply::Compared(
+            items.iter().map(|item| Ok(open(&item.source).map_err(Fault::of_source)? == open(&item.made)?)).collect(),
         ),
         Op::Random { length } => Reply::Random(Secret::new(vec![9; usize::from(*length)])),
         Op::MakeKey => Reply::Blob(Bytes::from_static(b"blob")),
@@ -183,6 +188,8 @@ pub(super) fn refuse_all(op: &Op, class: Class) -> Act {
         Op::Encrypt(items) => Act::Say(Reply::Encrypted(items.iter().map(|_| Err(fault())).collect())),
         Op::Decrypt(items) => Act::Say(Reply::Decrypted(items.iter().map(|_| Err(fault())).collect())),
         Op::GenerateDataKey(items) => Act::Say(Reply::DataKeys(items.iter().map(|_| Err(fault())).collect())),
+        Op::ReEncrypt(items) => Act::Say(Reply::ReEncrypted(items.iter().map(|_| Err(fault())).collect())),
+        Op::Compare(items) => Act::Say(Reply::Compared(items.iter().map(|_| Err(fault())).collect())),
         Op::Random { .. } => Act::Say(Reply::Failed(fault())),
         _ => Act::Well,
     }

@@ -4,17 +4,23 @@
 use std::sync::Arc;
 
 use super::member_operation::Task;
-pub use super::member_operation::{Decrypt, Encrypt, GenerateDataKey};
+pub use super::member_operation::{BringIn, Decrypt, Encrypt, GenerateDataKey, ReEncrypt};
 use super::{Cluster, Failed, KeyRef};
 use model::call_options::CallOptions;
 use model::secret::Secret;
-use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Sealed};
+use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
+
+/// Opens a ciphertext for another cluster: the first half of encrypting anew where there are two.
+#[derive(Debug)]
+pub struct TakeOut;
 
 /// One item, with the key that it is about.
 #[derive(Clone, Debug)]
 pub struct Keyed<I> {
     /// The key, which the item names too.
     pub key: Arc<KeyRef>,
+    /// The key of what is opened, where the item has a source.
+    pub source: Option<Arc<KeyRef>>,
     /// The item as it travels to a worker.
     pub item: I,
 }
@@ -69,7 +75,8 @@ macro_rules! item_operations {
             pub async fn carry_out(&self, batch: Batch, options: CallOptions) -> Answers {
                 match batch {
                     $(Batch::$name(items) => {
-                        let tasks = items.into_iter().map(|Keyed { key, item }| Task::anywhere(Some(key), item));
+                        let task = |Keyed { key, source, item }| Task { source, ..Task::anywhere(Some(key), item) };
+                        let tasks = items.into_iter().map(task);
                         Answers::$name(self.dispatcher.$way$(::<$of>)?(tasks.collect(), options).await)
                     })+
                 }
@@ -79,7 +86,7 @@ macro_rules! item_operations {
 }
 
 // An operation, its item, what comes of one, and by which of the dispatcher's ways: `wrap` makes a ciphertext and sees
-// that it opens, `unwrap` opens one.
+// that it opens, `unwrap` opens one, `take_out` opens one that nobody will look at again.
 item_operations! {
     /// Encrypts bytes.
     Encrypt: EncryptItem => Sealed, by wrap::<Encrypt>;
@@ -87,4 +94,10 @@ item_operations! {
     Decrypt: DecryptItem => Secret, by unwrap;
     /// Makes a data key, and encrypts it.
     GenerateDataKey: DataKeyItem => DataKey, by wrap::<GenerateDataKey>;
+    /// Opens a ciphertext and encrypts what it holds, in one member; nothing but ciphertexts comes back.
+    ReEncrypt: ReEncryptItem => Sealed, by wrap::<ReEncrypt>;
+    /// Opens a ciphertext whose plaintext another cluster is to encrypt: looked at like what is made.
+    TakeOut: DecryptItem => Secret, by take_out;
+    /// Encrypts what another cluster has opened.
+    BringIn: EncryptItem => Sealed, by wrap::<BringIn>;
 }

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::KeyRef;
+use model::id::KeyVersionId;
 use model::secret::Secret;
-use protocol::{Class, DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
+use protocol::{
+    Class, CompareItem, DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, Op, ReEncryptItem, Reply, Sealed,
+};
 
 pub(super) trait MemberOperation {
     /// One item as it travels.
     type Item: Clone + Send + Sync;
     /// What comes of it.
     type Output: Send;
-    /// It opens ciphertexts, which may be bad ones.
+    /// It opens ciphertexts, which may be bad ones; so does whatever has a source, whatever this says.
     const DECRYPTS: bool;
 
     /// The request for some items.
@@ -31,6 +34,8 @@ pub(super) trait MemberOperation {
 pub(super) struct Task<I> {
     /// The key; none for random bytes.
     pub key: Option<Arc<KeyRef>>,
+    /// The key of what is opened, where that is not `key`: whoever is asked must hold both.
+    pub source: Option<Arc<KeyRef>>,
     /// The item.
     pub item: I,
     /// Members that may be asked, of those that hold the key.
@@ -40,20 +45,27 @@ pub(super) struct Task<I> {
 impl<I> Task<I> {
     /// Whoever can may do it.
     pub(super) fn anywhere(key: Option<Arc<KeyRef>>, item: I) -> Self {
-        Self { key, item, within: u64::MAX }
+        Self { key, source: None, item, within: u64::MAX }
+    }
+
+    /// Its keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<KeyRef>> {
+        self.key.iter().chain(&self.source)
     }
 }
 
-/// An operation whose output is a ciphertext of bytes that are known.
+/// An operation whose output is a ciphertext, and whoever has the item can tell whether it is right.
 pub(super) trait Wraps: MemberOperation {
-    /// The bytes are a data key of the token's own making.
-    const MAKES_DATA_KEYS: bool;
+    /// What is asked of whoever looks at the output.
+    type Look: MemberOperation;
+    /// It is looked at unless the setting says otherwise: its caller would lose something with a ciphertext that is wrong.
+    const VERIFIED_BY_DEFAULT: bool;
 
-    /// The additional authenticated data of an item.
-    fn aad(item: &Self::Item) -> &Bytes;
+    /// The question; `key` is the item's.
+    fn question(key: KeyVersionId, item: &Self::Item, output: &Self::Output) -> <Self::Look as MemberOperation>::Item;
 
-    /// The ciphertext, and what it has to open to.
-    fn known<'a>(item: &'a Self::Item, output: &'a Self::Output) -> (&'a Sealed, &'a Secret);
+    /// Whether this is the answer that it must have.
+    fn is_right(item: &Self::Item, output: &Self::Output, answer: &<Self::Look as MemberOperation>::Output) -> bool;
 }
 
 /// Encrypts bytes.
@@ -65,6 +77,14 @@ pub struct Decrypt;
 /// Makes a data key, and encrypts it.
 #[derive(Debug)]
 pub struct GenerateDataKey;
+/// Opens a ciphertext and encrypts what it holds, without showing it.
+#[derive(Debug)]
+pub struct ReEncrypt;
+/// Encrypts what another cluster has opened: the second half of encrypting anew where there are two clusters.
+#[derive(Debug)]
+pub struct BringIn;
+/// Says whether two ciphertexts hold the same.
+pub(super) struct Compare;
 /// Makes random bytes.
 pub(super) struct Random;
 
@@ -93,27 +113,60 @@ impl MemberOperation for Encrypt {
 }
 
 impl Wraps for Encrypt {
-    const MAKES_DATA_KEYS: bool = false;
+    type Look = Decrypt;
+    const VERIFIED_BY_DEFAULT: bool = false;
 
-    fn aad(item: &EncryptItem) -> &Bytes {
-        &item.aad
+    fn question(key: KeyVersionId, item: &EncryptItem, output: &Sealed) -> DecryptItem {
+        made(key, &item.aad, output)
     }
 
-    fn known<'a>(item: &'a EncryptItem, output: &'a Sealed) -> (&'a Sealed, &'a Secret) {
-        (output, &item.plaintext)
+    fn is_right(item: &EncryptItem, _: &Sealed, answer: &Secret) -> bool {
+        answer.expose() == item.plaintext.expose()
     }
 }
 
 impl Wraps for GenerateDataKey {
-    const MAKES_DATA_KEYS: bool = true;
+    type Look = Decrypt;
+    const VERIFIED_BY_DEFAULT: bool = true;
 
-    fn aad(item: &DataKeyItem) -> &Bytes {
-        &item.aad
+    fn question(key: KeyVersionId, item: &DataKeyItem, output: &DataKey) -> DecryptItem {
+        made(key, &item.aad, &output.sealed)
     }
 
-    fn known<'a>(_: &'a DataKeyItem, output: &'a DataKey) -> (&'a Sealed, &'a Secret) {
-        (&output.sealed, &output.plaintext)
+    fn is_right(_: &DataKeyItem, output: &DataKey, answer: &Secret) -> bool {
+        answer.expose() == output.plaintext.expose()
     }
+}
+
+impl Wraps for BringIn {
+    type Look = Decrypt;
+    const VERIFIED_BY_DEFAULT: bool = true;
+
+    fn question(key: KeyVersionId, item: &EncryptItem, output: &Sealed) -> DecryptItem {
+        Encrypt::question(key, item, output)
+    }
+
+    fn is_right(item: &EncryptItem, output: &Sealed, answer: &Secret) -> bool {
+        Encrypt::is_right(item, output, answer)
+    }
+}
+
+impl Wraps for ReEncrypt {
+    type Look = Compare;
+    const VERIFIED_BY_DEFAULT: bool = true;
+
+    fn question(key: KeyVersionId, item: &ReEncryptItem, output: &Sealed) -> CompareItem {
+        CompareItem { source: item.source.clone(), made: made(key, &item.aad, output) }
+    }
+
+    fn is_right(_: &ReEncryptItem, _: &Sealed, same: &bool) -> bool {
+        *same
+    }
+}
+
+/// A ciphertext, to be opened.
+fn made(key: KeyVersionId, aad: &Bytes, Sealed { iv, sealed }: &Sealed) -> DecryptItem {
+    DecryptItem { key, aad: aad.clone(), iv: *iv, sealed: sealed.clone() }
 }
 
 impl MemberOperation for Decrypt {
@@ -161,6 +214,73 @@ impl MemberOperation for GenerateDataKey {
             Reply::DataKeys(outputs) => Ok(outputs),
             other => Err(fault_of(other)),
         }
+    }
+}
+
+impl MemberOperation for ReEncrypt {
+    type Item = ReEncryptItem;
+    type Output = Sealed;
+    // What it opens is told from what it makes by the fault.
+    const DECRYPTS: bool = false;
+
+    fn op(items: Vec<ReEncryptItem>) -> Op {
+        Op::ReEncrypt(items)
+    }
+
+    fn items(op: &Op) -> &[ReEncryptItem] {
+        match op {
+            Op::ReEncrypt(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn outputs(reply: Reply) -> Result<Vec<Result<Sealed, Fault>>, Fault> {
+        match reply {
+            Reply::ReEncrypted(outputs) => Ok(outputs),
+            other => Err(fault_of(other)),
+        }
+    }
+}
+
+impl MemberOperation for Compare {
+    type Item = CompareItem;
+    type Output = bool;
+    const DECRYPTS: bool = true;
+
+    fn op(items: Vec<CompareItem>) -> Op {
+        Op::Compare(items)
+    }
+
+    fn items(op: &Op) -> &[CompareItem] {
+        match op {
+            Op::Compare(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn outputs(reply: Reply) -> Result<Vec<Result<bool, Fault>>, Fault> {
+        match reply {
+            Reply::Compared(outputs) => Ok(outputs),
+            other => Err(fault_of(other)),
+        }
+    }
+}
+
+impl MemberOperation for BringIn {
+    type Item = EncryptItem;
+    type Output = Sealed;
+    const DECRYPTS: bool = false;
+
+    fn op(items: Vec<EncryptItem>) -> Op {
+        Encrypt::op(items)
+    }
+
+    fn items(op: &Op) -> &[EncryptItem] {
+        Encrypt::items(op)
+    }
+
+    fn outputs(reply: Reply) -> Result<Vec<Result<Sealed, Fault>>, Fault> {
+        Encrypt::outputs(reply)
     }
 }
 

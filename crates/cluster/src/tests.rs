@@ -1,6 +1,7 @@
 //! The cluster over scripted members: what callers get when members fail in every way they can.
 
 mod errors;
+mod re_encrypt;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

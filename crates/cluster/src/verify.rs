@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::dispatch::{Dispatcher, Done};
 use super::health::Observation;
-use super::member_operation::{Decrypt, Task, Wraps};
+use super::member_operation::{Decrypt, MemberOperation, Task, Wraps};
 use super::port::Port;
 use super::proof::Outcome;
 use super::route::{self, bit, bits};
@@ -24,8 +24,8 @@ use protocol::DecryptItem;
 /// in the second or third; beside one that lies now and then it can take longer.
 const ROUNDS: usize = 20;
 
-/// Who gave what, who looked at it, for which key, and who of them was wrong.
-type Blamed = BTreeMap<(usize, u64, KeyVersionId), usize>;
+/// Who gave what, who looked at it, for which keys, and who of them was wrong.
+type Blamed = BTreeMap<(usize, u64, Option<KeyVersionId>, Option<KeyVersionId>), usize>;
 
 /// What the second look came to.
 enum Look {
@@ -46,7 +46,7 @@ impl<P: Port> Dispatcher<P> {
     ) -> Vec<Result<V::Output, Failed>> {
         let verified = match self.verify.wraps {
             VerifyWraps::All => true,
-            VerifyWraps::DataKeys => V::MAKES_DATA_KEYS,
+            VerifyWraps::DataKeys => V::VERIFIED_BY_DEFAULT,
             VerifyWraps::None => false,
         };
         if !verified {
@@ -87,7 +87,7 @@ impl<P: Port> Dispatcher<P> {
         results.into_iter().map(|result| result.unwrap_or_else(none)).collect()
     }
 
-    /// Opens each ciphertext again. The looks are in the order of `made`.
+    /// Has each ciphertext looked at. The looks are in the order of `made`.
     async fn look<V: Wraps>(
         &self,
         tasks: &[Task<V::Item>],
@@ -95,35 +95,35 @@ impl<P: Port> Dispatcher<P> {
         options: CallOptions,
     ) -> Vec<Look> {
         let task = |(at, made): &(usize, Done<V::Output>), anybody: bool| {
-            let Task { key, item, .. } = &tasks[*at];
-            let (sealed, _) = V::known(item, &made.output);
-            let (version, placed) = key.as_ref().map_or((None, 0), |key| (Some(key.version), self.usable(Some(key))));
-            let within = if anybody { u64::MAX } else { self.elsewhere(placed, made.place).unwrap_or(u64::MAX) };
-            let (aad, iv, sealed) = (V::aad(item).clone(), sealed.iv, sealed.sealed.clone());
-            Some(Task { key: key.clone(), item: DecryptItem { key: version?, aad, iv, sealed }, within })
+            let task = &tasks[*at];
+            let usable = self.usable_for(task.keys());
+            let within = if anybody { u64::MAX } else { self.elsewhere(usable, made.place).unwrap_or(u64::MAX) };
+            let item = V::question(task.key.as_ref()?.version, &task.item, &made.output);
+            Some(Task { key: task.key.clone(), source: task.source.clone(), item, within })
         };
-        let mut opened = self.ask_again(made.iter().filter_map(|made| task(made, false)).collect(), options).await;
+        let asked = made.iter().filter_map(|made| task(made, false)).collect();
+        let mut seen = self.ask_again::<V::Look>(asked, options).await;
         // Whoever was to look has gone meanwhile, or says nothing: anybody may.
-        let silent = places(&opened, silent);
+        let silent = places(&seen, silent);
         let asked = silent.iter().filter_map(|at| task(&made[*at], true)).collect();
-        let answers = self.open(asked, options).await;
-        silent.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
+        let answers = self.open::<V::Look>(asked, options).await;
+        silent.into_iter().zip(answers).for_each(|(at, answer)| seen[at] = answer);
         let (mut looks, mut blamed) = (Vec::with_capacity(made.len()), Blamed::new());
-        for ((at, made), opened) in made.iter().zip(opened) {
-            let Task { key, item, .. } = &tasks[*at];
-            let (_, plaintext) = V::known(item, &made.output);
-            looks.push(match (opened, key) {
-                (Ok(opened), _) if opened.output.expose() == plaintext.expose() => Look::Right,
-                (Ok(opened), Some(key)) => {
-                    Look::Wrong(self.blame(&mut blamed, made.place, bit(opened.place), key, options).await)
+        for ((at, made), seen) in made.iter().zip(seen) {
+            let task = &tasks[*at];
+            let lookers = match seen {
+                Ok(seen) if V::is_right(&task.item, &made.output, &seen.output) => {
+                    looks.push(Look::Right);
+                    continue;
                 }
-                (Err(Error::BadCiphertext), Some(key)) => {
-                    let lookers = self.elsewhere(self.usable(Some(key)), made.place).unwrap_or(0);
-                    Look::Wrong(self.blame(&mut blamed, made.place, lookers, key, options).await)
+                Ok(seen) => bit(seen.place),
+                Err(Error::BadCiphertext) => self.elsewhere(self.usable_for(task.keys()), made.place).unwrap_or(0),
+                Err(error) => {
+                    looks.push(Look::Unknown(error));
+                    continue;
                 }
-                (Err(error), _) => Look::Unknown(error),
-                (Ok(_), None) => Look::Unknown(disagreement()),
-            });
+            };
+            looks.push(Look::Wrong(self.blame(&mut blamed, made.place, lookers, task, options).await));
         }
         looks
     }
@@ -134,15 +134,32 @@ impl<P: Port> Dispatcher<P> {
         tasks: Vec<Task<DecryptItem>>,
         options: CallOptions,
     ) -> Vec<Result<Secret, Failed>> {
-        if !self.verify.unwraps {
-            return self.run::<Decrypt>(tasks, options).await;
+        match self.verify.unwraps {
+            true => self.unwrap_twice(tasks, options).await,
+            false => self.run::<Decrypt>(tasks, options).await,
         }
+    }
+
+    /// The same for what another cluster is to encrypt. A wrong plaintext would become a ciphertext that opens, so it is
+    /// looked at where what is made is.
+    pub(super) async fn take_out(
+        &self,
+        tasks: Vec<Task<DecryptItem>>,
+        options: CallOptions,
+    ) -> Vec<Result<Secret, Failed>> {
+        match self.verify.wraps {
+            VerifyWraps::All | VerifyWraps::DataKeys => self.unwrap_twice(tasks, options).await,
+            VerifyWraps::None => self.unwrap(tasks, options).await,
+        }
+    }
+
+    async fn unwrap_twice(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Secret, Failed>> {
         let mut tasks = tasks;
         let failed = |error: Error| Err(error.into());
         let mut results: Vec<Option<Result<Secret, Failed>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
-            let first = self.open(left.iter().map(|at| tasks[*at].clone()).collect(), options).await;
+            let first = self.open::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), options).await;
             let mut to_compare = Vec::new();
             for (at, opened) in std::mem::take(&mut left).into_iter().zip(first) {
                 match opened {
@@ -155,30 +172,27 @@ impl<P: Port> Dispatcher<P> {
                     Err(error) => results[at] = Some(failed(error)),
                 }
             }
-            let second = self.ask_again(to_compare.iter().map(|(_, _, task)| task.clone()).collect(), options).await;
+            let again = to_compare.iter().map(|(_, _, task)| task.clone()).collect();
+            let second = self.ask_again::<Decrypt>(again, options).await;
             let mut blamed = Blamed::new();
             for ((at, first, task), second) in to_compare.into_iter().zip(second) {
-                let wrong = match (second, tasks[at].key.clone()) {
-                    (Ok(second), _) if second.output.expose() == first.output.expose() => {
+                let (gave, lookers) = match second {
+                    Ok(second) if second.output.expose() == first.output.expose() => {
                         results[at] = Some(Ok(first.output));
                         continue;
                     }
-                    (Err(error), _) if silent(&error) => {
+                    Err(error) if silent(&error) => {
                         results[at] = Some(Ok(first.output));
                         continue;
                     }
-                    (Err(Error::BadCiphertext), Some(key)) => {
-                        self.blame(&mut blamed, first.place, task.within, &key, options).await
-                    }
-                    (Err(error), _) => {
+                    Err(Error::BadCiphertext) => (first.place, task.within),
+                    Err(error) => {
                         results[at] = Some(failed(error));
                         continue;
                     }
-                    (Ok(second), Some(key)) => {
-                        self.blame(&mut blamed, second.place, bit(first.place), &key, options).await
-                    }
-                    (Ok(_), None) => continue,
+                    Ok(second) => (second.place, bit(first.place)),
                 };
+                let wrong = self.blame(&mut blamed, gave, lookers, &task, options).await;
                 self.avoid(&mut tasks[at], wrong);
                 left.push(at);
             }
@@ -189,52 +203,67 @@ impl<P: Port> Dispatcher<P> {
         results.into_iter().map(|result| result.unwrap_or_else(|| failed(disagreement()))).collect()
     }
 
-    /// Opens items in members that can. Who had one that was not opened does not matter here.
-    async fn open(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Error>> {
-        let opened = self.run_placed::<Decrypt>(tasks, options).await;
+    /// Has items done by members that can. Who had one that was not done does not matter here.
+    async fn open<V: MemberOperation>(
+        &self,
+        tasks: Vec<Task<V::Item>>,
+        options: CallOptions,
+    ) -> Vec<Result<Done<V::Output>, Error>> {
+        let opened = self.run_placed::<V>(tasks, options).await;
         opened.into_iter().map(|opened| opened.map_err(|failed| failed.error)).collect()
     }
 
-    /// Has items opened a second time: not with all of the time that is left, because where the others say nothing,
+    /// Has items looked at a second time: not with all of the time that is left, because where the others say nothing,
     /// whoever gave the first answer has to do. Who has only much to do gets all of it.
-    async fn ask_again(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Error>> {
-        let mut opened = self.open(tasks.clone(), self.patient(tasks.len(), options)).await;
+    async fn ask_again<V: MemberOperation>(
+        &self,
+        tasks: Vec<Task<V::Item>>,
+        options: CallOptions,
+    ) -> Vec<Result<Done<V::Output>, Error>> {
+        let mut opened = self.open::<V>(tasks.clone(), self.patient(tasks.len(), options)).await;
         let busy = places(&opened, |error| matches!(error, Error::Busy | Error::WouldMissDeadline(_)));
         let asked = busy.iter().map(|at| tasks[*at].clone()).collect();
-        let answers = self.open(asked, options).await;
+        let answers = self.open::<V>(asked, options).await;
         busy.into_iter().zip(answers).for_each(|(at, answer)| opened[at] = answer);
         opened
     }
 
     /// The same item for another zone.
     fn second(&self, task: &Task<DecryptItem>, place: usize) -> Option<Task<DecryptItem>> {
-        let other = self.other_zones(self.usable(task.key.as_deref()), place);
+        let other = self.other_zones(self.usable_for(task.keys()), place);
         (other != 0).then(|| Task { within: other, ..task.clone() })
     }
 
-    /// Who is wrong where two members do not agree about a key: found out once for all items of a call.
-    async fn blame(
+    /// Who is wrong where two members do not agree about an item: found out once for all items of a call with its keys.
+    async fn blame<I>(
         &self,
         blamed: &mut Blamed,
         gave: usize,
         lookers: u64,
-        key: &Arc<KeyRef>,
+        task: &Task<I>,
         options: CallOptions,
     ) -> usize {
-        let case = (gave, lookers, key.version);
+        let version = |key: &Option<Arc<KeyRef>>| key.as_ref().map(|key| key.version);
+        let case = (gave, lookers, version(&task.key), version(&task.source));
         if let Some(place) = blamed.get(&case) {
             return *place;
         }
-        let place = self.find_out(gave, lookers, key, options).await;
+        let keys: Vec<_> = task.keys().collect();
+        let place = self.find_out(gave, lookers, &keys, options).await;
         blamed.insert(case, place);
         place
     }
 
-    /// Two members do not agree. One that cannot open the key's proof is wrong, and not used for this key until it can;
+    /// Two members do not agree. One that cannot open a key's proof is wrong, and not used for this key until it can;
     /// where all can, the one that gave the answer is taken to be. It is suspect: its probes tell more. `lookers` are
     /// those of whom one contradicts it.
-    async fn find_out(&self, gave: usize, lookers: u64, key: &Arc<KeyRef>, options: CallOptions) -> usize {
-        for place in bits(lookers & route::all(self.members.len()) & !bit(gave)).chain([gave]) {
+    async fn find_out(&self, gave: usize, lookers: u64, keys: &[&Arc<KeyRef>], options: CallOptions) -> usize {
+        let lookers = bits(lookers & route::all(self.members.len()) & !bit(gave));
+        let mut each = Vec::new();
+        for place in lookers.chain([gave]) {
+            each.extend(keys.iter().map(|key| (place, *key)));
+        }
+        for (place, key) in each {
             // What was known of it is from before.
             self.proofs.forget(place, key.version);
             match self.proofs.check(&self.members[place], key, &self.clock, options.deadline).await {
@@ -247,7 +276,8 @@ impl<P: Port> Dispatcher<P> {
                 Outcome::Opens | Outcome::Absent | Outcome::Unknown => {}
             }
         }
-        let why = format!("another zone contradicts what it gave for the key {}", key.version);
+        let named = keys.iter().map(|key| key.version.to_string()).collect::<Vec<_>>().join(" and ");
+        let why = format!("another zone contradicts what it gave for the key {named}");
         self.members[gave].observe(Observation::Broken, Some(why));
         gave
     }
@@ -263,7 +293,7 @@ impl<P: Port> Dispatcher<P> {
     /// Has an item done by others than this member, as long as there are any.
     fn avoid<I>(&self, task: &mut Task<I>, place: usize) {
         let rest = task.within & !bit(place);
-        let placed = task.key.as_ref().map_or(u64::MAX, |key| key.placed.0);
+        let placed = task.keys().fold(u64::MAX, |placed, key| placed & key.placed.0);
         task.within = if rest & placed == 0 { u64::MAX } else { rest };
     }
 

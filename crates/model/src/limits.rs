@@ -23,8 +23,9 @@ pub const ALIASES_PER_KEY: usize = 50;
 pub const LIST_ALIASES_LIMIT: u32 = 100;
 /// See [`LIST_ALIASES_LIMIT`].
 pub const LIST_ALIASES_DEFAULT: u32 = 50;
-/// Most tags of one key, unless configured otherwise; also of one page of ListResourceTags, and what it holds when the
-/// caller names no figure.
+/// Most tags that one page of ListResourceTags holds, and how many it holds when the caller names no figure.
+pub const LIST_TAGS_LIMIT: u32 = 50;
+/// Most tags of one key, unless configured otherwise.
 pub const TAGS_PER_KEY: usize = 50;
 /// Longest key of a tag, in characters; the shortest is 1.
 pub const TAG_KEY_CHARS: usize = 128;
@@ -48,9 +49,15 @@ pub const CLIENT_TOKEN_CHARS: usize = 128;
 pub const LIST_LIMIT: u32 = 1_000;
 /// See [`LIST_LIMIT`].
 pub const LIST_DEFAULT: u32 = 100;
+/// Keys that ListKeys looks at for one page of a filtered list, which may be short because of it. Ours.
+pub const LIST_LOOKED_AT: usize = 10_000;
+/// Bytes of details after which a page of ListKeys ends, full or not. Ours.
+pub const LIST_DETAILS_BYTES: usize = 1 << 20;
+/// Tags that one filter of ListKeys names. Ours.
+pub const FILTER_TAGS: usize = 50;
 /// Largest gRPC message that is decoded, in bytes: a batch of 1 MiB with its contexts and ids.
 pub const MESSAGE_BYTES: usize = 4 << 20;
-/// Largest message of BatchDecrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same
+/// Largest message of BatchDecrypt and BatchReEncrypt, in bytes: what a message of [`MESSAGE_BYTES`] made comes back with the same
 /// contexts, and beside them the ciphertexts, which are at most [`BATCH_BYTES`] and 49 bytes an item, and the ARNs of
 /// their keys.
 pub const BATCH_DECRYPT_MESSAGE_BYTES: usize = MESSAGE_BYTES + BATCH_BYTES + BATCH_ITEMS * 256;

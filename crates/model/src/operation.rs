@@ -32,6 +32,8 @@ pub enum Resource {
     Key,
     /// One key, by an alias as well.
     KeyOrAlias,
+    /// One alias, and the key that has it or is to have it, by its id or ARN.
+    Alias,
     /// One key store, or all.
     KeyStore,
     /// One cluster, or all.
@@ -51,6 +53,8 @@ pub struct OperationSpec {
     pub allowed_states: &'static [KeyState],
     /// The permission that it needs.
     pub permission: &'static str,
+    /// The permission that it needs on a second key, whose ciphertext it opens; absent where there is none.
+    pub source_permission: Option<&'static str>,
     /// Its name in records, AWS's event name.
     pub event: &'static str,
     /// Its label in metrics and spans.
@@ -72,6 +76,8 @@ impl OperationSpec {
 const USE: &[KeyState] = &[KeyState::Enabled];
 /// Of keys that are switched on or off; while one is Unavailable that is for later.
 const SWITCH: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::Unavailable];
+/// Of keys whose names, tags and words are changed: all but those that wait for deletion.
+const CHANGE: &[KeyState] = &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::Unavailable];
 /// Of keys whose rotation by itself is set; while one is Unavailable that is for later.
 const SET: &[KeyState] = &[KeyState::Enabled, KeyState::Unavailable];
 /// Of keys that are to be deleted. One that is being made is finished first.
@@ -87,10 +93,19 @@ const ANY: &[KeyState] =
 /// No key is named.
 const NONE: &[KeyState] = &[];
 
+/// The name, where there is one.
+const fn only(names: &[&'static str]) -> Option<&'static str> {
+    match names {
+        [name] => Some(*name),
+        _ => None,
+    }
+}
+
 macro_rules! operations {
     ($(
         $(#[$doc:meta])*
-        $name:ident: $effect:ident $resource:ident in $states:ident, $permission:literal, $event:literal, $label:literal;
+        $name:ident: $effect:ident $resource:ident in $states:ident,
+            $permission:literal $(from $source:literal)?, $event:literal, $label:literal;
     )+) => {
         /// An operation that a caller can ask for. Batch and stream forms are the same operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +134,7 @@ macro_rules! operations {
                         resource: Resource::$resource,
                         allowed_states: $states,
                         permission: $permission,
+                        source_permission: only(&[$($source)?]),
                         event: $event,
                         label: $label,
                     },)+
@@ -128,7 +144,8 @@ macro_rules! operations {
     };
 }
 
-// An operation, what it does with what, in which states of the key, and its names: permission, event, label.
+// An operation, what it does with what, in which states of the key, and its names: permission (and the one on the key
+// that it opens something with), event, label.
 operations! {
     /// Encrypt up to 4,096 bytes.
     Encrypt: Uses KeyOrAlias in USE, "kms:Encrypt", "Encrypt", "encrypt";
@@ -141,12 +158,31 @@ operations! {
         "kms:GenerateDataKeyWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "generate_data_key_without_plaintext";
     /// Random bytes.
     GenerateRandom: Uses Account in NONE, "kms:GenerateRandom", "GenerateRandom", "generate_random";
+    /// Open a ciphertext and encrypt what it holds under another key, or under the same one anew.
+    ReEncrypt: Uses KeyOrAlias in USE, "kms:ReEncryptTo" from "kms:ReEncryptFrom", "ReEncrypt", "re_encrypt";
     /// Make a key.
     CreateKey: Changes Account in NONE, "kms:CreateKey", "CreateKey", "create_key";
     /// Show a key.
     DescribeKey: Shows KeyOrAlias in ANY, "kms:DescribeKey", "DescribeKey", "describe_key";
     /// List keys.
     ListKeys: Shows Account in NONE, "kms:ListKeys", "ListKeys", "list_keys";
+    /// Describe a key anew.
+    UpdateKeyDescription: Changes Key in CHANGE,
+        "kms:UpdateKeyDescription", "UpdateKeyDescription", "update_key_description";
+    /// Give a key tags.
+    TagResource: Changes Key in CHANGE, "kms:TagResource", "TagResource", "tag_resource";
+    /// Take tags away from a key.
+    UntagResource: Changes Key in CHANGE, "kms:UntagResource", "UntagResource", "untag_resource";
+    /// List the tags of a key.
+    ListResourceTags: Shows Key in ANY, "kms:ListResourceTags", "ListResourceTags", "list_resource_tags";
+    /// Give a key a further name.
+    CreateAlias: Changes Alias in CHANGE, "kms:CreateAlias", "CreateAlias", "create_alias";
+    /// Give a name to another key.
+    UpdateAlias: Changes Alias in CHANGE, "kms:UpdateAlias", "UpdateAlias", "update_alias";
+    /// Take a name away.
+    DeleteAlias: Changes Alias in ANY, "kms:DeleteAlias", "DeleteAlias", "delete_alias";
+    /// List names, all or those of one key.
+    ListAliases: Shows Account in NONE, "kms:ListAliases", "ListAliases", "list_aliases";
     /// Make a key usable.
     EnableKey: Changes Key in SWITCH, "kms:EnableKey", "EnableKey", "enable_key";
     /// Make a key unusable.

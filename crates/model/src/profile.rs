@@ -38,7 +38,7 @@ pub enum Rotation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerifyWraps {
-    /// Data keys that were made here: nobody has another copy of their plaintext yet.
+    /// Data keys that were made here, and what was encrypted anew: nobody else has looked at what they hold.
     #[default]
     DataKeys,
     /// Those, and whatever callers have encrypted.

@@ -15,10 +15,10 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder
 
 use model::limits;
 
-/// Most top-level fields of a message. The most that is legal is a unary request whose encryption context holds as
-/// many pairs as its encoding has room for, four bytes of lengths each, beside a few single fields; twice that leaves
+/// Most top-level fields of a message. The most that is legal is a ReEncrypt whose two encryption contexts hold as many
+/// pairs as their encoding has room for, four bytes of lengths each, beside a few single fields; half of that again leaves
 /// room for whoever writes a field more than once.
-pub const FIELDS: usize = 2 * (limits::CONTEXT_BYTES / 4);
+pub const FIELDS: usize = 3 * (limits::CONTEXT_BYTES / 4);
 
 /// Bytes that a call's buffers begin with, in either direction. Most messages fit in; tonic's default of 8 KiB is
 /// allocated twice for each call.
@@ -149,6 +149,14 @@ mod tests {
         let context = (0..limits::CONTEXT_BYTES / 4).map(|n| (n.to_string(), String::new())).collect();
         let unary = v1::EncryptRequest { encryption_context: context, ..Default::default() };
         assert!(!fields_exceed(&unary.encode_to_vec(), FIELDS));
+        let context =
+            |prefix: char| (0..limits::CONTEXT_BYTES / 4).map(|n| (format!("{prefix}{n}"), String::new())).collect();
+        let two = v1::ReEncryptRequest {
+            source_encryption_context: context('a'),
+            destination_encryption_context: context('b'),
+            ..Default::default()
+        };
+        assert!(!fields_exceed(&two.encode_to_vec(), FIELDS));
         let batch = v1::BatchEncryptRequest { items: vec![v1::EncryptRequest::default(); limits::BATCH_ITEMS] };
         assert!(!fields_exceed(&batch.encode_to_vec(), FIELDS));
     }

@@ -1,6 +1,6 @@
 //! What the way to a worker has to know of the items of an operation.
 
-use super::{DataKeyItem, DecryptItem, EncryptItem};
+use super::{CompareItem, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem};
 use model::id::KeyVersionId;
 
 /// What an item takes in memory beside its bytes.
@@ -8,6 +8,7 @@ pub(super) const FIXED_BYTES: usize = 128;
 
 /// What the way to a worker has to know of an item.
 trait Item {
+    /// Its key; of two the one that it encrypts with.
     fn key(&self) -> KeyVersionId;
     /// Its bytes.
     fn weight(&self) -> usize;
@@ -40,6 +41,26 @@ impl Item for DataKeyItem {
 
     fn weight(&self) -> usize {
         self.aad.len() + usize::from(self.length)
+    }
+}
+
+impl Item for ReEncryptItem {
+    fn key(&self) -> KeyVersionId {
+        self.key
+    }
+
+    fn weight(&self) -> usize {
+        self.source.weight() + self.aad.len()
+    }
+}
+
+impl Item for CompareItem {
+    fn key(&self) -> KeyVersionId {
+        self.made.key
+    }
+
+    fn weight(&self) -> usize {
+        self.source.weight() + self.made.weight()
     }
 }
 

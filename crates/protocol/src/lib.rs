@@ -133,6 +133,11 @@ pub enum Op {
     Decrypt(Vec<DecryptItem>),
     /// Make a data key for each item and encrypt it; answered by `DataKeys`. Data role.
     GenerateDataKey(Vec<DataKeyItem>),
+    /// Open the ciphertext of each item and encrypt what it holds; answered by `ReEncrypted`. The plaintext does not leave
+    /// the worker. Data role.
+    ReEncrypt(Vec<ReEncryptItem>),
+    /// Open both ciphertexts of each item and say whether they hold the same; answered by `Compared`. Data role.
+    Compare(Vec<CompareItem>),
     /// Random bytes, the token's XOR the operating system's; answered by `Random`. Data role.
     Random {
         /// How many.
@@ -201,6 +206,26 @@ pub struct DataKeyItem {
     pub length: u16,
 }
 
+/// One item of `Op::ReEncrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReEncryptItem {
+    /// What to open.
+    pub source: DecryptItem,
+    /// With which key to encrypt.
+    pub key: KeyVersionId,
+    /// Additional authenticated data of what is made.
+    pub aad: Bytes,
+}
+
+/// One item of `Op::Compare`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompareItem {
+    /// What was opened to make the other.
+    pub source: DecryptItem,
+    /// What was made of it.
+    pub made: DecryptItem,
+}
+
 /// A worker's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
@@ -210,6 +235,10 @@ pub enum Reply {
     Decrypted(Vec<Result<Secret, Fault>>),
     /// To `GenerateDataKey`, item by item.
     DataKeys(Vec<Result<DataKey, Fault>>),
+    /// To `ReEncrypt`, item by item.
+    ReEncrypted(Vec<Result<Sealed, Fault>>),
+    /// To `Compare`, item by item: whether both hold the same.
+    Compared(Vec<Result<bool, Fault>>),
     /// To `Random`.
     Random(Secret),
     /// It is done.
@@ -294,12 +323,20 @@ pub struct Fault {
     pub code: u64,
     /// What was being attempted, where function and code don't say enough. Never key material.
     pub detail: Option<String>,
+    /// Of an item with two keys: it was met at the source, whose ciphertext was to be opened.
+    pub at_source: bool,
 }
 
 impl Fault {
     /// A failure without a PKCS#11 code.
     pub fn own(class: Class, function: &'static str, detail: impl Into<String>) -> Self {
-        Self { class, function: function.into(), code: 0, detail: Some(detail.into()) }
+        Self { class, function: function.into(), code: 0, detail: Some(detail.into()), at_source: false }
+    }
+
+    /// The same, met at the source of an item with two keys.
+    #[must_use]
+    pub fn of_source(self) -> Self {
+        Self { at_source: true, ..self }
     }
 }
 
@@ -322,6 +359,7 @@ impl Op {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
+            Self::ReEncrypt(_) | Self::Compare(_) => Kind::Crypto,
             Self::Probe | Self::Forget(_) => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
@@ -344,6 +382,7 @@ impl Op {
     pub fn allowed_for(&self, role: Role) -> bool {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
+            Self::ReEncrypt(_) | Self::Compare(_) => role == Role::Data,
             Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
@@ -359,6 +398,8 @@ impl Op {
             Self::Encrypt(items) => Some(items),
             Self::Decrypt(items) => Some(items),
             Self::GenerateDataKey(items) => Some(items),
+            Self::ReEncrypt(items) => Some(items),
+            Self::Compare(items) => Some(items),
             Self::Login(_)
             | Self::Prove { .. }
             | Self::ChangePin { .. }

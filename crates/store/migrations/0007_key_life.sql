@@ -45,6 +45,9 @@ CREATE TABLE aliases (
 
 CREATE INDEX aliases_by_key ON aliases (key_id);
 
+-- Keys of a key store are counted before a further one is made.
+CREATE INDEX keys_by_store ON keys (key_store_id);
+
 CREATE TABLE tags (
     key_id TEXT NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
     name   TEXT NOT NULL,

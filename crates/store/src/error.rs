@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::engine::Fault;
 use super::trouble::Trouble;
-use model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
+use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::outage::Outage;
@@ -30,6 +30,24 @@ pub enum Error {
     /// A key store with keys cannot be deleted.
     #[error("the key store has keys")]
     HasKeys,
+    /// As many keys as the key store may have.
+    #[error("the key store {0} has {1} keys, as many as limits.keys_per_key_store allows")]
+    TooManyKeys(KeyStoreId, usize),
+    /// As many aliases as the key may have.
+    #[error("key {0} has {1} aliases, as many as limits.aliases_per_key allows")]
+    TooManyAliases(KeyId, usize),
+    /// More tags than a key may have.
+    #[error("a key has at most {0} tags (limits.tags_per_key)")]
+    TooManyTags(usize),
+    /// There is such an alias already.
+    #[error("there is {0} already")]
+    AliasInUse(AliasName),
+    /// There is no such alias.
+    #[error("there is no {0}")]
+    NoAlias(AliasName),
+    /// The alias is another key's than whoever changes it has looked at.
+    #[error("{0} was given to another key meanwhile")]
+    AliasMoved(AliasName),
     /// The key store is in another state than the change is for.
     #[error("the key store is {}", .0.name())]
     State(ConnectionState),

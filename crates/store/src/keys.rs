@@ -4,25 +4,19 @@ use super::change::{Transaction, must_be_one, touch_key};
 use super::engine::Connection;
 use super::engine::value::values;
 use super::log::Entity;
+use super::names::insert_tags;
 use super::reserve::Purpose;
 use super::versions::{bury, insert_placement, insert_version};
-use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, Store, key_stores, load};
-use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
+use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, NewKey, Store, key_stores, load};
+use model::id::{KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement};
 use model::key_store::Event;
 
 impl Store {
     /// Makes the row of a key with version 1, in state Creating, with a pending placement for each HSM; or finds what
     /// the same client token made. Expired tokens are cleared on the way.
-    pub async fn begin_key(
-        &self,
-        key_store: &KeyStoreId,
-        description: &str,
-        hsms: &[HsmId],
-        token: Option<&ClientToken>,
-    ) -> Result<Begun, Error> {
-        let (key_store, description, hsms, token) =
-            (key_store.clone(), description.to_owned(), hsms.to_vec(), token.cloned());
+    pub async fn begin_key(&self, new: NewKey, token: Option<&ClientToken>) -> Result<Begun, Error> {
+        let token = token.cloned();
         let now = self.inner.clock.unix_millis();
         self.change(move |database| {
             Box::pin(async move {
@@ -32,10 +26,11 @@ impl Store {
                 {
                     return Ok(Begun::Existing(key));
                 }
-                in_use(database, &key_store).await?;
+                in_use(database, &new.key_store).await?;
+                has_room(database, &new).await?;
                 let key = KeyId::random();
-                insert_key(database, key, &key_store, &description, now).await?;
-                for hsm in &hsms {
+                insert_key(database, key, &new, now).await?;
+                for hsm in &new.hsms {
                     insert_placement(database, KeyVersionId { key, version: 1 }, hsm, Placement::Pending).await?;
                 }
                 if let Some(token) = &token {
@@ -109,7 +104,7 @@ pub(super) async fn enable(database: &mut Connection, key: KeyId, now: i64) -> R
     Ok(())
 }
 
-async fn clear_tokens(database: &mut Connection, now: i64) -> Result<(), Error> {
+pub(super) async fn clear_tokens(database: &mut Connection, now: i64) -> Result<(), Error> {
     database.execute("DELETE FROM client_tokens WHERE created_at <= $1", values![oldest(now)]).await?;
     Ok(())
 }
@@ -119,7 +114,7 @@ fn oldest(now: i64) -> i64 {
     now.saturating_sub(i64::try_from(CLIENT_TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX))
 }
 
-async fn key_of(database: &mut Connection, token: &ClientToken, now: i64) -> Result<Option<KeyId>, Error> {
+pub(super) async fn key_of(database: &mut Connection, token: &ClientToken, now: i64) -> Result<Option<KeyId>, Error> {
     let row: Option<(Vec<u8>, String)> = database
         .optional(
             "SELECT parameters, key_id FROM client_tokens \
@@ -154,21 +149,29 @@ pub(super) async fn write_state(database: &mut Connection, key: KeyId, to: KeySt
     Ok(())
 }
 
-async fn insert_key(
-    database: &mut Transaction,
-    key: KeyId,
-    key_store: &KeyStoreId,
-    description: &str,
-    now: i64,
-) -> Result<(), Error> {
+/// Counted here and not in the catalogue: between two calls there is none that the other has not seen.
+async fn has_room(database: &mut Connection, new: &NewKey) -> Result<(), Error> {
+    let (count,): (i64,) =
+        database.one("SELECT COUNT(*) FROM keys WHERE key_store_id = $1", values![new.key_store.as_str()]).await?;
+    let room = usize::try_from(count).unwrap_or(usize::MAX) < new.most;
+    if room { Ok(()) } else { Err(Error::TooManyKeys(new.key_store.clone(), new.most)) }
+}
+
+async fn insert_key(database: &mut Transaction, key: KeyId, new: &NewKey, now: i64) -> Result<(), Error> {
     database.changes(Entity::Key(key)).await?;
     let revision = database.revision().await?;
-    database.execute("INSERT INTO keys (id, key_store_id, state, description, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)", values![key.to_string(), key_store.as_str(), KeyState::Creating.name(), description, now, revision])
+    database.execute("INSERT INTO keys (id, key_store_id, state, description, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)", values![key.to_string(), new.key_store.as_str(), KeyState::Creating.name(), &new.description, now, revision])
     .await?;
+    insert_tags(database, key, &new.tags).await?;
     insert_version(database, KeyVersionId { key, version: 1 }, None).await
 }
 
-async fn insert_token(database: &mut Connection, token: &ClientToken, key: KeyId, now: i64) -> Result<(), Error> {
+pub(super) async fn insert_token(
+    database: &mut Connection,
+    token: &ClientToken,
+    key: KeyId,
+    now: i64,
+) -> Result<(), Error> {
     database
         .execute(
             "INSERT INTO client_tokens (principal, operation, token, parameters, key_id, created_at) \

@@ -29,6 +29,7 @@ mod keys;
 mod load;
 mod lock;
 mod log;
+mod names;
 mod pins;
 pub mod reserve;
 pub mod restore;
@@ -55,6 +56,7 @@ pub use self::deletion::Destroyed;
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
 pub use self::error::Error;
+pub use self::names::Admits;
 use self::reserve::Reserve;
 use self::trouble::Record;
 pub use self::usage::LastUse;
@@ -213,6 +215,21 @@ pub struct KeyStore {
     pub created_at: i64,
 }
 
+/// A key that is to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The key store that keeps it.
+    pub key_store: KeyStoreId,
+    /// The creator's words.
+    pub description: String,
+    /// By name.
+    pub tags: BTreeMap<String, String>,
+    /// The HSMs that are to hold it.
+    pub hsms: Vec<HsmId>,
+    /// Most keys that the key store may have, this one included.
+    pub most: usize,
+}
+
 /// A key store that is to be made, in state DISCONNECTED.
 #[derive(Clone, Debug)]
 pub struct NewKeyStore {
@@ -275,6 +292,20 @@ impl Key {
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         self.deletion.is_some_and(|deletion| deletion.material_destroyed)
+    }
+}
+
+impl NewKey {
+    /// One without words and tags, in a key store that may have any number of keys.
+    #[must_use]
+    pub fn new(key_store: &KeyStoreId, hsms: &[HsmId]) -> Self {
+        Self {
+            key_store: key_store.clone(),
+            description: String::new(),
+            tags: BTreeMap::new(),
+            hsms: hsms.to_vec(),
+            most: usize::MAX,
+        }
     }
 }
 

@@ -58,8 +58,8 @@ impl FromRow for VersionRow {
         let id = version_id(&row.take::<String>()?, row.take()?)?;
         let (material_id, current_since, cause): (String, _, Option<String>) = (row.take()?, row.take()?, row.take()?);
         let cause = cause.map(|cause| RotationCause::from_name(&cause).ok_or_else(|| unreadable("cause", &cause)));
-        let (blob, iv, sealed): (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>) =
-            (row.take()?, row.take()?, row.take()?);
+        let blob: Option<Vec<u8>> = row.take()?;
+        let (iv, sealed): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.take()?, row.take()?);
         let proof = match (iv, sealed) {
             (Some(iv), Some(sealed)) => {
                 let iv: [u8; IV_BYTES] =

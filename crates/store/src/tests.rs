@@ -3,6 +3,7 @@
 mod finish;
 mod follow;
 mod full;
+mod names;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 
 use super::engine::sqlite::copy;
 use super::engine::value::values;
-use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, KeyStoreChange, NewKeyStore, Store};
+use super::{Begun, CLIENT_TOKEN_LIFE, ClientToken, Error, KeyStoreChange, NewKey, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement};
@@ -46,7 +47,8 @@ impl Bench {
     }
 
     async fn begin(&self, token: Option<&ClientToken>) -> Result<Begun, Error> {
-        self.store.begin_key(&self.key_store, "for tests", &hsms(), token).await
+        let new = NewKey { description: "for tests".into(), ..NewKey::new(&self.key_store, &hsms()) };
+        self.store.begin_key(new, token).await
     }
 
     async fn new_key(&self) -> KeyVersionId {

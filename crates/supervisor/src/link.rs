@@ -364,7 +364,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_that_blames_the_token_raises_suspicion() {
-        let fault = Fault { class: Class::Token, function: "C_EncryptInit".into(), code: 5, detail: None };
+        let fault =
+            Fault { class: Class::Token, function: "C_EncryptInit".into(), code: 5, detail: None, at_source: false };
         let socket =
             peer(move |id, _| Some(FromWorker::Reply { id, reply: Reply::Encrypted(vec![Err(fault.clone())]) }));
         let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());

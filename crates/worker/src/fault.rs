@@ -41,7 +41,7 @@ impl Failure {
     pub(super) fn into_fault(self, profile: Profile) -> Fault {
         match self {
             Self::Returned { function, code } => {
-                Fault { class: classify(&function, code, profile), function, code, detail: None }
+                Fault { class: classify(&function, code, profile), function, code, detail: None, at_source: false }
             }
             Self::Judged(fault) => fault,
         }

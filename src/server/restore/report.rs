@@ -7,6 +7,7 @@ use super::tokens::Look;
 use cluster::placement::compare;
 use model::clock::utc;
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
+use model::key::KeyState;
 use service::lifecycle::wanted_in;
 use store::Catalogue;
 use store::restore::{MARGIN, Plan, Present, Restore};
@@ -80,9 +81,10 @@ fn both(out: &mut (dyn Write + Send), file: &Path, restore: &Restore, restored: 
 }
 
 fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -> io::Result<()> {
-    let Plan { pins, destroyed, gone, reserved, by_margin, disabled, disconnected, .. } = plan;
+    let Plan { pins, destroyed, gone, reserved, by_margin, disabled, spared, disconnected, .. } = plan;
     let known = reserved.len().saturating_sub(*by_margin);
-    if pins.is_empty() && destroyed.is_empty() && known == 0 && disabled.is_empty() && disconnected.is_empty() {
+    let nothing = pins.is_empty() && destroyed.is_empty() && known == 0;
+    if nothing && disabled.is_empty() && spared.is_empty() && disconnected.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nTaken over from what is there, because it cannot be undone:")?;
@@ -107,6 +109,9 @@ fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -
     for key in disabled {
         writeln!(out, "  key {key} stays disabled (keystorectl key enable)")?;
     }
+    for key in spared {
+        writeln!(out, "  key {key} is kept, as its deletion was cancelled, and disabled (keystorectl key enable)")?;
+    }
     for store in disconnected {
         writeln!(out, "  key store {store} stays disconnected (keystorectl key-store connect)")?;
     }
@@ -114,7 +119,7 @@ fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -
 }
 
 fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, restored: &Catalogue) -> io::Result<()> {
-    let Plan { unknown, unknown_stores, back, by_margin, .. } = plan;
+    let Plan { unknown, unknown_versions, unknown_stores, back, by_margin, .. } = plan;
     if !matches!(restore.present(), Present::Readable { .. }) {
         writeln!(out, "\nWhat happened after the backup is not known:")?;
         for store in restored.key_stores() {
@@ -144,6 +149,31 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
     }
     for key in unknown {
         writeln!(out, "  {} {:?}, made {}, {}", key.id, key.description, utc(key.created_at), key.state.name())?;
+    }
+    if !unknown_versions.is_empty() {
+        writeln!(
+            out,
+            "\nThe restored database will not know {} of keys that it knows, made by rotations after the backup. What\nwas \
+             encrypted under them cannot be decrypted with it; their records are in what is set aside:",
+            many(unknown_versions.len(), "version")
+        )?;
+    }
+    for version in unknown_versions {
+        writeln!(out, "  {version}")?;
+    }
+    let deleted: Vec<_> =
+        restored.keys_in(KeyState::PendingDeletion).filter(|key| !plan.spared.contains(&key.id)).collect();
+    if !deleted.is_empty() {
+        writeln!(
+            out,
+            "\nThe restored database has {} to be deleted, not before a day after the daemon's start (keystorectl key\n\
+             cancel-deletion keeps one):",
+            many(deleted.len(), "key")
+        )?;
+    }
+    for key in deleted {
+        let date = key.deletion.map(|deletion| utc(deletion.date)).unwrap_or_default();
+        writeln!(out, "  {} {:?}, after {date}", key.id, key.description)?;
     }
     if !unknown_stores.is_empty() {
         writeln!(

@@ -12,7 +12,7 @@ use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use store::backup::BackupStep;
 use store::restore::RestoreStep;
-use store::{Begun, Finished, NewKeyStore, Store};
+use store::{Begun, Finished, NewKey, NewKeyStore, Store};
 
 use super::{command, database, keystored};
 use crate::harness::daemon::Site;
@@ -71,7 +71,9 @@ impl Left {
 
 async fn key(store: &Store, key_store: &KeyStoreId) -> KeyId {
     let hsms: [HsmId; 1] = ["hsm-a".into()];
-    let Begun::New(key) = store.begin_key(key_store, "", &hsms, None).await.unwrap() else { panic!("it is new") };
+    let Begun::New(key) = store.begin_key(NewKey::new(key_store, &hsms), None).await.unwrap() else {
+        panic!("it is new")
+    };
     let version = KeyVersionId { key, version: 1 };
     let proof = ([0; 12], bytes::Bytes::from_static(b"proof"));
     let finished = Finished { version, proof, proven: hsms.to_vec(), reserve: 0 };

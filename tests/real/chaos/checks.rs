@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use model::clock::Clock;
-use proto::v1::{HsmHealth, KeyState, ListKeysRequest, PlacementState};
+use proto::v1::{HsmHealth, IncludeKeyMaterial, KeyState, ListKeyRotationsRequest, ListKeysRequest, PlacementState};
 
 use crate::harness::zone::{Zone, object_id};
 use crate::harness::{Caller, Daemon, process, wait};
@@ -163,15 +163,26 @@ pub(super) async fn keys_are_whole(daemon: &Daemon, caller: &Caller, keys: &[Str
         })
         .await;
     }
+    let mut expected = Vec::new();
+    for key in keys {
+        let request = ListKeyRotationsRequest {
+            key_id: key.clone(),
+            include_key_material: IncludeKeyMaterial::AllKeyMaterial.into(),
+            limit: Some(1_000),
+            ..Default::default()
+        };
+        let rotations = caller.keys.clone().list_key_rotations(caller.request(request)).await.unwrap();
+        expected.extend(rotations.into_inner().rotations.iter().map(|one| object_id(key, one.version)));
+    }
     for zone in &daemon.zones {
         let objects = objects(zone);
-        let count = |key: &String| objects.iter().filter(|id| **id == object_id(key, 1)).count();
-        for key in keys {
-            assert_eq!(count(key), 1, "objects of {key} in zone {}: {objects:?}", zone.name);
+        for id in &expected {
+            let count = objects.iter().filter(|object| *object == id).count();
+            assert_eq!(count, 1, "objects with the id {id} in zone {}: {objects:?}", zone.name);
         }
         // The ceremony's own keys have no id of a key version.
-        let versions = objects.iter().filter(|id| id.len() == object_id(&keys[0], 1).len()).count();
-        assert_eq!(versions, keys.len(), "zone {} holds keys that nobody has: {objects:?}", zone.name);
+        let versions = objects.iter().filter(|id| id.len() == expected[0].len()).count();
+        assert_eq!(versions, expected.len(), "zone {} holds keys that nobody has: {objects:?}", zone.name);
     }
 }
 

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use chaos_hsm::Control;
 use rustix::process::Signal;
-use tokio::task::JoinHandle;
 
 use super::callers::{Callers, DEADLINE, Keys, open_all};
 use super::checks::{self, Held, Memory, RECOVERY};
 use super::journal::Journal;
 use super::operator::Logins;
+use super::owner::Owner;
 use super::schedule::{Phase, Schedule, Strike, Verify, Whom, name};
 use crate::harness::daemon::Site;
 use crate::harness::zone::Taken;
-use crate::harness::{Caller, Daemon, Failure, chaos, process, wait};
+use crate::harness::{Caller, Daemon, chaos, process, wait};
 
 /// Answers that come before the first fault: the daemon's memory, threads and files have their size then.
 const WARM: usize = 300;
@@ -36,6 +36,8 @@ pub(super) struct Outcome {
     pub(super) errors: usize,
     pub(super) lies: usize,
     pub(super) keys: usize,
+    pub(super) rotations: usize,
+    pub(super) destroyed: usize,
     /// Faults that the modules injected.
     pub(super) faults: u64,
     /// How long it took until everything was healthy, after the last phase and at most between two.
@@ -48,14 +50,16 @@ pub(super) struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { phases, answers, errors, lies, keys, faults, recovery, slowest, found_out, growth_kb } = self;
+        let Self { phases, answers, errors, lies, keys, rotations, destroyed, faults, .. } = self;
+        let Self { recovery, slowest, found_out, growth_kb, .. } = self;
         write!(f, "{phases} phases, {faults} faults, {answers} answers, {errors} errors, ")?;
         match *lies {
             0 if found_out.is_zero() => {}
             _ => write!(f, "{lies} lies, found out after {:.1} s, ", found_out.as_secs_f64())?,
         }
         let (recovery, slowest) = (recovery.as_secs_f64(), slowest.as_secs_f64());
-        write!(f, "{keys} keys, healthy after {recovery:.1} s (at most {slowest:.1} s), {growth_kb} kB more")
+        write!(f, "{keys} keys, {rotations} rotations, {destroyed} destroyed, ")?;
+        write!(f, "healthy after {recovery:.1} s (at most {slowest:.1} s), {growth_kb} kB more")
     }
 }
 
@@ -135,12 +139,12 @@ pub(super) async fn run_in(
 
     let mut run = Run {
         daemon: &daemon,
+        owner: Owner::new(&caller, &keys, &journal),
         caller,
         controls: &controls,
         journal: &journal,
         keys,
         apart: Mutex::default(),
-        unmade: Vec::new(),
         slowest: Duration::ZERO,
         found_out: Duration::ZERO,
     };
@@ -174,16 +178,31 @@ pub(super) async fn run_in(
     before.is_held_again(&daemon).await;
     open_all(&run.caller, &known).await;
     let keys = run.all_keys();
-    checks::list_is(&run.caller, &keys).await;
+    checks::list_is(&run.caller, &[keys.clone(), run.owner.destroyed()].concat()).await;
     checks::keys_are_whole(&daemon, &run.caller, &keys).await;
     let faults = controls.iter().map(Control::injected_in_all).sum();
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     let (answers, errors, lies) = (count(&journal.answers), count(&journal.errors), count(&journal.lies));
     let (slowest, found_out) = (run.slowest, run.found_out);
+    let (rotations, destroyed) = (run.owner.rotations, run.owner.destroyed().len());
     drop((run, _log));
     let (status, _site) = daemon.terminate();
     assert!(status.success(), "{status}");
-    Outcome { phases, answers, errors, lies, keys: keys.len(), faults, recovery, slowest, found_out, growth_kb }
+    let keys = keys.len();
+    Outcome {
+        phases,
+        answers,
+        errors,
+        lies,
+        keys,
+        rotations,
+        destroyed,
+        faults,
+        recovery,
+        slowest,
+        found_out,
+        growth_kb,
+    }
 }
 
 pub(super) struct Run<'a> {
@@ -194,8 +213,7 @@ pub(super) struct Run<'a> {
     keys: Keys,
     /// Keys that the callers do not use.
     apart: Mutex<Vec<String>>,
-    /// Client tokens of keys whose making failed while a zone was troubled.
-    unmade: Vec<String>,
+    owner: Owner,
     /// The longest recovery so far.
     slowest: Duration,
     /// The longest that a zone lied before it was out of service.
@@ -232,19 +250,15 @@ impl Run<'_> {
         }
         let took = clock.now() - over;
         self.slowest = self.slowest.max(took);
-        for token in std::mem::take(&mut self.unmade) {
-            let made = self.caller.try_create_key(&token, &token).await;
-            let key =
-                made.unwrap_or_else(|failure| panic!("a key is not made though every zone is sound: {failure:?}"));
-            self.keys.lock().unwrap().push(key.key_id);
-        }
+        self.owner.settle().await;
         took
     }
 
     /// Makes a key while every zone is sound, and looks at the list of all.
     async fn make_a_key(&self, description: &str) {
         self.made(self.caller.create_key(description).await);
-        checks::list_is(&self.caller, &self.all_keys()).await;
+        let all = [self.all_keys(), self.owner.destroyed()].concat();
+        checks::list_is(&self.caller, &all).await;
     }
 
     /// There is another key, for callers to use.
@@ -259,7 +273,7 @@ impl Run<'_> {
 
     fn all_keys(&self) -> Vec<String> {
         let keys = self.keys.lock().unwrap();
-        keys.iter().chain(self.apart.lock().unwrap().iter()).cloned().collect()
+        keys.iter().chain(self.apart.lock().unwrap().iter()).cloned().chain(self.owner.own()).collect()
     }
 
     async fn phase(&mut self, at: usize, phase: &Phase, verify: Verify) {
@@ -273,8 +287,7 @@ impl Run<'_> {
         let began = self.journal.clock.now();
         let logins = Logins::in_refused(phase, self.controls);
         let trouble = self.strike(phase);
-        let token = format!("in phase {}", at + 1);
-        let made = phase.makes_key.then(|| self.try_to_make(&token));
+        let acting = phase.act.and_then(|act| self.owner.begin(act, at));
         self.refusals_are_said(phase, began).await;
         self.last(phase, began, lie).await;
         let spent: Vec<_> = logins.iter().map(|logins| logins.since(self.controls)).collect();
@@ -284,16 +297,8 @@ impl Run<'_> {
         // A zone that was not found out lies no more.
         self.journal.end_lie();
         drop(trouble);
-        if let Some(made) = made {
-            match made.await.unwrap() {
-                Ok(key) => self.keys.lock().unwrap().push(key),
-                // With a zone away there may be too few to make one; the same call is made again.
-                Err(failure) if failure.reason == "CloudHsmClusterInvalidConfigurationException" => {
-                    self.unmade.push(token);
-                }
-                Err(failure) if failure.retryable => self.unmade.push(token),
-                Err(failure) => panic!("the making of a key failed for good: {failure:?}"),
-            }
+        if let Some(acting) = acting {
+            self.owner.end(acting.await.unwrap());
         }
         if !spent.is_empty() {
             self.operate(&spent).await;
@@ -332,12 +337,6 @@ impl Run<'_> {
         for (zone, rules) in rules {
             self.controls[zone].set(&rules).unwrap();
         }
-    }
-
-    /// Makes a key beside the trouble.
-    fn try_to_make(&self, token: &str) -> JoinHandle<Result<String, Failure>> {
-        let (caller, token) = (self.caller.clone(), token.to_owned());
-        tokio::spawn(async move { Ok(caller.try_create_key(&token, &token).await?.key_id) })
     }
 
     /// Waits for the end of a phase. A zone that lies must be out of service before that.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::fault::{self, Rule};
+use super::owner::Act;
 use super::rng::Rng;
 
 /// One run.
@@ -33,8 +34,8 @@ pub(super) struct Phase {
     pub(super) lasts: Duration,
     /// Begins before the zones of the phase before, which are the same, have recovered.
     pub(super) again: bool,
-    /// A key is made meanwhile.
-    pub(super) makes_key: bool,
+    /// What the owner of keys does meanwhile.
+    pub(super) act: Option<Act>,
     /// Everything that is done, each to one zone.
     pub(super) strikes: Vec<(usize, Strike)>,
 }
@@ -99,20 +100,30 @@ impl Phase {
         });
         if let Some(before) = again.filter(|_| rng.chance(15)) {
             let strikes = before.zones().into_iter().map(|zone| (zone, Strike::Rule(fault::again(rng)))).collect();
-            return Self { lasts: lasts(rng, 300, 1_200), again: true, makes_key: false, strikes };
+            return Self { lasts: lasts(rng, 300, 1_200), again: true, act: metadata(rng), strikes };
         }
         let first = rng.below(zones);
         if rng.chance(4) {
             let strikes = (0..zones).flat_map(|zone| on(zone, wide(rng))).collect();
-            return Self { lasts: lasts(rng, 200, 800), again: false, makes_key: false, strikes };
+            return Self { lasts: lasts(rng, 200, 800), again: false, act: act(rng), strikes };
         }
         if zones == 3 && rng.chance(25) {
             let strikes = [first, (first + 1) % zones].into_iter().flat_map(|zone| on(zone, wider(rng))).collect();
-            return Self { lasts: lasts(rng, 300, 1_500), again: false, makes_key: false, strikes };
+            let mut phase = Self { lasts: lasts(rng, 300, 1_500), again: false, act: act(rng), strikes };
+            phase.act = phase.act.filter(|_| phase.refusals().is_empty());
+            return phase;
         }
-        let (strikes, makes_key) = narrow(rng, verify);
+        let (strikes, makes) = narrow(rng, verify);
         let strikes = on(first, strikes).collect();
-        let mut phase = Self { lasts: lasts(rng, 300, 2_000), again: false, makes_key, strikes };
+        let mut phase = Self { lasts: lasts(rng, 300, 2_000), again: false, act: None, strikes };
+        phase.act = match (makes, phase.refusals().is_empty()) {
+            (true, _) => Some(if rng.chance(50) { Act::Make } else { Act::Rotate }),
+            // What two zones have to agree about waits for one that lies to be found out.
+            (false, true) if phase.lie(verify).is_some() => metadata(rng),
+            (false, true) => act(rng),
+            // The operator comes first.
+            (false, false) => None,
+        };
         if phase.lie(verify).is_some() {
             phase.lasts = FOUND_OUT;
         }
@@ -146,6 +157,16 @@ impl Phase {
     }
 }
 
+/// What an owner may do whatever the zones are about.
+fn act(rng: &mut Rng) -> Option<Act> {
+    rng.chance(40).then(|| Act::ALL[rng.below(Act::ALL.len())])
+}
+
+/// The same, of what concerns the metadata first.
+fn metadata(rng: &mut Rng) -> Option<Act> {
+    act(rng).filter(|act| !act.makes())
+}
+
 fn lasts(rng: &mut Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(rng.between(least, most))
 }
@@ -154,7 +175,7 @@ fn whom(rng: &mut Rng) -> Whom {
     if rng.chance(50) { Whom::All } else { Whom::One(rng.below(8)) }
 }
 
-/// What may happen to a single zone, and whether a key is to be made meanwhile.
+/// What may happen to a single zone, and whether something is to be made meanwhile.
 fn narrow(rng: &mut Rng, verify: Verify) -> (Vec<Strike>, bool) {
     match rng.below(110) {
         0..40 => (vec![Strike::Rule(fault::serving(rng))], false),
@@ -222,8 +243,8 @@ impl fmt::Display for Phase {
         if self.again {
             f.write_str(", before they recovered")?;
         }
-        if self.makes_key {
-            f.write_str(", a key is made")?;
+        if let Some(act) = self.act {
+            write!(f, ", {}", format!("{act:?}").to_lowercase())?;
         }
         self.strikes.iter().enumerate().try_for_each(|(at, (zone, strike))| {
             let sign = if at == 0 { ":" } else { ";" };
@@ -328,7 +349,7 @@ mod tests {
                 }
                 refused += 1;
                 beside += usize::from(phase.zones().len() > refusals.len());
-                assert!(phase.zones().len() < schedule.zones && !phase.again && !phase.makes_key, "{phase}");
+                assert!(phase.zones().len() < schedule.zones && !phase.again && phase.act.is_none(), "{phase}");
                 assert!(schedule.phases.get(at + 1).is_none_or(|next| !next.again), "{schedule}");
                 for (zone, words) in refusals {
                     said.insert(words);
@@ -371,6 +392,19 @@ mod tests {
                 control.set(&rule.toml(|_| 7)).unwrap_or_else(|error| panic!("{rule}: {error}"));
             }
         }
+    }
+
+    #[test]
+    fn an_owner_does_everything_and_never_beside_an_operator_or_a_lie() {
+        let mut done = BTreeSet::new();
+        for schedule in many() {
+            for phase in &schedule.phases {
+                done.extend(phase.act);
+                let makes = phase.act.is_some_and(Act::makes);
+                assert!(!makes || (phase.lie(schedule.verify).is_none() && !phase.again), "{phase}");
+            }
+        }
+        assert_eq!(Vec::from_iter(done), Act::ALL);
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl One {
             key_id: self.key(),
             plaintext: plaintext.clone(),
             encryption_context: self.context.clone(),
+            ..Default::default()
         };
         (Wanted::Encrypt(request), Asked::Encrypt(plaintext))
     }

@@ -148,7 +148,7 @@ impl Caller {
     }
 
     pub(crate) async fn describe_key(&self, key: &str) -> Result<KeyMetadata, Failure> {
-        let request = DescribeKeyRequest { key_id: key.to_owned() };
+        let request = DescribeKeyRequest { key_id: key.to_owned(), ..Default::default() };
         let response = self.keys.clone().describe_key(self.request(request)).await?;
         Ok(response.into_inner().key_metadata.expect("DescribeKey answers with the key"))
     }
@@ -163,6 +163,7 @@ impl Caller {
             key_id: key.to_owned(),
             plaintext: plaintext.to_vec(),
             encryption_context: context.clone(),
+            ..Default::default()
         };
         Ok(self.crypto.clone().encrypt(self.request(request)).await?.into_inner().ciphertext_blob.to_vec())
     }

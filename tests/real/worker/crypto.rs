@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use model::id::{KeyId, KeyVersionId};
-use protocol::{Class, DataKeyItem, EncryptItem, FromWorker, Op, Reply, Role};
+use protocol::{
+    Class, CompareItem, DataKeyItem, DecryptItem, EncryptItem, FromWorker, Op, ReEncryptItem, Reply, Role, Sealed,
+    encode_frame,
+};
 
 use super::rig::Tokens;
 
@@ -108,4 +111,61 @@ fn several_sessions_share_keys_and_forget_them_together() {
         }
     }
     assert!(data.stop().success());
+}
+
+#[test]
+fn what_is_encrypted_anew_never_shows() {
+    let tokens = Tokens::after_ceremony();
+    let mut control = tokens.control();
+    let ((from, _), (to, _)) = (control.make_key(), control.make_key());
+    let mut data = tokens.data();
+    let plaintext = b"a plaintext that must not come out".to_vec();
+    let old = data.encrypt(from, &plaintext, b"old").unwrap();
+    let opens = |key, aad: &'static [u8], sealed: &Sealed| DecryptItem {
+        key,
+        aad: Bytes::from_static(aad),
+        iv: sealed.iv,
+        sealed: sealed.sealed.clone(),
+    };
+    let source = opens(from, b"old", &old);
+    let item = |source: DecryptItem, key| ReEncryptItem { source, key, aad: Bytes::from_static(b"new") };
+    let absent = KeyVersionId { key: KeyId::random(), version: 1 };
+    let wrong = opens(from, b"another", &old);
+    let items = vec![
+        item(source.clone(), to),
+        item(wrong.clone(), to),
+        item(source.clone(), absent),
+        item(opens(absent, b"old", &old), to),
+        item(source.clone(), from),
+    ];
+    let reply = data.call(Op::ReEncrypt(items));
+    // As it crosses the socket.
+    let mut frame = Vec::new();
+    let answer = FromWorker::Reply { id: 1, reply };
+    encode_frame(&answer, &mut frame).unwrap();
+    assert!(!frame.windows(plaintext.len()).any(|bytes| bytes == plaintext));
+    let FromWorker::Reply { reply: Reply::ReEncrypted(results), .. } = answer else { panic!() };
+    let made: Vec<&Sealed> = [0, 4].iter().map(|at| results[*at].as_ref().unwrap()).collect();
+    assert_eq!(data.decrypt(to, made[0], b"new").unwrap().expose(), plaintext);
+    assert_eq!(data.decrypt(from, made[1], b"new").unwrap().expose(), plaintext);
+    assert!(made[0].iv != made[1].iv && made[0].iv != old.iv, "each has an IV of its own");
+    let faults: Vec<_> = [1, 2, 3].iter().map(|at| results[*at].as_ref().unwrap_err()).collect();
+    assert_eq!(
+        faults.iter().map(|fault| (fault.class, fault.at_source)).collect::<Vec<_>>(),
+        [(Class::Ambiguous, true), (Class::KeyAbsent, false), (Class::KeyAbsent, true),]
+    );
+
+    let other = data.encrypt(to, b"another plaintext", b"new").unwrap();
+    let compare = |source: &DecryptItem, made| CompareItem { source: source.clone(), made };
+    let items = vec![
+        compare(&source, opens(to, b"new", made[0])),
+        compare(&source, opens(to, b"new", &other)),
+        compare(&source, opens(to, b"old", made[0])),
+        compare(&wrong, opens(to, b"new", made[0])),
+    ];
+    let Reply::Compared(results) = data.call(Op::Compare(items)) else { panic!() };
+    assert_eq!((results[0].as_ref(), results[1].as_ref()), (Ok(&true), Ok(&false)));
+    let faults: Vec<_> = results[2..].iter().map(|result| result.as_ref().unwrap_err()).collect();
+    assert!(faults.iter().all(|fault| fault.class == Class::Ambiguous));
+    assert_eq!((faults[0].at_source, faults[1].at_source), (false, true));
 }

@@ -1,7 +1,7 @@
 //! How many bytes a call makes the daemon hold, as far as that is known beforehand.
 
 use model::limits;
-use service::{DataKeyInput, DecryptInput, EncryptInput};
+use service::{DataKeyInput, DecryptInput, EncryptInput, ReEncryptInput};
 
 /// An open call with the first bytes of its request and its answer: HTTP's account of the stream, the task, buffers of
 /// 1 KiB either way, and what the service knows of it. Measured: 7 KiB.
@@ -25,6 +25,9 @@ pub const STREAM_WINDOW: usize = 256 << 10;
 /// An item's answer beside its payload: key ARN, format, fields, and the allocations that hold them.
 pub const ITEM: usize = 320;
 
+/// The name of a key's material in an answer: 64 digits, their field, their allocation.
+pub const MATERIAL: usize = 96;
+
 /// Of the answer to Encrypt.
 #[must_use]
 pub fn encrypted(items: &[EncryptInput]) -> usize {
@@ -34,7 +37,13 @@ pub fn encrypted(items: &[EncryptInput]) -> usize {
 /// Of the answer to Decrypt.
 #[must_use]
 pub fn decrypted(items: &[DecryptInput]) -> usize {
-    items.iter().map(|item| ITEM + item.ciphertext.len()).sum()
+    items.iter().map(|item| ITEM + MATERIAL + item.ciphertext.len()).sum()
+}
+
+/// Of the answer to ReEncrypt, which names two keys.
+#[must_use]
+pub fn re_encrypted(items: &[ReEncryptInput]) -> usize {
+    items.iter().map(|item| 2 * (ITEM + MATERIAL) + item.ciphertext.len()).sum()
 }
 
 /// Of the answer to GenerateDataKey: the key, and what it was wrapped to.
@@ -45,5 +54,5 @@ pub fn data_keys(items: &[DataKeyInput]) -> usize {
         // What is over the limit is refused and makes nothing.
         asked.unwrap_or(32).min(limits::RANDOM_BYTES)
     };
-    items.iter().map(|item| ITEM + 2 * bytes(item)).sum()
+    items.iter().map(|item| ITEM + MATERIAL + 2 * bytes(item)).sum()
 }

@@ -6,14 +6,16 @@ use bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::entry::CallEntry;
-use super::items::{decrypt_input, decrypt_response, encrypt_input, encrypt_response};
+use super::items::{
+    decrypt_input, decrypt_response, encrypt_input, encrypt_response, re_encrypt_input, re_encrypt_response,
+};
 use super::{error, stream};
 use crate::entry::sizes;
 use model::key::DataKeySpec;
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::crypto_service_server::CryptoService;
-use service::{DataKeyInput, Decrypted, Encrypted, Error, GeneratedDataKey, RequestedSpec};
+use service::{DataKeyInput, Decrypted, Encrypted, Error, Extras, GeneratedDataKey, ReEncrypted, RequestedSpec};
 
 /// What the service gives for a list of items: an error of the whole call, or a result for each item.
 type Items<T> = Result<Vec<Result<T, Error>>, Error>;
@@ -57,15 +59,41 @@ impl CryptoService for CryptoApi {
         request: Request<v1::GenerateDataKeyWithoutPlaintextRequest>,
     ) -> Result<Response<v1::GenerateDataKeyWithoutPlaintextResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::GenerateDataKeyWithoutPlaintext)?;
-        let v1::GenerateDataKeyWithoutPlaintextRequest { key_id, key_spec, number_of_bytes, encryption_context } =
-            request.into_inner();
-        let same = v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context };
+        let v1::GenerateDataKeyWithoutPlaintextRequest {
+            key_id,
+            key_spec,
+            number_of_bytes,
+            encryption_context,
+            grant_tokens,
+            dry_run,
+        } = request.into_inner();
+        let same = v1::GenerateDataKeyRequest {
+            key_id,
+            key_spec,
+            number_of_bytes,
+            encryption_context,
+            grant_tokens,
+            dry_run,
+            recipient: None,
+        };
         let item = data_key_input(same);
         let result = only(self.entry.service.generate_data_keys(&admitted.call, vec![item], true).await);
         admitted.answer(result.map(|generated| v1::GenerateDataKeyWithoutPlaintextResponse {
             key_id: generated.key_arn.as_ref().to_owned(),
             ciphertext_blob: generated.ciphertext.into(),
+            key_material_id: generated.material_id.as_ref().to_owned(),
         }))
+    }
+
+    async fn re_encrypt(
+        &self,
+        request: Request<v1::ReEncryptRequest>,
+    ) -> Result<Response<v1::ReEncryptResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::ReEncrypt)?;
+        let items = vec![re_encrypt_input(request.into_inner())];
+        let admitted = admitted.expects(sizes::re_encrypted(&items))?;
+        let result = only(self.entry.service.re_encrypt(&admitted.call, items).await);
+        admitted.answer(result.map(re_encrypt_response))
     }
 
     async fn generate_random(
@@ -73,8 +101,10 @@ impl CryptoService for CryptoApi {
         request: Request<v1::GenerateRandomRequest>,
     ) -> Result<Response<v1::GenerateRandomResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::GenerateRandom)?;
-        let v1::GenerateRandomRequest { number_of_bytes, key_store_id } = request.into_inner();
-        let result = self.entry.service.generate_random(&admitted.call, number_of_bytes, &key_store_id).await;
+        let v1::GenerateRandomRequest { number_of_bytes, key_store_id, recipient } = request.into_inner();
+        let extras = Extras { recipient: recipient.is_some(), ..Extras::default() };
+        let random = self.entry.service.generate_random(&admitted.call, number_of_bytes, &key_store_id, extras);
+        let result = random.await;
         admitted.answer(result.map(|random| v1::GenerateRandomResponse { plaintext: random.into_exposed() }))
     }
 
@@ -119,6 +149,19 @@ impl CryptoService for CryptoApi {
         }))
     }
 
+    async fn batch_re_encrypt(
+        &self,
+        request: Request<v1::BatchReEncryptRequest>,
+    ) -> Result<Response<v1::BatchReEncryptResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::ReEncrypt)?;
+        let items: Vec<_> = request.into_inner().items.into_iter().map(re_encrypt_input).collect();
+        let admitted = admitted.expects(sizes::re_encrypted(&items))?;
+        let result = self.entry.service.re_encrypt(&admitted.call, items).await;
+        admitted.answer(result.map(|results| v1::BatchReEncryptResponse {
+            results: results.into_iter().map(re_encrypt_result).collect(),
+        }))
+    }
+
     type StreamStream = stream::Answers;
 
     async fn stream(
@@ -131,14 +174,23 @@ impl CryptoService for CryptoApi {
 }
 
 fn data_key_input(request: v1::GenerateDataKeyRequest) -> DataKeyInput {
-    let v1::GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context } = request;
+    let v1::GenerateDataKeyRequest {
+        key_id,
+        key_spec,
+        number_of_bytes,
+        encryption_context,
+        grant_tokens,
+        dry_run,
+        recipient,
+    } = request;
     let key_spec = match v1::DataKeySpec::try_from(key_spec) {
         Ok(v1::DataKeySpec::Unspecified) => None,
         Ok(v1::DataKeySpec::Aes256) => Some(RequestedSpec::Known(DataKeySpec::Aes256)),
         Ok(v1::DataKeySpec::Aes128) => Some(RequestedSpec::Known(DataKeySpec::Aes128)),
         Err(_) => Some(RequestedSpec::Unknown),
     };
-    DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context }
+    let extras = Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), recipient: recipient.is_some() };
+    DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context, extras }
 }
 
 fn data_key_response(generated: GeneratedDataKey) -> v1::GenerateDataKeyResponse {
@@ -146,6 +198,7 @@ fn data_key_response(generated: GeneratedDataKey) -> v1::GenerateDataKeyResponse
         key_id: generated.key_arn.as_ref().to_owned(),
         plaintext: generated.plaintext.into_exposed(),
         ciphertext_blob: Bytes::from(generated.ciphertext),
+        key_material_id: generated.material_id.as_ref().to_owned(),
     }
 }
 
@@ -174,6 +227,15 @@ fn data_key_result(result: Result<GeneratedDataKey, Error>) -> v1::GenerateDataK
         Err(error) => Wire::Error(error::item(error)),
     };
     v1::GenerateDataKeyResult { result: Some(result) }
+}
+
+fn re_encrypt_result(result: Result<ReEncrypted, Error>) -> v1::ReEncryptResult {
+    use v1::re_encrypt_result::Result as Wire;
+    let result = match result {
+        Ok(made) => Wire::Response(re_encrypt_response(made)),
+        Err(error) => Wire::Error(error::item(error)),
+    };
+    v1::ReEncryptResult { result: Some(result) }
 }
 
 /// The result of a call with one item.
@@ -206,7 +268,8 @@ mod tests {
         let place = plaintext.as_ptr();
         let input = encrypt_input(v1::EncryptRequest { plaintext, ..Default::default() });
         assert_eq!(input.plaintext.expose().as_ptr(), place);
-        let decrypted = Decrypted { key_arn: "arn".into(), plaintext: input.plaintext };
+        let decrypted =
+            Decrypted { key_arn: "arn".into(), plaintext: input.plaintext, material_id: "00".repeat(32).into() };
         assert_eq!(decrypt_response(decrypted).plaintext.as_ptr(), place);
     }
 }

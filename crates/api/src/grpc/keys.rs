@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::entry::CallEntry;
-use super::timestamp;
+use super::{names, timestamp};
 use model::key::{KeyState, Placement, RotationCause};
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::keys_service_server::KeysService;
-use service::{CreateKeyInput, KeyDestruction, KeyMetadata, KeyRotation};
+use service::{CreateAliasInput, CreateKeyInput, Extras, KeyDestruction, KeyMetadata, KeyRotation};
 
 /// The service's gRPC side.
 pub(super) struct KeysApi {
@@ -24,8 +24,8 @@ impl KeysService for KeysApi {
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::CreateKey)?;
-        let v1::CreateKeyRequest { key_store_id, description, client_token } = request.into_inner();
-        let input = CreateKeyInput { key_store_id, description, client_token };
+        let v1::CreateKeyRequest { key_store_id, description, client_token, tags } = request.into_inner();
+        let input = CreateKeyInput { key_store_id, description, client_token, tags: names::pairs(tags) };
         let result = self.entry.service.create_key(&admitted.call, input).await;
         admitted.answer(result.map(|key| v1::CreateKeyResponse { key_metadata: Some(metadata(key)) }))
     }
@@ -35,21 +35,24 @@ impl KeysService for KeysApi {
         request: Request<v1::DescribeKeyRequest>,
     ) -> Result<Response<v1::DescribeKeyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::DescribeKey)?;
-        let result = self.entry.service.describe_key(&admitted.call, &request.get_ref().key_id).await;
+        let v1::DescribeKeyRequest { key_id, grant_tokens } = request.into_inner();
+        if let Err(error) = (Extras { grant_tokens: !grant_tokens.is_empty(), ..Extras::default() }).check() {
+            return admitted.answer(Err(error));
+        }
+        let result = self.entry.service.describe_key(&admitted.call, &key_id).await;
         admitted.answer(result.map(|key| v1::DescribeKeyResponse { key_metadata: Some(metadata(key)) }))
     }
 
     async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::ListKeys)?;
-        let v1::ListKeysRequest { limit, marker } = request.into_inner();
-        let result = self.entry.service.list_keys(&admitted.call, limit, &marker).await;
-        admitted.answer(result.map(|page| {
-            let entry = |(id, arn): (_, String)| v1::KeyListEntry { key_id: format!("{id}"), key_arn: arn };
-            v1::ListKeysResponse {
-                keys: page.items.into_iter().map(entry).collect(),
-                truncated: page.next_marker.is_some(),
-                next_marker: page.next_marker.unwrap_or_default(),
-            }
+        let result = match names::list_keys(request.into_inner()) {
+            Ok(input) => self.entry.service.list_keys(&admitted.call, input).await,
+            Err(error) => Err(error),
+        };
+        admitted.answer(result.map(|page| v1::ListKeysResponse {
+            keys: page.items.into_iter().map(names::key).collect(),
+            truncated: page.next_marker.is_some(),
+            next_marker: page.next_marker.unwrap_or_default(),
         }))
     }
 
@@ -183,6 +186,94 @@ impl KeysService for KeysApi {
             rotations: page.items.into_iter().map(|one| rotation(&arn, one)).collect(),
         }))
     }
+
+    async fn update_key_description(
+        &self,
+        request: Request<v1::UpdateKeyDescriptionRequest>,
+    ) -> Result<Response<v1::UpdateKeyDescriptionResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::UpdateKeyDescription)?;
+        let v1::UpdateKeyDescriptionRequest { key_id, description } = request.into_inner();
+        let result = self.entry.service.update_key_description(&admitted.call, &key_id, description).await;
+        admitted.answer(result.map(|()| v1::UpdateKeyDescriptionResponse {}))
+    }
+
+    async fn tag_resource(
+        &self,
+        request: Request<v1::TagResourceRequest>,
+    ) -> Result<Response<v1::TagResourceResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::TagResource)?;
+        let v1::TagResourceRequest { key_id, tags } = request.into_inner();
+        let result = self.entry.service.tag_resource(&admitted.call, &key_id, names::pairs(tags)).await;
+        admitted.answer(result.map(|()| v1::TagResourceResponse {}))
+    }
+
+    async fn untag_resource(
+        &self,
+        request: Request<v1::UntagResourceRequest>,
+    ) -> Result<Response<v1::UntagResourceResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::UntagResource)?;
+        let v1::UntagResourceRequest { key_id, tag_keys } = request.into_inner();
+        let result = self.entry.service.untag_resource(&admitted.call, &key_id, tag_keys).await;
+        admitted.answer(result.map(|()| v1::UntagResourceResponse {}))
+    }
+
+    async fn list_resource_tags(
+        &self,
+        request: Request<v1::ListResourceTagsRequest>,
+    ) -> Result<Response<v1::ListResourceTagsResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::ListResourceTags)?;
+        let v1::ListResourceTagsRequest { key_id, limit, marker } = request.into_inner();
+        let result = self.entry.service.list_resource_tags(&admitted.call, &key_id, limit, &marker).await;
+        admitted.answer(result.map(|page| v1::ListResourceTagsResponse {
+            tags: names::tags(page.items),
+            truncated: page.next_marker.is_some(),
+            next_marker: page.next_marker.unwrap_or_default(),
+        }))
+    }
+
+    async fn create_alias(
+        &self,
+        request: Request<v1::CreateAliasRequest>,
+    ) -> Result<Response<v1::CreateAliasResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::CreateAlias)?;
+        let v1::CreateAliasRequest { alias_name, target_key_id, client_token } = request.into_inner();
+        let input = CreateAliasInput { alias_name, target_key_id, client_token };
+        let result = self.entry.service.create_alias(&admitted.call, input).await;
+        admitted.answer(result.map(|()| v1::CreateAliasResponse {}))
+    }
+
+    async fn update_alias(
+        &self,
+        request: Request<v1::UpdateAliasRequest>,
+    ) -> Result<Response<v1::UpdateAliasResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::UpdateAlias)?;
+        let v1::UpdateAliasRequest { alias_name, target_key_id } = request.get_ref();
+        let result = self.entry.service.update_alias(&admitted.call, alias_name, target_key_id).await;
+        admitted.answer(result.map(|()| v1::UpdateAliasResponse {}))
+    }
+
+    async fn delete_alias(
+        &self,
+        request: Request<v1::DeleteAliasRequest>,
+    ) -> Result<Response<v1::DeleteAliasResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::DeleteAlias)?;
+        let result = self.entry.service.delete_alias(&admitted.call, &request.get_ref().alias_name).await;
+        admitted.answer(result.map(|()| v1::DeleteAliasResponse {}))
+    }
+
+    async fn list_aliases(
+        &self,
+        request: Request<v1::ListAliasesRequest>,
+    ) -> Result<Response<v1::ListAliasesResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::ListAliases)?;
+        let v1::ListAliasesRequest { key_id, limit, marker } = request.into_inner();
+        let result = self.entry.service.list_aliases(&admitted.call, &key_id, limit, &marker).await;
+        admitted.answer(result.map(|page| v1::ListAliasesResponse {
+            aliases: page.items.into_iter().map(names::alias).collect(),
+            truncated: page.next_marker.is_some(),
+            next_marker: page.next_marker.unwrap_or_default(),
+        }))
+    }
 }
 
 fn rotation(arn: &str, one: KeyRotation) -> v1::KeyRotation {
@@ -255,7 +346,7 @@ fn metadata(key: KeyMetadata) -> v1::KeyMetadata {
     }
 }
 
-const fn state(state: KeyState) -> v1::KeyState {
+pub(super) const fn state(state: KeyState) -> v1::KeyState {
     match state {
         KeyState::Creating => v1::KeyState::Creating,
         KeyState::Enabled => v1::KeyState::Enabled,

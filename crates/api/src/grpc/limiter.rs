@@ -1,8 +1,8 @@
 //! What stands before a generated service: which bound a method's messages have, and the shape of its errors.
 //!
-//! One message is bounded by [`limits::MESSAGE_BYTES`](model::limits::MESSAGE_BYTES), BatchDecrypt's by
-//! [`limits::BATCH_DECRYPT_MESSAGE_BYTES`](model::limits::BATCH_DECRYPT_MESSAGE_BYTES). What all of them take together
-//! is counted before a call comes here ([`crate::metered`]).
+//! One message is bounded by [`limits::MESSAGE_BYTES`](model::limits::MESSAGE_BYTES), one of BatchDecrypt or BatchReEncrypt
+//! by [`limits::BATCH_DECRYPT_MESSAGE_BYTES`](model::limits::BATCH_DECRYPT_MESSAGE_BYTES). What all of them take
+//! together is counted before a call comes here ([`crate::metered`]).
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -22,8 +22,8 @@ use super::error;
 #[derive(Clone)]
 pub(super) struct RequestLimiter<S> {
     inner: S,
-    /// The same service with another bound on each message, and the path of the method that goes to it.
-    apart: [Option<(&'static str, S)>; 2],
+    /// The same service with another bound on each message, and the paths of the methods that go to it.
+    apart: [Option<(&'static [&'static str], S)>; 2],
 }
 
 impl<S> RequestLimiter<S> {
@@ -32,7 +32,7 @@ impl<S> RequestLimiter<S> {
     }
 
     /// Sends these methods to services of their own.
-    pub(super) fn with_apart(self, apart: [(&'static str, S); 2]) -> Self {
+    pub(super) fn with_apart(self, apart: [(&'static [&'static str], S); 2]) -> Self {
         Self { apart: apart.map(Some), ..self }
     }
 }
@@ -60,7 +60,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let apart = self.apart.iter_mut().flatten().find(|(apart, _)| *apart == path);
+        let apart = self.apart.iter_mut().flatten().find(|(paths, _)| paths.contains(&path));
         let future = apart.map_or(&mut self.inner, |(_, service)| service).call(request);
         // What a call leaves when it panics is given back by what it held; whoever called is told, not cut off.
         AssertUnwindSafe(future).catch_unwind().map(reshape)

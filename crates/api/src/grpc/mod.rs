@@ -14,6 +14,7 @@ mod key_stores;
 mod keys;
 mod limiter;
 mod metering;
+mod names;
 mod recorded;
 mod stream;
 mod stream_slots;
@@ -135,10 +136,10 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let clusters = ClustersServiceServer::new(ClustersApi { entry });
     let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES)).with_apart([
         (
-            "/keystored.v1.CryptoService/BatchDecrypt",
+            &["/keystored.v1.CryptoService/BatchDecrypt", "/keystored.v1.CryptoService/BatchReEncrypt"][..],
             crypto.clone().max_decoding_message_size(limits::BATCH_DECRYPT_MESSAGE_BYTES),
         ),
-        ("/keystored.v1.CryptoService/Stream", crypto.max_decoding_message_size(stream::MESSAGE_BYTES)),
+        (&["/keystored.v1.CryptoService/Stream"], crypto.max_decoding_message_size(stream::MESSAGE_BYTES)),
     ]);
     let keys = RequestLimiter::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES));
     let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES));

@@ -161,7 +161,7 @@ mod tests {
     /// Messages that hold a plaintext or a PIN have a Debug that does not show it.
     #[test]
     fn what_is_secret_is_kept_out_of_debug() {
-        const PUBLIC: [&str; 3] = ["ciphertext_blob", "wrapped_key", "member_wrapped_key"];
+        const PUBLIC: [&str; 4] = ["ciphertext_blob", "wrapped_key", "member_wrapped_key", "attestation_document"];
         let silent = include_str!("../../../proto/build.rs");
         let files = prost_types::FileDescriptorSet::decode(proto::v1::FILE_DESCRIPTOR_SET).unwrap().file;
         let messages = files.iter().filter(|file| file.package() == "keystored.v1").flat_map(|file| &file.message_type);

@@ -1,4 +1,4 @@
-//! A window of `CryptoService.Stream`: its encryptions and its decryptions as a batch each.
+//! A window of `CryptoService.Stream`: a batch of each operation that is in it.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) enum Sent {
     Unreadable(Error),
 }
 
-/// Answers one window: its encryptions and its decryptions as a batch each. What is refused here comes to no use case,
+/// Answers one window: a batch of each operation that is in it. What is refused here comes to no use case,
 /// and is put on record for each reason once.
 pub(super) async fn answer(
     service: Service,
@@ -51,6 +51,7 @@ pub(super) async fn answer(
     let mut answers = Vec::with_capacity(window.len());
     let (mut encrypt, mut encrypt_numbers) = (Vec::new(), Vec::new());
     let (mut decrypt, mut decrypt_numbers) = (Vec::new(), Vec::new());
+    let (mut re_encrypt, mut re_encrypt_numbers) = (Vec::new(), Vec::new());
     for sent in sent {
         match sent {
             Sent::Request(request) => window.push(request),
@@ -72,8 +73,13 @@ pub(super) async fn answer(
                 decrypt.push(items::decrypt_input(request));
                 decrypt_numbers.push(number);
             }
+            Some(Wanted::ReEncrypt(request)) => {
+                re_encrypt.push(items::re_encrypt_input(request));
+                re_encrypt_numbers.push(number);
+            }
             None => {
-                let error = error::validation("a stream request must hold exactly one of encrypt and decrypt");
+                let wrong = "a stream request must hold exactly one of encrypt, decrypt and re_encrypt";
+                let error = error::validation(wrong);
                 refuse(error.clone());
                 answers.push(failed(number, error));
             }
@@ -94,9 +100,16 @@ pub(super) async fn answer(
             false => service.decrypt(&call, decrypt).await,
         }
     };
-    let (encrypted, decrypted) = future::join(encrypted, decrypted).await;
+    let re_encrypted = async {
+        match re_encrypt.is_empty() {
+            true => Ok(Vec::new()),
+            false => service.re_encrypt(&call, re_encrypt).await,
+        }
+    };
+    let (encrypted, decrypted, re_encrypted) = future::join3(encrypted, decrypted, re_encrypted).await;
     number(&mut answers, encrypt_numbers, encrypted, |item| Given::Encrypt(items::encrypt_response(item)));
     number(&mut answers, decrypt_numbers, decrypted, |item| Given::Decrypt(items::decrypt_response(item)));
+    number(&mut answers, re_encrypt_numbers, re_encrypted, |item| Given::ReEncrypt(items::re_encrypt_response(item)));
     Ok(answers)
 }
 
@@ -128,10 +141,15 @@ pub(super) fn failed(number: u64, error: Error) -> StreamResponse {
 
 /// What a request takes until its answer has been handed on.
 pub(super) fn bytes_of(request: &StreamRequest) -> usize {
-    let (request, payload) = match &request.request {
-        Some(Wanted::Encrypt(encrypt)) => (request.encoded_len(), encrypt.plaintext.len()),
-        Some(Wanted::Decrypt(decrypt)) => (request.encoded_len(), decrypt.ciphertext_blob.len()),
-        None => (0, 0),
+    let (request, answer) = match &request.request {
+        Some(Wanted::Encrypt(encrypt)) => (request.encoded_len(), sizes::ITEM + encrypt.plaintext.len()),
+        Some(Wanted::Decrypt(decrypt)) => {
+            (request.encoded_len(), sizes::ITEM + sizes::MATERIAL + decrypt.ciphertext_blob.len())
+        }
+        Some(Wanted::ReEncrypt(anew)) => {
+            (request.encoded_len(), 2 * (sizes::ITEM + sizes::MATERIAL) + anew.ciphertext_blob.len())
+        }
+        None => (0, sizes::ITEM),
     };
-    sizes::REQUEST_TIMES * request + sizes::ITEM + payload
+    sizes::REQUEST_TIMES * request + answer
 }

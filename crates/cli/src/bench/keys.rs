@@ -15,7 +15,7 @@ pub(super) async fn choose(context: &Context, client: &Client, arguments: &Argum
     let mut marker = String::new();
     while keys.len() < wanted {
         let limit = u32::try_from(wanted - keys.len()).unwrap_or(u32::MAX).min(limits::LIST_LIMIT);
-        let page = client.list_keys(ListKeysRequest { limit: Some(limit), marker }).await?;
+        let page = client.list_keys(ListKeysRequest { limit: Some(limit), marker, ..Default::default() }).await?;
         let more = page.truncated && !page.keys.is_empty();
         keys.extend(page.keys.into_iter().map(|key| key.key_arn));
         if !more {

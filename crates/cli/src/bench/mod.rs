@@ -51,7 +51,7 @@ enum Operation {
 pub(super) struct Arguments {
     /// How calls are made
     mode: Mode,
-    /// Key id or key ARN; may be given several times
+    /// Key id, key ARN or alias; may be given several times
     #[arg(long = "key", value_name = "KEY", required_unless_present = "keys")]
     key: Vec<String>,
     /// Use this many keys, picked uniformly: the first ones listed; missing ones are made

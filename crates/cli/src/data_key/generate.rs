@@ -12,7 +12,7 @@ use proto::v1::{DataKeySpec, GenerateDataKeyRequest, GenerateDataKeyWithoutPlain
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
+    /// Key id, key ARN, alias or alias ARN
     key: String,
     /// Kind of data key [default: aes-256]
     #[arg(long, value_name = "SPEC", conflicts_with = "bytes")]
@@ -45,6 +45,7 @@ struct DataKey {
     plaintext: Option<Zeroizing<String>>,
     /// Base64.
     ciphertext_blob: String,
+    key_material_id: String,
 }
 
 impl Report for DataKey {
@@ -68,15 +69,23 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let (key_id, key_spec, number_of_bytes) = (arguments.key, key_spec.into(), arguments.bytes);
     let client = context.connection.connect().await?;
     let data_key = if arguments.without_plaintext {
-        let request = GenerateDataKeyWithoutPlaintextRequest { key_id, key_spec, number_of_bytes, encryption_context };
+        let request = GenerateDataKeyWithoutPlaintextRequest {
+            key_id,
+            key_spec,
+            number_of_bytes,
+            encryption_context,
+            ..Default::default()
+        };
         let made = client.generate_data_key_without_plaintext(request).await?;
         let ciphertext_blob = payload::base64(&made.ciphertext_blob).to_string();
-        DataKey { key_id: made.key_id, plaintext: None, ciphertext_blob }
+        DataKey { key_id: made.key_id, plaintext: None, ciphertext_blob, key_material_id: made.key_material_id }
     } else {
-        let request = GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context };
+        let request =
+            GenerateDataKeyRequest { key_id, key_spec, number_of_bytes, encryption_context, ..Default::default() };
         let made = client.generate_data_key(request).await?;
         let ciphertext_blob = payload::base64(&made.ciphertext_blob).to_string();
-        DataKey { key_id: made.key_id, plaintext: Some(payload::base64(made.plaintext.expose())), ciphertext_blob }
+        let plaintext = Some(payload::base64(made.plaintext.expose()));
+        DataKey { key_id: made.key_id, plaintext, ciphertext_blob, key_material_id: made.key_material_id }
     };
     context.printer.report(&data_key)
 }

@@ -12,7 +12,7 @@ use client::seal::header::ChunkSize;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
+    /// Key id, key ARN, alias or alias ARN
     key: String,
     /// File to seal
     input: PathBuf,

@@ -5,12 +5,13 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::names::Named;
 use crate::printer::Report;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
-    key: String,
+    #[command(flatten)]
+    key: Named,
 }
 
 #[derive(Serialize)]
@@ -26,6 +27,6 @@ impl Report for Kept {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.connection.connect().await?;
-    let key_arn = client.cancel_key_deletion(&arguments.key).await?;
+    let key_arn = client.cancel_key_deletion(&arguments.key.id(&client).await?).await?;
     context.printer.report(&Kept { key_arn })
 }

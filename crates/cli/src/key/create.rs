@@ -6,7 +6,7 @@ use super::metadata::Metadata;
 use crate::Context;
 use crate::failure::Failure;
 use crate::parse;
-use proto::v1::CreateKeyRequest;
+use proto::v1::{CreateKeyRequest, Tag};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// What the key is for
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = parse::description)]
     description: String,
+    /// Tag of the key; may be given several times
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse::pair)]
+    tags: Vec<(String, String)>,
     /// Any text of your choice: the same token with the same parameters gives the same key for a day, so that the
     /// command can be repeated without making a second key
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -28,7 +31,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         key_store_id: arguments.key_store,
         description: arguments.description,
         client_token: arguments.client_token,
+        tags: arguments.tags.into_iter().map(|(tag_key, tag_value)| Tag { tag_key, tag_value }).collect(),
     };
     let key = client.create_key(request).await?;
-    context.printer.report(&Metadata::from(key))
+    context.printer.report(&Metadata::named(&client, key).await?)
 }

@@ -6,12 +6,13 @@ use serde::Serialize;
 use super::metadata::Destruction;
 use crate::Context;
 use crate::failure::Failure;
+use crate::names::Named;
 use crate::printer::{Report, table};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
-    key: String,
+    #[command(flatten)]
+    key: Named,
     /// The key's ARN once more, as `keystorectl key describe` shows it: there is no way back
     #[arg(long, value_name = "ARN")]
     confirm: String,
@@ -42,7 +43,7 @@ impl Report for Destroyed {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.connection.connect().await?;
-    let destroyed = client.destroy_key_material(&arguments.key, &arguments.confirm).await?;
+    let destroyed = client.destroy_key_material(&arguments.key.id(&client).await?, &arguments.confirm).await?;
     context.printer.report(&Destroyed {
         key_arn: destroyed.key_id,
         deletion_date: destroyed.deletion_date.map(|date| date.to_string()).unwrap_or_default(),

@@ -5,15 +5,17 @@ use clap::Args;
 use super::Switched;
 use crate::Context;
 use crate::failure::Failure;
+use crate::names::Named;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
-    key: String,
+    #[command(flatten)]
+    key: Named,
 }
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.connection.connect().await?;
-    client.disable_key(&arguments.key).await?;
-    context.printer.report(&Switched { key_id: arguments.key, enabled: false })
+    let key_id = arguments.key.id(&client).await?;
+    client.disable_key(&key_id).await?;
+    context.printer.report(&Switched { key_id, enabled: false })
 }

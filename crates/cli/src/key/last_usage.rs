@@ -5,13 +5,14 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::names::Named;
 use crate::printer::Report;
 use proto::v1 as wire;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
-    key: String,
+    #[command(flatten)]
+    key: Named,
 }
 
 #[derive(Serialize)]
@@ -49,5 +50,6 @@ impl Report for LastUsage {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.connection.connect().await?;
-    context.printer.report(&LastUsage::from(client.get_key_last_usage(&arguments.key).await?))
+    let key_id = arguments.key.id(&client).await?;
+    context.printer.report(&LastUsage::from(client.get_key_last_usage(&key_id).await?))
 }

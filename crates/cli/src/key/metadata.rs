@@ -1,9 +1,15 @@
 //! A key's metadata as keystorectl shows it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::rotation::cause;
+use crate::failure::Failure;
+use crate::names::{aliases_of, tags_of, tags_text};
 use crate::printer::{Report, facts, table};
+use crate::status::key_state;
+use client::Client;
 use model::limits::ENCRYPTIONS_PER_VERSION;
 use proto::v1 as wire;
 
@@ -17,6 +23,10 @@ pub(super) struct Metadata {
     description: String,
     key_usage: String,
     key_state: &'static str,
+    /// Absent where the caller may not know them.
+    aliases: Option<Vec<String>>,
+    /// Likewise.
+    tags: Option<BTreeMap<String, String>>,
     origin: String,
     key_manager: String,
     key_spec: String,
@@ -75,14 +85,7 @@ struct Placement {
 
 impl From<wire::KeyMetadata> for Metadata {
     fn from(key: wire::KeyMetadata) -> Self {
-        let key_state = match key.key_state() {
-            wire::KeyState::Unspecified => "Unknown",
-            wire::KeyState::Creating => "Creating",
-            wire::KeyState::Enabled => "Enabled",
-            wire::KeyState::Disabled => "Disabled",
-            wire::KeyState::PendingDeletion => "PendingDeletion",
-            wire::KeyState::Unavailable => "Unavailable",
-        };
+        let key_state = key_state(key.key_state());
         let current_version_cause = cause(key.current_version_cause());
         Self {
             aws_account_id: key.aws_account_id,
@@ -93,6 +96,8 @@ impl From<wire::KeyMetadata> for Metadata {
             description: key.description,
             key_usage: key.key_usage,
             key_state,
+            aliases: None,
+            tags: None,
             origin: key.origin,
             key_manager: key.key_manager,
             key_spec: key.key_spec,
@@ -125,6 +130,12 @@ impl From<wire::KeyPlacement> for Placement {
 }
 
 impl Metadata {
+    /// A key with its names: they are asked for as well.
+    pub(super) async fn named(client: &Client, key: wire::KeyMetadata) -> Result<Self, Failure> {
+        let (aliases, tags) = (aliases_of(client, &key.key_id).await?, tags_of(client, &key.key_id).await?);
+        Ok(Self { aliases, tags, ..Self::from(key) })
+    }
+
     fn version(&self) -> String {
         let since = self.current_version_date.as_ref().map(|date| format!(" since {date}")).unwrap_or_default();
         let why = self.current_version_cause.map(|why| format!(", because {why}")).unwrap_or_default();
@@ -139,6 +150,8 @@ impl Report for Metadata {
             ("ARN", self.arn.clone()),
             ("State", self.key_state.to_owned()),
             ("Description", self.description.clone()),
+            ("Aliases", self.aliases.as_ref().map(|aliases| aliases.join(", ")).unwrap_or_default()),
+            ("Tags", self.tags.as_ref().map(tags_text).unwrap_or_default()),
             ("Created", self.creation_date.clone().unwrap_or_default()),
             ("Usage", format!("{} ({})", self.key_usage, self.encryption_algorithms.join(", "))),
             ("Origin", self.origin.clone()),

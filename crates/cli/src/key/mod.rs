@@ -12,6 +12,8 @@ mod metadata;
 mod rotate;
 mod rotation;
 mod schedule_deletion;
+mod tags;
+mod update_description;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -24,14 +26,22 @@ use super::printer::Report;
 pub(super) enum Command {
     /// Create a key in every HSM of a key store
     Create(create::Arguments),
-    /// Show a key: its state, its versions and which HSMs hold it
+    /// Show a key: its state, its names, its version and which HSMs hold it
     Describe(describe::Arguments),
     /// Enable a disabled key
     Enable(enable::Arguments),
     /// Disable a key until it is enabled again
     Disable(disable::Arguments),
-    /// List all keys
+    /// List keys, all or those that filters let through
     List(list::Arguments),
+    /// Give a key tags, by which keys are found
+    Tag(tags::Set),
+    /// Take tags away from a key
+    Untag(tags::Remove),
+    /// List the tags of a key
+    Tags(tags::Show),
+    /// Say anew what a key is for
+    UpdateDescription(update_description::Arguments),
     /// Give a key new material now; id and ARN stay, and old ciphertexts decrypt
     Rotate(rotate::Arguments),
     /// Have keys rotated by themselves, and see what material they were given
@@ -54,6 +64,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Enable(arguments) => enable::run(context, arguments).await,
         Command::Disable(arguments) => disable::run(context, arguments).await,
         Command::List(arguments) => list::run(context, arguments).await,
+        Command::Tag(arguments) => tags::set(context, arguments).await,
+        Command::Untag(arguments) => tags::remove(context, arguments).await,
+        Command::Tags(arguments) => tags::show(context, arguments).await,
+        Command::UpdateDescription(arguments) => update_description::run(context, arguments).await,
         Command::Rotate(arguments) => rotate::run(context, arguments).await,
         Command::Rotation(command) => rotation::run(context, command).await,
         Command::LastUsage(arguments) => last_usage::run(context, arguments).await,

@@ -5,12 +5,13 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::names::Named;
 use crate::printer::Report;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
-    key: String,
+    #[command(flatten)]
+    key: Named,
 }
 
 #[derive(Serialize)]
@@ -28,7 +29,7 @@ impl Report for Rotated {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.connection.connect().await?;
-    let key_arn = client.rotate_key_on_demand(&arguments.key).await?;
+    let key_arn = client.rotate_key_on_demand(&arguments.key.id(&client).await?).await?;
     let key = client.describe_key(&key_arn).await?;
     let (current_version, current_key_material_id) = (key.current_version, key.current_key_material_id);
     context.printer.report(&Rotated { key_arn, current_version, current_key_material_id })

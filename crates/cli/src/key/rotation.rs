@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::names::Named;
 use crate::printer::{Report, facts, table};
 use crate::status::yes_or_no;
 use model::limits;
@@ -20,12 +21,6 @@ pub(crate) enum Command {
     Status(Named),
     /// List the material that a key was given, oldest first
     List(List),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Named {
-    /// Key id or key ARN
-    key: String,
 }
 
 #[derive(Debug, Args)]
@@ -106,23 +101,29 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
     let client = context.connection.connect().await?;
     match command {
         Command::Enable(Enable { named, period }) => {
-            client.enable_key_rotation(&named.key, period).await?;
-            context.printer.report(&status(client.get_key_rotation_status(&named.key).await?))
+            let key_id = named.id(&client).await?;
+            client.enable_key_rotation(&key_id, period).await?;
+            context.printer.report(&status(client.get_key_rotation_status(&key_id).await?))
         }
         Command::Disable(named) => {
-            client.disable_key_rotation(&named.key).await?;
-            context.printer.report(&status(client.get_key_rotation_status(&named.key).await?))
+            let key_id = named.id(&client).await?;
+            client.disable_key_rotation(&key_id).await?;
+            context.printer.report(&status(client.get_key_rotation_status(&key_id).await?))
         }
-        Command::Status(named) => context.printer.report(&status(client.get_key_rotation_status(&named.key).await?)),
+        Command::Status(named) => {
+            let key_id = named.id(&client).await?;
+            context.printer.report(&status(client.get_key_rotation_status(&key_id).await?))
+        }
         Command::List(List { named, rotations_only }) => {
             let include = match rotations_only {
                 true => wire::IncludeKeyMaterial::RotationsOnly,
                 false => wire::IncludeKeyMaterial::AllKeyMaterial,
             };
+            let key_id = named.id(&client).await?;
             let (mut rotations, mut marker, mut more) = (Vec::new(), String::new(), true);
             while more {
                 let request = wire::ListKeyRotationsRequest {
-                    key_id: named.key.clone(),
+                    key_id: key_id.clone(),
                     include_key_material: include.into(),
                     limit: Some(limits::LIST_LIMIT),
                     marker,

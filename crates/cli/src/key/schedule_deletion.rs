@@ -5,13 +5,14 @@ use serde::Serialize;
 
 use super::last_usage::LastUsage;
 use crate::failure::{Exit, Failure};
+use crate::names::Named;
 use crate::printer::Report;
 use crate::{Context, terminal};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Key id or key ARN
-    key: String,
+    #[command(flatten)]
+    key: Named,
     /// Waiting period, 7 to 30 days [default: 30]
     #[arg(long, value_name = "DAYS")]
     days: Option<u32>,
@@ -42,14 +43,15 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         return Err(Failure::usage("nobody can be asked: standard input is no terminal").with_hint("give --yes"));
     }
     let client = context.connection.connect().await?;
+    let key_id = arguments.key.id(&client).await?;
     if !arguments.yes {
-        let usage = LastUsage::from(client.get_key_last_usage(&arguments.key).await?);
-        let question = format!("{}. Have {} deleted?", usage.text(), arguments.key);
+        let usage = LastUsage::from(client.get_key_last_usage(&key_id).await?);
+        let question = format!("{}. Have {} deleted?", usage.text(), arguments.key.shown());
         if !terminal::confirm(question).await? {
             return Err(Failure::new(Exit::Interrupted, "not scheduled"));
         }
     }
-    let scheduled = client.schedule_key_deletion(&arguments.key, arguments.days).await?;
+    let scheduled = client.schedule_key_deletion(&key_id, arguments.days).await?;
     context.printer.report(&Scheduled {
         key_arn: scheduled.key_id,
         deletion_date: scheduled.deletion_date.map(|date| date.to_string()).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The words of the view: what stands in each column, and how times and rates are written.
 
 use super::figures::{Cluster, Hsm};
+use crate::status::age;
 
 /// The columns. Those from [`FIRST_FIGURE`] on are figures and stand to the right.
 pub(super) const HEADINGS: [&str; 11] =
@@ -50,17 +51,6 @@ pub(super) fn totals(cluster: &Cluster) -> [String; 3] {
     ]
 }
 
-/// A number of seconds, as two units at most.
-pub(super) fn age(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {:02}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {:02}m", minutes % 60),
-        _ => format!("{days}d {:02}h", hours % 24),
-    }
-}
-
 /// A rate: with a decimal where there is little else to see.
 fn rate(rate: f64) -> String {
     if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
@@ -106,8 +96,6 @@ mod tests {
 
     #[test]
     fn times_and_rates_are_short() {
-        let ages = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 1_000_000].map(age);
-        assert_eq!(ages, ["0s", "59s", "1m 00s", "59m 59s", "1h 00m", "23h 59m", "1d 00h", "11d 13h"]);
         assert_eq!([0.0, 0.25, 9.9, 10.4, 123_456.7].map(rate), ["0", "0.2", "9.9", "10", "123457"]);
         assert_eq!([12.5e-6, 250e-6, 1.5e-3, 0.25, 26.2].map(latency), ["12 us", "250 us", "1.5 ms", "250 ms", "26 s"]);
     }

@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Source;
-use super::cells::age;
 use super::figures::{Cluster, Look, compare};
 use super::screen::{Screen, Wish, wishes};
 use super::view::Shown;
 use crate::failure::{Exit, Failure};
 use crate::interruption;
+use crate::status::age;
 use model::clock::Clock;
 
 /// An answer that is later than this, past the time between two looks, is worth a word.

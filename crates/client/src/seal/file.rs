@@ -14,7 +14,7 @@ use model::secret::Secret;
 use proto::v1::{DataKeySpec, DecryptRequest, GenerateDataKeyRequest};
 
 /// Large reads go past this buffer; it serves the look at what follows a chunk.
-const READ_AHEAD: usize = 8 << 10;
+pub(super) const READ_AHEAD: usize = 8 << 10;
 
 /// How to write the output.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +55,8 @@ pub async fn seal(
         .generate_data_key(GenerateDataKeyRequest {
             key_id: key_id.to_owned(),
             key_spec: DataKeySpec::Aes256.into(),
-            number_of_bytes: None,
             encryption_context: header::encryption_context(&file_id),
+            ..GenerateDataKeyRequest::default()
         })
         .await?;
     let header = Header { chunk_size: options.chunk_size, file_id, wrapped_key: data_key.ciphertext_blob.to_vec() };
@@ -85,7 +85,7 @@ pub async fn open(
         .decrypt(DecryptRequest {
             ciphertext_blob: header.wrapped_key.clone().into(),
             encryption_context: header.encryption_context(),
-            key_id: String::new(),
+            ..DecryptRequest::default()
         })
         .await?;
     if opened.plaintext.len() != DATA_KEY_BYTES {
@@ -136,7 +136,7 @@ impl Work {
 }
 
 /// Opens the input and looks at the output before the service is asked for anything.
-async fn look(input: &Path, output: &Path, options: &Options) -> Result<(File, PathBuf), Error> {
+pub(super) async fn look(input: &Path, output: &Path, options: &Options) -> Result<(File, PathBuf), Error> {
     let (input, output, overwrite) = (input.to_owned(), output.to_owned(), options.overwrite);
     blocking(move || {
         let unreadable = |cause| Error::Input { path: input.clone(), cause };
@@ -150,12 +150,14 @@ async fn look(input: &Path, output: &Path, options: &Options) -> Result<(File, P
     .await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     // On panic: it has been reported by then, and the file is not made.
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Interrupted))
 }
 
-fn summary(key_id: String, done: Done, header_bytes: u64) -> Summary {
+pub(super) fn summary(key_id: String, done: Done, header_bytes: u64) -> Summary {
     let sealed_bytes = header_bytes + done.plaintext_bytes + done.chunks * super::chunks::TAG_BYTES as u64;
     Summary { key_id, plaintext_bytes: done.plaintext_bytes, sealed_bytes, chunks: done.chunks }
 }

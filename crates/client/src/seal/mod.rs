@@ -6,6 +6,8 @@
 pub mod chunks;
 pub mod file;
 pub mod header;
+mod passage;
+pub mod rewrap;
 pub mod target;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,9 @@ pub enum Error {
     /// The output is a directory, a device or the like.
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
+    /// Somebody has written to the file that was to be replaced.
+    #[error("{} was changed meanwhile and is left as it is now; do it again", .0.display())]
+    Changed(PathBuf),
     /// Input and output are the same file.
     #[error("{} is the input itself", .0.display())]
     SameFile(PathBuf),

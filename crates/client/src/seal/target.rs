@@ -1,6 +1,6 @@
 //! The file that is written: under a temporary name beside its own until it is complete.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub struct Target {
     path: PathBuf,
     overwrite: bool,
     finished: bool,
+    /// What it is made of and replaces.
+    replaces: Option<Metadata>,
 }
 
 /// What may be replaced, and who may read the result.
@@ -29,7 +31,7 @@ pub struct Permission {
 
 impl Target {
     /// Looks at the output without making anything, so that a mistake shows before the service is asked.
-    pub(super) fn check(input: &File, path: &Path, overwrite: bool) -> Result<(), Error> {
+    pub fn check(input: &File, path: &Path, overwrite: bool) -> Result<(), Error> {
         let output = |cause| Error::Output { path: path.to_owned(), cause };
         if path.file_name().is_none() {
             return Err(Error::NotAFile(path.to_owned()));
@@ -66,7 +68,22 @@ impl Target {
             .mode(permission.mode)
             .open(&temporary)
             .map_err(|cause| Error::Output { path: temporary.clone(), cause })?;
-        Ok(Self { file, temporary, path: path.to_owned(), overwrite: permission.overwrite, finished: false })
+        let Permission { overwrite, mode: _ } = permission;
+        Ok(Self { file, temporary, path: path.to_owned(), overwrite, finished: false, replaces: None })
+    }
+
+    /// The same for what is made of an open file and takes its place, with its permissions. A link is followed.
+    pub fn in_place_of(input: &File, path: &Path) -> Result<Self, Error> {
+        let failed = |cause| Error::Output { path: path.to_owned(), cause };
+        let there = input.metadata().map_err(failed)?;
+        if !there.is_file() {
+            return Err(Error::NotAFile(path.to_owned()));
+        }
+        let behind = fs::canonicalize(path).map_err(failed)?;
+        let mut target = Self::create(&behind, Permission { overwrite: true, mode: 0o600 })?;
+        target.file.set_permissions(there.permissions()).map_err(failed)?;
+        target.replaces = Some(there);
+        Ok(target)
     }
 
     /// Where the bytes go.
@@ -78,6 +95,12 @@ impl Target {
     /// allowed.
     pub fn finish(mut self) -> Result<(), Error> {
         self.file.sync_all().map_err(Error::Write)?;
+        let state = |file: &Metadata| (file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec());
+        if let Some(before) = &self.replaces
+            && !fs::metadata(&self.path).is_ok_and(|now| state(&now) == state(before))
+        {
+            return Err(Error::Changed(self.path.clone()));
+        }
         let renamed = if self.overwrite {
             fs::rename(&self.temporary, &self.path)
         } else {
@@ -130,6 +153,34 @@ mod tests {
     }
 
     const NEW: Permission = Permission { overwrite: false, mode: 0o600 };
+
+    #[test]
+    fn a_file_is_replaced_with_its_permissions_unless_somebody_wrote_to_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("file"), directory.path().join("link"));
+        fs::write(&path, b"old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let replace = |meanwhile: &dyn Fn()| {
+            let input = File::open(&link).unwrap();
+            let mut target = Target::in_place_of(&input, &link).unwrap();
+            target.file().write_all(b"new").unwrap();
+            meanwhile();
+            target.finish()
+        };
+        let changed = replace(&|| fs::write(&path, b"somebody's").unwrap());
+        assert!(matches!(changed, Err(Error::Changed(_))), "{changed:?}");
+        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+        replace(&|| {}).unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(directory.path())),
+            (b"new".to_vec(), vec!["file".into(), "link".into()])
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(matches!(Target::in_place_of(&File::open("/dev/null").unwrap(), &link), Err(Error::NotAFile(_))));
+    }
 
     #[test]
     fn nothing_is_left_of_an_unfinished_file() {

@@ -51,6 +51,7 @@ impl Core {
     pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Arc<str>, Error> {
         let scope = self.scope();
         Ok(match operation.spec().resource {
+            Resource::Alias => scope.alias_arn(validate::alias_name(id)?).into(),
             _ if id.is_empty() => NO_RESOURCE.into(),
             Resource::KeyStore => {
                 validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;
@@ -70,7 +71,18 @@ pub(crate) fn allowed(
     resource: &str,
     encryption_context: Option<&EncryptionContext>,
 ) -> Result<(), Error> {
-    let (action, conditions) = (operation.spec().permission, Conditions { encryption_context });
+    permitted(rules, call, operation.spec().permission, resource, encryption_context)
+}
+
+/// The same, about one permission of an operation that needs two.
+pub(crate) fn permitted(
+    rules: &Rules,
+    call: &RequestContext,
+    action: &'static str,
+    resource: &str,
+    encryption_context: Option<&EncryptionContext>,
+) -> Result<(), Error> {
+    let conditions = Conditions { encryption_context };
     match rules.decide(&AuthorizationRequest { context: call, action, resource, conditions }) {
         Verdict::Allow(_) => Ok(()),
         Verdict::Deny(reason) => {

@@ -100,6 +100,11 @@ impl Budget {
         if low && mine() { Taken::YesRefill } else { Taken::Yes }
     }
 
+    /// Whether [`Budget::take`] would say [`Taken::Never`].
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.left.load(Ordering::Relaxed) <= 0 && self.exhausted.load(Ordering::Acquire)
+    }
+
     /// Adds what was reserved out of `wanted`.
     pub(crate) fn add(&self, granted: u64, wanted: u64, now: Instant) {
         let last = granted < wanted;

@@ -158,6 +158,11 @@ impl Error {
             store::Error::NameInUse(_) => Self::permanent(Exception::CustomKeyStoreNameInUse, error.to_string()),
             store::Error::ClusterInUse(_) => Self::permanent(Exception::CloudHsmClusterInUse, error.to_string()),
             store::Error::Quota(_) => Self::permanent(Exception::LimitExceeded, error.to_string()),
+            store::Error::TooManyKeys(..) => Self::permanent(
+                Exception::LimitExceeded,
+                format!("{error}; those that wait for deletion count as well. Have keys deleted, or the limit raised"),
+            ),
+            store::Error::TooManyTags(_) => Self::permanent(Exception::Tag, validate::TOO_MANY_TAGS),
             store::Error::HasKeys => Self::permanent(
                 Exception::CustomKeyStoreHasCmks,
                 "the key store has keys; one with keys, pending deletion or not, cannot be deleted",

@@ -73,6 +73,8 @@ pub(crate) struct Entry {
 /// A version that can be used.
 pub(crate) struct Usable {
     pub(crate) reference: Arc<KeyRef>,
+    /// Names its material, for callers: the same text as in the metadata.
+    pub(crate) material_id: Arc<str>,
     pub(crate) budget: Arc<Budget>,
 }
 
@@ -185,7 +187,8 @@ impl Entry {
             let (iv, sealed) = version.proof.clone()?;
             let placed = members.as_ref().map(|members| members.placed(version)).unwrap_or_default();
             let reference = Arc::new(KeyRef { version: version.id, placed, proof: Proof { iv, sealed } });
-            Some(Usable { reference, budget: budgets.of(version.id) })
+            let material_id = Arc::clone(&version.material_id);
+            Some(Usable { reference, material_id, budget: budgets.of(version.id) })
         };
         let versions: Vec<Usable> = key.versions.iter().filter_map(usable).collect();
         let of_current = |usable: &Usable| usable.reference.version.version == key.current_version;

@@ -3,12 +3,13 @@
 //! [`Core`] is handed to a use case that needs no more than this; what also works on durable procedures takes a
 //! [`Lifecycle`](crate::lifecycle::Lifecycle).
 
-mod access;
+pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod budget;
 pub mod cluster_registry;
 pub(crate) mod error;
 pub(crate) mod hsm_cluster;
+pub(crate) mod key_access;
 pub(crate) mod key_store;
 pub(crate) mod keyring;
 mod log_recorder;
@@ -40,7 +41,7 @@ use crate::Error;
 use auth::rule::Rules;
 use model::clock::Clock;
 use model::exception::Exception;
-use model::id::Scope;
+use model::id::{KeyReferenceError, Scope};
 use model::limits::Quotas;
 use model::lock::RwLockExt as _;
 use store::Store;
@@ -158,6 +159,19 @@ impl Core {
             store::Error::Rotating(key) => Error::permanent(
                 Exception::Conflict,
                 format!("{} is being rotated already; call again when that has ended", scope.key_arn(key)),
+            ),
+            store::Error::AliasInUse(name) => Error::permanent(
+                Exception::AlreadyExists,
+                format!("An alias with the name {} already exists", scope.alias_arn(name.as_str())),
+            ),
+            store::Error::NoAlias(name) => KeyReferenceError::UnknownAlias(scope.alias_arn(name.as_str())).into(),
+            store::Error::TooManyAliases(key, most) => Error::permanent(
+                Exception::LimitExceeded,
+                format!(
+                    "{} has {most} aliases, as many as a key may have; delete one of them, or have limits.aliases_per_key \
+                     raised",
+                    scope.key_arn(key)
+                ),
             ),
             store::Error::MaterialDestroyed(key) => Error::permanent(
                 Exception::KmsInvalidState,

@@ -3,6 +3,7 @@
 
 use crate::Error;
 use model::exception::Exception;
+use model::limits;
 
 /// One page of a list.
 #[derive(Clone, Debug)]
@@ -25,6 +26,47 @@ where
     Page { items, next_marker }
 }
 
+/// The same of entries of which not all belong on the page: `show` makes what is shown of one, with its weight. A page
+/// also ends when its weight has come to `weight`, or when so many entries were looked at; then it is short, or empty,
+/// and another one follows.
+pub(crate) fn sift<T, U, N>(
+    kind: char,
+    entries: impl Iterator<Item = T>,
+    bounds: Bounds,
+    name: impl Fn(&T) -> N,
+    mut show: impl FnMut(&T) -> Option<(U, usize)>,
+) -> Page<U>
+where
+    N: ToString,
+{
+    let Bounds { limit, weight, looked_at } = bounds;
+    let mut entries = entries.peekable();
+    let (mut items, mut so_far, mut looked, mut last) = (Vec::new(), 0, 0, None);
+    while items.len() < limit && so_far < weight && looked < looked_at {
+        let Some(entry) = entries.next() else { break };
+        if let Some((item, weight)) = show(&entry) {
+            items.push(item);
+            so_far += weight;
+        }
+        looked += 1;
+        last = Some(entry);
+    }
+    let more = entries.peek().is_some();
+    let next_marker = last.filter(|_| more).map(|last| encode(kind, &name(&last).to_string()));
+    Page { items, next_marker }
+}
+
+/// Where a page of [`sift`] ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Entries on it.
+    pub(crate) limit: usize,
+    /// What they weigh together; the one that comes to it is the last.
+    pub(crate) weight: usize,
+    /// Entries that were looked at for it.
+    pub(crate) looked_at: usize,
+}
+
 /// What a marker remembers; `None` where there is no marker. `kind` keeps the lists' markers apart.
 pub(crate) fn after<T>(kind: char, marker: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
     if marker.is_empty() {
@@ -43,8 +85,11 @@ fn encode(kind: char, name: &str) -> String {
 fn decode(kind: char, marker: &str) -> Option<String> {
     let digits = marker.strip_prefix(kind)?.strip_prefix('1')?;
     let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    // Nothing that a list names is longer.
-    if digits.len() > 256 || !digits.len().is_multiple_of(2) || !digits.as_bytes().iter().all(lower) {
+    // Nothing that a list names is longer: the key of a tag is, in bytes.
+    if digits.len() > 8 * limits::TAG_KEY_CHARS
+        || !digits.len().is_multiple_of(2)
+        || !digits.as_bytes().iter().all(lower)
+    {
         return None;
     }
     let bytes = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok());
@@ -73,10 +118,45 @@ mod tests {
     }
 
     #[test]
+    fn sifted_pages_follow_each_other_without_gap() {
+        let listed = |limit, weight, looked_at| {
+            let (mut seen, mut pages, mut start) = (Vec::new(), 0, 0);
+            loop {
+                let shown = |entry: &u32| entry.is_multiple_of(3).then_some((*entry, 10));
+                let bounds = Bounds { limit, weight, looked_at };
+                let page = sift('k', start..20_u32, bounds, |entry| *entry, shown);
+                assert!(page.items.len() <= limit);
+                seen.extend(page.items);
+                pages += 1;
+                let Some(marker) = page.next_marker else { return (seen, pages) };
+                start = after('k', &marker, |name| name.parse::<u32>().ok()).unwrap().unwrap() + 1;
+            }
+        };
+        let all: Vec<u32> = (0..20).step_by(3).collect();
+        for (limit, weight, looked_at, pages) in
+            [(100, 1_000, 100, 1), (2, 1_000, 100, 4), (100, 11, 100, 4), (100, 10, 100, 8), (100, 1_000, 1, 20)]
+        {
+            assert_eq!(listed(limit, weight, looked_at), (all.clone(), pages), "{limit} {weight} {looked_at}");
+        }
+    }
+
+    #[test]
     fn foreign_markers_are_refused() {
         let good = encode('k', "7");
         assert_eq!(after('k', &good, |name| name.parse::<u32>().ok()).unwrap(), Some(7));
-        for bad in ["k", "x", "7", "k1zz", "k13", "s137", "k1FF", "k1c3", "k1ü", &"k".repeat(1_000)] {
+        for bad in [
+            "k",
+            "x",
+            "7",
+            "k1zz",
+            "k13",
+            "s137",
+            "k1FF",
+            "k1c3",
+            "k1ü",
+            &"k".repeat(1_000),
+            &format!("k1{}", "37".repeat(513)),
+        ] {
             let error = after('k', bad, |name| name.parse::<u32>().ok()).unwrap_err();
             assert_eq!(error.exception, Exception::InvalidMarker, "{bad}");
         }

@@ -4,7 +4,7 @@
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is recorded all the same.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use crate::core::Core;
-use crate::core::access::allowed;
 use crate::core::admission::Permit;
 use crate::core::budget::{Taken, used_up};
 use crate::core::hsm_cluster::HsmCluster;
-use crate::core::keyring::{Entry, Found, Keyring, Target, Usable};
+use crate::core::key_access::KeyAccess;
+use crate::core::keyring::{Entry, Keyring, Target, Usable};
 use crate::core::recorder::Ending;
 use crate::core::validate;
 use crate::{Error, RequestContext};
 use auth::rule::Rules;
 use cluster::Failed;
-use cluster::item::{Answers, ItemOperation, Keyed};
+use cluster::item::{ItemOperation, Keyed};
+use model::call_options::CallOptions;
 use model::context::EncryptionContext;
-use model::id::{KeyId, KeyVersionId};
 use model::operation::Operation;
 use telemetry::fault;
 use telemetry::watchdog::Task;
@@ -48,8 +48,17 @@ pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
     fn encrypts(&self) -> bool;
     /// Checks an item and makes it ready; decides everything that can be decided before an HSM.
     fn prepare(&self, access: &KeyAccess<'_>, item: Self::Input) -> Result<Prepared<ItemOf<Self>>, Error>;
+    /// Has items done.
+    fn carry_out(
+        &self,
+        clusters: Clusters,
+        items: Vec<Keyed<ItemOf<Self>>>,
+        options: CallOptions,
+    ) -> impl Future<Output = Vec<Result<AnswerOf<Self>, Failed>>> + Send {
+        async move { answers_of::<Self::Work>(&*clusters.hsm_cluster, items, options).await }
+    }
     /// Makes the caller's result.
-    fn finish(&self, entry: &Entry, version: &Usable, answer: AnswerOf<Self>) -> Self::Output;
+    fn finish(&self, used: Used<'_>, answer: AnswerOf<Self>) -> Self::Output;
 }
 
 /// An item as it travels to a worker.
@@ -63,104 +72,64 @@ pub(crate) struct Prepared<I> {
     pub(crate) target: Target,
     /// What was allowed: it is asked for again before the result is given out.
     pub(crate) context: EncryptionContext,
+    /// The same of the key that opens something, where there are two.
+    pub(crate) source: Option<(Target, EncryptionContext)>,
+    /// Nothing is to be done.
+    pub(crate) dry_run: bool,
     pub(crate) keyed: Keyed<I>,
 }
 
-/// Leads from key references to keys that the caller may use.
-pub(crate) struct KeyAccess<'a> {
-    core: &'a Core,
-    keyring: &'a Keyring,
-    rules: &'a Rules,
-    call: &'a RequestContext,
-    operation: Operation,
-    /// The ARN of the last key that was asked for, if it was refused.
-    last: Cell<Option<Arc<str>>>,
+/// The key that an item was done with, and the one that it was opened with where there are two.
+#[derive(Clone, Copy)]
+pub(crate) struct Used<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) version: &'a Usable,
+    pub(crate) source: Option<(&'a Entry, &'a Usable)>,
 }
 
-impl<'a> KeyAccess<'a> {
-    pub(crate) fn new(
-        core: &'a Core,
-        keyring: &'a Keyring,
-        rules: &'a Rules,
-        call: &'a RequestContext,
-        operation: Operation,
-    ) -> Self {
-        Self { core, keyring, rules, call, operation, last: Cell::new(None) }
-    }
+/// Where items are done.
+#[derive(Clone)]
+pub(crate) struct Clusters {
+    pub(crate) hsm_cluster: Arc<dyn HsmCluster>,
+    /// That of what they open, where it is another one.
+    pub(crate) source: Option<Arc<dyn HsmCluster>>,
 }
 
-impl KeyAccess<'_> {
-    /// The key that a request names.
-    pub(crate) fn reference(&self, text: &str) -> Result<KeyId, Error> {
-        self.core.key_named(self.operation, text, &self.keyring.catalogue)
+impl Clusters {
+    fn of(keyring: &Keyring, target: Target, source: Option<Target>) -> Result<Self, Error> {
+        let hsm_cluster = Arc::clone(cluster_of(keyring, target)?);
+        let source = source.map(|source| cluster_of(keyring, source)).transpose()?;
+        Ok(Self { source: source.filter(|source| !Arc::ptr_eq(source, &hsm_cluster)).cloned(), hsm_cluster })
     }
 
-    /// The key with this id, if the caller may do this with it in its present state.
-    pub(crate) fn open(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<&Entry, Error> {
-        Ok(self.find(id, context)?.entry)
-    }
-
-    /// Whether there is such a key, for callers who may do this with it.
-    pub(crate) fn knows(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<bool, Error> {
-        let entry = self.keyring.key(id);
-        self.allowed(id, entry, context)?;
-        Ok(entry.is_some())
-    }
-
-    fn find(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<Found<'_>, Error> {
-        let found = self.keyring.find(id);
-        self.allowed(id, found.as_ref().map(|found| found.entry), context)?;
-        let found = found.ok_or_else(|| self.unknown(id))?;
-        let allowed = self.operation.spec().allowed_states;
-        if allowed.contains(&found.entry.state) { Ok(found) } else { Err(found.entry.refusal(allowed)) }
-    }
-
-    /// The rules are asked about the ARN, whether there is such a key or not.
-    fn allowed(&self, id: KeyId, entry: Option<&Entry>, context: Option<&EncryptionContext>) -> Result<(), Error> {
-        let ask = |arn: &str| allowed(self.rules, self.call, self.operation, arn, context);
-        let Some(entry) = entry else {
-            let arn: Arc<str> = self.core.scope().key_arn(id).into();
-            let allowed = ask(&arn);
-            self.last.set(Some(arn));
-            return allowed;
-        };
-        let allowed = ask(&entry.arn);
-        // Leaves the counts of the entry alone, which all processors read, as long as nothing is refused.
-        if allowed.is_err() || !self.operation.spec().allowed_states.contains(&entry.state) {
-            self.last.set(Some(Arc::clone(&entry.arn)));
-        }
-        allowed
-    }
-
-    /// The current version of the key that a request names.
-    pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<(Target, &Usable), Error> {
-        let found = self.find(self.reference(text)?, Some(context))?;
-        found.current().ok_or_else(|| found.entry.refusal(&[]))
-    }
-
-    /// A version of a key by its number; `None` where the key has none of that number.
-    pub(crate) fn numbered(
-        &self,
-        version: KeyVersionId,
-        context: &EncryptionContext,
-    ) -> Result<Option<(Target, &Usable)>, Error> {
-        Ok(self.find(version.key, Some(context))?.numbered(version.version))
-    }
-
-    pub(crate) fn unknown(&self, id: KeyId) -> Error {
-        Error::no_key(&self.core.scope().key_arn(id))
+    fn are(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<dyn HsmCluster>, &Arc<dyn HsmCluster>)| Arc::ptr_eq(a, b);
+        same((&self.hsm_cluster, &other.hsm_cluster))
+            && match (&self.source, &other.source) {
+                (Some(a), Some(b)) => same((a, b)),
+                (a, b) => a.is_none() && b.is_none(),
+            }
     }
 }
 
-/// An item whose answer is awaited.
+/// An item that was looked at and found to be allowed.
 struct Asked {
     target: Target,
     context: EncryptionContext,
+    source: Option<(Target, EncryptionContext)>,
 }
 
-/// Items that one cluster has to do, and where their results belong.
+/// What became of an item before an HSM.
+enum Begun {
+    /// Its answer is awaited.
+    Waits(Asked),
+    /// It is at its end.
+    Refused(Option<Asked>, Error),
+}
+
+/// Items that are done together, and where their results belong.
 struct Share<I> {
-    hsm_cluster: Arc<dyn HsmCluster>,
+    clusters: Clusters,
     items: Vec<Keyed<I>>,
     places: Vec<usize>,
 }
@@ -219,15 +188,10 @@ impl Core {
         items: Vec<V::Input>,
         refused: &mut BTreeSet<Arc<str>>,
     ) -> Vec<Result<Prepared<ItemOf<V>>, Error>> {
-        let access = KeyAccess::new(self, keyring, rules, call, kind.operation());
-        let mut prepared = Vec::with_capacity(items.len());
-        for item in items {
-            let one = kind.prepare(&access, item);
-            if one.is_err() {
-                refused.extend(access.last.take());
-            }
-            prepared.push(one);
-        }
+        let noted = RefCell::default();
+        let access = KeyAccess::new(self, keyring, rules, call, kind.operation()).noting(&noted);
+        let prepared = items.into_iter().map(|item| kind.prepare(&access, item)).collect();
+        refused.extend(noted.take());
         prepared
     }
 
@@ -239,57 +203,64 @@ impl Core {
         prepared: Vec<Result<Prepared<ItemOf<V>>, Error>>,
     ) -> (Vec<Option<Asked>>, Vec<Result<V::Output, Error>>) {
         let room = prepared.len();
-        let mut asked: Vec<Result<Asked, Error>> = Vec::with_capacity(room);
+        let mut begun: Vec<Begun> = Vec::with_capacity(room);
         let mut shares: Vec<Share<ItemOf<V>>> = Vec::with_capacity(1);
         for item in prepared {
-            let placed = item.and_then(|item| {
-                let hsm_cluster = cluster_of(keyring, item.target)?;
-                Ok((item, hsm_cluster))
+            begun.push(match item {
+                Err(error) => Begun::Refused(None, error),
+                Ok(Prepared { target, context, source, dry_run, keyed }) => {
+                    let asked = Asked { target, context, source };
+                    match self.placed(keyring, &asked, kind.encrypts(), dry_run).await {
+                        Ok(clusters) => {
+                            let share = share_of(&mut shares, clusters, room);
+                            share.items.push(keyed);
+                            share.places.push(begun.len());
+                            Begun::Waits(asked)
+                        }
+                        Err(error) => Begun::Refused(Some(asked), error),
+                    }
+                }
             });
-            let charged = match placed {
-                Ok((item, hsm_cluster)) if kind.encrypts() => {
-                    self.charge(keyring, item.target).await.map(|()| (item, hsm_cluster))
-                }
-                other => other,
-            };
-            match charged {
-                Ok((Prepared { target, context, keyed }, hsm_cluster)) => {
-                    let share = share_of(&mut shares, hsm_cluster, room);
-                    share.items.push(keyed);
-                    share.places.push(asked.len());
-                    asked.push(Ok(Asked { target, context }));
-                }
-                Err(error) => asked.push(Err(error)),
-            }
         }
         let mut answers: Vec<Option<Result<AnswerOf<V>, Failed>>> = Vec::with_capacity(room);
         answers.resize_with(room, || None);
-        let shares = shares.into_iter().map(|share| async move {
-            let Share { hsm_cluster, items, places } = share;
-            (hsm_cluster.carry_out(V::Work::batch(items), call.options()).await, places)
+        let shares = shares.into_iter().map(|Share { clusters, items, places }| async move {
+            (kind.carry_out(clusters, items, call.options()).await, places)
         });
         for (share, places) in join_all(shares).await {
-            for (answer, place) in of_kind::<V>(share).into_iter().zip(places) {
+            for (answer, place) in share.into_iter().zip(places) {
                 answers[place] = Some(answer);
             }
         }
         let used_at = self.clock().unix_millis();
-        let results = asked.iter().zip(answers).map(|(asked, answer)| {
-            let (entry, version) = keyring.usable(asked.as_ref().map_err(Clone::clone)?.target)?;
-            let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
-            let answer = answer.map_err(|failed| {
-                // No worker has had it, so that it took nothing of what is safe.
-                if kind.encrypts() && !failed.sent {
-                    version.budget.give_back();
-                }
-                Error::of_cluster(failed.error, Some(&entry.arn))
-            });
-            let result = kind.finish(entry, version, answer?);
-            entry.usage.note(used_at, kind.operation(), &call.request_id);
-            Ok(result)
+        let ended = begun.into_iter().zip(answers).map(|(begun, answer)| match begun {
+            Begun::Refused(asked, error) => (asked, Err(error)),
+            Begun::Waits(asked) => {
+                let result = used(keyring, &asked).and_then(|used| {
+                    let result = kind.finish(used, answered(kind, used, answer)?);
+                    for entry in [Some(used.entry), used.source.map(|(entry, _)| entry)].into_iter().flatten() {
+                        entry.usage.note(used_at, kind.operation(), &call.request_id);
+                    }
+                    Ok(result)
+                });
+                (Some(asked), result)
+            }
         });
-        let results = results.collect();
-        (asked.into_iter().map(Result::ok).collect(), results)
+        ended.unzip()
+    }
+
+    /// Where an item is done, after its encryption was taken of the budget.
+    async fn placed(&self, keyring: &Keyring, asked: &Asked, encrypts: bool, dry_run: bool) -> Result<Clusters, Error> {
+        let source = asked.source.as_ref().map(|(target, _)| *target);
+        let clusters = Clusters::of(keyring, asked.target, source)?;
+        if dry_run {
+            let (entry, version) = keyring.usable(asked.target)?;
+            return Err(if encrypts && version.budget.is_used_up() { used_up(&entry.arn) } else { Error::dry_run() });
+        }
+        if encrypts {
+            self.charge(keyring, asked.target).await?;
+        }
+        Ok(clusters)
     }
 
     /// The last look: what has come to be forbidden since `before` is withheld. Says how many results that are.
@@ -309,9 +280,16 @@ impl Core {
         let access = KeyAccess::new(self, &keyring, &rules, call, operation);
         let mut withheld = 0;
         for (asked, result) in asked.iter().zip(results).filter(|(_, result)| result.is_ok()) {
-            let Some(Asked { target, context }) = asked else { continue };
-            let still = before.0.usable(*target).and_then(|(entry, _)| access.open(entry.key.id, Some(context)));
-            if let Err(error) = still.map(drop) {
+            let Some(Asked { target, context, source }) = asked else { continue };
+            let look = |access: KeyAccess<'_>, target: Target, context| {
+                let (entry, _) = before.0.usable(target)?;
+                access.open(entry.key.id, Some(context)).map(drop)
+            };
+            let still = look(access, *target, context).and_then(|()| match source {
+                Some((target, context)) => look(access.of_source(), *target, context),
+                None => Ok(()),
+            });
+            if let Err(error) = still {
                 *result = Err(error);
                 withheld += 1;
             }
@@ -356,14 +334,42 @@ impl Core {
     }
 }
 
-fn of_kind<V: DataOperation>(answers: Answers) -> Vec<Result<AnswerOf<V>, Failed>> {
-    // Those of another operation count as none.
-    V::Work::answers(answers).unwrap_or_default()
+/// What a cluster answers to a batch. Answers of another operation count as none.
+pub(crate) async fn answers_of<O: ItemOperation>(
+    hsm_cluster: &dyn HsmCluster,
+    items: Vec<Keyed<O::Item>>,
+    options: CallOptions,
+) -> Vec<Result<O::Output, Failed>> {
+    O::answers(hsm_cluster.carry_out(O::batch(items), options).await).unwrap_or_default()
+}
+
+/// What an item that was asked for stands for.
+fn used<'a>(keyring: &'a Keyring, asked: &Asked) -> Result<Used<'a>, Error> {
+    let (entry, version) = keyring.usable(asked.target)?;
+    let source = asked.source.as_ref().map(|(target, _)| keyring.usable(*target)).transpose()?;
+    Ok(Used { entry, version, source })
+}
+
+/// What the cluster gave for an item, or why it gave nothing.
+fn answered<V: DataOperation>(
+    kind: &V,
+    Used { entry, version, .. }: Used<'_>,
+    answer: Option<Result<AnswerOf<V>, Failed>>,
+) -> Result<AnswerOf<V>, Error> {
+    let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
+    answer.map_err(|failed| {
+        // No worker has had it, so that it took nothing of what is safe.
+        if kind.encrypts() && !failed.sent {
+            version.budget.give_back();
+        }
+        Error::of_cluster(failed.error, Some(&entry.arn))
+    })
 }
 
 /// The ARNs of the keys that were asked for, each once.
 fn arns(keyring: &Keyring, asked: &[Option<Asked>], refused: BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
-    let mut targets: Vec<Target> = asked.iter().flatten().map(|asked| asked.target).collect();
+    let each = |asked: &Asked| [Some(asked.target), asked.source.as_ref().map(|(target, _)| *target)];
+    let mut targets: Vec<Target> = asked.iter().flatten().flat_map(each).flatten().collect();
     targets.sort_unstable_by_key(|target| target.entry());
     targets.dedup_by_key(|target| target.entry());
     let used = targets.into_iter().filter_map(|target| Some(Arc::clone(&keyring.usable(target).ok()?.0.arn)));
@@ -386,11 +392,11 @@ fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>,
     Ok(&members.hsm_cluster)
 }
 
-fn share_of<'a, I>(shares: &'a mut Vec<Share<I>>, hsm_cluster: &Arc<dyn HsmCluster>, room: usize) -> &'a mut Share<I> {
-    let known = shares.iter().position(|share| Arc::ptr_eq(&share.hsm_cluster, hsm_cluster)).unwrap_or(shares.len());
+fn share_of<I>(shares: &mut Vec<Share<I>>, clusters: Clusters, room: usize) -> &mut Share<I> {
+    let known = shares.iter().position(|share| share.clusters.are(&clusters)).unwrap_or(shares.len());
     if known == shares.len() {
         let (items, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        shares.push(Share { hsm_cluster: Arc::clone(hsm_cluster), items, places });
+        shares.push(Share { clusters, items, places });
     }
     &mut shares[known]
 }

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::pipeline::KeyAccess;
+use super::key_access::KeyAccess;
 use super::recorder::Ending;
 use crate::core::Core;
 use crate::core::access::allowed;
 use crate::core::pipeline::guarded;
 use crate::{Error, RequestContext};
+use model::id::KeyId;
 use model::operation::Operation;
 use store::Key;
 
@@ -30,14 +31,17 @@ impl Core {
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
             let id = named?;
-            let key = {
-                let (keyring, rules) = (core.keyring(), core.rules());
-                let access = KeyAccess::new(&core, &keyring, &rules, &call_of_task, operation);
-                Arc::clone(&access.open(id, None)?.key)
-            };
+            let key = core.open_key(&call_of_task, operation, id)?;
             work(core, key).await
         };
         self.on_one(call, operation, resource, work).await
+    }
+
+    /// A key, if the caller may do this with it in its present state.
+    pub(crate) fn open_key(&self, call: &RequestContext, operation: Operation, id: KeyId) -> Result<Arc<Key>, Error> {
+        let (keyring, rules) = (self.keyring(), self.rules());
+        let access = KeyAccess::new(self, &keyring, &rules, call, operation);
+        Ok(Arc::clone(&access.open(id, None)?.key))
     }
 
     /// Carries out an operation on what has this ARN: admission and permission, `work` in a task of its own, permission

@@ -1,12 +1,18 @@
 //! Bounds on what callers send, with AWS's limits and AWS's texts.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::Error;
 use model::context::EncryptionContext;
-use model::id::{ClusterId, HsmId};
+use model::exception::Exception;
+use model::id::{ALIAS_PREFIX, AliasName, ClusterId, HsmId};
 use model::key::DataKeySpec;
 use model::limits;
 use model::secret::Secret;
 use model::text;
+
+/// What AWS says where a key would have more tags than it may.
+pub(crate) const TOO_MANY_TAGS: &str = "Too many tags";
 
 /// Items and bytes of one call.
 pub(crate) fn batch(items: usize, bytes: usize, member: &str) -> Result<(), Error> {
@@ -59,6 +65,74 @@ pub(crate) fn description(description: &str) -> Result<(), Error> {
     text::description(description).map_err(|_| violated("Value at 'description'", &at_most("length", most)))
 }
 
+/// What may stand where an alias is named, whether there is one or not. AWS lets a colon through here.
+pub(crate) fn alias_name(name: &str) -> Result<&str, Error> {
+    length("aliasName", name.len(), 1, limits::ALIAS_CHARS)?;
+    if !name.starts_with(ALIAS_PREFIX) {
+        let what = "Alias must start with the prefix \"alias/\". Write alias/ and letters, digits, '/', '_' and '-'.";
+        return Err(Error::validation(what));
+    }
+    let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b':' | b'/' | b'_' | b'-');
+    if !name.bytes().all(legal) {
+        let pattern = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$";
+        return Err(violated(&format!("Value '{}' at 'aliasName'", shown(name)), pattern));
+    }
+    Ok(name)
+}
+
+/// The name of an alias that is to be made.
+pub(crate) fn new_alias(name: &str) -> Result<AliasName, Error> {
+    let invalid = |why: &str| Error::permanent(Exception::InvalidAliasName, format!("{name} {why}"));
+    match AliasName::parse(alias_name(name)?) {
+        Some(alias) if alias.is_reserved() => {
+            Err(invalid("is no name for an alias: those that begin with alias/aws/ are reserved"))
+        }
+        Some(alias) => Ok(alias),
+        None if name == ALIAS_PREFIX => Err(invalid("is no name for an alias: nothing follows the prefix")),
+        None => Err(invalid("is no name for an alias: behind the prefix are letters, digits, '/', '_' and '-' alone")),
+    }
+}
+
+/// Tags that a key is to have; no name stands among them twice. AWS's texts.
+pub(crate) fn tags(tags: Vec<(String, String)>, most: usize) -> Result<BTreeMap<String, String>, Error> {
+    let (count, names) = (tags.len(), tags.iter().map(|(name, _)| name.as_str()));
+    tag_names(names, most, |number| format!("tags.{number}.member.tagKey"))?;
+    for ((_, value), number) in tags.iter().zip(1..) {
+        length(&format!("tags.{number}.member.tagValue"), value.chars().count(), 0, limits::TAG_VALUE_CHARS)?;
+    }
+    let tags: BTreeMap<String, String> = tags.into_iter().collect();
+    if tags.len() == count { Ok(tags) } else { Err(Error::permanent(Exception::Tag, "Duplicate tag keys")) }
+}
+
+/// Names of tags that a key is not to have any more.
+pub(crate) fn tag_keys(names: Vec<String>, most: usize) -> Result<BTreeSet<String>, Error> {
+    tag_names(names.iter().map(String::as_str), most, |number| format!("tagKeys.{number}.member"))?;
+    Ok(names.into_iter().collect())
+}
+
+fn tag_names<'a>(
+    names: impl ExactSizeIterator<Item = &'a str>,
+    most: usize,
+    member: impl Fn(usize) -> String,
+) -> Result<(), Error> {
+    let refused = |what: &str| Err(Error::permanent(Exception::Tag, what));
+    if names.len() > most {
+        return refused(TOO_MANY_TAGS);
+    }
+    for (name, number) in names.zip(1..) {
+        length(&member(number), name.chars().count(), 1, limits::TAG_KEY_CHARS)?;
+        if name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+            return refused("Tags beginning with aws: are reserved");
+        }
+    }
+    Ok(())
+}
+
+/// The token that makes a create repeatable.
+pub(crate) fn client_token(token: &str) -> Result<(), Error> {
+    length("clientToken", token.chars().count(), 0, limits::CLIENT_TOKEN_CHARS)
+}
+
 /// The id of a cluster.
 pub(crate) fn cluster_id(id: &str) -> Result<ClusterId, Error> {
     ClusterId::parse(id).ok_or_else(|| {
@@ -89,7 +163,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// The encryption context.
-pub(crate) fn context(pairs: std::collections::BTreeMap<String, String>) -> Result<EncryptionContext, Error> {
+pub(crate) fn context(pairs: BTreeMap<String, String>) -> Result<EncryptionContext, Error> {
     let most = limits::CONTEXT_BYTES;
     EncryptionContext::new(pairs)
         .map_err(|_| violated("Value at 'encryptionContext'", &at_most("encoded length", most)))
@@ -114,7 +188,12 @@ pub(crate) fn random_length(bytes: u32) -> Result<u16, Error> {
 
 /// How many entries a page holds.
 pub(crate) fn page_limit(limit: Option<u32>) -> Result<usize, Error> {
-    let limit = number("limit", limit.unwrap_or(limits::LIST_DEFAULT), 1, limits::LIST_LIMIT)?;
+    page_limit_of(limit, limits::LIST_DEFAULT, limits::LIST_LIMIT)
+}
+
+/// The same, of a list with bounds of its own.
+pub(crate) fn page_limit_of(limit: Option<u32>, default: u32, most: u32) -> Result<usize, Error> {
+    let limit = number("limit", limit.unwrap_or(default), 1, most)?;
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
@@ -133,7 +212,6 @@ fn violated(value: &str, constraint: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::exception::Exception;
 
     fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
         let error = result.unwrap_err();
@@ -177,6 +255,63 @@ mod tests {
         let context_of = |bytes: usize| context([("k".to_owned(), "v".repeat(bytes - 5))].into());
         context_of(limits::CONTEXT_BYTES).unwrap();
         assert!(context_of(limits::CONTEXT_BYTES + 1).is_err());
+    }
+
+    #[test]
+    fn aliases_are_named_as_aws_has_it() {
+        let longest = format!("alias/{}", "x".repeat(limits::ALIAS_CHARS - 6));
+        for name in ["alias/a", "alias/aws", "alias/Aws/x", "alias/a/b_c-D9", &longest] {
+            assert_eq!(new_alias(name).unwrap().as_str(), name);
+        }
+        let cases = [
+            ("", "Member must have length greater than or equal to 1"),
+            (&format!("{longest}x"), "Member must have length less than or equal to 256"),
+            ("payroll", "Alias must start with the prefix \"alias/\"."),
+            ("arn:aws:kms:eu-central-1:1:alias/a", "Alias must start with the prefix \"alias/\"."),
+            ("alias/a b", "Value 'alias/a b' at 'aliasName' failed to satisfy constraint: Member must satisfy regular"),
+            ("alias/ä", "^[a-zA-Z0-9:/_-]+$"),
+        ];
+        for (name, text) in cases {
+            let (said, again) = (message(new_alias(name)), message(alias_name(name)));
+            assert!(said.contains(text) && said == again, "{name}: {said}");
+        }
+        for (name, text) in
+            [("alias/aws/x", "reserved"), ("alias/a:b", "letters, digits"), ("alias/", "nothing follows")]
+        {
+            let error = new_alias(name).unwrap_err();
+            assert_eq!(error.exception, Exception::InvalidAliasName);
+            assert!(error.message.contains(text), "{error}");
+            assert_eq!(alias_name(name).unwrap(), name, "whoever asks for it is told that there is none");
+        }
+    }
+
+    #[test]
+    fn tags_are_as_aws_has_it() {
+        let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let most = |count: usize| (0..count).map(|at| (format!("{at}"), String::new())).collect::<Vec<_>>();
+        let (key, value) = ("ä".repeat(limits::TAG_KEY_CHARS), "ä".repeat(limits::TAG_VALUE_CHARS));
+        assert_eq!(tags(vec![tag(&key, &value), tag("a", ""), tag("A", ""), tag("aws", "")], 4).unwrap().len(), 4);
+        assert_eq!(tags(most(50), 50).unwrap().len(), 50);
+        assert_eq!(
+            message(tags(vec![tag("a", ""), tag("", "")], 50)),
+            "1 validation error detected: Value at \
+             'tags.2.member.tagKey' failed to satisfy constraint: Member must have length greater than or equal to 1"
+        );
+        assert!(message(tags(vec![tag(&format!("{key}ä"), "")], 50)).contains("'tags.1.member.tagKey'"));
+        assert!(message(tags(vec![tag("a", &format!("{value}ä"))], 50)).contains("'tags.1.member.tagValue'"));
+        assert!(message(tag_keys(vec!["a".into(), String::new()], 50)).contains("'tagKeys.2.member'"));
+        assert_eq!(tag_keys(vec!["a".into(), "a".into()], 50).unwrap().len(), 1);
+        let refusals = [
+            (tags(most(51), 50).map(drop), "Too many tags"),
+            (tag_keys(most(51).into_iter().map(|(name, _)| name).collect(), 50).map(drop), "Too many tags"),
+            (tags(vec![tag("a", "1"), tag("a", "1")], 50).map(drop), "Duplicate tag keys"),
+            (tags(vec![tag("aws:a", "")], 50).map(drop), "Tags beginning with aws: are reserved"),
+            (tag_keys(vec!["AWS:".into()], 50).map(drop), "Tags beginning with aws: are reserved"),
+        ];
+        for (refused, text) in refusals {
+            let error = refused.unwrap_err();
+            assert_eq!((error.exception, error.message.as_str()), (Exception::Tag, text));
+        }
     }
 
     #[test]

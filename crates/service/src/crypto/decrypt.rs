@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::keyring::{Entry, Usable};
-use crate::core::pipeline::{DataOperation, KeyAccess, Prepared};
+use bytes::Bytes;
+
+use crate::core::key_access::KeyAccess;
+use crate::core::keyring::{Target, Usable};
+use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
-use crate::{Error, RequestContext, Service};
+use crate::{Error, Extras, RequestContext, Service};
 use cluster::item::{self, Keyed};
 use model::ciphertext::{Ciphertext, HEADER_BYTES, OVERHEAD_BYTES};
+use model::context::EncryptionContext;
 use model::exception::Exception;
 use model::limits;
 use model::operation::Operation;
@@ -17,14 +21,16 @@ use model::secret::Secret;
 use protocol::DecryptItem;
 
 /// One item of Decrypt.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct DecryptInput {
-    /// Key id or key ARN; empty: the key that the ciphertext names.
+    /// Key id, key ARN or alias; empty: the key that the ciphertext names.
     pub key_id: String,
     /// 1 to 6,144 bytes.
-    pub ciphertext: bytes::Bytes,
+    pub ciphertext: Bytes,
     /// Pairs of the encryption context.
     pub context: BTreeMap<String, String>,
+    /// What may come with it.
+    pub extras: Extras,
 }
 
 /// What Decrypt gives.
@@ -34,6 +40,8 @@ pub struct Decrypted {
     pub key_arn: Arc<str>,
     /// The plaintext.
     pub plaintext: Secret,
+    /// Names the key's material that opened it.
+    pub material_id: Arc<str>,
 }
 
 impl Service {
@@ -72,36 +80,60 @@ impl DataOperation for Decrypt {
     }
 
     fn prepare(&self, access: &KeyAccess<'_>, item: DecryptInput) -> Result<Prepared<DecryptItem>, Error> {
-        validate::length("ciphertextBlob", item.ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
+        item.extras.check()?;
         let context = validate::context(item.context)?;
-        let named = match item.key_id.as_str() {
-            "" => None,
-            text => Some(access.reference(text)?),
-        };
-        if let Some(id) = named
-            && !access.knows(id, Some(&context))?
-        {
-            return Err(access.unknown(id));
-        }
-        let Ciphertext { key_version, iv, .. } =
-            Ciphertext::parse(&item.ciphertext).map_err(|_| Error::invalid_ciphertext())?;
-        if named.is_some_and(|id| id != key_version.key) {
-            return Err(Error::permanent(
-                Exception::IncorrectKey,
-                "The key ID in the request does not identify a CMK that can perform this operation.",
-            ));
-        }
-        // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign.
-        if !access.knows(key_version.key, Some(&context))? {
-            return Err(Error::invalid_ciphertext());
-        }
-        let (target, version) = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
-        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
-        let item = DecryptItem { key: key.version, aad, iv, sealed: item.ciphertext.slice(HEADER_BYTES..) };
-        Ok(Prepared { target, context, keyed: Keyed { key, item } })
+        let Opening { target, version, context, item: opens } =
+            opening(access, &item.key_id, item.ciphertext, context)?;
+        let keyed = Keyed { key: Arc::clone(&version.reference), source: None, item: opens };
+        Ok(Prepared { target, context, source: None, dry_run: item.extras.dry_run, keyed })
     }
 
-    fn finish(&self, entry: &Entry, _version: &Usable, raw: Secret) -> Decrypted {
-        Decrypted { key_arn: entry.arn.clone(), plaintext: raw }
+    fn finish(&self, Used { entry, version, .. }: Used<'_>, raw: Secret) -> Decrypted {
+        let material_id = Arc::clone(&version.material_id);
+        Decrypted { key_arn: entry.arn.clone(), plaintext: raw, material_id }
     }
+}
+
+/// A ciphertext that may be opened.
+pub(crate) struct Opening<'a> {
+    pub(crate) target: Target,
+    pub(crate) version: &'a Usable,
+    pub(crate) context: EncryptionContext,
+    pub(crate) item: DecryptItem,
+}
+
+/// Decides everything about a ciphertext that can be decided before an HSM. `key_id` empty: the key that it names.
+pub(crate) fn opening<'a>(
+    access: &KeyAccess<'a>,
+    key_id: &str,
+    ciphertext: Bytes,
+    context: EncryptionContext,
+) -> Result<Opening<'a>, Error> {
+    validate::length("ciphertextBlob", ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
+    let named = match key_id {
+        "" => None,
+        text => Some(access.reference(text)?),
+    };
+    if let Some(id) = named
+        && !access.knows(id, Some(&context))?
+    {
+        return Err(access.unknown(id));
+    }
+    let Ciphertext { key_version, iv, .. } = Ciphertext::parse(&ciphertext).map_err(|_| Error::invalid_ciphertext())?;
+    if named.is_some_and(|id| id != key_version.key) {
+        return Err(Error::permanent(
+            Exception::IncorrectKey,
+            "The key ID in the request does not identify a CMK that can perform this operation.",
+        ));
+    }
+    if !access.knows(key_version.key, Some(&context))? {
+        // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign. Who
+        // may use one that was deleted is told that nothing opens it any more.
+        let deleted = access.was_deleted(key_version.key);
+        return Err(if deleted { access.unknown(key_version.key) } else { Error::invalid_ciphertext() });
+    }
+    let (target, version) = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
+    let aad = aad_of(version, &context);
+    let item = DecryptItem { key: version.reference.version, aad, iv, sealed: ciphertext.slice(HEADER_BYTES..) };
+    Ok(Opening { target, version, context, item })
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::core::keyring::{Entry, Usable};
-use crate::core::pipeline::{DataOperation, KeyAccess, Prepared};
+use crate::core::key_access::KeyAccess;
+use crate::core::keyring::Usable;
+use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
-use crate::{Error, RequestContext, Service};
+use crate::{Error, Extras, RequestContext, Service};
 use cluster::item::{self, Keyed};
 use model::ciphertext::{assemble, authenticated_data};
 use model::context::EncryptionContext;
@@ -18,14 +19,16 @@ use model::secret::Secret;
 use protocol::{EncryptItem, Sealed};
 
 /// One item of Encrypt.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct EncryptInput {
-    /// Key id or key ARN.
+    /// Key id, key ARN or alias.
     pub key_id: String,
     /// 1 to 4,096 bytes.
     pub plaintext: Secret,
     /// Pairs of the encryption context.
     pub context: BTreeMap<String, String>,
+    /// What may come with it.
+    pub extras: Extras,
 }
 
 /// What Encrypt gives.
@@ -74,15 +77,16 @@ impl DataOperation for Encrypt {
     }
 
     fn prepare(&self, access: &KeyAccess<'_>, item: EncryptInput) -> Result<Prepared<EncryptItem>, Error> {
+        item.extras.check()?;
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
         let context = validate::context(item.context)?;
         let (target, version) = access.current(&item.key_id, &context)?;
-        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &context), item.extras.dry_run);
         let item = EncryptItem { key: key.version, aad, plaintext: item.plaintext };
-        Ok(Prepared { target, context, keyed: Keyed { key, item } })
+        Ok(Prepared { target, context, source: None, dry_run, keyed: Keyed { key, source: None, item } })
     }
 
-    fn finish(&self, entry: &Entry, version: &Usable, raw: Sealed) -> Encrypted {
+    fn finish(&self, Used { entry, version, .. }: Used<'_>, raw: Sealed) -> Encrypted {
         let ciphertext = assemble(version.reference.version, &raw.iv, &raw.sealed);
         Encrypted { key_arn: entry.arn.clone(), ciphertext }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::keyring::{Entry, Usable};
-use crate::core::pipeline::{DataOperation, KeyAccess, Prepared};
+use crate::core::key_access::KeyAccess;
+use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
-use crate::{Error, RequestContext, Service};
+use crate::{Error, Extras, RequestContext, Service};
 use cluster::item::{self, Keyed};
 use model::ciphertext::assemble;
 use model::key::DataKeySpec;
@@ -16,9 +16,9 @@ use model::secret::Secret;
 use protocol::{DataKey, DataKeyItem};
 
 /// One item of GenerateDataKey and GenerateDataKeyWithoutPlaintext.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct DataKeyInput {
-    /// Key id or key ARN.
+    /// Key id, key ARN or alias.
     pub key_id: String,
     /// Exactly one of this ...
     pub key_spec: Option<RequestedSpec>,
@@ -26,6 +26,8 @@ pub struct DataKeyInput {
     pub number_of_bytes: Option<u32>,
     /// Pairs of the encryption context.
     pub context: BTreeMap<String, String>,
+    /// What may come with it.
+    pub extras: Extras,
 }
 
 /// A key spec as a caller names it.
@@ -46,6 +48,8 @@ pub struct GeneratedDataKey {
     pub plaintext: Secret,
     /// The data key, encrypted; format 1.
     pub ciphertext: Vec<u8>,
+    /// Names the key's material that encrypted it.
+    pub material_id: Arc<str>,
 }
 
 impl Service {
@@ -92,19 +96,21 @@ impl DataOperation for GenerateDataKey {
     }
 
     fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<Prepared<DataKeyItem>, Error> {
+        item.extras.check()?;
         let length = length(&item)?;
         let context = validate::context(item.context)?;
         let (target, version) = access.current(&item.key_id, &context)?;
-        let (key, aad) = (version.reference.clone(), aad_of(version, &context));
+        let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &context), item.extras.dry_run);
         let item = DataKeyItem { key: key.version, aad, length };
-        Ok(Prepared { target, context, keyed: Keyed { key, item } })
+        Ok(Prepared { target, context, source: None, dry_run, keyed: Keyed { key, source: None, item } })
     }
 
-    fn finish(&self, entry: &Entry, version: &Usable, raw: DataKey) -> GeneratedDataKey {
+    fn finish(&self, Used { entry, version, .. }: Used<'_>, raw: DataKey) -> GeneratedDataKey {
         let ciphertext = assemble(version.reference.version, &raw.sealed.iv, &raw.sealed.sealed);
         // Dropping the secret wipes it.
         let plaintext = if self.without_plaintext { Secret::default() } else { raw.plaintext };
-        GeneratedDataKey { key_arn: entry.arn.clone(), plaintext, ciphertext }
+        let material_id = Arc::clone(&version.material_id);
+        GeneratedDataKey { key_arn: entry.arn.clone(), plaintext, ciphertext, material_id }
     }
 }
 

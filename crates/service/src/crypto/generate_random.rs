@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::{Core, validate};
-use crate::{Error, RequestContext, Service};
+use crate::{Error, Extras, RequestContext, Service};
 use model::exception::Exception;
 use model::id::KeyStoreId;
 use model::key_store::ConnectionState;
@@ -19,10 +19,12 @@ impl Service {
         call: &RequestContext,
         number_of_bytes: Option<u32>,
         key_store_id: &str,
+        extras: Extras,
     ) -> Result<Secret, Error> {
         let (core, options, key_store_id) = (self.core.clone(), call.options(), key_store_id.to_owned());
         let resource = self.core.arn_of(Operation::GenerateRandom, "");
         let work = async move {
+            extras.check()?;
             let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
             let length = validate::random_length(number)?;
             let (id, hsm_cluster) = source(&core, &key_store_id)?;

@@ -1,18 +1,20 @@
 //! CreateKey: begins a key, or finds the one that the same client token began, and waits until it is Enabled.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use std::collections::BTreeMap;
 
+use crate::core::access::allowed;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
+use crate::keys::token;
 use crate::lifecycle::{Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::{Error, RequestContext, Service};
 use auth::peer::Principal;
+use auth::request::NO_RESOURCE;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
-use model::limits;
 use model::operation::Operation;
-use store::{Begun, ClientToken};
+use store::{Begun, NewKey};
 
 /// What is to be made.
 #[derive(Clone, Debug, Default)]
@@ -23,18 +25,24 @@ pub struct CreateKeyInput {
     pub description: String,
     /// Empty: none.
     pub client_token: String,
+    /// Key and value; no key twice. They need the permission of TagResource.
+    pub tags: Vec<(String, String)>,
 }
 
 impl Service {
     /// Makes a key. The procedure goes on to its end when the caller leaves.
-    pub async fn create_key(&self, call: &RequestContext, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+    pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
         let resource = self.core.arn_of(Operation::CreateKey, "");
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
                 validate::description(&input.description)?;
-                validate::length("clientToken", input.client_token.chars().count(), 0, limits::CLIENT_TOKEN_CHARS)?;
-                let key = begin(&core, &lifecycle, &call_of_task.principal, input).await?;
+                validate::client_token(&input.client_token)?;
+                let tags = validate::tags(std::mem::take(&mut input.tags), core.quotas().tags_per_key)?;
+                if !tags.is_empty() {
+                    allowed(&core.rules(), &call_of_task, Operation::TagResource, NO_RESOURCE, None)?;
+                }
+                let key = begin(&core, &lifecycle, &call_of_task.principal, input, tags).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
                 let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
@@ -51,15 +59,13 @@ async fn begin(
     lifecycle: &Lifecycle,
     principal: &Principal,
     input: CreateKeyInput,
+    tags: BTreeMap<String, String>,
 ) -> Result<KeyId, Error> {
     let store_id = store_for(core, &input.key_store_id)?;
     let (_, members) = core.connected_store(store_id.as_str())?;
-    let token = (!input.client_token.is_empty()).then(|| ClientToken {
-        principal: principal.as_str().to_owned(),
-        operation: Operation::CreateKey.spec().event,
-        token: input.client_token,
-        parameters: digest(&store_id, &input.description),
-    });
+    let said = [store_id.as_str(), &input.description].into_iter();
+    let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
+    let token = token::of(principal, Operation::CreateKey, input.client_token, parameters);
     // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
     // token never work on the same key.
     let mut creations = lifecycle.creations().lock().await;
@@ -73,8 +79,9 @@ async fn begin(
             // Before there is a row: nothing is begun that cannot be finished.
             members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
-            let store = core.store();
-            let beginning = store.begin_key(&store_id, &input.description, &hsms, token.as_ref());
+            let most = core.quotas().keys_per_key_store;
+            let new = NewKey { key_store: store_id, description: input.description, tags, hsms, most };
+            let beginning = core.store().begin_key(new, token.as_ref());
             transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?
         }
     };
@@ -108,31 +115,5 @@ fn store_for(core: &Core, id: &str) -> Result<KeyStoreId, Error> {
         (Some(only), None) => Ok(only.clone()),
         (Some(_), Some(_)) => Err(Error::validation("There are several key stores; specify a key store id.")),
         (None, _) => Err(Error::permanent(Exception::CustomKeyStoreNotFound, "there is no key store")),
-    }
-}
-
-/// What must be the same when a client token comes again: the store and the description.
-fn digest(store: &KeyStoreId, description: &str) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for part in [store.as_str(), description] {
-        // Lengths keep two parts apart whatever they hold.
-        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_keeps_parts_apart() {
-        let of = |store: &str, description: &str| digest(&store.into(), description);
-        assert_eq!(of("cks-1", "a"), of("cks-1", "a"));
-        assert_ne!(of("cks-1", "a"), of("cks-1a", ""));
-        assert_ne!(of("cks-1", "a"), of("cks-1", "b"));
     }
 }

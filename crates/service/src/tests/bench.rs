@@ -217,11 +217,11 @@ pub(super) fn context(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<Stri
 }
 
 pub(super) fn plain(key_id: &str, plaintext: &[u8]) -> EncryptInput {
-    EncryptInput { key_id: key_id.into(), plaintext: plaintext.to_vec().into(), context: context(&[]) }
+    EncryptInput { key_id: key_id.into(), plaintext: plaintext.to_vec().into(), ..EncryptInput::default() }
 }
 
 pub(super) fn sealed(ciphertext: &[u8]) -> DecryptInput {
-    DecryptInput { key_id: String::new(), ciphertext: ciphertext.to_vec().into(), context: context(&[]) }
+    DecryptInput { ciphertext: ciphertext.to_vec().into(), ..DecryptInput::default() }
 }
 
 pub(super) fn exception<T: std::fmt::Debug>(result: Result<T, Error>) -> Exception {

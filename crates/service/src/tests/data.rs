@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Bench, context, exception, plain, sealed};
-use crate::{DataKeyInput, DecryptInput, EncryptInput, RequestedSpec, Service};
+use crate::{DataKeyInput, DecryptInput, EncryptInput, Extras, RequestedSpec, Service};
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
 use model::key::{DataKeySpec, KeyState};
@@ -181,6 +181,7 @@ async fn data_keys_open_with_decrypt() {
         key_spec,
         number_of_bytes,
         context: context(&[("a", "1")]),
+        ..DataKeyInput::default()
     };
     let items =
         vec![input(Some(RequestedSpec::Known(DataKeySpec::Aes256)), None), input(None, Some(7)), input(None, None)];
@@ -202,13 +203,14 @@ async fn random_bytes_come_from_a_connected_store() {
     let bench = Bench::new().await;
     let random = |bytes, store: &'static str| {
         let (service, call): (Service, _) = (bench.service.clone(), bench.call());
-        async move { service.generate_random(&call, bytes, store).await }
+        async move { service.generate_random(&call, bytes, store, Extras::default()).await }
     };
     assert_eq!(random(Some(1_024), "").await.unwrap().len(), 1_024);
     assert_eq!(random(None, "").await.unwrap_err().message, "NumberOfBytes is required.");
     assert_eq!(exception(random(Some(0), "").await), Exception::Validation);
     assert_eq!(exception(random(Some(1), "cks-0").await), Exception::CustomKeyStoreNotFound);
-    let own = bench.service.generate_random(&bench.call(), Some(3), bench.key_store.as_str()).await;
+    let (call, own) = (bench.call(), bench.key_store.as_str());
+    let own = bench.service.generate_random(&call, Some(3), own, Extras::default()).await;
     assert_eq!(own.unwrap().len(), 3);
 }
 

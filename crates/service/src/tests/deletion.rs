@@ -156,3 +156,18 @@ async fn the_last_use_is_known_after_a_restart() {
     let never = bench.service.get_key_last_usage(&bench.call(), &unused.id.to_string()).await.unwrap();
     assert!(never.last.is_none());
 }
+
+#[tokio::test]
+async fn a_ciphertext_of_a_deleted_key_is_told_from_a_foreign_one() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    let ciphertext = bench.encrypt(plain(&id, b"secret")).await.unwrap();
+    bench.service.schedule_key_deletion(&bench.call(), &id, Some(7)).await.unwrap();
+    run(&bench, &mut Turns::new(bench.clock.now()), 24 * 8 + 1).await;
+    let error = bench.decrypt(sealed(&ciphertext)).await.unwrap_err();
+    assert_eq!((error.exception, error.message), (Exception::NotFound, format!("Key '{}' does not exist", key.arn)));
+    let mut foreign = ciphertext.clone();
+    foreign[1] ^= 1;
+    assert_eq!(exception(bench.decrypt(sealed(&foreign)).await), Exception::InvalidCiphertext);
+}

@@ -20,7 +20,7 @@ use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::secret::Secret;
-use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, Sealed};
+use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
 
 pub(super) struct Fake {
     pub(super) id: ClusterId,
@@ -35,6 +35,8 @@ pub(super) struct Fake {
     pub(super) admission: Semaphore,
     /// Data operations that have begun.
     pub(super) begun: AtomicUsize,
+    /// What was asked for, batch by batch.
+    pub(super) asked: Mutex<Vec<(&'static str, usize)>>,
     made: AtomicUsize,
 }
 
@@ -52,6 +54,7 @@ impl Fake {
             absent: Mutex::default(),
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
+            asked: Mutex::default(),
             made: AtomicUsize::new(1),
         }
     }
@@ -101,23 +104,44 @@ impl Fake {
         Sealed { iv, sealed: sealed.into() }
     }
 
-    fn encrypt(&self, Keyed { key, item }: Keyed<EncryptItem>) -> Result<Sealed, Failed> {
+    fn encrypt(&self, Keyed { key, item, .. }: Keyed<EncryptItem>) -> Result<Sealed, Failed> {
         self.try_step("send", 0).map_err(|error| Failed { error, sent: false })?;
         let key = self.material(key.version, key.placed)?;
         self.try_step("encrypt", 0)?;
         Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
     }
 
-    fn decrypt(&self, Keyed { key, item }: Keyed<DecryptItem>) -> Result<Secret, Failed> {
+    fn decrypt(&self, Keyed { key, item, .. }: Keyed<DecryptItem>) -> Result<Secret, Failed> {
         let key = self.material(key.version, key.placed)?;
         Ok(open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)?)
     }
 
-    fn generate_data_key(&self, Keyed { key, item }: Keyed<DataKeyItem>) -> Result<DataKey, Failed> {
+    fn generate_data_key(&self, Keyed { key, item, .. }: Keyed<DataKeyItem>) -> Result<DataKey, Failed> {
         let key = self.material(key.version, key.placed)?;
         let plaintext = vec![0x5a; usize::from(item.length)];
         let sealed = self.seal(&key, &item.aad, &plaintext);
         Ok(DataKey { plaintext: plaintext.into(), sealed })
+    }
+
+    fn re_encrypt(&self, Keyed { key, source, item }: Keyed<ReEncryptItem>) -> Result<Sealed, Failed> {
+        let source = source.expect("what is encrypted anew has a source");
+        assert_eq!((source.version, key.version), (item.source.key, item.key));
+        let opened = self.decrypt(Keyed { key: source, source: None, item: item.source })?;
+        let item = EncryptItem { key: item.key, aad: item.aad, plaintext: opened };
+        self.encrypt(Keyed { key, source: None, item })
+    }
+
+    /// What it was asked for, and how many items that were.
+    fn note(&self, batch: &Batch) {
+        let asked = match batch {
+            Batch::Encrypt(items) => ("encrypt", items.len()),
+            Batch::Decrypt(items) => ("decrypt", items.len()),
+            Batch::GenerateDataKey(items) => ("data key", items.len()),
+            Batch::ReEncrypt(items) => ("re-encrypt", items.len()),
+            Batch::TakeOut(items) => ("take out", items.len()),
+            Batch::BringIn(items) => ("bring in", items.len()),
+        };
+        self.asked.lock().unwrap().push(asked);
     }
 
     async fn pass_gate(&self) {
@@ -152,6 +176,7 @@ impl HsmCluster for Fake {
 
     fn carry_out(&self, batch: Batch, _: CallOptions) -> BoxFuture<'_, Answers> {
         async move {
+            self.note(&batch);
             self.pass_gate().await;
             match batch {
                 Batch::Encrypt(items) => Answers::Encrypt(items.into_iter().map(|item| self.encrypt(item)).collect()),
@@ -159,6 +184,11 @@ impl HsmCluster for Fake {
                 Batch::GenerateDataKey(items) => {
                     Answers::GenerateDataKey(items.into_iter().map(|item| self.generate_data_key(item)).collect())
                 }
+                Batch::ReEncrypt(items) => {
+                    Answers::ReEncrypt(items.into_iter().map(|item| self.re_encrypt(item)).collect())
+                }
+                Batch::TakeOut(items) => Answers::TakeOut(items.into_iter().map(|item| self.decrypt(item)).collect()),
+                Batch::BringIn(items) => Answers::BringIn(items.into_iter().map(|item| self.encrypt(item)).collect()),
             }
         }
         .boxed()

@@ -7,12 +7,12 @@ use crate::core::keyring::Keyring;
 use model::id::{KeyId, KeyVersionId};
 use model::key::{KeyState, Placement};
 use model::key_store::Event;
-use store::Begun;
+use store::{Begun, NewKey};
 
 impl Bench {
     async fn begun(&self) -> KeyId {
         let hsms = ["hsm-a".into(), "hsm-b".into()];
-        let Begun::New(key) = self.store.begin_key(&self.key_store, "", &hsms, None).await.unwrap() else {
+        let Begun::New(key) = self.store.begin_key(NewKey::new(&self.key_store, &hsms), None).await.unwrap() else {
             panic!("without a token every key is new")
         };
         key

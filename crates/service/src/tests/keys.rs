@@ -3,12 +3,12 @@
 use futures_util::future::join_all;
 
 use super::bench::{Bench, exception, plain, sealed};
-use crate::CreateKeyInput;
+use crate::{CreateKeyInput, ListKeysInput};
 use cluster::Removal;
 use model::exception::Exception;
 use model::id::KeyVersionId;
 use model::key::{KeyState, Placement};
-use store::Begun;
+use store::{Begun, NewKey};
 
 fn placements(key: &crate::KeyMetadata) -> Vec<Placement> {
     key.placements.iter().map(|(_, _, placement)| *placement).collect()
@@ -114,7 +114,7 @@ async fn a_crash_at_any_step_is_resumed() {
     let hsms: Vec<_> =
         bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
     let begin = || async {
-        match bench.store.begin_key(&bench.key_store, "", &hsms, None).await.unwrap() {
+        match bench.store.begin_key(NewKey::new(&bench.key_store, &hsms), None).await.unwrap() {
             Begun::New(key) | Begun::Existing(key) => KeyVersionId { key, version: 1 },
         }
     };
@@ -150,6 +150,7 @@ async fn one_client_token_makes_one_key() {
         client_token: "same".into(),
         description: "other".into(),
         key_store_id: bench.key_store.to_string(),
+        tags: Vec::new(),
     };
     assert_eq!(exception(bench.service.create_key(&bench.call(), input).await), Exception::Conflict);
 }
@@ -213,16 +214,19 @@ async fn lists_come_in_pages() {
     made.sort();
     let (mut listed, mut marker) = (Vec::new(), String::new());
     loop {
-        let page = bench.service.list_keys(&bench.call(), Some(2), &marker).await.unwrap();
-        listed.extend(page.items.into_iter().map(|(id, _)| id));
+        let input = ListKeysInput { limit: Some(2), marker, ..ListKeysInput::default() };
+        let page = bench.service.list_keys(&bench.call(), input).await.unwrap();
+        listed.extend(page.items.into_iter().map(|key| key.id));
         match page.next_marker {
             Some(next) => marker = next,
             None => break,
         }
     }
     assert_eq!(listed, made);
-    assert_eq!(exception(bench.service.list_keys(&bench.call(), None, "nonsense").await), Exception::InvalidMarker);
-    assert_eq!(exception(bench.service.list_keys(&bench.call(), Some(0), "").await), Exception::Validation);
+    let refused = |input: ListKeysInput| async { exception(bench.service.list_keys(&bench.call(), input).await) };
+    let nonsense = ListKeysInput { marker: "nonsense".into(), ..ListKeysInput::default() };
+    assert_eq!(refused(nonsense).await, Exception::InvalidMarker);
+    assert_eq!(refused(ListKeysInput { limit: Some(0), ..ListKeysInput::default() }).await, Exception::Validation);
     let stores = |id: &'static str, name: &'static str| {
         let (service, call) = (bench.service.clone(), bench.call());
         async move { service.describe_key_stores(&call, id, name, None, "").await.map(|page| page.items.len()) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, Manner, exception, plain, sealed};
 use crate::core::recorder::Phase;
-use crate::{Error, GeneratedDataKey, RequestContext};
+use crate::{Error, GeneratedDataKey, ListKeysInput, RequestContext};
 use auth::rule::{Effect, Matcher, Rules, Statement};
 use model::exception::Exception;
 use model::operation::Operation;
@@ -35,8 +35,7 @@ async fn data_keys(
     let input = |_| crate::DataKeyInput {
         key_id: key.to_owned(),
         key_spec: Some(crate::RequestedSpec::Known(model::key::DataKeySpec::Aes256)),
-        number_of_bytes: None,
-        context: super::bench::context(&[]),
+        ..crate::DataKeyInput::default()
     };
     bench.service.generate_data_keys(&call, (0..items).map(input).collect(), false).await
 }
@@ -78,9 +77,10 @@ async fn a_recorder_that_fails_has_everything_withheld() {
     }
     assert_eq!(exception(bench.decrypt(sealed(&blob)).await), Exception::KmsInternal);
     let call = bench.call();
-    assert_eq!(exception(bench.service.generate_random(&call, Some(16), "").await), Exception::KmsInternal);
+    let random = bench.service.generate_random(&call, Some(16), "", crate::Extras::default());
+    assert_eq!(exception(random.await), Exception::KmsInternal);
     assert_eq!(exception(bench.service.describe_key(&call, &key.arn).await), Exception::KmsInternal);
-    assert_eq!(exception(bench.service.list_keys(&call, None, "").await), Exception::KmsInternal);
+    assert_eq!(exception(bench.service.list_keys(&call, ListKeysInput::default()).await), Exception::KmsInternal);
     assert_eq!(exception(bench.service.disable_key(&call, &key.arn).await), Exception::KmsInternal);
     // An error tells what it told before: there is nothing in it to withhold.
     assert_eq!(exception(bench.service.describe_key(&call, "nonsense").await), Exception::NotFound);
@@ -98,7 +98,7 @@ async fn a_recorder_that_hangs_gives_nothing_and_holds_up_nobody_for_ever() {
     let error = data_keys(&bench, call, &key.arn, 1).await.unwrap_err();
     assert_eq!(error.exception, Exception::DependencyTimeout);
     let call = bench.call_within(Duration::from_millis(50));
-    assert_eq!(exception(bench.service.list_keys(&call, None, "").await), Exception::DependencyTimeout);
+    assert_eq!(exception(bench.service.list_keys(&call, ListKeysInput::default()).await), Exception::DependencyTimeout);
     bench.recorder.is(Manner::Quick);
     data_keys(&bench, bench.call(), &key.arn, 1).await.unwrap().remove(0).unwrap();
 }
@@ -170,7 +170,7 @@ async fn a_refused_call_has_one_record() {
     bench.service.core.set_rules(deny_all());
     // What cannot be a key's name is told as such, whoever asks.
     assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
-    assert!(bench.service.list_keys(&bench.call(), None, "").await.is_err());
+    assert!(bench.service.list_keys(&bench.call(), ListKeysInput::default()).await.is_err());
     assert!(bench.encrypt(plain(&key.arn, b"x")).await.is_err());
     let told: Vec<_> = bench.recorder.taken().into_iter().map(|record| (record.operation, record.outcomes)).collect();
     let once = |operation, exception| (Some(operation), vec![(Some(exception), 1)]);

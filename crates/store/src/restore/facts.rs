@@ -110,6 +110,12 @@ async fn apply(database: &mut Transaction, plan: &Plan) -> Result<(), Error> {
             .execute("UPDATE keys SET state = $1 WHERE id = $2", values![KeyState::Disabled.name(), key.to_string()])
             .await?;
     }
+    for key in &plan.spared {
+        let sql = "UPDATE keys SET state = $1, deletion_date = NULL WHERE id = $2 AND material_destroyed = 0";
+        database.execute(sql, values![KeyState::Disabled.name(), *key]).await?;
+    }
+    // Whoever restores has a day to see what is to be deleted.
+    database.execute("UPDATE keys SET overdue = 0", values![]).await?;
     for store in &plan.disconnected {
         database
             .execute(

@@ -65,10 +65,14 @@ pub struct Plan {
     pub by_margin: usize,
     /// Keys that stay disabled.
     pub disabled: Vec<KeyId>,
+    /// Keys whose deletion was cancelled since: they are disabled, and kept.
+    pub spared: Vec<KeyId>,
     /// Key stores that stay disconnected.
     pub disconnected: Vec<KeyStoreId>,
     /// Keys that the restored database will not know.
     pub unknown: Vec<Arc<Key>>,
+    /// Versions that it will not know of keys that it knows.
+    pub unknown_versions: Vec<KeyVersionId>,
     /// Key stores that it will not know.
     pub unknown_stores: Vec<Arc<KeyStore>>,
     /// Keys that it brings back.
@@ -115,6 +119,13 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
                 }
             }
             Some(then) => {
+                let made = key.versions.iter().filter(|version| version.current_since.is_some());
+                plan.unknown_versions
+                    .extend(made.map(|version| version.id).filter(|id| then.version(id.version).is_none()));
+                let deletes = |key: &Key| key.state == KeyState::PendingDeletion;
+                if deletes(then) && !deletes(key) && order != Order::BackupIsNewer {
+                    plan.spared.push(key.id);
+                }
                 let usable = |key: &Key| !matches!(key.state, KeyState::Disabled | KeyState::PendingDeletion);
                 let taken_away = usable(then) && !usable(key);
                 if taken_away && order != Order::BackupIsNewer {

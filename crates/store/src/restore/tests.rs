@@ -1,6 +1,8 @@
 //! Backups and restores over real files: what comes back, what is not undone, and that nothing changes before it is
 //! decided.
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +16,7 @@ use crate::backup::backup;
 use crate::engine::sqlite::copy::open;
 use crate::engine::sqlite::lineage::{LOG, beside};
 use crate::engine::value::values;
-use crate::{Begun, Error, NewKeyStore, Store};
+use crate::{Begun, Error, NewKey, NewKeyStore, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
@@ -92,7 +94,7 @@ fn pin(text: &'static str) -> Pin {
 }
 
 async fn key(store: &Store, key_store: &KeyStoreId) -> KeyVersionId {
-    let Begun::New(key) = store.begin_key(key_store, "for tests", &[hsm()], None).await.unwrap() else {
+    let Begun::New(key) = store.begin_key(NewKey::new(key_store, &[hsm()]), None).await.unwrap() else {
         panic!("without a token every key is new")
     };
     let version = KeyVersionId { key, version: 1 };

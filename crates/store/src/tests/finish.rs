@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Bench;
-use crate::{Error, Finished, Rotating};
+use crate::{Error, Finished, NewKey, Rotating};
 use model::id::KeyVersionId;
 use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::{ConnectionState, Event};
@@ -46,6 +46,6 @@ async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
     let refused = |error| matches!(error, Error::State(ConnectionState::Disconnecting));
     assert!(refused(store.finish_version(finished(version)).await.unwrap_err()));
     assert_eq!(store.unreserved_encryptions(version), ENCRYPTIONS_PER_VERSION, "all of it or nothing");
-    assert!(refused(store.begin_key(id, "", &[], None).await.err().unwrap()));
+    assert!(refused(store.begin_key(NewKey::new(id, &[]), None).await.err().unwrap()));
     assert_eq!(store.catalogue().key(key).unwrap().state, KeyState::Creating);
 }

@@ -10,7 +10,7 @@ use crate::engine::Distress;
 use crate::engine::sqlite::copy;
 use crate::engine::value::values;
 use crate::reserve::{Purpose, Standing};
-use crate::{Error, load};
+use crate::{Error, NewKey, load};
 use model::key::KeyState;
 use model::key_store::{ConnectionState, Event};
 use model::outage::Outage;
@@ -125,7 +125,7 @@ async fn logins_go_on_for_a_while_and_leave_room_for_their_outcome() {
     };
     assert!(matches!(error, Error::Kept(_)) && error.passes(), "{error:?}");
     assert_eq!(logins, 128);
-    let version = bench.store.begin_key(&bench.key_store, "", &[], None).await;
+    let version = bench.store.begin_key(NewKey::new(&bench.key_store, &[]), None).await;
     assert!(matches!(version, Err(Error::Kept(_))), "{version:?}");
     let [_, now] = bench.store.advance_key_store(&bench.key_store, Event::Disconnect, None, false).await.unwrap();
     assert_eq!(now, ConnectionState::Disconnecting);

@@ -38,7 +38,7 @@ impl Run {
 }
 
 fn fault(class: Class) -> Fault {
-    Fault { class, function: "C_Login".into(), code: 0xa0, detail: None }
+    Fault { class, function: "C_Login".into(), code: 0xa0, detail: None, at_source: false }
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! Decrypt each item under its key.
 
+use std::time::Instant;
+
 use super::gcm;
 use crate::owner::Owner;
-use protocol::{DecryptItem, Reply};
+use model::secret::Secret;
+use protocol::{DecryptItem, Fault, Reply};
 
 /// One item's failure is never another's.
 pub(super) fn run(owner: &mut Owner, items: Vec<DecryptItem>) -> Reply {
     let now = owner.token.clock.now();
-    let open = |item: DecryptItem| {
-        owner.with_key(item.key, now, |session, handle| gcm::open(session, handle, item.iv, &item.aad, &item.sealed))
-    };
-    Reply::Decrypted(items.into_iter().map(open).collect())
+    Reply::Decrypted(items.into_iter().map(|item| open(owner, now, &item)).collect())
+}
+
+/// Opens one ciphertext.
+pub(super) fn open(owner: &mut Owner, now: Instant, item: &DecryptItem) -> Result<Secret, Fault> {
+    owner.with_key(item.key, now, |session, handle| gcm::open(session, handle, item.iv, &item.aad, &item.sealed))
 }

@@ -3,6 +3,7 @@
 mod ceremony;
 mod challenge;
 mod change_pin;
+mod compare;
 mod decrypt;
 mod destroy;
 mod encrypt;
@@ -16,6 +17,7 @@ mod place;
 mod probe;
 mod prove;
 mod random;
+mod re_encrypt;
 mod rewrap;
 mod self_test;
 mod show_transport;
@@ -51,6 +53,8 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::Encrypt(items) => Ok(encrypt::run(owner, items)),
         Op::Decrypt(items) => Ok(decrypt::run(owner, items)),
         Op::GenerateDataKey(items) => Ok(generate_data_key::run(owner, items)),
+        Op::ReEncrypt(items) => Ok(re_encrypt::run(owner, items)),
+        Op::Compare(items) => Ok(compare::run(owner, items)),
         Op::Random { length } => owner.persist(|owner| random::run(owner, length)),
         Op::SelfTest => owner.persist(self_test::run),
         Op::Probe => owner.persist(probe::run),

@@ -3,17 +3,18 @@
 use super::Made;
 use super::faulty::{FAULTS, Plan, Way};
 use super::subject::{Act, Subject};
-use crate::Error;
 use crate::engine::{Distress, Told};
+use crate::{Error, NewKey};
 use model::outage::Outage;
 
 /// A change has fewer statements than this.
 const STATEMENTS: usize = 60;
 
 /// Has each change fail at each of its statements, and looks at what came of it.
-async fn at_every_statement(made: Made, faults: &[(&str, Told)], way: Way, lasting: bool) {
-    let mut subject = Subject::over(made).await;
+async fn at_every_statement(make: impl AsyncFn() -> Made, faults: &[(&str, Told)], way: Way, lasting: bool) {
     for act in Act::ALL {
+        // Each its own: what a look at everything costs grows with what was made before.
+        let mut subject = Subject::over(make().await).await;
         for (fault, told) in faults {
             let mut reached = 0;
             for after in 0..STATEMENTS {
@@ -55,20 +56,20 @@ fn expected(error: &Error, told: Told, way: Way, what: &str) {
     assert!(error.passes(), "{what}: {error:?}");
 }
 
-pub(crate) async fn a_change_that_fails_at_any_statement_is_made_wholly_or_not(made: Made) {
-    at_every_statement(made, &FAULTS, Way::Refused, false).await;
+pub(crate) async fn a_change_that_fails_at_any_statement_is_made_wholly_or_not(make: impl AsyncFn() -> Made) {
+    at_every_statement(make, &FAULTS, Way::Refused, false).await;
 }
 
-pub(crate) async fn a_change_whose_answers_are_lost_is_found_again(made: Made) {
-    at_every_statement(made, &FAULTS[1..2], Way::Lost, false).await;
+pub(crate) async fn a_change_whose_answers_are_lost_is_found_again(make: impl AsyncFn() -> Made) {
+    at_every_statement(make, &FAULTS[1..2], Way::Lost, false).await;
 }
 
-pub(crate) async fn trouble_that_lasts_ends_with_its_cause(made: Made) {
-    at_every_statement(made, &FAULTS[1..4], Way::Lost, true).await;
+pub(crate) async fn trouble_that_lasts_ends_with_its_cause(make: impl AsyncFn() -> Made) {
+    at_every_statement(make, &FAULTS[1..4], Way::Lost, true).await;
 }
 
-pub(crate) async fn a_panic_at_any_statement_costs_that_change_alone(made: Made) {
-    at_every_statement(made, &FAULTS[..1], Way::Panics, false).await;
+pub(crate) async fn a_panic_at_any_statement_costs_that_change_alone(make: impl AsyncFn() -> Made) {
+    at_every_statement(make, &FAULTS[..1], Way::Panics, false).await;
 }
 
 /// What an engine itself says when the machine lets it down, told as that, and over as soon as the machine is mended.
@@ -111,7 +112,7 @@ pub(crate) async fn real_trouble_is_told_and_passes(made: Made) {
 /// Makes keys until one is refused; at once, but for a disk that has room in what is there already.
 async fn until_refused(subject: &Subject) -> Error {
     for _ in 0..10_000 {
-        if let Err(error) = subject.store.begin_key(&subject.key_store, "", &[], None).await {
+        if let Err(error) = subject.store.begin_key(NewKey::new(&subject.key_store, &[]), None).await {
             return error;
         }
     }

@@ -35,10 +35,14 @@ macro_rules! suite {
                 a_schema_is_made_once,
             }
             faults {
+                real_trouble_is_told_and_passes,
+            }
+        }
+        $crate::engine::suite::tests_with! { $make:
+            faults {
                 a_change_that_fails_at_any_statement_is_made_wholly_or_not,
                 a_change_whose_answers_are_lost_is_found_again,
                 trouble_that_lasts_ends_with_its_cause,
-                real_trouble_is_told_and_passes,
                 a_panic_at_any_statement_costs_that_change_alone,
             }
         }
@@ -57,3 +61,16 @@ macro_rules! tests_of {
     };
 }
 pub(crate) use tests_of;
+
+/// The same of tests that need an engine over an empty database again and again.
+macro_rules! tests_with {
+    ($make:path: $module:ident { $($test:ident,)+ }) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $crate::engine::suite::$module::$test($make).await;
+            }
+        )+
+    };
+}
+pub(crate) use tests_with;

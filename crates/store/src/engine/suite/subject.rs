@@ -9,10 +9,13 @@ use super::Made;
 use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
-use crate::{Begun, Catalogue, ClientToken, Error, Finished, KeyStoreChange, NewKeyStore, Store, follow, load};
+use crate::{
+    Admits, Begun, Catalogue, ClientToken, Error, Finished, KeyStoreChange, NewKey, NewKeyStore, Rotating, Store,
+    follow, load,
+};
 use model::clock::Clock;
-use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
-use model::key::{KeyState, Placement};
+use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::Event;
 use model::pin::{Pin, PinChange};
 
@@ -40,6 +43,10 @@ pub(super) enum Act {
     Finish,
     Disable,
     Abandon,
+    MakeCurrent,
+    AbandonVersion,
+    GiveUp,
+    DeleteKey,
     CreateStore,
     MoveStore,
     ConnectStore,
@@ -48,10 +55,13 @@ pub(super) enum Act {
     ReturnEncryptions,
     ReplacePin,
     ResealPins,
+    CreateAlias,
+    MoveAlias,
+    SetTags,
 }
 
 impl Act {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::BeginKey,
         Self::KeepBlob,
         Self::KeepProof,
@@ -59,6 +69,10 @@ impl Act {
         Self::Finish,
         Self::Disable,
         Self::Abandon,
+        Self::MakeCurrent,
+        Self::AbandonVersion,
+        Self::GiveUp,
+        Self::DeleteKey,
         Self::CreateStore,
         Self::MoveStore,
         Self::ConnectStore,
@@ -67,12 +81,26 @@ impl Act {
         Self::ReturnEncryptions,
         Self::ReplacePin,
         Self::ResealPins,
+        Self::CreateAlias,
+        Self::MoveAlias,
+        Self::SetTags,
     ];
 
     /// Whether a catalogue shows it.
     pub(super) fn shows(self) -> bool {
         !matches!(self, Self::ReserveEncryptions | Self::ReturnEncryptions | Self::ReplacePin | Self::ResealPins)
     }
+}
+
+/// The witness may be in whatever state another act has put it into.
+const ADMITS: Admits = Admits {
+    states: &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion],
+    most: usize::MAX,
+};
+
+/// One that no other key has.
+fn alias(key: KeyId) -> AliasName {
+    AliasName::from(format!("alias/{key}").as_str())
 }
 
 fn given() -> Pin {
@@ -107,7 +135,9 @@ impl Subject {
                     token: name,
                     parameters: [7; 32],
                 };
-                Box::pin(async move { store.begin_key(&key_store, "words", &hsms, Some(&token)).await.map(drop) })
+                let tags = [("team".to_owned(), "payroll".to_owned())].into();
+                let new = NewKey { description: "words".into(), tags, ..NewKey::new(&key_store, &hsms) };
+                Box::pin(async move { store.begin_key(new, Some(&token)).await.map(drop) })
             }
             Act::CreateStore | Act::MoveStore | Act::ConnectStore | Act::DeleteStore => self.of_store(act, name).await,
             Act::ReplacePin => {
@@ -123,7 +153,7 @@ impl Subject {
                 )
             }
             _ => {
-                let Begun::New(key) = self.store.begin_key(&key_store, "", &hsms, None).await.unwrap() else {
+                let Begun::New(key) = self.store.begin_key(NewKey::new(&key_store, &hsms), None).await.unwrap() else {
                     panic!("without a token every key is new")
                 };
                 let version = KeyVersionId { key, version: 1 };
@@ -150,6 +180,37 @@ impl Subject {
             Act::Abandon => {
                 self.store.keep_blob(version, &bytes).await.unwrap();
                 Box::pin(async move { store.abandon_key(key).await })
+            }
+            Act::CreateAlias => Box::pin(async move { store.create_alias(&alias(key), key, ADMITS, None).await }),
+            Act::MoveAlias => {
+                let from = self.witness().await.key;
+                self.store.create_alias(&alias(key), from, ADMITS, None).await.unwrap();
+                Box::pin(async move { store.move_alias(&alias(key), from, key, ADMITS).await })
+            }
+            Act::SetTags => {
+                let tags = [("team".to_owned(), "payroll".to_owned())].into();
+                Box::pin(async move { store.set_tags(key, &tags, ADMITS).await })
+            }
+            Act::MakeCurrent | Act::AbandonVersion => {
+                self.store.force_state(key, KeyState::Enabled).await.unwrap();
+                let next = KeyVersionId { key, version: 2 };
+                let rotating = Rotating { version: next, cause: RotationCause::Period };
+                self.store.begin_version(rotating, &["hsm-a".into()]).await.unwrap();
+                let finished =
+                    Finished { version: next, proof: ([3; 12], bytes), proven: vec!["hsm-a".into()], reserve: 10 };
+                match act {
+                    Act::MakeCurrent => Box::pin(async move { store.finish_version(finished).await.map(drop) }),
+                    _ => Box::pin(async move { store.abandon_version(next).await }),
+                }
+            }
+            Act::GiveUp | Act::DeleteKey => {
+                const DISABLED: &[KeyState] = &[KeyState::Disabled];
+                self.store.force_state(key, KeyState::Disabled).await.unwrap();
+                if act == Act::GiveUp {
+                    return Box::pin(async move { store.give_up_material(key, DISABLED, 1, &["hsm-a".into()]).await });
+                }
+                self.store.give_up_material(key, DISABLED, 1, &[]).await.unwrap();
+                Box::pin(async move { store.delete_key(key).await })
             }
             Act::ReserveEncryptions => Box::pin(async move { store.reserve_encryptions(version, 10).await.map(drop) }),
             _ => {
@@ -217,7 +278,7 @@ impl Subject {
         let known: Option<KeyId> = self.store.catalogue().keys().next().map(|key| key.id);
         let key = match known {
             Some(key) => key,
-            None => match self.store.begin_key(&self.key_store, "", &[], None).await.unwrap() {
+            None => match self.store.begin_key(NewKey::new(&self.key_store, &[]), None).await.unwrap() {
                 Begun::New(key) | Begun::Existing(key) => key,
             },
         };

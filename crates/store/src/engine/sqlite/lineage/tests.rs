@@ -12,7 +12,7 @@ use super::pages::{Log, Main, Mark};
 use super::record::{self, Beside, Record, State};
 use super::verdict::{Foreign, Seen, Standing, judge, reaches};
 use super::{INDEX, JOURNAL, LOG, RECORD, beside, pragma};
-use crate::{Begun, Error, Store};
+use crate::{Begun, Error, NewKey, Store};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId};
 use model::key::KeyState;
@@ -86,7 +86,9 @@ async fn make(store: &Store, count: usize) -> Vec<KeyId> {
     let mut keys = Vec::new();
     for _ in 0..count {
         let hsms: [HsmId; 2] = ["hsm-a".into(), "hsm-b".into()];
-        let made = store.begin_key(&key_store, &"described at length; ".repeat(20), &hsms, None).await.unwrap();
+        let description = "described at length; ".repeat(20);
+        let new = NewKey { description, ..NewKey::new(&key_store, &hsms) };
+        let made = store.begin_key(new, None).await.unwrap();
         let Begun::New(key) = made else { panic!("without a token every key is new") };
         keys.push(key);
     }

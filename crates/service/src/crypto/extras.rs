@@ -1,0 +1,44 @@
+//! What requests may carry beside what they are about.
+
+use crate::Error;
+use model::exception::Exception;
+
+/// What AWS KMS's requests may carry beside what they are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Everything is to be decided that can be decided without an HSM, and nothing done.
+    pub dry_run: bool,
+    /// There are grant tokens with it.
+    pub grant_tokens: bool,
+    /// There is a recipient with it, for whom the answer is to be encrypted.
+    pub recipient: bool,
+}
+
+impl Extras {
+    /// Refuses what means nothing here yet. Ignored, grant tokens would let their caller believe in permissions that
+    /// nobody looked at, and a recipient would have a plaintext come back that only an enclave was to see.
+    pub fn check(self) -> Result<(), Error> {
+        let unsupported = |message: &str| Err(Error::permanent(Exception::UnsupportedOperation, message));
+        if self.grant_tokens {
+            return unsupported(
+                "grant tokens are not supported: there are no grants in this service. Call without grant tokens, and have \
+                 the permission given to this client",
+            );
+        }
+        if self.recipient {
+            return unsupported(
+                "recipients are not supported: this service checks no attestation documents, and encrypts no answer for an \
+                 enclave. Call without a recipient, from where the plaintext may be seen",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// The end of a dry run that found nothing to refuse.
+    pub(crate) fn dry_run() -> Self {
+        let message = "The request would have succeeded, but the DryRun option is set.";
+        Self::permanent(Exception::DryRunOperation, message)
+    }
+}

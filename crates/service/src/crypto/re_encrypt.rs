@@ -1,0 +1,191 @@
+//! ReEncrypt: opens a ciphertext and encrypts what it holds under another key, another context, or a key's current
+//! version.
+//!
+//! Where both keys are in one cluster, one HSM does both, and the plaintext does not come to this process. Between two
+//! clusters it does, as a [`Secret`](model::secret::Secret), which is wiped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::core::hsm_cluster::HsmCluster;
+use crate::core::key_access::KeyAccess;
+use crate::core::keyring::{Target, Usable};
+use crate::core::pipeline::{Clusters, DataOperation, Prepared, Used, answers_of};
+use crate::core::validate;
+use crate::crypto::decrypt::{Opening, opening};
+use crate::crypto::encrypt::aad_of;
+use crate::{Error, Extras, RequestContext, Service};
+use cluster::Failed;
+use cluster::item::{self, Keyed};
+use model::call_options::CallOptions;
+use model::ciphertext::{OVERHEAD_BYTES, assemble};
+use model::context::EncryptionContext;
+use model::operation::Operation;
+use protocol::{EncryptItem, ReEncryptItem, Sealed};
+
+/// One item of ReEncrypt.
+#[derive(Debug, Default)]
+pub struct ReEncryptInput {
+    /// 1 to 6,144 bytes.
+    pub ciphertext: bytes::Bytes,
+    /// Key id, key ARN or alias of the key of the ciphertext; empty: the key that it names.
+    pub source_key_id: String,
+    /// Pairs of the encryption context that it was made with.
+    pub source_context: BTreeMap<String, String>,
+    /// Key id, key ARN or alias of the key to encrypt with.
+    pub destination_key_id: String,
+    /// Pairs of the encryption context to encrypt with.
+    pub destination_context: BTreeMap<String, String>,
+    /// What may come with it.
+    pub extras: Extras,
+}
+
+/// What ReEncrypt gives.
+#[derive(Clone, Debug)]
+pub struct ReEncrypted {
+    /// The new ciphertext, format 1.
+    pub ciphertext: Vec<u8>,
+    /// ARN of the key that opened the old one.
+    pub source_key_arn: Arc<str>,
+    /// ARN of the key of the new one.
+    pub key_arn: Arc<str>,
+    /// Names the material that opened the old one.
+    pub source_material_id: Arc<str>,
+    /// Names the material of the new one.
+    pub material_id: Arc<str>,
+}
+
+impl Service {
+    /// Encrypts anew, likewise.
+    pub async fn re_encrypt(
+        &self,
+        call: &RequestContext,
+        items: Vec<ReEncryptInput>,
+    ) -> Result<Vec<Result<ReEncrypted, Error>>, Error> {
+        self.core.on_items(call, ReEncrypt, items).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ReEncrypt;
+
+impl DataOperation for ReEncrypt {
+    type Input = ReEncryptInput;
+    type Work = item::ReEncrypt;
+    type Output = ReEncrypted;
+
+    fn operation(&self) -> Operation {
+        Operation::ReEncrypt
+    }
+
+    fn payload_field(&self) -> &'static str {
+        "ciphertextBlob"
+    }
+
+    fn payload_bytes(&self, item: &ReEncryptInput) -> usize {
+        item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
+    }
+
+    fn encrypts(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, access: &KeyAccess<'_>, item: ReEncryptInput) -> Result<Prepared<ReEncryptItem>, Error> {
+        item.extras.check()?;
+        let destination_context = validate::context(item.destination_context)?;
+        let source =
+            opening(&access.of_source(), &item.source_key_id, item.ciphertext, validate::context(item.source_context)?);
+        // Looked at whatever the source came to, so that both are on record; the source's refusal is told first.
+        let destination = access.current(&item.destination_key_id, &destination_context);
+        let (source, destination) = match (source, destination) {
+            (Ok(source), Ok(destination)) => (source, destination),
+            (Ok(source), Err(error)) => {
+                access.note(source.target);
+                return Err(error);
+            }
+            (Err(error), Ok((target, _))) => {
+                access.note(target);
+                return Err(error);
+            }
+            (Err(error), Err(_)) => return Err(error),
+        };
+        Ok(prepared(source, destination, destination_context, item.extras.dry_run))
+    }
+
+    async fn carry_out(
+        &self,
+        clusters: Clusters,
+        items: Vec<Keyed<ReEncryptItem>>,
+        options: CallOptions,
+    ) -> Vec<Result<Sealed, Failed>> {
+        match clusters.source {
+            None => answers_of::<item::ReEncrypt>(&*clusters.hsm_cluster, items, options).await,
+            Some(source) => between(&*source, &*clusters.hsm_cluster, items, options).await,
+        }
+    }
+
+    fn finish(&self, Used { entry, version, source }: Used<'_>, raw: Sealed) -> ReEncrypted {
+        let (source_entry, source_version) = source.unwrap_or((entry, version));
+        ReEncrypted {
+            ciphertext: assemble(version.reference.version, &raw.iv, &raw.sealed),
+            source_key_arn: Arc::clone(&source_entry.arn),
+            key_arn: Arc::clone(&entry.arn),
+            source_material_id: Arc::clone(&source_version.material_id),
+            material_id: Arc::clone(&version.material_id),
+        }
+    }
+}
+
+fn prepared(
+    source: Opening<'_>,
+    (target, version): (Target, &Usable),
+    context: EncryptionContext,
+    dry_run: bool,
+) -> Prepared<ReEncryptItem> {
+    let (key, aad) = (Arc::clone(&version.reference), aad_of(version, &context));
+    let item = ReEncryptItem { source: source.item, key: key.version, aad };
+    let keyed = Keyed { key, source: Some(Arc::clone(&source.version.reference)), item };
+    Prepared { target, context, source: Some((source.target, source.context)), dry_run, keyed }
+}
+
+/// Opens items in one cluster and encrypts what they hold in another. What was not opened has reached nobody there.
+async fn between(
+    source: &dyn HsmCluster,
+    destination: &dyn HsmCluster,
+    items: Vec<Keyed<ReEncryptItem>>,
+    options: CallOptions,
+) -> Vec<Result<Sealed, Failed>> {
+    let (mut to_open, mut to_seal) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    for Keyed { key, source, item } in items {
+        let ReEncryptItem { source: opens, key: _, aad } = item;
+        to_open.push(Keyed { key: source.unwrap_or_else(|| Arc::clone(&key)), source: None, item: opens });
+        to_seal.push((key, aad));
+    }
+    let opened = answers_of::<item::TakeOut>(source, to_open, options).await;
+    let (mut places, mut sealed) = (Vec::with_capacity(to_seal.len()), Vec::with_capacity(to_seal.len()));
+    let mut items = Vec::with_capacity(to_seal.len());
+    for (place, ((key, aad), opened)) in to_seal.into_iter().zip(opened).enumerate() {
+        sealed.push(match opened {
+            Ok(plaintext) => {
+                places.push(place);
+                items.push(Keyed { item: EncryptItem { key: key.version, aad, plaintext }, key, source: None });
+                Err(cluster::Error::DeadlineExceeded.into())
+            }
+            Err(Failed { error, .. }) => Err(Failed { error: of_source(error), sent: false }),
+        });
+    }
+    for (place, answer) in places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await) {
+        sealed[place] = answer;
+    }
+    sealed
+}
+
+/// What a cluster said of the source. Its key is not the one that the call's other errors are about.
+fn of_source(error: cluster::Error) -> cluster::Error {
+    match error {
+        cluster::Error::KeyGone => {
+            cluster::Error::NoZone("the key of the ciphertext was removed in every HSM that held it".to_owned())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,33 @@
+//! DeleteAlias: takes a name away. The key and what was encrypted with it stay as they are.
+
+use super::update_alias::{contended, owner};
+use crate::{Error, RequestContext, Service};
+use model::operation::Operation;
+
+/// As for UpdateAlias.
+const LOOKS: usize = 5;
+
+impl Service {
+    /// Takes an alias away.
+    pub async fn delete_alias(&self, call: &RequestContext, alias: &str) -> Result<(), Error> {
+        let operation = Operation::DeleteAlias;
+        let resource = self.core.arn_of(operation, alias);
+        let (core, call_of_task, alias) = (self.core.clone(), call.clone(), alias.to_owned());
+        self.core
+            .on_one(call, operation, resource, async move {
+                for _ in 0..LOOKS {
+                    let (name, key) = owner(&core, &call_of_task, operation, &alias)?;
+                    match core.store().remove_alias(&name, key).await {
+                        Ok(()) => {
+                            tracing::info!(alias = %name, %key, "alias deleted");
+                            return Ok(());
+                        }
+                        Err(store::Error::AliasMoved(_)) => {}
+                        Err(error) => return Err(core.of_store(error)),
+                    }
+                }
+                Err(contended(&alias))
+            })
+            .await
+    }
+}

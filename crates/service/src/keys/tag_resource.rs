@@ -1,0 +1,44 @@
+//! TagResource and UntagResource: what people sort keys by.
+
+use std::sync::Arc;
+
+use crate::core::{Core, validate};
+use crate::{Error, RequestContext, Service};
+use model::operation::Operation;
+use store::{Admits, Key};
+
+impl Service {
+    /// Gives a key tags; one with a name that it has already takes the other one's place.
+    pub async fn tag_resource(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        tags: Vec<(String, String)>,
+    ) -> Result<(), Error> {
+        let operation = Operation::TagResource;
+        let work = move |core: Core, key: Arc<Key>| async move {
+            let most = core.quotas().tags_per_key;
+            let tags = validate::tags(tags, most)?;
+            let admits = Admits { states: operation.spec().allowed_states, most };
+            core.store().set_tags(key.id, &tags, admits).await.map_err(|error| core.of_store(error))
+        };
+        self.core.on_key(call, operation, key_id, work).await
+    }
+
+    /// Takes tags away from a key; a success where it has none of them.
+    pub async fn untag_resource(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        tag_keys: Vec<String>,
+    ) -> Result<(), Error> {
+        let operation = Operation::UntagResource;
+        let work = move |core: Core, key: Arc<Key>| async move {
+            // A key that has more than it may have by now can be rid of all of them at once.
+            let names = validate::tag_keys(tag_keys, core.quotas().tags_per_key.max(key.tags.len()))?;
+            let states = operation.spec().allowed_states;
+            core.store().remove_tags(key.id, &names, states).await.map_err(|error| core.of_store(error))
+        };
+        self.core.on_key(call, operation, key_id, work).await
+    }
+}

@@ -1,0 +1,26 @@
+//! UpdateKeyDescription: what a key is for, said anew.
+
+use std::sync::Arc;
+
+use crate::core::{Core, validate};
+use crate::{Error, RequestContext, Service};
+use model::operation::Operation;
+use store::Key;
+
+impl Service {
+    /// Describes a key anew; an empty description is one as well.
+    pub async fn update_key_description(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        description: String,
+    ) -> Result<(), Error> {
+        let operation = Operation::UpdateKeyDescription;
+        let work = move |core: Core, key: Arc<Key>| async move {
+            validate::description(&description)?;
+            let states = operation.spec().allowed_states;
+            core.store().set_description(key.id, &description, states).await.map_err(|error| core.of_store(error))
+        };
+        self.core.on_key(call, operation, key_id, work).await
+    }
+}
