@@ -65,7 +65,10 @@ pub(super) async fn fill(configuration: &Path, keys: usize, clock: &Clock) -> Ou
     site.make(&second).await?;
     site.store.close().await;
     put_back(&state, &config.state_dir)?;
-    moved.iter().try_for_each(|token| put_back(&token.here, &token.home))
+    moved.iter().try_for_each(|token| put_back(&token.here, &token.home))?;
+    // Ten thousands of files: what is measured next must not wait for them.
+    rustix::fs::sync();
+    Ok(())
 }
 
 /// A directory of tokens that lies elsewhere for a while.
