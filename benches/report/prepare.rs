@@ -2,8 +2,9 @@
 //! metadata as a daemon does it, and in the same order for each version.
 //!
 //! What makes a daemon slow at it is that its data workers prove each key right after it was placed: SoftHSM then reads
-//! its token's directory anew for each. Here all keys are placed first and proven afterwards. The metadata lie in memory
-//! meanwhile, where a change does not wait for a disk.
+//! its token's directory anew for each. Here all keys are placed first and proven afterwards. Metadata and tokens lie in
+//! memory meanwhile: a change does not wait for a disk there, and SoftHSM writes the file of an object once for each of
+//! its attributes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
 const AT_ONCE: usize = 16;
 /// Proofs in one frame.
 const BATCH: usize = 256;
+/// Where SoftHSM's configuration is told, and what in it tells where the tokens are.
+const SOFTHSM_CONF: &str = "SOFTHSM2_CONF";
+const TOKENS: &str = "directories.tokendir =";
 /// The file of the metadata in its directory.
 const DATABASE: &str = "keystored.db";
 
@@ -51,7 +55,8 @@ pub(super) async fn fill(configuration: &Path, keys: usize, clock: &Clock) -> Ou
     let in_memory = TempDir::with_prefix_in("keystored-bench-", IN_MEMORY).map_err(said("making a directory"))?;
     let state = in_memory.path().join("state");
     copy(&config.state_dir, &state)?;
-    let site = Site::open(&config, &state, clock).await?;
+    let mut site = Site::open(&config, &state, clock).await?;
+    let moved = site.hsms.iter_mut().map(|hsm| MovedToken::to(in_memory.path(), hsm)).collect::<Outcome<Vec<_>>>()?;
     let first = stream::iter(0..keys).map(|_| site.begin());
     let first: Vec<KeyVersionId> = first.buffer_unordered(AT_ONCE).try_collect().await?;
     site.make(&first).await?;
@@ -59,8 +64,35 @@ pub(super) async fn fill(configuration: &Path, keys: usize, clock: &Clock) -> Ou
     let second: Vec<KeyVersionId> = second.buffer_unordered(AT_ONCE).try_collect().await?;
     site.make(&second).await?;
     site.store.close().await;
-    std::fs::remove_dir_all(&config.state_dir).map_err(said("removing the metadata"))?;
-    copy(&state, &config.state_dir)
+    put_back(&state, &config.state_dir)?;
+    moved.iter().try_for_each(|token| put_back(&token.here, &token.home))
+}
+
+/// A directory of tokens that lies elsewhere for a while.
+struct MovedToken {
+    home: PathBuf,
+    here: PathBuf,
+}
+
+impl MovedToken {
+    /// Copies an HSM's tokens, and has its workers use the copy.
+    fn to(place: &Path, hsm: &mut Settings) -> Outcome<Self> {
+        let conf = hsm.environment.get_mut(SOFTHSM_CONF).ok_or("an HSM is no SoftHSM")?;
+        let text = std::fs::read_to_string(&*conf).map_err(said("reading softhsm2.conf"))?;
+        let home = text.lines().find_map(|line| line.strip_prefix(TOKENS)).map(|home| PathBuf::from(home.trim()));
+        let home = home.ok_or("softhsm2.conf says nothing of its tokens")?;
+        let (here, moved) = (place.join(format!("{}-tokens", hsm.hsm)), place.join(format!("{}.conf", hsm.hsm)));
+        copy(&home, &here)?;
+        let text = text.replace(&home.display().to_string(), &here.display().to_string());
+        std::fs::write(&moved, text).map_err(said("writing softhsm2.conf"))?;
+        *conf = moved.display().to_string();
+        Ok(Self { home, here })
+    }
+}
+
+fn put_back(from: &Path, to: &Path) -> Outcome<()> {
+    std::fs::remove_dir_all(to).map_err(said("removing what was copied"))?;
+    copy(from, to)
 }
 
 fn copy(from: &Path, to: &Path) -> Outcome<()> {
@@ -80,7 +112,12 @@ impl Site {
             pins.insert(hsm, opened.map_err(said("opening a PIN"))?);
         }
         let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
-        let hsms = hsms.map(|hsm| Settings { worker: PathBuf::from(PROGRAM), ..Settings::of(config, hsm) }).collect();
+        let quietly = |hsm| {
+            let mut settings = Settings { worker: PathBuf::from(PROGRAM), ..Settings::of(config, hsm) };
+            settings.environment.insert("KEYSTORED_LOG_FILTER".to_owned(), "warn".to_owned());
+            settings
+        };
+        let hsms = hsms.map(quietly).collect();
         Ok(Self { scope: config.scope.clone(), hsms, store, key_store, pins, clock: clock.clone() })
     }
 

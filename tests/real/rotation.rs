@@ -7,14 +7,14 @@ use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId};
 use model::limits::ENCRYPTIONS_BEFORE_ROTATION;
 use proto::v1::{
-    BatchDecryptRequest, BatchEncryptRequest, DecryptRequest, EncryptRequest, RotateKeyOnDemandRequest, RotationCause,
-    decrypt_result, encrypt_result,
+    BatchDecryptRequest, BatchEncryptRequest, DecryptRequest, EncryptRequest, PlacementState, RotateKeyOnDemandRequest,
+    RotationCause, decrypt_result, encrypt_result,
 };
 use store::Store;
 
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
-use crate::harness::{Caller, Daemon, Failure, context, tool, wait};
+use crate::harness::{Caller, Daemon, Failure, chaos, context, tool, wait};
 
 fn version_of(ciphertext: &[u8]) -> u32 {
     u32::from_be_bytes(ciphertext[17..21].try_into().unwrap())
@@ -163,4 +163,46 @@ async fn metadata_of_yesterday_never_give_one_number_to_two_materials() {
         cluster.hsms.iter().all(|hsm| hsm.orphans.contains(&orphan)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zones_that_are_away_or_full_are_filled_later_and_two_are_needed() {
+    let site = Site::prepare_zones(3).await;
+    let controls = chaos::control_each(&site);
+    let daemon = site.start().await;
+    let caller = daemon.caller().await.with_deadline(wait::LONG);
+    let key = caller.create_key("in three zones").await;
+    let old = caller.encrypt(&key, b"old", &context(&[])).await.unwrap();
+    let full = "[[rule]]\nfunction = \"C_UnwrapKey\"\nfault = { code = \"CKR_DEVICE_MEMORY\" }";
+    controls[0].set(full).unwrap();
+    rotate(&caller, &key).await.unwrap();
+    let new = caller.encrypt(&key, b"new", &context(&[])).await.unwrap();
+    assert_eq!(version_of(&new), 2);
+    let away = daemon.zone("b").take_away();
+    // Until it is known to be away, the HSM's own failure is told, as one that passes.
+    let refused = wait::until_async("the rotation is refused", wait::LONG, async || {
+        let failure = rotate(&caller, &key).await.unwrap_err();
+        let too_few = failure.reason == "CloudHsmClusterInvalidConfigurationException";
+        assert!(too_few || failure.retryable, "{failure:?}");
+        too_few.then_some(failure)
+    })
+    .await;
+    assert!(!refused.message.is_empty());
+    let meanwhile = caller.encrypt(&key, b"meanwhile", &context(&[])).await.unwrap();
+    assert_eq!(version_of(&meanwhile), 2, "the key is as it was");
+    controls[0].clear().unwrap();
+    away.put_back();
+    daemon.wait_until_healthy_for(&caller).await;
+    wait::until_async("every zone has it", wait::LONG, async || {
+        let placements = caller.describe_key(&key).await.unwrap().placements;
+        let present = placements.iter().filter(|at| at.state() == PlacementState::Present).count();
+        (present == 3).then_some(())
+    })
+    .await;
+    rotate(&caller, &key).await.unwrap();
+    for (ciphertext, plaintext) in [(&old, &b"old"[..]), (&new, b"new"), (&meanwhile, b"meanwhile")] {
+        assert_eq!(caller.decrypt(ciphertext, &context(&[])).await.unwrap(), plaintext);
+    }
+    let last = caller.encrypt(&key, b"last", &context(&[])).await.unwrap();
+    assert!(version_of(&last) > 2);
 }

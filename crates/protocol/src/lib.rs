@@ -60,6 +60,12 @@ pub enum FromWorker {
     Ready(Box<Ready>),
     /// Start-up failed for good after its own retries; the worker leaves after this.
     Failed(Fault),
+    /// The request with this id needs a search through all objects of the token before it can be done: it takes as long
+    /// as a request of [`Kind::Place`] may. Said at most once for a request, before its reply.
+    Searching {
+        /// The request's id.
+        id: u64,
+    },
     /// The answer to the request with this id.
     Reply {
         /// The request's id.

@@ -2,7 +2,8 @@
 //!
 //! A worker takes requests in the order in which they were sent, into as many session threads as it has. So with N
 //! sessions the N oldest unanswered requests are in hand, and the next one was taken when one of those was answered:
-//! the kill limit can be counted from there without a message. No I/O and no clock in here; times come from outside.
+//! the kill limit can be counted from there without a message. Only that a key is searched for in the token, which takes
+//! as long as the token holds objects, is told. No I/O and no clock in here; times come from outside.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub struct Held {
     pub kind: Kind,
     /// When it was taken, at the latest.
     pub since: Instant,
+    /// It was prolonged.
+    searching: bool,
 }
 
 impl<T> InFlight<T> {
@@ -81,9 +84,17 @@ impl<T> InFlight<T> {
         Some(value)
     }
 
-    /// When a session took a request that is in hand.
+    /// When a session took a request that is in hand; `None` where it was prolonged: what such a one takes says nothing of
+    /// others.
     pub fn since(&self, id: u64) -> Option<Instant> {
-        self.held.iter().find(|held| held.id == id).map(|held| held.since)
+        self.held.iter().find(|held| held.id == id && !held.searching).map(|held| held.since)
+    }
+
+    /// A request in hand has to search the token first, and has as long as one that places a key.
+    pub fn prolong(&mut self, id: u64) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.id == id && held.kind == Kind::Crypto) {
+            (held.kind, held.searching) = (Kind::Place, true);
+        }
     }
 
     /// Takes everything out.
@@ -118,7 +129,7 @@ impl<T> InFlight<T> {
         while self.held.len() < self.sessions && self.waiting < self.end() {
             let slot = usize::try_from(self.waiting - self.first).ok().and_then(|index| self.slots.get(index));
             if let Some(Some((kind, _))) = slot {
-                self.held.push(Held { id: self.waiting, kind: *kind, since: now });
+                self.held.push(Held { id: self.waiting, kind: *kind, since: now, searching: false });
             }
             self.waiting += 1;
         }
@@ -156,6 +167,25 @@ mod tests {
         assert_eq!(table.overdue(start + ms(450), &LIMITS), None, "the second one was taken at 200 ms");
         assert_eq!(table.earliest(&LIMITS), Some(start + ms(450)));
         assert_eq!(table.overdue(start + ms(451), &LIMITS).map(|held| held.id), Some(second));
+    }
+
+    #[test]
+    fn a_request_that_searches_the_token_has_longer_and_tells_no_time() {
+        let start = Clock::manual().now();
+        let mut table = InFlight::new(1);
+        let (first, second) = (table.push(start, Kind::Crypto, 'a'), table.push(start, Kind::Crypto, 'b'));
+        table.prolong(first);
+        table.prolong(second);
+        assert_eq!(table.overdue(start + ms(5_000), &LIMITS), None);
+        assert_eq!(table.overdue(start + ms(5_001), &LIMITS).map(|held| held.kind), Some(Kind::Place));
+        assert_eq!((table.since(first), table.answer(start + ms(400), first)), (None, Some('a')));
+        assert_eq!(table.since(second), Some(start + ms(400)), "it was not in hand when it was said");
+        assert!(table.overdue(start + ms(651), &LIMITS).is_some());
+        // A login keeps its own limit.
+        let mut table = InFlight::new(1);
+        let login = table.push(start, Kind::Login, 'c');
+        table.prolong(login);
+        assert_eq!(table.overdue(start + ms(5_001), &LIMITS), None);
     }
 
     #[test]

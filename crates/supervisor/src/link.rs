@@ -22,10 +22,10 @@ use protocol::{Fault, FrameError, Op, Ready, Reply, Start, encode_frame};
 
 /// A request in hand past its limit gets this much longer when its answer may lie unread in the socket, because this
 /// process itself was held up.
-const GRACE: Duration = Duration::from_millis(10);
+pub(super) const GRACE: Duration = Duration::from_millis(10);
 
 /// How many times its limit a worker may be busy while one of its threads runs or waits for a processor.
-const AT_WORK: u32 = 4;
+pub(super) const AT_WORK: u32 = 4;
 
 /// What the worker said, apart from replies.
 pub(super) enum Heard {

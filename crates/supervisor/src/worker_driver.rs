@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
 use super::admission::{AdmissionError, AdmissionSession};
-use super::link::{Answer, Link, sleep_until};
+use super::link::{AT_WORK, Answer, GRACE, Link, sleep_until};
 use super::process::at_work;
 use super::state_machine::{Action, Event, State, StateMachine};
 use super::status_tracker::View;
@@ -83,6 +83,8 @@ impl WorkerDriver {
     /// The next thing that happens.
     async fn wait(&mut self) -> Event {
         let (state, until) = (self.machine.state(), self.machine.until());
+        let at_work = at_work(self.worker.as_ref().and_then(|worker| worker.running.pid()));
+        let (find, clock) = (self.pool.settings.policy().find, self.pool.clock.clone());
         let event = tokio::select! {
             biased;
             kill_at = stopped(&mut self.stop), if !self.machine.is_stopping() => Event::Stop { kill_at },
@@ -92,7 +94,7 @@ impl WorkerDriver {
                 self.pool.refused.get().map_or(Event::Turn, |refusal| Event::Refused(refusal.clone()))
             }
             event = happens(&mut self.worker, &self.pool, state) => event,
-            () = sleep_until(until.unwrap_or_else(|| self.pool.clock.now())), if until.is_some() => Event::Due,
+            () = due(state, until.unwrap_or_else(|| clock.now()), find, &clock, at_work), if until.is_some() => Event::Due,
         };
         match &event {
             Event::Exited(_) => {
@@ -229,6 +231,18 @@ impl Worker {
     }
 }
 
+/// Waits until the time of a state is up. A worker that looks for its token and is `at_work`, and so does not hang, has
+/// [`AT_WORK`] times as long: some modules read each object of a token before they show it.
+async fn due(state: State, until: Instant, find: Duration, clock: &Clock, at_work: impl Fn() -> bool) {
+    sleep_until(until).await;
+    if matches!(state, State::Starting { .. }) {
+        let last = until + find * (AT_WORK - 1);
+        while at_work() && clock.now() < last {
+            sleep_until(clock.now() + GRACE).await;
+        }
+    }
+}
+
 /// What happens to the worker, if there is one.
 async fn happens(worker: &mut Option<Worker>, pool: &WorkerPool, state: State) -> Event {
     let Some(Worker { running, link, probe, found, entry, .. }) = worker else { return pending().await };
@@ -318,5 +332,30 @@ impl Probe {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_reads_its_token_has_longer_and_one_that_hangs_has_not() {
+        let (clock, find) = (Clock::system(), Duration::from_millis(20));
+        let wait = async |work: bool, starting: bool| {
+            let (until, looks) = (clock.now() + find, Cell::new(0));
+            let state = if starting { State::Starting { until } } else { State::Entering { until } };
+            let at_work = || {
+                looks.set(looks.get() + 1);
+                work
+            };
+            due(state, until, find, &clock, at_work).await;
+            (looks.get(), clock.now() - until)
+        };
+        assert!(wait(true, true).await.1 >= find * (AT_WORK - 1), "and not for ever");
+        assert_eq!(wait(false, true).await.0, 1);
+        assert_eq!(wait(true, false).await.0, 0, "what is let in has limits of its own");
     }
 }

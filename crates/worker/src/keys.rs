@@ -22,8 +22,9 @@ pub(super) const PROOF_LASTS: Duration = Duration::from_secs(1);
 pub(super) const NAME_LASTS: Duration = Duration::from_secs(10);
 /// A copy whose last proof is older than this has not been used for about a second, and makes room for another.
 const IN_USE: Duration = Duration::from_secs(2);
-/// Most hot copies of one process; about 8 kB each in SoftHSM.
-const COPIES: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+/// Most hot copies of one process, so many that ten thousand keys in use find room in the workers of an HSM; about 8 kB
+/// each in SoftHSM, 64 MB if all of them are made.
+const COPIES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 
 /// The handles that one process knows, shared by its session threads.
 pub(super) struct Keys<H> {

@@ -127,7 +127,7 @@ fn serve(
     })?;
     let (started, ready) = start::begin(start, degraded, clock)?;
     let sessions = if matches!(started, Started::Token(_)) { start.sessions.max(1) } else { 1 };
-    let owners = (0..sessions).map(|_| Hands::new(&started)).collect::<Result<Vec<Hands>, Failure>>()?;
+    let owners = (0..sessions).map(|_| Hands::new(&started, outbox)).collect::<Result<Vec<Hands>, Failure>>()?;
     match &started {
         Started::Token(_) => tracing::info!(
             serial = ready.serial,
@@ -169,16 +169,18 @@ enum Hands {
 }
 
 impl Hands {
-    fn new(started: &Started) -> Result<Self, Failure> {
+    fn new(started: &Started, outbox: &Arc<Outbox>) -> Result<Self, Failure> {
         match started {
-            Started::Token(token) => Owner::open(Arc::clone(token)).map(|owner| Self::Owner(Box::new(owner))),
+            Started::Token(token) => {
+                Owner::open(Arc::clone(token), Arc::clone(outbox)).map(|owner| Self::Owner(Box::new(owner)))
+            }
             Started::Bare(module) => Ok(Self::Bare(Arc::clone(module))),
         }
     }
 
-    fn perform(&mut self, op: Op) -> Reply {
+    fn perform(&mut self, id: u64, op: Op) -> Reply {
         match (self, op) {
-            (Self::Owner(owner), op) => operations::perform(owner, op),
+            (Self::Owner(owner), op) => operations::perform(owner, id, op),
             (Self::Bare(module), Op::Ceremony(op)) => operations::without_token(module, op),
             (Self::Bare(_), _) => {
                 let detail = "a worker without a token can only look for tokens and initialise one";
@@ -195,7 +197,7 @@ fn take_requests(mut hands: Hands, queue: &Queue, outbox: &Outbox) {
         finished = Some(op.kind());
         let reply = panics::in_hand(op.kind(), || {
             telemetry::fault::hit(Task::Session, "");
-            hands.perform(op)
+            hands.perform(id, op)
         });
         outbox.send(&FromWorker::Reply { id, reply }, queue.has_waiting());
     }

@@ -12,11 +12,12 @@ use super::keys::{CopyPermit, Keys};
 use super::module::Module;
 use super::operations::KeyStream;
 use super::random::RandomPool;
+use super::wire::Outbox;
 use super::{objects, template};
 use model::clock::Clock;
 use model::id::{HsmId, KeyVersionId};
 use model::lock::{MutexExt as _, RwLockExt as _};
-use protocol::{Class, Fault, Profile, Role};
+use protocol::{Class, Fault, FromWorker, Profile, Role};
 use telemetry::sampled::{self, Line};
 
 /// What all session threads of a process share about its token.
@@ -63,18 +64,29 @@ pub(super) struct Owner {
     /// Whether the token's objects were looked at again during the request in hand, since a batch of unknown keys costs
     /// one look, and how often something had been forgotten by then.
     caught_up: Option<u64>,
+    outbox: Arc<Outbox>,
+    /// The request in hand, until it was told that the token is searched for it.
+    untold: Option<u64>,
 }
 
 impl Owner {
     /// Opens this thread's session.
-    pub(super) fn open(token: Arc<Token>) -> Result<Self, Failure> {
+    pub(super) fn open(token: Arc<Token>, outbox: Arc<Outbox>) -> Result<Self, Failure> {
         let session = token.module.open(token.slot)?;
-        Ok(Self { token, session, pool: RandomPool::new(), caught_up: None })
+        Ok(Self { token, session, pool: RandomPool::new(), caught_up: None, outbox, untold: None })
     }
 
-    /// To be called when a request is taken.
-    pub(super) fn begin(&mut self) {
-        self.caught_up = None;
+    /// To be called when the request with this id is taken.
+    pub(super) fn begin(&mut self, id: u64) {
+        (self.caught_up, self.untold) = (None, Some(id));
+    }
+
+    /// The token is searched for the request in hand. The parent is told: among ten thousand objects that takes longer
+    /// than it would wait for an encryption.
+    pub(super) fn searches(&mut self) {
+        if let Some(id) = self.untold.take() {
+            self.outbox.send(&FromWorker::Searching { id }, false);
+        }
     }
 
     /// The vendor.
@@ -192,6 +204,7 @@ impl Owner {
     /// Looks for the object of `key` after its handle proved unknown or stale: the answer is a handle, or whether the
     /// key alone is gone or the token with it. One search, which also finds whatever else is new.
     fn find_again(&mut self, key: KeyVersionId) -> Result<ObjectHandle, Failure> {
+        self.searches();
         let forgotten = self.token.keys.forgotten();
         self.forget(&[key]);
         match &mut self.caught_up {

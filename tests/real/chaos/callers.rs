@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, DecryptRequest, EncryptRequest,
-    GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, decrypt_result, encrypt_result,
-    generate_data_key_result,
+    GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, ReEncryptRequest, decrypt_result,
+    encrypt_result, generate_data_key_result,
 };
 use tokio::task::JoinSet;
 
@@ -87,7 +87,7 @@ pub(super) struct One {
 impl One {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Vec<Known> {
         while !stop.load(Ordering::Relaxed) {
-            match self.rng.below(18) {
+            match self.rng.below(19) {
                 0..4 => self.encrypt().await,
                 4..8 => self.decrypt().await,
                 8..11 => self.generate_data_key().await,
@@ -96,6 +96,7 @@ impl One {
                 13 => self.batch_generate_data_key().await,
                 14 => self.decrypt_what_was_never_encrypted().await,
                 15 => self.generate_random().await,
+                16 => self.re_encrypt().await,
                 _ => self.burst().await,
             }
         }
@@ -170,6 +171,30 @@ impl One {
                 self.forget(known);
             }
             Err(failure) => self.journal.failed(what, began, &failure),
+        }
+    }
+
+    /// What comes of it is never doubtful: it was compared with what it was made of.
+    async fn re_encrypt(&mut self) {
+        let Some(known) = self.known() else { return };
+        let request = ReEncryptRequest {
+            ciphertext_blob: known.ciphertext.clone().into(),
+            source_encryption_context: known.context.clone(),
+            destination_key_id: self.key(),
+            destination_encryption_context: self.context.clone(),
+            ..Default::default()
+        };
+        let began = self.journal.clock.now();
+        match self.caller.crypto.clone().re_encrypt(self.caller.request(request)).await {
+            Ok(made) => self.keep(made.into_inner().ciphertext_blob.to_vec(), known.plaintext, false),
+            Err(status) => match Failure::from(status) {
+                failure if known.doubtful && failure.reason == "InvalidCiphertextException" => {
+                    self.journal.lies.fetch_add(1, Ordering::Relaxed);
+                    self.journal.right();
+                    self.forget(&known);
+                }
+                failure => self.journal.failed("ReEncrypt", began, &failure),
+            },
         }
     }
 

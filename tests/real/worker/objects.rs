@@ -44,6 +44,7 @@ fn many_keys_are_placed_and_used_with_few_searches() {
         data.encrypt(*key, b"plaintext", b"").unwrap();
     }
     assert_eq!(searches() - before, 1, "the first key that is not known has all of them found");
+    assert_eq!(data.searched.len(), 1, "and the daemon was told that this one takes longer");
     assert!(matches!(control.call(Op::Destroy(keys[0])), Reply::Done));
     assert_eq!(searches() - before, 2, "nothing is left, and that was looked for");
 

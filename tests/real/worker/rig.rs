@@ -40,6 +40,8 @@ pub(super) struct Worker {
     socket: UnixStream,
     received: Vec<u8>,
     next_id: u64,
+    /// Requests for which it said that it searches the token.
+    pub(super) searched: Vec<u64>,
     log: PathBuf,
 }
 
@@ -151,7 +153,7 @@ impl Tokens {
                 worker.child.wait().unwrap();
                 Err(fault)
             }
-            FromWorker::Reply { .. } => panic!("a reply before Ready"),
+            FromWorker::Reply { .. } | FromWorker::Searching { .. } => panic!("a reply before Ready"),
         }
     }
 
@@ -203,7 +205,7 @@ impl Worker {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { child, socket, received: Vec::new(), next_id: 0, log }
+        Self { child, socket, received: Vec::new(), next_id: 0, searched: Vec::new(), log }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -224,7 +226,11 @@ impl Worker {
         loop {
             if let Some((message, taken)) = decode_frame(&self.received).unwrap() {
                 self.received.drain(..taken);
-                return message;
+                match message {
+                    FromWorker::Searching { id } => self.searched.push(id),
+                    message => return message,
+                }
+                continue;
             }
             let mut chunk = vec![0; 64 << 10];
             let read = match self.socket.read(&mut chunk) {

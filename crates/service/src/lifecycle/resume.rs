@@ -7,6 +7,9 @@ use model::key::KeyState;
 use model::key_store::ConnectionState;
 use store::Key;
 
+/// Versions for which encryptions are reserved in one transaction.
+const AT_ONCE: usize = 500;
+
 impl Lifecycle {
     /// Finishes what a crash interrupted: keys in state Creating, and new versions of others. Run when HSMs are reachable:
     /// after the start, and after each connect.
@@ -64,23 +67,26 @@ impl Lifecycle {
         }
     }
 
-    /// Reserves encryptions for all keys in one go, so that the first call under each does not wait for the disk.
+    /// Reserves encryptions for all keys, many in one go, so that the first call under each does not wait for the disk, and
+    /// changes of others wait for no more than that.
     async fn reserve_for_start(&self) {
         let catalogue = self.core.store().catalogue();
         let enabled = catalogue.keys_in(KeyState::Enabled);
         let current = enabled.filter_map(|key| Some(key.current()?.id));
         let versions: Vec<KeyVersionId> = current.filter(|id| self.core.budgets().of(*id).is_empty()).collect();
-        if versions.is_empty() {
-            return;
-        }
-        match self.core.store().reserve_encryptions_of(&versions, START_BLOCK).await {
-            Ok(granted) => {
-                for (version, granted) in versions.iter().zip(granted) {
-                    self.core.budgets().of(*version).add(granted, START_BLOCK, self.core.clock().now());
+        for versions in versions.chunks(AT_ONCE) {
+            match self.core.store().reserve_encryptions_of(versions, START_BLOCK).await {
+                Ok(granted) => {
+                    for (version, granted) in versions.iter().zip(granted) {
+                        self.core.budgets().of(*version).add(granted, START_BLOCK, self.core.clock().now());
+                    }
+                }
+                // Not fatal: the first call under each key reserves for itself.
+                Err(error) => {
+                    tracing::warn!(%error, "no encryptions could be reserved at start");
+                    return;
                 }
             }
-            // Not fatal: the first call under each key reserves for itself.
-            Err(error) => tracing::warn!(%error, "no encryptions could be reserved at start"),
         }
     }
 }

@@ -30,9 +30,9 @@ use super::owner::Owner;
 use protocol::{Class, Op, Reply};
 use telemetry::sampled::{self, Line};
 
-/// Does one operation.
-pub(super) fn perform(owner: &mut Owner, op: Op) -> Reply {
-    owner.begin();
+/// Does one operation, for the request with this id.
+pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
+    owner.begin(id);
     let role = owner.token.role;
     if !op.allowed_for(role) {
         return fail(owner, Failure::own(Class::Refused, "worker", format!("a {role:?} worker does not do this")));

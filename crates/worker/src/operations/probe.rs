@@ -38,6 +38,7 @@ pub(super) fn with_canary(
     };
     match act(owner, key) {
         Err(failure) if failure.class(owner.profile()) == Class::KeyAbsent => {
+            owner.searches();
             let found = objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)?;
             let canary = found.ok_or_else(|| Failure::own(Class::Token, "probe", "the canary key is gone"))?;
             *lock(&owner.token.canary) = Some(canary);
