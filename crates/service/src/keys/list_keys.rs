@@ -81,13 +81,12 @@ impl Service {
         let work = async move { list(&core, &call_of_work, &input) };
         let still = move |core: &Core, page: &Page<KeyEntry>| {
             let rules = core.rules();
-            page.items
-                .iter()
-                .filter_map(|entry| Some((entry, entry.details.as_ref()?)))
-                .try_for_each(|(entry, details)| {
+            page.items.iter().filter_map(|entry| Some((entry, entry.details.as_ref()?))).try_for_each(
+                |(entry, details)| {
                     may_know(&rules, &call_of_look, &entry.arn)?;
                     details.last_used_at.map_or(Ok(()), |_| may_know_use(&rules, &call_of_look, &entry.arn))
-                })
+                },
+            )
         };
         self.core.on_one_that(call, operation, resource, work, still).await
     }
