@@ -205,7 +205,7 @@ impl Owner {
     /// key alone is gone or the token with it. One search, which also finds whatever else is new.
     fn find_again(&mut self, key: KeyVersionId) -> Result<ObjectHandle, Failure> {
         self.searches();
-        let forgotten = self.token.keys.forgotten();
+        let (forgotten, stale) = (self.token.keys.forgotten(), self.token.keys.object(key).is_some());
         self.forget(&[key]);
         match &mut self.caught_up {
             None => {
@@ -216,9 +216,10 @@ impl Owner {
                 self.token.keys.learn(&found.keys, self.token.clock.now());
                 self.caught_up = Some(forgotten + 1);
             }
-            // Nobody else has forgotten anything since all was looked at: what is not known is not there.
-            Some(then) if *then == forgotten => *then += 1,
-            // Another session may have forgotten this key since; the token itself has the last word.
+            // It was not among all objects, and nobody else has forgotten anything since: it is not there.
+            Some(then) if *then == forgotten && !stale => *then += 1,
+            // It was there, and may have been replaced since; or another session may have forgotten it. The token itself
+            // has the last word.
             Some(_) => {
                 let found = objects::of_key(&self.session, key)?.first().map(|handle| (key, *handle));
                 self.token.keys.learn(found.as_slice(), self.token.clock.now());

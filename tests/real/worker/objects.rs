@@ -71,6 +71,23 @@ fn an_object_that_another_worker_places_or_destroys_is_met_as_it_is() {
 }
 
 #[test]
+fn a_key_that_was_replaced_is_found_beside_one_that_is_absent() {
+    let tokens = Tokens::after_ceremony();
+    let mut control = tokens.control();
+    let mut data = without_copies(&tokens);
+    let (key, blob) = control.make_key();
+    data.encrypt(key, b"plaintext", b"").unwrap();
+    assert!(matches!(control.call(Op::Destroy(key)), Reply::Done));
+    control.place(key, &blob);
+    // The absent one has everything looked at, while the other's old handle is still the known one.
+    let absent = KeyVersionId { key: KeyId::random(), version: 1 };
+    let item = |key| protocol::EncryptItem { key, aad: Default::default(), plaintext: vec![1].into() };
+    let Reply::Encrypted(results) = data.call(Op::Encrypt(vec![item(absent), item(key)])) else { panic!("no results") };
+    assert_eq!(results[0].as_ref().unwrap_err().class, Class::KeyAbsent);
+    assert!(results[1].is_ok(), "{:?}", results[1]);
+}
+
+#[test]
 fn a_key_that_another_client_deletes_is_placed_anew() {
     let tokens = Tokens::after_ceremony();
     let mut control = tokens.control();
