@@ -68,7 +68,10 @@ async fn keys_are_named_tagged_and_found() {
     }
     let text = daemon.keystorectl(&["key", "list", "--tag", "stage"]).ok();
     let [head, line] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
-    assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["KEY", "ID", "ALIAS", "STATE", "KEY", "STORE", "AGE"]);
+    assert_eq!(
+        head.split_whitespace().collect::<Vec<_>>(),
+        ["KEY", "ID", "ALIAS", "STATE", "KEY", "STORE", "AGE", "LAST", "USE"]
+    );
     assert!([id, by_alias, "Enabled", "cks-"].iter().all(|part| line.contains(part)), "{line}");
     let none = daemon.keystorectl(&["key", "list", "--tag", "nobody=has this"]).ok();
     assert!(none.contains("no such keys"), "{none}");

@@ -165,7 +165,7 @@ async fn a_key_that_an_hsm_would_not_take_is_placed_there_as_soon_as_it_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is_back() {
     let site = Site::prepare().await;
-    let control = chaos::control_first(&site);
+    let controls = chaos::control_each(&site);
     let daemon = site.start().await;
     let caller = daemon.caller().await.with_deadline(wait::LONG);
     let kept = caller.create_key("kept").await;
@@ -173,23 +173,26 @@ async fn what_was_destroyed_while_a_token_was_in_trouble_is_destroyed_when_it_is
         daemon.zone(zone).pkcs11_tool(&["--list-objects", "--type", "secrkey"]).matches("Secret Key Object").count()
     };
     let mut expected = count(&daemon, "a");
-    // It takes keys, and neither uses them nor lets go of them.
-    let rules = r#"
-        [[rule]]
-        function = ["C_Decrypt", "C_DestroyObject"]
-        after_call = false
-        fault = { code = "CKR_DEVICE_ERROR" }
-    "#;
-    control.set(rules).unwrap();
-    // Those before the rules are in force succeed.
-    while caller.try_create_key("unproven", "").await.is_ok() {
-        expected += 1;
-    }
-    wait::until("it is destroyed where that is possible", wait::LONG, || {
-        (count(&daemon, "b") == expected && count(&daemon, "a") > expected).then_some(())
-    });
+    // One zone lets go of nothing, and the other one takes nothing: what is placed in the first alone is of no use.
+    let fails = |function: &str| {
+        format!("[[rule]]\nfunction = \"{function}\"\nafter_call = false\nfault = {{ code = \"CKR_DEVICE_ERROR\" }}")
+    };
+    controls[0].set(&fails("C_DestroyObject")).unwrap();
+    controls[1].set(&fails("C_UnwrapKey")).unwrap();
+    wait::until_async("a key that could not be made is left in zone a", wait::LONG, async || {
+        match caller.try_create_key("unproven", "").await {
+            // From before the rules were in force.
+            Ok(_) => {
+                expected += 1;
+                None
+            }
+            Err(_) => (count(&daemon, "a") > expected).then_some(()),
+        }
+    })
+    .await;
+    assert_eq!(count(&daemon, "b"), expected);
     let site = daemon.crash();
-    control.clear().unwrap();
+    controls.iter().for_each(|control| control.clear().unwrap());
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = daemon.caller().await;

@@ -39,6 +39,7 @@ fn details(details: KeyDetails) -> v1::KeyListDetails {
         key_store_id: details.key_store.as_str().to_owned(),
         aliases: details.aliases,
         tags: tags(details.tags),
+        last_usage_date: details.last_used_at.map(timestamp),
     }
 }
 

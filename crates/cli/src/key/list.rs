@@ -91,9 +91,13 @@ struct Entry {
     key_store_id: Option<String>,
     aliases: Option<Vec<String>>,
     tags: Option<BTreeMap<String, String>>,
+    last_usage_date: Option<String>,
     /// Seconds since it was made.
     #[serde(skip)]
     age: Option<u64>,
+    /// Seconds since it was used last.
+    #[serde(skip)]
+    unused: Option<u64>,
 }
 
 impl Entry {
@@ -101,6 +105,9 @@ impl Entry {
     fn new(entry: KeyListEntry, now: i64) -> Self {
         let details = entry.details.as_ref();
         let created = details.and_then(|details| details.creation_date);
+        let used = details.and_then(|details| details.last_usage_date);
+        // A clock that is behind the service's sees a key that is new, and used just now.
+        let since = |date: prost_types::Timestamp| u64::try_from(now.saturating_sub(date.seconds)).unwrap_or(0);
         Self {
             key_state: details.map(|details| key_state(details.key_state())),
             description: details.map(|details| details.description.clone()),
@@ -109,8 +116,9 @@ impl Entry {
             aliases: details.map(|details| details.aliases.clone()),
             tags: details
                 .map(|details| details.tags.iter().map(|tag| (tag.tag_key.clone(), tag.tag_value.clone())).collect()),
-            // A clock that is behind the service's sees a key that is new.
-            age: created.map(|date| u64::try_from(now.saturating_sub(date.seconds)).unwrap_or(0)),
+            last_usage_date: used.map(|date| date.to_string()),
+            age: created.map(since),
+            unused: used.map(since),
             key_id: entry.key_id,
             key_arn: entry.key_arn,
         }
@@ -124,6 +132,7 @@ impl Entry {
             or_dash(self.key_state.map(str::to_owned)),
             or_dash(self.key_store_id.clone()),
             or_dash(self.age.map(age)),
+            or_dash(self.unused.map(|seconds| format!("{} ago", age(seconds)))),
         ]
     }
 }
@@ -136,7 +145,7 @@ impl Report for Keys {
         if self.keys.is_empty() {
             return "There are no keys; `keystorectl key create` makes one.".to_owned();
         }
-        table(&["key id", "alias", "state", "key store", "age"], self.keys.iter().map(Entry::row))
+        table(&["key id", "alias", "state", "key store", "age", "last use"], self.keys.iter().map(Entry::row))
     }
 }
 
@@ -180,13 +189,14 @@ mod tests {
             key_store_id: "cks-1".to_owned(),
             aliases: vec!["alias/a".to_owned(), "alias/b".to_owned()],
             tags: vec![Tag { tag_key: "team".to_owned(), tag_value: "payroll".to_owned() }],
+            last_usage_date: Some(prost_types::Timestamp { seconds: 1_700_000_059, nanos: 0 }),
             ..Default::default()
         };
         let bare = KeyListEntry { key_id: "1234".to_owned(), key_arn: "arn".to_owned(), details: None };
         let full = KeyListEntry { details: Some(details), ..bare.clone() };
         let keys = [full, bare].map(|key| Entry::new(key, 1_700_000_061));
-        assert_eq!(keys[0].row(), ["1234", "alias/a, alias/b", "Disabled", "cks-1", "1m 01s"]);
-        assert_eq!(keys[1].row(), ["1234", "-", "-", "-", "-"]);
+        assert_eq!(keys[0].row(), ["1234", "alias/a, alias/b", "Disabled", "cks-1", "1m 01s", "2s ago"]);
+        assert_eq!(keys[1].row(), ["1234", "-", "-", "-", "-", "-"]);
         let json = serde_json::to_value(&keys[0]).unwrap();
         assert_eq!(
             (&json["tags"]["team"], &json["creation_date"]),

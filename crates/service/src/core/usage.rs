@@ -50,6 +50,11 @@ impl Usage {
         self.last.lock_anyway().last.clone()
     }
 
+    /// When that was, in milliseconds since the Unix epoch.
+    pub(crate) fn last_at(&self) -> Option<i64> {
+        Some(self.at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
+
     fn take_untold(&self) -> Option<LastUse> {
         let mut noted = self.last.lock_anyway();
         if std::mem::take(&mut noted.untold) { noted.last.clone() } else { None }

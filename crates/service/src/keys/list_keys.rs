@@ -66,6 +66,9 @@ pub struct KeyDetails {
     pub aliases: Vec<String>,
     /// Its tags, in the order of their keys.
     pub tags: Vec<(String, String)>,
+    /// When it was used last, in milliseconds since the Unix epoch; absent where it was not, or where the caller may not
+    /// know it by GetKeyLastUsage.
+    pub last_used_at: Option<i64>,
 }
 
 impl Service {
@@ -78,10 +81,12 @@ impl Service {
         let work = async move { list(&core, &call_of_work, &input) };
         let still = move |core: &Core, page: &Page<KeyEntry>| {
             let rules = core.rules();
-            page.items
-                .iter()
-                .filter(|entry| entry.details.is_some())
-                .try_for_each(|entry| may_know(&rules, &call_of_look, &entry.arn))
+            page.items.iter().filter_map(|entry| Some((entry, entry.details.as_ref()?))).try_for_each(
+                |(entry, details)| {
+                    may_know(&rules, &call_of_look, &entry.arn)?;
+                    details.last_used_at.map_or(Ok(()), |_| may_know_use(&rules, &call_of_look, &entry.arn))
+                },
+            )
         };
         self.core.on_one_that(call, operation, resource, work, still).await
     }
@@ -101,7 +106,10 @@ fn list(core: &Core, call: &RequestContext, input: &ListKeysInput) -> Result<Pag
         if filters && !(known && filter.lets_through(entry)) {
             return None;
         }
-        let details = (known && *detailed).then(|| details(entry));
+        let details = (known && *detailed).then(|| {
+            let used = may_know_use(&rules, call, &entry.arn).is_ok();
+            KeyDetails { last_used_at: entry.usage.last_at().filter(|_| used), ..details(entry) }
+        });
         let weight = details.as_ref().map_or(0, KeyDetails::weight);
         Some((KeyEntry { id: entry.key.id, arn: Arc::clone(&entry.arn), details }, weight))
     };
@@ -115,6 +123,11 @@ fn may_know(rules: &Rules, call: &RequestContext, arn: &str) -> Result<(), Error
     allowed(rules, call, Operation::ListAliases, NO_RESOURCE, None)
 }
 
+/// Whether it may know when the key was used last.
+fn may_know_use(rules: &Rules, call: &RequestContext, arn: &str) -> Result<(), Error> {
+    allowed(rules, call, Operation::GetKeyLastUsage, arn, None)
+}
+
 fn details(entry: &Entry) -> KeyDetails {
     let key = &entry.key;
     KeyDetails {
@@ -124,6 +137,7 @@ fn details(entry: &Entry) -> KeyDetails {
         key_store: key.key_store.clone(),
         aliases: key.aliases.iter().map(|alias| alias.name.to_string()).collect(),
         tags: key.tags.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        last_used_at: None,
     }
 }
 
