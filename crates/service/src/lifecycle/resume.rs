@@ -1,11 +1,12 @@
 //! What the start goes on with.
 
-use super::{Lifecycle, Origin, Outcome, Plan};
+use super::{Lifecycle, Origin, Plan};
 use crate::core::budget::START_BLOCK;
 use model::id::{KeyId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 use store::Key;
+use telemetry::sampled::{self, Line};
 
 /// Versions for which encryptions are reserved in one transaction.
 const AT_ONCE: usize = 500;
@@ -15,11 +16,15 @@ impl Lifecycle {
     /// after the start, and after each connect.
     pub(crate) async fn resume(&self) {
         self.reserve_for_start().await;
-        let catalogue = self.core.store().catalogue();
-        let unfinished: Vec<KeyId> = catalogue.keys().filter(|key| is_unfinished(key)).map(|key| key.id).collect();
-        for key in unfinished {
+        for key in self.unfinished() {
             self.resume_key(key).await;
         }
+    }
+
+    /// Keys of which a version is being made, under way or not.
+    pub(super) fn unfinished(&self) -> Vec<KeyId> {
+        let catalogue = self.core.store().catalogue();
+        catalogue.keys().filter(|key| is_unfinished(key)).map(|key| key.id).collect()
     }
 
     /// The same without being waited for: a disconnect must not wait for keys of other key stores.
@@ -32,8 +37,13 @@ impl Lifecycle {
         });
     }
 
-    async fn resume_key(&self, key: KeyId) {
+    /// Goes on with what is unfinished of a key, unless somebody does already, and waits for what comes of it.
+    pub(super) async fn resume_key(&self, key: KeyId) {
         let mut creations = self.inner.creations.lock().await;
+        if creations.get(&key).is_some_and(|outcome| !outcome.is_lost()) {
+            // It is under way.
+            return;
+        }
         let catalogue = self.core.store().catalogue();
         // By now a call with the same client token may have finished it.
         let Some(row) = catalogue.key(key).filter(|row| is_unfinished(row)) else { return };
@@ -41,7 +51,7 @@ impl Lifecycle {
         let made = if creates { row.current() } else { row.unfinished() };
         let Some(made) = made else { return };
         let version = made.id;
-        if creations.get(&key).is_none_or(Outcome::is_lost) && (made.blob.is_none() || row.is_destroyed()) {
+        if made.blob.is_none() || row.is_destroyed() {
             // No token was asked to keep anything of it, or all of the key is being destroyed.
             let abandoned = match creates {
                 true => self.core.store().abandon_key(key).await,
@@ -55,15 +65,18 @@ impl Lifecycle {
         }
         let connected = catalogue.key_store(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
         let Some(members) = self.core.members_of(&row.key_store).filter(|_| connected) else {
-            tracing::info!(%version, "an unfinished key version is finished when its key store is connected");
+            tracing::debug!(%version, "an unfinished key version is finished when its key store is connected");
             return;
         };
         let outcome = self.finish(&mut creations, Plan { version, members, origin: Origin::Interrupted });
         drop(creations);
         match outcome.result().await {
             Ok(()) => tracing::info!(%version, "an unfinished key version was finished"),
-            Err(error) => tracing::warn!(%version, why = error.message,
-                "an unfinished key version could not be finished; the next start tries again"),
+            Err(error) if sampled::whole(Line::KeyNotMade, &error.exception) => {
+                tracing::warn!(%version, why = error.message,
+                    "an unfinished key version could not be finished yet; it is tried again");
+            }
+            Err(_) => {}
         }
     }
 

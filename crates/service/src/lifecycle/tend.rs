@@ -124,19 +124,25 @@ impl Lifecycle {
         }
     }
 
-    /// Rotates one key after the other, beside the turns: an HSM that hangs holds up no deletion.
+    /// Finishes what is half made and rotates what is due, one key after the other and beside the turns: an HSM that hangs
+    /// holds up no deletion.
     fn rotate_what_is_due(&self, turns: &Turns) {
         let date = self.core.clock().unix_millis();
         let catalogue = self.core.store().catalogue();
         let due = |key: &Arc<Key>| Some((key.id, is_due(key, date, encryptions_done(&self.core, key))?));
         let due: Vec<(KeyId, RotationCause)> = catalogue.keys_in(KeyState::Enabled).filter_map(due).collect();
-        if due.is_empty() || turns.rotating.swap(true, Ordering::AcqRel) {
+        // What a crash or an HSM in trouble has left half made. What is under way is waited for.
+        let unfinished = self.unfinished();
+        if (due.is_empty() && unfinished.is_empty()) || turns.rotating.swap(true, Ordering::AcqRel) {
             return;
         }
         let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
         let underway = Underway(Arc::clone(&turns.rotating));
         // On panic: the next turn has it done.
         tokio::spawn(async move {
+            for key in unfinished {
+                lifecycle.resume_key(key).await;
+            }
             for (key, cause) in due {
                 if let Err(error) = lifecycle.rotate(key, cause).await
                     && sampled::whole(Line::KeyNotRotated, &key)
@@ -169,11 +175,10 @@ fn encryptions_done(core: &Core, key: &Key) -> u64 {
     key.current().map_or(0, |version| ENCRYPTIONS_PER_VERSION.saturating_sub(core.encryptions_left(version.id)))
 }
 
-/// Why a key that is Enabled has to be rotated now, if it has to.
+/// Why a key that is Enabled has to be rotated now, if it has to. What was begun is finished first.
 fn is_due(key: &Key, date: i64, encryptions_done: u64) -> Option<RotationCause> {
-    // What was begun is finished first.
-    if let Some(version) = key.unfinished() {
-        return version.cause;
+    if key.unfinished().is_some() {
+        return None;
     }
     if encryptions_done >= ENCRYPTIONS_BEFORE_ROTATION {
         return Some(RotationCause::Wear);

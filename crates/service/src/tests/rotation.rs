@@ -11,7 +11,7 @@ use model::exception::Exception;
 use model::id::KeyVersionId;
 use model::key::{KeyState, RotationCause};
 use model::limits::ENCRYPTIONS_BEFORE_ROTATION;
-use store::Rotating;
+use store::{Begun, NewKey, Rotating};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -149,6 +149,31 @@ async fn a_crash_at_any_step_is_resumed() {
         assert_eq!(bench.decrypt(sealed(&after)).await.unwrap(), b"after");
         assert_eq!(bench.decrypt(sealed(&before)).await.unwrap(), b"before");
     }
+}
+
+/// Nothing else tells that the HSMs can do it now.
+#[tokio::test]
+async fn what_could_not_be_finished_is_tried_again() {
+    let bench = Bench::new().await;
+    let rotated = bench.create().await;
+    let hsms: Vec<_> =
+        bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+    let next = KeyVersionId { key: rotated.id, version: 2 };
+    bench.store.begin_version(Rotating { version: next, cause: RotationCause::Request }, &hsms).await.unwrap();
+    let begun = bench.store.begin_key(NewKey::new(&bench.key_store, &hsms), None).await.unwrap();
+    let (Begun::New(made) | Begun::Existing(made)) = begun;
+    for version in [next, KeyVersionId { key: made, version: 1 }] {
+        bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    }
+    bench.fake.absent.lock().unwrap().push(1);
+    bench.service.resume().await;
+    let mut turns = turns(&bench);
+    turn(&bench, &mut turns).await;
+    let state = |key| bench.store.catalogue().key(key).unwrap().state;
+    assert_eq!((state(made), versions(&bench, &rotated)), (KeyState::Creating, (vec![1, 2], 1)));
+    bench.fake.absent.lock().unwrap().clear();
+    turn(&bench, &mut turns).await;
+    assert_eq!((state(made), versions(&bench, &rotated)), (KeyState::Enabled, (vec![1, 2], 2)));
 }
 
 #[tokio::test]
