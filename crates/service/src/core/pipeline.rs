@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::core::Core;
 use crate::core::admission::Permit;
@@ -157,7 +157,7 @@ impl Core {
         };
 
         let (core, call_of_task) = (self.clone(), call.clone());
-        self.detached(call, permit, async move {
+        let work = Box::pin(async move {
             let call = &call_of_task;
             let (keyring, rules) = (core.keyring(), core.rules());
             let mut refused = BTreeSet::new();
@@ -175,8 +175,8 @@ impl Core {
             })
             .await;
             Ok(results)
-        })
-        .await
+        });
+        self.detached(call, permit, work).await
     }
 
     /// Checks items and makes them ready. `refused` gets the ARNs of keys of which something was refused.
@@ -311,12 +311,13 @@ impl Core {
         }
     }
 
-    /// Runs `work` to its end and waits for it until the caller's deadline.
+    /// Runs `work` to its end and waits for it until the caller's deadline. Boxed by the caller, whose own future would
+    /// hold it a second time for as long as it waits.
     pub(super) async fn detached<T: Send + 'static>(
         &self,
         call: &RequestContext,
         permit: Permit,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        work: BoxFuture<'static, Result<T, Error>>,
     ) -> Result<T, Error> {
         let underway = self.tasks().token();
         // On panic: the caller gets an internal error; what was taken for the call is given back.

@@ -85,15 +85,15 @@ impl Core {
             }
         };
         let (core, call_of_task) = (self.clone(), call.clone());
-        self.detached(call, permit, async move {
+        let work = Box::pin(async move {
             let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let (call, asked) = (&call_of_task, Arc::clone(&resource));
             let ending = Ending { call, operation, started, resources: named_only(resource) };
             core.conclude(ending, &mut result, |result| withhold(&core, call, operation, &asked, result, &still)).await;
             let [result] = result;
             result
-        })
-        .await
+        });
+        self.detached(call, permit, work).await
     }
 
     /// Carries out an operation that only reads the catalogue, about what has this ARN.
