@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::clock::Clock;
@@ -42,8 +43,11 @@ impl Bench {
         tool::run(Command::new("softhsm2-util").args(init).env("SOFTHSM2_CONF", &conf)).ok();
 
         let module = provision::find_module().expect("SoftHSM is there (make deps)");
+        // Workers are told apart by it: those of all tests are children of one process.
+        static BENCHES: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("hsm-bench-{}", BENCHES.fetch_add(1, Ordering::Relaxed));
         let settings = Settings {
-            hsm: "hsm-t".into(),
+            hsm: name.as_str().into(),
             zone: "t".into(),
             worker: PathBuf::from(env!("CARGO_BIN_EXE_keystored")),
             module: module.clone(),
@@ -68,7 +72,7 @@ impl Bench {
             lock_dir: path.to_owned(),
         };
         let zone = Zone {
-            hsm: "hsm-t".into(),
+            hsm: name,
             name: "t".into(),
             label: "bench".into(),
             pin_file: path.join("pin"),
