@@ -35,10 +35,9 @@ deps: ## Installs what this machine lacks, from Debian's packages. Does nothing 
 build: deps ## Builds both programs for use: target/release/keystored and keystorectl.
 	$(CARGO) build --locked --release --bins
 
-# One test more at a time than there are processors: most of them wait for daemons, for a third of their time.
 test: deps lint ## Checks everything: format, lints, then every test against real tokens.
 	@scripts/kryoptic.sh >/dev/null
-	RUST_TEST_THREADS=$$(( $$(nproc) + 1 )) $(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace
 
 quick: deps
 	$(CARGO) build --locked --profile quick --no-default-features --bins
