@@ -186,7 +186,7 @@ impl<P: Port> Dispatcher<P> {
         let mut tries = 1;
         loop {
             let error = match member.port.call(Arc::clone(&op), deadline.into()).await {
-                Ok(Reply::Failed(fault)) if may_pass(&fault) && tries < TRIES => {
+                Ok(reply) if fault_in(&reply).is_some_and(may_pass) && tries < TRIES => {
                     member.answered();
                     tries += 1;
                     tokio::time::sleep_until((self.clock.now() + PAUSE).min(deadline).into()).await;
@@ -242,6 +242,22 @@ impl<P: Port> Dispatcher<P> {
             }),
             CallError::WorkerLost => self.failed(place, Fault::own(Class::Token, "worker", error.to_string())),
         }
+    }
+}
+
+/// The fault with which an operation failed: as a whole, or its only item.
+fn fault_in(reply: &Reply) -> Option<&Fault> {
+    fn only<T>(items: &[Result<T, Fault>]) -> Option<&Fault> {
+        match items {
+            [Err(fault)] => Some(fault),
+            _ => None,
+        }
+    }
+    match reply {
+        Reply::Failed(fault) => Some(fault),
+        Reply::Encrypted(items) => only(items),
+        Reply::Decrypted(items) => only(items),
+        _ => None,
     }
 }
 

@@ -212,18 +212,20 @@ impl Owner {
                 // A token whose directory is gone finds nothing and says OK; only this call tells.
                 self.token_info()?;
                 // Without the objects of this key, whoever else found them meanwhile.
-                let found = objects::look(&self.token.module, &self.session, &self.token.keys.objects_but(key))?;
-                self.token.keys.learn(&found.keys, self.token.clock.now());
-                self.caught_up = Some(forgotten + 1);
+                match objects::look(&self.token.module, &self.session, &self.token.keys.objects_but(key)) {
+                    Ok(found) => {
+                        self.token.keys.learn(&found.keys, self.token.clock.now());
+                        self.caught_up = Some(forgotten + 1);
+                    }
+                    // Another process may be at some other object at this moment, so that it cannot be read.
+                    Err(_) => self.look_for(key)?,
+                }
             }
             // It was not among all objects, and nobody else has forgotten anything since: it is not there.
             Some(then) if *then == forgotten && !stale => *then += 1,
             // It was there, and may have been replaced since; or another session may have forgotten it. The token itself
             // has the last word.
-            Some(_) => {
-                let found = objects::of_key(&self.session, key)?.first().map(|handle| (key, *handle));
-                self.token.keys.learn(found.as_slice(), self.token.clock.now());
-            }
+            Some(_) => self.look_for(key)?,
         }
         if let Some(handle) = self.token.keys.object(key) {
             return Ok(handle);
@@ -237,6 +239,13 @@ impl Owner {
             return Err(Failure::own(Class::Token, "find key", detail));
         }
         Err(Failure::own(Class::KeyAbsent, "find key", format!("the token holds no object of key {key}")))
+    }
+
+    /// Looks for this key alone.
+    fn look_for(&self, key: KeyVersionId) -> Result<(), Failure> {
+        let found = objects::of_key(&self.session, key)?.first().map(|handle| (key, *handle));
+        self.token.keys.learn(found.as_slice(), self.token.clock.now());
+        Ok(())
     }
 
     /// C_GetTokenInfo: the one call that notices the loss of a SoftHSM token.

@@ -70,6 +70,24 @@ fn an_object_that_another_worker_places_or_destroys_is_met_as_it_is() {
     assert_eq!(data.decrypt(key, &sealed, b"").unwrap().expose(), b"plaintext");
 }
 
+/// As while another process writes to the token.
+#[test]
+fn an_object_that_cannot_be_read_for_a_moment_costs_no_other_key_an_error() {
+    let mut tokens = Tokens::after_ceremony();
+    let chaos = tokens.count_calls();
+    let mut control = tokens.control();
+    let mut data = without_copies(&tokens);
+    let keys: Vec<_> = (0..3).map(|_| control.make_key().0).collect();
+    chaos.set("[[rule]]\nfunction = \"C_GetAttributeValue\"\nfault = { code = \"CKR_GENERAL_ERROR\" }").unwrap();
+    wait_for("objects cannot be read, and keys work", || {
+        for key in &keys {
+            data.encrypt(*key, b"plaintext", b"").unwrap();
+        }
+        data.call(Op::Forget(keys.clone()));
+        chaos.injected("C_GetAttributeValue") > 3
+    });
+}
+
 #[test]
 fn a_key_that_was_replaced_is_found_beside_one_that_is_absent() {
     let tokens = Tokens::after_ceremony();
