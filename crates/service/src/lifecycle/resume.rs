@@ -68,10 +68,18 @@ impl Lifecycle {
             tracing::debug!(%version, "an unfinished key version is finished when its key store is connected");
             return;
         };
-        let outcome = self.finish(&mut creations, Plan { version, members, origin: Origin::Interrupted });
+        let plan = Plan { version, members, origin: Origin::Interrupted };
+        let outcome = match creates || row.state == KeyState::Enabled {
+            true => self.finish(&mut creations, plan),
+            // The key was taken out of use meanwhile: it keeps the version that it has.
+            false => {
+                tracing::info!(%version, "an unfinished version of a key that is not in use any more is taken away");
+                self.run(&mut creations, key, async move { (Ok(()), Some(plan)) })
+            }
+        };
         drop(creations);
         match outcome.result().await {
-            Ok(()) => tracing::info!(%version, "an unfinished key version was finished"),
+            Ok(()) => tracing::info!(%version, "an unfinished key version came to its end"),
             Err(error) if sampled::whole(Line::KeyNotMade, &error.exception) => {
                 tracing::warn!(%version, why = error.message,
                     "an unfinished key version could not be finished yet; it is tried again");

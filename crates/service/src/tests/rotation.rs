@@ -151,6 +151,22 @@ async fn a_crash_at_any_step_is_resumed() {
     }
 }
 
+#[tokio::test]
+async fn what_is_unfinished_of_a_key_out_of_use_is_taken_away() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 2 };
+    bench.store.begin_version(Rotating { version, cause: RotationCause::Request }, &[]).await.unwrap();
+    bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    bench.fake.tokens.lock().unwrap()[0].insert(version, bytes::Bytes::from_static(b"placed"));
+    bench.service.disable_key(&bench.call(), &key.id.to_string()).await.unwrap();
+    let mut turns = turns(&bench);
+    turn(&bench, &mut turns).await;
+    bench.service.lifecycle.creations().ended(key.id).await;
+    assert_eq!((versions(&bench, &key), bench.fake.objects()), ((vec![1], 1), vec![1, 1]));
+    assert!(bench.store.catalogue().is_destroyed(version), "its number is not given again");
+}
+
 /// Nothing else tells that the HSMs can do it now.
 #[tokio::test]
 async fn what_could_not_be_finished_is_tried_again() {

@@ -76,6 +76,8 @@ impl Engine for Place {
                 .journal_mode(SqliteJournalMode::Wal)
                 // A key that was reported Enabled is still there after a power failure.
                 .synchronous(SqliteSynchronous::Full)
+                // What is removed is overwritten: escrow of destroyed keys, sealed PINs.
+                .pragma("secure_delete", "ON")
                 .pragma("wal_autocheckpoint", CHECKPOINT)
                 .busy_timeout(BUSY)
                 .disable_statement_logging();
