@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::change::{must_be_one, touch_key};
+use super::engine::Connection;
 use super::engine::value::values;
 use super::keys::{in_state, write_state};
 use super::log::Entity;
@@ -12,6 +13,22 @@ use super::versions::bury;
 use super::{Error, Store, load};
 use model::id::{HsmId, KeyId, KeyVersionId};
 use model::key::KeyState;
+
+/// Why the material of a key is given up.
+#[derive(Clone, Copy, Debug)]
+pub enum GiveUp {
+    /// Its owner wants it, who has taken it out of use before. It is pending deletion until this date from now on, if it
+    /// was not.
+    Asked {
+        /// Milliseconds since the Unix epoch.
+        date: i64,
+    },
+    /// Its deletion of this date is due, and was neither cancelled nor scheduled anew.
+    Due {
+        /// Milliseconds since the Unix epoch.
+        date: i64,
+    },
+}
 
 /// What becomes of the destroying of a version in an HSM.
 #[derive(Clone, Debug)]
@@ -57,16 +74,16 @@ impl Store {
         .await
     }
 
-    /// Adds to the time for which the daemon ran while the date of a deletion was past.
+    /// Adds to the time for which the daemon ran while the date of a deletion was past. Not where it is not by now.
     pub async fn add_overdue(&self, ran: &[(KeyId, Duration)]) -> Result<(), Error> {
-        let ran = ran.to_vec();
+        let (ran, now) = (ran.to_vec(), self.inner.clock.unix_millis());
         self.change(move |database| {
             Box::pin(async move {
                 for (key, ran) in ran {
                     touch_key(database, key).await?;
                     let ran = i64::try_from(ran.as_millis()).unwrap_or(i64::MAX);
-                    let sql = "UPDATE keys SET overdue = overdue + $1 WHERE id = $2 AND deletion_date IS NOT NULL";
-                    database.execute(sql, values![ran, key]).await?;
+                    let sql = "UPDATE keys SET overdue = overdue + $1 WHERE id = $2 AND deletion_date <= $3";
+                    database.execute(sql, values![ran, key, now]).await?;
                 }
                 Ok(())
             })
@@ -74,22 +91,16 @@ impl Store {
         .await
     }
 
-    /// Gives up the material of a key in one of these states, irrevocably: escrow and proofs are gone from here, no token
-    /// must hold a version any more, and in each of these HSMs it is to be destroyed. The key is pending deletion from now
-    /// on, if it was not, until `date`. Also on a full disk. Does nothing more where it was done before.
-    pub async fn give_up_material(
-        &self,
-        key: KeyId,
-        from: &'static [KeyState],
-        date: i64,
-        hsms: &[HsmId],
-    ) -> Result<(), Error> {
+    /// Gives up the material of a key, irrevocably: escrow and proofs are gone from here, no token must hold a version any
+    /// more, and in each of these HSMs it is to be destroyed. What it is given up for is looked at in the same
+    /// transaction. Also on a full disk. Does nothing more where it was done before.
+    pub async fn give_up_material(&self, key: KeyId, why: GiveUp, hsms: &[HsmId]) -> Result<(), Error> {
         let (hsms, now) = (hsms.to_vec(), self.inner.clock.unix_millis());
         self.change_from_reserve(Purpose::Restricting, move |database| {
             let hsms = hsms.clone();
             Box::pin(async move {
                 touch_key(database, key).await?;
-                in_state(database, key, from).await?;
+                let date = given_up(database, key, why).await?;
                 let sql = "SELECT version FROM key_versions WHERE key_id = $1";
                 let versions: Vec<(u32,)> = database.all(sql, values![key]).await?;
                 let placed: Vec<(String,)> =
@@ -152,5 +163,22 @@ impl Store {
             })
         })
         .await
+    }
+}
+
+/// Whether this still holds of a key, and the date of its deletion.
+async fn given_up(database: &mut Connection, key: KeyId, why: GiveUp) -> Result<i64, Error> {
+    let date = match why {
+        GiveUp::Asked { date } => {
+            in_state(database, key, &[KeyState::Disabled, KeyState::PendingDeletion]).await?;
+            return Ok(date);
+        }
+        GiveUp::Due { date } => date,
+    };
+    in_state(database, key, &[KeyState::PendingDeletion]).await?;
+    let (now,): (Option<i64>,) = database.one("SELECT deletion_date FROM keys WHERE id = $1", values![key]).await?;
+    match now == Some(date) {
+        true => Ok(date),
+        false => Err(Error::Contradiction(format!("the deletion of key {key} was scheduled anew"))),
     }
 }

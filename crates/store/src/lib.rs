@@ -52,7 +52,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 pub use self::catalogue::Catalogue;
-pub use self::deletion::Destroyed;
+pub use self::deletion::{Destroyed, GiveUp};
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
 pub use self::error::Error;

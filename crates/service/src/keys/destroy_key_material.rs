@@ -11,7 +11,7 @@ use crate::lifecycle::Lifecycle;
 use crate::{Error, RequestContext, Service};
 use model::limits::DELETION_WINDOW_DAYS;
 use model::operation::Operation;
-use store::Key;
+use store::{GiveUp, Key};
 
 /// What was destroyed where.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ async fn destroy(core: &Core, lifecycle: &Lifecycle, key: &Key, confirmed: &str)
     }
     let (_, window) = DELETION_WINDOW_DAYS;
     let date = core.clock().unix_millis().saturating_add(i64::from(window) * DAY_MILLIS);
-    lifecycle.give_up_material(key, date).await?;
+    lifecycle.give_up_material(key, GiveUp::Asked { date }).await?;
     core.wait_for_releases();
     forget(core, key).await;
     lifecycle.destroy_material(key.id).await;

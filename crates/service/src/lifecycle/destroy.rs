@@ -11,17 +11,16 @@ use crate::Error;
 use crate::core::hsm_cluster::Members;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
-use store::{Catalogue, Destroyed, Key};
+use store::{Catalogue, Destroyed, GiveUp, Key};
 
 /// For one version in one HSM, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
 
 impl Lifecycle {
     /// Gives up the material of a key, which is pending deletion then. From here on nothing brings it back.
-    pub(crate) async fn give_up_material(&self, key: &Key, date: i64) -> Result<(), Error> {
-        const FROM: &[KeyState] = &[KeyState::Disabled, KeyState::PendingDeletion];
+    pub(crate) async fn give_up_material(&self, key: &Key, why: GiveUp) -> Result<(), Error> {
         let hsms: Vec<HsmId> = self.configured(&key.key_store).into_iter().collect();
-        let giving_up = self.core.store().give_up_material(key.id, FROM, date, &hsms);
+        let giving_up = self.core.store().give_up_material(key.id, why, &hsms);
         transient(DestroyStep::RecordGivenUp, giving_up).await.map_err(|error| self.core.of_store(error))?;
         tracing::warn!(key = %key.id, versions = key.versions.len(), "the material of the key was given up");
         Ok(())

@@ -11,7 +11,7 @@ use crate::core::Core;
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
 use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
-use store::{Deletion, Key};
+use store::{Deletion, GiveUp, Key};
 use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Heartbeat;
 
@@ -109,7 +109,8 @@ impl Lifecycle {
     /// The waiting period is over: destroys the material, and takes the key away when that is gone everywhere.
     async fn delete(&self, key: &Key, deletion: Deletion) {
         if !deletion.material_destroyed {
-            if let Err(error) = self.give_up_material(key, deletion.date).await {
+            // Its transaction looks once more whether somebody has just thought better of it.
+            if let Err(error) = self.give_up_material(key, GiveUp::Due { date: deletion.date }).await {
                 tracing::warn!(key = %key.id, %error, "the key is to be deleted and could not be yet");
                 return;
             }

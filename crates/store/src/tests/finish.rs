@@ -49,22 +49,3 @@ async fn no_key_is_begun_or_enabled_in_a_store_that_is_not_connected() {
     assert!(refused(store.begin_key(NewKey::new(id, &[]), None).await.err().unwrap()));
     assert_eq!(store.catalogue().key(key).unwrap().state, KeyState::Creating);
 }
-
-#[tokio::test]
-async fn nothing_of_material_that_was_given_up_stays_in_the_file() {
-    const ANY: &[KeyState] = &[KeyState::Enabled];
-    let bench = Bench::new().await;
-    let (store, version) = (&bench.store, bench.new_key().await);
-    // Longer than a page, too, so that pages of their own are overwritten as well.
-    let blobs = [b"short-escrow-of-a-key".to_vec(), b"long-escrow-of-a-key".repeat(500)];
-    for blob in &blobs {
-        store.keep_blob(version, &Bytes::copy_from_slice(blob)).await.unwrap();
-    }
-    store.finish_version(finished(version)).await.unwrap();
-    let file = bench.file();
-    let holds = |what: &[u8]| std::fs::read(&file).unwrap().windows(what.len()).any(|window| window == what);
-    store.give_up_material(version.key, ANY, 1, &["hsm-a".into()]).await.unwrap();
-    store.close().await;
-    assert!(holds(version.key.to_string().as_bytes()), "this is the file");
-    assert!(!holds(b"escrow-of-a-key"));
-}

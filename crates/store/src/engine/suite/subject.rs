@@ -10,8 +10,8 @@ use super::faulty::{Faulty, Switch};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
 use crate::{
-    Admits, Begun, Catalogue, ClientToken, Error, Finished, KeyStoreChange, NewKey, NewKeyStore, Rotating, Store,
-    follow, load,
+    Admits, Begun, Catalogue, ClientToken, Error, Finished, GiveUp, KeyStoreChange, NewKey, NewKeyStore, Rotating,
+    Store, follow, load,
 };
 use model::clock::Clock;
 use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -204,12 +204,12 @@ impl Subject {
                 }
             }
             Act::GiveUp | Act::DeleteKey => {
-                const DISABLED: &[KeyState] = &[KeyState::Disabled];
+                let why = GiveUp::Asked { date: 1 };
                 self.store.force_state(key, KeyState::Disabled).await.unwrap();
                 if act == Act::GiveUp {
-                    return Box::pin(async move { store.give_up_material(key, DISABLED, 1, &["hsm-a".into()]).await });
+                    return Box::pin(async move { store.give_up_material(key, why, &["hsm-a".into()]).await });
                 }
-                self.store.give_up_material(key, DISABLED, 1, &[]).await.unwrap();
+                self.store.give_up_material(key, why, &[]).await.unwrap();
                 Box::pin(async move { store.delete_key(key).await })
             }
             Act::ReserveEncryptions => Box::pin(async move { store.reserve_encryptions(version, 10).await.map(drop) }),

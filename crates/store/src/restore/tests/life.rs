@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{Finished, Rotating};
+use crate::{Finished, GiveUp, Rotating};
 use bytes::Bytes;
 use model::key::RotationCause;
-
-const PENDING: &[KeyState] = &[KeyState::PendingDeletion];
 
 #[tokio::test]
 async fn a_deletion_that_was_cancelled_is_not_revived_and_destroyed_material_not_brought_back() {
@@ -33,7 +31,7 @@ async fn a_deletion_that_was_cancelled_is_not_revived_and_destroyed_material_not
     let proof = ([0; 12], Bytes::from_static(b"proof"));
     store.finish_version(Finished { version, proof, proven: Vec::new(), reserve: 0 }).await.unwrap();
     store.schedule_deletion(destroyed, 1_000).await.unwrap();
-    store.give_up_material(destroyed, PENDING, 1_000, &[hsm()]).await.unwrap();
+    store.give_up_material(destroyed, GiveUp::Due { date: 1_000 }, &[hsm()]).await.unwrap();
     store.close().await;
 
     let (plan, _) = site.restore(&copy).await;

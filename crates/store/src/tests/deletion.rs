@@ -1,0 +1,54 @@
+//! Keys that are deleted, and those whose owner thinks better of it at the last moment.
+
+use bytes::Bytes;
+
+use super::Bench;
+use crate::{Error, GiveUp};
+use model::key::KeyState;
+
+/// Whoever finds that a deletion is due has read it a moment before it acts.
+#[tokio::test]
+async fn a_deletion_that_was_cancelled_or_scheduled_anew_is_not_carried_out() {
+    let bench = Bench::new().await;
+    let (store, key) = (&bench.store, bench.new_key().await.key);
+    store.force_state(key, KeyState::Enabled).await.unwrap();
+    store.schedule_deletion(key, 5).await.unwrap();
+    store.cancel_deletion(key).await.unwrap();
+    let due = GiveUp::Due { date: 5 };
+    let cancelled = store.give_up_material(key, due, &[]).await.unwrap_err();
+    assert!(matches!(cancelled, Error::KeyState(_, KeyState::Disabled)), "{cancelled}");
+    store.schedule_deletion(key, 6).await.unwrap();
+    let anew = store.give_up_material(key, due, &[]).await.unwrap_err();
+    assert!(matches!(anew, Error::Contradiction(_)), "{anew}");
+    assert!(!store.catalogue().key(key).unwrap().is_destroyed() && store.catalogue().destroyed().next().is_none());
+    store.give_up_material(key, GiveUp::Due { date: 6 }, &[]).await.unwrap();
+    assert!(store.catalogue().key(key).unwrap().is_destroyed());
+    assert!(matches!(store.cancel_deletion(key).await, Err(Error::MaterialDestroyed(_))));
+}
+
+#[tokio::test]
+async fn a_key_in_use_is_not_destroyed_because_somebody_asks() {
+    let bench = Bench::new().await;
+    let (store, key) = (&bench.store, bench.new_key().await.key);
+    store.force_state(key, KeyState::Enabled).await.unwrap();
+    let refused = store.give_up_material(key, GiveUp::Asked { date: 5 }, &[]).await.unwrap_err();
+    assert!(matches!(refused, Error::KeyState(_, KeyState::Enabled)), "{refused}");
+}
+
+#[tokio::test]
+async fn nothing_of_material_that_was_given_up_stays_in_the_file() {
+    let bench = Bench::new().await;
+    let (store, version) = (&bench.store, bench.new_key().await);
+    // Longer than a page, too, so that pages of their own are overwritten as well.
+    let blobs = [b"short-escrow-of-a-key".to_vec(), b"long-escrow-of-a-key".repeat(500)];
+    for blob in &blobs {
+        store.keep_blob(version, &Bytes::copy_from_slice(blob)).await.unwrap();
+    }
+    let file = bench.file();
+    let holds = |what: &[u8]| std::fs::read(&file).unwrap().windows(what.len()).any(|window| window == what);
+    store.force_state(version.key, KeyState::Disabled).await.unwrap();
+    store.give_up_material(version.key, GiveUp::Asked { date: 1 }, &["hsm-a".into()]).await.unwrap();
+    store.close().await;
+    assert!(holds(version.key.to_string().as_bytes()), "this is the file");
+    assert!(!holds(b"escrow-of-a-key"));
+}
