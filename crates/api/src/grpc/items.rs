@@ -9,7 +9,7 @@ use service::{DecryptInput, Decrypted, EncryptInput, Encrypted, Extras, ReEncryp
 /// Moves the plaintext over; no copy of it is made.
 pub(super) fn encrypt_input(request: v1::EncryptRequest) -> EncryptInput {
     let v1::EncryptRequest { key_id, plaintext, encryption_context, grant_tokens, dry_run } = request;
-    let extras = Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), recipient: false };
+    let extras = Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), ..Extras::default() };
     EncryptInput { key_id, plaintext: Secret::new(plaintext), context: encryption_context, extras }
 }
 
@@ -21,8 +21,20 @@ pub(super) fn encrypt_response(encrypted: Encrypted) -> v1::EncryptResponse {
 }
 
 pub(super) fn decrypt_input(request: v1::DecryptRequest) -> DecryptInput {
-    let v1::DecryptRequest { ciphertext_blob, encryption_context, key_id, grant_tokens, dry_run, recipient } = request;
-    let extras = Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), recipient: recipient.is_some() };
+    let v1::DecryptRequest {
+        ciphertext_blob,
+        encryption_context,
+        key_id,
+        grant_tokens,
+        dry_run,
+        recipient,
+        dry_run_modifiers,
+    } = request;
+    let extras = Extras {
+        grant_tokens: !grant_tokens.is_empty(),
+        recipient: recipient.is_some(),
+        ..dry_run_of(dry_run, &dry_run_modifiers)
+    };
     DecryptInput { key_id, ciphertext: ciphertext_blob, context: encryption_context, extras }
 }
 
@@ -44,6 +56,7 @@ pub(super) fn re_encrypt_input(request: v1::ReEncryptRequest) -> ReEncryptInput 
         destination_encryption_context,
         grant_tokens,
         dry_run,
+        dry_run_modifiers,
     } = request;
     ReEncryptInput {
         ciphertext: ciphertext_blob,
@@ -51,7 +64,17 @@ pub(super) fn re_encrypt_input(request: v1::ReEncryptRequest) -> ReEncryptInput 
         source_context: source_encryption_context,
         destination_key_id,
         destination_context: destination_encryption_context,
-        extras: Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), recipient: false },
+        extras: Extras { grant_tokens: !grant_tokens.is_empty(), ..dry_run_of(dry_run, &dry_run_modifiers) },
+    }
+}
+
+fn dry_run_of(dry_run: bool, modifiers: &[i32]) -> Extras {
+    let ignores = i32::from(v1::DryRunModifierType::IgnoreCiphertext);
+    Extras {
+        dry_run,
+        ignore_ciphertext: modifiers.contains(&ignores),
+        unknown_modifier: modifiers.iter().any(|modifier| *modifier != ignores),
+        ..Extras::default()
     }
 }
 

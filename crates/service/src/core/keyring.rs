@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use rpds::{HashTrieMapSync, StackSync, VectorSync};
 
 use crate::Error;
 use crate::core::Core;
@@ -20,37 +19,48 @@ use model::key_store::ConnectionState;
 use model::lock::MutexExt as _;
 use store::{Catalogue, Key, Version};
 
+/// Into how many shards a keyring's entries are split. A change copies the list of shards and one of them.
+const SHARDS: usize = 256;
+
 /// Every key, as one revision of the catalogue has it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Keyring {
     pub(crate) catalogue: Arc<Catalogue>,
     /// Of the clusters in use.
     generation: u64,
-    /// Persistent, like the catalogue's maps: what makes the next keyring of one takes over all that has not changed.
-    places: HashTrieMapSync<KeyId, usize>,
-    /// Absent where a key is gone; its place goes to another one.
-    entries: VectorSync<Option<Arc<Entry>>>,
-    free: StackSync<usize>,
+    /// By the random part of the ids; what makes the next keyring of this one takes over all shards without a change.
+    /// Flat lists instead of a persistent map: this is read several times for each item of each call.
+    shards: [Arc<Shard>; SHARDS],
+}
+
+/// Entries in the order of their ids.
+type Shard = Vec<(KeyId, Arc<Entry>)>;
+
+/// Where an entry is in the keyring where it was found.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    shard: usize,
+    index: usize,
 }
 
 /// A version of a key, by its place in the keyring where it was found. Unlike a counted reference it costs nothing, and
 /// leaves the entry's memory alone, which all processors read.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
-    entry: usize,
+    entry: Place,
     version: usize,
 }
 
 impl Target {
     /// The place of its entry: two targets of one keyring that have the same are versions of one key.
-    pub(crate) fn entry(self) -> usize {
+    pub(crate) fn entry(self) -> Place {
         self.entry
     }
 }
 
 /// An entry, where it was found.
 pub(crate) struct Found<'a> {
-    place: usize,
+    place: Place,
     pub(crate) entry: &'a Entry,
 }
 
@@ -105,14 +115,16 @@ impl Keyring {
 
     /// The same, from where its versions are targets of this keyring.
     pub(crate) fn find(&self, id: KeyId) -> Option<Found<'_>> {
-        let place = *self.places.get(&id)?;
-        Some(Found { place, entry: self.entries.get(place)?.as_ref()? })
+        let shard = shard_of(id);
+        let entries = self.shards.get(shard)?;
+        let index = index_of(entries, id).ok()?;
+        Some(Found { place: Place { shard, index }, entry: &entries.get(index)?.1 })
     }
 
     /// What a target of this keyring stands for.
-    pub(crate) fn usable(&self, target: Target) -> Result<(&Entry, &Usable), Error> {
-        let entry = self.entries.get(target.entry).and_then(Option::as_ref);
-        entry.and_then(|entry| Some((&**entry, entry.versions.get(target.version)?))).ok_or_else(|| {
+    pub(crate) fn usable(&self, Target { entry, version }: Target) -> Result<(&Entry, &Usable), Error> {
+        let entry = self.shards.get(entry.shard).and_then(|entries| entries.get(entry.index));
+        entry.and_then(|(_, entry)| Some((&**entry, entry.versions.get(version)?))).ok_or_else(|| {
             Error::internal("a key version was looked for in another keyring than the one where it was found")
         })
     }
@@ -135,28 +147,31 @@ impl Keyring {
 
     /// An entry as it is now; `None` where the key is gone.
     fn put(&mut self, id: KeyId, entry: Option<Arc<Entry>>) {
-        let known = self.places.get(&id).copied();
-        match (known, entry) {
-            (Some(place), Some(entry)) => drop(self.entries.set_mut(place, Some(entry))),
-            (Some(place), None) => {
-                self.entries.set_mut(place, None);
-                self.places.remove_mut(&id);
-                self.free.push_mut(place);
-            }
-            (None, Some(entry)) => {
-                let place = self.free.peek().copied();
-                match place {
-                    Some(place) => {
-                        self.free.pop_mut();
-                        self.entries.set_mut(place, Some(entry));
-                    }
-                    None => self.entries.push_back_mut(Some(entry)),
-                }
-                self.places.insert_mut(id, place.unwrap_or(self.entries.len() - 1));
-            }
-            (None, None) => {}
+        let Some(shard) = self.shards.get_mut(shard_of(id)) else { return };
+        let entries = Arc::make_mut(shard);
+        match (index_of(entries, id), entry) {
+            (Ok(index), Some(entry)) => entries[index].1 = entry,
+            (Ok(index), None) => drop(entries.remove(index)),
+            (Err(index), Some(entry)) => entries.insert(index, (id, entry)),
+            (Err(_), None) => {}
         }
     }
+}
+
+impl Default for Keyring {
+    fn default() -> Self {
+        let shards = std::array::from_fn(|_| Arc::default());
+        Self { catalogue: Arc::default(), generation: 0, shards }
+    }
+}
+
+/// The last byte of an id is random.
+fn shard_of(id: KeyId) -> usize {
+    usize::from(id.as_bytes()[15])
+}
+
+fn index_of(entries: &Shard, id: KeyId) -> Result<usize, usize> {
+    entries.binary_search_by_key(&id, |(id, _)| *id)
 }
 
 impl<'a> Found<'a> {

@@ -95,20 +95,30 @@ pub(crate) struct Clusters {
     pub(crate) source: Option<Arc<dyn HsmCluster>>,
 }
 
-impl Clusters {
-    fn of(keyring: &Keyring, target: Target, source: Option<Target>) -> Result<Self, Error> {
-        let hsm_cluster = Arc::clone(cluster_of(keyring, target)?);
+/// The same, where the keyring has them: of each item, and counted references only of what is new.
+#[derive(Clone, Copy)]
+struct ClustersOf<'a> {
+    hsm_cluster: &'a Arc<dyn HsmCluster>,
+    source: Option<&'a Arc<dyn HsmCluster>>,
+}
+
+impl<'a> ClustersOf<'a> {
+    fn of(keyring: &'a Keyring, target: Target, source: Option<Target>) -> Result<Self, Error> {
+        let hsm_cluster = cluster_of(keyring, target)?;
         let source = source.map(|source| cluster_of(keyring, source)).transpose()?;
-        Ok(Self { source: source.filter(|source| !Arc::ptr_eq(source, &hsm_cluster)).cloned(), hsm_cluster })
+        Ok(Self { source: source.filter(|source| !Arc::ptr_eq(source, hsm_cluster)), hsm_cluster })
     }
 
-    fn are(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Arc<dyn HsmCluster>, &Arc<dyn HsmCluster>)| Arc::ptr_eq(a, b);
-        same((&self.hsm_cluster, &other.hsm_cluster))
-            && match (&self.source, &other.source) {
-                (Some(a), Some(b)) => same((a, b)),
+    fn are(self, known: &Clusters) -> bool {
+        Arc::ptr_eq(self.hsm_cluster, &known.hsm_cluster)
+            && match (self.source, &known.source) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 (a, b) => a.is_none() && b.is_none(),
             }
+    }
+
+    fn counted(self) -> Clusters {
+        Clusters { hsm_cluster: Arc::clone(self.hsm_cluster), source: self.source.cloned() }
     }
 }
 
@@ -250,9 +260,15 @@ impl Core {
     }
 
     /// Where an item is done, after its encryption was taken of the budget.
-    async fn placed(&self, keyring: &Keyring, asked: &Asked, encrypts: bool, dry_run: bool) -> Result<Clusters, Error> {
+    async fn placed<'a>(
+        &self,
+        keyring: &'a Keyring,
+        asked: &Asked,
+        encrypts: bool,
+        dry_run: bool,
+    ) -> Result<ClustersOf<'a>, Error> {
         let source = asked.source.as_ref().map(|(target, _)| *target);
-        let clusters = Clusters::of(keyring, asked.target, source)?;
+        let clusters = ClustersOf::of(keyring, asked.target, source)?;
         if dry_run {
             let (entry, version) = keyring.usable(asked.target)?;
             return Err(if encrypts && version.budget.is_used_up() { used_up(&entry.arn) } else { Error::dry_run() });
@@ -370,7 +386,13 @@ fn answered<V: DataOperation>(
 /// The ARNs of the keys that were asked for, each once.
 fn arns(keyring: &Keyring, asked: &[Option<Asked>], refused: BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
     let each = |asked: &Asked| [Some(asked.target), asked.source.as_ref().map(|(target, _)| *target)];
-    let mut targets: Vec<Target> = asked.iter().flatten().flat_map(each).flatten().collect();
+    let mut targets: Vec<Target> = Vec::new();
+    for target in asked.iter().flatten().flat_map(each).flatten() {
+        // Most batches are of one key.
+        if targets.last().is_none_or(|last| last.entry() != target.entry()) {
+            targets.push(target);
+        }
+    }
     targets.sort_unstable_by_key(|target| target.entry());
     targets.dedup_by_key(|target| target.entry());
     let used = targets.into_iter().filter_map(|target| Some(Arc::clone(&keyring.usable(target).ok()?.0.arn)));
@@ -393,11 +415,11 @@ fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>,
     Ok(&members.hsm_cluster)
 }
 
-fn share_of<I>(shares: &mut Vec<Share<I>>, clusters: Clusters, room: usize) -> &mut Share<I> {
-    let known = shares.iter().position(|share| share.clusters.are(&clusters)).unwrap_or(shares.len());
+fn share_of<'a, I>(shares: &'a mut Vec<Share<I>>, clusters: ClustersOf<'_>, room: usize) -> &'a mut Share<I> {
+    let known = shares.iter().position(|share| clusters.are(&share.clusters)).unwrap_or(shares.len());
     if known == shares.len() {
         let (items, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        shares.push(Share { clusters, items, places });
+        shares.push(Share { clusters: clusters.counted(), items, places });
     }
     &mut shares[known]
 }

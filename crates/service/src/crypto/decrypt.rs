@@ -12,7 +12,7 @@ use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
 use crate::{Error, Extras, RequestContext, Service};
 use cluster::item::{self, Keyed};
-use model::ciphertext::{Ciphertext, HEADER_BYTES, OVERHEAD_BYTES};
+use model::ciphertext::{Ciphertext, HEADER_BYTES, IV_BYTES, OVERHEAD_BYTES};
 use model::context::EncryptionContext;
 use model::exception::Exception;
 use model::limits;
@@ -83,7 +83,7 @@ impl DataOperation for Decrypt {
         item.extras.check()?;
         let context = validate::context(item.context)?;
         let Opening { target, version, context, item: opens } =
-            opening(access, &item.key_id, item.ciphertext, context)?;
+            opening(access, &item.key_id, item.ciphertext, context, item.extras)?;
         let keyed = Keyed { key: Arc::clone(&version.reference), source: None, item: opens };
         Ok(Prepared { target, context, source: None, dry_run: item.extras.dry_run, keyed })
     }
@@ -108,7 +108,11 @@ pub(crate) fn opening<'a>(
     key_id: &str,
     ciphertext: Bytes,
     context: EncryptionContext,
+    extras: Extras,
 ) -> Result<Opening<'a>, Error> {
+    if extras.ignore_ciphertext {
+        return of_any_ciphertext(access, key_id, context);
+    }
     validate::length("ciphertextBlob", ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
     let named = match key_id {
         "" => None,
@@ -135,5 +139,20 @@ pub(crate) fn opening<'a>(
     let (target, version) = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
     let aad = aad_of(version, &context);
     let item = DecryptItem { key: version.reference.version, aad, iv, sealed: ciphertext.slice(HEADER_BYTES..) };
+    Ok(Opening { target, version, context, item })
+}
+
+/// The same without a ciphertext, for a dry run: what the key's current version would open.
+fn of_any_ciphertext<'a>(
+    access: &KeyAccess<'a>,
+    key_id: &str,
+    context: EncryptionContext,
+) -> Result<Opening<'a>, Error> {
+    if key_id.is_empty() {
+        return Err(Error::validation("keyId: IGNORE_CIPHERTEXT needs the key that would open the ciphertext"));
+    }
+    let (target, version) = access.current(key_id, &context)?;
+    let key = version.reference.version;
+    let item = DecryptItem { key, aad: Bytes::new(), iv: [0; IV_BYTES], sealed: Bytes::new() };
     Ok(Opening { target, version, context, item })
 }

@@ -8,6 +8,10 @@ use model::exception::Exception;
 pub struct Extras {
     /// Everything is to be decided that can be decided without an HSM, and nothing done.
     pub dry_run: bool,
+    /// Of a dry run: the ciphertext is neither needed nor looked at.
+    pub ignore_ciphertext: bool,
+    /// There is a modifier of dry runs with it that nobody knows.
+    pub unknown_modifier: bool,
     /// There are grant tokens with it.
     pub grant_tokens: bool,
     /// There is a recipient with it, for whom the answer is to be encrypted.
@@ -30,6 +34,12 @@ impl Extras {
                 "recipients are not supported: this service checks no attestation documents, and encrypts no answer for an \
                  enclave. Call without a recipient, from where the plaintext may be seen",
             );
+        }
+        if self.unknown_modifier {
+            return Err(Error::validation("dryRunModifiers: the only one there is is IGNORE_CIPHERTEXT"));
+        }
+        if self.ignore_ciphertext && !self.dry_run {
+            return Err(Error::validation("dryRunModifiers: only a dry run takes modifiers; set dryRun, or leave them out"));
         }
         Ok(())
     }

@@ -93,8 +93,9 @@ impl DataOperation for ReEncrypt {
     fn prepare(&self, access: &KeyAccess<'_>, item: ReEncryptInput) -> Result<Prepared<ReEncryptItem>, Error> {
         item.extras.check()?;
         let destination_context = validate::context(item.destination_context)?;
+        let source_context = validate::context(item.source_context)?;
         let source =
-            opening(&access.of_source(), &item.source_key_id, item.ciphertext, validate::context(item.source_context)?);
+            opening(&access.of_source(), &item.source_key_id, item.ciphertext, source_context, item.extras);
         // Looked at whatever the source came to, so that both are on record; the source's refusal is told first.
         let destination = access.current(&item.destination_key_id, &destination_context);
         let (source, destination) = match (source, destination) {

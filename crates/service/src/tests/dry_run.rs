@@ -54,8 +54,14 @@ async fn asked(bench: &Bench, operation: Operation, key: &str, blob: &[u8], extr
     }
 }
 
-const DRY: Extras = Extras { dry_run: true, grant_tokens: false, recipient: false };
-const WET: Extras = Extras { dry_run: false, grant_tokens: false, recipient: false };
+const WET: Extras = Extras {
+    dry_run: false,
+    ignore_ciphertext: false,
+    unknown_modifier: false,
+    grant_tokens: false,
+    recipient: false,
+};
+const DRY: Extras = Extras { dry_run: true, ..WET };
 
 #[tokio::test]
 async fn a_dry_run_tells_what_would_come_of_it_and_does_nothing() {
@@ -111,6 +117,38 @@ async fn a_dry_run_knows_of_a_bad_ciphertext_what_can_be_known_without_an_hsm() 
     assert_eq!(dry("", &later).await, Exception::InvalidCiphertext);
     assert_eq!(dry(&other.arn, &blob).await, Exception::IncorrectKey);
     assert_eq!(dry("", &altered).await, Exception::DryRunOperation, "only the HSM could tell");
+}
+
+#[tokio::test]
+async fn a_dry_run_can_do_without_a_ciphertext() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let begun = bench.fake.begun.load(Ordering::SeqCst);
+    let extras = Extras { ignore_ciphertext: true, ..DRY };
+    let decrypt = async |key_id: &str, extras| {
+        let input = DecryptInput { key_id: key_id.to_owned(), extras, ..DecryptInput::default() };
+        exception(bench.decrypt(input).await)
+    };
+    let re_encrypt = async |source: &str, extras| {
+        let (source_key_id, destination_key_id) = (source.to_owned(), key.arn.clone());
+        let input = ReEncryptInput { source_key_id, destination_key_id, extras, ..ReEncryptInput::default() };
+        exception(bench.service.re_encrypt(&bench.call(), vec![input]).await.unwrap().remove(0))
+    };
+    let unknown = KeyId::random().to_string();
+    for (key_id, extras, expected) in [
+        (key.arn.as_str(), extras, Exception::DryRunOperation),
+        (unknown.as_str(), extras, Exception::NotFound),
+        ("", extras, Exception::Validation),
+        // Without it an empty ciphertext is none.
+        (key.arn.as_str(), DRY, Exception::Validation),
+        // A modifier of nothing, and one that nobody knows.
+        (key.arn.as_str(), Extras { dry_run: false, ..extras }, Exception::Validation),
+        (key.arn.as_str(), Extras { unknown_modifier: true, ..DRY }, Exception::Validation),
+    ] {
+        assert_eq!(decrypt(key_id, extras).await, expected, "{key_id} {extras:?}");
+        assert_eq!(re_encrypt(key_id, extras).await, expected, "{key_id} {extras:?}");
+    }
+    assert_eq!(bench.fake.begun.load(Ordering::SeqCst), begun);
 }
 
 #[tokio::test]
