@@ -63,7 +63,7 @@ async fn a_hundred_rotations_are_noticed_by_nobody() {
     let daemon = site.start().await;
     let caller = daemon.caller().await.with_deadline(wait::LONG);
     let key = caller.create_key("renewed").await;
-    let load = Load::start(&caller, &key, 4);
+    let load = Load::start(&caller, &key, 3).with_streams(&caller, &key, 2).await;
     let mut made = Vec::new();
     for round in 1..=100_u32 {
         let ciphertexts = batch(&caller, &key).await;

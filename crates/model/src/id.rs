@@ -125,6 +125,17 @@ names! {
     KeyStoreId,
     /// Another name of a key: `alias/` and letters, digits, `/`, `_` and `-`.
     AliasName,
+    /// A principal for as long as it is mapped: `AIDA` and 17 characters of `[A-Z2-7]`, drawn at random. One that is made
+    /// anew under an old name has another.
+    PrincipalId,
+    /// A grant: 64 hexadecimal digits, drawn at random.
+    GrantId,
+    /// A request that others have to approve: `apr-` and 17 hexadecimal digits, drawn at random.
+    ApprovalId,
+    /// A group of principals.
+    GroupName,
+    /// An identity policy.
+    PolicyName,
 }
 
 impl ClusterId {
@@ -178,6 +189,42 @@ impl KeyStoreId {
     pub fn random() -> Self {
         let digits = Uuid::new_v4().as_simple().to_string();
         Self(format!("cks-{}", &digits[..17]).into())
+    }
+}
+
+impl PrincipalId {
+    /// Begins every one.
+    pub const PREFIX: &str = "AIDA";
+
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        let mut bits = Uuid::new_v4().as_u128();
+        let tail = (0..17).map(|_| {
+            let digit = DIGITS[(bits & 31) as usize];
+            bits >>= 5;
+            char::from(digit)
+        });
+        Self(Self::PREFIX.chars().chain(tail).collect::<String>().into())
+    }
+}
+
+impl GrantId {
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        let half = || Uuid::new_v4().as_simple().to_string();
+        Self((half() + &half()).into())
+    }
+}
+
+impl ApprovalId {
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        let digits = Uuid::new_v4().as_simple().to_string();
+        Self(format!("apr-{}", &digits[..17]).into())
     }
 }
 

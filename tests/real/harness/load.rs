@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::stream_load::OneStream;
 use super::{Caller, Failure, context, wait};
 
 /// What a caller may expect to wait while a zone fails: enough for a hang to be noticed and the call to be repeated.
@@ -40,6 +41,28 @@ impl Load {
             });
         }
         Self { tasks, stop, done }
+    }
+
+    /// The same beside it over so many streams.
+    pub(crate) async fn with_streams(mut self, caller: &Caller, key: &str, streams: u8) -> Self {
+        for number in 0..streams {
+            let (mut stream, key) = (OneStream::open(caller).await, key.to_owned());
+            let (stop, done) = (Arc::clone(&self.stop), Arc::clone(&self.done));
+            self.tasks.spawn(async move {
+                let mut failures = Vec::new();
+                let context = context(&[("stream", &number.to_string())]);
+                let plaintext = super::bytes(32, number);
+                while !stop.load(Ordering::Relaxed) {
+                    match stream.round_trip(&key, &plaintext, &context).await {
+                        Ok(opened) => assert_eq!(opened, plaintext),
+                        Err(failure) => failures.push(failure),
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                failures
+            });
+        }
+        self
     }
 
     /// Waits until this many more round trips have ended.

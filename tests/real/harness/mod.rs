@@ -8,6 +8,7 @@ pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod launch;
 pub(crate) mod load;
+pub(crate) mod stream_load;
 pub(crate) mod manager;
 pub(crate) mod other;
 pub(crate) mod process;
