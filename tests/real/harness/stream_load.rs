@@ -33,7 +33,8 @@ impl OneStream {
         context: &BTreeMap<String, String>,
     ) -> Result<Vec<u8>, Failure> {
         let (key_id, encryption_context) = (key.to_owned(), context.clone());
-        let request = EncryptRequest { key_id, plaintext: plaintext.to_vec(), encryption_context, ..Default::default() };
+        let request =
+            EncryptRequest { key_id, plaintext: plaintext.to_vec(), encryption_context, ..Default::default() };
         let Given::Encrypt(made) = self.ask(Wanted::Encrypt(request)).await? else { panic!("not what was asked") };
         let (ciphertext_blob, encryption_context) = (made.ciphertext_blob, context.clone());
         let request = DecryptRequest { ciphertext_blob, encryption_context, ..Default::default() };

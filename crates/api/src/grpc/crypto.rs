@@ -189,12 +189,8 @@ fn data_key_input(request: v1::GenerateDataKeyRequest) -> DataKeyInput {
         Ok(v1::DataKeySpec::Aes128) => Some(RequestedSpec::Known(DataKeySpec::Aes128)),
         Err(_) => Some(RequestedSpec::Unknown),
     };
-    let extras = Extras {
-        dry_run,
-        grant_tokens: !grant_tokens.is_empty(),
-        recipient: recipient.is_some(),
-        ..Extras::default()
-    };
+    let extras =
+        Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), recipient: recipient.is_some(), ..Extras::default() };
     DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context, extras }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::core::Core;
 use crate::core::access::permitted;
-use crate::core::keyring::{Entry, Found, Keyring, Target, Usable};
+use crate::core::keyring::{Entry, Keyring, Target};
 use crate::{Error, RequestContext};
 use auth::rule::Rules;
 use model::context::EncryptionContext;
@@ -15,9 +15,9 @@ use model::operation::Operation;
 
 /// Leads from key references to keys that the caller may use.
 #[derive(Clone, Copy)]
-pub(crate) struct KeyAccess<'a> {
+pub(crate) struct KeyAccess<'a, 'k> {
     core: &'a Core,
-    keyring: &'a Keyring,
+    keyring: &'k Keyring,
     rules: &'a Rules,
     call: &'a RequestContext,
     operation: Operation,
@@ -27,10 +27,10 @@ pub(crate) struct KeyAccess<'a> {
     refused: Option<&'a RefCell<Vec<Arc<str>>>>,
 }
 
-impl<'a> KeyAccess<'a> {
+impl<'a, 'k> KeyAccess<'a, 'k> {
     pub(crate) fn new(
         core: &'a Core,
-        keyring: &'a Keyring,
+        keyring: &'k Keyring,
         rules: &'a Rules,
         call: &'a RequestContext,
         operation: Operation,
@@ -54,8 +54,12 @@ impl<'a> KeyAccess<'a> {
     }
 
     /// The key with this id, if the caller may do this with it in its present state.
-    pub(crate) fn open(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<&'a Entry, Error> {
-        Ok(self.find(id, context)?.entry)
+    pub(crate) fn open(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<&'k Entry, Error> {
+        let entry = self.keyring.key(id);
+        self.allowed(id, entry, context)?;
+        let entry = entry.ok_or_else(|| self.unknown(id))?;
+        let allowed = self.operation.spec().allowed_states;
+        if allowed.contains(&entry.state) { Ok(entry) } else { Err(entry.refusal(allowed)) }
     }
 
     /// Whether there is such a key, for callers who may do this with it.
@@ -68,14 +72,6 @@ impl<'a> KeyAccess<'a> {
     /// Whether there was such a key, for callers who may do this with it.
     pub(crate) fn was_deleted(&self, id: KeyId) -> bool {
         self.keyring.catalogue.destroyed_of(id).next().is_some()
-    }
-
-    fn find(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<Found<'a>, Error> {
-        let found = self.keyring.find(id);
-        self.allowed(id, found.as_ref().map(|found| found.entry), context)?;
-        let found = found.ok_or_else(|| self.unknown(id))?;
-        let allowed = self.operation.spec().allowed_states;
-        if allowed.contains(&found.entry.state) { Ok(found) } else { Err(found.entry.refusal(allowed)) }
     }
 
     /// The rules are asked about the ARN, whether there is such a key or not.
@@ -96,10 +92,8 @@ impl<'a> KeyAccess<'a> {
     }
 
     /// Has a key put on record with an item that was refused for another reason than this key.
-    pub(crate) fn note(&self, target: Target) {
-        if let Ok((entry, _)) = self.keyring.usable(target) {
-            self.put_down(&entry.arn);
-        }
+    pub(crate) fn note(&self, target: Target<'_>) {
+        self.put_down(&target.entry.arn);
     }
 
     fn put_down(&self, arn: &Arc<str>) {
@@ -109,9 +103,9 @@ impl<'a> KeyAccess<'a> {
     }
 
     /// The current version of the key that a request names.
-    pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<(Target, &'a Usable), Error> {
-        let found = self.find(self.reference(text)?, Some(context))?;
-        found.current().ok_or_else(|| found.entry.refusal(&[]))
+    pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<Target<'k>, Error> {
+        let entry = self.open(self.reference(text)?, Some(context))?;
+        entry.current().ok_or_else(|| entry.refusal(&[]))
     }
 
     /// A version of a key by its number; `None` where the key has none of that number.
@@ -119,8 +113,8 @@ impl<'a> KeyAccess<'a> {
         &self,
         version: KeyVersionId,
         context: &EncryptionContext,
-    ) -> Result<Option<(Target, &'a Usable)>, Error> {
-        Ok(self.find(version.key, Some(context))?.numbered(version.version))
+    ) -> Result<Option<Target<'k>>, Error> {
+        Ok(self.open(version.key, Some(context))?.numbered(version.version))
     }
 
     pub(crate) fn unknown(&self, id: KeyId) -> Error {

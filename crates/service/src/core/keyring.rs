@@ -36,32 +36,12 @@ pub(crate) struct Keyring {
 /// Entries in the order of their ids.
 type Shard = Vec<(KeyId, Arc<Entry>)>;
 
-/// Where an entry is in the keyring where it was found.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    shard: usize,
-    index: usize,
-}
-
-/// A version of a key, by its place in the keyring where it was found. Unlike a counted reference it costs nothing, and
-/// leaves the entry's memory alone, which all processors read.
+/// A version of a key, where the keyring has it. Unlike counted references it costs nothing, and leaves the memory alone
+/// in which those are counted, which all processors read.
 #[derive(Clone, Copy)]
-pub(crate) struct Target {
-    entry: Place,
-    version: usize,
-}
-
-impl Target {
-    /// The place of its entry: two targets of one keyring that have the same are versions of one key.
-    pub(crate) fn entry(self) -> Place {
-        self.entry
-    }
-}
-
-/// An entry, where it was found.
-pub(crate) struct Found<'a> {
-    place: Place,
+pub(crate) struct Target<'a> {
     pub(crate) entry: &'a Entry,
+    pub(crate) version: &'a Usable,
 }
 
 /// One key, ready for use.
@@ -70,7 +50,8 @@ pub(crate) struct Entry {
     pub(crate) arn: Arc<str>,
     /// As callers see it.
     pub(crate) state: KeyState,
-    unavailable: Option<Unavailable>,
+    /// Boxed, so that what each use of the key needs lies close together.
+    unavailable: Option<Box<Unavailable>>,
     /// The cluster that holds it, if it is configured.
     pub(crate) members: Option<Members>,
     /// Versions that have a proof, oldest first.
@@ -110,23 +91,8 @@ struct Kept<'a> {
 
 impl Keyring {
     pub(crate) fn key(&self, id: KeyId) -> Option<&Entry> {
-        self.find(id).map(|found| found.entry)
-    }
-
-    /// The same, from where its versions are targets of this keyring.
-    pub(crate) fn find(&self, id: KeyId) -> Option<Found<'_>> {
-        let shard = shard_of(id);
-        let entries = self.shards.get(shard)?;
-        let index = index_of(entries, id).ok()?;
-        Some(Found { place: Place { shard, index }, entry: &entries.get(index)?.1 })
-    }
-
-    /// What a target of this keyring stands for.
-    pub(crate) fn usable(&self, Target { entry, version }: Target) -> Result<(&Entry, &Usable), Error> {
-        let entry = self.shards.get(entry.shard).and_then(|entries| entries.get(entry.index));
-        entry.and_then(|(_, entry)| Some((&**entry, entry.versions.get(version)?))).ok_or_else(|| {
-            Error::internal("a key version was looked for in another keyring than the one where it was found")
-        })
+        let entries = self.shards.get(shard_of(id))?;
+        entries.get(index_of(entries, id).ok()?).map(|(_, entry)| &**entry)
     }
 
     fn next(&self, catalogue: Arc<Catalogue>, generation: u64, clusters: &[ActiveCluster], kept: Kept<'_>) -> Self {
@@ -174,25 +140,21 @@ fn index_of(entries: &Shard, id: KeyId) -> Result<usize, usize> {
     entries.binary_search_by_key(&id, |(id, _)| *id)
 }
 
-impl<'a> Found<'a> {
+impl Entry {
     /// The version that Encrypt uses.
-    pub(crate) fn current(&self) -> Option<(Target, &'a Usable)> {
-        let version = self.entry.current?;
-        Some((Target { entry: self.place, version }, self.entry.versions.get(version)?))
+    pub(crate) fn current(&self) -> Option<Target<'_>> {
+        Some(Target { entry: self, version: self.versions.get(self.current?)? })
     }
 
     /// The version with this number. One that has not become current has encrypted nothing.
-    pub(crate) fn numbered(&self, number: u32) -> Option<(Target, &'a Usable)> {
-        if number > self.entry.key.current_version {
+    pub(crate) fn numbered(&self, number: u32) -> Option<Target<'_>> {
+        if number > self.key.current_version {
             return None;
         }
-        let mut versions = self.entry.versions.iter().enumerate();
-        let (version, usable) = versions.find(|(_, usable)| usable.reference.version.version == number)?;
-        Some((Target { entry: self.place, version }, usable))
+        let version = self.versions.iter().find(|usable| usable.reference.version.version == number)?;
+        Some(Target { entry: self, version })
     }
-}
 
-impl Entry {
     fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], kept: Kept<'_>) -> Self {
         let Kept { scope, budgets, usages } = kept;
         let store = catalogue.key_store(&key.key_store);
@@ -221,6 +183,7 @@ impl Entry {
         // Being made and waiting for deletion are shown whatever the store is doing.
         let hidden = matches!(key.state, KeyState::Creating | KeyState::PendingDeletion);
         let state = if unavailable.is_some() && !hidden { KeyState::Unavailable } else { key.state };
+        let unavailable = unavailable.map(Box::new);
         let arn = scope.key_arn(key.id).into();
         let usage = usages.of(key.id);
         Self { key, arn, state, unavailable, members, versions, current, usage }
@@ -233,7 +196,7 @@ impl Entry {
             return Error::permanent(Exception::KmsInvalidState, format!("{arn} is not pending deletion."));
         }
         let invalid = |message: String| Error::permanent(Exception::KmsInvalidState, message);
-        match (self.state, &self.unavailable) {
+        match (self.state, self.unavailable.as_deref()) {
             (KeyState::Disabled | KeyState::PendingDeletion | KeyState::Creating, _) => {
                 Error::in_state(arn, self.state)
             }

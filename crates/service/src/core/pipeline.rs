@@ -17,7 +17,7 @@ use crate::core::admission::Permit;
 use crate::core::budget::{Taken, used_up};
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
-use crate::core::keyring::{Entry, Keyring, Target, Usable};
+use crate::core::keyring::{Entry, Keyring, Target};
 use crate::core::recorder::Ending;
 use crate::core::validate;
 use crate::{Error, RequestContext};
@@ -47,7 +47,7 @@ pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
     /// Each item takes one encryption of its key version's budget.
     fn encrypts(&self) -> bool;
     /// Checks an item and makes it ready; decides everything that can be decided before an HSM.
-    fn prepare(&self, access: &KeyAccess<'_>, item: Self::Input) -> Result<Prepared<ItemOf<Self>>, Error>;
+    fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: Self::Input) -> Result<Prepared<'k, ItemOf<Self>>, Error>;
     /// Has items done.
     fn carry_out(
         &self,
@@ -67,13 +67,13 @@ pub(crate) type ItemOf<V> = <<V as DataOperation>::Work as ItemOperation>::Item;
 pub(crate) type AnswerOf<V> = <<V as DataOperation>::Work as ItemOperation>::Output;
 
 /// An item that may be done.
-pub(crate) struct Prepared<I> {
+pub(crate) struct Prepared<'k, I> {
     /// The key version that it is done with.
-    pub(crate) target: Target,
+    pub(crate) target: Target<'k>,
     /// What was allowed: it is asked for again before the result is given out.
     pub(crate) context: EncryptionContext,
     /// The same of the key that opens something, where there are two.
-    pub(crate) source: Option<(Target, EncryptionContext)>,
+    pub(crate) source: Option<(Target<'k>, EncryptionContext)>,
     /// Nothing is to be done.
     pub(crate) dry_run: bool,
     pub(crate) keyed: Keyed<I>,
@@ -82,9 +82,8 @@ pub(crate) struct Prepared<I> {
 /// The key that an item was done with, and the one that it was opened with where there are two.
 #[derive(Clone, Copy)]
 pub(crate) struct Used<'a> {
-    pub(crate) entry: &'a Entry,
-    pub(crate) version: &'a Usable,
-    pub(crate) source: Option<(&'a Entry, &'a Usable)>,
+    pub(crate) target: Target<'a>,
+    pub(crate) source: Option<Target<'a>>,
 }
 
 /// Where items are done.
@@ -103,9 +102,9 @@ struct ClustersOf<'a> {
 }
 
 impl<'a> ClustersOf<'a> {
-    fn of(keyring: &'a Keyring, target: Target, source: Option<Target>) -> Result<Self, Error> {
-        let hsm_cluster = cluster_of(keyring, target)?;
-        let source = source.map(|source| cluster_of(keyring, source)).transpose()?;
+    fn of(target: Target<'a>, source: Option<Target<'a>>) -> Result<Self, Error> {
+        let hsm_cluster = cluster_of(target)?;
+        let source = source.map(cluster_of).transpose()?;
         Ok(Self { source: source.filter(|source| !Arc::ptr_eq(source, hsm_cluster)), hsm_cluster })
     }
 
@@ -123,18 +122,24 @@ impl<'a> ClustersOf<'a> {
 }
 
 /// An item that was looked at and found to be allowed.
-struct Asked {
-    target: Target,
+struct Asked<'k> {
+    target: Target<'k>,
     context: EncryptionContext,
-    source: Option<(Target, EncryptionContext)>,
+    source: Option<(Target<'k>, EncryptionContext)>,
+}
+
+impl<'k> Asked<'k> {
+    fn used(&self) -> Used<'k> {
+        Used { target: self.target, source: self.source.as_ref().map(|(target, _)| *target) }
+    }
 }
 
 /// What became of an item before an HSM.
-enum Begun {
+enum Begun<'k> {
     /// Its answer is awaited.
-    Waits(Asked),
+    Waits(Asked<'k>),
     /// It is at its end.
-    Refused(Option<Asked>, Error),
+    Refused(Option<Asked<'k>>, Error),
 }
 
 /// Items that are done together, and where their results belong.
@@ -173,13 +178,13 @@ impl Core {
             let mut refused = BTreeSet::new();
             let work = async {
                 let prepared = core.prepared(call, &kind, (&keyring, &rules), items, &mut refused);
-                core.act(call, &kind, &keyring, prepared).await
+                core.act(call, &kind, prepared).await
             };
             let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {
                 let broken_off = |_| (None, Err(Error::broken_off()));
                 (0..count).map(broken_off).unzip()
             });
-            let resources = arns(&keyring, &asked, refused);
+            let resources = arns(&asked, refused);
             core.conclude(Ending { call, operation, started, resources }, &mut results, |results| {
                 core.withhold(call, operation, (&keyring, &rules), &asked, results)
             })
@@ -190,14 +195,14 @@ impl Core {
     }
 
     /// Checks items and makes them ready. `refused` gets the ARNs of keys of which something was refused.
-    fn prepared<V: DataOperation>(
+    fn prepared<'k, V: DataOperation>(
         &self,
         call: &RequestContext,
         kind: &V,
-        (keyring, rules): (&Keyring, &Rules),
+        (keyring, rules): (&'k Keyring, &Rules),
         items: Vec<V::Input>,
         refused: &mut BTreeSet<Arc<str>>,
-    ) -> Vec<Result<Prepared<ItemOf<V>>, Error>> {
+    ) -> Vec<Result<Prepared<'k, ItemOf<V>>, Error>> {
         let noted = RefCell::default();
         let access = KeyAccess::new(self, keyring, rules, call, kind.operation()).noting(&noted);
         let prepared = items.into_iter().map(|item| kind.prepare(&access, item)).collect();
@@ -205,22 +210,21 @@ impl Core {
         prepared
     }
 
-    async fn act<V: DataOperation>(
+    async fn act<'k, V: DataOperation>(
         &self,
         call: &RequestContext,
         kind: &V,
-        keyring: &Keyring,
-        prepared: Vec<Result<Prepared<ItemOf<V>>, Error>>,
-    ) -> (Vec<Option<Asked>>, Vec<Result<V::Output, Error>>) {
+        prepared: Vec<Result<Prepared<'k, ItemOf<V>>, Error>>,
+    ) -> (Vec<Option<Asked<'k>>>, Vec<Result<V::Output, Error>>) {
         let room = prepared.len();
-        let mut begun: Vec<Begun> = Vec::with_capacity(room);
+        let mut begun: Vec<Begun<'k>> = Vec::with_capacity(room);
         let mut shares: Vec<Share<ItemOf<V>>> = Vec::with_capacity(1);
         for item in prepared {
             begun.push(match item {
                 Err(error) => Begun::Refused(None, error),
                 Ok(Prepared { target, context, source, dry_run, keyed }) => {
                     let asked = Asked { target, context, source };
-                    match self.placed(keyring, &asked, kind.encrypts(), dry_run).await {
+                    match self.placed(asked.used(), kind.encrypts(), dry_run).await {
                         Ok(clusters) => {
                             let share = share_of(&mut shares, clusters, room);
                             share.items.push(keyed);
@@ -246,12 +250,12 @@ impl Core {
         let ended = begun.into_iter().zip(answers).map(|(begun, answer)| match begun {
             Begun::Refused(asked, error) => (asked, Err(error)),
             Begun::Waits(asked) => {
-                let result = used(keyring, &asked).and_then(|used| {
-                    let result = kind.finish(used, answered(kind, used, answer)?);
-                    for entry in [Some(used.entry), used.source.map(|(entry, _)| entry)].into_iter().flatten() {
-                        entry.usage.note(used_at, kind.operation(), &call.request_id);
+                let used = asked.used();
+                let result = answered(kind, used.target, answer).map(|answer| {
+                    for target in [Some(used.target), used.source].into_iter().flatten() {
+                        target.entry.usage.note(used_at, kind.operation(), &call.request_id);
                     }
-                    Ok(result)
+                    kind.finish(used, answer)
                 });
                 (Some(asked), result)
             }
@@ -260,21 +264,19 @@ impl Core {
     }
 
     /// Where an item is done, after its encryption was taken of the budget.
-    async fn placed<'a>(
+    async fn placed<'k>(
         &self,
-        keyring: &'a Keyring,
-        asked: &Asked,
+        Used { target, source }: Used<'k>,
         encrypts: bool,
         dry_run: bool,
-    ) -> Result<ClustersOf<'a>, Error> {
-        let source = asked.source.as_ref().map(|(target, _)| *target);
-        let clusters = ClustersOf::of(keyring, asked.target, source)?;
+    ) -> Result<ClustersOf<'k>, Error> {
+        let clusters = ClustersOf::of(target, source)?;
         if dry_run {
-            let (entry, version) = keyring.usable(asked.target)?;
-            return Err(if encrypts && version.budget.is_used_up() { used_up(&entry.arn) } else { Error::dry_run() });
+            let worn = encrypts && target.version.budget.is_used_up();
+            return Err(if worn { used_up(&target.entry.arn) } else { Error::dry_run() });
         }
         if encrypts {
-            self.charge(keyring, asked.target).await?;
+            self.charge(target).await?;
         }
         Ok(clusters)
     }
@@ -285,7 +287,7 @@ impl Core {
         call: &RequestContext,
         operation: Operation,
         before: (&Keyring, &Arc<Rules>),
-        asked: &[Option<Asked>],
+        asked: &[Option<Asked<'_>>],
         results: &mut [Result<T, Error>],
     ) -> usize {
         let (keyring, rules) = (self.keyring(), self.rules());
@@ -297,9 +299,8 @@ impl Core {
         let mut withheld = 0;
         for (asked, result) in asked.iter().zip(results).filter(|(_, result)| result.is_ok()) {
             let Some(Asked { target, context, source }) = asked else { continue };
-            let look = |access: KeyAccess<'_>, target: Target, context| {
-                let (entry, _) = before.0.usable(target)?;
-                access.open(entry.key.id, Some(context)).map(drop)
+            let look = |access: KeyAccess<'_, '_>, target: Target<'_>, context| {
+                access.open(target.entry.key.id, Some(context)).map(drop)
             };
             let still = look(access, *target, context).and_then(|()| match source {
                 Some((target, context)) => look(access.of_source(), *target, context),
@@ -314,8 +315,8 @@ impl Core {
     }
 
     /// Takes one encryption of the target's budget; waits only where no reserved one is left.
-    async fn charge(&self, keyring: &Keyring, target: Target) -> Result<(), Error> {
-        let (entry, Usable { budget, .. }) = keyring.usable(target)?;
+    async fn charge(&self, Target { entry, version }: Target<'_>) -> Result<(), Error> {
+        let budget = &version.budget;
         match budget.take() {
             Taken::Yes => Ok(()),
             Taken::YesRefill => {
@@ -360,17 +361,10 @@ pub(crate) async fn answers_of<O: ItemOperation>(
     O::answers(hsm_cluster.carry_out(O::batch(items), options).await).unwrap_or_default()
 }
 
-/// What an item that was asked for stands for.
-fn used<'a>(keyring: &'a Keyring, asked: &Asked) -> Result<Used<'a>, Error> {
-    let (entry, version) = keyring.usable(asked.target)?;
-    let source = asked.source.as_ref().map(|(target, _)| keyring.usable(*target)).transpose()?;
-    Ok(Used { entry, version, source })
-}
-
 /// What the cluster gave for an item, or why it gave nothing.
 fn answered<V: DataOperation>(
     kind: &V,
-    Used { entry, version, .. }: Used<'_>,
+    Target { entry, version }: Target<'_>,
     answer: Option<Result<AnswerOf<V>, Failed>>,
 ) -> Result<AnswerOf<V>, Error> {
     let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
@@ -384,18 +378,19 @@ fn answered<V: DataOperation>(
 }
 
 /// The ARNs of the keys that were asked for, each once.
-fn arns(keyring: &Keyring, asked: &[Option<Asked>], refused: BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
-    let each = |asked: &Asked| [Some(asked.target), asked.source.as_ref().map(|(target, _)| *target)];
-    let mut targets: Vec<Target> = Vec::new();
-    for target in asked.iter().flatten().flat_map(each).flatten() {
+fn arns<'k>(asked: &[Option<Asked<'k>>], refused: BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
+    let each = |Used { target, source }: Used<'k>| [Some(target), source];
+    let place = |entry: &&Entry| std::ptr::from_ref::<Entry>(entry).addr();
+    let mut entries: Vec<&Entry> = Vec::new();
+    for Target { entry, .. } in asked.iter().flatten().map(Asked::used).flat_map(each).flatten() {
         // Most batches are of one key.
-        if targets.last().is_none_or(|last| last.entry() != target.entry()) {
-            targets.push(target);
+        if entries.last().is_none_or(|last| !std::ptr::eq(*last, entry)) {
+            entries.push(entry);
         }
     }
-    targets.sort_unstable_by_key(|target| target.entry());
-    targets.dedup_by_key(|target| target.entry());
-    let used = targets.into_iter().filter_map(|target| Some(Arc::clone(&keyring.usable(target).ok()?.0.arn)));
+    entries.sort_unstable_by_key(place);
+    entries.dedup_by_key(|entry| place(entry));
+    let used = entries.into_iter().map(|entry| Arc::clone(&entry.arn));
     if refused.is_empty() { used.collect() } else { used.chain(refused).collect::<BTreeSet<_>>().into_iter().collect() }
 }
 
@@ -409,8 +404,7 @@ pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 
-fn cluster_of(keyring: &Keyring, target: Target) -> Result<&Arc<dyn HsmCluster>, Error> {
-    let (entry, _) = keyring.usable(target)?;
+fn cluster_of<'k>(Target { entry, .. }: Target<'k>) -> Result<&'k Arc<dyn HsmCluster>, Error> {
     let members = entry.members.as_ref().ok_or_else(|| entry.refusal(&[]))?;
     Ok(&members.hsm_cluster)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::core::key_access::KeyAccess;
-use crate::core::keyring::{Target, Usable};
+use crate::core::keyring::Target;
 use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
@@ -79,16 +79,16 @@ impl DataOperation for Decrypt {
         false
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: DecryptInput) -> Result<Prepared<DecryptItem>, Error> {
+    fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: DecryptInput) -> Result<Prepared<'k, DecryptItem>, Error> {
         item.extras.check()?;
         let context = validate::context(item.context)?;
-        let Opening { target, version, context, item: opens } =
+        let Opening { target, context, item: opens } =
             opening(access, &item.key_id, item.ciphertext, context, item.extras)?;
-        let keyed = Keyed { key: Arc::clone(&version.reference), source: None, item: opens };
+        let keyed = Keyed { key: Arc::clone(&target.version.reference), source: None, item: opens };
         Ok(Prepared { target, context, source: None, dry_run: item.extras.dry_run, keyed })
     }
 
-    fn finish(&self, Used { entry, version, .. }: Used<'_>, raw: Secret) -> Decrypted {
+    fn finish(&self, Used { target: Target { entry, version }, .. }: Used<'_>, raw: Secret) -> Decrypted {
         let material_id = Arc::clone(&version.material_id);
         Decrypted { key_arn: entry.arn.clone(), plaintext: raw, material_id }
     }
@@ -96,15 +96,14 @@ impl DataOperation for Decrypt {
 
 /// A ciphertext that may be opened.
 pub(crate) struct Opening<'a> {
-    pub(crate) target: Target,
-    pub(crate) version: &'a Usable,
+    pub(crate) target: Target<'a>,
     pub(crate) context: EncryptionContext,
     pub(crate) item: DecryptItem,
 }
 
 /// Decides everything about a ciphertext that can be decided before an HSM. `key_id` empty: the key that it names.
 pub(crate) fn opening<'a>(
-    access: &KeyAccess<'a>,
+    access: &KeyAccess<'_, 'a>,
     key_id: &str,
     ciphertext: Bytes,
     context: EncryptionContext,
@@ -136,23 +135,23 @@ pub(crate) fn opening<'a>(
         let deleted = access.was_deleted(key_version.key);
         return Err(if deleted { access.unknown(key_version.key) } else { Error::invalid_ciphertext() });
     }
-    let (target, version) = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
-    let aad = aad_of(version, &context);
-    let item = DecryptItem { key: version.reference.version, aad, iv, sealed: ciphertext.slice(HEADER_BYTES..) };
-    Ok(Opening { target, version, context, item })
+    let target = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
+    let aad = aad_of(target.version, &context);
+    let item = DecryptItem { key: target.version.reference.version, aad, iv, sealed: ciphertext.slice(HEADER_BYTES..) };
+    Ok(Opening { target, context, item })
 }
 
 /// The same without a ciphertext, for a dry run: what the key's current version would open.
 fn of_any_ciphertext<'a>(
-    access: &KeyAccess<'a>,
+    access: &KeyAccess<'_, 'a>,
     key_id: &str,
     context: EncryptionContext,
 ) -> Result<Opening<'a>, Error> {
     if key_id.is_empty() {
         return Err(Error::validation("keyId: IGNORE_CIPHERTEXT needs the key that would open the ciphertext"));
     }
-    let (target, version) = access.current(key_id, &context)?;
-    let key = version.reference.version;
+    let target = access.current(key_id, &context)?;
+    let key = target.version.reference.version;
     let item = DecryptItem { key, aad: Bytes::new(), iv: [0; IV_BYTES], sealed: Bytes::new() };
-    Ok(Opening { target, version, context, item })
+    Ok(Opening { target, context, item })
 }

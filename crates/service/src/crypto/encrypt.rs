@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::core::key_access::KeyAccess;
-use crate::core::keyring::Usable;
+use crate::core::keyring::{Target, Usable};
 use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::{Error, Extras, RequestContext, Service};
@@ -76,17 +76,18 @@ impl DataOperation for Encrypt {
         true
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: EncryptInput) -> Result<Prepared<EncryptItem>, Error> {
+    fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: EncryptInput) -> Result<Prepared<'k, EncryptItem>, Error> {
         item.extras.check()?;
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
         let context = validate::context(item.context)?;
-        let (target, version) = access.current(&item.key_id, &context)?;
+        let target = access.current(&item.key_id, &context)?;
+        let version = target.version;
         let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &context), item.extras.dry_run);
         let item = EncryptItem { key: key.version, aad, plaintext: item.plaintext };
         Ok(Prepared { target, context, source: None, dry_run, keyed: Keyed { key, source: None, item } })
     }
 
-    fn finish(&self, Used { entry, version, .. }: Used<'_>, raw: Sealed) -> Encrypted {
+    fn finish(&self, Used { target: Target { entry, version }, .. }: Used<'_>, raw: Sealed) -> Encrypted {
         let ciphertext = assemble(version.reference.version, &raw.iv, &raw.sealed);
         Encrypted { key_arn: entry.arn.clone(), ciphertext }
     }

@@ -39,7 +39,9 @@ impl Extras {
             return Err(Error::validation("dryRunModifiers: the only one there is is IGNORE_CIPHERTEXT"));
         }
         if self.ignore_ciphertext && !self.dry_run {
-            return Err(Error::validation("dryRunModifiers: only a dry run takes modifiers; set dryRun, or leave them out"));
+            return Err(Error::validation(
+                "dryRunModifiers: only a dry run takes modifiers; set dryRun, or leave them out",
+            ));
         }
         Ok(())
     }

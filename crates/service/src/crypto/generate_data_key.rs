@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::key_access::KeyAccess;
+use crate::core::keyring::Target;
 use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
@@ -95,17 +96,18 @@ impl DataOperation for GenerateDataKey {
         true
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: DataKeyInput) -> Result<Prepared<DataKeyItem>, Error> {
+    fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: DataKeyInput) -> Result<Prepared<'k, DataKeyItem>, Error> {
         item.extras.check()?;
         let length = length(&item)?;
         let context = validate::context(item.context)?;
-        let (target, version) = access.current(&item.key_id, &context)?;
+        let target = access.current(&item.key_id, &context)?;
+        let version = target.version;
         let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &context), item.extras.dry_run);
         let item = DataKeyItem { key: key.version, aad, length };
         Ok(Prepared { target, context, source: None, dry_run, keyed: Keyed { key, source: None, item } })
     }
 
-    fn finish(&self, Used { entry, version, .. }: Used<'_>, raw: DataKey) -> GeneratedDataKey {
+    fn finish(&self, Used { target: Target { entry, version }, .. }: Used<'_>, raw: DataKey) -> GeneratedDataKey {
         let ciphertext = assemble(version.reference.version, &raw.sealed.iv, &raw.sealed.sealed);
         // Dropping the secret wipes it.
         let plaintext = if self.without_plaintext { Secret::default() } else { raw.plaintext };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
-use crate::core::keyring::{Target, Usable};
+use crate::core::keyring::Target;
 use crate::core::pipeline::{Clusters, DataOperation, Prepared, Used, answers_of};
 use crate::core::validate;
 use crate::crypto::decrypt::{Opening, opening};
@@ -90,12 +90,15 @@ impl DataOperation for ReEncrypt {
         true
     }
 
-    fn prepare(&self, access: &KeyAccess<'_>, item: ReEncryptInput) -> Result<Prepared<ReEncryptItem>, Error> {
+    fn prepare<'k>(
+        &self,
+        access: &KeyAccess<'_, 'k>,
+        item: ReEncryptInput,
+    ) -> Result<Prepared<'k, ReEncryptItem>, Error> {
         item.extras.check()?;
         let destination_context = validate::context(item.destination_context)?;
         let source_context = validate::context(item.source_context)?;
-        let source =
-            opening(&access.of_source(), &item.source_key_id, item.ciphertext, source_context, item.extras);
+        let source = opening(&access.of_source(), &item.source_key_id, item.ciphertext, source_context, item.extras);
         // Looked at whatever the source came to, so that both are on record; the source's refusal is told first.
         let destination = access.current(&item.destination_key_id, &destination_context);
         let (source, destination) = match (source, destination) {
@@ -104,7 +107,7 @@ impl DataOperation for ReEncrypt {
                 access.note(source.target);
                 return Err(error);
             }
-            (Err(error), Ok((target, _))) => {
+            (Err(error), Ok(target)) => {
                 access.note(target);
                 return Err(error);
             }
@@ -125,27 +128,27 @@ impl DataOperation for ReEncrypt {
         }
     }
 
-    fn finish(&self, Used { entry, version, source }: Used<'_>, raw: Sealed) -> ReEncrypted {
-        let (source_entry, source_version) = source.unwrap_or((entry, version));
+    fn finish(&self, Used { target, source }: Used<'_>, raw: Sealed) -> ReEncrypted {
+        let (Target { entry, version }, source) = (target, source.unwrap_or(target));
         ReEncrypted {
             ciphertext: assemble(version.reference.version, &raw.iv, &raw.sealed),
-            source_key_arn: Arc::clone(&source_entry.arn),
+            source_key_arn: Arc::clone(&source.entry.arn),
             key_arn: Arc::clone(&entry.arn),
-            source_material_id: Arc::clone(&source_version.material_id),
+            source_material_id: Arc::clone(&source.version.material_id),
             material_id: Arc::clone(&version.material_id),
         }
     }
 }
 
-fn prepared(
-    source: Opening<'_>,
-    (target, version): (Target, &Usable),
+fn prepared<'k>(
+    source: Opening<'k>,
+    target: Target<'k>,
     context: EncryptionContext,
     dry_run: bool,
-) -> Prepared<ReEncryptItem> {
-    let (key, aad) = (Arc::clone(&version.reference), aad_of(version, &context));
+) -> Prepared<'k, ReEncryptItem> {
+    let (key, aad) = (Arc::clone(&target.version.reference), aad_of(target.version, &context));
     let item = ReEncryptItem { source: source.item, key: key.version, aad };
-    let keyed = Keyed { key, source: Some(Arc::clone(&source.version.reference)), item };
+    let keyed = Keyed { key, source: Some(Arc::clone(&source.target.version.reference)), item };
     Prepared { target, context, source: Some((source.target, source.context)), dry_run, keyed }
 }
 

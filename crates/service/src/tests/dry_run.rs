@@ -54,13 +54,8 @@ async fn asked(bench: &Bench, operation: Operation, key: &str, blob: &[u8], extr
     }
 }
 
-const WET: Extras = Extras {
-    dry_run: false,
-    ignore_ciphertext: false,
-    unknown_modifier: false,
-    grant_tokens: false,
-    recipient: false,
-};
+const WET: Extras =
+    Extras { dry_run: false, ignore_ciphertext: false, unknown_modifier: false, grant_tokens: false, recipient: false };
 const DRY: Extras = Extras { dry_run: true, ..WET };
 
 #[tokio::test]
