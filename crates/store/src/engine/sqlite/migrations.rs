@@ -14,6 +14,7 @@ pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         (5, "offered pins", include_str!("../../../migrations/0005_offered_pins.sql")),
         (6, "changes", include_str!("../../../migrations/0006_changes.sql")),
         (7, "key life", include_str!("../../../migrations/0007_key_life.sql")),
+        (8, "access", include_str!("../../../migrations/0008_access.sql")),
     ];
     let step = |(version, what, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, what.into(), MigrationType::Simple, sql.into_sql_str(), false)
