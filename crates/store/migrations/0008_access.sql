@@ -152,7 +152,7 @@ CREATE TABLE approval_votes (
 
 CREATE INDEX approval_votes_by_principal ON approval_votes (principal_id);
 
--- Entities of the change log are now also 'principal', 'group', 'policy', 'grant' and 'approval'. Its rows stay as long
--- as they are made here: ids are written with blanks behind them up to the length of the longest one, a policy's or a
--- group's name of 128 characters.
+-- Entities of the change log are now also 'principal', 'group', 'policy', 'grant' and 'approval'. Its rows are made as
+-- long as they will be with the longest id, a policy's or a group's name of 128 characters. What they say stays: who
+-- reads it leaves the blanks off.
 UPDATE changes SET id = substr(id || '                                                                                                                                ', 1, 128);

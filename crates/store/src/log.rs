@@ -14,8 +14,8 @@ use model::id::{ApprovalId, GrantId, GroupName, KeyId, KeyStoreId, PolicyName, P
 /// Rows of the ring, as the migration makes them. A key takes half a dozen until it is Enabled.
 pub(super) const SLOTS: i64 = 1024;
 
-/// Bytes of an id in the ring, as the migrations make it. Shorter ones have blanks behind them, so that a row never grows
-/// and a change needs no room on a full disk, whatever was in its row before.
+/// Bytes of an id in the ring, for which the migrations have made room in every row: one that is no longer needs none on
+/// a full disk.
 pub(super) const ID_BYTES: usize = 128;
 
 /// What the catalogue shows.
@@ -120,21 +120,12 @@ pub(super) async fn write(database: &mut Connection, revision: i64, end: i64, ch
         database
             .execute(
                 "UPDATE changes SET position = $1, revision = $2, entity = $3, id = $4, gone = $5 WHERE slot = $6",
-                values![position, revision, entity.name(), padded(&entity.id()), *gone, position % SLOTS],
+                values![position, revision, entity.name(), entity.id(), *gone, position % SLOTS],
             )
             .await?;
     }
     database.execute("UPDATE revision SET log_end = $1 WHERE id = 1", values![next]).await?;
     Ok(())
-}
-
-fn padded(id: &str) -> String {
-    // In bytes: an id of more of them than characters is no shorter in the row.
-    let blanks = ID_BYTES.saturating_sub(id.len());
-    let mut padded = String::with_capacity(id.len() + blanks);
-    padded.push_str(id);
-    padded.extend(std::iter::repeat_n(' ', blanks));
-    padded
 }
 
 /// Goes on at a revision that no entry leads to: whoever follows reads everything.
@@ -171,6 +162,7 @@ pub(super) async fn between(
             return Ok(None);
         }
         (end, revision) = (end + 1, of);
+        // Those of before there was access have blanks behind them.
         changes.push(Change { entity: Entity::from_row(&entity, id.trim_end_matches(' '))?, gone });
     }
     let leads = end == to.end && u64::try_from(revision).is_ok_and(|revision| revision == to.revision);

@@ -33,7 +33,7 @@ pub struct AccessPlan {
     pub key_policies: Vec<KeyId>,
     /// Identity policies that say again what they said, or are back.
     pub policies: Vec<PolicyName>,
-    /// Groups that are back. Nobody is in them but those who were when the backup was made.
+    /// Groups that are back, with their policies and without members who were there: they had left.
     pub groups: Vec<GroupName>,
     /// Principals that the restored database will not know.
     pub unknown: Vec<Arc<Principal>>,

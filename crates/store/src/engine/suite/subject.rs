@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::Made;
 use super::access::AccessAct;
 use super::faulty::{Faulty, Switch};
+use crate::access::NewKeyPolicy;
 use crate::engine::Connection;
 use crate::reserve::Reserve;
 use crate::{
@@ -143,7 +144,8 @@ impl Subject {
                 };
                 let tags = [("team".to_owned(), "payroll".to_owned())].into();
                 let new = NewKey { description: "words".into(), tags, ..NewKey::new(&key_store, &hsms) };
-                Box::pin(async move { store.begin_key(new, Some(&token)).await.map(drop) })
+                let policy = NewKeyPolicy { document: "{}".into(), names: [].into() };
+                Box::pin(async move { store.begin_key_with_policy(new, Some(policy), Some(&token)).await.map(drop) })
             }
             Act::Access(act) => self.of_access(act, number).await,
             Act::CreateStore | Act::MoveStore | Act::ConnectStore | Act::DeleteStore => self.of_store(act, name).await,

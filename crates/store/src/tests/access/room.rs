@@ -71,11 +71,15 @@ async fn what_takes_access_away_needs_no_page() {
     let longest = "n".repeat(crate::log::ID_BYTES);
     let (id, key) = bench.equipped(&longest).await;
     let grant_id = store.catalogue().grants_after(key, None).next().unwrap().id.clone();
-    // A whole turn of the ring with short entries.
+    // A whole turn of the change log with the shortest entries before the disk is full, and then one with the longest.
+    let other = bench.principal("other").await;
     for _ in 0..=crate::log::SLOTS {
-        store.force_state(key, KeyState::Disabled).await.unwrap();
+        store.untag_principal(&other, &BTreeSet::new()).await.unwrap();
     }
     bench.until_full().await;
+    for _ in 0..=crate::log::SLOTS {
+        store.put_policy(NewPolicy::new(&policy(&longest), "{}")).await.unwrap();
+    }
     store.remove_grant(key, &grant_id).await.unwrap();
     store.detach_policy(&policy(&longest), &Holder::Principal(id.clone())).await.unwrap();
     store.remove_identity(&id, &cn(&longest)).await.unwrap();
