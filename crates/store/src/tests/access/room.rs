@@ -1,6 +1,7 @@
 //! What takes access away works on a full disk, and while the reserve is spent; nothing else does.
 
 use super::*;
+use crate::GiveUp;
 use crate::access::{NewApproval, Request, Requested, Vote};
 use crate::reserve::Standing;
 use std::num::NonZeroU32;
@@ -71,6 +72,12 @@ async fn what_takes_access_away_needs_no_page() {
     let longest = "n".repeat(crate::log::ID_BYTES);
     let (id, key) = bench.equipped(&longest).await;
     let grant_id = store.catalogue().grants_after(key, None).next().unwrap().id.clone();
+    let doomed = bench.new_key().await.key;
+    for _ in 0..3 {
+        store.create_grant(grant(doomed, &id, ""), admits(MANY)).await.unwrap();
+    }
+    store.force_state(doomed, KeyState::Disabled).await.unwrap();
+    store.give_up_material(doomed, GiveUp::Asked { date: 1 }, &[]).await.unwrap();
     // A whole turn of the change log with the shortest entries before the disk is full, and then one with the longest.
     let other = bench.principal("other").await;
     for _ in 0..=crate::log::SLOTS {
@@ -88,6 +95,7 @@ async fn what_takes_access_away_needs_no_page() {
     store.delete_group(&group(&longest)).await.unwrap();
     store.delete_policy(&policy(&longest)).await.unwrap();
     store.delete_principal(&id).await.unwrap();
+    store.delete_key(doomed).await.expect("its grants go with it");
     assert_eq!(store.disk().reserve.standing, Standing::Whole, "none of it was needed");
     bench.is_whole("without room").await;
 }
