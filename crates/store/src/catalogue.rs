@@ -3,6 +3,7 @@
 //! Its maps are persistent: what makes the next view of one takes the way to what has changed anew and shares all the
 //! rest, so a change costs hardly more among ten thousand keys than among ten.
 
+mod access;
 #[cfg(test)]
 mod tests;
 
@@ -13,12 +14,15 @@ use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
+use self::access::Access;
 use super::log::{Change, Entity, Position, SLOTS};
 use super::{Alias, Key, KeyStore};
 use model::id::{AliasName, ClusterId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 
 type Ids = RedBlackTreeSetSync<KeyId>;
+/// What is under each name.
+type Index<K, V> = RedBlackTreeMapSync<K, RedBlackTreeSetSync<V>>;
 
 /// What the database holds, as of one revision. Immutable; a change makes a new one.
 #[derive(Clone, Default)]
@@ -26,15 +30,17 @@ pub struct Catalogue {
     /// How far it follows the change log.
     position: Position,
     keys: RedBlackTreeMapSync<KeyId, Arc<Key>>,
-    of_store: RedBlackTreeMapSync<KeyStoreId, Ids>,
+    of_store: Index<KeyStoreId, KeyId>,
     /// By the state's name.
-    in_state: RedBlackTreeMapSync<&'static str, Ids>,
+    in_state: Index<&'static str, KeyId>,
     /// Whose each alias is.
     aliases: RedBlackTreeMapSync<AliasName, KeyId>,
     key_stores: RedBlackTreeMapSync<KeyStoreId, Arc<KeyStore>>,
     destroyed: RedBlackTreeSetSync<KeyVersionId>,
     /// Of them, those that are no key's any more.
     orphaned: RedBlackTreeSetSync<KeyVersionId>,
+    /// Principals, groups, policies, grants, approvals.
+    access: Access,
     /// What has changed lately, by its place in the log.
     recent: RedBlackTreeMapSync<i64, Entity>,
     /// From this place on `recent` has everything.
@@ -99,7 +105,11 @@ impl Catalogue {
                 }
                 self.keys.insert_mut(id, Arc::new(key));
             }
-            None => drop(self.keys.remove_mut(&id)),
+            None => {
+                self.keys.remove_mut(&id);
+                // They go with it by their foreign keys.
+                self.access.drop_grants_of(id);
+            }
         }
         let versions: Vec<_> = self.destroyed.range(versions_of(id)).copied().collect();
         for version in versions {
@@ -242,25 +252,37 @@ impl Catalogue {
         self.orphaned.iter().copied()
     }
 
-    /// The keys that have changed, come or gone since an older view, where nothing else has and this is still known.
+    /// What has changed since an older view, where that is still known.
+    fn changed_since(&self, older: &Self) -> Option<impl Iterator<Item = &Entity>> {
+        let from = older.position.end;
+        let known = (self.recent_from..=self.position.end).contains(&from);
+        known.then(|| self.recent.range(from..).map(|(_, entity)| entity))
+    }
+
+    /// The keys that have changed, come or gone since an older view, where no key store has and this is still known. A
+    /// key's policy is a part of the key. Changes of what concerns no key are none, nor are those of grants
+    /// ([`Catalogue::access_changed_since`]).
     #[must_use]
     pub fn keys_changed_since(&self, older: &Self) -> Option<BTreeSet<KeyId>> {
-        let from = older.position.end;
-        if from < self.recent_from || from > self.position.end {
-            return None;
+        let mut keys = BTreeSet::new();
+        for entity in self.changed_since(older)? {
+            match entity {
+                Entity::Key(id) => drop(keys.insert(*id)),
+                Entity::KeyStore(_) => return None,
+                Entity::Destroyed(_)
+                | Entity::Principal(_)
+                | Entity::Group(_)
+                | Entity::Policy(_)
+                | Entity::Grant(_)
+                | Entity::Approval(_) => {}
+            }
         }
-        let key = |(_, entity): (&i64, &Entity)| match entity {
-            Entity::Key(id) => Some(Some(*id)),
-            Entity::Destroyed(_) => Some(None),
-            Entity::KeyStore(_) => None,
-        };
-        let keys: Option<Vec<Option<KeyId>>> = self.recent.range(from..).map(key).collect();
-        Some(keys?.into_iter().flatten().collect())
+        Some(keys)
     }
 }
 
 /// Says in an index whether an id is under a name. A name without ids is not kept.
-fn enter<K: Ord + Clone>(index: &mut RedBlackTreeMapSync<K, Ids>, name: &K, id: KeyId, there: bool) {
+fn enter<K: Ord + Clone, V: Ord>(index: &mut Index<K, V>, name: &K, id: V, there: bool) {
     let mut ids = index.get(name).cloned().unwrap_or_default();
     if there {
         ids.insert_mut(id);
@@ -290,6 +312,7 @@ impl fmt::Debug for Catalogue {
         shown.field("aliases", &self.aliases.iter().collect::<BTreeMap<_, _>>());
         shown.field("key_stores", &self.key_stores.iter().collect::<BTreeMap<_, _>>());
         shown.field("destroyed", &self.destroyed.iter().collect::<BTreeSet<_>>());
-        shown.field("orphaned", &self.orphaned.iter().collect::<BTreeSet<_>>()).finish()
+        shown.field("orphaned", &self.orphaned.iter().collect::<BTreeSet<_>>());
+        shown.field("access", &self.access).finish()
     }
 }

@@ -153,10 +153,12 @@ impl Store {
     /// Takes away a key whose material was given up, with everything that belongs to it. Its versions are remembered as
     /// destroyed for ever. Also on a full disk.
     pub async fn delete_key(&self, key: KeyId) -> Result<(), Error> {
+        self.thin_out_grants(key).await?;
         self.change_from_reserve(Purpose::Restricting, move |database| {
             Box::pin(async move {
                 database.removes(Entity::Key(key)).await?;
-                // Versions, placements, aliases, tags and client tokens go with it by their foreign keys.
+                // Versions, placements, aliases, tags, policy, grants and client tokens go with it by their
+                // foreign keys.
                 let sql = "DELETE FROM keys WHERE id = $1 AND state = $2 AND material_destroyed = 1";
                 let done = database.execute(sql, values![key, KeyState::PendingDeletion.name()]).await?;
                 must_be_one(done, || format!("key {key} whose material was given up"))

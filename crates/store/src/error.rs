@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::access::{ApprovalState, Holder};
 use super::engine::Fault;
 use super::trouble::Trouble;
-use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId};
+use model::id::{
+    AliasName, ApprovalId, ClusterId, GrantId, GroupName, HsmId, KeyId, KeyStoreId, PolicyName, PrincipalId,
+};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::outage::Outage;
@@ -66,6 +69,9 @@ pub enum Error {
     /// There is no such key store.
     #[error("there is no key store {0}")]
     NoKeyStore(KeyStoreId),
+    /// Something of principals, groups, policies, grants or approvals stands against the change.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A row that must be there is not.
     #[error("{0} is not in the metadata")]
     Missing(String),
@@ -89,7 +95,7 @@ pub enum Error {
     /// There is no room but the reserve's, which is for other changes.
     #[error(
         "the metadata in {} cannot be written: its disk is full, and what is left of the reserve there is kept for \
-         disabling keys and disconnecting key stores; free space on it", .0.display()
+         disabling keys, disconnecting key stores and taking access away; free space on it", .0.display()
     )]
     Kept(PathBuf),
     /// A file beside the database cannot be used.
@@ -121,6 +127,131 @@ pub enum Error {
     /// The database's own trouble.
     #[error("metadata: {0}")]
     Database(String),
+}
+
+/// What stands against a change of who may do what.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// There is no such principal.
+    #[error(
+        "there is no principal {0}; it may have been deleted, and one that was made anew under its ARN has another id"
+    )]
+    NoPrincipal(PrincipalId),
+    /// Another principal has this ARN.
+    #[error("there is a principal {0} already; delete it first, or choose another ARN")]
+    ArnInUse(String),
+    /// The identity is a principal's already.
+    #[error("{0} is an identity of principal {1}; remove it there first")]
+    IdentityInUse(String, PrincipalId),
+    /// The principal has no such identity.
+    #[error("principal {0} has no identity {1}; its description lists those that it has")]
+    NoIdentity(PrincipalId, String),
+    /// A policy names a principal by an ARN that is not, or not any more, the one of this id.
+    #[error("the principal {0} was deleted or made anew meanwhile; put the policy again")]
+    PrincipalChanged(String),
+    /// There is no such group.
+    #[error("there is no group {0}; make it first")]
+    NoGroup(GroupName),
+    /// There is a group of this name.
+    #[error("there is a group {0} already; choose another name")]
+    GroupInUse(GroupName),
+    /// The principal is not in the group.
+    #[error("principal {1} is no member of group {0}")]
+    NoMember(GroupName, PrincipalId),
+    /// There is no such policy.
+    #[error("there is no policy {0}; put it first")]
+    NoPolicy(PolicyName),
+    /// The policy is attached, to this holder among others.
+    #[error("policy {0} is attached to {1}; detach it everywhere before it is deleted")]
+    PolicyAttached(PolicyName, Holder),
+    /// The policy is not attached to the holder.
+    #[error("policy {0} is not attached to {1}")]
+    NotAttached(PolicyName, Holder),
+    /// The name is longer than a name may be.
+    #[error("the name {0:?} is too long; at most {bytes} bytes are allowed", bytes = super::log::ID_BYTES)]
+    NameTooLong(String),
+    /// The key has no such grant.
+    #[error("key {0} has no grant {1}; it may have been revoked or retired")]
+    NoGrant(KeyId, GrantId),
+    /// There is no such approval.
+    #[error("there is no approval {0}; it may have expired: ask for another one")]
+    NoApproval(ApprovalId),
+    /// The approval is for another request.
+    #[error("approval {0} is for another call; ask for one for this call")]
+    OtherRequest(ApprovalId),
+    /// It is in another state than waiting.
+    #[error("approval {0} is {state}; ask for another one", state = .1.name())]
+    ApprovalOver(ApprovalId, ApprovalState),
+    /// Its time is over.
+    #[error("approval {0} has expired; ask for another one")]
+    ApprovalExpired(ApprovalId),
+    /// Somebody has voted against it.
+    #[error("principal {1} has refused approval {0}; that vote has to be changed, or another one asked for")]
+    VotedDown(ApprovalId, PrincipalId),
+    /// Fewer have approved it than have to.
+    #[error("approval {approval} has {given} votes of {needed}; others have to approve it")]
+    NotApproved {
+        /// The approval.
+        approval: ApprovalId,
+        /// So many have approved it.
+        given: usize,
+        /// So many have to.
+        needed: u32,
+    },
+    /// Whoever asks for an approval has no vote.
+    #[error("approval {0} was asked for by the same principal; another one has to vote")]
+    OwnRequest(ApprovalId),
+    /// As many of something as there may be.
+    #[error("there are {most} {what} of {of}, as many as there may be; remove one first", what = .quota.name())]
+    TooMany {
+        /// Of what.
+        quota: AccessQuota,
+        /// Whose they are.
+        of: String,
+        /// So many there may be.
+        most: usize,
+    },
+}
+
+/// What there may be so many of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessQuota {
+    /// Principals of the installation.
+    Principals,
+    /// Identities of a principal.
+    Identities,
+    /// Tags of a principal.
+    Tags,
+    /// Groups of the installation.
+    Groups,
+    /// Groups that a principal is in.
+    Memberships,
+    /// Identity policies of the installation.
+    Policies,
+    /// Policies that are attached to a principal or to a group.
+    Attachments,
+    /// Grants of a key.
+    Grants,
+    /// Requests of one principal that wait for approval.
+    Approvals,
+}
+
+impl AccessQuota {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Principals => "principals",
+            Self::Identities => "identities",
+            Self::Tags => "tags",
+            Self::Groups => "groups",
+            Self::Memberships => "memberships",
+            Self::Policies => "policies",
+            Self::Attachments => "attached policies",
+            Self::Grants => "grants",
+            Self::Approvals => "waiting approvals",
+        }
+    }
 }
 
 impl Error {

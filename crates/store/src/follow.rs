@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::engine::Connection;
 use super::log::{self, Entity};
-use super::{Catalogue, Error, load};
+use super::{Catalogue, Error, access, load};
 
 /// The catalogue as the database has it now; `None` where that is what it shows. What is read must be of one moment: the
 /// caller is in a transaction.
@@ -35,6 +35,8 @@ pub(super) async fn follow(database: &mut Connection, old: &Catalogue) -> Result
             Entity::Destroyed(key) => {
                 load::destroyed(database, key).await?.into_iter().for_each(|version| next.bury(version));
             }
+            // After keys, whose order is before theirs: a grant that went with its key is not found.
+            entity => access::load::one(database, entity, gone, &mut next).await?,
         }
     }
     Ok(Some(next))

@@ -1,5 +1,7 @@
 //! Changes of keys, and the client tokens that made them.
 
+use super::access::NewKeyPolicy;
+use super::access::policies::write_key_policy;
 use super::change::{Transaction, must_be_one, touch_key};
 use super::engine::Connection;
 use super::engine::value::values;
@@ -16,6 +18,16 @@ impl Store {
     /// Makes the row of a key with version 1, in state Creating, with a pending placement for each HSM; or finds what
     /// the same client token made. Expired tokens are cleared on the way.
     pub async fn begin_key(&self, new: NewKey, token: Option<&ClientToken>) -> Result<Begun, Error> {
+        self.begin_key_with_policy(new, None, token).await
+    }
+
+    /// The same for a key that has another policy than the default from the beginning.
+    pub async fn begin_key_with_policy(
+        &self,
+        new: NewKey,
+        policy: Option<NewKeyPolicy>,
+        token: Option<&ClientToken>,
+    ) -> Result<Begun, Error> {
         let token = token.cloned();
         let now = self.inner.clock.unix_millis();
         self.change(move |database| {
@@ -30,6 +42,9 @@ impl Store {
                 has_room(database, &new).await?;
                 let key = KeyId::random();
                 insert_key(database, key, &new, now).await?;
+                if let Some(policy) = &policy {
+                    write_key_policy(database, key, policy, now).await?;
+                }
                 for hsm in &new.hsms {
                     insert_placement(database, KeyVersionId { key, version: 1 }, hsm, Placement::Pending).await?;
                 }

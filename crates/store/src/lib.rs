@@ -1,4 +1,4 @@
-//! Metadata: keys, versions, placements, key stores, client tokens. SQL text that both SQLite and PostgreSQL read, over an
+//! Metadata: keys, versions, placements, key stores, client tokens, and who may do what. SQL text that both SQLite and PostgreSQL read, over an
 //! `engine` that nobody above it knows.
 //!
 //! Every change bumps a global revision in the transaction that makes it, and says in the `log` what it has changed.
@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod backup;
 mod budget;
 mod catalogue;
@@ -51,11 +52,12 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use self::access::KeyPolicy;
 pub use self::catalogue::Catalogue;
 pub use self::deletion::{Destroyed, GiveUp};
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
-pub use self::error::Error;
+pub use self::error::{AccessError, AccessQuota, Error};
 pub use self::names::Admits;
 use self::reserve::Reserve;
 use self::trouble::Record;
@@ -127,6 +129,8 @@ pub struct Key {
     pub rotation: Option<Rotation>,
     /// In PendingDeletion alone.
     pub deletion: Option<Deletion>,
+    /// Its policy, where that is another one than the default.
+    pub policy: Option<Arc<KeyPolicy>>,
     /// Its names, in their order.
     pub aliases: Vec<Alias>,
     /// By name.
@@ -339,6 +343,7 @@ impl Key {
             current_version: 1,
             rotation: None,
             deletion: None,
+            policy: None,
             aliases: Vec::new(),
             tags: BTreeMap::new(),
             versions: vec![Version::bare(KeyVersionId { key: id, version: 1 })],

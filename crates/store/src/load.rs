@@ -1,6 +1,7 @@
 //! Reads rows into the catalogue: all of them at start, one key or one store after a change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use super::engine::Connection;
 use super::engine::value::{FromRow, Row, Value, values};
 use super::log;
-use super::{Alias, Catalogue, Deletion, Destruction, Error, Key, KeyStore, Rotation, Version};
+use super::{Alias, Catalogue, Deletion, Destruction, Error, Key, KeyPolicy, KeyStore, Rotation, Version, access};
 use model::ciphertext::IV_BYTES;
 use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::{KeyState, Placement, RotationCause};
@@ -37,6 +38,10 @@ impl FromRow for KeyRow {
         let (date, overdue, material_destroyed): (Option<i64>, i64, _) = (row.take()?, row.take()?, row.take()?);
         let overdue = Duration::from_millis(u64::try_from(overdue).unwrap_or(0));
         let deletion = date.map(|date| Deletion { date, overdue, material_destroyed });
+        let (document, updated_at): (Option<String>, Option<i64>) = (row.take()?, row.take()?);
+        let policy = document.zip(updated_at).map(|(document, updated_at)| {
+            Arc::new(KeyPolicy { document: document.into(), names: BTreeMap::new(), updated_at })
+        });
         Ok(Self(Key {
             id,
             key_store,
@@ -46,6 +51,7 @@ impl FromRow for KeyRow {
             current_version,
             rotation,
             deletion,
+            policy,
             aliases: Vec::new(),
             tags: BTreeMap::new(),
             versions: Vec::new(),
@@ -89,7 +95,8 @@ macro_rules! rows_of_keys {
             .all(
                 concat!(
                     "SELECT id, key_store_id, state, description, created_at, current_version, rotation_period, ",
-                    "next_rotation, deletion_date, overdue, material_destroyed FROM keys ",
+                    "next_rotation, deletion_date, overdue, material_destroyed, document, updated_at FROM keys ",
+                    "LEFT JOIN key_policies ON key_policies.key_id = keys.id ",
                     $where_id
                 ),
                 values.clone(),
@@ -122,8 +129,15 @@ macro_rules! rows_of_keys {
             )
             .await?;
         let tags: Vec<TagRow> =
-            database.all(concat!("SELECT key_id, name, value FROM tags ", $where_key), values).await?;
-        Rows { keys, versions, placements, destructions, aliases, tags }
+            database.all(concat!("SELECT key_id, name, value FROM tags ", $where_key), values.clone()).await?;
+        let named: Vec<TagRow> = match keys.iter().any(|KeyRow(key)| key.policy.is_some()) {
+            true => {
+                let sql = concat!("SELECT key_id, arn, principal_id FROM key_policy_names ", $where_key);
+                database.all(sql, values).await?
+            }
+            false => Vec::new(),
+        };
+        Rows { keys, versions, placements, destructions, aliases, tags, named }
     }};
 }
 
@@ -144,6 +158,8 @@ struct Rows {
     destructions: Vec<DestructionRow>,
     aliases: Vec<AliasRow>,
     tags: Vec<TagRow>,
+    /// Whom the keys' policies name.
+    named: Vec<TagRow>,
 }
 
 /// Everything.
@@ -156,7 +172,9 @@ pub(super) async fn catalogue(database: &mut Connection) -> Result<Catalogue, Er
     let destroyed: Vec<_> =
         destroyed.into_iter().map(|(key, version)| version_id(&key, version)).collect::<Result<_, Error>>()?;
     let key_stores: Vec<_> = stores.into_iter().map(store_from).collect::<Result<_, Error>>()?;
-    Ok(Catalogue::assemble(position, key_stores, rows.assemble()?, destroyed))
+    let mut whole = Catalogue::assemble(position, key_stores, rows.assemble()?, destroyed);
+    access::load::everything(database, &mut whole).await?;
+    Ok(whole)
 }
 
 /// The versions of a key that are destroyed.
@@ -205,11 +223,17 @@ impl Rows {
         for (key, name, value) in self.tags {
             tags.entry(key_id(&key)?).or_default().insert(name, value);
         }
+        let mut named = access::load::names(self.named);
         let whole = |KeyRow(mut key): KeyRow| {
             let without = || unreadable("key without versions:", &key.id.to_string());
             key.versions = versions.remove(&key.id).ok_or_else(without)?;
             key.aliases = aliases.remove(&key.id).unwrap_or_default();
             key.tags = tags.remove(&key.id).unwrap_or_default();
+            if let Some(policy) = &mut key.policy
+                && let Some(names) = named.remove(&key.id.to_string())
+            {
+                Arc::make_mut(policy).names = names;
+            }
             Ok(key)
         };
         self.keys.into_iter().map(whole).collect()

@@ -9,10 +9,14 @@ use super::change::Transaction;
 use super::engine::Connection;
 use super::engine::value::values;
 use super::load::{key_id, unreadable};
-use model::id::{KeyId, KeyStoreId};
+use model::id::{ApprovalId, GrantId, GroupName, KeyId, KeyStoreId, PolicyName, PrincipalId};
 
 /// Rows of the ring, as the migration makes them. A key takes half a dozen until it is Enabled.
 pub(super) const SLOTS: i64 = 1024;
+
+/// Bytes of an id in the ring, for which the migrations have made room in every row: one that is no longer needs none on
+/// a full disk.
+pub(super) const ID_BYTES: usize = 128;
 
 /// What the catalogue shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +27,16 @@ pub(super) enum Entity {
     KeyStore(KeyStoreId),
     /// The versions of this key, which may be gone itself, that no token must hold any more.
     Destroyed(KeyId),
+    /// A principal, with its identities, tags, groups and attached policies.
+    Principal(PrincipalId),
+    /// A group, with its attached policies. Who is in it is the principals'.
+    Group(GroupName),
+    /// An identity policy. To whom it is attached is the holders'.
+    Policy(PolicyName),
+    /// A grant. One that goes with its key has no entry: the key's end is its own.
+    Grant(GrantId),
+    /// A request that others have to approve, with their votes.
+    Approval(ApprovalId),
 }
 
 /// An entry.
@@ -48,6 +62,11 @@ impl Entity {
             Self::Key(_) => "key",
             Self::KeyStore(_) => "key store",
             Self::Destroyed(_) => "destroyed",
+            Self::Principal(_) => "principal",
+            Self::Group(_) => "group",
+            Self::Policy(_) => "policy",
+            Self::Grant(_) => "grant",
+            Self::Approval(_) => "approval",
         }
     }
 
@@ -55,7 +74,18 @@ impl Entity {
         match self {
             Self::Key(id) | Self::Destroyed(id) => id.to_string(),
             Self::KeyStore(id) => id.as_str().to_owned(),
+            Self::Principal(id) => id.as_str().to_owned(),
+            Self::Group(name) => name.as_str().to_owned(),
+            Self::Policy(name) => name.as_str().to_owned(),
+            Self::Grant(id) => id.as_str().to_owned(),
+            Self::Approval(id) => id.as_str().to_owned(),
         }
+    }
+
+    /// Whether it has a part in who may do what. A key's policy is the key's own, and an approval is asked for when it is
+    /// used.
+    pub(super) fn is_access(&self) -> bool {
+        matches!(self, Self::Principal(_) | Self::Group(_) | Self::Policy(_) | Self::Grant(_))
     }
 
     fn from_row(name: &str, id: &str) -> Result<Self, Error> {
@@ -63,6 +93,11 @@ impl Entity {
             "key" => Ok(Self::Key(key_id(id)?)),
             "key store" => Ok(Self::KeyStore(KeyStoreId::from(id))),
             "destroyed" => Ok(Self::Destroyed(key_id(id)?)),
+            "principal" => Ok(Self::Principal(PrincipalId::from(id))),
+            "group" => Ok(Self::Group(GroupName::from(id))),
+            "policy" => Ok(Self::Policy(PolicyName::from(id))),
+            "grant" => Ok(Self::Grant(GrantId::from(id))),
+            "approval" => Ok(Self::Approval(ApprovalId::from(id))),
             other => Err(unreadable("entity", other)),
         }
     }
@@ -127,7 +162,8 @@ pub(super) async fn between(
             return Ok(None);
         }
         (end, revision) = (end + 1, of);
-        changes.push(Change { entity: Entity::from_row(&entity, &id)?, gone });
+        // Those of before there was access have blanks behind them.
+        changes.push(Change { entity: Entity::from_row(&entity, id.trim_end_matches(' '))?, gone });
     }
     let leads = end == to.end && u64::try_from(revision).is_ok_and(|revision| revision == to.revision);
     Ok(leads.then_some(changes))

@@ -33,7 +33,7 @@ pub(super) enum Purpose {
     /// Keeps calls going that nobody wants to stop: encryptions that are counted, logins that are tried. May use a
     /// quarter of the reserve.
     Going,
-    /// Takes something out of use, or records what has happened in a token already. May use all of it.
+    /// Takes something out of use or access away, or records what has happened in a token already. May use all of it.
     Restricting,
 }
 

@@ -1,5 +1,6 @@
 //! The store over real files.
 
+mod access;
 mod deletion;
 mod finish;
 mod follow;

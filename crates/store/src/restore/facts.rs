@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::access;
 use super::plan::{Facts, Plan};
 use crate::change::Transaction;
 use crate::engine::Connection;
@@ -65,6 +66,7 @@ async fn counted(database: &mut Connection) -> Result<Counted, Error> {
 }
 
 async fn apply(database: &mut Transaction, plan: &Plan) -> Result<(), Error> {
+    access::apply(database, &plan.access).await?;
     for (key_store, hsm, pin) in &plan.pins {
         pins::put(database, key_store, hsm, pin).await?;
     }

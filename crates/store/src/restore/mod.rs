@@ -3,6 +3,7 @@
 //! Both are copied into a directory beside them and opened there: nothing that is there is touched before it was
 //! decided ([`files`]). What must not be undone is taken over into the copy ([`plan`]).
 
+mod access;
 mod facts;
 mod files;
 mod plan;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::access::AccessPlan;
 pub use self::files::RestoreStep;
 pub(super) use self::files::{discard, finish, is_decided, unsettled};
 pub use self::plan::{Facts, MARGIN, Order, Plan, plan, stands};

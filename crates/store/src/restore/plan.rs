@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::access::{self, AccessPlan};
 use crate::{Catalogue, Key, KeyStore};
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
@@ -77,6 +78,8 @@ pub struct Plan {
     pub unknown_stores: Vec<Arc<KeyStore>>,
     /// Keys that it brings back.
     pub back: Vec<KeyId>,
+    /// Who may do what.
+    pub access: AccessPlan,
     /// At least this revision.
     pub revision: u64,
 }
@@ -85,13 +88,15 @@ pub struct Plan {
 #[must_use]
 pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let Some(former) = former else {
-        let mut plan = Plan { revision: backup.catalogue.revision(), ..Plan::default() };
+        let access = access::plan(&backup.catalogue, None, order);
+        let mut plan = Plan { revision: backup.catalogue.revision(), access, ..Plan::default() };
         reserve(&mut plan, backup, None, true);
         return plan;
     };
     let mut plan = Plan {
         pins: pins(backup, former, order),
         revision: backup.catalogue.revision().max(former.catalogue.revision()),
+        access: access::plan(&backup.catalogue, Some(&former.catalogue), order),
         ..Plan::default()
     };
     if order != Order::BackupIsNewer {

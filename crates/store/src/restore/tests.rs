@@ -1,6 +1,7 @@
 //! Backups and restores over real files: what comes back, what is not undone, and that nothing changes before it is
 //! decided.
 
+mod access;
 mod life;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::*;
+use crate::access::{NewApproval, NewPrincipal, Request, Requested, Vote};
 use crate::engine::Connection;
 use crate::log::{self, Change, Entity, SLOTS};
 use crate::{Catalogue, follow, load};
@@ -108,6 +109,38 @@ async fn one_transaction_changes_several_things_in_one_revision() {
     let followed = follow::follow(&mut database, &before).await.unwrap().unwrap();
     assert_eq!(format!("{followed:?}"), format!("{after:?}"));
     assert!(follow::follow(&mut database, &after).await.unwrap().is_none(), "there is nothing new");
+}
+
+/// What goes along with something, and is part of something else, is said of that.
+#[tokio::test]
+async fn what_goes_with_a_principal_or_a_group_is_in_the_log() {
+    let bench = Bench::new().await;
+    let store = &bench.store;
+    let [app, voter] = ["app", "voter"].map(|name| store.create_principal(NewPrincipal::new(name)));
+    let (app, voter, admins) = (app.await.unwrap(), voter.await.unwrap(), "admins".into());
+    store.create_group(&admins, 9).await.unwrap();
+    store.add_member(&admins, &voter, 9).await.unwrap();
+    let request = Request {
+        requester: app.clone(),
+        operation: "DisableKey".into(),
+        resource: String::new(),
+        parameters: [7; 32],
+    };
+    let (life, description) = (Duration::from_secs(9), String::new());
+    let new = NewApproval { request, description, life, needed: std::num::NonZeroU32::MIN, most: 9 };
+    let before = store.catalogue();
+    let Requested::New(asked) = store.request_approval(new).await.unwrap() else { panic!("it is new") };
+    assert_eq!(bench.logged(&before).await.unwrap(), [changed(Entity::Approval(asked.clone()))]);
+    store.vote(&asked, &voter, Vote::Approve).await.unwrap();
+    let before = store.catalogue();
+    store.delete_group(&admins).await.unwrap();
+    let expected = [changed(Entity::Principal(voter.clone())), gone(Entity::Group(admins))];
+    assert_eq!(bench.logged(&before).await.unwrap(), expected);
+    let before = store.catalogue();
+    store.delete_principal(&voter).await.unwrap();
+    let expected = [changed(Entity::Approval(asked.clone())), gone(Entity::Principal(voter))];
+    assert_eq!(bench.logged(&before).await.unwrap(), expected);
+    assert!(store.catalogue().approval(&asked).unwrap().votes.is_empty());
 }
 
 /// The ring is written over without taking room, whatever the numbers grow to.
@@ -259,6 +292,10 @@ async fn another_process_sees_the_same_after_each_change() {
     same("followed", "another key, and the end of the first");
     let id = store.create_key_store(new_store("other", "cluster-zzzzzzzzzzz")).await.unwrap();
     same("followed", "a key store");
+    let app = store.create_principal(NewPrincipal::new("app")).await.unwrap();
+    store.add_identity(&app, "cn:app", 9).await.unwrap();
+    same("followed", "a principal");
+    store.delete_principal(&app).await.unwrap();
     store.delete_key_store(&id).await.unwrap();
     store.advance_key_store(&bench.key_store, Event::Disconnect, None, false).await.unwrap();
     same("followed", "its end, and what happened to the other one");

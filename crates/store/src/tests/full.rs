@@ -30,7 +30,7 @@ impl Bench {
     }
 
     /// Makes keys until there is no room for another one.
-    async fn until_full(&self) -> Error {
+    pub(super) async fn until_full(&self) -> Error {
         self.full(true).await;
         for _ in 0..10_000 {
             if let Err(error) = self.begin(None).await {

@@ -12,7 +12,7 @@ const STATEMENTS: usize = 60;
 
 /// Has each change fail at each of its statements, and looks at what came of it.
 async fn at_every_statement(make: impl AsyncFn() -> Made, faults: &[(&str, Told)], way: Way, lasting: bool) {
-    for act in Act::ALL {
+    for act in Act::all() {
         // Each its own: what a look at everything costs grows with what was made before.
         let mut subject = Subject::over(make().await).await;
         for (fault, told) in faults {

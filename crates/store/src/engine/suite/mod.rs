@@ -4,6 +4,7 @@
 //! `faults` has every change of the store fail at each of its statements, and brings real trouble about. An engine's
 //! module names itself once, with [`suite`].
 
+mod access;
 pub(crate) mod contract;
 pub(crate) mod faults;
 pub(crate) mod faulty;

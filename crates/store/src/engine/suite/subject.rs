@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Made;
+use super::access::AccessAct;
 use super::faulty::{Faulty, Switch};
+use crate::access::NewKeyPolicy;
 use crate::engine::Connection;
 use crate::reserve::Reserve;
 use crate::{
@@ -58,10 +60,11 @@ pub(super) enum Act {
     CreateAlias,
     MoveAlias,
     SetTags,
+    Access(AccessAct),
 }
 
 impl Act {
-    pub(super) const ALL: [Self; 22] = [
+    const OF_KEYS: [Self; 22] = [
         Self::BeginKey,
         Self::KeepBlob,
         Self::KeepProof,
@@ -86,6 +89,10 @@ impl Act {
         Self::SetTags,
     ];
 
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::OF_KEYS.into_iter().chain(AccessAct::ALL.map(Self::Access))
+    }
+
     /// Whether a catalogue shows it.
     pub(super) fn shows(self) -> bool {
         !matches!(self, Self::ReserveEncryptions | Self::ReturnEncryptions | Self::ReplacePin | Self::ResealPins)
@@ -93,7 +100,7 @@ impl Act {
 }
 
 /// The witness may be in whatever state another act has put it into.
-const ADMITS: Admits = Admits {
+pub(super) const ADMITS: Admits = Admits {
     states: &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion],
     most: usize::MAX,
 };
@@ -137,8 +144,10 @@ impl Subject {
                 };
                 let tags = [("team".to_owned(), "payroll".to_owned())].into();
                 let new = NewKey { description: "words".into(), tags, ..NewKey::new(&key_store, &hsms) };
-                Box::pin(async move { store.begin_key(new, Some(&token)).await.map(drop) })
+                let policy = NewKeyPolicy { document: "{}".into(), names: [].into() };
+                Box::pin(async move { store.begin_key_with_policy(new, Some(policy), Some(&token)).await.map(drop) })
             }
+            Act::Access(act) => self.of_access(act, number).await,
             Act::CreateStore | Act::MoveStore | Act::ConnectStore | Act::DeleteStore => self.of_store(act, name).await,
             Act::ReplacePin => {
                 let known = self.store.pins(&key_store).await.unwrap();
@@ -220,6 +229,12 @@ impl Subject {
         }
     }
 
+    pub(super) async fn new_key(&self) -> KeyId {
+        let (Begun::New(key) | Begun::Existing(key)) =
+            self.store.begin_key(NewKey::new(&self.key_store, &[]), None).await.unwrap();
+        key
+    }
+
     async fn of_store(&self, act: Act, name: String) -> Change<'static> {
         let store = self.store.clone();
         // There may be ten: those of before make room.
@@ -278,9 +293,7 @@ impl Subject {
         let known: Option<KeyId> = self.store.catalogue().keys().next().map(|key| key.id);
         let key = match known {
             Some(key) => key,
-            None => match self.store.begin_key(NewKey::new(&self.key_store, &[]), None).await.unwrap() {
-                Begun::New(key) | Begun::Existing(key) => key,
-            },
+            None => self.new_key().await,
         };
         KeyVersionId { key, version: 1 }
     }

@@ -1,0 +1,152 @@
+//! Changes of calls that others have to approve: asking, voting, using once.
+
+use super::checks::{has_room, principal_is_there};
+use super::{Approval, ApprovalState, NewApproval, Request, Requested, Vote, load};
+use crate::change::Transaction;
+use crate::engine::Connection;
+use crate::engine::value::values;
+use crate::log::Entity;
+use crate::reserve::Purpose;
+use crate::{AccessError, AccessQuota, Error, Store};
+use model::id::{ApprovalId, PrincipalId};
+
+/// Expired ones that one change clears: each of them is an entry in the change log.
+const CLEARED_AT_ONCE: i64 = 64;
+
+impl Store {
+    /// Asks for a call to be approved, or finds what waits for the same call of the same principal. Expired ones are
+    /// cleared on the way.
+    pub async fn request_approval(&self, new: NewApproval) -> Result<Requested, Error> {
+        let now = self.inner.clock.unix_millis();
+        self.change(move |database| {
+            Box::pin(async move {
+                clear_expired(database, now).await?;
+                if let Some(id) = waiting(database, &new.request, now).await? {
+                    return Ok(Requested::Existing(id));
+                }
+                let of = new.request.requester.as_str();
+                let count = "SELECT COUNT(*) FROM approvals WHERE requester = $1 AND state = $2 AND expires_at > $3";
+                let count = (count, values![of, ApprovalState::Waiting.name(), now]);
+                has_room(database, AccessQuota::Approvals, of, new.most, count).await?;
+                let id = ApprovalId::random();
+                database.changes(Entity::Approval(id.clone())).await?;
+                insert(database, &id, &new, now).await?;
+                Ok(Requested::New(id))
+            })
+        })
+        .await
+    }
+
+    /// Casts a principal's vote, or changes it, as long as the approval waits. [`AccessError::OwnRequest`] where it asked
+    /// for it itself. A vote against it also on a full disk.
+    pub async fn vote(&self, id: &ApprovalId, principal: &PrincipalId, vote: Vote) -> Result<(), Error> {
+        let (id, principal, now) = (id.clone(), principal.clone(), self.inner.clock.unix_millis());
+        let purpose = match vote {
+            Vote::Approve => Purpose::Ordinary,
+            Vote::Refuse => Purpose::Restricting,
+        };
+        self.change_from_reserve(purpose, move |database| {
+            let (id, principal) = (id.clone(), principal.clone());
+            Box::pin(async move {
+                let approval = there(database, &id).await?;
+                approval.is_open(now)?;
+                if approval.request.requester == principal {
+                    return Err(AccessError::OwnRequest(id).into());
+                }
+                principal_is_there(database, &principal).await?;
+                database.changes(Entity::Approval(id.clone())).await?;
+                let upsert = "INSERT INTO approval_votes (approval_id, principal_id, vote, voted_at) \
+                              VALUES ($1, $2, $3, $4) ON CONFLICT (approval_id, principal_id) DO UPDATE SET \
+                              vote = excluded.vote, voted_at = excluded.voted_at";
+                database.execute(upsert, values![id.as_str(), principal.as_str(), vote.name(), now]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Spends an approval for the call that it was given for: of any number of callers one succeeds. The error tells what
+    /// is missing.
+    ///
+    /// Also on a full disk, since calls that restrict may need an approval; votes for one need room, so that there are few.
+    pub async fn use_approval(&self, id: &ApprovalId, request: &Request) -> Result<(), Error> {
+        let (id, request, now) = (id.clone(), request.clone(), self.inner.clock.unix_millis());
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            let (id, request) = (id.clone(), request.clone());
+            Box::pin(async move {
+                // The votes that it has are those of principals who are there: others went with theirs.
+                there(database, &id).await?.permits(&request, now)?;
+                write_state(database, &id, ApprovalState::Used).await
+            })
+        })
+        .await
+    }
+
+    /// Ends an approval for good, because it was taken back or turned down. A success without a change where it was
+    /// before. Also on a full disk.
+    pub async fn refuse_approval(&self, id: &ApprovalId) -> Result<(), Error> {
+        let id = id.clone();
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            let id = id.clone();
+            Box::pin(async move {
+                match there(database, &id).await?.state {
+                    ApprovalState::Waiting => write_state(database, &id, ApprovalState::Refused).await,
+                    ApprovalState::Refused => Ok(()),
+                    ApprovalState::Used => Err(AccessError::ApprovalOver(id, ApprovalState::Used).into()),
+                }
+            })
+        })
+        .await
+    }
+}
+
+async fn there(database: &mut Connection, id: &ApprovalId) -> Result<Approval, Error> {
+    load::approval(database, id).await?.ok_or_else(|| AccessError::NoApproval(id.clone()).into())
+}
+
+async fn write_state(database: &mut Transaction, id: &ApprovalId, to: ApprovalState) -> Result<(), Error> {
+    database.changes(Entity::Approval(id.clone())).await?;
+    let update = "UPDATE approvals SET state = $1 WHERE id = $2";
+    database.execute(update, values![to.name(), id.as_str()]).await?;
+    Ok(())
+}
+
+async fn clear_expired(database: &mut Transaction, now: i64) -> Result<(), Error> {
+    let delete = "DELETE FROM approvals WHERE id IN \
+                  (SELECT id FROM approvals WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING id";
+    let cleared: Vec<(String,)> = database.all(delete, values![now, CLEARED_AT_ONCE]).await?;
+    for (id,) in cleared {
+        database.removes(Entity::Approval(ApprovalId::from(id.as_str()))).await?;
+    }
+    Ok(())
+}
+
+/// What waits for this call.
+async fn waiting(database: &mut Connection, request: &Request, now: i64) -> Result<Option<ApprovalId>, Error> {
+    let same = "SELECT id FROM approvals WHERE requester = $1 AND operation = $2 AND resource = $3 \
+                AND parameters = $4 AND state = $5 AND expires_at > $6";
+    let Request { requester, operation, resource, parameters } = request;
+    let of = values![requester.as_str(), operation, resource, &parameters[..], ApprovalState::Waiting.name(), now];
+    let row: Option<(String,)> = database.optional(same, of).await?;
+    Ok(row.map(|(id,)| ApprovalId::from(id.as_str())))
+}
+
+async fn insert(database: &mut Connection, id: &ApprovalId, new: &NewApproval, now: i64) -> Result<(), Error> {
+    let sql = "INSERT INTO approvals (id, requester, operation, resource, parameters, description, created_at, \
+               expires_at, needed, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let Request { requester, operation, resource, parameters } = &new.request;
+    let row = values![
+        id.as_str(),
+        requester.as_str(),
+        operation,
+        resource,
+        &parameters[..],
+        &new.description,
+        now,
+        now.saturating_add(i64::try_from(new.life.as_millis()).unwrap_or(i64::MAX)),
+        new.needed.get(),
+        ApprovalState::Waiting.name(),
+    ];
+    database.execute(sql, row).await?;
+    Ok(())
+}
