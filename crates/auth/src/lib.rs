@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod grant;
 pub mod peer;
+pub mod policy;
 pub mod request;
 pub mod rule;
