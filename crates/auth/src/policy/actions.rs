@@ -58,6 +58,9 @@ static KNOWN: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     all
 });
 
+/// The same in small letters, in which patterns are compared.
+static FOLDED: LazyLock<Vec<String>> = LazyLock::new(|| KNOWN.iter().map(|name| name.to_ascii_lowercase()).collect());
+
 /// Whether callers of other accounts may be allowed this.
 pub(super) fn crosses_accounts(action: &str) -> bool {
     ACROSS_ACCOUNTS.contains(&action)
@@ -108,7 +111,7 @@ impl Actions {
 
 /// The known permissions that fit.
 pub(super) fn bits(pattern: &[Piece<'_>]) -> u128 {
-    let fitting = KNOWN.iter().enumerate().filter(|(_, name)| fits(pattern, &name.to_ascii_lowercase()));
+    let fitting = FOLDED.iter().enumerate().filter(|(_, name)| fits(pattern, name));
     fitting.fold(0, |bits, (index, _)| bits | 1 << index)
 }
 
