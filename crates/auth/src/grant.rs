@@ -345,3 +345,79 @@ impl Grant {
         named.unwrap_or(About::Nobody).max(issuer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_nineteen_operations() {
+        assert_eq!(GrantOperation::ALL.len(), 19);
+        for operation in GrantOperation::ALL {
+            assert_eq!(GrantOperation::parse(operation.name()), Some(*operation));
+            assert_eq!(operation.permission(), format!("kms:{}", operation.name()));
+            assert!(operation.fits_symmetric_key() || !operation.has_context(), "{operation:?}");
+        }
+        assert_eq!(GrantOperation::parse("decrypt"), None);
+        assert_eq!(GrantOperation::ALL.iter().filter(|operation| operation.fits_symmetric_key()).count(), 11);
+        let all: GrantOperations = GrantOperation::ALL.iter().copied().collect();
+        assert_eq!(all.iter().collect::<Vec<_>>(), GrantOperation::ALL);
+        let some: GrantOperations = [GrantOperation::DescribeKey, GrantOperation::Decrypt].into_iter().collect();
+        assert!(some.is_subset(all) && !all.is_subset(some) && GrantOperations::default().is_empty());
+        assert_eq!(some.iter().map(GrantOperation::name).collect::<Vec<_>>(), ["Decrypt", "DescribeKey"]);
+    }
+
+    #[test]
+    fn what_can_be_a_constraint() {
+        let new = |given: &[(&str, &str)]| Constraint::new(ConstraintKind::Subset, pairs(given)).map(|_| ());
+        assert_eq!(new(&[]), Err(ConstraintError::Pairs));
+        assert_eq!(new(&[("a", "1"), ("A", "2")]), Err(ConstraintError::Case));
+        assert_eq!(new(&[("a", &"é".repeat(384))]), Ok(()));
+        assert_eq!(new(&[("a", &"é".repeat(385))]), Err(ConstraintError::Value));
+        let names: Vec<_> = (0..9).map(|index| index.to_string()).collect();
+        let given: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+        assert_eq!((new(&given[..8]), new(&given)), (Ok(()), Err(ConstraintError::Pairs)));
+    }
+
+    #[test]
+    fn why_a_grant_cannot_be_passed_on() {
+        let grant = |operations: &[GrantOperation], constraint| {
+            let operations = operations.iter().copied().collect();
+            let terms = Terms { grantee: Party::Account("1".into()), retiring: None, operations, constraint };
+            Grant { id: "g".into(), terms, issuing_account: "1".into() }
+        };
+        let (create, encrypt) = (GrantOperation::CreateGrant, GrantOperation::Encrypt);
+        let exact = || Constraint::new(ConstraintKind::Equals, pairs(&[("a", "1")])).ok();
+        let plain = grant(&[encrypt], None).terms;
+        assert_eq!(grant(&[encrypt], None).may_delegate(&plain), Err(NotDelegable::NoCreateGrant));
+        assert_eq!(grant(&[create], None).may_delegate(&plain), Err(NotDelegable::Operation(encrypt)));
+        assert_eq!(grant(&[create, encrypt], exact()).may_delegate(&plain), Err(NotDelegable::Constraint));
+        assert_eq!(grant(&[create, encrypt], None).may_delegate(&grant(&[encrypt], exact()).terms), Ok(()));
+        let why = NotDelegable::Operation(encrypt).to_string();
+        assert_eq!(why, "the grant does not allow Encrypt, so no grant made by it can");
+    }
+
+    #[test]
+    fn what_of_a_grant_depends_on_the_request() {
+        let constraint = Constraint::new(ConstraintKind::Subset, pairs(&[("a", "1")])).ok();
+        let operations = [GrantOperation::Decrypt, GrantOperation::DescribeKey, GrantOperation::CreateGrant];
+        let terms = Terms {
+            grantee: Party::Account("1".into()),
+            retiring: None,
+            operations: operations.into_iter().collect(),
+            constraint,
+        };
+        let with = Grant { id: "g".into(), terms, issuing_account: "1".into() };
+        let without = Grant { terms: Terms { constraint: None, ..with.terms.clone() }, ..with.clone() };
+        let depends = |grant: &Grant| {
+            ["kms:Decrypt", "kms:DescribeKey", "kms:CreateGrant", "kms:Encrypt"]
+                .map(|one| grant.depends_on_request(one))
+        };
+        assert_eq!(depends(&with), [true, false, true, false]);
+        assert_eq!(depends(&without), [false, false, true, false]);
+    }
+}

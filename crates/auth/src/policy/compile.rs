@@ -57,6 +57,13 @@ impl Policy {
     }
 }
 
+/// What the statement of a condition does.
+#[derive(Clone, Copy)]
+struct About<'s> {
+    effect: Effect,
+    actions: Option<&'s Actions>,
+}
+
 struct Reader<'r, 't> {
     kind: Kind<'r>,
     resolve: &'r dyn Fn(&str) -> Option<PrincipalId>,
@@ -81,7 +88,8 @@ impl Reader<'_, '_> {
                 Kind::Identity => self.findings.error(&place, parts.node, Problem::Missing(name)),
             }
         }
-        let conditions = parts.condition.map(|node| self.conditions(&place, node, parts.effect)).unwrap_or_default();
+        let about = About { effect: parts.effect, actions: actions.as_ref() };
+        let conditions = parts.condition.map(|node| self.conditions(&place, node, about)).unwrap_or_default();
         let sid = parts.sid.map(|(text, _)| Arc::from(text));
         Statement { sid, effect: parts.effect, whom, actions, resources, conditions: conditions.into() }
     }
@@ -192,6 +200,9 @@ impl Reader<'_, '_> {
             plain_variable(text, syntax.variables, place, node, findings);
             match Template::parse(text, syntax) {
                 Ok(template) => {
+                    if let Some(why) = template.without_value() {
+                        findings.warning(place, node, Problem::NoValue(why));
+                    }
                     if let Kind::Key { arn: Some(arn) } = kind
                         && template.always_fits(arn) == Some(false)
                     {
@@ -205,7 +216,7 @@ impl Reader<'_, '_> {
         Resources { templates: templates.into(), all_but }
     }
 
-    fn conditions(&mut self, place: &Place<'_>, node: &Node, effect: Effect) -> Vec<Condition> {
+    fn conditions(&mut self, place: &Place<'_>, node: &Node, about: About<'_>) -> Vec<Condition> {
         let place = place.member("Condition");
         let mut all = Vec::new();
         let Value::Object(operators) = &node.value else {
@@ -231,7 +242,7 @@ impl Reader<'_, '_> {
             for (name, node) in keys {
                 let place = place.member(name);
                 match Key::find(name) {
-                    Some(key) => all.extend(self.condition(&place, node, key, operator, effect)),
+                    Some(key) => all.extend(self.condition(&place, node, key, operator, about)),
                     None => self.findings.error(&place, node, Problem::UnknownKey),
                 }
             }
@@ -245,7 +256,7 @@ impl Reader<'_, '_> {
         node: &Node,
         key: Key,
         operator: Operator,
-        effect: Effect,
+        about: About<'_>,
     ) -> Option<Condition> {
         let (single, items): (_, &[Node]) = match &node.value {
             Value::Array(items) => (false, items),
@@ -273,7 +284,7 @@ impl Reader<'_, '_> {
         }
         match Condition::read(key.clone(), operator, &texts, self.variables) {
             Ok(condition) => {
-                self.doubts(place, node, &key, operator, &condition, effect);
+                self.doubts(place, node, (&key, operator, &condition), about);
                 Some(condition)
             }
             Err((index, problem)) => {
@@ -288,12 +299,13 @@ impl Reader<'_, '_> {
         &mut self,
         place: &Place<'_>,
         node: &Node,
-        key: &Key,
-        operator: Operator,
-        condition: &Condition,
-        effect: Effect,
+        (key, operator, condition): (&Key, Operator, &Condition),
+        about: About<'_>,
     ) {
         let mut warn = |problem| self.findings.warning(place, node, problem);
+        if let Some(why) = condition.templates().find_map(Template::without_value) {
+            warn(Problem::NoValue(why));
+        }
         let Some(spec) = key.spec() else {
             if let Key::Never(why) = key {
                 warn(Problem::NeverThere(why));
@@ -313,7 +325,11 @@ impl Reader<'_, '_> {
         if !set && spec.many && operator.test != Test::Null {
             warn(Problem::OneForMany);
         }
-        if operator.quantifier == Quantifier::ForAll && effect == Effect::Allow && !operator.if_exists {
+        let has = |action: &&str| about.actions.is_none_or(|actions| actions.have(&Asked::of(action)));
+        if !condition.met_where_absent() && key.actions().is_some_and(|all| !all.iter().any(has)) {
+            warn(Problem::OtherActions);
+        }
+        if operator.quantifier == Quantifier::ForAll && about.effect == Effect::Allow && !operator.if_exists {
             warn(Problem::MetWhereAbsent);
         }
     }
@@ -341,9 +357,8 @@ impl Reader<'_, '_> {
             }
         }
         let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(|all| all.templates.iter()));
-        let conditions = statements.iter().flat_map(|one| one.conditions.iter());
-        let tried = resources.map(Template::tried_chars).chain(conditions.map(Condition::tried_chars)).sum::<usize>();
-        if tried > TRIED_CHARS {
+        let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));
+        if resources.chain(values).map(Template::tried_chars).sum::<usize>() > TRIED_CHARS {
             self.findings.error(&Place::WHOLE, document.root(), Problem::TooSlow);
         }
         let put = |one: &Statement| {

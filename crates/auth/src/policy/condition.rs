@@ -104,21 +104,17 @@ impl Condition {
 
     /// Whether it may be another thing at the next request of the same caller with the same target.
     pub(super) fn is_of_request(&self) -> bool {
-        let wanted = match &self.wanted {
-            Wanted::Texts { others, .. } => others.iter().any(Template::is_of_request),
-            Wanted::Arns(all) => all.iter().flat_map(Arn::templates).any(Template::is_of_request),
-            _ => false,
-        };
-        wanted || self.key.is_of_request()
+        self.key.is_of_request() || self.templates().any(Template::is_of_request)
     }
 
-    /// See [`Template::tried_chars`].
-    pub(super) fn tried_chars(&self) -> usize {
-        match &self.wanted {
-            Wanted::Texts { others, .. } => others.iter().map(Template::tried_chars).sum(),
-            Wanted::Arns(all) => all.iter().flat_map(Arn::templates).map(Template::tried_chars).sum(),
-            _ => 0,
-        }
+    /// The policy's values that have variables or wildcards.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let (others, arns): (&[Template], &[Arn]) = match &self.wanted {
+            Wanted::Texts { others, .. } => (&**others, &[]),
+            Wanted::Arns(all) => (&[], &**all),
+            _ => (&[], &[]),
+        };
+        others.iter().chain(arns.iter().flat_map(Arn::templates))
     }
 
     /// Whether it can be met where the key is absent.

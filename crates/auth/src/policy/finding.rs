@@ -104,6 +104,8 @@ pub enum Problem {
     WithoutEffect(&'static str),
     #[error("is never there, because {0}")]
     NeverThere(&'static str),
+    #[error("has a variable that never has a value, because {0}: nothing fits it")]
+    NoValue(&'static str),
     #[error("is never met: the statement has no effect")]
     NeverMet,
     #[error("{0} principals never call here")]
@@ -112,6 +114,8 @@ pub enum Problem {
     NoOperation(String),
     #[error("{0:?} cannot be this key; write \"*\", which is this key in its policy")]
     NotThisKey(String),
+    #[error("no action of this statement has such a key, so it is never met")]
+    OtherActions,
     #[error("has one value at most; ForAllValues and ForAnyValue are for keys with several")]
     SetForOne,
     #[error("may have several values; say with ForAllValues or ForAnyValue what is meant")]

@@ -133,6 +133,20 @@ named! {
     "keystored:Interface" Interface: Text ONE of Request;
 }
 
+/// Actions that bring an encryption context.
+const WITH_CONTEXT: &[&str] = &[
+    "kms:Decrypt",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+];
+/// Actions that are about a grant.
+const WITH_GRANT: &[&str] = &["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"];
+/// Actions that bring tags, or keys of tags.
+const WITH_TAGS: &[&str] = &["kms:CreateKey", "kms:TagResource", "kms:UntagResource"];
+
 const VPC: &str = "there are no VPCs here";
 const ORGANIZATION: &str = "accounts are in no organization here";
 const SESSION: &str = "callers have no session with AWS here";
@@ -234,6 +248,27 @@ impl Key {
             }
             Self::Never(_) => None,
         }
+    }
+
+    /// The actions whose requests can have it, if that is not all of them.
+    pub(super) fn actions(&self) -> Option<&'static [&'static str]> {
+        Some(match self {
+            Self::Of(Family::EncryptionContext, _)
+            | Self::Named(Named::EncryptionContextKeys | Named::EncryptionAlgorithm) => WITH_CONTEXT,
+            Self::Of(Family::RequestTag, _) | Self::Named(Named::TagKeys) => WITH_TAGS,
+            Self::Named(
+                Named::GrantOperations
+                | Named::GrantIsForAwsResource
+                | Named::GrantConstraintType
+                | Named::GranteePrincipal
+                | Named::RetiringPrincipal,
+            ) => WITH_GRANT,
+            Self::Named(Named::PendingWindow) => &["kms:ScheduleKeyDeletion"],
+            Self::Named(Named::RotationPeriod) => &["kms:EnableKeyRotation"],
+            Self::Named(Named::BypassLockoutCheck) => &["kms:CreateKey", "kms:PutKeyPolicy"],
+            Self::Named(Named::ReEncryptOnSameKey) => &["kms:ReEncryptFrom", "kms:ReEncryptTo"],
+            _ => return None,
+        })
     }
 
     /// Whether its values may be others at the next request of the same caller with the same target.

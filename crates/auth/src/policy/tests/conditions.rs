@@ -81,12 +81,27 @@ fn conditions_that_do_not_do_what_they_look_like() {
         ),
         ("{\"DateLessThan\": {\"aws:EpochTime\": \"2026\"}}", &[]),
         (
+            "{\"StringEquals\": {\"aws:username\": \"${aws:SourceIdentity}\"}}",
+            &[
+                "StringEquals.\"aws:username\" (line 5): has a variable that never has a value, because callers have no session…",
+            ],
+        ),
+        ("{\"StringEquals\": {\"aws:username\": \"${aws:SourceIdentity, 'x'}\"}}", &[]),
+        (
             "{\"ForAnyValue:StringEquals\": {\"aws:username\": \"x\"}}",
             &["\"ForAnyValue:StringEquals\".\"aws:username\" (line 5): has one value at most; …"],
         ),
         (
+            "{\"NumericLessThan\": {\"kms:RotationPeriodInDays\": 90}}",
+            &["NumericLessThan.\"kms:RotationPeriodInDays\" (line 5): no action of this statement has such a key…"],
+        ),
+        ("{\"NumericLessThanIfExists\": {\"kms:RotationPeriodInDays\": 90}}", &[]),
+        (
             "{\"StringEquals\": {\"aws:TagKeys\": \"x\"}}",
-            &["StringEquals.\"aws:TagKeys\" (line 5): may have several values; …"],
+            &[
+                "StringEquals.\"aws:TagKeys\" (line 5): may have several values; …",
+                "StringEquals.\"aws:TagKeys\" (line 5): no action of this statement has such a key…",
+            ],
         ),
         (
             "{\"ForAllValues:StringEquals\": {\"aws:TagKeys\": \"x\"}}",

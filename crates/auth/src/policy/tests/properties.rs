@@ -1,9 +1,12 @@
 //! What holds for all policies: of the decisions of the files, and of policies drawn at random.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::decisions::all;
-use super::world::{Case, Given};
+use super::world::{Case, Given, KEY, resolve};
+use crate::policy::{Compiled, Kind, Policy, Rules, Severity, check, decide, shown};
 
 const DENY_ALL: &str = "\"Effect\": \"Deny\", \"Action\": \"*\", \"Resource\": \"*\"";
 const ALLOW_ALL: &str = "\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"";
@@ -142,7 +145,46 @@ fn request() -> impl Strategy<Value = Given> {
     (who, action, more).prop_map(|(who, action, more)| Given::parse(&format!("{who} {action} key {more}")))
 }
 
+/// A policy that has a bit of everything.
+const RICH: &str = r#"{"Version": "2012-10-17", "Id": "x", "Statement": [{"Sid": "A", "Effect": "Allow",
+ "Principal": {"AWS": ["arn:aws:iam::111122223333:user/anna", "111122223333"], "Service": "x"},
+ "Action": ["kms:En*", "kms:?ecrypt"], "Resource": "arn:aws:kms:*:*:key/${aws:username, 'x'}*",
+ "Condition": {"ForAnyValue:StringLike": {"kms:EncryptionContextKeys": ["a*", "${*}", "é?"]},
+ "NumericLessThan": {"kms:RotationPeriodInDays": 30.5}, "Null": {"aws:SourceIp": true},
+ "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::${aws:PrincipalAccount}:user/*"},
+ "IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "::1"]}, "DateLessThan": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}}},
+ {"Effect": "Deny", "NotPrincipal": {"AWS": "111122223333"}, "NotAction": "*", "NotResource": "*"}]}"#;
+
 proptest! {
+    #[test]
+    fn no_text_makes_them_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, "[\\[\\]{}\":,*?$'a0é\\\\:/ -]{0,3}"), 1..4),
+        given in request(),
+    ) {
+        let mut text: Vec<char> = RICH.chars().collect();
+        for (at, gone, new) in changes {
+            let at = at.index(text.len());
+            let end = (at + usize::from(gone)).min(text.len());
+            text.splice(at..end, new.chars());
+        }
+        let text: String = text.into_iter().collect();
+        for kind in [Kind::Key { arn: Some(KEY) }, Kind::Key { arn: None }, Kind::Identity] {
+            let compiled = Policy::compile(&"x".into(), &text, kind, &resolve);
+            let errors = check(&text, kind, &resolve).iter().filter(|one| one.severity == Severity::Error).count();
+            prop_assert_eq!(errors == 0, compiled.is_ok());
+            if let Ok(Compiled { policy, .. }) = compiled {
+                let identity_policies = [Arc::new(policy.clone())];
+                let rules = Rules { key_policy: Some(&policy), identity_policies: &identity_policies, grants: &[] };
+                given.with(|request| decide(request, &rules).is_allowed());
+                let bindings = policy.bindings();
+                prop_assert_eq!(shown(&text, bindings, &resolve), text.as_str());
+                let gone = shown(&text, bindings, &|_| None);
+                let same = Policy::compile(&"x".into(), &gone, kind, &resolve);
+                prop_assert!(bindings.pairs().is_empty() || same.is_err(), "an id is no ARN");
+            }
+        }
+    }
+
     #[test]
     fn they_hold_for_policies_drawn_at_random(
         key in prop::collection::vec(statement(true), 0..4),
