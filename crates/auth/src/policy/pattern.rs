@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
+
 /// A part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
@@ -18,6 +20,12 @@ pub(super) enum Piece<'a> {
 
 /// Whether the pattern is all of the text. Case matters.
 pub(super) fn fits(pattern: &[Piece<'_>], text: &str) -> bool {
+    // Most patterns fail here, in a few nanoseconds.
+    let begins = |piece: &Piece<'_>| if let Piece::Text(first) = piece { text.starts_with(&**first) } else { true };
+    let ends = |piece: &Piece<'_>| if let Piece::Text(last) = piece { text.ends_with(&**last) } else { true };
+    if !pattern.first().is_none_or(begins) || !pattern.last().is_none_or(ends) {
+        return false;
+    }
     let mut segments = pattern.split(|piece| matches!(piece, Piece::Many));
     let Some(first) = segments.next() else { return text.is_empty() };
     let Some(mut rest) = behind(first, text) else { return false };
@@ -63,7 +71,8 @@ fn behind<'t>(segment: &[Piece<'_>], text: &'t str) -> Option<&'t str> {
 fn find<'t>(segment: &[Piece<'_>], text: &'t str) -> Option<&'t str> {
     match segment {
         [] => Some(text),
-        [Piece::Text(only)] => text.find(&**only).map(|at| &text[at + only.len()..]),
+        // Both are UTF-8, so what is found begins and ends between characters.
+        [Piece::Text(only)] => memmem::find(text.as_bytes(), only.as_bytes()).map(|at| &text[at + only.len()..]),
         // With `?` the places are tried one by one. A policy has a bound for what that may cost: see `variable`.
         _ => text.char_indices().find_map(|(at, _)| behind(segment, &text[at..])),
     }
