@@ -6,15 +6,12 @@ use std::sync::Arc;
 use model::context::EncryptionContext;
 use model::id::{GrantId, PrincipalId};
 
-use crate::policy::{About, Caller, Request, fold, folds_to};
+use crate::fold::{fold, folds_to};
 
 /// Most pairs of a constraint.
 pub const CONSTRAINT_PAIRS: usize = 8;
 /// Longest value of a constraint, in characters.
 pub const CONSTRAINT_VALUE_CHARS: usize = 384;
-
-/// The permission that the grant itself decides on.
-pub(crate) const RETIRE: &str = "kms:RetireGrant";
 
 macro_rules! operations {
     ($($name:ident $symmetric:ident $context:ident;)+) => {
@@ -96,7 +93,7 @@ impl GrantOperation {
         Self::ALL.iter().copied().find(|operation| operation.name() == name)
     }
 
-    fn of_permission(permission: &str) -> Option<Self> {
+    pub(crate) fn of_permission(permission: &str) -> Option<Self> {
         Self::parse(permission.strip_prefix("kms:")?)
     }
 }
@@ -143,18 +140,6 @@ pub enum Party {
     Principal(PrincipalId),
     /// An account, given as its root: it is left to its identity policies.
     Account(Arc<str>),
-}
-
-impl Party {
-    fn about(&self, caller: &Caller<'_>) -> About {
-        match self {
-            Self::Principal(id) if id == caller.id => About::Caller,
-            Self::Account(account) if **account != *caller.account => About::Nobody,
-            Self::Account(_) if caller.is_root() => About::Caller,
-            Self::Account(_) => About::ItsAccount,
-            Self::Principal(_) => About::Nobody,
-        }
-    }
 }
 
 /// What a constraint asks of the encryption context.
@@ -225,7 +210,7 @@ impl Constraint {
     }
 
     /// Whether an encryption context is what it asks for.
-    fn holds(&self, context: Option<&EncryptionContext>) -> bool {
+    pub(crate) fn holds(&self, context: Option<&EncryptionContext>) -> bool {
         let empty = BTreeMap::new();
         let given = context.map_or(&empty, EncryptionContext::pairs);
         let exact = self.kind == ConstraintKind::Subset || given.len() == self.pairs.len();
@@ -315,34 +300,6 @@ impl Grant {
         operation.is_some_and(|operation| {
             operation == GrantOperation::CreateGrant || operation.has_context() && self.terms.constraint.is_some()
         })
-    }
-
-    /// Whom it lets do what a request asks.
-    pub(crate) fn about(&self, request: &Request<'_>) -> About {
-        let Some(operation) = GrantOperation::of_permission(request.action) else { return About::Nobody };
-        let parameters = &request.parameters;
-        let constraint = self.terms.constraint.as_ref().filter(|_| operation.has_context());
-        let fits = match operation {
-            // Which grant is to be made decides, so who does not say it may make none.
-            GrantOperation::CreateGrant => {
-                parameters.grant.as_ref().is_some_and(|new| self.may_delegate(new.terms).is_ok())
-            }
-            GrantOperation::RetireGrant => false,
-            _ => constraint.is_none_or(|constraint| constraint.holds(parameters.encryption_context)),
-        };
-        if fits && self.terms.operations.contains(operation) {
-            self.terms.grantee.about(&request.caller)
-        } else {
-            About::Nobody
-        }
-    }
-
-    /// Who may retire it.
-    pub(crate) fn may_be_retired_by(&self, caller: &Caller<'_>) -> About {
-        let grantee = self.terms.operations.contains(GrantOperation::RetireGrant).then_some(&self.terms.grantee);
-        let named = self.terms.retiring.iter().chain(grantee).map(|party| party.about(caller)).max();
-        let issuer = Party::Account(Arc::clone(&self.issuing_account)).about(caller);
-        named.unwrap_or(About::Nobody).max(issuer)
     }
 }
 

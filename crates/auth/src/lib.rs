@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod fold;
 pub mod grant;
 pub mod peer;
 pub mod policy;

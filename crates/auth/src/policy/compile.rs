@@ -18,7 +18,7 @@ use super::variable::{Syntax, Template};
 
 /// How many characters a policy may have tried at each place of a request's text. With the longest text that is some
 /// milliseconds, and more than any policy needs that was not made to be slow.
-const TRIED_CHARS: usize = 1_024;
+const TRIED_CHARS: usize = 512;
 /// Who may call this may change the policy.
 const PUT: &str = "kms:PutKeyPolicy";
 

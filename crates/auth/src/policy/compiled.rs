@@ -88,7 +88,8 @@ impl Policy {
     }
 
     /// Whether what it says about an action may be another thing at the next request of the same caller with the same
-    /// key. If it may not, a verdict can be kept until the policy, the key or the caller changes. Grants have an answer
+    /// key. If it may not, a verdict can be kept until something of the policies, the key or the caller changes, their
+    /// tags and aliases included. That is for keys: what a key to be made will be is the request's. Grants have an answer
     /// of their own.
     #[must_use]
     pub fn depends_on_request(&self, action: &str) -> bool {

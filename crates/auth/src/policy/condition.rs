@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use super::finding::Problem;
-use super::keys::{Key, fold};
+use super::keys::Key;
 use super::operator::{Comparison, Operator, Quantifier, Test};
 use super::scene::{Scene, Value};
 use super::value::{Network, bytes, flag, moment, number};
 use super::variable::{Syntax, Template};
+use crate::fold::fold;
 
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

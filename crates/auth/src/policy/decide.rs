@@ -12,12 +12,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::actions::{Asked, crosses_accounts};
+use super::by_grant::{self, RETIRE};
 use super::compiled::{Policy, Statement};
 use super::condition::Effect;
 use super::principal::About;
 use super::request::{Parameters, Request};
 use super::scene::Scene;
-use crate::grant::{Grant, RETIRE};
+use crate::grant::Grant;
 
 /// What counts for a request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -151,7 +152,7 @@ pub fn decide<'a>(request: &Request<'_>, rules: &Rules<'a>) -> Verdict<'a> {
     }
     let mut left_by_grant = false;
     for grant in rules.grants {
-        match (grant.about(request), identity) {
+        match (by_grant::allows(grant, request), identity) {
             (About::Nobody, _) => {}
             (About::Caller, _) if same_account => return Verdict::Allow(Allowing::Grant(grant.id.as_str())),
             // AWS says of callers of other accounts that they need both sides, and nothing else of grants to them.
@@ -173,7 +174,7 @@ pub fn decide<'a>(request: &Request<'_>, rules: &Rules<'a>) -> Verdict<'a> {
 pub fn retire<'a>(request: &Request<'_>, grant: &'a Grant, identity_policies: &'a [Arc<Policy>]) -> Verdict<'a> {
     let request = Request { action: RETIRE, ..*request };
     let (scene, asked) = (Scene::of(&request), Asked::of(RETIRE));
-    match (identity(identity_policies, &asked, &scene), grant.may_be_retired_by(&request.caller)) {
+    match (identity(identity_policies, &asked, &scene), by_grant::retires(grant, &request.caller)) {
         (Identity::Denies(deciding), _) => deny(deciding),
         (_, About::Caller) => Verdict::Allow(Allowing::Grant(grant.id.as_str())),
         (Identity::Allows(deciding), About::ItsAccount) => {

@@ -6,9 +6,10 @@
 //!
 //! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `condition` with
 //! `operator`, `keys` and `value`, `variable` and `pattern` (text that may have variables and wildcards). From the request:
-//! `request` (what is asked), `scene` (what it says of a key), `decide`.
+//! `request` (what is asked), `scene` (what it says of a key), `decide` with `principal` and `by_grant`.
 
 mod actions;
+mod by_grant;
 mod compile;
 mod compiled;
 mod condition;
@@ -38,6 +39,3 @@ pub use finding::{Finding, Problem, Severity};
 pub use principal::Bindings;
 pub use render::shown;
 pub use request::{Caller, Circumstances, Key, Names, NewGrant, Pairs, Parameters, Request, Target};
-
-pub(crate) use keys::{fold, folds_to};
-pub(crate) use principal::About;

@@ -73,7 +73,17 @@ fn find<'t>(segment: &[Piece<'_>], text: &'t str) -> Option<&'t str> {
         [] => Some(text),
         // Both are UTF-8, so what is found begins and ends between characters.
         [Piece::Text(only)] => memmem::find(text.as_bytes(), only.as_bytes()).map(|at| &text[at + only.len()..]),
-        // With `?` the places are tried one by one. A policy has a bound for what that may cost: see `variable`.
+        // With `?` the places are tried one by one. A policy has a bound for what that may cost: `TRIED_CHARS`.
+        [Piece::Text(first), ..] => {
+            let mut rest = text;
+            loop {
+                rest = &rest[memmem::find(rest.as_bytes(), first.as_bytes())?..];
+                if let Some(found) = behind(segment, rest) {
+                    return Some(found);
+                }
+                rest = &rest[rest.chars().next()?.len_utf8()..];
+            }
+        }
         _ => text.char_indices().find_map(|(at, _)| behind(segment, &text[at..])),
     }
 }
@@ -123,6 +133,8 @@ mod tests {
             ("a*a", "aa"),
             ("ä*ß", "äöüß"),
             ("*é?", "éé€"),
+            ("*aa?b*", "aaaxb"),
+            ("*éé?b*", "éééxb"),
         ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }

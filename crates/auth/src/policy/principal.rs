@@ -53,7 +53,7 @@ pub(super) enum Named {
 
 /// How a statement is about a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum About {
+pub(super) enum About {
     /// Not at all.
     Nobody,
     /// The caller's account is named, which leaves it to the account's identity policies.

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use super::keys::{Family, Key, Named, fold, folds_to};
+use super::keys::{Family, Key, Named};
 use super::request::{Pairs, Request};
 use super::value::{number, seconds, written};
+use crate::fold::{fold, folds_to};
 
 /// A value as it is in the request.
 #[derive(Clone, Debug, PartialEq)]

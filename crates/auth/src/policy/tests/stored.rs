@@ -116,6 +116,13 @@ fn who_puts_a_policy_has_to_be_able_to_put_another() {
 }
 
 #[test]
+fn policies_and_grants_are_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Policy>();
+    shared::<crate::grant::Grant>();
+}
+
+#[test]
 fn verdicts_are_for_people_too() {
     let policy = key_policy(&[allow(&arn("root"), "kms:*", ", \"Sid\": \"Enable IAM\"")]);
     let own = identity_policy(&["{\"Effect\": \"Deny\", \"Action\": \"kms:*\", \"Resource\": \"*\"}".to_owned()]);
