@@ -97,6 +97,11 @@ impl Actions {
         Self { known, patterns: patterns.into(), all_but }
     }
 
+    /// Whether it leaves out every operation that there is.
+    pub(super) fn leave_nothing(&self) -> bool {
+        self.all_but && self.known.count_ones() as usize == KNOWN.len()
+    }
+
     pub(super) fn have(&self, asked: &Asked<'_>) -> bool {
         let named = match asked.known {
             Some(index) => self.known >> index & 1 == 1,

@@ -186,7 +186,11 @@ impl Reader<'_, '_> {
             }
             Err(problem) => findings.error(place, node, problem),
         });
-        Actions::new(all, all_but)
+        let actions = Actions::new(all, all_but);
+        if actions.leave_nothing() {
+            self.findings.warning(&place, node, Problem::NothingLeft);
+        }
+        actions
     }
 
     fn resources(&mut self, place: &Place<'_>, node: &Node, all_but: bool) -> Resources {
@@ -213,6 +217,9 @@ impl Reader<'_, '_> {
                 Err(problem) => findings.error(place, node, problem),
             }
         });
+        if all_but && templates.iter().any(Template::is_anything) {
+            self.findings.warning(&place, node, Problem::NothingLeft);
+        }
         Resources { templates: templates.into(), all_but }
     }
 

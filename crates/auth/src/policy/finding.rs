@@ -110,6 +110,8 @@ pub enum Problem {
     NeverMet,
     #[error("{0} principals never call here")]
     NobodyCalls(String),
+    #[error("leaves out everything, so the statement has no effect")]
+    NothingLeft,
     #[error("{0:?} fits no operation")]
     NoOperation(String),
     #[error("{0:?} cannot be this key; write \"*\", which is this key in its policy")]

@@ -281,6 +281,14 @@ fn statements_without_effect() {
             "warning Statement[1].Resource (line 4): \"arn:aws:kms:eu-central-1:111122223333:key/other\" cannot be this key; …",
         ],
     );
+    let nothing = "leaves out everything, so the statement has no effect";
+    assert_said(
+        &of_key(&with("{\"Effect\": \"Deny\", \"Principal\": \"*\", \"NotAction\": \"*\", \"NotResource\": \"*\"}")),
+        &[
+            &format!("warning Statement[1].NotAction (line 4): {nothing}"),
+            &format!("warning Statement[1].NotResource (line 4): {nothing}"),
+        ],
+    );
     let text = with(
         "{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:Encrypt\", \"Resource\": \"arn:aws:kms:*\"}",
     );
