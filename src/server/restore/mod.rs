@@ -2,6 +2,7 @@
 //!
 //! It tells first what will be different, for the database and for the tokens, and then asks.
 
+mod access;
 mod report;
 mod tokens;
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::access;
 use super::tokens::Look;
 use cluster::placement::compare;
 use model::clock::utc;
@@ -28,6 +29,7 @@ pub(super) fn tell(
     both(out, file, restore, &restored)?;
     taken_over(out, plan, &restored)?;
     not_known(out, restore, plan, &restored)?;
+    access::tell(out, &plan.access)?;
     if !sealed.is_empty() {
         writeln!(
             out,

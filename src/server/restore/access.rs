@@ -1,0 +1,79 @@
+//! What a restore makes of who may do what, told beside the rest of the plan.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use store::access::Principal;
+use store::restore::AccessPlan;
+
+/// A line under a heading: what there is, of whom.
+type Lines = Vec<String>;
+
+pub(super) fn tell(out: &mut (dyn Write + Send), plan: &AccessPlan) -> io::Result<()> {
+    let headed = [
+        ("\nAccess that was taken away since the backup stays away:", stays_away(plan)),
+        ("\nAccess that is as the backup has it again; look at it before anybody calls:", comes_back(plan)),
+        ("\nAccess that the restored database will not know:", plan.unknown.iter().map(named).collect()),
+    ];
+    for (heading, lines) in headed {
+        if lines.is_empty() {
+            continue;
+        }
+        writeln!(out, "{heading}")?;
+        for line in lines {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    if plan.approvals > 0 {
+        writeln!(out, "\nRequests for approval do not come back, since they may have been used: {}", plan.approvals)?;
+    }
+    Ok(())
+}
+
+fn stays_away(plan: &AccessPlan) -> Lines {
+    let AccessPlan { deleted, identities, memberships, attachments, revoked, .. } = plan;
+    let deleted = deleted.iter().map(|principal| format!("{} stays deleted", named(principal)));
+    let identities = identities.iter().map(|(id, name)| format!("{name} is no name of principal {id}"));
+    let memberships = memberships.iter().map(|(id, group)| format!("principal {id} is not in group {group}"));
+    let attachments = attachments.iter().map(|(of, policy)| format!("policy {policy} is not attached to {of}"));
+    let revoked = revoked.iter().map(|(key, grant)| format!("grant {grant} of key {key} stays revoked"));
+    deleted.chain(identities).chain(memberships).chain(attachments).chain(revoked).collect()
+}
+
+fn comes_back(plan: &AccessPlan) -> Lines {
+    let AccessPlan { back, key_policies, policies, groups, .. } = plan;
+    let back = back.iter().map(|principal| format!("{} is back", named(principal)));
+    let key_policies = key_policies.iter().map(|key| format!("the policy of key {key}"));
+    let policies = policies.iter().map(|name| format!("the policy {name}"));
+    let groups = groups.iter().map(|name| format!("group {name} is back, without those who had left it"));
+    back.chain(key_policies).chain(policies).chain(groups).collect()
+}
+
+fn named(principal: &Arc<Principal>) -> String {
+    format!("principal {} ({})", principal.arn, principal.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_is_told_and_nothing_else() {
+        let told = |plan: &AccessPlan| {
+            let mut out = Vec::new();
+            tell(&mut out, plan).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(told(&AccessPlan::default()), "");
+        let mut plan = AccessPlan::default();
+        plan.memberships.push(("AIDAEXAMPLE".into(), "operators".into()));
+        plan.policies.push("may-decrypt".into());
+        plan.approvals = 2;
+        assert_eq!(
+            told(&plan),
+            "\nAccess that was taken away since the backup stays away:\n  principal AIDAEXAMPLE is not in group operators\n\
+             \nAccess that is as the backup has it again; look at it before anybody calls:\n  the policy may-decrypt\n\
+             \nRequests for approval do not come back, since they may have been used: 2\n"
+        );
+    }
+}
