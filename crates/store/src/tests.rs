@@ -6,6 +6,7 @@ mod finish;
 mod follow;
 mod full;
 mod names;
+mod usage;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
