@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod fold;
+pub mod grant;
 pub mod peer;
+pub mod policy;
 pub mod request;
 pub mod rule;

@@ -1,0 +1,415 @@
+//! From the text of a policy to what is decided by, with everything that is wrong or doubtful about it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::id::{PolicyName, PrincipalId};
+
+use super::actions::{self, Actions, Asked};
+use super::compiled::{Compiled, Kind, Policy, Refused, Resources, Statement};
+use super::condition::{Condition, Effect};
+use super::document::{Document, Parts, strings};
+use super::finding::{Finding, Findings, Place, Problem};
+use super::json::{Node, Value};
+use super::keys::Key;
+use super::operator::{Operator, Quantifier, Test};
+use super::principal::{Bindings, Named, Whom};
+use super::variable::{Syntax, Template};
+
+/// How many characters a policy may have tried at each place of a request's text. With the longest text that is some
+/// milliseconds, and more than any policy needs that was not made to be slow.
+const TRIED_CHARS: usize = 512;
+/// Who may call this may change the policy.
+const PUT: &str = "kms:PutKeyPolicy";
+
+/// Everything that is wrong or doubtful about a policy: for people, before it is put.
+#[must_use]
+pub fn check(text: &str, kind: Kind<'_>, resolve: &dyn Fn(&str) -> Option<PrincipalId>) -> Vec<Finding> {
+    match Policy::compile(&"".into(), text, kind, resolve) {
+        Ok(compiled) => compiled.warnings,
+        Err(Refused(findings)) => findings,
+    }
+}
+
+impl Policy {
+    /// Reads a policy. `resolve` says whom an ARN means: the directory when a policy is put, and [`Bindings::resolve`] when
+    /// a stored one is read again. Accounts and `*` are not asked for.
+    pub fn compile(
+        name: &PolicyName,
+        text: &str,
+        kind: Kind<'_>,
+        resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+    ) -> Result<Compiled, Refused> {
+        let mut findings = Findings::of(text);
+        let policy = Document::read(text, &mut findings).map(|document| {
+            let (variables, parts) = document.statements(&mut findings);
+            let mut reader =
+                Reader { kind, resolve, variables, bindings: Bindings::default(), findings: &mut findings };
+            let statements: Box<[_]> = parts.iter().map(|parts| reader.statement(parts)).collect();
+            reader.whole(&document, &parts, &statements);
+            let bindings = reader.bindings;
+            Self { name: name.clone(), of_key: matches!(kind, Kind::Key { .. }), statements, bindings }
+        });
+        match policy {
+            Some(policy) if !findings.has_errors() => Ok(Compiled { policy, warnings: findings.into_all() }),
+            _ => Err(Refused(findings.into_all())),
+        }
+    }
+}
+
+/// What the statement of a condition does.
+#[derive(Clone, Copy)]
+struct About<'s> {
+    effect: Effect,
+    actions: Option<&'s Actions>,
+}
+
+struct Reader<'r, 't> {
+    kind: Kind<'r>,
+    resolve: &'r dyn Fn(&str) -> Option<PrincipalId>,
+    /// Whether `${…}` is a variable.
+    variables: bool,
+    bindings: Bindings,
+    findings: &'r mut Findings<'t>,
+}
+
+impl Reader<'_, '_> {
+    fn statement(&mut self, parts: &Parts<'_>) -> Statement {
+        let list = Place::WHOLE.member("Statement");
+        let place = parts.item.map_or(list, |index| list.item(index));
+        let whom = self.whom(&place, parts);
+        let actions = parts.action.map(|(node, all_but)| self.actions(&place, node, all_but));
+        let resources = parts.resource.map(|(node, all_but)| self.resources(&place, node, all_but));
+        for (missing, name) in [(actions.is_none(), "Action"), (resources.is_none(), "Resource")] {
+            match self.kind {
+                _ if !missing => {}
+                // AWS takes it, and does nothing with it.
+                Kind::Key { .. } => self.findings.warning(&place, parts.node, Problem::WithoutEffect(name)),
+                Kind::Identity => self.findings.error(&place, parts.node, Problem::Missing(name)),
+            }
+        }
+        let about = About { effect: parts.effect, actions: actions.as_ref() };
+        let conditions = parts.condition.map(|node| self.conditions(&place, node, about)).unwrap_or_default();
+        let sid = parts.sid.map(|(text, _)| Arc::from(text));
+        Statement { sid, effect: parts.effect, whom, actions, resources, conditions: conditions.into() }
+    }
+
+    fn whom(&mut self, place: &Place<'_>, parts: &Parts<'_>) -> Whom {
+        match (self.kind, parts.principal) {
+            (Kind::Identity, None) => Whom::Holder,
+            (Kind::Identity, Some((node, not))) => {
+                let place = place.member(if not { "NotPrincipal" } else { "Principal" });
+                self.findings.error(&place, node, Problem::PrincipalOfIdentity);
+                Whom::Holder
+            }
+            (Kind::Key { .. }, None) => {
+                self.findings.error(place, parts.node, Problem::NoPrincipal);
+                Whom::These([].into())
+            }
+            (Kind::Key { .. }, Some((node, false))) => {
+                Whom::These(self.principals(&place.member("Principal"), node).into())
+            }
+            (Kind::Key { .. }, Some((node, true))) => {
+                let place = place.member("NotPrincipal");
+                let all = self.principals(&place, node);
+                let id = all.iter().any(|one| matches!(one, Named::Id(_)));
+                let account = all.iter().any(|one| matches!(one, Named::Account(_)));
+                if all.contains(&Named::Everyone) {
+                    self.findings.error(&place, node, Problem::NobodyLeft);
+                } else if parts.effect == Effect::Allow {
+                    self.findings.warning(&place, node, Problem::AllowAllBut);
+                } else if id && !account {
+                    self.findings.warning(&place, node, Problem::AllButWithoutAccount);
+                }
+                Whom::AllBut(all.into())
+            }
+        }
+    }
+
+    fn principals(&mut self, place: &Place<'_>, node: &Node) -> Vec<Named> {
+        let mut all = Vec::new();
+        match &node.value {
+            Value::Text(text) if text == "*" => all.push(Named::Everyone),
+            Value::Text(text) => self.findings.error(place, node, Problem::PrincipalForm(text.clone())),
+            Value::Object(members) if members.is_empty() => self.findings.error(place, node, Problem::EmptyList),
+            Value::Object(members) => {
+                for (kind, node) in members {
+                    let place = place.member(kind);
+                    let aws = match &**kind {
+                        "AWS" => true,
+                        "Service" | "Federated" | "CanonicalUser" => {
+                            self.findings.warning(&place, node, Problem::NobodyCalls(kind.clone()));
+                            false
+                        }
+                        _ => {
+                            self.findings.error(&place, node, Problem::PrincipalKind);
+                            continue;
+                        }
+                    };
+                    let (resolve, own, bindings) = (self.resolve, self.partition(), &mut self.bindings);
+                    strings(&place, node, self.findings, &mut |place, node, text, findings| {
+                        if !aws {
+                            return all.push(Named::Nobody);
+                        }
+                        match principal(text, own.as_deref(), resolve) {
+                            Ok(named) => {
+                                if let Named::Id(id) = &named {
+                                    bindings.bind(text, id.clone());
+                                }
+                                all.push(named);
+                            }
+                            Err(problem) => findings.error(place, node, problem),
+                        }
+                    });
+                }
+            }
+            _ => self.findings.error(place, node, Problem::Expected("\"*\" or an object such as {\"AWS\": …}")),
+        }
+        all
+    }
+
+    /// The partition of the key, where it is known.
+    fn partition(&self) -> Option<String> {
+        let Kind::Key { arn: Some(arn) } = self.kind else { return None };
+        arn.split(':').nth(1).map(str::to_owned)
+    }
+
+    fn actions(&mut self, place: &Place<'_>, node: &Node, all_but: bool) -> Actions {
+        let place = place.member(if all_but { "NotAction" } else { "Action" });
+        let mut all = Vec::new();
+        strings(&place, node, self.findings, &mut |place, node, text, findings| match actions::pattern(text) {
+            Ok(pattern) => {
+                if actions::bits(&pattern) == 0 {
+                    findings.warning(place, node, Problem::NoOperation(text.to_owned()));
+                }
+                all.push(pattern);
+            }
+            Err(problem) => findings.error(place, node, problem),
+        });
+        let actions = Actions::new(all, all_but);
+        if actions.leave_nothing() {
+            self.findings.warning(&place, node, Problem::NothingLeft);
+        }
+        actions
+    }
+
+    fn resources(&mut self, place: &Place<'_>, node: &Node, all_but: bool) -> Resources {
+        let place = place.member(if all_but { "NotResource" } else { "Resource" });
+        let (kind, syntax) = (self.kind, Syntax { wildcards: true, variables: self.variables });
+        let mut templates = Vec::new();
+        strings(&place, node, self.findings, &mut |place, node, text, findings| {
+            if text != "*" && !text.starts_with("arn:") {
+                return findings.error(place, node, Problem::ResourceForm(text.to_owned()));
+            }
+            plain_variable(text, syntax.variables, place, node, findings);
+            match Template::parse(text, syntax) {
+                Ok(template) => {
+                    if let Some(why) = template.without_value() {
+                        findings.warning(place, node, Problem::NoValue(why));
+                    }
+                    if let Kind::Key { arn: Some(arn) } = kind
+                        && template.always_fits(arn) == Some(false)
+                    {
+                        findings.warning(place, node, Problem::NotThisKey(text.to_owned()));
+                    }
+                    templates.push(template);
+                }
+                Err(problem) => findings.error(place, node, problem),
+            }
+        });
+        if all_but && templates.iter().any(Template::is_anything) {
+            self.findings.warning(&place, node, Problem::NothingLeft);
+        }
+        Resources { templates: templates.into(), all_but }
+    }
+
+    fn conditions(&mut self, place: &Place<'_>, node: &Node, about: About<'_>) -> Vec<Condition> {
+        let place = place.member("Condition");
+        let mut all = Vec::new();
+        let Value::Object(operators) = &node.value else {
+            self.findings.error(&place, node, Problem::Expected("an object with operators"));
+            return all;
+        };
+        if operators.is_empty() {
+            self.findings.warning(&place, node, Problem::EmptyCondition);
+        }
+        for (name, node) in operators {
+            let place = place.member(name);
+            let Some(operator) = Operator::find(name) else {
+                self.findings.error(&place, node, Problem::UnknownOperator);
+                continue;
+            };
+            let Value::Object(keys) = &node.value else {
+                self.findings.error(&place, node, Problem::Expected("an object with condition keys"));
+                continue;
+            };
+            if keys.is_empty() {
+                self.findings.warning(&place, node, Problem::EmptyCondition);
+            }
+            for (name, node) in keys {
+                let place = place.member(name);
+                match Key::find(name) {
+                    Some(key) => all.extend(self.condition(&place, node, key, operator, about)),
+                    None => self.findings.error(&place, node, Problem::UnknownKey),
+                }
+            }
+        }
+        all
+    }
+
+    fn condition(
+        &mut self,
+        place: &Place<'_>,
+        node: &Node,
+        key: Key,
+        operator: Operator,
+        about: About<'_>,
+    ) -> Option<Condition> {
+        let (single, items): (_, &[Node]) = match &node.value {
+            Value::Array(items) => (false, items),
+            _ => (true, std::slice::from_ref(node)),
+        };
+        if items.is_empty() {
+            self.findings.error(place, node, Problem::EmptyList);
+            return None;
+        }
+        let mut texts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let place = if single { *place } else { place.item(index) };
+            match &item.value {
+                Value::Text(text) | Value::Number(text) => {
+                    plain_variable(text, self.variables, &place, item, self.findings);
+                    texts.push(text.as_str());
+                }
+                Value::Bool(flag) => texts.push(if *flag { "true" } else { "false" }),
+                _ => {
+                    let expected = Problem::Expected("a string, a number, true or false, or a list of them");
+                    self.findings.error(&place, item, expected);
+                    return None;
+                }
+            }
+        }
+        match Condition::read(key.clone(), operator, &texts, self.variables) {
+            Ok(condition) => {
+                self.doubts(place, node, (&key, operator, &condition), about);
+                Some(condition)
+            }
+            Err((index, problem)) => {
+                let place = if single { *place } else { place.item(index) };
+                self.findings.error(&place, &items[index], problem);
+                None
+            }
+        }
+    }
+
+    fn doubts(
+        &mut self,
+        place: &Place<'_>,
+        node: &Node,
+        (key, operator, condition): (&Key, Operator, &Condition),
+        about: About<'_>,
+    ) {
+        let mut warn = |problem| self.findings.warning(place, node, problem);
+        if let Some(why) = condition.templates().find_map(Template::without_value) {
+            warn(Problem::NoValue(why));
+        }
+        let Some(spec) = key.spec() else {
+            if let Key::Never(why) = key {
+                warn(Problem::NeverThere(why));
+            }
+            if !condition.met_where_absent() {
+                warn(Problem::NeverMet);
+            }
+            return;
+        };
+        if !operator.reads(spec.class) {
+            warn(Problem::OtherClass(spec.class.name()));
+        }
+        let set = operator.quantifier != Quantifier::Single;
+        if set && !spec.many {
+            warn(Problem::SetForOne);
+        }
+        if !set && spec.many && operator.test != Test::Null {
+            warn(Problem::OneForMany);
+        }
+        let has = |action: &&str| about.actions.is_none_or(|actions| actions.have(&Asked::of(action)));
+        if !condition.met_where_absent() && key.actions().is_some_and(|all| !all.iter().any(has)) {
+            warn(Problem::OtherActions);
+        }
+        if operator.quantifier == Quantifier::ForAll && about.effect == Effect::Allow && !operator.if_exists {
+            warn(Problem::MetWhereAbsent);
+        }
+    }
+
+    /// What is about the statements together.
+    fn whole(&mut self, document: &Document, parts: &[Parts<'_>], statements: &[Statement]) {
+        let list = Place::WHOLE.member("Statement");
+        let mut seen = BTreeSet::new();
+        for parts in parts {
+            let Some((sid, node)) = parts.sid else { continue };
+            let place = parts.item.map_or(list, |index| list.item(index));
+            let place = place.member("Sid");
+            // Those of key policies may have blanks, and AWS does not say that they must differ.
+            let identity = self.kind == Kind::Identity;
+            if identity && !sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                self.findings.error(&place, node, Problem::SidForm);
+            }
+            if !sid.is_empty() && !seen.insert(sid) {
+                let twice = Problem::SidTwice(sid.to_owned());
+                if identity {
+                    self.findings.error(&place, node, twice);
+                } else {
+                    self.findings.warning(&place, node, twice);
+                }
+            }
+        }
+        let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(|all| all.templates.iter()));
+        let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));
+        if resources.chain(values).map(Template::tried_chars).sum::<usize>() > TRIED_CHARS {
+            self.findings.error(&Place::WHOLE, document.root(), Problem::TooSlow);
+        }
+        let put = |one: &Statement| {
+            one.effect == Effect::Allow && one.whom.may_be_somebody() && one.is_about_action(&Asked::of(PUT))
+        };
+        if matches!(self.kind, Kind::Key { .. }) && !self.findings.has_errors() && !statements.iter().any(put) {
+            self.findings.warning(&Place::WHOLE, document.root(), Problem::LockOut);
+        }
+    }
+}
+
+/// Who is meant by a string under `AWS`.
+fn principal(
+    text: &str,
+    partition: Option<&str>,
+    resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+) -> Result<Named, Problem> {
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if text == "*" {
+        return Ok(Named::Everyone);
+    }
+    if is_account(text) {
+        return Ok(Named::Account(text.into()));
+    }
+    let wrong = || Problem::PrincipalForm(text.to_owned());
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", of, "iam" | "sts", "", account, name] = parts[..] else { return Err(wrong()) };
+    if !is_account(account) || name.is_empty() || text.contains(['*', '?', '$']) {
+        return Err(wrong());
+    }
+    let unknown = || Problem::UnknownPrincipal(text.to_owned());
+    // An account of another partition is another account, whatever its number.
+    if partition.is_some_and(|own| own != of) {
+        return Err(unknown());
+    }
+    if name == "root" {
+        return Ok(Named::Account(account.into()));
+    }
+    resolve(text).map(Named::Id).ok_or_else(unknown)
+}
+
+/// Says that `${…}` is no variable where it looks like one.
+fn plain_variable(text: &str, variables: bool, place: &Place<'_>, node: &Node, findings: &mut Findings<'_>) {
+    if !variables && text.contains("${") {
+        findings.warning(place, node, Problem::PlainVariable);
+    }
+}

@@ -1,0 +1,276 @@
+//! Conditions: read once, and met or not by a request.
+//!
+//! Where AWS says nothing, a doubt never allows: what a request's value or a variable is cannot be told, or a key for one
+//! value has several. An Allow is then met only if it would be met either way, and a Deny if it would be met one way.
+
+use std::collections::BTreeSet;
+
+use super::finding::Problem;
+use super::keys::Key;
+use super::operator::{Comparison, Operator, Quantifier, Test};
+use super::scene::{Scene, Value};
+use super::value::{Network, bytes, flag, moment, number};
+use super::variable::{Syntax, Template};
+use crate::fold::fold;
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// It allows.
+    Allow,
+    /// It denies, whatever else allows.
+    Deny,
+}
+
+/// A key, an operator and the values of one condition.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    key: Key,
+    operator: Operator,
+    wanted: Wanted,
+}
+
+/// The values of a policy.
+#[derive(Clone, Debug)]
+enum Wanted {
+    /// Text: what has no variables is looked up, so that many values cost little.
+    Texts {
+        literals: BTreeSet<Box<str>>,
+        others: Box<[Template]>,
+    },
+    Numbers(Comparison, Box<[f64]>),
+    Moments(Comparison, Box<[i64]>),
+    Flags(Box<[bool]>),
+    Bytes(BTreeSet<Vec<u8>>),
+    Networks(Box<[Network]>),
+    Arns(Box<[Arn]>),
+}
+
+/// An ARN with wildcards.
+#[derive(Clone, Debug)]
+enum Arn {
+    /// `*`: any text that is an ARN.
+    Any,
+    /// Its six parts. No wildcard reaches over a colon but in the last.
+    Parts(Box<[Template; 6]>),
+}
+
+impl Condition {
+    /// Reads the values of a condition. Which of them is wrong comes with what is wrong.
+    pub(super) fn read(
+        key: Key,
+        operator: Operator,
+        texts: &[&str],
+        variables: bool,
+    ) -> Result<Self, (usize, Problem)> {
+        let each = |read: &mut dyn FnMut(&str) -> Result<(), Problem>| {
+            texts.iter().enumerate().try_for_each(|(index, text)| read(text).map_err(|problem| (index, problem)))
+        };
+        let wanted = match operator.test {
+            Test::Text | Test::FoldedText | Test::TextPattern => {
+                let syntax = Syntax { wildcards: operator.test == Test::TextPattern, variables };
+                let (mut literals, mut others) = (BTreeSet::new(), Vec::new());
+                each(&mut |text| {
+                    match Template::parse(text, syntax)? {
+                        Template::Literal(text) if operator.test == Test::FoldedText => {
+                            literals.insert(fold(&text).into());
+                        }
+                        Template::Literal(text) => {
+                            literals.insert(text);
+                        }
+                        other => others.push(other),
+                    }
+                    Ok(())
+                })?;
+                Wanted::Texts { literals, others: others.into() }
+            }
+            Test::Number(how) => Wanted::Numbers(how, all(texts, number, "a number")?),
+            Test::Moment(how) => {
+                Wanted::Moments(how, all(texts, moment, "a date of ISO 8601 or a number of seconds since 1970")?)
+            }
+            Test::Flag | Test::Null => Wanted::Flags(all(texts, flag, "true or false")?),
+            Test::Bytes => Wanted::Bytes(all(texts, bytes, "base64")?.into_iter().collect()),
+            Test::Address => Wanted::Networks(all(texts, Network::parse, "an IP address or ADDRESS/BITS")?),
+            Test::Arn => {
+                let mut arns = Vec::new();
+                each(&mut |text| {
+                    arns.push(Arn::parse(text, variables)?);
+                    Ok(())
+                })?;
+                Wanted::Arns(arns.into())
+            }
+        };
+        Ok(Self { key, operator, wanted })
+    }
+
+    /// Whether it may be another thing at the next request of the same caller with the same target.
+    pub(super) fn is_of_request(&self) -> bool {
+        self.key.is_of_request() || self.templates().any(Template::is_of_request)
+    }
+
+    /// The policy's values that have variables or wildcards.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let (others, arns): (&[Template], &[Arn]) = match &self.wanted {
+            Wanted::Texts { others, .. } => (&**others, &[]),
+            Wanted::Arns(all) => (&[], &**all),
+            _ => (&[], &[]),
+        };
+        others.iter().chain(arns.iter().flat_map(Arn::templates))
+    }
+
+    /// Whether it can be met where the key is absent.
+    pub(super) fn met_where_absent(&self) -> bool {
+        match (&self.wanted, self.operator.quantifier) {
+            (Wanted::Flags(wanted), _) if self.operator.test == Test::Null => wanted.contains(&true),
+            (_, Quantifier::ForAll) => true,
+            (_, Quantifier::ForAny) => self.operator.if_exists,
+            (_, Quantifier::Single) => self.operator.if_exists || self.operator.negated,
+        }
+    }
+
+    /// Whether a request meets it, for a statement of this effect.
+    pub(super) fn met(&self, scene: &Scene<'_>, effect: Effect) -> bool {
+        let (mut values, mut any, mut all) = (0_usize, false, true);
+        let null = self.operator.test == Test::Null;
+        scene.each(&self.key, &mut |value| {
+            values += 1;
+            // Nothing can change any more; a request with many values is not looked at to its end.
+            if null || self.settled(values, any, all) {
+                return;
+            }
+            let fits = match self.fits(&value, scene) {
+                Some(fits) => fits != self.operator.negated,
+                None => effect == Effect::Deny && self.operator.negated,
+            };
+            any |= fits;
+            all &= fits;
+        });
+        if let (true, Wanted::Flags(wanted)) = (null, &self.wanted) {
+            return wanted.contains(&(values == 0));
+        }
+        match (self.operator.quantifier, values) {
+            (_, 0) => self.met_where_absent(),
+            (Quantifier::ForAll, _) => all,
+            (Quantifier::ForAny, _) => any,
+            (Quantifier::Single, _) if effect == Effect::Allow => all,
+            (Quantifier::Single, _) => any,
+        }
+    }
+
+    fn settled(&self, values: usize, any: bool, all: bool) -> bool {
+        match self.operator.quantifier {
+            Quantifier::ForAll => !all,
+            Quantifier::ForAny => any,
+            Quantifier::Single => values > 1 && any && !all,
+        }
+    }
+
+    /// Whether one of the policy's values fits; nothing where that cannot be told.
+    fn fits(&self, value: &Value<'_>, scene: &Scene<'_>) -> Option<bool> {
+        match &self.wanted {
+            Wanted::Texts { literals, others } => {
+                let text = value.text();
+                let given = if self.operator.test == Test::FoldedText { fold(&text) } else { text.as_ref().into() };
+                if literals.contains(&*given) {
+                    return Some(true);
+                }
+                one_of(others.iter().map(|template| match self.operator.test {
+                    Test::TextPattern => template.fits(&given, scene),
+                    Test::FoldedText => template.text(scene).map(|wanted| fold(&wanted) == given),
+                    _ => template.text(scene).map(|wanted| wanted == given),
+                }))
+            }
+            Wanted::Numbers(how, all) => value.number().map(|given| all.iter().any(|one| how.holds(&given, one))),
+            Wanted::Moments(how, all) => value.moment().map(|given| all.iter().any(|one| how.holds(&given, one))),
+            Wanted::Flags(all) => value.flag().map(|given| all.contains(&given)),
+            Wanted::Bytes(all) => Some(all.contains(value.text().as_bytes())),
+            Wanted::Networks(all) => value.address().map(|given| all.iter().any(|network| network.has(given))),
+            Wanted::Arns(all) => {
+                let text = value.text();
+                let mut parts = [""; 6];
+                let mut given = text.splitn(6, ':');
+                for part in &mut parts {
+                    *part = given.next()?;
+                }
+                if parts[0] != "arn" {
+                    return None;
+                }
+                one_of(all.iter().map(|arn| arn.fits(&parts, scene)))
+            }
+        }
+    }
+}
+
+impl Arn {
+    fn parse(text: &str, variables: bool) -> Result<Self, Problem> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let wrong =
+            || Problem::Value { value: text.to_owned(), expected: "an ARN of six parts with colons between them" };
+        let mut rest = text;
+        let mut part = |last: bool| {
+            let (part, behind) =
+                if last { (rest, "") } else { rest.split_at(colon(rest, variables).ok_or_else(wrong)?) };
+            rest = behind.strip_prefix(':').unwrap_or(behind);
+            Template::parse(part, Syntax { wildcards: true, variables })
+        };
+        let parts = [part(false)?, part(false)?, part(false)?, part(false)?, part(false)?, part(true)?];
+        match parts[0].always_fits("arn") {
+            Some(true) => Ok(Self::Parts(parts.into())),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn templates(&self) -> &[Template] {
+        match self {
+            Self::Any => &[],
+            Self::Parts(parts) => &**parts,
+        }
+    }
+
+    fn fits(&self, given: &[&str; 6], scene: &Scene<'_>) -> Option<bool> {
+        let mut told = true;
+        for (template, part) in self.templates().iter().zip(given) {
+            match template.fits(part, scene) {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => told = false,
+            }
+        }
+        told.then_some(true)
+    }
+}
+
+/// The first colon that is not inside a variable.
+fn colon(text: &str, variables: bool) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let colon = rest.find(':')?;
+        match rest.find("${").filter(|variable| variables && *variable < colon) {
+            None => return Some(at + colon),
+            Some(variable) => at += variable + rest[variable..].find('}')? + 1,
+        }
+    }
+}
+
+/// Whether one is true; nothing where none is and one cannot be told.
+fn one_of(all: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut told = true;
+    for one in all {
+        match one {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => told = false,
+        }
+    }
+    told.then_some(false)
+}
+
+fn all<T>(texts: &[&str], read: fn(&str) -> Option<T>, expected: &'static str) -> Result<Box<[T]>, (usize, Problem)> {
+    let one = |(index, text): (usize, &&str)| {
+        read(text).ok_or_else(|| (index, Problem::Value { value: (*text).to_owned(), expected }))
+    };
+    texts.iter().enumerate().map(one).collect()
+}

@@ -1,0 +1,41 @@
+//! AWS's policies: their language, and what they decide. Pure.
+//!
+//! [`Policy::compile`] reads a text once; [`decide`] answers for each request; [`check`] says what is doubtful, and
+//! [`shown`] how a stored text is shown. What AWS documents is followed. Where it says nothing the reading is taken that
+//! allows less, with a comment where that is.
+//!
+//! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `condition` with
+//! `operator`, `keys` and `value`, `variable` and `pattern` (text that may have variables and wildcards). From the request:
+//! `request` (what is asked), `scene` (what it says of a key), `decide` with `principal` and `by_grant`.
+
+mod actions;
+mod by_grant;
+mod compile;
+mod compiled;
+mod condition;
+mod decide;
+mod document;
+mod finding;
+mod json;
+mod keys;
+mod operator;
+mod pattern;
+mod principal;
+mod render;
+mod request;
+mod scene;
+mod value;
+mod variable;
+
+#[cfg(test)]
+mod tests;
+
+pub use compile::check;
+pub use compiled::{Compiled, Kind, Policy, Refused};
+pub use condition::Effect;
+pub use decide::{Allowing, Deciding, Denying, Missing, Rules, Verdict, decide, keeps_control, retire};
+pub use document::POLICY_BYTES;
+pub use finding::{Finding, Problem, Severity};
+pub use principal::Bindings;
+pub use render::shown;
+pub use request::{Caller, Circumstances, Key, Names, NewGrant, Pairs, Parameters, Request, Target};

@@ -1,0 +1,223 @@
+//! Text of a policy that may have wildcards and variables in it.
+//!
+//! A variable is replaced by a value of the request, and the value is text: `*`, `?` and `${…}` in it mean nothing.
+
+use std::borrow::Cow;
+
+use super::finding::Problem;
+use super::keys::Key;
+use super::pattern::{Piece, fits};
+use super::scene::{Only, Scene};
+
+/// What a variable counts among the characters that are looked for: longer than a tag's value.
+const VARIABLE_CHARS: usize = 512;
+/// So many characters of a problem's text are shown.
+const SHOWN_CHARS: usize = 40;
+
+/// What means something in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Syntax {
+    /// `*` and `?`.
+    pub(super) wildcards: bool,
+    /// `${…}`.
+    pub(super) variables: bool,
+}
+
+/// Text, read once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Template {
+    /// Just this.
+    Literal(Box<str>),
+    /// With wildcards.
+    Pattern(Box<[Piece<'static>]>),
+    /// With variables.
+    Variable(Box<[Part]>),
+}
+
+/// A part of a text with variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// One that is the same for each request.
+    Piece(Piece<'static>),
+    /// The value of a key, or what stands for it where it is absent.
+    Value(Key, Option<Box<str>>),
+}
+
+impl Template {
+    /// Reads a text.
+    pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Self, Problem> {
+        let (mut parts, mut rest, mut run) = (Vec::new(), text, String::new());
+        while let Some(c) = rest.chars().next() {
+            if syntax.variables && rest.starts_with("${") {
+                let (variable, behind) = variable(rest)?;
+                rest = behind;
+                match variable {
+                    Variable::Sign(sign) => run.push(sign),
+                    Variable::Value(key, default) => {
+                        flush(&mut run, &mut parts);
+                        parts.push(Part::Value(key, default));
+                    }
+                }
+                continue;
+            }
+            rest = &rest[c.len_utf8()..];
+            let wildcard = match c {
+                '*' => Piece::Many,
+                '?' => Piece::One,
+                _ => Piece::Text("".into()),
+            };
+            if syntax.wildcards && !matches!(wildcard, Piece::Text(_)) {
+                flush(&mut run, &mut parts);
+                parts.push(Part::Piece(wildcard));
+            } else {
+                run.push(c);
+            }
+        }
+        if parts.is_empty() {
+            return Ok(Self::Literal(run.into()));
+        }
+        flush(&mut run, &mut parts);
+        let piece = |part: &Part| match part {
+            Part::Piece(piece) => Some(piece.clone()),
+            Part::Value(..) => None,
+        };
+        let pieces: Option<Box<[_]>> = parts.iter().map(piece).collect();
+        Ok(pieces.map_or_else(|| Self::Variable(parts.into()), Self::Pattern))
+    }
+
+    /// Whether it is `*`.
+    pub(super) fn is_anything(&self) -> bool {
+        matches!(self, Self::Pattern(pieces) if **pieces == [Piece::Many])
+    }
+
+    /// Whether text fits; nothing where a variable of it has no value.
+    pub(super) fn fits(&self, text: &str, scene: &Scene<'_>) -> Option<bool> {
+        match self {
+            Self::Literal(literal) => Some(**literal == *text),
+            Self::Pattern(pieces) => Some(fits(pieces, text)),
+            Self::Variable(parts) => Some(fits(&pieces(parts, scene)?, text)),
+        }
+    }
+
+    /// Whether text fits whatever the request is; nothing where that depends on it.
+    pub(super) fn always_fits(&self, text: &str) -> Option<bool> {
+        match self {
+            Self::Literal(literal) => Some(**literal == *text),
+            Self::Pattern(pieces) => Some(fits(pieces, text)),
+            Self::Variable(_) => None,
+        }
+    }
+
+    /// The text where wildcards mean nothing; nothing where a variable of it has no value.
+    pub(super) fn text(&self, scene: &Scene<'_>) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Literal(literal) => Some((&**literal).into()),
+            Self::Pattern(_) => None,
+            Self::Variable(parts) => {
+                let text =
+                    |piece: Piece<'_>| if let Piece::Text(text) = piece { text.into_owned() } else { String::new() };
+                Some(pieces(parts, scene)?.into_iter().map(text).collect::<String>().into())
+            }
+        }
+    }
+
+    /// Why a variable of it never has a value, if one has none.
+    pub(super) fn without_value(&self) -> Option<&'static str> {
+        let Self::Variable(parts) = self else { return None };
+        parts.iter().find_map(|part| if let Part::Value(Key::Never(why), None) = part { Some(*why) } else { None })
+    }
+
+    /// Whether it may be another text at the next request of the same caller with the same target.
+    pub(super) fn is_of_request(&self) -> bool {
+        let Self::Variable(parts) = self else { return false };
+        parts.iter().any(|part| matches!(part, Part::Value(key, _) if key.is_of_request()))
+    }
+
+    /// How many characters are tried at each place of a text: those of segments between two `*` that have a `?`.
+    pub(super) fn tried_chars(&self) -> usize {
+        let whole: Vec<Part> = match self {
+            Self::Literal(_) => return 0,
+            Self::Pattern(pieces) => pieces.iter().cloned().map(Part::Piece).collect(),
+            Self::Variable(parts) => parts.to_vec(),
+        };
+        let segments: Vec<_> = whole.split(|part| *part == Part::Piece(Piece::Many)).collect();
+        let chars = |part: &Part| match part {
+            Part::Piece(Piece::Text(text)) => text.chars().count(),
+            Part::Piece(_) => 1,
+            Part::Value(_, default) => VARIABLE_CHARS.max(default.as_ref().map_or(0, |text| text.len())),
+        };
+        let tried = segments.get(1..segments.len().saturating_sub(1)).unwrap_or_default().iter();
+        let slow = tried.filter(|segment| segment.contains(&Part::Piece(Piece::One)));
+        slow.map(|segment| segment.iter().map(chars).sum::<usize>()).sum()
+    }
+}
+
+/// The parts with their values. What is text becomes one piece, which is found fastest.
+fn pieces<'p, 'a: 'p>(parts: &'p [Part], scene: &Scene<'a>) -> Option<Vec<Piece<'p>>> {
+    let mut out: Vec<Piece<'p>> = Vec::with_capacity(parts.len());
+    for part in parts {
+        let text: Cow<'p, str> = match part {
+            Part::Piece(Piece::Text(text)) => (&**text).into(),
+            Part::Piece(Piece::One) => {
+                out.push(Piece::One);
+                continue;
+            }
+            Part::Piece(Piece::Many) => {
+                out.push(Piece::Many);
+                continue;
+            }
+            Part::Value(key, default) => match (scene.only(key), default) {
+                (Only::Value(value), _) => value.text(),
+                (Only::Nothing, Some(default)) => (&**default).into(),
+                (Only::Nothing, None) | (Only::Several, _) => return None,
+            },
+        };
+        match out.last_mut() {
+            Some(Piece::Text(before)) => before.to_mut().push_str(&text),
+            _ => out.push(Piece::Text(text)),
+        }
+    }
+    Some(out)
+}
+
+fn flush(run: &mut String, parts: &mut Vec<Part>) {
+    if !run.is_empty() {
+        parts.push(Part::Piece(Piece::Text(std::mem::take(run).into())));
+    }
+}
+
+enum Variable {
+    /// `${*}`, `${?}` and `${$}`: the sign itself.
+    Sign(char),
+    Value(Key, Option<Box<str>>),
+}
+
+/// The variable that a text begins with, and what follows it.
+fn variable(text: &str) -> Result<(Variable, &str), Problem> {
+    let malformed = || Problem::VariableForm(text.chars().take(SHOWN_CHARS).collect());
+    let inside = text.get(2..).ok_or_else(malformed)?;
+    for sign in ['*', '?', '$'] {
+        if let Some(behind) = inside.strip_prefix(sign).and_then(|rest| rest.strip_prefix('}')) {
+            return Ok((Variable::Sign(sign), behind));
+        }
+    }
+    let end = inside.find(['}', ',']).ok_or_else(malformed)?;
+    let (name, rest) = inside.split_at(end);
+    let (default, behind) = match rest.strip_prefix(',') {
+        None => (None, rest.strip_prefix('}').ok_or_else(malformed)?),
+        Some(rest) => {
+            let quoted = rest.trim_start_matches(' ').strip_prefix('\'').ok_or_else(malformed)?;
+            let (default, rest) = quoted.split_once('\'').ok_or_else(malformed)?;
+            (Some(default.into()), rest.trim_start_matches(' ').strip_prefix('}').ok_or_else(malformed)?)
+        }
+    };
+    let name = name.trim_matches(' ');
+    if name.is_empty() || name.contains(['$', '{', '*', '?']) {
+        return Err(malformed());
+    }
+    let key = Key::find(name).ok_or_else(|| Problem::UnknownVariable(name.to_owned()))?;
+    if key.spec().is_some_and(|spec| spec.many) {
+        return Err(Problem::VariableOfMany(name.to_owned()));
+    }
+    Ok((Variable::Value(key, default), behind))
+}
