@@ -116,6 +116,13 @@ fn who_puts_a_policy_has_to_be_able_to_put_another() {
 }
 
 #[test]
+fn a_key_policy_that_is_attached_to_somebody_says_nothing() {
+    let policy = std::sync::Arc::new(key_policy(&[allow(&arn("anna"), "kms:*", "")]));
+    let rules = Rules { identity_policies: std::slice::from_ref(&policy), ..Rules::default() };
+    Given::parse("anna kms:CreateAlias alias/app").with(|request| assert!(!decide(request, &rules).is_allowed()));
+}
+
+#[test]
 fn policies_and_grants_are_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>() {}
     shared::<Policy>();
