@@ -32,6 +32,7 @@ pub use auth::request::{Interface, RequestContext};
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
+pub use self::core::authority::Authorizer;
 pub use self::core::error::Error;
 pub use self::core::page::Page;
 pub use self::core::{LogRecorder, Settings, cluster_registry, observer, recorder};
@@ -157,6 +158,12 @@ impl Service {
     #[must_use]
     pub fn identity_refusals(&self, hsm: &HsmId) -> u64 {
         self.core.registry().identities.refusals(hsm)
+    }
+
+    /// Has somebody else decide from now on on who may do what; [`Authorizer::EveryClient`] does until then. When this
+    /// returns, nothing is given out any more that is forbidden then.
+    pub fn set_authorizer(&self, authorizer: Authorizer) {
+        self.core.set_authorizer(authorizer);
     }
 
     /// Takes over seal keys that were read anew.

@@ -1,33 +1,156 @@
-//! Who may do what: the rules are asked here, and nowhere else.
+//! What a call names, and what it says of itself on which conditions of policies may depend.
 //!
-//! Whether there is such a thing is told only to callers who may do with it what they ask for: the rules are asked about
-//! the ARN before anything is looked up, and a denial reads the same whether there is a key, key store or cluster of that
-//! name or none.
+//! Whether there is such a thing is told only to callers who may do with it what they ask for: who may is asked about the
+//! ARN before anything is looked up, and a denial reads the same whether there is a key, key store or cluster of that name
+//! or none.
 
 use std::sync::Arc;
 
+use super::authority::{Authority, Authorizer, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
+use super::keyring::Keyring;
 use super::{Core, validate};
 use crate::{Error, RequestContext};
-use auth::request::{AuthorizationRequest, Conditions, NO_RESOURCE};
-use auth::rule::{Reason, Rules, Verdict};
+use auth::policy::{Names, Pairs, Parameters};
+use auth::request::NO_RESOURCE;
 use model::context::EncryptionContext;
-use model::exception::Exception;
-use model::id::{KeyId, KeyReference, KeyReferenceError};
+use model::id::{ALIAS_PREFIX, AliasName, KeyId, KeyReference, KeyReferenceError};
 use model::limits;
 use model::operation::{Operation, Resource};
 use store::Catalogue;
 
-impl Core {
-    /// The rules of the moment.
-    pub(crate) fn rules(&self) -> Arc<Rules> {
-        self.inner.rules.load_full()
+/// What a call names, whether there is such a thing or not.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// [`NO_RESOURCE`] where it names nothing.
+    pub(crate) arn: Arc<str>,
+    /// Of a key.
+    key: Option<KeyId>,
+    /// What else it says.
+    details: Details,
+}
+
+/// What a call says of itself beside what it names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Details {
+    /// The alias by which it names the key.
+    pub(crate) alias: Option<AliasName>,
+    /// It makes a key.
+    pub(crate) makes_key: bool,
+    /// Tags that it brings.
+    pub(crate) tags: Option<Vec<(String, String)>>,
+    /// Tags that it takes away.
+    pub(crate) tag_keys: Option<Vec<String>>,
+    /// The waiting period of a deletion.
+    pub(crate) pending_window_days: Option<u32>,
+    /// How often the key is to be rotated.
+    pub(crate) rotation_period_days: Option<u32>,
+}
+
+/// What an item says of the key that it is to be done with.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) context: EncryptionContext,
+    /// The alias by which it names the key.
+    pub(crate) alias: Option<AliasName>,
+}
+
+impl Named {
+    /// Something that is no key.
+    pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
+        Self { arn: arn.into(), key: None, details: Details::default() }
     }
 
-    /// Has other rules count from now on: when this returns, nothing is given out any more that they forbid.
-    #[cfg(test)]
-    pub(crate) fn set_rules(&self, rules: Rules) {
-        self.inner.rules.store(Arc::new(rules));
+    /// Nothing.
+    pub(crate) fn nothing() -> Self {
+        Self::other(NO_RESOURCE)
+    }
+
+    pub(crate) fn key(id: KeyId, arn: impl Into<Arc<str>>) -> Self {
+        Self { key: Some(id), ..Self::other(arn) }
+    }
+
+    pub(crate) fn with(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    /// Whether the caller may do this with it, as things are now.
+    pub(crate) fn is_allowed(&self, core: &Core, call: &RequestContext, operation: Operation) -> Result<(), Error> {
+        core.judged(call, |judge| self.is_allowed_by(judge, operation))
+    }
+
+    fn is_allowed_by(&self, judge: &Judge<'_>, operation: Operation) -> Result<(), Error> {
+        let subject = match self.key {
+            Some(id) => Subject::key(judge.keyring(), id, &self.arn),
+            None => Subject::Other(&self.arn),
+        };
+        judge.allows(operation.spec().permission, subject, self.details.parameters())
+    }
+}
+
+impl Details {
+    pub(crate) fn parameters(&self) -> Parameters<'_> {
+        let Self { alias, makes_key, tags, tag_keys, pending_window_days, rotation_period_days } = self;
+        Parameters {
+            alias: alias.as_ref().map(AliasName::as_str),
+            tags: tags.as_ref().map(|tags| tags as &dyn Pairs),
+            tag_keys: tag_keys.as_ref().map(|names| names as &dyn Names),
+            key_spec: makes_key.then_some(KEY_SPEC),
+            key_usage: makes_key.then_some(KEY_USAGE),
+            key_origin: makes_key.then_some(KEY_ORIGIN),
+            pending_window_days: *pending_window_days,
+            rotation_period_days: *rotation_period_days,
+            ..Parameters::default()
+        }
+    }
+}
+
+impl Said {
+    pub(crate) fn new(context: EncryptionContext, named_by: &str) -> Self {
+        Self { context, alias: alias_in(named_by) }
+    }
+
+    pub(crate) fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            encryption_context: Some(&self.context),
+            alias: self.alias.as_ref().map(AliasName::as_str),
+            ..Parameters::default()
+        }
+    }
+}
+
+/// The alias by which a text names a key, alone or in an ARN.
+pub(crate) fn alias_in(text: &str) -> Option<AliasName> {
+    let name = text.starts_with(ALIAS_PREFIX).then_some(text);
+    let name = name.or_else(|| text.strip_prefix("arn:")?.splitn(5, ':').nth(4))?;
+    AliasName::parse(name)
+}
+
+impl Core {
+    /// Who decides at this moment.
+    pub(crate) fn authority(&self) -> Arc<Authority> {
+        self.inner.authority.load_full()
+    }
+
+    /// Has somebody else decide from now on: when this returns, nothing is given out any more that is forbidden then.
+    pub(crate) fn set_authorizer(&self, authorizer: Authorizer) {
+        self.set_authority(authorizer.into());
+    }
+
+    pub(crate) fn set_authority(&self, authority: Authority) {
+        self.inner.authority.store(Arc::new(authority));
         self.wait_for_releases();
+    }
+
+    /// Has other rules count from now on.
+    #[cfg(test)]
+    pub(crate) fn set_rules(&self, rules: auth::rule::Rules) {
+        self.set_authority(Authority::Rules(rules));
+    }
+
+    /// Has one look at what a caller may do.
+    pub(crate) fn judged<T>(&self, call: &RequestContext, look: impl FnOnce(&Judge<'_>) -> T) -> T {
+        let (keyring, authority): (Arc<Keyring>, _) = (self.keyring(), self.authority());
+        look(&Judge::new(self, &keyring, &authority, call))
     }
 
     /// The key that a request names, whether there is one with this id or not. Where the operation takes aliases, an
@@ -46,53 +169,18 @@ impl Core {
         }
     }
 
-    /// The ARN of what a call names; `*` where it names nothing. What cannot be a name is an error, the same for
-    /// everybody.
-    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Arc<str>, Error> {
+    /// What a call names that is no key. What cannot be a name is an error, the same for everybody.
+    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Named, Error> {
         let scope = self.scope();
         Ok(match operation.spec().resource {
-            Resource::Alias => scope.alias_arn(validate::alias_name(id)?).into(),
-            _ if id.is_empty() => NO_RESOURCE.into(),
+            Resource::Alias => Named::other(scope.alias_arn(validate::alias_name(id)?)),
+            _ if id.is_empty() => Named::nothing(),
             Resource::KeyStore => {
                 validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;
-                scope.key_store_arn(id).into()
+                Named::other(scope.key_store_arn(id))
             }
-            Resource::Cluster => scope.cluster_arn(validate::cluster_id(id)?.as_str()).into(),
-            Resource::Key | Resource::KeyOrAlias | Resource::Account => NO_RESOURCE.into(),
+            Resource::Cluster => Named::other(scope.cluster_arn(validate::cluster_id(id)?.as_str())),
+            Resource::Key | Resource::KeyOrAlias | Resource::Account => Named::nothing(),
         })
-    }
-}
-
-/// Asks the rules.
-pub(crate) fn allowed(
-    rules: &Rules,
-    call: &RequestContext,
-    operation: Operation,
-    resource: &str,
-    encryption_context: Option<&EncryptionContext>,
-) -> Result<(), Error> {
-    permitted(rules, call, operation.spec().permission, resource, encryption_context)
-}
-
-/// The same, about one permission of an operation that needs two.
-pub(crate) fn permitted(
-    rules: &Rules,
-    call: &RequestContext,
-    action: &'static str,
-    resource: &str,
-    encryption_context: Option<&EncryptionContext>,
-) -> Result<(), Error> {
-    let conditions = Conditions { encryption_context };
-    match rules.decide(&AuthorizationRequest { context: call, action, resource, conditions }) {
-        Verdict::Allow(_) => Ok(()),
-        Verdict::Deny(reason) => {
-            let because = match reason {
-                Reason::Statement(_) => "with an explicit deny",
-                Reason::NothingAllows => "because nothing allows it",
-            };
-            let who = call.principal.as_str();
-            let what = format!("{who} is not authorized to perform {action} on {resource} {because}");
-            Err(Error::permanent(Exception::AccessDenied, what))
-        }
     }
 }

@@ -4,38 +4,30 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::core::Core;
-use crate::core::access::permitted;
-use crate::core::keyring::{Entry, Keyring, Target};
-use crate::{Error, RequestContext};
-use auth::rule::Rules;
-use model::context::EncryptionContext;
+use crate::Error;
+use crate::core::access::Said;
+use crate::core::authority::{Judge, KEY_SPEC, Subject};
+use crate::core::keyring::{Entry, Target};
+use auth::policy::Parameters;
 use model::id::{KeyId, KeyVersionId};
-use model::operation::Operation;
+use model::operation::{Operation, Plane};
 
 /// Leads from key references to keys that the caller may use.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyAccess<'a, 'k> {
-    core: &'a Core,
-    keyring: &'k Keyring,
-    rules: &'a Rules,
-    call: &'a RequestContext,
+    judge: &'a Judge<'k>,
     operation: Operation,
-    /// What the rules are asked about.
+    /// What is asked for.
     permission: &'static str,
+    /// Of an operation that has two keys: whether they are one.
+    same_key: Option<bool>,
     /// Gets the ARNs of keys that were asked for and refused.
     refused: Option<&'a RefCell<Vec<Arc<str>>>>,
 }
 
 impl<'a, 'k> KeyAccess<'a, 'k> {
-    pub(crate) fn new(
-        core: &'a Core,
-        keyring: &'k Keyring,
-        rules: &'a Rules,
-        call: &'a RequestContext,
-        operation: Operation,
-    ) -> Self {
-        Self { core, keyring, rules, call, operation, permission: operation.spec().permission, refused: None }
+    pub(crate) fn new(judge: &'a Judge<'k>, operation: Operation) -> Self {
+        Self { judge, operation, permission: operation.spec().permission, same_key: None, refused: None }
     }
 
     /// Has the ARNs of keys that are refused put there.
@@ -48,42 +40,48 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
         Self { permission: self.operation.spec().source_permission.unwrap_or(self.permission), ..self }
     }
 
+    /// The same in an operation that has two keys, which are one, or are not.
+    pub(crate) fn on_same_key(self, same_key: bool) -> Self {
+        Self { same_key: Some(same_key), ..self }
+    }
+
     /// The key that a request names.
     pub(crate) fn reference(&self, text: &str) -> Result<KeyId, Error> {
-        self.core.key_named(self.operation, text, &self.keyring.catalogue)
+        self.judge.core().key_named(self.operation, text, &self.judge.keyring().catalogue)
     }
 
     /// The key with this id, if the caller may do this with it in its present state.
-    pub(crate) fn open(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<&'k Entry, Error> {
-        let entry = self.keyring.key(id);
-        self.allowed(id, entry, context)?;
+    pub(crate) fn open(&self, id: KeyId, parameters: Parameters<'_>) -> Result<&'k Entry, Error> {
+        let entry = self.judge.keyring().key(id);
+        self.allowed(id, entry, parameters)?;
         let entry = entry.ok_or_else(|| self.unknown(id))?;
         let allowed = self.operation.spec().allowed_states;
         if allowed.contains(&entry.state) { Ok(entry) } else { Err(entry.refusal(allowed)) }
     }
 
     /// Whether there is such a key, for callers who may do this with it.
-    pub(crate) fn knows(&self, id: KeyId, context: Option<&EncryptionContext>) -> Result<bool, Error> {
-        let entry = self.keyring.key(id);
-        self.allowed(id, entry, context)?;
+    pub(crate) fn knows(&self, id: KeyId, said: &Said) -> Result<bool, Error> {
+        let entry = self.judge.keyring().key(id);
+        self.allowed(id, entry, said.parameters())?;
         Ok(entry.is_some())
     }
 
     /// Whether there was such a key, for callers who may do this with it.
     pub(crate) fn was_deleted(&self, id: KeyId) -> bool {
-        self.keyring.catalogue.destroyed_of(id).next().is_some()
+        self.judge.keyring().catalogue.destroyed_of(id).next().is_some()
     }
 
-    /// The rules are asked about the ARN, whether there is such a key or not.
-    fn allowed(&self, id: KeyId, entry: Option<&Entry>, context: Option<&EncryptionContext>) -> Result<(), Error> {
-        let ask = |arn: &str| permitted(self.rules, self.call, self.permission, arn, context);
+    /// The ARN is asked about, whether there is such a key or not.
+    fn allowed(&self, id: KeyId, entry: Option<&Entry>, parameters: Parameters<'_>) -> Result<(), Error> {
+        let encryption_algorithm = (self.operation.spec().plane() == Plane::Data).then_some(KEY_SPEC);
+        let parameters = Parameters { encryption_algorithm, same_key: self.same_key, ..parameters };
         let Some(entry) = entry else {
-            let arn: Arc<str> = self.core.scope().key_arn(id).into();
-            let allowed = ask(&arn);
+            let arn: Arc<str> = self.judge.core().scope().key_arn(id).into();
+            let allowed = self.judge.allows(self.permission, Subject::NoKey(&arn), parameters);
             self.put_down(&arn);
             return allowed;
         };
-        let allowed = ask(&entry.arn);
+        let allowed = self.judge.allows(self.permission, Subject::Key(entry), parameters);
         // Leaves the counts of the entry alone, which all processors read, as long as nothing is refused.
         if allowed.is_err() || !self.operation.spec().allowed_states.contains(&entry.state) {
             self.put_down(&entry.arn);
@@ -103,21 +101,17 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
     }
 
     /// The current version of the key that a request names.
-    pub(crate) fn current(&self, text: &str, context: &EncryptionContext) -> Result<Target<'k>, Error> {
-        let entry = self.open(self.reference(text)?, Some(context))?;
+    pub(crate) fn current(&self, text: &str, said: &Said) -> Result<Target<'k>, Error> {
+        let entry = self.open(self.reference(text)?, said.parameters())?;
         entry.current().ok_or_else(|| entry.refusal(&[]))
     }
 
     /// A version of a key by its number; `None` where the key has none of that number.
-    pub(crate) fn numbered(
-        &self,
-        version: KeyVersionId,
-        context: &EncryptionContext,
-    ) -> Result<Option<Target<'k>>, Error> {
-        Ok(self.open(version.key, Some(context))?.numbered(version.version))
+    pub(crate) fn numbered(&self, version: KeyVersionId, said: &Said) -> Result<Option<Target<'k>>, Error> {
+        Ok(self.open(version.key, said.parameters())?.numbered(version.version))
     }
 
     pub(crate) fn unknown(&self, id: KeyId) -> Error {
-        Error::no_key(&self.core.scope().key_arn(id))
+        Error::no_key(&self.judge.core().scope().key_arn(id))
     }
 }

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::core::Core;
 use crate::core::budget::{Budget, Budgets};
 use crate::core::cluster_registry::ActiveCluster;
+use crate::core::directory::{self, Compiled, Directory};
 use crate::core::error::removed_everywhere;
 use crate::core::hsm_cluster::Members;
 use crate::core::usage::{Usage, Usages};
@@ -26,6 +27,8 @@ const SHARDS: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Keyring {
     pub(crate) catalogue: Arc<Catalogue>,
+    /// Identity policies.
+    pub(crate) directory: Arc<Directory>,
     /// Of the clusters in use.
     generation: u64,
     /// By the random part of the ids; what makes the next keyring of this one takes over all shards without a change.
@@ -48,6 +51,8 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Entry {
     pub(crate) key: Arc<Key>,
     pub(crate) arn: Arc<str>,
+    /// The key's policy.
+    pub(crate) policy: Compiled,
     /// As callers see it.
     pub(crate) state: KeyState,
     /// Boxed, so that what each use of the key needs lies close together.
@@ -87,6 +92,7 @@ struct Kept<'a> {
     scope: &'a Scope,
     budgets: &'a Budgets,
     usages: &'a Usages,
+    default_policy: &'a Compiled,
 }
 
 impl Keyring {
@@ -96,7 +102,10 @@ impl Keyring {
     }
 
     fn next(&self, catalogue: Arc<Catalogue>, generation: u64, clusters: &[ActiveCluster], kept: Kept<'_>) -> Self {
-        let entry = |key: &Arc<Key>| Arc::new(Entry::new(Arc::clone(key), &catalogue, clusters, kept));
+        let entry = |key: &Arc<Key>| {
+            let before = self.key(key.id);
+            Arc::new(Entry::new(Arc::clone(key), before, &catalogue, clusters, kept))
+        };
         let changed = catalogue.keys_changed_since(&self.catalogue).filter(|_| generation == self.generation);
         let mut next = match &changed {
             Some(_) => self.clone(),
@@ -107,6 +116,10 @@ impl Keyring {
             Some(changed) => changed.into_iter().for_each(|id| next.put(id, catalogue.key(id).map(entry))),
             None => catalogue.keys().for_each(|key| next.put(key.id, Some(entry(key)))),
         }
+        next.directory = match catalogue.access_changed_since(&self.catalogue) {
+            true => Arc::new(self.directory.next(&catalogue)),
+            false => Arc::clone(&self.directory),
+        };
         (next.catalogue, next.generation) = (catalogue, generation);
         next
     }
@@ -127,7 +140,7 @@ impl Keyring {
 impl Default for Keyring {
     fn default() -> Self {
         let shards = std::array::from_fn(|_| Arc::default());
-        Self { catalogue: Arc::default(), generation: 0, shards }
+        Self { catalogue: Arc::default(), directory: Arc::default(), generation: 0, shards }
     }
 }
 
@@ -155,8 +168,14 @@ impl Entry {
         Some(Target { entry: self, version })
     }
 
-    fn new(key: Arc<Key>, catalogue: &Catalogue, clusters: &[ActiveCluster], kept: Kept<'_>) -> Self {
-        let Kept { scope, budgets, usages } = kept;
+    fn new(
+        key: Arc<Key>,
+        before: Option<&Self>,
+        catalogue: &Catalogue,
+        clusters: &[ActiveCluster],
+        kept: Kept<'_>,
+    ) -> Self {
+        let Kept { scope, budgets, usages, default_policy } = kept;
         let store = catalogue.key_store(&key.key_store);
         let members =
             clusters.iter().find(|active| active.key_store == key.key_store).map(|active| active.members.clone());
@@ -184,9 +203,14 @@ impl Entry {
         let hidden = matches!(key.state, KeyState::Creating | KeyState::PendingDeletion);
         let state = if unavailable.is_some() && !hidden { KeyState::Unavailable } else { key.state };
         let unavailable = unavailable.map(Box::new);
-        let arn = scope.key_arn(key.id).into();
+        let arn: Arc<str> = scope.key_arn(key.id).into();
+        let policy = match (&key.policy, before) {
+            (None, _) => default_policy.clone(),
+            (same, Some(before)) if before.key.policy == *same => before.policy.clone(),
+            (Some(policy), _) => directory::of_key(policy, &arn),
+        };
         let usage = usages.of(key.id);
-        Self { key, arn, state, unavailable, members, versions, current, usage }
+        Self { key, arn, policy, state, unavailable, members, versions, current, usage }
     }
 
     /// Why an operation that is legal in these states is not in the key's.
@@ -243,7 +267,12 @@ impl Core {
         // The generation first: what comes to be in use after it was read makes another keyring.
         let (inner, generation) = (&self.inner, registry.generation());
         let (catalogue, active) = (inner.store.catalogue(), registry.active());
-        let kept = Kept { scope: &inner.scope, budgets: &inner.budgets, usages: &inner.usages };
+        let kept = Kept {
+            scope: &inner.scope,
+            budgets: &inner.budgets,
+            usages: &inner.usages,
+            default_policy: &inner.default_policy,
+        };
         let next = Arc::new(newest.next(catalogue, generation, &active, kept));
         inner.keyring.newest.store(Arc::clone(&next));
         next

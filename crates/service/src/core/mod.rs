@@ -5,8 +5,10 @@
 
 pub(crate) mod access;
 pub(crate) mod admission;
+pub(crate) mod authority;
 pub(crate) mod budget;
 pub mod cluster_registry;
+pub(crate) mod directory;
 pub(crate) mod error;
 pub(crate) mod hsm_cluster;
 pub(crate) mod key_access;
@@ -31,14 +33,16 @@ use tokio_util::task::TaskTracker;
 pub use self::log_recorder::LogRecorder;
 
 use self::admission::Admission;
+use self::authority::{Authority, Authorizer};
 use self::budget::Budgets;
 use self::cluster_registry::ClusterRegistry;
+use self::directory::Compiled;
 use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::recorder::{Recorder, Records};
 use self::usage::Usages;
 use crate::Error;
-use auth::rule::Rules;
+use auth::policy::Policy;
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::{KeyReferenceError, Scope};
@@ -72,7 +76,9 @@ struct Inner {
     clock: Clock,
     observer: Arc<dyn Observer>,
     records: Records,
-    rules: ArcSwap<Rules>,
+    authority: ArcSwap<Authority>,
+    /// Of keys for which no policy was put.
+    default_policy: Compiled,
     admission: Arc<Admission>,
     quotas: Quotas,
     tasks: TaskTracker,
@@ -93,6 +99,7 @@ impl Core {
         recorder: Arc<dyn Recorder>,
     ) -> Self {
         let admission = Arc::new(Admission::new(settings.items_in_work, settings.items_in_work_per_principal));
+        let default_policy = directory::default_policy(&settings.scope);
         let inner = Inner {
             scope: settings.scope,
             store,
@@ -100,7 +107,8 @@ impl Core {
             clock,
             observer,
             records: Records::new(recorder),
-            rules: ArcSwap::from_pointee(Rules::built_in()),
+            authority: ArcSwap::from_pointee(Authorizer::EveryClient.into()),
+            default_policy,
             admission,
             quotas: settings.quotas,
             tasks: TaskTracker::new(),
@@ -141,6 +149,11 @@ impl Core {
     /// What a drain waits for.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
+    }
+
+    /// The policy of keys for which none was put.
+    pub(crate) fn default_policy(&self) -> Option<&Arc<Policy>> {
+        self.inner.default_policy.as_ref()
     }
 
     pub(crate) fn budgets(&self) -> &Budgets {

@@ -13,7 +13,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
 use crate::core::Core;
+use crate::core::access::Said;
 use crate::core::admission::Permit;
+use crate::core::authority::{Authority, Judge};
 use crate::core::budget::{Taken, used_up};
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
@@ -21,11 +23,9 @@ use crate::core::keyring::{Entry, Keyring, Target};
 use crate::core::recorder::Ending;
 use crate::core::validate;
 use crate::{Error, RequestContext};
-use auth::rule::Rules;
 use cluster::Failed;
 use cluster::item::{ItemOperation, Keyed};
 use model::call_options::CallOptions;
-use model::context::EncryptionContext;
 use model::operation::Operation;
 use telemetry::fault;
 use telemetry::watchdog::Task;
@@ -71,9 +71,9 @@ pub(crate) struct Prepared<'k, I> {
     /// The key version that it is done with.
     pub(crate) target: Target<'k>,
     /// What was allowed: it is asked for again before the result is given out.
-    pub(crate) context: EncryptionContext,
+    pub(crate) said: Said,
     /// The same of the key that opens something, where there are two.
-    pub(crate) source: Option<(Target<'k>, EncryptionContext)>,
+    pub(crate) source: Option<(Target<'k>, Said)>,
     /// Nothing is to be done.
     pub(crate) dry_run: bool,
     pub(crate) keyed: Keyed<I>,
@@ -124,8 +124,8 @@ impl<'a> ClustersOf<'a> {
 /// An item that was looked at and found to be allowed.
 struct Asked<'k> {
     target: Target<'k>,
-    context: EncryptionContext,
-    source: Option<(Target<'k>, EncryptionContext)>,
+    said: Said,
+    source: Option<(Target<'k>, Said)>,
 }
 
 impl<'k> Asked<'k> {
@@ -174,10 +174,11 @@ impl Core {
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {
             let call = &call_of_task;
-            let (keyring, rules) = (core.keyring(), core.rules());
+            let (keyring, authority) = (core.keyring(), core.authority());
+            let judge = Judge::new(&core, &keyring, &authority, call);
             let mut refused = BTreeSet::new();
             let work = async {
-                let prepared = core.prepared(call, &kind, (&keyring, &rules), items, &mut refused);
+                let prepared = prepared(&judge, &kind, items, &mut refused);
                 core.act(call, &kind, prepared).await
             };
             let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {
@@ -186,28 +187,12 @@ impl Core {
             });
             let resources = arns(&asked, refused);
             core.conclude(Ending { call, operation, started, resources }, &mut results, |results| {
-                core.withhold(call, operation, (&keyring, &rules), &asked, results)
+                core.withhold(call, operation, (&keyring, &authority), &asked, results)
             })
             .await;
             Ok(results)
         });
         self.detached(call, permit, work).await
-    }
-
-    /// Checks items and makes them ready. `refused` gets the ARNs of keys of which something was refused.
-    fn prepared<'k, V: DataOperation>(
-        &self,
-        call: &RequestContext,
-        kind: &V,
-        (keyring, rules): (&'k Keyring, &Rules),
-        items: Vec<V::Input>,
-        refused: &mut BTreeSet<Arc<str>>,
-    ) -> Vec<Result<Prepared<'k, ItemOf<V>>, Error>> {
-        let noted = RefCell::default();
-        let access = KeyAccess::new(self, keyring, rules, call, kind.operation()).noting(&noted);
-        let prepared = items.into_iter().map(|item| kind.prepare(&access, item)).collect();
-        refused.extend(noted.take());
-        prepared
     }
 
     async fn act<'k, V: DataOperation>(
@@ -222,8 +207,8 @@ impl Core {
         for item in prepared {
             begun.push(match item {
                 Err(error) => Begun::Refused(None, error),
-                Ok(Prepared { target, context, source, dry_run, keyed }) => {
-                    let asked = Asked { target, context, source };
+                Ok(Prepared { target, said, source, dry_run, keyed }) => {
+                    let asked = Asked { target, said, source };
                     match self.placed(asked.used(), kind.encrypts(), dry_run).await {
                         Ok(clusters) => {
                             let share = share_of(&mut shares, clusters, room);
@@ -286,24 +271,28 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        before: (&Keyring, &Arc<Rules>),
+        before: (&Keyring, &Arc<Authority>),
         asked: &[Option<Asked<'_>>],
         results: &mut [Result<T, Error>],
     ) -> usize {
-        let (keyring, rules) = (self.keyring(), self.rules());
+        let (keyring, authority) = (self.keyring(), self.authority());
         // Nothing was changed meanwhile, as nearly always: what was decided still stands.
-        if Arc::ptr_eq(&keyring.catalogue, &before.0.catalogue) && Arc::ptr_eq(&rules, before.1) {
+        if Arc::ptr_eq(&keyring.catalogue, &before.0.catalogue) && Arc::ptr_eq(&authority, before.1) {
             return 0;
         }
-        let access = KeyAccess::new(self, &keyring, &rules, call, operation);
+        let judge = Judge::new(self, &keyring, &authority, call);
         let mut withheld = 0;
         for (asked, result) in asked.iter().zip(results).filter(|(_, result)| result.is_ok()) {
-            let Some(Asked { target, context, source }) = asked else { continue };
-            let look = |access: KeyAccess<'_, '_>, target: Target<'_>, context| {
-                access.open(target.entry.key.id, Some(context)).map(drop)
+            let Some(Asked { target, said, source }) = asked else { continue };
+            let look = |access: KeyAccess<'_, '_>, target: Target<'_>, said: &Said| {
+                access.open(target.entry.key.id, said.parameters()).map(drop)
             };
-            let still = look(access, *target, context).and_then(|()| match source {
-                Some((target, context)) => look(access.of_source(), *target, context),
+            let mut access = KeyAccess::new(&judge, operation);
+            if let Some((source, _)) = source {
+                access = access.on_same_key(source.entry.key.id == target.entry.key.id);
+            }
+            let still = look(access, *target, said).and_then(|()| match source {
+                Some((target, said)) => look(access.of_source(), *target, said),
                 None => Ok(()),
             });
             if let Err(error) = still {
@@ -350,6 +339,20 @@ impl Core {
             Err(_) => Err(Error::late()),
         }
     }
+}
+
+/// Checks items and makes them ready. `refused` gets the ARNs of keys of which something was refused.
+fn prepared<'k, V: DataOperation>(
+    judge: &Judge<'k>,
+    kind: &V,
+    items: Vec<V::Input>,
+    refused: &mut BTreeSet<Arc<str>>,
+) -> Vec<Result<Prepared<'k, ItemOf<V>>, Error>> {
+    let noted = RefCell::default();
+    let access = KeyAccess::new(judge, kind.operation()).noting(&noted);
+    let prepared = items.into_iter().map(|item| kind.prepare(&access, item)).collect();
+    refused.extend(noted.take());
+    prepared
 }
 
 /// What a cluster answers to a batch. Answers of another operation count as none.

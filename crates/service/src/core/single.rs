@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::access::{Details, Named, alias_in};
+use super::authority::Judge;
 use super::key_access::KeyAccess;
 use super::recorder::Ending;
 use crate::core::Core;
-use crate::core::access::allowed;
 use crate::core::pipeline::guarded;
 use crate::{Error, RequestContext};
 use model::id::KeyId;
@@ -26,22 +27,45 @@ impl Core {
     where
         W: Future<Output = Result<T, Error>> + Send,
     {
+        self.on_key_with(call, operation, key_id, Details::default(), work).await
+    }
+
+    /// The same, of an operation on whose parameters conditions may depend.
+    pub(crate) async fn on_key_with<T: Send + 'static, W>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+        details: Details,
+        work: impl FnOnce(Core, Arc<Key>) -> W + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>> + Send,
+    {
+        let details = Details { alias: alias_in(key_id), ..details };
         let named = self.key_named(operation, key_id, &self.store().catalogue());
-        let resource = named.as_ref().map(|id| self.scope().key_arn(*id).into()).map_err(Clone::clone);
+        let resource = named.clone().map(|id| Named::key(id, self.scope().key_arn(id)).with(details.clone()));
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
             let id = named?;
-            let key = core.open_key(&call_of_task, operation, id)?;
+            let key = core.open_key(&call_of_task, operation, id, &details)?;
             work(core, key).await
         };
         self.on_one(call, operation, resource, work).await
     }
 
     /// A key, if the caller may do this with it in its present state.
-    pub(crate) fn open_key(&self, call: &RequestContext, operation: Operation, id: KeyId) -> Result<Arc<Key>, Error> {
-        let (keyring, rules) = (self.keyring(), self.rules());
-        let access = KeyAccess::new(self, &keyring, &rules, call, operation);
-        Ok(Arc::clone(&access.open(id, None)?.key))
+    pub(crate) fn open_key(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        id: KeyId,
+        details: &Details,
+    ) -> Result<Arc<Key>, Error> {
+        let (keyring, authority) = (self.keyring(), self.authority());
+        let judge = Judge::new(self, &keyring, &authority, call);
+        let access = KeyAccess::new(&judge, operation);
+        Ok(Arc::clone(&access.open(id, details.parameters())?.key))
     }
 
     /// Carries out an operation on what has this ARN: admission and permission, `work` in a task of its own, permission
@@ -50,7 +74,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Result<Arc<str>, Error>,
+        resource: Result<Named, Error>,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         self.on_one_that(call, operation, resource, work, |_, _| Ok(())).await
@@ -61,7 +85,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Result<Arc<str>, Error>,
+        resource: Result<Named, Error>,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
@@ -70,16 +94,17 @@ impl Core {
         // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
         let (resource, admitted) = match resource {
             Ok(resource) => {
-                let admitted = allowed(&self.rules(), call, operation, &resource, None)
+                let admitted = resource
+                    .is_allowed(self, call, operation)
                     .and_then(|()| self.inner.admission.admit(&call.principal, 1));
                 (resource, admitted)
             }
-            Err(error) => (auth::request::NO_RESOURCE.into(), Err(error)),
+            Err(error) => (Named::nothing(), Err(error)),
         };
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
-                let resources = named_only(resource);
+                let resources = named_only(&resource);
                 self.refused(Ending { call, operation, started, resources }, 1, &error).await;
                 return Err(error);
             }
@@ -87,9 +112,9 @@ impl Core {
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {
             let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
-            let (call, asked) = (&call_of_task, Arc::clone(&resource));
-            let ending = Ending { call, operation, started, resources: named_only(resource) };
-            core.conclude(ending, &mut result, |result| withhold(&core, call, operation, &asked, result, &still)).await;
+            let (call, asked) = (&call_of_task, &resource);
+            let ending = Ending { call, operation, started, resources: named_only(&resource) };
+            core.conclude(ending, &mut result, |result| withhold(&core, call, operation, asked, result, &still)).await;
             let [result] = result;
             result
         });
@@ -101,7 +126,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Result<Arc<str>, Error>,
+        resource: Result<Named, Error>,
         read: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let core = self.clone();
@@ -110,8 +135,8 @@ impl Core {
 }
 
 /// What a record names.
-fn named_only(resource: Arc<str>) -> Vec<Arc<str>> {
-    if &*resource == auth::request::NO_RESOURCE { Vec::new() } else { vec![resource] }
+fn named_only(Named { arn, .. }: &Named) -> Vec<Arc<str>> {
+    if &**arn == auth::request::NO_RESOURCE { Vec::new() } else { vec![Arc::clone(arn)] }
 }
 
 /// The last look at a result, and how many it withholds.
@@ -119,13 +144,13 @@ fn withhold<T>(
     core: &Core,
     call: &RequestContext,
     operation: Operation,
-    resource: &str,
+    resource: &Named,
     result: &mut [Result<T, Error>],
     still: &impl Fn(&Core, &T) -> Result<(), Error>,
 ) -> usize {
     let [result] = result else { return 0 };
     let Ok(done) = &*result else { return 0 };
-    let look = allowed(&core.rules(), call, operation, resource, None).and_then(|()| still(core, done));
+    let look = resource.is_allowed(core, call, operation).and_then(|()| still(core, done));
     match look {
         Ok(()) => 0,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::access::Said;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::Target;
 use crate::core::pipeline::{DataOperation, Prepared, Used};
@@ -13,7 +14,6 @@ use crate::crypto::encrypt::aad_of;
 use crate::{Error, Extras, RequestContext, Service};
 use cluster::item::{self, Keyed};
 use model::ciphertext::{Ciphertext, HEADER_BYTES, IV_BYTES, OVERHEAD_BYTES};
-use model::context::EncryptionContext;
 use model::exception::Exception;
 use model::limits;
 use model::operation::Operation;
@@ -81,11 +81,10 @@ impl DataOperation for Decrypt {
 
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: DecryptInput) -> Result<Prepared<'k, DecryptItem>, Error> {
         item.extras.check()?;
-        let context = validate::context(item.context)?;
-        let Opening { target, context, item: opens } =
-            opening(access, &item.key_id, item.ciphertext, context, item.extras)?;
+        let said = Said::new(validate::context(item.context)?, &item.key_id);
+        let Opening { target, said, item: opens } = opening(access, &item.key_id, item.ciphertext, said, item.extras)?;
         let keyed = Keyed { key: Arc::clone(&target.version.reference), source: None, item: opens };
-        Ok(Prepared { target, context, source: None, dry_run: item.extras.dry_run, keyed })
+        Ok(Prepared { target, said, source: None, dry_run: item.extras.dry_run, keyed })
     }
 
     fn finish(&self, Used { target: Target { entry, version }, .. }: Used<'_>, raw: Secret) -> Decrypted {
@@ -97,7 +96,7 @@ impl DataOperation for Decrypt {
 /// A ciphertext that may be opened.
 pub(crate) struct Opening<'a> {
     pub(crate) target: Target<'a>,
-    pub(crate) context: EncryptionContext,
+    pub(crate) said: Said,
     pub(crate) item: DecryptItem,
 }
 
@@ -106,11 +105,11 @@ pub(crate) fn opening<'a>(
     access: &KeyAccess<'_, 'a>,
     key_id: &str,
     ciphertext: Bytes,
-    context: EncryptionContext,
+    said: Said,
     extras: Extras,
 ) -> Result<Opening<'a>, Error> {
     if extras.ignore_ciphertext {
-        return of_any_ciphertext(access, key_id, context);
+        return of_any_ciphertext(access, key_id, said);
     }
     validate::length("ciphertextBlob", ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
     let named = match key_id {
@@ -118,7 +117,7 @@ pub(crate) fn opening<'a>(
         text => Some(access.reference(text)?),
     };
     if let Some(id) = named
-        && !access.knows(id, Some(&context))?
+        && !access.knows(id, &said)?
     {
         return Err(access.unknown(id));
     }
@@ -129,29 +128,25 @@ pub(crate) fn opening<'a>(
             "The key ID in the request does not identify a CMK that can perform this operation.",
         ));
     }
-    if !access.knows(key_version.key, Some(&context))? {
+    if !access.knows(key_version.key, &said)? {
         // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign. Who
         // may use one that was deleted is told that nothing opens it any more.
         let deleted = access.was_deleted(key_version.key);
         return Err(if deleted { access.unknown(key_version.key) } else { Error::invalid_ciphertext() });
     }
-    let target = access.numbered(key_version, &context)?.ok_or_else(Error::invalid_ciphertext)?;
-    let aad = aad_of(target.version, &context);
+    let target = access.numbered(key_version, &said)?.ok_or_else(Error::invalid_ciphertext)?;
+    let aad = aad_of(target.version, &said.context);
     let item = DecryptItem { key: target.version.reference.version, aad, iv, sealed: ciphertext.slice(HEADER_BYTES..) };
-    Ok(Opening { target, context, item })
+    Ok(Opening { target, said, item })
 }
 
 /// The same without a ciphertext, for a dry run: what the key's current version would open.
-fn of_any_ciphertext<'a>(
-    access: &KeyAccess<'_, 'a>,
-    key_id: &str,
-    context: EncryptionContext,
-) -> Result<Opening<'a>, Error> {
+fn of_any_ciphertext<'a>(access: &KeyAccess<'_, 'a>, key_id: &str, said: Said) -> Result<Opening<'a>, Error> {
     if key_id.is_empty() {
         return Err(Error::validation("keyId: IGNORE_CIPHERTEXT needs the key that would open the ciphertext"));
     }
-    let target = access.current(key_id, &context)?;
+    let target = access.current(key_id, &said)?;
     let key = target.version.reference.version;
     let item = DecryptItem { key, aad: Bytes::new(), iv: [0; IV_BYTES], sealed: Bytes::new() };
-    Ok(Opening { target, context, item })
+    Ok(Opening { target, said, item })
 }

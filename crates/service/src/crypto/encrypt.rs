@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::access::Said;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::{Target, Usable};
 use crate::core::pipeline::{DataOperation, Prepared, Used};
@@ -79,12 +80,12 @@ impl DataOperation for Encrypt {
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: EncryptInput) -> Result<Prepared<'k, EncryptItem>, Error> {
         item.extras.check()?;
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
-        let context = validate::context(item.context)?;
-        let target = access.current(&item.key_id, &context)?;
+        let said = Said::new(validate::context(item.context)?, &item.key_id);
+        let target = access.current(&item.key_id, &said)?;
         let version = target.version;
-        let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &context), item.extras.dry_run);
+        let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &said.context), item.extras.dry_run);
         let item = EncryptItem { key: key.version, aad, plaintext: item.plaintext };
-        Ok(Prepared { target, context, source: None, dry_run, keyed: Keyed { key, source: None, item } })
+        Ok(Prepared { target, said, source: None, dry_run, keyed: Keyed { key, source: None, item } })
     }
 
     fn finish(&self, Used { target: Target { entry, version }, .. }: Used<'_>, raw: Sealed) -> Encrypted {

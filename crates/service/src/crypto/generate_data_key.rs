@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::core::access::Said;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::Target;
 use crate::core::pipeline::{DataOperation, Prepared, Used};
@@ -99,12 +100,12 @@ impl DataOperation for GenerateDataKey {
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: DataKeyInput) -> Result<Prepared<'k, DataKeyItem>, Error> {
         item.extras.check()?;
         let length = length(&item)?;
-        let context = validate::context(item.context)?;
-        let target = access.current(&item.key_id, &context)?;
+        let said = Said::new(validate::context(item.context)?, &item.key_id);
+        let target = access.current(&item.key_id, &said)?;
         let version = target.version;
-        let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &context), item.extras.dry_run);
+        let (key, aad, dry_run) = (version.reference.clone(), aad_of(version, &said.context), item.extras.dry_run);
         let item = DataKeyItem { key: key.version, aad, length };
-        Ok(Prepared { target, context, source: None, dry_run, keyed: Keyed { key, source: None, item } })
+        Ok(Prepared { target, said, source: None, dry_run, keyed: Keyed { key, source: None, item } })
     }
 
     fn finish(&self, Used { target: Target { entry, version }, .. }: Used<'_>, raw: DataKey) -> GeneratedDataKey {

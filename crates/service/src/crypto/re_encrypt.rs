@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::core::access::Said;
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::Target;
@@ -18,8 +19,7 @@ use crate::{Error, Extras, RequestContext, Service};
 use cluster::Failed;
 use cluster::item::{self, Keyed};
 use model::call_options::CallOptions;
-use model::ciphertext::{OVERHEAD_BYTES, assemble};
-use model::context::EncryptionContext;
+use model::ciphertext::{Ciphertext, OVERHEAD_BYTES, assemble};
 use model::operation::Operation;
 use protocol::{EncryptItem, ReEncryptItem, Sealed};
 
@@ -96,11 +96,12 @@ impl DataOperation for ReEncrypt {
         item: ReEncryptInput,
     ) -> Result<Prepared<'k, ReEncryptItem>, Error> {
         item.extras.check()?;
-        let destination_context = validate::context(item.destination_context)?;
-        let source_context = validate::context(item.source_context)?;
-        let source = opening(&access.of_source(), &item.source_key_id, item.ciphertext, source_context, item.extras);
+        let access = access.on_same_key(is_same_key(access, &item));
+        let to = Said::new(validate::context(item.destination_context)?, &item.destination_key_id);
+        let from = Said::new(validate::context(item.source_context)?, &item.source_key_id);
+        let source = opening(&access.of_source(), &item.source_key_id, item.ciphertext, from, item.extras);
         // Looked at whatever the source came to, so that both are on record; the source's refusal is told first.
-        let destination = access.current(&item.destination_key_id, &destination_context);
+        let destination = access.current(&item.destination_key_id, &to);
         let (source, destination) = match (source, destination) {
             (Ok(source), Ok(destination)) => (source, destination),
             (Ok(source), Err(error)) => {
@@ -113,7 +114,7 @@ impl DataOperation for ReEncrypt {
             }
             (Err(error), Err(_)) => return Err(error),
         };
-        Ok(prepared(source, destination, destination_context, item.extras.dry_run))
+        Ok(prepared(source, destination, to, item.extras.dry_run))
     }
 
     async fn carry_out(
@@ -140,16 +141,20 @@ impl DataOperation for ReEncrypt {
     }
 }
 
-fn prepared<'k>(
-    source: Opening<'k>,
-    target: Target<'k>,
-    context: EncryptionContext,
-    dry_run: bool,
-) -> Prepared<'k, ReEncryptItem> {
-    let (key, aad) = (Arc::clone(&target.version.reference), aad_of(target.version, &context));
+/// Whether an item is opened and encrypted with one key, whatever becomes of it.
+fn is_same_key(access: &KeyAccess<'_, '_>, item: &ReEncryptInput) -> bool {
+    let source = match item.source_key_id.as_str() {
+        "" => Ciphertext::parse(&item.ciphertext).ok().map(|ciphertext| ciphertext.key_version.key),
+        named => access.reference(named).ok(),
+    };
+    source.is_some() && source == access.reference(&item.destination_key_id).ok()
+}
+
+fn prepared<'k>(source: Opening<'k>, target: Target<'k>, said: Said, dry_run: bool) -> Prepared<'k, ReEncryptItem> {
+    let (key, aad) = (Arc::clone(&target.version.reference), aad_of(target.version, &said.context));
     let item = ReEncryptItem { source: source.item, key: key.version, aad };
     let keyed = Keyed { key, source: Some(Arc::clone(&source.target.version.reference)), item };
-    Prepared { target, context, source: Some((source.target, source.context)), dry_run, keyed }
+    Prepared { target, said, source: Some((source.target, source.said)), dry_run, keyed }
 }
 
 /// Opens items in one cluster and encrypts what they hold in another. What was not opened has reached nobody there.

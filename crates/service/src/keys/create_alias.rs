@@ -1,5 +1,6 @@
 //! CreateAlias: a further name for a key.
 
+use crate::core::access::Details;
 use crate::core::validate;
 use crate::keys::token;
 use crate::{Error, RequestContext, Service};
@@ -28,7 +29,7 @@ impl Service {
                 let name = validate::new_alias(&input.alias_name)?;
                 validate::client_token(&input.client_token)?;
                 let target = core.key_named(operation, &input.target_key_id, &core.store().catalogue())?;
-                let key = core.open_key(&call_of_task, operation, target)?;
+                let key = core.open_key(&call_of_task, operation, target, &Details::default())?;
                 let parameters = [name.as_str(), &key.id.to_string()];
                 let token = token::of(&call_of_task.principal, operation, input.client_token, parameters);
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };

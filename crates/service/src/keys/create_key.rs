@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::access::allowed;
+use crate::core::access::{Details, Named};
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
 use crate::keys::token;
 use crate::lifecycle::{Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::{Error, RequestContext, Service};
 use auth::peer::Principal;
-use auth::request::NO_RESOURCE;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
@@ -32,7 +31,10 @@ pub struct CreateKeyInput {
 impl Service {
     /// Makes a key. The procedure goes on to its end when the caller leaves.
     pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
-        let resource = self.core.arn_of(Operation::CreateKey, "");
+        let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
+        let details = Details { makes_key: true, tags, ..Details::default() };
+        let named = Named::nothing().with(details);
+        let resource = Ok(named.clone());
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
@@ -40,7 +42,7 @@ impl Service {
                 validate::client_token(&input.client_token)?;
                 let tags = validate::tags(std::mem::take(&mut input.tags), core.quotas().tags_per_key)?;
                 if !tags.is_empty() {
-                    allowed(&core.rules(), &call_of_task, Operation::TagResource, NO_RESOURCE, None)?;
+                    named.is_allowed(&core, &call_of_task, Operation::TagResource)?;
                 }
                 let key = begin(&core, &lifecycle, &call_of_task.principal, input, tags).await?;
                 let keyring = core.keyring();

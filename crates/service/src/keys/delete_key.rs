@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::switch_key::forget;
+use crate::core::access::Details;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::limits::DELETION_WINDOW_DAYS;
@@ -42,7 +43,9 @@ impl Service {
             tracing::info!(key = %key.id, window_days, "the deletion of the key was scheduled");
             Ok(ScheduledDeletion { key_arn: core.scope().key_arn(key.id), date, window_days })
         };
-        self.core.on_key(call, Operation::ScheduleKeyDeletion, key_id, work).await
+        let pending_window_days = Some(window_days.unwrap_or(DELETION_WINDOW_DAYS.1));
+        let details = Details { pending_window_days, ..Details::default() };
+        self.core.on_key_with(call, Operation::ScheduleKeyDeletion, key_id, details, work).await
     }
 
     /// Keeps a key that was to be deleted: it is Disabled then. Gives its ARN.

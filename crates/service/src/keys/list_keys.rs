@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::core::access::allowed;
+use crate::core::authority::{Judge, Subject};
 use crate::core::keyring::Entry;
 use crate::core::page::Bounds;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
+use auth::policy::Parameters;
 use auth::request::NO_RESOURCE;
-use auth::rule::Rules;
 use model::id::{KeyId, KeyStoreId};
 use model::key::KeyState;
 use model::limits;
@@ -80,13 +80,15 @@ impl Service {
         let (call_of_work, call_of_look) = (call.clone(), call.clone());
         let work = async move { list(&core, &call_of_work, &input) };
         let still = move |core: &Core, page: &Page<KeyEntry>| {
-            let rules = core.rules();
-            page.items.iter().filter_map(|entry| Some((entry, entry.details.as_ref()?))).try_for_each(
-                |(entry, details)| {
-                    may_know(&rules, &call_of_look, &entry.arn)?;
-                    details.last_used_at.map_or(Ok(()), |_| may_know_use(&rules, &call_of_look, &entry.arn))
-                },
-            )
+            core.judged(&call_of_look, |judge| {
+                page.items.iter().filter_map(|entry| Some((entry, entry.details.as_ref()?))).try_for_each(
+                    |(entry, details)| {
+                        let key = Subject::key(judge.keyring(), entry.id, &entry.arn);
+                        may_know(judge, key)?;
+                        details.last_used_at.map_or(Ok(()), |_| may_know_use(judge, key))
+                    },
+                )
+            })
         };
         self.core.on_one_that(call, operation, resource, work, still).await
     }
@@ -97,17 +99,18 @@ fn list(core: &Core, call: &RequestContext, input: &ListKeysInput) -> Result<Pag
     let limit = validate::page_limit(*limit)?;
     filter.check()?;
     let after = page::after('k', marker, KeyId::parse)?;
-    let (keyring, rules) = (core.keyring(), core.rules());
+    let (keyring, authority) = (core.keyring(), core.authority());
+    let judge = Judge::new(core, &keyring, &authority, call);
     let (filters, sees) = (!filter.is_empty(), *detailed || !filter.is_empty());
     let entries = keyring.catalogue.keys_after(after).filter_map(|key| keyring.key(key.id));
     let bounds = Bounds { limit, weight: limits::LIST_DETAILS_BYTES, looked_at: limits::LIST_LOOKED_AT };
     let show = |entry: &&Entry| {
-        let known = sees && may_know(&rules, call, &entry.arn).is_ok();
+        let known = sees && may_know(&judge, Subject::Key(entry)).is_ok();
         if filters && !(known && filter.lets_through(entry)) {
             return None;
         }
         let details = (known && *detailed).then(|| {
-            let used = may_know_use(&rules, call, &entry.arn).is_ok();
+            let used = may_know_use(&judge, Subject::Key(entry)).is_ok();
             KeyDetails { last_used_at: entry.usage.last_at().filter(|_| used), ..details(entry) }
         });
         let weight = details.as_ref().map_or(0, KeyDetails::weight);
@@ -117,15 +120,16 @@ fn list(core: &Core, call: &RequestContext, input: &ListKeysInput) -> Result<Pag
 }
 
 /// Whether a caller may know what is listed of a key beside its ARN.
-fn may_know(rules: &Rules, call: &RequestContext, arn: &str) -> Result<(), Error> {
-    allowed(rules, call, Operation::DescribeKey, arn, None)?;
-    allowed(rules, call, Operation::ListResourceTags, arn, None)?;
-    allowed(rules, call, Operation::ListAliases, NO_RESOURCE, None)
+fn may_know(judge: &Judge<'_>, key: Subject<'_>) -> Result<(), Error> {
+    let may = |operation: Operation, of| judge.allows(operation.spec().permission, of, Parameters::default());
+    may(Operation::DescribeKey, key)?;
+    may(Operation::ListResourceTags, key)?;
+    may(Operation::ListAliases, Subject::Other(NO_RESOURCE))
 }
 
 /// Whether it may know when the key was used last.
-fn may_know_use(rules: &Rules, call: &RequestContext, arn: &str) -> Result<(), Error> {
-    allowed(rules, call, Operation::GetKeyLastUsage, arn, None)
+fn may_know_use(judge: &Judge<'_>, key: Subject<'_>) -> Result<(), Error> {
+    judge.allows(Operation::GetKeyLastUsage.spec().permission, key, Parameters::default())
 }
 
 fn details(entry: &Entry) -> KeyDetails {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::core::access::Details;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -79,7 +80,9 @@ impl Service {
             tracing::info!(key = %key.id, days, "the key is rotated by itself");
             Ok(())
         };
-        self.core.on_key(call, Operation::EnableKeyRotation, key_id, work).await
+        let rotation_period_days = Some(period_days.unwrap_or(ROTATION_PERIOD_DEFAULT));
+        let details = Details { rotation_period_days, ..Details::default() };
+        self.core.on_key_with(call, Operation::EnableKeyRotation, key_id, details, work).await
     }
 
     /// Has a key keep its material, but for rotations on demand and by wear.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::access::Details;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
@@ -16,13 +17,14 @@ impl Service {
         tags: Vec<(String, String)>,
     ) -> Result<(), Error> {
         let operation = Operation::TagResource;
+        let details = Details { tags: Some(tags.clone()), ..Details::default() };
         let work = move |core: Core, key: Arc<Key>| async move {
             let most = core.quotas().tags_per_key;
             let tags = validate::tags(tags, most)?;
             let admits = Admits { states: operation.spec().allowed_states, most };
             core.store().set_tags(key.id, &tags, admits).await.map_err(|error| core.of_store(error))
         };
-        self.core.on_key(call, operation, key_id, work).await
+        self.core.on_key_with(call, operation, key_id, details, work).await
     }
 
     /// Takes tags away from a key; a success where it has none of them.
@@ -33,12 +35,13 @@ impl Service {
         tag_keys: Vec<String>,
     ) -> Result<(), Error> {
         let operation = Operation::UntagResource;
+        let details = Details { tag_keys: Some(tag_keys.clone()), ..Details::default() };
         let work = move |core: Core, key: Arc<Key>| async move {
             // A key that has more than it may have by now can be rid of all of them at once.
             let names = validate::tag_keys(tag_keys, core.quotas().tags_per_key.max(key.tags.len()))?;
             let states = operation.spec().allowed_states;
             core.store().remove_tags(key.id, &names, states).await.map_err(|error| core.of_store(error))
         };
-        self.core.on_key(call, operation, key_id, work).await
+        self.core.on_key_with(call, operation, key_id, details, work).await
     }
 }

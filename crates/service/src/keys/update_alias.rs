@@ -1,7 +1,7 @@
 //! UpdateAlias: gives a name that one key has to another one, in one step.
 
 use crate::core::Core;
-use crate::core::access::allowed;
+use crate::core::access::{Details, Named};
 use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
 use model::id::{AliasName, KeyId, KeyReferenceError};
@@ -22,7 +22,7 @@ impl Service {
             .on_one(call, operation, resource, async move {
                 let call = &call_of_task;
                 let target = core.key_named(operation, &target_key_id, &core.store().catalogue())?;
-                let target = core.open_key(call, operation, target)?.id;
+                let target = core.open_key(call, operation, target, &Details::default())?.id;
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };
                 for _ in 0..LOOKS {
                     let (name, from) = owner(&core, call, operation, &alias)?;
@@ -51,7 +51,7 @@ pub(super) fn owner(
     let (scope, catalogue) = (core.scope(), core.store().catalogue());
     let found = AliasName::parse(alias).and_then(|name| Some((catalogue.key_with_alias(&name)?.id, name)));
     let (key, name) = found.ok_or_else(|| KeyReferenceError::UnknownAlias(scope.alias_arn(alias)))?;
-    allowed(&core.rules(), call, operation, &scope.key_arn(key), None)?;
+    Named::key(key, scope.key_arn(key)).is_allowed(core, call, operation)?;
     Ok((name, key))
 }
 

@@ -1,5 +1,6 @@
 //! The service over a real store and a cluster in memory.
 
+mod access;
 mod bench;
 mod data;
 mod deletion;

@@ -2,7 +2,9 @@
 //! which error with which text else.
 
 use super::bench::Bench;
+use crate::core::authority::Judge;
 use crate::core::key_access::KeyAccess;
+use auth::policy::Parameters;
 use model::exception::Exception;
 use model::key::KeyState;
 use model::key_store::Event;
@@ -77,7 +79,8 @@ async fn every_operation_in_every_state_is_as_the_table_has_it() {
             state => bench.store.force_state(key.id, state).await.unwrap(),
         }
         let core = &bench.service.core;
-        let (keyring, rules, call) = (core.keyring(), core.rules(), bench.call());
+        let (keyring, authority, call) = (core.keyring(), core.authority(), bench.call());
+        let judge = Judge::new(core, &keyring, &authority, &call);
         assert_eq!(keyring.key(key.id).unwrap().state, state);
         for operation in Operation::ALL.iter().copied() {
             if !matches!(operation.spec().resource, Resource::Key | Resource::KeyOrAlias | Resource::Alias) {
@@ -86,8 +89,8 @@ async fn every_operation_in_every_state_is_as_the_table_has_it() {
             let name = operation.name();
             let row = TABLE.iter().find(|(of, _)| *of == name);
             let expected = row.unwrap_or_else(|| panic!("the table has no row of {name}")).1[column];
-            let access = KeyAccess::new(core, &keyring, &rules, &call, operation);
-            let (exception, text) = match access.open(key.id, None) {
+            let access = KeyAccess::new(&judge, operation);
+            let (exception, text) = match access.open(key.id, Parameters::default()) {
                 Result::Ok(_) => {
                     assert_eq!(expected, Ok, "{name} in {}", state.name());
                     continue;
