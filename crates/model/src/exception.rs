@@ -46,6 +46,12 @@ exceptions! {
     AlreadyExists = "AlreadyExistsException",
     /// No alias may have this name. Caller's fault.
     InvalidAliasName = "InvalidAliasNameException",
+    /// A policy cannot be read, names somebody whom there is not, or would lock its caller out. Caller's fault.
+    MalformedPolicyDocument = "MalformedPolicyDocumentException",
+    /// A grant token that this service did not give. Caller's fault.
+    InvalidGrantToken = "InvalidGrantTokenException",
+    /// Not what the id of a grant looks like. Caller's fault.
+    InvalidGrantId = "InvalidGrantIdException",
     /// A tag is not as tags must be. Caller's fault.
     Tag = "TagException",
     /// Everything would have worked, but the caller asked for a dry run.

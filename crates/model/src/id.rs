@@ -288,6 +288,18 @@ impl Scope {
         format!("arn:{}:kms:{}:{}:cluster/{id}", self.partition, self.region, self.account)
     }
 
+    /// The ARN of a group of principals, whether there is one of this name or not.
+    #[must_use]
+    pub fn group_arn(&self, name: &str) -> String {
+        format!("arn:{}:iam::{}:group/{name}", self.partition, self.account)
+    }
+
+    /// The ARN of an identity policy, whether there is one of this name or not.
+    #[must_use]
+    pub fn policy_arn(&self, name: &str) -> String {
+        format!("arn:{}:iam::{}:policy/{name}", self.partition, self.account)
+    }
+
     /// The ARN of an alias, whether there is one of this name or not.
     #[must_use]
     pub fn alias_arn(&self, name: &str) -> String {

@@ -86,6 +86,43 @@ pub const TOKEN_SERIAL_BYTES: usize = 16;
 /// HSMs of one cluster: a member's place is a bit of 64.
 pub const HSMS: usize = 64;
 
+/// Principals of one installation. Ours, as are the figures of groups and policies.
+pub const PRINCIPALS: usize = 10_000;
+/// Certificates by which one principal is known.
+pub const IDENTITIES_PER_PRINCIPAL: usize = 20;
+/// Longest name of a certificate, in bytes.
+pub const IDENTITY_BYTES: usize = 512;
+/// Longest ARN of a principal, in bytes.
+pub const PRINCIPAL_ARN_BYTES: usize = 256;
+/// Tags of one principal.
+pub const TAGS_PER_PRINCIPAL: usize = 50;
+/// Groups of one installation.
+pub const GROUPS: usize = 300;
+/// Groups that one principal is in.
+pub const GROUPS_PER_PRINCIPAL: usize = 10;
+/// Identity policies of one installation.
+pub const POLICIES: usize = 1_500;
+/// Policies that are attached to one principal or to one group.
+pub const POLICIES_PER_HOLDER: usize = 20;
+/// Longest name of a group or of an identity policy, in characters.
+pub const ACCESS_NAME_CHARS: usize = 128;
+/// Policies on one page: each may have 32 KiB.
+pub const LIST_POLICIES: u32 = 50;
+/// Longest name of a permission, in bytes.
+pub const ACTION_CHARS: usize = 128;
+/// Grants of one key.
+pub const GRANTS_PER_KEY: usize = 50_000;
+/// Longest name of a grant, in characters.
+pub const GRANT_NAME_CHARS: usize = 256;
+/// Longest id of a grant, in characters.
+pub const GRANT_ID_CHARS: usize = 128;
+/// Longest grant token, in characters.
+pub const GRANT_TOKEN_CHARS: usize = 8_192;
+/// Most grants that one page holds, and how many it holds when the caller names no figure.
+pub const LIST_GRANTS_LIMIT: u32 = 100;
+/// See [`LIST_GRANTS_LIMIT`].
+pub const LIST_GRANTS_DEFAULT: u32 = 50;
+
 /// How much there may be of keys and what belongs to them: what the configuration says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {

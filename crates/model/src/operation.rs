@@ -38,6 +38,12 @@ pub enum Resource {
     KeyStore,
     /// One cluster, or all.
     Cluster,
+    /// One principal, by its ARN, or all.
+    Principal,
+    /// One group of principals, or all.
+    Group,
+    /// One identity policy, or all.
+    Policy,
     /// Nothing that has an ARN: the account.
     Account,
 }
@@ -208,6 +214,23 @@ operations! {
         "kms:GetKeyRotationStatus", "GetKeyRotationStatus", "get_key_rotation_status";
     /// List the material that a key was given.
     ListKeyRotations: Shows Key in ANY, "kms:ListKeyRotations", "ListKeyRotations", "list_key_rotations";
+    /// Put the policy of a key.
+    PutKeyPolicy: Changes Key in ANY, "kms:PutKeyPolicy", "PutKeyPolicy", "put_key_policy";
+    /// Show the policy of a key.
+    GetKeyPolicy: Shows Key in ANY, "kms:GetKeyPolicy", "GetKeyPolicy", "get_key_policy";
+    /// List the names of a key's policies.
+    ListKeyPolicies: Shows Key in ANY, "kms:ListKeyPolicies", "ListKeyPolicies", "list_key_policies";
+    /// Let somebody do something with a key.
+    CreateGrant: Changes Key in SET, "kms:CreateGrant", "CreateGrant", "create_grant";
+    /// List the grants of a key.
+    ListGrants: Shows Key in ANY, "kms:ListGrants", "ListGrants", "list_grants";
+    /// List the grants that somebody may retire.
+    ListRetirableGrants: Shows Account in NONE,
+        "kms:ListRetirableGrants", "ListRetirableGrants", "list_retirable_grants";
+    /// Give a grant back.
+    RetireGrant: Changes Key in ANY, "kms:RetireGrant", "RetireGrant", "retire_grant";
+    /// Take a grant away.
+    RevokeGrant: Changes Key in ANY, "kms:RevokeGrant", "RevokeGrant", "revoke_grant";
     /// Register a cluster as a key store.
     CreateKeyStore: Changes Account in NONE, "kms:CreateCustomKeyStore", "CreateCustomKeyStore", "create_key_store";
     /// Show key stores.
@@ -234,4 +257,54 @@ operations! {
     ResyncKeys: Changes Cluster in NONE, "keystored:ResyncKeys", "ResyncKeys", "resync_keys";
     /// Show what HSMs did and how long it took them.
     GetStatistics: Shows Cluster in NONE, "keystored:GetStatistics", "GetStatistics", "get_statistics";
+    /// Say who the caller is.
+    WhoAmI: Shows Account in NONE, "keystored:WhoAmI", "WhoAmI", "who_am_i";
+    /// Make a principal.
+    CreatePrincipal: Changes Principal in NONE, "keystored:CreatePrincipal", "CreatePrincipal", "create_principal";
+    /// Take a principal away.
+    DeletePrincipal: Changes Principal in NONE, "keystored:DeletePrincipal", "DeletePrincipal", "delete_principal";
+    /// Show a principal.
+    DescribePrincipal: Shows Principal in NONE,
+        "keystored:DescribePrincipal", "DescribePrincipal", "describe_principal";
+    /// List principals.
+    ListPrincipals: Shows Principal in NONE, "keystored:ListPrincipals", "ListPrincipals", "list_principals";
+    /// Have a principal be known by a further certificate.
+    AddPrincipalIdentity: Changes Principal in NONE,
+        "keystored:AddPrincipalIdentity", "AddPrincipalIdentity", "add_principal_identity";
+    /// Have that no more.
+    RemovePrincipalIdentity: Changes Principal in NONE,
+        "keystored:RemovePrincipalIdentity", "RemovePrincipalIdentity", "remove_principal_identity";
+    /// Give a principal tags.
+    TagPrincipal: Changes Principal in NONE, "keystored:TagPrincipal", "TagPrincipal", "tag_principal";
+    /// Take tags away from a principal.
+    UntagPrincipal: Changes Principal in NONE, "keystored:UntagPrincipal", "UntagPrincipal", "untag_principal";
+    /// Make a group of principals.
+    CreateGroup: Changes Group in NONE, "keystored:CreateGroup", "CreateGroup", "create_group";
+    /// Take a group away.
+    DeleteGroup: Changes Group in NONE, "keystored:DeleteGroup", "DeleteGroup", "delete_group";
+    /// List groups.
+    ListGroups: Shows Group in NONE, "keystored:ListGroups", "ListGroups", "list_groups";
+    /// List who is in a group.
+    ListGroupMembers: Shows Group in NONE, "keystored:ListGroupMembers", "ListGroupMembers", "list_group_members";
+    /// Take a principal into a group.
+    AddGroupMember: Changes Group in NONE, "keystored:AddGroupMember", "AddGroupMember", "add_group_member";
+    /// Take a principal out of a group.
+    RemoveGroupMember: Changes Group in NONE,
+        "keystored:RemoveGroupMember", "RemoveGroupMember", "remove_group_member";
+    /// Put an identity policy.
+    PutPolicy: Changes Policy in NONE, "keystored:PutPolicy", "PutPolicy", "put_policy";
+    /// Take an identity policy away.
+    DeletePolicy: Changes Policy in NONE, "keystored:DeletePolicy", "DeletePolicy", "delete_policy";
+    /// Show an identity policy.
+    GetPolicy: Shows Policy in NONE, "keystored:GetPolicy", "GetPolicy", "get_policy";
+    /// List identity policies.
+    ListPolicies: Shows Policy in NONE, "keystored:ListPolicies", "ListPolicies", "list_policies";
+    /// Attach an identity policy to a principal or a group.
+    AttachPolicy: Changes Policy in NONE, "keystored:AttachPolicy", "AttachPolicy", "attach_policy";
+    /// Detach it.
+    DetachPolicy: Changes Policy in NONE, "keystored:DetachPolicy", "DetachPolicy", "detach_policy";
+    /// Say why somebody may do something or may not.
+    ExplainAccess: Shows Account in NONE, "keystored:ExplainAccess", "ExplainAccess", "explain_access";
+    /// Look for what is wrong with a policy.
+    CheckPolicy: Shows Account in NONE, "keystored:CheckPolicy", "CheckPolicy", "check_policy";
 }

@@ -1,4 +1,4 @@
-//! Use cases, each in a file of its own: `crypto` with keys, on `keys`, on `key_stores`, on `clusters`. They stand on
+//! Use cases, each in a file of its own: `crypto` with keys, on `keys`, on `key_stores`, on `clusters`, on `access`. They stand on
 //! `core`, whose pipeline is the only way to keys, and on `lifecycle`, which runs the durable procedures.
 //!
 //! Invariants: nothing is done and nothing given out that permission, key state and key store don't allow before the
@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod clusters;
 mod core;
 mod crypto;
@@ -29,6 +30,12 @@ use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
+pub use self::access::explain::{ExplainInput, Explained, PolicyFinding};
+pub use self::access::grants::{CreateGrantInput, CreatedGrant, GrantView, RetireGrantInput};
+pub use self::access::groups::GroupView;
+pub use self::access::key_policy::PutKeyPolicyInput;
+pub use self::access::policies::{Attached, PolicyView, PutPolicyInput};
+pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalView};
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};

@@ -24,6 +24,9 @@ pub(super) const fn code(exception: Exception, retryable: bool) -> Code {
         | Exception::InvalidArn
         | Exception::InvalidMarker
         | Exception::InvalidAliasName
+        | Exception::MalformedPolicyDocument
+        | Exception::InvalidGrantToken
+        | Exception::InvalidGrantId
         | Exception::Tag
         | Exception::InvalidCiphertext
         | Exception::IncorrectKey
@@ -200,6 +203,8 @@ mod tests {
             "CloudHsmClusterInvalidConfigurationException" => Code::FailedPrecondition,
             "ConflictException" | "AlreadyExistsException" => Code::AlreadyExists,
             "InvalidAliasNameException" | "TagException" => Code::InvalidArgument,
+            "MalformedPolicyDocumentException" | "InvalidGrantTokenException" => Code::InvalidArgument,
+            "InvalidGrantIdException" => Code::InvalidArgument,
             "DryRunOperationException" => Code::FailedPrecondition,
             "LimitExceededException" | "ThrottlingException" => Code::ResourceExhausted,
             "AccessDeniedException" => Code::PermissionDenied,

@@ -10,10 +10,11 @@ use super::authority::{Authority, Authorizer, Judge, KEY_ORIGIN, KEY_SPEC, KEY_U
 use super::keyring::Keyring;
 use super::{Core, validate};
 use crate::{Error, RequestContext};
-use auth::policy::{Names, Pairs, Parameters};
+use auth::grant::Terms;
+use auth::policy::{Names, NewGrant, Pairs, Parameters};
 use auth::request::NO_RESOURCE;
 use model::context::EncryptionContext;
-use model::id::{ALIAS_PREFIX, AliasName, KeyId, KeyReference, KeyReferenceError};
+use model::id::{ALIAS_PREFIX, AliasName, GrantId, KeyId, KeyReference, KeyReferenceError};
 use model::limits;
 use model::operation::{Operation, Resource};
 use store::Catalogue;
@@ -27,6 +28,8 @@ pub(crate) struct Named {
     key: Option<KeyId>,
     /// What else it says.
     details: Details,
+    /// The grant that is to be retired.
+    retires: Option<GrantId>,
 }
 
 /// What a call says of itself beside what it names.
@@ -44,6 +47,22 @@ pub(crate) struct Details {
     pub(crate) pending_window_days: Option<u32>,
     /// How often the key is to be rotated.
     pub(crate) rotation_period_days: Option<u32>,
+    /// Whether a policy is put that its caller may not be able to change.
+    pub(crate) bypass_lockout_check: Option<bool>,
+    /// The grant that it is about.
+    pub(crate) grant: Option<Granting>,
+    /// What it changes may be what allows it: there is no second look once it is done.
+    pub(crate) decided_once: bool,
+}
+
+/// A grant that a call is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Granting {
+    pub(crate) terms: Terms,
+    /// The grantee, as the request has it.
+    pub(crate) grantee: String,
+    /// The retiring principal, likewise.
+    pub(crate) retiring: Option<String>,
 }
 
 /// What an item says of the key that it is to be done with.
@@ -57,7 +76,7 @@ pub(crate) struct Said {
 impl Named {
     /// Something that is no key.
     pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
-        Self { arn: arn.into(), key: None, details: Details::default() }
+        Self { arn: arn.into(), key: None, details: Details::default(), retires: None }
     }
 
     /// Nothing.
@@ -67,6 +86,26 @@ impl Named {
 
     pub(crate) fn key(id: KeyId, arn: impl Into<Arc<str>>) -> Self {
         Self { key: Some(id), ..Self::other(arn) }
+    }
+
+    /// The same, of a change that may be the end of what allows it.
+    pub(crate) fn decided_once(self) -> Self {
+        Self { details: Details { decided_once: true, ..self.details }, ..self }
+    }
+
+    /// The same, of a call that retires this grant of the key.
+    pub(crate) fn retiring(self, grant: GrantId) -> Self {
+        Self { retires: Some(grant), ..self }
+    }
+
+    /// Whether it is still allowed once it is done.
+    pub(crate) fn is_still_allowed(
+        &self,
+        core: &Core,
+        call: &RequestContext,
+        operation: Operation,
+    ) -> Result<(), Error> {
+        if self.details.decided_once { Ok(()) } else { self.is_allowed(core, call, operation) }
     }
 
     pub(crate) fn with(self, details: Details) -> Self {
@@ -79,6 +118,9 @@ impl Named {
     }
 
     fn is_allowed_by(&self, judge: &Judge<'_>, operation: Operation) -> Result<(), Error> {
+        if let (Some(key), Some(grant)) = (self.key, &self.retires) {
+            return judge.may_retire(key, grant);
+        }
         let subject = match self.key {
             Some(id) => Subject::key(judge.keyring(), id, &self.arn),
             None => Subject::Other(&self.arn),
@@ -89,7 +131,7 @@ impl Named {
 
 impl Details {
     pub(crate) fn parameters(&self) -> Parameters<'_> {
-        let Self { alias, makes_key, tags, tag_keys, pending_window_days, rotation_period_days } = self;
+        let Self { alias, makes_key, tags, tag_keys, pending_window_days, rotation_period_days, .. } = self;
         Parameters {
             alias: alias.as_ref().map(AliasName::as_str),
             tags: tags.as_ref().map(|tags| tags as &dyn Pairs),
@@ -99,6 +141,12 @@ impl Details {
             key_origin: makes_key.then_some(KEY_ORIGIN),
             pending_window_days: *pending_window_days,
             rotation_period_days: *rotation_period_days,
+            bypass_lockout_check: self.bypass_lockout_check,
+            grant: self.grant.as_ref().map(|Granting { terms, grantee, retiring }| NewGrant {
+                terms,
+                grantee,
+                retiring: retiring.as_deref(),
+            }),
             ..Parameters::default()
         }
     }
@@ -180,6 +228,12 @@ impl Core {
                 Named::other(scope.key_store_arn(id))
             }
             Resource::Cluster => Named::other(scope.cluster_arn(validate::cluster_id(id)?.as_str())),
+            Resource::Principal => {
+                validate::principal_arn(scope, "principalArn", id)?;
+                Named::other(id)
+            }
+            Resource::Group => Named::other(scope.group_arn(validate::access_name("groupName", id)?)),
+            Resource::Policy => Named::other(scope.policy_arn(validate::access_name("policyName", id)?)),
             Resource::Key | Resource::KeyOrAlias | Resource::Account => Named::nothing(),
         })
     }

@@ -16,7 +16,8 @@ use auth::policy::{self, Caller, Circumstances, Denying, Names, Pairs, Parameter
 use auth::request::{AuthorizationRequest, Conditions, Interface};
 use auth::rule::{self, Reason, Rules};
 use model::exception::Exception;
-use model::id::{KeyId, PrincipalId};
+use model::id::{GrantId, KeyId, PrincipalId};
+use model::operation::Operation;
 use store::Alias;
 use store::access::Principal;
 
@@ -85,8 +86,8 @@ impl<'a> Subject<'a> {
 enum Who {
     /// Whoever the rules are told of by name.
     Client,
-    /// Somebody whom no policy binds.
-    Administrator,
+    /// Somebody whom no policy binds; as which principal, where it is mapped to one.
+    Administrator(Option<Arc<Principal>>),
     /// A principal, and its policies.
     Principal(Arc<Principal>, Vec<Compiled>),
     /// Somebody whose certificate is mapped to no principal.
@@ -117,12 +118,24 @@ impl<'a> Judge<'a> {
                 let name = call.principal.as_str();
                 let principal = keyring.catalogue.principal_known_as(name).cloned();
                 match principal {
-                    _ if administrators.contains(name) => Who::Administrator,
+                    principal if administrators.contains(name) => Who::Administrator(principal),
                     Some(principal) => of_principal(keyring, principal),
                     None => Who::Nobody,
                 }
             }
         };
+        Self::by(core, keyring, authority, call, who)
+    }
+
+    /// What another principal than the caller may do, by policies and grants.
+    pub(crate) fn of_other(
+        core: &'a Core,
+        keyring: &'a Keyring,
+        authority: &'a Authority,
+        call: &'a RequestContext,
+        principal: Arc<Principal>,
+    ) -> Self {
+        let who = of_principal(keyring, principal);
         Self::by(core, keyring, authority, call, who)
     }
 
@@ -142,6 +155,76 @@ impl<'a> Judge<'a> {
         self.keyring
     }
 
+    /// The principal that calls.
+    pub(crate) fn principal(&self) -> Option<&Arc<Principal>> {
+        match &self.who {
+            Who::Administrator(principal) => principal.as_ref(),
+            Who::Principal(principal, _) => Some(principal),
+            Who::Client | Who::Nobody => None,
+        }
+    }
+
+    /// Whether the caller is one of the configuration's administrators.
+    pub(crate) fn is_administrator(&self) -> bool {
+        matches!(self.who, Who::Administrator(_))
+    }
+
+    /// Refuses whom nobody knows.
+    fn is_somebody(&self) -> Result<(), Error> {
+        if matches!(self.who, Who::Nobody) { Err(self.unmapped()) } else { Ok(()) }
+    }
+
+    /// Whether the caller may retire a grant, which the grant says.
+    pub(crate) fn may_retire(&self, key: KeyId, id: &GrantId) -> Result<(), Error> {
+        self.is_somebody()?;
+        let grant = self.keyring.catalogue.grant(key, id).ok_or_else(|| Error::no_grant(id))?;
+        self.retires(&granted(grant), key)
+    }
+
+    fn retires(&self, grant: &Grant, key: KeyId) -> Result<(), Error> {
+        let arn = self.core.scope().key_arn(key);
+        let permission = Operation::RetireGrant.spec().permission;
+        let subject = Subject::key(self.keyring, key, &arn);
+        let Who::Principal(principal, all) = &self.who else {
+            return self.allows(permission, subject, Parameters::default());
+        };
+        if all.iter().any(Option::is_none) {
+            return Err(self.denied(permission, &arn, UNREADABLE));
+        }
+        self.asked(principal, permission, subject, Parameters::default(), |request| {
+            match policy::retire(request, grant, &self.policies) {
+                Verdict::Allow(_) => Ok(()),
+                Verdict::Deny(Denying::Statement(_)) => Err(self.denied(permission, &arn, "with an explicit deny")),
+                Verdict::Deny(Denying::Nothing(_)) => {
+                    Err(self.denied(permission, &arn, "because the grant does not let it"))
+                }
+            }
+        })
+    }
+
+    /// Whether the caller could still change the policy of a key if it were this one.
+    pub(crate) fn would_keep_control(&self, policy: &Policy, subject: Subject<'_>) -> bool {
+        let Who::Principal(principal, _) = &self.who else { return true };
+        let permission = Operation::PutKeyPolicy.spec().permission;
+        self.asked(principal, permission, subject, Parameters::default(), |request| {
+            policy::keeps_control(policy, request, &self.policies)
+        })
+    }
+
+    /// What policies and grants say of the principal.
+    pub(crate) fn explained<T>(
+        &self,
+        action: &str,
+        subject: Subject<'_>,
+        parameters: Parameters<'_>,
+        take: impl FnOnce(Verdict<'_>) -> T,
+    ) -> Result<T, Error> {
+        match &self.who {
+            Who::Principal(principal, _) => self.by_policies(principal, action, subject, parameters, take),
+            _ => Err(self.unmapped()),
+        }
+    }
+
     /// Whether the caller may do this with that.
     pub(crate) fn allows(
         &self,
@@ -149,8 +232,12 @@ impl<'a> Judge<'a> {
         subject: Subject<'_>,
         parameters: Parameters<'_>,
     ) -> Result<(), Error> {
+        // Who asks is told to everybody.
+        if permission == Operation::WhoAmI.spec().permission {
+            return Ok(());
+        }
         let explicit = match &self.who {
-            Who::Administrator => return Ok(()),
+            Who::Administrator(_) => return Ok(()),
             Who::Client => match self.by_rules(permission, subject, parameters) {
                 rule::Verdict::Allow(_) => return Ok(()),
                 rule::Verdict::Deny(reason) => matches!(reason, Reason::Statement(_)),
@@ -208,7 +295,7 @@ impl<'a> Judge<'a> {
     fn by_policies<T>(
         &self,
         principal: &Principal,
-        action: &'static str,
+        action: &str,
         subject: Subject<'_>,
         parameters: Parameters<'_>,
         take: impl FnOnce(Verdict<'_>) -> T,
@@ -243,7 +330,7 @@ impl<'a> Judge<'a> {
     fn asked<T>(
         &self,
         principal: &Principal,
-        action: &'static str,
+        action: &str,
         subject: Subject<'_>,
         parameters: Parameters<'_>,
         take: impl FnOnce(&Request<'_>) -> T,

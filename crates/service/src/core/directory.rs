@@ -41,7 +41,9 @@ impl Directory {
 
 /// A policy that is part of the program.
 pub(crate) struct Managed {
-    name: PolicyName,
+    pub(crate) name: PolicyName,
+    pub(crate) description: &'static str,
+    pub(crate) document: &'static str,
     policy: Compiled,
 }
 
@@ -87,7 +89,8 @@ const MANAGED: [(&str, &str, &str); 4] = [
   "Statement": [{
     "Sid": "Look", "Effect": "Allow", "Resource": "*",
     "Action": [
-      "kms:Describe*", "kms:Get*", "kms:List*", "keystored:Describe*", "keystored:Get*"
+      "kms:Describe*", "kms:Get*", "kms:List*", "keystored:Describe*", "keystored:Get*", "keystored:List*",
+      "keystored:Explain*", "keystored:Check*"
     ]
   }]
 }"#,
@@ -109,23 +112,28 @@ const MANAGED: [(&str, &str, &str); 4] = [
 ];
 
 static BUILT_IN: LazyLock<[Managed; 4]> = LazyLock::new(|| {
-    MANAGED.map(|(name, _, document)| {
+    MANAGED.map(|(name, description, document)| {
         let name = PolicyName::from(name);
         let policy = saved(&name, document, &Names::new(), Kind::Identity);
-        Managed { name, policy }
+        Managed { name, description, document, policy }
     })
 });
 
+/// The policies that are part of the program.
+pub(crate) fn all_managed() -> &'static [Managed] {
+    &*BUILT_IN
+}
+
 /// The policy of this name that is part of the program.
 pub(crate) fn managed(name: &PolicyName) -> Option<&'static Managed> {
-    BUILT_IN.iter().find(|managed| managed.name == *name)
+    all_managed().iter().find(|managed| managed.name == *name)
 }
 
 /// The name of every key's policy.
-const KEY_POLICY: &str = "default";
+pub(crate) const KEY_POLICY: &str = "default";
 
 /// The policy of a key for which none was put: AWS's.
-fn default_document(scope: &Scope) -> String {
+pub(crate) fn default_document(scope: &Scope) -> String {
     let Scope { partition, account, .. } = scope;
     format!(
         r#"{{
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_part_of_the_program_can_be_read_and_has_nothing_doubtful() {
-        for ((_, _, document), Managed { name, policy }) in MANAGED.iter().zip(&*BUILT_IN) {
+        for Managed { name, document, policy, .. } in all_managed() {
             assert!(policy.is_some(), "{name}");
             let findings = auth::policy::check(document, Kind::Identity, &|_| None);
             assert!(findings.iter().all(|finding| finding.severity < auth::policy::Severity::Warning), "{findings:?}");

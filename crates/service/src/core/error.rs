@@ -2,10 +2,11 @@
 
 use crate::core::validate;
 use model::exception::Exception;
-use model::id::KeyReferenceError;
+use model::id::{GrantId, KeyReferenceError};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::operation::{Effect, Operation};
+use store::AccessError;
 use telemetry::sampled::{self, Line};
 
 /// What went wrong, as the caller may know it.
@@ -172,10 +173,44 @@ impl Error {
                 format!("the key store is {}; {}", state.name(), way_out(state)),
             ),
             store::Error::NoKeyStore(_) => Self::permanent(Exception::CustomKeyStoreNotFound, error.to_string()),
+            store::Error::Access(error) => Self::of_access(&error),
             // The store has said it in the log; here it is each caller's to know.
             transient if transient.passes() => Self::unrecorded(&transient),
             other => Self::internal(&other.to_string()),
         }
+    }
+
+    /// A grant that a key does not have.
+    pub(crate) fn no_grant(id: &GrantId) -> Self {
+        Self::permanent(Exception::NotFound, format!("Grant ID {} not found", validate::shown(id.as_str())))
+    }
+
+    /// What stands against a change of who may do what.
+    fn of_access(error: &AccessError) -> Self {
+        let exception = match error {
+            AccessError::NoPrincipal(_)
+            | AccessError::NoIdentity(..)
+            | AccessError::NoGroup(_)
+            | AccessError::NoMember(..)
+            | AccessError::NoPolicy(_)
+            | AccessError::NotAttached(..)
+            | AccessError::NoGrant(..)
+            | AccessError::NoApproval(_) => Exception::NotFound,
+            AccessError::ArnInUse(_) | AccessError::IdentityInUse(..) | AccessError::GroupInUse(_) => {
+                Exception::AlreadyExists
+            }
+            AccessError::PrincipalChanged(_) => Exception::MalformedPolicyDocument,
+            AccessError::NameTooLong(_) => Exception::Validation,
+            AccessError::TooMany { .. } => Exception::LimitExceeded,
+            AccessError::PolicyAttached(..)
+            | AccessError::OtherRequest(_)
+            | AccessError::ApprovalOver(..)
+            | AccessError::ApprovalExpired(_)
+            | AccessError::VotedDown(..)
+            | AccessError::NotApproved { .. }
+            | AccessError::OwnRequest(_) => Exception::Conflict,
+        };
+        Self::permanent(exception, error.to_string())
     }
 
     /// Something could not be recorded, for a reason that passes.

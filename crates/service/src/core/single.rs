@@ -150,7 +150,7 @@ fn withhold<T>(
 ) -> usize {
     let [result] = result else { return 0 };
     let Ok(done) = &*result else { return 0 };
-    let look = resource.is_allowed(core, call, operation).and_then(|()| still(core, done));
+    let look = resource.is_still_allowed(core, call, operation).and_then(|()| still(core, done));
     match look {
         Ok(()) => 0,
         Err(error) => {

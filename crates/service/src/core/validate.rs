@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Error;
 use model::context::EncryptionContext;
 use model::exception::Exception;
-use model::id::{ALIAS_PREFIX, AliasName, ClusterId, HsmId};
+use model::id::{ALIAS_PREFIX, AliasName, ClusterId, HsmId, Scope};
 use model::key::DataKeySpec;
 use model::limits;
 use model::secret::Secret;
@@ -126,6 +126,65 @@ fn tag_names<'a>(
         }
     }
     Ok(())
+}
+
+/// The ARN of a principal, of whatever account.
+pub(crate) fn principal_arn(scope: &Scope, member: &str, arn: &str) -> Result<(), Error> {
+    length(member, arn.len(), 1, limits::PRINCIPAL_ARN_BYTES)?;
+    let legal = |c: u8| c.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&c);
+    let named = |kind: &str, resource: &str| {
+        resource.strip_prefix(kind).is_some_and(|name| !name.is_empty() && name.bytes().all(legal))
+    };
+    let is_one = match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "iam", "", account, resource] => {
+            *partition == *scope.partition
+                && account.len() == 12
+                && account.bytes().all(|c| c.is_ascii_digit())
+                && (named("user/", resource) || named("role/", resource))
+        }
+        _ => false,
+    };
+    if is_one {
+        return Ok(());
+    }
+    let (shown, partition) = (shown(arn), &scope.partition);
+    let what = format!(
+        "{member}: '{shown}' is no ARN of a principal; it must look like arn:{partition}:iam::ACCOUNT:user/NAME, with an \
+         account of twelve digits"
+    );
+    Err(Error::permanent(Exception::InvalidArn, what))
+}
+
+/// The name of a certificate.
+pub(crate) fn identity(identity: &str) -> Result<(), Error> {
+    length("identity", identity.len(), 1, limits::IDENTITY_BYTES)?;
+    let tail = ["cn:", "dns:", "spiffe://"].iter().find_map(|kind| identity.strip_prefix(kind));
+    if tail.is_some_and(|tail| !tail.is_empty()) {
+        return Ok(());
+    }
+    let shown = shown(identity);
+    Err(Error::validation(format!(
+        "identity: '{shown}' is no name of a certificate; write cn:NAME, dns:NAME or spiffe://…"
+    )))
+}
+
+/// The name of a group or of an identity policy.
+pub(crate) fn access_name<'t>(member: &str, name: &'t str) -> Result<&'t str, Error> {
+    length(member, name.len(), 1, limits::ACCESS_NAME_CHARS)?;
+    if name.bytes().all(|c| c.is_ascii_alphanumeric() || b"+=,.@_-".contains(&c)) {
+        return Ok(name);
+    }
+    let pattern = "Member must satisfy regular expression pattern: [A-Za-z0-9+=,.@_-]+";
+    Err(violated(&format!("Value '{}' at '{member}'", shown(name)), pattern))
+}
+
+/// The id of a grant.
+pub(crate) fn grant_id(id: &str) -> Result<(), Error> {
+    length("grantId", id.len(), 1, limits::GRANT_ID_CHARS)?;
+    if id.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(Error::permanent(Exception::InvalidGrantId, format!("'{}' is no id of a grant", shown(id))))
 }
 
 /// The token that makes a create repeatable.

@@ -13,6 +13,7 @@ use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::operation::Operation;
+use store::access::NewKeyPolicy;
 use store::{Begun, NewKey};
 
 /// What is to be made.
@@ -30,9 +31,21 @@ pub struct CreateKeyInput {
 
 impl Service {
     /// Makes a key. The procedure goes on to its end when the caller leaves.
-    pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+    pub async fn create_key(&self, call: &RequestContext, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+        self.create_key_with_policy(call, input, String::new(), false).await
+    }
+
+    /// The same with a policy, where it is not empty. Unless `bypass_lockout_check`, it must let the caller change it.
+    pub async fn create_key_with_policy(
+        &self,
+        call: &RequestContext,
+        mut input: CreateKeyInput,
+        policy: String,
+        bypass_lockout_check: bool,
+    ) -> Result<KeyMetadata, Error> {
         let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
-        let details = Details { makes_key: true, tags, ..Details::default() };
+        let bypass = Some(bypass_lockout_check);
+        let details = Details { makes_key: true, tags, bypass_lockout_check: bypass, ..Details::default() };
         let named = Named::nothing().with(details);
         let resource = Ok(named.clone());
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
@@ -44,7 +57,8 @@ impl Service {
                 if !tags.is_empty() {
                     named.is_allowed(&core, &call_of_task, Operation::TagResource)?;
                 }
-                let key = begin(&core, &lifecycle, &call_of_task.principal, input, tags).await?;
+                let policy = core.policy_of_new_key(&call_of_task, policy, bypass_lockout_check)?;
+                let key = begin(&core, &lifecycle, &call_of_task.principal, input, (tags, policy)).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
                 let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
@@ -61,12 +75,13 @@ async fn begin(
     lifecycle: &Lifecycle,
     principal: &Principal,
     input: CreateKeyInput,
-    tags: BTreeMap<String, String>,
+    (tags, policy): (BTreeMap<String, String>, Option<NewKeyPolicy>),
 ) -> Result<KeyId, Error> {
     let store_id = store_for(core, &input.key_store_id)?;
     let (_, members) = core.connected_store(store_id.as_str())?;
     let said = [store_id.as_str(), &input.description].into_iter();
     let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
+    let parameters = parameters.chain(policy.iter().map(|policy| policy.document.as_str()));
     let token = token::of(principal, Operation::CreateKey, input.client_token, parameters);
     // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
     // token never work on the same key.
@@ -83,7 +98,7 @@ async fn begin(
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let most = core.quotas().keys_per_key_store;
             let new = NewKey { key_store: store_id, description: input.description, tags, hsms, most };
-            let beginning = core.store().begin_key(new, token.as_ref());
+            let beginning = core.store().begin_key_with_policy(new, policy.clone(), token.as_ref());
             transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?
         }
     };

@@ -13,6 +13,6 @@ mod list_resource_tags;
 pub(crate) mod rotate_key;
 mod switch_key;
 mod tag_resource;
-mod token;
+pub(crate) mod token;
 mod update_alias;
 mod update_key_description;

@@ -22,7 +22,7 @@ pub(super) fn of<'a>(
 }
 
 /// What must be the same when a client token comes again.
-fn digest<'a>(parameters: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+pub(crate) fn digest<'a>(parameters: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parameters {
         // Lengths keep two parts apart whatever they hold.

@@ -10,6 +10,7 @@ mod fake;
 mod keyring;
 mod keys;
 mod names;
+mod permissions;
 mod re_encrypt;
 mod records;
 mod rotation;

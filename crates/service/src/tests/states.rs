@@ -61,6 +61,13 @@ const TABLE: &[(&str, [Cell; 5])] = &[
     ("DisableKeyRotation",              [Creating,   Ok,         Disabled,   Pending, Ok]),
     ("GetKeyRotationStatus",            [Ok,         Ok,         Ok,         Ok,      Ok]),
     ("ListKeyRotations",                [Ok,         Ok,         Ok,         Ok,      Ok]),
+    ("PutKeyPolicy",                    [Ok,         Ok,         Ok,         Ok,      Ok]),
+    ("GetKeyPolicy",                    [Ok,         Ok,         Ok,         Ok,      Ok]),
+    ("ListKeyPolicies",                 [Ok,         Ok,         Ok,         Ok,      Ok]),
+    ("CreateGrant",                     [Creating,   Ok,         Disabled,   Pending, Ok]),
+    ("ListGrants",                      [Ok,         Ok,         Ok,         Ok,      Ok]),
+    ("RetireGrant",                     [Ok,         Ok,         Ok,         Ok,      Ok]),
+    ("RevokeGrant",                     [Ok,         Ok,         Ok,         Ok,      Ok]),
 ];
 
 #[tokio::test]

@@ -1,0 +1,350 @@
+//! Grants: what somebody may do with a key beside its policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::core::access::{Details, Granting, Named};
+use crate::core::authority::{account_of, granted};
+use crate::core::{Core, page, validate};
+use crate::keys::token::digest;
+use crate::{Error, Page, RequestContext, Service};
+use auth::grant::{Constraint, ConstraintKind, GrantOperation, Party, Terms};
+use model::exception::Exception;
+use model::id::{GrantId, KeyId, PrincipalId};
+use model::limits;
+use model::operation::Operation;
+use model::secret::Secret;
+use store::access::{Grant, Granted, NewGrant};
+use store::{Admits, Key};
+
+/// What is to be granted.
+#[derive(Clone, Debug, Default)]
+pub struct CreateGrantInput {
+    /// Key id or key ARN.
+    pub key_id: String,
+    /// The ARN of whom it allows something.
+    pub grantee: String,
+    /// The ARN of who may retire it; empty: nobody but those who always may.
+    pub retiring: String,
+    /// What it allows, by AWS's names.
+    pub operations: Vec<String>,
+    /// For which encryption contexts; any, where it is absent.
+    pub constraint: Option<(ConstraintKind, BTreeMap<String, String>)>,
+    /// With it the same call makes nothing again. Empty: none.
+    pub name: String,
+    /// Everything is to be decided, and nothing made.
+    pub dry_run: bool,
+}
+
+/// A grant that was made.
+#[derive(Clone)]
+pub struct CreatedGrant {
+    /// Its id.
+    pub id: GrantId,
+    /// Names it, to whoever may retire it. It is not to be logged.
+    pub token: String,
+}
+
+/// A grant as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantView {
+    /// The key's ARN.
+    pub key_arn: String,
+    /// Its id.
+    pub id: GrantId,
+    /// Empty where it has none.
+    pub name: String,
+    /// The ARN of whom it allows something; the id where that one is gone.
+    pub grantee: String,
+    /// The same of who may retire it.
+    pub retiring: Option<String>,
+    /// The root of the account in which it was made.
+    pub issuing_account: String,
+    /// What it allows.
+    pub operations: Vec<String>,
+    /// For which encryption contexts.
+    pub constraint: Option<(ConstraintKind, BTreeMap<String, String>)>,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Which grant is to be retired: by its token, or by its key's ARN and its id.
+#[derive(Clone, Default)]
+pub struct RetireGrantInput {
+    /// Empty: by the other two.
+    pub token: String,
+    /// The key's ARN.
+    pub key_arn: String,
+    /// The grant's id.
+    pub grant_id: String,
+    /// Everything is to be decided, and nothing done.
+    pub dry_run: bool,
+}
+
+impl Service {
+    /// Makes a grant, which counts when this returns. With a name, the same call gives the same grant again.
+    pub async fn create_grant(&self, call: &RequestContext, input: CreateGrantInput) -> Result<CreatedGrant, Error> {
+        let operation = Operation::CreateGrant;
+        let granting = self.core.granting(&input);
+        let details = Details { grant: granting.clone().ok(), ..Details::default() };
+        let (of_task, key_id) = (call.clone(), input.key_id.clone());
+        let work = move |core: Core, key: Arc<Key>| async move {
+            let terms = granting?.terms;
+            validate::length("name", input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
+            let grantee = core.principal(&input.grantee)?.id.clone();
+            let retiring = match input.retiring.as_str() {
+                "" => None,
+                arn => Some(core.principal(arn)?.id.clone()),
+            };
+            if input.dry_run {
+                return Err(Error::dry_run());
+            }
+            let account = core.scope().account.to_string();
+            let (issuer, issuing_account) = core.judged(&of_task, |judge| match judge.principal() {
+                Some(principal) => (principal.id.clone(), account_of(&principal.arn).to_owned()),
+                // An administrator without a principal is as good as the account's root.
+                None => (PrincipalId::from(account.as_str()), account.clone()),
+            });
+            let new = NewGrant {
+                key: key.id,
+                parameters: parameters(&terms, &grantee, retiring.as_ref()),
+                name: input.name,
+                grantee,
+                retiring,
+                issuing_account,
+                issuer,
+                operations: terms.operations.iter().map(|one| one.name().to_owned()).collect(),
+                constraint: terms.constraint.as_ref().map(kept),
+            };
+            let admits = Admits { states: operation.spec().allowed_states, most: limits::GRANTS_PER_KEY };
+            let made = core.store().create_grant(new, admits).await.map_err(|error| core.of_store(error))?;
+            let (Granted::New(id) | Granted::Existing(id)) = made;
+            tracing::info!(key = %key.id, grant = %id, "grant made");
+            Ok(CreatedGrant { token: core.grant_token(key.id, &id)?, id })
+        };
+        self.core.on_key_with(call, operation, &key_id, details, work).await
+    }
+
+    /// Lists the grants of a key: of one id, or of one grantee, where these are not empty.
+    pub async fn list_grants(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        grant_id: &str,
+        grantee: &str,
+        limit: Option<u32>,
+        marker: &str,
+    ) -> Result<Page<GrantView>, Error> {
+        let (grant_id, grantee, marker) = (grant_id.to_owned(), grantee.to_owned(), marker.to_owned());
+        let work = move |core: Core, key: Arc<Key>| async move {
+            let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
+            validate::length("grantId", grant_id.len(), 0, limits::GRANT_ID_CHARS)?;
+            let after = page::after('h', &marker, |text| Some(GrantId::from(text)))?;
+            let catalogue = core.store().catalogue();
+            // Whoever is gone is named by id, here as in what is shown.
+            let who = catalogue.principal_with_arn(&grantee).map(|principal| principal.id.clone());
+            let who = (!grantee.is_empty()).then(|| who.unwrap_or_else(|| PrincipalId::from(grantee.as_str())));
+            let wanted = |grant: &&Arc<Grant>| {
+                (grant_id.is_empty() || grant.id.as_str() == grant_id)
+                    && who.as_ref().is_none_or(|who| grant.grantee == *who)
+            };
+            let grants = catalogue.grants_after(key.id, after.as_ref()).filter(wanted);
+            Ok(page::cut('h', grants.map(|grant| view(&core, grant)), limit, |grant| grant.id.clone()))
+        };
+        self.core.on_key(call, Operation::ListGrants, key_id, work).await
+    }
+
+    /// Lists the grants, of whatever key, that a principal may retire because they name it.
+    pub async fn list_retirable_grants(
+        &self,
+        call: &RequestContext,
+        retiring: &str,
+        limit: Option<u32>,
+        marker: &str,
+    ) -> Result<Page<GrantView>, Error> {
+        let (retiring, marker) = (retiring.to_owned(), marker.to_owned());
+        let read = move |core: &Core| {
+            let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
+            let after = page::after('i', &marker, |text| Some(GrantId::from(text)))?;
+            let principal = core.principal(&retiring)?;
+            let catalogue = core.store().catalogue();
+            let grants = catalogue.retirable_after(&principal.id, after.as_ref()).map(|grant| view(core, grant));
+            Ok(page::cut('i', grants, limit, |grant| grant.id.clone()))
+        };
+        self.core.on_catalogue(call, Operation::ListRetirableGrants, Ok(Named::nothing()), read).await
+    }
+
+    /// Revokes a grant: when this returns, it allows nothing any more.
+    pub async fn revoke_grant(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        grant_id: &str,
+        dry_run: bool,
+    ) -> Result<(), Error> {
+        let id = GrantId::from(grant_id);
+        // What it grants is the request's too, for conditions.
+        let details = Details {
+            grant: self.core.granting_of(Operation::RevokeGrant, key_id, &id),
+            decided_once: true,
+            ..Details::default()
+        };
+        let work = move |core: Core, key: Arc<Key>| async move {
+            validate::grant_id(id.as_str())?;
+            core.remove_grant(key.id, &id, dry_run).await
+        };
+        self.core.on_key_with(call, Operation::RevokeGrant, key_id, details, work).await
+    }
+
+    /// Retires a grant: the grant says who may. When this returns, it allows nothing any more.
+    pub async fn retire_grant(&self, call: &RequestContext, input: RetireGrantInput) -> Result<(), Error> {
+        let (core, dry_run) = (self.core.clone(), input.dry_run);
+        let named = self.core.grant_named(&input);
+        let resource =
+            named.clone().map(|(key, id)| Named::key(key, self.core.scope().key_arn(key)).retiring(id).decided_once());
+        let work = async move {
+            let (key, id) = named?;
+            core.remove_grant(key, &id, dry_run).await
+        };
+        self.core.on_one(call, Operation::RetireGrant, resource, work).await
+    }
+}
+
+impl Core {
+    async fn remove_grant(&self, key: KeyId, id: &GrantId, dry_run: bool) -> Result<(), Error> {
+        if dry_run {
+            let known = self.store().catalogue().grant(key, id).is_some();
+            return Err(if known { Error::dry_run() } else { Error::no_grant(id) });
+        }
+        self.store().remove_grant(key, id).await.map_err(|error| self.of_store(error))?;
+        self.wait_for_releases();
+        tracing::info!(%key, grant = %id, "grant removed");
+        Ok(())
+    }
+
+    /// What a call would grant, as conditions see it.
+    fn granting(&self, input: &CreateGrantInput) -> Result<Granting, Error> {
+        let CreateGrantInput { grantee, retiring, operations, constraint, .. } = input;
+        validate::principal_arn(self.scope(), "granteePrincipal", grantee)?;
+        if !retiring.is_empty() {
+            validate::principal_arn(self.scope(), "retiringPrincipal", retiring)?;
+        }
+        validate::length("operations", operations.len(), 1, GrantOperation::ALL.len())?;
+        let operation = |name: &String| {
+            GrantOperation::parse(name).filter(|one| one.fits_symmetric_key()).ok_or_else(|| {
+                let fit = GrantOperation::ALL.iter().filter(|one| one.fits_symmetric_key());
+                let fit: Vec<_> = fit.map(|one| one.name()).collect();
+                let name = validate::shown(name);
+                Error::validation(format!("operations: {name} does not fit a symmetric key; {} do", fit.join(", ")))
+            })
+        };
+        let operations = operations.iter().map(operation).collect::<Result<_, Error>>()?;
+        let constraint = constraint.clone().map(|(kind, pairs)| Constraint::new(kind, pairs)).transpose();
+        let constraint = constraint.map_err(|error| Error::validation(format!("constraints: {error}")))?;
+        let catalogue = self.store().catalogue();
+        // Somebody whom there is not is told of when the caller may make grants.
+        let party = |arn: &str| match catalogue.principal_with_arn(arn) {
+            Some(principal) => Party::Principal(principal.id.clone()),
+            None => Party::Account("".into()),
+        };
+        let retiring = (!retiring.is_empty()).then(|| retiring.clone());
+        let terms = Terms { grantee: party(grantee), retiring: retiring.as_deref().map(party), operations, constraint };
+        Ok(Granting { terms, grantee: grantee.clone(), retiring })
+    }
+
+    /// The same of a grant that there is.
+    fn granting_of(&self, operation: Operation, key_id: &str, id: &GrantId) -> Option<Granting> {
+        let catalogue = self.store().catalogue();
+        let key = self.key_named(operation, key_id, &catalogue).ok()?;
+        let grant = catalogue.grant(key, id)?;
+        let GrantView { grantee, retiring, .. } = view(self, grant);
+        Some(Granting { terms: granted(grant).terms, grantee, retiring })
+    }
+
+    /// Which grant a call to retire one is about.
+    fn grant_named(&self, input: &RetireGrantInput) -> Result<(KeyId, GrantId), Error> {
+        if !input.token.is_empty() {
+            if !(input.key_arn.is_empty() && input.grant_id.is_empty()) {
+                return Err(Error::validation("grantToken: give a token, or a key's ARN and a grant's id, not both"));
+            }
+            return self.grant_of_token(&input.token);
+        }
+        validate::grant_id(&input.grant_id)?;
+        let key = self.key_named(Operation::RetireGrant, &input.key_arn, &self.store().catalogue())?;
+        Ok((key, GrantId::from(input.grant_id.as_str())))
+    }
+
+    /// A token of a grant. Sealed under the key that seals PINs, so that nobody else makes one, and each time another.
+    fn grant_token(&self, key: KeyId, id: &GrantId) -> Result<String, Error> {
+        let said = Secret::new(format!("{key}{id}").into_bytes());
+        let sealed = self.registry().seals.load().seal(&[TOKEN], &said);
+        let sealed = sealed.map_err(|error| Error::internal(&format!("a grant token: {error}")))?;
+        Ok(sealed.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn grant_of_token(&self, token: &str) -> Result<(KeyId, GrantId), Error> {
+        let invalid = || {
+            let what = "the grant token is none of this installation, or the key that it was made under was taken out of \
+                        use; name the grant by its key's ARN and its id";
+            Error::permanent(Exception::InvalidGrantToken, what)
+        };
+        validate::length("grantToken", token.len(), 1, limits::GRANT_TOKEN_CHARS)?;
+        let digits = |at: usize| token.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let sealed: Option<Vec<u8>> = (0..token.len()).step_by(2).map(digits).collect();
+        let said = self.registry().seals.load().open(&[TOKEN], &sealed.ok_or_else(invalid)?).map_err(|_| invalid())?;
+        let said = str::from_utf8(said.expose()).map_err(|_| invalid())?;
+        let (key, id) = said.split_at_checked(KEY_ID_CHARS).ok_or_else(invalid)?;
+        Ok((KeyId::parse(key).ok_or_else(invalid)?, GrantId::from(id)))
+    }
+}
+
+/// What tokens are sealed for.
+const TOKEN: &str = "grant token";
+/// A key's id as text.
+const KEY_ID_CHARS: usize = 36;
+
+/// What must be the same for a grant of one name to be the same.
+fn parameters(terms: &Terms, grantee: &PrincipalId, retiring: Option<&PrincipalId>) -> [u8; 32] {
+    let mut said: Vec<&str> = vec![grantee.as_str(), retiring.map_or("", PrincipalId::as_str)];
+    said.extend(terms.operations.iter().map(|one| one.name()));
+    said.push("");
+    if let Some(constraint) = &terms.constraint {
+        said.push(constraint.name());
+        said.extend(constraint.pairs().iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+    }
+    digest(said)
+}
+
+fn kept(constraint: &Constraint) -> store::access::Constraint {
+    let kind = match constraint.kind() {
+        ConstraintKind::Subset => store::access::ConstraintKind::Subset,
+        ConstraintKind::Equals => store::access::ConstraintKind::Equals,
+    };
+    store::access::Constraint { kind, pairs: constraint.pairs().clone() }
+}
+
+fn view(core: &Core, grant: &Arc<Grant>) -> GrantView {
+    let catalogue = core.store().catalogue();
+    let who = |id: &PrincipalId| match catalogue.principal(id) {
+        Some(principal) => principal.arn.to_string(),
+        None => id.to_string(),
+    };
+    let constraint = grant.constraint.as_ref().map(|constraint| {
+        let kind = match constraint.kind {
+            store::access::ConstraintKind::Subset => ConstraintKind::Subset,
+            store::access::ConstraintKind::Equals => ConstraintKind::Equals,
+        };
+        (kind, constraint.pairs.clone())
+    });
+    GrantView {
+        key_arn: core.scope().key_arn(grant.key),
+        id: grant.id.clone(),
+        name: grant.name.clone(),
+        grantee: who(&grant.grantee),
+        retiring: grant.retiring.as_ref().map(who),
+        issuing_account: format!("arn:{}:iam::{}:root", core.scope().partition, grant.issuing_account),
+        operations: grant.operations.clone(),
+        constraint,
+        created_at: grant.created_at,
+    }
+}

@@ -1,0 +1,8 @@
+//! Operations on who may do what.
+
+pub(crate) mod explain;
+pub(crate) mod grants;
+pub(crate) mod groups;
+pub(crate) mod key_policy;
+pub(crate) mod policies;
+pub(crate) mod principals;

@@ -1,0 +1,239 @@
+//! Identity policies, and to whom they are attached.
+
+use std::sync::Arc;
+
+use super::groups::no_group;
+use crate::core::access::Named;
+use crate::core::directory::{Managed, all_managed, managed};
+use crate::core::{Core, page, validate};
+use crate::{Error, Page, RequestContext, Service};
+use auth::policy::{self, Bindings, Compiled, Kind, POLICY_BYTES};
+use model::exception::Exception;
+use model::id::{GroupName, PolicyName, PrincipalId};
+use model::limits;
+use model::operation::Operation;
+use store::Catalogue;
+use store::access::{Holder, Names, NewAttachment, NewPolicy};
+
+/// What is to be put.
+#[derive(Clone, Debug, Default)]
+pub struct PutPolicyInput {
+    /// Its name.
+    pub name: String,
+    /// At most 8,192 characters.
+    pub description: String,
+    /// The policy.
+    pub document: String,
+}
+
+/// To whom a policy is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// The principal with this ARN.
+    Principal(String),
+    /// The group of this name.
+    Group(String),
+}
+
+/// An identity policy as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyView {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// For people.
+    pub description: String,
+    /// As it was put.
+    pub document: String,
+    /// It is part of the program.
+    pub built_in: bool,
+    /// When it was put the last time, in milliseconds since the Unix epoch; absent where it is part of the program.
+    pub updated_at: Option<i64>,
+}
+
+impl Service {
+    /// Makes a policy, or puts it in the place of the one of its name. Gives what is doubtful about it. When this
+    /// returns, the former one counts no more.
+    pub async fn put_policy(&self, call: &RequestContext, input: PutPolicyInput) -> Result<Vec<String>, Error> {
+        let operation = Operation::PutPolicy;
+        let core = self.core.clone();
+        let resource = self.core.arn_of(operation, &input.name).map(Named::decided_once);
+        let work = async move {
+            let PutPolicyInput { name, description, document } = input;
+            let name = own_name(&name)?;
+            validate::description(&description)?;
+            let (names, warnings) = core.read_policy(&name, &document, Kind::Identity)?.taken();
+            let new = NewPolicy { name: name.clone(), description, document, names, most: limits::POLICIES };
+            core.store().put_policy(new).await.map_err(|error| core.of_store(error))?;
+            core.wait_for_releases();
+            tracing::info!(policy = %name, "policy put");
+            Ok(warnings)
+        };
+        self.core.on_one(call, operation, resource, work).await
+    }
+
+    /// Takes a policy away that is attached to nobody.
+    pub async fn delete_policy(&self, call: &RequestContext, name: &str) -> Result<(), Error> {
+        let (operation, core, name) = (Operation::DeletePolicy, self.core.clone(), name.to_owned());
+        let resource = self.core.arn_of(operation, &name).map(Named::decided_once);
+        let work = async move {
+            let name = own_name(&name)?;
+            core.store().delete_policy(&name).await.map_err(|error| core.of_store(error))?;
+            core.wait_for_releases();
+            tracing::info!(policy = %name, "policy deleted");
+            Ok(())
+        };
+        self.core.on_one(call, operation, resource, work).await
+    }
+
+    /// Shows a policy as it was put.
+    pub async fn get_policy(&self, call: &RequestContext, name: &str) -> Result<PolicyView, Error> {
+        let (operation, name) = (Operation::GetPolicy, PolicyName::from(name));
+        let resource = self.core.arn_of(operation, name.as_str());
+        let read = move |core: &Core| {
+            if let Some(managed) = managed(&name) {
+                return Ok(view_of_managed(core, managed));
+            }
+            let catalogue = core.store().catalogue();
+            let policy = catalogue.policy(&name).ok_or_else(|| no_policy(&name))?;
+            Ok(view(core, policy))
+        };
+        self.core.on_catalogue(call, operation, resource, read).await
+    }
+
+    /// Lists policies: on the first page those that are part of the program, then the others in the order of their
+    /// names.
+    pub async fn list_policies(
+        &self,
+        call: &RequestContext,
+        limit: Option<u32>,
+        marker: &str,
+    ) -> Result<Page<PolicyView>, Error> {
+        let marker = marker.to_owned();
+        let read = move |core: &Core| {
+            let limit = validate::page_limit_of(limit, limits::LIST_POLICIES, limits::LIST_POLICIES)?;
+            let after = page::after('y', &marker, |text| Some(PolicyName::from(text)))?;
+            let catalogue = core.store().catalogue();
+            let policies = catalogue.policies_after(after.as_ref()).map(|policy| view(core, policy));
+            let mut page = page::cut('y', policies, limit, |policy| policy.name.clone());
+            if after.is_none() {
+                let built_in = all_managed().iter().map(|managed| view_of_managed(core, managed));
+                drop(page.items.splice(0..0, built_in));
+            }
+            Ok(page)
+        };
+        self.core.on_catalogue(call, Operation::ListPolicies, Ok(Named::nothing()), read).await
+    }
+
+    /// Attaches a policy to a principal or a group; a success where it is.
+    pub async fn attach_policy(&self, call: &RequestContext, policy: &str, to: Attached) -> Result<(), Error> {
+        let (operation, core, policy) = (Operation::AttachPolicy, self.core.clone(), PolicyName::from(policy));
+        let resource = self.core.arn_of(operation, policy.as_str()).map(Named::decided_once);
+        let work = async move {
+            let (holder, built_in) = (core.holder(&to)?, managed(&policy).is_some());
+            let most = limits::POLICIES_PER_HOLDER;
+            let new = NewAttachment { policy: policy.clone(), built_in, holder: holder.clone(), most };
+            core.store().attach_policy(new).await.map_err(|error| core.of_store(error))?;
+            core.wait_for_releases();
+            tracing::info!(%policy, to = %holder, "policy attached");
+            Ok(())
+        };
+        self.core.on_one(call, operation, resource, work).await
+    }
+
+    /// Detaches a policy.
+    pub async fn detach_policy(&self, call: &RequestContext, policy: &str, from: Attached) -> Result<(), Error> {
+        let (operation, core, policy) = (Operation::DetachPolicy, self.core.clone(), PolicyName::from(policy));
+        let resource = self.core.arn_of(operation, policy.as_str()).map(Named::decided_once);
+        let work = async move {
+            let holder = core.holder(&from)?;
+            core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
+            core.wait_for_releases();
+            tracing::info!(%policy, from = %holder, "policy detached");
+            Ok(())
+        };
+        self.core.on_one(call, operation, resource, work).await
+    }
+}
+
+/// A policy that was read: whom it names, and what is doubtful about it.
+pub(super) struct Read(pub(super) Compiled);
+
+impl Read {
+    pub(super) fn taken(self) -> (Names, Vec<String>) {
+        let Compiled { policy, warnings } = self.0;
+        (policy.bindings().pairs().clone(), warnings.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl Core {
+    /// Reads a policy that is to be put. Whom it names there must be now.
+    pub(super) fn read_policy(&self, name: &PolicyName, document: &str, kind: Kind<'_>) -> Result<Read, Error> {
+        if document.len() > POLICY_BYTES {
+            let what = format!("the policy has {} bytes, and at most {POLICY_BYTES} are allowed", document.len());
+            return Err(Error::permanent(Exception::LimitExceeded, what));
+        }
+        let catalogue = self.store().catalogue();
+        policy::Policy::compile(name, document, kind, &|arn| now(&catalogue, arn))
+            .map(Read)
+            .map_err(|refused| Error::permanent(Exception::MalformedPolicyDocument, refused.to_string()))
+    }
+
+    /// A stored policy as it is shown.
+    pub(super) fn shown_policy(&self, document: &str, names: &Names) -> String {
+        let catalogue = self.store().catalogue();
+        policy::shown(document, &Bindings::new(names.clone()), &|arn| now(&catalogue, arn)).into_owned()
+    }
+
+    fn holder(&self, attached: &Attached) -> Result<Holder, Error> {
+        match attached {
+            Attached::Principal(arn) => Ok(Holder::Principal(self.principal(arn)?.id.clone())),
+            Attached::Group(name) => {
+                let known = self.store().catalogue().group(&GroupName::from(name.as_str())).cloned();
+                Ok(Holder::Group(known.ok_or_else(|| no_group(name))?.name.clone()))
+            }
+        }
+    }
+}
+
+/// Whom an ARN means now.
+pub(super) fn now(catalogue: &Catalogue, arn: &str) -> Option<PrincipalId> {
+    catalogue.principal_with_arn(arn).map(|principal| principal.id.clone())
+}
+
+/// The name of a policy that is no part of the program.
+fn own_name(name: &str) -> Result<PolicyName, Error> {
+    validate::access_name("policyName", name)?;
+    let name = PolicyName::from(name);
+    match managed(&name) {
+        Some(_) => Err(Error::validation(format!("{name} is part of the program; choose another name"))),
+        None => Ok(name),
+    }
+}
+
+fn no_policy(name: &PolicyName) -> Error {
+    Error::permanent(Exception::NotFound, format!("there is no policy {}", validate::shown(name.as_str())))
+}
+
+fn view(core: &Core, policy: &Arc<store::access::Policy>) -> PolicyView {
+    PolicyView {
+        name: policy.name.to_string(),
+        arn: core.scope().policy_arn(policy.name.as_str()),
+        description: policy.description.clone(),
+        document: core.shown_policy(&policy.document, &policy.names),
+        built_in: false,
+        updated_at: Some(policy.updated_at),
+    }
+}
+
+fn view_of_managed(core: &Core, Managed { name, description, document, .. }: &Managed) -> PolicyView {
+    PolicyView {
+        name: name.to_string(),
+        arn: core.scope().policy_arn(name.as_str()),
+        description: (*description).to_owned(),
+        document: (*document).to_owned(),
+        built_in: true,
+        updated_at: None,
+    }
+}

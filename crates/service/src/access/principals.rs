@@ -1,0 +1,228 @@
+//! Principals: who may call, by which certificates they are known, their tags.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::core::access::Named;
+use crate::core::{Core, page, validate};
+use crate::{Error, Page, RequestContext, Service};
+use model::exception::Exception;
+use model::id::PrincipalId;
+use model::limits;
+use model::operation::Operation;
+use store::access::{NewPrincipal, Principal};
+
+/// What is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct CreatePrincipalInput {
+    /// `arn:PARTITION:iam::ACCOUNT:user/NAME`, or `…:role/NAME`.
+    pub arn: String,
+    /// At most 8,192 characters.
+    pub description: String,
+    /// Names of certificates by which it is known, such as `cn:app`.
+    pub identities: Vec<String>,
+    /// Key and value; no key twice.
+    pub tags: Vec<(String, String)>,
+}
+
+/// A principal as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrincipalView {
+    /// Its id, which nobody else will ever have.
+    pub id: PrincipalId,
+    /// Its ARN.
+    pub arn: String,
+    /// The creator's words.
+    pub description: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: i64,
+    /// Names of certificates by which it is known, each with when it was given it.
+    pub identities: Vec<(String, i64)>,
+    /// By name.
+    pub tags: BTreeMap<String, String>,
+    /// The groups that it is in.
+    pub groups: Vec<String>,
+    /// The policies that are attached to itself.
+    pub policies: Vec<String>,
+}
+
+/// Who a caller is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The name of its certificate.
+    pub identity: String,
+    /// The principal that it is mapped to; absent where it is to none.
+    pub principal: Option<PrincipalView>,
+    /// Whether it is one of the configuration's administrators, whom no policy binds.
+    pub administrator: bool,
+}
+
+impl Service {
+    /// Says who the caller is. Everybody may ask that.
+    pub async fn who_am_i(&self, call: &RequestContext) -> Result<Identified, Error> {
+        let asked = call.clone();
+        let read = move |core: &Core| {
+            Ok(core.judged(&asked, |judge| Identified {
+                identity: asked.principal.as_str().to_owned(),
+                principal: judge.principal().map(|principal| view(principal)),
+                administrator: judge.is_administrator(),
+            }))
+        };
+        self.core.on_catalogue(call, Operation::WhoAmI, Ok(Named::nothing()), read).await
+    }
+
+    /// Makes a principal. One of an ARN that there was before is somebody else, and inherits nothing.
+    pub async fn create_principal(
+        &self,
+        call: &RequestContext,
+        input: CreatePrincipalInput,
+    ) -> Result<PrincipalView, Error> {
+        let operation = Operation::CreatePrincipal;
+        let CreatePrincipalInput { arn, description, identities, tags } = input;
+        let (core, resource) = (self.core.clone(), self.core.arn_of(operation, &arn));
+        let work = async move {
+            validate::description(&description)?;
+            validate::length("identities", identities.len(), 0, limits::IDENTITIES_PER_PRINCIPAL)?;
+            identities.iter().try_for_each(|identity| validate::identity(identity))?;
+            let identities: BTreeSet<String> = identities.into_iter().collect();
+            let tags = validate::tags(tags, limits::TAGS_PER_PRINCIPAL)?;
+            let new = NewPrincipal { arn: arn.clone(), description, identities, tags, most: limits::PRINCIPALS };
+            let id = core.store().create_principal(new).await.map_err(|error| core.of_store(error))?;
+            tracing::info!(%id, arn, "principal created");
+            core.principal(&arn).map(|principal| view(&principal))
+        };
+        self.core.on_one(call, operation, resource, work).await
+    }
+
+    /// Takes a principal away: when this returns, nobody can do anything as it any more. What names it shows its id.
+    pub async fn delete_principal(&self, call: &RequestContext, arn: &str) -> Result<(), Error> {
+        let work = |core: Core, id: PrincipalId| async move {
+            core.store().delete_principal(&id).await.map_err(|error| core.of_store(error))
+        };
+        self.on_principal(call, Operation::DeletePrincipal, arn, work).await
+    }
+
+    /// Shows a principal.
+    pub async fn describe_principal(&self, call: &RequestContext, arn: &str) -> Result<PrincipalView, Error> {
+        let (operation, arn) = (Operation::DescribePrincipal, arn.to_owned());
+        let resource = self.core.arn_of(operation, &arn);
+        let read = move |core: &Core| core.principal(&arn).map(|principal| view(&principal));
+        self.core.on_catalogue(call, operation, resource, read).await
+    }
+
+    /// Lists principals in the order of their ARNs.
+    pub async fn list_principals(
+        &self,
+        call: &RequestContext,
+        limit: Option<u32>,
+        marker: &str,
+    ) -> Result<Page<PrincipalView>, Error> {
+        let marker = marker.to_owned();
+        let read = move |core: &Core| {
+            let limit = validate::page_limit(limit)?;
+            let after = page::after('p', &marker, |text| Some(text.to_owned()))?;
+            let catalogue = core.store().catalogue();
+            let principals = catalogue.principals_after(after.as_deref()).map(|principal| view(principal));
+            Ok(page::cut('p', principals, limit, |principal| principal.arn.clone()))
+        };
+        self.core.on_catalogue(call, Operation::ListPrincipals, Ok(Named::nothing()), read).await
+    }
+
+    /// Has a principal be known by a further certificate.
+    pub async fn add_principal_identity(&self, call: &RequestContext, arn: &str, identity: &str) -> Result<(), Error> {
+        let identity = identity.to_owned();
+        let work = |core: Core, id: PrincipalId| async move {
+            validate::identity(&identity)?;
+            let most = limits::IDENTITIES_PER_PRINCIPAL;
+            core.store().add_identity(&id, &identity, most).await.map_err(|error| core.of_store(error))
+        };
+        self.on_principal(call, Operation::AddPrincipalIdentity, arn, work).await
+    }
+
+    /// Has a principal be known by a certificate no more: when this returns, calls on its open connections are refused.
+    pub async fn remove_principal_identity(
+        &self,
+        call: &RequestContext,
+        arn: &str,
+        identity: &str,
+    ) -> Result<(), Error> {
+        let identity = identity.to_owned();
+        let work = |core: Core, id: PrincipalId| async move {
+            core.store().remove_identity(&id, &identity).await.map_err(|error| core.of_store(error))
+        };
+        self.on_principal(call, Operation::RemovePrincipalIdentity, arn, work).await
+    }
+
+    /// Gives a principal tags; one with a name that it has already takes the other one's place.
+    pub async fn tag_principal(
+        &self,
+        call: &RequestContext,
+        arn: &str,
+        tags: Vec<(String, String)>,
+    ) -> Result<(), Error> {
+        let work = |core: Core, id: PrincipalId| async move {
+            let most = limits::TAGS_PER_PRINCIPAL;
+            let tags = validate::tags(tags, most)?;
+            core.store().tag_principal(&id, &tags, most).await.map_err(|error| core.of_store(error))
+        };
+        self.on_principal(call, Operation::TagPrincipal, arn, work).await
+    }
+
+    /// Takes tags away from a principal; a success where it has none of them.
+    pub async fn untag_principal(&self, call: &RequestContext, arn: &str, names: Vec<String>) -> Result<(), Error> {
+        let work = |core: Core, id: PrincipalId| async move {
+            let names = validate::tag_keys(names, limits::TAGS_PER_PRINCIPAL)?;
+            core.store().untag_principal(&id, &names).await.map_err(|error| core.of_store(error))
+        };
+        self.on_principal(call, Operation::UntagPrincipal, arn, work).await
+    }
+
+    /// Changes a principal that there is. The change may be the end of what allowed it.
+    async fn on_principal<W>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        arn: &str,
+        work: impl FnOnce(Core, PrincipalId) -> W + Send + 'static,
+    ) -> Result<(), Error>
+    where
+        W: Future<Output = Result<(), Error>> + Send,
+    {
+        let (core, arn) = (self.core.clone(), arn.to_owned());
+        let resource = self.core.arn_of(operation, &arn).map(Named::decided_once);
+        let work = async move {
+            let principal = core.principal(&arn)?;
+            work(core.clone(), principal.id.clone()).await?;
+            core.wait_for_releases();
+            tracing::info!(arn, id = %principal.id, operation = operation.spec().label, "principal changed");
+            Ok(())
+        };
+        self.core.on_one(call, operation, resource, work).await
+    }
+}
+
+impl Core {
+    /// The principal that has this ARN now.
+    pub(crate) fn principal(&self, arn: &str) -> Result<Arc<Principal>, Error> {
+        let catalogue = self.store().catalogue();
+        catalogue.principal_with_arn(arn).cloned().ok_or_else(|| no_principal(arn))
+    }
+}
+
+pub(crate) fn no_principal(arn: &str) -> Error {
+    Error::permanent(Exception::NotFound, format!("there is no principal {}", validate::shown(arn)))
+}
+
+pub(super) fn view(principal: &Principal) -> PrincipalView {
+    let Principal { id, arn, description, created_at, identities, tags, groups, policies } = principal;
+    PrincipalView {
+        id: id.clone(),
+        arn: arn.to_string(),
+        description: description.clone(),
+        created_at: *created_at,
+        identities: identities.iter().map(|one| (one.name.clone(), one.created_at)).collect(),
+        tags: tags.clone(),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        policies: policies.iter().map(ToString::to_string).collect(),
+    }
+}
