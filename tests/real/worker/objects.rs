@@ -106,6 +106,24 @@ fn a_key_that_was_replaced_is_found_beside_one_that_is_absent() {
 }
 
 #[test]
+fn an_unwrapping_that_is_done_in_spite_of_its_error_leaves_no_second_object() {
+    let mut tokens = Tokens::after_ceremony();
+    let chaos = tokens.count_calls();
+    let mut control = tokens.control();
+    let (key, blob) = control.make_key();
+    assert!(matches!(control.call(Op::Destroy(key)), Reply::Done));
+    // What says that the wrapping key has another handle, so that the worker looks for it and tries again.
+    let rule = "[[rule]]\nfunction = \"C_UnwrapKey\"\nafter_call = true\nfault = { code = \"CKR_KEY_HANDLE_INVALID\" }";
+    chaos.set(rule).unwrap();
+    let failed = control.call(Op::Place { key, label: format!("arn:{key}"), blob: blob.clone() });
+    assert!(matches!(failed, Reply::Failed(_)), "{failed:?}");
+    assert_eq!(chaos.injected("C_UnwrapKey"), 2);
+    chaos.clear().unwrap();
+    control.place(key, &blob);
+    assert_eq!(held(&tokens, key), 1);
+}
+
+#[test]
 fn a_key_that_another_client_deletes_is_placed_anew() {
     let tokens = Tokens::after_ceremony();
     let mut control = tokens.control();

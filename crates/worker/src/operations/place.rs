@@ -1,5 +1,7 @@
 //! Unwrap a blob as the token object of a key version.
 
+use std::cell::Cell;
+
 use cryptoki::mechanism::Mechanism;
 
 use super::list;
@@ -15,7 +17,14 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
     if is_there(owner, key)? {
         return Ok(Reply::Done);
     }
+    let tried = Cell::new(false);
     let placed = owner.with_wrapping_key(|session, wrapping| {
+        // What failed may have been done all the same, and a second object of the id would stay beside the first.
+        if tried.replace(true) {
+            for left in objects::of_key(session, key)? {
+                session.destroy_object(left)?;
+            }
+        }
         Ok(session.unwrap_key(&Mechanism::AesKeyWrap, wrapping, blob, &template::placed_key(key, label))?)
     });
     if placed.is_err() {
