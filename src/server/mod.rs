@@ -5,6 +5,7 @@
 //! serves as soon as one zone does.
 
 mod accept;
+mod administrators;
 mod backup;
 mod bare;
 mod certificates;
@@ -238,13 +239,16 @@ async fn run(
         }
     }));
     if let Some(file) = config.file.clone() {
-        let service = parts.service.clone();
+        let (service, administrators) = (parts.service.clone(), Arc::clone(&parts.administrators));
         // On panic: started again; a signal that came meanwhile is to be sent again.
         lookers.spawn(watchdog.clone().restarted(
             Task::Reload,
             "",
             || (),
-            move |heartbeat| reload::on_sighup(file.clone(), service.clone(), Arc::clone(&files), heartbeat),
+            move |heartbeat| {
+                let (service, administrators) = (service.clone(), Arc::clone(&administrators));
+                reload::on_sighup(file.clone(), service, administrators, Arc::clone(&files), heartbeat)
+            },
         ));
     }
     let accept = accept::Accept {

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use super::administrators::Administrators;
 use super::files::Found;
 use super::{Error, observe, settings};
 use cluster::{Cluster, Removal};
@@ -29,6 +30,7 @@ const REST_OF_THEM: Duration = Duration::from_secs(10);
 /// What was built.
 pub(super) struct Parts {
     pub(super) service: Service,
+    pub(super) administrators: Arc<Administrators>,
     tasks: JoinSet<()>,
 }
 
@@ -93,6 +95,7 @@ pub(super) async fn build(
         observer,
         Arc::new(LogRecorder),
     );
+    let administrators = Arc::new(Administrators::begin(&service, store, config.administrators.clone()));
     service.start().await;
     let mut tasks = JoinSet::new();
     let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));
@@ -119,7 +122,7 @@ pub(super) async fn build(
         || (),
         move |heartbeat| tending.clone().tend_keys(heartbeat),
     ));
-    Parts { service, tasks }
+    Parts { service, administrators, tasks }
 }
 
 impl Parts {

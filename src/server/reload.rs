@@ -1,18 +1,25 @@
-//! SIGHUP: the configuration is read again. What takes effect at once is the list of HSMs, how clusters hedge and
-//! verify, and the seal keys; what else is a cluster's or an HSM's waits for a connect, everything else for a restart.
+//! SIGHUP: the configuration is read again. What takes effect at once is who administrators are, the list of
+//! HSMs, how clusters hedge and verify, and the seal keys; what else is a cluster's or an HSM's waits for a connect, everything else for a restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::administrators::Administrators;
 use super::files::Files;
 use super::{parts, settings};
 use service::Service;
 use telemetry::watchdog::Heartbeat;
 
 /// Reads the file again at each signal, for ever. A file that is wrong changes nothing.
-pub(super) async fn on_sighup(file: PathBuf, service: Service, files: Arc<Files>, heartbeat: Heartbeat) {
+pub(super) async fn on_sighup(
+    file: PathBuf,
+    service: Service,
+    administrators: Arc<Administrators>,
+    files: Arc<Files>,
+    heartbeat: Heartbeat,
+) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => {
@@ -28,6 +35,8 @@ pub(super) async fn on_sighup(file: PathBuf, service: Service, files: Arc<Files>
         });
         match seals {
             Ok((config, seals)) => {
+                // First, so that it is in force when the log says that the file was read.
+                administrators.take_over(config.administrators.clone());
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
                 // Waits its turn behind whatever happens to each key store.

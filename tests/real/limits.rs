@@ -1,18 +1,16 @@
 //! Queues are bounded: past the bound a call is refused at once and may come again. They are fair, and take nothing in
 //! that would come out too late.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::clock::Clock;
-use pki::Authority;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::harness::call::Address;
+use crate::harness::clients::guest_of;
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, Failure, chaos, context, process, wait};
 
@@ -185,22 +183,6 @@ async fn a_call_that_cannot_make_its_deadline_is_not_begun() {
             _ => panic!("{failure:?}"),
         }
     }
-}
-
-/// Another principal: with another certificate of the same authority.
-pub(crate) async fn guest_of(daemon: &Daemon) -> Caller {
-    address_of(daemon, "guest").connect().await.unwrap()
-}
-
-/// Where a principal of this name connects.
-pub(crate) fn address_of(daemon: &Daemon, name: &str) -> Address {
-    let mut address = daemon.address();
-    let key = fs::read_to_string(daemon.client_authority_key()).unwrap();
-    let authority = Authority::load(&address.ca, &key).unwrap();
-    let issued = authority.client(name, None, Clock::system().calendar(), Duration::from_secs(3_600)).unwrap();
-    address.certificate = issued.certificate;
-    address.key = String::from_utf8(issued.key.expose().to_vec()).unwrap();
-    address
 }
 
 async fn encrypt(caller: &Caller, key: &str) -> Result<Vec<u8>, Failure> {

@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::harness::call::Address;
+use crate::harness::clients::guest_of;
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
 use crate::harness::raw::client_config;
 use crate::harness::strangers::Strangers;
 use crate::harness::{Caller, Daemon, context, process, shared, wait};
-use crate::limits::guest_of;
 
 /// Where strangers come from.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

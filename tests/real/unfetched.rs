@@ -11,16 +11,18 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use crate::harness::call::Address;
+use crate::harness::clients::{address_of, guest_of};
 use crate::harness::daemon::Site;
 use crate::harness::raw::{RST_STREAM, Raw, client_config, framed};
 use crate::harness::{Caller, Daemon, context, process, wait};
-use crate::limits::{address_of, guest_of};
 use crate::shares::figure;
 
 /// What the daemon may take, whatever callers do, in kB of /proc/PID/status.
 const MOST_KB: u64 = 256 << 10;
 /// Between two calls of somebody else.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Attackers that come with certificates of their own.
+const MANY: usize = 40;
 /// Streams that a connection may have.
 const STREAMS: usize = 256;
 const BATCH: &str = "/keystored.v1.CryptoService/BatchGenerateDataKey";
@@ -39,6 +41,9 @@ impl Scene {
     async fn set() -> Self {
         process::raise_file_limit();
         let site = Site::prepare().await;
+        let attackers: Vec<String> = (0..MANY).map(|number| format!("attacker-{number}")).collect();
+        let attackers: Vec<&str> = attackers.iter().map(String::as_str).collect();
+        site.administrators(&[&["dev-client", "guest", "attacker"], &attackers[..]].concat());
         // A thousand clients on the same processors must not have workers taken for dead.
         site.kill_after(10_000);
         let daemon = site.start().await;
@@ -212,7 +217,7 @@ async fn many_principals_with_a_little_each_do_not_fill_it() {
     let mut scene = Scene::set().await;
     let batch = scene.batch();
     let mut attackers = Vec::new();
-    for number in 0..40 {
+    for number in 0..MANY {
         scene.address = address_of(&scene.daemon, &format!("attacker-{number}"));
         let batch = batch.clone();
         let act = move |raw: &mut Raw| {

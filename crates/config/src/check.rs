@@ -46,6 +46,7 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
         lock_dir: raw.lock_dir.as_ref().map_or(Ok(PathBuf::from(LOCKS)), |dir| context.path(dir))?,
         seal: context.seal(&raw.seal)?,
         zone: raw.zone.as_ref().map(|zone| context.name(zone, "zone").map(Zone::from)).transpose()?,
+        administrators: context.administrators(&raw.administrators)?,
         scope: context.scope(&raw.arn)?,
         grpc: Grpc {
             listen: context.address(&raw.grpc.listen)?,
@@ -139,6 +140,21 @@ impl Context<'_> {
         }
         let former: Result<Vec<PathBuf>, Error> = seal.former.iter().map(|path| self.path(path)).collect();
         Ok(Seal { key: self.path(&seal.key)?, former: former? })
+    }
+
+    fn administrators(&self, names: &[Spanned<String>]) -> Result<BTreeSet<String>, Error> {
+        if let Some(one_more) = names.get(limits::ADMINISTRATORS) {
+            let message = format!(
+                "more than {} administrators; name those who map principals, and let policies say what others may do",
+                limits::ADMINISTRATORS
+            );
+            return Err(self.at(one_more, message));
+        }
+        let checked = names.iter().map(|name| match text::identity(name.get_ref()) {
+            Ok(()) => Ok(name.get_ref().clone()),
+            Err(wrong) => Err(self.at(name, format!("{:?}: {wrong}", name.get_ref()))),
+        });
+        checked.collect()
     }
 
     fn scope(&self, arn: &raw::Arn) -> Result<Scope, Error> {

@@ -11,7 +11,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Config {
     pub seal: Seal,
     /// The daemon's own zone.
     pub zone: Option<Zone>,
+    /// Names of client certificates that may do everything, whatever policies say.
+    pub administrators: BTreeSet<String>,
     /// What ARNs carry.
     pub scope: Scope,
     /// The gRPC listener.

@@ -15,6 +15,8 @@ pub(super) struct File {
     pub(super) lock_dir: Option<Spanned<String>>,
     pub(super) seal: Seal,
     pub(super) zone: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) administrators: Vec<Spanned<String>>,
     pub(super) arn: Arn,
     pub(super) grpc: Grpc,
     #[serde(default)]

@@ -63,6 +63,7 @@ fn a_good_file_is_read() {
     assert_eq!(config.grpc.client_ca, PathBuf::from("/run/credentials/keystored/clients"));
     assert_eq!(config.grpc.key, PathBuf::from("/etc/keystored/server.key"));
     assert_eq!(&*config.scope.partition, "aws");
+    assert!(config.administrators.is_empty(), "nobody is an administrator by default");
     assert_eq!(config.limits.default_deadline, Duration::from_millis(250));
     assert_eq!(config.limits.default_control_deadline, Duration::from_secs(30));
     assert_eq!(config.limits.quotas, Quotas::default());
@@ -89,6 +90,24 @@ fn quotas_are_as_written() {
     let config = judge(&GOOD.replacen("[[cluster]]", &format!("{limits}[[cluster]]"), 1)).expect("good");
     let quotas = Quotas { keys_per_key_store: 12_000, aliases_per_key: 1, tags_per_key: 2, on_demand_rotations: 1 };
     assert_eq!(config.limits.quotas, quotas);
+}
+
+#[test]
+fn administrators_are_names_of_certificates() {
+    let named = |names: &str| GOOD.replacen("\n[arn]", &format!("administrators = [{names}]\n[arn]"), 1);
+    let config =
+        judge(&named("\"spiffe://example/admin\", \"cn:admin\", \"dns:a.example\", \"cn:admin\"")).expect("good");
+    let names: Vec<&str> = config.administrators.iter().map(String::as_str).collect();
+    assert_eq!(names, ["cn:admin", "dns:a.example", "spiffe://example/admin"]);
+    for (wrong, says) in [
+        ("\"cn:admin\", \"root\"", "\"root\": the name of a certificate is cn:NAME, dns:NAME or spiffe://…"),
+        ("\"cn:\"", "\"cn:\": the name of a certificate is"),
+        ("\"cn:a\\u000ab\"", "without control characters"),
+        (&"\"cn:a\", ".repeat(101), "more than 100 administrators"),
+    ] {
+        let error = judge(&named(wrong)).expect_err("must be refused");
+        assert!(error.message.contains(says) && error.line == Some(3), "{wrong}: {error}");
+    }
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub const HSMS: usize = 64;
 pub const PRINCIPALS: usize = 10_000;
 /// Certificates by which one principal is known.
 pub const IDENTITIES_PER_PRINCIPAL: usize = 20;
+/// Administrators that the configuration names.
+pub const ADMINISTRATORS: usize = 100;
 /// Longest name of a certificate, in bytes.
 pub const IDENTITY_BYTES: usize = 512;
 /// Longest ARN of a principal, in bytes.

@@ -38,6 +38,13 @@ pub enum Wrong {
     /// See [`description`].
     #[error("a description has at most {} characters", limits::DESCRIPTION_CHARS)]
     Description,
+    /// See [`identity`].
+    #[error(
+        "the name of a certificate is cn:NAME, dns:NAME or spiffe://…, of at most {} bytes and without control \
+         characters",
+        limits::IDENTITY_BYTES
+    )]
+    Identity,
 }
 
 /// A PIN, of kmsuser or of a security officer: 4 to 255 printable ASCII characters. Blanks count: a token may have been
@@ -69,6 +76,14 @@ pub fn token_serial(text: &str) -> Result<(), Wrong> {
 /// The description of a key: up to 8,192 characters, any: they are the creator's, and are [`shown`] with care.
 pub fn description(text: &str) -> Result<(), Wrong> {
     (text.chars().count() <= limits::DESCRIPTION_CHARS).then_some(()).ok_or(Wrong::Description)
+}
+
+/// The name by which a client certificate is known: `cn:NAME`, `dns:NAME` or `spiffe://…`, up to 512 bytes. One with
+/// control characters is let in nowhere, so that none is mapped to anybody.
+pub fn identity(text: &str) -> Result<(), Wrong> {
+    let name = ["cn:", "dns:", "spiffe://"].iter().find_map(|kind| text.strip_prefix(kind));
+    let legal = name.is_some_and(|name| !name.is_empty() && !name.contains(char::is_control));
+    (legal && text.len() <= limits::IDENTITY_BYTES).then_some(()).ok_or(Wrong::Identity)
 }
 
 /// Text from outside as a person may see it in one line: what a terminal or a viewer would obey instead of showing it
@@ -164,6 +179,17 @@ mod tests {
         assert_eq!(token_serial(&"1".repeat(16)), Ok(()));
         for wrong in ["", "1\n", &"1".repeat(17)] {
             assert_eq!(token_serial(wrong), Err(Wrong::TokenSerial), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_known_in_one_of_three_ways() {
+        for good in ["cn:app", "cn:Köln, Zahlungen", "dns:app.example", "spiffe://example/ns/a", &"cn:".repeat(170)] {
+            assert_eq!(identity(good), Ok(()), "{good}");
+        }
+        let long = format!("cn:{}", "n".repeat(510));
+        for wrong in ["", "cn:", "dns:", "spiffe://", "app", "CN:app", "uri:x", "cn:a\nb", " cn:app", &long] {
+            assert_eq!(identity(wrong), Err(Wrong::Identity), "{wrong:?}");
         }
     }
 

@@ -10,6 +10,8 @@ use pki::{self, Authority, Issued};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const VALID: Duration = Duration::from_secs(365 * 86_400);
+/// The common name of the client that may do everything.
+pub(super) const ADMINISTRATOR: &str = "dev-client";
 /// With less time left, new ones are made.
 const LEFT: Duration = Duration::from_secs(30 * 86_400);
 
@@ -37,7 +39,7 @@ pub(super) fn prepare(
         write(&ca_key, authority.key().expose())?;
         let issued = authority.server(&["localhost", "127.0.0.1", "::1"], now, VALID).map_err(failed)?;
         keep(&issued, &server, &server_key)?;
-        let issued = authority.client("dev-client", None, now, VALID).map_err(failed)?;
+        let issued = authority.client(ADMINISTRATOR, None, now, VALID).map_err(failed)?;
         keep(&issued, &client, &client_key)?;
     }
     Ok([ca, client, client_key])

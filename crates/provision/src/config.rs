@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Options;
+use super::certificates::ADMINISTRATOR;
 use super::zone::Zone;
 
 /// Letters that AWS's pattern for cluster ids allows.
@@ -15,7 +16,9 @@ pub(super) fn text(options: &Options, module: &Path, zones: &[Zone]) -> String {
         "# Written by `keystored dev` where it was not there, and left alone since: change what you like, and delete it to\n\
          # have it written anew. deploy/keystored.toml has every setting.\n\
          state_dir = \"state\"\n\
-         lock_dir = \"state\"\n\n\
+         lock_dir = \"state\"\n\
+         # Who may do everything, whatever policies say.\n\
+         administrators = [\"cn:{ADMINISTRATOR}\"]\n\n\
          [seal]\nkey = \"credentials/seal.key\"\n\n\
          [arn]\nregion = \"eu-central-1\"\naccount = \"000000000000\"\n\n\
          [grpc]\nlisten = {grpc}\ncertificate = \"pki/server.pem\"\nkey = \"pki/server.key\"\nclient_ca = \"pki/ca.pem\"\n\n\

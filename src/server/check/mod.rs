@@ -1,5 +1,6 @@
 //! `keystored check`: tries everything that the configuration names and says how to mend what is wrong.
 
+mod administrators;
 mod certificates;
 mod database;
 mod disk;
@@ -52,6 +53,7 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
     good &= host::locks(config, out)?;
     good &= disk::examine(config, out)?;
     good &= database::examine(config, out)?;
+    good &= administrators::examine(config, out)?;
     for cluster in &config.clusters {
         writeln!(out, "\ncluster {}", cluster.id)?;
         for hsm in &cluster.hsms {

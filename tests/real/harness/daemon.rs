@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::call::{Address, Caller};
+use super::clients::ANYBODY;
 use super::disk::Disk;
 use super::wait;
 use super::zone::Zone;
@@ -65,6 +66,7 @@ impl Site {
         site.kill_after(1_500);
         // Tests look into tokens as other PKCS#11 clients do, with the PIN that they know.
         site.rotate(false);
+        site.administrators(&ANYBODY);
         site
     }
 

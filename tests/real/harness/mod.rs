@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod call;
 pub(crate) mod chaos;
+pub(crate) mod clients;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod faults;

@@ -157,15 +157,7 @@ pub(crate) fn principal_arn(scope: &Scope, member: &str, arn: &str) -> Result<()
 
 /// The name of a certificate.
 pub(crate) fn identity(identity: &str) -> Result<(), Error> {
-    length("identity", identity.len(), 1, limits::IDENTITY_BYTES)?;
-    let tail = ["cn:", "dns:", "spiffe://"].iter().find_map(|kind| identity.strip_prefix(kind));
-    if tail.is_some_and(|tail| !tail.is_empty()) {
-        return Ok(());
-    }
-    let shown = shown(identity);
-    Err(Error::validation(format!(
-        "identity: '{shown}' is no name of a certificate; write cn:NAME, dns:NAME or spiffe://…"
-    )))
+    text::identity(identity).map_err(|wrong| Error::validation(format!("identity: '{}': {wrong}", shown(identity))))
 }
 
 /// The name of a group or of an identity policy.

@@ -1,0 +1,40 @@
+//! Clients beside the development one: other certificates of the same authority, and who of them may do everything.
+
+use std::fs;
+use std::time::Duration;
+
+use model::clock::Clock;
+use pki::Authority;
+
+use super::call::{Address, Caller};
+use super::daemon::{Daemon, Site};
+
+/// Common names of clients that tests call with where it does not matter who calls; they may do everything.
+pub(super) const ANYBODY: [&str; 4] = ["dev-client", "guest", "tester", "attacker"];
+
+/// How long certificates of other clients last.
+const VALID: Duration = Duration::from_secs(3_600);
+
+impl Site {
+    /// Has the configuration name the holders of these common names as administrators, and nobody else.
+    pub(crate) fn administrators(&self, names: &[&str]) {
+        let names: Vec<toml::Value> = names.iter().map(|name| format!("cn:{name}").into()).collect();
+        self.configure(|config| drop(config.insert("administrators".to_owned(), names.into())));
+    }
+}
+
+/// Another client than [`Daemon::caller`]: with another certificate of the same authority.
+pub(crate) async fn guest_of(daemon: &Daemon) -> Caller {
+    address_of(daemon, "guest").connect().await.unwrap()
+}
+
+/// Where a client of this common name connects.
+pub(crate) fn address_of(daemon: &Daemon, name: &str) -> Address {
+    let mut address = daemon.address();
+    let key = fs::read_to_string(daemon.client_authority_key()).unwrap();
+    let authority = Authority::load(&address.ca, &key).unwrap();
+    let issued = authority.client(name, None, Clock::system().calendar(), VALID).unwrap();
+    address.certificate = issued.certificate;
+    address.key = String::from_utf8(issued.key.expose().to_vec()).unwrap();
+    address
+}
