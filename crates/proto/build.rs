@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored/v1/keys.proto",
             "keystored/v1/key_stores.proto",
             "keystored/v1/clusters.proto",
+            "keystored/v1/access.proto",
         ],
         ["../../proto"],
     )?;
@@ -44,6 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored.v1.CreateKeyStoreRequest",
             "keystored.v1.UpdateKeyStoreRequest",
             "keystored.v1.AddHsmRequest",
+            // And these name a grant to whoever has them.
+            "keystored.v1.CreateGrantResponse",
+            "keystored.v1.RetireGrantRequest",
         ]);
     tonic_prost_build::configure()
         .codec_path("crate::codec::BoundedCodec")

@@ -26,7 +26,7 @@ pub mod v1 {
         }
     }
 
-    macro_rules! pin_free_debug {
+    macro_rules! partial_debug {
         ($($message:ident.$field:ident),+) => {$(
             impl ::core::fmt::Debug for $message {
                 fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -35,7 +35,8 @@ pub mod v1 {
             }
         )+};
     }
-    pin_free_debug!(CreateKeyStoreRequest.key_store_name, UpdateKeyStoreRequest.key_store_id, AddHsmRequest.hsm_id);
+    partial_debug!(CreateKeyStoreRequest.key_store_name, UpdateKeyStoreRequest.key_store_id, AddHsmRequest.hsm_id);
+    partial_debug!(CreateGrantResponse.grant_id, RetireGrantRequest.grant_id);
 
     /// The compiled descriptors, for the reflection service.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keystored.v1.bin"));

@@ -1,6 +1,6 @@
 //! Aliases, tags, and what a list of keys shows and is filtered by.
 
-use super::{error, keys, timestamp};
+use super::{error, key_metadata, timestamp};
 use model::key::KeyState;
 use proto::v1;
 use service::{AliasEntry, Error, KeyDetails, KeyEntry, KeyFilter, ListKeysInput};
@@ -33,7 +33,7 @@ pub(super) fn key(entry: KeyEntry) -> v1::KeyListEntry {
 
 fn details(details: KeyDetails) -> v1::KeyListDetails {
     v1::KeyListDetails {
-        key_state: keys::state(details.state).into(),
+        key_state: key_metadata::state(details.state).into(),
         description: details.description,
         creation_date: Some(timestamp(details.created_at)),
         key_store_id: details.key_store.as_str().to_owned(),
@@ -86,7 +86,7 @@ mod tests {
         let states = of(all).unwrap().filter.states;
         assert_eq!(states.len(), 5);
         for (number, known) in (1..).zip(states) {
-            assert_eq!(i32::from(keys::state(known)), number);
+            assert_eq!(i32::from(key_metadata::state(known)), number);
         }
         for unknown in [0, 6, -1] {
             let error = of(vec![unknown]).unwrap_err();

@@ -32,6 +32,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         description: arguments.description,
         client_token: arguments.client_token,
         tags: arguments.tags.into_iter().map(|(tag_key, tag_value)| Tag { tag_key, tag_value }).collect(),
+        ..CreateKeyRequest::default()
     };
     let key = client.create_key(request).await?;
     context.printer.report(&Metadata::named(&client, key).await?)

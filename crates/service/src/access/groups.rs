@@ -1,7 +1,10 @@
 //! Groups of principals, to which policies are attached together.
 
+use std::sync::Arc;
+
 use crate::core::access::Named;
-use crate::core::{Core, page, validate};
+use crate::core::page::{self, Bounds};
+use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
 use model::id::{GroupName, PrincipalId};
@@ -72,8 +75,13 @@ impl Service {
             let limit = validate::page_limit(limit)?;
             let after = page::after('g', &marker, |text| Some(GroupName::from(text)))?;
             let catalogue = core.store().catalogue();
-            let groups = catalogue.groups_after(after.as_ref()).map(|group| view(core, group));
-            Ok(page::cut('g', groups, limit, |group| group.name.clone()))
+            let show = |group: &&Arc<Group>| {
+                let weight =
+                    group.name.as_str().len() + group.policies.iter().map(|name| name.as_str().len()).sum::<usize>();
+                Some((view(core, group), weight))
+            };
+            let groups = catalogue.groups_after(after.as_ref());
+            Ok(page::sift('g', groups, Bounds::details(limit), |group| group.name.clone(), show))
         };
         self.core.on_catalogue(call, Operation::ListGroups, Ok(Named::nothing()), read).await
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::access::Details;
 use crate::core::authority::{Judge, Subject};
 use crate::core::directory::{KEY_POLICY, default_document};
-use crate::core::{Core, validate};
+use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
 use auth::policy::Kind;
 use model::exception::Exception;
@@ -72,8 +72,20 @@ impl Service {
     }
 
     /// Lists the names of a key's policies: each has one.
-    pub async fn list_key_policies(&self, call: &RequestContext, key_id: &str) -> Result<Vec<String>, Error> {
-        let work = |_: Core, _: Arc<Key>| async { Ok(vec![KEY_POLICY.to_owned()]) };
+    pub async fn list_key_policies(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        limit: Option<u32>,
+        marker: &str,
+    ) -> Result<Vec<String>, Error> {
+        let marker = marker.to_owned();
+        let work = move |_: Core, _: Arc<Key>| async move {
+            validate::page_limit(limit)?;
+            // No page has another one behind it, so that none gives a marker.
+            page::after('q', &marker, |_| None::<()>)?;
+            Ok(vec![KEY_POLICY.to_owned()])
+        };
         self.core.on_key(call, Operation::ListKeyPolicies, key_id, work).await
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::groups::no_group;
 use crate::core::access::Named;
 use crate::core::directory::{Managed, all_managed, managed};
-use crate::core::{Core, page, validate};
+use crate::core::page::{self, Bounds};
+use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use auth::policy::{self, Bindings, Compiled, Kind, POLICY_BYTES};
 use model::exception::Exception;
@@ -115,8 +116,13 @@ impl Service {
             let limit = validate::page_limit_of(limit, limits::LIST_POLICIES, limits::LIST_POLICIES)?;
             let after = page::after('y', &marker, |text| Some(PolicyName::from(text)))?;
             let catalogue = core.store().catalogue();
-            let policies = catalogue.policies_after(after.as_ref()).map(|policy| view(core, policy));
-            let mut page = page::cut('y', policies, limit, |policy| policy.name.clone());
+            let show = |policy: &&Arc<store::access::Policy>| {
+                let shown = view(core, policy);
+                let weight = shown.description.len() + shown.document.len();
+                Some((shown, weight))
+            };
+            let policies = catalogue.policies_after(after.as_ref());
+            let mut page = page::sift('y', policies, Bounds::details(limit), |policy| policy.name.clone(), show);
             if after.is_none() {
                 let built_in = all_managed().iter().map(|managed| view_of_managed(core, managed));
                 drop(page.items.splice(0..0, built_in));

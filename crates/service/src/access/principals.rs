@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::access::Named;
-use crate::core::{Core, page, validate};
+use crate::core::page::{self, Bounds};
+use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
 use model::id::PrincipalId;
@@ -122,8 +123,13 @@ impl Service {
             let limit = validate::page_limit(limit)?;
             let after = page::after('p', &marker, |text| Some(text.to_owned()))?;
             let catalogue = core.store().catalogue();
-            let principals = catalogue.principals_after(after.as_deref()).map(|principal| view(principal));
-            Ok(page::cut('p', principals, limit, |principal| principal.arn.clone()))
+            let principals = catalogue.principals_after(after.as_deref());
+            let show = |principal: &&Arc<Principal>| {
+                let shown = view(principal);
+                let weight = shown.weight();
+                Some((shown, weight))
+            };
+            Ok(page::sift('p', principals, Bounds::details(limit), |principal| principal.arn.clone(), show))
         };
         self.core.on_catalogue(call, Operation::ListPrincipals, Ok(Named::nothing()), read).await
     }
@@ -211,6 +217,16 @@ impl Core {
 
 pub(crate) fn no_principal(arn: &str) -> Error {
     Error::permanent(Exception::NotFound, format!("there is no principal {}", validate::shown(arn)))
+}
+
+impl PrincipalView {
+    /// The bytes that callers may have made it hold.
+    fn weight(&self) -> usize {
+        let identities: usize = self.identities.iter().map(|(name, _)| name.len()).sum();
+        let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let names: usize = self.groups.iter().chain(&self.policies).map(String::len).sum();
+        self.arn.len() + self.description.len() + identities + tags + names
+    }
 }
 
 pub(super) fn view(principal: &Principal) -> PrincipalView {

@@ -67,6 +67,13 @@ pub(crate) struct Bounds {
     pub(crate) looked_at: usize,
 }
 
+impl Bounds {
+    /// Those of a list that shows each entry whole.
+    pub(crate) fn details(limit: usize) -> Self {
+        Self { limit, weight: limits::LIST_DETAILS_BYTES, looked_at: limits::LIST_LOOKED_AT }
+    }
+}
+
 /// What a marker remembers; `None` where there is no marker. `kind` keeps the lists' markers apart.
 pub(crate) fn after<T>(kind: char, marker: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
     if marker.is_empty() {

@@ -27,25 +27,19 @@ pub struct CreateKeyInput {
     pub client_token: String,
     /// Key and value; no key twice. They need the permission of TagResource.
     pub tags: Vec<(String, String)>,
+    /// Its policy; empty: the default one.
+    pub policy: String,
+    /// The caller takes it upon itself that nobody can change the policy again.
+    pub bypass_lockout_check: bool,
 }
 
 impl Service {
-    /// Makes a key. The procedure goes on to its end when the caller leaves.
-    pub async fn create_key(&self, call: &RequestContext, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
-        self.create_key_with_policy(call, input, String::new(), false).await
-    }
-
-    /// The same with a policy, where it is not empty. Unless `bypass_lockout_check`, it must let the caller change it.
-    pub async fn create_key_with_policy(
-        &self,
-        call: &RequestContext,
-        mut input: CreateKeyInput,
-        policy: String,
-        bypass_lockout_check: bool,
-    ) -> Result<KeyMetadata, Error> {
+    /// Makes a key. The procedure goes on to its end when the caller leaves. Unless `bypass_lockout_check`, a policy that
+    /// is given must let the caller change it.
+    pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
         let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
-        let bypass = Some(bypass_lockout_check);
-        let details = Details { makes_key: true, tags, bypass_lockout_check: bypass, ..Details::default() };
+        let bypass = input.bypass_lockout_check;
+        let details = Details { makes_key: true, tags, bypass_lockout_check: Some(bypass), ..Details::default() };
         let named = Named::nothing().with(details);
         let resource = Ok(named.clone());
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
@@ -57,7 +51,7 @@ impl Service {
                 if !tags.is_empty() {
                     named.is_allowed(&core, &call_of_task, Operation::TagResource)?;
                 }
-                let policy = core.policy_of_new_key(&call_of_task, policy, bypass_lockout_check)?;
+                let policy = core.policy_of_new_key(&call_of_task, std::mem::take(&mut input.policy), bypass)?;
                 let key = begin(&core, &lifecycle, &call_of_task.principal, input, (tags, policy)).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;

@@ -103,7 +103,7 @@ fn list(core: &Core, call: &RequestContext, input: &ListKeysInput) -> Result<Pag
     let judge = Judge::new(core, &keyring, &authority, call);
     let (filters, sees) = (!filter.is_empty(), *detailed || !filter.is_empty());
     let entries = keyring.catalogue.keys_after(after).filter_map(|key| keyring.key(key.id));
-    let bounds = Bounds { limit, weight: limits::LIST_DETAILS_BYTES, looked_at: limits::LIST_LOOKED_AT };
+    let bounds = Bounds::details(limit);
     let show = |entry: &&Entry| {
         let known = sees && may_know(&judge, Subject::Key(entry)).is_ok();
         if filters && !(known && filter.lets_through(entry)) {

@@ -150,7 +150,7 @@ async fn one_client_token_makes_one_key() {
         client_token: "same".into(),
         description: "other".into(),
         key_store_id: bench.key_store.to_string(),
-        tags: Vec::new(),
+        ..CreateKeyInput::default()
     };
     assert_eq!(exception(bench.service.create_key(&bench.call(), input).await), Exception::Conflict);
 }

@@ -126,7 +126,7 @@ async fn principals_groups_and_policies_are_made_attached_and_taken_away() {
 async fn a_key_policy_is_kept_as_it_was_put_and_locks_nobody_out_by_mistake() {
     let bench = bench().await;
     let (service, admin, key) = (&bench.service, by(&bench, "admin"), created(&bench).await);
-    assert_eq!(service.list_key_policies(&admin, &key).await.unwrap(), ["default"]);
+    assert_eq!(service.list_key_policies(&admin, &key, None, "").await.unwrap(), ["default"]);
     let default = service.get_key_policy(&admin, &key, "default").await.unwrap();
     assert!(default.contains("Enable IAM User Permissions") && default.contains(ROOT), "{default}");
     assert_eq!(exception(service.get_key_policy(&admin, &key, "other").await), Exception::NotFound);
@@ -254,7 +254,8 @@ async fn a_key_is_made_with_a_policy() {
     principal(&bench, "anna").await;
     service.attach_policy(&by(&bench, "admin"), "Administrator", Attached::Principal(arn("anna"))).await.unwrap();
     let make = async |policy: String, bypass: bool| {
-        service.create_key_with_policy(&by(&bench, "anna"), CreateKeyInput::default(), policy, bypass).await
+        let input = CreateKeyInput { policy, bypass_lockout_check: bypass, ..CreateKeyInput::default() };
+        service.create_key(&by(&bench, "anna"), input).await
     };
     let out = of_key(&arn("anna"), "kms:GetKeyPolicy");
     assert_eq!(exception(make(out.clone(), false).await), Exception::MalformedPolicyDocument);
