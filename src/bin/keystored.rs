@@ -226,6 +226,15 @@ fn dev(
         let mut config = read(&layout.config)?;
         config.grpc.listen = listen.unwrap_or(config.grpc.listen);
         config.ops = ops.unwrap_or(config.ops);
+        let (me, scope) = (provision::administrator(), config.scope.clone());
+        if !config.administrators.contains(&me) {
+            // Written by an earlier version, or changed since.
+            let file = layout.config.display();
+            terminal.say(&format!(
+                "keystored dev: {file} does not name {me:?} in `administrators`, so that the key store and the app cannot be \
+                 made; write administrators = [{me:?}] before the first table and send SIGHUP"
+            ));
+        }
         let (clock_of_store, terminal) = (clock.clone(), Arc::clone(&terminal));
         let listening = move |addresses: Addresses| {
             // On panic: the daemon serves without its development key store.
@@ -237,6 +246,9 @@ fn dev(
                         Err(error) => again("the development key store could not be made", &error, &mut said).await,
                     }
                 };
+                while let Err(error) = provision::app::prepare(&layout, addresses.grpc, addresses.ops, &scope).await {
+                    again("the app's principal could not be made", &error, &mut said).await;
+                }
                 // Whoever waits for this file finds a key store that can be used.
                 while let Err(error) = provision::write_env(&layout, addresses.grpc, addresses.ops) {
                     again("dev.env could not be written", &error, &mut said).await;
@@ -351,20 +363,23 @@ fn guard_memory() -> Result<(), String> {
 }
 
 fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) -> String {
-    let env = layout.env.display();
+    let (env, app_env) = (layout.env.display(), layout.app_env.display());
     let Addresses { grpc, ops } = addresses;
     format!(
         "
 keystored dev is listening; {store}.
   gRPC (mTLS)  https://{grpc}
   ops (HTTP)   http://{ops}/readyz and /metrics
-  variables    {env}
+  variables    {env}: an administrator
+               {app_env}: the principal app, which may use keys and nothing else
 
 In another terminal:
   set -a; . {env}; set +a
   keystorectl key-store describe
   keystorectl key create --description 'my first key'
   keystorectl key list
+  keystorectl whoami
+  keystorectl --env-file {app_env} whoami
 
 Ctrl-C stops it; everything is kept in {}.",
         layout.dir.display()

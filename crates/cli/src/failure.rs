@@ -70,6 +70,11 @@ impl Failure {
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+
+    /// The same with this hint instead, where the service gave this exception: what it means depends on the command.
+    pub(super) fn hinted_where(self, exception: &str, hint: &str) -> Self {
+        if self.exception.as_deref() == Some(exception) { self.with_hint(hint) } else { self }
+    }
 }
 
 impl From<client::Error> for Failure {
@@ -96,6 +101,13 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
         let hint = match exception.as_str() {
             "NotFoundException" => {
                 "`keystorectl key list` shows the keys there are, `keystorectl alias list` their aliases"
+            }
+            "AccessDeniedException" => {
+                "`keystorectl whoami` shows who you are to the service; `keystorectl access explain` tells whoever may ask \
+                 that what you lack"
+            }
+            "MalformedPolicyDocumentException" => {
+                "`keystorectl access check FILE` shows all that is wrong with it (with --key-policy, as a key's)"
             }
             "AlreadyExistsException" => "`keystorectl alias update` gives the alias to another key",
             "CustomKeyStoreNotFoundException" => "`keystorectl key-store describe` shows the key stores there are",

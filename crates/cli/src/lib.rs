@@ -5,10 +5,11 @@
 //! own, because the daemon must never see the key of a cluster's authority or a security officer's PIN.
 //!
 //! Secrets are never arguments, because arguments are in everybody's process list: plaintext comes from files or
-//! standard input, and a PIN may be typed as well.
+//! standard input, a PIN may be typed as well, and a grant token may be in the environment.
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod alias;
 mod bench;
 mod cluster;
@@ -19,6 +20,8 @@ mod decrypt;
 mod encrypt;
 mod failure;
 mod file;
+mod grant;
+mod group;
 mod health;
 mod key;
 mod key_store;
@@ -27,6 +30,8 @@ mod names;
 mod parse;
 mod password;
 mod payload;
+mod policy;
+mod principal;
 mod printer;
 mod random;
 mod re_encrypt;
@@ -34,6 +39,7 @@ mod rewrap;
 mod status;
 mod terminal;
 mod top;
+mod whoami;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -100,6 +106,23 @@ enum Command {
     /// Seal and open files by envelope encryption
     #[command(subcommand)]
     File(file::Command),
+    /// Show who you are to the service, and as which principal
+    Whoami,
+    /// Manage principals: who may call, by which certificates
+    #[command(subcommand)]
+    Principal(principal::Command),
+    /// Manage groups of principals
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Manage identity policies: what principals and groups may do
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Manage grants: what principals may do with one key beside what policies say
+    #[command(subcommand)]
+    Grant(grant::Command),
+    /// Ask why somebody may do something, and what is wrong with a policy
+    #[command(subcommand)]
+    Access(access::Command),
     /// Check whether the service accepts calls
     Health,
     /// Generate load on the service and measure it
@@ -170,6 +193,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::KeyStore(command) => key_store::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,
         Command::File(command) => file::run(context, command).await,
+        Command::Whoami => whoami::run(context).await,
+        Command::Principal(command) => principal::run(context, command).await,
+        Command::Group(command) => group::run(context, command).await,
+        Command::Policy(command) => policy::run(context, command).await,
+        Command::Grant(command) => grant::run(context, command).await,
+        Command::Access(command) => access::run(context, command).await,
         Command::Health => health::run(context).await,
         Command::Bench(arguments) => bench::run(context, arguments).await,
         Command::Top(arguments) => top::run(context, arguments).await,
@@ -213,8 +242,35 @@ mod tests {
 
     #[test]
     fn plaintext_is_no_argument() {
+        assert!(Arguments::try_parse_from(["keystorectl", "grant", "retire", "--token", "secret"]).is_err());
         assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "secret"]).is_err());
         assert!(Arguments::try_parse_from(["keystorectl", "encrypt", "KEY", "--plaintext", "secret"]).is_err());
+    }
+
+    #[test]
+    fn a_policy_is_attached_to_one_holder() {
+        for (holder, good) in
+            [("--principal arn:a", true), ("--group g", true), ("", false), ("--principal arn:a --group g", false)]
+        {
+            let line = format!("keystorectl policy attach KeyUser {holder}");
+            let parsed = Arguments::try_parse_from(line.split(' ').filter(|word| !word.is_empty()));
+            assert_eq!(parsed.is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_grant_is_retired_by_its_token_or_by_key_and_id() {
+        for (which, good) in [
+            ("", true),
+            ("--token-file -", true),
+            ("arn:k 1a", true),
+            ("arn:k", false),
+            ("arn:k 1a --token-file t", false),
+        ] {
+            let line = format!("keystorectl grant retire {which}");
+            let parsed = Arguments::try_parse_from(line.split(' ').filter(|word| !word.is_empty()));
+            assert_eq!(parsed.is_ok(), good, "{line}");
+        }
     }
 
     #[test]

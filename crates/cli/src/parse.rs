@@ -42,6 +42,11 @@ pub(super) fn description(description: &str) -> Result<String, String> {
     text::description(description).map(|()| description.to_owned()).map_err(|wrong| wrong.to_string())
 }
 
+/// The name of a certificate.
+pub(super) fn identity(identity: &str) -> Result<String, String> {
+    text::identity(identity).map(|()| identity.to_owned()).map_err(|wrong| wrong.to_string())
+}
+
 /// The id of a cluster.
 pub(super) fn cluster_id(id: &str) -> Result<String, String> {
     let wrong = "a cluster id is cluster- and 11 to 16 characters of a-z, A-Z, 2-7";

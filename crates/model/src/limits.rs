@@ -110,6 +110,8 @@ pub const POLICIES_PER_HOLDER: usize = 20;
 pub const ACCESS_NAME_CHARS: usize = 128;
 /// Policies on one page: each may have 32 KiB.
 pub const LIST_POLICIES: u32 = 50;
+/// Longest policy, in bytes.
+pub const POLICY_BYTES: usize = 32 << 10;
 /// Longest name of a permission, in bytes.
 pub const ACTION_CHARS: usize = 128;
 /// Grants of one key.

@@ -88,7 +88,8 @@ async fn store(client: &Client) -> Result<Option<KeyStore>, Error> {
     Ok(page.key_stores.into_iter().find(|store| store.key_store_name == NAME))
 }
 
-async fn client(layout: &Layout, grpc: SocketAddr) -> Result<Client, Error> {
+/// Connects as the administrator.
+pub(super) async fn client(layout: &Layout, grpc: SocketAddr) -> Result<Client, Error> {
     let [ca, certificate, key] = &layout.client;
     let settings = Settings {
         address: format!("https://{}", reachable(grpc)),

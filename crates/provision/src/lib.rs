@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
 mod certificates;
 mod config;
 mod files;
@@ -31,8 +32,12 @@ pub struct Layout {
     pub config: PathBuf,
     /// Variables for keystorectl and any gRPC client; written by `serve` once the port is known.
     pub env: PathBuf,
-    /// CA certificate, client certificate, client key.
+    /// The same for who may use keys and nothing else.
+    pub app_env: PathBuf,
+    /// CA certificate, client certificate, client key: of who may do everything.
     pub client: [PathBuf; 3],
+    /// The same of who may use keys and nothing else.
+    pub app: [PathBuf; 3],
     /// One directory for each zone, with softhsm2.conf and tokens/.
     pub zones: Vec<PathBuf>,
     /// The cluster over all zones.
@@ -116,11 +121,13 @@ pub async fn prepare(
     for name in &names {
         zones.push(Zone::prepare(&dir, name, options, &module, &pin, clock, progress).await?);
     }
-    let client = certificates::prepare(&dir.join("pki"), clock, progress)?;
+    let [client, app] = certificates::prepare(&dir.join("pki"), clock, progress)?;
     let layout = Layout {
         config: dir.join("keystored.toml"),
         env: dir.join("dev.env"),
+        app_env: dir.join("app.env"),
         client,
+        app,
         zones: zones.iter().map(|zone| zone.dir.clone()).collect(),
         cluster: config::CLUSTER.into(),
         trust_anchor: ceremony::trust_anchor(&dir.join("ceremony")),
@@ -200,12 +207,22 @@ pub fn find_module() -> Option<PathBuf> {
 
 /// Writes `dev.env`.
 pub fn write_env(layout: &Layout, grpc: SocketAddr, ops: SocketAddr) -> Result<(), Error> {
-    let [ca, certificate, key] = &layout.client;
+    write_variables(&layout.env, &layout.client, grpc, ops)
+}
+
+fn write_variables(file: &Path, client: &[PathBuf; 3], grpc: SocketAddr, ops: SocketAddr) -> Result<(), Error> {
+    let [ca, certificate, key] = client;
     let mut text = addresses(grpc, ops);
     for (name, path) in [("CA", ca), ("CERT", certificate), ("KEY", key)] {
         text.push_str(&format!("KEYSTORED_{name}={}\n", quoted(&path.to_string_lossy())));
     }
-    write(&layout.env, text.as_bytes())
+    write(file, text.as_bytes())
+}
+
+/// By which name of its certificate the administrator of a development daemon is known.
+#[must_use]
+pub fn administrator() -> String {
+    format!("cn:{}", certificates::ADMINISTRATOR)
 }
 
 /// Writes the addresses alone, in the form of `dev.env`.

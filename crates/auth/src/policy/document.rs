@@ -5,7 +5,7 @@ use super::finding::{Findings, Place, Problem, Severity};
 use super::json::{Node, Value, parse};
 
 /// Longest text of a policy. AWS's limit of key policies, and that of our identity policies too.
-pub const POLICY_BYTES: usize = 32_768;
+pub use model::limits::POLICY_BYTES;
 
 const ELEMENTS: &str = "Version, Id and Statement";
 const STATEMENT: &str = "Sid, Effect, Principal, NotPrincipal, Action, NotAction, Resource, NotResource and Condition";

@@ -1,11 +1,15 @@
 //! `keystorectl key create`
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::metadata::Metadata;
+use super::policy::Lockout;
 use crate::Context;
 use crate::failure::Failure;
 use crate::parse;
+use crate::policy::document;
 use proto::v1::{CreateKeyRequest, Tag};
 
 #[derive(Debug, Args)]
@@ -23,16 +27,27 @@ pub(crate) struct Arguments {
     /// command can be repeated without making a second key
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     client_token: String,
+    /// File with the key's policy, JSON of AWS's language, - is standard input; without it, identity policies say who may
+    /// use and manage the key
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    #[command(flatten)]
+    lockout: Lockout,
 }
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
+    let policy = match &arguments.policy {
+        Some(file) => document::read(context, file).await?,
+        None => String::new(),
+    };
     let client = context.connection.connect().await?;
     let request = CreateKeyRequest {
         key_store_id: arguments.key_store,
         description: arguments.description,
         client_token: arguments.client_token,
         tags: arguments.tags.into_iter().map(|(tag_key, tag_value)| Tag { tag_key, tag_value }).collect(),
-        ..CreateKeyRequest::default()
+        policy,
+        bypass_policy_lockout_safety_check: arguments.lockout.bypassed(),
     };
     let key = client.create_key(request).await?;
     context.printer.report(&Metadata::named(&client, key).await?)

@@ -9,6 +9,7 @@ mod enable;
 mod last_usage;
 mod list;
 mod metadata;
+mod policy;
 mod rotate;
 mod rotation;
 mod schedule_deletion;
@@ -40,6 +41,9 @@ pub(super) enum Command {
     Untag(tags::Remove),
     /// List the tags of a key
     Tags(tags::Show),
+    /// Put or print a key's policy: the root of who may do what with it
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Say anew what a key is for
     UpdateDescription(update_description::Arguments),
     /// Give a key new material now; id and ARN stay, and old ciphertexts decrypt
@@ -67,6 +71,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Tag(arguments) => tags::set(context, arguments).await,
         Command::Untag(arguments) => tags::remove(context, arguments).await,
         Command::Tags(arguments) => tags::show(context, arguments).await,
+        Command::Policy(command) => policy::run(context, command).await,
         Command::UpdateDescription(arguments) => update_description::run(context, arguments).await,
         Command::Rotate(arguments) => rotate::run(context, arguments).await,
         Command::Rotation(command) => rotation::run(context, command).await,
