@@ -96,6 +96,23 @@ impl Daemon {
         lost.filter_map(|line| Some(line.split_once("reason=")?.1.trim_matches('"').to_owned())).collect()
     }
 
+    /// What the second client of a development daemon has in its app.env, which uses keys and does nothing else. Waits
+    /// until it is there.
+    pub(super) async fn app(&self) -> Outcome<Environment> {
+        let file = self.config.with_file_name("app.env");
+        let looking = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                looks.tick().await;
+                let environment = parse(&read(&file));
+                if environment.contains_key("KEYSTORED_OPS") {
+                    return environment;
+                }
+            }
+        };
+        tokio::time::timeout(START, looking).await.map_err(said("waiting for app.env"))
+    }
+
     /// Its process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()

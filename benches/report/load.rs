@@ -49,6 +49,8 @@ pub(super) struct Load {
     pub(super) length: Duration,
     /// As keystorectl calls it.
     pub(super) operation: &'static str,
+    /// Each item has one of so many encryption contexts.
+    pub(super) contexts: Option<u32>,
 }
 
 impl Load {
@@ -73,6 +75,9 @@ impl Load {
             Kind::Unary1 => {
                 command.args(["unary", "--in-flight", "1", "--key", &self.key]);
             }
+        }
+        if let Some(contexts) = self.contexts {
+            command.args(["--contexts", &contexts.to_string()]);
         }
         let output = command
             .args(["--operation", self.operation, "--payload", &PLAINTEXT_BYTES.to_string(), "--warm-up", WARM_UP])

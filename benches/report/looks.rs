@@ -42,7 +42,7 @@ impl Side {
         });
         let daemon = daemon.await?;
         let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
-        Ok(Self { daemon, load: Load { key, keys: 1, length: options.length, operation: "encrypt" } })
+        Ok(Self { daemon, load: Load { key, keys: 1, length: options.length, operation: "encrypt", contexts: None } })
     }
 
     fn measure(&mut self, operation: &'static str, kind: Kind) -> Outcome<f64> {

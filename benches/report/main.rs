@@ -1,5 +1,5 @@
 //! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, what its
-//! second looks cost, and how it stands HSMs that fail.
+//! second looks and its policies cost, and how it stands HSMs that fail.
 //!
 //! The raw limits, the empty service and the flood are other modes of this very program, in processes of their own; the
 //! load comes from `keystorectl bench`.
@@ -21,6 +21,7 @@ mod network;
 mod ops;
 mod overload;
 mod played;
+mod policies;
 mod prepare;
 mod raw;
 mod raw_network;
@@ -55,11 +56,11 @@ const VERY_MANY_KEYS: usize = 10_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed, looks (what a second look costs), changes (of metadata, among many keys), keys (a key store
-                  with very many), trouble (HSMs that fail), or one section of trouble: failover, network, overload,
+  --only PART     speed, looks (what a second look costs), policies (what they cost), changes (of metadata, among
+                  many keys), keys (a key store with very many), trouble (HSMs that fail), or one section of trouble: failover, network, overload,
                   flood or fill; all unless given
-  --rounds N      rounds of the parts speed, looks, changes and keys, 9 unless given
-  --seconds S     length of each measurement of speed, looks and keys, 1 unless given
+  --rounds N      rounds of the parts speed, looks, policies, changes and keys, 9 unless given
+  --seconds S     length of each measurement of speed, looks, policies and keys, 1 unless given
   --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given; and of the part keys,
                   10000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
@@ -104,6 +105,7 @@ struct Part {
 struct Options {
     speed: bool,
     looks: bool,
+    policies: bool,
     changes: bool,
     many: bool,
     /// Sections of the part trouble.
@@ -121,6 +123,7 @@ impl Options {
         let mut options = Self {
             speed: true,
             looks: true,
+            policies: true,
             changes: true,
             many: true,
             trouble: Section::ALL.to_vec(),
@@ -149,10 +152,11 @@ impl Options {
                     let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
                     options.speed = part == "speed";
                     options.looks = part == "looks";
+                    options.policies = part == "policies";
                     options.changes = part == "changes";
                     options.many = part == "keys";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
-                    let parts = [options.speed, options.looks, options.changes, options.many];
+                    let parts = [options.speed, options.looks, options.policies, options.changes, options.many];
                     if !parts.contains(&true) && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
@@ -183,6 +187,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     }
     if options.looks {
         parts.push(looks::report(options, clock, &runtime)?);
+    }
+    if options.policies {
+        parts.push(policies::report(options, clock, &runtime)?);
     }
     if options.many {
         parts.push(many::report(options, clock, &runtime)?);

@@ -130,7 +130,7 @@ fn measure(
     }
     let (disable, enable) = runtime.block_on(switched(&client, &ids, clock))?;
     let key = ids.into_iter().next().ok_or("there are no keys")?;
-    let load = Load { key, keys, length: options.length, operation: "encrypt" };
+    let load = Load { key, keys, length: options.length, operation: "encrypt", contexts: None };
     for _ in 0..WARM_UP {
         load.run(&daemon.environment, Kind::BatchManyKeys)?;
     }

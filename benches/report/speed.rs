@@ -49,7 +49,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
     let empty = Empty::start(&program, &daemon)?;
     let mut raw = RawLimit::start(&program, dir.path(), &library, ZONES)?;
     let key = keys.into_iter().next().ok_or("no key was made")?;
-    let load = Load { key, keys: options.keys, length: options.length, operation: "encrypt" };
+    let load = Load { key, keys: options.keys, length: options.length, operation: "encrypt", contexts: None };
 
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {

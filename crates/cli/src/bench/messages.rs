@@ -1,5 +1,7 @@
 //! The messages of a run, encoded once, and the reading of answers without decoding them.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -13,27 +15,35 @@ use proto::v1::stream_request::Request;
 /// What plaintext consists of. Its value does not matter to anybody.
 const PAYLOAD_BYTE: u8 = 0x5a;
 
-/// Encodes one message for each key: a whole request for unary calls, one item of a batch with its tag, or a stream's
-/// request without its number. Decrypt first needs a ciphertext of each key.
+/// Encodes one message for each key and context: a whole request for unary calls, one item of a batch with its tag, or a
+/// stream's request without its number. Decrypt first needs a ciphertext of each.
 pub(super) async fn encode(client: &Client, arguments: &Arguments, keys: &[String]) -> Result<Vec<Bytes>, Failure> {
-    let mut bodies = Vec::with_capacity(keys.len());
-    for key in keys {
+    let contexts: Vec<BTreeMap<String, String>> = match arguments.contexts {
+        None => vec![BTreeMap::new()],
+        Some(count) => (0..count).map(|number| [("item".to_owned(), number.to_string())].into()).collect(),
+    };
+    let mut bodies = Vec::with_capacity(keys.len() * contexts.len());
+    for (key, context) in keys.iter().flat_map(|key| contexts.iter().map(move |context| (key, context))) {
+        let encryption_context = context.clone();
         let encrypt = wire::EncryptRequest {
             key_id: key.clone(),
             plaintext: vec![PAYLOAD_BYTE; arguments.payload as usize],
+            encryption_context: encryption_context.clone(),
             ..Default::default()
         };
         let body = match arguments.operation {
             Operation::Encrypt => encrypted(arguments.mode, encrypt),
             Operation::Decrypt => {
                 let ciphertext_blob = client.encrypt(encrypt).await?.ciphertext_blob;
-                decrypted(arguments.mode, wire::DecryptRequest { ciphertext_blob, ..Default::default() })
+                let request = wire::DecryptRequest { ciphertext_blob, encryption_context, ..Default::default() };
+                decrypted(arguments.mode, request)
             }
             Operation::GenerateDataKey => generated(
                 arguments.mode,
                 wire::GenerateDataKeyRequest {
                     key_id: key.clone(),
                     number_of_bytes: Some(arguments.payload),
+                    encryption_context,
                     ..Default::default()
                 },
             ),
@@ -80,7 +90,7 @@ pub(super) fn method(mode: Mode, operation: Operation) -> raw::Method {
     }
 }
 
-/// Gives one message after the other, of keys picked uniformly.
+/// Gives one message after the other, of keys and contexts picked uniformly.
 #[derive(Clone)]
 pub(super) struct Messages {
     bodies: Vec<Bytes>,

@@ -75,6 +75,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "BYTES", default_value_t = 32,
           value_parser = clap::value_parser!(u32).range(1..=limits::PLAINTEXT_BYTES as i64))]
     payload: u32,
+    /// Give each item one of so many encryption contexts, `item=NUMBER`
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    contexts: Option<u32>,
     /// How long, like 500ms, 5s or 2m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration, conflicts_with = "calls")]
     duration: Duration,
