@@ -10,6 +10,7 @@ pub(crate) mod budget;
 pub mod cluster_registry;
 pub(crate) mod directory;
 pub(crate) mod error;
+pub(crate) mod grant_token;
 pub(crate) mod hsm_cluster;
 pub(crate) mod key_access;
 pub(crate) mod key_store;

@@ -7,6 +7,7 @@ mod deletion;
 mod disk;
 mod dry_run;
 mod fake;
+mod grant_tokens;
 mod keyring;
 mod keys;
 mod names;
