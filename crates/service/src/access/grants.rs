@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::access::{Details, Granting, Named};
-use crate::core::authority::{account_of, granted};
+use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
+use crate::core::granted::granted;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};

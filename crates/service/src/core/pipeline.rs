@@ -178,10 +178,12 @@ impl Core {
         let work = Box::pin(async move {
             let call = &call_of_task;
             let (keyring, authority) = (core.keyring(), core.authority());
-            let judge = Judge::new(&core, &keyring, &authority, call);
             let mut refused = BTreeSet::new();
             let work = async {
-                let prepared = prepared(&judge, &kind, items, &mut refused);
+                let prepared = {
+                    let judge = Judge::new(&core, &keyring, &authority, call);
+                    prepared(&judge, &kind, items, &mut refused)
+                };
                 core.act(call, &kind, prepared).await
             };
             let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {

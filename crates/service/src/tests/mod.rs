@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod data;
+mod decisions;
 mod deletion;
 mod disk;
 mod dry_run;
@@ -16,3 +17,4 @@ mod re_encrypt;
 mod records;
 mod rotation;
 mod states;
+mod walk;
