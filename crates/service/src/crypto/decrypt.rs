@@ -117,7 +117,7 @@ pub(crate) fn opening<'a>(
     validate::length("ciphertextBlob", ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
     let named = match key_id {
         "" => None,
-        text => Some(access.reference(text)?),
+        text => Some(access.named(text, &said)?),
     };
     if let Some(id) = named
         && !access.knows(id, &said)?
