@@ -41,6 +41,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored.v1.DecryptResponse",
             "keystored.v1.GenerateDataKeyResponse",
             "keystored.v1.GenerateRandomResponse",
+            // These come with grant tokens.
+            "keystored.v1.DecryptRequest",
+            "keystored.v1.GenerateDataKeyRequest",
+            "keystored.v1.GenerateDataKeyWithoutPlaintextRequest",
+            "keystored.v1.ReEncryptRequest",
+            "keystored.v1.DescribeKeyRequest",
+            "keystored.v1.CreateGrantRequest",
             // And these a PIN.
             "keystored.v1.CreateKeyStoreRequest",
             "keystored.v1.UpdateKeyStoreRequest",

@@ -156,7 +156,7 @@ async fn what_means_nothing_here_is_refused_and_a_dry_run_does_nothing() {
     };
     for (dry_run, grant_tokens, recipient, expected) in [
         (true, Vec::new(), None, "DryRunOperationException"),
-        (false, tokens.clone(), None, "UnsupportedOperationException"),
+        (false, tokens.clone(), None, "InvalidGrantTokenException"),
         (false, Vec::new(), recipient.clone(), "UnsupportedOperationException"),
     ] {
         let decrypt = DecryptRequest {
@@ -202,7 +202,7 @@ async fn what_means_nothing_here_is_refused_and_a_dry_run_does_nothing() {
     }
     let describe = DescribeKeyRequest { key_id: key.clone(), grant_tokens: tokens };
     let refused = caller.keys.clone().describe_key(caller.request(describe)).await;
-    told("UnsupportedOperationException", refused.map(drop));
+    told("InvalidGrantTokenException", refused.map(drop));
     for (expected, failure) in outcomes {
         assert_eq!((failure.reason.as_str(), failure.retryable), (expected, false), "{failure:?}");
     }

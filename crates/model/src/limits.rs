@@ -122,6 +122,8 @@ pub const GRANT_NAME_CHARS: usize = 256;
 pub const GRANT_ID_CHARS: usize = 128;
 /// Longest grant token, in characters.
 pub const GRANT_TOKEN_CHARS: usize = 8_192;
+/// Most grant tokens of a request.
+pub const GRANT_TOKENS: usize = 10;
 /// Most grants that one page holds, and how many it holds when the caller names no figure.
 pub const LIST_GRANTS_LIMIT: u32 = 100;
 /// See [`LIST_GRANTS_LIMIT`].

@@ -19,6 +19,16 @@ pub mod v1 {
         )+};
     }
     silent_debug!(EncryptRequest, DecryptResponse, GenerateDataKeyResponse);
+    silent_debug!(DecryptRequest, GenerateDataKeyRequest, GenerateDataKeyWithoutPlaintextRequest, DescribeKeyRequest);
+    silent_debug!(CreateGrantRequest);
+
+    impl ::core::fmt::Debug for ReEncryptRequest {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            let mut shown = f.debug_struct("ReEncryptRequest");
+            shown.field("source_key_id", &self.source_key_id).field("destination_key_id", &self.destination_key_id);
+            shown.finish_non_exhaustive()
+        }
+    }
 
     impl ::core::fmt::Debug for GenerateRandomResponse {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {

@@ -41,6 +41,7 @@ pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
 pub use self::core::authority::Authorizer;
 pub use self::core::error::Error;
+pub use self::core::grant_token::GrantTokens;
 pub use self::core::page::Page;
 pub use self::core::{LogRecorder, Settings, cluster_registry, observer, recorder};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};

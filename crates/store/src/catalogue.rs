@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use self::access::Access;
+pub use self::access::GrantChange;
 use super::log::{Change, Entity, Position, SLOTS};
 use super::{Alias, Key, KeyStore};
 use model::id::{AliasName, ClusterId, KeyId, KeyStoreId, KeyVersionId};

@@ -53,7 +53,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use self::access::KeyPolicy;
-pub use self::catalogue::Catalogue;
+pub use self::catalogue::{Catalogue, GrantChange};
 pub use self::deletion::{Destroyed, GiveUp};
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};

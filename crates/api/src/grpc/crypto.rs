@@ -190,7 +190,7 @@ fn data_key_input(request: v1::GenerateDataKeyRequest) -> DataKeyInput {
         Err(_) => Some(RequestedSpec::Unknown),
     };
     let extras =
-        Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), recipient: recipient.is_some(), ..Extras::default() };
+        Extras { dry_run, grant_tokens: grant_tokens.into(), recipient: recipient.is_some(), ..Extras::default() };
     DataKeyInput { key_id, key_spec, number_of_bytes, context: encryption_context, extras }
 }
 

@@ -14,6 +14,7 @@ pub(super) fn input(request: v1::CreateGrantRequest) -> Result<CreateGrantInput,
         constraints,
         name,
         dry_run,
+        grant_tokens,
     } = request;
     let v1::GrantConstraints { encryption_context_subset, encryption_context_equals } = constraints.unwrap_or_default();
     let constraint = match (encryption_context_subset.is_empty(), encryption_context_equals.is_empty()) {
@@ -26,7 +27,16 @@ pub(super) fn input(request: v1::CreateGrantRequest) -> Result<CreateGrantInput,
         }
     };
     let (grantee, retiring) = (grantee_principal, retiring_principal);
-    Ok(CreateGrantInput { key_id, grantee, retiring, operations, constraint, name, dry_run })
+    Ok(CreateGrantInput {
+        key_id,
+        grantee,
+        retiring,
+        operations,
+        constraint,
+        name,
+        grant_tokens: grant_tokens.into(),
+        dry_run,
+    })
 }
 
 pub(super) fn shown(grant: GrantView) -> v1::Grant {

@@ -9,7 +9,7 @@ use service::{DecryptInput, Decrypted, EncryptInput, Encrypted, Extras, ReEncryp
 /// Moves the plaintext over; no copy of it is made.
 pub(super) fn encrypt_input(request: v1::EncryptRequest) -> EncryptInput {
     let v1::EncryptRequest { key_id, plaintext, encryption_context, grant_tokens, dry_run } = request;
-    let extras = Extras { dry_run, grant_tokens: !grant_tokens.is_empty(), ..Extras::default() };
+    let extras = Extras { dry_run, grant_tokens: grant_tokens.into(), ..Extras::default() };
     EncryptInput { key_id, plaintext: Secret::new(plaintext), context: encryption_context, extras }
 }
 
@@ -31,7 +31,7 @@ pub(super) fn decrypt_input(request: v1::DecryptRequest) -> DecryptInput {
         dry_run_modifiers,
     } = request;
     let extras = Extras {
-        grant_tokens: !grant_tokens.is_empty(),
+        grant_tokens: grant_tokens.into(),
         recipient: recipient.is_some(),
         ..dry_run_of(dry_run, &dry_run_modifiers)
     };
@@ -64,7 +64,7 @@ pub(super) fn re_encrypt_input(request: v1::ReEncryptRequest) -> ReEncryptInput 
         source_context: source_encryption_context,
         destination_key_id,
         destination_context: destination_encryption_context,
-        extras: Extras { grant_tokens: !grant_tokens.is_empty(), ..dry_run_of(dry_run, &dry_run_modifiers) },
+        extras: Extras { grant_tokens: grant_tokens.into(), ..dry_run_of(dry_run, &dry_run_modifiers) },
     }
 }
 

@@ -10,7 +10,7 @@ use super::{grants, names, timestamp};
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::keys_service_server::KeysService;
-use service::{CreateAliasInput, CreateKeyInput, Extras, PutKeyPolicyInput, RetireGrantInput};
+use service::{CreateAliasInput, CreateKeyInput, PutKeyPolicyInput, RetireGrantInput};
 
 /// The service's gRPC side.
 pub(super) struct KeysApi {
@@ -44,10 +44,7 @@ impl KeysService for KeysApi {
     ) -> Result<Response<v1::DescribeKeyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::DescribeKey)?;
         let v1::DescribeKeyRequest { key_id, grant_tokens } = request.into_inner();
-        if let Err(error) = (Extras { grant_tokens: !grant_tokens.is_empty(), ..Extras::default() }).check() {
-            return admitted.answer(Err(error));
-        }
-        let result = self.entry.service.describe_key(&admitted.call, &key_id).await;
+        let result = self.entry.service.describe_key_with(&admitted.call, &key_id, grant_tokens.into()).await;
         admitted.answer(result.map(|key| v1::DescribeKeyResponse { key_metadata: Some(metadata(key)) }))
     }
 

@@ -101,6 +101,16 @@ impl Verdict<'_> {
 /// Decides a request. Retiring a grant is decided by [`retire`].
 #[must_use]
 pub fn decide<'a>(request: &Request<'_>, rules: &Rules<'a>) -> Verdict<'a> {
+    decide_over(request, rules, [])
+}
+
+/// The same, with further grants of the key, however they are kept: they are asked for only where policies leave it open.
+#[must_use]
+pub fn decide_over<'a>(
+    request: &Request<'_>,
+    rules: &Rules<'a>,
+    further: impl IntoIterator<Item = &'a Arc<Grant>>,
+) -> Verdict<'a> {
     let (scene, asked) = (Scene::of(request), Asked::of(request.action));
     let (caller, target) = (&request.caller, &request.target);
     if request.action == RETIRE {
@@ -151,7 +161,7 @@ pub fn decide<'a>(request: &Request<'_>, rules: &Rules<'a>) -> Verdict<'a> {
         return Verdict::Allow(Allowing::Both(by_key, by_identity));
     }
     let mut left_by_grant = false;
-    for grant in rules.grants {
+    for grant in rules.grants.iter().chain(further) {
         match (by_grant::allows(grant, request), identity) {
             (About::Nobody, _) => {}
             (About::Caller, _) if same_account => return Verdict::Allow(Allowing::Grant(grant.id.as_str())),

@@ -33,7 +33,7 @@ mod tests;
 pub use compile::check;
 pub use compiled::{Compiled, Kind, Policy, Refused};
 pub use condition::Effect;
-pub use decide::{Allowing, Deciding, Denying, Missing, Rules, Verdict, decide, keeps_control, retire};
+pub use decide::{Allowing, Deciding, Denying, Missing, Rules, Verdict, decide, decide_over, keeps_control, retire};
 pub use document::POLICY_BYTES;
 pub use finding::{Finding, Problem, Severity};
 pub use principal::Bindings;

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::access::{Details, Granting, Named};
-use crate::core::authority::{account_of, granted};
+use crate::core::authority::account_of;
+use crate::core::grant_token::GrantTokens;
+use crate::core::granted::granted;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};
 use auth::grant::{Constraint, ConstraintKind, GrantOperation, Party, Terms};
-use model::exception::Exception;
 use model::id::{GrantId, KeyId, PrincipalId};
 use model::limits;
 use model::operation::Operation;
-use model::secret::Secret;
 use store::access::{Grant, Granted, NewGrant};
 use store::{Admits, Key};
 
@@ -32,6 +32,8 @@ pub struct CreateGrantInput {
     pub constraint: Option<(ConstraintKind, BTreeMap<String, String>)>,
     /// With it the same call makes nothing again. Empty: none.
     pub name: String,
+    /// They add nothing: a grant counts from when it was made.
+    pub grant_tokens: GrantTokens,
     /// Everything is to be decided, and nothing made.
     pub dry_run: bool,
 }
@@ -90,6 +92,7 @@ impl Service {
         let (of_task, key_id) = (call.clone(), input.key_id.clone());
         let work = move |core: Core, key: Arc<Key>| async move {
             let terms = granting?.terms;
+            core.check_grant_tokens(input.grant_tokens)?;
             validate::length("name", input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
             let grantee = core.principal(&input.grantee)?.id.clone();
             let retiring = match input.retiring.as_str() {
@@ -267,41 +270,14 @@ impl Core {
             if !(input.key_arn.is_empty() && input.grant_id.is_empty()) {
                 return Err(Error::validation("grantToken: give a token, or a key's ARN and a grant's id, not both"));
             }
+            validate::length("grantToken", input.token.chars().count(), 1, limits::GRANT_TOKEN_CHARS)?;
             return self.grant_of_token(&input.token);
         }
         validate::grant_id(&input.grant_id)?;
         let key = self.key_named(Operation::RetireGrant, &input.key_arn, &self.store().catalogue())?;
         Ok((key, GrantId::from(input.grant_id.as_str())))
     }
-
-    /// A token of a grant. Sealed under the key that seals PINs, so that nobody else makes one, and each time another.
-    fn grant_token(&self, key: KeyId, id: &GrantId) -> Result<String, Error> {
-        let said = Secret::new(format!("{key}{id}").into_bytes());
-        let sealed = self.registry().seals.load().seal(&[TOKEN], &said);
-        let sealed = sealed.map_err(|error| Error::internal(&format!("a grant token: {error}")))?;
-        Ok(sealed.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    fn grant_of_token(&self, token: &str) -> Result<(KeyId, GrantId), Error> {
-        let invalid = || {
-            let what = "the grant token is none of this installation, or the key that it was made under was taken out of \
-                        use; name the grant by its key's ARN and its id";
-            Error::permanent(Exception::InvalidGrantToken, what)
-        };
-        validate::length("grantToken", token.len(), 1, limits::GRANT_TOKEN_CHARS)?;
-        let digits = |at: usize| token.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let sealed: Option<Vec<u8>> = (0..token.len()).step_by(2).map(digits).collect();
-        let said = self.registry().seals.load().open(&[TOKEN], &sealed.ok_or_else(invalid)?).map_err(|_| invalid())?;
-        let said = str::from_utf8(said.expose()).map_err(|_| invalid())?;
-        let (key, id) = said.split_at_checked(KEY_ID_CHARS).ok_or_else(invalid)?;
-        Ok((KeyId::parse(key).ok_or_else(invalid)?, GrantId::from(id)))
-    }
 }
-
-/// What tokens are sealed for.
-const TOKEN: &str = "grant token";
-/// A key's id as text.
-const KEY_ID_CHARS: usize = 36;
 
 /// What must be the same for a grant of one name to be the same.
 fn parameters(terms: &Terms, grantee: &PrincipalId, retiring: Option<&PrincipalId>) -> [u8; 32] {

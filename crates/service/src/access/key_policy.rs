@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::core::access::Details;
+use crate::core::access::{Details, NO_KEY};
 use crate::core::authority::{Judge, Subject};
 use crate::core::directory::{KEY_POLICY, default_document};
 use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
 use auth::policy::Kind;
 use model::exception::Exception;
-use model::id::KeyId;
 use model::operation::Operation;
 use store::Key;
 use store::access::NewKeyPolicy;
@@ -104,7 +103,7 @@ impl Core {
         let read = self.read_policy(&KEY_POLICY.into(), &document, Kind::Key { arn: None })?;
         if !bypass_lockout_check {
             // It has no id yet.
-            let arn = self.scope().key_arn(KeyId::from_bytes([0; 16]));
+            let arn = self.scope().key_arn(NO_KEY);
             self.judged(call, |judge| keeps_control(judge, &read.0.policy, Subject::NoKey(&arn)))?;
         }
         let (names, _) = read.taken();

@@ -1,5 +1,6 @@
 //! ResyncKeys: has HSMs filled with what they lack, and puts keys back where somebody removed them.
 
+use crate::core::access::Named;
 use crate::core::{Core, validate};
 use crate::lifecycle::{Lifecycle, missing_in};
 use crate::{Error, RequestContext, Service};
@@ -34,14 +35,27 @@ impl Service {
     /// Returns when it is on record which keys are wanted again; placing them goes on after that.
     pub async fn resync_keys(&self, call: &RequestContext, input: ResyncInput) -> Result<Resynced, Error> {
         let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id);
-        let (core, lifecycle) = (self.core.clone(), self.lifecycle.clone());
-        self.core
-            .on_one(call, Operation::ResyncKeys, resource, async move { resync(&core, &lifecycle, &input).await })
-            .await
+        let (core, lifecycle, of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
+        let work = async move { resync(&core, &lifecycle, &of_task, &input).await };
+        self.core.on_one(call, Operation::ResyncKeys, resource, work).await
     }
 }
 
-async fn resync(core: &Core, lifecycle: &Lifecycle, input: &ResyncInput) -> Result<Resynced, Error> {
+async fn resync(
+    core: &Core,
+    lifecycle: &Lifecycle,
+    call: &RequestContext,
+    input: &ResyncInput,
+) -> Result<Resynced, Error> {
+    let key = match input.key_id.as_str() {
+        "" => None,
+        text => Some(core.key_named(Operation::ResyncKeys, text, &core.store().catalogue())?),
+    };
+    // A key that is named is asked about as well, by identity policies alone: where a key lies is an operator's affair,
+    // and whoever writes key policies must not be able to keep it from being put back.
+    if let Some(id) = key {
+        Named::other(core.scope().key_arn(id)).is_allowed(core, call, Operation::ResyncKeys)?;
+    }
     let cluster = validate::cluster_id(&input.cluster_id)?;
     let spec = core.registry().spec(&cluster).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
     let catalogue = core.store().catalogue();
@@ -65,14 +79,10 @@ async fn resync(core: &Core, lifecycle: &Lifecycle, input: &ResyncInput) -> Resu
     if input.all_removed && (input.hsm_id.is_empty() || !input.key_id.is_empty()) {
         return Err(Error::validation("to put all removed keys back, name the HSM, and no key"));
     }
-    let key: Option<KeyId> = match input.key_id.as_str() {
-        "" => None,
-        text => {
-            let id = core.key_named(Operation::ResyncKeys, text, &catalogue)?;
-            let known = catalogue.key(id).filter(|key| key.key_store == store.id);
-            Some(known.ok_or_else(|| Error::no_key(&core.scope().key_arn(id)))?.id)
-        }
-    };
+    let known = |id: &KeyId| catalogue.key(*id).is_some_and(|key| key.key_store == store.id);
+    if let Some(unknown) = key.filter(|id| !known(id)) {
+        return Err(Error::no_key(&core.scope().key_arn(unknown)));
+    }
     let keys = catalogue.keys_of(&store.id);
     let meant = keys.filter(|known| input.all_removed || key == Some(known.id)).flat_map(|key| &key.versions);
     let removed: Vec<(KeyVersionId, &HsmId)> = meant

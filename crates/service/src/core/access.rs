@@ -14,10 +14,14 @@ use auth::grant::Terms;
 use auth::policy::{Names, NewGrant, Pairs, Parameters};
 use auth::request::NO_RESOURCE;
 use model::context::EncryptionContext;
-use model::id::{ALIAS_PREFIX, AliasName, GrantId, KeyId, KeyReference, KeyReferenceError};
+use model::exception::Exception;
+use model::id::{ALIAS_PREFIX, AliasName, GrantId, KeyId, KeyReference, KeyReferenceError, Scope};
 use model::limits;
 use model::operation::{Operation, Resource};
 use store::Catalogue;
+
+/// The id of no key: who may do something with it may do it with any key that its own policy does not take away.
+pub(crate) const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);
 
 /// What a call names, whether there is such a thing or not.
 #[derive(Clone, Debug)]
@@ -82,6 +86,16 @@ impl Named {
     /// Nothing.
     pub(crate) fn nothing() -> Self {
         Self::other(NO_RESOURCE)
+    }
+
+    /// What would be a key if there were an alias that a call names.
+    pub(crate) fn no_key(scope: &Scope) -> Self {
+        Self::key(NO_KEY, scope.key_arn(NO_KEY))
+    }
+
+    /// Whether there is something that a record can name.
+    pub(crate) fn is_something(&self) -> bool {
+        &*self.arn != NO_RESOURCE && self.key != Some(NO_KEY)
     }
 
     pub(crate) fn key(id: KeyId, arn: impl Into<Arc<str>>) -> Self {
@@ -215,6 +229,13 @@ impl Core {
                 Ok(catalogue.key_with_alias(&name).ok_or_else(unknown)?.id)
             }
         }
+    }
+
+    /// Whether a request names a key by an alias that no key has.
+    pub(crate) fn is_unknown_alias(&self, operation: Operation, text: &str, named: &Result<KeyId, Error>) -> bool {
+        let not_found = matches!(named, Err(error) if error.exception == Exception::NotFound);
+        let is_ours = || matches!(self.scope().parse_key_reference(text), Ok(KeyReference::Alias(_)));
+        not_found && operation.spec().resource == Resource::KeyOrAlias && is_ours()
     }
 
     /// What a call names that is no key. What cannot be a name is an error, the same for everybody.

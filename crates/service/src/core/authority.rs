@@ -3,20 +3,23 @@
 //! Every decision of every use case is one of [`Judge::allows`]. A judge is made for one look at a call: it sees the
 //! keyring of one moment, and with it the policies of that moment.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Core;
-use super::directory::Compiled;
+use super::decisions::{Decision, Kept, Standing};
+use super::granted::granted;
 use super::keyring::{Entry, Keyring};
 use crate::{Error, RequestContext};
-use auth::grant::{Constraint, ConstraintKind, Grant, GrantOperation, Party, Terms};
+use auth::grant::Grant;
 use auth::policy::{self, Caller, Circumstances, Denying, Names, Pairs, Parameters, Policy, Request, Target, Verdict};
 use auth::request::{AuthorizationRequest, Conditions, Interface};
 use auth::rule::{self, Reason, Rules};
 use model::exception::Exception;
-use model::id::{GrantId, KeyId, PrincipalId};
+use model::id::{GrantId, KeyId};
 use model::operation::Operation;
 use store::Alias;
 use store::access::Principal;
@@ -88,8 +91,8 @@ enum Who {
     Client,
     /// Somebody whom no policy binds; as which principal, where it is mapped to one.
     Administrator(Option<Arc<Principal>>),
-    /// A principal, and its policies.
-    Principal(Arc<Principal>, Vec<Compiled>),
+    /// A principal, with what holds for it.
+    Principal(Arc<Standing>),
     /// Somebody whose certificate is mapped to no principal.
     Nobody,
 }
@@ -101,8 +104,8 @@ pub(crate) struct Judge<'a> {
     authority: &'a Authority,
     call: &'a RequestContext,
     who: Who,
-    /// Of the principal, where each could be read.
-    policies: Vec<Arc<Policy>>,
+    /// The last decision that is kept: a batch asks for one many times.
+    last: Cell<Option<(KeyId, &'static str, Kept)>>,
 }
 
 impl<'a> Judge<'a> {
@@ -119,12 +122,12 @@ impl<'a> Judge<'a> {
                 let principal = keyring.catalogue.principal_known_as(name).cloned();
                 match principal {
                     principal if administrators.contains(name) => Who::Administrator(principal),
-                    Some(principal) => of_principal(keyring, principal),
+                    Some(principal) => of_principal(keyring, &principal),
                     None => Who::Nobody,
                 }
             }
         };
-        Self::by(core, keyring, authority, call, who)
+        Self { core, keyring, authority, call, who, last: Cell::default() }
     }
 
     /// What another principal than the caller may do, by policies and grants.
@@ -135,16 +138,8 @@ impl<'a> Judge<'a> {
         call: &'a RequestContext,
         principal: Arc<Principal>,
     ) -> Self {
-        let who = of_principal(keyring, principal);
-        Self::by(core, keyring, authority, call, who)
-    }
-
-    fn by(core: &'a Core, keyring: &'a Keyring, authority: &'a Authority, call: &'a RequestContext, who: Who) -> Self {
-        let policies = match &who {
-            Who::Principal(_, all) => all.iter().filter_map(Clone::clone).collect(),
-            _ => Vec::new(),
-        };
-        Self { core, keyring, authority, call, who, policies }
+        let who = of_principal(keyring, &principal);
+        Self { core, keyring, authority, call, who, last: Cell::default() }
     }
 
     pub(crate) fn core(&self) -> &'a Core {
@@ -159,7 +154,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn principal(&self) -> Option<&Arc<Principal>> {
         match &self.who {
             Who::Administrator(principal) => principal.as_ref(),
-            Who::Principal(principal, _) => Some(principal),
+            Who::Principal(standing) => Some(&standing.principal),
             Who::Client | Who::Nobody => None,
         }
     }
@@ -185,14 +180,14 @@ impl<'a> Judge<'a> {
         let arn = self.core.scope().key_arn(key);
         let permission = Operation::RetireGrant.spec().permission;
         let subject = Subject::key(self.keyring, key, &arn);
-        let Who::Principal(principal, all) = &self.who else {
+        let Who::Principal(standing) = &self.who else {
             return self.allows(permission, subject, Parameters::default());
         };
-        if all.iter().any(Option::is_none) {
+        if !standing.unreadable.is_empty() {
             return Err(self.denied(permission, &arn, UNREADABLE));
         }
-        self.asked(principal, permission, subject, Parameters::default(), |request| {
-            match policy::retire(request, grant, &self.policies) {
+        self.asked(&standing.principal, permission, subject, Parameters::default(), |request| {
+            match policy::retire(request, grant, &standing.policies) {
                 Verdict::Allow(_) => Ok(()),
                 Verdict::Deny(Denying::Statement(_)) => Err(self.denied(permission, &arn, "with an explicit deny")),
                 Verdict::Deny(Denying::Nothing(_)) => {
@@ -204,10 +199,10 @@ impl<'a> Judge<'a> {
 
     /// Whether the caller could still change the policy of a key if it were this one.
     pub(crate) fn would_keep_control(&self, policy: &Policy, subject: Subject<'_>) -> bool {
-        let Who::Principal(principal, _) = &self.who else { return true };
+        let Who::Principal(standing) = &self.who else { return true };
         let permission = Operation::PutKeyPolicy.spec().permission;
-        self.asked(principal, permission, subject, Parameters::default(), |request| {
-            policy::keeps_control(policy, request, &self.policies)
+        self.asked(&standing.principal, permission, subject, Parameters::default(), |request| {
+            policy::keeps_control(policy, request, &standing.policies)
         })
     }
 
@@ -220,7 +215,7 @@ impl<'a> Judge<'a> {
         take: impl FnOnce(Verdict<'_>) -> T,
     ) -> Result<T, Error> {
         match &self.who {
-            Who::Principal(principal, _) => self.by_policies(principal, action, subject, parameters, take),
+            Who::Principal(standing) => self.by_policies(standing, action, subject, parameters, take),
             _ => Err(self.unmapped()),
         }
     }
@@ -243,24 +238,25 @@ impl<'a> Judge<'a> {
                 rule::Verdict::Deny(reason) => matches!(reason, Reason::Statement(_)),
             },
             Who::Nobody => return Err(self.unmapped()),
-            Who::Principal(principal, _) => {
-                match self.by_policies(principal, permission, subject, parameters, |verdict| match verdict {
-                    Verdict::Allow(_) => None,
-                    Verdict::Deny(denying) => Some(matches!(denying, Denying::Statement(_))),
-                })? {
-                    None => return Ok(()),
-                    Some(explicit) => explicit,
-                }
-            }
+            Who::Principal(standing) => match self.decision(standing, permission, subject, parameters)? {
+                Decision::Allowed => return Ok(()),
+                Decision::Denied => false,
+                Decision::DeniedExplicitly => true,
+            },
         };
         // Nothing of which policy it was: whether there is a key of this name must not show.
         let because = if explicit { "with an explicit deny" } else { "because nothing allows it" };
-        Err(self.denied(permission, subject.arn(), because))
+        Err(self.denied(permission, &self.shown(subject, parameters), because))
+    }
+
+    /// What a refusal names: an alias as the request has it, since which key has it is not told either.
+    fn shown<'s>(&self, subject: Subject<'s>, parameters: Parameters<'_>) -> Cow<'s, str> {
+        parameters.alias.map_or(Cow::Borrowed(subject.arn()), |alias| self.core.scope().alias_arn(alias).into())
     }
 
     fn denied(&self, permission: &str, arn: &str, because: &str) -> Error {
         let who = match &self.who {
-            Who::Principal(principal, _) => &*principal.arn,
+            Who::Principal(standing) => &*standing.principal.arn,
             _ => self.call.principal.as_str(),
         };
         let what = format!("{who} is not authorized to perform {permission} on {arn} {because}");
@@ -291,39 +287,61 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// What is decided on a principal: what was decided before with this keyring, where that cannot be another thing.
+    fn decision(
+        &self,
+        standing: &Standing,
+        permission: &'static str,
+        subject: Subject<'_>,
+        parameters: Parameters<'_>,
+    ) -> Result<Decision, Error> {
+        let decide = || self.by_policies(standing, permission, subject, parameters, |verdict| Decision::from(&verdict));
+        let Subject::Key(entry) = subject else { return decide() };
+        let of = (entry.key.id, permission);
+        let last = self.last.get().filter(|(key, action, _)| (*key, *action) == of);
+        let known = last.map_or_else(|| standing.kept(of), |(.., known)| Some(known));
+        let decision = match known {
+            Some(Kept::Always(decision)) => decision,
+            Some(Kept::ByRequest) | None => decide()?,
+        };
+        let known = known.unwrap_or_else(|| {
+            let known = match depends_on_request(standing, entry, permission) {
+                true => Kept::ByRequest,
+                false => Kept::Always(decision),
+            };
+            standing.keep(of, known);
+            known
+        });
+        self.last.set(Some((entry.key.id, permission, known)));
+        Ok(decision)
+    }
+
     /// What policies and grants say of a principal. A policy that this release cannot read may deny anything.
     fn by_policies<T>(
         &self,
-        principal: &Principal,
+        standing: &Standing,
         action: &str,
         subject: Subject<'_>,
         parameters: Parameters<'_>,
         take: impl FnOnce(Verdict<'_>) -> T,
     ) -> Result<T, Error> {
-        if matches!(&self.who, Who::Principal(_, all) if all.iter().any(Option::is_none)) {
-            return Err(self.denied(action, subject.arn(), UNREADABLE));
+        let unreadable = || self.denied(action, &self.shown(subject, parameters), UNREADABLE);
+        if !standing.unreadable.is_empty() {
+            return Err(unreadable());
         }
-        let unreadable = || self.denied(action, subject.arn(), UNREADABLE);
-        let key_policy = match subject {
-            Subject::Key(entry) => Some(entry.policy.as_ref().ok_or_else(unreadable)?),
-            Subject::NoKey(_) => Some(self.core.default_policy().ok_or_else(unreadable)?),
-            Subject::Other(_) => None,
+        let (key_policy, key) = match subject {
+            Subject::Key(entry) => (Some(entry.policy.as_ref().ok_or_else(unreadable)?), Some(entry.key.id)),
+            Subject::NoKey(_) => (Some(self.core.default_policy().ok_or_else(unreadable)?), None),
+            Subject::Other(_) => (None, None),
         };
-        let told = self.asked(principal, action, subject, parameters, |request| {
-            let of = |grants| policy::Rules {
+        Ok(self.asked(&standing.principal, action, subject, parameters, |request| {
+            let rules = policy::Rules {
                 key_policy: key_policy.map(|policy| &**policy),
-                identity_policies: &self.policies,
-                grants,
+                identity_policies: &standing.policies,
+                grants: &[],
             };
-            let verdict = policy::decide(request, &of(&[]));
-            let (Subject::Key(entry), Verdict::Deny(Denying::Nothing(_))) = (subject, verdict) else {
-                return take(verdict);
-            };
-            let grants = self.keyring.catalogue.grants_of(&principal.id, entry.key.id);
-            let grants: Vec<Arc<Grant>> = grants.map(|grant| Arc::new(granted(grant))).collect();
-            take(if grants.is_empty() { verdict } else { policy::decide(request, &of(&grants)) })
-        });
-        Ok(told)
+            take(policy::decide_over(request, &rules, key.into_iter().flat_map(|key| standing.grants.of(key))))
+        }))
     }
 
     /// What is asked, as policies see it.
@@ -375,10 +393,35 @@ impl<'a> Judge<'a> {
 /// Why nothing is allowed whose policy this release does not understand.
 const UNREADABLE: &str = "because a policy that has a say in it cannot be read; have it put anew";
 
-fn of_principal(keyring: &Keyring, principal: Arc<Principal>) -> Who {
-    let names = keyring.catalogue.policies_of(&principal.id);
-    let policies = names.map(|name| keyring.directory.policy(name)).collect();
-    Who::Principal(principal, policies)
+fn of_principal(keyring: &Keyring, principal: &Arc<Principal>) -> Who {
+    let look_up = || {
+        let (mut policies, mut unreadable) = (Vec::new(), Vec::new());
+        for name in keyring.catalogue.policies_of(&principal.id) {
+            match keyring.directory.policy(name) {
+                Some(policy) => policies.push(policy),
+                None => unreadable.push(name.clone()),
+            }
+        }
+        (policies, unreadable, keyring.grants.of(&principal.id))
+    };
+    Who::Principal(keyring.decisions.standing(principal, look_up))
+}
+
+/// Whether another request of a principal for an action with a key may be decided otherwise.
+fn depends_on_request(standing: &Standing, entry: &Entry, action: &str) -> bool {
+    let mut policies = entry.policy.iter().chain(&standing.policies);
+    policies.any(|policy| policy.depends_on_request(action))
+        || standing.grants.of(entry.key.id).any(|grant| grant.depends_on_request(action))
+}
+
+impl From<&Verdict<'_>> for Decision {
+    fn from(verdict: &Verdict<'_>) -> Self {
+        match verdict {
+            Verdict::Allow(_) => Self::Allowed,
+            Verdict::Deny(Denying::Statement(_)) => Self::DeniedExplicitly,
+            Verdict::Deny(Denying::Nothing(_)) => Self::Denied,
+        }
+    }
 }
 
 /// The account in an ARN.
@@ -393,26 +436,4 @@ impl Names for Aliases<'_> {
     fn each<'a>(&'a self, take: &mut dyn FnMut(&'a str)) {
         self.0.iter().for_each(|alias| take(alias.name.as_str()));
     }
-}
-
-/// A grant as it is decided by. An operation that this release does not know is none that it carries out.
-pub(crate) fn granted(grant: &store::access::Grant) -> Grant {
-    let party = |id: &PrincipalId| Party::Principal(id.clone());
-    let operations = grant.operations.iter().filter_map(|name| GrantOperation::parse(name)).collect();
-    let constraint = grant.constraint.as_ref().map(|constraint| {
-        let kind = match constraint.kind {
-            store::access::ConstraintKind::Subset => ConstraintKind::Subset,
-            store::access::ConstraintKind::Equals => ConstraintKind::Equals,
-        };
-        Constraint::new(kind, constraint.pairs.clone())
-    });
-    // What is no constraint any more lets nothing pass.
-    let (operations, constraint) = match constraint {
-        Some(Err(_)) => (auth::grant::GrantOperations::default(), None),
-        Some(Ok(constraint)) => (operations, Some(constraint)),
-        None => (operations, None),
-    };
-    let terms =
-        Terms { grantee: party(&grant.grantee), retiring: grant.retiring.as_ref().map(party), operations, constraint };
-    Grant { id: grant.id.clone(), terms, issuing_account: grant.issuing_account.as_str().into() }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::core::access::Said;
+use crate::core::access::{NO_KEY, Said};
 use crate::core::authority::{Judge, KEY_SPEC, Subject};
 use crate::core::keyring::{Entry, Target};
 use auth::policy::Parameters;
@@ -45,9 +45,19 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
         Self { same_key: Some(same_key), ..self }
     }
 
-    /// The key that a request names.
+    /// The key that a request names, whoever asks.
     pub(crate) fn reference(&self, text: &str) -> Result<KeyId, Error> {
         self.judge.core().key_named(self.operation, text, &self.judge.keyring().catalogue)
+    }
+
+    /// The same; that there is no such alias is told to callers who may do this with a key.
+    pub(crate) fn named(&self, text: &str, said: &Said) -> Result<KeyId, Error> {
+        let (core, named) = (self.judge.core(), self.reference(text));
+        if core.is_unknown_alias(self.operation, text, &named) {
+            let arn = core.scope().key_arn(NO_KEY);
+            self.judge.allows(self.permission, Subject::NoKey(&arn), self.parameters(said.parameters()))?;
+        }
+        named
     }
 
     /// The key with this id, if the caller may do this with it in its present state.
@@ -73,8 +83,7 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
 
     /// The ARN is asked about, whether there is such a key or not.
     fn allowed(&self, id: KeyId, entry: Option<&Entry>, parameters: Parameters<'_>) -> Result<(), Error> {
-        let encryption_algorithm = (self.operation.spec().plane() == Plane::Data).then_some(KEY_SPEC);
-        let parameters = Parameters { encryption_algorithm, same_key: self.same_key, ..parameters };
+        let parameters = self.parameters(parameters);
         let Some(entry) = entry else {
             let arn: Arc<str> = self.judge.core().scope().key_arn(id).into();
             let allowed = self.judge.allows(self.permission, Subject::NoKey(&arn), parameters);
@@ -87,6 +96,11 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
             self.put_down(&entry.arn);
         }
         allowed
+    }
+
+    fn parameters<'p>(&self, parameters: Parameters<'p>) -> Parameters<'p> {
+        let encryption_algorithm = (self.operation.spec().plane() == Plane::Data).then_some(KEY_SPEC);
+        Parameters { encryption_algorithm, same_key: self.same_key, ..parameters }
     }
 
     /// Has a key put on record with an item that was refused for another reason than this key.
@@ -102,7 +116,7 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
 
     /// The current version of the key that a request names.
     pub(crate) fn current(&self, text: &str, said: &Said) -> Result<Target<'k>, Error> {
-        let entry = self.open(self.reference(text)?, said.parameters())?;
+        let entry = self.open(self.named(text, said)?, said.parameters())?;
         entry.current().ok_or_else(|| entry.refusal(&[]))
     }
 

@@ -8,8 +8,10 @@ use crate::Error;
 use crate::core::Core;
 use crate::core::budget::{Budget, Budgets};
 use crate::core::cluster_registry::ActiveCluster;
+use crate::core::decisions::Decisions;
 use crate::core::directory::{self, Compiled, Directory};
 use crate::core::error::removed_everywhere;
+use crate::core::granted::Grants;
 use crate::core::hsm_cluster::Members;
 use crate::core::usage::{Usage, Usages};
 use cluster::{KeyRef, PlacementMask, Proof};
@@ -29,6 +31,9 @@ pub(crate) struct Keyring {
     pub(crate) catalogue: Arc<Catalogue>,
     /// Identity policies.
     pub(crate) directory: Arc<Directory>,
+    pub(crate) grants: Grants,
+    /// What was decided by all of this.
+    pub(crate) decisions: Arc<Decisions>,
     /// Of the clusters in use.
     generation: u64,
     /// By the random part of the ids; what makes the next keyring of this one takes over all shards without a change.
@@ -120,6 +125,10 @@ impl Keyring {
             true => Arc::new(self.directory.next(&catalogue)),
             false => Arc::clone(&self.directory),
         };
+        // They come to an end with their key, too.
+        next.grants = self.grants.next(&self.catalogue, &catalogue);
+        // None of the old ones is taken over.
+        next.decisions = Arc::default();
         (next.catalogue, next.generation) = (catalogue, generation);
         next
     }
@@ -140,7 +149,14 @@ impl Keyring {
 impl Default for Keyring {
     fn default() -> Self {
         let shards = std::array::from_fn(|_| Arc::default());
-        Self { catalogue: Arc::default(), directory: Arc::default(), generation: 0, shards }
+        Self {
+            catalogue: Arc::default(),
+            directory: Arc::default(),
+            grants: Grants::default(),
+            decisions: Arc::default(),
+            generation: 0,
+            shards,
+        }
     }
 }
 

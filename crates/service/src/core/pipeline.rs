@@ -17,12 +17,13 @@ use crate::core::access::Said;
 use crate::core::admission::Permit;
 use crate::core::authority::{Authority, Judge};
 use crate::core::budget::{Taken, used_up};
+use crate::core::grant_token::TokenCheck;
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::{Entry, Keyring, Target};
 use crate::core::recorder::Ending;
 use crate::core::validate;
-use crate::{Error, RequestContext};
+use crate::{Error, Extras, RequestContext};
 use cluster::Failed;
 use cluster::item::{ItemOperation, Keyed};
 use model::call_options::CallOptions;
@@ -44,9 +45,11 @@ pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
     fn payload_field(&self) -> &'static str;
     /// Those bytes, of one item.
     fn payload_bytes(&self, item: &Self::Input) -> usize;
+    /// What may come with an item.
+    fn extras<'i>(&self, item: &'i mut Self::Input) -> &'i mut Extras;
     /// Each item takes one encryption of its key version's budget.
     fn encrypts(&self) -> bool;
-    /// Checks an item and makes it ready; decides everything that can be decided before an HSM.
+    /// Checks an item and makes it ready, whose extras were looked at; decides everything that can be decided before an HSM.
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: Self::Input) -> Result<Prepared<'k, ItemOf<Self>>, Error>;
     /// Has items done.
     fn carry_out(
@@ -175,10 +178,12 @@ impl Core {
         let work = Box::pin(async move {
             let call = &call_of_task;
             let (keyring, authority) = (core.keyring(), core.authority());
-            let judge = Judge::new(&core, &keyring, &authority, call);
             let mut refused = BTreeSet::new();
             let work = async {
-                let prepared = prepared(&judge, &kind, items, &mut refused);
+                let prepared = {
+                    let judge = Judge::new(&core, &keyring, &authority, call);
+                    prepared(&judge, &kind, items, &mut refused)
+                };
                 core.act(call, &kind, prepared).await
             };
             let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {
@@ -350,7 +355,19 @@ fn prepared<'k, V: DataOperation>(
 ) -> Vec<Result<Prepared<'k, ItemOf<V>>, Error>> {
     let noted = RefCell::default();
     let access = KeyAccess::new(judge, kind.operation()).noting(&noted);
-    let prepared = items.into_iter().map(|item| kind.prepare(&access, item)).collect();
+    let mut tokens = TokenCheck::new(judge.core());
+    let prepared = items.into_iter().map(|mut item| {
+        let extras = kind.extras(&mut item);
+        extras.check()?;
+        let grant_tokens = std::mem::take(&mut extras.grant_tokens);
+        let prepared = kind.prepare(&access, item)?;
+        let source = prepared.source.as_ref().map(|(target, _)| *target);
+        tokens.check(grant_tokens).inspect_err(|_| {
+            [Some(prepared.target), source].into_iter().flatten().for_each(|target| access.note(target));
+        })?;
+        Ok(prepared)
+    });
+    let prepared = prepared.collect();
     refused.extend(noted.take());
     prepared
 }

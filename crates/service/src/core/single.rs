@@ -44,7 +44,12 @@ impl Core {
     {
         let details = Details { alias: alias_in(key_id), ..details };
         let named = self.key_named(operation, key_id, &self.store().catalogue());
-        let resource = named.clone().map(|id| Named::key(id, self.scope().key_arn(id)).with(details.clone()));
+        // That there is no such alias is told to who may do this with a key.
+        let resource = match &named {
+            unknown if self.is_unknown_alias(operation, key_id, unknown) => Ok(Named::no_key(self.scope())),
+            named => named.clone().map(|id| Named::key(id, self.scope().key_arn(id))),
+        };
+        let resource = resource.map(|named| named.with(details.clone()));
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
             let id = named?;
@@ -135,8 +140,8 @@ impl Core {
 }
 
 /// What a record names.
-fn named_only(Named { arn, .. }: &Named) -> Vec<Arc<str>> {
-    if &**arn == auth::request::NO_RESOURCE { Vec::new() } else { vec![Arc::clone(arn)] }
+fn named_only(named: &Named) -> Vec<Arc<str>> {
+    if named.is_something() { vec![Arc::clone(&named.arn)] } else { Vec::new() }
 }
 
 /// The last look at a result, and how many it withholds.

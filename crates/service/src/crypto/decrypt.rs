@@ -75,14 +75,17 @@ impl DataOperation for Decrypt {
         item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
     }
 
+    fn extras<'i>(&self, item: &'i mut DecryptInput) -> &'i mut Extras {
+        &mut item.extras
+    }
+
     fn encrypts(&self) -> bool {
         false
     }
 
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: DecryptInput) -> Result<Prepared<'k, DecryptItem>, Error> {
-        item.extras.check()?;
         let said = Said::new(validate::context(item.context)?, &item.key_id);
-        let Opening { target, said, item: opens } = opening(access, &item.key_id, item.ciphertext, said, item.extras)?;
+        let Opening { target, said, item: opens } = opening(access, &item.key_id, item.ciphertext, said, &item.extras)?;
         let keyed = Keyed { key: Arc::clone(&target.version.reference), source: None, item: opens };
         Ok(Prepared { target, said, source: None, dry_run: item.extras.dry_run, keyed })
     }
@@ -106,7 +109,7 @@ pub(crate) fn opening<'a>(
     key_id: &str,
     ciphertext: Bytes,
     said: Said,
-    extras: Extras,
+    extras: &Extras,
 ) -> Result<Opening<'a>, Error> {
     if extras.ignore_ciphertext {
         return of_any_ciphertext(access, key_id, said);
@@ -114,7 +117,7 @@ pub(crate) fn opening<'a>(
     validate::length("ciphertextBlob", ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
     let named = match key_id {
         "" => None,
-        text => Some(access.reference(text)?),
+        text => Some(access.named(text, &said)?),
     };
     if let Some(id) = named
         && !access.knows(id, &said)?

@@ -73,12 +73,15 @@ impl DataOperation for Encrypt {
         item.plaintext.len()
     }
 
+    fn extras<'i>(&self, item: &'i mut EncryptInput) -> &'i mut Extras {
+        &mut item.extras
+    }
+
     fn encrypts(&self) -> bool {
         true
     }
 
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: EncryptInput) -> Result<Prepared<'k, EncryptItem>, Error> {
-        item.extras.check()?;
         validate::length("plaintext", item.plaintext.len(), 1, limits::PLAINTEXT_BYTES)?;
         let said = Said::new(validate::context(item.context)?, &item.key_id);
         let target = access.current(&item.key_id, &said)?;

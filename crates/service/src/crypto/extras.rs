@@ -1,10 +1,11 @@
 //! What requests may carry beside what they are about.
 
 use crate::Error;
+use crate::core::grant_token::GrantTokens;
 use model::exception::Exception;
 
 /// What AWS KMS's requests may carry beside what they are about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
     /// Everything is to be decided that can be decided without an HSM, and nothing done.
     pub dry_run: bool,
@@ -12,23 +13,18 @@ pub struct Extras {
     pub ignore_ciphertext: bool,
     /// There is a modifier of dry runs with it that nobody knows.
     pub unknown_modifier: bool,
-    /// There are grant tokens with it.
-    pub grant_tokens: bool,
+    /// They add nothing: a grant counts from when it was made.
+    pub grant_tokens: GrantTokens,
     /// There is a recipient with it, for whom the answer is to be encrypted.
     pub recipient: bool,
 }
 
 impl Extras {
-    /// Refuses what means nothing here yet. Ignored, grant tokens would let their caller believe in permissions that
-    /// nobody looked at, and a recipient would have a plaintext come back that only an enclave was to see.
-    pub fn check(self) -> Result<(), Error> {
+    /// Refuses what no call of anybody may come with. Ignored, a recipient would have a plaintext come back that only an
+    /// enclave was to see.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let unsupported = |message: &str| Err(Error::permanent(Exception::UnsupportedOperation, message));
-        if self.grant_tokens {
-            return unsupported(
-                "grant tokens are not supported: there are no grants in this service. Call without grant tokens, and have \
-                 the permission given to this client",
-            );
-        }
+        self.grant_tokens.check()?;
         if self.recipient {
             return unsupported(
                 "recipients are not supported: this service checks no attestation documents, and encrypts no answer for an \

@@ -93,12 +93,15 @@ impl DataOperation for GenerateDataKey {
         length(item).map_or(0, usize::from)
     }
 
+    fn extras<'i>(&self, item: &'i mut DataKeyInput) -> &'i mut Extras {
+        &mut item.extras
+    }
+
     fn encrypts(&self) -> bool {
         true
     }
 
     fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: DataKeyInput) -> Result<Prepared<'k, DataKeyItem>, Error> {
-        item.extras.check()?;
         let length = length(&item)?;
         let said = Said::new(validate::context(item.context)?, &item.key_id);
         let target = access.current(&item.key_id, &said)?;

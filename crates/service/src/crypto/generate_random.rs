@@ -25,6 +25,7 @@ impl Service {
         let resource = self.core.arn_of(Operation::GenerateRandom, "");
         let work = async move {
             extras.check()?;
+            core.check_grant_tokens(extras.grant_tokens)?;
             let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
             let length = validate::random_length(number)?;
             let (id, hsm_cluster) = source(&core, &key_store_id)?;

@@ -86,6 +86,10 @@ impl DataOperation for ReEncrypt {
         item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
     }
 
+    fn extras<'i>(&self, item: &'i mut ReEncryptInput) -> &'i mut Extras {
+        &mut item.extras
+    }
+
     fn encrypts(&self) -> bool {
         true
     }
@@ -95,11 +99,10 @@ impl DataOperation for ReEncrypt {
         access: &KeyAccess<'_, 'k>,
         item: ReEncryptInput,
     ) -> Result<Prepared<'k, ReEncryptItem>, Error> {
-        item.extras.check()?;
         let access = access.on_same_key(is_same_key(access, &item));
         let to = Said::new(validate::context(item.destination_context)?, &item.destination_key_id);
         let from = Said::new(validate::context(item.source_context)?, &item.source_key_id);
-        let source = opening(&access.of_source(), &item.source_key_id, item.ciphertext, from, item.extras);
+        let source = opening(&access.of_source(), &item.source_key_id, item.ciphertext, from, &item.extras);
         // Looked at whatever the source came to, so that both are on record; the source's refusal is told first.
         let destination = access.current(&item.destination_key_id, &to);
         let (source, destination) = match (source, destination) {

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::core::Core;
+use crate::core::grant_token::GrantTokens;
 use crate::core::keyring;
 use crate::{Error, RequestContext, Service};
 use model::id::{HsmId, KeyId, KeyStoreId};
@@ -63,7 +64,18 @@ pub struct KeyDestruction {
 impl Service {
     /// Shows a key.
     pub async fn describe_key(&self, call: &RequestContext, key_id: &str) -> Result<KeyMetadata, Error> {
+        self.describe_key_with(call, key_id, GrantTokens::default()).await
+    }
+
+    /// The same of a request that comes with grant tokens.
+    pub async fn describe_key_with(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        grant_tokens: GrantTokens,
+    ) -> Result<KeyMetadata, Error> {
         let work = |core: Core, key: Arc<Key>| async move {
+            core.check_grant_tokens(grant_tokens)?;
             let keyring = core.keyring();
             let entry = keyring.key(key.id).ok_or_else(|| Error::no_key(&core.scope().key_arn(key.id)))?;
             Ok(metadata(&core, entry))

@@ -13,62 +13,68 @@ use store::Admits;
 use store::access::{Constraint, ConstraintKind, Granted, Holder, NewAttachment, NewGrant, NewKeyPolicy, NewPolicy};
 use store::access::{Names, NewPrincipal};
 
-const HERE: &str = "111122223333";
+pub(super) const HERE: &str = "111122223333";
 const ELSEWHERE: &str = "999900001111";
-const ROOT: &str = "arn:aws:iam::111122223333:root";
+pub(super) const ROOT: &str = "arn:aws:iam::111122223333:root";
 
 /// Two zones, with `cn:admin` for administrator.
-async fn bench() -> Bench {
+pub(super) async fn bench() -> Bench {
     let bench = Bench::new().await;
     bench.service.set_authorizer(Authorizer::Policies { administrators: vec!["cn:admin".to_owned()] });
     bench
 }
 
-fn by(bench: &Bench, name: &str) -> RequestContext {
+pub(super) fn by(bench: &Bench, name: &str) -> RequestContext {
     bench.call_of(&format!("cn:{name}"), Duration::from_secs(30))
 }
 
-fn arn(account: &str, name: &str) -> String {
+pub(super) fn arn(account: &str, name: &str) -> String {
     format!("arn:aws:iam::{account}:user/{name}")
 }
 
 /// A principal that is known by the certificate of its name.
-async fn principal(bench: &Bench, account: &str, name: &str) -> PrincipalId {
+pub(super) async fn principal(bench: &Bench, account: &str, name: &str) -> PrincipalId {
     let identities = BTreeSet::from([format!("cn:{name}")]);
     bench.store.create_principal(NewPrincipal { identities, ..NewPrincipal::new(&arn(account, name)) }).await.unwrap()
 }
 
 /// Gives a principal a policy with these statements.
-async fn attach(bench: &Bench, to: &PrincipalId, name: &str, statements: &str) {
+pub(super) async fn attach(bench: &Bench, to: &PrincipalId, name: &str, statements: &str) {
     let (policy, document) =
         (PolicyName::from(name), format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statements}]}}"));
     bench.store.put_policy(NewPolicy::new(&policy, &document)).await.unwrap();
     attach_as_it_is(bench, to, name, false).await;
 }
 
-async fn attach_as_it_is(bench: &Bench, to: &PrincipalId, name: &str, built_in: bool) {
+pub(super) async fn attach_as_it_is(bench: &Bench, to: &PrincipalId, name: &str, built_in: bool) {
     let (policy, holder) = (PolicyName::from(name), Holder::Principal(to.clone()));
     bench.store.attach_policy(NewAttachment { policy, built_in, holder, most: 10 }).await.unwrap();
 }
 
-fn statement(effect: &str, action: &str, resource: &str) -> String {
+pub(super) fn statement(effect: &str, action: &str, resource: &str) -> String {
     format!("{{\"Effect\":\"{effect}\",\"Action\":\"{action}\",\"Resource\":\"{resource}\"}}")
 }
 
-fn of_key(effect: &str, principal: &str, action: &str) -> String {
+pub(super) fn of_key(effect: &str, principal: &str, action: &str) -> String {
     format!(
         "{{\"Effect\":\"{effect}\",\"Principal\":{{\"AWS\":\"{principal}\"}},\"Action\":\"{action}\",\"Resource\":\"*\"}}"
     )
 }
 
-async fn put(bench: &Bench, key: KeyId, statements: &[String], names: &[(&str, &PrincipalId)]) {
+pub(super) async fn put(bench: &Bench, key: KeyId, statements: &[String], names: &[(&str, &PrincipalId)]) {
     let document = format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{}]}}", statements.join(","));
     let names: Names = names.iter().map(|(arn, id)| ((*arn).to_owned(), (*id).clone())).collect();
     let states = Operation::DescribeKey.spec().allowed_states;
     bench.store.put_key_policy(key, NewKeyPolicy { document, names }, states).await.unwrap();
 }
 
-async fn grant(bench: &Bench, key: KeyId, to: &PrincipalId, operations: &[&str], tenant: Option<&str>) -> Granted {
+pub(super) async fn grant(
+    bench: &Bench,
+    key: KeyId,
+    to: &PrincipalId,
+    operations: &[&str],
+    tenant: Option<&str>,
+) -> Granted {
     let pairs = |value: &str| [("tenant".to_owned(), value.to_owned())].into();
     let new = NewGrant {
         key,
@@ -85,18 +91,18 @@ async fn grant(bench: &Bench, key: KeyId, to: &PrincipalId, operations: &[&str],
     bench.store.create_grant(new, Admits { states, most: 10 }).await.unwrap()
 }
 
-async fn created(bench: &Bench) -> crate::KeyMetadata {
+pub(super) async fn created(bench: &Bench) -> crate::KeyMetadata {
     bench.service.create_key(&by(bench, "admin"), CreateKeyInput::default()).await.unwrap()
 }
 
-async fn encrypt(bench: &Bench, name: &str, key: &str, tenant: Option<&str>) -> Result<Vec<u8>, Error> {
+pub(super) async fn encrypt(bench: &Bench, name: &str, key: &str, tenant: Option<&str>) -> Result<Vec<u8>, Error> {
     let pairs: Vec<_> = tenant.map(|tenant| ("tenant", tenant)).into_iter().collect();
     let item = crate::EncryptInput { context: super::bench::context(&pairs), ..plain(key, b"secret") };
     let mut done = bench.service.encrypt(&by(bench, name), vec![item]).await?;
     done.remove(0).map(|done| done.ciphertext)
 }
 
-fn is_denied<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
+pub(super) fn is_denied<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
     match result {
         Ok(_) => false,
         Err(error) if error.exception == Exception::AccessDenied => true,

@@ -3,10 +3,12 @@
 mod access;
 mod bench;
 mod data;
+mod decisions;
 mod deletion;
 mod disk;
 mod dry_run;
 mod fake;
+mod grant_tokens;
 mod keyring;
 mod keys;
 mod names;
@@ -15,3 +17,4 @@ mod re_encrypt;
 mod records;
 mod rotation;
 mod states;
+mod walk;

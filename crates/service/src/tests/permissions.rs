@@ -10,47 +10,47 @@ use crate::{
 use auth::grant::ConstraintKind;
 use model::exception::Exception;
 
-const ROOT: &str = "arn:aws:iam::111122223333:root";
+pub(super) const ROOT: &str = "arn:aws:iam::111122223333:root";
 
-async fn bench() -> Bench {
+pub(super) async fn bench() -> Bench {
     let bench = Bench::new().await;
     bench.service.set_authorizer(Authorizer::Policies { administrators: vec!["cn:admin".to_owned()] });
     bench
 }
 
-fn by(bench: &Bench, name: &str) -> RequestContext {
+pub(super) fn by(bench: &Bench, name: &str) -> RequestContext {
     bench.call_of(&format!("cn:{name}"), Duration::from_secs(30))
 }
 
-fn arn(name: &str) -> String {
+pub(super) fn arn(name: &str) -> String {
     format!("arn:aws:iam::111122223333:user/{name}")
 }
 
-async fn principal(bench: &Bench, name: &str) {
+pub(super) async fn principal(bench: &Bench, name: &str) {
     let input = CreatePrincipalInput { arn: arn(name), identities: vec![format!("cn:{name}")], ..Default::default() };
     bench.service.create_principal(&by(bench, "admin"), input).await.unwrap();
 }
 
-async fn created(bench: &Bench) -> String {
+pub(super) async fn created(bench: &Bench) -> String {
     bench.service.create_key(&by(bench, "admin"), CreateKeyInput::default()).await.unwrap().arn
 }
 
-async fn encrypt(bench: &Bench, name: &str, key: &str) -> Result<Vec<u8>, Error> {
+pub(super) async fn encrypt(bench: &Bench, name: &str, key: &str) -> Result<Vec<u8>, Error> {
     let mut done = bench.service.encrypt(&by(bench, name), vec![plain(key, b"secret")]).await?;
     done.remove(0).map(|done| done.ciphertext)
 }
 
-fn policy(statements: &str) -> String {
+pub(super) fn policy(statements: &str) -> String {
     format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statements}]}}")
 }
 
-fn of_key(principal: &str, action: &str) -> String {
+pub(super) fn of_key(principal: &str, action: &str) -> String {
     policy(&format!(
         "{{\"Effect\":\"Allow\",\"Principal\":{{\"AWS\":\"{principal}\"}},\"Action\":\"{action}\",\"Resource\":\"*\"}}"
     ))
 }
 
-fn put(key: &str, policy: String) -> PutKeyPolicyInput {
+pub(super) fn put(key: &str, policy: String) -> PutKeyPolicyInput {
     PutKeyPolicyInput { key_id: key.to_owned(), policy, ..PutKeyPolicyInput::default() }
 }
 

@@ -14,6 +14,9 @@ use model::id::{ApprovalId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};
 
 type Grants = RedBlackTreeMapSync<GrantId, Arc<Grant>>;
 
+/// What a grant was, and what it is.
+pub type GrantChange<'a> = (Option<&'a Arc<Grant>>, Option<&'a Arc<Grant>>);
+
 /// Persistent maps, as those of keys are.
 #[derive(Clone, Default)]
 pub(super) struct Access {
@@ -236,6 +239,11 @@ impl Catalogue {
         self.access.of_key.get(&key).map_or(0, Grants::size)
     }
 
+    /// Every grant, in the order of their ids.
+    pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.access.grants.values()
+    }
+
     /// The grants of a key that come after one, which need not be there itself, in the order of their ids.
     pub fn grants_after(&self, key: KeyId, after: Option<&GrantId>) -> impl Iterator<Item = &Arc<Grant>> {
         let grants = self.access.of_key.get(&key).into_iter();
@@ -275,6 +283,24 @@ impl Catalogue {
     pub fn approvals_of(&self, requester: &PrincipalId) -> impl Iterator<Item = &Arc<Approval>> {
         let ids = self.access.of_requester.get(requester).into_iter();
         ids.flat_map(RedBlackTreeSetSync::iter).filter_map(|id| self.approval(id))
+    }
+
+    /// The grants that have come or gone since an older view, those of keys that are gone included: what each was then,
+    /// and what it is now. `None` where that is not known any more.
+    #[must_use]
+    pub fn grants_changed_since<'a>(&'a self, older: &'a Self) -> Option<Vec<GrantChange<'a>>> {
+        let mut changed = BTreeSet::new();
+        for entity in self.changed_since(older)? {
+            match entity {
+                Entity::Grant(id) => drop(changed.insert(id)),
+                Entity::Key(key) if self.key(*key).is_none() => {
+                    changed.extend(older.grants_after(*key, None).map(|grant| &grant.id));
+                }
+                _ => {}
+            }
+        }
+        let both = |id: &GrantId| (older.access.grants.get(id), self.access.grants.get(id));
+        Some(changed.into_iter().map(both).collect())
     }
 
     /// Whether a principal, a group, an identity policy or a grant has changed, come or gone since an older view; also
