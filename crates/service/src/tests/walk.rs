@@ -87,7 +87,7 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
             service.put_key_policy(call, input).await.map(drop)
         }
         Operation::GetKeyPolicy => service.get_key_policy(call, key, "").await.map(drop),
-        Operation::ListKeyPolicies => service.list_key_policies(call, key).await.map(drop),
+        Operation::ListKeyPolicies => service.list_key_policies(call, key, None, "").await.map(drop),
         Operation::CreateGrant => {
             let (key_id, grantee, operations) = (key.clone(), principal.clone(), vec![of("Encrypt")]);
             let input = CreateGrantInput { key_id, grantee, operations, ..CreateGrantInput::default() };
