@@ -20,6 +20,7 @@ use model::id::{KeyId, Scope};
 use model::key::{KeyState, Placement};
 use model::key_store::ConnectionState;
 use model::lock::MutexExt as _;
+use store::access::Principal;
 use store::{Catalogue, Key, Version};
 
 /// Into how many shards a keyring's entries are split. A change copies the list of shards and one of them.
@@ -101,6 +102,11 @@ struct Kept<'a> {
 }
 
 impl Keyring {
+    /// As which principal of policies somebody calls.
+    pub(crate) fn caller(&self, certificate: &auth::peer::Principal) -> Option<Arc<Principal>> {
+        self.catalogue.principal_known_as(certificate.as_str()).cloned()
+    }
+
     pub(crate) fn key(&self, id: KeyId) -> Option<&Entry> {
         let entries = self.shards.get(shard_of(id))?;
         entries.get(index_of(entries, id).ok()?).map(|(_, entry)| &**entry)

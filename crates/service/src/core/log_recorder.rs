@@ -32,11 +32,13 @@ fn tell(record: &CallRecord) {
     let items: usize = outcomes.iter().map(|(_, items)| items).sum();
     let whole = |line| sampled::whole(line, &principal);
     let source = record.source.map(tracing::field::display);
+    let caller = record.caller.as_ref().map(|caller| &*caller.arn);
     match (plane, failure) {
         _ if *phase == Phase::Withheld => {
             tracing::info!(
                 request_id,
                 principal,
+                caller,
                 source,
                 operation = label,
                 ?took,
@@ -45,7 +47,7 @@ fn tell(record: &CallRecord) {
             );
         }
         (Plane::Data, None) => {
-            tracing::trace!(request_id, principal, source, operation = label, items, ?took, "done");
+            tracing::trace!(request_id, principal, caller, source, operation = label, items, ?took, "done");
         }
         (_, Some(error)) if error.exception == Exception::KmsInternal => {
             // What an operator has to look into: the line before it, with the HSM or the cause, belongs to this call.
@@ -53,6 +55,7 @@ fn tell(record: &CallRecord) {
                 tracing::warn!(
                     request_id,
                     principal,
+                    caller,
                     source,
                     operation = label,
                     items,
@@ -64,16 +67,16 @@ fn tell(record: &CallRecord) {
         }
         (Plane::Data, Some(error)) => {
             let failed: usize = outcomes.iter().filter(|(outcome, _)| outcome.is_some()).map(|(_, n)| n).sum();
-            tracing::debug!(request_id, principal, source, operation = label, items, failed, ?took,
+            tracing::debug!(request_id, principal, caller, source, operation = label, items, failed, ?took,
                 exception = %error.exception, why = error.message, "failed");
         }
         (Plane::Control, None) if !whole(if shows { Line::Shown } else { Line::Changed }) => {}
         (Plane::Control, None) => {
-            tracing::info!(request_id, principal, source, operation = label, ?took, "done");
+            tracing::info!(request_id, principal, caller, source, operation = label, ?took, "done");
         }
         (Plane::Control, Some(_)) if !whole(Line::Refused) => {}
         (Plane::Control, Some(error)) => {
-            tracing::info!(request_id, principal, source, operation = label, ?took,
+            tracing::info!(request_id, principal, caller, source, operation = label, ?took,
                 exception = %error.exception, why = error.message, "refused");
         }
     }

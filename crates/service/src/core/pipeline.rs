@@ -169,7 +169,9 @@ impl Core {
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
-                self.refused(Ending { call, operation, started, resources: Vec::new() }, count, &error).await;
+                let caller = self.keyring().caller(&call.principal);
+                let ending = Ending { call, caller, operation, started, resources: Vec::new() };
+                self.refused(ending, count, &error).await;
                 return Err(error);
             }
         };
@@ -190,8 +192,8 @@ impl Core {
                 let broken_off = |_| (None, Err(Error::broken_off()));
                 (0..count).map(broken_off).unzip()
             });
-            let resources = arns(&asked, refused);
-            core.conclude(Ending { call, operation, started, resources }, &mut results, |results| {
+            let (resources, caller) = (arns(&asked, refused), keyring.caller(&call.principal));
+            core.conclude(Ending { call, caller, operation, started, resources }, &mut results, |results| {
                 core.withhold(call, operation, (&keyring, &authority), &asked, results)
             })
             .await;

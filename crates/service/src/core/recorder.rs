@@ -35,8 +35,10 @@ pub enum Phase {
 pub struct CallRecord {
     /// What it says.
     pub phase: Phase,
-    /// Who called; absent where nobody proved to be anybody.
+    /// By which certificate it was called; absent where nobody proved to be anybody.
     pub principal: Option<Principal>,
+    /// As which principal of policies, at the first look; absent where the certificate is mapped to none.
+    pub caller: Option<Arc<store::access::Principal>>,
     /// From which address.
     pub source: Option<IpAddr>,
     /// What the client calls itself.
@@ -101,6 +103,7 @@ pub(crate) struct Records {
 /// What all records of a call begin with.
 pub(crate) struct Ending<'a> {
     pub(crate) call: &'a RequestContext,
+    pub(crate) caller: Option<Arc<store::access::Principal>>,
     pub(crate) operation: Operation,
     pub(crate) started: Instant,
     pub(crate) resources: Vec<Arc<str>>,
@@ -179,6 +182,7 @@ impl Core {
         }
         let record = CallRecord {
             phase: Phase::Ended,
+            caller: principal.as_ref().and_then(|principal| self.keyring().caller(principal)),
             principal,
             source,
             user_agent,
@@ -218,7 +222,7 @@ impl Core {
 
     fn record_of(
         &self,
-        Ending { call, operation, started, resources }: &Ending<'_>,
+        Ending { call, caller, operation, started, resources }: &Ending<'_>,
         phase: Phase,
         outcomes: Vec<(Option<Exception>, usize)>,
         failure: Option<Error>,
@@ -226,6 +230,7 @@ impl Core {
         CallRecord {
             phase,
             principal: Some(call.principal.clone()),
+            caller: caller.clone(),
             source: call.source,
             user_agent: call.user_agent.clone(),
             interface: call.interface,

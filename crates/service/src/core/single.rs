@@ -95,7 +95,7 @@ impl Core {
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         call.trace.take();
-        let started = self.clock().now();
+        let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
         // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
         let (resource, admitted) = match resource {
             Ok(resource) => {
@@ -110,7 +110,7 @@ impl Core {
             Ok(permit) => permit,
             Err(error) => {
                 let resources = named_only(&resource);
-                self.refused(Ending { call, operation, started, resources }, 1, &error).await;
+                self.refused(Ending { call, caller, operation, started, resources }, 1, &error).await;
                 return Err(error);
             }
         };
@@ -118,7 +118,7 @@ impl Core {
         let work = Box::pin(async move {
             let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let (call, asked) = (&call_of_task, &resource);
-            let ending = Ending { call, operation, started, resources: named_only(&resource) };
+            let ending = Ending { call, caller, operation, started, resources: named_only(&resource) };
             core.conclude(ending, &mut result, |result| withhold(&core, call, operation, asked, result, &still)).await;
             let [result] = result;
             result

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, Manner, exception, plain, sealed};
 use crate::core::recorder::Phase;
-use crate::{Error, GeneratedDataKey, ListKeysInput, RequestContext};
+use crate::{Attached, Error, GeneratedDataKey, ListKeysInput, RequestContext};
 use auth::rule::{Effect, Matcher, Rules, Statement};
 use model::exception::Exception;
 use model::operation::Operation;
@@ -62,6 +62,30 @@ async fn nothing_is_given_out_before_its_record_is_accepted() {
     assert_eq!((record.operation, &record.outcomes[..]), (Some(Operation::GenerateDataKey), &[(None, 3)][..]));
     assert_eq!(record.resources, [Arc::from(key.arn.as_str())]);
     assert_eq!(record.principal.as_ref().map(|principal| principal.as_str()), Some("cn:anna"));
+}
+
+/// As which principal somebody called stands in the record as it was when it was decided, by items as without, refused or
+/// not; and a principal that is taken away by the very call is named all the same.
+#[tokio::test]
+async fn a_record_names_the_principal_that_policies_know() {
+    use super::permissions::{arn, bench, by, created, encrypt, principal};
+    let bench = bench().await;
+    let key = created(&bench).await;
+    principal(&bench, "anna").await;
+    let to = Attached::Principal(arn("anna"));
+    bench.service.attach_policy(&by(&bench, "admin"), "Administrator", to).await.unwrap();
+    bench.recorder.taken();
+    encrypt(&bench, "anna", &key).await.unwrap();
+    bench.service.describe_key(&by(&bench, "anna"), &key).await.unwrap();
+    bench.service.encrypt(&by(&bench, "anna"), Vec::new()).await.unwrap_err();
+    encrypt(&bench, "eve", &key).await.unwrap_err();
+    bench.service.delete_principal(&by(&bench, "anna"), &arn("anna")).await.unwrap();
+    encrypt(&bench, "anna", &key).await.unwrap_err();
+    let records = bench.recorder.taken();
+    let named: Vec<_> =
+        records.iter().map(|record| record.caller.as_ref().map(|caller| caller.arn.to_string())).collect();
+    let anna = Some(arn("anna"));
+    assert_eq!(named, [anna.clone(), anna.clone(), anna.clone(), None, anna, None], "{records:?}");
 }
 
 #[tokio::test]
