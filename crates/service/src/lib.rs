@@ -30,7 +30,7 @@ use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
-pub use self::access::explain::{ExplainInput, Explained, PolicyFinding};
+pub use self::access::explain::{CallParameters, ExplainInput, Explained, PolicyFinding};
 pub use self::access::grants::{CreateGrantInput, CreatedGrant, GrantView, RetireGrantInput};
 pub use self::access::groups::GroupView;
 pub use self::access::key_policy::PutKeyPolicyInput;

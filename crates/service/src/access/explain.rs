@@ -2,30 +2,56 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::access::{Named, Said};
-use crate::core::authority::{Judge, Subject};
+use crate::core::access::{Details, Named, Said};
+use crate::core::authority::{Judge, KEY_SPEC, Subject};
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
-use auth::policy::{Denying, Kind, Missing, Severity, Verdict, check};
+use auth::policy::{Denying, Kind, Missing, Parameters, Severity, Verdict, check};
 use auth::request::NO_RESOURCE;
-use model::limits;
-use model::operation::Operation;
+use model::id::{AliasName, GrantId, KeyId};
+use model::limits::{self, DELETION_WINDOW_DAYS, ROTATION_PERIOD_DEFAULT};
+use model::operation::{Operation, OperationSpec, Plane, Resource};
 
+use super::grants::CreateGrantInput;
 use super::policies::now;
 
 /// What is to be explained.
 #[derive(Clone, Debug, Default)]
 pub struct ExplainInput {
-    /// The ARN of a principal.
+    /// The ARN of a principal, or the name of a certificate, such as `cn:app`.
     pub principal: String,
     /// A permission, such as `kms:Decrypt`.
     pub action: String,
-    /// Key id, key ARN or alias; empty where it is not about a key.
+    /// Key id, key ARN or alias; empty where it is not about a key. An alias is what `kms:RequestAlias` sees.
     pub key_id: String,
     /// The ARN of what else it is about; empty: nothing that has one.
     pub resource: String,
     /// Pairs of the encryption context.
     pub context: BTreeMap<String, String>,
+    /// What else the operation would be called with.
+    pub parameters: CallParameters,
+}
+
+/// Parameters of operations on which conditions may depend. What an operation does not have is not looked at, and what is
+/// absent is as the operation has it then.
+#[derive(Clone, Debug, Default)]
+pub struct CallParameters {
+    /// Tags that are to be given: of TagResource and CreateKey.
+    pub tags: Vec<(String, String)>,
+    /// Keys of tags that are to be taken away: of UntagResource.
+    pub tag_keys: Vec<String>,
+    /// Of ScheduleKeyDeletion.
+    pub pending_window_days: Option<u32>,
+    /// Of EnableKeyRotation.
+    pub rotation_period_days: Option<u32>,
+    /// Of PutKeyPolicy and CreateKey.
+    pub bypass_lockout_check: bool,
+    /// Of ReEncrypt: whether both keys are one.
+    pub same_key: bool,
+    /// The grant that CreateGrant is to make; which key it is of is said elsewhere.
+    pub grant: Option<CreateGrantInput>,
+    /// The grant that RetireGrant or RevokeGrant is to take away.
+    pub grant_id: String,
 }
 
 /// Why somebody may do something or may not.
@@ -84,20 +110,132 @@ impl Service {
 }
 
 fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Explained, Error> {
-    let ExplainInput { principal, action, key_id, resource, context } = input;
-    validate::length("action", action.len(), 1, limits::ACTION_CHARS)?;
-    let said = Said::new(validate::context(context)?, &key_id);
-    let principal = core.principal(&principal)?;
+    validate::length("action", input.action.len(), 1, limits::ACTION_CHARS)?;
     let (keyring, authority) = (core.keyring(), core.authority());
-    let judge = Judge::of_other(core, &keyring, &authority, call, principal);
-    let verdict = |subject: Subject<'_>| judge.explained(&action, subject, said.parameters(), told);
-    if key_id.is_empty() {
-        let named = if resource.is_empty() { NO_RESOURCE } else { resource.as_str() };
-        return verdict(Subject::Other(named));
-    }
+    let named = input.principal.as_str();
+    // Whom a certificate's name means, and which names of the same principal stand in the configuration.
+    let is_arn = named.starts_with("arn:");
+    let principal = match is_arn {
+        true => Some(core.principal(named)?),
+        false => {
+            validate::identity(named)?;
+            keyring.catalogue.principal_known_as(named).cloned()
+        }
+    };
+    let identities =
+        principal.iter().flat_map(|principal| &principal.identities).map(|identity| identity.name.as_str());
+    let names: Vec<&str> = if is_arn { identities.collect() } else { vec![named] };
+    let administrators: Vec<&str> = names.iter().copied().filter(|name| authority.is_administrator(name)).collect();
+    let told = match &principal {
+        _ if input.action.eq_ignore_ascii_case(Operation::WhoAmI.spec().permission) => {
+            explained(true, "allowed: everybody may ask who he is", "nothing would change it")
+        }
+        _ if !names.is_empty() && administrators.len() == names.len() => unbound(&administrators),
+        None => explained(
+            false,
+            format!("denied: {named} is mapped to no principal"),
+            "an administrator has to make a principal for it, or to give it to one that there is",
+        ),
+        Some(principal) => {
+            let judge = Judge::of_other(core, &keyring, &authority, call, principal);
+            let told = by_policies(&judge, &input)?;
+            match administrators.is_empty() {
+                true => told,
+                false => Explained { reason: format!("{}; {}", told.reason, unbound(&administrators).reason), ..told },
+            }
+        }
+    };
+    Ok(match authority.asks_policies() {
+        true => told,
+        false => explained(
+            true,
+            format!("allowed: every client may do everything here. By policies it would be {}", told.reason),
+            "administrators have to be named in the configuration, so that policies are asked",
+        ),
+    })
+}
+
+fn explained(allowed: bool, reason: impl Into<String>, change: &str) -> Explained {
+    Explained { allowed, reason: reason.into(), change: change.to_owned() }
+}
+
+fn unbound(administrators: &[&str]) -> Explained {
+    let names = administrators.join(", ");
+    let reason = format!("allowed to {names}, an administrator of the configuration: no policy binds it");
+    explained(true, reason, "the name has to be taken out of the configuration's administrators")
+}
+
+fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Error> {
+    let (core, keyring) = (judge.core(), judge.keyring());
+    let ExplainInput { action, key_id, resource, context, parameters, .. } = input;
     // Any operation whose keys may be named by an alias.
-    let id = core.key_named(Operation::DescribeKey, &key_id, &keyring.catalogue)?;
-    verdict(Subject::key(&keyring, id, &core.scope().key_arn(id)))
+    let key = match key_id.as_str() {
+        "" => None,
+        text => Some(core.key_named(Operation::DescribeKey, text, &keyring.catalogue)?),
+    };
+    let arn = match key {
+        Some(key) => core.scope().key_arn(key),
+        None if resource.is_empty() => NO_RESOURCE.to_owned(),
+        None => resource.clone(),
+    };
+    let subject = key.map_or(Subject::Other(&arn), |key| Subject::key(keyring, key, &arn));
+    if let Some(policy) = judge.unreadable(subject) {
+        let reason = format!("denied: {policy} cannot be read by this release, and may deny anything");
+        return Ok(explained(false, reason, "that policy has to be put anew"));
+    }
+    let is = |operation: Operation| action.eq_ignore_ascii_case(operation.spec().permission);
+    if let (Some(key), true, false) = (key, is(Operation::RetireGrant), parameters.grant_id.is_empty()) {
+        return judge.explained_retiring(key, &GrantId::from(parameters.grant_id.as_str()), told);
+    }
+    let said = Said::new(validate::context(context.clone())?, key_id);
+    let details = details(core, key, parameters, &is)?;
+    let data = Operation::ALL.iter().map(|operation| operation.spec()).find(|spec| {
+        let names = [Some(spec.permission), spec.source_permission];
+        names.into_iter().flatten().any(|permission| action.eq_ignore_ascii_case(permission))
+    });
+    let uses_key = data.is_some_and(|spec| spec.plane() == Plane::Data && spec.resource == Resource::KeyOrAlias);
+    let re_encrypts = data.is_some_and(|spec| spec.source_permission.is_some());
+    let asked = Parameters {
+        encryption_context: uses_key.then_some(&said.context),
+        encryption_algorithm: uses_key.then_some(KEY_SPEC),
+        alias: said.alias.as_ref().map(AliasName::as_str),
+        same_key: re_encrypts.then_some(parameters.same_key),
+        ..details.parameters()
+    };
+    // Grants compare names with their case, and policies do not.
+    let named = |spec: OperationSpec| match spec.source_permission {
+        Some(source) if action.eq_ignore_ascii_case(source) => source,
+        _ => spec.permission,
+    };
+    judge.explained(data.map_or(action.as_str(), named), subject, asked, told)
+}
+
+/// What an operation says of itself, as its use case has it.
+fn details(
+    core: &Core,
+    key: Option<KeyId>,
+    parameters: &CallParameters,
+    is: &impl Fn(Operation) -> bool,
+) -> Result<Details, Error> {
+    let CallParameters { tags, tag_keys, bypass_lockout_check, grant, grant_id, .. } = parameters;
+    let tagged = is(Operation::TagResource) || is(Operation::CreateKey) && !tags.is_empty();
+    let grant = match (grant, key) {
+        (Some(grant), _) if is(Operation::CreateGrant) => Some(core.granting(grant)?),
+        (_, Some(key)) if is(Operation::RevokeGrant) => core.granting_of(key, &GrantId::from(grant_id.as_str())),
+        _ => None,
+    };
+    let (window, period) = (parameters.pending_window_days, parameters.rotation_period_days);
+    Ok(Details {
+        makes_key: is(Operation::CreateKey),
+        tags: tagged.then(|| tags.clone()),
+        tag_keys: is(Operation::UntagResource).then(|| tag_keys.clone()),
+        pending_window_days: is(Operation::ScheduleKeyDeletion).then(|| window.unwrap_or(DELETION_WINDOW_DAYS.1)),
+        rotation_period_days: is(Operation::EnableKeyRotation).then(|| period.unwrap_or(ROTATION_PERIOD_DEFAULT)),
+        bypass_lockout_check: (is(Operation::PutKeyPolicy) || is(Operation::CreateKey))
+            .then_some(*bypass_lockout_check),
+        grant,
+        ..Details::default()
+    })
 }
 
 fn told(verdict: Verdict<'_>) -> Explained {

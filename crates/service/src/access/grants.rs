@@ -188,7 +188,7 @@ impl Service {
         let id = GrantId::from(grant_id);
         // What it grants is the request's too, for conditions.
         let details = Details {
-            grant: self.core.granting_of(Operation::RevokeGrant, key_id, &id),
+            grant: self.core.granting_of_named(Operation::RevokeGrant, key_id, &id),
             decided_once: true,
             ..Details::default()
         };
@@ -226,7 +226,7 @@ impl Core {
     }
 
     /// What a call would grant, as conditions see it.
-    fn granting(&self, input: &CreateGrantInput) -> Result<Granting, Error> {
+    pub(super) fn granting(&self, input: &CreateGrantInput) -> Result<Granting, Error> {
         let CreateGrantInput { grantee, retiring, operations, constraint, .. } = input;
         validate::principal_arn(self.scope(), "granteePrincipal", grantee)?;
         if !retiring.is_empty() {
@@ -255,10 +255,13 @@ impl Core {
         Ok(Granting { terms, grantee: grantee.clone(), retiring })
     }
 
+    fn granting_of_named(&self, operation: Operation, key_id: &str, id: &GrantId) -> Option<Granting> {
+        self.granting_of(self.key_named(operation, key_id, &self.store().catalogue()).ok()?, id)
+    }
+
     /// The same of a grant that there is.
-    fn granting_of(&self, operation: Operation, key_id: &str, id: &GrantId) -> Option<Granting> {
+    pub(super) fn granting_of(&self, key: KeyId, id: &GrantId) -> Option<Granting> {
         let catalogue = self.store().catalogue();
-        let key = self.key_named(operation, key_id, &catalogue).ok()?;
         let grant = catalogue.grant(key, id)?;
         let GrantView { grantee, retiring, .. } = view(self, grant);
         Some(Granting { terms: granted(grant).terms, grantee, retiring })

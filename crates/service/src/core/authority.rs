@@ -3,6 +3,8 @@
 //! Every decision of every use case is one of [`Judge::allows`]. A judge is made for one look at a call: it sees the
 //! keyring of one moment, and with it the policies of that moment.
 
+mod explained;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -130,18 +132,6 @@ impl<'a> Judge<'a> {
         Self { core, keyring, authority, call, who, last: Cell::default() }
     }
 
-    /// What another principal than the caller may do, by policies and grants.
-    pub(crate) fn of_other(
-        core: &'a Core,
-        keyring: &'a Keyring,
-        authority: &'a Authority,
-        call: &'a RequestContext,
-        principal: Arc<Principal>,
-    ) -> Self {
-        let who = of_principal(keyring, &principal);
-        Self { core, keyring, authority, call, who, last: Cell::default() }
-    }
-
     pub(crate) fn core(&self) -> &'a Core {
         self.core
     }
@@ -204,20 +194,6 @@ impl<'a> Judge<'a> {
         self.asked(&standing.principal, permission, subject, Parameters::default(), |request| {
             policy::keeps_control(policy, request, &standing.policies)
         })
-    }
-
-    /// What policies and grants say of the principal.
-    pub(crate) fn explained<T>(
-        &self,
-        action: &str,
-        subject: Subject<'_>,
-        parameters: Parameters<'_>,
-        take: impl FnOnce(Verdict<'_>) -> T,
-    ) -> Result<T, Error> {
-        match &self.who {
-            Who::Principal(standing) => self.by_policies(standing, action, subject, parameters, take),
-            _ => Err(self.unmapped()),
-        }
     }
 
     /// Whether the caller may do this with that.

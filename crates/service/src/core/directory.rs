@@ -132,7 +132,8 @@ pub(crate) fn managed(name: &PolicyName) -> Option<&'static Managed> {
 /// The name of every key's policy.
 pub(crate) const KEY_POLICY: &str = "default";
 
-/// The policy of a key for which none was put: AWS's.
+/// The policy of a key for which none was put: AWS's, and with it the same for what AWS does not have. `kms:*` names no
+/// permission that is keystored's own, so that a policy that is brought along from AWS gives none.
 pub(crate) fn default_document(scope: &Scope) -> String {
     let Scope { partition, account, .. } = scope;
     format!(
@@ -146,6 +147,14 @@ pub(crate) fn default_document(scope: &Scope) -> String {
       "AWS" : "arn:{partition}:iam::{account}:root"
     }},
     "Action" : "kms:*",
+    "Resource" : "*"
+  }}, {{
+    "Sid" : "Enable keystored's own permissions",
+    "Effect" : "Allow",
+    "Principal" : {{
+      "AWS" : "arn:{partition}:iam::{account}:root"
+    }},
+    "Action" : "keystored:*",
     "Resource" : "*"
   }} ]
 }}"#
@@ -188,5 +197,7 @@ mod tests {
         }
         let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
         assert!(default_policy(&scope).is_some());
+        let findings = auth::policy::check(&default_document(&scope), Kind::Key { arn: None }, &|_| None);
+        assert_eq!(findings, []);
     }
 }
