@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::entry::CallEntry;
-use super::{error, timestamp};
+use super::{error, grants, timestamp};
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::access_service_server::AccessService;
 use service::{
-    Attached, CreatePrincipalInput, ExplainInput, Explained, GroupView, PolicyFinding, PolicyView, PrincipalView,
-    PutPolicyInput,
+    Attached, CallParameters, CreatePrincipalInput, Error, ExplainInput, Explained, GroupView, PolicyFinding,
+    PolicyView, PrincipalView, PutPolicyInput,
 };
 
 /// The service's gRPC side.
@@ -277,9 +277,10 @@ impl AccessService for AccessApi {
         request: Request<v1::ExplainAccessRequest>,
     ) -> Result<Response<v1::ExplainAccessResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::ExplainAccess)?;
-        let v1::ExplainAccessRequest { principal, action, key_id, resource, encryption_context } = request.into_inner();
-        let input = ExplainInput { principal, action, key_id, resource, context: encryption_context };
-        let result = self.entry.service.explain_access(&admitted.call, input).await;
+        let result = match explain_input(request.into_inner()) {
+            Ok(input) => self.entry.service.explain_access(&admitted.call, input).await,
+            Err(error) => Err(error),
+        };
         admitted.answer(result.map(|Explained { allowed, reason, change }| v1::ExplainAccessResponse {
             allowed,
             reason,
@@ -323,6 +324,31 @@ fn group(shown: GroupView) -> v1::Group {
 fn policy(shown: PolicyView) -> v1::Policy {
     let PolicyView { name, arn, description, document, built_in, updated_at } = shown;
     v1::Policy { name, arn, description, document, built_in, update_date: updated_at.map(timestamp) }
+}
+
+fn explain_input(request: v1::ExplainAccessRequest) -> Result<ExplainInput, Error> {
+    let v1::ExplainAccessRequest { principal, action, key_id, resource, encryption_context, parameters } = request;
+    let v1::CallParameters {
+        tags,
+        tag_keys,
+        pending_window_in_days,
+        rotation_period_in_days,
+        bypass_policy_lockout_safety_check,
+        re_encrypt_on_same_key,
+        grant,
+        grant_id,
+    } = parameters.unwrap_or_default();
+    let parameters = CallParameters {
+        tags: tags.into_iter().collect(),
+        tag_keys,
+        pending_window_days: pending_window_in_days,
+        rotation_period_days: rotation_period_in_days,
+        bypass_lockout_check: bypass_policy_lockout_safety_check,
+        same_key: re_encrypt_on_same_key,
+        grant: grant.map(grants::input).transpose()?,
+        grant_id,
+    };
+    Ok(ExplainInput { principal, action, key_id, resource, context: encryption_context, parameters })
 }
 
 fn finding(found: PolicyFinding) -> v1::PolicyFinding {
