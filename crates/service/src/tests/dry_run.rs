@@ -179,7 +179,8 @@ async fn recipients_are_refused_rather_than_ignored() {
     for dry_run in [false, true] {
         let extras = Extras { recipient: true, dry_run, ..Extras::default() };
         for operation in OPERATIONS {
-            let error = asked(&bench, operation, &key.arn, &blob, &[extras.clone()]).await.remove(0).unwrap();
+            let error =
+                asked(&bench, operation, &key.arn, &blob, std::slice::from_ref(&extras)).await.remove(0).unwrap();
             assert_eq!((error.exception, error.retryable), (Exception::UnsupportedOperation, false));
             assert!(error.message.contains("recipient"), "{error}");
         }
