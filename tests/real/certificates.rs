@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use model::clock::Clock;
 use pki::Authority;
-use prost::Message as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
@@ -18,7 +17,7 @@ use tonic::Code;
 
 use crate::harness::daemon::Site;
 use crate::harness::tool::{self, Ran};
-use crate::harness::{Daemon, wait};
+use crate::harness::{Daemon, wait, wire};
 use crate::tls::{Pki, file, replace, text};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -363,7 +362,7 @@ async fn a_certificate_that_only_passes_the_handshake_is_served_nothing() {
     let pki = Pki::lasting(&site, LONG);
     let daemon = site.launch();
     daemon.wait_until_ready();
-    let methods = methods();
+    let methods = wire::paths();
     assert!(methods.len() > 25, "{methods:?}");
     for case in cases(&pki).into_iter().filter(|case| case.by_call) {
         for method in &methods {
@@ -380,22 +379,6 @@ async fn a_certificate_that_only_passes_the_handshake_is_served_nothing() {
         metrics.contains("keystored_connections 0\n").then_some(())
     });
     drop(idle);
-}
-
-/// The path of every method that the daemon offers.
-fn methods() -> Vec<String> {
-    let files = prost_types::FileDescriptorSet::decode(proto::v1::FILE_DESCRIPTOR_SET).unwrap();
-    let mut paths = vec!["/grpc.health.v1.Health/Check".to_owned(), "/grpc.health.v1.Health/Watch".to_owned()];
-    paths.push("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned());
-    for file in files.file {
-        for service in &file.service {
-            let path = |method: &prost_types::MethodDescriptorProto| {
-                format!("/{}.{}/{}", file.package(), service.name(), method.name())
-            };
-            paths.extend(service.method.iter().map(path));
-        }
-    }
-    paths
 }
 
 #[tokio::test(flavor = "multi_thread")]

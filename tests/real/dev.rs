@@ -1,7 +1,10 @@
 //! keystored dev, as a person uses it: it says how to call it, and what it made is there the next time.
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use crate::harness::daemon::Site;
-use crate::harness::{Daemon, context};
+use crate::harness::{Daemon, context, tool};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_how_to_call_it_and_keeps_its_keys() {
@@ -32,6 +35,65 @@ async fn it_says_how_to_call_it_and_keeps_its_keys() {
     let caller = ready(&daemon).await;
     assert_eq!(caller.decrypt(&ciphertext, &context(&[])).await.unwrap(), b"kept");
     assert_eq!(caller.describe_key(&key).await.unwrap().description, "made in development");
+}
+
+/// What `app` needs, as keystorectl reads it.
+fn app(daemon: &Daemon) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(&daemon.site().layout.app_env).unwrap();
+    let pairs = text.lines().map(|line| line.split_once('=').unwrap());
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_app_may_use_keys_and_nothing_else() {
+    let daemon = Site::prepare().await.launch_dev();
+    let key = ready(&daemon).await.create_key("for the app").await;
+    let plaintext = daemon.site().path().join("plaintext");
+    fs::write(&plaintext, "hello").unwrap();
+    let plaintext = plaintext.to_str().unwrap().to_owned();
+    let as_app = |daemon: &Daemon, arguments: &[&str]| tool::keystorectl(app(daemon), arguments);
+    let me = as_app(&daemon, &["whoami"]).ok();
+    for fact in ["cn:app", "arn:aws:iam::000000000000:user/app", "KeyUser"] {
+        assert!(me.contains(fact), "{fact}: {me}");
+    }
+    as_app(&daemon, &["encrypt", &key, "--plaintext-file", &plaintext]).ok();
+    for forbidden in [
+        &["key-store", "disconnect", "--name", "dev"][..],
+        &["key", "create"],
+        &["key", "disable", &key],
+        &["principal", "list"],
+    ] {
+        let ran = as_app(&daemon, forbidden);
+        assert!(ran.code == Some(1) && ran.err.contains("AccessDeniedException"), "{forbidden:?}: {ran:?}");
+    }
+
+    // What was changed of it stays so at the next start.
+    let arn = "arn:aws:iam::000000000000:user/app";
+    daemon.keystorectl(&["policy", "detach", "KeyUser", "--principal", arn]).ok();
+    let daemon = daemon.terminate().1.launch_dev();
+    ready(&daemon).await;
+    let ran = as_app(&daemon, &["encrypt", &key, "--plaintext-file", &plaintext]);
+    assert!(ran.code == Some(1) && ran.err.contains("because nothing allows it"), "{ran:?}");
+    // One that is gone is made anew.
+    daemon.keystorectl(&["principal", "delete", arn, "--yes"]).ok();
+    let daemon = daemon.terminate().1.launch_dev();
+    ready(&daemon).await;
+    as_app(&daemon, &["encrypt", &key, "--plaintext-file", &plaintext]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_before_there_were_administrators_says_what_to_do() {
+    let site = Site::prepare().await;
+    let file = site.layout.config.clone();
+    let text = fs::read_to_string(&file).unwrap();
+    let line = text.lines().find(|line| line.starts_with("administrators")).unwrap().to_owned();
+    fs::write(&file, text.replace(&line, "")).unwrap();
+    let daemon = site.launch_dev();
+    daemon.wait_until_logged(&line);
+    daemon.wait_until_logged("the development key store could not be made");
+    fs::write(&file, &text).unwrap();
+    daemon.hang_up("the configuration was read again");
+    ready(&daemon).await;
 }
 
 async fn ready(daemon: &Daemon) -> crate::harness::Caller {

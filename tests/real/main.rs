@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod access;
 mod aliases;
 mod attributes;
 mod backup;
@@ -24,6 +25,7 @@ mod chaos;
 mod cluster;
 mod crash;
 mod ctl;
+mod ctl_access;
 mod ctl_names;
 mod deletion;
 mod dev;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use proto::v1::access_service_client::AccessServiceClient;
 use proto::v1::clusters_service_client::ClustersServiceClient;
 use proto::v1::crypto_service_client::CryptoServiceClient;
 use proto::v1::key_stores_service_client::KeyStoresServiceClient;
@@ -21,6 +22,7 @@ use tonic_types::StatusExt;
 
 use super::daemon::Site;
 use super::wait;
+use super::wire::AsItIs;
 
 /// A connection with its three clients. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Caller {
     pub(crate) keys: KeysServiceClient<Channel>,
     pub(crate) stores: KeyStoresServiceClient<Channel>,
     pub(crate) clusters: ClustersServiceClient<Channel>,
+    pub(crate) access: AccessServiceClient<Channel>,
     channel: Channel,
     deadline: Duration,
 }
@@ -104,6 +107,7 @@ impl Caller {
             keys: KeysServiceClient::new(channel.clone()),
             stores: KeyStoresServiceClient::new(channel.clone()),
             clusters: ClustersServiceClient::new(channel.clone()),
+            access: AccessServiceClient::new(channel.clone()),
             channel,
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
             deadline: Duration::from_secs(20),
@@ -112,12 +116,16 @@ impl Caller {
 
     /// Calls a method by its path with an empty message, whatever its kind: what becomes of it.
     pub(crate) async fn raw(&self, path: &str) -> Result<(), Status> {
+        self.raw_with(path, Vec::new()).await.map(drop)
+    }
+
+    /// Likewise with this message; the first message of the answer.
+    pub(crate) async fn raw_with(&self, path: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-        let request = self.request(tokio_stream::once(()));
-        let codec = tonic_prost::ProstCodec::<(), ()>::default();
-        let answer = grpc.streaming(request, path.parse().unwrap(), codec).await?;
-        answer.into_inner().message().await.map(drop)
+        let request = self.request(tokio_stream::once(message));
+        let answer = grpc.streaming(request, path.parse().unwrap(), AsItIs).await?;
+        Ok(answer.into_inner().message().await?.unwrap_or_default())
     }
 
     /// The same connection with another deadline for each call.

@@ -28,7 +28,7 @@ pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
 pub(crate) struct Site {
     /// Removed when the site is dropped.
     dir: TempDir,
-    pub(super) layout: provision::Layout,
+    pub(crate) layout: provision::Layout,
     /// The configuration that the daemon is given.
     pub(super) config: PathBuf,
     /// Where the daemon says on which ports it listens.

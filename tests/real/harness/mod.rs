@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod faults;
+pub(crate) mod history;
 pub(crate) mod launch;
 pub(crate) mod load;
 pub(crate) mod manager;
@@ -18,6 +19,7 @@ pub(crate) mod stream;
 pub(crate) mod stream_load;
 pub(crate) mod tool;
 pub(crate) mod wait;
+pub(crate) mod wire;
 pub(crate) mod zone;
 
 pub(crate) use call::{Caller, Failure};
