@@ -15,6 +15,9 @@ CHAOS_SECONDS ?= 15
 # How long `make soak` lasts, from which seed.
 SOAK_SECONDS ?= 1200
 SOAK_SEED ?= 1
+# How many cases `make conformance` draws, and from which seed.
+CASES ?= 5000
+CASES_SEED ?= 1
 # What checks the .proto files, and against which commit.
 BUF ?= npx --yes --package=@bufbuild/buf@1.75.0 buf
 PROTO_BASE ?= main
@@ -24,10 +27,10 @@ DEV_DIR ?= dev
 # Denied outside tests; clippy.toml lets tests unwrap.
 DENIED := -D warnings -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic
 
-.PHONY: help deps build quick test run demo bench fuzz chaos soak lint proto audit clean
+.PHONY: help deps build quick test conformance run demo bench fuzz chaos soak lint proto audit clean
 
 help: ## This list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## Installs what this machine lacks, from Debian's packages. Does nothing where all is there.
 	@scripts/deps.sh
@@ -38,6 +41,9 @@ build: deps ## Builds both programs for use: target/release/keystored and keysto
 test: deps lint ## Checks everything: format, lints, then every test against real tokens.
 	@scripts/kryoptic.sh >/dev/null
 	$(CARGO) test --locked --workspace
+
+conformance: deps ## Compares CASES decisions on policies with those of an implementation by others; needs npm, and once the network.
+	@CARGO="$(CARGO)" scripts/conformance.sh $(CASES) $(CASES_SEED)
 
 quick: deps
 	$(CARGO) build --locked --profile quick --no-default-features --bins

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::id::{PolicyName, PrincipalId};
 
 use super::actions::{self, Actions, Asked};
-use super::compiled::{Compiled, Kind, Policy, Refused, Resources, Statement};
+use super::compiled::{Compiled, Kind, Policy, Refused, Statement};
 use super::condition::{Condition, Effect};
 use super::document::{Document, Parts, strings};
 use super::finding::{Finding, Findings, Place, Problem};
@@ -14,7 +14,8 @@ use super::json::{Node, Value};
 use super::keys::Key;
 use super::operator::{Operator, Quantifier, Test};
 use super::principal::{Bindings, Named, Whom};
-use super::variable::{Syntax, Template};
+use super::resource::{Resource, Resources};
+use super::variable::Template;
 
 /// How many characters a policy may have tried at each place of a request's text. With the longest text that is some
 /// milliseconds, and more than any policy needs that was not made to be slow.
@@ -195,32 +196,30 @@ impl Reader<'_, '_> {
 
     fn resources(&mut self, place: &Place<'_>, node: &Node, all_but: bool) -> Resources {
         let place = place.member(if all_but { "NotResource" } else { "Resource" });
-        let (kind, syntax) = (self.kind, Syntax { wildcards: true, variables: self.variables });
-        let mut templates = Vec::new();
+        let (kind, variables) = (self.kind, self.variables);
+        let mut all = Vec::new();
         strings(&place, node, self.findings, &mut |place, node, text, findings| {
-            if text != "*" && !text.starts_with("arn:") {
-                return findings.error(place, node, Problem::ResourceForm(text.to_owned()));
-            }
-            plain_variable(text, syntax.variables, place, node, findings);
-            match Template::parse(text, syntax) {
-                Ok(template) => {
-                    if let Some(why) = template.without_value() {
+            plain_variable(text, variables, place, node, findings);
+            match Resource::parse(text, variables) {
+                Ok(resource) => {
+                    if let Some(why) = resource.templates().find_map(Template::without_value) {
                         findings.warning(place, node, Problem::NoValue(why));
                     }
                     if let Kind::Key { arn: Some(arn) } = kind
-                        && template.always_fits(arn) == Some(false)
+                        && resource.always_fits(arn) == Some(false)
                     {
                         findings.warning(place, node, Problem::NotThisKey(text.to_owned()));
                     }
-                    templates.push(template);
+                    all.push(resource);
                 }
                 Err(problem) => findings.error(place, node, problem),
             }
         });
-        if all_but && templates.iter().any(Template::is_anything) {
+        let resources = Resources::new(all, all_but);
+        if resources.leave_nothing() {
             self.findings.warning(&place, node, Problem::NothingLeft);
         }
-        Resources { templates: templates.into(), all_but }
+        resources
     }
 
     fn conditions(&mut self, place: &Place<'_>, node: &Node, about: About<'_>) -> Vec<Condition> {
@@ -363,7 +362,7 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(|all| all.templates.iter()));
+        let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(Resources::templates));
         let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));
         if resources.chain(values).map(Template::tried_chars).sum::<usize>() > TRIED_CHARS {
             self.findings.error(&Place::WHOLE, document.root(), Problem::TooSlow);

@@ -8,6 +8,7 @@ use super::actions::{Actions, Asked};
 use super::condition::{Condition, Effect};
 use super::finding::{Finding, Severity};
 use super::principal::{Bindings, Whom};
+use super::resource::Resources;
 use super::scene::Scene;
 use super::variable::Template;
 
@@ -65,14 +66,6 @@ pub(super) struct Statement {
     pub(super) conditions: Box<[Condition]>,
 }
 
-/// The element Resource or NotResource.
-#[derive(Clone, Debug)]
-pub(super) struct Resources {
-    pub(super) templates: Box<[Template]>,
-    /// Whether all others are meant.
-    pub(super) all_but: bool,
-}
-
 impl Policy {
     /// Its name: `default` for that of a key.
     #[must_use]
@@ -95,8 +88,8 @@ impl Policy {
     pub fn depends_on_request(&self, action: &str) -> bool {
         let asked = Asked::of(action);
         let of_request = |statement: &Statement| {
-            let resources = statement.resources.iter().flat_map(|resources| resources.templates.iter());
-            statement.conditions.iter().any(Condition::is_of_request) || resources.clone().any(Template::is_of_request)
+            let mut resources = statement.resources.iter().flat_map(Resources::templates);
+            statement.conditions.iter().any(Condition::is_of_request) || resources.any(Template::is_of_request)
         };
         self.statements.iter().any(|statement| statement.is_about_action(&asked) && of_request(statement))
     }
@@ -114,24 +107,5 @@ impl Statement {
         self.is_about_action(asked)
             && self.resources.as_ref().is_some_and(fits)
             && self.conditions.iter().all(|condition| condition.met(scene, self.effect))
-    }
-}
-
-impl Resources {
-    /// A wildcard reaches over colons: that is what AWS says of one at the end of a part, and ARNs here have so many
-    /// colons that it can do so nowhere else.
-    fn fit(&self, scene: &Scene<'_>, effect: Effect) -> bool {
-        let (mut named, mut told) = (false, true);
-        for template in &self.templates {
-            let fits = if template.is_anything() { Some(true) } else { template.fits(scene.request.target.arn, scene) };
-            named |= fits == Some(true);
-            told &= fits.is_some();
-        }
-        match (named, told) {
-            (true, _) => !self.all_but,
-            (false, true) => self.all_but,
-            // A variable has no value. It is none of these for sure: no reason to allow, nor to spare from a Deny.
-            (false, false) => self.all_but && effect == Effect::Deny,
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! Conditions: read once, and met or not by a request.
 //!
-//! Where AWS says nothing, a doubt never allows: what a request's value or a variable is cannot be told, or a key for one
-//! value has several. An Allow is then met only if it would be met either way, and a Deny if it would be met one way.
+//! Where AWS says nothing, a doubt never allows: what a request's value is cannot be told, or a key for one value has
+//! several. An Allow is then met only if it would be met either way, and a Deny if it would be met one way. The same holds
+//! for a variable without a value, of which AWS says that a negated operator is met: here one in a Deny is, and one in an
+//! Allow is not, since nobody should be allowed something for lacking a tag.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +12,7 @@ use super::keys::Key;
 use super::operator::{Comparison, Operator, Quantifier, Test};
 use super::scene::{Scene, Value};
 use super::value::{Network, bytes, flag, moment, number};
-use super::variable::{Syntax, Template};
+use super::variable::{Syntax, Template, colon};
 use crate::fold::fold;
 
 /// What a statement does.
@@ -239,19 +241,6 @@ impl Arn {
             }
         }
         told.then_some(true)
-    }
-}
-
-/// The first colon that is not inside a variable.
-fn colon(text: &str, variables: bool) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        let colon = rest.find(':')?;
-        match rest.find("${").filter(|variable| variables && *variable < colon) {
-            None => return Some(at + colon),
-            Some(variable) => at += variable + rest[variable..].find('}')? + 1,
-        }
     }
 }
 

@@ -89,6 +89,10 @@ pub enum Problem {
     Value { value: String, expected: &'static str },
     #[error("the variable that begins with {0:?} is not well-formed; write ${{key}} or ${{key, 'default'}}")]
     VariableForm(String),
+    #[error(
+        "{0:?} has a variable before the fifth colon of the ARN; only what names the resource behind it may have one"
+    )]
+    VariablePlace(String),
     #[error("there is no condition key {0:?}, and so no such variable")]
     UnknownVariable(String),
     #[error("{0:?} has several values and cannot be a variable")]

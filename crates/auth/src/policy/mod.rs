@@ -1,12 +1,12 @@
 //! AWS's policies: their language, and what they decide. Pure.
 //!
 //! [`Policy::compile`] reads a text once; [`decide`] answers for each request; [`check`] says what is doubtful, and
-//! [`shown`] how a stored text is shown. What AWS documents is followed. Where it says nothing the reading is taken that
-//! allows less, with a comment where that is.
+//! [`shown`] how a stored text is shown. What AWS documents is followed, but for variables without a value, which allow less
+//! here (`condition`, `resource`). Where it says nothing the reading is taken that allows less, with a comment where that is.
 //!
-//! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `condition` with
-//! `operator`, `keys` and `value`, `variable` and `pattern` (text that may have variables and wildcards). From the request:
-//! `request` (what is asked), `scene` (what it says of a key), `decide` with `principal` and `by_grant`.
+//! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `resource`,
+//! `condition` with `operator`, `keys` and `value`, `variable` and `pattern` (text that may have variables and wildcards).
+//! From the request: `request` (what is asked), `scene` (what it says of a key), `decide` with `principal` and `by_grant`.
 
 mod actions;
 mod by_grant;
@@ -23,6 +23,7 @@ mod pattern;
 mod principal;
 mod render;
 mod request;
+mod resource;
 mod scene;
 mod value;
 mod variable;

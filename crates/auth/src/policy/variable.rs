@@ -85,9 +85,13 @@ impl Template {
         Ok(pieces.map_or_else(|| Self::Variable(parts.into()), Self::Pattern))
     }
 
-    /// Whether it is `*`.
-    pub(super) fn is_anything(&self) -> bool {
-        matches!(self, Self::Pattern(pieces) if **pieces == [Piece::Many])
+    /// Whether it ends with `*`.
+    pub(super) fn ends_with_many(&self) -> bool {
+        match self {
+            Self::Literal(_) => false,
+            Self::Pattern(pieces) => pieces.last() == Some(&Piece::Many),
+            Self::Variable(parts) => parts.last() == Some(&Part::Piece(Piece::Many)),
+        }
     }
 
     /// Whether text fits; nothing where a variable of it has no value.
@@ -149,6 +153,19 @@ impl Template {
         let tried = segments.get(1..segments.len().saturating_sub(1)).unwrap_or_default().iter();
         let slow = tried.filter(|segment| segment.contains(&Part::Piece(Piece::One)));
         slow.map(|segment| segment.iter().map(chars).sum::<usize>()).sum()
+    }
+}
+
+/// The first colon that is not inside a variable.
+pub(super) fn colon(text: &str, variables: bool) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let colon = rest.find(':')?;
+        match rest.find("${").filter(|variable| variables && *variable < colon) {
+            None => return Some(at + colon),
+            Some(variable) => at += variable + rest[variable..].find('}')? + 1,
+        }
     }
 }
 

@@ -164,6 +164,10 @@ fn elements_of_statements() {
             ".Resource (line 4): \"key/*\" is no resource; …",
         ),
         (
+            "{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:*\", \"NotResource\": [\"*\", \"arn:aws:kms:*:${aws:PrincipalAccount}:key/*\"]}",
+            ".NotResource[1] (line 4): \"arn:aws:kms:*:${aws:PrincipalAccount}:key/*\" has a variable before the fifth colon of the ARN; …",
+        ),
+        (
             "{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:*\", \"Resource\": \"*\", \"When\": 1}",
             ".When (line 4): there is no such element; …",
         ),

@@ -111,7 +111,7 @@ fn statement(of_key: bool) -> impl Strategy<Value = String> {
     let resource = one_of(&[
         "\"Resource\": \"*\"",
         "\"NotResource\": \"arn:aws:kms:*:key/9*\"",
-        "\"Resource\": \"arn:*key/1234*\"",
+        "\"Resource\": \"arn:*:key/1234*\"",
     ]);
     let principal = one_of(&[
         "\"Principal\": \"*\"",
