@@ -88,8 +88,8 @@ fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Ex
     validate::length("action", action.len(), 1, limits::ACTION_CHARS)?;
     let said = Said::new(validate::context(context)?, &key_id);
     let principal = core.principal(&principal)?;
-    let (keyring, authority) = (core.keyring(), core.authority());
-    let judge = Judge::of_other(core, &keyring, &authority, call, principal);
+    let keyring = core.keyring();
+    let judge = Judge::of_other(core, &keyring, call, principal);
     let verdict = |subject: Subject<'_>| judge.explained(&action, subject, said.parameters(), told);
     if key_id.is_empty() {
         let named = if resource.is_empty() { NO_RESOURCE } else { resource.as_str() };

@@ -1,4 +1,5 @@
-//! Who decides on calls: rules that let every client do everything, or principals with policies and grants.
+//! Who decides on calls: policies and grants, for those whose certificates are mapped to principals, and nobody for the
+//! administrators of the configuration.
 //!
 //! Every decision of every use case is one of [`Judge::allows`]. A judge is made for one look at a call: it sees the
 //! keyring of one moment, and with it the policies of that moment.
@@ -13,8 +14,7 @@ use super::keyring::{Entry, Keyring};
 use crate::{Error, RequestContext};
 use auth::grant::{Constraint, ConstraintKind, Grant, GrantOperation, Party, Terms};
 use auth::policy::{self, Caller, Circumstances, Denying, Names, Pairs, Parameters, Policy, Request, Target, Verdict};
-use auth::request::{AuthorizationRequest, Conditions, Interface};
-use auth::rule::{self, Reason, Rules};
+use auth::request::Interface;
 use model::exception::Exception;
 use model::id::{GrantId, KeyId, PrincipalId};
 use model::operation::Operation;
@@ -28,33 +28,10 @@ pub(crate) const KEY_USAGE: &str = "ENCRYPT_DECRYPT";
 /// `kms:KeyOrigin` of every key.
 pub(crate) const KEY_ORIGIN: &str = "AWS_CLOUDHSM";
 
-/// Who decides.
-#[derive(Clone, Debug)]
-pub enum Authorizer {
-    /// Nobody: every certificate of the client CA may call everything.
-    EveryClient,
-    /// Policies and grants, for those whose certificates are mapped to principals.
-    Policies {
-        /// Names of certificates, such as `cn:admin`, that may call everything, whatever policies say.
-        administrators: Vec<String>,
-    },
-}
-
-/// The same, ready to decide.
-pub(crate) enum Authority {
-    Rules(Rules),
-    Policies { administrators: BTreeSet<String> },
-}
-
-impl From<Authorizer> for Authority {
-    fn from(authorizer: Authorizer) -> Self {
-        match authorizer {
-            Authorizer::EveryClient => Self::Rules(Rules::built_in()),
-            Authorizer::Policies { administrators } => {
-                Self::Policies { administrators: administrators.into_iter().collect() }
-            }
-        }
-    }
+/// Whom no policy binds: names of certificates, such as `cn:admin`.
+#[derive(Default)]
+pub(crate) struct Authority {
+    pub(crate) administrators: BTreeSet<String>,
 }
 
 /// With what something is to be done.
@@ -84,8 +61,6 @@ impl<'a> Subject<'a> {
 
 /// Who asks.
 enum Who {
-    /// Whoever the rules are told of by name.
-    Client,
     /// Somebody whom no policy binds; as which principal, where it is mapped to one.
     Administrator(Option<Arc<Principal>>),
     /// A principal, and its policies.
@@ -98,7 +73,6 @@ enum Who {
 pub(crate) struct Judge<'a> {
     core: &'a Core,
     keyring: &'a Keyring,
-    authority: &'a Authority,
     call: &'a RequestContext,
     who: Who,
     /// Of the principal, where each could be read.
@@ -112,39 +86,32 @@ impl<'a> Judge<'a> {
         authority: &'a Authority,
         call: &'a RequestContext,
     ) -> Self {
-        let who = match authority {
-            Authority::Rules(_) => Who::Client,
-            Authority::Policies { administrators } => {
-                let name = call.principal.as_str();
-                let principal = keyring.catalogue.principal_known_as(name).cloned();
-                match principal {
-                    principal if administrators.contains(name) => Who::Administrator(principal),
-                    Some(principal) => of_principal(keyring, principal),
-                    None => Who::Nobody,
-                }
-            }
+        let name = call.principal.as_str();
+        let who = match keyring.catalogue.principal_known_as(name).cloned() {
+            principal if authority.administrators.contains(name) => Who::Administrator(principal),
+            Some(principal) => of_principal(keyring, principal),
+            None => Who::Nobody,
         };
-        Self::by(core, keyring, authority, call, who)
+        Self::by(core, keyring, call, who)
     }
 
     /// What another principal than the caller may do, by policies and grants.
     pub(crate) fn of_other(
         core: &'a Core,
         keyring: &'a Keyring,
-        authority: &'a Authority,
         call: &'a RequestContext,
         principal: Arc<Principal>,
     ) -> Self {
         let who = of_principal(keyring, principal);
-        Self::by(core, keyring, authority, call, who)
+        Self::by(core, keyring, call, who)
     }
 
-    fn by(core: &'a Core, keyring: &'a Keyring, authority: &'a Authority, call: &'a RequestContext, who: Who) -> Self {
+    fn by(core: &'a Core, keyring: &'a Keyring, call: &'a RequestContext, who: Who) -> Self {
         let policies = match &who {
             Who::Principal(_, all) => all.iter().filter_map(Clone::clone).collect(),
             _ => Vec::new(),
         };
-        Self { core, keyring, authority, call, who, policies }
+        Self { core, keyring, call, who, policies }
     }
 
     pub(crate) fn core(&self) -> &'a Core {
@@ -160,7 +127,7 @@ impl<'a> Judge<'a> {
         match &self.who {
             Who::Administrator(principal) => principal.as_ref(),
             Who::Principal(principal, _) => Some(principal),
-            Who::Client | Who::Nobody => None,
+            Who::Nobody => None,
         }
     }
 
@@ -238,10 +205,6 @@ impl<'a> Judge<'a> {
         }
         let explicit = match &self.who {
             Who::Administrator(_) => return Ok(()),
-            Who::Client => match self.by_rules(permission, subject, parameters) {
-                rule::Verdict::Allow(_) => return Ok(()),
-                rule::Verdict::Deny(reason) => matches!(reason, Reason::Statement(_)),
-            },
             Who::Nobody => return Err(self.unmapped()),
             Who::Principal(principal, _) => {
                 match self.by_policies(principal, permission, subject, parameters, |verdict| match verdict {
@@ -274,21 +237,6 @@ impl<'a> Judge<'a> {
              principal for it, or gives this identity to one that there is"
         );
         Error::permanent(Exception::AccessDenied, what)
-    }
-
-    fn by_rules(
-        &self,
-        action: &'static str,
-        subject: Subject<'_>,
-        Parameters { encryption_context, .. }: Parameters<'_>,
-    ) -> rule::Verdict<'_> {
-        let conditions = Conditions { encryption_context };
-        match self.authority {
-            Authority::Rules(rules) => {
-                rules.decide(&AuthorizationRequest { context: self.call, action, resource: subject.arn(), conditions })
-            }
-            Authority::Policies { .. } => rule::Verdict::Deny(Reason::NothingAllows),
-        }
     }
 
     /// What policies and grants say of a principal. A policy that this release cannot read may deny anything.
