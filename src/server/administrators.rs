@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use model::text;
-use service::{Authorizer, Service};
+use service::Service;
 use store::Store;
 
 /// Who they are at this moment.
@@ -26,7 +26,7 @@ impl Administrators {
     /// nobody who went is given anything any more that needs one.
     pub(super) fn take_over(&self, names: BTreeSet<String>) {
         let mut before = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.service.set_authorizer(Authorizer::Policies { administrators: names.iter().cloned().collect() });
+        self.service.set_administrators(names.clone());
         if *before != names {
             let (added, removed) = (listed(names.difference(&before)), listed(before.difference(&names)));
             tracing::info!(added, removed, "administrators of the configuration");

@@ -7,4 +7,3 @@ pub mod grant;
 pub mod peer;
 pub mod policy;
 pub mod request;
-pub mod rule;

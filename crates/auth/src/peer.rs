@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use pki::{self, Validity};
 
-/// Who calls: the name by which rules, records and logs know a client.
+/// Who calls: the name by which principals are found, and records and logs know a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal(Arc<str>);
 

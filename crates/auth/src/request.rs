@@ -1,4 +1,4 @@
-//! What every call comes with, whatever interface it came by, and what is asked of the rules about it.
+//! What every call comes with, whatever interface it came by.
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use super::peer::Principal;
 use model::call_options::{CallOptions, FlowId};
-use model::context::EncryptionContext;
 
 /// By which interface a call came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,23 +75,3 @@ impl RequestContext {
 
 /// The resource of what names none: policies match it by `*` alone.
 pub const NO_RESOURCE: &str = "*";
-
-/// What the rules are asked: may this caller do this with that?
-#[derive(Clone, Copy, Debug)]
-pub struct AuthorizationRequest<'a> {
-    /// Who asks, from where, by what.
-    pub context: &'a RequestContext,
-    /// The permission that the operation needs.
-    pub action: &'static str,
-    /// The ARN of what it is to be done with, whether there is such a thing or not; [`NO_RESOURCE`] where none is named.
-    pub resource: &'a str,
-    /// What else a statement may depend on.
-    pub conditions: Conditions<'a>,
-}
-
-/// Properties of a call on which a statement may depend.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Conditions<'a> {
-    /// The encryption context, where the operation has one.
-    pub encryption_context: Option<&'a EncryptionContext>,
-}

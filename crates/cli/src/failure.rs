@@ -103,8 +103,8 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
                 "`keystorectl key list` shows the keys there are, `keystorectl alias list` their aliases"
             }
             "AccessDeniedException" => {
-                "`keystorectl whoami` shows who you are to the service; `keystorectl access explain` tells whoever may ask \
-                 that what you lack"
+                "`keystorectl whoami` shows who you are to the service; `keystorectl access explain` shows what is missing, to \
+                 whoever may ask"
             }
             "MalformedPolicyDocumentException" => {
                 "`keystorectl access check FILE` shows all that is wrong with it (with --key-policy, as a key's)"

@@ -17,7 +17,7 @@ pub mod lifecycle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,6 @@ pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalVi
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
-pub use self::core::authority::Authorizer;
 pub use self::core::error::Error;
 pub use self::core::grant_token::GrantTokens;
 pub use self::core::page::Page;
@@ -168,10 +167,10 @@ impl Service {
         self.core.registry().identities.refusals(hsm)
     }
 
-    /// Has somebody else decide from now on on who may do what; [`Authorizer::EveryClient`] does until then. When this
-    /// returns, nothing is given out any more that is forbidden then.
-    pub fn set_authorizer(&self, authorizer: Authorizer) {
-        self.core.set_authorizer(authorizer);
+    /// Has these be the administrators from now on, whom no policy binds: names of certificates, such as `cn:admin`. There
+    /// are none until then. When this returns, nothing is given out any more that needs one who is none.
+    pub fn set_administrators(&self, names: BTreeSet<String>) {
+        self.core.set_administrators(names);
     }
 
     /// Takes over seal keys that were read anew.

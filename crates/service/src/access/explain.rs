@@ -126,7 +126,7 @@ fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Ex
         principal.iter().flat_map(|principal| &principal.identities).map(|identity| identity.name.as_str());
     let names: Vec<&str> = if is_arn { identities.collect() } else { vec![named] };
     let administrators: Vec<&str> = names.iter().copied().filter(|name| authority.is_administrator(name)).collect();
-    let told = match &principal {
+    Ok(match &principal {
         _ if input.action.eq_ignore_ascii_case(Operation::WhoAmI.spec().permission) => {
             explained(true, "allowed: everybody may ask who he is", "nothing would change it")
         }
@@ -137,21 +137,13 @@ fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Ex
             "an administrator has to make a principal for it, or to give it to one that there is",
         ),
         Some(principal) => {
-            let judge = Judge::of_other(core, &keyring, &authority, call, principal);
+            let judge = Judge::of_other(core, &keyring, call, principal);
             let told = by_policies(&judge, &input)?;
             match administrators.is_empty() {
                 true => told,
                 false => Explained { reason: format!("{}; {}", told.reason, unbound(&administrators).reason), ..told },
             }
         }
-    };
-    Ok(match authority.asks_policies() {
-        true => told,
-        false => explained(
-            true,
-            format!("allowed: every client may do everything here. By policies it would be {}", told.reason),
-            "administrators have to be named in the configuration, so that policies are asked",
-        ),
     })
 }
 

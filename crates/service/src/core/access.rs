@@ -4,9 +4,10 @@
 //! ARN before anything is looked up, and a denial reads the same whether there is a key, key store or cluster of that name
 //! or none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::authority::{Authority, Authorizer, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
+use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
 use super::keyring::Keyring;
 use super::{Core, validate};
 use crate::{Error, RequestContext};
@@ -193,20 +194,11 @@ impl Core {
         self.inner.authority.load_full()
     }
 
-    /// Has somebody else decide from now on: when this returns, nothing is given out any more that is forbidden then.
-    pub(crate) fn set_authorizer(&self, authorizer: Authorizer) {
-        self.set_authority(authorizer.into());
-    }
-
-    pub(crate) fn set_authority(&self, authority: Authority) {
-        self.inner.authority.store(Arc::new(authority));
+    /// Has these be the administrators from now on, and nobody else: when this returns, nothing is given out any more that
+    /// needs one who is none.
+    pub(crate) fn set_administrators(&self, administrators: BTreeSet<String>) {
+        self.inner.authority.store(Arc::new(Authority { administrators }));
         self.wait_for_releases();
-    }
-
-    /// Has other rules count from now on.
-    #[cfg(test)]
-    pub(crate) fn set_rules(&self, rules: auth::rule::Rules) {
-        self.set_authority(Authority::Rules(rules));
     }
 
     /// Has one look at what a caller may do.

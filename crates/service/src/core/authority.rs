@@ -1,4 +1,5 @@
-//! Who decides on calls: rules that let every client do everything, or principals with policies and grants.
+//! Who decides on calls: policies and grants, for those whose certificates are mapped to principals, and nobody for the
+//! administrators of the configuration.
 //!
 //! Every decision of every use case is one of [`Judge::allows`]. A judge is made for one look at a call: it sees the
 //! keyring of one moment, and with it the policies of that moment.
@@ -18,8 +19,7 @@ use super::keyring::{Entry, Keyring};
 use crate::{Error, RequestContext};
 use auth::grant::Grant;
 use auth::policy::{self, Caller, Circumstances, Denying, Names, Pairs, Parameters, Policy, Request, Target, Verdict};
-use auth::request::{AuthorizationRequest, Conditions, Interface};
-use auth::rule::{self, Reason, Rules};
+use auth::request::Interface;
 use model::exception::Exception;
 use model::id::{GrantId, KeyId};
 use model::operation::Operation;
@@ -33,33 +33,10 @@ pub(crate) const KEY_USAGE: &str = "ENCRYPT_DECRYPT";
 /// `kms:KeyOrigin` of every key.
 pub(crate) const KEY_ORIGIN: &str = "AWS_CLOUDHSM";
 
-/// Who decides.
-#[derive(Clone, Debug)]
-pub enum Authorizer {
-    /// Nobody: every certificate of the client CA may call everything.
-    EveryClient,
-    /// Policies and grants, for those whose certificates are mapped to principals.
-    Policies {
-        /// Names of certificates, such as `cn:admin`, that may call everything, whatever policies say.
-        administrators: Vec<String>,
-    },
-}
-
-/// The same, ready to decide.
-pub(crate) enum Authority {
-    Rules(Rules),
-    Policies { administrators: BTreeSet<String> },
-}
-
-impl From<Authorizer> for Authority {
-    fn from(authorizer: Authorizer) -> Self {
-        match authorizer {
-            Authorizer::EveryClient => Self::Rules(Rules::built_in()),
-            Authorizer::Policies { administrators } => {
-                Self::Policies { administrators: administrators.into_iter().collect() }
-            }
-        }
-    }
+/// Whom no policy binds: names of certificates, such as `cn:admin`.
+#[derive(Default)]
+pub(crate) struct Authority {
+    pub(crate) administrators: BTreeSet<String>,
 }
 
 /// With what something is to be done.
@@ -89,8 +66,6 @@ impl<'a> Subject<'a> {
 
 /// Who asks.
 enum Who {
-    /// Whoever the rules are told of by name.
-    Client,
     /// Somebody whom no policy binds; as which principal, where it is mapped to one.
     Administrator(Option<Arc<Principal>>),
     /// A principal, with what holds for it.
@@ -103,7 +78,6 @@ enum Who {
 pub(crate) struct Judge<'a> {
     core: &'a Core,
     keyring: &'a Keyring,
-    authority: &'a Authority,
     call: &'a RequestContext,
     who: Who,
     /// The last decision that is kept: a batch asks for one many times.
@@ -117,19 +91,13 @@ impl<'a> Judge<'a> {
         authority: &'a Authority,
         call: &'a RequestContext,
     ) -> Self {
-        let who = match authority {
-            Authority::Rules(_) => Who::Client,
-            Authority::Policies { administrators } => {
-                let name = call.principal.as_str();
-                let principal = keyring.catalogue.principal_known_as(name).cloned();
-                match principal {
-                    principal if administrators.contains(name) => Who::Administrator(principal),
-                    Some(principal) => of_principal(keyring, &principal),
-                    None => Who::Nobody,
-                }
-            }
+        let name = call.principal.as_str();
+        let who = match keyring.catalogue.principal_known_as(name) {
+            principal if authority.is_administrator(name) => Who::Administrator(principal.cloned()),
+            Some(principal) => of_principal(keyring, principal),
+            None => Who::Nobody,
         };
-        Self { core, keyring, authority, call, who, last: Cell::default() }
+        Self { core, keyring, call, who, last: Cell::default() }
     }
 
     pub(crate) fn core(&self) -> &'a Core {
@@ -145,7 +113,7 @@ impl<'a> Judge<'a> {
         match &self.who {
             Who::Administrator(principal) => principal.as_ref(),
             Who::Principal(standing) => Some(&standing.principal),
-            Who::Client | Who::Nobody => None,
+            Who::Nobody => None,
         }
     }
 
@@ -209,10 +177,6 @@ impl<'a> Judge<'a> {
         }
         let explicit = match &self.who {
             Who::Administrator(_) => return Ok(()),
-            Who::Client => match self.by_rules(permission, subject, parameters) {
-                rule::Verdict::Allow(_) => return Ok(()),
-                rule::Verdict::Deny(reason) => matches!(reason, Reason::Statement(_)),
-            },
             Who::Nobody => return Err(self.unmapped()),
             Who::Principal(standing) => match self.decision(standing, permission, subject, parameters)? {
                 Decision::Allowed => return Ok(()),
@@ -246,21 +210,6 @@ impl<'a> Judge<'a> {
              principal for it, or gives this identity to one that there is"
         );
         Error::permanent(Exception::AccessDenied, what)
-    }
-
-    fn by_rules(
-        &self,
-        action: &'static str,
-        subject: Subject<'_>,
-        Parameters { encryption_context, .. }: Parameters<'_>,
-    ) -> rule::Verdict<'_> {
-        let conditions = Conditions { encryption_context };
-        match self.authority {
-            Authority::Rules(rules) => {
-                rules.decide(&AuthorizationRequest { context: self.call, action, resource: subject.arn(), conditions })
-            }
-            Authority::Policies { .. } => rule::Verdict::Deny(Reason::NothingAllows),
-        }
     }
 
     /// What is decided on a principal: what was decided before with this keyring, where that cannot be another thing.

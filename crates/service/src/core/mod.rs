@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 pub use self::log_recorder::LogRecorder;
 
 use self::admission::Admission;
-use self::authority::{Authority, Authorizer};
+use self::authority::Authority;
 use self::budget::Budgets;
 use self::cluster_registry::ClusterRegistry;
 use self::directory::Compiled;
@@ -110,7 +110,7 @@ impl Core {
             clock,
             observer,
             records: Records::new(recorder),
-            authority: ArcSwap::from_pointee(Authorizer::EveryClient.into()),
+            authority: ArcSwap::default(),
             default_policy,
             admission,
             quotas: settings.quotas,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, Manner, exception, plain, sealed};
 use crate::core::recorder::Phase;
-use crate::{Authorizer, CreateAliasInput, CreateKeyInput, Error, ReEncryptInput, RequestContext};
+use crate::{CreateAliasInput, CreateKeyInput, Error, ReEncryptInput, RequestContext};
 use model::exception::Exception;
 use model::id::{KeyId, PolicyName, PrincipalId};
 use model::operation::Operation;
@@ -20,7 +20,7 @@ pub(super) const ROOT: &str = "arn:aws:iam::111122223333:root";
 /// Two zones, with `cn:admin` for administrator.
 pub(super) async fn bench() -> Bench {
     let bench = Bench::new().await;
-    bench.service.set_authorizer(Authorizer::Policies { administrators: vec!["cn:admin".to_owned()] });
+    bench.service.set_administrators(["cn:admin".to_owned()].into());
     bench
 }
 
@@ -137,7 +137,7 @@ async fn an_administrator_may_do_everything_whatever_policies_say() {
     encrypt(&bench, "admin", &key.arn, None).await.unwrap();
     bench.service.describe_key(&by(&bench, "admin"), &key.arn).await.unwrap();
     // The list is another one from now on.
-    bench.service.set_authorizer(Authorizer::Policies { administrators: Vec::new() });
+    bench.service.set_administrators(BTreeSet::new());
     assert!(is_denied(encrypt(&bench, "admin", &key.arn, None).await));
 }
 

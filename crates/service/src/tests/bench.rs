@@ -1,5 +1,6 @@
 //! A service to try things on.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ use auth::request::Interface;
 use cluster::Removal;
 use model::clock::Clock;
 use model::exception::Exception;
-use model::id::{KeyStoreId, Scope};
+use model::id::{KeyStoreId, PolicyName, PrincipalId, Scope};
 use model::limits::Quotas;
 use model::operation::Operation;
 use pki::seal::{SealKey, SealKeys};
 use store::Store;
+use store::access::{Holder, NewAttachment, NewPolicy, NewPrincipal};
 use telemetry::watchdog::Watchdog;
 
 pub(super) struct Bench {
@@ -114,6 +116,25 @@ impl Recorder for Kept {
     }
 }
 
+/// Beginning of the ARNs of principals.
+pub(super) const USERS: &str = "arn:aws:iam::111122223333:user";
+
+/// Who calls where it does not matter who does.
+fn anna() -> BTreeSet<String> {
+    BTreeSet::from(["cn:anna".to_owned()])
+}
+
+/// A statement of an identity policy, for encryption contexts with these pairs.
+pub(super) fn statement(effect: &str, action: &str, resource: &str, pairs: &[(&str, &str)]) -> String {
+    let condition: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("\"kms:EncryptionContext:{name}\":\"{value}\"")).collect();
+    let condition = match &condition[..] {
+        [] => String::new(),
+        pairs => format!(",\"Condition\":{{\"StringEquals\":{{{}}}}}", pairs.join(",")),
+    };
+    format!("{{\"Effect\":\"{effect}\",\"Action\":\"{action}\",\"Resource\":\"{resource}\"{condition}}}")
+}
+
 fn settings() -> Settings {
     let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
     Settings { scope, items_in_work: 2_000, items_in_work_per_principal: 1_500, quotas: Quotas::default() }
@@ -139,6 +160,7 @@ impl Bench {
         let recorder = Arc::new(Kept::default());
         let registry = registry(&key_store, &fake);
         let service = Service::new(settings(), store.clone(), registry, clock.clone(), seen.clone(), recorder.clone());
+        service.set_administrators(anna());
         Self { folder, clock, store, key_store, fake, seen, recorder, service }
     }
 
@@ -150,6 +172,7 @@ impl Bench {
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
         let (registry, over) = (registry(&key_store, &fake), (store.clone(), clock.clone()));
         let service = Service::new(settings(), over.0, registry, over.1, seen.clone(), recorder.clone());
+        service.set_administrators(anna());
         Self { folder, clock, store, key_store, fake, seen, recorder, service }
     }
 
@@ -158,6 +181,39 @@ impl Bench {
         let (store, clock, seen) = (self.store.clone(), self.clock.clone(), self.seen.clone());
         self.service =
             Service::new(settings(), store, registry(&self.key_store, &self.fake), clock, seen, self.recorder.clone());
+        self.may_everything();
+    }
+
+    /// Has [`Self::call`] come from an administrator, as it does from the beginning.
+    pub(super) fn may_everything(&self) {
+        self.service.set_administrators(anna());
+    }
+
+    /// Has there be no administrator: whoever has no principal may do nothing.
+    pub(super) fn may_nothing(&self) {
+        self.service.set_administrators(BTreeSet::new());
+    }
+
+    /// Has [`Self::call`] come from a principal, `user/anna`, with these statements for an identity policy.
+    pub(super) async fn may_only(&self, statements: &[String]) {
+        let policy = PolicyName::from("only");
+        let document = format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{}]}}", statements.join(","));
+        let known = self.store.catalogue().principal_known_as("cn:anna").map(|anna| anna.id.clone());
+        let id = match known {
+            Some(id) => id,
+            None => self.principal("anna").await,
+        };
+        self.store.put_policy(NewPolicy::new(&policy, &document)).await.unwrap();
+        let holder = Holder::Principal(id);
+        self.store.attach_policy(NewAttachment { policy, built_in: false, holder, most: 1 }).await.unwrap();
+        self.may_nothing();
+    }
+
+    /// A principal of this name, known by the certificate of its name, without any policy.
+    pub(super) async fn principal(&self, name: &str) -> PrincipalId {
+        let identities = BTreeSet::from([format!("cn:{name}")]);
+        let new = NewPrincipal { identities, ..NewPrincipal::new(&format!("{USERS}/{name}")) };
+        self.store.create_principal(new).await.unwrap()
     }
 
     pub(super) fn call(&self) -> RequestContext {

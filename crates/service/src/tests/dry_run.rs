@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use super::bench::{Bench, exception, plain, sealed};
 use crate::{DataKeyInput, DecryptInput, EncryptInput, Error, Extras, ReEncryptInput, RequestedSpec};
-use auth::rule::Rules;
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
 use model::key::{DataKeySpec, KeyState};
@@ -87,9 +86,9 @@ async fn a_dry_run_tells_what_would_come_of_it_and_does_nothing() {
         bench.store.force_state(key.id, KeyState::Disabled).await.unwrap();
         assert_eq!(only(&key.arn).await.0, Exception::Disabled);
         bench.store.force_state(key.id, KeyState::Enabled).await.unwrap();
-        bench.service.core.set_rules(Rules::new(Vec::new()));
+        bench.may_nothing();
         assert_eq!(only(&key.arn).await.0, Exception::AccessDenied);
-        bench.service.core.set_rules(Rules::built_in());
+        bench.may_everything();
         assert_eq!(bench.fake.begun.load(Ordering::SeqCst), begun, "{operation:?} reached an HSM");
         // Item by item.
         let outcomes = asked(&bench, operation, &key.arn, &blob, &[wet(), dry(), wet()]).await;

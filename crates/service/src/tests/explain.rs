@@ -3,8 +3,7 @@
 use super::bench::{Bench, context, plain};
 use super::permissions::{ROOT, arn, bench, by, created, policy, principal, put};
 use crate::{
-    Attached, Authorizer, CallParameters, CreateAliasInput, CreateGrantInput, EncryptInput, ExplainInput, Explained,
-    PutPolicyInput,
+    Attached, CallParameters, CreateAliasInput, CreateGrantInput, EncryptInput, ExplainInput, Explained, PutPolicyInput,
 };
 use store::access::NewPolicy;
 
@@ -48,10 +47,6 @@ async fn who_is_bound_by_no_policy_and_who_is_nobody() {
     assert!(told.allowed && told.reason.contains("no policy binds it"), "{told:?}");
     let nonsense = bench.service.explain_access(&by(&bench, "admin"), of("anna", "kms:Encrypt", &key)).await;
     assert_eq!(nonsense.unwrap_err().exception, model::exception::Exception::Validation);
-    // Where nobody asks policies, that is what is said.
-    bench.service.set_authorizer(Authorizer::EveryClient);
-    let told = explain(&bench, of("cn:eve", "kms:Encrypt", &key)).await;
-    assert!(told.allowed && told.reason.contains("every client may do everything"), "{told:?}");
 }
 
 #[tokio::test]

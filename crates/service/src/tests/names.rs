@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::bench::{Bench, exception, plain, sealed};
+use super::bench::{Bench, exception, plain, sealed, statement};
 use crate::{CreateAliasInput, CreateKeyInput, Error, KeyFilter, ListKeysInput, RequestContext};
-use auth::rule::{Effect, Matcher, Rules, Statement};
 use model::exception::Exception;
 use model::key::KeyState;
 use model::operation::Operation;
@@ -53,16 +52,8 @@ fn said(error: &Error) -> (Exception, &str) {
     (error.exception, error.message.as_str())
 }
 
-fn allows(actions: &[Operation], resource: Matcher) -> Vec<Statement> {
-    let statement = |operation: &Operation| Statement {
-        id: "one".into(),
-        effect: Effect::Allow,
-        principal: Matcher::Is("cn:anna".into()),
-        action: Matcher::Is(operation.spec().permission.into()),
-        resource: resource.clone(),
-        encryption_context: std::collections::BTreeMap::new(),
-    };
-    actions.iter().map(statement).collect()
+fn allows(actions: &[Operation], resource: &str) -> Vec<String> {
+    actions.iter().map(|operation| statement("Allow", operation.spec().permission, resource, &[])).collect()
 }
 
 #[tokio::test]
@@ -326,10 +317,10 @@ async fn keys_are_listed_by_what_is_said_of_them() {
     }
 
     // Details, and what a filter finds by them, are of keys that the caller may know.
-    let mut rules = allows(&[Operation::ListKeys, Operation::ListAliases], Matcher::Any);
+    let mut statements = allows(&[Operation::ListKeys, Operation::ListAliases], "*");
     let known = [Operation::DescribeKey, Operation::ListResourceTags];
-    rules.extend(allows(&known, Matcher::Is(two.arn.as_str().into())));
-    bench.service.core.set_rules(Rules::new(rules));
+    statements.extend(allows(&known, &two.arn));
+    bench.may_only(&statements).await;
     assert_eq!(
         bench.listed(KeyFilter { tags: tagged("team", None), ..filter() }).await,
         std::slice::from_ref(&two.arn)
@@ -345,7 +336,6 @@ async fn an_alias_needs_permission_on_itself_and_on_its_keys() {
     let bench = Bench::new().await;
     let (one, other) = (bench.create().await, bench.create().await);
     bench.alias("alias/a", &one.arn).await.unwrap();
-    let is = |arn: &str| Matcher::Is(arn.into());
     let alias = format!("{SCOPE}:alias/a");
     let verbs = [Operation::CreateAlias, Operation::UpdateAlias, Operation::DeleteAlias];
     let tries: [(&[&str], [bool; 2]); 5] = [
@@ -357,19 +347,20 @@ async fn an_alias_needs_permission_on_itself_and_on_its_keys() {
     ];
     let call: RequestContext = bench.call_within(Duration::from_secs(30));
     for (resources, [updates, deletes]) in tries {
-        bench.service.core.set_rules(Rules::new(resources.iter().flat_map(|arn| allows(&verbs, is(arn))).collect()));
+        let statements: Vec<String> = resources.iter().flat_map(|arn| allows(&verbs, arn)).collect();
+        bench.may_only(&statements).await;
         let updated = bench.service.update_alias(&call, "alias/a", &other.arn).await;
         assert_eq!(updated.is_ok(), updates, "{resources:?}");
         assert!(updated.is_ok() || exception(updated) == Exception::AccessDenied);
         let deleted = bench.service.delete_alias(&call, "alias/a").await;
         assert_eq!(deleted.is_ok(), deletes, "{resources:?}");
-        bench.service.core.set_rules(Rules::built_in());
+        bench.may_everything();
         if deletes {
             bench.alias("alias/a", &one.arn).await.unwrap();
         }
     }
     // Whether there is such an alias is told only to those who may use it.
-    bench.service.core.set_rules(Rules::new(allows(&[Operation::CreateKey], Matcher::Any)));
+    bench.may_only(&allows(&[Operation::CreateKey], "*")).await;
     for name in ["alias/a", "alias/none"] {
         let error = bench.service.delete_alias(&call, name).await.unwrap_err();
         assert_eq!(error.exception, Exception::AccessDenied);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::bench::{Bench, exception, plain, sealed};
 use crate::{
-    Attached, Authorizer, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, ExplainInput,
-    PutKeyPolicyInput, PutPolicyInput, RequestContext, RetireGrantInput,
+    Attached, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, ExplainInput, PutKeyPolicyInput,
+    PutPolicyInput, RequestContext, RetireGrantInput,
 };
 use auth::grant::ConstraintKind;
 use model::exception::Exception;
@@ -14,7 +14,7 @@ pub(super) const ROOT: &str = "arn:aws:iam::111122223333:root";
 
 pub(super) async fn bench() -> Bench {
     let bench = Bench::new().await;
-    bench.service.set_authorizer(Authorizer::Policies { administrators: vec!["cn:admin".to_owned()] });
+    bench.service.set_administrators(["cn:admin".to_owned()].into());
     bench
 }
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::bench::{Bench, Manner, context, exception, plain, sealed};
+use super::bench::{Bench, Manner, USERS, context, exception, plain, sealed, statement};
 use super::fake::Fake;
 use crate::core::cluster_registry::ActiveCluster;
 use crate::core::hsm_cluster::Members;
 use crate::core::recorder::Phase;
 use crate::{CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, ReEncryptInput, ReEncrypted};
-use auth::rule::{Effect, Matcher, Rules, Statement};
 use model::clock::Clock;
 use model::exception::Exception;
 use model::id::{ClusterId, KeyId, KeyVersionId};
@@ -33,20 +32,13 @@ async fn anew(bench: &Bench, item: ReEncryptInput) -> Result<ReEncrypted, Error>
     bench.service.re_encrypt(&bench.call(), vec![item]).await?.remove(0)
 }
 
-fn allow(action: &str, key: &KeyMetadata) -> Statement {
-    let (action, resource) = (Matcher::Is(action.into()), Matcher::Is(key.arn.as_str().into()));
-    Statement { action, resource, ..allow_all() }
+fn allow(action: &str, key: &KeyMetadata) -> String {
+    statement("Allow", action, &key.arn, &[])
 }
 
-fn allow_all() -> Statement {
-    Statement {
-        id: "one".into(),
-        effect: Effect::Allow,
-        principal: Matcher::Any,
-        action: Matcher::Any,
-        resource: Matcher::Any,
-        encryption_context: std::collections::BTreeMap::new(),
-    }
+/// Everything but this with that key.
+fn all_but(action: &str, key: &KeyMetadata) -> [String; 2] {
+    [statement("Allow", "*", "*", &[]), statement("Deny", action, &key.arn, &[])]
 }
 
 /// Two keys, and a ciphertext under the first one with a context.
@@ -113,8 +105,7 @@ async fn each_key_has_its_own_permission() {
     let nowhere = from.arn.replace(&from.id.to_string(), &none.to_string());
     let mut foreign = blob.clone();
     foreign[1..17].copy_from_slice(none.as_bytes());
-    let core = &bench.service.core;
-    core.set_rules(Rules::new(vec![allow(FROM, &from), allow(TO, &to)]));
+    bench.may_only(&[allow(FROM, &from), allow(TO, &to)]).await;
     anew(&bench, old(item(&blob, &to.arn))).await.unwrap();
     // (what is allowed, what is denied, of which key)
     let cases = [
@@ -124,14 +115,15 @@ async fn each_key_has_its_own_permission() {
         (vec![allow("kms:Decrypt", &from), allow("kms:Encrypt", &to)], FROM, &from),
         (vec![allow(FROM, &from), allow(TO, &from), allow(FROM, &to)], TO, &to),
     ];
-    for (rules, denied, of) in cases {
-        core.set_rules(Rules::new(rules));
+    for (statements, denied, of) in cases {
+        bench.may_only(&statements).await;
         let error = anew(&bench, old(item(&blob, &to.arn))).await.unwrap_err();
-        let expected = format!("cn:anna is not authorized to perform {denied} on {} because nothing allows it", of.arn);
+        let expected =
+            format!("{USERS}/anna is not authorized to perform {denied} on {} because nothing allows it", of.arn);
         assert_eq!((error.exception, error.message), (Exception::AccessDenied, expected));
     }
     // Whether there is such a key is not told: as what the ciphertext names, by name, and as the destination.
-    core.set_rules(Rules::new(vec![allow(FROM, &from)]));
+    bench.may_only(&[allow(FROM, &from)]).await;
     let denied = async |input: ReEncryptInput| {
         let error = anew(&bench, input).await.unwrap_err();
         assert_eq!(error.exception, Exception::AccessDenied, "{error}");
@@ -139,17 +131,14 @@ async fn each_key_has_its_own_permission() {
     };
     let there = denied(old(item(&blob, &to.arn))).await.replace(&to.arn, "KEY");
     assert_eq!(denied(old(item(&blob, &nowhere))).await.replace(&nowhere, "KEY"), there);
-    core.set_rules(Rules::new(vec![allow(TO, &to)]));
+    bench.may_only(&[allow(TO, &to)]).await;
     let there = denied(old(item(&blob, &to.arn))).await.replace(&from.arn, "KEY");
     assert_eq!(denied(old(item(&foreign, &to.arn))).await.replace(&nowhere, "KEY"), there);
     let named = ReEncryptInput { source_key_id: nowhere.clone(), ..old(item(&blob, &to.arn)) };
     assert_eq!(denied(named).await.replace(&nowhere, "KEY"), there);
     // A condition on the context is about the context of that key.
-    let mut with_old = allow(FROM, &from);
-    with_old.encryption_context.insert("old".to_owned(), "1".to_owned());
-    let mut with_new = allow(TO, &to);
-    with_new.encryption_context.insert("new".to_owned(), "2".to_owned());
-    core.set_rules(Rules::new(vec![with_old, with_new]));
+    let with_old = statement("Allow", FROM, &from.arn, &[("old", "1")]);
+    bench.may_only(&[with_old, statement("Allow", TO, &to.arn, &[("new", "2")])]).await;
     let right = || ReEncryptInput { destination_context: context(&[("new", "2")]), ..old(item(&blob, &to.arn)) };
     anew(&bench, right()).await.unwrap();
     denied(old(item(&blob, &to.arn))).await;
@@ -220,7 +209,7 @@ async fn what_is_forbidden_of_either_key_meanwhile_is_withheld() {
         both
     };
     for (key, action) in [(&from, FROM), (&to, TO)] {
-        for by_rules in [false, true] {
+        for by_policy in [false, true] {
             bench.recorder.taken();
             bench.recorder.is(Manner::Slow);
             let before = *bench.recorder.waiting.borrow();
@@ -232,14 +221,13 @@ async fn what_is_forbidden_of_either_key_meanwhile_is_withheld() {
                 () = bench.recorder.given(before + 1) => {}
             }
             bench.recorder.is(Manner::Quick);
-            if by_rules {
-                let deny = Statement { effect: Effect::Deny, ..allow(action, key) };
-                bench.service.core.set_rules(Rules::new(vec![allow_all(), deny]));
+            if by_policy {
+                bench.may_only(&all_but(action, key)).await;
             } else {
                 bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
             }
             bench.recorder.accepts.send_replace(before + 1);
-            let expected = if by_rules { Exception::AccessDenied } else { Exception::Disabled };
+            let expected = if by_policy { Exception::AccessDenied } else { Exception::Disabled };
             assert_eq!(exception(call.await), expected, "{action}");
             let records = bench.recorder.taken();
             let of_call = records.iter().filter(|record| record.operation == Some(Operation::ReEncrypt));
@@ -250,14 +238,14 @@ async fn what_is_forbidden_of_either_key_meanwhile_is_withheld() {
             };
             let told: Vec<_> = told.into_iter().map(|(phase, arns)| (phase, sorted(arns))).collect();
             assert_eq!(told, [(Phase::Ended, both()), (Phase::Withheld, both())]);
-            bench.service.core.set_rules(Rules::built_in());
+            bench.may_everything();
             bench.service.enable_key(&bench.call(), &key.arn).await.unwrap();
         }
     }
     // What is refused has both on record too, whichever it was refused for.
-    for denied in [allow(FROM, &from), allow(TO, &to)] {
+    for (action, key) in [(FROM, &from), (TO, &to)] {
+        bench.may_only(&all_but(action, key)).await;
         bench.recorder.taken();
-        bench.service.core.set_rules(Rules::new(vec![allow_all(), Statement { effect: Effect::Deny, ..denied }]));
         anew(&bench, old(item(&blob, &to.arn))).await.unwrap_err();
         let records = bench.recorder.taken();
         assert_eq!(records.len(), 1);

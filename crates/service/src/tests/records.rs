@@ -3,28 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bench::{Bench, Manner, exception, plain, sealed};
+use super::bench::{Bench, Manner, exception, plain, sealed, statement};
 use crate::core::recorder::Phase;
 use crate::{Attached, Error, GeneratedDataKey, ListKeysInput, RequestContext};
-use auth::rule::{Effect, Matcher, Rules, Statement};
 use model::exception::Exception;
 use model::operation::Operation;
-
-fn statement(effect: Effect, principal: &str) -> Statement {
-    let of = |text: &str| if text == "*" { Matcher::Any } else { Matcher::Is(text.into()) };
-    Statement {
-        id: "one".into(),
-        effect,
-        principal: of(principal),
-        action: Matcher::Any,
-        resource: Matcher::Any,
-        encryption_context: std::collections::BTreeMap::new(),
-    }
-}
-
-fn deny_all() -> Rules {
-    Rules::new(vec![statement(Effect::Deny, "*")])
-}
 
 async fn data_keys(
     bench: &Bench,
@@ -131,8 +114,8 @@ async fn a_recorder_that_hangs_gives_nothing_and_holds_up_nobody_for_ever() {
 async fn what_is_forbidden_while_the_record_is_made_is_withheld_and_on_record() {
     let bench = Bench::new().await;
     let key = bench.create().await;
-    // By the key's state and by the rules; the second look finds it, and the second record says it.
-    for (round, by_rules) in [(0, false), (1, true)] {
+    // By the key's state and by policies; the second look finds it, and the second record says it.
+    for (round, by_policy) in [(0, false), (1, true)] {
         bench.recorder.taken();
         bench.recorder.is(Manner::Slow);
         let before = *bench.recorder.waiting.borrow();
@@ -144,13 +127,13 @@ async fn what_is_forbidden_while_the_record_is_made_is_withheld_and_on_record() 
             () = bench.recorder.given(before + 1) => {}
         }
         bench.recorder.is(Manner::Quick);
-        if by_rules {
-            bench.service.core.set_rules(deny_all());
+        if by_policy {
+            bench.may_nothing();
         } else {
             bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
         }
         bench.recorder.accepts.send_replace(before + 1);
-        let expected = if by_rules { Exception::AccessDenied } else { Exception::Disabled };
+        let expected = if by_policy { Exception::AccessDenied } else { Exception::Disabled };
         for item in call.await.unwrap() {
             assert_eq!(item.unwrap_err().exception, expected, "round {round}");
         }
@@ -158,7 +141,7 @@ async fn what_is_forbidden_while_the_record_is_made_is_withheld_and_on_record() 
         let of_call = records.iter().filter(|record| record.operation == Some(Operation::GenerateDataKey));
         let told: Vec<_> = of_call.map(|record| (record.phase, record.outcomes.clone())).collect();
         assert_eq!(told, [(Phase::Ended, vec![(None, 2)]), (Phase::Withheld, vec![(Some(expected), 2)])]);
-        bench.service.core.set_rules(Rules::built_in());
+        bench.may_everything();
         bench.service.enable_key(&bench.call(), &key.arn).await.unwrap();
     }
 }
@@ -177,7 +160,7 @@ async fn what_an_operation_shows_is_looked_at_once_more_too() {
         () = bench.recorder.given(1) => {}
     }
     bench.recorder.is(Manner::Quick);
-    bench.service.core.set_rules(deny_all());
+    bench.may_nothing();
     bench.recorder.accepts.send_replace(1);
     assert_eq!(exception(described.await), Exception::AccessDenied);
     assert_eq!(bench.recorder.taken().last().map(|record| record.phase), Some(Phase::Withheld));
@@ -191,7 +174,7 @@ async fn a_refused_call_has_one_record() {
     assert!(data_keys(&bench, bench.call(), &key.arn, 0).await.is_err());
     assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
     assert!(bench.encrypt(plain("nonsense", b"x")).await.is_err());
-    bench.service.core.set_rules(deny_all());
+    bench.may_nothing();
     // What cannot be a key's name is told as such, whoever asks.
     assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
     assert!(bench.service.list_keys(&bench.call(), ListKeysInput::default()).await.is_err());
@@ -220,7 +203,7 @@ async fn whether_a_thing_exists_is_told_only_to_those_who_may_use_it() {
     let mut foreign = blob.clone();
     foreign[1] ^= 0xff;
     let service = &bench.service;
-    bench.service.core.set_rules(Rules::new(vec![statement(Effect::Allow, "cn:anna")]));
+    bench.principal("eve").await;
     let eve = bench.call_of("cn:eve", Duration::from_secs(30));
     let denied = |error: Error, name: &str| {
         assert_eq!(error.exception, Exception::AccessDenied, "{error}");
@@ -263,12 +246,9 @@ async fn a_statement_reaches_one_key_one_store_and_one_encryption_context() {
     let bench = Bench::new().await;
     let (key, other) = (bench.create().await, bench.create().await);
     let scope = key.arn.split(":key/").next().unwrap();
-    let mut on_key = statement(Effect::Allow, "*");
-    on_key.resource = Matcher::Is(key.arn.as_str().into());
-    on_key.encryption_context.insert("tenant".to_owned(), "7".to_owned());
-    let mut on_store = statement(Effect::Allow, "*");
-    on_store.resource = Matcher::Is(format!("{scope}:key-store/{}", bench.key_store).into());
-    bench.service.core.set_rules(Rules::new(vec![on_key, on_store]));
+    let store = format!("{scope}:key-store/{}", bench.key_store);
+    let on_key = statement("Allow", "*", &key.arn, &[("tenant", "7")]);
+    bench.may_only(&[on_key, statement("Allow", "*", &store, &[])]).await;
     let with = |key: &str, tenant: &str| crate::EncryptInput {
         context: super::bench::context(&[("tenant", tenant)]),
         ..plain(key, b"x")

@@ -12,14 +12,9 @@ use std::sync::Arc;
 use store::access::Principal;
 
 impl Authority {
-    /// Whether policies are asked at all.
-    pub(crate) fn asks_policies(&self) -> bool {
-        matches!(self, Self::Policies { .. })
-    }
-
     /// Whether a name of a certificate is one of the configuration's administrators.
     pub(crate) fn is_administrator(&self, name: &str) -> bool {
-        matches!(self, Self::Policies { administrators } if administrators.contains(name))
+        self.administrators.contains(name)
     }
 }
 
@@ -28,12 +23,11 @@ impl<'a> Judge<'a> {
     pub(crate) fn of_other(
         core: &'a Core,
         keyring: &'a Keyring,
-        authority: &'a Authority,
         call: &'a RequestContext,
         principal: &Arc<Principal>,
     ) -> Self {
         let who = of_principal(keyring, principal);
-        Self { core, keyring, authority, call, who, last: Cell::default() }
+        Self { core, keyring, call, who, last: Cell::default() }
     }
 
     /// What policies and grants say of the principal.
