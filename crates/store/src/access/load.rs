@@ -184,7 +184,7 @@ macro_rules! approvals {
         );
         let votes: Vec<VoteRow> = rows!(
             $database,
-            "SELECT approval_id, principal_id, vote, voted_at FROM approval_votes",
+            "SELECT approval_id, voter, vote, voted_at FROM approval_votes",
             $where_approval,
             $values
         );
