@@ -103,7 +103,15 @@ impl SealKey {
     #[must_use]
     #[allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
     pub fn test() -> Self {
-        Self::new(&[7; KEY_BYTES]).unwrap()
+        Self::test_of(7)
+    }
+
+    /// One of several that everybody knows.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    #[allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
+    pub fn test_of(byte: u8) -> Self {
+        Self::new(&[byte; KEY_BYTES]).unwrap()
     }
 
     fn new(key: &[u8]) -> Option<Self> {
@@ -235,7 +243,8 @@ mod tests {
         let of = |keys: &SealKeys, purpose: &str, parts: &[&[u8]]| keys.digests(purpose, parts).collect::<Vec<_>>();
         let [newest, former] = of(&keys, "call", &[b"a", b"bc"])[..] else { panic!("one for each key") };
         assert_eq!(of(&SealKeys::new(key(1), Vec::new()), "call", &[b"a", b"bc"]), [former], "found after a rotation");
-        let others = [of(&keys, "call", &[b"ab", b"c"]), of(&keys, "other", &[b"a", b"bc"]), of(&keys, "calla", &[b"bc"])];
+        let others =
+            [of(&keys, "call", &[b"ab", b"c"]), of(&keys, "other", &[b"a", b"bc"]), of(&keys, "calla", &[b"bc"])];
         let all: std::collections::BTreeSet<_> = others.concat().into_iter().chain([newest, former]).collect();
         assert_eq!(all.len(), 8);
     }

@@ -30,6 +30,7 @@ use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
+pub use self::access::approvals::{ApprovalStanding, ApprovalView, VoteView};
 pub use self::access::explain::{ExplainInput, Explained, PolicyFinding};
 pub use self::access::grants::{CreateGrantInput, CreatedGrant, GrantView, RetireGrantInput};
 pub use self::access::groups::GroupView;
@@ -39,6 +40,7 @@ pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalVi
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
+pub use self::core::approval::{Approvals, can_need_approval};
 pub use self::core::authority::Authorizer;
 pub use self::core::error::Error;
 pub use self::core::page::Page;
@@ -171,6 +173,11 @@ impl Service {
     /// returns, nothing is given out any more that is forbidden then.
     pub fn set_authorizer(&self, authorizer: Authorizer) {
         self.core.set_authorizer(authorizer);
+    }
+
+    /// Has other calls need the approval of others from now on; none do until then.
+    pub fn set_approvals(&self, approvals: Approvals) {
+        self.core.set_approvals(approvals);
     }
 
     /// Takes over seal keys that were read anew.

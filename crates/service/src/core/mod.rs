@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod admission;
+pub(crate) mod approval;
 pub(crate) mod authority;
 pub(crate) mod budget;
 pub mod cluster_registry;
@@ -19,6 +20,7 @@ pub mod observer;
 pub(crate) mod page;
 pub(crate) mod pin_record;
 pub(crate) mod pipeline;
+pub(crate) mod proposal;
 pub mod recorder;
 mod single;
 pub(crate) mod usage;
@@ -33,6 +35,7 @@ use tokio_util::task::TaskTracker;
 pub use self::log_recorder::LogRecorder;
 
 use self::admission::Admission;
+use self::approval::Approvals;
 use self::authority::{Authority, Authorizer};
 use self::budget::Budgets;
 use self::cluster_registry::ClusterRegistry;
@@ -77,6 +80,7 @@ struct Inner {
     observer: Arc<dyn Observer>,
     records: Records,
     authority: ArcSwap<Authority>,
+    approvals: ArcSwap<Approvals>,
     /// Of keys for which no policy was put.
     default_policy: Compiled,
     admission: Arc<Admission>,
@@ -108,6 +112,7 @@ impl Core {
             observer,
             records: Records::new(recorder),
             authority: ArcSwap::from_pointee(Authorizer::EveryClient.into()),
+            approvals: ArcSwap::default(),
             default_policy,
             admission,
             quotas: settings.quotas,

@@ -160,6 +160,11 @@ impl Bench {
             Service::new(settings(), store, registry(&self.key_store, &self.fake), clock, seen, self.recorder.clone());
     }
 
+    /// Where its metadata are.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(super) fn call(&self) -> RequestContext {
         self.call_within(Duration::from_secs(30))
     }

@@ -1,6 +1,8 @@
 //! The service over a real store and a cluster in memory.
 
 mod access;
+mod approvals;
+mod approvals_all;
 mod bench;
 mod data;
 mod deletion;
