@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored/v1/keys.proto",
             "keystored/v1/key_stores.proto",
             "keystored/v1/clusters.proto",
+            "keystored/v1/approvals.proto",
         ],
         ["../../proto"],
     )?;

@@ -93,6 +93,7 @@ pub(super) async fn build(
         observer,
         Arc::new(LogRecorder),
     );
+    service.set_approvals(settings::approvals(config));
     service.start().await;
     let mut tasks = JoinSet::new();
     let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));

@@ -39,6 +39,12 @@ pub(super) fn service(config: &Config) -> service::Settings {
     }
 }
 
+/// Which calls others have to approve.
+pub(super) fn approvals(config: &Config) -> service::Approvals {
+    let config::Approvals { operations, required, expires_after } = config.approvals.clone();
+    service::Approvals { operations, required, expires_after }
+}
+
 pub(super) fn grpc(config: &Config) -> api::grpc::Settings {
     api::grpc::Settings {
         default_deadline: config.limits.default_deadline,

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod approvals;
 mod chain;
 mod control;
 mod crypto;

@@ -122,6 +122,14 @@ macro_rules! operations {
         }
 
         impl Operation {
+            /// Whether its calls can be made to need the approval of others: where it changes something, and is no vote
+            /// itself.
+            #[must_use]
+            pub const fn can_need_approval(self) -> bool {
+                let spec = self.spec();
+                matches!(spec.effect, Effect::Changes) && !matches!(spec.resource, Resource::Approval)
+            }
+
             /// Every operation, in the order of the table.
             pub const ALL: &[Operation] = &[$(Self::$name),+];
 

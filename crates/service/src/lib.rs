@@ -40,7 +40,7 @@ pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalVi
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
-pub use self::core::approval::{Approvals, can_need_approval};
+pub use self::core::approval::Approvals;
 pub use self::core::authority::Authorizer;
 pub use self::core::error::Error;
 pub use self::core::page::Page;

@@ -5,6 +5,7 @@
 //! or before: messages ([`limiter`], and the codec in `proto`), streams and their windows ([`stream`]), and the bytes of
 //! all of them together ([`crate::metered`]).
 
+mod approvals;
 mod clusters;
 mod crypto;
 mod entry;
@@ -34,6 +35,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use self::approvals::ApprovalsApi;
 use self::clusters::ClustersApi;
 use self::crypto::CryptoApi;
 use self::entry::{CallEntry, check_peer};
@@ -47,6 +49,7 @@ use crate::metered::Metered;
 use model::clock::Clock;
 use model::limits;
 use proto::v1;
+use proto::v1::approvals_service_server::ApprovalsServiceServer;
 use proto::v1::clusters_service_server::ClustersServiceServer;
 use proto::v1::crypto_service_server::CryptoServiceServer;
 use proto::v1::key_stores_service_server::KeyStoresServiceServer;
@@ -57,12 +60,13 @@ use service::Service;
 const FOREIGN_MESSAGE_BYTES: usize = 4 << 10;
 
 /// Services whose status the health service tells; the empty name is the daemon as a whole.
-const HEALTH_NAMES: [&str; 5] = [
+const HEALTH_NAMES: [&str; 6] = [
     "",
     <CryptoServiceServer<CryptoApi> as NamedService>::NAME,
     <KeysServiceServer<KeysApi> as NamedService>::NAME,
     <KeyStoresServiceServer<KeyStoresApi> as NamedService>::NAME,
     <ClustersServiceServer<ClustersApi> as NamedService>::NAME,
+    <ApprovalsServiceServer<ApprovalsApi> as NamedService>::NAME,
 ];
 
 /// How calls are bounded.
@@ -133,7 +137,8 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let crypto = CryptoServiceServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
     let keys = KeysServiceServer::new(KeysApi { entry: Arc::clone(&entry) });
     let key_stores = KeyStoresServiceServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
-    let clusters = ClustersServiceServer::new(ClustersApi { entry });
+    let clusters = ClustersServiceServer::new(ClustersApi { entry: Arc::clone(&entry) });
+    let approvals = ApprovalsServiceServer::new(ApprovalsApi { entry });
     let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES)).with_apart([
         (
             &["/keystored.v1.CryptoService/BatchDecrypt", "/keystored.v1.CryptoService/BatchReEncrypt"][..],
@@ -144,6 +149,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let keys = RequestLimiter::new(keys.max_decoding_message_size(limits::MESSAGE_BYTES));
     let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES));
     let clusters = RequestLimiter::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES));
+    let approvals = RequestLimiter::new(approvals.max_decoding_message_size(limits::MESSAGE_BYTES));
     let health = HealthServer::new(HealthService::from_health_reporter(reporter))
         .max_decoding_message_size(FOREIGN_MESSAGE_BYTES);
 
@@ -152,6 +158,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
         .add_service(keys)
         .add_service(key_stores)
         .add_service(clusters)
+        .add_service(approvals)
         .add_service(InterceptedService::new(health, check.clone()));
     let routes = match reflection() {
         Ok(reflection) => {

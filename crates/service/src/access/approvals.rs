@@ -226,18 +226,3 @@ fn shown_digest(approval: &Approval) -> String {
 fn name_of(catalogue: &Catalogue, id: &PrincipalId) -> String {
     catalogue.principal(id).map_or_else(|| id.to_string(), |principal| principal.arn.to_string())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_configured_changes_something_and_is_no_vote() {
-        let can = crate::core::approval::can_need_approval;
-        assert!(can(Operation::AddHsm) && can(Operation::PutPolicy) && can(Operation::ScheduleKeyDeletion));
-        for operation in [Operation::Encrypt, Operation::DescribeKey, Operation::WhoAmI, Operation::Approve] {
-            assert!(!can(operation), "{operation:?}");
-        }
-        assert!(!can(Operation::RefuseApproval) && !can(Operation::GenerateRandom));
-    }
-}

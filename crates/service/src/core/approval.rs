@@ -21,7 +21,7 @@ use model::clock::utc;
 use model::exception::Exception;
 use model::id::{ApprovalId, PrincipalId};
 use model::limits;
-use model::operation::{Effect, Operation, Resource};
+use model::operation::Operation;
 use store::access::{Approval, NewApproval, Request, Requested};
 use store::{AccessError, Catalogue};
 
@@ -44,13 +44,6 @@ impl Default for Approvals {
         let (required, expires_after) = (NonZeroU32::MIN.saturating_add(1), Duration::from_secs(3_600));
         Self { operations: Vec::new(), required, expires_after }
     }
-}
-
-/// Whether an operation's calls can be made to need approval: those that change something, but for votes themselves.
-#[must_use]
-pub fn can_need_approval(operation: Operation) -> bool {
-    let spec = operation.spec();
-    spec.effect == Effect::Changes && spec.resource != Resource::Approval
 }
 
 impl Authority {

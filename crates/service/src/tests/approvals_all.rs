@@ -1,5 +1,6 @@
 //! A call of each operation that changes something.
 
+use super::approvals::{approvals, arn, asked, bench, by, created, shown};
 use super::bench::Bench;
 use crate::{
     AddHsmInput, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
@@ -11,6 +12,22 @@ use model::secret::Secret;
 
 const ARN: &str = "arn:aws:iam::111122223333:user/bert";
 
+/// Each operation that changes something waits where it is configured, and tells what it asks for.
+#[tokio::test]
+async fn no_operation_that_changes_something_gets_past() {
+    let bench = bench().await;
+    let key = created(&bench).await;
+    let (grant, admin) = (granted(&bench, &key, &arn("bert")).await, by(&bench, "admin"));
+    let operations: Vec<_> = Operation::ALL.iter().copied().filter(|one| one.can_need_approval()).collect();
+    bench.service.set_approvals(approvals(&operations, 1));
+    for operation in operations {
+        let refused = carried_out(&bench, &admin, operation, (&key, &grant)).await;
+        let view = shown(&bench, &asked(refused)).await;
+        assert_eq!(view.operation, operation.spec().event);
+        bench.service.refuse_approval(&admin, view.id.as_str()).await.unwrap();
+    }
+}
+
 fn grant(key: &str, grantee: &str) -> CreateGrantInput {
     CreateGrantInput {
         key_id: key.to_owned(),
@@ -21,13 +38,13 @@ fn grant(key: &str, grantee: &str) -> CreateGrantInput {
 }
 
 /// A grant's id.
-pub(super) async fn granted(bench: &Bench, key: &str, grantee: &str) -> String {
+async fn granted(bench: &Bench, key: &str, grantee: &str) -> String {
     let admin = bench.call_of("cn:admin", std::time::Duration::from_secs(30));
     bench.service.create_grant(&admin, grant(key, grantee)).await.unwrap().id.to_string()
 }
 
 /// What comes of an operation, with the key and its grant.
-pub(super) async fn carried_out(
+async fn carried_out(
     bench: &Bench,
     call: &RequestContext,
     operation: Operation,
