@@ -1,5 +1,5 @@
 //! SIGHUP: the configuration is read again. What takes effect at once is the list of HSMs, how clusters hedge and
-//! verify, the seal keys, and which calls others have to approve; what else is a cluster's or an HSM's waits for a connect, everything else for a restart.
+//! verify, the seal keys, which calls others have to approve, and rate limits; what else is a cluster's or an HSM's waits for a connect, everything else for a restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(super) async fn on_sighup(file: PathBuf, service: Service, files: Arc<Files>
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
                 service.set_approvals(settings::approvals(&config));
+                service.set_rate_limits(settings::rate_limits(&config));
                 // Waits its turn behind whatever happens to each key store.
                 heartbeat.idle(service.reconfigure(settings::clusters(&config, files.found))).await;
                 files.reconfigured(&config);

@@ -44,6 +44,7 @@ pub use self::core::approval::Approvals;
 pub use self::core::authority::Authorizer;
 pub use self::core::error::Error;
 pub use self::core::page::Page;
+pub use self::core::rate::RateLimits;
 pub use self::core::{LogRecorder, Settings, cluster_registry, observer, recorder};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};
 pub use self::crypto::encrypt::{EncryptInput, Encrypted};
@@ -178,6 +179,11 @@ impl Service {
     /// Has other calls need the approval of others from now on; none do until then.
     pub fn set_approvals(&self, approvals: Approvals) {
         self.core.set_approvals(approvals);
+    }
+
+    /// Has other limits on requests a second count from now on; there are none until then.
+    pub fn set_rate_limits(&self, limits: RateLimits) {
+        self.core.set_rate_limits(limits);
     }
 
     /// Takes over seal keys that were read anew.

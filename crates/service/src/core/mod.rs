@@ -21,6 +21,7 @@ pub(crate) mod page;
 pub(crate) mod pin_record;
 pub(crate) mod pipeline;
 pub(crate) mod proposal;
+pub(crate) mod rate;
 pub mod recorder;
 mod single;
 pub(crate) mod usage;
@@ -42,6 +43,7 @@ use self::cluster_registry::ClusterRegistry;
 use self::directory::Compiled;
 use self::keyring::Keyrings;
 use self::observer::Observer;
+use self::rate::{RateLimits, Rates};
 use self::recorder::{Recorder, Records};
 use self::usage::Usages;
 use crate::Error;
@@ -81,6 +83,7 @@ struct Inner {
     records: Records,
     authority: ArcSwap<Authority>,
     approvals: ArcSwap<Approvals>,
+    rates: ArcSwap<Rates>,
     /// Of keys for which no policy was put.
     default_policy: Compiled,
     admission: Arc<Admission>,
@@ -103,6 +106,7 @@ impl Core {
         recorder: Arc<dyn Recorder>,
     ) -> Self {
         let admission = Arc::new(Admission::new(settings.items_in_work, settings.items_in_work_per_principal));
+        let rates = Rates::new(RateLimits::default(), &clock);
         let default_policy = directory::default_policy(&settings.scope);
         let inner = Inner {
             scope: settings.scope,
@@ -113,6 +117,7 @@ impl Core {
             records: Records::new(recorder),
             authority: ArcSwap::from_pointee(Authorizer::EveryClient.into()),
             approvals: ArcSwap::default(),
+            rates: ArcSwap::from_pointee(rates),
             default_policy,
             admission,
             quotas: settings.quotas,

@@ -93,7 +93,8 @@ impl Core {
         call.trace.take();
         let started = self.clock().now();
         // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
-        let (resource, admitted) = match resource {
+        let paced = self.in_rate(call, 1);
+        let (resource, admitted) = match paced.and(resource) {
             Ok(resource) => {
                 let admitted = resource
                     .is_allowed(self, call, operation)

@@ -13,6 +13,7 @@ mod keyring;
 mod keys;
 mod names;
 mod permissions;
+mod rates;
 mod re_encrypt;
 mod records;
 mod rotation;
