@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored/v1/key_stores.proto",
             "keystored/v1/clusters.proto",
             "keystored/v1/access.proto",
+            "keystored/v1/approvals.proto",
         ],
         ["../../proto"],
     )?;

@@ -96,6 +96,8 @@ pub(super) async fn build(
         Arc::new(LogRecorder),
     );
     let administrators = Arc::new(Administrators::begin(&service, store, config.administrators.clone()));
+    service.set_approvals(settings::approvals(config));
+    service.set_rate_limits(settings::rate_limits(config));
     service.start().await;
     let mut tasks = JoinSet::new();
     let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));

@@ -1,5 +1,6 @@
-//! SIGHUP: the configuration is read again. What takes effect at once is who administrators are, the list of
-//! HSMs, how clusters hedge and verify, and the seal keys; what else is a cluster's or an HSM's waits for a connect, everything else for a restart.
+//! SIGHUP: the configuration is read again. What takes effect at once is who administrators are, the list of HSMs, how
+//! clusters hedge and verify, the seal keys, which calls others have to approve, and rate limits; what else is a cluster's
+//! or an HSM's waits for a connect, everything else for a restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(super) async fn on_sighup(
                 administrators.take_over(config.administrators.clone());
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
+                service.set_approvals(settings::approvals(&config));
+                service.set_rate_limits(settings::rate_limits(&config));
                 // Waits its turn behind whatever happens to each key store.
                 heartbeat.idle(service.reconfigure(settings::clusters(&config, files.found))).await;
                 files.reconfigured(&config);

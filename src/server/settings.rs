@@ -39,6 +39,18 @@ pub(super) fn service(config: &Config) -> service::Settings {
     }
 }
 
+/// Which calls others have to approve.
+pub(super) fn approvals(config: &Config) -> service::Approvals {
+    let config::Approvals { operations, required, expires_after } = config.approvals.clone();
+    service::Approvals { operations, required, expires_after }
+}
+
+/// How many requests a second there may be.
+pub(super) fn rate_limits(config: &Config) -> service::RateLimits {
+    let config::RateLimits { per_principal, per_key_store, burst_s } = config.rate_limits;
+    service::RateLimits { per_principal, per_key_store, burst_s }
+}
+
 pub(super) fn grpc(config: &Config) -> api::grpc::Settings {
     api::grpc::Settings {
         default_deadline: config.limits.default_deadline,

@@ -52,6 +52,7 @@ mod re_encrypt;
 mod readiness;
 mod records;
 mod removal;
+mod requests;
 mod resync;
 mod rewrap;
 mod rotation;

@@ -11,6 +11,7 @@
 
 mod access;
 mod alias;
+mod approval;
 mod bench;
 mod cluster;
 mod completions;
@@ -103,6 +104,9 @@ enum Command {
     /// Manage the clusters of HSMs that key stores use
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Approve calls of others, where that is asked for
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Seal and open files by envelope encryption
     #[command(subcommand)]
     File(file::Command),
@@ -192,6 +196,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Random(arguments) => random::run(context, arguments).await,
         Command::KeyStore(command) => key_store::run(context, command).await,
         Command::Cluster(command) => cluster::run(context, command).await,
+        Command::Approval(command) => approval::run(context, command).await,
         Command::File(command) => file::run(context, command).await,
         Command::Whoami => whoami::run(context).await,
         Command::Principal(command) => principal::run(context, command).await,

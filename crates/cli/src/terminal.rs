@@ -51,6 +51,16 @@ pub(super) async fn confirm(question: String) -> Result<bool, Failure> {
     Ok([&b"y"[..], b"yes"].contains(&answer.expose().trim_ascii().to_ascii_lowercase().as_slice()))
 }
 
+/// Asks a question whose answer may be seen.
+pub(super) async fn ask(question: String) -> Result<String, Failure> {
+    let answer = tokio::select! {
+        biased;
+        () = interruption() => return Err(interrupted()),
+        answer = async { line(&open()?, question).await } => answer?,
+    };
+    Ok(String::from_utf8_lossy(answer.expose()).into_owned())
+}
+
 fn open() -> Result<File, Failure> {
     OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)
 }

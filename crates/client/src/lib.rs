@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod approvals;
 mod chain;
 mod control;
 mod crypto;

@@ -56,6 +56,8 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
         },
         ops: raw.ops.listen.as_ref().map_or(Ok(OPS.into()), |listen| context.address(listen))?,
         limits: context.limits(&raw.limits)?,
+        approvals: context.approvals(&raw.approvals)?,
+        rate_limits: context.rate_limits(&raw.rate_limits)?,
         log: context.log(&raw.log)?,
         clusters: Vec::with_capacity(raw.cluster.len()),
     };
@@ -88,7 +90,7 @@ impl Context<'_> {
         Error { file: self.file.to_owned(), line, message: message.into() }
     }
 
-    fn at<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> Error {
+    pub(super) fn at<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> Error {
         self.error(Some(value.span()), message)
     }
 
@@ -236,7 +238,12 @@ impl Context<'_> {
         })
     }
 
-    fn count(&self, value: Option<&Spanned<u64>>, default: usize, range: RangeInclusive<u64>) -> Result<usize, Error> {
+    pub(super) fn count(
+        &self,
+        value: Option<&Spanned<u64>>,
+        default: usize,
+        range: RangeInclusive<u64>,
+    ) -> Result<usize, Error> {
         let Some(value) = value else { return Ok(default) };
         let number = *value.get_ref();
         match usize::try_from(number) {

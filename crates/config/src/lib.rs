@@ -8,16 +8,19 @@
 
 mod check;
 mod raw;
+mod rules;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::id::{ClusterId, HsmId, Scope, Zone};
 use model::limits::Quotas;
+use model::operation::Operation;
 use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
 
 /// Everything the daemon is told.
@@ -44,6 +47,10 @@ pub struct Config {
     pub ops: SocketAddr,
     /// Bounds on requests.
     pub limits: Limits,
+    /// Calls that others have to approve.
+    pub approvals: Approvals,
+    /// How many requests a second there may be.
+    pub rate_limits: RateLimits,
     /// Logging.
     pub log: Log,
     /// Clusters.
@@ -91,6 +98,28 @@ pub struct Limits {
     pub drain: Duration,
     /// How much there may be of keys and what belongs to them.
     pub quotas: Quotas,
+}
+
+/// Calls that others have to approve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// Of these operations; of none unless the file names them.
+    pub operations: Vec<Operation>,
+    /// So many others have to approve a call.
+    pub required: NonZeroU32,
+    /// For so long a call can be approved and repeated.
+    pub expires_after: Duration,
+}
+
+/// How many requests a second there may be. No bound where none is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Of one principal.
+    pub per_principal: Option<NonZeroU32>,
+    /// With the keys of one key store.
+    pub per_key_store: Option<NonZeroU32>,
+    /// So many seconds' worth of them may come at once.
+    pub burst_s: NonZeroU32,
 }
 
 /// Logging.

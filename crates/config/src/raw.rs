@@ -24,6 +24,10 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
+    pub(super) approvals: Approvals,
+    #[serde(default)]
+    pub(super) rate_limits: RateLimits,
+    #[serde(default)]
     pub(super) log: Log,
     #[serde(default)]
     pub(super) cluster: Vec<Spanned<Cluster>>,
@@ -74,6 +78,31 @@ pub(super) struct Limits {
     pub(super) aliases_per_key: Option<Spanned<u64>>,
     pub(super) tags_per_key: Option<Spanned<u64>>,
     pub(super) on_demand_rotations: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Approvals {
+    #[serde(default)]
+    pub(super) operations: Vec<Spanned<String>>,
+    pub(super) required: Option<Spanned<u64>>,
+    pub(super) expires_after_s: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimits {
+    pub(super) requests_per_second_per_principal: Option<Spanned<u64>>,
+    pub(super) requests_per_second_per_key_store: Option<Spanned<Rate>>,
+    pub(super) burst_s: Option<Spanned<u64>>,
+}
+
+/// A figure, or the name of one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Rate {
+    Figure(u64),
+    Named(String),
 }
 
 #[derive(Default, Deserialize)]

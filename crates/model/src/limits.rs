@@ -128,6 +128,10 @@ pub const GRANT_TOKENS: usize = 10;
 pub const LIST_GRANTS_LIMIT: u32 = 100;
 /// See [`LIST_GRANTS_LIMIT`].
 pub const LIST_GRANTS_DEFAULT: u32 = 50;
+/// Calls of one principal that wait for the approval of others.
+pub const APPROVALS_PER_PRINCIPAL: usize = 10;
+/// Calls that wait for the approval of others, in all.
+pub const APPROVALS: usize = 1_000;
 
 /// How much there may be of keys and what belongs to them: what the configuration says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

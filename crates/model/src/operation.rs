@@ -44,6 +44,8 @@ pub enum Resource {
     Group,
     /// One identity policy, or all.
     Policy,
+    /// What a call that others have to approve is about, by the approval's id.
+    Approval,
     /// Nothing that has an ARN: the account.
     Account,
 }
@@ -120,6 +122,14 @@ macro_rules! operations {
         }
 
         impl Operation {
+            /// Whether its calls can be made to need the approval of others: where it changes something, and is no vote
+            /// itself.
+            #[must_use]
+            pub const fn can_need_approval(self) -> bool {
+                let spec = self.spec();
+                matches!(spec.effect, Effect::Changes) && !matches!(spec.resource, Resource::Approval)
+            }
+
             /// Every operation, in the order of the table.
             pub const ALL: &[Operation] = &[$(Self::$name),+];
 
@@ -307,4 +317,12 @@ operations! {
     ExplainAccess: Shows Account in NONE, "keystored:ExplainAccess", "ExplainAccess", "explain_access";
     /// Look for what is wrong with a policy.
     CheckPolicy: Shows Account in NONE, "keystored:CheckPolicy", "CheckPolicy", "check_policy";
+    /// List calls that others have to approve.
+    ListApprovals: Shows Account in NONE, "keystored:ListApprovals", "ListApprovals", "list_approvals";
+    /// Show one of them.
+    DescribeApproval: Shows Approval in NONE, "keystored:DescribeApproval", "DescribeApproval", "describe_approval";
+    /// Approve it.
+    Approve: Changes Approval in NONE, "keystored:Approve", "Approve", "approve";
+    /// Have it not be done.
+    RefuseApproval: Changes Approval in NONE, "keystored:Approve", "RefuseApproval", "refuse_approval";
 }

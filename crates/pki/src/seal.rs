@@ -1,4 +1,5 @@
 //! Sealing of kmsuser's PINs: AES-256-GCM under a key from a credential file, which is kept apart from the metadata.
+//! And digests under that key, from which whoever has the metadata guesses nothing, however little there was to guess.
 //!
 //! Format 1: `0x01`, 8 bytes that name the key, 12 bytes IV, ciphertext, 16 bytes tag. Authenticated with it: the first
 //! nine bytes, and what is sealed for what, so that a sealed PIN opens only where it belongs.
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use model::outage::Outage;
@@ -57,6 +59,8 @@ pub enum Error {
 pub struct SealKey {
     name: [u8; NAME_BYTES],
     key: LessSafeKey,
+    /// Derived from it, for digests.
+    digests: hmac::Key,
 }
 
 /// The key in use and those before it.
@@ -99,7 +103,15 @@ impl SealKey {
     #[must_use]
     #[allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
     pub fn test() -> Self {
-        Self::new(&[7; KEY_BYTES]).unwrap()
+        Self::test_of(7)
+    }
+
+    /// One of several that everybody knows.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    #[allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "for tests")]
+    pub fn test_of(byte: u8) -> Self {
+        Self::new(&[byte; KEY_BYTES]).unwrap()
     }
 
     fn new(key: &[u8]) -> Option<Self> {
@@ -107,7 +119,9 @@ impl SealKey {
         context.update(b"keystored seal key");
         context.update(key);
         let name = context.finish().as_ref().first_chunk().copied()?;
-        Some(Self { name, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?) })
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"keystored digests of what is not kept");
+        let digests = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+        Some(Self { name, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?), digests })
     }
 }
 
@@ -151,6 +165,21 @@ impl SealKeys {
         let mut body = Zeroizing::new(body.to_vec());
         let opened = key.key.open_in_place(Nonce::assume_unique_for_key(*iv), Aad::from(aad), &mut body);
         Ok(Secret::new(opened.map_err(|_| Error::Damaged)?.to_vec()))
+    }
+
+    /// Digests of these parts for a purpose, which keep them apart: under the key in use first, then under each former
+    /// one, since what is on record may be from its time.
+    pub fn digests(&self, purpose: &str, parts: &[&[u8]]) -> impl Iterator<Item = [u8; 32]> {
+        std::iter::once(&self.newest).chain(&self.former).map(move |key| {
+            let mut context = hmac::Context::with_key(&key.digests);
+            for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+                context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+                context.update(part);
+            }
+            let mut digest = [0; 32];
+            digest.copy_from_slice(context.sign().as_ref());
+            digest
+        })
     }
 }
 
@@ -206,6 +235,18 @@ mod tests {
         assert_eq!(SealKeys::new(key(2), vec![key(1)]).open(&["pin"], &sealed).unwrap(), secret());
         let error = SealKeys::new(key(2), Vec::new()).open(&["pin"], &sealed).err().unwrap().to_string();
         assert!(error.contains("seal.former"), "{error}");
+    }
+
+    #[test]
+    fn digests_tell_keys_purposes_and_parts_apart() {
+        let keys = SealKeys::new(key(2), vec![key(1)]);
+        let of = |keys: &SealKeys, purpose: &str, parts: &[&[u8]]| keys.digests(purpose, parts).collect::<Vec<_>>();
+        let [newest, former] = of(&keys, "call", &[b"a", b"bc"])[..] else { panic!("one for each key") };
+        assert_eq!(of(&SealKeys::new(key(1), Vec::new()), "call", &[b"a", b"bc"]), [former], "found after a rotation");
+        let others =
+            [of(&keys, "call", &[b"ab", b"c"]), of(&keys, "other", &[b"a", b"bc"]), of(&keys, "calla", &[b"bc"])];
+        let all: std::collections::BTreeSet<_> = others.concat().into_iter().chain([newest, former]).collect();
+        assert_eq!(all.len(), 8);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
+pub use self::access::approvals::{ApprovalStanding, ApprovalView, VoteView};
 pub use self::access::explain::{CallParameters, ExplainInput, Explained, PolicyFinding};
 pub use self::access::grants::{CreateGrantInput, CreatedGrant, GrantView, RetireGrantInput};
 pub use self::access::groups::GroupView;
@@ -39,9 +40,11 @@ pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalVi
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
+pub use self::core::approval::Approvals;
 pub use self::core::error::Error;
 pub use self::core::grant_token::GrantTokens;
 pub use self::core::page::Page;
+pub use self::core::rate::RateLimits;
 pub use self::core::{LogRecorder, Settings, cluster_registry, observer, recorder};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};
 pub use self::crypto::encrypt::{EncryptInput, Encrypted};
@@ -171,6 +174,16 @@ impl Service {
     /// are none until then. When this returns, nothing is given out any more that needs one who is none.
     pub fn set_administrators(&self, names: BTreeSet<String>) {
         self.core.set_administrators(names);
+    }
+
+    /// Has other calls need the approval of others from now on; none do until then.
+    pub fn set_approvals(&self, approvals: Approvals) {
+        self.core.set_approvals(approvals);
+    }
+
+    /// Has other limits on requests a second count from now on; there are none until then.
+    pub fn set_rate_limits(&self, limits: RateLimits) {
+        self.core.set_rate_limits(limits);
     }
 
     /// Takes over seal keys that were read anew.

@@ -232,7 +232,7 @@ pub enum AccessQuota {
     Attachments,
     /// Grants of a key.
     Grants,
-    /// Requests of one principal that wait for approval.
+    /// Requests that wait for approval, of one principal or in all.
     Approvals,
 }
 

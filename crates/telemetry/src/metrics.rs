@@ -9,6 +9,7 @@ mod destructions;
 mod disk;
 mod hsm;
 mod log;
+mod rates;
 mod shares;
 mod tasks;
 mod trouble;
@@ -120,6 +121,7 @@ pub struct Metrics {
     certificates: certificates::CertificateMetrics,
     connections: connections::ConnectionMetrics,
     shares: shares::ShareMetrics,
+    rates: rates::RateMetrics,
     health: Family<HealthLabels, Gauge>,
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
@@ -173,6 +175,7 @@ impl Metrics {
         let certificates = certificates::CertificateMetrics::new(r);
         let connections = connections::ConnectionMetrics::new(r);
         let shares = shares::ShareMetrics::new(r);
+        let rates = rates::RateMetrics::new(r);
         let health = Family::<HealthLabels, Gauge>::default();
         r.register("hsm_health", "1 for the health that an HSM has, 0 for the others", health.clone());
         let restarts = Family::<HsmLabels, Counter>::default();
@@ -234,6 +237,7 @@ impl Metrics {
             certificates,
             connections,
             shares,
+            rates,
             health,
             restarts,
             load,

@@ -6,6 +6,7 @@
 //! all of them together ([`crate::metered`]).
 
 mod access;
+mod approvals;
 mod clusters;
 mod crypto;
 mod entry;
@@ -38,6 +39,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use self::access::AccessApi;
+use self::approvals::ApprovalsApi;
 use self::clusters::ClustersApi;
 use self::crypto::CryptoApi;
 use self::entry::{CallEntry, check_peer};
@@ -52,6 +54,7 @@ use model::clock::Clock;
 use model::limits;
 use proto::v1;
 use proto::v1::access_service_server::AccessServiceServer;
+use proto::v1::approvals_service_server::ApprovalsServiceServer;
 use proto::v1::clusters_service_server::ClustersServiceServer;
 use proto::v1::crypto_service_server::CryptoServiceServer;
 use proto::v1::key_stores_service_server::KeyStoresServiceServer;
@@ -62,13 +65,14 @@ use service::Service;
 const FOREIGN_MESSAGE_BYTES: usize = 4 << 10;
 
 /// Services whose status the health service tells; the empty name is the daemon as a whole.
-const HEALTH_NAMES: [&str; 6] = [
+const HEALTH_NAMES: [&str; 7] = [
     "",
     <CryptoServiceServer<CryptoApi> as NamedService>::NAME,
     <KeysServiceServer<KeysApi> as NamedService>::NAME,
     <KeyStoresServiceServer<KeyStoresApi> as NamedService>::NAME,
     <ClustersServiceServer<ClustersApi> as NamedService>::NAME,
     <AccessServiceServer<AccessApi> as NamedService>::NAME,
+    <ApprovalsServiceServer<ApprovalsApi> as NamedService>::NAME,
 ];
 
 /// How calls are bounded.
@@ -140,7 +144,8 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let keys = KeysServiceServer::new(KeysApi { entry: Arc::clone(&entry) });
     let key_stores = KeyStoresServiceServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
     let clusters = ClustersServiceServer::new(ClustersApi { entry: Arc::clone(&entry) });
-    let access = AccessServiceServer::new(AccessApi { entry });
+    let access = AccessServiceServer::new(AccessApi { entry: Arc::clone(&entry) });
+    let approvals = ApprovalsServiceServer::new(ApprovalsApi { entry });
     let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES)).with_apart([
         (
             &["/keystored.v1.CryptoService/BatchDecrypt", "/keystored.v1.CryptoService/BatchReEncrypt"][..],
@@ -152,6 +157,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let key_stores = RequestLimiter::new(key_stores.max_decoding_message_size(limits::MESSAGE_BYTES));
     let clusters = RequestLimiter::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES));
     let access = RequestLimiter::new(access.max_decoding_message_size(limits::MESSAGE_BYTES));
+    let approvals = RequestLimiter::new(approvals.max_decoding_message_size(limits::MESSAGE_BYTES));
     let health = HealthServer::new(HealthService::from_health_reporter(reporter))
         .max_decoding_message_size(FOREIGN_MESSAGE_BYTES);
 
@@ -161,6 +167,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
         .add_service(key_stores)
         .add_service(clusters)
         .add_service(access)
+        .add_service(approvals)
         .add_service(InterceptedService::new(health, check.clone()));
     let routes = match reflection() {
         Ok(reflection) => {

@@ -112,7 +112,7 @@ fn operation(path: &str) -> Option<Option<Operation>> {
     let one = match service {
         "Crypto" if method == "Stream" => return Some(None),
         "Crypto" => method.strip_prefix("Batch").unwrap_or(method),
-        "Keys" | "KeyStores" | "Clusters" | "Access" => method,
+        "Keys" | "KeyStores" | "Clusters" | "Access" | "Approvals" => method,
         _ => return None,
     };
     Operation::ALL.iter().find(|operation| operation.name() == one).map(|operation| Some(*operation))

@@ -7,6 +7,7 @@ use crate::core::access::{Details, Granting, Named};
 use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
 use crate::core::granted::granted;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};
@@ -88,7 +89,17 @@ impl Service {
     pub async fn create_grant(&self, call: &RequestContext, input: CreateGrantInput) -> Result<CreatedGrant, Error> {
         let operation = Operation::CreateGrant;
         let granting = self.core.granting(&input);
-        let details = Details { grant: granting.clone().ok(), ..Details::default() };
+        let pairs = input.constraint.iter().flat_map(|(_, pairs)| pairs);
+        let catalogue = self.core.store().catalogue();
+        let proposal = Proposal::new()
+            .free_if(input.dry_run)
+            .principal("granteePrincipal", &input.grantee, &catalogue)
+            .principal("retiringPrincipal", &input.retiring, &catalogue)
+            .texts("operations", input.operations.iter().map(String::as_str))
+            .maybe("constraint", input.constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
+            .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))
+            .text("name", &input.name);
+        let details = Details { grant: granting.clone().ok(), ..Details::default() }.asking(proposal);
         let (of_task, key_id) = (call.clone(), input.key_id.clone());
         let work = move |core: Core, key: Arc<Key>| async move {
             let terms = granting?.terms;
@@ -192,6 +203,7 @@ impl Service {
             decided_once: true,
             ..Details::default()
         };
+        let details = details.asking(Proposal::new().free_if(dry_run).text("grantId", grant_id));
         let work = move |core: Core, key: Arc<Key>| async move {
             validate::grant_id(id.as_str())?;
             core.remove_grant(key.id, &id, dry_run).await
@@ -203,8 +215,11 @@ impl Service {
     pub async fn retire_grant(&self, call: &RequestContext, input: RetireGrantInput) -> Result<(), Error> {
         let (core, dry_run) = (self.core.clone(), input.dry_run);
         let named = self.core.grant_named(&input);
-        let resource =
-            named.clone().map(|(key, id)| Named::key(key, self.core.scope().key_arn(key)).retiring(id).decided_once());
+        let resource = named.clone().map(|(key, id)| {
+            let proposal = Proposal::new().free_if(dry_run).text("grantId", id.as_str());
+            let named = Named::key(key, self.core.scope().key_arn(key)).retiring(id).decided_once();
+            named.asking(proposal)
+        });
         let work = async move {
             let (key, id) = named?;
             core.remove_grant(key, &id, dry_run).await
@@ -295,11 +310,14 @@ fn parameters(terms: &Terms, grantee: &PrincipalId, retiring: Option<&PrincipalI
 }
 
 fn kept(constraint: &Constraint) -> store::access::Constraint {
-    let kind = match constraint.kind() {
+    store::access::Constraint { kind: kept_kind(constraint.kind()), pairs: constraint.pairs().clone() }
+}
+
+const fn kept_kind(kind: ConstraintKind) -> store::access::ConstraintKind {
+    match kind {
         ConstraintKind::Subset => store::access::ConstraintKind::Subset,
         ConstraintKind::Equals => store::access::ConstraintKind::Equals,
-    };
-    store::access::Constraint { kind, pairs: constraint.pairs().clone() }
+    }
 }
 
 fn view(core: &Core, grant: &Arc<Grant>) -> GrantView {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::core::access::Named;
 use crate::core::page::{self, Bounds};
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -31,7 +32,7 @@ impl Service {
         let work = |core: Core, name: GroupName| async move {
             core.store().create_group(&name, limits::GROUPS).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::CreateGroup, name, work).await
+        self.on_group(call, Operation::CreateGroup, name, Proposal::new(), work).await
     }
 
     /// Takes a group away, with its memberships and attachments.
@@ -39,28 +40,30 @@ impl Service {
         let work = |core: Core, name: GroupName| async move {
             core.store().delete_group(&name).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::DeleteGroup, name, work).await
+        self.on_group(call, Operation::DeleteGroup, name, Proposal::new(), work).await
     }
 
     /// Takes a principal into a group; a success where it is in it.
     pub async fn add_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
+        let proposal = Proposal::new().principal("principalArn", principal, &self.core.store().catalogue());
         let principal = principal.to_owned();
         let work = |core: Core, name: GroupName| async move {
             let member = core.principal(&principal)?;
             let most = limits::GROUPS_PER_PRINCIPAL;
             core.store().add_member(&name, &member.id, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::AddGroupMember, group, work).await
+        self.on_group(call, Operation::AddGroupMember, group, proposal, work).await
     }
 
     /// Takes a principal out of a group.
     pub async fn remove_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
+        let proposal = Proposal::new().principal("principalArn", principal, &self.core.store().catalogue());
         let principal = principal.to_owned();
         let work = |core: Core, name: GroupName| async move {
             let member = core.principal(&principal)?;
             core.store().remove_member(&name, &member.id).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::RemoveGroupMember, group, work).await
+        self.on_group(call, Operation::RemoveGroupMember, group, proposal, work).await
     }
 
     /// Lists groups in the order of their names.
@@ -114,13 +117,14 @@ impl Service {
         call: &RequestContext,
         operation: Operation,
         name: &str,
+        proposal: Proposal,
         work: impl FnOnce(Core, GroupName) -> W + Send + 'static,
     ) -> Result<(), Error>
     where
         W: Future<Output = Result<(), Error>> + Send,
     {
         let (core, name) = (self.core.clone(), GroupName::from(name));
-        let resource = self.core.arn_of(operation, name.as_str()).map(Named::decided_once);
+        let resource = self.core.arn_of(operation, name.as_str()).map(|named| named.decided_once().asking(proposal));
         let work = async move {
             validate::access_name("groupName", name.as_str())?;
             work(core.clone(), name.clone()).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::access::{Details, NO_KEY};
 use crate::core::authority::{Judge, Subject};
 use crate::core::directory::{KEY_POLICY, default_document};
+use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
 use auth::policy::Kind;
@@ -33,6 +34,11 @@ impl Service {
         let (operation, of_task) = (Operation::PutKeyPolicy, call.clone());
         let details =
             Details { bypass_lockout_check: Some(bypass_lockout_check), decided_once: true, ..Details::default() };
+        let proposal = Proposal::new()
+            .text("policyName", &policy_name)
+            .document("policy", &policy)
+            .flag("bypassPolicyLockoutSafetyCheck", bypass_lockout_check);
+        let details = details.asking(proposal);
         let work = move |core: Core, key: Arc<Key>| async move {
             is_default(&policy_name)?;
             let arn = core.scope().key_arn(key.id);

@@ -6,6 +6,7 @@ use super::groups::no_group;
 use crate::core::access::Named;
 use crate::core::directory::{Managed, all_managed, managed};
 use crate::core::page::{self, Bounds};
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use auth::policy::{self, Bindings, Compiled, Kind, POLICY_BYTES};
@@ -59,7 +60,8 @@ impl Service {
     pub async fn put_policy(&self, call: &RequestContext, input: PutPolicyInput) -> Result<Vec<String>, Error> {
         let operation = Operation::PutPolicy;
         let core = self.core.clone();
-        let resource = self.core.arn_of(operation, &input.name).map(Named::decided_once);
+        let proposal = Proposal::new().text("description", &input.description).document("policy", &input.document);
+        let resource = self.core.arn_of(operation, &input.name).map(|named| named.decided_once().asking(proposal));
         let work = async move {
             let PutPolicyInput { name, description, document } = input;
             let name = own_name(&name)?;
@@ -77,7 +79,7 @@ impl Service {
     /// Takes a policy away that is attached to nobody.
     pub async fn delete_policy(&self, call: &RequestContext, name: &str) -> Result<(), Error> {
         let (operation, core, name) = (Operation::DeletePolicy, self.core.clone(), name.to_owned());
-        let resource = self.core.arn_of(operation, &name).map(Named::decided_once);
+        let resource = self.core.arn_of(operation, &name).map(|named| named.decided_once().asking(Proposal::new()));
         let work = async move {
             let name = own_name(&name)?;
             core.store().delete_policy(&name).await.map_err(|error| core.of_store(error))?;
@@ -135,7 +137,8 @@ impl Service {
     /// Attaches a policy to a principal or a group; a success where it is.
     pub async fn attach_policy(&self, call: &RequestContext, policy: &str, to: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::AttachPolicy, self.core.clone(), PolicyName::from(policy));
-        let resource = self.core.arn_of(operation, policy.as_str()).map(Named::decided_once);
+        let proposal = self.core.attaching(&to);
+        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| named.decided_once().asking(proposal));
         let work = async move {
             let (holder, built_in) = (core.holder(&to)?, managed(&policy).is_some());
             let most = limits::POLICIES_PER_HOLDER;
@@ -151,7 +154,8 @@ impl Service {
     /// Detaches a policy.
     pub async fn detach_policy(&self, call: &RequestContext, policy: &str, from: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::DetachPolicy, self.core.clone(), PolicyName::from(policy));
-        let resource = self.core.arn_of(operation, policy.as_str()).map(Named::decided_once);
+        let proposal = self.core.attaching(&from);
+        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| named.decided_once().asking(proposal));
         let work = async move {
             let holder = core.holder(&from)?;
             core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
@@ -190,6 +194,14 @@ impl Core {
     pub(super) fn shown_policy(&self, document: &str, names: &Names) -> String {
         let catalogue = self.store().catalogue();
         policy::shown(document, &Bindings::new(names.clone()), &|arn| now(&catalogue, arn)).into_owned()
+    }
+
+    /// To whom a policy is to be attached, or from whom it is to be detached.
+    fn attaching(&self, attached: &Attached) -> Proposal {
+        match attached {
+            Attached::Principal(arn) => Proposal::new().principal("principalArn", arn, &self.store().catalogue()),
+            Attached::Group(name) => Proposal::new().text("groupName", name),
+        }
     }
 
     fn holder(&self, attached: &Attached) -> Result<Holder, Error> {

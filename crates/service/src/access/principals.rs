@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::core::access::Named;
 use crate::core::page::{self, Bounds};
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -80,7 +81,12 @@ impl Service {
     ) -> Result<PrincipalView, Error> {
         let operation = Operation::CreatePrincipal;
         let CreatePrincipalInput { arn, description, identities, tags } = input;
-        let (core, resource) = (self.core.clone(), self.core.arn_of(operation, &arn));
+        let proposal = Proposal::new()
+            .text("description", &description)
+            .texts("identities", identities.iter().map(String::as_str))
+            .tags(&tags);
+        let core = self.core.clone();
+        let resource = self.core.arn_of(operation, &arn).map(|named| named.asking(proposal));
         let work = async move {
             validate::description(&description)?;
             validate::length("identities", identities.len(), 0, limits::IDENTITIES_PER_PRINCIPAL)?;
@@ -100,7 +106,7 @@ impl Service {
         let work = |core: Core, id: PrincipalId| async move {
             core.store().delete_principal(&id).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::DeletePrincipal, arn, work).await
+        self.on_principal(call, Operation::DeletePrincipal, arn, Proposal::new(), work).await
     }
 
     /// Shows a principal.
@@ -136,13 +142,14 @@ impl Service {
 
     /// Has a principal be known by a further certificate.
     pub async fn add_principal_identity(&self, call: &RequestContext, arn: &str, identity: &str) -> Result<(), Error> {
+        let proposal = Proposal::new().text("identity", identity);
         let identity = identity.to_owned();
         let work = |core: Core, id: PrincipalId| async move {
             validate::identity(&identity)?;
             let most = limits::IDENTITIES_PER_PRINCIPAL;
             core.store().add_identity(&id, &identity, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::AddPrincipalIdentity, arn, work).await
+        self.on_principal(call, Operation::AddPrincipalIdentity, arn, proposal, work).await
     }
 
     /// Has a principal be known by a certificate no more: when this returns, calls on its open connections are refused.
@@ -152,11 +159,12 @@ impl Service {
         arn: &str,
         identity: &str,
     ) -> Result<(), Error> {
+        let proposal = Proposal::new().text("identity", identity);
         let identity = identity.to_owned();
         let work = |core: Core, id: PrincipalId| async move {
             core.store().remove_identity(&id, &identity).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::RemovePrincipalIdentity, arn, work).await
+        self.on_principal(call, Operation::RemovePrincipalIdentity, arn, proposal, work).await
     }
 
     /// Gives a principal tags; one with a name that it has already takes the other one's place.
@@ -166,21 +174,23 @@ impl Service {
         arn: &str,
         tags: Vec<(String, String)>,
     ) -> Result<(), Error> {
+        let proposal = Proposal::new().tags(&tags);
         let work = |core: Core, id: PrincipalId| async move {
             let most = limits::TAGS_PER_PRINCIPAL;
             let tags = validate::tags(tags, most)?;
             core.store().tag_principal(&id, &tags, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::TagPrincipal, arn, work).await
+        self.on_principal(call, Operation::TagPrincipal, arn, proposal, work).await
     }
 
     /// Takes tags away from a principal; a success where it has none of them.
     pub async fn untag_principal(&self, call: &RequestContext, arn: &str, names: Vec<String>) -> Result<(), Error> {
+        let proposal = Proposal::new().texts("tagKeys", names.iter().map(String::as_str));
         let work = |core: Core, id: PrincipalId| async move {
             let names = validate::tag_keys(names, limits::TAGS_PER_PRINCIPAL)?;
             core.store().untag_principal(&id, &names).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::UntagPrincipal, arn, work).await
+        self.on_principal(call, Operation::UntagPrincipal, arn, proposal, work).await
     }
 
     /// Changes a principal that there is. The change may be the end of what allowed it.
@@ -189,13 +199,15 @@ impl Service {
         call: &RequestContext,
         operation: Operation,
         arn: &str,
+        proposal: Proposal,
         work: impl FnOnce(Core, PrincipalId) -> W + Send + 'static,
     ) -> Result<(), Error>
     where
         W: Future<Output = Result<(), Error>> + Send,
     {
         let (core, arn) = (self.core.clone(), arn.to_owned());
-        let resource = self.core.arn_of(operation, &arn).map(Named::decided_once);
+        let proposal = proposal.principal("principalArn", &arn, &core.store().catalogue());
+        let resource = self.core.arn_of(operation, &arn).map(|named| named.decided_once().asking(proposal));
         let work = async move {
             let principal = core.principal(&arn)?;
             work(core.clone(), principal.id.clone()).await?;

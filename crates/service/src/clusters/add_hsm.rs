@@ -1,5 +1,6 @@
 //! AddHsm: brings a further HSM into a connected cluster.
 
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::lifecycle::{AddHsmInput, AddedHsm, Lifecycle, wrapped_key_is_sane};
 use crate::{Error, RequestContext, Service};
@@ -11,7 +12,16 @@ use model::operation::Operation;
 impl Service {
     /// Brings it in, or goes on with bringing it in. Filling it goes on when this has returned.
     pub async fn add_hsm(&self, call: &RequestContext, input: AddHsmInput) -> Result<AddedHsm, Error> {
-        let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id);
+        let proposal = Proposal::new()
+            .text("hsmId", &input.hsm_id)
+            .document("identityCertificate", &input.identity_certificate)
+            .document("transportCertificate", &input.transport_certificate)
+            .text("memberHsmId", &input.member_hsm_id)
+            .secret("memberWrappedKey", Some(&input.member_wrapped_key))
+            .secret("password", Some(input.password.expose()))
+            .secret("wrappedKey", Some(&input.wrapped_key))
+            .flag("wrapOnly", input.wrap_only);
+        let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id).map(|named| named.asking(proposal));
         let (core, lifecycle, principal) = (self.core.clone(), self.lifecycle.clone(), call.principal.clone());
         self.core
             .on_one(call, Operation::AddHsm, resource, async move {

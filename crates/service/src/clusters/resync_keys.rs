@@ -1,6 +1,7 @@
 //! ResyncKeys: has HSMs filled with what they lack, and puts keys back where somebody removed them.
 
 use crate::core::access::Named;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::lifecycle::{Lifecycle, missing_in};
 use crate::{Error, RequestContext, Service};
@@ -34,7 +35,11 @@ pub struct Resynced {
 impl Service {
     /// Returns when it is on record which keys are wanted again; placing them goes on after that.
     pub async fn resync_keys(&self, call: &RequestContext, input: ResyncInput) -> Result<Resynced, Error> {
-        let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id);
+        let proposal = Proposal::new()
+            .text("keyId", &input.key_id)
+            .text("hsmId", &input.hsm_id)
+            .flag("allRemoved", input.all_removed);
+        let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id).map(|named| named.asking(proposal));
         let (core, lifecycle, of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         let work = async move { resync(&core, &lifecycle, &of_task, &input).await };
         self.core.on_one(call, Operation::ResyncKeys, resource, work).await

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
 use super::keyring::Keyring;
-use super::{Core, validate};
+use super::proposal::Proposal;
+use super::{Core, approval, validate};
 use crate::{Error, RequestContext};
 use auth::grant::Terms;
 use auth::policy::{Names, NewGrant, Pairs, Parameters};
 use auth::request::NO_RESOURCE;
 use model::context::EncryptionContext;
 use model::exception::Exception;
-use model::id::{ALIAS_PREFIX, AliasName, GrantId, KeyId, KeyReference, KeyReferenceError, Scope};
+use model::id::{ALIAS_PREFIX, AliasName, ApprovalId, GrantId, KeyId, KeyReference, KeyReferenceError, Scope};
 use model::limits;
 use model::operation::{Operation, Resource};
 use store::Catalogue;
@@ -35,6 +36,8 @@ pub(crate) struct Named {
     details: Details,
     /// The grant that is to be retired.
     retires: Option<GrantId>,
+    /// The approval that it is about.
+    approval: Option<ApprovalId>,
 }
 
 /// What a call says of itself beside what it names.
@@ -58,6 +61,8 @@ pub(crate) struct Details {
     pub(crate) grant: Option<Granting>,
     /// What it changes may be what allows it: there is no second look once it is done.
     pub(crate) decided_once: bool,
+    /// All that it asks for, of what others may have to approve.
+    pub(crate) proposal: Option<Proposal>,
 }
 
 /// A grant that a call is about.
@@ -81,7 +86,7 @@ pub(crate) struct Said {
 impl Named {
     /// Something that is no key.
     pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
-        Self { arn: arn.into(), key: None, details: Details::default(), retires: None }
+        Self { arn: arn.into(), key: None, details: Details::default(), retires: None, approval: None }
     }
 
     /// Nothing.
@@ -113,6 +118,28 @@ impl Named {
         Self { retires: Some(grant), ..self }
     }
 
+    /// The same, of a call about this approval.
+    pub(crate) fn of_approval(self, approval: ApprovalId) -> Self {
+        Self { approval: Some(approval), ..self }
+    }
+
+    /// The same, of a call that asks for this.
+    pub(crate) fn asking(self, proposal: Proposal) -> Self {
+        Self { details: self.details.asking(proposal), ..self }
+    }
+
+    pub(crate) fn proposal(&self) -> Option<&Proposal> {
+        self.details.proposal.as_ref()
+    }
+
+    /// Whether the caller may do this with it, as things are now, and with a key in its present state.
+    pub(crate) fn is_open(&self, core: &Core, call: &RequestContext, operation: Operation) -> Result<(), Error> {
+        match self.key {
+            Some(id) if self.retires.is_none() => core.open_key(call, operation, id, &self.details).map(drop),
+            _ => self.is_allowed(core, call, operation),
+        }
+    }
+
     /// Whether it is still allowed once it is done.
     pub(crate) fn is_still_allowed(
         &self,
@@ -129,10 +156,13 @@ impl Named {
 
     /// Whether the caller may do this with it, as things are now.
     pub(crate) fn is_allowed(&self, core: &Core, call: &RequestContext, operation: Operation) -> Result<(), Error> {
-        core.judged(call, |judge| self.is_allowed_by(judge, operation))
+        core.judged(call, |judge| self.is_allowed_by(judge, call, operation))
     }
 
-    fn is_allowed_by(&self, judge: &Judge<'_>, operation: Operation) -> Result<(), Error> {
+    fn is_allowed_by(&self, judge: &Judge<'_>, call: &RequestContext, operation: Operation) -> Result<(), Error> {
+        if let Some(id) = &self.approval {
+            return approval::allows(judge, call, operation, id);
+        }
         if let (Some(key), Some(grant)) = (self.key, &self.retires) {
             return judge.may_retire(key, grant);
         }
@@ -145,6 +175,11 @@ impl Named {
 }
 
 impl Details {
+    /// The same, of a call that asks for this.
+    pub(crate) fn asking(self, proposal: Proposal) -> Self {
+        Self { proposal: Some(proposal), ..self }
+    }
+
     pub(crate) fn parameters(&self) -> Parameters<'_> {
         let Self { alias, makes_key, tags, tag_keys, pending_window_days, rotation_period_days, .. } = self;
         Parameters {
@@ -247,7 +282,7 @@ impl Core {
             }
             Resource::Group => Named::other(scope.group_arn(validate::access_name("groupName", id)?)),
             Resource::Policy => Named::other(scope.policy_arn(validate::access_name("policyName", id)?)),
-            Resource::Key | Resource::KeyOrAlias | Resource::Account => Named::nothing(),
+            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::Account => Named::nothing(),
         })
     }
 }

@@ -203,7 +203,8 @@ impl<'a> Judge<'a> {
         Error::permanent(Exception::AccessDenied, what)
     }
 
-    fn unmapped(&self) -> Error {
+    /// What somebody is told who is nobody.
+    pub(crate) fn unmapped(&self) -> Error {
         let name = self.call.principal.as_str();
         let what = format!(
             "{name} is mapped to no principal, so that it may do nothing but ask who it is; an administrator makes a \

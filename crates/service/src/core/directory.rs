@@ -48,7 +48,7 @@ pub(crate) struct Managed {
 }
 
 /// Name, what it is for, document.
-const MANAGED: [(&str, &str, &str); 4] = [
+const MANAGED: [(&str, &str, &str); 5] = [
     (
         "Administrator",
         "Everything, and with it the giving of permissions to others.",
@@ -109,9 +109,20 @@ const MANAGED: [(&str, &str, &str); 4] = [
   }]
 }"#,
     ),
+    (
+        "Approver",
+        "A look at calls that others have to approve, and a say in them.",
+        r#"{
+  "Version": "2012-10-17",
+  "Statement": [{
+    "Sid": "Approve", "Effect": "Allow", "Resource": "*",
+    "Action": ["keystored:Approve", "keystored:DescribeApproval", "keystored:ListApprovals"]
+  }]
+}"#,
+    ),
 ];
 
-static BUILT_IN: LazyLock<[Managed; 4]> = LazyLock::new(|| {
+static BUILT_IN: LazyLock<[Managed; 5]> = LazyLock::new(|| {
     MANAGED.map(|(name, description, document)| {
         let name = PolicyName::from(name);
         let policy = saved(&name, document, &Names::new(), Kind::Identity);

@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod admission;
+pub(crate) mod approval;
 pub(crate) mod authority;
 pub(crate) mod budget;
 pub mod cluster_registry;
@@ -22,6 +23,8 @@ pub mod observer;
 pub(crate) mod page;
 pub(crate) mod pin_record;
 pub(crate) mod pipeline;
+pub(crate) mod proposal;
+pub(crate) mod rate;
 pub mod recorder;
 mod single;
 pub(crate) mod usage;
@@ -36,12 +39,14 @@ use tokio_util::task::TaskTracker;
 pub use self::log_recorder::LogRecorder;
 
 use self::admission::Admission;
+use self::approval::Approvals;
 use self::authority::Authority;
 use self::budget::Budgets;
 use self::cluster_registry::ClusterRegistry;
 use self::directory::Compiled;
 use self::keyring::Keyrings;
 use self::observer::Observer;
+use self::rate::{RateLimits, Rates};
 use self::recorder::{Recorder, Records};
 use self::usage::Usages;
 use crate::Error;
@@ -80,6 +85,8 @@ struct Inner {
     observer: Arc<dyn Observer>,
     records: Records,
     authority: ArcSwap<Authority>,
+    approvals: ArcSwap<Approvals>,
+    rates: ArcSwap<Rates>,
     /// Of keys for which no policy was put.
     default_policy: Compiled,
     admission: Arc<Admission>,
@@ -102,6 +109,7 @@ impl Core {
         recorder: Arc<dyn Recorder>,
     ) -> Self {
         let admission = Arc::new(Admission::new(settings.items_in_work, settings.items_in_work_per_principal));
+        let rates = Rates::new(RateLimits::default(), &clock);
         let default_policy = directory::default_policy(&settings.scope);
         let inner = Inner {
             scope: settings.scope,
@@ -111,6 +119,8 @@ impl Core {
             observer,
             records: Records::new(recorder),
             authority: ArcSwap::default(),
+            approvals: ArcSwap::default(),
+            rates: ArcSwap::from_pointee(rates),
             default_policy,
             admission,
             quotas: settings.quotas,

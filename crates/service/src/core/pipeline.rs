@@ -1,4 +1,4 @@
-//! The only way to keys, for operations on items: admission, key, permission, state, act, record, all of it once more,
+//! The only way to keys, for operations on items: admission (rate, then room), key, permission, state, act, record, all of it once more,
 //! result.
 //!
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
@@ -21,6 +21,7 @@ use crate::core::grant_token::TokenCheck;
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::{Entry, Keyring, Target};
+use crate::core::rate::Rates;
 use crate::core::recorder::Ending;
 use crate::core::validate;
 use crate::{Error, Extras, RequestContext};
@@ -164,6 +165,7 @@ impl Core {
         let (started, operation, count) = (self.clock().now(), kind.operation(), items.len());
         let bytes = items.iter().map(|item| kind.payload_bytes(item)).sum();
         let admitted = validate::batch(count, bytes, kind.payload_field())
+            .and_then(|()| self.in_rate(call, count))
             .and_then(|()| self.inner.admission.admit(&call.principal, count))
             .and_then(|permit| if started < call.deadline { Ok(permit) } else { Err(Error::late()) });
         let permit = match admitted {
@@ -211,12 +213,13 @@ impl Core {
         let room = prepared.len();
         let mut begun: Vec<Begun<'k>> = Vec::with_capacity(room);
         let mut shares: Vec<Share<ItemOf<V>>> = Vec::with_capacity(1);
+        let rates = self.rates();
         for item in prepared {
             begun.push(match item {
                 Err(error) => Begun::Refused(None, error),
                 Ok(Prepared { target, said, source, dry_run, keyed }) => {
                     let asked = Asked { target, said, source };
-                    match self.placed(asked.used(), kind.encrypts(), dry_run).await {
+                    match self.placed(asked.used(), kind.encrypts(), dry_run, &rates).await {
                         Ok(clusters) => {
                             let share = share_of(&mut shares, clusters, room);
                             share.items.push(keyed);
@@ -261,7 +264,9 @@ impl Core {
         Used { target, source }: Used<'k>,
         encrypts: bool,
         dry_run: bool,
+        rates: &Rates,
     ) -> Result<ClustersOf<'k>, Error> {
+        self.in_rate_of(rates, source.iter().chain([&target]).map(|used| &used.entry.key.key_store))?;
         let clusters = ClustersOf::of(target, source)?;
         if dry_run {
             let worn = encrypts && target.version.budget.is_used_up();

@@ -1,5 +1,6 @@
 //! The way to operations without items: on one key, on a key store, on a cluster, on the account. In the order of
-//! [`super::pipeline`]: admission, permission, work, record, permission once more, result.
+//! [`super::pipeline`]: admission, permission, the approval of others where it is needed, work, record, permission once
+//! more, result.
 
 use std::sync::Arc;
 
@@ -97,7 +98,8 @@ impl Core {
         call.trace.take();
         let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
         // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
-        let (resource, admitted) = match resource {
+        let paced = self.in_rate(call, 1);
+        let (resource, admitted) = match paced.and(resource) {
             Ok(resource) => {
                 let admitted = resource
                     .is_allowed(self, call, operation)
@@ -116,8 +118,12 @@ impl Core {
         };
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {
-            let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let (call, asked) = (&call_of_task, &resource);
+            let work = async {
+                core.agreed(call, operation, asked).await?;
+                work.await
+            };
+            let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let ending = Ending { call, caller, operation, started, resources: named_only(&resource) };
             core.conclude(ending, &mut result, |result| withhold(&core, call, operation, asked, result, &still)).await;
             let [result] = result;

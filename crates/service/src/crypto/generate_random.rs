@@ -29,6 +29,7 @@ impl Service {
             let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
             let length = validate::random_length(number)?;
             let (id, hsm_cluster) = source(&core, &key_store_id)?;
+            core.in_rate_of(&core.rates(), [&id])?;
             let random = hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
             Ok((id, random))
         };

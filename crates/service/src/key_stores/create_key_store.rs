@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::pin_record::said_of;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
 use crate::{Error, RequestContext, Service};
@@ -37,7 +38,12 @@ impl Service {
         call: &RequestContext,
         input: CreateKeyStoreInput,
     ) -> Result<KeyStoreId, Error> {
-        let resource = self.core.arn_of(Operation::CreateKeyStore, "");
+        let proposal = Proposal::new()
+            .text("customKeyStoreName", &input.name)
+            .text("cloudHsmClusterId", &input.cluster_id)
+            .document("trustAnchorCertificate", &input.trust_anchor)
+            .secret("keyStorePassword", Some(input.password.expose()));
+        let resource = self.core.arn_of(Operation::CreateKeyStore, "").map(|named| named.asking(proposal));
         let core = self.core.clone();
         self.core
             .on_one(call, Operation::CreateKeyStore, resource, async move {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::core::cluster_registry::ClusterSpec;
 use crate::core::pin_record::{READS, busy, said_of};
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
 use crate::{Error, RequestContext, Service};
@@ -48,6 +49,7 @@ impl Service {
     /// Changes what is named. What a PIN changes about what is known of the PINs is decided in `cluster::kmsuser`.
     pub async fn update_key_store(&self, call: &RequestContext, input: UpdateKeyStoreInput) -> Result<(), Error> {
         let resource = self.core.arn_of(Operation::UpdateKeyStore, &input.key_store_id);
+        let resource = resource.map(|store| store.asking(input.proposal()));
         let (core, principal) = (self.core.clone(), call.principal.clone());
         self.core.on_one(call, Operation::UpdateKeyStore, resource, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());
@@ -70,6 +72,20 @@ impl Service {
             Ok(())
         })
         .await
+    }
+}
+
+impl UpdateKeyStoreInput {
+    /// What others may have to approve: a PIN, that it was reset, another cluster, but not a name.
+    fn proposal(&self) -> Proposal {
+        let Self { new_name, password, pin_was_reset, hsm_ids, cluster_id, .. } = self;
+        Proposal::new()
+            .free_if(password.is_none() && !pin_was_reset && cluster_id.is_none())
+            .maybe("newCustomKeyStoreName", new_name.as_deref())
+            .secret("keyStorePassword", password.as_ref().map(Secret::expose))
+            .flag("pinWasReset", *pin_was_reset)
+            .texts("hsmIds", hsm_ids.iter().map(String::as_str))
+            .maybe("cloudHsmClusterId", cluster_id.as_deref())
     }
 }
 

@@ -1,6 +1,7 @@
 //! CreateAlias: a further name for a key.
 
 use crate::core::access::Details;
+use crate::core::proposal::Proposal;
 use crate::core::validate;
 use crate::keys::token;
 use crate::{Error, RequestContext, Service};
@@ -22,7 +23,8 @@ impl Service {
     /// Makes an alias. With a client token the same call succeeds again for a day, and makes nothing again.
     pub async fn create_alias(&self, call: &RequestContext, input: CreateAliasInput) -> Result<(), Error> {
         let operation = Operation::CreateAlias;
-        let resource = self.core.arn_of(operation, &input.alias_name);
+        let proposal = Proposal::new().text("targetKeyId", &input.target_key_id);
+        let resource = self.core.arn_of(operation, &input.alias_name).map(|alias| alias.asking(proposal));
         let (core, call_of_task) = (self.core.clone(), call.clone());
         self.core
             .on_one(call, operation, resource, async move {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::access::{Details, Named};
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
 use crate::keys::token;
@@ -39,7 +40,15 @@ impl Service {
     pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
         let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
         let bypass = input.bypass_lockout_check;
+        // Without the client token, which is another one when the call is made again by hand.
+        let proposal = Proposal::new()
+            .text("customKeyStoreId", &input.key_store_id)
+            .text("description", &input.description)
+            .tags(&input.tags)
+            .document("policy", &input.policy)
+            .flag("bypassPolicyLockoutSafetyCheck", bypass);
         let details = Details { makes_key: true, tags, bypass_lockout_check: Some(bypass), ..Details::default() };
+        let details = details.asking(proposal);
         let named = Named::nothing().with(details);
         let resource = Ok(named.clone());
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());

@@ -1,6 +1,7 @@
 //! DeleteAlias: takes a name away. The key and what was encrypted with it stay as they are.
 
 use super::update_alias::{contended, owner};
+use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
@@ -11,7 +12,7 @@ impl Service {
     /// Takes an alias away.
     pub async fn delete_alias(&self, call: &RequestContext, alias: &str) -> Result<(), Error> {
         let operation = Operation::DeleteAlias;
-        let resource = self.core.arn_of(operation, alias);
+        let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(Proposal::new()));
         let (core, call_of_task, alias) = (self.core.clone(), call.clone(), alias.to_owned());
         self.core
             .on_one(call, operation, resource, async move {

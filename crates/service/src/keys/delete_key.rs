@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::switch_key::forget;
 use crate::core::access::Details;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::limits::DELETION_WINDOW_DAYS;
@@ -44,7 +45,8 @@ impl Service {
             Ok(ScheduledDeletion { key_arn: core.scope().key_arn(key.id), date, window_days })
         };
         let pending_window_days = Some(window_days.unwrap_or(DELETION_WINDOW_DAYS.1));
-        let details = Details { pending_window_days, ..Details::default() };
+        let proposal = Proposal::new().number("pendingWindowInDays", pending_window_days);
+        let details = Details { pending_window_days, ..Details::default() }.asking(proposal);
         self.core.on_key_with(call, Operation::ScheduleKeyDeletion, key_id, details, work).await
     }
 
@@ -55,6 +57,7 @@ impl Service {
             tracing::info!(key = %key.id, "the deletion of the key was cancelled");
             Ok(core.scope().key_arn(key.id))
         };
-        self.core.on_key(call, Operation::CancelKeyDeletion, key_id, work).await
+        let details = Details::default().asking(Proposal::new());
+        self.core.on_key_with(call, Operation::CancelKeyDeletion, key_id, details, work).await
     }
 }

@@ -7,6 +7,8 @@ use super::delete_key::DAY_MILLIS;
 use super::describe_key::{KeyDestruction, destructions};
 use super::switch_key::forget;
 use crate::core::Core;
+use crate::core::access::Details;
+use crate::core::proposal::Proposal;
 use crate::lifecycle::Lifecycle;
 use crate::{Error, RequestContext, Service};
 use model::limits::DELETION_WINDOW_DAYS;
@@ -34,7 +36,8 @@ impl Service {
     ) -> Result<DestroyedMaterial, Error> {
         let (lifecycle, confirmed) = (self.lifecycle.clone(), confirmed_arn.to_owned());
         let work = move |core: Core, key: Arc<Key>| async move { destroy(&core, &lifecycle, &key, &confirmed).await };
-        self.core.on_key(call, Operation::DestroyKeyMaterial, key_id, work).await
+        let details = Details::default().asking(Proposal::new().text("confirmKeyArn", confirmed_arn));
+        self.core.on_key_with(call, Operation::DestroyKeyMaterial, key_id, details, work).await
     }
 }
 

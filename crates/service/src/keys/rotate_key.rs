@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::core::access::Details;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -62,7 +63,8 @@ impl Service {
             lifecycle.rotate(key.id, RotationCause::Request).await?;
             Ok(arn)
         };
-        self.core.on_key(call, Operation::RotateKeyOnDemand, key_id, work).await
+        let details = Details::default().asking(Proposal::new());
+        self.core.on_key_with(call, Operation::RotateKeyOnDemand, key_id, details, work).await
     }
 
     /// Has a key given new material every 90 to 2,560 days, 365 unless told otherwise, counted from now.
@@ -81,7 +83,8 @@ impl Service {
             Ok(())
         };
         let rotation_period_days = Some(period_days.unwrap_or(ROTATION_PERIOD_DEFAULT));
-        let details = Details { rotation_period_days, ..Details::default() };
+        let proposal = Proposal::new().number("rotationPeriodInDays", rotation_period_days);
+        let details = Details { rotation_period_days, ..Details::default() }.asking(proposal);
         self.core.on_key_with(call, Operation::EnableKeyRotation, key_id, details, work).await
     }
 
@@ -92,7 +95,8 @@ impl Service {
             tracing::info!(key = %key.id, "the key is not rotated by itself any more");
             Ok(())
         };
-        self.core.on_key(call, Operation::DisableKeyRotation, key_id, work).await
+        let details = Details::default().asking(Proposal::new());
+        self.core.on_key_with(call, Operation::DisableKeyRotation, key_id, details, work).await
     }
 
     /// Shows whether a key is rotated by itself.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::core::Core;
+use crate::core::access::Details;
 use crate::core::cluster_registry::ActiveCluster;
+use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::id::KeyVersionId;
 use model::key::KeyState;
@@ -50,7 +52,8 @@ impl Service {
             tracing::info!(key = %key.id, to = to.name(), "the key was switched");
             Ok(())
         };
-        self.core.on_key(call, operation, key_id, work).await
+        let details = Details::default().asking(Proposal::new());
+        self.core.on_key_with(call, operation, key_id, details, work).await
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::access::Details;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
@@ -17,7 +18,8 @@ impl Service {
         tags: Vec<(String, String)>,
     ) -> Result<(), Error> {
         let operation = Operation::TagResource;
-        let details = Details { tags: Some(tags.clone()), ..Details::default() };
+        let proposal = Proposal::new().tags(&tags);
+        let details = Details { tags: Some(tags.clone()), ..Details::default() }.asking(proposal);
         let work = move |core: Core, key: Arc<Key>| async move {
             let most = core.quotas().tags_per_key;
             let tags = validate::tags(tags, most)?;
@@ -35,7 +37,8 @@ impl Service {
         tag_keys: Vec<String>,
     ) -> Result<(), Error> {
         let operation = Operation::UntagResource;
-        let details = Details { tag_keys: Some(tag_keys.clone()), ..Details::default() };
+        let proposal = Proposal::new().texts("tagKeys", tag_keys.iter().map(String::as_str));
+        let details = Details { tag_keys: Some(tag_keys.clone()), ..Details::default() }.asking(proposal);
         let work = move |core: Core, key: Arc<Key>| async move {
             // A key that has more than it may have by now can be rid of all of them at once.
             let names = validate::tag_keys(tag_keys, core.quotas().tags_per_key.max(key.tags.len()))?;

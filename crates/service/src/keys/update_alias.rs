@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::core::access::{Details, Named};
+use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
 use model::id::{AliasName, KeyId, KeyReferenceError};
@@ -15,7 +16,8 @@ impl Service {
     /// Gives an alias to another key. Whoever names it from then on means that one.
     pub async fn update_alias(&self, call: &RequestContext, alias: &str, target_key_id: &str) -> Result<(), Error> {
         let operation = Operation::UpdateAlias;
-        let resource = self.core.arn_of(operation, alias);
+        let proposal = Proposal::new().text("targetKeyId", target_key_id);
+        let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(proposal));
         let (core, call_of_task) = (self.core.clone(), call.clone());
         let (alias, target_key_id) = (alias.to_owned(), target_key_id.to_owned());
         self.core

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::core::access::Details;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
@@ -16,11 +18,12 @@ impl Service {
         description: String,
     ) -> Result<(), Error> {
         let operation = Operation::UpdateKeyDescription;
+        let details = Details::default().asking(Proposal::new().text("description", &description));
         let work = move |core: Core, key: Arc<Key>| async move {
             validate::description(&description)?;
             let states = operation.spec().allowed_states;
             core.store().set_description(key.id, &description, states).await.map_err(|error| core.of_store(error))
         };
-        self.core.on_key(call, operation, key_id, work).await
+        self.core.on_key_with(call, operation, key_id, details, work).await
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::fake::Fake;
 use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry};
 use crate::core::hsm_cluster::Members;
-use crate::core::observer::Observer;
+use crate::core::observer::{Observer, RateLimit};
 use crate::core::recorder::{CallRecord, NotRecorded, Recorder};
 use crate::{CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, RequestContext, Service, Settings};
 use auth::peer::Principal;
@@ -44,11 +44,16 @@ pub(super) struct Bench {
 pub(super) struct Seen {
     pub(super) finished: Mutex<Vec<(Operation, Option<Exception>, usize)>>,
     pub(super) removed: Mutex<Vec<Removal>>,
+    pub(super) throttled: Mutex<Vec<(RateLimit, usize)>>,
 }
 
 impl Observer for Seen {
     fn finished(&self, operation: Operation, outcome: Option<Exception>, _took: Duration, items: usize) {
         self.finished.lock().unwrap().push((operation, outcome, items));
+    }
+
+    fn throttled(&self, limit: RateLimit, requests: usize) {
+        self.throttled.lock().unwrap().push((limit, requests));
     }
 
     fn removed(&self, removal: &Removal) {
@@ -214,6 +219,11 @@ impl Bench {
         let identities = BTreeSet::from([format!("cn:{name}")]);
         let new = NewPrincipal { identities, ..NewPrincipal::new(&format!("{USERS}/{name}")) };
         self.store.create_principal(new).await.unwrap()
+    }
+
+    /// Where its metadata are.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub(super) fn call(&self) -> RequestContext {

@@ -1,6 +1,8 @@
 //! The service over a real store and a cluster in memory.
 
 mod access;
+mod approvals;
+mod approvals_all;
 mod bench;
 mod data;
 mod decisions;
@@ -15,6 +17,7 @@ mod keyring;
 mod keys;
 mod names;
 mod permissions;
+mod rates;
 mod re_encrypt;
 mod records;
 mod rotation;

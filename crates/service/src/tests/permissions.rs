@@ -100,7 +100,7 @@ async fn principals_groups_and_policies_are_made_attached_and_taken_away() {
     assert_eq!(service.get_policy(&admin, "mine").await.unwrap().document, document);
     let all = service.list_policies(&admin, None, "").await.unwrap().items;
     let names: Vec<_> = all.iter().map(|policy| policy.name.as_str()).collect();
-    assert_eq!(names, ["Administrator", "Operator", "Auditor", "KeyUser", "mine"]);
+    assert_eq!(names, ["Administrator", "Operator", "Auditor", "KeyUser", "Approver", "mine"]);
     assert_eq!(exception(service.delete_policy(&admin, "mine").await), Exception::Conflict);
     service.detach_policy(&admin, "mine", to_anna()).await.unwrap();
     assert_eq!(exception(encrypt(&bench, "anna", &key).await), Exception::AccessDenied);

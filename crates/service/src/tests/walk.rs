@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::access::{HERE, arn, attach, attach_as_it_is, bench, by, created, encrypt, principal, statement};
 use super::bench::{Bench, exception, plain, sealed};
 use crate::{
-    AddHsmInput, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
+    AddHsmInput, Approvals, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
     CreatePrincipalInput, DataKeyInput, Error, ExplainInput, Extras, KeyFilter, ListKeysInput, PutKeyPolicyInput,
     PutPolicyInput, ReEncryptInput, RequestContext, ResyncInput, RetireGrantInput, UpdateKeyStoreInput,
 };
@@ -24,6 +24,7 @@ struct Named {
     group: String,
     policy: String,
     grant: String,
+    approval: String,
     blob: Vec<u8>,
 }
 
@@ -33,7 +34,7 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
     fn item<T>(results: Result<Vec<Result<T, Error>>, Error>) -> Result<(), Error> {
         results?.remove(0).map(drop)
     }
-    let Named { key, alias, key_store, cluster, principal, group, policy, grant, blob } = named;
+    let Named { key, alias, key_store, cluster, principal, group, policy, grant, approval, blob } = named;
     let (service, of) = (&bench.service, |text: &str| text.to_owned());
     let data_key = || DataKeyInput { key_id: key.clone(), number_of_bytes: Some(8), ..DataKeyInput::default() };
     let (tags, names) = (vec![(of("team"), of("red"))], vec![of("team")]);
@@ -167,6 +168,10 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
             service.explain_access(call, ExplainInput { principal, action, ..ExplainInput::default() }).await.map(drop)
         }
         Operation::CheckPolicy => service.check_policy(call, of(document), true).await.map(drop),
+        Operation::ListApprovals => service.list_approvals(call, true, None, "").await.map(drop),
+        Operation::DescribeApproval => service.describe_approval(call, approval).await.map(drop),
+        Operation::Approve => service.approve(call, approval, &"0".repeat(64)).await.map(drop),
+        Operation::RefuseApproval => service.refuse_approval(call, approval).await,
     }
 }
 
@@ -187,6 +192,11 @@ async fn named(bench: &Bench) -> [Named; 2] {
     let grant = CreateGrantInput { key_id, grantee, operations: vec!["Decrypt".into()], ..CreateGrantInput::default() };
     let grant = service.create_grant(&admin, grant).await.unwrap().id.to_string();
     let blob = encrypt(bench, "admin", &key, None).await.unwrap();
+    // A call that waited for the approval of somebody else.
+    service.set_approvals(Approvals { operations: vec![Operation::DeleteGroup], ..Approvals::default() });
+    service.delete_group(&admin, "is-there").await.unwrap_err();
+    let approval = service.list_approvals(&admin, true, None, "").await.unwrap().items.remove(0).id.to_string();
+    service.set_approvals(Approvals::default());
     let none = KeyId::random();
     // The same of another key.
     let mut of_none = blob.clone();
@@ -201,12 +211,13 @@ async fn named(bench: &Bench) -> [Named; 2] {
         group: "is-not".into(),
         policy: "is-not".into(),
         grant: grant.clone(),
+        approval: "0".repeat(approval.len()),
         blob: of_none,
     };
     let (alias, key_store, cluster) =
         ("alias/there".into(), bench.key_store.as_str().into(), bench.fake.id.as_str().into());
     let (group, policy) = ("is-there".into(), "is-there".into());
-    [Named { key, alias, key_store, cluster, principal: there, group, policy, grant, blob }, not]
+    [Named { key, alias, key_store, cluster, principal: there, group, policy, grant, approval, blob }, not]
 }
 
 #[tokio::test]
@@ -234,8 +245,8 @@ async fn nobody_may_do_anything_without_being_let() {
             if *operation != Operation::RetireGrant {
                 assert_eq!(not.exception, Exception::AccessDenied, "{name} {operation:?}: {not}");
                 let [there, not] = [&named[0], &named[1]].map(|of| {
-                    let Named { key, alias, key_store, cluster, principal, group, policy, .. } = of;
-                    let words = [key, alias, key_store, cluster, principal, group, policy];
+                    let Named { key, alias, key_store, cluster, principal, group, policy, approval, .. } = of;
+                    let words = [key, alias, key_store, cluster, principal, group, policy, approval];
                     words.into_iter().fold(
                         (if std::ptr::eq(of, &named[0]) { &refused } else { &not }).message.clone(),
                         |text, word| text.replace(word.as_str(), "…"),

@@ -1,6 +1,6 @@
 //! Changes of calls that others have to approve: asking, voting, using once.
 
-use super::checks::{has_room, principal_is_there};
+use super::checks::{INSTALLATION, has_room, principal_is_there};
 use super::{Approval, ApprovalState, NewApproval, Request, Requested, Vote, load};
 use crate::change::Transaction;
 use crate::engine::Connection;
@@ -12,6 +12,8 @@ use model::id::{ApprovalId, PrincipalId};
 
 /// Expired ones that one change clears: each of them is an entry in the change log.
 const CLEARED_AT_ONCE: i64 = 64;
+/// Those that are over and have not expired, beyond which the oldest are cleared too.
+const OVER: i64 = if cfg!(test) { 4 } else { 1_024 };
 
 impl Store {
     /// Asks for a call to be approved, or finds what waits for the same call of the same principal. Expired ones are
@@ -20,7 +22,7 @@ impl Store {
         let now = self.inner.clock.unix_millis();
         self.change(move |database| {
             Box::pin(async move {
-                clear_expired(database, now).await?;
+                clear(database, now).await?;
                 if let Some(id) = waiting(database, &new.request, now).await? {
                     return Ok(Requested::Existing(id));
                 }
@@ -28,6 +30,9 @@ impl Store {
                 let count = "SELECT COUNT(*) FROM approvals WHERE requester = $1 AND state = $2 AND expires_at > $3";
                 let count = (count, values![of, ApprovalState::Waiting.name(), now]);
                 has_room(database, AccessQuota::Approvals, of, new.most, count).await?;
+                let count = "SELECT COUNT(*) FROM approvals WHERE state = $1 AND expires_at > $2";
+                let count = (count, values![ApprovalState::Waiting.name(), now]);
+                has_room(database, AccessQuota::Approvals, INSTALLATION, new.most_in_all, count).await?;
                 let id = ApprovalId::random();
                 database.changes(Entity::Approval(id.clone())).await?;
                 insert(database, &id, &new, now).await?;
@@ -40,25 +45,36 @@ impl Store {
     /// Casts a principal's vote, or changes it, as long as the approval waits. [`AccessError::OwnRequest`] where it asked
     /// for it itself. A vote against it also on a full disk.
     pub async fn vote(&self, id: &ApprovalId, principal: &PrincipalId, vote: Vote) -> Result<(), Error> {
-        let (id, principal, now) = (id.clone(), principal.clone(), self.inner.clock.unix_millis());
+        self.cast(id, principal, true, vote).await
+    }
+
+    /// The same for an administrator who is no principal, by the name of its certificate.
+    pub async fn vote_as_administrator(&self, id: &ApprovalId, identity: &str, vote: Vote) -> Result<(), Error> {
+        self.cast(id, &PrincipalId::from(identity), false, vote).await
+    }
+
+    async fn cast(&self, id: &ApprovalId, voter: &PrincipalId, is_kept: bool, vote: Vote) -> Result<(), Error> {
+        let (id, voter, now) = (id.clone(), voter.clone(), self.inner.clock.unix_millis());
         let purpose = match vote {
             Vote::Approve => Purpose::Ordinary,
             Vote::Refuse => Purpose::Restricting,
         };
         self.change_from_reserve(purpose, move |database| {
-            let (id, principal) = (id.clone(), principal.clone());
+            let (id, voter) = (id.clone(), voter.clone());
             Box::pin(async move {
                 let approval = there(database, &id).await?;
                 approval.is_open(now)?;
-                if approval.request.requester == principal {
+                if approval.request.requester == voter {
                     return Err(AccessError::OwnRequest(id).into());
                 }
-                principal_is_there(database, &principal).await?;
+                if is_kept {
+                    principal_is_there(database, &voter).await?;
+                }
                 database.changes(Entity::Approval(id.clone())).await?;
-                let upsert = "INSERT INTO approval_votes (approval_id, principal_id, vote, voted_at) \
-                              VALUES ($1, $2, $3, $4) ON CONFLICT (approval_id, principal_id) DO UPDATE SET \
+                let upsert = "INSERT INTO approval_votes (approval_id, voter, vote, voted_at) \
+                              VALUES ($1, $2, $3, $4) ON CONFLICT (approval_id, voter) DO UPDATE SET \
                               vote = excluded.vote, voted_at = excluded.voted_at";
-                database.execute(upsert, values![id.as_str(), principal.as_str(), vote.name(), now]).await?;
+                database.execute(upsert, values![id.as_str(), voter.as_str(), vote.name(), now]).await?;
                 Ok(())
             })
         })
@@ -111,10 +127,15 @@ async fn write_state(database: &mut Transaction, id: &ApprovalId, to: ApprovalSt
     Ok(())
 }
 
-async fn clear_expired(database: &mut Transaction, now: i64) -> Result<(), Error> {
-    let delete = "DELETE FROM approvals WHERE id IN \
-                  (SELECT id FROM approvals WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING id";
-    let cleared: Vec<(String,)> = database.all(delete, values![now, CLEARED_AT_ONCE]).await?;
+/// Clears what has expired, and the oldest of too many that are over.
+async fn clear(database: &mut Transaction, now: i64) -> Result<(), Error> {
+    let expired = "DELETE FROM approvals WHERE id IN \
+                   (SELECT id FROM approvals WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING id";
+    let mut cleared: Vec<(String,)> = database.all(expired, values![now, CLEARED_AT_ONCE]).await?;
+    let over = "DELETE FROM approvals WHERE id IN \
+                (SELECT id FROM approvals WHERE state <> $1 ORDER BY created_at DESC, id LIMIT $2 OFFSET $3) RETURNING id";
+    let over = database.all(over, values![ApprovalState::Waiting.name(), CLEARED_AT_ONCE, OVER]).await?;
+    cleared.extend::<Vec<(String,)>>(over);
     for (id,) in cleared {
         database.removes(Entity::Approval(ApprovalId::from(id.as_str()))).await?;
     }

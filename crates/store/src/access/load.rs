@@ -182,12 +182,8 @@ macro_rules! approvals {
             $where_id,
             $values
         );
-        let votes: Vec<VoteRow> = rows!(
-            $database,
-            "SELECT approval_id, principal_id, vote, voted_at FROM approval_votes",
-            $where_approval,
-            $values
-        );
+        let votes: Vec<VoteRow> =
+            rows!($database, "SELECT approval_id, voter, vote, voted_at FROM approval_votes", $where_approval, $values);
         let mut of = cast(votes)?;
         rows.into_iter().map(move |ApprovalRow(mut approval)| {
             approval.votes = of.remove(approval.id.as_str()).unwrap_or_default();

@@ -148,13 +148,13 @@ pub enum Holder {
 /// A call that others have to approve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who calls.
+    /// Who calls: a principal, or the name of the certificate of an administrator who is none.
     pub requester: PrincipalId,
     /// The operation's event name.
     pub operation: String,
     /// The ARN of what it is about.
     pub resource: String,
-    /// SHA-256 of the other parameters.
+    /// A digest of the whole call, keyed, so that nothing can be guessed from it.
     pub parameters: [u8; 32],
 }
 
@@ -175,7 +175,7 @@ pub struct Approval {
     pub needed: u32,
     /// Where it is.
     pub state: ApprovalState,
-    /// How those who are there have voted.
+    /// How those who are there have voted; administrators who are no principals by the names of their certificates.
     pub votes: BTreeMap<PrincipalId, Cast>,
 }
 
@@ -305,6 +305,8 @@ pub struct NewApproval {
     pub needed: NonZeroU32,
     /// Most that wait for the requester, this one included.
     pub most: usize,
+    /// Most that wait for anybody, likewise.
+    pub most_in_all: usize,
 }
 
 /// What [`Store::request_approval`](super::Store::request_approval) came to.

@@ -45,13 +45,14 @@ impl Store {
             let id = id.clone();
             Box::pin(async move {
                 principal_is_there(database, &id).await?;
-                let voted = "SELECT approval_id FROM approval_votes WHERE principal_id = $1";
+                let voted = "SELECT approval_id FROM approval_votes WHERE voter = $1";
                 let voted: Vec<(String,)> = database.all(voted, values![id.as_str()]).await?;
                 for (approval,) in voted {
                     database.changes(Entity::Approval(ApprovalId::from(approval.as_str()))).await?;
                 }
                 database.removes(Entity::Principal(id.clone())).await?;
-                // What belongs to it goes with it by its foreign keys.
+                database.execute("DELETE FROM approval_votes WHERE voter = $1", values![id.as_str()]).await?;
+                // What else belongs to it goes with it by its foreign keys.
                 database.execute("DELETE FROM principals WHERE id = $1", values![id.as_str()]).await?;
                 Ok(())
             })

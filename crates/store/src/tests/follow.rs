@@ -127,7 +127,7 @@ async fn what_goes_with_a_principal_or_a_group_is_in_the_log() {
         parameters: [7; 32],
     };
     let (life, description) = (Duration::from_secs(9), String::new());
-    let new = NewApproval { request, description, life, needed: std::num::NonZeroU32::MIN, most: 9 };
+    let new = NewApproval { request, description, life, needed: std::num::NonZeroU32::MIN, most: 9, most_in_all: 9 };
     let before = store.catalogue();
     let Requested::New(asked) = store.request_approval(new).await.unwrap() else { panic!("it is new") };
     assert_eq!(bench.logged(&before).await.unwrap(), [changed(Entity::Approval(asked.clone()))]);

@@ -129,6 +129,7 @@ async fn approval(store: &Store, request: &Request) -> ApprovalId {
         life: Duration::from_secs(60),
         needed: NonZeroU32::MIN,
         most: MANY,
+        most_in_all: MANY,
     };
     let (Requested::New(id) | Requested::Existing(id)) = store.request_approval(new).await.unwrap();
     id
@@ -252,6 +253,7 @@ impl Subject {
                     life: Duration::from_secs(60),
                     needed: NonZeroU32::MIN,
                     most: 1,
+                    most_in_all: 1,
                 };
                 store.request_approval(new).await.map(drop)
             });

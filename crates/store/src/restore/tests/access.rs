@@ -62,7 +62,7 @@ async fn whom_access_was_taken_from_is_not_let_in_again() {
         parameters: [0; 32],
     };
     let (life, description) = (Duration::from_secs(60), String::new());
-    let new = NewApproval { request, description, life, needed: NonZeroU32::MIN, most: 9 };
+    let new = NewApproval { request, description, life, needed: NonZeroU32::MIN, most: 9, most_in_all: 9 };
     store.request_approval(new).await.unwrap();
     let copy = site.copy("backup");
     backup(&site.file(), &copy, &site.clock).await.unwrap();

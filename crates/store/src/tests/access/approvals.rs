@@ -24,6 +24,7 @@ fn new(request: &Request, needed: u32) -> NewApproval {
         life: LIFE,
         needed: NonZeroU32::new(needed).unwrap(),
         most: 2,
+        most_in_all: 3,
     }
 }
 
@@ -143,4 +144,56 @@ async fn the_same_request_waits_once_and_expires() {
     assert_eq!(left, [new]);
     assert_eq!(refused(bench.store.use_approval(&id, &request).await), AccessError::NoApproval(id));
     bench.is_whole("cleared").await;
+}
+
+#[tokio::test]
+async fn so_many_wait_in_all() {
+    let bench = Bench::new().await;
+    let [one, two, three] = bench.voters().await;
+    let of = |requester: &PrincipalId, parameters| Request { parameters: [parameters; 32], ..request(requester) };
+    let mut asked = Vec::new();
+    for request in [of(&one, 1), of(&one, 2), of(&two, 1)] {
+        asked.push(bench.asked(&request, 1).await);
+    }
+    let refused = bench.store.request_approval(new(&of(&three, 1), 1)).await;
+    assert!(is_quota(refused, AccessQuota::Approvals, 3), "three wait");
+    let again = bench.store.request_approval(new(&of(&two, 1), 1)).await.unwrap();
+    assert_eq!(again, Requested::Existing(asked.remove(2)), "what waits already is found all the same");
+    bench.store.refuse_approval(&asked[0]).await.unwrap();
+    bench.asked(&of(&three, 1), 1).await;
+}
+
+#[tokio::test]
+async fn an_administrator_who_is_no_principal_asks_and_votes_by_name() {
+    let mut bench = Bench::new().await;
+    let [voter] = bench.voters().await;
+    let request = request(&PrincipalId::from("cn:root"));
+    let id = bench.asked(&request, 2).await;
+    let votes = async |store: &Store, name| store.vote_as_administrator(&id, name, Vote::Approve).await;
+    assert_eq!(refused(votes(&bench.store, "cn:root").await), AccessError::OwnRequest(id.clone()));
+    votes(&bench.store, "cn:root-2").await.unwrap();
+    bench.store.vote(&id, &voter, Vote::Approve).await.unwrap();
+    bench.reopen().await;
+    let voters: Vec<_> = bench.store.catalogue().approval(&id).unwrap().votes.keys().cloned().collect();
+    assert_eq!(voters, [voter.clone(), PrincipalId::from("cn:root-2")]);
+    // A principal's vote goes with it, nobody else's.
+    bench.store.delete_principal(&voter).await.unwrap();
+    bench.is_whole("a principal is gone").await;
+    assert_eq!(bench.store.catalogue().approval(&id).unwrap().given(), 1);
+}
+
+#[tokio::test]
+async fn of_those_that_are_over_the_latest_are_kept() {
+    let bench = Bench::new().await;
+    let [requester] = bench.voters().await;
+    let mut asked = Vec::new();
+    for parameters in 0..8 {
+        bench.clock.advance(Duration::from_millis(1));
+        asked.push(bench.asked(&Request { parameters: [parameters; 32], ..request(&requester) }, 1).await);
+        bench.store.refuse_approval(&asked[usize::from(parameters)]).await.unwrap();
+    }
+    let kept = |id: &&ApprovalId| bench.store.catalogue().approval(id).is_some();
+    let left: Vec<_> = asked.iter().filter(kept).collect();
+    assert_eq!(left, asked[3..].iter().collect::<Vec<_>>(), "the last one is not counted before the next is asked for");
+    bench.is_whole("the first ones are cleared").await;
 }

@@ -22,7 +22,7 @@ async fn what_takes_access_away_is_recorded_while_the_reserve_is_spent() {
     let mut asked = Vec::new();
     for parameters in 0..2 {
         let (request, description, needed) = (request(parameters), String::new(), NonZeroU32::MIN);
-        let new = NewApproval { request, description, needed, life: Duration::from_secs(9), most: 9 };
+        let new = NewApproval { request, description, needed, life: Duration::from_secs(9), most: 9, most_in_all: 9 };
         let Requested::New(approval) = store.request_approval(new).await.unwrap() else { panic!("it is new") };
         store.vote(&approval, &voter, Vote::Approve).await.unwrap();
         asked.push(approval);

@@ -133,6 +133,7 @@ impl Played {
                     life: Duration::from_secs(9),
                     needed: NonZeroU32::MIN,
                     most: 9,
+                    most_in_all: 9,
                 };
                 let asked = store.request_approval(new).await;
                 (asked.map(|(Requested::New(_) | Requested::Existing(_))| ()), None, false)

@@ -1,0 +1,218 @@
+//! What a call asks for, in a form that others can approve: a digest of all of its parameters, and words for people.
+//!
+//! Nothing of it can be turned back into a secret. Secrets go into the digest alone, which is keyed before it is kept.
+
+use std::fmt::{self, Write as _};
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+
+use model::text;
+use store::Catalogue;
+
+/// Characters of one parameter that are shown; of a longer one the beginning, with a digest of the whole.
+const SHOWN_CHARS: usize = 200;
+
+/// What a call asks for beside its operation and the ARN of what it is about.
+#[derive(Clone)]
+pub(crate) struct Proposal {
+    digest: Context,
+    words: String,
+    needs_none: bool,
+}
+
+impl fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proposal").field("words", &self.words).finish_non_exhaustive()
+    }
+}
+
+impl Proposal {
+    /// Without parameters.
+    pub(crate) fn new() -> Self {
+        Self { digest: Context::new(&SHA256), words: String::new(), needs_none: false }
+    }
+
+    /// What needs nobody's approval: a dry run, say.
+    pub(crate) fn free_if(self, needs_none: bool) -> Self {
+        Self { needs_none, ..self }
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.needs_none
+    }
+
+    /// A parameter that is shown.
+    pub(crate) fn text(self, name: &str, value: &str) -> Self {
+        self.texts(name, [value])
+    }
+
+    /// One that may be absent, which is not the same as empty.
+    pub(crate) fn maybe(self, name: &str, value: Option<&str>) -> Self {
+        self.texts(name, value)
+    }
+
+    pub(crate) fn number(self, name: &str, value: Option<u32>) -> Self {
+        let value = value.map(|value| value.to_string());
+        self.maybe(name, value.as_deref())
+    }
+
+    pub(crate) fn flag(self, name: &str, value: bool) -> Self {
+        self.maybe(name, value.then_some("true"))
+    }
+
+    /// Several, in their order.
+    pub(crate) fn texts<'a>(mut self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+        let values: Vec<&str> = values.into_iter().collect();
+        self.take(name, values.iter().map(|value| value.as_bytes()));
+        if values.iter().any(|value| !value.is_empty()) {
+            self.show(name, &values.join(", "));
+        }
+        self
+    }
+
+    /// Names with values, in their order.
+    pub(crate) fn pairs<'a>(mut self, name: &str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        self.take(name, pairs.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        if !pairs.is_empty() {
+            let shown: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            self.show(name, &shown.join(", "));
+        }
+        self
+    }
+
+    /// Tags as requests have them.
+    pub(crate) fn tags(self, tags: &[(String, String)]) -> Self {
+        self.pairs("tags", tags.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    /// A principal by its ARN, and whoever has that now: one that is made anew under it is somebody else.
+    pub(crate) fn principal(self, name: &str, arn: &str, catalogue: &Catalogue) -> Self {
+        let id = catalogue.principal_with_arn(arn).map_or("", |principal| principal.id.as_str());
+        let mut named = self.text(name, arn);
+        named.take("its id", [id.as_bytes()].into_iter());
+        named
+    }
+
+    /// A text that is too long to be shown whole: by its SHA-256, which others can compute.
+    pub(crate) fn document(mut self, name: &str, document: &str) -> Self {
+        self.take(name, [document.as_bytes()].into_iter());
+        if !document.is_empty() {
+            self.word(name, &format!("{} bytes with SHA-256 {}", document.len(), sha256(document)));
+        }
+        self
+    }
+
+    /// What is not shown.
+    pub(crate) fn secret(mut self, name: &str, secret: Option<&[u8]>) -> Self {
+        self.take(name, secret.into_iter());
+        if secret.is_some_and(|secret| !secret.is_empty()) {
+            self.word(name, "given, not shown");
+        }
+        self
+    }
+
+    /// SHA-256 of all parameters. It is not to be kept: whoever guesses a PIN sees by it that it is the one.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.digest.clone().finish().as_ref());
+        bytes
+    }
+
+    /// For those who are to approve it.
+    pub(crate) fn words(&self) -> &str {
+        if self.words.is_empty() { "without parameters" } else { &self.words }
+    }
+
+    /// Names, counts and lengths keep parameters apart whatever they hold.
+    fn take<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX).to_be_bytes();
+        let values: Vec<&[u8]> = values.collect();
+        self.digest.update(&number(name.len()));
+        self.digest.update(name.as_bytes());
+        self.digest.update(&number(values.len()));
+        for value in values {
+            self.digest.update(&number(value.len()));
+            self.digest.update(value);
+        }
+    }
+
+    fn show(&mut self, name: &str, value: &str) {
+        // Quoted, so that no value looks like a further parameter.
+        let quoted = |value: &str| format!("\"{}\"", text::shown(&value.replace('"', "'")));
+        let cut: String = value.chars().take(SHOWN_CHARS).collect();
+        let shown = match cut.len() == value.len() {
+            true => quoted(value),
+            false => format!("{}… ({} bytes with SHA-256 {})", quoted(&cut), value.len(), sha256(value)),
+        };
+        self.word(name, &shown);
+    }
+
+    fn word(&mut self, name: &str, shown: &str) {
+        let between = if self.words.is_empty() { "" } else { "; " };
+        // A String takes everything.
+        let _ = write!(self.words, "{between}{name}: {shown}");
+    }
+}
+
+fn sha256(text: &str) -> String {
+    digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_differs_has_another_digest() {
+        let of = Proposal::new;
+        let all = [
+            of(),
+            of().text("a", ""),
+            of().maybe("a", None),
+            of().text("a", "b"),
+            of().text("ab", ""),
+            of().text("b", "a"),
+            of().texts("a", ["b", "c"]),
+            of().texts("a", ["bc"]),
+            of().text("a", "b").text("c", ""),
+            of().pairs("a", [("b", "cd")]),
+            of().pairs("a", [("bc", "d")]),
+            of().secret("a", Some(b"1234")),
+            of().secret("a", Some(b"1235")),
+            of().flag("a", true),
+            of().number("a", Some(7)),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            for other in &all[..at] {
+                assert_ne!(one.digest(), other.digest(), "{one:?} {other:?}");
+            }
+        }
+        assert_eq!(of().text("a", "b").digest(), of().text("a", "b").digest());
+    }
+
+    #[test]
+    fn words_show_what_is_no_secret_and_are_bounded() {
+        let proposal = Proposal::new()
+            .text("newName", "red\"; password: \"\u{1b}[2J")
+            .maybe("clusterId", None)
+            .text("description", "")
+            .flag("pinWasReset", true)
+            .number("days", Some(7))
+            .texts("hsmIds", ["hsm-a", "hsm-b"])
+            .pairs("tags", [("team", "red")])
+            .document("policy", "{}")
+            .secret("password", Some(b"135790"));
+        let words = proposal.words();
+        let start = "newName: \"red'; password: '";
+        assert!(words.starts_with(start) && !words.contains('\u{1b}'), "{words}");
+        let end = "; pinWasReset: \"true\"; days: \"7\"; hsmIds: \"hsm-a, hsm-b\"; tags: \"team=red\"; policy: 2 bytes \
+                   with SHA-256 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a; password: given, not \
+                   shown";
+        assert!(words.ends_with(end), "{words}");
+        assert!(!format!("{proposal:?}").contains("135790"));
+        let long = Proposal::new().text("description", &"x".repeat(9_000));
+        assert!(long.words().len() < 400 && long.words().contains("9000 bytes with SHA-256"), "{}", long.words());
+        assert_eq!(Proposal::new().words(), "without parameters");
+    }
+}

@@ -1,0 +1,62 @@
+//! What the configuration says of single requests, taken over by SIGHUP: how many a second there may be, and which calls
+//! others have to approve.
+
+use proto::v1::{BatchEncryptRequest, DisableKeyRequest, EncryptRequest};
+use tonic::Code;
+
+use crate::harness::daemon::{Daemon, Site};
+use crate::harness::{Caller, Failure};
+
+fn reconfigured(daemon: &Daemon, section: &str, settings: toml::Table) {
+    daemon.site().configure(|config| {
+        config.insert(section.to_owned(), settings.into());
+    });
+    daemon.hang_up("the configuration was read again");
+}
+
+async fn batch(caller: &Caller, key: &str, items: usize) -> Result<usize, Failure> {
+    let item = EncryptRequest { key_id: key.to_owned(), plaintext: b"x".to_vec(), ..Default::default() };
+    let request = caller.request(BatchEncryptRequest { items: vec![item; items] });
+    Ok(caller.crypto.clone().batch_encrypt(request).await?.into_inner().results.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_approvals_are_taken_over_and_seen() {
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("some requests").await;
+
+    // More than there may be at once is refused however long ago the last request was.
+    reconfigured(&daemon, "rate_limits", toml::toml! { requests_per_second_per_principal = 50 });
+    let refused = batch(&caller, &key, 51).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::ResourceExhausted, "ThrottlingException"));
+    assert!(refused.message.contains("at most 50 fit into one call"), "{refused:?}");
+    let (_, metrics) = daemon.ops("/metrics").unwrap();
+    assert!(metrics.contains("keystored_requests_throttled_total{limit=\"principal\"} 51"), "{metrics}");
+    reconfigured(&daemon, "rate_limits", toml::Table::new());
+    assert_eq!(batch(&caller, &key, 51).await.unwrap(), 51);
+
+    reconfigured(&daemon, "approvals", toml::toml! { operations = ["DisableKey"] });
+    let disable =
+        async || caller.keys.clone().disable_key(caller.request(DisableKeyRequest { key_id: key.clone() })).await;
+    let refused = Failure::from(disable().await.unwrap_err());
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::PermissionDenied, "AccessDeniedException"));
+    assert!(refused.message.contains("approv"), "{refused:?}");
+    assert_eq!(batch(&caller, &key, 1).await.unwrap(), 1, "it was not disabled");
+    daemon.keystorectl(&["approval", "list"]).ok();
+    let none = daemon.keystorectl(&["approval", "show", "apr-1"]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.err.contains("there is no approval apr-1"), "{}", none.err);
+    let unseen = daemon.keystorectl(&["approval", "approve", "apr-1"]);
+    assert_eq!(unseen.code, Some(2), "{}", unseen.err);
+
+    // What cannot need approval changes nothing.
+    daemon.site().configure(|config| {
+        config.insert("approvals".to_owned(), toml::toml! { operations = ["Encrypt"] }.into());
+    });
+    daemon.hang_up("only calls that change something can need the approval of others");
+    assert!(disable().await.is_err());
+    reconfigured(&daemon, "approvals", toml::Table::new());
+    disable().await.unwrap();
+    daemon.terminate();
+}
