@@ -149,7 +149,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2048))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
         #[test]
         fn a_case_in_other_words_is_decided_like_the_case(case in crate::draw::case()) {
             let (read, found) = reading(&case, &Class::ALL.iter().copied().collect());

@@ -3,6 +3,7 @@
 //! [`Policy::compile`] reads a text once; [`decide`] answers for each request; [`check`] says what is doubtful, and
 //! [`shown`] how a stored text is shown. What AWS documents is followed, but for variables without a value, which allow less
 //! here (`condition`, `resource`). Where it says nothing the reading is taken that allows less, with a comment where that is.
+//! `make conformance` compares the decisions with those of an implementation by others.
 //!
 //! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `resource`,
 //! `condition` with `operator`, `keys` and `value`, `variable` and `pattern` (text that may have variables and wildcards).
