@@ -36,12 +36,13 @@ pub(super) async fn on_sighup(
         });
         match seals {
             Ok((config, seals)) => {
-                // First, so that it is in force when the log says that the file was read.
+                // In force when the log says that the file was read; and nobody is an administrator before what
+                // administrators need the approval of others for is known.
+                service.set_approvals(settings::approvals(&config));
+                service.set_rate_limits(settings::rate_limits(&config));
                 administrators.take_over(config.administrators.clone());
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
-                service.set_approvals(settings::approvals(&config));
-                service.set_rate_limits(settings::rate_limits(&config));
                 // Waits its turn behind whatever happens to each key store.
                 heartbeat.idle(service.reconfigure(settings::clusters(&config, files.found))).await;
                 files.reconfigured(&config);

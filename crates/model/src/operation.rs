@@ -130,6 +130,27 @@ macro_rules! operations {
                 matches!(spec.effect, Effect::Changes) && !matches!(spec.resource, Resource::Approval)
             }
 
+            /// Whether what it changes decides who may do what: principals, groups, policies and grants, and the names
+            /// and tags of keys, on which conditions may depend.
+            #[must_use]
+            pub const fn changes_access(self) -> bool {
+                let spec = self.spec();
+                let of_key = matches!(
+                    self,
+                    Self::PutKeyPolicy
+                        | Self::CreateGrant
+                        | Self::RetireGrant
+                        | Self::RevokeGrant
+                        | Self::TagResource
+                        | Self::UntagResource
+                        | Self::CreateAlias
+                        | Self::UpdateAlias
+                        | Self::DeleteAlias
+                );
+                let of_others = matches!(spec.resource, Resource::Principal | Resource::Group | Resource::Policy);
+                of_key || of_others && matches!(spec.effect, Effect::Changes)
+            }
+
             /// Every operation, in the order of the table.
             pub const ALL: &[Operation] = &[$(Self::$name),+];
 

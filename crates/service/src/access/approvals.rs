@@ -83,10 +83,10 @@ impl Service {
         let (of_task, marker) = (call.clone(), marker.to_owned());
         let read = move |core: &Core| {
             let limit = validate::page_limit(limit)?;
-            let after = page::after('a', &marker, |text| Some(ApprovalId::from(text)))?;
+            let after = page::after('v', &marker, |text| Some(ApprovalId::from(text)))?;
             let (catalogue, now) = (core.store().catalogue(), core.clock().unix_millis());
             let shown = catalogue.approvals_after(after.as_ref()).filter(|one| all || one.is_open(now).is_ok());
-            let page = page::cut('a', shown, limit, |one| one.id.clone());
+            let page = page::cut('v', shown, limit, |one| one.id.clone());
             let items = page.items.into_iter().map(|approval| core.shown_approval(&of_task, approval)).collect();
             Ok(Page { items, next_marker: page.next_marker })
         };

@@ -235,7 +235,6 @@ impl Core {
             return Err(if known { Error::dry_run() } else { Error::no_grant(id) });
         }
         self.store().remove_grant(key, id).await.map_err(|error| self.of_store(error))?;
-        self.wait_for_releases();
         tracing::info!(%key, grant = %id, "grant removed");
         Ok(())
     }

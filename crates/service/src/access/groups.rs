@@ -128,7 +128,6 @@ impl Service {
         let work = async move {
             validate::access_name("groupName", name.as_str())?;
             work(core.clone(), name.clone()).await?;
-            core.wait_for_releases();
             tracing::info!(group = %name, operation = operation.spec().label, "group changed");
             Ok(())
         };

@@ -51,7 +51,6 @@ impl Service {
             let (names, warnings) = read.taken();
             let (new, states) = (NewKeyPolicy { document: policy, names }, operation.spec().allowed_states);
             core.store().put_key_policy(key.id, new, states).await.map_err(|error| core.of_store(error))?;
-            core.wait_for_releases();
             tracing::info!(key = %key.id, bypass_lockout_check, "the policy of the key was put");
             Ok(warnings)
         };

@@ -69,7 +69,6 @@ impl Service {
             let (names, warnings) = core.read_policy(&name, &document, Kind::Identity)?.taken();
             let new = NewPolicy { name: name.clone(), description, document, names, most: limits::POLICIES };
             core.store().put_policy(new).await.map_err(|error| core.of_store(error))?;
-            core.wait_for_releases();
             tracing::info!(policy = %name, "policy put");
             Ok(warnings)
         };
@@ -83,7 +82,6 @@ impl Service {
         let work = async move {
             let name = own_name(&name)?;
             core.store().delete_policy(&name).await.map_err(|error| core.of_store(error))?;
-            core.wait_for_releases();
             tracing::info!(policy = %name, "policy deleted");
             Ok(())
         };
@@ -144,7 +142,6 @@ impl Service {
             let most = limits::POLICIES_PER_HOLDER;
             let new = NewAttachment { policy: policy.clone(), built_in, holder: holder.clone(), most };
             core.store().attach_policy(new).await.map_err(|error| core.of_store(error))?;
-            core.wait_for_releases();
             tracing::info!(%policy, to = %holder, "policy attached");
             Ok(())
         };
@@ -159,7 +156,6 @@ impl Service {
         let work = async move {
             let holder = core.holder(&from)?;
             core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
-            core.wait_for_releases();
             tracing::info!(%policy, from = %holder, "policy detached");
             Ok(())
         };

@@ -85,13 +85,14 @@ impl Service {
             .text("description", &description)
             .texts("identities", identities.iter().map(String::as_str))
             .tags(&tags);
-        let core = self.core.clone();
+        let (core, of_task) = (self.core.clone(), call.clone());
         let resource = self.core.arn_of(operation, &arn).map(|named| named.asking(proposal));
         let work = async move {
             validate::description(&description)?;
             validate::length("identities", identities.len(), 0, limits::IDENTITIES_PER_PRINCIPAL)?;
             identities.iter().try_for_each(|identity| validate::identity(identity))?;
             let identities: BTreeSet<String> = identities.into_iter().collect();
+            core.may_map(&of_task, identities.iter().map(String::as_str))?;
             let tags = validate::tags(tags, limits::TAGS_PER_PRINCIPAL)?;
             let new = NewPrincipal { arn: arn.clone(), description, identities, tags, most: limits::PRINCIPALS };
             let id = core.store().create_principal(new).await.map_err(|error| core.of_store(error))?;
@@ -143,9 +144,10 @@ impl Service {
     /// Has a principal be known by a further certificate.
     pub async fn add_principal_identity(&self, call: &RequestContext, arn: &str, identity: &str) -> Result<(), Error> {
         let proposal = Proposal::new().text("identity", identity);
-        let identity = identity.to_owned();
+        let (identity, of_task) = (identity.to_owned(), call.clone());
         let work = |core: Core, id: PrincipalId| async move {
             validate::identity(&identity)?;
+            core.may_map(&of_task, [identity.as_str()])?;
             let most = limits::IDENTITIES_PER_PRINCIPAL;
             core.store().add_identity(&id, &identity, most).await.map_err(|error| core.of_store(error))
         };
@@ -211,7 +213,6 @@ impl Service {
         let work = async move {
             let principal = core.principal(&arn)?;
             work(core.clone(), principal.id.clone()).await?;
-            core.wait_for_releases();
             tracing::info!(arn, id = %principal.id, operation = operation.spec().label, "principal changed");
             Ok(())
         };
@@ -220,6 +221,19 @@ impl Service {
 }
 
 impl Core {
+    /// Whether the caller may give these names of certificates to a principal. Who has given itself an administrator's
+    /// would have a part in whatever is counted and kept by principal, so that only administrators give these away.
+    fn may_map<'n>(&self, call: &RequestContext, names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+        let authority = self.authority();
+        let Some(name) = names.into_iter().find(|name| authority.is_administrator(name)) else { return Ok(()) };
+        if authority.is_administrator(call.principal.as_str()) {
+            return Ok(());
+        }
+        let what =
+            format!("{name} is an administrator of the configuration, whom only administrators map to a principal");
+        Err(Error::permanent(Exception::AccessDenied, what))
+    }
+
     /// The principal that has this ARN now.
     pub(crate) fn principal(&self, arn: &str) -> Result<Arc<Principal>, Error> {
         let catalogue = self.store().catalogue();

@@ -97,6 +97,8 @@ struct Inner {
     usages: Usages,
     /// Held for reading from the second look at permission, state and store to the giving out of the result.
     release_lock: RwLock<()>,
+    /// Held by a change of who may do what, from the look at whether it is allowed to its being on record.
+    access_turn: tokio::sync::Mutex<()>,
 }
 
 impl Core {
@@ -129,6 +131,7 @@ impl Core {
             budgets: Budgets::default(),
             usages: Usages::default(),
             release_lock: RwLock::default(),
+            access_turn: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }

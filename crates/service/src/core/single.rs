@@ -121,7 +121,10 @@ impl Core {
             let (call, asked) = (&call_of_task, &resource);
             let work = async {
                 core.agreed(call, operation, asked).await?;
-                work.await
+                match operation.changes_access() {
+                    true => core.in_turn(call, operation, asked, work).await,
+                    false => work.await,
+                }
             };
             let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let ending = Ending { call, caller, operation, started, resources: named_only(&resource) };
@@ -130,6 +133,28 @@ impl Core {
             result
         });
         self.detached(call, permit, work).await
+    }
+
+    /// The turn of a change of who may do what.
+    pub(crate) async fn access_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.inner.access_turn.lock().await
+    }
+
+    /// Makes a change of who may do what. Such changes are made one after the other, each looked at once more when its
+    /// turn has come: what was answered before forbids it, so that nothing that somebody had in hand is left behind by it.
+    /// Ends when nothing is given out any more that the change forbids.
+    async fn in_turn<T>(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        asked: &Named,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let _turn = self.access_turn().await;
+        asked.is_allowed(self, call, operation)?;
+        let done = work.await?;
+        self.wait_for_releases();
+        Ok(done)
     }
 
     /// Carries out an operation that only reads the catalogue, about what has this ARN.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::access::{Details, Named};
+use crate::core::access::{Details, NO_KEY, Named};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
@@ -49,8 +49,7 @@ impl Service {
             .flag("bypassPolicyLockoutSafetyCheck", bypass);
         let details = Details { makes_key: true, tags, bypass_lockout_check: Some(bypass), ..Details::default() };
         let details = details.asking(proposal);
-        let named = Named::nothing().with(details);
-        let resource = Ok(named.clone());
+        let resource = Ok(Named::nothing().with(details.clone()));
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
@@ -58,7 +57,9 @@ impl Service {
                 validate::client_token(&input.client_token)?;
                 let tags = validate::tags(std::mem::take(&mut input.tags), core.quotas().tags_per_key)?;
                 if !tags.is_empty() {
-                    named.is_allowed(&core, &call_of_task, Operation::TagResource)?;
+                    // They are given to a key, if to one that has no id yet.
+                    let key = Named::other(core.scope().key_arn(NO_KEY)).with(details);
+                    key.is_allowed(&core, &call_of_task, Operation::TagResource)?;
                 }
                 let policy = core.policy_of_new_key(&call_of_task, std::mem::take(&mut input.policy), bypass)?;
                 let key = begin(&core, &lifecycle, &call_of_task.principal, input, (tags, policy)).await?;

@@ -22,4 +22,5 @@ mod re_encrypt;
 mod records;
 mod rotation;
 mod states;
+mod turns;
 mod walk;
