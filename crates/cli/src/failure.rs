@@ -143,7 +143,6 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
                 "take a cluster that was certified under the trust anchor of the key store, or make another key store"
             }
             "IncorrectTrustAnchorException" => "give the customerCA.crt of the folder of this cluster's ceremony",
-            "ConflictException" => "use another --client-token, or the same parameters as before",
             "ThrottlingException" => "try again in a moment, with fewer calls at once",
             "LimitExceededException" => "this does not pass by itself; the message says which limit was reached",
             "DependencyTimeoutException" => "try again, or allow more time with --timeout",

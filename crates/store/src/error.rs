@@ -150,7 +150,7 @@ pub enum AccessError {
     #[error("the principal {0} was deleted or made anew meanwhile; put the policy again")]
     PrincipalChanged(String),
     /// There is no such group.
-    #[error("there is no group {0}; make it first")]
+    #[error("there is no group {0}")]
     NoGroup(GroupName),
     /// There is a group of this name.
     #[error("there is a group {0} already; choose another name")]
@@ -159,7 +159,7 @@ pub enum AccessError {
     #[error("principal {1} is no member of group {0}")]
     NoMember(GroupName, PrincipalId),
     /// There is no such policy.
-    #[error("there is no policy {0}; put it first")]
+    #[error("there is no policy {0}")]
     NoPolicy(PolicyName),
     /// The policy is attached, to this holder among others.
     #[error("policy {0} is attached to {1}; detach it everywhere before it is deleted")]

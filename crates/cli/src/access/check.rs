@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Context;
 use crate::failure::{Exit, Failure};
 use crate::policy::document;
-use crate::printer::{Report, wrapped_table};
+use crate::printer::{Report, table};
 use proto::v1 as wire;
 
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ impl Report for Findings {
             let kind = if one.error { "error" } else { "warning" };
             vec![one.line.to_string(), kind.to_owned(), one.place.clone(), one.problem.clone()]
         };
-        wrapped_table(&["line", "kind", "place", "problem"], self.findings.iter().map(row))
+        table(&["line", "kind", "place", "problem"], self.findings.iter().map(row))
     }
 }
 
@@ -61,6 +61,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     context.printer.report(&findings)?;
     match findings.findings.iter().filter(|one| one.error).count() {
         0 => Ok(()),
-        errors => Err(Failure::new(Exit::Refused, format!("it cannot be put because of {errors} error(s)"))),
+        1 => Err(Failure::new(Exit::Refused, "it cannot be put because of an error")),
+        errors => Err(Failure::new(Exit::Refused, format!("it cannot be put because of {errors} errors"))),
     }
 }

@@ -14,7 +14,7 @@ use proto::v1::{CallParameters, CreateGrantRequest, ExplainAccessRequest, Explai
 pub(crate) struct Arguments {
     /// ARN of a principal, or the name of a certificate, such as cn:app
     principal: String,
-    /// A permission, such as kms:Decrypt or keystored:DisconnectKeyStore
+    /// A permission, such as kms:Decrypt or kms:DisconnectCustomKeyStore
     permission: String,
     /// Key id, key ARN, alias or alias ARN of the key that it is about
     #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]

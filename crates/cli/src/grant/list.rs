@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Context;
 use crate::failure::Failure;
 use crate::names::{Named, tags_text};
-use crate::printer::{Report, wrapped_table};
+use crate::printer::{Report, facts};
 use model::limits;
 use proto::v1 as wire;
 
@@ -83,11 +83,20 @@ impl Report for Grants {
         if self.grants.is_empty() {
             return "There are no such grants; `keystorectl grant create` makes one.".to_owned();
         }
+        // Each a block of its own: ids and ARNs are there to be copied whole.
         let blocks = self.grants.iter().map(|one| {
-            let id = format!("{}{}", one.grant_id, if one.name.is_empty() { "" } else { " " }) + &one.name;
-            vec![id, one.grantee_principal.clone(), one.operations.join(", "), one.contexts()]
+            facts([
+                ("Grant", one.grant_id.clone()),
+                ("Name", one.name.clone()),
+                ("Key", one.key_arn.clone()),
+                ("Grantee", one.grantee_principal.clone()),
+                ("Retiring", one.retiring_principal.clone().unwrap_or_default()),
+                ("Operations", one.operations.join(", ")),
+                ("Contexts", one.contexts()),
+                ("Since", one.creation_date.clone().unwrap_or_default()),
+            ])
         });
-        wrapped_table(&["grant", "grantee", "operations", "contexts"], blocks)
+        blocks.collect::<Vec<_>>().join("\n\n")
     }
 }
 

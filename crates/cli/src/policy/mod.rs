@@ -20,7 +20,7 @@ pub(super) enum Command {
     Put(put::Arguments),
     /// Print an identity policy
     Get(Named),
-    /// List identity policies; Administrator, Operator, Auditor and KeyUser are part of the program
+    /// List identity policies; Administrator, Operator, Auditor, KeyUser and Approver are part of the program
     List,
     /// Take an identity policy away that is attached to nobody
     Delete(Named),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::access::{Details, Named, Said};
+use crate::core::access::{Details, NO_KEY, Named, Said};
 use crate::core::authority::{Judge, KEY_SPEC, Subject};
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
@@ -162,15 +162,31 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     let ExplainInput { action, key_id, resource, context, parameters, .. } = input;
     // Any operation whose keys may be named by an alias.
     let key = match key_id.as_str() {
+        // A key's ARN is a key, wherever it stands: its policy has its say.
+        "" if resource.starts_with(core.scope().key_arn(NO_KEY).trim_end_matches(|c| c != '/')) => {
+            Some(core.key_named(Operation::GetKeyPolicy, resource, &keyring.catalogue)?)
+        }
         "" => None,
         text => Some(core.key_named(Operation::DescribeKey, text, &keyring.catalogue)?),
     };
+    if let Some(key) = key.filter(|key| keyring.key(*key).is_none()) {
+        return Err(Error::no_key(&core.scope().key_arn(key)));
+    }
+    let spec = spec_of(action).ok_or_else(|| {
+        let action = validate::shown(action);
+        Error::validation(format!("action: no operation needs the permission '{action}'; they read like kms:Decrypt"))
+    })?;
+    if key.is_none() && matches!(spec.resource, Resource::Key | Resource::KeyOrAlias) {
+        return Err(Error::validation("keyId: what decides on this permission is a key's policy; name the key"));
+    }
     let arn = match key {
         Some(key) => core.scope().key_arn(key),
         None if resource.is_empty() => NO_RESOURCE.to_owned(),
         None => resource.clone(),
     };
-    let subject = key.map_or(Subject::Other(&arn), |key| Subject::key(keyring, key, &arn));
+    // On approvals of what is to be done with a key, its policy has no say.
+    let with_key = key.filter(|_| spec.resource != Resource::Approval);
+    let subject = with_key.map_or(Subject::Other(&arn), |key| Subject::key(keyring, key, &arn));
     if let Some(policy) = judge.unreadable(subject) {
         let reason = format!("denied: {policy} cannot be read by this release, and may deny anything");
         return Ok(explained(false, reason, "that policy has to be put anew"));
@@ -181,12 +197,8 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     }
     let said = Said::new(validate::context(context.clone())?, key_id);
     let details = details(core, key, parameters, &is)?;
-    let data = Operation::ALL.iter().map(|operation| operation.spec()).find(|spec| {
-        let names = [Some(spec.permission), spec.source_permission];
-        names.into_iter().flatten().any(|permission| action.eq_ignore_ascii_case(permission))
-    });
-    let uses_key = data.is_some_and(|spec| spec.plane() == Plane::Data && spec.resource == Resource::KeyOrAlias);
-    let re_encrypts = data.is_some_and(|spec| spec.source_permission.is_some());
+    let uses_key = spec.plane() == Plane::Data && spec.resource == Resource::KeyOrAlias;
+    let re_encrypts = spec.source_permission.is_some();
     let asked = Parameters {
         encryption_context: uses_key.then_some(&said.context),
         encryption_algorithm: uses_key.then_some(KEY_SPEC),
@@ -195,11 +207,16 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
         ..details.parameters()
     };
     // Grants compare names with their case, and policies do not.
-    let named = |spec: OperationSpec| match spec.source_permission {
-        Some(source) if action.eq_ignore_ascii_case(source) => source,
-        _ => spec.permission,
-    };
-    judge.explained(data.map_or(action.as_str(), named), subject, asked, told)
+    let named = spec.source_permission.filter(|source| action.eq_ignore_ascii_case(source)).unwrap_or(spec.permission);
+    judge.explained(named, subject, asked, told)
+}
+
+/// The operation that needs a permission.
+fn spec_of(action: &str) -> Option<OperationSpec> {
+    Operation::ALL.iter().map(|operation| operation.spec()).find(|spec| {
+        let names = [Some(spec.permission), spec.source_permission];
+        names.into_iter().flatten().any(|permission| action.eq_ignore_ascii_case(permission))
+    })
 }
 
 /// What an operation says of itself, as its use case has it.

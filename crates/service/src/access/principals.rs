@@ -86,7 +86,9 @@ impl Service {
             .texts("identities", identities.iter().map(String::as_str))
             .tags(&tags);
         let (core, of_task) = (self.core.clone(), call.clone());
-        let resource = self.core.arn_of(operation, &arn).map(|named| named.asking(proposal));
+        let resource = validate::principal_arn(self.core.scope(), "principalArn", &arn)
+            .and_then(|()| self.core.arn_of(operation, &arn))
+            .map(|named| named.asking(proposal));
         let work = async move {
             validate::description(&description)?;
             validate::length("identities", identities.len(), 0, limits::IDENTITIES_PER_PRINCIPAL)?;

@@ -53,10 +53,11 @@ use crate::Error;
 use auth::policy::Policy;
 use model::clock::Clock;
 use model::exception::Exception;
-use model::id::{KeyReferenceError, Scope};
+use model::id::{KeyReferenceError, PrincipalId, Scope};
 use model::limits::Quotas;
 use model::lock::RwLockExt as _;
-use store::Store;
+use store::access::Holder;
+use store::{AccessError, Store};
 
 /// How requests are admitted.
 #[derive(Clone, Debug)]
@@ -206,8 +207,37 @@ impl Core {
                 Exception::KmsInvalidState,
                 format!("the material of {} was destroyed, which nothing undoes.", scope.key_arn(key)),
             ),
+            store::Error::Access(error) => {
+                let message = self.names_arns(&error);
+                let told = Error::of_store(store::Error::Access(error));
+                Error { message: message.unwrap_or(told.message), ..told }
+            }
             other => Error::of_store(other),
         }
+    }
+
+    /// What stands against a change, with the ARNs that principals have now instead of their ids.
+    fn names_arns(&self, error: &AccessError) -> Option<String> {
+        let catalogue = self.store().catalogue();
+        let who = |id: &PrincipalId| catalogue.principal(id).map_or(id.to_string(), |known| known.arn.to_string());
+        let holder = |holder: &Holder| match holder {
+            Holder::Principal(id) => who(id),
+            Holder::Group(name) => format!("the group {name}"),
+        };
+        Some(match error {
+            AccessError::IdentityInUse(name, id) => {
+                format!("{name} is an identity of {} already; remove it there first", who(id))
+            }
+            AccessError::NoIdentity(id, name) => {
+                format!("{} has no identity {name}; its description lists them", who(id))
+            }
+            AccessError::NoMember(group, id) => format!("{} is no member of the group {group}", who(id)),
+            AccessError::PolicyAttached(policy, to) => {
+                format!("the policy {policy} is attached to {}; detach it everywhere before it is deleted", holder(to))
+            }
+            AccessError::NotAttached(policy, to) => format!("the policy {policy} is not attached to {}", holder(to)),
+            _ => return None,
+        })
     }
 
     /// Waits until every result that was decided on before a change has been given out. A result that is decided on

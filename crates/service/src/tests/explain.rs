@@ -184,3 +184,55 @@ async fn a_policy_that_cannot_be_read_is_named() {
     let told = explain(&bench, of("cn:anna", "kms:Encrypt", &key)).await;
     assert!(!told.allowed && told.reason.contains(&format!("the policy of {key} cannot be read")), "{told:?}");
 }
+
+/// What is explained is what would be decided, or nothing: no verdict on what there is not.
+#[tokio::test]
+async fn what_cannot_be_asked_has_no_verdict() {
+    use model::exception::Exception;
+    let bench = bench().await;
+    let key = created(&bench).await;
+    principal(&bench, "anna").await;
+    for policy in ["KeyUser", "Approver"] {
+        bench.service.attach_policy(&by(&bench, "admin"), policy, Attached::Principal(arn("anna"))).await.unwrap();
+    }
+    let refused = async |action: &str, key_id: &str, resource: &str| {
+        let input = ExplainInput { resource: resource.into(), ..of("cn:anna", action, key_id) };
+        bench.service.explain_access(&by(&bench, "admin"), input).await.unwrap_err().exception
+    };
+    for nonsense in ["kms:Nonsense", "kms:Sign", "Decrypt", "kms:*", "keystored:DisconnectKeyStore"] {
+        assert_eq!(refused(nonsense, &key, "").await, Exception::Validation, "{nonsense}");
+    }
+    assert_eq!(refused("kms:Decrypt", "", "").await, Exception::Validation);
+    let none = key.replace(&key[key.len() - 36..], "00000000-0000-4000-8000-000000000001");
+    assert_eq!(refused("kms:Decrypt", &none, "").await, Exception::NotFound);
+    assert_eq!(refused("kms:Decrypt", "", &none).await, Exception::NotFound);
+    // The key's policy has its say, however the key is named; but not on approvals.
+    let own = format!(
+        "{{\"Effect\":\"Allow\",\"Principal\":{{\"AWS\":\"{ROOT}\"}},\"Action\":\"kms:*\",\"Resource\":\"*\"}},\
+         {{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":[\"kms:Decrypt\",\"keystored:Approve\"],\"Resource\":\"*\"}}"
+    );
+    bench.service.put_key_policy(&by(&bench, "admin"), put(&key, policy(&own))).await.unwrap();
+    let by_key = explain(&bench, of("cn:anna", "kms:Decrypt", &key)).await;
+    let by_arn = ExplainInput { resource: key.clone(), ..of("cn:anna", "kms:Decrypt", "") };
+    assert!(!by_key.allowed);
+    assert_eq!(explain(&bench, by_arn).await, by_key);
+    let approves = explain(&bench, of("cn:anna", "keystored:Approve", &key)).await;
+    assert!(approves.allowed && approves.reason.contains("Approver"), "{approves:?}");
+}
+
+#[tokio::test]
+async fn a_principal_without_a_name_is_not_made() {
+    let bench = bench().await;
+    use model::exception::Exception;
+    for (nobody, why) in [("", Exception::Validation), (" ", Exception::InvalidArn)] {
+        let input = crate::CreatePrincipalInput { arn: nobody.into(), ..Default::default() };
+        let made = bench.service.create_principal(&by(&bench, "admin"), input).await;
+        assert_eq!(made.unwrap_err().exception, why, "{nobody:?}");
+    }
+    // What stands against a change names principals as people do.
+    principal(&bench, "anna").await;
+    let input =
+        crate::CreatePrincipalInput { arn: arn("bert"), identities: vec!["cn:anna".into()], ..Default::default() };
+    let taken = bench.service.create_principal(&by(&bench, "admin"), input).await.unwrap_err();
+    assert!(taken.message.contains(&arn("anna")), "{taken}");
+}
