@@ -252,7 +252,10 @@ impl Core {
                 let fit = GrantOperation::ALL.iter().filter(|one| one.fits_symmetric_key());
                 let fit: Vec<_> = fit.map(|one| one.name()).collect();
                 let name = validate::shown(name);
-                Error::validation(format!("operations: {name} does not fit a symmetric key; {} do", fit.join(", ")))
+                Error::validation(format!(
+                    "operations: '{name}' is nothing that a grant can allow with a symmetric key; it can allow {}",
+                    fit.join(", ")
+                ))
             })
         };
         let operations = operations.iter().map(operation).collect::<Result<_, Error>>()?;

@@ -57,7 +57,7 @@ use model::id::{KeyReferenceError, PrincipalId, Scope};
 use model::limits::Quotas;
 use model::lock::RwLockExt as _;
 use store::access::Holder;
-use store::{AccessError, Store};
+use store::{AccessError, AccessQuota, Store};
 
 /// How requests are admitted.
 #[derive(Clone, Debug)]
@@ -236,6 +236,10 @@ impl Core {
                 format!("the policy {policy} is attached to {}; detach it everywhere before it is deleted", holder(to))
             }
             AccessError::NotAttached(policy, to) => format!("the policy {policy} is not attached to {}", holder(to)),
+            AccessError::TooMany { quota: AccessQuota::Approvals, of, most } => format!(
+                "{most} calls of {of} wait for approval, as many as may wait; take one back (`keystorectl approval refuse`) \
+                 or wait until one expires"
+            ),
             _ => return None,
         })
     }
