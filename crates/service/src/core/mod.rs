@@ -26,6 +26,7 @@ pub(crate) mod pipeline;
 pub(crate) mod proposal;
 pub(crate) mod rate;
 pub mod recorder;
+mod release;
 mod single;
 pub(crate) mod usage;
 pub(crate) mod validate;
@@ -96,7 +97,8 @@ struct Inner {
     keyring: Keyrings,
     budgets: Budgets,
     usages: Usages,
-    /// Held for reading from the second look at permission, state and store to the giving out of the result.
+    /// Held for reading while it is seen that nothing has changed since the last look at permission, state and store, so
+    /// that the result is given out.
     release_lock: RwLock<()>,
     /// Held by a change of who may do what, from the look at whether it is allowed to its being on record.
     access_turn: tokio::sync::Mutex<()>,
@@ -250,7 +252,7 @@ impl Core {
         drop(self.inner.release_lock.write_anyway());
     }
 
-    /// Held from the last look at what a result depends on to the giving out of it.
+    /// Held while a result is released by what was looked at last.
     pub(crate) fn hold_release(&self) -> RwLockReadGuard<'_, ()> {
         self.inner.release_lock.read_anyway()
     }

@@ -195,8 +195,8 @@ impl Core {
                 (0..count).map(broken_off).unzip()
             });
             let (resources, caller) = (arns(&asked, refused), keyring.caller(&call.principal));
-            core.conclude(Ending { call, caller, operation, started, resources }, &mut results, |results| {
-                core.withhold(call, operation, (&keyring, &authority), &asked, results)
+            core.conclude(Ending { call, caller, operation, started, resources }, &mut results, |from, results| {
+                core.withhold(call, operation, (&keyring, &authority), &asked[from..], results)
             })
             .await;
             Ok(results)

@@ -134,13 +134,14 @@ impl Core {
     /// Ends a call that has done its work: record, last look, and again until a look withholds nothing more; then what
     /// is left may be given out.
     ///
-    /// `look` withholds results that have come to be forbidden, each once, and says how many; nothing is awaited between
-    /// the look that finds nothing and the end of this.
+    /// `look` gets some of the results, with the place of the first. It withholds those that have come to be forbidden, each
+    /// once, and says how many. What one look finds is decided by one state of things, which is the present one still when
+    /// a look that finds nothing has ended; nothing is awaited between this and the end of the call.
     pub(crate) async fn conclude<T>(
         &self,
         ending: Ending<'_>,
         results: &mut [Result<T, Error>],
-        mut look: impl FnMut(&mut [Result<T, Error>]) -> usize,
+        mut look: impl FnMut(usize, &mut [Result<T, Error>]) -> usize,
     ) {
         let mut phase = Phase::Ended;
         loop {
@@ -153,8 +154,7 @@ impl Core {
                 }
                 break;
             }
-            let _released = self.hold_release();
-            if look(results) == 0 {
+            if self.last_look(results, &mut look).await == 0 {
                 break;
             }
             phase = Phase::Withheld;

@@ -128,7 +128,8 @@ impl Core {
             };
             let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
             let ending = Ending { call, caller, operation, started, resources: named_only(&resource) };
-            core.conclude(ending, &mut result, |result| withhold(&core, call, operation, asked, result, &still)).await;
+            core.conclude(ending, &mut result, |_, result| withhold(&core, call, operation, asked, result, &still))
+                .await;
             let [result] = result;
             result
         });

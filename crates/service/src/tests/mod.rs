@@ -20,6 +20,7 @@ mod permissions;
 mod rates;
 mod re_encrypt;
 mod records;
+mod release;
 mod rotation;
 mod states;
 mod turns;

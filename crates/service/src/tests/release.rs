@@ -1,0 +1,100 @@
+//! What is decided before results are given out: by the state of things at that moment, and without keeping anybody waiting
+//! who changes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::bench::Bench;
+use crate::core::access::Named;
+use crate::core::recorder::{Ending, Phase};
+use crate::{Error, RequestContext};
+use model::exception::Exception;
+use model::operation::Operation;
+
+fn ending<'a>(bench: &Bench, call: &'a RequestContext) -> Ending<'a> {
+    Ending { call, caller: None, operation: Operation::Encrypt, started: bench.clock.now(), resources: Vec::new() }
+}
+
+/// Withholds what is there still.
+fn withheld(results: &mut [Result<(), Error>], error: &Error) -> usize {
+    let there = results.iter_mut().filter(|result| result.is_ok());
+    there.map(|result| *result = Err(error.clone())).count()
+}
+
+/// Were the lock held during the look, the change in it would wait for its end, and it for the change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_change_is_answered_while_results_are_looked_at_and_nothing_is_given_out_by_what_was_before() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    for by_policy in [false, true] {
+        bench.recorder.taken();
+        let (core, call) = (&bench.service.core, bench.call());
+        let named = Named::key(key.id, key.arn.as_str());
+        let (mut looks, mut results) = (0, [Ok(())]);
+        core.conclude(ending(&bench, &call), &mut results, |_, results| {
+            assert!(!core.is_release_held());
+            let found = named.is_open(core, &call, Operation::Encrypt);
+            looks += 1;
+            match (looks, by_policy) {
+                (1, true) => bench.may_nothing(),
+                (1, false) => tokio::task::block_in_place(|| {
+                    let runtime = tokio::runtime::Handle::current();
+                    runtime.block_on(bench.service.disable_key(&bench.call(), &key.arn)).unwrap();
+                }),
+                _ => {}
+            }
+            found.map_or_else(|error| withheld(results, &error), |()| 0)
+        })
+        .await;
+        let [result] = results;
+        let expected = if by_policy { Exception::AccessDenied } else { Exception::Disabled };
+        assert_eq!(result.unwrap_err().exception, expected);
+        assert_eq!(looks, 3, "by the old state, by the new one, and once more when that is on record");
+        let records = bench.recorder.taken();
+        let told: Vec<_> =
+            records.iter().filter(|record| record.operation == Some(Operation::Encrypt)).map(|of| of.phase).collect();
+        assert_eq!(told, [Phase::Ended, Phase::Withheld]);
+        bench.may_everything();
+        bench.service.enable_key(&bench.call(), &key.arn).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn somebody_who_makes_changes_all_the_time_holds_back_no_result() {
+    let bench = Bench::new().await;
+    let (core, call) = (&bench.service.core, bench.call());
+    let (mut held, mut results) = (Vec::new(), [Ok(())]);
+    core.conclude(ending(&bench, &call), &mut results, |_, _| {
+        held.push(core.is_release_held());
+        if !core.is_release_held() {
+            bench.may_everything();
+        }
+        0
+    })
+    .await;
+    assert!(results[0].is_ok());
+    let (last, before) = held.split_last().unwrap();
+    assert!(*last && !before.is_empty() && before.iter().all(|held| !held), "{held:?}");
+}
+
+#[tokio::test]
+async fn others_have_their_turn_while_many_results_are_looked_at() {
+    let bench = Bench::new().await;
+    let (core, call) = (&bench.service.core, bench.call());
+    let mut results: Vec<Result<(), Error>> = (0..1_000).map(|_| Ok(())).collect();
+    let ran = Arc::new(AtomicBool::new(false));
+    let other = tokio::spawn({
+        let ran = Arc::clone(&ran);
+        async move { ran.store(true, Ordering::Relaxed) }
+    });
+    let (mut next, mut turns) = (0, Vec::new());
+    core.conclude(ending(&bench, &call), &mut results, |from, some| {
+        assert_eq!(from, next, "each once, in their order");
+        next += some.len();
+        turns.push(ran.load(Ordering::Relaxed));
+        0
+    })
+    .await;
+    other.await.unwrap();
+    assert_eq!((next, turns.first(), turns.last()), (1_000, Some(&false), Some(&true)));
+}
