@@ -220,6 +220,40 @@ async fn who_may_not_approve_any_more_does_not_count() {
     delete(&bench, "anna", &key, 7).await.unwrap();
 }
 
+/// The vote's permission is taken away between the count and the spending: one change waits for the other.
+#[tokio::test]
+async fn votes_are_counted_again_once_the_approval_is_spent() {
+    let bench = bench().await;
+    let (key, admin) = (deletable(&bench).await, by(&bench, "admin"));
+    for _ in 0..5 {
+        let id = asked(delete(&bench, "anna", &key, 7).await);
+        for name in ["bert", "carl"] {
+            approve(&bench, name, &id).await.unwrap();
+        }
+        let detaching = bench.service.detach_policy(&admin, "Approver", Attached::Principal(arn("bert")));
+        let (detached, deleted) = tokio::join!(detaching, delete(&bench, "anna", &key, 7));
+        detached.unwrap();
+        let denied = deleted.expect_err("who may not approve any more does not count");
+        assert_eq!((denied.exception, denied.retryable), (Exception::AccessDenied, false), "{denied}");
+        attach(&bench, "Approver", "bert").await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_shown_cannot_be_approved() {
+    let bench = bench().await;
+    bench.service.set_approvals(approvals(&[Operation::CreatePrincipal], 1));
+    let input = |many: usize| CreatePrincipalInput {
+        arn: arn("dora"),
+        identities: (0..many).map(|at| format!("cn:{at}{}", "x".repeat(400))).collect(),
+        ..Default::default()
+    };
+    let create = async |many| bench.service.create_principal(&by(&bench, "anna"), input(many)).await;
+    assert_eq!(exception(create(1_000).await), Exception::LimitExceeded);
+    assert_eq!(bench.store.catalogue().approvals_after(None).count(), 0);
+    asked(create(20).await);
+}
+
 #[tokio::test]
 async fn permission_and_state_are_looked_at_before_somebody_is_asked_and_again() {
     let bench = bench().await;
