@@ -211,7 +211,8 @@ impl Core {
             }
             return match self.store().use_approval(&approval.id, &approval.request).await {
                 Ok(()) => {
-                    let standing = self.standing(call, self.store().catalogue().approval(&approval.id).unwrap_or(approval), rule);
+                    let standing =
+                        self.standing(call, self.store().catalogue().approval(&approval.id).unwrap_or(approval), rule);
                     // Somebody lost the right to approve while it was being spent, and it was spent after that.
                     if !standing.is_enough() {
                         return Err(standing.too_late(approval));

@@ -7,7 +7,9 @@ use std::fmt::{self, Write as _};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 use model::text;
-use store::Catalogue;
+use store::access::Names;
+
+use super::meant::{Meant, Whom};
 
 /// Characters of one value that are shown; of a longer one the beginning, with a digest of the whole.
 const SHOWN_CHARS: usize = 200;
@@ -96,10 +98,17 @@ impl Proposal {
     }
 
     /// A principal by its ARN, and whoever has that now: one that is made anew under it is somebody else.
-    pub(crate) fn principal(self, name: &str, arn: &str, catalogue: &Catalogue) -> Self {
-        let id = catalogue.principal_with_arn(arn).map_or("", |principal| principal.id.as_str());
-        let mut named = self.text(name, arn);
-        named.take("its id", [id.as_bytes()].into_iter());
+    pub(crate) fn principal(self, name: &str, whom: &Whom) -> Self {
+        let mut named = self.text(name, whom.arn());
+        named.take("its id", whom.id().map(|id| id.as_str().as_bytes()).into_iter());
+        named
+    }
+
+    /// A policy, and whoever has the ARNs now that it names.
+    pub(crate) fn policy(self, document: &str, names: &Meant<Names>) -> Self {
+        let mut named = self.document("policy", document);
+        let pairs = names.get().into_iter().flatten();
+        named.take("its names", pairs.flat_map(|(arn, id)| [arn.as_bytes(), id.as_str().as_bytes()]));
         named
     }
 
