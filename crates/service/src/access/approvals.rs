@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::core::access::Named;
 use crate::core::approval::{Person, Votes, as_of_now};
-use crate::core::{Core, page, validate};
+use crate::core::page::{self, Bounds};
+use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use auth::request::NO_RESOURCE;
 use model::id::{ApprovalId, PrincipalId};
@@ -85,10 +86,12 @@ impl Service {
             let limit = validate::page_limit(limit)?;
             let after = page::after('v', &marker, |text| Some(ApprovalId::from(text)))?;
             let (catalogue, now) = (core.store().catalogue(), core.clock().unix_millis());
-            let shown = catalogue.approvals_after(after.as_ref()).filter(|one| all || one.is_open(now).is_ok());
-            let page = page::cut('v', shown, limit, |one| one.id.clone());
-            let items = page.items.into_iter().map(|approval| core.shown_approval(&of_task, approval)).collect();
-            Ok(Page { items, next_marker: page.next_marker })
+            let show = |approval: &&Arc<Approval>| {
+                let wanted = all || approval.is_open(now).is_ok();
+                wanted.then(|| (core.shown_approval(&of_task, approval), approval.description.len()))
+            };
+            let approvals = catalogue.approvals_after(after.as_ref());
+            Ok(page::sift('v', approvals, Bounds::details(limit), |one| one.id.clone(), show))
         };
         self.core.on_catalogue(call, Operation::ListApprovals, Ok(Named::nothing()), read).await
     }

@@ -90,11 +90,11 @@ impl Service {
         let operation = Operation::CreateGrant;
         let granting = self.core.granting(&input);
         let pairs = input.constraint.iter().flat_map(|(_, pairs)| pairs);
-        let catalogue = self.core.store().catalogue();
+        let [grantee, retiring] = [&input.grantee, &input.retiring].map(|arn| self.core.whom(operation, arn));
         let proposal = Proposal::new()
             .free_if(input.dry_run)
-            .principal("granteePrincipal", &input.grantee, &catalogue)
-            .principal("retiringPrincipal", &input.retiring, &catalogue)
+            .principal("granteePrincipal", &grantee)
+            .principal("retiringPrincipal", &retiring)
             .texts("operations", input.operations.iter().map(String::as_str))
             .maybe("constraint", input.constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
             .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))
@@ -105,10 +105,10 @@ impl Service {
             let terms = granting?.terms;
             core.check_grant_tokens(input.grant_tokens)?;
             validate::length("name", input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
-            let grantee = core.principal(&input.grantee)?.id.clone();
-            let retiring = match input.retiring.as_str() {
+            let grantee = grantee.now(&core)?.id.clone();
+            let retiring = match retiring.arn() {
                 "" => None,
-                arn => Some(core.principal(arn)?.id.clone()),
+                _ => Some(retiring.now(&core)?.id.clone()),
             };
             if input.dry_run {
                 return Err(Error::dry_run());

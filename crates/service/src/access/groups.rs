@@ -45,25 +45,27 @@ impl Service {
 
     /// Takes a principal into a group; a success where it is in it.
     pub async fn add_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
-        let proposal = Proposal::new().principal("principalArn", principal, &self.core.store().catalogue());
-        let principal = principal.to_owned();
+        let operation = Operation::AddGroupMember;
+        let member = self.core.whom(operation, principal);
+        let proposal = Proposal::new().principal("principalArn", &member);
         let work = |core: Core, name: GroupName| async move {
-            let member = core.principal(&principal)?;
+            let member = member.now(&core)?;
             let most = limits::GROUPS_PER_PRINCIPAL;
             core.store().add_member(&name, &member.id, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::AddGroupMember, group, proposal, work).await
+        self.on_group(call, operation, group, proposal, work).await
     }
 
     /// Takes a principal out of a group.
     pub async fn remove_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
-        let proposal = Proposal::new().principal("principalArn", principal, &self.core.store().catalogue());
-        let principal = principal.to_owned();
+        let operation = Operation::RemoveGroupMember;
+        let member = self.core.whom(operation, principal);
+        let proposal = Proposal::new().principal("principalArn", &member);
         let work = |core: Core, name: GroupName| async move {
-            let member = core.principal(&principal)?;
+            let member = member.now(&core)?;
             core.store().remove_member(&name, &member.id).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::RemoveGroupMember, group, proposal, work).await
+        self.on_group(call, operation, group, proposal, work).await
     }
 
     /// Lists groups in the order of their names.

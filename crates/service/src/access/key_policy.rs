@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::access::{Details, NO_KEY};
 use crate::core::authority::{Judge, Subject};
 use crate::core::directory::{KEY_POLICY, default_document};
+use crate::core::meant::Meant;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
@@ -12,7 +13,7 @@ use auth::policy::Kind;
 use model::exception::Exception;
 use model::operation::Operation;
 use store::Key;
-use store::access::NewKeyPolicy;
+use store::access::{Names, NewKeyPolicy};
 
 /// What is to be put.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +35,10 @@ impl Service {
         let (operation, of_task) = (Operation::PutKeyPolicy, call.clone());
         let details =
             Details { bypass_lockout_check: Some(bypass_lockout_check), decided_once: true, ..Details::default() };
+        let meant = self.core.whom_it_names(operation, &policy, Kind::Key { arn: None });
         let proposal = Proposal::new()
             .text("policyName", &policy_name)
-            .document("policy", &policy)
+            .policy(&policy, &meant)
             .flag("bypassPolicyLockoutSafetyCheck", bypass_lockout_check);
         let details = details.asking(proposal);
         let work = move |core: Core, key: Arc<Key>| async move {
@@ -48,7 +50,7 @@ impl Service {
                     keeps_control(judge, &read.0.policy, Subject::key(judge.keyring(), key.id, &arn))
                 })?;
             }
-            let (names, warnings) = read.taken();
+            let (names, warnings) = read.taken(&meant)?;
             let (new, states) = (NewKeyPolicy { document: policy, names }, operation.spec().allowed_states);
             core.store().put_key_policy(key.id, new, states).await.map_err(|error| core.of_store(error))?;
             tracing::info!(key = %key.id, bypass_lockout_check, "the policy of the key was put");
@@ -95,12 +97,18 @@ impl Service {
 }
 
 impl Core {
+    /// Whom the policy of a key that is to be made names.
+    pub(crate) fn meant_by_new_key(&self, document: &str) -> Meant<Names> {
+        self.whom_it_names(Operation::CreateKey, document, Kind::Key { arn: None })
+    }
+
     /// The policy that a key is to be made with; `None` where that is the default.
     pub(crate) fn policy_of_new_key(
         &self,
         call: &RequestContext,
         document: String,
         bypass_lockout_check: bool,
+        meant: &Meant<Names>,
     ) -> Result<Option<NewKeyPolicy>, Error> {
         if document.is_empty() {
             return Ok(None);
@@ -111,7 +119,7 @@ impl Core {
             let arn = self.scope().key_arn(NO_KEY);
             self.judged(call, |judge| keeps_control(judge, &read.0.policy, Subject::NoKey(&arn)))?;
         }
-        let (names, _) = read.taken();
+        let (names, _) = read.taken(meant)?;
         Ok(Some(NewKeyPolicy { document, names }))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::groups::no_group;
 use crate::core::access::Named;
 use crate::core::directory::{Managed, all_managed, managed};
+use crate::core::meant::{Meant, Whom, others};
 use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
@@ -60,13 +61,14 @@ impl Service {
     pub async fn put_policy(&self, call: &RequestContext, input: PutPolicyInput) -> Result<Vec<String>, Error> {
         let operation = Operation::PutPolicy;
         let core = self.core.clone();
-        let proposal = Proposal::new().text("description", &input.description).document("policy", &input.document);
+        let meant = self.core.whom_it_names(operation, &input.document, Kind::Identity);
+        let proposal = Proposal::new().text("description", &input.description).policy(&input.document, &meant);
         let resource = self.core.arn_of(operation, &input.name).map(|named| named.decided_once().asking(proposal));
         let work = async move {
             let PutPolicyInput { name, description, document } = input;
             let name = own_name(&name)?;
             validate::description(&description)?;
-            let (names, warnings) = core.read_policy(&name, &document, Kind::Identity)?.taken();
+            let (names, warnings) = core.read_policy(&name, &document, Kind::Identity)?.taken(&meant)?;
             let new = NewPolicy { name: name.clone(), description, document, names, most: limits::POLICIES };
             core.store().put_policy(new).await.map_err(|error| core.of_store(error))?;
             tracing::info!(policy = %name, "policy put");
@@ -135,10 +137,11 @@ impl Service {
     /// Attaches a policy to a principal or a group; a success where it is.
     pub async fn attach_policy(&self, call: &RequestContext, policy: &str, to: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::AttachPolicy, self.core.clone(), PolicyName::from(policy));
-        let proposal = self.core.attaching(&to);
+        let to = self.core.side(operation, &to);
+        let proposal = to.proposal();
         let resource = self.core.arn_of(operation, policy.as_str()).map(|named| named.decided_once().asking(proposal));
         let work = async move {
-            let (holder, built_in) = (core.holder(&to)?, managed(&policy).is_some());
+            let (holder, built_in) = (to.holder(&core)?, managed(&policy).is_some());
             let most = limits::POLICIES_PER_HOLDER;
             let new = NewAttachment { policy: policy.clone(), built_in, holder: holder.clone(), most };
             core.store().attach_policy(new).await.map_err(|error| core.of_store(error))?;
@@ -151,10 +154,11 @@ impl Service {
     /// Detaches a policy.
     pub async fn detach_policy(&self, call: &RequestContext, policy: &str, from: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::DetachPolicy, self.core.clone(), PolicyName::from(policy));
-        let proposal = self.core.attaching(&from);
+        let from = self.core.side(operation, &from);
+        let proposal = from.proposal();
         let resource = self.core.arn_of(operation, policy.as_str()).map(|named| named.decided_once().asking(proposal));
         let work = async move {
-            let holder = core.holder(&from)?;
+            let holder = from.holder(&core)?;
             core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
             tracing::info!(%policy, from = %holder, "policy detached");
             Ok(())
@@ -167,9 +171,39 @@ impl Service {
 pub(super) struct Read(pub(super) Compiled);
 
 impl Read {
-    pub(super) fn taken(self) -> (Names, Vec<String>) {
+    /// If it names whom it named when the call began.
+    pub(super) fn taken(self, meant: &Meant<Names>) -> Result<(Names, Vec<String>), Error> {
         let Compiled { policy, warnings } = self.0;
-        (policy.bindings().pairs().clone(), warnings.iter().map(ToString::to_string).collect())
+        let names = policy.bindings().pairs().clone();
+        if !meant.is_still(&names) {
+            return Err(others("one of those whom the policy names"));
+        }
+        Ok((names, warnings.iter().map(ToString::to_string).collect()))
+    }
+}
+
+/// To whom a policy is to be attached, or from whom it is to be detached.
+enum Side {
+    Principal(Whom),
+    Group(String),
+}
+
+impl Side {
+    fn proposal(&self) -> Proposal {
+        match self {
+            Self::Principal(whom) => Proposal::new().principal("principalArn", whom),
+            Self::Group(name) => Proposal::new().text("groupName", name),
+        }
+    }
+
+    fn holder(&self, core: &Core) -> Result<Holder, Error> {
+        match self {
+            Self::Principal(whom) => Ok(Holder::Principal(whom.now(core)?.id.clone())),
+            Self::Group(name) => {
+                let known = core.store().catalogue().group(&GroupName::from(name.as_str())).cloned();
+                Ok(Holder::Group(known.ok_or_else(|| no_group(name))?.name.clone()))
+            }
+        }
     }
 }
 
@@ -192,21 +226,16 @@ impl Core {
         policy::shown(document, &Bindings::new(names.clone()), &|arn| now(&catalogue, arn)).into_owned()
     }
 
-    /// To whom a policy is to be attached, or from whom it is to be detached.
-    fn attaching(&self, attached: &Attached) -> Proposal {
-        match attached {
-            Attached::Principal(arn) => Proposal::new().principal("principalArn", arn, &self.store().catalogue()),
-            Attached::Group(name) => Proposal::new().text("groupName", name),
-        }
+    /// Whom a policy names that others may have to approve, as principals have these ARNs now.
+    pub(super) fn whom_it_names(&self, operation: Operation, document: &str, kind: Kind<'_>) -> Meant<Names> {
+        let read = || self.read_policy(&PolicyName::from("policy"), document, kind).ok();
+        self.meant(operation, || read().map(|Read(compiled)| compiled.policy.bindings().pairs().clone()))
     }
 
-    fn holder(&self, attached: &Attached) -> Result<Holder, Error> {
+    fn side(&self, operation: Operation, attached: &Attached) -> Side {
         match attached {
-            Attached::Principal(arn) => Ok(Holder::Principal(self.principal(arn)?.id.clone())),
-            Attached::Group(name) => {
-                let known = self.store().catalogue().group(&GroupName::from(name.as_str())).cloned();
-                Ok(Holder::Group(known.ok_or_else(|| no_group(name))?.name.clone()))
-            }
+            Attached::Principal(arn) => Side::Principal(self.whom(operation, arn)),
+            Attached::Group(name) => Side::Group(name.clone()),
         }
     }
 }

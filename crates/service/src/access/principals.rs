@@ -210,10 +210,11 @@ impl Service {
         W: Future<Output = Result<(), Error>> + Send,
     {
         let (core, arn) = (self.core.clone(), arn.to_owned());
-        let proposal = proposal.principal("principalArn", &arn, &core.store().catalogue());
+        let whom = core.whom(operation, &arn);
+        let proposal = proposal.principal("principalArn", &whom);
         let resource = self.core.arn_of(operation, &arn).map(|named| named.decided_once().asking(proposal));
         let work = async move {
-            let principal = core.principal(&arn)?;
+            let principal = whom.now(&core)?;
             work(core.clone(), principal.id.clone()).await?;
             tracing::info!(arn, id = %principal.id, operation = operation.spec().label, "principal changed");
             Ok(())

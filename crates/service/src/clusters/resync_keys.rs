@@ -40,10 +40,25 @@ impl Service {
             .text("hsmId", &input.hsm_id)
             .flag("allRemoved", input.all_removed);
         let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id).map(|named| named.asking(proposal));
+        let of_look = input.key_id.clone();
+        let resource = resource.map(|named| named.if_before(move |core, call| key_in(core, call, &of_look).map(drop)));
         let (core, lifecycle, of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         let work = async move { resync(&core, &lifecycle, &of_task, &input).await };
         self.core.on_one(call, Operation::ResyncKeys, resource, work).await
     }
+}
+
+/// The key that is named, for callers who may do this with it.
+///
+/// Identity policies alone are asked: where a key lies is an operator's affair, and whoever writes key policies must not be
+/// able to keep it from being put back.
+fn key_in(core: &Core, call: &RequestContext, text: &str) -> Result<Option<KeyId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let id = core.key_named(Operation::ResyncKeys, text, &core.store().catalogue())?;
+    Named::other(core.scope().key_arn(id)).is_allowed(core, call, Operation::ResyncKeys)?;
+    Ok(Some(id))
 }
 
 async fn resync(
@@ -52,15 +67,7 @@ async fn resync(
     call: &RequestContext,
     input: &ResyncInput,
 ) -> Result<Resynced, Error> {
-    let key = match input.key_id.as_str() {
-        "" => None,
-        text => Some(core.key_named(Operation::ResyncKeys, text, &core.store().catalogue())?),
-    };
-    // A key that is named is asked about as well, by identity policies alone: where a key lies is an operator's affair,
-    // and whoever writes key policies must not be able to keep it from being put back.
-    if let Some(id) = key {
-        Named::other(core.scope().key_arn(id)).is_allowed(core, call, Operation::ResyncKeys)?;
-    }
+    let key = key_in(core, call, &input.key_id)?;
     let cluster = validate::cluster_id(&input.cluster_id)?;
     let spec = core.registry().spec(&cluster).ok_or_else(|| Error::no_cluster(&input.cluster_id))?;
     let catalogue = core.store().catalogue();

@@ -5,6 +5,7 @@
 //! or none.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
@@ -38,6 +39,18 @@ pub(crate) struct Named {
     retires: Option<GrantId>,
     /// The approval that it is about.
     approval: Option<ApprovalId>,
+    /// What else it needs.
+    before: Option<Before>,
+}
+
+/// A look at what a call needs beside permission to do this with what it names.
+#[derive(Clone)]
+struct Before(Arc<dyn Fn(&Core, &RequestContext) -> Result<(), Error> + Send + Sync>);
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Before")
+    }
 }
 
 /// What a call says of itself beside what it names.
@@ -86,7 +99,7 @@ pub(crate) struct Said {
 impl Named {
     /// Something that is no key.
     pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
-        Self { arn: arn.into(), key: None, details: Details::default(), retires: None, approval: None }
+        Self { arn: arn.into(), key: None, details: Details::default(), retires: None, approval: None, before: None }
     }
 
     /// Nothing.
@@ -128,16 +141,26 @@ impl Named {
         Self { details: self.details.asking(proposal), ..self }
     }
 
+    /// The same, of a call that needs more, which its work looks at: others are asked only if this look finds it.
+    pub(crate) fn if_before(
+        self,
+        look: impl Fn(&Core, &RequestContext) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self { before: Some(Before(Arc::new(look))), ..self }
+    }
+
     pub(crate) fn proposal(&self) -> Option<&Proposal> {
         self.details.proposal.as_ref()
     }
 
-    /// Whether the caller may do this with it, as things are now, and with a key in its present state.
+    /// Whether the caller may do this with it, as things are now, and with a key in its present state, and has what else
+    /// the call needs.
     pub(crate) fn is_open(&self, core: &Core, call: &RequestContext, operation: Operation) -> Result<(), Error> {
         match self.key {
             Some(id) if self.retires.is_none() => core.open_key(call, operation, id, &self.details).map(drop),
             _ => self.is_allowed(core, call, operation),
-        }
+        }?;
+        self.before.as_ref().map_or(Ok(()), |Before(look)| look(core, call))
     }
 
     /// Whether it is still allowed once it is done.

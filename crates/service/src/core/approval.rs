@@ -172,6 +172,11 @@ impl Core {
             return Ok(());
         }
         named.is_open(self, call, operation)?;
+        if proposal.is_too_long() {
+            let what =
+                "the call has more parameters than can be shown to those who have to approve it; make several of it";
+            return Err(Error::permanent(Exception::LimitExceeded, what));
+        }
         self.spend(call, operation, &rule, named, proposal).await?;
         named.is_open(self, call, operation)
     }
@@ -206,6 +211,12 @@ impl Core {
             }
             return match self.store().use_approval(&approval.id, &approval.request).await {
                 Ok(()) => {
+                    let standing =
+                        self.standing(call, self.store().catalogue().approval(&approval.id).unwrap_or(approval), rule);
+                    // Somebody lost the right to approve while it was being spent, and it was spent after that.
+                    if !standing.is_enough() {
+                        return Err(standing.too_late(approval));
+                    }
                     tracing::warn!(principal = call.principal.as_str(), approval = %approval.id, operation = event,
                         resource, by = ?standing.given, "a call that others have approved is carried out");
                     Ok(())
@@ -267,6 +278,16 @@ impl Standing {
             "{operation} needs the approval of {others}: approval {id} waits for it until {until} and has {given} of \
              {needed}. They see it with 'keystorectl approval show {id}'; when they have approved it, make the same call \
              again by then"
+        );
+        Error::permanent(Exception::AccessDenied, what)
+    }
+
+    fn too_late(&self, Approval { id, .. }: &Approval) -> Error {
+        let what = format!(
+            "approval {id} was spent, and has {} of {} that it needs: somebody who had approved it may do so no more. \
+             Nothing was done; the same call asks for a new one",
+            self.given.len(),
+            self.needed
         );
         Error::permanent(Exception::AccessDenied, what)
     }

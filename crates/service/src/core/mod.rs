@@ -19,6 +19,7 @@ pub(crate) mod key_access;
 pub(crate) mod key_store;
 pub(crate) mod keyring;
 mod log_recorder;
+pub(crate) mod meant;
 pub mod observer;
 pub(crate) mod page;
 pub(crate) mod pin_record;

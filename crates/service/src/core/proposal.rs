@@ -7,16 +7,23 @@ use std::fmt::{self, Write as _};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 use model::text;
-use store::Catalogue;
+use store::access::Names;
 
-/// Characters of one parameter that are shown; of a longer one the beginning, with a digest of the whole.
+use super::meant::{Meant, Whom};
+
+/// Characters of one value that are shown; of a longer one the beginning, with a digest of the whole.
 const SHOWN_CHARS: usize = 200;
+/// Bytes of all words. What needs more cannot be shown, and so cannot be approved: nothing is left out where somebody
+/// might look for it in vain. Fifty tags of the longest names and values fit in any of today's alphabets.
+const MOST_BYTES: usize = 64 << 10;
 
 /// What a call asks for beside its operation and the ARN of what it is about.
 #[derive(Clone)]
 pub(crate) struct Proposal {
     digest: Context,
     words: String,
+    /// There is more to be said than [`MOST_BYTES`].
+    is_too_long: bool,
     needs_none: bool,
 }
 
@@ -29,7 +36,7 @@ impl fmt::Debug for Proposal {
 impl Proposal {
     /// Without parameters.
     pub(crate) fn new() -> Self {
-        Self { digest: Context::new(&SHA256), words: String::new(), needs_none: false }
+        Self { digest: Context::new(&SHA256), words: String::new(), is_too_long: false, needs_none: false }
     }
 
     /// What needs nobody's approval: a dry run, say.
@@ -39,6 +46,11 @@ impl Proposal {
 
     pub(crate) fn is_free(&self) -> bool {
         self.needs_none
+    }
+
+    /// Whether it has more parameters than can be shown to somebody.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.is_too_long
     }
 
     /// A parameter that is shown.
@@ -65,7 +77,7 @@ impl Proposal {
         let values: Vec<&str> = values.into_iter().collect();
         self.take(name, values.iter().map(|value| value.as_bytes()));
         if values.iter().any(|value| !value.is_empty()) {
-            self.show(name, &values.join(", "));
+            self.show(name, values.iter().map(|value| quoted(value)));
         }
         self
     }
@@ -75,8 +87,7 @@ impl Proposal {
         let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
         self.take(name, pairs.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
         if !pairs.is_empty() {
-            let shown: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            self.show(name, &shown.join(", "));
+            self.show(name, pairs.iter().map(|(name, value)| format!("{}={}", quoted(name), quoted(value))));
         }
         self
     }
@@ -87,10 +98,17 @@ impl Proposal {
     }
 
     /// A principal by its ARN, and whoever has that now: one that is made anew under it is somebody else.
-    pub(crate) fn principal(self, name: &str, arn: &str, catalogue: &Catalogue) -> Self {
-        let id = catalogue.principal_with_arn(arn).map_or("", |principal| principal.id.as_str());
-        let mut named = self.text(name, arn);
-        named.take("its id", [id.as_bytes()].into_iter());
+    pub(crate) fn principal(self, name: &str, whom: &Whom) -> Self {
+        let mut named = self.text(name, whom.arn());
+        named.take("its id", whom.id().map(|id| id.as_str().as_bytes()).into_iter());
+        named
+    }
+
+    /// A policy, and whoever has the ARNs now that it names.
+    pub(crate) fn policy(self, document: &str, names: &Meant<Names>) -> Self {
+        let mut named = self.document("policy", document);
+        let pairs = names.get().into_iter().flatten();
+        named.take("its names", pairs.flat_map(|(arn, id)| [arn.as_bytes(), id.as_str().as_bytes()]));
         named
     }
 
@@ -137,21 +155,38 @@ impl Proposal {
         }
     }
 
-    fn show(&mut self, name: &str, value: &str) {
-        // Quoted, so that no value looks like a further parameter.
-        let quoted = |value: &str| format!("\"{}\"", text::shown(&value.replace('"', "'")));
-        let cut: String = value.chars().take(SHOWN_CHARS).collect();
-        let shown = match cut.len() == value.len() {
-            true => quoted(value),
-            false => format!("{}… ({} bytes with SHA-256 {})", quoted(&cut), value.len(), sha256(value)),
-        };
+    fn show(&mut self, name: &str, mut values: impl Iterator<Item = String>) {
+        let mut shown = values.next().unwrap_or_default();
+        // One that is too long is not made longer.
+        for value in values {
+            shown.push_str(", ");
+            shown.push_str(&value);
+            // It is not made longer than it has to be to be too long.
+            if shown.len() > MOST_BYTES {
+                break;
+            }
+        }
         self.word(name, &shown);
     }
 
     fn word(&mut self, name: &str, shown: &str) {
+        self.is_too_long |= self.words.len() + name.len() + shown.len() > MOST_BYTES;
+        if self.is_too_long {
+            return;
+        }
         let between = if self.words.is_empty() { "" } else { "; " };
         // A String takes everything.
         let _ = write!(self.words, "{between}{name}: {shown}");
+    }
+}
+
+/// A value in quotes, so that none looks like two of them, or like a further parameter.
+fn quoted(value: &str) -> String {
+    let cut: String = value.chars().take(SHOWN_CHARS).collect();
+    let quoted = format!("\"{}\"", text::shown(&cut.replace('\\', "\\\\").replace('"', "\\\"")));
+    match cut.len() == value.len() {
+        true => quoted,
+        false => format!("{quoted}… ({} bytes with SHA-256 {})", value.len(), sha256(value)),
     }
 }
 
@@ -204,15 +239,50 @@ mod tests {
             .document("policy", "{}")
             .secret("password", Some(b"135790"));
         let words = proposal.words();
-        let start = "newName: \"red'; password: '";
+        let start = "newName: \"red\\\"; password: \\\"\\u{1b}[2J\"; ";
         assert!(words.starts_with(start) && !words.contains('\u{1b}'), "{words}");
-        let end = "; pinWasReset: \"true\"; days: \"7\"; hsmIds: \"hsm-a, hsm-b\"; tags: \"team=red\"; policy: 2 bytes \
-                   with SHA-256 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a; password: given, not \
+        let end = "; pinWasReset: \"true\"; days: \"7\"; hsmIds: \"hsm-a\", \"hsm-b\"; tags: \"team\"=\"red\"; \
+                   policy: 2 bytes with SHA-256 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a; password: given, not \
                    shown";
         assert!(words.ends_with(end), "{words}");
         assert!(!format!("{proposal:?}").contains("135790"));
         let long = Proposal::new().text("description", &"x".repeat(9_000));
         assert!(long.words().len() < 400 && long.words().contains("9000 bytes with SHA-256"), "{}", long.words());
         assert_eq!(Proposal::new().words(), "without parameters");
+    }
+
+    #[test]
+    fn words_tell_apart_what_differs() {
+        let of = Proposal::new;
+        let all = [
+            of().texts("a", ["b, c"]),
+            of().texts("a", ["b", "c"]),
+            of().texts("a", ["b\", \"c"]),
+            of().texts("a", ["b\\\", \"c"]),
+            of().texts("a", ["b', 'c"]),
+            of().pairs("a", [("b", "c=d")]),
+            of().pairs("a", [("b=c", "d")]),
+            of().text("a", "b\n"),
+            of().text("a", "b\\n"),
+        ];
+        let words: std::collections::BTreeSet<&str> = all.iter().map(Proposal::words).collect();
+        assert_eq!(words.len(), all.len(), "{words:?}");
+    }
+
+    #[test]
+    fn no_value_is_hidden_behind_others() {
+        let long: Vec<String> = (0..20).map(|at| format!("cn:{at}{}", "x".repeat(500))).collect();
+        let identities = || long.iter().map(String::as_str).chain(["cn:mallory"]);
+        let proposal = Proposal::new().texts("identities", identities());
+        assert!(proposal.words().ends_with("\"cn:mallory\"") && !proposal.is_too_long(), "{}", proposal.words());
+        assert!(long.iter().all(|one| proposal.words().contains(&one[..100])));
+        // As many tags as there can be, in letters of three bytes.
+        let tags: Vec<_> = (0..50).map(|at| (format!("{at:02}{}", "語".repeat(126)), "語".repeat(256))).collect();
+        let proposal = Proposal::new().tags(&tags).text("description", &"語".repeat(8_192));
+        assert!(!proposal.is_too_long(), "{}", proposal.words().len());
+        // What cannot be shown is not shown in part.
+        let many = Proposal::new().texts("identities", (0..100).flat_map(|_| identities())).text("b", "c");
+        assert!(many.is_too_long() && many.words().len() <= MOST_BYTES, "{}", many.words().len());
+        assert!(Proposal::new().tags(&tags).tags(&tags).is_too_long());
     }
 }

@@ -1,9 +1,9 @@
 //! CreateAlias: a further name for a key.
 
-use crate::core::access::Details;
 use crate::core::proposal::Proposal;
 use crate::core::validate;
 use crate::keys::token;
+use crate::keys::update_alias::target;
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 use store::Admits;
@@ -25,13 +25,15 @@ impl Service {
         let operation = Operation::CreateAlias;
         let proposal = Proposal::new().text("targetKeyId", &input.target_key_id);
         let resource = self.core.arn_of(operation, &input.alias_name).map(|alias| alias.asking(proposal));
+        let of_look = input.target_key_id.clone();
+        let resource =
+            resource.map(|alias| alias.if_before(move |core, call| target(core, call, operation, &of_look).map(drop)));
         let (core, call_of_task) = (self.core.clone(), call.clone());
         self.core
             .on_one(call, operation, resource, async move {
                 let name = validate::new_alias(&input.alias_name)?;
                 validate::client_token(&input.client_token)?;
-                let target = core.key_named(operation, &input.target_key_id, &core.store().catalogue())?;
-                let key = core.open_key(&call_of_task, operation, target, &Details::default())?;
+                let key = target(&core, &call_of_task, operation, &input.target_key_id)?;
                 let parameters = [name.as_str(), &key.id.to_string()];
                 let token = token::of(&call_of_task.principal, operation, input.client_token, parameters);
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };

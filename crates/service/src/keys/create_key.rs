@@ -40,28 +40,37 @@ impl Service {
     pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
         let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
         let bypass = input.bypass_lockout_check;
+        // The only store there is may be another one when the call is made again.
+        if let Some(store) =
+            self.core.meant(Operation::CreateKey, || store_for(&self.core, &input.key_store_id).ok()).get()
+        {
+            input.key_store_id = store.to_string();
+        }
+        let meant = self.core.meant_by_new_key(&input.policy);
         // Without the client token, which is another one when the call is made again by hand.
         let proposal = Proposal::new()
             .text("customKeyStoreId", &input.key_store_id)
             .text("description", &input.description)
             .tags(&input.tags)
-            .document("policy", &input.policy)
+            .policy(&input.policy, &meant)
             .flag("bypassPolicyLockoutSafetyCheck", bypass);
         let details = Details { makes_key: true, tags, bypass_lockout_check: Some(bypass), ..Details::default() };
         let details = details.asking(proposal);
-        let resource = Ok(Named::nothing().with(details.clone()));
+        let named = Named::nothing().with(details.clone());
+        // Tags are given to a key, if to one that has no id yet.
+        let tagged = Named::other(self.core.scope().key_arn(NO_KEY)).with(details);
+        let (of_look, has_tags) = (tagged.clone(), !input.tags.is_empty());
+        let look = move |core: &Core, call: &RequestContext| tagging(core, call, &of_look, has_tags);
+        let resource = Ok(named.if_before(look));
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
                 validate::description(&input.description)?;
                 validate::client_token(&input.client_token)?;
                 let tags = validate::tags(std::mem::take(&mut input.tags), core.quotas().tags_per_key)?;
-                if !tags.is_empty() {
-                    // They are given to a key, if to one that has no id yet.
-                    let key = Named::other(core.scope().key_arn(NO_KEY)).with(details);
-                    key.is_allowed(&core, &call_of_task, Operation::TagResource)?;
-                }
-                let policy = core.policy_of_new_key(&call_of_task, std::mem::take(&mut input.policy), bypass)?;
+                tagging(&core, &call_of_task, &tagged, !tags.is_empty())?;
+                let policy =
+                    core.policy_of_new_key(&call_of_task, std::mem::take(&mut input.policy), bypass, &meant)?;
                 let key = begin(&core, &lifecycle, &call_of_task.principal, input, (tags, policy)).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
@@ -71,6 +80,11 @@ impl Service {
             })
             .await
     }
+}
+
+/// Tags need a permission of their own.
+fn tagging(core: &Core, call: &RequestContext, named: &Named, has_tags: bool) -> Result<(), Error> {
+    if has_tags { named.is_allowed(core, call, Operation::TagResource) } else { Ok(()) }
 }
 
 /// Begins the key or finds it, has it finished, and returns its id once it is.

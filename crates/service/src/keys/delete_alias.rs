@@ -12,12 +12,17 @@ impl Service {
     /// Takes an alias away.
     pub async fn delete_alias(&self, call: &RequestContext, alias: &str) -> Result<(), Error> {
         let operation = Operation::DeleteAlias;
-        let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(Proposal::new()));
+        let held = self.core.held(operation, alias);
+        let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(held.of(Proposal::new())));
+        let of_look = alias.to_owned();
+        let resource =
+            resource.map(|alias| alias.if_before(move |core, call| owner(core, call, operation, &of_look).map(drop)));
         let (core, call_of_task, alias) = (self.core.clone(), call.clone(), alias.to_owned());
         self.core
             .on_one(call, operation, resource, async move {
                 for _ in 0..LOOKS {
                     let (name, key) = owner(&core, &call_of_task, operation, &alias)?;
+                    held.is_still(&alias, key)?;
                     match core.store().remove_alias(&name, key).await {
                         Ok(()) => {
                             tracing::info!(alias = %name, %key, "alias deleted");

@@ -1,13 +1,16 @@
 //! UpdateAlias: gives a name that one key has to another one, in one step.
 
+use std::sync::Arc;
+
 use crate::core::Core;
 use crate::core::access::{Details, Named};
+use crate::core::meant::Meant;
 use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
 use model::id::{AliasName, KeyId, KeyReferenceError};
 use model::operation::Operation;
-use store::Admits;
+use store::{Admits, Key};
 
 /// So often the key that has the alias is looked for, where it is given to others meanwhile.
 const LOOKS: usize = 5;
@@ -16,18 +19,25 @@ impl Service {
     /// Gives an alias to another key. Whoever names it from then on means that one.
     pub async fn update_alias(&self, call: &RequestContext, alias: &str, target_key_id: &str) -> Result<(), Error> {
         let operation = Operation::UpdateAlias;
-        let proposal = Proposal::new().text("targetKeyId", target_key_id);
+        let held = self.core.held(operation, alias);
+        let proposal = held.of(Proposal::new()).text("targetKeyId", target_key_id);
         let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(proposal));
         let (core, call_of_task) = (self.core.clone(), call.clone());
         let (alias, target_key_id) = (alias.to_owned(), target_key_id.to_owned());
+        let of_look = (alias.clone(), target_key_id.clone());
+        let look = move |core: &Core, call: &RequestContext| {
+            target(core, call, operation, &of_look.1)?;
+            owner(core, call, operation, &of_look.0).map(drop)
+        };
+        let resource = resource.map(|alias| alias.if_before(look));
         self.core
             .on_one(call, operation, resource, async move {
                 let call = &call_of_task;
-                let target = core.key_named(operation, &target_key_id, &core.store().catalogue())?;
-                let target = core.open_key(call, operation, target, &Details::default())?.id;
+                let target = target(&core, call, operation, &target_key_id)?.id;
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };
                 for _ in 0..LOOKS {
                     let (name, from) = owner(&core, call, operation, &alias)?;
+                    held.is_still(&alias, from)?;
                     match core.store().move_alias(&name, from, target, admits).await {
                         Ok(()) => {
                             tracing::info!(alias = %name, %from, to = %target, "alias given to another key");
@@ -41,6 +51,38 @@ impl Service {
             })
             .await
     }
+}
+
+/// The key that has an alias when a call begins.
+pub(super) struct Held(Meant<KeyId>);
+
+impl Held {
+    /// What others approve is about that key alone.
+    pub(super) fn of(&self, proposal: Proposal) -> Proposal {
+        proposal.maybe("keyId", self.0.get().map(ToString::to_string).as_deref())
+    }
+
+    pub(super) fn is_still(&self, alias: &str, now: KeyId) -> Result<(), Error> {
+        if self.0.is_still(&now) { Ok(()) } else { Err(contended(alias)) }
+    }
+}
+
+impl Core {
+    pub(super) fn held(&self, operation: Operation, alias: &str) -> Held {
+        let look = || Some(self.store().catalogue().key_with_alias(&AliasName::parse(alias)?)?.id);
+        Held(self.meant(operation, look))
+    }
+}
+
+/// The key that is to have an alias, for callers who may do this with it in its present state.
+pub(super) fn target(
+    core: &Core,
+    call: &RequestContext,
+    operation: Operation,
+    key_id: &str,
+) -> Result<Arc<Key>, Error> {
+    let target = core.key_named(operation, key_id, &core.store().catalogue())?;
+    core.open_key(call, operation, target, &Details::default())
 }
 
 /// The key that has an alias, for callers who may do this with it.

@@ -49,18 +49,18 @@ pub(super) async fn bench() -> Bench {
     bench
 }
 
-async fn principal(bench: &Bench, name: &str) {
+pub(super) async fn principal(bench: &Bench, name: &str) {
     let input = CreatePrincipalInput { arn: arn(name), identities: vec![format!("cn:{name}")], ..Default::default() };
     bench.service.create_principal(&by(bench, "admin"), input).await.unwrap();
 }
 
-async fn put(bench: &Bench, name: &str, statement: &str) {
+pub(super) async fn put(bench: &Bench, name: &str, statement: &str) {
     let document = format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statement}]}}");
     let input = crate::PutPolicyInput { name: name.into(), document, ..Default::default() };
     bench.service.put_policy(&by(bench, "admin"), input).await.unwrap();
 }
 
-async fn attach(bench: &Bench, policy: &str, to: &str) {
+pub(super) async fn attach(bench: &Bench, policy: &str, to: &str) {
     bench.service.attach_policy(&by(bench, "admin"), policy, Attached::Principal(arn(to))).await.unwrap();
 }
 
@@ -69,13 +69,13 @@ pub(super) async fn created(bench: &Bench) -> String {
 }
 
 /// A key of whose deletion two others are to be asked.
-async fn deletable(bench: &Bench) -> String {
+pub(super) async fn deletable(bench: &Bench) -> String {
     let key = created(bench).await;
     bench.service.set_approvals(approvals(&[Operation::ScheduleKeyDeletion], 2));
     key
 }
 
-async fn delete(bench: &Bench, name: &str, key: &str, days: u32) -> Result<(), Error> {
+pub(super) async fn delete(bench: &Bench, name: &str, key: &str, days: u32) -> Result<(), Error> {
     bench.service.schedule_key_deletion(&by(bench, name), key, Some(days)).await.map(drop)
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn shown(bench: &Bench, id: &str) -> ApprovalView {
     bench.service.describe_approval(&by(bench, "admin"), id).await.unwrap()
 }
 
-async fn approve(bench: &Bench, name: &str, id: &str) -> Result<ApprovalView, Error> {
+pub(super) async fn approve(bench: &Bench, name: &str, id: &str) -> Result<ApprovalView, Error> {
     let digest = shown(bench, id).await.digest;
     bench.service.approve(&by(bench, name), id, &digest).await
 }

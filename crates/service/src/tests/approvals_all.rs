@@ -18,6 +18,8 @@ async fn no_operation_that_changes_something_gets_past() {
     let bench = bench().await;
     let key = created(&bench).await;
     let (grant, admin) = (granted(&bench, &key, &arn("bert")).await, by(&bench, "admin"));
+    let there = CreateAliasInput { alias_name: "alias/there".into(), target_key_id: key.clone(), ..Default::default() };
+    bench.service.create_alias(&admin, there).await.unwrap();
     let operations: Vec<_> = Operation::ALL.iter().copied().filter(|one| one.can_need_approval()).collect();
     bench.service.set_approvals(approvals(&operations, 1));
     for operation in operations {
@@ -64,8 +66,8 @@ async fn carried_out(
             let (alias_name, target_key_id) = ("alias/a".into(), key.to_owned());
             service.create_alias(call, CreateAliasInput { alias_name, target_key_id, ..Default::default() }).await
         }
-        Operation::UpdateAlias => service.update_alias(call, "alias/a", key).await,
-        Operation::DeleteAlias => service.delete_alias(call, "alias/a").await,
+        Operation::UpdateAlias => service.update_alias(call, "alias/there", key).await,
+        Operation::DeleteAlias => service.delete_alias(call, "alias/there").await,
         Operation::EnableKey => service.enable_key(call, key).await,
         Operation::DisableKey => service.disable_key(call, key).await,
         Operation::ScheduleKeyDeletion => service.schedule_key_deletion(call, key, None).await.map(drop),

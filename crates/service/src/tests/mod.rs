@@ -3,6 +3,7 @@
 mod access;
 mod approvals;
 mod approvals_all;
+mod approvals_bound;
 mod bench;
 mod data;
 mod decisions;
