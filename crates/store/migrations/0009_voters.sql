@@ -13,3 +13,13 @@ CREATE TABLE approval_votes (
 );
 
 CREATE INDEX approval_votes_by_voter ON approval_votes (voter);
+
+-- By which names of certificates those were known who asked and who approved, when they did. One who is known by others
+-- later, or by none, is the same one.
+CREATE TABLE approval_identities (
+    approval_id TEXT NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    -- A requester or a voter.
+    person      TEXT NOT NULL,
+    identity    TEXT NOT NULL,
+    PRIMARY KEY (approval_id, person, identity)
+);

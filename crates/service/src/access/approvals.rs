@@ -1,10 +1,9 @@
 //! Approvals: what waits for the word of others, shown to them, approved, refused.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::access::Named;
-use crate::core::approval::{Person, Votes, as_of_now};
+use crate::core::approval::{Person, Votes, faces};
 use crate::core::page::{self, Bounds};
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
@@ -167,7 +166,8 @@ impl Core {
     fn voter(&self, call: &RequestContext, approval: &Approval) -> Result<Person, Error> {
         let voter = self.judged(call, |judge| Person::of(judge, call))?;
         let catalogue = self.store().catalogue();
-        if as_of_now(&catalogue, &voter.id()) == as_of_now(&catalogue, &approval.request.requester) {
+        let [own, asked] = [&voter.id(), &approval.request.requester].map(|one| faces(&catalogue, approval, one));
+        if !own.is_disjoint(&asked) {
             return Err(self.of_store(AccessError::OwnRequest(approval.id.clone()).into()));
         }
         Ok(voter)
@@ -185,13 +185,9 @@ impl Core {
         let (keyring, authority) = (self.keyring(), self.authority());
         let catalogue = &keyring.catalogue;
         let counting = Votes::new(self, &keyring, &authority, call).counting(approval);
-        let mut seen: BTreeMap<PrincipalId, bool> = counting.iter().map(|voter| (voter.clone(), false)).collect();
         let votes = approval.votes.iter().map(|(voter, cast)| {
             let approves = cast.vote == Vote::Approve;
-            // Of two votes that are one person's by now, one counts.
-            let first = seen.get_mut(&as_of_now(catalogue, voter)).filter(|_| approves);
-            let counts = first.is_some_and(|seen| !std::mem::replace(seen, true));
-            VoteView { voter: name_of(catalogue, voter), approves, at: cast.at, counts }
+            VoteView { voter: name_of(catalogue, voter), approves, at: cast.at, counts: counting.contains(voter) }
         });
         let Approval { id, request, description, created_at, expires_at, needed, state, .. } = approval;
         let given = u32::try_from(counting.len()).unwrap_or(u32::MAX);

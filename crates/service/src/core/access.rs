@@ -45,7 +45,9 @@ pub(crate) struct Named {
 
 /// A look at what a call needs beside permission to do this with what it names.
 #[derive(Clone)]
-struct Before(Arc<dyn Fn(&Core, &RequestContext) -> Result<(), Error> + Send + Sync>);
+struct Before(Arc<Look>);
+
+type Look = dyn Fn(&Core, &RequestContext) -> Result<(), Error> + Send + Sync;
 
 impl fmt::Debug for Before {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

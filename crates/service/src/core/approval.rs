@@ -79,6 +79,41 @@ pub(crate) fn as_of_now(catalogue: &Catalogue, id: &PrincipalId) -> PrincipalId 
     catalogue.principal_known_as(id.as_str()).map_or_else(|| id.clone(), |principal| principal.id.clone())
 }
 
+/// All that somebody who asked or voted was then and is now: principals, and the names by which they were and are known.
+/// Who is mapped to a principal, or is so no more, stays one person.
+pub(crate) fn faces(catalogue: &Catalogue, approval: &Approval, person: &PrincipalId) -> BTreeSet<PrincipalId> {
+    let then = approval.identities.get(person).into_iter().flatten();
+    let then = then.map(|name| PrincipalId::from(name.as_str())).chain([person.clone()]);
+    let mut faces = BTreeSet::new();
+    for face in then {
+        let now = as_of_now(catalogue, &face);
+        if let Some(principal) = catalogue.principal(&now) {
+            faces.extend(principal.identities.iter().map(|one| PrincipalId::from(one.name.as_str())));
+        }
+        faces.extend([face, now]);
+    }
+    faces
+}
+
+/// Puts voters together who share a face with each other, or each with a third one.
+fn persons<'a>(
+    voters: impl Iterator<Item = (&'a PrincipalId, BTreeSet<PrincipalId>)>,
+) -> Vec<(Vec<&'a PrincipalId>, BTreeSet<PrincipalId>)> {
+    let mut persons: Vec<(Vec<&PrincipalId>, BTreeSet<PrincipalId>)> = Vec::new();
+    for (voter, faces) in voters {
+        let (same, others) = persons.into_iter().partition(|(_, of)| !of.is_disjoint(&faces));
+        persons = others;
+        let mut one = (vec![voter], faces);
+        let same: Vec<(Vec<&PrincipalId>, BTreeSet<PrincipalId>)> = same;
+        for (voters, faces) in same {
+            one.0.extend(voters);
+            one.1.extend(faces);
+        }
+        persons.push(one);
+    }
+    persons
+}
+
 /// Looks at approvals as things are at one moment.
 pub(crate) struct Votes<'a> {
     core: &'a Core,
@@ -94,14 +129,17 @@ impl<'a> Votes<'a> {
         Self { core, keyring, authority, call }
     }
 
-    /// Those who approve and count: each once, others than who asked, and who may still approve.
+    /// Those whose votes for it count: of each person one, of others than who asked, of who may still approve.
     pub(crate) fn counting(&self, approval: &Approval) -> BTreeSet<PrincipalId> {
         let catalogue = &self.keyring.catalogue;
-        let requester = as_of_now(catalogue, &approval.request.requester);
+        let requester = faces(catalogue, approval, &approval.request.requester);
         let voters = approval.votes.iter().filter(|(_, cast)| cast.vote == store::access::Vote::Approve);
-        let voters: BTreeSet<PrincipalId> = voters.map(|(voter, _)| as_of_now(catalogue, voter)).collect();
-        let counts = |voter: &PrincipalId| *voter != requester && self.may_approve(voter, &approval.request.resource);
-        voters.into_iter().filter(counts).collect()
+        let counts = |voter: &&PrincipalId| self.may_approve(&as_of_now(catalogue, voter), &approval.request.resource);
+        persons(voters.map(|(voter, _)| (voter, faces(catalogue, approval, voter))))
+            .into_iter()
+            .filter(|(_, faces)| faces.is_disjoint(&requester))
+            .filter_map(|(voters, _)| voters.into_iter().find(counts).cloned())
+            .collect()
     }
 
     fn may_approve(&self, voter: &PrincipalId, resource: &str) -> bool {
@@ -297,4 +335,33 @@ impl Standing {
 fn no_use(error: &AccessError) -> Error {
     let what = format!("the approval of this call cannot be used: {error}. The same call asks for a new one");
     Error::permanent(Exception::AccessDenied, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_shares_a_face_with_two_makes_them_one() {
+        let of = |voters: &[(&'static str, &[&'static str])]| -> Vec<usize> {
+            let voters: Vec<(PrincipalId, BTreeSet<PrincipalId>)> = voters
+                .iter()
+                .map(|(voter, faces)| (PrincipalId::from(*voter), faces.iter().map(|face| (*face).into()).collect()))
+                .collect();
+            let mut sizes: Vec<usize> = persons(voters.iter().map(|(voter, faces)| (voter, faces.clone())))
+                .iter()
+                .map(|(voters, _)| voters.len())
+                .collect();
+            sizes.sort_unstable();
+            sizes
+        };
+        assert!(of(&[]).is_empty());
+        let (one, two, three): (_, _, (_, &[&str])) =
+            (("a", &["a", "x"][..]), ("b", &["b", "y"][..]), ("c", &["c", "z"]));
+        assert_eq!(of(&[one, two, three]), [1, 1, 1]);
+        let both = ("d", &["d", "x", "y"][..]);
+        assert_eq!(of(&[one, two, both, three]), [1, 3]);
+        assert_eq!(of(&[both, one, three, two]), [1, 3]);
+        assert_eq!(of(&[one, three, ("e", &["x"]), two]), [1, 1, 2]);
+    }
 }

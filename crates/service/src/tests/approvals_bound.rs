@@ -1,10 +1,12 @@
 //! What exactly others approve, when they are asked, and when their votes are looked at.
 
-use super::approvals::{approvals, approve, arn, asked, attach, bench, by, created, deletable, delete, principal, put};
+use super::approvals::{
+    approvals, approve, arn, asked, attach, bench, by, created, deletable, delete, principal, put, shown,
+};
 use super::bench::{Bench, exception};
 use crate::{
-    Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, PutKeyPolicyInput,
-    ResyncInput,
+    ApprovalStanding, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error,
+    PutKeyPolicyInput, ResyncInput,
 };
 use model::exception::Exception;
 use model::operation::Operation;
@@ -198,4 +200,45 @@ async fn nobody_is_asked_for_what_would_be_denied() {
     asked(service.create_key(&anna, tagged).await);
     asked(service.resync_keys(&anna, resync).await);
     asked(service.create_key(&dora, CreateKeyInput::default()).await);
+}
+
+#[tokio::test]
+async fn who_is_mapped_no_more_is_the_same_person() {
+    let bench = bench().await;
+    let (key, admin) = (deletable(&bench).await, by(&bench, "admin"));
+    principal(&bench, "pat").await;
+    attach(&bench, "Approver", "pat").await;
+    let service = &bench.service;
+    let map = async || service.add_principal_identity(&admin, &arn("pat"), "cn:admin").await.unwrap();
+    let unmap = async || service.remove_principal_identity(&admin, &arn("pat"), "cn:admin").await.unwrap();
+    map().await;
+    let own = asked(delete(&bench, "admin", &key, 9).await);
+    let [id, other] = [asked(delete(&bench, "anna", &key, 7).await), asked(delete(&bench, "anna", &key, 8).await)];
+    assert_eq!(approve(&bench, "admin", &id).await.unwrap().given, 1);
+    // By another certificate, at a time when this one is the principal's too.
+    assert_eq!(approve(&bench, "pat", &other).await.unwrap().given, 1);
+    unmap().await;
+    for id in [&id, &other] {
+        let view = approve(&bench, "admin", id).await.unwrap();
+        let counting = view.votes.iter().filter(|vote| vote.counts).count();
+        assert_eq!((view.votes.len(), view.given, counting), (2, 1, 1), "{view:?}");
+    }
+    // Who asked has no vote as whom it is now either.
+    assert_eq!(exception(approve(&bench, "admin", &own).await), Exception::Conflict);
+    // Nor does it help to come from somebody else's principal.
+    service.add_principal_identity(&admin, &arn("carl"), "cn:admin").await.unwrap();
+    assert_eq!(approve(&bench, "admin", &id).await.unwrap().given, 1);
+    assert_eq!(asked(delete(&bench, "anna", &key, 7).await), id);
+    assert_eq!(approve(&bench, "bert", &id).await.unwrap().given, 2);
+    delete(&bench, "anna", &key, 7).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_somebody_who_is_gone_takes_nobody_s_place() {
+    let bench = bench().await;
+    let key = deletable(&bench).await;
+    let id = asked(delete(&bench, "anna", &key, 7).await);
+    bench.service.delete_principal(&by(&bench, "admin"), &arn("anna")).await.unwrap();
+    assert_eq!(shown(&bench, &id).await.standing, ApprovalStanding::Refused);
+    assert!(bench.service.list_approvals(&by(&bench, "bert"), false, None, "").await.unwrap().items.is_empty());
 }

@@ -36,6 +36,7 @@ impl Store {
                 let id = ApprovalId::random();
                 database.changes(Entity::Approval(id.clone())).await?;
                 insert(database, &id, &new, now).await?;
+                remember(database, &id, &new.request.requester).await?;
                 Ok(Requested::New(id))
             })
         })
@@ -75,7 +76,8 @@ impl Store {
                               VALUES ($1, $2, $3, $4) ON CONFLICT (approval_id, voter) DO UPDATE SET \
                               vote = excluded.vote, voted_at = excluded.voted_at";
                 database.execute(upsert, values![id.as_str(), voter.as_str(), vote.name(), now]).await?;
-                Ok(())
+                // One against it stands in the way whoever it is from.
+                if vote == Vote::Approve { remember(database, &id, &voter).await } else { Ok(()) }
             })
         })
         .await
@@ -118,6 +120,26 @@ impl Store {
 
 async fn there(database: &mut Connection, id: &ApprovalId) -> Result<Approval, Error> {
     load::approval(database, id).await?.ok_or_else(|| AccessError::NoApproval(id.clone()).into())
+}
+
+/// Puts on record by which names somebody who asks or approves is known now, in addition to what is known from before.
+/// An administrator who is no principal is known by the name that it has there.
+async fn remember(database: &mut Transaction, id: &ApprovalId, person: &PrincipalId) -> Result<(), Error> {
+    let insert = "INSERT INTO approval_identities (approval_id, person, identity) \
+                  SELECT $1, principal_id, identity FROM identities WHERE principal_id = $2 ON CONFLICT DO NOTHING";
+    database.execute(insert, values![id.as_str(), person.as_str()]).await?;
+    Ok(())
+}
+
+/// Ends what waits for calls of somebody who is gone. The calls cannot be made again.
+pub(super) async fn end_requests(database: &mut Transaction, of: &PrincipalId) -> Result<(), Error> {
+    let end = "UPDATE approvals SET state = $1 WHERE requester = $2 AND state = $3 RETURNING id";
+    let names = values![ApprovalState::Refused.name(), of.as_str(), ApprovalState::Waiting.name()];
+    let ended: Vec<(String,)> = database.all(end, names).await?;
+    for (id,) in ended {
+        database.changes(Entity::Approval(ApprovalId::from(id.as_str()))).await?;
+    }
+    Ok(())
 }
 
 async fn write_state(database: &mut Transaction, id: &ApprovalId, to: ApprovalState) -> Result<(), Error> {

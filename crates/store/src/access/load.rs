@@ -65,6 +65,7 @@ impl FromRow for ApprovalRow {
             needed,
             state: ApprovalState::from_name(&state).ok_or_else(|| unreadable("approval state", &state))?,
             votes: BTreeMap::new(),
+            identities: BTreeMap::new(),
         }))
     }
 }
@@ -184,9 +185,12 @@ macro_rules! approvals {
         );
         let votes: Vec<VoteRow> =
             rows!($database, "SELECT approval_id, voter, vote, voted_at FROM approval_votes", $where_approval, $values);
-        let mut of = cast(votes)?;
+        let identities: Vec<PairRow> =
+            rows!($database, "SELECT approval_id, person, identity FROM approval_identities", $where_approval, $values);
+        let (mut of, mut known) = (cast(votes)?, identities_of(identities));
         rows.into_iter().map(move |ApprovalRow(mut approval)| {
             approval.votes = of.remove(approval.id.as_str()).unwrap_or_default();
+            approval.identities = known.remove(approval.id.as_str()).unwrap_or_default();
             approval
         })
     }};
@@ -306,6 +310,14 @@ fn sets<T: Ord>(rows: Vec<(String, String)>, read: impl Fn(&str) -> T) -> BTreeM
     let mut of: BTreeMap<String, BTreeSet<T>> = BTreeMap::new();
     for (holder, name) in rows {
         of.entry(holder).or_default().insert(read(&name));
+    }
+    of
+}
+
+fn identities_of(rows: Vec<PairRow>) -> BTreeMap<String, BTreeMap<PrincipalId, BTreeSet<String>>> {
+    let mut of: BTreeMap<String, BTreeMap<PrincipalId, BTreeSet<String>>> = BTreeMap::new();
+    for (approval, person, identity) in rows {
+        of.entry(approval).or_default().entry(PrincipalId::from(person.as_str())).or_default().insert(identity);
     }
     of
 }

@@ -177,6 +177,8 @@ pub struct Approval {
     pub state: ApprovalState,
     /// How those who are there have voted; administrators who are no principals by the names of their certificates.
     pub votes: BTreeMap<PrincipalId, Cast>,
+    /// By which names of certificates who asked and who approved were known when they did.
+    pub identities: BTreeMap<PrincipalId, BTreeSet<String>>,
 }
 
 /// A vote that was cast.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::NewPrincipal;
+use super::approvals::end_requests;
 use super::checks::{INSTALLATION, finds, has_room, principal_is_there, too_many};
 use crate::change::Transaction;
 use crate::engine::value::values;
@@ -37,7 +38,8 @@ impl Store {
         .await
     }
 
-    /// Takes a principal away, with its identities, tags, memberships, attachments and votes. Grants in which it is
+    /// Takes a principal away, with its identities, tags, memberships, attachments and votes, and ends what waits for
+    /// its calls. Grants in which it is
     /// named, and policies that name it, keep its id, which nobody else will have. Also on a full disk.
     pub async fn delete_principal(&self, id: &PrincipalId) -> Result<(), Error> {
         let id = id.clone();
@@ -50,6 +52,7 @@ impl Store {
                 for (approval,) in voted {
                     database.changes(Entity::Approval(ApprovalId::from(approval.as_str()))).await?;
                 }
+                end_requests(database, &id).await?;
                 database.removes(Entity::Principal(id.clone())).await?;
                 database.execute("DELETE FROM approval_votes WHERE voter = $1", values![id.as_str()]).await?;
                 // What else belongs to it goes with it by its foreign keys.

@@ -215,6 +215,7 @@ impl Subject {
         let other = store.create_principal(names.principal("other")).await.unwrap();
         let asked = approval(&store, &names.request(&other)).await;
         store.vote(&asked, &id, Vote::Approve).await.unwrap();
+        approval(&store, &names.request(&id)).await;
         Box::pin(async move { store.delete_principal(&id).await })
     }
 

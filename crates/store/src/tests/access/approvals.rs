@@ -197,3 +197,49 @@ async fn of_those_that_are_over_the_latest_are_kept() {
     assert_eq!(left, asked[3..].iter().collect::<Vec<_>>(), "the last one is not counted before the next is asked for");
     bench.is_whole("the first ones are cleared").await;
 }
+
+#[tokio::test]
+async fn who_asked_and_approved_is_known_by_the_names_of_then() {
+    let bench = Bench::new().await;
+    let (store, [requester, voter, against]) = (&bench.store, bench.voters().await);
+    for (of, names) in [(&requester, &["cn:one"][..]), (&voter, &["cn:two", "cn:three"]), (&against, &["cn:four"])] {
+        for name in names {
+            store.add_identity(of, name, 9).await.unwrap();
+        }
+    }
+    let id = bench.asked(&request(&requester), 1).await;
+    store.vote(&id, &voter, Vote::Approve).await.unwrap();
+    store.vote(&id, &against, Vote::Refuse).await.unwrap();
+    for (of, name) in [(&requester, "cn:one"), (&voter, "cn:two")] {
+        store.remove_identity(of, name).await.unwrap();
+    }
+    store.add_identity(&voter, "cn:five", 9).await.unwrap();
+    store.vote(&id, &voter, Vote::Approve).await.unwrap();
+    let known = |of: &PrincipalId| {
+        let approval = store.catalogue().approval(&id).unwrap().clone();
+        approval.identities.get(of).cloned().unwrap_or_default().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(known(&requester), ["cn:one", "cn:voter-0"]);
+    assert_eq!(known(&voter), ["cn:five", "cn:three", "cn:two", "cn:voter-1"]);
+    assert!(known(&against).is_empty());
+    bench.is_whole("names").await;
+}
+
+#[tokio::test]
+async fn what_waits_for_somebody_who_is_gone_is_over() {
+    let bench = Bench::new().await;
+    let (store, [requester, voter]) = (&bench.store, bench.voters().await);
+    let of = |parameters: u8| Request { parameters: [parameters; 32], ..request(&requester) };
+    let used = bench.asked(&of(1), 1).await;
+    store.vote(&used, &voter, Vote::Approve).await.unwrap();
+    store.use_approval(&used, &of(1)).await.unwrap();
+    let waiting = bench.asked(&of(2), 1).await;
+    let of_other = bench.asked(&request(&voter), 1).await;
+    store.delete_principal(&requester).await.unwrap();
+    let state = |id: &ApprovalId| store.catalogue().approval(id).unwrap().state;
+    assert_eq!(
+        [state(&used), state(&waiting), state(&of_other)],
+        [ApprovalState::Used, ApprovalState::Refused, ApprovalState::Waiting]
+    );
+    bench.is_whole("its requests are over").await;
+}

@@ -78,6 +78,11 @@ async fn what_takes_access_away_needs_no_page() {
     }
     store.force_state(doomed, KeyState::Disabled).await.unwrap();
     store.give_up_material(doomed, GiveUp::Asked { date: 1 }, &[]).await.unwrap();
+    let needed = NonZeroU32::MIN;
+    let request = Request { requester: id.clone(), operation: "x".into(), resource: "y".into(), parameters: [1; 32] };
+    let new =
+        NewApproval { request, description: "z".into(), needed, life: Duration::from_secs(9), most: 9, most_in_all: 9 };
+    store.request_approval(new).await.unwrap();
     // A whole turn of the change log with the shortest entries before the disk is full, and then one with the longest.
     let other = bench.principal("other").await;
     for _ in 0..=crate::log::SLOTS {
