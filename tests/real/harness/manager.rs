@@ -30,7 +30,12 @@ impl Manager {
     /// What it is told next, if something waits.
     pub(crate) fn hear(&self) -> Option<String> {
         let mut message = [0; 4_096];
-        match self.socket.recv(&mut message) {
+        // A signal may come while it listens, such as a child's end.
+        let mut heard = self.socket.recv(&mut message);
+        while heard.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+            heard = self.socket.recv(&mut message);
+        }
+        match heard {
             Ok(length) => Some(String::from_utf8(message[..length].to_vec()).unwrap().trim_end().to_owned()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
             Err(error) => panic!("{error}"),
