@@ -13,3 +13,6 @@ CREATE TABLE approval_votes (
 );
 
 CREATE INDEX approval_votes_by_voter ON approval_votes (voter);
+
+-- So that the grants of one grantee can be counted, however many the key has.
+CREATE INDEX grants_by_key_and_grantee ON grants (key_id, grantee);
