@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::context::EncryptionContext;
 use model::id::{GrantId, PrincipalId};
 
-use crate::fold::{fold, folds_to};
+use crate::fold::{Folded, fold};
 
 /// Most pairs of a constraint.
 pub const CONSTRAINT_PAIRS: usize = 8;
@@ -156,6 +155,8 @@ pub enum ConstraintKind {
 pub struct Constraint {
     kind: ConstraintKind,
     pairs: BTreeMap<String, String>,
+    /// The pairs' names without their case, in the order of the pairs.
+    folded: Vec<Box<str>>,
 }
 
 /// Why pairs are no constraint.
@@ -175,17 +176,17 @@ pub enum ConstraintError {
 impl Constraint {
     /// Checks the pairs.
     pub fn new(kind: ConstraintKind, pairs: BTreeMap<String, String>) -> Result<Self, ConstraintError> {
-        let names: BTreeSet<_> = pairs.keys().map(|name| fold(name)).collect();
         if !(1..=CONSTRAINT_PAIRS).contains(&pairs.len()) {
             return Err(ConstraintError::Pairs);
         }
         if pairs.values().any(|value| value.chars().count() > CONSTRAINT_VALUE_CHARS) {
             return Err(ConstraintError::Value);
         }
-        if names.len() < pairs.len() {
+        let folded: Vec<Box<str>> = pairs.keys().map(|name| fold(name).into()).collect();
+        if folded.iter().collect::<BTreeSet<_>>().len() < pairs.len() {
             return Err(ConstraintError::Case);
         }
-        Ok(Self { kind, pairs })
+        Ok(Self { kind, pairs, folded })
     }
 
     /// What it asks.
@@ -210,30 +211,29 @@ impl Constraint {
     }
 
     /// Whether an encryption context is what it asks for.
-    pub(crate) fn holds(&self, context: Option<&EncryptionContext>) -> bool {
-        let empty = BTreeMap::new();
-        let given = context.map_or(&empty, EncryptionContext::pairs);
-        let exact = self.kind == ConstraintKind::Subset || given.len() == self.pairs.len();
-        exact && self.pairs.iter().all(|pair| has(given, pair))
+    pub(crate) fn holds(&self, given: &Folded<'_>) -> bool {
+        // Its names are different ones without their case too, so that as many pairs have to be there.
+        let as_many = match self.kind {
+            ConstraintKind::Subset => given.pairs() >= self.pairs.len(),
+            ConstraintKind::Equals => given.pairs() == self.pairs.len(),
+        };
+        as_many && self.each().all(|(name, value)| given.has(name, value))
+    }
+
+    /// The pairs, with folded names.
+    fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.folded.iter().map(|name| &**name).zip(self.pairs.values().map(String::as_str))
     }
 
     /// Whether whatever it lets pass, another one does too.
     fn is_as_strict_as(&self, other: &Self) -> bool {
-        let has_all = other.pairs.iter().all(|pair| has(&self.pairs, pair));
+        let has_all = other.each().all(|pair| self.each().any(|own| own == pair));
         match (self.kind, other.kind) {
             (_, ConstraintKind::Subset) => has_all,
             (ConstraintKind::Equals, ConstraintKind::Equals) => has_all && self.pairs.len() == other.pairs.len(),
             (ConstraintKind::Subset, ConstraintKind::Equals) => false,
         }
     }
-}
-
-/// Whether a pair is among others. If several names are its own but for case, each must have its value: whoever adds a
-/// pair must not get past a constraint by it.
-fn has(given: &BTreeMap<String, String>, (name, value): (&String, &String)) -> bool {
-    let folded = fold(name);
-    let mut same = given.iter().filter(|(other, _)| folds_to(other, &folded)).peekable();
-    same.peek().is_some() && same.all(|(_, other)| other == value)
 }
 
 /// What a grant allows, to whom, under which constraint.

@@ -116,6 +116,8 @@ pub const POLICY_BYTES: usize = 32 << 10;
 pub const ACTION_CHARS: usize = 128;
 /// Grants of one key.
 pub const GRANTS_PER_KEY: usize = 50_000;
+/// Those of them that one grantee has: a decision may have to look at each.
+pub const GRANTS_PER_GRANTEE: usize = 500;
 /// Longest name of a grant, in characters.
 pub const GRANT_NAME_CHARS: usize = 256;
 /// Longest id of a grant, in characters.

@@ -23,3 +23,6 @@ CREATE TABLE approval_identities (
     identity    TEXT NOT NULL,
     PRIMARY KEY (approval_id, person, identity)
 );
+
+-- So that the grants of one grantee can be counted, however many the key has.
+CREATE INDEX grants_by_key_and_grantee ON grants (key_id, grantee);

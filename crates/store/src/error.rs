@@ -232,6 +232,8 @@ pub enum AccessQuota {
     Attachments,
     /// Grants of a key.
     Grants,
+    /// Grants that one principal has of a key.
+    GrantsOfGrantee,
     /// Requests that wait for approval, of one principal or in all.
     Approvals,
 }
@@ -249,6 +251,7 @@ impl AccessQuota {
             Self::Policies => "policies",
             Self::Attachments => "attached policies",
             Self::Grants => "grants",
+            Self::GrantsOfGrantee => "grants to this principal",
             Self::Approvals => "waiting approvals",
         }
     }

@@ -161,8 +161,9 @@ pub fn decide_over<'a>(
         return Verdict::Allow(Allowing::Both(by_key, by_identity));
     }
     let mut left_by_grant = false;
+    let sought = by_grant::Sought::of(request);
     for grant in rules.grants.iter().chain(further) {
-        match (by_grant::allows(grant, request), identity) {
+        match (sought.as_ref().map_or(About::Nobody, |sought| sought.allowed_by(grant)), identity) {
             (About::Nobody, _) => {}
             (About::Caller, _) if same_account => return Verdict::Allow(Allowing::Grant(grant.id.as_str())),
             // AWS says of callers of other accounts that they need both sides, and nothing else of grants to them.

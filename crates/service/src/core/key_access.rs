@@ -9,7 +9,7 @@ use crate::core::access::{NO_KEY, Said};
 use crate::core::authority::{Judge, KEY_SPEC, Subject};
 use crate::core::keyring::{Entry, Target};
 use auth::policy::Parameters;
-use model::id::{KeyId, KeyVersionId};
+use model::id::KeyId;
 use model::operation::{Operation, Plane};
 
 /// Leads from key references to keys that the caller may use.
@@ -64,16 +64,20 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
     pub(crate) fn open(&self, id: KeyId, parameters: Parameters<'_>) -> Result<&'k Entry, Error> {
         let entry = self.judge.keyring().key(id);
         self.allowed(id, entry, parameters)?;
-        let entry = entry.ok_or_else(|| self.unknown(id))?;
+        self.in_state(entry.ok_or_else(|| self.unknown(id))?)
+    }
+
+    /// A key with which the caller may do this, if it is in a state in which that can be done.
+    pub(crate) fn in_state(&self, entry: &'k Entry) -> Result<&'k Entry, Error> {
         let allowed = self.operation.spec().allowed_states;
         if allowed.contains(&entry.state) { Ok(entry) } else { Err(entry.refusal(allowed)) }
     }
 
-    /// Whether there is such a key, for callers who may do this with it.
-    pub(crate) fn knows(&self, id: KeyId, said: &Said) -> Result<bool, Error> {
+    /// The key of this id if there is one, for callers who may do this with it; in whatever state.
+    pub(crate) fn find(&self, id: KeyId, said: &Said) -> Result<Option<&'k Entry>, Error> {
         let entry = self.judge.keyring().key(id);
         self.allowed(id, entry, said.parameters())?;
-        Ok(entry.is_some())
+        Ok(entry)
     }
 
     /// Whether there was such a key, for callers who may do this with it.
@@ -118,11 +122,6 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
     pub(crate) fn current(&self, text: &str, said: &Said) -> Result<Target<'k>, Error> {
         let entry = self.open(self.named(text, said)?, said.parameters())?;
         entry.current().ok_or_else(|| entry.refusal(&[]))
-    }
-
-    /// A version of a key by its number; `None` where the key has none of that number.
-    pub(crate) fn numbered(&self, version: KeyVersionId, said: &Said) -> Result<Option<Target<'k>>, Error> {
-        Ok(self.open(version.key, said.parameters())?.numbered(version.version))
     }
 
     pub(crate) fn unknown(&self, id: KeyId) -> Error {

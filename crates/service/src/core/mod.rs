@@ -27,7 +27,7 @@ pub(crate) mod pipeline;
 pub(crate) mod proposal;
 pub(crate) mod rate;
 pub mod recorder;
-mod release;
+pub(crate) mod release;
 mod single;
 pub(crate) mod usage;
 pub(crate) mod validate;

@@ -23,6 +23,7 @@ use crate::core::key_access::KeyAccess;
 use crate::core::keyring::{Entry, Keyring, Target};
 use crate::core::rate::Rates;
 use crate::core::recorder::Ending;
+use crate::core::release::TOGETHER;
 use crate::core::validate;
 use crate::{Error, Extras, RequestContext};
 use cluster::Failed;
@@ -184,10 +185,15 @@ impl Core {
             let (keyring, authority) = (core.keyring(), core.authority());
             let mut refused = BTreeSet::new();
             let work = async {
-                let prepared = {
-                    let judge = Judge::new(&core, &keyring, &authority, call);
-                    prepared(&judge, &kind, items, &mut refused)
-                };
+                let (mut items, mut prepared) = (items.into_iter(), Vec::with_capacity(count));
+                let mut tokens = TokenCheck::new(&core);
+                while items.len() > 0 {
+                    if !prepared.is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                    let (judge, some) = (Judge::new(&core, &keyring, &authority, call), items.by_ref().take(TOGETHER));
+                    prepare(&judge, &kind, some, &mut tokens, &mut refused, &mut prepared);
+                }
                 core.act(call, &kind, prepared).await
             };
             let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {
@@ -231,8 +237,7 @@ impl Core {
                 }
             });
         }
-        let mut answers: Vec<Option<Result<AnswerOf<V>, Failed>>> = Vec::with_capacity(room);
-        answers.resize_with(room, || None);
+        let mut answers: Vec<Option<Result<AnswerOf<V>, Failed>>> = (0..room).map(|_| None).collect();
         let shares = shares.into_iter().map(|Share { clusters, items, places }| async move {
             (kind.carry_out(clusters, items, call.options()).await, places)
         });
@@ -354,16 +359,17 @@ impl Core {
 }
 
 /// Checks items and makes them ready. `refused` gets the ARNs of keys of which something was refused.
-fn prepared<'k, V: DataOperation>(
+fn prepare<'k, V: DataOperation>(
     judge: &Judge<'k>,
     kind: &V,
-    items: Vec<V::Input>,
+    items: impl Iterator<Item = V::Input>,
+    tokens: &mut TokenCheck<'_>,
     refused: &mut BTreeSet<Arc<str>>,
-) -> Vec<Result<Prepared<'k, ItemOf<V>>, Error>> {
+    prepared: &mut Vec<Result<Prepared<'k, ItemOf<V>>, Error>>,
+) {
     let noted = RefCell::default();
     let access = KeyAccess::new(judge, kind.operation()).noting(&noted);
-    let mut tokens = TokenCheck::new(judge.core());
-    let prepared = items.into_iter().map(|mut item| {
+    prepared.extend(items.map(|mut item| {
         let extras = kind.extras(&mut item);
         extras.check()?;
         let grant_tokens = std::mem::take(&mut extras.grant_tokens);
@@ -373,10 +379,8 @@ fn prepared<'k, V: DataOperation>(
             [Some(prepared.target), source].into_iter().flatten().for_each(|target| access.note(target));
         })?;
         Ok(prepared)
-    });
-    let prepared = prepared.collect();
+    }));
     refused.extend(noted.take());
-    prepared
 }
 
 /// What a cluster answers to a batch. Answers of another operation count as none.

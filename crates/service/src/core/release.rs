@@ -13,8 +13,8 @@ use crate::core::authority::Authority;
 /// After so many looks during each of which something was changed, one is taken under the lock: somebody who makes
 /// changes all the time must not keep a result back for ever.
 pub(super) const ROUNDS: usize = 4;
-/// So many results are looked at before others have their turn in the runtime.
-pub(super) const TOGETHER: usize = 64;
+/// So many items are decided on before others have their turn in the runtime, when a call begins as when it ends.
+pub(crate) const TOGETHER: usize = 64;
 
 /// What is decided by, at one moment. None of it is ever what it was before, once it was something else: what is equal
 /// was so all the time between.

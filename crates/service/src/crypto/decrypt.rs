@@ -115,29 +115,32 @@ pub(crate) fn opening<'a>(
         return of_any_ciphertext(access, key_id, said);
     }
     validate::length("ciphertextBlob", ciphertext.len(), 1, limits::CIPHERTEXT_BYTES)?;
+    // Each key is decided on once: a batch has many of these.
     let named = match key_id {
         "" => None,
-        text => Some(access.named(text, &said)?),
+        text => {
+            let id = access.named(text, &said)?;
+            Some(access.find(id, &said)?.ok_or_else(|| access.unknown(id))?)
+        }
     };
-    if let Some(id) = named
-        && !access.knows(id, &said)?
-    {
-        return Err(access.unknown(id));
-    }
     let Ciphertext { key_version, iv, .. } = Ciphertext::parse(&ciphertext).map_err(|_| Error::invalid_ciphertext())?;
-    if named.is_some_and(|id| id != key_version.key) {
+    if named.is_some_and(|entry| entry.key.id != key_version.key) {
         return Err(Error::permanent(
             Exception::IncorrectKey,
             "The key ID in the request does not identify a CMK that can perform this operation.",
         ));
     }
-    if !access.knows(key_version.key, &said)? {
+    let entry = match named {
+        Some(entry) => Some(entry),
+        None => access.find(key_version.key, &said)?,
+    };
+    let Some(entry) = entry else {
         // A key that this installation never had made the ciphertext elsewhere: one answer to all that is foreign. Who
         // may use one that was deleted is told that nothing opens it any more.
         let deleted = access.was_deleted(key_version.key);
         return Err(if deleted { access.unknown(key_version.key) } else { Error::invalid_ciphertext() });
-    }
-    let target = access.numbered(key_version, &said)?.ok_or_else(Error::invalid_ciphertext)?;
+    };
+    let target = access.in_state(entry)?.numbered(key_version.version).ok_or_else(Error::invalid_ciphertext)?;
     let aad = aad_of(target.version, &said.context);
     let item = DecryptItem { key: target.version.reference.version, aad, iv, sealed: ciphertext.slice(HEADER_BYTES..) };
     Ok(Opening { target, said, item })

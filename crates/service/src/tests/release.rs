@@ -2,13 +2,15 @@
 //! who changes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::bench::Bench;
+use super::bench::{Bench, plain};
 use crate::core::access::Named;
 use crate::core::recorder::{Ending, Phase};
+use crate::core::release::TOGETHER;
 use crate::{Error, RequestContext};
 use model::exception::Exception;
+use model::limits;
 use model::operation::Operation;
 
 fn ending<'a>(bench: &Bench, call: &'a RequestContext) -> Ending<'a> {
@@ -97,4 +99,32 @@ async fn others_have_their_turn_while_many_results_are_looked_at() {
     .await;
     other.await.unwrap();
     assert_eq!((next, turns.first(), turns.last()), (1_000, Some(&false), Some(&true)));
+}
+
+/// How often another task has its turn while a batch is in hand that is refused, so that it waits for nothing.
+async fn turns(bench: &Bench, items: usize) -> usize {
+    let count = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let count = Arc::clone(&count);
+        async move {
+            loop {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let items = (0..items).map(|_| plain("nonsense", b"x")).collect();
+    let results = bench.service.encrypt(&bench.call(), items).await.unwrap();
+    assert!(results.iter().all(Result::is_err));
+    other.abort();
+    count.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn others_have_their_turn_while_a_large_batch_is_decided() {
+    let bench = Bench::new().await;
+    turns(&bench, 1).await;
+    let (one, most) = (turns(&bench, 1).await, turns(&bench, limits::BATCH_ITEMS).await);
+    let each = limits::BATCH_ITEMS / TOGETHER;
+    assert!(most >= one + 2 * each, "when it begins and when it ends: {most} against {one}");
 }

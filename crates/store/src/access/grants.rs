@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::checks::{principal_is_there, too_many};
+use super::checks::{has_room, principal_is_there, too_many};
 use super::{Grant, Granted, NewGrant};
 use crate::engine::Connection;
 use crate::engine::value::values;
@@ -11,6 +11,7 @@ use crate::log::{Entity, SLOTS};
 use crate::reserve::Purpose;
 use crate::{AccessError, AccessQuota, Admits, Error, Store};
 use model::id::{GrantId, KeyId};
+use model::limits;
 
 /// Grants that go in one step with a key that is deleted: half of what the change log holds.
 const AT_ONCE: i64 = SLOTS / 2;
@@ -31,6 +32,7 @@ impl Store {
                 for named in [Some(&new.grantee), new.retiring.as_ref()].into_iter().flatten() {
                     principal_is_there(database, named).await?;
                 }
+                of_grantee_has_room(database, &new).await?;
                 let most = i64::try_from(admits.most).unwrap_or(i64::MAX);
                 let counted = "UPDATE keys SET grant_count = grant_count + 1 WHERE id = $1 AND grant_count < $2";
                 if database.execute(counted, values![new.key, most]).await? == 0 {
@@ -102,6 +104,14 @@ async fn made_before(database: &mut Connection, new: &NewGrant) -> Result<Option
     let same = "SELECT id FROM grants WHERE key_id = $1 AND name = $2 AND parameters = $3";
     let row: Option<(String,)> = database.optional(same, values![new.key, &new.name, &new.parameters[..]]).await?;
     Ok(row.map(|(id,)| GrantId::from(id.as_str())))
+}
+
+/// Whether the grantee may have one more grant of the key. Whoever may make grants must not make the grantee's decisions
+/// cost without end.
+async fn of_grantee_has_room(database: &mut Connection, new: &NewGrant) -> Result<(), Error> {
+    let count = "SELECT COUNT(*) FROM grants WHERE key_id = $1 AND grantee = $2";
+    let (of, count) = (format!("key {}", new.key), (count, values![new.key, new.grantee.as_str()]));
+    has_room(database, AccessQuota::GrantsOfGrantee, &of, limits::GRANTS_PER_GRANTEE, count).await
 }
 
 async fn insert(database: &mut Connection, id: &GrantId, new: &NewGrant, now: i64) -> Result<(), Error> {

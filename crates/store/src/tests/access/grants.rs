@@ -5,6 +5,7 @@ use crate::GiveUp;
 use crate::access::{Constraint, ConstraintKind, Grant, Granted};
 use crate::engine::value::values;
 use model::id::GrantId;
+use model::limits;
 
 fn ids<'a>(of: impl Iterator<Item = &'a Arc<Grant>>) -> Vec<&'a GrantId> {
     of.map(|grant| &grant.id).collect()
@@ -111,6 +112,28 @@ async fn the_same_call_with_a_name_makes_one_grant() {
     bench.store.remove_grant(key, &id).await.unwrap();
     let made = bench.store.create_grant(named, admits(9)).await.unwrap();
     assert!(matches!(made, Granted::New(new) if new != id));
+}
+
+#[tokio::test]
+async fn a_principal_has_so_many_grants_of_a_key_and_no_more() {
+    let bench = Bench::new().await;
+    let (key, elsewhere, app) = (bench.new_key().await.key, bench.new_key().await.key, bench.principal("app").await);
+    let (other, most) = (bench.principal("other").await, limits::GRANTS_PER_GRANTEE);
+    let mut named = None;
+    for index in 0..most {
+        named = Some(grant(key, &app, &format!("{index}")));
+        bench.grant(grant(key, &app, &format!("{index}")), 9_999).await.unwrap();
+    }
+    let refused = bench.grant(grant(key, &app, ""), 9_999).await;
+    assert!(is_quota(refused, AccessQuota::GrantsOfGrantee, most));
+    assert_eq!(bench.store.catalogue().grants_of(&app, key).count(), most);
+    assert_eq!(bench.store.catalogue().grant_count_of(key), most);
+    let again = bench.store.create_grant(named.unwrap(), admits(9_999)).await.expect("it needs no room");
+    let Granted::Existing(id) = again else { panic!("{again:?}") };
+    bench.grant(grant(elsewhere, &app, ""), 9_999).await.expect("another key's are not counted");
+    bench.grant(grant(key, &other, ""), 9_999).await.expect("another grantee's are not counted");
+    bench.store.remove_grant(key, &id).await.unwrap();
+    bench.grant(grant(key, &app, ""), 9_999).await.expect("there is room again");
 }
 
 #[tokio::test]
