@@ -96,15 +96,15 @@ async fn who_has_an_arn_later_is_not_who_was_meant() {
             }
         }
     };
-    for at in 0..operations.len() {
+    for (at, operation) in operations.iter().enumerate() {
         let id = asked(of(at).await);
         approve(&bench, "bert", &id).await.unwrap();
         made_anew(&bench, "eve").await;
         let next = asked(of(at).await);
-        assert_ne!(next, id, "{:?} is about somebody else", operations[at]);
+        assert_ne!(next, id, "{operation:?} is about somebody else");
         approve(&bench, "bert", &next).await.unwrap();
         let done = of(at).await;
-        assert!(done.is_ok(), "{:?}: {done:?}", operations[at]);
+        assert!(done.is_ok(), "{operation:?}: {done:?}");
     }
     // Nor is it who is meant by a call that is in hand.
     let core = &service.core;
