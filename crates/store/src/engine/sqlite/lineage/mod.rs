@@ -78,9 +78,17 @@ impl Lineage {
         let side = beside(path, RECORD);
         let main = File::open(path).map_err(|error| failed(path, error))?;
         let (open, known) = Beside::open(&side).map_err(|error| failed(&side, error))?;
-        let seen = look(path, Some(&main)).map_err(|error| failed(path, error))?;
-        judge(&seen, known.as_ref())
-            .map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })?;
+        let mut seen = look(path, Some(&main)).map_err(|error| failed(path, error))?;
+        let mut verdict = judge(&seen, known.as_ref());
+        // A connection that this process has closed may be writing its log into the file yet.
+        for _ in 1..LOOKS {
+            if verdict.is_ok() {
+                break;
+            }
+            seen = look(path, Some(&main)).map_err(|error| failed(path, error))?;
+            verdict = judge(&seen, known.as_ref());
+        }
+        verdict.map_err(|why| Error::Copied { file: path.display().to_string(), why: why.to_string() })?;
         let mut known = Known { beside: open, record: known.unwrap_or_else(|| unnumbered(String::new())) };
         known.record.boot = seen.boot;
         if known.record.state != State::Begun {
@@ -251,6 +259,9 @@ pub(crate) fn beside(database: &Path, what: impl AsRef<OsStr>) -> PathBuf {
     name.into()
 }
 
+/// A checkpoint between two reads makes them differ; that many times in a row it does not.
+const LOOKS: u32 = 50;
+
 /// Looks at a database that nobody changes meanwhile.
 pub(crate) fn look(path: &Path, main: Option<&File>) -> io::Result<Seen> {
     Ok(Seen {
@@ -264,8 +275,6 @@ pub(crate) fn look(path: &Path, main: Option<&File>) -> io::Result<Seen> {
 
 /// Judges a database that this process does not have open, and that others may be changing.
 pub(crate) fn judge_from_outside(path: &Path) -> Result<Standing, Error> {
-    /// A daemon's checkpoint between two reads makes them differ; that many times in a row it does not.
-    const LOOKS: u32 = 50;
     let failed = |error: io::Error| Error::Database(format!("{}: {error}", path.display()));
     if restore::is_decided(path) {
         return Err(Error::Backup(format!(
