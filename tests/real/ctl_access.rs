@@ -1,13 +1,12 @@
 //! keystorectl: principals, groups, policies, grants, and why somebody may do something.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::access::user;
-use crate::harness::clients::address_of;
+use crate::harness::clients::environment_of;
 use crate::harness::tool::{self, Ran};
 use crate::harness::{Daemon, shared};
 
@@ -29,15 +28,6 @@ fn file(folder: &Path, name: &str, content: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// What a client of this name needs, as keystorectl reads it.
-fn client(daemon: &Daemon, folder: &Path, name: &str) -> BTreeMap<String, String> {
-    let (address, mut environment) = (address_of(daemon, name), daemon.environment().unwrap());
-    for (variable, content) in [("KEYSTORED_CERT", address.certificate), ("KEYSTORED_KEY", address.key)] {
-        environment.insert(variable.to_owned(), file(folder, &format!("{name}-{variable}.pem"), &content));
-    }
-    environment
-}
-
 fn refused(ran: &Ran, words: &[&str]) {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(words.iter().all(|word| ran.err.contains(word)), "{words:?}: {ran:?}");
@@ -47,7 +37,7 @@ fn refused(ran: &Ran, words: &[&str]) {
 async fn principals_and_groups_are_managed() {
     let daemon = shared().await;
     let folder = tempfile::tempdir().unwrap();
-    let nobody = client(&daemon, folder.path(), "ctl-anna");
+    let nobody = environment_of(&daemon, folder.path(), "ctl-anna");
     let me = tool::keystorectl(nobody.clone(), &["whoami"]).ok();
     assert!(me.contains("cn:ctl-anna") && me.contains("No principal"), "{me}");
     refused(&tool::keystorectl(nobody.clone(), &["key", "list"]), &["is mapped to no principal", "whoami"]);
@@ -92,7 +82,7 @@ async fn policies_are_checked_put_and_explained() {
     let folder = tempfile::tempdir().unwrap();
     let app = user("ctl-app");
     told(&daemon, &["principal", "create", &app, "--identity", "cn:ctl-app"]);
-    let environment = client(&daemon, folder.path(), "ctl-app");
+    let environment = environment_of(&daemon, folder.path(), "ctl-app");
     let document = r#"{
 	"Version": "2012-10-17",
 	"Statement": [{ "Sid": "Open", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*",
@@ -162,7 +152,7 @@ async fn grants_are_made_listed_and_ended() {
     let (app, owner) = (user("ctl-grantee"), user("ctl-retiring"));
     told(&daemon, &["principal", "create", &app, "--identity", "cn:ctl-grantee"]);
     told(&daemon, &["principal", "create", &owner, "--identity", "cn:ctl-retiring"]);
-    let [grantee, retiring] = ["ctl-grantee", "ctl-retiring"].map(|name| client(&daemon, folder.path(), name));
+    let [grantee, retiring] = ["ctl-grantee", "ctl-retiring"].map(|name| environment_of(&daemon, folder.path(), name));
     let key = told(&daemon, &["key", "create"])["arn"].as_str().unwrap().to_owned();
     let create = |name: &str| {
         let arguments = [

@@ -2,10 +2,12 @@
 //! others have to approve.
 
 use proto::v1::{BatchEncryptRequest, DisableKeyRequest, EncryptRequest};
+use serde_json::{Value, json};
 use tonic::Code;
 
+use crate::harness::clients::environment_of;
 use crate::harness::daemon::{Daemon, Site};
-use crate::harness::{Caller, Failure};
+use crate::harness::{Caller, Failure, tool};
 
 fn reconfigured(daemon: &Daemon, section: &str, settings: toml::Table) {
     daemon.site().configure(|config| {
@@ -58,5 +60,44 @@ async fn limits_and_approvals_are_taken_over_and_seen() {
     assert!(disable().await.is_err());
     reconfigured(&daemon, "approvals", toml::Table::new());
     disable().await.unwrap();
+    daemon.terminate();
+}
+
+/// Two others see a call that waits and approve it; then it is carried out once, and the same again asks anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_others_approve_a_call_that_is_carried_out_once() {
+    let daemon = Site::prepare().await.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let caller = daemon.caller().await;
+    let key = caller.create_key("kept by three").await;
+    reconfigured(&daemon, "approvals", toml::toml! { operations = ["DisableKey"] });
+    let told = |name: &str, arguments: &[&str]| -> Value {
+        let environment = environment_of(&daemon, folder.path(), name);
+        serde_json::from_str(&tool::keystorectl(environment, &[arguments, &["--json"]].concat()).ok()).unwrap()
+    };
+    let disable = || daemon.keystorectl(&["key", "disable", &key]);
+    let refused = disable();
+    assert!(refused.code == Some(1) && refused.err.contains("has 0 of 2"), "{refused:?}");
+    let waiting = told("tester", &["approval", "list"])["approvals"].as_array().unwrap().clone();
+    let [approval] = &waiting[..] else { panic!("one call waits: {waiting:?}") };
+    let [id, digest] = ["approval_id", "digest"].map(|field| approval[field].as_str().unwrap());
+    assert!(refused.err.contains(id), "{refused:?}");
+    assert_eq!((&approval["requester"], &approval["operation"]), (&json!("cn:dev-client"), &json!("DisableKey")));
+    let own = daemon.keystorectl(&["approval", "approve", id, "--digest", digest]);
+    assert!(own.code == Some(1) && own.err.contains("asked for by the same principal"), "{own:?}");
+    for (name, state) in [("tester", "waiting"), ("guest", "approved")] {
+        let shown = told(name, &["approval", "approve", id, "--digest", digest]);
+        assert_eq!(shown["state"], json!(state), "{name}: {shown}");
+        assert_eq!(batch(&caller, &key, 1).await.unwrap(), 1, "nothing is done before the call is made again");
+    }
+    // Another call is not the one that was approved.
+    let other = caller.create_key("another").await;
+    let refused = daemon.keystorectl(&["key", "disable", &other]);
+    assert!(refused.code == Some(1) && !refused.err.contains(id), "{refused:?}");
+    disable().ok();
+    assert_eq!(told("tester", &["approval", "show", id])["state"], json!("used"));
+    daemon.keystorectl(&["key", "enable", &key]).ok();
+    let again = disable();
+    assert!(again.code == Some(1) && !again.err.contains(id), "{again:?}");
     daemon.terminate();
 }

@@ -1,6 +1,8 @@
 //! Clients beside the development one: other certificates of the same authority, and who of them may do everything.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use model::clock::Clock;
@@ -37,4 +39,15 @@ pub(crate) fn address_of(daemon: &Daemon, name: &str) -> Address {
     address.certificate = issued.certificate;
     address.key = String::from_utf8(issued.key.expose().to_vec()).unwrap();
     address
+}
+
+/// What a client of this common name needs, as keystorectl reads it; its certificate and key go into this folder.
+pub(crate) fn environment_of(daemon: &Daemon, folder: &Path, name: &str) -> BTreeMap<String, String> {
+    let (address, mut environment) = (address_of(daemon, name), daemon.environment().unwrap());
+    for (variable, content) in [("KEYSTORED_CERT", address.certificate), ("KEYSTORED_KEY", address.key)] {
+        let file = folder.join(format!("{name}-{variable}.pem"));
+        fs::write(&file, content).unwrap();
+        environment.insert(variable.to_owned(), file.to_str().unwrap().to_owned());
+    }
+    environment
 }

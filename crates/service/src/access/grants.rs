@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::core::access::{Details, Granting, Named};
 use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
-use crate::core::granted::granted;
+use crate::core::granted::{granted, kind_of};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
@@ -328,13 +328,7 @@ fn view(core: &Core, grant: &Arc<Grant>) -> GrantView {
         Some(principal) => principal.arn.to_string(),
         None => id.to_string(),
     };
-    let constraint = grant.constraint.as_ref().map(|constraint| {
-        let kind = match constraint.kind {
-            store::access::ConstraintKind::Subset => ConstraintKind::Subset,
-            store::access::ConstraintKind::Equals => ConstraintKind::Equals,
-        };
-        (kind, constraint.pairs.clone())
-    });
+    let constraint = grant.constraint.as_ref().map(|constraint| (kind_of(constraint.kind), constraint.pairs.clone()));
     GrantView {
         key_arn: core.scope().key_arn(grant.key),
         id: grant.id.clone(),

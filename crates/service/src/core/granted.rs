@@ -75,17 +75,20 @@ impl Grants {
     }
 }
 
+/// For which encryption contexts a grant counts, as the metadata have it.
+pub(crate) const fn kind_of(kind: store::access::ConstraintKind) -> ConstraintKind {
+    match kind {
+        store::access::ConstraintKind::Subset => ConstraintKind::Subset,
+        store::access::ConstraintKind::Equals => ConstraintKind::Equals,
+    }
+}
+
 /// A grant as it is decided by. An operation that this release does not know is none that it carries out.
 pub(crate) fn granted(grant: &store::access::Grant) -> Grant {
     let party = |id: &PrincipalId| Party::Principal(id.clone());
     let operations = grant.operations.iter().filter_map(|name| GrantOperation::parse(name)).collect();
-    let constraint = grant.constraint.as_ref().map(|constraint| {
-        let kind = match constraint.kind {
-            store::access::ConstraintKind::Subset => ConstraintKind::Subset,
-            store::access::ConstraintKind::Equals => ConstraintKind::Equals,
-        };
-        Constraint::new(kind, constraint.pairs.clone())
-    });
+    let constraint = grant.constraint.as_ref();
+    let constraint = constraint.map(|one| Constraint::new(kind_of(one.kind), one.pairs.clone()));
     // What is no constraint any more lets nothing pass.
     let (operations, constraint) = match constraint {
         Some(Err(_)) => (GrantOperations::default(), None),

@@ -157,11 +157,10 @@ impl Proposal {
 
     fn show(&mut self, name: &str, mut values: impl Iterator<Item = String>) {
         let mut shown = values.next().unwrap_or_default();
-        // One that is too long is not made longer.
         for value in values {
             shown.push_str(", ");
             shown.push_str(&value);
-            // It is not made longer than it has to be to be too long.
+            // What is too long to be shown is not made longer.
             if shown.len() > MOST_BYTES {
                 break;
             }
