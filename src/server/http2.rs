@@ -114,6 +114,9 @@ fn settings(tasks: Tasks) -> Builder<Tasks> {
         // Calls whose deadlines pass are reset by their clients, many at once where an HSM hangs: no reason to end the
         // connection, on which others wait. What a client can make of it is bounded by its streams.
         .max_pending_accept_reset_streams(STREAMS as usize)
+        // A stream that is begun beyond that many is an entry in HTTP/2's tables until its reset has been written, which
+        // nobody counts: a client that goes on for as long again does not heed what it is told, and its connection ends.
+        .max_local_error_reset_streams(STREAMS as usize)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_BYTES)

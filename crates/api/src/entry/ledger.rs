@@ -189,15 +189,15 @@ impl Ledger {
         self.account.budget().millis()
     }
 
-    /// A call has ended that held so many bytes.
-    pub(super) fn ended(&self, place: usize, held: usize, answered: bool) {
+    /// A call has ended that held so many bytes, and of whose answer so many may be in the connection's buffers.
+    pub(super) fn ended(&self, place: usize, held: usize, headers: usize) {
         {
             let mut calls = self.calls.lock_anyway();
             calls.free.push(place);
         }
         // Of what the call held, so that no more is taken than there was room for.
-        let stays = if answered { sizes::ANSWER.min(held) } else { 0 };
-        if answered {
+        let stays = headers.min(held);
+        if headers > 0 {
             self.unflushed(stays);
         }
         self.account.give_back(held - stays);
@@ -258,6 +258,19 @@ mod tests {
         assert_eq!(budget.held(), sizes::CALL + 20_000);
         drop(part);
         assert_eq!(budget.held(), sizes::ANSWER, "its headers may still be on their way");
+        ledger.flushed();
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn the_headers_of_an_answer_are_counted_until_they_have_been_written() {
+        let (_, budget, ledger) = scene();
+        let call = begin(&ledger, Kind::Unary);
+        call.answers_with(2_000);
+        drop(call.part());
+        assert_eq!(budget.held(), sizes::CALL, "the call's own room covers them");
+        drop(call);
+        assert_eq!(budget.held(), sizes::ANSWER + 2_000);
         ledger.flushed();
         assert_eq!(budget.held(), 0);
     }

@@ -4,7 +4,7 @@
 //! last byte has left the process. So what is counted is given back when it is no longer there, whoever held it last.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ pub struct OpenCall {
     owed: AtomicU64,
     /// When something of it came or left last, likewise.
     active: AtomicU64,
-    /// An answer has been begun, of which at least headers may be on their way.
-    answered: AtomicBool,
+    /// Bytes of an answer that has been begun of which nothing but headers may be on their way; 0: there is none.
+    headers: AtomicUsize,
     /// When it is to be cut off, likewise; 0: it is not.
     leaves_at: AtomicU64,
     /// When it was cut off, likewise; 0: it was not.
@@ -95,8 +95,8 @@ impl OpenCall {
         let now = ledger.millis();
         let [owed, leaves_at, cut_at] = [const { AtomicU64::new(0) }; 3];
         let (held, parts, active) = (AtomicUsize::new(held), AtomicUsize::new(0), AtomicU64::new(now));
-        let (answered, waker) = (AtomicBool::new(false), AtomicWaker::new());
-        let [works, later] = [const { AtomicUsize::new(0) }; 2];
+        let waker = AtomicWaker::new();
+        let [headers, works, later] = [const { AtomicUsize::new(0) }; 3];
         Arc::new(Self {
             ledger,
             place,
@@ -105,7 +105,7 @@ impl OpenCall {
             parts,
             owed,
             active,
-            answered,
+            headers,
             leaves_at,
             cut_at,
             waker,
@@ -177,11 +177,17 @@ impl OpenCall {
         true
     }
 
+    /// The headers of its answer take so many bytes until they have been written, which [`sizes::CALL`] covers while the
+    /// call lives.
+    pub fn answers_with(&self, headers: usize) {
+        self.headers.store(sizes::ANSWER + headers, Ordering::Relaxed);
+    }
+
     /// A part of the answer that will be given back as fetched when it is dropped.
     #[must_use]
     pub fn part(self: &Arc<Self>) -> Part {
         if self.parts.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.answered.store(true, Ordering::Relaxed);
+            self.headers.fetch_max(sizes::ANSWER, Ordering::Relaxed);
             let now = self.ledger.millis();
             self.active.store(now, Ordering::Relaxed);
             self.owed.store(now, Ordering::Relaxed);
@@ -288,6 +294,6 @@ impl Drop for Part {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         let held = *self.held.get_mut();
-        self.ledger.ended(self.place, held, *self.answered.get_mut());
+        self.ledger.ended(self.place, held, *self.headers.get_mut());
     }
 }

@@ -8,11 +8,12 @@ use service::{DataKeyInput, DecryptInput, EncryptInput, ReEncryptInput};
 pub const CALL: usize = 8 << 10;
 /// A request's first bytes, which [`CALL`] covers.
 pub const FIRST_BYTES: usize = 1 << 10;
-/// An answer of which nothing but headers is left.
+/// An answer of which nothing but headers is left, beside these.
 pub const ANSWER: usize = 1 << 10;
 /// A place in HTTP/2's tables of streams, of what has come on them and of what is to be sent.
 pub const PLACE: usize = 1 << 10;
-/// A header beside its own bytes: names and values are allocated one by one, and indexed in tables that double.
+/// A header beside its own bytes: names and values are allocated one by one, and indexed in tables that double. This is
+/// what a request's take, which are read into such tables; an answer's are counted alike until they have been written.
 pub const HEADER: usize = 256;
 /// A request's bytes, once as they came and once as what they mean.
 pub const REQUEST_TIMES: usize = 2;

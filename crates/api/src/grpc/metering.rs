@@ -1,6 +1,8 @@
 //! How gRPC has its calls counted.
 
-use http::Response;
+use std::sync::LazyLock;
+
+use http::{HeaderMap, Response};
 use tonic::body::Body;
 
 use super::error;
@@ -18,6 +20,10 @@ const STREAMS: [&str; 2] =
 /// Methods whose answers have none.
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
+/// The answer where there is no room, whose own bytes must not take any: all of them share the values.
+static FULL: LazyLock<HeaderMap> =
+    LazyLock::new(|| error::status(&error::full()).into_http::<Body>().into_parts().0.headers);
+
 impl Metering for GrpcMetering {
     type Body = Body;
 
@@ -30,7 +36,9 @@ impl Metering for GrpcMetering {
     }
 
     fn full(&self) -> Response<Body> {
-        error::status(&error::full()).into_http()
+        let mut response = Response::default();
+        response.headers_mut().clone_from(&FULL);
+        response
     }
 
     fn unknown(&self) -> Response<Body> {

@@ -111,6 +111,7 @@ async fn counted<M: Metering>(
     metering: &M,
 ) -> Response<Answer<M::Body>> {
     let (head, body) = response.into_parts();
+    open.answers_with(header_bytes(&head.headers));
     let answer = match open.kind() {
         // Written out at once: what it was made from is gone before anybody waits for it to be fetched.
         Kind::Unary => Answer::whole(body, open).await,
