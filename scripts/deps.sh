@@ -32,8 +32,10 @@ need openssl program openssl    # An independent TLS client, for tests.
 need systemd program systemd-analyze # Looks at the unit, for tests.
 need python3-grpcio /usr/bin/python3 -c 'import grpc' # An independent gRPC client, for tests.
 need python3-protobuf /usr/bin/python3 -c 'import google.protobuf'
-need nodejs program node # Runs what `make conformance` compares with.
+need nodejs program node # Runs what `make conformance` compares with, and one of its clients.
 need npm program npm
+need python3-venv /usr/bin/python3 -c "import ensurepip, venv" # The others.
+need curl program curl
 # The second token type of the tests (tests/kryoptic) is built on OpenSSL and SQLite, and their headers are read by clang.
 need pkg-config program pkg-config
 need libssl-dev pkg-config --atleast-version=3.0.7 openssl

@@ -2,9 +2,9 @@
 # Compares the decisions of crates/auth with those of @cloud-copilot/iam-simulate (AGPL-3.0): a program of its own, installed
 # under target/ in exactly the versions of tests/conformance/package-lock.json, and no part of anything that is built here.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 cases=${1:?how many cases} seed=${2:?from which seed}
-from=tests/conformance to=target/conformance
+from=tests/conformance to=target/conformance/policies
 
 missing() {
     echo "conformance: there is no $1. Install nodejs and npm: make deps, or as root: apt-get install nodejs npm" >&2

@@ -1,0 +1,363 @@
+"""Every operation of the model, by boto3."""
+
+import datetime
+import json
+import unittest
+
+import botocore.exceptions
+
+from common import Case, client, unique, until
+
+PLAINTEXT = b"what nobody else may read"
+CONTEXT = {"tenant": "42", "Purpose": "invoice"}
+
+
+class Crypto(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.key = cls().new_key()
+
+    def test_encrypt_and_decrypt(self):
+        made = self.kms.encrypt(KeyId=self.key["KeyId"], Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)
+        self.assertEqual(made["KeyId"], self.key["Arn"])
+        self.assertEqual(made["EncryptionAlgorithm"], "SYMMETRIC_DEFAULT")
+        opened = self.kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=CONTEXT)
+        self.assertEqual(opened["Plaintext"], PLAINTEXT)
+        self.assertEqual(opened["KeyId"], self.key["Arn"])
+        for key_id in (self.key["KeyId"], self.key["Arn"]):
+            named = self.kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=CONTEXT, KeyId=key_id)
+            self.assertEqual(named["Plaintext"], PLAINTEXT)
+
+    def test_a_wrong_context_opens_nothing_and_says_nothing(self):
+        blob = self.kms.encrypt(KeyId=self.key["KeyId"], Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)["CiphertextBlob"]
+        for context in ({}, {"tenant": "43", "Purpose": "invoice"}, {"tenant": "42", "purpose": "invoice"}):
+            said = self.refused("InvalidCiphertextException", self.kms.decrypt, CiphertextBlob=blob, EncryptionContext=context)
+            self.assertEqual(said, "")
+        said = self.refused("InvalidCiphertextException", self.kms.decrypt, CiphertextBlob=b"no ciphertext")
+        self.assertEqual(said, "")
+
+    def test_another_key_is_named(self):
+        blob = self.kms.encrypt(KeyId=self.key["KeyId"], Plaintext=PLAINTEXT)["CiphertextBlob"]
+        other = self.new_key()
+        self.refused("IncorrectKeyException", self.kms.decrypt, CiphertextBlob=blob, KeyId=other["KeyId"])
+
+    def test_data_keys(self):
+        for asked, length in (({"KeySpec": "AES_256"}, 32), ({"KeySpec": "AES_128"}, 16), ({"NumberOfBytes": 1024}, 1024)):
+            made = self.kms.generate_data_key(KeyId=self.key["KeyId"], EncryptionContext=CONTEXT, **asked)
+            self.assertEqual(len(made["Plaintext"]), length)
+            opened = self.kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=CONTEXT)
+            self.assertEqual(opened["Plaintext"], made["Plaintext"])
+            hidden = self.kms.generate_data_key_without_plaintext(KeyId=self.key["KeyId"], **asked)
+            self.assertNotIn("Plaintext", hidden)
+            self.assertEqual(len(self.kms.decrypt(CiphertextBlob=hidden["CiphertextBlob"])["Plaintext"]), length)
+        self.refused("ValidationException", self.kms.generate_data_key, KeyId=self.key["KeyId"])
+        self.refused("ValidationException", self.kms.generate_data_key, KeyId=self.key["KeyId"], KeySpec="AES_256", NumberOfBytes=32)
+
+    def test_re_encrypt(self):
+        other = self.new_key()
+        blob = self.kms.encrypt(KeyId=self.key["KeyId"], Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)["CiphertextBlob"]
+        moved = self.kms.re_encrypt(
+            CiphertextBlob=blob,
+            SourceEncryptionContext=CONTEXT,
+            DestinationKeyId=other["KeyId"],
+            DestinationEncryptionContext={"moved": "yes"},
+        )
+        self.assertEqual((moved["SourceKeyId"], moved["KeyId"]), (self.key["Arn"], other["Arn"]))
+        self.assertEqual(moved["SourceEncryptionAlgorithm"], "SYMMETRIC_DEFAULT")
+        self.assertEqual(moved["DestinationEncryptionAlgorithm"], "SYMMETRIC_DEFAULT")
+        opened = self.kms.decrypt(CiphertextBlob=moved["CiphertextBlob"], EncryptionContext={"moved": "yes"})
+        self.assertEqual((opened["Plaintext"], opened["KeyId"]), (PLAINTEXT, other["Arn"]))
+
+    def test_random(self):
+        made = {self.kms.generate_random(NumberOfBytes=32)["Plaintext"] for _ in range(4)}
+        self.assertEqual(({len(one) for one in made}, len(made)), ({32}, 4))
+        one = self.kms.generate_random(NumberOfBytes=1024, CustomKeyStoreId=self.store["CustomKeyStoreId"])
+        self.assertEqual(len(one["Plaintext"]), 1024)
+        self.refused("CustomKeyStoreNotFoundException", self.kms.generate_random, NumberOfBytes=1, CustomKeyStoreId="cks-none")
+
+    def test_a_dry_run_does_nothing(self):
+        self.refused("DryRunOperationException", self.kms.encrypt, KeyId=self.key["KeyId"], Plaintext=PLAINTEXT, DryRun=True)
+        self.refused("DryRunOperationException", self.kms.generate_data_key, KeyId=self.key["KeyId"], KeySpec="AES_256", DryRun=True)
+        blob = self.kms.encrypt(KeyId=self.key["KeyId"], Plaintext=PLAINTEXT)["CiphertextBlob"]
+        self.refused("DryRunOperationException", self.kms.decrypt, CiphertextBlob=blob, DryRun=True)
+
+    def test_bounds_have_the_texts_of_aws(self):
+        raw = client(attempts=1)
+        said = self.refused("ValidationException", raw.generate_random, NumberOfBytes=1025)
+        self.assertEqual(
+            said,
+            "1 validation error detected: Value '1025' at 'numberOfBytes' failed to satisfy constraint: "
+            "Member must have value less than or equal to 1024",
+        )
+        said = self.refused("ValidationException", raw.encrypt, KeyId=self.key["KeyId"], Plaintext=b"x" * 4097)
+        self.assertEqual(
+            said,
+            "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: "
+            "Member must have length less than or equal to 4096",
+        )
+        said = self.refused("ValidationException", raw.generate_data_key, KeyId=self.key["KeyId"], KeySpec="AES_512")
+        self.assertIn("at 'keySpec' failed to satisfy constraint: Member must satisfy enum value set: [", said)
+
+    def test_what_a_store_key_cannot_do(self):
+        arn = self.key["Arn"]
+        self.refused("InvalidKeyUsageException", self.kms.sign, KeyId=arn, Message=b"m", SigningAlgorithm="RSASSA_PSS_SHA_256")
+        self.refused("InvalidKeyUsageException", self.kms.generate_mac, KeyId=arn, Message=b"m", MacAlgorithm="HMAC_SHA_256")
+
+
+class Keys(Case):
+    def test_a_key_as_it_is_described(self):
+        key = self.new_key(Description="for invoices", Tags=[{"TagKey": "team", "TagValue": "billing"}])
+        described = self.kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
+        self.assertEqual(described, key)
+        partition, _, region, account, resource = key["Arn"].split(":", 1)[1].split(":")
+        self.assertEqual((partition, region), ("aws", self.kms.meta.region_name))
+        self.assertEqual((account, resource), (key["AWSAccountId"], f"key/{key['KeyId']}"))
+        expected = {
+            "Description": "for invoices",
+            "Enabled": True,
+            "KeyState": "Enabled",
+            "KeyUsage": "ENCRYPT_DECRYPT",
+            "KeySpec": "SYMMETRIC_DEFAULT",
+            "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
+            "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
+            "Origin": "AWS_CLOUDHSM",
+            "KeyManager": "CUSTOMER",
+            "MultiRegion": False,
+            "CustomKeyStoreId": self.store["CustomKeyStoreId"],
+            "CloudHsmClusterId": self.store["CloudHsmClusterId"],
+        }
+        self.assertEqual({name: described.get(name) for name in expected}, expected)
+        self.assertIsInstance(described["CreationDate"], datetime.datetime)
+        self.assertEqual(self.kms.list_resource_tags(KeyId=key["KeyId"])["Tags"], [{"TagKey": "team", "TagValue": "billing"}])
+
+    def test_the_only_store_is_the_one_that_is_meant(self):
+        key = self.kms.create_key(Origin="AWS_CLOUDHSM")["KeyMetadata"]
+        self.assertEqual(key["CustomKeyStoreId"], self.store["CustomKeyStoreId"])
+        self.assertEqual(self.kms.create_key()["KeyMetadata"]["Origin"], "AWS_CLOUDHSM")
+
+    def test_what_cannot_be_made(self):
+        for asked, name in (
+            ({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException"),
+            ({"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}, "UnsupportedOperationException"),
+            ({"MultiRegion": True}, "UnsupportedOperationException"),
+            ({"CustomKeyStoreId": "cks-none"}, "CustomKeyStoreNotFoundException"),
+        ):
+            with self.subTest(asked=asked):
+                self.refused(name, self.kms.create_key, **asked)
+
+    def test_states(self):
+        key = self.new_key()["KeyId"]
+        self.kms.disable_key(KeyId=key)
+        self.assertFalse(self.kms.describe_key(KeyId=key)["KeyMetadata"]["Enabled"])
+        self.refused("DisabledException", self.kms.encrypt, KeyId=key, Plaintext=PLAINTEXT)
+        self.kms.enable_key(KeyId=key)
+        self.kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)
+        done = self.kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        self.assertEqual((done["KeyState"], done["PendingWindowInDays"]), ("PendingDeletion", 7))
+        described = self.kms.describe_key(KeyId=key)["KeyMetadata"]
+        self.assertEqual((described["KeyState"], described["DeletionDate"]), ("PendingDeletion", done["DeletionDate"]))
+        self.refused("KMSInvalidStateException", self.kms.encrypt, KeyId=key, Plaintext=PLAINTEXT)
+        self.assertEqual(self.kms.cancel_key_deletion(KeyId=key)["KeyId"], described["Arn"])
+        self.assertEqual(self.kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"], "Disabled")
+        self.refused("ValidationException", self.kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=6)
+
+    def test_a_description_changes(self):
+        key = self.new_key()["KeyId"]
+        self.kms.update_key_description(KeyId=key, Description="another")
+        self.assertEqual(self.kms.describe_key(KeyId=key)["KeyMetadata"]["Description"], "another")
+
+    def test_a_key_that_is_not_there(self):
+        nobody = "11111111-2222-3333-4444-555555555555"
+        said = self.refused("NotFoundException", self.kms.describe_key, KeyId=nobody)
+        self.assertIn(nobody, said)
+        self.refused("NotFoundException", self.kms.encrypt, KeyId=nobody, Plaintext=PLAINTEXT)
+        self.refused("NotFoundException", self.kms.encrypt, KeyId="alias/none-of-these", Plaintext=PLAINTEXT)
+
+    def test_pages(self):
+        made = {self.new_key()["KeyId"] for _ in range(3)}
+        pages = list(self.kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 2}))
+        listed = [entry["KeyId"] for page in pages for entry in page["Keys"]]
+        self.assertTrue(made <= set(listed) and len(listed) == len(set(listed)), listed)
+        self.assertTrue(all(page["Truncated"] == ("NextMarker" in page) for page in pages))
+        self.refused("InvalidMarkerException", self.kms.list_keys, Marker="nonsense")
+        self.refused("ValidationException", client().list_aliases, Limit=101)
+
+    def test_aliases(self):
+        key, other = self.new_key(), self.new_key()
+        alias = unique("alias/app/one")
+        self.kms.create_alias(AliasName=alias, TargetKeyId=key["KeyId"])
+        self.refused("AlreadyExistsException", self.kms.create_alias, AliasName=alias, TargetKeyId=other["KeyId"])
+        blob = self.kms.encrypt(KeyId=alias, Plaintext=PLAINTEXT)["CiphertextBlob"]
+        self.kms.update_alias(AliasName=alias, TargetKeyId=other["KeyId"])
+        self.assertEqual(self.kms.encrypt(KeyId=alias, Plaintext=PLAINTEXT)["KeyId"], other["Arn"])
+        self.assertEqual(self.kms.decrypt(CiphertextBlob=blob)["KeyId"], key["Arn"])
+        (listed,) = self.kms.list_aliases(KeyId=other["KeyId"])["Aliases"]
+        self.assertEqual((listed["AliasName"], listed["TargetKeyId"]), (alias, other["KeyId"]))
+        self.assertTrue(listed["AliasArn"].endswith(f":{alias}"))
+        self.kms.delete_alias(AliasName=alias)
+        self.refused("NotFoundException", self.kms.delete_alias, AliasName=alias)
+        self.refused("ValidationException", self.kms.create_alias, AliasName="no-prefix", TargetKeyId=key["KeyId"])
+
+    def test_tags(self):
+        key = self.new_key()["KeyId"]
+        self.kms.tag_resource(KeyId=key, Tags=[{"TagKey": "a", "TagValue": "1"}, {"TagKey": "b", "TagValue": ""}])
+        self.kms.untag_resource(KeyId=key, TagKeys=["a"])
+        answer = self.kms.list_resource_tags(KeyId=key)
+        self.assertEqual((answer["Tags"], answer["Truncated"]), ([{"TagKey": "b", "TagValue": ""}], False))
+        self.refused("TagException", self.kms.tag_resource, KeyId=key, Tags=[{"TagKey": "aws:x", "TagValue": "1"}])
+
+    def test_rotation(self):
+        key = self.new_key()["KeyId"]
+        self.assertFalse(self.kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"])
+        self.kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=90)
+        status = self.kms.get_key_rotation_status(KeyId=key)
+        self.assertEqual((status["KeyRotationEnabled"], status["RotationPeriodInDays"]), (True, 90))
+        self.assertIn("NextRotationDate", status)
+        self.kms.disable_key_rotation(KeyId=key)
+        blob = self.kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
+        self.assertEqual(self.kms.rotate_key_on_demand(KeyId=key)["KeyId"], self.kms.describe_key(KeyId=key)["KeyMetadata"]["Arn"])
+        rotations = until(lambda: self.kms.list_key_rotations(KeyId=key)["Rotations"], "the rotation")
+        self.assertEqual(rotations[0]["RotationType"], "ON_DEMAND")
+        self.assertEqual(self.kms.decrypt(CiphertextBlob=blob)["Plaintext"], PLAINTEXT)
+        self.refused("ValidationException", self.kms.enable_key_rotation, KeyId=key, RotationPeriodInDays=89)
+
+    def test_last_usage(self):
+        key = self.new_key()["KeyId"]
+        self.kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)
+        usage = until(lambda: self.kms.get_key_last_usage(KeyId=key).get("KeyLastUsage"), "the last use")
+        self.assertEqual(usage["Operation"], "Encrypt")
+
+
+class Access(Case):
+    def test_policies(self):
+        key = self.new_key()["KeyId"]
+        document = json.loads(self.kms.get_key_policy(KeyId=key)["Policy"])
+        self.assertEqual(document["Version"], "2012-10-17")
+        self.assertEqual(self.kms.get_key_policy(KeyId=key, PolicyName="default")["PolicyName"], "default")
+        self.kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(document))
+        listed = self.kms.list_key_policies(KeyId=key)
+        self.assertEqual((listed["PolicyNames"], listed["Truncated"]), (["default"], False))
+        self.refused("MalformedPolicyDocumentException", self.kms.put_key_policy, KeyId=key, Policy="{}")
+        self.refused("NotFoundException", self.kms.get_key_policy, KeyId=key, PolicyName="other")
+
+    def test_grants(self):
+        key = self.new_key()
+        me = client("sts").get_caller_identity()["Arn"]
+        asked = {"KeyId": key["KeyId"], "GranteePrincipal": me, "Operations": ["Decrypt", "Encrypt"], "Name": "one"}
+        made = self.kms.create_grant(**asked, Constraints={"EncryptionContextSubset": CONTEXT})
+        self.assertEqual(self.kms.create_grant(**asked, Constraints={"EncryptionContextSubset": CONTEXT})["GrantId"], made["GrantId"])
+        (grant,) = self.kms.list_grants(KeyId=key["KeyId"])["Grants"]
+        self.assertEqual((grant["GrantId"], grant["KeyId"]), (made["GrantId"], key["Arn"]))
+        self.assertEqual(grant["Constraints"], {"EncryptionContextSubset": CONTEXT})
+        self.assertEqual(sorted(grant["Operations"]), ["Decrypt", "Encrypt"])
+        self.kms.encrypt(KeyId=key["KeyId"], Plaintext=PLAINTEXT, EncryptionContext=CONTEXT, GrantTokens=[made["GrantToken"]])
+        self.refused("InvalidGrantTokenException", self.kms.encrypt, KeyId=key["KeyId"], Plaintext=b"x", GrantTokens=["nonsense"])
+        self.kms.revoke_grant(KeyId=key["KeyId"], GrantId=made["GrantId"])
+        self.assertEqual(self.kms.list_grants(KeyId=key["KeyId"])["Grants"], [])
+        self.refused("NotFoundException", self.kms.revoke_grant, KeyId=key["KeyId"], GrantId=made["GrantId"])
+        retired = self.kms.create_grant(**asked, RetiringPrincipal=me)
+        listed = self.kms.list_retirable_grants(RetiringPrincipal=me)["Grants"]
+        self.assertIn(retired["GrantId"], [grant["GrantId"] for grant in listed])
+        self.kms.retire_grant(GrantToken=retired["GrantToken"])
+        self.assertEqual(self.kms.list_grants(KeyId=key["KeyId"])["Grants"], [])
+
+    def test_who_calls(self):
+        me = client("sts").get_caller_identity()
+        self.assertEqual(me["Arn"].split(":")[4], me["Account"])
+        with self.assertRaises(botocore.exceptions.ClientError) as raised:
+            client("sts").get_session_token()
+        self.assertIn(raised.exception.response["ResponseMetadata"]["HTTPStatusCode"], (400, 403))
+
+
+class KeyStores(Case):
+    def test_one_is_described(self):
+        for asked in ({"CustomKeyStoreId": self.store["CustomKeyStoreId"]}, {"CustomKeyStoreName": self.store["CustomKeyStoreName"]}):
+            answer = self.kms.describe_custom_key_stores(**asked)
+            self.assertEqual([one["CustomKeyStoreId"] for one in answer["CustomKeyStores"]], [self.store["CustomKeyStoreId"]])
+            self.assertFalse(answer["Truncated"])
+        self.assertEqual((self.store["ConnectionState"], self.store["CustomKeyStoreType"]), ("CONNECTED", "AWS_CLOUDHSM"))
+        self.refused("CustomKeyStoreNotFoundException", self.kms.describe_custom_key_stores, CustomKeyStoreId="cks-none")
+
+    def test_what_its_state_does_not_allow(self):
+        store = self.store["CustomKeyStoreId"]
+        self.new_key()
+        self.refused("CustomKeyStoreInvalidStateException", self.kms.connect_custom_key_store, CustomKeyStoreId=store)
+        self.refused("CustomKeyStoreInvalidStateException", self.kms.update_custom_key_store, CustomKeyStoreId=store, NewCustomKeyStoreName="x")
+        self.refused("CustomKeyStoreInvalidStateException", self.kms.delete_custom_key_store, CustomKeyStoreId=store)
+        self.refused("CustomKeyStoreNameInUseException", self.kms.create_custom_key_store,
+                     CustomKeyStoreName=self.store["CustomKeyStoreName"], CloudHsmClusterId="cluster-other",
+                     TrustAnchorCertificate="-----BEGIN CERTIFICATE-----", KeyStorePassword="kmsPswd1")
+
+    def test_disconnect_and_connect(self):
+        store, key = self.store["CustomKeyStoreId"], self.new_key()["KeyId"]
+        state = lambda: self.kms.describe_custom_key_stores(CustomKeyStoreId=store)["CustomKeyStores"][0]["ConnectionState"]
+        self.kms.disconnect_custom_key_store(CustomKeyStoreId=store)
+        try:
+            until(lambda: state() == "DISCONNECTED", "the store is disconnected")
+            self.refused("KMSInvalidStateException", self.kms.encrypt, KeyId=key, Plaintext=PLAINTEXT)
+            self.kms.update_custom_key_store(CustomKeyStoreId=store, NewCustomKeyStoreName=self.store["CustomKeyStoreName"])
+        finally:
+            self.kms.connect_custom_key_store(CustomKeyStoreId=store)
+            until(lambda: state() == "CONNECTED", "the store is connected")
+        self.kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)
+
+
+# What is tried above, by its method of boto3; and how whatever a store's key cannot have is refused.
+TRIED = """
+    cancel_key_deletion connect_custom_key_store create_alias create_custom_key_store create_grant create_key decrypt
+    delete_alias delete_custom_key_store describe_custom_key_stores describe_key disable_key disable_key_rotation
+    disconnect_custom_key_store enable_key enable_key_rotation encrypt generate_data_key
+    generate_data_key_without_plaintext generate_mac generate_random get_key_last_usage get_key_policy
+    get_key_rotation_status list_aliases list_grants list_key_policies list_key_rotations list_keys list_resource_tags
+    list_retirable_grants put_key_policy re_encrypt retire_grant revoke_grant rotate_key_on_demand
+    schedule_key_deletion sign tag_resource untag_resource update_alias update_custom_key_store update_key_description
+""".split()
+REFUSED = {
+    "decapsulate": ("InvalidKeyUsageException", "UnsupportedOperationException"),
+    "delete_imported_key_material": ("UnsupportedOperationException",),
+    "derive_shared_secret": ("InvalidKeyUsageException", "UnsupportedOperationException"),
+    "encapsulate": ("InvalidKeyUsageException", "UnsupportedOperationException"),
+    "generate_data_key_pair": ("UnsupportedOperationException",),
+    "generate_data_key_pair_without_plaintext": ("UnsupportedOperationException",),
+    "get_parameters_for_import": ("UnsupportedOperationException",),
+    "get_public_key": ("UnsupportedOperationException",),
+    "import_key_material": ("UnsupportedOperationException",),
+    "replicate_key": ("UnsupportedOperationException",),
+    "update_primary_region": ("UnsupportedOperationException",),
+    "verify": ("InvalidKeyUsageException",),
+    "verify_mac": ("InvalidKeyUsageException",),
+}
+
+
+class Model(Case):
+    def least(self, shape, name, key):
+        """The least that a shape takes."""
+        kind = shape.type_name
+        if kind == "structure":
+            return {member: self.least(shape.members[member], member, key) for member in shape.required_members}
+        if kind == "string":
+            if name.endswith("KeyId"):
+                return key
+            return shape.enum[0] if shape.enum else "us-east-2" if "Region" in name else "x" * max(1, shape.metadata.get("min", 1))
+        if kind == "blob":
+            return b"x" * max(1, shape.metadata.get("min", 1))
+        return {"list": [], "map": {}, "integer": 1, "boolean": False}[kind]
+
+    def test_every_operation_is_tried_or_refused_by_its_name(self):
+        model = self.kms.meta.service_model
+        methods = {method: name for method, name in self.kms.meta.method_to_api_mapping.items()}
+        self.assertEqual(set(methods.values()), set(model.operation_names))
+        self.assertEqual(sorted(methods), sorted(TRIED + list(REFUSED)), "a new model has other operations")
+        key = self.new_key()["Arn"]
+        for method, names in REFUSED.items():
+            with self.subTest(method=method):
+                parameters = self.least(model.operation_model(methods[method]).input_shape, "", key)
+                with self.assertRaises(botocore.exceptions.ClientError) as raised:
+                    getattr(self.kms, method)(**parameters)
+                self.assertIn(raised.exception.response["Error"]["Code"], names, raised.exception.response)
+                self.assertNotEqual(raised.exception.response["Error"]["Message"], "")
+
+
+if __name__ == "__main__":
+    unittest.main()
