@@ -14,6 +14,8 @@ use model::call_options::{CallOptions, FlowId};
 pub enum Interface {
     /// The project's own, over gRPC.
     Grpc,
+    /// AWS KMS's, JSON over HTTP/1.1.
+    AwsJson,
 }
 
 impl Interface {
@@ -22,6 +24,7 @@ impl Interface {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
+            Self::AwsJson => "aws",
         }
     }
 }
