@@ -186,8 +186,35 @@ impl Service {
         self.core.set_rate_limits(limits);
     }
 
+    /// As whom somebody has shares of what is bounded: as the principal that its certificate or access key is mapped to, so
+    /// that it has one share whatever it comes by; who is mapped to none, as itself.
+    #[must_use]
+    pub fn counted_as(&self, identity: &auth::peer::Principal) -> auth::peer::Principal {
+        let caller = self.core.keyring().caller(identity);
+        caller.map_or_else(|| identity.clone(), |caller| auth::peer::Principal::new(&caller.arn))
+    }
+
     /// Takes over seal keys that were read anew.
     pub fn set_seals(&self, seals: SealKeys) {
         self.core.registry().seals.store(Arc::new(seals));
     }
+}
+
+/// Placeholder: an access key.
+pub struct AccessKey {
+    /// As whom it signs.
+    pub principal: auth::peer::Principal,
+    /// Its secret.
+    pub secret: Arc<String>,
+}
+
+impl Service {
+    /// Placeholder: an access key by its id.
+    #[must_use]
+    pub fn access_key(&self, _: &str) -> Option<AccessKey> {
+        None
+    }
+
+    /// Placeholder: it was used.
+    pub fn access_key_used(&self, _: &str, _: &'static str) {}
 }

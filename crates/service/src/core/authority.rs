@@ -306,7 +306,7 @@ impl<'a> Judge<'a> {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
             source: self.call.source,
             secure: match self.call.interface {
-                Interface::Grpc => true,
+                Interface::Grpc | Interface::AwsJson => true,
             },
             user_agent: self.call.user_agent.as_deref(),
             interface: self.call.interface.label(),
