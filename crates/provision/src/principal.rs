@@ -1,0 +1,63 @@
+//! The development principals: the administrator, and the app, which may use keys and do nothing else. Made over gRPC, as
+//! an administrator does it.
+
+use super::certificates::{ADMINISTRATOR, APP};
+use super::{Error, Layout, Listening, access_keys, key_store, write_variables};
+use client::{self, Client};
+use model::id::Scope;
+use proto::v1::{AttachPolicyRequest, CreatePrincipalRequest, attach_policy_request};
+
+/// A principal to be made.
+struct Wanted<'a> {
+    /// The common name of its certificate, and its own name.
+    name: &'a str,
+    description: &'a str,
+    /// What it is attached to: a policy that is part of the program.
+    policy: &'a str,
+}
+
+/// Makes the app's principal and writes `app.env`. After an error it can be called again.
+pub async fn app(layout: &Layout, listening: Listening, scope: &Scope) -> Result<(), Error> {
+    let client = key_store::client(layout, listening.grpc).await?;
+    let wanted = Wanted { name: APP, description: "uses keys; made by keystored dev", policy: "KeyUser" };
+    let arn = make(&client, &wanted, !layout.app_env.exists(), scope).await?;
+    let pair = match listening.aws {
+        Some(_) => access_keys::of(&client, &arn, &layout.app_env).await?,
+        None => None,
+    };
+    write_variables(layout, &layout.app_env, &layout.app, listening, scope, pair.as_ref())
+}
+
+/// Makes the administrator's principal; gives its ARN.
+pub(super) async fn administrator(client: &Client, layout: &Layout, scope: &Scope) -> Result<String, Error> {
+    let description = "the administrator; made by keystored dev";
+    let wanted = Wanted { name: ADMINISTRATOR, description, policy: "Administrator" };
+    make(client, &wanted, !access_keys::is_kept_in(&layout.env), scope).await
+}
+
+/// Makes a principal; gives its ARN. One that is there already stays as it is, unless its making was broken off.
+async fn make(client: &Client, wanted: &Wanted<'_>, broken_off: bool, scope: &Scope) -> Result<String, Error> {
+    let Wanted { name, description, policy } = *wanted;
+    let failed = |error: client::Error| Error::Wrong(format!("principal {name}: {error}"));
+    let arn = format!("arn:{}:iam::{}:user/{name}", scope.partition, scope.account);
+    let there = match client.describe_principal(&arn).await {
+        Ok(_) => true,
+        Err(error) if error.exception.as_deref() == Some("NotFoundException") => false,
+        Err(error) => return Err(failed(error)),
+    };
+    if !there {
+        let request = CreatePrincipalRequest {
+            arn: arn.clone(),
+            description: description.to_owned(),
+            identities: vec![format!("cn:{name}")],
+            ..Default::default()
+        };
+        client.create_principal(request).await.map_err(failed)?;
+    }
+    if !there || broken_off {
+        let to = Some(attach_policy_request::To::Principal(arn.clone()));
+        let request = AttachPolicyRequest { policy: policy.to_owned(), to };
+        client.attach_policy(request).await.map_err(failed)?;
+    }
+    Ok(arn)
+}
