@@ -5,3 +5,4 @@
 pub mod entry;
 pub mod grpc;
 pub mod metered;
+pub mod sigv4;
