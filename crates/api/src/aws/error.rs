@@ -120,3 +120,36 @@ const fn status(exception: Exception) -> u16 {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exception_has_aws_s_name_and_status() {
+        for &exception in Exception::ALL {
+            let failure = Failure::from(Error { exception, message: format!("about {exception}"), retryable: true });
+            let ours = ["DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException"];
+            let expected = if ours.contains(&failure.name) { 500 } else { 400 };
+            assert_eq!((failure.name, failure.status), (exception.name(), expected));
+            let body: serde_json::Value = serde_json::from_slice(&failure.body()).unwrap();
+            let expected = serde_json::json!({ "__type": exception.name(), "message": format!("about {exception}") });
+            assert_eq!(body, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_text_says_so() {
+        let failure = Failure::new(Exception::InvalidCiphertext, "");
+        assert_eq!(failure.body(), br#"{"__type":"InvalidCiphertextException","message":""}"#);
+        assert_eq!(Failure::unknown_operation().body(), br#"{"__type":"UnknownOperationException"}"#);
+        let unread = Failure::from(Wrong::Serialization("no JSON".to_owned()));
+        assert_eq!(unread.body(), br#"{"__type":"SerializationException","message":"no JSON"}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_the_caller_s() {
+        let of = |wrong| (Failure::from(wrong).name, 400);
+        assert_eq!(of(Wrong::Serialization("no JSON".to_owned())), ("SerializationException", 400));
+        assert_eq!(of(Wrong::Validation("1 validation error".to_owned())), ("ValidationException", 400));
+    }
+}
