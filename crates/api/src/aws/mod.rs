@@ -12,7 +12,7 @@ mod answer;
 mod call;
 mod error;
 mod metering;
-mod model;
+pub mod model;
 mod operations;
 mod recorded;
 mod sts;
