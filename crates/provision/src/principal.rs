@@ -1,16 +1,20 @@
 //! The development principals: the administrator, and the app, which may use keys and do nothing else. Made over gRPC, as
 //! an administrator does it.
 
-use super::certificates::{ADMINISTRATOR, APP};
+use super::certificates::APP;
 use super::{Error, Layout, Listening, access_keys, key_store, write_variables};
 use client::{self, Client};
 use model::id::Scope;
 use proto::v1::{AttachPolicyRequest, CreatePrincipalRequest, attach_policy_request};
 
+/// The name of the principal whose access keys may do everything.
+const ADMINISTRATOR: &str = "administrator";
+
 /// A principal to be made.
 struct Wanted<'a> {
-    /// The common name of its certificate, and its own name.
     name: &'a str,
+    /// By what its certificate is known, where it has one.
+    identity: Option<String>,
     description: &'a str,
     /// What it is attached to: a policy that is part of the program.
     policy: &'a str,
@@ -19,7 +23,8 @@ struct Wanted<'a> {
 /// Makes the app's principal and writes `app.env`. After an error it can be called again.
 pub async fn app(layout: &Layout, listening: Listening, scope: &Scope) -> Result<(), Error> {
     let client = key_store::client(layout, listening.grpc).await?;
-    let wanted = Wanted { name: APP, description: "uses keys; made by keystored dev", policy: "KeyUser" };
+    let (identity, description) = (Some(format!("cn:{APP}")), "uses keys; made by keystored dev");
+    let wanted = Wanted { name: APP, identity, description, policy: "KeyUser" };
     let arn = make(&client, &wanted, !layout.app_env.exists(), scope).await?;
     let pair = match listening.aws {
         Some(_) => access_keys::of(&client, &arn, &layout.app_env).await?,
@@ -28,16 +33,17 @@ pub async fn app(layout: &Layout, listening: Listening, scope: &Scope) -> Result
     write_variables(layout, &layout.app_env, &layout.app, listening, scope, pair.as_ref())
 }
 
-/// Makes the administrator's principal; gives its ARN.
+/// Makes the principal that AWS's clients come as who may do everything; gives its ARN. The administrator's certificate needs
+/// none: the configuration names it.
 pub(super) async fn administrator(client: &Client, layout: &Layout, scope: &Scope) -> Result<String, Error> {
-    let description = "the administrator; made by keystored dev";
-    let wanted = Wanted { name: ADMINISTRATOR, description, policy: "Administrator" };
+    let description = "the administrator's access keys; made by keystored dev";
+    let wanted = Wanted { name: ADMINISTRATOR, identity: None, description, policy: "Administrator" };
     make(client, &wanted, !access_keys::is_kept_in(&layout.env), scope).await
 }
 
 /// Makes a principal; gives its ARN. One that is there already stays as it is, unless its making was broken off.
 async fn make(client: &Client, wanted: &Wanted<'_>, broken_off: bool, scope: &Scope) -> Result<String, Error> {
-    let Wanted { name, description, policy } = *wanted;
+    let Wanted { name, identity, description, policy } = wanted;
     let failed = |error: client::Error| Error::Wrong(format!("principal {name}: {error}"));
     let arn = format!("arn:{}:iam::{}:user/{name}", scope.partition, scope.account);
     let there = match client.describe_principal(&arn).await {
@@ -48,15 +54,15 @@ async fn make(client: &Client, wanted: &Wanted<'_>, broken_off: bool, scope: &Sc
     if !there {
         let request = CreatePrincipalRequest {
             arn: arn.clone(),
-            description: description.to_owned(),
-            identities: vec![format!("cn:{name}")],
+            description: (*description).to_owned(),
+            identities: identity.iter().cloned().collect(),
             ..Default::default()
         };
         client.create_principal(request).await.map_err(failed)?;
     }
     if !there || broken_off {
         let to = Some(attach_policy_request::To::Principal(arn.clone()));
-        let request = AttachPolicyRequest { policy: policy.to_owned(), to };
+        let request = AttachPolicyRequest { policy: (*policy).to_owned(), to };
         client.attach_policy(request).await.map_err(failed)?;
     }
     Ok(arn)
