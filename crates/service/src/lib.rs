@@ -199,22 +199,3 @@ impl Service {
         self.core.registry().seals.store(Arc::new(seals));
     }
 }
-
-/// Placeholder: an access key.
-pub struct AccessKey {
-    /// As whom it signs.
-    pub principal: auth::peer::Principal,
-    /// Its secret.
-    pub secret: Arc<String>,
-}
-
-impl Service {
-    /// Placeholder: an access key by its id.
-    #[must_use]
-    pub fn access_key(&self, _: &str) -> Option<AccessKey> {
-        None
-    }
-
-    /// Placeholder: it was used.
-    pub fn access_key_used(&self, _: &str, _: &'static str) {}
-}
