@@ -45,16 +45,13 @@ pub struct NewAccessKey {
 }
 
 /// The last use of an access key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastAccess<S> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastAccess {
     /// Milliseconds since the Unix epoch.
     pub at: i64,
     /// AWS's name of the service that was called: `kms`, `sts`.
-    pub service: S,
+    pub service: String,
 }
-
-/// The last use of an access key as it is on record.
-pub type KnownAccess = LastAccess<String>;
 
 /// Access keys of one statement, and of one transaction: other changes wait no longer than that takes.
 const ROWS: usize = 64;
@@ -156,15 +153,14 @@ impl Store {
     }
 
     /// Puts the last uses of access keys on record, each one's once. Those of access keys that are gone are left out.
-    pub async fn note_access(&self, uses: &[(AccessKeyId, LastAccess<&'static str>)]) -> Result<(), Error> {
+    pub async fn note_access(&self, uses: &[(AccessKeyId, LastAccess)]) -> Result<(), Error> {
         for part in uses.chunks(AT_ONCE) {
             let part = part.to_vec();
             self.change(move |database| {
                 Box::pin(async move {
                     for uses in part.chunks(ROWS) {
-                        let used = uses
-                            .iter()
-                            .flat_map(|(id, LastAccess { at, service })| values![id.as_str(), *at, *service]);
+                        let used =
+                            uses.iter().flat_map(|(id, LastAccess { at, service })| values![id.as_str(), *at, service]);
                         let nobody = (uses.len()..ROWS).flat_map(|_| values!["", 0_i64, ""]);
                         database.execute(NOTE.as_str(), used.chain(nobody).collect()).await?;
                     }
@@ -177,7 +173,7 @@ impl Store {
     }
 
     /// The last uses that are on record.
-    pub async fn access_known(&self) -> Result<HashMap<AccessKeyId, KnownAccess>, Error> {
+    pub async fn access_known(&self) -> Result<HashMap<AccessKeyId, LastAccess>, Error> {
         self.read(|database| {
             Box::pin(async move {
                 let sql = "SELECT access_key_id, used_at, service FROM access_key_usage";

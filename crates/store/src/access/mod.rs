@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::access_keys::{AccessKey, KnownAccess, LastAccess, NewAccessKey};
+pub use self::access_keys::{AccessKey, LastAccess, NewAccessKey};
 
 use super::AccessError;
 use model::id::{ApprovalId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};

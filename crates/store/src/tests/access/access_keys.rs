@@ -5,6 +5,10 @@ use crate::access::{AccessKey, LastAccess, NewAccessKey};
 use bytes::Bytes;
 use model::id::AccessKeyId;
 
+fn used(at: i64, service: &str) -> LastAccess {
+    LastAccess { at, service: service.to_owned() }
+}
+
 impl Bench {
     /// A further access key of a principal.
     pub(super) async fn access_key(&self, of: &PrincipalId, most: usize) -> Result<AccessKeyId, Error> {
@@ -104,25 +108,17 @@ async fn the_last_use_of_each_access_key_is_kept_and_none_of_those_that_are_gone
     let uses: Vec<_> = ids
         .iter()
         .zip(100..)
-        .flat_map(|((id, _), at)| {
-            [
-                (id.clone(), LastAccess { at, service: "kms" }),
-                (AccessKeyId::random(), LastAccess { at, service: "kms" }),
-            ]
-        })
+        .flat_map(|((id, _), at)| [(id.clone(), used(at, "kms")), (AccessKeyId::random(), used(at, "kms"))])
         .collect();
     let before = bench.store.revision();
     bench.store.note_access(&uses).await.unwrap();
     assert_eq!(bench.store.revision(), before, "the catalogue does not show it");
     let (first, second) = (&ids[0], &ids[1]);
-    let told = [
-        (first.0.clone(), LastAccess { at: 500, service: "sts" }),
-        (second.0.clone(), LastAccess { at: 1, service: "sts" }),
-    ];
+    let told = [(first.0.clone(), used(500, "sts")), (second.0.clone(), used(1, "sts"))];
     bench.store.note_access(&told).await.unwrap();
     bench.store.delete_access_key(&ids[2].1, &ids[2].0).await.unwrap();
     let known = bench.store.access_known().await.unwrap();
     assert_eq!(known.len(), 69);
-    assert_eq!(known[&first.0], LastAccess { at: 500, service: "sts".to_owned() });
-    assert_eq!(known[&second.0], LastAccess { at: 101, service: "kms".to_owned() }, "an earlier one changes nothing");
+    assert_eq!(known[&first.0], used(500, "sts"));
+    assert_eq!(known[&second.0], used(101, "kms"), "an earlier one changes nothing");
 }
