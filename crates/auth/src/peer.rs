@@ -18,7 +18,8 @@ impl Principal {
         Self(name.into())
     }
 
-    /// `spiffe://…`, `dns:NAME` or `cn:NAME`, whichever the certificate offers first.
+    /// `spiffe://…`, `dns:NAME` or `cn:NAME`, whichever the certificate offers first; `access-key:ID` of calls that are
+    /// signed with an access key, which no certificate is called.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

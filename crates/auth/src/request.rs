@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::peer::Principal;
-use model::call_options::{CallOptions, FlowId};
 
 /// By which interface a call came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +64,6 @@ impl Trace {
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl RequestContext {
-    /// For the HSMs.
-    #[must_use]
-    pub fn options(&self) -> CallOptions {
-        CallOptions { deadline: self.deadline, flow: FlowId::of(self.principal.as_str()) }
     }
 }
 
