@@ -256,7 +256,7 @@ fn dev(
                     again("the app's principal could not be made", &error, &mut said).await;
                 }
                 // Whoever waits for this file finds a key store that can be used.
-                while let Err(error) = provision::access_keys::prepare(&layout, listening, &scope).await {
+                while let Err(error) = provision::principal::administrator(&layout, listening, &scope).await {
                     again("dev.env could not be written", &error, &mut said).await;
                 }
                 terminal.say(&welcome(&layout, addresses, &store));

@@ -107,11 +107,15 @@ impl Tls {
                 Some(Ok(generation)) => {
                     metrics.reloaded(true);
                     changed(generation);
-                    tracing::info!(generation, "certificate files changed; the new ones are in force");
+                    match self.terms.section {
+                        "grpc" => tracing::info!(generation, "certificate files changed; the new ones are in force"),
+                        section => tracing::info!(generation, section, "certificate files changed and were taken over"),
+                    }
                 }
                 Some(Err(error)) => {
                     metrics.reloaded(false);
-                    tracing::error!(%error, "certificate files changed but cannot be used; the old ones stay in force");
+                    let section = self.terms.section;
+                    tracing::error!(%error, section, "certificate files changed but cannot be used; the old ones stay in force");
                 }
             }
         }

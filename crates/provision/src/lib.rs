@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod access_keys;
+mod access_keys;
 mod certificates;
 mod config;
 mod files;
@@ -219,7 +219,6 @@ pub fn find_module() -> Option<PathBuf> {
 }
 
 fn write_variables(
-    layout: &Layout,
     file: &Path,
     client: &[PathBuf; 3],
     listening: Listening,
@@ -232,7 +231,7 @@ fn write_variables(
         text.push_str(&format!("KEYSTORED_{name}={}\n", quoted(&path.to_string_lossy())));
     }
     if listening.aws.is_some() {
-        text.push_str(&format!("AWS_CA_BUNDLE={}\n", quoted(&layout.client[0].to_string_lossy())));
+        text.push_str(&format!("AWS_CA_BUNDLE={}\n", quoted(&ca.to_string_lossy())));
         for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
             text.push_str(&format!("{name}={}\n", scope.region));
         }

@@ -1,5 +1,5 @@
-//! The development principals: the administrator, and the app, which may use keys and do nothing else. Made over gRPC, as
-//! an administrator does it.
+//! The development principals: one whose access keys may do everything, and the app, which may use keys and do nothing
+//! else. Made over gRPC, as an administrator does it.
 
 use super::certificates::APP;
 use super::{Error, Layout, Listening, access_keys, key_store, write_variables};
@@ -7,7 +7,8 @@ use client::{self, Client};
 use model::id::Scope;
 use proto::v1::{AttachPolicyRequest, CreatePrincipalRequest, attach_policy_request};
 
-/// The name of the principal whose access keys may do everything.
+/// The name of the principal whose access keys may do everything. The administrator's certificate needs none: the
+/// configuration names it.
 const ADMINISTRATOR: &str = "administrator";
 
 /// A principal to be made.
@@ -18,32 +19,44 @@ struct Wanted<'a> {
     description: &'a str,
     /// What it is attached to: a policy that is part of the program.
     policy: &'a str,
+    /// Its making was broken off, if it is there already.
+    broken_off: bool,
 }
 
 /// Makes the app's principal and writes `app.env`. After an error it can be called again.
 pub async fn app(layout: &Layout, listening: Listening, scope: &Scope) -> Result<(), Error> {
     let client = key_store::client(layout, listening.grpc).await?;
     let (identity, description) = (Some(format!("cn:{APP}")), "uses keys; made by keystored dev");
-    let wanted = Wanted { name: APP, identity, description, policy: "KeyUser" };
-    let arn = make(&client, &wanted, !layout.app_env.exists(), scope).await?;
+    let broken_off = !layout.app_env.exists();
+    let arn = make(&client, &Wanted { name: APP, identity, description, policy: "KeyUser", broken_off }, scope).await?;
     let pair = match listening.aws {
-        Some(_) => access_keys::of(&client, &arn, &layout.app_env).await?,
+        Some(_) => access_keys::of(&client, &arn, &access_keys::file(layout, APP)).await?,
         None => None,
     };
-    write_variables(layout, &layout.app_env, &layout.app, listening, scope, pair.as_ref())
+    write_variables(&layout.app_env, &layout.app, listening, scope, pair.as_ref())
 }
 
-/// Makes the principal that AWS's clients come as who may do everything; gives its ARN. The administrator's certificate needs
-/// none: the configuration names it.
-pub(super) async fn administrator(client: &Client, layout: &Layout, scope: &Scope) -> Result<String, Error> {
-    let description = "the administrator's access keys; made by keystored dev";
-    let wanted = Wanted { name: ADMINISTRATOR, identity: None, description, policy: "Administrator" };
-    make(client, &wanted, !access_keys::is_kept_in(&layout.env), scope).await
+/// Writes `dev.env`, with an access key of a principal that may do everything where AWS's clients are listened for. After
+/// an error it can be called again.
+pub async fn administrator(layout: &Layout, listening: Listening, scope: &Scope) -> Result<(), Error> {
+    let pair = match listening.aws {
+        Some(_) => {
+            let client = key_store::client(layout, listening.grpc).await?;
+            let kept = access_keys::file(layout, ADMINISTRATOR);
+            let description = "the administrator, as AWS's clients come; made by keystored dev";
+            let (policy, broken_off) = ("Administrator", !kept.exists());
+            let wanted = Wanted { name: ADMINISTRATOR, identity: None, description, policy, broken_off };
+            let arn = make(&client, &wanted, scope).await?;
+            access_keys::of(&client, &arn, &kept).await?
+        }
+        None => None,
+    };
+    write_variables(&layout.env, &layout.client, listening, scope, pair.as_ref())
 }
 
-/// Makes a principal; gives its ARN. One that is there already stays as it is, unless its making was broken off.
-async fn make(client: &Client, wanted: &Wanted<'_>, broken_off: bool, scope: &Scope) -> Result<String, Error> {
-    let Wanted { name, identity, description, policy } = wanted;
+/// Makes a principal; gives its ARN. One that was made whole before stays as it is.
+async fn make(client: &Client, wanted: &Wanted<'_>, scope: &Scope) -> Result<String, Error> {
+    let Wanted { name, identity, description, policy, broken_off } = wanted;
     let failed = |error: client::Error| Error::Wrong(format!("principal {name}: {error}"));
     let arn = format!("arn:{}:iam::{}:user/{name}", scope.partition, scope.account);
     let there = match client.describe_principal(&arn).await {
@@ -60,7 +73,7 @@ async fn make(client: &Client, wanted: &Wanted<'_>, broken_off: bool, scope: &Sc
         };
         client.create_principal(request).await.map_err(failed)?;
     }
-    if !there || broken_off {
+    if !there || *broken_off {
         let to = Some(attach_policy_request::To::Principal(arn.clone()));
         let request = AttachPolicyRequest { policy: (*policy).to_owned(), to };
         client.attach_policy(request).await.map_err(failed)?;

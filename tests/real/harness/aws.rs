@@ -22,10 +22,19 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::call::Caller;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Site};
 
 /// The region of development daemons.
 pub(crate) const REGION: &str = "eu-central-1";
+
+impl Site {
+    /// One with a listener for gRPC and none for AWS's clients.
+    pub(crate) async fn for_grpc_alone() -> Self {
+        let site = Self::prepare().await;
+        site.configure(|config| drop(config.remove("aws")));
+        site
+    }
+}
 
 /// An access key.
 #[derive(Clone)]
