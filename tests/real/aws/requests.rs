@@ -65,9 +65,8 @@ async fn what_one_interface_seals_the_other_opens() {
     assert!(who.status == 200 && who.text().contains(&format!("<Arn>{arn}</Arn>")), "{}", who.text());
     assert_eq!(who.headers["content-type"], "text/xml");
     // They are calls of that interface, under their ids.
-    let listed = aws.ask(&kms("ListKeys", &json!({}), &key)).await;
-    let id = &listed.headers["x-amzn-requestid"];
-    daemon.wait_until_logged(id);
+    let enabled = aws.ask(&kms("EnableKey", &json!({ "KeyId": id }), &key)).await;
+    daemon.wait_until_logged(&enabled.headers["x-amzn-requestid"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
