@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes sigv4-aws.json: AWS's own test suite of Signature Version 4, as one file.
 
-The suite is part of the source of the crate aws-sigv4 (https://github.com/smithy-lang/smithy-rs), Copyright Amazon.com, Inc. or
-its affiliates, Apache-2.0. Here are, of each case, the signed request as it is, whether the path is normalized (S3 does
-without), and the signature.
+The suite is part of the source of the crate aws-sigv4 (https://github.com/smithy-lang/smithy-rs), Copyright
+Amazon.com, Inc. or its affiliates, Apache-2.0. Here are, of each case, the signed request as it is, whether the path is
+normalized (S3 does without), and the signature.
 
 Usage: make-sigv4-aws.py ~/.cargo/registry/src/*/aws-sigv4-1.6.4/aws-signing-test-suite/v4 > sigv4-aws.json
 """

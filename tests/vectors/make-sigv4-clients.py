@@ -42,12 +42,13 @@ def serve():
             while b"\r\n\r\n" not in data:
                 data += connection.recv(65536)
             head, body = data.split(b"\r\n\r\n", 1)
-            lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-            while len(body) < int(lengths[0] if lengths else 0):
+            length = re.search(rb"\r\ncontent-length: *([0-9]+)", head.lower())
+            while len(body) < int(length[1] if length else 0):
                 body += connection.recv(65536)
             taken.append((head + b"\r\n\r\n" + body).decode())
             answer = IDENTITY if b"GetCallerIdentity" in body else ANSWER
-            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(answer)
+            connection.sendall(head + answer)
 
 
 threading.Thread(target=serve, daemon=True).start()
@@ -76,7 +77,8 @@ def by_botocores_signer(path, body, **headers):
     """Signs as botocore does and sends as it is written, with blanks that a signature does not count."""
     def call():
         url = f"http://127.0.0.1:{PORT}{path}"
-        request = AWSRequest("POST", url, headers={name.replace("_", "-"): value for name, value in headers.items()}, data=body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = AWSRequest("POST", url, headers=named, data=body)
         SigV4Auth(Credentials(KEY_ID, SECRET), "kms-xks-proxy", REGION).add_auth(request)
         lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{PORT}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
@@ -109,18 +111,21 @@ json_type = "Content-Type: application/x-amz-json-1.1"
 case("botocore, ListKeys", "kms", by_botocore("kms", "list_keys"))
 case("botocore, Encrypt", "kms", by_botocore("kms", "encrypt", KeyId="alias/a", Plaintext=bytes(range(256)),
                                              EncryptionContext={"tenant": "7", "schlüssel": "🔑"}))
-case("botocore, CreateKey", "kms", by_botocore("kms", "create_key", Description="é \n \"", Tags=[{"TagKey": "a", "TagValue": "ü"}]))
+case("botocore, CreateKey", "kms", by_botocore("kms", "create_key", Description="é \n \"",
+                                               Tags=[{"TagKey": "a", "TagValue": "ü"}]))
 case("botocore, GetCallerIdentity", "sts", by_botocore("sts", "get_caller_identity"))
 case("botocore, an external key store's proxy", "kms-xks-proxy", by_botocores_signer(
     "/kms/xks/v1/keys/key.1-x_Y/encrypt", b'{"plaintext":"AAAA"}', Content_Type="application/json", X_Note="a  b   c"))
-case("botocore, a path that is encoded", "kms-xks-proxy", by_botocores_signer("/a%20b/%C3%A9/c~d", b"", X_Amz_Note=" a "))
+case("botocore, a path that is encoded", "kms-xks-proxy", by_botocores_signer(
+    "/a%20b/%C3%A9/c~d", b"", X_Amz_Note=" a "))
 case("curl, ListKeys", "kms", by_curl("kms", "/", "{}", json_type, "X-Amz-Target: TrentService.ListKeys"))
 case("curl, GetCallerIdentity", "sts", by_curl("sts", "/", "Action=GetCallerIdentity&Version=2011-06-15"))
 case("curl, an external key store's proxy", "kms-xks-proxy", by_curl(
-    "kms-xks-proxy", "/prefix/kms/xks/v1/health", '{"requestMetadata":{"kmsRequestId":"1"}}', "Content-Type: application/json"))
+    "kms-xks-proxy", "/prefix/kms/xks/v1/health", '{"requestMetadata":{"kmsRequestId":"1"}}',
+    "Content-Type: application/json"))
 case("JavaScript, ListKeys", "kms", by_javascript("ListKeysCommand", "{}"))
 case("JavaScript, Encrypt", "kms", by_javascript(
-    "EncryptCommand", '{ KeyId: "alias/a", Plaintext: new Uint8Array([1, 2, 3]), EncryptionContext: { "é": "🔑" } }'))
+    "EncryptCommand", '{ KeyId: "alias/a", Plaintext: new Uint8Array(3), EncryptionContext: { "é": "🔑" } }'))
 
 curl = subprocess.run(["curl", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
 with open(os.path.join(sys.argv[1], "node_modules/@aws-sdk/client-kms/package.json"), encoding="utf-8") as package:

@@ -60,8 +60,8 @@ impl<'a> Authorization<'a> {
         }
     }
 
-    /// Reads `Credential=…, SignedHeaders=…, Signature=…`: in any order and with or without blanks, as AWS takes them and
-    /// some clients send them, each once and nothing else.
+    /// Reads `Credential=…, SignedHeaders=…, Signature=…`: in any order and with or without blanks, as AWS takes them
+    /// and some clients send them, each once and nothing else.
     fn parse(parts: &'a str, dated: bool, whole: &str) -> Result<Self, Refusal> {
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         let parts = parts.trim_matches(' ');

@@ -7,8 +7,8 @@ use time::{Date, Month, OffsetDateTime};
 
 use super::refusal::{Refusal, shown};
 
-/// A signature holds for so long before and after the moment that it names, in seconds. AWS's rule; who replays a request
-/// within it succeeds.
+/// A signature holds for so long before and after the moment that it names, in seconds. AWS's rule; who replays a
+/// request within it succeeds.
 const WINDOW: i64 = 5 * 60;
 /// The end of the year 9999, the last one that can be written.
 const LAST: i64 = 253_402_300_799;

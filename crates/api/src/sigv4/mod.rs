@@ -1,19 +1,19 @@
 //! Signatures of version 4 (SigV4), by which callers of AWS's interfaces say who they are.
 //!
-//! In two steps, because a body is read only for those who may be somebody: [`claim`] judges all that the headers tell,
-//! and [`Claim::verify`] compares the signature when the body is there and the access key's secret was looked up between
-//! the two. Both are pure.
+//! In two steps, because a body is read only for those who may be somebody: [`claim`] judges all that the headers
+//! tell, and [`Claim::verify`] compares the signature when the body is there. Between the two the caller looks the
+//! access key's secret up. Both are pure.
 //!
-//! **A signature says what was meant, whole.** The method, the path, the host, every `X-Amz-*` header and the body are in
-//! it, each of them once; where the rules of AWS would let two requests have one signature (queries, paths with dots,
-//! repeated headers), the other one is refused. A request that is sent again within five minutes of its date is taken
-//! again, as AWS takes it.
+//! **A signature says what was meant, whole.** The method, the path, the host, every `X-Amz-*` header and the body are
+//! in it, each of them once; where the rules of AWS would let two requests have one signature (queries, paths with
+//! dots, repeated headers), the other one is refused. A request that is sent again within five minutes of its date is
+//! taken again, as AWS takes it.
 //!
 //! The canonical request and the HMAC are `aws-sigv4`'s (see `signature`): there is no second reading of those rules.
 //!
 //! Not taken, each with a sentence that says so: presigned URLs and any other query, payloads in chunks or unsigned,
-//! SigV4A, `Date` in place of `X-Amz-Date`, session tokens. Nobody gives out session tokens here, so one that comes is as
-//! wrong as one that AWS does not know, and gets AWS's answer to that.
+//! SigV4A, `Date` in place of `X-Amz-Date`, session tokens. Nobody gives out session tokens here, so one that comes is
+//! as wrong as one that AWS does not know, and gets AWS's answer to that.
 
 mod authorization;
 mod content;
@@ -59,8 +59,8 @@ pub struct Claim {
     content: Option<Hex>,
 }
 
-/// Judges what the headers tell, in the order in which AWS does: whether the request is signed, when, what of it, and for
-/// what. Work and memory are bounded by the head's own length.
+/// Judges what the headers tell, in the order in which AWS does: whether the request is signed, when, what of it, and
+/// for what. Work and memory are bounded by the head's own length.
 ///
 /// # Errors
 ///

@@ -20,13 +20,13 @@ pub(super) struct Scope<'a> {
 /// Signs the request's method, target and `signed` headers, with a body of this SHA-256. Nothing where a header is not
 /// there or not printable ASCII: such a request has no signature.
 ///
-/// The signer is handed these headers alone, and with a `Host` among them looks for none in the URI. What it adds by itself is
-/// `X-Amz-Date`, of the scope's time. Its copy of the secret is wiped when the credentials are dropped, but the
-/// derivation of the signing key inside it leaves `AWS4` and the secret in memory that is given back as it is, and states of
-/// HMAC; it has no setting for that.
+/// The signer is handed these headers alone, and with a `Host` among them looks for none in the URI. What it adds by
+/// itself is `X-Amz-Date`, of the scope's time. Its copy of the secret is wiped when the credentials are dropped. But its
+/// derivation of the signing key leaves `AWS4` and the secret in memory that it gives back as it is, and states of HMAC
+/// and the signature itself; it has no setting for that.
 ///
-/// What it traces, at the level trace alone, are names and values of those headers and the body's hash; neither secret nor
-/// signature.
+/// It traces neither secret nor signature, but those headers and the body's hash, from which a short plaintext could be
+/// guessed: `telemetry` lets no line of it into the log.
 pub(super) fn of(scope: &Scope<'_>, secret: &str, head: &Parts, signed: &[HeaderName], hash: String) -> Option<String> {
     if !head.headers.contains_key(HOST) {
         // The signer would take the host from the URI then, or panic.

@@ -14,9 +14,9 @@ pub(super) fn is_presigned(target: &Uri) -> bool {
     target.query().is_some_and(|query| query.split('&').any(of_aws))
 }
 
-/// Refuses whatever would be signed as something else than it says. The canonical request has the path without `.`, `..` and
-/// empty segments, and the query decoded and sorted: what was signed for one target would hold for others. Nobody who
-/// speaks to these services sends either.
+/// Refuses whatever would be signed as something else than it says. The canonical request has the path without `.`,
+/// `..` and empty segments, and the query decoded and sorted: what was signed for one target would hold for others.
+/// Nobody who speaks to these services sends either.
 pub(super) fn judge(target: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     if target.query().is_some() {
         return Err(Refusal::invalid("The request has a query string: parameters belong in the body."));

@@ -27,8 +27,8 @@ fn at(text: &str) -> SystemTime {
 /// A request and its body.
 type Whole = (Parts, Vec<u8>);
 
-/// Reads a request as it is on the wire: lines with or without carriage returns, values that go on in the next line. Nothing
-/// where the target is none that HTTP knows.
+/// Reads a request as it is on the wire: lines with or without carriage returns, values that go on in the next line.
+/// Nothing where the target is none that HTTP knows.
 fn read(text: &str) -> Option<Whole> {
     let text = text.replace("\r\n", "\n");
     let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));

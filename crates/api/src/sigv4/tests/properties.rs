@@ -135,7 +135,10 @@ proptest! {
 
     /// A header more, of whatever name, is refused or changes nothing that is signed.
     #[test]
-    fn a_header_more_says_nothing_in_the_signers_name(drawn in drawn(), name in "(x-)?(amz-)?(amzn-)?[a-z0-9]{1,6}|host") {
+    fn a_header_more_says_nothing_in_the_signers_name(
+        drawn in drawn(),
+        name in "(x-)?(amz-)?(amzn-)?[a-z0-9]{1,6}|host",
+    ) {
         let mut whole = drawn.signed();
         whole.0.headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("more"));
         let refused = drawn.judged(&whole).is_err();
@@ -145,7 +148,7 @@ proptest! {
     #[test]
     fn any_request_is_survived(
         target in "/?[ -~]{0,20}",
-        headers in vec(("host|date|x-amz-[a-z]{1,4}|x-amz-date|authorization|[a-z]{1,4}", vec(any::<u8>(), 0..60)), 0..8),
+        headers in vec(("host|date|x-amz-[a-z]{1,4}|authorization|[a-z]{1,4}", vec(any::<u8>(), 0..60)), 0..8),
     ) {
         let Ok(request) = Request::builder().uri(target).body(()) else { return Ok(()) };
         let (mut parts, ()) = request.into_parts();
