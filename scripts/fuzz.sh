@@ -11,7 +11,8 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --locked cargo-fuzz
 fi
 # Something to begin with, where random bytes would take long to get anywhere.
-mkdir -p fuzz/corpus/{config,certificate,policy}
+mkdir -p fuzz/corpus/{aws_request,config,certificate,policy}
+cp fuzz/seeds/aws_request/*.json fuzz/corpus/aws_request/
 cp fuzz/seeds/policy/*.json fuzz/corpus/policy/
 cp deploy/keystored.toml fuzz/corpus/config/sample.toml
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout /dev/null -subj /CN=sample -outform DER \
