@@ -45,13 +45,10 @@ impl Input {
 
     /// Takes a blob out, for whoever wipes it then. It is not there a second time.
     pub fn take_blob(&mut self, member: &str) -> Option<Zeroizing<Vec<u8>>> {
-        match self.members.0.get_mut(member) {
-            Some(Value::Blob(_)) => match self.members.0.remove(member) {
-                Some(Value::Blob(bytes)) => Some(bytes),
-                _ => None,
-            },
-            _ => None,
-        }
+        let Value::Blob(bytes) = self.members.0.get_mut(member)? else { return None };
+        let taken = std::mem::take(bytes);
+        self.members.0.remove(member);
+        Some(taken)
     }
 
     /// The parameters as bytes, the same for the same parameters, whatever the order and the spacing of the body, and

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -136,22 +137,34 @@ pub(super) fn finite(raw: &RawValue) -> Option<f64> {
 
 /// How deep the text is nested, as far as it is JSON.
 fn depth(body: &[u8]) -> usize {
-    let (mut now, mut deepest) = (0_usize, 0);
-    let (mut quoted, mut escaped) = (false, false);
-    for byte in body {
+    let (mut now, mut deepest, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = body.get(at) {
+        at += 1;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
+            b'"' => at = behind_string(body, at),
+            b'[' | b'{' => {
                 now += 1;
                 deepest = deepest.max(now);
             }
-            b']' | b'}' if !quoted => now = now.saturating_sub(1),
+            b']' | b'}' => now = now.saturating_sub(1),
             _ => {}
         }
     }
     deepest
+}
+
+/// Where a string has ended whose first character is at `from`.
+fn behind_string(body: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(found) = body.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if body.get(at - 1) == Some(&b'"') {
+            return at;
+        }
+        // What is behind a backslash ends nothing.
+        at += 1;
+    }
+    body.len()
 }
 
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);

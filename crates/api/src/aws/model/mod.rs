@@ -24,12 +24,20 @@ mod tests;
 mod unknown;
 mod violations;
 
+use std::fmt;
+
 pub use input::{Input, Object};
 
 use facts::{MODEL, Operation};
 
 /// An operation of the model.
 pub struct ModelOperation(Operation);
+
+impl fmt::Debug for ModelOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
 
 /// Why a body is no request of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -125,6 +125,8 @@ impl Reading {
             (Some(Shape::Text(_)), _) => Err(mistyped(kind, "a String")),
             (Some(Shape::Blob(_)), _) => Err(mistyped(kind, "a Blob")),
             (Some(Shape::Integer(_)), _) => Err(mistyped(kind, "an Integer")),
+            // AWS's own words, in the one and in the other case.
+            (Some(Shape::Boolean), Kind::String) => Err(mistyped(kind, "an Boolean")),
             (Some(Shape::Boolean), _) => Err(mistyped(kind, "a Boolean")),
             (Some(Shape::Timestamp), _) => Err(mistyped(kind, "a Timestamp")),
             (Some(Shape::List { .. }), _) => Err(misplaced(kind, "Expected list or null")),

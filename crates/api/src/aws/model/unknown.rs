@@ -7,28 +7,35 @@ use serde_json::value::RawValue;
 /// enclave can read, no more than a grant lets one do. In whatever letters: somebody meant it.
 const KEPT: &[&str] = &["DryRun", "DryRunModifiers", "Recipient", "GrantTokens"];
 
-/// Longest part of a name that a message repeats.
+/// Characters of a name that a message repeats.
 const SHOWN: usize = 64;
 
-/// A member that must not be ignored.
+/// A member that must not be ignored, by its name as it was sent.
 pub(super) enum Refused {
-    /// One of the request itself, by the name that the model would have for it.
-    Parameter(&'static str),
-    /// One of an object that limits what the request allows, as it was sent.
+    /// One of the request itself.
+    Parameter(String),
+    /// One of an object that limits what the request allows.
     Limit(String),
 }
 
 /// What follows from a member that a shape does not know. `narrows`: the shape limits what the request allows. `top`: the
 /// shape is the request itself.
 pub(super) fn judge(name: &str, value: &RawValue, narrows: bool, top: bool) -> Option<Refused> {
-    // What asks for nothing is not missed.
-    if matches!(value.get(), "null" | "false" | "[]" | "{}") {
+    if asks_for_nothing(value) {
         return None;
     }
+    let shown = || name.chars().take(SHOWN).collect();
     if narrows {
-        return Some(Refused::Limit(name.chars().take(SHOWN).collect()));
+        return Some(Refused::Limit(shown()));
     }
-    KEPT.iter().find(|kept| top && kept.eq_ignore_ascii_case(name)).map(|kept| Refused::Parameter(kept))
+    let kept = top && KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name));
+    kept.then(|| Refused::Parameter(shown()))
+}
+
+/// Whether nothing changes when the member is not there.
+fn asks_for_nothing(value: &RawValue) -> bool {
+    let letters = || value.get().bytes().filter(|letter| !letter.is_ascii_whitespace());
+    ["null", "false", "[]", "{}"].iter().any(|nothing| letters().eq(nothing.bytes()))
 }
 
 impl Refused {
@@ -36,12 +43,12 @@ impl Refused {
     pub(super) fn message(&self, operation: &str) -> String {
         match self {
             Self::Parameter(name) => format!(
-                "{operation} has no parameter that is named so: {name}. It is not ignored, because the call would do more than \
-                 it asks for; call without it, or by its exact name where the operation has it"
+                "{operation} has no parameter {name}. It is not ignored, because the call would do more than it asks for: \
+                 leave it out, or write it as the API does where the operation has it"
             ),
             Self::Limit(name) => format!(
-                "{operation}: no constraint is named {name}. It is not ignored, because the grant would allow more than was \
-                 asked for"
+                "{operation}: there is no constraint {name}. It is not ignored, because the grant would allow more than was \
+                 asked for: leave it out"
             ),
         }
     }
