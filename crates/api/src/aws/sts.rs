@@ -111,6 +111,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::operations::tests::{ANNA, Bench};
     use model::exception::Exception;
     use service::PrincipalView;
 
@@ -147,11 +148,24 @@ mod tests {
     fn a_caller_has_the_account_of_its_arn() {
         let arn = "arn:aws:iam::111122223333:user/app";
         let who = |principal| Identified { identity: "access-key:A".to_owned(), principal, administrator: false };
-        let expected =
-            Caller { account: "111122223333".to_owned(), arn: arn.to_owned(), user_id: "0123".to_owned() };
+        let expected = Caller { account: "111122223333".to_owned(), arn: arn.to_owned(), user_id: "0123".to_owned() };
         assert_eq!(caller(who(Some(view(arn)))), Ok(expected));
         let refused = caller(who(None)).unwrap_err();
         assert_eq!((refused.name, refused.status), ("AccessDenied", 403));
+    }
+
+    #[tokio::test]
+    async fn whoever_calls_may_ask_who_that_is() {
+        let bench = Bench::new().await;
+        let form = b"Action=GetCallerIdentity&Version=2011-06-15";
+        let answered = answer(&bench.service, &bench.call_of("cn:anna"), form).await.unwrap();
+        let (before, after) = answered.split_once("<UserId>").unwrap();
+        assert!(before.starts_with(&format!("<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\">")), "{answered}");
+        assert!(before.ends_with(&format!("<Arn>{ANNA}</Arn>")), "{answered}");
+        assert!(after.contains("</UserId><Account>111122223333</Account></GetCallerIdentityResult>"), "{answered}");
+        assert!(after.contains("<RequestId>r-1</RequestId>"), "{answered}");
+        let nobody = answer(&bench.service, &bench.call_of("cn:nobody"), form).await.unwrap_err();
+        assert_eq!((nobody.name, nobody.status), ("AccessDenied", 403));
     }
 
     #[test]
@@ -167,7 +181,9 @@ mod tests {
         let ours = in_query(Failure::new(Exception::DependencyTimeout, "late"));
         assert_eq!((ours.name, ours.status), ("InternalFailure", 500));
         assert!(error(&ours, "r").contains("<Type>Receiver</Type>"));
-        assert!(error(&Failure { name: "SignatureDoesNotMatch", status: 403, message: String::new() }, "r")
-            .contains("<Code>SignatureDoesNotMatch</Code>"));
+        assert!(
+            error(&Failure { name: "SignatureDoesNotMatch", status: 403, message: String::new() }, "r")
+                .contains("<Code>SignatureDoesNotMatch</Code>")
+        );
     }
 }

@@ -12,12 +12,7 @@ use crate::aws::model::{Input, Object};
 use service::{CreateKeyInput, RequestContext, Service};
 
 /// Makes a key, or finds the one that an earlier try of the same call made.
-pub(super) async fn create(
-    service: &Service,
-    call: &RequestContext,
-    asked: &mut Input,
-    extras: &CallExtras,
-) -> Answer {
+pub(super) async fn create(service: &Service, call: &RequestContext, asked: &mut Input, extras: &CallExtras) -> Answer {
     can_be_made(asked)?;
     let input = CreateKeyInput {
         key_store_id: text(asked, "CustomKeyStoreId"),
@@ -114,10 +109,15 @@ mod tests {
         let token = of("0a", json!({ "Description": "a", "Tags": [{ "TagKey": "k", "TagValue": "v" }] }));
         assert_eq!(token, of("0a", json!({ "Tags": [{ "TagValue": "v", "TagKey": "k" }], "Description": "a" })));
         assert!(token.len() <= model::limits::CLIENT_TOKEN_CHARS, "{token}");
-        for other in [of("0b", json!({ "Description": "a" })), of("0a", json!({})), of("0a", json!({ "Description": "b" }))] {
+        for other in
+            [of("0b", json!({ "Description": "a" })), of("0a", json!({})), of("0a", json!({ "Description": "b" }))]
+        {
             assert_ne!(token, other);
         }
-        assert_ne!(client_token("a", &Zeroizing::new(b"bc".to_vec())), client_token("ab", &Zeroizing::new(b"c".to_vec())));
+        assert_ne!(
+            client_token("a", &Zeroizing::new(b"bc".to_vec())),
+            client_token("ab", &Zeroizing::new(b"c".to_vec()))
+        );
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::Answer;
 use super::asked::{self, extras, map, text};
 use super::output::{Base64, json};
-use super::Answer;
 use crate::aws::error::Failure;
 use crate::aws::model::{Input, Object};
 use model::exception::Exception;

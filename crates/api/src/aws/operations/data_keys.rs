@@ -16,11 +16,7 @@ pub(super) async fn generate(service: &Service, call: &RequestContext, asked: &m
 }
 
 /// Makes a data key, encrypted only.
-pub(super) async fn generate_without_plaintext(
-    service: &Service,
-    call: &RequestContext,
-    asked: &mut Input,
-) -> Answer {
+pub(super) async fn generate_without_plaintext(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
     shown(&only(service.generate_data_keys(call, vec![input(asked)], true).await)?)
 }
 

@@ -64,9 +64,9 @@ fn refusal(operation: &str, reason: Reason, key_id: &str, arn: &str) -> Failure 
             let what = format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
             Failure::new(Exception::InvalidKeyUsage, what)
         }
-        Reason::KeyPair => {
-            Failure::unsupported(format!("{arn} is in a custom key store, with whose keys {operation} is not supported."))
-        }
+        Reason::KeyPair => Failure::unsupported(format!(
+            "{arn} is in a custom key store, with whose keys {operation} is not supported."
+        )),
         Reason::PublicKey => {
             Failure::unsupported(format!("{arn} is a symmetric encryption key, which has no public key."))
         }

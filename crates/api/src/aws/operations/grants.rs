@@ -79,17 +79,20 @@ fn input(asked: &Object) -> Result<CreateGrantInput, Failure> {
     })
 }
 
+/// For which encryption contexts a grant is, as use cases have it.
+type Constraint = (ConstraintKind, BTreeMap<String, String>);
+
 /// One that is there and empty goes on to the use case, which refuses it: taken for none, it would allow more.
-fn constraint(asked: &Object) -> Result<Option<(ConstraintKind, BTreeMap<String, String>)>, Failure> {
+fn constraint(asked: &Object) -> Result<Option<Constraint>, Failure> {
     without(asked, &["SourceArn"], "it is for grants to service principals, of which there are none")?;
     let [subset, equals] = ["EncryptionContextSubset", "EncryptionContextEquals"];
     match (asked.has(subset), asked.has(equals)) {
         (false, false) => Ok(None),
         (true, false) => Ok(Some((ConstraintKind::Subset, map(asked, subset)))),
         (false, true) => Ok(Some((ConstraintKind::Equals, map(asked, equals)))),
-        (true, true) => Err(Failure::validation(
-            "Constraints: give EncryptionContextSubset or EncryptionContextEquals, not both.",
-        )),
+        (true, true) => {
+            Err(Failure::validation("Constraints: give EncryptionContextSubset or EncryptionContextEquals, not both."))
+        }
     }
 }
 

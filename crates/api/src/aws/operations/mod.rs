@@ -24,7 +24,7 @@ mod random;
 mod rotation;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use bytes::BytesMut;
 

@@ -55,7 +55,10 @@ async fn a_deletion_is_scheduled_and_cancelled() {
     let shown = bench.ask("DescribeKey", json!({ "KeyId": key })).await;
     assert_eq!(shown["KeyMetadata"]["DeletionDate"], scheduled["DeletionDate"]);
     let refused = bench.refused("EnableKey", json!({ "KeyId": key })).await;
-    assert_eq!((refused.name, refused.message), ("KMSInvalidStateException", format!("{} is pending deletion.", arn(key))));
+    assert_eq!(
+        (refused.name, refused.message),
+        ("KMSInvalidStateException", format!("{} is pending deletion.", arn(key)))
+    );
     let cancelled = bench.ask("CancelKeyDeletion", json!({ "KeyId": key })).await;
     assert_eq!(cancelled, json!({ "KeyId": arn(key) }));
     assert_eq!(bench.ask("EnableKey", json!({ "KeyId": key })).await, Value::Null);
@@ -185,7 +188,8 @@ async fn rotation_is_as_with_aws_s_other_keys() {
 async fn what_cannot_be_is_refused_by_name() {
     let bench = Bench::new().await;
     let key = &bench.keys[0];
-    let usage = bench.refused("GenerateMac", json!({ "KeyId": key, "Message": "AA==", "MacAlgorithm": "HMAC_SHA_256" }));
+    let usage =
+        bench.refused("GenerateMac", json!({ "KeyId": key, "Message": "AA==", "MacAlgorithm": "HMAC_SHA_256" }));
     let text = format!("{} key usage is ENCRYPT_DECRYPT which is not valid for GenerateMac.", arn(key));
     let usage = usage.await;
     assert_eq!((usage.name, usage.message), ("InvalidKeyUsageException", text));
@@ -202,8 +206,8 @@ async fn what_cannot_be_is_refused_by_name() {
     let text = "Algorithm RSAES_OAEP_SHA_1 is incompatible with key spec SYMMETRIC_DEFAULT.";
     assert_eq!((algorithm.name, algorithm.message.as_str()), ("InvalidKeyUsageException", text));
     let unavailable = bench.refused("Encrypt", encrypt(("EncryptionAlgorithm", json!("SYMMETRIC_DEFAULT")))).await;
-    let text = format!("{} is unavailable.", arn(key));
-    assert_eq!((unavailable.name, unavailable.message), ("KMSInvalidStateException", text));
+    assert_eq!(unavailable.name, "KMSInvalidStateException");
+    assert!(unavailable.message.starts_with(&format!("{} is unavailable", arn(key))), "{unavailable:?}");
 
     let recipient = json!({ "AttestationDocument": "AA==", "KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256" });
     let to_an_enclave = [
@@ -233,7 +237,10 @@ async fn key_stores_have_aws_s_names() {
     conforms("DescribeCustomKeyStores", &shown);
     let store = &shown["CustomKeyStores"][0];
     assert_eq!(store["CustomKeyStoreId"], json!(bench.key_store));
-    assert_eq!([&store["ConnectionState"], &store["CustomKeyStoreType"]], [&json!("CONNECTED"), &json!("AWS_CLOUDHSM")]);
+    assert_eq!(
+        [&store["ConnectionState"], &store["CustomKeyStoreType"]],
+        [&json!("CONNECTED"), &json!("AWS_CLOUDHSM")]
+    );
     assert!(store.get("ConnectionErrorCode").is_none());
     let asked = json!({ "CustomKeyStoreId": bench.key_store });
     assert_eq!(bench.refused("DeleteCustomKeyStore", asked.clone()).await.name, "CustomKeyStoreInvalidStateException");

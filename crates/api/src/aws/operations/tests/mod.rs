@@ -8,7 +8,7 @@ mod walk;
 
 use serde_json::Value;
 
-pub(in crate::aws) use self::bench::Bench;
+pub(in crate::aws) use self::bench::{ANNA, Bench};
 use crate::aws::model::{self, Input};
 
 /// A request as the model reads it.

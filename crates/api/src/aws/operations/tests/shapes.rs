@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::facts::conforms;
-use crate::aws::operations::{Answer, crypto, data_keys, deletion, grants, key_metadata, key_stores, keys, random, rotation};
+use crate::aws::operations::{
+    Answer, crypto, data_keys, deletion, grants, key_metadata, key_stores, keys, random, rotation,
+};
 use model::id::{ClusterId, KeyId, KeyStoreId};
 use model::key::{KeyState, RotationCause};
 use model::key_store::{ConnectionErrorCode, ConnectionState};
@@ -112,8 +114,13 @@ fn answers_about_keys() {
 
 #[test]
 fn answers_about_rotations() {
-    let status =
-        RotationStatus { key_arn: ARN.to_owned(), enabled: true, period_days: Some(90), next: Some(1_000), on_demand_under_way: true };
+    let status = RotationStatus {
+        key_arn: ARN.to_owned(),
+        enabled: true,
+        period_days: Some(90),
+        next: Some(1_000),
+        on_demand_under_way: true,
+    };
     assert_eq!(read("GetKeyRotationStatus", rotation::standing(&status)).as_object().unwrap().len(), 4);
     let key_id = ARN.rsplit('/').next().unwrap();
     assert_eq!(read("RotateKeyOnDemand", rotation::rotated(ARN)), json!({ "KeyId": key_id }));

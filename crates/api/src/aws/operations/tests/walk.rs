@@ -23,21 +23,25 @@ fn request(operation: &str, bench: &Bench, key_id: &str) -> Value {
         ("GranteePrincipal", super::bench::ANNA),
         ("RetiringPrincipal", super::bench::ANNA),
         ("GrantId", "00"),
+        ("ReplicaRegion", "eu-west-1"),
+        ("PrimaryRegion", "eu-west-1"),
         ("KeySpec", if operation == "CreateKey" { "SYMMETRIC_DEFAULT" } else { "AES_256" }),
     ];
-    // DescribeCustomKeyStores takes one of the two.
     least(operation, &known)
 }
 
 #[tokio::test]
 async fn all_operations_of_the_model_are_known() {
     assert_eq!(operations().len(), 56);
+    let bench = Bench::new().await;
+    let mut answered = 0;
     for operation in operations() {
-        // On its own, so that no operation is in the way of another.
-        let bench = Bench::new().await;
         let asked = request(operation, &bench, &bench.keys[0]);
         match bench.ask_as("cn:anna", operation, &asked).await {
-            Ok(answer) => conforms(operation, &answer),
+            Ok(answer) => {
+                conforms(operation, &answer);
+                answered += 1;
+            }
             Err(failure) => {
                 let known = model::operation(operation).unwrap().knows_exception(failure.name);
                 assert!(known || COMMON.contains(&failure.name), "{operation}: {failure:?}");
@@ -45,6 +49,8 @@ async fn all_operations_of_the_model_are_known() {
             }
         }
     }
+    // Of the others, some need an HSM, some are refused always, and some come after what was in their way.
+    assert!(answered > 15, "{answered}");
 }
 
 #[tokio::test]
@@ -54,7 +60,8 @@ async fn others_are_not() {
         let input = super::input("ListKeys", &serde_json::json!({}));
         let call = bench.call_of("cn:anna");
         let extras = crate::aws::operations::CallExtras::default();
-        let failure = crate::aws::operations::answer(&bench.service, &call, operation, input, &extras).await.unwrap_err();
+        let failure =
+            crate::aws::operations::answer(&bench.service, &call, operation, input, &extras).await.unwrap_err();
         assert_eq!((failure.name, failure.status), ("UnknownOperationException", 400), "{operation}");
         assert!(!call.trace.is_taken(), "the listener records it");
     }
