@@ -206,12 +206,7 @@ async fn again(sentence: &str, error: &provision::Error, said: &mut bool) {
     tokio::time::sleep(AGAIN).await;
 }
 
-fn dev(
-    dir: PathBuf,
-    zones: Option<u8>,
-    listen: [Option<SocketAddr>; 3],
-    clock: Clock,
-) -> Result<ExitCode, Failure> {
+fn dev(dir: PathBuf, zones: Option<u8>, listen: [Option<SocketAddr>; 3], clock: Clock) -> Result<ExitCode, Failure> {
     telemetry::init_log(false, "info");
     telemetry::panics::hear();
     guard_memory()?;

@@ -352,7 +352,8 @@ impl<P: Protocol> Accept<P> {
                 stage = Stage::Leaving;
                 connection.as_mut().graceful_shutdown();
             }
-            let until_expiry = peer.until().map_or(LOOK_AGAIN, |until| until.duration_since(calendar).unwrap_or_default());
+            let until_expiry =
+                peer.until().map_or(LOOK_AGAIN, |until| until.duration_since(calendar).unwrap_or_default());
             let until_expiry = until_expiry + Duration::from_millis(1);
             let greeting = wire.greeting_due(GREETING);
             let look_again = match stage {

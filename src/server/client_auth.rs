@@ -124,7 +124,9 @@ pub(super) fn judge(error: &io::Error, terms: &Terms) -> (Refused, String) {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             (Refused::UnknownCa, format!("the client's certificate: {}", reason(error, terms.section)))
         }
-        Error::InvalidCertificate(_) => (Refused::Certificate, format!("the client's certificate: {}", reason(error, terms.section))),
+        Error::InvalidCertificate(_) => {
+            (Refused::Certificate, format!("the client's certificate: {}", reason(error, terms.section)))
+        }
         Error::NoCertificatesPresented => (Refused::NoCertificate, "the client showed no certificate".to_owned()),
         Error::AlertReceived(alert) => (
             Refused::Handshake,
@@ -207,7 +209,10 @@ mod tests {
             assert_eq!(strict.is_ok(), from == now(), "the verifier inside is the strict one");
             // The CA's name is not its key, and what is for servers is for servers, at whatever time.
             let forged = passes(&verifier, &stranger.client("app", None, from, DAY).unwrap(), &[]).unwrap_err();
-            assert!(matches!(forged, Error::InvalidCertificate(_)) && !reason(&forged, "grpc").contains("ended"), "{forged:?}");
+            assert!(
+                matches!(forged, Error::InvalidCertificate(_)) && !reason(&forged, "grpc").contains("ended"),
+                "{forged:?}"
+            );
             let server = authority.server(&["localhost"], from, DAY).unwrap();
             let error = passes(&verifier, &server, &[]).unwrap_err();
             assert!(reason(&error, "grpc").contains("not for clients"), "{error:?}");
@@ -217,7 +222,8 @@ mod tests {
     #[test]
     fn every_failure_of_a_handshake_has_its_words() {
         let path = || std::path::PathBuf::from("x.pem");
-        let files = config::Grpc { listen: ([127, 0, 0, 1], 0).into(), certificate: path(), key: path(), client_ca: path() };
+        let files =
+            config::Grpc { listen: ([127, 0, 0, 1], 0).into(), certificate: path(), key: path(), client_ca: path() };
         let terms = Terms::grpc(&files);
         let failure = |error: Error| judge(&io::Error::new(io::ErrorKind::InvalidData, error), &terms);
         let invalid = |error| failure(Error::InvalidCertificate(error));

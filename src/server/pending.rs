@@ -255,7 +255,10 @@ mod tests {
     fn pending(places: usize, turns: usize) -> (Arc<PendingConnections>, Clock) {
         let clock = Clock::manual();
         let pressure = Arc::new(Pressure::new(clock.clone()));
-        (PendingConnections::new(Listener::Grpc, places, turns, clock.clone(), Arc::new(Metrics::new()), pressure), clock)
+        (
+            PendingConnections::new(Listener::Grpc, places, turns, clock.clone(), Arc::new(Metrics::new()), pressure),
+            clock,
+        )
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::crypto::CryptoProvider;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::Error;
@@ -72,11 +72,7 @@ impl Tls {
     /// Reads the files.
     pub(super) fn load(terms: Terms) -> Result<Self, Error> {
         let material = read(&terms, 1)?;
-        Ok(Self {
-            terms,
-            current: ArcSwap::from_pointee(material),
-            unusable: ArcSwapOption::empty(),
-        })
+        Ok(Self { terms, current: ArcSwap::from_pointee(material), unusable: ArcSwapOption::empty() })
     }
 
     /// What is spoken.

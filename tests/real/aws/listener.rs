@@ -134,7 +134,9 @@ async fn check_tells_of_it() {
     };
     let ran = check(&site);
     assert!(ran.code == Some(1) && ran.out.contains("TLS of aws: ") && ran.out.contains("nobody.pem"), "{ran:?}");
-    site.configure(|config| drop(config["aws"].as_table_mut().unwrap().insert("certificate".into(), "pki/server.pem".into())));
+    site.configure(|config| {
+        drop(config["aws"].as_table_mut().unwrap().insert("certificate".into(), "pki/server.pem".into()))
+    });
     let ran = check(&site);
     assert!(ran.out.contains("TLS of aws: certificate and key can be loaded and belong together"), "{ran:?}");
 }

@@ -119,7 +119,8 @@ async fn a_signature_holds_for_what_was_signed() {
         assert!(answer.headers.contains_key("x-amzn-requestid") && answer.headers.contains_key("date"));
     }
     let form = Ask::sts("Action=GetCallerIdentity&Version=2011-06-15");
-    let answer = aws.ask(&form.clone().sign(&AccessKey { secret: "x".repeat(40), ..key.clone() }, &Scope::of("sts"))).await;
+    let answer =
+        aws.ask(&form.clone().sign(&AccessKey { secret: "x".repeat(40), ..key.clone() }, &Scope::of("sts"))).await;
     assert!(answer.status == 403 && answer.text().contains("<Code>SignatureDoesNotMatch</Code>"), "{}", answer.text());
     let answer = aws.ask(&form.sign(&key, &scope)).await;
     assert!(answer.status == 403 && answer.text().contains("<ErrorResponse"), "{}", answer.text());

@@ -17,7 +17,8 @@ pub(super) const THROTTLING: &str = "ThrottlingException";
 pub(super) const NO_ROOM: &str =
     "requests and answers of this caller, or of all, take as much memory as they may; send less at once and try again";
 /// The same, whole: its own bytes must not take any.
-const FULL: &[u8] = b"{\"__type\":\"ThrottlingException\",\"message\":\"requests and answers of this caller, or of all, take \
+const FULL: &[u8] =
+    b"{\"__type\":\"ThrottlingException\",\"message\":\"requests and answers of this caller, or of all, take \
 as much memory as they may; send less at once and try again\"}";
 
 /// Why a body was not read to its end.

@@ -124,7 +124,9 @@ fn no_room<A>(response: &Response<A>, head: &http::request::Parts) -> Option<Unh
 fn error(failure: Failure) -> Error {
     let named = Exception::ALL.iter().find(|exception| exception.name() == failure.name).copied();
     let exception = named.unwrap_or(match failure.name {
-        "SerializationException" | "RequestEntityTooLargeException" | "RequestTimeoutException" => Exception::Validation,
+        "SerializationException" | "RequestEntityTooLargeException" | "RequestTimeoutException" => {
+            Exception::Validation
+        }
         "InvalidAction" | "MissingAction" => Exception::Validation,
         _ => Exception::AccessDenied,
     });

@@ -135,7 +135,8 @@ mod tests {
         let asked = of("POST", "/", &[JSON_1_1, target("TrentService.Encrypt")]).ok().unwrap();
         assert!(matches!(asked, Target::Kms(operation) if operation.name() == "Encrypt"));
         assert_eq!((asked.service(), asked.operation()), ("kms", Some(Operation::Encrypt)));
-        for media in ["application/x-amz-json-1.0", "application/x-amz-json-1.1; charset=utf-8", "Application/X-Amz-JSON-1.1"]
+        for media in
+            ["application/x-amz-json-1.0", "application/x-amz-json-1.1; charset=utf-8", "Application/X-Amz-JSON-1.1"]
         {
             assert!(of("POST", "/", &[("content-type", media), target("TrentService.ListKeys")]).is_ok(), "{media}");
         }
@@ -180,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_too_long_is_refused_by_its_head() {
-        let of_length = |length: &str| of("POST", "/", &[JSON_1_1, target("TrentService.Encrypt"), ("content-length", length)]);
+        let of_length =
+            |length: &str| of("POST", "/", &[JSON_1_1, target("TrentService.Encrypt"), ("content-length", length)]);
         assert!(of_length("524288").is_ok());
         for length in ["524289", "18446744073709551615"] {
             assert_eq!(of_length(length).err(), Some((413, "RequestEntityTooLargeException", true)));

@@ -139,7 +139,6 @@ impl Budget {
     pub(super) fn millis(&self) -> u64 {
         1 + whole_millis(self.clock.now().saturating_duration_since(self.begun))
     }
-
 }
 
 /// A duration, to the millisecond.

@@ -3,8 +3,8 @@
 //! It lives as long as anything of the call does: its request while it is read, the work for it, its answer until the
 //! last byte has left the process. So what is counted is given back when it is no longer there, whoever held it last.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Context;
 use std::time::Duration;
 
