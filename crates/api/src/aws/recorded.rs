@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::USER_AGENT;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tonic::codegen::Service as HttpService;
 
 use super::answer::ERROR_TYPE;
 use super::error::Failure;
 use super::metering::{NO_ROOM, THROTTLING};
-use super::target::Target;
+use super::target::{TARGET, known, named};
 use crate::entry::USER_AGENT_BYTES;
 use ::model::clock::Clock;
 use ::model::exception::Exception;
@@ -68,14 +68,14 @@ where
         request.extensions_mut().insert(Arc::clone(&trace));
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
         let user_agent = request.headers().get(USER_AGENT).cloned();
-        let head = head_of(&request);
+        let target = request.headers().get(TARGET).cloned();
         let answer = self.inner.call(request);
         async move {
             let Ok(mut response) = answer.await;
             if trace.is_taken() || !response.headers().contains_key(ERROR_TYPE) {
                 return Ok(response);
             }
-            let unheard = response.extensions_mut().remove::<Unheard>().or_else(|| no_room(&response, &head));
+            let unheard = response.extensions_mut().remove::<Unheard>().or_else(|| no_room(&response, target.as_ref()));
             if let Some(Unheard { principal, operation, failure, request_id }) = unheard {
                 let text = user_agent.as_ref().and_then(|value| value.to_str().ok());
                 let call = RefusedCall {
@@ -97,27 +97,14 @@ where
     }
 }
 
-/// As much of a request's head as says what it asks for.
-fn head_of<B>(request: &Request<B>) -> http::request::Parts {
-    let (mut head, ()) = Request::new(()).into_parts();
-    head.method = request.method().clone();
-    head.uri = request.uri().clone();
-    for name in ["content-type", "x-amz-target"] {
-        if let Some(value) = request.headers().get(name) {
-            head.headers.insert(name, value.clone());
-        }
-    }
-    head
-}
-
-/// A call for which there was no room.
-fn no_room<A>(response: &Response<A>, head: &http::request::Parts) -> Option<Unheard> {
+/// A call for which there was no room, so that nobody has read what it asks for.
+fn no_room<A>(response: &Response<A>, target: Option<&HeaderValue>) -> Option<Unheard> {
     if response.headers().get(ERROR_TYPE).is_none_or(|name| name != THROTTLING) {
         return None;
     }
-    let operation = Target::of(head).ok()?.operation();
+    let operation = target.and_then(|target| target.to_str().ok()).and_then(named);
     let failure = Failure::new(Exception::Throttling, NO_ROOM);
-    Some(Unheard { principal: None, operation, failure, request_id: "".into() })
+    Some(Unheard { principal: None, operation: operation.and_then(known), failure, request_id: "".into() })
 }
 
 /// A failure in the service's words. What has a name of AWS's front end alone was not let in.

@@ -13,7 +13,7 @@ pub(super) const BODY_BYTES: usize = 512 << 10;
 
 /// What stands before an operation's name.
 const SERVICE: &str = "TrentService.";
-const TARGET: &str = "x-amz-target";
+pub(super) const TARGET: &str = "x-amz-target";
 /// What JSON is called here; which of them a client says makes no difference.
 const JSON: [&str; 2] = ["application/x-amz-json-1.1", "application/x-amz-json-1.0"];
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -53,8 +53,7 @@ impl Target {
         match (media_type(&head.headers).as_deref(), target) {
             (Some(FORM), None) if !head.headers.contains_key(TARGET) => Ok(Self::Sts),
             (Some(media), Some(target)) if JSON.contains(&media) => {
-                let operation = target.strip_prefix(SERVICE).and_then(model::operation);
-                operation.map(Self::Kms).ok_or_else(|| Astray::unknown(StatusCode::BAD_REQUEST))
+                named(target).map(Self::Kms).ok_or_else(|| Astray::unknown(StatusCode::BAD_REQUEST))
             }
             _ => Err(Astray::unknown(StatusCode::BAD_REQUEST)),
         }
@@ -68,7 +67,7 @@ impl Target {
     /// The operation that records and metrics know; absent for what only AWS has.
     pub(super) fn operation(&self) -> Option<Operation> {
         match self {
-            Self::Kms(asked) => Operation::ALL.iter().copied().find(|one| one.spec().event == asked.name()),
+            Self::Kms(asked) => known(asked),
             Self::Sts => Some(Operation::WhoAmI),
             Self::Ping => None,
         }
@@ -89,6 +88,16 @@ impl Astray {
         };
         Self { failure, ends: true }
     }
+}
+
+/// The operation that a target names.
+pub(super) fn named(target: &str) -> Option<&'static ModelOperation> {
+    target.strip_prefix(SERVICE).and_then(model::operation)
+}
+
+/// An operation as records and metrics know it; absent for what only AWS has.
+pub(super) fn known(operation: &ModelOperation) -> Option<Operation> {
+    Operation::ALL.iter().copied().find(|one| one.spec().event == operation.name())
 }
 
 /// How long a body is, where its head says so. HTTP's library has seen that it is a number.
