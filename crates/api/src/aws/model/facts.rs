@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::ModelOperation;
 use super::pattern::Pattern;
 
 /// What `scripts/aws-model.py` made of botocore's model.
@@ -33,8 +32,8 @@ pub(super) struct Model {
 #[derive(Clone, Copy)]
 pub(super) struct ShapeId(usize);
 
-/// What the model says of one operation.
-pub(super) struct Operation {
+/// An operation of the model.
+pub struct ModelOperation {
     pub(super) name: &'static str,
     pub(super) input: ShapeId,
     pub(super) has_output: bool,
@@ -110,10 +109,7 @@ impl Model {
         for (name, operation) in raw.operations {
             let input = id(operation.input)?;
             let RawOperation { output, errors, .. } = operation;
-            operations.insert(
-                name,
-                ModelOperation(Operation { name, input, has_output: output.is_some(), exceptions: errors }),
-            );
+            operations.insert(name, ModelOperation { name, input, has_output: output.is_some(), exceptions: errors });
         }
         let shapes = raw.shapes.into_iter().map(|(name, shape)| shape.checked(name, &id)).collect::<Result<_, _>>()?;
         Ok(Self { operations, shapes })
@@ -212,7 +208,7 @@ mod tests {
         assert_eq!(raw.shapes.values().filter(|shape| shape.exception).count(), 48);
         let patterns = model.shapes.iter().filter(|shape| matches!(shape, Shape::Text(text) if text.pattern.is_some()));
         assert_eq!(patterns.count(), 20);
-        for ModelOperation(operation) in model.operations.values() {
+        for operation in model.operations.values() {
             assert!(matches!(model.shape(operation.input), Some(Shape::Structure(_))), "{}", operation.name);
             assert!(operation.exceptions.iter().all(|name| raw.shapes[name].exception), "{}", operation.name);
         }
@@ -246,7 +242,7 @@ mod tests {
             .unwrap_or_default()
         }
         let model = Model::load(FILE).unwrap();
-        let deepest = model.operations.values().map(|operation| depth(&model, operation.0.input, 16)).max();
+        let deepest = model.operations.values().map(|operation| depth(&model, operation.input, 16)).max();
         assert_eq!(deepest, Some(4), "CreateGrant, its constraints, a context in them, a value of that");
     }
 

@@ -24,29 +24,13 @@ mod tests;
 mod unknown;
 mod violations;
 
+pub use facts::ModelOperation;
+pub use input::{Input, Object};
+pub use read::Wrong;
+
 use std::fmt;
 
-pub use input::{Input, Object};
-
-use facts::{MODEL, Operation};
-
-/// An operation of the model.
-pub struct ModelOperation(Operation);
-
-impl fmt::Debug for ModelOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name)
-    }
-}
-
-/// Why a body is no request of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wrong {
-    /// AWS's SerializationException, with its message. Empty where AWS sends none.
-    Serialization(String),
-    /// AWS's ValidationException, with its message.
-    Validation(String),
-}
+use facts::MODEL;
 
 /// The operation of this name, in exactly these letters.
 #[must_use]
@@ -63,19 +47,19 @@ impl ModelOperation {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.name
+        self.name
     }
 
     /// Whether its answer has a body. Where the model knows none, AWS answers with an empty one.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        self.0.has_output
+        self.has_output
     }
 
     /// Whether the model names an exception among those that this operation may end with.
     #[must_use]
     pub fn knows_exception(&self, name: &str) -> bool {
-        self.0.exceptions.contains(&name)
+        self.exceptions.contains(&name)
     }
 
     /// Reads a body.
@@ -84,6 +68,12 @@ impl ModelOperation {
     ///
     /// [`Wrong`]; the caller's fault always.
     pub fn read(&self, body: &[u8]) -> Result<Input, Wrong> {
-        read::request(&MODEL, self.0.input, self.0.name, body).map(|members| Input::new(self.0.name, members))
+        read::request(&MODEL, self.input, self.name, body).map(|members| Input::new(self.name, members))
+    }
+}
+
+impl fmt::Debug for ModelOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
 }

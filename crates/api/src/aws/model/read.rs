@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::Wrong;
 use super::facts::{Bounds, Model, Shape, ShapeId, StructureShape, TextShape};
 use super::input::{Object, Value};
 use super::json::{self, Kind, Unreadable};
@@ -20,6 +19,15 @@ use super::violations::{Constraint, Path, Shown, Violations, Within};
 /// What SerializationException says of a list or an object where none may be.
 const LIST: &str = "Start of list found where not expected";
 const OBJECT: &str = "Start of structure or map found where not expected.";
+
+/// Why a body is no request of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// AWS's SerializationException, with its message. Empty where AWS sends none.
+    Serialization(String),
+    /// AWS's ValidationException, with its message.
+    Validation(String),
+}
 
 /// A value that is no JSON or of another type: the message, empty where AWS sends none.
 pub(super) struct Mistyped(String);

@@ -87,7 +87,9 @@ fn broken(file: &File, name: &str, found: &mut BTreeSet<String>) -> Vec<Broken> 
                     for absent in [None, Some(Value::Null)] {
                         let mut value = base.clone();
                         value.as_object_mut().unwrap().remove(member);
-                        absent.map(|null| value[member] = null);
+                        if let Some(null) = absent {
+                            value[member] = null;
+                        }
                         let constraint = "Member must not be null".to_owned();
                         all.push(Broken { value, path: shown.clone(), constraint, of_elements: false });
                     }
