@@ -163,8 +163,7 @@ impl Core {
         items: Vec<V::Input>,
     ) -> Result<Vec<Result<V::Output, Error>>, Error> {
         call.trace.take();
-        let (keyring, started) = (self.keyring(), self.clock().now());
-        let (operation, count) = (kind.operation(), items.len());
+        let (keyring, started, operation, count) = (self.keyring(), self.clock().now(), kind.operation(), items.len());
         let bytes = items.iter().map(|item| kind.payload_bytes(item)).sum();
         let admitted = validate::batch(count, bytes, kind.payload_field())
             .and_then(|()| self.in_rate(call, count))

@@ -96,13 +96,13 @@ impl Core {
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         call.trace.take();
-        let (started, keyring) = (self.clock().now(), self.keyring());
-        let caller = keyring.caller(&call.principal);
+        let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
         // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
         let paced = self.in_rate(call, 1);
         let (resource, admitted) = match paced.and(resource) {
             Ok(resource) => {
-                let admitted = resource.is_allowed(self, call, operation).and_then(|()| self.admit(&keyring, call, 1));
+                let admitted =
+                    resource.is_allowed(self, call, operation).and_then(|()| self.admit(&self.keyring(), call, 1));
                 (resource, admitted)
             }
             Err(error) => (Named::nothing(), Err(error)),
