@@ -91,7 +91,7 @@ PY
 say "1. A daemon over two SoftHSM zones, on free ports, in $dir."
 echo "   keystored dev makes certificates, takes two blank tokens through the key ceremony (each gets an identity, and both"
 echo "   a wrapping key that neither gives away), then makes a key store over them and connects it as an operator would."
-"$keystored" dev --dir "$dir/site" --listen 127.0.0.1:0 --ops 127.0.0.1:0 >"$dir/daemon.out" 2>"$dir/daemon.log" &
+"$keystored" dev --dir "$dir/site" --listen 127.0.0.1:0 --aws 127.0.0.1:0 --ops 127.0.0.1:0 >"$dir/daemon.out" 2>"$dir/daemon.log" &
 daemon=$!
 wait_for 60 "the daemon's start" test -s "$dir/site/dev.env"
 wait_for 60 "both zones' health" healthy

@@ -11,8 +11,10 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --locked cargo-fuzz
 fi
 # Something to begin with, where random bytes would take long to get anywhere.
-mkdir -p fuzz/corpus/{config,certificate,policy}
+mkdir -p fuzz/corpus/{aws_request,config,certificate,policy,sigv4}
+cp fuzz/seeds/aws_request/*.json fuzz/corpus/aws_request/
 cp fuzz/seeds/policy/*.json fuzz/corpus/policy/
+cp fuzz/seeds/sigv4/*.http fuzz/corpus/sigv4/
 cp deploy/keystored.toml fuzz/corpus/config/sample.toml
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout /dev/null -subj /CN=sample -outform DER \
     -addext keyUsage=critical,keyCertSign -out fuzz/corpus/certificate/sample.der 2>/dev/null

@@ -50,6 +50,8 @@ const PINS: &[(&str, &[&str], &str)] = &[
     ("ratatui", &["cli"], "views are an operator's; the daemon draws nothing"),
     ("rcgen", &["pki"], "certificates are made in one place"),
     ("x509-parser", &["pki"], "certificates are read in one place"),
+    ("aws-sigv4", &["api"], "callers' signatures are judged in one place; nothing here signs for AWS"),
+    ("aws-credential-types", &["api"], "as aws-sigv4"),
     ("sd-notify", &["keystored"], "systemd is told by whoever knows how the daemon is"),
 ];
 

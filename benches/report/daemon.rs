@@ -53,7 +53,7 @@ impl Daemon {
         let options = provision::Options {
             dir: dir.to_owned(),
             zones: vec!["a".to_owned(), "b".to_owned()],
-            listen: ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()),
+            listen: [(); 3].map(|()| "127.0.0.1:0".to_owned()),
             worker: PathBuf::from(PROGRAM),
             module: None,
         };

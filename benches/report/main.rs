@@ -1,5 +1,5 @@
 //! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, what its
-//! second looks and its policies cost, and how it stands HSMs that fail.
+//! second looks, its policies and its callers' signatures cost, and how it stands HSMs that fail.
 //!
 //! The raw limits, the empty service and the flood are other modes of this very program, in processes of their own; the
 //! load comes from `keystorectl bench`.
@@ -26,6 +26,7 @@ mod prepare;
 mod raw;
 mod raw_network;
 mod raw_open;
+mod signatures;
 mod speed;
 mod table;
 mod trouble;
@@ -56,11 +57,11 @@ const VERY_MANY_KEYS: usize = 10_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed, looks (what a second look costs), policies (what they cost), changes (of metadata, among
-                  many keys), keys (a key store with very many), trouble (HSMs that fail), or one section of trouble: failover, network, overload,
-                  flood or fill; all unless given
-  --rounds N      rounds of the parts speed, looks, policies, changes and keys, 9 unless given
-  --seconds S     length of each measurement of speed, looks, policies and keys, 1 unless given
+  --only PART     speed, looks (what a second look costs), policies (what they cost), signatures (the same), changes
+                  (of metadata, among many keys), keys (a key store with very many), trouble (HSMs that fail), or one
+                  section of trouble: failover, network, overload, flood or fill; all unless given
+  --rounds N      rounds of all parts but trouble, 9 unless given
+  --seconds S     length of each measurement of speed, looks, policies, signatures and keys, 1 unless given
   --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given; and of the part keys,
                   10000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
@@ -106,6 +107,7 @@ struct Options {
     speed: bool,
     looks: bool,
     policies: bool,
+    signatures: bool,
     changes: bool,
     many: bool,
     /// Sections of the part trouble.
@@ -124,6 +126,7 @@ impl Options {
             speed: true,
             looks: true,
             policies: true,
+            signatures: true,
             changes: true,
             many: true,
             trouble: Section::ALL.to_vec(),
@@ -153,11 +156,13 @@ impl Options {
                     options.speed = part == "speed";
                     options.looks = part == "looks";
                     options.policies = part == "policies";
+                    options.signatures = part == "signatures";
                     options.changes = part == "changes";
                     options.many = part == "keys";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
-                    let parts = [options.speed, options.looks, options.policies, options.changes, options.many];
-                    if !parts.contains(&true) && options.trouble.is_empty() {
+                    let costs = [options.looks, options.policies, options.signatures];
+                    let others = [options.speed, options.changes, options.many];
+                    if !costs.contains(&true) && !others.contains(&true) && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
                 }
@@ -179,6 +184,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(said("starting"))?;
     let mut parts = Vec::new();
+    if options.signatures {
+        parts.push(signatures::report(options, clock)?);
+    }
     if options.changes {
         parts.push(runtime.block_on(changes::report(options, clock))?);
     }

@@ -56,6 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             // And these name a grant to whoever has them.
             "keystored.v1.CreateGrantResponse",
             "keystored.v1.RetireGrantRequest",
+            // And this one the secret of an access key.
+            "keystored.v1.CreateAccessKeyResponse",
         ]);
     tonic_prost_build::configure()
         .codec_path("crate::codec::BoundedCodec")

@@ -31,6 +31,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Where a development daemon listens unless it is told otherwise.
 const GRPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
 const OPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7412);
+const AWS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7413);
 
 /// How soon what could not be done beside serving is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -117,6 +118,9 @@ enum Command {
         /// takes a free one.
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
+        /// Where clients of AWS KMS are listened for, likewise (at first 127.0.0.1:7413).
+        #[arg(long, value_name = "ADDR")]
+        aws: Option<SocketAddr>,
         /// Where ops listens, likewise (at first 127.0.0.1:7412).
         #[arg(long, value_name = "ADDR")]
         ops: Option<SocketAddr>,
@@ -165,7 +169,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::HsmWorker { .. } => worker::run(&clock),
         Command::Serve { config, env_file } => serve(&config, env_file.as_deref(), clock),
-        Command::Dev { dir, zones, listen, ops } => dev(dir, zones, listen, ops, clock),
+        Command::Dev { dir, zones, listen, aws, ops } => dev(dir, zones, [listen, aws, ops], clock),
         Command::Check { config } => check(&config, &clock),
         Command::Backup { config, target } => backup(&config, &target, &clock),
         Command::Restore { config, source, yes } => restore(&config, &source, yes, &clock),
@@ -185,7 +189,7 @@ fn serve(file: &Path, env_file: Option<&Path>, clock: Clock) -> Result<ExitCode,
         // On panic: the daemon serves without the file, as after an error here.
         tokio::spawn(async move {
             let mut said = false;
-            while let Err(error) = provision::write_addresses(&env_file, addresses.grpc, addresses.ops) {
+            while let Err(error) = provision::write_addresses(&env_file, listening_of(addresses)) {
                 again("where the daemon listens could not be written", &error, &mut said).await;
             }
         });
@@ -202,20 +206,15 @@ async fn again(sentence: &str, error: &provision::Error, said: &mut bool) {
     tokio::time::sleep(AGAIN).await;
 }
 
-fn dev(
-    dir: PathBuf,
-    zones: Option<u8>,
-    listen: Option<SocketAddr>,
-    ops: Option<SocketAddr>,
-    clock: Clock,
-) -> Result<ExitCode, Failure> {
+fn dev(dir: PathBuf, zones: Option<u8>, listen: [Option<SocketAddr>; 3], clock: Clock) -> Result<ExitCode, Failure> {
     telemetry::init_log(false, "info");
     telemetry::panics::hear();
     guard_memory()?;
+    let [grpc, aws, ops] = listen;
     let options = provision::Options {
         dir,
         zones: (b'a'..).take(zones.map_or(0, usize::from)).map(|letter| char::from(letter).to_string()).collect(),
-        listen: (listen.unwrap_or(GRPC).to_string(), ops.unwrap_or(OPS).to_string()),
+        listen: [grpc.unwrap_or(GRPC), aws.unwrap_or(AWS), ops.unwrap_or(OPS)].map(|address| address.to_string()),
         worker: PathBuf::from("/proc/self/exe"),
         module: std::env::var_os("SOFTHSM2_MODULE").map(PathBuf::from),
     };
@@ -224,7 +223,8 @@ fn dev(
         let mut say = |step: &str| terminal.say(&format!("keystored dev: {step}"));
         let layout = provision::prepare(&options, &clock, &mut say).await?;
         let mut config = read(&layout.config)?;
-        config.grpc.listen = listen.unwrap_or(config.grpc.listen);
+        config.grpc.listen = grpc.unwrap_or(config.grpc.listen);
+        listen_for_aws(&mut config, aws);
         config.ops = ops.unwrap_or(config.ops);
         let (me, scope) = (provision::administrator(), config.scope.clone());
         if !config.administrators.contains(&me) {
@@ -246,11 +246,12 @@ fn dev(
                         Err(error) => again("the development key store could not be made", &error, &mut said).await,
                     }
                 };
-                while let Err(error) = provision::app::prepare(&layout, addresses.grpc, addresses.ops, &scope).await {
+                let listening = listening_of(addresses);
+                while let Err(error) = provision::principal::app(&layout, listening, &scope).await {
                     again("the app's principal could not be made", &error, &mut said).await;
                 }
                 // Whoever waits for this file finds a key store that can be used.
-                while let Err(error) = provision::write_env(&layout, addresses.grpc, addresses.ops) {
+                while let Err(error) = provision::principal::administrator(&layout, listening, &scope).await {
                     again("dev.env could not be written", &error, &mut said).await;
                 }
                 terminal.say(&welcome(&layout, addresses, &store));
@@ -260,6 +261,23 @@ fn dev(
     });
     terminal.flush();
     ended
+}
+
+/// Has a development daemon listen for clients of AWS KMS where it is told to; its configuration may have been written by
+/// an earlier version, which knew nothing of them.
+fn listen_for_aws(config: &mut Config, aws: Option<SocketAddr>) {
+    let Some(listen) = aws else { return };
+    match &mut config.aws {
+        Some(section) => section.listen = listen,
+        None => {
+            let config::Grpc { certificate, key, .. } = config.grpc.clone();
+            config.aws = Some(config::Aws { listen, certificate, key, client_ca: None, tls12: false });
+        }
+    }
+}
+
+fn listening_of(Addresses { grpc, aws, ops }: Addresses) -> provision::Listening {
+    provision::Listening { grpc, aws, ops }
 }
 
 fn check(file: &Path, clock: &Clock) -> Result<ExitCode, Failure> {
@@ -364,12 +382,13 @@ fn guard_memory() -> Result<(), String> {
 
 fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) -> String {
     let (env, app_env) = (layout.env.display(), layout.app_env.display());
-    let Addresses { grpc, ops } = addresses;
+    let Addresses { grpc, aws, ops } = addresses;
+    let aws = aws.map(|aws| format!("  AWS KMS      https://{aws}\n")).unwrap_or_default();
     format!(
         "
 keystored dev is listening; {store}.
   gRPC (mTLS)  https://{grpc}
-  ops (HTTP)   http://{ops}/readyz and /metrics
+{aws}  ops (HTTP)   http://{ops}/readyz and /metrics
   variables    {env}: an administrator
                {app_env}: the principal app, which may use keys and nothing else
 

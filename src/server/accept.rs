@@ -31,7 +31,7 @@ use api::entry::ledger::Ledger;
 use auth::peer::{Peer, Principal, Trust};
 use model::clock::Clock;
 use model::lock::MutexExt as _;
-use telemetry::metrics::{Metrics, Places, Refused};
+use telemetry::metrics::{Listener, Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
 /// A client that has not begun with HTTP so long after its handshake is left.
@@ -62,6 +62,8 @@ pub(super) struct Signal {
 
 /// What the listener needs; cheap to clone for each connection.
 pub(super) struct Accept<P> {
+    /// Which one it is.
+    pub(super) listener: Listener,
     pub(super) tls: Arc<Tls>,
     pub(super) protocol: P,
     pub(super) budget: Arc<Budget>,
@@ -70,7 +72,12 @@ pub(super) struct Accept<P> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) pressure: Arc<Pressure>,
+    /// As whom a principal has its shares.
+    pub(super) counted_as: CountedAs,
 }
+
+/// As whom a principal has its shares.
+pub(super) type CountedAs = Arc<dyn Fn(&Principal) -> Principal + Send + Sync>;
 
 /// The open connections.
 type Open = Mutex<FairShare<Wire>>;
@@ -90,7 +97,8 @@ impl<P: Protocol> Accept<P> {
         let this = Arc::new(self);
         let places = pending::places(this.connections, getrlimit(Resource::Nofile).current);
         let (clock, metrics, pressure) = (this.clock.clone(), Arc::clone(&this.metrics), Arc::clone(&this.pressure));
-        let pending = PendingConnections::new(places, pending::turns(), clock, metrics, pressure);
+        let of = this.listener;
+        let pending = PendingConnections::new(of, places, pending::turns(), clock, metrics, pressure);
         let fair_share = Arc::new(Mutex::new(FairShare::new(this.connections, MAKING_ROOM)));
         let mut open = JoinSet::new();
         let mut draining = pin!(draining(signals.clone()));
@@ -204,11 +212,20 @@ impl<P: Protocol> Accept<P> {
         };
         // Those whose certificate is not good are there to be told so, and share what one principal would have: they
         // must not push anybody out under a name that they carry and are not.
-        let principal = peer.admit(self.clock.calendar()).cloned().unwrap_or_else(|_| Principal::new(NOT_GOOD));
-        let ledger = Ledger::new(self.budget.account(&principal));
+        let (principal, account) = if peer.shows_certificate() {
+            let principal = peer.admit(self.clock.calendar()).cloned().unwrap_or_else(|_| Principal::new(NOT_GOOD));
+            let counted_as = (self.counted_as)(&principal);
+            (principal, self.budget.account(&counted_as))
+        } else {
+            // Nobody yet, and one of those who come from there.
+            let source = Principal::new(&format!("source:{}", Source::of(from)));
+            let account = self.budget.account_of_source(&source);
+            (source, account)
+        };
+        let ledger = Ledger::new(account);
         let wire = Wire::new(self.clock.clone(), Arc::clone(&ledger));
-        let Some(_member) = self.join(&fair_share, &principal, &wire) else { return };
-        let _connected = self.metrics.connected();
+        let Some(_member) = self.join(&fair_share, ledger.account().principal(), &wire) else { return };
+        let _connected = self.metrics.connected(self.listener);
         self.serve(stream, from, principal, Caller { peer, wire, ledger }, signals).await;
     }
 
@@ -221,7 +238,7 @@ impl<P: Protocol> Accept<P> {
             Lost::Gone => (Refused::Silent, Line::Late, "the client came and went".to_owned()),
             Lost::Late => (Refused::Late, Line::Late, "it took too long".to_owned()),
             Lost::Failed(error, _) => {
-                let (refused, why) = client_auth::judge(error);
+                let (refused, why) = client_auth::judge(error, self.tls.terms());
                 (refused, Line::HandshakeFailed, why)
             }
         };
@@ -275,6 +292,9 @@ impl<P: Protocol> Accept<P> {
 
     fn peer(&self, stream: &TlsStream<TcpStream>) -> Result<Peer, pki::Error> {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        if chain.is_empty() && !self.tls.terms().needs_certificates() {
+            return Ok(Peer::without_certificate());
+        }
         let trust: Arc<dyn Trust> = Arc::clone(&self.tls) as _;
         Peer::new(chain.iter().map(|certificate| certificate.to_vec()).collect(), trust)
     }
@@ -302,7 +322,7 @@ impl<P: Protocol> Accept<P> {
         let (mut stage, mut good) = (Stage::Open, false);
         loop {
             let calendar = self.clock.calendar();
-            if stage == Stage::Open {
+            if stage == Stage::Open && peer.shows_certificate() {
                 match peer.admit(calendar) {
                     Ok(_) => good = true,
                     Err(refusal) => {
@@ -332,7 +352,9 @@ impl<P: Protocol> Accept<P> {
                 stage = Stage::Leaving;
                 connection.as_mut().graceful_shutdown();
             }
-            let until_expiry = peer.until().duration_since(calendar).unwrap_or_default() + Duration::from_millis(1);
+            let until_expiry =
+                peer.until().map_or(LOOK_AGAIN, |until| until.duration_since(calendar).unwrap_or_default());
+            let until_expiry = until_expiry + Duration::from_millis(1);
             let greeting = wire.greeting_due(GREETING);
             let look_again = match stage {
                 Stage::Open => until_expiry.min(greeting.unwrap_or(LOOK_AGAIN)),

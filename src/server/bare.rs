@@ -11,12 +11,14 @@ use super::http1::Http1;
 use super::http2::Http2;
 use super::pressure::Pressure;
 use super::protocol::Protocol;
+use super::terms::{HTTP1, HTTP2, Terms};
 use super::{Error, accept, address, listen, tls};
 use api::entry::budget::{Budget, HELD_BYTES};
 use api::grpc;
+use auth::peer::Principal;
 use config::Grpc;
 use model::clock::Clock;
-use telemetry::metrics::Metrics;
+use telemetry::metrics::{Listener, Metrics};
 
 /// What calls get to finish.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -43,8 +45,8 @@ pub async fn serve_routes(
 ) -> Result<(), Error> {
     let routes = grpc::counted(routes);
     match version {
-        Version::Http1 => serve(files, tls::HTTP1, Http1 { routes }, clock, shutdown, listening).await,
-        Version::Http2 => serve(files, tls::HTTP2, Http2 { routes }, clock, shutdown, listening).await,
+        Version::Http1 => serve(files, HTTP1, Http1 { routes }, clock, shutdown, listening).await,
+        Version::Http2 => serve(files, HTTP2, Http2 { routes }, clock, shutdown, listening).await,
     }
 }
 
@@ -56,11 +58,12 @@ async fn serve<P: Protocol>(
     shutdown: impl Future<Output = ()> + Send,
     listening: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), Error> {
-    let tls = Arc::new(tls::Tls::load_for(&files, name)?);
+    let tls = Arc::new(tls::Tls::load(Terms::with(&files, name))?);
     let listener = listen(files.listen, "grpc.listen")?;
     listening(address(&listener)?);
     let (tell, signals) = watch::channel(accept::Signal { draining: false, generation: tls.current().generation });
     let accept = accept::Accept {
+        listener: Listener::Grpc,
         tls,
         protocol,
         budget: Budget::new(HELD_BYTES, clock.clone()),
@@ -69,6 +72,7 @@ async fn serve<P: Protocol>(
         metrics: Arc::new(Metrics::new()),
         pressure: Arc::new(Pressure::new(clock.clone())),
         clock,
+        counted_as: Arc::new(Principal::clone),
     };
     // On panic: told to the caller when it is waited for; there is no daemon around it.
     let accepting = tokio::spawn(accept.run(listener, signals));

@@ -26,11 +26,38 @@ pub(super) fn findings(shown: &Shown, now: SystemTime) -> Vec<Finding> {
     found
 }
 
+/// Likewise of all listeners, each once.
+fn all_findings(all: &[Arc<Tls>], now: SystemTime) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for tls in all {
+        for mut finding in findings(&tls.current().shown, now) {
+            // Two listeners may have the same files.
+            let same = |known: &Finding| {
+                known.certificate == finding.certificate && known.kind == finding.kind && known.what == finding.what
+            };
+            if found.iter().any(same) {
+                continue;
+            }
+            if tls.terms().section == "aws" {
+                finding.certificate.push_str(" of the aws listener");
+            }
+            found.push(finding);
+        }
+    }
+    found
+}
+
 /// What makes the daemon count as degraded.
-pub(super) fn troubles(tls: &Tls, now: SystemTime) -> Vec<String> {
-    let found = findings(&tls.current().shown, now);
+pub(super) fn troubles(all: &[Arc<Tls>], now: SystemTime) -> Vec<String> {
+    let found = all_findings(all, now);
     let urgent = found.iter().filter(|finding| finding.urgency > Urgency::Soon).map(Finding::sentence);
-    urgent.chain(tls.trouble()).collect()
+    let mut troubles: Vec<String> = urgent.collect();
+    for trouble in all.iter().filter_map(|tls| tls.trouble()) {
+        if !troubles.contains(&trouble) {
+            troubles.push(trouble);
+        }
+    }
+    troubles
 }
 
 /// What the log has been told, and when.
@@ -54,35 +81,48 @@ impl Told {
     }
 
     /// Looks once and tells the log.
-    pub(super) fn tell(&mut self, tls: &Tls, now: SystemTime) {
-        for finding in self.next(findings(&tls.current().shown, now), now) {
+    pub(super) fn tell(&mut self, all: &[Arc<Tls>], now: SystemTime) {
+        for finding in self.next(all_findings(all, now), now) {
             tracing::warn!("{}", finding.sentence());
         }
     }
 }
 
 /// Takes over into the metrics when the certificates in force end.
-pub(super) fn measure(tls: &Tls, metrics: &Metrics) {
-    let material = tls.current();
-    let Shown { server, client_authorities } = &material.shown;
-    let server =
-        server.iter().enumerate().map(|(place, one)| (if place == 0 { "server" } else { "intermediate" }, one));
-    let clients = client_authorities.iter().map(|one| ("client_ca", one));
-    metrics.certificates(server.chain(clients).map(|(certificate, facts)| {
-        (CertificateLabels { certificate, subject: facts.subject.clone() }, facts.validity.until)
-    }));
+pub(super) fn measure(all: &[Arc<Tls>], metrics: &Metrics) {
+    let mut ends = Vec::new();
+    for tls in all {
+        let material = tls.current();
+        let Shown { server, client_authorities } = &material.shown;
+        let [own, above, of_clients] = match tls.terms().section {
+            "aws" => ["aws_server", "aws_intermediate", "aws_client_ca"],
+            _ => ["server", "intermediate", "client_ca"],
+        };
+        let server = server.iter().enumerate().map(|(place, one)| (if place == 0 { own } else { above }, one));
+        let clients = client_authorities.iter().map(|one| (of_clients, one));
+        ends.extend(server.chain(clients).map(|(certificate, facts)| {
+            (CertificateLabels { certificate, subject: facts.subject.clone() }, facts.validity.until)
+        }));
+    }
+    metrics.certificates(ends.into_iter());
 }
 
 /// Looks for ever.
-pub(super) async fn watch(tls: Arc<Tls>, metrics: Arc<Metrics>, clock: Clock, mut told: Told, heartbeat: Heartbeat) {
-    let mut measured = 0;
+pub(super) async fn watch(
+    all: Vec<Arc<Tls>>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    mut told: Told,
+    heartbeat: Heartbeat,
+) {
+    let mut measured = Vec::new();
     loop {
-        let generation = tls.current().generation;
-        if generation != measured {
-            measure(&tls, &metrics);
-            measured = generation;
+        let generations: Vec<u64> = all.iter().map(|tls| tls.current().generation).collect();
+        if generations != measured {
+            measure(&all, &metrics);
+            measured = generations;
         }
-        told.tell(&tls, clock.calendar());
+        told.tell(&all, clock.calendar());
         heartbeat.idle(tokio::time::sleep(LOOK)).await;
     }
 }

@@ -17,6 +17,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::terms::Terms;
 use telemetry::metrics::Refused;
 
 /// A client that was refused reads the alert in this time, or does not.
@@ -94,11 +95,11 @@ fn nearest(error: &CertificateError) -> Option<UnixTime> {
 }
 
 /// What is wrong with a chain, for the log and for calls on connections that are open.
-pub(super) fn reason(error: &Error) -> String {
+pub(super) fn reason(error: &Error, section: &str) -> String {
     use CertificateError as Certificate;
     let Error::InvalidCertificate(error) = error else { return error.to_string() };
     match error {
-        Certificate::UnknownIssuer => "it is of no CA in grpc.client_ca".to_owned(),
+        Certificate::UnknownIssuer => format!("it is of no CA in {section}.client_ca"),
         Certificate::BadSignature => "its signature is not that of the CA whose name it carries".to_owned(),
         Certificate::Expired | Certificate::ExpiredContext { .. } => {
             "it, or a CA's certificate above it, has ended".to_owned()
@@ -115,15 +116,17 @@ pub(super) fn reason(error: &Error) -> String {
 }
 
 /// Why a handshake failed: for the metric and the log.
-pub(super) fn judge(error: &io::Error) -> (Refused, String) {
+pub(super) fn judge(error: &io::Error, terms: &Terms) -> (Refused, String) {
     let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
         return (Refused::Handshake, format!("the client went away: {error}"));
     };
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-            (Refused::UnknownCa, format!("the client's certificate: {}", reason(error)))
+            (Refused::UnknownCa, format!("the client's certificate: {}", reason(error, terms.section)))
         }
-        Error::InvalidCertificate(_) => (Refused::Certificate, format!("the client's certificate: {}", reason(error))),
+        Error::InvalidCertificate(_) => {
+            (Refused::Certificate, format!("the client's certificate: {}", reason(error, terms.section)))
+        }
         Error::NoCertificatesPresented => (Refused::NoCertificate, "the client showed no certificate".to_owned()),
         Error::AlertReceived(alert) => (
             Refused::Handshake,
@@ -132,7 +135,10 @@ pub(super) fn judge(error: &io::Error) -> (Refused, String) {
         Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired) => {
             (Refused::Handshake, "the client does not speak TLS 1.3".to_owned())
         }
-        Error::NoApplicationProtocol => (Refused::Handshake, "the client does not offer HTTP/2 (ALPN h2)".to_owned()),
+        Error::NoApplicationProtocol => {
+            let protocol = String::from_utf8_lossy(terms.protocol);
+            (Refused::Handshake, format!("the client does not offer what is spoken here (ALPN {protocol})"))
+        }
         Error::InvalidMessage(_) => (Refused::Handshake, format!("what came is not TLS: {error}")),
         other => (Refused::Handshake, other.to_string()),
     }
@@ -203,16 +209,23 @@ mod tests {
             assert_eq!(strict.is_ok(), from == now(), "the verifier inside is the strict one");
             // The CA's name is not its key, and what is for servers is for servers, at whatever time.
             let forged = passes(&verifier, &stranger.client("app", None, from, DAY).unwrap(), &[]).unwrap_err();
-            assert!(matches!(forged, Error::InvalidCertificate(_)) && !reason(&forged).contains("ended"), "{forged:?}");
+            assert!(
+                matches!(forged, Error::InvalidCertificate(_)) && !reason(&forged, "grpc").contains("ended"),
+                "{forged:?}"
+            );
             let server = authority.server(&["localhost"], from, DAY).unwrap();
             let error = passes(&verifier, &server, &[]).unwrap_err();
-            assert!(reason(&error).contains("not for clients"), "{error:?}");
+            assert!(reason(&error, "grpc").contains("not for clients"), "{error:?}");
         }
     }
 
     #[test]
     fn every_failure_of_a_handshake_has_its_words() {
-        let failure = |error: Error| judge(&io::Error::new(io::ErrorKind::InvalidData, error));
+        let path = || std::path::PathBuf::from("x.pem");
+        let files =
+            config::Grpc { listen: ([127, 0, 0, 1], 0).into(), certificate: path(), key: path(), client_ca: path() };
+        let terms = Terms::grpc(&files);
+        let failure = |error: Error| judge(&io::Error::new(io::ErrorKind::InvalidData, error), &terms);
         let invalid = |error| failure(Error::InvalidCertificate(error));
         for ((refused, says), expected, words) in [
             (invalid(CertificateError::UnknownIssuer), Refused::UnknownCa, "of no CA in grpc.client_ca"),
@@ -224,8 +237,8 @@ mod tests {
                 Refused::Handshake,
                 "does not speak TLS 1.3",
             ),
-            (failure(Error::NoApplicationProtocol), Refused::Handshake, "HTTP/2"),
-            (judge(&io::ErrorKind::UnexpectedEof.into()), Refused::Handshake, "went away"),
+            (failure(Error::NoApplicationProtocol), Refused::Handshake, "(ALPN h2)"),
+            (judge(&io::ErrorKind::UnexpectedEof.into(), &terms), Refused::Handshake, "went away"),
         ] {
             assert!(says.contains(words), "{words}: {says}");
             assert_eq!(refused, expected, "{says}");

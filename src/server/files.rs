@@ -68,7 +68,8 @@ impl Files {
     }
 
     fn outgrown(&self) -> Option<String> {
-        let (needed, connections) = (self.needed.load(Ordering::Relaxed), self.fit.connections());
+        let needed = self.needed.load(Ordering::Relaxed);
+        let connections = self.fit.connections() * self.fit.listeners;
         let limit = usize::try_from(self.fit.limit?).ok()?;
         (connections + needed > limit).then(|| {
             format!(
@@ -81,8 +82,10 @@ impl Files {
 /// How clients fit beside what the daemon itself needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fit {
-    /// Connections as the configuration allows them.
+    /// Connections as the configuration allows them, of each listener.
     wanted: usize,
+    /// Listeners with clients.
+    listeners: usize,
     /// Descriptors that are kept back from them.
     kept: usize,
     /// The limit on open files; absent where there is none.
@@ -103,28 +106,30 @@ impl Fit {
     fn under(config: &Config, limit: Option<u64>) -> Self {
         let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
         let workers = hsms.map(|hsm| EACH_HSM + EACH_WORKER * (usize::from(hsm.workers) + 1)).sum::<usize>();
-        let kept =
-            OWN + ops::CONNECTIONS + pending::places(config.limits.connections, limit) + accept::MAKING_ROOM + workers;
-        Self { wanted: config.limits.connections, kept, limit }
+        let listeners = 1 + usize::from(config.aws.is_some());
+        let coming_and_going = pending::places(config.limits.connections, limit) + accept::MAKING_ROOM;
+        let kept = OWN + ops::CONNECTIONS + listeners * coming_and_going + workers;
+        Self { wanted: config.limits.connections, listeners, kept, limit }
     }
 
-    /// How many connections may be open at once.
+    /// How many connections each listener may have open at once.
     pub(super) fn connections(&self) -> usize {
         let Some(limit) = self.limit.and_then(|limit| usize::try_from(limit).ok()) else { return self.wanted };
-        self.wanted.min(limit.saturating_sub(self.kept))
+        self.wanted.min(limit.saturating_sub(self.kept) / self.listeners)
     }
 
     /// What does not fit, with the remedy, where something does not.
     pub(super) fn sentence(&self) -> Option<String> {
         let (fits, limit) = (self.connections(), self.limit.unwrap_or(u64::MAX));
+        let each = if self.listeners > 1 { " on each listener" } else { "" };
         (fits < self.wanted).then(|| {
             format!(
-                "limits.connections allows {}, but the limit of {limit} open files leaves room for {fits} beside what workers, \
+                "limits.connections allows {}{each}, but the limit of {limit} open files leaves room for {fits}{each} beside what workers, \
                  database and handshakes need ({}): no more are let in; raise the hard limit to {} (LimitNOFILE in the unit) or \
                  lower limits.connections",
                 self.wanted,
                 self.kept,
-                self.wanted + self.kept
+                self.listeners * self.wanted + self.kept
             )
         })
     }
@@ -137,7 +142,7 @@ impl Fit {
                  limit to {} (LimitNOFILE in the unit)",
                 self.limit.unwrap_or(u64::MAX),
                 self.kept,
-                self.wanted + self.kept
+                self.listeners * self.wanted + self.kept
             )
         })
     }
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
 
     fn fit(limit: Option<u64>) -> Fit {
-        Fit { wanted: 1_024, kept: 264, limit }
+        Fit { wanted: 1_024, listeners: 1, kept: 264, limit }
     }
 
     #[test]
@@ -166,6 +171,14 @@ mod tests {
             assert_eq!(fit(Some(limit)).connections(), 0);
             assert!(fit(Some(limit)).refusal().unwrap().contains("LimitNOFILE"));
         }
+    }
+
+    #[test]
+    fn two_listeners_share_what_is_left() {
+        let two = |limit| Fit { wanted: 1_024, listeners: 2, kept: 300, limit };
+        assert_eq!([None, Some(2_348), Some(1_300)].map(|limit| two(limit).connections()), [1_024, 1_024, 500]);
+        let says = two(Some(1_300)).sentence().unwrap();
+        assert!(says.contains("room for 500 on each listener") && says.contains("to 2348"), "{says}");
     }
 
     #[test]

@@ -17,9 +17,11 @@ mod files;
 mod handshake;
 mod http1;
 mod http2;
+mod listeners;
 mod observe;
 mod ops;
 mod parts;
+mod pem;
 mod pending;
 mod pressure;
 mod protocol;
@@ -31,6 +33,7 @@ mod settings;
 mod source;
 mod source_slots;
 mod systemd;
+mod terms;
 mod tls;
 mod watch;
 mod wire;
@@ -42,11 +45,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch::channel;
 use tokio::task::JoinSet;
 
 use self::readiness::{Status, Trouble};
 use self::systemd::Systemd;
+use self::terms::Terms;
+use self::tls::Tls;
+use api::aws;
 use api::entry::budget::{Budget, HELD_BYTES};
 use api::grpc::{self, HealthSwitch};
 use config::Config;
@@ -54,7 +59,7 @@ use model::clock::Clock;
 use model::outage::Outage;
 use supervisor::look_at_lock_dir;
 use telemetry::log;
-use telemetry::metrics::Metrics;
+use telemetry::metrics::{Listener, Metrics};
 use telemetry::sampled;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
@@ -105,11 +110,13 @@ impl Error {
 pub struct Addresses {
     /// gRPC.
     pub grpc: SocketAddr,
+    /// AWS KMS, where that is configured.
+    pub aws: Option<SocketAddr>,
     /// Ops.
     pub ops: SocketAddr,
 }
 
-/// Runs until `shutdown` resolves, then drains and stops in order. `listening` is called once both ports are open.
+/// Runs until `shutdown` resolves, then drains and stops in order. `listening` is called once all ports are open.
 ///
 /// Boxed, and without type parameters, so that the whole daemon is compiled here and not again in each program.
 pub fn serve<'a>(
@@ -137,9 +144,11 @@ async fn run(
     for sentence in files.troubles() {
         tracing::warn!("{sentence}");
     }
-    let tls = Arc::new(tls::Tls::load(&config.grpc)?);
+    let tls = Arc::new(Tls::load(Terms::grpc(&config.grpc))?);
+    let aws_tls = config.aws.as_ref().map(|aws| Tls::load(Terms::aws(aws)).map(Arc::new)).transpose()?;
+    let certificates: Vec<Arc<Tls>> = std::iter::once(&tls).chain(&aws_tls).cloned().collect();
     let mut told = certificates::Told::default();
-    told.tell(&tls, clock.calendar());
+    told.tell(&certificates, clock.calendar());
     let seals = parts::seals(&config.seal)?;
     parts::make_state_dir(&config)?;
     // After the state directory, which it may be, or be in.
@@ -148,14 +157,19 @@ async fn run(
         error.outage().map_or(Error::Wrong as fn(String) -> Error, |_| Error::Passing)(sentence)
     })?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen")?;
+    let aws_listener = config.aws.as_ref().map(|aws| listen(aws.listen, "aws.listen")).transpose()?;
     let ops_listener = listen(config.ops, "ops.listen")?;
-    let addresses = Addresses { grpc: address(&grpc_listener)?, ops: address(&ops_listener)? };
+    let addresses = Addresses {
+        grpc: address(&grpc_listener)?,
+        aws: aws_listener.as_ref().map(address).transpose()?,
+        ops: address(&ops_listener)?,
+    };
     let watchdog = Watchdog::new(clock.clone());
     let systemd = Systemd::begin(&watchdog)?;
     let store = systemd.while_starting("starting: opening the metadata", parts::open_store(&config, &clock)).await?;
 
     let metrics = Arc::new(Metrics::new());
-    certificates::measure(&tls, &metrics);
+    certificates::measure(&certificates, &metrics);
     let building = parts::build(&config, seals, &store, &metrics, files.found, &watchdog, &clock);
     let parts = systemd.while_starting("starting: taking key stores up", building).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
@@ -166,8 +180,8 @@ async fn run(
         move || watchdog.troubles()
     });
     concerns.ask(Trouble::Certificate, {
-        let (tls, clock) = (Arc::clone(&tls), clock.clone());
-        move || certificates::troubles(&tls, clock.calendar())
+        let (certificates, clock) = (certificates.clone(), clock.clone());
+        move || certificates::troubles(&certificates, clock.calendar())
     });
     concerns.ask(Trouble::Limits, {
         let files = Arc::clone(&files);
@@ -190,8 +204,6 @@ async fn run(
         pressure: Arc::clone(&pressure),
         clock: clock.clone(),
     });
-    let (tell, signals) = channel(accept::Signal { draining: false, generation: tls.current().generation });
-    let tell = Arc::new(tell);
 
     // They end with this set. What follows when one breaks is the watchdog's business: nobody asks the set.
     let mut lookers = JoinSet::new();
@@ -220,22 +232,13 @@ async fn run(
             heartbeat.idle(sampled::tell_for_ever()).await;
         },
     ));
-    // On panic: started again; it looks at the files anew.
-    lookers.spawn(watchdog.clone().restarted(Task::Certificates, "", || (), {
-        let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
-        move |heartbeat: Heartbeat| {
-            let (tls, metrics, tell) = (Arc::clone(&tls), Arc::clone(&metrics), Arc::clone(&tell));
-            let changed = move |generation| tell.send_modify(|signal| signal.generation = generation);
-            async move { heartbeat.idle(tls.follow(&metrics, changed)).await }
-        }
-    }));
     // On panic: started again; the log may be told again what it has been told.
     lookers.spawn(watchdog.clone().restarted(Task::CertificateEnds, "", || (), {
-        let (tls, metrics, clock) = (Arc::clone(&tls), Arc::clone(&metrics), clock.clone());
+        let (metrics, clock) = (Arc::clone(&metrics), clock.clone());
         let mut told = Some(told);
         move |heartbeat| {
             let told = told.take().unwrap_or_default();
-            certificates::watch(Arc::clone(&tls), Arc::clone(&metrics), clock.clone(), told, heartbeat)
+            certificates::watch(certificates.clone(), Arc::clone(&metrics), clock.clone(), told, heartbeat)
         }
     }));
     if let Some(file) = config.file.clone() {
@@ -251,21 +254,28 @@ async fn run(
             },
         ));
     }
-    let accept = accept::Accept {
-        tls,
-        protocol: http2::Http2 { routes },
+    let common = listeners::Common {
         budget: Budget::new(HELD_BYTES, clock.clone()),
         connections: fit.connections(),
         drain: config.limits.drain,
         metrics,
         clock: clock.clone(),
         pressure,
+        counted_as: {
+            let service = parts.service.clone();
+            Arc::new(move |identity| service.counted_as(identity))
+        },
+        watchdog: watchdog.clone(),
     };
-    // On panic: the process ends (vital); no call would reach it any more.
-    let accepting = tokio::spawn(watchdog.clone().vital(Task::Accept, async move |heartbeat: Heartbeat| {
-        heartbeat.idle(accept.run(grpc_listener, signals)).await;
-    }));
-    tracing::info!(grpc = %addresses.grpc, ops = %addresses.ops, "listening");
+    let protocol = http2::Http2 { routes };
+    let mut accepting = vec![common.begin(Listener::Grpc, (grpc_listener, tls), protocol, &mut lookers)];
+    if let (Some(listener), Some(tls)) = (aws_listener, aws_tls) {
+        let routes = aws::routes(parts.service.clone(), settings::aws(&config), clock.clone());
+        let protocol = http1::Http1 { routes };
+        accepting.push(common.begin(Listener::Aws, (listener, tls), protocol, &mut lookers));
+    }
+    let aws = addresses.aws.map(tracing::field::display);
+    tracing::info!(grpc = %addresses.grpc, aws, ops = %addresses.ops, "listening");
     listening(addresses);
     systemd.ready();
     let health = Arc::new(health);
@@ -291,10 +301,7 @@ async fn run(
     following_health.abort();
     health.set_serving(false).await;
     health.close_streams().await;
-    tell.send_modify(|signal| signal.draining = true);
-    if let Err(error) = accepting.await {
-        tracing::error!(%error, "the gRPC listener broke");
-    }
+    listeners::drain(accepting).await;
     parts.service.drained(config.limits.drain).await;
     // A disk that does not answer takes no longer than its share of the end.
     let _ = tokio::time::timeout(STOP, parts.service.return_budgets()).await;

@@ -20,7 +20,7 @@ use super::source::Source;
 use super::source_slots::{Entered, Id, SourceSlots};
 use model::clock::Clock;
 use model::lock::MutexExt as _;
-use telemetry::metrics::{Metrics, Places, Refused};
+use telemetry::metrics::{Listener, Metrics, Places, Refused};
 use telemetry::sampled::{self, Line};
 
 /// Connections whose handshake is not over: as many as may be open, since all clients may come at once after a restart,
@@ -40,6 +40,7 @@ const BURST: Duration = Duration::from_secs(5);
 
 /// The places and the turns.
 pub(super) struct PendingConnections {
+    of: Listener,
     clock: Clock,
     metrics: Arc<Metrics>,
     pressure: Arc<Pressure>,
@@ -85,6 +86,7 @@ pub(super) fn turns() -> usize {
 
 impl PendingConnections {
     pub(super) fn new(
+        of: Listener,
         places: usize,
         turns: usize,
         clock: Clock,
@@ -92,7 +94,7 @@ impl PendingConnections {
         pressure: Arc<Pressure>,
     ) -> Arc<Self> {
         let (slots, turns) = (Mutex::new(SourceSlots::new(places)), Mutex::new(RoundRobin::new(turns)));
-        Arc::new(Self { clock, metrics, pressure, slots, changed: Notify::new(), turns })
+        Arc::new(Self { of, clock, metrics, pressure, slots, changed: Notify::new(), turns })
     }
 
     /// Takes a place, and waits for one where nobody can be made to make slots.
@@ -158,7 +160,7 @@ impl PendingConnections {
     fn with_slots<T>(&self, act: impl FnOnce(&mut SourceSlots<Hold>) -> T) -> T {
         let mut slots = self.slots.lock_anyway();
         let done = act(&mut slots);
-        self.metrics.handshakes_in_progress(slots.taken());
+        self.metrics.handshakes_in_progress(self.of, slots.taken());
         done
     }
 
@@ -253,7 +255,10 @@ mod tests {
     fn pending(places: usize, turns: usize) -> (Arc<PendingConnections>, Clock) {
         let clock = Clock::manual();
         let pressure = Arc::new(Pressure::new(clock.clone()));
-        (PendingConnections::new(places, turns, clock.clone(), Arc::new(Metrics::new()), pressure), clock)
+        (
+            PendingConnections::new(Listener::Grpc, places, turns, clock.clone(), Arc::new(Metrics::new()), pressure),
+            clock,
+        )
     }
 
     #[test]

@@ -51,6 +51,15 @@ pub(super) fn rate_limits(config: &Config) -> service::RateLimits {
     service::RateLimits { per_principal, per_key_store, burst_s }
 }
 
+/// Of the interface for clients of AWS KMS.
+pub(super) fn aws(config: &Config) -> api::aws::Settings {
+    api::aws::Settings {
+        region: config.scope.region.clone(),
+        default_deadline: config.limits.default_deadline,
+        default_control_deadline: config.limits.default_control_deadline,
+    }
+}
+
 pub(super) fn grpc(config: &Config) -> api::grpc::Settings {
     api::grpc::Settings {
         default_deadline: config.limits.default_deadline,

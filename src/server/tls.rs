@@ -1,42 +1,36 @@
-//! The TLS side of the gRPC listener: which certificate is shown, whose clients are trusted, and taking over changed
-//! files while connections stay open.
-//!
-//! The private key's file is for its owner, as the seal key's is.
+//! The TLS side of a listener: which certificate is shown, whose clients are trusted, and taking over changed files
+//! while connections stay open.
 //!
 //! Invariant: configuration, verifier and generation change together. Sessions are never resumed: a resumed handshake
 //! would not look at the client's certificate again.
 
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::Error;
 use super::client_auth::{self, AnyTime};
+use super::pem::{certificates, facts, private, unusable};
+use super::terms::Terms;
 use auth::peer::Trust;
-use config::Grpc;
-use model::secret::{Secret, exposed};
 use pki::Facts;
 use telemetry::metrics::Metrics;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
-/// A PEM file that is longer is none.
-const FILE_BYTES: u64 = 1 << 20;
 
 /// What the files say at the moment.
 pub(super) struct Tls {
-    files: Grpc,
-    /// What is spoken inside, by its name in ALPN.
-    protocol: &'static [u8],
+    terms: Terms,
     current: ArcSwap<Material>,
     /// Why what the files hold now is not in force, where that is so.
     unusable: ArcSwapOption<String>,
@@ -50,8 +44,8 @@ pub(super) struct Material {
     pub(super) generation: u64,
     /// What they say, for people.
     pub(super) shown: Shown,
-    /// Judges strictly, by the time of the moment; the one for handshakes is more lenient.
-    verifier: Arc<dyn ClientCertVerifier>,
+    /// Judges strictly, by the time of the moment; the one for handshakes is more lenient. Absent where nobody is asked.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     stamps: [Stamp; 3],
 }
 
@@ -71,29 +65,19 @@ struct Seen {
     last: [Stamp; 3],
 }
 
-/// HTTP/2, as ALPN calls it.
-pub(super) const HTTP2: &[u8] = b"h2";
-/// HTTP/1.1, likewise.
-pub(super) const HTTP1: &[u8] = b"http/1.1";
-
 /// Tells whether a file is still the one that was read.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Tls {
     /// Reads the files.
-    pub(super) fn load(files: &Grpc) -> Result<Self, Error> {
-        Self::load_for(files, HTTP2)
+    pub(super) fn load(terms: Terms) -> Result<Self, Error> {
+        let material = read(&terms, 1)?;
+        Ok(Self { terms, current: ArcSwap::from_pointee(material), unusable: ArcSwapOption::empty() })
     }
 
-    /// Likewise for a listener on which another protocol is spoken.
-    pub(super) fn load_for(files: &Grpc, protocol: &'static [u8]) -> Result<Self, Error> {
-        let material = read(files, protocol, 1)?;
-        Ok(Self {
-            files: files.clone(),
-            protocol,
-            current: ArcSwap::from_pointee(material),
-            unusable: ArcSwapOption::empty(),
-        })
+    /// What is spoken.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// What holds for a handshake that begins now.
@@ -119,11 +103,15 @@ impl Tls {
                 Some(Ok(generation)) => {
                     metrics.reloaded(true);
                     changed(generation);
-                    tracing::info!(generation, "certificate files changed; the new ones are in force");
+                    match self.terms.section {
+                        "grpc" => tracing::info!(generation, "certificate files changed; the new ones are in force"),
+                        section => tracing::info!(generation, section, "certificate files changed and were taken over"),
+                    }
                 }
                 Some(Err(error)) => {
                     metrics.reloaded(false);
-                    tracing::error!(%error, "certificate files changed but cannot be used; the old ones stay in force");
+                    let section = self.terms.section;
+                    tracing::error!(%error, section, "certificate files changed but cannot be used; the old ones stay in force");
                 }
             }
         }
@@ -145,7 +133,7 @@ impl Tls {
         }
         seen.judged = now;
         let generation = self.current.load().generation + 1;
-        let taken = read(&self.files, self.protocol, generation).map(|material| {
+        let taken = read(&self.terms, generation).map(|material| {
             self.current.store(Arc::new(material));
             generation
         });
@@ -154,7 +142,7 @@ impl Tls {
     }
 
     fn stamps(&self) -> [Stamp; 3] {
-        stamps(&self.files)
+        stamps(&self.terms)
     }
 }
 
@@ -167,104 +155,66 @@ impl Trust for Tls {
         let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
         let intermediates: Vec<CertificateDer<'_>> = intermediates.iter().map(|der| der.as_slice().into()).collect();
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let verifier = &self.current.load().verifier;
+        let current = self.current.load();
+        let verifier = current.verifier.as_ref().ok_or("nobody is asked for one here")?;
         let verdict = verifier.verify_client_cert(&leaf.as_slice().into(), &intermediates, now);
-        verdict.map(|_| ()).map_err(|error| client_auth::reason(&error))
+        verdict.map(|_| ()).map_err(|error| client_auth::reason(&error, self.terms.section))
     }
 }
 
-fn stamps(files: &Grpc) -> [Stamp; 3] {
-    [&files.certificate, &files.key, &files.client_ca].map(|path| {
-        let metadata = std::fs::metadata(path).ok()?;
+fn stamps(terms: &Terms) -> [Stamp; 3] {
+    [Some(&terms.certificate), Some(&terms.key), terms.client_ca()].map(|path| {
+        let metadata = std::fs::metadata(path?).ok()?;
         Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
     })
 }
 
-fn read(files: &Grpc, protocol: &[u8], generation: u64) -> Result<Material, Error> {
+fn read(terms: &Terms, generation: u64) -> Result<Material, Error> {
     // Before the contents: a change in between is then seen at the next look.
-    let stamps = stamps(files);
+    let stamps = stamps(terms);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    let authorities = certificates(&files.client_ca)?;
-    let client_authorities = facts(&files.client_ca, &authorities);
-    for certificate in authorities {
-        roots.add(certificate).map_err(|error| unusable(&files.client_ca, &error))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| unusable(&files.client_ca, &error))?;
-    let chain = certificates(&files.certificate)?;
-    let shown = Shown { server: facts(&files.certificate, &chain), client_authorities };
-    let key = PrivateKeyDer::from_pem_slice(private(&files.key)?.expose())
-        .map_err(|error| unusable(&files.key, &format!("no private key in PEM: {error}")))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| Error::Wrong(error.to_string()))?
-        .with_client_cert_verifier(Arc::new(AnyTime(Arc::clone(&verifier))))
+    let clients = terms.client_ca().map(|path| authorities(path, terms, &provider)).transpose()?;
+    let (verifier, client_authorities) = clients.unzip();
+    let chain = certificates(&terms.certificate)?;
+    let server = facts(&terms.certificate, &chain);
+    let shown = Shown { server, client_authorities: client_authorities.unwrap_or_default() };
+    let key = PrivateKeyDer::from_pem_slice(private(&terms.key)?.expose())
+        .map_err(|error| unusable(&terms.key, &format!("no private key in PEM: {error}")))?;
+    let versions: &[&SupportedProtocolVersion] =
+        if terms.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| Error::Wrong(error.to_string()))?;
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::new(AnyTime(Arc::clone(verifier)))),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| unusable(&files.certificate, &format!("{error} (with the key in {})", files.key.display())))?;
-    config.alpn_protocols = vec![protocol.to_vec()];
+        .map_err(|error| unusable(&terms.certificate, &format!("{error} (with the key in {})", terms.key.display())))?;
+    config.alpn_protocols = vec![terms.protocol.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Material { config: Arc::new(config), generation, shown, verifier, stamps })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let contents = contents(path)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(contents.expose()).collect();
-    let certificates = read.map_err(|error| unusable(path, &error))?;
-    if certificates.is_empty() {
-        return Err(unusable(path, &"no certificate in it; PEM begins with -----BEGIN CERTIFICATE-----"));
+/// CAs of clients: who judges by them, and what they say.
+fn authorities(
+    path: &Path,
+    terms: &Terms,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(Arc<dyn ClientCertVerifier>, Vec<Facts>), Error> {
+    let certificates = certificates(path)?;
+    let facts = facts(path, &certificates);
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| unusable(path, &error))?;
     }
-    Ok(certificates)
-}
-
-/// What rustls can use and another parser cannot read goes without warnings, not out of service.
-fn facts(path: &Path, certificates: &[CertificateDer<'_>]) -> Vec<Facts> {
-    let read = |der: &CertificateDer<'_>| match Facts::of(der) {
-        Ok(facts) => Some(facts),
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "a certificate cannot be read to warn of its end");
-            None
-        }
-    };
-    certificates.iter().filter_map(read).collect()
-}
-
-fn contents(path: &Path) -> Result<Secret, Error> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    read_whole(file, path)
-}
-
-/// A private key is for its owner, as the seal key is.
-fn private(path: &Path) -> Result<Secret, Error> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mode = file.metadata().map_err(|error| unusable(path, &error))?.mode();
-    match exposed(mode, "it") {
-        None => read_whole(file, path),
-        Some(why) => Err(unusable(
-            path,
-            &format!("{why}; chmod 0400 it, then replace the key and have its certificate issued anew"),
-        )),
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if !terms.needs_certificates() {
+        verifier = verifier.allow_unauthenticated();
     }
-}
-
-fn read_whole(file: File, path: &Path) -> Result<Secret, Error> {
-    use std::io::Read as _;
-    // Reserved at once, since growing a buffer leaves an unwiped copy of a key behind.
-    let length = file.metadata().map_or(0, |metadata| metadata.len().min(FILE_BYTES));
-    let mut bytes = Vec::with_capacity(length as usize + 1);
-    let read = file.take(FILE_BYTES).read_to_end(&mut bytes);
-    let contents = Secret::new(bytes);
-    read.map(|_| contents).map_err(|error| unreadable(path, &error))
-}
-
-fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::Wrong(format!("{}: {why}", path.display()))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    Error::of(error, format!("{}: {error}", path.display()))
+    Ok((verifier.build().map_err(|error| unusable(path, &error))?, facts))
 }
 
 #[cfg(test)]
@@ -273,7 +223,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
+    use super::super::terms::HTTP1;
     use super::*;
+    use config::{Aws, Grpc};
     use model::clock::Clock;
     use pki::{Authority, Issued};
 
@@ -318,7 +270,7 @@ mod tests {
         }
 
         fn refusal(&self) -> String {
-            Tls::load(&self.files()).err().expect("must be refused").to_string()
+            Tls::load(Terms::grpc(&self.files())).err().expect("must be refused").to_string()
         }
     }
 
@@ -329,7 +281,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named() {
         let (site, authority) = Site::new();
-        Tls::load(&site.files()).expect("good");
+        Tls::load(Terms::grpc(&site.files())).expect("good");
         for (mode, says) in [(0o604, "everybody may read it (mode 604)"), (0o602, "everybody may write it (mode 602)")]
         {
             fs::set_permissions(site.path("key"), fs::Permissions::from_mode(mode)).expect("changed");
@@ -351,7 +303,7 @@ mod tests {
     #[test]
     fn changed_files_are_taken_over_when_they_are_complete() {
         let (site, first) = Site::new();
-        let tls = Tls::load(&site.files()).expect("good");
+        let tls = Tls::load(Terms::grpc(&site.files())).expect("good");
         let mut seen = tls.first_look();
         assert!(tls.look(&mut seen).is_none(), "nothing has changed");
 
@@ -384,7 +336,7 @@ mod tests {
     #[test]
     fn expired_and_misused_certificates_are_refused() {
         let (site, authority) = Site::new();
-        let tls = Tls::load(&site.files()).expect("good");
+        let tls = Tls::load(Terms::grpc(&site.files())).expect("good");
         let now = site.clock.calendar();
         let client = chain(&authority.client("app", None, now, DAY).expect("made"));
         assert!(tls.check(&client, now).is_ok());
@@ -392,5 +344,27 @@ mod tests {
         let server = chain(&authority.server(&["localhost"], now, DAY).expect("made"));
         assert!(tls.check(&server, now).is_err(), "a server's certificate is no client's");
         assert!(tls.check(&[], now).is_err());
+    }
+
+    #[test]
+    fn a_listener_may_ask_for_certificates_or_not() {
+        let (site, authority) = Site::new();
+        let Grpc { listen, certificate, key, client_ca } = site.files();
+        let now = site.clock.calendar();
+        let client = chain(&authority.client("app", None, now, DAY).expect("made"));
+        let mut aws = Aws { listen, certificate, key, client_ca: Some(client_ca), tls12: false };
+        let tls = Tls::load(Terms::aws(&aws)).expect("good");
+        assert!(!tls.terms().needs_certificates() && tls.check(&client, now).is_ok());
+        assert_eq!(tls.current().config.alpn_protocols, [HTTP1]);
+        assert_eq!(tls.current().shown.client_authorities.len(), 1);
+        let error = tls.check(&chain(&site.authority("other").client("app", None, now, DAY).expect("made")), now);
+        assert!(error.expect_err("of another CA").contains("aws.client_ca"));
+        (aws.client_ca, aws.tls12) = (None, true);
+        let tls = Tls::load(Terms::aws(&aws)).expect("good");
+        assert!(tls.check(&client, now).is_err(), "nobody vouches for it");
+        assert!(tls.current().shown.client_authorities.is_empty());
+        // A file that is not there is no file that changes.
+        let mut seen = tls.first_look();
+        assert!(tls.look(&mut seen).is_none());
     }
 }

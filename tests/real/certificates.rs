@@ -30,7 +30,7 @@ fn check(site: &Site) -> Ran {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_names_what_is_wrong_with_certificates() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let pki = Pki::lasting(&site, LONG);
     let now = pki.clock.calendar();
     let other = Authority::generate("another CA", now, LONG).unwrap();
@@ -78,7 +78,7 @@ async fn check_names_what_is_wrong_with_certificates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_key_that_others_can_read_is_refused() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let key = file(&site, "key");
     for (mode, says) in [(0o644, "everybody may read it (mode 644)"), (0o602, "everybody may write it (mode 602)")] {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
@@ -105,7 +105,7 @@ async fn a_private_key_that_others_can_read_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_certificate_is_told_while_the_daemon_runs() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let pki = Pki::lasting(&site, LONG);
     let now = pki.clock.calendar();
     let server = |from, valid_for| text(&pki.servers.server(&NAMES, from, valid_for).unwrap());
@@ -232,7 +232,7 @@ fn refused(daemon: &Daemon, reason: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_is_told_in_a_sentence_what_is_wrong_with_its_certificate() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let pki = Pki::lasting(&site, LONG);
     let daemon = site.launch();
     daemon.wait_until_ready();
@@ -309,7 +309,7 @@ fn named(name: &str, from: SystemTime, valid_for: Duration) -> CertificateParams
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_intermediate_that_has_ended_is_named() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let pki = Pki::lasting(&site, LONG);
     let now = pki.clock.calendar();
     let (good, ended) = (Intermediate::lasting(now - DAY, LONG), Intermediate::lasting(now - 10 * DAY, 8 * DAY));
@@ -358,7 +358,7 @@ fn s_client(environment: &BTreeMap<String, String>) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_only_passes_the_handshake_is_served_nothing() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let pki = Pki::lasting(&site, LONG);
     let daemon = site.launch();
     daemon.wait_until_ready();
@@ -383,7 +383,7 @@ async fn a_certificate_that_only_passes_the_handshake_is_served_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keystorectl_says_in_a_sentence_what_is_wrong_with_the_services_certificate() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let pki = Pki::lasting(&site, LONG);
     let now = Clock::system().calendar();
     let daemon = site.launch();

@@ -211,3 +211,45 @@ async fn grants_are_made_listed_and_ended() {
     refused(&daemon.keystorectl(&["grant", "revoke", &key, &fourth]), &["NotFoundException", "grant list"]);
     assert!(!daemon.log().contains(token), "tokens are not logged");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_keys_are_made_listed_and_taken_away() {
+    let daemon = shared().await;
+    let folder = tempfile::tempdir().unwrap();
+    let app = user("ctl-signs");
+    told(&daemon, &["principal", "create", &app, "--identity", "cn:ctl-signs"]);
+    assert!(said(&daemon, &["access-key", "list", &app]).contains("no access keys"));
+    let ran = daemon.keystorectl(&["access-key", "create", &app, "--env"]);
+    assert!(ran.err.contains("is not shown again"), "{ran:?}");
+    let lines = ran.ok();
+    let (id, secret) = lines.trim().split_once('\n').unwrap();
+    let id = id.strip_prefix("AWS_ACCESS_KEY_ID=").unwrap();
+    let secret = secret.strip_prefix("AWS_SECRET_ACCESS_KEY=").unwrap();
+    assert!(id.starts_with("AKKS") && (id.len(), secret.len()) == (20, 40), "{lines}");
+    let made = told(&daemon, &["access-key", "create", &app]);
+    assert_eq!((&made["principal"], made["secret_access_key"].as_str().unwrap().len()), (&json!(app), 40));
+    refused(&daemon.keystorectl(&["access-key", "create", &app]), &["LimitExceededException", "at most two"]);
+
+    let status = |id: &str| {
+        let listed = told(&daemon, &["access-key", "list", &app])["access_keys"].as_array().unwrap().clone();
+        listed.into_iter().find(|key| key["access_key_id"] == id).map(|key| key["status"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(status(id).as_deref(), Some("Active"));
+    said(&daemon, &["access-key", "disable", &app, id]);
+    assert_eq!(status(id).as_deref(), Some("Inactive"));
+    let text = said(&daemon, &["access-key", "list", &app]);
+    assert!(text.contains("Inactive") && text.contains("never") && !text.contains(secret), "{text}");
+    assert_eq!(told(&daemon, &["access-key", "enable", &app, id]), json!({ "access_key_id": id }));
+    assert_eq!(status(id).as_deref(), Some("Active"));
+    // Its own principal may do none of that unless it is let.
+    let environment = environment_of(&daemon, folder.path(), "ctl-signs");
+    refused(&tool::keystorectl(environment, &["access-key", "list", &app]), &["AccessDeniedException"]);
+    said(&daemon, &["access-key", "delete", &app, id]);
+    assert_eq!(status(id), None);
+    refused(&daemon.keystorectl(&["access-key", "disable", &app, id]), &["NotFoundException", "access-key list"]);
+    let left = told(&daemon, &["access-key", "list", &app])["access_keys"].as_array().unwrap().len();
+    assert_eq!(left, 1);
+    said(&daemon, &["principal", "delete", &app, "--yes"]);
+    refused(&daemon.keystorectl(&["access-key", "list", &app]), &["NotFoundException", "principal list"]);
+    assert!(!daemon.log().contains(secret) && daemon.log().contains(id), "the log tells of the key, not of its secret");
+}

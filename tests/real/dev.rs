@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::json;
+
+use crate::harness::aws::{self, AccessKey, Ask, Endpoint, REGION, Scope};
 use crate::harness::daemon::Site;
 use crate::harness::{Daemon, context, tool};
 
@@ -94,6 +98,51 @@ async fn a_directory_of_before_there_were_administrators_says_what_to_do() {
     fs::write(&file, &text).unwrap();
     daemon.hang_up("the configuration was read again");
     ready(&daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_s_clients_find_all_that_they_need_in_the_files_of_variables() {
+    let daemon = Site::prepare().await.launch_dev();
+    let key = ready(&daemon).await.create_key("for both").await;
+    daemon.wait_until_logged("AWS KMS      https://127.0.0.1:");
+    let layout = daemon.site().layout.clone();
+    let variables = |file: &std::path::Path| -> BTreeMap<String, String> {
+        let text = fs::read_to_string(file).unwrap();
+        let pairs = text.lines().map(|line| line.split_once('=').unwrap());
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let signs = async |file: &std::path::Path, operation: &str, body: serde_json::Value| {
+        let variables = variables(file);
+        assert_eq!(variables["AWS_REGION"], REGION);
+        assert_eq!(variables["AWS_DEFAULT_REGION"], REGION);
+        assert_eq!(variables["AWS_ENDPOINT_URL_STS"], variables["AWS_ENDPOINT_URL_KMS"]);
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        let (id, secret) = (variables["AWS_ACCESS_KEY_ID"].clone(), variables["AWS_SECRET_ACCESS_KEY"].clone());
+        let key = AccessKey { principal: String::new(), id, secret };
+        let address = variables["AWS_ENDPOINT_URL_KMS"].trim_start_matches("https://").parse().unwrap();
+        let ca = fs::read_to_string(&variables["AWS_CA_BUNDLE"]).unwrap();
+        let config = aws::client(&ca, &[&rustls::version::TLS13]);
+        let aws = Endpoint { address, config: std::sync::Arc::new(config) };
+        aws.ask(&Ask::kms(operation, &body).sign(&key, &Scope::of("kms"))).await
+    };
+    let describe = json!({ "KeyId": key });
+    for file in [&layout.env, &layout.app_env] {
+        let answer = signs(file, "DescribeKey", describe.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(signs(&layout.env, "CreateKey", json!({})).await.status, 200);
+    assert_eq!(signs(&layout.app_env, "CreateKey", json!({})).await.error().1, "AccessDeniedException");
+    // They are the same after another start, and others only where they were taken away.
+    let before = variables(&layout.env)["AWS_ACCESS_KEY_ID"].clone();
+    let daemon = daemon.terminate().1.launch_dev();
+    ready(&daemon).await;
+    assert_eq!(variables(&layout.env)["AWS_ACCESS_KEY_ID"], before);
+    let administrator = "arn:aws:iam::000000000000:user/administrator";
+    daemon.keystorectl(&["access-key", "delete", administrator, &before]).ok();
+    let daemon = daemon.terminate().1.launch_dev();
+    ready(&daemon).await;
+    assert_ne!(variables(&layout.env)["AWS_ACCESS_KEY_ID"], before);
+    assert_eq!(signs(&layout.env, "DescribeKey", describe).await.status, 200);
 }
 
 async fn ready(daemon: &Daemon) -> crate::harness::Caller {

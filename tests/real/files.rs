@@ -12,7 +12,7 @@ use crate::harness::{Caller, Daemon, context, process, tool, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_soft_limit_is_raised_and_workers_get_theirs_back() {
-    let daemon = Site::prepare().await.launch_with_files(700, 3_000);
+    let daemon = Site::for_grpc_alone().await.launch_with_files(700, 3_000);
     daemon.wait_until_ready();
     let caller = daemon.caller().await;
     daemon.connect_key_store(&caller).await;
@@ -33,7 +33,7 @@ async fn the_soft_limit_is_raised_and_workers_get_theirs_back() {
 async fn a_thousand_idle_clients_leave_workers_their_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-    let daemon = Site::prepare().await.launch_with_files(1_024, 1_024);
+    let daemon = Site::for_grpc_alone().await.launch_with_files(1_024, 1_024);
     daemon.wait_until_ready();
     let caller = daemon.caller().await;
     daemon.connect_key_store(&caller).await;
@@ -61,7 +61,7 @@ async fn a_thousand_idle_clients_leave_workers_their_descriptors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_and_start_say_what_does_not_fit() {
-    let site = Site::prepare().await;
+    let site = Site::for_grpc_alone().await;
     let run = |files: &str, verb: &str| {
         let mut command = Command::new("prlimit");
         let arguments = [OsStr::new(verb), "--config".as_ref(), site.config_file().as_os_str()];
@@ -71,6 +71,11 @@ async fn check_and_start_say_what_does_not_fit() {
     assert!(enough.contains("open files: 1024 connections fit"), "{enough}");
     let short = run("1024:1024", "check").ok();
     assert!(short.contains("note: limits.connections allows 1024") && short.contains("LimitNOFILE"), "{short}");
+    let two = Site::prepare().await;
+    let mut command = Command::new("prlimit");
+    let arguments = ["check".as_ref(), "--config".as_ref(), two.config_file().as_os_str()];
+    let both = tool::run(command.arg("--nofile=1024:3000").arg(env!("CARGO_BIN_EXE_keystored")).args(arguments)).ok();
+    assert!(both.contains("note: limits.connections allows 1024 on each listener"), "{both}");
     for verb in ["check", "serve"] {
         let ran = run("200:200", verb);
         assert_ne!(ran.code, Some(0), "{ran:?}");

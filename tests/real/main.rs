@@ -17,6 +17,7 @@ mod harness;
 mod access;
 mod aliases;
 mod attributes;
+mod aws;
 mod backup;
 mod bad_input;
 mod ceremony;

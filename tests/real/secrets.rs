@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proto::v1::{DataKeySpec, GenerateDataKeyRequest, GenerateRandomRequest};
+use proto::v1::{CreateAccessKeyRequest, DataKeySpec, GenerateDataKeyRequest, GenerateRandomRequest};
 
+use crate::access::{make_user, user};
 use crate::harness::daemon::Site;
 use crate::harness::{context, shared};
 
@@ -40,6 +41,11 @@ async fn planted_secrets_are_in_no_log_and_no_file() {
     let request = caller.request(GenerateRandomRequest { number_of_bytes: Some(32), ..Default::default() });
     let random = caller.crypto.clone().generate_random(request).await.unwrap().into_inner().plaintext;
     planted.push(("random bytes".to_owned(), random));
+
+    make_user(&caller, "planted", None).await;
+    let request = caller.request(CreateAccessKeyRequest { principal: user("planted") });
+    let made = caller.access.clone().create_access_key(request).await.unwrap().into_inner();
+    planted.push(("secret of an access key".to_owned(), made.secret_access_key.into_bytes()));
 
     let pin_files: Vec<PathBuf> = daemon.zones.iter().map(|zone| zone.pin_file.clone()).collect();
     let (status, site) = daemon.terminate();

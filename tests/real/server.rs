@@ -126,7 +126,9 @@ impl Dev {
         let _ = fs::remove_file(dir.join("dev.env"));
         let output = File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keystored"));
-        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(dir);
+        command
+            .args(["dev", "--listen", "127.0.0.1:0", "--aws", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"])
+            .arg(dir);
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let dev = Self { child: command.spawn().unwrap(), dir: dir.to_owned(), log };
         wait::until("the dev daemon serves both zones", wait::LONG, || {

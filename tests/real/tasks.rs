@@ -32,6 +32,7 @@ fn provoked(task: Task) -> (&'static [&'static str], Provoked) {
     match task {
         Task::Health
         | Task::Certificates
+        | Task::AwsCertificates
         | Task::CertificateEnds
         | Task::Reload
         | Task::Removals

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aws;
 pub mod entry;
 pub mod grpc;
 pub mod metered;
+pub mod sigv4;

@@ -18,7 +18,8 @@ impl Principal {
         Self(name.into())
     }
 
-    /// `spiffe://…`, `dns:NAME` or `cn:NAME`, whichever the certificate offers first.
+    /// `spiffe://…`, `dns:NAME` or `cn:NAME`, whichever the certificate offers first; `access-key:ID` of calls that are
+    /// signed with an access key, which no certificate is called.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -36,6 +37,13 @@ pub trait Trust: Send + Sync {
 /// One client connection. Its chain is checked before the first call, and again whenever the CAs have changed or a
 /// certificate of it may have ended: what a handshake lets pass is no right to a call.
 pub struct Peer {
+    /// Absent where the client showed no certificate.
+    shown: Option<Shown>,
+    source: Option<IpAddr>,
+}
+
+/// What a client has shown.
+struct Shown {
     /// Or why the certificate gives no name.
     principal: Result<Principal, String>,
     chain: Vec<Vec<u8>>,
@@ -45,7 +53,6 @@ pub struct Peer {
     chain_validity: Option<Validity>,
     trust: Arc<dyn Trust>,
     checked_under: AtomicU64,
-    source: Option<IpAddr>,
 }
 
 /// What no generation of CAs is called.
@@ -54,6 +61,9 @@ const UNCHECKED: u64 = 0;
 /// Why a call on an open connection is refused. The connection's client has to come back with another certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateRefusal {
+    /// There is none.
+    #[error("the client showed no certificate")]
+    NotShown,
     /// The certificate has expired.
     #[error("the client certificate has expired; reconnect with a new one")]
     Expired,
@@ -76,15 +86,22 @@ impl Peer {
         let validity = Validity::of(own)?;
         let principal = pki::holder(own).map(|holder| Principal::new(&holder.name)).map_err(|error| error.0);
         let chain_validity = Validity::common(chain.iter().map(Vec::as_slice));
-        Ok(Self {
-            principal,
-            chain,
-            validity,
-            chain_validity,
-            trust,
-            checked_under: AtomicU64::new(UNCHECKED),
-            source: None,
-        })
+        let checked_under = AtomicU64::new(UNCHECKED);
+        let shown = Shown { principal, chain, validity, chain_validity, trust, checked_under };
+        Ok(Self { shown: Some(shown), source: None })
+    }
+
+    /// A connection whose client showed no certificate, where none is needed. Nobody is let in by it: who calls must be
+    /// proven by each call.
+    #[must_use]
+    pub fn without_certificate() -> Self {
+        Self { shown: None, source: None }
+    }
+
+    /// Whether the client showed a certificate.
+    #[must_use]
+    pub fn shows_certificate(&self) -> bool {
+        self.shown.is_some()
     }
 
     /// The same connection, which came from this address.
@@ -99,14 +116,20 @@ impl Peer {
         self.source
     }
 
-    /// The last moment of the client's own certificate.
+    /// The last moment of the client's own certificate, where it showed one.
     #[must_use]
-    pub fn until(&self) -> SystemTime {
-        self.validity.until
+    pub fn until(&self) -> Option<SystemTime> {
+        self.shown.as_ref().map(|shown| shown.validity.until)
     }
 
     /// The principal, if its certificate is good. Costs a few comparisons unless something has changed.
     pub fn admit(&self, now: SystemTime) -> Result<&Principal, CertificateRefusal> {
+        self.shown.as_ref().ok_or(CertificateRefusal::NotShown)?.admit(now)
+    }
+}
+
+impl Shown {
+    fn admit(&self, now: SystemTime) -> Result<&Principal, CertificateRefusal> {
         if now > self.validity.until {
             return Err(CertificateRefusal::Expired);
         }
@@ -204,5 +227,13 @@ mod tests {
         }
         assert_eq!(trust.asked.load(Ordering::Relaxed), 2);
         assert!(Peer::new(Vec::new(), trust as _).is_err());
+    }
+
+    #[test]
+    fn nobody_is_let_in_by_a_connection_without_a_certificate() {
+        let peer = Peer::without_certificate().from_address(IpAddr::from([192, 0, 2, 7]));
+        assert_eq!(peer.admit(Clock::system().calendar()), Err(CertificateRefusal::NotShown));
+        assert_eq!((peer.shows_certificate(), peer.until()), (false, None));
+        assert_eq!(peer.source(), Some(IpAddr::from([192, 0, 2, 7])));
     }
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::peer::Principal;
-use model::call_options::{CallOptions, FlowId};
 
 /// By which interface a call came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     /// The project's own, over gRPC.
     Grpc,
+    /// AWS KMS's, JSON over HTTP/1.1.
+    AwsJson,
 }
 
 impl Interface {
@@ -22,6 +23,7 @@ impl Interface {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
+            Self::AwsJson => "aws",
         }
     }
 }
@@ -62,14 +64,6 @@ impl Trace {
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl RequestContext {
-    /// For the HSMs.
-    #[must_use]
-    pub fn options(&self) -> CallOptions {
-        CallOptions { deadline: self.deadline, flow: FlowId::of(self.principal.as_str()) }
     }
 }
 

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod access_key;
 mod alias;
 mod approval;
 mod bench;
@@ -115,6 +116,9 @@ enum Command {
     /// Manage principals: who may call, by which certificates
     #[command(subcommand)]
     Principal(principal::Command),
+    /// Manage access keys of principals, with which clients of AWS sign their calls
+    #[command(subcommand)]
+    AccessKey(access_key::Command),
     /// Manage groups of principals
     #[command(subcommand)]
     Group(group::Command),
@@ -200,6 +204,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::File(command) => file::run(context, command).await,
         Command::Whoami => whoami::run(context).await,
         Command::Principal(command) => principal::run(context, command).await,
+        Command::AccessKey(command) => access_key::run(context, command).await,
         Command::Group(command) => group::run(context, command).await,
         Command::Policy(command) => policy::run(context, command).await,
         Command::Grant(command) => grant::run(context, command).await,

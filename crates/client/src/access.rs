@@ -65,6 +65,44 @@ impl Client {
         Ok(())
     }
 
+    /// Gives a principal an access key. The answer has its secret, which nobody is told again.
+    pub async fn create_access_key(&self, principal: &str) -> Result<wire::CreateAccessKeyResponse, Error> {
+        let request = wire::CreateAccessKeyRequest { principal: principal.to_owned() };
+        Ok(self.access().create_access_key(self.request(request)).await?.into_inner())
+    }
+
+    /// One page of the access keys of a principal.
+    pub async fn list_access_keys(
+        &self,
+        request: wire::ListAccessKeysRequest,
+    ) -> Result<wire::ListAccessKeysResponse, Error> {
+        Ok(self.access().list_access_keys(self.request(request)).await?.into_inner())
+    }
+
+    /// Has calls be signed with an access key of a principal again.
+    pub async fn enable_access_key(&self, principal: &str, id: &str) -> Result<(), Error> {
+        let (principal, access_key_id) = (principal.to_owned(), id.to_owned());
+        let request = wire::EnableAccessKeyRequest { principal, access_key_id };
+        self.access().enable_access_key(self.request(request)).await?;
+        Ok(())
+    }
+
+    /// Has no call be signed with an access key of a principal any more.
+    pub async fn disable_access_key(&self, principal: &str, id: &str) -> Result<(), Error> {
+        let (principal, access_key_id) = (principal.to_owned(), id.to_owned());
+        let request = wire::DisableAccessKeyRequest { principal, access_key_id };
+        self.access().disable_access_key(self.request(request)).await?;
+        Ok(())
+    }
+
+    /// Takes an access key of a principal away.
+    pub async fn delete_access_key(&self, principal: &str, id: &str) -> Result<(), Error> {
+        let (principal, access_key_id) = (principal.to_owned(), id.to_owned());
+        let request = wire::DeleteAccessKeyRequest { principal, access_key_id };
+        self.access().delete_access_key(self.request(request)).await?;
+        Ok(())
+    }
+
     /// Makes a group.
     pub async fn create_group(&self, name: &str) -> Result<(), Error> {
         let request = wire::CreateGroupRequest { name: name.to_owned() };

@@ -120,10 +120,10 @@ impl Client {
         self.call_with_pin(request, password).await
     }
 
-    /// Seals all stored PINs anew and says how many these were.
-    pub async fn reseal_pins(&self) -> Result<u64, Error> {
+    /// Seals all stored PINs and all secrets of access keys anew and says how many these were.
+    pub async fn reseal_pins(&self) -> Result<wire::ResealPinsResponse, Error> {
         let request = self.request(wire::ResealPinsRequest {});
-        Ok(self.clusters().reseal_pins(request).await?.into_inner().resealed)
+        Ok(self.clusters().reseal_pins(request).await?.into_inner())
     }
 
     /// Has the HSMs of a cluster looked at now and filled with what they lack.

@@ -54,6 +54,7 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
             key: context.path(&raw.grpc.key)?,
             client_ca: context.path(&raw.grpc.client_ca)?,
         },
+        aws: None,
         ops: raw.ops.listen.as_ref().map_or(Ok(OPS.into()), |listen| context.address(listen))?,
         limits: context.limits(&raw.limits)?,
         approvals: context.approvals(&raw.approvals)?,
@@ -61,6 +62,7 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
         log: context.log(&raw.log)?,
         clusters: Vec::with_capacity(raw.cluster.len()),
     };
+    config.aws = raw.aws.as_ref().map(|aws| context.aws(aws, config.grpc.listen, config.ops)).transpose()?;
     let clusters = &mut config.clusters;
     let mut hsm_ids = BTreeSet::new();
     for cluster in &raw.cluster {
@@ -95,7 +97,7 @@ impl Context<'_> {
     }
 
     /// Relative paths are relative to the file's directory; `credential:NAME` is a file that systemd hands over.
-    fn path(&self, value: &Spanned<String>) -> Result<PathBuf, Error> {
+    pub(super) fn path(&self, value: &Spanned<String>) -> Result<PathBuf, Error> {
         let text = value.get_ref();
         if let Some(name) = text.strip_prefix(CREDENTIAL) {
             if name.is_empty() || name.contains('/') || name.starts_with('.') {
@@ -115,7 +117,7 @@ impl Context<'_> {
         Ok(self.file.parent().unwrap_or(Path::new("")).join(text))
     }
 
-    fn address(&self, value: &Spanned<String>) -> Result<SocketAddr, Error> {
+    pub(super) fn address(&self, value: &Spanned<String>) -> Result<SocketAddr, Error> {
         value.get_ref().parse().map_err(|_| {
             self.at(
                 value,

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aws;
 mod check;
 mod raw;
 mod rules;
@@ -43,6 +44,8 @@ pub struct Config {
     pub scope: Scope,
     /// The gRPC listener.
     pub grpc: Grpc,
+    /// The listener for clients of AWS KMS; absent where there is none.
+    pub aws: Option<Aws>,
     /// The ops listener (plain HTTP; keep it on loopback or a management network).
     pub ops: SocketAddr,
     /// Bounds on requests.
@@ -77,6 +80,21 @@ pub struct Grpc {
     pub key: PathBuf,
     /// PEM: CAs of client certificates.
     pub client_ca: PathBuf,
+}
+
+/// The listener for clients of AWS KMS.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// PEM: the server's certificate chain.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// PEM: CAs of client certificates, which clients are then asked for and need not show.
+    pub client_ca: Option<PathBuf>,
+    /// Speak TLS 1.2 with clients that know no TLS 1.3.
+    pub tls12: bool,
 }
 
 /// Bounds on requests.

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub(super) administrators: Vec<Spanned<String>>,
     pub(super) arn: Arn,
     pub(super) grpc: Grpc,
+    pub(super) aws: Option<Aws>,
     #[serde(default)]
     pub(super) ops: Ops,
     #[serde(default)]
@@ -56,6 +57,17 @@ pub(super) struct Grpc {
     pub(super) certificate: Spanned<String>,
     pub(super) key: Spanned<String>,
     pub(super) client_ca: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Aws {
+    pub(super) listen: Spanned<String>,
+    pub(super) certificate: Spanned<String>,
+    pub(super) key: Spanned<String>,
+    pub(super) client_ca: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tls12: bool,
 }
 
 #[derive(Default, Deserialize)]

@@ -128,6 +128,8 @@ names! {
     /// A principal for as long as it is mapped: `AIDA` and 17 characters of `[A-Z2-7]`, drawn at random. One that is made
     /// anew under an old name has another.
     PrincipalId,
+    /// An access key: `AKKS` and 16 characters of `[A-Z2-7]`, drawn at random.
+    AccessKeyId,
     /// A grant: 64 hexadecimal digits, drawn at random.
     GrantId,
     /// A request that others have to approve: `apr-` and 17 hexadecimal digits, drawn at random.
@@ -199,15 +201,60 @@ impl PrincipalId {
     /// A new random id.
     #[must_use]
     pub fn random() -> Self {
-        const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        let mut bits = Uuid::new_v4().as_u128();
-        let tail = (0..17).map(|_| {
-            let digit = DIGITS[(bits & 31) as usize];
-            bits >>= 5;
-            char::from(digit)
-        });
-        Self(Self::PREFIX.chars().chain(tail).collect::<String>().into())
+        Self(drawn(Self::PREFIX, 17).into())
     }
+}
+
+impl AccessKeyId {
+    /// Begins every one. Not AWS's `AKIA`: who looks for secrets that were published (scanners of repositories, AWS itself)
+    /// would take it for a key of an AWS account, and tell AWS and its customers of it.
+    pub const PREFIX: &str = "AKKS";
+    /// Begins the name of the identity that an access key is.
+    const IDENTITY: &str = "access-key:";
+    /// Characters behind the prefix.
+    const TAIL: usize = 16;
+
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(drawn(Self::PREFIX, Self::TAIL).into())
+    }
+
+    /// What looks like one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let tail = text.strip_prefix(Self::PREFIX)?;
+        (tail.len() == Self::TAIL && tail.bytes().all(|c| DIGITS.contains(&c))).then(|| text.into())
+    }
+
+    /// The identity of calls that are signed with it, which a principal is known by: no certificate has a name like this
+    /// one.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("{}{self}", Self::IDENTITY)
+    }
+
+    /// The access key of such an identity.
+    #[must_use]
+    pub fn of_identity(name: &str) -> Option<Self> {
+        Self::parse(name.strip_prefix(Self::IDENTITY)?)
+    }
+}
+
+/// Base 32.
+const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// A prefix and so many random characters, at most 25.
+fn drawn(prefix: &str, count: usize) -> String {
+    // Six of its bits are no random ones: those are at 62 and 63, and at 76 to 79. What is left suffices for what nobody
+    // is to guess, and no secret is made of it.
+    let mut bits = Uuid::new_v4().as_u128();
+    let tail = (0..count).map(|_| {
+        let digit = DIGITS[(bits & 31) as usize];
+        bits >>= 5;
+        char::from(digit)
+    });
+    prefix.chars().chain(tail).collect()
 }
 
 impl GrantId {

@@ -90,6 +90,10 @@ pub const HSMS: usize = 64;
 pub const PRINCIPALS: usize = 10_000;
 /// Certificates by which one principal is known.
 pub const IDENTITIES_PER_PRINCIPAL: usize = 20;
+/// Access keys of one principal: AWS's quota, so that one can take the other's place.
+pub const ACCESS_KEYS_PER_PRINCIPAL: usize = 2;
+/// Longest id of an access key in a request, in characters; AWS's bound.
+pub const ACCESS_KEY_ID_CHARS: usize = 128;
 /// Administrators that the configuration names.
 pub const ADMINISTRATORS: usize = 100;
 /// Longest name of a certificate, in bytes.

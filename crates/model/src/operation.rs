@@ -309,6 +309,17 @@ operations! {
     TagPrincipal: Changes Principal in NONE, "keystored:TagPrincipal", "TagPrincipal", "tag_principal";
     /// Take tags away from a principal.
     UntagPrincipal: Changes Principal in NONE, "keystored:UntagPrincipal", "UntagPrincipal", "untag_principal";
+    /// Give a principal an access key: an id and a secret, with which calls are signed.
+    CreateAccessKey: Changes Principal in NONE, "keystored:CreateAccessKey", "CreateAccessKey", "create_access_key";
+    /// List the access keys of a principal.
+    ListAccessKeys: Shows Principal in NONE, "keystored:ListAccessKeys", "ListAccessKeys", "list_access_keys";
+    /// Have calls be signed with an access key again.
+    EnableAccessKey: Changes Principal in NONE, "keystored:EnableAccessKey", "EnableAccessKey", "enable_access_key";
+    /// Have that no more.
+    DisableAccessKey: Changes Principal in NONE,
+        "keystored:DisableAccessKey", "DisableAccessKey", "disable_access_key";
+    /// Take an access key away.
+    DeleteAccessKey: Changes Principal in NONE, "keystored:DeleteAccessKey", "DeleteAccessKey", "delete_access_key";
     /// Make a group of principals.
     CreateGroup: Changes Group in NONE, "keystored:CreateGroup", "CreateGroup", "create_group";
     /// Take a group away.

@@ -46,7 +46,7 @@ pub mod v1 {
         )+};
     }
     partial_debug!(CreateKeyStoreRequest.key_store_name, UpdateKeyStoreRequest.key_store_id, AddHsmRequest.hsm_id);
-    partial_debug!(CreateGrantResponse.grant_id, RetireGrantRequest.grant_id);
+    partial_debug!(CreateGrantResponse.grant_id, RetireGrantRequest.grant_id, CreateAccessKeyResponse.access_key);
 
     /// The compiled descriptors, for the reflection service.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keystored.v1.bin"));

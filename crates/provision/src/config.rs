@@ -11,7 +11,7 @@ pub(super) const CLUSTER: &str = "cluster-keystoredev";
 
 /// The text of keystored.toml. Paths are relative to it where they can be, so that the directory can be moved.
 pub(super) fn text(options: &Options, module: &Path, zones: &[Zone]) -> String {
-    let (grpc, ops) = (quoted(&options.listen.0), quoted(&options.listen.1));
+    let [grpc, aws, ops] = options.listen.each_ref().map(|address| quoted(address));
     let mut text = format!(
         "# Written by `keystored dev` where it was not there, and left alone since: change what you like, and delete it to\n\
          # have it written anew. deploy/keystored.toml has every setting.\n\
@@ -22,6 +22,7 @@ pub(super) fn text(options: &Options, module: &Path, zones: &[Zone]) -> String {
          [seal]\nkey = \"credentials/seal.key\"\n\n\
          [arn]\nregion = \"eu-central-1\"\naccount = \"000000000000\"\n\n\
          [grpc]\nlisten = {grpc}\ncertificate = \"pki/server.pem\"\nkey = \"pki/server.key\"\nclient_ca = \"pki/ca.pem\"\n\n\
+         [aws]\nlisten = {aws}\ncertificate = \"pki/server.pem\"\nkey = \"pki/server.key\"\n\n\
          [ops]\nlisten = {ops}\n\n\
          [log]\nformat = \"text\"\n\n\
          [[cluster]]\nid = \"{CLUSTER}\"\n"

@@ -6,11 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod app;
+mod access_keys;
 mod certificates;
 mod config;
 mod files;
 pub mod key_store;
+pub mod principal;
 mod zone;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,9 +19,10 @@ use std::path::{Path, PathBuf};
 
 use files::write;
 use model::clock::Clock;
-use model::id::ClusterId;
+use model::id::{ClusterId, Scope};
 use model::secret::Secret;
 use pki::seal;
+use zeroize::Zeroizing;
 use zone::Zone;
 
 /// What [`prepare`] makes or finds.
@@ -48,6 +50,17 @@ pub struct Layout {
     pub pin: PathBuf,
 }
 
+/// Where a daemon listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// For clients of AWS KMS, where it does.
+    pub aws: Option<SocketAddr>,
+    /// Ops.
+    pub ops: SocketAddr,
+}
+
 /// Why it did not work, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -66,8 +79,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Names of the zones, one SoftHSM token each; empty: those that are there, or `a` and `b`.
     pub zones: Vec<String>,
-    /// gRPC and ops address.
-    pub listen: (String, String),
+    /// gRPC, AWS and ops address.
+    pub listen: [String; 3],
     /// The program that is started as worker.
     pub worker: PathBuf,
     /// SoftHSM's module, where it is not in a usual place.
@@ -205,16 +218,27 @@ pub fn find_module() -> Option<PathBuf> {
     MODULES.iter().map(PathBuf::from).find(|path| path.exists())
 }
 
-/// Writes `dev.env`.
-pub fn write_env(layout: &Layout, grpc: SocketAddr, ops: SocketAddr) -> Result<(), Error> {
-    write_variables(&layout.env, &layout.client, grpc, ops)
-}
-
-fn write_variables(file: &Path, client: &[PathBuf; 3], grpc: SocketAddr, ops: SocketAddr) -> Result<(), Error> {
+fn write_variables(
+    file: &Path,
+    client: &[PathBuf; 3],
+    listening: Listening,
+    scope: &Scope,
+    pair: Option<&access_keys::Pair>,
+) -> Result<(), Error> {
     let [ca, certificate, key] = client;
-    let mut text = addresses(grpc, ops);
+    let mut text = Zeroizing::new(addresses(listening));
     for (name, path) in [("CA", ca), ("CERT", certificate), ("KEY", key)] {
         text.push_str(&format!("KEYSTORED_{name}={}\n", quoted(&path.to_string_lossy())));
+    }
+    if listening.aws.is_some() {
+        text.push_str(&format!("AWS_CA_BUNDLE={}\n", quoted(&ca.to_string_lossy())));
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            text.push_str(&format!("{name}={}\n", scope.region));
+        }
+        match pair {
+            Some(pair) => text.push_str(&pair.lines()),
+            None => text.push_str("# the principal has two access keys already: take one of them, or delete one\n"),
+        }
     }
     write(file, text.as_bytes())
 }
@@ -226,12 +250,18 @@ pub fn administrator() -> String {
 }
 
 /// Writes the addresses alone, in the form of `dev.env`.
-pub fn write_addresses(file: &Path, grpc: SocketAddr, ops: SocketAddr) -> Result<(), Error> {
-    write(file, addresses(grpc, ops).as_bytes())
+pub fn write_addresses(file: &Path, listening: Listening) -> Result<(), Error> {
+    write(file, addresses(listening).as_bytes())
 }
 
-fn addresses(grpc: SocketAddr, ops: SocketAddr) -> String {
-    format!("KEYSTORED_ADDRESS=https://{}\nKEYSTORED_OPS=http://{}\n", reachable(grpc), reachable(ops))
+fn addresses(Listening { grpc, aws, ops }: Listening) -> String {
+    let mut text = format!("KEYSTORED_ADDRESS=https://{}\nKEYSTORED_OPS=http://{}\n", reachable(grpc), reachable(ops));
+    for service in ["KMS", "STS"] {
+        if let Some(aws) = aws {
+            text.push_str(&format!("AWS_ENDPOINT_URL_{service}=https://{}\n", reachable(aws)));
+        }
+    }
+    text
 }
 
 /// Who listens on every address can be reached on loopback.
@@ -263,8 +293,12 @@ mod tests {
 
     #[test]
     fn addresses_can_be_reached() {
-        let text = addresses(SocketAddr::from(([0, 0, 0, 0], 1)), "[::]:2".parse().expect("an address"));
+        let (grpc, ops) = (SocketAddr::from(([0, 0, 0, 0], 1)), "[::]:2".parse().expect("an address"));
+        let text = addresses(Listening { grpc, aws: None, ops });
         assert_eq!(text, "KEYSTORED_ADDRESS=https://127.0.0.1:1\nKEYSTORED_OPS=http://[::1]:2\n");
+        let text = addresses(Listening { grpc, aws: Some(SocketAddr::from(([0, 0, 0, 0], 3))), ops });
+        let lines = "AWS_ENDPOINT_URL_KMS=https://127.0.0.1:3\nAWS_ENDPOINT_URL_STS=https://127.0.0.1:3\n";
+        assert!(text.ends_with(lines), "{text}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use telemetry::watchdog::Heartbeat;
 
 pub use auth::request::{Interface, RequestContext};
 
+pub use self::access::access_keys::{AccessKeyView, CreatedAccessKey};
 pub use self::access::approvals::{ApprovalStanding, ApprovalView, VoteView};
 pub use self::access::explain::{CallParameters, ExplainInput, Explained, PolicyFinding};
 pub use self::access::grants::{CreateGrantInput, CreatedGrant, GrantView, RetireGrantInput};
@@ -40,6 +41,7 @@ pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalVi
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
+pub use self::core::access_key::AccessKey;
 pub use self::core::approval::Approvals;
 pub use self::core::error::Error;
 pub use self::core::grant_token::GrantTokens;
@@ -53,6 +55,7 @@ pub use self::crypto::generate_data_key::{DataKeyInput, GeneratedDataKey, Reques
 pub use self::crypto::re_encrypt::{ReEncryptInput, ReEncrypted};
 pub use self::key_stores::create_key_store::CreateKeyStoreInput;
 pub use self::key_stores::describe_key_stores::{HsmView, KeyStoreView};
+pub use self::key_stores::reseal_pins::Resealed;
 pub use self::key_stores::update_key_store::UpdateKeyStoreInput;
 pub use self::keys::create_alias::CreateAliasInput;
 pub use self::keys::create_key::CreateKeyInput;
@@ -96,6 +99,7 @@ impl Service {
     /// Takes up what every key store was about when the daemon ended.
     pub async fn start(&self) {
         self.core.load_usage().await;
+        self.core.load_access_uses().await;
         self.lifecycle.start().await;
     }
 
@@ -129,7 +133,7 @@ impl Service {
         self.core.drained(within).await;
     }
 
-    /// Gives back to the metadata what was reserved and not used, and tells it the last uses of keys. For the end of the
+    /// Gives back to the metadata what was reserved and not used, and tells it the last uses of keys and access keys. For the end of the
     /// daemon: a start reserves anew.
     pub async fn return_budgets(&self) {
         self.core.record_usage().await;
@@ -186,8 +190,16 @@ impl Service {
         self.core.set_rate_limits(limits);
     }
 
+    /// As whom somebody has shares of what is bounded: as the principal that its certificate or access key is mapped to, so
+    /// that it has one share whatever it comes by; who is mapped to none, as itself.
+    #[must_use]
+    pub fn counted_as(&self, identity: &auth::peer::Principal) -> auth::peer::Principal {
+        let caller = self.core.keyring().caller(identity);
+        caller.map_or_else(|| identity.clone(), |caller| auth::peer::Principal::new(&caller.arn))
+    }
+
     /// Takes over seal keys that were read anew.
     pub fn set_seals(&self, seals: SealKeys) {
-        self.core.registry().seals.store(Arc::new(seals));
+        self.core.registry().set_seals(seals);
     }
 }

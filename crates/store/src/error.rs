@@ -6,7 +6,8 @@ use super::access::{ApprovalState, Holder};
 use super::engine::Fault;
 use super::trouble::Trouble;
 use model::id::{
-    AliasName, ApprovalId, ClusterId, GrantId, GroupName, HsmId, KeyId, KeyStoreId, PolicyName, PrincipalId,
+    AccessKeyId, AliasName, ApprovalId, ClusterId, GrantId, GroupName, HsmId, KeyId, KeyStoreId, PolicyName,
+    PrincipalId,
 };
 use model::key::KeyState;
 use model::key_store::ConnectionState;
@@ -146,6 +147,9 @@ pub enum AccessError {
     /// The principal has no such identity.
     #[error("principal {0} has no identity {1}; its description lists those that it has")]
     NoIdentity(PrincipalId, String),
+    /// The principal has no such access key.
+    #[error("principal {0} has no access key {1}; it may have been deleted")]
+    NoAccessKey(PrincipalId, AccessKeyId),
     /// A policy names a principal by an ARN that is not, or not any more, the one of this id.
     #[error("the principal {0} was deleted or made anew meanwhile; put the policy again")]
     PrincipalChanged(String),
@@ -220,6 +224,8 @@ pub enum AccessQuota {
     Principals,
     /// Identities of a principal.
     Identities,
+    /// Access keys of a principal.
+    AccessKeys,
     /// Tags of a principal.
     Tags,
     /// Groups of the installation.
@@ -245,6 +251,7 @@ impl AccessQuota {
         match self {
             Self::Principals => "principals",
             Self::Identities => "identities",
+            Self::AccessKeys => "access keys",
             Self::Tags => "tags",
             Self::Groups => "groups",
             Self::Memberships => "memberships",

@@ -27,7 +27,7 @@ pub(super) enum Entity {
     KeyStore(KeyStoreId),
     /// The versions of this key, which may be gone itself, that no token must hold any more.
     Destroyed(KeyId),
-    /// A principal, with its identities, tags, groups and attached policies.
+    /// A principal, with its identities, access keys, tags, groups and attached policies.
     Principal(PrincipalId),
     /// A group, with its attached policies. Who is in it is the principals'.
     Group(GroupName),

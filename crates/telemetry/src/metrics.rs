@@ -34,7 +34,7 @@ const SUCCESS: &str = "ok";
 const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 
 pub use certificates::CertificateLabels;
-pub use connections::{Connected, Refused};
+pub use connections::{Connected, Listener, Refused};
 pub use hsm::HsmCounts;
 pub use shares::Places;
 pub use wear::KeyVersionLabels;
@@ -366,7 +366,7 @@ mod tests {
         metrics.removed("hsm-a");
         metrics.refused(Refused::Full);
         metrics.reloaded(false);
-        let open = metrics.connected();
+        let open = metrics.connected(Listener::Grpc);
         metrics.read(&HsmReading {
             labels: HsmLabels { cluster: "c".into(), hsm: "hsm-a".into(), zone: "a".into() },
             health: "down",

@@ -44,6 +44,8 @@ macro_rules! tasks {
 tasks! {
     /// Accepts gRPC connections.
     Accept = "accept", Vital;
+    /// Accepts connections of clients of AWS KMS.
+    AwsAccept = "aws-accept", Vital;
     /// Answers at the ops port.
     Ops = "ops", Vital;
     /// Looks at all others.
@@ -54,8 +56,10 @@ tasks! {
     Systemd = "systemd", Vital;
     /// Takes readiness over into the gRPC health service, the log and systemd's status.
     Health = "health", Restarted;
-    /// Follows changes of the certificate files.
+    /// Follows changes of the gRPC listener's certificate files.
     Certificates = "certificates", Restarted;
+    /// Follows changes of those of the listener for clients of AWS KMS.
+    AwsCertificates = "aws-certificates", Restarted;
     /// Tells of certificates that end.
     CertificateEnds = "certificate-ends", Restarted;
     /// Looks at the disk with the metadata, and keeps its reserve.

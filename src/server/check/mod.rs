@@ -8,6 +8,7 @@ mod host;
 
 use std::io::{self, Write};
 
+use super::terms::Terms;
 use super::{parts, tls};
 use config::{Config, Hsm};
 use model::clock::Clock;
@@ -27,14 +28,21 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut (dyn Write + Send))
 
 async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     let mut good = true;
-    match tls::Tls::load(&config.grpc) {
-        Ok(tls) => {
-            writeln!(out, "TLS: certificate, key and client CAs can be loaded and belong together")?;
-            good &= certificates::look(&tls, clock.calendar(), out)?;
-        }
-        Err(error) => {
-            good = false;
-            writeln!(out, "TLS: {error}")?;
+    for terms in std::iter::once(Terms::grpc(&config.grpc)).chain(config.aws.as_ref().map(Terms::aws)) {
+        let of = if terms.section == "aws" { "TLS of aws" } else { "TLS" };
+        match tls::Tls::load(terms) {
+            Ok(tls) => {
+                let files = match tls.terms().client_ca() {
+                    Some(_) => "certificate, key and client CAs",
+                    None => "certificate and key",
+                };
+                writeln!(out, "{of}: {files} can be loaded and belong together")?;
+                good &= certificates::look(&tls, clock.calendar(), out)?;
+            }
+            Err(error) => {
+                good = false;
+                writeln!(out, "{of}: {error}")?;
+            }
         }
     }
     match parts::seals(&config.seal) {

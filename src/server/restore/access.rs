@@ -13,7 +13,7 @@ pub(super) fn tell(out: &mut (dyn Write + Send), plan: &AccessPlan) -> io::Resul
     let headed = [
         ("\nAccess that was taken away since the backup stays away:", stays_away(plan)),
         ("\nAccess that is as the backup has it again; look at it before anybody calls:", comes_back(plan)),
-        ("\nAccess that the restored database will not know:", plan.unknown.iter().map(named).collect()),
+        ("\nAccess that the restored database will not know:", unknown(plan)),
     ];
     for (heading, lines) in headed {
         if lines.is_empty() {
@@ -31,13 +31,16 @@ pub(super) fn tell(out: &mut (dyn Write + Send), plan: &AccessPlan) -> io::Resul
 }
 
 fn stays_away(plan: &AccessPlan) -> Lines {
-    let AccessPlan { deleted, identities, memberships, attachments, revoked, .. } = plan;
+    let AccessPlan { deleted, identities, access_keys, inactive, memberships, attachments, revoked, .. } = plan;
     let deleted = deleted.iter().map(|principal| format!("{} stays deleted", named(principal)));
     let identities = identities.iter().map(|(id, name)| format!("{name} is no name of principal {id}"));
+    let access_keys = access_keys.iter().map(|(id, key)| format!("access key {key} of principal {id} stays deleted"));
+    let inactive = inactive.iter().map(|(id, key)| format!("access key {key} of principal {id} stays disabled"));
     let memberships = memberships.iter().map(|(id, group)| format!("principal {id} is not in group {group}"));
     let attachments = attachments.iter().map(|(of, policy)| format!("policy {policy} is not attached to {of}"));
     let revoked = revoked.iter().map(|(key, grant)| format!("grant {grant} of key {key} stays revoked"));
-    deleted.chain(identities).chain(memberships).chain(attachments).chain(revoked).collect()
+    let of_principals = deleted.chain(identities).chain(access_keys).chain(inactive);
+    of_principals.chain(memberships).chain(attachments).chain(revoked).collect()
 }
 
 fn comes_back(plan: &AccessPlan) -> Lines {
@@ -47,6 +50,11 @@ fn comes_back(plan: &AccessPlan) -> Lines {
     let policies = policies.iter().map(|name| format!("the policy {name}"));
     let groups = groups.iter().map(|name| format!("group {name} is back, without those who had left it"));
     back.chain(key_policies).chain(policies).chain(groups).collect()
+}
+
+fn unknown(plan: &AccessPlan) -> Lines {
+    let access_keys = plan.unknown_access_keys.iter().map(|(id, key)| format!("access key {key} of principal {id}"));
+    plan.unknown.iter().map(named).chain(access_keys).collect()
 }
 
 fn named(principal: &Arc<Principal>) -> String {
@@ -67,12 +75,16 @@ mod tests {
         assert_eq!(told(&AccessPlan::default()), "");
         let mut plan = AccessPlan::default();
         plan.memberships.push(("AIDAEXAMPLE".into(), "operators".into()));
+        plan.inactive.push(("AIDAEXAMPLE".into(), "AKKSEXAMPLE".into()));
+        plan.unknown_access_keys.push(("AIDAEXAMPLE".into(), "AKKSANOTHER".into()));
         plan.policies.push("may-decrypt".into());
         plan.approvals = 2;
         assert_eq!(
             told(&plan),
-            "\nAccess that was taken away since the backup stays away:\n  principal AIDAEXAMPLE is not in group operators\n\
+            "\nAccess that was taken away since the backup stays away:\n  access key AKKSEXAMPLE of principal AIDAEXAMPLE stays \
+             disabled\n  principal AIDAEXAMPLE is not in group operators\n\
              \nAccess that is as the backup has it again; look at it before anybody calls:\n  the policy may-decrypt\n\
+             \nAccess that the restored database will not know:\n  access key AKKSANOTHER of principal AIDAEXAMPLE\n\
              \nRequests for approval do not come back, since they may have been used: 2\n"
         );
     }

@@ -1,7 +1,7 @@
 //! No method of the interface is forgotten: each of them is called, with a message that says what it is about, by those
 //! to whom nothing is allowed.
 
-use proto::v1::CreateGrantRequest;
+use proto::v1::{AccessKeyStatus, CreateAccessKeyRequest, CreateGrantRequest, ListAccessKeysRequest};
 use tonic::Code;
 
 use super::{make_user, user};
@@ -26,6 +26,10 @@ async fn no_method_is_reachable_without_authorization() {
     let cluster = daemon.site().cluster().to_owned();
     let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}]}"#;
     make_user(&admin, "bare", None).await;
+    let request = CreateAccessKeyRequest { principal: user("bare") };
+    let access_key =
+        admin.access.clone().create_access_key(admin.request(request)).await.unwrap().into_inner().access_key;
+    let access_key_id = access_key.unwrap().access_key_id;
     // Of somebody else: who may retire it is said by itself.
     make_user(&admin, "granted", None).await;
     let request = CreateGrantRequest {
@@ -51,6 +55,7 @@ async fn no_method_is_reachable_without_authorization() {
             (_, "identity" | "identities") => "cn:somebody",
             (_, "alias_name") => "alias/somebody-s",
             (_, "grant_id") => &grant,
+            (_, "access_key_id") => &access_key_id,
             (_, "action") => "kms:Decrypt",
             (_, "operations") => "Decrypt",
             ("PutPolicyRequest" | "CheckPolicyRequest", "document") => policy,
@@ -87,6 +92,10 @@ async fn no_method_is_reachable_without_authorization() {
     // Nothing of that has done anything.
     assert_eq!(admin.describe_key(&id).await.unwrap(), admin.describe_key(&arn).await.unwrap());
     still_there(&admin, &id).await;
+    let request = ListAccessKeysRequest { principal: user("bare"), ..Default::default() };
+    let left = admin.access.clone().list_access_keys(admin.request(request)).await.unwrap().into_inner().access_keys;
+    let left: Vec<_> = left.into_iter().map(|key| (key.status(), key.access_key_id)).collect();
+    assert_eq!(left, [(AccessKeyStatus::Active, access_key_id)]);
 }
 
 async fn still_there(admin: &Caller, key: &str) {

@@ -24,7 +24,17 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let log = File::create(dir.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keystored"));
-        command.args(["dev", "--dir", "dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"]);
+        command.args([
+            "dev",
+            "--dir",
+            "dev",
+            "--listen",
+            "127.0.0.1:0",
+            "--aws",
+            "127.0.0.1:0",
+            "--ops",
+            "127.0.0.1:0",
+        ]);
         command.current_dir(dir.path()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut site = Self { daemon: command.spawn().unwrap(), dir };
         let env = site.path("dev/dev.env");

@@ -259,7 +259,9 @@ fn a_development_daemon_that_had_no_room_starts_when_it_has() {
     let dev = |output: Stdio| {
         let _ = fs::remove_file(&env);
         let mut command = disk.command(env!("CARGO_BIN_EXE_keystored"));
-        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(dir.path());
+        command
+            .args(["dev", "--listen", "127.0.0.1:0", "--aws", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"])
+            .arg(dir.path());
         Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap())
     };
     // Some of the files, more of them, and so on; where all of them fit, it has to be stopped.

@@ -49,7 +49,7 @@ impl Site {
         let options = provision::Options {
             dir: dir.path().to_owned(),
             zones: (b'a'..b'a' + zones).map(|name| char::from(name).to_string()).collect(),
-            listen: ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()),
+            listen: [(); 3].map(|()| "127.0.0.1:0".to_owned()),
             worker: PathBuf::from(PROGRAM),
             module: None,
         };

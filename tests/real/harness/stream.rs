@@ -21,7 +21,9 @@ impl Site {
         self.config = self.layout.config.clone();
         self.addresses = self.layout.env.clone();
         let mut command = Command::new(PROGRAM);
-        command.args(["dev", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"]).arg(self.path());
+        command
+            .args(["dev", "--listen", "127.0.0.1:0", "--aws", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dir"])
+            .arg(self.path());
         command
     }
 

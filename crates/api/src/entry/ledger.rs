@@ -76,7 +76,7 @@ impl Ledger {
 
     /// Whose it is.
     #[must_use]
-    pub fn account(&self) -> &Account {
+    pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
@@ -163,12 +163,12 @@ impl Ledger {
     pub fn sweep(&self) -> Swept {
         let now = self.millis();
         // One's own bytes are no reason to lose a stream that takes little.
-        let wanted = self.account.budget().is_wanted() && self.account.is_heavy();
+        let wanted = self.account.is_in_the_way();
         // The lock is not held while they are looked at: the last one to drop a call takes it.
         let calls: Vec<_> = self.calls.lock_anyway().open.iter().filter_map(Weak::upgrade).collect();
         let mut swept = Swept { cut: 0, ends: self.is_over() };
         for call in calls {
-            match call.judge(now, wanted) {
+            match call.judge(now, call.moved().map_or(wanted, Account::is_in_the_way)) {
                 Judgement::Stays => {}
                 Judgement::CutOff => swept.cut += 1,
                 Judgement::Lingers => swept.ends = true,
@@ -189,18 +189,24 @@ impl Ledger {
         self.account.budget().millis()
     }
 
-    /// A call has ended that held so many bytes, and of whose answer so many may be in the connection's buffers.
-    pub(super) fn ended(&self, place: usize, held: usize, headers: usize) {
+    /// A call has ended that held so many bytes, and of whose answer so many may be in the connection's buffers. `moved`
+    /// is on whose account it held them, where that is not the connection's.
+    pub(super) fn ended(&self, place: usize, held: usize, headers: usize, moved: Option<&Account>) {
         {
             let mut calls = self.calls.lock_anyway();
             calls.free.push(place);
         }
         // Of what the call held, so that no more is taken than there was room for.
         let stays = headers.min(held);
+        if let Some(account) = moved {
+            self.account.take_anyway(stays);
+            account.give_back(held);
+        } else {
+            self.account.give_back(held - stays);
+        }
         if headers > 0 {
             self.unflushed(stays);
         }
-        self.account.give_back(held - stays);
     }
 
     /// So many bytes that have been taken are in the connection's buffers now.
@@ -259,6 +265,39 @@ mod tests {
         drop(part);
         assert_eq!(budget.held(), sizes::ANSWER, "its headers may still be on their way");
         ledger.flushed();
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_call_whose_caller_is_known_later_is_counted_for_that_one_and_its_buffers_for_the_connection() {
+        let (_, budget, _) = scene();
+        let (source, app) = (Principal::new("source:192.0.2.7"), budget.account(&Principal::new("access-key:app")));
+        let ledger = Ledger::new(budget.account_of_source(&source));
+        let call = begin(&ledger, Kind::Unary);
+        assert!(call.reserve(50_000) && call.move_to(&app));
+        assert_eq!((ledger.account().held(), app.held()), (0, sizes::CALL + 50_000));
+        assert!(call.reserve(10_000) && call.move_to(&app), "it stays where it is");
+        let part = call.part();
+        assert!(call.settle(20_000));
+        assert_eq!((ledger.account().held(), app.held()), (0, sizes::CALL + 20_000));
+        drop((call, part));
+        assert_eq!((ledger.account().held(), app.held()), (sizes::ANSWER, 0));
+        ledger.flushed();
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_call_that_would_be_more_than_its_caller_may_have_stays_where_it_was() {
+        let (_, budget, _) = scene();
+        let app = budget.account(&Principal::new("access-key:app"));
+        let own = of(&budget, "access-key:app").begin(Kind::Unary, ALL / 5 * 4 - 100).unwrap();
+        let ledger = Ledger::new(budget.account_of_source(&Principal::new("source:192.0.2.7")));
+        let call = begin(&ledger, Kind::Unary);
+        assert!(!call.move_to(&app));
+        assert_eq!(ledger.account().held(), sizes::CALL);
+        drop(own);
+        assert!(call.move_to(&app));
+        drop(call);
         assert_eq!(budget.held(), 0);
     }
 

@@ -127,22 +127,33 @@ impl CallEntry {
     ) -> Result<AdmittedCall, Refusal> {
         let peer = arrival.peer.ok_or(Refusal::NoPeer)?;
         let principal = peer.admit(self.clock.calendar())?.clone();
-        let (default, longest) = match operation.spec().plane() {
+        let call = self.admit_as(principal, arrival, request_id, operation.spec().plane());
+        Ok(AdmittedCall { call, open: arrival.open.cloned() })
+    }
+
+    /// Lets a call in whose caller has proven by the call itself who it is: its interface has looked at that.
+    pub fn admit_as(
+        &self,
+        principal: Principal,
+        arrival: Arrival<'_>,
+        request_id: Arc<str>,
+        plane: Plane,
+    ) -> RequestContext {
+        let (default, longest) = match plane {
             Plane::Data => (self.deadlines.data, LONGEST_DATA),
             Plane::Control => (self.deadlines.control, LONGEST_CONTROL),
         };
         let deadline = self.clock.now() + arrival.timeout.unwrap_or(default).min(longest);
-        let call = RequestContext {
+        RequestContext {
             principal,
-            source: peer.source(),
+            source: arrival.peer.and_then(|peer| peer.source()),
             user_agent: user_agent(arrival.user_agent),
             interface: arrival.interface,
             request_id,
             deadline,
             charge: charge(arrival.open),
             trace: arrival.trace.cloned().unwrap_or_default(),
-        };
-        Ok(AdmittedCall { call, open: arrival.open.cloned() })
+        }
     }
 
     /// Lets a stream in, or says why not.

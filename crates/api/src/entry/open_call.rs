@@ -3,14 +3,14 @@
 //! It lives as long as anything of the call does: its request while it is read, the work for it, its answer until the
 //! last byte has left the process. So what is counted is given back when it is no longer there, whoever held it last.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
-use super::budget::whole_millis;
+use super::budget::{Account, Budget, whole_millis};
 use super::ledger::Ledger;
 use super::sizes;
 
@@ -38,6 +38,8 @@ pub enum Kind {
 /// A call.
 pub struct OpenCall {
     ledger: Arc<Ledger>,
+    /// On whose account it is, where that came out later than the connection did.
+    moved: OnceLock<Arc<Account>>,
     place: usize,
     kind: Kind,
     /// Bytes that are counted for it.
@@ -99,6 +101,7 @@ impl OpenCall {
         let [headers, works, later] = [const { AtomicUsize::new(0) }; 3];
         Arc::new(Self {
             ledger,
+            moved: OnceLock::new(),
             place,
             kind,
             held,
@@ -134,10 +137,38 @@ impl OpenCall {
         self.kind
     }
 
+    /// On whose account it is.
+    fn account(&self) -> &Account {
+        self.moved().unwrap_or_else(|| self.ledger.account())
+    }
+
+    /// On whose account it is, where that is not its connection's.
+    pub(super) fn moved(&self) -> Option<&Account> {
+        self.moved.get().map(Arc::as_ref)
+    }
+
+    /// Has all that it holds, and will hold, be on this account, since its caller has proven who it is; whether there is
+    /// room for it there. Nothing else must be happening to the call, and it is done once: what is moved stays.
+    #[must_use]
+    pub fn move_to(&self, account: &Arc<Account>) -> bool {
+        let from = self.ledger.account();
+        if self.moved().is_some() || Arc::ptr_eq(account, from) {
+            return true;
+        }
+        let held = self.held.load(Ordering::Relaxed);
+        account.take_over(held, from) && self.moved.set(Arc::clone(account)).is_ok()
+    }
+
+    /// All bytes, of which those of this call are a part.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.ledger.account().budget()
+    }
+
     /// Takes so many bytes more, or none; whether it may have them.
     #[must_use]
     pub fn reserve(&self, bytes: usize) -> bool {
-        let taken = self.ledger.account().take(bytes);
+        let taken = self.account().take(bytes);
         if taken {
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -146,14 +177,14 @@ impl OpenCall {
 
     /// Counts what is there already.
     fn count(&self, bytes: usize) {
-        self.ledger.account().take_anyway(bytes);
+        self.account().take_anyway(bytes);
         self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Gives back what was taken by [`OpenCall::reserve`].
     pub fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.ledger.account().give_back(bytes);
+        self.account().give_back(bytes);
     }
 
     /// The whole answer is there and takes so many bytes: what was reserved beyond it is given back, what is missing is
@@ -294,6 +325,7 @@ impl Drop for Part {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         let held = *self.held.get_mut();
-        self.ledger.ended(self.place, held, *self.headers.get_mut());
+        let headers = *self.headers.get_mut();
+        self.ledger.ended(self.place, held, headers, self.moved.get().map(Arc::as_ref));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::entry::CallEntry;
-use super::{error, grants, timestamp};
+use super::{access_keys, error, grants, timestamp};
 use model::operation::Operation;
 use proto::v1;
 use proto::v1::access_service_server::AccessService;
@@ -121,6 +121,41 @@ impl AccessService for AccessApi {
         let v1::UntagPrincipalRequest { arn, tag_keys } = request.into_inner();
         let result = self.entry.service.untag_principal(&admitted.call, &arn, tag_keys).await;
         admitted.answer(result.map(|()| v1::UntagPrincipalResponse {}))
+    }
+
+    async fn create_access_key(
+        &self,
+        request: Request<v1::CreateAccessKeyRequest>,
+    ) -> Result<Response<v1::CreateAccessKeyResponse>, Status> {
+        access_keys::create(&self.entry, &request).await
+    }
+
+    async fn list_access_keys(
+        &self,
+        request: Request<v1::ListAccessKeysRequest>,
+    ) -> Result<Response<v1::ListAccessKeysResponse>, Status> {
+        access_keys::list(&self.entry, &request).await
+    }
+
+    async fn enable_access_key(
+        &self,
+        request: Request<v1::EnableAccessKeyRequest>,
+    ) -> Result<Response<v1::EnableAccessKeyResponse>, Status> {
+        access_keys::enable(&self.entry, &request).await
+    }
+
+    async fn disable_access_key(
+        &self,
+        request: Request<v1::DisableAccessKeyRequest>,
+    ) -> Result<Response<v1::DisableAccessKeyResponse>, Status> {
+        access_keys::disable(&self.entry, &request).await
+    }
+
+    async fn delete_access_key(
+        &self,
+        request: Request<v1::DeleteAccessKeyRequest>,
+    ) -> Result<Response<v1::DeleteAccessKeyResponse>, Status> {
+        access_keys::delete(&self.entry, &request).await
     }
 
     async fn create_group(

@@ -10,7 +10,7 @@ use model::operation::Operation;
 use model::secret::Secret;
 use proto::v1;
 use proto::v1::clusters_service_server::ClustersService;
-use service::{AddHsmInput, ClusterStatistics, ClusterView, HsmKeys, HsmView, ResyncInput};
+use service::{AddHsmInput, ClusterStatistics, ClusterView, HsmKeys, HsmView, Resealed, ResyncInput};
 
 /// Missing keys that are named one by one.
 const NAMED: usize = 100;
@@ -61,7 +61,10 @@ impl ClustersService for ClustersApi {
     ) -> Result<Response<v1::ResealPinsResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::ResealPins)?;
         let result = self.entry.service.reseal_pins(&admitted.call).await;
-        admitted.answer(result.map(|resealed| v1::ResealPinsResponse { resealed }))
+        admitted.answer(result.map(|Resealed { pins, access_keys }| v1::ResealPinsResponse {
+            resealed: pins,
+            resealed_access_keys: access_keys,
+        }))
     }
 
     async fn resync_keys(

@@ -6,6 +6,7 @@
 //! all of them together ([`crate::metered`]).
 
 mod access;
+mod access_keys;
 mod approvals;
 mod clusters;
 mod crypto;

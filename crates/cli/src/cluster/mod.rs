@@ -24,7 +24,7 @@ pub(super) enum Command {
     Init(init::Arguments),
     /// Add another HSM of the configuration to a cluster whose key store is connected
     AddHsm(add_hsm::Arguments),
-    /// Seal all stored PINs anew, after the seal key of the configuration was replaced
+    /// Seal all stored PINs and secrets of access keys anew, after the seal key of the configuration was replaced
     Reseal,
     /// Check the HSMs now and restore the keys that they lack; also puts back keys that somebody removed
     Resync(resync::Arguments),

@@ -8,7 +8,7 @@ use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use auth::policy::{Denying, Kind, Missing, Parameters, Severity, Verdict, check};
 use auth::request::NO_RESOURCE;
-use model::id::{AliasName, GrantId, KeyId};
+use model::id::{AccessKeyId, AliasName, GrantId, KeyId};
 use model::limits::{self, DELETION_WINDOW_DAYS, ROTATION_PERIOD_DEFAULT};
 use model::operation::{Operation, OperationSpec, Plane, Resource};
 
@@ -113,19 +113,24 @@ fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Ex
     validate::length("action", input.action.len(), 1, limits::ACTION_CHARS)?;
     let (keyring, authority) = (core.keyring(), core.authority());
     let named = input.principal.as_str();
-    // Whom a certificate's name means, and which names of the same principal stand in the configuration.
+    // Whom the name of a certificate or of an access key means, and which names of the same principal stand in the configuration.
     let is_arn = named.starts_with("arn:");
     let principal = match is_arn {
         true => Some(core.principal(named)?),
         false => {
-            validate::identity(named)?;
+            if AccessKeyId::of_identity(named).is_none() {
+                validate::identity(named)?;
+            }
             keyring.catalogue.principal_known_as(named).cloned()
         }
     };
-    let identities =
-        principal.iter().flat_map(|principal| &principal.identities).map(|identity| identity.name.as_str());
-    let names: Vec<&str> = if is_arn { identities.collect() } else { vec![named] };
-    let administrators: Vec<&str> = names.iter().copied().filter(|name| authority.is_administrator(name)).collect();
+    let identities = principal.iter().flat_map(|principal| {
+        let active = principal.access_keys.iter().filter(|key| key.active);
+        principal.identities.iter().map(|one| one.name.clone()).chain(active.map(|key| key.id.identity()))
+    });
+    let names: Vec<String> = if is_arn { identities.collect() } else { vec![named.to_owned()] };
+    let administrators: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| authority.is_administrator(name)).collect();
     Ok(match &principal {
         _ if input.action.eq_ignore_ascii_case(Operation::WhoAmI.spec().permission) => {
             explained(true, "allowed: everybody may ask who he is", "nothing would change it")

@@ -1,5 +1,6 @@
 //! Operations on who may do what.
 
+pub(crate) mod access_keys;
 pub(crate) mod approvals;
 pub(crate) mod explain;
 pub(crate) mod grants;

@@ -198,7 +198,7 @@ impl Service {
     }
 
     /// Changes a principal that there is. The change may be the end of what allowed it.
-    async fn on_principal<W>(
+    pub(super) async fn on_principal<W>(
         &self,
         call: &RequestContext,
         operation: Operation,
@@ -227,13 +227,31 @@ impl Core {
     /// Whether the caller may give these names of certificates to a principal. Who has given itself an administrator's
     /// would have a part in whatever is counted and kept by principal, so that only administrators give these away.
     fn may_map<'n>(&self, call: &RequestContext, names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+        self.administrators_alone(call, names, "whom only administrators map to a principal")
+    }
+
+    /// Whether the caller may make an access key of a principal that is known by these names of certificates: it is one
+    /// more name of that principal.
+    pub(super) fn may_sign_for<'n>(
+        &self,
+        call: &RequestContext,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<(), Error> {
+        self.administrators_alone(call, names, "to whose principal only administrators give access keys")
+    }
+
+    fn administrators_alone<'n>(
+        &self,
+        call: &RequestContext,
+        names: impl IntoIterator<Item = &'n str>,
+        what: &str,
+    ) -> Result<(), Error> {
         let authority = self.authority();
         let Some(name) = names.into_iter().find(|name| authority.is_administrator(name)) else { return Ok(()) };
         if authority.is_administrator(call.principal.as_str()) {
             return Ok(());
         }
-        let what =
-            format!("{name} is an administrator of the configuration, whom only administrators map to a principal");
+        let what = format!("{name} is an administrator of the configuration, {what}");
         Err(Error::permanent(Exception::AccessDenied, what))
     }
 
@@ -259,7 +277,8 @@ impl PrincipalView {
 }
 
 pub(super) fn view(principal: &Principal) -> PrincipalView {
-    let Principal { id, arn, description, created_at, identities, tags, groups, policies } = principal;
+    // Access keys have a list of their own.
+    let Principal { id, arn, description, created_at, identities, tags, groups, policies, access_keys: _ } = principal;
     PrincipalView {
         id: id.clone(),
         arn: arn.to_string(),

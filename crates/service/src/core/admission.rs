@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
-use crate::Error;
-use auth::peer::Principal;
+use crate::core::Core;
+use crate::core::keyring::Keyring;
+use crate::{Error, RequestContext};
+use model::call_options::{CallOptions, FlowId};
 use model::exception::Exception;
 use model::lock::RwLockExt as _;
 
@@ -18,7 +20,7 @@ pub(crate) struct Admission {
     most_each: usize,
     in_work: AtomicUsize,
     /// Read on each call, written when a principal comes for the first time.
-    each: RwLock<HashMap<Principal, Arc<AtomicUsize>>>,
+    each: RwLock<HashMap<Arc<str>, Arc<AtomicUsize>>>,
 }
 
 /// Items that count as in work until this is dropped.
@@ -33,15 +35,14 @@ impl Admission {
         Self { most, most_each, in_work: AtomicUsize::new(0), each: RwLock::default() }
     }
 
-    /// Lets items in, or says with ThrottlingException that there are too many.
-    pub(crate) fn admit(self: &Arc<Self>, principal: &Principal, items: usize) -> Result<Permit, Error> {
-        let own = self.counter_of(principal);
+    /// Lets items of somebody in, or says with ThrottlingException that there are too many. The second name is shown.
+    fn admit(self: &Arc<Self>, (of, shown): (&str, &str), items: usize) -> Result<Permit, Error> {
+        let own = self.counter_of(of);
         if !add_within(&own, items, self.most_each) {
             return Err(throttled(format!(
-                "{principal} has {} items in work, {} are allowed; wait for answers before sending more",
+                "{shown} has {} items in work, {} are allowed; wait for answers before sending more",
                 own.load(Ordering::Relaxed),
                 self.most_each,
-                principal = principal.as_str()
             )));
         }
         if !add_within(&self.in_work, items, self.most) {
@@ -51,8 +52,8 @@ impl Admission {
         Ok(Permit { admission: Arc::clone(self), own, items })
     }
 
-    fn counter_of(&self, principal: &Principal) -> Arc<AtomicUsize> {
-        if let Some(own) = self.each.read_anyway().get(principal) {
+    fn counter_of(&self, of: &str) -> Arc<AtomicUsize> {
+        if let Some(own) = self.each.read_anyway().get(of) {
             return Arc::clone(own);
         }
         let mut each = self.each.write_anyway();
@@ -60,7 +61,21 @@ impl Admission {
             // Nobody can take a counter up while the map is locked, so one that only the map holds is at rest.
             each.retain(|_, own| Arc::strong_count(own) > 1);
         }
-        Arc::clone(each.entry(principal.clone()).or_default())
+        Arc::clone(each.entry(of.into()).or_default())
+    }
+}
+
+impl Core {
+    /// Lets items of a call in. A principal's certificates and access keys count together.
+    pub(crate) fn admit(&self, keyring: &Keyring, call: &RequestContext, items: usize) -> Result<Permit, Error> {
+        self.inner.admission.admit(keyring.party(&call.principal), items)
+    }
+
+    /// For the HSMs, whose time is shared among principals.
+    pub(crate) fn options(&self, call: &RequestContext) -> CallOptions {
+        // Whose work it is is no question of permission: a keyring that is about to be replaced will do.
+        let keyring = self.inner.keyring.newest.load();
+        CallOptions { deadline: call.deadline, flow: FlowId::of(keyring.party(&call.principal).0) }
     }
 }
 
@@ -91,29 +106,30 @@ mod tests {
     #[test]
     fn bounds_hold_for_each_principal_and_for_all() {
         let admission = Arc::new(Admission::new(10, 6));
-        let (anna, bert) = (Principal::new("cn:anna"), Principal::new("cn:bert"));
-        let first = admission.admit(&anna, 6).unwrap();
-        let refused = admission.admit(&anna, 1).err().unwrap();
+        let (anna, bert) = (("AIDAANNA", "anna"), ("AIDABERT", "bert"));
+        let first = admission.admit(anna, 6).unwrap();
+        let refused = admission.admit(anna, 1).err().unwrap();
         assert_eq!((refused.exception, refused.retryable), (Exception::Throttling, true));
-        let second = admission.admit(&bert, 4).unwrap();
-        assert!(admission.admit(&bert, 1).is_err(), "ten are in work");
+        let second = admission.admit(bert, 4).unwrap();
+        assert!(admission.admit(bert, 1).is_err(), "ten are in work");
         drop(first);
-        drop(admission.admit(&bert, 2).unwrap());
+        drop(admission.admit(bert, 2).unwrap());
         drop(second);
         assert_eq!(admission.in_work.load(Ordering::Relaxed), 0);
-        assert!(admission.admit(&anna, usize::MAX).is_err());
-        assert_eq!(admission.counter_of(&anna).load(Ordering::Relaxed), 0);
+        assert!(admission.admit(anna, usize::MAX).is_err());
+        assert_eq!(admission.counter_of(anna.0).load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn principals_that_went_away_are_forgotten() {
         let admission = Arc::new(Admission::new(10, 10));
-        let stays = Principal::new("cn:stays");
-        let _permit = admission.admit(&stays, 1).unwrap();
+        let stays = ("cn:stays", "cn:stays");
+        let _permit = admission.admit(stays, 1).unwrap();
         for index in 0..3 * IDLE_PRINCIPALS {
-            drop(admission.admit(&Principal::new(&format!("cn:{index}")), 1).unwrap());
+            let name = format!("cn:{index}");
+            drop(admission.admit((&name, &name), 1).unwrap());
         }
         let each = admission.each.read().unwrap();
-        assert!(each.len() <= IDLE_PRINCIPALS && each.contains_key(&stays), "{} are kept", each.len());
+        assert!(each.len() <= IDLE_PRINCIPALS && each.contains_key(stays.0), "{} are kept", each.len());
     }
 }

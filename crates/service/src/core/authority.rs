@@ -21,7 +21,7 @@ use auth::grant::Grant;
 use auth::policy::{self, Caller, Circumstances, Denying, Names, Pairs, Parameters, Policy, Request, Target, Verdict};
 use auth::request::Interface;
 use model::exception::Exception;
-use model::id::{GrantId, KeyId};
+use model::id::{AccessKeyId, GrantId, KeyId};
 use model::operation::Operation;
 use store::Alias;
 use store::access::Principal;
@@ -206,6 +206,11 @@ impl<'a> Judge<'a> {
     /// What somebody is told who is nobody.
     pub(crate) fn unmapped(&self) -> Error {
         let name = self.call.principal.as_str();
+        if let Some(id) = AccessKeyId::of_identity(name) {
+            let what =
+                format!("the access key {id} was disabled or deleted, so that calls are not made with it any more");
+            return Error::permanent(Exception::AccessDenied, what);
+        }
         let what = format!(
             "{name} is mapped to no principal, so that it may do nothing but ask who it is; an administrator makes a \
              principal for it, or gives this identity to one that there is"
@@ -306,7 +311,7 @@ impl<'a> Judge<'a> {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
             source: self.call.source,
             secure: match self.call.interface {
-                Interface::Grpc => true,
+                Interface::Grpc | Interface::AwsJson => true,
             },
             user_agent: self.call.user_agent.as_deref(),
             interface: self.call.interface.label(),

@@ -19,6 +19,7 @@ use cluster::{self, Cluster, Removal};
 use model::id::{ClusterId, HsmId, KeyStoreId};
 use model::lock::MutexExt as _;
 use model::profile::{PinScope, Rotation};
+use pki::seal::SealKeys;
 use telemetry::watchdog::Watchdog;
 
 /// A cluster as the configuration describes it.
@@ -38,7 +39,7 @@ pub struct ClusterSpec {
 
 /// Everything that the service needs to use HSMs.
 pub struct ClusterRegistry {
-    /// What PINs are sealed with.
+    /// What PINs and secrets of access keys are sealed with.
     pub seals: Seals,
     /// Where clusters report keys that somebody removed.
     pub removals: mpsc::Sender<Removal>,
@@ -138,7 +139,13 @@ impl ClusterRegistry {
         self.active.load().iter().find(|active| active.key_store == *key_store).cloned()
     }
 
-    /// Changes with every change of what is in use; whoever keeps something made from it asks whether it is out of
+    /// What PINs and secrets are sealed with from now on. What could not be opened may be now.
+    pub(crate) fn set_seals(&self, seals: SealKeys) {
+        self.seals.store(Arc::new(seals));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes with every change of what is in use and of the seal keys; whoever keeps something made from it asks whether it is out of
     /// date.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)

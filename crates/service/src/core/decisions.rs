@@ -127,6 +127,7 @@ mod tests {
             tags: [].into(),
             groups: [].into(),
             policies: [].into(),
+            access_keys: Vec::new(),
         };
         of.standing(&Arc::new(principal), Default::default)
     }

@@ -190,6 +190,7 @@ impl Error {
         let exception = match error {
             AccessError::NoPrincipal(_)
             | AccessError::NoIdentity(..)
+            | AccessError::NoAccessKey(..)
             | AccessError::NoGroup(_)
             | AccessError::NoMember(..)
             | AccessError::NoPolicy(_)

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use crate::Error;
 use crate::core::Core;
+use crate::core::access_key::{AccessUses, Signers};
 use crate::core::budget::{Budget, Budgets};
 use crate::core::cluster_registry::ActiveCluster;
 use crate::core::decisions::Decisions;
@@ -20,6 +21,7 @@ use model::id::{KeyId, Scope};
 use model::key::{KeyState, Placement};
 use model::key_store::ConnectionState;
 use model::lock::MutexExt as _;
+use pki::seal::SealKeys;
 use store::access::Principal;
 use store::{Catalogue, Key, Version};
 
@@ -33,9 +35,11 @@ pub(crate) struct Keyring {
     /// Identity policies.
     pub(crate) directory: Arc<Directory>,
     pub(crate) grants: Grants,
+    /// Access keys with which calls may be signed.
+    pub(crate) signers: Signers,
     /// What was decided by all of this.
     pub(crate) decisions: Arc<Decisions>,
-    /// Of the clusters in use.
+    /// Of the clusters in use, and of the seal keys.
     generation: u64,
     /// By the random part of the ids; what makes the next keyring of this one takes over all shards without a change.
     /// Flat lists instead of a persistent map: this is read several times for each item of each call.
@@ -98,6 +102,8 @@ struct Kept<'a> {
     scope: &'a Scope,
     budgets: &'a Budgets,
     usages: &'a Usages,
+    access_uses: &'a AccessUses,
+    seals: &'a SealKeys,
     default_policy: &'a Compiled,
 }
 
@@ -105,6 +111,13 @@ impl Keyring {
     /// As which principal of policies somebody calls.
     pub(crate) fn caller(&self, certificate: &auth::peer::Principal) -> Option<Arc<Principal>> {
         self.catalogue.principal_known_as(certificate.as_str()).cloned()
+    }
+
+    /// For whom a call counts, and how that one is shown: a principal, whichever of its certificates and access keys the
+    /// call comes with; without one the certificate.
+    pub(crate) fn party<'k>(&'k self, certificate: &'k auth::peer::Principal) -> (&'k str, &'k str) {
+        let (known, name) = (self.catalogue.principal_known_as(certificate.as_str()), certificate.as_str());
+        known.map_or((name, name), |principal| (principal.id.as_str(), &*principal.arn))
     }
 
     pub(crate) fn key(&self, id: KeyId) -> Option<&Entry> {
@@ -133,6 +146,8 @@ impl Keyring {
         };
         // They come to an end with their key, too.
         next.grants = self.grants.next(&self.catalogue, &catalogue);
+        let anew = generation != self.generation;
+        next.signers = self.signers.next(&self.catalogue, &catalogue, anew, kept.seals, kept.access_uses);
         // None of the old ones is taken over.
         next.decisions = Arc::default();
         (next.catalogue, next.generation) = (catalogue, generation);
@@ -159,6 +174,7 @@ impl Default for Keyring {
             catalogue: Arc::default(),
             directory: Arc::default(),
             grants: Grants::default(),
+            signers: Signers::default(),
             decisions: Arc::default(),
             generation: 0,
             shards,
@@ -197,7 +213,7 @@ impl Entry {
         clusters: &[ActiveCluster],
         kept: Kept<'_>,
     ) -> Self {
-        let Kept { scope, budgets, usages, default_policy } = kept;
+        let Kept { scope, budgets, usages, default_policy, .. } = kept;
         let store = catalogue.key_store(&key.key_store);
         let members =
             clusters.iter().find(|active| active.key_store == key.key_store).map(|active| active.members.clone());
@@ -264,7 +280,7 @@ impl Entry {
 /// The keyring of the moment. Made anew by whoever first asks after a change.
 #[derive(Default)]
 pub(crate) struct Keyrings {
-    newest: ArcSwap<Keyring>,
+    pub(super) newest: ArcSwap<Keyring>,
     /// Held while one is made, which takes microseconds after a change of a key, and per thousand keys after one of a key
     /// store; never across an await.
     making: Mutex<()>,
@@ -293,6 +309,8 @@ impl Core {
             scope: &inner.scope,
             budgets: &inner.budgets,
             usages: &inner.usages,
+            access_uses: &inner.access_uses,
+            seals: &registry.seals.load_full(),
             default_policy: &inner.default_policy,
         };
         let next = Arc::new(newest.next(catalogue, generation, &active, kept));

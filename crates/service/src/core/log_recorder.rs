@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, ready};
 
 use super::recorder::{CallRecord, NotRecorded, Phase, Recorder};
+use auth::request::Interface;
 use model::exception::Exception;
 use model::operation::{Effect, Plane};
 use telemetry::sampled::{self, Line};
@@ -23,8 +24,13 @@ impl Recorder for LogRecorder {
 fn tell(record: &CallRecord) {
     let CallRecord { phase, principal, request_id, operation, outcomes, failure, took, .. } = record;
     let request_id = &**request_id;
-    // A stream that was not let in.
-    let (label, plane, shows) = operation.map_or(("stream", Plane::Data, false), |operation| {
+    let no_operation = match record.interface {
+        // A stream that was not let in.
+        Interface::Grpc => "stream",
+        // What only AWS can do.
+        Interface::AwsJson => "other",
+    };
+    let (label, plane, shows) = operation.map_or((no_operation, Plane::Data, false), |operation| {
         let spec = operation.spec();
         (spec.label, spec.plane(), spec.effect == Effect::Shows)
     });

@@ -4,6 +4,7 @@
 //! [`Lifecycle`](crate::lifecycle::Lifecycle).
 
 pub(crate) mod access;
+pub(crate) mod access_key;
 pub(crate) mod admission;
 pub(crate) mod approval;
 pub(crate) mod authority;
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::log_recorder::LogRecorder;
 
+use self::access_key::AccessUses;
 use self::admission::Admission;
 use self::approval::Approvals;
 use self::authority::Authority;
@@ -98,6 +100,7 @@ struct Inner {
     keyring: Keyrings,
     budgets: Budgets,
     usages: Usages,
+    access_uses: AccessUses,
     /// Held for reading while it is seen that nothing has changed since the last look at permission, state and store, so
     /// that the result is given out.
     release_lock: RwLock<()>,
@@ -134,6 +137,7 @@ impl Core {
             keyring: Keyrings::default(),
             budgets: Budgets::default(),
             usages: Usages::default(),
+            access_uses: AccessUses::default(),
             release_lock: RwLock::default(),
             access_turn: tokio::sync::Mutex::default(),
         };
@@ -182,6 +186,10 @@ impl Core {
 
     pub(crate) fn usages(&self) -> &Usages {
         &self.inner.usages
+    }
+
+    pub(crate) fn access_uses(&self) -> &AccessUses {
+        &self.inner.access_uses
     }
 
     /// What the metadata said about a change of a key.
@@ -234,6 +242,13 @@ impl Core {
             AccessError::NoIdentity(id, name) => {
                 format!("{} has no identity {name}; its description lists them", who(id))
             }
+            AccessError::NoAccessKey(id, key) => {
+                format!("{} has no access key {key}; it may have been deleted", who(id))
+            }
+            AccessError::TooMany { quota: AccessQuota::AccessKeys, of, most } => format!(
+                "{} has {most} access keys, as many as a principal may have; delete one first",
+                who(&PrincipalId::from(of.as_str()))
+            ),
             AccessError::NoMember(group, id) => format!("{} is no member of the group {group}", who(id)),
             AccessError::PolicyAttached(policy, to) => {
                 format!("the policy {policy} is attached to {}; detach it everywhere before it is deleted", holder(to))

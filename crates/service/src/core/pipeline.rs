@@ -163,16 +163,16 @@ impl Core {
         items: Vec<V::Input>,
     ) -> Result<Vec<Result<V::Output, Error>>, Error> {
         call.trace.take();
-        let (started, operation, count) = (self.clock().now(), kind.operation(), items.len());
+        let (keyring, started, operation, count) = (self.keyring(), self.clock().now(), kind.operation(), items.len());
         let bytes = items.iter().map(|item| kind.payload_bytes(item)).sum();
         let admitted = validate::batch(count, bytes, kind.payload_field())
             .and_then(|()| self.in_rate(call, count))
-            .and_then(|()| self.inner.admission.admit(&call.principal, count))
+            .and_then(|()| self.admit(&keyring, call, count))
             .and_then(|permit| if started < call.deadline { Ok(permit) } else { Err(Error::late()) });
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
-                let caller = self.keyring().caller(&call.principal);
+                let caller = keyring.caller(&call.principal);
                 let ending = Ending { call, caller, operation, started, resources: Vec::new() };
                 self.refused(ending, count, &error).await;
                 return Err(error);
@@ -182,7 +182,7 @@ impl Core {
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {
             let call = &call_of_task;
-            let (keyring, authority) = (core.keyring(), core.authority());
+            let authority = core.authority();
             let mut refused = BTreeSet::new();
             let work = async {
                 let (mut items, mut prepared) = (items.into_iter(), Vec::with_capacity(count));
@@ -239,7 +239,7 @@ impl Core {
         }
         let mut answers: Vec<Option<Result<AnswerOf<V>, Failed>>> = (0..room).map(|_| None).collect();
         let shares = shares.into_iter().map(|Share { clusters, items, places }| async move {
-            (kind.carry_out(clusters, items, call.options()).await, places)
+            (kind.carry_out(clusters, items, self.options(call)).await, places)
         });
         for (share, places) in join_all(shares).await {
             for (answer, place) in share.into_iter().zip(places) {

@@ -202,15 +202,16 @@ impl Core {
         self.inner.rates.load_full()
     }
 
-    /// Lets so many requests of the caller in, or refuses all of them. A principal's certificates count together.
+    /// Lets so many requests of the caller in, or refuses all of them. A principal's certificates and access keys count
+    /// together.
     pub(crate) fn in_rate(&self, call: &RequestContext, requests: usize) -> Result<(), Error> {
         let rates = self.inner.rates.load();
         let Some(principals) = &rates.principals else { return Ok(()) };
-        let (catalogue, name) = (self.store().catalogue(), call.principal.as_str());
-        let known = catalogue.principal_known_as(name);
-        principals.take(known.map_or(name, |principal| principal.id.as_str()), requests).map_err(|refused| {
+        let keyring = self.keyring();
+        let (of, shown) = keyring.party(&call.principal);
+        principals.take(of, requests).map_err(|refused| {
             self.observer().throttled(RateLimit::Principal, requests);
-            principals.refusal(&known.map_or(name, |principal| &*principal.arn), &refused)
+            principals.refusal(&shown, &refused)
         })
     }
 

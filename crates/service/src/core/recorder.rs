@@ -47,7 +47,7 @@ pub struct CallRecord {
     pub interface: Interface,
     /// Under which id.
     pub request_id: Arc<str>,
-    /// What was asked for; absent for a stream, which was refused before it asked for anything.
+    /// What was asked for; absent for a stream, which was refused before it asked for anything, and for what only AWS has.
     pub operation: Option<Operation>,
     /// ARNs of what it was asked for, each once; empty where none is named or none is known.
     pub resources: Vec<Arc<str>>,
@@ -72,7 +72,7 @@ pub struct RefusedCall {
     pub interface: Interface,
     /// Under which id; empty where it has none.
     pub request_id: Arc<str>,
-    /// What was asked for; absent for a stream.
+    /// What was asked for; absent for a stream, and for what only AWS has.
     pub operation: Option<Operation>,
     /// How many requests: a stream's are refused together.
     pub items: usize,

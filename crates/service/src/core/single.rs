@@ -101,9 +101,8 @@ impl Core {
         let paced = self.in_rate(call, 1);
         let (resource, admitted) = match paced.and(resource) {
             Ok(resource) => {
-                let admitted = resource
-                    .is_allowed(self, call, operation)
-                    .and_then(|()| self.inner.admission.admit(&call.principal, 1));
+                let admitted =
+                    resource.is_allowed(self, call, operation).and_then(|()| self.admit(&self.keyring(), call, 1));
                 (resource, admitted)
             }
             Err(error) => (Named::nothing(), Err(error)),

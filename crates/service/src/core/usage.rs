@@ -1,4 +1,4 @@
-//! When each key was used last: kept in memory, and told to the metadata now and then, so that no call writes.
+//! When each key, or access key, was used last: kept in memory, and told to the metadata now and then, so that no call writes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,40 +13,52 @@ use store::LastUse;
 /// Uses closer together than this, in milliseconds, count as one.
 const APART: i64 = 1_000;
 
-/// The last successful use of one key.
+/// The last successful use of one thing.
 #[derive(Debug)]
-pub(crate) struct Usage {
+pub(crate) struct Recent<T> {
     /// Milliseconds since the Unix epoch; 0 where it was never used. All that most calls look at.
     at: AtomicI64,
-    last: Mutex<Noted>,
+    last: Mutex<Noted<T>>,
 }
 
-#[derive(Debug, Default)]
-struct Noted {
-    last: Option<LastUse>,
+/// That of a key.
+pub(crate) type Usage = Recent<LastUse>;
+
+#[derive(Debug)]
+struct Noted<T> {
+    last: Option<T>,
     /// The metadata do not have it yet.
     untold: bool,
 }
 
 impl Usage {
-    fn known(last: Option<LastUse>) -> Self {
-        let at = AtomicI64::new(last.as_ref().map_or(0, |last| last.at));
-        Self { at, last: Mutex::new(Noted { last, untold: false }) }
-    }
-
     /// Takes note of a use that succeeded.
     pub(crate) fn note(&self, at: i64, operation: Operation, request_id: &str) {
+        self.note_at(at, || {
+            let operation = operation.spec().event.to_owned();
+            LastUse { at, operation, request_id: request_id.to_owned() }
+        });
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    /// What is on record, with its time.
+    pub(crate) fn known(last: Option<(i64, T)>) -> Self {
+        let (at, last) = last.map_or((0, None), |(at, last)| (at, Some(last)));
+        Self { at: AtomicI64::new(at), last: Mutex::new(Noted { last, untold: false }) }
+    }
+
+    pub(crate) fn note_at(&self, at: i64, last: impl FnOnce() -> T) {
         if (0..APART).contains(&(at - self.at.load(Ordering::Relaxed))) {
             return;
         }
         let mut noted = self.last.lock_anyway();
         self.at.store(at, Ordering::Relaxed);
-        let operation = operation.spec().event.to_owned();
-        *noted = Noted { last: Some(LastUse { at, operation, request_id: request_id.to_owned() }), untold: true };
+        *noted = Noted { last: Some(last()), untold: true };
     }
 
     /// The last use, if there was one.
-    pub(crate) fn last(&self) -> Option<LastUse> {
+    pub(crate) fn last(&self) -> Option<T> {
         self.last.lock_anyway().last.clone()
     }
 
@@ -55,9 +67,15 @@ impl Usage {
         Some(self.at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 
-    fn take_untold(&self) -> Option<LastUse> {
+    /// The last use, if it is not on record yet; it counts as that from now on.
+    pub(crate) fn take_untold(&self) -> Option<T> {
         let mut noted = self.last.lock_anyway();
         if std::mem::take(&mut noted.untold) { noted.last.clone() } else { None }
+    }
+
+    /// It could not be put on record.
+    pub(crate) fn keep_untold(&self) {
+        self.last.lock_anyway().untold = true;
     }
 }
 
@@ -82,15 +100,20 @@ impl Core {
     pub(crate) async fn load_usage(&self) {
         match self.store().usage().await {
             Ok(known) => {
-                let known = known.into_iter().map(|(key, last)| (key, Arc::new(Usage::known(Some(last)))));
+                let known = known.into_iter().map(|(key, last)| (key, Arc::new(Usage::known(Some((last.at, last))))));
                 self.usages().0.lock_anyway().extend(known);
             }
             Err(error) => tracing::warn!(%error, "when keys were used last could not be read"),
         }
     }
 
-    /// Puts on record what was not yet. What cannot be recorded is kept for the next time.
+    /// Puts on record what was not yet, of keys and of access keys. What cannot be recorded is kept for the next time.
     pub(crate) async fn record_usage(&self) {
+        self.record_key_usage().await;
+        self.record_access().await;
+    }
+
+    async fn record_key_usage(&self) {
         let untold =
             self.usages().all().into_iter().filter_map(|(key, usage)| Some((key, usage.take_untold()?, usage)));
         let (mut uses, mut of) = (Vec::new(), Vec::new());
@@ -102,7 +125,7 @@ impl Core {
             return;
         }
         if let Err(error) = self.store().note_usage(&uses).await {
-            of.iter().for_each(|usage| usage.last.lock_anyway().untold = true);
+            of.iter().for_each(|usage| usage.keep_untold());
             tracing::debug!(%error, "the last use of keys could not be recorded yet");
         }
     }

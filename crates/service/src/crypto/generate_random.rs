@@ -21,7 +21,7 @@ impl Service {
         key_store_id: &str,
         extras: Extras,
     ) -> Result<Secret, Error> {
-        let (core, options, key_store_id) = (self.core.clone(), call.options(), key_store_id.to_owned());
+        let (core, options, key_store_id) = (self.core.clone(), self.core.options(call), key_store_id.to_owned());
         let resource = self.core.arn_of(Operation::GenerateRandom, "");
         let work = async move {
             extras.check()?;

@@ -6,5 +6,5 @@ mod delete_key_store;
 pub(crate) mod describe_key_stores;
 mod disconnect_key_store;
 mod inspect;
-mod reseal_pins;
+pub(crate) mod reseal_pins;
 pub(crate) mod update_key_store;

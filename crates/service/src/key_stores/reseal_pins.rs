@@ -1,4 +1,5 @@
-//! ResealPins: seals every stored PIN under the seal key of the configuration, after that was replaced.
+//! ResealPins: seals every stored PIN, and every secret of an access key, under the seal key of the configuration, after that
+//! was replaced.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::core::Core;
+use crate::core::access_key;
 use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{record_of, reseal};
@@ -13,13 +16,23 @@ use model::exception::Exception;
 use model::id::HsmId;
 use model::operation::Operation;
 
+/// What was sealed anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resealed {
+    /// PINs.
+    pub pins: u64,
+    /// Secrets of access keys.
+    pub access_keys: u64,
+}
+
 impl Service {
-    /// All PINs or none; how many there were. One of an HSM that is not in the configuration, under a key that is lost,
+    /// All secrets of access keys or none, and then all PINs or none; how many there were. A PIN of an HSM that is not in the configuration, under a key that is lost,
     /// stays as it is: nobody can give the HSM another one before it is back.
-    pub async fn reseal_pins(&self, call: &RequestContext) -> Result<u64, Error> {
+    pub async fn reseal_pins(&self, call: &RequestContext) -> Result<Resealed, Error> {
         let resource = self.core.arn_of(Operation::ResealPins, "").map(|named| named.asking(Proposal::new()));
         let core = self.core.clone();
         self.core.on_one(call, Operation::ResealPins, resource, async move {
+            let access_keys = reseal_access_keys(&core).await?;
             let seals = Arc::clone(&core.registry().seals.load());
             let specs = core.registry().specs();
             let configured: BTreeSet<HsmId> =
@@ -36,20 +49,32 @@ impl Service {
                     resealed => resealed,
                 }
             });
-            let resealed = resealed.await.map_err(|error| match error {
-                store::Error::Contradiction(why) => Error::permanent(
-                    Exception::Validation,
-                    format!(
-                        "{why}; name the key that sealed it among seal.former, have the daemon read it (SIGHUP), and \
-                             try again"
-                    ),
-                ),
-                other => Error::of_store(other),
-            })?;
-            let resealed = resealed.saturating_sub(left.load(Ordering::Relaxed));
-            tracing::info!(resealed, "PINs were sealed anew");
-            Ok(resealed)
+            let resealed = resealed.await.map_err(|error| unsealed(error, ""))?;
+            let pins = resealed.saturating_sub(left.load(Ordering::Relaxed));
+            tracing::info!(pins, access_keys, "PINs and secrets of access keys were sealed anew");
+            Ok(Resealed { pins, access_keys })
         })
         .await
+    }
+}
+
+async fn reseal_access_keys(core: &Core) -> Result<u64, Error> {
+    let seals = Arc::clone(&core.registry().seals.load());
+    let resealed =
+        core.store().reseal_access_keys(move |id, of, sealed| access_key::resealed(&seals, id, of, sealed)).await;
+    resealed.map_err(|error| unsealed(error, " or, if it is lost, delete the access key,"))
+}
+
+/// What is sealed under a key that is not at hand stops everything.
+fn unsealed(error: store::Error, or: &str) -> Error {
+    match error {
+        store::Error::Contradiction(why) => Error::permanent(
+            Exception::Validation,
+            format!(
+                "{why}; name the key that sealed it among seal.former and have the daemon read it (SIGHUP),{or} and try \
+                 again"
+            ),
+        ),
+        other => Error::of_store(other),
     }
 }

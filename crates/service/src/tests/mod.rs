@@ -1,6 +1,7 @@
 //! The service over a real store and a cluster in memory.
 
 mod access;
+mod access_keys;
 mod approvals;
 mod approvals_all;
 mod approvals_bound;

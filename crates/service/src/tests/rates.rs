@@ -77,6 +77,25 @@ async fn certificates_of_one_principal_count_together() {
     encrypt(&bench, "a", &key, 2).await.unwrap();
     let error = encrypt(&bench, "b", &key, 1).await.unwrap_err();
     assert!(error.message.contains(&format!("{arn} has 2 requests")), "{error}");
+    // An access key is one more of its names.
+    let made = bench.service.create_access_key(&by(&bench, "admin"), &arn).await.unwrap().key.id;
+    let signed = bench.call_of(&made.identity(), Duration::from_secs(30));
+    let error = bench.service.encrypt(&signed, vec![plain(&key, b"x")]).await.unwrap_err();
+    assert!(error.message.contains(&format!("{arn} has 2 requests")), "{error}");
+
+    // So has it room for so many items at once, whichever it comes with.
+    let (core, items) = (&bench.service.core, 1_000);
+    let keyring = core.keyring();
+    let held = core.admit(&keyring, &by(&bench, "a"), items).unwrap();
+    for call in [&by(&bench, "b"), &signed] {
+        let error = core.admit(&keyring, call, items).err().unwrap();
+        assert!(error.message.contains(&format!("{arn} has 1000 items in work")), "{error}");
+    }
+    drop(core.admit(&keyring, &by(&bench, "bert"), items).unwrap());
+    drop(held);
+    core.admit(&keyring, &signed, items).unwrap();
+    let flows = [&by(&bench, "a"), &by(&bench, "b"), &signed].map(|call| core.options(call).flow);
+    assert!(flows.iter().all(|flow| *flow == flows[0]) && flows[0] != core.options(&by(&bench, "bert")).flow);
 }
 
 #[tokio::test]

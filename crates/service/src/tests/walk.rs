@@ -21,6 +21,7 @@ struct Named {
     key_store: String,
     cluster: String,
     principal: String,
+    access_key: String,
     group: String,
     policy: String,
     grant: String,
@@ -34,7 +35,7 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
     fn item<T>(results: Result<Vec<Result<T, Error>>, Error>) -> Result<(), Error> {
         results?.remove(0).map(drop)
     }
-    let Named { key, alias, key_store, cluster, principal, group, policy, grant, approval, blob } = named;
+    let Named { key, alias, key_store, cluster, principal, access_key, group, policy, grant, approval, blob } = named;
     let (service, of) = (&bench.service, |text: &str| text.to_owned());
     let data_key = || DataKeyInput { key_id: key.clone(), number_of_bytes: Some(8), ..DataKeyInput::default() };
     let (tags, names) = (vec![(of("team"), of("red"))], vec![of("team")]);
@@ -148,6 +149,11 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
         Operation::RemovePrincipalIdentity => service.remove_principal_identity(call, principal, "cn:gone").await,
         Operation::TagPrincipal => service.tag_principal(call, principal, tags).await,
         Operation::UntagPrincipal => service.untag_principal(call, principal, names).await,
+        Operation::CreateAccessKey => service.create_access_key(call, principal).await.map(drop),
+        Operation::ListAccessKeys => service.list_access_keys(call, principal, None, "").await.map(drop),
+        Operation::EnableAccessKey => service.enable_access_key(call, principal, access_key).await,
+        Operation::DisableAccessKey => service.disable_access_key(call, principal, access_key).await,
+        Operation::DeleteAccessKey => service.delete_access_key(call, principal, access_key).await,
         Operation::CreateGroup => service.create_group(call, "new").await,
         Operation::DeleteGroup => service.delete_group(call, group).await,
         Operation::ListGroups => service.list_groups(call, None, "").await.map(drop),
@@ -184,6 +190,7 @@ async fn named(bench: &Bench) -> [Named; 2] {
     let there = arn(HERE, "is-there");
     let input = CreatePrincipalInput { arn: there.clone(), ..CreatePrincipalInput::default() };
     service.create_principal(&admin, input).await.unwrap();
+    let access_key = service.create_access_key(&admin, &there).await.unwrap().key.id.to_string();
     service.create_group(&admin, "is-there").await.unwrap();
     let document = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"kms:Encrypt\",\"Resource\":\"*\"}]}";
     let input = PutPolicyInput { name: "is-there".into(), document: document.into(), ..PutPolicyInput::default() };
@@ -208,6 +215,7 @@ async fn named(bench: &Bench) -> [Named; 2] {
         key_store: "cks-00000000000000000".into(),
         cluster: "cluster-bbbbbbbbbbb".into(),
         principal: arn(HERE, "is-not"),
+        access_key: access_key.clone(),
         group: "is-not".into(),
         policy: "is-not".into(),
         grant: grant.clone(),
@@ -217,7 +225,8 @@ async fn named(bench: &Bench) -> [Named; 2] {
     let (alias, key_store, cluster) =
         ("alias/there".into(), bench.key_store.as_str().into(), bench.fake.id.as_str().into());
     let (group, policy) = ("is-there".into(), "is-there".into());
-    [Named { key, alias, key_store, cluster, principal: there, group, policy, grant, approval, blob }, not]
+    let principal = there;
+    [Named { key, alias, key_store, cluster, principal, access_key, group, policy, grant, approval, blob }, not]
 }
 
 #[tokio::test]

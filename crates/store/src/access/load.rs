@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Approval, ApprovalState, Cast, Constraint, ConstraintKind, Grant, Group, Identity, Names, Policy, Principal,
-    Request, Vote,
+    AccessKey, Approval, ApprovalState, Cast, Constraint, ConstraintKind, Grant, Group, Identity, Names, Policy,
+    Principal, Request, Vote,
 };
 use crate::engine::Connection;
 use crate::engine::value::{FromRow, Row, Value, values};
 use crate::load::{key_id, unreadable};
 use crate::log::Entity;
 use crate::{Catalogue, Error};
-use model::id::{ApprovalId, GrantId, GroupName, PolicyName, PrincipalId};
+use model::id::{AccessKeyId, ApprovalId, GrantId, GroupName, PolicyName, PrincipalId};
 
 type PrincipalRow = (String, String, String, i64);
+type AccessKeyRow = (String, String, bool, Vec<u8>, i64);
 type PolicyRow = (String, String, String, i64, i64);
 /// Of whom, a name, a value or an id.
 type PairRow = (String, String, String);
@@ -106,7 +107,13 @@ macro_rules! principals {
             $where_principal,
             $values
         );
-        Principals { rows, identities, tags, groups, policies }.assemble()
+        let access_keys: Vec<AccessKeyRow> = rows!(
+            $database,
+            "SELECT principal_id, id, active, sealed, created_at FROM access_keys WHERE principal_id IS NOT NULL",
+            $where_principal,
+            $values
+        );
+        Principals { rows, identities, tags, groups, policies, access_keys }.assemble()
     }};
 }
 
@@ -266,6 +273,7 @@ struct Principals {
     tags: Vec<PairRow>,
     groups: Vec<(String, String)>,
     policies: Vec<(String, String)>,
+    access_keys: Vec<AccessKeyRow>,
 }
 
 impl Principals {
@@ -280,11 +288,19 @@ impl Principals {
         }
         let mut groups = sets(self.groups, |name| GroupName::from(name));
         let mut policies = sets(self.policies, |name| PolicyName::from(name));
+        let mut access_keys: BTreeMap<String, Vec<AccessKey>> = BTreeMap::new();
+        for (of, id, active, sealed, created_at) in self.access_keys {
+            let (id, sealed) = (AccessKeyId::from(id.as_str()), sealed.into());
+            access_keys.entry(of).or_default().push(AccessKey { id, active, sealed, created_at });
+        }
         self.rows.into_iter().map(move |(id, arn, description, created_at)| {
             let mut identities = identities.remove(&id).unwrap_or_default();
             identities.sort_by(|one, other| one.name.cmp(&other.name));
+            let mut access_keys = access_keys.remove(&id).unwrap_or_default();
+            access_keys.sort_by(|one, other| one.id.cmp(&other.id));
             Principal {
                 identities,
+                access_keys,
                 tags: tags.remove(&id).unwrap_or_default(),
                 groups: groups.remove(&id).unwrap_or_default(),
                 policies: policies.remove(&id).unwrap_or_default(),

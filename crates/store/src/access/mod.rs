@@ -1,9 +1,10 @@
-//! Who may do what: principals, groups, identity policies, key policies, grants, approvals.
+//! Who may do what: principals and their access keys, groups, identity policies, key policies, grants, approvals.
 //!
 //! What policies say is judged elsewhere. Here they are kept as they were put, with the ids that the principals whom they
 //! name had then: one that is made anew under an old ARN is somebody else. What takes access away is recorded on a full
 //! disk as well.
 
+pub(super) mod access_keys;
 mod approvals;
 mod checks;
 pub(super) mod grants;
@@ -17,6 +18,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::access_keys::{AccessKey, LastAccess, NewAccessKey};
 
 use super::AccessError;
 use model::id::{ApprovalId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};
@@ -43,6 +46,8 @@ pub struct Principal {
     pub groups: BTreeSet<GroupName>,
     /// The policies that are attached to itself, those that are part of the program included.
     pub policies: BTreeSet<PolicyName>,
+    /// Its access keys, in the order of their ids.
+    pub access_keys: Vec<AccessKey>,
 }
 
 /// A name by which a principal is known.

@@ -38,9 +38,9 @@ impl Store {
         .await
     }
 
-    /// Takes a principal away, with its identities, tags, memberships, attachments and votes, and ends what waits for
-    /// its calls. Grants in which it is
-    /// named, and policies that name it, keep its id, which nobody else will have. Also on a full disk.
+    /// Takes a principal away, with its identities, access keys, tags, memberships, attachments and votes, and ends what
+    /// waits for its calls. Grants in which it is named, and policies that name it, keep its id, which nobody else will
+    /// have. Also on a full disk.
     pub async fn delete_principal(&self, id: &PrincipalId) -> Result<(), Error> {
         let id = id.clone();
         self.change_from_reserve(Purpose::Restricting, move |database| {

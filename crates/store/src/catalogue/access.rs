@@ -23,7 +23,7 @@ pub(super) struct Access {
     principals: RedBlackTreeMapSync<PrincipalId, Arc<Principal>>,
     /// Whose each ARN is.
     arns: RedBlackTreeMapSync<Arc<str>, PrincipalId>,
-    /// Whose each identity is.
+    /// Whose each identity is, be it the name of a certificate or of an access key.
     identities: RedBlackTreeMapSync<Arc<str>, PrincipalId>,
     members: Index<GroupName, PrincipalId>,
     groups: RedBlackTreeMapSync<GroupName, Arc<Group>>,
@@ -42,6 +42,8 @@ impl Access {
         let id = &principal.id;
         let names = [&principal.arn].into_iter().cloned().map(|arn| (true, arn));
         let names = names.chain(principal.identities.iter().map(|identity| (false, identity.name.as_str().into())));
+        let active = principal.access_keys.iter().filter(|key| key.active);
+        let names = names.chain(active.map(|key| (false, key.id.identity().into())));
         for (is_arn, name) in names {
             let owners = if is_arn { &mut self.arns } else { &mut self.identities };
             if there {
@@ -163,7 +165,8 @@ impl Catalogue {
         self.principal(self.access.arns.get(arn)?)
     }
 
-    /// The principal that is known by a certificate's name, such as `cn:app`.
+    /// The principal that is known by a certificate's name, such as `cn:app`, or by that of an active access key,
+    /// `access-key:ID`.
     #[must_use]
     pub fn principal_known_as(&self, identity: &str) -> Option<&Arc<Principal>> {
         self.principal(self.access.identities.get(identity)?)
@@ -301,6 +304,16 @@ impl Catalogue {
         }
         let both = |id: &GrantId| (older.access.grants.get(id), self.access.grants.get(id));
         Some(changed.into_iter().map(both).collect())
+    }
+
+    /// The principals that have changed, come or gone since an older view. `None` where that is not known any more.
+    #[must_use]
+    pub fn principals_changed_since(&self, older: &Self) -> Option<BTreeSet<PrincipalId>> {
+        let principal = |entity: &Entity| match entity {
+            Entity::Principal(id) => Some(id.clone()),
+            _ => None,
+        };
+        Some(self.changed_since(older)?.filter_map(principal).collect())
     }
 
     /// Whether a principal, a group, an identity policy or a grant has changed, come or gone since an older view; also

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::plan::Order;
 use crate::Catalogue;
 use crate::Error;
-use crate::access::{Holder, Principal, grants};
+use crate::access::{Holder, Principal, access_keys, grants};
 use crate::change::Transaction;
 use crate::engine::value::values;
-use model::id::{GrantId, GroupName, KeyId, PolicyName, PrincipalId};
+use model::id::{AccessKeyId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};
 
 /// What is taken over of who may do what, and what people have to be told.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,12 @@ pub struct AccessPlan {
     pub back: Vec<Arc<Principal>>,
     /// Identities that stay removed of principals that are there.
     pub identities: Vec<(PrincipalId, String)>,
+    /// Access keys that stay deleted, of principals that are there.
+    pub access_keys: Vec<(PrincipalId, AccessKeyId)>,
+    /// Access keys that stay disabled, likewise.
+    pub inactive: Vec<(PrincipalId, AccessKeyId)>,
+    /// Access keys whose secrets were sealed anew since: as they are sealed now.
+    pub resealed: Vec<(AccessKeyId, Bytes)>,
     /// Memberships that stay removed, likewise.
     pub memberships: Vec<(PrincipalId, GroupName)>,
     /// Policies that stay detached, of holders that are there.
@@ -37,6 +45,8 @@ pub struct AccessPlan {
     pub groups: Vec<GroupName>,
     /// Principals that the restored database will not know.
     pub unknown: Vec<Arc<Principal>>,
+    /// Access keys that it will not know of principals that it knows.
+    pub unknown_access_keys: Vec<(PrincipalId, AccessKeyId)>,
 }
 
 /// Decides. `former` is absent where nothing was there, or could be read.
@@ -63,6 +73,11 @@ pub(super) fn plan(old: &Catalogue, former: Option<&Catalogue>, order: Order) ->
     plan.policies = names.filter(|name| !says_the_same(name)).cloned().collect();
     let groups = old.groups_after(None).map(|group| &group.name);
     plan.groups = groups.filter(|name| new.group(name).is_none()).cloned().collect();
+    for now in new.principals_after(None) {
+        let Some(then) = old.principal(&now.id) else { continue };
+        let unknown = now.access_keys.iter().filter(|key| then.access_keys.iter().all(|then| then.id != key.id));
+        plan.unknown_access_keys.extend(unknown.map(|key| (now.id.clone(), key.id.clone())));
+    }
     plan.unknown = new.principals_after(None).filter(|now| old.principal(&now.id).is_none()).cloned().collect();
     plan
 }
@@ -80,6 +95,21 @@ fn stay_away(plan: &mut AccessPlan, old: &Catalogue, new: &Catalogue) {
         let identities = then.identities.iter().map(|identity| &identity.name);
         plan.identities
             .extend(identities.filter(|name| !known.contains(name.as_str())).map(|name| (id.clone(), name.clone())));
+        for key in &then.access_keys {
+            let of = || (id.clone(), key.id.clone());
+            match now.access_keys.iter().find(|now| now.id == key.id) {
+                None => plan.access_keys.push(of()),
+                Some(now) => {
+                    if key.active && !now.active {
+                        plan.inactive.push(of());
+                    }
+                    // The secret is the same, and the seal key of then may be at hand no more.
+                    if key.sealed != now.sealed {
+                        plan.resealed.push((key.id.clone(), now.sealed.clone()));
+                    }
+                }
+            }
+        }
         plan.memberships.extend(then.groups.difference(&now.groups).map(|group| (id.clone(), group.clone())));
         let detached = then.policies.difference(&now.policies);
         plan.attachments.extend(detached.map(|policy| (Holder::Principal(id.clone()), policy.clone())));
@@ -103,6 +133,17 @@ pub(super) async fn apply(database: &mut Transaction, plan: &AccessPlan) -> Resu
     for (principal, identity) in &plan.identities {
         let delete = "DELETE FROM identities WHERE identity = $1 AND principal_id = $2";
         database.execute(delete, values![identity, principal.as_str()]).await?;
+    }
+    for (principal, key) in &plan.access_keys {
+        let delete = "DELETE FROM access_keys WHERE id = $1 AND principal_id = $2";
+        database.execute(delete, values![key.as_str(), principal.as_str()]).await?;
+    }
+    for (principal, key) in &plan.inactive {
+        let disable = "UPDATE access_keys SET active = 0 WHERE id = $1 AND principal_id = $2";
+        database.execute(disable, values![key.as_str(), principal.as_str()]).await?;
+    }
+    for (key, sealed) in &plan.resealed {
+        access_keys::write_sealed(database, key, sealed).await?;
     }
     for (principal, group) in &plan.memberships {
         let delete = "DELETE FROM group_members WHERE principal_id = $1 AND group_name = $2";

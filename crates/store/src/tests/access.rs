@@ -1,5 +1,6 @@
 //! Who may do what: what is kept of it, what it refuses, how many there may be.
 
+mod access_keys;
 mod approvals;
 mod grants;
 mod policies;
@@ -60,11 +61,12 @@ impl Bench {
         self.store.attach_policy(NewAttachment { policy, built_in: false, holder, most }).await
     }
 
-    /// Everything that a principal can have: a group, policies, tags, a grant, a key's policy that names it.
+    /// Everything that a principal can have: an access key, a group, policies, tags, a grant, a key's policy that names it.
     async fn equipped(&self, name: &str) -> (PrincipalId, KeyId) {
         let (store, id, key) = (&self.store, self.principal(name).await, self.new_key().await.key);
         let names: BTreeMap<_, _> = [(arn(name), id.clone())].into();
         store.tag_principal(&id, &[("team".to_owned(), "payroll".to_owned())].into(), 50).await.unwrap();
+        self.access_key(&id, MANY).await.unwrap();
         store.create_group(&group(name), MANY).await.unwrap();
         store.add_member(&group(name), &id, MANY).await.unwrap();
         store.put_policy(NewPolicy { names: names.clone(), ..NewPolicy::new(&policy(name), "{}") }).await.unwrap();
@@ -177,7 +179,9 @@ async fn one_who_is_made_anew_under_an_old_arn_is_somebody_else() {
     let catalogue = bench.store.catalogue();
     let found = catalogue.principal_known_as("cn:app").unwrap();
     assert_eq!(found.id, new);
-    assert!(found.tags.is_empty() && found.groups.is_empty() && found.policies.is_empty());
+    assert!(
+        found.access_keys.is_empty() && found.tags.is_empty() && found.groups.is_empty() && found.policies.is_empty()
+    );
     assert_eq!(catalogue.policies_of(&new).count(), 0);
     assert_eq!(catalogue.grants_of(&new, key).count(), 0);
     assert_eq!(catalogue.retirable_after(&new, None).count(), 0);

@@ -31,6 +31,9 @@ use model::clock::Clock;
 /// What the end of a process waits for its last lines: long for a disk, short for somebody who waits for the end.
 pub const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// Whose lines are not written whatever is asked for.
+const SILENT: &str = "aws_sigv4";
+
 /// Whether lines are JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
@@ -49,13 +52,22 @@ pub(super) fn init(json: bool, filter: &str) {
     }
 }
 
+/// What is written, by what an operator asks for. Never a line of the signer of requests: at the level trace it shows the
+/// hash of each body, and a short plaintext can be guessed from that.
+fn filter(asked: &str) -> EnvFilter {
+    // What is asked for of one of its modules would go before what is said of all.
+    let others: Vec<&str> = asked.split(',').filter(|one| !one.trim_start().starts_with(SILENT)).collect();
+    // The configuration's filter was checked when it was read; one from elsewhere gives way to `info`.
+    let filter = EnvFilter::try_new(others.join(",")).unwrap_or_else(|_| EnvFilter::new("info"));
+    format!("{SILENT}=off").parse().map_or_else(|_| EnvFilter::new("info"), |silent| filter.add_directive(silent))
+}
+
 /// Has what is traced written by `lines`, each line in one call; whether it is so. A log that is set up already stays.
 fn install<W>(json: bool, colours: bool, filter: &str, lines: W) -> bool
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    // The configuration's filter was checked when it was read; one from elsewhere gives way to `info`.
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = self::filter(filter);
     // What cannot be written is no reason to print elsewhere: that would block, or panic, for the same reason.
     let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(lines);
     let installed = if json {
@@ -176,6 +188,16 @@ fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_signer_of_requests_is_silent_whatever_is_asked_for() {
+        for asked in ["info", "trace", "aws_sigv4=trace", "info, aws_sigv4::http_request=trace", "no filter=="] {
+            let filter = filter(asked).to_string();
+            let of_signer: Vec<&str> = filter.split(',').filter(|part| part.starts_with(SILENT)).collect();
+            assert_eq!(of_signer, ["aws_sigv4=off"], "{asked}: {filter}");
+        }
+        assert!(filter("keystored=debug").to_string().contains("keystored=debug"));
+    }
 
     #[test]
     fn a_gap_is_told_in_the_form_of_other_lines() {

@@ -17,7 +17,7 @@ const MOST: usize = 64;
 /// Which certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CertificateLabels {
-    /// What it is for: `server`, `intermediate`, `client_ca`.
+    /// What it is for: `server`, `intermediate`, `client_ca`, and the same with `aws_` before it for that listener.
     pub certificate: &'static str,
     /// Its holder's name.
     pub subject: String,

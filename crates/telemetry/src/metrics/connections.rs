@@ -20,9 +20,19 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+/// A listener with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// gRPC's.
+    Grpc,
+    /// That for clients of AWS KMS.
+    Aws,
+}
+
 /// Counted by the listeners.
 pub(super) struct ConnectionMetrics {
     open: Gauge,
+    aws: Gauge,
     refused: Family<ReasonLabels, Counter>,
     ended: Counter,
     handshakes: Counter,
@@ -33,6 +43,8 @@ impl ConnectionMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let open = Gauge::<i64, AtomicI64>::default();
         registry.register("connections", "Open gRPC connections", open.clone());
+        let aws = Gauge::<i64, AtomicI64>::default();
+        registry.register("aws_connections", "Open connections of clients of AWS KMS", aws.clone());
         let refused = Family::<ReasonLabels, Counter>::default();
         registry.register("connections_refused", "Connections that never came to a call, by reason", refused.clone());
         let ended = Counter::default();
@@ -45,17 +57,21 @@ impl ConnectionMetrics {
         registry.register("tls_handshakes", "TLS handshakes that succeeded", handshakes.clone());
         let reloads = Family::<OutcomeLabels, Counter>::default();
         registry.register("certificate_reloads", "Changes of certificate files, by outcome", reloads.clone());
-        Self { open, refused, ended, handshakes, reloads }
+        Self { open, aws, refused, ended, handshakes, reloads }
     }
 }
 
 impl Metrics {
     /// A handshake succeeded; the connection is open until the guard is dropped.
     #[must_use]
-    pub fn connected(&self) -> Connected {
+    pub fn connected(&self, of: Listener) -> Connected {
         self.connections.handshakes.inc();
-        self.connections.open.inc();
-        Connected(self.connections.open.clone())
+        let open = match of {
+            Listener::Grpc => &self.connections.open,
+            Listener::Aws => &self.connections.aws,
+        };
+        open.inc();
+        Connected(open.clone())
     }
 
     /// A connection never came to a call.

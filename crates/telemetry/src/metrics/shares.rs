@@ -1,12 +1,14 @@
 //! How full the places for connections are, and who made room in them; what their calls hold.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Metrics;
+use super::{Listener, Metrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PlaceLabels {
@@ -16,9 +18,9 @@ struct PlaceLabels {
 /// What connections share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Places {
-    /// From being accepted to the end of the handshake, on the gRPC port.
+    /// From being accepted to the end of the handshake, on a port with TLS.
     Handshake,
-    /// Open connections of the gRPC port.
+    /// Open connections of a port with TLS.
     Open,
     /// Connections of the ops port.
     Ops,
@@ -37,6 +39,8 @@ impl Places {
 /// Counted by the listeners.
 pub(super) struct ShareMetrics {
     handshakes: Gauge,
+    /// Those of each listener.
+    handshakes_of: [AtomicI64; 2],
     waiting: Gauge,
     held_back: Counter,
     ops: Gauge,
@@ -50,7 +54,7 @@ impl ShareMetrics {
         let handshakes = Gauge::default();
         registry.register(
             "handshakes_in_progress",
-            "gRPC connections whose handshake is not over, those that have sent nothing yet included",
+            "Connections whose handshake is not over, those that have sent nothing yet included",
             handshakes.clone(),
         );
         let waiting = Gauge::default();
@@ -58,7 +62,7 @@ impl ShareMetrics {
         let held_back = Counter::default();
         registry.register(
             "connections_held_back",
-            "How often no gRPC connection was accepted for a moment, because all places for handshakes were in use",
+            "How often no connection was accepted for a moment, because all places for handshakes were in use",
             held_back.clone(),
         );
         let ops = Gauge::default();
@@ -84,14 +88,19 @@ impl ShareMetrics {
             "Answers that were cut off because their callers took nothing of them, or took room by them that others wanted",
             not_fetched.clone(),
         );
-        Self { handshakes, waiting, held_back, ops, made_room, held, not_fetched }
+        let handshakes_of = Default::default();
+        Self { handshakes, handshakes_of, waiting, held_back, ops, made_room, held, not_fetched }
     }
 }
 
 impl Metrics {
-    /// So many connections have not finished their handshakes.
-    pub fn handshakes_in_progress(&self, taken: usize) {
-        self.shares.handshakes.set(i64::try_from(taken).unwrap_or(i64::MAX));
+    /// So many connections of a listener have not finished their handshakes.
+    pub fn handshakes_in_progress(&self, of: Listener, taken: usize) {
+        let [grpc, aws] = &self.shares.handshakes_of;
+        let mine = if of == Listener::Grpc { grpc } else { aws };
+        mine.store(i64::try_from(taken).unwrap_or(i64::MAX), Ordering::Relaxed);
+        let both = grpc.load(Ordering::Relaxed).saturating_add(aws.load(Ordering::Relaxed));
+        self.shares.handshakes.set(both);
     }
 
     /// So many connections of the ops port are open.
@@ -136,7 +145,8 @@ mod tests {
     #[test]
     fn what_is_taken_and_who_made_room_can_be_read() {
         let metrics = Metrics::new();
-        metrics.handshakes_in_progress(7);
+        metrics.handshakes_in_progress(Listener::Grpc, 5);
+        metrics.handshakes_in_progress(Listener::Aws, 2);
         metrics.ops_connections(2);
         [true, true, false].into_iter().for_each(|waits| metrics.handshake_waits(waits));
         metrics.held_back();

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::subject::{ADMITS, Change, Subject};
 use crate::access::{
-    Constraint, ConstraintKind, Holder, NewApproval, NewAttachment, NewGrant, NewKeyPolicy, NewPolicy, NewPrincipal,
-    Request, Requested, Vote,
+    Constraint, ConstraintKind, Holder, NewAccessKey, NewApproval, NewAttachment, NewGrant, NewKeyPolicy, NewPolicy,
+    NewPrincipal, Request, Requested, Vote,
 };
 use crate::{GiveUp, Store};
-use model::id::{ApprovalId, GroupName, KeyId, PolicyName, PrincipalId};
+use model::id::{AccessKeyId, ApprovalId, GroupName, KeyId, PolicyName, PrincipalId};
 use model::key::KeyState;
 
 /// Everything that changes who may do what.
@@ -20,6 +20,10 @@ pub(super) enum AccessAct {
     DeletePrincipal,
     AddIdentity,
     RemoveIdentity,
+    CreateAccessKey,
+    DisableAccessKey,
+    DeleteAccessKey,
+    ResealAccessKeys,
     Tag,
     Untag,
     CreateGroup,
@@ -42,11 +46,15 @@ pub(super) enum AccessAct {
 }
 
 impl AccessAct {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::CreatePrincipal,
         Self::DeletePrincipal,
         Self::AddIdentity,
         Self::RemoveIdentity,
+        Self::CreateAccessKey,
+        Self::DisableAccessKey,
+        Self::DeleteAccessKey,
+        Self::ResealAccessKeys,
         Self::Tag,
         Self::Untag,
         Self::CreateGroup,
@@ -107,6 +115,11 @@ impl Names {
     }
 }
 
+fn access_key(of: &PrincipalId) -> NewAccessKey {
+    let sealed = b"sealed".as_slice().into();
+    NewAccessKey { id: AccessKeyId::random(), principal: of.clone(), sealed, most: MANY }
+}
+
 fn grant(key: KeyId, of: &PrincipalId) -> NewGrant {
     let pairs = [("purpose".to_owned(), "payroll".to_owned())].into();
     NewGrant {
@@ -158,6 +171,10 @@ impl Subject {
                 let tags = BTreeSet::from(["team".to_owned()]);
                 Box::pin(async move { store.untag_principal(&id, &tags).await })
             }
+            AccessAct::CreateAccessKey
+            | AccessAct::DisableAccessKey
+            | AccessAct::DeleteAccessKey
+            | AccessAct::ResealAccessKeys => self.of_access_key(act, id).await,
             AccessAct::CreateGroup | AccessAct::DeleteGroup | AccessAct::AddMember | AccessAct::RemoveMember => {
                 self.of_group(act, names.group(), id).await
             }
@@ -169,6 +186,23 @@ impl Subject {
                 self.of_approval(act, names, id).await
             }
             _ => self.of_policy(act, names, (arn, id)).await,
+        }
+    }
+
+    async fn of_access_key(&self, act: AccessAct, of: PrincipalId) -> Change<'static> {
+        let (store, new) = (self.store.clone(), access_key(&of));
+        if act == AccessAct::CreateAccessKey {
+            return Box::pin(async move { store.create_access_key(new).await });
+        }
+        let id = new.id.clone();
+        store.create_access_key(new).await.unwrap();
+        match act {
+            AccessAct::DisableAccessKey => Box::pin(async move { store.switch_access_key(&of, &id, false).await }),
+            AccessAct::DeleteAccessKey => Box::pin(async move { store.delete_access_key(&of, &id).await }),
+            _ => Box::pin(async move {
+                let anew = store.reseal_access_keys(|id, of, _| Ok(format!("anew {id} {of}").into()));
+                anew.await.map(drop)
+            }),
         }
     }
 
@@ -210,6 +244,7 @@ impl Subject {
         }
         // With everything that a principal can have.
         let group = names.group();
+        store.create_access_key(access_key(&id)).await.unwrap();
         store.create_group(&group, MANY).await.unwrap();
         store.add_member(&group, &id, MANY).await.unwrap();
         let other = store.create_principal(names.principal("other")).await.unwrap();

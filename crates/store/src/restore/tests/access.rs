@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::Admits;
 use crate::access::{
-    Granted, Holder, NewApproval, NewAttachment, NewGrant, NewKeyPolicy, NewPolicy, NewPrincipal, Request,
+    Granted, Holder, NewAccessKey, NewApproval, NewAttachment, NewGrant, NewKeyPolicy, NewPolicy, NewPrincipal, Request,
 };
-use model::id::{GrantId, GroupName, KeyId, PolicyName, PrincipalId};
+use model::id::{AccessKeyId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};
 
 const ANY: &[KeyState] = &[KeyState::Creating, KeyState::Enabled, KeyState::Disabled];
 
@@ -34,6 +34,13 @@ async fn grant(store: &Store, key: KeyId, grantee: &PrincipalId) -> GrantId {
     match store.create_grant(new, Admits { states: ANY, most: 9 }).await.unwrap() {
         Granted::New(id) | Granted::Existing(id) => id,
     }
+}
+
+async fn access_key(store: &Store, of: &PrincipalId) -> AccessKeyId {
+    let id = AccessKeyId::random();
+    let sealed = format!("sealed {id}").into();
+    store.create_access_key(NewAccessKey { id: id.clone(), principal: of.clone(), sealed, most: 9 }).await.unwrap();
+    id
 }
 
 async fn put(store: &Store, key: KeyId, document: &str) {
@@ -134,4 +141,44 @@ async fn whoever_is_unknown_where_the_backup_is_restored_comes_back() {
     let store = other.open().await.unwrap();
     assert_eq!(store.catalogue().principal_known_as("cn:app").unwrap().id, id);
     assert!(store.catalogue().grants_of(&id, key).map(|grant| &grant.id).eq([&granted]));
+}
+
+/// A key that was deleted or disabled since does not sign again, and what was sealed anew stays so.
+#[tokio::test]
+async fn access_keys_that_were_taken_away_stay_away() {
+    let (site, store, _) = Site::used().await;
+    let (kept, gone) = (principal(&store, "kept").await, principal(&store, "gone").await);
+    let (deleted, disabled) = (access_key(&store, &kept).await, access_key(&store, &kept).await);
+    let (enabled, left) = (access_key(&store, &kept).await, access_key(&store, &kept).await);
+    let with_principal = access_key(&store, &gone).await;
+    store.switch_access_key(&kept, &enabled, false).await.unwrap();
+    let copy = site.copy("backup");
+    backup(&site.file(), &copy, &site.clock).await.unwrap();
+
+    store.delete_access_key(&kept, &deleted).await.unwrap();
+    store.switch_access_key(&kept, &disabled, false).await.unwrap();
+    store.switch_access_key(&kept, &enabled, true).await.unwrap();
+    store.delete_principal(&gone).await.unwrap();
+    let anew = access_key(&store, &kept).await;
+    store.reseal_access_keys(|id, _, _| Ok(format!("anew {id}").into())).await.unwrap();
+    store.close().await;
+
+    let (plan, _) = site.restore(&copy).await;
+    let told = &plan.access;
+    assert_eq!(told.access_keys, [(kept.clone(), deleted.clone())]);
+    assert_eq!(told.inactive, [(kept.clone(), disabled.clone())]);
+    assert_eq!(told.unknown_access_keys, [(kept.clone(), anew.clone())]);
+
+    let store = site.open().await.unwrap();
+    let catalogue = store.catalogue();
+    let signs = |id: &AccessKeyId| catalogue.principal_known_as(&id.identity()).map(|of| of.id.clone());
+    for away in [&deleted, &disabled, &enabled, &with_principal, &anew] {
+        assert_eq!(signs(away), None);
+    }
+    assert_eq!(signs(&left), Some(kept.clone()));
+    let there: BTreeSet<_> = catalogue.principal(&kept).unwrap().access_keys.iter().map(|key| key.id.clone()).collect();
+    assert_eq!(there, [disabled, enabled, left.clone()].into());
+    let sealed =
+        catalogue.principal(&kept).unwrap().access_keys.iter().find(|key| key.id == left).unwrap().sealed.clone();
+    assert_eq!(sealed, format!("anew {left}"), "the seal key of before may be at hand no more");
 }

@@ -28,6 +28,8 @@ async fn what_takes_access_away_is_recorded_while_the_reserve_is_spent() {
         asked.push(approval);
     }
     let grant_id = store.catalogue().grants_after(key, None).next().unwrap().id.clone();
+    let access_keys = [bench.access_key(&other, MANY).await.unwrap(), bench.access_key(&other, MANY).await.unwrap()];
+    store.switch_access_key(&other, &access_keys[1], false).await.unwrap();
     store.put_policy(NewPolicy::new(&policy("unused"), "{}")).await.unwrap();
     store.spend_reserve();
     assert_eq!(store.disk().reserve.standing, Standing::Spent);
@@ -37,6 +39,8 @@ async fn what_takes_access_away_is_recorded_while_the_reserve_is_spent() {
     for ordinary in [
         store.create_principal(NewPrincipal::new(&arn("new"))).await.map(drop),
         store.add_identity(&id, "cn:new", MANY).await,
+        bench.access_key(&id, MANY).await.map(drop),
+        store.switch_access_key(&other, &access_keys[1], true).await,
         store.create_group(&group("new"), MANY).await,
         store.add_member(&group("app"), &other, MANY).await,
         bench.attach("unused", &principal, MANY).await,
@@ -47,6 +51,8 @@ async fn what_takes_access_away_is_recorded_while_the_reserve_is_spent() {
         assert!(matches!(ordinary, Err(Error::Kept(_))), "{ordinary:?}");
     }
     store.remove_identity(&id, "cn:app").await.unwrap();
+    store.switch_access_key(&other, &access_keys[0], false).await.unwrap();
+    store.delete_access_key(&other, &access_keys[1]).await.unwrap();
     store.put_policy(NewPolicy { names: names(), ..NewPolicy::new(&policy("app"), "{\"less\":1}") }).await.unwrap();
     store.put_key_policy(key, NewKeyPolicy { document: "{1}".into(), names: names() }, LIVING).await.unwrap();
     store.detach_policy(&policy("app"), &principal).await.unwrap();
@@ -85,6 +91,7 @@ async fn what_takes_access_away_needs_no_page() {
     store.request_approval(new).await.unwrap();
     // A whole turn of the change log with the shortest entries before the disk is full, and then one with the longest.
     let other = bench.principal("other").await;
+    let access_keys = [bench.access_key(&other, MANY).await.unwrap(), bench.access_key(&other, MANY).await.unwrap()];
     for _ in 0..=crate::log::SLOTS {
         store.untag_principal(&other, &BTreeSet::new()).await.unwrap();
     }
@@ -95,6 +102,8 @@ async fn what_takes_access_away_needs_no_page() {
     store.remove_grant(key, &grant_id).await.unwrap();
     store.detach_policy(&policy(&longest), &Holder::Principal(id.clone())).await.unwrap();
     store.remove_identity(&id, &cn(&longest)).await.unwrap();
+    store.switch_access_key(&other, &access_keys[0], false).await.unwrap();
+    store.delete_access_key(&other, &access_keys[1]).await.unwrap();
     let names: BTreeMap<_, _> = [(arn(&longest), id.clone())].into();
     store.put_key_policy(key, NewKeyPolicy { document: "{1}".into(), names }, LIVING).await.unwrap();
     store.delete_group(&group(&longest)).await.unwrap();

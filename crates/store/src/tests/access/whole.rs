@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::{NewApproval, Request, Requested, Vote};
+use crate::access::{NewAccessKey, NewApproval, Request, Requested, Vote};
 use crate::{Catalogue, follow, load};
+use model::id::AccessKeyId;
 use std::num::NonZeroU32;
 
 /// A change, of things by their numbers; many of them are refused.
@@ -14,6 +15,9 @@ enum Act {
     Delete(u8),
     AddIdentity(u8, u8),
     RemoveIdentity(u8, u8),
+    NewAccessKey(u8),
+    SwitchAccessKey(u8, bool),
+    DeleteAccessKey(u8),
     Group(u8, bool),
     Member(u8, u8, bool),
     Policy(u8, u8, bool),
@@ -35,6 +39,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => some.clone().prop_map(Act::Delete),
         2 => (some.clone(), some.clone()).prop_map(|(of, name)| Act::AddIdentity(of, name)),
         2 => (some.clone(), some.clone()).prop_map(|(of, name)| Act::RemoveIdentity(of, name)),
+        2 => some.clone().prop_map(Act::NewAccessKey),
+        1 => (some.clone(), any::<bool>()).prop_map(|(of, active)| Act::SwitchAccessKey(of, active)),
+        1 => some.clone().prop_map(Act::DeleteAccessKey),
         2 => (few.clone(), any::<bool>()).prop_map(|(of, there)| Act::Group(of, there)),
         3 => (few.clone(), some.clone(), any::<bool>()).prop_map(|(of, who, there)| Act::Member(of, who, there)),
         2 => (few.clone(), some.clone(), any::<bool>()).prop_map(|(of, who, there)| Act::Policy(of, who, there)),
@@ -74,6 +81,12 @@ impl Played {
         known.unwrap_or_else(|| PrincipalId::from("AIDAGONE"))
     }
 
+    fn access_key(&self, of: u8) -> AccessKeyId {
+        let catalogue = self.bench.store.catalogue();
+        let known = catalogue.principal(&self.id(of)).and_then(|of| of.access_keys.last().map(|key| key.id.clone()));
+        known.unwrap_or_else(|| AccessKeyId::from("AKKSGONE"))
+    }
+
     fn holder(&self, of: u8) -> Holder {
         if of < 4 { Holder::Principal(self.id(of)) } else { Holder::Group(group(&(of - 4).to_string())) }
     }
@@ -91,6 +104,17 @@ impl Played {
             Act::Delete(of) => (store.delete_principal(&self.id(*of)).await, None, true),
             Act::AddIdentity(of, name) => (store.add_identity(&self.id(*of), &cn(&text(name)), 3).await, None, true),
             Act::RemoveIdentity(of, name) => (store.remove_identity(&self.id(*of), &cn(&text(name))).await, None, true),
+            Act::NewAccessKey(of) => {
+                let (principal, id) = (self.id(*of), AccessKeyId::random());
+                let new = NewAccessKey { id, principal, sealed: b"sealed".as_slice().into(), most: 2 };
+                (store.create_access_key(new).await, None, true)
+            }
+            Act::SwitchAccessKey(of, active) => {
+                (store.switch_access_key(&self.id(*of), &self.access_key(*of), *active).await, None, true)
+            }
+            Act::DeleteAccessKey(of) => {
+                (store.delete_access_key(&self.id(*of), &self.access_key(*of)).await, None, true)
+            }
             Act::Group(of, true) => (store.create_group(&group(&text(of)), MANY).await, None, true),
             Act::Group(of, false) => (store.delete_group(&group(&text(of))).await, None, true),
             Act::Member(of, who, true) => (store.add_member(&group(&text(of)), &self.id(*who), MANY).await, None, true),

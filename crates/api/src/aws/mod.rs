@@ -1,0 +1,51 @@
+//! The API of AWS KMS: JSON over HTTP/1.1, each request signed with an access key (SigV4), as AWS's own clients speak it.
+//!
+//! One more interface over the same use cases; nothing about keys is decided in it. [`target`] says what a request's head
+//! asks for, [`call`] takes a request from there to its answer, [`answer`] is what answers look like. [`model`] knows what
+//! AWS's model says of operations and their members, [`operations`] turns them into use cases and back, [`error`] is the
+//! one map of errors, [`sts`] the one operation of another service that clients ask first.
+//!
+//! Invariant: who calls is proven by each request's signature, and by nothing of its connection. What is held for a
+//! request counts for where it comes from until then, and for its principal from then on.
+
+mod answer;
+mod call;
+mod error;
+mod metering;
+pub mod model;
+mod operations;
+mod recorded;
+mod sts;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::call::Calls;
+use self::metering::AwsMetering;
+use self::recorded::Recorded;
+use crate::metered::Metered;
+use ::model::clock::Clock;
+use service::Service;
+
+/// What this interface is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The region that signatures must name.
+    pub region: Arc<str>,
+    /// Of data plane calls.
+    pub default_deadline: Duration,
+    /// Of control plane calls (CreateKey and the like).
+    pub default_control_deadline: Duration,
+}
+
+/// The interface, behind the count of what its calls hold and the record of what is refused.
+pub type Routes = Recorded<Metered<Calls, AwsMetering>>;
+
+/// The interface. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
+/// extensions; one without is refused.
+#[must_use]
+pub fn routes(service: Service, settings: Settings, clock: Clock) -> Routes {
+    let calls = Calls::new(service.clone(), settings, clock.clone());
+    Recorded::new(Metered::new(calls, AwsMetering), service, clock)
+}

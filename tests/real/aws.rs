@@ -1,0 +1,5 @@
+//! Clients of AWS KMS: their requests, their signatures, their connections. What each operation does is told elsewhere.
+
+mod bounds;
+mod listener;
+mod requests;

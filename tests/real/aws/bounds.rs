@@ -1,0 +1,189 @@
+//! Whoever comes without a certificate takes nothing from others: places, bytes, time.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::harness::aws::{Ask, Endpoint, Scope, principal};
+use crate::harness::daemon::Site;
+use crate::harness::load::Load;
+use crate::harness::strangers::Strangers;
+use crate::harness::{context, process, wait};
+use crate::shares::figure;
+
+/// Where strangers come from, and somebody else.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const SOMEBODY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+/// Connections that each listener may have open.
+const CONNECTIONS: u8 = 128;
+/// Strangers who shake hands at a time.
+const AT_ONCE: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_connections_of_one_source_shut_nobody_out() {
+    process::raise_file_limit();
+    let site = Site::prepare().await;
+    site.configure(|config| {
+        let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
+        limits.as_table_mut().unwrap().insert("connections".to_owned(), CONNECTIONS.into());
+    });
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("besieged").await;
+    let (signer, aws) = (principal(&caller, "app", "KeyUser").await, Endpoint::of(&daemon));
+    let load = Load::start(&caller, &key, 2);
+    let flood = Flood::start(&aws);
+    let opened = || (flood.opened.load(Ordering::Relaxed) >= 1_000).then_some(());
+    wait::until("strangers come", wait::LONG, opened);
+    // gRPC's clients come as if nobody else was there, and AWS's from elsewhere have their share.
+    for _ in 0..20 {
+        let newcomer = daemon.caller().await;
+        newcomer.encrypt(&key, b"hello", &context(&[])).await.unwrap();
+        let mut wire = aws.connect_from(SOMEBODY, None).await.unwrap();
+        let ask = Ask::kms("DescribeKey", &json!({ "KeyId": key })).sign(&signer, &Scope::of("kms"));
+        wire.send(&ask.bytes()).await.unwrap();
+        assert_eq!(wire.answer().await.unwrap().status, 200);
+    }
+    let made_room = figure(&daemon, "keystored_connections_made_room_total{place=\"open\"}");
+    assert!(made_room.is_some_and(|made_room| made_room > 0.0), "{made_room:?}");
+    assert!(figure(&daemon, "keystored_aws_connections").is_some_and(|open| open > 64.0));
+    flood.stop().await;
+    let (calls, failures) = load.stop().await;
+    assert!(failures.is_empty(), "{} of {calls} calls failed: {:?}", failures.len(), failures[0]);
+
+    // Such as do not even begin with TLS.
+    let strangers = Strangers::start(aws.address, STRANGER, 600, b"");
+    strangers.open(600).await;
+    for _ in 0..10 {
+        daemon.caller().await.encrypt(&key, b"hello", &context(&[])).await.unwrap();
+        assert!(aws.connect_from(SOMEBODY, None).await.is_ok());
+    }
+    strangers.stop().await;
+}
+
+/// Connections of one source, one after the other, each of which stays if it may.
+struct Flood {
+    opened: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Flood {
+    fn start(aws: &Endpoint) -> Self {
+        let (opened, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let task = tokio::spawn({
+            let (aws, opened, stop) = (aws.clone(), Arc::clone(&opened), Arc::clone(&stop));
+            async move {
+                let (mut opening, mut open) = (JoinSet::new(), VecDeque::new());
+                while !stop.load(Ordering::Relaxed) {
+                    while opening.len() < AT_ONCE {
+                        let aws = aws.clone();
+                        opening.spawn(async move { aws.connect_from(STRANGER, None).await });
+                    }
+                    if let Some(Ok(Ok(wire))) = opening.join_next().await {
+                        opened.fetch_add(1, Ordering::Relaxed);
+                        open.push_back(wire);
+                    }
+                    // Those before them have been left long ago.
+                    open.drain(..open.len().saturating_sub(2 * usize::from(CONNECTIONS)));
+                }
+            }
+        });
+        Self { opened, stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_have_read_is_bounded_and_goes() {
+    const BODY: usize = 400 << 10;
+    process::raise_file_limit();
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("besieged").await;
+    let (signer, aws) = (principal(&caller, "app", "KeyUser").await, Endpoint::of(&daemon));
+    // They name an access key that there is: so much can be known. Their bodies come but for the end.
+    let ask = Ask::kms("Encrypt", &json!({})).sign(&signer, &Scope::of("kms"));
+    let half = Arc::new([ask.head(BODY), vec![b' '; BODY - 1]].concat());
+    let mut coming = JoinSet::new();
+    for number in 0..120_u8 {
+        let (aws, half) = (aws.clone(), Arc::clone(&half));
+        coming.spawn(async move {
+            let mut wire = aws.connect_from(Ipv4Addr::new(127, 0, 1, number % 40), None).await.ok()?;
+            // Those for whom there is no room are told so before they have said all.
+            let _ = wire.send(&half).await;
+            Some(wire)
+        });
+    }
+    let wires: Vec<_> = coming.join_all().await.into_iter().flatten().collect();
+    let held = wait::until("they have come", wait::LONG, || {
+        figure(&daemon, "keystored_held_bytes").filter(|held| *held > f64::from(4 << 20))
+    });
+    assert!(held < f64::from(17 << 20), "{held} bytes, a quarter of all and what is little");
+    // Whoever has proven to be somebody has all of the rest.
+    caller.encrypt(&key, b"hello", &context(&[])).await.unwrap();
+    let mut wire = aws.connect_from(SOMEBODY, None).await.unwrap();
+    let asked = json!({ "KeyId": key, "NumberOfBytes": 1_024 });
+    let ask = Ask::kms("GenerateDataKey", &asked).sign(&signer, &Scope::of("kms"));
+    for _ in 0..20 {
+        wire.send(&ask.bytes()).await.unwrap();
+        assert_eq!(wire.answer().await.unwrap().status, 200);
+    }
+    wait::until("what was begun has been given up", wait::LONG, || {
+        (figure(&daemon, "keystored_held_bytes")? < 64_000.0).then_some(())
+    });
+    drop(wires);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_no_answers_is_cut_off() {
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let (signer, aws) = (principal(&caller, "app", "KeyUser").await, Endpoint::of(&daemon));
+    let key = caller.create_key("not fetched").await;
+    let asked = json!({ "KeyId": key, "NumberOfBytes": 1_024 });
+    let ask = Ask::kms("GenerateDataKey", &asked).sign(&signer, &Scope::of("kms")).bytes();
+    let mut wire = aws.connect_from(STRANGER, Some(4 << 10)).await.unwrap();
+    // The same over and over: a signature holds for some minutes.
+    let sending = async { while wire.send(&ask).await.is_ok() {} };
+    tokio::time::timeout(wait::LONG, sending).await.expect("it is cut off");
+    caller.encrypt(&key, b"hello", &context(&[])).await.unwrap();
+    wait::until("nothing of it is left", wait::LONG, || {
+        (figure(&daemon, "keystored_held_bytes")? < 64_000.0).then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unsigned_requests_is_a_few_lines_in_the_log() {
+    const FLOOD: usize = 3_000;
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("besieged").await;
+    let load = Load::start(&caller, &key, 1);
+    let (aws, before) = (Endpoint::of(&daemon), daemon.log().lines().count());
+    let ask = Ask::kms("CreateKey", &json!({})).bytes();
+    let mut wire = aws.connect().await.unwrap();
+    for _ in 0..FLOOD {
+        wire.send(&ask).await.unwrap();
+        assert_eq!(wire.answer().await.unwrap().error().1, "MissingAuthenticationTokenException");
+    }
+    load.passes(5).await;
+    let (calls, failures) = load.stop().await;
+    assert!(failures.is_empty(), "{} of {calls} calls failed: {:?}", failures.len(), failures[0]);
+    let name = "keystored_calls_total{operation=\"create_key\",outcome=\"AccessDeniedException\"}";
+    assert_eq!(figure(&daemon, name), Some(FLOOD as f64));
+    let lines = daemon.log().lines().count() - before;
+    assert!((1..200).contains(&lines), "{lines} lines:\n{}", daemon.log_tail());
+    wait::until("the rest is counted", Duration::from_secs(60), || {
+        daemon.log().contains("lines were left out of this log").then_some(())
+    });
+}
