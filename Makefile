@@ -44,6 +44,7 @@ test: deps lint ## Checks everything: format, lints, then every test against rea
 
 conformance: deps ## Compares CASES decisions on policies with those of an implementation by others; needs npm, and once the network.
 	@CARGO="$(CARGO)" scripts/conformance/policies.sh $(CASES) $(CASES_SEED)
+	@CARGO="$(CARGO)" scripts/conformance/aws.sh
 
 quick: deps
 	$(CARGO) build --locked --profile quick --no-default-features --bins
