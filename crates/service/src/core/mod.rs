@@ -6,6 +6,7 @@
 pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod approval;
+mod approvers;
 pub(crate) mod authority;
 pub(crate) mod budget;
 pub mod cluster_registry;

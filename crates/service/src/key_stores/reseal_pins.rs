@@ -17,7 +17,7 @@ impl Service {
     /// All PINs or none; how many there were. One of an HSM that is not in the configuration, under a key that is lost,
     /// stays as it is: nobody can give the HSM another one before it is back.
     pub async fn reseal_pins(&self, call: &RequestContext) -> Result<u64, Error> {
-        let resource = self.core.arn_of(Operation::ResealPins, "").map(|named| named.asking(Proposal::new()));
+        let resource = self.core.arn_of(Operation::ResealPins, "").map(|named| named.asking(|_| Proposal::new()));
         let core = self.core.clone();
         self.core.on_one(call, Operation::ResealPins, resource, async move {
             let seals = Arc::clone(&core.registry().seals.load());

@@ -4,6 +4,7 @@ mod access;
 mod approvals;
 mod approvals_all;
 mod approvals_bound;
+mod approvals_fit;
 mod bench;
 mod data;
 mod decisions;
