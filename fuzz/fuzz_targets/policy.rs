@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use auth::policy::{
-    Caller, Circumstances, Compiled, Home, Key, Kind, POLICY_BYTES, Parameters, Policy, Request, Rules, Severity, Target,
-    check, decide, nearest, shown,
+    Caller, Circumstances, Compiled, Home, Key, Kind, POLICY_BYTES, Parameters, Policy, Request, Rules, Severity,
+    Target, check, decide, nearest, shown,
 };
 use libfuzzer_sys::fuzz_target;
 use model::context::EncryptionContext;
