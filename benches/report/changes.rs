@@ -18,7 +18,7 @@ use model::limits::Quotas;
 use pki::seal::{SealKey, SealKeys, new_key};
 use service::cluster_registry::ClusterRegistry;
 use service::observer::Unobserved;
-use service::{Interface, LogRecorder, RequestContext, Service, Settings};
+use service::{GrantTokens, Interface, LogRecorder, RequestContext, Service, Settings};
 use store::{Begun, NewKey, NewKeyStore, Store};
 use telemetry::watchdog::Watchdog;
 use tempfile::TempDir;
@@ -103,7 +103,10 @@ impl Side {
                 charge: None,
                 trace: Arc::default(),
             };
-            self.service.describe_key(&call, &key.to_string()).await.map_err(|error| error.message)?;
+            self.service
+                .describe_key_with(&call, &key.to_string(), GrantTokens::default())
+                .await
+                .map_err(|error| error.message)?;
             let called = self.clock.now();
             changes.push((changed - begun).as_secs_f64() * 1e6);
             calls.push((called - changed).as_secs_f64() * 1e6);

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use auth::policy::{
-    Caller, Circumstances, Compiled, Key, Kind, POLICY_BYTES, Parameters, Policy, Request, Rules, Severity, Target,
-    check, decide, shown,
+    Caller, Circumstances, Compiled, Home, Key, Kind, POLICY_BYTES, Parameters, Policy, Request, Rules, Severity,
+    Target, check, decide, nearest, shown,
 };
 use libfuzzer_sys::fuzz_target;
 use model::context::EncryptionContext;
 use model::id::PrincipalId;
 
 const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const HOME: Home<'static> = Home { partition: "aws", region: "eu-central-1", account: "111122223333" };
 const KINDS: &[Kind<'_>] = &[Kind::Key { arn: Some(KEY) }, Kind::Key { arn: None }, Kind::Identity];
 
 fuzz_target!(|text: &str| {
@@ -22,7 +23,7 @@ fuzz_target!(|text: &str| {
         let compile = || Policy::compile(&"fuzzed".into(), text, *kind, &resolve);
         let compiled = compile();
         assert_eq!(format!("{compiled:?}"), format!("{:?}", compile()), "another policy of the same text");
-        let findings = check(text, *kind, &resolve);
+        let findings = check(text, *kind, Some(HOME), &resolve);
         let refused = findings.iter().any(|one| one.severity == Severity::Error);
         assert_eq!(refused, compiled.is_err(), "{findings:?}");
         assert!(findings.len() <= 100 && findings.iter().all(|one| !one.to_string().is_empty() && one.line >= 1));
@@ -86,6 +87,7 @@ fn decided(policy: &Policy) {
                 let identity_policies = [Arc::new(policy.clone())];
                 let rules = Rules { key_policy: Some(policy), identity_policies: &identity_policies, grants: &[] };
                 assert_eq!(decide(&request, &rules), decide(&request, &rules));
+                assert!(nearest(&request, &rules, 5).len() <= 5);
             }
             // It only has to come to an end.
             let _ = policy.depends_on_request(action);

@@ -27,6 +27,7 @@ mod pressure;
 mod protocol;
 mod readiness;
 mod reload;
+mod requests;
 mod restore;
 mod round_robin;
 mod settings;

@@ -10,7 +10,15 @@ use service::observer::{Observer, RateLimit};
 use telemetry::metrics::Metrics;
 
 /// The service's observer over the metrics.
-pub(super) struct Counting(pub(super) Arc<Metrics>);
+pub(super) struct Counting(Arc<Metrics>);
+
+impl Counting {
+    /// Limits are counted from the start: what has not been refused yet is none, and not unknown.
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        RateLimit::ALL.iter().for_each(|limit| metrics.throttled(limit.label(), 0));
+        Self(Arc::clone(metrics))
+    }
+}
 
 impl Observer for Counting {
     fn finished(&self, operation: Operation, outcome: Option<Exception>, took: Duration, items: usize) {
@@ -23,5 +31,21 @@ impl Observer for Counting {
 
     fn removed(&self, removal: &Removal) {
         self.0.removed(removal.hsm.as_str());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_there_before_the_first_refusal() {
+        let metrics = Arc::new(Metrics::new());
+        let _counting = Counting::new(&metrics);
+        let text = metrics.text();
+        for limit in ["principal", "key_store"] {
+            let line = format!("keystored_requests_throttled_total{{limit=\"{limit}\"}} 0");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::administrators::Administrators;
 use super::files::Found;
-use super::{Error, observe, settings};
+use super::{Error, observe, requests, settings};
 use cluster::{Cluster, Removal};
 use config::{self, Config};
 use model::clock::Clock;
@@ -86,7 +86,7 @@ pub(super) async fn build(
     let (report, removals) = mpsc::channel(REMOVALS);
     let seals = Arc::new(ArcSwap::from_pointee(seals));
     let registry = ClusterRegistry::new(settings::clusters(config, files), seals, report, watchdog.clone());
-    let observer = Arc::new(observe::Counting(Arc::clone(metrics)));
+    let observer = Arc::new(observe::Counting::new(metrics));
     let service = Service::new(
         settings::service(config),
         store.clone(),
@@ -96,8 +96,9 @@ pub(super) async fn build(
         Arc::new(LogRecorder),
     );
     let administrators = Arc::new(Administrators::begin(&service, store, config.administrators.clone()));
-    service.set_approvals(settings::approvals(config));
-    service.set_rate_limits(settings::rate_limits(config));
+    requests::take_approvals(&service, settings::approvals(config));
+    requests::take_rate_limits(&service, settings::rate_limits(config));
+    requests::look_for_approvers(&service);
     service.start().await;
     let mut tasks = JoinSet::new();
     let (noting, removals) = (service.clone(), Arc::new(Mutex::new(removals)));

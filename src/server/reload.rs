@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::administrators::Administrators;
 use super::files::Files;
-use super::{parts, settings};
+use super::{parts, requests, settings};
 use service::Service;
 use telemetry::watchdog::Heartbeat;
 
@@ -38,9 +38,10 @@ pub(super) async fn on_sighup(
             Ok((config, seals)) => {
                 // In force when the log says that the file was read; and nobody is an administrator before what
                 // administrators need the approval of others for is known.
-                service.set_approvals(settings::approvals(&config));
-                service.set_rate_limits(settings::rate_limits(&config));
+                requests::take_approvals(&service, settings::approvals(&config));
+                requests::take_rate_limits(&service, settings::rate_limits(&config));
                 administrators.take_over(config.administrators.clone());
+                requests::look_for_approvers(&service);
                 tracing::info!(file = %file.display(), "SIGHUP: the configuration was read again");
                 service.set_seals(seals);
                 // Waits its turn behind whatever happens to each key store.

@@ -107,6 +107,8 @@ async fn policies_are_checked_put_and_explained() {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert_eq!(parsed(&shown), parsed(document), "what is shown can be put again");
     assert!(said(&daemon, &["policy", "list"]).contains("tenant 7"));
+    said(&daemon, &["policy", "put", "ctl-tenant", &good]);
+    assert!(said(&daemon, &["policy", "list"]).contains("tenant 7"), "it keeps its description");
     said(&daemon, &["policy", "attach", "ctl-tenant", "--principal", &app]);
 
     let key = told(&daemon, &["key", "create"])["key_id"].as_str().unwrap().to_owned();
@@ -117,6 +119,10 @@ async fn policies_are_checked_put_and_explained() {
     assert_eq!(explain("tenant=8")["allowed"], false);
     let text = said(&daemon, &["access", "explain", &app, "kms:Encrypt", "--key", &key]);
     assert!(text.contains("denied") && text.contains("Otherwise, if"), "{text}");
+    assert!(text.contains("identity policy ctl-tenant, statement 0 (Open)"), "{text}");
+    let nearest = &explain("tenant=8")["nearest"];
+    assert_eq!((&nearest[0]["policy"], &nearest[0]["element"]), (&json!("ctl-tenant"), &json!("Condition")));
+    assert!(nearest[0]["why"].as_str().unwrap().contains("the request has \"8\""), "{nearest}");
 
     let plaintext = file(folder.path(), "plaintext", "hello");
     let sealed = |context| {
@@ -138,6 +144,16 @@ async fn policies_are_checked_put_and_explained() {
     said(&daemon, &["key", "policy", "put", &key, &policy_file]);
     assert_eq!(parsed(&said(&daemon, &["key", "policy", "get", &key])), policy);
     assert_eq!(explain("tenant=7")["allowed"], false);
+    said(&daemon, &["key", "policy", "reset", &key]);
+    assert_eq!(said(&daemon, &["key", "policy", "get", &key]), own, "the default one is back");
+    said(&daemon, &["key", "policy", "put", &key, &policy_file]);
+    let other = told(&daemon, &["key", "create"])["arn"].as_str().unwrap().to_owned();
+    let of_other = file(folder.path(), "other.json", &own.replace("\"*\"", &format!("\"{other}\"")));
+    assert!(said(&daemon, &["access", "check", &of_other, "--key", &key]).contains("cannot be this key"));
+    assert!(!said(&daemon, &["access", "check", &of_other, "--key", &other]).contains("cannot be this key"));
+    let empty =
+        daemon.keystorectl(&["grant", "create", &key, "--grantee", &app, "--operation", "Decrypt", "--retiring", ""]);
+    assert!(empty.code == Some(2), "nobody is not the same as not to say it: {empty:?}");
     let with = told(&daemon, &["key", "create", "--policy", &policy_file, "--bypass-lockout-check"]);
     let shown = told(&daemon, &["key", "policy", "get", with["key_id"].as_str().unwrap()]);
     assert_eq!(parsed(shown["policy"].as_str().unwrap()), policy);

@@ -55,7 +55,7 @@ async fn each_connect_rotates_the_pin_and_no_restart_does() {
     assert_connected(&caller.connect(&id).await.unwrap());
     daemon.wait_until_healthy_for(&caller).await;
     for zone in &daemon.zones {
-        assert!(!zone.takes(&first), "the PIN that an operator knows is good no more");
+        assert!(!zone.takes(&first), "the PIN that an operator knows is no longer good");
     }
     let rotations = async |caller: &Caller| -> Vec<_> {
         caller.key_store(&id).await.hsms.iter().map(|hsm| hsm.last_rotation.unwrap()).collect()

@@ -81,7 +81,15 @@ async fn two_others_approve_a_call_that_is_carried_out_once() {
     let waiting = told("tester", &["approval", "list"])["approvals"].as_array().unwrap().clone();
     let [approval] = &waiting[..] else { panic!("one call waits: {waiting:?}") };
     let [id, digest] = ["approval_id", "digest"].map(|field| approval[field].as_str().unwrap());
-    assert!(refused.err.contains(id), "{refused:?}");
+    assert!(
+        refused.err.contains(&format!("hint: others look at it with `keystorectl approval show {id}`")),
+        "{refused:?}"
+    );
+    let refused = daemon.keystorectl(&["key", "disable", &key, "--json"]);
+    let error: Value = serde_json::from_str(&refused.err).unwrap();
+    assert_eq!(error["error"]["approval_id"], json!(id));
+    let could = told("tester", &["approval", "show", id])["could_approve"].as_u64();
+    assert!(could >= Some(2), "{could:?}");
     assert_eq!((&approval["requester"], &approval["operation"]), (&json!("cn:dev-client"), &json!("DisableKey")));
     let own = daemon.keystorectl(&["approval", "approve", id, "--digest", digest]);
     assert!(own.code == Some(1) && own.err.contains("asked for by the same principal"), "{own:?}");

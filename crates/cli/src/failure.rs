@@ -42,6 +42,8 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// By which the call is found in the service's log.
     pub(super) request_id: Option<String>,
+    /// The approval that the call waits for, where others have to approve it.
+    pub(super) approval_id: Option<Box<str>>,
     /// What to do next.
     pub(super) hint: Option<String>,
 }
@@ -63,6 +65,7 @@ impl Failure {
             code: None,
             message: message.into(),
             request_id: None,
+            approval_id: None,
             hint: None,
         }
     }
@@ -84,9 +87,16 @@ impl From<client::Error> for Failure {
             Fault::Connection => Exit::Unreachable,
             Fault::Service => Exit::Retryable,
         };
-        let hint = hint(exit, &error).map(str::to_owned);
-        let client::Error { exception, message, code, request_id, .. } = error;
-        Self { exit, exception, connection_error: None, code: Some(code), message, request_id, hint }
+        let hint = match &error.approval_id {
+            Some(id) => Some(format!(
+                "others look at it with `keystorectl approval show {id}` and approve it with `keystorectl approval approve \
+                 {id}`; then repeat the same command"
+            )),
+            None => hint(exit, &error).map(str::to_owned),
+        };
+        let client::Error { exception, message, code, request_id, approval_id, .. } = error;
+        let approval_id = approval_id.map(String::into_boxed_str);
+        Self { exit, exception, connection_error: None, code: Some(code), message, request_id, approval_id, hint }
     }
 }
 
@@ -143,6 +153,10 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
                 "take a cluster that was certified under the trust anchor of the key store, or make another key store"
             }
             "IncorrectTrustAnchorException" => "give the customerCA.crt of the folder of this cluster's ceremony",
+            "ConflictException" => {
+                "things are not as the command takes them to be: look at what the message names, and repeat it; where that \
+                 is a --client-token, give another one, or the same parameters as before"
+            }
             "ThrottlingException" => "try again in a moment, with fewer calls at once",
             "LimitExceededException" => "this does not pass by itself; the message says which limit was reached",
             "DependencyTimeoutException" => "try again, or allow more time with --timeout",
@@ -233,6 +247,7 @@ mod tests {
             code,
             request_id: None,
             trouble: None,
+            approval_id: None,
         }
     }
 
@@ -251,6 +266,21 @@ mod tests {
         ] {
             assert_eq!(Failure::from(error(exception, code, retryable)).exit, exit, "{exception:?} {code:?}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_others_says_what_these_do() {
+        let denied = error(Some("AccessDeniedException"), Code::PermissionDenied, false);
+        assert!(Failure::from(denied.clone()).hint.unwrap().contains("keystorectl whoami"));
+        let waits = Failure::from(client::Error { approval_id: Some("apr-1".to_owned()), ..denied });
+        assert!(waits.hint.as_ref().unwrap().contains("`keystorectl approval show apr-1`"), "{waits:?}");
+        assert_eq!(waits.approval_id.as_deref(), Some("apr-1"));
+    }
+
+    #[test]
+    fn a_conflict_says_what_to_look_at() {
+        let conflict = Failure::from(error(Some("ConflictException"), Code::AlreadyExists, false));
+        assert!(conflict.hint.unwrap().contains("--client-token"));
     }
 
     #[test]

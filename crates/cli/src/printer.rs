@@ -83,6 +83,7 @@ impl Printer {
                 "retryable": failure.exit == Exit::Retryable,
                 "message": failure.message,
                 "request_id": failure.request_id,
+                "approval_id": failure.approval_id,
                 "hint": failure.hint,
             }});
             return text::shown_json(&format!("{error:#}")).into_owned();

@@ -46,7 +46,7 @@ impl Client {
         Ok(())
     }
 
-    /// Has it be known by that no more.
+    /// Has it no longer be known by that.
     pub async fn remove_principal_identity(&self, arn: &str, identity: &str) -> Result<(), Error> {
         let request = wire::RemovePrincipalIdentityRequest { arn: arn.to_owned(), identity: identity.to_owned() };
         self.access().remove_principal_identity(self.request(request)).await?;

@@ -163,6 +163,7 @@ pub(super) fn broken_answer() -> Error {
         code: super::Code::Internal,
         request_id: None,
         trouble: None,
+        approval_id: None,
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Error {
     pub request_id: Option<String>,
     /// What has to be mended, where there is no connection.
     pub trouble: Option<Trouble>,
+    /// The approval that the call waits for, where others have to approve it.
+    pub approval_id: Option<String>,
 }
 
 impl Error {
@@ -99,7 +101,15 @@ impl Error {
 
     pub(super) fn unreachable(trouble: Trouble, message: String) -> Self {
         let trouble = Some(trouble);
-        Self { exception: None, message, retryable: false, code: Code::Unavailable, request_id: None, trouble }
+        Self {
+            exception: None,
+            message,
+            retryable: false,
+            code: Code::Unavailable,
+            request_id: None,
+            trouble,
+            approval_id: None,
+        }
     }
 }
 
@@ -124,6 +134,7 @@ impl From<ItemError> for Error {
             code: Code::from_number(item.code),
             request_id: None,
             trouble: None,
+            approval_id: None,
         }
     }
 }
@@ -139,6 +150,7 @@ impl From<tonic::Status> for Error {
                 code: Code::from_number(status.code() as i32),
                 request_id,
                 trouble: None,
+                approval_id: info.metadata.get("approval_id").cloned(),
             };
         }
         // tonic answers a passed deadline on this side with CANCELLED and a source that is lost on the way.
@@ -150,11 +162,12 @@ impl From<tonic::Status> for Error {
                 code: Code::DeadlineExceeded,
                 request_id,
                 trouble: None,
+                approval_id: None,
             };
         }
         let (message, trouble) = explain(&status);
         let code = Code::from_number(status.code() as i32);
-        Self { exception: None, message, retryable: false, code, request_id, trouble }
+        Self { exception: None, message, retryable: false, code, request_id, trouble, approval_id: None }
     }
 }
 
@@ -190,6 +203,14 @@ mod tests {
         assert_eq!(error.exception.as_deref(), Some("NotFoundException"));
         assert_eq!((error.code, error.retryable, error.fault()), (Code::NotFound, false, Fault::Caller));
         assert_eq!(error.to_string(), "NotFoundException: text");
+    }
+
+    #[test]
+    fn an_approval_is_read_as_data() {
+        let metadata = HashMap::from([("approval_id".to_owned(), "apr-1".to_owned())]);
+        let details = ErrorDetails::with_error_info("AccessDeniedException", "keystored", metadata);
+        let status = tonic::Status::with_error_details(tonic::Code::PermissionDenied, "text", details);
+        assert_eq!(Error::from(status).approval_id.as_deref(), Some("apr-1"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Client {
         Ok(())
     }
 
-    /// Has that no more.
+    /// Ends that.
     pub async fn disable_key_rotation(&self, key_id: &str) -> Result<(), Error> {
         let request = wire::DisableKeyRotationRequest { key_id: key_id.to_owned() };
         self.keys().disable_key_rotation(self.request(request)).await?;

@@ -91,6 +91,7 @@ fn no_text() -> Error {
         code: Code::InvalidArgument,
         request_id: None,
         trouble: None,
+        approval_id: None,
     }
 }
 

@@ -163,7 +163,7 @@ impl<P: Port> Dispatcher<P> {
         }
     }
 
-    /// What was known about a version's object holds no more.
+    /// What was known about a version's object no longer holds.
     fn forget(&self, place: usize, version: KeyVersionId) {
         self.exclusions.admit(version, place);
         self.proofs.forget(place, version);

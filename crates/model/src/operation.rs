@@ -238,7 +238,7 @@ operations! {
     RotateKeyOnDemand: Changes Key in USE, "kms:RotateKeyOnDemand", "RotateKeyOnDemand", "rotate_key_on_demand";
     /// Have a key given new material now and then.
     EnableKeyRotation: Changes Key in SET, "kms:EnableKeyRotation", "EnableKeyRotation", "enable_key_rotation";
-    /// Have that no more.
+    /// End that.
     DisableKeyRotation: Changes Key in SET, "kms:DisableKeyRotation", "DisableKeyRotation", "disable_key_rotation";
     /// Show whether a key is given new material by itself.
     GetKeyRotationStatus: Shows Key in ANY,
@@ -302,7 +302,7 @@ operations! {
     /// Have a principal be known by a further certificate.
     AddPrincipalIdentity: Changes Principal in NONE,
         "keystored:AddPrincipalIdentity", "AddPrincipalIdentity", "add_principal_identity";
-    /// Have that no more.
+    /// End that.
     RemovePrincipalIdentity: Changes Principal in NONE,
         "keystored:RemovePrincipalIdentity", "RemovePrincipalIdentity", "remove_principal_identity";
     /// Give a principal tags.

@@ -32,7 +32,7 @@ pub use auth::request::{Interface, RequestContext};
 
 pub use self::access::access_keys::{AccessKeyView, CreatedAccessKey};
 pub use self::access::approvals::{ApprovalStanding, ApprovalView, VoteView};
-pub use self::access::explain::{CallParameters, ExplainInput, Explained, PolicyFinding};
+pub use self::access::explain::{CallParameters, CheckedPolicy, ExplainInput, Explained, NearStatement, PolicyFinding};
 pub use self::access::grants::{CreateGrantInput, CreatedGrant, GrantView, RetireGrantInput};
 pub use self::access::groups::GroupView;
 pub use self::access::key_policy::PutKeyPolicyInput;
@@ -183,6 +183,25 @@ impl Service {
     /// Has other calls need the approval of others from now on; none do until then.
     pub fn set_approvals(&self, approvals: Approvals) {
         self.core.set_approvals(approvals);
+    }
+
+    /// Which calls need the approval of others.
+    #[must_use]
+    pub fn approvals(&self) -> Approvals {
+        (*self.core.approvals()).clone()
+    }
+
+    /// How many principals, and administrators who are none, may approve calls whatever these are about. Whom a policy
+    /// lets approve some calls only is not counted.
+    #[must_use]
+    pub fn approvers(&self) -> usize {
+        self.core.approvers()
+    }
+
+    /// How many requests a second there may be.
+    #[must_use]
+    pub fn rate_limits(&self) -> RateLimits {
+        self.core.rates().limits()
     }
 
     /// Has other limits on requests a second count from now on; there are none until then.

@@ -174,7 +174,7 @@ impl Link {
         self.shared.items.load(Ordering::Relaxed)
     }
 
-    /// Takes no more requests, sends those that wait, then closes our direction of the socket. Replies still come in.
+    /// No longer takes requests, sends those that wait, then closes our direction of the socket. Replies still come in.
     pub(super) fn close(&self) {
         self.shared.closing.notify_one();
     }

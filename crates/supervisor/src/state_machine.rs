@@ -58,7 +58,7 @@ pub enum State {
         /// Probes in a row that were not answered well.
         misses: u8,
     },
-    /// It takes no more requests, and its process is not gone yet.
+    /// It no longer takes requests, and its process is not gone yet.
     Dying {
         /// It is killed then; absent once it was.
         until: Option<Instant>,
@@ -119,7 +119,7 @@ pub enum Action {
     Enter,
     /// Hand it requests.
     Serve,
-    /// Hand it no more.
+    /// Hand it nothing from now on.
     Withdraw,
     /// Close its socket, so that it logs out and leaves.
     Close,

@@ -1,6 +1,7 @@
 //! `keystored check`: tries everything that the configuration names and says how to mend what is wrong.
 
 mod administrators;
+mod approvals;
 mod certificates;
 mod database;
 mod disk;
@@ -62,6 +63,7 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
     good &= disk::examine(config, out)?;
     good &= database::examine(config, out)?;
     good &= administrators::examine(config, out)?;
+    approvals::examine(config, out)?;
     for cluster in &config.clusters {
         writeln!(out, "\ncluster {}", cluster.id)?;
         for hsm in &cluster.hsms {

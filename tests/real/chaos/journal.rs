@@ -88,7 +88,7 @@ impl Journal {
         self.windows().lies.push((function, Window { from: self.clock.now(), until: None }));
     }
 
-    /// It is out of service, or lies no more.
+    /// It is out of service, or no longer lies.
     pub(super) fn end_lie(&self) {
         let now = self.clock.now();
         self.windows().lies.iter_mut().for_each(|(_, window)| _ = window.until.get_or_insert(now));

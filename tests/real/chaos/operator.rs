@@ -10,7 +10,7 @@ use super::run::Run;
 use super::schedule::{Phase, SAID, name};
 use crate::harness::wait;
 
-/// Failed logins in a row after which the service tries no more, as it is set by default.
+/// Failed logins in a row after which the service no longer tries, as it is set by default.
 const TRIES: u32 = 3;
 
 /// Logins in a zone, and how many of them its module refused.

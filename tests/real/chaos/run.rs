@@ -294,7 +294,7 @@ impl Run<'_> {
         for zone in phase.zones() {
             self.controls[zone].clear().unwrap();
         }
-        // A zone that was not found out lies no more.
+        // A zone that was not found out no longer lies.
         self.journal.end_lie();
         drop(trouble);
         if let Some(acting) = acting {

@@ -10,8 +10,8 @@ use model::operation::Operation;
 use proto::v1;
 use proto::v1::access_service_server::AccessService;
 use service::{
-    Attached, CallParameters, CreatePrincipalInput, Error, ExplainInput, Explained, GroupView, PolicyFinding,
-    PolicyView, PrincipalView, PutPolicyInput,
+    Attached, CallParameters, CheckedPolicy, CreatePrincipalInput, Error, ExplainInput, Explained, GroupView,
+    NearStatement, PolicyFinding, PolicyView, PrincipalView, PutPolicyInput,
 };
 
 /// The service's gRPC side.
@@ -316,10 +316,11 @@ impl AccessService for AccessApi {
             Ok(input) => self.entry.service.explain_access(&admitted.call, input).await,
             Err(error) => Err(error),
         };
-        admitted.answer(result.map(|Explained { allowed, reason, change }| v1::ExplainAccessResponse {
+        admitted.answer(result.map(|Explained { allowed, reason, change, nearest }| v1::ExplainAccessResponse {
             allowed,
             reason,
             change,
+            nearest: nearest.into_iter().map(near).collect(),
         }))
     }
 
@@ -328,8 +329,13 @@ impl AccessService for AccessApi {
         request: Request<v1::CheckPolicyRequest>,
     ) -> Result<Response<v1::CheckPolicyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::CheckPolicy)?;
-        let v1::CheckPolicyRequest { document, key_policy } = request.into_inner();
-        let result = self.entry.service.check_policy(&admitted.call, document, key_policy).await;
+        let v1::CheckPolicyRequest { document, key_policy, key_id } = request.into_inner();
+        let of = match (key_policy, key_id.is_empty()) {
+            (_, false) => CheckedPolicy::Key(key_id),
+            (true, true) => CheckedPolicy::AnyKey,
+            (false, true) => CheckedPolicy::Identity,
+        };
+        let result = self.entry.service.check_policy(&admitted.call, document, of).await;
         admitted
             .answer(result.map(|found| v1::CheckPolicyResponse { findings: found.into_iter().map(finding).collect() }))
     }
@@ -384,6 +390,18 @@ fn explain_input(request: v1::ExplainAccessRequest) -> Result<ExplainInput, Erro
         grant_id,
     };
     Ok(ExplainInput { principal, action, key_id, resource, context: encryption_context, parameters })
+}
+
+fn near(near: NearStatement) -> v1::NearStatement {
+    let NearStatement { of_key, policy, index, sid, element, why } = near;
+    v1::NearStatement {
+        key_policy: of_key,
+        policy,
+        statement: u32::try_from(index).unwrap_or(u32::MAX),
+        sid: sid.unwrap_or_default(),
+        element: element.to_owned(),
+        why,
+    }
 }
 
 fn finding(found: PolicyFinding) -> v1::PolicyFinding {

@@ -84,6 +84,7 @@ fn approval(view: ApprovalView) -> v1::Approval {
         needed: view.needed,
         given: view.given,
         state: state.into(),
+        could_approve: view.could,
         votes: view.votes.into_iter().map(vote).collect(),
     }
 }

@@ -15,6 +15,8 @@ use service::Error;
 pub(super) const DOMAIN: &str = "keystored";
 /// Metadata entry of every ErrorInfo: "true" when the same call may succeed in a moment.
 pub(super) const RETRYABLE: &str = "retryable";
+/// Metadata entry of the ErrorInfo of a call that others have to approve: the approval's id.
+pub(super) const APPROVAL_ID: &str = "approval_id";
 
 /// The status code of an error. Total: a new exception does not compile until it has one.
 pub(super) const fn code(exception: Exception, retryable: bool) -> Code {
@@ -74,17 +76,17 @@ pub(super) fn item(error: Error) -> ItemError {
 
 /// A parameter is wrong in a way that only the wire can be wrong.
 pub(super) fn validation(message: impl Into<String>) -> Error {
-    Error { exception: Exception::Validation, message: message.into(), retryable: false }
+    Error::new(Exception::Validation, message, false)
 }
 
 /// Too much at once.
 pub(super) fn throttling(message: impl Into<String>) -> Error {
-    Error { exception: Exception::Throttling, message: message.into(), retryable: true }
+    Error::new(Exception::Throttling, message, true)
 }
 
 /// The service broke its own contract.
 pub(super) fn internal(message: impl Into<String>) -> Error {
-    Error { exception: Exception::KmsInternal, message: message.into(), retryable: false }
+    Error::new(Exception::KmsInternal, message, false)
 }
 
 /// The call panicked, perhaps after its work.
@@ -98,13 +100,13 @@ pub(super) fn broken_off() -> Error {
 /// The deadline of the caller passed.
 pub(super) fn late() -> Error {
     let message = "no answer within the deadline of the call".to_owned();
-    Error { exception: Exception::DependencyTimeout, message, retryable: true }
+    Error::new(Exception::DependencyTimeout, message, true)
 }
 
 /// The daemon is being stopped.
 pub(super) fn closing() -> Error {
     let message = "the daemon is being stopped; reconnect".to_owned();
-    Error { exception: Exception::KeyUnavailable, message, retryable: true }
+    Error::new(Exception::KeyUnavailable, message, true)
 }
 
 /// A stream was ended because others want to open one.
@@ -148,12 +150,13 @@ pub(super) fn of_reading_headers(headers: &HeaderMap) -> Option<Status> {
 }
 
 fn unauthenticated(message: String) -> Status {
-    let error = Error { exception: Exception::AccessDenied, message, retryable: false };
+    let error = Error::new(Exception::AccessDenied, message, false);
     with_info(Code::Unauthenticated, &error)
 }
 
 fn with_info(code: Code, error: &Error) -> Status {
-    let metadata = HashMap::from([(RETRYABLE.to_owned(), error.retryable.to_string())]);
+    let mut metadata = HashMap::from([(RETRYABLE.to_owned(), error.retryable.to_string())]);
+    metadata.extend(error.approval.iter().map(|id| (APPROVAL_ID.to_owned(), id.to_string())));
     let details = ErrorDetails::with_error_info(error.exception.name(), DOMAIN, metadata);
     Status::with_error_details(code, error.message.clone(), details)
 }
@@ -164,7 +167,7 @@ mod tests {
     use auth::peer::CertificateRefusal;
 
     fn error(exception: Exception, retryable: bool) -> Error {
-        Error { exception, message: format!("about {exception}"), retryable }
+        Error::new(exception, format!("about {exception}"), retryable)
     }
 
     #[test]
@@ -183,6 +186,13 @@ mod tests {
                 assert_eq!(info.metadata, HashMap::from([("retryable".to_owned(), retryable.to_string())]));
             }
         }
+    }
+
+    #[test]
+    fn what_waits_for_others_says_for_which_approval() {
+        let waits = Error { approval: Some("apr-1".into()), ..error(Exception::AccessDenied, false) };
+        let info = status(&waits).get_details_error_info().unwrap();
+        assert_eq!(info.metadata.get("approval_id").map(String::as_str), Some("apr-1"));
     }
 
     #[test]

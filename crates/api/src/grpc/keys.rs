@@ -285,10 +285,10 @@ impl KeysService for KeysApi {
         request: Request<v1::PutKeyPolicyRequest>,
     ) -> Result<Response<v1::PutKeyPolicyResponse>, Status> {
         let admitted = self.entry.admit(&request, Operation::PutKeyPolicy)?;
-        let v1::PutKeyPolicyRequest { key_id, policy_name, policy, bypass_policy_lockout_safety_check } =
+        let v1::PutKeyPolicyRequest { key_id, policy_name, policy, bypass_policy_lockout_safety_check, default_policy } =
             request.into_inner();
         let bypass_lockout_check = bypass_policy_lockout_safety_check;
-        let input = PutKeyPolicyInput { key_id, policy_name, policy, bypass_lockout_check };
+        let input = PutKeyPolicyInput { key_id, policy_name, policy, default_policy, bypass_lockout_check };
         let result = self.entry.service.put_key_policy(&admitted.call, input).await;
         admitted.answer(result.map(|warnings| v1::PutKeyPolicyResponse { warnings }))
     }

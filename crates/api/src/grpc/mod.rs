@@ -102,7 +102,7 @@ impl HealthSwitch {
         }
     }
 
-    /// Nobody follows at the moment whether the daemon serves, so that what was said last is said no more.
+    /// Nobody follows at the moment whether the daemon serves, so that what was said last no longer holds.
     pub fn set_unknown(&self) {
         for name in HEALTH_NAMES {
             // Others hold its lock for no longer than it takes to read a status.

@@ -126,7 +126,7 @@ fn refusal(headers: &HeaderMap) -> Option<Error> {
     let named = info.and_then(|info| Exception::ALL.iter().find(|exception| exception.name() == info.reason).copied());
     let message = read.map_or_else(|| format!("gRPC status {status:?}"), |read| read.message().to_owned());
     // Everything that this service answers has a name; what has none came from below it.
-    Some(Error { exception: named.unwrap_or(Exception::Validation), message, retryable: false })
+    Some(Error::new(named.unwrap_or(Exception::Validation), message, false))
 }
 
 #[cfg(test)]

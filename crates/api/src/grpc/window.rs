@@ -36,7 +36,7 @@ pub(super) async fn answer(
     let call = match admitted.window() {
         Ok(call) => call,
         Err(refusal) => {
-            let error = Error { exception: Exception::AccessDenied, message: refusal.to_string(), retryable: false };
+            let error = Error::new(Exception::AccessDenied, refusal.to_string(), false);
             service.refused_at_entry(admitted.refused(items, error)).await;
             return Err(error::refused(&refusal));
         }

@@ -14,6 +14,7 @@ use super::json::{Node, Value};
 use super::keys::Key;
 use super::operator::{Operator, Quantifier, Test};
 use super::principal::{Bindings, Named, Whom};
+use super::reach::{self, Home};
 use super::resource::{Resource, Resources};
 use super::variable::Template;
 
@@ -25,8 +26,13 @@ const PUT: &str = "kms:PutKeyPolicy";
 
 /// Everything that is wrong or doubtful about a policy: for people, before it is put.
 #[must_use]
-pub fn check(text: &str, kind: Kind<'_>, resolve: &dyn Fn(&str) -> Option<PrincipalId>) -> Vec<Finding> {
-    match Policy::compile(&"".into(), text, kind, resolve) {
+pub fn check(
+    text: &str,
+    kind: Kind<'_>,
+    home: Option<Home<'_>>,
+    resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+) -> Vec<Finding> {
+    match Policy::compile_at(&"".into(), text, kind, home, resolve) {
         Ok(compiled) => compiled.warnings,
         Err(Refused(findings)) => findings,
     }
@@ -41,11 +47,22 @@ impl Policy {
         kind: Kind<'_>,
         resolve: &dyn Fn(&str) -> Option<PrincipalId>,
     ) -> Result<Compiled, Refused> {
+        Self::compile_at(name, text, kind, None, resolve)
+    }
+
+    /// The same, with a look at whether its resources can be anything in this installation.
+    pub fn compile_at(
+        name: &PolicyName,
+        text: &str,
+        kind: Kind<'_>,
+        home: Option<Home<'_>>,
+        resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+    ) -> Result<Compiled, Refused> {
         let mut findings = Findings::of(text);
         let policy = Document::read(text, &mut findings).map(|document| {
             let (variables, parts) = document.statements(&mut findings);
             let mut reader =
-                Reader { kind, resolve, variables, bindings: Bindings::default(), findings: &mut findings };
+                Reader { kind, home, resolve, variables, bindings: Bindings::default(), findings: &mut findings };
             let statements: Box<[_]> = parts.iter().map(|parts| reader.statement(parts)).collect();
             reader.whole(&document, &parts, &statements);
             let bindings = reader.bindings;
@@ -67,6 +84,7 @@ struct About<'s> {
 
 struct Reader<'r, 't> {
     kind: Kind<'r>,
+    home: Option<Home<'r>>,
     resolve: &'r dyn Fn(&str) -> Option<PrincipalId>,
     /// Whether `${…}` is a variable.
     variables: bool,
@@ -80,7 +98,7 @@ impl Reader<'_, '_> {
         let place = parts.item.map_or(list, |index| list.item(index));
         let whom = self.whom(&place, parts);
         let actions = parts.action.map(|(node, all_but)| self.actions(&place, node, all_but));
-        let resources = parts.resource.map(|(node, all_but)| self.resources(&place, node, all_but));
+        let resources = parts.resource.map(|(node, all_but)| self.resources(&place, node, all_but, actions.as_ref()));
         for (missing, name) in [(actions.is_none(), "Action"), (resources.is_none(), "Resource")] {
             match self.kind {
                 _ if !missing => {}
@@ -194,9 +212,9 @@ impl Reader<'_, '_> {
         actions
     }
 
-    fn resources(&mut self, place: &Place<'_>, node: &Node, all_but: bool) -> Resources {
+    fn resources(&mut self, place: &Place<'_>, node: &Node, all_but: bool, actions: Option<&Actions>) -> Resources {
         let place = place.member(if all_but { "NotResource" } else { "Resource" });
-        let (kind, variables) = (self.kind, self.variables);
+        let (kind, home, variables) = (self.kind, self.home, self.variables);
         let mut all = Vec::new();
         strings(&place, node, self.findings, &mut |place, node, text, findings| {
             plain_variable(text, variables, place, node, findings);
@@ -205,10 +223,8 @@ impl Reader<'_, '_> {
                     if let Some(why) = resource.templates().find_map(Template::without_value) {
                         findings.warning(place, node, Problem::NoValue(why));
                     }
-                    if let Kind::Key { arn: Some(arn) } = kind
-                        && resource.always_fits(arn) == Some(false)
-                    {
-                        findings.warning(place, node, Problem::NotThisKey(text.to_owned()));
+                    if let Some(doubt) = reach::doubt(&resource, text, all_but, kind, home, actions) {
+                        findings.warning(place, node, doubt);
                     }
                     all.push(resource);
                 }
@@ -313,7 +329,7 @@ impl Reader<'_, '_> {
             warn(Problem::NoValue(why));
         }
         let Some(spec) = key.spec() else {
-            if let Key::Never(why) = key {
+            if let Key::Never(_, why) = key {
                 warn(Problem::NeverThere(why));
             }
             if !condition.met_where_absent() {

@@ -105,6 +105,16 @@ impl Condition {
         Ok(Self { key, operator, wanted })
     }
 
+    /// Its key.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Its operator.
+    pub(super) fn operator(&self) -> Operator {
+        self.operator
+    }
+
     /// Whether it may be another thing at the next request of the same caller with the same target.
     pub(super) fn is_of_request(&self) -> bool {
         self.key.is_of_request() || self.templates().any(Template::is_of_request)

@@ -228,7 +228,8 @@ fn identity<'a>(policies: &'a [Arc<Policy>], asked: &Asked<'_>, scene: &Scene<'_
     allows.map_or(Identity::IsSilent, Identity::Allows)
 }
 
-fn deciding<'a>(policy: &'a Policy, index: usize, statement: &'a Statement) -> Deciding<'a> {
+/// Which statement it is.
+pub(super) fn deciding<'a>(policy: &'a Policy, index: usize, statement: &'a Statement) -> Deciding<'a> {
     Deciding { of_key: policy.of_key, policy: policy.name.as_str(), index, sid: statement.sid.as_deref() }
 }
 

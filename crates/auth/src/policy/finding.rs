@@ -120,6 +120,16 @@ pub enum Problem {
     NoOperation(String),
     #[error("{0:?} cannot be this key; write \"*\", which is this key in its policy")]
     NotThisKey(String),
+    #[error(
+        "{0:?} fits nothing that there is here: it is of another partition, service, region or account, or of another form"
+    )]
+    NothingHere(String),
+    #[error("{0:?} is nothing that an action of this statement is done with, so it never fits")]
+    OtherThings(String),
+    #[error("{0:?} never fits: the actions of this statement are done with nothing that has an ARN; write \"*\"")]
+    OfNothing(String),
+    #[error("{0:?} fits nothing that this statement could be about, so that nothing is left out by it")]
+    LeavesOutNothing(String),
     #[error("no action of this statement has such a key, so it is never met")]
     OtherActions,
     #[error("has one value at most; ForAllValues and ForAnyValue are for keys with several")]

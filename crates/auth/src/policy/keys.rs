@@ -2,6 +2,8 @@
 //!
 //! A key that is in neither list is refused when a policy is put: it would be a condition that says nothing.
 
+use std::fmt;
+
 use crate::fold::fold;
 
 /// What the values of a key are.
@@ -43,8 +45,8 @@ pub(super) enum Key {
     Named(Named),
     /// One of a family, with the rest of its name, folded.
     Of(Family, Box<str>),
-    /// One of AWS's that is never there: the sentence says why.
-    Never(&'static str),
+    /// One of AWS's that is never there, by its name: the sentence says why.
+    Never(&'static str, &'static str),
 }
 
 /// Keys whose names end with a name that somebody chose.
@@ -229,9 +231,9 @@ impl Key {
             (head.eq_ignore_ascii_case(family) && !rest.is_empty()).then_some(rest)
         };
         let family = |(text, family, _): &(&str, Family, Source)| Some(Self::Of(*family, fold(strip(text)?).into()));
-        let never = |(text, why): &(&str, &'static str)| {
+        let never = |(text, why): &(&'static str, &'static str)| {
             let same = text.eq_ignore_ascii_case(name) || text.ends_with([':', '/']) && strip(text).is_some();
-            same.then_some(Self::Never(why))
+            same.then_some(Self::Never(text, why))
         };
         let named = NAMED.iter().find(|(text, ..)| text.eq_ignore_ascii_case(name));
         named
@@ -248,7 +250,7 @@ impl Key {
                 let source = FAMILIES.iter().find(|(_, one, _)| one == family).map(|(.., source)| *source)?;
                 Some(Spec { class: Class::Free, many: false, source })
             }
-            Self::Never(_) => None,
+            Self::Never(..) => None,
         }
     }
 
@@ -279,6 +281,22 @@ impl Key {
     }
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(named) => {
+                let text = NAMED.iter().find(|(_, one, _)| one == named).map(|(text, ..)| *text);
+                f.write_str(text.unwrap_or_default())
+            }
+            Self::Of(family, name) => {
+                let text = FAMILIES.iter().find(|(_, one, _)| one == family).map(|(text, ..)| *text);
+                write!(f, "{}{name}", text.unwrap_or_default())
+            }
+            Self::Never(name, _) => f.write_str(name),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -295,8 +313,8 @@ mod tests {
         assert!(
             matches!(Key::find("aws:principaltag/Ünit"), Some(Key::Of(Family::PrincipalTag, name)) if &*name == "ünit")
         );
-        assert!(matches!(Key::find("kms:recipientattestation:PCR0"), Some(Key::Never(_))));
-        assert!(matches!(Key::find("AWS:sourcevpc"), Some(Key::Never(_))));
+        assert!(matches!(Key::find("kms:recipientattestation:PCR0"), Some(Key::Never(..))));
+        assert!(matches!(Key::find("AWS:sourcevpc"), Some(Key::Never(..))));
         for unknown in
             ["", "kms:", "kms:Foo", "kms:EncryptionContext:", "kms:EncryptionContext", "aws:PrincipalTag/", "é"]
         {

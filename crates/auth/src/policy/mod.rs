@@ -8,6 +8,7 @@
 //! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `resource`,
 //! `condition` with `operator`, `keys` and `value`, `variable` and `pattern` (text that may have variables and wildcards).
 //! From the request: `request` (what is asked), `scene` (what it says of a key), `decide` with `principal` and `by_grant`.
+//! For people: `finding` with `reach` (what is doubtful about a text), `near` (what would nearly have allowed a request).
 
 mod actions;
 mod by_grant;
@@ -19,9 +20,11 @@ mod document;
 mod finding;
 mod json;
 mod keys;
+mod near;
 mod operator;
 mod pattern;
 mod principal;
+mod reach;
 mod render;
 mod request;
 mod resource;
@@ -38,6 +41,8 @@ pub use condition::Effect;
 pub use decide::{Allowing, Deciding, Denying, Missing, Rules, Verdict, decide, decide_over, keeps_control, retire};
 pub use document::POLICY_BYTES;
 pub use finding::{Finding, Problem, Severity};
+pub use near::{Lack, Near, Unmet, nearest};
 pub use principal::Bindings;
+pub use reach::Home;
 pub use render::shown;
 pub use request::{Caller, Circumstances, Key, Names, NewGrant, Pairs, Parameters, Request, Target};

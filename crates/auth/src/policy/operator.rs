@@ -1,5 +1,7 @@
 //! Condition operators by their names.
 
+use std::fmt;
+
 use super::keys::Class;
 
 /// How a condition looks at several values of a request.
@@ -139,6 +141,19 @@ impl Operator {
             Test::Address => matches!(class, Class::Free | Class::Address),
             Test::Arn => matches!(class, Class::Free | Class::Arn),
         }
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.quantifier {
+            Quantifier::Single => "",
+            Quantifier::ForAll => "ForAllValues:",
+            Quantifier::ForAny => "ForAnyValue:",
+        })?;
+        let same = |(_, test, negated): &&(&str, Test, bool)| *test == self.test && *negated == self.negated;
+        f.write_str(OPERATORS.iter().find(same).map(|(text, ..)| *text).unwrap_or_default())?;
+        f.write_str(if self.if_exists { "IfExists" } else { "" })
     }
 }
 

@@ -9,7 +9,7 @@ use super::scene::Scene;
 use super::variable::{Syntax, Template, colon};
 
 /// Parts of an ARN. What follows the fifth colon is one of them.
-const PARTS: usize = 6;
+pub(super) const PARTS: usize = 6;
 
 /// The element Resource or NotResource.
 #[derive(Clone, Debug)]
@@ -33,9 +33,9 @@ pub(super) enum Resource {
 /// A part of an ARN.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
-    template: Template,
+    pub(super) template: Template,
     /// Whether it ends with `*`.
-    reaches_over: bool,
+    pub(super) reaches_over: bool,
 }
 
 impl Resource {

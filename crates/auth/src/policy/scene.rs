@@ -98,7 +98,7 @@ impl<'a> Scene<'a> {
         match key {
             Key::Named(named) => self.named(*named, take),
             Key::Of(family, name) => self.of_family(*family, name, take),
-            Key::Never(_) => {}
+            Key::Never(..) => {}
         }
     }
 

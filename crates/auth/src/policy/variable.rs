@@ -128,7 +128,7 @@ impl Template {
     /// Why a variable of it never has a value, if one has none.
     pub(super) fn without_value(&self) -> Option<&'static str> {
         let Self::Variable(parts) = self else { return None };
-        parts.iter().find_map(|part| if let Part::Value(Key::Never(why), None) = part { Some(*why) } else { None })
+        parts.iter().find_map(|part| if let Part::Value(Key::Never(_, why), None) = part { Some(*why) } else { None })
     }
 
     /// Whether it may be another text at the next request of the same caller with the same target.

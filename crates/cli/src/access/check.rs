@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::failure::{Exit, Failure};
+use crate::names::key_id;
 use crate::policy::document;
 use crate::printer::{Report, table};
 use proto::v1 as wire;
@@ -18,6 +19,10 @@ pub(crate) struct Arguments {
     /// It is to be a key's policy, and not one that is attached to principals and groups
     #[arg(long)]
     key_policy: bool,
+    /// The key whose policy it is to be (key id, key ARN, alias or alias ARN), so that what can only be another key is
+    /// found
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -53,10 +58,14 @@ impl Report for Findings {
 }
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { file, key_policy } = arguments;
+    let Arguments { file, key_policy, key } = arguments;
     let document = document::read(context, &file).await?;
     let client = context.connection.connect().await?;
-    let found = client.check_policy(wire::CheckPolicyRequest { document, key_policy }).await?.findings;
+    let key_id = match &key {
+        Some(key) => key_id(&client, key).await?,
+        None => String::new(),
+    };
+    let found = client.check_policy(wire::CheckPolicyRequest { document, key_policy, key_id }).await?.findings;
     let findings = Findings { findings: found.into_iter().map(Finding::from).collect() };
     context.printer.report(&findings)?;
     match findings.findings.iter().filter(|one| one.error).count() {

@@ -1,14 +1,15 @@
 //! `keystorectl access explain`
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use crate::Context;
 use crate::failure::Failure;
 use crate::parse;
 use crate::payload::EncryptionContext;
-use crate::printer::{Report, facts};
-use proto::v1::{CallParameters, CreateGrantRequest, ExplainAccessRequest, ExplainAccessResponse};
+use crate::printer::{Report, facts, wrapped_table};
+use proto::v1::{CallParameters, CreateGrantRequest, ExplainAccessRequest, ExplainAccessResponse, NearStatement};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -54,8 +55,8 @@ struct Parameters {
     #[arg(long, value_name = "ARN", requires = "grant_operations")]
     grantee: Option<String>,
     /// ARN of who might retire it
-    #[arg(long, value_name = "ARN", default_value = "", hide_default_value = true, requires = "grantee")]
-    retiring: String,
+    #[arg(long, value_name = "ARN", value_parser = NonEmptyStringValueParser::new(), requires = "grantee")]
+    retiring: Option<String>,
     /// What it would allow, such as Decrypt; may be given several times
     #[arg(long = "grant-operation", value_name = "OPERATION", requires = "grantee")]
     grant_operations: Vec<String>,
@@ -68,7 +69,7 @@ impl From<Parameters> for CallParameters {
     fn from(parameters: Parameters) -> Self {
         let grant = parameters.grantee.map(|grantee_principal| CreateGrantRequest {
             grantee_principal,
-            retiring_principal: parameters.retiring,
+            retiring_principal: parameters.retiring.unwrap_or_default(),
             operations: parameters.grant_operations,
             ..CreateGrantRequest::default()
         });
@@ -90,22 +91,57 @@ struct Explained {
     allowed: bool,
     reason: String,
     change: String,
+    /// Statements that would allow it but for one of their elements.
+    nearest: Vec<Near>,
+}
+
+#[derive(Serialize)]
+struct Near {
+    key_policy: bool,
+    policy: String,
+    statement: u32,
+    sid: String,
+    element: String,
+    why: String,
+}
+
+impl From<NearStatement> for Near {
+    fn from(NearStatement { key_policy, policy, statement, sid, element, why }: NearStatement) -> Self {
+        Self { key_policy, policy, statement, sid, element, why }
+    }
 }
 
 impl From<ExplainAccessResponse> for Explained {
-    fn from(ExplainAccessResponse { allowed, reason, change }: ExplainAccessResponse) -> Self {
-        Self { allowed, reason, change }
+    fn from(ExplainAccessResponse { allowed, reason, change, nearest }: ExplainAccessResponse) -> Self {
+        Self { allowed, reason, change, nearest: nearest.into_iter().map(Near::from).collect() }
+    }
+}
+
+impl Near {
+    fn row(&self) -> Vec<String> {
+        let kind = if self.key_policy { "key policy" } else { "identity policy" };
+        let sid = if self.sid.is_empty() { String::new() } else { format!(" ({})", self.sid) };
+        vec![
+            format!("{kind} {}, statement {}{sid}", self.policy, self.statement),
+            self.element.clone(),
+            self.why.clone(),
+        ]
     }
 }
 
 impl Report for Explained {
     fn text(&self) -> String {
         let verdict = if self.allowed { "allowed" } else { "denied" };
-        facts([
+        let facts = facts([
             ("Verdict", verdict.to_owned()),
             ("Because", self.reason.clone()),
             ("Otherwise, if", self.change.clone()),
-        ])
+        ]);
+        if self.nearest.is_empty() {
+            return facts;
+        }
+        let rows = self.nearest.iter().map(Near::row);
+        format!("{facts}\n\n{}", wrapped_table(&["would allow it", "but for its", "because"], rows))
     }
 }
 
@@ -120,4 +156,32 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     };
     let client = context.connection.connect().await?;
     context.printer.report(&Explained::from(client.explain_access(request).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nearly_allows_it_is_shown() {
+        let near = NearStatement {
+            policy: "Own".into(),
+            statement: 2,
+            sid: "Invoices".into(),
+            element: "Condition".into(),
+            why: "StringEquals of aws:username is not met: the request does not have it".into(),
+            ..NearStatement::default()
+        };
+        let told = ExplainAccessResponse { nearest: vec![near], ..ExplainAccessResponse::default() };
+        let told = Explained::from(told);
+        let text = told.text();
+        assert!(text.contains("identity policy Own, statement 2 (Invoices)  Condition"), "{text}");
+        let json = serde_json::to_value(&told).unwrap();
+        assert_eq!(
+            (&json["nearest"][0]["statement"], &json["nearest"][0]["element"]),
+            (&2.into(), &"Condition".into())
+        );
+        let none = Explained { nearest: Vec::new(), ..told };
+        assert!(!none.text().to_lowercase().contains("would allow"), "{}", none.text());
+    }
 }

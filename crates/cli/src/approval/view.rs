@@ -19,6 +19,7 @@ pub(super) struct Approval {
     pub(super) expiration_date: Option<String>,
     pub(super) needed: u32,
     pub(super) given: u32,
+    could_approve: Option<u32>,
     votes: Vec<Vote>,
 }
 
@@ -58,7 +59,19 @@ impl From<v1::Approval> for Approval {
             expiration_date: approval.expiration_date.map(|date| date.to_string()),
             needed: approval.needed,
             given: approval.given,
+            could_approve: approval.could_approve,
             votes: approval.votes.into_iter().map(vote).collect(),
+        }
+    }
+}
+
+impl Approval {
+    /// How many could approve it that still have to.
+    fn outlook(&self) -> String {
+        let more = self.needed.saturating_sub(self.given);
+        match self.could_approve.filter(|_| self.state == "waiting" && more > 0) {
+            Some(could) => format!("; {more} more needed, {could} could approve it"),
+            None => String::new(),
         }
     }
 }
@@ -67,7 +80,7 @@ impl Report for Approval {
     fn text(&self) -> String {
         let facts = facts([
             ("Approval", self.approval_id.clone()),
-            ("State", format!("{}, approved by {} of {}", self.state, self.given, self.needed)),
+            ("State", format!("{}, approved by {} of {}{}", self.state, self.given, self.needed, self.outlook())),
             ("Asked for by", self.requester.clone()),
             ("Operation", self.operation.clone()),
             ("About", self.resource.clone()),
@@ -108,13 +121,14 @@ mod tests {
             digest: "ab".repeat(32),
             needed: 2,
             given: 1,
+            could_approve: Some(3),
             state: v1::ApprovalState::Waiting.into(),
             votes: vec![vote("cn:bert", true, true), vote("cn:carl", true, false), vote("cn:dora", false, false)],
             ..v1::Approval::default()
         });
         let text = approval.text();
         for line in [
-            "State         waiting, approved by 1 of 2",
+            "State         waiting, approved by 1 of 2; 1 more needed, 3 could approve it",
             "Parameters    hsmId: \"hsm-c\"; password: given, not shown",
             "cn:bert  approves",
             "cn:carl  approves, does not count",

@@ -187,7 +187,15 @@ fn item_error(message: &[u8]) -> Result<Error, Error> {
 
 fn broken(why: impl std::fmt::Display) -> Error {
     let message = format!("the answer cannot be read: {why}");
-    Error { exception: None, message, retryable: false, code: Code::Internal, request_id: None, trouble: None }
+    Error {
+        exception: None,
+        message,
+        retryable: false,
+        code: Code::Internal,
+        request_id: None,
+        trouble: None,
+        approval_id: None,
+    }
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ mod tests {
             code,
             request_id: None,
             trouble: None,
+            approval_id: None,
         }
     }
 

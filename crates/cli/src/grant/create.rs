@@ -1,6 +1,7 @@
 //! `keystorectl grant create`
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -20,8 +21,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ARN")]
     grantee: String,
     /// ARN of a principal who may retire it
-    #[arg(long, value_name = "ARN", default_value = "", hide_default_value = true)]
-    retiring: String,
+    #[arg(long, value_name = "ARN", value_parser = NonEmptyStringValueParser::new())]
+    retiring: Option<String>,
     /// What it allows: Encrypt, Decrypt, ReEncryptFrom, ReEncryptTo, GenerateDataKey, GenerateDataKeyWithoutPlaintext,
     /// DescribeKey, CreateGrant, RetireGrant; may be given several times
     #[arg(long = "operation", value_name = "OPERATION", required = true)]
@@ -59,7 +60,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let request = CreateGrantRequest {
         key_id: key_id.clone(),
         grantee_principal: arguments.grantee,
-        retiring_principal: arguments.retiring,
+        retiring_principal: arguments.retiring.unwrap_or_default(),
         operations: arguments.operations,
         constraints: (constraints != GrantConstraints::default()).then_some(constraints),
         name: arguments.name,

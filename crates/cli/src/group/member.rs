@@ -23,5 +23,5 @@ pub(super) async fn add(context: &Context, arguments: Arguments) -> Result<(), F
 pub(super) async fn remove(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { named: Named { group }, principal } = arguments;
     context.connection.connect().await?.remove_group_member(&group, &principal).await?;
-    context.printer.report(&Done { text: format!("{principal} is in {group} no more"), group })
+    context.printer.report(&Done { text: format!("{principal} is no longer in {group}"), group })
 }

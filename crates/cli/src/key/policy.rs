@@ -18,6 +18,16 @@ pub(crate) enum Command {
     Put(Put),
     /// Print a key's policy
     Get(Named),
+    /// Put the default policy back, which leaves everything to the identity policies of the account
+    Reset(Reset),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    #[command(flatten)]
+    key: Named,
+    #[command(flatten)]
+    lockout: Lockout,
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +89,18 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let request = PutKeyPolicyRequest {
                 key_id: key_id.clone(),
                 policy,
+                bypass_policy_lockout_safety_check: lockout.bypassed(),
+                ..PutKeyPolicyRequest::default()
+            };
+            let warnings = client.put_key_policy(request).await?;
+            context.printer.report(&Done { key_id, warnings })
+        }
+        Command::Reset(Reset { key, lockout }) => {
+            let client = context.connection.connect().await?;
+            let key_id = key.id(&client).await?;
+            let request = PutKeyPolicyRequest {
+                key_id: key_id.clone(),
+                default_policy: true,
                 bypass_policy_lockout_safety_check: lockout.bypassed(),
                 ..PutKeyPolicyRequest::default()
             };

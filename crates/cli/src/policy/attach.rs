@@ -46,7 +46,7 @@ pub(super) async fn attach(context: &Context, arguments: Arguments) -> Result<()
 
 pub(super) async fn detach(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { named: Named { policy }, holder } = arguments;
-    let text = format!("{policy} is attached to {} no more", holder.shown());
+    let text = format!("{policy} is no longer attached to {}", holder.shown());
     let from = holder.principal.map(From::Principal).or(holder.group.map(From::Group));
     let client = context.connection.connect().await?;
     client.detach_policy(DetachPolicyRequest { policy: policy.clone(), from }).await?;

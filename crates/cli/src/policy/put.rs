@@ -18,9 +18,9 @@ pub(crate) struct Arguments {
     named: Named,
     /// File with the policy, JSON of AWS's language; - is standard input
     file: PathBuf,
-    /// What the policy is for
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = parse::description)]
-    description: String,
+    /// What the policy is for; one that is there keeps its description where none is given
+    #[arg(long, value_name = "TEXT", value_parser = parse::description)]
+    description: Option<String>,
 }
 
 #[derive(Serialize)]

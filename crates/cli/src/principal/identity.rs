@@ -25,5 +25,5 @@ pub(super) async fn add(context: &Context, arguments: Arguments) -> Result<(), F
 pub(super) async fn remove(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { named: Named { arn }, identity } = arguments;
     context.connection.connect().await?.remove_principal_identity(&arn, &identity).await?;
-    context.printer.report(&Done { text: format!("{arn} is known as {identity} no more"), arn })
+    context.printer.report(&Done { text: format!("{arn} is no longer known as {identity}"), arn })
 }

@@ -30,7 +30,7 @@ pub(super) enum Command {
     List,
     /// Have a principal be known by a further name of a certificate
     AddIdentity(identity::Arguments),
-    /// Have a principal be known by a name of a certificate no more
+    /// Have a principal no longer be known by a name of a certificate
     RemoveIdentity(identity::Arguments),
     /// Give a principal tags, which conditions of policies can ask for (aws:PrincipalTag/NAME)
     Tag(tags::Set),

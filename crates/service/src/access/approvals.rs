@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::access::Named;
-use crate::core::approval::{Person, Votes, faces};
+use crate::core::approval::{Person, Votes, faces, operation_named};
 use crate::core::page::{self, Bounds};
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
@@ -65,6 +65,8 @@ pub struct ApprovalView {
     pub needed: u32,
     /// So many have whose votes count.
     pub given: u32,
+    /// So many others could approve it still; told where one approval is shown.
+    pub could: Option<u32>,
     /// How it stands.
     pub standing: ApprovalStanding,
     /// Who has voted.
@@ -99,7 +101,7 @@ impl Service {
     pub async fn describe_approval(&self, call: &RequestContext, id: &str) -> Result<ApprovalView, Error> {
         let (operation, of_task, id) = (Operation::DescribeApproval, call.clone(), ApprovalId::from(id));
         let resource = Ok(self.core.of_approval(&id));
-        let read = move |core: &Core| Ok(core.shown_approval(&of_task, &*core.approval(&id)?));
+        let read = move |core: &Core| Ok(core.shown_whole(&of_task, &*core.approval(&id)?));
         self.core.on_catalogue(call, operation, resource, read).await
     }
 
@@ -120,7 +122,7 @@ impl Service {
             core.cast(&id, &voter, Vote::Approve).await?;
             tracing::warn!(principal = of_task.principal.as_str(), approval = %id,
                 operation = approval.request.operation, resource = approval.request.resource, "a call was approved");
-            Ok(core.shown_approval(&of_task, &*core.approval(&id)?))
+            Ok(core.shown_whole(&of_task, &*core.approval(&id)?))
         };
         self.core.on_one(call, Operation::Approve, resource, work).await
     }
@@ -181,6 +183,14 @@ impl Core {
         done.map_err(|error| self.of_store(error))
     }
 
+    /// With how many could approve it still, for which everybody is looked at.
+    fn shown_whole(&self, call: &RequestContext, approval: &Approval) -> ApprovalView {
+        let (keyring, authority) = (self.keyring(), self.authority());
+        let votes = Votes::new(self, &keyring, &authority, call);
+        let left = votes.left(approval, &votes.counting(approval));
+        ApprovalView { could: Some(u32::try_from(left).unwrap_or(u32::MAX)), ..self.shown_approval(call, approval) }
+    }
+
     fn shown_approval(&self, call: &RequestContext, approval: &Approval) -> ApprovalView {
         let (keyring, authority) = (self.keyring(), self.authority());
         let catalogue = &keyring.catalogue;
@@ -205,7 +215,7 @@ impl Core {
             votes: votes.collect(),
             id: id.clone(),
             requester: name_of(catalogue, &request.requester),
-            operation: request.operation.clone(),
+            operation: operation_named(&request.operation).to_owned(),
             resource: request.resource.clone(),
             description: description.clone(),
             digest: shown_digest(approval),
@@ -213,6 +223,7 @@ impl Core {
             expires_at: *expires_at,
             needed,
             given,
+            could: None,
             standing,
         }
     }

@@ -6,14 +6,14 @@ use crate::core::access::{Details, NO_KEY, Named, Said};
 use crate::core::authority::{Judge, KEY_SPEC, Subject};
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
-use auth::policy::{Denying, Kind, Missing, Parameters, Severity, Verdict, check};
+use auth::policy::{Denying, Kind, Missing, Near, Parameters, Severity, Verdict, check};
 use auth::request::NO_RESOURCE;
 use model::id::{AccessKeyId, AliasName, GrantId, KeyId};
 use model::limits::{self, DELETION_WINDOW_DAYS, ROTATION_PERIOD_DEFAULT};
 use model::operation::{Operation, OperationSpec, Plane, Resource};
 
 use super::grants::CreateGrantInput;
-use super::policies::now;
+use super::policies::{home, now};
 
 /// What is to be explained.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,36 @@ pub struct Explained {
     pub reason: String,
     /// What would have to change for it to be otherwise.
     pub change: String,
+    /// Where nothing allows it: statements that would but for one of their elements, the nearest first.
+    pub nearest: Vec<NearStatement>,
+}
+
+/// A statement that would allow something but for one of its elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NearStatement {
+    /// Whether it is one of the key's policy; else it is one of an identity policy.
+    pub of_key: bool,
+    /// The policy's name.
+    pub policy: String,
+    /// Its place in the policy, from 0.
+    pub index: usize,
+    /// Its name, where it has one.
+    pub sid: Option<String>,
+    /// The element's name.
+    pub element: &'static str,
+    /// What is in the way.
+    pub why: String,
+}
+
+/// Whose policy is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckedPolicy {
+    /// One that is attached to principals and groups.
+    Identity,
+    /// A key's, whichever key that is.
+    AnyKey,
+    /// That of a key, by its id or ARN.
+    Key(String),
 }
 
 /// What is wrong or doubtful about a policy.
@@ -91,18 +121,25 @@ impl Service {
         &self,
         call: &RequestContext,
         document: String,
-        of_key: bool,
+        of: CheckedPolicy,
     ) -> Result<Vec<PolicyFinding>, Error> {
         let read = move |core: &Core| {
             let catalogue = core.store().catalogue();
-            let kind = if of_key { Kind::Key { arn: None } } else { Kind::Identity };
-            let findings =
-                check(&document, kind, &|arn| now(&catalogue, arn)).into_iter().map(|finding| PolicyFinding {
-                    is_error: finding.severity == Severity::Error,
-                    place: finding.place,
-                    line: finding.line,
-                    problem: finding.problem.to_string(),
-                });
+            // Whether there is such a key is not looked at: its ARN is enough.
+            let arn = match &of {
+                CheckedPolicy::Key(key) => {
+                    Some(core.scope().key_arn(core.key_named(Operation::PutKeyPolicy, key, &catalogue)?))
+                }
+                CheckedPolicy::Identity | CheckedPolicy::AnyKey => None,
+            };
+            let kind = if of == CheckedPolicy::Identity { Kind::Identity } else { Kind::Key { arn: arn.as_deref() } };
+            let findings = check(&document, kind, Some(home(core.scope())), &|arn| now(&catalogue, arn));
+            let findings = findings.into_iter().map(|finding| PolicyFinding {
+                is_error: finding.severity == Severity::Error,
+                place: finding.place,
+                line: finding.line,
+                problem: finding.problem.to_string(),
+            });
             Ok(findings.collect())
         };
         self.core.on_catalogue(call, Operation::CheckPolicy, Ok(Named::nothing()), read).await
@@ -153,7 +190,7 @@ fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Ex
 }
 
 fn explained(allowed: bool, reason: impl Into<String>, change: &str) -> Explained {
-    Explained { allowed, reason: reason.into(), change: change.to_owned() }
+    Explained { allowed, reason: reason.into(), change: change.to_owned(), nearest: Vec::new() }
 }
 
 fn unbound(administrators: &[&str]) -> Explained {
@@ -198,7 +235,8 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     }
     let is = |operation: Operation| action.eq_ignore_ascii_case(operation.spec().permission);
     if let (Some(key), true, false) = (key, is(Operation::RetireGrant), parameters.grant_id.is_empty()) {
-        return judge.explained_retiring(key, &GrantId::from(parameters.grant_id.as_str()), told);
+        return judge
+            .explained_retiring(key, &GrantId::from(parameters.grant_id.as_str()), |verdict| told(verdict, &[]));
     }
     let said = Said::new(validate::context(context.clone())?, key_id);
     let details = details(core, key, parameters, &is)?;
@@ -213,7 +251,7 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     };
     // Grants compare names with their case, and policies do not.
     let named = spec.source_permission.filter(|source| action.eq_ignore_ascii_case(source)).unwrap_or(spec.permission);
-    judge.explained(named, subject, asked, told)
+    judge.explained(named, subject, asked, NEAREST, |verdict, nearest| told(verdict, &nearest))
 }
 
 /// The operation that needs a permission.
@@ -252,7 +290,10 @@ fn details(
     })
 }
 
-fn told(verdict: Verdict<'_>) -> Explained {
+/// So many statements are named that would nearly allow something.
+const NEAREST: usize = 5;
+
+fn told(verdict: Verdict<'_>, nearest: &[Near<'_>]) -> Explained {
     let change = match verdict {
         Verdict::Allow(_) => "a statement that denies it in any of the policies, or the end of what allows it",
         Verdict::Deny(Denying::Statement(_)) => "that statement has to go, or its conditions not to be met",
@@ -269,5 +310,14 @@ fn told(verdict: Verdict<'_>) -> Explained {
             Missing::TheGrant => "the grant's retiring principal, or one of its account, has to do it",
         },
     };
-    Explained { allowed: verdict.is_allowed(), reason: verdict.to_string(), change: change.to_owned() }
+    let nearest = nearest.iter().map(|Near { statement, lacks }| NearStatement {
+        of_key: statement.of_key,
+        policy: statement.policy.to_owned(),
+        index: statement.index,
+        sid: statement.sid.map(str::to_owned),
+        element: lacks.element(),
+        why: lacks.to_string(),
+    });
+    let nearest = nearest.collect();
+    Explained { allowed: verdict.is_allowed(), reason: verdict.to_string(), change: change.to_owned(), nearest }
 }

@@ -7,6 +7,7 @@ use crate::core::access::{Details, Granting, Named};
 use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
 use crate::core::granted::{granted, kind_of};
+use crate::core::meant::Whom;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
@@ -89,27 +90,16 @@ impl Service {
     pub async fn create_grant(&self, call: &RequestContext, input: CreateGrantInput) -> Result<CreatedGrant, Error> {
         let operation = Operation::CreateGrant;
         let granting = self.core.granting(&input);
-        let pairs = input.constraint.iter().flat_map(|(_, pairs)| pairs);
-        let [grantee, retiring] = [&input.grantee, &input.retiring].map(|arn| self.core.whom(operation, arn));
-        let proposal = Proposal::new()
-            .free_if(input.dry_run)
-            .principal("granteePrincipal", &grantee)
-            .principal("retiringPrincipal", &retiring)
-            .texts("operations", input.operations.iter().map(String::as_str))
-            .maybe("constraint", input.constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
-            .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))
-            .text("name", &input.name);
-        let details = Details { grant: granting.clone().ok(), ..Details::default() }.asking(proposal);
+        let details = Details { grant: granting.clone().ok(), ..Details::default() };
         let (of_task, key_id) = (call.clone(), input.key_id.clone());
+        let [grantee, retiring] = [&input.grantee, &input.retiring].map(|arn| Whom::named(arn));
+        let wanted = Arc::new(Wanted { input, granting, grantee, retiring });
+        let [said, looked] = [&wanted; 2].map(Arc::clone);
+        let details =
+            details.asking(move |core| said.proposal(core)).if_before(move |core, _, _| looked.checked(core).map(drop));
         let work = move |core: Core, key: Arc<Key>| async move {
-            let terms = granting?.terms;
-            core.check_grant_tokens(input.grant_tokens)?;
-            validate::length("name", input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
-            let grantee = grantee.now(&core)?.id.clone();
-            let retiring = match retiring.arn() {
-                "" => None,
-                _ => Some(retiring.now(&core)?.id.clone()),
-            };
+            let (terms, grantee, retiring) = wanted.checked(&core)?;
+            let input = &wanted.input;
             if input.dry_run {
                 return Err(Error::dry_run());
             }
@@ -121,8 +111,8 @@ impl Service {
             });
             let new = NewGrant {
                 key: key.id,
-                parameters: parameters(&terms, &grantee, retiring.as_ref()),
-                name: input.name,
+                parameters: parameters(terms, &grantee, retiring.as_ref()),
+                name: input.name.clone(),
                 grantee,
                 retiring,
                 issuing_account,
@@ -203,7 +193,15 @@ impl Service {
             decided_once: true,
             ..Details::default()
         };
-        let details = details.asking(Proposal::new().free_if(dry_run).text("grantId", grant_id));
+        let details = {
+            let (said, looked) = (id.clone(), id.clone());
+            let details = details.asking(move |_| Proposal::new().free_if(dry_run).text("grantId", said.as_str()));
+            details.if_before(move |core, _, key| {
+                validate::grant_id(looked.as_str())?;
+                let known = core.store().catalogue().grant(key, &looked).is_some();
+                if known { Ok(()) } else { Err(Error::no_grant(&looked)) }
+            })
+        };
         let work = move |core: Core, key: Arc<Key>| async move {
             validate::grant_id(id.as_str())?;
             core.remove_grant(key.id, &id, dry_run).await
@@ -216,15 +214,51 @@ impl Service {
         let (core, dry_run) = (self.core.clone(), input.dry_run);
         let named = self.core.grant_named(&input);
         let resource = named.clone().map(|(key, id)| {
-            let proposal = Proposal::new().free_if(dry_run).text("grantId", id.as_str());
+            let said = id.clone();
             let named = Named::key(key, self.core.scope().key_arn(key)).retiring(id).decided_once();
-            named.asking(proposal)
+            named.asking(move |_| Proposal::new().free_if(dry_run).text("grantId", said.as_str()))
         });
         let work = async move {
             let (key, id) = named?;
             core.remove_grant(key, &id, dry_run).await
         };
         self.core.on_one(call, Operation::RetireGrant, resource, work).await
+    }
+}
+
+/// What is to be granted, and to whom once others are told of it.
+struct Wanted {
+    input: CreateGrantInput,
+    granting: Result<Granting, Error>,
+    grantee: Whom,
+    retiring: Whom,
+}
+
+impl Wanted {
+    fn proposal(&self, core: &Core) -> Proposal {
+        let CreateGrantInput { operations, constraint, name, dry_run, .. } = &self.input;
+        let pairs = constraint.iter().flat_map(|(_, pairs)| pairs);
+        Proposal::new()
+            .free_if(*dry_run)
+            .principal(core, "granteePrincipal", &self.grantee)
+            .principal(core, "retiringPrincipal", &self.retiring)
+            .texts("operations", operations.iter().map(String::as_str))
+            .maybe("constraint", constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
+            .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))
+            .text("name", name)
+    }
+
+    /// What it is, if it may be granted; to whom, and who may retire it.
+    fn checked(&self, core: &Core) -> Result<(&Terms, PrincipalId, Option<PrincipalId>), Error> {
+        let terms = &self.granting.as_ref().map_err(Clone::clone)?.terms;
+        core.check_grant_tokens(self.input.grant_tokens.clone())?;
+        validate::length("name", self.input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
+        let grantee = self.grantee.now(core)?.id.clone();
+        let retiring = match self.retiring.arn() {
+            "" => None,
+            _ => Some(self.retiring.now(core)?.id.clone()),
+        };
+        Ok((terms, grantee, retiring))
     }
 }
 

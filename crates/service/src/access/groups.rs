@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::access::Named;
+use crate::core::meant::{Meant, Whom, others};
 use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
@@ -11,6 +12,7 @@ use model::exception::Exception;
 use model::id::{GroupName, PrincipalId};
 use model::limits;
 use model::operation::Operation;
+use store::AccessError;
 use store::access::Group;
 
 /// A group as it is shown.
@@ -32,7 +34,11 @@ impl Service {
         let work = |core: Core, name: GroupName| async move {
             core.store().create_group(&name, limits::GROUPS).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::CreateGroup, name, Proposal::new(), work).await
+        let look = |core: &Core, group: &GroupMeant| match group.known(core) {
+            Some(_) => Err(core.of_store(AccessError::GroupInUse(group.name.clone()).into())),
+            None => Ok(()),
+        };
+        self.on_group(call, Operation::CreateGroup, name, None, look, work).await
     }
 
     /// Takes a group away, with its memberships and attachments.
@@ -40,32 +46,30 @@ impl Service {
         let work = |core: Core, name: GroupName| async move {
             core.store().delete_group(&name).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, Operation::DeleteGroup, name, Proposal::new(), work).await
+        self.on_group(call, Operation::DeleteGroup, name, None, is_there, work).await
     }
 
     /// Takes a principal into a group; a success where it is in it.
     pub async fn add_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
-        let operation = Operation::AddGroupMember;
-        let member = self.core.whom(operation, principal);
-        let proposal = Proposal::new().principal("principalArn", &member);
+        let (operation, whom) = (Operation::AddGroupMember, Whom::named(principal));
+        let member = whom.clone();
         let work = |core: Core, name: GroupName| async move {
             let member = member.now(&core)?;
             let most = limits::GROUPS_PER_PRINCIPAL;
             core.store().add_member(&name, &member.id, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, operation, group, proposal, work).await
+        self.on_group(call, operation, group, Some(whom), is_there, work).await
     }
 
     /// Takes a principal out of a group.
     pub async fn remove_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
-        let operation = Operation::RemoveGroupMember;
-        let member = self.core.whom(operation, principal);
-        let proposal = Proposal::new().principal("principalArn", &member);
+        let (operation, whom) = (Operation::RemoveGroupMember, Whom::named(principal));
+        let member = whom.clone();
         let work = |core: Core, name: GroupName| async move {
             let member = member.now(&core)?;
             core.store().remove_member(&name, &member.id).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, operation, group, proposal, work).await
+        self.on_group(call, operation, group, Some(whom), is_there, work).await
     }
 
     /// Lists groups in the order of their names.
@@ -119,16 +123,35 @@ impl Service {
         call: &RequestContext,
         operation: Operation,
         name: &str,
-        proposal: Proposal,
+        member: Option<Whom>,
+        look: impl Fn(&Core, &GroupMeant) -> Result<(), Error> + Send + Sync + 'static,
         work: impl FnOnce(Core, GroupName) -> W + Send + 'static,
     ) -> Result<(), Error>
     where
         W: Future<Output = Result<(), Error>> + Send,
     {
-        let (core, name) = (self.core.clone(), GroupName::from(name));
-        let resource = self.core.arn_of(operation, name.as_str()).map(|named| named.decided_once().asking(proposal));
+        let (core, group) = (self.core.clone(), GroupMeant::named(name));
+        let (said, looked, whom) = (group.clone(), group.clone(), member.clone());
+        let proposal = move |core: &Core| {
+            let proposal = said.said(core, Proposal::new());
+            match &member {
+                Some(member) => proposal.principal(core, "principalArn", member),
+                None => proposal,
+            }
+        };
+        let resource = self.core.arn_of(operation, name).map(|named| {
+            named.decided_once().asking(proposal).if_before(move |core, _| {
+                validate::access_name("groupName", looked.name())?;
+                look(core, &looked)?;
+                whom.as_ref().map_or(Ok(()), |whom| whom.now(core).map(drop))
+            })
+        });
         let work = async move {
-            validate::access_name("groupName", name.as_str())?;
+            validate::access_name("groupName", group.name())?;
+            if operation != Operation::CreateGroup {
+                group.now(&core)?;
+            }
+            let name = group.name.clone();
             work(core.clone(), name.clone()).await?;
             tracing::info!(group = %name, operation = operation.spec().label, "group changed");
             Ok(())
@@ -137,7 +160,47 @@ impl Service {
     }
 }
 
-pub(super) fn no_group(name: &str) -> Error {
+/// A group as a call names it, and which it is once others are told of it: one that is made anew under the name is
+/// another one. Nothing but when it was made tells them apart.
+#[derive(Clone)]
+pub(super) struct GroupMeant {
+    name: GroupName,
+    made: Meant<i64>,
+}
+
+impl GroupMeant {
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: GroupName::from(name), made: Meant::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn known(&self, core: &Core) -> Option<Arc<Group>> {
+        core.store().catalogue().group(&self.name).cloned()
+    }
+
+    pub(super) fn said(&self, core: &Core, proposal: Proposal) -> Proposal {
+        let made = self.made.look(|| self.known(core).map(|group| group.created_at));
+        proposal.identity("its making", made.map(|made| made.to_be_bytes()).as_ref().map(<[u8; 8]>::as_slice))
+    }
+
+    /// The group, if it is the same one as at the first look.
+    pub(super) fn now(&self, core: &Core) -> Result<Arc<Group>, Error> {
+        let group = self.known(core).ok_or_else(|| no_group(self.name()))?;
+        match self.made.is_still(&group.created_at) {
+            true => Ok(group),
+            false => Err(others(&format!("the group {}", validate::shown(self.name())))),
+        }
+    }
+}
+
+fn is_there(core: &Core, group: &GroupMeant) -> Result<(), Error> {
+    group.now(core).map(drop)
+}
+
+fn no_group(name: &str) -> Error {
     Error::permanent(Exception::NotFound, format!("there is no group {}", validate::shown(name)))
 }
 

@@ -1,7 +1,9 @@
 //! PutKeyPolicy, GetKeyPolicy, ListKeyPolicies: the policy of a key, which is the root of who may do what with it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::policies::Read;
 use crate::core::access::{Details, NO_KEY};
 use crate::core::authority::{Judge, Subject};
 use crate::core::directory::{KEY_POLICY, default_document};
@@ -11,6 +13,7 @@ use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
 use auth::policy::Kind;
 use model::exception::Exception;
+use model::id::KeyId;
 use model::operation::Operation;
 use store::Key;
 use store::access::{Names, NewKeyPolicy};
@@ -22,36 +25,31 @@ pub struct PutKeyPolicyInput {
     pub key_id: String,
     /// `default`, or empty.
     pub policy_name: String,
-    /// The policy.
+    /// The policy; to be empty where the default one is to be put.
     pub policy: String,
+    /// The default policy is to be put, which keys have for which none was put.
+    pub default_policy: bool,
     /// The caller takes it upon itself that nobody can change the policy again.
     pub bypass_lockout_check: bool,
 }
 
 impl Service {
-    /// Puts the policy of a key. Gives what is doubtful about it. When this returns, the former one counts no more.
+    /// Puts the policy of a key. Gives what is doubtful about it. When this returns, the former one no longer counts.
     pub async fn put_key_policy(&self, call: &RequestContext, input: PutKeyPolicyInput) -> Result<Vec<String>, Error> {
-        let PutKeyPolicyInput { key_id, policy_name, policy, bypass_lockout_check } = input;
+        let (key_id, bypass_lockout_check) = (input.key_id.clone(), input.bypass_lockout_check);
         let (operation, of_task) = (Operation::PutKeyPolicy, call.clone());
+        let wanted = Arc::new(Wanted { input, names: Meant::default() });
+        let [said, looked] = [&wanted; 2].map(Arc::clone);
         let details =
             Details { bypass_lockout_check: Some(bypass_lockout_check), decided_once: true, ..Details::default() };
-        let meant = self.core.whom_it_names(operation, &policy, Kind::Key { arn: None });
-        let proposal = Proposal::new()
-            .text("policyName", &policy_name)
-            .policy(&policy, &meant)
-            .flag("bypassPolicyLockoutSafetyCheck", bypass_lockout_check);
-        let details = details.asking(proposal);
+        let details = details
+            .asking(move |core| said.proposal(core))
+            .if_before(move |core, call, key| looked.read(core, call, key).map(drop));
         let work = move |core: Core, key: Arc<Key>| async move {
-            is_default(&policy_name)?;
-            let arn = core.scope().key_arn(key.id);
-            let read = core.read_policy(&KEY_POLICY.into(), &policy, Kind::Key { arn: Some(&arn) })?;
-            if !bypass_lockout_check {
-                core.judged(&of_task, |judge| {
-                    keeps_control(judge, &read.0.policy, Subject::key(judge.keyring(), key.id, &arn))
-                })?;
-            }
-            let (names, warnings) = read.taken(&meant)?;
-            let (new, states) = (NewKeyPolicy { document: policy, names }, operation.spec().allowed_states);
+            let read = wanted.read(&core, &of_task, key.id)?;
+            let (names, warnings) = read.taken(&wanted.names)?;
+            let document = wanted.document(&core)?.into_owned();
+            let (new, states) = (NewKeyPolicy { document, names }, operation.spec().allowed_states);
             core.store().put_key_policy(key.id, new, states).await.map_err(|error| core.of_store(error))?;
             tracing::info!(key = %key.id, bypass_lockout_check, "the policy of the key was put");
             Ok(warnings)
@@ -96,31 +94,70 @@ impl Service {
     }
 }
 
+/// What is to be put, and whom it names once others are told of it.
+struct Wanted {
+    input: PutKeyPolicyInput,
+    names: Meant<Names>,
+}
+
+impl Wanted {
+    fn document(&self, core: &Core) -> Result<Cow<'_, str>, Error> {
+        match (self.input.default_policy, self.input.policy.is_empty()) {
+            (true, true) => Ok(default_document(core.scope()).into()),
+            (true, false) => Err(Error::validation("policy: give a policy or have the default one put, not both")),
+            (false, _) => Ok(self.input.policy.as_str().into()),
+        }
+    }
+
+    fn proposal(&self, core: &Core) -> Proposal {
+        let PutKeyPolicyInput { policy_name, policy, default_policy, bypass_lockout_check, .. } = &self.input;
+        Proposal::new()
+            .text("policyName", policy_name)
+            .policy(policy, core.whom_it_names(policy, KIND, &self.names))
+            .flag("defaultPolicy", *default_policy)
+            .flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
+    }
+
+    /// The policy, if it may be that of this key.
+    fn read(&self, core: &Core, call: &RequestContext, key: KeyId) -> Result<Read, Error> {
+        is_default(&self.input.policy_name)?;
+        let arn = core.scope().key_arn(key);
+        let read = core.read_policy(&KEY_POLICY.into(), &self.document(core)?, Kind::Key { arn: Some(&arn) })?;
+        if !self.input.bypass_lockout_check {
+            core.judged(call, |judge| keeps_control(judge, &read.0.policy, Subject::key(judge.keyring(), key, &arn)))?;
+        }
+        Ok(read)
+    }
+}
+
+/// A policy of a key, whichever that is.
+const KIND: Kind<'static> = Kind::Key { arn: None };
+
 impl Core {
     /// Whom the policy of a key that is to be made names.
-    pub(crate) fn meant_by_new_key(&self, document: &str) -> Meant<Names> {
-        self.whom_it_names(Operation::CreateKey, document, Kind::Key { arn: None })
+    pub(crate) fn whom_new_key_names<'m>(&self, document: &str, meant: &'m Meant<Names>) -> Option<&'m Names> {
+        self.whom_it_names(document, KIND, meant)
     }
 
     /// The policy that a key is to be made with; `None` where that is the default.
     pub(crate) fn policy_of_new_key(
         &self,
         call: &RequestContext,
-        document: String,
+        document: &str,
         bypass_lockout_check: bool,
         meant: &Meant<Names>,
     ) -> Result<Option<NewKeyPolicy>, Error> {
         if document.is_empty() {
             return Ok(None);
         }
-        let read = self.read_policy(&KEY_POLICY.into(), &document, Kind::Key { arn: None })?;
+        let read = self.read_policy(&KEY_POLICY.into(), document, KIND)?;
         if !bypass_lockout_check {
             // It has no id yet.
             let arn = self.scope().key_arn(NO_KEY);
             self.judged(call, |judge| keeps_control(judge, &read.0.policy, Subject::NoKey(&arn)))?;
         }
         let (names, _) = read.taken(meant)?;
-        Ok(Some(NewKeyPolicy { document, names }))
+        Ok(Some(NewKeyPolicy { document: document.to_owned(), names }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::groups::no_group;
+use super::groups::GroupMeant;
 use crate::core::access::Named;
 use crate::core::directory::{Managed, all_managed, managed};
 use crate::core::meant::{Meant, Whom, others};
@@ -10,9 +10,9 @@ use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
-use auth::policy::{self, Bindings, Compiled, Kind, POLICY_BYTES};
+use auth::policy::{self, Bindings, Compiled, Home, Kind, POLICY_BYTES};
 use model::exception::Exception;
-use model::id::{GroupName, PolicyName, PrincipalId};
+use model::id::{PolicyName, PrincipalId, Scope};
 use model::limits;
 use model::operation::Operation;
 use store::Catalogue;
@@ -23,8 +23,8 @@ use store::access::{Holder, Names, NewAttachment, NewPolicy};
 pub struct PutPolicyInput {
     /// Its name.
     pub name: String,
-    /// At most 8,192 characters.
-    pub description: String,
+    /// At most 8,192 characters. Absent: that of the policy that is there, or none.
+    pub description: Option<String>,
     /// The policy.
     pub document: String,
 }
@@ -57,18 +57,24 @@ pub struct PolicyView {
 
 impl Service {
     /// Makes a policy, or puts it in the place of the one of its name. Gives what is doubtful about it. When this
-    /// returns, the former one counts no more.
+    /// returns, the former one no longer counts.
     pub async fn put_policy(&self, call: &RequestContext, input: PutPolicyInput) -> Result<Vec<String>, Error> {
         let operation = Operation::PutPolicy;
         let core = self.core.clone();
-        let meant = self.core.whom_it_names(operation, &input.document, Kind::Identity);
-        let proposal = Proposal::new().text("description", &input.description).policy(&input.document, &meant);
-        let resource = self.core.arn_of(operation, &input.name).map(|named| named.decided_once().asking(proposal));
+        let resource = self.core.arn_of(operation, &input.name);
+        let wanted = Arc::new(Wanted { input, names: Meant::default() });
+        let [said, looked] = [&wanted; 2].map(Arc::clone);
+        let resource = resource.map(|named| {
+            let named = named.decided_once().asking(move |core| said.proposal(core));
+            named.if_before(move |core, _| looked.read(core).map(drop))
+        });
         let work = async move {
-            let PutPolicyInput { name, description, document } = input;
-            let name = own_name(&name)?;
-            validate::description(&description)?;
-            let (names, warnings) = core.read_policy(&name, &document, Kind::Identity)?.taken(&meant)?;
+            let (name, read) = wanted.read(&core)?;
+            let (names, warnings) = read.taken(&wanted.names)?;
+            let PutPolicyInput { description, document, .. } = &wanted.input;
+            // Whoever puts another document does not say anew what the policy is for.
+            let kept = || core.store().catalogue().policy(&name).map(|policy| policy.description.clone());
+            let (description, document) = (description.clone().or_else(kept).unwrap_or_default(), document.clone());
             let new = NewPolicy { name: name.clone(), description, document, names, most: limits::POLICIES };
             core.store().put_policy(new).await.map_err(|error| core.of_store(error))?;
             tracing::info!(policy = %name, "policy put");
@@ -80,9 +86,18 @@ impl Service {
     /// Takes a policy away that is attached to nobody.
     pub async fn delete_policy(&self, call: &RequestContext, name: &str) -> Result<(), Error> {
         let (operation, core, name) = (Operation::DeletePolicy, self.core.clone(), name.to_owned());
-        let resource = self.core.arn_of(operation, &name).map(|named| named.decided_once().asking(Proposal::new()));
+        let text = PolicyText::of(&PolicyName::from(name.as_str()));
+        let (said, looked) = (text.clone(), name.clone());
+        let resource = self.core.arn_of(operation, &name).map(|named| {
+            let named = named.decided_once().asking(move |core| said.said(core, Proposal::new()));
+            named.if_before(move |core, _| {
+                let name = own_name(&looked)?;
+                core.store().catalogue().policy(&name).map(drop).ok_or_else(|| no_policy(&name))
+            })
+        });
         let work = async move {
             let name = own_name(&name)?;
+            text.is_still(&core)?;
             core.store().delete_policy(&name).await.map_err(|error| core.of_store(error))?;
             tracing::info!(policy = %name, "policy deleted");
             Ok(())
@@ -137,11 +152,10 @@ impl Service {
     /// Attaches a policy to a principal or a group; a success where it is.
     pub async fn attach_policy(&self, call: &RequestContext, policy: &str, to: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::AttachPolicy, self.core.clone(), PolicyName::from(policy));
-        let to = self.core.side(operation, &to);
-        let proposal = to.proposal();
-        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| named.decided_once().asking(proposal));
+        let attaching = Attaching { policy: PolicyText::of(&policy), to: Side::of(&to) };
+        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| attaching.on(named));
         let work = async move {
-            let (holder, built_in) = (to.holder(&core)?, managed(&policy).is_some());
+            let (holder, built_in) = (attaching.holder(&core)?, managed(&policy).is_some());
             let most = limits::POLICIES_PER_HOLDER;
             let new = NewAttachment { policy: policy.clone(), built_in, holder: holder.clone(), most };
             core.store().attach_policy(new).await.map_err(|error| core.of_store(error))?;
@@ -154,11 +168,10 @@ impl Service {
     /// Detaches a policy.
     pub async fn detach_policy(&self, call: &RequestContext, policy: &str, from: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::DetachPolicy, self.core.clone(), PolicyName::from(policy));
-        let from = self.core.side(operation, &from);
-        let proposal = from.proposal();
-        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| named.decided_once().asking(proposal));
+        let attaching = Attaching { policy: PolicyText::of(&policy), to: Side::of(&from) };
+        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| attaching.on(named));
         let work = async move {
-            let holder = from.holder(&core)?;
+            let holder = attaching.holder(&core)?;
             core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
             tracing::info!(%policy, from = %holder, "policy detached");
             Ok(())
@@ -182,27 +195,110 @@ impl Read {
     }
 }
 
-/// To whom a policy is to be attached, or from whom it is to be detached.
-enum Side {
-    Principal(Whom),
-    Group(String),
+/// What is to be put, and whom it names once others are told of it.
+struct Wanted {
+    input: PutPolicyInput,
+    names: Meant<Names>,
 }
 
-impl Side {
-    fn proposal(&self) -> Proposal {
-        match self {
-            Self::Principal(whom) => Proposal::new().principal("principalArn", whom),
-            Self::Group(name) => Proposal::new().text("groupName", name),
+impl Wanted {
+    fn proposal(&self, core: &Core) -> Proposal {
+        let PutPolicyInput { description, document, .. } = &self.input;
+        let names = core.whom_it_names(document, Kind::Identity, &self.names);
+        Proposal::new().maybe("description", description.as_deref()).policy(document, names)
+    }
+
+    fn read(&self, core: &Core) -> Result<(PolicyName, Read), Error> {
+        let PutPolicyInput { name, description, document } = &self.input;
+        let name = own_name(name)?;
+        validate::description(description.as_deref().unwrap_or_default())?;
+        let read = core.read_policy(&name, document, Kind::Identity)?;
+        Ok((name, read))
+    }
+}
+
+/// A policy by its name, and what it says once others are told of it: one that is put in its place means something else.
+#[derive(Clone)]
+struct PolicyText {
+    name: PolicyName,
+    meant: Meant<(Arc<str>, Names)>,
+}
+
+impl PolicyText {
+    fn of(name: &PolicyName) -> Self {
+        Self { name: name.clone(), meant: Meant::default() }
+    }
+
+    /// `None` where there is no such policy.
+    fn now(&self, core: &Core) -> Option<(Arc<str>, Names)> {
+        match managed(&self.name) {
+            Some(managed) => Some((managed.document.into(), Names::new())),
+            None => {
+                core.store().catalogue().policy(&self.name).map(|one| (Arc::clone(&one.document), one.names.clone()))
+            }
         }
     }
 
+    fn said(&self, core: &Core, proposal: Proposal) -> Proposal {
+        match self.meant.look(|| self.now(core)) {
+            Some((document, names)) => proposal.policy(document, Some(names)),
+            None => proposal,
+        }
+    }
+
+    /// Refuses where there is no such policy, or another one than others were told of.
+    fn is_still(&self, core: &Core) -> Result<(), Error> {
+        let now = self.now(core).ok_or_else(|| no_policy(&self.name))?;
+        match self.meant.is_still(&now) {
+            true => Ok(()),
+            false => Err(others(&format!("the policy {}", validate::shown(self.name.as_str())))),
+        }
+    }
+}
+
+/// A policy that is to be attached to somebody, or to be detached.
+#[derive(Clone)]
+struct Attaching {
+    policy: PolicyText,
+    to: Side,
+}
+
+/// To whom a policy is to be attached, or from whom it is to be detached.
+#[derive(Clone)]
+enum Side {
+    Principal(Whom),
+    Group(GroupMeant),
+}
+
+impl Attaching {
+    /// What is to be said and looked at before others are asked.
+    fn on(&self, named: Named) -> Named {
+        let [said, looked] = [self, self].map(Clone::clone);
+        let named = named.decided_once().asking(move |core| said.policy.said(core, said.to.proposal(core)));
+        named.if_before(move |core, _| looked.holder(core).map(drop))
+    }
+
     fn holder(&self, core: &Core) -> Result<Holder, Error> {
+        self.policy.is_still(core)?;
+        match &self.to {
+            Side::Principal(whom) => Ok(Holder::Principal(whom.now(core)?.id.clone())),
+            Side::Group(group) => Ok(Holder::Group(group.now(core)?.name.clone())),
+        }
+    }
+}
+
+impl Side {
+    fn of(attached: &Attached) -> Self {
+        match attached {
+            Attached::Principal(arn) => Self::Principal(Whom::named(arn)),
+            Attached::Group(name) => Self::Group(GroupMeant::named(name)),
+        }
+    }
+
+    fn proposal(&self, core: &Core) -> Proposal {
         match self {
-            Self::Principal(whom) => Ok(Holder::Principal(whom.now(core)?.id.clone())),
-            Self::Group(name) => {
-                let known = core.store().catalogue().group(&GroupName::from(name.as_str())).cloned();
-                Ok(Holder::Group(known.ok_or_else(|| no_group(name))?.name.clone()))
-            }
+            Self::Principal(whom) => Proposal::new().principal(core, "principalArn", whom),
+            Self::Group(group) => group.said(core, Proposal::new().text("groupName", group.name())),
         }
     }
 }
@@ -215,7 +311,7 @@ impl Core {
             return Err(Error::permanent(Exception::LimitExceeded, what));
         }
         let catalogue = self.store().catalogue();
-        policy::Policy::compile(name, document, kind, &|arn| now(&catalogue, arn))
+        policy::Policy::compile_at(name, document, kind, Some(home(self.scope())), &|arn| now(&catalogue, arn))
             .map(Read)
             .map_err(|refused| Error::permanent(Exception::MalformedPolicyDocument, refused.to_string()))
     }
@@ -226,18 +322,21 @@ impl Core {
         policy::shown(document, &Bindings::new(names.clone()), &|arn| now(&catalogue, arn)).into_owned()
     }
 
-    /// Whom a policy names that others may have to approve, as principals have these ARNs now.
-    pub(super) fn whom_it_names(&self, operation: Operation, document: &str, kind: Kind<'_>) -> Meant<Names> {
+    /// Whom a policy names, as principals have these ARNs now.
+    pub(super) fn whom_it_names<'m>(
+        &self,
+        document: &str,
+        kind: Kind<'_>,
+        meant: &'m Meant<Names>,
+    ) -> Option<&'m Names> {
         let read = || self.read_policy(&PolicyName::from("policy"), document, kind).ok();
-        self.meant(operation, || read().map(|Read(compiled)| compiled.policy.bindings().pairs().clone()))
+        meant.look(|| read().map(|Read(compiled)| compiled.policy.bindings().pairs().clone()))
     }
+}
 
-    fn side(&self, operation: Operation, attached: &Attached) -> Side {
-        match attached {
-            Attached::Principal(arn) => Side::Principal(self.whom(operation, arn)),
-            Attached::Group(name) => Side::Group(name.clone()),
-        }
-    }
+/// Whose ARNs there are.
+pub(super) fn home(scope: &Scope) -> Home<'_> {
+    Home { partition: &scope.partition, region: &scope.region, account: &scope.account }
 }
 
 /// Whom an ARN means now.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::access::Named;
+use crate::core::meant::Whom;
 use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
@@ -13,6 +14,7 @@ use model::id::PrincipalId;
 use model::limits;
 use model::operation::Operation;
 use store::access::{NewPrincipal, Principal};
+use store::{AccessError, Catalogue};
 
 /// What is to be made.
 #[derive(Clone, Debug, Default)]
@@ -80,23 +82,31 @@ impl Service {
         input: CreatePrincipalInput,
     ) -> Result<PrincipalView, Error> {
         let operation = Operation::CreatePrincipal;
-        let CreatePrincipalInput { arn, description, identities, tags } = input;
-        let proposal = Proposal::new()
-            .text("description", &description)
-            .texts("identities", identities.iter().map(String::as_str))
-            .tags(&tags);
         let (core, of_task) = (self.core.clone(), call.clone());
+        let arn = input.arn.clone();
+        let input = Arc::new(input);
+        let [said, looked] = [&input; 2].map(Arc::clone);
+        let proposal = move |_: &Core| {
+            let CreatePrincipalInput { description, identities, tags, .. } = &*said;
+            Proposal::new()
+                .text("description", description)
+                .texts("identities", identities.iter().map(String::as_str))
+                .tags(tags)
+        };
+        let look = move |core: &Core, call: &RequestContext| {
+            let new = wanted(core, call, &looked)?;
+            let catalogue = core.store().catalogue();
+            if catalogue.principal_with_arn(&new.arn).is_some() {
+                return Err(core.of_store(AccessError::ArnInUse(new.arn).into()));
+            }
+            let taken = new.identities.iter().try_for_each(|identity| is_nobodys(&catalogue, identity));
+            taken.map_err(|error| core.of_store(error.into()))
+        };
         let resource = validate::principal_arn(self.core.scope(), "principalArn", &arn)
             .and_then(|()| self.core.arn_of(operation, &arn))
-            .map(|named| named.asking(proposal));
+            .map(|named| named.asking(proposal).if_before(look));
         let work = async move {
-            validate::description(&description)?;
-            validate::length("identities", identities.len(), 0, limits::IDENTITIES_PER_PRINCIPAL)?;
-            identities.iter().try_for_each(|identity| validate::identity(identity))?;
-            let identities: BTreeSet<String> = identities.into_iter().collect();
-            core.may_map(&of_task, identities.iter().map(String::as_str))?;
-            let tags = validate::tags(tags, limits::TAGS_PER_PRINCIPAL)?;
-            let new = NewPrincipal { arn: arn.clone(), description, identities, tags, most: limits::PRINCIPALS };
+            let new = wanted(&core, &of_task, &input)?;
             let id = core.store().create_principal(new).await.map_err(|error| core.of_store(error))?;
             tracing::info!(%id, arn, "principal created");
             core.principal(&arn).map(|principal| view(&principal))
@@ -109,7 +119,8 @@ impl Service {
         let work = |core: Core, id: PrincipalId| async move {
             core.store().delete_principal(&id).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::DeletePrincipal, arn, Proposal::new(), work).await
+        let (say, look) = (Proposal::new, |_: &Core, _: &RequestContext, _: &Principal| Ok(()));
+        self.on_principal(call, Operation::DeletePrincipal, arn, (say, look), work).await
     }
 
     /// Shows a principal.
@@ -145,30 +156,41 @@ impl Service {
 
     /// Has a principal be known by a further certificate.
     pub async fn add_principal_identity(&self, call: &RequestContext, arn: &str, identity: &str) -> Result<(), Error> {
-        let proposal = Proposal::new().text("identity", identity);
-        let (identity, of_task) = (identity.to_owned(), call.clone());
+        let [said, looked, identity] = [identity; 3].map(str::to_owned);
+        let of_task = call.clone();
+        let say = move || Proposal::new().text("identity", &said);
+        let look = move |core: &Core, call: &RequestContext, _: &Principal| {
+            validate::identity(&looked)?;
+            core.may_map(call, [looked.as_str()])?;
+            is_nobodys(&core.store().catalogue(), &looked).map_err(|error| core.of_store(error.into()))
+        };
         let work = |core: Core, id: PrincipalId| async move {
             validate::identity(&identity)?;
             core.may_map(&of_task, [identity.as_str()])?;
             let most = limits::IDENTITIES_PER_PRINCIPAL;
             core.store().add_identity(&id, &identity, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::AddPrincipalIdentity, arn, proposal, work).await
+        self.on_principal(call, Operation::AddPrincipalIdentity, arn, (say, look), work).await
     }
 
-    /// Has a principal be known by a certificate no more: when this returns, calls on its open connections are refused.
+    /// Has a principal no longer be known by a certificate: when this returns, calls on its open connections are refused.
     pub async fn remove_principal_identity(
         &self,
         call: &RequestContext,
         arn: &str,
         identity: &str,
     ) -> Result<(), Error> {
-        let proposal = Proposal::new().text("identity", identity);
-        let identity = identity.to_owned();
+        let [said, looked, identity] = [identity; 3].map(str::to_owned);
+        let say = move || Proposal::new().text("identity", &said);
+        let look = move |core: &Core, _: &RequestContext, principal: &Principal| {
+            let has = principal.identities.iter().any(|one| one.name == looked);
+            let none = || AccessError::NoIdentity(principal.id.clone(), looked.clone());
+            if has { Ok(()) } else { Err(core.of_store(none().into())) }
+        };
         let work = |core: Core, id: PrincipalId| async move {
             core.store().remove_identity(&id, &identity).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::RemovePrincipalIdentity, arn, proposal, work).await
+        self.on_principal(call, Operation::RemovePrincipalIdentity, arn, (say, look), work).await
     }
 
     /// Gives a principal tags; one with a name that it has already takes the other one's place.
@@ -178,23 +200,31 @@ impl Service {
         arn: &str,
         tags: Vec<(String, String)>,
     ) -> Result<(), Error> {
-        let proposal = Proposal::new().tags(&tags);
+        let [said, looked] = [&tags, &tags].map(Clone::clone);
+        let say = move || Proposal::new().tags(&said);
+        let look = move |_: &Core, _: &RequestContext, _: &Principal| {
+            validate::tags(looked.clone(), limits::TAGS_PER_PRINCIPAL).map(drop)
+        };
         let work = |core: Core, id: PrincipalId| async move {
             let most = limits::TAGS_PER_PRINCIPAL;
             let tags = validate::tags(tags, most)?;
             core.store().tag_principal(&id, &tags, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::TagPrincipal, arn, proposal, work).await
+        self.on_principal(call, Operation::TagPrincipal, arn, (say, look), work).await
     }
 
     /// Takes tags away from a principal; a success where it has none of them.
     pub async fn untag_principal(&self, call: &RequestContext, arn: &str, names: Vec<String>) -> Result<(), Error> {
-        let proposal = Proposal::new().texts("tagKeys", names.iter().map(String::as_str));
+        let [said, looked] = [&names, &names].map(Clone::clone);
+        let say = move || Proposal::new().texts("tagKeys", said.iter().map(String::as_str));
+        let look = move |_: &Core, _: &RequestContext, _: &Principal| {
+            validate::tag_keys(looked.clone(), limits::TAGS_PER_PRINCIPAL).map(drop)
+        };
         let work = |core: Core, id: PrincipalId| async move {
             let names = validate::tag_keys(names, limits::TAGS_PER_PRINCIPAL)?;
             core.store().untag_principal(&id, &names).await.map_err(|error| core.of_store(error))
         };
-        self.on_principal(call, Operation::UntagPrincipal, arn, proposal, work).await
+        self.on_principal(call, Operation::UntagPrincipal, arn, (say, look), work).await
     }
 
     /// Changes a principal that there is. The change may be the end of what allowed it.
@@ -203,16 +233,22 @@ impl Service {
         call: &RequestContext,
         operation: Operation,
         arn: &str,
-        proposal: Proposal,
+        (say, look): (
+            impl Fn() -> Proposal + Send + Sync + 'static,
+            impl Fn(&Core, &RequestContext, &Principal) -> Result<(), Error> + Send + Sync + 'static,
+        ),
         work: impl FnOnce(Core, PrincipalId) -> W + Send + 'static,
     ) -> Result<(), Error>
     where
         W: Future<Output = Result<(), Error>> + Send,
     {
         let (core, arn) = (self.core.clone(), arn.to_owned());
-        let whom = core.whom(operation, &arn);
-        let proposal = proposal.principal("principalArn", &whom);
-        let resource = self.core.arn_of(operation, &arn).map(|named| named.decided_once().asking(proposal));
+        let whom = Whom::named(&arn);
+        let [said, looked] = [&whom, &whom].map(Clone::clone);
+        let resource = self.core.arn_of(operation, &arn).map(|named| {
+            let named = named.decided_once().asking(move |core| say().principal(core, "principalArn", &said));
+            named.if_before(move |core, call| look(core, call, &*looked.now(core)?))
+        });
         let work = async move {
             let principal = whom.now(&core)?;
             work(core.clone(), principal.id.clone()).await?;
@@ -220,6 +256,27 @@ impl Service {
             Ok(())
         };
         self.core.on_one(call, operation, resource, work).await
+    }
+}
+
+/// A principal that is to be made, if it may be one.
+fn wanted(core: &Core, call: &RequestContext, input: &CreatePrincipalInput) -> Result<NewPrincipal, Error> {
+    let CreatePrincipalInput { arn, description, identities, tags } = input;
+    validate::description(description)?;
+    validate::length("identities", identities.len(), 0, limits::IDENTITIES_PER_PRINCIPAL)?;
+    identities.iter().try_for_each(|identity| validate::identity(identity))?;
+    let identities: BTreeSet<String> = identities.iter().cloned().collect();
+    core.may_map(call, identities.iter().map(String::as_str))?;
+    let tags = validate::tags(tags.clone(), limits::TAGS_PER_PRINCIPAL)?;
+    let (arn, description) = (arn.clone(), description.clone());
+    Ok(NewPrincipal { arn, description, identities, tags, most: limits::PRINCIPALS })
+}
+
+/// Whether no principal is known by a name of a certificate.
+fn is_nobodys(catalogue: &Catalogue, identity: &str) -> Result<(), AccessError> {
+    match catalogue.principal_known_as(identity) {
+        Some(principal) => Err(AccessError::IdentityInUse(identity.to_owned(), principal.id.clone())),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! AddHsm: brings a further HSM into a connected cluster.
 
+use std::sync::Arc;
+
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::lifecycle::{AddHsmInput, AddedHsm, Lifecycle, wrapped_key_is_sane};
@@ -12,15 +14,19 @@ use model::operation::Operation;
 impl Service {
     /// Brings it in, or goes on with bringing it in. Filling it goes on when this has returned.
     pub async fn add_hsm(&self, call: &RequestContext, input: AddHsmInput) -> Result<AddedHsm, Error> {
-        let proposal = Proposal::new()
-            .text("hsmId", &input.hsm_id)
-            .document("identityCertificate", &input.identity_certificate)
-            .document("transportCertificate", &input.transport_certificate)
-            .text("memberHsmId", &input.member_hsm_id)
-            .secret("memberWrappedKey", Some(&input.member_wrapped_key))
-            .secret("password", Some(input.password.expose()))
-            .secret("wrappedKey", Some(&input.wrapped_key))
-            .flag("wrapOnly", input.wrap_only);
+        let input = Arc::new(input);
+        let said = Arc::clone(&input);
+        let proposal = move |_: &Core| {
+            Proposal::new()
+                .text("hsmId", &said.hsm_id)
+                .document("identityCertificate", &said.identity_certificate)
+                .document("transportCertificate", &said.transport_certificate)
+                .text("memberHsmId", &said.member_hsm_id)
+                .secret("memberWrappedKey", Some(&said.member_wrapped_key))
+                .secret("password", Some(said.password.expose()))
+                .secret("wrappedKey", Some(&said.wrapped_key))
+                .flag("wrapOnly", said.wrap_only)
+        };
         let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id).map(|named| named.asking(proposal));
         let (core, lifecycle, principal) = (self.core.clone(), self.lifecycle.clone(), call.principal.clone());
         self.core
@@ -32,7 +38,7 @@ impl Service {
                 let joins = !input.wrap_only;
                 // Whoever comes here wants the cluster's wrapping key wrapped: each time, whatever comes of it, somebody
                 // should look at who that was.
-                match admit_hsm(&core, &lifecycle, input).await {
+                match admit_hsm(&core, &lifecycle, &input).await {
                     Ok(added) => {
                         let wrapped = !added.wrapped_key.is_empty();
                         tracing::warn!(
@@ -67,7 +73,7 @@ impl Service {
     }
 }
 
-async fn admit_hsm(core: &Core, lifecycle: &Lifecycle, input: AddHsmInput) -> Result<AddedHsm, Error> {
+async fn admit_hsm(core: &Core, lifecycle: &Lifecycle, input: &AddHsmInput) -> Result<AddedHsm, Error> {
     for (name, pem) in
         [("identityCertificate", &input.identity_certificate), ("transportCertificate", &input.transport_certificate)]
     {

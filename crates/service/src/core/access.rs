@@ -39,19 +39,29 @@ pub(crate) struct Named {
     retires: Option<GrantId>,
     /// The approval that it is about.
     approval: Option<ApprovalId>,
-    /// What else it needs.
-    before: Option<Before>,
 }
 
-/// A look at what a call needs beside permission to do this with what it names.
+/// A look at what a call needs beside permission to do this with what it names, and beside secrets and HSMs.
 #[derive(Clone)]
-struct Before(Arc<Look>);
+pub(crate) struct Before(Arc<Look>);
 
-type Look = dyn Fn(&Core, &RequestContext) -> Result<(), Error> + Send + Sync;
+/// With the key that the call names; [`NO_KEY`] where it names none.
+type Look = dyn Fn(&Core, &RequestContext, KeyId) -> Result<(), Error> + Send + Sync;
 
 impl fmt::Debug for Before {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Before")
+    }
+}
+
+/// How what a call asks for is said to others. It costs digests, and is done only where others may have to approve the
+/// call, once that has been let in.
+#[derive(Clone)]
+pub(crate) struct Asking(Arc<dyn Fn(&Core) -> Proposal + Send + Sync>);
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asking")
     }
 }
 
@@ -77,7 +87,9 @@ pub(crate) struct Details {
     /// What it changes may be what allows it: there is no second look once it is done.
     pub(crate) decided_once: bool,
     /// All that it asks for, of what others may have to approve.
-    pub(crate) proposal: Option<Proposal>,
+    pub(crate) asking: Option<Asking>,
+    /// What else it needs.
+    pub(crate) before: Option<Before>,
 }
 
 /// A grant that a call is about.
@@ -101,7 +113,7 @@ pub(crate) struct Said {
 impl Named {
     /// Something that is no key.
     pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
-        Self { arn: arn.into(), key: None, details: Details::default(), retires: None, approval: None, before: None }
+        Self { arn: arn.into(), key: None, details: Details::default(), retires: None, approval: None }
     }
 
     /// Nothing.
@@ -139,7 +151,7 @@ impl Named {
     }
 
     /// The same, of a call that asks for this.
-    pub(crate) fn asking(self, proposal: Proposal) -> Self {
+    pub(crate) fn asking(self, proposal: impl Fn(&Core) -> Proposal + Send + Sync + 'static) -> Self {
         Self { details: self.details.asking(proposal), ..self }
     }
 
@@ -148,11 +160,12 @@ impl Named {
         self,
         look: impl Fn(&Core, &RequestContext) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Self {
-        Self { before: Some(Before(Arc::new(look))), ..self }
+        Self { details: self.details.if_before(move |core, call, _| look(core, call)), ..self }
     }
 
-    pub(crate) fn proposal(&self) -> Option<&Proposal> {
-        self.details.proposal.as_ref()
+    /// What it asks for, said to others.
+    pub(crate) fn proposal(&self, core: &Core) -> Option<Proposal> {
+        self.details.asking.as_ref().map(|Asking(say)| say(core))
     }
 
     /// Whether the caller may do this with it, as things are now, and with a key in its present state, and has what else
@@ -162,7 +175,7 @@ impl Named {
             Some(id) if self.retires.is_none() => core.open_key(call, operation, id, &self.details).map(drop),
             _ => self.is_allowed(core, call, operation),
         }?;
-        self.before.as_ref().map_or(Ok(()), |Before(look)| look(core, call))
+        self.details.before.as_ref().map_or(Ok(()), |Before(look)| look(core, call, self.key.unwrap_or(NO_KEY)))
     }
 
     /// Whether it is still allowed once it is done.
@@ -201,8 +214,17 @@ impl Named {
 
 impl Details {
     /// The same, of a call that asks for this.
-    pub(crate) fn asking(self, proposal: Proposal) -> Self {
-        Self { proposal: Some(proposal), ..self }
+    pub(crate) fn asking(self, proposal: impl Fn(&Core) -> Proposal + Send + Sync + 'static) -> Self {
+        Self { asking: Some(Asking(Arc::new(proposal))), ..self }
+    }
+
+    /// The same, of a call that needs more, which its work looks at: others are asked only if this look finds it. It gets
+    /// the key that is named.
+    pub(crate) fn if_before(
+        self,
+        look: impl Fn(&Core, &RequestContext, KeyId) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self { before: Some(Before(Arc::new(look))), ..self }
     }
 
     pub(crate) fn parameters(&self) -> Parameters<'_> {

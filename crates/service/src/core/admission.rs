@@ -96,7 +96,7 @@ fn add_within(counter: &AtomicUsize, items: usize, most: usize) -> bool {
 }
 
 fn throttled(message: String) -> Error {
-    Error { exception: Exception::Throttling, message, retryable: true }
+    Error::new(Exception::Throttling, message, true)
 }
 
 #[cfg(test)]

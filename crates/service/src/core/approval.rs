@@ -80,7 +80,7 @@ pub(crate) fn as_of_now(catalogue: &Catalogue, id: &PrincipalId) -> PrincipalId 
 }
 
 /// All that somebody who asked or voted was then and is now: principals, and the names by which they were and are known.
-/// Who is mapped to a principal, or is so no more, stays one person.
+/// Who is mapped to a principal, or no longer is, stays one person.
 pub(crate) fn faces(catalogue: &Catalogue, approval: &Approval, person: &PrincipalId) -> BTreeSet<PrincipalId> {
     let then = approval.identities.get(person).into_iter().flatten();
     let then = then.map(|name| PrincipalId::from(name.as_str())).chain([person.clone()]);
@@ -117,8 +117,8 @@ fn persons<'a>(
 /// Looks at approvals as things are at one moment.
 pub(crate) struct Votes<'a> {
     core: &'a Core,
-    keyring: &'a Keyring,
-    authority: &'a Authority,
+    pub(super) keyring: &'a Keyring,
+    pub(super) authority: &'a Authority,
     /// What is known of those who voted: not from where.
     call: RequestContext,
 }
@@ -142,7 +142,7 @@ impl<'a> Votes<'a> {
             .collect()
     }
 
-    fn may_approve(&self, voter: &PrincipalId, resource: &str) -> bool {
+    pub(super) fn may_approve(&self, voter: &PrincipalId, resource: &str) -> bool {
         let Some(principal) = self.keyring.catalogue.principal(voter) else {
             return self.authority.is_administrator(voter.as_str());
         };
@@ -203,7 +203,7 @@ impl Core {
             return Ok(());
         }
         let rule = self.approvals();
-        let Some(proposal) = named.proposal() else {
+        let Some(proposal) = named.proposal(self) else {
             return Err(Error::internal("nothing says what is to be approved"));
         };
         if proposal.is_free() {
@@ -215,7 +215,7 @@ impl Core {
                 "the call has more parameters than can be shown to those who have to approve it; make several of it";
             return Err(Error::permanent(Exception::LimitExceeded, what));
         }
-        self.spend(call, operation, &rule, named, proposal).await?;
+        self.spend(call, operation, &rule, named, &proposal).await?;
         named.is_open(self, call, operation)
     }
 
@@ -298,6 +298,12 @@ impl Core {
     }
 }
 
+/// What the configuration calls an operation that the metadata have by its name in records.
+pub(crate) fn operation_named(event: &str) -> &str {
+    let known = Operation::ALL.iter().find(|operation| operation.spec().event == event);
+    known.map_or(event, |operation| operation.name())
+}
+
 /// How many approve a call.
 struct Standing {
     given: BTreeSet<PrincipalId>,
@@ -310,19 +316,20 @@ impl Standing {
     }
 
     fn refusal(&self, Approval { id, request, expires_at, .. }: &Approval) -> Error {
-        let (given, needed, until, operation) = (self.given.len(), self.needed, utc(*expires_at), &request.operation);
+        let (given, needed, until, operation) =
+            (self.given.len(), self.needed, utc(*expires_at), operation_named(&request.operation));
         let others = if needed == 1 { "one other principal".to_owned() } else { format!("{needed} other principals") };
         let what = format!(
             "{operation} needs the approval of {others}: approval {id} waits for it until {until} and has {given} of \
              {needed}. They see it with 'keystorectl approval show {id}'; when they have approved it, make the same call \
              again by then"
         );
-        Error::permanent(Exception::AccessDenied, what)
+        Error { approval: Some(id.clone()), ..Error::permanent(Exception::AccessDenied, what) }
     }
 
     fn too_late(&self, Approval { id, .. }: &Approval) -> Error {
         let what = format!(
-            "approval {id} was spent, and has {} of {} that it needs: somebody who had approved it may do so no more. \
+            "approval {id} was spent, and has {} of {} that it needs: somebody who had approved it may no longer do so. \
              Nothing was done; the same call asks for a new one",
             self.given.len(),
             self.needed

@@ -226,7 +226,8 @@ impl<'a> Judge<'a> {
         subject: Subject<'_>,
         parameters: Parameters<'_>,
     ) -> Result<Decision, Error> {
-        let decide = || self.by_policies(standing, permission, subject, parameters, |verdict| Decision::from(&verdict));
+        let decide =
+            || self.by_policies(standing, permission, subject, parameters, |verdict, _, _| Decision::from(&verdict));
         let Subject::Key(entry) = subject else { return decide() };
         let of = (entry.key.id, permission);
         let last = self.last.get().filter(|(key, action, _)| (*key, *action) == of);
@@ -254,7 +255,7 @@ impl<'a> Judge<'a> {
         action: &str,
         subject: Subject<'_>,
         parameters: Parameters<'_>,
-        take: impl FnOnce(Verdict<'_>) -> T,
+        take: impl FnOnce(Verdict<'_>, &Request<'_>, &policy::Rules<'_>) -> T,
     ) -> Result<T, Error> {
         let unreadable = || self.denied(action, &self.shown(subject, parameters), UNREADABLE);
         if !standing.unreadable.is_empty() {
@@ -271,7 +272,8 @@ impl<'a> Judge<'a> {
                 identity_policies: &standing.policies,
                 grants: &[],
             };
-            take(policy::decide_over(request, &rules, key.into_iter().flat_map(|key| standing.grants.of(key))))
+            let grants = key.into_iter().flat_map(|key| standing.grants.of(key));
+            take(policy::decide_over(request, &rules, grants), request, &rules)
         }))
     }
 

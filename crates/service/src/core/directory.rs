@@ -203,12 +203,12 @@ mod tests {
     fn what_is_part_of_the_program_can_be_read_and_has_nothing_doubtful() {
         for Managed { name, document, policy, .. } in all_managed() {
             assert!(policy.is_some(), "{name}");
-            let findings = auth::policy::check(document, Kind::Identity, &|_| None);
+            let findings = auth::policy::check(document, Kind::Identity, None, &|_| None);
             assert!(findings.iter().all(|finding| finding.severity < auth::policy::Severity::Warning), "{findings:?}");
         }
         let scope = Scope { partition: "aws".into(), region: "eu-central-1".into(), account: "111122223333".into() };
         assert!(default_policy(&scope).is_some());
-        let findings = auth::policy::check(&default_document(&scope), Kind::Key { arn: None }, &|_| None);
+        let findings = auth::policy::check(&default_document(&scope), Kind::Key { arn: None }, None, &|_| None);
         assert_eq!(findings, []);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::core::validate;
 use model::exception::Exception;
-use model::id::{GrantId, KeyReferenceError};
+use model::id::{ApprovalId, GrantId, KeyReferenceError};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::operation::{Effect, Operation};
@@ -19,17 +19,25 @@ pub struct Error {
     pub message: String,
     /// The same call may succeed in a moment.
     pub retryable: bool,
+    /// The approval that the call waits for, where others have to approve it.
+    pub approval: Option<ApprovalId>,
 }
 
 impl Error {
+    /// An error of this name.
+    #[must_use]
+    pub fn new(exception: Exception, message: impl Into<String>, retryable: bool) -> Self {
+        Self { exception, message: message.into(), retryable, approval: None }
+    }
+
     /// An error that the same call would meet again.
     pub(crate) fn permanent(exception: Exception, message: impl Into<String>) -> Self {
-        Self { exception, message: message.into(), retryable: false }
+        Self::new(exception, message, false)
     }
 
     /// An error that the same call may not meet again.
     pub(crate) fn transient(exception: Exception, message: impl Into<String>) -> Self {
-        Self { exception, message: message.into(), retryable: true }
+        Self::new(exception, message, true)
     }
 
     /// A parameter is not what it must be.

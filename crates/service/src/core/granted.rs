@@ -54,7 +54,7 @@ impl Grants {
         all
     }
 
-    /// Has a grant be there, or be there no more. Who has none is not kept.
+    /// Has a grant be there, or no longer be there. Who has none is not kept.
     fn file(&mut self, kept: &store::access::Grant, grant: Option<Grant>) {
         let mut keys = self.of(&kept.grantee);
         let mut own = keys.0.get(&kept.key).cloned().unwrap_or_default();

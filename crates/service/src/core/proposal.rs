@@ -9,7 +9,8 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use model::text;
 use store::access::Names;
 
-use super::meant::{Meant, Whom};
+use super::Core;
+use super::meant::Whom;
 
 /// Characters of one value that are shown; of a longer one the beginning, with a digest of the whole.
 const SHOWN_CHARS: usize = 200;
@@ -98,18 +99,24 @@ impl Proposal {
     }
 
     /// A principal by its ARN, and whoever has that now: one that is made anew under it is somebody else.
-    pub(crate) fn principal(self, name: &str, whom: &Whom) -> Self {
+    pub(crate) fn principal(self, core: &Core, name: &str, whom: &Whom) -> Self {
         let mut named = self.text(name, whom.arn());
-        named.take("its id", whom.id().map(|id| id.as_str().as_bytes()).into_iter());
+        named.take("its id", whom.id(core).map(|id| id.as_str().as_bytes()).into_iter());
         named
     }
 
     /// A policy, and whoever has the ARNs now that it names.
-    pub(crate) fn policy(self, document: &str, names: &Meant<Names>) -> Self {
+    pub(crate) fn policy(self, document: &str, names: Option<&Names>) -> Self {
         let mut named = self.document("policy", document);
-        let pairs = names.get().into_iter().flatten();
+        let pairs = names.into_iter().flatten();
         named.take("its names", pairs.flat_map(|(arn, id)| [arn.as_bytes(), id.as_str().as_bytes()]));
         named
+    }
+
+    /// What a name that is shown means beside: not for people, who could not tell it from another.
+    pub(crate) fn identity(mut self, what: &str, identity: Option<&[u8]>) -> Self {
+        self.take(what, identity.into_iter());
+        self
     }
 
     /// A text that is too long to be shown whole: by its SHA-256, which others can compute.

@@ -54,6 +54,9 @@ pub enum RateLimit {
 }
 
 impl RateLimit {
+    /// Every limit.
+    pub const ALL: &[Self] = &[Self::Principal, Self::KeyStore];
+
     /// Its label in metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -79,6 +82,10 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
+    pub(crate) fn limits(&self) -> RateLimits {
+        self.limits
+    }
+
     pub(crate) fn new(limits: RateLimits, clock: &Clock) -> Self {
         let of = |rate: Option<NonZeroU32>, limit| rate.map(|rate| Limiters::new(limit, rate, limits.burst_s, clock));
         Self {
@@ -181,7 +188,7 @@ impl Limiters {
         let message = format!(
             "You have exceeded the rate at which you may call KMS: {of} has {rate} requests a second ({setting}); {what}"
         );
-        Error { exception: Exception::Throttling, message, retryable }
+        Error::new(Exception::Throttling, message, retryable)
     }
 }
 

@@ -1,6 +1,7 @@
 //! CreateKeyStore: a look at the cluster's HSMs without logging in, then a store in state DISCONNECTED.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::core::pin_record::said_of;
 use crate::core::proposal::Proposal;
@@ -38,11 +39,15 @@ impl Service {
         call: &RequestContext,
         input: CreateKeyStoreInput,
     ) -> Result<KeyStoreId, Error> {
-        let proposal = Proposal::new()
-            .text("customKeyStoreName", &input.name)
-            .text("cloudHsmClusterId", &input.cluster_id)
-            .document("trustAnchorCertificate", &input.trust_anchor)
-            .secret("keyStorePassword", Some(input.password.expose()));
+        let input = Arc::new(input);
+        let said = Arc::clone(&input);
+        let proposal = move |_: &Core| {
+            Proposal::new()
+                .text("customKeyStoreName", &said.name)
+                .text("cloudHsmClusterId", &said.cluster_id)
+                .document("trustAnchorCertificate", &said.trust_anchor)
+                .secret("keyStorePassword", Some(said.password.expose()))
+        };
         let resource = self.core.arn_of(Operation::CreateKeyStore, "").map(|named| named.asking(proposal));
         let core = self.core.clone();
         self.core

@@ -7,7 +7,8 @@ use model::operation::Operation;
 impl Service {
     /// When this returns, no operation with the store's keys succeeds any more. Logging out goes on.
     pub async fn disconnect_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
-        let resource = self.core.arn_of(Operation::DisconnectKeyStore, id).map(|store| store.asking(Proposal::new()));
+        let resource =
+            self.core.arn_of(Operation::DisconnectKeyStore, id).map(|store| store.asking(|_| Proposal::new()));
         let (core, lifecycle, id) = (self.core.clone(), self.lifecycle.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::DisconnectKeyStore, resource, async move {

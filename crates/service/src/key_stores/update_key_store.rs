@@ -49,7 +49,9 @@ impl Service {
     /// Changes what is named. What a PIN changes about what is known of the PINs is decided in `cluster::kmsuser`.
     pub async fn update_key_store(&self, call: &RequestContext, input: UpdateKeyStoreInput) -> Result<(), Error> {
         let resource = self.core.arn_of(Operation::UpdateKeyStore, &input.key_store_id);
-        let resource = resource.map(|store| store.asking(input.proposal()));
+        let input = Arc::new(input);
+        let said = Arc::clone(&input);
+        let resource = resource.map(|store| store.asking(move |_| said.proposal()));
         let (core, principal) = (self.core.clone(), call.principal.clone());
         self.core.on_one(call, Operation::UpdateKeyStore, resource, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());

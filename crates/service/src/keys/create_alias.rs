@@ -1,7 +1,7 @@
 //! CreateAlias: a further name for a key.
 
 use crate::core::proposal::Proposal;
-use crate::core::validate;
+use crate::core::{Core, validate};
 use crate::keys::token;
 use crate::keys::update_alias::target;
 use crate::{Error, RequestContext, Service};
@@ -23,11 +23,16 @@ impl Service {
     /// Makes an alias. With a client token the same call succeeds again for a day, and makes nothing again.
     pub async fn create_alias(&self, call: &RequestContext, input: CreateAliasInput) -> Result<(), Error> {
         let operation = Operation::CreateAlias;
-        let proposal = Proposal::new().text("targetKeyId", &input.target_key_id);
-        let resource = self.core.arn_of(operation, &input.alias_name).map(|alias| alias.asking(proposal));
-        let of_look = input.target_key_id.clone();
-        let resource =
-            resource.map(|alias| alias.if_before(move |core, call| target(core, call, operation, &of_look).map(drop)));
+        let (said, of_look) = (input.target_key_id.clone(), input.clone());
+        let look = move |core: &Core, call: &RequestContext| {
+            target(core, call, operation, &of_look.target_key_id)?;
+            validate::client_token(&of_look.client_token)?;
+            validate::new_alias(&of_look.alias_name).map(drop)
+        };
+        let resource = self
+            .core
+            .arn_of(operation, &input.alias_name)
+            .map(|alias| alias.asking(move |_| Proposal::new().text("targetKeyId", &said)).if_before(look));
         let (core, call_of_task) = (self.core.clone(), call.clone());
         self.core
             .on_one(call, operation, resource, async move {

@@ -1,8 +1,10 @@
 //! CreateKey: begins a key, or finds the one that the same client token began, and waits until it is Enabled.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::core::access::{Details, NO_KEY, Named};
+use crate::core::meant::Meant;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
@@ -14,7 +16,7 @@ use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::operation::Operation;
-use store::access::NewKeyPolicy;
+use store::access::{Names, NewKeyPolicy};
 use store::{Begun, NewKey};
 
 /// What is to be made.
@@ -37,41 +39,23 @@ pub struct CreateKeyInput {
 impl Service {
     /// Makes a key. The procedure goes on to its end when the caller leaves. Unless `bypass_lockout_check`, a policy that
     /// is given must let the caller change it.
-    pub async fn create_key(&self, call: &RequestContext, mut input: CreateKeyInput) -> Result<KeyMetadata, Error> {
+    pub async fn create_key(&self, call: &RequestContext, input: CreateKeyInput) -> Result<KeyMetadata, Error> {
         let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
-        let bypass = input.bypass_lockout_check;
-        // The only store there is may be another one when the call is made again.
-        if let Some(store) =
-            self.core.meant(Operation::CreateKey, || store_for(&self.core, &input.key_store_id).ok()).get()
-        {
-            input.key_store_id = store.to_string();
-        }
-        let meant = self.core.meant_by_new_key(&input.policy);
-        // Without the client token, which is another one when the call is made again by hand.
-        let proposal = Proposal::new()
-            .text("customKeyStoreId", &input.key_store_id)
-            .text("description", &input.description)
-            .tags(&input.tags)
-            .policy(&input.policy, &meant)
-            .flag("bypassPolicyLockoutSafetyCheck", bypass);
-        let details = Details { makes_key: true, tags, bypass_lockout_check: Some(bypass), ..Details::default() };
-        let details = details.asking(proposal);
+        let bypass = Some(input.bypass_lockout_check);
+        let details = Details { makes_key: true, tags, bypass_lockout_check: bypass, ..Details::default() };
         let named = Named::nothing().with(details.clone());
         // Tags are given to a key, if to one that has no id yet.
         let tagged = Named::other(self.core.scope().key_arn(NO_KEY)).with(details);
-        let (of_look, has_tags) = (tagged.clone(), !input.tags.is_empty());
-        let look = move |core: &Core, call: &RequestContext| tagging(core, call, &of_look, has_tags);
-        let resource = Ok(named.if_before(look));
+        let wanted = Arc::new(Wanted { input, tagged, store: Meant::default(), names: Meant::default() });
+        let [said, looked] = [&wanted; 2].map(Arc::clone);
+        let resource = Ok(named
+            .asking(move |core| said.proposal(core))
+            .if_before(move |core, call| looked.checked(core, call).map(drop)));
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
-                validate::description(&input.description)?;
-                validate::client_token(&input.client_token)?;
-                let tags = validate::tags(std::mem::take(&mut input.tags), core.quotas().tags_per_key)?;
-                tagging(&core, &call_of_task, &tagged, !tags.is_empty())?;
-                let policy =
-                    core.policy_of_new_key(&call_of_task, std::mem::take(&mut input.policy), bypass, &meant)?;
-                let key = begin(&core, &lifecycle, &call_of_task.principal, input, (tags, policy)).await?;
+                let checked = wanted.checked(&core, &call_of_task)?;
+                let key = begin(&core, &lifecycle, &call_of_task.principal, &wanted.input, checked).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
                 let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
@@ -79,6 +63,51 @@ impl Service {
                 Ok(metadata(&core, entry))
             })
             .await
+    }
+}
+
+/// What a call wants, and what its words mean once others are told of it.
+struct Wanted {
+    input: CreateKeyInput,
+    /// What needs the permission to give tags.
+    tagged: Named,
+    /// The only store there is may be another one when the call is made again.
+    store: Meant<KeyStoreId>,
+    names: Meant<Names>,
+}
+
+/// What was looked at, and is fine.
+struct Checked {
+    store: KeyStoreId,
+    tags: BTreeMap<String, String>,
+    policy: Option<NewKeyPolicy>,
+}
+
+impl Wanted {
+    /// Without the client token, which is another one when the call is made again by hand.
+    fn proposal(&self, core: &Core) -> Proposal {
+        let CreateKeyInput { key_store_id, description, tags, policy, bypass_lockout_check, .. } = &self.input;
+        let store = self.store.look(|| store_for(core, key_store_id).ok());
+        Proposal::new()
+            .text("customKeyStoreId", store.map_or(key_store_id, KeyStoreId::as_str))
+            .text("description", description)
+            .tags(tags)
+            .policy(policy, core.whom_new_key_names(policy, &self.names))
+            .flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
+    }
+
+    /// All that can be looked at before anything is done.
+    fn checked(&self, core: &Core, call: &RequestContext) -> Result<Checked, Error> {
+        let CreateKeyInput { key_store_id, description, client_token, tags, policy, bypass_lockout_check } =
+            &self.input;
+        validate::description(description)?;
+        validate::client_token(client_token)?;
+        let tags = validate::tags(tags.clone(), core.quotas().tags_per_key)?;
+        tagging(core, call, &self.tagged, !tags.is_empty())?;
+        let policy = core.policy_of_new_key(call, policy, *bypass_lockout_check, &self.names)?;
+        let store = store_for(core, self.store.seen().map_or(key_store_id, KeyStoreId::as_str))?;
+        core.connected_store(store.as_str())?;
+        Ok(Checked { store, tags, policy })
     }
 }
 
@@ -92,15 +121,14 @@ async fn begin(
     core: &Core,
     lifecycle: &Lifecycle,
     principal: &Principal,
-    input: CreateKeyInput,
-    (tags, policy): (BTreeMap<String, String>, Option<NewKeyPolicy>),
+    CreateKeyInput { description, client_token, .. }: &CreateKeyInput,
+    Checked { store: store_id, tags, policy }: Checked,
 ) -> Result<KeyId, Error> {
-    let store_id = store_for(core, &input.key_store_id)?;
     let (_, members) = core.connected_store(store_id.as_str())?;
-    let said = [store_id.as_str(), &input.description].into_iter();
+    let said = [store_id.as_str(), description].into_iter();
     let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
     let parameters = parameters.chain(policy.iter().map(|policy| policy.document.as_str()));
-    let token = token::of(principal, Operation::CreateKey, input.client_token, parameters);
+    let token = token::of(principal, Operation::CreateKey, client_token.clone(), parameters);
     // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
     // token never work on the same key.
     let mut creations = lifecycle.creations().lock().await;
@@ -115,7 +143,7 @@ async fn begin(
             members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let most = core.quotas().keys_per_key_store;
-            let new = NewKey { key_store: store_id, description: input.description, tags, hsms, most };
+            let new = NewKey { key_store: store_id, description: description.clone(), tags, hsms, most };
             let beginning = core.store().begin_key_with_policy(new, policy.clone(), token.as_ref());
             transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?
         }

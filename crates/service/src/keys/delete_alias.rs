@@ -1,7 +1,6 @@
 //! DeleteAlias: takes a name away. The key and what was encrypted with it stay as they are.
 
-use super::update_alias::{contended, owner};
-use crate::core::proposal::Proposal;
+use super::update_alias::{Held, contended, owner};
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
@@ -12,8 +11,11 @@ impl Service {
     /// Takes an alias away.
     pub async fn delete_alias(&self, call: &RequestContext, alias: &str) -> Result<(), Error> {
         let operation = Operation::DeleteAlias;
-        let held = self.core.held(operation, alias);
-        let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(held.of(Proposal::new())));
+        let held = Held::default();
+        let resource = self.core.arn_of(operation, alias).map(|named| {
+            let (held, alias) = (held.clone(), alias.to_owned());
+            named.asking(move |core| held.said(core, &alias))
+        });
         let of_look = alias.to_owned();
         let resource =
             resource.map(|alias| alias.if_before(move |core, call| owner(core, call, operation, &of_look).map(drop)));

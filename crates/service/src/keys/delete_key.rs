@@ -35,8 +35,7 @@ impl Service {
         window_days: Option<u32>,
     ) -> Result<ScheduledDeletion, Error> {
         let work = move |core: Core, key: Arc<Key>| async move {
-            let (least, most) = DELETION_WINDOW_DAYS;
-            let window_days = validate::number("pendingWindowInDays", window_days.unwrap_or(most), least, most)?;
+            let window_days = window(window_days)?;
             let date = core.clock().unix_millis().saturating_add(i64::from(window_days) * DAY_MILLIS);
             core.store().schedule_deletion(key.id, date).await.map_err(|error| core.of_store(error))?;
             core.wait_for_releases();
@@ -45,8 +44,9 @@ impl Service {
             Ok(ScheduledDeletion { key_arn: core.scope().key_arn(key.id), date, window_days })
         };
         let pending_window_days = Some(window_days.unwrap_or(DELETION_WINDOW_DAYS.1));
-        let proposal = Proposal::new().number("pendingWindowInDays", pending_window_days);
-        let details = Details { pending_window_days, ..Details::default() }.asking(proposal);
+        let details = Details { pending_window_days, ..Details::default() }
+            .asking(move |_| Proposal::new().number("pendingWindowInDays", pending_window_days))
+            .if_before(move |_, _, _| window(window_days).map(drop));
         self.core.on_key_with(call, Operation::ScheduleKeyDeletion, key_id, details, work).await
     }
 
@@ -57,7 +57,13 @@ impl Service {
             tracing::info!(key = %key.id, "the deletion of the key was cancelled");
             Ok(core.scope().key_arn(key.id))
         };
-        let details = Details::default().asking(Proposal::new());
+        let details = Details::default().asking(|_| Proposal::new());
         self.core.on_key_with(call, Operation::CancelKeyDeletion, key_id, details, work).await
     }
+}
+
+/// The waiting period, in days.
+fn window(days: Option<u32>) -> Result<u32, Error> {
+    let (least, most) = DELETION_WINDOW_DAYS;
+    validate::number("pendingWindowInDays", days.unwrap_or(most), least, most)
 }

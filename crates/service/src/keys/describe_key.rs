@@ -62,12 +62,7 @@ pub struct KeyDestruction {
 }
 
 impl Service {
-    /// Shows a key.
-    pub async fn describe_key(&self, call: &RequestContext, key_id: &str) -> Result<KeyMetadata, Error> {
-        self.describe_key_with(call, key_id, GrantTokens::default()).await
-    }
-
-    /// The same of a request that comes with grant tokens.
+    /// Shows a key, for a request that comes with these grant tokens.
     pub async fn describe_key_with(
         &self,
         call: &RequestContext,

@@ -36,18 +36,26 @@ impl Service {
     ) -> Result<DestroyedMaterial, Error> {
         let (lifecycle, confirmed) = (self.lifecycle.clone(), confirmed_arn.to_owned());
         let work = move |core: Core, key: Arc<Key>| async move { destroy(&core, &lifecycle, &key, &confirmed).await };
-        let details = Details::default().asking(Proposal::new().text("confirmKeyArn", confirmed_arn));
+        let [said, looked] = [confirmed_arn; 2].map(str::to_owned);
+        let details = Details::default()
+            .asking(move |_| Proposal::new().text("confirmKeyArn", &said))
+            .if_before(move |core, _, id| is_confirmed(&core.scope().key_arn(id), &looked));
         self.core.on_key_with(call, Operation::DestroyKeyMaterial, key_id, details, work).await
     }
 }
 
+fn is_confirmed(key_arn: &str, confirmed: &str) -> Result<(), Error> {
+    if confirmed == key_arn {
+        return Ok(());
+    }
+    Err(Error::validation(format!(
+        "confirmKeyArn must be the ARN of the key whose material is to be destroyed for ever, {key_arn}."
+    )))
+}
+
 async fn destroy(core: &Core, lifecycle: &Lifecycle, key: &Key, confirmed: &str) -> Result<DestroyedMaterial, Error> {
     let key_arn = core.scope().key_arn(key.id);
-    if confirmed != key_arn {
-        return Err(Error::validation(format!(
-            "confirmKeyArn must be the ARN of the key whose material is to be destroyed for ever, {key_arn}."
-        )));
-    }
+    is_confirmed(&key_arn, confirmed)?;
     let (_, window) = DELETION_WINDOW_DAYS;
     let date = core.clock().unix_millis().saturating_add(i64::from(window) * DAY_MILLIS);
     lifecycle.give_up_material(key, GiveUp::Asked { date }).await?;

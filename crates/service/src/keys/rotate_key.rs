@@ -46,24 +46,17 @@ pub struct KeyRotation {
 impl Service {
     /// Gives a key new material now; gives its ARN when that encrypts.
     pub async fn rotate_key_on_demand(&self, call: &RequestContext, key_id: &str) -> Result<String, Error> {
-        let (lifecycle, most) = (self.lifecycle.clone(), self.core.quotas().on_demand_rotations);
+        let lifecycle = self.lifecycle.clone();
         let work = move |core: Core, key: Arc<Key>| async move {
-            let arn = core.scope().key_arn(key.id);
-            let asked_for = |version: &&Version| version.cause == Some(RotationCause::Request);
-            let done = key.versions.iter().filter(asked_for).filter(|version| version.current_since.is_some()).count();
-            if done >= most {
-                return Err(Error::permanent(
-                    Exception::LimitExceeded,
-                    format!(
-                        "{arn} was rotated on demand {done} times, and no more than {most} are allowed \
-                         (limits.on_demand_rotations); it can still be rotated by itself."
-                    ),
-                ));
-            }
+            may_be_rotated(&core, &key)?;
             lifecycle.rotate(key.id, RotationCause::Request).await?;
-            Ok(arn)
+            Ok(core.scope().key_arn(key.id))
         };
-        let details = Details::default().asking(Proposal::new());
+        let look = |core: &Core, _: &RequestContext, id| match core.store().catalogue().key(id) {
+            Some(key) => may_be_rotated(core, key),
+            None => Ok(()),
+        };
+        let details = Details::default().asking(|_| Proposal::new()).if_before(look);
         self.core.on_key_with(call, Operation::RotateKeyOnDemand, key_id, details, work).await
     }
 
@@ -75,16 +68,15 @@ impl Service {
         period_days: Option<u32>,
     ) -> Result<(), Error> {
         let work = move |core: Core, key: Arc<Key>| async move {
-            let (least, most) = ROTATION_PERIOD_DAYS;
-            let days = period_days.unwrap_or(ROTATION_PERIOD_DEFAULT);
-            let days = validate::number("rotationPeriodInDays", days, least, most)?;
+            let days = period(period_days)?;
             core.store().set_rotation(key.id, Some(days)).await.map_err(|error| core.of_store(error))?;
             tracing::info!(key = %key.id, days, "the key is rotated by itself");
             Ok(())
         };
         let rotation_period_days = Some(period_days.unwrap_or(ROTATION_PERIOD_DEFAULT));
-        let proposal = Proposal::new().number("rotationPeriodInDays", rotation_period_days);
-        let details = Details { rotation_period_days, ..Details::default() }.asking(proposal);
+        let details = Details { rotation_period_days, ..Details::default() }
+            .asking(move |_| Proposal::new().number("rotationPeriodInDays", rotation_period_days))
+            .if_before(move |_, _, _| period(period_days).map(drop));
         self.core.on_key_with(call, Operation::EnableKeyRotation, key_id, details, work).await
     }
 
@@ -95,7 +87,7 @@ impl Service {
             tracing::info!(key = %key.id, "the key is not rotated by itself any more");
             Ok(())
         };
-        let details = Details::default().asking(Proposal::new());
+        let details = Details::default().asking(|_| Proposal::new());
         self.core.on_key_with(call, Operation::DisableKeyRotation, key_id, details, work).await
     }
 
@@ -143,4 +135,27 @@ impl Service {
         };
         self.core.on_key(call, Operation::ListKeyRotations, key_id, work).await
     }
+}
+
+/// Whether a key may be given new material on demand once more.
+fn may_be_rotated(core: &Core, key: &Key) -> Result<(), Error> {
+    let (arn, most) = (core.scope().key_arn(key.id), core.quotas().on_demand_rotations);
+    let asked_for = |version: &&Version| version.cause == Some(RotationCause::Request);
+    let done = key.versions.iter().filter(asked_for).filter(|version| version.current_since.is_some()).count();
+    if done < most {
+        return Ok(());
+    }
+    Err(Error::permanent(
+        Exception::LimitExceeded,
+        format!(
+            "{arn} was rotated on demand {done} times, and no more than {most} are allowed \
+             (limits.on_demand_rotations); it can still be rotated by itself."
+        ),
+    ))
+}
+
+/// The period, in days.
+fn period(days: Option<u32>) -> Result<u32, Error> {
+    let (least, most) = ROTATION_PERIOD_DAYS;
+    validate::number("rotationPeriodInDays", days.unwrap_or(ROTATION_PERIOD_DEFAULT), least, most)
 }

@@ -52,7 +52,7 @@ impl Service {
             tracing::info!(key = %key.id, to = to.name(), "the key was switched");
             Ok(())
         };
-        let details = Details::default().asking(Proposal::new());
+        let details = Details::default().asking(|_| Proposal::new());
         self.core.on_key_with(call, operation, key_id, details, work).await
     }
 }

@@ -18,8 +18,10 @@ impl Service {
         tags: Vec<(String, String)>,
     ) -> Result<(), Error> {
         let operation = Operation::TagResource;
-        let proposal = Proposal::new().tags(&tags);
-        let details = Details { tags: Some(tags.clone()), ..Details::default() }.asking(proposal);
+        let [said, looked] = [&tags, &tags].map(Clone::clone);
+        let details = Details { tags: Some(tags.clone()), ..Details::default() }
+            .asking(move |_| Proposal::new().tags(&said))
+            .if_before(move |core, _, _| validate::tags(looked.clone(), core.quotas().tags_per_key).map(drop));
         let work = move |core: Core, key: Arc<Key>| async move {
             let most = core.quotas().tags_per_key;
             let tags = validate::tags(tags, most)?;
@@ -37,8 +39,13 @@ impl Service {
         tag_keys: Vec<String>,
     ) -> Result<(), Error> {
         let operation = Operation::UntagResource;
-        let proposal = Proposal::new().texts("tagKeys", tag_keys.iter().map(String::as_str));
-        let details = Details { tag_keys: Some(tag_keys.clone()), ..Details::default() }.asking(proposal);
+        let (said, looked) = (tag_keys.clone(), tag_keys.clone());
+        let details = Details { tag_keys: Some(tag_keys.clone()), ..Details::default() }
+            .asking(move |_| Proposal::new().texts("tagKeys", said.iter().map(String::as_str)))
+            .if_before(move |core, _, id| {
+                let has = core.store().catalogue().key(id).map_or(0, |key| key.tags.len());
+                validate::tag_keys(looked.clone(), core.quotas().tags_per_key.max(has)).map(drop)
+            });
         let work = move |core: Core, key: Arc<Key>| async move {
             // A key that has more than it may have by now can be rid of all of them at once.
             let names = validate::tag_keys(tag_keys, core.quotas().tags_per_key.max(key.tags.len()))?;

@@ -19,9 +19,11 @@ impl Service {
     /// Gives an alias to another key. Whoever names it from then on means that one.
     pub async fn update_alias(&self, call: &RequestContext, alias: &str, target_key_id: &str) -> Result<(), Error> {
         let operation = Operation::UpdateAlias;
-        let held = self.core.held(operation, alias);
-        let proposal = held.of(Proposal::new()).text("targetKeyId", target_key_id);
-        let resource = self.core.arn_of(operation, alias).map(|alias| alias.asking(proposal));
+        let held = Held::default();
+        let resource = self.core.arn_of(operation, alias).map(|named| {
+            let (held, alias, target) = (held.clone(), alias.to_owned(), target_key_id.to_owned());
+            named.asking(move |core| held.said(core, &alias).text("targetKeyId", &target))
+        });
         let (core, call_of_task) = (self.core.clone(), call.clone());
         let (alias, target_key_id) = (alias.to_owned(), target_key_id.to_owned());
         let of_look = (alias.clone(), target_key_id.clone());
@@ -53,24 +55,19 @@ impl Service {
     }
 }
 
-/// The key that has an alias when a call begins.
+/// The key that has an alias when others are told of it.
+#[derive(Clone, Default)]
 pub(super) struct Held(Meant<KeyId>);
 
 impl Held {
     /// What others approve is about that key alone.
-    pub(super) fn of(&self, proposal: Proposal) -> Proposal {
-        proposal.maybe("keyId", self.0.get().map(ToString::to_string).as_deref())
+    pub(super) fn said(&self, core: &Core, alias: &str) -> Proposal {
+        let look = || Some(core.store().catalogue().key_with_alias(&AliasName::parse(alias)?)?.id);
+        Proposal::new().maybe("keyId", self.0.look(look).map(ToString::to_string).as_deref())
     }
 
     pub(super) fn is_still(&self, alias: &str, now: KeyId) -> Result<(), Error> {
         if self.0.is_still(&now) { Ok(()) } else { Err(contended(alias)) }
-    }
-}
-
-impl Core {
-    pub(super) fn held(&self, operation: Operation, alias: &str) -> Held {
-        let look = || Some(self.store().catalogue().key_with_alias(&AliasName::parse(alias)?)?.id);
-        Held(self.meant(operation, look))
     }
 }
 

@@ -18,7 +18,10 @@ impl Service {
         description: String,
     ) -> Result<(), Error> {
         let operation = Operation::UpdateKeyDescription;
-        let details = Details::default().asking(Proposal::new().text("description", &description));
+        let [said, looked] = [&description, &description].map(Clone::clone);
+        let details = Details::default()
+            .asking(move |_| Proposal::new().text("description", &said))
+            .if_before(move |_, _, _| validate::description(&looked));
         let work = move |core: Core, key: Arc<Key>| async move {
             validate::description(&description)?;
             let states = operation.spec().allowed_states;

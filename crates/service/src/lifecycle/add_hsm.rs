@@ -79,7 +79,7 @@ enum Outcome {
 impl Lifecycle {
     /// Brings the HSM in. The store must be connected, and the HSM in its cluster's configuration. The store's turn is
     /// taken only where something is changed: a disconnect does not wait for an HSM that is slow, and has its way.
-    pub(crate) async fn add_hsm_to_cluster(&self, id: &KeyStoreId, input: AddHsmInput) -> Result<AddedHsm, Error> {
+    pub(crate) async fn add_hsm_to_cluster(&self, id: &KeyStoreId, input: &AddHsmInput) -> Result<AddedHsm, Error> {
         let turn = self.core.registry().turn(id).await;
         let (store, in_use) = self.connected(id)?;
         let hsm = HsmId::from(input.hsm_id.as_str());
@@ -117,9 +117,9 @@ impl Lifecycle {
             let (shown, transport) = transient(AddStep::Show, self.shown(&candidate, &claim, &question)).await?;
             let (wrapped, blob) = match (shown.holds_wrapping_key, input.wrapped_key.is_empty()) {
                 (true, _) => (Bytes::new(), None),
-                (false, false) => (Bytes::new(), Some(input.wrapped_key)),
+                (false, false) => (Bytes::new(), Some(input.wrapped_key.clone())),
                 (false, true) => {
-                    let rewrap = self.rewrap(&member, input.member_wrapped_key, transport);
+                    let rewrap = self.rewrap(&member, input.member_wrapped_key.clone(), transport);
                     let wrapped = transient(AddStep::Rewrap, rewrap).await?;
                     (wrapped.clone(), Some(wrapped))
                 }

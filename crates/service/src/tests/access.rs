@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::bench::{Bench, Manner, exception, plain, sealed};
+use crate::GrantTokens;
 use crate::core::recorder::Phase;
 use crate::{CreateAliasInput, CreateKeyInput, Error, ReEncryptInput, RequestContext};
 use model::exception::Exception;
@@ -116,7 +117,7 @@ async fn a_certificate_without_a_principal_may_do_nothing_and_is_told_what_to_do
     let key = created(&bench).await;
     let (service, eve) = (&bench.service, by(&bench, "eve"));
     for error in [
-        service.describe_key(&eve, &key.arn).await.unwrap_err(),
+        service.describe_key_with(&eve, &key.arn, GrantTokens::default()).await.unwrap_err(),
         service.list_keys(&eve, crate::ListKeysInput::default()).await.unwrap_err(),
         service.generate_random(&eve, Some(1), "", crate::Extras::default()).await.unwrap_err(),
         service.create_key(&eve, CreateKeyInput::default()).await.unwrap_err(),
@@ -135,7 +136,7 @@ async fn an_administrator_may_do_everything_whatever_policies_say() {
     let admin = principal(&bench, HERE, "admin").await;
     attach(&bench, &admin, "none", &statement("Deny", "*", "*")).await;
     encrypt(&bench, "admin", &key.arn, None).await.unwrap();
-    bench.service.describe_key(&by(&bench, "admin"), &key.arn).await.unwrap();
+    bench.service.describe_key_with(&by(&bench, "admin"), &key.arn, GrantTokens::default()).await.unwrap();
     // The list is another one from now on.
     bench.service.set_administrators(BTreeSet::new());
     assert!(is_denied(encrypt(&bench, "admin", &key.arn, None).await));
@@ -191,7 +192,7 @@ async fn grants_allow_beside_policies_what_no_policy_denies() {
         assert!(is_denied(encrypt(&bench, "anna", &key.arn, tenant).await), "{tenant:?}");
     }
     assert!(is_denied(encrypt(&bench, "anna", &other.arn, Some("7")).await));
-    assert!(is_denied(bench.service.describe_key(&by(&bench, "anna"), &key.arn).await));
+    assert!(is_denied(bench.service.describe_key_with(&by(&bench, "anna"), &key.arn, GrantTokens::default()).await));
     attach(&bench, &anna, "none", &statement("Deny", "kms:Encrypt", "*")).await;
     let error = encrypt(&bench, "anna", &key.arn, Some("7")).await.unwrap_err();
     assert_eq!(error.exception, Exception::AccessDenied);
@@ -356,7 +357,11 @@ async fn policies_of_the_program_are_what_they_say() {
         let id = principal(&bench, HERE, name).await;
         attach_as_it_is(&bench, &id, name, true).await;
         assert_eq!(!is_denied(encrypt(&bench, name, &key.arn, None).await), uses, "{name}");
-        assert_eq!(!is_denied(bench.service.describe_key(&by(&bench, name), &key.arn).await), looks, "{name}");
+        assert_eq!(
+            !is_denied(bench.service.describe_key_with(&by(&bench, name), &key.arn, GrantTokens::default()).await),
+            looks,
+            "{name}"
+        );
         let connect = bench.service.connect_key_store(&by(&bench, name), "cks-00000000000000000").await;
         let may = connect.unwrap_err().exception == Exception::CustomKeyStoreNotFound;
         assert_eq!(may, connects, "{name}");

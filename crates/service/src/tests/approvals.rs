@@ -83,8 +83,9 @@ pub(super) async fn delete(bench: &Bench, name: &str, key: &str, days: u32) -> R
 pub(super) fn asked<T: std::fmt::Debug>(refused: Result<T, Error>) -> String {
     let error = refused.unwrap_err();
     assert_eq!((error.exception, error.retryable), (Exception::AccessDenied, false), "{error}");
-    let (_, rest) = error.message.split_once("keystorectl approval show ").unwrap_or_else(|| panic!("{error}"));
-    rest.split('\'').next().unwrap().to_owned()
+    let id = error.approval.as_ref().unwrap_or_else(|| panic!("{error}"));
+    assert!(error.message.contains(&format!("'keystorectl approval show {id}'")), "{error}");
+    id.to_string()
 }
 
 pub(super) async fn shown(bench: &Bench, id: &str) -> ApprovalView {
@@ -117,8 +118,10 @@ async fn a_call_runs_once_when_enough_others_have_approved_it() {
     assert_eq!((&*approval.description, approval.needed), ("pendingWindowInDays: \"7\"", 2));
     assert_eq!((approval.created_at, approval.expires_at), (0, 3_600_000));
 
+    assert_eq!(shown(&bench, &id).await.could, Some(3), "bert, carl and the administrator");
     let one = approve(&bench, "bert", &id).await.unwrap();
-    assert_eq!((one.given, one.standing), (1, ApprovalStanding::Waiting));
+    assert_eq!((one.given, one.standing, one.could), (1, ApprovalStanding::Waiting, Some(2)));
+    assert_eq!(bench.service.approvers(), 3);
     assert_eq!(asked(delete(&bench, "anna", &key, 7).await), id, "one is not enough");
     approve(&bench, "bert", &id).await.unwrap();
     assert_eq!(asked(delete(&bench, "anna", &key, 7).await), id, "nor is the same one twice");

@@ -1,6 +1,6 @@
 //! A call of each operation that changes something.
 
-use super::approvals::{approvals, arn, asked, bench, by, created, shown};
+use super::approvals::{approvals, arn, asked, bench, by, created, put, shown};
 use super::bench::Bench;
 use crate::{
     AddHsmInput, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
@@ -20,12 +20,15 @@ async fn no_operation_that_changes_something_gets_past() {
     let (grant, admin) = (granted(&bench, &key, &arn("bert")).await, by(&bench, "admin"));
     let there = CreateAliasInput { alias_name: "alias/there".into(), target_key_id: key.clone(), ..Default::default() };
     bench.service.create_alias(&admin, there).await.unwrap();
+    // What could not be carried out is asked of nobody.
+    put(&bench, "mine", "{\"Effect\":\"Allow\",\"Action\":\"kms:Encrypt\",\"Resource\":\"*\"}").await;
+    bench.service.create_group(&admin, "red").await.unwrap();
     let operations: Vec<_> = Operation::ALL.iter().copied().filter(|one| one.can_need_approval()).collect();
     bench.service.set_approvals(approvals(&operations, 1));
     for operation in operations {
         let refused = carried_out(&bench, &admin, operation, (&key, &grant)).await;
         let view = shown(&bench, &asked(refused)).await;
-        assert_eq!(view.operation, operation.spec().event);
+        assert_eq!(view.operation, operation.name());
         bench.service.refuse_approval(&admin, view.id.as_str()).await.unwrap();
     }
 }
@@ -84,8 +87,8 @@ async fn carried_out(
         Operation::EnableKeyRotation => service.enable_key_rotation(call, key, None).await,
         Operation::DisableKeyRotation => service.disable_key_rotation(call, key).await,
         Operation::PutKeyPolicy => {
-            let (key_id, policy) = (key.to_owned(), "{}".to_owned());
-            service.put_key_policy(call, PutKeyPolicyInput { key_id, policy, ..Default::default() }).await.map(drop)
+            let input = PutKeyPolicyInput { key_id: key.to_owned(), default_policy: true, ..Default::default() };
+            service.put_key_policy(call, input).await.map(drop)
         }
         Operation::CreateGrant => service.create_grant(call, grant(key, ARN)).await.map(drop),
         Operation::RetireGrant => {
@@ -136,12 +139,13 @@ async fn carried_out(
         Operation::EnableAccessKey => service.enable_access_key(call, ARN, "AKKS0").await,
         Operation::DisableAccessKey => service.disable_access_key(call, ARN, "AKKS0").await,
         Operation::DeleteAccessKey => service.delete_access_key(call, ARN, "AKKS0").await,
-        Operation::CreateGroup => service.create_group(call, "red").await,
+        Operation::CreateGroup => service.create_group(call, "blue").await,
         Operation::DeleteGroup => service.delete_group(call, "red").await,
         Operation::AddGroupMember => service.add_group_member(call, "red", ARN).await,
         Operation::RemoveGroupMember => service.remove_group_member(call, "red", ARN).await,
         Operation::PutPolicy => {
-            let (name, document) = ("mine".into(), "{}".into());
+            let document = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\"}]}";
+            let (name, document) = ("mine".into(), document.into());
             service.put_policy(call, PutPolicyInput { name, document, ..Default::default() }).await.map(drop)
         }
         Operation::DeletePolicy => service.delete_policy(call, "mine").await,

@@ -4,9 +4,10 @@ use super::approvals::{
     approvals, approve, arn, asked, attach, bench, by, created, deletable, delete, principal, put, shown,
 };
 use super::bench::{Bench, exception};
+use crate::core::meant::Whom;
 use crate::{
-    ApprovalStanding, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error,
-    PutKeyPolicyInput, ResyncInput,
+    ApprovalStanding, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, Error, PutKeyPolicyInput,
+    ResyncInput, UpdateKeyStoreInput,
 };
 use model::exception::Exception;
 use model::operation::Operation;
@@ -33,16 +34,19 @@ async fn votes_are_counted_again_once_the_approval_is_spent() {
 #[tokio::test]
 async fn what_cannot_be_shown_cannot_be_approved() {
     let bench = bench().await;
-    bench.service.set_approvals(approvals(&[Operation::CreatePrincipal], 1));
-    let input = |many: usize| CreatePrincipalInput {
-        arn: arn("dora"),
-        identities: (0..many).map(|at| format!("cn:{at}{}", "x".repeat(400))).collect(),
-        ..Default::default()
+    bench.service.set_approvals(approvals(&[Operation::UpdateKeyStore], 1));
+    let update = async |hsms: usize| {
+        let input = UpdateKeyStoreInput {
+            key_store_id: bench.key_store.to_string(),
+            pin_was_reset: true,
+            hsm_ids: (0..hsms).map(|at| format!("hsm-{at}{}", "x".repeat(400))).collect(),
+            ..Default::default()
+        };
+        bench.service.update_key_store(&by(&bench, "anna"), input).await
     };
-    let create = async |many| bench.service.create_principal(&by(&bench, "anna"), input(many)).await;
-    assert_eq!(exception(create(1_000).await), Exception::LimitExceeded);
+    assert_eq!(exception(update(1_000).await), Exception::LimitExceeded);
     assert_eq!(bench.store.catalogue().approvals_after(None).count(), 0);
-    asked(create(20).await);
+    asked(update(20).await);
 }
 
 /// Somebody else of this name.
@@ -108,9 +112,9 @@ async fn who_has_an_arn_later_is_not_who_was_meant() {
     }
     // Nor is it who is meant by a call that is in hand.
     let core = &service.core;
-    let whom = core.whom(Operation::CreateGrant, &arn("eve"));
-    let unasked = core.whom(Operation::TagPrincipal, &arn("eve"));
-    assert_eq!(whom.now(core).unwrap().id, *whom.id().unwrap());
+    let (whom, unasked) = (Whom::named(&arn("eve")), Whom::named(&arn("eve")));
+    let id = whom.id(core).cloned();
+    assert_eq!(whom.now(core).unwrap().id, id.unwrap());
     made_anew(&bench, "eve").await;
     assert_eq!(exception(whom.now(core).map(drop)), Exception::Conflict);
     assert!(unasked.now(core).is_ok(), "where nobody is asked, an ARN means whoever has it");
@@ -203,7 +207,7 @@ async fn nobody_is_asked_for_what_would_be_denied() {
 }
 
 #[tokio::test]
-async fn who_is_mapped_no_more_is_the_same_person() {
+async fn who_is_no_longer_mapped_is_the_same_person() {
     let bench = bench().await;
     let (key, admin) = (deletable(&bench).await, by(&bench, "admin"));
     principal(&bench, "pat").await;

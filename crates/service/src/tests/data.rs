@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Bench, context, exception, plain, sealed};
+use crate::GrantTokens;
 use crate::{DataKeyInput, DecryptInput, EncryptInput, Extras, RequestedSpec, Service};
 use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
@@ -166,7 +167,10 @@ async fn states_decide_what_is_legal() {
         bench.store.force_state(key.id, state).await.unwrap();
         let error = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap_err();
         assert_eq!((error.exception, error.message), (exception, format!("{} {text}", key.arn)));
-        assert_eq!(bench.service.describe_key(&bench.call(), &key.arn).await.unwrap().state, state);
+        assert_eq!(
+            bench.service.describe_key_with(&bench.call(), &key.arn, GrantTokens::default()).await.unwrap().state,
+            state
+        );
     }
     bench.store.force_state(key.id, KeyState::Enabled).await.unwrap();
     bench.encrypt(plain(&key.arn, b"secret")).await.unwrap();
@@ -235,8 +239,9 @@ async fn the_budget_of_a_key_version_ends_with_a_clear_word() {
 async fn what_is_left_of_a_key_is_shown_from_its_making_and_after_a_start() {
     let bench = Bench::new().await;
     let (key, other) = (bench.create().await, bench.create().await);
-    let left =
-        async |bench: &Bench, key: &str| bench.service.describe_key(&bench.call(), key).await.unwrap().encryptions_left;
+    let left = async |bench: &Bench, key: &str| {
+        bench.service.describe_key_with(&bench.call(), key, GrantTokens::default()).await.unwrap().encryptions_left
+    };
     assert_eq!(key.encryptions_left, ENCRYPTIONS_PER_VERSION);
     for _ in 0..3 {
         bench.encrypt(plain(&key.arn, b"bytes")).await.unwrap();

@@ -94,7 +94,8 @@ fn compare(bench: &Bench, names: &[&str], keys: &[KeyId]) -> usize {
                     let text = core.scope().key_arn(*id);
                     let (subject, action) = (Subject::key(&keyring, *id, &text), operation.spec().permission);
                     let now = judge.allows(action, subject, said.parameters());
-                    let anew = judge.explained(action, subject, said.parameters(), |verdict| verdict.is_allowed());
+                    let anew =
+                        judge.explained(action, subject, said.parameters(), 0, |verdict, _| verdict.is_allowed());
                     assert_eq!(now.is_ok(), anew.unwrap_or(false), "{name} {operation:?} {tenant} {id}");
                     allowed += usize::from(now.is_ok());
                 }

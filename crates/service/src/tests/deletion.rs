@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{Bench, exception, plain, sealed};
+use crate::GrantTokens;
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::exception::Exception;
@@ -36,7 +37,7 @@ async fn a_key_that_is_to_be_deleted_can_be_kept_and_is_disabled_then() {
     );
     assert_eq!(exception(bench.decrypt(sealed(&ciphertext)).await), Exception::KmsInvalidState);
     assert_eq!(exception(bench.service.enable_key(&bench.call(), &id).await), Exception::KmsInvalidState);
-    let described = bench.service.describe_key(&bench.call(), &id).await.unwrap();
+    let described = bench.service.describe_key_with(&bench.call(), &id, GrantTokens::default()).await.unwrap();
     assert_eq!((described.state, described.deletion.unwrap().date), (KeyState::PendingDeletion, 7 * 24 * 3_600_000));
     assert_eq!(bench.service.cancel_key_deletion(&bench.call(), &id).await.unwrap(), key.arn);
     let not_pending = bench.service.cancel_key_deletion(&bench.call(), &id).await.unwrap_err();
@@ -70,7 +71,7 @@ async fn the_date_must_have_been_past_through_a_day_of_running() {
     assert_eq!(bench.fake.objects(), [0, 0]);
     assert!(bench.store.catalogue().key(key.id).is_none(), "the row is gone with the material");
     assert_eq!(bench.store.catalogue().destroyed_of(key.id).count(), 2, "and is remembered");
-    let gone = bench.service.describe_key(&bench.call(), &id).await.unwrap_err();
+    let gone = bench.service.describe_key_with(&bench.call(), &id, GrantTokens::default()).await.unwrap_err();
     assert_eq!((gone.exception, gone.message), (Exception::NotFound, format!("Key '{}' does not exist", key.arn)));
 }
 
@@ -86,7 +87,7 @@ async fn an_hsm_that_is_away_has_it_done_later_and_is_told_of_meanwhile() {
     bench.fake.fail("destroy", 1, 1);
     run(&bench, &mut turns, 25).await;
     assert_eq!(bench.fake.objects(), [0, 1, 1]);
-    let described = bench.service.describe_key(&bench.call(), &id).await.unwrap();
+    let described = bench.service.describe_key_with(&bench.call(), &id, GrantTokens::default()).await.unwrap();
     let stands = described.destructions.iter().map(|one| (one.destroyed_at.is_some(), one.failure.is_some()));
     assert_eq!(stands.collect::<Vec<_>>(), [(true, false), (false, true), (false, false)]);
     assert!(described.deletion.unwrap().material_destroyed);

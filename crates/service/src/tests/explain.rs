@@ -236,3 +236,44 @@ async fn a_principal_without_a_name_is_not_made() {
     let taken = bench.service.create_principal(&by(&bench, "admin"), input).await.unwrap_err();
     assert!(taken.message.contains(&arn("anna")), "{taken}");
 }
+
+#[tokio::test]
+async fn what_nearly_allows_it_is_named() {
+    let bench = bench().await;
+    let key = created(&bench).await;
+    principal(&bench, "anna").await;
+    let statement = "{\"Sid\":\"Invoices\",\"Effect\":\"Allow\",\"Action\":\"kms:Decrypt\",\"Resource\":\"*\",\"Condition\":\
+                     {\"StringEquals\":{\"kms:EncryptionContext:purpose\":\"invoice\"}}}";
+    attach(&bench, "Own", "anna", statement).await;
+    attach(&bench, "Others", "anna", "{\"Effect\":\"Allow\",\"Action\":\"kms:Encrypt\",\"Resource\":\"*\"}").await;
+    let with = |purpose: &str| ExplainInput {
+        context: [("purpose".to_owned(), purpose.to_owned())].into(),
+        ..of(&arn("anna"), "kms:Decrypt", &key)
+    };
+    let told = explain(&bench, with("salary")).await;
+    let said: Vec<_> =
+        told.nearest.iter().map(|near| (near.policy.as_str(), near.index, near.element, &*near.why)).collect();
+    assert_eq!(
+        said,
+        [
+            (
+                "Own",
+                0,
+                "Condition",
+                "StringEquals of kms:EncryptionContext:purpose is not met: the request has \"salary\""
+            ),
+            ("Others", 0, "Action", "it is not about kms:Decrypt"),
+        ]
+    );
+    assert_eq!(
+        (told.allowed, told.nearest[0].of_key, told.nearest[0].sid.as_deref()),
+        (false, false, Some("Invoices"))
+    );
+    let absent = explain(&bench, of(&arn("anna"), "kms:Decrypt", &key)).await;
+    assert!(absent.nearest[0].why.ends_with("the request does not have it"), "{absent:?}");
+    // Where it is allowed, and where a statement denies it, that is what has to change.
+    assert_eq!(explain(&bench, with("invoice")).await.nearest, []);
+    attach(&bench, "Never", "anna", "{\"Effect\":\"Deny\",\"Action\":\"kms:*\",\"Resource\":\"*\"}").await;
+    let denied = explain(&bench, with("salary")).await;
+    assert!(denied.nearest.is_empty() && denied.change.contains("has to go"), "{denied:?}");
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::bench::{Bench, context, exception, plain, sealed};
 use super::permissions::{ROOT, arn, bench, by, created, encrypt, policy, principal, put};
+use crate::GrantTokens;
 use crate::{
     Attached, CreateGrantInput, CreatedGrant, DecryptInput, EncryptInput, Error, PutPolicyInput, RetireGrantInput,
 };
@@ -84,13 +85,13 @@ async fn a_constraint_is_about_the_context_that_comes_with_the_call() {
         let case = format!("{kind:?} {constraint:?} {given:?}");
         assert_eq!(allowed(decrypted(&bench, "anna", &key, context(given)).await), expected, "{case}");
         // What has no context is not constrained; what is not granted is not allowed.
-        bench.service.describe_key(&by(&bench, "anna"), &key).await.unwrap();
+        bench.service.describe_key_with(&by(&bench, "anna"), &key, GrantTokens::default()).await.unwrap();
         assert_eq!(exception(encrypt(&bench, "anna", &key).await), Exception::AccessDenied);
         // Effective at once.
         let id = made.unwrap().id;
         bench.service.revoke_grant(&by(&bench, "admin"), &key, id.as_str(), false).await.unwrap();
         assert!(!allowed(decrypted(&bench, "anna", &key, context(given)).await), "{case}");
-        let shown = bench.service.describe_key(&by(&bench, "anna"), &key).await;
+        let shown = bench.service.describe_key_with(&by(&bench, "anna"), &key, GrantTokens::default()).await;
         assert_eq!(exception(shown), Exception::AccessDenied, "{case}");
     }
 }

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::bench::{Bench, exception, plain, sealed};
+use crate::GrantTokens;
 use crate::{CreateKeyInput, ListKeysInput};
 use cluster::Removal;
 use model::exception::Exception;
@@ -26,7 +27,8 @@ async fn a_key_is_enabled_in_every_zone() {
     let expected = expected.map(|(hsm, zone)| (hsm.to_owned(), zone.to_owned(), Placement::Present));
     assert_eq!(key.placements, expected);
     assert_eq!(bench.fake.objects(), [1, 1]);
-    let shown = bench.service.describe_key(&bench.call(), &key.id.to_string()).await.unwrap();
+    let shown =
+        bench.service.describe_key_with(&bench.call(), &key.id.to_string(), GrantTokens::default()).await.unwrap();
     assert_eq!((shown.arn, shown.state), (key.arn, KeyState::Enabled));
 }
 
@@ -176,11 +178,11 @@ async fn a_removal_is_recorded_once_and_nothing_is_refilled() {
     bench.service.note_removal(removal("hsm-0")).await;
     bench.service.note_removal(removal("hsm-0")).await;
     assert_eq!(*bench.seen.removed.lock().unwrap(), [removal("hsm-0")]);
-    let shown = bench.service.describe_key(&bench.call(), &key.arn).await.unwrap();
+    let shown = bench.service.describe_key_with(&bench.call(), &key.arn, GrantTokens::default()).await.unwrap();
     assert_eq!((shown.state, placements(&shown)), (KeyState::Enabled, vec![Placement::Removed, Placement::Present]));
     let blob = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap();
     bench.service.note_removal(removal("hsm-1")).await;
-    let shown = bench.service.describe_key(&bench.call(), &key.arn).await.unwrap();
+    let shown = bench.service.describe_key_with(&bench.call(), &key.arn, GrantTokens::default()).await.unwrap();
     assert_eq!((shown.state, placements(&shown)), (KeyState::Unavailable, vec![Placement::Removed; 2]));
     let error = bench.decrypt(sealed(&blob)).await.unwrap_err();
     assert_eq!((error.exception, error.retryable), (Exception::KmsInvalidState, false));
@@ -204,7 +206,10 @@ async fn parameters_are_checked() {
     }
     let input = CreateKeyInput { description: "ä".repeat(8_192), ..CreateKeyInput::default() };
     bench.service.create_key(&bench.call(), input).await.unwrap();
-    assert_eq!(exception(bench.service.describe_key(&bench.call(), "").await), Exception::Validation);
+    assert_eq!(
+        exception(bench.service.describe_key_with(&bench.call(), "", GrantTokens::default()).await),
+        Exception::Validation
+    );
 }
 
 #[tokio::test]

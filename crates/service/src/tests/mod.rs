@@ -5,6 +5,7 @@ mod access_keys;
 mod approvals;
 mod approvals_all;
 mod approvals_bound;
+mod approvals_fit;
 mod bench;
 mod data;
 mod decisions;

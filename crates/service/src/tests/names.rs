@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::bench::{Bench, exception, plain, sealed, statement};
+use crate::GrantTokens;
 use crate::{CreateAliasInput, CreateKeyInput, Error, KeyFilter, ListKeysInput, RequestContext};
 use model::exception::Exception;
 use model::key::KeyState;
@@ -63,7 +64,10 @@ async fn an_alias_stands_for_its_key_where_aws_takes_one() {
     bench.alias("alias/payroll", &one.arn).await.unwrap();
     let (name, arn) = ("alias/payroll", format!("{SCOPE}:alias/payroll"));
     for form in [name, &arn] {
-        assert_eq!(bench.service.describe_key(&bench.call(), form).await.unwrap().id, one.id);
+        assert_eq!(
+            bench.service.describe_key_with(&bench.call(), form, GrantTokens::default()).await.unwrap().id,
+            one.id
+        );
     }
     let blob = bench.encrypt(plain(name, b"secret")).await.unwrap();
     let named = |form: &str| crate::DecryptInput { key_id: form.to_owned(), ..sealed(&blob) };
@@ -76,12 +80,15 @@ async fn an_alias_stands_for_its_key_where_aws_takes_one() {
         assert_eq!(error.exception, Exception::NotFound);
     }
     bench.service.update_alias(&bench.call(), name, &other.id.to_string()).await.unwrap();
-    assert_eq!(bench.service.describe_key(&bench.call(), name).await.unwrap().id, other.id);
+    assert_eq!(
+        bench.service.describe_key_with(&bench.call(), name, GrantTokens::default()).await.unwrap().id,
+        other.id
+    );
     // What the alias's former key encrypted says so itself, and is not this one's.
     assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"secret");
     assert_eq!(exception(bench.decrypt(named(name)).await), Exception::IncorrectKey);
     bench.service.delete_alias(&bench.call(), name).await.unwrap();
-    let error = bench.service.describe_key(&bench.call(), name).await.unwrap_err();
+    let error = bench.service.describe_key_with(&bench.call(), name, GrantTokens::default()).await.unwrap_err();
     assert_eq!(said(&error), (Exception::NotFound, format!("Alias {arn} is not found.").as_str()));
 }
 
@@ -186,7 +193,10 @@ async fn what_waits_for_deletion_is_not_renamed() {
             bench.store.force_state(key.id, KeyState::Enabled).await.unwrap();
             let (store, event) = (&bench.key_store, model::key_store::Event::Disconnect);
             bench.store.advance_key_store(store, event, None, false).await.unwrap();
-            assert_eq!(service.describe_key(&call, &key.arn).await.unwrap().state, KeyState::Unavailable);
+            assert_eq!(
+                service.describe_key_with(&call, &key.arn, GrantTokens::default()).await.unwrap().state,
+                KeyState::Unavailable
+            );
         } else {
             bench.store.force_state(key.id, state).await.unwrap();
         }
@@ -197,7 +207,7 @@ async fn what_waits_for_deletion_is_not_renamed() {
         service.tag_resource(&call, &key.arn, pairs(&[("a", &name), ("b", "")])).await.unwrap();
         service.untag_resource(&call, &key.arn, vec!["b".into()]).await.unwrap();
         service.update_key_description(&call, &key.arn, name.clone()).await.unwrap();
-        assert_eq!(service.describe_key(&call, &key.arn).await.unwrap().description, name);
+        assert_eq!(service.describe_key_with(&call, &key.arn, GrantTokens::default()).await.unwrap().description, name);
         assert_eq!(bench.tags(&key.arn).await, pairs(&[("a", &name)]));
     }
     bench.store.force_state(key.id, KeyState::PendingDeletion).await.unwrap();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::bench::{Bench, exception, plain, sealed};
 use crate::{
-    Attached, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, ExplainInput, PutKeyPolicyInput,
-    PutPolicyInput, RequestContext, RetireGrantInput,
+    Attached, CheckedPolicy, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, ExplainInput,
+    PutKeyPolicyInput, PutPolicyInput, RequestContext, RetireGrantInput,
 };
 use auth::grant::ConstraintKind;
 use model::exception::Exception;
@@ -242,9 +242,24 @@ async fn a_verdict_is_explained_and_a_policy_checked() {
     service.attach_policy(&admin, "KeyUser", Attached::Principal(arn("anna"))).await.unwrap();
     let after = explain(&key).await;
     assert!(after.allowed && after.reason.contains("KeyUser statement 0 (Use)"), "{after:?}");
-    let findings = service.check_policy(&admin, "{}".into(), true).await.unwrap();
+    let findings = service.check_policy(&admin, "{}".into(), CheckedPolicy::AnyKey).await.unwrap();
     assert!(findings.iter().any(|finding| finding.is_error), "{findings:?}");
-    assert_eq!(service.check_policy(&admin, of_key(ROOT, "kms:*"), true).await.unwrap(), []);
+    assert_eq!(service.check_policy(&admin, of_key(ROOT, "kms:*"), CheckedPolicy::AnyKey).await.unwrap(), []);
+    // Resources that can be nothing here are found, and those of another key where it is told which one this is.
+    let other = created(&bench).await;
+    let of_one = of_key(ROOT, "kms:*").replace("\"Resource\":\"*\"", &format!("\"Resource\":\"{other}\""));
+    assert!(of_one.contains(&other), "{of_one}");
+    let check = async |text: &str, of: CheckedPolicy| {
+        let found = service.check_policy(&admin, text.to_owned(), of).await.unwrap();
+        found.into_iter().map(|one| format!("{} {}", one.place, one.problem)).collect::<Vec<_>>()
+    };
+    assert_eq!(check(&of_one, CheckedPolicy::AnyKey).await, [""; 0]);
+    assert_eq!(check(&of_one, CheckedPolicy::Key(other.clone())).await, [""; 0]);
+    let found = check(&of_one, CheckedPolicy::Key(key.clone())).await;
+    assert!(found.len() == 1 && found[0].contains("cannot be this key"), "{found:?}");
+    let far = policy("{\"Effect\":\"Allow\",\"Action\":\"kms:*\",\"Resource\":\"arn:aws:kms:*:999900001111:key/*\"}");
+    let found = check(&far, CheckedPolicy::Identity).await;
+    assert!(found.len() == 1 && found[0].starts_with("Statement[0].Resource \"arn:"), "{found:?}");
 }
 
 #[tokio::test]

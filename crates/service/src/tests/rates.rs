@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::bench::{Bench, exception, plain};
+use crate::GrantTokens;
 use crate::observer::RateLimit;
 use crate::{CreatePrincipalInput, Error, Extras, RateLimits, ReEncryptInput, RequestContext};
 use model::clock::Clock;
@@ -42,7 +43,7 @@ async fn a_principal_has_so_many_requests_a_second_whatever_they_are() {
     let key = bench.create().await.arn;
     set(&bench, Some(5), None);
     encrypt(&bench, "anna", &key, 3).await.unwrap();
-    bench.service.describe_key(&by(&bench, "anna"), &key).await.unwrap();
+    bench.service.describe_key_with(&by(&bench, "anna"), &key, GrantTokens::default()).await.unwrap();
     let error = encrypt(&bench, "anna", &key, 2).await.unwrap_err();
     assert_eq!((error.exception, error.retryable), (Exception::Throttling, true));
     let starts = "You have exceeded the rate at which you may call KMS: cn:anna has 5 requests a second";
@@ -52,9 +53,15 @@ async fn a_principal_has_so_many_requests_a_second_whatever_they_are() {
     encrypt(&bench, "anna", &key, 1).await.unwrap();
     assert_eq!(bench.fake.asked.lock().unwrap().iter().map(|(_, items)| items).sum::<usize>(), 4);
     let none = "00000000-0000-4000-8000-000000000001";
-    assert_eq!(exception(bench.service.describe_key(&by(&bench, "anna"), none).await), Exception::Throttling);
+    assert_eq!(
+        exception(bench.service.describe_key_with(&by(&bench, "anna"), none, GrantTokens::default()).await),
+        Exception::Throttling
+    );
     assert_eq!(exception(bench.service.who_am_i(&by(&bench, "anna")).await), Exception::Throttling);
-    assert_eq!(exception(bench.service.describe_key(&by(&bench, "anna"), "a\nb").await), Exception::Throttling);
+    assert_eq!(
+        exception(bench.service.describe_key_with(&by(&bench, "anna"), "a\nb", GrantTokens::default()).await),
+        Exception::Throttling
+    );
     encrypt(&bench, "bert", &key, 5).await.expect("others have their own");
     bench.clock.advance(Duration::from_millis(201));
     encrypt(&bench, "anna", &key, 1).await.unwrap();
@@ -114,7 +121,11 @@ async fn a_key_store_has_so_many_requests_a_second_of_all_who_may_use_it() {
     assert_eq!(throttled(&bench), [(RateLimit::KeyStore, 1), (RateLimit::KeyStore, 1)]);
     let random = async || bench.service.generate_random(&by(&bench, "bert"), Some(1), "", Extras::default()).await;
     assert_eq!(exception(random().await), Exception::Throttling);
-    bench.service.describe_key(&by(&bench, "anna"), &key).await.expect("what manages keys is not counted");
+    bench
+        .service
+        .describe_key_with(&by(&bench, "anna"), &key, GrantTokens::default())
+        .await
+        .expect("what manages keys is not counted");
     bench.clock.advance(Duration::from_millis(250));
     random().await.unwrap();
     assert_eq!(exception(random().await), Exception::Throttling);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{Bench, Manner, exception, plain, sealed, statement};
+use crate::GrantTokens;
 use crate::core::recorder::Phase;
 use crate::{Attached, Error, GeneratedDataKey, ListKeysInput, RequestContext};
 use model::exception::Exception;
@@ -59,7 +60,7 @@ async fn a_record_names_the_principal_that_policies_know() {
     bench.service.attach_policy(&by(&bench, "admin"), "Administrator", to).await.unwrap();
     bench.recorder.taken();
     encrypt(&bench, "anna", &key).await.unwrap();
-    bench.service.describe_key(&by(&bench, "anna"), &key).await.unwrap();
+    bench.service.describe_key_with(&by(&bench, "anna"), &key, GrantTokens::default()).await.unwrap();
     bench.service.encrypt(&by(&bench, "anna"), Vec::new()).await.unwrap_err();
     encrypt(&bench, "eve", &key).await.unwrap_err();
     bench.service.delete_principal(&by(&bench, "anna"), &arn("anna")).await.unwrap();
@@ -86,11 +87,17 @@ async fn a_recorder_that_fails_has_everything_withheld() {
     let call = bench.call();
     let random = bench.service.generate_random(&call, Some(16), "", crate::Extras::default());
     assert_eq!(exception(random.await), Exception::KmsInternal);
-    assert_eq!(exception(bench.service.describe_key(&call, &key.arn).await), Exception::KmsInternal);
+    assert_eq!(
+        exception(bench.service.describe_key_with(&call, &key.arn, GrantTokens::default()).await),
+        Exception::KmsInternal
+    );
     assert_eq!(exception(bench.service.list_keys(&call, ListKeysInput::default()).await), Exception::KmsInternal);
     assert_eq!(exception(bench.service.disable_key(&call, &key.arn).await), Exception::KmsInternal);
     // An error tells what it told before: there is nothing in it to withhold.
-    assert_eq!(exception(bench.service.describe_key(&call, "nonsense").await), Exception::NotFound);
+    assert_eq!(
+        exception(bench.service.describe_key_with(&call, "nonsense", GrantTokens::default()).await),
+        Exception::NotFound
+    );
     bench.recorder.is(Manner::Quick);
     bench.service.enable_key(&call, &key.arn).await.unwrap();
     assert_eq!(bench.decrypt(sealed(&blob)).await.unwrap(), b"bytes");
@@ -152,7 +159,7 @@ async fn what_an_operation_shows_is_looked_at_once_more_too() {
     let key = bench.create().await;
     bench.recorder.is(Manner::Slow);
     let call = bench.call();
-    let described = bench.service.describe_key(&call, &key.arn);
+    let described = bench.service.describe_key_with(&call, &key.arn, GrantTokens::default());
     tokio::pin!(described);
     tokio::select! {
         biased;
@@ -172,11 +179,11 @@ async fn a_refused_call_has_one_record() {
     let key = bench.create().await;
     bench.recorder.taken();
     assert!(data_keys(&bench, bench.call(), &key.arn, 0).await.is_err());
-    assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
+    assert!(bench.service.describe_key_with(&bench.call(), "nonsense", GrantTokens::default()).await.is_err());
     assert!(bench.encrypt(plain("nonsense", b"x")).await.is_err());
     bench.may_nothing();
     // What cannot be a key's name is told as such, whoever asks.
-    assert!(bench.service.describe_key(&bench.call(), "nonsense").await.is_err());
+    assert!(bench.service.describe_key_with(&bench.call(), "nonsense", GrantTokens::default()).await.is_err());
     assert!(bench.service.list_keys(&bench.call(), ListKeysInput::default()).await.is_err());
     assert!(bench.encrypt(plain(&key.arn, b"x")).await.is_err());
     let told: Vec<_> = bench.recorder.taken().into_iter().map(|record| (record.operation, record.outcomes)).collect();
@@ -221,7 +228,7 @@ async fn whether_a_thing_exists_is_told_only_to_those_who_may_use_it() {
         service.decrypt(&eve, vec![item]).await.unwrap().remove(0).unwrap_err()
     };
     assert_eq!(denied(named(&key.arn).await, &key.arn), denied(named(&other).await, &other));
-    let describe = async |arn: &str| service.describe_key(&eve, arn).await.unwrap_err();
+    let describe = async |arn: &str| service.describe_key_with(&eve, arn, GrantTokens::default()).await.unwrap_err();
     assert_eq!(denied(describe(&key.arn).await, &key.arn), denied(describe(&other).await, &other));
     let enable = async |arn: &str| service.enable_key(&eve, arn).await.unwrap_err();
     assert_eq!(denied(enable(&key.arn).await, &key.arn), denied(enable(&other).await, &other));
@@ -233,7 +240,7 @@ async fn whether_a_thing_exists_is_told_only_to_those_who_may_use_it() {
     assert_eq!(denied(clusters(cluster).await, cluster), denied(clusters(none).await, none));
     // Who may is told the truth.
     let anna = bench.call();
-    assert_eq!(exception(service.describe_key(&anna, &other).await), Exception::NotFound);
+    assert_eq!(exception(service.describe_key_with(&anna, &other, GrantTokens::default()).await), Exception::NotFound);
     assert_eq!(
         exception(service.connect_key_store(&anna, "cks-00000000000000000").await),
         Exception::CustomKeyStoreNotFound

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::bench::{Bench, exception, plain, sealed};
+use crate::GrantTokens;
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::exception::Exception;
@@ -272,7 +273,7 @@ async fn a_version_that_wears_out_is_replaced_whatever_the_settings() {
     bench.store.reserve_encryptions(current, 1 << 20).await.unwrap();
     turn(&bench, &mut turns).await;
     assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
-    let described = bench.service.describe_key(&bench.call(), &id).await.unwrap();
+    let described = bench.service.describe_key_with(&bench.call(), &id, GrantTokens::default()).await.unwrap();
     assert_eq!(described.current_cause, Some(RotationCause::Wear));
     turn(&bench, &mut turns).await;
     assert_eq!(versions(&bench, &key), (vec![1, 2], 2), "the new one is fresh");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::access::{HERE, arn, attach, attach_as_it_is, bench, by, created, encrypt, principal, statement};
 use super::bench::{Bench, exception, plain, sealed};
+use crate::GrantTokens;
 use crate::{
     AddHsmInput, Approvals, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
     CreatePrincipalInput, DataKeyInput, Error, ExplainInput, Extras, KeyFilter, ListKeysInput, PutKeyPolicyInput,
@@ -59,7 +60,7 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
             let input = CreateKeyInput { key_store_id: key_store.clone(), ..CreateKeyInput::default() };
             service.create_key(call, input).await.map(drop)
         }
-        Operation::DescribeKey => service.describe_key(call, key).await.map(drop),
+        Operation::DescribeKey => service.describe_key_with(call, key, GrantTokens::default()).await.map(drop),
         Operation::ListKeys => service.list_keys(call, ListKeysInput::default()).await.map(drop),
         Operation::UpdateKeyDescription => service.update_key_description(call, key, of("x")).await,
         Operation::TagResource => service.tag_resource(call, key, tags).await,
@@ -173,7 +174,9 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
             let (principal, action) = (principal.clone(), of("kms:Encrypt"));
             service.explain_access(call, ExplainInput { principal, action, ..ExplainInput::default() }).await.map(drop)
         }
-        Operation::CheckPolicy => service.check_policy(call, of(document), true).await.map(drop),
+        Operation::CheckPolicy => {
+            service.check_policy(call, of(document), crate::CheckedPolicy::AnyKey).await.map(drop)
+        }
         Operation::ListApprovals => service.list_approvals(call, true, None, "").await.map(drop),
         Operation::DescribeApproval => service.describe_approval(call, approval).await.map(drop),
         Operation::Approve => service.approve(call, approval, &"0".repeat(64)).await.map(drop),
@@ -294,11 +297,14 @@ async fn whether_there_is_such_an_alias_is_told_to_who_may_use_keys() {
     let (service, prefix) = (&bench.service, "arn:aws:kms:eu-central-1:111122223333:");
     for alias in ["alias/not", &format!("{prefix}alias/not")] {
         assert_eq!(exception(encrypt(&bench, "user", alias, None).await), Exception::NotFound);
-        assert_eq!(exception(service.describe_key(&by(&bench, "user"), alias).await), Exception::NotFound);
+        assert_eq!(
+            exception(service.describe_key_with(&by(&bench, "user"), alias, GrantTokens::default()).await),
+            Exception::NotFound
+        );
         let shown = format!("{prefix}alias/not");
         for refused in [
             encrypt(&bench, "idle", alias, None).await.map(drop),
-            service.describe_key(&by(&bench, "idle"), alias).await.map(drop),
+            service.describe_key_with(&by(&bench, "idle"), alias, GrantTokens::default()).await.map(drop),
             service
                 .decrypt(&by(&bench, "idle"), vec![crate::DecryptInput { key_id: alias.into(), ..sealed(&there.blob) }])
                 .await
@@ -318,7 +324,7 @@ async fn whether_there_is_such_an_alias_is_told_to_who_may_use_keys() {
     assert_eq!(one, other.replace("alias/not", "alias/there"));
     // The record names no key where there is none.
     bench.recorder.taken();
-    drop(service.describe_key(&by(&bench, "idle"), "alias/not").await);
+    drop(service.describe_key_with(&by(&bench, "idle"), "alias/not", GrantTokens::default()).await);
     assert!(bench.recorder.taken().iter().all(|record| record.resources.is_empty()));
 }
 

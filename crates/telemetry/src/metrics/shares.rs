@@ -70,7 +70,7 @@ impl ShareMetrics {
         let made_room = Family::<PlaceLabels, Counter>::default();
         registry.register(
             "connections_made_room",
-            "Connections that were ended to make room for others, by what there was no more room for",
+            "Connections that were ended to make room for others, by what there was no room left for",
             made_room.clone(),
         );
         for places in [Places::Handshake, Places::Open, Places::Ops] {

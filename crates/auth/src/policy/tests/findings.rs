@@ -1,14 +1,16 @@
 //! What is wrong or doubtful about policies, each with its place.
 
 use super::world::{KEY, id, resolve};
-use crate::policy::{Finding, Kind, POLICY_BYTES, Policy, Problem, Refused, Severity, check};
+use crate::policy::{Finding, Home, Kind, POLICY_BYTES, Policy, Problem, Refused, Severity, check};
+
+const HOME: Home<'static> = Home { partition: "aws", region: "eu-central-1", account: "111122223333" };
 
 pub(super) fn of_key(text: &str) -> Vec<String> {
-    check(text, Kind::Key { arn: Some(KEY) }, &resolve).iter().map(said).collect()
+    check(text, Kind::Key { arn: Some(KEY) }, Some(HOME), &resolve).iter().map(said).collect()
 }
 
 fn of_identity(text: &str) -> Vec<String> {
-    check(text, Kind::Identity, &resolve).iter().map(said).collect()
+    check(text, Kind::Identity, Some(HOME), &resolve).iter().map(said).collect()
 }
 
 fn said(finding: &Finding) -> String {
@@ -296,7 +298,7 @@ fn statements_without_effect() {
     let text = with(
         "{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:Encrypt\", \"Resource\": \"arn:aws:kms:*\"}",
     );
-    assert_eq!(check(&text, Kind::Key { arn: None }, &resolve), []);
+    assert_eq!(check(&text, Kind::Key { arn: None }, Some(HOME), &resolve), []);
 }
 
 #[test]
@@ -334,4 +336,90 @@ fn findings_are_bounded_and_errors_go_first() {
     assert_eq!(findings.len(), 100);
     assert!(findings.iter().any(|finding| finding.problem == Problem::UnknownOperator));
     assert_eq!(resolve("arn:aws:iam::111122223333:user/anna"), Some(id("anna")));
+}
+
+#[test]
+fn resources_that_can_never_be_meant() {
+    let identity = |element: &str, actions: &str, resource: &str| {
+        of_identity(&format!(
+            "{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Deny\",\"Action\":{actions},\"{element}\":\"{resource}\"}}]}}"
+        ))
+    };
+    let place = "warning Statement[0]";
+    for (actions, resource, expected) in [
+        ("\"kms:*\"", "arn:aws:kms:eu-central-1:999900001111:key/*", "fits nothing that there is here…"),
+        ("\"kms:*\"", "arn:aws:kms:us-east-1:111122223333:key/*", "fits nothing that there is here…"),
+        ("\"kms:*\"", "arn:aws-cn:kms:*:*:key/*", "fits nothing that there is here…"),
+        ("\"*\"", "arn:aws:s3:::bucket/*", "fits nothing that there is here…"),
+        (
+            "\"kms:Decrypt\"",
+            "arn:aws:kms:*:*:alias/billing",
+            "is nothing that an action of this statement is done with…",
+        ),
+        ("[\"kms:Decrypt\",\"kms:ReEncrypt*\"]", "arn:aws:kms:*:*:key-store/*", "is nothing that an action…"),
+        (
+            "\"kms:ListKeys\"",
+            "arn:aws:kms:*:*:key/*",
+            "never fits: the actions of this statement are done with nothing…",
+        ),
+    ] {
+        let expected = format!("{place}.Resource (line 1): {resource:?} {expected}");
+        assert_said(&identity("Resource", actions, resource), &[&expected]);
+        let expected = format!("{place}.NotResource (line 1): {resource:?} fits nothing that this statement could be…");
+        assert_said(&identity("NotResource", actions, resource), &[&expected]);
+    }
+    for (actions, resource) in [
+        ("\"kms:CreateAlias\"", "arn:aws:kms:*:*:alias/billing"),
+        ("\"kms:CreateAlias\"", "arn:aws:kms:*:*:key/*"),
+        ("\"kms:*Alias\"", "arn:aws:kms:*:*:*/*"),
+        ("\"kms:Decrypt\"", "arn:aws:kms:*:*:key/${aws:PrincipalTag/key}"),
+        ("\"kms:ReEncryptFrom\"", "arn:aws:kms:*:*:key/*"),
+        ("\"keystored:Approve\"", "arn:aws:kms:*:*:key-store/*"),
+        ("\"keystored:ResyncKeys\"", "arn:aws:kms:*:*:key/*"),
+        ("\"keystored:DeletePrincipal\"", "arn:aws:iam::999900001111:user/*"),
+        ("\"kms:DisconnectCustomKeyStore\"", "arn:aws:kms:*:*:key-store/cks-1"),
+        ("\"kms:TagResource\"", "*"),
+    ] {
+        assert_said(&identity("Resource", actions, resource), &[]);
+    }
+    // Actions that are none are told of once.
+    let said = identity("Resource", "\"s3:*\"", "arn:aws:s3:::bucket/*");
+    assert_said(&said, &[&format!("{place}.Action (line 1): \"s3:*\" fits no operation")]);
+}
+
+#[test]
+fn resources_of_key_policies_that_are_not_this_key() {
+    let with_resource = |element: &str, resource: &str| {
+        with(&format!(
+            "{{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:Encrypt\", \"{element}\": \"{resource}\"}}"
+        ))
+    };
+    let of_any = |text: &str| -> Vec<String> {
+        check(text, Kind::Key { arn: None }, Some(HOME), &resolve).iter().map(said).collect()
+    };
+    for resource in [
+        "arn:aws:kms:eu-central-1:111122223333:alias/billing",
+        "arn:aws:kms:eu-central-1:999900001111:key/*",
+        "arn:aws:kms:us-east-1:111122223333:key/${aws:username}",
+        "arn:aws-cn:kms:*:*:key/*",
+    ] {
+        let text = with_resource("Resource", resource);
+        let expected = format!("warning Statement[1].Resource (line 4): {resource:?} cannot be this key; …");
+        assert_said(&of_key(&text), &[&expected]);
+        assert_said(&of_any(&text), &[&expected]);
+        let text = with_resource("NotResource", resource);
+        let expected = format!("warning Statement[1].NotResource (line 4): {resource:?} fits nothing that…");
+        assert_said(&of_key(&text), &[&expected]);
+        assert_said(&of_any(&text), &[&expected]);
+    }
+    // Another key's ARN is one only where it is known which key this is.
+    let other =
+        with_resource("Resource", "arn:aws:kms:eu-central-1:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab");
+    assert_eq!((of_key(&other).len(), of_any(&other).len()), (1, 0));
+    let own = with_resource("NotResource", "arn:aws:kms:*:*:key/*");
+    assert_said(
+        &of_key(&own),
+        &["warning Statement[1].NotResource (line 4): leaves out everything, so the statement has no effect"],
+    );
+    assert_said(&of_any(&own), &[]);
 }

@@ -4,6 +4,7 @@ mod conditions;
 mod cost;
 mod decisions;
 mod findings;
+mod near;
 mod properties;
 mod stored;
 mod table;

@@ -170,7 +170,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         for kind in [Kind::Key { arn: Some(KEY) }, Kind::Key { arn: None }, Kind::Identity] {
             let compiled = Policy::compile(&"x".into(), &text, kind, &resolve);
-            let errors = check(&text, kind, &resolve).iter().filter(|one| one.severity == Severity::Error).count();
+            let errors = check(&text, kind, None, &resolve).iter().filter(|one| one.severity == Severity::Error).count();
             prop_assert_eq!(errors == 0, compiled.is_ok());
             if let Ok(Compiled { policy, .. }) = compiled {
                 let identity_policies = [Arc::new(policy.clone())];

@@ -4,7 +4,7 @@ use super::{Authority, Judge, Subject, Who, granted, of_principal};
 use crate::core::Core;
 use crate::core::keyring::Keyring;
 use crate::{Error, RequestContext};
-use auth::policy::{self, Parameters, Verdict};
+use auth::policy::{self, Denying, Near, Parameters, Request, Rules, Verdict};
 use model::id::{GrantId, KeyId};
 use model::operation::Operation;
 use std::cell::Cell;
@@ -30,16 +30,24 @@ impl<'a> Judge<'a> {
         Self { core, keyring, call, who, last: Cell::default() }
     }
 
-    /// What policies and grants say of the principal.
+    /// What policies and grants say of the principal; where nothing allows it, so many statements at most that nearly do.
     pub(crate) fn explained<T>(
         &self,
         action: &str,
         subject: Subject<'_>,
         parameters: Parameters<'_>,
-        take: impl FnOnce(Verdict<'_>) -> T,
+        most: usize,
+        take: impl FnOnce(Verdict<'_>, Vec<Near<'_>>) -> T,
     ) -> Result<T, Error> {
+        let told = |verdict: Verdict<'_>, request: &Request<'_>, rules: &Rules<'_>| {
+            let nearest = match verdict {
+                Verdict::Deny(Denying::Nothing(_)) => policy::nearest(request, rules, most),
+                _ => Vec::new(),
+            };
+            take(verdict, nearest)
+        };
         match &self.who {
-            Who::Principal(standing) => self.by_policies(standing, action, subject, parameters, take),
+            Who::Principal(standing) => self.by_policies(standing, action, subject, parameters, told),
             _ => Err(self.unmapped()),
         }
     }
