@@ -40,7 +40,8 @@ fn cloud(folder: &Path) {
             "CreationDate": "2023-05-04T10:00:00.123000+00:00", "LastUpdatedDate": "2023-05-04T10:00:00.123000+00:00",
         })
     };
-    let aliases = [alias("alias/aws/s3", OF_S3), alias("alias/import/payroll", FIRST), alias("alias/import/old", SECOND)];
+    let aliases =
+        [alias("alias/aws/s3", OF_S3), alias("alias/import/payroll", FIRST), alias("alias/import/old", SECOND)];
     put("list-aliases", &json!({ "Aliases": aliases }));
     let ids = [FIRST, SECOND, RSA, OF_S3];
     put("list-keys", &json!({ "Keys": ids.map(|id| json!({ "KeyId": id, "KeyArn": old_arn(id) })) }));
@@ -73,7 +74,8 @@ fn cloud(folder: &Path) {
         "Principal": { "AWS": format!("arn:aws:iam::{OLD}:user/import-importer") },
     });
     let policy = |id: &str, statements: &[&Value]| {
-        let document = format!("{:#}", json!({ "Version": "2012-10-17", "Id": "key-default-1", "Statement": statements }));
+        let document =
+            format!("{:#}", json!({ "Version": "2012-10-17", "Id": "key-default-1", "Statement": statements }));
         put(&format!("get-key-policy.{id}"), &json!({ "Policy": document, "PolicyName": "default" }));
     };
     policy(FIRST, &[&root, &uses]);
@@ -105,7 +107,8 @@ fn exported(folder: &Path) -> String {
     fs::write(bin.join("aws"), AWS).unwrap();
     fs::set_permissions(bin.join("aws"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    tool::run(Command::new("sh").args(["-c", script]).current_dir(&account).env("PATH", path).env("CLOUD", &source)).ok();
+    tool::run(Command::new("sh").args(["-c", script]).current_dir(&account).env("PATH", path).env("CLOUD", &source))
+        .ok();
     assert!(account.join(FIRST).join("list-grants.json").is_file(), "{script}");
     account.to_str().unwrap().to_owned()
 }
@@ -166,7 +169,8 @@ async fn settings_of_an_account_are_imported() {
     let left: Vec<&str> = plan["left_out"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap()).collect();
     assert_eq!(left, [old_arn(RSA), old_arn(OF_S3)]);
     let text = daemon.keystorectl(&with(&[])).ok();
-    for part in ["asymmetric (RSA_2048)", "AWS manages it", "- make the key", "aws:stack", "without who may retire it"] {
+    for part in ["asymmetric (RSA_2048)", "AWS manages it", "- make the key", "aws:stack", "without who may retire it"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(imported(&daemon), 0);
@@ -177,7 +181,10 @@ async fn settings_of_an_account_are_imported() {
     let (first_plan, out_text) = (plan["digest"].as_str().unwrap(), out.to_str().unwrap());
     let apply = [&with(&["--apply"])[..], &["--plan", first_plan, "--out", out_text]].concat();
     let broken = tool::keystorectl(importer, &apply);
-    refused(&broken, &["MalformedPolicyDocumentException", SECOND, "Not done:", "give it alias/import/payroll", "5 are left"]);
+    refused(
+        &broken,
+        &["MalformedPolicyDocumentException", SECOND, "Not done:", "give it alias/import/payroll", "5 are left"],
+    );
     assert_eq!(imported(&daemon), 1);
     let arns = fs::read_to_string(&out).unwrap();
     assert!(arns.starts_with(&format!("{}=arn:aws:kms:", old_arn(FIRST))) && arns.lines().count() == 1, "{arns}");
@@ -201,7 +208,10 @@ async fn settings_of_an_account_are_imported() {
     assert_eq!(first["tags"], json!({ "team": "pay, roll", "keystored:imported-from": old_arn(FIRST) }));
     assert_eq!(told(&daemon, &["key", "describe", "alias/import/old"])["key_state"], "Disabled");
     assert_eq!(applied["mapping"][old_arn(FIRST)], arn);
-    let alias = format!("arn:aws:kms:us-east-1:{OLD}:alias/import/payroll={}:alias/import/payroll", arn.rsplit_once(':').unwrap().0);
+    let alias = format!(
+        "arn:aws:kms:us-east-1:{OLD}:alias/import/payroll={}:alias/import/payroll",
+        arn.rsplit_once(':').unwrap().0
+    );
     let arns = fs::read_to_string(&out).unwrap();
     assert!(arns.lines().any(|line| line == alias) && arns.lines().count() == 4, "{arns}");
     let policy: Value = serde_json::from_str(&daemon.keystorectl(&["key", "policy", "get", key]).ok()).unwrap();

@@ -153,7 +153,7 @@ fn conflicts_are_found_before_anything_is_done() {
     for (plan, says) in [
         (with(&|here| drop(here.aliases.insert("alias/a".to_owned(), "other".to_owned())), &nothing), "the key other"),
         (with(&|here| drop(here.aliases.insert("alias/a".to_owned(), "other".to_owned())), &done), "the key other"),
-        (with(&|here| drop(here.unknown.insert(APP.to_owned())), &nothing), "no such principal"),
+        (with(&|here| here.unknown = [APP.to_owned()].into(), &nothing), "no such principal"),
         (with(&|here| drop(here.findings.insert(document.clone(), vec![error.clone()])), &nothing), "refuses"),
         (with(&|here| here.keys.push(here.keys[0].clone()), &done), "several keys"),
         (with(&|here| here.keys[0].state = KeyState::Creating, &done), "being made"),

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mapping::Mapping;
+use model::limits::POLICY_BYTES;
 
 /// Condition keys, in lower case, whose values are no names: what applications and tags have in them.
 const DATA: &[&str] =
@@ -34,7 +35,10 @@ pub(super) struct Rewritten {
 
 /// Rewrites a policy; else what is wrong with the text, and where.
 pub(super) fn rewritten(document: &str, names: &Names<'_>) -> Result<Rewritten, String> {
-    // What follows counts on well-formed JSON that is not too deep.
+    if document.len() > POLICY_BYTES {
+        return Err(format!("it has {} bytes, and a policy at most {POLICY_BYTES}", document.len()));
+    }
+    // What follows counts on well-formed JSON.
     serde_json::from_str::<serde::de::IgnoredAny>(document).map_err(|error| error.to_string())?;
     let mut out = Rewritten { document: String::with_capacity(document.len()), ..Rewritten::default() };
     let (mut stack, mut rest) = (Vec::new(), document);
@@ -213,7 +217,12 @@ mod tests {
     fn a_single_statement_is_one_too_and_what_is_no_json_is_told() {
         let one = r#"{"Statement":{"Principal":{"AWS":"111122223333"}}}"#;
         assert_eq!(of(one, None).unwrap().document, one.replace("111122223333", "000000000000"));
-        for (wrong, place) in [("{\n\"a\": }", "line 2 column"), ("", "EOF"), (&"[".repeat(1_000), "recursion limit")] {
+        for (wrong, place) in [
+            ("{\n\"a\": }", "line 2 column"),
+            ("", "EOF"),
+            (&"[".repeat(1_000), "EOF"),
+            (&" ".repeat(40_000), "at most 32768"),
+        ] {
             let told = of(wrong, None).unwrap_err();
             assert!(told.contains(place), "{told}");
         }
@@ -221,7 +230,10 @@ mod tests {
 
     #[test]
     fn quotes_and_backslashes_end_nothing() {
-        for text in [r#"{"a\\":"b\"c","d":["\\"]}"#, r#"{"Statement":[{"Sid":"\\\"","Resource":"*"}]}"#, "  [ ] "] {
+        let deep = format!("{}\"{}\"{}", "[".repeat(9_000), "é", "]".repeat(9_000));
+        for text in
+            [r#"{"a\\":"b\"c","d":["\\"]}"#, r#"{"Statement":[{"Sid":"\\\"","Resource":"*"}]}"#, "  [ ] ", &deep]
+        {
             assert_eq!(of(text, None).unwrap().document, text);
         }
     }
