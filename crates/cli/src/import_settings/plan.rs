@@ -168,7 +168,8 @@ fn one(wanted: Wanted, here: &Here, making: &Making) -> KeyPlan {
     let findings = here.findings.get(&wanted.policy.document).cloned().unwrap_or_default();
     match findings.iter().filter(|finding| finding.error).count() {
         0 => {}
-        errors => problems.push(format!("its policy has {errors} of what the service refuses")),
+        1 => problems.push("the service refuses its policy because of an error".to_owned()),
+        errors => problems.push(format!("the service refuses its policy because of {errors} errors")),
     }
     let unknown: BTreeSet<&String> = wanted.parties().filter(|arn| here.unknown.contains(*arn)).collect();
     problems.extend(unknown.into_iter().map(|arn| {

@@ -102,9 +102,7 @@ fn left_out(key: &KeyMetadata) -> Option<String> {
         (_, _, usage, _) if usage != "ENCRYPT_DECRYPT" => format!("it is for {usage}"),
         (.., "PendingDeletion" | "PendingReplicaDeletion") => "it is pending deletion".to_owned(),
         (.., "PendingImport") => "it has no key material".to_owned(),
-        _ if replica => {
-            "it is a multi-Region replica; its primary key is imported with the primary's Region".to_owned()
-        }
+        _ if replica => "it is a multi-Region replica; the files of its primary's Region have its key".to_owned(),
         _ => return None,
     };
     Some(why)
@@ -163,8 +161,9 @@ impl Reader {
         match fs::metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             // A pipe might never end.
+            Err(error) => return Err(failed(error)),
             Ok(there) if !there.is_file() => return Err(wrong(path, "this is not a regular file")),
-            there => drop(there.map_err(failed)?),
+            Ok(_) => {}
         }
         let most = FILE_BYTES.min(self.left);
         let mut bytes = Vec::new();
