@@ -27,6 +27,7 @@ mod cluster;
 mod crash;
 mod ctl;
 mod ctl_access;
+mod ctl_import;
 mod ctl_names;
 mod deletion;
 mod dev;

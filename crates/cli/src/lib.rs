@@ -25,6 +25,7 @@ mod file;
 mod grant;
 mod group;
 mod health;
+mod import_settings;
 mod key;
 mod key_store;
 mod man;
@@ -131,6 +132,8 @@ enum Command {
     /// Ask why somebody may do something, and what is wrong with a policy
     #[command(subcommand)]
     Access(access::Command),
+    /// Make here, under new keys, what the AWS CLI printed of an account's keys
+    ImportSettings(import_settings::Arguments),
     /// Check whether the service accepts calls
     Health,
     /// Generate load on the service and measure it
@@ -209,6 +212,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Policy(command) => policy::run(context, command).await,
         Command::Grant(command) => grant::run(context, command).await,
         Command::Access(command) => access::run(context, command).await,
+        Command::ImportSettings(arguments) => import_settings::run(context, arguments).await,
         Command::Health => health::run(context).await,
         Command::Bench(arguments) => bench::run(context, arguments).await,
         Command::Top(arguments) => top::run(context, arguments).await,
