@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn every_exception_has_aws_s_name_and_status() {
         for &exception in Exception::ALL {
-            let failure = Failure::from(Error { exception, message: format!("about {exception}"), retryable: true });
+            let failure = Failure::from(Error::new(exception, format!("about {exception}"), true));
             let ours = ["DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException"];
             let expected = if ours.contains(&failure.name) { 500 } else { 400 };
             assert_eq!((failure.name, failure.status), (exception.name(), expected));

@@ -117,5 +117,5 @@ fn error(failure: Failure) -> Error {
         "InvalidAction" | "MissingAction" => Exception::Validation,
         _ => Exception::AccessDenied,
     });
-    Error { exception, message: format!("{}: {}", failure.name, failure.message), retryable: false }
+    Error::new(exception, format!("{}: {}", failure.name, failure.message), false)
 }

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::core::access_key::{new_secret, sealed};
+use crate::core::meant::Whom;
 use crate::core::page;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
@@ -40,14 +41,16 @@ impl Service {
     /// Gives a principal a further access key, which counts when this returns. Nobody is told its secret again.
     pub async fn create_access_key(&self, call: &RequestContext, principal: &str) -> Result<CreatedAccessKey, Error> {
         let operation = Operation::CreateAccessKey;
-        let whom = self.core.whom(operation, principal);
-        let proposal = Proposal::new().principal("principalArn", &whom);
-        let resource = self.core.arn_of(operation, principal).map(|named| named.asking(proposal));
+        let whom = Whom::named(principal);
+        let [said, looked] = [&whom, &whom].map(Clone::clone);
+        let resource = self.core.arn_of(operation, principal).map(|named| {
+            let named = named.asking(move |core| Proposal::new().principal(core, "principalArn", &said));
+            named.if_before(move |core, call| may_sign_for(core, call, &*looked.now(core)?))
+        });
         let (core, of_task) = (self.core.clone(), call.clone());
         let work = async move {
             let principal = whom.now(&core)?;
-            let names = principal.identities.iter().map(|identity| identity.name.as_str());
-            core.may_sign_for(&of_task, names)?;
+            may_sign_for(&core, &of_task, &principal)?;
             let (id, secret) = (AccessKeyId::random(), new_secret()?);
             let new = NewAccessKey {
                 sealed: sealed(&core.registry().seals.load(), &id, &principal.id, &secret)?,
@@ -120,19 +123,20 @@ impl Service {
     where
         W: Future<Output = Result<(), Error>> + Send,
     {
-        let (proposal, id) = (Proposal::new().text("accessKeyId", id), id.to_owned());
+        let [said, looked, id] = [id; 3].map(str::to_owned);
+        let say = move || Proposal::new().text("accessKeyId", &said);
+        let look = move |_: &Core, _: &RequestContext, principal: &Principal| {
+            let id = read(&looked)?;
+            let has = principal.access_keys.iter().any(|key| key.id == id);
+            if has { Ok(()) } else { Err(none(&looked)) }
+        };
         let work = move |core: Core, of: PrincipalId| async move {
-            validate::length("accessKeyId", id.len(), 1, limits::ACCESS_KEY_ID_CHARS)?;
-            let none = || {
-                let what = format!("there is no access key {}", validate::shown(&id));
-                Error::permanent(Exception::NotFound, what)
-            };
-            let id = AccessKeyId::parse(&id).ok_or_else(none)?;
+            let id = read(&id)?;
             work(core, of, id.clone()).await?;
             tracing::info!(access_key = %id, operation = operation.spec().label, "access key changed");
             Ok(())
         };
-        self.on_principal(call, operation, principal, proposal, work).await
+        self.on_principal(call, operation, principal, (say, look), work).await
     }
 
     /// The access key with this id, for whoever verifies that calls are signed with it. Absent where it is unknown or
@@ -147,6 +151,21 @@ impl Service {
     pub fn access_key_used(&self, id: &str, service: &'static str) {
         self.core.access_key_used(id, service);
     }
+}
+
+/// Whether the caller may have calls be signed for a principal.
+fn may_sign_for(core: &Core, call: &RequestContext, principal: &Principal) -> Result<(), Error> {
+    core.may_sign_for(call, principal.identities.iter().map(|identity| identity.name.as_str()))
+}
+
+/// An id as a request has it.
+fn read(id: &str) -> Result<AccessKeyId, Error> {
+    validate::length("accessKeyId", id.len(), 1, limits::ACCESS_KEY_ID_CHARS)?;
+    AccessKeyId::parse(id).ok_or_else(|| none(id))
+}
+
+fn none(id: &str) -> Error {
+    Error::permanent(Exception::NotFound, format!("there is no access key {}", validate::shown(id)))
 }
 
 fn of_principal(core: &Core, principal: &Principal) -> impl Iterator<Item = AccessKeyView> {

@@ -14,6 +14,7 @@ const DEFAULT: &str = "default";
 /// Puts the policy of a key. AWS has no place for what is doubtful about it: over gRPC it is shown.
 pub(super) async fn put(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
     let input = PutKeyPolicyInput {
+        default_policy: false,
         key_id: text(asked, "KeyId"),
         policy_name: text(asked, "PolicyName"),
         policy: text(asked, "Policy"),
