@@ -90,7 +90,7 @@ pub(super) async fn look(client: &Client, keys: Vec<HereKey>, wanted: &[Wanted])
     }
     let documents: BTreeSet<&String> = wanted.iter().map(|wanted| &wanted.policy.document).collect();
     for document in documents {
-        let request = wire::CheckPolicyRequest { document: document.clone(), key_policy: true };
+        let request = wire::CheckPolicyRequest { document: document.clone(), key_policy: true, ..Default::default() };
         let findings = client.check_policy(request).await?.findings;
         here.findings.insert(document.clone(), findings.into_iter().map(Finding::from).collect());
     }
