@@ -194,6 +194,15 @@ impl Subject {
         if act == AccessAct::CreateAccessKey {
             return Box::pin(async move { store.create_access_key(new).await });
         }
+        if act == AccessAct::ResealAccessKeys {
+            // It has as many statements as there are access keys, of whatever act before.
+            let catalogue = store.catalogue();
+            for principal in catalogue.principals_after(None) {
+                for key in &principal.access_keys {
+                    store.delete_access_key(&principal.id, &key.id).await.unwrap();
+                }
+            }
+        }
         let id = new.id.clone();
         store.create_access_key(new).await.unwrap();
         match act {
