@@ -12,6 +12,8 @@ pub(super) const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-con
 pub(super) const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 /// What all of AWS's own begin with.
 const AWS: &str = "x-amz-";
+/// What SDKs say of their attempts with. Not all of them sign it.
+const SDK: &str = "amz-sdk-";
 
 /// So many headers are signed at most. SDKs sign ten.
 const MOST: usize = 64;
@@ -20,7 +22,7 @@ const MOST_BYTES: usize = 16 * 1024;
 
 /// Whoever reads one of these must read what was signed, so there is one of it.
 fn stands_alone(name: &HeaderName) -> bool {
-    is_aws(name) || [HOST, CONTENT_TYPE].contains(name)
+    is_aws(name) || name.as_str().starts_with(SDK) || [HOST, CONTENT_TYPE].contains(name)
 }
 
 fn is_aws(name: &HeaderName) -> bool {
@@ -43,11 +45,13 @@ pub(super) fn signed(listed: &str, headers: &HeaderMap) -> Result<Vec<HeaderName
             found = true;
             bytes += value.len();
             if value.to_str().is_err() {
+                let name = shown(name.as_str());
                 let message = format!("The signed header '{name}' has other characters than printable ASCII.");
                 return Err(Refusal::invalid(message));
             }
         }
         if !found {
+            let name = shown(name.as_str());
             let message = format!("'{name}' is a 'SignedHeader' in the AWS Authorization, and the request has none.");
             return Err(Refusal::invalid(message));
         }
@@ -57,10 +61,12 @@ pub(super) fn signed(listed: &str, headers: &HeaderMap) -> Result<Vec<HeaderName
     }
     for name in headers.keys() {
         if stands_alone(name) && headers.get_all(name).iter().nth(1).is_some() {
+            let name = shown(name.as_str());
             return Err(Refusal::invalid(format!("The request has more than one '{name}' header.")));
         }
         // Whoever could add one on the way would say things in the signer's name.
         if is_aws(name) && signed.binary_search_by(|one| one.as_str().cmp(name.as_str())).is_err() {
+            let name = shown(name.as_str());
             return Err(Refusal::invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")));
         }
     }
@@ -161,8 +167,8 @@ mod tests {
     #[test]
     fn what_is_used_once_comes_once() {
         let list = "host;user-agent;x-amz-date;x-amz-target";
-        for repeated in ["host", "content-type", "x-amz-date", "x-amz-target"] {
-            let twice = headers(&[USUAL, &[(repeated, "other")]].concat());
+        for repeated in ["host", "content-type", "x-amz-date", "x-amz-target", "amz-sdk-invocation-id"] {
+            let twice = headers(&[USUAL, &[("amz-sdk-invocation-id", "1"), (repeated, "other")]].concat());
             let refusal = signed(list, &twice).unwrap_err();
             assert_eq!(refusal.name(), "InvalidSignatureException");
             assert_eq!(refusal.to_string(), format!("The request has more than one '{repeated}' header."));
@@ -179,6 +185,13 @@ mod tests {
         let foreign = headers(&[USUAL, &[("user-agent", "é")]].concat());
         assert!(signed(list, &foreign).unwrap_err().to_string().contains("'user-agent' has other characters"));
         assert!(signed("host;x-amz-date;x-amz-target", &foreign).is_ok());
+        let mut named = headers(USUAL);
+        named.insert(
+            format!("x-amz-{}", "a".repeat(5_000)).parse::<HeaderName>().unwrap(),
+            HeaderValue::from_static(""),
+        );
+        let told = signed("host;x-amz-date;x-amz-target", &named).unwrap_err().to_string();
+        assert!(told.len() < 300 && told.contains("a…' must be a 'SignedHeader'"), "{told}");
     }
 
     proptest! {

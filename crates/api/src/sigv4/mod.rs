@@ -6,8 +6,8 @@
 //!
 //! **A signature says what was meant, whole.** The method, the path, the host, every `X-Amz-*` header and the body are
 //! in it, each of them once; where the rules of AWS would let two requests have one signature (queries, paths with
-//! dots, repeated headers), the other one is refused. A request that is sent again within five minutes of its date is
-//! taken again, as AWS takes it.
+//! dots, repeated headers of which one would be used), the other one is refused. A request that is sent again within
+//! five minutes of its date is taken again, as AWS takes it.
 //!
 //! The canonical request and the HMAC are `aws-sigv4`'s (see `signature`): there is no second reading of those rules.
 //!
