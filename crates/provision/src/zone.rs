@@ -246,7 +246,7 @@ mod tests {
         let options = Options {
             dir: dir.to_owned(),
             zones: vec!["a".to_owned()],
-            listen: (String::new(), String::new()),
+            listen: Default::default(),
             worker: PathBuf::new(),
             module: None,
         };
@@ -293,7 +293,7 @@ mod tests {
         let options = Options {
             dir: dir.path().to_owned(),
             zones: Vec::new(),
-            listen: ("127.0.0.1:0".to_owned(), "[::1]:0".to_owned()),
+            listen: ["127.0.0.1:0", "127.0.0.1:7413", "[::1]:0"].map(str::to_owned),
             worker: PathBuf::new(),
             module: None,
         };
@@ -303,6 +303,7 @@ mod tests {
         let config = ::config::load(&file).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let hsms = &config.clusters[0].hsms;
         assert_eq!(hsms[0].module, Path::new("/odd \"name\"/m.so"));
+        assert_eq!(config.aws.as_ref().map(|aws| aws.listen.port()), Some(7413));
         assert_eq!(hsms[1].token_serials, ["1"]);
         assert_eq!(config.seal.key, dir.path().join("credentials/seal.key"));
         assert_eq!(hsms[0].environment["SOFTHSM2_CONF"], dir.path().join("zones/a/softhsm2.conf").to_string_lossy());

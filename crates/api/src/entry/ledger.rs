@@ -290,12 +290,13 @@ mod tests {
     fn a_call_that_would_be_more_than_its_caller_may_have_stays_where_it_was() {
         let (_, budget, _) = scene();
         let app = budget.account(&Principal::new("access-key:app"));
-        let own = of(&budget, "access-key:app").begin(Kind::Unary, ALL / 5 * 4 - 100).unwrap();
+        let by_certificate = of(&budget, "access-key:app");
+        let own = by_certificate.begin(Kind::Unary, ALL / 5 * 4 - 100).unwrap();
         let ledger = Ledger::new(budget.account_of_source(&Principal::new("source:192.0.2.7")));
         let call = begin(&ledger, Kind::Unary);
         assert!(!call.move_to(&app));
         assert_eq!(ledger.account().held(), sizes::CALL);
-        drop(own);
+        drop((own, by_certificate.begun()));
         assert!(call.move_to(&app));
         drop(call);
         assert_eq!(budget.held(), 0);
