@@ -216,7 +216,7 @@ class Keys(Case):
         self.assertIn("NextRotationDate", status)
         self.kms.disable_key_rotation(KeyId=key)
         blob = self.kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
-        self.assertEqual(self.kms.rotate_key_on_demand(KeyId=key)["KeyId"], self.kms.describe_key(KeyId=key)["KeyMetadata"]["Arn"])
+        self.assertEqual(self.kms.rotate_key_on_demand(KeyId=key)["KeyId"], key)
         rotations = until(lambda: self.kms.list_key_rotations(KeyId=key)["Rotations"], "the rotation")
         self.assertEqual(rotations[0]["RotationType"], "ON_DEMAND")
         self.assertEqual(self.kms.decrypt(CiphertextBlob=blob)["Plaintext"], PLAINTEXT)
@@ -282,8 +282,7 @@ class KeyStores(Case):
     def test_what_its_state_does_not_allow(self):
         store = self.store["CustomKeyStoreId"]
         self.new_key()
-        self.refused("CustomKeyStoreInvalidStateException", self.kms.connect_custom_key_store, CustomKeyStoreId=store)
-        self.refused("CustomKeyStoreInvalidStateException", self.kms.update_custom_key_store, CustomKeyStoreId=store, NewCustomKeyStoreName="x")
+        self.refused("CustomKeyStoreInvalidStateException", self.kms.update_custom_key_store, CustomKeyStoreId=store, KeyStorePassword="kmsPswd1")
         self.refused("CustomKeyStoreInvalidStateException", self.kms.delete_custom_key_store, CustomKeyStoreId=store)
         self.refused("CustomKeyStoreNameInUseException", self.kms.create_custom_key_store,
                      CustomKeyStoreName=self.store["CustomKeyStoreName"], CloudHsmClusterId="cluster-other",

@@ -49,7 +49,7 @@ class Wire(Case):
         finally:
             connection.close()
         said = json.loads(text) if text.startswith(b"{") else {}
-        return answer.status, said.get("__type"), said.get("message") or said.get("Message") or "", dict(answer.getheaders())
+        return answer.status, said.get("__type"), said.get("message") or said.get("Message") or "", answer.headers
 
     def refuses(self, name, headers, part="", **asked):
         status, said, message, _ = self.ask(headers, **asked)
