@@ -82,6 +82,10 @@ impl Line for Wire {
         let idle = self.calls.load(Ordering::Relaxed) == 0;
         idle.then(|| self.opened + Duration::from_nanos(self.used.load(Ordering::Relaxed)))
     }
+
+    fn is_proven(&self) -> bool {
+        self.ledger.is_proven()
+    }
 }
 
 /// An open call.

@@ -117,7 +117,7 @@ async fn policies_are_checked_put_and_explained() {
     assert_eq!(explain("tenant=7")["allowed"], true);
     assert!(explain("tenant=7")["reason"].as_str().unwrap().contains("ctl-tenant"));
     assert_eq!(explain("tenant=8")["allowed"], false);
-    let text = said(&daemon, &["access", "explain", &app, "kms:Encrypt", "--key", &key]);
+    let text = said(&daemon, &["access", "explain", &app, "kms:Encrypt", "--key", &key, "--context", "tenant=7"]);
     assert!(text.contains("denied") && text.contains("Otherwise, if"), "{text}");
     assert!(text.contains("identity policy ctl-tenant, statement 0 (Open)"), "{text}");
     let nearest = &explain("tenant=8")["nearest"];

@@ -37,12 +37,14 @@ use ::model::exception::Exception;
 use ::model::operation::Plane;
 use auth::peer::{Peer, Principal};
 use auth::request::{Interface, Trace};
-use service::{RequestContext, Service};
+use service::{AccessKey, RequestContext, Service};
 use telemetry::fault;
 use telemetry::watchdog::Task;
 
 /// The same in each try of one call.
 const INVOCATION_ID: &str = "amz-sdk-invocation-id";
+/// A body's first buffer is no larger.
+const FIRST_BYTES: usize = 16 << 10;
 /// Longest of these that is taken; SDKs send a UUID.
 const INVOCATION_ID_BYTES: usize = 128;
 
@@ -135,6 +137,8 @@ impl Inner {
             open: head.extensions.get::<Arc<OpenCall>>().cloned(),
             head,
         };
+        // What is not read of a request ends its connection, and its client is told so.
+        let has_body = !body.is_end_stream();
         let target = Target::of(&arrived.head);
         let (asked, came) = match target {
             Ok(asked) => {
@@ -142,7 +146,7 @@ impl Inner {
                 let came = AssertUnwindSafe(self.carry_out(&arrived, &asked, body)).catch_unwind().await;
                 (Some(asked), came.unwrap_or_else(|panic| Err(broken_off(panic))))
             }
-            Err(astray) => (None, Err(astray.into())),
+            Err(Astray { failure, ends }) => (None, Err(Refusal { failure, ends: ends || has_body, principal: None })),
         };
         let request_id = &*arrived.request_id;
         match came {
@@ -170,6 +174,21 @@ impl Inner {
             return Ok(Came::Healthy);
         }
         fault::hit(Task::Handler, "");
+        let has_body = !body.is_end_stream();
+        let unread = |failure| Refusal { failure, ends: has_body, principal: None };
+        let (claim, key) = self.judge_head(arrived, asked).map_err(unread)?;
+        let body = read(body, target::length(&arrived.head.headers)).await?;
+        claim.verify(&key.secret, &arrived.head, &body).map_err(|refusal| unsigned(&refusal, asked))?;
+        let principal = key.principal.clone();
+        self.signed(arrived, asked, &claim, key.principal, body).await.map_err(|failure| Refusal {
+            failure,
+            ends: false,
+            principal: Some(principal),
+        })
+    }
+
+    /// What a request's head says of its signature, and the key that it is signed with.
+    fn judge_head(&self, arrived: &Arrived, asked: &Target) -> Result<(Claim, AccessKey), Failure> {
         self.check_certificate(arrived)?;
         let expected = Expected { region: &self.region, services: &[asked.service()] };
         let refused = |refusal: sigv4::Refusal| unsigned(&refusal, asked);
@@ -177,14 +196,7 @@ impl Inner {
         // Unknown and disabled are the same: neither is known to who cannot sign with it.
         let known = self.service.access_key(claim.access_key_id());
         let key = known.ok_or_else(|| refused(sigv4::Refusal::unknown_key()))?;
-        let body = read(body, target::length(&arrived.head.headers)).await?;
-        claim.verify(&key.secret, &arrived.head, &body).map_err(refused)?;
-        let principal = key.principal.clone();
-        self.signed(arrived, asked, &claim, key.principal, body).await.map_err(|failure| Refusal {
-            failure,
-            ends: false,
-            principal: Some(principal),
-        })
+        Ok((claim, key))
     }
 
     /// Carries a request out whose caller has proven who it is.
@@ -243,12 +255,12 @@ impl Inner {
 }
 
 /// A request that nobody has signed, as far as this service can tell.
-fn unsigned(refusal: &sigv4::Refusal, asked: &Target) -> Refusal {
+fn unsigned(refusal: &sigv4::Refusal, asked: &Target) -> Failure {
     let (name, status) = match asked {
         Target::Sts => (refusal.query_name(), refusal.query_status()),
         _ => (refusal.name(), refusal.status()),
     };
-    Failure { name, status, message: refusal.to_string() }.into()
+    Failure { name, status, message: refusal.to_string() }
 }
 
 /// The call panicked, perhaps after its work.
@@ -266,8 +278,8 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     let length = length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= BODY_BYTES);
-    // Reserved at once where that is known, since growing a buffer leaves copies behind that nobody wipes.
-    let mut whole = Zeroizing::new(Vec::with_capacity(length.unwrap_or_default()));
+    // Most are there as a whole, in one buffer. No more is made ready on a client's word, who has proven nothing yet.
+    let mut whole = Zeroizing::new(Vec::with_capacity(length.unwrap_or_default().min(FIRST_BYTES)));
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let Ok(data) = frame.map_err(|error| not_read(&*error.into()))?.into_data() else { continue };
         if data.len() > BODY_BYTES - whole.len() {

@@ -43,9 +43,9 @@ impl Failure {
         Self { name: "UnknownOperationException", status: 400, message: String::new() }
     }
 
-    /// The service broke its own contract.
+    /// The service broke its own contract, perhaps after its work: nobody is to repeat it blindly.
     pub(super) fn internal(message: impl Into<String>) -> Self {
-        Self::new(Exception::KmsInternal, message)
+        Self { status: NOT_TO_BE_REPEATED, ..Self::new(Exception::KmsInternal, message) }
     }
 
     /// The JSON of it: `__type`, and `message` in lower case.
@@ -69,7 +69,10 @@ struct Body<'a> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(error.exception, error.message)
+        match error.exception {
+            Exception::KmsInternal if !error.retryable => Self::internal(error.message),
+            exception => Self::new(exception, error.message),
+        }
     }
 }
 
@@ -81,6 +84,9 @@ impl From<Wrong> for Failure {
         }
     }
 }
+
+/// SDKs repeat by themselves whatever has 500, a change too that was made and could not be put on record.
+const NOT_TO_BE_REPEATED: u16 = 400;
 
 /// The status of an error. Total: a new exception does not compile until it has one.
 const fn status(exception: Exception) -> u16 {
@@ -135,6 +141,12 @@ mod tests {
             let expected = serde_json::json!({ "__type": exception.name(), "message": format!("about {exception}") });
             assert_eq!(body, expected);
         }
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_repeated_by_no_sdk() {
+        let of = |retryable| Failure::from(Error::new(Exception::KmsInternal, "a fault", retryable)).status;
+        assert_eq!((of(true), of(false), Failure::internal("a fault").status), (500, 400, 400));
     }
 
     #[test]

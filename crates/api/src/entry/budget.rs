@@ -153,6 +153,12 @@ impl Account {
         &self.principal
     }
 
+    /// Whether it is that of strangers who come from one address, and not a principal's.
+    #[must_use]
+    pub fn is_of_source(&self) -> bool {
+        self.stranger
+    }
+
     /// All bytes, of which these are a part.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {

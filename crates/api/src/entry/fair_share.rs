@@ -3,7 +3,8 @@
 //! A principal's share binds only while others want connections: one alone may have all of them. When all are taken,
 //! the principal that has most gives one up to a principal that has fewer: the one that has been idle for longest, or,
 //! where each is in use, the oldest. One that wants more than its own share gives up one of its own that nobody uses,
-//! or is refused.
+//! or is refused. Before all of that, what nobody uses and nobody has proven anything on makes room for anybody: names of
+//! strangers are their addresses, of which one may have many.
 //!
 //! Pure: it says who is to leave, and others see to it.
 
@@ -21,6 +22,11 @@ pub const UNUSED: Duration = Duration::from_secs(10);
 pub trait Line {
     /// Since when no call has been open on it; `None` while one is.
     fn idle_since(&self) -> Option<Instant>;
+
+    /// Whether somebody has proven on it who it is.
+    fn is_proven(&self) -> bool {
+        true
+    }
 }
 
 /// A place.
@@ -111,7 +117,19 @@ impl<L: Line> FairShare<L> {
         Some(line)
     }
 
+    /// The line that has been idle for longest of those on which nobody has proven anything.
+    fn idle_stranger(&self) -> Option<Id> {
+        let all = self.principals.iter().flat_map(|(principal, lines)| lines.iter().map(move |line| (principal, line)));
+        let strangers = all.filter(|(_, (_, line))| !line.is_proven());
+        let idle = strangers.filter_map(|(principal, (number, line))| Some((line.idle_since()?, *number, principal)));
+        idle.min_by_key(|(since, number, _)| (*since, *number))
+            .map(|(_, number, principal)| Id { principal: principal.clone(), number })
+    }
+
     fn who_makes_room(&self, newcomer: &Principal, now: Instant) -> Option<Id> {
+        if let Some(stranger) = self.idle_stranger() {
+            return Some(stranger);
+        }
         let own = self.principals.get(newcomer);
         let own_count = own.map_or(0, BTreeMap::len);
         let heaviest = self.principals.iter().max_by_key(|(_, lines)| lines.len());
@@ -144,13 +162,17 @@ mod tests {
     use super::*;
     use model::clock::Clock;
 
-    /// A connection that a test uses, or not.
+    /// A connection that a test uses, or not, and whether somebody has proven on it who it is.
     #[derive(Clone, Debug)]
-    struct Wire(usize, Arc<Mutex<Option<Instant>>>);
+    struct Wire(usize, Arc<Mutex<Option<Instant>>>, bool);
 
     impl Line for Wire {
         fn idle_since(&self) -> Option<Instant> {
             *self.1.lock().unwrap()
+        }
+
+        fn is_proven(&self) -> bool {
+            self.2
         }
     }
 
@@ -167,7 +189,8 @@ mod tests {
 
         /// A new connection of this principal, idle; who leaves and who ends. A millisecond later it is over.
         fn join(&mut self, name: &str) -> Option<(Option<usize>, Option<usize>)> {
-            let wire = Wire(self.wires.len(), Arc::new(Mutex::new(Some(self.clock.now()))));
+            let proven = !name.starts_with("source:");
+            let wire = Wire(self.wires.len(), Arc::new(Mutex::new(Some(self.clock.now()))), proven);
             let joined = self.fair_share.join(&Principal::new(name), Arc::new(wire.clone()), self.clock.now());
             self.clock.advance(Duration::from_millis(1));
             let Joined::In { id, leaves, ends } = joined else { return None };
@@ -204,6 +227,21 @@ mod tests {
         (0..4).for_each(|wire| hall.in_use(wire));
         assert_eq!(hall.join("cn:b"), Some((Some(0), None)));
         assert_eq!(hall.join("cn:a"), None, "a has more than anybody");
+    }
+
+    #[test]
+    fn strangers_that_call_nothing_shut_nobody_out_from_however_many_addresses() {
+        let mut hall = Hall::new(8, 8);
+        (0..6).for_each(|number| hall.fill(&format!("source:{number}"), 1));
+        hall.fill("cn:a", 2);
+        hall.in_use(0);
+        // Whoever has one line, or as many as others, gets one more all the same: the stranger that came first leaves.
+        assert_eq!(hall.join("cn:b"), Some((Some(1), None)));
+        assert_eq!(hall.join("source:7"), Some((Some(2), None)));
+        (3..6).for_each(|left| assert_eq!(hall.join("cn:a"), Some((Some(left), None))));
+        // What is in use stays until it is none.
+        hall.in_use(9);
+        assert_eq!(hall.join("source:8"), Some((Some(6), None)), "a has most");
     }
 
     #[test]

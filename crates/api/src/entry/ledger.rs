@@ -37,6 +37,8 @@ pub struct Ledger {
     /// Calls that were refused, and of which the same is true.
     refused: AtomicUsize,
     over: AtomicBool,
+    /// Somebody has proven on it who it is.
+    pub(super) proven: AtomicBool,
 }
 
 /// The open calls, in places that are used again.
@@ -62,6 +64,7 @@ impl Ledger {
     #[must_use]
     pub fn new(account: Arc<Account>) -> Arc<Self> {
         Arc::new(Self {
+            proven: AtomicBool::new(!account.is_of_source()),
             account,
             calls: Mutex::default(),
             begun: Mutex::default(),
@@ -78,6 +81,12 @@ impl Ledger {
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// Whether somebody has proven on it who it is: by its certificate, or with a call.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
     }
 
     /// Begins a call that holds so many bytes, where there is room for them.
@@ -308,7 +317,6 @@ mod tests {
         let call = begin(&ledger, Kind::Unary);
         call.answers_with(2_000);
         drop(call.part());
-        assert_eq!(budget.held(), sizes::CALL, "the call's own room covers them");
         drop(call);
         assert_eq!(budget.held(), sizes::ANSWER + 2_000);
         ledger.flushed();

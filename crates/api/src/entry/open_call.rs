@@ -151,6 +151,7 @@ impl OpenCall {
     /// room for it there. Nothing else must be happening to the call, and it is done once: what is moved stays.
     #[must_use]
     pub fn move_to(&self, account: &Arc<Account>) -> bool {
+        self.ledger.proven.store(true, Ordering::Relaxed);
         let from = self.ledger.account();
         if self.moved().is_some() || Arc::ptr_eq(account, from) {
             return true;

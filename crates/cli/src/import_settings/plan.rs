@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
-use super::wanted::{Grant, Wanted};
+use super::wanted::{Grant, IMPORTED_FROM, Wanted};
 use proto::v1::{self as wire, KeyState};
 
 /// What no import brings over.
@@ -164,6 +164,15 @@ fn one(wanted: Wanted, here: &Here, making: &Making) -> KeyPlan {
         ));
     }
     problems.extend(known.and_then(|key| unfit(key, making)));
+    // The tag by which it is found is one that others may give a key of theirs.
+    let foreign = known.map_or(0, |key| key.grants.iter().filter(|grant| !wanted.grants.contains(grant)).count());
+    if let Some(key) = known.filter(|_| foreign > 0) {
+        problems.push(format!(
+            "{} has {foreign} grants that are not among those of the old key: revoke them, or take the tag {IMPORTED_FROM} \
+             from it if no import has made it",
+            key.arn
+        ));
+    }
     notes.extend(about_policy(&wanted, here));
     let findings = here.findings.get(&wanted.policy.document).cloned().unwrap_or_default();
     match findings.iter().filter(|finding| finding.error).count() {
@@ -224,7 +233,7 @@ fn unfit(key: &HereKey, making: &Making) -> Option<String> {
         KeyState::Creating => Some(format!("{arn} is being made from it this moment; try again")),
         KeyState::PendingDeletion => Some(format!(
             "{arn} was made from it and is pending deletion: cancel that, or take the tag {} from it",
-            super::wanted::IMPORTED_FROM
+            IMPORTED_FROM
         )),
         _ if !making.key_store_id.is_empty() && making.key_store_id != *key_store_id => {
             Some(format!("{arn} was made from it in {key_store_id}, and stays there"))

@@ -118,6 +118,12 @@ fn a_new_key_is_made_with_all_that_the_old_one_had() {
     assert_eq!(again.steps(), 0, "{again:?}");
     assert_ne!(again.digest().unwrap(), plan.digest().unwrap());
     assert_eq!(planned(&account, &Here::default()).digest().unwrap(), plan.digest().unwrap());
+    // Whoever has let somebody else into a key that looks like an import of this one is not given its alias.
+    let mut open = after(&plan);
+    let foreign = Grant { grantee: "arn:aws:iam::000000000000:user/mallory".to_owned(), ..grant.clone() };
+    open.keys[0].grants.insert(foreign);
+    let refused = planned(&account, &open);
+    assert!(refused.problems() == 1 && refused.keys[0].problems[0].contains("1 grants"), "{refused:?}");
     let text = Shown { digest: "d", plan: &again }.text();
     assert!(text.contains("Nothing is to be done.") && text.contains(&new_arn("a")), "{text}");
 }

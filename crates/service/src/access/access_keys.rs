@@ -125,7 +125,11 @@ impl Service {
     {
         let [said, looked, id] = [id; 3].map(str::to_owned);
         let say = move || Proposal::new().text("accessKeyId", &said);
-        let look = move |_: &Core, _: &RequestContext, principal: &Principal| {
+        let look = move |core: &Core, call: &RequestContext, principal: &Principal| {
+            if operation == Operation::EnableAccessKey {
+                // As good as one more: its secret may be known to others than to whoever it was made for.
+                may_sign_for(core, call, principal)?;
+            }
             let id = read(&looked)?;
             let has = principal.access_keys.iter().any(|key| key.id == id);
             if has { Ok(()) } else { Err(none(&looked)) }
