@@ -178,7 +178,7 @@ pub(super) fn allows(
     judge.allows(permission, Subject::Other(arn), Parameters::default()).map_err(|error| match judge.principal() {
         Some(principal) if error.exception == Exception::AccessDenied => {
             let (who, id) = (&principal.arn, super::validate::shown(id.as_str()));
-            let what = format!("{who} is not authorized to perform {permission} on what approval {id} is about");
+            let what = format!("User: {who} is not authorized to perform: {permission} on what approval {id} is about");
             Error::permanent(Exception::AccessDenied, what)
         }
         _ => error,

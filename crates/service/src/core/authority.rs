@@ -199,7 +199,7 @@ impl<'a> Judge<'a> {
             Who::Principal(standing) => &*standing.principal.arn,
             _ => self.call.principal.as_str(),
         };
-        let what = format!("{who} is not authorized to perform {permission} on {arn} {because}");
+        let what = format!("User: {who} is not authorized to perform: {permission} on resource: {arn} {because}");
         Error::permanent(Exception::AccessDenied, what)
     }
 

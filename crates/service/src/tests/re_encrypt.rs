@@ -118,8 +118,10 @@ async fn each_key_has_its_own_permission() {
     for (statements, denied, of) in cases {
         bench.may_only(&statements).await;
         let error = anew(&bench, old(item(&blob, &to.arn))).await.unwrap_err();
-        let expected =
-            format!("{USERS}/anna is not authorized to perform {denied} on {} because nothing allows it", of.arn);
+        let expected = format!(
+            "User: {USERS}/anna is not authorized to perform: {denied} on resource: {} because nothing allows it",
+            of.arn
+        );
         assert_eq!((error.exception, error.message), (Exception::AccessDenied, expected));
     }
     // Whether there is such a key is not told: as what the ciphertext names, by name, and as the destination.
