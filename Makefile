@@ -15,6 +15,9 @@ CHAOS_SECONDS ?= 15
 # How long `make soak` lasts, from which seed.
 SOAK_SECONDS ?= 1200
 SOAK_SEED ?= 1
+# End-to-end tests wait for close to half of their time: for tokens, limits of time, and processes that start again.
+TEST_THREADS := $(shell expr $$(nproc) \* 3 / 2)
+
 # How many cases `make conformance` draws, and from which seed.
 CASES ?= 5000
 CASES_SEED ?= 1
@@ -40,7 +43,7 @@ build: deps ## Builds both programs for use: target/release/keystored and keysto
 
 test: deps lint ## Checks everything: format, lints, then every test against real tokens.
 	@scripts/kryoptic.sh >/dev/null
-	$(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
 
 conformance: deps ## Compares CASES decisions on policies with those of an implementation by others; needs npm, and once the network.
 	@CARGO="$(CARGO)" scripts/conformance/policies.sh $(CASES) $(CASES_SEED)
