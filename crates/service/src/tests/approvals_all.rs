@@ -23,6 +23,7 @@ async fn no_operation_that_changes_something_gets_past() {
     // What could not be carried out is asked of nobody.
     put(&bench, "mine", "{\"Effect\":\"Allow\",\"Action\":\"kms:Encrypt\",\"Resource\":\"*\"}").await;
     bench.service.create_group(&admin, "red").await.unwrap();
+    bench.service.create_access_key(&admin, ARN).await.unwrap();
     let operations: Vec<_> = Operation::ALL.iter().copied().filter(|one| one.can_need_approval()).collect();
     bench.service.set_approvals(approvals(&operations, 1));
     for operation in operations {
@@ -136,9 +137,9 @@ async fn carried_out(
         Operation::TagPrincipal => service.tag_principal(call, ARN, tags()).await,
         Operation::UntagPrincipal => service.untag_principal(call, ARN, names()).await,
         Operation::CreateAccessKey => service.create_access_key(call, ARN).await.map(drop),
-        Operation::EnableAccessKey => service.enable_access_key(call, ARN, "AKKS0").await,
-        Operation::DisableAccessKey => service.disable_access_key(call, ARN, "AKKS0").await,
-        Operation::DeleteAccessKey => service.delete_access_key(call, ARN, "AKKS0").await,
+        Operation::EnableAccessKey => service.enable_access_key(call, ARN, &access_key(bench)).await,
+        Operation::DisableAccessKey => service.disable_access_key(call, ARN, &access_key(bench)).await,
+        Operation::DeleteAccessKey => service.delete_access_key(call, ARN, &access_key(bench)).await,
         Operation::CreateGroup => service.create_group(call, "blue").await,
         Operation::DeleteGroup => service.delete_group(call, "red").await,
         Operation::AddGroupMember => service.add_group_member(call, "red", ARN).await,
@@ -153,6 +154,12 @@ async fn carried_out(
         Operation::DetachPolicy => service.detach_policy(call, "Approver", bert()).await,
         other => panic!("{other:?} changes something; have it called here, with all of its parameters in its proposal"),
     }
+}
+
+/// The id of the access key.
+fn access_key(bench: &Bench) -> String {
+    let principal = bench.service.core.principal(ARN).unwrap();
+    principal.access_keys[0].id.to_string()
 }
 
 /// Another key in the state that a call leaves.
