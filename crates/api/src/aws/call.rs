@@ -45,6 +45,8 @@ use telemetry::watchdog::Task;
 const INVOCATION_ID: &str = "amz-sdk-invocation-id";
 /// A body's first buffer is no larger.
 const FIRST_BYTES: usize = 16 << 10;
+/// So much of a refused request is read all the same: others are let end their connections.
+const LEFT_BYTES: u64 = 16 << 10;
 /// Longest of these that is taken; SDKs send a UUID.
 const INVOCATION_ID_BYTES: usize = 128;
 
@@ -137,8 +139,6 @@ impl Inner {
             open: head.extensions.get::<Arc<OpenCall>>().cloned(),
             head,
         };
-        // What is not read of a request ends its connection, and its client is told so.
-        let has_body = !body.is_end_stream();
         let target = Target::of(&arrived.head);
         let (asked, came) = match target {
             Ok(asked) => {
@@ -146,7 +146,10 @@ impl Inner {
                 let came = AssertUnwindSafe(self.carry_out(&arrived, &asked, body)).catch_unwind().await;
                 (Some(asked), came.unwrap_or_else(|panic| Err(broken_off(panic))))
             }
-            Err(Astray { failure, ends }) => (None, Err(Refusal { failure, ends: ends || has_body, principal: None })),
+            Err(Astray { failure, ends }) => {
+                let ends = ends || !is_over(body, &arrived.head).await;
+                (None, Err(Refusal { failure, ends, principal: None }))
+            }
         };
         let request_id = &*arrived.request_id;
         match came {
@@ -174,9 +177,13 @@ impl Inner {
             return Ok(Came::Healthy);
         }
         fault::hit(Task::Handler, "");
-        let has_body = !body.is_end_stream();
-        let unread = |failure| Refusal { failure, ends: has_body, principal: None };
-        let (claim, key) = self.judge_head(arrived, asked).map_err(unread)?;
+        let (claim, key) = match self.judge_head(arrived, asked) {
+            Ok(judged) => judged,
+            Err(failure) => {
+                let ends = !is_over(body, &arrived.head).await;
+                return Err(Refusal { failure, ends, principal: None });
+            }
+        };
         let body = read(body, target::length(&arrived.head.headers)).await?;
         claim.verify(&key.secret, &arrived.head, &body).map_err(|refusal| unsigned(&refusal, asked))?;
         let principal = key.principal.clone();
@@ -293,6 +300,16 @@ where
         whole.extend_from_slice(&data);
     }
     Ok(whole)
+}
+
+/// Takes what is left of a refused request off the connection, so that it can go on; whether that was done. What is not
+/// taken ends the connection, and its client is told so.
+async fn is_over<B>(body: B, head: &Parts) -> bool
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    let length = target::length(&head.headers);
+    body.is_end_stream() || (length.is_some_and(|length| length <= LEFT_BYTES) && read(body, length).await.is_ok())
 }
 
 /// Why a body was not read to its end. What is left of it is not read either.
