@@ -18,8 +18,9 @@ LONG = 60
 
 
 def client(service="kms", **overrides):
-    """A client that finds address, CA, region and keys where every AWS client looks for them."""
-    settings = botocore.config.Config(retries={"total_max_attempts": overrides.pop("attempts", 1)})
+    """A client that finds address, CA, region and keys where every AWS client looks for them, and repeats nothing."""
+    looks = overrides.pop("looks_first", True)
+    settings = botocore.config.Config(retries={"total_max_attempts": 1}, parameter_validation=looks)
     return boto3.client(service, config=settings, **overrides)
 
 
