@@ -50,6 +50,9 @@ def main():
         # Nothing of whoever runs this: no profile, no other keys.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
+        # The second client, who may use keys and nothing else.
+        app = environment(directory / "dev" / "app.env")
+        os.environ.update(APP_KEY_ID=app["AWS_ACCESS_KEY_ID"], APP_SECRET=app["AWS_SECRET_ACCESS_KEY"])
         os.environ.update(told, KEYSTORED_PID=str(daemon.pid), HOME=str(directory), AWS_EC2_METADATA_DISABLED="true")
         # The Go program and curl take proxies from these.
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

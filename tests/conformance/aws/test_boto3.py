@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import unittest
 
 import botocore.exceptions
@@ -262,6 +263,23 @@ class Access(Case):
         self.assertIn(retired["GrantId"], [grant["GrantId"] for grant in listed])
         self.kms.retire_grant(GrantToken=retired["GrantToken"])
         self.assertEqual(self.kms.list_grants(KeyId=key["KeyId"])["Grants"], [])
+
+    def test_who_may_use_keys_alone(self):
+        app = client(aws_access_key_id=os.environ["APP_KEY_ID"], aws_secret_access_key=os.environ["APP_SECRET"])
+        key, arn = self.new_key()["KeyId"], self.new_key()["Arn"]
+        blob = app.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
+        self.assertEqual(app.decrypt(CiphertextBlob=blob)["Plaintext"], PLAINTEXT)
+        said = self.refused("AccessDeniedException", app.disable_key, KeyId=arn)
+        self.assertRegex(said, f"^User: arn:aws:iam::[0-9]+:user/app is not authorized to perform: kms:DisableKey on resource: {arn} ")
+        nobody = arn.rsplit("/", 1)[0] + "/11111111-2222-3333-4444-555555555555"
+        self.assertEqual(self.refused("AccessDeniedException", app.disable_key, KeyId=nobody), said.replace(arn, nobody))
+        self.refused("AccessDeniedException", app.create_key)
+        # What was forbidden since is, on connections that are open too.
+        policy = {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": client("sts").get_caller_identity()["Arn"]}, "Action": "kms:*", "Resource": "*"}
+        ]}
+        self.kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+        self.refused("AccessDeniedException", app.decrypt, CiphertextBlob=blob)
 
     def test_who_calls(self):
         me = client("sts").get_caller_identity()

@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import urllib.parse
+import uuid
 
 import botocore.auth
 import botocore.awsrequest
@@ -22,6 +23,13 @@ REGION = os.environ["AWS_REGION"]
 
 
 class Wire(Case):
+    def key_of(self, invocation, body):
+        """The key that a CreateKey with this body makes, or has made, in this invocation of an SDK."""
+        given = {"X-Amz-Target": "TrentService.CreateKey", "amz-sdk-invocation-id": invocation}
+        status, name, message, _ = self.ask(self.signed(body=body, headers=given), body=body)
+        self.assertEqual((status, name), (200, None), message)
+        return self.answer["KeyMetadata"]["KeyId"]
+
     def signed(self, body=BODY, region=REGION, service="kms", at=None, key=None, secret=None, headers=None, url=None):
         """The headers of a request, as botocore signs it."""
         credentials = botocore.credentials.Credentials(
@@ -48,7 +56,7 @@ class Wire(Case):
             text = answer.read()
         finally:
             connection.close()
-        said = json.loads(text) if text.startswith(b"{") else {}
+        said = self.answer = json.loads(text) if text.startswith(b"{") else {}
         return answer.status, said.get("__type"), said.get("message") or said.get("Message") or "", answer.headers
 
     def refuses(self, name, headers, part="", **asked):
@@ -84,6 +92,13 @@ class Wire(Case):
     def test_a_connection_goes_on_after_a_refusal(self):
         for asked in ({"region": "mars-north-1"}, {"key": "AKKS" + "A" * 16}, {"secret": "x" * 40}):
             self.assertNotIn("connection", self.ask(self.signed(**asked))[3])
+
+    def test_a_create_that_is_repeated_makes_one_key(self):
+        invocation, body = str(uuid.uuid4()), b'{"Description":"one"}'
+        first = self.key_of(invocation, body)
+        self.assertEqual(self.key_of(invocation, body), first, "its answer was lost, and the SDK asks again")
+        self.assertNotEqual(self.key_of(invocation, b'{"Description":"two"}'), first)
+        self.assertNotEqual(self.key_of(str(uuid.uuid4()), body), first, "another call that wants the same")
 
     def test_clocks(self):
         minute = datetime.timedelta(minutes=1)
