@@ -15,7 +15,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (5, &["api", "cli"]),
     (4, &["service", "provision"]),
     (3, &["cluster", "ceremony"]),
-    (2, &["supervisor", "worker", "store", "auth", "client"]),
+    (2, &["supervisor", "worker", "store", "auth", "audit", "client"]),
     (1, &["protocol", "proto", "pki", "telemetry", "config", "pkcs11-extra"]),
     (0, &["model"]),
 ];
@@ -24,9 +24,10 @@ const LAYERS: &[(u8, &[&str])] = &[
 const ONLY: &[(&str, &[&str], &str)] = &[
     (
         "cli",
-        &["client", "ceremony"],
+        &["client", "ceremony", "audit"],
         "verbs talk to a daemon and never to an HSM or the metadata themselves; but the ceremony is carried out here, \
-         because the daemon must never see the CA's key or an SO PIN",
+         because the daemon must never see the CA's key or an SO PIN, and so is the checking of an audit log, which needs \
+         no daemon's word",
     ),
     (
         "api",
@@ -51,6 +52,8 @@ const PINS: &[(&str, &[&str], &str)] = &[
     ("rcgen", &["pki"], "certificates are made in one place"),
     ("x509-parser", &["pki"], "certificates are read in one place"),
     ("aws-sigv4", &["api"], "callers' signatures are judged in one place; nothing here signs for AWS"),
+    ("tlog_tiles", &["audit"], "one crate knows how a log is laid out"),
+    ("signed_note", &["audit"], "as tlog_tiles"),
     ("aws-credential-types", &["api"], "as aws-sigv4"),
     ("sd-notify", &["keystored"], "systemd is told by whoever knows how the daemon is"),
 ];

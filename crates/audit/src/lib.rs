@@ -1,0 +1,6 @@
+//! Records of what was done, in a Merkle log that anybody can check: C2SP's formats, so that tools of others read it.
+
+#![forbid(unsafe_code)]
+
+/// How the files of a log are named.
+pub mod layout;
