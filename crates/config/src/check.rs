@@ -40,14 +40,16 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
     if raw.cluster.is_empty() {
         return Err(context.error(None, "no [[cluster]]: a key store needs one with at least two HSMs"));
     }
+    let (state_dir, scope) = (context.path(&raw.state_dir)?, context.scope(&raw.arn)?);
     let mut config = Config {
         file: Some(context.file.to_owned()),
-        state_dir: context.path(&raw.state_dir)?,
+        audit: context.audit(&raw.audit, &state_dir, &scope)?,
+        state_dir,
         lock_dir: raw.lock_dir.as_ref().map_or(Ok(PathBuf::from(LOCKS)), |dir| context.path(dir))?,
         seal: context.seal(&raw.seal)?,
         zone: raw.zone.as_ref().map(|zone| context.name(zone, "zone").map(Zone::from)).transpose()?,
         administrators: context.administrators(&raw.administrators)?,
-        scope: context.scope(&raw.arn)?,
+        scope,
         grpc: Grpc {
             listen: context.address(&raw.grpc.listen)?,
             certificate: context.path(&raw.grpc.certificate)?,
@@ -254,7 +256,7 @@ impl Context<'_> {
         }
     }
 
-    fn millis(
+    pub(super) fn millis(
         &self,
         value: Option<&Spanned<u64>>,
         default: usize,

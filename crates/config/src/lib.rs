@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod aws;
 mod check;
 mod raw;
@@ -54,6 +55,8 @@ pub struct Config {
     pub approvals: Approvals,
     /// How many requests a second there may be.
     pub rate_limits: RateLimits,
+    /// The audit log.
+    pub audit: Audit,
     /// Logging.
     pub log: Log,
     /// Clusters.
@@ -138,6 +141,39 @@ pub struct RateLimits {
     pub per_key_store: Option<NonZeroU32>,
     /// So many seconds' worth of them may come at once.
     pub burst_s: NonZeroU32,
+}
+
+/// The audit log, which there always is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What it is called in its checkpoints: a key name as C2SP's signed notes have it.
+    pub origin: String,
+    /// When records are synced.
+    pub sync: AuditSync,
+    /// A file to which records go as JSON lines as well.
+    pub json: Option<PathBuf>,
+    /// A receiver to which they go by syslog as well.
+    pub syslog: Option<SyslogAddress>,
+}
+
+/// When records of the data plane are synced; those of the control plane always are before they are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditSync {
+    /// So long after the kernel has taken them, at most.
+    Interval(Duration),
+    /// Before they are accepted.
+    Always,
+}
+
+/// Where syslog is received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyslogAddress {
+    /// Over TCP, at HOST:PORT.
+    Tcp(String),
+    /// At this socket of the host.
+    Unix(PathBuf),
 }
 
 /// Logging.

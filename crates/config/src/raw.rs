@@ -29,6 +29,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) rate_limits: RateLimits,
     #[serde(default)]
+    pub(super) audit: Audit,
+    #[serde(default)]
     pub(super) log: Log,
     #[serde(default)]
     pub(super) cluster: Vec<Spanned<Cluster>>,
@@ -115,6 +117,36 @@ pub(super) struct RateLimits {
 pub(super) enum Rate {
     Figure(u64),
     Named(String),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    pub(super) dir: Option<Spanned<String>>,
+    pub(super) origin: Option<Spanned<String>>,
+    pub(super) sync: Option<AuditSync>,
+    pub(super) sync_interval_ms: Option<Spanned<u64>>,
+    pub(super) json: Option<AuditJson>,
+    pub(super) syslog: Option<AuditSyslog>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AuditSync {
+    Interval,
+    Always,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditJson {
+    pub(super) path: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditSyslog {
+    pub(super) address: Spanned<String>,
 }
 
 #[derive(Default, Deserialize)]
