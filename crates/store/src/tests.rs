@@ -1,6 +1,7 @@
 //! The store over real files.
 
 mod access;
+mod audit;
 mod deletion;
 mod finish;
 mod follow;

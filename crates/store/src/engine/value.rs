@@ -145,6 +145,12 @@ impl From<&[u8]> for Value {
     }
 }
 
+impl From<&[u8; 32]> for Value {
+    fn from(bytes: &[u8; 32]) -> Self {
+        Self::Bytes(bytes.to_vec())
+    }
+}
+
 impl From<&Bytes> for Value {
     fn from(bytes: &Bytes) -> Self {
         Self::Bytes(bytes.to_vec())

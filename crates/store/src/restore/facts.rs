@@ -7,7 +7,7 @@ use super::plan::{Facts, Plan};
 use crate::change::Transaction;
 use crate::engine::Connection;
 use crate::engine::value::values;
-use crate::{Error, Store, load, log, pins};
+use crate::{Error, Store, audit, load, log, pins};
 use model::id::{ClusterId, HsmId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
@@ -28,7 +28,8 @@ impl Store {
             let count: &mut u32 = spent.entry((store.cluster.clone(), hsm.clone())).or_default();
             *count = pin.spent().max(*count);
         }
-        Ok(Facts { catalogue, pins: known, spent, destroyed, reserved })
+        let audit_logs = self.audit_logs().await?;
+        Ok(Facts { catalogue, pins: known, spent, destroyed, reserved, audit_logs })
     }
 
     /// Takes over what a plan says. No catalogue follows it: whoever has one reads everything.
@@ -115,6 +116,9 @@ async fn apply(database: &mut Transaction, plan: &Plan) -> Result<(), Error> {
     for key in &plan.spared {
         let sql = "UPDATE keys SET state = $1, deletion_date = NULL WHERE id = $2 AND material_destroyed = 0";
         database.execute(sql, values![KeyState::Disabled.name(), *key]).await?;
+    }
+    if let Some(logs) = &plan.audit_logs {
+        audit::replace(database, logs).await?;
     }
     // Whoever restores has a day to see what is to be deleted.
     database.execute("UPDATE keys SET overdue = 0", values![]).await?;

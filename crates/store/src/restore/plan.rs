@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::access::{self, AccessPlan};
+use crate::audit::AuditLog;
 use crate::{Catalogue, Key, KeyStore};
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
@@ -33,6 +34,8 @@ pub struct Facts {
     pub destroyed: BTreeMap<KeyVersionId, i64>,
     /// Encryptions that were reserved.
     pub reserved: BTreeMap<KeyVersionId, u64>,
+    /// The daemon's audit logs, the one that is written last.
+    pub audit_logs: Vec<AuditLog>,
 }
 
 /// Which of the two saw more.
@@ -80,6 +83,9 @@ pub struct Plan {
     pub back: Vec<KeyId>,
     /// Who may do what.
     pub access: AccessPlan,
+    /// The audit logs as they are now, in the place of the backup's: a log only ever grows, and whoever has an older head
+    /// of it signs no other one in its place.
+    pub audit_logs: Option<Vec<AuditLog>>,
     /// At least this revision.
     pub revision: u64,
 }
@@ -100,6 +106,8 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
         ..Plan::default()
     };
     if order != Order::BackupIsNewer {
+        plan.audit_logs = Some(former.audit_logs.clone())
+            .filter(|logs| !logs.is_empty() && *logs != backup.audit_logs);
         let spent = former.spent.iter().filter(|(_, count)| **count > 0);
         plan.spent = spent.map(|((cluster, hsm), count)| (cluster.clone(), hsm.clone(), *count)).collect();
     }

@@ -2,6 +2,7 @@
 //! decided.
 
 mod access;
+mod audit;
 mod life;
 
 use std::collections::BTreeMap;

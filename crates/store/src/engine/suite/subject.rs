@@ -9,6 +9,7 @@ use super::Made;
 use super::access::AccessAct;
 use super::faulty::{Faulty, Switch};
 use crate::access::NewKeyPolicy;
+use crate::audit::{AuditHead, NewAuditLog};
 use crate::engine::Connection;
 use crate::reserve::Reserve;
 use crate::{
@@ -57,6 +58,9 @@ pub(super) enum Act {
     ReturnEncryptions,
     ReplacePin,
     ResealPins,
+    BeginAuditLog,
+    NoteAuditHead,
+    ResealAuditKey,
     CreateAlias,
     MoveAlias,
     SetTags,
@@ -64,7 +68,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    const OF_KEYS: [Self; 22] = [
+    const OF_KEYS: [Self; 25] = [
         Self::BeginKey,
         Self::KeepBlob,
         Self::KeepProof,
@@ -84,6 +88,9 @@ impl Act {
         Self::ReturnEncryptions,
         Self::ReplacePin,
         Self::ResealPins,
+        Self::BeginAuditLog,
+        Self::NoteAuditHead,
+        Self::ResealAuditKey,
         Self::CreateAlias,
         Self::MoveAlias,
         Self::SetTags,
@@ -95,7 +102,16 @@ impl Act {
 
     /// Whether a catalogue shows it.
     pub(super) fn shows(self) -> bool {
-        !matches!(self, Self::ReserveEncryptions | Self::ReturnEncryptions | Self::ReplacePin | Self::ResealPins)
+        !matches!(
+            self,
+            Self::ReserveEncryptions
+                | Self::ReturnEncryptions
+                | Self::ReplacePin
+                | Self::ResealPins
+                | Self::BeginAuditLog
+                | Self::NoteAuditHead
+                | Self::ResealAuditKey
+        )
     }
 }
 
@@ -161,6 +177,7 @@ impl Subject {
                     async move { store.reseal_pins(|_, _, sealed| Ok(Bytes::copy_from_slice(sealed))).await.map(drop) },
                 )
             }
+            Act::BeginAuditLog | Act::NoteAuditHead | Act::ResealAuditKey => self.of_audit(act, name).await,
             _ => {
                 let Begun::New(key) = self.store.begin_key(NewKey::new(&key_store, &hsms), None).await.unwrap() else {
                     panic!("without a token every key is new")
@@ -225,6 +242,27 @@ impl Subject {
             _ => {
                 self.store.reserve_encryptions(version, 10).await.unwrap();
                 Box::pin(async move { store.return_encryptions(&[(version, 10)]).await })
+            }
+        }
+    }
+
+    async fn of_audit(&self, act: Act, origin: String) -> Change<'static> {
+        let store = self.store.clone();
+        let after = store.audit_log().await.unwrap().map(|log| log.number);
+        let new = NewAuditLog { origin, sealed: Bytes::from_static(b"sealed"), after };
+        if act == Act::BeginAuditLog {
+            return Box::pin(async move { store.begin_audit_log(new).await });
+        }
+        store.begin_audit_log(new).await.unwrap();
+        let number = after.unwrap_or(0) + 1;
+        match act {
+            Act::NoteAuditHead => {
+                let head = AuditHead { size: 7, root: [7; 32] };
+                Box::pin(async move { store.note_audit_head(number, head).await })
+            }
+            _ => {
+                let anew = |_: &str, sealed: &[u8]| Ok(Bytes::copy_from_slice(sealed));
+                Box::pin(async move { store.reseal_audit_key(anew).await.map(drop) })
             }
         }
     }
