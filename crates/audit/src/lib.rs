@@ -4,3 +4,5 @@
 
 /// How the files of a log are named.
 pub mod layout;
+/// Signed notes, the heads in them, and the keys that sign.
+pub mod note;
