@@ -4,3 +4,7 @@
 
 /// How the files of a log are named.
 pub mod layout;
+/// The writer of a log.
+pub mod log;
+/// Signed notes, the heads in them, and the keys that sign.
+pub mod note;
