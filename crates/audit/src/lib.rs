@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+/// The public keys that a log is checked by, and who vouches for them.
+pub mod keys;
 /// How the files of a log are named.
 pub mod layout;
 /// The writer of a log.
