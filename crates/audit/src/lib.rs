@@ -10,3 +10,5 @@ pub mod layout;
 pub mod log;
 /// Signed notes, the heads in them, and the keys that sign.
 pub mod note;
+/// Records on their way elsewhere.
+pub mod sink;

@@ -1,5 +1,5 @@
-//! ResealPins: seals every stored PIN, and every secret of an access key, under the seal key of the configuration, after that
-//! was replaced.
+//! ResealPins: seals every stored PIN, every secret of an access key and the audit log's key under the seal key of the
+//! configuration, after that was replaced.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::core::Core;
-use crate::core::access_key;
+use crate::core::{access_key, audit_key};
 use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{record_of, reseal};
@@ -26,13 +26,16 @@ pub struct Resealed {
 }
 
 impl Service {
-    /// All secrets of access keys or none, and then all PINs or none; how many there were. A PIN of an HSM that is not in the configuration, under a key that is lost,
+    /// All secrets of access keys or none, the audit log's key, and then all PINs or none; how many there were. A PIN of an HSM that is not in the configuration, under a key that is lost,
     /// stays as it is: nobody can give the HSM another one before it is back.
     pub async fn reseal_pins(&self, call: &RequestContext) -> Result<Resealed, Error> {
         let resource = self.core.arn_of(Operation::ResealPins, "").map(|named| named.asking(|_| Proposal::new()));
         let core = self.core.clone();
         self.core.on_one(call, Operation::ResealPins, resource, async move {
             let access_keys = reseal_access_keys(&core).await?;
+            let seals = Arc::clone(&core.registry().seals.load());
+            let again = move |origin: &str, sealed: &[u8]| audit_key::resealed(&seals, origin, sealed);
+            core.store().reseal_audit_key(again).await.map_err(|error| unsealed(error, " or begin a new log (keystored audit new-log)"))?;
             let seals = Arc::clone(&core.registry().seals.load());
             let specs = core.registry().specs();
             let configured: BTreeSet<HsmId> =
@@ -51,7 +54,7 @@ impl Service {
             });
             let resealed = resealed.await.map_err(|error| unsealed(error, ""))?;
             let pins = resealed.saturating_sub(left.load(Ordering::Relaxed));
-            tracing::info!(pins, access_keys, "PINs and secrets of access keys were sealed anew");
+            tracing::info!(pins, access_keys, "PINs, secrets of access keys and the audit log's key were sealed anew");
             Ok(Resealed { pins, access_keys })
         })
         .await

@@ -1,0 +1,290 @@
+//! Sinks over real files and sockets, whose other sides go away and come back.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// A log in memory: record `n` is `{"n":n}`; what is below `first` was moved away.
+#[derive(Clone, Default)]
+struct Records(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    first: u64,
+    /// Bytes that each record has beside its number.
+    padding: usize,
+    broken: bool,
+}
+
+fn record(number: u64, padding: usize) -> Vec<u8> {
+    format!(r#"{{"eventName":"E","n":{number},"padding":"{}"}}"#, "x".repeat(padding)).into_bytes()
+}
+
+impl Source for Records {
+    fn read(&mut self, from: u64, end: u64) -> Result<Chunk, String> {
+        let kept = self.0.lock().unwrap();
+        if kept.broken {
+            return Err("the log cannot be read".to_owned());
+        }
+        let first = from.max(kept.first);
+        let most = (CHUNK_BYTES / record(first, kept.padding).len()).max(1) as u64;
+        let records = (first..end.min(first + most)).map(|number| record(number, kept.padding)).collect();
+        Ok(Chunk { first, records })
+    }
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    records: Records,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), clock: Clock::manual(), records: Records::default() }
+    }
+
+    fn sink(&self, outlet: impl Outlet + 'static) -> Sink {
+        Sink::new(self.folder.path(), "one", Box::new(self.records.clone()), Box::new(outlet), self.clock.clone())
+    }
+
+    fn lines(&self) -> JsonLines {
+        JsonLines::new(self.folder.path().join("lines"))
+    }
+
+    fn written(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
+    fn syslog(&self, address: Address) -> Sink {
+        self.sink(Syslog::new(address, self.clock.clone()))
+    }
+
+    /// What stands in the file with the position.
+    fn kept(&self, sink: &str) -> Option<u64> {
+        self.written(&format!("sinks/{sink}")).lines().nth(1).and_then(|number| number.parse().ok())
+    }
+}
+
+fn expected(numbers: std::ops::Range<u64>) -> String {
+    numbers.map(|number| String::from_utf8(record(number, 0)).unwrap() + "\n").collect()
+}
+
+/// Steps until there is nothing more to do.
+fn drained(sink: &mut Sink, end: u64) {
+    while sink.step(end) == Step::More {}
+    assert_eq!(sink.standing(end).trouble, None);
+}
+
+/// The next frame of a stream: the number of its record.
+fn frame(stream: &mut impl Read) -> Option<u64> {
+    let mut length = String::new();
+    loop {
+        let mut byte = [0];
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        match byte {
+            [b' '] => break,
+            [digit] => length.push(char::from(digit)),
+        }
+    }
+    let mut message = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut message).ok()?;
+    Some(number_of(&message))
+}
+
+fn number_of(message: &[u8]) -> u64 {
+    let text = std::str::from_utf8(message).unwrap();
+    assert!(text.starts_with("<110>1 - ") && text.contains(" keystored ") && text.contains(" E [meta sequenceId="));
+    let (_, rest) = text.split_once("\"n\":").unwrap();
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn lines_are_the_records_and_go_on_where_they_were() {
+    let bench = Bench::new();
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 3);
+    assert_eq!(bench.written("lines"), expected(0..3));
+    assert_eq!(bench.kept("json"), None, "the position is written now and then");
+    bench.clock.advance(KEEP);
+    drained(&mut sink, 5);
+    assert_eq!((bench.written("lines"), bench.kept("json")), (expected(0..5), Some(5)));
+    drained(&mut sink, 6);
+    sink.close().unwrap();
+    assert_eq!(bench.kept("json"), Some(6));
+
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 8);
+    assert_eq!(bench.written("lines"), expected(0..8), "after a start nothing is missing and nothing twice");
+    let standing = sink.standing(9);
+    assert_eq!((standing.arrived, standing.behind, standing.missed), (8, 1, 0));
+}
+
+#[test]
+fn the_file_may_be_renamed_and_removed() {
+    let bench = Bench::new();
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 2);
+    let at = |name: &str| bench.folder.path().join(name);
+    std::fs::rename(at("lines"), at("lines.1")).unwrap();
+    drained(&mut sink, 4);
+    assert_eq!((bench.written("lines.1"), bench.written("lines")), (expected(0..2), expected(2..4)));
+    std::fs::write(at("lines"), "").unwrap();
+    drained(&mut sink, 5);
+    assert_eq!(bench.written("lines"), expected(4..5), "logrotate's copytruncate");
+    std::fs::remove_file(at("lines")).unwrap();
+    drained(&mut sink, 6);
+    assert_eq!(bench.written("lines"), expected(5..6));
+}
+
+#[test]
+fn what_cannot_be_written_is_written_when_it_can() {
+    let bench = Bench::new();
+    let place = bench.folder.path().join("not/there");
+    let mut sink = bench.sink(JsonLines::new(place.clone()));
+    assert_eq!(sink.step(3), Step::Failed);
+    let standing = sink.standing(3);
+    assert!(standing.trouble.is_some_and(|why| why.contains("not/there: cannot be written")));
+    assert_eq!(standing.behind, 3);
+    std::fs::create_dir(bench.folder.path().join("not")).unwrap();
+    drained(&mut sink, 4);
+    assert_eq!(bench.written("not/there"), expected(0..4));
+    // What is no file would take everything and keep nothing.
+    std::fs::remove_file(&place).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &place).unwrap();
+    assert_eq!(sink.step(5), Step::Failed);
+    std::fs::remove_file(&place).unwrap();
+    // And what the log itself cannot give.
+    bench.records.0.lock().unwrap().broken = true;
+    assert_eq!(sink.step(5), Step::Failed);
+    assert_eq!(sink.standing(5).trouble.as_deref(), Some("the log cannot be read"));
+    bench.records.0.lock().unwrap().broken = false;
+    drained(&mut sink, 5);
+    assert_eq!(bench.written("not/there"), expected(4..5));
+}
+
+#[test]
+fn records_that_were_moved_away_are_counted() {
+    let bench = Bench::new();
+    bench.records.0.lock().unwrap().first = 10;
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 12);
+    assert_eq!((bench.written("lines"), sink.standing(12).missed), (expected(10..12), 10));
+}
+
+#[test]
+fn a_receiver_that_comes_back_is_sent_what_it_missed() {
+    let bench = Bench::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut sink = bench.syslog(Address::Tcp(address.to_string()));
+    drained(&mut sink, 3);
+    let (mut stream, _) = listener.accept().unwrap();
+    assert_eq!([frame(&mut stream), frame(&mut stream), frame(&mut stream)], [Some(0), Some(1), Some(2)]);
+    bench.clock.advance(Duration::from_secs(36));
+    drained(&mut sink, 4);
+    assert_eq!((frame(&mut stream), bench.kept("syslog")), (Some(3), Some(3)), "after a while they count as arrived");
+
+    // It goes away: what it may not have had is sent again to the next one.
+    drop((stream, listener));
+    let failed = |sink: &mut Sink| (0..1_000).any(|_| sink.step(6) == Step::Failed);
+    assert!(failed(&mut sink), "it is noticed");
+    assert_eq!(sink.standing(6).behind, 3);
+    assert_eq!(sink.step(6), Step::Failed, "nobody is there");
+    let listener = TcpListener::bind(address).unwrap();
+    drained(&mut sink, 6);
+    let (mut stream, _) = listener.accept().unwrap();
+    assert_eq!([frame(&mut stream), frame(&mut stream), frame(&mut stream)], [Some(3), Some(4), Some(5)]);
+
+    // The daemon is stopped, and started again.
+    sink.close().unwrap();
+    assert_eq!(bench.kept("syslog"), Some(3));
+    let mut sink = bench.syslog(Address::Tcp(address.to_string()));
+    drained(&mut sink, 7);
+    let (mut stream, _) = listener.accept().unwrap();
+    let again: Vec<_> = (3..7).map(|_| frame(&mut stream)).collect();
+    assert_eq!(again, [3, 4, 5, 6].map(Some));
+}
+
+#[test]
+fn a_slow_reader_holds_nobody_and_gets_everything() {
+    let bench = Bench::new();
+    bench.records.0.lock().unwrap().padding = 60_000;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sink = bench.syslog(Address::Tcp(listener.local_addr().unwrap().to_string()));
+    let end = 300;
+    // It takes nothing until the buffers of the kernel are full.
+    let before = Instant::now();
+    let mut stuck = sink.standing(end).behind;
+    loop {
+        assert_eq!(sink.step(end), Step::More);
+        let behind = sink.standing(end).behind;
+        if std::mem::replace(&mut stuck, behind) == behind {
+            break;
+        }
+    }
+    assert!(stuck > 0 && before.elapsed() < Duration::from_secs(20));
+    let (mut stream, _) = listener.accept().unwrap();
+    let reader = std::thread::spawn(move || (0..end).map(|_| frame(&mut stream)).collect::<Vec<_>>());
+    drained(&mut sink, end);
+    assert!(reader.join().unwrap().into_iter().eq((0..end).map(Some)), "each once, in their order");
+}
+
+#[test]
+fn sockets_of_the_host_are_streams_or_datagrams() {
+    let bench = Bench::new();
+    let path = bench.folder.path().join("log");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut sink = bench.syslog(Address::Unix(path.clone()));
+    drained(&mut sink, 2);
+    let (mut stream, _) = listener.accept().unwrap();
+    assert_eq!([frame(&mut stream), frame(&mut stream)], [Some(0), Some(1)]);
+    stream.write_all(b"whatever it says").unwrap();
+    bench.clock.advance(Duration::from_secs(36));
+    drained(&mut sink, 2);
+    sink.close().unwrap();
+
+    drop((stream, listener));
+    std::fs::remove_file(&path).unwrap();
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let mut sink = bench.syslog(Address::Unix(path.clone()));
+    drained(&mut sink, 4);
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let mut message = [0; 1_024];
+        let length = socket.recv(&mut message).unwrap();
+        numbers.push(number_of(&message[..length]));
+    }
+    assert_eq!(numbers, [2, 3]);
+    // One that is full is slow and not gone.
+    let end = 2_000;
+    assert_eq!([sink.step(end), sink.step(end)], [Step::More, Step::More]);
+    assert_eq!(sink.standing(end).trouble, None);
+    drop(socket);
+    assert!((0..10).any(|_| sink.step(end) == Step::Failed));
+    assert!(sink.standing(end).trouble.is_some_and(|why| why.starts_with("unix:")));
+}
+
+#[test]
+fn a_connection_that_broke_off_in_the_middle_of_a_record_begins_with_a_whole_one() {
+    let bench = Bench::new();
+    bench.records.0.lock().unwrap().padding = 60_000;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sink = bench.syslog(Address::Tcp(listener.local_addr().unwrap().to_string()));
+    assert_eq!([sink.step(200), sink.step(200)], [Step::More, Step::More]);
+    let (stream, _): (TcpStream, _) = listener.accept().unwrap();
+    drop(stream);
+    assert!((0..1_000).any(|_| sink.step(200) == Step::Failed));
+    assert_eq!(sink.step(200), Step::More);
+    let (mut stream, _) = listener.accept().unwrap();
+    let reader = std::thread::spawn(move || frame(&mut stream));
+    while !reader.is_finished() {
+        sink.step(200);
+    }
+    assert_eq!(reader.join().unwrap(), Some(0));
+}
