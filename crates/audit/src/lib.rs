@@ -2,5 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+/// The public keys that a log is checked by, and who vouches for them.
+pub mod keys;
 /// How the files of a log are named.
 pub mod layout;
+/// Signed notes, the heads in them, and the keys that sign.
+pub mod note;
