@@ -2,5 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+/// What happened, as CloudTrail has it.
+pub mod event;
 /// How the files of a log are named.
 pub mod layout;
