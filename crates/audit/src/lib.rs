@@ -6,3 +6,7 @@
 pub mod event;
 /// How the files of a log are named.
 pub mod layout;
+/// The writer of a log.
+pub mod log;
+/// Signed notes, the heads in them, and the keys that sign.
+pub mod note;
