@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ceremony::{self, Participant};
-use cluster::item::{Decrypt, Encrypt, GenerateDataKey, ItemOperation, Keyed};
+use cluster::item::{Decrypt, Done, Encrypt, GenerateDataKey, ItemOperation, Keyed};
 use cluster::{Cluster, Error, Failed, Health, KeyRef, PlacementMask, Removal, Settings, Verify};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
@@ -200,7 +200,17 @@ async fn carry_out<O: ItemOperation>(
     items: Vec<Keyed<O::Item>>,
     options: CallOptions,
 ) -> Vec<Result<O::Output, Failed>> {
-    O::answers(cluster.carry_out(O::batch(items), options).await).unwrap()
+    // Whoever served it is one of those that it may be put to.
+    let placed: Vec<_> = items.iter().map(|item| item.key.placed.0).collect();
+    let answers = O::answers(cluster.carry_out(O::batch(items), options).await).unwrap();
+    let output = |(answer, placed): (Result<Done<O::Output>, Failed>, u64)| {
+        let Done { served, output } = answer?;
+        let (_, zone) = cluster.served_by(served).expect("a member");
+        let at = cluster.members().iter().position(|member| member.settings().zone == *zone).unwrap();
+        assert_ne!(placed & 1 << at, 0, "served in {zone}");
+        Ok(output)
+    };
+    answers.into_iter().zip(placed).map(output).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +264,9 @@ async fn what_one_token_sealed_the_other_opens() {
         .unwrap();
     let opened = carry_out::<Decrypt>(&cluster, vec![to_decrypt(&keys[0], &made.sealed)], tokens.soon().into()).await;
     assert_eq!(opened[0].as_ref().unwrap(), &made.plaintext);
-    assert_eq!(cluster.random(100, tokens.soon().into()).await.unwrap().len(), 100);
+    let random = cluster.random(100, tokens.soon().into()).await.unwrap();
+    assert_eq!(random.output.len(), 100);
+    assert!(cluster.served_by(random.served).is_some());
 
     cluster.destroy(0, keys[1].version, tokens.soon()).await.unwrap();
     cluster.destroy(0, keys[1].version, tokens.soon()).await.unwrap();

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::failover::{self, AttemptLog, Step};
 use super::health::Observation;
+use super::item::Done;
 use super::member::{KeySuspicion, Member};
 use super::member_operation::{MemberOperation, Task};
 use super::port::Port;
@@ -98,14 +99,6 @@ struct Chunk {
     first: Option<usize>,
 }
 
-/// What a member gave.
-pub(super) struct Done<T> {
-    /// Which member.
-    pub place: usize,
-    /// The answer.
-    pub output: T,
-}
-
 type Answers<T> = Vec<(u32, Result<Done<T>, Failed>)>;
 
 impl<P: Port> Dispatcher<P> {
@@ -143,17 +136,8 @@ impl<P: Port> Dispatcher<P> {
         (dispatcher, suspicions)
     }
 
-    /// Does each item in some member that can.
+    /// Does each item in some member that can, and says in which.
     pub(super) async fn run<V: MemberOperation>(
-        &self,
-        tasks: Vec<Task<V::Item>>,
-        options: CallOptions,
-    ) -> Vec<Result<V::Output, Failed>> {
-        self.run_placed::<V>(tasks, options).await.into_iter().map(|answer| Ok(answer?.output)).collect()
-    }
-
-    /// The same, and says in which.
-    pub(super) async fn run_placed<V: MemberOperation>(
         &self,
         tasks: Vec<Task<V::Item>>,
         options: CallOptions,
@@ -316,7 +300,7 @@ impl<P: Port> Dispatcher<P> {
             member.succeeded();
             let done = left.drain(..).zip(outputs).filter_map(|(item, output)| {
                 let output = output.ok()?;
-                Some((item.place, Ok(Done { place, output })))
+                Some((item.place, Ok(Done::by(place, output))))
             });
             answers.extend(done);
             return Vec::new();
@@ -328,7 +312,7 @@ impl<P: Port> Dispatcher<P> {
         for (at, (mut item, output)) in items.into_iter().zip(outputs).enumerate() {
             let fault = match output {
                 Ok(output) => {
-                    answers.push((item.place, Ok(Done { place, output })));
+                    answers.push((item.place, Ok(Done::by(place, output))));
                     continue;
                 }
                 Err(fault) => fault,

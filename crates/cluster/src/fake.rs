@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::dispatch::Dispatcher;
+use super::item::Done;
 use super::member_operation::{Decrypt, Encrypt, Task};
 use super::port::Port;
 use super::{Error, Failed, KeyRef, PlacementMask, Proof, Removal, Verify, member_monitor, proof};
@@ -265,7 +266,8 @@ pub(super) fn key(placed: u64) -> Arc<KeyRef> {
     Arc::new(KeyRef { version, placed: PlacementMask(placed), proof: Proof { iv: [0; 12], sealed } })
 }
 
-/// What is wrong with each, whether or not some member had it.
-pub(super) fn errors<T>(answers: Vec<Result<T, Failed>>) -> Vec<Result<T, Error>> {
-    answers.into_iter().map(|answer| answer.map_err(|failed| failed.error)).collect()
+/// What came of each, or what is wrong with it, whoever did it or had it.
+pub(super) fn errors<T>(answers: Vec<Result<Done<T>, Failed>>) -> Vec<Result<T, Error>> {
+    let one = |answer: Result<Done<T>, Failed>| answer.map(|done| done.output).map_err(|failed| failed.error);
+    answers.into_iter().map(one).collect()
 }

@@ -8,6 +8,7 @@ pub use super::member_operation::{BringIn, Decrypt, Encrypt, GenerateDataKey, Re
 use super::{Cluster, Failed, KeyRef};
 use model::call_options::CallOptions;
 use model::secret::Secret;
+use model::id::{HsmId, Zone};
 use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
 
 /// Opens a ciphertext for another cluster: the first half of encrypting anew where there are two.
@@ -25,6 +26,47 @@ pub struct Keyed<I> {
     pub item: I,
 }
 
+/// Which member served an item, by its place in the cluster: small, so that each item's answer can say it without
+/// allocating. [`Cluster::served_by`] has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Whose answer was given out.
+    pub member: u8,
+    /// Who opened what it encrypted, where that was a member of another cluster: by its place in that one.
+    pub opened_by: Option<u8>,
+}
+
+impl Served {
+    /// By the member at this place; there are never more than 64.
+    #[must_use]
+    pub fn by(place: usize) -> Self {
+        Self { member: u8::try_from(place).unwrap_or(u8::MAX), opened_by: None }
+    }
+}
+
+/// What came of an item, and in which member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done<T> {
+    /// Which member.
+    pub served: Served,
+    /// The answer.
+    pub output: T,
+}
+
+impl<T> Done<T> {
+    /// Done by the member at this place.
+    #[must_use]
+    pub fn by(place: usize, output: T) -> Self {
+        Self { served: Served::by(place), output }
+    }
+
+    /// The member's place.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        usize::from(self.served.member)
+    }
+}
+
 /// An operation on items.
 pub trait ItemOperation {
     /// An item of it.
@@ -36,7 +78,7 @@ pub trait ItemOperation {
     fn batch(items: Vec<Keyed<Self::Item>>) -> Batch;
 
     /// The answers to a batch of these; `None` if they are another operation's.
-    fn answers(answers: Answers) -> Option<Vec<Result<Self::Output, Failed>>>;
+    fn answers(answers: Answers) -> Option<Vec<Result<Done<Self::Output>, Failed>>>;
 }
 
 macro_rules! item_operations {
@@ -50,7 +92,7 @@ macro_rules! item_operations {
         /// The answers to a [`Batch`], in its order.
         #[derive(Debug)]
         pub enum Answers {
-            $($(#[$doc])* $name(Vec<Result<$output, Failed>>),)+
+            $($(#[$doc])* $name(Vec<Result<Done<$output>, Failed>>),)+
         }
 
         $(impl ItemOperation for $name {
@@ -61,7 +103,7 @@ macro_rules! item_operations {
                 Batch::$name(items)
             }
 
-            fn answers(answers: Answers) -> Option<Vec<Result<$output, Failed>>> {
+            fn answers(answers: Answers) -> Option<Vec<Result<Done<$output>, Failed>>> {
                 match answers {
                     Answers::$name(answers) => Some(answers),
                     #[allow(unreachable_patterns, reason = "as long as there is more than one operation")]
@@ -83,6 +125,15 @@ macro_rules! item_operations {
             }
         }
     };
+}
+
+impl Cluster {
+    /// The HSM that served an item of this cluster, and its zone.
+    #[must_use]
+    pub fn served_by(&self, served: Served) -> Option<(&HsmId, &Zone)> {
+        let settings = self.hsms.get(usize::from(served.member))?.settings();
+        Some((&settings.hsm, &settings.zone))
+    }
 }
 
 // An operation, its item, what comes of one, and by which of the dispatcher's ways: `wrap` makes a ciphertext and sees

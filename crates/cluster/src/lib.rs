@@ -44,6 +44,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::dispatch::Dispatcher;
+use self::item::Done;
 use self::member_operation::Task;
 pub use self::statistics::StatisticsSnapshot;
 use model::call_options::CallOptions;
@@ -259,8 +260,8 @@ impl Cluster {
         self.dispatcher.members.iter().map(|member| member.status()).collect()
     }
 
-    /// Random bytes of some HSM XOR the operating system's.
-    pub async fn random(&self, length: u16, options: CallOptions) -> Result<Secret, Error> {
+    /// Random bytes of some HSM XOR the operating system's, and which HSM that was.
+    pub async fn random(&self, length: u16, options: CallOptions) -> Result<Done<Secret>, Error> {
         let task = Task::anywhere(None, length);
         let mut answers = self.dispatcher.run::<member_operation::Random>(vec![task], options).await;
         answers.pop().map_or(Err(Error::DeadlineExceeded), |answer| answer.map_err(|failed| failed.error))

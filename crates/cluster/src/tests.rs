@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::fake::{Act, Bench, key, refuse_all, well};
-use super::item::Batch;
+use super::item::{Batch, Served};
 use super::member_operation::{Random, Task};
 use super::{Cluster, Error, Failed, Health};
 use model::secret::Secret;
@@ -319,7 +319,8 @@ async fn random_bytes_come_from_anywhere() {
     bench.members[0].script(|op| refuse_all(op, Class::Token));
     let task = Task::anywhere(None, 24);
     let answers = bench.dispatcher.run::<Random>(vec![task], bench.within(1_000)).await;
-    assert_eq!(answers[0].as_ref().unwrap().len(), 24);
+    let done = answers[0].as_ref().unwrap();
+    assert_eq!((done.output.len(), done.served), (24, Served::by(1)), "the second has served");
     bench.members[1].script(|op| refuse_all(op, Class::KeyAbsent));
     let task = Task::anywhere(None, 24);
     let answers = bench.dispatcher.run::<Random>(vec![task], bench.within(1_000)).await;

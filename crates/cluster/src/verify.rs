@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::dispatch::{Dispatcher, Done};
+use super::dispatch::Dispatcher;
 use super::health::Observation;
+use super::item::Done;
 use super::member_operation::{Decrypt, MemberOperation, Task, Wraps};
 use super::port::Port;
 use super::proof::Outcome;
@@ -43,7 +44,7 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<V::Item>>,
         options: CallOptions,
-    ) -> Vec<Result<V::Output, Failed>> {
+    ) -> Vec<Result<Done<V::Output>, Failed>> {
         let verified = match self.verify.wraps {
             VerifyWraps::All => true,
             VerifyWraps::DataKeys => V::VERIFIED_BY_DEFAULT,
@@ -53,12 +54,12 @@ impl<P: Port> Dispatcher<P> {
             return self.run::<V>(tasks, options).await;
         }
         let mut tasks = tasks;
-        let mut results: Vec<Option<Result<V::Output, Failed>>> = tasks.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<Done<V::Output>, Failed>>> = tasks.iter().map(|_| None).collect();
         let mut sent = vec![false; tasks.len()];
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
             let asked = left.iter().map(|at| tasks[*at].clone()).collect();
-            let made = self.run_placed::<V>(asked, options).await;
+            let made = self.run::<V>(asked, options).await;
             let mut to_open = Vec::with_capacity(made.len());
             for (at, made) in std::mem::take(&mut left).into_iter().zip(made) {
                 sent[at] |= made.as_ref().map_or_else(|failed| failed.sent, |_| true);
@@ -71,7 +72,7 @@ impl<P: Port> Dispatcher<P> {
             let looks = self.look::<V>(&tasks, &to_open, options).await;
             for ((at, made), look) in to_open.into_iter().zip(looks) {
                 match look {
-                    Look::Right => results[at] = Some(Ok(made.output)),
+                    Look::Right => results[at] = Some(Ok(made)),
                     Look::Unknown(error) => results[at] = Some(Err(error.into())),
                     Look::Wrong(place) => {
                         self.avoid(&mut tasks[at], place);
@@ -97,7 +98,7 @@ impl<P: Port> Dispatcher<P> {
         let task = |(at, made): &(usize, Done<V::Output>), anybody: bool| {
             let task = &tasks[*at];
             let usable = self.usable_for(task.keys());
-            let within = if anybody { u64::MAX } else { self.elsewhere(usable, made.place).unwrap_or(u64::MAX) };
+            let within = if anybody { u64::MAX } else { self.elsewhere(usable, made.place()).unwrap_or(u64::MAX) };
             let item = V::question(task.key.as_ref()?.version, &task.item, &made.output);
             Some(Task { key: task.key.clone(), source: task.source.clone(), item, within })
         };
@@ -116,14 +117,14 @@ impl<P: Port> Dispatcher<P> {
                     looks.push(Look::Right);
                     continue;
                 }
-                Ok(seen) => bit(seen.place),
-                Err(Error::BadCiphertext) => self.elsewhere(self.usable_for(task.keys()), made.place).unwrap_or(0),
+                Ok(seen) => bit(seen.place()),
+                Err(Error::BadCiphertext) => self.elsewhere(self.usable_for(task.keys()), made.place()).unwrap_or(0),
                 Err(error) => {
                     looks.push(Look::Unknown(error));
                     continue;
                 }
             };
-            looks.push(Look::Wrong(self.blame(&mut blamed, made.place, lookers, task, options).await));
+            looks.push(Look::Wrong(self.blame(&mut blamed, made.place(), lookers, task, options).await));
         }
         looks
     }
@@ -133,7 +134,7 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<DecryptItem>>,
         options: CallOptions,
-    ) -> Vec<Result<Secret, Failed>> {
+    ) -> Vec<Result<Done<Secret>, Failed>> {
         match self.verify.unwraps {
             true => self.unwrap_twice(tasks, options).await,
             false => self.run::<Decrypt>(tasks, options).await,
@@ -146,27 +147,27 @@ impl<P: Port> Dispatcher<P> {
         &self,
         tasks: Vec<Task<DecryptItem>>,
         options: CallOptions,
-    ) -> Vec<Result<Secret, Failed>> {
+    ) -> Vec<Result<Done<Secret>, Failed>> {
         match self.verify.wraps {
             VerifyWraps::All | VerifyWraps::DataKeys => self.unwrap_twice(tasks, options).await,
             VerifyWraps::None => self.unwrap(tasks, options).await,
         }
     }
 
-    async fn unwrap_twice(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Secret, Failed>> {
+    async fn unwrap_twice(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Failed>> {
         let mut tasks = tasks;
         let failed = |error: Error| Err(error.into());
-        let mut results: Vec<Option<Result<Secret, Failed>>> = tasks.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<Done<Secret>, Failed>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..tasks.len()).collect();
         for _ in 0..ROUNDS {
             let first = self.open::<Decrypt>(left.iter().map(|at| tasks[*at].clone()).collect(), options).await;
             let mut to_compare = Vec::new();
             for (at, opened) in std::mem::take(&mut left).into_iter().zip(first) {
                 match opened {
-                    Ok(opened) => match self.second(&tasks[at], opened.place) {
+                    Ok(opened) => match self.second(&tasks[at], opened.place()) {
                         Some(second) => to_compare.push((at, opened, second)),
                         // There is no other zone now.
-                        None => results[at] = Some(Ok(opened.output)),
+                        None => results[at] = Some(Ok(opened)),
                     },
                     Err(error) if one_sided(&error) && widen(&mut tasks[at]) => left.push(at),
                     Err(error) => results[at] = Some(failed(error)),
@@ -178,19 +179,19 @@ impl<P: Port> Dispatcher<P> {
             for ((at, first, task), second) in to_compare.into_iter().zip(second) {
                 let (gave, lookers) = match second {
                     Ok(second) if second.output.expose() == first.output.expose() => {
-                        results[at] = Some(Ok(first.output));
+                        results[at] = Some(Ok(first));
                         continue;
                     }
                     Err(error) if silent(&error) => {
-                        results[at] = Some(Ok(first.output));
+                        results[at] = Some(Ok(first));
                         continue;
                     }
-                    Err(Error::BadCiphertext) => (first.place, task.within),
+                    Err(Error::BadCiphertext) => (first.place(), task.within),
                     Err(error) => {
                         results[at] = Some(failed(error));
                         continue;
                     }
-                    Ok(second) => (second.place, bit(first.place)),
+                    Ok(second) => (second.place(), bit(first.place())),
                 };
                 let wrong = self.blame(&mut blamed, gave, lookers, &task, options).await;
                 self.avoid(&mut tasks[at], wrong);
@@ -209,7 +210,7 @@ impl<P: Port> Dispatcher<P> {
         tasks: Vec<Task<V::Item>>,
         options: CallOptions,
     ) -> Vec<Result<Done<V::Output>, Error>> {
-        let opened = self.run_placed::<V>(tasks, options).await;
+        let opened = self.run::<V>(tasks, options).await;
         opened.into_iter().map(|opened| opened.map_err(|failed| failed.error)).collect()
     }
 

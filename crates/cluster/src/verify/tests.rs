@@ -202,7 +202,7 @@ async fn what_callers_encrypt_is_looked_at_only_where_the_setting_says_so() {
         let item = EncryptItem { key: key.version, aad: Bytes::new(), plaintext: Secret::new(b"data".to_vec()) };
         let answers =
             bench.dispatcher.wrap::<Encrypt>(vec![Task::anywhere(Some(key), item)], bench.within(1_000)).await;
-        assert_eq!(answers[0].as_ref().unwrap().sealed[..] == *b"data", right);
+        assert_eq!(answers[0].as_ref().unwrap().output.sealed[..] == *b"data", right);
     }
 }
 

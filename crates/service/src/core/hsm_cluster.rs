@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use cluster::item::{Answers, Batch};
+use cluster::item::{Answers, Batch, Done};
 use cluster::{Cluster, Error, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::id::{HsmId, KeyVersionId, Zone};
@@ -20,7 +20,7 @@ pub(crate) trait HsmCluster: Send + Sync {
     fn members(&self) -> Vec<(HsmId, Zone)>;
     fn status(&self) -> Vec<MemberStatus>;
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
-    fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>>;
+    fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>>;
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
     fn reachable(&self) -> Vec<usize>;
     fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>>;
@@ -63,7 +63,7 @@ impl HsmCluster for Cluster {
         Box::pin(self.carry_out(batch, options))
     }
 
-    fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Secret, Error>> {
+    fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>> {
         Box::pin(self.random(length, options))
     }
 

@@ -27,7 +27,7 @@ use crate::core::release::TOGETHER;
 use crate::core::validate;
 use crate::{Error, Extras, RequestContext};
 use cluster::Failed;
-use cluster::item::{ItemOperation, Keyed};
+use cluster::item::{Done, ItemOperation, Keyed};
 use model::call_options::CallOptions;
 use model::operation::Operation;
 use telemetry::fault;
@@ -59,7 +59,7 @@ pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
         clusters: Clusters,
         items: Vec<Keyed<ItemOf<Self>>>,
         options: CallOptions,
-    ) -> impl Future<Output = Vec<Result<AnswerOf<Self>, Failed>>> + Send {
+    ) -> impl Future<Output = Vec<Result<Done<AnswerOf<Self>>, Failed>>> + Send {
         async move { answers_of::<Self::Work>(&*clusters.hsm_cluster, items, options).await }
     }
     /// Makes the caller's result.
@@ -237,7 +237,7 @@ impl Core {
                 }
             });
         }
-        let mut answers: Vec<Option<Result<AnswerOf<V>, Failed>>> = (0..room).map(|_| None).collect();
+        let mut answers: Vec<Option<Result<Done<AnswerOf<V>>, Failed>>> = (0..room).map(|_| None).collect();
         let shares = shares.into_iter().map(|Share { clusters, items, places }| async move {
             (kind.carry_out(clusters, items, self.options(call)).await, places)
         });
@@ -252,10 +252,13 @@ impl Core {
             Begun::Waits(asked) => {
                 let used = asked.used();
                 let result = answered(kind, used.target, answer).map(|answer| {
+                    // For the item's record: `served` is the HSM's place in `used.target.entry.members`, and
+                    // `served.opened_by` that of the other cluster's, in `used.source`'s, where two took part.
+                    let Done { served: _, output } = answer;
                     for target in [Some(used.target), used.source].into_iter().flatten() {
                         target.entry.usage.note(used_at, kind.operation(), &call.request_id);
                     }
-                    kind.finish(used, answer)
+                    kind.finish(used, output)
                 });
                 (Some(asked), result)
             }
@@ -388,7 +391,7 @@ pub(crate) async fn answers_of<O: ItemOperation>(
     hsm_cluster: &dyn HsmCluster,
     items: Vec<Keyed<O::Item>>,
     options: CallOptions,
-) -> Vec<Result<O::Output, Failed>> {
+) -> Vec<Result<Done<O::Output>, Failed>> {
     O::answers(hsm_cluster.carry_out(O::batch(items), options).await).unwrap_or_default()
 }
 
@@ -396,8 +399,8 @@ pub(crate) async fn answers_of<O: ItemOperation>(
 fn answered<V: DataOperation>(
     kind: &V,
     Target { entry, version }: Target<'_>,
-    answer: Option<Result<AnswerOf<V>, Failed>>,
-) -> Result<AnswerOf<V>, Error> {
+    answer: Option<Result<Done<AnswerOf<V>>, Failed>>,
+) -> Result<Done<AnswerOf<V>>, Error> {
     let answer = answer.ok_or_else(|| Error::internal("the cluster left an item without an answer"))?;
     answer.map_err(|failed| {
         // No worker has had it, so that it took nothing of what is safe.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::hsm_cluster::HsmCluster;
 use crate::core::{Core, validate};
 use crate::{Error, Extras, RequestContext, Service};
+use cluster::item::Done;
 use model::exception::Exception;
 use model::id::KeyStoreId;
 use model::key_store::ConnectionState;
@@ -31,12 +32,13 @@ impl Service {
             let (id, hsm_cluster) = source(&core, &key_store_id)?;
             core.in_rate_of(&core.rates(), [&id])?;
             let random = hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
+            // `random.served` is for the call's record: the HSM's place in the store's cluster.
             Ok((id, random))
         };
         // The store may have been disconnected meanwhile.
-        let still = |core: &Core, (id, _): &(KeyStoreId, Secret)| source(core, id.as_str()).map(drop);
+        let still = |core: &Core, (id, _): &(KeyStoreId, Done<Secret>)| source(core, id.as_str()).map(drop);
         let given = self.core.on_one_that(call, Operation::GenerateRandom, resource, work, still).await?;
-        Ok(given.1)
+        Ok(given.1.output)
     }
 }
 

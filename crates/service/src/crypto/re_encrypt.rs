@@ -17,7 +17,7 @@ use crate::crypto::decrypt::{Opening, opening};
 use crate::crypto::encrypt::aad_of;
 use crate::{Error, Extras, RequestContext, Service};
 use cluster::Failed;
-use cluster::item::{self, Keyed};
+use cluster::item::{self, Done, Keyed, Served};
 use model::call_options::CallOptions;
 use model::ciphertext::{Ciphertext, OVERHEAD_BYTES, assemble};
 use model::operation::Operation;
@@ -125,7 +125,7 @@ impl DataOperation for ReEncrypt {
         clusters: Clusters,
         items: Vec<Keyed<ReEncryptItem>>,
         options: CallOptions,
-    ) -> Vec<Result<Sealed, Failed>> {
+    ) -> Vec<Result<Done<Sealed>, Failed>> {
         match clusters.source {
             None => answers_of::<item::ReEncrypt>(&*clusters.hsm_cluster, items, options).await,
             Some(source) => between(&*source, &*clusters.hsm_cluster, items, options).await,
@@ -166,7 +166,7 @@ async fn between(
     destination: &dyn HsmCluster,
     items: Vec<Keyed<ReEncryptItem>>,
     options: CallOptions,
-) -> Vec<Result<Sealed, Failed>> {
+) -> Vec<Result<Done<Sealed>, Failed>> {
     let (mut to_open, mut to_seal) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     for Keyed { key, source, item } in items {
         let ReEncryptItem { source: opens, key: _, aad } = item;
@@ -178,16 +178,19 @@ async fn between(
     let mut items = Vec::with_capacity(to_seal.len());
     for (place, ((key, aad), opened)) in to_seal.into_iter().zip(opened).enumerate() {
         sealed.push(match opened {
-            Ok(plaintext) => {
-                places.push(place);
+            Ok(Done { served, output: plaintext }) => {
+                places.push((place, served));
                 items.push(Keyed { item: EncryptItem { key: key.version, aad, plaintext }, key, source: None });
                 Err(cluster::Error::DeadlineExceeded.into())
             }
             Err(Failed { error, .. }) => Err(Failed { error: of_source(error), sent: false }),
         });
     }
-    for (place, answer) in places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await) {
-        sealed[place] = answer;
+    for ((place, opened), answer) in places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await) {
+        sealed[place] = answer.map(|done| {
+            let served = Served { opened_by: Some(opened.member), ..done.served };
+            Done { served, ..done }
+        });
     }
     sealed
 }

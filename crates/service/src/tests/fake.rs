@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::core::hsm_cluster::HsmCluster;
-use cluster::item::{Answers, Batch, Keyed};
+use cluster::item::{Answers, Batch, Done, Keyed};
 use cluster::{Error, Failed, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
@@ -86,10 +86,11 @@ impl Fake {
         }
     }
 
-    fn material(&self, version: KeyVersionId, placed: PlacementMask) -> Result<Bytes, Error> {
+    /// The material of a key, and the first member that has it.
+    fn material(&self, version: KeyVersionId, placed: PlacementMask) -> Result<(usize, Bytes), Error> {
         let tokens = self.tokens.lock().unwrap();
         let mut members = (0..tokens.len()).filter(|member| placed.0 & 1 << member != 0);
-        members.find_map(|member| tokens[member].get(&version).cloned()).ok_or(Error::KeyGone)
+        members.find_map(|member| Some((member, tokens[member].get(&version)?.clone()))).ok_or(Error::KeyGone)
     }
 
     fn in_member(&self, member: usize, version: KeyVersionId) -> Result<Bytes, Error> {
@@ -104,30 +105,31 @@ impl Fake {
         Sealed { iv, sealed: sealed.into() }
     }
 
-    fn encrypt(&self, Keyed { key, item, .. }: Keyed<EncryptItem>) -> Result<Sealed, Failed> {
+    fn encrypt(&self, Keyed { key, item, .. }: Keyed<EncryptItem>) -> Result<Done<Sealed>, Failed> {
         self.try_step("send", 0).map_err(|error| Failed { error, sent: false })?;
-        let key = self.material(key.version, key.placed)?;
+        let (member, key) = self.material(key.version, key.placed)?;
         self.try_step("encrypt", 0)?;
-        Ok(self.seal(&key, &item.aad, item.plaintext.expose()))
+        Ok(Done::by(member, self.seal(&key, &item.aad, item.plaintext.expose())))
     }
 
-    fn decrypt(&self, Keyed { key, item, .. }: Keyed<DecryptItem>) -> Result<Secret, Failed> {
-        let key = self.material(key.version, key.placed)?;
-        Ok(open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)?)
+    fn decrypt(&self, Keyed { key, item, .. }: Keyed<DecryptItem>) -> Result<Done<Secret>, Failed> {
+        let (member, key) = self.material(key.version, key.placed)?;
+        let opened = open(&key, &item.iv, &item.aad, &item.sealed).map(Secret::new)?;
+        Ok(Done::by(member, opened))
     }
 
-    fn generate_data_key(&self, Keyed { key, item, .. }: Keyed<DataKeyItem>) -> Result<DataKey, Failed> {
-        let key = self.material(key.version, key.placed)?;
+    fn generate_data_key(&self, Keyed { key, item, .. }: Keyed<DataKeyItem>) -> Result<Done<DataKey>, Failed> {
+        let (member, key) = self.material(key.version, key.placed)?;
         let plaintext = vec![0x5a; usize::from(item.length)];
         let sealed = self.seal(&key, &item.aad, &plaintext);
-        Ok(DataKey { plaintext: plaintext.into(), sealed })
+        Ok(Done::by(member, DataKey { plaintext: plaintext.into(), sealed }))
     }
 
-    fn re_encrypt(&self, Keyed { key, source, item }: Keyed<ReEncryptItem>) -> Result<Sealed, Failed> {
+    fn re_encrypt(&self, Keyed { key, source, item }: Keyed<ReEncryptItem>) -> Result<Done<Sealed>, Failed> {
         let source = source.expect("what is encrypted anew has a source");
         assert_eq!((source.version, key.version), (item.source.key, item.key));
         let opened = self.decrypt(Keyed { key: source, source: None, item: item.source })?;
-        let item = EncryptItem { key: item.key, aad: item.aad, plaintext: opened };
+        let item = EncryptItem { key: item.key, aad: item.aad, plaintext: opened.output };
         self.encrypt(Keyed { key, source: None, item })
     }
 
@@ -194,10 +196,10 @@ impl HsmCluster for Fake {
         .boxed()
     }
 
-    fn random(&self, length: u16, _: CallOptions) -> BoxFuture<'_, Result<Secret, Error>> {
+    fn random(&self, length: u16, _: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>> {
         async move {
             self.pass_gate().await;
-            Ok(Secret::new(vec![4; usize::from(length)]))
+            Ok(Done::by(0, Secret::new(vec![4; usize::from(length)])))
         }
         .boxed()
     }
