@@ -4,6 +4,8 @@
 
 /// The public keys that a log is checked by, and who vouches for them.
 pub mod keys;
+/// What happened, as CloudTrail has it.
+pub mod event;
 /// How the files of a log are named.
 pub mod layout;
 /// The writer of a log.
