@@ -6,6 +6,7 @@
 
 mod accept;
 mod administrators;
+mod audit;
 mod backup;
 mod bare;
 mod certificates;
@@ -44,6 +45,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
@@ -64,6 +66,7 @@ use telemetry::metrics::{Listener, Metrics};
 use telemetry::sampled;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
+pub use audit::new_audit_log;
 pub use backup::backup;
 pub use bare::{Version, serve_routes};
 pub use check::check;
@@ -169,9 +172,13 @@ async fn run(
     let systemd = Systemd::begin(&watchdog)?;
     let store = systemd.while_starting("starting: opening the metadata", parts::open_store(&config, &clock)).await?;
 
+    let seals = Arc::new(ArcSwap::from_pointee(seals));
+    let opening = audit::Audit::begin(&config, &seals, &store, &clock);
+    let audit = systemd.while_starting("starting: opening the audit log", opening).await;
+
     let metrics = Arc::new(Metrics::new());
     certificates::measure(&certificates, &metrics);
-    let building = parts::build(&config, seals, &store, &metrics, files.found, &watchdog, &clock);
+    let building = parts::build(&config, seals, (&store, &audit), &metrics, files.found, &watchdog, &clock);
     let parts = systemd.while_starting("starting: taking key stores up", building).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
     let mut concerns = concerns::Concerns::default();
@@ -194,9 +201,11 @@ async fn run(
         move || pressure.sentences()
     });
     disk::concern(&mut concerns, &store);
+    audit.concern(&mut concerns);
     let ops = Arc::new(ops::Ops {
         service: parts.service.clone(),
         store: store.clone(),
+        audit: audit.clone(),
         metrics: Arc::clone(&metrics),
         watchdog: watchdog.clone(),
         draining: AtomicBool::new(false),
@@ -224,6 +233,12 @@ async fn run(
         let store = store.clone();
         move |heartbeat| disk::tend(store.clone(), heartbeat)
     }));
+    // On panic: started again; the log itself goes on meanwhile.
+    lookers.spawn(watchdog.clone().restarted(Task::Audit, "", || (), {
+        let audit = audit.clone();
+        move |heartbeat| audit.clone().tend(heartbeat)
+    }));
+    audit.begin_sinks(&mut lookers, &watchdog);
     // On panic: started again; what was left out until then is told by the next run.
     lookers.spawn(watchdog.clone().restarted(
         Task::Sampled,
@@ -306,7 +321,10 @@ async fn run(
     parts.service.drained(config.limits.drain).await;
     // A disk that does not answer takes no longer than its share of the end.
     let _ = tokio::time::timeout(STOP, parts.service.return_budgets()).await;
-    parts.stop(STOP).await;
+    let service = parts.end_tasks().await;
+    // After the last call and before the HSMs, which sign the last head.
+    audit.close().await;
+    service.stop(STOP).await;
     lookers.shutdown().await;
     sampled::tell_the_rest();
     if tokio::time::timeout(STOP, store.close()).await.is_err() {

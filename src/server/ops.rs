@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tower::Service as _;
 
+use super::audit::Audit;
 use super::concerns::Concerns;
 use super::disk;
 use super::http1;
@@ -55,6 +56,7 @@ pub(super) struct Ops {
     pub(super) service: Service,
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     pub(super) watchdog: Watchdog,
     pub(super) draining: AtomicBool,
     /// What else can be wrong.
@@ -98,7 +100,8 @@ fn lock(slots: &Slots) -> MutexGuard<'_, SourceSlots<oneshot::Sender<Infallible>
 impl Ops {
     pub(super) async fn report(&self) -> Report {
         self.watchdog.caught_up().await;
-        let mut report = readiness::report(&self.service, self.draining.load(Ordering::Acquire), self.concerns.now());
+        let (draining, refuses) = (self.draining.load(Ordering::Acquire), self.audit.refuses());
+        let mut report = readiness::report(&self.service, draining, refuses, self.concerns.now());
         if let Some(late) = self.watchdog.late() {
             report.is_not_known(late);
         }
@@ -195,5 +198,6 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     report.measure(&ops.metrics);
     ops.metrics.tasks(&ops.watchdog.readings());
     disk::measure(&ops.store, &ops.metrics);
+    ops.audit.measure(&ops.metrics);
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text())
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::administrators::Administrators;
+use super::audit::Audit;
 use super::files::Found;
 use super::{Error, observe, requests, settings};
 use cluster::{Cluster, Removal};
@@ -17,7 +18,8 @@ use config::{self, Config};
 use model::clock::Clock;
 use pki::seal::{self, SealKey, SealKeys};
 use service::cluster_registry::ClusterRegistry;
-use service::{LogRecorder, Service};
+use service::Service;
+use service::audit_recorder::AuditRecorder;
 use store::Store;
 use telemetry::metrics::Metrics;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
@@ -76,15 +78,14 @@ pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, 
 /// Builds everything over the store, and takes every key store up in the state that it had, without waiting for HSMs.
 pub(super) async fn build(
     config: &Config,
-    seals: SealKeys,
-    store: &Store,
+    seals: Arc<ArcSwap<SealKeys>>,
+    (store, audit): (&Store, &Audit),
     metrics: &Arc<Metrics>,
     files: Found,
     watchdog: &Watchdog,
     clock: &Clock,
 ) -> Parts {
     let (report, removals) = mpsc::channel(REMOVALS);
-    let seals = Arc::new(ArcSwap::from_pointee(seals));
     let registry = ClusterRegistry::new(settings::clusters(config, files), seals, report, watchdog.clone());
     let observer = Arc::new(observe::Counting::new(metrics));
     let service = Service::new(
@@ -93,8 +94,9 @@ pub(super) async fn build(
         registry,
         clock.clone(),
         observer,
-        Arc::new(LogRecorder),
+        Arc::new(AuditRecorder::new(audit.journal(), config.scope.clone())),
     );
+    audit.signed_by(&service);
     let administrators = Arc::new(Administrators::begin(&service, store, config.administrators.clone()));
     requests::take_approvals(&service, settings::approvals(config));
     requests::take_rate_limits(&service, settings::rate_limits(config));
@@ -129,10 +131,10 @@ pub(super) async fn build(
 }
 
 impl Parts {
-    /// Stops the tasks and the HSMs.
-    pub(super) async fn stop(mut self, within: Duration) {
+    /// Ends the tasks. What is left is the service, whose HSMs are still there.
+    pub(super) async fn end_tasks(mut self) -> Service {
         self.tasks.shutdown().await;
-        self.service.stop(within).await;
+        self.service
     }
 }
 

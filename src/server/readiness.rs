@@ -72,6 +72,8 @@ pub(super) enum Trouble {
     Log,
     /// The metadata cannot be written.
     Disk,
+    /// The audit log accepts nothing, its disk fills up, or its records cannot be passed on.
+    Audit,
     /// A certificate has ended or soon will.
     Certificate,
     /// Strangers, or too many callers, want connections.
@@ -83,11 +85,12 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Hsm,
         Self::KeyStore,
         Self::Log,
         Self::Disk,
+        Self::Audit,
         Self::Certificate,
         Self::Connections,
         Self::Limits,
@@ -101,6 +104,7 @@ impl Trouble {
             Self::KeyStore => "key_store",
             Self::Log => "log",
             Self::Disk => "disk",
+            Self::Audit => "audit",
             Self::Certificate => "certificate",
             Self::Connections => "connections",
             Self::Limits => "limits",
@@ -160,9 +164,14 @@ fn name(health: Health) -> &'static str {
 /// Looks at every key store. The daemon is ready when it is not draining and at least one connected key store has an
 /// HSM that serves; or when none is connected, and operators can be served.
 ///
-/// `concerns` is what is wrong beside the key stores. It never makes the daemon unready: what keeps calls from being
-/// answered shows in the calls.
-pub(super) fn report(service: &Service, draining: bool, concerns: impl Iterator<Item = (Trouble, String)>) -> Report {
+/// `refuses` is why nothing can be recorded, so that no call is answered. `concerns` is what else is wrong beside the key
+/// stores, and never makes the daemon unready: what keeps calls from being answered shows in the calls.
+pub(super) fn report(
+    service: &Service,
+    draining: bool,
+    refuses: Option<String>,
+    concerns: impl Iterator<Item = (Trouble, String)>,
+) -> Report {
     let mut report = Report {
         status: "",
         ready: false,
@@ -187,6 +196,10 @@ pub(super) fn report(service: &Service, draining: bool, concerns: impl Iterator<
     if !connected {
         report.ready = true;
         report.reasons.push("no key store is connected".to_owned());
+    }
+    if let Some(sentence) = refuses {
+        report.ready = false;
+        report.note(Trouble::Audit, sentence);
     }
     for (trouble, sentence) in concerns {
         report.note(trouble, sentence);

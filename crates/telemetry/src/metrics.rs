@@ -3,6 +3,7 @@
 //! Labels come from closed sets alone (operations, exceptions, configured HSMs, the operator's own certificates), never
 //! from what a caller sends: so their number is bounded.
 
+mod audit;
 mod certificates;
 mod connections;
 mod destructions;
@@ -33,6 +34,7 @@ const SUCCESS: &str = "ok";
 /// 25 µs to 26 s, each twice the one before: an in-token encryption takes 7 µs, an RSA generation a second.
 const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 
+pub use audit::{AuditReading, SinkReading};
 pub use certificates::CertificateLabels;
 pub use connections::{Connected, Listener, Refused};
 pub use hsm::HsmCounts;
@@ -136,6 +138,7 @@ pub struct Metrics {
     ready: Gauge,
     troubles: trouble::TroubleMetrics,
     disk: disk::DiskMetrics,
+    audit: audit::AuditMetrics,
     log: log::LogMetrics,
     tasks: tasks::TaskMetrics,
 }
@@ -216,6 +219,7 @@ impl Metrics {
         r.register("ready", "1 while /readyz says yes", ready.clone());
         let troubles = trouble::TroubleMetrics::new(r);
         let disk = disk::DiskMetrics::new(r);
+        let audit = audit::AuditMetrics::new(r);
         let log = log::LogMetrics::new(r);
         let tasks = tasks::TaskMetrics::new(r);
         let succeeded = Operation::ALL.iter().map(|operation| {
@@ -252,6 +256,7 @@ impl Metrics {
             ready,
             troubles,
             disk,
+            audit,
             log,
             tasks,
         }

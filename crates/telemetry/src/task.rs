@@ -64,6 +64,10 @@ tasks! {
     CertificateEnds = "certificate-ends", Restarted;
     /// Looks at the disk with the metadata, and keeps its reserve.
     Disk = "disk", Restarted;
+    /// Looks after the audit log: opens it, notes its head, keeps the file with its public keys.
+    Audit = "audit", Restarted;
+    /// Passes records of the audit log on.
+    AuditSink = "audit-sink", Restarted;
     /// Tells the log what was left out of it.
     Sampled = "sampled", Restarted;
     /// Reads the configuration again at SIGHUP.

@@ -76,8 +76,8 @@ pub enum Step {
 pub struct Standing {
     /// Everything below this number has arrived.
     pub arrived: u64,
-    /// Records of the log that have not been sent yet.
-    pub behind: u64,
+    /// Everything below this number was sent.
+    pub sent: u64,
     /// Records that were moved away before they could be sent.
     pub missed: u64,
     /// What is in the way.
@@ -128,11 +128,11 @@ impl Sink {
         self.file.path().to_owned()
     }
 
-    /// How it is, while the log has `end` records that may be passed on.
+    /// How it is.
     #[must_use]
-    pub fn standing(&self, end: u64) -> Standing {
+    pub fn standing(&self) -> Standing {
         let (arrived, sent) = self.at.as_ref().map_or((0, 0), |at| (at.arrived, at.sent));
-        Standing { arrived, behind: end.saturating_sub(sent), missed: self.missed, trouble: self.trouble.clone() }
+        Standing { arrived, sent, missed: self.missed, trouble: self.trouble.clone() }
     }
 
     /// Goes on for a moment; the log has `end` records that may be passed on. Blocks for a few seconds at most.

@@ -1,0 +1,139 @@
+//! What the service appends records to: the log where it is open, and a refusal where it is not. Refusals are counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use super::Audit;
+use audit::log::{Appending, Class, Leaves, NotAccepted, Position, Reason};
+use model::lock::MutexExt as _;
+use service::audit_recorder;
+
+/// Where records are appended.
+pub(crate) struct Journal(Audit);
+
+impl Journal {
+    pub(super) fn new(audit: Audit) -> Self {
+        Self(audit)
+    }
+}
+
+impl audit_recorder::Journal for Journal {
+    type Appending = Counted;
+
+    fn append(&self, leaves: Leaves, class: Class) -> Counted {
+        let refusals = Arc::clone(&self.0.0.refusals);
+        let appending = match &*self.0.0.opened.load() {
+            Some(opened) => Ok(opened.log.append(leaves, class)),
+            None => Err(self.0.0.closed.lock_anyway().why.clone().unwrap_or_default()),
+        };
+        Counted { appending, refusals }
+    }
+}
+
+/// An append that is counted where it is refused.
+pub(crate) struct Counted {
+    /// Or why the log is not open.
+    appending: Result<Appending, String>,
+    refusals: Arc<Refusals>,
+}
+
+impl Future for Counted {
+    type Output = Result<Position, NotAccepted>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = match &mut self.appending {
+            Ok(appending) => std::task::ready!(Pin::new(appending).poll(context)),
+            Err(why) => Err(NotAccepted::Trouble(Reason::Write(why.as_str().into()))),
+        };
+        if let Err(refused) = &ended {
+            self.refusals.count(if self.appending.is_ok() { label(refused) } else { NOT_OPEN });
+        }
+        Poll::Ready(ended)
+    }
+}
+
+/// The label of what is refused because the log is not open.
+const NOT_OPEN: &str = "not_open";
+/// Why a record is not accepted, as labels of a metric have it.
+pub(super) const LABELS: [&str; 13] = [
+    NOT_OPEN,
+    "no_space",
+    "read_only",
+    "directory",
+    "journal",
+    "lost",
+    "write",
+    "sync",
+    "heads",
+    "behind",
+    "busy",
+    "timed_out",
+    "closed",
+];
+
+fn label(refused: &NotAccepted) -> &'static str {
+    match refused {
+        NotAccepted::Trouble(reason) => match reason {
+            Reason::NoSpace => "no_space",
+            Reason::ReadOnly => "read_only",
+            Reason::DirectoryGone | Reason::DirectoryReplaced => "directory",
+            Reason::JournalGone | Reason::JournalReplaced | Reason::JournalAltered => "journal",
+            Reason::Lost(_) => "lost",
+            Reason::Write(_) => "write",
+            Reason::Sync(_) => "sync",
+            Reason::Tiles(_) => "heads",
+            Reason::Behind => "behind",
+        },
+        NotAccepted::Busy => "busy",
+        NotAccepted::TimedOut => "timed_out",
+        NotAccepted::Empty => "write",
+        NotAccepted::Closed => "closed",
+    }
+}
+
+/// How many records were refused, by reason.
+#[derive(Default)]
+pub(super) struct Refusals([AtomicU64; LABELS.len()]);
+
+impl Refusals {
+    fn count(&self, label: &str) {
+        if let Some((_, count)) = LABELS.iter().zip(&self.0).find(|(known, _)| **known == label) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All of them, since the start.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        LABELS.iter().zip(&self.0).map(|(label, count)| (*label, count.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_counted_under_a_label_of_its_own() {
+        let refusals = Refusals::default();
+        let text = || "why".into();
+        let reasons = [
+            Reason::NoSpace,
+            Reason::ReadOnly,
+            Reason::DirectoryGone,
+            Reason::JournalGone,
+            Reason::Lost(3),
+            Reason::Write(text()),
+            Reason::Sync(text()),
+            Reason::Tiles(text()),
+            Reason::Behind,
+        ];
+        let all = reasons.map(NotAccepted::Trouble).into_iter();
+        for refused in all.chain([NotAccepted::Busy, NotAccepted::TimedOut, NotAccepted::Closed]) {
+            refusals.count(label(&refused));
+        }
+        refusals.count(NOT_OPEN);
+        assert!(refusals.all().all(|(_, count)| count == 1), "{:?}", refusals.all().collect::<Vec<_>>());
+    }
+}

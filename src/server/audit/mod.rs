@@ -1,0 +1,194 @@
+//! The audit log in the daemon: opened at the start and again whenever it can be, its heads signed by the zones' HSMs, its
+//! public keys kept beside it, its records passed on.
+//!
+//! It never ends the daemon. While it is not open nothing is recorded, so nothing is given out, and /readyz says why.
+
+mod cosign;
+mod journal;
+mod keys;
+mod measure;
+mod new_log;
+mod open;
+mod sinks;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::Handle;
+
+use self::cosign::Signers;
+use self::journal::Refusals;
+use self::sinks::Standings;
+use audit::log::Log;
+use audit::note::{Head, VerifierKey};
+use config::Config;
+use model::clock::Clock;
+use model::lock::MutexExt as _;
+use pki::seal::SealKeys;
+use service::Service;
+use store::Store;
+use store::audit::AuditHead;
+use telemetry::watchdog::Heartbeat;
+
+pub(super) use self::journal::Journal;
+pub use self::new_log::new_audit_log;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two tries to open a log that could not be opened.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How often the newest head goes into the database.
+const NOTE: Duration = Duration::from_secs(60);
+/// What the end may take: the last head, with the signatures of HSMs.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// The daemon's audit log. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Audit(Arc<Inner>);
+
+struct Inner {
+    config: config::Audit,
+    store: Store,
+    seals: Arc<ArcSwap<SealKeys>>,
+    clock: Clock,
+    runtime: Handle,
+    /// Absent while it is not open.
+    opened: ArcSwapOption<Opened>,
+    /// Why it is not, and whether it is to be opened at all.
+    closed: Mutex<Closed>,
+    /// There once it was built: its HSMs sign.
+    service: OnceLock<Service>,
+    signers: Arc<Signers>,
+    refusals: Arc<Refusals>,
+    standings: Standings,
+    /// When a disk that fills up was last told of.
+    told: Mutex<Option<Instant>>,
+}
+
+/// A log that is open.
+struct Opened {
+    log: Log,
+    /// Which of the daemon's.
+    number: u32,
+    origin: String,
+    verifier: VerifierKey,
+    /// The head that the database knows, and since when.
+    noted: Mutex<(Option<u64>, Option<Instant>)>,
+    /// What is written in the file of public keys; absent until it was.
+    keys: Mutex<Option<Vec<u8>>>,
+}
+
+#[derive(Default)]
+struct Closed {
+    why: Option<String>,
+    /// When it was last tried.
+    tried: Option<Instant>,
+    /// The daemon ends.
+    ending: bool,
+}
+
+impl Audit {
+    /// Tries to open it. Where that fails, [`Audit::tend`] goes on trying.
+    pub(super) async fn begin(config: &Config, seals: &Arc<ArcSwap<SealKeys>>, store: &Store, clock: &Clock) -> Self {
+        let audit = Self(Arc::new(Inner {
+            config: config.audit.clone(),
+            store: store.clone(),
+            seals: Arc::clone(seals),
+            clock: clock.clone(),
+            runtime: Handle::current(),
+            opened: ArcSwapOption::empty(),
+            closed: Mutex::default(),
+            service: OnceLock::new(),
+            signers: Arc::new(Signers::default()),
+            refusals: Arc::new(Refusals::default()),
+            standings: Standings::default(),
+            told: Mutex::default(),
+        }));
+        audit.try_to_open().await;
+        audit
+    }
+
+    /// Where records are appended, whether it is open or not.
+    pub(super) fn journal(&self) -> Arc<Journal> {
+        Arc::new(Journal::new(self.clone()))
+    }
+
+    /// From now on the HSMs of its clusters sign heads.
+    pub(super) fn signed_by(&self, service: &Service) {
+        // Called once.
+        let _ = self.0.service.set(service.clone());
+    }
+
+    /// Looks after it for ever.
+    pub(super) async fn tend(self, heartbeat: Heartbeat) {
+        loop {
+            heartbeat.turn().await;
+            match self.opened() {
+                Some(opened) => {
+                    heartbeat.idle(self.note_head(&opened)).await;
+                    heartbeat.idle(self.keep_keys(&opened)).await;
+                    self.tell_of_the_disk(&opened);
+                }
+                None => heartbeat.idle(self.try_to_open()).await,
+            }
+            heartbeat.idle(tokio::time::sleep(LOOK)).await;
+        }
+    }
+
+    /// Signs a last head and notes it. Nothing is recorded any more.
+    pub(super) async fn close(&self) {
+        self.0.closed.lock_anyway().ending = true;
+        let Some(opened) = self.0.opened.swap(None) else { return };
+        let closing = Arc::clone(&opened);
+        // On panic: the log is as after a crash, and the next start puts it in order.
+        let closing = tokio::task::spawn_blocking(move || closing.log.close());
+        if tokio::time::timeout(CLOSE, closing).await.is_err() {
+            tracing::warn!("the audit log takes long to close; the next start puts in order what is left");
+        }
+        self.write_head(&opened).await;
+    }
+
+    fn opened(&self) -> Option<Arc<Opened>> {
+        self.0.opened.load_full()
+    }
+
+    fn directory(&self) -> &Path {
+        &self.0.config.dir
+    }
+
+    /// At once when there is a first one, and then now and then.
+    async fn note_head(&self, opened: &Opened) {
+        let (size, now) = (opened.log.head().size, self.0.clock.now());
+        {
+            let mut noted = opened.noted.lock_anyway();
+            let (known, at) = *noted;
+            // Until one is noted, a directory that is lost is not missed.
+            let pause = if known.unwrap_or(0) == 0 { AGAIN } else { NOTE };
+            let early = at.is_some_and(|at| now.saturating_duration_since(at) < pause);
+            if size == 0 || known == Some(size) || early {
+                return;
+            }
+            noted.1 = Some(now);
+        }
+        self.write_head(opened).await;
+    }
+
+    async fn write_head(&self, opened: &Opened) {
+        let Head { size, root } = opened.log.head();
+        if size == 0 {
+            return;
+        }
+        match self.0.store.note_audit_head(opened.number, AuditHead { size, root }).await {
+            Ok(()) => opened.noted.lock_anyway().0 = Some(size),
+            // The database's disk says what is wrong with it; an older head is good for less.
+            Err(error) => tracing::debug!(%error, "the newest head of the audit log could not be noted"),
+        }
+    }
+
+    /// When something was, as a moment of the calendar.
+    fn age(&self, at: SystemTime) -> Duration {
+        self.0.clock.calendar().duration_since(at).unwrap_or_default()
+    }
+}
