@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::peer::Principal;
@@ -50,22 +50,60 @@ pub struct RequestContext {
     pub trace: Arc<Trace>,
 }
 
-/// Tells an interface whether one of its calls has come to a use case, which then records the call's end.
+/// Tells an interface whether one of its calls has come to a use case, which then records the call's end; and where that
+/// record stands.
 #[derive(Debug, Default)]
-pub struct Trace(AtomicBool);
+pub struct Trace {
+    taken: AtomicBool,
+    /// The number of the first leaf of its newest record plus one, and below [`COUNT`] how many leaves that has.
+    recorded: AtomicU64,
+}
 
 impl Trace {
     /// A use case has the call.
     pub fn take(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.taken.store(true, Ordering::Relaxed);
     }
 
     /// A use case had the call.
     #[must_use]
     pub fn is_taken(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The newest record of the call stands there in the log.
+    pub fn note_record(&self, first: u64, count: u32) {
+        let place = first.saturating_add(1) << COUNT.trailing_zeros();
+        self.recorded.store(place | u64::from(count).min(COUNT - 1), Ordering::Relaxed);
+    }
+
+    /// The number of the first leaf of the call's newest record, and how many leaves that has; absent where there is no
+    /// log, and until there is a record. Calls that share this, as those of a stream do, have that of the newest of them.
+    #[must_use]
+    pub fn recorded_at(&self) -> Option<(u64, u32)> {
+        let recorded = self.recorded.load(Ordering::Relaxed);
+        let first = (recorded / COUNT).checked_sub(1)?;
+        Some((first, u32::try_from(recorded % COUNT).unwrap_or(u32::MAX)))
     }
 }
 
+/// An event has fewer leaves than this, and a log fewer records than what is left of 64 bits.
+const COUNT: u64 = 1 << 16;
+
 /// The resource of what names none: policies match it by `*` alone.
 pub const NO_RESOURCE: &str = "*";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_record_stands_is_told_as_it_was_noted() {
+        let trace = Trace::default();
+        assert_eq!(trace.recorded_at(), None);
+        for place in [(0, 1), (7, 3), (1 << 40, 65_535)] {
+            trace.note_record(place.0, place.1);
+            assert_eq!(trace.recorded_at(), Some(place));
+        }
+    }
+}

@@ -107,6 +107,15 @@ pub enum DataKeySpec {
 }
 
 impl DataKeySpec {
+    /// AWS's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes256 => "AES_256",
+            Self::Aes128 => "AES_128",
+        }
+    }
+
     /// Length of the data key in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {

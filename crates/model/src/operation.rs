@@ -151,6 +151,31 @@ macro_rules! operations {
                 of_key || of_others && matches!(spec.effect, Effect::Changes)
             }
 
+            /// Whether all it does is to take something away that somebody could do: the use of a key, a right, a name to
+            /// call by. Such calls are recorded, and so carried out, while the disk has no room for others. PutKeyPolicy and
+            /// PutPolicy are none of them, since what they put may allow more than what was there; nor is what destroys
+            /// material, which can wait.
+            #[must_use]
+            pub const fn restricts(self) -> bool {
+                matches!(
+                    self,
+                    Self::DisableKey
+                        | Self::ScheduleKeyDeletion
+                        | Self::DisconnectKeyStore
+                        | Self::RetireGrant
+                        | Self::RevokeGrant
+                        | Self::DeletePrincipal
+                        | Self::RemovePrincipalIdentity
+                        | Self::DisableAccessKey
+                        | Self::DeleteAccessKey
+                        | Self::DeletePolicy
+                        | Self::DetachPolicy
+                        | Self::DeleteGroup
+                        | Self::RemoveGroupMember
+                        | Self::RefuseApproval
+                )
+            }
+
             /// Every operation, in the order of the table.
             pub const ALL: &[Operation] = &[$(Self::$name),+];
 

@@ -47,7 +47,7 @@ pub use self::core::error::Error;
 pub use self::core::grant_token::GrantTokens;
 pub use self::core::page::Page;
 pub use self::core::rate::RateLimits;
-pub use self::core::{LogRecorder, Settings, audit_key, cluster_registry, observer, recorder};
+pub use self::core::{LogRecorder, Settings, audit_key, audit_recorder, cluster_registry, observer, recorder};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};
 pub use self::crypto::encrypt::{EncryptInput, Encrypted};
 pub use self::crypto::extras::Extras;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::json::{Container, Line, Out};
+use model::id::{HsmId, KeyStoreId, Zone};
 use model::limits::CONTEXT_BYTES;
 
 /// In a place for an index: there is none.
@@ -89,16 +90,16 @@ pub struct Key {
     /// The name of its material.
     pub material: Arc<str>,
     /// The key store that holds it.
-    pub key_store: Arc<str>,
+    pub key_store: KeyStoreId,
 }
 
 /// An HSM that carried something out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     /// Its id.
-    pub hsm: Arc<str>,
+    pub hsm: HsmId,
     /// Its zone.
-    pub zone: Arc<str>,
+    pub zone: Zone,
 }
 
 /// What became of an item, by places in the tables of [`Items`]; [`NONE`] where that does not apply.
@@ -110,6 +111,8 @@ pub struct Done {
     pub source_key: u32,
     /// The HSM that did it.
     pub served: u32,
+    /// That which opened something, where it is one of another cluster.
+    pub source_served: u32,
     /// Why it failed.
     pub failure: u32,
 }
@@ -196,6 +199,25 @@ impl Asked {
         let (source_key, source_context) =
             source.map_or((NONE, NONE), |(key, context)| (self.name(key), self.contexts.pairs(context)));
         self.items.push(Ask { key, context, source_key, source_context, length, dry_run });
+    }
+
+    /// How many items were noted.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Has there be so many: of those that nobody came to nothing is known.
+    pub fn fill(&mut self, count: usize) {
+        let unknown = Ask {
+            key: NONE,
+            context: NONE,
+            source_key: NONE,
+            source_context: NONE,
+            length: Length::Unsaid,
+            dry_run: false,
+        };
+        self.items.resize(count.max(self.items.len()), unknown);
     }
 
     fn name(&mut self, name: &str) -> u32 {
@@ -334,14 +356,16 @@ impl Items {
         };
         for (at, [store, material, version]) in named {
             if let Some(key) = self.key(at) {
-                out.named_text(store, &key.key_store);
+                out.named_text(store, key.key_store.as_str());
                 out.named_text(material, &key.material);
                 out.named_number(version, key.version.into());
             }
         }
-        if let Some(served) = usize::try_from(done.served).ok().and_then(|at| self.served.get(at)) {
-            out.name("servedBy");
-            served.write(out);
+        for (name, at) in [("servedBy", done.served), ("sourceServedBy", done.source_served)] {
+            if let Some(served) = usize::try_from(at).ok().and_then(|at| self.served.get(at)) {
+                out.name(name);
+                served.write(out);
+            }
         }
     }
 
@@ -353,7 +377,7 @@ impl Items {
         out.named_number("count", i64::try_from(self.count()).unwrap_or(i64::MAX));
         out.name("columns");
         out.raw(if two {
-            br#"["first","count","keyId","key","encryptionContext","servedBy","failure","dryRun","length","sourceKeyId","sourceKey","sourceEncryptionContext"]"#
+            br#"["first","count","keyId","key","encryptionContext","servedBy","failure","dryRun","length","sourceKeyId","sourceKey","sourceEncryptionContext","sourceServedBy"]"#
         } else {
             br#"["first","count","keyId","key","encryptionContext","servedBy","failure","dryRun","length"]"#
         });
@@ -361,7 +385,7 @@ impl Items {
         table(out, "keys", self.keys.iter(), |out, key| {
             out.open(Container::Object);
             out.named_text("arn", &key.arn);
-            out.named_text("customKeyStoreId", &key.key_store);
+            out.named_text("customKeyStoreId", key.key_store.as_str());
             out.named_text("keyMaterialId", &key.material);
             out.named_number("keyVersion", key.version.into());
             out.close(Container::Object);
@@ -393,7 +417,8 @@ impl Items {
                 Length::Bytes(bytes) => row.number(bytes.into()),
             }
             if two {
-                [ask.source_key, done.source_key, ask.source_context].iter().for_each(|at| place(&mut row, *at));
+                let source = [ask.source_key, done.source_key, ask.source_context, done.source_served];
+                source.into_iter().for_each(|at| place(&mut row, at));
             }
             row.close(Container::Array);
             out.raw(&row.0);
@@ -406,8 +431,8 @@ impl Items {
 impl Served {
     pub(super) fn write(&self, out: &mut impl Out) {
         out.open(Container::Object);
-        out.named_text("hsm", &self.hsm);
-        out.named_text("zone", &self.zone);
+        out.named_text("hsm", self.hsm.as_str());
+        out.named_text("zone", self.zone.as_str());
         out.close(Container::Object);
     }
 }

@@ -7,7 +7,6 @@
 mod id;
 mod items;
 mod json;
-mod leaves;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -18,13 +17,13 @@ use std::time::Duration;
 pub use self::id::{EventId, time};
 pub use self::items::{Ask, Asked, Done, Items, Key, Length, NONE, Says, Served, Shape};
 pub use self::json::{Fields, Value};
-pub use self::leaves::Leaves;
 pub use self::split::whole;
 
 use self::id::push_time;
 use self::json::{Container, Line, Out};
 use self::split::{ADDITIONAL, Split};
 use crate::layout::RECORD_BYTES;
+use crate::log::{Leaves, NoLeaf};
 use model::id::Scope;
 
 /// The version of CloudTrail's records whose members these have.
@@ -141,22 +140,29 @@ pub struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// As the log keeps it. Nothing is cut: what one leaf has no room for stands in further ones.
+    /// As the log keeps it. Nothing is cut: what one leaf has no room for stands in further ones. It is an error where it is
+    /// longer than an event may be, which nothing is that a caller may have carried out.
+    pub fn leaves(&self) -> Result<Leaves, NoLeaf> {
+        let mut leaves = Leaves::new();
+        self.records().iter().try_for_each(|record| leaves.push(record)).map(|()| leaves)
+    }
+
+    /// The same as text, one record for each leaf.
     #[must_use]
-    pub fn leaves(&self) -> Leaves {
+    pub fn records(&self) -> Vec<Vec<u8>> {
         let mut line = Line(Vec::with_capacity(USUAL));
         line.open(Container::Object);
         self.write_head(&mut line);
         self.write_rest(&mut line);
         line.close(Container::Object);
         if line.0.len() <= RECORD_BYTES {
-            return Leaves::new(vec![line.0]);
+            return vec![line.0];
         }
         let mut head = Line(Vec::new());
         self.write_head(&mut head);
         let mut split = Split::new(&head.0, RECORD_BYTES);
         self.write_rest(&mut split);
-        Leaves::new(split.finish())
+        split.finish()
     }
 
     /// What stands in each leaf, and is bounded.

@@ -44,9 +44,9 @@ fn event<'a>(scope: &'a Scope, nothing: &'a Fields, request: Request<'a>) -> Eve
     }
 }
 
-fn read(leaves: &Leaves) -> Json {
+fn read(leaves: &[Vec<u8>]) -> Json {
     assert!(leaves.iter().all(|leaf| leaf.len() <= RECORD_BYTES));
-    whole(leaves.iter()).unwrap()
+    whole(leaves.iter().map(Vec::as_slice)).unwrap()
 }
 
 fn keys(count: usize) -> Arc<[Key]> {
@@ -68,7 +68,7 @@ fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn done(key: u32, failure: u32) -> Done {
-    Done { key, source_key: NONE, served: 0, failure }
+    Done { key, source_key: NONE, served: 0, source_served: NONE, failure }
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn an_encrypt_has_the_members_that_cloudtrail_gives_it() {
     asked.note(Says { key: "alias/payments", context: &context, source: None, length, dry_run: false });
     let items = Items::new(Arc::new(asked), keys(1), served(), Vec::new(), std::iter::once(done(0, NONE)));
     let event = event(&scope, &nothing, Request::Items(&items));
-    let record = read(&event.leaves());
+    let record = read(&event.records());
     let expected = json!({
         "eventVersion": "1.11",
         "userIdentity": {
@@ -118,7 +118,7 @@ fn who_it_was_is_said_as_cloudtrail_says_it() {
     let (scope, nothing) = (scope(), Fields::new());
     let of = |actor: Actor<'_>| {
         let event = Event { actor, user_agent: None, address: None, ..event(&scope, &nothing, Request::None) };
-        read(&event.leaves())
+        read(&event.records())
     };
     let principal = |arn| of(Actor::Principal { id: "AIDA", arn, access_key: None })["userIdentity"].clone();
     let role = principal("arn:aws:iam::111122223333:role/app");
@@ -147,7 +147,7 @@ fn re_encrypt_and_data_keys_have_their_own_parameters() {
         let mut asked = Asked::new(shape, 1);
         asked.note(says);
         let items = Items::new(Arc::new(asked), keys(2), served(), Vec::new(), std::iter::once(done));
-        read(&event(&scope, &nothing, Request::Items(&items)).leaves())
+        read(&event(&scope, &nothing, Request::Items(&items)).records())
     };
     let says = Says { key: "k", context: &context, source: Some(("", &none)), length: Length::Unsaid, dry_run: true };
     let again = record(Shape::ReEncrypt, says, Done { source_key: 1, ..done(0, NONE) });
@@ -215,8 +215,8 @@ fn items_that_are_alike_are_one_row() {
     let failures = vec![("DisabledException", "it is disabled".to_owned())];
     let items = Items::new(Arc::new(asked), keys(1), served(), failures, outcomes);
     assert_eq!((items.rows(), items.count(), items.failure()), (3, 1_000, None));
-    let leaves = event(&scope, &nothing, Request::Items(&items)).leaves();
-    assert!(leaves.iter().len() == 1 && leaves.iter().all(|leaf| leaf.len() < 2_500));
+    let leaves = event(&scope, &nothing, Request::Items(&items)).records();
+    assert!(leaves.len() == 1 && leaves.iter().all(|leaf| leaf.len() < 2_500));
     let record = read(&leaves);
     // What all have in common stands where it stands for one.
     assert_eq!(record["requestParameters"]["encryptionContext"], json!({ "a": "b" }));
@@ -251,8 +251,8 @@ fn what_names_no_legal_context_stands_whole_in_the_record() {
     asked.note(Says { key: "k", context: &context, source: None, length: Length::Unsaid, dry_run: false });
     let failures = vec![("ValidationException", "too large".to_owned())];
     let items = Items::new(Arc::new(asked), keys(0), served(), failures, std::iter::once(done(NONE, 0)));
-    let leaves = event(&scope, &nothing, Request::Items(&items)).leaves();
-    assert!(leaves.iter().len() > 3);
+    let leaves = event(&scope, &nothing, Request::Items(&items)).records();
+    assert!(leaves.len() > 3);
     let expected: Vec<Json> = context.iter().map(|(name, value)| json!([name, value])).collect();
     assert_eq!(read(&leaves)["requestParameters"]["encryptionContext"], Json::from(expected));
 }
@@ -278,7 +278,7 @@ proptest! {
         let failures = vec![("DisabledException", "\u{0}\"".repeat(3)), ("NotFoundException", String::new())];
         let outcomes = items.iter().map(|(.., key, failure)| done(index(*key), index(*failure)));
         let recorded = Items::new(Arc::new(asked), keys(2), served(), failures, outcomes);
-        let told = decoded(&read(&event(&scope, &nothing, Request::Items(&recorded)).leaves()));
+        let told = decoded(&read(&event(&scope, &nothing, Request::Items(&recorded)).records()));
         // A record of one row has no rows only where it is of one item.
         prop_assert_eq!(told.len(), items.len());
         for ((name, at, length, dry_run, key, failure), told) in items.iter().zip(&told) {
@@ -313,7 +313,7 @@ proptest! {
             resources: &arns,
             ..event(&scope, &more, Request::Fields(&asked))
         };
-        let record = read(&event.leaves());
+        let record = read(&event.records());
         prop_assert_eq!(&record["requestParameters"], &json!({
             "policy": texts[2], "tags": [texts[0], { "tagKey": texts[1] }], "days": number,
         }));

@@ -4,10 +4,12 @@ use zeroize::Zeroizing;
 
 use crate::core::access_key::{new_secret, sealed};
 use crate::core::meant::Whom;
+use crate::core::notes::Notes;
 use crate::core::page;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
+use audit::event::Fields;
 use model::exception::Exception;
 use model::id::{AccessKeyId, PrincipalId};
 use model::limits;
@@ -41,12 +43,14 @@ impl Service {
     /// Gives a principal a further access key, which counts when this returns. Nobody is told its secret again.
     pub async fn create_access_key(&self, call: &RequestContext, principal: &str) -> Result<CreatedAccessKey, Error> {
         let operation = Operation::CreateAccessKey;
-        let whom = Whom::named(principal);
+        let (whom, notes) = (Whom::named(principal), Notes::default());
         let [said, looked] = [&whom, &whom].map(Clone::clone);
-        let resource = self.core.arn_of(operation, principal).map(|named| {
-            let named = named.asking(move |core| Proposal::new().principal(core, "principalArn", &said));
-            named.if_before(move |core, call| may_sign_for(core, call, &*looked.now(core)?))
-        });
+        let resource = self
+            .core
+            .arn_of(operation, principal)
+            .noting(&notes)
+            .asking(move |core, say| say.principal(core, "principalArn", &said));
+        let resource = resource.if_before(move |core, call| may_sign_for(core, call, &*looked.now(core)?));
         let (core, of_task) = (self.core.clone(), call.clone());
         let work = async move {
             let principal = whom.now(&core)?;
@@ -59,6 +63,7 @@ impl Service {
                 most: limits::ACCESS_KEYS_PER_PRINCIPAL,
             };
             core.store().create_access_key(new).await.map_err(|error| core.of_store(error))?;
+            notes.answer(Fields::new().text("accessKeyId", id.as_str()).text("principalArn", &principal.arn));
             tracing::info!(access_key = %id, principal = %principal.arn, id = %principal.id, "access key made");
             let key = of_principal(&core, &*core.principal(&principal.arn)?).find(|key| key.id == id);
             let key = key.ok_or_else(|| Error::internal("an access key that was made is not there"))?;
@@ -76,7 +81,8 @@ impl Service {
         marker: &str,
     ) -> Result<Page<AccessKeyView>, Error> {
         let (operation, arn, marker) = (Operation::ListAccessKeys, principal.to_owned(), marker.to_owned());
-        let resource = self.core.arn_of(operation, principal);
+        let said = marker.clone();
+        let resource = self.core.arn_of(operation, principal).asking(move |_, say| say.page(limit, &said));
         let read = move |core: &Core| {
             let limit = validate::page_limit(limit)?;
             let after = page::after('c', &marker, |text| Some(AccessKeyId::from(text)))?;
@@ -124,7 +130,7 @@ impl Service {
         W: Future<Output = Result<(), Error>> + Send,
     {
         let [said, looked, id] = [id; 3].map(str::to_owned);
-        let say = move || Proposal::new().text("accessKeyId", &said);
+        let say = move |say: Proposal| say.text("accessKeyId", &said);
         let look = move |core: &Core, call: &RequestContext, principal: &Principal| {
             if operation == Operation::EnableAccessKey {
                 // As good as one more: its secret may be known to others than to whoever it was made for.

@@ -82,7 +82,8 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<ApprovalView>, Error> {
-        let (of_task, marker) = (call.clone(), marker.to_owned());
+        let (of_task, marker, said) = (call.clone(), marker.to_owned(), marker.to_owned());
+        let resource = Named::nothing().asking(move |_, say| say.flag("all", all).page(limit, &said));
         let read = move |core: &Core| {
             let limit = validate::page_limit(limit)?;
             let after = page::after('v', &marker, |text| Some(ApprovalId::from(text)))?;
@@ -94,13 +95,13 @@ impl Service {
             let approvals = catalogue.approvals_after(after.as_ref());
             Ok(page::sift('v', approvals, Bounds::details(limit), |one| one.id.clone(), show))
         };
-        self.core.on_catalogue(call, Operation::ListApprovals, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::ListApprovals, resource, read).await
     }
 
     /// Shows an approval. Whoever asked for it may look at it as well.
     pub async fn describe_approval(&self, call: &RequestContext, id: &str) -> Result<ApprovalView, Error> {
         let (operation, of_task, id) = (Operation::DescribeApproval, call.clone(), ApprovalId::from(id));
-        let resource = Ok(self.core.of_approval(&id));
+        let resource = self.core.of_approval(&id);
         let read = move |core: &Core| Ok(core.shown_whole(&of_task, &*core.approval(&id)?));
         self.core.on_catalogue(call, operation, resource, read).await
     }
@@ -109,7 +110,8 @@ impl Service {
     pub async fn approve(&self, call: &RequestContext, id: &str, digest: &str) -> Result<ApprovalView, Error> {
         let (core, of_task, id, digest) =
             (self.core.clone(), call.clone(), ApprovalId::from(id), digest.to_ascii_lowercase());
-        let resource = Ok(self.core.of_approval(&id));
+        let said = digest.clone();
+        let resource = self.core.of_approval(&id).asking(move |_, say| say.text("digest", &said));
         let work = async move {
             let approval = core.approval(&id)?;
             let voter = core.voter(&of_task, &approval)?;
@@ -130,7 +132,7 @@ impl Service {
     /// Ends an approval for good. Whoever asked for it takes it back so.
     pub async fn refuse_approval(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
         let (core, of_task, id) = (self.core.clone(), call.clone(), ApprovalId::from(id));
-        let resource = Ok(self.core.of_approval(&id));
+        let resource = self.core.of_approval(&id);
         let work = async move {
             let approval = core.approval(&id)?;
             // Whoever takes its own back has no vote.
@@ -153,7 +155,7 @@ impl Core {
     fn of_approval(&self, id: &ApprovalId) -> Named {
         let catalogue = self.store().catalogue();
         let arn = catalogue.approval(id).map_or(NO_RESOURCE, |approval| &approval.request.resource);
-        Named::other(arn).of_approval(id.clone())
+        Named::other(arn).of_approval(id.clone()).named_by("approvalId", id.as_str())
     }
 
     fn approval(&self, id: &ApprovalId) -> Result<Arc<Approval>, Error> {

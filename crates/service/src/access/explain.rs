@@ -111,9 +111,18 @@ pub struct PolicyFinding {
 impl Service {
     /// Says whether a principal may do something with something, and why, as if it called from where the caller does.
     pub async fn explain_access(&self, call: &RequestContext, input: ExplainInput) -> Result<Explained, Error> {
-        let of_task = call.clone();
+        let (of_task, said) = (call.clone(), input.clone());
+        let resource = Named::nothing().asking(move |_, say| {
+            let ExplainInput { principal, action, key_id, resource, context, parameters: _ } = &said;
+            let context = context.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            say.text("principal", principal)
+                .text("action", action)
+                .text("keyId", key_id)
+                .text("resource", resource)
+                .pairs("encryptionContext", context)
+        });
         let read = move |core: &Core| explain(core, &of_task, input);
-        self.core.on_catalogue(call, Operation::ExplainAccess, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::ExplainAccess, resource, read).await
     }
 
     /// Looks for what is wrong or doubtful about a policy of a key, or of a principal, before it is put.
@@ -123,6 +132,15 @@ impl Service {
         document: String,
         of: CheckedPolicy,
     ) -> Result<Vec<PolicyFinding>, Error> {
+        let said = (document.clone(), of.clone());
+        let resource = Named::nothing().asking(move |_, say| {
+            let say = say.policy("policyDocument", &said.0, || None);
+            match &said.1 {
+                CheckedPolicy::Identity => say.text("kind", "IDENTITY"),
+                CheckedPolicy::AnyKey => say.text("kind", "KEY"),
+                CheckedPolicy::Key(key) => say.text("kind", "KEY").text("keyId", key),
+            }
+        });
         let read = move |core: &Core| {
             let catalogue = core.store().catalogue();
             // Whether there is such a key is not looked at: its ARN is enough.
@@ -142,7 +160,7 @@ impl Service {
             });
             Ok(findings.collect())
         };
-        self.core.on_catalogue(call, Operation::CheckPolicy, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::CheckPolicy, resource, read).await
     }
 }
 

@@ -8,10 +8,12 @@ use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
 use crate::core::granted::{granted, kind_of};
 use crate::core::meant::Whom;
+use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};
+use audit::event::{Fields, Value};
 use auth::grant::{Constraint, ConstraintKind, GrantOperation, Party, Terms};
 use model::id::{GrantId, KeyId, PrincipalId};
 use model::limits;
@@ -90,13 +92,15 @@ impl Service {
     pub async fn create_grant(&self, call: &RequestContext, input: CreateGrantInput) -> Result<CreatedGrant, Error> {
         let operation = Operation::CreateGrant;
         let granting = self.core.granting(&input);
-        let details = Details { grant: granting.clone().ok(), ..Details::default() };
+        let notes = Notes::default();
+        let details = Details { grant: granting.clone().ok(), ..Details::default() }.noting(&notes);
         let (of_task, key_id) = (call.clone(), input.key_id.clone());
         let [grantee, retiring] = [&input.grantee, &input.retiring].map(|arn| Whom::named(arn));
         let wanted = Arc::new(Wanted { input, granting, grantee, retiring });
         let [said, looked] = [&wanted; 2].map(Arc::clone);
-        let details =
-            details.asking(move |core| said.proposal(core)).if_before(move |core, _, _| looked.checked(core).map(drop));
+        let details = details
+            .asking(move |core, say| said.proposal(core, say))
+            .if_before(move |core, _, _| looked.checked(core).map(drop));
         let work = move |core: Core, key: Arc<Key>| async move {
             let (terms, grantee, retiring) = wanted.checked(&core)?;
             let input = &wanted.input;
@@ -123,6 +127,7 @@ impl Service {
             let admits = Admits { states: operation.spec().allowed_states, most: limits::GRANTS_PER_KEY };
             let made = core.store().create_grant(new, admits).await.map_err(|error| core.of_store(error))?;
             let (Granted::New(id) | Granted::Existing(id)) = made;
+            notes.answer(Fields::new().text("grantId", id.as_str()));
             tracing::info!(key = %key.id, grant = %id, "grant made");
             Ok(CreatedGrant { token: core.grant_token(key.id, &id)?, id })
         };
@@ -140,6 +145,9 @@ impl Service {
         marker: &str,
     ) -> Result<Page<GrantView>, Error> {
         let (grant_id, grantee, marker) = (grant_id.to_owned(), grantee.to_owned(), marker.to_owned());
+        let said = (grant_id.clone(), grantee.clone(), marker.clone());
+        let details = Details::default()
+            .asking(move |_, say| say.text("grantId", &said.0).text("granteePrincipal", &said.1).page(limit, &said.2));
         let work = move |core: Core, key: Arc<Key>| async move {
             let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
             validate::length("grantId", grant_id.len(), 0, limits::GRANT_ID_CHARS)?;
@@ -155,7 +163,7 @@ impl Service {
             let grants = catalogue.grants_after(key.id, after.as_ref()).filter(wanted);
             Ok(page::cut('h', grants.map(|grant| view(&core, grant)), limit, |grant| grant.id.clone()))
         };
-        self.core.on_key(call, Operation::ListGrants, key_id, work).await
+        self.core.on_key_with(call, Operation::ListGrants, key_id, details, work).await
     }
 
     /// Lists the grants, of whatever key, that a principal may retire because they name it.
@@ -167,6 +175,9 @@ impl Service {
         marker: &str,
     ) -> Result<Page<GrantView>, Error> {
         let (retiring, marker) = (retiring.to_owned(), marker.to_owned());
+        let said = (retiring.clone(), marker.clone());
+        let resource =
+            Named::nothing().asking(move |_, say| say.text("retiringPrincipal", &said.0).page(limit, &said.1));
         let read = move |core: &Core| {
             let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
             let after = page::after('i', &marker, |text| Some(GrantId::from(text)))?;
@@ -175,7 +186,7 @@ impl Service {
             let grants = catalogue.retirable_after(&principal.id, after.as_ref()).map(|grant| view(core, grant));
             Ok(page::cut('i', grants, limit, |grant| grant.id.clone()))
         };
-        self.core.on_catalogue(call, Operation::ListRetirableGrants, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::ListRetirableGrants, resource, read).await
     }
 
     /// Revokes a grant: when this returns, it allows nothing any more.
@@ -195,7 +206,7 @@ impl Service {
         };
         let details = {
             let (said, looked) = (id.clone(), id.clone());
-            let details = details.asking(move |_| Proposal::new().free_if(dry_run).text("grantId", said.as_str()));
+            let details = details.asking(move |_, say| say.dry_run(dry_run).text("grantId", said.as_str()));
             details.if_before(move |core, _, key| {
                 validate::grant_id(looked.as_str())?;
                 let known = core.store().catalogue().grant(key, &looked).is_some();
@@ -213,11 +224,19 @@ impl Service {
     pub async fn retire_grant(&self, call: &RequestContext, input: RetireGrantInput) -> Result<(), Error> {
         let (core, dry_run) = (self.core.clone(), input.dry_run);
         let named = self.core.grant_named(&input);
-        let resource = named.clone().map(|(key, id)| {
-            let said = id.clone();
-            let named = Named::key(key, self.core.scope().key_arn(key)).retiring(id).decided_once();
-            named.asking(move |_| Proposal::new().free_if(dry_run).text("grantId", said.as_str()))
-        });
+        let resource = match named.clone() {
+            Ok((key, id)) => {
+                let notes = Notes::default();
+                // AWS has it there, whichever way the grant was named.
+                notes.add("grantId", id.as_str());
+                let (said, arn) = (id.clone(), self.core.scope().key_arn(key));
+                let say = move |_: &Core, say: Proposal| {
+                    say.dry_run(dry_run).to_others(|say| say.text("grantId", said.as_str()))
+                };
+                Named::key(key, arn).retiring(id).decided_once().noting(&notes).asking(say)
+            }
+            Err(error) => Named::refused(error),
+        };
         let work = async move {
             let (key, id) = named?;
             core.remove_grant(key, &id, dry_run).await
@@ -235,16 +254,21 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn proposal(&self, core: &Core) -> Proposal {
+    fn proposal(&self, core: &Core, say: Proposal) -> Proposal {
         let CreateGrantInput { operations, constraint, name, dry_run, .. } = &self.input;
-        let pairs = constraint.iter().flat_map(|(_, pairs)| pairs);
-        Proposal::new()
-            .free_if(*dry_run)
+        say.dry_run(*dry_run)
             .principal(core, "granteePrincipal", &self.grantee)
             .principal(core, "retiringPrincipal", &self.retiring)
             .texts("operations", operations.iter().map(String::as_str))
-            .maybe("constraint", constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
-            .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))
+            .to_others(|say| {
+                let pairs = constraint.iter().flat_map(|(_, pairs)| pairs);
+                say.maybe("constraint", constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
+                    .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))
+            })
+            .in_record(|fields| match constraint {
+                Some((kind, pairs)) => fields.with("constraints", Value::Object(constraints(*kind, pairs))),
+                None => fields,
+            })
             .text("name", name)
     }
 
@@ -260,6 +284,16 @@ impl Wanted {
         };
         Ok((terms, grantee, retiring))
     }
+}
+
+/// A constraint by AWS's names.
+fn constraints(kind: ConstraintKind, pairs: &BTreeMap<String, String>) -> Fields {
+    let pairs = pairs.iter().fold(Fields::new(), |fields, (name, value)| fields.text(name.clone(), value));
+    let name = match kind {
+        ConstraintKind::Equals => "encryptionContextEquals",
+        ConstraintKind::Subset => "encryptionContextSubset",
+    };
+    Fields::new().with(name, Value::Object(pairs))
 }
 
 impl Core {

@@ -79,7 +79,8 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<GroupView>, Error> {
-        let marker = marker.to_owned();
+        let [said, marker] = [marker; 2].map(str::to_owned);
+        let resource = Named::nothing().asking(move |_, say| say.page(limit, &said));
         let read = move |core: &Core| {
             let limit = validate::page_limit(limit)?;
             let after = page::after('g', &marker, |text| Some(GroupName::from(text)))?;
@@ -92,7 +93,7 @@ impl Service {
             let groups = catalogue.groups_after(after.as_ref());
             Ok(page::sift('g', groups, Bounds::details(limit), |group| group.name.clone(), show))
         };
-        self.core.on_catalogue(call, Operation::ListGroups, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::ListGroups, resource, read).await
     }
 
     /// Lists the ARNs of a group's members.
@@ -104,7 +105,8 @@ impl Service {
         marker: &str,
     ) -> Result<Page<String>, Error> {
         let (operation, name, marker) = (Operation::ListGroupMembers, GroupName::from(group), marker.to_owned());
-        let resource = self.core.arn_of(operation, group);
+        let said = marker.clone();
+        let resource = self.core.arn_of(operation, group).asking(move |_, say| say.page(limit, &said));
         let read = move |core: &Core| {
             let limit = validate::page_limit(limit)?;
             let after = page::after('m', &marker, |text| Some(PrincipalId::from(text)))?;
@@ -132,19 +134,17 @@ impl Service {
     {
         let (core, group) = (self.core.clone(), GroupMeant::named(name));
         let (said, looked, whom) = (group.clone(), group.clone(), member.clone());
-        let proposal = move |core: &Core| {
-            let proposal = said.said(core, Proposal::new());
+        let proposal = move |core: &Core, say: Proposal| {
+            let proposal = said.said(core, say);
             match &member {
                 Some(member) => proposal.principal(core, "principalArn", member),
                 None => proposal,
             }
         };
-        let resource = self.core.arn_of(operation, name).map(|named| {
-            named.decided_once().asking(proposal).if_before(move |core, _| {
-                validate::access_name("groupName", looked.name())?;
-                look(core, &looked)?;
-                whom.as_ref().map_or(Ok(()), |whom| whom.now(core).map(drop))
-            })
+        let resource = self.core.arn_of(operation, name).decided_once().asking(proposal).if_before(move |core, _| {
+            validate::access_name("groupName", looked.name())?;
+            look(core, &looked)?;
+            whom.as_ref().map_or(Ok(()), |whom| whom.now(core).map(drop))
         });
         let work = async move {
             validate::access_name("groupName", group.name())?;
@@ -182,8 +182,10 @@ impl GroupMeant {
     }
 
     pub(super) fn said(&self, core: &Core, proposal: Proposal) -> Proposal {
-        let made = self.made.look(|| self.known(core).map(|group| group.created_at));
-        proposal.identity("its making", made.map(|made| made.to_be_bytes()).as_ref().map(<[u8; 8]>::as_slice))
+        proposal.to_others(|proposal| {
+            let made = self.made.look(|| self.known(core).map(|group| group.created_at));
+            proposal.identity("its making", made.map(|made| made.to_be_bytes()).as_ref().map(<[u8; 8]>::as_slice))
+        })
     }
 
     /// The group, if it is the same one as at the first look.

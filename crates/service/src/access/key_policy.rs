@@ -43,7 +43,7 @@ impl Service {
         let details =
             Details { bypass_lockout_check: Some(bypass_lockout_check), decided_once: true, ..Details::default() };
         let details = details
-            .asking(move |core| said.proposal(core))
+            .asking(move |core, say| said.proposal(core, say))
             .if_before(move |core, call, key| looked.read(core, call, key).map(drop));
         let work = move |core: Core, key: Arc<Key>| async move {
             let read = wanted.read(&core, &of_task, key.id)?;
@@ -64,7 +64,8 @@ impl Service {
         key_id: &str,
         policy_name: &str,
     ) -> Result<String, Error> {
-        let policy_name = policy_name.to_owned();
+        let [said, policy_name] = [policy_name; 2].map(str::to_owned);
+        let details = Details::default().asking(move |_, say| say.text("policyName", &said));
         let work = move |core: Core, key: Arc<Key>| async move {
             is_default(&policy_name)?;
             Ok(match &key.policy {
@@ -72,7 +73,7 @@ impl Service {
                 None => default_document(core.scope()),
             })
         };
-        self.core.on_key(call, Operation::GetKeyPolicy, key_id, work).await
+        self.core.on_key_with(call, Operation::GetKeyPolicy, key_id, details, work).await
     }
 
     /// Lists the names of a key's policies: each has one.
@@ -83,14 +84,15 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Vec<String>, Error> {
-        let marker = marker.to_owned();
+        let [said, marker] = [marker; 2].map(str::to_owned);
+        let details = Details::default().asking(move |_, say| say.page(limit, &said));
         let work = move |_: Core, _: Arc<Key>| async move {
             validate::page_limit(limit)?;
             // No page has another one behind it, so that none gives a marker.
             page::after('q', &marker, |_| None::<()>)?;
             Ok(vec![KEY_POLICY.to_owned()])
         };
-        self.core.on_key(call, Operation::ListKeyPolicies, key_id, work).await
+        self.core.on_key_with(call, Operation::ListKeyPolicies, key_id, details, work).await
     }
 }
 
@@ -109,13 +111,18 @@ impl Wanted {
         }
     }
 
-    fn proposal(&self, core: &Core) -> Proposal {
+    fn proposal(&self, core: &Core, say: Proposal) -> Proposal {
         let PutKeyPolicyInput { policy_name, policy, default_policy, bypass_lockout_check, .. } = &self.input;
-        Proposal::new()
+        let say = say
             .text("policyName", policy_name)
-            .policy(policy, core.whom_it_names(policy, KIND, &self.names))
-            .flag("defaultPolicy", *default_policy)
-            .flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
+            .policy("policy", policy, || core.whom_it_names(policy, KIND, &self.names));
+        // AWS has no such parameter.
+        let say = if *default_policy {
+            say.flag("defaultPolicy", true)
+        } else {
+            say.to_others(|say| say.flag("defaultPolicy", false))
+        };
+        say.flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
     }
 
     /// The policy, if it may be that of this key.

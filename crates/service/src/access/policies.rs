@@ -64,10 +64,8 @@ impl Service {
         let resource = self.core.arn_of(operation, &input.name);
         let wanted = Arc::new(Wanted { input, names: Meant::default() });
         let [said, looked] = [&wanted; 2].map(Arc::clone);
-        let resource = resource.map(|named| {
-            let named = named.decided_once().asking(move |core| said.proposal(core));
-            named.if_before(move |core, _| looked.read(core).map(drop))
-        });
+        let resource = resource.decided_once().asking(move |core, say| said.proposal(core, say));
+        let resource = resource.if_before(move |core, _| looked.read(core).map(drop));
         let work = async move {
             let (name, read) = wanted.read(&core)?;
             let (names, warnings) = read.taken(&wanted.names)?;
@@ -88,12 +86,10 @@ impl Service {
         let (operation, core, name) = (Operation::DeletePolicy, self.core.clone(), name.to_owned());
         let text = PolicyText::of(&PolicyName::from(name.as_str()));
         let (said, looked) = (text.clone(), name.clone());
-        let resource = self.core.arn_of(operation, &name).map(|named| {
-            let named = named.decided_once().asking(move |core| said.said(core, Proposal::new()));
-            named.if_before(move |core, _| {
-                let name = own_name(&looked)?;
-                core.store().catalogue().policy(&name).map(drop).ok_or_else(|| no_policy(&name))
-            })
+        let resource = self.core.arn_of(operation, &name).decided_once().asking(move |core, say| said.said(core, say));
+        let resource = resource.if_before(move |core, _| {
+            let name = own_name(&looked)?;
+            core.store().catalogue().policy(&name).map(drop).ok_or_else(|| no_policy(&name))
         });
         let work = async move {
             let name = own_name(&name)?;
@@ -128,7 +124,8 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<PolicyView>, Error> {
-        let marker = marker.to_owned();
+        let [said, marker] = [marker; 2].map(str::to_owned);
+        let resource = Named::nothing().asking(move |_, say| say.page(limit, &said));
         let read = move |core: &Core| {
             let limit = validate::page_limit_of(limit, limits::LIST_POLICIES, limits::LIST_POLICIES)?;
             let after = page::after('y', &marker, |text| Some(PolicyName::from(text)))?;
@@ -146,14 +143,14 @@ impl Service {
             }
             Ok(page)
         };
-        self.core.on_catalogue(call, Operation::ListPolicies, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::ListPolicies, resource, read).await
     }
 
     /// Attaches a policy to a principal or a group; a success where it is.
     pub async fn attach_policy(&self, call: &RequestContext, policy: &str, to: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::AttachPolicy, self.core.clone(), PolicyName::from(policy));
         let attaching = Attaching { policy: PolicyText::of(&policy), to: Side::of(&to) };
-        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| attaching.on(named));
+        let resource = attaching.on(self.core.arn_of(operation, policy.as_str()));
         let work = async move {
             let (holder, built_in) = (attaching.holder(&core)?, managed(&policy).is_some());
             let most = limits::POLICIES_PER_HOLDER;
@@ -169,7 +166,7 @@ impl Service {
     pub async fn detach_policy(&self, call: &RequestContext, policy: &str, from: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::DetachPolicy, self.core.clone(), PolicyName::from(policy));
         let attaching = Attaching { policy: PolicyText::of(&policy), to: Side::of(&from) };
-        let resource = self.core.arn_of(operation, policy.as_str()).map(|named| attaching.on(named));
+        let resource = attaching.on(self.core.arn_of(operation, policy.as_str()));
         let work = async move {
             let holder = attaching.holder(&core)?;
             core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
@@ -202,10 +199,10 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn proposal(&self, core: &Core) -> Proposal {
+    fn proposal(&self, core: &Core, say: Proposal) -> Proposal {
         let PutPolicyInput { description, document, .. } = &self.input;
-        let names = core.whom_it_names(document, Kind::Identity, &self.names);
-        Proposal::new().maybe("description", description.as_deref()).policy(document, names)
+        let names = || core.whom_it_names(document, Kind::Identity, &self.names);
+        say.maybe("description", description.as_deref()).policy("policyDocument", document, names)
     }
 
     fn read(&self, core: &Core) -> Result<(PolicyName, Read), Error> {
@@ -240,10 +237,10 @@ impl PolicyText {
     }
 
     fn said(&self, core: &Core, proposal: Proposal) -> Proposal {
-        match self.meant.look(|| self.now(core)) {
-            Some((document, names)) => proposal.policy(document, Some(names)),
+        proposal.to_others(|proposal| match self.meant.look(|| self.now(core)) {
+            Some((document, names)) => proposal.policy("policyDocument", document, || Some(names)),
             None => proposal,
-        }
+        })
     }
 
     /// Refuses where there is no such policy, or another one than others were told of.
@@ -274,7 +271,7 @@ impl Attaching {
     /// What is to be said and looked at before others are asked.
     fn on(&self, named: Named) -> Named {
         let [said, looked] = [self, self].map(Clone::clone);
-        let named = named.decided_once().asking(move |core| said.policy.said(core, said.to.proposal(core)));
+        let named = named.decided_once().asking(move |core, say| said.policy.said(core, said.to.proposal(core, say)));
         named.if_before(move |core, _| looked.holder(core).map(drop))
     }
 
@@ -295,10 +292,10 @@ impl Side {
         }
     }
 
-    fn proposal(&self, core: &Core) -> Proposal {
+    fn proposal(&self, core: &Core, say: Proposal) -> Proposal {
         match self {
-            Self::Principal(whom) => Proposal::new().principal(core, "principalArn", whom),
-            Self::Group(group) => group.said(core, Proposal::new().text("groupName", group.name())),
+            Self::Principal(whom) => say.principal(core, "principalArn", whom),
+            Self::Group(group) => group.said(core, say.text("groupName", group.name())),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Service {
                 administrator: judge.is_administrator(),
             }))
         };
-        self.core.on_catalogue(call, Operation::WhoAmI, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::WhoAmI, Named::nothing(), read).await
     }
 
     /// Makes a principal. One of an ARN that there was before is somebody else, and inherits nothing.
@@ -86,12 +86,9 @@ impl Service {
         let arn = input.arn.clone();
         let input = Arc::new(input);
         let [said, looked] = [&input; 2].map(Arc::clone);
-        let proposal = move |_: &Core| {
+        let proposal = move |_: &Core, say: Proposal| {
             let CreatePrincipalInput { description, identities, tags, .. } = &*said;
-            Proposal::new()
-                .text("description", description)
-                .texts("identities", identities.iter().map(String::as_str))
-                .tags(tags)
+            say.text("description", description).texts("identities", identities.iter().map(String::as_str)).tags(tags)
         };
         let look = move |core: &Core, call: &RequestContext| {
             let new = wanted(core, call, &looked)?;
@@ -102,9 +99,11 @@ impl Service {
             let taken = new.identities.iter().try_for_each(|identity| is_nobodys(&catalogue, identity));
             taken.map_err(|error| core.of_store(error.into()))
         };
-        let resource = validate::principal_arn(self.core.scope(), "principalArn", &arn)
-            .and_then(|()| self.core.arn_of(operation, &arn))
-            .map(|named| named.asking(proposal).if_before(look));
+        let resource = match validate::principal_arn(self.core.scope(), "principalArn", &arn) {
+            Ok(()) => self.core.arn_of(operation, &arn),
+            Err(error) => Named::refused(error).named_by("principalArn", &arn),
+        };
+        let resource = resource.asking(proposal).if_before(look);
         let work = async move {
             let new = wanted(&core, &of_task, &input)?;
             let id = core.store().create_principal(new).await.map_err(|error| core.of_store(error))?;
@@ -119,7 +118,8 @@ impl Service {
         let work = |core: Core, id: PrincipalId| async move {
             core.store().delete_principal(&id).await.map_err(|error| core.of_store(error))
         };
-        let (say, look) = (Proposal::new, |_: &Core, _: &RequestContext, _: &Principal| Ok(()));
+        let say = |say: Proposal| say;
+        let look = |_: &Core, _: &RequestContext, _: &Principal| Ok(());
         self.on_principal(call, Operation::DeletePrincipal, arn, (say, look), work).await
     }
 
@@ -138,7 +138,8 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<PrincipalView>, Error> {
-        let marker = marker.to_owned();
+        let [said, marker] = [marker; 2].map(str::to_owned);
+        let resource = Named::nothing().asking(move |_, say| say.page(limit, &said));
         let read = move |core: &Core| {
             let limit = validate::page_limit(limit)?;
             let after = page::after('p', &marker, |text| Some(text.to_owned()))?;
@@ -151,14 +152,14 @@ impl Service {
             };
             Ok(page::sift('p', principals, Bounds::details(limit), |principal| principal.arn.clone(), show))
         };
-        self.core.on_catalogue(call, Operation::ListPrincipals, Ok(Named::nothing()), read).await
+        self.core.on_catalogue(call, Operation::ListPrincipals, resource, read).await
     }
 
     /// Has a principal be known by a further certificate.
     pub async fn add_principal_identity(&self, call: &RequestContext, arn: &str, identity: &str) -> Result<(), Error> {
         let [said, looked, identity] = [identity; 3].map(str::to_owned);
         let of_task = call.clone();
-        let say = move || Proposal::new().text("identity", &said);
+        let say = move |say: Proposal| say.text("identity", &said);
         let look = move |core: &Core, call: &RequestContext, _: &Principal| {
             validate::identity(&looked)?;
             core.may_map(call, [looked.as_str()])?;
@@ -181,7 +182,7 @@ impl Service {
         identity: &str,
     ) -> Result<(), Error> {
         let [said, looked, identity] = [identity; 3].map(str::to_owned);
-        let say = move || Proposal::new().text("identity", &said);
+        let say = move |say: Proposal| say.text("identity", &said);
         let look = move |core: &Core, _: &RequestContext, principal: &Principal| {
             let has = principal.identities.iter().any(|one| one.name == looked);
             let none = || AccessError::NoIdentity(principal.id.clone(), looked.clone());
@@ -201,7 +202,7 @@ impl Service {
         tags: Vec<(String, String)>,
     ) -> Result<(), Error> {
         let [said, looked] = [&tags, &tags].map(Clone::clone);
-        let say = move || Proposal::new().tags(&said);
+        let say = move |say: Proposal| say.tags(&said);
         let look = move |_: &Core, _: &RequestContext, _: &Principal| {
             validate::tags(looked.clone(), limits::TAGS_PER_PRINCIPAL).map(drop)
         };
@@ -216,7 +217,7 @@ impl Service {
     /// Takes tags away from a principal; a success where it has none of them.
     pub async fn untag_principal(&self, call: &RequestContext, arn: &str, names: Vec<String>) -> Result<(), Error> {
         let [said, looked] = [&names, &names].map(Clone::clone);
-        let say = move || Proposal::new().texts("tagKeys", said.iter().map(String::as_str));
+        let say = move |say: Proposal| say.texts("tagKeys", said.iter().map(String::as_str));
         let look = move |_: &Core, _: &RequestContext, _: &Principal| {
             validate::tag_keys(looked.clone(), limits::TAGS_PER_PRINCIPAL).map(drop)
         };
@@ -234,7 +235,7 @@ impl Service {
         operation: Operation,
         arn: &str,
         (say, look): (
-            impl Fn() -> Proposal + Send + Sync + 'static,
+            impl Fn(Proposal) -> Proposal + Send + Sync + 'static,
             impl Fn(&Core, &RequestContext, &Principal) -> Result<(), Error> + Send + Sync + 'static,
         ),
         work: impl FnOnce(Core, PrincipalId) -> W + Send + 'static,
@@ -245,10 +246,9 @@ impl Service {
         let (core, arn) = (self.core.clone(), arn.to_owned());
         let whom = Whom::named(&arn);
         let [said, looked] = [&whom, &whom].map(Clone::clone);
-        let resource = self.core.arn_of(operation, &arn).map(|named| {
-            let named = named.decided_once().asking(move |core| say().principal(core, "principalArn", &said));
-            named.if_before(move |core, call| look(core, call, &*looked.now(core)?))
-        });
+        let resource = self.core.arn_of(operation, &arn).decided_once();
+        let resource = resource.asking(move |core, proposal| say(proposal).principal(core, "principalArn", &said));
+        let resource = resource.if_before(move |core, call| look(core, call, &*looked.now(core)?));
         let work = async move {
             let principal = whom.now(&core)?;
             work(core.clone(), principal.id.clone()).await?;

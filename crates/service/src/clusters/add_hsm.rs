@@ -16,9 +16,8 @@ impl Service {
     pub async fn add_hsm(&self, call: &RequestContext, input: AddHsmInput) -> Result<AddedHsm, Error> {
         let input = Arc::new(input);
         let said = Arc::clone(&input);
-        let proposal = move |_: &Core| {
-            Proposal::new()
-                .text("hsmId", &said.hsm_id)
+        let proposal = move |_: &Core, say: Proposal| {
+            say.text("hsmId", &said.hsm_id)
                 .document("identityCertificate", &said.identity_certificate)
                 .document("transportCertificate", &said.transport_certificate)
                 .text("memberHsmId", &said.member_hsm_id)
@@ -27,7 +26,7 @@ impl Service {
                 .secret("wrappedKey", Some(&said.wrapped_key))
                 .flag("wrapOnly", said.wrap_only)
         };
-        let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id).map(|named| named.asking(proposal));
+        let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id).asking(proposal);
         let (core, lifecycle, principal) = (self.core.clone(), self.lifecycle.clone(), call.principal.clone());
         self.core
             .on_one(call, Operation::AddHsm, resource, async move {

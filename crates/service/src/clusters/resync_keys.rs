@@ -36,11 +36,11 @@ impl Service {
     /// Returns when it is on record which keys are wanted again; placing them goes on after that.
     pub async fn resync_keys(&self, call: &RequestContext, input: ResyncInput) -> Result<Resynced, Error> {
         let (said, of_look) = (input.clone(), input.key_id.clone());
-        let proposal = move |_: &Core| {
-            Proposal::new().text("keyId", &said.key_id).text("hsmId", &said.hsm_id).flag("allRemoved", said.all_removed)
+        let proposal = move |_: &Core, say: Proposal| {
+            say.text("keyId", &said.key_id).text("hsmId", &said.hsm_id).flag("allRemoved", said.all_removed)
         };
-        let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id).map(|named| named.asking(proposal));
-        let resource = resource.map(|named| named.if_before(move |core, call| key_in(core, call, &of_look).map(drop)));
+        let resource = self.core.arn_of(Operation::ResyncKeys, &input.cluster_id).asking(proposal);
+        let resource = resource.if_before(move |core, call| key_in(core, call, &of_look).map(drop));
         let (core, lifecycle, of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         let work = async move { resync(&core, &lifecycle, &of_task, &input).await };
         self.core.on_one(call, Operation::ResyncKeys, resource, work).await

@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
 use super::keyring::Keyring;
+use super::notes::Notes;
 use super::proposal::Proposal;
+use super::recorder::About;
 use super::{Core, approval, validate};
 use crate::{Error, RequestContext};
+use audit::event::Fields;
 use auth::grant::Terms;
 use auth::policy::{Names, NewGrant, Pairs, Parameters};
 use auth::request::NO_RESOURCE;
@@ -39,6 +42,8 @@ pub(crate) struct Named {
     retires: Option<GrantId>,
     /// The approval that it is about.
     approval: Option<ApprovalId>,
+    /// What it names cannot be a name.
+    refused: Option<Error>,
 }
 
 /// A look at what a call needs beside permission to do this with what it names, and beside secrets and HSMs.
@@ -54,10 +59,12 @@ impl fmt::Debug for Before {
     }
 }
 
-/// How what a call asks for is said to others. It costs digests, and is done only where others may have to approve the
-/// call, once that has been let in.
+/// How what a call asks for is said. To others it costs digests, and is done only where they may have to approve the call,
+/// once that has been let in; to the record it is said of each call.
 #[derive(Clone)]
-pub(crate) struct Asking(Arc<dyn Fn(&Core) -> Proposal + Send + Sync>);
+pub(crate) struct Asking(Arc<Asked>);
+
+type Asked = dyn Fn(&Core, Proposal) -> Proposal + Send + Sync;
 
 impl fmt::Debug for Asking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,8 +93,12 @@ pub(crate) struct Details {
     pub(crate) grant: Option<Granting>,
     /// What it changes may be what allows it: there is no second look once it is done.
     pub(crate) decided_once: bool,
-    /// All that it asks for, of what others may have to approve.
+    /// The parameter by which it names what it is about, and what that says.
+    pub(crate) named_by: Option<(&'static str, String)>,
+    /// All else that it asks for.
     pub(crate) asking: Option<Asking>,
+    /// What it tells its record while it is carried out.
+    pub(crate) notes: Notes,
     /// What else it needs.
     pub(crate) before: Option<Before>,
 }
@@ -113,7 +124,18 @@ pub(crate) struct Said {
 impl Named {
     /// Something that is no key.
     pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
-        Self { arn: arn.into(), key: None, details: Details::default(), retires: None, approval: None }
+        let (arn, details) = (arn.into(), Details::default());
+        Self { arn, key: None, details, retires: None, approval: None, refused: None }
+    }
+
+    /// What cannot be a name.
+    pub(crate) fn refused(error: Error) -> Self {
+        Self { refused: Some(error), ..Self::nothing() }
+    }
+
+    /// Refuses what cannot be a name. It is told as such to everybody: there is nothing to be learnt from it.
+    pub(crate) fn is_a_name(&self) -> Result<(), Error> {
+        self.refused.clone().map_or(Ok(()), Err)
     }
 
     /// Nothing.
@@ -151,8 +173,36 @@ impl Named {
     }
 
     /// The same, of a call that asks for this.
-    pub(crate) fn asking(self, proposal: impl Fn(&Core) -> Proposal + Send + Sync + 'static) -> Self {
-        Self { details: self.details.asking(proposal), ..self }
+    pub(crate) fn asking(self, say: impl Fn(&Core, Proposal) -> Proposal + Send + Sync + 'static) -> Self {
+        Self { details: self.details.asking(say), ..self }
+    }
+
+    /// The same, of a call that names it by this parameter.
+    pub(crate) fn named_by(self, name: &'static str, value: &str) -> Self {
+        Self { details: self.details.named_by(name, value), ..self }
+    }
+
+    /// The same, of a call that tells its record more while it is carried out.
+    pub(crate) fn noting(self, notes: &Notes) -> Self {
+        Self { details: Details { notes: notes.clone(), ..self.details }, ..self }
+    }
+
+    /// What the record of a call is about.
+    pub(crate) fn about(&self, core: &Core) -> About {
+        let named = self.details.named_by.iter().fold(Fields::new(), |fields, (name, value)| fields.given(name, value));
+        let proposal = Proposal::for_record(named);
+        let said = match &self.details.asking {
+            Some(Asking(say)) => say(core, proposal),
+            None => proposal,
+        };
+        let notes = self.details.notes.clone();
+        if let Some(("customKeyStoreId", id)) = &self.details.named_by
+            && let Some(store) = core.store().catalogue().key_store(&id.as_str().into())
+        {
+            notes.add("customKeyStoreName", store.name.as_str());
+            notes.add("clusterId", store.cluster.as_str());
+        }
+        About::One(said.into_recorded(), notes)
     }
 
     /// The same, of a call that needs more, which its work looks at: others are asked only if this look finds it.
@@ -165,7 +215,7 @@ impl Named {
 
     /// What it asks for, said to others.
     pub(crate) fn proposal(&self, core: &Core) -> Option<Proposal> {
-        self.details.asking.as_ref().map(|Asking(say)| say(core))
+        self.details.asking.as_ref().map(|Asking(say)| say(core, Proposal::for_others()))
     }
 
     /// Whether the caller may do this with it, as things are now, and with a key in its present state, and has what else
@@ -214,8 +264,18 @@ impl Named {
 
 impl Details {
     /// The same, of a call that asks for this.
-    pub(crate) fn asking(self, proposal: impl Fn(&Core) -> Proposal + Send + Sync + 'static) -> Self {
-        Self { asking: Some(Asking(Arc::new(proposal))), ..self }
+    pub(crate) fn asking(self, say: impl Fn(&Core, Proposal) -> Proposal + Send + Sync + 'static) -> Self {
+        Self { asking: Some(Asking(Arc::new(say))), ..self }
+    }
+
+    /// The same, of a call that names what it is about by this parameter.
+    pub(crate) fn named_by(self, name: &'static str, value: &str) -> Self {
+        Self { named_by: Some((name, value.to_owned())), ..self }
+    }
+
+    /// The same, of a call that tells its record more while it is carried out.
+    pub(crate) fn noting(self, notes: &Notes) -> Self {
+        Self { notes: notes.clone(), ..self }
     }
 
     /// The same, of a call that needs more, which its work looks at: others are asked only if this look finds it. It gets
@@ -312,8 +372,21 @@ impl Core {
         not_found && operation.spec().resource == Resource::KeyOrAlias && is_ours()
     }
 
-    /// What a call names that is no key. What cannot be a name is an error, the same for everybody.
-    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Result<Named, Error> {
+    /// What a call names that is no key.
+    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Named {
+        let named = self.arn_of_name(operation, id).unwrap_or_else(Named::refused);
+        match operation.spec().resource {
+            Resource::Alias => named.named_by("aliasName", id),
+            Resource::KeyStore => named.named_by("customKeyStoreId", id),
+            Resource::Cluster => named.named_by("clusterId", id),
+            Resource::Principal => named.named_by("principalArn", id),
+            Resource::Group => named.named_by("groupName", id),
+            Resource::Policy => named.named_by("policyName", id),
+            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::Account => named,
+        }
+    }
+
+    fn arn_of_name(&self, operation: Operation, id: &str) -> Result<Named, Error> {
         let scope = self.scope();
         Ok(match operation.spec().resource {
             Resource::Alias => Named::other(scope.alias_arn(validate::alias_name(id)?)),

@@ -73,6 +73,15 @@ impl Error {
         }
     }
 
+    /// That the call is about to be carried out was not accepted by the log, so that it was not.
+    pub(crate) fn not_intended() -> Self {
+        Self::transient(
+            Exception::KmsInternal,
+            "the call could not be recorded, and nothing is changed without a record; nothing was done, try again in a \
+             moment",
+        )
+    }
+
     /// A fault in the program broke the call off, perhaps after its work. The panic's place is in the log.
     pub(crate) fn broken_off() -> Self {
         Self::internal("a call was broken off by a fault")

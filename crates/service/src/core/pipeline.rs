@@ -12,119 +12,31 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
+pub(crate) use crate::core::data_operation::{DataOperation, Prepared, Used, answers_of};
+pub(crate) use crate::core::shares::Clusters;
+
 use crate::core::Core;
 use crate::core::access::Said;
 use crate::core::admission::Permit;
 use crate::core::authority::{Authority, Judge};
 use crate::core::budget::{Taken, used_up};
+use crate::core::data_operation::{AnswerOf, ItemOf};
 use crate::core::grant_token::TokenCheck;
-use crate::core::hsm_cluster::HsmCluster;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::{Entry, Keyring, Target};
+use crate::core::noted::Noted;
 use crate::core::rate::Rates;
-use crate::core::recorder::Ending;
+use crate::core::recorder::{About, Ending};
 use crate::core::release::TOGETHER;
+use crate::core::shares::{ClustersOf, Share, share_of};
 use crate::core::validate;
-use crate::{Error, Extras, RequestContext};
+use crate::{Error, RequestContext};
+use audit::event::Asked as Asks;
 use cluster::Failed;
-use cluster::item::{Done, ItemOperation, Keyed};
-use model::call_options::CallOptions;
+use cluster::item::{Done, Served};
 use model::operation::Operation;
 use telemetry::fault;
 use telemetry::watchdog::Task;
-
-/// What tells one operation on items from another. Unary calls are batches of one.
-pub(crate) trait DataOperation: Clone + Send + Sync + 'static {
-    /// An item as it comes.
-    type Input: Send + 'static;
-    /// What a cluster is asked to do with it.
-    type Work: ItemOperation;
-    /// An item's result.
-    type Output: Send + 'static;
-
-    fn operation(&self) -> Operation;
-    /// The parameter whose bytes [`limits::BATCH_BYTES`](model::limits::BATCH_BYTES) bounds.
-    fn payload_field(&self) -> &'static str;
-    /// Those bytes, of one item.
-    fn payload_bytes(&self, item: &Self::Input) -> usize;
-    /// What may come with an item.
-    fn extras<'i>(&self, item: &'i mut Self::Input) -> &'i mut Extras;
-    /// Each item takes one encryption of its key version's budget.
-    fn encrypts(&self) -> bool;
-    /// Checks an item and makes it ready, whose extras were looked at; decides everything that can be decided before an HSM.
-    fn prepare<'k>(&self, access: &KeyAccess<'_, 'k>, item: Self::Input) -> Result<Prepared<'k, ItemOf<Self>>, Error>;
-    /// Has items done.
-    fn carry_out(
-        &self,
-        clusters: Clusters,
-        items: Vec<Keyed<ItemOf<Self>>>,
-        options: CallOptions,
-    ) -> impl Future<Output = Vec<Result<Done<AnswerOf<Self>>, Failed>>> + Send {
-        async move { answers_of::<Self::Work>(&*clusters.hsm_cluster, items, options).await }
-    }
-    /// Makes the caller's result.
-    fn finish(&self, used: Used<'_>, answer: AnswerOf<Self>) -> Self::Output;
-}
-
-/// An item as it travels to a worker.
-pub(crate) type ItemOf<V> = <<V as DataOperation>::Work as ItemOperation>::Item;
-/// What comes back for it.
-pub(crate) type AnswerOf<V> = <<V as DataOperation>::Work as ItemOperation>::Output;
-
-/// An item that may be done.
-pub(crate) struct Prepared<'k, I> {
-    /// The key version that it is done with.
-    pub(crate) target: Target<'k>,
-    /// What was allowed: it is asked for again before the result is given out.
-    pub(crate) said: Said,
-    /// The same of the key that opens something, where there are two.
-    pub(crate) source: Option<(Target<'k>, Said)>,
-    /// Nothing is to be done.
-    pub(crate) dry_run: bool,
-    pub(crate) keyed: Keyed<I>,
-}
-
-/// The key that an item was done with, and the one that it was opened with where there are two.
-#[derive(Clone, Copy)]
-pub(crate) struct Used<'a> {
-    pub(crate) target: Target<'a>,
-    pub(crate) source: Option<Target<'a>>,
-}
-
-/// Where items are done.
-#[derive(Clone)]
-pub(crate) struct Clusters {
-    pub(crate) hsm_cluster: Arc<dyn HsmCluster>,
-    /// That of what they open, where it is another one.
-    pub(crate) source: Option<Arc<dyn HsmCluster>>,
-}
-
-/// The same, where the keyring has them: of each item, and counted references only of what is new.
-#[derive(Clone, Copy)]
-struct ClustersOf<'a> {
-    hsm_cluster: &'a Arc<dyn HsmCluster>,
-    source: Option<&'a Arc<dyn HsmCluster>>,
-}
-
-impl<'a> ClustersOf<'a> {
-    fn of(target: Target<'a>, source: Option<Target<'a>>) -> Result<Self, Error> {
-        let hsm_cluster = cluster_of(target)?;
-        let source = source.map(cluster_of).transpose()?;
-        Ok(Self { source: source.filter(|source| !Arc::ptr_eq(source, hsm_cluster)), hsm_cluster })
-    }
-
-    fn are(self, known: &Clusters) -> bool {
-        Arc::ptr_eq(self.hsm_cluster, &known.hsm_cluster)
-            && match (self.source, &known.source) {
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                (a, b) => a.is_none() && b.is_none(),
-            }
-    }
-
-    fn counted(self) -> Clusters {
-        Clusters { hsm_cluster: Arc::clone(self.hsm_cluster), source: self.source.cloned() }
-    }
-}
 
 /// An item that was looked at and found to be allowed.
 struct Asked<'k> {
@@ -147,11 +59,33 @@ enum Begun<'k> {
     Refused(Option<Asked<'k>>, Error),
 }
 
-/// Items that are done together, and where their results belong.
-struct Share<I> {
-    clusters: Clusters,
-    items: Vec<Keyed<I>>,
-    places: Vec<usize>,
+/// What became of the items of a call.
+struct Acted<'k, T> {
+    /// Those that were allowed.
+    asked: Vec<Option<Asked<'k>>>,
+    /// Which HSM did it, by its place in the cluster.
+    served: Vec<Option<Served>>,
+    results: Vec<Result<T, Error>>,
+}
+
+impl<'k, T> Acted<'k, T> {
+    fn with_room(room: usize) -> Self {
+        let (asked, served) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        Self { asked, served, results: Vec::with_capacity(room) }
+    }
+
+    fn push(&mut self, asked: Option<Asked<'k>>, served: Option<Served>, result: Result<T, Error>) {
+        self.asked.push(asked);
+        self.served.push(served);
+        self.results.push(result);
+    }
+
+    /// A fault ended it.
+    fn broken_off(count: usize) -> Self {
+        let mut acted = Self::with_room(count);
+        (0..count).for_each(|_| acted.push(None, None, Err(Error::broken_off())));
+        acted
+    }
 }
 
 impl Core {
@@ -172,8 +106,10 @@ impl Core {
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
-                let caller = keyring.caller(&call.principal);
-                let ending = Ending { call, caller, operation, started, resources: Vec::new() };
+                let mut asks = Asks::new(kind.shape(), count);
+                items.iter().for_each(|item| asks.note(kind.says(item)));
+                let (caller, about) = (keyring.caller(&call.principal), About::Items(Noted::refused(asks)));
+                let ending = Ending { caller, about, ..Ending::new(call, operation, started) };
                 self.refused(ending, count, &error).await;
                 return Err(error);
             }
@@ -183,7 +119,7 @@ impl Core {
         let work = Box::pin(async move {
             let call = &call_of_task;
             let authority = core.authority();
-            let mut refused = BTreeSet::new();
+            let (mut refused, mut asks) = (BTreeSet::new(), Asks::new(kind.shape(), count));
             let work = async {
                 let (mut items, mut prepared) = (items.into_iter(), Vec::with_capacity(count));
                 let mut tokens = TokenCheck::new(&core);
@@ -192,16 +128,18 @@ impl Core {
                         tokio::task::yield_now().await;
                     }
                     let (judge, some) = (Judge::new(&core, &keyring, &authority, call), items.by_ref().take(TOGETHER));
+                    let some = some.inspect(|item| asks.note(kind.says(item)));
                     prepare(&judge, &kind, some, &mut tokens, &mut refused, &mut prepared);
                 }
                 core.act(call, &kind, prepared).await
             };
-            let (asked, mut results) = guarded(work).await.unwrap_or_else(|| {
-                let broken_off = |_| (None, Err(Error::broken_off()));
-                (0..count).map(broken_off).unzip()
-            });
+            let Acted { asked, served, mut results } = guarded(work).await.unwrap_or_else(|| Acted::broken_off(count));
+            asks.fill(count);
+            let used = asked.iter().map(|asked| asked.as_ref().map(Asked::used)).zip(served);
             let (resources, caller) = (arns(&asked, refused), keyring.caller(&call.principal));
-            core.conclude(Ending { call, caller, operation, started, resources }, &mut results, |from, results| {
+            let about = About::Items(Noted::new(asks, used));
+            let ending = Ending { caller, resources, about, ..Ending::new(call, operation, started) };
+            core.conclude(ending, &mut results, |from, results| {
                 core.withhold(call, operation, (&keyring, &authority), &asked[from..], results)
             })
             .await;
@@ -215,7 +153,7 @@ impl Core {
         call: &RequestContext,
         kind: &V,
         prepared: Vec<Result<Prepared<'k, ItemOf<V>>, Error>>,
-    ) -> (Vec<Option<Asked<'k>>>, Vec<Result<V::Output, Error>>) {
+    ) -> Acted<'k, V::Output> {
         let room = prepared.len();
         let mut begun: Vec<Begun<'k>> = Vec::with_capacity(room);
         let mut shares: Vec<Share<ItemOf<V>>> = Vec::with_capacity(1);
@@ -247,23 +185,25 @@ impl Core {
             }
         }
         let used_at = self.clock().unix_millis();
-        let ended = begun.into_iter().zip(answers).map(|(begun, answer)| match begun {
-            Begun::Refused(asked, error) => (asked, Err(error)),
-            Begun::Waits(asked) => {
-                let used = asked.used();
-                let result = answered(kind, used.target, answer).map(|answer| {
-                    // For the item's record: `served` is the HSM's place in `used.target.entry.members`, and
-                    // `served.opened_by` that of the other cluster's, in `used.source`'s, where two took part.
-                    let Done { served: _, output } = answer;
-                    for target in [Some(used.target), used.source].into_iter().flatten() {
-                        target.entry.usage.note(used_at, kind.operation(), &call.request_id);
-                    }
-                    kind.finish(used, output)
-                });
-                (Some(asked), result)
+        let mut acted = Acted::with_room(room);
+        for (begun, answer) in begun.into_iter().zip(answers) {
+            match begun {
+                Begun::Refused(asked, error) => acted.push(asked, None, Err(error)),
+                Begun::Waits(asked) => {
+                    let used = asked.used();
+                    let done = answered(kind, used.target, answer);
+                    let served = done.as_ref().ok().map(|done| done.served);
+                    let result = done.map(|Done { output, .. }| {
+                        for target in [Some(used.target), used.source].into_iter().flatten() {
+                            target.entry.usage.note(used_at, kind.operation(), &call.request_id);
+                        }
+                        kind.finish(used, output)
+                    });
+                    acted.push(Some(asked), served, result);
+                }
             }
-        });
-        ended.unzip()
+        }
+        acted
     }
 
     /// Where an item is done, after its encryption was taken of the budget.
@@ -386,15 +326,6 @@ fn prepare<'k, V: DataOperation>(
     refused.extend(noted.take());
 }
 
-/// What a cluster answers to a batch. Answers of another operation count as none.
-pub(crate) async fn answers_of<O: ItemOperation>(
-    hsm_cluster: &dyn HsmCluster,
-    items: Vec<Keyed<O::Item>>,
-    options: CallOptions,
-) -> Vec<Result<Done<O::Output>, Failed>> {
-    O::answers(hsm_cluster.carry_out(O::batch(items), options).await).unwrap_or_default()
-}
-
 /// What the cluster gave for an item, or why it gave nothing.
 fn answered<V: DataOperation>(
     kind: &V,
@@ -436,18 +367,4 @@ pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Option<T> {
     };
     // What a call leaves when it panics is given back by what it held.
     AssertUnwindSafe(work).catch_unwind().await.ok()
-}
-
-fn cluster_of<'k>(Target { entry, .. }: Target<'k>) -> Result<&'k Arc<dyn HsmCluster>, Error> {
-    let members = entry.members.as_ref().ok_or_else(|| entry.refusal(&[]))?;
-    Ok(&members.hsm_cluster)
-}
-
-fn share_of<'a, I>(shares: &'a mut Vec<Share<I>>, clusters: ClustersOf<'_>, room: usize) -> &'a mut Share<I> {
-    let known = shares.iter().position(|share| clusters.are(&share.clusters)).unwrap_or(shares.len());
-    if known == shares.len() {
-        let (items, places) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        shares.push(Share { clusters: clusters.counted(), items, places });
-    }
-    &mut shares[known]
 }

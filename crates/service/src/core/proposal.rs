@@ -1,11 +1,15 @@
-//! What a call asks for, in a form that others can approve: a digest of all of its parameters, and words for people.
+//! What a call asks for, said once, for two who want to know: others who are to approve it, and the record.
 //!
-//! Nothing of it can be turned back into a secret. Secrets go into the digest alone, which is keyed before it is kept.
+//! Others are told a digest of all of its parameters, and words. Nothing of it can be turned back into a secret: secrets go
+//! into the digest alone, which is keyed before it is kept. What names mean at that moment is part of it: they approve it for
+//! that alone. The record has the parameters as they were given, by AWS's names, policies whole and secrets not at all; what
+//! names mean is not looked at for it.
 
 use std::fmt::{self, Write as _};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
+use audit::event::{Fields, Value};
 use model::text;
 use store::access::Names;
 
@@ -26,6 +30,8 @@ pub(crate) struct Proposal {
     /// There is more to be said than [`MOST_BYTES`].
     is_too_long: bool,
     needs_none: bool,
+    /// What the record has; absent where it is said to others.
+    recorded: Option<Fields>,
 }
 
 impl fmt::Debug for Proposal {
@@ -35,9 +41,31 @@ impl fmt::Debug for Proposal {
 }
 
 impl Proposal {
-    /// Without parameters.
-    pub(crate) fn new() -> Self {
-        Self { digest: Context::new(&SHA256), words: String::new(), is_too_long: false, needs_none: false }
+    /// Without parameters, to be said to others.
+    pub(crate) fn for_others() -> Self {
+        let (digest, words) = (Context::new(&SHA256), String::new());
+        Self { digest, words, is_too_long: false, needs_none: false, recorded: None }
+    }
+
+    /// To be recorded, behind these parameters.
+    pub(crate) fn for_record(named: Fields) -> Self {
+        Self { recorded: Some(named), ..Self::for_others() }
+    }
+
+    /// What the record has.
+    pub(crate) fn into_recorded(self) -> Fields {
+        self.recorded.unwrap_or_default()
+    }
+
+    /// What is said to others alone: what names mean, and what the call's resource says already.
+    pub(crate) fn to_others(self, say: impl FnOnce(Self) -> Self) -> Self {
+        if self.recorded.is_some() { self } else { say(self) }
+    }
+
+    /// What stands in the record alone.
+    pub(crate) fn in_record(mut self, say: impl FnOnce(Fields) -> Fields) -> Self {
+        self.recorded = self.recorded.map(say);
+        self
     }
 
     /// What needs nobody's approval: a dry run, say.
@@ -55,27 +83,68 @@ impl Proposal {
     }
 
     /// A parameter that is shown.
-    pub(crate) fn text(self, name: &str, value: &str) -> Self {
-        self.texts(name, [value])
+    pub(crate) fn text(self, name: &'static str, value: &str) -> Self {
+        match self.recorded.is_some() {
+            true => self.in_record(|fields| fields.given(name, value)),
+            false => self.said(name, vec![value]),
+        }
+    }
+
+    /// The same of one that has another name in the record: AWS has several for some.
+    pub(crate) fn text_as(self, name: &'static str, recorded_as: &'static str, value: &str) -> Self {
+        let name = if self.recorded.is_some() { recorded_as } else { name };
+        self.text(name, value)
     }
 
     /// One that may be absent, which is not the same as empty.
-    pub(crate) fn maybe(self, name: &str, value: Option<&str>) -> Self {
-        self.texts(name, value)
+    pub(crate) fn maybe(self, name: &'static str, value: Option<&str>) -> Self {
+        match (self.recorded.is_some(), value) {
+            (true, None) => self,
+            (true, Some(value)) => self.in_record(|fields| fields.text(name, value)),
+            (false, value) => self.said(name, value.into_iter().collect()),
+        }
     }
 
-    pub(crate) fn number(self, name: &str, value: Option<u32>) -> Self {
-        let value = value.map(|value| value.to_string());
-        self.maybe(name, value.as_deref())
+    pub(crate) fn number(self, name: &'static str, value: Option<u32>) -> Self {
+        match (self.recorded.is_some(), value) {
+            (true, None) => self,
+            (true, Some(value)) => self.in_record(|fields| fields.number(name, value.into())),
+            (false, value) => self.maybe(name, value.map(|value| value.to_string()).as_deref()),
+        }
     }
 
-    pub(crate) fn flag(self, name: &str, value: bool) -> Self {
-        self.maybe(name, value.then_some("true"))
+    /// It stands in the record whatever it is.
+    pub(crate) fn flag(self, name: &'static str, value: bool) -> Self {
+        match self.recorded.is_some() {
+            true => self.in_record(|fields| fields.flag(name, value)),
+            false => self.maybe(name, value.then_some("true")),
+        }
+    }
+
+    /// Nothing is to be done, or it is. The record says the former.
+    pub(crate) fn dry_run(self, dry_run: bool) -> Self {
+        self.free_if(dry_run).in_record(|fields| if dry_run { fields.flag("dryRun", true) } else { fields })
+    }
+
+    /// Which part of a list is to be shown.
+    pub(crate) fn page(self, limit: Option<u32>, marker: &str) -> Self {
+        self.number("limit", limit).text("marker", marker)
     }
 
     /// Several, in their order.
-    pub(crate) fn texts<'a>(mut self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn texts<'a>(self, name: &'static str, values: impl IntoIterator<Item = &'a str>) -> Self {
         let values: Vec<&str> = values.into_iter().collect();
+        match self.recorded.is_some() {
+            true if values.is_empty() => self,
+            true => {
+                let values = values.into_iter().map(Value::from).collect();
+                self.in_record(|fields| fields.with(name, Value::List(values)))
+            }
+            false => self.said(name, values),
+        }
+    }
+
+    fn said(mut self, name: &str, values: Vec<&str>) -> Self {
         self.take(name, values.iter().map(|value| value.as_bytes()));
         if values.iter().any(|value| !value.is_empty()) {
             self.show(name, values.iter().map(|value| quoted(value)));
@@ -83,9 +152,12 @@ impl Proposal {
         self
     }
 
-    /// Names with values, in their order.
-    pub(crate) fn pairs<'a>(mut self, name: &str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    /// Names with values, in their order; an object in the record.
+    pub(crate) fn pairs<'a>(mut self, name: &'static str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        if self.recorded.is_some() {
+            return if pairs.is_empty() { self } else { self.in_record(|fields| fields.with(name, object(pairs))) };
+        }
         self.take(name, pairs.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
         if !pairs.is_empty() {
             self.show(name, pairs.iter().map(|(name, value)| format!("{}={}", quoted(name), quoted(value))));
@@ -95,32 +167,55 @@ impl Proposal {
 
     /// Tags as requests have them.
     pub(crate) fn tags(self, tags: &[(String, String)]) -> Self {
+        if self.recorded.is_some() {
+            let tag = |(name, value): &(String, String)| {
+                Value::Object(Fields::new().text("tagKey", name).text("tagValue", value))
+            };
+            let tags: Vec<Value> = tags.iter().map(tag).collect();
+            return if tags.is_empty() {
+                self
+            } else {
+                self.in_record(|fields| fields.with("tags", Value::List(tags)))
+            };
+        }
         self.pairs("tags", tags.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
     /// A principal by its ARN, and whoever has that now: one that is made anew under it is somebody else.
-    pub(crate) fn principal(self, core: &Core, name: &str, whom: &Whom) -> Self {
-        let mut named = self.text(name, whom.arn());
-        named.take("its id", whom.id(core).map(|id| id.as_str().as_bytes()).into_iter());
-        named
+    pub(crate) fn principal(self, core: &Core, name: &'static str, whom: &Whom) -> Self {
+        self.text(name, whom.arn()).to_others(|mut named| {
+            named.take("its id", whom.id(core).map(|id| id.as_str().as_bytes()).into_iter());
+            named
+        })
     }
 
-    /// A policy, and whoever has the ARNs now that it names.
-    pub(crate) fn policy(self, document: &str, names: Option<&Names>) -> Self {
+    /// A policy, and whoever has the ARNs now that it names. In the record it stands whole, by this name.
+    pub(crate) fn policy<'n>(
+        self,
+        recorded_as: &'static str,
+        document: &str,
+        names: impl FnOnce() -> Option<&'n Names>,
+    ) -> Self {
+        if self.recorded.is_some() {
+            return self.in_record(|fields| fields.given(recorded_as, document));
+        }
         let mut named = self.document("policy", document);
-        let pairs = names.into_iter().flatten();
+        let pairs = names().into_iter().flatten();
         named.take("its names", pairs.flat_map(|(arn, id)| [arn.as_bytes(), id.as_str().as_bytes()]));
         named
     }
 
-    /// What a name that is shown means beside: not for people, who could not tell it from another.
+    /// What a name that is shown means beside: not for people, who could not tell it from another, and not recorded.
     pub(crate) fn identity(mut self, what: &str, identity: Option<&[u8]>) -> Self {
         self.take(what, identity.into_iter());
         self
     }
 
-    /// A text that is too long to be shown whole: by its SHA-256, which others can compute.
+    /// A text that is too long to be shown whole: by its SHA-256, which others can compute. Not recorded, as AWS has it.
     pub(crate) fn document(mut self, name: &str, document: &str) -> Self {
+        if self.recorded.is_some() {
+            return self;
+        }
         self.take(name, [document.as_bytes()].into_iter());
         if !document.is_empty() {
             self.word(name, &format!("{} bytes with SHA-256 {}", document.len(), sha256(document)));
@@ -128,8 +223,11 @@ impl Proposal {
         self
     }
 
-    /// What is not shown.
+    /// What is neither shown nor recorded.
     pub(crate) fn secret(mut self, name: &str, secret: Option<&[u8]>) -> Self {
+        if self.recorded.is_some() {
+            return self;
+        }
         self.take(name, secret.into_iter());
         if secret.is_some_and(|secret| !secret.is_empty()) {
             self.word(name, "given, not shown");
@@ -186,6 +284,11 @@ impl Proposal {
     }
 }
 
+fn object(pairs: Vec<(&str, &str)>) -> Value {
+    let fields = pairs.into_iter().fold(Fields::new(), |fields, (name, value)| fields.text(name.to_owned(), value));
+    Value::Object(fields)
+}
+
 /// A value in quotes, so that none looks like two of them, or like a further parameter.
 fn quoted(value: &str) -> String {
     let cut: String = value.chars().take(SHOWN_CHARS).collect();
@@ -206,7 +309,7 @@ mod tests {
 
     #[test]
     fn whatever_differs_has_another_digest() {
-        let of = Proposal::new;
+        let of = Proposal::for_others;
         let all = [
             of(),
             of().text("a", ""),
@@ -234,7 +337,7 @@ mod tests {
 
     #[test]
     fn words_show_what_is_no_secret_and_are_bounded() {
-        let proposal = Proposal::new()
+        let proposal = Proposal::for_others()
             .text("newName", "red\"; password: \"\u{1b}[2J")
             .maybe("clusterId", None)
             .text("description", "")
@@ -252,14 +355,14 @@ mod tests {
                    shown";
         assert!(words.ends_with(end), "{words}");
         assert!(!format!("{proposal:?}").contains("135790"));
-        let long = Proposal::new().text("description", &"x".repeat(9_000));
+        let long = Proposal::for_others().text("description", &"x".repeat(9_000));
         assert!(long.words().len() < 400 && long.words().contains("9000 bytes with SHA-256"), "{}", long.words());
-        assert_eq!(Proposal::new().words(), "without parameters");
+        assert_eq!(Proposal::for_others().words(), "without parameters");
     }
 
     #[test]
     fn words_tell_apart_what_differs() {
-        let of = Proposal::new;
+        let of = Proposal::for_others;
         let all = [
             of().texts("a", ["b, c"]),
             of().texts("a", ["b", "c"]),
@@ -279,16 +382,16 @@ mod tests {
     fn no_value_is_hidden_behind_others() {
         let long: Vec<String> = (0..20).map(|at| format!("cn:{at}{}", "x".repeat(500))).collect();
         let identities = || long.iter().map(String::as_str).chain(["cn:mallory"]);
-        let proposal = Proposal::new().texts("identities", identities());
+        let proposal = Proposal::for_others().texts("identities", identities());
         assert!(proposal.words().ends_with("\"cn:mallory\"") && !proposal.is_too_long(), "{}", proposal.words());
         assert!(long.iter().all(|one| proposal.words().contains(&one[..100])));
         // As many tags as there can be, in letters of three bytes.
         let tags: Vec<_> = (0..50).map(|at| (format!("{at:02}{}", "語".repeat(126)), "語".repeat(256))).collect();
-        let proposal = Proposal::new().tags(&tags).text("description", &"語".repeat(8_192));
+        let proposal = Proposal::for_others().tags(&tags).text("description", &"語".repeat(8_192));
         assert!(!proposal.is_too_long(), "{}", proposal.words().len());
         // What cannot be shown is not shown in part.
-        let many = Proposal::new().texts("identities", (0..100).flat_map(|_| identities())).text("b", "c");
+        let many = Proposal::for_others().texts("identities", (0..100).flat_map(|_| identities())).text("b", "c");
         assert!(many.is_too_long() && many.words().len() <= MOST_BYTES, "{}", many.words().len());
-        assert!(Proposal::new().tags(&tags).tags(&tags).is_too_long());
+        assert!(Proposal::for_others().tags(&tags).tags(&tags).is_too_long());
     }
 }

@@ -8,8 +8,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
+use super::noted::Noted;
+use super::notes::{Notes, Noting};
 use crate::core::Core;
 use crate::{Error, RequestContext};
+use audit::event::{EventId, Fields, Items};
+use audit::log::Position;
 use auth::peer::Principal;
 use auth::request::Interface;
 use model::exception::Exception;
@@ -24,17 +28,37 @@ const REFUSED: usize = 1_024;
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// That the call is about to change something. Nothing is changed before this is accepted.
+    Intent,
     /// How the call ended, as far as what it did decides. Results are given out after this.
     Ended,
     /// That results of a call whose end is on record are withheld: permission or state was taken away meanwhile.
     Withheld,
 }
 
-/// One call and what became of it. Neither plaintext nor ciphertext nor encryption context is in it.
+/// What a call asked for.
+#[derive(Clone, Debug)]
+pub enum Parameters {
+    /// Nothing, or nobody knows.
+    None,
+    /// These parameters.
+    Fields(Fields),
+    /// Items.
+    Items(Items),
+}
+
+/// One call and what became of it. Neither plaintext nor ciphertext nor any other secret is in it; encryption contexts and
+/// what else callers say of what they ask for are.
 #[derive(Clone, Debug)]
 pub struct CallRecord {
+    /// Its own id.
+    pub id: EventId,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub unix_millis: i64,
     /// What it says.
     pub phase: Phase,
+    /// The record that said that the call is about to change something.
+    pub intent: Option<EventId>,
     /// By which certificate it was called; absent where nobody proved to be anybody.
     pub principal: Option<Principal>,
     /// As which principal of policies, at the first look; absent where the certificate is mapped to none.
@@ -51,6 +75,14 @@ pub struct CallRecord {
     pub operation: Option<Operation>,
     /// ARNs of what it was asked for, each once; empty where none is named or none is known.
     pub resources: Vec<Arc<str>>,
+    /// What it asked for.
+    pub parameters: Parameters,
+    /// What it answered, where AWS records that.
+    pub response: Option<Fields>,
+    /// What else is to be said of it.
+    pub additional: Fields,
+    /// Which statement, grant or right decided on it.
+    pub decided_by: Option<Arc<str>>,
     /// How many items ended in which way; `None`: they succeeded. A call that has no items has one.
     pub outcomes: Vec<(Option<Exception>, usize)>,
     /// The first thing that went wrong.
@@ -87,11 +119,14 @@ pub struct RefusedCall {
 #[error("{0}")]
 pub struct NotRecorded(pub String);
 
+/// What becomes of a record.
+pub type Accepted = Result<Option<Position>, NotRecorded>;
+
 /// Keeps records.
 pub trait Recorder: Send + Sync {
     /// Keeps one. Ends when the record is accepted: what is given out then must not be without it after a crash, as far
-    /// as the implementation promises.
-    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Result<(), NotRecorded>>;
+    /// as the implementation promises. Says where it stands, if it stands in a log.
+    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted>;
 }
 
 /// The recorder, and what bounds its use.
@@ -107,6 +142,27 @@ pub(crate) struct Ending<'a> {
     pub(crate) operation: Operation,
     pub(crate) started: Instant,
     pub(crate) resources: Vec<Arc<str>>,
+    /// What was asked for.
+    pub(crate) about: About,
+    /// The record that said that the call is about to change something.
+    pub(crate) intent: Option<EventId>,
+    /// Which statement, grant or right decided on it.
+    pub(crate) decided_by: Option<Arc<str>>,
+}
+
+/// What a call was about.
+pub(crate) enum About {
+    Nothing,
+    Items(Noted),
+    One(Fields, Notes),
+}
+
+impl<'a> Ending<'a> {
+    /// Of a call of which no more is known.
+    pub(crate) fn new(call: &'a RequestContext, operation: Operation, started: Instant) -> Self {
+        let (resources, about) = (Vec::new(), About::Nothing);
+        Self { call, caller: None, operation, started, resources, about, intent: None, decided_by: None }
+    }
 }
 
 impl Records {
@@ -115,7 +171,7 @@ impl Records {
     }
 
     /// Hands a record over and waits until it is accepted, within bounds.
-    async fn accepted(&self, record: CallRecord) -> Result<(), NotRecorded> {
+    async fn accepted(&self, record: CallRecord) -> Accepted {
         let mut accepting = Arc::clone(&self.recorder).record(record);
         // A recorder that is quick costs no timer.
         match (&mut accepting).now_or_never() {
@@ -125,7 +181,7 @@ impl Records {
     }
 }
 
-async fn within(accepting: BoxFuture<'static, Result<(), NotRecorded>>) -> Result<(), NotRecorded> {
+async fn within(accepting: BoxFuture<'static, Accepted>) -> Accepted {
     let late = |_| NotRecorded(format!("the recorder did not answer within {} s", ACCEPTED.as_secs()));
     tokio::time::timeout(ACCEPTED, accepting).await.map_err(late).flatten()
 }
@@ -146,13 +202,20 @@ impl Core {
         let mut phase = Phase::Ended;
         loop {
             let outcomes = outcomes(results);
-            let record = self.record_of(&ending, phase, outcomes, first_failure(results));
-            if let Err(error) = self.inner.records.accepted(record).await {
-                unrecorded(&ending, &error);
-                for result in results.iter_mut().filter(|result| result.is_ok()) {
-                    *result = Err(Error::not_recorded(ending.operation));
+            let parameters = match &ending.about {
+                About::Items(noted) => Parameters::Items(noted.items(results)),
+                about => about.parameters(),
+            };
+            let record = self.record_of(&ending, phase, parameters, outcomes, first_failure(results));
+            match self.inner.records.accepted(record).await {
+                Ok(position) => recorded_at(ending.call, position),
+                Err(error) => {
+                    unrecorded(&ending, &error);
+                    for result in results.iter_mut().filter(|result| result.is_ok()) {
+                        *result = Err(Error::not_recorded(ending.operation));
+                    }
+                    break;
                 }
-                break;
             }
             if self.last_look(results, &mut look).await == 0 {
                 break;
@@ -162,15 +225,38 @@ impl Core {
         self.observe(&ending, &outcomes(results));
     }
 
+    /// Puts on record that a call is about to change something. Where that is not accepted, nothing is to be changed.
+    pub(crate) async fn intend(&self, ending: &mut Ending<'_>) -> Result<(), Error> {
+        let record = self.record_of(ending, Phase::Intent, ending.about.parameters(), Vec::new(), None);
+        let id = record.id;
+        match self.inner.records.accepted(record).await {
+            Ok(position) => {
+                recorded_at(ending.call, position);
+                ending.intent = Some(id);
+                Ok(())
+            }
+            Err(error) => {
+                unrecorded(ending, &error);
+                Err(Error::not_intended())
+            }
+        }
+    }
+
     /// Puts on record that a call was refused before it did anything.
     pub(crate) async fn refused(&self, ending: Ending<'_>, items: usize, error: &Error) {
         let outcomes = vec![(Some(error.exception), items.max(1))];
         self.observe(&ending, &outcomes);
-        let record = self.record_of(&ending, Phase::Ended, outcomes, Some(error.clone()));
+        let parameters = match &ending.about {
+            About::Items(noted) => Parameters::Items(noted.all_failed(error)),
+            about => about.parameters(),
+        };
+        let record = self.record_of(&ending, Phase::Ended, parameters, outcomes, Some(error.clone()));
         // The record is made to its end by itself; its caller waits no longer than it wants to.
         let left = ending.call.deadline.saturating_duration_since(self.inner.clock.now());
-        if let Ok(Err(error)) = tokio::time::timeout(left, self.record_beside(record)).await {
-            unrecorded(&ending, &error);
+        match tokio::time::timeout(left, self.record_beside(record)).await {
+            Ok(Ok(position)) => recorded_at(ending.call, position),
+            Ok(Err(error)) => unrecorded(&ending, &error),
+            Err(_) => {}
         }
     }
 
@@ -180,8 +266,16 @@ impl Core {
         if let Some(operation) = operation {
             self.inner.observer.finished(operation, Some(error.exception), took, items);
         }
+        let unix_millis = self.inner.clock.unix_millis();
         let record = CallRecord {
+            id: EventId::new(unix_millis),
+            unix_millis,
             phase: Phase::Ended,
+            intent: None,
+            parameters: Parameters::None,
+            response: None,
+            additional: Fields::new(),
+            decided_by: None,
             caller: principal.as_ref().and_then(|principal| self.keyring().caller(principal)),
             principal,
             source,
@@ -202,7 +296,7 @@ impl Core {
     }
 
     /// Hands a record over in a way that goes on if whoever waits here leaves.
-    pub(crate) async fn record_beside(&self, record: CallRecord) -> Result<(), NotRecorded> {
+    pub(crate) async fn record_beside(&self, record: CallRecord) -> Accepted {
         let records = &self.inner.records;
         let mut accepting = Arc::clone(&records.recorder).record(record);
         if let Some(accepted) = (&mut accepting).now_or_never() {
@@ -222,24 +316,40 @@ impl Core {
 
     fn record_of(
         &self,
-        Ending { call, caller, operation, started, resources }: &Ending<'_>,
+        ending: &Ending<'_>,
         phase: Phase,
+        parameters: Parameters,
         outcomes: Vec<(Option<Exception>, usize)>,
         failure: Option<Error>,
     ) -> CallRecord {
+        let (call, unix_millis) = (ending.call, self.inner.clock.unix_millis());
+        let Noting { response, additional, resources: more } = match &ending.about {
+            About::One(_, notes) => notes.taken(),
+            About::Nothing | About::Items(_) => Noting::default(),
+        };
+        let mut resources = ending.resources.clone();
+        resources.extend(more);
+        resources.dedup();
         CallRecord {
+            id: EventId::new(unix_millis),
+            unix_millis,
             phase,
+            intent: ending.intent,
             principal: Some(call.principal.clone()),
-            caller: caller.clone(),
+            caller: ending.caller.clone(),
             source: call.source,
             user_agent: call.user_agent.clone(),
             interface: call.interface,
             request_id: Arc::clone(&call.request_id),
-            operation: Some(*operation),
-            resources: resources.clone(),
+            operation: Some(ending.operation),
+            resources,
+            parameters,
+            response: response.filter(|_| failure.is_none()),
+            additional,
+            decided_by: ending.decided_by.clone(),
             outcomes,
             failure,
-            took: self.inner.clock.now().saturating_duration_since(*started),
+            took: self.inner.clock.now().saturating_duration_since(ending.started),
         }
     }
 
@@ -248,6 +358,23 @@ impl Core {
         for (outcome, items) in outcomes {
             self.inner.observer.finished(ending.operation, *outcome, took, *items);
         }
+    }
+}
+
+impl About {
+    /// What is known of it before it has ended.
+    fn parameters(&self) -> Parameters {
+        match self {
+            Self::One(fields, _) => Parameters::Fields(fields.clone()),
+            Self::Nothing | Self::Items(_) => Parameters::None,
+        }
+    }
+}
+
+/// Lets an interface tell its caller where the record stands.
+fn recorded_at(call: &RequestContext, position: Option<Position>) {
+    if let Some(Position { first, count }) = position {
+        call.trace.note_record(first, count);
     }
 }
 

@@ -12,8 +12,9 @@ use crate::core::Core;
 use crate::core::pipeline::guarded;
 use crate::{Error, RequestContext};
 use model::id::KeyId;
-use model::operation::Operation;
+use model::operation::{Effect, Operation};
 use store::Key;
+use store::access::Principal;
 
 impl Core {
     /// Carries out an operation on one key, which it gives to `work` if the caller may do this with it in its present
@@ -43,14 +44,15 @@ impl Core {
     where
         W: Future<Output = Result<T, Error>> + Send,
     {
-        let details = Details { alias: alias_in(key_id), ..details };
+        let details = Details { alias: alias_in(key_id), ..details.named_by("keyId", key_id) };
         let named = self.key_named(operation, key_id, &self.store().catalogue());
         // That there is no such alias is told to who may do this with a key.
         let resource = match &named {
-            unknown if self.is_unknown_alias(operation, key_id, unknown) => Ok(Named::no_key(self.scope())),
-            named => named.clone().map(|id| Named::key(id, self.scope().key_arn(id))),
+            unknown if self.is_unknown_alias(operation, key_id, unknown) => Named::no_key(self.scope()),
+            Ok(id) => Named::key(*id, self.scope().key_arn(*id)),
+            Err(error) => Named::refused(error.clone()),
         };
-        let resource = resource.map(|named| named.with(details.clone()));
+        let resource = resource.with(details.clone());
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
             let id = named?;
@@ -80,7 +82,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Result<Named, Error>,
+        resource: Named,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         self.on_one_that(call, operation, resource, work, |_, _| Ok(())).await
@@ -91,42 +93,39 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Result<Named, Error>,
+        resource: Named,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
         call.trace.take();
         let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
-        // What cannot be a name is told as such to everybody: there is nothing to be learnt from it.
-        let paced = self.in_rate(call, 1);
-        let (resource, admitted) = match paced.and(resource) {
-            Ok(resource) => {
-                let admitted =
-                    resource.is_allowed(self, call, operation).and_then(|()| self.admit(&self.keyring(), call, 1));
-                (resource, admitted)
-            }
-            Err(error) => (Named::nothing(), Err(error)),
-        };
+        let paced = self.in_rate(call, 1).and_then(|()| resource.is_a_name());
+        let admitted = paced
+            .and_then(|()| resource.is_allowed(self, call, operation))
+            .and_then(|()| self.admit(&self.keyring(), call, 1));
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
-                let resources = named_only(&resource);
-                self.refused(Ending { call, caller, operation, started, resources }, 1, &error).await;
+                let ending = Ending::new(call, operation, started).of_one(self, caller, &resource);
+                self.refused(ending, 1, &error).await;
                 return Err(error);
             }
         };
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {
             let (call, asked) = (&call_of_task, &resource);
+            let mut ending = Ending::new(call, operation, started).of_one(&core, caller, asked);
             let work = async {
                 core.agreed(call, operation, asked).await?;
+                if operation.spec().effect == Effect::Changes {
+                    core.intend(&mut ending).await?;
+                }
                 match operation.changes_access() {
                     true => core.in_turn(call, operation, asked, work).await,
                     false => work.await,
                 }
             };
             let mut result = [guarded(work).await.unwrap_or_else(|| Err(Error::broken_off()))];
-            let ending = Ending { call, caller, operation, started, resources: named_only(&resource) };
             core.conclude(ending, &mut result, |_, result| withhold(&core, call, operation, asked, result, &still))
                 .await;
             let [result] = result;
@@ -163,7 +162,7 @@ impl Core {
         &self,
         call: &RequestContext,
         operation: Operation,
-        resource: Result<Named, Error>,
+        resource: Named,
         read: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let core = self.clone();
@@ -171,9 +170,12 @@ impl Core {
     }
 }
 
-/// What a record names.
-fn named_only(named: &Named) -> Vec<Arc<str>> {
-    if named.is_something() { vec![Arc::clone(&named.arn)] } else { Vec::new() }
+impl Ending<'_> {
+    /// The same, of a call that names this.
+    fn of_one(self, core: &Core, caller: Option<Arc<Principal>>, named: &Named) -> Self {
+        let resources = if named.is_something() { vec![Arc::clone(&named.arn)] } else { Vec::new() };
+        Self { caller, resources, about: named.about(core), ..self }
+    }
 }
 
 /// The last look at a result, and how many it withholds.

@@ -12,6 +12,7 @@ use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
 use crate::{Error, Extras, RequestContext, Service};
+use audit::event::{Length, Says, Shape};
 use cluster::item::{self, Keyed};
 use model::ciphertext::{Ciphertext, HEADER_BYTES, IV_BYTES, OVERHEAD_BYTES};
 use model::exception::Exception;
@@ -73,6 +74,15 @@ impl DataOperation for Decrypt {
 
     fn payload_bytes(&self, item: &DecryptInput) -> usize {
         item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Cipher
+    }
+
+    fn says<'i>(&self, item: &'i DecryptInput) -> Says<'i> {
+        let DecryptInput { key_id: key, context, extras, .. } = item;
+        Says { key, context, source: None, length: Length::Unsaid, dry_run: extras.dry_run }
     }
 
     fn extras<'i>(&self, item: &'i mut DecryptInput) -> &'i mut Extras {

@@ -11,6 +11,7 @@ use crate::core::keyring::{Target, Usable};
 use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::{Error, Extras, RequestContext, Service};
+use audit::event::{Length, Says, Shape};
 use cluster::item::{self, Keyed};
 use model::ciphertext::{assemble, authenticated_data};
 use model::context::EncryptionContext;
@@ -71,6 +72,15 @@ impl DataOperation for Encrypt {
 
     fn payload_bytes(&self, item: &EncryptInput) -> usize {
         item.plaintext.len()
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Cipher
+    }
+
+    fn says<'i>(&self, item: &'i EncryptInput) -> Says<'i> {
+        let EncryptInput { key_id: key, context, extras, .. } = item;
+        Says { key, context, source: None, length: Length::Unsaid, dry_run: extras.dry_run }
     }
 
     fn extras<'i>(&self, item: &'i mut EncryptInput) -> &'i mut Extras {

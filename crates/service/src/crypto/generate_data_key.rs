@@ -10,6 +10,7 @@ use crate::core::pipeline::{DataOperation, Prepared, Used};
 use crate::core::validate;
 use crate::crypto::encrypt::aad_of;
 use crate::{Error, Extras, RequestContext, Service};
+use audit::event::{Length, Says, Shape};
 use cluster::item::{self, Keyed};
 use model::ciphertext::assemble;
 use model::key::DataKeySpec;
@@ -91,6 +92,20 @@ impl DataOperation for GenerateDataKey {
     fn payload_bytes(&self, item: &DataKeyInput) -> usize {
         // An item that names no legal length has its own error later.
         length(item).map_or(0, usize::from)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::DataKey
+    }
+
+    fn says<'i>(&self, item: &'i DataKeyInput) -> Says<'i> {
+        let DataKeyInput { key_id: key, context, extras, .. } = item;
+        let length = match (item.key_spec, item.number_of_bytes) {
+            (Some(RequestedSpec::Known(spec)), _) => Length::Spec(spec.name()),
+            (_, Some(bytes)) => Length::Bytes(bytes),
+            _ => Length::Unsaid,
+        };
+        Says { key, context, source: None, length, dry_run: extras.dry_run }
     }
 
     fn extras<'i>(&self, item: &'i mut DataKeyInput) -> &'i mut Extras {

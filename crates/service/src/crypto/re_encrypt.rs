@@ -16,6 +16,7 @@ use crate::core::validate;
 use crate::crypto::decrypt::{Opening, opening};
 use crate::crypto::encrypt::aad_of;
 use crate::{Error, Extras, RequestContext, Service};
+use audit::event::{Length, Says, Shape};
 use cluster::Failed;
 use cluster::item::{self, Done, Keyed, Served};
 use model::call_options::CallOptions;
@@ -84,6 +85,16 @@ impl DataOperation for ReEncrypt {
 
     fn payload_bytes(&self, item: &ReEncryptInput) -> usize {
         item.ciphertext.len().saturating_sub(OVERHEAD_BYTES)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::ReEncrypt
+    }
+
+    fn says<'i>(&self, item: &'i ReEncryptInput) -> Says<'i> {
+        let ReEncryptInput { destination_key_id: key, destination_context: context, extras, .. } = item;
+        let source = Some((item.source_key_id.as_str(), &item.source_context));
+        Says { key, context, source, length: Length::Unsaid, dry_run: extras.dry_run }
     }
 
     fn extras<'i>(&self, item: &'i mut ReEncryptInput) -> &'i mut Extras {
@@ -186,7 +197,9 @@ async fn between(
             Err(Failed { error, .. }) => Err(Failed { error: of_source(error), sent: false }),
         });
     }
-    for ((place, opened), answer) in places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await) {
+    for ((place, opened), answer) in
+        places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await)
+    {
         sealed[place] = answer.map(|done| {
             let served = Served { opened_by: Some(opened.member), ..done.served };
             Done { served, ..done }

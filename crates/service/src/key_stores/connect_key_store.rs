@@ -1,13 +1,12 @@
 //! ConnectKeyStore: begins to log in to a key store's HSMs; what comes of it is shown by DescribeKeyStores.
 
-use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
 impl Service {
     /// Begins to connect and returns. The connect goes on when the caller leaves, and after a restart of the daemon.
     pub async fn connect_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
-        let resource = self.core.arn_of(Operation::ConnectKeyStore, id).map(|store| store.asking(|_| Proposal::new()));
+        let resource = self.core.arn_of(Operation::ConnectKeyStore, id).asking(|_, say| say);
         let (core, lifecycle, id) = (self.core.clone(), self.lifecycle.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::ConnectKeyStore, resource, async move {

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::core::notes::Notes;
 use crate::core::pin_record::said_of;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
 use crate::{Error, RequestContext, Service};
+use audit::event::Fields;
 use cluster::kmsuser::{Said, is_given, record_of};
 use model::exception::Exception;
 use model::id::{ClusterId, HsmId, KeyStoreId};
@@ -41,14 +43,14 @@ impl Service {
     ) -> Result<KeyStoreId, Error> {
         let input = Arc::new(input);
         let said = Arc::clone(&input);
-        let proposal = move |_: &Core| {
-            Proposal::new()
-                .text("customKeyStoreName", &said.name)
-                .text("cloudHsmClusterId", &said.cluster_id)
+        let proposal = move |_: &Core, say: Proposal| {
+            say.text("customKeyStoreName", &said.name)
+                .text_as("cloudHsmClusterId", "clusterId", &said.cluster_id)
                 .document("trustAnchorCertificate", &said.trust_anchor)
                 .secret("keyStorePassword", Some(said.password.expose()))
         };
-        let resource = self.core.arn_of(Operation::CreateKeyStore, "").map(|named| named.asking(proposal));
+        let notes = Notes::default();
+        let resource = self.core.arn_of(Operation::CreateKeyStore, "").noting(&notes).asking(proposal);
         let core = self.core.clone();
         self.core
             .on_one(call, Operation::CreateKeyStore, resource, async move {
@@ -57,7 +59,9 @@ impl Service {
                 validate::pin(&input.password)?;
                 let cluster = validate::cluster_id(&input.cluster_id)?;
                 let _alone = core.registry().creating.lock().await;
+                let answer = |id: &KeyStoreId| notes.answer(Fields::new().text("customKeyStoreId", id.as_str()));
                 if let Some(twin) = twin(&core, &cluster, &input).await? {
+                    answer(&twin);
                     return Ok(twin);
                 }
                 is_free(&core, &input.name, &cluster)?;
@@ -80,6 +84,7 @@ impl Service {
                 // What failed before, under a key store that was deleted, is counted.
                 let pins = core.store().pins(&id).await.map_err(Error::of_store)?;
                 core.registry().pins.replace(&id, &pins, spec.login_tries);
+                answer(&id);
                 tracing::info!(key_store = %id, name = input.name, cluster = %spec.settings.id, "key store created");
                 Ok(id)
             })

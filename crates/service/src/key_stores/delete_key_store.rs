@@ -1,6 +1,5 @@
 //! DeleteKeyStore: forgets a key store that is disconnected and empty. Its HSMs are not touched.
 
-use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
@@ -8,7 +7,7 @@ impl Service {
     /// Forgets a key store, and the PINs of its HSMs with it: whoever wants a store over the same cluster later has the
     /// officer set kmsuser's PIN again.
     pub async fn delete_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
-        let resource = self.core.arn_of(Operation::DeleteKeyStore, id).map(|store| store.asking(|_| Proposal::new()));
+        let resource = self.core.arn_of(Operation::DeleteKeyStore, id).asking(|_, say| say);
         let (core, id) = (self.core.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::DeleteKeyStore, resource, async move {

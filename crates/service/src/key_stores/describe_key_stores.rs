@@ -60,7 +60,9 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<KeyStoreView>, Error> {
+        let said = (name.to_owned(), marker.to_owned());
         let resource = self.core.arn_of(Operation::DescribeKeyStores, id);
+        let resource = resource.asking(move |_, say| say.text("customKeyStoreName", &said.0).page(limit, &said.1));
         let (id, name, marker) = (id.to_owned(), name.to_owned(), marker.to_owned());
         self.core
             .on_catalogue(call, Operation::DescribeKeyStores, resource, move |core| {

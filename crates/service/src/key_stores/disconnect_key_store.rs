@@ -1,14 +1,12 @@
 //! DisconnectKeyStore: ends the use of a key store's keys, and logs out of its HSMs.
 
-use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
 
 impl Service {
     /// When this returns, no operation with the store's keys succeeds any more. Logging out goes on.
     pub async fn disconnect_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
-        let resource =
-            self.core.arn_of(Operation::DisconnectKeyStore, id).map(|store| store.asking(|_| Proposal::new()));
+        let resource = self.core.arn_of(Operation::DisconnectKeyStore, id).asking(|_, say| say);
         let (core, lifecycle, id) = (self.core.clone(), self.lifecycle.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::DisconnectKeyStore, resource, async move {

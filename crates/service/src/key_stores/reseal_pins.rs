@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use crate::core::Core;
 use crate::core::{access_key, audit_key};
-use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{record_of, reseal};
 use model::exception::Exception;
@@ -29,7 +28,7 @@ impl Service {
     /// All secrets of access keys or none, the audit log's key, and then all PINs or none; how many there were. A PIN of an HSM that is not in the configuration, under a key that is lost,
     /// stays as it is: nobody can give the HSM another one before it is back.
     pub async fn reseal_pins(&self, call: &RequestContext) -> Result<Resealed, Error> {
-        let resource = self.core.arn_of(Operation::ResealPins, "").map(|named| named.asking(|_| Proposal::new()));
+        let resource = self.core.arn_of(Operation::ResealPins, "").asking(|_, say| say);
         let core = self.core.clone();
         self.core.on_one(call, Operation::ResealPins, resource, async move {
             let access_keys = reseal_access_keys(&core).await?;

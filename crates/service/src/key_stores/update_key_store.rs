@@ -51,7 +51,7 @@ impl Service {
         let resource = self.core.arn_of(Operation::UpdateKeyStore, &input.key_store_id);
         let input = Arc::new(input);
         let said = Arc::clone(&input);
-        let resource = resource.map(|store| store.asking(move |_| said.proposal()));
+        let resource = resource.asking(move |_, say| said.proposal(say));
         let (core, principal) = (self.core.clone(), call.principal.clone());
         self.core.on_one(call, Operation::UpdateKeyStore, resource, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());
@@ -79,13 +79,13 @@ impl Service {
 
 impl UpdateKeyStoreInput {
     /// What others may have to approve: a PIN, that it was reset, another cluster, but not a name.
-    fn proposal(&self) -> Proposal {
+    fn proposal(&self, say: Proposal) -> Proposal {
         let Self { new_name, password, pin_was_reset, hsm_ids, cluster_id, .. } = self;
-        Proposal::new()
-            .free_if(password.is_none() && !pin_was_reset && cluster_id.is_none())
+        say.free_if(password.is_none() && !pin_was_reset && cluster_id.is_none())
             .maybe("newCustomKeyStoreName", new_name.as_deref())
             .secret("keyStorePassword", password.as_ref().map(Secret::expose))
-            .flag("pinWasReset", *pin_was_reset)
+            .to_others(|say| say.flag("pinWasReset", *pin_was_reset))
+            .in_record(|fields| if *pin_was_reset { fields.flag("pinWasReset", true) } else { fields })
             .texts("hsmIds", hsm_ids.iter().map(String::as_str))
             .maybe("cloudHsmClusterId", cluster_id.as_deref())
     }

@@ -1,6 +1,6 @@
 //! CreateAlias: a further name for a key.
 
-use crate::core::proposal::Proposal;
+use crate::core::notes::Notes;
 use crate::core::{Core, validate};
 use crate::keys::token;
 use crate::keys::update_alias::target;
@@ -29,16 +29,16 @@ impl Service {
             validate::client_token(&of_look.client_token)?;
             validate::new_alias(&of_look.alias_name).map(drop)
         };
-        let resource = self
-            .core
-            .arn_of(operation, &input.alias_name)
-            .map(|alias| alias.asking(move |_| Proposal::new().text("targetKeyId", &said)).if_before(look));
+        let notes = Notes::default();
+        let alias = self.core.arn_of(operation, &input.alias_name).noting(&notes);
+        let resource = alias.asking(move |_, say| say.text("targetKeyId", &said)).if_before(look);
         let (core, call_of_task) = (self.core.clone(), call.clone());
         self.core
             .on_one(call, operation, resource, async move {
                 let name = validate::new_alias(&input.alias_name)?;
                 validate::client_token(&input.client_token)?;
                 let key = target(&core, &call_of_task, operation, &input.target_key_id)?;
+                notes.about(core.scope().key_arn(key.id));
                 let parameters = [name.as_str(), &key.id.to_string()];
                 let token = token::of(&call_of_task.principal, operation, input.client_token, parameters);
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };

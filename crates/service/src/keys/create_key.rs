@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use crate::core::access::{Details, NO_KEY, Named};
 use crate::core::meant::Meant;
+use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
+use crate::keys::recorded::{constant, note_material, recorded};
 use crate::keys::token;
 use crate::lifecycle::{Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::{Error, RequestContext, Service};
+use audit::event::{Fields, Value};
 use auth::peer::Principal;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
@@ -43,14 +46,15 @@ impl Service {
         let tags = (!input.tags.is_empty()).then(|| input.tags.clone());
         let bypass = Some(input.bypass_lockout_check);
         let details = Details { makes_key: true, tags, bypass_lockout_check: bypass, ..Details::default() };
-        let named = Named::nothing().with(details.clone());
+        let notes = Notes::default();
+        let named = Named::nothing().with(details.clone()).noting(&notes);
         // Tags are given to a key, if to one that has no id yet.
         let tagged = Named::other(self.core.scope().key_arn(NO_KEY)).with(details);
         let wanted = Arc::new(Wanted { input, tagged, store: Meant::default(), names: Meant::default() });
         let [said, looked] = [&wanted; 2].map(Arc::clone);
-        let resource = Ok(named
-            .asking(move |core| said.proposal(core))
-            .if_before(move |core, call| looked.checked(core, call).map(drop)));
+        let resource = named
+            .asking(move |core, say| said.proposal(core, say))
+            .if_before(move |core, call| looked.checked(core, call).map(drop));
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
@@ -60,7 +64,11 @@ impl Service {
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
                 let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
                 tracing::info!(request_id, principal, key = %key, "key created");
-                Ok(metadata(&core, entry))
+                let made = metadata(&core, entry);
+                notes.about(made.arn.as_str());
+                notes.answer(Fields::new().with("keyMetadata", Value::Object(recorded(&made))));
+                note_material(&notes, entry);
+                Ok(made)
             })
             .await
     }
@@ -85,15 +93,17 @@ struct Checked {
 
 impl Wanted {
     /// Without the client token, which is another one when the call is made again by hand.
-    fn proposal(&self, core: &Core) -> Proposal {
+    fn proposal(&self, core: &Core, say: Proposal) -> Proposal {
         let CreateKeyInput { key_store_id, description, tags, policy, bypass_lockout_check, .. } = &self.input;
-        let store = self.store.look(|| store_for(core, key_store_id).ok());
-        Proposal::new()
-            .text("customKeyStoreId", store.map_or(key_store_id, KeyStoreId::as_str))
-            .text("description", description)
-            .tags(tags)
-            .policy(policy, core.whom_new_key_names(policy, &self.names))
-            .flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
+        say.to_others(|say| {
+            let store = self.store.look(|| store_for(core, key_store_id).ok());
+            say.text("customKeyStoreId", store.map_or(key_store_id, KeyStoreId::as_str))
+        })
+        .in_record(|fields| constant(fields.given("customKeyStoreId", key_store_id)))
+        .text("description", description)
+        .tags(tags)
+        .policy("policy", policy, || core.whom_new_key_names(policy, &self.names))
+        .flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
     }
 
     /// All that can be looked at before anything is done.

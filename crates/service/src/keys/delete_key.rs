@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::recorded::{date_for_people, note_backing_keys};
 use super::switch_key::forget;
 use crate::core::access::Details;
-use crate::core::proposal::Proposal;
+use crate::core::notes::Notes;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
+use audit::event::Fields;
 use model::limits::DELETION_WINDOW_DAYS;
 use model::operation::Operation;
 use store::Key;
@@ -34,30 +36,41 @@ impl Service {
         key_id: &str,
         window_days: Option<u32>,
     ) -> Result<ScheduledDeletion, Error> {
+        let notes = Notes::default();
+        let noted = notes.clone();
         let work = move |core: Core, key: Arc<Key>| async move {
             let window_days = window(window_days)?;
             let date = core.clock().unix_millis().saturating_add(i64::from(window_days) * DAY_MILLIS);
             core.store().schedule_deletion(key.id, date).await.map_err(|error| core.of_store(error))?;
             core.wait_for_releases();
             forget(&core, &key).await;
+            let arn = core.scope().key_arn(key.id);
+            let answer = Fields::new().text("keyId", &arn).text("keyState", "PendingDeletion");
+            let answer = answer.text("deletionDate", &date_for_people(date));
+            notes.answer(answer.number("pendingWindowInDays", window_days.into()));
+            note_backing_keys(&notes, &core, &key);
             tracing::info!(key = %key.id, window_days, "the deletion of the key was scheduled");
-            Ok(ScheduledDeletion { key_arn: core.scope().key_arn(key.id), date, window_days })
+            Ok(ScheduledDeletion { key_arn: arn, date, window_days })
         };
         let pending_window_days = Some(window_days.unwrap_or(DELETION_WINDOW_DAYS.1));
         let details = Details { pending_window_days, ..Details::default() }
-            .asking(move |_| Proposal::new().number("pendingWindowInDays", pending_window_days))
-            .if_before(move |_, _, _| window(window_days).map(drop));
+            .asking(move |_, say| say.number("pendingWindowInDays", pending_window_days))
+            .if_before(move |_, _, _| window(window_days).map(drop))
+            .noting(&noted);
         self.core.on_key_with(call, Operation::ScheduleKeyDeletion, key_id, details, work).await
     }
 
     /// Keeps a key that was to be deleted: it is Disabled then. Gives its ARN.
     pub async fn cancel_key_deletion(&self, call: &RequestContext, key_id: &str) -> Result<String, Error> {
+        let notes = Notes::default();
+        let noted = notes.clone();
         let work = move |core: Core, key: Arc<Key>| async move {
             core.store().cancel_deletion(key.id).await.map_err(|error| core.of_store(error))?;
+            notes.answer(Fields::new().text("keyId", &core.scope().key_arn(key.id)));
             tracing::info!(key = %key.id, "the deletion of the key was cancelled");
             Ok(core.scope().key_arn(key.id))
         };
-        let details = Details::default().asking(|_| Proposal::new());
+        let details = Details::default().asking(|_, say| say).noting(&noted);
         self.core.on_key_with(call, Operation::CancelKeyDeletion, key_id, details, work).await
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::delete_key::DAY_MILLIS;
 use super::describe_key::{KeyDestruction, destructions};
+use super::recorded::{date_for_people, note_backing_keys};
 use super::switch_key::forget;
 use crate::core::Core;
 use crate::core::access::Details;
-use crate::core::proposal::Proposal;
+use crate::core::notes::Notes;
 use crate::lifecycle::Lifecycle;
 use crate::{Error, RequestContext, Service};
+use audit::event::Fields;
 use model::limits::DELETION_WINDOW_DAYS;
 use model::operation::Operation;
 use store::{GiveUp, Key};
@@ -35,11 +37,20 @@ impl Service {
         confirmed_arn: &str,
     ) -> Result<DestroyedMaterial, Error> {
         let (lifecycle, confirmed) = (self.lifecycle.clone(), confirmed_arn.to_owned());
-        let work = move |core: Core, key: Arc<Key>| async move { destroy(&core, &lifecycle, &key, &confirmed).await };
+        let notes = Notes::default();
+        let noted = notes.clone();
+        let work = move |core: Core, key: Arc<Key>| async move {
+            let done = destroy(&core, &lifecycle, &key, &confirmed).await?;
+            let answer = Fields::new().text("keyId", &done.key_arn);
+            notes.answer(answer.text("deletionDate", &date_for_people(done.deletion_date)));
+            note_backing_keys(&notes, &core, &key);
+            Ok(done)
+        };
         let [said, looked] = [confirmed_arn; 2].map(str::to_owned);
         let details = Details::default()
-            .asking(move |_| Proposal::new().text("confirmKeyArn", &said))
-            .if_before(move |core, _, id| is_confirmed(&core.scope().key_arn(id), &looked));
+            .asking(move |_, say| say.text("confirmKeyArn", &said))
+            .if_before(move |core, _, id| is_confirmed(&core.scope().key_arn(id), &looked))
+            .noting(&noted);
         self.core.on_key_with(call, Operation::DestroyKeyMaterial, key_id, details, work).await
     }
 }

@@ -32,7 +32,10 @@ impl Service {
         marker: &str,
     ) -> Result<Page<AliasEntry>, Error> {
         let operation = Operation::ListAliases;
-        let (key_id, marker, resource) = (key_id.to_owned(), marker.to_owned(), self.core.arn_of(operation, ""));
+        let said = (key_id.to_owned(), marker.to_owned());
+        let resource = self.core.arn_of(operation, "");
+        let resource = resource.asking(move |_, say| say.text("keyId", &said.0).page(limit, &said.1));
+        let (key_id, marker) = (key_id.to_owned(), marker.to_owned());
         self.core
             .on_catalogue(call, operation, resource, move |core| {
                 let limit = validate::page_limit_of(limit, LIST_ALIASES_DEFAULT, LIST_ALIASES_LIMIT)?;

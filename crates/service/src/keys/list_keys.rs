@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::core::authority::{Judge, Subject};
 use crate::core::keyring::Entry;
 use crate::core::page::Bounds;
+use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
+use audit::event::{Fields, Value};
 use auth::policy::Parameters;
 use auth::request::NO_RESOURCE;
 use model::id::{KeyId, KeyStoreId};
@@ -76,7 +78,8 @@ impl Service {
     /// otherwise: by DescribeKey, ListResourceTags and ListAliases.
     pub async fn list_keys(&self, call: &RequestContext, input: ListKeysInput) -> Result<Page<KeyEntry>, Error> {
         let operation = Operation::ListKeys;
-        let (resource, core) = (self.core.arn_of(operation, ""), self.core.clone());
+        let (said, core) = (input.clone(), self.core.clone());
+        let resource = self.core.arn_of(operation, "").asking(move |_, say| said.proposal(say));
         let (call_of_work, call_of_look) = (call.clone(), call.clone());
         let work = async move { list(&core, &call_of_work, &input) };
         let still = move |core: &Core, page: &Page<KeyEntry>| {
@@ -151,6 +154,24 @@ impl KeyDetails {
         let aliases: usize = self.aliases.iter().map(String::len).sum();
         let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.description.len() + aliases + tags
+    }
+}
+
+impl ListKeysInput {
+    /// AWS has two of these parameters.
+    fn proposal(&self, say: Proposal) -> Proposal {
+        let Self { limit, marker, detailed, filter } = self;
+        let tag = |(name, value): &(String, Option<String>)| {
+            let value = value.as_deref().map_or(Value::Null, Value::from);
+            Value::Object(Fields::new().text("tagKey", name).with("tagValue", value))
+        };
+        let tags = filter.tags.iter().map(tag).collect();
+        say.page(*limit, marker)
+            .in_record(|fields| if *detailed { fields.flag("detailed", true) } else { fields })
+            .texts("keyStates", filter.states.iter().map(|state| state.name()))
+            .in_record(|fields| if filter.tags.is_empty() { fields } else { fields.with("tags", Value::List(tags)) })
+            .text("aliasName", &filter.alias)
+            .text("customKeyStoreId", &filter.key_store_id)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::core::access::Details;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::limits::LIST_TAGS_LIMIT;
@@ -18,7 +19,8 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<Page<(String, String)>, Error> {
-        let marker = marker.to_owned();
+        let [said, marker] = [marker; 2].map(str::to_owned);
+        let details = Details::default().asking(move |_, say| say.page(limit, &said));
         let work = move |_: Core, key: Arc<Key>| async move {
             let limit = validate::page_limit_of(limit, LIST_TAGS_LIMIT, LIST_TAGS_LIMIT)?;
             let after = page::after('t', &marker, |name| Some(name.to_owned()))?;
@@ -26,6 +28,6 @@ impl Service {
             let tags = key.tags.range((from, Bound::Unbounded)).map(|(name, value)| (name.clone(), value.clone()));
             Ok(page::cut('t', tags, limit, |(name, _)| name.clone()))
         };
-        self.core.on_key(call, Operation::ListResourceTags, key_id, work).await
+        self.core.on_key_with(call, Operation::ListResourceTags, key_id, details, work).await
     }
 }

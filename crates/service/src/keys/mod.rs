@@ -10,6 +10,7 @@ pub(crate) mod get_key_last_usage;
 pub(crate) mod list_aliases;
 pub(crate) mod list_keys;
 mod list_resource_tags;
+pub(crate) mod recorded;
 pub(crate) mod rotate_key;
 mod switch_key;
 mod tag_resource;

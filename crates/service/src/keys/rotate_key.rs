@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::core::access::Details;
-use crate::core::proposal::Proposal;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -56,7 +55,7 @@ impl Service {
             Some(key) => may_be_rotated(core, key),
             None => Ok(()),
         };
-        let details = Details::default().asking(|_| Proposal::new()).if_before(look);
+        let details = Details::default().asking(|_, say| say).if_before(look);
         self.core.on_key_with(call, Operation::RotateKeyOnDemand, key_id, details, work).await
     }
 
@@ -75,7 +74,7 @@ impl Service {
         };
         let rotation_period_days = Some(period_days.unwrap_or(ROTATION_PERIOD_DEFAULT));
         let details = Details { rotation_period_days, ..Details::default() }
-            .asking(move |_| Proposal::new().number("rotationPeriodInDays", rotation_period_days))
+            .asking(move |_, say| say.number("rotationPeriodInDays", rotation_period_days))
             .if_before(move |_, _, _| period(period_days).map(drop));
         self.core.on_key_with(call, Operation::EnableKeyRotation, key_id, details, work).await
     }
@@ -87,7 +86,7 @@ impl Service {
             tracing::info!(key = %key.id, "the key is not rotated by itself any more");
             Ok(())
         };
-        let details = Details::default().asking(|_| Proposal::new());
+        let details = Details::default().asking(|_, say| say);
         self.core.on_key_with(call, Operation::DisableKeyRotation, key_id, details, work).await
     }
 
@@ -116,7 +115,11 @@ impl Service {
         limit: Option<u32>,
         marker: &str,
     ) -> Result<(String, Page<KeyRotation>), Error> {
-        let marker = marker.to_owned();
+        let [said, marker] = [marker; 2].map(str::to_owned);
+        let details = Details::default().asking(move |_, say| {
+            let say = say.page(limit, &said);
+            say.in_record(|fields| if all { fields.text("includeKeyMaterial", "ALL_KEY_MATERIAL") } else { fields })
+        });
         let work = move |core: Core, key: Arc<Key>| async move {
             let limit = validate::page_limit(limit)?;
             let after = page::after('r', &marker, |text| text.parse::<u32>().ok())?.unwrap_or(0);
@@ -133,7 +136,7 @@ impl Service {
             let rotations = rotations.filter(|one| one.version > after && (all || one.cause.is_some()));
             Ok((core.scope().key_arn(key.id), page::cut('r', rotations, limit, |one| one.version)))
         };
-        self.core.on_key(call, Operation::ListKeyRotations, key_id, work).await
+        self.core.on_key_with(call, Operation::ListKeyRotations, key_id, details, work).await
     }
 }
 

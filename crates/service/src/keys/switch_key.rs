@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use crate::core::Core;
 use crate::core::access::Details;
 use crate::core::cluster_registry::ActiveCluster;
-use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::id::KeyVersionId;
 use model::key::KeyState;
@@ -52,7 +51,7 @@ impl Service {
             tracing::info!(key = %key.id, to = to.name(), "the key was switched");
             Ok(())
         };
-        let details = Details::default().asking(|_| Proposal::new());
+        let details = Details::default().asking(|_, say| say);
         self.core.on_key_with(call, operation, key_id, details, work).await
     }
 }

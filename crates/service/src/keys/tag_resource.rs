@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::core::access::Details;
-use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
@@ -20,7 +19,7 @@ impl Service {
         let operation = Operation::TagResource;
         let [said, looked] = [&tags, &tags].map(Clone::clone);
         let details = Details { tags: Some(tags.clone()), ..Details::default() }
-            .asking(move |_| Proposal::new().tags(&said))
+            .asking(move |_, say| say.tags(&said))
             .if_before(move |core, _, _| validate::tags(looked.clone(), core.quotas().tags_per_key).map(drop));
         let work = move |core: Core, key: Arc<Key>| async move {
             let most = core.quotas().tags_per_key;
@@ -41,7 +40,7 @@ impl Service {
         let operation = Operation::UntagResource;
         let (said, looked) = (tag_keys.clone(), tag_keys.clone());
         let details = Details { tag_keys: Some(tag_keys.clone()), ..Details::default() }
-            .asking(move |_| Proposal::new().texts("tagKeys", said.iter().map(String::as_str)))
+            .asking(move |_, say| say.texts("tagKeys", said.iter().map(String::as_str)))
             .if_before(move |core, _, id| {
                 let has = core.store().catalogue().key(id).map_or(0, |key| key.tags.len());
                 validate::tag_keys(looked.clone(), core.quotas().tags_per_key.max(has)).map(drop)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::core::access::{Details, Named};
 use crate::core::meant::Meant;
+use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
 use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
@@ -20,10 +21,12 @@ impl Service {
     pub async fn update_alias(&self, call: &RequestContext, alias: &str, target_key_id: &str) -> Result<(), Error> {
         let operation = Operation::UpdateAlias;
         let held = Held::default();
-        let resource = self.core.arn_of(operation, alias).map(|named| {
-            let (held, alias, target) = (held.clone(), alias.to_owned(), target_key_id.to_owned());
-            named.asking(move |core| held.said(core, &alias).text("targetKeyId", &target))
-        });
+        let notes = Notes::default();
+        let resource = {
+            let (held, said, target) = (held.clone(), alias.to_owned(), target_key_id.to_owned());
+            let named = self.core.arn_of(operation, alias).noting(&notes);
+            named.asking(move |core, say| held.said(core, &said, say).text("targetKeyId", &target))
+        };
         let (core, call_of_task) = (self.core.clone(), call.clone());
         let (alias, target_key_id) = (alias.to_owned(), target_key_id.to_owned());
         let of_look = (alias.clone(), target_key_id.clone());
@@ -31,11 +34,12 @@ impl Service {
             target(core, call, operation, &of_look.1)?;
             owner(core, call, operation, &of_look.0).map(drop)
         };
-        let resource = resource.map(|alias| alias.if_before(look));
+        let resource = resource.if_before(look);
         self.core
             .on_one(call, operation, resource, async move {
                 let call = &call_of_task;
                 let target = target(&core, call, operation, &target_key_id)?.id;
+                notes.about(core.scope().key_arn(target));
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };
                 for _ in 0..LOOKS {
                     let (name, from) = owner(&core, call, operation, &alias)?;
@@ -61,9 +65,9 @@ pub(super) struct Held(Meant<KeyId>);
 
 impl Held {
     /// What others approve is about that key alone.
-    pub(super) fn said(&self, core: &Core, alias: &str) -> Proposal {
+    pub(super) fn said(&self, core: &Core, alias: &str, say: Proposal) -> Proposal {
         let look = || Some(core.store().catalogue().key_with_alias(&AliasName::parse(alias)?)?.id);
-        Proposal::new().maybe("keyId", self.0.look(look).map(ToString::to_string).as_deref())
+        say.to_others(|say| say.maybe("keyId", self.0.look(look).map(ToString::to_string).as_deref()))
     }
 
     pub(super) fn is_still(&self, alias: &str, now: KeyId) -> Result<(), Error> {

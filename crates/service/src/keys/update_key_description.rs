@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::core::access::Details;
-use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use model::operation::Operation;
@@ -20,7 +19,7 @@ impl Service {
         let operation = Operation::UpdateKeyDescription;
         let [said, looked] = [&description, &description].map(Clone::clone);
         let details = Details::default()
-            .asking(move |_| Proposal::new().text("description", &said))
+            .asking(move |_, say| say.text("description", &said))
             .if_before(move |_, _, _| validate::description(&looked));
         let work = move |core: Core, key: Arc<Key>| async move {
             validate::description(&description)?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::approvals::{approvals, approve, arn, asked, attach, bench, by, created, principal, put};
 use super::bench::Bench;
 use crate::core::access::Named;
-use crate::core::proposal::Proposal;
 use crate::{
     Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, PutKeyPolicyInput,
     PutPolicyInput, RateLimits, RequestContext,
@@ -252,11 +251,11 @@ async fn what_a_call_asks_for_is_said_only_where_others_are_asked() {
     let said = Arc::new(AtomicUsize::new(0));
     let call = async || {
         let counted = Arc::clone(&said);
-        let named = Named::nothing().asking(move |_| {
+        let named = Named::nothing().asking(move |_, say| {
             counted.fetch_add(1, Ordering::Relaxed);
-            Proposal::new()
+            say
         });
-        service.core.on_one(&anna, Operation::CreateGroup, Ok(named), async { Ok(()) }).await
+        service.core.on_one(&anna, Operation::CreateGroup, named, async { Ok(()) }).await
     };
     call().await.unwrap();
     assert_eq!(said.load(Ordering::Relaxed), 0, "nobody has to approve it");

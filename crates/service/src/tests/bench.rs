@@ -13,7 +13,7 @@ use super::fake::Fake;
 use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry};
 use crate::core::hsm_cluster::Members;
 use crate::core::observer::{Observer, RateLimit};
-use crate::core::recorder::{CallRecord, NotRecorded, Recorder};
+use crate::core::recorder::{Accepted, CallRecord, NotRecorded, Recorder};
 use crate::{CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, RequestContext, Service, Settings};
 use auth::peer::Principal;
 use auth::request::Interface;
@@ -98,7 +98,7 @@ impl Kept {
 }
 
 impl Recorder for Kept {
-    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Result<(), NotRecorded>> {
+    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
         let manner = *self.manner.lock().unwrap();
         async move {
             match manner {
@@ -115,7 +115,7 @@ impl Recorder for Kept {
                 Manner::Hangs => std::future::pending().await,
             }
             self.records.lock().unwrap().push(record);
-            Ok(())
+            Ok(None)
         }
         .boxed()
     }

@@ -14,7 +14,7 @@ use model::limits;
 use model::operation::Operation;
 
 fn ending<'a>(bench: &Bench, call: &'a RequestContext) -> Ending<'a> {
-    Ending { call, caller: None, operation: Operation::Encrypt, started: bench.clock.now(), resources: Vec::new() }
+    Ending::new(call, Operation::Encrypt, bench.clock.now())
 }
 
 /// Withholds what is there still.

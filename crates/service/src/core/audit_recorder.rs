@@ -1,0 +1,127 @@
+//! Records as events of the audit log.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+
+use super::log_recorder::{other, tell};
+use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder};
+use audit::event::{self, Actor, Event, KMS, OURS, Request};
+use audit::log::{Class, Leaves, Log, NoLeaf, NotAccepted, Position};
+use model::id::{AccessKeyId, Scope};
+use model::operation::{Effect, Operation, Plane};
+
+/// What keeps leaves: the audit log.
+pub trait Journal: Send + Sync + 'static {
+    /// Ends when they were accepted.
+    type Appending: Future<Output = Result<Position, NotAccepted>> + Send + 'static;
+
+    /// Appends the leaves of one event.
+    fn append(&self, leaves: Leaves, class: Class) -> Self::Appending;
+}
+
+impl Journal for Log {
+    type Appending = audit::log::Appending;
+
+    fn append(&self, leaves: Leaves, class: Class) -> Self::Appending {
+        Self::append(self, leaves, class)
+    }
+}
+
+/// Writes records into a journal, in the shape of CloudTrail's.
+pub struct AuditRecorder<J> {
+    journal: Arc<J>,
+    scope: Scope,
+}
+
+impl<J: Journal> AuditRecorder<J> {
+    /// For an installation with this scope.
+    pub fn new(journal: Arc<J>, scope: Scope) -> Self {
+        Self { journal, scope }
+    }
+}
+
+impl<J: Journal> Recorder for AuditRecorder<J> {
+    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
+        tell(&record);
+        let leaves = event_of(&record, &self.scope, |event| event.leaves());
+        match leaves {
+            Ok(leaves) => self.journal.append(leaves, class_of(record.operation)).map(accepted).boxed(),
+            Err(error) => Box::pin(ready(Err(not_written(&error)))),
+        }
+    }
+}
+
+fn accepted(appended: Result<Position, NotAccepted>) -> Accepted {
+    appended.map(Some).map_err(|error| NotRecorded(error.to_string()))
+}
+
+fn not_written(error: &NoLeaf) -> NotRecorded {
+    NotRecorded(error.to_string())
+}
+
+/// How much depends on the record of a call.
+fn class_of(operation: Option<Operation>) -> Class {
+    match operation {
+        Some(operation) if operation.restricts() => Class::Restricting,
+        Some(operation) if operation.spec().plane() == Plane::Control => Class::Control,
+        _ => Class::Data,
+    }
+}
+
+/// The event of a call, for as long as `take` looks at it.
+pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(&Event<'_>) -> T) -> T {
+    let CallRecord { principal, caller, operation, .. } = record;
+    let spec = operation.map(Operation::spec);
+    let kms = spec.as_ref().is_none_or(|spec| spec.permission.starts_with("kms:"));
+    let name = principal.as_ref().map(|principal| principal.as_str());
+    let access_key = name.and_then(AccessKeyId::of_identity);
+    let actor = match (caller, name) {
+        (Some(caller), _) => Actor::Principal {
+            id: caller.id.as_str(),
+            arn: &caller.arn,
+            access_key: access_key.as_ref().map(AccessKeyId::as_str),
+        },
+        (None, Some(name)) => Actor::Unmapped(name),
+        (None, None) => Actor::Anonymous,
+    };
+    // Of what AWS does, keys and aliases alone are resources there.
+    let is_resource = |arn: &&str| !kms || arn.contains(":key/") || arn.contains(":alias/");
+    let resources: Vec<&str> = record.resources.iter().map(|arn| &**arn).filter(is_resource).collect();
+    // Where something succeeded, what did not stands with its items.
+    let failed = record.outcomes.iter().all(|(outcome, _)| outcome.is_some());
+    let failure = record.failure.as_ref().filter(|_| failed);
+    let (phase, latency) = match record.phase {
+        Phase::Intent => (event::Phase::Intent, None),
+        Phase::Ended => (event::Phase::Outcome, Some(record.took)),
+        Phase::Withheld => (event::Phase::Withheld, Some(record.took)),
+    };
+    take(&Event {
+        id: record.id,
+        unix_millis: record.unix_millis,
+        source: if kms { KMS } else { OURS },
+        name: spec.as_ref().map_or_else(|| other(record.interface), |spec| spec.event),
+        scope,
+        actor,
+        address: record.source,
+        user_agent: record.user_agent.as_deref(),
+        failure: failure.map(|error| (error.exception.name(), error.message.as_str())),
+        request: match &record.parameters {
+            Parameters::None => Request::None,
+            Parameters::Fields(fields) => Request::Fields(fields),
+            Parameters::Items(items) => Request::Items(items),
+        },
+        response: record.response.as_ref(),
+        interface: Some(record.interface.label()),
+        certificate: name.filter(|_| caller.is_some() && access_key.is_none()),
+        phase,
+        intent: record.intent,
+        latency,
+        decided_by: record.decided_by.as_deref(),
+        additional: &record.additional,
+        request_id: &record.request_id,
+        read_only: spec.is_none_or(|spec| spec.effect != Effect::Changes),
+        resources: &resources,
+    })
+}
