@@ -10,6 +10,7 @@ mod measure;
 mod new_log;
 mod open;
 mod sinks;
+mod source;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};

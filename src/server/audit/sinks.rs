@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::source::Files;
 use super::{Audit, Opened};
 use audit::sink::{Address, Chunk, JsonLines, Outlet, Sink, Source, Standing, Step, Syslog};
 use config::SyslogAddress;
@@ -115,6 +116,6 @@ impl Audit {
                 Box::new(Syslog::new(address, clock.clone()))
             }
         };
-        Some(Sink::new(directory, &opened.origin, Box::new(Log::new(directory)), outlet, clock))
+        Some(Sink::new(directory, &opened.origin, Box::new(Files::new(directory)), outlet, clock))
     }
 }
