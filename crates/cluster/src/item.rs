@@ -7,8 +7,8 @@ use super::member_operation::Task;
 pub use super::member_operation::{BringIn, Decrypt, Encrypt, GenerateDataKey, ReEncrypt};
 use super::{Cluster, Failed, KeyRef};
 use model::call_options::CallOptions;
-use model::secret::Secret;
 use model::id::{HsmId, Zone};
+use model::secret::Secret;
 use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
 
 /// Opens a ciphertext for another cluster: the first half of encrypting anew where there are two.

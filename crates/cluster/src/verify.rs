@@ -154,7 +154,11 @@ impl<P: Port> Dispatcher<P> {
         }
     }
 
-    async fn unwrap_twice(&self, tasks: Vec<Task<DecryptItem>>, options: CallOptions) -> Vec<Result<Done<Secret>, Failed>> {
+    async fn unwrap_twice(
+        &self,
+        tasks: Vec<Task<DecryptItem>>,
+        options: CallOptions,
+    ) -> Vec<Result<Done<Secret>, Failed>> {
         let mut tasks = tasks;
         let failed = |error: Error| Err(error.into());
         let mut results: Vec<Option<Result<Done<Secret>, Failed>>> = tasks.iter().map(|_| None).collect();

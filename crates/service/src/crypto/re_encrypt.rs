@@ -186,7 +186,9 @@ async fn between(
             Err(Failed { error, .. }) => Err(Failed { error: of_source(error), sent: false }),
         });
     }
-    for ((place, opened), answer) in places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await) {
+    for ((place, opened), answer) in
+        places.into_iter().zip(answers_of::<item::BringIn>(destination, items, options).await)
+    {
         sealed[place] = answer.map(|done| {
             let served = Served { opened_by: Some(opened.member), ..done.served };
             Done { served, ..done }
