@@ -231,7 +231,8 @@ impl HsmKey {
 }
 
 /// r and s as the two INTEGERs that DER has of them.
-fn der_of_fixed(signature: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn der_of_fixed(signature: &[u8]) -> Vec<u8> {
     let integer = |half: &[u8]| {
         let digits: Vec<u8> = half.iter().copied().skip_while(|byte| *byte == 0).collect();
         let sign: &[u8] = if digits.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };

@@ -9,6 +9,7 @@ pub(crate) mod admission;
 pub(crate) mod approval;
 mod approvers;
 pub mod audit_key;
+pub(crate) mod audit_keys;
 pub mod audit_recorder;
 pub(crate) mod authority;
 pub(crate) mod budget;
