@@ -1,4 +1,5 @@
-//! The daemon, its development form, its check, backup and restore of its database, and (hidden) its worker processes.
+//! The daemon, its development form, its check, backup and restore of its database, a new audit log, and (hidden) its
+//! worker processes.
 //!
 //! Exit codes: 0 after an ordered shutdown, a good check, a backup or a restore; 1 when a check found something to mend
 //! or a backup or a restore could not be made; 2 when something is wrong that starting again does not mend: the command
@@ -156,11 +157,27 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// What is done with the audit log while the daemon is stopped; to look at it, there is `keystorectl audit`.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// One HSM worker; started by the daemon, never by hand.
     #[command(hide = true)]
     HsmWorker {
         /// Whose; for people who look at a list of processes. The daemon tells the worker over its socket.
         hsm: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Begin a new log, with a key and a name of its own, in the place of one that cannot be written on. What there is of
+    /// that is set aside and can be checked as before. Run it as the daemon's user.
+    NewLog {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
 }
 
@@ -172,6 +189,7 @@ fn main() -> ExitCode {
         Command::Dev { dir, zones, listen, aws, ops } => dev(dir, zones, [listen, aws, ops], clock),
         Command::Check { config } => check(&config, &clock),
         Command::Backup { config, target } => backup(&config, &target, &clock),
+        Command::Audit { command: AuditCommand::NewLog { config } } => new_log(&config, &clock),
         Command::Restore { config, source, yes } => restore(&config, &source, yes, &clock),
     };
     let code = ended.unwrap_or_else(|Failure { code, message }| {
@@ -306,6 +324,17 @@ fn backup(file: &Path, target: &Path, clock: &Clock) -> Result<ExitCode, Failure
     on_runtime(async {
         let made = server::backup(&config, target, clock, &mut std::io::stdout()).await;
         made.map(|()| ExitCode::SUCCESS).map_err(not_made)
+    })
+}
+
+fn new_log(file: &Path, clock: &Clock) -> Result<ExitCode, Failure> {
+    let config = read(file)?;
+    telemetry::init_log(false, "warn");
+    telemetry::panics::hear();
+    guard_memory()?;
+    on_runtime(async {
+        server::new_audit_log(&config, clock, &mut std::io::stdout()).await?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::source::Files;
 use super::{Audit, Opened};
-use audit::sink::{Address, Chunk, JsonLines, Outlet, Sink, Source, Standing, Step, Syslog};
+use audit::sink::{Address, JsonLines, Outlet, Sink, Standing, Step, Syslog};
 use config::SyslogAddress;
 use model::lock::MutexExt as _;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};

@@ -2,6 +2,7 @@
 
 mod administrators;
 mod approvals;
+mod audit;
 mod certificates;
 mod database;
 mod disk;
@@ -62,6 +63,7 @@ async fn examine(config: &Config, clock: &Clock, out: &mut (dyn Write + Send)) -
     good &= host::locks(config, out)?;
     good &= disk::examine(config, out)?;
     good &= database::examine(config, out)?;
+    good &= audit::examine(config, out)?;
     good &= administrators::examine(config, out)?;
     approvals::examine(config, out)?;
     for cluster in &config.clusters {
