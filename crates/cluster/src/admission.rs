@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::happened::{Happened, What};
 use super::identity::{Expected, Identities};
 use super::kmsuser::Kmsuser;
 use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step};
@@ -82,7 +83,7 @@ impl Inner {
         let found = session.found();
         // A token without a user cannot have come through the ceremony; that it has none says more.
         let certified = match expected.certified(found, &self.clock) {
-            Err(why) if found.user.initialised => return Err(self.not_itself(hsm, &why)),
+            Err(why) if found.user.initialised => return Err(self.not_itself(expected, &why)),
             certified => certified.ok(),
         };
         let _turn = self.kmsuser.turn(hsm).await;
@@ -113,11 +114,23 @@ impl Inner {
         };
         let outcome = way.go(&step).await;
         drop(lock);
+        if outcome.is_ok() && session.role() == Role::Control {
+            self.note(expected, What::Admitted);
+        }
         outcome
     }
 
-    fn not_itself(&self, hsm: &HsmId, why: &str) -> AdmissionError {
+    /// Takes note of what happened, for records.
+    fn note(&self, Expected { hsm, zone, .. }: Expected<'_>, what: What) {
+        let (unix_millis, cluster) = (self.clock.unix_millis(), self.cluster.clone());
+        let happened = Happened { unix_millis, hsm: hsm.clone(), zone: zone.clone(), cluster, what };
+        self.identities.happened.note(happened);
+    }
+
+    fn not_itself(&self, expected: Expected<'_>, why: &str) -> AdmissionError {
+        let hsm = expected.hsm;
         self.identities.refuse(hsm);
+        self.note(expected, What::Refused(why.to_owned()));
         tracing::error!(%hsm, why, "the HSM did not prove to be the one that the ceremony certified; it is not used");
         AdmissionError::transient(
             Code::InsufficientCloudHsmHsms,
@@ -169,6 +182,7 @@ impl Way<'_> {
                 self.record().await?;
                 if step == Step::RecordRotated {
                     tracing::info!(%hsm, "kmsuser's PIN was rotated");
+                    self.inner.note(self.expected, What::PinRotated);
                 }
                 // Only a login that worked takes it from the record.
                 if told && self.on_record.offered.is_none() {
@@ -243,7 +257,7 @@ impl Way<'_> {
     async fn prove(&mut self) -> Result<Event, AdmissionError> {
         let Expected { cluster, hsm, zone, .. } = self.expected;
         let Some(certified) = &self.certified else {
-            return Err(self.inner.not_itself(hsm, "its token holds no certificate"));
+            return Err(self.inner.not_itself(self.expected, "its token holds no certificate"));
         };
         let mut nonce = [0; 32];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| ours(hsm, "the operating system gives no random bytes"))?;
@@ -251,7 +265,7 @@ impl Way<'_> {
         let signature = match self.session.call(op).await {
             Ok(Reply::Signature(signature)) => signature,
             Ok(Reply::Failed(fault)) if fault.class == Class::Refused => {
-                return Err(self.inner.not_itself(hsm, &fault.to_string()));
+                return Err(self.inner.not_itself(self.expected, &fault.to_string()));
             }
             Ok(Reply::Failed(fault)) => return Err(transient(hsm, "proving its identity", &fault)),
             Ok(_) => return Err(ours(hsm, "the worker answered something else than a signature")),
@@ -259,7 +273,7 @@ impl Way<'_> {
         };
         let statement = self.expected.statement(&self.session.found().serial, self.session.incarnation(), nonce);
         let verified = self.expected.verify(certified, &statement, &signature, &self.inner.identities);
-        verified.map_err(|why| self.inner.not_itself(hsm, &why))?;
+        verified.map_err(|why| self.inner.not_itself(self.expected, &why))?;
         self.session.proven();
         Ok(Event::Proven)
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
+use super::happened::Happenings;
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, Zone};
 use model::identity::{Purpose, Statement};
@@ -18,6 +19,8 @@ use protocol::Ready;
 pub struct Identities {
     claims: Mutex<BTreeMap<Vec<u8>, HsmId>>,
     refusals: Mutex<BTreeMap<HsmId, u64>>,
+    /// What came of the admissions of HSMs.
+    pub happened: Happenings,
 }
 
 impl Identities {
@@ -50,6 +53,7 @@ impl Identities {
 }
 
 /// What an HSM must be.
+#[derive(Clone, Copy)]
 pub(super) struct Expected<'a> {
     pub(super) anchor: &'a TrustAnchor,
     pub(super) cluster: &'a ClusterId,

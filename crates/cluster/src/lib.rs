@@ -12,6 +12,8 @@ mod dispatch;
 mod failover;
 #[cfg(test)]
 mod fake;
+/// What happened to HSMs, for records.
+pub mod happened;
 mod health;
 mod hedge;
 pub mod identity;

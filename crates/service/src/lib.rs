@@ -18,6 +18,7 @@ pub mod lifecycle;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,11 +135,12 @@ impl Service {
         self.core.drained(within).await;
     }
 
-    /// Gives back to the metadata what was reserved and not used, and tells it the last uses of keys and access keys. For the end of the
-    /// daemon: a start reserves anew.
+    /// Gives back to the metadata what was reserved and not used, tells it the last uses of keys and access keys, and records
+    /// what has waited for that. For the end of the daemon: a start reserves anew.
     pub async fn return_budgets(&self) {
         self.core.record_usage().await;
         self.core.return_budgets().await;
+        self.core.record_the_last().await;
     }
 
     /// The key versions with the fewest encryptions left, of those that encrypt; at most so many.
@@ -156,6 +158,18 @@ impl Service {
     /// Puts on record that an interface refused a call, so that no use case has had it.
     pub async fn refused_at_entry(&self, call: recorder::RefusedCall) {
         self.core.refused_at_entry(call).await;
+    }
+
+    /// Takes note that a connection came to no handshake, so that nobody knows whose it was. There is one record for each
+    /// source and minute.
+    pub async fn handshake_failed(&self, source: Option<IpAddr>, why: &str) {
+        self.core.handshake_failed(source, why).await;
+    }
+
+    /// How many events of what the service does by itself wait to be recorded, and how many there was no room for.
+    #[must_use]
+    pub fn unrecorded_events(&self) -> (usize, u64) {
+        self.core.unrecorded_events()
     }
 
     /// The clusters in use, each with the key store that uses it.

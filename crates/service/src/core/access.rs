@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject};
+use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject, in_words};
 use super::keyring::Keyring;
 use super::notes::Notes;
 use super::proposal::Proposal;
@@ -245,6 +245,19 @@ impl Named {
     /// Whether the caller may do this with it, as things are now.
     pub(crate) fn is_allowed(&self, core: &Core, call: &RequestContext, operation: Operation) -> Result<(), Error> {
         core.judged(call, |judge| self.is_allowed_by(judge, call, operation))
+    }
+
+    /// The same, with why, for the record.
+    pub(crate) fn is_allowed_because(
+        &self,
+        core: &Core,
+        call: &RequestContext,
+        operation: Operation,
+    ) -> (Result<(), Error>, Option<Arc<str>>) {
+        let (keyring, authority): (Arc<Keyring>, _) = (core.keyring(), core.authority());
+        let judge = Judge::new(core, &keyring, &authority, call);
+        let allowed = self.is_allowed_by(&judge, call, operation);
+        (allowed, in_words(&judge.reasons()))
     }
 
     fn is_allowed_by(&self, judge: &Judge<'_>, call: &RequestContext, operation: Operation) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
 use super::log_recorder::{other, tell};
-use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder};
+use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
 use audit::event::{self, Actor, Event, KMS, OURS, Request};
 use audit::log::{Class, Leaves, Log, NoLeaf, NotAccepted, Position};
 use model::id::{AccessKeyId, Scope};
@@ -44,10 +44,19 @@ impl<J: Journal> AuditRecorder<J> {
 
 impl<J: Journal> Recorder for AuditRecorder<J> {
     fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
-        tell(&record);
+        if record.name.is_none() {
+            tell(&record);
+        }
         let leaves = event_of(&record, &self.scope, |event| event.leaves());
         match leaves {
             Ok(leaves) => self.journal.append(leaves, class_of(record.operation)).map(accepted).boxed(),
+            Err(error) => Box::pin(ready(Err(not_written(&error)))),
+        }
+    }
+
+    fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted> {
+        match event_of_service(&event, &self.scope, |event| event.leaves()) {
+            Ok(leaves) => self.journal.append(leaves, Class::Control).map(accepted).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
         }
     }
@@ -59,6 +68,34 @@ fn accepted(appended: Result<Position, NotAccepted>) -> Accepted {
 
 fn not_written(error: &NoLeaf) -> NotRecorded {
     NotRecorded(error.to_string())
+}
+
+/// The event of what the service did by itself, for as long as `take` looks at it.
+pub(crate) fn event_of_service<T>(event: &ServiceEvent, scope: &Scope, take: impl FnOnce(&Event<'_>) -> T) -> T {
+    let resources: Vec<&str> = event.resources.iter().map(|arn| &**arn).collect();
+    take(&Event {
+        id: event.id,
+        unix_millis: event.unix_millis,
+        source: if event.kms { KMS } else { OURS },
+        name: event.name,
+        scope,
+        actor: Actor::Service,
+        address: None,
+        user_agent: None,
+        failure: event.failure.as_ref().map(|(code, message)| (*code, message.as_str())),
+        request: Request::None,
+        response: None,
+        interface: None,
+        certificate: None,
+        phase: event::Phase::Outcome,
+        intent: None,
+        latency: None,
+        decided_by: None,
+        additional: &event.additional,
+        request_id: "",
+        read_only: false,
+        resources: &resources,
+    })
 }
 
 /// How much depends on the record of a call.
@@ -74,7 +111,8 @@ fn class_of(operation: Option<Operation>) -> Class {
 pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(&Event<'_>) -> T) -> T {
     let CallRecord { principal, caller, operation, .. } = record;
     let spec = operation.map(Operation::spec);
-    let kms = spec.as_ref().is_none_or(|spec| spec.permission.starts_with("kms:"));
+    let of_kms = spec.as_ref().is_none_or(|spec| spec.permission.starts_with("kms:"));
+    let kms = of_kms && record.name.is_none();
     let name = principal.as_ref().map(|principal| principal.as_str());
     let access_key = name.and_then(AccessKeyId::of_identity);
     let actor = match (caller, name) {
@@ -101,7 +139,7 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
         id: record.id,
         unix_millis: record.unix_millis,
         source: if kms { KMS } else { OURS },
-        name: spec.as_ref().map_or_else(|| other(record.interface), |spec| spec.event),
+        name: record.name.unwrap_or_else(|| spec.as_ref().map_or_else(|| other(record.interface), |spec| spec.event)),
         scope,
         actor,
         address: record.source,
@@ -113,11 +151,11 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
             Parameters::Items(items) => Request::Items(items),
         },
         response: record.response.as_ref(),
-        interface: Some(record.interface.label()),
+        interface: Some(record.interface.label()).filter(|_| record.name.is_none()),
         certificate: name.filter(|_| caller.is_some() && access_key.is_none()),
         phase,
         intent: record.intent,
-        latency,
+        latency: latency.filter(|_| record.name.is_none()),
         decided_by: record.decided_by.as_deref(),
         additional: &record.additional,
         request_id: &record.request_id,

@@ -7,7 +7,7 @@
 mod explained;
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -64,6 +64,11 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Most reasons that a record gives: a batch may be of very many keys.
+const REASONS: usize = 64;
+/// Why somebody may do what it does whom no policy binds.
+const ADMINISTRATOR: &str = "allowed: an administrator of the configuration";
+
 /// Who asks.
 enum Who {
     /// Somebody whom no policy binds; as which principal, where it is mapped to one.
@@ -82,6 +87,8 @@ pub(crate) struct Judge<'a> {
     who: Who,
     /// The last decision that is kept: a batch asks for one many times.
     last: Cell<Option<(KeyId, &'static str, Kept)>>,
+    /// Why it was decided so, each reason once.
+    reasons: RefCell<Vec<Arc<str>>>,
 }
 
 impl<'a> Judge<'a> {
@@ -97,7 +104,7 @@ impl<'a> Judge<'a> {
             Some(principal) => of_principal(keyring, principal),
             None => Who::Nobody,
         };
-        Self { core, keyring, call, who, last: Cell::default() }
+        Self { core, keyring, call, who, last: Cell::default(), reasons: RefCell::default() }
     }
 
     pub(crate) fn core(&self) -> &'a Core {
@@ -120,6 +127,18 @@ impl<'a> Judge<'a> {
     /// Whether the caller is one of the configuration's administrators.
     pub(crate) fn is_administrator(&self) -> bool {
         matches!(self.who, Who::Administrator(_))
+    }
+
+    /// Why it was decided as it was, for records: statements and grants that allow or deny it.
+    pub(crate) fn reasons(self) -> Vec<Arc<str>> {
+        self.reasons.into_inner()
+    }
+
+    fn note(&self, reason: Arc<str>) {
+        let mut reasons = self.reasons.borrow_mut();
+        if !reasons.contains(&reason) && reasons.len() < REASONS {
+            reasons.push(reason);
+        }
     }
 
     /// Refuses whom nobody knows.
@@ -145,7 +164,9 @@ impl<'a> Judge<'a> {
             return Err(self.denied(permission, &arn, UNREADABLE));
         }
         self.asked(&standing.principal, permission, subject, Parameters::default(), |request| {
-            match policy::retire(request, grant, &standing.policies) {
+            let verdict = policy::retire(request, grant, &standing.policies);
+            self.note(verdict.to_string().into());
+            match verdict {
                 Verdict::Allow(_) => Ok(()),
                 Verdict::Deny(Denying::Statement(_)) => Err(self.denied(permission, &arn, "with an explicit deny")),
                 Verdict::Deny(Denying::Nothing(_)) => {
@@ -176,7 +197,12 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let explicit = match &self.who {
-            Who::Administrator(_) => return Ok(()),
+            Who::Administrator(_) => {
+                if self.reasons.borrow().is_empty() {
+                    self.note(ADMINISTRATOR.into());
+                }
+                return Ok(());
+            }
             Who::Nobody => return Err(self.unmapped()),
             Who::Principal(standing) => match self.decision(standing, permission, subject, parameters)? {
                 Decision::Allowed => return Ok(()),
@@ -226,25 +252,42 @@ impl<'a> Judge<'a> {
         subject: Subject<'_>,
         parameters: Parameters<'_>,
     ) -> Result<Decision, Error> {
-        let decide =
-            || self.by_policies(standing, permission, subject, parameters, |verdict, _, _| Decision::from(&verdict));
-        let Subject::Key(entry) = subject else { return decide() };
+        // A reason is put into words where it is not known already: at the first look, and once for each key of a call.
+        let decide = |in_words: bool| {
+            self.by_policies(standing, permission, subject, parameters, |verdict, _, _| {
+                (Decision::from(&verdict), in_words.then(|| verdict.to_string()))
+            })
+        };
+        let Subject::Key(entry) = subject else {
+            let (decision, reason) = decide(true)?;
+            reason.into_iter().for_each(|reason| self.note(reason.into()));
+            return Ok(decision);
+        };
         let of = (entry.key.id, permission);
         let last = self.last.get().filter(|(key, action, _)| (*key, *action) == of);
         let known = last.map_or_else(|| standing.kept(of), |(.., known)| Some(known));
         let decision = match known {
-            Some(Kept::Always(decision)) => decision,
-            Some(Kept::ByRequest) | None => decide()?,
+            Some(Kept::Always(decision, reason)) => {
+                if last.is_none() {
+                    standing.reason(reason).into_iter().for_each(|reason| self.note(reason));
+                }
+                decision
+            }
+            Some(Kept::ByRequest) | None => {
+                let (decision, reason) = decide(last.is_none())?;
+                let known = known.unwrap_or_else(|| match depends_on_request(standing, entry, permission) {
+                    true => Kept::ByRequest,
+                    false => Kept::Always(decision, standing.reason_at(reason.as_deref().unwrap_or_default())),
+                });
+                if last.is_none() {
+                    standing.keep(of, known);
+                }
+                self.last.set(Some((entry.key.id, permission, known)));
+                reason.into_iter().for_each(|reason| self.note(reason.into()));
+                return Ok(decision);
+            }
         };
-        let known = known.unwrap_or_else(|| {
-            let known = match depends_on_request(standing, entry, permission) {
-                true => Kept::ByRequest,
-                false => Kept::Always(decision),
-            };
-            standing.keep(of, known);
-            known
-        });
-        self.last.set(Some((entry.key.id, permission, known)));
+        self.last.set(known.map(|known| (entry.key.id, permission, known)));
         Ok(decision)
     }
 
@@ -320,6 +363,15 @@ impl<'a> Judge<'a> {
             region: &scope.region,
         };
         take(&Request { caller, action, target, circumstances, parameters })
+    }
+}
+
+/// Reasons as a record has them.
+pub(crate) fn in_words(reasons: &[Arc<str>]) -> Option<Arc<str>> {
+    match reasons {
+        [] => None,
+        [one] => Some(Arc::clone(one)),
+        several => Some(several.join("; ").into()),
     }
 }
 

@@ -21,6 +21,8 @@ const OWN: usize = 16;
 const COMMONS: usize = 65_536;
 /// Of which one may have so many.
 const SHARE: usize = 8_192;
+/// Reasons that are kept of one principal.
+const REASONS: usize = 1_024;
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,8 @@ pub(crate) enum Decision {
 /// What is known of an action with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// The same is decided each time.
-    Always(Decision),
+    /// The same is decided each time, for the reason at this place.
+    Always(Decision, usize),
     /// What is decided depends on the request.
     ByRequest,
 }
@@ -50,6 +52,8 @@ pub(crate) struct Standing {
     pub(crate) unreadable: Vec<PolicyName>,
     pub(crate) grants: OfGrantee,
     kept: RwLock<HashMap<(KeyId, &'static str), Kept>>,
+    /// Why, in words: there are as many as statements and grants that decide.
+    reasons: RwLock<Vec<Arc<str>>>,
     commons: Arc<AtomicUsize>,
 }
 
@@ -78,7 +82,15 @@ impl Decisions {
         }
         let (policies, unreadable, grants) = look_up();
         let (principal, commons) = (Arc::clone(principal), Arc::clone(&self.commons));
-        let new = Standing { principal, policies, unreadable, grants, kept: RwLock::default(), commons };
+        let new = Standing {
+            principal,
+            policies,
+            unreadable,
+            grants,
+            kept: RwLock::default(),
+            reasons: RwLock::default(),
+            commons,
+        };
         let mut standings = self.standings.write_anyway();
         if standings.len() >= limits::PRINCIPALS {
             return Arc::new(new);
@@ -104,6 +116,24 @@ impl Standing {
         if kept.len() < OWN || self.commons.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok() {
             kept.insert(of, what);
         }
+    }
+
+    /// The place of a reason, which is kept if there is room.
+    pub(crate) fn reason_at(&self, reason: &str) -> usize {
+        let mut reasons = self.reasons.write_anyway();
+        let known = reasons.iter().position(|known| **known == *reason);
+        known.unwrap_or_else(|| {
+            if reasons.len() < REASONS {
+                reasons.push(reason.into());
+                return reasons.len() - 1;
+            }
+            REASONS
+        })
+    }
+
+    /// The reason at this place; `None` where there was no room for it.
+    pub(crate) fn reason(&self, at: usize) -> Option<Arc<str>> {
+        self.reasons.read_anyway().get(at).cloned()
     }
 
     /// How many decisions are kept.
@@ -135,7 +165,7 @@ mod tests {
     #[test]
     fn nobody_takes_the_room_of_others() {
         let decisions = Decisions::default();
-        let what = Kept::Always(Decision::Allowed);
+        let what = Kept::Always(Decision::Allowed, 0);
         let fill =
             |standing: &Standing| (0..2 * SHARE).for_each(|_| standing.keep((KeyId::random(), "kms:Encrypt"), what));
         let anna = standing(&decisions, "anna");
@@ -159,9 +189,11 @@ mod tests {
         let (anna, bert) = (standing(&decisions, "anna"), standing(&decisions, "bert"));
         let (key, other) = (KeyId::random(), KeyId::random());
         anna.keep((key, "kms:Encrypt"), Kept::ByRequest);
-        anna.keep((key, "kms:Decrypt"), Kept::Always(Decision::DeniedExplicitly));
+        anna.keep((key, "kms:Decrypt"), Kept::Always(Decision::DeniedExplicitly, anna.reason_at("so")));
+        assert_eq!((anna.reason_at("other"), anna.reason_at("so")), (1, 0));
+        assert_eq!((anna.reason(1).as_deref(), anna.reason(2)), (Some("other"), None));
         assert_eq!(anna.kept((key, "kms:Encrypt")), Some(Kept::ByRequest));
-        assert_eq!(anna.kept((key, "kms:Decrypt")), Some(Kept::Always(Decision::DeniedExplicitly)));
+        assert_eq!(anna.kept((key, "kms:Decrypt")), Some(Kept::Always(Decision::DeniedExplicitly, 0)));
         assert_eq!((anna.kept((other, "kms:Encrypt")), bert.kept((key, "kms:Encrypt"))), (None, None));
     }
 }

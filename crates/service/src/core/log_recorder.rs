@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::recorder::{Accepted, CallRecord, Phase, Recorder};
+use super::recorder::{Accepted, CallRecord, Phase, Recorder, ServiceEvent};
 use auth::request::Interface;
 use model::exception::Exception;
 use telemetry::sampled::{self, Line};
@@ -15,7 +15,15 @@ pub struct LogRecorder;
 
 impl Recorder for LogRecorder {
     fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
-        tell(&record);
+        // Strangers are told of one by one already.
+        if record.name.is_none() {
+            tell(&record);
+        }
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// Whoever did it has told the log.
+    fn happened(self: Arc<Self>, _: ServiceEvent) -> BoxFuture<'static, Accepted> {
         Box::pin(ready(Ok(None)))
     }
 }

@@ -35,13 +35,16 @@ pub(crate) mod pipeline;
 pub(crate) mod proposal;
 pub(crate) mod rate;
 pub mod recorder;
+mod refusals;
 pub(crate) mod release;
+pub(crate) mod service_event;
 mod shares;
 mod single;
+mod strangers;
 pub(crate) mod usage;
 pub(crate) mod validate;
 
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -60,6 +63,8 @@ use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::rate::{RateLimits, Rates};
 use self::recorder::{Recorder, Records};
+use self::service_event::ServiceEvents;
+use self::strangers::Strangers;
 use self::usage::Usages;
 use crate::Error;
 use auth::policy::Policy;
@@ -97,6 +102,10 @@ struct Inner {
     clock: Clock,
     observer: Arc<dyn Observer>,
     records: Records,
+    /// What the service did by itself, and is not on record yet.
+    events: ServiceEvents,
+    /// Refusals of those who proved to be nobody.
+    strangers: Mutex<Strangers>,
     authority: ArcSwap<Authority>,
     approvals: ArcSwap<Approvals>,
     rates: ArcSwap<Rates>,
@@ -135,6 +144,8 @@ impl Core {
             clock,
             observer,
             records: Records::new(recorder),
+            events: ServiceEvents::default(),
+            strangers: Mutex::default(),
             authority: ArcSwap::default(),
             approvals: ArcSwap::default(),
             rates: ArcSwap::from_pointee(rates),

@@ -18,7 +18,7 @@ pub(crate) use crate::core::shares::Clusters;
 use crate::core::Core;
 use crate::core::access::Said;
 use crate::core::admission::Permit;
-use crate::core::authority::{Authority, Judge};
+use crate::core::authority::{Authority, Judge, in_words};
 use crate::core::budget::{Taken, used_up};
 use crate::core::data_operation::{AnswerOf, ItemOf};
 use crate::core::grant_token::TokenCheck;
@@ -120,6 +120,7 @@ impl Core {
             let call = &call_of_task;
             let authority = core.authority();
             let (mut refused, mut asks) = (BTreeSet::new(), Asks::new(kind.shape(), count));
+            let mut reasons = Vec::new();
             let work = async {
                 let (mut items, mut prepared) = (items.into_iter(), Vec::with_capacity(count));
                 let mut tokens = TokenCheck::new(&core);
@@ -130,6 +131,7 @@ impl Core {
                     let (judge, some) = (Judge::new(&core, &keyring, &authority, call), items.by_ref().take(TOGETHER));
                     let some = some.inspect(|item| asks.note(kind.says(item)));
                     prepare(&judge, &kind, some, &mut tokens, &mut refused, &mut prepared);
+                    add_reasons(&mut reasons, judge);
                 }
                 core.act(call, &kind, prepared).await
             };
@@ -138,7 +140,8 @@ impl Core {
             let used = asked.iter().map(|asked| asked.as_ref().map(Asked::used)).zip(served);
             let (resources, caller) = (arns(&asked, refused), keyring.caller(&call.principal));
             let about = About::Items(Noted::new(asks, used));
-            let ending = Ending { caller, resources, about, ..Ending::new(call, operation, started) };
+            let decided_by = in_words(&reasons);
+            let ending = Ending { caller, resources, about, decided_by, ..Ending::new(call, operation, started) };
             core.conclude(ending, &mut results, |from, results| {
                 core.withhold(call, operation, (&keyring, &authority), &asked[from..], results)
             })
@@ -297,6 +300,15 @@ impl Core {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(Error::internal(&format!("a task did not end: {error}"))),
             Err(_) => Err(Error::late()),
+        }
+    }
+}
+
+/// Takes over why it was decided as it was, each reason once.
+fn add_reasons(known: &mut Vec<Arc<str>>, judge: Judge<'_>) {
+    for reason in judge.reasons() {
+        if !known.contains(&reason) {
+            known.push(reason);
         }
     }
 }

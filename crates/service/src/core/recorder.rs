@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 
 use super::noted::Noted;
 use super::notes::{Notes, Noting};
+pub use super::refusals::RefusedCall;
+pub use super::service_event::ServiceEvent;
 use crate::core::Core;
 use crate::{Error, RequestContext};
 use audit::event::{EventId, Fields, Items};
@@ -59,6 +61,8 @@ pub struct CallRecord {
     pub phase: Phase,
     /// The record that said that the call is about to change something.
     pub intent: Option<EventId>,
+    /// What it is called where that is not the operation: it stands for many calls.
+    pub name: Option<&'static str>,
     /// By which certificate it was called; absent where nobody proved to be anybody.
     pub principal: Option<Principal>,
     /// As which principal of policies, at the first look; absent where the certificate is mapped to none.
@@ -91,29 +95,6 @@ pub struct CallRecord {
     pub took: Duration,
 }
 
-/// A call that an interface refused, so that no use case has had it.
-#[derive(Clone, Debug)]
-pub struct RefusedCall {
-    /// Who called, if that was proven.
-    pub principal: Option<Principal>,
-    /// From which address.
-    pub source: Option<IpAddr>,
-    /// What the client calls itself.
-    pub user_agent: Option<Arc<str>>,
-    /// By which interface.
-    pub interface: Interface,
-    /// Under which id; empty where it has none.
-    pub request_id: Arc<str>,
-    /// What was asked for; absent for a stream, and for what only AWS has.
-    pub operation: Option<Operation>,
-    /// How many requests: a stream's are refused together.
-    pub items: usize,
-    /// Why it was refused.
-    pub error: Error,
-    /// How long that took.
-    pub took: Duration,
-}
-
 /// Why a record was not accepted.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -127,6 +108,9 @@ pub trait Recorder: Send + Sync {
     /// Keeps one. Ends when the record is accepted: what is given out then must not be without it after a crash, as far
     /// as the implementation promises. Says where it stands, if it stands in a log.
     fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted>;
+
+    /// Keeps what the service did by itself. Ends when it is accepted.
+    fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted>;
 }
 
 /// The recorder, and what bounds its use.
@@ -168,6 +152,11 @@ impl<'a> Ending<'a> {
 impl Records {
     pub(crate) fn new(recorder: Arc<dyn Recorder>) -> Self {
         Self { recorder, refused: Arc::new(Semaphore::new(REFUSED)) }
+    }
+
+    /// Hands over what the service did by itself, likewise.
+    pub(crate) async fn accepted_event(&self, event: ServiceEvent) -> Accepted {
+        within(Arc::clone(&self.recorder).happened(event)).await
     }
 
     /// Hands a record over and waits until it is accepted, within bounds.
@@ -260,41 +249,6 @@ impl Core {
         }
     }
 
-    /// Puts on record that an interface refused a call.
-    pub(crate) async fn refused_at_entry(&self, call: RefusedCall) {
-        let RefusedCall { principal, source, user_agent, interface, request_id, operation, items, error, took } = call;
-        if let Some(operation) = operation {
-            self.inner.observer.finished(operation, Some(error.exception), took, items);
-        }
-        let unix_millis = self.inner.clock.unix_millis();
-        let record = CallRecord {
-            id: EventId::new(unix_millis),
-            unix_millis,
-            phase: Phase::Ended,
-            intent: None,
-            parameters: Parameters::None,
-            response: None,
-            additional: Fields::new(),
-            decided_by: None,
-            caller: principal.as_ref().and_then(|principal| self.keyring().caller(principal)),
-            principal,
-            source,
-            user_agent,
-            interface,
-            request_id: Arc::clone(&request_id),
-            operation,
-            resources: Vec::new(),
-            outcomes: vec![(Some(error.exception), items)],
-            failure: Some(error),
-            took,
-        };
-        if let Err(error) = self.record_beside(record).await
-            && sampled::whole(Line::OwnFault, &"record")
-        {
-            tracing::error!(request_id = &*request_id, %error, "a call that was refused could not be recorded");
-        }
-    }
-
     /// Hands a record over in a way that goes on if whoever waits here leaves.
     pub(crate) async fn record_beside(&self, record: CallRecord) -> Accepted {
         let records = &self.inner.records;
@@ -335,6 +289,7 @@ impl Core {
             unix_millis,
             phase,
             intent: ending.intent,
+            name: None,
             principal: Some(call.principal.clone()),
             caller: ending.caller.clone(),
             source: call.source,

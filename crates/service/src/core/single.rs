@@ -100,13 +100,16 @@ impl Core {
         call.trace.take();
         let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
         let paced = self.in_rate(call, 1).and_then(|()| resource.is_a_name());
-        let admitted = paced
-            .and_then(|()| resource.is_allowed(self, call, operation))
-            .and_then(|()| self.admit(&self.keyring(), call, 1));
+        let (admitted, decided_by) = match paced {
+            Ok(()) => resource.is_allowed_because(self, call, operation),
+            Err(error) => (Err(error), None),
+        };
+        let admitted = admitted.and_then(|()| self.admit(&self.keyring(), call, 1));
         let permit = match admitted {
             Ok(permit) => permit,
             Err(error) => {
-                let ending = Ending::new(call, operation, started).of_one(self, caller, &resource);
+                let ending =
+                    Ending { decided_by, ..Ending::new(call, operation, started).of_one(self, caller, &resource) };
                 self.refused(ending, 1, &error).await;
                 return Err(error);
             }
@@ -114,7 +117,8 @@ impl Core {
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {
             let (call, asked) = (&call_of_task, &resource);
-            let mut ending = Ending::new(call, operation, started).of_one(&core, caller, asked);
+            let ending = Ending::new(call, operation, started).of_one(&core, caller, asked);
+            let mut ending = Ending { decided_by, ..ending };
             let work = async {
                 core.agreed(call, operation, asked).await?;
                 if operation.spec().effect == Effect::Changes {

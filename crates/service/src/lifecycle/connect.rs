@@ -15,6 +15,7 @@ use super::recorded::Pauses;
 use super::{ConnectStep, transient};
 use crate::core::cluster_registry::{ActiveCluster, ClusterSpec, RunningCluster};
 use crate::core::hsm_cluster::Members;
+use crate::core::service_event::ServiceEvent;
 use cluster::Cluster;
 use cluster::admission::KeyStoreAdmission;
 use cluster::connect::{Seen, Verdict, judge};
@@ -80,6 +81,7 @@ impl Lifecycle {
                     Ok(_) => {
                         let took = self.core.clock().now().saturating_duration_since(started);
                         tracing::info!(key_store = %id, name, ?took, "the key store is connected");
+                        self.core.happened(self.of_connect(&store, "KeyStoreConnected"));
                         self.resume_in_background();
                     }
                     Err(error) => tracing::info!(key_store = %id, name, %error, "a connect was overtaken"),
@@ -87,6 +89,7 @@ impl Lifecycle {
             }
             Verdict::Failed(code, why) => {
                 tracing::error!(key_store = %id, name, code = code.name(), why, "the key store could not be connected");
+                self.core.happened(self.of_connect(&store, "KeyStoreConnectFailed").failed(code.name(), &why));
                 let error = Some((code, why));
                 let mut pauses = Pauses::new();
                 let _turn = loop {
@@ -112,6 +115,13 @@ impl Lifecycle {
                 transient(ConnectStep::Stop, self.stop_hsms(id, LEAVE)).await;
             }
         }
+    }
+
+    fn of_connect(&self, store: &KeyStore, name: &'static str) -> ServiceEvent {
+        ServiceEvent::ours(self.core.clock().unix_millis(), name)
+            .saying("customKeyStoreId", store.id.as_str())
+            .saying("customKeyStoreName", store.name.as_str())
+            .saying("clusterId", store.cluster.as_str())
     }
 
     /// Starts the HSMs of a key store that have a PIN on record, or finds them started.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{DisconnectStep, Lifecycle, transient};
+use crate::core::service_event::ServiceEvent;
 use model::id::KeyStoreId;
 use model::key_store::{ConnectionState, Event};
 use telemetry::watchdog::Task;
@@ -37,7 +38,11 @@ impl Lifecycle {
         self.core.registry().take(id);
         let record = self.recorded(id, Event::DisconnectDone, None);
         match transient(DisconnectStep::RecordDisconnected, record).await {
-            Ok(_) => tracing::info!(key_store = %id, "the key store is disconnected"),
+            Ok(_) => {
+                tracing::info!(key_store = %id, "the key store is disconnected");
+                let event = ServiceEvent::ours(self.core.clock().unix_millis(), "KeyStoreDisconnected");
+                self.core.happened(event.saying("customKeyStoreId", id.as_str()));
+            }
             Err(error) => tracing::error!(key_store = %id, %error,
                 "that the key store is disconnected could not be recorded; the next start does it again"),
         }

@@ -1,6 +1,8 @@
 //! Somebody took a key's object away in an HSM.
 
 use super::Lifecycle;
+use crate::core::service_event::ServiceEvent;
+use audit::event::Value;
 use cluster::Removal;
 use model::key::Placement;
 
@@ -20,6 +22,9 @@ impl Lifecycle {
             "the key's object was removed in this HSM by somebody else; it is no longer served from there, \
              and not put back until an operator says so");
         self.core.observer().removed(&removal);
+        let event = ServiceEvent::ours(self.core.clock().unix_millis(), "KeyRemovedInHsm");
+        let event = event.about(self.core.scope().key_arn(version.key)).saying("hsm", hsm.as_str());
+        self.core.happened(event.saying("keyVersion", Value::Number(version.version.into())));
         if let Err(error) = self.core.store().set_placement(*version, hsm, Placement::Removed).await {
             // The cluster has excluded the HSM for this key already; after a restart it finds the removal again.
             tracing::error!(%hsm, key_version = %version, %error, "the removal could not be recorded");

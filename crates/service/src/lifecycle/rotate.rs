@@ -8,6 +8,8 @@ use futures_util::future::join_all;
 use super::{Leftover, Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::Error;
 use crate::core::hsm_cluster::Members;
+use crate::core::service_event::ServiceEvent;
+use audit::event::Value;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyVersionId};
 use model::key::RotationCause;
@@ -64,8 +66,26 @@ impl Lifecycle {
         let (result, leftover) = self.carry_out(&plan).await;
         if result.is_ok() {
             tracing::info!(%key, version = version.version, cause = cause.name(), "the key was rotated");
+            // What was asked for has the record of its call.
+            if cause != RotationCause::Request {
+                self.note_rotation(plan.version, cause);
+            }
         }
         (result, (leftover == Leftover::ToUndo).then_some(plan))
+    }
+
+    fn note_rotation(&self, version: KeyVersionId, cause: RotationCause) {
+        let catalogue = self.core.store().catalogue();
+        let Some(key) = catalogue.key(version.key) else { return };
+        let event = ServiceEvent::of_kms(self.core.clock().unix_millis(), "RotateKey")
+            .about(self.core.scope().key_arn(key.id))
+            .saying("customKeyStoreId", key.key_store.as_str())
+            .saying("rotationType", "AUTOMATIC")
+            .saying("cause", cause.name())
+            .saying("keyVersion", Value::Number(version.version.into()));
+        let made = key.versions.iter().find(|made| made.id == version);
+        let material = made.map(|made| made.material_id.to_string()).unwrap_or_default();
+        self.core.happened(event.saying("keyMaterialId", material.as_str()));
     }
 
     /// A number above everything that the metadata and the tokens show for a key. A database that was restored knows

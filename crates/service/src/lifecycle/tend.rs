@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::zones::Zones;
 use super::{DestroyStep, Lifecycle, transient};
 use crate::core::Core;
+use crate::core::service_event::ServiceEvent;
+use crate::keys::recorded::{backing_keys, deletion_status};
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
 use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
@@ -36,11 +39,12 @@ pub(crate) struct Turns {
     overdue: HashMap<KeyId, Duration>,
     /// Rotations are under way.
     rotating: Arc<AtomicBool>,
+    zones: Zones,
 }
 
 impl Turns {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { last: now, told: None, overdue: HashMap::new(), rotating: Arc::default() }
+        Self { last: now, told: None, overdue: HashMap::new(), rotating: Arc::default(), zones: Zones::new() }
     }
 
     /// Ends when no rotations are under way.
@@ -69,6 +73,8 @@ impl Lifecycle {
             turns.told = Some(now);
             self.core.record_usage().await;
         }
+        self.look_at_zones(&mut turns.zones);
+        self.core.record_what_waits().await;
         self.tend_deletions(turns).await;
         self.rotate_what_is_due(turns);
     }
@@ -115,14 +121,36 @@ impl Lifecycle {
                 return;
             }
             self.destroy_material(key.id).await;
+            let catalogue = self.core.store().catalogue();
+            self.core.happened(self.of_deletion(
+                "DestroyKeyMaterial",
+                false,
+                catalogue.key(key.id).unwrap_or(&Arc::new(key.clone())),
+            ));
         }
         let catalogue = self.core.store().catalogue();
         let Some(now) = catalogue.key(key.id).filter(|now| self.is_gone_everywhere(now)) else { return };
         match transient(DestroyStep::RecordDeleted, self.core.store().delete_key(now.id)).await {
-            Ok(()) => tracing::warn!(key = %now.id, key_store = %now.key_store, versions = now.versions.len(),
-                "the key was deleted; its material is gone from every HSM of its cluster"),
+            Ok(()) => {
+                self.core.happened(self.of_deletion("DeleteKey", true, now));
+                tracing::warn!(key = %now.id, key_store = %now.key_store, versions = now.versions.len(),
+                    "the key was deleted; its material is gone from every HSM of its cluster");
+            }
             Err(error) => tracing::warn!(key = %now.id, %error, "the key is to be deleted and could not be yet"),
         }
+    }
+
+    /// What is recorded of a deletion, as AWS has it: the material's names, and where it is gone.
+    fn of_deletion(&self, name: &'static str, kms: bool, key: &Key) -> ServiceEvent {
+        let now = self.core.clock().unix_millis();
+        let event = if kms { ServiceEvent::of_kms(now, name) } else { ServiceEvent::ours(now, name) };
+        let cluster = self.core.key_store(&key.key_store).map(|store| store.cluster.to_string());
+        event
+            .about(self.core.scope().key_arn(key.id))
+            .saying("customKeyStoreId", key.key_store.as_str())
+            .saying("clusterId", cluster.as_deref().unwrap_or_default())
+            .saying("backingKeys", backing_keys(key).as_str())
+            .saying("backingKeysDeletionStatus", deletion_status(key).as_str())
     }
 
     /// Finishes what is half made and rotates what is due, one key after the other and beside the turns: an HSM that hangs

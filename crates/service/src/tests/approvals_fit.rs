@@ -252,8 +252,10 @@ async fn what_a_call_asks_for_is_said_only_where_others_are_asked() {
     let call = async || {
         let counted = Arc::clone(&said);
         let named = Named::nothing().asking(move |_, say| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            say
+            say.to_others(|say| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                say
+            })
         });
         service.core.on_one(&anna, Operation::CreateGroup, named, async { Ok(()) }).await
     };

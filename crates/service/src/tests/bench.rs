@@ -13,7 +13,7 @@ use super::fake::Fake;
 use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry};
 use crate::core::hsm_cluster::Members;
 use crate::core::observer::{Observer, RateLimit};
-use crate::core::recorder::{Accepted, CallRecord, NotRecorded, Recorder};
+use crate::core::recorder::{Accepted, CallRecord, NotRecorded, Recorder, ServiceEvent};
 use crate::{CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, RequestContext, Service, Settings};
 use auth::peer::Principal;
 use auth::request::Interface;
@@ -65,6 +65,7 @@ impl Observer for Seen {
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) records: Mutex<Vec<CallRecord>>,
+    pub(super) events: Mutex<Vec<ServiceEvent>>,
     pub(super) manner: Mutex<Manner>,
     /// Records that a slow recorder has been given.
     pub(super) waiting: watch::Sender<usize>,
@@ -115,6 +116,18 @@ impl Recorder for Kept {
                 Manner::Hangs => std::future::pending().await,
             }
             self.records.lock().unwrap().push(record);
+            Ok(None)
+        }
+        .boxed()
+    }
+
+    fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted> {
+        let fails = *self.manner.lock().unwrap() == Manner::Fails;
+        async move {
+            if fails {
+                return Err(NotRecorded("the disk is gone".to_owned()));
+            }
+            self.events.lock().unwrap().push(event);
             Ok(None)
         }
         .boxed()

@@ -13,6 +13,8 @@ mod decisions;
 mod deletion;
 mod disk;
 mod dry_run;
+mod events;
+mod events_by_itself;
 mod explain;
 mod fake;
 mod grant_tokens;

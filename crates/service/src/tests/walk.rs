@@ -16,8 +16,8 @@ use model::operation::Operation;
 use model::secret::Secret;
 
 /// What calls name.
-struct Named {
-    key: String,
+pub(super) struct Named {
+    pub(super) key: String,
     alias: String,
     key_store: String,
     cluster: String,
@@ -27,12 +27,20 @@ struct Named {
     policy: String,
     grant: String,
     approval: String,
-    blob: Vec<u8>,
+    pub(super) blob: Vec<u8>,
 }
+
+/// What is secret in calls begins with this.
+pub(super) const SECRET: &str = "PLANTED";
 
 /// Asks for one operation as its callers do. There is no other way to write this than one operation after the other: one
 /// that is missing does not compile.
-async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: Operation) -> Result<(), Error> {
+pub(super) async fn asked(
+    bench: &Bench,
+    call: &RequestContext,
+    named: &Named,
+    operation: Operation,
+) -> Result<(), Error> {
     fn item<T>(results: Result<Vec<Result<T, Error>>, Error>) -> Result<(), Error> {
         results?.remove(0).map(drop)
     }
@@ -42,7 +50,7 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
     let (tags, names) = (vec![(of("team"), of("red"))], vec![of("team")]);
     let document = "{\"Version\":\"2012-10-17\",\"Statement\":[]}";
     match operation {
-        Operation::Encrypt => item(service.encrypt(call, vec![plain(key, b"x")]).await),
+        Operation::Encrypt => item(service.encrypt(call, vec![plain(key, b"PLANTED-plaintext")]).await),
         Operation::Decrypt => item(service.decrypt(call, vec![sealed(blob)]).await),
         Operation::GenerateDataKey => item(service.generate_data_keys(call, vec![data_key()], false).await),
         Operation::GenerateDataKeyWithoutPlaintext => {
@@ -104,8 +112,8 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
         }
         Operation::RevokeGrant => service.revoke_grant(call, key, grant, false).await,
         Operation::CreateKeyStore => {
-            let (name, cluster_id, password) = (of("new"), cluster.clone(), Secret::new(b"1234567".to_vec()));
-            let input = CreateKeyStoreInput { name, cluster_id, trust_anchor: of("none"), password };
+            let (name, cluster_id, password) = (of("new"), cluster.clone(), Secret::new(b"PLANTED1234567".to_vec()));
+            let input = CreateKeyStoreInput { name, cluster_id, trust_anchor: of("PLANTED-anchor"), password };
             service.create_key_store(call, input).await.map(drop)
         }
         Operation::DescribeKeyStores => service.describe_key_stores(call, key_store, "", None, "").await.map(drop),
@@ -122,11 +130,11 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
             let input = AddHsmInput {
                 cluster_id: cluster.clone(),
                 hsm_id: of("hsm-9"),
-                identity_certificate: of("none"),
+                identity_certificate: of("PLANTED-certificate"),
                 transport_certificate: of("none"),
                 member_hsm_id: of("hsm-0"),
-                member_wrapped_key: bytes::Bytes::from_static(b"none"),
-                password: Secret::new(b"1234567".to_vec()),
+                member_wrapped_key: bytes::Bytes::from_static(b"PLANTED-key"),
+                password: Secret::new(b"PLANTED1234567".to_vec()),
                 wrapped_key: bytes::Bytes::new(),
                 wrap_only: true,
             };
@@ -185,7 +193,7 @@ async fn asked(bench: &Bench, call: &RequestContext, named: &Named, operation: O
 }
 
 /// Things that there are, and such as there are not.
-async fn named(bench: &Bench) -> [Named; 2] {
+pub(super) async fn named(bench: &Bench) -> [Named; 2] {
     let (service, admin, key) = (&bench.service, by(bench, "admin"), created(bench).await.arn);
     let target_key_id = key.clone();
     let alias = CreateAliasInput { alias_name: "alias/there".into(), target_key_id, ..CreateAliasInput::default() };

@@ -7,7 +7,7 @@ use crate::{Error, RequestContext};
 use auth::policy::{self, Denying, Near, Parameters, Request, Rules, Verdict};
 use model::id::{GrantId, KeyId};
 use model::operation::Operation;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use store::access::Principal;
 
@@ -27,7 +27,7 @@ impl<'a> Judge<'a> {
         principal: &Arc<Principal>,
     ) -> Self {
         let who = of_principal(keyring, principal);
-        Self { core, keyring, call, who, last: Cell::default() }
+        Self { core, keyring, call, who, last: Cell::default(), reasons: RefCell::default() }
     }
 
     /// What policies and grants say of the principal; where nothing allows it, so many statements at most that nearly do.

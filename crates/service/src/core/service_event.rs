@@ -1,0 +1,145 @@
+//! What the service does by itself, without anybody's call: recorded as AWS records its own acts.
+//!
+//! A record that is not accepted stops none of it: a key that is worn out is rotated and an HSM that came back is let in.
+//! Such events wait, within bounds, and are recorded as soon as that is possible; how many wait, and how many there was no
+//! room for, is told.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::core::Core;
+use audit::event::{EventId, Fields, Value};
+use cluster::happened::{Happened, What};
+use model::lock::MutexExt as _;
+use telemetry::sampled::{self, Line};
+
+/// Most events that wait to be recorded.
+const MOST: usize = 1_024;
+
+/// Something that the service did, or noticed.
+#[derive(Clone, Debug)]
+pub struct ServiceEvent {
+    /// Its own id.
+    pub id: EventId,
+    /// When it was, in milliseconds since the Unix epoch.
+    pub unix_millis: i64,
+    /// AWS has it as well, by this name.
+    pub kms: bool,
+    /// What it was.
+    pub name: &'static str,
+    /// ARNs of what it was about.
+    pub resources: Vec<Arc<str>>,
+    /// The exception's name and the message, where it failed.
+    pub failure: Option<(&'static str, String)>,
+    /// What else is to be said.
+    pub additional: Fields,
+}
+
+impl ServiceEvent {
+    /// What AWS has, too.
+    pub(crate) fn of_kms(unix_millis: i64, name: &'static str) -> Self {
+        Self { kms: true, ..Self::ours(unix_millis, name) }
+    }
+
+    /// What AWS does not have.
+    pub(crate) fn ours(unix_millis: i64, name: &'static str) -> Self {
+        let (id, additional) = (EventId::new(unix_millis), Fields::new());
+        Self { id, unix_millis, kms: false, name, resources: Vec::new(), failure: None, additional }
+    }
+
+    /// The same, about this.
+    pub(crate) fn about(mut self, arn: impl Into<Arc<str>>) -> Self {
+        self.resources.push(arn.into());
+        self
+    }
+
+    /// The same, with this said.
+    pub(crate) fn saying(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.additional.push(name, value.into());
+        self
+    }
+
+    /// The same, of what failed.
+    pub(crate) fn failed(self, code: &'static str, why: &str) -> Self {
+        Self { failure: Some((code, why.to_owned())), ..self }
+    }
+}
+
+/// Events that are to be recorded.
+#[derive(Default)]
+pub(crate) struct ServiceEvents {
+    waiting: Mutex<VecDeque<ServiceEvent>>,
+    /// There was no room for them.
+    lost: AtomicU64,
+    /// One at a time hands them over, so that they stand in their order.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Core {
+    /// Has an event recorded. It is handed over by a task of its own; what is not accepted is tried again.
+    pub(crate) fn happened(&self, event: ServiceEvent) {
+        self.keep_event(event);
+        let core = self.clone();
+        // On panic: the next turn of what looks after keys hands over what is left.
+        self.tasks().spawn(async move { core.record_events().await });
+    }
+
+    /// The same, for the next turn of what looks after keys.
+    fn keep_event(&self, event: ServiceEvent) {
+        let mut waiting = self.inner.events.waiting.lock_anyway();
+        if waiting.len() < MOST {
+            waiting.push_back(event);
+        } else {
+            drop(waiting);
+            self.lose(1);
+        }
+    }
+
+    fn lose(&self, events: u64) {
+        self.inner.events.lost.fetch_add(events, Ordering::Relaxed);
+        if events > 0 && sampled::whole(Line::OwnFault, &"service events") {
+            tracing::error!(events, "more happened than could wait to be recorded; the rest stands in this log alone");
+        }
+    }
+
+    /// Takes over what happened to HSMs.
+    pub(crate) fn take_happenings(&self) {
+        let (happened, lost) = self.registry().identities.happened.take();
+        happened.into_iter().for_each(|one| self.keep_event(of_hsm(one)));
+        if lost > 0 {
+            self.lose(lost);
+        }
+    }
+
+    /// Hands over what waits, in its order, until something is not accepted.
+    pub(crate) async fn record_events(&self) {
+        let _turn = self.inner.events.turn.lock().await;
+        loop {
+            let next = self.inner.events.waiting.lock_anyway().front().cloned();
+            let Some(event) = next else { return };
+            let name = event.name;
+            if let Err(error) = self.inner.records.accepted_event(event).await {
+                if sampled::whole(Line::OwnFault, &"service event") {
+                    tracing::warn!(name, %error, "what the service did could not be recorded yet; it is tried again");
+                }
+                return;
+            }
+            self.inner.events.waiting.lock_anyway().pop_front();
+        }
+    }
+
+    /// How many events wait to be recorded, and how many there was no room for since the daemon was started.
+    pub(crate) fn unrecorded_events(&self) -> (usize, u64) {
+        (self.inner.events.waiting.lock_anyway().len(), self.inner.events.lost.load(Ordering::Relaxed))
+    }
+}
+
+fn of_hsm(Happened { unix_millis, hsm, zone, cluster, what }: Happened) -> ServiceEvent {
+    let event = match what {
+        What::Admitted => ServiceEvent::ours(unix_millis, "HsmAdmitted"),
+        What::Refused(why) => ServiceEvent::ours(unix_millis, "HsmRefused").failed("IdentityNotProven", &why),
+        What::PinRotated => ServiceEvent::ours(unix_millis, "PinRotated"),
+    };
+    event.saying("hsm", hsm.as_str()).saying("zone", zone.as_str()).saying("clusterId", cluster.as_str())
+}
