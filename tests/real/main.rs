@@ -17,6 +17,7 @@ mod harness;
 mod access;
 mod aliases;
 mod attributes;
+mod audit;
 mod aws;
 mod backup;
 mod bad_input;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use proto::v1::{CreateAccessKeyRequest, DataKeySpec, GenerateDataKeyRequest, GenerateRandomRequest};
 
 use crate::access::{make_user, user};
+use crate::harness::audit::records;
 use crate::harness::daemon::Site;
 use crate::harness::{context, shared};
 
@@ -64,6 +65,11 @@ async fn planted_secrets_are_in_no_log_and_no_file() {
         }
     }
     assert!(looked_at > 10, "only {looked_at} files looked at");
+    // The audit log has records of all of it.
+    let recorded = records(&site.audit_dir());
+    for event in ["Encrypt", "Decrypt", "GenerateDataKey", "GenerateRandom", "CreateAccessKey"] {
+        assert!(recorded.iter().any(|record| record["eventName"] == event), "{event} is not among them");
+    }
 }
 
 /// The PIN is in no process's arguments or environment.

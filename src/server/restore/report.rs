@@ -83,9 +83,9 @@ fn both(out: &mut (dyn Write + Send), file: &Path, restore: &Restore, restored: 
 }
 
 fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -> io::Result<()> {
-    let Plan { pins, destroyed, gone, reserved, by_margin, disabled, spared, disconnected, .. } = plan;
+    let Plan { pins, destroyed, gone, reserved, by_margin, disabled, spared, disconnected, audit_logs, .. } = plan;
     let known = reserved.len().saturating_sub(*by_margin);
-    let nothing = pins.is_empty() && destroyed.is_empty() && known == 0;
+    let nothing = pins.is_empty() && destroyed.is_empty() && known == 0 && audit_logs.is_none();
     if nothing && disabled.is_empty() && spared.is_empty() && disconnected.is_empty() {
         return Ok(());
     }
@@ -98,6 +98,10 @@ fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -
             "  kmsuser's PIN in HSM {hsm} of key store {of:?} ({})",
             when.unwrap_or_else(|| "as it was given last".to_owned())
         )?;
+    }
+    if let Some(log) = audit_logs.as_ref().and_then(|logs| logs.last()) {
+        let records = log.head.map_or(0, |head| head.size);
+        writeln!(out, "  the audit log's newest head: {} of {}", format_args!("{records} records"), log.origin)?;
     }
     if !destroyed.is_empty() {
         writeln!(out, "  {} stay destroyed", many(destroyed.len(), "destroyed key version"))?;

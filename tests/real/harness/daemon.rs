@@ -33,7 +33,7 @@ pub(crate) struct Site {
     pub(super) config: PathBuf,
     /// Where the daemon says on which ports it listens.
     pub(super) addresses: PathBuf,
-    /// Under its state directory, where it has a disk of its own.
+    /// Under its state directory or its audit log, where one of them has a disk of its own.
     pub(super) disk: Option<Disk>,
 }
 
@@ -67,6 +67,8 @@ impl Site {
         // Tests look into tokens as other PKCS#11 clients do, with the PIN that they know.
         site.rotate(false);
         site.administrators(&ANYBODY);
+        // Not on the disk of the metadata, which tests fill.
+        site.audit(|audit| drop(audit.insert("dir".to_owned(), "audit".into())));
         site
     }
 

@@ -128,7 +128,15 @@ impl Site {
         self
     }
 
-    /// The disk of [`Site::with_disk`].
+    /// Gives the audit log a disk of its own with so many bytes.
+    pub(crate) fn with_audit_disk(mut self, bytes: u64) -> Self {
+        let at = self.path().join("audit");
+        fs::create_dir_all(&at).unwrap();
+        self.disk = Some(Disk::over(&at, bytes));
+        self
+    }
+
+    /// The disk of [`Site::with_disk`] or [`Site::with_audit_disk`].
     pub(crate) fn disk(&self) -> &Disk {
         self.disk.as_ref().unwrap()
     }

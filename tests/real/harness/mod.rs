@@ -1,6 +1,7 @@
 //! What the tests share: daemons, zones, callers, tools, and waiting.
 
 pub(crate) mod admission;
+pub(crate) mod audit;
 pub(crate) mod aws;
 pub(crate) mod call;
 pub(crate) mod chaos;

@@ -1,0 +1,88 @@
+//! The daemon's audit log: every result has its record, whatever becomes of the daemon and of the disk, and everybody can
+//! check that.
+
+mod crash;
+mod disk;
+mod moved;
+mod new_log;
+mod sinks;
+
+use proto::v1::EncryptRequest;
+use serde_json::{Value, json};
+use tonic::metadata::MetadataValue;
+
+use crate::harness::audit::records;
+use crate::harness::aws::{Ask, Endpoint, Scope, principal};
+use crate::harness::{Daemon, wait};
+
+fn readiness(daemon: &Daemon) -> (u16, Value) {
+    let (code, body) = daemon.ops("/readyz").unwrap();
+    (code, serde_json::from_str(&body).unwrap())
+}
+
+/// Waits until the daemon is not ready, for a reason that says this.
+fn wait_until_unready(daemon: &Daemon, says: &str) {
+    wait::until(&format!("not ready: {says}"), wait::LONG, || {
+        let (code, report) = readiness(daemon);
+        (code == 503 && report["reasons"].to_string().contains(says)).then_some(())
+    });
+    let (_, metrics) = daemon.ops("/metrics").unwrap();
+    assert!(metrics.contains("keystored_audit_accepting 0"), "{metrics}");
+    assert!(metrics.contains("keystored_degraded{reason=\"audit\"} 1"), "{metrics}");
+}
+
+/// Waits until nothing is wrong any more.
+fn wait_until_sound(daemon: &Daemon) {
+    wait::until("nothing is wrong any more", wait::LONG, || {
+        let (code, report) = readiness(daemon);
+        (code == 200 && report["status"] == "ready").then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_every_interface_leave_records_that_everybody_can_check() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("recorded").await;
+    let request = EncryptRequest { key_id: key.clone(), plaintext: b"x".to_vec(), ..Default::default() };
+    let mut request = caller.request(request);
+    request.metadata_mut().insert("x-request-id", MetadataValue::from_static("over-grpc"));
+    caller.crypto.clone().encrypt(request).await.unwrap();
+    let signer = principal(&caller, "recorded", "Administrator").await;
+    let ask = Ask::kms("Encrypt", &json!({ "KeyId": key, "Plaintext": "eA==" }));
+    let answer = Endpoint::of(&daemon).ask(&ask.sign(&signer, &Scope::of("kms"))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    let all = records(&daemon.site().audit_dir());
+    let of = |id: &str| -> Vec<&Value> { all.iter().filter(|record| record["requestID"] == id).collect() };
+    for (id, interface) in [("over-grpc", "grpc"), (answer.headers["x-amzn-requestid"].as_str(), "aws")] {
+        let [record] = &of(id)[..] else { panic!("{id}: {:#?}", of(id)) };
+        assert_eq!((&record["eventName"], &record["errorCode"]), (&"Encrypt".into(), &Value::Null), "{record:#}");
+        let by = record["additionalEventData"]["interface"].as_str().unwrap();
+        assert!(by.to_lowercase().contains(interface), "{record:#}");
+        assert!(record["resources"][0]["ARN"].as_str().unwrap().contains(&key), "{record:#}");
+    }
+    // A change says what it is about to do, and then what came of it.
+    let made: Vec<_> = all.iter().filter(|record| record["eventName"] == "CreateKey").collect();
+    assert!(made.len() == 2 && made[0]["eventID"] != made[1]["eventID"], "{made:#?}");
+
+    let report = daemon.audit_settled();
+    let signers = report.signers.len();
+    assert_eq!(signers, 3, "the log and both zones: {report:#?}");
+    let checked = daemon.audit_verify();
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let (_, metrics) = daemon.ops("/metrics").unwrap();
+    for series in [
+        "keystored_audit_accepting 1",
+        "keystored_audit_hsm_signature_age_seconds{hsm=\"hsm-a\"}",
+        "keystored_audit_hsm_signature_age_seconds{hsm=\"hsm-b\"}",
+        "keystored_audit_checkpoint_age_seconds ",
+        "keystored_audit_records_not_accepted_total{reason=\"no_space\"} 0",
+    ] {
+        assert!(metrics.lines().any(|line| line.starts_with(series)), "{series} is missing in\n{metrics}");
+    }
+    let (status, site) = daemon.terminate();
+    assert!(status.success());
+    let last = crate::harness::audit::verified(&site.audit_dir());
+    assert_eq!((last.behind, last.torn), (0, 0), "the last head is over everything: {last:#?}");
+}
