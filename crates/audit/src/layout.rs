@@ -30,6 +30,8 @@ pub const HEADS: &str = "heads";
 pub const KEYS: &str = "keys.json";
 /// The folder of the journal.
 pub const JOURNAL: &str = "journal";
+/// What stands before each record in the journal: its length, and the beginning of its hash.
+pub const FRAME: usize = 2 + 8;
 /// What a compressed bundle's name ends with.
 pub const COMPRESSED: &str = ".zst";
 

@@ -8,6 +8,8 @@ pub mod files;
 pub mod keys;
 /// How the files of a log are named.
 pub mod layout;
+/// The writer of a log.
+pub mod log;
 /// Signed notes, the heads in them, and the keys that sign.
 pub mod note;
 /// Proofs that one record is in a log.
