@@ -230,6 +230,13 @@ impl HsmKey {
     }
 }
 
+/// SHA-256 of an authority's certificate in hexadecimal digits: what people compare, and `openssl x509 -fingerprint -sha256`
+/// shows.
+pub fn anchor_fingerprint(pem: &str) -> Result<String, KeysError> {
+    let der = der_of(pem).map_err(|error| KeysError::Unreadable(error.to_string()))?;
+    Ok(pki::identity::fingerprint(&der))
+}
+
 /// r and s as the two INTEGERs that DER has of them.
 #[must_use]
 pub fn der_of_fixed(signature: &[u8]) -> Vec<u8> {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+/// The files of a log, and what is in them.
+pub mod files;
 /// The public keys that a log is checked by, and who vouches for them.
 pub mod keys;
 /// What happened, as CloudTrail has it.
@@ -12,5 +14,16 @@ pub mod layout;
 pub mod log;
 /// Signed notes, the heads in them, and the keys that sign.
 pub mod note;
+/// Proofs that one record is in a log.
+pub mod prove;
+/// Records, one after the other.
+pub mod read;
 /// Records on their way elsewhere.
 pub mod sink;
+/// Writes logs as tests need them.
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
+/// Checks a log from outside.
+pub mod verify;
+#[cfg(test)]
+mod document;
