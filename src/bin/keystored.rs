@@ -253,7 +253,7 @@ fn dev(dir: PathBuf, zones: Option<u8>, listen: [Option<SocketAddr>; 3], clock: 
                  made; write administrators = [{me:?}] before the first table and send SIGHUP"
             ));
         }
-        let (clock_of_store, terminal) = (clock.clone(), Arc::clone(&terminal));
+        let (clock_of_store, terminal, audit) = (clock.clone(), Arc::clone(&terminal), config.audit.dir.clone());
         let listening = move |addresses: Addresses| {
             // On panic: the daemon serves without its development key store.
             tokio::spawn(async move {
@@ -272,7 +272,7 @@ fn dev(dir: PathBuf, zones: Option<u8>, listen: [Option<SocketAddr>; 3], clock: 
                 while let Err(error) = provision::principal::administrator(&layout, listening, &scope).await {
                     again("dev.env could not be written", &error, &mut said).await;
                 }
-                terminal.say(&welcome(&layout, addresses, &store));
+                terminal.say(&welcome(&layout, addresses, &audit, &store));
             });
         };
         run(config, clock.clone(), listening).await
@@ -409,8 +409,8 @@ fn guard_memory() -> Result<(), String> {
         .map_err(|error| format!("the process cannot be made undumpable: {error}"))
 }
 
-fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) -> String {
-    let (env, app_env) = (layout.env.display(), layout.app_env.display());
+fn welcome(layout: &provision::Layout, addresses: Addresses, audit: &Path, store: &str) -> String {
+    let (env, app_env, audit) = (layout.env.display(), layout.app_env.display(), audit.display());
     let Addresses { grpc, aws, ops } = addresses;
     let aws = aws.map(|aws| format!("  AWS KMS      https://{aws}\n")).unwrap_or_default();
     format!(
@@ -418,6 +418,7 @@ fn welcome(layout: &provision::Layout, addresses: Addresses, store: &str) -> Str
 keystored dev is listening; {store}.
   gRPC (mTLS)  https://{grpc}
 {aws}  ops (HTTP)   http://{ops}/readyz and /metrics
+  audit log    {audit}
   variables    {env}: an administrator
                {app_env}: the principal app, which may use keys and nothing else
 
@@ -428,6 +429,7 @@ In another terminal:
   keystorectl key list
   keystorectl whoami
   keystorectl --env-file {app_env} whoami
+  keystorectl audit tail {audit}
 
 Ctrl-C stops it; everything is kept in {}.",
         layout.dir.display()
