@@ -10,27 +10,64 @@
 //! journal keeps each record until a closed bundle that the newest head covers has it, so that it and the directory below the
 //! newest head make all that may be missing. What fails is tried again by the thread whose task it is; until then nothing is accepted.
 
+mod append;
+mod archive;
+mod bundles;
+mod compress;
+mod cosign;
+mod disk;
 mod error;
+mod growth;
+mod heads;
+mod heal;
+mod journal;
 mod leaves;
+mod recover;
 mod settings;
+mod shared;
 mod state;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod tiles;
+mod tree;
 mod waiting;
 
-use std::path::Path;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::watch;
 
+use self::cosign::{Asked, Cosigning};
+use self::disk::{Acts, Disk};
+use self::heads::HeadFile;
+use self::settings::Sizes;
+use self::shared::{Figures, Pen, Recent, Shared};
+use self::tiles::Tiles;
+
+pub use self::archive::{Archived, archive};
 pub use self::error::OpenError;
 pub use self::leaves::{Class, EVENT_BYTES, Leaves, NoLeaf, NotAccepted, Position};
 pub use self::settings::{Settings, Sync};
 pub use self::state::{Reason, State, Trouble};
 pub use self::waiting::Appending;
-use crate::note::{Cosigner, Head, LogKey};
+use crate::layout::FULL;
+use crate::note::{Checkpoint, Cosigner, Head, LogKey};
 
 /// A log that is written to. One process has it open at a time. Dropping it closes it.
 pub struct Log {
+    shared: Arc<Shared>,
     synced: watch::Receiver<u64>,
+    threads: Mutex<Threads>,
+}
+
+/// In the order in which they end.
+#[derive(Default)]
+struct Threads {
+    sync: Option<JoinHandle<()>>,
+    tiles: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Log {
@@ -39,46 +76,153 @@ impl Log {
     ///
     /// Blocks while it reads the journal; a head over all that was found is signed before long.
     pub fn open(
-        _settings: Settings,
-        _key: LogKey,
-        _cosigner: Arc<dyn Cosigner>,
-        _known: Option<Head>,
+        settings: Settings,
+        key: LogKey,
+        cosigner: Arc<dyn Cosigner>,
+        known: Option<Head>,
     ) -> Result<Self, OpenError> {
-        Err(OpenError::Start("not yet".to_owned()))
+        Self::open_with(settings, Sizes::default(), Arc::new(()), key, cosigner, known)
+    }
+
+    fn open_with(
+        settings: Settings,
+        sizes: Sizes,
+        acts: Arc<dyn Acts>,
+        key: LogKey,
+        cosigner: Arc<dyn Cosigner>,
+        known: Option<Head>,
+    ) -> Result<Self, OpenError> {
+        Checkpoint::text_of(&settings.origin, &Head::EMPTY).map_err(|error| OpenError::Start(error.to_string()))?;
+        let disk = Disk::open(&settings.directory, acts).map_err(|cause| match cause.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::InUse(settings.directory.clone()),
+            _ => OpenError::Failed { done: "opened", path: settings.directory.clone(), cause },
+        })?;
+        let found = recover::recover(&disk, &key.verifier(), known)?;
+        let Some(segment) = found.segments.last().cloned() else {
+            return Err(OpenError::Missing(settings.directory));
+        };
+        let end_at = (Arc::clone(&segment), found.offset);
+        let (sender, receiver) = watch::channel(found.end);
+        let head = found.newest.as_ref().map_or(Head::EMPTY, Checkpoint::head);
+        let shared = Arc::new(Shared {
+            sizes,
+            disk,
+            pen: Mutex::new(Pen {
+                segment,
+                offset: found.offset,
+                next: found.end,
+                stopped: None,
+                full: false,
+                closed: false,
+            }),
+            queue: Mutex::default(),
+            queued: 0.into(),
+            recent: Mutex::new(Recent {
+                entries: VecDeque::new(),
+                bytes: 0,
+                end: found.end,
+                end_at: end_at.clone(),
+                synced: found.end,
+                synced_at: end_at,
+                unsynced_bytes: 0,
+                unfinished: Vec::new(),
+                distrusted: false,
+                unnamed: false,
+                waiting: VecDeque::new(),
+                floor: head.size / FULL * FULL,
+            }),
+            segments: Mutex::new(found.segments),
+            health: Mutex::default(),
+            figures: Mutex::new(Figures {
+                head,
+                note: found.newest.as_ref().map(Checkpoint::to_bytes).unwrap_or_default(),
+                signed_at: None,
+                signatures: found.newest.as_ref().map_or(0, |newest| newest.lines().len()),
+                stored: found.heads,
+                growth: growth::Growth::default(),
+                free: None,
+                uncompressed: 0,
+            }),
+            times: waiting::Timekeeper::default(),
+            dirty: false.into(),
+            sync_bell: shared::Bell::default(),
+            tiles_bell: shared::Bell::default(),
+            compress_bell: shared::Bell::default(),
+            tiles_astray: false.into(),
+            synced: Mutex::new(Some(sender)),
+            settings,
+        });
+        // Room for what comes first, before anybody is told that it is taken.
+        if let Err(reason) = sync::provide(&shared) {
+            shared.stop(reason);
+        }
+        let log = Self { shared, synced: receiver, threads: Mutex::default() };
+        log.start(key, cosigner, HeadFile::new(found.heads), (found.edge, found.bundle, found.newest))?;
+        Ok(log)
+    }
+
+    fn start(
+        &self,
+        key: LogKey,
+        cosigner: Arc<dyn Cosigner>,
+        heads: HeadFile,
+        found: (tree::Edge, Vec<u8>, Option<Checkpoint>),
+    ) -> Result<(), OpenError> {
+        let asked = Arc::new(Asked::default());
+        let cosigning = Cosigning::new(Arc::clone(&asked));
+        let tiles = Tiles::new(Arc::clone(&self.shared), key, cosigning, heads, found);
+        let mut threads = locked(&self.threads);
+        let shared = Arc::clone(&self.shared);
+        threads.others.push(spawn("audit-waits", move || shared.times.run(&shared.settings.clock))?);
+        let shared = Arc::clone(&self.shared);
+        threads.others.push(spawn("audit-compress", move || compress::run(&shared))?);
+        let shared = Arc::clone(&self.shared);
+        threads.others.push(spawn("audit-cosign", move || cosign::run(&asked, &*cosigner, &shared))?);
+        threads.tiles = Some(spawn("audit-tiles", move || tiles.run())?);
+        let shared = Arc::clone(&self.shared);
+        threads.sync = Some(spawn("audit-sync", move || sync::run(&shared))?);
+        Ok(())
     }
 
     /// Appends the records of one event. They are written by this very call where nobody else is writing, so what this returns
     /// is then ready at once; otherwise it ends when they were accepted, or after ten seconds at the latest.
-    pub fn append(&self, _leaves: Leaves, _class: Class) -> Appending {
-        Appending::ready(Err(NotAccepted::Closed))
+    pub fn append(&self, leaves: Leaves, class: Class) -> Appending {
+        self.shared.append(leaves, class)
     }
 
     /// How the log is. Touches no file.
     #[must_use]
     pub fn state(&self) -> State {
+        let shared = &self.shared;
+        let trouble = shared.troubled();
+        let (size, synced, journal, segment) = {
+            let recent = locked(&shared.recent);
+            (recent.end, recent.synced, recent.end_at.1, Arc::clone(&recent.end_at.0))
+        };
+        let figures = locked(&shared.figures);
         State {
-            trouble: None,
-            size: 0,
-            synced: 0,
-            head: self.head(),
-            signed_at: None,
-            signatures: 0,
-            bytes: 0,
-            bytes_per_second: 0.0,
-            free_bytes: None,
-            full_in: None,
-            reserve_bytes: 0,
-            uncompressed: 0,
+            trouble,
+            size,
+            synced,
+            head: figures.head,
+            signed_at: figures.signed_at,
+            signatures: figures.signatures,
+            bytes: figures.stored + journal,
+            bytes_per_second: figures.growth.rate(),
+            free_bytes: figures.free,
+            full_in: figures.free.and_then(|free| figures.growth.lasts(free)),
+            reserve_bytes: segment.allocated().saturating_sub(journal).min(shared.settings.reserve_bytes),
+            uncompressed: figures.uncompressed,
         }
     }
 
     /// The newest head that was signed: what to keep elsewhere.
     #[must_use]
     pub fn head(&self) -> Head {
-        Head::EMPTY
+        locked(&self.shared.figures).head
     }
 
-    /// How many records are synced, as that grows: what those follow who pass records on ([`crate::read`] reads them).
+    /// How many records are synced, as that grows: what those follow who pass records on.
     #[must_use]
     pub fn synced(&self) -> watch::Receiver<u64> {
         self.synced.clone()
@@ -92,24 +236,36 @@ impl Log {
 
     /// Takes no more records, signs a last head over all that were accepted, and ends the threads. Blocks, for some seconds
     /// where HSMs are slow to sign.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        let shared = &self.shared;
+        locked(&shared.pen).closed = true;
+        let mut threads = locked(&self.threads);
+        shared.sync_bell.close();
+        join(threads.sync.take());
+        shared.tiles_bell.close();
+        join(threads.tiles.take());
+        shared.compress_bell.close();
+        shared.times.close();
+        threads.others.drain(..).for_each(|thread| join(Some(thread)));
+        shared.refuse_queued(&NotAccepted::Closed);
+        locked(&shared.synced).take();
+    }
 }
 
-/// What was moved away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Archived {
-    /// How many bundles.
-    pub bundles: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// The first record that stayed.
-    pub first_left: u64,
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
-/// Moves closed bundles, except those that hold the newest `keep` records, to another directory, under the same names
-/// (`tile/entries/…`). Tiles and heads stay, so that proofs do. Also while the log is open, by another process.
-pub fn archive(_directory: &Path, _to: &Path, _keep: u64) -> std::io::Result<Archived> {
-    Ok(Archived::default())
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| OpenError::Start(error.to_string()))
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the audit log has failed");
+    }
 }
 
 /// Whoever panicked held nothing that is half done: each lock is over whole steps.

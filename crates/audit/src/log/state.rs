@@ -110,6 +110,11 @@ impl Reason {
         Self::common(error).unwrap_or_else(|| Self::Sync(text(error)))
     }
 
+    /// Of an error while making heads.
+    pub(crate) fn tiles(error: &std::io::Error) -> Self {
+        Self::common(error).unwrap_or_else(|| Self::Tiles(text(error)))
+    }
+
     fn common(error: &std::io::Error) -> Option<Self> {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Some(Self::NoSpace),

@@ -1,0 +1,115 @@
+//! The thread that compresses closed bundles, and keeps count of what the log takes up.
+//!
+//! It runs when nothing else wants the processor, goes from the oldest bundle to the newest, and takes the plain ones away
+//! when the compressed ones are on the disk. What it has not done yet is on the disk as well: it owes no memory to anybody.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bundles::{compressed, records};
+use super::disk::Disk;
+use super::locked;
+use super::shared::Shared;
+use crate::layout::{self, FULL};
+
+/// Written to before it gets its name.
+const NEW: &str = "new-compressed";
+/// Compressed between two syncs.
+const BATCH: u64 = 64;
+/// zstd's. Of 256 records, which have much in common, 3 leaves a tenth; 6 takes three times as long for a hundredth less.
+const LEVEL: i32 = 3;
+/// How often the log is measured.
+const MEASURED: Duration = Duration::from_secs(5);
+/// The least that the scheduler gives to anybody.
+const NICE: i32 = 19;
+
+/// The thread's work, until the log is closed.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    // Refused where priorities are not to be had: then it shares as the others do.
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "bundles of the audit log are compressed with the priority of the rest");
+    }
+    let stored = size_of(&shared.disk, Path::new("tile"), 8);
+    locked(&shared.figures).stored += stored;
+    let mut next = None;
+    loop {
+        measure(shared);
+        let more = match step(shared, &mut next) {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::debug!(%error, "bundles of the audit log could not be compressed");
+                next = None;
+                false
+            }
+        };
+        if shared.compress_bell.wait(if more { Duration::ZERO } else { MEASURED }) {
+            return;
+        }
+    }
+}
+
+/// Compresses some bundles. `true`: there are more.
+fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> {
+    let closed = locked(&shared.recent).floor / FULL;
+    let from = match *next {
+        Some(from) => from,
+        None => first_plain(&shared.disk, closed)?,
+    };
+    let to = closed.min(from + BATCH);
+    let mut done: Vec<(PathBuf, File)> = Vec::new();
+    let (mut plains, mut saved) = (Vec::new(), 0);
+    for index in from..to {
+        let plain = layout::bundle(index, FULL as u32);
+        // Archived, or damaged: then it is for those who verify, and stays as it is.
+        let Some(bundle) = shared.disk.read(&plain)?.filter(|bundle| records(bundle, FULL).is_some()) else { continue };
+        let bytes = zstd::bulk::compress(&bundle, LEVEL)?;
+        saved += (bundle.len() as u64).saturating_sub(bytes.len() as u64);
+        let path = compressed(index);
+        let file = shared.disk.put(NEW, &path, &bytes)?;
+        done.push((path, file));
+        plains.push(plain);
+    }
+    shared.disk.sync_all(&done)?;
+    plains.iter().try_for_each(|plain| shared.disk.remove(plain))?;
+    *next = Some(to);
+    let mut figures = locked(&shared.figures);
+    figures.stored = figures.stored.saturating_sub(saved);
+    figures.uncompressed = closed - to;
+    Ok(to < closed)
+}
+
+/// The first bundle that is not compressed: they are in order, so it is looked for from the newest one back.
+fn first_plain(disk: &Disk, closed: u64) -> io::Result<u64> {
+    let mut first = closed;
+    while first > 0 {
+        let plain = disk.look(&layout::bundle(first - 1, FULL as u32))?.is_some();
+        if !plain {
+            break;
+        }
+        first -= 1;
+    }
+    Ok(first)
+}
+
+fn measure(shared: &Shared) {
+    let free = shared.disk.free().ok();
+    let journal = locked(&shared.recent).end_at.1 + locked(&shared.segments).len() as u64;
+    let mut figures = locked(&shared.figures);
+    figures.free = free;
+    let bytes = figures.stored + journal;
+    figures.growth.add(shared.settings.clock.now(), bytes);
+}
+
+/// What is below a directory. Of what can't be read nothing is counted.
+fn size_of(disk: &Disk, directory: &Path, depth: u32) -> u64 {
+    let mut size = 0;
+    for name in disk.list(directory).unwrap_or_default() {
+        let path = directory.join(name);
+        let below = if depth > 0 { size_of(disk, &path, depth - 1) } else { 0 };
+        size += if below > 0 { below } else { disk.look(&path).ok().flatten().map_or(0, |look| look.length) };
+    }
+    size
+}

@@ -1,0 +1,377 @@
+//! The files of a log, by paths within its directory.
+//!
+//! All goes by a handle of the directory, not by its path: what is put in its place is never written to, and what is moved
+//! away is noticed ([`Disk::place`]). Before each act on a file [`Acts`] is asked, which tests fail and cut short.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, Stat};
+
+use super::locked;
+
+/// From so many files on the whole file system is synced, rather than each of them: that is one wait instead of many.
+const MANY: usize = 16;
+
+/// What is done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Act {
+    Create,
+    Open,
+    Read,
+    Write,
+    Allocate,
+    Truncate,
+    Sync,
+    Rename,
+    Remove,
+    MakeDirectory,
+    Look,
+}
+
+/// Asked before each act.
+pub(crate) trait Acts: Send + Sync {
+    /// Fails it, in place of the file system.
+    fn before(&self, act: Act, path: &Path) -> io::Result<()>;
+
+    /// How many of these bytes are written at once: a file system may write less than it is given.
+    fn portion(&self, bytes: usize) -> usize {
+        bytes
+    }
+}
+
+/// The file system alone decides.
+impl Acts for () {
+    fn before(&self, _act: Act, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Which file it is: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+/// What a file is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) identity: Identity,
+    /// Names that it has: none, and it goes when it is closed.
+    pub(crate) names: u64,
+    pub(crate) length: u64,
+}
+
+impl From<Stat> for Look {
+    fn from(stat: Stat) -> Self {
+        Self {
+            identity: Identity(stat.st_dev, stat.st_ino),
+            names: u64::from(stat.st_nlink as u32),
+            length: u64::try_from(stat.st_size).unwrap_or(0),
+        }
+    }
+}
+
+/// What is at the directory's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Ours,
+    Gone,
+    Another,
+}
+
+/// The directory of a log.
+pub(crate) struct Disk {
+    path: PathBuf,
+    root: Mutex<Arc<OwnedFd>>,
+    acts: Arc<dyn Acts>,
+}
+
+impl Disk {
+    /// Opens it, makes it where it is not there, and locks it against other processes: `WouldBlock` where one has it.
+    pub(crate) fn open(path: &Path, acts: Arc<dyn Acts>) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let root = Self::directory(path)?;
+        Ok(Self { path: path.to_owned(), root: Mutex::new(Arc::new(root)), acts })
+    }
+
+    /// One that is only looked at.
+    #[cfg(test)]
+    pub(crate) fn unlocked(path: &Path) -> Self {
+        let root = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        Self { path: path.to_owned(), root: Mutex::new(Arc::new(root.expect("a directory"))), acts: Arc::new(()) }
+    }
+
+    fn directory(path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(root)
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn root(&self) -> Arc<OwnedFd> {
+        Arc::clone(&locked(&self.root))
+    }
+
+    fn before(&self, act: Act, path: &Path) -> io::Result<()> {
+        self.acts.before(act, path)
+    }
+
+    /// What is at the directory's path now.
+    pub(crate) fn place(&self) -> io::Result<Place> {
+        self.before(Act::Look, Path::new(""))?;
+        let ours = Look::from(rustix::fs::fstat(self.root())?);
+        match rustix::fs::stat(&self.path) {
+            Ok(found) if Look::from(found).identity == ours.identity => Ok(Place::Ours),
+            Ok(_) => Ok(Place::Another),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(Place::Gone),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes the directory that is at the path now, if `right` says so of this file in it and in the one that was there.
+    pub(crate) fn adopt(&self, file: &str, right: impl FnOnce(&[u8]) -> bool) -> io::Result<bool> {
+        let root = Self::directory(&self.path)?;
+        let there = Self { path: self.path.clone(), root: Mutex::new(Arc::new(root)), acts: Arc::clone(&self.acts) };
+        let same = there.read(Path::new(file))?.is_some_and(|bytes| right(&bytes));
+        if same {
+            *locked(&self.root) = there.root();
+        }
+        Ok(same)
+    }
+
+    /// A new file, or an old one without what it held; directories as needed.
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+        self.before(Act::Create, path)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let root = self.root();
+        match rustix::fs::openat(&root, path, flags, mode()) {
+            Err(rustix::io::Errno::NOENT) => {
+                self.make_directories(path)?;
+                Ok(rustix::fs::openat(&root, path, flags, mode())?.into())
+            }
+            other => Ok(other?.into()),
+        }
+    }
+
+    /// A file that is there, for reading and writing.
+    pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
+        self.before(Act::Open, path)?;
+        Ok(rustix::fs::openat(self.root(), path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?
+            .into())
+    }
+
+    /// All of a file; `None` where there is none.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        self.before(Act::Read, path)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(self.root(), path, flags, Mode::empty()) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                io::Read::read_to_end(&mut File::from(file), &mut bytes)?;
+                Ok(Some(bytes))
+            }
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is at this path; `None` where nothing is.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Look>> {
+        self.before(Act::Look, path)?;
+        match rustix::fs::statat(self.root(), path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found.into())),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What this open file is.
+    pub(crate) fn look_at(&self, file: &File) -> io::Result<Look> {
+        Ok(rustix::fs::fstat(file)?.into())
+    }
+
+    /// The names in a directory; none where there is no directory.
+    pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.before(Act::Read, path)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let directory = match rustix::fs::openat(self.root(), path, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::new(directory)? {
+            if let Ok(name) = entry?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Writes all of this at that place of the file.
+    pub(crate) fn write(&self, file: &File, path: &Path, slices: &mut [IoSlice<'_>], mut at: u64) -> io::Result<()> {
+        let mut rest = slices;
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            self.before(Act::Write, path)?;
+            // The kernel takes so many at once.
+            let group = rest.get(..rest.len().min(1_024)).unwrap_or_default();
+            let bytes = group.iter().map(|slice| slice.len()).sum();
+            let portion = self.acts.portion(bytes);
+            let written = if portion == bytes {
+                rustix::io::pwritev(file, group, at)
+            } else {
+                let first = group.first().map(|slice| slice.get(..portion.min(slice.len())).unwrap_or_default());
+                rustix::io::pwrite(file, first.unwrap_or_default(), at)
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from that place of the file on; less than asked for only at its end.
+    pub(crate) fn read_at(&self, file: &File, path: &Path, length: usize, at: u64) -> io::Result<Vec<u8>> {
+        self.before(Act::Read, path)?;
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match rustix::io::pread(file, room, at + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// Has the file system keep room up to there, beyond the file's end. `false`: it can't.
+    pub(crate) fn allocate(&self, file: &File, path: &Path, to: u64) -> io::Result<bool> {
+        self.before(Act::Allocate, path)?;
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, to) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Cuts the file to this length.
+    pub(crate) fn truncate(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
+        self.before(Act::Truncate, path)?;
+        Ok(rustix::fs::ftruncate(file, length)?)
+    }
+
+    /// What the file holds is on the disk.
+    pub(crate) fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.before(Act::Sync, path)?;
+        Ok(rustix::fs::fdatasync(file)?)
+    }
+
+    /// The names in this directory are on the disk.
+    pub(crate) fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.before(Act::Sync, path)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let directory = rustix::fs::openat(self.root(), path, flags, Mode::empty())?;
+        Ok(rustix::fs::fsync(directory)?)
+    }
+
+    /// These files and their names are on the disk.
+    pub(crate) fn sync_all(&self, files: &[(PathBuf, File)]) -> io::Result<()> {
+        if files.len() >= MANY {
+            self.before(Act::Sync, Path::new(""))?;
+            return Ok(rustix::fs::syncfs(self.root())?);
+        }
+        let mut directories = BTreeSet::new();
+        for (path, file) in files {
+            self.before(Act::Sync, path)?;
+            rustix::fs::fsync(file)?;
+            // A directory may be as new as the file in it.
+            directories.extend(path.ancestors().skip(1));
+        }
+        directories.into_iter().try_for_each(|directory| self.sync_directory(directory))
+    }
+
+    /// Puts a file in its place as a whole. It is on the disk when the returned handle and the names are synced.
+    pub(crate) fn put(&self, temporary: &str, path: &Path, bytes: &[u8]) -> io::Result<File> {
+        let new = Path::new(temporary);
+        let file = self.create(new)?;
+        self.write(&file, new, &mut [IoSlice::new(bytes)], 0)?;
+        self.rename(new, path)?;
+        Ok(file)
+    }
+
+    /// Gives a file another name, in place of what has that now.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.before(Act::Rename, to)?;
+        let root = self.root();
+        match rustix::fs::renameat(&root, from, &root, to) {
+            Err(rustix::io::Errno::NOENT) => {
+                self.make_directories(to)?;
+                Ok(rustix::fs::renameat(&root, from, &root, to)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Takes a file away, if it is there.
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.before(Act::Remove, path)?;
+        match rustix::fs::unlinkat(self.root(), path, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes a directory away, if it is empty.
+    pub(crate) fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.before(Act::Remove, path)?;
+        Ok(rustix::fs::unlinkat(self.root(), path, AtFlags::REMOVEDIR)?)
+    }
+
+    /// What is free for us on the file system.
+    pub(crate) fn free(&self) -> io::Result<u64> {
+        self.before(Act::Look, Path::new(""))?;
+        let room = rustix::fs::fstatvfs(self.root())?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    /// The directories above this file.
+    fn make_directories(&self, path: &Path) -> io::Result<()> {
+        let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+        above.reverse();
+        for directory in above {
+            self.before(Act::MakeDirectory, directory)?;
+            match rustix::fs::mkdirat(self.root(), directory, Mode::from_raw_mode(0o750)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of new files: a group may be let read them, by the directory's.
+const fn mode() -> Mode {
+    Mode::from_raw_mode(0o640)
+}
