@@ -1,5 +1,7 @@
 //! The ceremony and the cluster over two real tokens, without a daemon around them.
 
+mod log_keys;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

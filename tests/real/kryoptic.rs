@@ -41,6 +41,7 @@ async fn ceremony_connect_wrap_and_unwrap() {
     assert!(store.hsms.iter().all(|hsm| hsm.proven && hsm.last_rotation.is_some()), "{store:?}");
     assert!(daemon.zones.iter().all(|zone| !zone.takes(other::PIN)), "the PIN was rotated");
     wraps_and_unwraps(&daemon, &caller).await;
+    signs_heads(&daemon);
     caller.disconnect(&id).await.unwrap();
     assert_eq!(caller.connect(&id).await.unwrap().connection_state(), ConnectionState::Connected);
 }
@@ -54,6 +55,7 @@ async fn softhsm_in_one_zone_and_kryoptic_in_the_other() {
     assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}\n{}", daemon.log_tail());
     daemon.wait_until_healthy_for(&caller).await;
     wraps_and_unwraps(&daemon, &caller).await;
+    signs_heads(&daemon);
 }
 
 /// It shows and signs its transport key as SoftHSM does, takes the wrapping key, and hands it on.
@@ -72,6 +74,12 @@ async fn a_further_hsm_of_another_vendor_joins_and_brings_in_the_next() {
     let placements = caller.describe_key(&key).await.unwrap().placements;
     let present = |at: &&proto::v1::KeyPlacement| at.state() == proto::v1::PlacementState::Present;
     assert_eq!(placements.iter().filter(present).count(), 4, "{placements:?}");
+}
+
+/// Both tokens have made their log keys: this one of P-256, SoftHSM of Ed25519.
+fn signs_heads(daemon: &Daemon) {
+    let signing = || daemon.log().matches("the HSM signs heads of the audit log").count();
+    wait::until("both HSMs sign heads of the audit log", wait::LONG, || (signing() >= 2).then_some(()));
 }
 
 /// Whatever zone does it: own ciphertexts open, altered ones are the caller's fault and change nobody's health.

@@ -39,7 +39,7 @@ fn provoked(task: Task) -> (&'static [&'static str], Provoked) {
         | Task::Keys
         | Task::Sampled
         | Task::Disk => (&[""], Provoked::ByItself),
-        Task::Reconcile | Task::Follow | Task::Doubts => (&[" of hsm-a"], Provoked::ByItself),
+        Task::Reconcile | Task::Follow | Task::Doubts | Task::LogKey => (&[" of hsm-a"], Provoked::ByItself),
         Task::WorkerDriver => (&[" of hsm-a control worker", " of hsm-a data worker 0"], Provoked::ByItself),
         Task::Resume => (&[""], Provoked::Starting),
         Task::Launch => (&[" of hsm-a"], Provoked::Connecting),

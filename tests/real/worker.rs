@@ -6,6 +6,7 @@
 
 mod ceremony;
 mod crypto;
+mod log_key;
 mod objects;
 mod rig;
 mod trouble;

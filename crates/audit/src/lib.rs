@@ -4,6 +4,8 @@
 
 /// What happened, as CloudTrail has it.
 pub mod event;
+/// The public keys that a log is checked by, and who vouches for them.
+pub mod keys;
 /// How the files of a log are named.
 pub mod layout;
 /// The writer of a log.

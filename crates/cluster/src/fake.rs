@@ -18,7 +18,7 @@ use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId, Zone};
 use model::profile::VerifyWraps;
 use model::secret::Secret;
-use protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Reply, Sealed};
+use protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Ready, Reply, Sealed};
 use supervisor::{CallError, Settings, State, Status};
 use telemetry::watchdog::Watchdog;
 
@@ -64,6 +64,12 @@ impl Fake {
 
     pub(super) fn set_state(&self, state: State, reason: Option<&str>) {
         self.0.status.send_replace(Arc::new(status(state, reason)));
+    }
+
+    /// Shows what a worker has found.
+    pub(super) fn show(&self, ready: Ready) {
+        let ready = Some(Arc::new(ready));
+        self.0.status.send_modify(|status| *status = Arc::new(Status { ready, ..Status::clone(status) }));
     }
 
     pub(super) fn set_load(&self, load: usize) {

@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod item;
 pub mod kmsuser;
 mod last_resort_proof;
+mod log_key;
 mod member;
 mod member_monitor;
 mod member_operation;
@@ -47,6 +48,7 @@ use tokio::task::JoinSet;
 
 use self::dispatch::Dispatcher;
 use self::item::Done;
+pub use self::log_key::AuditKey;
 use self::member_operation::Task;
 pub use self::statistics::StatisticsSnapshot;
 use model::call_options::CallOptions;
@@ -240,7 +242,8 @@ impl Cluster {
         for member in &dispatcher.members {
             member.follow(&member.port.status());
         }
-        let monitors = member_monitor::keep(&dispatcher, suspicions, &removals, watchdog);
+        let mut monitors = member_monitor::keep(&dispatcher, suspicions, &removals, watchdog);
+        log_key::keep(&dispatcher, watchdog, &mut monitors);
         Arc::new(Self { id: settings.id, hsms: members, dispatcher, _monitors: monitors })
     }
 

@@ -10,7 +10,7 @@ use super::health::{self, Observation, Standing};
 use super::port::Port;
 use super::route::Gauge;
 use super::statistics::Statistics;
-use super::{Health, KeyRef, MemberStatus};
+use super::{Health, KeyRef, MemberStatus, log_key};
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use model::lock::MutexExt as _;
@@ -55,6 +55,8 @@ pub(super) struct Member<P> {
     pub doubt: Notify,
     /// What it has done.
     pub statistics: Arc<Statistics>,
+    /// What signs heads of audit logs in it.
+    pub log_key: log_key::Kept,
     capacity: usize,
     clock: Clock,
     /// The health for readers that must not wait; `CLEAN` says that a further success changes nothing.
@@ -109,6 +111,7 @@ impl<P: Port> Member<P> {
             suspicions,
             doubt: Notify::new(),
             statistics,
+            log_key: log_key::Kept::default(),
             capacity,
             clock,
             quick: AtomicU8::new(STARTING),

@@ -9,6 +9,9 @@ const TRANSPORT_BITS: (usize, usize) = (2_048, 8_192);
 /// Longest public exponent of one, in bytes: FIPS 186-5 ends below 2^256.
 const EXPONENT_BYTES: usize = 32;
 
+/// What a statement about a log key begins with.
+const LOG_KEY: &str = "keystored audit log key v1";
+
 /// What a signature of an identity key is for. Each has a tag of its own, so that one never passes for another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
@@ -79,6 +82,15 @@ impl Statement {
     }
 }
 
+/// What the identity key of a token signs of its log key, named as notes name keys.
+///
+/// People read it in a file of keys, so it is text. It begins with a letter, and every [`Statement`] with the length of its
+/// tag in four bytes, of which the first is 0: neither ever passes for the other.
+#[must_use]
+pub fn log_key_statement(cluster: &ClusterId, hsm: &HsmId, serial: &str, vkey: &str) -> String {
+    format!("{LOG_KEY}\n{cluster}\n{hsm}\n{serial}\n{vkey}\n")
+}
+
 /// A number without its leading zeroes.
 #[must_use]
 pub fn significant(number: &[u8]) -> &[u8] {
@@ -124,6 +136,11 @@ mod tests {
         };
         assert_ne!(transport(&[1, 2], &[3]), transport(&[1], &[2, 3]));
         assert!(transport(&[1], &[3])[4..].starts_with(b"keystored hsm transport v1"));
+        let of_log_key = log_key_statement(&"cluster-abcdefghijk".into(), &"a".into(), "1", "log/a+01020304+key");
+        assert_eq!(of_log_key, "keystored audit log key v1\ncluster-abcdefghijk\na\n1\nlog/a+01020304+key\n");
+        for statement in [statement("a", "b").to_bytes(), transport(&[1], &[3])] {
+            assert_ne!(statement[0], of_log_key.as_bytes()[0], "whatever follows");
+        }
     }
 
     #[test]

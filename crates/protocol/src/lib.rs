@@ -10,18 +10,20 @@
 
 mod ceremony;
 mod ckr;
+mod fault;
 mod frame;
 mod items;
+mod log_key;
 mod start;
 mod wrapping;
-
-use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen};
+pub use fault::{Class, Fault};
 pub use frame::{FrameError, decode_frame, encode_frame};
+pub use log_key::{LogKeyAlgorithm, LogPublicKey};
 pub use start::{Abilities, CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
 pub use wrapping::{Challenge, ShownTransport, TransportKey};
 
@@ -91,6 +93,23 @@ pub enum Op {
         zone: Zone,
         /// Fresh.
         nonce: [u8; 32],
+    },
+    /// Find the token's log key, which signs heads of audit logs and nothing else, or make it; answered by `LogKey`. A
+    /// key that was not made in the token or may have left it is refused, and so are two. Control role.
+    LogKey,
+    /// Sign, with the token's identity key, that the log key of this name is the token's; answered by `Signature`. The
+    /// worker puts the statement together, and refuses any name but that of the log key in its token. Control role.
+    VouchForLogKey {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The key as notes name it, `ORIGIN/HSM+ID+KEY`.
+        vkey: String,
+    },
+    /// Sign the head of an audit log with the log key; answered by `Signature`. Any other text is refused. Data role,
+    /// so that no making of a key is waited for.
+    SignCheckpoint {
+        /// What is signed: a checkpoint of C2SP's tlog-checkpoint, without signatures.
+        text: Bytes,
     },
     /// C_SetPIN; answered by `Done`. Tried once. Control role.
     ChangePin {
@@ -245,8 +264,11 @@ pub enum Reply {
     Done,
     /// To `Login`.
     LoggedIn(Box<LoggedIn>),
-    /// To `Prove`: r and s, 32 bytes each.
+    /// To `Prove` and `VouchForLogKey`: r and s, 32 bytes each. To `SignCheckpoint`: likewise of P-256, over the SHA-256
+    /// of the text; of Ed25519 the 64 bytes over the text itself.
     Signature(Bytes),
+    /// To `LogKey`.
+    LogKey(LogPublicKey),
     /// To `MakeKey` and `HandOnWrappingKey`.
     Blob(Bytes),
     /// To `ShowTransport`.
@@ -287,59 +309,6 @@ pub struct DataKey {
     pub sealed: Sealed,
 }
 
-/// Whose trouble a failure is, decided in one place (`worker::classify`) by vendor profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Class {
-    /// The caller's fault.
-    Request,
-    /// The key's object is gone while the token is sound.
-    KeyAbsent,
-    /// The token shows the key's object and does not use it.
-    KeyUnusable,
-    /// The session's trouble; it was replaced and the operation repeated once, in vain.
-    Session,
-    /// The token or the module is out of service.
-    Token,
-    /// The login was refused. Never tried again with the same PIN.
-    Login,
-    /// Caller's or token's: the proof ciphertext tells.
-    Ambiguous,
-    /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
-    Refused,
-    /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has
-    /// made may be given out, and starting again does not help.
-    Incompatible,
-}
-
-/// A failure as data: which function, which code, whose trouble.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{function}: {}{}", ckr::name(*.code), .detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
-pub struct Fault {
-    /// Whose trouble it is.
-    pub class: Class,
-    /// The PKCS#11 function, or the worker's own step.
-    pub function: Cow<'static, str>,
-    /// The CKR code; 0 where the failure is not a return value.
-    pub code: u64,
-    /// What was being attempted, where function and code don't say enough. Never key material.
-    pub detail: Option<String>,
-    /// Of an item with two keys: it was met at the source, whose ciphertext was to be opened.
-    pub at_source: bool,
-}
-
-impl Fault {
-    /// A failure without a PKCS#11 code.
-    pub fn own(class: Class, function: &'static str, detail: impl Into<String>) -> Self {
-        Self { class, function: function.into(), code: 0, detail: Some(detail.into()), at_source: false }
-    }
-
-    /// The same, met at the source of an item with two keys.
-    #[must_use]
-    pub fn of_source(self) -> Self {
-        Self { at_source: true, ..self }
-    }
-}
-
 /// To which limit an operation belongs. The kill limit counts from when a session thread took the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -363,10 +332,12 @@ impl Op {
             Self::Probe | Self::Forget(_) => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
-            Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
+            Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
+            // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
+            Self::SignCheckpoint { .. } => Kind::Place,
             // Several operations in a row, at the start of a worker alone.
             Self::SelfTest => Kind::Place,
-            Self::MakeKey | Self::ChallengeWrappingKey => Kind::Generate,
+            Self::MakeKey | Self::LogKey | Self::ChallengeWrappingKey => Kind::Generate,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
             Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,
@@ -382,10 +353,11 @@ impl Op {
     pub fn allowed_for(&self, role: Role) -> bool {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
-            Self::ReEncrypt(_) | Self::Compare(_) => role == Role::Data,
+            Self::ReEncrypt(_) | Self::Compare(_) | Self::SignCheckpoint { .. } => role == Role::Data,
             Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
+            Self::LogKey | Self::VouchForLogKey { .. } => role == Role::Control,
             Self::Forget(_) => role != Role::Ceremony,
             Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
             Self::Ceremony(_) => role == Role::Ceremony,
@@ -402,6 +374,9 @@ impl Op {
             Self::Compare(items) => Some(items),
             Self::Login(_)
             | Self::Prove { .. }
+            | Self::LogKey
+            | Self::VouchForLogKey { .. }
+            | Self::SignCheckpoint { .. }
             | Self::ChangePin { .. }
             | Self::ShowTransport { .. }
             | Self::HandOnWrappingKey { .. }
@@ -440,6 +415,6 @@ impl Op {
     /// It changes nothing in the token, so that nobody needs it whose reply nobody waits for.
     #[must_use]
     pub fn has_no_effect(&self) -> bool {
-        self.batch().is_some() || matches!(self, Self::Random { .. })
+        self.batch().is_some() || matches!(self, Self::Random { .. } | Self::SignCheckpoint { .. })
     }
 }

@@ -44,6 +44,7 @@ pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
 pub use self::core::access_key::AccessKey;
 pub use self::core::approval::Approvals;
+pub use self::core::audit_keys::StoreAuditKeys;
 pub use self::core::error::Error;
 pub use self::core::grant_token::GrantTokens;
 pub use self::core::page::Page;

@@ -88,6 +88,8 @@ tasks! {
     Follow = "follow", Restarted;
     /// Looks into what is wrong with a member and its keys.
     Doubts = "doubts", Restarted;
+    /// Has a member's token make its log key.
+    LogKey = "log-key", Restarted;
     /// Sends requests to a worker.
     Requests = "requests", Worker;
     /// Reads a worker's replies.

@@ -121,6 +121,11 @@ impl Module {
         Ok(opened?)
     }
 
+    /// The mechanisms of a token.
+    pub(super) fn mechanisms(&self, slot: Slot) -> Result<Vec<MechanismType>, Failure> {
+        Ok(self.pkcs11.get_mechanism_list(slot)?)
+    }
+
     /// What the token can do.
     pub(super) fn abilities(&self, found: &Found) -> Result<Abilities, Failure> {
         let listed = self.pkcs11.get_mechanism_list(found.slot)?;

@@ -18,6 +18,11 @@ use protocol::{CeremonyObjects, Class};
 /// Handles that one call of C_FindObjects brings.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
+/// Length of an uncompressed point of P-256.
+const POINT_BYTES: usize = 65;
+/// Length of a public key of Ed25519.
+const ED25519_BYTES: usize = 32;
+
 /// What a look at a token's objects found.
 #[derive(Default)]
 pub(super) struct Found {
@@ -166,10 +171,33 @@ pub(super) fn made_here(session: &Session, private: ObjectHandle, label: &'stati
         (true, true, false) => "was not kept from leaving this token at all times",
         (true, true, true) => return Ok(()),
     };
-    let detail = format!(
-        "the private key '{label}' {why}, so that somebody may have a copy of it; remove the pair and certify the token again"
-    );
+    let then = if label == template::LOG { "another one is made then" } else { "certify the token again" };
+    let detail =
+        format!("the private key '{label}' {why}, so that somebody may have a copy of it; remove the pair, and {then}");
     Err(Failure::own(Class::Refused, "private key", detail))
+}
+
+/// The point that a public key on a curve shows, as the token gives it.
+pub(super) fn ec_point(session: &Session, public: ObjectHandle) -> Result<Option<Vec<u8>>, Failure> {
+    match session.get_attributes(public, &[AttributeType::EcPoint])?.pop() {
+        Some(Attribute::EcPoint(point)) => Ok(Some(point)),
+        _ => Ok(None),
+    }
+}
+
+/// An uncompressed point of P-256. The standard has it as a DER octet string; some vendors give it bare.
+pub(super) fn p256_point(point: &[u8]) -> Option<&[u8]> {
+    let bare = point.strip_prefix(&[0x04, 0x41]).filter(|bare| bare.len() == POINT_BYTES).unwrap_or(point);
+    (bare.len() == POINT_BYTES && bare.first() == Some(&0x04)).then_some(bare)
+}
+
+/// A public key of Ed25519: 32 bytes, bare, or as an octet string or a bit string of DER.
+pub(super) fn ed25519_point(point: &[u8]) -> Option<&[u8]> {
+    let bare = [&[0x04, 0x20][..], &[0x03, 0x21, 0x00]]
+        .into_iter()
+        .find_map(|prefix| point.strip_prefix(prefix).filter(|bare| bare.len() == ED25519_BYTES))
+        .unwrap_or(point);
+    (bare.len() == ED25519_BYTES).then_some(bare)
 }
 
 /// The certificates with this label. Public objects: they need no login.
@@ -208,4 +236,27 @@ fn present(
         canary: named(ObjectClass::SECRET_KEY, template::CANARY)?.is_some(),
         wrapping: named(ObjectClass::SECRET_KEY, template::WRAPPING)?.is_some(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_read_as_vendors_give_them() {
+        let ed = [7; 32];
+        for given in [&ed[..], &[&[0x04, 0x20][..], &ed].concat(), &[&[0x03, 0x21, 0x00][..], &ed].concat()] {
+            assert_eq!(ed25519_point(given), Some(&ed[..]), "{given:02x?}");
+        }
+        // One that begins as if it were wrapped is not cut.
+        let alike = [&[0x04, 0x20][..], &[1; 30]].concat();
+        assert_eq!(ed25519_point(&alike), Some(&alike[..]));
+        let p256 = [&[4][..], &[0x41; 64]].concat();
+        for given in [p256.clone(), [&[0x04, 0x41][..], &p256].concat()] {
+            assert_eq!(p256_point(&given), Some(&p256[..]), "{given:02x?}");
+        }
+        for wrong in [&[][..], &[4], &[7; 33], &[4; 66], &[3; 65], &[2; 65]] {
+            assert_eq!((ed25519_point(wrong), p256_point(wrong)), (None, None), "{wrong:02x?}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use cryptoki::slot::Slot;
 use super::fault::Failure;
 use super::keys::{CopyPermit, Keys};
 use super::module::Module;
-use super::operations::KeyStream;
+use super::operations::{KeyStream, LogPair};
 use super::random::RandomPool;
 use super::wire::Outbox;
 use super::{objects, template};
@@ -50,6 +50,8 @@ pub(super) struct Token {
     pub(super) wrapping: Mutex<Option<ObjectHandle>>,
     /// Handle of the identity key, likewise.
     pub(super) identity: Mutex<Option<ObjectHandle>>,
+    /// The log key, once it was looked at.
+    pub(super) log_key: Mutex<Option<LogPair>>,
     /// The time.
     pub(super) clock: Clock,
 }
@@ -324,7 +326,12 @@ impl Owner {
     }
 
     /// Whether a known handle still stands for the object of the ceremony with this class and label.
-    fn is_named(&self, handle: ObjectHandle, class: ObjectClass, label: &'static str) -> Result<bool, Failure> {
+    pub(super) fn is_named(
+        &self,
+        handle: ObjectHandle,
+        class: ObjectClass,
+        label: &'static str,
+    ) -> Result<bool, Failure> {
         objects::is_named(&self.token.module, &self.session, handle, class, label)
     }
 

@@ -10,8 +10,12 @@ use model::id::KeyVersionId;
 const AES_256_BYTES: u64 = 32;
 /// Bits of the RSA transport keys. They are used once per ceremony.
 const TRANSPORT_BITS: u64 = 2_048;
+/// The curve of Ed25519 by its name, DER: a PrintableString. SoftHSM knows it by no other.
+pub(super) const EDWARDS_25519_NAME: [u8; 14] = *b"\x13\x0cedwards25519";
+/// The same by its object identifier, as PKCS#11 3 has it too.
+pub(super) const EDWARDS_25519: [u8; 5] = [0x06, 0x03, 0x2b, 0x65, 0x70];
 /// DER of P-256's object identifier.
-const P_256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+pub(super) const P_256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
 /// Label of the identity key pair and of its certificate.
 pub(super) const IDENTITY: &str = "keystored-identity";
@@ -19,6 +23,8 @@ pub(super) const IDENTITY: &str = "keystored-identity";
 pub(super) const CANARY: &str = "keystored-canary";
 /// Label of the RSA transport pair.
 pub(super) const TRANSPORT: &str = "keystored-transport";
+/// Label of the key pair that signs heads of audit logs.
+pub(super) const LOG: &str = "keystored audit log";
 /// Label of the cluster wrapping key.
 pub(super) const WRAPPING: &str = "keystored-cluster-wrapping";
 
@@ -117,11 +123,23 @@ pub(super) fn wrapping_key() -> (Vec<Attribute>, [Attribute; 2], [Attribute; 2])
 
 /// Public and private half of the identity pair.
 pub(super) fn identity_pair() -> (Vec<Attribute>, Vec<Attribute>) {
-    let name = [Attribute::Id(IDENTITY.as_bytes().to_vec()), Attribute::Label(IDENTITY.as_bytes().to_vec())];
+    signing_pair(IDENTITY, &P_256)
+}
+
+/// The same of the log key, on this curve.
+pub(super) fn log_pair(curve: &[u8]) -> (Vec<Attribute>, Vec<Attribute>) {
+    let (public, mut private) = signing_pair(LOG, curve);
+    // Modules that let a key sign so that the text can be had of the signature let all of them.
+    private.push(Attribute::SignRecover(false));
+    (public, private)
+}
+
+fn signing_pair(label: &str, curve: &[u8]) -> (Vec<Attribute>, Vec<Attribute>) {
+    let name = [Attribute::Id(label.as_bytes().to_vec()), Attribute::Label(label.as_bytes().to_vec())];
     let mut public = vec![
         Attribute::Token(true),
         Attribute::Private(false),
-        Attribute::EcParams(P_256.to_vec()),
+        Attribute::EcParams(curve.to_vec()),
         Attribute::Verify(true),
         Attribute::Encrypt(false),
         Attribute::Wrap(false),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use cluster::item::{Answers, Batch, Done};
-use cluster::{Cluster, Error, MemberStatus, PlacementMask, Proof};
+use cluster::{AuditKey, Cluster, Error, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::id::{HsmId, KeyVersionId, Zone};
 use model::key::Placement;
@@ -47,6 +47,8 @@ pub(crate) trait HsmCluster: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Error>>;
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>>;
+    fn audit_keys<'a>(&'a self, origin: &'a str, deadline: Instant) -> BoxFuture<'a, Vec<AuditKey>>;
+    fn sign_checkpoint<'a>(&'a self, text: &'a [u8], deadline: Instant) -> BoxFuture<'a, Vec<(HsmId, Vec<u8>)>>;
 }
 
 impl HsmCluster for Cluster {
@@ -115,6 +117,14 @@ impl HsmCluster for Cluster {
 
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>> {
         Box::pin(self.list(member, deadline))
+    }
+
+    fn audit_keys<'a>(&'a self, origin: &'a str, deadline: Instant) -> BoxFuture<'a, Vec<AuditKey>> {
+        Box::pin(self.audit_keys(origin, deadline))
+    }
+
+    fn sign_checkpoint<'a>(&'a self, text: &'a [u8], deadline: Instant) -> BoxFuture<'a, Vec<(HsmId, Vec<u8>)>> {
+        Box::pin(self.sign_checkpoint(text, deadline))
     }
 }
 

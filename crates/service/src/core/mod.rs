@@ -8,6 +8,7 @@ pub(crate) mod access_key;
 pub(crate) mod admission;
 pub(crate) mod approval;
 mod approvers;
+pub(crate) mod audit_keys;
 pub mod audit_recorder;
 pub(crate) mod authority;
 pub(crate) mod budget;

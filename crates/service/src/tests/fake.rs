@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::core::hsm_cluster::HsmCluster;
 use cluster::item::{Answers, Batch, Done, Keyed};
-use cluster::{Error, Failed, MemberStatus, PlacementMask, Proof};
+use cluster::{AuditKey, Error, Failed, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
@@ -288,5 +288,23 @@ impl HsmCluster for Fake {
             Ok(self.tokens.lock().unwrap()[member].keys().copied().collect())
         }
         .boxed()
+    }
+
+    fn audit_keys<'a>(&'a self, origin: &'a str, _deadline: Instant) -> BoxFuture<'a, Vec<AuditKey>> {
+        let key = |(hsm, zone): &(HsmId, Zone)| AuditKey {
+            hsm: hsm.clone(),
+            zone: zone.clone(),
+            key: audit::note::VerifierKey::ed25519(&format!("{origin}/{hsm}"), &[7; 32]).unwrap(),
+            statement: String::new(),
+            statement_signature: Vec::new(),
+            identity_certificate: String::new(),
+        };
+        let keys = self.members.iter().map(key).collect();
+        async move { keys }.boxed()
+    }
+
+    fn sign_checkpoint<'a>(&'a self, text: &'a [u8], _deadline: Instant) -> BoxFuture<'a, Vec<(HsmId, Vec<u8>)>> {
+        let signed = self.members.iter().map(|(hsm, _)| (hsm.clone(), text.to_vec())).collect();
+        async move { signed }.boxed()
     }
 }

@@ -6,6 +6,7 @@ mod approvals;
 mod approvals_all;
 mod approvals_bound;
 mod approvals_fit;
+mod audit_keys;
 mod bench;
 mod data;
 mod decisions;

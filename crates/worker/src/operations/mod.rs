@@ -11,6 +11,7 @@ mod forget;
 mod gcm;
 mod generate_data_key;
 mod list;
+mod log_key;
 mod login;
 mod make_key;
 mod place;
@@ -23,6 +24,7 @@ mod self_test;
 mod show_transport;
 
 pub(super) use self::ceremony::without_token;
+pub(super) use self::log_key::LogPair;
 pub(super) use self::probe::KeyStream;
 
 use super::fault::Failure;
@@ -37,11 +39,16 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
     if !op.allowed_for(role) {
         return fail(owner, Failure::own(Class::Refused, "worker", format!("a {role:?} worker does not do this")));
     }
+    // Asked again and again where it fails, and the daemon says why, once.
+    let told_elsewhere = matches!(op, Op::LogKey);
     let outcome = match op {
         // Neither is done a second time, whatever the session says: each try may be one of a few.
         Op::Login(pin) => login::run(owner, &pin),
         Op::ChangePin { old, new } => change_pin::run(owner, &old, &new),
         Op::Prove { cluster, zone, nonce } => owner.persist(|owner| prove::run(owner, &cluster, &zone, nonce)),
+        Op::LogKey => owner.persist(log_key::ensure),
+        Op::VouchForLogKey { cluster, vkey } => owner.persist(|owner| log_key::vouch::run(owner, &cluster, &vkey)),
+        Op::SignCheckpoint { text } => owner.persist(|owner| log_key::checkpoint::run(owner, &text)),
         Op::HandOnWrappingKey { blob, to } => owner.persist(|owner| rewrap::run(owner, &blob, &to)),
         Op::ShowTransport { cluster, zone, nonce } => {
             owner.persist(|owner| show_transport::run(owner, &cluster, &zone, nonce))
@@ -65,7 +72,10 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::List => owner.persist(list::run),
         Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
     };
-    outcome.unwrap_or_else(|failure| fail(owner, failure))
+    match outcome {
+        Err(failure) if told_elsewhere => Reply::Failed(failure.into_fault(owner.profile())),
+        outcome => outcome.unwrap_or_else(|failure| fail(owner, failure)),
+    }
 }
 
 fn fail(owner: &Owner, failure: Failure) -> Reply {

@@ -24,10 +24,6 @@ pub(super) fn sign(
     zone: &Zone,
     nonce: [u8; 32],
 ) -> Result<Bytes, Failure> {
-    let key = owner.identity()?.ok_or_else(|| {
-        let detail = "the token holds no identity key: it never went through this cluster's ceremony";
-        Failure::own(Class::Refused, "find identity key", detail)
-    })?;
     let token = &owner.token;
     let statement = Statement {
         purpose,
@@ -38,6 +34,15 @@ pub(super) fn sign(
         incarnation: token.incarnation,
         nonce,
     };
-    let hash = digest(&SHA256, &statement.to_bytes());
+    sign_bytes(owner, &statement.to_bytes())
+}
+
+/// The same over the bytes of a statement that a worker has put together.
+pub(super) fn sign_bytes(owner: &Owner, statement: &[u8]) -> Result<Bytes, Failure> {
+    let key = owner.identity()?.ok_or_else(|| {
+        let detail = "the token holds no identity key: it never went through this cluster's ceremony";
+        Failure::own(Class::Refused, "find identity key", detail)
+    })?;
+    let hash = digest(&SHA256, statement);
     Ok(owner.session.sign(&Mechanism::Ecdsa, key, hash.as_ref())?.into())
 }

@@ -2,16 +2,13 @@
 
 use bytes::Bytes;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use crate::fault::Failure;
 use crate::owner::Owner;
 use crate::{objects, template};
 use protocol::{Class, Reply};
-
-/// Length of an uncompressed point of P-256.
-const POINT_BYTES: usize = 65;
 
 /// Makes it if it is not there, and answers its public half.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
@@ -36,15 +33,8 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     read(session, public).map(Reply::IdentityKey)
 }
 
-/// The standard has the point as a DER octet string; some vendors give it bare.
 fn read(session: &Session, public: ObjectHandle) -> Result<Bytes, Failure> {
-    let wrong = || Failure::own(Class::Token, "MakeIdentityPair", "the public key does not show a point of P-256");
-    let Some(Attribute::EcPoint(point)) = session.get_attributes(public, &[AttributeType::EcPoint])?.pop() else {
-        return Err(wrong());
-    };
-    match &point[..] {
-        [0x04, 0x41, bare @ ..] if bare.len() == POINT_BYTES => Ok(Bytes::copy_from_slice(bare)),
-        bare if bare.len() == POINT_BYTES && bare.first() == Some(&0x04) => Ok(Bytes::copy_from_slice(bare)),
-        _ => Err(wrong()),
-    }
+    let point = objects::ec_point(session, public)?;
+    let point = point.as_deref().and_then(objects::p256_point).map(Bytes::copy_from_slice);
+    point.ok_or_else(|| Failure::own(Class::Token, "MakeIdentityPair", "the public key does not show a point of P-256"))
 }

@@ -1,0 +1,190 @@
+//! The token's log key: it signs heads of audit logs and nothing else, so whoever finds its signature under one knows that
+//! this token has seen that head.
+//!
+//! Others may make it at the same moment, in another process of this host or of another one. So whoever has made it looks
+//! again, and takes its own away where there is another; where two do that at once, both begin anew, after pauses that
+//! differ.
+
+pub(super) mod checkpoint;
+pub(super) mod vouch;
+
+use std::thread;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use bytes::Bytes;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use crate::fault::Failure;
+use crate::owner::{Owner, lock};
+use crate::{objects, template};
+use protocol::{Class, LogKeyAlgorithm, LogPublicKey, Reply};
+
+/// How often it is looked for where others are making it; in the last few rounds what is half made is taken away.
+const ROUNDS: u32 = 12;
+/// The shortest pause between two looks; the longest is twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What is signed to see whether the halves of a pair belong together: the head of a log that has no records, and that
+/// nobody keeps. It is a head all the same, so that the key has signed nothing else even then.
+const SAMPLE: &str = "keystored log key check\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
+
+/// The pair, once it was found to be sound.
+#[derive(Clone)]
+pub(in super::super) struct LogPair {
+    private: ObjectHandle,
+    public: LogPublicKey,
+}
+
+/// What a token shows of it.
+enum Seen {
+    Nothing,
+    /// What an interrupted making leaves, or one that is under way.
+    Half(ObjectHandle),
+    Both,
+}
+
+/// How a pair is made.
+struct Making {
+    makes: Mechanism<'static>,
+    needs: [MechanismType; 2],
+    curve: &'static [u8],
+}
+
+/// In the order in which they are tried.
+const MAKINGS: [Making; 3] = [
+    Making {
+        makes: Mechanism::EccEdwardsKeyPairGen,
+        needs: [MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA],
+        curve: &template::EDWARDS_25519_NAME,
+    },
+    Making {
+        makes: Mechanism::EccEdwardsKeyPairGen,
+        needs: [MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA],
+        curve: &template::EDWARDS_25519,
+    },
+    Making {
+        makes: Mechanism::EccKeyPairGen,
+        needs: [MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA],
+        curve: &template::P_256,
+    },
+];
+
+/// Makes it where there is none, and answers its public half.
+pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
+    // A token that is gone shows nothing and says OK.
+    owner.token_info()?;
+    for round in 0..ROUNDS {
+        match seen(&owner.session)? {
+            Seen::Both => return own(owner).map(|pair| Reply::LogKey(pair.public)),
+            Seen::Half(_) if round + 4 < ROUNDS => pause(owner)?,
+            // Nobody makes it any more, and no public half was ever shown of it.
+            Seen::Half(leftover) => owner.session.destroy_object(leftover)?,
+            Seen::Nothing => {
+                let made = make(owner)?;
+                if seen(&owner.session).is_ok_and(|seen| matches!(seen, Seen::Both)) {
+                    tracing::info!("the token's log key was made");
+                    return own(owner).map(|pair| Reply::LogKey(pair.public));
+                }
+                tracing::info!("another process has made the token's log key at the same time; that one is used");
+                for half in made {
+                    owner.session.destroy_object(half)?;
+                }
+                pause(owner)?;
+            }
+        }
+    }
+    Err(refused("others make the log key in this token, and none of them has come to an end"))
+}
+
+/// The pair, where it was made in this token and cannot leave it. The public object alone proves nothing: whoever has
+/// kmsuser's PIN can put one there. So the private half has to sign something that opens with it.
+pub(super) fn own(owner: &mut Owner) -> Result<LogPair, Failure> {
+    owner.searches();
+    let session = &owner.session;
+    let missing = || refused("the token holds no log key");
+    let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::LOG)?.ok_or_else(missing)?;
+    let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::LOG)?.ok_or_else(missing)?;
+    objects::made_here(session, private, template::LOG)?;
+    let point = objects::ec_point(session, public)?.unwrap_or_default();
+    let (algorithm, public) = match (objects::ed25519_point(&point), objects::p256_point(&point)) {
+        (Some(bare), _) => (LogKeyAlgorithm::Ed25519, Bytes::copy_from_slice(bare)),
+        (None, Some(bare)) => (LogKeyAlgorithm::EcdsaP256, Bytes::copy_from_slice(bare)),
+        (None, None) => return Err(refused("the log key in the token is neither of Ed25519 nor of P-256")),
+    };
+    let pair = LogPair { private, public: LogPublicKey { algorithm, public } };
+    let signature = pair.sign(session, SAMPLE.as_bytes())?;
+    if !pair.has_signed(SAMPLE.as_bytes(), &signature) {
+        return Err(refused("the public half of the log key in the token is not that of the private one"));
+    }
+    *lock(&owner.token.log_key) = Some(pair.clone());
+    Ok(pair)
+}
+
+impl LogPair {
+    /// 64 bytes, whatever it signs with.
+    fn sign(&self, session: &Session, text: &[u8]) -> Result<Vec<u8>, Failure> {
+        Ok(match self.public.algorithm {
+            LogKeyAlgorithm::Ed25519 => {
+                let plain = EddsaParams::new(EddsaSignatureScheme::Ed25519);
+                session.sign(&Mechanism::Eddsa(plain), self.private, text)?
+            }
+            // The hash is made outside: that is what every vendor has.
+            LogKeyAlgorithm::EcdsaP256 => {
+                session.sign(&Mechanism::Ecdsa, self.private, digest(&SHA256, text).as_ref())?
+            }
+        })
+    }
+
+    fn has_signed(&self, text: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &dyn VerificationAlgorithm = match self.public.algorithm {
+            LogKeyAlgorithm::Ed25519 => &ED25519,
+            LogKeyAlgorithm::EcdsaP256 => &ECDSA_P256_SHA256_FIXED,
+        };
+        UnparsedPublicKey::new(algorithm, &self.public.public).verify(text, signature).is_ok()
+    }
+}
+
+fn seen(session: &Session) -> Result<Seen, Failure> {
+    let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::LOG)?;
+    let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::LOG)?;
+    Ok(match (private, public) {
+        (None, None) => Seen::Nothing,
+        (Some(half), None) | (None, Some(half)) => Seen::Half(half),
+        (Some(_), Some(_)) => Seen::Both,
+    })
+}
+
+/// Both halves, public and private. What one way of making it fails with does not keep from trying the next: tokens list
+/// curves that they do not have, and each says so in words of its own.
+fn make(owner: &mut Owner) -> Result<[ObjectHandle; 2], Failure> {
+    let listed = owner.token.module.mechanisms(owner.token.slot)?;
+    let mut first = None;
+    for Making { makes, needs, curve } in &MAKINGS {
+        if !needs.iter().all(|mechanism| listed.contains(mechanism)) {
+            continue;
+        }
+        let (public, private) = template::log_pair(curve);
+        match owner.session.generate_key_pair(makes, &public, &private).map_err(Failure::from) {
+            Ok((public, private)) => return Ok([public, private]),
+            Err(failure) if failure.class(owner.profile()) == Class::Session => return Err(failure),
+            Err(failure) => first = first.or(Some(failure)),
+        }
+    }
+    Err(first.unwrap_or_else(|| refused("the token makes no keys of Ed25519 or P-256")))
+}
+
+/// Others' pauses are of another length.
+fn pause(owner: &mut Owner) -> Result<(), Failure> {
+    let mut random = [0];
+    owner.random(&mut random)?;
+    thread::sleep(PAUSE + PAUSE * u32::from(random[0]) / 256);
+    Ok(())
+}
+
+fn refused(detail: &str) -> Failure {
+    Failure::own(Class::Refused, "log key", detail)
+}
