@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+/// What happened, as CloudTrail has it.
+pub mod event;
 /// The files of a log, and what is in them.
 pub mod files;
 /// The public keys that a log is checked by, and who vouches for them.
 pub mod keys;
-/// What happened, as CloudTrail has it.
-pub mod event;
 /// How the files of a log are named.
 pub mod layout;
 /// The writer of a log.

@@ -42,12 +42,6 @@ pub enum Line {
     NotAccepted,
     /// Answers were not fetched, and were cut off.
     NotFetched,
-    /// A call that changes nothing was carried out.
-    Shown,
-    /// A control plane call that changes something was carried out.
-    Changed,
-    /// A control plane call was refused.
-    Refused,
     /// A call came to nothing by the service's own fault.
     OwnFault,
     /// A key could not be made, or not in one of the HSMs.
@@ -63,7 +57,7 @@ pub enum Line {
 }
 
 impl Line {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 13] = [
         Self::HandshakeFailed,
         Self::Late,
         Self::MadeRoom,
@@ -71,9 +65,6 @@ impl Line {
         Self::Certificate,
         Self::NotAccepted,
         Self::NotFetched,
-        Self::Shown,
-        Self::Changed,
-        Self::Refused,
         Self::OwnFault,
         Self::KeyNotMade,
         Self::KeyNotRotated,
@@ -86,8 +77,7 @@ impl Line {
     /// they ask for is what an operator looks for.
     const fn whole(self) -> u64 {
         match self {
-            Self::Changed => 1_000,
-            Self::Shown | Self::Refused | Self::OwnFault | Self::KeyNotMade | Self::KeyNotRotated => 100,
+            Self::OwnFault | Self::KeyNotMade | Self::KeyNotRotated => 100,
             _ => 10,
         }
     }
@@ -101,9 +91,6 @@ impl Line {
             Self::Certificate => "client certificate",
             Self::NotAccepted => "not accepted",
             Self::NotFetched => "answers not fetched",
-            Self::Shown => "call that changes nothing",
-            Self::Changed => "call that changes something",
-            Self::Refused => "call refused",
             Self::OwnFault => "call failed in the service itself",
             Self::KeyNotMade => "key not made",
             Self::KeyNotRotated => "key not rotated",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::json::{Container, Line, Out};
+use super::json::{Container, Line, Out, needs_escape};
 use model::id::{HsmId, KeyStoreId, Zone};
 use model::limits::CONTEXT_BYTES;
 
@@ -162,6 +162,10 @@ impl Texts {
         if pairs.is_empty() {
             return NONE;
         }
+        // Nearly always it is that of the item before, or a new one.
+        if let Some(last) = self.ends.len().checked_sub(1).filter(|last| is_object(self.get(*last), pairs)) {
+            return index(last);
+        }
         let mut line = Line(std::mem::take(&mut self.text));
         // Behind a colon no comma is written: this is no further value of what is there.
         line.0.push(b':');
@@ -183,6 +187,27 @@ impl Texts {
         self.text = line.0;
         self.keep()
     }
+}
+
+/// Whether a text is the object of these pairs. It may be so for pairs that are written otherwise than they are, of which
+/// this says that it is not.
+fn is_object(text: &[u8], pairs: &BTreeMap<String, String>) -> bool {
+    let mut left = text;
+    let mut take = |part: &[u8]| {
+        left.strip_prefix(part).is_some_and(|rest| {
+            left = rest;
+            true
+        })
+    };
+    let mut before: &[u8] = b"{\"";
+    for (name, value) in pairs {
+        let same = take(before) && take(name.as_bytes()) && take(b"\":\"") && take(value.as_bytes()) && take(b"\"");
+        if !same || needs_escape(name) || needs_escape(value) {
+            return false;
+        }
+        before = b",\"";
+    }
+    take(b"}") && left.is_empty()
 }
 
 impl Asked {

@@ -105,10 +105,17 @@ impl Out for Line {
     }
 }
 
+/// Whether a string is written otherwise than it is. All bytes are looked at whatever is found, many at once.
+pub(super) fn needs_escape(text: &str) -> bool {
+    let escaped = |found: bool, byte: &u8| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    text.as_bytes().iter().fold(false, escaped)
+}
+
 /// A string with its quotation marks.
 pub(super) fn push_text(buffer: &mut Vec<u8>, text: &str) {
-    // Most of what is written needs no escape, and is looked at once here.
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // Most of what is written does not.
+    if !needs_escape(text) {
+        buffer.reserve(text.len() + 2);
         buffer.push(b'"');
         buffer.extend_from_slice(text.as_bytes());
         buffer.push(b'"');

@@ -213,6 +213,10 @@ impl Out for Split<'_> {
 
     fn text(&mut self, text: &str) {
         let name = self.name.take().unwrap_or_default();
+        // What takes up most of a part begins in what is left of this one.
+        if text.len() > self.most / 2 {
+            return self.pieces(&name, text);
+        }
         let mut value = Vec::with_capacity(text.len() + 2);
         push_text(&mut value, text);
         if let Err(name) = self.whole(name, &value) {

@@ -243,6 +243,31 @@ fn a_batch_of_which_nothing_went_well_has_the_error_of_its_first_item() {
     assert_eq!(of([1, NONE]).failure(), None);
 }
 
+/// One that looks in JSON like the one before is another one all the same.
+#[test]
+fn contexts_are_told_apart_however_they_are_written() {
+    let (scope, nothing) = (scope(), Fields::new());
+    let contexts = [
+        pairs(&[("a", "b"), ("c", "d")]),
+        pairs(&[("a\":\"b\",\"c", "d")]),
+        pairs(&[("a", "b")]),
+        pairs(&[("a", "b"), ("c", "d")]),
+        pairs(&[("a", "b"), ("c", "d")]),
+        pairs(&[("a", "b\u{1}")]),
+        pairs(&[("a", "b\u{1}")]),
+        pairs(&[("a", "b\\u0001")]),
+    ];
+    let mut asked = Asked::new(Shape::Cipher, contexts.len());
+    for context in &contexts {
+        asked.note(Says { key: "k", context, source: None, length: Length::Unsaid, dry_run: false });
+    }
+    let items = Items::new(Arc::new(asked), keys(1), served(), Vec::new(), contexts.iter().map(|_| done(0, NONE)));
+    assert_eq!(items.rows(), 6);
+    let told = decoded(&read(&event(&scope, &nothing, Request::Items(&items)).records()));
+    let told: Vec<Json> = told.into_iter().map(|item| item.1.unwrap()).collect();
+    assert_eq!(told, contexts.iter().map(|pairs| json!(pairs)).collect::<Vec<_>>());
+}
+
 #[test]
 fn what_names_no_legal_context_stands_whole_in_the_record() {
     let (scope, nothing) = (scope(), Fields::new());
