@@ -172,7 +172,7 @@ async fn come_back(kind: &str) {
     bench.replaces_workers().await;
     // Whoever looks some time later sees nothing of it but the count.
     wait::until("the trouble is past", wait::LONG, || (bench.report().1["status"] == "ready").then_some(()));
-    assert_eq!(broken, 17);
+    assert_eq!(broken, 18);
 }
 
 fn order(faults: &Faults, kind: &str, task: Task, who: &str) -> String {

@@ -1,5 +1,5 @@
-//! The only way to keys, for operations on items: admission (rate, then room), key, permission, state, act, record, all of it once more,
-//! result.
+//! The only way to keys, for operations on items: admission (rate, then room), key, permission, state, act, record, all of
+//! it once more, result.
 //!
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is recorded all the same.
@@ -251,10 +251,8 @@ impl Core {
             Begun::Refused(asked, error) => (asked, Err(error)),
             Begun::Waits(asked) => {
                 let used = asked.used();
-                let result = answered(kind, used.target, answer).map(|answer| {
-                    // For the item's record: `served` is the HSM's place in `used.target.entry.members`, and
-                    // `served.opened_by` that of the other cluster's, in `used.source`'s, where two took part.
-                    let Done { served: _, output } = answer;
+                // `served` is for the item's record: a place in `used.target.entry.members`, and `opened_by` in `used.source`'s.
+                let result = answered(kind, used.target, answer).map(|Done { served: _, output }| {
                     for target in [Some(used.target), used.source].into_iter().flatten() {
                         target.entry.usage.note(used_at, kind.operation(), &call.request_id);
                     }
