@@ -78,8 +78,13 @@ async fn a_further_hsm_of_another_vendor_joins_and_brings_in_the_next() {
 
 /// Both tokens have made their log keys: this one of P-256, SoftHSM of Ed25519.
 fn signs_heads(daemon: &Daemon) {
-    let signing = || daemon.log().matches("the HSM signs heads of the audit log").count();
-    wait::until("both HSMs sign heads of the audit log", wait::LONG, || (signing() >= 2).then_some(()));
+    let log = wait::until("both HSMs have been asked for their log keys", wait::LONG, || {
+        let log = daemon.log();
+        let said: Vec<_> =
+            log.lines().filter(|line| line.contains("heads of the audit log")).map(str::to_owned).collect();
+        (said.len() >= 2).then_some(said)
+    });
+    assert!(log.iter().all(|line| line.contains("the HSM signs heads")), "{log:#?}");
 }
 
 /// Whatever zone does it: own ciphertexts open, altered ones are the caller's fault and change nobody's health.

@@ -95,12 +95,14 @@ impl Kept {
         self.known.lock_anyway().public.clone()
     }
 
-    fn learn(&self, public: LogPublicKey) {
+    /// Whether it was not known.
+    fn learn(&self, public: LogPublicKey) -> bool {
         let mut known = self.known.lock_anyway();
-        if known.public.as_ref() != Some(&public) {
-            known.vouched = None;
+        let new = known.public.as_ref() != Some(&public);
+        if new {
+            *known = Known { public: Some(public), vouched: None, trouble: known.trouble.take() };
         }
-        known.public = Some(public);
+        new
     }
 
     /// Whether this is news.
@@ -133,6 +135,7 @@ async fn have_made<P: Port>(member: Arc<Member<P>>, clock: Clock, heartbeat: Hea
     let mut status = member.port.watch();
     let ready = |status: &Arc<Status>| status.state == State::Serving && status.control_ready;
     let workers = member.port.settings().data_workers;
+    let (mut pause, mut lost) = (PAUSES.0, false);
     loop {
         if heartbeat.idle(status.wait_for(|status| ready(status))).await.is_err() {
             return;
@@ -140,18 +143,27 @@ async fn have_made<P: Port>(member: Arc<Member<P>>, clock: Clock, heartbeat: Hea
         // What is half made would be met by workers that are being let in.
         let all = |status: &Arc<Status>| !ready(status) || status.data_ready >= workers;
         let _ = heartbeat.idle(timeout(SETTLE, status.wait_for(all))).await;
-        let mut pause = PAUSES.0;
+        if std::mem::take(&mut lost) {
+            // A token that hangs in this must not cost one control worker after the other.
+            heartbeat.idle(sleep(pause)).await;
+        }
         while ready(&member.port.status()) {
             let asked = member.port.call(Arc::new(Op::LogKey), (clock.now() + PATIENCE).into());
             let made = match heartbeat.idle(asked).await {
                 Ok(Reply::LogKey(public)) => Ok(public),
                 Ok(other) => Err(fault_of(other).to_string()),
-                Err(error) => Err(error.to_string()),
+                Err(error) => {
+                    lost = error.was_sent();
+                    Err(error.to_string())
+                }
             };
+            pause = (pause * 2).min(PAUSES.1);
             let has_it = made.is_ok();
             match made {
                 Ok(public) => {
-                    member.log_key.learn(public);
+                    if member.log_key.learn(public) {
+                        pause = PAUSES.0;
+                    }
                     tell(&member, None);
                 }
                 Err(why) => tell(&member, Some(&why)),
@@ -169,7 +181,6 @@ async fn have_made<P: Port>(member: Arc<Member<P>>, clock: Clock, heartbeat: Hea
                 }
             };
             heartbeat.idle(next).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 }
@@ -196,7 +207,6 @@ impl<P: Port> Dispatcher<P> {
             let public = member.log_key.public()?;
             let trouble = match member.port.call(Arc::clone(&op), deadline.into()).await {
                 Ok(Reply::Signature(signature)) if has_signed(&public, text, &signature) => {
-                    tell(member, None);
                     return Some((member.hsm.clone(), in_notes(&public, &signature)));
                 }
                 Ok(Reply::Signature(_)) => "its signature is not of the log key that its token had".to_owned(),

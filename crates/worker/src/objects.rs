@@ -130,8 +130,13 @@ pub(super) fn named(
     class: ObjectClass,
     label: &'static str,
 ) -> Result<Option<ObjectHandle>, Failure> {
-    let label_attribute = Attribute::Label(label.as_bytes().to_vec());
-    one(&session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label_attribute])?, label)
+    one(&all_named(session, class, label)?, label)
+}
+
+/// The same, however many there are.
+pub(super) fn all_named(session: &Session, class: ObjectClass, label: &str) -> Result<Vec<ObjectHandle>, Failure> {
+    let label = Attribute::Label(label.as_bytes().to_vec());
+    Ok(session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label])?)
 }
 
 fn one(found: &[ObjectHandle], label: &'static str) -> Result<Option<ObjectHandle>, Failure> {

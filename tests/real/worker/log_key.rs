@@ -201,9 +201,10 @@ fn the_identity_key_vouches_for_it_and_for_no_other() {
 #[test]
 fn a_token_without_ed25519_makes_one_of_p256() {
     let hidden = Tokens::after_ceremony();
+    // SoftHSM's way to list all but these; it overlooks the first of them.
     let conf = hidden.dir.path().join("softhsm2.conf");
     let text = fs::read_to_string(&conf).unwrap();
-    fs::write(&conf, format!("{text}slots.mechanisms = -CKM_EDDSA\n")).unwrap();
+    fs::write(&conf, format!("{text}slots.mechanisms = -CKM_DES_CBC,CKM_EDDSA\n")).unwrap();
     // It is listed here, and fails when it is asked for.
     let mut failing = Tokens::after_ceremony();
     let chaos = failing.count_calls();

@@ -24,8 +24,8 @@ use crate::owner::{Owner, lock};
 use crate::{objects, template};
 use protocol::{Class, LogKeyAlgorithm, LogPublicKey, Reply};
 
-/// How often it is looked for where others are making it; in the last few rounds what is half made is taken away.
-const ROUNDS: u32 = 12;
+/// How many looks others have to come to an end with what they make. After that, what is half made is taken away.
+const ROUNDS: u32 = 8;
 /// The shortest pause between two looks; the longest is twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is signed to see whether the halves of a pair belong together: the head of a log that has no records, and that
@@ -39,12 +39,11 @@ pub(in super::super) struct LogPair {
     public: LogPublicKey,
 }
 
-/// What a token shows of it.
-enum Seen {
-    Nothing,
-    /// What an interrupted making leaves, or one that is under way.
-    Half(ObjectHandle),
-    Both,
+/// What a token shows of it: private and public halves.
+#[derive(Clone, PartialEq, Eq)]
+struct Seen {
+    private: Vec<ObjectHandle>,
+    public: Vec<ObjectHandle>,
 }
 
 /// How a pair is made.
@@ -75,29 +74,37 @@ const MAKINGS: [Making; 3] = [
 
 /// Makes it where there is none, and answers its public half.
 pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
-    // A token that is gone shows nothing and says OK.
-    owner.token_info()?;
-    for round in 0..ROUNDS {
-        match seen(&owner.session)? {
-            Seen::Both => return own(owner).map(|pair| Reply::LogKey(pair.public)),
-            Seen::Half(_) if round + 4 < ROUNDS => pause(owner)?,
-            // Nobody makes it any more, and no public half was ever shown of it.
-            Seen::Half(leftover) => owner.session.destroy_object(leftover)?,
-            Seen::Nothing => {
-                let made = make(owner)?;
-                if seen(&owner.session).is_ok_and(|seen| matches!(seen, Seen::Both)) {
-                    tracing::info!("the token's log key was made");
-                    return own(owner).map(|pair| Reply::LogKey(pair.public));
+    for round in 1..=2 * ROUNDS {
+        let last = round >= ROUNDS;
+        // A token that is gone shows nothing and says OK.
+        owner.token_info()?;
+        let seen = look(&owner.session)?;
+        match (seen.private.len(), seen.public.len()) {
+            (0, 0) => {
+                if let Some(key) = make(owner)? {
+                    return Ok(Reply::LogKey(key));
                 }
-                tracing::info!("another process has made the token's log key at the same time; that one is used");
-                for half in made {
-                    owner.session.destroy_object(half)?;
-                }
-                pause(owner)?;
             }
+            (1, 1) => match own(owner) {
+                Ok(pair) => return Ok(Reply::LogKey(pair.public)),
+                Err(failure) if look(&owner.session)? == seen => return Err(failure),
+                // It was another's, which has taken it away.
+                Err(_) => {}
+            },
+            // Others come to an end with what they make, or take it away.
+            _ if !last => {}
+            // What an interrupted making leaves: nobody was shown its public half, or nobody can sign with it.
+            (0 | 1, 0 | 1) => {
+                for leftover in seen.private.into_iter().chain(seen.public) {
+                    owner.session.destroy_object(leftover)?;
+                }
+            }
+            // Says that there are several.
+            _ => own(owner).map(drop)?,
         }
+        pause(owner)?;
     }
-    Err(refused("others make the log key in this token, and none of them has come to an end"))
+    Err(refused("others make the log key in this token, and none of them comes to an end"))
 }
 
 /// The pair, where it was made in this token and cannot leave it. The public object alone proves nothing: whoever has
@@ -148,19 +155,34 @@ impl LogPair {
     }
 }
 
-fn seen(session: &Session) -> Result<Seen, Failure> {
-    let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::LOG)?;
-    let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::LOG)?;
-    Ok(match (private, public) {
-        (None, None) => Seen::Nothing,
-        (Some(half), None) | (None, Some(half)) => Seen::Half(half),
-        (Some(_), Some(_)) => Seen::Both,
-    })
+fn look(session: &Session) -> Result<Seen, Failure> {
+    let found = |class| objects::all_named(session, class, template::LOG);
+    Ok(Seen { private: found(ObjectClass::PRIVATE_KEY)?, public: found(ObjectClass::PUBLIC_KEY)? })
+}
+
+/// Makes the pair where it is the only one then; else takes it away again.
+fn make(owner: &mut Owner) -> Result<Option<LogPublicKey>, Failure> {
+    // A token that is being lost shows fewer and fewer objects, and no error.
+    let shown = objects::ceremony(&owner.session)?;
+    if !(shown.identity || shown.transport || shown.wrapping || shown.canary) {
+        return Err(refused("the token shows none of its objects, so that it may hold one all the same"));
+    }
+    let [public, private] = generate(owner)?;
+    if look(&owner.session)? == (Seen { private: vec![private], public: vec![public] }) {
+        tracing::info!("the token's log key was made");
+        // Where that fails another one has come to it, and is taken away again.
+        return Ok(own(owner).ok().map(|pair| pair.public));
+    }
+    tracing::info!("another process has made the token's log key at the same time; that one is used");
+    for half in [private, public] {
+        owner.session.destroy_object(half)?;
+    }
+    Ok(None)
 }
 
 /// Both halves, public and private. What one way of making it fails with does not keep from trying the next: tokens list
 /// curves that they do not have, and each says so in words of its own.
-fn make(owner: &mut Owner) -> Result<[ObjectHandle; 2], Failure> {
+fn generate(owner: &mut Owner) -> Result<[ObjectHandle; 2], Failure> {
     let listed = owner.token.module.mechanisms(owner.token.slot)?;
     let mut first = None;
     for Making { makes, needs, curve } in &MAKINGS {
