@@ -100,7 +100,8 @@ impl Audit {
 
 /// The sentence about a disk that will be full soon.
 fn filling_up(state: &State, directory: &std::path::Path) -> Option<String> {
-    let full_in = state.full_in.filter(|full_in| *full_in < SOON)?;
+    // What is full already is told as that.
+    let full_in = state.full_in.filter(|_| state.accepting()).filter(|full_in| *full_in < SOON)?;
     let minutes = full_in.as_secs() / 60;
     let (hours, minutes) = (minutes / 60, minutes % 60);
     // Rates are in bytes, and a byte more or less is no matter.

@@ -83,6 +83,7 @@ async fn a_restored_database_goes_on_with_the_log_of_now() {
     let daemon = site.launch();
     daemon.wait_until_ready();
     assert_eq!(readiness(&daemon).0, 200);
+    daemon.caller().await.key_stores().await;
     assert!(daemon.audit_settled().head.size > before as u64);
 
     // Of before there was any log: the directory is of a log that it does not know.

@@ -220,7 +220,7 @@ mod tests {
             "keystored_audit_accepting 1",
             "keystored_audit_records_total 7",
             "keystored_audit_records_behind_checkpoint 2",
-            "keystored_audit_disk_full_in_seconds 90.0",
+            "keystored_audit_disk_full_in_seconds{} 90.0",
             "keystored_audit_hsm_signature_age_seconds{hsm=\"hsm-a\"} 1.5",
             "keystored_audit_records_not_accepted_total{reason=\"no_space\"} 3",
             "keystored_audit_sink_records_behind{sink=\"json\"} 4",
@@ -229,10 +229,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
-        assert!(!text.contains("keystored_audit_checkpoint_age_seconds "), "{text}");
+        assert!(!text.contains("keystored_audit_checkpoint_age_seconds{"), "{text}");
         metrics.audit(AuditReading::default());
         let text = metrics.text();
         assert!(text.contains("keystored_audit_accepting 0") && text.contains("keystored_audit_records_total 7"));
-        assert!(!text.contains("keystored_audit_disk_full_in_seconds ") && !text.contains("hsm_signature_age_seconds{"));
+        assert!(!text.contains("keystored_audit_disk_full_in_seconds{") && !text.contains("hsm_signature_age_seconds{"));
     }
 }
