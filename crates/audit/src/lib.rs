@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod document;
 /// The files of a log, and what is in them.
 pub mod files;
 /// The public keys that a log is checked by, and who vouches for them.
@@ -21,5 +23,3 @@ pub mod read;
 pub mod test_support;
 /// Checks a log from outside.
 pub mod verify;
-#[cfg(test)]
-mod document;

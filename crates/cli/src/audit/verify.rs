@@ -110,7 +110,10 @@ impl printer::Report for Verified {
             .chain(self.signers.iter().map(|one| ("Signed by", Self::signed_by(one)))),
         );
         if self.unsigned_records > 0 {
-            lines += &format!("\n{} records came after the newest head: nobody vouches for them yet.", self.unsigned_records);
+            lines += &format!(
+                "\n{} records came after the newest head: nobody vouches for them yet.",
+                self.unsigned_records
+            );
         }
         if self.torn_bytes > 0 {
             lines += &format!("\n{} bytes at the end of the journal are no record.", self.torn_bytes);
@@ -125,7 +128,8 @@ impl printer::Report for Verified {
         if self.sound {
             lines += "\nAll of these records are as they were signed.";
             if !self.kept_elsewhere {
-                lines += "\nWhether there was ever a newer head, only one that was kept elsewhere can tell (--checkpoint).";
+                lines +=
+                    "\nWhether there was ever a newer head, only one that was kept elsewhere can tell (--checkpoint).";
             }
         }
         lines
