@@ -12,18 +12,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::clock::Clock;
 use tempfile::TempDir;
 
 use super::disk::{Act, Acts, Disk};
-use super::journal::take;
 use super::settings::Sizes;
 use super::tree::Edge;
 use super::*;
 use crate::layout;
-use crate::note::{Checkpoint, Line, Signed};
+use crate::note::{Checkpoint, Signed};
 
 const ORIGIN: &str = "keystored.example/audit/test";
 
@@ -79,6 +78,11 @@ impl Setup {
     fn open(&self) -> Log {
         self.try_open().expect("a log that opens")
     }
+}
+
+/// A directory in memory where there is one: for what is done again for every byte.
+fn quick_directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
 /// What happens to acts on files.
@@ -138,6 +142,15 @@ impl Acts for Script {
 
 fn os_error(errno: rustix::io::Errno) -> Option<io::Error> {
     Some(errno.into())
+}
+
+/// Sets it when the scope ends, also by a panic.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Waits until this is so.
