@@ -2,9 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod document;
+/// The files of a log, and what is in them.
+pub mod files;
+/// The public keys that a log is checked by, and who vouches for them.
+pub mod keys;
 /// How the files of a log are named.
 pub mod layout;
 /// The writer of a log.
 pub mod log;
 /// Signed notes, the heads in them, and the keys that sign.
 pub mod note;
+/// Proofs that one record is in a log.
+pub mod prove;
+/// Records, one after the other.
+pub mod read;
+/// Writes logs as tests need them.
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
+/// Checks a log from outside.
+pub mod verify;

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 pub use self::key::{Algorithm, LogKey, VerifierKey};
+use super::files::MOST_RECORDS;
 
 /// Longest note that is read. The longest that is written is far shorter: a line for each zone.
 pub const NOTE_BYTES: usize = 64 * 1_024;
@@ -157,6 +158,9 @@ impl Checkpoint {
         let note = signed_note::Note::from_bytes(bytes).map_err(|_| Malformed::Note)?;
         let read = tlog_tiles::checkpoint::Checkpoint::from_bytes(note.text()).map_err(|_| Malformed::Head)?;
         sound_name(read.origin())?;
+        if read.size() > MOST_RECORDS {
+            return Err(Malformed::Head);
+        }
         let lines = lines_of(bytes).map_err(|_| Malformed::Note)?;
         Ok(Self {
             origin: read.origin().to_owned(),

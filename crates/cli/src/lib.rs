@@ -13,6 +13,7 @@ mod access;
 mod access_key;
 mod alias;
 mod approval;
+mod audit;
 mod bench;
 mod cluster;
 mod completions;
@@ -132,6 +133,9 @@ enum Command {
     /// Ask why somebody may do something, and what is wrong with a policy
     #[command(subcommand)]
     Access(access::Command),
+    /// Look at an audit log's files, and check them
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make here, under new keys, what the AWS CLI printed of an account's keys
     ImportSettings(import_settings::Arguments),
     /// Check whether the service accepts calls
@@ -212,6 +216,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Policy(command) => policy::run(context, command).await,
         Command::Grant(command) => grant::run(context, command).await,
         Command::Access(command) => access::run(context, command).await,
+        Command::Audit(command) => audit::run(context, command).await,
         Command::ImportSettings(arguments) => import_settings::run(context, arguments).await,
         Command::Health => health::run(context).await,
         Command::Bench(arguments) => bench::run(context, arguments).await,

@@ -112,11 +112,19 @@ impl Printer {
 
     /// A progress bar over bytes on standard error, invisible with JSON and where nobody watches.
     pub(super) fn progress(&self, bytes: u64) -> ProgressBar {
+        self.bar(bytes, "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left")
+    }
+
+    /// The same over anything that is counted.
+    pub(super) fn counter(&self) -> ProgressBar {
+        self.bar(0, "{bar:40} {human_pos}/{human_len} {per_sec} {eta} left")
+    }
+
+    fn bar(&self, length: u64, template: &str) -> ProgressBar {
         if self.json || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::new(bytes);
-        let template = "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left";
+        let bar = ProgressBar::new(length);
         match ProgressStyle::with_template(template) {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,

@@ -1,0 +1,218 @@
+//! Entry bundles: up to 256 records, each behind its length.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use tlog_tiles::tlog::{Hash, record_hash};
+
+use super::{Journal, Place, Unreadable, WIDTH, read_into, widths};
+use crate::layout::{self, RECORD_BYTES};
+
+/// Bytes of a length.
+const LENGTH_BYTES: usize = 2;
+/// Longest bundle.
+const BUNDLE_BYTES: usize = WIDTH * (LENGTH_BYTES + RECORD_BYTES);
+/// Most records that are looked for in a bundle: one that somebody has put some into may have more than it should.
+const MOST: usize = 4 * WIDTH;
+
+/// Records of one bundle, in memory that is used again for the next one.
+#[derive(Debug, Default)]
+pub struct Bundle {
+    bytes: Vec<u8>,
+    records: Vec<Range<usize>>,
+    /// Nothing follows the last record.
+    whole: bool,
+}
+
+impl Bundle {
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// False where something follows the last record that is none.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether nothing at all can be made of it, as of a compressed one that was changed.
+    pub(crate) fn is_lost(&self) -> bool {
+        !self.whole && self.bytes.is_empty()
+    }
+
+    /// A record.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Option<&[u8]> {
+        self.bytes.get(self.records.get(index)?.clone())
+    }
+
+    /// The hashes of its records.
+    pub fn leaves(&self) -> impl Iterator<Item = Hash> + '_ {
+        self.records.iter().map(|record| record_hash(self.bytes.get(record.clone()).unwrap_or_default()))
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
+        self.whole = true;
+    }
+
+    /// Finds the records in the bytes.
+    fn split(&mut self) {
+        self.records.clear();
+        let (found, end) = walk(&self.bytes, 0, MOST);
+        self.records = found;
+        self.whole = end == self.bytes.len();
+    }
+
+    /// Where a record's length was changed, what follows it cannot be found by lengths. Its records end with the bundle, and
+    /// it is known how many there are: takes the first place behind this record from where as many follow.
+    pub(crate) fn find_rest(&mut self, broken: usize, width: usize) {
+        let start = match self.records.get(broken) {
+            Some(record) => record.start.saturating_sub(LENGTH_BYTES),
+            None => self.records.last().map_or(0, |last| last.end),
+        };
+        let wanted = width.saturating_sub(broken + 1);
+        let begin = start + LENGTH_BYTES;
+        for at in begin..=self.bytes.len() {
+            // The last one ends with the bundle.
+            let at = if wanted == 0 { self.bytes.len() } else { at };
+            let (found, end) = walk(&self.bytes, at, wanted + 1);
+            if end == self.bytes.len() && found.len() == wanted {
+                self.records.truncate(broken);
+                self.records.push(begin..at);
+                self.records.extend(found);
+                return;
+            }
+        }
+    }
+}
+
+/// Records from a place on, at most so many, and where the last one ends.
+fn walk(bytes: &[u8], from: usize, most: usize) -> (Vec<Range<usize>>, usize) {
+    let mut records = Vec::new();
+    let mut at = from;
+    while records.len() < most {
+        let Some([high, low]) = bytes.get(at..at + LENGTH_BYTES) else { break };
+        let start = at + LENGTH_BYTES;
+        let end = start + usize::from(u16::from_be_bytes([*high, *low]));
+        if end > bytes.len() {
+            break;
+        }
+        records.push(start..end);
+        at = end;
+    }
+    (records, at)
+}
+
+/// Reads a log's bundles, one after the other.
+pub struct Bundles {
+    place: Place,
+    bundle: Bundle,
+    compressed: Vec<u8>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+}
+
+impl Bundles {
+    /// Reads those of a log.
+    pub fn new(place: &Place) -> Result<Self, Unreadable> {
+        let decompressor = zstd::bulk::Decompressor::new().map_err(Unreadable::at(place.directory()))?;
+        Ok(Self { place: place.clone(), bundle: Bundle::default(), compressed: Vec::new(), decompressor })
+    }
+
+    /// Loads a bundle of which at least so many records are wanted: whole, compressed, from the archive, not whole yet, or
+    /// out of the journal, the first of these that has enough. Absent where none has any.
+    pub fn load(&mut self, index: u64, wanted: usize) -> Result<Option<&mut Bundle>, Unreadable> {
+        if !self.load_file(index, wanted)? {
+            self.add_from_journal(index)?;
+        }
+        Ok((!self.bundle.is_empty() || !self.bundle.whole).then_some(&mut self.bundle))
+    }
+
+    /// What was loaded last.
+    #[must_use]
+    pub const fn current(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Loads a bundle out of a file that has at least so many records, or is said to be whole; false where there is none.
+    pub(crate) fn load_file(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
+        self.bundle.clear();
+        let whole = layout::bundle(index, layout::FULL as u32);
+        let mut folders = vec![self.place.directory.clone()];
+        folders.extend(self.place.archive.clone());
+        for folder in &folders {
+            if self.load_whole(&folder.join(&whole))? {
+                return Ok(true);
+            }
+        }
+        for folder in &folders {
+            // The widest has all that the others have.
+            let Some(width) = widths(&folder.join(&whole))?.pop() else { continue };
+            let path = folder.join(layout::bundle(index, width));
+            if read_into(&path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(&path))? {
+                self.bundle.split();
+                if self.bundle.len() >= wanted {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn load_whole(&mut self, path: &Path) -> Result<bool, Unreadable> {
+        if read_into(path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(path))? {
+            self.bundle.split();
+            return Ok(true);
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(layout::COMPRESSED);
+        let path = PathBuf::from(name);
+        if !read_into(&path, BUNDLE_BYTES, &mut self.compressed).map_err(Unreadable::at(&path))? {
+            return Ok(false);
+        }
+        let bytes = &mut self.bundle.bytes;
+        bytes.clear();
+        // Memory is taken as it is written to; whoever says it were more than a bundle has is not believed.
+        bytes.reserve_exact(BUNDLE_BYTES);
+        match self.decompressor.decompress_to_buffer(&self.compressed, bytes) {
+            Ok(_) => self.bundle.split(),
+            // Somebody changed it: a bundle without a record that can be found.
+            Err(_) => {
+                self.bundle.clear();
+                self.bundle.whole = false;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds what the journal has of a bundle of which there is no file, or none that is wide enough.
+    fn add_from_journal(&mut self, index: u64) -> Result<(), Unreadable> {
+        let first = index.saturating_mul(layout::FULL);
+        let bundle = &mut self.bundle;
+        while bundle.whole && bundle.len() < WIDTH {
+            let before = bundle.len();
+            let Some(mut journal) = Journal::at(&self.place, first + before as u64)? else { break };
+            while bundle.len() < WIDTH
+                && let Some(entry) = journal.next()?
+            {
+                let start = bundle.bytes.len() + LENGTH_BYTES;
+                bundle.bytes.extend(u16::try_from(entry.record.len()).unwrap_or(u16::MAX).to_be_bytes());
+                bundle.bytes.extend(entry.record);
+                bundle.records.push(start..start + entry.record.len());
+            }
+            if bundle.len() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

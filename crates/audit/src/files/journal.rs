@@ -1,0 +1,134 @@
+//! The journal: records that came after the last bundle, each behind its length and the beginning of its hash.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use tlog_tiles::tlog::record_hash;
+
+use super::{Place, Unreadable, absent, open};
+use crate::layout::{self, JOURNAL, RECORD_BYTES};
+
+/// Bytes of a length, and of the beginning of a hash.
+const HEAD_BYTES: usize = 2 + 8;
+/// So much is read at once: more than any record.
+const CHUNK: usize = 2 * RECORD_BYTES;
+
+/// A record of the journal.
+pub(crate) struct Entry<'a> {
+    pub(crate) record: &'a [u8],
+}
+
+/// One file of the journal, from a record on.
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Where in the file `bytes` begin.
+    offset: u64,
+    bytes: Vec<u8>,
+    /// How many of them were read.
+    filled: usize,
+    /// How many of these have been given out.
+    used: usize,
+    number: u64,
+}
+
+/// The first records of the journal's files, in order.
+pub(crate) fn journals(place: &Place) -> Result<Vec<u64>, Unreadable> {
+    let folder = place.directory().join(JOURNAL);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(Unreadable { path: folder, source: error }),
+    };
+    let mut firsts = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(Unreadable::at(&folder))?.file_name();
+        let first = name.to_str().and_then(|name| name.parse::<u64>().ok());
+        // Another program's file may be called anything; ours are called in one way.
+        firsts.extend(first.filter(|first| layout::journal(*first).file_name() == Some(&name)));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+impl Journal {
+    /// The file that has this record, or will have it next. Absent where there is none.
+    pub(crate) fn at(place: &Place, number: u64) -> Result<Option<Self>, Unreadable> {
+        let candidates = journals(place)?;
+        for first in candidates.into_iter().rev().filter(|first| *first <= number) {
+            let Some(mut journal) = Self::open(place, first)? else { continue };
+            while journal.number < number && journal.next()?.is_some() {}
+            if journal.number == number {
+                return Ok(Some(journal));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file that begins with this record.
+    pub(crate) fn open(place: &Place, first: u64) -> Result<Option<Self>, Unreadable> {
+        let path = place.directory().join(layout::journal(first));
+        let Some(file) = open(&path).map_err(Unreadable::at(&path))? else { return Ok(None) };
+        Ok(Some(Self { path, file, offset: 0, bytes: vec![0; CHUNK], filled: 0, used: 0, number: first }))
+    }
+
+    /// The number of the next record.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether there is a next record now.
+    pub(crate) fn is_more(&mut self) -> Result<bool, Unreadable> {
+        Ok(self.complete()?.is_some())
+    }
+
+    /// Bytes behind the last record that could be read.
+    pub(crate) fn rest(&self) -> Result<u64, Unreadable> {
+        let length = self.file.metadata().map_err(Unreadable::at(&self.path))?.len();
+        Ok(length.saturating_sub(self.offset + self.used as u64))
+    }
+
+    /// The next record. Absent where the file ends or is torn; it may go on later.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry<'_>>, Unreadable> {
+        let Some(length) = self.complete()? else { return Ok(None) };
+        let start = self.used + HEAD_BYTES;
+
+        self.used = start + length;
+        self.number = self.number.saturating_add(1);
+        let record = self.bytes.get(start..self.used).unwrap_or_default();
+        Ok(Some(Entry { record }))
+    }
+
+    /// Has the next record in memory, if there is a whole one, and says how long it is.
+    fn complete(&mut self) -> Result<Option<usize>, Unreadable> {
+        for fresh in [false, true] {
+            if fresh {
+                self.refill()?;
+            }
+            let rest = self.bytes.get(self.used..self.filled).unwrap_or_default();
+            let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else { continue };
+            let [high, low, beginning @ ..] = head;
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            if rest.get(..length).is_some_and(|record| record_hash(record).0.starts_with(beginning)) {
+                return Ok(Some(length));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads anew from where the next record begins: what was torn may be whole by now.
+    fn refill(&mut self) -> Result<(), Unreadable> {
+        self.offset += self.used as u64;
+        (self.used, self.filled) = (0, 0);
+        while let Some(rest) = self.bytes.get_mut(self.filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, self.offset + self.filled as u64) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Unreadable { path: self.path.clone(), source: error }),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! `keystorectl audit …`: looks at an audit log's files, and asks no daemon.
+
+mod archive;
+mod check_proof;
+mod head;
+mod keys;
+mod prove;
+mod record;
+mod show;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use audit::files::Place;
+use audit::keys::{Believed, PublicKeys};
+use audit::note::Checkpoint;
+use clap::{Args, Subcommand};
+
+use super::Context;
+use super::failure::Failure;
+
+/// Longest file of keys, heads or proofs that is read.
+const FILE_BYTES: u64 = 8 * 1_024 * 1_024;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check a log from its files and public keys alone
+    Verify(verify::Arguments),
+    /// Print a proof that a record is in the log: a file that is checked without the rest of the log
+    Prove(prove::Arguments),
+    /// Check such a proof, and print the record
+    CheckProof(check_proof::Arguments),
+    /// Print the newest signed head, for keeping it elsewhere
+    Head(Log),
+    /// Show the last records, and follow
+    Tail(tail::Arguments),
+    /// Show a record
+    Show(show::Arguments),
+    /// Print what a log is checked by: public keys, and who vouches for them
+    Keys(Log),
+    /// Move complete bundles of records elsewhere; tiles and heads stay
+    Archive(archive::Arguments),
+}
+
+/// The log that a command is for.
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// The log's directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// A directory that complete bundles were moved to
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
+
+impl Log {
+    fn place(&self) -> Result<Place, Failure> {
+        for directory in std::iter::once(&self.directory).chain(&self.archive) {
+            if !directory.is_dir() {
+                return Err(Failure::local(format!("{} is no directory", directory.display())));
+            }
+        }
+        Ok(Place::new(&self.directory).with_archive(self.archive.as_deref()))
+    }
+}
+
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Prove(arguments) => prove::run(context, &arguments),
+        Command::CheckProof(arguments) => check_proof::run(context, &arguments),
+        Command::Head(log) => head::run(context, &log),
+        Command::Tail(arguments) => tail::run(context, arguments).await,
+        Command::Show(arguments) => show::run(context, &arguments),
+        Command::Keys(log) => keys::run(context, &log),
+        Command::Archive(arguments) => archive::run(context, &arguments),
+    }
+}
+
+/// Reads a small file.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: std::io::Error| Failure::local(format!("cannot read {}: {error}", path.display()));
+    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES {
+        return Err(Failure::local(format!("{} is longer than anything of its kind", path.display())));
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// Reads the public keys, and checks who vouches for them.
+fn read_keys(path: &Path) -> Result<(PublicKeys, Believed), Failure> {
+    let failed = |error: audit::keys::KeysError| Failure::local(format!("{}: {error}", path.display()));
+    let keys = PublicKeys::from_json(&read(path)?).map_err(failed)?;
+    let believed = keys.check().map_err(failed)?;
+    Ok((keys, believed))
+}
+
+/// Reads a signed head.
+fn read_head(path: &Path) -> Result<Checkpoint, Failure> {
+    Checkpoint::from_bytes(&read(path)?).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
+}
