@@ -111,7 +111,7 @@ impl Log {
             std::io::ErrorKind::WouldBlock => OpenError::InUse(settings.directory.clone()),
             _ => OpenError::Failed { done: "opened", path: settings.directory.clone(), cause },
         })?;
-        let found = recover::recover(&disk, &key.verifier(), known, sizes.recent_bytes)?;
+        let found = recover::recover(&disk, key.verifier(), known, sizes.recent_bytes)?;
         let Some(segment) = found.segments.last().cloned() else {
             return Err(OpenError::Missing(settings.directory));
         };

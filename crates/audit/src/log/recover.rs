@@ -155,7 +155,7 @@ impl Walk {
         self.keep(entry);
         put_record(&mut self.bundle, &entry.record);
         self.edge.push(entry.hash, |_| {});
-        if self.edge.size() % FULL == 0 {
+        if self.edge.size().is_multiple_of(FULL) {
             self.bundle.clear();
         }
         self.look()

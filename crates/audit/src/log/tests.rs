@@ -4,6 +4,7 @@ mod crash;
 mod heads;
 mod hot;
 mod opening;
+mod others;
 mod room;
 mod trouble;
 
@@ -85,10 +86,13 @@ fn quick_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
+/// Which acts fail.
+type Rule = dyn FnMut(Act, &Path) -> Option<io::Error> + Send;
+
 /// What happens to acts on files.
 #[derive(Default)]
 struct Script {
-    rule: Mutex<Option<Box<dyn FnMut(Act, &Path) -> Option<io::Error> + Send>>>,
+    rule: Mutex<Option<Box<Rule>>>,
     /// Writes wait while this is so.
     held: Mutex<bool>,
     changed: Condvar,
@@ -190,7 +194,7 @@ fn checked_head(directory: &Path) -> Head {
     let bytes = std::fs::read(directory.join(layout::CHECKPOINT)).expect("a checkpoint");
     let checkpoint = Checkpoint::from_bytes(&bytes).expect("a head");
     assert_eq!(checkpoint.origin(), ORIGIN);
-    assert_eq!(checkpoint.signed_by(&key().verifier()), Signed::Well);
+    assert_eq!(checkpoint.signed_by(key().verifier()), Signed::Well);
     let disk = raw(directory);
     let head = checkpoint.head();
     let mut edge = Edge::default();

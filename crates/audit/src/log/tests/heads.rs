@@ -57,7 +57,7 @@ fn heads_follow_the_records() {
     for number in 0..=2_000 {
         while let Some(head) = left.next_if(|head| head.head().size == number) {
             assert_eq!(head.head(), edge.head());
-            assert_eq!(head.signed_by(&key().verifier()), Signed::Well);
+            assert_eq!(head.signed_by(key().verifier()), Signed::Well);
         }
         edge.push(leaves::record_hash(&record(number)), |_| {});
     }
@@ -107,8 +107,8 @@ fn zones_sign_beside_the_log() {
     log.close();
     let head = newest(setup.directory());
     assert_eq!(head.head().size, 10);
-    assert_eq!(head.signed_by(&key().verifier()), Signed::Well);
-    assert_eq!(head.signed_by(&zone.key.verifier()), Signed::Well);
+    assert_eq!(head.signed_by(key().verifier()), Signed::Well);
+    assert_eq!(head.signed_by(zone.key.verifier()), Signed::Well);
     assert_eq!(log.state().signatures, 2);
 }
 
@@ -122,14 +122,14 @@ fn a_head_does_not_wait_for_a_zone() {
     let log = setup.open();
     fill(&log, 0..10);
     until("a head is over it", || log.head().size == 10);
-    assert_eq!(newest(setup.directory()).signed_by(&zone.key.verifier()), Signed::Not);
+    assert_eq!(newest(setup.directory()).signed_by(zone.key.verifier()), Signed::Not);
     zone.release();
     until("the zone has signed", || log.state().signatures == 2);
     let head = newest(setup.directory());
-    assert_eq!((head.head().size, head.signed_by(&zone.key.verifier())), (10, Signed::Well));
+    assert_eq!((head.head().size, head.signed_by(zone.key.verifier())), (10, Signed::Well));
     log.close();
     let heads = heads(setup.directory());
-    let by_zone = heads.iter().filter(|head| head.signed_by(&zone.key.verifier()) == Signed::Well);
+    let by_zone = heads.iter().filter(|head| head.signed_by(zone.key.verifier()) == Signed::Well);
     assert!(by_zone.count() >= 1);
 }
 
