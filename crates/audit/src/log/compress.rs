@@ -52,7 +52,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 /// Compresses some bundles. `true`: there are more.
-fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> {
+pub(crate) fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> {
     let closed = locked(&shared.recent).floor / FULL;
     let from = match *next {
         Some(from) => from,

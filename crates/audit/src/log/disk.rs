@@ -267,11 +267,11 @@ impl Disk {
 
     /// Has the file system keep room up to there, beyond the file's end. `false`: it can't.
     pub(crate) fn allocate(&self, file: &File, path: &Path, to: u64) -> io::Result<bool> {
-        self.before(Act::Allocate, path)?;
-        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, to) {
+        let asked = self.before(Act::Allocate, path);
+        match asked.and_then(|()| Ok(rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, to)?)) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -319,6 +319,16 @@ impl Disk {
         self.write(&file, new, &mut [IoSlice::new(bytes)], 0)?;
         self.rename(new, path)?;
         Ok(file)
+    }
+
+    /// As [`Self::put`], and on the disk when this returns: never is there anything but the old file or the new one, whole.
+    pub(crate) fn put_synced(&self, temporary: &str, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let new = Path::new(temporary);
+        let file = self.create(new)?;
+        self.write(&file, new, &mut [IoSlice::new(bytes)], 0)?;
+        self.sync_data(&file, new)?;
+        self.rename(new, path)?;
+        self.sync_directory(path.parent().unwrap_or(Path::new("")))
     }
 
     /// Gives a file another name, in place of what has that now.

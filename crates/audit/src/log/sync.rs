@@ -64,7 +64,7 @@ fn wait(shared: &Shared, again: Duration) -> bool {
     }
 }
 
-fn round(shared: &Shared) -> Result<(), Reason> {
+pub(crate) fn round(shared: &Shared) -> Result<(), Reason> {
     let stopped = locked(&shared.pen).stopped.clone();
     if let Some(reason) = stopped {
         super::heal::heal(shared, &reason)?;
