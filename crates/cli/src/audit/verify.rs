@@ -15,7 +15,7 @@ use crate::printer::{self, facts};
 const SHOWN: usize = 50;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     log: Log,
     /// The public keys, as `audit keys` prints them; from somebody you trust, or kept from before

@@ -2,16 +2,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-struct Given(std::vec::IntoIter<u32>);
+struct Given<'a>(std::slice::Iter<'a, u32>);
 
-impl Row for Given {
+impl Row for Given<'_> {
     fn next(&mut self) -> Result<Option<Hash>, Unreadable> {
         Ok(self.0.next().map(|number| tlog_tiles::tlog::record_hash(&number.to_be_bytes())))
     }
 }
 
-fn given(numbers: &[u32]) -> Given {
-    Given(numbers.to_vec().into_iter())
+fn given(numbers: &[u32]) -> Given<'_> {
+    Given(numbers.iter())
 }
 
 fn found(recorded: &[u32], there: &[u32], open: bool) -> Vec<Finding> {
