@@ -25,6 +25,14 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Finds the records of a bundle that is not compressed.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        let mut bundle = Self { bytes, ..Self::default() };
+        bundle.split();
+        bundle
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 mod soundness;
 mod tampering;
+mod written;
 
 use std::path::{Path, PathBuf};
 
