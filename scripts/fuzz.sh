@@ -11,7 +11,8 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --locked cargo-fuzz
 fi
 # Something to begin with, where random bytes would take long to get anywhere.
-mkdir -p fuzz/corpus/{aws_request,config,certificate,policy,sigv4}
+mkdir -p fuzz/corpus/{audit_note,aws_request,config,certificate,policy,sigv4}
+cp fuzz/seeds/audit_note/* fuzz/corpus/audit_note/
 cp fuzz/seeds/aws_request/*.json fuzz/corpus/aws_request/
 cp fuzz/seeds/policy/*.json fuzz/corpus/policy/
 cp fuzz/seeds/sigv4/*.http fuzz/corpus/sigv4/

@@ -141,7 +141,7 @@ fn what_was_changed_fails_at_its_step() {
         (5, change("record.tlog-proof", &own, &other)),
         (5, change("record.tlog-proof", "index 421", "index 422")),
         (4, change(KEYS, "hsm-1\\n0123", "hsm-9\\n0123")),
-        (1, change(KEYS, ORIGIN, "other.example")),
+        (1, change(KEYS, "\"log\": \"keys", "\"log\": \"other")),
     ] {
         assert!(follow(log.path(), &steps[..passing]).status.success(), "{passing}");
         assert!(!follow(log.path(), &steps[..=passing]).status.success(), "{passing}");

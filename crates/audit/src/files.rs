@@ -19,6 +19,8 @@ use super::layout;
 pub(crate) const HASH_BYTES: usize = 32;
 /// Widest tile or bundle.
 pub(crate) const WIDTH: usize = layout::FULL as usize;
+/// What is not whole is replaced by what is wider while somebody writes: so often is looked for it.
+const LOOKS: usize = 4;
 /// Most records of a log that is read: with more, arithmetic on places in the tree would overflow somewhere.
 pub const MOST_RECORDS: u64 = 1 << 48;
 
@@ -90,18 +92,24 @@ impl Place {
         if !(1..=layout::FULL as u32).contains(&wanted) {
             return Ok(None);
         }
-        let exact = read(wanted)?;
-        if exact.is_some() {
-            return Ok(exact);
-        }
-        let mut others = widths(&self.directory.join(layout::tile(level, index, layout::FULL as u32)))?;
-        others.push(layout::FULL as u32);
-        // The next wider one, else the widest that is narrower.
-        others.sort_unstable_by_key(|other| if *other < wanted { 2 * layout::FULL as u32 - other } else { *other });
-        for other in others.into_iter().filter(|other| *other != wanted) {
-            if let Some(mut hashes) = read(other)? {
-                hashes.truncate(width);
-                return Ok(Some(hashes));
+        for _ in 0..LOOKS {
+            let exact = read(wanted)?;
+            if exact.is_some() {
+                return Ok(exact);
+            }
+            let narrow = widths(&self.directory.join(layout::tile(level, index, layout::FULL as u32)))?;
+            // The next wider one, else the widest that is narrower.
+            let mut others = narrow.clone();
+            others.push(layout::FULL as u32);
+            others.sort_unstable_by_key(|other| if *other < wanted { 2 * layout::FULL as u32 - other } else { *other });
+            for other in others.into_iter().filter(|other| *other != wanted) {
+                if let Some(mut hashes) = read(other)? {
+                    hashes.truncate(width);
+                    return Ok(Some(hashes));
+                }
+            }
+            if narrow.is_empty() {
+                break;
             }
         }
         Ok(None)

@@ -4,6 +4,8 @@
 
 /// What happened, as CloudTrail has it.
 pub mod event;
+#[cfg(test)]
+mod document;
 /// The files of a log, and what is in them.
 pub mod files;
 /// The public keys that a log is checked by, and who vouches for them.
@@ -25,5 +27,3 @@ pub mod sink;
 pub mod test_support;
 /// Checks a log from outside.
 pub mod verify;
-#[cfg(test)]
-mod document;

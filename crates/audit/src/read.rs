@@ -1,5 +1,8 @@
 //! Reads records one after the other, wherever they are: in bundles, compressed ones, an archive, or the journal.
 
+#[cfg(test)]
+mod tests;
+
 use super::files::{Bundles, Journal, MOST_RECORDS, Place, Unreadable};
 use super::layout;
 
@@ -44,11 +47,11 @@ impl Records {
     }
 
     /// The next record; absent where there is none now.
+    #[allow(clippy::should_implement_trait, reason = "what is lent cannot be an iterator's item, and the end is none")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, Unreadable> {
         if self.next >= MOST_RECORDS {
             return Ok(None);
         }
-        // The borrow checker does not see that a record is given back in one branch only: it is asked for twice.
         let number = self.next;
         if self.is_in_bundle()? {
             self.next += 1;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tlog_tiles::tlog::{Hash, record_hash};
 
-use super::{Journal, Place, Unreadable, WIDTH, read_into, widths};
+use super::{Journal, LOOKS, Place, Unreadable, WIDTH, read_into, widths};
 use crate::layout::{self, RECORD_BYTES};
 
 /// Bytes of a length.
@@ -25,6 +25,14 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Finds the records of a bundle that is not compressed.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        let mut bundle = Self { bytes, ..Self::default() };
+        bundle.split();
+        bundle
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -145,24 +153,32 @@ impl Bundles {
 
     /// Loads a bundle out of a file that has at least so many records, or is said to be whole; false where there is none.
     pub(crate) fn load_file(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
-        self.bundle.clear();
         let whole = layout::bundle(index, layout::FULL as u32);
         let mut folders = vec![self.place.directory.clone()];
         folders.extend(self.place.archive.clone());
-        for folder in &folders {
-            if self.load_whole(&folder.join(&whole))? {
-                return Ok(true);
+        for _ in 0..LOOKS {
+            self.bundle.clear();
+            for folder in &folders {
+                if self.load_whole(&folder.join(&whole))? {
+                    return Ok(true);
+                }
             }
-        }
-        for folder in &folders {
-            // The widest has all that the others have.
-            let Some(width) = widths(&folder.join(&whole))?.pop() else { continue };
-            let path = folder.join(layout::bundle(index, width));
-            if read_into(&path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(&path))? {
+            let mut gone = false;
+            for folder in &folders {
+                // The widest has all that the others have.
+                let Some(width) = widths(&folder.join(&whole))?.pop() else { continue };
+                let path = folder.join(layout::bundle(index, width));
+                if !read_into(&path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(&path))? {
+                    gone = true;
+                    continue;
+                }
                 self.bundle.split();
                 if self.bundle.len() >= wanted {
                     return Ok(true);
                 }
+            }
+            if !gone {
+                break;
             }
         }
         Ok(false)

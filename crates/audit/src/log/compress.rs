@@ -19,8 +19,9 @@ use crate::layout::{self, FULL};
 const NEW: &str = "new-compressed";
 /// Compressed between two syncs.
 const BATCH: u64 = 64;
-/// zstd's. Of 256 records, which have much in common, 3 leaves a tenth; 6 takes three times as long for a hundredth less.
-const LEVEL: i32 = 3;
+/// zstd's. Bundles of 256 records that look like CloudTrail's come to 0.057 of what they were, at half a gigabyte a second; levels up to
+/// 9 save no more than a twentieth of that, in ten times as long.
+const LEVEL: i32 = 1;
 /// How often the log is measured.
 const MEASURED: Duration = Duration::from_secs(5);
 /// The least that the scheduler gives to anybody.
@@ -52,7 +53,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 /// Compresses some bundles. `true`: there are more.
-fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> {
+pub(crate) fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> {
     let closed = locked(&shared.recent).floor / FULL;
     let from = match *next {
         Some(from) => from,

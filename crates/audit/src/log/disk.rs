@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -92,7 +93,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// Opens it, makes it where it is not there, and locks it against other processes: `WouldBlock` where one has it.
     pub(crate) fn open(path: &Path, acts: Arc<dyn Acts>) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
         let root = Self::directory(path)?;
         Ok(Self { path: path.to_owned(), root: Mutex::new(Arc::new(root)), acts })
     }
@@ -229,11 +230,12 @@ impl Disk {
             let group = rest.get(..rest.len().min(1_024)).unwrap_or_default();
             let bytes = group.iter().map(|slice| slice.len()).sum();
             let portion = self.acts.portion(bytes);
-            let written = if portion == bytes {
-                rustix::io::pwritev(file, group, at)
-            } else {
-                let first = group.first().map(|slice| slice.get(..portion.min(slice.len())).unwrap_or_default());
-                rustix::io::pwrite(file, first.unwrap_or_default(), at)
+            let written = match group {
+                [only] => rustix::io::pwrite(file, only.get(..portion.min(only.len())).unwrap_or_default(), at),
+                [first, ..] if portion < bytes => {
+                    rustix::io::pwrite(file, first.get(..portion.min(first.len())).unwrap_or_default(), at)
+                }
+                group => rustix::io::pwritev(file, group, at),
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -267,11 +269,11 @@ impl Disk {
 
     /// Has the file system keep room up to there, beyond the file's end. `false`: it can't.
     pub(crate) fn allocate(&self, file: &File, path: &Path, to: u64) -> io::Result<bool> {
-        self.before(Act::Allocate, path)?;
-        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, to) {
+        let asked = self.before(Act::Allocate, path);
+        match asked.and_then(|()| Ok(rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, to)?)) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -319,6 +321,16 @@ impl Disk {
         self.write(&file, new, &mut [IoSlice::new(bytes)], 0)?;
         self.rename(new, path)?;
         Ok(file)
+    }
+
+    /// As [`Self::put`], and on the disk when this returns: never is there anything but the old file or the new one, whole.
+    pub(crate) fn put_synced(&self, temporary: &str, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let new = Path::new(temporary);
+        let file = self.create(new)?;
+        self.write(&file, new, &mut [IoSlice::new(bytes)], 0)?;
+        self.sync_data(&file, new)?;
+        self.rename(new, path)?;
+        self.sync_directory(path.parent().unwrap_or(Path::new("")))
     }
 
     /// Gives a file another name, in place of what has that now.

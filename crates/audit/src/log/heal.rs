@@ -22,10 +22,7 @@ use crate::layout::{self, CHECKPOINT, JOURNAL};
 pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     directory(shared)?;
     // Nobody writes: the pen is stopped. So this stays as it is.
-    let (segment, offset) = {
-        let pen = locked(&shared.pen);
-        (Arc::clone(&pen.segment), pen.offset)
-    };
+    let (segment, offset) = shared.with_pen(|pen| (Arc::clone(&pen.segment), pen.offset));
     let segments = locked(&shared.segments).clone();
     let (end, synced, synced_at, floor, distrusted) = {
         let recent = locked(&shared.recent);
@@ -64,8 +61,7 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
         segments.retain(|kept| kept.first < stays);
         segments.push(Arc::clone(&made));
     }
-    let settled = {
-        let mut pen = locked(&shared.pen);
+    let settled = shared.with_pen(|pen| {
         pen.segment = Arc::clone(&made);
         pen.offset = length;
         let mut recent = locked(&shared.recent);
@@ -76,7 +72,7 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
         recent.distrusted = false;
         recent.unnamed = false;
         sync::settle_synced(&mut recent, shared.sizes.recent_bytes)
-    };
+    });
     settled.into_iter().for_each(|(position, waiter)| waiter.settle(Ok(position)));
     shared.announce(end);
     shared.tiles_bell.ring();
@@ -85,8 +81,11 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
 }
 
 fn go_on(shared: &Shared) {
-    locked(&shared.pen).stopped = None;
-    shared.trouble(|health| &mut health.journal, None);
+    // Whoever waited for it is written at once.
+    shared.with_pen(|pen| {
+        pen.stopped = None;
+        shared.trouble(|health| &mut health.journal, None);
+    });
 }
 
 /// The directory is at its path. One that was put back as a copy is taken if it has the newest head.

@@ -102,11 +102,8 @@ pub(crate) fn node_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
 }
 
 fn finished(context: digest::Context) -> [u8; 32] {
-    let mut hash = [0; 32];
-    for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    hash
+    // SHA-256 has 32 bytes.
+    context.finish().as_ref().try_into().unwrap_or_default()
 }
 
 /// How much depends on a record.

@@ -33,7 +33,6 @@ mod tiles;
 mod tree;
 mod waiting;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -92,12 +91,27 @@ impl Log {
         cosigner: Arc<dyn Cosigner>,
         known: Option<Head>,
     ) -> Result<Self, OpenError> {
+        let asked = Arc::new(Asked::default());
+        let (log, tiles) = Self::prepare(settings, sizes, acts, key, &asked, known)?;
+        log.start(tiles, asked, cosigner)?;
+        Ok(log)
+    }
+
+    /// All but the threads.
+    fn prepare(
+        settings: Settings,
+        sizes: Sizes,
+        acts: Arc<dyn Acts>,
+        key: LogKey,
+        asked: &Arc<Asked>,
+        known: Option<Head>,
+    ) -> Result<(Self, Tiles), OpenError> {
         Checkpoint::text_of(&settings.origin, &Head::EMPTY).map_err(|error| OpenError::Start(error.to_string()))?;
         let disk = Disk::open(&settings.directory, acts).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::WouldBlock => OpenError::InUse(settings.directory.clone()),
             _ => OpenError::Failed { done: "opened", path: settings.directory.clone(), cause },
         })?;
-        let found = recover::recover(&disk, &key.verifier(), known)?;
+        let found = recover::recover(&disk, key.verifier(), known, sizes.recent_bytes)?;
         let Some(segment) = found.segments.last().cloned() else {
             return Err(OpenError::Missing(settings.directory));
         };
@@ -118,8 +132,8 @@ impl Log {
             queue: Mutex::default(),
             queued: 0.into(),
             recent: Mutex::new(Recent {
-                entries: VecDeque::new(),
-                bytes: 0,
+                bytes: found.recent.iter().map(|(_, leaves)| leaves.framed().len()).sum(),
+                entries: found.recent,
                 end: found.end,
                 end_at: end_at.clone(),
                 synced: found.end,
@@ -128,7 +142,7 @@ impl Log {
                 unfinished: Vec::new(),
                 distrusted: false,
                 unnamed: false,
-                waiting: VecDeque::new(),
+                waiting: std::collections::VecDeque::new(),
                 floor: head.size / FULL * FULL,
             }),
             segments: Mutex::new(found.segments),
@@ -156,21 +170,13 @@ impl Log {
         if let Err(reason) = sync::provide(&shared) {
             shared.stop(reason);
         }
-        let log = Self { shared, synced: receiver, threads: Mutex::default() };
-        log.start(key, cosigner, HeadFile::new(found.heads), (found.edge, found.bundle, found.newest))?;
-        Ok(log)
+        let cosigning = Cosigning::new(Arc::clone(asked));
+        let heads = HeadFile::new(found.heads);
+        let tiles = Tiles::new(Arc::clone(&shared), key, cosigning, heads, (found.edge, found.bundle, found.newest));
+        Ok((Self { shared, synced: receiver, threads: Mutex::default() }, tiles))
     }
 
-    fn start(
-        &self,
-        key: LogKey,
-        cosigner: Arc<dyn Cosigner>,
-        heads: HeadFile,
-        found: (tree::Edge, Vec<u8>, Option<Checkpoint>),
-    ) -> Result<(), OpenError> {
-        let asked = Arc::new(Asked::default());
-        let cosigning = Cosigning::new(Arc::clone(&asked));
-        let tiles = Tiles::new(Arc::clone(&self.shared), key, cosigning, heads, found);
+    fn start(&self, tiles: Tiles, asked: Arc<Asked>, cosigner: Arc<dyn Cosigner>) -> Result<(), OpenError> {
         let mut threads = locked(&self.threads);
         let shared = Arc::clone(&self.shared);
         threads.others.push(spawn("audit-waits", move || shared.times.run(&shared.settings.clock))?);

@@ -3,6 +3,7 @@
 //! First all is read and compared, and nothing is changed: what contradicts a signed head is not written to. Then what a crash
 //! has left unfinished is cut or taken away.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,10 +31,17 @@ pub(crate) struct Found {
     pub(crate) offset: u64,
     /// The number of the next record.
     pub(crate) end: u64,
+    /// Records that are in no closed bundle below the newest head, as many as are kept in memory.
+    pub(crate) recent: VecDeque<(u64, Arc<Leaves>)>,
 }
 
 /// Reads, checks, and puts in order.
-pub(crate) fn recover(disk: &Disk, key: &VerifierKey, known: Option<Head>) -> Result<Found, OpenError> {
+pub(crate) fn recover(
+    disk: &Disk,
+    key: &VerifierKey,
+    known: Option<Head>,
+    most_bytes: usize,
+) -> Result<Found, OpenError> {
     let (newest, heads) = newest(disk, key)?;
     let signed = newest.as_ref().map_or(Head::EMPTY, Checkpoint::head);
     let floor = signed.size / FULL * FULL;
@@ -42,6 +50,8 @@ pub(crate) fn recover(disk: &Disk, key: &VerifierKey, known: Option<Head>) -> Re
         bundle: Vec::new(),
         floor,
         at_newest: None,
+        recent: VecDeque::new(),
+        room: most_bytes,
         signed,
         known: known.filter(|known| known.size >= floor),
     };
@@ -60,7 +70,7 @@ pub(crate) fn recover(disk: &Disk, key: &VerifierKey, known: Option<Head>) -> Re
     };
     let (segments, offset) = put_in_order(disk, segments, read, (floor, end))?;
     clean(disk, &edge).map_err(failed(disk, "tidied", Path::new("tile")))?;
-    Ok(Found { edge, bundle, newest, heads, segments, offset, end })
+    Ok(Found { edge, bundle, newest, heads, segments, offset, end, recent: walk.recent })
 }
 
 /// The newest head that this log has signed, and how many bytes of its heads are whole.
@@ -135,16 +145,33 @@ struct Walk {
     signed: Head,
     known: Option<Head>,
     at_newest: Option<(Edge, Vec<u8>)>,
+    recent: VecDeque<(u64, Arc<Leaves>)>,
+    /// Bytes that there still is room for in memory.
+    room: usize,
 }
 
 impl Walk {
     fn push(&mut self, entry: &Entry) -> Result<(), OpenError> {
+        self.keep(entry);
         put_record(&mut self.bundle, &entry.record);
         self.edge.push(entry.hash, |_| {});
-        if self.edge.size() % FULL == 0 {
+        if self.edge.size().is_multiple_of(FULL) {
             self.bundle.clear();
         }
         self.look()
+    }
+
+    /// Keeps it in memory, instead of older ones where there is no room.
+    fn keep(&mut self, entry: &Entry) {
+        let Ok(leaves) = Leaves::one(&entry.record) else { return };
+        let length = leaves.framed().len();
+        while self.room < length
+            && let Some((_, oldest)) = self.recent.pop_front()
+        {
+            self.room += oldest.framed().len();
+        }
+        self.room = self.room.saturating_sub(length);
+        self.recent.push_back((self.edge.size(), Arc::new(leaves)));
     }
 
     /// Compares where a head was signed.

@@ -74,7 +74,7 @@ pub(crate) struct Sizes {
 impl Default for Sizes {
     fn default() -> Self {
         Self {
-            segment: 16 << 20,
+            segment: 32 << 20,
             queue: (16_384, 64 << 20),
             unsynced: 65_536,
             unsynced_bytes: 64 << 20,

@@ -193,8 +193,14 @@ impl Shared {
 
     /// Lets nothing be written until it is healed.
     pub(crate) fn stop(&self, reason: Reason) {
-        let mut pen = locked(&self.pen);
-        self.stop_with(&mut pen, reason);
+        self.with_pen(|pen| self.stop_with(pen, reason));
+    }
+
+    /// Holds the pen for other than writing. Who came meanwhile is not left alone.
+    pub(crate) fn with_pen<T>(&self, act: impl FnOnce(&mut Pen) -> T) -> T {
+        let done = act(&mut locked(&self.pen));
+        self.write_queued(0);
+        done
     }
 
     /// As [`Self::stop`], for who has the pen.

@@ -47,10 +47,7 @@ pub(crate) fn run(shared: &Shared) {
 
 /// Until there is something to do. `true`: for the last time.
 fn wait(shared: &Shared, again: Duration) -> bool {
-    let (stopped, full) = {
-        let pen = locked(&shared.pen);
-        (pen.stopped.is_some(), pen.full)
-    };
+    let (stopped, full) = shared.with_pen(|pen| (pen.stopped.is_some(), pen.full));
     if stopped {
         // Whoever finds it stopped rings: that must not make this busy.
         return shared.sync_bell.wait_calmly(again);
@@ -64,8 +61,8 @@ fn wait(shared: &Shared, again: Duration) -> bool {
     }
 }
 
-fn round(shared: &Shared) -> Result<(), Reason> {
-    let stopped = locked(&shared.pen).stopped.clone();
+pub(crate) fn round(shared: &Shared) -> Result<(), Reason> {
+    let stopped = shared.with_pen(|pen| pen.stopped.clone());
     if let Some(reason) = stopped {
         super::heal::heal(shared, &reason)?;
     }
@@ -165,10 +162,7 @@ pub(crate) fn in_place(shared: &Shared, segment: &Segment, least: u64) -> Result
 
 /// Sees to room for what comes.
 pub(crate) fn provide(shared: &Shared) -> Result<(), Reason> {
-    let (segment, offset) = {
-        let pen = locked(&shared.pen);
-        (Arc::clone(&pen.segment), pen.offset)
-    };
+    let (segment, offset) = shared.with_pen(|pen| (Arc::clone(&pen.segment), pen.offset));
     let reserve = shared.settings.reserve_bytes;
     if journal_bytes(shared, offset) > shared.sizes.journal_bytes {
         shared.trouble(|health| &mut health.tiles, Some(Reason::Behind));
@@ -196,11 +190,12 @@ fn journal_bytes(shared: &Shared, offset: u64) -> u64 {
 }
 
 fn has_room(shared: &Shared, enough: bool, segment: Option<&Segment>) {
-    let mut pen = locked(&shared.pen);
     // Between full and not there is a margin, so that it does not change with every record.
     let reserve = shared.settings.reserve_bytes;
-    let left = segment.map_or(u64::MAX, |segment| segment.allocated().saturating_sub(pen.offset));
-    pen.full = !enough;
+    let left = shared.with_pen(|pen| {
+        pen.full = !enough;
+        segment.map_or(u64::MAX, |segment| segment.allocated().saturating_sub(pen.offset))
+    });
     if enough || left >= reserve.saturating_add(LEAST) {
         shared.trouble(|health| &mut health.full, None);
     }

@@ -4,6 +4,7 @@ mod crash;
 mod heads;
 mod hot;
 mod opening;
+mod others;
 mod room;
 mod trouble;
 
@@ -12,18 +13,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::clock::Clock;
 use tempfile::TempDir;
 
 use super::disk::{Act, Acts, Disk};
-use super::journal::take;
 use super::settings::Sizes;
 use super::tree::Edge;
 use super::*;
 use crate::layout;
-use crate::note::{Checkpoint, Line, Signed};
+use crate::note::{Checkpoint, Signed};
 
 const ORIGIN: &str = "keystored.example/audit/test";
 
@@ -81,10 +81,18 @@ impl Setup {
     }
 }
 
+/// A directory in memory where there is one: for what is done again for every byte.
+fn quick_directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+/// Which acts fail.
+type Rule = dyn FnMut(Act, &Path) -> Option<io::Error> + Send;
+
 /// What happens to acts on files.
 #[derive(Default)]
 struct Script {
-    rule: Mutex<Option<Box<dyn FnMut(Act, &Path) -> Option<io::Error> + Send>>>,
+    rule: Mutex<Option<Box<Rule>>>,
     /// Writes wait while this is so.
     held: Mutex<bool>,
     changed: Condvar,
@@ -140,6 +148,15 @@ fn os_error(errno: rustix::io::Errno) -> Option<io::Error> {
     Some(errno.into())
 }
 
+/// Sets it when the scope ends, also by a panic.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Waits until this is so.
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Clock::system().now();
@@ -177,7 +194,7 @@ fn checked_head(directory: &Path) -> Head {
     let bytes = std::fs::read(directory.join(layout::CHECKPOINT)).expect("a checkpoint");
     let checkpoint = Checkpoint::from_bytes(&bytes).expect("a head");
     assert_eq!(checkpoint.origin(), ORIGIN);
-    assert_eq!(checkpoint.signed_by(&key().verifier()), Signed::Well);
+    assert_eq!(checkpoint.signed_by(key().verifier()), Signed::Well);
     let disk = raw(directory);
     let head = checkpoint.head();
     let mut edge = Edge::default();

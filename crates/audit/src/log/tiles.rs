@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -113,7 +113,7 @@ impl Tiles {
         signed_at + if grown { settings.checkpoint_every } else { settings.idle_checkpoint_every }
     }
 
-    fn attempt(&mut self, closing: bool) {
+    pub(crate) fn attempt(&mut self, closing: bool) {
         let now = self.shared.settings.clock.now();
         match self.step(closing) {
             Ok(()) => {
@@ -276,9 +276,7 @@ impl Tiles {
     fn write(&mut self, signed: Checkpoint) -> io::Result<()> {
         let shared = &self.shared;
         let bytes = signed.to_bytes();
-        let path = PathBuf::from(CHECKPOINT);
-        let file = shared.disk.put(NEW, &path, &bytes)?;
-        shared.disk.sync_all(&[(path, file)])?;
+        shared.disk.put_synced(NEW, Path::new(CHECKPOINT), &bytes)?;
         {
             let mut figures = locked(&shared.figures);
             figures.head = signed.head();
@@ -328,7 +326,7 @@ pub(crate) fn partial_paths(edge: &Edge) -> BTreeSet<PathBuf> {
 }
 
 /// Takes away a partial file, and its directory with the last one.
-pub(crate) fn remove_partial(shared: &Shared, path: &std::path::Path) -> io::Result<()> {
+pub(crate) fn remove_partial(shared: &Shared, path: &Path) -> io::Result<()> {
     let length = shared.disk.look(path)?.map_or(0, |look| look.length);
     shared.disk.remove(path)?;
     let mut figures = locked(&shared.figures);

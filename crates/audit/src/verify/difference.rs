@@ -4,6 +4,9 @@
 //! rows are aligned as texts are by a line-by-line comparison, with windows that grow where no end of a difference is seen:
 //! memory is bounded, and a difference that is longer than the last window is told less well.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tlog_tiles::tlog::Hash;

@@ -82,7 +82,7 @@ pub enum Finding {
         /// How many.
         count: u64,
     },
-    /// Something stands before a record that was never recorded.
+    /// Something stands before a record that was not recorded there.
     Inserted {
         /// The record.
         before: u64,
@@ -182,10 +182,10 @@ impl fmt::Display for Finding {
             Self::Altered { first, count } => write!(f, "{} not what was recorded", records(*first, *count)),
             Self::Missing { first, count } => write!(f, "{} missing", records(*first, *count)),
             Self::Inserted { before, count: 1 } => {
-                write!(f, "before record {before} stands one that was never recorded")
+                write!(f, "before record {before} stands one that was not recorded there")
             }
             Self::Inserted { before, count } => {
-                write!(f, "before record {before} stand {count} that were never recorded")
+                write!(f, "before record {before} stand {count} that were not recorded there")
             }
             Self::Moved { number, at } => write!(f, "record {number} was moved to the place of record {at}"),
             Self::Bundle { first, count } => write!(f, "{} in a bundle that cannot be read", records(*first, *count)),

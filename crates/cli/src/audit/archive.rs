@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::printer::Report;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// The log's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::printer::{Report, facts};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// The proof, as `audit prove` prints it
     proof: PathBuf,
     /// The public keys, as `audit keys` prints them; from somebody you trust, or kept from before

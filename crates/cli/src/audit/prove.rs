@@ -8,7 +8,7 @@ use crate::Context;
 use crate::failure::Failure;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     log: Log,
     /// The record's number

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::printer::Report;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     log: Log,
     /// The record's number, or the id of its event: all records of an event are shown

@@ -20,7 +20,7 @@ pub(super) const BLOCK: u64 = 256;
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     log: Log,
     #[command(flatten)]

@@ -121,7 +121,19 @@ fn verbs_end_as_others_do() {
     for line in good {
         assert_eq!(ends_with(line), code(0), "{line:?}");
     }
-    let path = log.path().join("tile/entries/001");
+    // What is moved away is found where it is said to be.
+    let archive = TempDir::new().unwrap();
+    let to = archive.path().to_str().unwrap();
+    let writer_key = LogKey::from_seed("keys.example/audit", &[1; 32]).unwrap();
+    let all: Vec<Vec<u8>> = (0..1_000).map(|number| record(number, "Decrypt", None)).collect();
+    std::fs::remove_dir_all(log.path().join("tile/entries")).unwrap();
+    Writer { directory: log.path().to_owned(), key: &writer_key, cosigner: &() }.bundles(&all, true);
+    assert_eq!(ends_with(&["archive", &directory, to, "--keep", "300"]), code(0));
+    assert!(archive.path().join("tile/entries/001.zst").exists() && !log.path().join("tile/entries/001.zst").exists());
+    assert_eq!(ends_with(&["verify", &directory, "--keys", &keys]), code(5));
+    assert_eq!(ends_with(&["verify", &directory, "--keys", &keys, "--archive", to]), code(0));
+    assert_eq!(ends_with(&["show", &directory, "3", "--archive", to]), code(0));
+    let path = log.path().join("tile/entries/003.p/232");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[9] ^= 1;
     std::fs::write(&path, bytes).unwrap();

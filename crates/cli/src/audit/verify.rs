@@ -15,7 +15,7 @@ use crate::printer::{self, facts};
 const SHOWN: usize = 50;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     log: Log,
     /// The public keys, as `audit keys` prints them; from somebody you trust, or kept from before
@@ -110,7 +110,10 @@ impl printer::Report for Verified {
             .chain(self.signers.iter().map(|one| ("Signed by", Self::signed_by(one)))),
         );
         if self.unsigned_records > 0 {
-            lines += &format!("\n{} records came after the newest head: nobody vouches for them yet.", self.unsigned_records);
+            lines += &format!(
+                "\n{} records came after the newest head: nobody vouches for them yet.",
+                self.unsigned_records
+            );
         }
         if self.torn_bytes > 0 {
             lines += &format!("\n{} bytes at the end of the journal are no record.", self.torn_bytes);
@@ -125,7 +128,8 @@ impl printer::Report for Verified {
         if self.sound {
             lines += "\nAll of these records are as they were signed.";
             if !self.kept_elsewhere {
-                lines += "\nWhether there was ever a newer head, only one that was kept elsewhere can tell (--checkpoint).";
+                lines +=
+                    "\nWhether there was ever a newer head, only one that was kept elsewhere can tell (--checkpoint).";
             }
         }
         lines

@@ -1,1 +1,205 @@
-//!
+//! Heads, who signs them, and what is done with bundles that are closed.
+
+use super::*;
+use crate::note::Heads;
+
+fn newest(directory: &Path) -> Checkpoint {
+    Checkpoint::from_bytes(&std::fs::read(directory.join(layout::CHECKPOINT)).expect("a checkpoint")).expect("a head")
+}
+
+fn heads(directory: &Path) -> Vec<Checkpoint> {
+    let bytes = std::fs::read(directory.join(layout::HEADS)).expect("heads");
+    Heads::new(&bytes).collect::<Result<_, _>>().expect("whole heads")
+}
+
+/// A zone that signs when it is let.
+struct Zone {
+    key: LogKey,
+    slow: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Zone {
+    fn new(slow: bool) -> Arc<Self> {
+        let key = LogKey::from_seed("zone-a.example", &[3; 32]).expect("a key");
+        Arc::new(Self { key, slow: Mutex::new(slow), changed: Condvar::new() })
+    }
+
+    fn release(&self) {
+        *locked(&self.slow) = false;
+        self.changed.notify_all();
+    }
+}
+
+impl Cosigner for Zone {
+    fn cosign(&self, text: &[u8]) -> Vec<crate::note::Line> {
+        let slow = locked(&self.slow);
+        drop(self.changed.wait_while(slow, |slow| *slow).unwrap_or_else(PoisonError::into_inner));
+        vec![self.key.sign(text)]
+    }
+}
+
+/// Heads are signed over all that came, at least once in a while; each is kept, and they follow each other.
+#[test]
+fn heads_follow_the_records() {
+    let setup = Setup::new();
+    let log = setup.open();
+    for size in (0..2_000).step_by(100) {
+        fill(&log, size..size + 100);
+        until("a head is over it", || log.head().size == size + 100);
+    }
+    log.close();
+    let heads = heads(setup.directory());
+    assert!(heads.len() >= 20);
+    assert!(heads.is_sorted_by(|one, next| one.head().size <= next.head().size));
+    let mut edge = Edge::default();
+    let mut left = heads.iter().peekable();
+    for number in 0..=2_000 {
+        while let Some(head) = left.next_if(|head| head.head().size == number) {
+            assert_eq!(head.head(), edge.head());
+            assert_eq!(head.signed_by(key().verifier()), Signed::Well);
+        }
+        edge.push(leaves::record_hash(&record(number)), |_| {});
+    }
+    assert!(left.next().is_none());
+    assert_eq!(contents(setup.directory()), records_of(0..2_000));
+}
+
+/// A log to which nothing comes signs all the same, and its heads do not pile up.
+#[test]
+fn an_idle_log_signs_now_and_then() {
+    let mut setup = Setup::new();
+    setup.settings.idle_checkpoint_every = Duration::from_millis(20);
+    let log = setup.open();
+    fill(&log, 0..1);
+    until("a head is over it", || log.head().size == 1);
+    let signed = log.state().signed_at;
+    until("it is signed again", || log.state().signed_at > signed);
+    log.close();
+    assert_eq!(heads(setup.directory()).iter().filter(|head| head.head().size == 1).count(), 1);
+}
+
+#[test]
+fn partial_files_are_those_of_the_newest_heads() {
+    let setup = Setup::new();
+    let log = setup.open();
+    for number in 0..300 {
+        fill(&log, number..number + 1);
+        if number % 10 == 0 {
+            until("a head is over it", || log.head().size == number + 1);
+        }
+    }
+    log.close();
+    drop(log);
+    drop(setup.open());
+    let partial: Vec<PathBuf> =
+        files(setup.directory()).into_keys().filter(|path| path.to_string_lossy().contains(".p/")).collect();
+    assert_eq!(partial, [layout::tile(0, 1, 44), layout::tile(1, 0, 1), layout::bundle(1, 44)]);
+}
+
+#[test]
+fn zones_sign_beside_the_log() {
+    let mut setup = Setup::new();
+    let zone = Zone::new(false);
+    setup.cosigner = Arc::clone(&zone) as Arc<dyn Cosigner>;
+    let log = setup.open();
+    fill(&log, 0..10);
+    log.close();
+    let head = newest(setup.directory());
+    assert_eq!(head.head().size, 10);
+    assert_eq!(head.signed_by(key().verifier()), Signed::Well);
+    assert_eq!(head.signed_by(zone.key.verifier()), Signed::Well);
+    assert_eq!(log.state().signatures, 2);
+}
+
+/// A zone that hangs holds nothing up, and its signature comes later.
+#[test]
+fn a_head_does_not_wait_for_a_zone() {
+    let mut setup = Setup::new();
+    let zone = Zone::new(true);
+    setup.cosigner = Arc::clone(&zone) as Arc<dyn Cosigner>;
+    setup.settings.checkpoint_every = Duration::from_millis(100);
+    let log = setup.open();
+    fill(&log, 0..10);
+    until("a head is over it", || log.head().size == 10);
+    assert_eq!(newest(setup.directory()).signed_by(zone.key.verifier()), Signed::Not);
+    zone.release();
+    until("the zone has signed", || log.state().signatures == 2);
+    let head = newest(setup.directory());
+    assert_eq!((head.head().size, head.signed_by(zone.key.verifier())), (10, Signed::Well));
+    log.close();
+    let heads = heads(setup.directory());
+    let by_zone = heads.iter().filter(|head| head.signed_by(zone.key.verifier()) == Signed::Well);
+    assert!(by_zone.count() >= 1);
+}
+
+/// Closed bundles are a fifth of what they were, or less, and hold the same.
+#[test]
+fn closed_bundles_are_compressed() {
+    let setup = Setup::new();
+    let log = setup.open();
+    fill(&log, 0..2_000);
+    until("a head is over it", || log.head().size == 2_000);
+    until("it is compressed", || (0..7).all(|index| setup.directory().join(bundles::compressed(index)).exists()));
+    until("the plain ones are gone", || {
+        (0..7).all(|index| !setup.directory().join(layout::bundle(index, 256)).exists())
+    });
+    assert!(setup.directory().join(layout::bundle(7, 208)).exists());
+    log.close();
+    drop(log);
+    assert_eq!(contents(setup.directory()), records_of(0..2_000));
+    let log = setup.open();
+    fill(&log, 2_000..2_100);
+    log.close();
+    assert_eq!(contents(setup.directory()), records_of(0..2_100));
+}
+
+/// Closed bundles go to another directory, once, and the log goes on without them.
+#[test]
+fn closed_bundles_are_moved_away() {
+    let setup = Setup::new();
+    let log = setup.open();
+    fill(&log, 0..2_000);
+    until("it is compressed", || setup.directory().join(bundles::compressed(6)).exists());
+    until("the plain ones are gone", || !setup.directory().join(layout::bundle(6, 256)).exists());
+    let to = tempfile::tempdir().expect("a directory");
+    let moved = archive(setup.directory(), to.path(), 700).expect("moved");
+    assert_eq!((moved.bundles, moved.first_left), (5, 1_280));
+    assert!(moved.bytes > 0);
+    let again = archive(setup.directory(), to.path(), 700).expect("nothing to move");
+    assert_eq!((again.bundles, again.bytes, again.first_left), (0, 0, 1_280));
+    for index in 0..7 {
+        let path = bundles::compressed(index);
+        assert_eq!(setup.directory().join(&path).exists(), index >= 5);
+        assert_eq!(to.path().join(&path).exists(), index < 5);
+    }
+    fill(&log, 2_000..2_100);
+    log.close();
+    drop(log);
+    let log = setup.open();
+    fill(&log, 2_100..2_200);
+    log.close();
+    drop(log);
+    archive(setup.directory(), to.path(), 0).expect("moved");
+    copied(to.path(), setup.directory());
+    assert_eq!(contents(setup.directory()), records_of(0..2_200));
+    // What is there already and is something else is not written over.
+    let path = bundles::compressed(3);
+    std::fs::write(to.path().join(&path), b"something else").expect("written");
+    assert!(archive(setup.directory(), to.path(), 0).is_err());
+    assert_eq!(std::fs::read(to.path().join(&path)).expect("read"), b"something else");
+    assert!(setup.directory().join(&path).exists());
+}
+
+#[test]
+fn the_state_says_how_the_log_is() {
+    let setup = Setup::new();
+    let log = setup.open();
+    fill(&log, 0..10);
+    until("a head is over it", || log.state().behind() == 0 && log.head().size == 10);
+    let state = log.state();
+    assert_eq!((state.size, state.synced, state.head, state.signatures), (10, 10, log.head(), 1));
+    assert!(state.accepting() && state.signed_at.is_some() && state.bytes > 0);
+    until("it was measured", || log.state().free_bytes.is_some_and(|free| free > 0));
+    assert_eq!((state.full_in, state.bytes_per_second), (None, 0.0));
+}

@@ -79,7 +79,7 @@ fn compressed_and_archived_bundles_are_read() {
     bench.writer().bundles(&all, true);
     assert!(bench.path().join("tile/entries/000.zst").exists());
     assert!(bench.verify(None).is_ok());
-    let archive = TempDir::new().unwrap();
+    let archive = Bench::new();
     std::fs::create_dir_all(archive.path().join("tile/entries")).unwrap();
     for name in ["tile/entries/000.zst", "tile/entries/001.zst"] {
         std::fs::rename(bench.path().join(name), archive.path().join(name)).unwrap();

@@ -1,0 +1,89 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::note::LogKey;
+use crate::test_support::{Writer, records};
+
+fn with(run: impl FnOnce(&TempDir, &Writer<'_>)) {
+    let directory = TempDir::new().unwrap();
+    let key = LogKey::from_seed("keys.example/audit", &[1; 32]).unwrap();
+    let writer = Writer { directory: directory.path().to_owned(), key: &key, cosigner: &() };
+    run(&directory, &writer);
+}
+
+/// Reads on as far as there is something; each is what was written.
+fn read_on(records: &mut Records, all: &[Vec<u8>]) -> u64 {
+    loop {
+        let number = records.number();
+        match records.next().unwrap() {
+            Some(record) => assert_eq!((record.number, record.bytes), (number, &*all[number as usize])),
+            None => return number,
+        }
+    }
+}
+
+#[test]
+fn records_are_read_from_any_one_on_wherever_they_are() {
+    with(|directory, writer| {
+        let all = records(700);
+        writer.bundles(&all[..512], true);
+        writer.bundles(&all[..600], false);
+        fs::remove_file(directory.path().join(layout::bundle(0, 256))).unwrap();
+        writer.journal(590, &all[590..650]);
+        writer.journal(650, &all[650..]);
+        let place = Place::new(directory.path());
+        for from in [0, 1, 255, 256, 511, 512, 589, 590, 599, 600, 649, 650, 699, 700, 701] {
+            let mut records = Records::from(&place, from).unwrap();
+            assert_eq!(read_on(&mut records, &all), from.max(700), "{from}");
+        }
+        let mut records = Records::from(&place, 699).unwrap();
+        assert_eq!(read_on(&mut records, &all), 700);
+        records.seek(3);
+        assert_eq!(read_on(&mut records, &all), 700);
+    });
+}
+
+#[test]
+fn whoever_follows_sees_what_comes_also_when_it_moves_into_bundles() {
+    with(|directory, writer| {
+        let all = records(900);
+        let place = Place::new(directory.path());
+        let mut records = Records::from(&place, 0).unwrap();
+        assert_eq!(read_on(&mut records, &all), 0);
+        writer.journal(0, &all[..10]);
+        assert_eq!(read_on(&mut records, &all), 10);
+        // The same file goes on, torn for a moment.
+        writer.journal(0, &all[..300]);
+        let path = directory.path().join(layout::journal(0));
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        assert_eq!(read_on(&mut records, &all), 299);
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(read_on(&mut records, &all), 300);
+        // It is taken away, and what comes is in bundles and in another file.
+        writer.bundles(&all[..400], false);
+        writer.journal(400, &all[400..500]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(read_on(&mut records, &all), 500);
+        // All of it is in bundles before anybody looked.
+        writer.bundles(&all, false);
+        fs::remove_dir_all(directory.path().join("journal")).unwrap();
+        assert_eq!(read_on(&mut records, &all), 900);
+    });
+}
+
+#[test]
+fn what_lies_in_the_journals_folder_and_is_none_is_left_alone() {
+    with(|directory, writer| {
+        let all = records(3);
+        writer.journal(0, &all);
+        for name in ["7", "00000000000000000000.tmp", "x"] {
+            fs::write(directory.path().join("journal").join(name), "no journal").unwrap();
+        }
+        fs::create_dir(directory.path().join(layout::journal(2))).unwrap();
+        let error = Records::from(&Place::new(directory.path()), 2).unwrap().next().unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    });
+}
