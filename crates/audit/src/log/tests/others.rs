@@ -48,7 +48,7 @@ fn a_log_is_read_and_verified_while_it_is_written() {
             }
         });
         fill(&log, 0..size);
-        let _followed = follows.join().expect("a thread");
+        follows.join().expect("a thread");
         drop(end);
         verifies.join().expect("a thread");
     });
