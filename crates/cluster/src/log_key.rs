@@ -86,8 +86,8 @@ struct Known {
     public: Option<LogPublicKey>,
     /// The statement about it, and the certificate in the token by then.
     vouched: Option<(AuditKey, Bytes)>,
-    /// What the log was told last.
-    trouble: Option<String>,
+    /// What the log was told last, if anything: what is the trouble, or that there is none.
+    told: Option<Option<String>>,
 }
 
 impl Kept {
@@ -100,7 +100,7 @@ impl Kept {
         let mut known = self.known.lock_anyway();
         let new = known.public.as_ref() != Some(&public);
         if new {
-            *known = Known { public: Some(public), vouched: None, trouble: known.trouble.take() };
+            *known = Known { public: Some(public), vouched: None, told: known.told.take() };
         }
         new
     }
@@ -108,9 +108,9 @@ impl Kept {
     /// Whether this is news.
     fn is_news(&self, trouble: Option<&str>) -> bool {
         let mut known = self.known.lock_anyway();
-        let news = known.trouble.as_deref() != trouble;
+        let news = known.told.as_ref().is_none_or(|told| told.as_deref() != trouble);
         if news {
-            known.trouble = trouble.map(str::to_owned);
+            known.told = Some(trouble.map(str::to_owned));
         }
         news
     }

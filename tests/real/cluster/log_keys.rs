@@ -38,7 +38,8 @@ async fn every_zone_signs_heads_of_the_audit_log() {
     let believed = PublicKeys::new(log.verifier(), keys.iter().map(of_key).collect(), vec![anchor]).check().unwrap();
     let head = Head { size: 9, root: [9; 32] };
     let mut signed = Checkpoint::new("kms.example/audit", head, Vec::new()).unwrap();
-    for (hsm, signature) in cluster.sign_checkpoint(&signed.text().to_vec(), tokens.soon()).await {
+    let signatures = cluster.sign_checkpoint(signed.text(), tokens.soon()).await;
+    for (hsm, signature) in signatures {
         let key = &keys.iter().find(|key| key.hsm == hsm).unwrap().key;
         signed.push(key.line(signature).unwrap());
     }

@@ -221,3 +221,10 @@ async fn a_statement_that_the_identity_key_has_not_signed_is_not_passed_on() {
     let keys = keyed.keys().await;
     assert_eq!(keys.iter().map(|key| key.hsm.as_str()).collect::<Vec<_>>(), ["b"]);
 }
+
+#[test]
+fn the_log_is_told_once_of_what_is_and_of_each_change() {
+    let kept = Kept::default();
+    let said = [None, None, Some("why"), Some("why"), Some("another"), None].map(|trouble| kept.is_news(trouble));
+    assert_eq!(said, [true, false, true, false, true, true]);
+}

@@ -1,5 +1,4 @@
-//! The only way to keys, for operations on items: admission (rate, then room), key, permission, state, act, record, all of
-//! it once more, result.
+//! The only way to keys, for operations on items: rate, room, key, permission, state, act, record, all of it once more.
 //!
 //! The act runs in a task of its own. A caller that leaves, or whose deadline passes, ends its waiting only; what has
 //! reached a token is recorded all the same.
