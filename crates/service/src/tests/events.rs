@@ -302,9 +302,12 @@ async fn nothing_is_changed_before_it_is_on_record_that_it_will_be() {
     assert_eq!(state(), KeyState::Disabled);
     bench.recorder.accepts.send_replace(2);
     disabled.await.unwrap();
-    // What is refused has no intent.
+    // What is refused has no intent, and what is only tried neither.
     bench.recorder.is(Manner::Quick);
     bench.recorder.taken();
+    let tried = bench.service.revoke_grant(&bench.call(), &key.arn, &"0".repeat(64), true).await;
+    assert_eq!(exception(tried), Exception::NotFound);
+    assert_eq!(bench.recorder.taken().iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Ended]);
     bench.may_nothing();
     assert_eq!(exception(bench.service.enable_key(&bench.call(), &key.arn).await), Exception::AccessDenied);
     assert_eq!(bench.recorder.taken().iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Ended]);
