@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::json::{Container, Line, Out, needs_escape};
+use super::contexts::Contexts;
+use super::json::{Container, Line, Out};
 use model::id::{HsmId, KeyStoreId, Zone};
-use model::limits::CONTEXT_BYTES;
 
 /// In a place for an index: there is none.
 pub const NONE: u32 = u32::MAX;
 /// The encryption algorithm of every key.
 const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
-/// So many names and contexts before the last one are looked at for one that is the same.
-const LOOK_BACK: usize = 4;
+/// So many names or contexts before the last one are looked at for one that is the same.
+pub(super) const LOOK_BACK: usize = 4;
 
 /// What items of one operation look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +69,8 @@ pub struct Ask {
 pub struct Asked {
     shape: Shape,
     names: Vec<Box<str>>,
-    contexts: Texts,
+    contexts: Contexts,
     items: Vec<Ask>,
-}
-
-/// JSON texts, one behind the other, each with a colon before it.
-#[derive(Debug, Default)]
-struct Texts {
-    text: Vec<u8>,
-    ends: Vec<usize>,
 }
 
 /// A key version that items were done with.
@@ -139,82 +132,11 @@ pub struct Items {
     runs: Vec<Run>,
 }
 
-impl Texts {
-    fn get(&self, at: usize) -> &[u8] {
-        let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[from + 1..self.ends[at]]
-    }
-
-    /// Keeps what was written behind the last text, or finds that one of the last ones is the same.
-    fn keep(&mut self) -> u32 {
-        let from = self.ends.last().copied().unwrap_or(0);
-        let new = &self.text[from + 1..];
-        let before = (0..self.ends.len()).rev().take(LOOK_BACK).find(|at| self.get(*at) == new);
-        if before.is_some() {
-            self.text.truncate(from);
-        } else {
-            self.ends.push(self.text.len());
-        }
-        index(before.unwrap_or(self.ends.len() - 1))
-    }
-
-    fn pairs(&mut self, pairs: &BTreeMap<String, String>) -> u32 {
-        if pairs.is_empty() {
-            return NONE;
-        }
-        // Nearly always it is that of the item before, or a new one.
-        if let Some(last) = self.ends.len().checked_sub(1).filter(|last| is_object(self.get(*last), pairs)) {
-            return index(last);
-        }
-        let mut line = Line(std::mem::take(&mut self.text));
-        // Behind a colon no comma is written: this is no further value of what is there.
-        line.0.push(b':');
-        let legal = pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CONTEXT_BYTES;
-        let what = if legal { Container::Object } else { Container::Array };
-        line.open(what);
-        for (name, value) in pairs {
-            if legal {
-                line.named_text(name, value);
-            } else {
-                // Its names may be of any length: such a call is refused, and stands in the record all the same.
-                line.open(Container::Array);
-                line.text(name);
-                line.text(value);
-                line.close(Container::Array);
-            }
-        }
-        line.close(what);
-        self.text = line.0;
-        self.keep()
-    }
-}
-
-/// Whether a text is the object of these pairs. It may be so for pairs that are written otherwise than they are, of which
-/// this says that it is not.
-fn is_object(text: &[u8], pairs: &BTreeMap<String, String>) -> bool {
-    let mut left = text;
-    let mut take = |part: &[u8]| {
-        left.strip_prefix(part).is_some_and(|rest| {
-            left = rest;
-            true
-        })
-    };
-    let mut before: &[u8] = b"{\"";
-    for (name, value) in pairs {
-        let same = take(before) && take(name.as_bytes()) && take(b"\":\"") && take(value.as_bytes()) && take(b"\"");
-        if !same || needs_escape(name) || needs_escape(value) {
-            return false;
-        }
-        before = b",\"";
-    }
-    take(b"}") && left.is_empty()
-}
-
 impl Asked {
     /// Nothing yet; there will be so many items.
     #[must_use]
     pub fn new(shape: Shape, count: usize) -> Self {
-        Self { shape, names: Vec::with_capacity(1), contexts: Texts::default(), items: Vec::with_capacity(count) }
+        Self { shape, names: Vec::with_capacity(1), contexts: Contexts::default(), items: Vec::with_capacity(count) }
     }
 
     /// Takes note of the next item.
@@ -257,7 +179,7 @@ impl Asked {
     }
 }
 
-fn index(at: usize) -> u32 {
+pub(super) fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(NONE)
 }
 
@@ -312,7 +234,7 @@ impl Items {
     }
 
     fn context(&self, out: &mut impl Out, name: &str, at: u32) {
-        if let Some(at) = usize::try_from(at).ok().filter(|at| *at < self.asked.contexts.ends.len()) {
+        if let Some(at) = usize::try_from(at).ok().filter(|at| *at < self.asked.contexts.len()) {
             out.name(name);
             out.raw(self.asked.contexts.get(at));
         }
@@ -416,7 +338,7 @@ impl Items {
             out.close(Container::Object);
         });
         let contexts = &self.asked.contexts;
-        table(out, "encryptionContexts", 0..contexts.ends.len(), |out, at| out.raw(contexts.get(at)));
+        table(out, "encryptionContexts", 0..contexts.len(), |out, at| out.raw(contexts.get(at)));
         table(out, "servedBy", self.served.iter(), |out, served| served.write(out));
         table(out, "failures", self.failures.iter(), |out, (code, message)| {
             out.open(Container::Object);

@@ -4,6 +4,7 @@
 //! JSON would cost more than the record. Plaintext, ciphertext, PINs, passwords, grant tokens, secrets, trust anchors and
 //! policies that are shown have no place in it; encryption contexts and what else a caller says stand in clear, as AWS has it.
 
+mod contexts;
 mod id;
 mod items;
 mod json;

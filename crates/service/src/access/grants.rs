@@ -231,7 +231,7 @@ impl Service {
                 notes.add("grantId", id.as_str());
                 let (said, arn) = (id.clone(), self.core.scope().key_arn(key));
                 let say = move |_: &Core, say: Proposal| {
-                    say.dry_run(dry_run).to_others(|say| say.text("grantId", said.as_str()))
+                    say.dry_run(dry_run).others_alone(|say| say.text("grantId", said.as_str()))
                 };
                 Named::key(key, arn).retiring(id).decided_once().noting(&notes).asking(say)
             }
@@ -260,7 +260,7 @@ impl Wanted {
             .principal(core, "granteePrincipal", &self.grantee)
             .principal(core, "retiringPrincipal", &self.retiring)
             .texts("operations", operations.iter().map(String::as_str))
-            .to_others(|say| {
+            .others_alone(|say| {
                 let pairs = constraint.iter().flat_map(|(_, pairs)| pairs);
                 say.maybe("constraint", constraint.as_ref().map(|(kind, _)| kept_kind(*kind).name()))
                     .pairs("encryptionContext", pairs.map(|(name, value)| (name.as_str(), value.as_str())))

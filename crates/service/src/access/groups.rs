@@ -182,7 +182,7 @@ impl GroupMeant {
     }
 
     pub(super) fn said(&self, core: &Core, proposal: Proposal) -> Proposal {
-        proposal.to_others(|proposal| {
+        proposal.others_alone(|proposal| {
             let made = self.made.look(|| self.known(core).map(|group| group.created_at));
             proposal.identity("its making", made.map(|made| made.to_be_bytes()).as_ref().map(<[u8; 8]>::as_slice))
         })

@@ -120,7 +120,7 @@ impl Wanted {
         let say = if *default_policy {
             say.flag("defaultPolicy", true)
         } else {
-            say.to_others(|say| say.flag("defaultPolicy", false))
+            say.others_alone(|say| say.flag("defaultPolicy", false))
         };
         say.flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
     }

@@ -237,7 +237,7 @@ impl PolicyText {
     }
 
     fn said(&self, core: &Core, proposal: Proposal) -> Proposal {
-        proposal.to_others(|proposal| match self.meant.look(|| self.now(core)) {
+        proposal.others_alone(|proposal| match self.meant.look(|| self.now(core)) {
             Some((document, names)) => proposal.policy("policyDocument", document, || Some(names)),
             None => proposal,
         })

@@ -58,7 +58,7 @@ impl Proposal {
     }
 
     /// What is said to others alone: what names mean, and what the call's resource says already.
-    pub(crate) fn to_others(self, say: impl FnOnce(Self) -> Self) -> Self {
+    pub(crate) fn others_alone(self, say: impl FnOnce(Self) -> Self) -> Self {
         if self.recorded.is_some() { self } else { say(self) }
     }
 
@@ -183,7 +183,7 @@ impl Proposal {
 
     /// A principal by its ARN, and whoever has that now: one that is made anew under it is somebody else.
     pub(crate) fn principal(self, core: &Core, name: &'static str, whom: &Whom) -> Self {
-        self.text(name, whom.arn()).to_others(|mut named| {
+        self.text(name, whom.arn()).others_alone(|mut named| {
             named.take("its id", whom.id(core).map(|id| id.as_str().as_bytes()).into_iter());
             named
         })

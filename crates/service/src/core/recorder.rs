@@ -14,7 +14,7 @@ pub use super::refusals::RefusedCall;
 pub use super::service_event::ServiceEvent;
 use crate::core::Core;
 use crate::{Error, RequestContext};
-use audit::event::{EventId, Fields, Items};
+use audit::event::{EventId, Fields, Items, Value};
 use audit::log::Position;
 use auth::peer::Principal;
 use auth::request::Interface;
@@ -317,6 +317,11 @@ impl Core {
 }
 
 impl About {
+    /// Nothing is to be changed.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        matches!(self, Self::One(fields, _) if fields.get("dryRun") == Some(&Value::Flag(true)))
+    }
+
     /// What is known of it before it has ended.
     fn parameters(&self) -> Parameters {
         match self {

@@ -110,7 +110,8 @@ impl Core {
     }
 
     async fn record_refusals(&self, refusals: Vec<Refusals>) {
-        for one in refusals {
+        let mut refusals = refusals.into_iter();
+        while let Some(one) = refusals.next() {
             let (code, message) = one.why.clone();
             let exception = Exception::ALL.iter().find(|known| known.name() == code).copied();
             let exception = exception.unwrap_or(Exception::AccessDenied);
@@ -125,7 +126,10 @@ impl Core {
             };
             if let Err(error) = self.record_beside(record).await {
                 untold("", &error.to_string());
-                self.inner.strangers.lock_anyway().put_back(one);
+                // The others would wait for as long in vain.
+                let mut strangers = self.inner.strangers.lock_anyway();
+                std::iter::once(one).chain(refusals).for_each(|left| strangers.put_back(left));
+                return;
             }
         }
     }

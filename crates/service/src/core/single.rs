@@ -121,7 +121,7 @@ impl Core {
             let mut ending = Ending { decided_by, ..ending };
             let work = async {
                 core.agreed(call, operation, asked).await?;
-                if operation.spec().effect == Effect::Changes {
+                if operation.spec().effect == Effect::Changes && !ending.about.is_dry_run() {
                     core.intend(&mut ending).await?;
                 }
                 match operation.changes_access() {

@@ -84,7 +84,7 @@ impl UpdateKeyStoreInput {
         say.free_if(password.is_none() && !pin_was_reset && cluster_id.is_none())
             .maybe("newCustomKeyStoreName", new_name.as_deref())
             .secret("keyStorePassword", password.as_ref().map(Secret::expose))
-            .to_others(|say| say.flag("pinWasReset", *pin_was_reset))
+            .others_alone(|say| say.flag("pinWasReset", *pin_was_reset))
             .in_record(|fields| if *pin_was_reset { fields.flag("pinWasReset", true) } else { fields })
             .texts("hsmIds", hsm_ids.iter().map(String::as_str))
             .maybe("cloudHsmClusterId", cluster_id.as_deref())

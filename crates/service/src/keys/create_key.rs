@@ -95,7 +95,7 @@ impl Wanted {
     /// Without the client token, which is another one when the call is made again by hand.
     fn proposal(&self, core: &Core, say: Proposal) -> Proposal {
         let CreateKeyInput { key_store_id, description, tags, policy, bypass_lockout_check, .. } = &self.input;
-        say.to_others(|say| {
+        say.others_alone(|say| {
             let store = self.store.look(|| store_for(core, key_store_id).ok());
             say.text("customKeyStoreId", store.map_or(key_store_id, KeyStoreId::as_str))
         })

@@ -67,7 +67,7 @@ impl Held {
     /// What others approve is about that key alone.
     pub(super) fn said(&self, core: &Core, alias: &str, say: Proposal) -> Proposal {
         let look = || Some(core.store().catalogue().key_with_alias(&AliasName::parse(alias)?)?.id);
-        say.to_others(|say| say.maybe("keyId", self.0.look(look).map(ToString::to_string).as_deref()))
+        say.others_alone(|say| say.maybe("keyId", self.0.look(look).map(ToString::to_string).as_deref()))
     }
 
     pub(super) fn is_still(&self, alias: &str, now: KeyId) -> Result<(), Error> {

@@ -252,7 +252,7 @@ async fn what_a_call_asks_for_is_said_only_where_others_are_asked() {
     let call = async || {
         let counted = Arc::clone(&said);
         let named = Named::nothing().asking(move |_, say| {
-            say.to_others(|say| {
+            say.others_alone(|say| {
                 counted.fetch_add(1, Ordering::Relaxed);
                 say
             })

@@ -1,6 +1,5 @@
 //! Records of calls as events of the log: whatever is asked for, by whom, and whatever comes of it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -9,106 +8,16 @@ use futures_util::future::{Ready, ready};
 
 use super::access::{HERE, arn, attach, attach_as_it_is, bench, by, created, principal, statement};
 use super::bench::{Bench, Manner, context, exception, plain};
+use super::event_reader::{Read, taken};
 use super::walk::{SECRET, asked, named};
-use crate::core::audit_recorder::{AuditRecorder, Journal, event_of};
-use crate::core::recorder::{CallRecord, Phase, Recorder};
+use crate::core::audit_recorder::{AuditRecorder, Journal};
+use crate::core::recorder::{Phase, Recorder};
 use crate::{CreateGrantInput, CreateKeyInput, DataKeyInput, EncryptInput, Extras, GrantTokens, RetireGrantInput};
-use audit::event::{Fields, Value, whole};
+use audit::event::{Fields, Value};
 use audit::log::{Class, Leaves, NotAccepted, Position};
 use model::exception::Exception;
 use model::key::{DataKeySpec, KeyState};
 use model::operation::{Effect, Operation};
-
-/// A record as the log has it.
-struct Read {
-    text: String,
-    json: Plain,
-}
-
-/// Values by their paths: members of objects and places in arrays, with a dot between.
-type Plain = BTreeMap<String, String>;
-
-/// Every value that is no container, by its path, as it is written; an empty container stands for itself.
-fn flat(text: &str) -> Plain {
-    let mut found = Plain::new();
-    let mut parser = Parser { text: text.as_bytes(), at: 0 };
-    parser.value("", &mut found);
-    assert_eq!(parser.at, text.len(), "{text}");
-    found
-}
-
-struct Parser<'t> {
-    text: &'t [u8],
-    at: usize,
-}
-
-impl Parser<'_> {
-    fn peek(&self) -> u8 {
-        self.text[self.at]
-    }
-
-    fn string(&mut self) -> String {
-        assert_eq!(self.peek(), b'"');
-        let start = self.at;
-        self.at += 1;
-        while self.peek() != b'"' {
-            self.at += if self.peek() == b'\\' { 2 } else { 1 };
-        }
-        self.at += 1;
-        String::from_utf8(self.text[start + 1..self.at - 1].to_vec()).unwrap()
-    }
-
-    fn value(&mut self, path: &str, found: &mut Plain) {
-        match self.peek() {
-            open @ (b'{' | b'[') => {
-                self.at += 1;
-                let mut count = 0;
-                while !matches!(self.peek(), b'}' | b']') {
-                    let name = if open == b'{' { self.string() } else { count.to_string() };
-                    self.at += usize::from(open == b'{');
-                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-                    self.value(&path, found);
-                    count += 1;
-                    self.at += usize::from(self.peek() == b',');
-                }
-                self.at += 1;
-                if count == 0 {
-                    found.insert(path.to_owned(), if open == b'{' { "{}" } else { "[]" }.to_owned());
-                }
-            }
-            b'"' => drop(found.insert(path.to_owned(), self.string())),
-            _ => {
-                let start = self.at;
-                while !matches!(self.peek(), b',' | b'}' | b']') {
-                    self.at += 1;
-                }
-                found.insert(path.to_owned(), String::from_utf8(self.text[start..self.at].to_vec()).unwrap());
-            }
-        }
-    }
-}
-
-impl Read {
-    fn get(&self, path: &str) -> Option<&str> {
-        self.json.get(path).map(String::as_str)
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.json.keys().any(|known| known == path || known.starts_with(&format!("{path}.")))
-    }
-}
-
-fn read(bench: &Bench, record: &CallRecord) -> Read {
-    let records = event_of(record, bench.service.core.scope(), |event| event.records());
-    assert_eq!(records.len(), 1, "it fits");
-    assert!(whole(records.iter().map(Vec::as_slice)).is_some(), "another reader takes it");
-    let text = String::from_utf8(records[0].clone()).unwrap();
-    Read { json: flat(&text), text }
-}
-
-fn taken(bench: &Bench) -> Vec<(Phase, Read)> {
-    bench.recorder.taken().iter().map(|record| (record.phase, read(bench, record))).collect()
-}
 
 /// The parameters that the records of an operation's calls in [`asked`] have. Empty: none at all.
 fn parameters(operation: Operation) -> &'static [&'static str] {
@@ -393,9 +302,12 @@ async fn nothing_is_changed_before_it_is_on_record_that_it_will_be() {
     assert_eq!(state(), KeyState::Disabled);
     bench.recorder.accepts.send_replace(2);
     disabled.await.unwrap();
-    // What is refused has no intent.
+    // What is refused has no intent, and what is only tried neither.
     bench.recorder.is(Manner::Quick);
     bench.recorder.taken();
+    let tried = bench.service.revoke_grant(&bench.call(), &key.arn, &"0".repeat(64), true).await;
+    assert_eq!(exception(tried), Exception::NotFound);
+    assert_eq!(bench.recorder.taken().iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Ended]);
     bench.may_nothing();
     assert_eq!(exception(bench.service.enable_key(&bench.call(), &key.arn).await), Exception::AccessDenied);
     assert_eq!(bench.recorder.taken().iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Ended]);

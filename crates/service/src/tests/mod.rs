@@ -13,6 +13,7 @@ mod decisions;
 mod deletion;
 mod disk;
 mod dry_run;
+mod event_reader;
 mod events;
 mod events_by_itself;
 mod explain;
