@@ -65,7 +65,7 @@ use telemetry::sampled;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use backup::backup;
-pub use bare::{Version, serve_routes};
+pub use bare::{Version, serve_aws, serve_routes};
 pub use check::check;
 pub use restore::{Consent, Restored, restore};
 

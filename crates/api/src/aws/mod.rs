@@ -21,8 +21,9 @@ mod target;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::answer::Whole;
 use self::call::Calls;
-use self::metering::AwsMetering;
+pub use self::metering::AwsMetering;
 use self::recorded::Recorded;
 use crate::metered::Metered;
 use ::model::clock::Clock;
@@ -47,5 +48,11 @@ pub type Routes = Recorded<Metered<Calls, AwsMetering>>;
 #[must_use]
 pub fn routes(service: Service, settings: Settings, clock: Clock) -> Routes {
     let calls = Calls::new(service.clone(), settings, clock.clone());
-    Recorded::new(Metered::new(calls, AwsMetering), service, clock)
+    Recorded::new(counted(calls), service, clock)
+}
+
+/// Any service, behind the same count of bytes.
+#[must_use]
+pub fn counted<S>(inner: S) -> Metered<S, AwsMetering> {
+    Metered::new(inner, AwsMetering)
 }
