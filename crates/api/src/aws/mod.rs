@@ -17,6 +17,8 @@ mod operations;
 mod recorded;
 mod sts;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +26,9 @@ use std::time::Duration;
 pub use self::answer::Whole;
 use self::call::Calls;
 pub use self::metering::AwsMetering;
-use self::recorded::Recorded;
+use self::recorded::AwsRefusals;
 use crate::metered::Metered;
+use crate::recorded::Recorded;
 use ::model::clock::Clock;
 use service::Service;
 
@@ -41,14 +44,14 @@ pub struct Settings {
 }
 
 /// The interface, behind the count of what its calls hold and the record of what is refused.
-pub type Routes = Recorded<Metered<Calls, AwsMetering>>;
+pub type Routes = Recorded<Metered<Calls, AwsMetering>, AwsRefusals>;
 
 /// The interface. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
 /// extensions; one without is refused.
 #[must_use]
 pub fn routes(service: Service, settings: Settings, clock: Clock) -> Routes {
     let calls = Calls::new(service.clone(), settings, clock.clone());
-    Recorded::new(counted(calls), service, clock)
+    Recorded::new(counted(calls), AwsRefusals, Some((service, clock)))
 }
 
 /// Any service, behind the same count of bytes.
