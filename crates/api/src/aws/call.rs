@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{self, Whole};
 use super::error::Failure;
+use super::hosts::Hosts;
 use super::metering::{NO_ROOM, NotRead};
 use super::operations::{self, CallExtras};
 use super::recorded::{AskedFor, Unheard};
@@ -58,6 +59,7 @@ struct Inner {
     service: Service,
     entry: CallEntry,
     region: Arc<str>,
+    hosts: Hosts,
     clock: Clock,
 }
 
@@ -109,10 +111,10 @@ impl From<Astray> for Refusal {
 
 impl Calls {
     pub(super) fn new(service: Service, settings: Settings, clock: Clock) -> Self {
-        let Settings { region, default_deadline, default_control_deadline } = settings;
+        let Settings { region, hosts, default_deadline, default_control_deadline } = settings;
         let deadlines = Deadlines { data: default_deadline, control: default_control_deadline };
         let entry = CallEntry::new(deadlines, clock.clone());
-        Self(Arc::new(Inner { service, entry, region, clock }))
+        Self(Arc::new(Inner { service, entry, region, hosts: Hosts::new(&hosts), clock }))
     }
 }
 
@@ -210,6 +212,7 @@ impl Inner {
         let expected = Expected { region: &self.region, services: &[asked.service()] };
         let refused = |refusal: sigv4::Refusal| unsigned(&refusal, asked);
         let claim = sigv4::claim(&arrived.head, &expected, self.clock.calendar()).map_err(refused)?;
+        self.hosts.judge(&arrived.head).map_err(refused)?;
         // Unknown and disabled are the same: neither is known to who cannot sign with it.
         let known = self.service.access_key(claim.access_key_id());
         let key = known.ok_or_else(|| refused(sigv4::Refusal::unknown_key()))?;

@@ -11,6 +11,7 @@
 mod answer;
 mod call;
 mod error;
+mod hosts;
 mod metering;
 pub mod model;
 mod operations;
@@ -37,6 +38,8 @@ use service::Service;
 pub struct Settings {
     /// The region that signatures must name.
     pub region: Arc<str>,
+    /// The hosts that signatures must name one of, with a port or for any; empty: any host.
+    pub hosts: Vec<String>,
     /// Of data plane calls.
     pub default_deadline: Duration,
     /// Of control plane calls (CreateKey and the like).

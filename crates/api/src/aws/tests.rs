@@ -48,13 +48,23 @@ struct Came {
 
 impl Asking {
     async fn new() -> Self {
+        Self::called(&[]).await
+    }
+
+    /// The same, called by these names alone.
+    async fn called(hosts: &[&str]) -> Self {
         let kept = Arc::new(Kept::default());
         let bench = Bench::with(Arc::<Kept>::clone(&kept)).await;
         let made = bench.service.create_access_key(&bench.call_of("cn:anna"), ANNA).await.unwrap();
         let key = (made.key.id.to_string(), (*made.secret).clone());
         bench.service.set_administrators([made.key.id.identity().to_string()].into());
         let second = Duration::from_secs(1);
-        let settings = Settings { region: REGION.into(), default_deadline: second, default_control_deadline: second };
+        let settings = Settings {
+            region: REGION.into(),
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            default_deadline: second,
+            default_control_deadline: second,
+        };
         let calls = Calls::new(bench.service.clone(), settings, Clock::system());
         let routes = Recorded::new(calls, AwsRefusals, Some((bench.service.clone(), Clock::system())));
         Self { bench, kept, routes, key }
@@ -166,4 +176,17 @@ async fn the_record_of_a_refused_signature_names_the_access_key() {
     // What is no name of a key is not repeated.
     let odd = asking.ask(request("no key", "a secret", target, Bytes::from_static(b"{}"))).await;
     assert!(!odd.why().contains("no key"), "{}", odd.why());
+}
+
+#[tokio::test]
+async fn what_is_signed_for_another_host_is_refused_and_on_record() {
+    for (host, status) in [("kms.test", 200), ("kms.example.com", 400)] {
+        let asking = Asking::called(&[host]).await;
+        let came = asking.asked("DescribeKey", json!({ "KeyId": asking.bench.keys[0] })).await;
+        assert_eq!(came.status, status, "{}", came.text);
+        let refused = came.text.contains("InvalidSignatureException") && came.text.contains("the host 'kms.test'");
+        assert_eq!(refused, status != 200, "{}", came.text);
+        let expected = refused.then_some(Exception::AccessDenied);
+        assert_eq!(came.record(), (Some(Operation::DescribeKey), None, expected));
+    }
 }
