@@ -24,11 +24,13 @@ impl Recorder for LogRecorder {
 fn tell(record: &CallRecord) {
     let CallRecord { phase, principal, request_id, operation, outcomes, failure, took, .. } = record;
     let request_id = &**request_id;
-    let no_operation = match record.interface {
-        // A stream that was not let in.
-        Interface::Grpc => "stream",
+    let no_operation = match (record.event, record.interface) {
         // What only AWS can do.
-        Interface::AwsJson => "other",
+        (Some(event), _) => event,
+        // A stream that was not let in.
+        (None, Interface::Grpc) => "stream",
+        // What nobody can do.
+        (None, Interface::AwsJson) => "other",
     };
     let (label, plane, shows) = operation.map_or((no_operation, Plane::Data, false), |operation| {
         let spec = operation.spec();

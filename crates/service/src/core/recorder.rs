@@ -49,6 +49,8 @@ pub struct CallRecord {
     pub request_id: Arc<str>,
     /// What was asked for; absent for a stream, which was refused before it asked for anything, and for what only AWS has.
     pub operation: Option<Operation>,
+    /// AWS's name of what only AWS has.
+    pub event: Option<&'static str>,
     /// ARNs of what it was asked for, each once; empty where none is named or none is known.
     pub resources: Vec<Arc<str>>,
     /// How many items ended in which way; `None`: they succeeded. A call that has no items has one.
@@ -74,6 +76,8 @@ pub struct RefusedCall {
     pub request_id: Arc<str>,
     /// What was asked for; absent for a stream, and for what only AWS has.
     pub operation: Option<Operation>,
+    /// AWS's name of what only AWS has.
+    pub event: Option<&'static str>,
     /// How many requests: a stream's are refused together.
     pub items: usize,
     /// Why it was refused.
@@ -176,7 +180,8 @@ impl Core {
 
     /// Puts on record that an interface refused a call.
     pub(crate) async fn refused_at_entry(&self, call: RefusedCall) {
-        let RefusedCall { principal, source, user_agent, interface, request_id, operation, items, error, took } = call;
+        let RefusedCall { principal, source, user_agent, interface, request_id, operation, event, items, error, took } =
+            call;
         if let Some(operation) = operation {
             self.inner.observer.finished(operation, Some(error.exception), took, items);
         }
@@ -189,6 +194,7 @@ impl Core {
             interface,
             request_id: Arc::clone(&request_id),
             operation,
+            event,
             resources: Vec::new(),
             outcomes: vec![(Some(error.exception), items)],
             failure: Some(error),
@@ -236,6 +242,7 @@ impl Core {
             interface: call.interface,
             request_id: Arc::clone(&call.request_id),
             operation: Some(*operation),
+            event: None,
             resources: resources.clone(),
             outcomes,
             failure,

@@ -44,13 +44,7 @@ impl Core {
         W: Future<Output = Result<T, Error>> + Send,
     {
         let details = Details { alias: alias_in(key_id), ..details };
-        let named = self.key_named(operation, key_id, &self.store().catalogue());
-        // That there is no such alias is told to who may do this with a key.
-        let resource = match &named {
-            unknown if self.is_unknown_alias(operation, key_id, unknown) => Ok(Named::no_key(self.scope())),
-            named => named.clone().map(|id| Named::key(id, self.scope().key_arn(id))),
-        };
-        let resource = resource.map(|named| named.with(details.clone()));
+        let (named, resource) = self.one_key(call, operation, key_id, &details);
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
             let id = named?;
@@ -58,6 +52,38 @@ impl Core {
             work(core, key).await
         };
         self.on_one(call, operation, resource, work).await
+    }
+
+    /// The key that a request names, and what permission is asked about before it is looked up.
+    fn one_key(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+        details: &Details,
+    ) -> (Result<KeyId, Error>, Result<Named, Error>) {
+        let named = self.key_named(call, operation, key_id, &self.store().catalogue());
+        // That there is no such alias is told to who may do this with a key.
+        let resource = match &named {
+            unknown if self.is_unknown_alias(operation, key_id, unknown) => Ok(Named::no_key(self.scope())),
+            named => named.clone().map(|id| Named::key(id, self.scope().key_arn(id))),
+        };
+        (named, resource.map(|named| named.with(details.clone())))
+    }
+
+    /// A key as an operation on it would find it, within the caller's rate and with its permission; without a record,
+    /// which is left to who refuses the call whatever the key is.
+    pub(crate) fn look_at_key(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+    ) -> Result<Arc<Key>, Error> {
+        let details = Details { alias: alias_in(key_id), ..Details::default() };
+        let (named, resource) = self.one_key(call, operation, key_id, &details);
+        self.in_rate(call, 1)?;
+        resource?.is_allowed(self, call, operation)?;
+        self.open_key(call, operation, named?, &details)
     }
 
     /// A key, if the caller may do this with it in its present state.
