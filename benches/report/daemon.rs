@@ -276,8 +276,18 @@ pub(super) struct Empty {
 impl Empty {
     /// Starts it with the daemon's certificates.
     pub(super) fn start(program: &Path, daemon: &Daemon) -> Outcome<Self> {
+        Self::start_as("empty-service", program, daemon, "KEYSTORED_ADDRESS")
+    }
+
+    /// Starts that for AWS's clients, with the daemon's certificate and the one access key that the daemon's environment has.
+    pub(super) fn start_aws(program: &Path, daemon: &Daemon) -> Outcome<Self> {
+        Self::start_as("empty-aws", program, daemon, "AWS_ENDPOINT_URL_KMS")
+    }
+
+    fn start_as(mode: &str, program: &Path, daemon: &Daemon, variable: &str) -> Outcome<Self> {
         let mut child = Command::new(program)
-            .args([OsStr::new("empty-service"), daemon.config.as_os_str()])
+            .args([OsStr::new(mode), daemon.config.as_os_str()])
+            .envs(&daemon.environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -287,7 +297,7 @@ impl Empty {
         let mut address = String::new();
         let output = output.ok_or("the empty service has no pipe")?;
         BufReader::new(output).read_line(&mut address).map_err(said("reading the empty service's address"))?;
-        empty.environment.insert("KEYSTORED_ADDRESS".to_owned(), address.trim_end().to_owned());
+        empty.environment.insert(variable.to_owned(), address.trim_end().to_owned());
         Ok(empty)
     }
 }

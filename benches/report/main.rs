@@ -1,11 +1,15 @@
-//! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, what its
-//! second looks, its policies and its callers' signatures cost, and how it stands HSMs that fail.
+//! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, that of its
+//! interface for AWS's clients, what its second looks, its policies and its callers' signatures cost, and how it stands
+//! HSMs that fail.
 //!
-//! The raw limits, the empty service and the flood are other modes of this very program, in processes of their own; the
-//! load comes from `keystorectl bench`.
+//! The raw limits, the empty services, the flood and the load of AWS's clients are other modes of this very program, in
+//! processes of their own; other load comes from `keystorectl bench`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is for people at a terminal")]
 
+mod aws;
+mod aws_empty;
+mod aws_load;
 mod calls;
 mod changes;
 mod daemon;
@@ -57,11 +61,12 @@ const VERY_MANY_KEYS: usize = 10_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
-  --only PART     speed, looks (what a second look costs), policies (what they cost), signatures (the same), changes
-                  (of metadata, among many keys), keys (a key store with very many), trouble (HSMs that fail), or one
-                  section of trouble: failover, network, overload, flood or fill; all unless given
+  --only PART     speed, aws (the interface for AWS's clients), looks (what a second look costs), policies (what they
+                  cost), signatures (the same), changes (of metadata, among many keys), keys (a key store with very
+                  many), trouble (HSMs that fail), or one section of trouble: failover, network, overload, flood or
+                  fill; all unless given
   --rounds N      rounds of all parts but trouble, 9 unless given
-  --seconds S     length of each measurement of speed, looks, policies, signatures and keys, 1 unless given
+  --seconds S     length of each measurement of speed, aws, looks, policies, signatures and keys, 1 unless given
   --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given; and of the part keys,
                   10000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
@@ -80,6 +85,10 @@ fn main() -> ExitCode {
         Some("empty-service") => {
             second(&arguments).and_then(|config| empty::run(Path::new(config), clock)).map(|()| true)
         }
+        Some("empty-aws") => {
+            second(&arguments).and_then(|config| aws_empty::run(Path::new(config), clock)).map(|()| true)
+        }
+        Some("aws-load") => aws_load::run(&arguments, &clock).map(|()| true),
         Some("--help" | "-h") => {
             print!("{HELP}");
             Ok(true)
@@ -105,6 +114,7 @@ struct Part {
 
 struct Options {
     speed: bool,
+    aws: bool,
     looks: bool,
     policies: bool,
     signatures: bool,
@@ -124,6 +134,7 @@ impl Options {
     fn parse(arguments: &[OsString]) -> Outcome<Self> {
         let mut options = Self {
             speed: true,
+            aws: true,
             looks: true,
             policies: true,
             signatures: true,
@@ -154,6 +165,7 @@ impl Options {
                 Some("--only") => {
                     let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
                     options.speed = part == "speed";
+                    options.aws = part == "aws";
                     options.looks = part == "looks";
                     options.policies = part == "policies";
                     options.signatures = part == "signatures";
@@ -161,7 +173,7 @@ impl Options {
                     options.many = part == "keys";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
                     let costs = [options.looks, options.policies, options.signatures];
-                    let others = [options.speed, options.changes, options.many];
+                    let others = [options.speed, options.aws, options.changes, options.many];
                     if !costs.contains(&true) && !others.contains(&true) && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
                     }
@@ -192,6 +204,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     }
     if options.speed {
         parts.push(speed::report(options, clock, &runtime)?);
+    }
+    if options.aws {
+        parts.push(aws::report(options, clock, &runtime)?);
     }
     if options.looks {
         parts.push(looks::report(options, clock, &runtime)?);

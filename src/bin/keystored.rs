@@ -289,7 +289,8 @@ fn listen_for_aws(config: &mut Config, aws: Option<SocketAddr>) {
         Some(section) => section.listen = listen,
         None => {
             let config::Grpc { certificate, key, .. } = config.grpc.clone();
-            config.aws = Some(config::Aws { listen, certificate, key, client_ca: None, tls12: false });
+            config.aws =
+                Some(config::Aws { listen, certificate, key, client_ca: None, hosts: Vec::new(), tls12: false });
         }
     }
 }

@@ -68,7 +68,7 @@ use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 pub use audit::new_audit_log;
 pub use backup::backup;
-pub use bare::{Version, serve_routes};
+pub use bare::{Version, serve_aws, serve_routes};
 pub use check::check;
 pub use restore::{Consent, Restored, restore};
 
@@ -285,8 +285,8 @@ async fn run(
     };
     let protocol = http2::Http2 { routes };
     let mut accepting = vec![common.begin(Listener::Grpc, (grpc_listener, tls), protocol, &mut lookers)];
-    if let (Some(listener), Some(tls)) = (aws_listener, aws_tls) {
-        let routes = aws::routes(parts.service.clone(), settings::aws(&config), clock.clone());
+    if let (Some(aws), Some(listener), Some(tls)) = (&config.aws, aws_listener, aws_tls) {
+        let routes = aws::routes(parts.service.clone(), settings::aws(&config, aws), clock.clone());
         let protocol = http1::Http1 { routes };
         accepting.push(common.begin(Listener::Aws, (listener, tls), protocol, &mut lookers));
     }

@@ -52,9 +52,10 @@ pub(super) fn rate_limits(config: &Config) -> service::RateLimits {
 }
 
 /// Of the interface for clients of AWS KMS.
-pub(super) fn aws(config: &Config) -> api::aws::Settings {
+pub(super) fn aws(config: &Config, aws: &config::Aws) -> api::aws::Settings {
     api::aws::Settings {
         region: config.scope.region.clone(),
+        hosts: aws.hosts.clone(),
         default_deadline: config.limits.default_deadline,
         default_control_deadline: config.limits.default_control_deadline,
     }

@@ -48,7 +48,7 @@ impl Terms {
 
     /// Those of the listener for AWS's clients.
     pub(super) fn aws(aws: &Aws) -> Self {
-        let Aws { listen: _, certificate, key, client_ca, tls12 } = aws.clone();
+        let Aws { listen: _, certificate, key, client_ca, hosts: _, tls12 } = aws.clone();
         let clients = client_ca.map_or(Clients::Anybody, Clients::Asked);
         Self { section: "aws", certificate, key, clients, protocol: HTTP1, tls12 }
     }

@@ -352,7 +352,7 @@ mod tests {
         let Grpc { listen, certificate, key, client_ca } = site.files();
         let now = site.clock.calendar();
         let client = chain(&authority.client("app", None, now, DAY).expect("made"));
-        let mut aws = Aws { listen, certificate, key, client_ca: Some(client_ca), tls12: false };
+        let mut aws = Aws { listen, certificate, key, client_ca: Some(client_ca), hosts: Vec::new(), tls12: false };
         let tls = Tls::load(Terms::aws(&aws)).expect("good");
         assert!(!tls.terms().needs_certificates() && tls.check(&client, now).is_ok());
         assert_eq!(tls.current().config.alpn_protocols, [HTTP1]);

@@ -183,6 +183,8 @@ async fn a_file_of_variables_is_all_that_is_needed() {
     let run = |arguments: &[&str]| crate::harness::tool::keystorectl(std::collections::BTreeMap::new(), arguments);
     assert!(run(&["key-store", "describe", "--env-file", &env_file]).ok().contains("CONNECTED"));
     refused(&run(&["health"]), 2, &["KEYSTORED_ADDRESS", "--env-file"]);
+    let both = ["access-key", "create", "arn:aws:iam::000000000000:user/a", "--env", "--json", "--env-file", &env_file];
+    refused(&run(&both), 2, &["--env and --json"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -197,9 +197,13 @@ async fn settings_of_an_account_are_imported() {
 
     // It goes on by another plan, and an administrator may do what the importer could not.
     refused(&daemon.keystorectl(&[&apply[..], &["--force"]].concat()), &["the plan is not", "nothing was done"]);
+    // Who names no plan is asked, and where nobody can be asked nothing is done.
+    let unasked = daemon.keystorectl(&with(&["--apply"]));
+    assert!(unasked.code == Some(2) && unasked.err.contains("--plan") && unasked.err.contains("--yes"), "{unasked:?}");
+    assert_eq!(imported(&daemon), 1);
     let rest = told(&daemon, &with(&[]));
     assert_eq!(steps(&rest, 0), ["create_grant", "create_alias"]);
-    let taken = daemon.keystorectl(&[&with(&["--apply", "--out"])[..], &[out_text]].concat());
+    let taken = daemon.keystorectl(&[&with(&["--apply", "--yes", "--out"])[..], &[out_text]].concat());
     assert!(taken.code == Some(5) && taken.err.contains("--force") && imported(&daemon) == 1, "{taken:?}");
     let second_plan = rest["digest"].as_str().unwrap();
     let apply = [&with(&["--apply", "--force"])[..], &["--plan", second_plan, "--out", out_text]].concat();

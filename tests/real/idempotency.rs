@@ -3,6 +3,7 @@
 use proto::v1::KeyState;
 use tonic::Code;
 
+use crate::harness::wait::{LONG, until};
 use crate::harness::{Daemon, context, shared};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,6 +20,10 @@ async fn the_same_token_and_parameters_give_the_same_key() {
     assert_ne!(other.key_id, first.key_id);
     let (one, two) = (caller.create_key("billing").await, caller.create_key("billing").await);
     assert_ne!(one, two, "without a token every call makes a key");
+    // The log says once what was made once.
+    let said = |key: &str| daemon.log().lines().filter(|l| l.contains("key created") && l.contains(key)).count();
+    until("the last key is in the log", LONG, || (said(&two) == 1).then_some(()));
+    assert_eq!(said(&first.key_id), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

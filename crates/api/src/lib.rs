@@ -6,4 +6,5 @@ pub mod aws;
 pub mod entry;
 pub mod grpc;
 pub mod metered;
+pub mod recorded;
 pub mod sigv4;

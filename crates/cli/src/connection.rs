@@ -12,6 +12,8 @@ use super::parse;
 use client::{Client, Credentials, Settings};
 use model::secret::{Secret, exposed};
 
+/// What the names of all variables begin with.
+const OURS: &str = "KEYSTORED_";
 /// The variable that names the file with the private key.
 const KEY: &str = "KEYSTORED_KEY";
 /// A connection takes a moment or does not come.
@@ -145,6 +147,11 @@ fn variables(text: &[u8], path: &Path) -> Result<BTreeMap<String, String>, Failu
         let unquoted = ['"', '\''].iter().find_map(|&quote| value.strip_prefix(quote)?.strip_suffix(quote));
         variables.insert(name.trim().to_owned(), unquoted.unwrap_or(value).to_owned());
     }
+    // Another file was meant: going on with the environment would call another service than the user thinks.
+    if !variables.keys().any(|name| name.starts_with(OURS)) {
+        return Err(Failure::new(Exit::Local, format!("{} has no line {OURS}…=…", path.display()))
+            .with_hint("give the dev.env of `keystored dev`, or a file that names KEYSTORED_ADDRESS and the like"));
+    }
     Ok(variables)
 }
 
@@ -159,6 +166,14 @@ mod tests {
         assert_eq!(read["KEYSTORED_ADDRESS"], "https://127.0.0.1:1");
         assert_eq!(read["KEYSTORED_CA"], "/a b/ca.pem");
         assert_eq!(read["X"], "y");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_of_the_service_is_refused() {
+        for text in [&b""[..], b"# KEYSTORED_ADDRESS=https://a:1\n", b"AWS_ACCESS_KEY_ID=AKKS0\n"] {
+            let failure = variables(text, Path::new("aws.env")).unwrap_err();
+            assert_eq!((failure.exit, failure.message.as_str()), (Exit::Local, "aws.env has no line KEYSTORED_…=…"));
+        }
     }
 
     #[test]

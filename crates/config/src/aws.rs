@@ -1,9 +1,14 @@
 //! Of the file's shape: the listener for clients of AWS KMS.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use toml::Spanned;
 
 use super::check::Context;
 use super::{Aws, Error, raw};
+
+/// Longest name in DNS, as people write it.
+const HOST_BYTES: usize = 253;
 
 impl Context<'_> {
     /// `grpc` and `ops` are where the others listen.
@@ -22,8 +27,29 @@ impl Context<'_> {
             certificate: self.path(&raw.certificate)?,
             key: self.path(&raw.key)?,
             client_ca: raw.client_ca.as_ref().map(|path| self.path(path)).transpose()?,
+            hosts: raw.hosts.iter().map(|host| self.host(host)).collect::<Result<_, _>>()?,
             tls12: raw.tls12,
         })
+    }
+
+    /// HOST or HOST:PORT, as clients send it.
+    fn host(&self, value: &Spanned<String>) -> Result<String, Error> {
+        let text = value.get_ref();
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (text.as_str(), None),
+        };
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let name = |name: &str| name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
+        let good = match address {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => (1..=HOST_BYTES).contains(&host.len()) && name(host),
+        };
+        if good && port.is_none_or(|port| port.parse::<u16>().is_ok()) {
+            return Ok(text.clone());
+        }
+        Err(self
+            .at(value, format!("{text:?} is no host; write HOST or HOST:PORT, such as kms.example.com or [::1]:7413")))
     }
 }
 
@@ -50,7 +76,10 @@ mod tests {
         assert_eq!(aws.listen, "[::]:443".parse().expect("an address"));
         assert_eq!(aws.certificate, Path::new("/etc/keystored/aws.pem"));
         assert_eq!(aws.key, Path::new("/run/credentials/keystored/aws-key"));
-        assert!(aws.client_ca.is_none() && !aws.tls12);
+        assert!(aws.client_ca.is_none() && !aws.tls12 && aws.hosts.is_empty());
+        let hosts = "hosts = [\"kms.example.com\", \"127.0.0.1:7413\", \"[::1]:7413\", \"[::1]\"]";
+        let aws = judge(&format!("{text}\n{hosts}")).expect("good").aws.expect("a listener");
+        assert_eq!(aws.hosts, ["kms.example.com", "127.0.0.1:7413", "[::1]:7413", "[::1]"]);
         let aws = judge(&format!("{text}\nclient_ca = \"ca.pem\"\ntls12 = true")).expect("good").aws;
         let aws = aws.expect("a listener");
         assert!(aws.tls12 && aws.client_ca.is_some_and(|path| path == Path::new("/etc/keystored/ca.pem")));
@@ -65,6 +94,10 @@ mod tests {
             ("[aws]\nlisten = \"[::]:443\"\nkey = \"b\"".to_owned(), "missing field `certificate`"),
             ("[aws]\nlisten = \"[::]:443\"\ncertificate = \"\"\nkey = \"b\"".to_owned(), "an empty path"),
             (format!("[aws]\nlisten = \"[::]:443\"\n{files}\ntls = 12"), "unknown field `tls`"),
+            (format!("[aws]\nlisten = \"[::]:443\"\n{files}\nhosts = [\"https://kms\"]"), "\"https://kms\" is no host"),
+            (format!("[aws]\nlisten = \"[::]:443\"\n{files}\nhosts = [\"\"]"), "\"\" is no host"),
+            (format!("[aws]\nlisten = \"[::]:443\"\n{files}\nhosts = [\"kms:99999\"]"), "\"kms:99999\" is no host"),
+            (format!("[aws]\nlisten = \"[::]:443\"\n{files}\nhosts = [\"[a]\"]"), "\"[a]\" is no host"),
             (format!("[aws]\nlisten = \"0.0.0.0:7411\"\n{files}"), "0.0.0.0:7411 is grpc.listen already"),
             (format!("[aws]\nlisten = \"127.0.0.1:7412\"\n{files}"), "127.0.0.1:7412 is ops.listen already"),
         ] {

@@ -96,6 +96,8 @@ pub struct Aws {
     pub key: PathBuf,
     /// PEM: CAs of client certificates, which clients are then asked for and need not show.
     pub client_ca: Option<PathBuf>,
+    /// Hosts of which a signature must name one, each with a port or for any; empty: any host.
+    pub hosts: Vec<String>,
     /// Speak TLS 1.2 with clients that know no TLS 1.3.
     pub tls12: bool,
 }

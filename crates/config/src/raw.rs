@@ -69,6 +69,8 @@ pub(super) struct Aws {
     pub(super) key: Spanned<String>,
     pub(super) client_ca: Option<Spanned<String>>,
     #[serde(default)]
+    pub(super) hosts: Vec<Spanned<String>>,
+    #[serde(default)]
     pub(super) tls12: bool,
 }
 

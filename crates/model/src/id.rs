@@ -299,9 +299,15 @@ pub enum KeyReferenceError {
     /// Begins like an ARN, but is none of a key.
     #[error("'{0}' is not a valid key ARN; it must look like arn:PARTITION:kms:REGION:ACCOUNT:key/KEY-ID")]
     MalformedArn(String),
-    /// An ARN of another region, account or partition.
+    /// An ARN of another region or partition, by its region.
     #[error("Invalid arn {0}")]
     Elsewhere(String),
+    /// An ARN of another account. This is how AWS's sentence ends, which begins with who may not do what.
+    #[error(
+        "on this resource because the resource does not exist in this Region, no resource-based policies allow access, \
+         or a resource-based policy explicitly denies access"
+    )]
+    OtherAccount,
     /// An alias, with its ARN.
     #[error("Alias {0} is not found.")]
     UnknownAlias(String),
@@ -376,8 +382,11 @@ impl Scope {
         let [_, partition, "kms", region, account, resource] = parts[..] else {
             return Err(KeyReferenceError::MalformedArn(shown()));
         };
-        if (partition, region, account) != (&*self.partition, &*self.region, &*self.account) {
+        if (partition, region) != (&*self.partition, &*self.region) {
             return Err(KeyReferenceError::Elsewhere(as_shown(region)));
+        }
+        if account != &*self.account {
+            return Err(KeyReferenceError::OtherAccount);
         }
         if resource.starts_with(ALIAS_PREFIX) {
             return alias(resource);

@@ -1,12 +1,15 @@
 //! Files that are there whole or not at all, for their owner alone.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::Error;
 use model::outage::Outage;
+
+/// What to do about one that is not one's own.
+const OTHER_DIRECTORY: &str = "name another directory, or make it your own (chown) and close it to them (chmod go-w)";
 
 pub(super) fn error(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::Wrong(format!("{}: {error}", path.display()))
@@ -21,6 +24,23 @@ pub(super) fn unwritten(path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
+/// Refuses a directory in which others could put what this process then trusts, or reads secrets from.
+pub(super) fn is_own(path: &Path) -> Result<(), Error> {
+    let found = std::fs::metadata(path).map_err(|cause| unwritten(path, &cause))?;
+    let wrong = |what: &str| {
+        let path = path.display();
+        Err(Error::Wrong(format!("{path}: {what}, and could put keys and certificates there; {OTHER_DIRECTORY}")))
+    };
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return wrong("it is another user's, who may write to it");
+    }
+    // The sticky bit keeps others from what is there, and not from what is not there yet.
+    if found.mode() & 0o022 != 0 {
+        return wrong("others may write to it");
+    }
+    Ok(())
+}
+
 /// Makes a directory with mode 0700, and those above it.
 pub(super) fn make_dir(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|cause| unwritten(path, &cause))
@@ -33,7 +53,12 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
     name.push(".new");
     let new = path.with_file_name(name);
     let attempt = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // One that an earlier run has left half written; whatever else is there under this name is not written through.
+        match std::fs::remove_file(&new) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(contents)?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
@@ -44,4 +69,37 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
         let _ = std::fs::remove_file(&new);
         unwritten(path, &cause)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (mode, good) in [(0o700, true), (0o755, true), (0o775, false), (0o757, false), (0o1777, false)] {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).expect("a mode");
+            let judged = is_own(folder.path());
+            assert_eq!(judged.is_ok(), good, "{mode:o}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_what_somebody_has_put_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, new, other) = (folder.path().join("a"), folder.path().join("a.new"), folder.path().join("other"));
+        std::fs::write(&other, "theirs").expect("written");
+        symlink(&other, &new).expect("a link");
+        write(&file, b"ours").expect("written");
+        let read = |path: &Path| std::fs::read_to_string(path).expect("read");
+        assert_eq!((read(&file), read(&other)), ("ours".to_owned(), "theirs".to_owned()));
+        assert!(!new.exists());
+        // What an earlier run has left is no obstacle.
+        std::fs::write(&new, "half").expect("written");
+        write(&file, b"again").expect("written");
+        assert_eq!(read(&file), "again");
+    }
 }

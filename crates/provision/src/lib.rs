@@ -115,7 +115,9 @@ pub async fn prepare(
         ));
     };
     for made in ["", "zones", "credentials", "pki", "state"] {
-        files::make_dir(&dir.join(made))?;
+        let made = dir.join(made);
+        files::make_dir(&made)?;
+        files::is_own(&made)?;
     }
     let seal_key = dir.join("credentials").join("seal.key");
     if !seal_key.exists() {

@@ -10,7 +10,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use model::clock::Clock;
 use proto::v1::{ConnectionState, HsmHealth};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -20,7 +19,7 @@ use super::clients::ANYBODY;
 use super::disk::Disk;
 use super::wait;
 use super::zone::Zone;
-use super::{process, tool};
+use super::{prepared, process, tool};
 
 pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_keystored");
 
@@ -46,16 +45,7 @@ impl Site {
     /// Makes so many zones, `a`, `b` and so on.
     pub(crate) async fn prepare_zones(zones: u8) -> Self {
         let dir = TempDir::with_prefix("keystored-test-").unwrap();
-        let options = provision::Options {
-            dir: dir.path().to_owned(),
-            zones: (b'a'..b'a' + zones).map(|name| char::from(name).to_string()).collect(),
-            listen: [(); 3].map(|()| "127.0.0.1:0".to_owned()),
-            worker: PathBuf::from(PROGRAM),
-            module: None,
-        };
-        let mut told = Vec::new();
-        let layout = provision::prepare(&options, &Clock::system(), &mut |step| told.push(step.to_owned())).await;
-        let layout = layout.unwrap_or_else(|error| panic!("{error}\nafter: {told:#?}"));
+        let layout = prepared::site(dir.path(), zones).await;
         // A copy, because tests change it; beside the original, because its paths are relative.
         let config = layout.dir.join("test.toml");
         fs::copy(&layout.config, &config).unwrap();

@@ -14,6 +14,7 @@ pub(crate) mod launch;
 pub(crate) mod load;
 pub(crate) mod manager;
 pub(crate) mod other;
+mod prepared;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod strangers;

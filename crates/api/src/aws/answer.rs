@@ -28,6 +28,14 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 #[derive(Debug, Default)]
 pub struct Whole(Option<Bytes>);
 
+#[cfg(test)]
+impl Whole {
+    /// All of it.
+    pub(super) fn bytes(self) -> Bytes {
+        self.0.unwrap_or_default()
+    }
+}
+
 impl From<Bytes> for Whole {
     fn from(bytes: Bytes) -> Self {
         Self(Some(bytes).filter(|bytes| !bytes.is_empty()))

@@ -23,10 +23,11 @@ use zeroize::Zeroizing;
 
 use super::answer::{self, Whole};
 use super::error::Failure;
+use super::hosts::Hosts;
 use super::metering::{NO_ROOM, NotRead};
 use super::operations::{self, CallExtras};
-use super::recorded::Unheard;
-use super::target::{Astray, BODY_BYTES, Target};
+use super::recorded::{AskedFor, Unheard};
+use super::target::{Astray, BODY_BYTES, TARGET, Target};
 use super::{Settings, sts, target};
 use crate::entry::open_call::OpenCall;
 use crate::entry::{Arrival, CallEntry, Deadlines};
@@ -58,6 +59,7 @@ struct Inner {
     service: Service,
     entry: CallEntry,
     region: Arc<str>,
+    hosts: Hosts,
     clock: Clock,
 }
 
@@ -85,26 +87,34 @@ struct Refusal {
     ends: bool,
     /// Who called, where that is proven.
     principal: Option<Principal>,
+    /// With which access key somebody claims to have signed, where that was looked at and is not so.
+    claimed: Option<String>,
+}
+
+impl Refusal {
+    const fn new(failure: Failure, ends: bool) -> Self {
+        Self { failure, ends, principal: None, claimed: None }
+    }
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { failure, ends: false, principal: None }
+        Self::new(failure, false)
     }
 }
 
 impl From<Astray> for Refusal {
     fn from(Astray { failure, ends }: Astray) -> Self {
-        Self { failure, ends, principal: None }
+        Self::new(failure, ends)
     }
 }
 
 impl Calls {
     pub(super) fn new(service: Service, settings: Settings, clock: Clock) -> Self {
-        let Settings { region, default_deadline, default_control_deadline } = settings;
+        let Settings { region, hosts, default_deadline, default_control_deadline } = settings;
         let deadlines = Deadlines { data: default_deadline, control: default_control_deadline };
         let entry = CallEntry::new(deadlines, clock.clone());
-        Self(Arc::new(Inner { service, entry, region, clock }))
+        Self(Arc::new(Inner { service, entry, region, hosts: Hosts::new(&hosts), clock }))
     }
 }
 
@@ -148,7 +158,7 @@ impl Inner {
             }
             Err(Astray { failure, ends }) => {
                 let ends = ends || !is_over(body, &arrived.head).await;
-                (None, Err(Refusal { failure, ends, principal: None }))
+                (None, Err(Refusal::new(failure, ends)))
             }
         };
         let request_id = &*arrived.request_id;
@@ -156,13 +166,14 @@ impl Inner {
             Ok(Came::Json(body)) => answer::json(body, request_id),
             Ok(Came::Xml(body)) => answer::xml(body, request_id),
             Ok(Came::Healthy) => answer::healthy(request_id),
-            Err(Refusal { failure, ends, principal }) => {
+            Err(Refusal { failure, ends, principal, claimed }) => {
                 let mut response = answer::failure(&failure, asked.as_ref(), ends, request_id);
-                if let Some(asked) = asked
-                    && !arrived.trace.is_taken()
-                {
-                    let (operation, request_id) = (asked.operation(), Arc::clone(&arrived.request_id));
-                    response.extensions_mut().insert(Unheard { principal, operation, failure, request_id });
+                let is_call = asked.is_some() || target::is_call(&arrived.head);
+                if is_call && !arrived.trace.is_taken() {
+                    let named = || AskedFor::named(arrived.head.headers.get(TARGET));
+                    let asked = asked.as_ref().map_or_else(named, AskedFor::of);
+                    let request_id = Arc::clone(&arrived.request_id);
+                    response.extensions_mut().insert(Unheard { principal, claimed, asked, failure, request_id });
                 }
                 response
             }
@@ -181,17 +192,18 @@ impl Inner {
             Ok(judged) => judged,
             Err(failure) => {
                 let ends = !is_over(body, &arrived.head).await;
-                return Err(Refusal { failure, ends, principal: None });
+                return Err(Refusal { claimed: sigv4::claimed_key(&arrived.head), ..Refusal::new(failure, ends) });
             }
         };
         let body = read(body, target::length(&arrived.head.headers)).await?;
-        claim.verify(&key.secret, &arrived.head, &body).map_err(|refusal| unsigned(&refusal, asked))?;
+        claim.verify(&key.secret, &arrived.head, &body).map_err(|refusal| Refusal {
+            claimed: Some(claim.access_key_id().to_owned()),
+            ..unsigned(&refusal, asked).into()
+        })?;
         let principal = key.principal.clone();
-        self.signed(arrived, asked, &claim, key.principal, body).await.map_err(|failure| Refusal {
-            failure,
-            ends: false,
-            principal: Some(principal),
-        })
+        self.signed(arrived, asked, &claim, key.principal, body)
+            .await
+            .map_err(|failure| Refusal { principal: Some(principal), ..failure.into() })
     }
 
     /// What a request's head says of its signature, and the key that it is signed with.
@@ -200,6 +212,7 @@ impl Inner {
         let expected = Expected { region: &self.region, services: &[asked.service()] };
         let refused = |refusal: sigv4::Refusal| unsigned(&refusal, asked);
         let claim = sigv4::claim(&arrived.head, &expected, self.clock.calendar()).map_err(refused)?;
+        self.hosts.judge(&arrived.head).map_err(refused)?;
         // Unknown and disabled are the same: neither is known to who cannot sign with it.
         let known = self.service.access_key(claim.access_key_id());
         let key = known.ok_or_else(|| refused(sigv4::Refusal::unknown_key()))?;
@@ -327,7 +340,7 @@ fn not_read(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal 
             message: "The request's body cannot be read.".to_owned(),
         },
     };
-    Refusal { failure, ends: true, principal: None }
+    Refusal::new(failure, true)
 }
 
 fn invocation_id(head: &Parts) -> Option<String> {

@@ -67,10 +67,19 @@ struct Body<'a> {
     message: Option<&'a str>,
 }
 
+/// What AWS says of a key in a key store that is not connected. Why that is so stands behind it over gRPC, and in the record.
+const UNAVAILABLE: &str = " is unavailable.";
+
 impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+    fn from(mut error: Error) -> Self {
         match error.exception {
             Exception::KmsInternal if !error.retryable => Self::internal(error.message),
+            Exception::KmsInvalidState => {
+                if let Some(at) = error.message.find(UNAVAILABLE) {
+                    error.message.truncate(at + UNAVAILABLE.len());
+                }
+                Self::new(error.exception, error.message)
+            }
             exception => Self::new(exception, error.message),
         }
     }
@@ -147,6 +156,14 @@ mod tests {
     fn what_may_have_been_done_is_repeated_by_no_sdk() {
         let of = |retryable| Failure::from(Error::new(Exception::KmsInternal, "a fault", retryable)).status;
         assert_eq!((of(true), of(false), Failure::internal("a fault").status), (500, 400, 400));
+    }
+
+    #[test]
+    fn a_key_that_is_unavailable_is_so_in_aws_s_words() {
+        let of = |message: &str| Failure::from(Error::new(Exception::KmsInvalidState, message, false)).message;
+        assert_eq!(of("arn:k is unavailable. Its key store a is DISCONNECTED."), "arn:k is unavailable.");
+        assert_eq!(of("arn:k is unavailable."), "arn:k is unavailable.");
+        assert_eq!(of("arn:k is pending deletion."), "arn:k is pending deletion.");
     }
 
     #[test]

@@ -11,20 +11,25 @@
 mod answer;
 mod call;
 mod error;
+mod hosts;
 mod metering;
 pub mod model;
 mod operations;
 mod recorded;
 mod sts;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::answer::Whole;
 use self::call::Calls;
-use self::metering::AwsMetering;
-use self::recorded::Recorded;
+pub use self::metering::AwsMetering;
+use self::recorded::AwsRefusals;
 use crate::metered::Metered;
+use crate::recorded::Recorded;
 use ::model::clock::Clock;
 use service::Service;
 
@@ -33,6 +38,8 @@ use service::Service;
 pub struct Settings {
     /// The region that signatures must name.
     pub region: Arc<str>,
+    /// The hosts that signatures must name one of, with a port or for any; empty: any host.
+    pub hosts: Vec<String>,
     /// Of data plane calls.
     pub default_deadline: Duration,
     /// Of control plane calls (CreateKey and the like).
@@ -40,12 +47,18 @@ pub struct Settings {
 }
 
 /// The interface, behind the count of what its calls hold and the record of what is refused.
-pub type Routes = Recorded<Metered<Calls, AwsMetering>>;
+pub type Routes = Recorded<Metered<Calls, AwsMetering>, AwsRefusals>;
 
 /// The interface. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
 /// extensions; one without is refused.
 #[must_use]
 pub fn routes(service: Service, settings: Settings, clock: Clock) -> Routes {
     let calls = Calls::new(service.clone(), settings, clock.clone());
-    Recorded::new(Metered::new(calls, AwsMetering), service, clock)
+    Recorded::new(counted(calls), AwsRefusals, Some((service, clock)))
+}
+
+/// Any service, behind the same count of bytes.
+#[must_use]
+pub fn counted<S>(inner: S) -> Metered<S, AwsMetering> {
+    Metered::new(inner, AwsMetering)
 }

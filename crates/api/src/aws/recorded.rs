@@ -1,121 +1,141 @@
-//! Sees that calls which never come to a use case are on record too: those that nobody has signed, those that cannot be
-//! read, those that only AWS can carry out, and those for which there is no room. The service records all others itself.
+//! Which calls over AWS's interface never come to a use case: those that nobody has signed, those that cannot be read,
+//! those that only AWS can carry out, those that nobody can, and those for which there is no room.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::SystemTime;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use http::header::USER_AGENT;
-use http::{HeaderValue, Request, Response};
-use tonic::codegen::Service as HttpService;
+use http::{HeaderMap, HeaderValue, Response, Uri};
 
 use super::answer::ERROR_TYPE;
 use super::error::Failure;
 use super::metering::{NO_ROOM, THROTTLING};
-use super::target::{TARGET, known, named};
-use crate::entry::USER_AGENT_BYTES;
-use ::model::clock::Clock;
+use super::target::{TARGET, Target, named};
+use crate::recorded::{Refusals, Refused};
 use ::model::exception::Exception;
 use ::model::operation::Operation;
 use auth::peer::{Peer, Principal};
-use auth::request::{Interface, Trace};
-use service::recorder::RefusedCall;
-use service::{Error, Service};
+use auth::request::Interface;
+use service::Error;
 
-/// A service whose refusals are recorded.
-#[derive(Clone)]
-pub struct Recorded<S> {
-    inner: S,
-    service: Service,
-    clock: Clock,
-}
+/// AWS's.
+#[derive(Clone, Copy, Debug)]
+pub struct AwsRefusals;
 
 /// In the extensions of an answer: the call came to no use case, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Unheard {
     /// Who called, where that is proven.
     pub(super) principal: Option<Principal>,
-    /// What was asked for; absent for what only AWS has.
-    pub(super) operation: Option<Operation>,
+    /// With which access key somebody claims to have signed, where that is not proven.
+    pub(super) claimed: Option<String>,
+    pub(super) asked: AskedFor,
     pub(super) failure: Failure,
     pub(super) request_id: Arc<str>,
 }
 
-impl<S> Recorded<S> {
-    pub(super) fn new(inner: S, service: Service, clock: Clock) -> Self {
-        Self { inner, service, clock }
-    }
+/// What was asked for, as records know it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AskedFor {
+    /// Absent for what only AWS has, and for what there is not.
+    pub(super) operation: Option<Operation>,
+    /// AWS's name of what only AWS has.
+    pub(super) event: Option<&'static str>,
 }
 
-impl<S, B, A> HttpService<Request<B>> for Recorded<S>
-where
-    S: HttpService<Request<B>, Response = Response<A>, Error = Infallible, Future: Send + 'static>,
-    A: Send + 'static,
-{
-    type Response = Response<A>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<A>, Infallible>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let (service, clock) = (self.service.clone(), self.clock.clone());
-        let (trace, started) = (Arc::new(Trace::default()), clock.now());
-        request.extensions_mut().insert(Arc::clone(&trace));
-        let peer = request.extensions().get::<Arc<Peer>>().cloned();
-        let user_agent = request.headers().get(USER_AGENT).cloned();
-        let target = request.headers().get(TARGET).cloned();
-        let answer = self.inner.call(request);
-        async move {
-            let Ok(mut response) = answer.await;
-            if trace.is_taken() || !response.headers().contains_key(ERROR_TYPE) {
-                return Ok(response);
-            }
-            let unheard = response.extensions_mut().remove::<Unheard>().or_else(|| no_room(&response, target.as_ref()));
-            if let Some(Unheard { principal, operation, failure, request_id }) = unheard {
-                let text = user_agent.as_ref().and_then(|value| value.to_str().ok());
-                let call = RefusedCall {
-                    principal,
-                    source: peer.as_ref().and_then(|peer| peer.source()),
-                    user_agent: text.filter(|text| text.len() <= USER_AGENT_BYTES).map(Into::into),
-                    interface: Interface::AwsJson,
-                    request_id,
-                    operation,
-                    items: 1,
-                    error: error(failure),
-                    took: clock.now().saturating_duration_since(started),
-                };
-                service.refused_at_entry(call).await;
-            }
-            Ok(response)
+impl AskedFor {
+    pub(super) fn of(target: &Target) -> Self {
+        let operation = target.operation();
+        match target {
+            Target::Kms(asked) if operation.is_none() => Self { operation, event: Some(asked.name()) },
+            _ => Self { operation, event: None },
         }
-        .boxed()
+    }
+
+    /// By the header alone.
+    pub(super) fn named(target: Option<&HeaderValue>) -> Self {
+        let operation = target.and_then(|target| named(target.to_str().ok()?));
+        operation.map_or_else(Self::default, |operation| Self::of(&Target::Kms(operation)))
     }
 }
 
-/// A call for which there was no room, so that nobody has read what it asks for.
-fn no_room<A>(response: &Response<A>, target: Option<&HeaderValue>) -> Option<Unheard> {
-    if response.headers().get(ERROR_TYPE).is_none_or(|name| name != THROTTLING) {
-        return None;
+impl Refusals for AwsRefusals {
+    const INTERFACE: Interface = Interface::AwsJson;
+    type Asked = Option<HeaderValue>;
+
+    fn asked(&self, _: &Uri, headers: &HeaderMap) -> Option<Self::Asked> {
+        Some(headers.get(TARGET).cloned())
     }
-    let operation = target.and_then(|target| target.to_str().ok()).and_then(named);
-    let failure = Failure::new(Exception::Throttling, NO_ROOM);
-    Some(Unheard { principal: None, operation: operation.and_then(known), failure, request_id: "".into() })
+
+    fn refused<A>(
+        &self,
+        target: Self::Asked,
+        _: Option<&Peer>,
+        _: SystemTime,
+        answer: &mut Response<A>,
+    ) -> Option<Refused> {
+        let name = answer.headers().get(ERROR_TYPE)?;
+        let full = name == THROTTLING;
+        let unheard = answer.extensions_mut().remove::<Unheard>();
+        // A call for which there was no room, so that nobody has read what it asks for.
+        let unheard = unheard.or_else(|| {
+            full.then(|| Unheard {
+                principal: None,
+                claimed: None,
+                asked: AskedFor::named(target.as_ref()),
+                failure: Failure::new(Exception::Throttling, NO_ROOM),
+                request_id: "".into(),
+            })
+        });
+        let Unheard { principal, claimed, asked: AskedFor { operation, event }, failure, request_id } = unheard?;
+        Some(Refused { principal, request_id, operation, event, error: error(failure, claimed.as_deref()) })
+    }
 }
 
 /// A failure in the service's words. What has a name of AWS's front end alone was not let in.
-fn error(failure: Failure) -> Error {
-    let named = Exception::ALL.iter().find(|exception| exception.name() == failure.name).copied();
-    let exception = named.unwrap_or(match failure.name {
+fn error(Failure { name, message, .. }: Failure, claimed: Option<&str>) -> Error {
+    let named = Exception::ALL.iter().find(|exception| exception.name() == name).copied();
+    let exception = named.unwrap_or(match name {
         "SerializationException" | "RequestEntityTooLargeException" | "RequestTimeoutException" => {
             Exception::Validation
         }
-        "InvalidAction" | "MissingAction" => Exception::Validation,
+        "InvalidAction" | "MissingAction" | "UnknownOperationException" => Exception::Validation,
         _ => Exception::AccessDenied,
     });
-    Error::new(exception, format!("{}: {}", failure.name, failure.message), false)
+    let mut text = match message.as_str() {
+        "" => name.to_owned(),
+        message => format!("{name}: {message}"),
+    };
+    if let Some(id) = claimed {
+        text.push_str(&format!(" (said to be signed with the access key {id})"));
+    }
+    Error::new(exception, text, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_aws_has_keeps_its_name() {
+        let of = |target: &'static str| {
+            let AskedFor { operation, event } = AskedFor::named(Some(&HeaderValue::from_static(target)));
+            (operation, event)
+        };
+        assert_eq!(of("TrentService.Encrypt"), (Some(Operation::Encrypt), None));
+        assert_eq!(of("TrentService.Sign"), (None, Some("Sign")));
+        assert_eq!(of("TrentService.Sing"), (None, None));
+        let AskedFor { operation, event } = AskedFor::named(None);
+        assert_eq!((operation, event), (None, None));
+    }
+
+    #[test]
+    fn a_record_says_what_clients_are_told_and_with_which_key_they_claim_to_sign() {
+        let unknown = error(Failure::unknown_operation(), None);
+        assert_eq!((unknown.exception, unknown.message.as_str()), (Exception::Validation, "UnknownOperationException"));
+        let failure = Failure { name: "InvalidSignatureException", status: 400, message: "no".to_owned() };
+        let refused = error(failure, Some("AKKS1"));
+        let text = "InvalidSignatureException: no (said to be signed with the access key AKKS1)";
+        assert_eq!((refused.exception, refused.message.as_str()), (Exception::AccessDenied, text));
+        assert_eq!(error(Failure::unsupported("no"), None).exception, Exception::UnsupportedOperation);
+    }
 }

@@ -90,6 +90,12 @@ impl Astray {
     }
 }
 
+/// Whether a request is a call, if one that asks for nothing that there is: a probe of something else that looks for some
+/// page is none.
+pub(super) fn is_call(head: &Parts) -> bool {
+    head.method == Method::POST && head.uri.path() == "/"
+}
+
 /// The operation that a target names.
 pub(super) fn named(target: &str) -> Option<&'static ModelOperation> {
     target.strip_prefix(SERVICE).and_then(model::operation)

@@ -221,6 +221,7 @@ impl AdmittedStream {
             interface: self.interface,
             request_id: Arc::clone(&self.request_id),
             operation: None,
+            event: None,
             items,
             error,
             took: Duration::ZERO,

@@ -48,9 +48,10 @@ use self::key_stores::KeyStoresApi;
 use self::keys::KeysApi;
 use self::limiter::RequestLimiter;
 use self::metering::GrpcMetering;
-use self::recorded::Recorded;
+use self::recorded::GrpcRefusals;
 use self::stream::Streams;
 use crate::metered::Metered;
+use crate::recorded::Recorded;
 use model::clock::Clock;
 use model::limits;
 use proto::v1;
@@ -126,7 +127,7 @@ impl HealthSwitch {
 
 /// All gRPC services, health and reflection included, behind the count of what they hold and the record of what is
 /// refused.
-pub type Calls = Recorded<Metered<Routes, GrpcMetering>>;
+pub type Calls = Recorded<Metered<Routes, GrpcMetering>, GrpcRefusals>;
 
 /// All gRPC services. Every request must carry an `Arc<auth::peer::Peer>` and an `Arc<entry::ledger::Ledger>` in its
 /// extensions; one without is refused.
@@ -180,13 +181,13 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
             routes
         }
     };
-    (Recorded::new(Metered::new(routes.prepare(), GrpcMetering), Some((recorder, of_records))), switch)
+    (Recorded::new(Metered::new(routes.prepare(), GrpcMetering), GrpcRefusals, Some((recorder, of_records))), switch)
 }
 
 /// Routes that are no use cases, behind the count of what their calls hold.
 #[must_use]
 pub fn counted(routes: Routes) -> Calls {
-    Recorded::new(Metered::new(routes.prepare(), GrpcMetering), None)
+    Recorded::new(Metered::new(routes.prepare(), GrpcMetering), GrpcRefusals, None)
 }
 
 fn reflection() -> Result<

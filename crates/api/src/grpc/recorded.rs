@@ -1,109 +1,55 @@
-//! Sees that calls which never come to a use case are on record too: those that are refused because of their
-//! certificate, their size, their shape, or for want of room. The service records all others itself.
+//! Which calls over gRPC never come to a use case: those that are refused because of their certificate, their size, their
+//! shape, or for want of room.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::SystemTime;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 use tonic::Status;
-use tonic::codegen::Service as HttpService;
 use tonic_types::StatusExt;
 
 use super::entry::REQUEST_ID;
-use crate::entry::request_id::is_safe;
+use crate::entry::request_id::{CHARS, is_safe};
+use crate::recorded::{Refusals, Refused, text};
 use auth::peer::Peer;
-use auth::request::{Interface, Trace};
-use model::clock::Clock;
+use auth::request::Interface;
 use model::exception::Exception;
 use model::operation::Operation;
-use service::recorder::RefusedCall;
-use service::{Error, Service};
+use service::Error;
 
 /// What the paths of this project's own methods begin with.
 const OURS: &str = "/keystored.v1.";
 
-/// A service whose refusals are recorded.
-#[derive(Clone)]
-pub struct Recorded<S> {
-    inner: S,
-    /// Who keeps records; absent where there is nothing to be on record.
-    recorder: Option<(Service, Clock)>,
-}
+/// gRPC's.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcRefusals;
 
-impl<S> Recorded<S> {
-    pub(super) fn new(inner: S, recorder: Option<(Service, Clock)>) -> Self {
-        Self { inner, recorder }
-    }
-}
+impl Refusals for GrpcRefusals {
+    const INTERFACE: Interface = Interface::Grpc;
+    type Asked = (Uri, Option<HeaderValue>);
 
-/// What is known of a call before anybody has read it.
-struct Caller {
-    peer: Option<Arc<Peer>>,
-    request_id: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-}
-
-impl<S, B, A> HttpService<Request<B>> for Recorded<S>
-where
-    S: HttpService<Request<B>, Response = Response<A>, Error = Infallible, Future: Send + 'static>,
-    A: Send + 'static,
-{
-    type Response = Response<A>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<A>, Infallible>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
+    fn asked(&self, uri: &Uri, headers: &HeaderMap) -> Option<Self::Asked> {
+        uri.path().starts_with(OURS).then(|| (uri.clone(), headers.get(REQUEST_ID).cloned()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Some((service, clock)) = self.recorder.clone().filter(|_| request.uri().path().starts_with(OURS)) else {
-            return self.inner.call(request).boxed();
-        };
-        let (uri, trace, started) = (request.uri().clone(), Arc::new(Trace::default()), clock.now());
-        request.extensions_mut().insert(Arc::clone(&trace));
-        let header = |name: &str| request.headers().get(name).cloned();
-        let caller = Caller {
-            peer: request.extensions().get::<Arc<Peer>>().cloned(),
-            request_id: header(REQUEST_ID),
-            user_agent: header("user-agent"),
-        };
-        let answer = self.inner.call(request);
-        async move {
-            let Ok(response) = answer.await;
-            if !trace.is_taken()
-                && let Some(error) = refusal(response.headers())
-                && let Some(operation) = operation(uri.path())
-            {
-                let took = clock.now().saturating_duration_since(started);
-                let request_id = response.headers().get(REQUEST_ID).cloned().or(caller.request_id);
-                let call = RefusedCall {
-                    principal: caller.peer.as_ref().and_then(|peer| peer.admit(clock.calendar()).ok().cloned()),
-                    source: caller.peer.as_ref().and_then(|peer| peer.source()),
-                    user_agent: text(caller.user_agent.as_ref(), crate::entry::USER_AGENT_BYTES),
-                    interface: Interface::Grpc,
-                    request_id: text(request_id.as_ref(), crate::entry::request_id::CHARS)
-                        .filter(|id| is_safe(id))
-                        .unwrap_or_default(),
-                    operation,
-                    items: 1,
-                    error,
-                    took,
-                };
-                service.refused_at_entry(call).await;
-            }
-            Ok(response)
-        }
-        .boxed()
+    fn refused<A>(
+        &self,
+        (uri, request_id): Self::Asked,
+        peer: Option<&Peer>,
+        now: SystemTime,
+        answer: &mut Response<A>,
+    ) -> Option<Refused> {
+        let error = refusal(answer.headers())?;
+        let operation = operation(uri.path())?;
+        let request_id = answer.headers().get(REQUEST_ID).cloned().or(request_id);
+        Some(Refused {
+            principal: peer.and_then(|peer| peer.admit(now).ok().cloned()),
+            request_id: text(request_id.as_ref(), CHARS).filter(|id| is_safe(id)).unwrap_or_else(|| Arc::from("")),
+            operation,
+            event: None,
+            error,
+        })
     }
-}
-
-/// What a client says of itself, if that is text and short.
-fn text(value: Option<&HeaderValue>, most: usize) -> Option<Arc<str>> {
-    value.and_then(|value| value.to_str().ok()).filter(|text| text.len() <= most).map(Into::into)
 }
 
 /// The operation of a method, `Some(None)` for the stream, which is many; `None` where there is no such method.

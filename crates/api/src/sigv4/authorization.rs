@@ -162,9 +162,13 @@ impl<'a> Credential<'a> {
         if !wrong.is_empty() {
             return Err(Refusal::invalid(wrong.concat()));
         }
+        if self.is_legal() { Ok(()) } else { Err(Refusal::unknown_key()) }
+    }
+
+    /// Whether a key may have this name.
+    pub(super) fn is_legal(&self) -> bool {
         let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
-        let legal = (1..=LONGEST_KEY_ID).contains(&self.access_key_id.len()) && self.access_key_id.bytes().all(word);
-        if legal { Ok(()) } else { Err(Refusal::unknown_key()) }
+        (1..=LONGEST_KEY_ID).contains(&self.access_key_id.len()) && self.access_key_id.bytes().all(word)
     }
 }
 

@@ -98,6 +98,15 @@ pub fn claim(head: &Parts, expected: &Expected<'_>, now: SystemTime) -> Result<C
     })
 }
 
+/// With which access key a request claims to be signed, where its headers name one at all: for whoever tells of a request
+/// that was refused. It is nobody's before [`Claim::verify`].
+#[must_use]
+pub fn claimed_key(head: &Parts) -> Option<String> {
+    let authorization = Authorization::read(&head.headers, true).ok()?;
+    let credential = Credential::parse(authorization.credential).ok()?;
+    credential.is_legal().then(|| credential.access_key_id.to_owned())
+}
+
 impl Claim {
     /// The access key whose secret is said to have signed.
     #[must_use]

@@ -44,6 +44,16 @@ impl Refusal {
         }
     }
 
+    /// It is signed for a host that is none of this service's names.
+    #[must_use]
+    pub fn other_host(host: &[u8]) -> Self {
+        let host = shown(host);
+        Self::invalid(format!(
+            "The request is signed for the host '{host}', which is none of the names of this service. Check the endpoint \
+             that your client is configured with."
+        ))
+    }
+
     pub(super) const fn missing() -> Self {
         Self { kind: Kind::Missing, message: Cow::Borrowed("Missing Authentication Token") }
     }

@@ -16,7 +16,8 @@ const ONCE: &str = "The secret is not shown again: keep it now. One that is lost
 pub(crate) struct Arguments {
     #[command(flatten)]
     of: Of,
-    /// Print the two as lines of an environment that AWS's clients read, AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…
+    /// Print the two as lines of an environment that AWS's clients read, AWS_ACCESS_KEY_ID=… and
+    /// AWS_SECRET_ACCESS_KEY=…; not with --json
     #[arg(long)]
     env: bool,
 }
@@ -42,6 +43,10 @@ impl Report for Created {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { of: Of { arn }, env } = arguments;
+    // Before there is a secret that is shown once, and in one form.
+    if env && context.printer.json() {
+        return Err(Failure::usage("--env and --json are two forms: give one of them"));
+    }
     let made = context.connection.connect().await?.create_access_key(&arn).await?;
     let secret_access_key = Zeroizing::new(made.secret_access_key);
     let access_key_id = made.access_key.unwrap_or_default().access_key_id;

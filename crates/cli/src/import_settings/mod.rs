@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Exit, Failure};
-use super::{Context, payload};
+use super::{Context, payload, terminal};
 use client::seal;
 use client::seal::target::{Permission, Target};
 use mapping::Mapping;
@@ -51,9 +51,12 @@ pub(super) struct Arguments {
     /// able to then
     #[arg(long)]
     bypass_lockout_check: bool,
-    /// Do it
+    /// Do it; shows the plan and asks first, unless --plan names it
     #[arg(long)]
     apply: bool,
+    /// Do not ask
+    #[arg(long, requires = "apply")]
+    yes: bool,
     /// Only if the plan is still this one
     #[arg(long, value_name = "SHA256", requires = "apply")]
     plan: Option<String>,
@@ -83,9 +86,14 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let digest = plan.digest().map_err(|error| Failure::local(error.to_string()))?;
 
     let stopped = stopped(&plan, &digest, arguments.plan.as_deref());
+    let asks = arguments.apply && !arguments.yes && arguments.plan.is_none() && plan.steps() > 0;
+    let shown = Shown { digest: &digest, plan: &plan, asks };
     if !arguments.apply || stopped.is_some() {
-        context.printer.report(&Shown { digest: &digest, plan: &plan })?;
+        context.printer.report(&shown)?;
         return stopped.map_or(Ok(()), Err);
+    }
+    if asks {
+        agreed(context, &shown).await?;
     }
     let out = arguments.out.map(|path| target(path, arguments.force)).transpose()?;
     let (applied, outcome) = apply::apply(&client, &context.printer, &plan, &mapping).await;
@@ -93,6 +101,19 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let written = out.map_or(Ok(()), |(path, target)| write(&path, target, &mapping_lines(&applied)));
     context.printer.report(&applied)?;
     outcome.and(written)
+}
+
+/// Has a person agree to a plan that nobody has named.
+async fn agreed(context: &Context, shown: &Shown<'_>) -> Result<(), Failure> {
+    if context.printer.json() || !terminal::can_ask() {
+        return Err(Failure::usage("nobody can be asked: standard input is no terminal, or the output is JSON")
+            .with_hint("give --plan with the name of a plan that was looked at, or --yes"));
+    }
+    context.printer.report(shown)?;
+    match terminal::confirm("Do it?".to_owned()).await? {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Interrupted, "nothing was done")),
+    }
 }
 
 /// Why the plan is not carried out.

@@ -124,7 +124,7 @@ fn a_new_key_is_made_with_all_that_the_old_one_had() {
     open.keys[0].grants.insert(foreign);
     let refused = planned(&account, &open);
     assert!(refused.problems() == 1 && refused.keys[0].problems[0].contains("1 grants"), "{refused:?}");
-    let text = Shown { digest: "d", plan: &again }.text();
+    let text = Shown { digest: "d", plan: &again, asks: false }.text();
     assert!(text.contains("Nothing is to be done.") && text.contains(&new_arn("a")), "{text}");
 }
 
@@ -177,7 +177,11 @@ fn conflicts_are_found_before_anything_is_done() {
     ] {
         let told = &plan.keys[0].problems;
         assert!(told.len() == 1 && told[0].contains(says), "{says}: {told:?}");
-        assert!(Shown { digest: "d", plan: &plan }.text().contains("Nothing can be done because of 1 problem."));
+        assert!(
+            Shown { digest: "d", plan: &plan, asks: false }
+                .text()
+                .contains("Nothing can be done because of 1 problem.")
+        );
     }
     let elsewhere = Making { key_store_id: "cks-2".to_owned(), ..Making::default() };
     let wanted = wanted(&account, &mapping(), &[(arn("a"), new_arn("a"))].into()).unwrap();
@@ -270,7 +274,7 @@ fn what_is_shown_is_in_lines_of_its_own() {
         &here,
         Making::default(),
     );
-    let text = Shown { digest: "5ea1", plan: &plan }.text();
+    let text = Shown { digest: "5ea1", plan: &plan, asks: false }.text();
     for part in [
         r"two\nlines\u{1b}[2J",
         "to be made",
@@ -279,13 +283,17 @@ fn what_is_shown_is_in_lines_of_its_own() {
         "  - give it alias/a",
         "note: it is a multi-Region key",
         "note: its material was imported",
-        "AWS manages it",
+        "the default one, for arn:aws:iam::000000000000:root",
+        "  - arn:aws:kms:us-east-1:111122223333:key/z: AWS manages it\n",
         "Plan 5ea1: 3 steps for 1 key.",
         "key material",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let json = serde_json::to_value(Shown { digest: "5ea1", plan: &plan }).unwrap();
+    assert!(!text.contains("Statement"), "{text}");
+    let asks = Shown { digest: "5ea1", plan: &plan, asks: true }.text();
+    assert!(asks.ends_with("\nPlan 5ea1: 3 steps for 1 key."), "{asks}");
+    let json = serde_json::to_value(Shown { digest: "5ea1", plan: &plan, asks: false }).unwrap();
     assert_eq!((&json["digest"], &json["keys"][0]["steps"][0]["step"]), (&json!("5ea1"), &json!("create_key")));
     assert_eq!(json["left_out"][0]["reason"], "AWS manages it");
 }

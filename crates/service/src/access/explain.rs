@@ -141,12 +141,13 @@ impl Service {
                 CheckedPolicy::Key(key) => say.text("kind", "KEY").text("keyId", key),
             }
         });
+        let of_task = call.clone();
         let read = move |core: &Core| {
             let catalogue = core.store().catalogue();
             // Whether there is such a key is not looked at: its ARN is enough.
             let arn = match &of {
                 CheckedPolicy::Key(key) => {
-                    Some(core.scope().key_arn(core.key_named(Operation::PutKeyPolicy, key, &catalogue)?))
+                    Some(core.scope().key_arn(core.key_named(&of_task, Operation::PutKeyPolicy, key, &catalogue)?))
                 }
                 CheckedPolicy::Identity | CheckedPolicy::AnyKey => None,
             };
@@ -224,10 +225,10 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     let key = match key_id.as_str() {
         // A key's ARN is a key, wherever it stands: its policy has its say.
         "" if resource.starts_with(core.scope().key_arn(NO_KEY).trim_end_matches(|c| c != '/')) => {
-            Some(core.key_named(Operation::GetKeyPolicy, resource, &keyring.catalogue)?)
+            Some(core.key_named(judge.call(), Operation::GetKeyPolicy, resource, &keyring.catalogue)?)
         }
         "" => None,
-        text => Some(core.key_named(Operation::DescribeKey, text, &keyring.catalogue)?),
+        text => Some(core.key_named(judge.call(), Operation::DescribeKey, text, &keyring.catalogue)?),
     };
     if let Some(key) = key.filter(|key| keyring.key(*key).is_none()) {
         return Err(Error::no_key(&core.scope().key_arn(key)));

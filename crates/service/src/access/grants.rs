@@ -199,11 +199,8 @@ impl Service {
     ) -> Result<(), Error> {
         let id = GrantId::from(grant_id);
         // What it grants is the request's too, for conditions.
-        let details = Details {
-            grant: self.core.granting_of_named(Operation::RevokeGrant, key_id, &id),
-            decided_once: true,
-            ..Details::default()
-        };
+        let details =
+            Details { grant: self.core.granting_of_named(call, key_id, &id), decided_once: true, ..Details::default() };
         let details = {
             let (said, looked) = (id.clone(), id.clone());
             let details = details.asking(move |_, say| say.dry_run(dry_run).text("grantId", said.as_str()));
@@ -223,7 +220,7 @@ impl Service {
     /// Retires a grant: the grant says who may. When this returns, it allows nothing any more.
     pub async fn retire_grant(&self, call: &RequestContext, input: RetireGrantInput) -> Result<(), Error> {
         let (core, dry_run) = (self.core.clone(), input.dry_run);
-        let named = self.core.grant_named(&input);
+        let named = self.core.grant_named(call, &input);
         let resource = match named.clone() {
             Ok((key, id)) => {
                 let notes = Notes::default();
@@ -340,8 +337,9 @@ impl Core {
         Ok(Granting { terms, grantee: grantee.clone(), retiring })
     }
 
-    fn granting_of_named(&self, operation: Operation, key_id: &str, id: &GrantId) -> Option<Granting> {
-        self.granting_of(self.key_named(operation, key_id, &self.store().catalogue()).ok()?, id)
+    fn granting_of_named(&self, call: &RequestContext, key_id: &str, id: &GrantId) -> Option<Granting> {
+        let catalogue = self.store().catalogue();
+        self.granting_of(self.key_named(call, Operation::RevokeGrant, key_id, &catalogue).ok()?, id)
     }
 
     /// The same of a grant that there is.
@@ -353,7 +351,7 @@ impl Core {
     }
 
     /// Which grant a call to retire one is about.
-    fn grant_named(&self, input: &RetireGrantInput) -> Result<(KeyId, GrantId), Error> {
+    fn grant_named(&self, call: &RequestContext, input: &RetireGrantInput) -> Result<(KeyId, GrantId), Error> {
         if !input.token.is_empty() {
             if !(input.key_arn.is_empty() && input.grant_id.is_empty()) {
                 return Err(Error::validation("grantToken: give a token, or a key's ARN and a grant's id, not both"));
@@ -362,7 +360,7 @@ impl Core {
             return self.grant_of_token(&input.token);
         }
         validate::grant_id(&input.grant_id)?;
-        let key = self.key_named(Operation::RetireGrant, &input.key_arn, &self.store().catalogue())?;
+        let key = self.key_named(call, Operation::RetireGrant, &input.key_arn, &self.store().catalogue())?;
         Ok((key, GrantId::from(input.grant_id.as_str())))
     }
 }

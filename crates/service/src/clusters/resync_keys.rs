@@ -55,7 +55,7 @@ fn key_in(core: &Core, call: &RequestContext, text: &str) -> Result<Option<KeyId
     if text.is_empty() {
         return Ok(None);
     }
-    let id = core.key_named(Operation::ResyncKeys, text, &core.store().catalogue())?;
+    let id = core.key_named(call, Operation::ResyncKeys, text, &core.store().catalogue())?;
     Named::other(core.scope().key_arn(id)).is_allowed(core, call, Operation::ResyncKeys)?;
     Ok(Some(id))
 }

@@ -364,9 +364,19 @@ impl Core {
 
     /// The key that a request names, whether there is one with this id or not. Where the operation takes aliases, an
     /// alias stands for the key that has it in this catalogue.
-    pub(crate) fn key_named(&self, operation: Operation, text: &str, catalogue: &Catalogue) -> Result<KeyId, Error> {
+    pub(crate) fn key_named(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        text: &str,
+        catalogue: &Catalogue,
+    ) -> Result<KeyId, Error> {
         validate::key_reference(text)?;
-        match self.scope().parse_key_reference(text)? {
+        let reference = self.scope().parse_key_reference(text).map_err(|error| match error {
+            KeyReferenceError::OtherAccount => self.in_other_account(call, operation),
+            error => error.into(),
+        });
+        match reference? {
             KeyReference::Id(id) => Ok(id),
             KeyReference::Alias(_) if operation.spec().resource != Resource::KeyOrAlias => {
                 Err(KeyReferenceError::NotAKeyId(validate::shown(text)).into())
@@ -376,6 +386,16 @@ impl Core {
                 Ok(catalogue.key_with_alias(&name).ok_or_else(unknown)?.id)
             }
         }
+    }
+
+    /// What AWS says of a key of another account, whether there is one or not: no policy here can let anybody use it.
+    fn in_other_account(&self, call: &RequestContext, operation: Operation) -> Error {
+        let keyring = self.keyring();
+        let (_, who) = keyring.party(&call.principal);
+        let permission = operation.spec().permission;
+        let what =
+            format!("User: {who} is not authorized to perform: {permission} {}", KeyReferenceError::OtherAccount);
+        Error::permanent(Exception::AccessDenied, what)
     }
 
     /// Whether a request names a key by an alias that no key has.

@@ -139,7 +139,7 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
         id: record.id,
         unix_millis: record.unix_millis,
         source: if kms { KMS } else { OURS },
-        name: record.name.unwrap_or_else(|| spec.as_ref().map_or_else(|| other(record.interface), |spec| spec.event)),
+        name: record.name.or(spec.as_ref().map(|spec| spec.event)).or(record.event).unwrap_or_else(|| other(record.interface)),
         scope,
         actor,
         address: record.source,

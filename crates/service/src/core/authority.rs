@@ -111,6 +111,10 @@ impl<'a> Judge<'a> {
         self.core
     }
 
+    pub(crate) fn call(&self) -> &'a RequestContext {
+        self.call
+    }
+
     pub(crate) fn keyring(&self) -> &'a Keyring {
         self.keyring
     }

@@ -241,6 +241,7 @@ impl From<KeyReferenceError> for Error {
     fn from(error: KeyReferenceError) -> Self {
         let exception = match error {
             KeyReferenceError::MalformedArn(_) => Exception::InvalidArn,
+            KeyReferenceError::OtherAccount => Exception::AccessDenied,
             KeyReferenceError::NotAKeyId(_) | KeyReferenceError::Elsewhere(_) | KeyReferenceError::UnknownAlias(_) => {
                 Exception::NotFound
             }
@@ -265,8 +266,8 @@ pub(crate) fn removed_everywhere(key_arn: &str) -> Error {
     Error::permanent(
         Exception::KmsInvalidState,
         format!(
-            "{key_arn} is unavailable: its objects were removed in every HSM that held it. An operator finds out who \
-             removed them and why, and has the key placed again from its escrow"
+            "{key_arn} is unavailable. Its objects were removed in every HSM that held it: an operator finds out who \
+             removed them and why, and has the key placed again from its escrow."
         ),
     )
 }

@@ -47,7 +47,7 @@ impl<'a, 'k> KeyAccess<'a, 'k> {
 
     /// The key that a request names, whoever asks.
     pub(crate) fn reference(&self, text: &str) -> Result<KeyId, Error> {
-        self.judge.core().key_named(self.operation, text, &self.judge.keyring().catalogue)
+        self.judge.core().key_named(self.judge.call(), self.operation, text, &self.judge.keyring().catalogue)
     }
 
     /// The same; that there is no such alias is told to callers who may do this with a key.

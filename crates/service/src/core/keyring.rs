@@ -264,13 +264,13 @@ impl Entry {
             }
             (_, Some(Unavailable::Removed)) => removed_everywhere(arn),
             (_, Some(Unavailable::Store(name, state))) => {
-                invalid(format!("{arn} is unavailable: its key store {name} is {state}"))
+                invalid(format!("{arn} is unavailable. Its key store {name} is {state}."))
             }
             (_, Some(Unavailable::NotConfigured)) => {
-                invalid(format!("{arn} is unavailable: the cluster of its key store is not in the configuration"))
+                invalid(format!("{arn} is unavailable. The cluster of its key store is not in the configuration."))
             }
             (_, Some(Unavailable::Nowhere)) => {
-                invalid(format!("{arn} is unavailable: no HSM in the configuration holds it"))
+                invalid(format!("{arn} is unavailable. No HSM in the configuration holds it."))
             }
             (KeyState::Enabled | KeyState::Unavailable, None) => Error::in_state(arn, self.state),
         }

@@ -35,7 +35,8 @@ pub(super) fn tell(record: &CallRecord) {
         return;
     }
     let request_id = &**request_id;
-    let operation = operation.map_or_else(|| other(record.interface), |operation| operation.spec().label);
+    let unnamed = || record.event.unwrap_or_else(|| other(record.interface));
+    let operation = operation.map_or_else(unnamed, |operation| operation.spec().label);
     let principal = principal.as_ref().map_or("nobody known", |principal| principal.as_str());
     let source = record.source.map(tracing::field::display);
     let caller = record.caller.as_ref().map(|caller| &*caller.arn);

@@ -77,6 +77,8 @@ pub struct CallRecord {
     pub request_id: Arc<str>,
     /// What was asked for; absent for a stream, which was refused before it asked for anything, and for what only AWS has.
     pub operation: Option<Operation>,
+    /// AWS's name of what only AWS has.
+    pub event: Option<&'static str>,
     /// ARNs of what it was asked for, each once; empty where none is named or none is known.
     pub resources: Vec<Arc<str>>,
     /// What it asked for.
@@ -297,6 +299,7 @@ impl Core {
             interface: call.interface,
             request_id: Arc::clone(&call.request_id),
             operation: Some(ending.operation),
+            event: None,
             resources,
             parameters,
             response: response.filter(|_| failure.is_none()),

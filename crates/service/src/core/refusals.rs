@@ -37,6 +37,8 @@ pub struct RefusedCall {
     pub request_id: Arc<str>,
     /// What was asked for; absent for a stream, and for what only AWS has.
     pub operation: Option<Operation>,
+    /// AWS's name of what only AWS has.
+    pub event: Option<&'static str>,
     /// How many requests: a stream's are refused together.
     pub items: usize,
     /// Why it was refused.
@@ -49,7 +51,8 @@ impl Core {
     /// Puts on record that an interface refused a call. Of those who proved to be nobody there is one record for each
     /// source and minute.
     pub(crate) async fn refused_at_entry(&self, call: RefusedCall) {
-        let RefusedCall { principal, source, user_agent, interface, request_id, operation, items, error, took } = call;
+        let RefusedCall { principal, source, user_agent, interface, request_id, operation, event, items, error, took } =
+            call;
         if let Some(operation) = operation {
             self.inner.observer.finished(operation, Some(error.exception), took, items);
         }
@@ -62,6 +65,7 @@ impl Core {
             user_agent,
             request_id: Arc::clone(&request_id),
             operation,
+            event,
             outcomes: vec![(Some(error.exception), items)],
             failure: Some(error),
             took,
@@ -69,7 +73,8 @@ impl Core {
         };
         if stranger {
             tell(&record);
-            let name = operation.map_or_else(|| other(interface), |operation| operation.spec().event);
+            let unnamed = || event.unwrap_or_else(|| other(interface));
+            let name = operation.map_or_else(unnamed, |operation| operation.spec().event);
             let why =
                 record.failure.as_ref().map_or(("", ""), |error| (error.exception.name(), error.message.as_str()));
             self.strangers_refused(source, (name, why), items).await;
@@ -157,6 +162,7 @@ impl CallRecord {
             interface,
             request_id: "".into(),
             operation: None,
+            event: None,
             resources: Vec::new(),
             parameters: Parameters::None,
             response: None,

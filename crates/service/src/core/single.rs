@@ -45,14 +45,7 @@ impl Core {
         W: Future<Output = Result<T, Error>> + Send,
     {
         let details = Details { alias: alias_in(key_id), ..details.named_by("keyId", key_id) };
-        let named = self.key_named(operation, key_id, &self.store().catalogue());
-        // That there is no such alias is told to who may do this with a key.
-        let resource = match &named {
-            unknown if self.is_unknown_alias(operation, key_id, unknown) => Named::no_key(self.scope()),
-            Ok(id) => Named::key(*id, self.scope().key_arn(*id)),
-            Err(error) => Named::refused(error.clone()),
-        };
-        let resource = resource.with(details.clone());
+        let (named, resource) = self.one_key(call, operation, key_id, &details);
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = async move {
             let id = named?;
@@ -60,6 +53,41 @@ impl Core {
             work(core, key).await
         };
         self.on_one(call, operation, resource, work).await
+    }
+
+    /// The key that a request names, and what permission is asked about before it is looked up.
+    fn one_key(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+        details: &Details,
+    ) -> (Result<KeyId, Error>, Named) {
+        let named = self.key_named(call, operation, key_id, &self.store().catalogue());
+        // That there is no such alias is told to who may do this with a key.
+        let resource = match &named {
+            unknown if self.is_unknown_alias(operation, key_id, unknown) => Named::no_key(self.scope()),
+            Ok(id) => Named::key(*id, self.scope().key_arn(*id)),
+            Err(error) => Named::refused(error.clone()),
+        };
+        let resource = resource.with(details.clone());
+        (named, resource)
+    }
+
+    /// A key as an operation on it would find it, within the caller's rate and with its permission; without a record,
+    /// which is left to who refuses the call whatever the key is.
+    pub(crate) fn look_at_key(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        key_id: &str,
+    ) -> Result<Arc<Key>, Error> {
+        let details = Details { alias: alias_in(key_id), ..Details::default() };
+        let (named, resource) = self.one_key(call, operation, key_id, &details);
+        self.in_rate(call, 1)?;
+        resource.is_a_name()?;
+        resource.is_allowed(self, call, operation)?;
+        self.open_key(call, operation, named?, &details)
     }
 
     /// A key, if the caller may do this with it in its present state.

@@ -40,7 +40,7 @@ impl Service {
                 let key = target(&core, &call_of_task, operation, &input.target_key_id)?;
                 notes.about(core.scope().key_arn(key.id));
                 let parameters = [name.as_str(), &key.id.to_string()];
-                let token = token::of(&call_of_task.principal, operation, input.client_token, parameters);
+                let token = token::of(&core, &call_of_task, operation, input.client_token, parameters);
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };
                 core.store()
                     .create_alias(&name, key.id, admits, token.as_ref())

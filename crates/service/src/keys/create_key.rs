@@ -14,7 +14,6 @@ use crate::keys::token;
 use crate::lifecycle::{Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::{Error, RequestContext, Service};
 use audit::event::{Fields, Value};
-use auth::peer::Principal;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
@@ -59,11 +58,13 @@ impl Service {
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
                 let checked = wanted.checked(&core, &call_of_task)?;
-                let key = begin(&core, &lifecycle, &call_of_task.principal, &wanted.input, checked).await?;
+                let (key, made) = begin(&core, &lifecycle, &call_of_task, &wanted.input, checked).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
-                let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
-                tracing::info!(request_id, principal, key = %key, "key created");
+                if made {
+                    let (request_id, principal) = (&*call_of_task.request_id, call_of_task.principal.as_str());
+                    tracing::info!(request_id, principal, key = %key, "key created");
+                }
                 let made = metadata(&core, entry);
                 notes.about(made.arn.as_str());
                 notes.answer(Fields::new().with("keyMetadata", Value::Object(recorded(&made))));
@@ -126,19 +127,20 @@ fn tagging(core: &Core, call: &RequestContext, named: &Named, has_tags: bool) ->
     if has_tags { named.is_allowed(core, call, Operation::TagResource) } else { Ok(()) }
 }
 
-/// Begins the key or finds it, has it finished, and returns its id once it is.
+/// Begins the key or finds it, has it finished, and returns its id once it is, and whether this call made it. One that was
+/// there already was made by an earlier call with the same token.
 async fn begin(
     core: &Core,
     lifecycle: &Lifecycle,
-    principal: &Principal,
+    call: &RequestContext,
     CreateKeyInput { description, client_token, .. }: &CreateKeyInput,
     Checked { store: store_id, tags, policy }: Checked,
-) -> Result<KeyId, Error> {
+) -> Result<(KeyId, bool), Error> {
     let (_, members) = core.connected_store(store_id.as_str())?;
     let said = [store_id.as_str(), description].into_iter();
     let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
     let parameters = parameters.chain(policy.iter().map(|policy| policy.document.as_str()));
-    let token = token::of(principal, Operation::CreateKey, client_token.clone(), parameters);
+    let token = token::of(core, call, Operation::CreateKey, client_token.clone(), parameters);
     // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
     // token never work on the same key.
     let mut creations = lifecycle.creations().lock().await;
@@ -168,13 +170,14 @@ async fn begin(
         let why = "the key that this client token began could not be made; the same call makes another";
         return Err(Error::transient(Exception::KmsInternal, why));
     };
-    if state == KeyState::Creating {
+    let made = state == KeyState::Creating;
+    if made {
         let version = KeyVersionId { key, version: 1 };
         let outcome = lifecycle.finish(&mut creations, Plan { version, members, origin });
         drop(creations);
         outcome.result().await?;
     }
-    Ok(key)
+    Ok((key, made))
 }
 
 /// The store that the caller named, or the only one there is.

@@ -69,14 +69,28 @@ impl Service {
         key_id: &str,
         grant_tokens: GrantTokens,
     ) -> Result<KeyMetadata, Error> {
-        let work = |core: Core, key: Arc<Key>| async move {
-            core.check_grant_tokens(grant_tokens)?;
-            let keyring = core.keyring();
-            let entry = keyring.key(key.id).ok_or_else(|| Error::no_key(&core.scope().key_arn(key.id)))?;
-            Ok(metadata(&core, entry))
-        };
+        let work = |core: Core, key: Arc<Key>| async move { shown(&core, &key, grant_tokens) };
         self.core.on_key(call, Operation::DescribeKey, key_id, work).await
     }
+
+    /// Shows a key as [`Service::describe_key_with`] does, to an interface that refuses the call whatever the key is, and
+    /// not to the caller. It leaves no record: the interface has the refusal recorded ([`Service::refused_at_entry`]).
+    pub fn key_of_refused(
+        &self,
+        call: &RequestContext,
+        key_id: &str,
+        grant_tokens: GrantTokens,
+    ) -> Result<KeyMetadata, Error> {
+        let key = self.core.look_at_key(call, Operation::DescribeKey, key_id)?;
+        shown(&self.core, &key, grant_tokens)
+    }
+}
+
+fn shown(core: &Core, key: &Key, grant_tokens: GrantTokens) -> Result<KeyMetadata, Error> {
+    core.check_grant_tokens(grant_tokens)?;
+    let keyring = core.keyring();
+    let entry = keyring.key(key.id).ok_or_else(|| Error::no_key(&core.scope().key_arn(key.id)))?;
+    Ok(metadata(core, entry))
 }
 
 /// A key as callers see it.

@@ -32,6 +32,7 @@ impl Service {
         marker: &str,
     ) -> Result<Page<AliasEntry>, Error> {
         let operation = Operation::ListAliases;
+        let of_task = call.clone();
         let said = (key_id.to_owned(), marker.to_owned());
         let resource = self.core.arn_of(operation, "");
         let resource = resource.asking(move |_, say| say.text("keyId", &said.0).page(limit, &said.1));
@@ -53,7 +54,7 @@ impl Service {
                     let all = catalogue.aliases_after(after.as_ref()).map(|(alias, key)| entry(alias, key));
                     return Ok(page::cut('a', all, limit, name));
                 }
-                let id = core.key_named(operation, &key_id, &catalogue)?;
+                let id = core.key_named(&of_task, operation, &key_id, &catalogue)?;
                 let key = catalogue.key(id).ok_or_else(|| Error::no_key(&scope.key_arn(id)))?;
                 let further = |alias: &&Alias| after.as_ref().is_none_or(|after| alias.name > *after);
                 let of_key = key.aliases.iter().filter(further).map(|alias| entry(alias, key));

@@ -82,7 +82,7 @@ pub(super) fn target(
     operation: Operation,
     key_id: &str,
 ) -> Result<Arc<Key>, Error> {
-    let target = core.key_named(operation, key_id, &core.store().catalogue())?;
+    let target = core.key_named(call, operation, key_id, &core.store().catalogue())?;
     core.open_key(call, operation, target, &Details::default())
 }
 

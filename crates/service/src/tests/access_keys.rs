@@ -24,6 +24,28 @@ async fn encrypt(bench: &Bench, id: &AccessKeyId, key: &str) -> Result<(), Error
     bench.service.encrypt(&signed(bench, id), vec![plain(key, b"x")]).await?.remove(0).map(drop)
 }
 
+/// Who calls again with its other access key, or with its certificate, means the same call.
+#[tokio::test]
+async fn a_client_token_is_its_principal_s_whatever_it_comes_with() {
+    let bench = bench().await;
+    let mut calls = Vec::new();
+    for name in ["anna", "eve"] {
+        let id = principal(&bench, HERE, name).await;
+        attach_as_it_is(&bench, &id, "Administrator", true).await;
+        calls.push(signed(&bench, &made(&bench, name).await.key.id));
+    }
+    let again = signed(&bench, &made(&bench, "anna").await.key.id);
+    calls.extend([again, by(&bench, "anna")]);
+    let mut keys = Vec::new();
+    for call in &calls {
+        let input = crate::CreateKeyInput { client_token: "token".into(), ..Default::default() };
+        keys.push(bench.service.create_key(call, input).await.unwrap().id);
+    }
+    let [first, of_eve, again, by_certificate] = keys[..] else { panic!("{keys:?}") };
+    assert_eq!([again, by_certificate], [first; 2]);
+    assert_ne!(of_eve, first);
+}
+
 /// Whether these bytes are in any file of the metadata.
 fn is_on_disk(bench: &Bench, bytes: &[u8]) -> bool {
     let files: Vec<_> = std::fs::read_dir(bench.folder()).unwrap().map(|file| file.unwrap().path()).collect();

@@ -111,6 +111,7 @@ fn refused(principal: Option<&str>, source: IpAddr) -> RefusedCall {
         interface: Interface::AwsJson,
         request_id: "r-9".into(),
         operation: Some(Operation::Encrypt),
+        event: None,
         items: 1,
         error: Error::permanent(Exception::AccessDenied, "InvalidSignature: it is not signed"),
         took: Duration::ZERO,

@@ -52,6 +52,21 @@ fn allowed(result: Result<(), Error>) -> bool {
     }
 }
 
+/// The operations that AWS documents for grants on symmetric encryption keys, whether there are calls of them here or not.
+#[tokio::test]
+async fn what_a_grant_cannot_allow_is_told_with_what_it_can() {
+    let (bench, key) = with_people(&["bob"]).await;
+    let refused = grant(&bench, "admin", input(&key, "bob", &["Encrypt", "Sign"], None)).await.map(drop).unwrap_err();
+    let documented = "Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateDataKeyPair, \
+                      GenerateDataKeyPairWithoutPlaintext, ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, \
+                      DescribeKey";
+    let text =
+        format!("operations: 'Sign' is nothing that a grant can allow with a symmetric key; it can allow {documented}");
+    assert_eq!((refused.exception, refused.message), (Exception::Validation, text));
+    let all: Vec<&str> = documented.split(", ").collect();
+    grant(&bench, "admin", input(&key, "bob", &all, None)).await.unwrap();
+}
+
 async fn with_people(names: &[&str]) -> (Bench, String) {
     let bench = bench().await;
     let key = created(&bench).await;

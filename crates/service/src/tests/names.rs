@@ -57,6 +57,29 @@ fn allows(actions: &[Operation], resource: &str) -> Vec<String> {
     actions.iter().map(|operation| statement("Allow", operation.spec().permission, resource, &[])).collect()
 }
 
+/// Whether there is such a key in another account is nobody's to tell, and no policy of this one could let anybody use it.
+#[tokio::test]
+async fn keys_of_other_accounts_and_regions_are_refused_as_aws_refuses_them() {
+    let bench = Bench::new().await;
+    let (arn, call) = (bench.create().await.arn, bench.call());
+    let account = arn.replace("111122223333", "999999999999");
+    let denied = |permission: &str| {
+        format!(
+            "User: cn:anna is not authorized to perform: {permission} on this resource because the resource does not exist \
+             in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+        )
+    };
+    let described = bench.service.describe_key_with(&call, &account, GrantTokens::default()).await.unwrap_err();
+    assert_eq!(said(&described), (Exception::AccessDenied, &*denied("kms:DescribeKey")));
+    let encrypted = bench.encrypt(plain(&account, b"x")).await.unwrap_err();
+    assert_eq!(said(&encrypted), (Exception::AccessDenied, &*denied("kms:Encrypt")));
+    let alias = bench.alias("alias/a", &account).await.unwrap_err();
+    assert_eq!(said(&alias), (Exception::AccessDenied, &*denied("kms:CreateAlias")));
+    let region = arn.replace("eu-central-1", "us-east-1");
+    let described = bench.service.describe_key_with(&call, &region, GrantTokens::default()).await.unwrap_err();
+    assert_eq!(said(&described), (Exception::NotFound, "Invalid arn us-east-1"));
+}
+
 #[tokio::test]
 async fn an_alias_stands_for_its_key_where_aws_takes_one() {
     let bench = Bench::new().await;

@@ -109,7 +109,7 @@ async fn every_operation_in_every_state_is_as_the_table_has_it() {
                 Disabled => (Exception::Disabled, " is disabled."),
                 Pending => (Exception::KmsInvalidState, " is pending deletion."),
                 NotPending => (Exception::KmsInvalidState, " is not pending deletion."),
-                Away => (Exception::KmsInvalidState, " is unavailable: its key store main is DISCONNECTED"),
+                Away => (Exception::KmsInvalidState, " is unavailable. Its key store main is DISCONNECTED."),
                 Creating => (Exception::KmsInvalidState, " is creating."),
                 Enabled => (Exception::KmsInvalidState, " is enabled; disable it first."),
             };

@@ -31,8 +31,7 @@ pub(super) async fn create(service: &Service, call: &RequestContext, asked: &mut
 
 /// The client token of a call: the SDK names each call by an id that its tries have in common. The parameters are part of
 /// the token, so that the same id with others is a call of its own and no conflict. The store forgets tokens after a day,
-/// and keeps them by principal: no caller of another interface has the principal of an access key, and so none of its
-/// tokens.
+/// and keeps them by principal, whichever of its access keys a try is signed with.
 fn client_token(invocation_id: &str, parameters: &Zeroizing<Vec<u8>>) -> String {
     let mut digest = Context::new(&SHA256);
     // Lengths keep the two apart whatever they hold.

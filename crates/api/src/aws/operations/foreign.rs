@@ -2,7 +2,8 @@
 //! key.
 //!
 //! The key is looked at first, as DescribeKey looks at it and with its permission: whoever may not see it learns nothing
-//! of whether it is there, and a key that is not there is told from one that cannot do it.
+//! of whether it is there, and a key that is not there is told from one that cannot do it. That look is no call of its
+//! own: what is on record is the operation that was asked for, as refused.
 
 use super::Answer;
 use super::asked::{grant_tokens, text};
@@ -41,7 +42,7 @@ pub(super) fn reason(operation: &str) -> Option<Reason> {
 }
 
 /// Refuses an operation, to whoever may see the key.
-pub(super) async fn refuse(
+pub(super) fn refuse(
     service: &Service,
     call: &RequestContext,
     operation: &str,
@@ -49,7 +50,7 @@ pub(super) async fn refuse(
     asked: &mut Input,
 ) -> Answer {
     let key_id = text(asked, "KeyId");
-    let key = service.describe_key_with(call, &key_id, grant_tokens(asked)).await?;
+    let key = service.key_of_refused(call, &key_id, grant_tokens(asked))?;
     Err(refusal(operation, reason, &key_id, &key.arn))
 }
 

@@ -100,7 +100,7 @@ pub(super) async fn answer(
         "DisconnectCustomKeyStore" => key_stores::disconnect(service, call, asked).await,
 
         other => match foreign::reason(other) {
-            Some(reason) => foreign::refuse(service, call, other, reason, asked).await,
+            Some(reason) => foreign::refuse(service, call, other, reason, asked),
             None => Err(Failure::unknown_operation()),
         },
     }

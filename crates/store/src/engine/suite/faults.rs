@@ -56,8 +56,24 @@ fn expected(error: &Error, told: Told, way: Way, what: &str) {
     assert!(error.passes(), "{what}: {error:?}");
 }
 
-pub(crate) async fn a_change_that_fails_at_any_statement_is_made_wholly_or_not(make: impl AsyncFn() -> Made) {
-    at_every_statement(make, &FAULTS, Way::Refused, false).await;
+// Three tests of one kind, since each takes longer than all others of this crate together.
+
+pub(crate) async fn a_change_that_fails_at_any_statement_for_want_of_room_is_made_wholly_or_not(
+    make: impl AsyncFn() -> Made,
+) {
+    at_every_statement(make, &FAULTS[..1], Way::Refused, false).await;
+}
+
+pub(crate) async fn a_change_that_fails_at_any_statement_for_a_moment_is_made_wholly_or_not(
+    make: impl AsyncFn() -> Made,
+) {
+    at_every_statement(make, &FAULTS[1..3], Way::Refused, false).await;
+}
+
+pub(crate) async fn a_change_that_fails_at_any_statement_for_its_file_is_made_wholly_or_not(
+    make: impl AsyncFn() -> Made,
+) {
+    at_every_statement(make, &FAULTS[3..], Way::Refused, false).await;
 }
 
 pub(crate) async fn a_change_whose_answers_are_lost_is_found_again(make: impl AsyncFn() -> Made) {

@@ -41,7 +41,9 @@ macro_rules! suite {
         }
         $crate::engine::suite::tests_with! { $make:
             faults {
-                a_change_that_fails_at_any_statement_is_made_wholly_or_not,
+                a_change_that_fails_at_any_statement_for_want_of_room_is_made_wholly_or_not,
+                a_change_that_fails_at_any_statement_for_a_moment_is_made_wholly_or_not,
+                a_change_that_fails_at_any_statement_for_its_file_is_made_wholly_or_not,
                 a_change_whose_answers_are_lost_is_found_again,
                 trouble_that_lasts_ends_with_its_cause,
                 a_panic_at_any_statement_costs_that_change_alone,

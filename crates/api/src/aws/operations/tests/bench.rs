@@ -19,6 +19,7 @@ use model::limits::Quotas;
 use pki::seal::{SealKey, SealKeys};
 use service::cluster_registry::ClusterRegistry;
 use service::observer::Unobserved;
+use service::recorder::Recorder;
 use service::{Interface, LogRecorder, RequestContext, Service, Settings};
 use store::access::NewPrincipal;
 use store::{Begun, NewKey, Store};
@@ -33,13 +34,18 @@ pub(in crate::aws) struct Bench {
     clock: Clock,
     pub(in crate::aws) service: Service,
     /// The ids of two keys.
-    pub(super) keys: [String; 2],
+    pub(in crate::aws) keys: [String; 2],
     pub(super) key_store: String,
 }
 
 impl Bench {
     /// Anna is an administrator.
     pub(in crate::aws) async fn new() -> Self {
+        Self::with(Arc::new(LogRecorder)).await
+    }
+
+    /// The same with records that are kept there.
+    pub(in crate::aws) async fn with(recorder: Arc<dyn Recorder>) -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
         let store = Store::open(&folder.path().join("keystored.db"), clock.clone()).await.unwrap();
         let cluster = ClusterId::parse("cluster-abcdefghijk").unwrap();
@@ -64,7 +70,7 @@ impl Bench {
             Settings { scope, items_in_work: 10, items_in_work_per_principal: 10, quotas: Quotas::default() };
         let seals = Arc::new(ArcSwap::from_pointee(SealKeys::new(SealKey::test(), Vec::new())));
         let registry = ClusterRegistry::new(Vec::new(), seals, mpsc::channel(1).0, Watchdog::new(clock.clone()));
-        let (observer, recorder) = (Arc::new(Unobserved), Arc::new(LogRecorder));
+        let observer = Arc::new(Unobserved);
         let service = Service::new(settings, store, registry, clock.clone(), observer, recorder);
         service.set_administrators(BTreeSet::from(["cn:anna".to_owned()]));
         let keys = keys.try_into().unwrap();
