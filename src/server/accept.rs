@@ -5,11 +5,12 @@
 //! lists, the time that a refused or draining connection may still take. And what is bounded is shared: by source
 //! address before a handshake is over ([`pending`]), by principal after it ([`FairShare`]).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -74,10 +75,15 @@ pub(super) struct Accept<P> {
     pub(super) pressure: Arc<Pressure>,
     /// As whom a principal has its shares.
     pub(super) counted_as: CountedAs,
+    /// Puts a handshake that came to nothing on record.
+    pub(super) strangers: Strangers,
 }
 
 /// As whom a principal has its shares.
 pub(super) type CountedAs = Arc<dyn Fn(&Principal) -> Principal + Send + Sync>;
+
+/// Who came from where, and why it was not let in.
+pub(super) type Strangers = Arc<dyn Fn(IpAddr, String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The open connections.
 type Open = Mutex<FairShare<Wire>>;
@@ -189,11 +195,16 @@ impl<P: Protocol> Accept<P> {
         let stream = match shaken {
             Ok(stream) => stream,
             Err(lost) => {
-                let refused = self.lost(from, &lost);
+                let (refused, why) = self.lost(from, &lost);
                 if let Lost::Failed(_, Some(stream)) = lost
                     && client_auth::has_shown_itself(refused)
                 {
                     client_auth::part(stream).await;
+                }
+                drop(place);
+                // Who only looks whether somebody listens, as probes do, has asked for nothing.
+                if !matches!(refused, Refused::Silent) {
+                    (self.strangers)(from.ip(), why).await;
                 }
                 return;
             }
@@ -230,7 +241,7 @@ impl<P: Protocol> Accept<P> {
     }
 
     /// Says why there will be no calls on a connection.
-    fn lost(&self, from: SocketAddr, lost: &Lost) -> Refused {
+    fn lost(&self, from: SocketAddr, lost: &Lost) -> (Refused, String) {
         let source = Source::of(from);
         self.pressure.met(Met::Stranger, &source);
         let (refused, line, why) = match lost {
@@ -246,7 +257,7 @@ impl<P: Protocol> Accept<P> {
         if sampled::whole(line, &source) {
             tracing::info!(%from, why, "handshake failed");
         }
-        refused
+        (refused, why)
     }
 
     /// Takes a place among the open connections, and has another one make room where there is none.

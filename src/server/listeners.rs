@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::accept::{Accept, CountedAs, Signal};
+use super::accept::{Accept, CountedAs, Signal, Strangers};
 use super::pressure::Pressure;
 use super::protocol::Protocol;
 use super::tls::Tls;
@@ -27,6 +27,7 @@ pub(super) struct Common {
     pub(super) clock: Clock,
     pub(super) pressure: Arc<Pressure>,
     pub(super) counted_as: CountedAs,
+    pub(super) strangers: Strangers,
     pub(super) watchdog: Watchdog,
 }
 
@@ -72,6 +73,7 @@ impl Common {
             clock: self.clock.clone(),
             pressure: Arc::clone(&self.pressure),
             counted_as: Arc::clone(&self.counted_as),
+            strangers: Arc::clone(&self.strangers),
         };
         // On panic: the process ends (vital); no call would reach it any more.
         let accepting = tokio::spawn(self.watchdog.clone().vital(accepts, async move |heartbeat: Heartbeat| {

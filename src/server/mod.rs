@@ -281,6 +281,13 @@ async fn run(
             let service = parts.service.clone();
             Arc::new(move |identity| service.counted_as(identity))
         },
+        strangers: {
+            let service = parts.service.clone();
+            Arc::new(move |from, why| {
+                let service = service.clone();
+                Box::pin(async move { service.handshake_failed(Some(from), &why).await })
+            })
+        },
         watchdog: watchdog.clone(),
     };
     let protocol = http2::Http2 { routes };

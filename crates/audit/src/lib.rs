@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-/// What happened, as CloudTrail has it.
-pub mod event;
 #[cfg(test)]
 mod document;
+/// What happened, as CloudTrail has it.
+pub mod event;
 /// The files of a log, and what is in them.
 pub mod files;
 /// The public keys that a log is checked by, and who vouches for them.

@@ -53,8 +53,9 @@ impl Context<'_> {
     fn syslog(&self, value: &Spanned<String>) -> Result<SyslogAddress, Error> {
         let text = value.get_ref();
         let wrong = || {
-            let message =
-                format!("{text:?} is no receiver of syslog; write tcp://HOST:PORT, such as tcp://127.0.0.1:601, or unix:/PATH");
+            let message = format!(
+                "{text:?} is no receiver of syslog; write tcp://HOST:PORT, such as tcp://127.0.0.1:601, or unix:/PATH"
+            );
             self.at(value, message)
         };
         if let Some(path) = text.strip_prefix("unix:") {

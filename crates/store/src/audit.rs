@@ -135,7 +135,8 @@ async fn put(database: &mut Transaction, log: &AuditLog) -> Result<(), Error> {
     let AuditLog { number, origin, sealed, created_at, head } = log;
     let size = head.map_or(0, |head| i64::try_from(head.size).unwrap_or(i64::MAX));
     let root = head.as_ref().map(|head| &head.root);
-    let insert = "INSERT INTO audit_logs (number, origin, sealed, created_at, size, root) VALUES ($1, $2, $3, $4, $5, $6)";
+    let insert =
+        "INSERT INTO audit_logs (number, origin, sealed, created_at, size, root) VALUES ($1, $2, $3, $4, $5, $6)";
     let row = values![i64::from(*number), origin, sealed.as_ref(), *created_at, size, root];
     database.execute(insert, row).await?;
     Ok(())

@@ -44,7 +44,9 @@ impl Signers {
                     self.signed.lock_anyway().insert(hsm, now);
                     lines.push(line);
                 }
-                _ => tracing::warn!(%hsm, "an HSM has signed a head of the audit log wrongly; its signature is left out"),
+                _ => {
+                    tracing::warn!(%hsm, "an HSM has signed a head of the audit log wrongly; its signature is left out")
+                }
             }
         }
         lines

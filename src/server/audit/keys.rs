@@ -111,7 +111,11 @@ mod tests {
             statement_signature: vec![7; 64],
             identity_certificate: "a certificate".to_owned(),
         };
-        StoreAuditKeys { key_store: "cks-1".into(), trust_anchor: anchor.to_owned(), keys: hsms.iter().map(key).collect() }
+        StoreAuditKeys {
+            key_store: "cks-1".into(),
+            trust_anchor: anchor.to_owned(),
+            keys: hsms.iter().map(key).collect(),
+        }
     }
 
     #[test]

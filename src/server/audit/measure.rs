@@ -21,7 +21,10 @@ impl Audit {
         match self.opened() {
             None => {
                 let why = self.0.closed.lock_anyway().why.clone();
-                Some(format!("nothing can be recorded: {}", why.unwrap_or_else(|| "the audit log is closed".to_owned())))
+                Some(format!(
+                    "nothing can be recorded: {}",
+                    why.unwrap_or_else(|| "the audit log is closed".to_owned())
+                ))
             }
             Some(opened) => {
                 let trouble = opened.log.state().trouble?;

@@ -62,13 +62,7 @@ fn set_aside(directory: &Path, time: &str) -> io::Result<Option<PathBuf>> {
     let mut name = directory.as_os_str().to_owned();
     name.push(format!(".until-{}", time.replace(':', "-")));
     let aside = PathBuf::from(name);
-    rustix::fs::renameat_with(
-        rustix::fs::CWD,
-        directory,
-        rustix::fs::CWD,
-        &aside,
-        rustix::fs::RenameFlags::NOREPLACE,
-    )?;
+    rustix::fs::renameat_with(rustix::fs::CWD, directory, rustix::fs::CWD, &aside, rustix::fs::RenameFlags::NOREPLACE)?;
     if let Some(parent) = aside.parent() {
         std::fs::File::open(parent)?.sync_all()?;
     }

@@ -135,7 +135,10 @@ pub(super) fn holds_a_log(directory: &Path) -> bool {
 
 fn sentence(error: &OpenError) -> String {
     match error {
-        OpenError::Behind { .. } | OpenError::Contradicts { .. } | OpenError::Foreign { .. } | OpenError::Missing(_) => {
+        OpenError::Behind { .. }
+        | OpenError::Contradicts { .. }
+        | OpenError::Foreign { .. }
+        | OpenError::Missing(_) => {
             format!("{error}; a new log is begun by {NEW_LOG}")
         }
         error => error.to_string(),

@@ -45,7 +45,11 @@ impl Standings {
         }
         if now.missed > before.missed {
             let missed = now.missed - before.missed;
-            tracing::warn!(sink = name, missed, "records were moved away from the audit log before they were passed on");
+            tracing::warn!(
+                sink = name,
+                missed,
+                "records were moved away from the audit log before they were passed on"
+            );
         }
     }
 }
@@ -67,9 +71,12 @@ impl Audit {
         for (kind, name, _) in kinds.into_iter().filter(|(.., configured)| *configured) {
             let audit = self.clone();
             // On panic: started again, from the position that is kept; some records are passed on twice.
-            tasks.spawn(watchdog.clone().restarted(Task::AuditSink, name, || (), move |heartbeat| {
-                audit.clone().pass_on(kind, heartbeat)
-            }));
+            tasks.spawn(watchdog.clone().restarted(
+                Task::AuditSink,
+                name,
+                || (),
+                move |heartbeat| audit.clone().pass_on(kind, heartbeat),
+            ));
         }
     }
 

@@ -62,7 +62,11 @@ fn owner(path: &Path, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     let meta = std::fs::metadata(path)?;
     let mut good = true;
     if meta.uid() != rustix::process::geteuid().as_raw() {
-        writeln!(out, "  note: it belongs to user {}; run this as the daemon's user to see what that one can do", meta.uid())?;
+        writeln!(
+            out,
+            "  note: it belongs to user {}; run this as the daemon's user to see what that one can do",
+            meta.uid()
+        )?;
     }
     if meta.mode() & 0o022 != 0 {
         good = false;
@@ -93,7 +97,10 @@ fn lines(path: &Path, log: &Path, out: &mut (dyn Write + Send)) -> io::Result<bo
     writeln!(out, "audit.json.path {shown}: can be written to")?;
     let device = |path: &Path| path.ancestors().find_map(|one| std::fs::metadata(one).ok()).map(|meta| meta.dev());
     if device(folder) == device(log) {
-        writeln!(out, "  note: it is on the file system of the audit log, so that it can fill that one's disk; have it rotated")?;
+        writeln!(
+            out,
+            "  note: it is on the file system of the audit log, so that it can fill that one's disk; have it rotated"
+        )?;
     }
     Ok(true)
 }

@@ -11,7 +11,8 @@ use crate::harness::{Daemon, wait};
 /// The newest file of the journal.
 fn journal(directory: &Path) -> PathBuf {
     let files = fs::read_dir(directory.join("journal")).unwrap().map(|entry| entry.unwrap().path());
-    let named = files.filter(|path| path.file_name().unwrap().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
+    let named =
+        files.filter(|path| path.file_name().unwrap().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
     named.max().unwrap()
 }
 

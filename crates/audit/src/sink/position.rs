@@ -55,7 +55,8 @@ impl Position {
                 // Not the log's directory itself: that is the log's affair.
                 fs::create_dir(folder)?;
             }
-            let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
+            let mut file =
+                fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
             file.write_all(format!("{}\n{number}\n", self.origin).as_bytes())?;
             fs::rename(&unfinished, &self.path)
         };

@@ -139,7 +139,11 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
         id: record.id,
         unix_millis: record.unix_millis,
         source: if kms { KMS } else { OURS },
-        name: record.name.or(spec.as_ref().map(|spec| spec.event)).or(record.event).unwrap_or_else(|| other(record.interface)),
+        name: record
+            .name
+            .or(spec.as_ref().map(|spec| spec.event))
+            .or(record.event)
+            .unwrap_or_else(|| other(record.interface)),
         scope,
         actor,
         address: record.source,

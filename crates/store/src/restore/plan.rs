@@ -106,8 +106,7 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
         ..Plan::default()
     };
     if order != Order::BackupIsNewer {
-        plan.audit_logs = Some(former.audit_logs.clone())
-            .filter(|logs| !logs.is_empty() && *logs != backup.audit_logs);
+        plan.audit_logs = Some(former.audit_logs.clone()).filter(|logs| !logs.is_empty() && *logs != backup.audit_logs);
         let spent = former.spent.iter().filter(|(_, count)| **count > 0);
         plan.spent = spent.map(|((cluster, hsm), count)| (cluster.clone(), hsm.clone(), *count)).collect();
     }

@@ -233,6 +233,8 @@ mod tests {
         metrics.audit(AuditReading::default());
         let text = metrics.text();
         assert!(text.contains("keystored_audit_accepting 0") && text.contains("keystored_audit_records_total 7"));
-        assert!(!text.contains("keystored_audit_disk_full_in_seconds{") && !text.contains("hsm_signature_age_seconds{"));
+        assert!(
+            !text.contains("keystored_audit_disk_full_in_seconds{") && !text.contains("hsm_signature_age_seconds{")
+        );
     }
 }

@@ -119,7 +119,9 @@ mod tests {
             let sent = Sender::new(host, 1).message(0, b"{}");
             assert!(sent.starts_with(b"<110>1 - - keystored 1 - "), "{host}");
         }
-        for wrong in ["2026-01-02T03:04:05", "2026-01-02 03:04:05Z", "2026-01-02T03:04:05.Z", "2026-01-02T03:04:05.1234567Z"] {
+        for wrong in
+            ["2026-01-02T03:04:05", "2026-01-02 03:04:05Z", "2026-01-02T03:04:05.Z", "2026-01-02T03:04:05.1234567Z"]
+        {
             assert_eq!(time(wrong), "-", "{wrong}");
         }
     }
