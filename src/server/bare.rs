@@ -116,6 +116,7 @@ async fn serve<P: Protocol>(
         metrics: Arc::new(Metrics::new()),
         pressure: Arc::new(Pressure::new(clock.clone())),
         clock,
+        strangers: Arc::new(|_, _| Box::pin(async {})),
         counted_as: Arc::new(Principal::clone),
     };
     // On panic: told to the caller when it is waited for; there is no daemon around it.
