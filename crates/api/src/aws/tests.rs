@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use http::{Request, Response};
 use serde_json::{Value, json};
-use service::recorder::{CallRecord, NotRecorded, Recorder};
+use service::recorder::{Accepted, CallRecord, Recorder, ServiceEvent};
 
 use super::operations::tests::{ANNA, Bench};
 use super::*;
@@ -25,9 +25,13 @@ const REGION: &str = "eu-central-1";
 struct Kept(Mutex<Vec<CallRecord>>);
 
 impl Recorder for Kept {
-    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Result<(), NotRecorded>> {
+    fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
         self.0.lock().unwrap().push(record);
-        Box::pin(ready(Ok(())))
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn happened(self: Arc<Self>, _: ServiceEvent) -> BoxFuture<'static, Accepted> {
+        Box::pin(ready(Ok(None)))
     }
 }
 
