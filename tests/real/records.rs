@@ -7,6 +7,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 use crate::harness::Daemon;
+use crate::harness::audit::records;
 use crate::harness::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,15 +30,17 @@ async fn a_refused_call_is_on_record_once_wherever_it_was_refused() {
     for (id, exception) in
         [("refused-by-the-entry", "ValidationException"), ("refused-by-the-service", "NotFoundException")]
     {
-        let lines = until("the record of the call", Duration::from_secs(10), || {
-            let log = daemon.log();
-            let lines: Vec<String> = log.lines().filter(|line| line.contains(id)).map(str::to_owned).collect();
-            (!lines.is_empty()).then_some(lines)
+        let found = until("the record of the call", Duration::from_secs(10), || {
+            let all = records(&daemon.site().audit_dir());
+            let found: Vec<_> = all.into_iter().filter(|record| record["requestID"] == id).collect();
+            (!found.is_empty()).then_some(found)
         });
-        let [line] = &lines[..] else { panic!("{id}: {lines:#?}") };
-        for part in ["describe_key", exception, "principal", "127.0.0.1"] {
-            assert!(line.contains(part), "{part} is missing: {line}");
-        }
+        let [record] = &found[..] else { panic!("{id}: {found:#?}") };
+        assert_eq!(
+            (&record["eventName"], &record["errorCode"], &record["sourceIPAddress"]),
+            (&"DescribeKey".into(), &exception.into(), &"127.0.0.1".into()),
+            "{record:#}"
+        );
     }
     let (_, metrics) = daemon.ops("/metrics").unwrap();
     let calls = |outcome: &str| {

@@ -40,7 +40,7 @@ fn provoked(task: Task) -> (&'static [&'static str], Provoked) {
         | Task::Sampled
         | Task::Audit
         | Task::Disk => (&[""], Provoked::ByItself),
-        Task::AuditSink => (&[" json"], Provoked::ByItself),
+        Task::AuditSink => (&[" of json"], Provoked::ByItself),
         Task::Reconcile | Task::Follow | Task::Doubts | Task::LogKey => (&[" of hsm-a"], Provoked::ByItself),
         Task::WorkerDriver => (&[" of hsm-a control worker", " of hsm-a data worker 0"], Provoked::ByItself),
         Task::Resume => (&[""], Provoked::Starting),

@@ -65,8 +65,8 @@ impl Audit {
     /// Begins the tasks of all sinks that are configured.
     pub(in crate::server) fn begin_sinks(&self, tasks: &mut JoinSet<()>, watchdog: &Watchdog) {
         let kinds = [
-            (Kind::Json, " json", self.0.config.json.is_some()),
-            (Kind::Syslog, " syslog", self.0.config.syslog.is_some()),
+            (Kind::Json, "json", self.0.config.json.is_some()),
+            (Kind::Syslog, "syslog", self.0.config.syslog.is_some()),
         ];
         for (kind, name, _) in kinds.into_iter().filter(|(.., configured)| *configured) {
             let audit = self.clone();

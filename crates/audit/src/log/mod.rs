@@ -179,11 +179,13 @@ impl Log {
     fn start(&self, tiles: Tiles, asked: Arc<Asked>, cosigner: Arc<dyn Cosigner>) -> Result<(), OpenError> {
         let mut threads = locked(&self.threads);
         let shared = Arc::clone(&self.shared);
+        // On panic: as said beside `spawn`, for each of these.
         threads.others.push(spawn("audit-waits", move || shared.times.run(&shared.settings.clock))?);
         let shared = Arc::clone(&self.shared);
         threads.others.push(spawn("audit-compress", move || compress::run(&shared))?);
         let shared = Arc::clone(&self.shared);
         threads.others.push(spawn("audit-cosign", move || cosign::run(&asked, &*cosigner, &shared))?);
+        // On panic: likewise.
         threads.tiles = Some(spawn("audit-tiles", move || tiles.run())?);
         let shared = Arc::clone(&self.shared);
         threads.sync = Some(spawn("audit-sync", move || sync::run(&shared))?);
@@ -264,6 +266,8 @@ impl Drop for Log {
     }
 }
 
+/// On panic: the others go on. What waits for it is refused when its time is up, so nothing is given out that depends on it,
+/// until the log is opened anew; whoever closes the log says that a thread has failed.
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| OpenError::Start(error.to_string()))
 }

@@ -66,7 +66,7 @@ impl Pending {
         self.messages.is_empty() && self.written == self.stream.len()
     }
 
-    fn into_stream(&mut self, stream: &mut impl io::Write) -> io::Result<()> {
+    fn write_to(&mut self, stream: &mut impl io::Write) -> io::Result<()> {
         if !self.messages.is_empty() {
             self.stream.clear();
             self.written = 0;
@@ -241,8 +241,8 @@ impl Wire {
                 }
                 Ok(())
             }
-            Self::Tcp(stream) => pending.into_stream(stream),
-            Self::Unix(stream) => pending.into_stream(stream),
+            Self::Tcp(stream) => pending.write_to(stream),
+            Self::Unix(stream) => pending.write_to(stream),
         };
         match wrote {
             Ok(()) => Ok(true),
