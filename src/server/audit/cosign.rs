@@ -78,6 +78,7 @@ impl Cosigner for Zones {
 mod tests {
     use super::*;
     use audit::note::LogKey;
+    use model::clock::Clock;
 
     #[test]
     fn only_good_signatures_of_known_keys_are_taken() {
@@ -93,7 +94,7 @@ mod tests {
             (HsmId::from("b"), signature(&b, b"another head\n")),
             (HsmId::from("c"), signature(&c, text)),
         ];
-        let now = Instant::now();
+        let now = Clock::manual().now();
         let lines = signers.lines(text, signatures, now);
         assert_eq!(lines.iter().map(Line::name).collect::<Vec<_>>(), ["o/a"]);
         let later = now + Duration::from_secs(3);
