@@ -145,8 +145,8 @@ async fn exit_codes_and_hints_tell_whose_turn_it_is() {
     assert_eq!(error["error"]["exit_code"], 1);
     assert_eq!(error["error"]["retryable"], false);
     let id = error["error"]["request_id"].as_str().unwrap();
-    // The call is found in the log.
-    daemon.wait_until_logged(id);
+    // The call is found in the audit log.
+    daemon.wait_until_recorded(id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

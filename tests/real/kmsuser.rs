@@ -277,6 +277,8 @@ async fn a_pin_that_cannot_be_opened_is_our_own_error() {
     let key = site.path().join("credentials/seal.key");
     let kept = fs::read(&key).unwrap();
     fs::write(&key, [7; 32]).unwrap();
+    // Nor can the audit log's key be opened.
+    site.begin_audit_log();
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = daemon.caller().await;
@@ -284,6 +286,12 @@ async fn a_pin_that_cannot_be_opened_is_our_own_error() {
     caller.disconnect(&id).await.unwrap();
     let site = daemon.terminate().1;
     fs::write(&key, kept).unwrap();
+    let other = key.with_file_name("seal-7.key");
+    fs::write(&other, [7; 32]).unwrap();
+    fs::set_permissions(&other, fs::metadata(&key).unwrap().permissions()).unwrap();
+    site.configure(|config| {
+        config["seal"].as_table_mut().unwrap().insert("former".to_owned(), vec!["credentials/seal-7.key"].into());
+    });
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = daemon.caller().await;

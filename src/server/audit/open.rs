@@ -116,7 +116,9 @@ pub(super) async fn begin(store: &Store, seals: &SealKeys, origin: &str, after: 
 
 fn opened_key(seals: &SealKeys, origin: &str, sealed: Option<&[u8]>) -> Result<LogKey, String> {
     let sealed = sealed.ok_or_else(|| format!("the key of the audit log {origin} is not in the database"))?;
-    let seed = audit_key::open(seals, origin, sealed).map_err(|error| format!("its key: {error}"))?;
+    let seed = audit_key::open(seals, origin, sealed).map_err(|error| {
+        format!("the key of the audit log {origin}: {error}; if that is lost, begin a new log ({NEW_LOG})")
+    })?;
     let seed = seed.expose().try_into().map_err(|_| format!("the key of the audit log {origin} is none"))?;
     LogKey::from_seed(origin, seed).map_err(|error| format!("the key of the audit log {origin}: {error}"))
 }

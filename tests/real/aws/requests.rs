@@ -66,7 +66,7 @@ async fn what_one_interface_seals_the_other_opens() {
     assert_eq!(who.headers["content-type"], "text/xml");
     // They are calls of that interface, under their ids.
     let enabled = aws.ask(&kms("EnableKey", &json!({ "KeyId": id }), &key)).await;
-    daemon.wait_until_logged(&enabled.headers["x-amzn-requestid"]);
+    daemon.wait_until_recorded(&enabled.headers["x-amzn-requestid"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,14 @@ impl Site {
     }
 }
 
+impl Site {
+    /// `keystored audit new-log`, as where the seal key is lost under which the log's key was sealed.
+    pub(crate) fn begin_audit_log(&self) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keystored"));
+        tool::run(command.args(["audit", "new-log", "--config"]).arg(self.config_file())).ok();
+    }
+}
+
 /// Every record of a log, and of every continuation.
 pub(crate) fn records(directory: &Path) -> Vec<Value> {
     let mut records = Records::from(&Place::new(directory), 0).unwrap();
@@ -72,6 +80,12 @@ impl Daemon {
             (size >= wanted).then_some(())
         });
         verified(&directory)
+    }
+
+    /// Waits until a call of this id is on record.
+    pub(crate) fn wait_until_recorded(&self, id: &str) {
+        let directory = self.site().audit_dir();
+        wait::until(&format!("{id} is on record"), wait::LONG, || request_ids(&directory).contains(id).then_some(()));
     }
 
     /// `keystorectl audit verify` of its log.

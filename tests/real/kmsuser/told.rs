@@ -200,6 +200,7 @@ async fn a_lost_seal_key_is_mended_by_the_officer() {
     let (daemon, _, id, _) = rotated().await;
     let site = daemon.terminate().1;
     std::fs::write(site.path().join("credentials/seal.key"), [7; 32]).unwrap();
+    site.begin_audit_log();
     let daemon = site.launch();
     daemon.wait_until_ready();
     let caller = daemon.caller().await;
