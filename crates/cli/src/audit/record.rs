@@ -37,19 +37,22 @@ impl Shown {
         resources.into_iter().flatten().filter_map(|one| one.pointer("/ARN").and_then(Value::as_str))
     }
 
+    /// Whose call it was: a principal of the policies, or who has none there, such as an administrator of the configuration,
+    /// by the name of the certificate.
+    fn who(&self) -> &str {
+        let names = ["/userIdentity/arn", "/userIdentity/principalId", "/userIdentity/invokedBy"];
+        names.map(|name| self.at(name)).into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+    }
+
     /// A line with what most look for.
     pub(super) fn line(&self) -> String {
-        let principal = match self.at("/userIdentity/arn") {
-            "" => self.at("/userIdentity/invokedBy"),
-            arn => arn,
-        };
         let outcome = match self.at("/errorCode") {
             "" => "ok",
             code => code,
         };
         let resources: Vec<&str> = self.resources().collect();
         let number = self.number.to_string();
-        let words = [&number, self.time(), self.at("/eventName"), outcome, principal, &resources.join(",")];
+        let words = [&number, self.time(), self.at("/eventName"), outcome, self.who(), &resources.join(",")];
         words.map(|word| if word.is_empty() { "-" } else { word }).join("  ")
     }
 }
@@ -111,7 +114,7 @@ impl Filter {
         };
         let of = |wanted: &Option<String>, is: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(is);
         of(&self.key, &|key| record.resources().any(|arn| ends(arn, key)))
-            && of(&self.principal, &|principal| ends(record.at("/userIdentity/arn"), principal))
+            && of(&self.principal, &|principal| ends(record.who(), principal))
             && of(&self.operation, &|operation| record.at("/eventName").eq_ignore_ascii_case(operation))
             && self.outcome.is_none_or(|outcome| outcome == Outcome::of(record.at("/errorCode")))
             // Both are UTC with the same digits in the same places: they sort as texts do.

@@ -80,6 +80,10 @@ fn a_record_is_one_line_whatever_it_is() {
     assert_eq!(Shown::new(3, b"\xff no JSON").line(), "3  -  -  ok  -  -");
     let service = Shown::new(1, br#"{"eventName":"DeleteKey","userIdentity":{"invokedBy":"AWS Internal"}}"#);
     assert_eq!(service.line(), "1  -  DeleteKey  ok  AWS Internal  -");
+    let administrator = br#"{"eventName":"CreateKey","userIdentity":{"type":"Unknown","principalId":"cn:ops"}}"#;
+    let administrator = Shown::new(2, administrator);
+    assert_eq!(administrator.line(), "2  -  CreateKey  ok  cn:ops  -");
+    assert!(filter(&["--principal", "cn:ops"]).wants(&administrator));
 }
 
 #[test]
