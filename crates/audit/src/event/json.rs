@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use model::limits::CONTEXT_BYTES;
+
 /// What is open while JSON is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Container {
@@ -257,6 +259,18 @@ impl Fields {
 }
 
 impl Value {
+    /// Names with values that a caller has chosen, each name once: an object. Where they are more than an encryption context
+    /// may be, they are refused, and a list of pairs in the record: names of any length would stand in each of its leaves.
+    pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        if pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > CONTEXT_BYTES {
+            let pair = |(name, value): (&str, &str)| Self::List(vec![name.into(), value.into()]);
+            return Self::List(pairs.into_iter().map(pair).collect());
+        }
+        let member = |(name, value): (&str, &str)| (Cow::Owned(name.to_owned()), Self::from(value));
+        Self::Object(Fields(pairs.into_iter().map(member).collect()))
+    }
+
     pub(super) fn write(&self, out: &mut impl Out) {
         match self {
             Self::Null => out.raw(b"null"),

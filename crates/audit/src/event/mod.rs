@@ -141,11 +141,24 @@ pub struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// As the log keeps it. Nothing is cut: what one leaf has no room for stands in further ones. It is an error where it is
-    /// longer than an event may be, which nothing is that a caller may have carried out.
+    /// As the log keeps it. Nothing is cut: what one leaf has no room for stands in further ones. Where it is longer than an
+    /// event may be, which takes megabytes of characters that JSON escapes, its length and digest stand for what is long.
     pub fn leaves(&self) -> Result<Leaves, NoLeaf> {
-        let mut leaves = Leaves::new();
-        self.records().iter().try_for_each(|record| leaves.push(record)).map(|()| leaves)
+        leaves_of(&self.records()).or_else(|_| {
+            let additional = self.abridged();
+            leaves_of(&Event { request: Request::None, additional: &additional, ..self.clone() }.records())
+        })
+    }
+
+    /// What is said beside, with the length and the digest of what is left out: of the members that may be long, as they
+    /// would stand in one record, from `errorCode` or `requestParameters` on.
+    fn abridged(&self) -> Fields {
+        let mut line = Line(Vec::new());
+        self.write_rest(&mut line);
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &line.0);
+        let hex = digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let told = Fields::new().number("bytes", i64::try_from(line.0.len()).unwrap_or(i64::MAX)).text("sha256", &hex);
+        self.additional.clone().with("abridged", Value::Object(told))
     }
 
     /// The same as text, one record for each leaf.
@@ -315,6 +328,11 @@ impl Event<'_> {
         }
         out.close(Container::Object);
     }
+}
+
+fn leaves_of(records: &[Vec<u8>]) -> Result<Leaves, NoLeaf> {
+    let mut leaves = Leaves::new();
+    records.iter().try_for_each(|record| leaves.push(record)).map(|()| leaves)
 }
 
 /// What AWS has the service itself be called.

@@ -350,3 +350,30 @@ proptest! {
         prop_assert_eq!((&record["eventTime"], &record["userAgent"]), (&json!("2025-11-28T14:03:05Z"), &json!("aws-cli/2 \"quoted\"")));
     }
 }
+
+#[test]
+fn names_that_are_longer_than_a_leaf_are_in_a_list() {
+    let (scope, nothing) = (scope(), Fields::new());
+    let (name, value) = ("n".repeat(100_000), "v".repeat(3_000_000));
+    let asked = Fields::new().with("constraints", Value::pairs([(name.as_str(), value.as_str())]));
+    let leaves = event(&scope, &nothing, Request::Fields(&asked)).records();
+    assert!(leaves.len() < 60, "{}", leaves.len());
+    assert_eq!(read(&leaves)["requestParameters"]["constraints"], json!([[name, value]]));
+    let asked = Fields::new().with("constraints", Value::pairs([("a", "b"), ("c", "d")]));
+    let few = read(&event(&scope, &nothing, Request::Fields(&asked)).records());
+    assert_eq!(few["requestParameters"]["constraints"], json!({ "a": "b", "c": "d" }));
+}
+
+#[test]
+fn what_is_longer_than_an_event_may_be_is_told_by_its_digest() {
+    let (scope, nothing) = (scope(), Fields::new());
+    let value = "\u{1}".repeat(2_000_000);
+    let asked = Fields::new().text("description", &value);
+    let leaves = event(&scope, &nothing, Request::Fields(&asked)).leaves().unwrap();
+    assert_eq!(leaves.count(), 1);
+    let small = Fields::new().text("description", "short");
+    let small = event(&scope, &nothing, Request::Fields(&small)).leaves().unwrap();
+    assert!(leaves.framed().len() < small.framed().len() + 200);
+    let told = serde_json::to_value(String::from_utf8_lossy(leaves.framed())).unwrap();
+    assert!(told.as_str().unwrap().contains("\"abridged\":{\"bytes\":120"), "{told}");
+}

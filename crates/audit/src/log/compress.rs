@@ -97,7 +97,9 @@ fn first_plain(disk: &Disk, closed: u64) -> io::Result<u64> {
 
 fn measure(shared: &Shared) {
     let free = shared.disk.free().ok();
-    let journal = locked(&shared.recent).end_at.1 + locked(&shared.segments).len() as u64;
+    // One after the other: who has the second may be waiting for the disk, and who wants the first must not.
+    let end = locked(&shared.recent).end_at.1;
+    let journal = end + locked(&shared.segments).len() as u64;
     let mut figures = locked(&shared.figures);
     figures.free = free;
     let bytes = figures.stored + journal;

@@ -56,6 +56,8 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     for stale in segments.iter().filter(|stale| stale.first > from) {
         shared.disk.remove(&stale.path).map_err(|error| Reason::write(&error))?;
     }
+    // Before anybody is told that it is kept: one that came back after a power failure would be read in its place.
+    shared.disk.sync_directory(Path::new(JOURNAL)).map_err(|error| Reason::sync(&error))?;
     {
         let mut segments = locked(&shared.segments);
         segments.retain(|kept| kept.first < stays);

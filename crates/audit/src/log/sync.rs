@@ -132,11 +132,14 @@ pub(crate) fn look(shared: &Shared) -> Result<(), Reason> {
         Place::Another => return Err(Reason::DirectoryReplaced),
     }
     let end_at = locked(&shared.recent).end_at.clone();
-    // Held, so that none of them is trimmed meanwhile.
-    let segments = locked(&shared.segments);
-    for segment in segments.iter() {
+    // Not under the lock: the disk may hang. One that was trimmed meanwhile is missed by nobody.
+    let segments = locked(&shared.segments).clone();
+    for segment in &segments {
         let least = if Arc::ptr_eq(segment, &end_at.0) { end_at.1 } else { 1 };
-        in_place(shared, segment, least)?;
+        let found = in_place(shared, segment, least);
+        if found.is_err() && locked(&shared.segments).iter().any(|kept| Arc::ptr_eq(kept, segment)) {
+            return found;
+        }
     }
     Ok(())
 }

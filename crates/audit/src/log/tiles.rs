@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::bundles::put_record;
 use super::cosign::Cosigning;
 use super::heads::HeadFile;
-use super::journal::{self, Reader};
+use super::journal::{self, Reader, Segment};
 use super::leaves::Leaves;
 use super::locked;
 use super::shared::Shared;
@@ -285,13 +285,21 @@ impl Tiles {
             figures.signatures = signed.lines().len();
         }
         let known = self.newest.as_ref().is_some_and(|newest| *newest == signed);
-        self.newest = Some(signed);
         if !known {
             // Synced with the next head: this one is on the disk as the newest.
             let file = self.heads.append(&shared.disk, &bytes)?;
             self.files.push((PathBuf::from(HEADS), file));
+            locked(&shared.figures).stored += bytes.len() as u64;
         }
+        self.newest = Some(signed);
         Ok(())
+    }
+
+    /// The oldest file of the journal, if all of its records are in full bundles.
+    fn superfluous(&self, floor: u64) -> Option<Arc<Segment>> {
+        let segments = locked(&self.shared.segments);
+        let [first, second, ..] = &segments[..] else { return None };
+        (second.first <= floor).then(|| Arc::clone(first))
     }
 
     /// Takes away what the newest head makes superfluous.
@@ -306,13 +314,11 @@ impl Tiles {
         for path in older.iter().filter(|path| self.partial.iter().all(|kept| !kept.contains(*path))) {
             remove_partial(shared, path)?;
         }
-        let mut segments = locked(&shared.segments);
-        while let Some(first) = segments.first().filter(|_| segments.get(1).is_some_and(|second| second.first <= floor))
-        {
+        while let Some(first) = self.superfluous(floor) {
+            // Not under the lock: the disk may hang.
             shared.disk.remove(&first.path)?;
-            segments.remove(0);
+            locked(&shared.segments).retain(|kept| !Arc::ptr_eq(kept, &first));
         }
-        drop(segments);
         shared.compress_bell.ring();
         Ok(())
     }

@@ -6,10 +6,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
+
 use super::{Chunk, Outlet};
 
 /// For the daemon's user, and its group: shippers are given that.
 const MODE: u32 = 0o640;
+/// A pipe that nobody reads is told at once, where it would hold whoever opens it.
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 /// A file of JSON lines.
 pub struct JsonLines {
@@ -38,7 +42,8 @@ impl JsonLines {
         let file = match self.file.take().filter(|file| is_current(file).unwrap_or(false)) {
             Some(file) => file,
             None => {
-                let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&self.path)?;
+                let file =
+                    OpenOptions::new().append(true).create(true).mode(MODE).custom_flags(NONBLOCK).open(&self.path)?;
                 if !file.metadata()?.is_file() {
                     return Err(io::Error::other("it is no regular file"));
                 }

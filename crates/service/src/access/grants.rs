@@ -285,12 +285,12 @@ impl Wanted {
 
 /// A constraint by AWS's names.
 fn constraints(kind: ConstraintKind, pairs: &BTreeMap<String, String>) -> Fields {
-    let pairs = pairs.iter().fold(Fields::new(), |fields, (name, value)| fields.text(name.clone(), value));
+    let pairs = Value::pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let name = match kind {
         ConstraintKind::Equals => "encryptionContextEquals",
         ConstraintKind::Subset => "encryptionContextSubset",
     };
-    Fields::new().with(name, Value::Object(pairs))
+    Fields::new().with(name, pairs)
 }
 
 impl Core {

@@ -33,6 +33,7 @@ use crate::{Error, RequestContext};
 use audit::event::Asked as Asks;
 use cluster::Failed;
 use cluster::item::{Done, Served};
+use model::exception::Exception;
 use model::operation::Operation;
 use telemetry::fault;
 use telemetry::watchdog::Task;
@@ -106,8 +107,11 @@ impl Core {
             Ok(permit) => permit,
             Err(error) => {
                 let mut asks = Asks::new(kind.shape(), count);
-                items.iter().for_each(|item| asks.note(kind.says(item)));
-                let (caller, about) = (keyring.caller(&call.principal), About::Items(Noted::refused(asks)));
+                // Who calls too often does not fill the log with what it asks for.
+                let says = error.exception != Exception::Throttling;
+                items.iter().filter(|_| says).for_each(|item| asks.note(kind.says(item)));
+                let about = if says { About::Items(Noted::refused(asks)) } else { About::Nothing };
+                let caller = keyring.caller(&call.principal);
                 let ending = Ending { caller, about, ..Ending::new(call, operation, started) };
                 self.refused(ending, count, &error).await;
                 return Err(error);

@@ -156,7 +156,11 @@ impl Proposal {
     pub(crate) fn pairs<'a>(mut self, name: &'static str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
         if self.recorded.is_some() {
-            return if pairs.is_empty() { self } else { self.in_record(|fields| fields.with(name, object(pairs))) };
+            return if pairs.is_empty() {
+                self
+            } else {
+                self.in_record(|fields| fields.with(name, Value::pairs(pairs)))
+            };
         }
         self.take(name, pairs.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
         if !pairs.is_empty() {
@@ -282,11 +286,6 @@ impl Proposal {
         // A String takes everything.
         let _ = write!(self.words, "{between}{name}: {shown}");
     }
-}
-
-fn object(pairs: Vec<(&str, &str)>) -> Value {
-    let fields = pairs.into_iter().fold(Fields::new(), |fields, (name, value)| fields.text(name.to_owned(), value));
-    Value::Object(fields)
 }
 
 /// A value in quotes, so that none looks like two of them, or like a further parameter.
