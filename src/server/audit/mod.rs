@@ -127,6 +127,10 @@ impl Audit {
         loop {
             heartbeat.turn().await;
             match self.opened() {
+                Some(opened) if opened.log.has_failed() => {
+                    tracing::error!("a fault of this program ended a thread of the audit log; it is opened anew");
+                    heartbeat.idle(self.let_go(opened)).await;
+                }
                 Some(opened) => {
                     heartbeat.idle(self.note_head(&opened)).await;
                     heartbeat.idle(self.keep_keys(&opened)).await;
@@ -141,7 +145,14 @@ impl Audit {
     /// Signs a last head and notes it. Nothing is recorded any more.
     pub(super) async fn close(&self) {
         self.0.closed.lock_anyway().ending = true;
-        let Some(opened) = self.0.opened.swap(None) else { return };
+        if let Some(opened) = self.opened() {
+            self.let_go(opened).await;
+        }
+    }
+
+    /// Closes it. Who waits for it is refused, and it is free to be opened when the last of them has gone.
+    async fn let_go(&self, opened: Arc<Opened>) {
+        self.0.opened.store(None);
         let closing = Arc::clone(&opened);
         // On panic: the log is as after a crash, and the next start puts it in order.
         let closing = tokio::task::spawn_blocking(move || closing.log.close());

@@ -242,6 +242,15 @@ impl Log {
         synced.wait_for(|size| *size > number).await.ok().map(|size| *size)
     }
 
+    /// Whether one of its threads has ended by a fault of this program. What waits for that one waits in vain until the log is
+    /// closed, dropped and opened anew.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        // Who closes it has them, until they have ended.
+        let Ok(threads) = self.threads.try_lock() else { return false };
+        threads.others.iter().chain(&threads.sync).chain(&threads.tiles).any(JoinHandle::is_finished)
+    }
+
     /// Takes no more records, signs a last head over all that were accepted, and ends the threads. Blocks, for some seconds
     /// where HSMs are slow to sign.
     pub fn close(&self) {
@@ -267,7 +276,7 @@ impl Drop for Log {
 }
 
 /// On panic: the others go on. What waits for it is refused when its time is up, so nothing is given out that depends on it,
-/// until the log is opened anew; whoever closes the log says that a thread has failed.
+/// until whoever has the log sees that it has failed and opens it anew.
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| OpenError::Start(error.to_string()))
 }

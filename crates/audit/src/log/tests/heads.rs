@@ -160,6 +160,7 @@ fn closed_bundles_are_moved_away() {
     let setup = Setup::new();
     let log = setup.open();
     fill(&log, 0..2_000);
+    until("a head is over it", || log.head().size == 2_000);
     until("it is compressed", || setup.directory().join(bundles::compressed(6)).exists());
     until("the plain ones are gone", || !setup.directory().join(layout::bundle(6, 256)).exists());
     let to = tempfile::tempdir().expect("a directory");
@@ -202,4 +203,32 @@ fn the_state_says_how_the_log_is() {
     assert!(state.accepting() && state.signed_at.is_some() && state.bytes > 0);
     until("it was measured", || log.state().free_bytes.is_some_and(|free| free > 0));
     assert_eq!((state.full_in, state.bytes_per_second), (None, 0.0));
+}
+
+/// One whose program has a fault.
+struct Faulty;
+
+impl Cosigner for Faulty {
+    fn cosign(&self, _text: &[u8]) -> Vec<crate::note::Line> {
+        panic!("a fault that a test has planted")
+    }
+}
+
+/// A thread that ended by a fault is seen, and a log that is opened anew has everything and goes on.
+#[test]
+fn a_thread_that_ends_by_a_fault_is_seen() {
+    let mut setup = Setup::new();
+    setup.cosigner = Arc::new(Faulty);
+    let log = setup.open();
+    fill(&log, 0..100);
+    until("the fault is seen", || log.has_failed());
+    log.close();
+    assert!(!log.has_failed(), "closed");
+    drop(log);
+    setup.cosigner = Arc::new(());
+    let log = setup.open();
+    fill(&log, 100..200);
+    assert!(!log.has_failed());
+    log.close();
+    assert_eq!(contents(setup.directory()), records_of(0..200));
 }
