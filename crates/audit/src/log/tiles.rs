@@ -295,11 +295,11 @@ impl Tiles {
         Ok(())
     }
 
-    /// The oldest file of the journal, if all of its records are in full bundles.
-    fn superfluous(&self, floor: u64) -> Option<Arc<Segment>> {
-        let segments = locked(&self.shared.segments);
-        let [first, second, ..] = &segments[..] else { return None };
-        (second.first <= floor).then(|| Arc::clone(first))
+    /// Forgets the oldest file of the journal, if all of its records are in full bundles.
+    fn take_superfluous(&self, floor: u64) -> Option<Arc<Segment>> {
+        let mut segments = locked(&self.shared.segments);
+        let superfluous = segments.get(1).is_some_and(|second| second.first <= floor);
+        superfluous.then(|| segments.remove(0))
     }
 
     /// Takes away what the newest head makes superfluous.
@@ -314,10 +314,12 @@ impl Tiles {
         for path in older.iter().filter(|path| self.partial.iter().all(|kept| !kept.contains(*path))) {
             remove_partial(shared, path)?;
         }
-        while let Some(first) = self.superfluous(floor) {
-            // Not under the lock: the disk may hang.
-            shared.disk.remove(&first.path)?;
-            locked(&shared.segments).retain(|kept| !Arc::ptr_eq(kept, &first));
+        while let Some(first) = self.take_superfluous(floor) {
+            // Not under the lock, since the disk may hang; and forgotten before it is gone, so that nobody misses it.
+            if let Err(error) = shared.disk.remove(&first.path) {
+                locked(&shared.segments).insert(0, first);
+                return Err(error);
+            }
         }
         shared.compress_bell.ring();
         Ok(())
