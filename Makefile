@@ -15,8 +15,11 @@ CHAOS_SECONDS ?= 15
 # How long `make soak` lasts, from which seed.
 SOAK_SECONDS ?= 1200
 SOAK_SEED ?= 1
-# One test a processor: those in which a thousand clients attack must leave others some of it.
-TEST_THREADS := $(shell nproc)
+# Tests that run at once. The end-to-end tests wait for half of their time, so there are two for each processor; those in which
+# a thousand clients attack run afterwards, one for each, since they must leave somebody else a part of it.
+PROCESSORS := $(shell nproc)
+TEST_THREADS := $$(( 2 * $(PROCESSORS) ))
+ATTACKS := unfetched::
 
 # How many cases `make conformance` draws, and from which seed.
 CASES ?= 5000
@@ -43,7 +46,8 @@ build: deps ## Builds both programs for use: target/release/keystored and keysto
 
 test: deps lint ## Checks everything: format, lints, then every test against real tokens.
 	@scripts/kryoptic.sh >/dev/null
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test --locked --workspace -- $(ATTACKS:%=--skip %)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(PROCESSORS)} $(CARGO) test --locked --workspace --test real -- $(ATTACKS)
 
 conformance: deps ## Compares CASES decisions on policies with those of an implementation by others; needs npm, and once the network.
 	@CARGO="$(CARGO)" scripts/conformance/policies.sh $(CASES) $(CASES_SEED)
