@@ -1,6 +1,6 @@
 //! The daemon of the section audit, as this program composes it of the same library as `keystored` does: with the audit log,
-//! or with a recorder that accepts at once and keeps nothing. Nothing but the recorder differs, which no program that is
-//! installed could do without.
+//! or with a recorder that accepts at once and keeps nothing. Nothing but the recorder differs. Its workers are this program
+//! too.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -95,6 +95,8 @@ fn main() -> ExitCode {
         Some("empty-aws") => {
             second(&arguments).and_then(|config| aws_empty::run(Path::new(config), clock)).map(|()| true)
         }
+        // A daemon starts its own program as its workers.
+        Some("hsm-worker") => worker::run(&clock),
         Some(audit_daemon::RECORDED | audit_daemon::UNRECORDED) => audit_daemon::run(&arguments, clock).map(|()| true),
         Some("aws-load") => aws_load::run(&arguments, &clock).map(|()| true),
         Some("--help" | "-h") => {
