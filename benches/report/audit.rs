@@ -63,7 +63,7 @@ fn start(
     (mode, sync, place, bound): (&str, &'static str, Option<&TempDir>, bool),
     (options, runtime, clock): With<'_>,
 ) -> Outcome<Side> {
-    eprintln!("audit: making {ZONES} zones for a {mode}, sync = {sync} ...");
+    eprintln!("audit: making {ZONES} zones for one {mode}, sync = {sync} ...");
     Side::start(dir, (mode, &Log { sync, dir: place }, bound), options, (runtime, clock))
 }
 
@@ -114,7 +114,11 @@ fn longer(what: &str, rounds: &[[Measured; 3]]) -> Row {
 
 fn processor(rounds: &[[Measured; 3]], item: &str) -> String {
     let (with, without) = both(rounds, |measured| measured.processor);
-    format!("processor time of the daemon: {:.1} µs a {item} with, {:.1} without", median(&with), median(&without))
+    format!(
+        "processor time of the daemon: {:.1} µs for each {item} with, {:.1} without",
+        median(&with),
+        median(&without)
+    )
 }
 
 /// The ways of syncing beside each other, without a bound.
