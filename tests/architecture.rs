@@ -68,6 +68,9 @@ const BANS: &[(&str, &[&str], &str)] = &[
 /// The operators' command must not carry the daemon: it reaches keys over the network, as everybody does.
 const OPERATORS_COMMAND: (&str, &[&str]) = ("src/bin/keystorectl.rs", &["cli", "model", "worker"]);
 
+/// Serves without the audit log, for the benchmark, and where that is. Nothing that is installed may do so.
+const UNRECORDED: (&str, &str) = ("serve_recorded_by", "src/server/mod.rs");
+
 /// Longest file, in lines.
 const LONGEST: usize = 450;
 
@@ -162,6 +165,10 @@ fn judge_file(path: &str, text: &str) -> Vec<String> {
     let (library, engines) = ENGINES;
     if !path.starts_with(engines) && path != file!() && code(text).any(|line| line.contains(library)) {
         found.push(format!("{path}: names {library}, which belongs to {engines}: the store works with any engine"));
+    }
+    let (unrecorded, home) = UNRECORDED;
+    if !of_tests && path != home && code(text).any(|line| line.contains(unrecorded)) {
+        found.push(format!("{path}: names {unrecorded}: nothing is given out without its record but in a benchmark"));
     }
     let (command, allowed) = OPERATORS_COMMAND;
     if path == command {
@@ -267,6 +274,7 @@ fn planted_faults_are_found() {
     }
     for (path, text, what) in [
         ("src/bin/keystorectl.rs", "fn main() { keystored::server::serve() }", "must not carry the daemon"),
+        ("src/bin/keystored.rs", "fn run() { server::serve_recorded_by(config) }", "without its record"),
         ("crates/store/src/lib.rs", "//! The store.", "is missing"),
         ("crates/store/src/keys.rs", "fn f(database: &mut sqlx::SqliteConnection) {}", "works with any engine"),
         ("tests/real/x.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}", "does not run"),
@@ -294,6 +302,7 @@ fn what_is_allowed_is_not_reported() {
     }
     for (path, text) in [
         ("tests/real/x.rs", "fn f() { wait::until(\"ready\", || true); } // no sleep(here)"),
+        ("benches/report/x.rs", "fn f() { server::serve_recorded_by(config) }"),
         (PAUSE, "fn f() { std::thread::sleep(PAUSE); }"),
         ("crates/store/src/change.rs", "// On panic: the caller gets an error.\ntokio::spawn(work);"),
         ("src/server/change.rs", "fn spawn(x: X) {}\nlet child = command.spawn();\nprocess::spawn(settings, lock);"),

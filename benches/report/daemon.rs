@@ -65,20 +65,37 @@ impl Daemon {
             limits.insert("keys_per_key_store".to_owned(), 20_000.into());
             change(config)
         })?;
+        let mut command = Command::new(PROGRAM);
+        command.args([OsStr::new("dev"), OsStr::new("--dir"), dir.as_os_str()]);
+        Self::launch(&mut command, &layout.env, layout.config, Environment::new()).await
+    }
+
+    /// Ends it and has this program be the daemon, in this mode, over the same zones, metadata and configuration, on other
+    /// ports.
+    pub(super) async fn again_as(self, program: &Path, mode: &[&str]) -> Outcome<Self> {
+        let (config, known) = (self.config.clone(), self.environment.clone());
+        drop(self);
+        let env = config.with_file_name("again.env");
+        let mut command = Command::new(program);
+        command.args(mode).args([&config, &env]);
+        Self::launch(&mut command, &env, config, known).await
+    }
+
+    /// Starts a daemon that writes to `env` where it listens, and waits until it serves. `known` is what that file does not
+    /// say.
+    async fn launch(command: &mut Command, env: &Path, config: PathBuf, known: Environment) -> Outcome<Self> {
         // One of an earlier daemon says where that one served.
-        fs::remove_file(&layout.env).ok();
-        let log_path = dir.join("daemon.log");
+        fs::remove_file(env).ok();
+        let log_path = config.with_file_name("daemon.log");
         let log = File::create(&log_path).map_err(said("making the daemon's log"))?;
-        let child = Command::new(PROGRAM)
-            .args([OsStr::new("dev"), OsStr::new("--dir"), dir.as_os_str()])
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(said("sharing the daemon's log"))?)
             .stderr(log)
             .spawn()
             .map_err(said("starting the daemon"))?;
-        let mut daemon =
-            Self { child, environment: BTreeMap::new(), config: layout.config.clone(), log: log_path.clone() };
-        let ready = daemon.ready(&layout.env);
+        let mut daemon = Self { child, environment: known, config, log: log_path.clone() };
+        let ready = daemon.ready(env);
         match tokio::time::timeout(START, ready).await {
             Ok(Ok(environment)) => {
                 daemon.environment = environment;
@@ -113,6 +130,14 @@ impl Daemon {
         tokio::time::timeout(START, looking).await.map_err(said("waiting for app.env"))
     }
 
+    /// What somebody has to know who called the daemon that was there before this one.
+    pub(super) fn now_of(&self, mut caller: Environment) -> Environment {
+        for name in ["KEYSTORED_ADDRESS", "KEYSTORED_OPS"] {
+            caller.extend(self.environment.get(name).map(|address| (name.to_owned(), address.clone())));
+        }
+        caller
+    }
+
     /// Its process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
@@ -144,10 +169,12 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().map_err(said("looking at the daemon"))? {
                 return Err(format!("the daemon has ended ({status})"));
             }
-            let environment = parse(&read(env));
-            if !environment.contains_key("KEYSTORED_OPS") {
+            let written = parse(&read(env));
+            if !written.contains_key("KEYSTORED_OPS") {
                 continue;
             }
+            let mut environment = self.environment.clone();
+            environment.extend(written);
             let Ok(client) = connect(&environment).await else { continue };
             if client.health().await == Ok(Health::Serving) {
                 return Ok(environment);

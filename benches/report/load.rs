@@ -14,7 +14,7 @@ const BATCH: &str = "256";
 /// Batch calls in flight: enough that the daemon always has work while the client reads and writes.
 const BATCHES: &str = "8";
 /// Before each measurement, for connections and copies of keys that are made on first use.
-const WARM_UP: &str = "300ms";
+pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 
 /// What is called.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,7 @@ pub(super) struct Figures {
 }
 
 /// The load generator with what it needs.
+#[derive(Clone)]
 pub(super) struct Load {
     /// The key of the figures with one key.
     pub(super) key: String,
@@ -80,7 +81,8 @@ impl Load {
             command.args(["--contexts", &contexts.to_string()]);
         }
         let output = command
-            .args(["--operation", self.operation, "--payload", &PLAINTEXT_BYTES.to_string(), "--warm-up", WARM_UP])
+            .args(["--operation", self.operation, "--payload", &PLAINTEXT_BYTES.to_string()])
+            .args(["--warm-up", &format!("{}ms", WARM_UP.as_millis())])
             .args(["--duration", &format!("{}ms", self.length.as_millis())])
             .envs(environment)
             .stdin(Stdio::null())

@@ -1,12 +1,16 @@
 //! Measures the daemon and prints the tables of docs/performance.md: its speed against the limits themselves, that of its
-//! interface for AWS's clients, what its second looks, its policies and its callers' signatures cost, and how it stands
-//! HSMs that fail.
+//! interface for AWS's clients, what its second looks, its policies, its audit log and its callers' signatures cost, and
+//! how it stands HSMs that fail.
 //!
 //! The raw limits, the empty services, the flood and the load of AWS's clients are other modes of this very program, in
 //! processes of their own; other load comes from `keystorectl bench`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is for people at a terminal")]
 
+mod audit;
+mod audit_daemon;
+mod audit_log;
+mod audit_records;
 mod aws;
 mod aws_empty;
 mod aws_load;
@@ -58,17 +62,20 @@ const ZONES: usize = 2;
 const MANY_KEYS: usize = 1_000;
 /// Keys of the part that is about nothing else.
 const VERY_MANY_KEYS: usize = 10_000;
+/// Records of a log that is checked.
+const RECORDS: u64 = 1_000_000;
 
 const HELP: &str = "\
 usage: make bench [BENCH=\"OPTIONS\"]
   --only PART     speed, aws (the interface for AWS's clients), looks (what a second look costs), policies (what they
-                  cost), signatures (the same), changes (of metadata, among many keys), keys (a key store with very
-                  many), trouble (HSMs that fail), or one section of trouble: failover, network, overload, flood or
-                  fill; all unless given
+                  cost), audit (what the audit log costs), signatures (what they cost), changes (of metadata, among
+                  many keys), keys (a key store with very many), trouble (HSMs that fail), or one section of trouble:
+                  failover, network, overload, flood or fill; all unless given
   --rounds N      rounds of all parts but trouble, 9 unless given
-  --seconds S     length of each measurement of speed, aws, looks, policies, signatures and keys, 1 unless given
+  --seconds S     length of each measurement of speed, aws, looks, policies, audit, signatures and keys, 1 unless given
   --keys N        keys of the last two rows of speed and of the section fill, 1000 unless given; and of the part keys,
                   10000 unless given
+  --records N     records of the log that the part audit checks, 1000000 unless given
   --check         exit with 1 when a figure does not reach what it must, or says nothing (void)
 ";
 
@@ -88,6 +95,9 @@ fn main() -> ExitCode {
         Some("empty-aws") => {
             second(&arguments).and_then(|config| aws_empty::run(Path::new(config), clock)).map(|()| true)
         }
+        // A daemon starts its own program as its workers.
+        Some("hsm-worker") => worker::run(&clock),
+        Some(audit_daemon::RECORDED | audit_daemon::UNRECORDED) => audit_daemon::run(&arguments, clock).map(|()| true),
         Some("aws-load") => aws_load::run(&arguments, &clock).map(|()| true),
         Some("--help" | "-h") => {
             print!("{HELP}");
@@ -117,6 +127,7 @@ struct Options {
     aws: bool,
     looks: bool,
     policies: bool,
+    audit: bool,
     signatures: bool,
     changes: bool,
     many: bool,
@@ -127,6 +138,8 @@ struct Options {
     keys: usize,
     /// Of the part keys.
     very_many: usize,
+    /// Of the part audit.
+    records: u64,
     check: bool,
 }
 
@@ -137,6 +150,7 @@ impl Options {
             aws: true,
             looks: true,
             policies: true,
+            audit: true,
             signatures: true,
             changes: true,
             many: true,
@@ -145,6 +159,7 @@ impl Options {
             length: Duration::from_secs(1),
             keys: MANY_KEYS,
             very_many: VERY_MANY_KEYS,
+            records: RECORDS,
             check: false,
         };
         let mut rest = arguments.iter();
@@ -162,17 +177,19 @@ impl Options {
                     options.keys = number(10_000)?;
                     options.very_many = options.keys;
                 }
+                Some("--records") => options.records = number(100_000_000)? as u64,
                 Some("--only") => {
                     let part = rest.next().and_then(|part| part.to_str()).unwrap_or_default();
                     options.speed = part == "speed";
                     options.aws = part == "aws";
                     options.looks = part == "looks";
                     options.policies = part == "policies";
+                    options.audit = part == "audit";
                     options.signatures = part == "signatures";
                     options.changes = part == "changes";
                     options.many = part == "keys";
                     options.trouble.retain(|section| part == "trouble" || part == section.name());
-                    let costs = [options.looks, options.policies, options.signatures];
+                    let costs = [options.looks, options.policies, options.audit, options.signatures];
                     let others = [options.speed, options.aws, options.changes, options.many];
                     if !costs.contains(&true) && !others.contains(&true) && options.trouble.is_empty() {
                         return Err(format!("{part:?} is not a part\n{HELP}"));
@@ -213,6 +230,9 @@ fn report(options: &Options, clock: &Clock) -> Outcome<bool> {
     }
     if options.policies {
         parts.push(policies::report(options, clock, &runtime)?);
+    }
+    if options.audit {
+        parts.push(audit::report(options, clock, &runtime)?);
     }
     if options.many {
         parts.push(many::report(options, clock, &runtime)?);

@@ -29,6 +29,18 @@ pub(super) fn health_changes(environment: &Environment) -> Outcome<f64> {
     }
 }
 
+/// What counters have come to by now; absent where one is not there.
+pub(super) fn counters<const N: usize>(environment: &Environment, names: [&str; N]) -> Outcome<Option<[f64; N]>> {
+    let metrics = get(environment, "/metrics")?;
+    let mut figures = [0.0; N];
+    for (name, figure) in names.into_iter().zip(&mut figures) {
+        let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        let Some(found) = found else { return Ok(None) };
+        *figure = found;
+    }
+    Ok(Some(figures))
+}
+
 fn get(environment: &Environment, path: &str) -> Outcome<String> {
     let address = environment.get("KEYSTORED_OPS").ok_or("dev.env says nothing of the ops port")?;
     let address = address.trim_start_matches("http://").trim_end_matches('/');

@@ -21,7 +21,7 @@ use super::{Options, Outcome, Part, ZONES, said};
 /// How long it is looked, before and after, whether something else runs on the machine.
 const LOOK: Duration = Duration::from_secs(1);
 /// Encryption contexts among which items are spread: as many as a batch has items.
-const CONTEXTS: u32 = 256;
+pub(super) const CONTEXTS: u32 = 256;
 /// Statements of each policy. The last one is what decides.
 const STATEMENTS: usize = 10;
 /// The identity policy.
@@ -75,7 +75,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
 }
 
 /// Makes a key and the policies; the key's id, and how the one whom they bind calls.
-async fn prepare(daemon: &Daemon) -> Outcome<(String, Environment)> {
+pub(super) async fn prepare(daemon: &Daemon) -> Outcome<(String, Environment)> {
     let app = daemon.app().await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
     let admin = connect(&daemon.environment).await?;

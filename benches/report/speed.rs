@@ -3,6 +3,8 @@
 //! Rounds are interleaved: each one measures everything once, one after the other, so that slow changes of the machine
 //! fall on all figures alike. Other work on it does not, so it is looked for, and then there is no verdict.
 
+use std::fmt::Write as _;
+
 use model::clock::Clock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -29,6 +31,9 @@ struct Round {
     /// Calls per second at 64 in flight.
     empty: f64,
     unary: f64,
+    /// The same of ReEncrypt, unary and in batches.
+    re_encrypt: f64,
+    re_encrypt_batch: f64,
     /// Median microseconds of a call with one in flight.
     empty_alone: f64,
     unary_alone: f64,
@@ -50,6 +55,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
     let mut raw = RawLimit::start(&program, dir.path(), &library, ZONES)?;
     let key = keys.into_iter().next().ok_or("no key was made")?;
     let load = Load { key, keys: options.keys, length: options.length, operation: "encrypt", contexts: None };
+    let re_encrypt = Load { operation: "re-encrypt", ..load.clone() };
 
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
@@ -71,6 +77,8 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
             batch_many_keys,
             empty: f64::midpoint(empty_before, empty_after),
             unary,
+            re_encrypt: re_encrypt.run(&daemon.environment, Kind::Unary64)?.rate,
+            re_encrypt_batch: re_encrypt.run(&daemon.environment, Kind::Batch)?.rate,
             empty_alone: load.run(&empty.environment, Kind::Unary1)?.p50,
             unary_alone: load.run(&daemon.environment, Kind::Unary1)?.p50,
             open: raw_open::measure(&program, &daemon, &library, clock)?.as_secs_f64() * 1e3,
@@ -90,6 +98,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
     println!("medians of {} rounds of {:?} each, in brackets the least and the most\n", options.rounds, options.length);
     let void = void(&rounds);
     println!("{}", table::show(&rows, void.is_some()));
+    println!("{}", beside(&rounds));
     if let Some(why) = &void {
         println!("{why}\n");
     }
@@ -112,6 +121,20 @@ fn void(rounds: &[Round]) -> Option<String> {
 /// A figure of each round.
 fn each(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> Vec<f64> {
     rounds.iter().map(figure).collect()
+}
+
+/// What stands beside the table, without a bound: the operation that asks twice of a token what the others ask once.
+fn beside(rounds: &[Round]) -> String {
+    let of_encrypt = |of: fn(&Round) -> f64| format!("{:.2} of Encrypt", median(&each(rounds, of)));
+    let columns = |unary: &str, batch: &str| format!("{unary:>34}{batch:>34}\n");
+    let mut out = format!("{:9}{}", "", columns("64 in flight, calls/s", "batches of 256, items/s"));
+    let figures = [|round: &Round| round.re_encrypt, |round: &Round| round.re_encrypt_batch];
+    let [unary, batch] = figures.map(|of| spread(&each(rounds, of)));
+    let _ = write!(out, "ReEncrypt{}", columns(&unary, &batch));
+    let shares =
+        [of_encrypt(|round| round.re_encrypt / round.unary), of_encrypt(|round| round.re_encrypt_batch / round.batch)];
+    let _ = write!(out, "{:9}{}", "", columns(&shares[0], &shares[1]));
+    out
 }
 
 /// Figures of one kind: of each round, and their name.

@@ -19,6 +19,8 @@ pub(super) enum Must {
     Reach(f64),
     /// So many times something: at most.
     BeAtMost(f64),
+    /// So many in this unit: at least.
+    Exceed(f64, &'static str),
     /// A share in this unit: at most.
     StayUnder(f64, &'static str),
     /// A number of things that must not happen.
@@ -38,7 +40,7 @@ impl Row {
 
     pub(super) fn passed(&self) -> bool {
         match self.must {
-            Must::Reach(least) => self.figure >= least,
+            Must::Reach(least) | Must::Exceed(least, _) => self.figure >= least,
             Must::BeAtMost(most) | Must::StayUnder(most, _) => self.figure <= most,
             Must::BeNone => self.figure == 0.0,
         }
@@ -50,6 +52,9 @@ impl Row {
         let (shown, must) = match self.must {
             Must::Reach(least) => (format!("{figure:.2}"), format!("{least:.2}")),
             Must::BeAtMost(most) => (format!("{figure:.2}"), format!("≤ {most:.2}")),
+            Must::Exceed(least, unit) => {
+                (format!("{} {unit}", thousands(figure)), format!("≥ {} {unit}", thousands(least)))
+            }
             Must::StayUnder(most, unit) => {
                 (format!("{} {unit}", thousands(figure)), format!("≤ {} {unit}", thousands(most)))
             }

@@ -1,8 +1,12 @@
 //! The worker processes of one HSM, as /proc shows them, and signals to them.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+/// In what Linux counts processor time, to whomever it shows that.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The daemon's children whose arguments name this HSM: its data workers and its control worker.
 pub(super) fn of(daemon: u32, hsm: &str) -> Vec<Pid> {
@@ -28,6 +32,14 @@ fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name stands in brackets and may hold anything.
     stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Processor time that a process has had, its threads that have ended too.
+pub(super) fn processor_time(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut figures = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
+    let mut ticks = || figures.next()?.parse::<u32>().ok();
+    Some(TICK * (ticks()? + ticks()?))
 }
 
 /// Resident memory of a process, in MiB.

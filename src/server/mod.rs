@@ -60,6 +60,7 @@ use api::grpc::{self, HealthSwitch};
 use config::Config;
 use model::clock::Clock;
 use model::outage::Outage;
+use service::recorder::Recorder;
 use supervisor::look_at_lock_dir;
 use telemetry::log;
 use telemetry::metrics::{Listener, Metrics};
@@ -129,12 +130,25 @@ pub fn serve<'a>(
     shutdown: BoxFuture<'a, ()>,
     listening: Box<dyn FnOnce(Addresses) + Send + 'a>,
 ) -> BoxFuture<'a, Result<(), Error>> {
-    Box::pin(run(config, clock, shutdown, listening))
+    Box::pin(run(config, clock, None, shutdown, listening))
+}
+
+/// The same with a recorder in the place of the audit log, so that a benchmark can say what the log costs. What is given out
+/// then stands in no log: no program may have this, which tests/architecture.rs sees to.
+pub fn serve_recorded_by<'a>(
+    config: Config,
+    clock: Clock,
+    recorder: Arc<dyn Recorder>,
+    shutdown: BoxFuture<'a, ()>,
+    listening: Box<dyn FnOnce(Addresses) + Send + 'a>,
+) -> BoxFuture<'a, Result<(), Error>> {
+    Box::pin(run(config, clock, Some(recorder), shutdown, listening))
 }
 
 async fn run(
     config: Config,
     clock: Clock,
+    recorder: Option<Arc<dyn Recorder>>,
     shutdown: BoxFuture<'_, ()>,
     listening: Box<dyn FnOnce(Addresses) + Send + '_>,
 ) -> Result<(), Error> {
@@ -178,7 +192,8 @@ async fn run(
 
     let metrics = Arc::new(Metrics::new());
     certificates::measure(&certificates, &metrics);
-    let building = parts::build(&config, seals, (&store, &audit), &metrics, files.found, &watchdog, &clock);
+    let recorder = recorder.unwrap_or_else(|| audit.recorder(&config));
+    let building = parts::build(&config, seals, (&store, &audit, recorder), &metrics, files.found, &watchdog, &clock);
     let parts = systemd.while_starting("starting: taking key stores up", building).await;
     let (routes, health) = grpc::routes(parts.service.clone(), settings::grpc(&config), clock.clone());
     let mut concerns = concerns::Concerns::default();

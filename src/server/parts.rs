@@ -18,8 +18,8 @@ use config::{self, Config};
 use model::clock::Clock;
 use pki::seal::{self, SealKey, SealKeys};
 use service::Service;
-use service::audit_recorder::AuditRecorder;
 use service::cluster_registry::ClusterRegistry;
+use service::recorder::Recorder;
 use store::Store;
 use telemetry::metrics::Metrics;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
@@ -79,7 +79,7 @@ pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, 
 pub(super) async fn build(
     config: &Config,
     seals: Arc<ArcSwap<SealKeys>>,
-    (store, audit): (&Store, &Audit),
+    (store, audit, recorder): (&Store, &Audit, Arc<dyn Recorder>),
     metrics: &Arc<Metrics>,
     files: Found,
     watchdog: &Watchdog,
@@ -88,14 +88,7 @@ pub(super) async fn build(
     let (report, removals) = mpsc::channel(REMOVALS);
     let registry = ClusterRegistry::new(settings::clusters(config, files), seals, report, watchdog.clone());
     let observer = Arc::new(observe::Counting::new(metrics));
-    let service = Service::new(
-        settings::service(config),
-        store.clone(),
-        registry,
-        clock.clone(),
-        observer,
-        Arc::new(AuditRecorder::new(audit.journal(), config.scope.clone())),
-    );
+    let service = Service::new(settings::service(config), store.clone(), registry, clock.clone(), observer, recorder);
     audit.signed_by(&service);
     let administrators = Arc::new(Administrators::begin(&service, store, config.administrators.clone()));
     requests::take_approvals(&service, settings::approvals(config));

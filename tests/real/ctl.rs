@@ -263,11 +263,14 @@ async fn the_load_generator_counts_what_it_does() {
         (&["unary", "--calls", "200", "--in-flight", "8", "--connections", "2"][..], 200, 200),
         (&["unary", "--calls", "100", "--operation", "decrypt"], 100, 100),
         (&["unary", "--calls", "100", "--operation", "generate-data-key"], 100, 100),
+        (&["unary", "--calls", "100", "--operation", "re-encrypt", "--contexts", "3"], 100, 100),
         (&["unary", "--calls", "50", "--rate", "500"], 50, 50),
         (&["batch", "--calls", "20", "--batch-size", "50", "--in-flight", "2"], 20, 1_000),
         (&["batch", "--calls", "5", "--batch-size", "1000", "--operation", "decrypt", "--in-flight", "1"], 5, 5_000),
+        (&["batch", "--calls", "5", "--batch-size", "100", "--operation", "re-encrypt"], 5, 500),
         (&["stream", "--calls", "1000", "--in-flight", "100", "--connections", "2"], 1_000, 1_000),
         (&["stream", "--calls", "300", "--operation", "decrypt"], 300, 300),
+        (&["stream", "--calls", "200", "--operation", "re-encrypt"], 200, 200),
     ] {
         let figures = json(&daemon, &[&["bench"], arguments, &["--key", &key]].concat());
         assert_eq!((&figures["calls"], &figures["items"]), (&calls.into(), &items.into()), "{figures}");

@@ -20,9 +20,11 @@ pub enum Method {
     Encrypt,
     Decrypt,
     GenerateDataKey,
+    ReEncrypt,
     BatchEncrypt,
     BatchDecrypt,
     BatchGenerateDataKey,
+    BatchReEncrypt,
 }
 
 /// A message on a stream: a `StreamRequest` whose number is written before its encoded rest.
@@ -93,7 +95,7 @@ impl Method {
     /// True for the calls that carry several items.
     #[must_use]
     pub const fn is_batch(self) -> bool {
-        matches!(self, Self::BatchEncrypt | Self::BatchDecrypt | Self::BatchGenerateDataKey)
+        matches!(self, Self::BatchEncrypt | Self::BatchDecrypt | Self::BatchGenerateDataKey | Self::BatchReEncrypt)
     }
 
     fn path(self) -> PathAndQuery {
@@ -101,9 +103,11 @@ impl Method {
             Self::Encrypt => "/keystored.v1.CryptoService/Encrypt",
             Self::Decrypt => "/keystored.v1.CryptoService/Decrypt",
             Self::GenerateDataKey => "/keystored.v1.CryptoService/GenerateDataKey",
+            Self::ReEncrypt => "/keystored.v1.CryptoService/ReEncrypt",
             Self::BatchEncrypt => "/keystored.v1.CryptoService/BatchEncrypt",
             Self::BatchDecrypt => "/keystored.v1.CryptoService/BatchDecrypt",
             Self::BatchGenerateDataKey => "/keystored.v1.CryptoService/BatchGenerateDataKey",
+            Self::BatchReEncrypt => "/keystored.v1.CryptoService/BatchReEncrypt",
         })
     }
 }

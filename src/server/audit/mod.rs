@@ -20,7 +20,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::Handle;
 
 use self::cosign::Signers;
-use self::journal::Refusals;
+use self::journal::{Journal, Refusals};
 use self::sinks::Standings;
 use audit::log::Log;
 use audit::note::{Head, VerifierKey};
@@ -29,11 +29,12 @@ use model::clock::Clock;
 use model::lock::MutexExt as _;
 use pki::seal::SealKeys;
 use service::Service;
+use service::audit_recorder::AuditRecorder;
+use service::recorder::Recorder;
 use store::Store;
 use store::audit::AuditHead;
 use telemetry::watchdog::Heartbeat;
 
-pub(super) use self::journal::Journal;
 pub use self::new_log::new_audit_log;
 
 /// Between two looks.
@@ -111,9 +112,9 @@ impl Audit {
         audit
     }
 
-    /// Where records are appended, whether it is open or not.
-    pub(super) fn journal(&self) -> Arc<Journal> {
-        Arc::new(Journal::new(self.clone()))
+    /// What keeps records in it, and refuses them while it is not open.
+    pub(super) fn recorder(&self, config: &Config) -> Arc<dyn Recorder> {
+        Arc::new(AuditRecorder::new(Arc::new(Journal::new(self.clone())), config.scope.clone()))
     }
 
     /// From now on the HSMs of its clusters sign heads.

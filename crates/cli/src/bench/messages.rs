@@ -16,14 +16,16 @@ use proto::v1::stream_request::Request;
 const PAYLOAD_BYTE: u8 = 0x5a;
 
 /// Encodes one message for each key and context: a whole request for unary calls, one item of a batch with its tag, or a
-/// stream's request without its number. Decrypt first needs a ciphertext of each.
+/// stream's request without its number. Decrypt and ReEncrypt first need a ciphertext of each.
 pub(super) async fn encode(client: &Client, arguments: &Arguments, keys: &[String]) -> Result<Vec<Bytes>, Failure> {
     let contexts: Vec<BTreeMap<String, String>> = match arguments.contexts {
         None => vec![BTreeMap::new()],
         Some(count) => (0..count).map(|number| [("item".to_owned(), number.to_string())].into()).collect(),
     };
     let mut bodies = Vec::with_capacity(keys.len() * contexts.len());
-    for (key, context) in keys.iter().flat_map(|key| contexts.iter().map(move |context| (key, context))) {
+    let next = keys.iter().cycle().skip(1);
+    let pairs = keys.iter().zip(next).flat_map(|keys| contexts.iter().map(move |context| (keys, context)));
+    for ((key, next), context) in pairs {
         let encryption_context = context.clone();
         let encrypt = wire::EncryptRequest {
             key_id: key.clone(),
@@ -37,6 +39,17 @@ pub(super) async fn encode(client: &Client, arguments: &Arguments, keys: &[Strin
                 let ciphertext_blob = client.encrypt(encrypt).await?.ciphertext_blob;
                 let request = wire::DecryptRequest { ciphertext_blob, encryption_context, ..Default::default() };
                 decrypted(arguments.mode, request)
+            }
+            Operation::ReEncrypt => {
+                let ciphertext_blob = client.encrypt(encrypt).await?.ciphertext_blob;
+                let request = wire::ReEncryptRequest {
+                    ciphertext_blob,
+                    source_encryption_context: encryption_context.clone(),
+                    destination_key_id: next.clone(),
+                    destination_encryption_context: encryption_context,
+                    ..Default::default()
+                };
+                re_encrypted(arguments.mode, request)
             }
             Operation::GenerateDataKey => generated(
                 arguments.mode,
@@ -70,6 +83,14 @@ fn decrypted(mode: Mode, request: wire::DecryptRequest) -> Vec<u8> {
     }
 }
 
+fn re_encrypted(mode: Mode, request: wire::ReEncryptRequest) -> Vec<u8> {
+    match mode {
+        Mode::Unary => request.encode_to_vec(),
+        Mode::Batch => wire::BatchReEncryptRequest { items: vec![request] }.encode_to_vec(),
+        Mode::Stream => wire::StreamRequest { number: 0, request: Some(Request::ReEncrypt(request)) }.encode_to_vec(),
+    }
+}
+
 fn generated(mode: Mode, request: wire::GenerateDataKeyRequest) -> Vec<u8> {
     match mode {
         Mode::Batch => wire::BatchGenerateDataKeyRequest { items: vec![request] }.encode_to_vec(),
@@ -84,9 +105,11 @@ pub(super) fn method(mode: Mode, operation: Operation) -> raw::Method {
         (false, Operation::Encrypt) => raw::Method::Encrypt,
         (false, Operation::Decrypt) => raw::Method::Decrypt,
         (false, Operation::GenerateDataKey) => raw::Method::GenerateDataKey,
+        (false, Operation::ReEncrypt) => raw::Method::ReEncrypt,
         (true, Operation::Encrypt) => raw::Method::BatchEncrypt,
         (true, Operation::Decrypt) => raw::Method::BatchDecrypt,
         (true, Operation::GenerateDataKey) => raw::Method::BatchGenerateDataKey,
+        (true, Operation::ReEncrypt) => raw::Method::BatchReEncrypt,
     }
 }
 
@@ -138,7 +161,7 @@ impl Messages {
     }
 }
 
-/// Walks over the results of a batch's answer. All three kinds have the response as field 1 and the error as field 2.
+/// Walks over the results of a batch's answer. All kinds have the response as field 1 and the error as field 2.
 pub(super) fn batch_results(mut answer: &[u8], mut each: impl FnMut(Result<(), Error>)) -> Result<(), Error> {
     while !answer.is_empty() {
         let (_, result) = field(&mut answer)?;

@@ -45,6 +45,8 @@ enum Operation {
     Encrypt,
     Decrypt,
     GenerateDataKey,
+    /// From each key to the one that was given after it, and from the last to the first; one alone to itself
+    ReEncrypt,
 }
 
 #[derive(Debug, Args)]
@@ -106,13 +108,14 @@ impl Arguments {
 
     fn check(&self) -> Result<(), Failure> {
         if self.mode == Mode::Stream && self.operation == Operation::GenerateDataKey {
-            return Err(Failure::usage("the stream carries encrypt and decrypt only"));
+            return Err(Failure::usage("the stream carries encrypt, decrypt and re-encrypt only"));
         }
         if self.operation == Operation::GenerateDataKey && self.payload as usize > limits::RANDOM_BYTES {
             return Err(Failure::usage(format!("a data key has at most {} bytes", limits::RANDOM_BYTES)));
         }
         // A ciphertext is longer than its plaintext by header, IV and tag.
-        let item = self.payload as usize + if self.operation == Operation::Decrypt { 49 } else { 0 };
+        let of_ciphertext = matches!(self.operation, Operation::Decrypt | Operation::ReEncrypt);
+        let item = self.payload as usize + if of_ciphertext { 49 } else { 0 };
         if item * self.items_per_call() as usize > limits::BATCH_BYTES {
             return Err(Failure::usage(format!("a batch carries at most {} bytes", limits::BATCH_BYTES))
                 .with_hint("take a smaller --batch-size or --payload"));
@@ -278,6 +281,7 @@ fn name(operation: Operation) -> &'static str {
         Operation::Encrypt => "encrypt",
         Operation::Decrypt => "decrypt",
         Operation::GenerateDataKey => "generate-data-key",
+        Operation::ReEncrypt => "re-encrypt",
     }
 }
 
