@@ -1,11 +1,14 @@
 //! The rules as a person writes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::{Table, Value};
 
 use crate::codes::code;
 use crate::forward::NAMES;
+use crate::personality::{self, Personality};
 
 /// What is in force.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -19,6 +22,9 @@ pub(crate) struct Rules {
     pub(crate) rules: Vec<Rule>,
     /// Plays a network HSM.
     pub(crate) network: Option<Network>,
+    /// Has the habits of another HSM.
+    #[serde(skip)]
+    pub(crate) personality: Option<Arc<Personality>>,
 }
 
 /// One rule.
@@ -192,7 +198,12 @@ impl Functions {
 impl Rules {
     /// Reads and checks; an error says where.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let rules: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut rest: Table = text.parse().map_err(|error| format!("{error}"))?;
+        let habits: Table = personality::KEYS.iter().filter_map(|key| rest.remove_entry(*key)).collect();
+        let mut rules: Self = Value::Table(rest).try_into().map_err(|error| format!("{error}"))?;
+        if !habits.is_empty() {
+            rules.personality = Some(Arc::new(personality::read(habits)?));
+        }
         for (number, rule) in rules.rules.iter().enumerate() {
             let wrong = |what: String| Err(format!("rule {}: {what}", number + 1));
             if let Some(name) = rule.function.unknown() {
