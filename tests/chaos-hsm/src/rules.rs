@@ -200,7 +200,12 @@ impl Rules {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut rest: Table = text.parse().map_err(|error| format!("{error}"))?;
         let habits: Table = personality::KEYS.iter().filter_map(|key| rest.remove_entry(*key)).collect();
-        let mut rules: Self = Value::Table(rest).try_into().map_err(|error| format!("{error}"))?;
+        let rules: Result<Self, _> = match habits.is_empty() {
+            // Errors say on which line.
+            true => toml::from_str(text),
+            false => Value::Table(rest).try_into(),
+        };
+        let mut rules = rules.map_err(|error| format!("{error}"))?;
         if !habits.is_empty() {
             rules.personality = Some(Arc::new(personality::read(habits)?));
         }

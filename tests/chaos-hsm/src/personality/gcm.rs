@@ -10,7 +10,7 @@ use cryptoki_sys::*;
 use super::layer::{Answer, Below, real};
 use super::mechanisms::translated;
 use super::names::Code;
-use super::plan::{Plan, plan};
+use super::plan::{Plan, opens, plan};
 use super::settings::{Gcm, Iv, Written};
 use super::topology;
 
@@ -285,18 +285,14 @@ pub(super) fn decrypt_init(
         return Ok(());
     };
     let callers = parameters(mechanism)?;
-    let bits = gcm.decrypt_iv_bits.as_ref();
-    let most = gcm.max_aad.unwrap_or(usize::MAX);
-    if bits.is_some_and(|all| !all.contains(&callers.ulIvBits)) || callers.ulAADLen as usize > most {
+    if gcm.max_aad.is_some_and(|most| callers.ulAADLen as usize > most) {
         return Err(CKR_MECHANISM_PARAM_INVALID);
     }
+    opens(gcm, bytes(callers.pIv, callers.ulIvLen), callers.ulIvBits)?;
     let tag = callers.ulTagBits as usize / 8;
     let mut op =
         Decrypting { tag, most: gcm.max_plaintext.unwrap_or(usize::MAX), multi_part: gcm.multi_part, comes: None };
     if gcm.iv == Iv::NullPrepended {
-        if !callers.pIv.is_null() {
-            return Err(gcm.iv_code.unwrap_or(Code(CKR_MECHANISM_PARAM_INVALID)).0);
-        }
         decrypts(below, session, key)?;
         let aad = bytes(callers.pAAD, callers.ulAADLen).unwrap_or_default().to_vec();
         op.comes = Some((gcm.made(), key, aad));

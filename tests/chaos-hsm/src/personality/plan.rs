@@ -35,6 +35,22 @@ pub(super) fn plan(gcm: &Gcm, iv: Option<&[u8]>, length: usize, bits: CK_ULONG) 
     }
 }
 
+/// Whether a caller gives to a decryption what it must (`None`: a null pointer).
+pub(super) fn opens(gcm: &Gcm, iv: Option<&[u8]>, bits: CK_ULONG) -> Result<(), CK_RV> {
+    if gcm.decrypt_iv_bits.as_ref().is_some_and(|all| !all.contains(&bits)) {
+        return Err(CKR_MECHANISM_PARAM_INVALID);
+    }
+    let fits = match (gcm.iv, iv.map(<[u8]>::len)) {
+        (Iv::NullPrepended, iv) => iv.is_none(),
+        (_, None) => false,
+        (Iv::Caller, Some(length)) => gcm.iv_length.is_none_or(|own| own == length),
+        // The bits of the encryption may have asked for one or the other.
+        (Iv::NullAppended, Some(length)) => length == 12 || length == 16,
+        (Iv::ZeroedWriteback | Iv::Ignored, Some(length)) => length == gcm.made(),
+    };
+    if fits { Ok(()) } else { Err(gcm.iv_code.unwrap_or(Code(CKR_MECHANISM_PARAM_INVALID)).0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +77,21 @@ mod tests {
 
         assert_eq!(plan(&gcm(Iv::NullPrepended), None, 0, 0), Ok(Plan::Made(0, 12)));
         assert_eq!(plan(&gcm(Iv::NullPrepended), Some(&zeroes), 12, 96), wrong);
+    }
+
+    #[test]
+    fn a_decryption_is_given_the_iv_or_finds_it() {
+        let gcm = |iv| Gcm { iv, decrypt_iv_bits: Some(vec![96, 128]), ..Gcm::default() };
+        let wrong = Err(CKR_MECHANISM_PARAM_INVALID);
+        for iv in [Iv::Caller, Iv::ZeroedWriteback, Iv::NullAppended] {
+            assert_eq!(opens(&gcm(iv), Some(&[7; 12]), 96), Ok(()), "{iv:?}");
+            assert_eq!(opens(&gcm(iv), Some(&[7; 12]), 0), wrong, "{iv:?}");
+            assert_eq!(opens(&gcm(iv), None, 96), wrong, "{iv:?}");
+        }
+        assert_eq!(opens(&gcm(Iv::NullAppended), Some(&[7; 16]), 128), Ok(()));
+        assert_eq!(opens(&gcm(Iv::ZeroedWriteback), Some(&[7; 16]), 128), wrong);
+        assert_eq!(opens(&gcm(Iv::NullPrepended), None, 96), Ok(()));
+        assert_eq!(opens(&gcm(Iv::NullPrepended), Some(&[7; 12]), 96), wrong);
     }
 
     #[test]

@@ -153,6 +153,26 @@ played!(an_iv_comes_before_the_ciphertext_and_is_found_there, PREPENDED, |hsm| {
     was_used(hsm, session, key, &[7; 12], &sealed);
 });
 
+played!(no_two_threads_get_one_iv, "[gcm]\niv = \"null-appended\"", |hsm| {
+    let session = hsm.user();
+    let key = hsm.key(session, &[]).unwrap();
+    let (chaos, sessions) = (hsm.chaos, [(); 4].map(|()| hsm.session()));
+    let many =
+        |session| (0..50).map(|_| seal(chaos, session, key, &mut gcm_null(), PLAIN).unwrap()).collect::<Vec<_>>();
+    let all: Vec<Vec<u8>> = std::thread::scope(|scope| {
+        let threads = sessions.map(|session| scope.spawn(move || many(session)));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut ivs: Vec<&[u8]> = all.iter().map(|sealed| &sealed[PLAIN.len() + 16..]).collect();
+    for sealed in &all {
+        let (sealed, iv) = sealed.split_at(PLAIN.len() + 16);
+        assert_eq!(open_sealed(hsm.real, session, key, &mut gcm(iv), sealed).as_deref(), Ok(PLAIN));
+    }
+    ivs.sort_unstable();
+    ivs.dedup();
+    assert_eq!(ivs.len(), 200);
+});
+
 played!(an_iv_that_nobody_tells_is_not_the_callers, "[gcm]\niv = \"ignored\"", |hsm| {
     let session = hsm.user();
     let key = hsm.key(session, &[]).unwrap();

@@ -129,6 +129,21 @@ played!(a_length_at_unwrap_is_demanded_taken_or_refused, "", |hsm| {
     }
 });
 
+const AT_UNWRAP: &str = "[attributes.a]\nfunction = [\"C_UnwrapKey\"]\nrefuse = [\"CKA_LABEL\"]\n\
+                         ignore = [\"CKA_EXTRACTABLE\"]\nforce = { CKA_ID = \"forced\" }";
+
+played!(templates_at_unwrap_have_rules_of_their_own, AT_UNWRAP, |hsm| {
+    let session = hsm.user();
+    let (wrapping, key) = keys(hsm, session);
+    let wrapped = wrap(hsm, session, CKM_AES_KEY_WRAP, wrapping, key).unwrap();
+    let result = unwrap(hsm, session, CKM_AES_KEY_WRAP, wrapping, &wrapped, &[(CKA_LABEL, b"name".to_vec())]);
+    assert_eq!(result, Err(CKR_ATTRIBUTE_TYPE_INVALID));
+    let made = unwrap(hsm, session, CKM_AES_KEY_WRAP, wrapping, &wrapped, &[truth(CKA_EXTRACTABLE, true)]).unwrap();
+    assert_eq!(hsm.value(session, made, CKA_ID).unwrap(), b"forced");
+    assert_eq!(hsm.value(session, made, CKA_EXTRACTABLE).unwrap(), [0], "what was said is forgotten");
+    is_same(hsm, session, key, made);
+});
+
 /// A wrapping key whose template says that what it unwraps cannot be extracted.
 fn fixed(hsm: &Hsm, session: Session) -> Result<Object, CK_RV> {
     let mut no = CK_FALSE;
