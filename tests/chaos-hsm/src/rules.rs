@@ -257,6 +257,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_readme_shows_can_be_written() {
+        let (_, personalities) = include_str!("../README.md").split_once("## Personalities").unwrap();
+        let shown: Vec<_> =
+            personalities.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert_eq!(shown.len(), 4);
+        for text in shown {
+            let text = text.replace("CKR_…", "CKR_DEVICE_ERROR");
+            let rules = Rules::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert!(rules.personality.is_some(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (text, says) in [
             ("[[rule]]\nfunction = \"C_Encrpyt\"\nfault = \"hang\"", "C_Encrpyt"),

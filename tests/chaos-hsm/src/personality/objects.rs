@@ -140,7 +140,9 @@ pub(super) fn copy(
 /// C_DestroyObject.
 pub(super) fn destroy(below: &Below, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Answer {
     topology::usable(below, session, object)?;
-    real!(below, C_DestroyObject(session, object))
+    real!(below, C_DestroyObject(session, object))?;
+    topology::gone(below, object);
+    Ok(())
 }
 
 /// C_GetObjectSize.

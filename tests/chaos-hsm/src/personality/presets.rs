@@ -102,9 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_makes_sense() {
+    fn every_preset_makes_sense_and_is_told_of() {
         for (name, _) in PRESETS {
             of(&format!("personality = \"{name}\"")).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(include_str!("../../README.md").contains(&format!("`{name}`")), "{name}");
         }
     }
 

@@ -145,6 +145,11 @@ pub(super) fn made(below: &Below, session: CK_SESSION_HANDLE, object: CK_OBJECT_
     }
 }
 
+/// An object was destroyed.
+pub(super) fn gone(below: &Below, object: CK_OBJECT_HANDLE) {
+    below.process.local().objects.remove(&object);
+}
+
 /// Whether the session's back end has an object.
 pub(super) fn has(below: &Below, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> bool {
     !matches!(seen(below, session, object), Seen::NotYet)

@@ -4,7 +4,7 @@ use std::ptr;
 
 use cryptoki_sys::*;
 
-use crate::rig::{bytes, call, dir, gcm, open_sealed, played, seal, truth};
+use crate::rig::{PIN, bytes, call, dir, gcm, open_sealed, played, seal, truth};
 
 played!(functions_say_what_is_set_and_others_go_on, "", |hsm| {
     let session = hsm.user();
@@ -124,15 +124,21 @@ played!(
 
 played!(rules_that_contradict_themselves_leave_the_former_in_force, "[calls]\nrandom = [8, 1024]", |hsm| {
     let session = hsm.user();
-    for wrong in [
-        "personality = \"clodhsm\"",
-        "[gcm]\niv = \"null-appended\"\niv_length = 13",
-        "[login]\nmust_change = true\n[calls.refused]\nC_SetPIN = \"CKR_FUNCTION_FAILED\"",
+    for (wrong, says) in [
+        ("personality = \"clodhsm\"", "clodhsm is none of"),
+        ("[gcm]\niv = \"null-appended\"\niv_length = 13", "12 or 16"),
+        (
+            "[login]\nmust_change = true\n[calls.refused]\nC_SetPIN = \"CKR_FUNCTION_FAILED\"",
+            "nobody could ever log in",
+        ),
+        ("[calls]\nrandoom = [8, 16]", "randoom"),
     ] {
         assert!(hsm.control.set(wrong).is_err(), "{wrong}");
         // Past the controls, as an operator's editor would.
         std::fs::write(dir().join("control.toml"), wrong).unwrap();
         assert_eq!(hsm.random(session, 7), Err(CKR_ARGUMENTS_BAD), "{wrong}");
+        let (_, beside) = hsm.elsewhere_and_beside(&format!("login {PIN}"));
+        assert!(beside.contains("chaos-hsm: ") && beside.contains(says), "{wrong}: {beside}");
     }
     hsm.set("");
     assert_eq!(hsm.random(session, 7), Ok(()));

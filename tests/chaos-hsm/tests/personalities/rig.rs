@@ -238,12 +238,17 @@ impl Hsm {
 
     /// What another process says that does this.
     pub(crate) fn elsewhere(&self, what: &str) -> String {
+        self.elsewhere_and_beside(what).0
+    }
+
+    /// The same, and what it says on standard error.
+    pub(crate) fn elsewhere_and_beside(&self, what: &str) -> (String, String) {
         let mut child = Command::new(env::current_exe().unwrap());
         child.args(["--exact", "rig::elsewhere", "--nocapture"]).env("CHAOS_HSM_ELSEWHERE", what);
         let output = child.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let said = out.lines().find_map(|line| line.split_once("elsewhere: ")).map(|(_, said)| said.to_owned());
-        said.unwrap_or_else(|| panic!("{what}: {out}{err}"))
+        (said.unwrap_or_else(|| panic!("{what}: {out}{err}")), err.into_owned())
     }
 
     /// Puts other settings in force, and waits until they are.
