@@ -227,7 +227,9 @@ impl Hsm {
     /// To a token that is there.
     fn attach() -> Self {
         let (chaos, real) = (load(&module()), load(Path::new(softhsm())));
-        call!(chaos, C_Initialize(ptr::null_mut())).unwrap();
+        // Without that SoftHSM takes it that there is one thread.
+        let mut arguments = CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..CK_C_INITIALIZE_ARGS::default() };
+        call!(chaos, C_Initialize((&raw mut arguments).cast())).unwrap();
         let mut slots = [0; 8];
         let mut count = slots.len() as CK_ULONG;
         call!(real, C_GetSlotList(CK_TRUE, slots.as_mut_ptr(), &raw mut count)).unwrap();
