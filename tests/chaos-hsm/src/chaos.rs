@@ -20,6 +20,7 @@ use crate::control::{RULES, STATE, place};
 use crate::decide::{Met, chance, decide};
 use crate::iv::{Appended, IV_BYTES};
 use crate::network;
+use crate::personality::{self, Below, Process};
 use crate::rules::{Fault, Plain, Rules};
 use crate::state::{self, State};
 
@@ -103,6 +104,9 @@ impl Output {
 /// The module in this process.
 struct Chaos {
     real: &'static CK_FUNCTION_LIST,
+    /// The same under the habits of another HSM.
+    layered: CK_FUNCTION_LIST,
+    process: &'static Process,
     state: &'static State,
     file: PathBuf,
     rules: Mutex<Known>,
@@ -128,7 +132,14 @@ pub(crate) fn load() -> Result<(), String> {
 }
 
 /// Does one call.
-pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
+///
+/// `handle` is its first argument where that is a number, as a session's handle is.
+pub(crate) fn around(
+    function: &'static str,
+    handle: Option<CK_SESSION_HANDLE>,
+    output: Output,
+    call: impl Fn(&CK_FUNCTION_LIST) -> CK_RV,
+) -> CK_RV {
     let Some(Ok(chaos)) = CHAOS.get() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
     let Some(at) = place(function) else { return CKR_FUNCTION_NOT_SUPPORTED };
     let call = |real: &CK_FUNCTION_LIST| match output {
@@ -145,9 +156,9 @@ pub(crate) fn around(function: &'static str, output: Output, call: impl Fn(&CK_F
     };
     let rules = chaos.rules();
     let met = if number == 0 { None } else { decide(&rules, function, number) };
-    let Some(met) = met else { return chaos.forward(function, number, &rules, &call) };
+    let forward = || chaos.forward(function, handle, number, &rules, &call);
+    let Some(met) = met else { return forward() };
     let hit = || chaos.state.injected[at].fetch_add(1, Ordering::AcqRel);
-    let forward = || chaos.forward(function, number, &rules, &call);
     match met.fault {
         Fault::Plain(Plain::WrongBytes) => {
             let result = forward();
@@ -251,18 +262,37 @@ impl Chaos {
         let state = state::open(&dir.join(STATE)).map_err(|error| format!("{}: {error}", dir.display()))?;
         let rules = Mutex::new(Known { rules: Arc::default(), mark: None, looked: None });
         let (real, file) = (real(Path::new(&module))?, dir.join(RULES));
-        Ok(Self { real, state, file, rules, sessions: AtomicUsize::new(0), appended: Appended::default() })
+        let layered = personality::layered(real);
+        // As long as the module, which is never unloaded.
+        let process = Box::leak(Box::default());
+        let (sessions, appended) = (AtomicUsize::new(0), Appended::default());
+        Ok(Self { real, layered, process, state, file, rules, sessions, appended })
     }
 
-    /// Calls the real function; on the clock of the network HSM where one is played.
-    fn forward(&self, function: &str, number: u64, rules: &Rules, call: &impl Fn(&CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
+    /// Calls the real function, with the habits of another HSM; on the clock of the network HSM where one is played.
+    fn forward(
+        &self,
+        function: &'static str,
+        handle: Option<CK_SESSION_HANDLE>,
+        number: u64,
+        rules: &Rules,
+        call: &impl Fn(&CK_FUNCTION_LIST) -> CK_RV,
+    ) -> CK_RV {
         let served = rules.network.filter(|_| number > 0 && is_operation(function));
         let done = served.map(|network| {
             let drawn = chance(&[rules.seed, number], function);
             let service = network::service(network.service_ms * 1e6, network.distribution, drawn);
             network::journal(&self.state.servers[..network.at_once], now(), service as u64)
         });
-        let result = call(self.real);
+        let result = match &rules.personality {
+            None => call(self.real),
+            Some(personality) => {
+                let (real, state, process) = (self.real, self.state, self.process);
+                let (personality, sessions) = (Arc::clone(personality), self.sessions.load(Ordering::Acquire));
+                let below = Below { real, state, process, personality, sessions, now };
+                personality::through(&below, function, handle, number > 0, || call(&self.layered))
+            }
+        };
         if let Some(rest) = done.and_then(|done| done.checked_sub(now())) {
             thread::sleep(Duration::from_nanos(rest));
         }

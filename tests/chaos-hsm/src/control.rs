@@ -64,6 +64,17 @@ impl Control {
         place(function).map_or(0, |at| self.state.injected[at].load(Ordering::Acquire))
     }
 
+    /// How often a session went from a back end that was down to another one.
+    #[must_use]
+    pub fn failovers(&self) -> u64 {
+        self.state.failovers.load(Ordering::Acquire)
+    }
+
+    /// Lets a locked user try again, as an HSM's own tools would.
+    pub fn unlock(&self) {
+        self.state.wrong_pins.store(0, Ordering::Release);
+    }
+
     /// How many calls of any function met a fault.
     #[must_use]
     pub fn injected_in_all(&self) -> u64 {

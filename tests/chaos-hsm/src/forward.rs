@@ -29,14 +29,38 @@ const fn sealed(session: CK_SESSION_HANDLE, buffer: *mut CK_BYTE, length: *mut C
     Output::Sealed { session, buffer, length }
 }
 
+/// What may be a session's handle: the first argument of most functions.
+trait Handle {
+    /// A number; of which kind, the function's name says.
+    fn handle(self) -> Option<CK_SESSION_HANDLE>;
+}
+
+impl Handle for CK_SESSION_HANDLE {
+    fn handle(self) -> Option<CK_SESSION_HANDLE> {
+        Some(self)
+    }
+}
+
+impl Handle for CK_BBOOL {
+    fn handle(self) -> Option<CK_SESSION_HANDLE> {
+        None
+    }
+}
+
+impl<T> Handle for *mut T {
+    fn handle(self) -> Option<CK_SESSION_HANDLE> {
+        None
+    }
+}
+
 macro_rules! forward {
-    ($($name:ident($($argument:ident: $type:ty),*) $(=> $output:expr)?;)+) => {
+    ($($name:ident($first:ident: $first_type:ty $(, $argument:ident: $type:ty)*) $(=> $output:expr)?;)+) => {
         $(
-            unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
+            unsafe extern "C" fn $name($first: $first_type $(, $argument: $type)*) -> CK_RV {
                 let output = forward!(@output $($output)?);
-                chaos::around(stringify!($name), output, |real| match real.$name {
+                chaos::around(stringify!($name), $first.handle(), output, |real| match real.$name {
                     // SAFETY: the caller's arguments, as they came, to the function that they are meant for.
-                    Some(function) => unsafe { function($($argument),*) },
+                    Some(function) => unsafe { function($first $(, $argument)*) },
                     None => CKR_FUNCTION_NOT_SUPPORTED,
                 })
             }

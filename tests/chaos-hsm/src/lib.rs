@@ -1,4 +1,4 @@
-//! A PKCS#11 module that forwards to a real one and fails on demand. See README.md.
+//! A PKCS#11 module that forwards to a real one, fails on demand, and has the habits of other HSMs. See README.md.
 
 mod chaos;
 mod codes;
@@ -7,6 +7,7 @@ mod decide;
 mod forward;
 mod iv;
 mod network;
+mod personality;
 mod rules;
 mod state;
 

@@ -1,11 +1,14 @@
 //! The rules as a person writes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::{Table, Value};
 
 use crate::codes::code;
 use crate::forward::NAMES;
+use crate::personality::{self, Personality};
 
 /// What is in force.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -19,6 +22,9 @@ pub(crate) struct Rules {
     pub(crate) rules: Vec<Rule>,
     /// Plays a network HSM.
     pub(crate) network: Option<Network>,
+    /// Has the habits of another HSM.
+    #[serde(skip)]
+    pub(crate) personality: Option<Arc<Personality>>,
 }
 
 /// One rule.
@@ -192,7 +198,17 @@ impl Functions {
 impl Rules {
     /// Reads and checks; an error says where.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let rules: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut rest: Table = text.parse().map_err(|error| format!("{error}"))?;
+        let habits: Table = personality::KEYS.iter().filter_map(|key| rest.remove_entry(*key)).collect();
+        let rules: Result<Self, _> = match habits.is_empty() {
+            // Errors say on which line.
+            true => toml::from_str(text),
+            false => Value::Table(rest).try_into(),
+        };
+        let mut rules = rules.map_err(|error| format!("{error}"))?;
+        if !habits.is_empty() {
+            rules.personality = Some(Arc::new(personality::read(habits)?));
+        }
         for (number, rule) in rules.rules.iter().enumerate() {
             let wrong = |what: String| Err(format!("rule {}: {what}", number + 1));
             if let Some(name) = rule.function.unknown() {
@@ -238,6 +254,19 @@ mod tests {
             network = { service_ms = 5, distribution = "exponential", at_once = 16 }
         "#;
         assert_eq!(Rules::parse(text).unwrap().rules.len(), 16);
+    }
+
+    #[test]
+    fn what_the_readme_shows_can_be_written() {
+        let (_, personalities) = include_str!("../README.md").split_once("## Personalities").unwrap();
+        let shown: Vec<_> =
+            personalities.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert_eq!(shown.len(), 4);
+        for text in shown {
+            let text = text.replace("CKR_…", "CKR_DEVICE_ERROR");
+            let rules = Rules::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert!(rules.personality.is_some(), "{text}");
+        }
     }
 
     #[test]

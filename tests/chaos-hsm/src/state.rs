@@ -23,6 +23,36 @@ pub(crate) struct State {
     pub(crate) injected: [AtomicU64; FUNCTIONS],
     /// When each server will be free.
     pub(crate) servers: [AtomicU64; SERVERS],
+    /// When the next call is due, of an HSM that does so many in a second.
+    pub(crate) next_call: AtomicU64,
+    /// Wrong PINs in a row.
+    pub(crate) wrong_pins: AtomicU64,
+    /// The user has changed the PIN that somebody else chose.
+    pub(crate) changed_pin: AtomicU64,
+    /// Calls of all functions that met back ends.
+    pub(crate) all_calls: AtomicU64,
+    /// Sessions that went from a back end that was down to another one.
+    pub(crate) failovers: AtomicU64,
+    /// Sessions that were given a back end.
+    pub(crate) spread: AtomicU64,
+    /// Token objects that were made.
+    pub(crate) born: AtomicU64,
+    /// The last of them.
+    pub(crate) births: [Birth; BIRTHS],
+}
+
+/// Token objects whose making is remembered.
+pub(crate) const BIRTHS: usize = 4_096;
+
+/// When and where a token object was made.
+#[repr(C)]
+pub(crate) struct Birth {
+    /// Of what; zero: nothing.
+    pub(crate) identity: AtomicU64,
+    /// When.
+    pub(crate) at: AtomicU64,
+    /// On which back end.
+    pub(crate) home: AtomicU64,
 }
 
 /// Maps the file, which is made where there is none. Never unmapped: calls may be inside until the process ends.
