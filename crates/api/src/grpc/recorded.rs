@@ -10,6 +10,7 @@ use tonic_types::StatusExt;
 
 use super::entry::REQUEST_ID;
 use crate::entry::request_id::{CHARS, is_safe};
+use crate::receipt::{self, Headers};
 use crate::recorded::{Refusals, Refused, text};
 use auth::peer::Peer;
 use auth::request::Interface;
@@ -26,6 +27,7 @@ pub struct GrpcRefusals;
 
 impl Refusals for GrpcRefusals {
     const INTERFACE: Interface = Interface::Grpc;
+    const RECEIPTS: Headers = receipt::GRPC;
     type Asked = (Uri, Option<HeaderValue>);
 
     fn asked(&self, uri: &Uri, headers: &HeaderMap) -> Option<Self::Asked> {

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, ready};
 use super::log_recorder::{other, tell};
 use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
 use audit::event::{self, Actor, Event, KMS, OURS, Request};
-use audit::log::{Class, Leaves, Log, NoLeaf, NotAccepted, Position};
+use audit::log::{Class, Leaves, NoLeaf, NotAccepted, Position};
 use model::id::{AccessKeyId, Scope};
 use model::operation::{Effect, Operation, Plane};
 
@@ -19,14 +19,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Appends the leaves of one event.
     fn append(&self, leaves: Leaves, class: Class) -> Self::Appending;
-}
 
-impl Journal for Log {
-    type Appending = audit::log::Appending;
-
-    fn append(&self, leaves: Leaves, class: Class) -> Self::Appending {
-        Self::append(self, leaves, class)
-    }
+    /// The origin of the log; absent until it was open for the first time.
+    fn origin(&self) -> Option<Arc<str>>;
 }
 
 /// Writes records into a journal, in the shape of CloudTrail's.
@@ -59,6 +54,10 @@ impl<J: Journal> Recorder for AuditRecorder<J> {
             Ok(leaves) => self.journal.append(leaves, Class::Control).map(accepted).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
         }
+    }
+
+    fn log(&self) -> Option<Arc<str>> {
+        self.journal.origin()
     }
 }
 
