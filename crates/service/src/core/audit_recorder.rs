@@ -9,6 +9,7 @@ use super::log_recorder::{other, tell};
 use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
 use audit::event::{self, Actor, Event, KMS, OURS, Request};
 use audit::log::{Class, Leaves, NoLeaf, NotAccepted, Position};
+use auth::request::Interface;
 use model::id::{AccessKeyId, Scope};
 use model::operation::{Effect, Operation, Plane};
 
@@ -110,7 +111,9 @@ fn class_of(operation: Option<Operation>) -> Class {
 pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(&Event<'_>) -> T) -> T {
     let CallRecord { principal, caller, operation, .. } = record;
     let spec = operation.map(Operation::spec);
-    let of_kms = spec.as_ref().is_none_or(|spec| spec.permission.starts_with("kms:"));
+    // What is no operation here is AWS's alone, or a stream's or a method's that there is not.
+    let alone = record.interface == Interface::AwsJson;
+    let of_kms = spec.as_ref().map_or(alone, |spec| spec.permission.starts_with("kms:"));
     let kms = of_kms && record.name.is_none();
     let name = principal.as_ref().map(|principal| principal.as_str());
     let access_key = name.and_then(AccessKeyId::of_identity);
