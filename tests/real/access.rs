@@ -2,7 +2,7 @@
 //! away while calls are under way.
 
 mod at_once;
-mod every_method;
+pub(crate) mod every_method;
 mod names;
 
 use std::time::Duration;

@@ -3,8 +3,10 @@
 
 mod crash;
 mod disk;
+mod every_call;
 mod moved;
 mod new_log;
+mod receipts;
 mod sinks;
 
 use proto::v1::EncryptRequest;

@@ -6,5 +6,6 @@ pub mod aws;
 pub mod entry;
 pub mod grpc;
 pub mod metered;
+pub mod receipt;
 pub mod recorded;
 pub mod sigv4;

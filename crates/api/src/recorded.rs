@@ -2,6 +2,8 @@
 //! all others itself.
 //!
 //! What such a call is, and why it was refused, only its interface can tell: that is [`Refusals`].
+//!
+//! Whatever became of a call, whoever asked for it is told here where its record stands.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use tonic::codegen::Service as HttpService;
 
 use crate::entry::USER_AGENT_BYTES;
+use crate::receipt::{Headers, Receipt};
 use auth::peer::{Peer, Principal};
 use auth::request::{Interface, Trace};
 use model::clock::Clock;
@@ -26,6 +29,8 @@ use service::{Error, Service};
 pub trait Refusals: Clone + Send + Sync + 'static {
     /// Which interface it is.
     const INTERFACE: Interface;
+    /// By which its callers ask where records stand, and are told.
+    const RECEIPTS: Headers;
     /// What it keeps of a request until that is answered.
     type Asked: Send + 'static;
 
@@ -87,7 +92,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let asked = self.recorder.clone().zip(self.refusals.asked(request.uri(), request.headers()));
         let Some(((service, clock), asked)) = asked else { return self.inner.call(request).boxed() };
-        let (trace, started) = (Arc::new(Trace::default()), clock.now());
+        // What can be taken either way is refused by the interface.
+        let wanted = R::RECEIPTS.are_in(request.headers()).unwrap_or(false);
+        let (trace, started) = (Arc::new(Trace::with_receipt(wanted)), clock.now());
         request.extensions_mut().insert(Arc::clone(&trace));
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
         let user_agent = request.headers().get(USER_AGENT).cloned();
@@ -95,10 +102,10 @@ where
         let answer = self.inner.call(request);
         async move {
             let Ok(mut answer) = answer.await;
-            if trace.is_taken() {
-                return Ok(answer);
-            }
-            let refused = refusals.refused(asked, peer.as_deref(), clock.calendar(), &mut answer);
+            let refused = match trace.is_taken() {
+                true => None,
+                false => refusals.refused(asked, peer.as_deref(), clock.calendar(), &mut answer),
+            };
             if let Some(Refused { principal, request_id, operation, event, error }) = refused {
                 let call = RefusedCall {
                     principal,
@@ -112,8 +119,11 @@ where
                     error,
                     took: clock.now().saturating_duration_since(started),
                 };
-                service.refused_at_entry(call).await;
+                if let Some((first, count)) = service.refused_at_entry(call).await {
+                    trace.note_record(first, count);
+                }
             }
+            R::RECEIPTS.add(Receipt::of(&service, &trace), answer.headers_mut());
             Ok(answer)
         }
         .boxed()

@@ -50,16 +50,44 @@ pub struct RequestContext {
     pub trace: Arc<Trace>,
 }
 
+impl RequestContext {
+    /// The same call, for a part of it that has records of its own.
+    #[must_use]
+    pub fn for_part(&self) -> Self {
+        Self { trace: Arc::new(self.trace.of_part()), ..self.clone() }
+    }
+}
+
 /// Tells an interface whether one of its calls has come to a use case, which then records the call's end; and where that
 /// record stands.
 #[derive(Debug, Default)]
 pub struct Trace {
     taken: AtomicBool,
+    /// Its caller wants to know where the record stands.
+    receipt: bool,
     /// The number of the first leaf of its newest record plus one, and below [`COUNT`] how many leaves that has.
     recorded: AtomicU64,
 }
 
 impl Trace {
+    /// Of a call whose caller wants to know where its record stands, or does not.
+    #[must_use]
+    pub fn with_receipt(receipt: bool) -> Self {
+        Self { receipt, ..Self::default() }
+    }
+
+    /// Of a part of the call that has records of its own.
+    #[must_use]
+    pub fn of_part(&self) -> Self {
+        Self::with_receipt(self.receipt)
+    }
+
+    /// Its caller wants to know where its record stands.
+    #[must_use]
+    pub fn wants_receipt(&self) -> bool {
+        self.receipt
+    }
+
     /// A use case has the call.
     pub fn take(&self) {
         self.taken.store(true, Ordering::Relaxed);
@@ -78,7 +106,7 @@ impl Trace {
     }
 
     /// The number of the first leaf of the call's newest record, and how many leaves that has; absent where there is no
-    /// log, and until there is a record. Calls that share this, as those of a stream do, have that of the newest of them.
+    /// log, and until there is a record.
     #[must_use]
     pub fn recorded_at(&self) -> Option<(u64, u32)> {
         let recorded = self.recorded.load(Ordering::Relaxed);
@@ -105,5 +133,14 @@ mod tests {
             trace.note_record(place.0, place.1);
             assert_eq!(trace.recorded_at(), Some(place));
         }
+    }
+
+    #[test]
+    fn a_part_of_a_call_has_records_of_its_own_and_its_receipt_is_wanted_alike() {
+        let trace = Trace::with_receipt(true);
+        trace.note_record(7, 3);
+        let part = trace.of_part();
+        assert_eq!((part.wants_receipt(), part.recorded_at()), (true, None));
+        assert!(!Trace::default().of_part().wants_receipt());
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::parse;
+use super::receipts::Receipts;
 use client::{Client, Credentials, Settings};
 use model::secret::{Secret, exposed};
 
@@ -50,6 +51,12 @@ pub(super) struct Connection {
     /// How long to wait for each answer, like 500ms or 5s [default: 30s]; with --wait, for all of it [default: 60s]
     #[arg(long, global = true, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
+    /// Tell where the audit log has the record of each call: on standard error, or as audit_records with --json
+    #[arg(long, global = true)]
+    receipt: bool,
+    /// Who is told.
+    #[arg(skip)]
+    pub(super) receipts: Receipts,
 }
 
 impl Connection {
@@ -87,7 +94,8 @@ impl Connection {
 
     /// Opens several connections.
     pub(super) async fn connect_many(&self, connections: usize) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.settings(connections)?).await?)
+        let client = Client::connect(&self.settings(connections)?).await?;
+        Ok(if self.receipt { client.with_receipts(self.receipts.heard()) } else { client })
     }
 
     fn settings(&self, connections: usize) -> Result<Settings, Failure> {

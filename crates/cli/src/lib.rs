@@ -39,6 +39,7 @@ mod principal;
 mod printer;
 mod random;
 mod re_encrypt;
+mod receipts;
 mod rewrap;
 mod status;
 mod terminal;
@@ -174,7 +175,8 @@ pub fn run(arguments: Vec<OsString>, clock: Clock) -> ExitCode {
         }
     };
     let Arguments { connection, json, command } = arguments;
-    let context = Context { connection, printer: Printer::new(json), clock };
+    let printer = Printer::new(json).with_receipts(connection.receipts.clone());
+    let context = Context { connection, printer, clock };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -187,7 +189,10 @@ pub fn run(arguments: Vec<OsString>, clock: Clock) -> ExitCode {
     // What workers of the ceremony had to say comes before its end.
     log::flush(log::LAST_LINES);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            context.printer.last_receipts();
+            ExitCode::SUCCESS
+        }
         Err(failure) => context.printer.failure(&failure),
     }
 }

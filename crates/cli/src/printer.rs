@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
+use super::receipts::{self, Receipts};
 use model::key_store::ConnectionErrorCode;
 use model::text;
 
@@ -24,11 +25,17 @@ pub(super) trait Report: Serialize {
 /// Prints text or JSON, as the user wants it.
 pub(super) struct Printer {
     json: bool,
+    receipts: Receipts,
 }
 
 impl Printer {
     pub(super) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, receipts: Receipts::default() }
+    }
+
+    /// The same, which tells of these.
+    pub(super) fn with_receipts(self, receipts: Receipts) -> Self {
+        Self { receipts, ..self }
     }
 
     /// True when the output is JSON.
@@ -40,11 +47,36 @@ impl Printer {
     pub(super) fn report(&self, report: &impl Report) -> Result<(), Failure> {
         let shown = if self.json {
             let json = serde_json::to_string_pretty(report).map_err(|error| Failure::local(error.to_string()))?;
-            text::shown_json(&json).into_owned()
+            text::shown_json(&self.with_receipts_in(json)).into_owned()
         } else {
             text::shown_lines(&report.text()).into_owned()
         };
         self.bytes(format!("{shown}\n").as_bytes())
+    }
+
+    /// A document with the receipts that nobody was told of, where it is one that can have more members.
+    fn with_receipts_in(&self, json: String) -> String {
+        if !json.ends_with('}') {
+            return json;
+        }
+        match &self.receipts.taken()[..] {
+            [] => json,
+            receipts => receipts::with_records(&json, receipts).unwrap_or(json),
+        }
+    }
+
+    /// Tells of the receipts that stand in no document.
+    pub(super) fn last_receipts(&self) {
+        if self.json {
+            let rest = self.with_receipts_in("{}".to_owned());
+            if rest != "{}" {
+                eprint_line(&text::shown_json(&rest));
+            }
+            return;
+        }
+        for receipt in self.receipts.taken() {
+            eprint_line(&text::shown(&receipt.line()));
+        }
     }
 
     /// Prints a result that is bytes, as they are.
@@ -86,7 +118,7 @@ impl Printer {
                 "approval_id": failure.approval_id,
                 "hint": failure.hint,
             }});
-            return text::shown_json(&format!("{error:#}")).into_owned();
+            return text::shown_json(&self.with_receipts_in(format!("{error:#}"))).into_owned();
         }
         let name = failure.exception.as_deref().or(failure.connection_error.map(ConnectionErrorCode::name));
         // A status without a word, which another program than keystored gives: its code says more than nothing.
@@ -106,6 +138,10 @@ impl Printer {
         if let Some(hint) = &failure.hint {
             lines.push_str("\nhint: ");
             lines.push_str(&text::shown(hint));
+        }
+        for receipt in self.receipts.taken() {
+            lines.push('\n');
+            lines.push_str(&text::shown(&receipt.line()));
         }
         lines
     }

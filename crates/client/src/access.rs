@@ -1,5 +1,6 @@
 //! Who may do what: the calls of the service `AccessService`, and those of `KeysService` on key policies and grants.
 
+use super::receipt::Asking;
 use super::{Client, Error};
 use proto::v1 as wire;
 use proto::v1::access_service_client::AccessServiceClient;
@@ -242,7 +243,7 @@ impl Client {
         Ok(())
     }
 
-    fn access(&self) -> AccessServiceClient<tonic::transport::Channel> {
+    fn access(&self) -> AccessServiceClient<Asking> {
         AccessServiceClient::new(self.channel())
     }
 }

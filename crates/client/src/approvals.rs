@@ -1,5 +1,6 @@
 //! The calls of the service `ApprovalsService`.
 
+use super::receipt::Asking;
 use super::{Client, Error};
 use proto::v1 as wire;
 use proto::v1::approvals_service_client::ApprovalsServiceClient;
@@ -34,7 +35,7 @@ impl Client {
         Ok(())
     }
 
-    fn approvals(&self) -> ApprovalsServiceClient<tonic::transport::Channel> {
+    fn approvals(&self) -> ApprovalsServiceClient<Asking> {
         ApprovalsServiceClient::new(self.channel())
     }
 }

@@ -4,6 +4,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::receipt::Asking;
 use super::{Client, Error};
 use model::secret::Secret;
 use proto::v1 as wire;
@@ -147,15 +148,15 @@ impl Client {
         }
     }
 
-    pub(super) fn keys(&self) -> KeysServiceClient<tonic::transport::Channel> {
+    pub(super) fn keys(&self) -> KeysServiceClient<Asking> {
         KeysServiceClient::new(self.channel())
     }
 
-    fn key_stores(&self) -> KeyStoresServiceClient<tonic::transport::Channel> {
+    fn key_stores(&self) -> KeyStoresServiceClient<Asking> {
         KeyStoresServiceClient::new(self.channel())
     }
 
-    fn clusters(&self) -> ClustersServiceClient<tonic::transport::Channel> {
+    fn clusters(&self) -> ClustersServiceClient<Asking> {
         ClustersServiceClient::new(self.channel())
     }
 }

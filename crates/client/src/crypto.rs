@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::receipt::Asking;
 use super::{Client, Error};
 use model::limits;
 use model::secret::Secret;
@@ -142,7 +143,7 @@ impl Client {
         )
     }
 
-    pub(super) fn crypto(&self) -> CryptoServiceClient<tonic::transport::Channel> {
+    pub(super) fn crypto(&self) -> CryptoServiceClient<Asking> {
         CryptoServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 }

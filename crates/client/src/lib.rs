@@ -22,6 +22,7 @@ mod keys;
 mod names;
 mod pin;
 pub mod raw;
+mod receipt;
 pub mod seal;
 mod stream;
 mod transport;
@@ -34,11 +35,14 @@ use tonic::transport::Channel;
 
 use model::secret::Secret;
 
+use receipt::Asking;
+
 pub use control::Health;
 pub use crypto::{DataKey, Plaintext};
 pub use error::{Code, Error, Fault};
 pub use fingerprint::fingerprint;
 pub use handshake::Trouble;
+pub use receipt::{Receipt, Receipts};
 pub use stream::{Answer, Answers, Outcome, Requests};
 
 /// Most connections that one client opens.
@@ -76,19 +80,27 @@ pub struct Client {
     channels: Arc<[Channel]>,
     next: Arc<AtomicUsize>,
     deadline: Option<Duration>,
+    receipts: Option<Receipts>,
 }
 
 impl Client {
     /// Connects, with all connections at once. A certificate that the service does not accept fails here.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         let channels = transport::connect(settings).await?;
-        Ok(Self { channels: channels.into(), next: Arc::default(), deadline: settings.deadline })
+        Ok(Self { channels: channels.into(), next: Arc::default(), deadline: settings.deadline, receipts: None })
     }
 
     /// The same connections with another deadline for each call.
     #[must_use]
     pub fn with_deadline(&self, deadline: Option<Duration>) -> Self {
         Self { deadline, ..self.clone() }
+    }
+
+    /// The same connections, whose calls ask where the audit log has their records; `receipts` hears of it. Those of
+    /// [`raw`] do not ask, and the answers of a stream have their own ([`Answer::receipt`]).
+    #[must_use]
+    pub fn with_receipts(&self, receipts: Receipts) -> Self {
+        Self { receipts: Some(receipts), ..self.clone() }
     }
 
     /// How many connections there are.
@@ -98,9 +110,9 @@ impl Client {
     }
 
     /// The connection whose turn it is.
-    fn channel(&self) -> Channel {
+    fn channel(&self) -> Asking {
         let turn = if self.channels.len() > 1 { self.next.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        self.nth_channel(turn)
+        Asking { channel: self.nth_channel(turn), receipts: self.receipts.clone() }
     }
 
     fn nth_channel(&self, number: usize) -> Channel {

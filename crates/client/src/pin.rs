@@ -193,7 +193,7 @@ mod tests {
             async move { connection }
         });
         let channel = Endpoint::from_static("http://fake").connect_with_connector(connector).await.unwrap();
-        Client { channels: Arc::from([channel]), next: Arc::default(), deadline: None }
+        Client { channels: Arc::from([channel]), next: Arc::default(), deadline: None, receipts: None }
     }
 
     #[tokio::test]

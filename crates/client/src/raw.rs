@@ -6,9 +6,10 @@ use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use tonic::client::Grpc;
+use tonic::body::Body;
+use tonic::client::{Grpc, GrpcService};
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
-use tonic::transport::Channel;
+use tonic::transport::{self, Channel};
 
 use super::{Client, Error, handshake};
 use model::limits;
@@ -77,7 +78,10 @@ impl Caller {
 }
 
 /// Waits until a connection takes a call; makes it again where it is lost.
-pub(super) async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Error> {
+pub(super) async fn ready<T>(grpc: &mut Grpc<T>) -> Result<(), Error>
+where
+    T: GrpcService<Body, Error = transport::Error>,
+{
     grpc.ready().await.map_err(|error| {
         let handshake::Reason { trouble, sentence } = handshake::reason(&error, None);
         Error::unreachable(trouble, format!("the connection is lost: {sentence}"))

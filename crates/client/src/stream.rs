@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Client, Error, Plaintext};
+use super::{Client, Error, Plaintext, Receipt};
 use proto::v1 as wire;
 use proto::v1::stream_request::Request;
 use proto::v1::stream_response::Result as Answered;
@@ -23,6 +23,8 @@ pub struct Answer {
     pub number: u64,
     /// What came of it.
     pub outcome: Result<Outcome, Error>,
+    /// Where its record stands, where the client asks for that.
+    pub receipt: Option<Receipt>,
 }
 
 /// What a request on a stream came to.
@@ -81,6 +83,6 @@ impl Answers {
             Some(Answered::Error(error)) => Err(error.into()),
             None => Err(super::crypto::broken_answer()),
         };
-        Some(Ok(Answer { number: response.number, outcome }))
+        Some(Ok(Answer { number: response.number, outcome, receipt: response.audit_receipt.map(Receipt::from) }))
     }
 }

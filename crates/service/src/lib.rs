@@ -155,9 +155,17 @@ impl Service {
         self.lifecycle.destructions_pending()
     }
 
-    /// Puts on record that an interface refused a call, so that no use case has had it.
-    pub async fn refused_at_entry(&self, call: recorder::RefusedCall) {
-        self.core.refused_at_entry(call).await;
+    /// Puts on record that an interface refused a call, so that no use case has had it. Gives the number of the record's
+    /// first leaf, and how many it has, where the call has a record of its own.
+    pub async fn refused_at_entry(&self, call: recorder::RefusedCall) -> Option<(u64, u32)> {
+        self.core.refused_at_entry(call).await.map(|position| (position.first, position.count))
+    }
+
+    /// The name of the audit log, in which records have their numbers; absent where there is none, and until it was open
+    /// for the first time. It does not change as long as the process runs.
+    #[must_use]
+    pub fn audit_log(&self) -> Option<Arc<str>> {
+        self.core.audit_log()
     }
 
     /// Takes note that a connection came to no handshake, so that nobody knows whose it was. There is one record for each

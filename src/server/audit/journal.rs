@@ -1,8 +1,8 @@
 //! What the service appends records to: the log where it is open, and a refusal where it is not. Refusals are counted.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use super::Audit;
@@ -11,11 +11,15 @@ use model::lock::MutexExt as _;
 use service::audit_recorder;
 
 /// Where records are appended.
-pub(crate) struct Journal(Audit);
+pub(crate) struct Journal {
+    audit: Audit,
+    /// Of the log. Another one is begun with the daemon stopped, so it stays when the log is opened anew.
+    origin: OnceLock<Arc<str>>,
+}
 
 impl Journal {
     pub(super) fn new(audit: Audit) -> Self {
-        Self(audit)
+        Self { audit, origin: OnceLock::new() }
     }
 }
 
@@ -23,12 +27,20 @@ impl audit_recorder::Journal for Journal {
     type Appending = Counted;
 
     fn append(&self, leaves: Leaves, class: Class) -> Counted {
-        let refusals = Arc::clone(&self.0.0.refusals);
-        let appending = match &*self.0.0.opened.load() {
-            Some(opened) => Ok(opened.log.append(leaves, class)),
-            None => Err(self.0.0.closed.lock_anyway().why.clone().unwrap_or_default()),
+        let audit = &self.audit.0;
+        let refusals = Arc::clone(&audit.refusals);
+        let appending = match &*audit.opened.load() {
+            Some(opened) => {
+                self.origin.get_or_init(|| opened.origin.as_str().into());
+                Ok(opened.log.append(leaves, class))
+            }
+            None => Err(audit.closed.lock_anyway().why.clone().unwrap_or_default()),
         };
         Counted { appending, refusals }
+    }
+
+    fn origin(&self) -> Option<Arc<str>> {
+        self.origin.get().cloned()
     }
 }
 

@@ -57,6 +57,39 @@ pub(crate) fn records(directory: &Path) -> Vec<Value> {
     all
 }
 
+/// Where a record stands, as a receipt says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) log: String,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+}
+
+impl Receipt {
+    /// As metadata and headers have it.
+    pub(crate) fn read(text: &str) -> Self {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [log, first, count] = &words[..] else { panic!("no receipt: {text}") };
+        Self { log: (*log).to_owned(), first: first.parse().unwrap(), count: count.parse().unwrap() }
+    }
+
+    /// Its records, which are all of one event and of this request, and all that the event has.
+    pub(crate) fn records(&self, directory: &Path, request_id: &str) -> Vec<Value> {
+        let checkpoint = wait::until("a head is signed", wait::LONG, || {
+            std::fs::read_to_string(directory.join("checkpoint")).ok().filter(|text| !text.is_empty())
+        });
+        assert_eq!(checkpoint.lines().next(), Some(self.log.as_str()));
+        let all = records(directory);
+        let (from, count) = (usize::try_from(self.first).unwrap(), usize::try_from(self.count).unwrap());
+        let found = all.get(from..from + count).unwrap_or_else(|| panic!("{self:?} of {}", all.len()));
+        let event = &found[0]["eventID"];
+        assert!(found.iter().all(|record| &record["eventID"] == event), "{self:?}: {found:#?}");
+        assert!(found.iter().all(|record| record["requestID"] == request_id), "{request_id} {self:?}: {found:#?}");
+        assert_eq!(all.iter().filter(|record| &record["eventID"] == event).count(), count, "{self:?}");
+        found.to_vec()
+    }
+}
+
 /// The ids of the requests that a log has records of.
 pub(crate) fn request_ids(directory: &Path) -> BTreeSet<String> {
     let ids = records(directory).into_iter().filter_map(|record| Some(record["requestID"].as_str()?.to_owned()));

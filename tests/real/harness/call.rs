@@ -16,6 +16,7 @@ use proto::v1::{
     DisconnectKeyStoreRequest, EnableKeyRequest, EncryptRequest, GenerateDataKeyRequest, GenerateDataKeyResponse,
     HsmStatus, ItemError, KeyMetadata, KeyStore, UpdateKeyStoreRequest,
 };
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -121,11 +122,35 @@ impl Caller {
 
     /// Likewise with this message; the first message of the answer.
     pub(crate) async fn raw_with(&self, path: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
+        self.raw_saying(path, message, &[]).await.0
+    }
+
+    /// Likewise with these entries of metadata; and those of the answer.
+    pub(crate) async fn raw_saying(
+        &self,
+        path: &str,
+        message: Vec<u8>,
+        entries: &[(&'static str, &str)],
+    ) -> (Result<Vec<u8>, Status>, MetadataMap) {
+        let mut request = self.request(tokio_stream::once(message));
+        for (name, value) in entries {
+            request.metadata_mut().insert(*name, value.parse().unwrap());
+        }
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-        let request = self.request(tokio_stream::once(message));
-        let answer = grpc.streaming(request, path.parse().unwrap(), AsItIs).await?;
-        Ok(answer.into_inner().message().await?.unwrap_or_default())
+        let ready = grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)));
+        let answer = match ready {
+            Ok(()) => grpc.streaming(request, path.parse().unwrap(), AsItIs).await,
+            Err(error) => Err(error),
+        };
+        let (answered, metadata) = match answer {
+            Ok(answer) => {
+                let (metadata, mut messages, _) = answer.into_parts();
+                (messages.message().await.map(Option::unwrap_or_default), metadata)
+            }
+            Err(status) => (Err(status), MetadataMap::new()),
+        };
+        let metadata = answered.as_ref().err().map_or(metadata, |status| status.metadata().clone());
+        (answered, metadata)
     }
 
     /// The same connection with another deadline for each call.

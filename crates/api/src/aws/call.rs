@@ -32,6 +32,7 @@ use super::{Settings, sts, target};
 use crate::entry::open_call::OpenCall;
 use crate::entry::{Arrival, CallEntry, Deadlines};
 use crate::metered::{BoxError, Unread};
+use crate::receipt;
 use crate::sigv4::{self, Claim, Expected};
 use ::model::clock::Clock;
 use ::model::exception::Exception;
@@ -235,6 +236,7 @@ impl Inner {
                 return Err(Failure::new(Exception::Throttling, NO_ROOM));
             }
         }
+        receipt::AWS.are_in(&arrived.head.headers).map_err(Failure::validation)?;
         let call = self.context(arrived, asked, principal);
         match asked {
             Target::Kms(operation) => {

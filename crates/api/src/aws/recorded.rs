@@ -10,6 +10,7 @@ use super::answer::ERROR_TYPE;
 use super::error::Failure;
 use super::metering::{NO_ROOM, THROTTLING};
 use super::target::{TARGET, Target, named};
+use crate::receipt::{self, Headers};
 use crate::recorded::{Refusals, Refused};
 use ::model::exception::Exception;
 use ::model::operation::Operation;
@@ -60,6 +61,7 @@ impl AskedFor {
 
 impl Refusals for AwsRefusals {
     const INTERFACE: Interface = Interface::AwsJson;
+    const RECEIPTS: Headers = receipt::AWS;
     type Asked = Option<HeaderValue>;
 
     fn asked(&self, _: &Uri, headers: &HeaderMap) -> Option<Self::Asked> {

@@ -193,8 +193,8 @@ impl AdmittedCall {
 }
 
 impl AdmittedStream {
-    /// A window of the stream, as a call: the peer is looked at again, and the deadline is the data plane's or the
-    /// stream's, whichever comes first.
+    /// A window of the stream, as a call with records of its own: the peer is looked at again, and the deadline is the data
+    /// plane's or the stream's, whichever comes first.
     pub fn window(&self) -> Result<RequestContext, Refusal> {
         let principal = self.principal()?;
         let own = self.clock.now() + self.own_deadline;
@@ -207,7 +207,7 @@ impl AdmittedStream {
             request_id: Arc::clone(&self.request_id),
             deadline,
             charge: charge(self.open.as_ref()),
-            trace: Arc::clone(&self.trace),
+            trace: Arc::new(self.trace.of_part()),
         })
     }
 
@@ -231,6 +231,12 @@ impl AdmittedStream {
     /// Who calls, if its certificate is still good.
     pub fn principal(&self) -> Result<Principal, Refusal> {
         Ok(self.peer.admit(self.clock.calendar())?.clone())
+    }
+
+    /// Whether its caller wants to know where the records of its windows stand, and of what is refused.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// What is counted for it.

@@ -26,6 +26,10 @@ pub const STREAM_WINDOW: usize = 256 << 10;
 /// An item's answer beside its payload: key ARN, format, fields, and the allocations that hold them.
 pub const ITEM: usize = 320;
 
+/// Where an answer's record stands, for whoever asks for that: the log's name has 200 bytes at most, each of which may be
+/// written as three.
+pub const RECEIPT: usize = HEADER + (1 << 10);
+
 /// The name of a key's material in an answer: 64 digits, their field, their allocation.
 pub const MATERIAL: usize = 96;
 

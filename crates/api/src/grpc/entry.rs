@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{Settings, error, timeout};
 use crate::entry::open_call::OpenCall;
 use crate::entry::{self, AdmittedStream, Arrival, Deadlines};
+use crate::receipt::{self, Receipt};
 use auth::peer::Peer;
 use auth::request::Trace;
 use model::clock::Clock;
@@ -101,6 +102,8 @@ fn arrival<T>(request: &Request<T>) -> Result<Arrival<'_>, Status> {
             ))
         })?),
     };
+    let receipt = receipt::GRPC.are_in(request.metadata().as_ref());
+    receipt.map_err(|wrong| error::status(&error::validation(wrong)))?;
     let open = request.extensions().get::<Arc<OpenCall>>();
     let trace = request.extensions().get::<Arc<Trace>>();
     let text = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
@@ -127,6 +130,13 @@ pub(super) fn tag(metadata: &mut MetadataMap, request_id: &str) {
     }
 }
 
+/// Puts the receipt of a call into the metadata of what ends a stream.
+pub(super) fn tell(metadata: &mut MetadataMap, receipt: Option<Receipt>) {
+    let mut headers = std::mem::take(metadata).into_headers();
+    receipt::GRPC.add(receipt, &mut headers);
+    *metadata = MetadataMap::from_headers(headers);
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -142,6 +152,17 @@ mod tests {
         request.metadata_mut().insert(timeout::HEADER, MetadataValue::from_static("soon"));
         let refused = arrival(&request).err().unwrap();
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    }
+
+    #[test]
+    fn what_may_ask_for_a_receipt_or_not_is_refused() {
+        let mut request = Request::new(());
+        request.metadata_mut().insert("keystored-audit-receipt", MetadataValue::from_static("true"));
+        assert!(arrival(&request).is_ok());
+        request.metadata_mut().insert("keystored-audit-receipt", MetadataValue::from_static("yes"));
+        let refused = arrival(&request).err().unwrap();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().contains("`true` or `false`"), "{refused:?}");
     }
 
     #[test]

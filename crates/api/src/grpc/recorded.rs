@@ -10,6 +10,7 @@ use tonic_types::StatusExt;
 
 use super::entry::REQUEST_ID;
 use crate::entry::request_id::{CHARS, is_safe};
+use crate::receipt::{self, Headers};
 use crate::recorded::{Refusals, Refused, text};
 use auth::peer::Peer;
 use auth::request::Interface;
@@ -20,12 +21,18 @@ use service::Error;
 /// What the paths of this project's own methods begin with.
 const OURS: &str = "/keystored.v1.";
 
+/// What records call that.
+const UNKNOWN: &str = "UnknownMethod";
+/// So much of its path they show.
+const SHOWN: usize = 128;
+
 /// gRPC's.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcRefusals;
 
 impl Refusals for GrpcRefusals {
     const INTERFACE: Interface = Interface::Grpc;
+    const RECEIPTS: Headers = receipt::GRPC;
     type Asked = (Uri, Option<HeaderValue>);
 
     fn asked(&self, uri: &Uri, headers: &HeaderMap) -> Option<Self::Asked> {
@@ -40,16 +47,25 @@ impl Refusals for GrpcRefusals {
         answer: &mut Response<A>,
     ) -> Option<Refused> {
         let error = refusal(answer.headers())?;
-        let operation = operation(uri.path())?;
+        let (operation, event, error) = match operation(uri.path()) {
+            Some(operation) => (operation, None, error),
+            None => (None, Some(UNKNOWN), unknown(uri.path())),
+        };
         let request_id = answer.headers().get(REQUEST_ID).cloned().or(request_id);
         Some(Refused {
             principal: peer.and_then(|peer| peer.admit(now).ok().cloned()),
             request_id: text(request_id.as_ref(), CHARS).filter(|id| is_safe(id)).unwrap_or_else(|| Arc::from("")),
             operation,
-            event: None,
+            event,
             error,
         })
     }
+}
+
+/// What was asked for, as far as it is to be shown, is no method.
+fn unknown(path: &str) -> Error {
+    let shown: String = path.chars().take(SHOWN).collect();
+    Error::new(Exception::UnsupportedOperation, format!("there is no method {shown}"), false)
 }
 
 /// The operation of a method, `Some(None)` for the stream, which is many; `None` where there is no such method.
@@ -125,6 +141,22 @@ mod tests {
             }
         }
         assert!(secrets >= 15, "{secrets}");
+    }
+
+    #[test]
+    fn a_method_that_there_is_not_is_a_refusal_too() {
+        let of = |path: &'static str| {
+            let refusals = GrpcRefusals;
+            let uri = Uri::from_static(path);
+            let asked = refusals.asked(&uri, &HeaderMap::new())?;
+            let mut answer = Status::unimplemented("").into_http::<()>();
+            let refused = refusals.refused(asked, None, SystemTime::UNIX_EPOCH, &mut answer)?;
+            Some((refused.operation, refused.event, refused.error.message))
+        };
+        let told = "there is no method /keystored.v1.KeysService/Nonsense".to_owned();
+        assert_eq!(of("/keystored.v1.KeysService/Nonsense"), Some((None, Some("UnknownMethod"), told)));
+        assert_eq!(of("/keystored.v1.KeysService/CreateKey").map(|(_, event, _)| event), Some(None));
+        assert_eq!(of("/grpc.health.v1.Health/Nonsense"), None, "no service of ours");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, Streaming};
 
 use super::stream_slots::{StreamSlot, StreamSlots};
-use super::window::{Sent, answer, bytes_of};
+use super::window::{Answered, Sent, answer, bytes_of};
 use super::{entry, error};
 use crate::entry::AdmittedStream;
 use crate::entry::open_call::OpenCall;
@@ -41,9 +41,9 @@ const WINDOWS: usize = 4;
 /// What a caller reads.
 pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
 
-type Answer = BoxFuture<'static, Result<Vec<StreamResponse>, Status>>;
+type Answer = BoxFuture<'static, Result<Answered, Status>>;
 /// A window's answers, and the bytes that were taken for them.
-type Taken = (Result<Vec<StreamResponse>, Status>, usize);
+type Taken = (Result<Answered, Status>, usize);
 
 /// Opens streams and keeps count of them.
 pub(super) struct Streams {
@@ -80,9 +80,10 @@ impl Streams {
         };
         let ending = ending(admitted.remaining(), self.closing.clone(), slot.stream.leaves()).boxed();
         let (open, request_id) = (admitted.open().cloned(), Arc::clone(&admitted.request_id));
+        let receipts = admitted.trace().wants_receipt();
         let (admitted, service) = (Arc::new(admitted), self.service.clone());
         let answer = move |window| answer(service.clone(), Arc::clone(&admitted), window).boxed();
-        let answers: Answers = Windows::new(requests, answer, ending, open, Some(slot)).boxed();
+        let answers: Answers = Windows::new(requests, answer, ending, open, receipts, Some(slot)).boxed();
         let mut response = Response::new(answers);
         entry::tag(response.metadata_mut(), &request_id);
         Ok(response)
@@ -121,6 +122,8 @@ struct Windows<I, F> {
     /// What is counted for the stream; what a window took is given back when its last answer has been handed on.
     open: Option<Arc<OpenCall>>,
     taken: usize,
+    /// Whether answers say where their records stand.
+    receipts: bool,
     /// One of the streams that may be open.
     slot: Option<StreamSlot>,
 }
@@ -135,6 +138,7 @@ where
         answer: F,
         ending: BoxFuture<'static, Ending>,
         open: Option<Arc<OpenCall>>,
+        receipts: bool,
         slot: Option<StreamSlot>,
     ) -> Self {
         Self {
@@ -147,6 +151,7 @@ where
             finished: false,
             open,
             taken: 0,
+            receipts,
             slot,
         }
     }
@@ -179,7 +184,7 @@ where
             }
             match requests.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(request))) => {
-                    let takes = bytes_of(&request);
+                    let takes = bytes_of(&request, self.receipts);
                     if self.has_room_for(takes) {
                         bytes += request.encoded_len();
                         taken += takes;
@@ -230,7 +235,12 @@ where
                 Poll::Ready(Some((answers, taken))) => {
                     this.taken = taken;
                     match answers {
-                        Ok(answers) => this.answers = answers.into(),
+                        Ok(Answered { answers, of_the_last }) => {
+                            this.answers = answers.into();
+                            if let Some(last) = &mut this.last {
+                                entry::tell(last.metadata_mut(), of_the_last);
+                            }
+                        }
                         // The caller is no longer welcome. What has reached a token is booked without us.
                         Err(status) => return this.finish(Some(status)),
                     }
@@ -286,7 +296,7 @@ mod tests {
     use proto::v1::stream_request::Request as Wanted;
     use proto::v1::stream_response::Result as Given;
 
-    type Started = (Vec<u64>, oneshot::Sender<Result<Vec<StreamResponse>, Status>>);
+    type Started = (Vec<u64>, oneshot::Sender<Result<Answered, Status>>);
 
     struct Bench {
         requests: mpsc::UnboundedSender<Result<StreamRequest, Status>>,
@@ -313,7 +323,8 @@ mod tests {
                 async { receiver.await.unwrap() }.boxed()
             };
             let ending = async { ended.await.unwrap() }.boxed();
-            let answers = Windows::new(UnboundedReceiverStream::new(receiver), answer, ending, None, None).boxed();
+            let answers =
+                Windows::new(UnboundedReceiverStream::new(receiver), answer, ending, None, false, None).boxed();
             Self { requests, end: Some(end), started, answers }
         }
 
@@ -334,8 +345,9 @@ mod tests {
     }
 
     fn answered((numbers, sender): Started) {
-        let answers = numbers.into_iter().map(|number| StreamResponse { number, result: None }).collect();
-        sender.send(Ok(answers)).unwrap();
+        let answers =
+            numbers.into_iter().map(|number| StreamResponse { number, ..StreamResponse::default() }).collect();
+        sender.send(Ok(Answered { answers, ..Answered::default() })).unwrap();
     }
 
     #[test]
@@ -423,7 +435,7 @@ mod tests {
     #[test]
     fn an_error_of_the_window_is_each_items() {
         let mut answers = Vec::new();
-        number::<()>(&mut answers, vec![3, 5], Err(error::throttling("busy")), |()| unreachable!());
+        number::<()>(&mut answers, vec![3, 5], (Err(error::throttling("busy")), None), |()| unreachable!());
         let found: Vec<_> = answers
             .into_iter()
             .map(|answer| match answer.result {

@@ -24,6 +24,7 @@ pub use self::request::{Counted, Unread};
 use crate::entry::ledger::Ledger;
 use crate::entry::open_call::{Kind, OpenCall};
 use crate::entry::sizes;
+use auth::request::Trace;
 
 /// What a body may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -88,13 +89,14 @@ where
             ledger.refused();
             return given(self.metering.full());
         };
+        let receipt = request.extensions().get::<Arc<Trace>>().is_some_and(|trace| trace.wants_receipt());
         request.extensions_mut().insert(Arc::clone(&open));
         let metering = self.metering.clone();
         let request = request.map(|body| Counted::new(body, Arc::clone(&open), metering.clone()));
         let answer = self.inner.call(request);
         async move {
             let Ok(response) = answer.await;
-            Ok(counted(response, &open, &metering).await)
+            Ok(counted(response, &open, if receipt { sizes::RECEIPT } else { 0 }, &metering).await)
         }
         .boxed()
     }
@@ -108,10 +110,12 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 async fn counted<M: Metering>(
     response: Response<M::Body>,
     open: &Arc<OpenCall>,
+    further: usize,
     metering: &M,
 ) -> Response<Answer<M::Body>> {
     let (head, body) = response.into_parts();
-    open.answers_with(header_bytes(&head.headers));
+    // `further`: what comes to the headers when all else is known.
+    open.answers_with(header_bytes(&head.headers) + further);
     let answer = match open.kind() {
         // Written out at once: what it was made from is gone before anybody waits for it to be fetched.
         Kind::Unary => Answer::whole(body, open).await,

@@ -280,9 +280,10 @@ mod tests {
     fn answers_on_a_stream_are_told_from_errors() {
         use wire::stream_response::Result as Item;
         for number in [0, 1, u64::MAX] {
-            let good = wire::StreamResponse { number, result: Some(Item::Encrypt(Default::default())) };
+            let good =
+                wire::StreamResponse { number, result: Some(Item::Encrypt(Default::default())), audit_receipt: None };
             assert_eq!(stream_result(&good.encode_to_vec()).unwrap(), (number, Ok(())));
-            let bad = wire::StreamResponse { number, result: Some(Item::Error(error())) };
+            let bad = wire::StreamResponse { number, result: Some(Item::Error(error())), audit_receipt: None };
             let (bad_number, result) = stream_result(&bad.encode_to_vec()).unwrap();
             assert_eq!((bad_number, result.unwrap_err().code), (number, Code::ResourceExhausted));
         }

@@ -8,7 +8,8 @@ use futures_util::future::{BoxFuture, ready};
 use super::log_recorder::{other, tell};
 use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
 use audit::event::{self, Actor, Event, KMS, OURS, Request};
-use audit::log::{Class, Leaves, Log, NoLeaf, NotAccepted, Position};
+use audit::log::{Class, Leaves, NoLeaf, NotAccepted, Position};
+use auth::request::Interface;
 use model::id::{AccessKeyId, Scope};
 use model::operation::{Effect, Operation, Plane};
 
@@ -19,14 +20,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Appends the leaves of one event.
     fn append(&self, leaves: Leaves, class: Class) -> Self::Appending;
-}
 
-impl Journal for Log {
-    type Appending = audit::log::Appending;
-
-    fn append(&self, leaves: Leaves, class: Class) -> Self::Appending {
-        Self::append(self, leaves, class)
-    }
+    /// The origin of the log; absent until it was open for the first time.
+    fn origin(&self) -> Option<Arc<str>>;
 }
 
 /// Writes records into a journal, in the shape of CloudTrail's.
@@ -59,6 +55,10 @@ impl<J: Journal> Recorder for AuditRecorder<J> {
             Ok(leaves) => self.journal.append(leaves, Class::Control).map(accepted).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
         }
+    }
+
+    fn log(&self) -> Option<Arc<str>> {
+        self.journal.origin()
     }
 }
 
@@ -111,7 +111,9 @@ fn class_of(operation: Option<Operation>) -> Class {
 pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(&Event<'_>) -> T) -> T {
     let CallRecord { principal, caller, operation, .. } = record;
     let spec = operation.map(Operation::spec);
-    let of_kms = spec.as_ref().is_none_or(|spec| spec.permission.starts_with("kms:"));
+    // What is no operation here is AWS's alone, or a stream's or a method's that there is not.
+    let alone = record.interface == Interface::AwsJson;
+    let of_kms = spec.as_ref().map_or(alone, |spec| spec.permission.starts_with("kms:"));
     let kms = of_kms && record.name.is_none();
     let name = principal.as_ref().map(|principal| principal.as_str());
     let access_key = name.and_then(AccessKeyId::of_identity);

@@ -163,6 +163,11 @@ impl Core {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The name of the log that records stand in.
+    pub(crate) fn audit_log(&self) -> Option<Arc<str>> {
+        self.inner.records.log()
+    }
+
     /// What every ARN carries.
     pub(crate) fn scope(&self) -> &Scope {
         &self.inner.scope

@@ -113,6 +113,12 @@ pub trait Recorder: Send + Sync {
 
     /// Keeps what the service did by itself. Ends when it is accepted.
     fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted>;
+
+    /// The name of the log that records stand in, which stays the same as long as the process runs; absent where there is
+    /// none.
+    fn log(&self) -> Option<Arc<str>> {
+        None
+    }
 }
 
 /// The recorder, and what bounds its use.
@@ -154,6 +160,11 @@ impl<'a> Ending<'a> {
 impl Records {
     pub(crate) fn new(recorder: Arc<dyn Recorder>) -> Self {
         Self { recorder, refused: Arc::new(Semaphore::new(REFUSED)) }
+    }
+
+    /// The name of the log that records stand in.
+    pub(crate) fn log(&self) -> Option<Arc<str>> {
+        self.recorder.log()
     }
 
     /// Hands over what the service did by itself, likewise.

@@ -10,6 +10,7 @@ use super::strangers::Refusals;
 use crate::Error;
 use crate::core::Core;
 use audit::event::{EventId, Fields};
+use audit::log::Position;
 use auth::peer::Principal;
 use auth::request::Interface;
 use model::exception::Exception;
@@ -49,8 +50,8 @@ pub struct RefusedCall {
 
 impl Core {
     /// Puts on record that an interface refused a call. Of those who proved to be nobody there is one record for each
-    /// source and minute.
-    pub(crate) async fn refused_at_entry(&self, call: RefusedCall) {
+    /// source and minute. Says where the record stands, if it is the call's own.
+    pub(crate) async fn refused_at_entry(&self, call: RefusedCall) -> Option<Position> {
         let RefusedCall { principal, source, user_agent, interface, request_id, operation, event, items, error, took } =
             call;
         if let Some(operation) = operation {
@@ -78,9 +79,12 @@ impl Core {
             let why =
                 record.failure.as_ref().map_or(("", ""), |error| (error.exception.name(), error.message.as_str()));
             self.strangers_refused(source, (name, why), items).await;
-        } else if let Err(error) = self.record_beside(record).await {
-            untold(&request_id, &error.to_string());
+            return None;
         }
+        self.record_beside(record).await.unwrap_or_else(|error| {
+            untold(&request_id, &error.to_string());
+            None
+        })
     }
 
     /// Takes note of a handshake that came to nothing.

@@ -351,6 +351,10 @@ impl Journal for Memory {
         all.push((class, leaves.count()));
         ready(Ok(Position { first, count: leaves.count() }))
     }
+
+    fn origin(&self) -> Option<Arc<str>> {
+        Some("example.com/memory".into())
+    }
 }
 
 #[tokio::test]
