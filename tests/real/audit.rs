@@ -4,6 +4,7 @@
 mod crash;
 mod disk;
 mod moved;
+mod network;
 mod new_log;
 mod sinks;
 

@@ -12,6 +12,7 @@
 
 mod access;
 mod approvals;
+mod audit;
 mod chain;
 mod control;
 mod crypto;
@@ -34,6 +35,7 @@ use tonic::transport::Channel;
 
 use model::secret::Secret;
 
+pub use audit::AuditRecords;
 pub use control::Health;
 pub use crypto::{DataKey, Plaintext};
 pub use error::{Code, Error, Fault};
