@@ -96,6 +96,24 @@ fn times_are_told_as_records_have_them() {
     }
 }
 
+#[test]
+fn a_directory_is_named_or_the_service_is_asked() {
+    let parses = |words: &[&str]| {
+        let line = ["keystorectl", "audit"].iter().chain(words);
+        Arguments::try_parse_from(line).is_ok()
+    };
+    for verb in ["head", "keys", "tail"] {
+        assert!(parses(&[verb]) && parses(&[verb, "dir"]) && parses(&[verb, "dir", "--archive", "other"]), "{verb}");
+        assert!(!parses(&[verb, "--archive", "other"]), "{verb}: the service knows no archive");
+    }
+    for verb in ["show", "prove"] {
+        assert!(parses(&[verb, "5"]) && parses(&[verb, "dir", "5"]) && !parses(&[verb]), "{verb}");
+        assert!(!parses(&[verb, "5", "--archive", "other"]), "{verb}");
+    }
+    assert!(!parses(&["prove", "dir"]) && !parses(&["prove", "5", "dir"]), "a number stands last");
+    assert!(parses(&["verify", "--keys", "k", "--checkpoint", "h"]));
+}
+
 /// What the program ends with.
 fn ends_with(arguments: &[&str]) -> String {
     let line = ["keystorectl", "--json", "audit"].iter().chain(arguments).map(|word| (*word).into()).collect();
