@@ -142,7 +142,8 @@ async fn who_follows_sees_what_comes_and_not_itself_without_end() {
     make_user(&admin, "auditor", Some("Auditor")).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keystorectl"));
-    command.args(["audit", "tail", "-n", "0", "--follow", "--key", &key]);
+    // That the key was made may be under no head yet.
+    command.args(["audit", "tail", "-n", "0", "--follow", "--key", &key, "--operation", "Encrypt"]);
     command.envs(environment_of(&daemon, folder.path(), "auditor")).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut tail = Running(command.spawn().unwrap());
     let mut lines = BufReader::new(tail.0.stdout.take().unwrap()).lines();
