@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "keystored/v1/clusters.proto",
             "keystored/v1/access.proto",
             "keystored/v1/approvals.proto",
+            "keystored/v1/audit.proto",
         ],
         ["../../proto"],
     )?;

@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod every_call;
 mod moved;
+mod network;
 mod new_log;
 mod receipts;
 mod sinks;

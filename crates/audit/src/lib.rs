@@ -14,6 +14,8 @@ pub mod keys;
 pub mod layout;
 /// The writer of a log.
 pub mod log;
+/// Records that are looked for by what they say.
+pub mod look;
 /// Signed notes, the heads in them, and the keys that sign.
 pub mod note;
 /// Proofs that one record is in a log.

@@ -2,6 +2,7 @@
 //!
 //! The record itself goes with it, as the format's extra data, so that one file is all that an auditor needs beside the keys.
 
+mod growth;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tlog_tiles::tlog::{self, Hash, HashReader, check_record, node_hash, record_hash, split_stored_hash_index};
 
+pub use self::growth::{Grown, check_growth, prove_growth};
 use super::files::{Place, Unreadable, WIDTH};
 use super::keys::Believed;
 use super::layout::{CHECKPOINT, FULL, HEIGHT, RECORD_BYTES};
@@ -57,6 +59,11 @@ pub enum ProofError {
     /// It does not hold.
     #[error("the record is not in the log that the head is of")]
     Untrue,
+    /// It does not hold, of two heads.
+    #[error(
+        "the log that the newest head is of does not begin with what the kept head is of: something before it was changed"
+    )]
+    Fork,
 }
 
 /// What a proof proves.
@@ -115,6 +122,16 @@ pub fn prove_at(place: &Place, number: u64) -> Result<String, ProofError> {
 /// Checks a proof. Where it does not hold the record, it is given.
 pub fn check(proof: &[u8], keys: &Believed, record: Option<&[u8]>) -> Result<Proven, ProofError> {
     let Proof { extra, number, hashes, checkpoint } = Proof::parse(proof)?;
+    let signers = signers(&checkpoint, keys)?;
+    let record = record.map(<[u8]>::to_vec).or(extra).ok_or(ProofError::NoRecord)?;
+    let head = checkpoint.head();
+    let hashes = hashes.into_iter().map(Hash).collect();
+    check_record(&hashes, head.size, Hash(head.root), number, record_hash(&record)).map_err(|_| ProofError::Untrue)?;
+    Ok(Proven { number, record, head, signers })
+}
+
+/// Who has signed a head of this log, the log itself among them.
+fn signers(checkpoint: &Checkpoint, keys: &Believed) -> Result<Vec<String>, ProofError> {
     if checkpoint.origin() != keys.log.name() {
         return Err(ProofError::OtherLog(checkpoint.origin().to_owned()));
     }
@@ -124,12 +141,7 @@ pub fn check(proof: &[u8], keys: &Believed, record: Option<&[u8]>) -> Result<Pro
         return Err(ProofError::NotSigned);
     }
     let signed = all.iter().zip(&said).filter(|(_, said)| **said == Signed::Well);
-    let signers = signed.map(|(key, _)| key.name().to_owned()).collect();
-    let record = record.map(<[u8]>::to_vec).or(extra).ok_or(ProofError::NoRecord)?;
-    let head = checkpoint.head();
-    let hashes = hashes.into_iter().map(Hash).collect();
-    check_record(&hashes, head.size, Hash(head.root), number, record_hash(&record)).map_err(|_| ProofError::Untrue)?;
-    Ok(Proven { number, record, head, signers })
+    Ok(signed.map(|(key, _)| key.name().to_owned()).collect())
 }
 
 impl Proof {

@@ -134,7 +134,7 @@ enum Command {
     /// Ask why somebody may do something, and what is wrong with a policy
     #[command(subcommand)]
     Access(access::Command),
-    /// Look at an audit log's files, and check them
+    /// Look at an audit log, over the network or its files, and check it
     #[command(subcommand)]
     Audit(audit::Command),
     /// Make here, under new keys, what the AWS CLI printed of an account's keys

@@ -12,6 +12,7 @@
 
 mod access;
 mod approvals;
+mod audit;
 mod chain;
 mod control;
 mod crypto;
@@ -37,6 +38,7 @@ use model::secret::Secret;
 
 use receipt::Asking;
 
+pub use audit::AuditRecords;
 pub use control::Health;
 pub use crypto::{DataKey, Plaintext};
 pub use error::{Code, Error, Fault};

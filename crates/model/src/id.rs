@@ -341,6 +341,12 @@ impl Scope {
         format!("arn:{}:kms:{}:{}:cluster/{id}", self.partition, self.region, self.account)
     }
 
+    /// The ARN of an audit log of this name, whether there is one or not.
+    #[must_use]
+    pub fn audit_log_arn(&self, name: &str) -> String {
+        format!("arn:{}:kms:{}:{}:audit-log/{name}", self.partition, self.region, self.account)
+    }
+
     /// The ARN of a group of principals, whether there is one of this name or not.
     #[must_use]
     pub fn group_arn(&self, name: &str) -> String {

@@ -53,6 +53,12 @@ pub const LIST_DEFAULT: u32 = 100;
 pub const LIST_LOOKED_AT: usize = 10_000;
 /// Bytes of details after which a page of ListKeys ends, full or not. Ours.
 pub const LIST_DETAILS_BYTES: usize = 1 << 20;
+/// Bytes of records that one look at the audit log goes through, whatever it finds. Ours.
+pub const AUDIT_LOOK_BYTES: usize = 16 << 20;
+/// Bytes of records that are given at once to somebody who follows the audit log. Ours.
+pub const AUDIT_FOLLOW_BYTES: usize = 256 << 10;
+/// Longest record of the audit log, in bytes.
+pub const AUDIT_RECORD_BYTES: usize = 65_535;
 /// Tags that one filter of ListKeys names. Ours.
 pub const FILTER_TAGS: usize = 50;
 /// Largest gRPC message that is decoded, in bytes: a batch of 1 MiB with its contexts and ids.

@@ -46,6 +46,8 @@ pub enum Resource {
     Policy,
     /// What a call that others have to approve is about, by the approval's id.
     Approval,
+    /// The daemon's audit log.
+    AuditLog,
     /// Nothing that has an ARN: the account.
     Account,
 }
@@ -382,4 +384,19 @@ operations! {
     Approve: Changes Approval in NONE, "keystored:Approve", "Approve", "approve";
     /// Have it not be done.
     RefuseApproval: Changes Approval in NONE, "keystored:Approve", "RefuseApproval", "refuse_approval";
+    /// Show what the audit log is checked by.
+    GetAuditKeys: Shows AuditLog in NONE, "keystored:GetAuditKeys", "GetAuditKeys", "get_audit_keys";
+    /// Show the newest signed head of the audit log.
+    GetAuditHead: Shows AuditLog in NONE, "keystored:GetAuditHead", "GetAuditHead", "get_audit_head";
+    /// List records of the audit log.
+    ListAuditRecords: Shows AuditLog in NONE,
+        "keystored:ListAuditRecords", "ListAuditRecords", "list_audit_records";
+    /// Show records of the audit log as they come.
+    FollowAuditRecords: Shows AuditLog in NONE,
+        "keystored:ListAuditRecords", "FollowAuditRecords", "follow_audit_records";
+    /// Prove that a record is in the audit log.
+    GetAuditProof: Shows AuditLog in NONE, "keystored:GetAuditProof", "GetAuditProof", "get_audit_proof";
+    /// Prove that the audit log has only grown since an older head.
+    GetAuditConsistency: Shows AuditLog in NONE,
+        "keystored:GetAuditProof", "GetAuditConsistency", "get_audit_consistency";
 }

@@ -1,5 +1,6 @@
-//! Use cases, each in a file of its own: `crypto` with keys, on `keys`, on `key_stores`, on `clusters`, on `access`. They stand on
-//! `core`, whose pipeline is the only way to keys, and on `lifecycle`, which runs the durable procedures.
+//! Use cases, each in a file of its own: `crypto` with keys, on `keys`, on `key_stores`, on `clusters`, on `access`, on the
+//! `audit_log`. They stand on `core`, whose pipeline is the only way to keys, and on `lifecycle`, which runs the durable
+//! procedures.
 //!
 //! Invariants: nothing is done and nothing given out that permission, key state and key store don't allow before the
 //! act and still after it; whatever has reached a token is recorded to its end, even if its caller has left; requests
@@ -8,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod audit_log;
 mod clusters;
 mod core;
 mod crypto;
@@ -29,6 +31,7 @@ use pki::seal::SealKeys;
 use store::Store;
 use telemetry::watchdog::Heartbeat;
 
+pub use audit::look::{Filter as AuditFilter, Outcome as AuditOutcome};
 pub use auth::request::{Interface, RequestContext};
 
 pub use self::access::access_keys::{AccessKeyView, CreatedAccessKey};
@@ -39,6 +42,8 @@ pub use self::access::groups::GroupView;
 pub use self::access::key_policy::PutKeyPolicyInput;
 pub use self::access::policies::{Attached, PolicyView, PutPolicyInput};
 pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalView};
+pub use self::audit_log::follow_audit_records::{AuditFollower, FollowAuditRecordsInput, Followed};
+pub use self::audit_log::list_audit_records::{AuditRecord, AuditRecords, ListAuditRecordsInput};
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
@@ -49,7 +54,9 @@ pub use self::core::error::Error;
 pub use self::core::grant_token::GrantTokens;
 pub use self::core::page::Page;
 pub use self::core::rate::RateLimits;
-pub use self::core::{LogRecorder, Settings, audit_key, audit_recorder, cluster_registry, observer, recorder};
+pub use self::core::{
+    LogRecorder, Settings, audit_key, audit_reader, audit_recorder, cluster_registry, observer, recorder,
+};
 pub use self::crypto::decrypt::{DecryptInput, Decrypted};
 pub use self::crypto::encrypt::{EncryptInput, Encrypted};
 pub use self::crypto::extras::Extras;
@@ -70,6 +77,7 @@ pub use self::keys::list_keys::{KeyDetails, KeyEntry, KeyFilter, ListKeysInput};
 pub use self::keys::rotate_key::{KeyRotation, RotationStatus};
 pub use self::lifecycle::{AddHsmInput, AddedHsm};
 
+use self::audit_reader::AuditReader;
 use self::cluster_registry::{ClusterRegistry, ClusterSpec};
 use self::core::Core;
 use self::lifecycle::Lifecycle;
@@ -96,6 +104,11 @@ impl Service {
     ) -> Self {
         let core = Core::new(settings, store, registry, clock, observer, recorder);
         Self { lifecycle: Lifecycle::new(core.clone()), core }
+    }
+
+    /// Has callers read this audit log from now on. Given once.
+    pub fn set_audit_reader(&self, reader: Arc<dyn AuditReader>) {
+        self.core.set_audit_reader(reader);
     }
 
     /// Takes up what every key store was about when the daemon ended.

@@ -9,6 +9,7 @@ mod keys;
 mod measure;
 mod new_log;
 mod open;
+mod reader;
 mod sinks;
 mod source;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use self::cosign::Signers;
 use self::journal::{Journal, Refusals};
@@ -67,6 +69,8 @@ struct Inner {
     standings: Standings,
     /// When a disk that fills up was last told of.
     told: Mutex<Option<Instant>>,
+    /// How many records the newest head is of, for those who follow.
+    signed: watch::Sender<u64>,
 }
 
 /// A log that is open.
@@ -107,6 +111,7 @@ impl Audit {
             refusals: Arc::new(Refusals::default()),
             standings: Standings::default(),
             told: Mutex::default(),
+            signed: watch::Sender::new(0),
         }));
         audit.try_to_open().await;
         audit
@@ -117,10 +122,17 @@ impl Audit {
         Arc::new(AuditRecorder::new(Arc::new(Journal::new(self.clone())), config.scope.clone()))
     }
 
-    /// From now on the HSMs of its clusters sign heads.
+    /// From now on the HSMs of its clusters sign heads, and its callers read it.
     pub(super) fn signed_by(&self, service: &Service) {
         // Called once.
         let _ = self.0.service.set(service.clone());
+        service.set_audit_reader(self.reader());
+    }
+
+    /// Tells those who follow of a head that is newer than what they know.
+    fn tell_of_the_head(&self, opened: &Opened) {
+        let size = opened.log.head().size;
+        self.0.signed.send_if_modified(|known| std::mem::replace(known, size) != size);
     }
 
     /// Looks after it for ever.
@@ -133,6 +145,7 @@ impl Audit {
                     heartbeat.idle(self.let_go(opened)).await;
                 }
                 Some(opened) => {
+                    self.tell_of_the_head(&opened);
                     heartbeat.idle(self.note_head(&opened)).await;
                     heartbeat.idle(self.keep_keys(&opened)).await;
                     self.tell_of_the_disk(&opened);

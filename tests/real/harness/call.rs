@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proto::v1::access_service_client::AccessServiceClient;
+use proto::v1::audit_service_client::AuditServiceClient;
 use proto::v1::clusters_service_client::ClustersServiceClient;
 use proto::v1::crypto_service_client::CryptoServiceClient;
 use proto::v1::key_stores_service_client::KeyStoresServiceClient;
@@ -33,6 +34,7 @@ pub(crate) struct Caller {
     pub(crate) stores: KeyStoresServiceClient<Channel>,
     pub(crate) clusters: ClustersServiceClient<Channel>,
     pub(crate) access: AccessServiceClient<Channel>,
+    pub(crate) audit: AuditServiceClient<Channel>,
     channel: Channel,
     deadline: Duration,
 }
@@ -109,6 +111,7 @@ impl Caller {
             stores: KeyStoresServiceClient::new(channel.clone()),
             clusters: ClustersServiceClient::new(channel.clone()),
             access: AccessServiceClient::new(channel.clone()),
+            audit: AuditServiceClient::new(channel.clone()),
             channel,
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
             deadline: Duration::from_secs(20),

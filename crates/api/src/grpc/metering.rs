@@ -18,7 +18,7 @@ pub struct GrpcMetering;
 const STREAMS: [&str; 2] =
     ["/keystored.v1.CryptoService/Stream", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
 /// Methods whose answers have none.
-const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const WATCHES: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/keystored.v1.AuditService/FollowAuditRecords"];
 
 /// The answer where there is no room, whose own bytes must not take any: all of them share the values.
 static FULL: LazyLock<HeaderMap> =
@@ -29,7 +29,7 @@ impl Metering for GrpcMetering {
 
     fn kind(&self, path: &str) -> Kind {
         match path {
-            WATCH => Kind::Watch,
+            path if WATCHES.contains(&path) => Kind::Watch,
             path if STREAMS.contains(&path) => Kind::Stream,
             _ => Kind::Unary,
         }
@@ -79,6 +79,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(found, 2, "CryptoService.Stream and Health.Watch; reflection's descriptors are not at hand");
+        let named =
+            "CryptoService.Stream, Health.Watch and FollowAuditRecords; reflection's descriptors are not at hand";
+        assert_eq!(found, 3, "{named}");
     }
 }

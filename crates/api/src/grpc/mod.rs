@@ -8,10 +8,12 @@
 mod access;
 mod access_keys;
 mod approvals;
+mod audit;
 mod clusters;
 mod crypto;
 mod entry;
 mod error;
+mod follow;
 mod grants;
 mod items;
 mod key_metadata;
@@ -41,9 +43,11 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use self::access::AccessApi;
 use self::approvals::ApprovalsApi;
+use self::audit::AuditApi;
 use self::clusters::ClustersApi;
 use self::crypto::CryptoApi;
 use self::entry::{CallEntry, check_peer};
+use self::follow::Followers;
 use self::key_stores::KeyStoresApi;
 use self::keys::KeysApi;
 use self::limiter::RequestLimiter;
@@ -57,6 +61,7 @@ use model::limits;
 use proto::v1;
 use proto::v1::access_service_server::AccessServiceServer;
 use proto::v1::approvals_service_server::ApprovalsServiceServer;
+use proto::v1::audit_service_server::AuditServiceServer;
 use proto::v1::clusters_service_server::ClustersServiceServer;
 use proto::v1::crypto_service_server::CryptoServiceServer;
 use proto::v1::key_stores_service_server::KeyStoresServiceServer;
@@ -67,7 +72,7 @@ use service::Service;
 const FOREIGN_MESSAGE_BYTES: usize = 4 << 10;
 
 /// Services whose status the health service tells; the empty name is the daemon as a whole.
-const HEALTH_NAMES: [&str; 7] = [
+const HEALTH_NAMES: [&str; 8] = [
     "",
     <CryptoServiceServer<CryptoApi> as NamedService>::NAME,
     <KeysServiceServer<KeysApi> as NamedService>::NAME,
@@ -75,6 +80,7 @@ const HEALTH_NAMES: [&str; 7] = [
     <ClustersServiceServer<ClustersApi> as NamedService>::NAME,
     <AccessServiceServer<AccessApi> as NamedService>::NAME,
     <ApprovalsServiceServer<ApprovalsApi> as NamedService>::NAME,
+    <AuditServiceServer<AuditApi> as NamedService>::NAME,
 ];
 
 /// How calls are bounded.
@@ -113,9 +119,9 @@ impl HealthSwitch {
         }
     }
 
-    /// Ends every CryptoService.Stream once the windows in work are answered, and each later one at once, with UNAVAILABLE:
-    /// a stream has no end of its own, and a shutdown cannot wait for one. Whoever watches the health has been told and
-    /// is let go, too. Not to be undone.
+    /// Ends every CryptoService.Stream once the windows in work are answered, every AuditService.FollowAuditRecords, and each
+    /// later one at once, with UNAVAILABLE: a stream has no end of its own, and a shutdown cannot wait for one. Whoever
+    /// watches the health has been told and is let go, too. Not to be undone.
     pub async fn close_streams(&self) {
         self.closing.cancel();
         let mut reporter = self.reporter.clone();
@@ -141,13 +147,15 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
 
     let (recorder, of_records) = (service.clone(), clock.clone());
     let entry = Arc::new(CallEntry::new(service, settings, clock.clone()));
+    let followers = Followers::new(closing.clone(), clock.clone());
     let streams = Streams::new(entry.service.clone(), settings.streams, closing, clock.clone());
     let crypto = CryptoServiceServer::new(CryptoApi { entry: Arc::clone(&entry), streams });
     let keys = KeysServiceServer::new(KeysApi { entry: Arc::clone(&entry) });
     let key_stores = KeyStoresServiceServer::new(KeyStoresApi { entry: Arc::clone(&entry) });
     let clusters = ClustersServiceServer::new(ClustersApi { entry: Arc::clone(&entry) });
     let access = AccessServiceServer::new(AccessApi { entry: Arc::clone(&entry) });
-    let approvals = ApprovalsServiceServer::new(ApprovalsApi { entry });
+    let approvals = ApprovalsServiceServer::new(ApprovalsApi { entry: Arc::clone(&entry) });
+    let audit = AuditServiceServer::new(AuditApi { entry, followers });
     let crypto = RequestLimiter::new(crypto.clone().max_decoding_message_size(limits::MESSAGE_BYTES)).with_apart([
         (
             &["/keystored.v1.CryptoService/BatchDecrypt", "/keystored.v1.CryptoService/BatchReEncrypt"][..],
@@ -160,6 +168,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
     let clusters = RequestLimiter::new(clusters.max_decoding_message_size(limits::MESSAGE_BYTES));
     let access = RequestLimiter::new(access.max_decoding_message_size(limits::MESSAGE_BYTES));
     let approvals = RequestLimiter::new(approvals.max_decoding_message_size(limits::MESSAGE_BYTES));
+    let audit = RequestLimiter::new(audit.max_decoding_message_size(limits::MESSAGE_BYTES));
     let health = HealthServer::new(HealthService::from_health_reporter(reporter))
         .max_decoding_message_size(FOREIGN_MESSAGE_BYTES);
 
@@ -170,6 +179,7 @@ pub fn routes(service: Service, settings: Settings, clock: Clock) -> (Calls, Hea
         .add_service(clusters)
         .add_service(access)
         .add_service(approvals)
+        .add_service(audit)
         .add_service(InterceptedService::new(health, check.clone()));
     let routes = match reflection() {
         Ok(reflection) => {

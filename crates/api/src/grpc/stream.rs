@@ -53,7 +53,7 @@ pub(super) struct Streams {
 }
 
 /// Why a stream ends though its caller has not ended it.
-enum Ending {
+pub(super) enum Ending {
     /// Its deadline has passed.
     Late,
     /// The daemon is being stopped.
@@ -90,7 +90,8 @@ impl Streams {
     }
 }
 
-async fn ending(
+/// When a stream ends though its caller has not ended it, and why.
+pub(super) async fn ending(
     remaining: Option<std::time::Duration>,
     closing: CancellationToken,
     leaves: impl Future<Output = ()>,

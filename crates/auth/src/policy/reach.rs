@@ -77,10 +77,20 @@ enum Thing {
     Role,
     Group,
     Policy,
+    AuditLog,
 }
 
-const THINGS: &[Thing] =
-    &[Thing::Key, Thing::Alias, Thing::KeyStore, Thing::Cluster, Thing::User, Thing::Role, Thing::Group, Thing::Policy];
+const THINGS: &[Thing] = &[
+    Thing::Key,
+    Thing::Alias,
+    Thing::KeyStore,
+    Thing::Cluster,
+    Thing::User,
+    Thing::Role,
+    Thing::Group,
+    Thing::Policy,
+    Thing::AuditLog,
+];
 
 impl Thing {
     /// The ARNs of all that there may be.
@@ -104,6 +114,8 @@ impl Thing {
             Self::Role => (of_any("role/"), Class::Part),
             Self::Group => (of_iam("group/"), Class::Part),
             Self::Policy => (of_iam("policy/"), Class::Part),
+            // Its name is up to the configuration.
+            Self::AuditLog => (of_kms("audit-log/"), Class::Any),
         };
         begin.push(Step::Many(rest));
         begin
@@ -125,6 +137,7 @@ fn things_of(operation: Operation) -> &'static [Thing] {
         Of::Policy => &[Thing::Policy],
         // On what the call is about that waits.
         Of::Approval => THINGS,
+        Of::AuditLog => &[Thing::AuditLog],
         Of::Account => &[],
     }
 }
@@ -273,16 +286,19 @@ mod tests {
 
     #[test]
     fn what_a_resource_can_be() {
-        use Thing::{Alias, Cluster, Group, Key, KeyStore, Policy, Role, User};
+        use Thing::{Alias, AuditLog, Cluster, Group, Key, KeyStore, Policy, Role, User};
         for (text, things) in [
             ("arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", &[Key][..]),
             ("arn:aws:kms:eu-central-1:111122223333:key/*", &[Key]),
             ("arn:aws:kms:*:111122223333:alias/*", &[Alias]),
-            ("arn:aws:kms:*", &[Key, Alias, KeyStore, Cluster]),
+            ("arn:aws:kms:*", &[Key, Alias, KeyStore, Cluster, AuditLog]),
+            ("arn:aws:kms:*:*:audit-log/*", &[AuditLog]),
+            ("arn:aws:kms:eu-central-1:111122223333:audit-log/keystored/111122223333/eu-central-1", &[AuditLog]),
+            ("arn:aws:kms:us-east-1:*:audit-log/*", &[]),
             ("arn:*", THINGS),
             ("arn:aws:kms:*:*:key*", &[Key, KeyStore]),
             ("arn:aws:kms:*:*:k??/*", &[Key]),
-            ("arn:aws:kms:eu-*-1:1111*:${aws:username}", &[Key, Alias, KeyStore, Cluster]),
+            ("arn:aws:kms:eu-*-1:1111*:${aws:username}", &[Key, Alias, KeyStore, Cluster, AuditLog]),
             ("arn:aws:iam::999900001111:user/anna", &[User]),
             ("arn:aws:iam::*:*", &[User, Role, Group, Policy]),
             ("arn:aws:iam::111122223333:group/red", &[Group]),

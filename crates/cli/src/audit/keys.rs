@@ -2,14 +2,16 @@
 
 use audit::layout::KEYS;
 
-use super::{Log, read_keys};
+use super::{ANSWER, Log, keys_of, read_keys};
 use crate::Context;
 use crate::failure::Failure;
 
 /// Printed as the file is: it is to be handed on. Who compares the authorities' fingerprints has them beside it.
-pub(super) fn run(context: &Context, log: &Log) -> Result<(), Failure> {
-    log.place()?;
-    let (keys, believed) = read_keys(&log.directory.join(KEYS))?;
+pub(super) async fn run(context: &Context, log: &Log) -> Result<(), Failure> {
+    let (keys, believed) = match log.place()? {
+        Some(place) => read_keys(&place.directory().join(KEYS))?,
+        None => keys_of(context.connection.connect().await?.get_audit_keys().await?.as_bytes(), &ANSWER)?,
+    };
     for hsm in &believed.hsms {
         let anchor = keys.trust_anchors.get(hsm.anchor);
         let fingerprint = anchor.and_then(|pem| audit::keys::anchor_fingerprint(pem).ok()).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Records as they are shown, and what they are chosen by.
 
+use audit::look::{self, Facts};
+use proto::v1::{AuditFilter, AuditOutcome};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,50 +13,32 @@ pub(super) struct Shown {
     pub(super) number: u64,
     /// As it stands in the log; a text where it is no JSON.
     pub(super) record: Value,
+    #[serde(skip)]
+    line: String,
 }
 
 impl Shown {
     pub(super) fn new(number: u64, bytes: &[u8]) -> Self {
         let as_text = |_| Value::String(String::from_utf8_lossy(bytes).into_owned());
-        Self { number, record: serde_json::from_slice(bytes).unwrap_or_else(as_text) }
-    }
-
-    /// A text of it, by the path of names to it.
-    fn at(&self, path: &str) -> &str {
-        self.record.pointer(path).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    pub(super) fn event_id(&self) -> &str {
-        self.at("/eventID")
-    }
-
-    pub(super) fn time(&self) -> &str {
-        self.at("/eventTime")
-    }
-
-    fn resources(&self) -> impl Iterator<Item = &str> {
-        let resources = self.record.pointer("/resources").and_then(Value::as_array);
-        resources.into_iter().flatten().filter_map(|one| one.pointer("/ARN").and_then(Value::as_str))
-    }
-
-    /// Whose call it was: a principal of the policies, or who has none there, such as an administrator of the configuration,
-    /// by the name of the certificate.
-    fn who(&self) -> &str {
-        let names = ["/userIdentity/arn", "/userIdentity/principalId", "/userIdentity/invokedBy"];
-        names.map(|name| self.at(name)).into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+        let record = serde_json::from_slice(bytes).unwrap_or_else(as_text);
+        Self { number, record, line: line(number, &Facts::of(bytes)) }
     }
 
     /// A line with what most look for.
-    pub(super) fn line(&self) -> String {
-        let outcome = match self.at("/errorCode") {
-            "" => "ok",
-            code => code,
-        };
-        let resources: Vec<&str> = self.resources().collect();
-        let number = self.number.to_string();
-        let words = [&number, self.time(), self.at("/eventName"), outcome, self.who(), &resources.join(",")];
-        words.map(|word| if word.is_empty() { "-" } else { word }).join("  ")
+    pub(super) fn line(&self) -> &str {
+        &self.line
     }
+}
+
+fn line(number: u64, facts: &Facts<'_>) -> String {
+    let outcome = match facts.error_code() {
+        "" => "ok",
+        code => code,
+    };
+    let resources: Vec<&str> = facts.resources().collect();
+    let number = number.to_string();
+    let words = [&number, facts.time(), facts.event_name(), outcome, facts.who(), &resources.join(",")];
+    words.map(|word| if word.is_empty() { "-" } else { word }).join("  ")
 }
 
 impl Report for Shown {
@@ -72,16 +56,6 @@ pub(super) enum Outcome {
     Denied,
     /// It was refused or came to nothing for another reason.
     Failed,
-}
-
-impl Outcome {
-    fn of(code: &str) -> Self {
-        match code {
-            "" => Self::Ok,
-            "AccessDenied" | "AccessDeniedException" => Self::Denied,
-            _ => Self::Failed,
-        }
-    }
 }
 
 /// Which records are wanted.
@@ -108,31 +82,48 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn wants(&self, record: &Shown) -> bool {
-        let ends = |whole: &str, end: &str| {
-            whole.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':']))
-        };
-        let of = |wanted: &Option<String>, is: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(is);
-        of(&self.key, &|key| record.resources().any(|arn| ends(arn, key)))
-            && of(&self.principal, &|principal| ends(record.who(), principal))
-            && of(&self.operation, &|operation| record.at("/eventName").eq_ignore_ascii_case(operation))
-            && self.outcome.is_none_or(|outcome| outcome == Outcome::of(record.at("/errorCode")))
-            // Both are UTC with the same digits in the same places: they sort as texts do.
-            && of(&self.since, &|since| record.time() >= since)
-            && of(&self.until, &|until| record.time() < until)
+    /// As files are looked through.
+    pub(super) fn meant(&self) -> look::Filter {
+        let Self { key, principal, operation, outcome, since, until } = self;
+        let outcome = outcome.map(|outcome| match outcome {
+            Outcome::Ok => look::Outcome::Ok,
+            Outcome::Denied => look::Outcome::Denied,
+            Outcome::Failed => look::Outcome::Failed,
+        });
+        look::Filter {
+            event: None,
+            key: key.clone(),
+            principal: principal.clone(),
+            operation: operation.clone(),
+            outcome,
+            since: since.clone(),
+            until: until.clone(),
+        }
     }
 
-    /// Whether it is older than anything that is wanted.
-    pub(super) fn is_before(&self, record: &Shown) -> bool {
-        self.since.as_deref().is_some_and(|since| record.time() < since)
+    /// As the service is asked.
+    pub(super) fn wire(&self) -> AuditFilter {
+        let Self { key, principal, operation, outcome, since, until } = self;
+        let outcome = match outcome {
+            None => AuditOutcome::Unspecified,
+            Some(Outcome::Ok) => AuditOutcome::Ok,
+            Some(Outcome::Denied) => AuditOutcome::Denied,
+            Some(Outcome::Failed) => AuditOutcome::Failed,
+        };
+        let given = |text: &Option<String>| text.clone().unwrap_or_default();
+        AuditFilter {
+            key: given(key),
+            principal: given(principal),
+            operation: given(operation),
+            outcome: outcome.into(),
+            since: given(since),
+            until: given(until),
+            event_id: String::new(),
+        }
     }
 }
 
 /// The beginning of a time as records have it.
 fn time(text: &str) -> Result<String, String> {
-    const PATTERN: &str = "0000-00-00T00:00:00";
-    let bare = text.strip_suffix('Z').unwrap_or(text);
-    let fits = |(have, want): (char, char)| if want == '0' { have.is_ascii_digit() } else { have == want };
-    let sound = bare.len() >= 10 && bare.len() <= PATTERN.len() && bare.chars().zip(PATTERN.chars()).all(fits);
-    if sound { Ok(bare.to_owned()) } else { Err("write it like 2026-11-30 or 2026-11-30T12:00:00Z".to_owned()) }
+    look::time(text).ok_or_else(|| "write it like 2026-11-30 or 2026-11-30T12:00:00Z".to_owned())
 }

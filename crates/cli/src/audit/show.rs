@@ -1,13 +1,16 @@
 //! `keystorectl audit show`
 
-use audit::files::Place;
+use audit::files::{Place, Unreadable};
+use audit::layout::FULL;
+use audit::look::{self, Bounds, Filter, LookError, Way};
 use audit::read::Records;
 use clap::Args;
+use proto::v1::{AuditFilter, ListAuditRecordsRequest};
 use serde::Serialize;
 
 use super::Log;
 use super::record::Shown;
-use super::tail::{BLOCK, end};
+use super::tail::{WHOLE, end, newest};
 use crate::Context;
 use crate::failure::Failure;
 use crate::printer::Report;
@@ -33,49 +36,61 @@ impl Report for Event {
     }
 }
 
-pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
-    let place = arguments.log.place()?;
-    let unreadable = |error: audit::files::Unreadable| Failure::local(format!("cannot read {error}"));
-    let records = match arguments.which.parse::<u64>() {
-        Ok(number) => {
-            let mut records = Records::from(&place, number).map_err(unreadable)?;
-            let found = records.next().map_err(unreadable)?;
-            found.map(|record| Shown::new(record.number, record.bytes)).into_iter().collect()
-        }
-        Err(_) => event(&place, &arguments.which).map_err(unreadable)?,
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
+    let which = &arguments.which;
+    let records = match arguments.log.place()? {
+        Some(place) => of_files(&place, which)?,
+        None => of_service(context, which).await?,
     };
     if records.is_empty() {
-        return Err(Failure::local(format!("the log has no record {}", arguments.which)));
+        return Err(Failure::local(format!("the log has no record {which}")));
     }
     context.printer.report(&Event { records })
 }
 
-/// The records of an event, which follow closely on each other; the newest are looked at first.
-pub(super) fn event(place: &Place, id: &str) -> Result<Vec<Shown>, audit::files::Unreadable> {
-    let mut before = end(place)?;
-    let mut found: Vec<Shown> = Vec::new();
-    while before > 0 {
-        let first = (before - 1) / BLOCK * BLOCK;
-        let mut records = Records::from(place, first)?;
-        let mut here = Vec::new();
-        while records.number() < before
-            && let Some(record) = records.next()?
-        {
-            // Far cheaper than reading each as JSON.
-            if contains(record.bytes, id.as_bytes()) {
-                here.push(Shown::new(record.number, record.bytes));
-            }
+fn of_files(place: &Place, which: &str) -> Result<Vec<Shown>, Failure> {
+    match which.parse::<u64>() {
+        Ok(number) => {
+            let unreadable = |error: Unreadable| Failure::local(format!("cannot read {error}"));
+            let mut records = Records::from(place, number).map_err(unreadable)?;
+            let found = records.next().map_err(unreadable)?;
+            Ok(found.map(|record| Shown::new(record.number, record.bytes)).into_iter().collect())
         }
-        here.retain(|record| record.event_id() == id);
-        if here.is_empty() && !found.is_empty() {
-            break;
-        }
-        found.splice(..0, here);
-        before = first;
+        Err(_) => event(place, which).map_err(|error| Failure::local(error.to_string())),
     }
-    Ok(found)
 }
 
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    !part.is_empty() && bytes.windows(part.len()).any(|window| window == part)
+async fn of_service(context: &Context, which: &str) -> Result<Vec<Shown>, Failure> {
+    let client = context.connection.connect().await?;
+    match which.parse::<u64>() {
+        Ok(number) => {
+            let request = ListAuditRecordsRequest { from: Some(number), limit: Some(1), ..Default::default() };
+            let records = client.list_audit_records(request).await?.records;
+            Ok(records.iter().map(|record| Shown::new(record.number, &record.record)).collect())
+        }
+        Err(_) => {
+            let filter = AuditFilter { event_id: which.to_owned(), ..AuditFilter::default() };
+            let (mut found, _) = newest(&client, &filter, usize::MAX).await?;
+            found.reverse();
+            Ok(found)
+        }
+    }
+}
+
+/// The records of an event, which follow closely on each other; the newest are looked at first.
+pub(super) fn event(place: &Place, id: &str) -> Result<Vec<Shown>, LookError> {
+    let end = end(place)?;
+    let filter = Filter { event: Some(id.to_owned()), ..Filter::default() };
+    let bounds = Bounds { looked_at: FULL as usize, ..WHOLE };
+    let (mut found, mut next) = (Vec::new(), Some(Way::Back(end)));
+    while let Some(way) = next {
+        let page = look::look(place, &filter, way, end, bounds)?;
+        if page.records.is_empty() && !found.is_empty() {
+            break;
+        }
+        found.extend(page.records.iter().map(|(number, bytes)| Shown::new(*number, bytes)));
+        next = page.next;
+    }
+    found.reverse();
+    Ok(found)
 }

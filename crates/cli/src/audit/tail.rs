@@ -1,23 +1,27 @@
 //! `keystorectl audit tail`
 
-use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use audit::files::{Place, Unreadable};
+use audit::look::{self, Bounds, LookError, Way};
 use audit::prove;
 use audit::read::Records;
 use clap::Args;
+use client::Client;
+use proto::v1::{AuditFilter, FollowAuditRecordsRequest, ListAuditRecordsRequest};
 
 use super::Log;
 use super::record::{Filter, Shown};
 use crate::failure::Failure;
 use crate::{Context, interruption};
-use model::text;
+use model::{limits, text};
 
-/// Records that are looked at together, the newest first.
-pub(super) const BLOCK: u64 = 256;
 /// Between two looks at what came.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A look at files ends with what it has found or with the last of them.
+pub(super) const WHOLE: Bounds =
+    Bounds { records: usize::MAX, bytes: usize::MAX, looked_at: usize::MAX, read: usize::MAX };
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -35,28 +39,63 @@ pub(crate) struct Arguments {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { log, filter, lines, follow } = arguments;
-    let place = log.place()?;
-    let unreadable = |error: Unreadable| Failure::local(format!("cannot read {error}"));
     let most = if filter.since.is_some() { usize::MAX } else { lines };
-    let end = end(&place).map_err(unreadable)?;
-    for record in last(&place, end, &filter, most).map_err(unreadable)? {
+    match log.place()? {
+        Some(place) => of_files(context, &place, &filter.meant(), most, follow).await,
+        None => of_service(context, filter.wire(), most, follow).await,
+    }
+}
+
+async fn of_files(
+    context: &Context,
+    place: &Place,
+    filter: &look::Filter,
+    most: usize,
+    follow: bool,
+) -> Result<(), Failure> {
+    let unreadable = |error: Unreadable| Failure::local(format!("cannot read {error}"));
+    let end = end(place).map_err(unreadable)?;
+    for record in last(place, end, filter, most).map_err(|error| Failure::local(error.to_string()))? {
         print(context, &record)?;
     }
     if !follow {
         return Ok(());
     }
-    let mut records = Records::from(&place, end).map_err(unreadable)?;
-    let mut interrupted = std::pin::pin!(interruption());
+    let mut records = Records::from(place, end).map_err(unreadable)?;
+    let mut interrupted = pin!(interruption());
     loop {
         while let Some(record) = records.next().map_err(unreadable)? {
-            let record = Shown::new(record.number, record.bytes);
-            if filter.wants(&record) {
-                print(context, &record)?;
+            if filter.wants(record.bytes) {
+                print(context, &Shown::new(record.number, record.bytes))?;
             }
         }
         tokio::select! {
             () = &mut interrupted => return Ok(()),
             () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn of_service(context: &Context, filter: AuditFilter, most: usize, follow: bool) -> Result<(), Failure> {
+    let client = context.connection.connect().await?;
+    let (found, size) = newest(&client, &filter, most).await?;
+    for record in found.iter().rev() {
+        print(context, record)?;
+    }
+    if !follow {
+        return Ok(());
+    }
+    let request = FollowAuditRecordsRequest { filter: Some(filter), from: Some(size) };
+    let mut records = client.follow_audit_records(request).await?;
+    let mut interrupted = pin!(interruption());
+    loop {
+        let come = tokio::select! {
+            () = &mut interrupted => return Ok(()),
+            come = records.next() => come?,
+        };
+        let Some(come) = come else { return Ok(()) };
+        for record in come.records {
+            print(context, &Shown::new(record.number, &record.record))?;
         }
     }
 }
@@ -67,7 +106,7 @@ fn print(context: &Context, record: &Shown) -> Result<(), Failure> {
         let json = serde_json::to_string(record).map_err(|error| Failure::local(error.to_string()))?;
         text::shown_json(&json).into_owned()
     } else {
-        text::shown(&record.line()).into_owned()
+        text::shown(record.line()).into_owned()
     };
     context.printer.bytes(format!("{line}\n").as_bytes())
 }
@@ -81,33 +120,35 @@ pub(super) fn end(place: &Place) -> Result<u64, Unreadable> {
     Ok(records.number())
 }
 
-/// The last ones that are wanted.
-pub(super) fn last(place: &Place, end: u64, filter: &Filter, most: usize) -> Result<VecDeque<Shown>, Unreadable> {
-    let mut found = VecDeque::new();
-    let mut before = end;
-    while before > 0 && found.len() < most {
-        let first = (before - 1) / BLOCK * BLOCK;
-        let mut records = Records::from(place, first)?;
-        let mut here = Vec::new();
-        let mut all_before = true;
-        while records.number() < before
-            && let Some(record) = records.next()?
-        {
-            let record = Shown::new(record.number, record.bytes);
-            all_before &= filter.is_before(&record);
-            if filter.wants(&record) {
-                here.push(record);
-            }
+/// The last ones that are wanted, in their order.
+pub(super) fn last(place: &Place, end: u64, filter: &look::Filter, most: usize) -> Result<Vec<Shown>, LookError> {
+    let bounds = Bounds { records: most, ..WHOLE };
+    let found = look::look(place, filter, Way::Back(end), end, bounds)?;
+    Ok(found.records.iter().rev().map(|(number, bytes)| Shown::new(*number, bytes)).collect())
+}
+
+/// The newest ones that are wanted, the newest first, and how many there are in all. Those of an event follow closely on each
+/// other, so that whoever looks for one ends with the first page behind it.
+pub(super) async fn newest(client: &Client, filter: &AuditFilter, most: usize) -> Result<(Vec<Shown>, u64), Failure> {
+    let (mut found, mut size, mut marker) = (Vec::new(), None, String::new());
+    loop {
+        let left = most.saturating_sub(found.len()).max(1);
+        let limit = u32::try_from(left).unwrap_or(u32::MAX).min(limits::LIST_LIMIT);
+        let request = ListAuditRecordsRequest {
+            filter: Some(filter.clone()),
+            from: None,
+            newest_first: true,
+            limit: Some(limit),
+            marker,
+        };
+        let page = client.list_audit_records(request).await?;
+        let is_behind = !filter.event_id.is_empty() && !found.is_empty() && page.records.is_empty();
+        let size = *size.get_or_insert(page.size);
+        found.extend(page.records.iter().map(|record| Shown::new(record.number, &record.record)));
+        if !page.truncated || is_behind || found.len() >= most {
+            found.truncate(most);
+            return Ok((found, size));
         }
-        for record in here.into_iter().rev() {
-            if found.len() < most {
-                found.push_front(record);
-            }
-        }
-        if all_before && filter.since.is_some() {
-            break;
-        }
-        before = first;
+        marker = page.next_marker;
     }
-    Ok(found)
 }

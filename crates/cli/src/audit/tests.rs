@@ -48,9 +48,9 @@ fn filter(arguments: &[&str]) -> Filter {
 
 #[test]
 fn records_are_chosen_by_what_they_say() {
-    let done = Shown::new(7, &record(7, "Decrypt", None));
-    let denied = Shown::new(8, &record(8, "Decrypt", Some("AccessDenied")));
-    let failed = Shown::new(8, &record(8, "Encrypt", Some("DisabledException")));
+    let done = record(7, "Decrypt", None);
+    let denied = record(8, "Decrypt", Some("AccessDenied"));
+    let failed = record(8, "Encrypt", Some("DisabledException"));
     for (arguments, wanted) in [
         (vec![], [true, true, true]),
         (vec!["--key", KEY], [true, true, true]),
@@ -68,22 +68,24 @@ fn records_are_chosen_by_what_they_say() {
         (vec!["--until", "2026-11-01T12:00:00Z"], [false, false, false]),
         (vec!["--until", "2026-11-02"], [true, true, true]),
     ] {
-        let filter = filter(&arguments);
+        let filter = filter(&arguments).meant();
         assert_eq!([&done, &denied, &failed].map(|one| filter.wants(one)), wanted, "{arguments:?}");
     }
 }
 
 #[test]
 fn a_record_is_one_line_whatever_it_is() {
-    let line = Shown::new(8, &record(8, "Decrypt", Some("AccessDenied"))).line();
-    assert_eq!(line, format!("8  2026-11-01T12:00:00Z  Decrypt  AccessDenied  arn:aws:iam::0:user/anna  {KEY}"));
+    let shown = Shown::new(8, &record(8, "Decrypt", Some("AccessDenied")));
+    assert_eq!(
+        shown.line(),
+        format!("8  2026-11-01T12:00:00Z  Decrypt  AccessDenied  arn:aws:iam::0:user/anna  {KEY}")
+    );
     assert_eq!(Shown::new(3, b"\xff no JSON").line(), "3  -  -  ok  -  -");
     let service = Shown::new(1, br#"{"eventName":"DeleteKey","userIdentity":{"invokedBy":"AWS Internal"}}"#);
     assert_eq!(service.line(), "1  -  DeleteKey  ok  AWS Internal  -");
     let administrator = br#"{"eventName":"CreateKey","userIdentity":{"type":"Unknown","principalId":"cn:ops"}}"#;
-    let administrator = Shown::new(2, administrator);
-    assert_eq!(administrator.line(), "2  -  CreateKey  ok  cn:ops  -");
-    assert!(filter(&["--principal", "cn:ops"]).wants(&administrator));
+    assert_eq!(Shown::new(2, administrator).line(), "2  -  CreateKey  ok  cn:ops  -");
+    assert!(filter(&["--principal", "cn:ops"]).meant().wants(administrator));
 }
 
 #[test]
@@ -92,6 +94,24 @@ fn times_are_told_as_records_have_them() {
         let line = ["keystorectl", "audit", "tail", ".", "--since", wrong];
         assert!(Arguments::try_parse_from(line).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_directory_is_named_or_the_service_is_asked() {
+    let parses = |words: &[&str]| {
+        let line = ["keystorectl", "audit"].iter().chain(words);
+        Arguments::try_parse_from(line).is_ok()
+    };
+    for verb in ["head", "keys", "tail"] {
+        assert!(parses(&[verb]) && parses(&[verb, "dir"]) && parses(&[verb, "dir", "--archive", "other"]), "{verb}");
+        assert!(!parses(&[verb, "--archive", "other"]), "{verb}: the service knows no archive");
+    }
+    for verb in ["show", "prove"] {
+        assert!(parses(&[verb, "5"]) && parses(&[verb, "dir", "5"]) && !parses(&[verb]), "{verb}");
+        assert!(!parses(&[verb, "5", "--archive", "other"]), "{verb}");
+    }
+    assert!(!parses(&["prove", "dir"]) && !parses(&["prove", "5", "dir"]), "a number stands last");
+    assert!(parses(&["verify", "--keys", "k", "--checkpoint", "h"]));
 }
 
 /// What the program ends with.
@@ -161,7 +181,7 @@ fn the_last_records_are_found_from_the_end() {
     let place = audit::files::Place::new(log.path());
     assert_eq!(super::tail::end(&place).unwrap(), 1_010);
     let numbers = |arguments: &[&str], most| -> Vec<u64> {
-        let found = super::tail::last(&place, 1_010, &filter(arguments), most).unwrap();
+        let found = super::tail::last(&place, 1_010, &filter(arguments).meant(), most).unwrap();
         found.iter().map(|record| record.number).collect()
     };
     assert_eq!(numbers(&[], 3), [1_007, 1_008, 1_009]);

@@ -1,12 +1,19 @@
 //! `keystorectl audit verify`
+//!
+//! Of files everything is checked. Of a log that is only reached over the network it is checked whether it has all that a head
+//! was of that was kept elsewhere: that takes a proof of a few hundred bytes.
 
 use std::path::PathBuf;
 
+use audit::files::Place;
+use audit::keys::Believed;
+use audit::note::Checkpoint;
+use audit::prove;
 use audit::verify::{self, Finding, Report, Signer};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Log, read_head, read_keys};
+use super::{ANSWER, Log, read_head, read_keys};
 use crate::Context;
 use crate::failure::Failure;
 use crate::printer::{self, facts};
@@ -21,7 +28,8 @@ pub(crate) struct Arguments {
     /// The public keys, as `audit keys` prints them; from somebody you trust, or kept from before
     #[arg(long, value_name = "FILE")]
     keys: PathBuf,
-    /// A signed head that was kept elsewhere, as `audit head` prints it
+    /// A signed head that was kept elsewhere, as `audit head` prints it. Without DIR it is needed: the service is asked to
+    /// prove that its log has all that this head is of
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 }
@@ -136,12 +144,61 @@ impl printer::Report for Verified {
     }
 }
 
-pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
-    let (_, keys) = read_keys(&arguments.keys)?;
+/// A log that has only grown.
+#[derive(Serialize)]
+struct Grown {
+    sound: bool,
+    origin: String,
+    kept_records: u64,
+    records: u64,
+    signed_by: Vec<String>,
+}
+
+impl printer::Report for Grown {
+    fn text(&self) -> String {
+        let mut lines = facts([
+            ("Log", self.origin.clone()),
+            ("Kept head", format!("{} records", self.kept_records)),
+            ("Newest head", format!("{} records", self.records)),
+            ("Signed by", self.signed_by.join(", ")),
+        ]);
+        lines += "\nThe log has all that the kept head is of, unchanged.";
+        lines + "\nWhat came since was not looked at; that takes the files (verify DIR)."
+    }
+}
+
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), Failure> {
+    let (_, believed) = read_keys(&arguments.keys)?;
     let outside = arguments.checkpoint.as_deref().map(read_head).transpose()?;
-    let place = arguments.log.place()?;
+    match (arguments.log.place()?, outside) {
+        (Some(place), outside) => of_files(context, arguments, &place, &believed, outside.as_ref()),
+        (None, Some(kept)) => {
+            let proof = context.connection.connect().await?.get_audit_consistency(kept.head().size).await?;
+            let grown = prove::check_growth(proof.as_bytes(), &believed, &kept);
+            let grown = grown.map_err(|error| Failure::local(format!("{ANSWER}: {error}")))?;
+            context.printer.report(&Grown {
+                sound: true,
+                origin: kept.origin().to_owned(),
+                kept_records: grown.from.size,
+                records: grown.to.size,
+                signed_by: grown.signers,
+            })
+        }
+        (None, None) => Err(Failure::usage(
+            "give the log's directory, or --checkpoint with a head that was kept elsewhere, for which the service is asked",
+        )),
+    }
+}
+
+fn of_files(
+    context: &Context,
+    arguments: &Arguments,
+    place: &Place,
+    keys: &Believed,
+    outside: Option<&Checkpoint>,
+) -> Result<(), Failure> {
     let bar = context.printer.counter();
-    let result = verify::verify_at(&place, &keys, outside.as_ref(), &mut |done, of| {
+    let result = verify::verify_at(place, keys, outside, &mut |done, of| {
         bar.set_length(of);
         bar.set_position(done);
     });

@@ -415,7 +415,7 @@ impl Core {
             Resource::Principal => named.named_by("principalArn", id),
             Resource::Group => named.named_by("groupName", id),
             Resource::Policy => named.named_by("policyName", id),
-            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::Account => named,
+            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::AuditLog | Resource::Account => named,
         }
     }
 
@@ -435,7 +435,9 @@ impl Core {
             }
             Resource::Group => Named::other(scope.group_arn(validate::access_name("groupName", id)?)),
             Resource::Policy => Named::other(scope.policy_arn(validate::access_name("policyName", id)?)),
-            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::Account => Named::nothing(),
+            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::AuditLog | Resource::Account => {
+                Named::nothing()
+            }
         })
     }
 }

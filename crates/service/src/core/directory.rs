@@ -72,6 +72,10 @@ const MANAGED: [(&str, &str, &str); 5] = [
       ]
     },
     {
+      "Sid": "AuditLog", "Effect": "Allow", "Resource": "*",
+      "Action": ["keystored:GetAuditHead", "keystored:GetAuditKeys"]
+    },
+    {
       "Sid": "Keys", "Effect": "Allow", "Resource": "*",
       "Action": [
         "kms:DescribeKey", "kms:ListKeys", "kms:ListAliases", "kms:ListResourceTags", "kms:GetKeyLastUsage",

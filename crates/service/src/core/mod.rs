@@ -10,6 +10,7 @@ pub(crate) mod approval;
 mod approvers;
 pub mod audit_key;
 pub(crate) mod audit_keys;
+pub mod audit_reader;
 pub mod audit_recorder;
 pub(crate) mod authority;
 pub(crate) mod budget;
@@ -55,6 +56,7 @@ pub use self::log_recorder::LogRecorder;
 use self::access_key::AccessUses;
 use self::admission::Admission;
 use self::approval::Approvals;
+use self::audit_reader::AuditLog;
 use self::authority::Authority;
 use self::budget::Budgets;
 use self::cluster_registry::ClusterRegistry;
@@ -102,6 +104,8 @@ struct Inner {
     clock: Clock,
     observer: Arc<dyn Observer>,
     records: Records,
+    /// The audit log as callers read it.
+    audit_log: AuditLog,
     /// What the service did by itself, and is not on record yet.
     events: ServiceEvents,
     /// Refusals of those who proved to be nobody.
@@ -144,6 +148,7 @@ impl Core {
             clock,
             observer,
             records: Records::new(recorder),
+            audit_log: AuditLog::default(),
             events: ServiceEvents::default(),
             strangers: Mutex::default(),
             authority: ArcSwap::default(),

@@ -84,7 +84,8 @@ pub(crate) fn after<T>(kind: char, marker: &str, read: impl Fn(&str) -> Option<T
     })
 }
 
-fn encode(kind: char, name: &str) -> String {
+/// A marker that remembers this.
+pub(crate) fn encode(kind: char, name: &str) -> String {
     let digits = name.bytes().map(|byte| format!("{byte:02x}"));
     digits.fold(format!("{kind}1"), |marker, digits| marker + &digits)
 }

@@ -68,6 +68,11 @@ fn parameters(operation: Operation) -> &'static [&'static str] {
         O::ListApprovals => &["all"],
         O::DescribeApproval | O::RefuseApproval => &["approvalId"],
         O::Approve => &["approvalId", "digest"],
+        O::GetAuditKeys | O::GetAuditHead => &[],
+        O::ListAuditRecords => &["operation"],
+        O::FollowAuditRecords => &["from"],
+        O::GetAuditProof => &["number"],
+        O::GetAuditConsistency => &["since"],
         _ => &["keyId"],
     }
 }

@@ -7,6 +7,7 @@ mod approvals_all;
 mod approvals_bound;
 mod approvals_fit;
 mod audit_keys;
+mod audit_log;
 mod bench;
 mod data;
 mod decisions;

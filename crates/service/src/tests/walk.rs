@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::access::{HERE, arn, attach, attach_as_it_is, bench, by, created, encrypt, principal, statement};
+use super::audit_log::Kept;
 use super::bench::{Bench, exception, plain, sealed};
 use crate::GrantTokens;
 use crate::{
-    AddHsmInput, Approvals, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
-    CreatePrincipalInput, DataKeyInput, Error, ExplainInput, Extras, KeyFilter, ListKeysInput, PutKeyPolicyInput,
-    PutPolicyInput, ReEncryptInput, RequestContext, ResyncInput, RetireGrantInput, UpdateKeyStoreInput,
+    AddHsmInput, Approvals, Attached, AuditFilter, CreateAliasInput, CreateGrantInput, CreateKeyInput,
+    CreateKeyStoreInput, CreatePrincipalInput, DataKeyInput, Error, ExplainInput, Extras, FollowAuditRecordsInput,
+    KeyFilter, ListAuditRecordsInput, ListKeysInput, PutKeyPolicyInput, PutPolicyInput, ReEncryptInput, RequestContext,
+    ResyncInput, RetireGrantInput, UpdateKeyStoreInput,
 };
 use model::exception::Exception;
 use model::id::KeyId;
@@ -189,12 +191,26 @@ pub(super) async fn asked(
         Operation::DescribeApproval => service.describe_approval(call, approval).await.map(drop),
         Operation::Approve => service.approve(call, approval, &"0".repeat(64)).await.map(drop),
         Operation::RefuseApproval => service.refuse_approval(call, approval).await,
+        Operation::GetAuditKeys => service.get_audit_keys(call).await.map(drop),
+        Operation::GetAuditHead => service.get_audit_head(call).await.map(drop),
+        Operation::ListAuditRecords => {
+            let filter = AuditFilter { operation: Some(of("Decrypt")), ..AuditFilter::default() };
+            let input = ListAuditRecordsInput { filter, ..ListAuditRecordsInput::default() };
+            service.list_audit_records(call, input).await.map(drop)
+        }
+        Operation::FollowAuditRecords => {
+            let input = FollowAuditRecordsInput { from: Some(1), ..FollowAuditRecordsInput::default() };
+            service.follow_audit_records(call, input).await.map(drop)
+        }
+        Operation::GetAuditProof => service.get_audit_proof(call, 1).await.map(drop),
+        Operation::GetAuditConsistency => service.get_audit_consistency(call, 1).await.map(drop),
     }
 }
 
 /// Things that there are, and such as there are not.
 pub(super) async fn named(bench: &Bench) -> [Named; 2] {
     let (service, admin, key) = (&bench.service, by(bench, "admin"), created(bench).await.arn);
+    service.set_audit_reader(Kept::of(3));
     let target_key_id = key.clone();
     let alias = CreateAliasInput { alias_name: "alias/there".into(), target_key_id, ..CreateAliasInput::default() };
     service.create_alias(&admin, alias).await.unwrap();

@@ -19,6 +19,7 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("kms:CreateKey", "*"),
     ("kms:CreateAlias", "alias/app"),
     ("kms:ConnectCustomKeyStore", "key-store/cks-1"),
+    ("keystored:ListAuditRecords", "audit-log/kms.example/audit"),
 ];
 
 const ROOT: &str = r#"{"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "kms:*", "Resource": "*"}"#;
