@@ -85,9 +85,9 @@ pub(super) async fn answer(
             }
         }
     }
-    for (error, items) in refused {
-        service.refused_at_entry(admitted.refused(items, error)).await;
-    }
+    // Beside the rest of the window: what was read is on record though its caller leaves meanwhile.
+    let refused = refused.into_iter().map(|(error, items)| service.refused_at_entry(admitted.refused(items, error)));
+    let told = future::join_all(refused);
     let encrypted = async {
         match encrypt.is_empty() {
             true => Ok(Vec::new()),
@@ -106,7 +106,7 @@ pub(super) async fn answer(
             false => service.re_encrypt(&call, re_encrypt).await,
         }
     };
-    let (encrypted, decrypted, re_encrypted) = future::join3(encrypted, decrypted, re_encrypted).await;
+    let (_, encrypted, decrypted, re_encrypted) = future::join4(told, encrypted, decrypted, re_encrypted).await;
     number(&mut answers, encrypt_numbers, encrypted, |item| Given::Encrypt(items::encrypt_response(item)));
     number(&mut answers, decrypt_numbers, decrypted, |item| Given::Decrypt(items::decrypt_response(item)));
     number(&mut answers, re_encrypt_numbers, re_encrypted, |item| Given::ReEncrypt(items::re_encrypt_response(item)));
