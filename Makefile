@@ -15,6 +15,8 @@ CHAOS_SECONDS ?= 15
 # How long `make soak` lasts, from which seed.
 SOAK_SECONDS ?= 1200
 SOAK_SEED ?= 1
+# How often `make soak` kills the daemon under load, to see that no result is without its record.
+CRASHES ?= 200
 # Tests that run at once. The end-to-end tests wait for half of their time, so there are two for each processor; those in which
 # a thousand clients attack run afterwards, one for each, since they must leave somebody else a part of it.
 PROCESSORS := $(shell nproc)
@@ -73,9 +75,11 @@ chaos: deps ## Troubles the zones of a daemon under load, by SEEDS schedules fro
 	TMPDIR=$${TMPDIR:-/dev/shm} CHAOS_SEEDS=$(SEEDS) CHAOS_FIRST=$(SEED) CHAOS_SECONDS=$(CHAOS_SECONDS) $(CARGO) test --locked --test real -- \
 		--exact --nocapture chaos::seeds::every_answer_is_right_or_no_zone_was_sound
 
-soak: deps ## Troubles the zones and what is around them (log, disk, certificates, calendar, connections) for SOAK_SECONDS.
+soak: deps ## Troubles the zones and what is around them (log, disk, certificates, calendar, connections) for SOAK_SECONDS; kills the daemon CRASHES times.
 	TMPDIR=$${TMPDIR:-/dev/shm} SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test real -- \
 		--nocapture --test-threads 1 chaos::soak
+	TMPDIR=$${TMPDIR:-/dev/shm} KEYSTORED_AUDIT_CRASHES=$(CRASHES) $(CARGO) test --locked --test real -- \
+		--exact --nocapture audit::crash::no_result_is_without_its_record_after_a_crash
 
 # The program comes from npm, so that this is no part of `make test`.
 proto: ## Checks the style of the .proto files, and that no caller breaks who was built with those of PROTO_BASE.

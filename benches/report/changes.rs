@@ -97,6 +97,7 @@ impl Side {
                 principal: Principal::new("cn:bench"),
                 source: None,
                 user_agent: None,
+                tls: None,
                 interface: Interface::Grpc,
                 request_id: "bench".into(),
                 deadline: changed + Duration::from_secs(30),

@@ -18,7 +18,6 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_rustls::server::TlsStream;
 
-use super::client_auth;
 use super::handshake::{Lost, shake_hands};
 use super::pending::{self, PendingConnections, Place, Taken};
 use super::pressure::{Met, Pressure};
@@ -26,6 +25,7 @@ use super::protocol::{Caller, Protocol};
 use super::source::Source;
 use super::tls::Tls;
 use super::wire::{Told, Watched, Wire};
+use super::{client_auth, encryption};
 use api::entry::budget::Budget;
 use api::entry::fair_share::{self, FairShare, Joined};
 use api::entry::ledger::Ledger;
@@ -211,7 +211,7 @@ impl<P: Protocol> Accept<P> {
         };
         drop(place);
         let peer = match self.peer(&stream) {
-            Ok(peer) => Arc::new(peer.from_address(from.ip())),
+            Ok(peer) => Arc::new(peer.from_address(from.ip()).over(encryption::of(&stream))),
             Err(error) => {
                 self.metrics.refused(Refused::Certificate);
                 self.pressure.met(Met::Stranger, &Source::of(from));

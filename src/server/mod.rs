@@ -14,6 +14,7 @@ mod check;
 mod client_auth;
 mod concerns;
 mod disk;
+mod encryption;
 mod files;
 mod handshake;
 mod http1;

@@ -72,7 +72,8 @@ pub(super) enum Trouble {
     Log,
     /// The metadata cannot be written.
     Disk,
-    /// The audit log accepts nothing, its disk fills up, or its records cannot be passed on.
+    /// The audit log accepts nothing, its disk fills up, its records cannot be passed on, or what the service did by itself
+    /// is not on record.
     Audit,
     /// A certificate has ended or soon will.
     Certificate,

@@ -1,6 +1,7 @@
 //! The daemon's audit log: every result has its record, whatever becomes of the daemon and of the disk, and everybody can
 //! check that.
 
+mod broken;
 mod crash;
 mod disk;
 mod every_call;
@@ -8,6 +9,7 @@ mod moved;
 mod network;
 mod new_log;
 mod receipts;
+mod refused;
 mod sinks;
 
 use proto::v1::EncryptRequest;
@@ -71,6 +73,11 @@ async fn calls_of_every_interface_leave_records_that_everybody_can_check() {
         assert_eq!((&record["eventName"], &record["errorCode"]), (&"Encrypt".into(), &Value::Null), "{record:#}");
         let by = record["additionalEventData"]["interface"].as_str().unwrap();
         assert!(by.to_lowercase().contains(interface), "{record:#}");
+        assert_eq!(record["tlsDetails"]["tlsVersion"], "TLSv1.3", "{record:#}");
+        let suite = record["tlsDetails"]["cipherSuite"].as_str().unwrap();
+        assert!(suite.starts_with("TLS_") && suite.contains("_SHA"), "{record:#}");
+        let host = record["tlsDetails"]["clientProvidedHostHeader"].as_str().unwrap();
+        assert!(host.contains("localhost") || host.contains("127.0.0.1"), "{record:#}");
         assert!(record["resources"][0]["ARN"].as_str().unwrap().contains(&key), "{record:#}");
     }
     // A change says what it is about to do, and then what came of it.

@@ -136,9 +136,10 @@ impl Tokens {
         };
         let watchdog = Watchdog::new(self.clock.clone());
         let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone(), watchdog.clone());
-        let (sender, removals) = mpsc::channel(16);
+        let ((sender, removals), identities) = (mpsc::channel(16), Arc::default());
+        let told = (sender, &identities);
         let members = names.iter().map(start).collect();
-        let cluster = Cluster::new(settings, members, self.clock.clone(), sender, None, &watchdog);
+        let cluster = Cluster::new(settings, members, self.clock.clone(), told, None, &watchdog);
         all_healthy(&cluster).await;
         (cluster, removals)
     }

@@ -12,18 +12,21 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::USER_AGENT;
+use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use tonic::codegen::Service as HttpService;
 
 use crate::entry::USER_AGENT_BYTES;
 use crate::receipt::{Headers, Receipt};
-use auth::peer::{Peer, Principal};
-use auth::request::{Interface, Trace};
+use auth::peer::{Peer, Principal, Tls};
+use auth::request::{Interface, TlsDetails, Trace};
 use model::clock::Clock;
 use model::operation::Operation;
 use service::recorder::RefusedCall;
 use service::{Error, Service};
+
+/// Longest host of a request that stands in records, with its port: DNS has names of 253 characters.
+const HOST_BYTES: usize = 260;
 
 /// How an interface tells its refused calls.
 pub trait Refusals: Clone + Send + Sync + 'static {
@@ -97,6 +100,10 @@ where
         let (trace, started) = (Arc::new(Trace::with_receipt(wanted)), clock.now());
         request.extensions_mut().insert(Arc::clone(&trace));
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
+        let tls = peer.as_ref().and_then(|peer| tls(peer, request.uri(), request.headers()));
+        if let Some(tls) = &tls {
+            request.extensions_mut().insert(tls.clone());
+        }
         let user_agent = request.headers().get(USER_AGENT).cloned();
         let refusals = self.refusals.clone();
         let answer = self.inner.call(request);
@@ -111,6 +118,7 @@ where
                     principal,
                     source: peer.as_ref().and_then(|peer| peer.source()),
                     user_agent: text(user_agent.as_ref(), USER_AGENT_BYTES),
+                    tls,
                     interface: R::INTERFACE,
                     request_id,
                     operation,
@@ -128,6 +136,14 @@ where
         }
         .boxed()
     }
+}
+
+/// The connection of a request, and the host that it asks for, if that is text and short.
+fn tls(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Option<TlsDetails> {
+    let Tls { version, cipher_suite } = peer.tls()?;
+    let authority = uri.authority().map(|authority| authority.as_str()).filter(|host| host.len() <= HOST_BYTES);
+    let host = authority.map(Into::into).or_else(|| text(headers.get(HOST), HOST_BYTES));
+    Some(TlsDetails { version, cipher_suite, host })
 }
 
 /// What a client says of itself, if that is text and short.

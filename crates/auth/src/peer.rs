@@ -26,6 +26,15 @@ impl Principal {
     }
 }
 
+/// How a connection is encrypted, in CloudTrail's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `TLSv1.3`, say.
+    pub version: &'static str,
+    /// `TLS_AES_128_GCM_SHA256`, say.
+    pub cipher_suite: &'static str,
+}
+
 /// Judges certificate chains by the client CAs of the moment. `server` implements it over rustls.
 pub trait Trust: Send + Sync {
     /// Grows whenever the CAs change.
@@ -40,6 +49,7 @@ pub struct Peer {
     /// Absent where the client showed no certificate.
     shown: Option<Shown>,
     source: Option<IpAddr>,
+    tls: Option<Tls>,
 }
 
 /// What a client has shown.
@@ -88,14 +98,14 @@ impl Peer {
         let chain_validity = Validity::common(chain.iter().map(Vec::as_slice));
         let checked_under = AtomicU64::new(UNCHECKED);
         let shown = Shown { principal, chain, validity, chain_validity, trust, checked_under };
-        Ok(Self { shown: Some(shown), source: None })
+        Ok(Self { shown: Some(shown), source: None, tls: None })
     }
 
     /// A connection whose client showed no certificate, where none is needed. Nobody is let in by it: who calls must be
     /// proven by each call.
     #[must_use]
     pub fn without_certificate() -> Self {
-        Self { shown: None, source: None }
+        Self { shown: None, source: None, tls: None }
     }
 
     /// Whether the client showed a certificate.
@@ -108,6 +118,18 @@ impl Peer {
     #[must_use]
     pub fn from_address(self, source: IpAddr) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// The same connection, which is encrypted like this.
+    #[must_use]
+    pub fn over(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// How the connection is encrypted, where that is known.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        self.tls
     }
 
     /// The address that the connection came from, where that is known.

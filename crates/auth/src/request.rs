@@ -28,6 +28,17 @@ impl Interface {
     }
 }
 
+/// The encrypted connection that a call came by, and what its client took it to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsDetails {
+    /// As CloudTrail names it: `TLSv1.3`.
+    pub version: &'static str,
+    /// Likewise: `TLS_AES_128_GCM_SHA256`.
+    pub cipher_suite: &'static str,
+    /// The host that the client asked; said by the client, so proof of nothing.
+    pub host: Option<Arc<str>>,
+}
+
 /// Who calls, from where, by which interface, under which id, until when. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
@@ -37,6 +48,8 @@ pub struct RequestContext {
     pub source: Option<IpAddr>,
     /// What the caller's client calls itself; said by the caller, so proof of nothing.
     pub user_agent: Option<Arc<str>>,
+    /// The connection that the call came by; absent where an interface has none.
+    pub tls: Option<TlsDetails>,
     /// How the call came.
     pub interface: Interface,
     /// Chosen by the interface, in every log line and record of this call.

@@ -123,7 +123,7 @@ impl Inner {
     /// Takes note of what happened, for records.
     fn note(&self, Expected { hsm, zone, .. }: Expected<'_>, what: What) {
         let (unix_millis, cluster) = (self.clock.unix_millis(), self.cluster.clone());
-        let happened = Happened { unix_millis, hsm: hsm.clone(), zone: zone.clone(), cluster, what };
+        let happened = Happened { unix_millis, hsm: Some(hsm.clone()), zone: zone.clone(), cluster, what };
         self.identities.happened.note(happened);
     }
 

@@ -37,6 +37,7 @@ mod statistics;
 mod tests;
 pub mod transport;
 mod verify;
+mod zones;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -47,6 +48,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::dispatch::Dispatcher;
+use self::identity::Identities;
 use self::item::Done;
 pub use self::log_key::AuditKey;
 use self::member_operation::Task;
@@ -224,19 +226,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes one HSM of many, at most 64. Removals are reported on the channel. What `before` counted of the same HSMs
-    /// is counted on. Must be called inside a tokio runtime.
+    /// Makes one HSM of many, at most 64. Removals are reported on the channel, what becomes of zones is noted with what
+    /// happened to HSMs. What `before` counted of the same HSMs is counted on. Must be called inside a tokio runtime.
     #[must_use]
     pub fn new(
         settings: Settings,
         members: Vec<Hsm>,
         clock: Clock,
-        removals: mpsc::Sender<Removal>,
+        (removals, identities): (mpsc::Sender<Removal>, &Arc<Identities>),
         before: Option<&Self>,
         watchdog: &Watchdog,
     ) -> Arc<Self> {
+        let goes_on = before.is_some();
         let before = before.map(|cluster| &cluster.dispatcher.members[..]).unwrap_or_default();
-        let (dispatcher, suspicions) = Dispatcher::new(&settings, members.clone(), clock, before);
+        let (dispatcher, suspicions) = Dispatcher::new(&settings, members.clone(), clock.clone(), before);
         let dispatcher = Arc::new(dispatcher);
         // What serves already serves from the first call on: a cluster is made anew when an HSM comes to it.
         for member in &dispatcher.members {
@@ -244,6 +247,7 @@ impl Cluster {
         }
         let mut monitors = member_monitor::keep(&dispatcher, suspicions, &removals, watchdog);
         log_key::keep(&dispatcher, watchdog, &mut monitors);
+        zones::keep(&dispatcher, &settings.id, identities, &clock, goes_on);
         Arc::new(Self { id: settings.id, hsms: members, dispatcher, _monitors: monitors })
     }
 

@@ -1,7 +1,7 @@
 //! One member as the data plane sees it: its port, its health in an atomic, and where its worries are taken to.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
@@ -65,6 +65,8 @@ pub(super) struct Member<P> {
     answers: AtomicU64,
     silence: Mutex<Option<Silence>>,
     standing: Mutex<Known>,
+    /// Is told when it has begun to serve, or has stopped.
+    watch: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// A time without replies although somebody waits for one.
@@ -118,8 +120,14 @@ impl<P: Port> Member<P> {
             answers: AtomicU64::new(0),
             silence: Mutex::new(None),
             standing,
+            watch: OnceLock::new(),
             port,
         }
+    }
+
+    /// Has this told from now on when it has begun to serve, or has stopped. There is one who wants to know.
+    pub(super) fn is_watched_by(&self, watch: impl Fn() + Send + Sync + 'static) {
+        let _ = self.watch.set(Box::new(watch));
     }
 
     /// Its health, without waiting.
@@ -134,7 +142,7 @@ impl<P: Port> Member<P> {
 
     /// It can be expected to answer.
     pub(super) fn is_serving(&self) -> bool {
-        matches!(self.health(), Health::Healthy | Health::Suspect)
+        serves(self.health())
     }
 
     /// What routing needs.
@@ -237,6 +245,11 @@ impl<P: Port> Member<P> {
         if after.health == Health::Suspect {
             self.doubt.notify_one();
         }
+        if serves(before.health) != serves(after.health)
+            && let Some(watch) = self.watch.get()
+        {
+            watch();
+        }
     }
 
     /// Until it is probed again, if it is a suspect. `jitter` is any byte.
@@ -284,6 +297,13 @@ impl<P: Port> Member<P> {
         }
     }
 
+    /// What it says of itself.
+    pub(super) fn why(&self) -> String {
+        let known = self.standing.lock_anyway().reason.clone();
+        let reason = known.or_else(|| self.port.status().reason.clone());
+        format!("{}: {}", self.hsm, reason.as_deref().unwrap_or("no reason known"))
+    }
+
     /// One sentence about why it does not serve, for an error that names all members.
     pub(super) fn sentence(&self, why: Option<&str>) -> String {
         let status = self.status();
@@ -296,4 +316,8 @@ impl<P: Port> Member<P> {
         };
         format!("HSM {} in zone {}: {why}", self.hsm, self.zone)
     }
+}
+
+const fn serves(health: Health) -> bool {
+    matches!(health, Health::Healthy | Health::Suspect)
 }

@@ -193,6 +193,19 @@ impl Service {
         self.core.unrecorded_events()
     }
 
+    /// What is wrong with the recording of what the service does by itself, one sentence each.
+    #[must_use]
+    pub fn troubles_of_events(&self) -> Vec<String> {
+        self.core.troubles_of_events()
+    }
+
+    /// How many refused calls had no record of their own since the daemon was started, because their principal had as many
+    /// as it may; and of how many the record was not accepted. All are counted in records of their principals.
+    #[must_use]
+    pub fn refusals_without_record(&self) -> (u64, u64) {
+        self.core.refusals_without_record()
+    }
+
     /// The clusters in use, each with the key store that uses it.
     #[must_use]
     pub fn clusters(&self) -> Vec<(KeyStoreId, Arc<Cluster>)> {

@@ -34,7 +34,7 @@ const SUCCESS: &str = "ok";
 /// 25 µs to 26 s, each twice the one before: an in-token encryption takes 7 µs, an RSA generation a second.
 const BUCKETS: (f64, f64, u16) = (25e-6, 2.0, 21);
 
-pub use audit::{AuditReading, SinkReading};
+pub use audit::{AuditReading, SinkReading, UnrecordedReading};
 pub use certificates::CertificateLabels;
 pub use connections::{Connected, Listener, Refused};
 pub use hsm::HsmCounts;

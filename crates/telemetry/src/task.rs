@@ -12,6 +12,8 @@ pub enum Rule {
     Restarted,
     /// The worker process that it serves, or whose thread it is, is given up and replaced.
     Worker,
+    /// It is a thread of the audit log, which is closed and opened anew. Until then nothing is given out.
+    Log,
     /// It lives no longer than a call: the caller gets an error, or the next call does the work.
     Call,
 }
@@ -108,6 +110,8 @@ tasks! {
     Writer = "writer", Worker;
     /// A worker's thread that notices the end of the daemon.
     Watch = "watch", Worker;
+    /// Has the heads of the audit log signed by HSMs.
+    Heads = "heads", Log;
     /// Answers one call.
     Handler = "handler", Call;
     /// Carries out what one call asks for, whether or not its caller stays.

@@ -8,7 +8,7 @@ use crate::server::readiness::Trouble;
 use audit::log::State;
 use model::lock::MutexExt as _;
 use store::disk::in_words;
-use telemetry::metrics::{AuditReading, Metrics, SinkReading};
+use telemetry::metrics::{AuditReading, Metrics, SinkReading, UnrecordedReading};
 
 /// A disk that will be full within this time is told of.
 const SOON: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,6 +49,7 @@ impl Audit {
             troubles.push(sentence);
         }
         troubles.extend(self.0.standings.troubles());
+        troubles.extend(self.0.service.get().into_iter().flat_map(|service| service.troubles_of_events()));
         troubles
     }
 
@@ -97,7 +98,15 @@ impl Audit {
                     failing: standing.trouble.is_some(),
                 })
                 .collect(),
+            unrecorded: self.unrecorded(),
         });
+    }
+
+    fn unrecorded(&self) -> UnrecordedReading {
+        let Some(service) = self.0.service.get() else { return UnrecordedReading::default() };
+        let (events_waiting, events_lost) = service.unrecorded_events();
+        let (refusals_counted, refusals_not_accepted) = service.refusals_without_record();
+        UnrecordedReading { events_waiting, events_lost, refusals_counted, refusals_not_accepted }
     }
 }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::rand;
 use crate::harness::audit::{Witnesses, request_ids, verified};
 use crate::harness::{Daemon, wait};
 
-/// How often it is killed: KEYSTORED_AUDIT_CRASHES, for those who have the time.
+/// How often it is killed: KEYSTORED_AUDIT_CRASHES, for those who have the time (`make soak`).
 const CRASHES: usize = 20;
 /// Most results between two crashes, drawn anew each time; and most milliseconds after them.
 const RESULTS: u16 = 400;

@@ -38,7 +38,7 @@ use ::model::clock::Clock;
 use ::model::exception::Exception;
 use ::model::operation::Plane;
 use auth::peer::{Peer, Principal};
-use auth::request::{Interface, Trace};
+use auth::request::{Interface, TlsDetails, Trace};
 use service::{AccessKey, RequestContext, Service};
 use telemetry::fault;
 use telemetry::watchdog::Task;
@@ -267,6 +267,7 @@ impl Inner {
             open: arrived.open.as_ref(),
             request_id: None,
             user_agent: text(&arrived.head, USER_AGENT.as_str()),
+            tls: arrived.head.extensions.get::<TlsDetails>(),
             interface: Interface::AwsJson,
             timeout: None,
             trace: Some(&arrived.trace),

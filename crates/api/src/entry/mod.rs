@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use auth::peer::{CertificateRefusal, Peer, Principal};
-use auth::request::Trace;
+use auth::request::{TlsDetails, Trace};
 use model::clock::Clock;
 use model::operation::{Operation, Plane};
 use service::recorder::RefusedCall;
@@ -57,6 +57,8 @@ pub struct Arrival<'a> {
     pub request_id: Option<&'a str>,
     /// What the client calls itself.
     pub user_agent: Option<&'a str>,
+    /// The connection that it came by, with the host that it asks for.
+    pub tls: Option<&'a TlsDetails>,
     /// By which interface it came.
     pub interface: Interface,
     /// The time that the caller gives it.
@@ -97,6 +99,7 @@ pub struct AdmittedStream {
     /// In every log line, and given back to the caller.
     pub request_id: Arc<str>,
     user_agent: Option<Arc<str>>,
+    tls: Option<TlsDetails>,
     interface: Interface,
     trace: Arc<Trace>,
     /// When the stream as a whole ends, where its caller said so.
@@ -148,6 +151,7 @@ impl CallEntry {
             principal,
             source: arrival.peer.and_then(|peer| peer.source()),
             user_agent: user_agent(arrival.user_agent),
+            tls: arrival.tls.cloned(),
             interface: arrival.interface,
             request_id,
             deadline,
@@ -164,6 +168,7 @@ impl CallEntry {
             peer: Arc::clone(peer),
             request_id: self.request_id(arrival.request_id),
             user_agent: user_agent(arrival.user_agent),
+            tls: arrival.tls.cloned(),
             interface: arrival.interface,
             trace: arrival.trace.cloned().unwrap_or_default(),
             deadline: arrival.timeout.map(|timeout| self.clock.now() + timeout),
@@ -203,6 +208,7 @@ impl AdmittedStream {
             principal,
             source: self.peer.source(),
             user_agent: self.user_agent.clone(),
+            tls: self.tls.clone(),
             interface: self.interface,
             request_id: Arc::clone(&self.request_id),
             deadline,
@@ -218,6 +224,7 @@ impl AdmittedStream {
             principal: self.principal().ok(),
             source: self.peer.source(),
             user_agent: self.user_agent.clone(),
+            tls: self.tls.clone(),
             interface: self.interface,
             request_id: Arc::clone(&self.request_id),
             operation: None,

@@ -10,7 +10,7 @@ use crate::entry::open_call::OpenCall;
 use crate::entry::{self, AdmittedStream, Arrival, Deadlines};
 use crate::receipt::{self, Receipt};
 use auth::peer::Peer;
-use auth::request::Trace;
+use auth::request::{TlsDetails, Trace};
 use model::clock::Clock;
 use model::operation::Operation;
 use service::{Error, Interface, RequestContext, Service};
@@ -105,10 +105,10 @@ fn arrival<T>(request: &Request<T>) -> Result<Arrival<'_>, Status> {
     let receipt = receipt::GRPC.are_in(request.metadata().as_ref());
     receipt.map_err(|wrong| error::status(&error::validation(wrong)))?;
     let open = request.extensions().get::<Arc<OpenCall>>();
-    let trace = request.extensions().get::<Arc<Trace>>();
+    let (trace, tls) = (request.extensions().get::<Arc<Trace>>(), request.extensions().get::<TlsDetails>());
     let text = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
     let (request_id, user_agent) = (chosen_id(request.metadata()), text("user-agent"));
-    Ok(Arrival { peer: peer(request), open, request_id, user_agent, interface: Interface::Grpc, timeout, trace })
+    Ok(Arrival { peer: peer(request), open, request_id, user_agent, tls, interface: Interface::Grpc, timeout, trace })
 }
 
 fn chosen_id(metadata: &MetadataMap) -> Option<&str> {

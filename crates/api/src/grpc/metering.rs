@@ -20,9 +20,17 @@ const STREAMS: [&str; 2] =
 /// Methods whose answers have none.
 const WATCHES: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/keystored.v1.AuditService/FollowAuditRecords"];
 
+/// Where a status has what it says beside its code and message.
+const DETAILS: &str = "grpc-status-details-bin";
+
 /// The answer where there is no room, whose own bytes must not take any: all of them share the values.
 static FULL: LazyLock<HeaderMap> =
     LazyLock::new(|| error::status(&error::full()).into_http::<Body>().into_parts().0.headers);
+
+/// Whether an answer says that there is no room. Nothing of it is decoded: who is refused for this has cost enough.
+pub(super) fn is_full(headers: &HeaderMap) -> bool {
+    headers.get(DETAILS).is_some_and(|said| FULL.get(DETAILS) == Some(said))
+}
 
 impl Metering for GrpcMetering {
     type Body = Body;

@@ -9,6 +9,8 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::entry::REQUEST_ID;
+use super::error::full;
+use super::metering::is_full;
 use crate::entry::request_id::{CHARS, is_safe};
 use crate::receipt::{self, Headers};
 use crate::recorded::{Refusals, Refused, text};
@@ -83,6 +85,9 @@ fn operation(path: &str) -> Option<Option<Operation>> {
 /// Why a call was refused, where its answer is nothing but that.
 fn refusal(headers: &HeaderMap) -> Option<Error> {
     let status = headers.get("grpc-status").filter(|status| *status != "0")?;
+    if is_full(headers) {
+        return Some(full());
+    }
     let read = Status::from_header_map(headers);
     let info = read.as_ref().and_then(StatusExt::get_details_error_info);
     let named = info.and_then(|info| Exception::ALL.iter().find(|exception| exception.name() == info.reason).copied());
@@ -167,6 +172,8 @@ mod tests {
         let full = refusal(&headers(super::super::error::status(&super::super::error::full()))).unwrap();
         assert_eq!(full.exception, Exception::Throttling);
         assert!(full.message.contains("memory"), "{}", full.message);
+        let throttled = refusal(&headers(super::super::error::status(&super::super::error::throttling("a")))).unwrap();
+        assert_eq!((throttled.exception, throttled.message.as_str()), (Exception::Throttling, "a"));
         assert_eq!(refusal(&headers(Status::internal("a"))).unwrap().message, "a");
         assert!(refusal(&headers(Status::ok(""))).is_none());
         assert!(refusal(&HeaderMap::new()).is_none());

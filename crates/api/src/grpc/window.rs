@@ -83,7 +83,8 @@ pub(super) async fn answer(
             }
         }
     }
-    let mut answered = refused.recorded(&service, &admitted).await;
+    // Beside the rest of the window: what was read is on record though its caller leaves meanwhile.
+    let refused = refused.recorded(&service, &admitted);
     // Each of them has its own record.
     let encrypted = async {
         match encrypt.is_empty() {
@@ -112,7 +113,8 @@ pub(super) async fn answer(
             }
         }
     };
-    let (encrypted, decrypted, re_encrypted) = future::join3(encrypted, decrypted, re_encrypted).await;
+    let (mut answered, encrypted, decrypted, re_encrypted) =
+        future::join4(refused, encrypted, decrypted, re_encrypted).await;
     let answers = &mut answered.answers;
     number(answers, encrypt_numbers, encrypted, |item| Given::Encrypt(items::encrypt_response(item)));
     number(answers, decrypt_numbers, decrypted, |item| Given::Decrypt(items::decrypt_response(item)));
@@ -134,10 +136,12 @@ impl Refused {
 
     /// Puts them on record, and answers them.
     async fn recorded(self, service: &Service, admitted: &AdmittedStream) -> Answered {
-        let mut answered = Answered::default();
-        for (error, numbers) in self.0 {
+        let recorded = self.0.into_iter().map(|(error, numbers)| async {
             let place = service.refused_at_entry(admitted.refused(numbers.len(), error.clone())).await;
-            let receipt = Receipt::at(service, admitted.trace(), place);
+            (error, numbers, Receipt::at(service, admitted.trace(), place))
+        });
+        let mut answered = Answered::default();
+        for (error, numbers, receipt) in future::join_all(recorded).await {
             for number in numbers {
                 match number {
                     Some(number) => answered.answers.push(failed(number, error.clone(), receipt.as_ref())),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::contexts::Contexts;
-use super::json::{Container, Line, Out};
+use super::json::{Container, Line, Out, named};
 use model::id::{HsmId, KeyStoreId, Zone};
 
 /// In a place for an index: there is none.
@@ -171,9 +171,10 @@ impl Asked {
         if name.is_empty() {
             return NONE;
         }
+        let name = named(name);
         let before = (0..self.names.len()).rev().take(LOOK_BACK).find(|at| *self.names[*at] == *name);
         index(before.unwrap_or_else(|| {
-            self.names.push(name.into());
+            self.names.push(name.into_owned().into());
             self.names.len() - 1
         }))
     }

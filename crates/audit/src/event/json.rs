@@ -2,7 +2,14 @@
 
 use std::borrow::Cow;
 
-use model::limits::CONTEXT_BYTES;
+use model::limits::{CONTEXT_BYTES, KEY_REFERENCE_CHARS, POLICY_BYTES};
+
+/// Longest string of a parameter, in bytes: policies and descriptions that are good are no longer.
+const TEXT_BYTES: usize = POLICY_BYTES;
+/// Longest list or object of a parameter, as JSON: the tags of a key, with every character escaped, are no longer.
+const LIST_BYTES: usize = 8 * TEXT_BYTES;
+/// Longest name of a key as a caller gives it, in bytes.
+const NAME_BYTES: usize = 4 * KEY_REFERENCE_CHARS;
 
 /// What is open while JSON is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +159,22 @@ pub(super) fn push_number(buffer: &mut Vec<u8>, number: i64) {
     buffer.extend_from_slice(&digits[at..]);
 }
 
+/// What stands in the place of something that is too long.
+fn told(bytes: &[u8]) -> String {
+    format!("{} bytes with SHA-256 {}", bytes.len(), sha256(bytes))
+}
+
+/// In hexadecimal digits.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// The name of a key as a record has it.
+pub(super) fn named(name: &str) -> Cow<'_, str> {
+    if name.len() > NAME_BYTES { told(name.as_bytes()).into() } else { name.into() }
+}
+
 /// A JSON value, of what is not written thousands of times a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -244,6 +267,13 @@ impl Fields {
         self.0.is_empty()
     }
 
+    /// The same, where what is longer than a parameter may be is told by its length and SHA-256: a call that was refused for
+    /// it is on record, and not what it sent.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self(self.0.into_iter().map(|(name, value)| (name, value.bounded())).collect())
+    }
+
     pub(super) fn write_members(&self, out: &mut impl Out) {
         for (name, value) in &self.0 {
             out.name(name);
@@ -271,6 +301,18 @@ impl Value {
         Self::Object(Fields(pairs.into_iter().map(member).collect()))
     }
 
+    fn bounded(self) -> Self {
+        match self {
+            Self::Text(text) if text.len() > TEXT_BYTES => Self::Text(told(text.as_bytes())),
+            Self::List(_) | Self::Object(_) => {
+                let mut line = Line(Vec::new());
+                self.write(&mut line);
+                if line.0.len() > LIST_BYTES { Self::Text(told(&line.0)) } else { self }
+            }
+            short => short,
+        }
+    }
+
     pub(super) fn write(&self, out: &mut impl Out) {
         match self {
             Self::Null => out.raw(b"null"),
@@ -291,6 +333,26 @@ impl Value {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_longer_than_it_may_be_is_told_by_its_digest() {
+        let (good, long) = ("p".repeat(TEXT_BYTES), "p".repeat(TEXT_BYTES + 1));
+        let tag = |size: usize| Value::List(vec![Value::Object(Fields::new().text("tagValue", &"\u{1}".repeat(size)))]);
+        let fields = Fields::new().text("policy", &good).number("days", 7).with("tags", tag(TEXT_BYTES));
+        assert_eq!(fields.clone().bounded(), fields, "what may be so stays");
+        let bounded = Fields::new().text("policy", &long).with("tags", tag(2 * TEXT_BYTES)).bounded();
+        for (name, value) in &bounded.0 {
+            let Value::Text(text) = value else { panic!("{name}") };
+            assert!(text.contains(" bytes with SHA-256 ") && text.len() < 100, "{text}");
+        }
+        assert_eq!(
+            bounded.get("policy"),
+            Some(&Value::Text(format!("32769 bytes with SHA-256 {}", sha256(long.as_bytes()))))
+        );
+        assert_eq!(named("alias/a"), "alias/a");
+        assert!(named(&long).len() < 100);
+        assert_eq!(sha256(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
 
     proptest! {
         #[test]

@@ -93,6 +93,17 @@ pub enum Request<'a> {
     Items(&'a Items),
 }
 
+/// The connection that a call came by.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'a> {
+    /// The version of the protocol.
+    pub version: &'a str,
+    /// How it is encrypted.
+    pub cipher_suite: &'a str,
+    /// The host that the client asked.
+    pub host: Option<&'a str>,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
@@ -112,6 +123,8 @@ pub struct Event<'a> {
     pub address: Option<IpAddr>,
     /// What the client calls itself.
     pub user_agent: Option<&'a str>,
+    /// By which connection.
+    pub tls: Option<Tls<'a>>,
     /// Why it failed: the exception's name, and the message.
     pub failure: Option<(&'a str, &'a str)>,
     /// What was asked for.
@@ -155,9 +168,8 @@ impl Event<'_> {
     fn abridged(&self) -> Fields {
         let mut line = Line(Vec::new());
         self.write_rest(&mut line);
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &line.0);
-        let hex = digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        let told = Fields::new().number("bytes", i64::try_from(line.0.len()).unwrap_or(i64::MAX)).text("sha256", &hex);
+        let length = i64::try_from(line.0.len()).unwrap_or(i64::MAX);
+        let told = Fields::new().number("bytes", length).text("sha256", &json::sha256(&line.0));
         self.additional.clone().with("abridged", Value::Object(told))
     }
 
@@ -219,6 +231,16 @@ impl Event<'_> {
         line.flag(true);
         line.named_text("recipientAccountId", &self.scope.account);
         line.named_text("eventCategory", "Management");
+        if let Some(Tls { version, cipher_suite, host }) = self.tls {
+            line.name("tlsDetails");
+            line.open(Container::Object);
+            line.named_text("tlsVersion", version);
+            line.named_text("cipherSuite", cipher_suite);
+            if let Some(host) = host {
+                line.named_text("clientProvidedHostHeader", short(host));
+            }
+            line.close(Container::Object);
+        }
     }
 
     fn write_actor(&self, line: &mut Line) {

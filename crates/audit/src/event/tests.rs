@@ -28,6 +28,7 @@ fn event<'a>(scope: &'a Scope, nothing: &'a Fields, request: Request<'a>) -> Eve
         },
         address: Some("192.0.2.7".parse().unwrap()),
         user_agent: Some("aws-cli/2 \"quoted\""),
+        tls: Some(Tls { version: "TLSv1.3", cipher_suite: "TLS_AES_128_GCM_SHA256", host: Some("kms.example:443") }),
         failure: None,
         request,
         response: None,
@@ -109,6 +110,9 @@ fn an_encrypt_has_the_members_that_cloudtrail_gives_it() {
         "managementEvent": true,
         "recipientAccountId": "111122223333",
         "eventCategory": "Management",
+        "tlsDetails": {
+            "tlsVersion": "TLSv1.3", "cipherSuite": "TLS_AES_128_GCM_SHA256", "clientProvidedHostHeader": "kms.example:443",
+        },
     });
     assert_eq!(record, expected);
 }

@@ -202,7 +202,7 @@ impl Named {
             notes.add("customKeyStoreName", store.name.as_str());
             notes.add("clusterId", store.cluster.as_str());
         }
-        About::One(said.into_recorded(), notes)
+        About::One(said.into_recorded().bounded(), notes)
     }
 
     /// The same, of a call that needs more, which its work looks at: others are asked only if this look finds it.

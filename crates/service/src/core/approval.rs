@@ -125,7 +125,7 @@ pub(crate) struct Votes<'a> {
 
 impl<'a> Votes<'a> {
     pub(crate) fn new(core: &'a Core, keyring: &'a Keyring, authority: &'a Authority, call: &RequestContext) -> Self {
-        let call = RequestContext { source: None, user_agent: None, ..call.clone() };
+        let call = RequestContext { source: None, user_agent: None, tls: None, ..call.clone() };
         Self { core, keyring, authority, call }
     }
 

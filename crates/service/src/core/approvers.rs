@@ -46,6 +46,7 @@ impl Core {
             principal: Principal::new(""),
             source: None,
             user_agent: None,
+            tls: None,
             interface: Interface::Grpc,
             request_id: "".into(),
             deadline: self.clock().now(),

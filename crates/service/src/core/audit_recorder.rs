@@ -7,9 +7,9 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::log_recorder::{other, tell};
 use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
-use audit::event::{self, Actor, Event, KMS, OURS, Request};
+use audit::event::{self, Actor, Event, KMS, OURS, Request, Tls};
 use audit::log::{Class, Leaves, NoLeaf, NotAccepted, Position};
-use auth::request::Interface;
+use auth::request::{Interface, TlsDetails};
 use model::id::{AccessKeyId, Scope};
 use model::operation::{Effect, Operation, Plane};
 
@@ -45,7 +45,7 @@ impl<J: Journal> Recorder for AuditRecorder<J> {
         }
         let leaves = event_of(&record, &self.scope, |event| event.leaves());
         match leaves {
-            Ok(leaves) => self.journal.append(leaves, class_of(record.operation)).map(accepted).boxed(),
+            Ok(leaves) => self.journal.append(leaves, class_of(&record)).map(accepted).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
         }
     }
@@ -82,6 +82,7 @@ pub(crate) fn event_of_service<T>(event: &ServiceEvent, scope: &Scope, take: imp
         actor: Actor::Service,
         address: None,
         user_agent: None,
+        tls: None,
         failure: event.failure.as_ref().map(|(code, message)| (*code, message.as_str())),
         request: Request::None,
         response: None,
@@ -98,10 +99,12 @@ pub(crate) fn event_of_service<T>(event: &ServiceEvent, scope: &Scope, take: imp
     })
 }
 
-/// How much depends on the record of a call.
-fn class_of(operation: Option<Operation>) -> Class {
-    match operation {
-        Some(operation) if operation.restricts() => Class::Restricting,
+/// How much depends on the record of a call. What was refused has taken nothing away: whoever may not do it must not use up
+/// what is kept for those who may.
+fn class_of(record: &CallRecord) -> Class {
+    let refused = record.phase == Phase::Ended && record.intent.is_none() && record.failure.is_some();
+    match record.operation {
+        Some(operation) if operation.restricts() && !refused => Class::Restricting,
         Some(operation) if operation.spec().plane() == Plane::Control => Class::Control,
         _ => Class::Data,
     }
@@ -114,9 +117,11 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
     // What is no operation here is AWS's alone, or a stream's or a method's that there is not.
     let alone = record.interface == Interface::AwsJson;
     let of_kms = spec.as_ref().map_or(alone, |spec| spec.permission.starts_with("kms:"));
-    let kms = of_kms && record.name.is_none();
+    let one = record.name.is_none();
+    let kms = of_kms && one;
     let name = principal.as_ref().map(|principal| principal.as_str());
-    let access_key = name.and_then(AccessKeyId::of_identity);
+    // What stands for many calls has come by any of its principal's certificates and access keys.
+    let access_key = name.and_then(AccessKeyId::of_identity).filter(|_| one || caller.is_none());
     let actor = match (caller, name) {
         (Some(caller), _) => Actor::Principal {
             id: caller.id.as_str(),
@@ -150,6 +155,11 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
         actor,
         address: record.source,
         user_agent: record.user_agent.as_deref(),
+        tls: record.tls.as_ref().map(|TlsDetails { version, cipher_suite, host }| Tls {
+            version,
+            cipher_suite,
+            host: host.as_deref(),
+        }),
         failure: failure.map(|error| (error.exception.name(), error.message.as_str())),
         request: match &record.parameters {
             Parameters::None => Request::None,
@@ -157,11 +167,11 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
             Parameters::Items(items) => Request::Items(items),
         },
         response: record.response.as_ref(),
-        interface: Some(record.interface.label()).filter(|_| record.name.is_none()),
-        certificate: name.filter(|_| caller.is_some() && access_key.is_none()),
+        interface: Some(record.interface.label()).filter(|_| one),
+        certificate: name.filter(|_| one && caller.is_some() && access_key.is_none()),
         phase,
         intent: record.intent,
-        latency: latency.filter(|_| record.name.is_none()),
+        latency: latency.filter(|_| one),
         decided_by: record.decided_by.as_deref(),
         additional: &record.additional,
         request_id: &record.request_id,

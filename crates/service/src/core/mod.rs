@@ -42,8 +42,10 @@ pub(crate) mod service_event;
 mod shares;
 mod single;
 mod strangers;
+pub(crate) mod turned_away;
 pub(crate) mod usage;
 pub(crate) mod validate;
+mod waiting;
 
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -67,6 +69,7 @@ use self::rate::{RateLimits, Rates};
 use self::recorder::{Recorder, Records};
 use self::service_event::ServiceEvents;
 use self::strangers::Strangers;
+use self::turned_away::TurnedAway;
 use self::usage::Usages;
 use crate::Error;
 use auth::policy::Policy;
@@ -110,6 +113,8 @@ struct Inner {
     events: ServiceEvents,
     /// Refusals of those who proved to be nobody.
     strangers: Mutex<Strangers>,
+    /// Calls of others that were turned away and have no record of their own.
+    turned_away: Mutex<TurnedAway>,
     authority: ArcSwap<Authority>,
     approvals: ArcSwap<Approvals>,
     rates: ArcSwap<Rates>,
@@ -151,6 +156,7 @@ impl Core {
             audit_log: AuditLog::default(),
             events: ServiceEvents::default(),
             strangers: Mutex::default(),
+            turned_away: Mutex::default(),
             authority: ArcSwap::default(),
             approvals: ArcSwap::default(),
             rates: ArcSwap::from_pointee(rates),

@@ -36,12 +36,6 @@ struct Tables {
 }
 
 impl Noted {
-    /// Of a call that was refused as a whole.
-    pub(crate) fn refused(asked: Asked) -> Self {
-        let places = vec![NOTHING; asked.count()];
-        Self { asked: Arc::new(asked), keys: Arc::new([]), served: Arc::new([]), places }
-    }
-
     /// Of items with what each was done, if it was.
     pub(crate) fn new<'k>(asked: Asked, items: impl Iterator<Item = (Option<Used<'k>>, Option<Places>)>) -> Self {
         let mut tables = Tables::default();
@@ -64,13 +58,6 @@ impl Noted {
         };
         let failed: Vec<u32> = results.iter().map(|result| result.as_ref().err().map_or(NONE, &mut failure)).collect();
         let done = self.places.iter().zip(failed).map(|(place, failure)| Done { failure, ..*place });
-        Items::new(Arc::clone(&self.asked), Arc::clone(&self.keys), Arc::clone(&self.served), failures, done)
-    }
-
-    /// The items of a call that was refused as a whole.
-    pub(crate) fn all_failed(&self, error: &Error) -> Items {
-        let done = self.places.iter().map(|place| Done { failure: 0, ..*place });
-        let failures = vec![(error.exception.name(), error.message.clone())];
         Items::new(Arc::clone(&self.asked), Arc::clone(&self.keys), Arc::clone(&self.served), failures, done)
     }
 }

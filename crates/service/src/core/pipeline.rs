@@ -33,7 +33,6 @@ use crate::{Error, RequestContext};
 use audit::event::Asked as Asks;
 use cluster::Failed;
 use cluster::item::{Done, Served};
-use model::exception::Exception;
 use model::operation::Operation;
 use telemetry::fault;
 use telemetry::watchdog::Task;
@@ -105,17 +104,7 @@ impl Core {
             .and_then(|permit| if started < call.deadline { Ok(permit) } else { Err(Error::late()) });
         let permit = match admitted {
             Ok(permit) => permit,
-            Err(error) => {
-                let mut asks = Asks::new(kind.shape(), count);
-                // Who calls too often does not fill the log with what it asks for.
-                let says = error.exception != Exception::Throttling;
-                items.iter().filter(|_| says).for_each(|item| asks.note(kind.says(item)));
-                let about = if says { About::Items(Noted::refused(asks)) } else { About::Nothing };
-                let caller = keyring.caller(&call.principal);
-                let ending = Ending { caller, about, ..Ending::new(call, operation, started) };
-                self.refused(ending, count, &error).await;
-                return Err(error);
-            }
+            Err(error) => return Err(self.turned_away(call, (operation, started), count, error).await),
         };
 
         let (core, call_of_task) = (self.clone(), call.clone());

@@ -2,30 +2,29 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 
 use super::noted::Noted;
 use super::notes::{Notes, Noting};
 pub use super::refusals::RefusedCall;
 pub use super::service_event::ServiceEvent;
+use super::waiting::Waiting;
 use crate::core::Core;
 use crate::{Error, RequestContext};
 use audit::event::{EventId, Fields, Items, Value};
 use audit::log::Position;
 use auth::peer::Principal;
-use auth::request::Interface;
+use auth::request::{Interface, TlsDetails};
 use model::exception::Exception;
 use model::operation::Operation;
 use telemetry::sampled::{self, Line};
 
 /// A recorder that has not answered by then has not accepted the record: nothing waits without end.
 const ACCEPTED: Duration = Duration::from_secs(10);
-/// Most records of refused calls that wait for the recorder at once. What was admitted is bounded by admission.
-const REFUSED: usize = 1_024;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +70,8 @@ pub struct CallRecord {
     pub source: Option<IpAddr>,
     /// What the client calls itself.
     pub user_agent: Option<Arc<str>>,
+    /// By which connection.
+    pub tls: Option<TlsDetails>,
     /// By which interface.
     pub interface: Interface,
     /// Under which id.
@@ -123,8 +124,13 @@ pub trait Recorder: Send + Sync {
 
 /// The recorder, and what bounds its use.
 pub(crate) struct Records {
-    recorder: Arc<dyn Recorder>,
-    refused: Arc<Semaphore>,
+    pub(super) recorder: Arc<dyn Recorder>,
+    /// Records of refused calls that wait for it.
+    pub(super) refused: Arc<Waiting>,
+    /// Refused calls that had no record of their own, since the daemon was started.
+    pub(super) counted: AtomicU64,
+    /// Those of them whose record was not accepted.
+    pub(super) unrecorded: AtomicU64,
 }
 
 /// What all records of a call begin with.
@@ -159,7 +165,7 @@ impl<'a> Ending<'a> {
 
 impl Records {
     pub(crate) fn new(recorder: Arc<dyn Recorder>) -> Self {
-        Self { recorder, refused: Arc::new(Semaphore::new(REFUSED)) }
+        Self { recorder, refused: Arc::default(), counted: AtomicU64::new(0), unrecorded: AtomicU64::new(0) }
     }
 
     /// The name of the log that records stand in.
@@ -183,7 +189,7 @@ impl Records {
     }
 }
 
-async fn within(accepting: BoxFuture<'static, Accepted>) -> Accepted {
+pub(super) async fn within(accepting: BoxFuture<'static, Accepted>) -> Accepted {
     let late = |_| NotRecorded(format!("the recorder did not answer within {} s", ACCEPTED.as_secs()));
     tokio::time::timeout(ACCEPTED, accepting).await.map_err(late).flatten()
 }
@@ -244,44 +250,7 @@ impl Core {
         }
     }
 
-    /// Puts on record that a call was refused before it did anything.
-    pub(crate) async fn refused(&self, ending: Ending<'_>, items: usize, error: &Error) {
-        let outcomes = vec![(Some(error.exception), items.max(1))];
-        self.observe(&ending, &outcomes);
-        let parameters = match &ending.about {
-            About::Items(noted) => Parameters::Items(noted.all_failed(error)),
-            about => about.parameters(),
-        };
-        let record = self.record_of(&ending, Phase::Ended, parameters, outcomes, Some(error.clone()));
-        // The record is made to its end by itself; its caller waits no longer than it wants to.
-        let left = ending.call.deadline.saturating_duration_since(self.inner.clock.now());
-        match tokio::time::timeout(left, self.record_beside(record)).await {
-            Ok(Ok(position)) => recorded_at(ending.call, position),
-            Ok(Err(error)) => unrecorded(&ending, &error),
-            Err(_) => {}
-        }
-    }
-
-    /// Hands a record over in a way that goes on if whoever waits here leaves.
-    pub(crate) async fn record_beside(&self, record: CallRecord) -> Accepted {
-        let records = &self.inner.records;
-        let mut accepting = Arc::clone(&records.recorder).record(record);
-        if let Some(accepted) = (&mut accepting).now_or_never() {
-            return accepted;
-        }
-        let Ok(place) = Arc::clone(&records.refused).try_acquire_owned() else {
-            return Err(NotRecorded(format!("{REFUSED} records wait for the recorder already")));
-        };
-        // On panic: the record counts as not accepted.
-        let accepting = self.inner.tasks.spawn(async move {
-            let accepted = within(accepting).await;
-            drop(place);
-            accepted
-        });
-        accepting.await.unwrap_or_else(|error| Err(NotRecorded(error.to_string())))
-    }
-
-    fn record_of(
+    pub(super) fn record_of(
         &self,
         ending: &Ending<'_>,
         phase: Phase,
@@ -307,6 +276,7 @@ impl Core {
             caller: ending.caller.clone(),
             source: call.source,
             user_agent: call.user_agent.clone(),
+            tls: call.tls.clone(),
             interface: call.interface,
             request_id: Arc::clone(&call.request_id),
             operation: Some(ending.operation),
@@ -322,7 +292,7 @@ impl Core {
         }
     }
 
-    fn observe(&self, ending: &Ending<'_>, outcomes: &[(Option<Exception>, usize)]) {
+    pub(super) fn observe(&self, ending: &Ending<'_>, outcomes: &[(Option<Exception>, usize)]) {
         let took = self.inner.clock.now().saturating_duration_since(ending.started);
         for (outcome, items) in outcomes {
             self.inner.observer.finished(ending.operation, *outcome, took, *items);
@@ -337,7 +307,7 @@ impl About {
     }
 
     /// What is known of it before it has ended.
-    fn parameters(&self) -> Parameters {
+    pub(super) fn parameters(&self) -> Parameters {
         match self {
             Self::One(fields, _) => Parameters::Fields(fields.clone()),
             Self::Nothing | Self::Items(_) => Parameters::None,
@@ -346,7 +316,7 @@ impl About {
 }
 
 /// Lets an interface tell its caller where the record stands.
-fn recorded_at(call: &RequestContext, position: Option<Position>) {
+pub(super) fn recorded_at(call: &RequestContext, position: Option<Position>) {
     if let Some(Position { first, count }) = position {
         call.trace.note_record(first, count);
     }

@@ -5,7 +5,7 @@
 //! room for, is told.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::core::Core;
@@ -15,7 +15,9 @@ use model::lock::MutexExt as _;
 use telemetry::sampled::{self, Line};
 
 /// Most events that wait to be recorded.
-const MOST: usize = 1_024;
+pub(crate) const MOST: usize = 1_024;
+/// What it is called that there was no room for some.
+const LOST: &str = "EventsNotRecorded";
 
 /// Something that the service did, or noticed.
 #[derive(Clone, Debug)]
@@ -72,6 +74,10 @@ pub(crate) struct ServiceEvents {
     waiting: Mutex<VecDeque<ServiceEvent>>,
     /// There was no room for them.
     lost: AtomicU64,
+    /// Those of them of which no event says how many they are yet.
+    untold: AtomicU64,
+    /// The last one that was handed over was not accepted.
+    refused: AtomicBool,
     /// One at a time hands them over, so that they stand in their order.
     turn: tokio::sync::Mutex<()>,
 }
@@ -98,48 +104,100 @@ impl Core {
 
     fn lose(&self, events: u64) {
         self.inner.events.lost.fetch_add(events, Ordering::Relaxed);
+        self.inner.events.untold.fetch_add(events, Ordering::Relaxed);
         if events > 0 && sampled::whole(Line::OwnFault, &"service events") {
             tracing::error!(events, "more happened than could wait to be recorded; the rest stands in this log alone");
         }
     }
 
-    /// Takes over what happened to HSMs.
+    /// Takes over what happened to HSMs and zones.
     pub(crate) fn take_happenings(&self) {
         let (happened, lost) = self.registry().identities.happened.take();
-        happened.into_iter().for_each(|one| self.keep_event(of_hsm(one)));
+        happened.into_iter().for_each(|one| self.keep_event(self.of_hsm(one)));
         if lost > 0 {
             self.lose(lost);
         }
     }
 
-    /// Hands over what waits, in its order, until something is not accepted.
+    /// Hands over what waits, in its order, until something is not accepted; and then how much there was no room for.
     pub(crate) async fn record_events(&self) {
-        let _turn = self.inner.events.turn.lock().await;
+        let events = &self.inner.events;
+        let _turn = events.turn.lock().await;
         loop {
-            let next = self.inner.events.waiting.lock_anyway().front().cloned();
-            let Some(event) = next else { return };
-            let name = event.name;
-            if let Err(error) = self.inner.records.accepted_event(event).await {
-                if sampled::whole(Line::OwnFault, &"service event") {
-                    tracing::warn!(name, %error, "what the service did could not be recorded yet; it is tried again");
-                }
+            let next = events.waiting.lock_anyway().front().cloned();
+            let Some(event) = next else { break };
+            if !self.is_event_accepted(event).await {
                 return;
             }
-            self.inner.events.waiting.lock_anyway().pop_front();
+            events.waiting.lock_anyway().pop_front();
         }
+        let untold = events.untold.load(Ordering::Relaxed);
+        if untold > 0 {
+            let count = Value::Number(i64::try_from(untold).unwrap_or(i64::MAX));
+            let event = ServiceEvent::ours(self.clock().unix_millis(), LOST).saying("count", count);
+            if self.is_event_accepted(event).await {
+                events.untold.fetch_sub(untold, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn is_event_accepted(&self, event: ServiceEvent) -> bool {
+        let name = event.name;
+        let accepted = self.inner.records.accepted_event(event).await;
+        self.inner.events.refused.store(accepted.is_err(), Ordering::Relaxed);
+        if let Err(error) = &accepted
+            && sampled::whole(Line::OwnFault, &"service event")
+        {
+            tracing::warn!(name, %error, "what the service did could not be recorded yet; it is tried again");
+        }
+        accepted.is_ok()
     }
 
     /// How many events wait to be recorded, and how many there was no room for since the daemon was started.
     pub(crate) fn unrecorded_events(&self) -> (usize, u64) {
         (self.inner.events.waiting.lock_anyway().len(), self.inner.events.lost.load(Ordering::Relaxed))
     }
-}
 
-fn of_hsm(Happened { unix_millis, hsm, zone, cluster, what }: Happened) -> ServiceEvent {
-    let event = match what {
-        What::Admitted => ServiceEvent::ours(unix_millis, "HsmAdmitted"),
-        What::Refused(why) => ServiceEvent::ours(unix_millis, "HsmRefused").failed("IdentityNotProven", &why),
-        What::PinRotated => ServiceEvent::ours(unix_millis, "PinRotated"),
-    };
-    event.saying("hsm", hsm.as_str()).saying("zone", zone.as_str()).saying("clusterId", cluster.as_str())
+    /// What is wrong with that, one sentence each. It ends when all of it is on record, or how much is not.
+    pub(crate) fn troubles_of_events(&self) -> Vec<String> {
+        let events = &self.inner.events;
+        let (waiting, untold) = (events.waiting.lock_anyway().len(), events.untold.load(Ordering::Relaxed));
+        let mut troubles = Vec::new();
+        if waiting > 0 && events.refused.load(Ordering::Relaxed) {
+            troubles.push(format!("{waiting} events of what the service did by itself wait for the audit log"));
+        }
+        if untold > 0 {
+            troubles.push(format!(
+                "{untold} events of what the service did by itself are not in the audit log, since too many waited for it; \
+                 the daemon's log has them"
+            ));
+        }
+        troubles
+    }
+
+    fn of_hsm(&self, Happened { unix_millis, hsm, zone, cluster, what }: Happened) -> ServiceEvent {
+        let of_zone = |event: ServiceEvent, left_out: u64| {
+            let catalogue = self.store().catalogue();
+            let event = match catalogue.key_store_over(&cluster) {
+                Some(store) => event.saying("customKeyStoreId", store.id.as_str()),
+                None => event,
+            };
+            let left_out = i64::try_from(left_out).unwrap_or(i64::MAX);
+            if left_out > 0 { event.saying("turnsLeftOut", Value::Number(left_out)) } else { event }
+        };
+        let event = match what {
+            What::Admitted => ServiceEvent::ours(unix_millis, "HsmAdmitted"),
+            What::Refused(why) => ServiceEvent::ours(unix_millis, "HsmRefused").failed("IdentityNotProven", &why),
+            What::PinRotated => ServiceEvent::ours(unix_millis, "PinRotated"),
+            What::ZoneLost { why, left_out } => {
+                of_zone(ServiceEvent::ours(unix_millis, "ZoneLost").failed("NoHsmServes", &why), left_out)
+            }
+            What::ZoneBack { left_out } => of_zone(ServiceEvent::ours(unix_millis, "ZoneBack"), left_out),
+        };
+        let event = match &hsm {
+            Some(hsm) => event.saying("hsm", hsm.as_str()),
+            None => event,
+        };
+        event.saying("zone", zone.as_str()).saying("clusterId", cluster.as_str())
+    }
 }

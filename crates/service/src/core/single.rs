@@ -127,20 +127,21 @@ impl Core {
     ) -> Result<T, Error> {
         call.trace.take();
         let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
-        let paced = self.in_rate(call, 1).and_then(|()| resource.is_a_name());
-        let (admitted, decided_by) = match paced {
+        if let Err(error) = self.in_rate(call, 1) {
+            return Err(self.turned_away(call, (operation, started), 1, error).await);
+        }
+        let (allowed, decided_by) = match resource.is_a_name() {
             Ok(()) => resource.is_allowed_because(self, call, operation),
             Err(error) => (Err(error), None),
         };
-        let admitted = admitted.and_then(|()| self.admit(&self.keyring(), call, 1));
-        let permit = match admitted {
+        if let Err(error) = allowed {
+            let ending = Ending::new(call, operation, started).of_one(self, caller, &resource);
+            self.refused(Ending { decided_by, ..ending }, 1, &error).await;
+            return Err(error);
+        }
+        let permit = match self.admit(&self.keyring(), call, 1) {
             Ok(permit) => permit,
-            Err(error) => {
-                let ending =
-                    Ending { decided_by, ..Ending::new(call, operation, started).of_one(self, caller, &resource) };
-                self.refused(ending, 1, &error).await;
-                return Err(error);
-            }
+            Err(error) => return Err(self.turned_away(call, (operation, started), 1, error).await),
         };
         let (core, call_of_task) = (self.clone(), call.clone());
         let work = Box::pin(async move {

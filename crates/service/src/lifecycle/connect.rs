@@ -201,7 +201,8 @@ impl Lifecycle {
         let before = registry.active_of(key_store).and_then(|active| active.running);
         let before = before.as_ref().map(|running| &*running.cluster);
         let (settings, clock) = (spec.settings.clone(), self.core.clock().clone());
-        let cluster = Cluster::new(settings, hsms, clock, registry.removals.clone(), before, &registry.watchdog);
+        let told = (registry.removals.clone(), &registry.identities);
+        let cluster = Cluster::new(settings, hsms, clock, told, before, &registry.watchdog);
         let members = Members::of(Arc::clone(&cluster) as _);
         let running = Some(RunningCluster { cluster: Arc::clone(&cluster), admission });
         registry.put(ActiveCluster { key_store: key_store.clone(), members, running });

@@ -15,7 +15,6 @@ mod restart;
 mod resume;
 mod rotate;
 pub(crate) mod tend;
-mod zones;
 
 use std::collections::HashMap;
 use std::sync::Arc;

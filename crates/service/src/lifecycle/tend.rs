@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::zones::Zones;
 use super::{DestroyStep, Lifecycle, transient};
 use crate::core::Core;
 use crate::core::service_event::ServiceEvent;
@@ -39,12 +38,11 @@ pub(crate) struct Turns {
     overdue: HashMap<KeyId, Duration>,
     /// Rotations are under way.
     rotating: Arc<AtomicBool>,
-    zones: Zones,
 }
 
 impl Turns {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { last: now, told: None, overdue: HashMap::new(), rotating: Arc::default(), zones: Zones::new() }
+        Self { last: now, told: None, overdue: HashMap::new(), rotating: Arc::default() }
     }
 
     /// Ends when no rotations are under way.
@@ -73,7 +71,6 @@ impl Lifecycle {
             turns.told = Some(now);
             self.core.record_usage().await;
         }
-        self.look_at_zones(&mut turns.zones);
         self.core.record_what_waits().await;
         self.tend_deletions(turns).await;
         self.rotate_what_is_due(turns);

@@ -252,6 +252,7 @@ impl Bench {
             principal: Principal::new(principal),
             source: None,
             user_agent: None,
+            tls: None,
             interface: Interface::Grpc,
             request_id: "r-1".into(),
             deadline: self.clock.now() + within,

@@ -371,6 +371,9 @@ async fn records_go_to_the_log_by_what_depends_on_them_and_say_where_they_stand(
     bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
     bench.service.enable_key(&bench.call(), &key.arn).await.unwrap();
     bench.service.get_key_last_usage(&bench.call(), &key.arn).await.unwrap();
+    // Whoever may not do it uses nothing up of what is kept for those who may.
+    bench.may_nothing();
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap_err();
     let journal = Arc::new(Memory::default());
     let recorder = Arc::new(AuditRecorder::new(Arc::clone(&journal), bench.service.core.scope().clone()));
     let mut places = Vec::new();
@@ -383,6 +386,6 @@ async fn records_go_to_the_log_by_what_depends_on_them_and_say_where_they_stand(
     }
     let classes: Vec<Class> = journal.0.lock().unwrap().iter().map(|(class, _)| *class).collect();
     use Class::{Control, Data, Restricting};
-    assert_eq!(classes, [Data, Restricting, Restricting, Control, Control, Control]);
-    assert_eq!(places, [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 3)].map(Some));
+    assert_eq!(classes, [Data, Restricting, Restricting, Control, Control, Control, Control]);
+    assert_eq!(places, [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 3), (8, 1)].map(Some));
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::bench::{Bench, Manner, plain};
 use crate::Error;
 use crate::core::audit_recorder::{event_of, event_of_service};
-use crate::core::recorder::RefusedCall;
+use crate::core::recorder::{RefusedCall, ServiceEvent};
+use crate::core::service_event::MOST;
 use crate::lifecycle::tend::Turns;
 use auth::peer::Principal;
 use auth::request::Interface;
@@ -80,7 +81,7 @@ async fn what_could_not_be_recorded_is_recorded_later_in_its_order() {
     let happened = &bench.service.core.registry().identities.happened;
     let of = |what: What| Happened {
         unix_millis: 1,
-        hsm: "hsm-a".into(),
+        hsm: Some("hsm-a".into()),
         zone: "a".into(),
         cluster: bench.fake.id.clone(),
         what,
@@ -103,11 +104,58 @@ async fn what_could_not_be_recorded_is_recorded_later_in_its_order() {
     assert_eq!(bench.service.unrecorded_events(), (0, 0));
 }
 
+#[tokio::test]
+async fn how_many_events_there_was_no_room_for_is_told_and_then_forgotten() {
+    let bench = Bench::new().await;
+    let core = &bench.service.core;
+    assert_eq!(bench.service.troubles_of_events(), Vec::<String>::new());
+    bench.recorder.is(Manner::Fails);
+    for _ in 0..MOST + 5 {
+        core.happened(ServiceEvent::ours(1, "ZoneBack"));
+    }
+    core.record_events().await;
+    assert_eq!(bench.service.unrecorded_events(), (MOST, 5));
+    let troubles = bench.service.troubles_of_events();
+    assert!(troubles[0].starts_with("1024 events") && troubles[1].starts_with("5 events"), "{troubles:?}");
+    bench.recorder.is(Manner::Quick);
+    core.record_events().await;
+    let told = events(&bench);
+    assert_eq!((told.len(), told[MOST].0), (MOST + 1, "EventsNotRecorded"));
+    assert!(told[MOST].1.contains("\"count\":5"), "{}", told[MOST].1);
+    assert_eq!(bench.service.troubles_of_events(), Vec::<String>::new());
+    assert_eq!(bench.service.unrecorded_events(), (0, 5), "the metric goes on");
+    core.record_events().await;
+    assert_eq!(events(&bench), []);
+}
+
+#[tokio::test]
+async fn zones_that_are_lost_and_back_are_events_of_their_key_store() {
+    let bench = Bench::new().await;
+    let (identities, zone) = (&bench.service.core.registry().identities, "a".into());
+    let zones = identities.happened.zones_of(&bench.fake.id, false);
+    for serves in [true, false, true] {
+        identities.happened.zone_is(&zones, &zone, serves, 7, || "hsm-a: unplugged".to_owned());
+    }
+    bench.service.core.record_what_waits().await;
+    let told = events(&bench);
+    assert_eq!(told.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["ZoneLost", "ZoneBack"]);
+    let (lost, back) = (&told[0].1, &told[1].1);
+    assert!(lost.contains("NoHsmServes") && lost.contains("hsm-a: unplugged") && !back.contains("errorCode"), "{lost}");
+    for text in [lost, back] {
+        assert!(text.contains(bench.key_store.as_str()) && text.contains(bench.fake.id.as_str()), "{text}");
+        assert!(
+            text.contains("\"zone\":\"a\"") && !text.contains("turnsLeftOut") && !text.contains("\"hsm\""),
+            "{text}"
+        );
+    }
+}
+
 fn refused(principal: Option<&str>, source: IpAddr) -> RefusedCall {
     RefusedCall {
         principal: principal.map(Principal::new),
         source: Some(source),
         user_agent: None,
+        tls: None,
         interface: Interface::AwsJson,
         request_id: "r-9".into(),
         operation: Some(Operation::Encrypt),

@@ -31,5 +31,6 @@ mod records;
 mod release;
 mod rotation;
 mod states;
+mod turned_away;
 mod turns;
 mod walk;

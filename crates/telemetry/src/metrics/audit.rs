@@ -54,6 +54,21 @@ pub struct AuditReading {
     pub refusals: Vec<(&'static str, u64)>,
     /// Where records go beside the log.
     pub sinks: Vec<SinkReading>,
+    /// What is not on record one by one.
+    pub unrecorded: UnrecordedReading,
+}
+
+/// What has no record of its own, at the moment of a scrape.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnrecordedReading {
+    /// Events of what the service did by itself that wait to be recorded.
+    pub events_waiting: usize,
+    /// Those for which there was no room.
+    pub events_lost: u64,
+    /// Refused calls that were turned away and counted.
+    pub refusals_counted: u64,
+    /// Refused calls whose record was not accepted.
+    pub refusals_not_accepted: u64,
 }
 
 /// How a sink is.
@@ -84,6 +99,10 @@ pub(super) struct AuditMetrics {
     sink_behind: Family<SinkLabel, Gauge>,
     sink_missed: Family<SinkLabel, Counter>,
     sink_failing: Family<SinkLabel, Gauge>,
+    events_waiting: Gauge<i64, AtomicI64>,
+    events_lost: Counter,
+    refusals_counted: Counter,
+    refusals_not_accepted: Counter,
 }
 
 impl AuditMetrics {
@@ -102,6 +121,10 @@ impl AuditMetrics {
             sink_behind: Family::default(),
             sink_missed: Family::default(),
             sink_failing: Family::default(),
+            events_waiting: Gauge::default(),
+            events_lost: Counter::default(),
+            refusals_counted: Counter::default(),
+            refusals_not_accepted: Counter::default(),
         };
         let m = &metrics;
         r.register("audit_accepting", "1 while the audit log accepts records", m.accepting.clone());
@@ -153,6 +176,26 @@ impl AuditMetrics {
             m.sink_missed.clone(),
         );
         r.register("audit_sink_failing", "1 while records cannot be passed on", m.sink_failing.clone());
+        r.register(
+            "audit_events_waiting",
+            "Events of what the service did by itself that wait to be recorded",
+            m.events_waiting.clone(),
+        );
+        r.register(
+            "audit_events_lost",
+            "Events of what the service did by itself that are not on record, since too many waited",
+            m.events_lost.clone(),
+        );
+        r.register(
+            "audit_refusals_counted",
+            "Refused calls that were turned away at the door and have no record of their own: they are counted in one",
+            m.refusals_counted.clone(),
+        );
+        r.register(
+            "audit_refusals_not_accepted",
+            "Refused calls whose record the audit log did not accept: they were refused all the same, and are counted in one",
+            m.refusals_not_accepted.clone(),
+        );
         metrics
     }
 }
@@ -189,6 +232,15 @@ impl Metrics {
         for (reason, count) in reading.refusals {
             m.refusals.get_or_create(&ReasonLabel { reason }).inner().store(count, Ordering::Relaxed);
         }
+        let unrecorded = reading.unrecorded;
+        m.events_waiting.set(i64::try_from(unrecorded.events_waiting).unwrap_or(i64::MAX));
+        for (counter, figure) in [
+            (&m.events_lost, unrecorded.events_lost),
+            (&m.refusals_counted, unrecorded.refusals_counted),
+            (&m.refusals_not_accepted, unrecorded.refusals_not_accepted),
+        ] {
+            counter.inner().store(figure, Ordering::Relaxed);
+        }
         for SinkReading { sink, behind, missed, failing } in reading.sinks {
             let label = SinkLabel { sink };
             m.sink_behind.get_or_create(&label).set(whole(behind));
@@ -213,6 +265,12 @@ mod tests {
             signature_ages: vec![("hsm-a".to_owned(), Duration::from_millis(1_500))],
             refusals: vec![("no_space", 3)],
             sinks: vec![SinkReading { sink: "json", behind: 4, missed: 1, failing: true }],
+            unrecorded: UnrecordedReading {
+                events_waiting: 5,
+                events_lost: 6,
+                refusals_counted: 8,
+                refusals_not_accepted: 9,
+            },
             ..AuditReading::default()
         });
         let text = metrics.text();
@@ -226,6 +284,10 @@ mod tests {
             "keystored_audit_sink_records_behind{sink=\"json\"} 4",
             "keystored_audit_sink_records_missed_total{sink=\"json\"} 1",
             "keystored_audit_sink_failing{sink=\"json\"} 1",
+            "keystored_audit_events_waiting 5",
+            "keystored_audit_events_lost_total 6",
+            "keystored_audit_refusals_counted_total 8",
+            "keystored_audit_refusals_not_accepted_total 9",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

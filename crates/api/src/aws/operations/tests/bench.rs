@@ -82,6 +82,7 @@ impl Bench {
             principal: Principal::new(identity),
             source: None,
             user_agent: None,
+            tls: None,
             interface: Interface::Grpc,
             request_id: "r-1".into(),
             deadline: self.clock.now() + Duration::from_secs(30),
