@@ -314,7 +314,7 @@ impl Way<'_> {
                         format!("HSM {hsm} is not used, since it could not be tried with a canary key: {fault}");
                     Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
                 }
-                Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
+                Class::Token | Class::Session | Class::Ambiguous | Class::Login | Class::Busy => {
                     Err(transient(hsm, "using its canary key", &fault))
                 }
             },

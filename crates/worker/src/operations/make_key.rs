@@ -11,7 +11,7 @@ use protocol::Reply;
 
 /// The wrapped key.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
-    let blob = owner.with_wrapping_key(|session, wrapping| {
+    let blob = owner.with_wrapping_key(|_, session, wrapping| {
         let key = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key())?;
         let wrapped = session.wrap_key(&Mechanism::AesKeyWrap, wrapping, key);
         let destroyed = session.destroy_object(key);

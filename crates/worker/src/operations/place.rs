@@ -18,7 +18,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
         return Ok(Reply::Done);
     }
     let tried = Cell::new(false);
-    let placed = owner.with_wrapping_key(|session, wrapping| {
+    let placed = owner.with_wrapping_key(|_, session, wrapping| {
         // What failed may have been done all the same, and a second object of the id would stay beside the first.
         if tried.replace(true) {
             for left in objects::of_key(session, key)? {
@@ -33,7 +33,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
     }
     let handle = placed.map_err(|failure| {
         // A blob that does not unwrap was made under another wrapping key or is damaged; this token is in order.
-        let mut fault = failure.during(&format!("placing key {key}"), owner.profile());
+        let mut fault = failure.during(&format!("placing key {key}"), owner.codes());
         if fault.class == Class::Ambiguous {
             fault.class = Class::Refused;
         }

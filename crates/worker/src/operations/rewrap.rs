@@ -26,7 +26,7 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8], to: &TransportKey) -> Result<R
     let opened = session.unwrap_key(&oaep(), own, blob, &template::passing_wrapping_key());
     let key = opened.map_err(|error| {
         let what = "opening the wrapped key from the ceremony folder";
-        let mut fault = Failure::from(error).during(what, owner.profile());
+        let mut fault = Failure::from(error).during(what, owner.codes());
         // It was made for another token, or is damaged; this one is in order.
         if matches!(fault.class, Class::Ambiguous | Class::Request) {
             fault.class = Class::Refused;
@@ -41,7 +41,7 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8], to: &TransportKey) -> Result<R
 }
 
 fn rewrapped(owner: &Owner, key: ObjectHandle, to: &TransportKey) -> Result<Bytes, Failure> {
-    if !owner.with_wrapping_key(|session, wrapping| are_one(session, wrapping, key))? {
+    if !owner.with_wrapping_key(|_, session, wrapping| are_one(session, wrapping, key))? {
         let detail = "the wrapped copy that was given for this token holds another key than the cluster's wrapping key; \
                       nothing was handed on";
         return Err(Failure::own(Class::Refused, "HandOnWrappingKey", detail));

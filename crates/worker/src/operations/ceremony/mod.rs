@@ -45,7 +45,7 @@ pub(crate) fn without_token(module: &Module, step: CeremonyOp) -> Reply {
         CeremonyOp::InitUserPin { token, so_pin, user_pin } => init_user_pin::run(module, &token, &so_pin, &user_pin),
         _ => Err(Failure::own(Class::Refused, "worker", "a worker without a token can only initialise one")),
     };
-    done.unwrap_or_else(|failure| Reply::Failed(failure.into_fault(module.profile())))
+    done.unwrap_or_else(|failure| Reply::Failed(failure.into_fault(module.codes())))
 }
 
 fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {

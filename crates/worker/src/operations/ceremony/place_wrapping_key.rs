@@ -22,12 +22,12 @@ pub(in crate::operations) fn ensure(
     challenge: &Challenge,
 ) -> Result<Reply, Failure> {
     owner.token_info()?;
-    let (session, profile) = (&owner.session, owner.profile());
+    let (module, session) = (&*owner.token.module, &owner.session);
     let refused = |detail: &str| Failure::own(Class::Refused, "PlaceWrappingKey", detail);
     if let Some(held) = objects::named(session, ObjectClass::SECRET_KEY, template::WRAPPING)? {
         let what =
             "what the token holds (of another cluster or an earlier ceremony: initialise it anew and certify it again)";
-        check(session, held, challenge, what, profile)?;
+        check(module, session, held, challenge, what)?;
         return Ok(Reply::Done);
     }
     let blob = blob.ok_or_else(|| refused("the token holds no cluster wrapping key any more, and was given none"))?;
@@ -36,13 +36,13 @@ pub(in crate::operations) fn ensure(
     let opened = session.unwrap_key(&oaep(), transport, blob, &template::wrapping_key_on_trial());
     let on_trial = opened.map_err(|error| {
         let what = "opening the wrapped copy for this token: it was made for another one, or is damaged";
-        let mut fault = Failure::from(error).during(what, profile);
+        let mut fault = Failure::from(error).during(what, module.codes());
         if matches!(fault.class, Class::Ambiguous | Class::Request) {
             fault.class = Class::Refused;
         }
         fault
     })?;
-    let checked = check(session, on_trial, challenge, "what the wrapped copy for this token holds", profile);
+    let checked = check(module, session, on_trial, challenge, "what the wrapped copy for this token holds");
     let destroyed = session.destroy_object(on_trial);
     checked?;
     destroyed?;
@@ -61,7 +61,7 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
     let (first, unwraps_to, last) = template::wrapping_key();
     let template = UnwrapTemplate { first: &first, unwraps_to: &unwraps_to, last: &last };
     let placed = owner.token.module.extra().unwrap_key(session, &oaep(), transport, blob, template);
-    let handle = placed.map_err(|error| Failure::from(error).during("unwrapping the blob", owner.profile()))?;
+    let handle = placed.map_err(|error| Failure::from(error).during("unwrapping the blob", owner.codes()))?;
     *lock(&owner.token.wrapping) = Some(handle);
     Ok(Reply::Done)
 }

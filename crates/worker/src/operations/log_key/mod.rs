@@ -192,7 +192,7 @@ fn generate(owner: &mut Owner) -> Result<[ObjectHandle; 2], Failure> {
         let (public, private) = template::log_pair(curve);
         match owner.session.generate_key_pair(makes, &public, &private).map_err(Failure::from) {
             Ok((public, private)) => return Ok([public, private]),
-            Err(failure) if failure.class(owner.profile()) == Class::Session => return Err(failure),
+            Err(failure) if failure.class(owner.codes()) == Class::Session => return Err(failure),
             Err(failure) => first = first.or(Some(failure)),
         }
     }
