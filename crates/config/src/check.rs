@@ -300,6 +300,18 @@ impl Context<'_> {
             }
             hsms.push(checked);
         }
+        let hash = |hsm: &Hsm| hsm.capabilities.wrap.oaep_hash;
+        if let Some((at, other)) = hsms.iter().enumerate().find(|(_, other)| hash(other) != hash(&hsms[0])) {
+            let message = format!(
+                "HSM {} has RSA-OAEP with {:?} and HSM {} with {:?} (capabilities.wrap.oaep_hash); what one wraps another \
+                 one has to unwrap, so that all HSMs of a cluster have the same",
+                hsms[0].id,
+                hash(&hsms[0]),
+                other.id,
+                hash(other)
+            );
+            return Err(self.at(&raw.hsm[at], message));
+        }
         let zones: BTreeSet<&str> = hsms.iter().map(|hsm| hsm.zone.as_str()).collect();
         if zones.len() < 2 {
             let message = format!(

@@ -6,7 +6,7 @@ use super::check::Context;
 use super::{Error, raw};
 use model::ciphertext::{BOUND_BYTES, IV_BYTES};
 use model::limits;
-use model::profile::{Capabilities, Profile};
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, Profile};
 
 /// Every profile with all of its capabilities.
 pub(super) const DATA: &str = include_str!("profiles.toml");
@@ -28,6 +28,11 @@ fn table(profile: Profile) -> Result<Table, Error> {
 fn wrong(profile: Profile, why: &str) -> Error {
     Error { file: "profiles.toml".into(), line: None, message: format!("profile {}: {}", profile.name(), why.trim()) }
 }
+
+/// The longest CKA_ID and label of what the ceremony makes: that of the wrapping key, or of a certificate.
+const NAME_BYTES: u64 = 32;
+/// From here on mechanisms are vendors' own.
+const VENDOR_DEFINED: u64 = 0x8000_0000;
 
 /// A capability that contradicts another one, or what keystored needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +92,7 @@ fn names<'t>(of: impl Iterator<Item = (&'t String, &'t Value)>) -> String {
 
 /// The first thing that cannot be.
 pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
-    let Capabilities { basis: _, run, confinement: _, gcm, calls, codes } = known;
+    let Capabilities { basis: _, run, confinement: _, gcm, wrap, attributes, calls, codes } = known;
     let found = |group, key, why: String| Some(Contradiction { group, key, why });
     let iv_bytes = IV_BYTES as u64;
     if gcm.iv_bytes != iv_bytes {
@@ -124,9 +129,22 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     if calls.retry_ms > 60_000 {
         return found("calls", "retry_ms", format!("{} is outside 0 to 60000", calls.retry_ms));
     }
+    if wrap.key_wrap != CKM_AES_KEY_WRAP && wrap.key_wrap < VENDOR_DEFINED {
+        let why = format!("{:#x} is neither CKM_AES_KEY_WRAP nor a vendor's own number", wrap.key_wrap);
+        return found("wrap", "key_wrap", why);
+    }
+    for (key, most) in [("id_max", attributes.id_max), ("label_max", attributes.label_max)] {
+        if most < NAME_BYTES {
+            return found("attributes", key, format!("is less than the {NAME_BYTES} bytes of what the ceremony makes"));
+        }
+    }
     let is_function = |name: &String| name == "*" || name.starts_with("C_");
+    let no_function = |name: &String| format!("{name:?} is no function; write C_Encrypt or another one, or \"*\"");
     if let Some(name) = codes.meaning.iter().flat_map(|meaning| &meaning.functions).find(|name| !is_function(name)) {
-        return found("codes", "meaning", format!("{name:?} is no function; write C_Encrypt or another one, or \"*\""));
+        return found("codes", "meaning", no_function(name));
+    }
+    if let Some(name) = attributes.left_out.iter().flat_map(|left| &left.functions).find(|name| !is_function(name)) {
+        return found("attributes", "left_out", no_function(name));
     }
     None
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::mechanism::MechanismType;
+use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::fault::Failure;
-use model::profile::{Capabilities, Codes};
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, Codes};
 use protocol::{Abilities, Class, Role, Token, UserFlags};
 
 /// A loaded module.
@@ -70,6 +71,17 @@ impl Module {
     /// What its codes mean.
     pub(super) fn codes(&self) -> &Codes {
         &self.capabilities.codes
+    }
+
+    /// AES key wrap without padding, by the number that it has here.
+    pub(super) fn key_wrap(&self) -> Result<Mechanism<'static>, Failure> {
+        match self.capabilities.wrap.key_wrap {
+            CKM_AES_KEY_WRAP => Ok(Mechanism::AesKeyWrap),
+            number => {
+                let own = MechanismType::new_vendor_defined(number)?;
+                Ok(Mechanism::VendorDefined(VendorDefinedMechanism::new::<()>(own, None)))
+            }
+        }
     }
 
     /// AES-GCM is done the standard's way.
@@ -151,7 +163,7 @@ impl Module {
             aes_gcm: MechanismType::try_from(self.capabilities.gcm.mechanism)
                 .is_ok_and(|gcm| info(gcm).is_some_and(|can| can.encrypt() && can.decrypt())),
             aes_key_gen: info(MechanismType::AES_KEY_GEN).is_some_and(|can| can.generate()),
-            aes_key_wrap: wraps(MechanismType::AES_KEY_WRAP),
+            aes_key_wrap: MechanismType::try_from(self.capabilities.wrap.key_wrap).is_ok_and(wraps),
             aes_key_wrap_pad: wraps(MechanismType::AES_KEY_WRAP_PAD),
             rsa_oaep: wraps(MechanismType::RSA_PKCS_OAEP),
             random: found.info.rng(),

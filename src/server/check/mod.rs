@@ -14,7 +14,7 @@ use super::terms::Terms;
 use super::{parts, tls};
 use config::{Config, Hsm};
 use model::clock::Clock;
-use model::profile::Basis;
+use model::profile::{Basis, UnwrapTemplate};
 use model::text;
 use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
@@ -87,6 +87,13 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         return Ok(false);
     }
     writeln!(out, "    profile: {}", profile(hsm))?;
+    if hsm.capabilities.wrap.unwrap_template == UnwrapTemplate::None {
+        writeln!(
+            out,
+            "    note: whoever has kmsuser's PIN and a wrapped key from the database can unwrap it as a key that can be read, \
+             since the wrapping key is not told what it may unwrap to (capabilities.wrap.unwrap_template)"
+        )?;
+    }
     let mut settings = Settings::of(config, hsm);
     settings.lock_file = lock_file(config, &hsm.id, "check.lock");
     // What the worker would log is printed here in better words.

@@ -55,14 +55,11 @@ fn behind_each_value_stands_where_it_is_from() {
     ];
     let mut in_list = false;
     for line in DATA.lines() {
-        match line {
-            "meaning = [" => in_list = true,
-            "]" => in_list = false,
-            _ if in_list || line.starts_with(['#', '[']) || line.is_empty() || line.starts_with("basis") => {}
-            _ => {
-                let source = line.split_once('#').map_or("", |(_, source)| source.trim());
-                assert!(sources.iter().any(|known| source.starts_with(known)), "{line}");
-            }
+        let (value, source) = line.split_once('#').map_or((line, ""), |(value, source)| (value.trim(), source.trim()));
+        let is_value = !in_list && value.contains('=') && !value.starts_with("basis");
+        in_list = (in_list || value.ends_with('[')) && line != "]";
+        if is_value && value != "meaning = [" {
+            assert!(sources.iter().any(|known| source.starts_with(known)), "{line}");
         }
     }
 }
@@ -120,7 +117,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (text, says) in [
         (
             "capabilities.gmc.iv = \"caller\"",
-            "\"gmc\" is no group of capabilities; these are: calls, codes, confinement, gcm, run",
+            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, confinement, gcm, run, wrap",
         ),
         ("capabilities.gcm.ivs = \"caller\"", "there is no capabilities.gcm.ivs; its group has: aad_max, iv, iv_bits"),
         ("capabilities.gcm.iv = \"random\"", "capabilities.gcm.iv: unknown variant `random`, expected one of `caller`"),
@@ -136,6 +133,24 @@ fn what_cannot_be_is_refused_with_its_place() {
             "capabilities.gcm.plaintext_max: is less than the 4096 bytes of plaintext",
         ),
         ("capabilities.gcm.aad_max = 8212", "capabilities.gcm.aad_max: is less than the 8213 bytes"),
+        (
+            "capabilities.wrap.key_wrap = 0x210a",
+            "capabilities.wrap.key_wrap: 0x210a is neither CKM_AES_KEY_WRAP nor a vendor's",
+        ),
+        (
+            "capabilities.wrap.unwrap_template = \"at-generate\"",
+            "capabilities.wrap.unwrap_template: unknown variant `at-generate`",
+        ),
+        ("capabilities.attributes.id_max = 20", "capabilities.attributes.id_max: is less than the 32 bytes"),
+        ("capabilities.attributes.label_max = 20", "capabilities.attributes.label_max: is less than the 32 bytes"),
+        (
+            "capabilities.attributes.left_out = [{ functions = [\"*\"], objects = [\"secret-key\"], names = [\"CKA_SENSITIVE\"] }]",
+            "capabilities.attributes.left_out: unknown variant `CKA_SENSITIVE`",
+        ),
+        (
+            "capabilities.attributes.left_out = [{ functions = [\"Unwrap\"], objects = [\"secret-key\"], names = [\"CKA_COPYABLE\"] }]",
+            "capabilities.attributes.left_out: \"Unwrap\" is no function",
+        ),
         ("capabilities.run.workers = 0", "capabilities.run.workers: 0 is outside 1 to 64"),
         ("capabilities.run.workers = 65536", "capabilities.run.workers: invalid value"),
         ("capabilities.calls.random_bytes = 8", "capabilities.calls.random_bytes: 8 is outside 32 to 65536"),
@@ -174,4 +189,18 @@ fn what_cannot_be_is_refused_with_its_place() {
     let error = judge(&text).expect_err("copies by C_CopyObject alone");
     assert_eq!(error.line, Some(30));
     assert!(error.message.contains("capabilities.run.hot_copies: needs calls.copy_object"), "{error}");
+}
+
+/// What one token wraps another one unwraps.
+#[test]
+fn all_hsms_of_a_cluster_have_one_hash_for_oaep() {
+    let error = judge(&said("capabilities.wrap.oaep_hash = \"sha256\"")).expect_err("hsm-a has SHA-1");
+    assert_eq!(error.line, Some(30));
+    assert!(error.message.contains("HSM hsm-a has RSA-OAEP with Sha1 and HSM hsm-b with Sha256"), "{error}");
+    let both = said("capabilities.wrap.oaep_hash = \"sha256\"").replacen(
+        "token_serials = [\"1\"]",
+        "token_serials = [\"1\"]\ncapabilities.wrap.oaep_hash = \"sha256\"",
+        1,
+    );
+    judge(&both).expect("both alike");
 }

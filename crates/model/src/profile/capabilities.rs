@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::objects::{Attributes, Wrap};
+
 /// Everything that is known of how an HSM behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,10 @@ pub struct Capabilities {
     pub confinement: Confinement,
     /// How it does AES-GCM.
     pub gcm: Gcm,
+    /// How it wraps keys.
+    pub wrap: Wrap,
+    /// What objects in it are described by.
+    pub attributes: Attributes,
     /// What its functions can be asked for.
     pub calls: Calls,
     /// What its return values mean where they mean something else than the standard says.
@@ -214,6 +220,8 @@ impl Capabilities {
                 plaintext_max: 4_096,
                 aad_max: 8_213,
             },
+            wrap: Wrap::standard(),
+            attributes: Attributes::standard(),
             calls: Calls {
                 read_only_sessions: false,
                 copy_object: true,

@@ -26,8 +26,9 @@ pub(super) fn make(owner: &mut Owner) -> Result<Reply, Failure> {
     owner.random(&mut iv)?;
     owner.random(&mut *answer)?;
     let (wrapped, (iv, sealed)) = owner.with_wrapping_key(|module, session, wrapping| {
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template::challenge_key())?;
-        let made = session.wrap_key(&Mechanism::AesKeyWrap, wrapping, key).map_err(Failure::from);
+        let key_wrap = module.key_wrap()?;
+        let key = session.generate_key(&Mechanism::AesKeyGen, &template::challenge_key(module.capabilities()))?;
+        let made = session.wrap_key(&key_wrap, wrapping, key).map_err(Failure::from);
         let made = made.and_then(|wrapped| Ok((wrapped, gcm::seal(module, session, key, iv, AAD, &*answer)?)));
         let destroyed = session.destroy_object(key);
         let made = made?;
@@ -55,8 +56,8 @@ pub(super) fn check(
         }
         fault
     };
-    let opened =
-        session.unwrap_key(&Mechanism::AesKeyWrap, wrapping, &challenge.wrapped, &template::challenge_key_opened());
+    let template = template::challenge_key_opened(module.capabilities());
+    let opened = session.unwrap_key(&module.key_wrap()?, wrapping, &challenge.wrapped, &template);
     let key = opened.map_err(|error| judged(error.into()))?;
     let answer = gcm::open(module, session, key, challenge.sealed.iv, AAD, &challenge.sealed.sealed);
     let destroyed = session.destroy_object(key);

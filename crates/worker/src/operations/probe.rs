@@ -65,7 +65,8 @@ pub(super) fn otherwise() -> Failure {
 
 /// A session object, like the hot copies: it goes with the session that keeps the login.
 fn stand_in(owner: &Owner) -> Result<ObjectHandle, Failure> {
-    let made = lock(&owner.token.pinned).generate_key(&Mechanism::AesKeyGen, &template::stand_in());
+    let made = lock(&owner.token.pinned)
+        .generate_key(&Mechanism::AesKeyGen, &template::stand_in(owner.token.module.capabilities()));
     let key = made.map_err(|error| {
         let what = "the token holds no canary key, and making one for this worker alone: carry the ceremony out again";
         Failure::from(error).during(what, owner.codes())
