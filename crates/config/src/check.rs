@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, Seal, raw};
 use model::id::{ClusterId, Scope, Zone, is_name};
 use model::limits::{self, Quotas};
+use model::profile::{ChangedBy, Rotation};
 use model::text;
 
 /// Directory of locks where the file names none: deploy/keystored.tmpfiles.conf makes it at each start of the host, for
@@ -322,6 +323,25 @@ impl Context<'_> {
             return Err(self.at(cluster, message));
         }
         let tries = self.count(raw.login_tries.as_ref(), LOGIN_TRIES, 1..=9)?;
+        for (hsm, place) in hsms.iter().zip(&raw.hsm) {
+            let login = &hsm.capabilities.login;
+            if login.changed_by == ChangedBy::Nobody && raw.rotation == Rotation::Connect {
+                let message = format!(
+                    "the user of HSM {} cannot change its PIN (capabilities.login.changed_by); set rotation = \"none\" for \
+                     the cluster",
+                    hsm.id
+                );
+                return Err(self.at(place, message));
+            }
+            if login.tries != 0 && tries as u64 >= login.tries {
+                let message = format!(
+                    "login_tries is {tries}, and HSM {} locks its user after {} (capabilities.login.tries); it must be less",
+                    hsm.id, login.tries
+                );
+                let place = raw.login_tries.as_ref().map_or_else(|| place.span(), Spanned::span);
+                return Err(self.error(Some(place), message));
+            }
+        }
         Ok(Cluster {
             id,
             hedge_after: self.millis(raw.hedge_after_ms.as_ref(), 40, 1..=60_000)?,

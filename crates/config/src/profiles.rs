@@ -6,7 +6,7 @@ use super::check::Context;
 use super::{Error, raw};
 use model::ciphertext::{BOUND_BYTES, IV_BYTES};
 use model::limits;
-use model::profile::{CKM_AES_KEY_WRAP, Capabilities, Profile};
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, PinForm, Profile};
 
 /// Every profile with all of its capabilities.
 pub(super) const DATA: &str = include_str!("profiles.toml");
@@ -92,7 +92,7 @@ fn names<'t>(of: impl Iterator<Item = (&'t String, &'t Value)>) -> String {
 
 /// The first thing that cannot be.
 pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
-    let Capabilities { basis: _, run, confinement: _, gcm, wrap, attributes, calls, codes } = known;
+    let Capabilities { basis: _, run, confinement: _, gcm, wrap, attributes, login, calls, codes } = known;
     let found = |group, key, why: String| Some(Contradiction { group, key, why });
     let iv_bytes = IV_BYTES as u64;
     if gcm.iv_bytes != iv_bytes {
@@ -132,6 +132,15 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     if wrap.key_wrap != CKM_AES_KEY_WRAP && wrap.key_wrap < VENDOR_DEFINED {
         let why = format!("{:#x} is neither CKM_AES_KEY_WRAP nor a vendor's own number", wrap.key_wrap);
         return found("wrap", "key_wrap", why);
+    }
+    if login.pin_form == PinForm::UserAndPin && (login.user.is_empty() || login.user.contains(':')) {
+        return found("login", "user", "is to be a name without ':', as login.pin_form has it".to_owned());
+    }
+    if login.pin_min > login.pin_max || login.pin_min > 32 {
+        return found("login", "pin_min", "is more than login.pin_max, or than the 32 characters of a PIN".to_owned());
+    }
+    if login.pin_max < 8 {
+        return found("login", "pin_max", "is less than the 8 characters of the shortest PIN".to_owned());
     }
     for (key, most) in [("id_max", attributes.id_max), ("label_max", attributes.label_max)] {
         if most < NAME_BYTES {

@@ -4,11 +4,13 @@
 //! capabilities, which the configuration decides once. The values of each profile are in the configuration's data file.
 
 mod capabilities;
+mod login;
 mod objects;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Confinement, Files, Gcm, IvBy, Meaning, Means, Run};
+pub use self::login::{ChangedBy, Login, PinForm};
 pub use self::objects::{Attributes, CKM_AES_KEY_WRAP, LeftOut, OaepHash, Objects, Optional, UnwrapTemplate, Wrap};
 
 /// Which vendor's habits to expect, before what the configuration says otherwise of one HSM.

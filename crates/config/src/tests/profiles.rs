@@ -12,6 +12,11 @@ fn said(of: &str) -> String {
     GOOD.replacen("kill.crypto_ms = 500", of, 1)
 }
 
+/// The same in a cluster whose PINs are not rotated.
+fn without_rotation(of: &str) -> String {
+    said(of).replacen("rotation = \"connect\"", "rotation = \"none\"", 1)
+}
+
 #[test]
 fn every_profile_is_there_whole_and_without_contradiction() {
     let file: toml::Table = toml::from_str(DATA).expect("the data file is TOML");
@@ -70,7 +75,7 @@ fn profiles_are_run_as_they_are_known_to_be() {
     let luna = &config.clusters[0].hsms[1];
     assert_eq!((luna.profile, luna.capabilities.gcm.iv), (Profile::LunaFips, IvBy::NullAppended));
     assert_eq!((luna.workers, luna.sessions, luna.hot_copies), (1, 8, false));
-    let config = judge(&said("profile = \"luna-ha\"")).expect("good");
+    let config = judge(&without_rotation("profile = \"luna-ha\"")).expect("good");
     let limits = config.clusters[0].hsms[1].kill.map(|limit| limit.as_millis());
     assert_eq!(limits, [20_250, 25_000, 50_000, 80_000], "a module that moves to another HSM is not killed for it");
 }
@@ -104,7 +109,8 @@ fn every_capability_can_be_said_otherwise() {
     for profile in Profile::ALL {
         for (group, keys) in file[profile.name()].as_table().expect("a table") {
             for (key, value) in keys.as_table().into_iter().flatten() {
-                let text = said(&format!("profile = {:?}\ncapabilities.{group}.{key} = {value}", profile.name()));
+                let text =
+                    without_rotation(&format!("profile = {:?}\ncapabilities.{group}.{key} = {value}", profile.name()));
                 let config = judge(&text).unwrap_or_else(|error| panic!("{group}.{key}: {error}"));
                 assert_eq!(config.clusters[0].hsms[1].capabilities, capabilities(profile).expect("there"));
             }
@@ -117,7 +123,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (text, says) in [
         (
             "capabilities.gmc.iv = \"caller\"",
-            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, confinement, gcm, run, wrap",
+            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, confinement, gcm, login, run, wrap",
         ),
         ("capabilities.gcm.ivs = \"caller\"", "there is no capabilities.gcm.ivs; its group has: aad_max, iv, iv_bits"),
         ("capabilities.gcm.iv = \"random\"", "capabilities.gcm.iv: unknown variant `random`, expected one of `caller`"),
@@ -140,6 +146,16 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "capabilities.wrap.unwrap_template = \"at-generate\"",
             "capabilities.wrap.unwrap_template: unknown variant `at-generate`",
+        ),
+        (
+            "capabilities.login = { pin_form = \"{user}:{pin}\", user = \"a:b\" }",
+            "capabilities.login.user: is to be a name without",
+        ),
+        ("capabilities.login.pin_form = \"{user}/{pin}\"", "capabilities.login.pin_form: unknown variant"),
+        ("capabilities.login.pin_min = 33", "capabilities.login.pin_min: is more than login.pin_max"),
+        (
+            "capabilities.login = { pin_max = 7, pin_min = 1 }",
+            "capabilities.login.pin_max: is less than the 8 characters",
         ),
         ("capabilities.attributes.id_max = 20", "capabilities.attributes.id_max: is less than the 32 bytes"),
         ("capabilities.attributes.label_max = 20", "capabilities.attributes.label_max: is less than the 32 bytes"),
@@ -203,4 +219,22 @@ fn all_hsms_of_a_cluster_have_one_hash_for_oaep() {
         1,
     );
     judge(&both).expect("both alike");
+}
+
+/// A rotation would fail at each connect, and with it the connect.
+#[test]
+fn what_the_hsm_does_with_pins_binds_the_cluster() {
+    let error = judge(&said("profile = \"cloudhsm\"")).expect_err("no rotation there");
+    assert_eq!(error.line, Some(30));
+    assert!(error.message.contains("the user of HSM hsm-b cannot change its PIN"), "{error}");
+    assert!(error.message.contains("set rotation = \"none\""), "{error}");
+    let text = without_rotation("profile = \"cloudhsm\"");
+    let config = judge(&text).expect("good");
+    assert_eq!(config.clusters[0].hsms[1].capabilities.login.text(b"12345678"), b"kmsuser:12345678");
+    let tries =
+        |tries: u8| text.replacen("rotation = \"none\"", &format!("rotation = \"none\"\nlogin_tries = {tries}"), 1);
+    judge(&tries(4)).expect("one less than what locks");
+    let error = judge(&tries(5)).expect_err("that would lock it");
+    assert_eq!(error.line, Some(20));
+    assert!(error.message.contains("login_tries is 5, and HSM hsm-b locks its user after 5"), "{error}");
 }

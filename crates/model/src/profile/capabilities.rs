@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::login::Login;
 use super::objects::{Attributes, Wrap};
 
 /// Everything that is known of how an HSM behaves.
@@ -22,6 +23,8 @@ pub struct Capabilities {
     pub wrap: Wrap,
     /// What objects in it are described by.
     pub attributes: Attributes,
+    /// How kmsuser logs in.
+    pub login: Login,
     /// What its functions can be asked for.
     pub calls: Calls,
     /// What its return values mean where they mean something else than the standard says.
@@ -222,6 +225,7 @@ impl Capabilities {
             },
             wrap: Wrap::standard(),
             attributes: Attributes::standard(),
+            login: Login::standard(),
             calls: Calls {
                 read_only_sessions: false,
                 copy_object: true,
