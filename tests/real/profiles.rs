@@ -24,7 +24,8 @@ async fn of_habits(habits: [Option<(&str, &str)>; 2], verify_wraps: &str) -> (Da
     });
     site.configure_hsms(|index, hsm| {
         if let Some((rules, said)) = habits[index] {
-            controls[index].set(rules).unwrap();
+            // Other IVs in each zone.
+            controls[index].set(&format!("seed = {index}\n{rules}")).unwrap();
             say(hsm, said);
         }
     });
@@ -84,32 +85,39 @@ async fn a_cluster_of_such_alone_serves_as_well_and_what_it_makes_is_looked_at()
     serves(&daemon, &caller).await;
 }
 
-/// The capabilities are looked at and not believed: what is written there has to be so.
+/// The capabilities are looked at and not believed: what is written there has to be so, and to stay so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_otherwise_than_its_profile_is_left_out_and_named() {
-    for (habit, said, words) in [
-        ("", WRITES_BACK, "told no IV"),
-        ("iv-random", WRITES_BACK, "told no IV"),
-        ("iv-fixed", WRITES_BACK, "told no IV"),
-        ("iv-appended", WRITES_BACK, "bytes"),
-        ("iv-written-back", "gcm.iv = \"caller\"", "wrote an IV of its own"),
-        ("iv-written-back", "gcm.iv_bits = 0", "wrote an IV of its own"),
+    let written_back = rule("iv-written-back");
+    for (habit, said, otherwise) in [
+        (written_back.as_str(), WRITES_BACK, [("", "told no IV"), ("iv-random", "told no IV"), ("iv-appended", "bytes")]),
+        (
+            "",
+            "gcm.iv_bits = 0",
+            [("iv-written-back", "wrote an IV of its own"), ("iv-random", "uses another IV"), ("iv-appended", "bytes")],
+        ),
     ] {
-        let rules = if habit.is_empty() { String::new() } else { rule(habit) };
-        let (_daemon, caller, _) = of_habits([Some((&rules, said)), None], "data-keys").await;
-        wait_until_told(&caller, "hsm-a", words).await;
-        let id = caller.key_stores().await.remove(0).key_store_id;
-        let store = caller.key_store(&id).await;
-        assert_eq!(store.connection_state(), ConnectionState::Connected, "{habit} {said}: {store:?}");
-        assert!(store.hsms[0].reason.contains("capabilities.gcm"), "{habit} {said}: {store:?}");
+        let (daemon, caller, controls) = of_habits([Some((habit, said)), None], "data-keys").await;
+        for (other, words) in otherwise {
+            let rules = if other.is_empty() { String::new() } else { rule(other) };
+            controls[0].set(&rules).unwrap();
+            wait_until_told(&caller, "hsm-a", words).await;
+            wait_until_told(&caller, "hsm-a", "capabilities.gcm").await;
+            let id = caller.key_stores().await.remove(0).key_store_id;
+            let store = caller.key_store(&id).await;
+            assert_eq!(store.connection_state(), ConnectionState::Connected, "{other} {said}: {store:?}");
+            controls[0].set(habit).unwrap();
+            daemon.wait_until_healthy_for(&caller).await;
+        }
     }
 }
 
 /// A code that means that there is too much to do, as CloudHSM's does: others are asked, and nobody is ill.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_hsm_is_spared_and_stays_healthy() {
-    let said = "codes.meaning = [{ functions = [\"C_EncryptInit\", \"C_Encrypt\", \"C_DecryptInit\"], code = 6, means = \
-                \"busy\" }]";
+    // A list takes the place of the profile's, with what that says of bad ciphertexts.
+    let said = "codes.meaning = [{ functions = [\"C_Decrypt\", \"C_UnwrapKey\"], code = 5, means = \"ambiguous\" }, \
+                { functions = [\"C_EncryptInit\", \"C_DecryptInit\"], code = 6, means = \"busy\" }]";
     let (daemon, caller, controls) = of_habits([Some(("", said)), None], "data-keys").await;
     let key = caller.create_key("of an HSM that has much to do").await;
     let throttled =
