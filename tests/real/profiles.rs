@@ -90,7 +90,11 @@ async fn a_cluster_of_such_alone_serves_as_well_and_what_it_makes_is_looked_at()
 async fn a_token_that_is_otherwise_than_its_profile_is_left_out_and_named() {
     let written_back = rule("iv-written-back");
     for (habit, said, otherwise) in [
-        (written_back.as_str(), WRITES_BACK, [("", "told no IV"), ("iv-random", "told no IV"), ("iv-appended", "bytes")]),
+        (
+            written_back.as_str(),
+            WRITES_BACK,
+            [("", "told no IV"), ("iv-random", "told no IV"), ("iv-appended", "bytes")],
+        ),
         (
             "",
             "gcm.iv_bits = 0",
