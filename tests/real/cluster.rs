@@ -18,8 +18,9 @@ use model::ciphertext::authenticated_data;
 use model::clock::Clock;
 use model::context::EncryptionContext;
 use model::id::{HsmId, KeyId, KeyVersionId};
+use model::profile::Profile;
 use model::secret::Secret;
-use protocol::{DataKeyItem, DecryptItem, EncryptItem, Profile, Sealed, Token};
+use protocol::{DataKeyItem, DecryptItem, EncryptItem, Sealed, Token};
 use rustix::process::Signal;
 use supervisor::{self, Hsm, KillLimits};
 use telemetry::watchdog::Watchdog;
@@ -99,7 +100,7 @@ impl Tokens {
             worker: env!("CARGO_BIN_EXE_keystored").into(),
             module: MODULE.into(),
             token: Token { label: name.to_owned(), serials: Vec::new() },
-            profile: Profile::SoftHsm,
+            capabilities: config::capabilities(Profile::SoftHsm).unwrap(),
             environment: [("SOFTHSM2_CONF".to_owned(), self.conf(name).display().to_string())].into(),
             data_workers: 2,
             sessions: 1,

@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 4] = [
     ("iv-fixed", "takes no account of the IV"),
 ];
 
-fn rule(fault: &str) -> String {
+pub(crate) fn rule(fault: &str) -> String {
     format!("[[rule]]\nfunction = [\"C_EncryptInit\", \"C_DecryptInit\"]\nfault = \"{fault}\"")
 }
 
@@ -47,7 +47,7 @@ async fn looking_at(verify_wraps: &str) -> (Daemon, Caller, String, Vec<Control>
     (daemon, caller, key, controls)
 }
 
-async fn data_key(caller: &Caller, key: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+pub(crate) async fn data_key(caller: &Caller, key: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let mut request = GenerateDataKeyRequest { key_id: key.to_owned(), ..Default::default() };
     request.set_key_spec(DataKeySpec::Aes256);
     let made = caller.generate_data_key(request).await.map_err(|failure| failure.message)?;
@@ -55,7 +55,7 @@ async fn data_key(caller: &Caller, key: &str) -> Result<(Vec<u8>, Vec<u8>), Stri
 }
 
 /// Waits until the status says of the HSM why it is not used.
-async fn wait_until_told(caller: &Caller, hsm: &str, words: &str) {
+pub(crate) async fn wait_until_told(caller: &Caller, hsm: &str, words: &str) {
     wait::until_async("the HSM is not used, and that is said", wait::LONG, async || {
         let hsms = caller.hsms().await.unwrap();
         let hsm = hsms.iter().find(|status| status.hsm_id == hsm).unwrap();
@@ -65,7 +65,7 @@ async fn wait_until_told(caller: &Caller, hsm: &str, words: &str) {
 }
 
 /// With the other zone away: what was given out opens in each of them.
-async fn opens_everywhere(daemon: &Daemon, caller: &Caller, made: &[(Vec<u8>, Vec<u8>)]) {
+pub(crate) async fn opens_everywhere(daemon: &Daemon, caller: &Caller, made: &[(Vec<u8>, Vec<u8>)]) {
     for zone in &daemon.zones {
         let away = zone.take_away();
         wait_until_down(caller, zone).await;

@@ -50,6 +50,7 @@ mod log;
 mod members;
 mod operators;
 mod pages;
+mod profiles;
 mod python;
 mod re_encrypt;
 mod readiness;

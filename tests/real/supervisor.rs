@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::clock::Clock;
+use model::profile::Profile;
 use model::secret::Secret;
-use protocol::{CeremonyOp, Op, Profile, Reply, Role, Token};
+use protocol::{CeremonyOp, Op, Reply, Role, Token};
 use rustix::process::Signal;
 use supervisor::{CallError, Hsm, KillLimits, Settings, State, Status, Worker};
 use telemetry::watchdog::Watchdog;
@@ -52,7 +53,7 @@ impl Bench {
             worker: PathBuf::from(env!("CARGO_BIN_EXE_keystored")),
             module: module.clone(),
             token: Token { label: "bench".into(), serials: Vec::new() },
-            profile: Profile::SoftHsm,
+            capabilities: config::capabilities(Profile::SoftHsm).unwrap(),
             environment: BTreeMap::from([
                 ("SOFTHSM2_CONF".to_owned(), conf.display().to_string()),
                 ("KEYSTORED_LOG_FILTER".to_owned(), "error".to_owned()),

@@ -200,7 +200,8 @@ impl Way<'_> {
             Step::Prove => self.prove().await,
             Step::RecordPending => {
                 let longest = self.session.found().user.longest_pin;
-                let sealed = self.inner.kmsuser.make(hsm, longest).map_err(|why| ours(hsm, &why))?;
+                let login = &self.session.settings().capabilities.login;
+                let sealed = self.inner.kmsuser.make(hsm, longest, login).map_err(|why| ours(hsm, &why))?;
                 self.login.next(Event::Made(sealed), self.inner.clock.unix_millis());
                 self.record().await?;
                 Ok(Event::Recorded)
@@ -314,7 +315,7 @@ impl Way<'_> {
                         format!("HSM {hsm} is not used, since it could not be tried with a canary key: {fault}");
                     Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
                 }
-                Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
+                Class::Token | Class::Session | Class::Ambiguous | Class::Login | Class::Busy => {
                     Err(transient(hsm, "using its canary key", &fault))
                 }
             },

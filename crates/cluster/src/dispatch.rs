@@ -11,7 +11,6 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::failover::{self, AttemptLog, Step};
-use super::health::Observation;
 use super::item::Done;
 use super::member::{KeySuspicion, Member};
 use super::member_operation::{MemberOperation, Task};
@@ -307,7 +306,7 @@ impl<P: Port> Dispatcher<P> {
         }
         let mut again = Vec::new();
         let mut unclear = Vec::new();
-        let mut failed = None;
+        let (mut failed, mut throttled) = (None, None);
         let items = std::mem::take(left);
         for (at, (mut item, output)) in items.into_iter().zip(outputs).enumerate() {
             let fault = match output {
@@ -336,6 +335,10 @@ impl<P: Port> Dispatcher<P> {
                         self.note_broken(place, key);
                     }
                     again.push((at, item));
+                }
+                Step::Later => {
+                    again.push((at, item));
+                    throttled = Some(fault);
                 }
                 Step::Absent | Step::Broken | Step::Prove | Step::Elsewhere => {
                     again.push((at, item));
@@ -368,7 +371,7 @@ impl<P: Port> Dispatcher<P> {
             }
             again.push((at, item));
         }
-        match failed {
+        match failed.or(throttled) {
             Some(fault) => self.note_fault(place, &fault, attempts),
             None if again.is_empty() => member.succeeded(),
             None => {}
@@ -393,41 +396,10 @@ impl<P: Port> Dispatcher<P> {
         None
     }
 
-    /// Books a member's own fault.
-    pub(super) fn note_fault(&self, place: usize, fault: &Fault, attempts: &mut AttemptLog) {
-        let why = fault.to_string();
-        self.members[place].statistics.failed();
-        let seen = match fault.class {
-            Class::Incompatible => Observation::Broken,
-            _ => Observation::Failed,
-        };
-        self.members[place].observe(seen, Some(why.clone()));
-        if matches!(fault.class, Class::Token | Class::Session) {
-            attempts.second_chance(place);
-        }
-        attempts.blame(place, why);
-    }
-
     /// Records that an object is gone: excluded at once, reported when its monitor has looked twice.
     fn note_absent(&self, place: usize, item: &mut Left, fault: &Fault) {
         item.absent |= bit(place);
         let Some(key) = item.key_of(fault) else { return };
         self.exclude(place, KeySuspicion::Absent(Arc::clone(key)));
-    }
-
-    /// Books that a key does not open its own proof.
-    pub(super) fn note_broken(&self, place: usize, key: &Arc<KeyRef>) {
-        let why = format!("the key {} is not what it must be or is not used there", key.version);
-        self.members[place].observe(Observation::Broken, Some(why));
-        self.exclude(place, KeySuspicion::Broken(Arc::clone(key)));
-    }
-
-    fn exclude(&self, place: usize, suspicion: KeySuspicion) {
-        let version = suspicion.key().version;
-        let broken = matches!(suspicion, KeySuspicion::Broken(_));
-        if self.exclusions.exclude(version, place, broken) && !self.members[place].worry(suspicion) {
-            // Nobody would ever look into it, so the next call has to meet the trouble again.
-            self.exclusions.admit(version, place);
-        }
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Step {
     Broken,
     /// The proof ciphertext tells whose fault it is.
     Prove,
+    /// The member has too much to do: ask another, and this one later.
+    Later,
     /// The member's fault: ask another.
     Elsewhere,
 }
@@ -30,6 +32,7 @@ pub(super) fn judge(class: Class, decrypts: bool) -> Step {
         // A token that says "bad ciphertext" says the same of a good one whose key was swapped.
         Class::Ambiguous | Class::Request if decrypts => Step::Prove,
         Class::Request => Step::Refuse,
+        Class::Busy => Step::Later,
         // Nothing that a caller can put into an Encrypt makes a sound token fail, so it is the token.
         Class::Ambiguous | Class::Session | Class::Token | Class::Login | Class::Refused | Class::Incompatible => {
             Step::Elsewhere
@@ -46,7 +49,7 @@ pub(super) struct AttemptLog {
     asked: u64,
     again: u64,
     spent: u64,
-    /// A queue was full.
+    /// A queue was full, or the HSM itself had too much to do.
     pub busy: bool,
     /// A queue was so long that the deadline would have passed before the turn came; the shortest wait.
     pub hopeless: Option<Duration>,
@@ -155,6 +158,7 @@ mod tests {
             Class::Ambiguous,
             Class::Refused,
             Class::Incompatible,
+            Class::Busy,
         ];
         for class in all {
             assert_eq!(judge(class, false) == Step::Refuse, class == Class::Request);
@@ -162,6 +166,7 @@ mod tests {
             assert_eq!(judge(class, true) == Step::Prove, prove, "a ciphertext is bad when the key proves to be good");
         }
         assert_eq!(judge(Class::Ambiguous, false), Step::Elsewhere);
+        assert_eq!([false, true].map(|decrypts| judge(Class::Busy, decrypts)), [Step::Later; 2]);
     }
 
     #[test]

@@ -40,7 +40,10 @@ impl<P: Port> Dispatcher<P> {
         if let Ok(answer) = timeout_at(hedge_at.into(), &mut first).await {
             return (asked, answer);
         }
-        member.late(answers, asked_at, self.hedge_after);
+        // One that has too much to do is late for that reason.
+        if !member.is_throttled() {
+            member.late(answers, asked_at, self.hedge_after);
+        }
         let Some(other) = self.hedge_target(usable, attempts) else { return (asked, first.await) };
         attempts.ask(other);
         attempts.hedged = true;
@@ -91,7 +94,8 @@ impl<P: Port> Dispatcher<P> {
         answer
     }
 
-    /// Who gets the hedge: the best that was not asked, unless its queue is so long that it would only be longer.
+    /// Who gets the hedge: the best that was not asked, unless its queue is so long that it would only be longer, or it
+    /// has too much to do already.
     fn hedge_target(&self, usable: u64, attempts: &AttemptLog) -> Option<usize> {
         let fresh = attempts.fresh(usable);
         if attempts.hedged || fresh == 0 {
@@ -99,7 +103,7 @@ impl<P: Port> Dispatcher<P> {
         }
         let target = self.order(fresh).first()?;
         let member = &self.members[target];
-        (member.is_serving() && !member.is_flooded(self.hedge_after)).then_some(target)
+        (member.is_serving() && !member.is_flooded(self.hedge_after) && !member.is_throttled()).then_some(target)
     }
 
     /// Books the failure of the one whose rival is still waited for.

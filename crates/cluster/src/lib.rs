@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+mod books;
 pub mod connect;
 mod creation;
 pub mod discovery;
@@ -35,6 +36,7 @@ mod simulation;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod throttle;
 pub mod transport;
 mod verify;
 mod zones;

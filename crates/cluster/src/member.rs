@@ -1,6 +1,6 @@
 //! One member as the data plane sees it: its port, its health in an atomic, and where its worries are taken to.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,6 +10,7 @@ use super::health::{self, Observation, Standing};
 use super::port::Port;
 use super::route::Gauge;
 use super::statistics::Statistics;
+use super::throttle::Throttle;
 use super::{Health, KeyRef, MemberStatus, log_key};
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
@@ -67,6 +68,9 @@ pub(super) struct Member<P> {
     standing: Mutex<Known>,
     /// Is told when it has begun to serve, or has stopped.
     watch: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Whether `throttle` has to be looked at.
+    throttled: AtomicBool,
+    throttle: Mutex<Option<Throttle>>,
 }
 
 /// A time without replies although somebody waits for one.
@@ -121,6 +125,8 @@ impl<P: Port> Member<P> {
             silence: Mutex::new(None),
             standing,
             watch: OnceLock::new(),
+            throttled: AtomicBool::new(false),
+            throttle: Mutex::new(None),
             port,
         }
     }
@@ -147,7 +153,32 @@ impl<P: Port> Member<P> {
 
     /// What routing needs.
     pub(super) fn gauge(&self) -> Gauge {
-        Gauge { health: self.health(), own: self.own, load: self.port.load(), capacity: self.capacity }
+        Gauge {
+            health: self.health(),
+            own: self.own,
+            load: self.port.load(),
+            capacity: self.capacity,
+            throttled: self.is_throttled(),
+        }
+    }
+
+    /// It has said a moment ago that it has too much to do. One load where nobody has said so.
+    pub(super) fn is_throttled(&self) -> bool {
+        if !self.throttled.load(Ordering::Relaxed) {
+            return false;
+        }
+        let throttle = self.throttle.lock_anyway();
+        let holds = throttle.is_some_and(|throttle| throttle.holds(self.clock.now()));
+        self.throttled.store(holds, Ordering::Relaxed);
+        holds
+    }
+
+    /// Notes that it says so. Its health is not touched.
+    pub(super) fn throttle(&self) {
+        let now = self.clock.now();
+        let mut throttle = self.throttle.lock_anyway();
+        *throttle = Some(throttle.map_or_else(|| Throttle::first(now), |known| known.again(now)));
+        self.throttled.store(true, Ordering::Relaxed);
     }
 
     /// Items for each session that it may have more than another member and still count as equally busy, for the sake

@@ -16,7 +16,7 @@ use super::port::Port;
 use super::proof::Outcome;
 use super::{Health, KeyRef, Removal};
 use model::id::KeyVersionId;
-use protocol::{Op, Reply};
+use protocol::{Class, Op, Reply};
 use supervisor::{CallError, State};
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
@@ -173,6 +173,8 @@ impl<P: Port> MemberMonitor<P> {
         }
         match self.call(Op::Probe, PROBE_PATIENCE).await {
             Ok(Reply::Done) => self.member.observe(Observation::Succeeded, None),
+            // A suspect that has too much to do stays one, and is asked again later.
+            Ok(Reply::Failed(fault)) if fault.class == Class::Busy => self.member.throttle(),
             Ok(Reply::Failed(fault)) => self.member.observe(Observation::FailedProbe, Some(fault.to_string())),
             Ok(_) | Err(CallError::Busy | CallError::WouldMissDeadline(_) | CallError::NotReady) => {}
             Err(error) => self.member.observe(Observation::FailedProbe, Some(format!("probe: {error}"))),

@@ -1,7 +1,7 @@
 //! Which members are asked, and in which order: pure functions over a snapshot.
 //!
-//! A single item goes to the daemon's own zone, else to the less busy of the healthy members; suspects are asked last
-//! and what is down only when nothing else is left. A big batch is spread over all zones, because there the throughput
+//! A single item goes to the daemon's own zone, else to the less busy of the healthy members; suspects are asked last,
+//! as is who has too much to do, and what is down only when nothing else is left. A big batch is spread over all zones, because there the throughput
 //! counts and not the way to the next zone.
 
 use super::Health;
@@ -21,6 +21,8 @@ pub(super) struct Gauge {
     pub load: usize,
     /// Session threads that work at once, at least 1.
     pub capacity: usize,
+    /// It has said that it has too much to do.
+    pub throttled: bool,
 }
 
 impl Gauge {
@@ -31,8 +33,8 @@ impl Gauge {
 
     fn class(&self) -> u64 {
         match self.health {
-            Health::Healthy => 0,
-            Health::Suspect => 1,
+            Health::Healthy if !self.throttled => 0,
+            Health::Healthy | Health::Suspect => 1,
             Health::Starting | Health::Down => 2,
         }
     }
@@ -176,7 +178,7 @@ pub(super) fn plan<K: Ord + Copy>(
 
 /// How many items for each session have no say in where keys go, and how many healthy members there are to take them.
 fn forgiven(mask: u64, alike: usize, gauge: impl Fn(usize) -> Gauge) -> (usize, usize) {
-    let healthy = bits(mask).map(gauge).filter(|gauge| gauge.health == Health::Healthy);
+    let healthy = bits(mask).map(gauge).filter(|gauge| gauge.class() == 0);
     let waits = healthy.map(|gauge| gauge.load / gauge.capacity.max(1));
     let (least, count) = waits.fold((usize::MAX, 0), |(least, count), wait| (least.min(wait), count + 1));
     (least.saturating_add(alike), count.max(1))
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
 
     fn gauge(health: Health, own: bool, load: usize) -> Gauge {
-        Gauge { health, own, load, capacity: 1 }
+        Gauge { health, own, load, capacity: 1, throttled: false }
     }
 
     const ALIKE: usize = 8 * CHUNK_ITEMS;
@@ -228,6 +230,15 @@ mod tests {
     fn own_zone_comes_before_the_less_busy() {
         let gauges = [gauge(Health::Healthy, false, 0), gauge(Health::Healthy, true, 90)];
         assert_eq!(ordered(&gauges), [1, 0]);
+    }
+
+    #[test]
+    fn who_has_too_much_to_do_is_asked_after_the_others_and_not_left_out() {
+        let own = gauge(Health::Healthy, true, 0);
+        let gauges = [Gauge { throttled: true, ..own }, gauge(Health::Healthy, false, 90)];
+        assert_eq!(ordered(&gauges), [1, 0]);
+        assert_eq!(ordered(&[gauges[0], gauge(Health::Down, false, 0)]), [0]);
+        assert_eq!(ordered(&[gauge(Health::Suspect, false, 0), gauges[0]]), [1, 0]);
     }
 
     #[test]
@@ -311,12 +322,8 @@ mod tests {
     fn any_gauge() -> impl Strategy<Value = Gauge> {
         let health =
             prop_oneof![Just(Health::Healthy), Just(Health::Suspect), Just(Health::Down), Just(Health::Starting)];
-        (health, any::<bool>(), 0..100_000_usize, 1..9_usize).prop_map(|(health, own, load, capacity)| Gauge {
-            health,
-            own,
-            load,
-            capacity,
-        })
+        (health, any::<bool>(), 0..100_000_usize, 1..9_usize, any::<bool>())
+            .prop_map(|(health, own, load, capacity, throttled)| Gauge { health, own, load, capacity, throttled })
     }
 
     proptest! {

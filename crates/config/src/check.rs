@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::{Cluster, Config, Error, Grpc, Hsm, Limits, Log, Seal, raw};
 use model::id::{ClusterId, Scope, Zone, is_name};
 use model::limits::{self, Quotas};
-use model::profile::Profile;
+use model::profile::{ChangedBy, Rotation};
 use model::text;
 
 /// Directory of locks where the file names none: deploy/keystored.tmpfiles.conf makes it at each start of the host, for
@@ -128,7 +128,7 @@ impl Context<'_> {
         })
     }
 
-    fn name<'v>(&self, value: &'v Spanned<String>, what: &str) -> Result<&'v str, Error> {
+    pub(super) fn name<'v>(&self, value: &'v Spanned<String>, what: &str) -> Result<&'v str, Error> {
         let text = value.get_ref();
         if is_name(text) {
             return Ok(text);
@@ -301,6 +301,18 @@ impl Context<'_> {
             }
             hsms.push(checked);
         }
+        let hash = |hsm: &Hsm| hsm.capabilities.wrap.oaep_hash;
+        if let Some((at, other)) = hsms.iter().enumerate().find(|(_, other)| hash(other) != hash(&hsms[0])) {
+            let message = format!(
+                "HSM {} has RSA-OAEP with {:?} and HSM {} with {:?} (capabilities.wrap.oaep_hash); what one wraps another \
+                 one has to unwrap, so that all HSMs of a cluster have the same",
+                hsms[0].id,
+                hash(&hsms[0]),
+                other.id,
+                hash(other)
+            );
+            return Err(self.at(&raw.hsm[at], message));
+        }
         let zones: BTreeSet<&str> = hsms.iter().map(|hsm| hsm.zone.as_str()).collect();
         if zones.len() < 2 {
             let message = format!(
@@ -311,6 +323,25 @@ impl Context<'_> {
             return Err(self.at(cluster, message));
         }
         let tries = self.count(raw.login_tries.as_ref(), LOGIN_TRIES, 1..=9)?;
+        for (hsm, place) in hsms.iter().zip(&raw.hsm) {
+            let login = &hsm.capabilities.login;
+            if login.changed_by == ChangedBy::Nobody && raw.rotation == Rotation::Connect {
+                let message = format!(
+                    "the user of HSM {} cannot change its PIN (capabilities.login.changed_by); set rotation = \"none\" for \
+                     the cluster",
+                    hsm.id
+                );
+                return Err(self.at(place, message));
+            }
+            if login.tries != 0 && tries as u64 >= login.tries {
+                let message = format!(
+                    "login_tries is {tries}, and HSM {} locks its user after {} (capabilities.login.tries); it must be less",
+                    hsm.id, login.tries
+                );
+                let place = raw.login_tries.as_ref().map_or_else(|| place.span(), Spanned::span);
+                return Err(self.error(Some(place), message));
+            }
+        }
         Ok(Cluster {
             id,
             hedge_after: self.millis(raw.hedge_after_ms.as_ref(), 40, 1..=60_000)?,
@@ -320,71 +351,6 @@ impl Context<'_> {
             rotation: raw.rotation,
             login_tries: u32::try_from(tries).unwrap_or(1),
             hsms,
-        })
-    }
-
-    fn hsm(&self, hsm: &Spanned<raw::Hsm>) -> Result<Hsm, Error> {
-        let raw = hsm.get_ref();
-        if let Some(pin) = &raw.pin {
-            return Err(self.at(
-                pin,
-                "a PIN does not belong in this file; take the line out, change the PIN, and give it to the key store \
-                 (keystorectl key-store create or update)",
-            ));
-        }
-        if let Some(pin_file) = &raw.pin_file {
-            return Err(self.at(
-                pin_file,
-                "the daemon reads no PIN from a file; take the line out, and give the PIN to the key store (keystorectl \
-                 key-store create or update)",
-            ));
-        }
-        if let Some(serial) = &raw.token_serial {
-            return Err(
-                self.at(serial, "write token_serials = [\"…\"]: a token may have one of several serial numbers")
-            );
-        }
-        text::token_label(raw.token_label.get_ref()).map_err(|wrong| self.at(&raw.token_label, wrong.to_string()))?;
-        for serial in &raw.token_serials {
-            text::token_serial(serial.get_ref())
-                .map_err(|wrong| self.at(serial, format!("{wrong}; leave it out to go by the label")))?;
-        }
-        for (name, value) in &raw.env {
-            if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) || value.contains('\0') {
-                return Err(self.at(name, format!("{:?} cannot be set in an environment", name.get_ref())));
-            }
-        }
-        let profile = raw.profile.unwrap_or(Profile::Generic);
-        let soft = profile == Profile::SoftHsm;
-        // SoftHSM: threads of one instance hinder each other, so more processes with one session each. Others: sessions
-        // of one process go to the network beside each other.
-        let (workers, sessions) = if soft { (2, 1) } else { (1, 8) };
-        let kill = &raw.kill;
-        let narrow = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-        Ok(Hsm {
-            id: self.name(&raw.id, "HSM id")?.into(),
-            zone: self.name(&raw.zone, "zone")?.into(),
-            module: self.path(&raw.module)?,
-            token_label: raw.token_label.get_ref().clone(),
-            token_serials: raw.token_serials.iter().map(|serial| serial.get_ref().clone()).collect(),
-            profile,
-            environment: raw.env.iter().map(|(name, value)| (name.get_ref().clone(), value.clone())).collect(),
-            workers: narrow(self.count(raw.workers.as_ref(), workers, 1..=64)?),
-            sessions: narrow(self.count(raw.sessions.as_ref(), sessions, 1..=256)?),
-            hot_copies: raw.hot_copies.unwrap_or(soft),
-            require_mlock: raw.require_mlock.unwrap_or(false),
-            sandbox: raw.sandbox.unwrap_or(true),
-            kill: [
-                self.millis(kill.crypto_ms.as_ref(), 250, 10..=60_000)?,
-                self.millis(kill.place_ms.as_ref(), 5_000, 100..=600_000)?,
-                self.millis(kill.generate_ms.as_ref(), 30_000, 100..=600_000)?,
-                // A worker that is killed inside C_Login can take its token with it.
-                self.millis(kill.login_ms.as_ref(), 60_000, 10_000..=600_000)?,
-            ],
-            queue: (
-                self.count(raw.queue.items.as_ref(), 8_192, 1..=1_000_000)?,
-                self.count(raw.queue.bytes.as_ref(), 64 << 20, 64 << 10..=1 << 32)?,
-            ),
         })
     }
 }

@@ -9,10 +9,14 @@
 mod audit;
 mod aws;
 mod check;
+mod hsm;
+mod profiles;
 mod raw;
 mod rules;
 #[cfg(test)]
 mod tests;
+
+pub use self::profiles::capabilities;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -23,7 +27,7 @@ use std::time::Duration;
 use model::id::{ClusterId, HsmId, Scope, Zone};
 use model::limits::Quotas;
 use model::operation::Operation;
-use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
+use model::profile::{Capabilities, PinScope, Profile, Rotation, VerifyWraps};
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug)]
@@ -221,8 +225,10 @@ pub struct Hsm {
     pub token_label: String,
     /// Serial numbers that the token may have; empty: any.
     pub token_serials: Vec<String>,
-    /// Vendor habits.
+    /// The name of its vendor's habits.
     pub profile: Profile,
+    /// These habits, with what is said otherwise of this HSM.
+    pub capabilities: Capabilities,
     /// Environment of its workers.
     pub environment: BTreeMap<String, String>,
     /// Data worker processes.

@@ -197,6 +197,9 @@ pub(super) struct Hsm {
     /// Known only to be refused with the name that it has now.
     pub(super) token_serial: Option<Spanned<toml::Value>>,
     pub(super) profile: Option<Profile>,
+    /// By group and key.
+    #[serde(default)]
+    pub(super) capabilities: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, Spanned<toml::Value>>>,
     #[serde(default)]
     pub(super) env: BTreeMap<Spanned<String>, String>,
     /// Known only to be refused with a sentence that says where a PIN belongs.
@@ -205,7 +208,7 @@ pub(super) struct Hsm {
     pub(super) pin: Option<Spanned<toml::Value>>,
     pub(super) workers: Option<Spanned<u64>>,
     pub(super) sessions: Option<Spanned<u64>>,
-    pub(super) hot_copies: Option<bool>,
+    pub(super) hot_copies: Option<Spanned<bool>>,
     pub(super) require_mlock: Option<bool>,
     pub(super) sandbox: Option<bool>,
     #[serde(default)]

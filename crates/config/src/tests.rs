@@ -1,3 +1,5 @@
+mod profiles;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -149,7 +151,7 @@ fn each_mistake_is_named_with_its_line() {
         ("token_label = \"one\"", "token_label = \"o\\u001b[2Jne\"", 25, "without control characters"),
         ("token_label = \"one\"", "token_label = \"one\"\ntoken_serial = \"1\"", 26, "write token_serials"),
         ("token_serials = [\"1\"]", "token_serials = [\"\"]", 27, "1 to 16 bytes"),
-        ("profile = \"softhsm\"", "profile = \"luna\"", 26, "expected `softhsm` or `generic`"),
+        ("profile = \"softhsm\"", "profile = \"safenet\"", 26, "unknown variant `safenet`, expected one of `softhsm`"),
         ("workers = 1", "pin = \"1234\"", 35, "a PIN does not belong in this file"),
         ("workers = 1", "pin_file = \"pins/b\"", 35, "the daemon reads no PIN from a file"),
         ("kill.crypto_ms = 500", "kill.crypto_ms = 1", 36, "1 is outside 10 to 60000"),

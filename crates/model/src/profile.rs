@@ -1,15 +1,74 @@
 //! Vendors' habits that decide how an HSM is run.
+//!
+//! A profile is a name for a set of [`capabilities`]. Nobody asks for the name: what a worker does follows from the
+//! capabilities, which the configuration decides once. The values of each profile are in the configuration's data file.
+
+mod capabilities;
+mod login;
+mod objects;
 
 use serde::{Deserialize, Serialize};
 
-/// Which vendor's habits to expect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Confinement, Files, Gcm, IvBy, Meaning, Means, Run};
+pub use self::login::{ChangedBy, Login, PinForm};
+pub use self::objects::{Attributes, CKM_AES_KEY_WRAP, LeftOut, OaepHash, Objects, Optional, UnwrapTemplate, Wrap};
+
+/// Which vendor's habits to expect, before what the configuration says otherwise of one HSM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// SoftHSM 2.6: threads of one module instance hinder each other, hot copies pay.
+    /// SoftHSM 2.6.
+    #[serde(rename = "softhsm")]
     SoftHsm,
+    /// kryoptic 1.5.
+    Kryoptic,
+    /// AWS CloudHSM, client SDK 5.
+    #[serde(rename = "cloudhsm")]
+    CloudHsm,
+    /// Thales Luna, a partition, not in FIPS mode.
+    Luna,
+    /// The same in FIPS mode, firmware 7.9.3 or newer.
+    LunaFips,
+    /// A group of Luna partitions behind one virtual slot.
+    LunaHa,
+    /// Entrust nShield.
+    #[serde(rename = "nshield")]
+    NShield,
+    /// Utimaco SecurityServer.
+    Utimaco,
     /// Anything else: no assumption beyond the standard.
     Generic,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::SoftHsm,
+        Self::Kryoptic,
+        Self::CloudHsm,
+        Self::Luna,
+        Self::LunaFips,
+        Self::LunaHa,
+        Self::NShield,
+        Self::Utimaco,
+        Self::Generic,
+    ];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SoftHsm => "softhsm",
+            Self::Kryoptic => "kryoptic",
+            Self::CloudHsm => "cloudhsm",
+            Self::Luna => "luna",
+            Self::LunaFips => "luna-fips",
+            Self::LunaHa => "luna-ha",
+            Self::NShield => "nshield",
+            Self::Utimaco => "utimaco",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// Whose kmsuser's PIN is.

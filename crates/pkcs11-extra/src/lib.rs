@@ -1,7 +1,9 @@
 //! The few calls that keystored needs and its safe dependencies do not offer: C_UnwrapKey with CKA_UNWRAP_TEMPLATE,
-//! what an object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
+//! AES-GCM with an IV of the HSM's, what an object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
 //!
 //! All `unsafe` of the workspace is here, each block with its reason.
+
+mod gcm;
 
 use std::path::Path;
 use std::ptr;
@@ -10,9 +12,12 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_C_GetAttributeValue, CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS,
-    CKA_ID, CKA_UNWRAP_TEMPLATE, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
+    CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue,
+    CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS, CKA_ID, CKA_UNWRAP_TEMPLATE,
+    CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
 };
+
+pub use self::gcm::Gcm;
 
 /// The longest CKA_ID that is read. Those of keystored's own objects have 20 bytes or are short names.
 const LONGEST_ID: usize = 64;
@@ -22,6 +27,10 @@ const LONGEST_ID: usize = 64;
 pub struct Module {
     unwrap_key: CK_C_UnwrapKey,
     get_attribute_value: CK_C_GetAttributeValue,
+    encrypt_init: CK_C_EncryptInit,
+    encrypt: CK_C_Encrypt,
+    decrypt_init: CK_C_DecryptInit,
+    decrypt: CK_C_Decrypt,
     // Keeps the module mapped for as long as the function pointers above can be called.
     _library: cryptoki_sys::Pkcs11,
 }
@@ -43,6 +52,9 @@ pub enum Error {
         /// Its return value.
         code: u64,
     },
+    /// The function said that it gave more than there was room for.
+    #[error("{0}: more bytes than there was room for")]
+    TooLong(&'static str),
 }
 
 /// The three parts of a template for [`Module::unwrap_key`].
@@ -80,8 +92,15 @@ impl Module {
         // that stays valid while the library is loaded. It is read without assuming alignment, as the struct is packed
         // in some modules.
         let list = unsafe { list.read_unaligned() };
-        let (unwrap_key, get_attribute_value) = (list.C_UnwrapKey, list.C_GetAttributeValue);
-        Ok(Self { unwrap_key, get_attribute_value, _library: library })
+        Ok(Self {
+            unwrap_key: list.C_UnwrapKey,
+            get_attribute_value: list.C_GetAttributeValue,
+            encrypt_init: list.C_EncryptInit,
+            encrypt: list.C_Encrypt,
+            decrypt_init: list.C_DecryptInit,
+            decrypt: list.C_Decrypt,
+            _library: library,
+        })
     }
 
     /// C_UnwrapKey, with a CKA_UNWRAP_TEMPLATE among the new object's attributes.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ckr;
 
-/// Whose trouble a failure is, decided in one place (`worker::classify`) by vendor profile.
+/// Whose trouble a failure is, decided in one place (`worker::classify`), by what the HSM's codes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// The caller's fault.
@@ -23,6 +23,9 @@ pub enum Class {
     Login,
     /// Caller's or token's: the proof ciphertext tells.
     Ambiguous,
+    /// The token has too much to do at this moment, or is not yet ready with this key: asked later, or elsewhere, and no
+    /// sign that anything is wrong.
+    Busy,
     /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
     Refused,
     /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has

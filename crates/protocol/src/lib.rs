@@ -30,7 +30,6 @@ pub use wrapping::{Challenge, ShownTransport, TransportKey};
 use self::items::{Batch, FIXED_BYTES};
 use model::ciphertext::IV_BYTES;
 use model::id::{ClusterId, KeyVersionId, Zone};
-pub use model::profile::Profile;
 use model::secret::Secret;
 
 /// Largest frame that either side accepts, in bytes. Far above what [`CHUNK_ITEMS`] items can need.

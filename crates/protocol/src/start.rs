@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use model::id::{HsmId, KeyVersionId};
-use model::profile::Profile;
+use model::profile::Capabilities;
 
 /// The environment variable by which a worker is told the soft limit on open files that its module is to have. Its
 /// parent has raised its own, which it inherits: a module may use select(2), which knows no descriptor above 1,023.
@@ -47,8 +47,8 @@ pub struct Start {
     pub module: PathBuf,
     /// The token inside it. Absent for a ceremony worker that is to look for tokens, or to make one.
     pub token: Option<Token>,
-    /// Vendor habits.
-    pub profile: Profile,
+    /// What this HSM can do and how.
+    pub capabilities: Capabilities,
     /// Threads, each with one session of its own.
     pub sessions: u16,
     /// Keep copies of keys in use as session objects.
@@ -75,7 +75,7 @@ impl Start {
             incarnation: 1,
             module: "/m.so".into(),
             token: Some(Token { label: "t".into(), serials: Vec::new() }),
-            profile: Profile::Generic,
+            capabilities: Capabilities::standard(),
             sessions: 1,
             hot_copies: true,
             require_mlock: false,

@@ -14,8 +14,9 @@ use super::files::{error, make_dir, unwritten, write};
 use super::{Error, Options};
 use ceremony::Participant;
 use model::clock::Clock;
+use model::profile::Profile;
 use model::secret::Secret;
-use protocol::{Profile, Token};
+use protocol::Token;
 use supervisor::{KillLimits, Settings};
 use telemetry::WORKER_LOG;
 
@@ -56,7 +57,7 @@ impl Zone {
         let mut zone = Self {
             name: name.to_owned(),
             serial: String::new(),
-            settings: settings(dir, name, &zone_dir, options, module),
+            settings: settings(dir, name, &zone_dir, options, module)?,
             pin_file: dir.join("credentials").join(format!("{name}.pin")),
             so_pin_file: dir.join("credentials").join(format!("{name}.so-pin")),
             dir: zone_dir,
@@ -172,16 +173,17 @@ pub(super) fn keep_copies(zones: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Path) -> Settings {
+fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Path) -> Result<Settings, Error> {
     let conf = zone.join("softhsm2.conf").to_string_lossy().into_owned();
     let kill = KillLimits::default();
-    Settings {
+    let capabilities = config::capabilities(Profile::SoftHsm).map_err(|wrong| Error::Wrong(wrong.to_string()))?;
+    Ok(Settings {
         hsm: format!("hsm-{name}").as_str().into(),
         zone: name.into(),
         worker: options.worker.clone(),
         module: module.to_owned(),
         token: Token { label: format!("keystored-dev-{name}"), serials: Vec::new() },
-        profile: Profile::SoftHsm,
+        capabilities,
         // What these workers do is told by `progress`; their log is for trouble.
         environment: [("SOFTHSM2_CONF".to_owned(), conf), (WORKER_LOG[1].to_owned(), "error".to_owned())].into(),
         data_workers: 1,
@@ -197,7 +199,7 @@ fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Pat
         probe_every: Duration::from_secs(1),
         lock_file: dir.join("state").join(format!("hsm-hsm-{name}.lock")),
         lock_dir: dir.join("state"),
-    }
+    })
 }
 
 /// Takes the lock that a daemon and its workers hold on this HSM; theirs is waited for as long as workers need to
@@ -252,7 +254,7 @@ mod tests {
         };
         let zone_dir = dir.join("zones/a");
         make_dir(&zone_dir.join("tokens/one")).expect("made");
-        let settings = settings(dir, "a", &zone_dir, &options, Path::new("module.so"));
+        let settings = settings(dir, "a", &zone_dir, &options, Path::new("module.so")).expect("known");
         let [pin_file, so_pin_file] = ["a.pin", "a.so-pin"].map(|file| dir.join(file));
         Zone { name: "a".to_owned(), serial: "1".to_owned(), settings, pin_file, so_pin_file, dir: zone_dir }
     }

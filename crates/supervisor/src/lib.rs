@@ -61,7 +61,8 @@ use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use model::key_store::ConnectionErrorCode;
-use protocol::{Fault, LoggedIn, Op, Profile, Ready, Reply, Token};
+use model::profile::Capabilities;
+use protocol::{Fault, LoggedIn, Op, Ready, Reply, Token};
 use telemetry::watchdog::Watchdog;
 
 /// The decisions of this crate, which know no process and no clock: a simulation of whole clusters drives them together
@@ -85,8 +86,8 @@ pub struct Settings {
     pub module: PathBuf,
     /// How to find the token.
     pub token: Token,
-    /// Vendor habits.
-    pub profile: Profile,
+    /// What it can do and how.
+    pub capabilities: Capabilities,
     /// The whole environment of the workers (nothing is inherited).
     pub environment: BTreeMap<String, String>,
     /// Data worker processes.
@@ -129,7 +130,7 @@ impl Settings {
             worker: "worker".into(),
             module: "module".into(),
             token: Token { label: hsm.to_owned(), serials: Vec::new() },
-            profile: Profile::Generic,
+            capabilities: Capabilities::standard(),
             environment: BTreeMap::new(),
             data_workers: 1,
             sessions: 1,

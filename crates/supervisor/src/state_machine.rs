@@ -386,6 +386,11 @@ impl StateMachine {
                 self.leave_ready(since, now, Some(now + self.policy.leave));
                 &[Action::Withdraw, Action::Close]
             }
+            // It is there, and says so itself: neither a probe that it failed nor one that it stood.
+            Class::Busy => {
+                self.state = State::Ready { since, misses };
+                &[]
+            }
             Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
                 self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, format!("the last probe failed: {fault}")));
                 self.state = State::Ready { since, misses: misses + 1 };

@@ -83,7 +83,7 @@ impl WorkerProcess {
             incarnation,
             module: settings.module.clone(),
             token,
-            profile: settings.profile,
+            capabilities: settings.capabilities.clone(),
             sessions: settings.sessions.max(1),
             hot_copies: settings.hot_copies,
             require_mlock: settings.require_mlock,

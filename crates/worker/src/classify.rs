@@ -6,30 +6,33 @@
 
 use cryptoki_sys::*;
 
-use protocol::{Class, Profile};
+use model::profile::{Codes, Means};
+use protocol::Class;
 
-/// Judges what `function` returned.
-pub(super) fn classify(function: &str, code: u64, profile: Profile) -> Class {
+/// Judges what `function` returned: by what this HSM means with it, else by what the standard does.
+pub(super) fn classify(function: &str, code: u64, codes: &Codes) -> Class {
+    codes.means(function, code).map_or_else(
+        || standard(code),
+        |means| match means {
+            Means::Request => Class::Request,
+            Means::KeyAbsent => Class::KeyAbsent,
+            Means::Session => Class::Session,
+            Means::Token => Class::Token,
+            Means::Login => Class::Login,
+            Means::Ambiguous => Class::Ambiguous,
+            Means::Refused => Class::Refused,
+            Means::Busy => Class::Busy,
+        },
+    )
+}
+
+fn standard(code: u64) -> Class {
     match code {
         CKR_DATA_INVALID
         | CKR_DATA_LEN_RANGE
         | CKR_ENCRYPTED_DATA_INVALID
         | CKR_ENCRYPTED_DATA_LEN_RANGE
         | CKR_AEAD_DECRYPT_FAILED => Class::Request,
-
-        // Codes for "something went wrong", which several modules give for a wrong tag as well.
-        CKR_GENERAL_ERROR | CKR_FUNCTION_FAILED | CKR_ARGUMENTS_BAD | CKR_DEVICE_ERROR
-            if opens_what_callers_send(function, code, profile) =>
-        {
-            Class::Ambiguous
-        }
-
-        // SoftHSM's words for an object that is destroyed while it is being looked at. All our keys may encrypt.
-        CKR_KEY_FUNCTION_NOT_PERMITTED | CKR_KEY_TYPE_INCONSISTENT
-            if profile == Profile::SoftHsm && matches!(function, "C_EncryptInit" | "C_DecryptInit") =>
-        {
-            Class::KeyAbsent
-        }
 
         CKR_OBJECT_HANDLE_INVALID
         | CKR_KEY_HANDLE_INVALID
@@ -79,26 +82,18 @@ pub(super) fn classify(function: &str, code: u64, profile: Profile) -> Class {
     }
 }
 
-/// Whether this code, from this function, may only mean that what the caller sent does not open.
-fn opens_what_callers_send(function: &str, code: u64, profile: Profile) -> bool {
-    match profile {
-        // SoftHSM says CKR_GENERAL_ERROR for a bad tag, for bad additional data, for a blob that does not unwrap and
-        // for a broken key alike.
-        Profile::SoftHsm => code == CKR_GENERAL_ERROR && matches!(function, "C_Decrypt" | "C_UnwrapKey"),
-        // Of others nothing is known, so more is left to the proof.
-        Profile::Generic => matches!(function, "C_Decrypt" | "C_UnwrapKey"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::profile::Profile;
     use protocol::Fault;
 
     #[test]
     fn the_table() {
         use Class::*;
         use Profile::*;
+        let codes = |profile| config::capabilities(profile).unwrap().codes;
+        let [softhsm, generic, cloudhsm] = [SoftHsm, Generic, CloudHsm].map(codes);
         #[rustfmt::skip]
         let rows: &[(&str, u64, Profile, Class)] = &[
             // A bad ciphertext, as each vendor puts it.
@@ -116,6 +111,12 @@ mod tests {
             ("C_GetTokenInfo",   CKR_GENERAL_ERROR,             SoftHsm, Token),
             ("C_Decrypt",        CKR_FUNCTION_FAILED,           SoftHsm, Token),
             ("C_Encrypt",        CKR_FUNCTION_FAILED,           Generic, Token),
+            // Throttled, where a bad ciphertext has to be told from that.
+            ("C_Encrypt",        CKR_FUNCTION_FAILED,           CloudHsm, Busy),
+            ("C_EncryptInit",    CKR_FUNCTION_FAILED,           CloudHsm, Busy),
+            ("C_GetAttributeValue", CKR_DEVICE_ERROR,           CloudHsm, Busy),
+            ("C_Decrypt",        CKR_FUNCTION_FAILED,           CloudHsm, Ambiguous),
+            ("C_Login",          CKR_FUNCTION_FAILED,           CloudHsm, Token),
             // A key that is gone, or a whole token: looked into before it is reported.
             ("C_EncryptInit",    CKR_OBJECT_HANDLE_INVALID,     SoftHsm, KeyAbsent),
             ("C_EncryptInit",    CKR_KEY_HANDLE_INVALID,        Generic, KeyAbsent),
@@ -144,7 +145,12 @@ mod tests {
             ("C_UnwrapKey",      CKR_TEMPLATE_INCONSISTENT,     SoftHsm, Refused),
         ];
         for (function, code, profile, expected) in rows {
-            assert_eq!(classify(function, *code, *profile), *expected, "{function} 0x{code:x} {profile:?}");
+            let codes = match profile {
+                SoftHsm => &softhsm,
+                CloudHsm => &cloudhsm,
+                _ => &generic,
+            };
+            assert_eq!(classify(function, *code, codes), *expected, "{function} 0x{code:x} {profile:?}");
         }
     }
 

@@ -60,7 +60,7 @@ fn until_it_passes<T>(
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        let transient = matches!(failure.class(module.profile()), Class::Token | Class::Session | Class::Ambiguous);
+        let transient = matches!(failure.class(module.codes()), Class::Token | Class::Session | Class::Ambiguous);
         if !transient || clock.now() + pause >= deadline {
             return Err(failure);
         }

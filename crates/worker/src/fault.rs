@@ -7,7 +7,8 @@ use cryptoki::error::{Error, RvError};
 use cryptoki_sys::*;
 
 use super::classify::classify;
-use protocol::{Class, Fault, Profile};
+use model::profile::Codes;
+use protocol::{Class, Fault};
 
 /// A failure that nobody has judged yet, or one that the worker judged itself.
 #[derive(Debug)]
@@ -30,26 +31,26 @@ impl Failure {
     }
 
     /// Whose trouble it is.
-    pub(super) fn class(&self, profile: Profile) -> Class {
+    pub(super) fn class(&self, codes: &Codes) -> Class {
         match self {
-            Self::Returned { function, code } => classify(function, *code, profile),
+            Self::Returned { function, code } => classify(function, *code, codes),
             Self::Judged(fault) => fault.class,
         }
     }
 
     /// The form in which the parent gets it.
-    pub(super) fn into_fault(self, profile: Profile) -> Fault {
+    pub(super) fn into_fault(self, codes: &Codes) -> Fault {
         match self {
             Self::Returned { function, code } => {
-                Fault { class: classify(&function, code, profile), function, code, detail: None, at_source: false }
+                Fault { class: classify(&function, code, codes), function, code, detail: None, at_source: false }
             }
             Self::Judged(fault) => fault,
         }
     }
 
     /// The same, with a word on what was being attempted.
-    pub(super) fn during(self, attempt: &str, profile: Profile) -> Fault {
-        let mut fault = self.into_fault(profile);
+    pub(super) fn during(self, attempt: &str, codes: &Codes) -> Fault {
+        let mut fault = self.into_fault(codes);
         fault.detail = Some(match fault.detail {
             Some(detail) => format!("{attempt}: {detail}"),
             None => attempt.to_owned(),

@@ -92,7 +92,7 @@ pub fn run(clock: &Clock) -> ! {
     match serve(&mut start, inbox, &outbox, &span, clock, &sessions) {
         Ok(()) => exit_now(0),
         Err(failure) => {
-            let fault = failure.into_fault(start.profile);
+            let fault = failure.into_fault(&start.capabilities.codes);
             tracing::error!(%fault, class = ?fault.class, "the worker cannot start");
             outbox.send(&FromWorker::Failed(fault), false);
             outbox.close();

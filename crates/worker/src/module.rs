@@ -3,18 +3,22 @@
 use std::path::Path;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::mechanism::MechanismType;
+use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::fault::Failure;
-use protocol::{Abilities, Class, Profile, Role, Token, UserFlags};
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, Codes};
+use protocol::{Abilities, Class, Role, Token, UserFlags};
 
 /// A loaded module.
 pub(super) struct Module {
     pkcs11: Pkcs11,
     extra: pkcs11_extra::Module,
-    profile: Profile,
+    capabilities: Capabilities,
+    /// Asked for each item.
+    gcm_is_plain: bool,
     role: Role,
 }
 
@@ -28,14 +32,15 @@ pub(super) struct Found {
 
 impl Module {
     /// Loads the module; nothing is initialised yet.
-    pub(super) fn load(path: &Path, profile: Profile, role: Role) -> Result<Self, Failure> {
+    pub(super) fn load(path: &Path, capabilities: &Capabilities, role: Role) -> Result<Self, Failure> {
         let missing = |reason: String| {
             let path = path.display();
             Failure::own(Class::Token, "load", format!("cannot load the PKCS#11 module {path}: {reason}"))
         };
         let pkcs11 = Pkcs11::new(path).map_err(|error| missing(error.to_string()))?;
         let extra = pkcs11_extra::Module::load(path).map_err(|error| missing(error.to_string()))?;
-        Ok(Self { pkcs11, extra, profile, role })
+        let (capabilities, gcm_is_plain) = (capabilities.clone(), capabilities.gcm.is_plain());
+        Ok(Self { pkcs11, extra, capabilities, gcm_is_plain, role })
     }
 
     /// C_Initialize, with the operating system's locks.
@@ -58,9 +63,30 @@ impl Module {
         &self.extra
     }
 
-    /// The vendor.
-    pub(super) fn profile(&self) -> Profile {
-        self.profile
+    /// What the HSM can do and how.
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// What its codes mean.
+    pub(super) fn codes(&self) -> &Codes {
+        &self.capabilities.codes
+    }
+
+    /// AES key wrap without padding, by the number that it has here.
+    pub(super) fn key_wrap(&self) -> Result<Mechanism<'static>, Failure> {
+        match self.capabilities.wrap.key_wrap {
+            CKM_AES_KEY_WRAP => Ok(Mechanism::AesKeyWrap),
+            number => {
+                let own = MechanismType::new_vendor_defined(number)?;
+                Ok(Mechanism::VendorDefined(VendorDefinedMechanism::new::<()>(own, None)))
+            }
+        }
+    }
+
+    /// AES-GCM is done the standard's way.
+    pub(super) fn gcm_is_plain(&self) -> bool {
+        self.gcm_is_plain
     }
 
     /// Manufacturer, description and version, for humans.
@@ -115,8 +141,7 @@ impl Module {
 
     /// Opens a session. Read-only where that is known to suffice.
     pub(super) fn open(&self, slot: Slot) -> Result<Session, Failure> {
-        // Not every vendor knows read-only sessions.
-        let read_only = self.role == Role::Data && self.profile == Profile::SoftHsm;
+        let read_only = self.role == Role::Data && self.capabilities.calls.read_only_sessions;
         let opened = if read_only { self.pkcs11.open_ro_session(slot) } else { self.pkcs11.open_rw_session(slot) };
         Ok(opened?)
     }
@@ -135,9 +160,10 @@ impl Module {
         let wraps = |mechanism| info(mechanism).is_some_and(|can| can.wrap() && can.unwrap());
         Ok(Abilities {
             // Units of key sizes differ between vendors (bytes or bits), so they are not looked at.
-            aes_gcm: info(MechanismType::AES_GCM).is_some_and(|can| can.encrypt() && can.decrypt()),
+            aes_gcm: MechanismType::try_from(self.capabilities.gcm.mechanism)
+                .is_ok_and(|gcm| info(gcm).is_some_and(|can| can.encrypt() && can.decrypt())),
             aes_key_gen: info(MechanismType::AES_KEY_GEN).is_some_and(|can| can.generate()),
-            aes_key_wrap: wraps(MechanismType::AES_KEY_WRAP),
+            aes_key_wrap: MechanismType::try_from(self.capabilities.wrap.key_wrap).is_ok_and(wraps),
             aes_key_wrap_pad: wraps(MechanismType::AES_KEY_WRAP_PAD),
             rsa_oaep: wraps(MechanismType::RSA_PKCS_OAEP),
             random: found.info.rng(),

@@ -57,7 +57,7 @@ pub(super) fn look(module: &Module, session: &Session, known: &[ObjectHandle]) -
         let identity = match module.extra().identity(session, handle).map_err(Failure::from) {
             Ok(identity) => identity,
             // An object that another process destroys meanwhile is simply not there.
-            Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => continue,
+            Err(failure) if failure.class(module.codes()) == Class::KeyAbsent => continue,
             // One that cannot be read is: left out, it would look like a key that somebody removed.
             Err(failure) => return Err(failure),
         };
@@ -87,7 +87,7 @@ pub(super) fn is_of_key(
             let id = identity.id.as_deref().and_then(KeyVersionId::from_bytes);
             Ok(identity.class == Some(ObjectClass::SECRET_KEY) && id == Some(key))
         }
-        Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => Ok(false),
+        Err(failure) if failure.class(module.codes()) == Class::KeyAbsent => Ok(false),
         Err(failure) => Err(failure),
     }
 }
@@ -101,7 +101,7 @@ pub(super) fn is_named(
     name: &'static str,
 ) -> Result<bool, Failure> {
     let identity = match module.extra().identity(session, handle).map_err(Failure::from) {
-        Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => return Ok(false),
+        Err(failure) if failure.class(module.codes()) == Class::KeyAbsent => return Ok(false),
         identity => identity?,
     };
     Ok(identity.class == Some(class) && label(module, session, handle)?.is_some_and(|label| label == name.as_bytes()))
@@ -113,7 +113,7 @@ fn label(module: &Module, session: &Session, handle: ObjectHandle) -> Result<Opt
             Attribute::Label(label) => Some(label),
             _ => None,
         })),
-        Err(failure) if failure.class(module.profile()) == Class::KeyAbsent => Ok(None),
+        Err(failure) if failure.class(module.codes()) == Class::KeyAbsent => Ok(None),
         Err(failure) => Err(failure),
     }
 }

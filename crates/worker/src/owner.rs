@@ -17,7 +17,8 @@ use super::{objects, template};
 use model::clock::Clock;
 use model::id::{HsmId, KeyVersionId};
 use model::lock::{MutexExt as _, RwLockExt as _};
-use protocol::{Class, Fault, FromWorker, Profile, Role};
+use model::profile::Codes;
+use protocol::{Class, Fault, FromWorker, Role};
 use telemetry::sampled::{self, Line};
 
 /// What all session threads of a process share about its token.
@@ -75,7 +76,8 @@ impl Owner {
     /// Opens this thread's session.
     pub(super) fn open(token: Arc<Token>, outbox: Arc<Outbox>) -> Result<Self, Failure> {
         let session = token.module.open(token.slot)?;
-        Ok(Self { token, session, pool: RandomPool::new(), caught_up: None, outbox, untold: None })
+        let pool = RandomPool::new(token.module.capabilities().calls.random_bytes);
+        Ok(Self { token, session, pool, caught_up: None, outbox, untold: None })
     }
 
     /// To be called when the request with this id is taken.
@@ -91,9 +93,9 @@ impl Owner {
         }
     }
 
-    /// The vendor.
-    pub(super) fn profile(&self) -> Profile {
-        self.token.module.profile()
+    /// What the HSM's codes mean.
+    pub(super) fn codes(&self) -> &Codes {
+        self.token.module.codes()
     }
 
     /// Fills `out` with random bytes.
@@ -104,7 +106,7 @@ impl Owner {
     /// Does `act` and, when the session fails it, once more in a new session.
     pub(super) fn persist<T>(&mut self, act: impl Fn(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         match act(self) {
-            Err(failure) if failure.class(self.profile()) == Class::Session => {
+            Err(failure) if failure.class(self.codes()) == Class::Session => {
                 self.replace_session()?;
                 act(self)
             }
@@ -118,22 +120,22 @@ impl Owner {
         &mut self,
         key: KeyVersionId,
         now: Instant,
-        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+        act: impl Fn(&Module, &Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Result<T, Fault> {
-        self.try_with_key(key, now, act).map_err(|failure| failure.into_fault(self.profile()))
+        self.try_with_key(key, now, act).map_err(|failure| failure.into_fault(self.codes()))
     }
 
     fn try_with_key<T>(
         &mut self,
         key: KeyVersionId,
         now: Instant,
-        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+        act: impl Fn(&Module, &Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (mut found_again, mut replaced) = (false, false);
         match self.with_copy(key, now, &act) {
             None => {}
             Some(Ok(value)) => return Ok(value),
-            Some(Err(failure)) => match failure.class(self.profile()) {
+            Some(Err(failure)) => match failure.class(self.codes()) {
                 Class::KeyAbsent => self.drop_copy(key),
                 Class::Session => {
                     replaced = true;
@@ -147,7 +149,7 @@ impl Owner {
             None => self.find_again(key)?,
         };
         loop {
-            let done = self.is_still(key, object, now).and_then(|()| act(&self.session, object));
+            let done = self.is_still(key, object, now).and_then(|()| act(&self.token.module, &self.session, object));
             let failure = match done {
                 Ok(value) => {
                     if let Some(permit) = self.token.keys.prove(key, object, now) {
@@ -157,14 +159,14 @@ impl Owner {
                 }
                 Err(failure) => failure,
             };
-            match failure.class(self.profile()) {
+            match failure.class(self.codes()) {
                 Class::KeyAbsent if !found_again => {
                     found_again = true;
                     object = self.find_again(key)?;
                 }
                 Class::KeyAbsent => {
                     // Not known to be gone, so it must not be reported as removed; nor need it be the token's trouble.
-                    let mut fault = failure.during(&format!("key {key} is there but not usable"), self.profile());
+                    let mut fault = failure.during(&format!("key {key} is there but not usable"), self.codes());
                     fault.class = Class::KeyUnusable;
                     return Err(fault.into());
                 }
@@ -183,10 +185,10 @@ impl Owner {
         &self,
         key: KeyVersionId,
         now: Instant,
-        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+        act: impl Fn(&Module, &Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Option<Result<T, Failure>> {
         let _in_use = self.token.copies_in_use.read_anyway();
-        self.token.keys.copy(key, now).map(|copy| act(&self.session, copy))
+        self.token.keys.copy(key, now).map(|copy| act(&self.token.module, &self.session, copy))
     }
 
     /// Fails as if the object were gone where its handle stands for another one by now.
@@ -255,7 +257,7 @@ impl Owner {
         let asked = self.token.module.pkcs11().get_token_info(self.token.slot).map_err(Failure::from);
         // Whatever the code is, a token that cannot be asked is out of service.
         asked.map(drop).map_err(|failure| {
-            let mut fault = failure.into_fault(self.profile());
+            let mut fault = failure.into_fault(self.codes());
             fault.class = Class::Token;
             fault.into()
         })
@@ -343,14 +345,14 @@ impl Owner {
     /// Does `act` with the cluster wrapping key.
     pub(super) fn with_wrapping_key<T>(
         &self,
-        act: impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
+        act: impl Fn(&Module, &Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let known = *lock(&self.token.wrapping);
         if let Some(handle) = known
             && self.is_named(handle, ObjectClass::SECRET_KEY, template::WRAPPING)?
         {
-            match act(&self.session, handle) {
-                Err(failure) if failure.class(self.profile()) == Class::KeyAbsent => {}
+            match act(&self.token.module, &self.session, handle) {
+                Err(failure) if failure.class(self.codes()) == Class::KeyAbsent => {}
                 outcome => return outcome,
             }
         }
@@ -361,7 +363,7 @@ impl Owner {
             let detail = "the token holds no cluster wrapping key; the key ceremony puts one there";
             Failure::own(Class::Refused, "find wrapping key", detail)
         })?;
-        act(&self.session, handle)
+        act(&self.token.module, &self.session, handle)
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn prepare(start: &Start) -> Result<Vec<String>, Failure> {
 
 /// Loads the module and finds the token.
 pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Result<(Started, Ready), Failure> {
-    let module = Arc::new(Module::load(&start.module, start.profile, start.role)?);
+    let module = Arc::new(Module::load(&start.module, &start.capabilities, start.role)?);
     let Some(wanted) = &start.token else {
         if start.role != Role::Ceremony {
             return Err(Failure::own(Class::Refused, "start", "only a ceremony worker works without a token"));

@@ -14,6 +14,7 @@ use super::terms::Terms;
 use super::{parts, tls};
 use config::{Config, Hsm};
 use model::clock::Clock;
+use model::profile::{Basis, UnwrapTemplate};
 use model::text;
 use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
@@ -85,6 +86,14 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         )?;
         return Ok(false);
     }
+    writeln!(out, "    profile: {}", profile(hsm))?;
+    if hsm.capabilities.wrap.unwrap_template == UnwrapTemplate::None {
+        writeln!(
+            out,
+            "    note: whoever has kmsuser's PIN and a wrapped key from the database can unwrap it as a key that can be read, \
+             since the wrapping key is not told what it may unwrap to (capabilities.wrap.unwrap_template)"
+        )?;
+    }
     let mut settings = Settings::of(config, hsm);
     settings.lock_file = lock_file(config, &hsm.id, "check.lock");
     // What the worker would log is printed here in better words.
@@ -134,6 +143,16 @@ fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
         writeln!(out, "    note: {}", text::shown(sentence))?;
     }
     Ok(good)
+}
+
+/// By which vendor's habits it is run, and how far they are to be trusted.
+fn profile(hsm: &Hsm) -> String {
+    let from = match hsm.capabilities.basis {
+        Basis::Measured => "measured on the module itself",
+        Basis::Documents => "from documents, not run on the device",
+        Basis::Standard => "what the standard says",
+    };
+    format!("{} ({from})", hsm.profile.name())
 }
 
 /// What the token says of kmsuser.

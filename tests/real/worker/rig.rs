@@ -11,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use chaos_hsm::Control;
 use model::id::{KeyId, KeyVersionId};
+use model::profile::Profile;
 use model::secret::Secret;
 use protocol::{
-    CeremonyOp, DecryptItem, EncryptItem, Fault, FromWorker, LoggedIn, Op, Profile, Ready, Reply, Role, Sealed, Start,
-    ToWorker, Token, TokenSeen, decode_frame, encode_frame,
+    CeremonyOp, DecryptItem, EncryptItem, Fault, FromWorker, LoggedIn, Op, Ready, Reply, Role, Sealed, Start, ToWorker,
+    Token, TokenSeen, decode_frame, encode_frame,
 };
 use tempfile::TempDir;
 
@@ -114,7 +115,7 @@ impl Tokens {
             incarnation: 1,
             module: if self.counted { chaos::module() } else { MODULE.into() },
             token: Some(Token { label: LABEL.into(), serials: Vec::new() }),
-            profile: Profile::SoftHsm,
+            capabilities: config::capabilities(Profile::SoftHsm).unwrap(),
             sessions: 1,
             hot_copies: true,
             require_mlock: false,

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use protocol::{Class, Op, Profile, Reply, Role, Token};
+use model::profile::Profile;
+use protocol::{Class, Op, Reply, Role, Token};
 
 use super::rig::{LABEL, Tokens, wait_for};
 
@@ -126,7 +127,7 @@ fn a_worker_leaves_cleanly_when_its_parent_goes_in_the_middle_of_work() {
     let (key, _) = tokens.control().make_key();
     for profile in [Profile::SoftHsm, Profile::Generic] {
         let mut start = tokens.start(Role::Data);
-        start.profile = profile;
+        start.capabilities = config::capabilities(profile).unwrap();
         start.sessions = 3;
         let mut data = tokens.worker(start).unwrap();
         data.encrypt(key, b"plaintext", b"").unwrap();
@@ -181,7 +182,7 @@ fn confinement_is_reported_or_in_force() {
     assert!(core.lines().any(|line| line.starts_with("Max core file size") && line.contains(" 0 ")), "{core}");
 
     let mut start = tokens.start(Role::Data);
-    start.profile = Profile::Generic;
+    start.capabilities = config::capabilities(Profile::Generic).unwrap();
     let (_, ready, _) = tokens.ready(start);
     assert!(ready.degraded.iter().any(|sentence| sentence.contains("Landlock")), "{:?}", ready.degraded);
 }

@@ -17,12 +17,14 @@ use self::pin::told::{self, Told};
 use model::id::{HsmId, KeyStoreId};
 use model::lock::MutexExt as _;
 use model::pin::{Candidate, Pin, PinChange, PinRecordError, PinRecords};
-use model::profile::PinScope;
+use model::profile::{Login, PinScope};
 use model::secret::Secret;
 use pki::seal::SealKeys;
 
 /// Length of a PIN that is made here, where the token takes that many bytes: 190 bits.
 const PIN_CHARS: usize = 32;
+/// And at least so many.
+const SHORTEST_PIN: usize = 8;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// How often a record is read again that others change as well: nobody tells a PIN more often during one login.
 const READS: u32 = 8;
@@ -214,12 +216,18 @@ impl Kmsuser {
     }
 
     /// A new PIN, sealed. Nobody has seen it.
-    pub(super) fn make(&self, hsm: &HsmId, longest: u32) -> Result<Bytes, String> {
-        // Tokens without a limit say 0.
-        let longest = usize::try_from(longest).ok().filter(|longest| *longest > 0).unwrap_or(PIN_CHARS);
-        let pin = random_pin(longest.clamp(8, PIN_CHARS))?;
+    pub(super) fn make(&self, hsm: &HsmId, longest: u32, login: &Login) -> Result<Bytes, String> {
+        let pin = random_pin(length(longest, login))?;
         seal(&self.seals.load(), &self.key_store, &record_of(self.scope, hsm), &pin)
     }
+}
+
+/// How long a new PIN is: as long as the token and what is known of it let it be.
+fn length(longest: u32, login: &Login) -> usize {
+    let bounded = |chars: u64| usize::try_from(chars).unwrap_or(PIN_CHARS).clamp(SHORTEST_PIN, PIN_CHARS);
+    // Tokens without a limit say 0.
+    let longest = usize::try_from(longest).ok().filter(|longest| *longest > 0).unwrap_or(PIN_CHARS);
+    longest.min(bounded(login.pin_max)).max(bounded(login.pin_min))
 }
 
 /// Letters and digits, each as likely as the others; at least one of each kind, as many vendors want it.
@@ -244,6 +252,21 @@ fn random_pin(length: usize) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pin_is_as_long_as_it_may_be() {
+        let login = |pin_min, pin_max| Login { pin_min, pin_max, ..Login::standard() };
+        for (longest, bounds, expected) in [
+            (0, (8, 32), 32),
+            (255, (8, 32), 32),
+            (16, (8, 32), 16),
+            (4, (8, 32), 8),
+            (0, (8, 20), 20),
+            (16, (12, 12), 12),
+        ] {
+            assert_eq!(length(longest, &login(bounds.0, bounds.1)), expected, "{longest} {bounds:?}");
+        }
+    }
 
     #[test]
     fn pins_are_text_of_all_kinds_and_differ() {

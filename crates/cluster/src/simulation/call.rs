@@ -85,7 +85,13 @@ impl Simulation {
 
     fn first(&mut self, mask: u64) -> Option<usize> {
         let turn = usize::try_from(self.rng.below(64)).unwrap_or_default();
-        let gauge = |hsm: usize| Gauge { health: self.hsms[hsm].standing.health, own: hsm == 0, load: 0, capacity: 1 };
+        let gauge = |hsm: usize| Gauge {
+            health: self.hsms[hsm].standing.health,
+            own: hsm == 0,
+            load: 0,
+            capacity: 1,
+            throttled: false,
+        };
         route::order(mask, turn, gauge).first()
     }
 
@@ -197,7 +203,7 @@ impl Simulation {
                 self.refuse(call, hsm);
             }
             Step::Prove => self.calls[call].attempts.blame(hsm, fault.to_string()),
-            Step::Elsewhere => self.blame(call, hsm, &fault),
+            Step::Later | Step::Elsewhere => self.blame(call, hsm, &fault),
         }
         if !self.calls[call].is_over() && self.calls[call].asked.is_empty() {
             self.go_on(call);
@@ -205,8 +211,11 @@ impl Simulation {
     }
 
     fn blame(&mut self, call: usize, hsm: usize, fault: &Fault) {
-        self.observe(hsm, Observation::Failed);
+        if fault.class != Class::Busy {
+            self.observe(hsm, Observation::Failed);
+        }
         let attempts = &mut self.calls[call].attempts;
+        attempts.busy |= fault.class == Class::Busy;
         if matches!(fault.class, Class::Token | Class::Session) {
             attempts.second_chance(hsm);
         }

@@ -116,6 +116,7 @@ fn class(rng: &mut Rng) -> Class {
         Class::Ambiguous,
         Class::Refused,
         Class::KeyUnusable,
+        Class::Busy,
     ];
     classes[usize::try_from(rng.below(classes.len() as u64)).unwrap_or_default()]
 }

@@ -9,7 +9,8 @@ use landlock::{
 };
 
 use crate::fault::Failure;
-use protocol::{Class, Profile};
+use model::profile::Files;
+use protocol::Class;
 
 /// What any module needs to be loaded and to run. Paths that a system lacks are left out.
 const READ_AND_EXECUTE: [&str; 4] = ["/usr", "/lib", "/lib64", "/etc"];
@@ -21,8 +22,8 @@ const KNOWN: ABI = ABI::V5;
 
 /// Refuses to go on while the token directory is away: Landlock gives access to what is there, so this process could
 /// never use a directory that comes back later. The next worker can.
-pub(super) fn require_tokens(profile: Profile) -> Result<(), Failure> {
-    let Profile::SoftHsm = profile else { return Ok(()) };
+pub(super) fn require_tokens(files: Files) -> Result<(), Failure> {
+    let Files::SoftHsm = files else { return Ok(()) };
     match fs::read_to_string(configuration()).ok().and_then(|text| token_directory(&text)) {
         Some(tokens) if !tokens.is_dir() => {
             let detail = format!("SoftHSM's token directory {} is not there", tokens.display());
@@ -33,8 +34,8 @@ pub(super) fn require_tokens(profile: Profile) -> Result<(), Failure> {
 }
 
 /// Restricts the process; what could not be done comes back as a sentence.
-pub(super) fn restrict(profile: Profile, module: &Path) -> Result<(), String> {
-    let Profile::SoftHsm = profile else {
+pub(super) fn restrict(files: Files, module: &Path) -> Result<(), String> {
+    let Files::SoftHsm = files else {
         return Err("Landlock is not applied: which files this vendor's module writes is not known.".to_owned());
     };
     let configuration = configuration();

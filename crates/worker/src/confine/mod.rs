@@ -46,9 +46,10 @@ pub(super) fn confine(start: &Start) -> Result<Vec<String>, Failure> {
         degraded.push(format!("Memory is not locked and may be swapped out: {reason}."));
     }
     if start.sandbox {
-        filesystem::require_tokens(start.profile)?;
-        degraded.extend(filesystem::restrict(start.profile, &start.module).err());
-        degraded.extend(system_calls::restrict(start.profile).err());
+        let confinement = &start.capabilities.confinement;
+        filesystem::require_tokens(confinement.files)?;
+        degraded.extend(filesystem::restrict(confinement.files, &start.module).err());
+        degraded.extend(system_calls::restrict(confinement).err());
     }
     Ok(degraded)
 }

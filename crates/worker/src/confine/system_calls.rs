@@ -8,7 +8,7 @@ use std::env::consts::ARCH;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
-use protocol::Profile;
+use model::profile::Confinement;
 
 /// Other programs, other processes' memory, the kernel and the machine.
 const NEVER: &[i64] = &[
@@ -63,16 +63,16 @@ const NO_NETWORK: &[i64] = &[
 ];
 
 /// Restricts the process; what could not be done comes back as a sentence.
-pub(super) fn restrict(profile: Profile) -> Result<(), String> {
-    filter(profile)
+pub(super) fn restrict(confinement: &Confinement) -> Result<(), String> {
+    filter(confinement)
         .and_then(|filter| seccompiler::apply_filter(&filter).map_err(|error| error.to_string()))
         .map_err(|reason| format!("seccomp is not applied: {reason}."))
 }
 
-fn filter(profile: Profile) -> Result<BpfProgram, String> {
+fn filter(confinement: &Confinement) -> Result<BpfProgram, String> {
     let target = TargetArch::try_from(ARCH).map_err(|error| error.to_string())?;
-    // A network HSM's module opens sockets; SoftHSM has no business with any.
-    let network = if profile == Profile::SoftHsm { NO_NETWORK } else { &[] };
+    // A network HSM's module opens sockets; one of files has no business with any.
+    let network = if confinement.network { &[] } else { NO_NETWORK };
     let forbidden: BTreeMap<i64, _> = NEVER.iter().chain(network).map(|call| (*call, Vec::new())).collect();
     let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(forbidden, SeccompAction::Allow, eperm, target);
@@ -82,10 +82,11 @@ fn filter(profile: Profile) -> Result<BpfProgram, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::profile::Files;
 
     #[test]
     fn the_filters_compile_for_this_machine() {
-        let (softhsm, generic) = (filter(Profile::SoftHsm).unwrap(), filter(Profile::Generic).unwrap());
-        assert!(softhsm.len() > generic.len());
+        let of = |network| filter(&Confinement { files: Files::Unknown, network }).unwrap().len();
+        assert!(of(false) > of(true));
     }
 }

@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 
 use super::gcm;
 use crate::fault::Failure;
+use crate::module::Module;
 use crate::owner::Owner;
 use crate::template;
 use model::ciphertext::IV_BYTES;
 use model::secret::Secret;
-use protocol::{Challenge, Class, Fault, Profile, Reply, Sealed};
+use protocol::{Challenge, Class, Fault, Reply, Sealed};
 
 /// What the answer is encrypted with beside the key.
 const AAD: &[u8] = b"keystored wrapping key challenge";
@@ -24,10 +25,11 @@ pub(super) fn make(owner: &mut Owner) -> Result<Reply, Failure> {
     let (mut iv, mut answer) = ([0; IV_BYTES], Zeroizing::new([0; ANSWER_BYTES]));
     owner.random(&mut iv)?;
     owner.random(&mut *answer)?;
-    let (wrapped, sealed) = owner.with_wrapping_key(|session, wrapping| {
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template::challenge_key())?;
-        let made = session.wrap_key(&Mechanism::AesKeyWrap, wrapping, key).map_err(Failure::from);
-        let made = made.and_then(|wrapped| Ok((wrapped, gcm::seal(session, key, iv, AAD, &*answer)?)));
+    let (wrapped, (iv, sealed)) = owner.with_wrapping_key(|module, session, wrapping| {
+        let key_wrap = module.key_wrap()?;
+        let key = session.generate_key(&Mechanism::AesKeyGen, &template::challenge_key(module.capabilities()))?;
+        let made = session.wrap_key(&key_wrap, wrapping, key).map_err(Failure::from);
+        let made = made.and_then(|wrapped| Ok((wrapped, gcm::seal(module, session, key, iv, AAD, &*answer)?)));
         let destroyed = session.destroy_object(key);
         let made = made?;
         destroyed?;
@@ -39,25 +41,25 @@ pub(super) fn make(owner: &mut Owner) -> Result<Reply, Failure> {
 
 /// Whether this key is the wrapping key that the challenge was made under. `what` names it for people.
 pub(super) fn check(
+    module: &Module,
     session: &Session,
     wrapping: ObjectHandle,
     challenge: &Challenge,
     what: &str,
-    profile: Profile,
 ) -> Result<(), Failure> {
     let another = || format!("{what} is not the wrapping key of this cluster");
     // Whatever a token says where the keys differ, it says about what it was given: it is in order itself.
     let judged = |failure: Failure| -> Fault {
-        let mut fault = failure.during(&another(), profile);
+        let mut fault = failure.during(&another(), module.codes());
         if matches!(fault.class, Class::Ambiguous | Class::Request) {
             fault.class = Class::Refused;
         }
         fault
     };
-    let opened =
-        session.unwrap_key(&Mechanism::AesKeyWrap, wrapping, &challenge.wrapped, &template::challenge_key_opened());
+    let template = template::challenge_key_opened(module.capabilities());
+    let opened = session.unwrap_key(&module.key_wrap()?, wrapping, &challenge.wrapped, &template);
     let key = opened.map_err(|error| judged(error.into()))?;
-    let answer = gcm::open(session, key, challenge.sealed.iv, AAD, &challenge.sealed.sealed);
+    let answer = gcm::open(module, session, key, challenge.sealed.iv, AAD, &challenge.sealed.sealed);
     let destroyed = session.destroy_object(key);
     let answer = answer.map_err(judged)?;
     destroyed?;

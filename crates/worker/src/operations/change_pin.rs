@@ -9,7 +9,9 @@ use protocol::{Class, Reply};
 
 /// One attempt. Both PINs must be text.
 pub(super) fn run(owner: &mut Owner, old: &Secret, new: &Secret) -> Result<Reply, Failure> {
-    owner.session.set_pin(&text(old)?, &text(new)?)?;
+    let login = &owner.token.module.capabilities().login;
+    let whole = |pin: &Secret| text(&Secret::new(login.text(pin.expose())));
+    owner.session.set_pin(&whole(old)?, &whole(new)?)?;
     Ok(Reply::Done)
 }
 

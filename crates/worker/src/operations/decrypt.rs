@@ -15,5 +15,7 @@ pub(super) fn run(owner: &mut Owner, items: Vec<DecryptItem>) -> Reply {
 
 /// Opens one ciphertext.
 pub(super) fn open(owner: &mut Owner, now: Instant, item: &DecryptItem) -> Result<Secret, Fault> {
-    owner.with_key(item.key, now, |session, handle| gcm::open(session, handle, item.iv, &item.aad, &item.sealed))
+    owner.with_key(item.key, now, |module, session, handle| {
+        gcm::open(module, session, handle, item.iv, &item.aad, &item.sealed)
+    })
 }

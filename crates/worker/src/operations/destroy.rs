@@ -37,7 +37,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId) -> Result<Reply, Failure
 
 fn destroy(owner: &Owner, handle: ObjectHandle) -> Result<(), Failure> {
     match owner.session.destroy_object(handle).map_err(Failure::from) {
-        Err(failure) if failure.class(owner.profile()) == Class::KeyAbsent => owner.token_info(),
+        Err(failure) if failure.class(owner.codes()) == Class::KeyAbsent => owner.token_info(),
         outcome => outcome,
     }
 }

@@ -1,4 +1,4 @@
-//! Encrypt each item under its key, with a fresh random IV.
+//! Encrypt each item under its key, with a fresh random IV, which some HSMs make themselves.
 
 use std::time::Instant;
 
@@ -6,6 +6,7 @@ use super::gcm;
 use crate::owner::Owner;
 use model::ciphertext::IV_BYTES;
 use model::id::KeyVersionId;
+use model::profile::IvBy;
 use protocol::{EncryptItem, Fault, Reply, Sealed};
 
 /// One item's failure is never another's.
@@ -25,7 +26,10 @@ pub(super) fn seal(
     plaintext: &[u8],
 ) -> Result<Sealed, Fault> {
     let mut iv = [0; IV_BYTES];
-    owner.random(&mut iv).map_err(|failure| failure.into_fault(owner.profile()))?;
-    let sealed = owner.with_key(key, now, |session, handle| gcm::seal(session, handle, iv, aad, plaintext))?;
+    if owner.token.module.capabilities().gcm.iv == IvBy::Caller {
+        owner.random(&mut iv).map_err(|failure| failure.into_fault(owner.codes()))?;
+    }
+    let (iv, sealed) =
+        owner.with_key(key, now, |module, session, handle| gcm::seal(module, session, handle, iv, aad, plaintext))?;
     Ok(Sealed { iv, sealed: sealed.into() })
 }

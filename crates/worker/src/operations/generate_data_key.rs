@@ -9,7 +9,7 @@ pub(super) fn run(owner: &mut Owner, items: Vec<DataKeyItem>) -> Reply {
     let now = owner.token.clock.now();
     let make = |item: DataKeyItem| -> Result<DataKey, Fault> {
         let plaintext =
-            super::random::secret(owner, item.length).map_err(|failure| failure.into_fault(owner.profile()))?;
+            super::random::secret(owner, item.length).map_err(|failure| failure.into_fault(owner.codes()))?;
         let sealed = encrypt::seal(owner, now, item.key, &item.aad, plaintext.expose())?;
         Ok(DataKey { plaintext, sealed })
     };

@@ -23,7 +23,7 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
         return Err(refused("one more wrong PIN would lock kmsuser; the security officer has to set the PIN again"));
     }
     // Wiped by the type that takes it over.
-    let pin = RawAuthPin::new(Box::new(pin.expose().to_vec()));
+    let pin = RawAuthPin::new(Box::new(owner.token.module.capabilities().login.text(pin.expose())));
     match lock(&owner.token.pinned).login_with_raw(UserType::User, &pin) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
         Err(error) => return Err(error.into()),

@@ -11,9 +11,10 @@ use protocol::Reply;
 
 /// The wrapped key.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
-    let blob = owner.with_wrapping_key(|session, wrapping| {
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key())?;
-        let wrapped = session.wrap_key(&Mechanism::AesKeyWrap, wrapping, key);
+    let blob = owner.with_wrapping_key(|module, session, wrapping| {
+        let key_wrap = module.key_wrap()?;
+        let key = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities()))?;
+        let wrapped = session.wrap_key(&key_wrap, wrapping, key);
         let destroyed = session.destroy_object(key);
         let wrapped = wrapped?;
         // A key that stays extractable in memory is not handed on.

@@ -73,13 +73,13 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
     };
     match outcome {
-        Err(failure) if told_elsewhere => Reply::Failed(failure.into_fault(owner.profile())),
+        Err(failure) if told_elsewhere => Reply::Failed(failure.into_fault(owner.codes())),
         outcome => outcome.unwrap_or_else(|failure| fail(owner, failure)),
     }
 }
 
 fn fail(owner: &Owner, failure: Failure) -> Reply {
-    let fault = failure.into_fault(owner.profile());
+    let fault = failure.into_fault(owner.codes());
     // The worker's span says in which HSM.
     if sampled::whole(Line::Hsm, &fault.function) {
         tracing::warn!(%fault, class = ?fault.class, "an operation failed");

@@ -2,8 +2,6 @@
 
 use std::cell::Cell;
 
-use cryptoki::mechanism::Mechanism;
-
 use super::list;
 use crate::fault::Failure;
 use crate::owner::Owner;
@@ -18,14 +16,15 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
         return Ok(Reply::Done);
     }
     let tried = Cell::new(false);
-    let placed = owner.with_wrapping_key(|session, wrapping| {
+    let placed = owner.with_wrapping_key(|module, session, wrapping| {
         // What failed may have been done all the same, and a second object of the id would stay beside the first.
         if tried.replace(true) {
             for left in objects::of_key(session, key)? {
                 session.destroy_object(left)?;
             }
         }
-        Ok(session.unwrap_key(&Mechanism::AesKeyWrap, wrapping, blob, &template::placed_key(key, label))?)
+        let template = template::placed_key(module.capabilities(), key, label);
+        Ok(session.unwrap_key(&module.key_wrap()?, wrapping, blob, &template)?)
     });
     if placed.is_err() {
         // It may have come half-way.
@@ -33,7 +32,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
     }
     let handle = placed.map_err(|failure| {
         // A blob that does not unwrap was made under another wrapping key or is damaged; this token is in order.
-        let mut fault = failure.during(&format!("placing key {key}"), owner.profile());
+        let mut fault = failure.during(&format!("placing key {key}"), owner.codes());
         if fault.class == Class::Ambiguous {
             fault.class = Class::Refused;
         }

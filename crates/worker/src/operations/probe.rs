@@ -8,7 +8,8 @@ use crate::fault::Failure;
 use crate::owner::{Owner, lock};
 use crate::{objects, template};
 use model::ciphertext::IV_BYTES;
-use protocol::{Class, Fault, Profile, Reply};
+use model::profile::Codes;
+use protocol::{Class, Fault, Reply};
 
 /// What the canary encrypts, beside fresh random bytes.
 const AAD: &[u8] = b"keystored probe";
@@ -37,7 +38,7 @@ pub(super) fn with_canary(
         None => stand_in(owner)?,
     };
     match act(owner, key) {
-        Err(failure) if failure.class(owner.profile()) == Class::KeyAbsent => {
+        Err(failure) if failure.class(owner.codes()) == Class::KeyAbsent => {
             owner.searches();
             let found = objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)?;
             let canary = found.ok_or_else(|| Failure::own(Class::Token, "probe", "the canary key is gone"))?;
@@ -49,8 +50,8 @@ pub(super) fn with_canary(
 }
 
 /// The canary's own ciphertext did not open. No caller's is involved, so nothing about this is ambiguous.
-pub(super) fn its_own(failure: Failure, profile: Profile) -> Fault {
-    let mut fault = failure.during("the canary's own ciphertext", profile);
+pub(super) fn its_own(failure: Failure, codes: &Codes) -> Fault {
+    let mut fault = failure.during("the canary's own ciphertext", codes);
     if fault.class == Class::Ambiguous || fault.class == Class::Request {
         fault.class = Class::Token;
     }
@@ -64,10 +65,11 @@ pub(super) fn otherwise() -> Failure {
 
 /// A session object, like the hot copies: it goes with the session that keeps the login.
 fn stand_in(owner: &Owner) -> Result<ObjectHandle, Failure> {
-    let made = lock(&owner.token.pinned).generate_key(&Mechanism::AesKeyGen, &template::stand_in());
+    let made = lock(&owner.token.pinned)
+        .generate_key(&Mechanism::AesKeyGen, &template::stand_in(owner.token.module.capabilities()));
     let key = made.map_err(|error| {
         let what = "the token holds no canary key, and making one for this worker alone: carry the ceremony out again";
-        Failure::from(error).during(what, owner.profile())
+        Failure::from(error).during(what, owner.codes())
     })?;
     tracing::warn!(
         "the token holds no canary key; a key of this worker's own stands in for it, which tells less: carry the ceremony \
@@ -81,9 +83,10 @@ fn round_trip(owner: &mut Owner, canary: ObjectHandle) -> Result<(), Failure> {
     let (mut iv, mut plaintext) = ([0; IV_BYTES], [0; BLOCK]);
     owner.random(&mut iv)?;
     owner.random(&mut plaintext)?;
-    let sealed = gcm::seal(&owner.session, canary, iv, AAD, &plaintext)?;
-    let opened = gcm::open(&owner.session, canary, iv, AAD, &sealed);
-    let opened = opened.map_err(|failure| its_own(failure, owner.profile()))?;
+    let module = &*owner.token.module;
+    let (iv, sealed) = gcm::seal(module, &owner.session, canary, iv, AAD, &plaintext)?;
+    let opened = gcm::open(module, &owner.session, canary, iv, AAD, &sealed);
+    let opened = opened.map_err(|failure| its_own(failure, owner.codes()))?;
     if opened.expose() != plaintext {
         return Err(otherwise());
     }
@@ -92,7 +95,7 @@ fn round_trip(owner: &mut Owner, canary: ObjectHandle) -> Result<(), Failure> {
     stream.iter_mut().zip(&sealed).for_each(|(byte, sealed)| *byte ^= sealed);
     match lock(&owner.token.last_stream).replace(stream) {
         Some(last) if last == stream => {
-            Err(gcm::incompatible("C_Encrypt", "takes no account of the IV that it is given"))
+            Err(gcm::incompatible("C_Encrypt", "takes no account of the IV that it is given, or makes one twice"))
         }
         _ => Ok(()),
     }

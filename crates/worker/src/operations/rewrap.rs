@@ -11,6 +11,7 @@ use cryptoki::session::Session;
 
 use super::ceremony::{oaep, transport};
 use crate::fault::Failure;
+use crate::module::Module;
 use crate::owner::Owner;
 use crate::{objects, template};
 use protocol::{Class, Reply, TransportKey};
@@ -23,10 +24,11 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8], to: &TransportKey) -> Result<R
     let own = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?.ok_or_else(|| {
         Failure::own(Class::Refused, "HandOnWrappingKey", "the token holds no transport key; the ceremony makes one")
     })?;
-    let opened = session.unwrap_key(&oaep(), own, blob, &template::passing_wrapping_key());
+    let of = owner.token.module.capabilities();
+    let opened = session.unwrap_key(&oaep(of), own, blob, &template::passing_wrapping_key(of));
     let key = opened.map_err(|error| {
         let what = "opening the wrapped key from the ceremony folder";
-        let mut fault = Failure::from(error).during(what, owner.profile());
+        let mut fault = Failure::from(error).during(what, owner.codes());
         // It was made for another token, or is damaged; this one is in order.
         if matches!(fault.class, Class::Ambiguous | Class::Request) {
             fault.class = Class::Refused;
@@ -41,18 +43,19 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8], to: &TransportKey) -> Result<R
 }
 
 fn rewrapped(owner: &Owner, key: ObjectHandle, to: &TransportKey) -> Result<Bytes, Failure> {
-    if !owner.with_wrapping_key(|session, wrapping| are_one(session, wrapping, key))? {
+    if !owner.with_wrapping_key(|module, session, wrapping| are_one(module, session, wrapping, key))? {
         let detail = "the wrapped copy that was given for this token holds another key than the cluster's wrapping key; \
                       nothing was handed on";
         return Err(Failure::own(Class::Refused, "HandOnWrappingKey", detail));
     }
-    transport::wrap_to(&owner.session, to, key)
+    transport::wrap_to(&owner.token.module, &owner.session, to, key)
 }
 
 /// Whether two wrapping keys are one: AES key wrap is deterministic, so that both make the same of a fresh key.
-fn are_one(session: &Session, one: ObjectHandle, other: ObjectHandle) -> Result<bool, Failure> {
-    let sample = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key())?;
-    let wrapped = [one, other].map(|wrapping| session.wrap_key(&Mechanism::AesKeyWrap, wrapping, sample));
+fn are_one(module: &Module, session: &Session, one: ObjectHandle, other: ObjectHandle) -> Result<bool, Failure> {
+    let key_wrap = module.key_wrap()?;
+    let sample = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities()))?;
+    let wrapped = [one, other].map(|wrapping| session.wrap_key(&key_wrap, wrapping, sample));
     let destroyed = session.destroy_object(sample);
     let [by_one, by_other] = wrapped;
     let (by_one, by_other) = (by_one?, by_other?);

@@ -1,9 +1,10 @@
-//! Whether the token does AES-GCM as keystored uses it. Done once in each worker, before it serves.
+//! Whether the token does AES-GCM as its capabilities have it. Done once in each worker, before it serves.
 //!
 //! A token that makes its own IV and does not say so would hand out ciphertexts that nobody opens; one that takes the
 //! same IV for everything would open them, and give plaintexts away to whoever sees two. So with one key and one
 //! plaintext: one IV gives one ciphertext, an IV that differs in one bit gives another, the first opens to the
-//! plaintext, and under the other IV it does not open.
+//! plaintext, and under the other IV it does not open. Where the token makes the IV: two that it makes differ, and so do
+//! their ciphertexts; each opens what it is told with, and not what the other one is.
 
 use cryptoki::object::ObjectHandle;
 
@@ -12,6 +13,7 @@ use super::probe;
 use crate::fault::Failure;
 use crate::owner::Owner;
 use model::ciphertext::IV_BYTES;
+use model::profile::IvBy;
 use protocol::{Class, Reply};
 
 /// What is authenticated.
@@ -31,21 +33,32 @@ fn test(owner: &mut Owner, canary: ObjectHandle) -> Result<(), Failure> {
     // Over many starts every bit of it has its turn.
     let mut other = iv;
     other[usize::from(random[0]) % IV_BYTES] ^= 1 << (random[1] % 8);
-    let (session, profile) = (&owner.session, owner.profile());
-    let sealed = seal(session, canary, iv, AAD, &plaintext)?;
-    if seal(session, canary, iv, AAD, &plaintext)? != sealed {
-        return Err(incompatible("C_Encrypt", "uses another IV than the one that it is given"));
-    }
-    if seal(session, canary, other, AAD, &plaintext)? == sealed {
-        return Err(incompatible("C_Encrypt", "takes no account of the IV that it is given"));
-    }
-    let opened = open(session, canary, iv, AAD, &sealed).map_err(|failure| probe::its_own(failure, profile))?;
+    let (module, session) = (&*owner.token.module, &owner.session);
+    let seal = |iv| seal(module, session, canary, iv, AAD, &plaintext);
+    let (used, sealed) = seal(iv)?;
+    let other = if module.capabilities().gcm.iv == IvBy::Caller {
+        if seal(iv)?.1 != sealed {
+            return Err(incompatible("C_Encrypt", "uses another IV than the one that it is given"));
+        }
+        if seal(other)?.1 == sealed {
+            return Err(incompatible("C_Encrypt", "takes no account of the IV that it is given"));
+        }
+        other
+    } else {
+        let (another, again) = seal(iv)?;
+        if another == used || again == sealed {
+            return Err(incompatible("C_Encrypt", "makes one IV twice"));
+        }
+        another
+    };
+    let open = |iv| open(module, session, canary, iv, AAD, &sealed);
+    let opened = open(used).map_err(|failure| probe::its_own(failure, owner.codes()))?;
     if opened.expose() != plaintext {
         return Err(probe::otherwise());
     }
-    match open(session, canary, other, AAD, &sealed) {
+    match open(other) {
         Ok(_) => Err(incompatible("C_Decrypt", "opens a ciphertext under another IV than its own")),
-        Err(failure) => match failure.class(profile) {
+        Err(failure) => match failure.class(owner.codes()) {
             Class::Request | Class::Ambiguous => Ok(()),
             _ => Err(failure),
         },

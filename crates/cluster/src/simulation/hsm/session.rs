@@ -121,9 +121,11 @@ impl Simulation {
                 self.after(pause, SimEvent::Probe { hsm, slot, process: number });
                 self.live(hsm, slot, Event::Probed(fault.map_or(Ok(()), Err)));
             }
-            Work::Doubt => {
-                self.observe(hsm, if fault.is_some() { Observation::FailedProbe } else { Observation::Succeeded });
-            }
+            Work::Doubt => match class {
+                Some(Class::Busy) => {}
+                Some(_) => self.observe(hsm, Observation::FailedProbe),
+                None => self.observe(hsm, Observation::Succeeded),
+            },
             Work::WorkerAdmission(step) => self.gate_done(hsm, slot, step, fault),
         }
         if leaving {

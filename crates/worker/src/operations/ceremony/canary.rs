@@ -13,7 +13,9 @@ use protocol::Reply;
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let canary = match objects::named(&owner.session, ObjectClass::SECRET_KEY, template::CANARY)? {
         Some(handle) => handle,
-        None => owner.session.generate_key(&Mechanism::AesKeyGen, &template::canary())?,
+        None => {
+            owner.session.generate_key(&Mechanism::AesKeyGen, &template::canary(owner.token.module.capabilities()))?
+        }
     };
     *lock(&owner.token.canary) = Some(canary);
     self_test::run(owner)

@@ -15,6 +15,6 @@ pub(super) fn run(owner: &mut Owner, of: Pair, certificate: &[u8], subject: &[u8
     for earlier in objects::certificates(session, label)? {
         session.destroy_object(earlier)?;
     }
-    session.create_object(&template::certificate(label, certificate, subject))?;
+    session.create_object(&template::certificate(owner.token.module.capabilities(), label, certificate, subject))?;
     Ok(Reply::Done)
 }

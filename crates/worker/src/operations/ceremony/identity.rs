@@ -26,7 +26,7 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
             for leftover in [private, public].into_iter().flatten() {
                 session.destroy_object(leftover)?;
             }
-            let (public, private) = template::identity_pair();
+            let (public, private) = template::identity_pair(owner.token.module.capabilities());
             session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)?.0
         }
     };

@@ -20,9 +20,12 @@ pub(super) fn run(owner: &mut Owner, transports: &[TransportKey]) -> Result<Repl
         let detail = format!("{} transport keys were named; 1 to {TOKENS} can be served", transports.len());
         return Err(Failure::own(Class::Request, "MakeWrappingKey", detail));
     }
-    let key = owner.session.generate_key(&Mechanism::AesKeyGen, &template::passing_key())?;
-    let blobs =
-        transports.iter().map(|transport| wrap_to(&owner.session, transport, key)).collect::<Result<Vec<Bytes>, _>>();
+    let module = &*owner.token.module;
+    let key = owner.session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities()))?;
+    let blobs = transports
+        .iter()
+        .map(|transport| wrap_to(module, &owner.session, transport, key))
+        .collect::<Result<Vec<Bytes>, _>>();
     let destroyed = owner.session.destroy_object(key);
     let blobs = blobs?;
     destroyed?;

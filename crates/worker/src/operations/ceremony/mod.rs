@@ -10,12 +10,15 @@ mod make_wrapping_key;
 pub(super) mod place_wrapping_key;
 pub(super) mod transport;
 
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectClass;
 
 use crate::fault::Failure;
 use crate::module::Module;
 use crate::owner::Owner;
 use crate::{objects, template};
+use model::profile::{Capabilities, OaepHash};
 use protocol::{CeremonyOp, Class, Inspected, Reply};
 
 /// Does one step. Only called in a ceremony worker.
@@ -45,7 +48,7 @@ pub(crate) fn without_token(module: &Module, step: CeremonyOp) -> Reply {
         CeremonyOp::InitUserPin { token, so_pin, user_pin } => init_user_pin::run(module, &token, &so_pin, &user_pin),
         _ => Err(Failure::own(Class::Refused, "worker", "a worker without a token can only initialise one")),
     };
-    done.unwrap_or_else(|failure| Reply::Failed(failure.into_fault(module.profile())))
+    done.unwrap_or_else(|failure| Reply::Failed(failure.into_fault(module.codes())))
 }
 
 fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
@@ -62,11 +65,15 @@ fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
     })))
 }
 
-/// A PIN as cryptoki wants it.
-/// The one mechanism by which wrapping keys travel. SoftHSM knows OAEP with SHA-1 only, which is sound for OAEP.
-pub(super) fn oaep() -> cryptoki::mechanism::Mechanism<'static> {
-    use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
-    use cryptoki::mechanism::{Mechanism, MechanismType};
-    let source = PkcsOaepSource::empty();
-    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(MechanismType::SHA1, PkcsMgfType::MGF1_SHA1, source))
+/// The one mechanism by which wrapping keys travel. SoftHSM knows OAEP with SHA-1 only, which is sound for OAEP; all
+/// tokens of a cluster have the same.
+pub(super) fn oaep(of: &Capabilities) -> Mechanism<'static> {
+    let (hash, mask) = match of.wrap.oaep_hash {
+        OaepHash::Sha1 => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
+        OaepHash::Sha224 => (MechanismType::SHA224, PkcsMgfType::MGF1_SHA224),
+        OaepHash::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        OaepHash::Sha384 => (MechanismType::SHA384, PkcsMgfType::MGF1_SHA384),
+        OaepHash::Sha512 => (MechanismType::SHA512, PkcsMgfType::MGF1_SHA512),
+    };
+    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash, mask, PkcsOaepSource::empty()))
 }

@@ -11,6 +11,7 @@ use crate::fault::Failure;
 use crate::operations::challenge::check;
 use crate::owner::{Owner, lock};
 use crate::{objects, template};
+use model::profile::UnwrapTemplate as Told;
 use protocol::{Challenge, Class, Reply};
 
 /// Makes sure that the token holds the cluster's wrapping key: a step of bringing an HSM in, which can be repeated.
@@ -22,27 +23,28 @@ pub(in crate::operations) fn ensure(
     challenge: &Challenge,
 ) -> Result<Reply, Failure> {
     owner.token_info()?;
-    let (session, profile) = (&owner.session, owner.profile());
+    let (module, session) = (&*owner.token.module, &owner.session);
     let refused = |detail: &str| Failure::own(Class::Refused, "PlaceWrappingKey", detail);
     if let Some(held) = objects::named(session, ObjectClass::SECRET_KEY, template::WRAPPING)? {
         let what =
             "what the token holds (of another cluster or an earlier ceremony: initialise it anew and certify it again)";
-        check(session, held, challenge, what, profile)?;
+        check(module, session, held, challenge, what)?;
         return Ok(Reply::Done);
     }
     let blob = blob.ok_or_else(|| refused("the token holds no cluster wrapping key any more, and was given none"))?;
     let transport = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?
         .ok_or_else(|| refused("the token holds no transport key; the ceremony makes one"))?;
-    let opened = session.unwrap_key(&oaep(), transport, blob, &template::wrapping_key_on_trial());
+    let of = module.capabilities();
+    let opened = session.unwrap_key(&oaep(of), transport, blob, &template::wrapping_key_on_trial(of));
     let on_trial = opened.map_err(|error| {
         let what = "opening the wrapped copy for this token: it was made for another one, or is damaged";
-        let mut fault = Failure::from(error).during(what, profile);
+        let mut fault = Failure::from(error).during(what, module.codes());
         if matches!(fault.class, Class::Ambiguous | Class::Request) {
             fault.class = Class::Refused;
         }
         fault
     })?;
-    let checked = check(session, on_trial, challenge, "what the wrapped copy for this token holds", profile);
+    let checked = check(module, session, on_trial, challenge, "what the wrapped copy for this token holds");
     let destroyed = session.destroy_object(on_trial);
     checked?;
     destroyed?;
@@ -58,10 +60,22 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
     }
     let transport = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?
         .ok_or_else(|| refused("the token holds no transport key; MakeTransportPair comes first"))?;
-    let (first, unwraps_to, last) = template::wrapping_key();
-    let template = UnwrapTemplate { first: &first, unwraps_to: &unwraps_to, last: &last };
-    let placed = owner.token.module.extra().unwrap_key(session, &oaep(), transport, blob, template);
-    let handle = placed.map_err(|error| Failure::from(error).during("unwrapping the blob", owner.profile()))?;
+    let of = owner.token.module.capabilities();
+    let (first, unwraps_to, last) = template::wrapping_key(of);
+    let placed = match of.wrap.unwrap_template {
+        Told::AtUnwrap => {
+            let template = UnwrapTemplate { first: &first, unwraps_to: &unwraps_to, last: &last };
+            owner.token.module.extra().unwrap_key(session, &oaep(of), transport, blob, template).map_err(Failure::from)
+        }
+        Told::None => {
+            tracing::warn!(
+                "this token cannot be told what its wrapping key may unwrap to (capabilities.wrap.unwrap_template): \
+                 whoever has kmsuser's PIN and a wrapped key can unwrap that as a key that can be read"
+            );
+            session.unwrap_key(&oaep(of), transport, blob, &[first, last].concat()).map_err(Failure::from)
+        }
+    };
+    let handle = placed.map_err(|failure| failure.during("unwrapping the blob", owner.codes()))?;
     *lock(&owner.token.wrapping) = Some(handle);
     Ok(Reply::Done)
 }

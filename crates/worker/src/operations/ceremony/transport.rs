@@ -6,6 +6,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use crate::fault::Failure;
+use crate::module::Module;
 use crate::owner::Owner;
 use crate::{objects, template};
 use model::identity::{significant, sound_transport_key};
@@ -30,7 +31,7 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
             if let Some(leftover) = leftover {
                 session.destroy_object(leftover)?;
             }
-            let (public, private) = template::transport_pair();
+            let (public, private) = template::transport_pair(owner.token.module.capabilities());
             session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?;
         }
     }
@@ -63,13 +64,15 @@ pub(in crate::operations) fn sound(key: &TransportKey) -> Result<(), Failure> {
 
 /// Wraps a session object to some token's transport key.
 pub(in crate::operations) fn wrap_to(
+    module: &Module,
     session: &Session,
     transport: &TransportKey,
     key: ObjectHandle,
 ) -> Result<Bytes, Failure> {
     sound(transport)?;
-    let public = session.create_object(&template::transport_public(&transport.modulus, &transport.exponent))?;
-    let wrapped = session.wrap_key(&super::oaep(), public, key);
+    let of = module.capabilities();
+    let public = session.create_object(&template::transport_public(of, &transport.modulus, &transport.exponent))?;
+    let wrapped = session.wrap_key(&super::oaep(of), public, key);
     session.destroy_object(public)?;
     Ok(wrapped?.into())
 }

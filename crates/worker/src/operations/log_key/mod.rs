@@ -189,10 +189,10 @@ fn generate(owner: &mut Owner) -> Result<[ObjectHandle; 2], Failure> {
         if !needs.iter().all(|mechanism| listed.contains(mechanism)) {
             continue;
         }
-        let (public, private) = template::log_pair(curve);
+        let (public, private) = template::log_pair(owner.token.module.capabilities(), curve);
         match owner.session.generate_key_pair(makes, &public, &private).map_err(Failure::from) {
             Ok((public, private)) => return Ok([public, private]),
-            Err(failure) if failure.class(owner.profile()) == Class::Session => return Err(failure),
+            Err(failure) if failure.class(owner.codes()) == Class::Session => return Err(failure),
             Err(failure) => first = first.or(Some(failure)),
         }
     }

@@ -1,7 +1,10 @@
-//! AES-GCM as keystored uses it: 12 bytes of IV that the caller has chosen, 16 bytes of tag behind the ciphertext.
+//! AES-GCM as keystored uses it: 12 bytes of IV, 16 bytes of tag behind the ciphertext. Who makes the IV is one of the
+//! HSM's capabilities.
 //!
-//! Some HSMs make their own IV, and write it back into the parameter or put it behind the tag. What one of them says in
-//! either way is noticed here, for each item. What it does not say is found by [`super::self_test`] and the probes.
+//! A token that does it otherwise than its capabilities have it is noticed here, for each item, where it says so in the
+//! parameters or by a length. What it does not say is found by [`super::self_test`] and the probes.
+
+mod told;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
@@ -9,38 +12,47 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
 use crate::fault::Failure;
+use crate::module::Module;
 use model::ciphertext::{IV_BYTES, TAG_BYTES};
 use model::secret::Secret;
 use protocol::Class;
 
 const TAG_BITS: u64 = TAG_BYTES as u64 * 8;
 /// What all such failures end with.
-const NOT_USABLE: &str = "such a token cannot be used, since it needs a vendor profile that keystored does not have";
+const NOT_USABLE: &str = "it cannot be used with what its profile says of AES-GCM: see capabilities.gcm";
 
-/// C_Encrypt: ciphertext and tag.
+/// C_Encrypt: the IV that was used, ciphertext and tag. `iv` is used where the HSM makes none.
 pub(super) fn seal(
+    module: &Module,
     session: &Session,
     key: ObjectHandle,
     iv: [u8; IV_BYTES],
     aad: &[u8],
     plaintext: &[u8],
-) -> Result<Vec<u8>, Failure> {
+) -> Result<([u8; IV_BYTES], Vec<u8>), Failure> {
+    if !module.gcm_is_plain() {
+        return told::seal(module, session, key, iv, aad, plaintext);
+    }
     let mut given = iv;
     let mechanism = Mechanism::AesGcm(GcmParams::new(&mut given, aad, TAG_BITS.into())?);
     let sealed = session.encrypt(&mechanism, key, plaintext)?;
     is_as_given("C_Encrypt", given, iv)?;
     is_as_long("C_Encrypt", sealed.len(), plaintext.len().checked_add(TAG_BYTES))?;
-    Ok(sealed)
+    Ok((iv, sealed))
 }
 
 /// C_Decrypt.
 pub(super) fn open(
+    module: &Module,
     session: &Session,
     key: ObjectHandle,
     iv: [u8; IV_BYTES],
     aad: &[u8],
     sealed: &[u8],
 ) -> Result<Secret, Failure> {
+    if !module.gcm_is_plain() {
+        return told::open(module, session, key, iv, aad, sealed);
+    }
     let mut given = iv;
     let mechanism = Mechanism::AesGcm(GcmParams::new(&mut given, aad, TAG_BITS.into())?);
     let opened = Secret::new(session.decrypt(&mechanism, key, sealed)?);
@@ -49,7 +61,7 @@ pub(super) fn open(
     Ok(opened)
 }
 
-/// The token does not do AES-GCM as keystored uses it.
+/// The token does not do AES-GCM as its capabilities have it.
 pub(super) fn incompatible(function: &'static str, what: &str) -> Failure {
     Failure::own(Class::Incompatible, function, format!("the token {what}; {NOT_USABLE}"))
 }
@@ -75,11 +87,12 @@ fn is_as_long(function: &'static str, length: usize, expected: Option<usize>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Profile;
+    use model::profile::Capabilities;
 
     #[test]
     fn another_iv_or_length_is_no_answer() {
-        let class = |outcome: Result<(), Failure>| outcome.map_err(|failure| failure.class(Profile::Generic));
+        let codes = Capabilities::standard().codes;
+        let class = |outcome: Result<(), Failure>| outcome.map_err(|failure| failure.class(&codes));
         assert_eq!(class(is_as_given("C_Encrypt", [7; IV_BYTES], [7; IV_BYTES])), Ok(()));
         for byte in 0..IV_BYTES {
             let mut other = [7; IV_BYTES];
@@ -91,7 +104,7 @@ mod tests {
             assert_eq!(class(is_as_long("C_Encrypt", length, Some(16))), Err(Class::Incompatible), "{length}");
         }
         assert_eq!(class(is_as_long("C_Decrypt", 0, 15_usize.checked_sub(TAG_BYTES))), Err(Class::Incompatible));
-        let says = is_as_long("C_Encrypt", 60, Some(48)).unwrap_err().into_fault(Profile::Generic).to_string();
+        let says = is_as_long("C_Encrypt", 60, Some(48)).unwrap_err().into_fault(&codes).to_string();
         assert!(says.contains("60 bytes") && says.contains("48") && says.contains("profile"), "{says}");
     }
 }

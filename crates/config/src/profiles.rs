@@ -1,0 +1,159 @@
+//! The data file of profiles, and what one HSM's configuration says otherwise.
+
+use toml::{Spanned, Table, Value};
+
+use super::check::Context;
+use super::{Error, raw};
+use model::ciphertext::{BOUND_BYTES, IV_BYTES};
+use model::limits;
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, PinForm, Profile};
+
+/// Every profile with all of its capabilities.
+pub(super) const DATA: &str = include_str!("profiles.toml");
+
+/// The capabilities of a profile as the data file has them.
+pub fn capabilities(profile: Profile) -> Result<Capabilities, Error> {
+    table(profile)?.try_into().map_err(|error: toml::de::Error| wrong(profile, error.message()))
+}
+
+fn table(profile: Profile) -> Result<Table, Error> {
+    let mut all: Table = toml::from_str(DATA).map_err(|error| wrong(profile, error.message()))?;
+    match all.remove(profile.name()) {
+        Some(Value::Table(table)) => Ok(table),
+        _ => Err(wrong(profile, "it is not there")),
+    }
+}
+
+/// The file is part of the program: a test meets this first.
+fn wrong(profile: Profile, why: &str) -> Error {
+    Error { file: "profiles.toml".into(), line: None, message: format!("profile {}: {}", profile.name(), why.trim()) }
+}
+
+/// The longest CKA_ID and label of what the ceremony makes: that of the wrapping key, or of a certificate.
+const NAME_BYTES: u64 = 32;
+/// From here on mechanisms are vendors' own.
+const VENDOR_DEFINED: u64 = 0x8000_0000;
+
+/// A capability that contradicts another one, or what keystored needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Contradiction {
+    pub(super) group: &'static str,
+    pub(super) key: &'static str,
+    pub(super) why: String,
+}
+
+impl Context<'_> {
+    /// The profile's capabilities with what is said otherwise of this HSM.
+    pub(super) fn capabilities(&self, hsm: &Spanned<raw::Hsm>, profile: Profile) -> Result<Capabilities, Error> {
+        let said = &hsm.get_ref().capabilities;
+        let mut table = table(profile)?;
+        for (group, keys) in said {
+            let groups = names(table.iter().filter(|(_, value)| value.is_table()));
+            let Some(has) = table.get(group.get_ref()).and_then(Value::as_table) else {
+                return Err(
+                    self.at(group, format!("{:?} is no group of capabilities; these are: {groups}", group.get_ref()))
+                );
+            };
+            let known = names(has.iter());
+            for (key, value) in keys {
+                let named = format!("capabilities.{}.{}", group.get_ref(), key.get_ref());
+                let place = table.get_mut(group.get_ref()).and_then(Value::as_table_mut);
+                let Some(place) = place.and_then(|has| has.get_mut(key.get_ref())) else {
+                    return Err(self.at(key, format!("there is no {named}; its group has: {known}")));
+                };
+                *place = value.get_ref().clone();
+                // One after the other, so that it is known which of them is wrong.
+                if let Err(error) = table.clone().try_into::<Capabilities>() {
+                    return Err(self.at(value, format!("{named}: {}", error.message().trim())));
+                }
+            }
+        }
+        let decided = table.try_into().map_err(|error: toml::de::Error| self.at(hsm, error.message().to_owned()))?;
+        match contradiction(&decided) {
+            None => Ok(decided),
+            Some(Contradiction { group, key, why }) => {
+                Err(self.error(Some(place(hsm, group, key)), format!("capabilities.{group}.{key}: {why}")))
+            }
+        }
+    }
+}
+
+/// Where the file says something of a capability; the HSM itself where it does not.
+fn place(hsm: &Spanned<raw::Hsm>, group: &str, key: &str) -> std::ops::Range<usize> {
+    let mut groups = hsm.get_ref().capabilities.iter();
+    let keys = groups.find(|(of, _)| of.get_ref() == group).map(|(_, keys)| keys);
+    let value = keys.and_then(|keys| keys.iter().find(|(of, _)| of.get_ref() == key));
+    value.map_or_else(|| hsm.span(), |(_, value)| value.span())
+}
+
+fn names<'t>(of: impl Iterator<Item = (&'t String, &'t Value)>) -> String {
+    of.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The first thing that cannot be.
+pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
+    let Capabilities { basis: _, run, confinement: _, gcm, wrap, attributes, login, calls, codes } = known;
+    let found = |group, key, why: String| Some(Contradiction { group, key, why });
+    let iv_bytes = IV_BYTES as u64;
+    if gcm.iv_bytes != iv_bytes {
+        let why = format!(
+            "an IV has {iv_bytes} bytes here, since ciphertexts have no room for one of {}; where the HSM can make one of \
+             {iv_bytes} have it do so (Luna from firmware 7.9.3 on, by iv_bits = {}), else it cannot be used",
+            gcm.iv_bytes,
+            8 * iv_bytes
+        );
+        return found("gcm", "iv_bytes", why);
+    }
+    if ![0, 8 * iv_bytes].contains(&gcm.iv_bits) {
+        return found("gcm", "iv_bits", format!("is 0 or {}, the bits of an IV", 8 * iv_bytes));
+    }
+    let needs = |bytes: usize, what: &str| format!("is less than the {bytes} bytes of {what} that callers may send");
+    if gcm.plaintext_max < limits::PLAINTEXT_BYTES as u64 {
+        return found("gcm", "plaintext_max", needs(limits::PLAINTEXT_BYTES, "plaintext"));
+    }
+    let aad = limits::CONTEXT_BYTES + BOUND_BYTES;
+    if gcm.aad_max < aad as u64 {
+        return found("gcm", "aad_max", needs(aad, "encryption context and header"));
+    }
+    if run.hot_copies && !calls.copy_object {
+        return found("run", "hot_copies", "needs calls.copy_object, by which copies are made".to_owned());
+    }
+    for (key, count, most) in [("workers", run.workers, 64), ("sessions", run.sessions, 256)] {
+        if !(1..=most).contains(&count) {
+            return found("run", key, format!("{count} is outside 1 to {most}"));
+        }
+    }
+    if !(32..=65_536).contains(&calls.random_bytes) {
+        return found("calls", "random_bytes", format!("{} is outside 32 to 65536", calls.random_bytes));
+    }
+    if calls.retry_ms > 60_000 {
+        return found("calls", "retry_ms", format!("{} is outside 0 to 60000", calls.retry_ms));
+    }
+    if wrap.key_wrap != CKM_AES_KEY_WRAP && wrap.key_wrap < VENDOR_DEFINED {
+        let why = format!("{:#x} is neither CKM_AES_KEY_WRAP nor a vendor's own number", wrap.key_wrap);
+        return found("wrap", "key_wrap", why);
+    }
+    if login.pin_form == PinForm::UserAndPin && (login.user.is_empty() || login.user.contains(':')) {
+        return found("login", "user", "is to be a name without ':', as login.pin_form has it".to_owned());
+    }
+    if login.pin_min > login.pin_max || login.pin_min > 32 {
+        return found("login", "pin_min", "is more than login.pin_max, or than the 32 characters of a PIN".to_owned());
+    }
+    if login.pin_max < 8 {
+        return found("login", "pin_max", "is less than the 8 characters of the shortest PIN".to_owned());
+    }
+    for (key, most) in [("id_max", attributes.id_max), ("label_max", attributes.label_max)] {
+        if most < NAME_BYTES {
+            return found("attributes", key, format!("is less than the {NAME_BYTES} bytes of what the ceremony makes"));
+        }
+    }
+    let is_function = |name: &String| name == "*" || name.starts_with("C_");
+    let no_function = |name: &String| format!("{name:?} is no function; write C_Encrypt or another one, or \"*\"");
+    if let Some(name) = codes.meaning.iter().flat_map(|meaning| &meaning.functions).find(|name| !is_function(name)) {
+        return found("codes", "meaning", no_function(name));
+    }
+    if let Some(name) = attributes.left_out.iter().flat_map(|left| &left.functions).find(|name| !is_function(name)) {
+        return found("attributes", "left_out", no_function(name));
+    }
+    None
+}
