@@ -360,6 +360,7 @@ impl Context<'_> {
         // of one process go to the network beside each other.
         let (workers, sessions) = if soft { (2, 1) } else { (1, 8) };
         let kill = &raw.kill;
+        let environment = raw.env.iter().map(|(name, value)| (name.get_ref().clone(), value.clone())).collect();
         let narrow = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         Ok(Hsm {
             id: self.name(&raw.id, "HSM id")?.into(),
@@ -368,12 +369,12 @@ impl Context<'_> {
             token_label: raw.token_label.get_ref().clone(),
             token_serials: raw.token_serials.iter().map(|serial| serial.get_ref().clone()).collect(),
             profile,
-            environment: raw.env.iter().map(|(name, value)| (name.get_ref().clone(), value.clone())).collect(),
             workers: narrow(self.count(raw.workers.as_ref(), workers, 1..=64)?),
             sessions: narrow(self.count(raw.sessions.as_ref(), sessions, 1..=256)?),
             hot_copies: raw.hot_copies.unwrap_or(soft),
             require_mlock: raw.require_mlock.unwrap_or(false),
-            sandbox: raw.sandbox.unwrap_or(true),
+            sandbox: self.sandbox(raw.sandbox.as_ref(), profile, &environment)?,
+            environment,
             kill: [
                 self.millis(kill.crypto_ms.as_ref(), 250, 10..=60_000)?,
                 self.millis(kill.place_ms.as_ref(), 5_000, 100..=600_000)?,
