@@ -113,7 +113,9 @@ impl KeyStore {
             ]
         });
         let login = wrapped_table(&["hsm", "token", "serial", "proven", "pin rotated", "pin tries left"], login);
-        format!("{facts}{}\n\n{health}\n\n{login}", advice.unwrap_or_default())
+        let gaps = self.hsms.iter().filter(|hsm| !hsm.confinement_gaps.is_empty());
+        let gaps = gaps.map(|hsm| format!("\n\nConfinement of {}: {}", hsm.hsm_id, hsm.confinement_gaps.join(" ")));
+        format!("{facts}{}\n\n{health}\n\n{login}{}", advice.unwrap_or_default(), gaps.collect::<String>())
     }
 }
 
