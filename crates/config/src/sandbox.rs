@@ -61,7 +61,9 @@ impl Context<'_> {
 
     fn few<T>(&self, written: &[Spanned<T>]) -> Result<(), Error> {
         match written.get(ENTRIES) {
-            Some(one_more) => Err(self.at(one_more, format!("more than {ENTRIES}; name directories rather than files"))),
+            Some(one_more) => {
+                Err(self.at(one_more, format!("more than {ENTRIES}; name directories rather than files")))
+            }
             None => Ok(()),
         }
     }
@@ -88,7 +90,7 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
     let real = |path: &Path| resolve(path, disk.canonical);
     let ours = ours(config, credentials);
     let listens = listens(config);
-    let homes: Vec<(String, Vec<PathBuf>)> =
+    let homes: Vec<(String, Vec<Home>)> =
         config.clusters.iter().flat_map(|one| &one.hsms).map(|hsm| (hsm.id.to_string(), writes(hsm, disk))).collect();
     for hsm in config.clusters.iter_mut().flat_map(|one| &mut one.hsms) {
         let (id, mine) = (hsm.id.to_string(), writes(hsm, disk));
@@ -101,19 +103,20 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
                  have another port"
             ));
         }
-        let own: Vec<PathBuf> = mine.iter().map(|path| real(path)).collect();
+        let shares =
+            |home: &Home| mine.iter().any(|own| own.holds == home.holds && real(&own.path) == real(&home.path));
         sandbox.protected.clone_from(&ours);
         for (other, homes) in homes.iter().filter(|(other, _)| *other != id) {
-            // What two HSMs are both told to write to, they share: two tokens in one directory, one client software.
-            let theirs = homes.iter().filter(|home| !own.contains(&real(home)));
+            // What both have in the same way, they share: one directory of SoftHSM's tokens, one client software.
+            let theirs = homes.iter().filter(|home| !shares(home));
             sandbox.protected.extend(theirs.map(|home| Protected {
                 what: format!("what HSM {other} writes to"),
-                path: home.clone(),
+                path: home.path.clone(),
                 readable: false,
             }));
         }
         let may_read = READ.iter().map(Path::new).chain([module.as_path()]).chain(reads.iter().map(PathBuf::as_path));
-        let may_write = WRITE.iter().map(Path::new).chain(mine.iter().map(PathBuf::as_path));
+        let may_write = WRITE.iter().map(Path::new).chain(mine.iter().map(|home| home.path.as_path()));
         let may_write = may_write.chain(sandbox.sockets.iter().map(PathBuf::as_path));
         if let Some(clash) = Clash::find(may_read, may_write, &sandbox.protected, &real) {
             return Err(format!("HSM {id}: {clash}"));
@@ -122,11 +125,26 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
     Ok(())
 }
 
+/// Where an HSM's module writes to.
+struct Home {
+    path: PathBuf,
+    holds: Holds,
+}
+
+#[derive(PartialEq)]
+enum Holds {
+    /// Its tokens, as its own configuration says.
+    Tokens,
+    /// What its vendor or the operator has given it.
+    Other,
+}
+
 /// What an HSM's module writes to: its tokens, and what it was given.
-fn writes(hsm: &Hsm, disk: &Disk<'_>) -> Vec<PathBuf> {
+fn writes(hsm: &Hsm, disk: &Disk<'_>) -> Vec<Home> {
     let sandbox = hsm.sandbox.clone().unwrap_or_else(|| Sandbox::of_profile(name(hsm.profile), &hsm.environment));
     let text = configuration(hsm, &sandbox).and_then(|file| (disk.text)(&file)).unwrap_or_default();
-    sandbox.write.iter().cloned().chain(sandbox.tokens.directories(&text)).collect()
+    let tokens = sandbox.tokens.directories(&text).into_iter().map(|path| Home { path, holds: Holds::Tokens });
+    sandbox.write.into_iter().map(|path| Home { path, holds: Holds::Other }).chain(tokens).collect()
 }
 
 /// What it reads beside what any module may.

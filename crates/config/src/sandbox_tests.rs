@@ -9,16 +9,25 @@ const CREDENTIALS: &str = "/run/credentials/keystored";
 
 /// The sample with another setting in the place of its first HSM's.
 fn judge(setting: &str) -> Result<Config, Error> {
+    judge_both(setting, "")
+}
+
+/// The same, with one for its second HSM.
+fn judge_both(setting: &str, second: &str) -> Result<Config, Error> {
     let (head, rest) = SAMPLE.split_once("\nsandbox = ").expect("the sample has it");
     let (_, tail) = rest.split_once('\n').expect("and more lines");
-    let text = format!("{head}\n{setting}\n{tail}");
+    let text = format!("{head}\n{setting}\n{tail}\n{second}\n");
     let file = Path::new("/etc/keystored/keystored.toml");
     check(&Context { file, text: &text, credentials: Some(Path::new(CREDENTIALS)) })
 }
 
 /// What the guard says of it. SoftHSM's tokens are where its configuration says, if it can be read.
 fn guarded(setting: &str) -> Result<Config, String> {
-    let mut config = judge(setting).map_err(|error| error.to_string())?;
+    guarded_both(setting, "")
+}
+
+fn guarded_both(setting: &str, second: &str) -> Result<Config, String> {
+    let mut config = judge_both(setting, second).map_err(|error| error.to_string())?;
     let text = |file: &Path| {
         let softhsm = file == Path::new("/etc/keystored/softhsm-b/softhsm2.conf");
         softhsm.then(|| "directories.tokendir = /var/lib/softhsm/b\n".to_owned())
@@ -92,11 +101,15 @@ fn nothing_protected_can_be_opened() {
         ("/etc/keystored", "the daemon's configuration"),
         ("/etc/keystored/keystored.toml", "the daemon's configuration"),
         ("/var/lib/softhsm", "what HSM hsm-b writes to"),
+        ("/var/lib/softhsm/b", "what HSM hsm-b writes to"),
         ("/var/lib/softhsm/b/token", "what HSM hsm-b writes to"),
     ] {
         for list in ["read", "write"] {
             let said = guarded(&format!("sandbox = {{ {list} = [\"{path}\"] }}")).expect_err(path);
-            assert!(said.starts_with("HSM hsm-a: the module may reach ") && said.contains(what), "{list} {path}: {said}");
+            assert!(
+                said.starts_with("HSM hsm-a: the module may reach ") && said.contains(what),
+                "{list} {path}: {said}"
+            );
         }
     }
     let said = guarded("sandbox = { write = [\"/etc/keystored/tls\"] }").expect_err("certificates");
@@ -106,9 +119,13 @@ fn nothing_protected_can_be_opened() {
 }
 
 #[test]
-fn two_hsms_that_name_one_directory_share_it() {
-    let config = guarded("sandbox = { write = [\"/var/lib/softhsm/b\"] }").expect("both were told so");
-    assert!(first(&config).protected.iter().all(|one| one.path != Path::new("/var/lib/softhsm/b")));
+fn two_hsms_that_are_given_one_directory_share_it() {
+    let setting = "sandbox = { write = [\"/opt/vendor/run\"] }";
+    let config = guarded_both(setting, setting).expect("both were told so");
+    assert!(first(&config).protected.iter().all(|one| one.path != Path::new("/opt/vendor/run")));
+    let narrower = "sandbox = { write = [\"/opt/vendor/run/b\"] }";
+    let said = guarded_both(setting, narrower).expect_err("one lies in the other");
+    assert!(said.contains("what HSM hsm-b writes to (/opt/vendor/run/b)"), "{said}");
 }
 
 #[test]

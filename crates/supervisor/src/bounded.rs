@@ -63,7 +63,10 @@ mod tests {
         assert_eq!((kept.serial.len(), kept.label.as_str(), kept.identity), (NAME, "label", None));
         assert_eq!(kept.degraded.len(), SENTENCES);
         let sentence = &kept.degraded[0];
-        assert!(sentence.len() < 2 * SENTENCE && sentence.starts_with(r"\u{1b}[2J\n") && sentence.ends_with('…'), "{sentence}");
+        assert!(
+            sentence.len() < 2 * SENTENCE && sentence.starts_with(r"\u{1b}[2J\n") && sentence.ends_with('…'),
+            "{sentence}"
+        );
         let failed = fault(Fault { detail: Some(long.clone()), ..Fault::own(Class::Token, "load", "") });
         assert!(failed.function == "load" && failed.detail.is_some_and(|detail| detail.len() < 2 * DETAIL));
     }

@@ -17,7 +17,8 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
     // SAFETY: loading a module runs its initialisers. Whoever names it wants that.
     let Ok(library) = (unsafe { Library::new(real) }) else { return CKR_FUNCTION_FAILED };
     // SAFETY: the standard gives this symbol this type.
-    let found = unsafe { library.get::<unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV>(b"C_GetFunctionList\0") };
+    let found =
+        unsafe { library.get::<unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV>(b"C_GetFunctionList\0") };
     let Ok(real) = found.map(|function| *function) else { return CKR_FUNCTION_FAILED };
     // Its functions are used until the process ends.
     std::mem::forget(library);

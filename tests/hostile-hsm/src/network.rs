@@ -14,10 +14,9 @@ pub(crate) fn attack(report: &mut Report) {
     for port in listed("HOSTILE_PORTS").iter().filter_map(|port| port.parse().ok()) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         report.tried(&format!("connect to {port}"), TcpStream::connect(address));
-        for (name, kind, protocol) in [
-            ("MPTCP", libc::SOCK_STREAM, IPPROTO_MPTCP),
-            ("SCTP", libc::SOCK_SEQPACKET, libc::IPPROTO_SCTP),
-        ] {
+        for (name, kind, protocol) in
+            [("MPTCP", libc::SOCK_STREAM, IPPROTO_MPTCP), ("SCTP", libc::SOCK_SEQPACKET, libc::IPPROTO_SCTP)]
+        {
             report.tried(&format!("connect to {port} by {name}"), with_socket(kind, protocol, |fd| connect(fd, port)));
         }
         let sent = with_socket(libc::SOCK_STREAM, libc::IPPROTO_TCP, |fd| send_at_once(fd, port));

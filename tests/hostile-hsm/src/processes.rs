@@ -28,13 +28,18 @@ pub(crate) fn attack(report: &mut Report) {
         let local = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
         // Address 1 is nobody's: EFAULT would tell that the system has looked, and so that it may.
         let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(1), iov_len: 1 };
-        let vm = libc::syscall(libc::SYS_process_vm_readv, daemon, &raw const local, 1_u64, &raw const remote, 1_u64, 0_u64);
+        let vm =
+            libc::syscall(libc::SYS_process_vm_readv, daemon, &raw const local, 1_u64, &raw const remote, 1_u64, 0_u64);
         report.called("read the daemon's memory", vm.max(looked(libc::EFAULT)));
         report.called("compare with the daemon", libc::syscall(libc::SYS_kcmp, daemon, daemon, 0, 0, 0));
         report.called("open the daemon", libc::syscall(SYS_PIDFD_OPEN, daemon, 0));
         report.called("make namespaces", libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS));
         report.called("change the root", libc::syscall(libc::SYS_chroot, c"/".as_ptr()));
-        report.called("mount", libc::syscall(libc::SYS_mount, c"none".as_ptr(), c"/nowhere".as_ptr(), c"tmpfs".as_ptr(), 0, none).max(looked(libc::ENOENT)));
+        report.called(
+            "mount",
+            libc::syscall(libc::SYS_mount, c"none".as_ptr(), c"/nowhere".as_ptr(), c"tmpfs".as_ptr(), 0, none)
+                .max(looked(libc::ENOENT)),
+        );
         report.called("have a ring", libc::syscall(libc::SYS_io_uring_setup, 1, [0_u8; 256].as_mut_ptr()));
         report.called("have kernel keys", libc::syscall(libc::SYS_keyctl, 0, -3, 1));
         report.called("read the kernel's log", libc::syscall(libc::SYS_syslog, 10, none, 0));
@@ -45,7 +50,11 @@ pub(crate) fn attack(report: &mut Report) {
     }
     for what in ["mem", "environ", "maps", "root", "fd", "cmdline"] {
         let path = format!("/proc/{daemon}/{what}");
-        let opened = if what == "fd" || what == "root" { std::fs::read_dir(&path).map(drop) } else { File::open(&path).map(drop) };
+        let opened = if what == "fd" || what == "root" {
+            std::fs::read_dir(&path).map(drop)
+        } else {
+            File::open(&path).map(drop)
+        };
         report.tried(&format!("open the daemon's {what}"), opened);
     }
     report.tried("change the kernel", OpenOptions::new().write(true).open("/proc/sys/kernel/core_pattern"));
@@ -71,7 +80,10 @@ fn signals(report: &mut Report, daemon: libc::pid_t, group: libc::pid_t) {
         // si_code of sigqueue(3).
         info[1] = u64::from(libc::SI_QUEUE as u32);
         report.called("queue a signal", libc::syscall(libc::SYS_rt_sigqueueinfo, daemon, 0, info.as_ptr()));
-        report.called("queue a signal to a thread", libc::syscall(libc::SYS_rt_tgsigqueueinfo, daemon, daemon, 0, info.as_ptr()));
+        report.called(
+            "queue a signal to a thread",
+            libc::syscall(libc::SYS_rt_tgsigqueueinfo, daemon, daemon, 0, info.as_ptr()),
+        );
         report.called("join the daemon's group", libc::setpgid(0, group).into());
         #[cfg(target_arch = "x86_64")]
         report.called("signal the daemon by the other number", libc::syscall(libc::SYS_kill | X32, daemon, 0));
@@ -111,7 +123,10 @@ fn limits(report: &mut Report, daemon: libc::pid_t) {
             report.called("pin the daemon to processors", same);
         }
         let nice = libc::getpriority(libc::PRIO_PROCESS, daemon as libc::id_t);
-        report.called("set the daemon's priority", libc::setpriority(libc::PRIO_PROCESS, daemon as libc::id_t, nice).into());
+        report.called(
+            "set the daemon's priority",
+            libc::setpriority(libc::PRIO_PROCESS, daemon as libc::id_t, nice).into(),
+        );
         report.called("set the user's priority", libc::setpriority(libc::PRIO_USER, 0, 0).into());
         report.called("set the group's priority", libc::setpriority(libc::PRIO_PGRP, 0, 0).into());
     }

@@ -93,7 +93,9 @@ mod tests {
     #[test]
     fn above_equal_and_inside_are_refused_through_symlinks_too() {
         let seal = [guarded("/var/lib/k/seal", false)];
-        for path in ["/", "/var", "/var/lib/k/", "/var/lib/k/seal", "/var/lib/k/seal/x", "/link/lib", "/link/lib/k/seal"] {
+        for path in
+            ["/", "/var", "/var/lib/k/", "/var/lib/k/seal", "/var/lib/k/seal/x", "/link/lib", "/link/lib/k/seal"]
+        {
             let said = find(&[path], &[], &seal).unwrap_or_else(|| panic!("{path} must be refused"));
             assert!(said.contains("the seal key (/var/lib/k/seal)") && said.contains(path), "{said}");
             assert!(find(&[], &[path], &seal).is_some(), "{path}");

@@ -46,12 +46,8 @@ const NSHIELD: Needs = Needs {
 
 /// Utimaco CryptoServer PKCS#11 R3: the configuration in /etc/utimaco, or where a variable says. A CryptoServer LAN
 /// listens on port 288.
-const UTIMACO: Needs = Needs {
-    read: &["/etc/utimaco"],
-    variables: &["CS_PKCS11_R2_CFG", "CS_PKCS11_R3_CFG"],
-    ports: &[288],
-    ..NOTHING
-};
+const UTIMACO: Needs =
+    Needs { read: &["/etc/utimaco"], variables: &["CS_PKCS11_R2_CFG", "CS_PKCS11_R3_CFG"], ports: &[288], ..NOTHING };
 
 impl Sandbox {
     /// What the modules of a profile need. `environment` is the module's. A name that is not known needs nothing.

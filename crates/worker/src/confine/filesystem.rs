@@ -36,7 +36,8 @@ pub(super) fn restrict(sandbox: &Sandbox, module: &Path) -> Result<Vec<String>, 
     let tokens = directories(sandbox.tokens);
     let read: Vec<PathBuf> = READ.iter().map(PathBuf::from).chain([module.to_owned()]).collect();
     let read: Vec<PathBuf> = [read, sandbox.read.clone(), configuration(sandbox.tokens).into_iter().collect()].concat();
-    let write: Vec<PathBuf> = [WRITE.iter().map(PathBuf::from).collect(), sandbox.write.clone(), tokens.clone()].concat();
+    let write: Vec<PathBuf> =
+        [WRITE.iter().map(PathBuf::from).collect(), sandbox.write.clone(), tokens.clone()].concat();
     let real = |path: &Path| resolve(path, &|path| path.canonicalize().ok());
     let paths = |of: &'static str| move |path: &'_ PathBuf| (of, path.clone());
     let sockets = sandbox.sockets.iter();

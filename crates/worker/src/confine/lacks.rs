@@ -13,7 +13,11 @@ const WITH_SOCKETS: Concerns = |sandbox| !sandbox.sockets.is_empty();
 
 /// What a kernel before each step of Landlock leaves open. What seccomp refuses all the same is not listed.
 const GAPS: &[(ABI, Concerns, &str)] = &[
-    (ABI::V3, ANY, "This kernel's Landlock knows no truncation (Linux 6.2 does): the module can empty files of this user."),
+    (
+        ABI::V3,
+        ANY,
+        "This kernel's Landlock knows no truncation (Linux 6.2 does): the module can empty files of this user.",
+    ),
     (
         ABI::V4,
         WITH_PORTS,
@@ -33,7 +37,8 @@ const GAPS: &[(ABI, Concerns, &str)] = &[
 
 const NONE: &str = "Landlock is not applied: this kernel does not offer it (Linux 5.13, and `landlock` among its `lsm=`): \
                     the module can read and write every file of this user, the seal key's and the database's among them.";
-const DATAGRAMS: &str = "Landlock knows no datagrams: a module that may use the network can send UDP to any host and port.";
+const DATAGRAMS: &str =
+    "Landlock knows no datagrams: a module that may use the network can send UDP to any host and port.";
 
 /// What a kernel with this Landlock lacks for this sandbox.
 pub(super) fn sentences(kernel: ABI, sandbox: &Sandbox) -> Vec<String> {

@@ -46,7 +46,10 @@ impl Named {
         let denied = |path: &Path| open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         let denied = self.0.into_iter().filter(|(path, _)| denied(path));
         let sentence = |(path, by): (PathBuf, String)| {
-            format!("The module may not open {}, which {by} names; if it needs that, write it into `sandbox`.", path.display())
+            format!(
+                "The module may not open {}, which {by} names; if it needs that, write it into `sandbox`.",
+                path.display()
+            )
         };
         denied.map(sentence).collect()
     }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 
 use super::calls::{FOR_NOBODY, NEVER, SERVING, SOCKETS};
@@ -42,7 +42,9 @@ pub(super) fn restrict(sandbox: &Sandbox, pid: u32) -> Result<(), String> {
             seccompiler::apply_filter(&unknown()).map_err(|error| error.to_string())?;
             seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
         })
-        .map_err(|reason| format!("seccomp is not applied: {reason}; the module can signal every process of this user."))
+        .map_err(|reason| {
+            format!("seccomp is not applied: {reason}; the module can signal every process of this user.")
+        })
 }
 
 fn filter(sandbox: &Sandbox, pid: u32) -> Result<BpfProgram, String> {
@@ -83,7 +85,8 @@ fn rules(sandbox: &Sandbox, pid: u64) -> Result<Rules, seccompiler::BackendError
         Ok::<(), seccompiler::BackendError>(())
     };
     // Signals go to this process alone: not to a group, not to everybody (0, -1 and other negative numbers).
-    for call in [libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo]
+    for call in
+        [libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo]
     {
         when(call, vec![not(0, pid)?])?;
     }
@@ -111,7 +114,8 @@ fn rules(sandbox: &Sandbox, pid: u64) -> Result<Rules, seccompiler::BackendError
     }
     // A further thread, and no further process: that would outlive the killing of this one, with its PIN and sessions.
     when(libc::SYS_clone, vec![masked(0, flag(libc::CLONE_THREAD), 0)?])?;
-    for space in [libc::CLONE_NEWNET, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS, libc::CLONE_NEWNS, libc::CLONE_NEWCGROUP] {
+    for space in [libc::CLONE_NEWNET, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS, libc::CLONE_NEWNS, libc::CLONE_NEWCGROUP]
+    {
         when(libc::SYS_clone, vec![masked(0, flag(space), flag(space))?])?;
     }
     // Of a descriptor, but not of a path: Landlock has not looked at that.
