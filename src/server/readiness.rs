@@ -138,6 +138,8 @@ pub(super) struct HsmReport {
     proven: bool,
     restarts: u64,
     load_items: usize,
+    /// What is not in force of its workers' confinement, or known to be kept from the module.
+    confinement_gaps: Vec<String>,
     #[serde(skip)]
     counts: HsmCounts,
 }
@@ -301,6 +303,7 @@ impl Report {
             restarts: hsm.restarts,
             load: hsm.load_items,
             data_workers: hsm.data_workers,
+            confinement_gaps: hsm.confinement_gaps.len(),
             counts: hsm.counts.clone(),
         }));
         for pin in &self.pins {
@@ -333,6 +336,7 @@ fn report_of(cluster: &str, hsm: &HsmView, status: &MemberStatus) -> HsmReport {
         proven: status.status.proven,
         restarts: status.status.restarts,
         load_items: status.load,
+        confinement_gaps: status.status.ready.as_ref().map(|ready| ready.degraded.clone()).unwrap_or_default(),
         counts: counts(&status.statistics),
     }
 }

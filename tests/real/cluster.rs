@@ -106,7 +106,7 @@ impl Tokens {
             sessions: 1,
             hot_copies: true,
             require_mlock: false,
-            sandbox: false,
+            sandbox: None,
             queue_items: 10_000,
             queue_bytes: 16 << 20,
             kill: KillLimits { crypto: Duration::from_millis(1_500), ..KillLimits::default() },

@@ -35,6 +35,7 @@ mod dev;
 mod disk;
 mod files;
 mod grpc;
+mod hostile;
 mod http1;
 mod idempotency;
 mod identity;

@@ -62,7 +62,7 @@ impl Bench {
             sessions: 1,
             hot_copies: true,
             require_mlock: false,
-            sandbox: false,
+            sandbox: None,
             queue_items: 64,
             queue_bytes: 1 << 20,
             kill: KillLimits { crypto: Duration::from_millis(500), ..KillLimits::default() },

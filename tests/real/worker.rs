@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ceremony;
+mod confined;
 mod crypto;
 mod log_key;
 mod objects;

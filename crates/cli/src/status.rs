@@ -56,6 +56,7 @@ pub(super) struct Hsm {
     pub(super) last_rotation: Option<String>,
     pub(super) pin_tries_left: u32,
     pub(super) steps: Vec<Step>,
+    pub(super) confinement_gaps: Vec<String>,
 }
 
 /// A step of an HSM's latest connect.
@@ -91,6 +92,7 @@ impl From<wire::HsmStatus> for Hsm {
             last_rotation: hsm.last_rotation.map(shown),
             pin_tries_left: hsm.pin_tries_left,
             steps: hsm.steps.into_iter().map(step).collect(),
+            confinement_gaps: hsm.confinement_gaps,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The calls of the service `AuditService`.
 
+use super::receipt::Asking;
 use super::{Client, Error};
 use proto::v1 as wire;
 use proto::v1::audit_service_client::AuditServiceClient;
@@ -44,7 +45,7 @@ impl Client {
         Ok(self.audit().get_audit_consistency(self.request(request)).await?.into_inner().proof)
     }
 
-    fn audit(&self) -> AuditServiceClient<tonic::transport::Channel> {
+    fn audit(&self) -> AuditServiceClient<Asking> {
         AuditServiceClient::new(self.channel())
     }
 }

@@ -31,6 +31,7 @@ impl Context<'_> {
         let profile = raw.profile.unwrap_or(Profile::Generic);
         let capabilities = self.capabilities(hsm, profile)?;
         let (run, calls) = (&capabilities.run, &capabilities.calls);
+        let environment = raw.env.iter().map(|(name, value)| (name.get_ref().clone(), value.clone())).collect();
         let narrow = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let workers = narrow(self.count(raw.workers.as_ref(), run.workers.into(), 1..=64)?);
         let sessions = narrow(self.count(raw.sessions.as_ref(), run.sessions.into(), 1..=256)?);
@@ -57,12 +58,12 @@ impl Context<'_> {
             token_label: raw.token_label.get_ref().clone(),
             token_serials: raw.token_serials.iter().map(|serial| serial.get_ref().clone()).collect(),
             profile,
-            environment: raw.env.iter().map(|(name, value)| (name.get_ref().clone(), value.clone())).collect(),
             workers,
             sessions,
             hot_copies,
             require_mlock: raw.require_mlock.unwrap_or(false),
-            sandbox: raw.sandbox.unwrap_or(true),
+            sandbox: self.sandbox(raw.sandbox.as_ref(), profile, &environment)?,
+            environment,
             kill: self.kill(&raw.kill, &capabilities)?,
             queue: (
                 self.count(raw.queue.items.as_ref(), 8_192, 1..=1_000_000)?,

@@ -13,6 +13,7 @@ mod hsm;
 mod profiles;
 mod raw;
 mod rules;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use model::id::{ClusterId, HsmId, Scope, Zone};
 use model::limits::Quotas;
 use model::operation::Operation;
 use model::profile::{Capabilities, PinScope, Profile, Rotation, VerifyWraps};
+use model::sandbox::Sandbox;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug)]
@@ -239,8 +241,8 @@ pub struct Hsm {
     pub hot_copies: bool,
     /// Refuse to run with memory that can be swapped out.
     pub require_mlock: bool,
-    /// Confine the workers.
-    pub sandbox: bool,
+    /// What the workers are confined to; absent where they are not confined.
+    pub sandbox: Option<Sandbox>,
     /// Kill limits: crypto, place, generate, login.
     pub kill: [Duration; 4],
     /// Queue bounds: items, bytes.
@@ -268,5 +270,10 @@ pub fn load(file: &Path) -> Result<Config, Error> {
     let text = std::fs::read_to_string(&file)
         .map_err(|cause| error(format!("cannot be read ({cause}); name the configuration with --config FILE")))?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    check::check(&check::Context { file: &file, text: &text, credentials: credentials.as_deref() })
+    let context = check::Context { file: &file, text: &text, credentials: credentials.as_deref() };
+    let mut config = check::check(&context)?;
+    let disk =
+        sandbox::Disk { canonical: &|path| path.canonicalize().ok(), text: &|path| std::fs::read_to_string(path).ok() };
+    sandbox::guard(&mut config, credentials.as_deref(), &disk).map_err(error)?;
+    Ok(config)
 }

@@ -92,7 +92,7 @@ fn names<'t>(of: impl Iterator<Item = (&'t String, &'t Value)>) -> String {
 
 /// The first thing that cannot be.
 pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
-    let Capabilities { basis: _, run, confinement: _, gcm, wrap, attributes, login, calls, codes } = known;
+    let Capabilities { basis: _, run, gcm, wrap, attributes, login, calls, codes } = known;
     let found = |group, key, why: String| Some(Contradiction { group, key, why });
     let iv_bytes = IV_BYTES as u64;
     if gcm.iv_bytes != iv_bytes {

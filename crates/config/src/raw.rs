@@ -2,8 +2,11 @@
 //! rest. Values whose meaning is checked carry their place in the file, so that an error can name the line.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use model::profile::{PinScope, Profile, Rotation, VerifyWraps};
@@ -210,11 +213,58 @@ pub(super) struct Hsm {
     pub(super) sessions: Option<Spanned<u64>>,
     pub(super) hot_copies: Option<Spanned<bool>>,
     pub(super) require_mlock: Option<bool>,
-    pub(super) sandbox: Option<bool>,
+    pub(super) sandbox: Option<Spanned<Sandbox>>,
     #[serde(default)]
     pub(super) kill: Kill,
     #[serde(default)]
     pub(super) queue: Queue,
+}
+
+/// A switch, or what is allowed beside what the profile needs.
+pub(super) enum Sandbox {
+    Switch(bool),
+    More(More),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct More {
+    pub(super) read: Vec<Spanned<String>>,
+    pub(super) write: Vec<Spanned<String>>,
+    pub(super) connect: Vec<Spanned<Place>>,
+}
+
+/// A TCP port, or a Unix socket.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Place {
+    Port(u64),
+    Socket(String),
+}
+
+/// By hand, so that a mistake within the table is named; of an untagged enum it would only be said that nothing fits.
+impl<'de> Deserialize<'de> for Sandbox {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Sandbox;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or { read = […], write = […], connect = […] }")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<Sandbox, E> {
+                Ok(Sandbox::Switch(on))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sandbox, A::Error> {
+                More::deserialize(MapAccessDeserializer::new(map)).map(Sandbox::More)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -82,7 +82,7 @@ fn a_good_file_is_read() {
     assert_eq!((b.profile, b.workers, b.sessions, b.hot_copies), (Profile::Generic, 1, 8, false));
     assert_eq!(b.kill[0], Duration::from_millis(500));
     assert_eq!(b.kill[1], Duration::from_secs(5));
-    assert!(b.sandbox);
+    assert!(a.sandbox.is_some() && b.sandbox.is_some());
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub mod operation;
 pub mod outage;
 pub mod pin;
 pub mod profile;
+pub mod sandbox;
 pub mod secret;
 pub mod step;
 pub mod text;

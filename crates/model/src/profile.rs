@@ -9,7 +9,7 @@ mod objects;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Confinement, Files, Gcm, IvBy, Meaning, Means, Run};
+pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Gcm, IvBy, Meaning, Means, Run};
 pub use self::login::{ChangedBy, Login, PinForm};
 pub use self::objects::{Attributes, CKM_AES_KEY_WRAP, LeftOut, OaepHash, Objects, Optional, UnwrapTemplate, Wrap};
 

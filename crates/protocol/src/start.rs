@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use model::id::{HsmId, KeyVersionId};
 use model::profile::Capabilities;
+use model::sandbox::Sandbox;
 
 /// The environment variable by which a worker is told the soft limit on open files that its module is to have. Its
 /// parent has raised its own, which it inherits: a module may use select(2), which knows no descriptor above 1,023.
@@ -55,8 +56,8 @@ pub struct Start {
     pub hot_copies: bool,
     /// Refuse to start when memory cannot be locked.
     pub require_mlock: bool,
-    /// Confine the process (Landlock, seccomp) before the module is loaded.
-    pub sandbox: bool,
+    /// What the process is confined to (Landlock, seccomp) before the module is loaded; absent where it is not.
+    pub sandbox: Option<Sandbox>,
     /// Start-up is given up after this many milliseconds of transient errors.
     pub start_timeout_ms: u64,
     /// A login that nobody waits for any more is given up after this many milliseconds.
@@ -79,7 +80,7 @@ impl Start {
             sessions: 1,
             hot_copies: true,
             require_mlock: false,
-            sandbox: false,
+            sandbox: None,
             start_timeout_ms: 1_000,
             login_limit_ms: 60_000,
         }
@@ -101,7 +102,7 @@ pub struct Ready {
     pub identity: Option<Bytes>,
     /// What the token can do.
     pub abilities: Abilities,
-    /// What could not be applied of the confinement, one sentence each; empty when all is in force.
+    /// What could not be applied of the confinement, and what it is known to keep from the module, one sentence each.
     pub degraded: Vec<String>,
 }
 

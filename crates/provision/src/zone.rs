@@ -15,6 +15,7 @@ use super::{Error, Options};
 use ceremony::Participant;
 use model::clock::Clock;
 use model::profile::Profile;
+use model::sandbox::{Sandbox, Tokens};
 use model::secret::Secret;
 use protocol::Token;
 use supervisor::{KillLimits, Settings};
@@ -190,7 +191,7 @@ fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Pat
         sessions: 1,
         hot_copies: false,
         require_mlock: false,
-        sandbox: true,
+        sandbox: Some(Sandbox { tokens: Tokens::SoftHsm, ..Sandbox::default() }),
         queue_items: 64,
         queue_bytes: 1 << 20,
         kill,

@@ -36,7 +36,7 @@ impl Settings {
             sessions: hsm.sessions,
             hot_copies: hsm.hot_copies,
             require_mlock: hsm.require_mlock,
-            sandbox: hsm.sandbox,
+            sandbox: hsm.sandbox.clone(),
             queue_items,
             queue_bytes,
             kill: KillLimits { crypto, place, generate, login },

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod bounded;
 mod configured;
 mod fair_queue;
 mod in_flight;
@@ -62,6 +63,7 @@ use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use model::key_store::ConnectionErrorCode;
 use model::profile::Capabilities;
+use model::sandbox::Sandbox;
 use protocol::{Fault, LoggedIn, Op, Ready, Reply, Token};
 use telemetry::watchdog::Watchdog;
 
@@ -98,8 +100,8 @@ pub struct Settings {
     pub hot_copies: bool,
     /// Refuse to start a worker whose memory cannot be locked.
     pub require_mlock: bool,
-    /// Confine workers.
-    pub sandbox: bool,
+    /// What workers are confined to; absent where they are not confined.
+    pub sandbox: Option<Sandbox>,
     /// Most items that wait for or are in this HSM; past it a call is refused as busy.
     pub queue_items: usize,
     /// Most bytes that those items hold.
@@ -136,7 +138,7 @@ impl Settings {
             sessions: 1,
             hot_copies: false,
             require_mlock: false,
-            sandbox: false,
+            sandbox: None,
             queue_items: 1_000,
             queue_bytes: 1 << 20,
             kill: KillLimits::default(),

@@ -1,12 +1,16 @@
 //! What comes out of a worker's standard error: its own log lines, and whatever its module prints.
 //!
-//! The worker's lines go into the log as they are. A module's words become an event that names the HSM; what is in them
-//! is shown and never obeyed, and one who talks without end gets a share.
+//! The worker's lines go into the log with a mark in front that no line of the daemon's own has: the module is in the
+//! same process and can write what it likes in the worker's name, but not in the daemon's. A module's words become an
+//! event that names the HSM; what is in them is shown and never obeyed. Who talks without end gets a share.
 
+use std::fmt;
 use std::io::{ErrorKind, PipeReader};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
@@ -24,12 +28,18 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A module's lines that are logged in each [`WINDOW`], for each worker: more than a person reads, and a hundred
 /// workers that all talk without end make no more lines than the log's own queue holds.
 const SHARE: u32 = 80;
+/// The same of the worker's own lines, of which a log that tells everything has many.
+const OWN_SHARE: u32 = 5_000;
+/// More missing lines are not believed in at once.
+const MOST_MISSING: u64 = 1_000_000;
+/// Begins each line that comes from a worker: in JSON a field of this name, that nothing of the daemon's own has.
+const FROM: &str = "from_worker";
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Listens until everybody has closed the pipe.
 pub(super) fn listen(pipe: PipeReader, hsm: HsmId, id: WorkerId, clock: Clock) -> JoinHandle<()> {
-    let share = Share::new(clock.now());
-    let mut listener = Listener { hsm, id, share, clock };
+    let (share, own) = (Share::new(SHARE, clock.now()), Share::new(OWN_SHARE, clock.now()));
+    let mut listener = Listener { hsm, id, share, own, clock };
     // On panic: the pipe is closed. The worker goes on, and is heard again when it is replaced.
     tokio::spawn(async move {
         match Receiver::from_owned_fd(OwnedFd::from(pipe)) {
@@ -44,6 +54,7 @@ struct Listener {
     hsm: HsmId,
     id: WorkerId,
     share: Share,
+    own: Share,
     clock: Clock,
 }
 
@@ -52,7 +63,7 @@ impl Listener {
         let mut lines = Lines::default();
         let mut chunk = vec![0; LINE];
         loop {
-            let waits = lines.has_begun() || self.share.left_out > 0;
+            let waits = lines.has_begun() || self.share.left_out > 0 || self.own.left_out > 0;
             let read = match waits {
                 true => tokio::time::timeout(QUIET, pipe.read(&mut chunk)).await.ok(),
                 false => Some(pipe.read(&mut chunk).await),
@@ -66,36 +77,66 @@ impl Listener {
                 Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Some(Err(_)) => break,
             }
-            let told = self.share.turn(self.clock.now());
+            let now = self.clock.now();
+            let (told, own) = (self.share.turn(now), self.own.turn(now));
             self.tell(told);
+            self.tell_own(own);
         }
         lines.end(|line, cut| self.take(line, cut));
-        let told = self.share.end();
+        let (told, own) = (self.share.end(), self.own.end());
         self.tell(told);
+        self.tell_own(own);
     }
 
     fn take(&mut self, line: &[u8], cut: bool) {
-        let (hsm, worker) = (&self.hsm, self.id);
         match Said::read(line) {
-            Said::Own(line) => match own(line, cut, log::is_json()) {
-                Some(line) => log::relay(line),
-                None => {
-                    let said = shown(line, cut);
-                    tracing::warn!(%hsm, %worker, %said, "a line of a worker's log cannot be logged as it is");
+            Said::Own(line) => {
+                let (let_through, told) = self.own.ask(self.clock.now());
+                self.tell_own(told);
+                if let_through {
+                    self.relay(line, cut);
                 }
-            },
+            }
             Said::Missing(lines) => {
+                let lines = lines.min(MOST_MISSING);
                 log::count_dropped(lines);
-                tracing::warn!(%hsm, %worker, lines, "log lines of a worker are missing: it was not listened to in time");
+                let (let_through, told) = self.share.ask(self.clock.now());
+                self.tell(told);
+                let (hsm, worker) = (&self.hsm, self.id);
+                if let_through {
+                    tracing::warn!(%hsm, %worker, lines, "log lines of a worker are missing: it was not listened to in time");
+                }
             }
             Said::Module(line) => {
                 let (let_through, told) = self.share.ask(self.clock.now());
                 self.tell(told);
                 let said = shown(line, cut);
                 if let_through && !said.is_empty() {
-                    tracing::warn!(hsm = %self.hsm, %worker, %said, "the module wrote to standard error");
+                    let (hsm, worker) = (&self.hsm, self.id);
+                    tracing::warn!(%hsm, %worker, %said, "the module wrote to standard error");
                 }
             }
+        }
+    }
+
+    /// A line in the worker's name.
+    fn relay(&self, line: &[u8], cut: bool) {
+        let (hsm, worker) = (&self.hsm, self.id);
+        match own(line, cut, log::is_json(), &format!("{hsm} {worker}")) {
+            Some(line) => log::relay(&line),
+            None => {
+                let said = shown(line, cut);
+                tracing::warn!(%hsm, %worker, %said, "a line of a worker's log cannot be logged as it is");
+            }
+        }
+    }
+
+    /// Says how much was left out of the worker's own lines.
+    fn tell_own(&self, lines_left_out: u64) {
+        if lines_left_out > 0 {
+            log::count_dropped(lines_left_out);
+            let (hsm, worker) = (&self.hsm, self.id);
+            tracing::warn!(%hsm, %worker, lines_left_out, "the worker, or its module, wrote more log lines than are kept");
         }
     }
 
@@ -109,15 +150,47 @@ impl Listener {
     }
 }
 
-/// A line of the worker's log, if nothing is wrong with it: the module is in the same process and can write what it
-/// likes.
-fn own(line: &[u8], cut: bool, json: bool) -> Option<&str> {
+/// A line in the worker's name, with that name in front, if nothing is wrong with it: the module is in the same process
+/// and can write what it likes.
+fn own(line: &[u8], cut: bool, json: bool, from: &str) -> Option<String> {
     let line = std::str::from_utf8(line).ok().filter(|line| !cut && !line.is_empty())?;
-    let fits = match json {
-        true => line.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok(),
-        false => true,
-    };
-    (fits && !line.chars().any(is_unprintable)).then_some(line)
+    if line.chars().any(is_unprintable) {
+        return None;
+    }
+    if !json {
+        return Some(format!("[{FROM} {from}] {line}"));
+    }
+    let fields = line.strip_prefix('{').filter(|_| serde_json::from_str::<Fields>(line).is_ok())?;
+    Some(format!("{{\"{FROM}\":{},{fields}", serde_json::Value::from(from)))
+}
+
+/// An object with at least one field, and without one by which it would say itself where it comes from.
+struct Fields;
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        let mut any = false;
+        while let Some(name) = fields.next_key::<String>()? {
+            if name == FROM {
+                return Err(A::Error::custom(FROM));
+            }
+            any = true;
+            fields.next_value::<IgnoredAny>()?;
+        }
+        if any { Ok(self) } else { Err(A::Error::custom("no field")) }
+    }
 }
 
 /// Words as they can be shown anywhere.
@@ -187,16 +260,17 @@ impl Lines {
     }
 }
 
-/// How much of a module's words is logged.
+/// How much of what is said is logged.
 struct Share {
+    most: u32,
     left: u32,
     until: Instant,
     left_out: u64,
 }
 
 impl Share {
-    fn new(now: Instant) -> Self {
-        Self { left: SHARE, until: now + WINDOW, left_out: 0 }
+    fn new(most: u32, now: Instant) -> Self {
+        Self { most, left: most, until: now + WINDOW, left_out: 0 }
     }
 
     /// Whether one more line is logged; and how many were not, where it is time to say so.
@@ -215,7 +289,7 @@ impl Share {
         if now < self.until {
             return 0;
         }
-        std::mem::replace(self, Self::new(now)).left_out
+        std::mem::replace(self, Self::new(self.most, now)).left_out
     }
 
     fn end(&mut self) -> u64 {
@@ -258,14 +332,30 @@ mod tests {
     #[test]
     fn what_is_no_sound_line_of_ours_is_not_passed_on_as_one() {
         let json = br#"{"level":"INFO"}"#;
-        assert_eq!(own(json, false, true), Some(r#"{"level":"INFO"}"#));
-        assert_eq!(own(b"2026 INFO \xc3\xa4", false, false), Some("2026 INFO ä"));
-        assert_eq!(own(json, true, true), None);
+        let relayed = own(json, false, true, "hsm-a data 0");
+        assert_eq!(relayed.as_deref(), Some(r#"{"from_worker":"hsm-a data 0","level":"INFO"}"#));
+        let relayed = own(b"2026 INFO \xc3\xa4", false, false, "hsm-a data 0");
+        assert_eq!(relayed.as_deref(), Some("[from_worker hsm-a data 0] 2026 INFO ä"));
+        assert_eq!(own(json, true, true, "a"), None);
         for line in [&b"{\"level\":\"IN"[..], b"INFO", b"7", b"", b"\xff{}", "{\"a\":\"\u{202e}\"}".as_bytes()] {
-            assert_eq!(own(line, false, true), None, "{line:?}");
+            assert_eq!(own(line, false, true, "a"), None, "{line:?}");
         }
         for line in [&b"\x1b[31m"[..], b"a\rb", b"", "\u{9b}".as_bytes()] {
-            assert_eq!(own(line, false, false), None, "{line:?}");
+            assert_eq!(own(line, false, false, "a"), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_but_this_process_says_where_a_line_comes_from() {
+        for line in [
+            r#"{"level":"ERROR","from_worker":"hsm-b data 0"}"#,
+            r#"{"from\u005fworker":"hsm-b data 0"}"#,
+            r#"{"from_worker":null}"#,
+            "{}",
+            "{ }",
+            r#"[{"level":"ERROR"}]"#,
+        ] {
+            assert_eq!(own(line.as_bytes(), false, true, "hsm-a data 0"), None, "{line}");
         }
     }
 
@@ -279,7 +369,7 @@ mod tests {
     #[test]
     fn who_talks_without_end_gets_a_share_and_it_is_said_what_was_left_out() {
         let clock = Clock::manual();
-        let mut share = Share::new(clock.now());
+        let mut share = Share::new(SHARE, clock.now());
         let passed = (0..1_000).filter(|_| share.ask(clock.now()).0).count();
         assert_eq!(passed, SHARE as usize);
         assert_eq!(share.turn(clock.now()), 0, "not yet");

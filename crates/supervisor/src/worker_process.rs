@@ -13,7 +13,7 @@ use super::link::{Heard, Link, sleep_until};
 use super::state_machine::Policy;
 use super::work_queue::WorkQueue;
 use super::worker_id::WorkerId;
-use super::{Settings, StartError, process, words};
+use super::{Settings, StartError, bounded, process, words};
 use model::clock::Clock;
 use protocol::Fault;
 use protocol::{FrameError, Ready, Start, Token};
@@ -87,7 +87,7 @@ impl WorkerProcess {
             sessions: settings.sessions.max(1),
             hot_copies: settings.hot_copies,
             require_mlock: settings.require_mlock,
-            sandbox: settings.sandbox,
+            sandbox: settings.sandbox.clone(),
             start_timeout_ms: u64::try_from(settings.start_timeout.as_millis()).unwrap_or(u64::MAX),
             login_limit_ms: u64::try_from(settings.kill.login.as_millis()).unwrap_or(u64::MAX),
         };
@@ -114,8 +114,8 @@ impl WorkerProcess {
             tokio::select! {
                 biased;
                 heard = next(&mut self.heard), if self.heard.is_some() => match heard {
-                    Some(Heard::Ready(ready)) => return News::Ready(ready),
-                    Some(Heard::Failed(fault)) => return News::Failed(fault),
+                    Some(Heard::Ready(ready)) => return News::Ready(Box::new(bounded::ready(*ready))),
+                    Some(Heard::Failed(fault)) => return News::Failed(bounded::fault(fault)),
                     Some(Heard::Garbled(error)) => return News::Garbled(error),
                     None => {
                         self.heard = None;

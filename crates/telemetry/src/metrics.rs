@@ -67,6 +67,8 @@ pub struct HsmReading {
     pub load: usize,
     /// Data workers that take requests.
     pub data_workers: u16,
+    /// What is not in force of its workers' confinement.
+    pub confinement_gaps: usize,
     /// What it has done.
     pub counts: HsmCounts,
 }
@@ -128,6 +130,7 @@ pub struct Metrics {
     restarts: Family<HsmLabels, Counter>,
     load: Family<HsmLabels, Gauge>,
     data_workers: Family<HsmLabels, Gauge>,
+    confinement_gaps: Family<HsmLabels, Gauge>,
     hsms: hsm::HsmMetrics,
     key_stores: Family<KeyStoreLabels, Gauge>,
     rotation: Family<HsmLabels, Gauge<f64, AtomicU64>>,
@@ -187,6 +190,12 @@ impl Metrics {
         r.register("hsm_load_items", "Items that wait for an HSM or are in it", load.clone());
         let data_workers = Family::<HsmLabels, Gauge>::default();
         r.register("hsm_data_workers", "Data workers that take requests", data_workers.clone());
+        let confinement_gaps = Family::<HsmLabels, Gauge>::default();
+        r.register(
+            "hsm_confinement_gaps",
+            "What is not in force of the confinement of an HSM's workers; /readyz has it in words",
+            confinement_gaps.clone(),
+        );
         let hsms = hsm::HsmMetrics::new(r);
         let key_stores = Family::<KeyStoreLabels, Gauge>::default();
         r.register(
@@ -246,6 +255,7 @@ impl Metrics {
             restarts,
             load,
             data_workers,
+            confinement_gaps,
             hsms,
             key_stores,
             rotation,
@@ -328,6 +338,8 @@ impl Metrics {
         self.restarts.get_or_create(&reading.labels).inner().store(reading.restarts, Ordering::Relaxed);
         self.load.get_or_create(&reading.labels).set(i64::try_from(reading.load).unwrap_or(i64::MAX));
         self.data_workers.get_or_create(&reading.labels).set(i64::from(reading.data_workers));
+        let gaps = i64::try_from(reading.confinement_gaps).unwrap_or(i64::MAX);
+        self.confinement_gaps.get_or_create(&reading.labels).set(gaps);
         self.hsms.read(&reading.labels, &reading.counts);
     }
 
@@ -379,6 +391,7 @@ mod tests {
             restarts: 2,
             load: 7,
             data_workers: 0,
+            confinement_gaps: 1,
             counts: HsmCounts::default(),
         });
         let text = metrics.text();
@@ -395,6 +408,7 @@ mod tests {
             "keystored_hsm_health{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\",health=\"healthy\"} 0",
             "keystored_hsm_worker_restarts_total{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\"} 2",
             "keystored_hsm_load_items{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\"} 7",
+            "keystored_hsm_confinement_gaps{cluster=\"c\",hsm=\"hsm-a\",zone=\"a\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

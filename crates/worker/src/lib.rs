@@ -110,8 +110,8 @@ fn serve(
     clock: &Clock,
     known: &Sessions,
 ) -> Result<(), Failure> {
-    let degraded = start::prepare(start)?;
-    for sentence in &degraded {
+    let confinement = start::prepare(start)?;
+    for sentence in &confinement.sentences() {
         tracing::warn!("{sentence}");
     }
     let queue = Queue::new(inbox)
@@ -125,7 +125,8 @@ fn serve(
         let login = Duration::from_millis(start.login_limit_ms);
         move || watch(&queue, login)
     })?;
-    let (started, ready) = start::begin(start, degraded, clock)?;
+    let begun = start::begin(start, confinement.sentences(), clock);
+    let (started, ready) = begun.map_err(|failure| confinement.explain(failure, &start.capabilities.codes))?;
     let sessions = if matches!(started, Started::Token(_)) { start.sessions.max(1) } else { 1 };
     let owners = (0..sessions).map(|_| Hands::new(&started, outbox)).collect::<Result<Vec<Hands>, Failure>>()?;
     match &started {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::confine::confine;
+use super::confine::{Confinement, confine};
 use super::connect::{Connection, connect, initialise_only};
 use super::fault::Failure;
 use super::keys::Keys;
@@ -21,7 +21,7 @@ pub(super) enum Started {
 }
 
 /// Confines the process. Comes before any thread is made.
-pub(super) fn prepare(start: &Start) -> Result<Vec<String>, Failure> {
+pub(super) fn prepare(start: &Start) -> Result<Confinement, Failure> {
     confine(start)
 }
 

@@ -20,6 +20,9 @@ use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
 use telemetry::WORKER_LOG;
 
+/// How an operator sees what a module was denied: the kernel tells its administrator alone.
+const DENIED: &str = "as root, strace -f -Z -e trace=file,network keystored check … lists it; write it into `sandbox`";
+
 /// Looks at each HSM through a worker, without logging in, and prints what it can do; false when something must be
 /// mended.
 ///
@@ -194,7 +197,8 @@ fn remedy(error: &StartError, hsm: &Hsm) -> String {
         }
         StartError::Died(_) => format!(
             "the module crashed or hangs; try it with another PKCS#11 client and the environment of [cluster.hsm.env], \
-             look at its log, and try `sandbox = false` in case it needs files that confined workers may not open: {module}"
+             look at its log, and at what it was denied in case it needs what confined workers may not reach ({DENIED}): \
+             {module}"
         ),
         StartError::Refused(Fault { class: Class::Refused, .. }) => {
             "change the setting that is named, or what it asks for on this machine".to_owned()
@@ -206,7 +210,8 @@ fn remedy(error: &StartError, hsm: &Hsm) -> String {
             };
             format!(
                 "see whether the module finds a token with label {:?}{serial} (pkcs11-tool --module {module} -L, with the \
-                 same environment), and whether the daemon's user may read its files or reach the HSM",
+                 same environment), and whether the daemon's user may read its files or reach the HSM; a module that works \
+                 there and not here may need more than its sandbox has ({DENIED})",
                 hsm.token_label
             )
         }

@@ -1,5 +1,6 @@
 //! HSMs whose module fails on demand.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use chaos_hsm::Control;
@@ -9,12 +10,21 @@ use super::daemon::Site;
 /// Has the HSM of this table of a configuration do what the controls in `dir` say.
 pub(crate) fn control(hsm: &mut toml::Table, dir: &Path) -> Control {
     let real = hsm.insert("module".to_owned(), module().display().to_string().into()).unwrap();
-    // The confinement of a worker would not let it read its rules.
-    hsm.insert("sandbox".to_owned(), false.into());
+    fs::create_dir_all(dir).unwrap();
+    // Confined like any other, and allowed the real module, its rules and its counters.
+    allow(hsm, "read", Path::new(real.as_str().unwrap()));
+    allow(hsm, "write", dir);
     let environment = hsm["env"].as_table_mut().unwrap();
     environment.insert("CHAOS_HSM_MODULE".to_owned(), real);
     environment.insert("CHAOS_HSM_DIR".to_owned(), dir.display().to_string().into());
     Control::open(dir).unwrap()
+}
+
+/// Adds to what the HSM of this table of a configuration may reach.
+pub(crate) fn allow(hsm: &mut toml::Table, list: &str, path: &Path) {
+    let sandbox = hsm.entry("sandbox").or_insert_with(|| toml::Table::new().into()).as_table_mut().unwrap();
+    let paths = sandbox.entry(list).or_insert_with(|| toml::Value::Array(Vec::new())).as_array_mut().unwrap();
+    paths.push(path.display().to_string().into());
 }
 
 /// The same for every HSM of a site, each with controls of its own.

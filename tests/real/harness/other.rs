@@ -63,6 +63,10 @@ pub(crate) fn blank(dir: &Path, kind: Kind, name: &str) -> toml::Table {
     set("profile", if kind == Kind::SoftHsm { "softhsm" } else { "generic" }.into());
     set("env", toml::Table::from_iter([(variable.to_owned(), conf.display().to_string().into())]).into());
     set("kill", toml::Table::from_iter([("crypto_ms".to_owned(), 3_000.into())]).into());
+    if kind == Kind::Kryoptic {
+        super::chaos::allow(&mut hsm, "read", &conf);
+        super::chaos::allow(&mut hsm, "write", &zone.join("tokens"));
+    }
     hsm
 }
 

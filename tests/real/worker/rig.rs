@@ -1,5 +1,6 @@
 //! A token directory, worker processes on it, and pkcs11-tool beside them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use chaos_hsm::Control;
 use model::id::{KeyId, KeyVersionId};
 use model::profile::Profile;
+use model::sandbox::Sandbox;
 use model::secret::Secret;
 use protocol::{
     CeremonyOp, DecryptItem, EncryptItem, Fault, FromWorker, LoggedIn, Op, Ready, Reply, Role, Sealed, Start, ToWorker,
@@ -33,6 +35,8 @@ pub(super) struct Tokens {
     pub(super) dir: TempDir,
     /// Whether workers use the module by way of chaos-hsm, which counts its calls.
     counted: bool,
+    /// Variables of the workers, beside the usual ones.
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 /// One worker process.
@@ -53,7 +57,7 @@ impl Tokens {
         let tokens = dir.path().join("tokens");
         let configuration = format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display());
         fs::write(dir.path().join("softhsm2.conf"), configuration).unwrap();
-        Self { dir, counted: false }
+        Self { dir, counted: false, environment: BTreeMap::new() }
     }
 
     /// With one initialised token in it.
@@ -119,8 +123,11 @@ impl Tokens {
             sessions: 1,
             hot_copies: true,
             require_mlock: false,
-            // The confinement would not let it count.
-            sandbox: !self.counted,
+            // Where it counts, it writes to more than its tokens.
+            sandbox: Some(Sandbox {
+                write: self.counted.then(|| self.dir.path().join("chaos")).into_iter().collect(),
+                ..Sandbox::of_profile("softhsm", &BTreeMap::new())
+            }),
             start_timeout_ms: 2_000,
             login_limit_ms: 60_000,
         }
@@ -146,7 +153,7 @@ impl Tokens {
 
     /// A worker that has found its token, if it is to.
     pub(super) fn found(&self, start: Start) -> Result<(Worker, Ready), Fault> {
-        let mut worker = Worker::spawn(self.dir.path());
+        let mut worker = Worker::spawn(self.dir.path(), &self.environment);
         worker.send(&ToWorker::Start(Box::new(start)));
         match worker.receive() {
             FromWorker::Ready(ready) => Ok((worker, *ready)),
@@ -190,7 +197,7 @@ impl Tokens {
 }
 
 impl Worker {
-    fn spawn(dir: &Path) -> Self {
+    fn spawn(dir: &Path, environment: &BTreeMap<String, String>) -> Self {
         let (socket, child) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let log = dir.join(format!("worker-{}.log", uuid::Uuid::new_v4()));
@@ -201,6 +208,7 @@ impl Worker {
             .env("CHAOS_HSM_MODULE", MODULE)
             .env("CHAOS_HSM_DIR", dir.join("chaos"))
             .env("KEYSTORED_LOG_FILTER", "trace")
+            .envs(environment)
             .stdin(Stdio::from(OwnedFd::from(child)))
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())

@@ -174,6 +174,7 @@ pub(super) fn hsm(view: HsmView) -> v1::HsmStatus {
         ready_workers: status.data_ready.into(),
         proven: status.proven,
         steps: status.steps.iter().map(step).collect(),
+        confinement_gaps: ready.map(|ready| ready.degraded.clone()).unwrap_or_default(),
         ..known
     }
 }

@@ -113,7 +113,11 @@ impl KeyStore {
             ]
         });
         let login = wrapped_table(&["hsm", "token", "serial", "proven", "pin rotated", "pin tries left"], login);
-        format!("{facts}{}\n\n{health}\n\n{login}", advice.unwrap_or_default())
+        let gaps = self.hsms.iter().flat_map(|hsm| hsm.confinement_gaps.iter().map(move |gap| (hsm, gap)));
+        let gaps: Vec<_> = gaps.map(|(hsm, gap)| vec![hsm.hsm_id.clone(), gap.clone()]).collect();
+        let gaps =
+            (!gaps.is_empty()).then(|| format!("\n\n{}", wrapped_table(&["hsm", "confinement of its module"], gaps)));
+        format!("{facts}{}\n\n{health}\n\n{login}{}", advice.unwrap_or_default(), gaps.unwrap_or_default())
     }
 }
 
@@ -157,6 +161,7 @@ mod tests {
             last_rotation: None,
             pin_tries_left: 3,
             steps: vec![wire::HsmStep { at: None, step: "logging in".to_owned() }],
+            confinement_gaps: Some(reason.to_owned()).filter(|gap| !gap.is_empty()).into_iter().collect(),
         };
         let long = "the module has not answered for 2 s and was killed; it is started again with growing pauses, and the \
                     HSM is asked again as soon as it has proven itself";

@@ -123,7 +123,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (text, says) in [
         (
             "capabilities.gmc.iv = \"caller\"",
-            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, confinement, gcm, login, run, wrap",
+            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, gcm, login, run, wrap",
         ),
         ("capabilities.gcm.ivs = \"caller\"", "there is no capabilities.gcm.ivs; its group has: aad_max, iv, iv_bits"),
         ("capabilities.gcm.iv = \"random\"", "capabilities.gcm.iv: unknown variant `random`, expected one of `caller`"),

@@ -15,8 +15,6 @@ pub struct Capabilities {
     pub basis: Basis,
     /// How it is run where the configuration does not say.
     pub run: Run,
-    /// What its workers need of their host.
-    pub confinement: Confinement,
     /// How it does AES-GCM.
     pub gcm: Gcm,
     /// How it wraps keys.
@@ -53,27 +51,6 @@ pub struct Run {
     pub sessions: u16,
     /// Keep copies of keys in use as session objects.
     pub hot_copies: bool,
-}
-
-/// What a worker needs of its host, beside what every module needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Confinement {
-    /// Which files the module reads and writes.
-    pub files: Files,
-    /// It talks to its HSM through sockets.
-    pub network: bool,
-}
-
-/// Which files a module reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Files {
-    /// SoftHSM's configuration, and the token directory that is named there.
-    #[serde(rename = "softhsm")]
-    SoftHsm,
-    /// Not known, so that access to files is not confined.
-    Unknown,
 }
 
 /// How an HSM does AES-GCM.
@@ -214,7 +191,6 @@ impl Capabilities {
         Self {
             basis: Basis::Standard,
             run: Run { workers: 1, sessions: 8, hot_copies: false },
-            confinement: Confinement { files: Files::Unknown, network: true },
             gcm: Gcm {
                 mechanism: AES_GCM,
                 iv: IvBy::Caller,

@@ -139,6 +139,7 @@ mod tests {
             restarts: 0,
             load: 0,
             data_workers: 1,
+            confinement_gaps: 0,
             counts,
         };
         // A second scrape takes over and does not add.

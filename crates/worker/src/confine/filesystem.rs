@@ -1,91 +1,95 @@
-//! Landlock: the module may read the system and write to its token directory, nothing else.
+//! Landlock: the module reaches what its sandbox names, and nothing else of files, TCP ports and other processes.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, NetPort, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, Scope, path_beneath_rules,
 };
 
+use super::lacks;
 use crate::fault::Failure;
-use model::profile::Files;
+use model::sandbox::{Clash, READ, Sandbox, Tokens, WRITE, resolve};
 use protocol::Class;
 
-/// What any module needs to be loaded and to run. Paths that a system lacks are left out.
-const READ_AND_EXECUTE: [&str; 4] = ["/usr", "/lib", "/lib64", "/etc"];
-const READ: [&str; 5] = ["/dev/urandom", "/dev/random", "/dev/null", "/sys/devices/system/cpu", "/proc/self"];
-/// SoftHSM's configuration where the environment names none.
-const SOFTHSM_DEFAULT: &str = "/etc/softhsm/softhsm2.conf";
-/// The newest set of access rights that this code was written against; an older kernel enforces what it knows.
-const KNOWN: ABI = ABI::V5;
+/// The newest set of access rights that this code was written against; an older kernel enforces what it knows, and
+/// [`lacks`] says what it does not.
+const KNOWN: ABI = ABI::V9;
 
-/// Refuses to go on while the token directory is away: Landlock gives access to what is there, so this process could
+/// Refuses to go on while a token directory is away: Landlock gives access to what is there, so this process could
 /// never use a directory that comes back later. The next worker can.
-pub(super) fn require_tokens(files: Files) -> Result<(), Failure> {
-    let Files::SoftHsm = files else { return Ok(()) };
-    match fs::read_to_string(configuration()).ok().and_then(|text| token_directory(&text)) {
-        Some(tokens) if !tokens.is_dir() => {
-            let detail = format!("SoftHSM's token directory {} is not there", tokens.display());
+pub(super) fn require_tokens(tokens: Tokens) -> Result<(), Failure> {
+    match directories(tokens).into_iter().find(|directory| !directory.is_dir()) {
+        Some(away) => {
+            let detail = format!("the token directory {} is not there", away.display());
             Err(Failure::own(Class::Token, "find token", detail))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
-/// Restricts the process; what could not be done comes back as a sentence.
-pub(super) fn restrict(files: Files, module: &Path) -> Result<(), String> {
-    let Files::SoftHsm = files else {
-        return Err("Landlock is not applied: which files this vendor's module writes is not known.".to_owned());
-    };
-    let configuration = configuration();
-    let tokens = fs::read_to_string(&configuration).ok().and_then(|text| token_directory(&text)).ok_or_else(|| {
-        format!("Landlock is not applied: {} names no directories.tokendir.", configuration.display())
-    })?;
-    match apply(module, &configuration, &tokens) {
-        Ok(RulesetStatus::FullyEnforced) => Ok(()),
-        Ok(RulesetStatus::PartiallyEnforced) => {
-            Err("Landlock is applied in part: this kernel knows fewer rights than were asked for.".to_owned())
+/// Restricts the process; what could not be done comes back in sentences. Fails where something protected would be
+/// within reach: the configuration has looked for that too, but what a symlink leads to may have changed since.
+pub(super) fn restrict(sandbox: &Sandbox, module: &Path) -> Result<Vec<String>, Failure> {
+    let tokens = directories(sandbox.tokens);
+    let read: Vec<PathBuf> = READ.iter().map(PathBuf::from).chain([module.to_owned()]).collect();
+    let read: Vec<PathBuf> = [read, sandbox.read.clone(), configuration(sandbox.tokens).into_iter().collect()].concat();
+    let write: Vec<PathBuf> =
+        [WRITE.iter().map(PathBuf::from).collect(), sandbox.write.clone(), tokens.clone()].concat();
+    let real = |path: &Path| resolve(path, &|path| path.canonicalize().ok());
+    let paths = |of: &'static str| move |path: &'_ PathBuf| (of, path.clone());
+    let sockets = sandbox.sockets.iter();
+    let clash = Clash::find(
+        read.iter().map(PathBuf::as_path),
+        write.iter().chain(sockets.clone()).map(PathBuf::as_path),
+        &sandbox.protected,
+        &real,
+    );
+    if let Some(clash) = clash {
+        return Err(Failure::own(Class::Refused, "confine", clash.to_string()));
+    }
+    let mut said = Vec::new();
+    if sandbox.tokens != Tokens::Elsewhere && tokens.is_empty() {
+        said.push("The module's configuration names no directory of tokens: it cannot write to any.".to_owned());
+    }
+    for (what, path) in sandbox.write.iter().map(paths("directory or file")).chain(sockets.map(paths("socket"))) {
+        if !path.exists() {
+            let path = path.display();
+            said.push(format!("The {what} {path} is not there: this worker's module cannot use it once it comes."));
         }
-        Ok(RulesetStatus::NotEnforced) => Err("Landlock is not applied: this kernel does not offer it.".to_owned()),
-        Err(error) => Err(format!("Landlock is not applied: {error}.")),
     }
+    match apply(sandbox, &read, &write) {
+        Ok(status) => said.extend(lacks::sentences(status.landlock.into(), sandbox)),
+        Err(error) => said.push(format!("Landlock is not applied: {error}.")),
+    }
+    Ok(said)
 }
 
-fn configuration() -> PathBuf {
-    env::var_os("SOFTHSM2_CONF").map_or_else(|| PathBuf::from(SOFTHSM_DEFAULT), PathBuf::from)
-}
-
-fn apply(module: &Path, configuration: &Path, tokens: &Path) -> Result<RulesetStatus, RulesetError> {
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let status = Ruleset::default()
+fn apply(sandbox: &Sandbox, read: &[PathBuf], write: &[PathBuf]) -> Result<RestrictionStatus, RulesetError> {
+    // Nothing is executed, and no other thread can be: what a module loads is read.
+    let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+    let writing = AccessFs::from_all(KNOWN) & !(AccessFs::Execute | AccessFs::ResolveUnix);
+    let talking = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ResolveUnix;
+    let ports = sandbox.ports.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp)));
+    Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(AccessNet::from_all(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
         .create()?
-        .add_rules(path_beneath_rules(READ_AND_EXECUTE, read | AccessFs::Execute))?
-        .add_rules(path_beneath_rules([module], read | AccessFs::Execute))?
-        .add_rules(path_beneath_rules(READ, read))?
-        .add_rules(path_beneath_rules([configuration], read))?
-        .add_rules(path_beneath_rules([tokens], AccessFs::from_all(KNOWN) & !AccessFs::Execute))?
-        .restrict_self()?;
-    Ok(status.ruleset)
+        .add_rules(path_beneath_rules(read, reading))?
+        .add_rules(path_beneath_rules(write, writing))?
+        .add_rules(path_beneath_rules(&sandbox.sockets, talking))?
+        .add_rules(ports)?
+        .restrict_self()
 }
 
-/// The value of `directories.tokendir` in SoftHSM's configuration.
-fn token_directory(configuration: &str) -> Option<PathBuf> {
-    // Where it is set twice, SoftHSM takes the later one.
-    let mut settings = configuration.lines().rev().filter_map(|line| line.split('#').next()?.split_once('='));
-    let (_, value) = settings.find(|(name, _)| name.trim() == "directories.tokendir")?;
-    Some(PathBuf::from(value.trim()))
+fn configuration(tokens: Tokens) -> Option<PathBuf> {
+    tokens.configuration(&|name| env::var_os(name).map(PathBuf::from))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_directory_is_read_from_softhsms_configuration() {
-        let text = "# comment\ndirectories.tokendir = /var/lib/tokens/ # here\nobjectstore.backend = file\n";
-        assert_eq!(token_directory(text), Some("/var/lib/tokens/".into()));
-        assert_eq!(token_directory("# directories.tokendir = /x\n"), None);
-    }
+fn directories(tokens: Tokens) -> Vec<PathBuf> {
+    let text = configuration(tokens).and_then(|file| fs::read_to_string(file).ok());
+    text.map(|text| tokens.directories(&text)).unwrap_or_default()
 }

@@ -1,10 +1,13 @@
 //! Confining the process before it has threads and before the vendor's code is loaded.
 //!
-//! Applied always: no core dumps, no attaching, memory locked where the limits allow. With `sandbox` also Landlock and
+//! Applied always: no core dumps, no attaching, memory locked where the limits allow. With a sandbox also Landlock and
 //! seccomp. What cannot be applied is said, one sentence each, and goes into `Ready.degraded`; nothing is skipped
 //! silently.
 
+mod calls;
 mod filesystem;
+mod lacks;
+mod named;
 mod system_calls;
 
 use std::env;
@@ -12,11 +15,48 @@ use std::env;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit};
 
+use self::named::Named;
 use super::fault::Failure;
+use model::profile::Codes;
 use protocol::{Class, OPEN_FILES, Start};
 
 /// A limit on locked memory below this would have allocations fail later instead of now.
 const LOCKABLE_BYTES: u64 = 1 << 30;
+/// Files that a failure at the start names.
+const NAMED: usize = 3;
+
+const OFF: &str = "The module is NOT confined (sandbox = false): it can do whatever this user can, with the seal key, the \
+                   database, other HSMs' tokens, this daemon and its ports.";
+
+/// How the process is confined.
+#[derive(Default)]
+pub(super) struct Confinement {
+    /// What could not be applied, one sentence each.
+    lacks: Vec<String>,
+    /// What the module is known to be denied, likewise.
+    denied: Vec<String>,
+}
+
+impl Confinement {
+    /// All of it.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        [&self.lacks[..], &self.denied[..]].concat()
+    }
+
+    /// A failure of the module's start, which may come of what it was denied.
+    pub(super) fn explain(&self, failure: Failure, codes: &Codes) -> Failure {
+        if self.denied.is_empty() {
+            return failure;
+        }
+        let mut fault = failure.into_fault(codes);
+        let denied = self.denied.iter().take(NAMED).cloned().collect::<Vec<_>>().join(" ");
+        fault.detail = Some(match fault.detail {
+            Some(detail) => format!("{detail}. {denied}"),
+            None => denied,
+        });
+        fault.into()
+    }
+}
 
 /// Takes the soft limit on open files that the parent had before it raised it. Before anything of a module is loaded.
 pub(super) fn limit_files() {
@@ -30,7 +70,7 @@ pub(super) fn limit_files() {
 
 /// Applies what can be applied; answers what could not. Fails only where memory must be locked and is not, and where
 /// there is nothing yet that access could be given to.
-pub(super) fn confine(start: &Start) -> Result<Vec<String>, Failure> {
+pub(super) fn confine(start: &Start) -> Result<Confinement, Failure> {
     let mut degraded = Vec::new();
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
         degraded.push(format!("Core dumps are not switched off: {error}."));
@@ -45,13 +85,15 @@ pub(super) fn confine(start: &Start) -> Result<Vec<String>, Failure> {
         }
         degraded.push(format!("Memory is not locked and may be swapped out: {reason}."));
     }
-    if start.sandbox {
-        let confinement = &start.capabilities.confinement;
-        filesystem::require_tokens(confinement.files)?;
-        degraded.extend(filesystem::restrict(confinement.files, &start.module).err());
-        degraded.extend(system_calls::restrict(confinement).err());
-    }
-    Ok(degraded)
+    let Some(sandbox) = &start.sandbox else {
+        degraded.push(OFF.to_owned());
+        return Ok(Confinement { lacks: degraded, denied: Vec::new() });
+    };
+    filesystem::require_tokens(sandbox.tokens)?;
+    let named = Named::look();
+    degraded.extend(filesystem::restrict(sandbox, &start.module)?);
+    degraded.extend(system_calls::restrict(sandbox, std::process::id()).err());
+    Ok(Confinement { lacks: degraded, denied: named.denied() })
 }
 
 fn lock_memory() -> Result<(), String> {
