@@ -7,6 +7,7 @@ mod tests;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tlog_tiles::tlog::Hash;
@@ -170,14 +171,11 @@ fn read_into(path: &Path, limit: usize, into: &mut Vec<u8>) -> io::Result<bool> 
 
 /// Opens a regular file: a pipe in its place would hold whoever reads it.
 pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        Err(error) if absent(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
+    // Somebody may put it there at any moment, so what was opened is asked, and opening it waits for nobody.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    match fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         Err(error) if absent(&error) => Ok(None),
         Err(error) => Err(error),
     }

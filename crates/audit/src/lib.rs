@@ -24,8 +24,12 @@ pub mod prove;
 pub mod read;
 /// Records on their way elsewhere.
 pub mod sink;
+#[cfg(test)]
+mod test_disk;
 /// Writes logs as tests need them.
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
 /// Checks a log from outside.
 pub mod verify;
+/// Paths within a log's directory, followed without leaving it.
+pub mod within;

@@ -1,9 +1,7 @@
 //! keys.json beside the log: what an outsider needs to check it. Written whenever the HSMs have other keys than it says.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,12 +9,15 @@ use super::{Audit, Opened};
 use audit::keys::{HsmKey, PublicKeys};
 use audit::layout;
 use audit::note::VerifierKey;
+use audit::within;
 use model::lock::MutexExt as _;
 use service::StoreAuditKeys;
 use telemetry::sampled::{self, Line};
 
 /// What HSMs get to show their keys, where they do not know them yet.
 const SHOW: Duration = Duration::from_secs(2);
+/// Most bytes of the file that are read.
+const BYTES: usize = 16 << 20;
 
 impl Audit {
     /// Asks for the keys of all connected HSMs, and writes the file anew where it says something else.
@@ -47,12 +48,13 @@ fn keep(directory: &Path, log: &VerifierKey, shown: &[StoreAuditKeys], written: 
     let path = directory.join(layout::KEYS);
     let before = match written {
         Some(text) if path.exists() => text.to_vec(),
-        _ => std::fs::read(&path).unwrap_or_default(),
+        _ => within::read(directory, Path::new(layout::KEYS), BYTES).ok().flatten().unwrap_or_default(),
     };
     let known = PublicKeys::from_json(&before).ok();
     let text = joined(log, known, shown).to_json().map_err(io::Error::other)?;
     if text != before {
-        write(directory, &path, &text)?;
+        let unfinished = Path::new(".keys.json.new");
+        within::put(directory, unfinished, Path::new(layout::KEYS), &text, 0o644, true)?;
     }
     Ok(text)
 }
@@ -84,16 +86,6 @@ fn joined(log: &VerifierKey, known: Option<PublicKeys>, shown: &[StoreAuditKeys]
     }
     keys.hsms = hsms.into_values().collect();
     keys
-}
-
-/// Whole or not at all, and on the disk.
-fn write(directory: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-    let unfinished = directory.join(".keys.json.new");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o644).open(&unfinished)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

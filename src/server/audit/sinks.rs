@@ -99,7 +99,11 @@ impl Audit {
             });
             let (sink, step) = match heartbeat.idle(stepped).await {
                 Ok(stepped) => stepped,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => match error.try_into_panic() {
+                    Ok(fault) => std::panic::resume_unwind(fault),
+                    // Never begun, since the runtime ends.
+                    Err(_) => return,
+                },
             };
             self.0.standings.is(sink.name(), sink.standing());
             current = Some((opened, sink));

@@ -9,6 +9,7 @@
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use super::Sync;
 use super::leaves::{Class, Leaves, NotAccepted, Position};
@@ -21,6 +22,18 @@ use super::waiting::{Appending, Waiter};
 const GROUP: (usize, usize) = (256, 2 << 20);
 /// How often one caller writes for others before the sync thread takes over.
 const ROUNDS: usize = 4;
+
+/// How long after a slow write, and without another one, callers write themselves again.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A caller, in its own thread: never while writes are slow, or each would be kept for as long as one takes.
+    Caller,
+    /// The sync thread.
+    Thread,
+}
 
 /// What there is to say when the pen has been put down.
 #[derive(Default)]
@@ -49,6 +62,7 @@ impl Shared {
         }
         let mut leaves = Some(leaves);
         if !self.waits_for_disk(class)
+            && !self.slow.load(Ordering::Relaxed)
             && let Some(pen) = self.try_pen()
             && let Some(outcome) = self.write_and_put_down(pen, &mut leaves, class)
         {
@@ -87,19 +101,19 @@ impl Shared {
             self.queued.store(queue.turns.len(), Ordering::SeqCst);
         }
         self.times.keep(self.settings.clock.now() + self.sizes.wait, &waiter);
-        self.write_queued(0);
+        self.write_queued(By::Caller, 0);
         Appending::waiting(waiter)
     }
 
     /// Writes what is in the queue, if nobody else has the pen: who has it does it then.
-    pub(crate) fn write_queued(&self, rounds_before: usize) {
+    pub(crate) fn write_queued(&self, by: By, rounds_before: usize) {
         for round in rounds_before.. {
             // Either this sees what was put into the queue, or who put it there sees the pen free.
             std::sync::atomic::fence(Ordering::SeqCst);
             if self.queued.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            if round == ROUNDS {
+            if round == ROUNDS || (by == By::Caller && self.slow.load(Ordering::Relaxed)) {
                 return self.sync_bell.ring();
             }
             let Some(mut pen) = self.try_pen() else { return };
@@ -126,7 +140,7 @@ impl Shared {
         if written.stuck {
             self.sync_bell.ring();
         } else {
-            self.write_queued(1);
+            self.write_queued(By::Caller, 1);
         }
         written.own
     }
@@ -205,11 +219,9 @@ impl Shared {
         let kept = if class == Class::Restricting { 0 } else { self.settings.reserve_bytes };
         let needed = (gathered as u64 + length as u64).saturating_add(kept);
         if pen.segment.allocated().saturating_sub(pen.offset) < needed {
-            if !pen.full {
-                return Judged::Later;
-            }
-            self.trouble(|health| &mut health.full, Some(Reason::NoSpace));
-            return Judged::Refuse(NotAccepted::Trouble(Reason::NoSpace));
+            let Some(reason) = &pen.full else { return Judged::Later };
+            self.trouble(|health| &mut health.full, Some(reason.clone()));
+            return Judged::Refuse(NotAccepted::Trouble(reason.clone()));
         }
         let recent = locked(&self.recent);
         let behind = recent.unsynced_bytes.saturating_add(gathered) > self.sizes.unsynced_bytes
@@ -217,7 +229,22 @@ impl Shared {
         if behind { Judged::Later } else { Judged::Write }
     }
 
-    fn write_group(&self, pen: &Pen, group: &[Turn], mine: Option<&Leaves>) -> Result<(), Reason> {
+    fn write_group(&self, pen: &mut Pen, group: &[Turn], mine: Option<&Leaves>) -> Result<(), Reason> {
+        let begun = self.settings.clock.now();
+        let written = self.hand_over(pen, group, mine);
+        let now = self.settings.clock.now();
+        if now.saturating_duration_since(begun) > self.sizes.slow_write {
+            pen.slow_at = Some(now);
+            self.slow.store(true, Ordering::Relaxed);
+        } else if pen.slow_at.is_some_and(|slow| now.saturating_duration_since(slow) > CALM) {
+            pen.slow_at = None;
+            self.slow.store(false, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Gives them to the kernel.
+    fn hand_over(&self, pen: &Pen, group: &[Turn], mine: Option<&Leaves>) -> Result<(), Reason> {
         let all = group.iter().map(|turn| &turn.leaves).chain(mine);
         let mut slices: Vec<IoSlice<'_>> = all.map(|leaves| IoSlice::new(leaves.framed())).collect();
         let segment = &pen.segment;

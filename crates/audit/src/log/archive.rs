@@ -1,12 +1,13 @@
 //! Closed bundles moved to another directory, with the proofs intact: tiles and heads stay.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
-use super::bundles::compressed;
+use super::bundles::{COMPRESSED_BYTES, compressed};
+use super::disk::Disk;
 use crate::layout::{self, CHECKPOINT, FULL};
-use crate::note::Checkpoint;
+use crate::note::{Checkpoint, NOTE_BYTES};
 
 /// What was moved away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,20 +24,22 @@ pub struct Archived {
 /// (`tile/entries/…`). Tiles and heads stay, so that proofs do. Also while the log is open, by another process: a bundle that is
 /// not compressed yet stays for the next time.
 pub fn archive(directory: &Path, to: &Path, keep: u64) -> io::Result<Archived> {
-    let checkpoint = fs::read(directory.join(CHECKPOINT))?;
+    // Whoever runs this may read more than who can write to the directory: links in it are not followed.
+    let disk = Disk::unlocked(directory)?;
+    let checkpoint = disk.read(Path::new(CHECKPOINT), NOTE_BYTES)?.ok_or(ErrorKind::NotFound)?;
     let checkpoint =
         Checkpoint::from_bytes(&checkpoint).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
     let end = checkpoint.head().size.saturating_sub(keep) / FULL;
     let mut archived = Archived { first_left: end * FULL, ..Archived::default() };
     // From the newest back, until they are not there: those before have been moved already. So one that was interrupted goes
     // on where it was; and what is left is looked for from the oldest on.
-    for index in first_left(directory, end)?..end {
-        if directory.join(layout::bundle(index, FULL as u32)).try_exists()? {
+    for index in first_left(&disk, end)?..end {
+        if disk.look(&layout::bundle(index, FULL as u32))?.is_some() {
             archived.first_left = index * FULL;
             break;
         }
         let path = compressed(index);
-        let bytes = move_file(&directory.join(&path), &to.join(&path))?;
+        let bytes = move_file(&disk, &path, &to.join(&path))?;
         archived.bundles += u64::from(bytes > 0);
         archived.bytes += bytes;
     }
@@ -44,10 +47,9 @@ pub fn archive(directory: &Path, to: &Path, keep: u64) -> io::Result<Archived> {
 }
 
 /// The oldest bundle that is still there: what was moved was moved in order.
-fn first_left(directory: &Path, end: u64) -> io::Result<u64> {
+fn first_left(disk: &Disk, end: u64) -> io::Result<u64> {
     let there = |index: u64| -> io::Result<bool> {
-        Ok(directory.join(compressed(index)).try_exists()?
-            || directory.join(layout::bundle(index, FULL as u32)).try_exists()?)
+        Ok(disk.look(&compressed(index))?.is_some() || disk.look(&layout::bundle(index, FULL as u32))?.is_some())
     };
     let (mut gone, mut left) = (0, end);
     while gone < left {
@@ -58,19 +60,16 @@ fn first_left(directory: &Path, end: u64) -> io::Result<u64> {
 }
 
 /// Copies, and takes the old one away when the new one is on the disk. Says how many bytes; none where it is not there.
-fn move_file(from: &Path, to: &Path) -> io::Result<u64> {
-    let mut source = match File::open(from) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        other => other?,
-    };
+fn move_file(disk: &Disk, from: &Path, to: &Path) -> io::Result<u64> {
+    let Some(bundle) = disk.read(from, COMPRESSED_BYTES)? else { return Ok(0) };
     let directory = to.parent().unwrap_or(to);
     fs::create_dir_all(directory)?;
     let temporary = directory.join("new-archived");
     let mut target = File::create(&temporary)?;
-    let bytes = io::copy(&mut source, &mut target)?;
+    target.write_all(&bundle)?;
     target.sync_all()?;
     // The same bundle may be there, of an attempt that was interrupted; another one is not written over.
-    if to.try_exists()? && fs::read(to)? != fs::read(&temporary)? {
+    if to.try_exists()? && fs::read(to)? != bundle {
         fs::remove_file(&temporary)?;
         return Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} is another bundle", to.display())));
     }
@@ -78,6 +77,6 @@ fn move_file(from: &Path, to: &Path) -> io::Result<u64> {
     for above in to.ancestors().skip(1).take(3) {
         File::open(above)?.sync_all()?;
     }
-    fs::remove_file(from)?;
-    Ok(bytes)
+    disk.remove(from)?;
+    Ok(bundle.len() as u64)
 }

@@ -12,6 +12,11 @@ use crate::layout::{self, COMPRESSED, FULL, HEIGHT, RECORD_BYTES};
 /// What a full bundle has at most.
 pub(crate) const BUNDLE_BYTES: usize = (2 + RECORD_BYTES) << HEIGHT;
 
+/// A compressed one: what does not get smaller gets a little longer.
+pub(crate) const COMPRESSED_BYTES: usize = BUNDLE_BYTES + BUNDLE_BYTES / 64;
+/// What a full tile has.
+pub(crate) const TILE_BYTES: usize = 32 << HEIGHT;
+
 /// Puts a record behind others of a bundle.
 pub(crate) fn put_record(bundle: &mut Vec<u8>, record: &[u8]) {
     // What is longer is no leaf.
@@ -39,11 +44,11 @@ pub(crate) fn compressed(index: u64) -> PathBuf {
 
 /// A bundle of that width, compressed or not; `None` where it is not there or damaged.
 pub(crate) fn read_bundle(disk: &Disk, index: u64, width: u64) -> io::Result<Option<Vec<u8>>> {
-    let plain = disk.read(&layout::bundle(index, width as u32))?;
+    let plain = disk.read(&layout::bundle(index, width as u32), BUNDLE_BYTES)?;
     let bundle = match plain {
-        None if width == FULL => {
-            disk.read(&compressed(index))?.and_then(|bytes| zstd::bulk::decompress(&bytes, BUNDLE_BYTES).ok())
-        }
+        None if width == FULL => disk
+            .read(&compressed(index), COMPRESSED_BYTES)?
+            .and_then(|bytes| zstd::bulk::decompress(&bytes, BUNDLE_BYTES).ok()),
         plain => plain,
     };
     Ok(bundle.filter(|bundle| records(bundle, width).is_some()))
@@ -66,7 +71,9 @@ fn hashes(disk: &Disk, level: u8, index: u64, width: u64) -> Result<Vec<[u8; 32]
     let length = width as usize * 32;
     // An older log's tile may have become full since.
     for path in [&path, &layout::tile(level, index, FULL as u32)] {
-        if let Some(hashes) = disk.read(path).map_err(failed)?.and_then(|bytes| Some(bytes.get(..length)?.to_vec())) {
+        if let Some(hashes) =
+            disk.read(path, TILE_BYTES).map_err(failed)?.and_then(|bytes| Some(bytes.get(..length)?.to_vec()))
+        {
             return Ok(hashes.chunks_exact(32).filter_map(|hash| hash.try_into().ok()).collect());
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bundles::{compressed, records};
+use super::bundles::{BUNDLE_BYTES, compressed, records};
 use super::disk::Disk;
 use super::locked;
 use super::shared::Shared;
@@ -64,8 +64,12 @@ pub(crate) fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> 
     let (mut plains, mut saved) = (Vec::new(), 0);
     for index in from..to {
         let plain = layout::bundle(index, FULL as u32);
+        let bundle = match shared.disk.read(&plain, BUNDLE_BYTES) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => None,
+            other => other?,
+        };
         // Archived, or damaged: then it is for those who verify, and stays as it is.
-        let Some(bundle) = shared.disk.read(&plain)?.filter(|bundle| records(bundle, FULL).is_some()) else { continue };
+        let Some(bundle) = bundle.filter(|bundle| records(bundle, FULL).is_some()) else { continue };
         let bytes = zstd::bulk::compress(&bundle, LEVEL)?;
         saved += (bundle.len() as u64).saturating_sub(bytes.len() as u64);
         let path = compressed(index);
@@ -97,9 +101,8 @@ fn first_plain(disk: &Disk, closed: u64) -> io::Result<u64> {
 
 fn measure(shared: &Shared) {
     let free = shared.disk.free().ok();
-    // One after the other: who has the second may be waiting for the disk, and who wants the first must not.
     let end = locked(&shared.recent).end_at.1;
-    let journal = end + locked(&shared.segments).len() as u64;
+    let journal = shared.journal_bytes(end);
     let mut figures = locked(&shared.figures);
     figures.free = free;
     let bytes = figures.stored + journal;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::locked;
 use super::shared::Shared;
-use crate::note::{Cosigner, Line};
+use crate::note::{Cosigner, Line, NOTE_BYTES};
 
 /// Most lines of others that are put under a head.
 const MOST: usize = 64;
@@ -52,6 +52,21 @@ impl Cosigning {
             _ => Vec::new(),
         }
     }
+}
+
+/// Lines under one text: these, and those from before of keys that have not signed anew. The first is the log's own.
+pub(crate) fn together(lines: impl Iterator<Item = Line>, before: &[Line]) -> Vec<Line> {
+    let mut together: Vec<Line> = lines.collect();
+    let mut bytes = 0;
+    for line in before {
+        let again = together.iter().any(|one| (one.name(), one.id()) == (line.name(), line.id()));
+        bytes += line.name().len() + 2 * line.signature().len();
+        // More than are taken from who signs now were not put there by us.
+        if !again && together.len() <= MOST && bytes < NOTE_BYTES / 4 {
+            together.push(line.clone());
+        }
+    }
+    together
 }
 
 impl Drop for Cosigning {

@@ -1,12 +1,12 @@
 //! The files of a log, by paths within its directory.
 //!
 //! All goes by a handle of the directory, not by its path: what is put in its place is never written to, and what is moved
-//! away is noticed ([`Disk::place`]). Before each act on a file [`Acts`] is asked, which tests fail and cut short.
+//! away is noticed ([`Disk::place`]). Nothing in it leads elsewhere ([`within`]). Before each act on a file [`Acts`] is asked, which tests fail and cut short.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,11 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, Stat};
 
 use super::locked;
+use crate::note::NOTE_BYTES;
+use crate::within::{self, absent, read_at as read};
 
+/// Most names in one folder: more were not put there by a log.
+const NAMES: usize = 1 << 17;
 /// From so many files on the whole file system is synced, rather than each of them: that is one wait instead of many.
 const MANY: usize = 16;
 
@@ -98,11 +102,10 @@ impl Disk {
         Ok(Self { path: path.to_owned(), root: Mutex::new(Arc::new(root)), acts })
     }
 
-    /// One that is only looked at.
-    #[cfg(test)]
-    pub(crate) fn unlocked(path: &Path) -> Self {
-        let root = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        Self { path: path.to_owned(), root: Mutex::new(Arc::new(root.expect("a directory"))), acts: Arc::new(()) }
+    /// That of a log that somebody else may have open.
+    pub(crate) fn unlocked(path: &Path) -> io::Result<Self> {
+        let root = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), root: Mutex::new(Arc::new(root)), acts: Arc::new(()) })
     }
 
     fn directory(path: &Path) -> io::Result<OwnedFd> {
@@ -140,57 +143,48 @@ impl Disk {
     /// Takes the directory that is at the path now, if `right` says so of this file in it and in the one that was there.
     pub(crate) fn adopt(&self, file: &str, right: impl FnOnce(&[u8]) -> bool) -> io::Result<bool> {
         let root = Self::directory(&self.path)?;
-        let there = Self { path: self.path.clone(), root: Mutex::new(Arc::new(root)), acts: Arc::clone(&self.acts) };
-        let same = there.read(Path::new(file))?.is_some_and(|bytes| right(&bytes));
+        let same = read(root.as_fd(), Path::new(file), NOTE_BYTES)?.is_some_and(|bytes| right(&bytes));
         if same {
-            *locked(&self.root) = there.root();
+            *locked(&self.root) = Arc::new(root);
         }
         Ok(same)
     }
 
-    /// A new file, or an old one without what it held; directories as needed.
+    /// A new file, in place of what bears its name; directories as needed.
     pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
         self.before(Act::Create, path)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let root = self.root();
-        match rustix::fs::openat(&root, path, flags, mode()) {
-            Err(rustix::io::Errno::NOENT) => {
+        match within::create(root.as_fd(), path, mode()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_directories(path)?;
-                Ok(rustix::fs::openat(&root, path, flags, mode())?.into())
+                within::create(root.as_fd(), path, mode())
             }
-            other => Ok(other?.into()),
+            other => other,
         }
     }
 
-    /// A file that is there, for reading and writing.
+    /// A regular file that is there, for reading and writing.
     pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
         self.before(Act::Open, path)?;
-        Ok(rustix::fs::openat(self.root(), path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?
-            .into())
+        within::open(self.root().as_fd(), path, OFlags::RDWR)
     }
 
-    /// All of a file; `None` where there is none.
-    pub(crate) fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    /// All of a file, which has at most so many bytes; `None` where there is none.
+    pub(crate) fn read(&self, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
         self.before(Act::Read, path)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        match rustix::fs::openat(self.root(), path, flags, Mode::empty()) {
-            Ok(file) => {
-                let mut bytes = Vec::new();
-                io::Read::read_to_end(&mut File::from(file), &mut bytes)?;
-                Ok(Some(bytes))
-            }
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        read(self.root().as_fd(), path, limit)
     }
 
     /// What is at this path; `None` where nothing is.
     pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Look>> {
         self.before(Act::Look, path)?;
-        match rustix::fs::statat(self.root(), path, AtFlags::SYMLINK_NOFOLLOW) {
+        let root = self.root();
+        let found = within::parent(root.as_fd(), path)
+            .and_then(|(folder, name)| Ok(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?));
+        match found {
             Ok(found) => Ok(Some(found.into())),
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) if absent(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -202,11 +196,10 @@ impl Disk {
     /// The names in a directory; none where there is no directory.
     pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.before(Act::Read, path)?;
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let directory = match rustix::fs::openat(self.root(), path, flags, Mode::empty()) {
+        let directory = match self.folder(path) {
             Ok(directory) => directory,
-            Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         };
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::new(directory)? {
@@ -214,6 +207,9 @@ impl Disk {
                 && name != "."
                 && name != ".."
             {
+                if names.len() == NAMES {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "more files than a log has in one folder"));
+                }
                 names.push(name.to_owned());
             }
         }
@@ -292,10 +288,14 @@ impl Disk {
     /// The names in this directory are on the disk.
     pub(crate) fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.before(Act::Sync, path)?;
+        Ok(rustix::fs::fsync(self.folder(path)?)?)
+    }
+
+    /// A folder, for reading.
+    fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        let root = self.root();
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let directory = rustix::fs::openat(self.root(), path, flags, Mode::empty())?;
-        Ok(rustix::fs::fsync(directory)?)
+        Ok(rustix::fs::openat(within::folder(root.as_fd(), path)?, ".", flags, Mode::empty())?)
     }
 
     /// These files and their names are on the disk.
@@ -337,28 +337,39 @@ impl Disk {
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.before(Act::Rename, to)?;
         let root = self.root();
-        match rustix::fs::renameat(&root, from, &root, to) {
-            Err(rustix::io::Errno::NOENT) => {
+        let rename = || -> io::Result<()> {
+            let ((source, name), (target, new)) =
+                (within::parent(root.as_fd(), from)?, within::parent(root.as_fd(), to)?);
+            Ok(rustix::fs::renameat(source, name, target, new)?)
+        };
+        match rename() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_directories(to)?;
-                Ok(rustix::fs::renameat(&root, from, &root, to)?)
+                rename()
             }
-            other => Ok(other?),
+            other => other,
         }
     }
 
     /// Takes a file away, if it is there.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         self.before(Act::Remove, path)?;
-        match rustix::fs::unlinkat(self.root(), path, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self.unlink(path, AtFlags::empty()) {
+            Err(error) if !absent(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// Takes a directory away, if it is empty.
     pub(crate) fn remove_directory(&self, path: &Path) -> io::Result<()> {
         self.before(Act::Remove, path)?;
-        Ok(rustix::fs::unlinkat(self.root(), path, AtFlags::REMOVEDIR)?)
+        self.unlink(path, AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, path: &Path, flags: AtFlags) -> io::Result<()> {
+        let root = self.root();
+        let (folder, name) = within::parent(root.as_fd(), path)?;
+        Ok(rustix::fs::unlinkat(folder, name, flags)?)
     }
 
     /// What is free for us on the file system.
@@ -374,12 +385,21 @@ impl Disk {
         above.reverse();
         for directory in above {
             self.before(Act::MakeDirectory, directory)?;
-            match rustix::fs::mkdirat(self.root(), directory, Mode::from_raw_mode(0o750)) {
+            let root = self.root();
+            let (folder, name) = within::parent(root.as_fd(), directory)?;
+            match rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o750)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Disk {
+    /// Lets others have the directory, also where a process that is just being begun still has its handle.
+    fn drop(&mut self) {
+        let _not_locked = rustix::fs::flock(self.root(), FlockOperation::Unlock);
     }
 }
 

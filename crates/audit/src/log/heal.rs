@@ -23,6 +23,7 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     directory(shared)?;
     // Nobody writes: the pen is stopped. So this stays as it is.
     let (segment, offset) = shared.with_pen(|pen| (Arc::clone(&pen.segment), pen.offset));
+    segment.length.store(offset, Ordering::Release);
     let segments = locked(&shared.segments).clone();
     let (end, synced, synced_at, floor, distrusted) = {
         let recent = locked(&shared.recent);
@@ -47,12 +48,13 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     let length = shared.disk.look_at(&made.file).map_err(|error| Reason::write(&error))?.length;
     if synced_at.0.first < from && lost.is_none() {
         // What is behind is in the new file. It is not read any more, whether this succeeds or not.
-        if let Err(error) = shared.disk.truncate(&synced_at.0.file, &synced_at.0.path, synced_at.1) {
-            tracing::debug!(%error, "the end of a file of the audit log's journal stays, unused");
+        match shared.disk.truncate(&synced_at.0.file, &synced_at.0.path, synced_at.1) {
+            Ok(()) => synced_at.0.length.store(synced_at.1, Ordering::Release),
+            Err(error) => tracing::debug!(%error, "the end of a file of the audit log's journal stays, unused"),
         }
     }
     // Those before what is lost stay. Those behind would be read as if they were what comes after the new one.
-    let stays = lost.map_or(from, |lost| lost.first);
+    let stays = lost.map_or(from, |lost| lost.first.min(from));
     for stale in segments.iter().filter(|stale| stale.first > from) {
         shared.disk.remove(&stale.path).map_err(|error| Reason::write(&error))?;
     }
@@ -69,6 +71,8 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
         let mut recent = locked(&shared.recent);
         recent.end_at = (Arc::clone(&made), length);
         recent.synced_at = recent.end_at.clone();
+        let group = end.saturating_sub(recent.synced);
+        recent.groups.add(group);
         recent.synced = end;
         recent.unfinished.clear();
         recent.distrusted = false;

@@ -22,6 +22,8 @@ pub(crate) struct Segment {
     pub(crate) first: u64,
     /// Up to where there is room for it.
     pub(crate) allocated: AtomicU64,
+    /// What it holds, once another one goes on behind it.
+    pub(crate) length: AtomicU64,
     /// What it was when it was opened.
     look: Look,
 }
@@ -29,7 +31,8 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn new(disk: &Disk, file: File, first: u64, allocated: u64) -> io::Result<Self> {
         let look = disk.look_at(&file)?;
-        Ok(Self { file, path: layout::journal(first), first, allocated: AtomicU64::new(allocated), look })
+        let (allocated, length) = (AtomicU64::new(allocated), AtomicU64::new(look.length));
+        Ok(Self { file, path: layout::journal(first), first, allocated, length, look })
     }
 
     pub(crate) fn allocated(&self) -> u64 {

@@ -16,6 +16,7 @@ mod bundles;
 mod compress;
 mod cosign;
 mod disk;
+mod earlier;
 mod error;
 mod growth;
 mod heads;
@@ -49,7 +50,7 @@ pub use self::archive::{Archived, archive};
 pub use self::error::OpenError;
 pub use self::leaves::{Class, EVENT_BYTES, Leaves, NoLeaf, NotAccepted, Position};
 pub use self::settings::{Settings, Sync};
-pub use self::state::{Reason, State, Trouble};
+pub use self::state::{Groups, Reason, State, Trouble};
 pub use self::waiting::Appending;
 use crate::layout::FULL;
 use crate::note::{Checkpoint, Cosigner, Head, LogKey};
@@ -126,9 +127,11 @@ impl Log {
                 offset: found.offset,
                 next: found.end,
                 stopped: None,
-                full: false,
+                full: None,
                 closed: false,
+                slow_at: None,
             }),
+            slow: false.into(),
             queue: Mutex::default(),
             queued: 0.into(),
             recent: Mutex::new(Recent {
@@ -139,6 +142,7 @@ impl Log {
                 synced: found.end,
                 synced_at: end_at,
                 unsynced_bytes: 0,
+                groups: Groups::default(),
                 unfinished: Vec::new(),
                 distrusted: false,
                 unnamed: false,
@@ -152,7 +156,7 @@ impl Log {
                 note: found.newest.as_ref().map(Checkpoint::to_bytes).unwrap_or_default(),
                 signed_at: None,
                 signatures: found.newest.as_ref().map_or(0, |newest| newest.lines().len()),
-                stored: found.heads,
+                stored: found.heads.0,
                 growth: growth::Growth::default(),
                 free: None,
                 uncompressed: 0,
@@ -171,7 +175,7 @@ impl Log {
             shared.stop(reason);
         }
         let cosigning = Cosigning::new(Arc::clone(asked));
-        let heads = HeadFile::new(found.heads);
+        let heads = HeadFile::new(found.heads.0, found.heads.1, sizes.heads_apart);
         let tiles = Tiles::new(Arc::clone(&shared), key, cosigning, heads, (found.edge, found.bundle, found.newest));
         Ok((Self { shared, synced: receiver, threads: Mutex::default() }, tiles))
     }
@@ -203,10 +207,11 @@ impl Log {
     pub fn state(&self) -> State {
         let shared = &self.shared;
         let trouble = shared.troubled();
-        let (size, synced, journal, segment) = {
+        let (size, synced, offset, segment, groups) = {
             let recent = locked(&shared.recent);
-            (recent.end, recent.synced, recent.end_at.1, Arc::clone(&recent.end_at.0))
+            (recent.end, recent.synced, recent.end_at.1, Arc::clone(&recent.end_at.0), recent.groups)
         };
+        let journal = shared.journal_bytes(offset);
         let figures = locked(&shared.figures);
         State {
             trouble,
@@ -219,8 +224,9 @@ impl Log {
             bytes_per_second: figures.growth.rate(),
             free_bytes: figures.free,
             full_in: figures.free.and_then(|free| figures.growth.lasts(free)),
-            reserve_bytes: segment.allocated().saturating_sub(journal).min(shared.settings.reserve_bytes),
+            reserve_bytes: segment.allocated().saturating_sub(offset).min(shared.settings.reserve_bytes),
             uncompressed: figures.uncompressed,
+            groups,
         }
     }
 

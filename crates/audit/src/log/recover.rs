@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bundles::{self, put_record, read_bundle};
 use super::disk::Disk;
+use super::earlier;
 use super::error::OpenError;
 use super::journal::{Entry, NEW, Reader, Segment};
 use super::leaves::{Leaves, record_hash};
@@ -23,8 +25,8 @@ pub(crate) struct Found {
     pub(crate) edge: Edge,
     pub(crate) bundle: Vec<u8>,
     pub(crate) newest: Option<Checkpoint>,
-    /// Bytes of whole heads in their file.
-    pub(crate) heads: u64,
+    /// Bytes of whole heads in their file, and the last of them.
+    pub(crate) heads: Kept,
     /// The journal's files, in order: at least one.
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Where the last of them ends.
@@ -73,8 +75,11 @@ pub(crate) fn recover(
     Ok(Found { edge, bundle, newest, heads, segments, offset, end, recent: walk.recent })
 }
 
-/// The newest head that this log has signed, and how many bytes of its heads are whole.
-fn newest(disk: &Disk, key: &VerifierKey) -> Result<(Option<Checkpoint>, u64), OpenError> {
+/// How many bytes of the heads that were signed before are whole, and the last of these.
+type Kept = (u64, Option<Checkpoint>);
+
+/// The newest head that this log has signed, and those before it.
+fn newest(disk: &Disk, key: &VerifierKey) -> Result<(Option<Checkpoint>, Kept), OpenError> {
     let path = Path::new(CHECKPOINT);
     let foreign = |path: &Path, why: String| OpenError::Foreign { path: disk.path().join(path), why };
     let ours = |path: &Path, checkpoint: Checkpoint| {
@@ -87,7 +92,7 @@ fn newest(disk: &Disk, key: &VerifierKey) -> Result<(Option<Checkpoint>, u64), O
             Signed::Wrongly => Err(foreign(path, "its signature is wrong".to_owned())),
         }
     };
-    let checkpoint = match disk.read(path).map_err(failed(disk, "read", path))? {
+    let checkpoint = match disk.read(path, NOTE_BYTES).map_err(failed(disk, "read", path))? {
         None => None,
         Some(bytes) => {
             let read = Checkpoint::from_bytes(&bytes).map_err(|error| foreign(path, error.to_string()))?;
@@ -97,7 +102,7 @@ fn newest(disk: &Disk, key: &VerifierKey) -> Result<(Option<Checkpoint>, u64), O
     let path = Path::new(HEADS);
     let (last, length) = last_head(disk).map_err(failed(disk, "read", path))?;
     let last = last.map(|last| ours(path, last)).transpose()?;
-    let newest = match (checkpoint, last) {
+    let newest = match (checkpoint, last.clone()) {
         (Some(checkpoint), Some(last)) if last.head().size > checkpoint.head().size => Some(last),
         (Some(checkpoint), Some(last)) => {
             if last.head().size == checkpoint.head().size && last.head() != checkpoint.head() {
@@ -107,7 +112,7 @@ fn newest(disk: &Disk, key: &VerifierKey) -> Result<(Option<Checkpoint>, u64), O
         }
         (checkpoint, last) => checkpoint.or(last),
     };
-    Ok((newest, length))
+    Ok((newest, (length, last)))
 }
 
 /// The last whole head of those that were signed before, and where it ends. The file is long: its end is read.
@@ -196,6 +201,9 @@ impl Walk {
             if segment.first > self.edge.size() {
                 self.fill(disk, &mut read)?;
             }
+            if segment.first > self.edge.size() {
+                self.resume(disk, segments.get(..number).unwrap_or_default(), segment.first, &mut read)?;
+            }
             // What is missing between two files was not synced, so what is behind it was not either; or it is missing.
             if segment.first > self.edge.size() {
                 break;
@@ -211,11 +219,40 @@ impl Walk {
                 }
             }
             (read.files, read.offset, read.reached) = (number + 1, reader.offset(), reader.next());
+            if reader.next() == later && reader.record().map_err(failed(disk, "read", &segment.path))?.is_some() {
+                read.overlapping.push(number);
+            }
         }
         if self.edge.size() < self.signed.size {
             self.fill(disk, &mut read)?;
         }
+        self.resume(disk, segments.get(..read.files).unwrap_or_default(), u64::MAX, &mut read)?;
         Ok(read)
+    }
+
+    /// Goes on, up to that number, with what an earlier file has where a later one ended.
+    ///
+    /// When the journal was made anew, the new file had all that those behind it had, and they were taken away one by one. What
+    /// a loss of power brings back of them is read, but may end, or be damaged, before the new one does.
+    fn resume(&mut self, disk: &Disk, files: &[Arc<Segment>], until: u64, read: &mut Read) -> Result<(), OpenError> {
+        for number in read.overlapping.clone().into_iter().rev() {
+            let (Some(segment), Some(later)) = (files.get(number), files.get(number + 1..)) else { continue };
+            let from = self.edge.size();
+            if from < until
+                && earlier::goes_on(disk, segment, later, from).map_err(failed(disk, "read", &segment.path))?
+            {
+                let mut reader = Reader::new(disk, segment);
+                while reader.next() < until {
+                    let next = reader.next();
+                    let Some(entry) = reader.record().map_err(failed(disk, "read", &segment.path))? else { break };
+                    if next == self.edge.size() {
+                        self.push(&entry)?;
+                    }
+                }
+                read.resumed.push((Arc::clone(segment), from..self.edge.size()));
+            }
+        }
+        Ok(())
     }
 
     /// Takes records that the newest head covers and the journal does not have from the last bundle.
@@ -251,6 +288,10 @@ struct Read {
     reached: u64,
     /// What it did not have, and from which number on.
     filled: Option<(u64, Vec<Entry>)>,
+    /// Files that go on where the next one begins.
+    overlapping: Vec<usize>,
+    /// What it has in an earlier file than where it belongs.
+    resumed: Vec<(Arc<Segment>, Range<u64>)>,
 }
 
 /// The journal's files, in order.
@@ -306,8 +347,16 @@ fn put_in_order(
         let at = segments.partition_point(|segment| segment.first < *from);
         segments.insert(at, made(disk, *from, entries)?);
     }
-    let filled_to = read.filled.as_ref().map_or(0, |(from, entries)| from + entries.len() as u64);
-    if segments.is_empty() || read.reached.max(filled_to) != end {
+    let mut reached = read.reached.max(read.filled.as_ref().map_or(0, |(from, entries)| from + entries.len() as u64));
+    for (source, numbers) in &read.resumed {
+        let copied = earlier::copy(disk, source, numbers.clone());
+        let copied = copied.map_err(failed(disk, "made", &layout::journal(numbers.start)))?;
+        segments.retain(|segment| segment.first != numbers.start);
+        let at = segments.partition_point(|segment| segment.first < numbers.start);
+        segments.insert(at, Arc::new(copied));
+        reached = reached.max(numbers.end);
+    }
+    if segments.is_empty() || reached != end {
         segments.push(made(disk, end, &[])?);
     }
     while let Some(first) = segments.first().filter(|_| segments.get(1).is_some_and(|second| second.first <= floor)) {

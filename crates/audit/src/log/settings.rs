@@ -67,6 +67,10 @@ pub(crate) struct Sizes {
     pub(crate) journal_bytes: u64,
     /// How long an append waits.
     pub(crate) wait: Duration,
+    /// How far apart the heads are that are kept in the file of heads.
+    pub(crate) heads_apart: Duration,
+    /// A write that takes longer has callers leave writing to the sync thread for a while.
+    pub(crate) slow_write: Duration,
     /// How long heads may fail before that is trouble of the log.
     pub(crate) tiles_grace: Duration,
 }
@@ -81,6 +85,8 @@ impl Default for Sizes {
             recent_bytes: 64 << 20,
             journal_bytes: 4 << 30,
             wait: Duration::from_secs(10),
+            heads_apart: Duration::from_secs(60),
+            slow_write: Duration::from_millis(50),
             tiles_grace: Duration::from_secs(30),
         }
     }

@@ -4,19 +4,20 @@
 //! waits for the disk, except the pen while its holder writes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use super::append::By;
 use super::disk::Disk;
 use super::growth::Growth;
 use super::journal::Segment;
 use super::leaves::{Class, Leaves, NotAccepted, Position};
 use super::locked;
 use super::settings::{Settings, Sizes};
-use super::state::{Reason, Trouble};
+use super::state::{Groups, Reason, Trouble};
 use super::waiting::{Timekeeper, Waiter};
 use crate::note::Head;
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) health: Mutex<Health>,
     pub(crate) figures: Mutex<Figures>,
     pub(crate) times: Timekeeper,
+    /// Writes are slow: callers leave them to the sync thread.
+    pub(crate) slow: AtomicBool,
     /// There are records that the disk may not have.
     pub(crate) dirty: AtomicBool,
     pub(crate) sync_bell: Bell,
@@ -55,9 +58,11 @@ pub(crate) struct Pen {
     pub(crate) next: u64,
     /// Why the journal is not to be written to.
     pub(crate) stopped: Option<Reason>,
-    /// The file system has no more room for the journal.
-    pub(crate) full: bool,
+    /// Why there is no more room for the journal.
+    pub(crate) full: Option<Reason>,
     pub(crate) closed: bool,
+    /// When a write was slow last, while callers leave writing to the sync thread.
+    pub(crate) slow_at: Option<Instant>,
 }
 
 /// An append that was not written yet.
@@ -88,6 +93,7 @@ pub(crate) struct Recent {
     pub(crate) synced_at: (Arc<Segment>, u64),
     /// Bytes of records that are not synced.
     pub(crate) unsynced_bytes: usize,
+    pub(crate) groups: Groups,
     /// Segments before the last one that are not synced to their ends.
     pub(crate) unfinished: Vec<Arc<Segment>>,
     /// A sync failed: what the kernel says of what is not synced is not believed.
@@ -184,6 +190,13 @@ impl Shared {
         trouble.map(|trouble| NotAccepted::Trouble(trouble.reason.clone()))
     }
 
+    /// What the journal's files hold, the last of them so many bytes.
+    pub(crate) fn journal_bytes(&self, offset: u64) -> u64 {
+        let segments = locked(&self.segments);
+        let before = segments.split_last().map_or(&[][..], |(_, before)| before);
+        before.iter().map(|segment| segment.length.load(Ordering::Acquire)).sum::<u64>().saturating_add(offset)
+    }
+
     /// So many are synced.
     pub(crate) fn announce(&self, synced: u64) {
         if let Some(sender) = locked(&self.synced).as_ref() {
@@ -196,10 +209,10 @@ impl Shared {
         self.with_pen(|pen| self.stop_with(pen, reason));
     }
 
-    /// Holds the pen for other than writing. Who came meanwhile is not left alone.
+    /// Holds the pen for other than writing. Who came meanwhile is not left alone. For the sync thread.
     pub(crate) fn with_pen<T>(&self, act: impl FnOnce(&mut Pen) -> T) -> T {
         let done = act(&mut locked(&self.pen));
-        self.write_queued(0);
+        self.write_queued(By::Thread, 0);
         done
     }
 

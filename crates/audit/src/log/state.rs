@@ -9,7 +9,8 @@ use crate::note::Head;
 #[derive(Clone, Debug)]
 pub struct State {
     /// What is the matter, where something is. Records are accepted where nothing is; those of
-    /// [`super::Class::Restricting`] also on a full disk, as long as the reserve lasts, and with [`Reason::Tiles`].
+    /// [`super::Class::Restricting`] also on a full disk and with a full journal, as long as the reserve lasts, and with
+    /// [`Reason::Tiles`].
     pub trouble: Option<Trouble>,
     /// Records that were accepted.
     pub size: u64,
@@ -33,6 +34,30 @@ pub struct State {
     pub reserve_bytes: u64,
     /// Closed bundles that are not compressed yet.
     pub uncompressed: u64,
+    /// How many records the disk takes at once.
+    pub groups: Groups,
+}
+
+/// How often the disk was made to take records, and how many: what a group commit comes to. Since the log was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// How often.
+    pub syncs: u64,
+    /// Records in all of them.
+    pub records: u64,
+    /// Records the last time.
+    pub last: u64,
+}
+
+impl Groups {
+    /// So many were synced at once.
+    pub(crate) const fn add(&mut self, records: u64) {
+        if records > 0 {
+            self.syncs += 1;
+            self.records += records;
+            self.last = records;
+        }
+    }
 }
 
 impl State {
@@ -94,7 +119,8 @@ pub enum Reason {
     /// Bundles, tiles or heads can't be written, for longer than a while.
     #[error("heads of the audit log cannot be made: {0}")]
     Tiles(Arc<str>),
-    /// Records come faster than bundles can be made of them, for too long.
+    /// Records came faster than bundles can be made of them, for too long: the journal is as long as it may become, but for
+    /// the reserve.
     #[error("the disk of the audit log is too slow: the journal is as long as it may become")]
     Behind,
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Sync;
+use super::append::By;
 use super::disk::Place;
 use super::journal::{NEW, Segment};
 use super::leaves::NotAccepted;
@@ -47,7 +48,7 @@ pub(crate) fn run(shared: &Shared) {
 
 /// Until there is something to do. `true`: for the last time.
 fn wait(shared: &Shared, again: Duration) -> bool {
-    let (stopped, full) = shared.with_pen(|pen| (pen.stopped.is_some(), pen.full));
+    let (stopped, full) = shared.with_pen(|pen| (pen.stopped.is_some(), pen.full.is_some()));
     if stopped {
         // Whoever finds it stopped rings: that must not make this busy.
         return shared.sync_bell.wait_calmly(again);
@@ -68,7 +69,7 @@ pub(crate) fn round(shared: &Shared) -> Result<(), Reason> {
     }
     sync(shared)?;
     provide(shared)?;
-    shared.write_queued(0);
+    shared.write_queued(By::Thread, 0);
     Ok(())
 }
 
@@ -94,6 +95,8 @@ pub(crate) fn sync(shared: &Shared) -> Result<(), Reason> {
     look(shared)?;
     let settled = {
         let mut recent = locked(&shared.recent);
+        let group = end.saturating_sub(recent.synced);
+        recent.groups.add(group);
         recent.synced = end;
         recent.synced_at = end_at;
         recent.unfinished.retain(|segment| !unfinished.iter().any(|done| Arc::ptr_eq(done, segment)));
@@ -167,39 +170,41 @@ pub(crate) fn in_place(shared: &Shared, segment: &Segment, least: u64) -> Result
 pub(crate) fn provide(shared: &Shared) -> Result<(), Reason> {
     let (segment, offset) = shared.with_pen(|pen| (Arc::clone(&pen.segment), pen.offset));
     let reserve = shared.settings.reserve_bytes;
-    if journal_bytes(shared, offset) > shared.sizes.journal_bytes {
-        shared.trouble(|health| &mut health.tiles, Some(Reason::Behind));
+    // An event may be larger than what is usually left.
+    let next = locked(&shared.queue).turns.front().map_or(0, |turn| turn.leaves.framed().len() as u64);
+    let journal = shared.journal_bytes(offset);
+    if journal.saturating_add(next.max(shared.sizes.segment)).saturating_add(reserve) > shared.sizes.journal_bytes {
+        // What is written to is not taken away: where nothing else is left, another one is begun, so that it can be.
+        if offset > 0 && locked(&shared.segments).len() == 1 && next_segment(shared)? {
+            return Ok(());
+        }
+        // What is allocated may be used, and no more of it; the reserve is a part of it.
+        has_room(shared, Some(Reason::Behind), Some(&segment));
+        return Ok(());
     }
     // Half of what was allocated is left for what is written while the next is made.
     if offset > shared.sizes.segment / 2 && next_segment(shared)? {
         return Ok(());
     }
     let left = segment.allocated().saturating_sub(offset);
-    // An event may be larger than what is usually left.
-    let next = locked(&shared.queue).turns.front().map_or(0, |turn| turn.leaves.framed().len() as u64);
     if left >= reserve.saturating_add(next.max(shared.sizes.segment / 2)) {
-        has_room(shared, true, None);
+        has_room(shared, None, None);
         return Ok(());
     }
     let enough = allocate(shared, &segment, offset, next.max(shared.sizes.segment) + reserve)?;
-    has_room(shared, enough, Some(&segment));
+    has_room(shared, (!enough).then_some(Reason::NoSpace), Some(&segment));
     Ok(())
 }
 
-/// What the journal takes up, roughly.
-fn journal_bytes(shared: &Shared, offset: u64) -> u64 {
-    let segments = locked(&shared.segments).len() as u64;
-    segments.saturating_sub(1) * (shared.sizes.segment / 2) + offset
-}
-
-fn has_room(shared: &Shared, enough: bool, segment: Option<&Segment>) {
+/// Whether there is room, or why there is no more.
+fn has_room(shared: &Shared, full: Option<Reason>, segment: Option<&Segment>) {
     // Between full and not there is a margin, so that it does not change with every record.
     let reserve = shared.settings.reserve_bytes;
     let left = shared.with_pen(|pen| {
-        pen.full = !enough;
+        pen.full = full.clone();
         segment.map_or(u64::MAX, |segment| segment.allocated().saturating_sub(pen.offset))
     });
-    if enough || left >= reserve.saturating_add(LEAST) {
+    if full.is_none() || left >= reserve.saturating_add(LEAST) {
         shared.trouble(|health| &mut health.full, None);
     }
 }
@@ -251,8 +256,9 @@ fn next_segment(shared: &Shared) -> Result<bool, Reason> {
     let segment = Arc::new(Segment::new(&shared.disk, made.file, pen.next, allocated).map_err(failed)?);
     shared.disk.rename(Path::new(NEW), &segment.path).map_err(failed)?;
     let before = std::mem::replace(&mut pen.segment, Arc::clone(&segment));
+    before.length.store(pen.offset, Ordering::Release);
     pen.offset = 0;
-    pen.full = false;
+    pen.full = None;
     let mut recent = locked(&shared.recent);
     recent.unfinished.push(before);
     recent.unnamed = true;

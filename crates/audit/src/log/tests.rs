@@ -1,7 +1,9 @@
 //! The whole log, on real files.
 
+mod again;
 mod crash;
 mod heads;
+mod hostile;
 mod hot;
 mod opening;
 mod others;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use model::clock::Clock;
 use tempfile::TempDir;
 
+use super::bundles::TILE_BYTES;
 use super::disk::{Act, Acts, Disk};
 use super::settings::Sizes;
 use super::tree::Edge;
@@ -58,7 +61,9 @@ impl Setup {
         settings.sync = Sync::Interval(Duration::from_millis(5));
         settings.reserve_bytes = 64 << 10;
         settings.checkpoint_every = Duration::from_millis(20);
-        let sizes = Sizes { segment: 256 << 10, ..Sizes::default() };
+        // All heads are kept, and no write of a busy machine counts as slow, but where a test is about that.
+        let (heads_apart, slow_write) = (Duration::ZERO, Duration::from_secs(3_600));
+        let sizes = Sizes { segment: 256 << 10, heads_apart, slow_write, ..Sizes::default() };
         Self { settings, sizes, acts: Arc::new(()), cosigner: Arc::new(()), known: None, _directory: None }
     }
 
@@ -205,14 +210,19 @@ fn checked_head(directory: &Path) -> Head {
     assert_eq!(edge.head(), head, "what was signed is what is in the bundles");
     for tile in tiles.into_iter().chain(edge.partial()) {
         let path = layout::tile(tile.level, tile.index, tile.width());
-        assert_eq!(disk.read(&path).expect("read").as_deref(), Some(tile.bytes().as_slice()), "{}", path.display());
+        assert_eq!(
+            disk.read(&path, TILE_BYTES).expect("read").as_deref(),
+            Some(tile.bytes().as_slice()),
+            "{}",
+            path.display()
+        );
     }
     head
 }
 
 /// A directory's files without the lock that a log has.
 fn raw(directory: &Path) -> Disk {
-    Disk::unlocked(directory)
+    Disk::unlocked(directory).expect("a directory")
 }
 
 fn bundled(disk: &Disk, size: u64) -> Vec<Vec<u8>> {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::bundles::put_record;
-use super::cosign::Cosigning;
+use super::cosign::{self, Cosigning};
 use super::heads::HeadFile;
 use super::journal::{self, Reader, Segment};
 use super::leaves::Leaves;
@@ -20,7 +20,7 @@ use super::locked;
 use super::shared::Shared;
 use super::state::Reason;
 use super::tree::Edge;
-use crate::layout::{self, CHECKPOINT, FULL, HEADS};
+use crate::layout::{self, CHECKPOINT, FULL};
 use crate::note::{Checkpoint, Line, LogKey, Malformed};
 
 /// Written to before it gets its name.
@@ -147,7 +147,17 @@ impl Tiles {
             self.sign(closing)?;
         }
         self.countersign()?;
-        if closing { self.shared.disk.sync_all(&self.files) } else { Ok(()) }
+        if closing && let Some(newest) = self.newest.clone().filter(|newest| self.heads.misses(newest)) {
+            self.keep(&newest)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a head to those that were signed before.
+    fn keep(&mut self, head: &Checkpoint) -> io::Result<()> {
+        let bytes = self.heads.keep(&self.shared.disk, head, self.shared.settings.clock.now())?;
+        locked(&self.shared.figures).stored += bytes;
+        Ok(())
     }
 
     /// Makes bundles and tiles of what is synced. `true`: there is more.
@@ -250,7 +260,10 @@ impl Tiles {
         let own = self.key.sign(&text);
         self.cosigning.ask(&text);
         let lines = self.cosigning.answer(&text, if closing { COSIGNED.1 } else { COSIGNED.0 });
-        let signed = Checkpoint::new(&self.shared.settings.origin, head, std::iter::once(own).chain(lines).collect());
+        // Of the same records again: whoever has signed that before and not now has signed it all the same.
+        let before = self.newest.as_ref().filter(|newest| newest.text() == text).map_or(&[][..], Checkpoint::lines);
+        let lines = cosign::together(std::iter::once(own).chain(lines), before);
+        let signed = Checkpoint::new(&self.shared.settings.origin, head, lines);
         self.write(signed.map_err(malformed)?)?;
         self.signed = self.made.clone();
         self.signed_at = Some(self.shared.settings.clock.now());
@@ -263,17 +276,24 @@ impl Tiles {
     fn countersign(&mut self) -> io::Result<()> {
         let Some(newest) = &self.newest else { return Ok(()) };
         let lines: Vec<Line> = self.cosigning.answer(newest.text(), Duration::ZERO);
-        let own: Vec<Line> = newest.lines().iter().take(1).cloned().collect();
-        if lines.is_empty() || newest.lines().get(1..) == Some(&lines) {
+        let own = newest.lines().iter().take(1).cloned();
+        let all = cosign::together(own.chain(lines), newest.lines());
+        if all == newest.lines() {
             return Ok(());
         }
-        let all = own.into_iter().chain(lines).collect();
         let signed = Checkpoint::new(newest.origin(), newest.head(), all).map_err(malformed)?;
         self.write(signed)
     }
 
     /// Writes the newest head: from here on it counts.
     fn write(&mut self, signed: Checkpoint) -> io::Result<()> {
+        // Nothing but `checkpoint` has the one before, until here.
+        let before = self.newest.as_ref().filter(|before| before.head() != signed.head());
+        if let Some(before) =
+            before.filter(|before| self.heads.is_due(before, self.shared.settings.clock.now())).cloned()
+        {
+            self.keep(&before)?;
+        }
         let shared = &self.shared;
         let bytes = signed.to_bytes();
         shared.disk.put_synced(NEW, Path::new(CHECKPOINT), &bytes)?;
@@ -283,13 +303,6 @@ impl Tiles {
             figures.note.clone_from(&bytes);
             figures.signed_at = Some(shared.settings.clock.calendar());
             figures.signatures = signed.lines().len();
-        }
-        let known = self.newest.as_ref().is_some_and(|newest| *newest == signed);
-        if !known {
-            // Synced with the next head: this one is on the disk as the newest.
-            let file = self.heads.append(&shared.disk, &bytes)?;
-            self.files.push((PathBuf::from(HEADS), file));
-            locked(&shared.figures).stored += bytes.len() as u64;
         }
         self.newest = Some(signed);
         Ok(())

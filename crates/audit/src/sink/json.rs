@@ -1,14 +1,19 @@
 //! Records as JSON lines in a file, byte for byte as they stand in the log. The file may be renamed at any time: what comes
 //! then goes into a new one.
+//!
+//! Where the disk is full in the midst of a line, or the process is killed there, half a line stays at the end, which nobody
+//! takes for a line yet. What is written next finishes it: the record is sent again anyhow. A file in which lines were already
+//! read is not cut for that: who reads it would begin anew.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 
 use super::{Chunk, Outlet};
+use crate::layout::RECORD_BYTES;
 
 /// For the daemon's user, and its group: shippers are given that.
 const MODE: u32 = 0o640;
@@ -19,9 +24,13 @@ const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 pub struct JsonLines {
     path: PathBuf,
     file: Option<File>,
+    /// The file may end with half a line.
+    unsure: bool,
     lines: Vec<u8>,
-    /// The number behind the lines in hand.
-    end: u64,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// The number of the first.
+    first: u64,
     arrived: Option<u64>,
 }
 
@@ -29,7 +38,7 @@ impl JsonLines {
     /// At this path. Opened when there is something to write.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, lines: Vec::new(), end: 0, arrived: None }
+        Self { path, file: None, unsure: true, lines: Vec::new(), ends: Vec::new(), first: 0, arrived: None }
     }
 
     /// The file that bears the name now.
@@ -38,12 +47,21 @@ impl JsonLines {
             let (ours, there) = (file.metadata()?, std::fs::metadata(&self.path)?);
             Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
         };
+        if self.unsure
+            && let Some(file) = self.file.take_if(|file| !is_current(file).unwrap_or(false))
+            && let Err(error) = half(&file).and_then(|half| cut(&file, half.len()))
+        {
+            // It was moved away with half a line, which nobody finishes.
+            tracing::debug!(%error, "half a line stays at the end of a file of records that was moved away");
+        }
         // What cannot be looked at is opened anew.
         let file = match self.file.take().filter(|file| is_current(file).unwrap_or(false)) {
             Some(file) => file,
             None => {
+                let mut options = OpenOptions::new();
                 let file =
-                    OpenOptions::new().append(true).create(true).mode(MODE).custom_flags(NONBLOCK).open(&self.path)?;
+                    options.read(true).append(true).create(true).mode(MODE).custom_flags(NONBLOCK).open(&self.path)?;
+                self.unsure = true;
                 if !file.metadata()?.is_file() {
                     return Err(io::Error::other("it is no regular file"));
                 }
@@ -53,15 +71,38 @@ impl JsonLines {
         Ok(self.file.insert(file))
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        let lines = std::mem::take(&mut self.lines);
-        let file = self.current()?;
-        let before = file.metadata()?.len();
-        if let Err(error) = file.write_all(&lines) {
-            // Half a line would make another one of the next.
-            file.set_len(before)?;
-            return Err(error);
+    /// Writes the lines in hand. Says how many of them are written, whole, if not all.
+    fn write(&mut self) -> Result<(), (usize, io::Error)> {
+        let (lines, ends) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.ends));
+        let unsure = self.unsure || self.file.is_none();
+        let file = self.current().map_err(|error| (0, error))?;
+        let half = if unsure { half(file).map_err(|error| (0, error))? } else { Vec::new() };
+        let mut done = 0;
+        if !half.is_empty() {
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let line = starts
+                .zip(&ends)
+                .filter_map(|(start, end)| lines.get(start..*end))
+                .find(|line| line.starts_with(&half));
+            match line.and_then(|line| line.get(half.len()..)) {
+                Some(_) if lines.starts_with(&half) => done = half.len(),
+                // One of those that are written in their turn all the same.
+                Some(rest) => file.write_all(rest).map_err(|error| (0, error))?,
+                // Of none that is sent again.
+                None => cut(file, half.len()).map_err(|error| (0, error))?,
+            }
         }
+        self.unsure = true;
+        while let Some(rest) = lines.get(done..).filter(|rest| !rest.is_empty()) {
+            let written = self.file.as_mut().map_or(Ok(0), |file| file.write(rest));
+            match written {
+                Ok(0) => return Err((whole(&ends, done), io::ErrorKind::WriteZero.into())),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((whole(&ends, done), error)),
+            }
+        }
+        self.unsure = false;
         Ok(())
     }
 
@@ -83,21 +124,24 @@ impl Outlet for JsonLines {
         for record in &chunk.records {
             self.lines.extend_from_slice(record);
             self.lines.push(b'\n');
+            self.ends.push(self.lines.len());
         }
-        self.end = chunk.first + chunk.records.len() as u64;
+        self.first = chunk.first;
     }
 
     fn push(&mut self) -> Result<(), String> {
         if self.lines.is_empty() {
             return Ok(());
         }
-        match self.write() {
-            Ok(()) => {
-                self.arrived = Some(self.end);
-                Ok(())
-            }
-            Err(error) => Err(self.failed(&error)),
+        let count = self.ends.len();
+        let (written, outcome) = match self.write() {
+            Ok(()) => (count, Ok(())),
+            Err((written, error)) => (written, Err(self.failed(&error))),
+        };
+        if written > 0 {
+            self.arrived = Some(self.first + written as u64);
         }
+        outcome
     }
 
     fn arrived(&mut self) -> Option<u64> {
@@ -108,4 +152,29 @@ impl Outlet for JsonLines {
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
         synced.map_err(|error| self.failed(&error))
     }
+}
+
+/// How many lines end within so many bytes.
+fn whole(ends: &[usize], bytes: usize) -> usize {
+    ends.partition_point(|end| *end <= bytes)
+}
+
+/// What stands in a file behind its last whole line.
+fn half(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    // A line is no longer than a record; what is longer was not written here, and ends where it ends.
+    let looked = length.min(RECORD_BYTES as u64 + 1);
+    let mut end = vec![0; usize::try_from(looked).unwrap_or(0)];
+    file.read_exact_at(&mut end, length - looked)?;
+    match end.iter().rposition(|byte| *byte == b'\n') {
+        Some(newline) => Ok(end.split_off(newline + 1)),
+        None if looked == length => Ok(end),
+        None => Err(io::Error::other("its last line is longer than a record")),
+    }
+}
+
+/// Takes so many bytes off the end.
+fn cut(file: &File, bytes: usize) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    if bytes > 0 { file.set_len(length.saturating_sub(bytes as u64)) } else { Ok(()) }
 }

@@ -165,6 +165,8 @@ impl Sink {
             self.outlet.take(&chunk);
         }
         if let Err(why) = self.outlet.push() {
+            // It may have come to something before it failed.
+            at.arrived = self.outlet.arrived().map_or(at.arrived, |arrived| arrived.max(at.arrived));
             (at.next, at.sent) = (at.arrived, at.arrived);
             return Err(why);
         }

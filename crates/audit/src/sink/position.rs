@@ -1,23 +1,26 @@
 //! Up to which record everything has arrived: a file of two lines, the log's origin and the number.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::within;
 
 /// The folder in the log's directory.
 pub(super) const FOLDER: &str = "sinks";
 /// Most bytes of such a file.
-const BYTES: u64 = 4_096;
+const BYTES: usize = 4_096;
 
 pub(super) struct Position {
+    directory: PathBuf,
+    /// In that.
+    name: PathBuf,
     path: PathBuf,
     origin: String,
 }
 
 impl Position {
     pub(super) fn new(directory: &Path, sink: &str, origin: &str) -> Self {
-        Self { path: directory.join(FOLDER).join(sink), origin: origin.to_owned() }
+        let name = Path::new(FOLDER).join(sink);
+        Self { directory: directory.to_owned(), path: directory.join(&name), name, origin: origin.to_owned() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -26,15 +29,8 @@ impl Position {
 
     /// `None` where none is there, or another log's: then everything is sent.
     pub(super) fn read(&self) -> Result<Option<u64>, String> {
-        use io::Read as _;
-        let read = || -> io::Result<String> {
-            let mut text = String::new();
-            fs::File::open(&self.path)?.take(BYTES).read_to_string(&mut text)?;
-            Ok(text)
-        };
-        match read() {
-            Ok(text) => Ok(self.parse(&text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        match within::read(&self.directory, &self.name, BYTES) {
+            Ok(bytes) => Ok(bytes.and_then(|bytes| self.parse(std::str::from_utf8(&bytes).ok()?))),
             Err(error) => Err(format!("{}: {error}", self.path.display())),
         }
     }
@@ -47,25 +43,16 @@ impl Position {
 
     /// Whole or not at all; not synced: what is lost with the power is sent once more.
     pub(super) fn write(&self, number: u64) -> Result<(), String> {
-        let unfinished = self.path.with_extension("new");
-        let write = || -> io::Result<()> {
-            if let Some(folder) = self.path.parent()
-                && !folder.exists()
-            {
-                // Not the log's directory itself: that is the log's affair.
-                fs::create_dir(folder)?;
-            }
-            let mut file =
-                fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
-            file.write_all(format!("{}\n{number}\n", self.origin).as_bytes())?;
-            fs::rename(&unfinished, &self.path)
-        };
-        write().map_err(|error| format!("{}: cannot be written ({error})", self.path.display()))
+        let (unfinished, text) = (self.name.with_extension("new"), format!("{}\n{number}\n", self.origin));
+        let written = within::put(&self.directory, &unfinished, &self.name, text.as_bytes(), 0o600, false);
+        written.map_err(|error| format!("{}: cannot be written ({error})", self.path.display()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -86,5 +73,30 @@ mod tests {
         fs::remove_dir_all(folder.path()).unwrap();
         assert!(position.write(9).is_err());
         assert!(!folder.path().exists(), "the log's directory is the log's affair");
+    }
+
+    /// Who can write to the log's directory has nothing written elsewhere by that, and holds nobody up.
+    #[test]
+    fn it_stays_in_the_log_s_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        fs::create_dir_all(log.join("sinks")).unwrap();
+        fs::write(folder.path().join("outside"), "somebody's").unwrap();
+        let position = Position::new(&log, "json", "one");
+        for planted in ["sinks/json", "sinks/json.new"] {
+            std::os::unix::fs::symlink(folder.path().join("outside"), log.join(planted)).unwrap();
+        }
+        assert!(position.read().is_err());
+        position.write(7).unwrap();
+        assert_eq!(position.read(), Ok(Some(7)));
+        fs::remove_file(position.path()).unwrap();
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, position.path(), pipe, rustix::fs::Mode::RWXU, 0).unwrap();
+        assert!(position.read().is_err());
+        fs::remove_dir_all(log.join("sinks")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), log.join("sinks")).unwrap();
+        assert!(position.write(8).is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("outside")).unwrap(), "somebody's");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

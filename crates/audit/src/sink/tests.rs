@@ -289,3 +289,85 @@ fn a_connection_that_broke_off_in_the_middle_of_a_record_begins_with_a_whole_one
     }
     assert_eq!(reader.join().unwrap(), Some(0));
 }
+
+/// The process ended in the midst of a line: the next one finishes it, whichever record it was; what belongs to none goes.
+#[test]
+fn half_a_line_is_finished_and_never_another_one() {
+    let line = |number: u64| expected(number..number + 1);
+    for (half_of, length) in [(2, 5), (2, 30), (4, 30), (2, 0)] {
+        let bench = Bench::new();
+        let mut sink = bench.sink(bench.lines());
+        drained(&mut sink, 2);
+        sink.close().unwrap();
+        let half = line(half_of)[..length].to_owned();
+        std::fs::write(bench.folder.path().join("lines"), expected(0..2) + &half).unwrap();
+        let mut sink = bench.sink(bench.lines());
+        drained(&mut sink, 6);
+        let written = bench.written("lines");
+        assert!(written.starts_with(&(expected(0..2) + &half)), "nothing is taken back");
+        let lines: Vec<String> = written.split_inclusive('\n').map(str::to_owned).collect();
+        assert!(lines.iter().all(|written| (0..6).any(|number| *written == line(number))), "{written}");
+        assert!((0..6).all(|number| lines.contains(&line(number))), "{written}");
+        assert!(lines.len() <= 7);
+    }
+    let bench = Bench::new();
+    std::fs::write(bench.folder.path().join("lines"), "somebody's line\n{\"of nobody").unwrap();
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 2);
+    assert_eq!(bench.written("lines"), "somebody's line\n".to_owned() + &expected(0..2));
+}
+
+/// Where a test has to be run again to have a file system of its own.
+const ALONE: &str = "KEYSTORED_AUDIT_TEST_DISK";
+
+/// A real disk that is full in the midst of a line.
+#[test]
+fn a_full_disk_leaves_no_broken_line() {
+    let Some(disk) = std::env::var_os(ALONE).map(PathBuf::from) else {
+        return crate::test_disk::again("sink::tests::a_full_disk_leaves_no_broken_line", ALONE);
+    };
+    let bench = Bench::new();
+    bench.records.0.lock().unwrap().padding = 1_000;
+    let (file, filler) = (disk.join("lines"), disk.join("filler"));
+    let expected: String = (0..900).map(|number| String::from_utf8(record(number, 1_000)).unwrap() + "\n").collect();
+    let fill = || {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&filler).unwrap();
+        while file.write_all(&[1; 4_096]).is_ok() {}
+    };
+    // Some pages are left.
+    std::fs::write(disk.join("left"), [1; 40_960]).unwrap();
+    fill();
+    std::fs::remove_file(disk.join("left")).unwrap();
+    let mut sink = bench.sink(JsonLines::new(file.clone()));
+    assert_eq!(sink.step(900), Step::Failed);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.len() > 30_000 && !written.ends_with('\n') && expected.starts_with(&written));
+    let whole = written.lines().count() as u64 - 1;
+    assert_eq!(sink.standing().arrived, whole, "what is whole is not sent again");
+    assert_eq!(sink.step(900), Step::Failed);
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        written,
+        "nothing is added to half a line, and nothing taken back"
+    );
+    // It is moved away as it is: then it ends with a line, and the rest goes into another one.
+    let moved = disk.join("lines.1");
+    std::fs::rename(&file, &moved).unwrap();
+    std::fs::remove_file(&filler).unwrap();
+    while sink.step(900) != Step::Idle {}
+    let (before, after) = (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&file).unwrap());
+    assert_eq!(before.lines().count() as u64, whole);
+    assert!(before.ends_with('\n'));
+    assert_eq!(before + &after, expected);
+    // And without that.
+    std::fs::write(disk.join("left"), [1; 40_960]).unwrap();
+    fill();
+    std::fs::remove_file(disk.join("left")).unwrap();
+    bench.records.0.lock().unwrap().padding = 900;
+    assert_eq!(sink.step(1_000), Step::Failed);
+    assert!(!std::fs::read_to_string(&file).unwrap().ends_with('\n'));
+    std::fs::remove_file(&filler).unwrap();
+    while sink.step(1_000) != Step::Idle {}
+    let rest: String = (900..1_000).map(|number| String::from_utf8(record(number, 900)).unwrap() + "\n").collect();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), after + &rest);
+}

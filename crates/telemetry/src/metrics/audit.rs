@@ -40,6 +40,12 @@ pub struct AuditReading {
     pub behind: Option<u64>,
     /// What the log's files take up.
     pub bytes: Option<u64>,
+    /// How often the disk was made to take records, since the log was opened.
+    pub syncs: Option<u64>,
+    /// Records that it took then.
+    pub synced: Option<u64>,
+    /// Those that it took the last time.
+    pub last_group: Option<u64>,
     /// Room that is kept for restricting changes.
     pub reserve: Option<u64>,
     /// What is free on its disk.
@@ -90,6 +96,9 @@ pub(super) struct AuditMetrics {
     records: Counter,
     behind: Gauge<i64, AtomicI64>,
     bytes: Gauge<i64, AtomicI64>,
+    syncs: Counter,
+    synced: Counter,
+    last_group: Gauge<i64, AtomicI64>,
     reserve: Gauge<i64, AtomicI64>,
     free: Gauge<i64, AtomicI64>,
     full_in: Maybe,
@@ -112,6 +121,9 @@ impl AuditMetrics {
             records: Counter::default(),
             behind: Gauge::default(),
             bytes: Gauge::default(),
+            syncs: Counter::default(),
+            synced: Counter::default(),
+            last_group: Gauge::default(),
             reserve: Gauge::default(),
             free: Gauge::default(),
             full_in: Family::default(),
@@ -129,6 +141,13 @@ impl AuditMetrics {
         let m = &metrics;
         r.register("audit_accepting", "1 while the audit log accepts records", m.accepting.clone());
         r.register("audit_records", "Records in the audit log", m.records.clone());
+        r.register("audit_syncs", "How often the disk took records of the audit log", m.syncs.clone());
+        r.register("audit_records_synced", "Records of the audit log that the disk took", m.synced.clone());
+        r.register(
+            "audit_group_records",
+            "Records of the audit log that the disk took the last time, all at once",
+            m.last_group.clone(),
+        );
         r.register(
             "audit_records_behind_checkpoint",
             "Records of the audit log that no signed head covers yet",
@@ -206,12 +225,16 @@ impl Metrics {
         let m = &self.audit;
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         m.accepting.set(i64::from(reading.accepting));
-        if let Some(records) = reading.records {
-            m.records.inner().store(records, Ordering::Relaxed);
+        for (counter, figure) in [(&m.records, reading.records), (&m.syncs, reading.syncs), (&m.synced, reading.synced)]
+        {
+            if let Some(figure) = figure {
+                counter.inner().store(figure, Ordering::Relaxed);
+            }
         }
         for (gauge, figure) in [
             (&m.behind, reading.behind),
             (&m.bytes, reading.bytes),
+            (&m.last_group, reading.last_group),
             (&m.reserve, reading.reserve),
             (&m.free, reading.free),
         ] {
@@ -261,6 +284,9 @@ mod tests {
             accepting: true,
             records: Some(7),
             behind: Some(2),
+            syncs: Some(3),
+            synced: Some(6),
+            last_group: Some(4),
             full_in: Some(Duration::from_secs(90)),
             signature_ages: vec![("hsm-a".to_owned(), Duration::from_millis(1_500))],
             refusals: vec![("no_space", 3)],
@@ -278,6 +304,9 @@ mod tests {
             "keystored_audit_accepting 1",
             "keystored_audit_records_total 7",
             "keystored_audit_records_behind_checkpoint 2",
+            "keystored_audit_syncs_total 3",
+            "keystored_audit_records_synced_total 6",
+            "keystored_audit_group_records 4",
             "keystored_audit_disk_full_in_seconds{} 90.0",
             "keystored_audit_hsm_signature_age_seconds{hsm=\"hsm-a\"} 1.5",
             "keystored_audit_records_not_accepted_total{reason=\"no_space\"} 3",

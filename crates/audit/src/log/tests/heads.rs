@@ -232,3 +232,83 @@ fn a_thread_that_ends_by_a_fault_is_seen() {
     log.close();
     assert_eq!(contents(setup.directory()), records_of(0..200));
 }
+
+/// Of the heads that are signed while records come, one is kept in a while, and the last before a pause and before the end;
+/// each that replaces another one is over what the one before was over, so nothing is lost to who verifies.
+#[test]
+fn heads_are_kept_now_and_then() {
+    let clock = Clock::manual();
+    let mut setup = Setup::new();
+    setup.settings.clock = clock.clone();
+    setup.settings.checkpoint_every = Duration::from_secs(1);
+    setup.settings.idle_checkpoint_every = Duration::from_secs(600);
+    setup.sizes.heads_apart = Duration::from_secs(60);
+    let asked = Arc::new(Asked::default());
+    let open = |setup: &Setup| {
+        let (settings, acts) = (setup.settings.clone(), Arc::clone(&setup.acts));
+        Log::prepare(settings, setup.sizes, acts, key(), &asked, None).expect("a log that opens")
+    };
+    let (log, mut tiles) = open(&setup);
+    let grow = |log: &Log, tiles: &mut Tiles| {
+        let size = log.state().size;
+        fill(log, size..size + 1);
+        sync::round(&log.shared).expect("synced");
+        tiles.attempt(false);
+        assert_eq!((log.head().size, newest(setup.directory()).head().size), (size + 1, size + 1));
+    };
+    for _ in 0..300 {
+        grow(&log, &mut tiles);
+        clock.advance(Duration::from_secs(1));
+    }
+    let sizes = |directory: &Path| heads(directory).iter().map(|head| head.head().size).collect::<Vec<_>>();
+    let kept = sizes(setup.directory());
+    assert_eq!(kept, [1, 61, 121, 181, 241]);
+    // A pause: what was the newest all the while is kept before another one takes its place.
+    clock.advance(Duration::from_secs(100));
+    grow(&log, &mut tiles);
+    assert_eq!(sizes(setup.directory()), [1, 61, 121, 181, 241, 300]);
+    clock.advance(Duration::from_secs(1));
+    grow(&log, &mut tiles);
+    tiles.attempt(true);
+    assert_eq!(sizes(setup.directory()), [1, 61, 121, 181, 241, 300, 302], "the last one");
+    drop((log, tiles));
+    // Opened and closed, it is there already.
+    let (log, mut tiles) = open(&setup);
+    tiles.attempt(true);
+    assert_eq!(sizes(setup.directory()).last_chunk(), Some(&[300, 302]));
+    drop((log, tiles));
+    assert_eq!(contents(setup.directory()), records_of(0..302));
+}
+
+/// Zones that sign one time and not the next: a head over the same records keeps the signatures that it had.
+#[test]
+fn a_head_that_is_signed_again_keeps_its_signatures() {
+    struct Turns([LogKey; 2], AtomicUsize);
+    impl Cosigner for Turns {
+        fn cosign(&self, text: &[u8]) -> Vec<crate::note::Line> {
+            let turn = self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.get(turn % 3).map(|key| key.sign(text)).into_iter().collect()
+        }
+    }
+    let zone = |name: &str, seed| LogKey::from_seed(name, &[seed; 32]).expect("a key");
+    let zones = Arc::new(Turns([zone("zone-a.example", 3), zone("zone-b.example", 4)], AtomicUsize::new(0)));
+    let mut setup = Setup::new();
+    setup.cosigner = Arc::clone(&zones) as Arc<dyn Cosigner>;
+    setup.settings.idle_checkpoint_every = Duration::from_millis(20);
+    let log = setup.open();
+    fill(&log, 0..1);
+    until("both have signed", || log.head().size == 1 && log.state().signatures == 3);
+    let asked = zones.1.load(Ordering::SeqCst);
+    until("it is signed again and again", || {
+        let head = newest(setup.directory());
+        assert!(zones.0.iter().all(|zone| head.signed_by(zone.verifier()) == Signed::Well), "{:?}", head.lines());
+        zones.1.load(Ordering::SeqCst) > asked + 5
+    });
+    assert_eq!(log.state().signatures, 3);
+    // Other records have to be signed anew.
+    fill(&log, 1..2);
+    until("a head is over it", || log.head().size == 2);
+    assert!(newest(setup.directory()).lines().len() <= 3);
+    log.close();
+    assert_eq!(newest(setup.directory()).signed_by(key().verifier()), Signed::Well);
+}

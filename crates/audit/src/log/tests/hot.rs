@@ -209,3 +209,90 @@ fn the_timekeeper_keeps_those_who_wait() {
     times.keep(clock.now() + second, &Arc::new(waiting::Waiter::default()));
     assert_eq!(times.kept(), 1);
 }
+
+/// Writes take as long as it says, by the log's clock; who did them is noted.
+struct Slow {
+    clock: Clock,
+    takes: Mutex<Duration>,
+    by: Mutex<Vec<Option<String>>>,
+}
+
+impl Acts for Slow {
+    fn before(&self, act: Act, path: &Path) -> io::Result<()> {
+        if act == Act::Write && path.starts_with(layout::JOURNAL) {
+            self.clock.advance(*locked(&self.takes));
+            locked(&self.by).push(thread::current().name().map(str::to_owned));
+        }
+        Ok(())
+    }
+}
+
+/// A slow write keeps its caller, and from then on the log's own thread writes, until writes have been quick for a while.
+#[test]
+fn after_a_slow_write_no_caller_writes() {
+    let clock = Clock::manual();
+    let slow = Arc::new(Slow { clock: clock.clone(), takes: Mutex::default(), by: Mutex::default() });
+    let mut setup = Setup::new();
+    setup.settings.clock = clock.clone();
+    setup.sizes.slow_write = Duration::from_millis(50);
+    setup.acts = Arc::clone(&slow) as Arc<dyn Acts>;
+    let log = setup.open();
+    let ours = || thread::current().name().map(str::to_owned);
+    let writes = |number, takes| {
+        *locked(&slow.takes) = Duration::from_millis(takes);
+        assert_eq!(data(&log, number), Ok(Position { first: number, count: 1 }));
+        locked(&slow.by).pop().expect("it was written")
+    };
+    let thread = || Some("audit-sync".to_owned());
+    assert_eq!(writes(0, 0), ours());
+    assert_eq!(writes(1, 60), ours(), "nobody knows before");
+    for number in 2..10 {
+        assert_eq!(writes(number, 60), thread());
+    }
+    assert_eq!(writes(10, 10), thread(), "quick once is not quick again");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(writes(11, 10), thread());
+    assert_eq!(writes(12, 10), ours());
+    log.close();
+    assert_eq!(contents(setup.directory()), records_of(0..13));
+}
+
+/// What the bench shows: how many records one sync takes.
+#[test]
+fn groups_are_counted() {
+    let mut setup = Setup::new();
+    setup.settings.sync = Sync::Always;
+    let log = setup.open();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..50).for_each(|number| assert!(data(&log, number).is_ok())));
+        }
+    });
+    let groups = log.state().groups;
+    assert_eq!(groups.records, 400);
+    assert!((1..=400).contains(&groups.syncs) && (1..=8).contains(&groups.last), "{groups:?}");
+    assert_eq!(data(&log, 400).map(|position| position.first), Ok(400));
+    let after = log.state().groups;
+    assert_eq!(after, Groups { syncs: groups.syncs + 1, records: 401, last: 1 });
+}
+
+/// `cargo test -p keystored-audit --release -- --ignored --nocapture one_in_flight` prints how long one append takes.
+#[test]
+#[ignore = "prints a figure"]
+fn one_in_flight() {
+    let mut setup = Setup::new();
+    setup.settings.sync = Sync::Interval(Duration::from_millis(100));
+    setup.settings.checkpoint_every = Duration::from_secs(1);
+    setup.sizes.segment = Sizes::default().segment;
+    setup.sizes.slow_write = Sizes::default().slow_write;
+    let (log, clock) = (setup.open(), Clock::system());
+    let mut took: Vec<Duration> = (0..200_000)
+        .map(|_| {
+            let begun = clock.now();
+            assert!(log.append(Leaves::one(&[b'x'; 900]).expect("a leaf"), Class::Data).wait().is_ok());
+            clock.now() - begun
+        })
+        .collect();
+    took.sort_unstable();
+    println!("p50 {:?}, p99 {:?}, p99.9 {:?}", took[100_000], took[198_000], took[199_800]);
+}

@@ -60,7 +60,7 @@ fn under_load(setup: &Setup, act: impl FnOnce(&Log)) {
     assert_eq!(contents(setup.directory()), found);
 }
 
-fn until_healed(log: &Log) {
+pub(super) fn until_healed(log: &Log) {
     let mut last = None;
     until("it has healed", || {
         let trouble = log.state().trouble.map(|trouble| trouble.reason);

@@ -1,0 +1,212 @@
+//! Somebody else writes to the log's directory: nothing hangs, takes memory without bound, or writes outside of it.
+
+use super::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+/// What is put in place of a file.
+#[derive(Clone, Copy, Debug)]
+enum Planted {
+    Pipe,
+    Folder,
+    Link,
+    HardLink,
+    Endless,
+    Nothing,
+}
+
+const ALL: [Planted; 6] =
+    [Planted::Pipe, Planted::Folder, Planted::Link, Planted::HardLink, Planted::Endless, Planted::Nothing];
+
+impl Planted {
+    /// Puts it there. Links lead to `outside`.
+    fn plant(self, path: &Path, outside: &Path) {
+        clear(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        match self {
+            Self::Pipe => mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe"),
+            Self::Folder => std::fs::create_dir(path).expect("a directory"),
+            Self::Link => std::os::unix::fs::symlink(outside, path).expect("a link"),
+            Self::HardLink => std::fs::hard_link(outside, path).expect("a link"),
+            Self::Endless => std::fs::File::create(path).and_then(|file| file.set_len(1 << 42)).expect("a file"),
+            Self::Nothing => std::fs::write(path, b"").expect("a file"),
+        }
+    }
+}
+
+fn clear(path: &Path) {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path).expect("removed"),
+        Ok(_) => std::fs::remove_file(path).expect("removed"),
+        Err(_) => {}
+    }
+}
+
+/// In memory, where that can be: much is synced here.
+fn quick() -> Setup {
+    let directory = quick_directory();
+    let mut setup = Setup::at(&directory.path().join("audit"));
+    setup._directory = Some(directory);
+    setup
+}
+
+/// A file elsewhere that nobody must write to, in a folder that nothing must appear in.
+struct Outside(TempDir);
+
+impl Outside {
+    fn new(beside: &Setup) -> Self {
+        // On the same file system, for hard links.
+        let folder = tempfile::tempdir_in(beside.directory().parent().expect("a parent")).expect("a directory");
+        std::fs::write(folder.path().join("file"), b"somebody's").expect("written");
+        Self(folder)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("file")
+    }
+
+    fn check(&self, case: &str) {
+        assert_eq!(std::fs::read(self.file()).expect("read"), b"somebody's", "{case}");
+        assert_eq!(std::fs::read_dir(self.0.path()).expect("a directory").count(), 1, "{case}");
+    }
+}
+
+/// Names that the writer makes files under before they get their own, planted while it runs: it goes on.
+#[test]
+fn what_is_planted_under_temporary_names_is_not_written_to() {
+    for planted in ALL {
+        let setup = quick();
+        let outside = Outside::new(&setup);
+        let log = setup.open();
+        fill(&log, 0..300);
+        for name in ["new-tile", "new-compressed", "journal/new"] {
+            planted.plant(&setup.directory().join(name), &outside.file());
+        }
+        fill(&log, 300..1_000);
+        for path in journal_files(setup.directory()) {
+            let _planted_or_trimmed = std::fs::remove_file(path);
+        }
+        // A folder is not taken away, so the log waits until somebody has done that.
+        if matches!(planted, Planted::Folder) {
+            until("it is noticed", || !log.state().accepting());
+            for name in ["new-tile", "new-compressed", "journal/new"] {
+                let _taken_already = std::fs::remove_dir(setup.directory().join(name));
+            }
+        }
+        until("it goes on", || log.state().accepting() && data(&log, 1_000).is_ok());
+        let size = log.state().size;
+        until(&format!("a head is over it ({planted:?}, {:?})", log.state()), || log.head().size == size);
+        log.close();
+        outside.check(&format!("{planted:?}"));
+        assert_eq!(contents(setup.directory())[..1_000], records_of(0..1_000)[..], "{planted:?}");
+    }
+}
+
+/// What the log has is another thing while it runs: it is told or put right, and the log ends when it is told to.
+#[test]
+fn what_is_planted_in_place_of_files_holds_nothing_up() {
+    for planted in ALL {
+        for name in ["checkpoint", "heads", "tile/0/001", "tile/entries/001", "tile", "journal"] {
+            let case = format!("{planted:?} as {name}");
+            if name == "heads" && matches!(planted, Planted::HardLink) {
+                // Whoever can make one to a file can write to that file (fs.protected_hardlinks).
+                continue;
+            }
+            let mut setup = quick();
+            setup.sizes.tiles_grace = Duration::ZERO;
+            let outside = Outside::new(&setup);
+            let to = if matches!(planted, Planted::Link) && ["tile", "journal"].contains(&name) {
+                outside.0.path().to_owned()
+            } else {
+                outside.file()
+            };
+            let log = setup.open();
+            fill(&log, 0..600);
+            until("a head is over it", || log.head().size == 600);
+            let path = setup.directory().join(name);
+            if path.is_dir() {
+                std::fs::rename(&path, setup.directory().join("before")).expect("moved");
+            }
+            planted.plant(&path, &to);
+            for number in 600..900 {
+                let _told = data(&log, number);
+            }
+            let size = log.state().size;
+            until("it is signed or told", || log.head().size >= size || !log.state().accepting());
+            clear(&path);
+            if setup.directory().join("before").exists() {
+                clear(&path);
+                std::fs::rename(setup.directory().join("before"), &path).expect("moved back");
+            }
+            until("it goes on", || log.state().accepting() && data(&log, 0).is_ok());
+            log.close();
+            outside.check(&case);
+        }
+    }
+}
+
+/// A log is opened in a directory that somebody prepared: it opens or says why not, at once.
+#[test]
+fn a_directory_that_was_prepared_is_opened_or_refused() {
+    for planted in ALL {
+        for name in [
+            "checkpoint",
+            "heads",
+            "journal/00000000000000000000",
+            "journal/00000000000000000600",
+            "journal/new",
+            "new-tile",
+            "tile/0/001.p/88",
+            "tile/entries/002.p/88",
+            "tile",
+            "journal",
+        ] {
+            let case = format!("{planted:?} as {name}");
+            let hard = matches!(planted, Planted::HardLink);
+            if hard && (name == "heads" || name.starts_with("journal/0")) {
+                continue;
+            }
+            let setup = quick();
+            let outside = Outside::new(&setup);
+            let log = setup.open();
+            fill(&log, 0..600);
+            drop(log);
+            let to = if name.contains('/') || name.contains('-') || !matches!(planted, Planted::Link) {
+                outside.file()
+            } else {
+                outside.0.path().to_owned()
+            };
+            planted.plant(&setup.directory().join(name), &to);
+            match setup.try_open() {
+                Ok(log) => {
+                    let _told = data(&log, 600);
+                    log.close();
+                }
+                Err(error) => assert!(!error.to_string().is_empty(), "{case}"),
+            }
+            outside.check(&case);
+        }
+    }
+}
+
+/// What is moved away is what the log has, not what a link in it leads to.
+#[test]
+fn links_are_not_archived() {
+    let setup = quick();
+    let outside = Outside::new(&setup);
+    let log = setup.open();
+    fill(&log, 0..1_000);
+    until("a head is over it", || log.head().size == 1_000);
+    until("it is compressed", || !setup.directory().join(layout::bundle(2, 256)).exists());
+    log.close();
+    let to = tempfile::tempdir().expect("a directory");
+    for planted in [Planted::Pipe, Planted::Folder, Planted::Link, Planted::Endless] {
+        planted.plant(&setup.directory().join(bundles::compressed(1)), &outside.file());
+        assert!(archive(setup.directory(), to.path(), 0).is_err(), "{planted:?}");
+        assert!(!to.path().join(bundles::compressed(1)).exists(), "{planted:?}");
+    }
+    for planted in [Planted::Pipe, Planted::Folder, Planted::Link, Planted::Endless] {
+        planted.plant(&setup.directory().join(layout::CHECKPOINT), &outside.file());
+        assert!(archive(setup.directory(), to.path(), 0).is_err(), "{planted:?}");
+    }
+    outside.check("archived");
+}
