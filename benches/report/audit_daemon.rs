@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const AT_REST: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 100;
 /// Syncs of the log, and the records that they were for.
-const SYNCS: [&str; 2] = ["keystored_audit_syncs_total", "keystored_audit_synced_records_total"];
+const SYNCS: [&str; 2] = ["keystored_audit_syncs_total", "keystored_audit_records_synced_total"];
 
 /// Serves until SIGTERM.
 pub(super) fn run(arguments: &[OsString], clock: Clock) -> Outcome<()> {

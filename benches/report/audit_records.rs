@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::event::{
-    Actor, Asked, Done, Event, EventId, Fields, Items, KMS, Key, Length, NONE, Phase, Request, Says, Served, Shape,
+    Actor, Asked, Done, Event, EventId, Fields, Items, KMS, Key, Length, NONE, Phase, Request, Says, Served, Shape, Tls,
 };
 use model::id::Scope;
 use uuid::Builder;
@@ -156,6 +156,11 @@ impl Call<'_> {
             actor: Actor::Principal { id, arn, access_key: None },
             address: Some(self.address),
             user_agent: Some(self.user_agent),
+            tls: Some(Tls {
+                version: "TLSv1.3",
+                cipher_suite: "TLS_AES_256_GCM_SHA384",
+                host: Some("kms.example.com"),
+            }),
             failure: None,
             request: Request::Items(items),
             response: None,

@@ -163,13 +163,15 @@ fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
         secret("the daemon's state_dir", &config.state_dir),
         secret("the lock_dir", &config.lock_dir),
         secret("the seal key", &config.seal.key),
+    ];
+    all.extend(config.file.iter().map(|file| secret("the daemon's configuration", file)));
+    all.extend([
         secret("the key of [grpc]", &config.grpc.key),
         public("the certificate of [grpc]", &config.grpc.certificate),
         public("the client CAs of [grpc]", &config.grpc.client_ca),
         secret("the audit log", &config.audit.dir),
-    ];
+    ]);
     all.extend(config.seal.former.iter().map(|former| secret("a former seal key", former)));
-    all.extend(config.file.iter().map(|file| secret("the daemon's configuration", file)));
     all.extend(credentials.map(|directory| secret("the credentials of the service", directory)));
     all.extend(config.audit.json.iter().map(|file| secret("the records of the audit log", file)));
     if let Some(aws) = &config.aws {

@@ -341,9 +341,11 @@ impl Scope {
         format!("arn:{}:kms:{}:{}:cluster/{id}", self.partition, self.region, self.account)
     }
 
-    /// The ARN of an audit log of this name, whether there is one or not.
+    /// The ARN of an audit log of this name, whether there is one or not. Colons of the name are percent-encoded (and so `%`
+    /// is), so that a pattern for something else, such as `arn:aws:kms:*:*:alias/*`, is one for no audit log.
     #[must_use]
     pub fn audit_log_arn(&self, name: &str) -> String {
+        let name = name.replace('%', "%25").replace(':', "%3A");
         format!("arn:{}:kms:{}:{}:audit-log/{name}", self.partition, self.region, self.account)
     }
 

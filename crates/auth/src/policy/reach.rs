@@ -114,8 +114,8 @@ impl Thing {
             Self::Role => (of_any("role/"), Class::Part),
             Self::Group => (of_iam("group/"), Class::Part),
             Self::Policy => (of_iam("policy/"), Class::Part),
-            // Its name is up to the configuration.
-            Self::AuditLog => (of_kms("audit-log/"), Class::Any),
+            // Its name is up to the configuration, and has no colon in an ARN.
+            Self::AuditLog => (of_kms("audit-log/"), Class::Part),
         };
         begin.push(Step::Many(rest));
         begin
