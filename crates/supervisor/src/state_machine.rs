@@ -387,10 +387,7 @@ impl StateMachine {
                 &[Action::Withdraw, Action::Close]
             }
             // It is there, and says so itself: neither a probe that it failed nor one that it stood.
-            Class::Busy => {
-                self.state = State::Ready { since, misses };
-                &[]
-            }
+            Class::Busy => &[],
             Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
                 self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, format!("the last probe failed: {fault}")));
                 self.state = State::Ready { since, misses: misses + 1 };

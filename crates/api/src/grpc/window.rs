@@ -153,11 +153,14 @@ impl Refused {
     }
 }
 
+/// What came of the items of one operation, and where their record stands.
+type Done<T> = (Result<Vec<Result<T, Error>>, Error>, Option<Receipt>);
+
 /// Gives results their requests' numbers. An error of the whole window is each item's.
 pub(super) fn number<T>(
     answers: &mut Vec<StreamResponse>,
     numbers: Vec<u64>,
-    (results, receipt): (Result<Vec<Result<T, Error>>, Error>, Option<Receipt>),
+    (results, receipt): Done<T>,
     given: impl Fn(T) -> Given,
 ) {
     let receipt = receipt.as_ref();

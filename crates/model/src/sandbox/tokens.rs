@@ -40,7 +40,7 @@ impl Tokens {
         match self {
             Self::Elsewhere => Vec::new(),
             // Where it is set twice, SoftHSM takes the later one.
-            Self::SoftHsm => values("directories.tokendir").last().map(PathBuf::from).into_iter().collect(),
+            Self::SoftHsm => values("directories.tokendir").next_back().map(PathBuf::from).into_iter().collect(),
             // Databases, with their journals beside them.
             Self::Kryoptic => values("dbargs")
                 .filter_map(|value| Path::new(value.trim_matches(['"', '\''])).parent().map(Path::to_owned))
