@@ -170,5 +170,5 @@ async fn without_a_sandbox_it_is_said_everywhere() {
         metrics.lines().find(|line| line.starts_with("keystored_hsm_confinement_gaps{") && line.contains("hsm-a"));
     assert!(counted.is_some_and(|line| line.ends_with(&format!(" {}", gaps[0]))), "{metrics}");
     let described = daemon.keystorectl(&["key-store", "describe"]).ok();
-    assert!(described.contains("confinement of its module") && described.contains("NOT confined"), "{described:?}");
+    assert!(described.contains("CONFINEMENT OF ITS MODULE") && described.contains("NOT confined"), "{described:?}");
 }
