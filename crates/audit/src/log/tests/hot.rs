@@ -275,24 +275,3 @@ fn groups_are_counted() {
     let after = log.state().groups;
     assert_eq!(after, Groups { syncs: groups.syncs + 1, records: 401, last: 1 });
 }
-
-/// `cargo test -p keystored-audit --release -- --ignored --nocapture one_in_flight` prints how long one append takes.
-#[test]
-#[ignore = "prints a figure"]
-fn one_in_flight() {
-    let mut setup = Setup::new();
-    setup.settings.sync = Sync::Interval(Duration::from_millis(100));
-    setup.settings.checkpoint_every = Duration::from_secs(1);
-    setup.sizes.segment = Sizes::default().segment;
-    setup.sizes.slow_write = Sizes::default().slow_write;
-    let (log, clock) = (setup.open(), Clock::system());
-    let mut took: Vec<Duration> = (0..200_000)
-        .map(|_| {
-            let begun = clock.now();
-            assert!(log.append(Leaves::one(&[b'x'; 900]).expect("a leaf"), Class::Data).wait().is_ok());
-            clock.now() - begun
-        })
-        .collect();
-    took.sort_unstable();
-    println!("p50 {:?}, p99 {:?}, p99.9 {:?}", took[100_000], took[198_000], took[199_800]);
-}
