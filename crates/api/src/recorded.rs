@@ -141,8 +141,10 @@ where
 /// The connection of a request, and the host that it asks for, if that is text and short.
 fn tls(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Option<TlsDetails> {
     let Tls { version, cipher_suite } = peer.tls()?;
-    let authority = uri.authority().map(|authority| authority.as_str()).filter(|host| host.len() <= HOST_BYTES);
-    let host = authority.map(Into::into).or_else(|| text(headers.get(HOST), HOST_BYTES));
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let host = authority.or_else(|| headers.get(HOST)?.to_str().ok()).filter(|host| host.len() <= HOST_BYTES);
+    // A name and a password before it are nobody's business.
+    let host = host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host).into());
     Some(TlsDetails { version, cipher_suite, host })
 }
 

@@ -89,7 +89,8 @@ impl Filter {
 
     /// Whether a record is older than anything that is wanted.
     fn is_before(&self, facts: &Facts<'_>) -> bool {
-        self.since.as_deref().is_some_and(|since| facts.time() < since)
+        // What says no time may be of any.
+        !facts.time().is_empty() && self.since.as_deref().is_some_and(|since| facts.time() < since)
     }
 }
 

@@ -371,7 +371,11 @@ impl<P: Port> Dispatcher<P> {
             }
             again.push((at, item));
         }
-        match failed.or(throttled) {
+        // Whoever is too busy for one item and fails at another is both.
+        if let Some(fault) = &throttled {
+            self.note_fault(place, fault, attempts);
+        }
+        match failed {
             Some(fault) => self.note_fault(place, &fault, attempts),
             None if again.is_empty() => member.succeeded(),
             None => {}

@@ -11,10 +11,11 @@ use audit::keys::PublicKeys;
 use audit::layout::KEYS;
 use audit::look::{self, Bounds, Filter, Found, LookError, Way};
 use audit::prove::{self, ProofError};
+use audit::within;
 use service::audit_reader::{AuditReader, NotRead};
 
 /// Longest file of public keys that is read.
-const KEYS_BYTES: u64 = 4 << 20;
+const KEYS_BYTES: usize = 16 << 20;
 
 /// Reads the log's directory.
 pub(super) struct Reader {
@@ -49,7 +50,7 @@ impl AuditReader for Reader {
     }
 
     fn keys(&self) -> Result<String, NotRead> {
-        keys(&self.place.directory().join(KEYS))
+        keys(self.place.directory())
     }
 
     fn head(&self) -> Result<String, NotRead> {
@@ -79,13 +80,11 @@ impl AuditReader for Reader {
     }
 }
 
-fn keys(path: &Path) -> Result<String, NotRead> {
+fn keys(directory: &Path) -> Result<String, NotRead> {
     let unread = |why: String| NotRead::Trouble(told(&format!("the file of public keys cannot be read: {why}")));
-    let length = std::fs::metadata(path).map_err(|error| unread(error.to_string()))?.len();
-    if length > KEYS_BYTES {
-        return Err(unread("it is too long".to_owned()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unread(error.to_string()))?;
+    let bytes = within::read(directory, Path::new(KEYS), KEYS_BYTES).map_err(|error| unread(error.to_string()))?;
+    let text = String::from_utf8(bytes.ok_or_else(|| unread("it is not there".to_owned()))?)
+        .map_err(|_| unread("it is no text".to_owned()))?;
     // What cannot be checked is of no use to anybody.
     PublicKeys::from_json(text.as_bytes()).map_err(|error| unread(error.to_string()))?;
     Ok(text)

@@ -63,10 +63,17 @@ impl RefusedCall {
         self.operation.map_or_else(unnamed, |operation| operation.spec().event)
     }
 
-    /// Nobody has looked at what it asks for: there was no room for it, or it could not be read, or is nothing that anybody
-    /// can do here.
+    /// Nobody has looked at what it asks for: there was no room for it, or it could not be read, or not in time, or is
+    /// nothing that anybody can do here, or the daemon is about to stop.
     const fn is_turned_away(&self) -> bool {
-        matches!(self.error.exception, Exception::Throttling | Exception::Validation | Exception::UnsupportedOperation)
+        matches!(
+            self.error.exception,
+            Exception::Throttling
+                | Exception::Validation
+                | Exception::UnsupportedOperation
+                | Exception::DependencyTimeout
+                | Exception::KeyUnavailable
+        )
     }
 }
 
@@ -210,13 +217,14 @@ impl Core {
         then: impl FnOnce(Accepted) -> T + Send + 'static,
     ) -> Option<T> {
         let records = &self.inner.records;
-        let (caller, principal) = (record.caller.clone(), record.principal.clone());
+        let (caller, principal, name) = (record.caller.clone(), record.principal.clone(), record.name);
         let mut accepting = Arc::clone(&records.recorder).record(record);
         if let Some(accepted) = (&mut accepting).now_or_never() {
             return Some(then(accepted));
         }
         let party = caller.as_ref().map(|caller| caller.id.as_str());
-        let party = party.or(principal.as_ref().map(Principal::as_str)).unwrap_or_default();
+        // What stands for many calls is the daemon's own, so that a principal of whom much waits holds up nobody's count.
+        let party = name.or(party).or(principal.as_ref().map(Principal::as_str)).unwrap_or_default();
         let Some(place) = records.refused.place(party) else {
             return Some(then(Err(NotRecorded("too many records of refused calls wait for the recorder".to_owned()))));
         };

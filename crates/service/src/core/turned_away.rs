@@ -117,7 +117,8 @@ impl TurnedAway {
 
     fn turn(&mut self, unix_millis: i64) {
         let minute = unix_millis.div_euclid(MINUTE);
-        if minute != self.minute {
+        // Calls of a minute that has just ended may come after the first of the next one.
+        if minute > self.minute || minute < self.minute - 1 {
             self.minute = minute;
             self.end();
         }

@@ -148,6 +148,11 @@ fn network(
     }
     let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
     when(libc::SYS_socket, vec![is(0, netlink)?, not(2, u64::from(libc::NETLINK_ROUTE.unsigned_abs()))?])?;
+    // One of datagrams could be turned to any other socket of the machine; one of a stream stays between its two ends.
+    when(libc::SYS_socketpair, vec![not(0, u64::from(libc::AF_UNIX.unsigned_abs()))?])?;
+    for kind in (0..=KIND).filter(|kind| *kind != u64::from(libc::SOCK_STREAM.unsigned_abs())) {
+        when(libc::SYS_socketpair, vec![masked(1, KIND, kind)?])?;
+    }
     for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
         when(call, vec![masked(flags, MSG_FASTOPEN, MSG_FASTOPEN)?])?;
     }
@@ -194,6 +199,8 @@ mod tests {
         assert_eq!(rules[&libc::SYS_socket], []);
         let sockets = Sandbox { sockets: vec!["/run/v.sock".into()], ..Sandbox::default() };
         let rules = super::rules(&sockets, 1).unwrap();
+        // All kinds but one, and all families but one.
+        assert_eq!(rules[&libc::SYS_socketpair].len(), 16);
         assert!(!rules[&libc::SYS_socket].is_empty() && rules[&libc::SYS_bind].is_empty());
     }
 }
