@@ -60,10 +60,8 @@ fn until_it_passes<T>(
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        let transient = matches!(
-            failure.class(module.codes()),
-            Class::Token | Class::Session | Class::Ambiguous | Class::Busy
-        );
+        let transient =
+            matches!(failure.class(module.codes()), Class::Token | Class::Session | Class::Ambiguous | Class::Busy);
         if !transient || clock.now() + pause >= deadline {
             return Err(failure);
         }
