@@ -3,7 +3,9 @@
 //!
 //! Others may make it at the same moment, in another process of this host or of another one. So whoever has made it looks
 //! again, and takes its own away where there is another; where two do that at once, both begin anew, after pauses that
-//! differ.
+//! differ. One look at once is not enough: what another process has just made may not be shown yet (SoftHSM shows it with
+//! the next change that somebody else makes), and what it has just made may be taken away again. So a pair is answered
+//! that stood alone in two looks with a pause between them.
 
 pub(super) mod checkpoint;
 pub(super) mod vouch;
@@ -81,24 +83,28 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
         let seen = look(&owner.session)?;
         match (seen.private.len(), seen.public.len()) {
             (0, 0) => {
-                if let Some(key) = make(owner)? {
-                    return Ok(Reply::LogKey(key));
+                if let Some(made) = make(owner)? {
+                    pause(owner)?;
+                    let pair = own(owner);
+                    if look(&owner.session)? == made {
+                        tracing::info!("the token's log key was made");
+                        return Ok(Reply::LogKey(pair?.public));
+                    }
+                    take_away(&owner.session, made)?;
                 }
             }
-            (1, 1) => match own(owner) {
-                Ok(pair) => return Ok(Reply::LogKey(pair.public)),
-                Err(failure) if look(&owner.session)? == seen => return Err(failure),
-                // It was another's, which has taken it away.
-                Err(_) => {}
-            },
+            (1, 1) => {
+                let pair = own(owner);
+                pause(owner)?;
+                // Else it was another's, which has taken it away.
+                if look(&owner.session)? == seen {
+                    return Ok(Reply::LogKey(pair?.public));
+                }
+            }
             // Others come to an end with what they make, or take it away.
             _ if !last => {}
             // What an interrupted making leaves: nobody was shown its public half, or nobody can sign with it.
-            (0 | 1, 0 | 1) => {
-                for leftover in seen.private.into_iter().chain(seen.public) {
-                    owner.session.destroy_object(leftover)?;
-                }
-            }
+            (0 | 1, 0 | 1) => take_away(&owner.session, seen)?,
             // Says that there are several.
             _ => own(owner).map(drop)?,
         }
@@ -161,23 +167,27 @@ fn look(session: &Session) -> Result<Seen, Failure> {
 }
 
 /// Makes the pair where it is the only one then; else takes it away again.
-fn make(owner: &mut Owner) -> Result<Option<LogPublicKey>, Failure> {
+fn make(owner: &mut Owner) -> Result<Option<Seen>, Failure> {
     // A token that is being lost shows fewer and fewer objects, and no error.
     let shown = objects::ceremony(&owner.session)?;
     if !(shown.identity || shown.transport || shown.wrapping || shown.canary) {
         return Err(refused("the token shows none of its objects, so that it may hold one all the same"));
     }
     let [public, private] = generate(owner)?;
-    if look(&owner.session)? == (Seen { private: vec![private], public: vec![public] }) {
-        tracing::info!("the token's log key was made");
-        // Where that fails another one has come to it, and is taken away again.
-        return Ok(own(owner).ok().map(|pair| pair.public));
+    let made = Seen { private: vec![private], public: vec![public] };
+    if look(&owner.session)? == made {
+        return Ok(Some(made));
     }
-    tracing::info!("another process has made the token's log key at the same time; that one is used");
-    for half in [private, public] {
-        owner.session.destroy_object(half)?;
-    }
+    take_away(&owner.session, made)?;
     Ok(None)
+}
+
+/// What this process has made beside another's, or what an interrupted making has left.
+fn take_away(session: &Session, pair: Seen) -> Result<(), Failure> {
+    for half in pair.private.into_iter().chain(pair.public) {
+        session.destroy_object(half)?;
+    }
+    Ok(())
 }
 
 /// Both halves, public and private. What one way of making it fails with does not keep from trying the next: tokens list
