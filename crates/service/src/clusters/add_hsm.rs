@@ -8,6 +8,7 @@ use crate::lifecycle::{AddHsmInput, AddedHsm, Lifecycle, wrapped_key_is_sane};
 use crate::{Error, RequestContext, Service};
 use cluster::transport::Fingerprints;
 use model::exception::Exception;
+use model::id::KeyStoreId;
 use model::limits;
 use model::operation::Operation;
 
@@ -27,6 +28,8 @@ impl Service {
                 .flag("wrapOnly", said.wrap_only)
         };
         let resource = self.core.arn_of(Operation::AddHsm, &input.cluster_id).asking(proposal);
+        let looked = Arc::clone(&input);
+        let resource = resource.if_before(move |core, _| checked(core, &looked).map(drop));
         let (core, lifecycle, principal) = (self.core.clone(), self.lifecycle.clone(), call.principal.clone());
         self.core
             .on_one(call, Operation::AddHsm, resource, async move {
@@ -73,6 +76,13 @@ impl Service {
 }
 
 async fn admit_hsm(core: &Core, lifecycle: &Lifecycle, input: &AddHsmInput) -> Result<AddedHsm, Error> {
+    let store = checked(core, input)?;
+    let _alone = core.registry().adding.lock().await;
+    lifecycle.add_hsm_to_cluster(&store, input).await
+}
+
+/// The key store over the cluster, once all is looked at that is seen without a secret or an HSM.
+fn checked(core: &Core, input: &AddHsmInput) -> Result<KeyStoreId, Error> {
     for (name, pem) in
         [("identityCertificate", &input.identity_certificate), ("transportCertificate", &input.transport_certificate)]
     {
@@ -95,15 +105,13 @@ async fn admit_hsm(core: &Core, lifecycle: &Lifecycle, input: &AddHsmInput) -> R
     validate::hsm_id("hsmId", &input.hsm_id)?;
     validate::hsm_id("memberHsmId", &input.member_hsm_id)?;
     let catalogue = core.store().catalogue();
-    let store = catalogue.key_store_over(&cluster).cloned();
-    let store = store.ok_or_else(|| {
+    let store = catalogue.key_store_over(&cluster).map(|store| store.id.clone());
+    store.ok_or_else(|| {
         Error::permanent(
             Exception::CustomKeyStoreInvalidState,
             format!(
                 "there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"
             ),
         )
-    })?;
-    let _alone = core.registry().adding.lock().await;
-    lifecycle.add_hsm_to_cluster(&store.id, input).await
+    })
 }

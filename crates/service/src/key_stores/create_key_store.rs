@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::core::cluster_registry::ClusterSpec;
 use crate::core::notes::Notes;
 use crate::core::pin_record::said_of;
 use crate::core::proposal::Proposal;
@@ -19,7 +20,7 @@ use model::operation::Operation;
 use model::pin::Pin;
 use model::secret::Secret;
 use pki::identity::TrustAnchor;
-use store::NewKeyStore;
+use store::{KeyStore, NewKeyStore};
 
 /// A key store that is to be made.
 #[derive(Clone, Debug)]
@@ -50,26 +51,20 @@ impl Service {
                 .secret("keyStorePassword", Some(said.password.expose()))
         };
         let notes = Notes::default();
+        let looked = Arc::clone(&input);
         let resource = self.core.arn_of(Operation::CreateKeyStore, "").noting(&notes).asking(proposal);
+        let resource = resource.if_before(move |core, _| looked.checked(core).map(drop));
         let core = self.core.clone();
         self.core
             .on_one(call, Operation::CreateKeyStore, resource, async move {
-                validate::key_store_name(&input.name)?;
-                validate::length("trustAnchorCertificate", input.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
-                validate::pin(&input.password)?;
-                let cluster = validate::cluster_id(&input.cluster_id)?;
+                let cluster = input.checked(&core)?;
                 let _alone = core.registry().creating.lock().await;
                 let answer = |id: &KeyStoreId| notes.answer(Fields::new().text("customKeyStoreId", id.as_str()));
                 if let Some(twin) = twin(&core, &cluster, &input).await? {
                     answer(&twin);
                     return Ok(twin);
                 }
-                is_free(&core, &input.name, &cluster)?;
-                let spec = core.registry().spec(&cluster).ok_or_else(|| Error::no_cluster(cluster.as_str()))?;
-                let anchor = TrustAnchor::from_pem(&input.trust_anchor).map_err(|error| {
-                    Error::permanent(Exception::IncorrectTrustAnchor, format!("trustAnchorCertificate: {error}"))
-                })?;
-                is_alone(&core, &anchor)?;
+                let (spec, anchor) = input.is_possible(&core, &cluster)?;
                 inspect(&core, &spec, &anchor, Exception::IncorrectTrustAnchor).await?;
                 let id = KeyStoreId::random();
                 let records: BTreeSet<HsmId> =
@@ -92,15 +87,46 @@ impl Service {
     }
 }
 
+impl CreateKeyStoreInput {
+    /// All that is wrong with it, or in its way, and is seen without a secret or an HSM. Of a store that is there already
+    /// nothing is in the way of one that may be its [`twin`].
+    fn checked(&self, core: &Core) -> Result<ClusterId, Error> {
+        validate::key_store_name(&self.name)?;
+        validate::length("trustAnchorCertificate", self.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
+        validate::pin(&self.password)?;
+        let cluster = validate::cluster_id(&self.cluster_id)?;
+        if self.same(core, &cluster).is_none() {
+            self.is_possible(core, &cluster)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Whether there is nothing in the way of a new store.
+    fn is_possible(&self, core: &Core, cluster: &ClusterId) -> Result<(Arc<ClusterSpec>, TrustAnchor), Error> {
+        is_free(core, &self.name, cluster)?;
+        let spec = core.registry().spec(cluster).ok_or_else(|| Error::no_cluster(cluster.as_str()))?;
+        let anchor = TrustAnchor::from_pem(&self.trust_anchor).map_err(|error| {
+            Error::permanent(Exception::IncorrectTrustAnchor, format!("trustAnchorCertificate: {error}"))
+        })?;
+        is_alone(core, &anchor)?;
+        Ok((spec, anchor))
+    }
+
+    /// A store that nobody has connected and that differs in its PIN at most.
+    fn same(&self, core: &Core, cluster: &ClusterId) -> Option<Arc<KeyStore>> {
+        let catalogue = core.store().catalogue();
+        let same = catalogue.key_store_named(&self.name).filter(|store| {
+            store.cluster == *cluster
+                && store.trust_anchor == self.trust_anchor
+                && store.state == ConnectionState::Disconnected
+        });
+        same.cloned()
+    }
+}
+
 /// The store that this very call has made before, if nobody has connected it since.
 async fn twin(core: &Core, cluster: &ClusterId, input: &CreateKeyStoreInput) -> Result<Option<KeyStoreId>, Error> {
-    let catalogue = core.store().catalogue();
-    let same = catalogue.key_store_named(&input.name).filter(|store| {
-        store.cluster == *cluster
-            && store.trust_anchor == input.trust_anchor
-            && store.state == ConnectionState::Disconnected
-    });
-    let Some(store) = same else { return Ok(None) };
+    let Some(store) = input.same(core, cluster) else { return Ok(None) };
     let pins = core.store().pins(&store.id).await.map_err(Error::of_store)?;
     let seals = core.registry().seals.load();
     let same_pin = |(record, pin): &(HsmId, Pin)| is_given(&seals, &store.id, record, pin, &input.password);

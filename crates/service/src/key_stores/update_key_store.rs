@@ -17,7 +17,7 @@ use model::operation::Operation;
 
 use model::secret::Secret;
 use pki::identity::TrustAnchor;
-use store::{self, KeyStoreChange};
+use store::{self, KeyStore, KeyStoreChange};
 
 /// What is to be changed about a key store. Absent: unchanged.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,9 @@ impl Service {
         let resource = self.core.arn_of(Operation::UpdateKeyStore, &input.key_store_id);
         let input = Arc::new(input);
         let said = Arc::clone(&input);
+        let looked = Arc::clone(&input);
         let resource = resource.asking(move |_, say| said.proposal(say));
+        let resource = resource.if_before(move |core, _| checked(core, &looked).map(drop));
         let (core, principal) = (self.core.clone(), call.principal.clone());
         self.core.on_one(call, Operation::UpdateKeyStore, resource, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());
@@ -108,8 +110,9 @@ async fn record_update(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput
     Err(busy())
 }
 
-async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> Result<Plan, Error> {
-    let store = core.store_with_id(id.as_str())?;
+/// The store, once all is looked at that is seen without a secret or an HSM.
+fn checked(core: &Core, input: &UpdateKeyStoreInput) -> Result<(Arc<KeyStore>, Option<ClusterId>), Error> {
+    let store = core.store_with_id(&input.key_store_id)?;
     let of_pins = input.password.is_some() || input.pin_was_reset;
     if input.new_name.is_none() && !of_pins && input.cluster_id.is_none() {
         return Err(Error::validation(
@@ -125,28 +128,54 @@ async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> R
         validate::key_store_name(name)?;
     }
     if of_pins || input.cluster_id.is_some() {
-        // Before HSMs are looked at, which takes time. The metadata has the last word.
+        // The metadata has the last word.
         if store.state.next(Event::Change) == Next::Refused {
             return Err(Error::of_store(store::Error::State(store.state)));
         }
     }
+    input.password.as_ref().map(validate::pin).transpose()?;
     let cluster = input.cluster_id.as_deref().map(validate::cluster_id).transpose()?;
+    if of_pins || cluster.is_some() {
+        hsms_named(input, &*spec_of(core, cluster.as_ref().unwrap_or(&store.cluster))?)?;
+    }
+    Ok((store, cluster))
+}
+
+async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> Result<Plan, Error> {
+    let (store, cluster) = checked(core, input)?;
+    let of_pins = input.password.is_some() || input.pin_was_reset;
     let target = cluster.as_ref().unwrap_or(&store.cluster);
     let mut records = BTreeSet::new();
     if cluster.is_some() || of_pins {
-        let spec = core.registry().spec(target).ok_or_else(|| Error::no_cluster(target.as_str()))?;
+        let spec = spec_of(core, target)?;
         if cluster.is_some() {
             let anchor = TrustAnchor::from_pem(&store.trust_anchor)
                 .map_err(|error| Error::internal(&format!("the trust anchor cannot be read: {error}")))?;
             inspect(core, &spec, &anchor, Exception::CloudHsmClusterNotRelated).await?;
         }
         if of_pins {
-            input.password.as_ref().map(validate::pin).transpose()?;
             records = records_of(core, id, input, &spec).await?;
         }
     }
     let was_reset = input.pin_was_reset.then(|| core.clock().unix_millis());
     Ok(Plan { cluster, records, was_reset })
+}
+
+fn spec_of(core: &Core, cluster: &ClusterId) -> Result<Arc<ClusterSpec>, Error> {
+    core.registry().spec(cluster).ok_or_else(|| Error::no_cluster(cluster.as_str()))
+}
+
+/// The HSMs that the call names, of those that there are.
+fn hsms_named(input: &UpdateKeyStoreInput, spec: &ClusterSpec) -> Result<Vec<HsmId>, Error> {
+    let named: Result<Vec<HsmId>, Error> = input.hsm_ids.iter().map(|id| validate::hsm_id("hsmIds", id)).collect();
+    let named = named?;
+    match named.iter().find(|hsm| spec.hsm(hsm).is_none()) {
+        Some(stranger) => {
+            let cluster = &spec.settings.id;
+            Err(Error::validation(format!("HSM '{stranger}' is not in the configuration of {cluster}")))
+        }
+        None => Ok(named),
+    }
 }
 
 /// Of whose PINs something is said.
@@ -156,14 +185,9 @@ async fn records_of(
     input: &UpdateKeyStoreInput,
     spec: &Arc<ClusterSpec>,
 ) -> Result<BTreeSet<HsmId>, Error> {
-    let all: BTreeSet<&HsmId> = spec.hsms.iter().map(|hsm| &hsm.hsm).collect();
-    let named: Result<Vec<HsmId>, Error> = input.hsm_ids.iter().map(|id| validate::hsm_id("hsmIds", id)).collect();
-    let named = named?;
-    if let Some(stranger) = named.iter().find(|hsm| !all.contains(hsm)) {
-        let cluster = &spec.settings.id;
-        return Err(Error::validation(format!("HSM '{stranger}' is not in the configuration of {cluster}")));
-    }
-    let meant = if named.is_empty() { all.into_iter().cloned().collect() } else { named.clone() };
+    let named = hsms_named(input, spec)?;
+    let all = spec.hsms.iter().map(|hsm| hsm.hsm.clone());
+    let meant = if named.is_empty() { all.collect() } else { named.clone() };
     let meant = meant.iter().map(|hsm| record_of(spec.pin_scope, hsm));
     if input.password.is_some() {
         return Ok(meant.collect());

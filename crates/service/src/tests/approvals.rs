@@ -11,6 +11,7 @@ use crate::{
 };
 use model::clock::Clock;
 use model::exception::Exception;
+use model::id::KeyStoreId;
 use model::operation::Operation;
 use model::secret::Secret;
 use pki::seal::{SealKey, SealKeys};
@@ -366,17 +367,17 @@ async fn so_many_calls_wait() {
     asked(delete(&bench, "admin", &key, 17).await);
 }
 
-fn told(bench: &Bench, pin: &[u8]) -> UpdateKeyStoreInput {
+fn told(store: &KeyStoreId, pin: &[u8]) -> UpdateKeyStoreInput {
     let password = Some(Secret::new(pin.to_vec()));
-    UpdateKeyStoreInput { key_store_id: bench.key_store.to_string(), password, ..Default::default() }
+    UpdateKeyStoreInput { key_store_id: store.to_string(), password, ..Default::default() }
 }
 
 #[tokio::test]
 async fn no_secret_is_kept_nor_can_it_be_guessed_from_what_is() {
     let bench = bench().await;
     bench.service.set_approvals(approvals(&[Operation::UpdateKeyStore], 1));
-    let anna = by(&bench, "anna");
-    let update = async |pin: &[u8]| bench.service.update_key_store(&anna, told(&bench, pin)).await;
+    let (anna, store) = (by(&bench, "anna"), bench.spare_key_store().await);
+    let update = async |pin: &[u8]| bench.service.update_key_store(&anna, told(&store, pin)).await;
     let id = asked(update(PIN).await);
     assert_ne!(asked(update(b"90713583").await), id, "another PIN is another call");
     let view = shown(&bench, &id).await;
@@ -399,8 +400,8 @@ async fn a_name_and_a_dry_run_need_nobody() {
     let bench = bench().await;
     let (key, all) = (created(&bench).await, [Operation::UpdateKeyStore, Operation::CreateGrant]);
     bench.service.set_approvals(approvals(&all, 1));
-    let anna = by(&bench, "anna");
-    let rename = UpdateKeyStoreInput { new_name: Some("red".into()), password: None, ..told(&bench, PIN) };
+    let (anna, store) = (by(&bench, "anna"), bench.spare_key_store().await);
+    let rename = UpdateKeyStoreInput { new_name: Some("red".into()), password: None, ..told(&store, PIN) };
     bench.service.update_key_store(&anna, rename.clone()).await.unwrap();
     asked(bench.service.update_key_store(&anna, UpdateKeyStoreInput { pin_was_reset: true, ..rename }).await);
     let grant = crate::CreateGrantInput {

@@ -1,7 +1,7 @@
 //! A call of each operation that changes something.
 
 use super::approvals::{approvals, arn, asked, bench, by, created, put, shown};
-use super::bench::Bench;
+use super::bench::{Bench, FREE, anchor};
 use crate::{
     AddHsmInput, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
     CreatePrincipalInput, Error, PutKeyPolicyInput, PutPolicyInput, RequestContext, ResyncInput, RetireGrantInput,
@@ -98,12 +98,13 @@ async fn carried_out(
         }
         Operation::RevokeGrant => service.revoke_grant(call, key, grant_id, false).await,
         Operation::CreateKeyStore => {
-            let (name, cluster_id, trust_anchor, password) = ("new".into(), cluster, "PEM".into(), secret());
+            let (name, cluster_id, trust_anchor, password) = ("new".into(), FREE.into(), anchor(), secret());
             let input = CreateKeyStoreInput { name, cluster_id, trust_anchor, password };
             service.create_key_store(call, input).await.map(drop)
         }
         Operation::UpdateKeyStore => {
-            let input = UpdateKeyStoreInput { key_store_id: store, password: Some(secret()), ..Default::default() };
+            let key_store_id = bench.spare_key_store().await.to_string();
+            let input = UpdateKeyStoreInput { key_store_id, password: Some(secret()), ..Default::default() };
             service.update_key_store(call, input).await
         }
         Operation::ConnectKeyStore => service.connect_key_store(call, &store).await,

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::approvals::{approvals, approve, arn, asked, attach, bench, by, created, principal, put};
-use super::bench::Bench;
+use super::bench::{Bench, FREE, anchor};
 use crate::core::access::Named;
 use crate::{
-    Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreatePrincipalInput, Error, PutKeyPolicyInput,
-    PutPolicyInput, RateLimits, RequestContext,
+    AddHsmInput, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
+    CreatePrincipalInput, Error, PutKeyPolicyInput, PutPolicyInput, RateLimits, RequestContext, UpdateKeyStoreInput,
 };
 use model::exception::Exception;
 use model::operation::Operation;
+use model::secret::Secret;
 
 const LOCKED_OUT: &str = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\",\
                           \"Action\":\"kms:Encrypt\",\"Resource\":\"*\"}]}";
@@ -58,7 +59,63 @@ async fn wrong(bench: &Bench, call: &RequestContext, key: &str) -> Vec<(&'static
     let (long, both) = ("x".repeat(8_193), PutKeyPolicyInput { default_policy: true, ..policy("{}") });
     let twice = || vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
     let far = key_id.clone();
+    let secret = || Secret::new(b"90713582".to_vec());
+    let (used, connected) = (bench.fake.id.as_str(), bench.key_store.to_string());
+    let store = |name: &str, cluster: &str, trust_anchor: String| CreateKeyStoreInput {
+        name: name.into(),
+        cluster_id: cluster.into(),
+        trust_anchor,
+        password: secret(),
+    };
+    let hsm = |cluster: &str, wrapped: usize| AddHsmInput {
+        cluster_id: cluster.into(),
+        hsm_id: "hsm-c".into(),
+        identity_certificate: "PEM".into(),
+        transport_certificate: "PEM".into(),
+        member_hsm_id: "hsm-0".into(),
+        member_wrapped_key: vec![1; wrapped].into(),
+        password: secret(),
+        wrapped_key: bytes::Bytes::new(),
+        wrap_only: true,
+    };
+    let update = || UpdateKeyStoreInput { key_store_id: connected.clone(), ..Default::default() };
+    let short = store("new", FREE, anchor());
+    let short = CreateKeyStoreInput { password: Secret::new(b"1".to_vec()), ..short };
     vec![
+        (
+            "a store's name",
+            s.create_key_store(call, store("main", FREE, anchor())).await.map(drop),
+            E::CustomKeyStoreNameInUse,
+        ),
+        (
+            "a store's cluster",
+            s.create_key_store(call, store("new", used, anchor())).await.map(drop),
+            E::CloudHsmClusterInUse,
+        ),
+        (
+            "no cluster",
+            s.create_key_store(call, store("new", "cluster-nonenonenon", anchor())).await.map(drop),
+            E::CloudHsmClusterNotFound,
+        ),
+        (
+            "no anchor",
+            s.create_key_store(call, store("new", FREE, "PEM".into())).await.map(drop),
+            E::IncorrectTrustAnchor,
+        ),
+        ("no PIN", s.create_key_store(call, short).await.map(drop), E::Validation),
+        ("an HSM without a store", s.add_hsm(call, hsm(FREE, 256)).await.map(drop), E::CustomKeyStoreInvalidState),
+        ("a wrapped key", s.add_hsm(call, hsm(used, 3)).await.map(drop), E::Validation),
+        ("no change", s.update_key_store(call, update()).await, E::Validation),
+        (
+            "a PIN while it is in use",
+            s.update_key_store(call, UpdateKeyStoreInput { password: Some(secret()), ..update() }).await,
+            E::CustomKeyStoreInvalidState,
+        ),
+        (
+            "a cluster that cannot be",
+            s.update_key_store(call, UpdateKeyStoreInput { cluster_id: Some("x".into()), ..update() }).await,
+            E::CustomKeyStoreInvalidState,
+        ),
         ("a malformed key policy", s.put_key_policy(call, policy("{}")).await.map(drop), E::MalformedPolicyDocument),
         ("a lock-out", s.put_key_policy(call, policy(LOCKED_OUT)).await.map(drop), E::MalformedPolicyDocument),
         ("two key policies", s.put_key_policy(call, both).await.map(drop), E::Validation),

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::fake::Fake;
-use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry};
+use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry, ClusterSpec};
 use crate::core::hsm_cluster::Members;
 use crate::core::observer::{Observer, RateLimit};
 use crate::core::recorder::{Accepted, CallRecord, NotRecorded, Recorder, ServiceEvent};
@@ -20,12 +20,13 @@ use auth::request::Interface;
 use cluster::Removal;
 use model::clock::Clock;
 use model::exception::Exception;
-use model::id::{KeyStoreId, PolicyName, PrincipalId, Scope};
+use model::id::{ClusterId, KeyStoreId, PolicyName, PrincipalId, Scope};
 use model::limits::Quotas;
 use model::operation::Operation;
+use model::profile::{PinScope, Rotation};
 use pki::seal::{SealKey, SealKeys};
-use store::Store;
 use store::access::{Holder, NewAttachment, NewPolicy, NewPrincipal};
+use store::{NewKeyStore, Store};
 use telemetry::watchdog::Watchdog;
 
 pub(super) struct Bench {
@@ -134,6 +135,10 @@ impl Recorder for Kept {
     }
 }
 
+/// Clusters of the configuration that no key store is over at the beginning.
+pub(super) const SPARE: &str = "cluster-sparespare2";
+pub(super) const FREE: &str = "cluster-freefreefr2";
+
 /// Beginning of the ARNs of principals.
 pub(super) const USERS: &str = "arn:aws:iam::111122223333:user";
 
@@ -180,6 +185,13 @@ impl Bench {
         let service = Service::new(settings(), store.clone(), registry, clock.clone(), seen.clone(), recorder.clone());
         service.set_administrators(anna());
         Self { folder, clock, store, key_store, fake, seen, recorder, service }
+    }
+
+    /// A key store over the spare cluster, never connected.
+    pub(super) async fn spare_key_store(&self) -> KeyStoreId {
+        let (id, name, cluster, trust_anchor) = (KeyStoreId::random(), "spare".into(), SPARE.into(), anchor());
+        let new = NewKeyStore { id, name, cluster, trust_anchor, pins: Vec::new() };
+        self.store.create_key_store(new).await.unwrap()
     }
 
     /// The same over metadata that were closed and opened again.
@@ -281,12 +293,31 @@ impl Bench {
     }
 }
 
-/// One cluster in use, over HSMs that a test made up.
+/// A trust anchor that no other cluster is under.
+pub(super) fn anchor() -> String {
+    let authority = pki::identity::Authority::generate(&FREE.into(), std::time::SystemTime::now()).unwrap();
+    authority.certificate().to_owned()
+}
+
+/// A cluster of the configuration, without HSMs.
+fn spec(id: ClusterId) -> ClusterSpec {
+    let (hedge_after, verify) = (Duration::from_millis(50), cluster::Verify::default());
+    ClusterSpec {
+        settings: cluster::Settings { id, own_zone: None, hedge_after, verify },
+        hsms: Vec::new(),
+        pin_scope: PinScope::default(),
+        rotation: Rotation::default(),
+        login_tries: 3,
+    }
+}
+
+/// One cluster in use, over HSMs that a test made up, and two that are not.
 fn registry(key_store: &KeyStoreId, fake: &Arc<Fake>) -> ClusterRegistry {
     let seals = SealKeys::new(SealKey::test(), Vec::new());
     let watchdog = Watchdog::new(Clock::system());
+    let specs = [fake.id.as_str(), SPARE, FREE].into_iter().map(|id| spec(id.into()));
     let registry =
-        ClusterRegistry::new(Vec::new(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0, watchdog);
+        ClusterRegistry::new(specs.collect(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0, watchdog);
     let members = Members::of(fake.clone());
     registry.put(ActiveCluster { key_store: key_store.clone(), members, running: None });
     registry
