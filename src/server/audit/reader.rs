@@ -133,7 +133,7 @@ mod tests {
         for error in [reader.head().unwrap_err(), reader.proof(1).unwrap_err()] {
             assert!(matches!(&error, NotRead::None(why) if why.contains("no signed head")), "{error:?}");
         }
-        assert_eq!(reader.look(&Filter::default(), Way::Back(0), 0, ALL).unwrap(), Found::default());
+        assert_eq!(reader.look(&Filter::default(), Way::back(0), 0, ALL).unwrap(), Found::default());
 
         std::fs::write(folder.path().join(KEYS), "no keys").unwrap();
         std::fs::create_dir_all(folder.path().join(layout::bundle(0, 256))).unwrap();

@@ -123,7 +123,7 @@ pub(super) fn end(place: &Place) -> Result<u64, Unreadable> {
 /// The last ones that are wanted, in their order.
 pub(super) fn last(place: &Place, end: u64, filter: &look::Filter, most: usize) -> Result<Vec<Shown>, LookError> {
     let bounds = Bounds { records: most, ..WHOLE };
-    let found = look::look(place, filter, Way::Back(end), end, bounds)?;
+    let found = look::look(place, filter, Way::back(end), end, bounds)?;
     Ok(found.records.iter().rev().map(|(number, bytes)| Shown::new(*number, bytes)).collect())
 }
 

@@ -80,7 +80,7 @@ impl AuditFollower {
         let found = self.core.read_audit_log(call, move |log| log.look(&filter, way, end, bounds())).await?;
         self.is_allowed(call)?;
         self.next = match found.next {
-            Some(Way::On(next) | Way::Back(next)) => next,
+            Some(Way::On(next) | Way::Back { before: next, .. }) => next,
             None => end.max(self.next),
         };
         let records = found.records.into_iter().map(|(number, record)| AuditRecord { number, record }).collect();

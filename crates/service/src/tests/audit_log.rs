@@ -64,14 +64,14 @@ impl AuditReader for Kept {
         let records = self.records.lock().unwrap();
         let numbers: Vec<u64> = match way {
             Way::On(from) => (from..end).collect(),
-            Way::Back(before) => (0..before.min(end)).rev().collect(),
+            Way::Back { before, .. } => (0..before.min(end)).rev().collect(),
         };
         let mut found = Found::default();
         for number in numbers {
             if found.records.len() == bounds.records {
                 found.next = Some(match way {
                     Way::On(_) => Way::On(number),
-                    Way::Back(_) => Way::Back(number + 1),
+                    Way::Back { older, .. } => Way::Back { before: number + 1, older: older + 1 },
                 });
                 break;
             }
