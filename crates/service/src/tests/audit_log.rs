@@ -237,7 +237,15 @@ async fn who_follows_is_looked_at_again_each_time() {
     kept.grow(1);
     attach(&bench, &id, "no-more", &statement("Deny", list, "*")).await;
     follower.ready().await;
+    taken(&bench);
     assert!(is_denied(follower.look(&call).await));
+    // That it was ended, and by what, is on record, once.
+    let records = taken(&bench);
+    let [(_, record)] = &records[..] else { panic!("{} records", records.len()) };
+    let says = ["eventName", "errorCode", "userIdentity.userName", "resources.0.ARN"].map(|member| record.get(member));
+    let expected = [Some("FollowAuditRecords"), Some("AccessDeniedException"), Some("anna"), Some(ARN)];
+    assert_eq!(says, expected, "{}", record.text);
+    assert!(record.get("additionalEventData.decidedBy").is_some_and(|by| by.contains("no-more")), "{}", record.text);
 }
 
 #[tokio::test]
