@@ -5,6 +5,7 @@ mod broken;
 mod crash;
 mod disk;
 mod every_call;
+mod follow;
 mod moved;
 mod network;
 mod new_log;

@@ -125,7 +125,7 @@ async fn an_auditor_reads_and_checks_without_the_daemon_s_directory() {
 }
 
 /// A program that goes on until it is dropped.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
