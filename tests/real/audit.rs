@@ -9,6 +9,7 @@ mod follow;
 mod moved;
 mod network;
 mod new_log;
+mod read_only;
 mod receipts;
 mod refused;
 mod sinks;
