@@ -16,9 +16,9 @@ use super::layout::FULL;
 /// A look back from the newest record with [`Filter::since`] ends when so many in a row are a day older than that, or more.
 ///
 /// Records are nearly in the order of time. What is recorded late is calls, which take minutes, and what waited while the log
-/// took nothing: at most 1,024 events of the service, 2,048 counts of refused calls and some dozens of each kind beside them. So
-/// of as many in a row as here, one at least was recorded when it says, and what lies before it is older than it, but for a
-/// calendar that was put back. The day is for that.
+/// took nothing: at most 1,024 events of the service, and some 2,200 counts of refused calls and of strangers. So of as many in a
+/// row as here, one at least was recorded when it says, and what lies before it is older than it, but for a calendar that was put
+/// back. The day is for that.
 pub const OLDER: u64 = 8_192;
 
 /// Why a look came to nothing.
