@@ -1,7 +1,7 @@
 //! What a call that policies refuse costs the daemon beside one that they allow: who may not do a thing can ask for it all day,
 //! and each time it is judged and has its record.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use client::Client;
 use futures_util::future::join_all;
@@ -63,7 +63,7 @@ async fn call(client: &Client, key: &str, is_allowed: bool) -> Outcome<()> {
     let request = EncryptRequest {
         key_id: key.to_owned(),
         plaintext: vec![0x5a; PLAINTEXT_BYTES],
-        encryption_context: HashMap::from_iter(context),
+        encryption_context: BTreeMap::from_iter(context),
         ..Default::default()
     };
     match client.encrypt(request).await {

@@ -96,7 +96,6 @@ impl Filter {
             && of(&self.since, &|since| facts.time() >= since)
             && of(&self.until, &|until| facts.time() < until)
     }
-
 }
 
 /// Which way a look goes.

@@ -169,7 +169,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let reader = reader(&folder.path().join("away"), 5);
         let looked = reader.look(&Filter::default(), Way::On(3), 5, ALL).map(drop);
-        let asked = [reader.size().map(drop), reader.head().map(drop), reader.proof(1).map(drop), reader.growth(1).map(drop), looked];
+        let asked = [
+            reader.size().map(drop),
+            reader.head().map(drop),
+            reader.proof(1).map(drop),
+            reader.growth(1).map(drop),
+            looked,
+        ];
         for answer in asked {
             assert!(matches!(&answer, Err(NotRead::Trouble(why)) if !why.contains("away")), "{answer:?}");
         }

@@ -102,7 +102,11 @@ async fn whatever_ends_its_stream_it_goes_on_without_gap_until_it_may_not() {
         }
     }
     // Each once, and in order.
-    let all: Vec<u64> = (0..).zip(records(&directory)).filter(|(_, record)| record["eventName"] == "Encrypt").map(|(number, _)| number).collect();
+    let all: Vec<u64> = (0..)
+        .zip(records(&directory))
+        .filter(|(_, record)| record["eventName"] == "Encrypt")
+        .map(|(number, _)| number)
+        .collect();
     assert_eq!(numbers(), all);
 
     delete_user(&daemon.caller().await, "auditor").await;

@@ -188,9 +188,8 @@ async fn who_follows_sees_what_comes_and_not_itself_without_end() {
     };
     assert_eq!(ended.reason, "AccessDeniedException", "{ended:?}");
     let all = crate::harness::audit::records(&daemon.site().audit_dir());
-    let denied = |record: &&Value| {
-        record["eventName"] == "FollowAuditRecords" && record["errorCode"] == "AccessDeniedException"
-    };
+    let denied =
+        |record: &&Value| record["eventName"] == "FollowAuditRecords" && record["errorCode"] == "AccessDeniedException";
     let denied: Vec<&Value> = all.iter().filter(denied).collect();
     let [record] = &denied[..] else { panic!("{denied:#?}") };
     assert!(record["resources"][0]["ARN"].as_str().unwrap().contains(":audit-log/"), "{record:#}");

@@ -124,7 +124,8 @@ impl Disk {
     pub(crate) fn fail(&self) {
         let mounts = fs::read_to_string(format!("/proc/{}/mounts", self.holder.id())).unwrap();
         let at = self.at.to_str().unwrap();
-        let device = mounts.lines().rev().find_map(|line| line.split_once(' ').filter(|(_, rest)| rest.starts_with(at)));
+        let device =
+            mounts.lines().rev().find_map(|line| line.split_once(' ').filter(|(_, rest)| rest.starts_with(at)));
         let device = device.unwrap().0.rsplit('/').next().unwrap();
         fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
     }

@@ -110,7 +110,8 @@ fn a_look_back_ends_where_everything_is_older() {
         assert!(looked_at > days.len() || looked <= older + 400 + looked_at, "{looked}");
     }
     let filter = Filter { since: time("2026-11-20"), ..Filter::default() };
-    let found = look(&Place::new(directory.path()), &filter, Way::back(end), end, Bounds { looked_at: older + 400, ..ALL });
+    let found =
+        look(&Place::new(directory.path()), &filter, Way::back(end), end, Bounds { looked_at: older + 400, ..ALL });
     assert_eq!(found.unwrap().next, None, "it has ended with the last that has to be looked at");
 }
 

@@ -6,7 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
 use super::log_recorder::{other, tell};
-use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
+use super::recorder::{
+    Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent, event_name, is_of_sts,
+};
 use audit::event::{self, Actor, Event, KMS, OURS, Request, STS, Tls};
 use audit::log::{Class, Leaves, NoLeaf, NotAccepted, Position};
 use auth::request::{Interface, TlsDetails};
