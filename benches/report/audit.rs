@@ -15,7 +15,7 @@ use super::changes::IN_MEMORY;
 use super::load::Kind;
 use super::raw::{RawLimit, disturbed};
 use super::table::{self, Must, Row, extremes, median, spread, thousands};
-use super::{Options, Outcome, Part, ZONES, audit_log, said};
+use super::{Options, Outcome, Part, ZONES, audit_log, audit_refused, said};
 
 /// How long it is looked, before and after, whether something else runs on the machine.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
     let with = (options, runtime, clock);
     let recorded = start(&dir.path().join("recorded"), (RECORDED, "interval", None, true), with)?;
     let cost = cost(&recorded, &dir.path().join("unrecorded"), with)?;
+    let refused = audit_refused::measure(&recorded, options, runtime)?;
     let ways = ways(recorded, dir.path(), with)?;
     let log = audit_log::measure(&dir.path().join("log"), with)?;
     let module = raw.module.clone();
@@ -44,6 +45,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
 
     println!("\nWhat the audit log costs, medians of {} rounds of {:?} each\n", options.rounds, options.length);
     println!("{}", table::show(&cost, void.is_some()));
+    println!("{refused}");
     println!("{ways}");
     println!("A log of {} records of Encrypt\n", thousands(options.records as f64));
     println!("{}", table::show(&log.rows, void.is_some()));

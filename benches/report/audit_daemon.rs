@@ -139,15 +139,27 @@ impl Side {
         Ok(Measured { rate: came.rate, p50: came.p50, processor: took.as_secs_f64() * 1e6 / items, group })
     }
 
+    /// How it is called.
+    pub(super) fn caller(&self) -> &Environment {
+        &self.caller
+    }
+
+    /// The key that it is called with.
+    pub(super) fn key(&self) -> &str {
+        &self.load.key
+    }
+
     fn syncs(&self) -> Outcome<Option<[f64; 2]>> {
         ops::counters(&self.daemon.environment, SYNCS)
     }
 
-    fn processor_time(&self) -> Outcome<Duration> {
+    /// What the daemon has had of a processor.
+    pub(super) fn processor_time(&self) -> Outcome<Duration> {
         workers::processor_time(self.daemon.pid()).ok_or_else(|| "the daemon has gone".to_owned())
     }
 
-    async fn rest(&self) -> Outcome<()> {
+    /// Waits until it is at rest.
+    pub(super) async fn rest(&self) -> Outcome<()> {
         let mut before = self.processor_time()?;
         for _ in 0..LOOKS {
             pass(LOOK).await;

@@ -11,6 +11,7 @@ mod audit;
 mod audit_daemon;
 mod audit_log;
 mod audit_records;
+mod audit_refused;
 mod aws;
 mod aws_empty;
 mod aws_load;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tlog_tiles::tlog::Hash;
 
 pub use self::bundle::{Bundle, Bundles};
-pub(crate) use self::journal::{Journal, journals};
+pub(crate) use self::journal::{Journal, as_they_are, journals};
 use super::layout;
 
 /// Bytes of a hash.

@@ -5,11 +5,21 @@
 mod facts;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use self::facts::Facts;
+pub use self::time::time;
 
 use super::files::{Bundle, Bundles, Place, Unreadable};
 use super::layout::FULL;
+
+/// A look back from the newest record with [`Filter::since`] ends when so many in a row are a day older than that, or more.
+///
+/// Records are nearly in the order of time. What is recorded late is calls, which take minutes, and what waited while the log
+/// took nothing: at most 1,024 events of the service, and some 2,200 counts of refused calls and of strangers. So of as many in a
+/// row as here, one at least was recorded when it says, and what lies before it is older than it, but for a calendar that was put
+/// back. The day is for that.
+pub const OLDER: u64 = 8_192;
 
 /// Why a look came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -86,22 +96,6 @@ impl Filter {
             && of(&self.since, &|since| facts.time() >= since)
             && of(&self.until, &|until| facts.time() < until)
     }
-
-    /// Whether a record is older than anything that is wanted.
-    fn is_before(&self, facts: &Facts<'_>) -> bool {
-        // What says no time may be of any.
-        !facts.time().is_empty() && self.since.as_deref().is_some_and(|since| facts.time() < since)
-    }
-}
-
-/// Reads the beginning of a time as records have it: `2026-11-30` or `2026-11-30T12:00:00Z`. Absent where it is none.
-#[must_use]
-pub fn time(text: &str) -> Option<String> {
-    const PATTERN: &str = "0000-00-00T00:00:00";
-    let bare = text.strip_suffix('Z').unwrap_or(text);
-    let fits = |(have, want): (char, char)| if want == '0' { have.is_ascii_digit() } else { have == want };
-    let sound = bare.len() >= 10 && bare.len() <= PATTERN.len() && bare.chars().zip(PATTERN.chars()).all(fits);
-    sound.then(|| bare.to_owned())
 }
 
 /// Which way a look goes.
@@ -109,8 +103,21 @@ pub fn time(text: &str) -> Option<String> {
 pub enum Way {
     /// From this record on.
     On(u64),
-    /// From the one before this back.
-    Back(u64),
+    /// From the one before `before` back.
+    Back {
+        /// The record behind the first that is looked at.
+        before: u64,
+        /// How many from there on, in a row, were found to be too old by looks before.
+        older: u64,
+    },
+}
+
+impl Way {
+    /// From the record before this one back.
+    #[must_use]
+    pub const fn back(before: u64) -> Self {
+        Self::Back { before, older: 0 }
+    }
 }
 
 /// Where a look ends, whatever it has found.
@@ -137,15 +144,16 @@ pub struct Found {
 
 /// Looks at the records below `end`.
 pub fn look(place: &Place, filter: &Filter, way: Way, end: u64, bounds: Bounds) -> Result<Found, LookError> {
-    let mut look = Look { filter, bounds, found: Found::default(), bytes: 0, looked_at: 0, read: 0 };
+    let older = if let Way::Back { older, .. } = way { older } else { 0 };
+    let too_old = filter.since.as_deref().and_then(time::day_before);
+    let mut look = Look { filter, too_old, bounds, found: Found::default(), bytes: 0, looked_at: 0, read: 0, older };
     let mut bundles = Bundles::new(place)?;
     let mut at = way;
     loop {
         let (first, wanted) = match at {
             Way::On(number) if number >= end => break,
             Way::On(number) => (number / FULL * FULL, number / FULL * FULL..end),
-            Way::Back(0) => break,
-            Way::Back(before) => {
+            Way::Back { before, .. } => {
                 let before = before.min(end);
                 let Some(last) = before.checked_sub(1) else { break };
                 (last / FULL * FULL, last / FULL * FULL..before)
@@ -178,11 +186,15 @@ pub fn look(place: &Place, filter: &Filter, way: Way, end: u64, bounds: Bounds) 
 
 struct Look<'a> {
     filter: &'a Filter,
+    /// What was before that is too old, in a look back.
+    too_old: Option<String>,
     bounds: Bounds,
     found: Found,
     bytes: usize,
     looked_at: usize,
     read: usize,
+    /// How many in a row were too old, up to the last one.
+    older: u64,
 }
 
 impl Look<'_> {
@@ -204,22 +216,24 @@ impl Look<'_> {
                 }
                 Some(Way::On(first + count as u64))
             }
-            Way::Back(_) => {
-                // They are not quite in the order of time: a whole bundle has to be older.
-                let mut all_before = count as u64 == FULL;
+            Way::Back { .. } => {
                 for number in (first..first + count as u64).rev() {
-                    if self.is_full() {
-                        self.found.next = Some(Way::Back(number + 1));
+                    if self.older >= OLDER {
                         return None;
                     }
-                    all_before &= self.take(bundle, first, number);
+                    if self.is_full() {
+                        self.found.next = Some(Way::Back { before: number + 1, older: self.older });
+                        return None;
+                    }
+                    let too_old = self.take(bundle, first, number);
+                    self.older = if too_old { self.older + 1 } else { 0 };
                 }
-                (!all_before).then_some(Way::Back(first))
+                (self.older < OLDER).then_some(Way::Back { before: first, older: self.older })
             }
         }
     }
 
-    /// Looks at a record, and takes it if it is wanted; whether it is older than anything that is wanted.
+    /// Looks at a record, and takes it if it is wanted; whether it is much older than anything that is.
     fn take(&mut self, bundle: &Bundle, first: u64, number: u64) -> bool {
         let record = bundle.record((number - first) as usize).unwrap_or_default();
         self.looked_at += 1;
@@ -227,7 +241,9 @@ impl Look<'_> {
         if *self.filter != Filter::default() {
             let facts = Facts::of(record);
             if !self.filter.fits(&facts) {
-                return self.filter.is_before(&facts);
+                // What says no time may be of any.
+                let too_old = self.too_old.as_deref().filter(|_| !facts.time().is_empty());
+                return too_old.is_some_and(|too_old| facts.time() < too_old);
             }
         }
         self.bytes += record.len();

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::files::{Bundles, Journal, MOST_RECORDS, Place, Unreadable};
+use super::files::{Bundles, Journal, MOST_RECORDS, Place, Unreadable, as_they_are};
 use super::layout;
 
 /// A record with its number.
@@ -23,13 +23,15 @@ pub struct Records {
     /// The bundle that is in memory.
     loaded: Option<u64>,
     journal: Option<Journal>,
+    /// The record that the journal did not have, and the journal's files as they were then.
+    ended: Option<(u64, Vec<(u64, u64, u64)>)>,
 }
 
 impl Records {
     /// Reads from this record on.
     pub fn from(place: &Place, number: u64) -> Result<Self, Unreadable> {
         let (bundles, place) = (Bundles::new(place)?, place.clone());
-        Ok(Self { place, next: number, bundles, loaded: None, journal: None })
+        Ok(Self { place, next: number, bundles, loaded: None, journal: None, ended: None })
     }
 
     /// The number of the record that is read next.
@@ -88,8 +90,15 @@ impl Records {
             Some(journal) => journal.number() == self.next && journal.is_more()?,
             None => false,
         };
-        if !goes_on {
+        if goes_on {
+            return Ok(());
+        }
+        // Whoever follows comes here again and again: files that have not changed since are not read again.
+        let ended = Some((self.next, as_they_are(&self.place)?));
+        if ended != self.ended {
             self.journal = Journal::at(&self.place, self.next)?;
+            let more = self.journal.as_mut().map_or(Ok(false), Journal::is_more)?;
+            self.ended = ended.filter(|_| !more);
         }
         Ok(())
     }

@@ -39,6 +39,8 @@ pub(super) struct Failure {
     pub(super) connection_error: Option<ConnectionErrorCode>,
     /// gRPC's code, where there was a call.
     pub(super) code: Option<Code>,
+    /// What is wrong with the connection, where there is none.
+    pub(super) trouble: Option<Trouble>,
     pub(super) message: String,
     /// By which the call is found in the service's log.
     pub(super) request_id: Option<String>,
@@ -63,6 +65,7 @@ impl Failure {
             exception: None,
             connection_error: None,
             code: None,
+            trouble: None,
             message: message.into(),
             request_id: None,
             approval_id: None,
@@ -72,6 +75,18 @@ impl Failure {
 
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Whether the same may succeed later though nobody changes anything here: no connection is one of those, and a certificate
+    /// that is not taken is not.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.exit {
+            Exit::Retryable => true,
+            Exit::Unreachable => {
+                self.code != Some(Code::Unauthenticated) && matches!(self.trouble, None | Some(Trouble::Connection))
+            }
+            _ => false,
+        }
     }
 
     /// The same with this hint instead, where the service gave this exception: what it means depends on the command.
@@ -94,9 +109,10 @@ impl From<client::Error> for Failure {
             )),
             None => hint(exit, &error).map(str::to_owned),
         };
-        let client::Error { exception, message, code, request_id, approval_id, .. } = error;
+        let client::Error { exception, message, code, request_id, trouble, approval_id, .. } = error;
         let approval_id = approval_id.map(String::into_boxed_str);
-        Self { exit, exception, connection_error: None, code: Some(code), message, request_id, approval_id, hint }
+        let code = Some(code);
+        Self { exit, exception, connection_error: None, code, trouble, message, request_id, approval_id, hint }
     }
 }
 
@@ -266,6 +282,19 @@ mod tests {
         ] {
             assert_eq!(Failure::from(error(exception, code, retryable)).exit, exit, "{exception:?} {code:?}");
         }
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_stays() {
+        let of = |code, trouble| Failure::from(client::Error { trouble, ..error(None, code, false) }).may_pass();
+        assert!(of(Code::Unavailable, None) && of(Code::Unavailable, Some(Trouble::Connection)));
+        assert!(of(Code::DeadlineExceeded, None));
+        assert!(Failure::from(error(Some("ThrottlingException"), Code::ResourceExhausted, true)).may_pass());
+        let stays = [Trouble::Address, Trouble::Files, Trouble::ClientCertificate, Trouble::ServerCertificate];
+        assert!(stays.into_iter().all(|trouble| !of(Code::Unavailable, Some(trouble))));
+        assert!(!of(Code::Unauthenticated, None));
+        assert!(!Failure::from(error(Some("AccessDeniedException"), Code::PermissionDenied, false)).may_pass());
+        assert!(!Failure::local("a file").may_pass());
     }
 
     #[test]

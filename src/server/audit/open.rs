@@ -35,8 +35,9 @@ impl Audit {
         let outcome = self.open().await;
         let mut closed = self.0.closed.lock_anyway();
         match outcome {
-            // It is closed with what holds it.
-            Ok(_) if closed.ending => {}
+            // It is closed with what holds it, which waits for the disk.
+            // On panic: as after a crash.
+            Ok(opened) if closed.ending => drop(tokio::task::spawn_blocking(move || drop(opened))),
             Ok(opened) => {
                 tracing::info!(
                     origin = opened.origin,

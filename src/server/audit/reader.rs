@@ -42,6 +42,7 @@ impl AuditReader for Reader {
     }
 
     fn size(&self) -> Result<u64, NotRead> {
+        self.is_there()?;
         match prove::checkpoint(&self.place) {
             Ok(checkpoint) => Ok(checkpoint.head().size),
             Err(ProofError::NoCheckpoint) => Ok(0),
@@ -54,6 +55,7 @@ impl AuditReader for Reader {
     }
 
     fn head(&self) -> Result<String, NotRead> {
+        self.is_there()?;
         let head = prove::checkpoint(&self.place).map_err(|error| not_proven(&error))?;
         String::from_utf8(head.to_bytes()).map_err(|_| not_proven(&ProofError::NoCheckpoint))
     }
@@ -61,22 +63,40 @@ impl AuditReader for Reader {
     fn look(&self, filter: &Filter, way: Way, end: u64, bounds: Bounds) -> Result<Found, NotRead> {
         look::look(&self.place, filter, way, end, bounds).map_err(|error| match error {
             LookError::Unreadable(_) => NotRead::Trouble(told(&error.to_string())),
-            LookError::Missing(number) => moved_away(number),
+            LookError::Missing(number) => self.moved_away(number),
         })
     }
 
     fn proof(&self, number: u64) -> Result<String, NotRead> {
+        self.is_there()?;
         prove::prove(self.place.directory(), number).map_err(|error| match error {
-            ProofError::Missing("the record") => moved_away(number),
+            ProofError::Missing("the record") => self.moved_away(number),
             error => not_proven(&error),
         })
     }
 
     fn growth(&self, since: u64) -> Result<String, NotRead> {
+        self.is_there()?;
         prove::prove_growth(&self.place, since).map_err(|error| match error {
             ProofError::NotVouched(size) => NotRead::None(format!("the newest signed head is of {size} records")),
             error => not_proven(&error),
         })
+    }
+}
+
+impl Reader {
+    /// Whether the log's directory is where it was: one that is away for a while is not one without records.
+    fn is_there(&self) -> Result<(), NotRead> {
+        let is_signed = *self.signed.borrow() > 0;
+        if is_signed && matches!(prove::checkpoint(&self.place), Err(ProofError::NoCheckpoint)) {
+            return Err(NotRead::Trouble(told("its directory, or its newest head, is gone")));
+        }
+        Ok(())
+    }
+
+    /// What is not there although the log is.
+    fn moved_away(&self, number: u64) -> NotRead {
+        self.is_there().err().unwrap_or_else(|| moved_away(number))
     }
 }
 
@@ -119,21 +139,21 @@ mod tests {
     const ALL: Bounds = Bounds { records: 9, bytes: usize::MAX, looked_at: usize::MAX, read: usize::MAX };
 
     /// A log without anything in it.
-    fn reader(directory: &Path) -> Reader {
-        let (_, signed) = watch::channel(0);
+    fn reader(directory: &Path, size: u64) -> Reader {
+        let (_, signed) = watch::channel(size);
         Reader { place: Place::new(directory), name: "a-log".to_owned(), signed }
     }
 
     #[test]
     fn what_is_not_there_is_said_without_where_it_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let reader = reader(folder.path());
+        let reader = reader(folder.path(), 0);
         let looked = reader.look(&Filter::default(), Way::On(3), 5, ALL).unwrap_err();
         assert!(matches!(&looked, NotRead::None(why) if why.contains("record 0 ") && why.contains("audit archive")));
         for error in [reader.head().unwrap_err(), reader.proof(1).unwrap_err()] {
             assert!(matches!(&error, NotRead::None(why) if why.contains("no signed head")), "{error:?}");
         }
-        assert_eq!(reader.look(&Filter::default(), Way::Back(0), 0, ALL).unwrap(), Found::default());
+        assert_eq!(reader.look(&Filter::default(), Way::back(0), 0, ALL).unwrap(), Found::default());
 
         std::fs::write(folder.path().join(KEYS), "no keys").unwrap();
         std::fs::create_dir_all(folder.path().join(layout::bundle(0, 256))).unwrap();
@@ -141,6 +161,23 @@ mod tests {
         for error in [reader.keys().unwrap_err(), looked] {
             let path = folder.path().to_str().unwrap();
             assert!(matches!(&error, NotRead::Trouble(why) if !why.contains(path)), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_away_is_not_a_log_without_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = reader(&folder.path().join("away"), 5);
+        let looked = reader.look(&Filter::default(), Way::On(3), 5, ALL).map(drop);
+        let asked = [
+            reader.size().map(drop),
+            reader.head().map(drop),
+            reader.proof(1).map(drop),
+            reader.growth(1).map(drop),
+            looked,
+        ];
+        for answer in asked {
+            assert!(matches!(&answer, Err(NotRead::Trouble(why)) if !why.contains("away")), "{answer:?}");
         }
     }
 }

@@ -40,26 +40,65 @@ impl Source for Files {
 }
 
 fn chunk(records: &mut Records, from: u64, end: u64) -> Result<Chunk, String> {
-    let (mut chunk, mut bytes) = (Chunk { first: from, records: Vec::new() }, 0);
-    while chunk.first + (chunk.records.len() as u64) < end {
-        match records.next().map_err(|error| error.to_string())? {
-            Some(record) => {
-                bytes += record.bytes.len();
-                chunk.records.push(record.bytes.to_vec());
-                if bytes >= CHUNK_BYTES {
-                    break;
-                }
-            }
-            None if !chunk.records.is_empty() => break,
-            // Whole bundles are moved away.
-            None => {
-                chunk.first = (chunk.first / FULL + 1) * FULL;
-                records.seek(chunk.first);
-            }
+    if let Some(chunk) = records_from(records, from, end)? {
+        return Ok(chunk);
+    }
+    // Whole bundles are moved away.
+    let mut later = (from / FULL + 1) * FULL;
+    while later < end {
+        if let Some(chunk) = records_from(records, later, end)? {
+            // As long as what follows is there: a directory that was away and is back has all of them.
+            return Ok(records_from(records, from, end)?.unwrap_or(chunk));
         }
+        later += FULL;
     }
-    if chunk.records.is_empty() {
-        return Err(format!("record {from} cannot be found in the audit log"));
+    Err(format!("record {from} cannot be found in the audit log"))
+}
+
+/// Those from this one on, if it is there.
+fn records_from(records: &mut Records, from: u64, end: u64) -> Result<Option<Chunk>, String> {
+    let (mut chunk, mut bytes) = (Chunk { first: from, records: Vec::new() }, 0);
+    records.seek(from);
+    while from + (chunk.records.len() as u64) < end && bytes < CHUNK_BYTES {
+        let Some(record) = records.next().map_err(|error| error.to_string())? else { break };
+        bytes += record.bytes.len();
+        chunk.records.push(record.bytes.to_vec());
     }
-    Ok(chunk)
+    Ok(Some(chunk).filter(|chunk| !chunk.records.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use audit::layout;
+
+    /// Bundles without a head, of records that are their numbers.
+    fn put(directory: &Path, index: u64) {
+        let record = |number: u64| [&8_u16.to_be_bytes()[..], &number.to_be_bytes()].concat();
+        let bytes: Vec<u8> = (index * FULL..(index + 1) * FULL).flat_map(record).collect();
+        let path = directory.join(layout::bundle(index, FULL as u32));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn what_was_moved_away_is_left_out_and_what_is_only_away_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("audit");
+        (2..4).for_each(|index| put(&directory, index));
+        let mut files = Files::new(&directory);
+        let chunk = files.read(5, 4 * FULL).unwrap();
+        assert_eq!((chunk.first, chunk.records.len() as u64), (2 * FULL, 2 * FULL));
+        assert_eq!(chunk.records[3], (2 * FULL + 3).to_be_bytes());
+        // There is nothing at all: that is no reason to leave something out.
+        let away = folder.path().join("away");
+        fs::rename(&directory, &away).unwrap();
+        assert!(files.read(5, 4 * FULL).unwrap_err().contains("record 5"));
+        fs::rename(&away, &directory).unwrap();
+        put(&directory, 0);
+        let chunk = files.read(5, 4 * FULL).unwrap();
+        assert_eq!((chunk.first, chunk.records.len() as u64), (5, FULL - 5));
+    }
 }

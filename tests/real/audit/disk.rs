@@ -13,7 +13,7 @@ const BYTES: u64 = 256 << 20;
 
 /// A refusal that a caller can act on.
 #[track_caller]
-fn is_retryable(refused: &Failure) {
+pub(super) fn is_retryable(refused: &Failure) {
     assert!(refused.retryable, "{refused:?}");
     assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "KMSInternalException"), "{refused:?}");
 }

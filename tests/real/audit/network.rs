@@ -125,7 +125,7 @@ async fn an_auditor_reads_and_checks_without_the_daemon_s_directory() {
 }
 
 /// A program that goes on until it is dropped.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -187,6 +187,12 @@ async fn who_follows_sees_what_comes_and_not_itself_without_end() {
         }
     };
     assert_eq!(ended.reason, "AccessDeniedException", "{ended:?}");
+    let all = crate::harness::audit::records(&daemon.site().audit_dir());
+    let denied =
+        |record: &&Value| record["eventName"] == "FollowAuditRecords" && record["errorCode"] == "AccessDeniedException";
+    let denied: Vec<&Value> = all.iter().filter(denied).collect();
+    let [record] = &denied[..] else { panic!("{denied:#?}") };
+    assert!(record["resources"][0]["ARN"].as_str().unwrap().contains(":audit-log/"), "{record:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

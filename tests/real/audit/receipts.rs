@@ -245,7 +245,7 @@ async fn calls_over_aws_s_interface_are_told_where_their_records_stand() {
     let form = Ask::sts("Action=GetCallerIdentity&Version=2011-06-15").header(ASKS, "true");
     let answer = aws.ask(&form.sign(&signer, &Scope::of("sts"))).await;
     let receipt = Receipt::read(&answer.headers["x-keystored-audit-record"]);
-    log.has(Some(&receipt), &answer.headers["x-amzn-requestid"], "WhoAmI", None);
+    log.has(Some(&receipt), &answer.headers["x-amzn-requestid"], "GetCallerIdentity", None);
 
     let unclear = sign(encrypt().header(ASKS, "yes"));
     let twice = sign(encrypt()).header(ASKS, "true").header(ASKS, "true");

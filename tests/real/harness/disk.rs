@@ -32,12 +32,26 @@ pub(crate) struct Neighbour(Child);
 impl Disk {
     /// Puts a disk of this many bytes in the place of a directory.
     pub(crate) fn over(at: &Path, bytes: u64) -> Self {
-        let script = r#"mount -t tmpfs -o "size=$1,mode=0700" tmpfs "$0" && echo there && read -r _"#;
+        Self::mounted(at, r#"mount -t tmpfs -o "size=$1,mode=0700" tmpfs "$0""#, &bytes.to_string())
+    }
+
+    /// Puts a disk of this many bytes in the place of a directory that is one in a file: with a file system that can fail. Takes
+    /// root, and a kernel with loop devices.
+    pub(crate) fn that_can_fail(at: &Path, bytes: u64) -> Self {
+        let image = at.with_extension("image");
+        File::create(&image).unwrap().set_len(bytes).unwrap();
+        tool::run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)).ok();
+        let mount = r#"mount -t ext4 -o loop,errors=remount-ro "$1" "$0""#;
+        Self::mounted(at, mount, image.to_str().unwrap())
+    }
+
+    fn mounted(at: &Path, mount: &str, argument: &str) -> Self {
+        let script = format!("{mount} && echo there && read -r _");
         let mut command = Command::new("unshare");
         if !geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command.args(["--mount", "sh", "-c", script]).arg(at).arg(bytes.to_string());
+        command.args(["--mount", "sh", "-c", &script]).arg(at).arg(argument);
         // It reads until this process closes the pipe, however it ends.
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = command.spawn().expect("unshare is part of util-linux");
@@ -47,7 +61,8 @@ impl Disk {
             said.trim(),
             "there",
             "no small disk can be made; these tests need root with CAP_SYS_ADMIN, or a kernel that lets ordinary users \
-             make user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"
+             make user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces); one that can fail, \
+             root with loop devices"
         );
         Self { holder, at: at.to_owned() }
     }
@@ -105,6 +120,25 @@ impl Disk {
         tool::run(self.command("mount").args(["-o", options]).arg(&self.at)).ok();
     }
 
+    /// Has its file system find an error in itself, as of a broken disk: from then on it takes no writes, and no remount helps.
+    pub(crate) fn fail(&self) {
+        let mounts = fs::read_to_string(format!("/proc/{}/mounts", self.holder.id())).unwrap();
+        let at = self.at.to_str().unwrap();
+        let device =
+            mounts.lines().rev().find_map(|line| line.split_once(' ').filter(|(_, rest)| rest.starts_with(at)));
+        let device = device.unwrap().0.rsplit('/').next().unwrap();
+        fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
+    }
+
+    /// Puts another disk in its place that has a copy of what is on it. Whoever has files open on the former one keeps them.
+    pub(crate) fn replace_by_a_copy(&self, bytes: u64) {
+        let script = r#"mount -t tmpfs -o "size=$1,mode=0700" tmpfs "$2" && cp -a "$0/." "$2" && umount -l "$0" && mount --move "$2" "$0""#;
+        let beside = self.at.with_extension("copy");
+        fs::create_dir(&beside).unwrap();
+        let mut command = self.command("sh");
+        tool::run(command.args(["-c", script]).arg(&self.at).arg(bytes.to_string()).arg(beside)).ok();
+    }
+
     /// Gives all of it back.
     pub(crate) fn free(&self) {
         fs::remove_file(self.path().join(FILLER)).unwrap();
@@ -133,6 +167,14 @@ impl Site {
         let at = self.path().join("audit");
         fs::create_dir_all(&at).unwrap();
         self.disk = Some(Disk::over(&at, bytes));
+        self
+    }
+
+    /// The same, of one that can fail.
+    pub(crate) fn with_audit_disk_that_can_fail(mut self, bytes: u64) -> Self {
+        let at = self.path().join("audit");
+        fs::create_dir_all(&at).unwrap();
+        self.disk = Some(Disk::that_can_fail(&at, bytes));
         self
     }
 

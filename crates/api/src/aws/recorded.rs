@@ -89,6 +89,8 @@ impl Refusals for AwsRefusals {
             })
         });
         let Unheard { principal, claimed, asked: AskedFor { operation, event }, failure, request_id } = unheard?;
+        // That a form asks for something else of STS is seen when it is read.
+        let operation = operation.filter(|_| !matches!(failure.name, "InvalidAction" | "MissingAction"));
         Some(Refused { principal, request_id, operation, event, error: error(failure, claimed.as_deref()) })
     }
 }

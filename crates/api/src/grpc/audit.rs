@@ -75,7 +75,8 @@ impl AuditService for AuditApi {
             Err(error) => return admitted.answer(Err(error)),
         };
         let follower = self.entry.service.follow_audit_records(&admitted.call, input).await;
-        admitted.answer(follower.map(|follower| self.followers.open(stream, slot, follower)))
+        let service = &self.entry.service;
+        admitted.answer(follower.map(|follower| self.followers.open(service, stream, slot, follower)))
     }
 
     async fn get_audit_proof(

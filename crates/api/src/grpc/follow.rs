@@ -22,9 +22,12 @@ use crate::entry::AdmittedStream;
 use crate::entry::open_call::OpenCall;
 use auth::peer::Principal;
 use model::clock::Clock;
+use model::exception::Exception;
 use model::limits;
+use model::operation::Operation;
 use proto::v1::FollowAuditRecordsResponse;
-use service::{AuditFollower, Error, RequestContext};
+use service::recorder::RefusedCall;
+use service::{AuditFollower, Error, RequestContext, Service};
 
 /// Most streams that follow the log: each new head wakes all of them.
 const FOLLOWERS: usize = 64;
@@ -47,6 +50,7 @@ pub(super) struct Followers {
 struct Follow {
     admitted: AdmittedStream,
     slot: StreamSlot,
+    service: Service,
     follower: AuditFollower,
     clock: Clock,
     /// What is counted for the message that was given out last.
@@ -69,9 +73,16 @@ impl Followers {
     }
 
     /// Follows from now on.
-    pub(super) fn open(&self, admitted: AdmittedStream, slot: StreamSlot, follower: AuditFollower) -> Following {
+    pub(super) fn open(
+        &self,
+        service: &Service,
+        admitted: AdmittedStream,
+        slot: StreamSlot,
+        follower: AuditFollower,
+    ) -> Following {
+        let (service, clock) = (service.clone(), self.clock.clone());
         let ending = ending(admitted.remaining(), self.closing.clone(), slot.stream.leaves()).boxed();
-        let follow = Follow { admitted, slot, follower, clock: self.clock.clone(), taken: 0 };
+        let follow = Follow { admitted, slot, service, follower, clock, taken: 0 };
         stream::unfold(Some((follow, ending)), next).boxed()
     }
 }
@@ -102,7 +113,17 @@ impl Follow {
         if !open.as_ref().is_none_or(|open| open.reserve(MESSAGE_BYTES)) {
             return Err(error::status(&error::full()));
         }
-        let call = self.admitted.window().map_err(|refusal| error::refused(&refusal))?;
+        let call = match self.admitted.window() {
+            Ok(call) => call,
+            Err(refusal) => {
+                let error = Error::new(Exception::AccessDenied, refusal.to_string(), false);
+                let refused = self.admitted.refused(1, error);
+                // Whoever is nobody any more has no record of its own.
+                let operation = Some(Operation::FollowAuditRecords);
+                self.service.refused_at_entry(RefusedCall { operation, ..refused }).await;
+                return Err(error::refused(&refusal));
+            }
+        };
         let call = RequestContext { deadline: self.clock.now() + LOOK, ..call };
         let found = self.follower.look(&call).await.map_err(|error| error::status(&error))?;
         let bytes = found.records.iter().map(|record| record.record.len()).sum::<usize>().min(MESSAGE_BYTES);

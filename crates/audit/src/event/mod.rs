@@ -33,6 +33,8 @@ pub const VERSION: &str = "1.11";
 pub const KMS: &str = "kms.amazonaws.com";
 /// The source of what it does not.
 pub const OURS: &str = "keystored";
+/// The source of what AWS's STS does, too.
+pub const STS: &str = "sts.amazonaws.com";
 /// Bytes of what a caller says of itself that stand in each leaf of an event; all that is checked is shorter.
 const SAID: usize = 4 << 10;
 /// As much as most records of one item have.
@@ -111,7 +113,7 @@ pub struct Event<'a> {
     pub id: EventId,
     /// When, in milliseconds since the Unix epoch.
     pub unix_millis: i64,
-    /// [`KMS`] or [`OURS`].
+    /// [`KMS`], [`STS`] or [`OURS`].
     pub source: &'static str,
     /// The operation, by AWS's name where AWS has it.
     pub name: &'a str,

@@ -151,25 +151,25 @@ impl Bundles {
         &self.bundle
     }
 
-    /// Loads a bundle out of a file that has at least so many records, or is said to be whole; false where there is none.
+    /// Loads a bundle out of a file that has at least so many records, or is said to be whole; false where there is none. Looked for
+    /// more than once: one that is not whole is taken away when it is, which may be between a look for the one and for the other.
     pub(crate) fn load_file(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
         let whole = layout::bundle(index, layout::FULL as u32);
         let mut folders = vec![self.place.directory.clone()];
         folders.extend(self.place.archive.clone());
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             self.bundle.clear();
             for folder in &folders {
                 if self.load_whole(&folder.join(&whole))? {
                     return Ok(true);
                 }
             }
-            let mut gone = false;
             for folder in &folders {
                 // The widest has all that the others have.
                 let Some(width) = widths(&folder.join(&whole))?.pop() else { continue };
                 let path = folder.join(layout::bundle(index, width));
                 if !read_into(&path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(&path))? {
-                    gone = true;
+                    self.bundle.clear();
                     continue;
                 }
                 self.bundle.split();
@@ -177,7 +177,8 @@ impl Bundles {
                     return Ok(true);
                 }
             }
-            if !gone {
+            // One that is not whole and too narrow is there: nothing was replaced meanwhile.
+            if look > 0 && !self.bundle.is_empty() {
                 break;
             }
         }

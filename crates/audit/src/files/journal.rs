@@ -1,7 +1,7 @@
 //! The journal: records that came after the last bundle, each behind its length and the beginning of its hash.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use tlog_tiles::tlog::record_hash;
@@ -52,18 +52,69 @@ pub(crate) fn journals(place: &Place) -> Result<Vec<u64>, Unreadable> {
     Ok(firsts)
 }
 
-impl Journal {
-    /// The file that has this record, or will have it next. Absent where there is none.
-    pub(crate) fn at(place: &Place, number: u64) -> Result<Option<Self>, Unreadable> {
-        let candidates = journals(place)?;
-        for first in candidates.into_iter().rev().filter(|first| *first <= number) {
-            let Some(mut journal) = Self::open(place, first)? else { continue };
-            while journal.number < number && journal.next()?.is_some() {}
-            if journal.number == number {
-                return Ok(Some(journal));
+/// The journal's files as they are at a moment: the first record of each, which file it is, and how long.
+pub(crate) fn as_they_are(place: &Place) -> Result<Vec<(u64, u64, u64)>, Unreadable> {
+    let mut found = Vec::new();
+    for first in journals(place)? {
+        let path = place.directory().join(layout::journal(first));
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) => found.push((first, metadata.ino(), metadata.len())),
+            Err(error) if absent(&error) => {}
+            Err(error) => return Err(Unreadable { path, source: error }),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a file of the journal says the same as later ones, of which the newest is the first here, about the records before
+/// this one, as far as those have them. Only then are they copies of each other.
+fn agrees(place: &Place, first: u64, later: &[u64], number: u64) -> Result<bool, Unreadable> {
+    if later.is_empty() {
+        return Ok(true);
+    }
+    let Some(mut ours) = Journal::open(place, first)? else { return Ok(false) };
+    for (at, from) in later.iter().enumerate().rev() {
+        let newer = at.checked_sub(1).and_then(|at| later.get(at));
+        let end = newer.map_or(number, |newer| number.min(*newer));
+        let Some(mut theirs) = Journal::open(place, *from)? else { continue };
+        if !ours.forward(*from)? {
+            return Ok(false);
+        }
+        while theirs.number < end
+            && let Some(their) = theirs.next()?
+        {
+            if ours.next()?.is_none_or(|our| our.record != their.record) {
+                return Ok(false);
             }
         }
-        Ok(None)
+    }
+    Ok(true)
+}
+
+impl Journal {
+    /// The file that has this record, or will have it next. Absent where there is none.
+    ///
+    /// It is the newest that can have it. A file that was written again in place of several may stand before what a loss of power
+    /// has brought back of those; then it goes on where they end, as when the log is opened.
+    pub(crate) fn at(place: &Place, number: u64) -> Result<Option<Self>, Unreadable> {
+        let (mut later, mut ended) = (Vec::new(), None);
+        for first in journals(place)?.into_iter().rev().filter(|first| *first <= number) {
+            let Some(mut journal) = Self::open(place, first)? else { continue };
+            if journal.forward(number)? {
+                if journal.is_more()? && agrees(place, first, &later, number)? {
+                    return Ok(Some(journal));
+                }
+                ended.get_or_insert(journal);
+            }
+            later.push(first);
+        }
+        Ok(ended)
+    }
+
+    /// Goes on to this record, if it has all before that.
+    fn forward(&mut self, number: u64) -> Result<bool, Unreadable> {
+        while self.number < number && self.next()?.is_some() {}
+        Ok(self.number == number)
     }
 
     /// The file that begins with this record.

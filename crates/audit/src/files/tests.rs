@@ -65,3 +65,34 @@ proptest! {
         let _ = place.tile(0, 0, 3).unwrap();
     }
 }
+
+/// Whoever looks for a bundle while somebody writes finds one of its forms, whatever takes the place of which.
+#[test]
+fn a_bundle_that_is_being_replaced_is_found() {
+    let directory = TempDir::new().unwrap();
+    let key = crate::note::LogKey::from_seed("keys.example/audit", &[1; 32]).unwrap();
+    let writer = Writer { directory: directory.path().to_owned(), key: &key, cosigner: &() };
+    let all = records(256);
+    writer.bundles(&all[..200], false);
+    let at = |width| directory.path().join(layout::bundle(0, width));
+    let narrow = fs::read(at(200)).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            writer.bundles(&all, false);
+            let whole = fs::read(at(256)).unwrap();
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for (there, gone, bytes) in [(256, 200, &whole), (200, 256, &narrow)] {
+                    let new = directory.path().join("new");
+                    fs::write(&new, bytes).unwrap();
+                    fs::rename(&new, at(there)).unwrap();
+                    fs::remove_file(at(gone)).unwrap();
+                }
+            }
+        });
+        let mut bundles = Bundles::new(&Place::new(directory.path())).unwrap();
+        let found = (0..3_000).filter(|_| bundles.load_file(0, 200).unwrap()).count();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(found, 3_000);
+    });
+}

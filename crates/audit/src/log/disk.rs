@@ -323,14 +323,14 @@ impl Disk {
         Ok(file)
     }
 
-    /// As [`Self::put`], and on the disk when this returns: never is there anything but the old file or the new one, whole.
-    pub(crate) fn put_synced(&self, temporary: &str, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    /// As [`Self::put`]: never is there anything but the old file or the new one, whole. Which of them is there after a loss of power
+    /// is known when the directory is synced.
+    pub(crate) fn put_whole(&self, temporary: &str, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let new = Path::new(temporary);
         let file = self.create(new)?;
         self.write(&file, new, &mut [IoSlice::new(bytes)], 0)?;
         self.sync_data(&file, new)?;
-        self.rename(new, path)?;
-        self.sync_directory(path.parent().unwrap_or(Path::new("")))
+        self.rename(new, path)
     }
 
     /// Gives a file another name, in place of what has that now.

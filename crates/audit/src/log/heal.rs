@@ -29,10 +29,7 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
         let recent = locked(&shared.recent);
         (recent.end, recent.synced, recent.synced_at.clone(), recent.floor, recent.distrusted)
     };
-    let lost = segments.iter().find(|kept| {
-        let least = if Arc::ptr_eq(kept, &segment) { offset } else { 1 };
-        sync::in_place(shared, kept, least).is_err()
-    });
+    let lost = segments.iter().find(|kept| sync::in_place(shared, kept, kept.length.load(Ordering::Acquire)).is_err());
     let from = match lost {
         Some(lost) => lost.first.max(floor).min(synced),
         // Cut, so that nothing is left of what was not written to its end.

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::bundles::{self, put_record, read_bundle};
 use super::disk::Disk;
@@ -340,6 +341,7 @@ fn put_in_order(
                 "the unfinished end of the audit log's journal was cut off"
             );
             disk.truncate(&last.file, &last.path, read.offset).map_err(failed(disk, "cut", &last.path))?;
+            last.length.store(read.offset, Ordering::Release);
         }
     }
     if let Some((from, entries)) = &read.filled {

@@ -138,7 +138,7 @@ pub(crate) fn look(shared: &Shared) -> Result<(), Reason> {
     // Not under the lock: the disk may hang. One that was trimmed meanwhile is missed by nobody.
     let segments = locked(&shared.segments).clone();
     for segment in &segments {
-        let least = if Arc::ptr_eq(segment, &end_at.0) { end_at.1 } else { 1 };
+        let least = if Arc::ptr_eq(segment, &end_at.0) { end_at.1 } else { segment.length.load(Ordering::Acquire) };
         let found = in_place(shared, segment, least);
         if found.is_err() && locked(&shared.segments).iter().any(|kept| Arc::ptr_eq(kept, segment)) {
             return found;

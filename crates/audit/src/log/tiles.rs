@@ -296,11 +296,13 @@ impl Tiles {
         }
         let shared = &self.shared;
         let bytes = signed.to_bytes();
-        shared.disk.put_synced(NEW, Path::new(CHECKPOINT), &bytes)?;
+        shared.disk.put_whole(NEW, Path::new(CHECKPOINT), &bytes)?;
+        // It has the name, whatever becomes of the rest: a copy of the directory is known by it.
+        locked(&shared.figures).note = bytes;
+        shared.disk.sync_directory(Path::new(""))?;
         {
             let mut figures = locked(&shared.figures);
             figures.head = signed.head();
-            figures.note.clone_from(&bytes);
             figures.signed_at = Some(shared.settings.clock.calendar());
             figures.signatures = signed.lines().len();
         }
@@ -324,8 +326,14 @@ impl Tiles {
             recent.floor = floor;
             recent.forget(shared.sizes.recent_bytes);
         }
-        for path in older.iter().filter(|path| self.partial.iter().all(|kept| !kept.contains(*path))) {
-            remove_partial(shared, path)?;
+        let mut stale: BTreeSet<PathBuf> = older.into_iter().filter(|path| !self.partial[0].contains(path)).collect();
+        stale.retain(|path| !self.partial[1].contains(path));
+        while let Some(path) = stale.pop_first() {
+            if let Err(error) = remove_partial(shared, &path) {
+                // With those of the next head.
+                self.partial[1].extend(stale.into_iter().chain([path]));
+                return Err(error);
+            }
         }
         while let Some(first) = self.take_superfluous(floor) {
             // Not under the lock, since the disk may hang; and forgotten before it is gone, so that nobody misses it.

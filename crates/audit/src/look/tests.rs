@@ -62,7 +62,7 @@ fn pages_follow_each_other_without_gap_either_way() {
             Bounds { read: 1, ..ALL },
         ] {
             assert_eq!(pages(&place, &filter, Way::On(0), end, bounds).0, wanted, "{end} {bounds:?}");
-            assert_eq!(pages(&place, &filter, Way::Back(end), end, bounds).0, back, "{end} {bounds:?}");
+            assert_eq!(pages(&place, &filter, Way::back(end), end, bounds).0, back, "{end} {bounds:?}");
         }
     }
     // Each page ends with what it may look at, whether it has found anything or not.
@@ -70,19 +70,61 @@ fn pages_follow_each_other_without_gap_either_way() {
     let (found, count) = pages(&place, &none, Way::On(0), 700, Bounds { looked_at: 100, ..ALL });
     assert_eq!((found.len(), count), (0, 7));
     // What is behind the end is not there.
-    assert_eq!(pages(&place, &Filter::default(), Way::Back(9_999), 700, ALL).0.first(), Some(&699));
+    assert_eq!(pages(&place, &Filter::default(), Way::back(9_999), 700, ALL).0.first(), Some(&699));
     assert_eq!(look(&place, &none, Way::On(700), 700, ALL).unwrap(), Found::default());
+}
+
+/// A log in bundles alone, of records of these days of November and one that says no time.
+fn of_days(days: &[u64]) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let key = LogKey::from_seed("keys.example/audit", &[1; 32]).unwrap();
+    let of = |day: &u64| format!(r#"{{"eventTime":"2026-11-{day:02}T12:00:00Z"}}"#).into_bytes();
+    let all: Vec<Vec<u8>> = days.iter().map(of).collect();
+    let writer = Writer { directory: directory.path().to_owned(), key: &key, cosigner: &() };
+    writer.bundles(&all, false);
+    directory
+}
+
+/// How many a look back since a day finds, page by page, and at how many it looks.
+fn since(directory: &TempDir, end: u64, looked_at: usize) -> (usize, usize) {
+    let (place, bounds) = (Place::new(directory.path()), Bounds { looked_at, ..ALL });
+    let filter = Filter { since: time("2026-11-20"), ..Filter::default() };
+    let (mut found, mut pages, mut next) = (0, 0, Some(Way::back(end)));
+    while let Some(way) = next {
+        let page = look(&place, &filter, way, end, bounds).unwrap();
+        (found, pages, next) = (found + page.records.len(), pages + 1, page.next);
+    }
+    (found, pages * looked_at)
 }
 
 #[test]
 fn a_look_back_ends_where_everything_is_older() {
-    let directory = log(1_034);
-    let place = Place::new(directory.path());
-    let filter = Filter { since: time("2026-11-09"), ..Filter::default() };
-    let bounds = Bounds { looked_at: 256, ..ALL };
-    let (numbers, count) = pages(&place, &filter, Way::Back(1_024), 1_024, bounds);
-    assert_eq!(numbers, (800..1_024).rev().collect::<Vec<_>>());
-    assert_eq!(count, 2, "what is older by a whole bundle is not gone through");
+    let older = usize::try_from(OLDER).unwrap();
+    let days = [vec![1; 2 * older], vec![19; 300], vec![20; 100]].concat();
+    let directory = of_days(&days);
+    let end = days.len() as u64;
+    for looked_at in [256, 1_000, usize::MAX / 8] {
+        let (found, looked) = since(&directory, end, looked_at);
+        assert_eq!(found, 100);
+        // What is older in a row is counted from page to page.
+        assert!(looked_at > days.len() || looked <= older + 400 + looked_at, "{looked}");
+    }
+    let filter = Filter { since: time("2026-11-20"), ..Filter::default() };
+    let found =
+        look(&Place::new(directory.path()), &filter, Way::back(end), end, Bounds { looked_at: older + 400, ..ALL });
+    assert_eq!(found.unwrap().next, None, "it has ended with the last that has to be looked at");
+}
+
+/// The service's events that waited for a full disk, and a calendar that was put back by hours, hide nothing.
+#[test]
+fn what_was_recorded_late_hides_nothing_before_it() {
+    let older = usize::try_from(OLDER).unwrap();
+    // Recorded on the 20th: a change out of the reserve, and then, when there was room, what had waited since the 10th.
+    let late = [vec![9; 500], vec![20], vec![10; older - 1], vec![20; 3]].concat();
+    assert_eq!(since(&of_days(&late), late.len() as u64, 1_000).0, 4);
+    // The calendar said the 20th on the 19th, until it was put right.
+    let put_back = [vec![18; 500], vec![20; 5], vec![19; 2 * older], vec![20; 3]].concat();
+    assert_eq!(since(&of_days(&put_back), put_back.len() as u64, 1_000).0, 8);
 }
 
 #[test]
@@ -95,7 +137,7 @@ fn what_was_moved_away_is_missed() {
         other => panic!("{other:?}"),
     };
     // What is there before it is given out first.
-    for (way, first, next) in [(Way::On(3), 3, Way::On(256)), (Way::Back(700), 699, Way::Back(512))] {
+    for (way, first, next) in [(Way::On(3), 3, Way::On(256)), (Way::back(700), 699, Way::back(512))] {
         let found = look(&place, &Filter::default(), way, 700, ALL).unwrap();
         assert_eq!((found.records[0].0, found.next), (first, Some(next)));
         assert_eq!(missing(next), 256);

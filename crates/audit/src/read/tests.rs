@@ -74,6 +74,57 @@ fn whoever_follows_sees_what_comes_also_when_it_moves_into_bundles() {
     });
 }
 
+/// A journal that was written again has everything; what a loss of power has brought back of the files that it stands for is gone,
+/// whole, torn, empty, or full of nothing, as where the log is opened.
+#[test]
+fn what_comes_back_of_older_files_hides_nothing() {
+    let all = records(40);
+    let stale = [10..20, 20..30, 30..40_usize];
+    for case in 0..5_usize.pow(3) {
+        with(|directory, writer| {
+            writer.journal(0, &all);
+            for (at, numbers) in stale.iter().enumerate() {
+                writer.journal(numbers.start as u64, &all[numbers.clone()]);
+                let path = directory.path().join(layout::journal(numbers.start as u64));
+                let whole = fs::read(&path).unwrap();
+                match case / 5_usize.pow(at as u32) % 5 {
+                    0 => fs::remove_file(&path).unwrap(),
+                    1 => {}
+                    2 => fs::write(&path, &whole[..whole.len() / 2]).unwrap(),
+                    3 => fs::write(&path, []).unwrap(),
+                    _ => fs::write(&path, [0; 700]).unwrap(),
+                }
+            }
+            let place = Place::new(directory.path());
+            for from in [0, 5, 10, 15, 20, 21, 29, 30, 35, 39, 40] {
+                let mut records = Records::from(&place, from).unwrap();
+                assert_eq!(read_on(&mut records, &all), 40, "case {case} from {from}");
+            }
+            let mut bundles = Bundles::new(&place).unwrap();
+            assert_eq!(bundles.load(0, 40).unwrap().unwrap().len(), 40, "case {case}");
+        });
+    }
+}
+
+/// Files that say different things are no copies: nothing of the earlier one is put behind the later one.
+#[test]
+fn files_that_differ_are_not_mixed() {
+    with(|directory, writer| {
+        let (all, other) = (records(40), b"something else".to_vec());
+        writer.journal(0, &all);
+        writer.journal(10, &[all[10].clone(), other.clone()]);
+        let place = Place::new(directory.path());
+        let mut records = Records::from(&place, 10).unwrap();
+        assert_eq!(records.next().unwrap().unwrap().bytes, all[10]);
+        assert_eq!(records.next().unwrap().unwrap().bytes, other);
+        assert_eq!(records.next().unwrap(), None);
+        // It goes on where it was.
+        writer.journal(10, &[all[10].clone(), other.clone(), all[12].clone()]);
+        assert_eq!(records.next().unwrap().unwrap().number, 12);
+        assert_eq!(records.next().unwrap(), None);
+    });
+}
+
 #[test]
 fn what_lies_in_the_journals_folder_and_is_none_is_left_alone() {
     with(|directory, writer| {

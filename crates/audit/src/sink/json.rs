@@ -3,7 +3,8 @@
 //!
 //! Where the disk is full in the midst of a line, or the process is killed there, half a line stays at the end, which nobody
 //! takes for a line yet. What is written next finishes it: the record is sent again anyhow. A file in which lines were already
-//! read is not cut for that: who reads it would begin anew.
+//! read is not cut for that: who reads it would begin anew. What stands there without an end and is longer than any of our lines is
+//! somebody else's: it gets an end, and stays.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -42,14 +43,14 @@ impl JsonLines {
     }
 
     /// The file that bears the name now.
-    fn current(&mut self) -> io::Result<&mut File> {
+    fn current(&mut self) -> io::Result<()> {
         let is_current = |file: &File| -> io::Result<bool> {
             let (ours, there) = (file.metadata()?, std::fs::metadata(&self.path)?);
             Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
         };
         if self.unsure
             && let Some(file) = self.file.take_if(|file| !is_current(file).unwrap_or(false))
-            && let Err(error) = half(&file).and_then(|half| cut(&file, half.len()))
+            && let Err(error) = half(&file).and_then(|half| cut(&file, half.unwrap_or_default().len()))
         {
             // It was moved away with half a line, which nobody finishes.
             tracing::debug!(%error, "half a line stays at the end of a file of records that was moved away");
@@ -68,16 +69,26 @@ impl JsonLines {
                 file
             }
         };
-        Ok(self.file.insert(file))
+        self.file = Some(file);
+        Ok(())
     }
 
     /// Writes the lines in hand. Says how many of them are written, whole, if not all.
     fn write(&mut self) -> Result<(), (usize, io::Error)> {
         let (lines, ends) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.ends));
         let unsure = self.unsure || self.file.is_none();
-        let file = self.current().map_err(|error| (0, error))?;
-        let half = if unsure { half(file).map_err(|error| (0, error))? } else { Vec::new() };
-        let mut done = 0;
+        self.current().map_err(|error| (0, error))?;
+        let (path, Some(file)) = (&self.path, &mut self.file) else { return Err((0, io::ErrorKind::NotFound.into())) };
+        let half = if unsure { half(file).map_err(|error| (0, error))? } else { Some(Vec::new()) };
+        if half.is_none() {
+            // Once for such an end: it is none any more.
+            file.write_all(b"\n").map_err(|error| (0, error))?;
+            tracing::warn!(
+                file = %path.display(),
+                "what stood at the end of a file of records was longer than a record and had no line break; it got one"
+            );
+        }
+        let (half, mut done) = (half.unwrap_or_default(), 0);
         if !half.is_empty() {
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let line = starts
@@ -159,18 +170,16 @@ fn whole(ends: &[usize], bytes: usize) -> usize {
     ends.partition_point(|end| *end <= bytes)
 }
 
-/// What stands in a file behind its last whole line.
-fn half(file: &File) -> io::Result<Vec<u8>> {
+/// What stands in a file behind its last whole line; `None` where that is longer than a line of ours.
+fn half(file: &File) -> io::Result<Option<Vec<u8>>> {
     let length = file.metadata()?.len();
-    // A line is no longer than a record; what is longer was not written here, and ends where it ends.
     let looked = length.min(RECORD_BYTES as u64 + 1);
     let mut end = vec![0; usize::try_from(looked).unwrap_or(0)];
     file.read_exact_at(&mut end, length - looked)?;
-    match end.iter().rposition(|byte| *byte == b'\n') {
-        Some(newline) => Ok(end.split_off(newline + 1)),
-        None if looked == length => Ok(end),
-        None => Err(io::Error::other("its last line is longer than a record")),
-    }
+    Ok(match end.iter().rposition(|byte| *byte == b'\n') {
+        Some(newline) => Some(end.split_off(newline + 1)),
+        None => (length <= RECORD_BYTES as u64).then_some(end),
+    })
 }
 
 /// Takes so many bytes off the end.

@@ -317,6 +317,32 @@ fn half_a_line_is_finished_and_never_another_one() {
     assert_eq!(bench.written("lines"), "somebody's line\n".to_owned() + &expected(0..2));
 }
 
+/// What is longer than any line was not written here: it stays as it is, and keeps nothing from going on.
+#[test]
+fn what_is_no_line_of_ours_gets_an_end_and_stays() {
+    for length in [65_536, 65_537, 200_000] {
+        for before in ["", "{}\n"] {
+            let bench = Bench::new();
+            let foreign = before.to_owned() + &"x".repeat(length);
+            std::fs::write(bench.folder.path().join("lines"), &foreign).unwrap();
+            let mut sink = bench.sink(bench.lines());
+            drained(&mut sink, 2);
+            drained(&mut sink, 4);
+            assert!(bench.written("lines") == foreign + "\n" + &expected(0..4), "{length} {before:?}");
+        }
+    }
+    // Moved away, it is left alone.
+    let bench = Bench::new();
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 2);
+    let at = |name: &str| bench.folder.path().join(name);
+    let foreign = "x".repeat(70_000);
+    std::fs::File::options().append(true).open(at("lines")).unwrap().write_all(foreign.as_bytes()).unwrap();
+    std::fs::rename(at("lines"), at("lines.1")).unwrap();
+    drained(&mut sink, 3);
+    assert!(bench.written("lines.1") == expected(0..2) + &foreign && bench.written("lines") == expected(2..3));
+}
+
 /// Where a test has to be run again to have a file system of its own.
 const ALONE: &str = "KEYSTORED_AUDIT_TEST_DISK";
 

@@ -3,6 +3,7 @@
 
 mod archive;
 mod check_proof;
+mod follow;
 mod head;
 mod keys;
 mod prove;

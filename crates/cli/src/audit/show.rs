@@ -82,7 +82,7 @@ pub(super) fn event(place: &Place, id: &str) -> Result<Vec<Shown>, LookError> {
     let end = end(place)?;
     let filter = Filter { event: Some(id.to_owned()), ..Filter::default() };
     let bounds = Bounds { looked_at: FULL as usize, ..WHOLE };
-    let (mut found, mut next) = (Vec::new(), Some(Way::Back(end)));
+    let (mut found, mut next) = (Vec::new(), Some(Way::back(end)));
     while let Some(way) = next {
         let page = look::look(place, &filter, way, end, bounds)?;
         if page.records.is_empty() && !found.is_empty() {

@@ -9,10 +9,10 @@ use audit::prove;
 use audit::read::Records;
 use clap::Args;
 use client::Client;
-use proto::v1::{AuditFilter, FollowAuditRecordsRequest, ListAuditRecordsRequest};
+use proto::v1::{AuditFilter, ListAuditRecordsRequest};
 
-use super::Log;
 use super::record::{Filter, Shown};
+use super::{Log, follow};
 use crate::failure::Failure;
 use crate::{Context, interruption};
 use model::{limits, text};
@@ -85,23 +85,14 @@ async fn of_service(context: &Context, filter: AuditFilter, most: usize, follow:
     if !follow {
         return Ok(());
     }
-    let request = FollowAuditRecordsRequest { filter: Some(filter), from: Some(size) };
-    let mut records = client.follow_audit_records(request).await?;
-    let mut interrupted = pin!(interruption());
-    loop {
-        let come = tokio::select! {
-            () = &mut interrupted => return Ok(()),
-            come = records.next() => come?,
-        };
-        let Some(come) = come else { return Ok(()) };
-        for record in come.records {
-            print(context, &Shown::new(record.number, &record.record))?;
-        }
+    tokio::select! {
+        () = interruption() => Ok(()),
+        failure = follow::follow(context, client, &filter, size) => Err(failure),
     }
 }
 
 /// One line each, so that lines can be counted and searched.
-fn print(context: &Context, record: &Shown) -> Result<(), Failure> {
+pub(super) fn print(context: &Context, record: &Shown) -> Result<(), Failure> {
     let line = if context.printer.json() {
         let json = serde_json::to_string(record).map_err(|error| Failure::local(error.to_string()))?;
         text::shown_json(&json).into_owned()
@@ -123,7 +114,7 @@ pub(super) fn end(place: &Place) -> Result<u64, Unreadable> {
 /// The last ones that are wanted, in their order.
 pub(super) fn last(place: &Place, end: u64, filter: &look::Filter, most: usize) -> Result<Vec<Shown>, LookError> {
     let bounds = Bounds { records: most, ..WHOLE };
-    let found = look::look(place, filter, Way::Back(end), end, bounds)?;
+    let found = look::look(place, filter, Way::back(end), end, bounds)?;
     Ok(found.records.iter().rev().map(|(number, bytes)| Shown::new(*number, bytes)).collect())
 }
 

@@ -1,13 +1,15 @@
 //! FollowAuditRecords: records of the audit log as signed heads come to be over them.
 //!
 //! The call leaves one record when it begins and none for what it gives: it would follow itself for ever. Whether it may is
-//! looked at before each look at the log, and again before what that has found is given out.
+//! looked at before each look at the log, and again before what that has found is given out. Where it may not any more, that is
+//! on record, and the stream ends.
 
 use tokio::sync::watch;
 
 use super::list_audit_records::{AuditRecord, by, checked, from};
 use crate::core::Core;
 use crate::core::access::Named;
+use crate::core::recorder::Ending;
 use crate::{Error, RequestContext, Service};
 use audit::look::{Bounds, Filter, Way};
 use model::limits;
@@ -48,8 +50,9 @@ impl Service {
         input: FollowAuditRecordsInput,
     ) -> Result<AuditFollower, Error> {
         let named = Named::other(self.core.audit_log_arn());
-        let (core, resource, said, of_task) = (self.core.clone(), named.clone(), input.clone(), call.clone());
+        let (core, said, of_task) = (self.core.clone(), input.clone(), call.clone());
         let asked = named.asking(move |_, say| by(&said.filter, from(said.from, say)));
+        let resource = asked.clone();
         let work = async move {
             let filter = checked(input.filter)?;
             let signed = core.audit_reader()?.signed();
@@ -75,20 +78,28 @@ impl AuditFollower {
 
     /// Looks at what there is. `call` is who follows, now.
     pub async fn look(&mut self, call: &RequestContext) -> Result<Followed, Error> {
-        self.is_allowed(call)?;
+        self.is_allowed(call).await?;
         let (end, filter, way) = (*self.signed.borrow(), self.filter.clone(), Way::On(self.next));
         let found = self.core.read_audit_log(call, move |log| log.look(&filter, way, end, bounds())).await?;
-        self.is_allowed(call)?;
+        self.is_allowed(call).await?;
         self.next = match found.next {
-            Some(Way::On(next) | Way::Back(next)) => next,
+            Some(Way::On(next) | Way::Back { before: next, .. }) => next,
             None => end.max(self.next),
         };
         let records = found.records.into_iter().map(|(number, record)| AuditRecord { number, record }).collect();
         Ok(Followed { records, next: self.next })
     }
 
-    fn is_allowed(&self, call: &RequestContext) -> Result<(), Error> {
-        self.resource.is_allowed(&self.core, call, Operation::FollowAuditRecords)
+    /// Whether it may go on. That it may not is recorded once: it ends with that.
+    async fn is_allowed(&self, call: &RequestContext) -> Result<(), Error> {
+        let (core, operation) = (&self.core, Operation::FollowAuditRecords);
+        let (allowed, decided_by) = self.resource.is_allowed_because(core, call, operation);
+        if let Err(error) = &allowed {
+            let caller = core.keyring().caller(&call.principal);
+            let ending = Ending::new(call, operation, core.clock().now()).of_one(core, caller, &self.resource);
+            core.refused(Ending { decided_by, ..ending }, 1, error).await;
+        }
+        allowed
     }
 }
 

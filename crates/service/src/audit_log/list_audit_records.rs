@@ -68,21 +68,38 @@ impl Core {
     async fn listed_records(&self, call: &RequestContext, input: ListAuditRecordsInput) -> Result<AuditRecords, Error> {
         let ListAuditRecordsInput { filter, from, newest_first, limit, marker } = input;
         let (filter, limit) = (checked(filter)?, validate::page_limit(limit)?);
-        let after = page::after(KIND, &marker, |text| text.parse::<u64>().ok())?;
+        let after = page::after(KIND, &marker, |text| read_back(text, newest_first))?;
         let look = move |log: &dyn AuditReader| {
             let size = log.size()?;
             let way = match (after, newest_first) {
-                (Some(next), false) => Way::On(next),
-                (Some(next), true) => Way::Back(next),
+                (Some(next), _) => next,
                 (None, false) => Way::On(from.unwrap_or(0)),
-                (None, true) => Way::Back(from.map_or(size, |from| from.saturating_add(1))),
+                (None, true) => Way::back(from.map_or(size, |from| from.saturating_add(1))),
             };
             Ok((size, log.look(&filter, way, size, bounds(limit))?))
         };
         let (size, found) = self.read_audit_log(call, look).await?;
-        let next = found.next.map(|(Way::On(number) | Way::Back(number))| page::encode(KIND, &number.to_string()));
+        let next = found.next.map(|next| page::encode(KIND, &remembered(next)));
         let records = found.records.into_iter().map(|(number, record)| AuditRecord { number, record }).collect();
         Ok(AuditRecords { records, size, next_marker: next })
+    }
+}
+
+/// What a marker remembers of where the next page begins.
+fn remembered(next: Way) -> String {
+    match next {
+        Way::On(number) => number.to_string(),
+        Way::Back { before, older } => format!("{before}/{older}"),
+    }
+}
+
+/// The same, read back.
+fn read_back(text: &str, newest_first: bool) -> Option<Way> {
+    if newest_first {
+        let (before, older) = text.split_once('/')?;
+        Some(Way::Back { before: before.parse().ok()?, older: older.parse().ok()? })
+    } else {
+        text.parse().ok().map(Way::On)
     }
 }
 
@@ -147,4 +164,20 @@ pub(super) fn from(number: Option<u64>, say: Proposal) -> Proposal {
 /// The number of a record, as a record has it.
 pub(super) fn recorded(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_remembers_what_the_look_has_found_so_far() {
+        for way in [Way::On(0), Way::On(u64::MAX), Way::back(7), Way::Back { before: u64::MAX, older: 8_191 }] {
+            let back = way != Way::On(0) && way != Way::On(u64::MAX);
+            assert_eq!(read_back(&remembered(way), back), Some(way));
+            assert_eq!(read_back(&remembered(way), !back), None, "it is one of the other direction");
+        }
+        assert_eq!(read_back("7/", true), None);
+        assert_eq!(read_back("-1", false), None);
+    }
 }

@@ -6,8 +6,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
 use super::log_recorder::{other, tell};
-use super::recorder::{Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent};
-use audit::event::{self, Actor, Event, KMS, OURS, Request, Tls};
+use super::recorder::{
+    Accepted, CallRecord, NotRecorded, Parameters, Phase, Recorder, ServiceEvent, event_name, is_of_sts,
+};
+use audit::event::{self, Actor, Event, KMS, OURS, Request, STS, Tls};
 use audit::log::{Class, Leaves, NoLeaf, NotAccepted, Position};
 use auth::request::{Interface, TlsDetails};
 use model::id::{AccessKeyId, Scope};
@@ -145,10 +147,14 @@ pub(crate) fn event_of<T>(record: &CallRecord, scope: &Scope, take: impl FnOnce(
     take(&Event {
         id: record.id,
         unix_millis: record.unix_millis,
-        source: if kms { KMS } else { OURS },
+        source: match operation {
+            Some(operation) if is_of_sts(*operation, record.interface) => STS,
+            _ if kms => KMS,
+            _ => OURS,
+        },
         name: record
             .name
-            .or(spec.as_ref().map(|spec| spec.event))
+            .or(operation.map(|operation| event_name(operation, record.interface)))
             .or(record.event)
             .unwrap_or_else(|| other(record.interface)),
         scope,

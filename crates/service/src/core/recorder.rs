@@ -98,6 +98,16 @@ pub struct CallRecord {
     pub took: Duration,
 }
 
+/// What records call an operation: over AWS's interface by the name that it has there, also where that is another service's.
+pub(crate) fn event_name(operation: Operation, interface: Interface) -> &'static str {
+    if is_of_sts(operation, interface) { "GetCallerIdentity" } else { operation.spec().event }
+}
+
+/// Whether an operation is one of AWS's STS as it was asked for.
+pub(crate) fn is_of_sts(operation: Operation, interface: Interface) -> bool {
+    operation == Operation::WhoAmI && interface == Interface::AwsJson
+}
+
 /// Why a record was not accepted.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]

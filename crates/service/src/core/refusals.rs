@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use super::log_recorder::{other, tell};
-use super::recorder::{Accepted, CallRecord, Ending, NotRecorded, Parameters, Phase, recorded_at, within};
+use super::recorder::{Accepted, CallRecord, Ending, NotRecorded, Parameters, Phase, event_name, recorded_at, within};
 use super::{strangers, turned_away};
 use crate::core::Core;
 use crate::{Error, RequestContext};
@@ -60,7 +60,7 @@ impl RefusedCall {
     /// What records call it.
     fn name(&self) -> &'static str {
         let unnamed = || self.event.unwrap_or_else(|| other(self.interface));
-        self.operation.map_or_else(unnamed, |operation| operation.spec().event)
+        self.operation.map_or_else(unnamed, |operation| event_name(operation, self.interface))
     }
 
     /// Nobody has looked at what it asks for: there was no room for it, or it could not be read, or not in time, or is
@@ -103,7 +103,7 @@ impl Core {
         let RequestContext { principal, source, interface, request_id, .. } = call;
         let who = (principal, *source, *interface, &**request_id);
         let mut ending = Ending::new(call, operation, started);
-        if self.is_counted(who, operation.spec().event, items, &error) {
+        if self.is_counted(who, event_name(operation, *interface), items, &error) {
             self.observe(&ending, &[(Some(error.exception), items.max(1))]);
         } else {
             ending.caller = self.keyring().caller(principal);
@@ -186,7 +186,7 @@ impl Core {
     async fn record_refusal(&self, record: CallRecord) -> Option<Position> {
         let CallRecord { principal, source, interface, outcomes, failure, .. } = &record;
         let items = outcomes.iter().map(|(_, items)| items).sum();
-        let name = record.operation.map(|operation| operation.spec().event).or(record.event);
+        let name = record.operation.map(|operation| event_name(operation, *interface)).or(record.event);
         let (name, principal) = (name.unwrap_or_else(|| other(*interface)), principal.clone());
         let (source, interface, failure) = (*source, *interface, failure.clone());
         let (request_id, core) = (Arc::clone(&record.request_id), self.clone());

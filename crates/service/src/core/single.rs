@@ -205,7 +205,7 @@ impl Core {
 
 impl Ending<'_> {
     /// The same, of a call that names this.
-    fn of_one(self, core: &Core, caller: Option<Arc<Principal>>, named: &Named) -> Self {
+    pub(crate) fn of_one(self, core: &Core, caller: Option<Arc<Principal>>, named: &Named) -> Self {
         let resources = if named.is_something() { vec![Arc::clone(&named.arn)] } else { Vec::new() };
         Self { caller, resources, about: named.about(core), ..self }
     }

@@ -3,6 +3,7 @@
 //! as it may in one minute; the others are counted, and recorded once a minute for each principal and outcome. So a caller
 //! with a certificate cannot fill the log by calls that cost it nothing.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use model::exception::Exception;
 pub(crate) const OWN: u32 = 60;
 /// Principals that are told apart in a minute; what all others are refused is counted together.
 const PRINCIPALS: usize = 256;
+/// Records that wait because none is accepted: one for each principal and outcome, while there are fewer than this. More than a
+/// minute can have, of calls that nobody looked at. What is beyond is counted for all others together, by its outcome.
+const WAITING: usize = 2_048;
 /// Operations that are told apart in a record; all others are counted together.
 const OPERATIONS: usize = 8;
 const MINUTE: i64 = 60_000;
@@ -68,7 +72,8 @@ pub(crate) struct TurnedAway {
     /// Its number since the Unix epoch.
     minute: i64,
     of: HashMap<Arc<str>, Party>,
-    over: Vec<Refusals>,
+    /// For whom they count, and what they came to.
+    over: HashMap<(Arc<str>, Exception), Refusals>,
 }
 
 #[derive(Debug, Default)]
@@ -101,13 +106,13 @@ impl TurnedAway {
     /// What is to be recorded, of minutes that are over. A calendar that was put back begins another one.
     pub(crate) fn over(&mut self, unix_millis: i64) -> Vec<Refusals> {
         self.turn(unix_millis);
-        std::mem::take(&mut self.over)
+        std::mem::take(&mut self.over).into_values().collect()
     }
 
     /// What is to be recorded, whether the minute is over or not.
     pub(crate) fn all(&mut self) -> Vec<Refusals> {
         self.end();
-        std::mem::take(&mut self.over)
+        std::mem::take(&mut self.over).into_values().collect()
     }
 
     /// Keeps what could not be recorded; it is counted with what comes next.
@@ -124,7 +129,6 @@ impl TurnedAway {
         }
     }
 
-    /// What waits stays bounded, since it is told apart by no more than the principals that there may be in a minute.
     fn end(&mut self) {
         for refusals in self.of.drain().flat_map(|(_, party)| party.refusals) {
             merge(&mut self.over, refusals);
@@ -168,16 +172,19 @@ fn count((name, party): (Option<Arc<str>>, &mut Party), unix_millis: i64, refusa
 }
 
 /// Counts refusals with those that wait already; where too many are told apart, with those of others.
-fn merge(waiting: &mut Vec<Refusals>, mut more: Refusals) {
-    let find = |waiting: &[Refusals], party: &str| {
-        waiting.iter().position(|known| *known.party == *party && known.exception == more.exception)
-    };
-    let mut known = find(waiting, &more.party);
-    if known.is_none() && waiting.len() >= PRINCIPALS {
+fn merge(waiting: &mut HashMap<(Arc<str>, Exception), Refusals>, mut more: Refusals) {
+    let named = |waiting: &HashMap<(Arc<str>, Exception), _>| waiting.keys().filter(|key| !key.0.is_empty()).count();
+    let is_new = !waiting.contains_key(&(Arc::clone(&more.party), more.exception));
+    if is_new && waiting.len() >= WAITING && named(waiting) >= WAITING {
         (more.party, more.principal) = (Arc::default(), Principal::new(OTHERS));
-        known = find(waiting, "");
     }
-    let Some(known) = known.map(|at| &mut waiting[at]) else { return waiting.push(more) };
+    let known = match waiting.entry((Arc::clone(&more.party), more.exception)) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(free) => {
+            free.insert(more);
+            return;
+        }
+    };
     known.first = known.first.min(more.first);
     known.last = known.last.max(more.last);
     known.count = known.count.saturating_add(more.count);
@@ -271,7 +278,7 @@ mod tests {
             for refusals in away.over((minute + 1) * MINUTE) {
                 away.put_back(refusals);
             }
-            assert!(away.over.len() <= PRINCIPALS + 1, "{}", away.over.len());
+            assert!(away.over.len() <= WAITING + 1, "{}", away.over.len());
         }
         assert_eq!(own, 3 * 2 * u64::try_from(PRINCIPALS).unwrap());
         let over = away.all();
@@ -281,6 +288,34 @@ mod tests {
             assert!(one.operations.len() <= OPERATIONS + 1);
         }
         assert!(over.iter().any(|one| one.principal.as_str() == OTHERS && one.source.is_some()));
+    }
+
+    /// What one minute has is told apart, whether it could be recorded in time or not; of many minutes what is beyond the
+    /// bound is counted in one for each outcome.
+    #[test]
+    fn what_waits_is_told_apart_by_principal_and_outcome() {
+        let mut away = TurnedAway::default();
+        let outcomes = &Exception::ALL[..5];
+        let mut minute = |minute: i64| {
+            for number in 0..PRINCIPALS {
+                let name = format!("cn:{minute}-{number}");
+                let principal = Principal::new(&name);
+                for exception in outcomes {
+                    away.count(minute * MINUTE, &refusal(&name, &principal, *exception));
+                }
+            }
+            let over = away.over((minute + 1) * MINUTE);
+            let told = (over.len(), over.iter().filter(|one| one.principal.as_str() == OTHERS).count());
+            over.into_iter().for_each(|one| away.put_back(one));
+            told
+        };
+        let each = PRINCIPALS * outcomes.len();
+        assert_eq!(minute(0), (each, 0));
+        for number in 1..4 {
+            assert_eq!(minute(number), (WAITING + outcomes.len(), outcomes.len()));
+        }
+        let all = away.all();
+        assert_eq!(all.iter().map(|one| one.count).sum::<u64>(), 4 * u64::try_from(each).unwrap());
     }
 
     #[test]

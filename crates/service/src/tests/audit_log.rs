@@ -64,14 +64,14 @@ impl AuditReader for Kept {
         let records = self.records.lock().unwrap();
         let numbers: Vec<u64> = match way {
             Way::On(from) => (from..end).collect(),
-            Way::Back(before) => (0..before.min(end)).rev().collect(),
+            Way::Back { before, .. } => (0..before.min(end)).rev().collect(),
         };
         let mut found = Found::default();
         for number in numbers {
             if found.records.len() == bounds.records {
                 found.next = Some(match way {
                     Way::On(_) => Way::On(number),
-                    Way::Back(_) => Way::Back(number + 1),
+                    Way::Back { older, .. } => Way::Back { before: number + 1, older: older + 1 },
                 });
                 break;
             }
@@ -237,7 +237,15 @@ async fn who_follows_is_looked_at_again_each_time() {
     kept.grow(1);
     attach(&bench, &id, "no-more", &statement("Deny", list, "*")).await;
     follower.ready().await;
+    taken(&bench);
     assert!(is_denied(follower.look(&call).await));
+    // That it was ended, and by what, is on record, once.
+    let records = taken(&bench);
+    let [(_, record)] = &records[..] else { panic!("{} records", records.len()) };
+    let says = ["eventName", "errorCode", "userIdentity.userName", "resources.0.ARN"].map(|member| record.get(member));
+    let expected = [Some("FollowAuditRecords"), Some("AccessDeniedException"), Some("anna"), Some(ARN)];
+    assert_eq!(says, expected, "{}", record.text);
+    assert!(record.get("additionalEventData.decidedBy").is_some_and(|by| by.contains("no-more")), "{}", record.text);
 }
 
 #[tokio::test]

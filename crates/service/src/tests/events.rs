@@ -12,7 +12,10 @@ use super::event_reader::{Read, taken};
 use super::walk::{SECRET, asked, named};
 use crate::core::audit_recorder::{AuditRecorder, Journal};
 use crate::core::recorder::{Phase, Recorder};
-use crate::{CreateGrantInput, CreateKeyInput, DataKeyInput, EncryptInput, Extras, GrantTokens, RetireGrantInput};
+use crate::{
+    CreateGrantInput, CreateKeyInput, DataKeyInput, EncryptInput, Extras, GrantTokens, Interface, RequestContext,
+    RetireGrantInput,
+};
 use audit::event::{Fields, Value};
 use audit::log::{Class, Leaves, NotAccepted, Position};
 use model::exception::Exception;
@@ -388,4 +391,21 @@ async fn records_go_to_the_log_by_what_depends_on_them_and_say_where_they_stand(
     use Class::{Control, Data, Restricting};
     assert_eq!(classes, [Data, Restricting, Restricting, Control, Control, Control, Control]);
     assert_eq!(places, [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 3), (8, 1)].map(Some));
+}
+
+/// What reads CloudTrail looks for it under the name and the source that AWS has for it.
+#[tokio::test]
+async fn over_aws_s_interface_who_am_i_is_what_sts_calls_it() {
+    let bench = bench().await;
+    principal(&bench, HERE, "anna").await;
+    let grpc = by(&bench, "anna");
+    let aws = RequestContext { interface: Interface::AwsJson, ..grpc.clone() };
+    for (call, name, source) in [(&grpc, "WhoAmI", "keystored"), (&aws, "GetCallerIdentity", "sts.amazonaws.com")] {
+        bench.recorder.taken();
+        bench.service.who_am_i(call).await.unwrap();
+        let records = taken(&bench);
+        let [(_, record)] = &records[..] else { panic!("{} records", records.len()) };
+        let says = ["eventName", "eventSource", "readOnly", "requestParameters"].map(|member| record.get(member));
+        assert_eq!(says, [Some(name), Some(source), Some("true"), Some("null")], "{}", record.text);
+    }
 }

@@ -155,6 +155,64 @@ fn a_directory_that_is_put_back_as_a_copy_is_taken() {
     assert_eq!(contents(setup.directory()), records_of(0..710));
 }
 
+/// The head that its file has is the one that a copy is known by, also where it is not sure to be on the disk.
+#[test]
+fn a_copy_with_a_head_that_has_just_got_its_name_is_taken() {
+    let script = Arc::new(Script::default());
+    let setup = Setup::new().with(&script);
+    let away = setup.directory().with_extension("away");
+    let log = setup.open();
+    fill(&log, 0..10);
+    until("a head is signed", || log.state().head.size == 10);
+    script.fail(|act, path| {
+        let fails = act == Act::Sync && path == Path::new("") && thread::current().name() == Some("audit-tiles");
+        fails.then(|| Errno::IO.into())
+    });
+    fill(&log, 10..20);
+    until("the next one has its name", || {
+        let text = std::fs::read_to_string(setup.directory().join(layout::CHECKPOINT)).unwrap_or_default();
+        text.lines().nth(1) == Some("20")
+    });
+    assert_eq!(log.state().head.size, 10, "it does not count");
+    std::fs::rename(setup.directory(), &away).expect("moved");
+    troubled(&log, &Reason::DirectoryGone);
+    let copy = setup.directory().with_extension("copy");
+    copied(&away, &copy);
+    std::fs::rename(&copy, setup.directory()).expect("put back");
+    until("it has healed", || log.state().trouble.is_none_or(|trouble| matches!(trouble.reason, Reason::Tiles(_))));
+    script.pass();
+    until_healed(&log);
+    fill(&log, 20..30);
+    log.close();
+    assert_eq!(contents(setup.directory()), records_of(0..30));
+}
+
+/// What is cut of a file of the journal that is not written to any more is missed as well: bundles may not have it yet.
+#[test]
+fn a_closed_file_of_the_journal_that_is_cut_is_written_again() {
+    let mut setup = Setup::new();
+    setup.settings.checkpoint_every = Duration::from_secs(3_600);
+    setup.settings.reserve_bytes = 1_000;
+    setup.sizes.segment = 16 << 10;
+    let log = setup.open();
+    fill(&log, 0..1_000);
+    until("all is synced", || log.state().synced == 1_000);
+    let files = journal_files(setup.directory());
+    assert!(files.len() > 2, "{files:?}");
+    let first = std::fs::File::options().write(true).open(&files[0]).expect("opened");
+    first.set_len(first.metadata().expect("there").len() / 2).expect("cut");
+    // As a crash at some moment after that would find it.
+    until("all of it is there again", || {
+        let crashed = quick_directory();
+        copied(setup.directory(), crashed.path());
+        Setup::at(crashed.path()).try_open().is_ok_and(|log| log.state().size == 1_000)
+    });
+    until_healed(&log);
+    fill(&log, 1_000..1_010);
+    log.close();
+    assert_eq!(contents(setup.directory()), records_of(0..1_010));
+}
+
 /// After a sync that failed, nothing is believed that the kernel says it has: it is written again to another file.
 #[test]
 fn what_a_failed_sync_may_have_lost_is_written_again() {
