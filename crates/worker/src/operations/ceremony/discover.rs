@@ -6,11 +6,14 @@ use protocol::{Reply, TokenSeen};
 
 /// All of them.
 pub(super) fn run(module: &Module) -> Result<Reply, Failure> {
-    let seen = module.all_tokens()?.into_iter().map(|found| TokenSeen {
-        label: found.info.label().trim_end().to_owned(),
-        serial: found.info.serial_number().trim().to_owned(),
-        initialised: found.info.token_initialized(),
-        user: user_flags(&found.info),
+    let seen = module.all_tokens()?.into_iter().map(|found| {
+        Ok(TokenSeen {
+            label: found.info.label().trim_end().to_owned(),
+            serial: found.info.serial_number().trim().to_owned(),
+            initialised: found.info.token_initialized(),
+            user: user_flags(&found.info),
+            abilities: module.abilities(&found)?,
+        })
     });
-    Ok(Reply::Tokens(seen.collect()))
+    Ok(Reply::Tokens(seen.collect::<Result<_, Failure>>()?))
 }
