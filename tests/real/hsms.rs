@@ -57,8 +57,8 @@ async fn an_hsm_that_cannot_do_the_job_is_left_out_and_named() {
     let key = caller.create_key("in tokens that can").await;
     let sealed = caller.encrypt(&key, b"before", &context(&[])).await.unwrap();
     caller.disconnect(&id).await.unwrap();
-    for (personality, words) in UNSUITABLE {
-        // The other zone serves, and no PIN is spent in this one.
+    // The other zone serves, and no PIN is spent in this one.
+    for (personality, words) in [UNSUITABLE[0], UNSUITABLE[5]] {
         controls[0].set(personality).unwrap();
         let logins = controls[0].calls("C_Login");
         let store = caller.connect(&id).await.unwrap();
@@ -69,21 +69,44 @@ async fn an_hsm_that_cannot_do_the_job_is_left_out_and_named() {
         assert_eq!(controls[0].calls("C_Login"), logins, "{personality}: nobody logs in to it");
         assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"before", "{personality}");
         caller.disconnect(&id).await.unwrap();
-
-        // Where there is no other, the connect says why.
-        controls[1].set(personality).unwrap();
+    }
+    // Where there is no other, the connect says why.
+    for pair in UNSUITABLE.chunks(2) {
+        for (control, (personality, _)) in controls.iter().zip(pair) {
+            control.set(personality).unwrap();
+        }
         let store = caller.connect(&id).await.unwrap();
-        assert_eq!(store.connection_state(), ConnectionState::Failed, "{personality}: {store:?}");
-        assert_eq!(store.connection_error_code, "INSUFFICIENT_CLOUDHSM_HSMS", "{personality}: {store:?}");
-        for words in words.iter().chain(&["HSM hsm-a is refused", "HSM hsm-b is refused"]) {
-            assert!(store.connection_error_message.contains(words), "{personality}: {words}: {store:?}");
+        assert_eq!(store.connection_state(), ConnectionState::Failed, "{pair:?}: {store:?}");
+        assert_eq!(store.connection_error_code, "INSUFFICIENT_CLOUDHSM_HSMS", "{pair:?}: {store:?}");
+        let words = pair.iter().flat_map(|(_, words)| words.iter());
+        for words in words.chain(&["HSM hsm-a is refused", "HSM hsm-b is refused"]) {
+            assert!(store.connection_error_message.contains(words), "{words}: {store:?}");
         }
         caller.disconnect(&id).await.unwrap();
-        controls.iter().for_each(|control| control.clear().unwrap());
     }
+    controls.iter().for_each(|control| control.clear().unwrap());
     let store = caller.connect(&id).await.unwrap();
     assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}");
     daemon.wait_until_healthy_for(&caller).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_store_is_made_over_what_cannot_do_the_job() {
+    let site = Site::prepare().await;
+    let control = chaos::control_first(&site);
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    for (personality, words) in [UNSUITABLE[0], UNSUITABLE[5]] {
+        control.set(personality).unwrap();
+        let refused = caller.create_key_store("main", daemon.site()).await.unwrap_err();
+        assert_eq!(refused.reason, "CloudHsmClusterInvalidConfigurationException", "{refused:?}");
+        for words in words.iter().chain(&["HSM hsm-a in zone a"]) {
+            assert!(refused.message.contains(words), "{personality}: {words}: {refused:?}");
+        }
+    }
+    control.clear().unwrap();
+    caller.create_key_store("main", daemon.site()).await.unwrap();
 }
 
 /// AES-GCM whose flags say nothing, key wrap by a number that is not listed: both are there, and are found by use.

@@ -113,7 +113,7 @@ fn unsuitable<'t>(
     capabilities: &Capabilities,
 ) -> Result<(), String> {
     let blank: Vec<&TokenSeen> = seen.iter().filter(|token| !token.initialised).filter(fits).collect();
-    let meant = match (labelled, &blank[..]) {
+    let meant: Vec<&TokenSeen> = match (labelled, &blank[..]) {
         ([], []) => seen.iter().collect(),
         ([], blank) => blank.to_vec(),
         (labelled, _) => labelled.to_vec(),

@@ -81,7 +81,7 @@ impl Need {
     /// flag tells.
     #[must_use]
     pub fn mechanism(self, of: &Capabilities) -> Option<(u64, &'static [Use])> {
-        Some(match self {
+        let (number, uses): (u64, &'static [Use]) = match self {
             Self::AesGcm => (of.gcm.mechanism, &[Use::Encrypt, Use::Decrypt]),
             Self::AesKeyGeneration => (CKM_AES_KEY_GEN, &[Use::Generate]),
             Self::AesKeyWrap => (of.wrap.key_wrap, &[Use::Wrap, Use::Unwrap]),
@@ -90,7 +90,8 @@ impl Need {
             Self::EcKeyPairs => (CKM_EC_KEY_PAIR_GEN, &[Use::GenerateKeyPair]),
             Self::Ecdsa => (CKM_ECDSA, &[Use::Sign]),
             Self::RandomNumbers => return None,
-        })
+        };
+        Some((number, uses))
     }
 
     /// What it is called.

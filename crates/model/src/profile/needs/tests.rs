@@ -34,7 +34,8 @@ fn a_mechanism_of_the_standard_that_is_not_listed_is_missing_whichever_it_is() {
         let abilities = judged(&without(number));
         assert_eq!((&abilities.missing, abilities.unclear.len()), (&BTreeSet::from([need]), 0), "{need:?}");
         let why = abilities.refusal(&standard).unwrap();
-        for words in [need.name(), need.without(), &format!("{number:#x}"), need.setting().unwrap_or("Use another HSM")] {
+        let number = format!("{number:#x}");
+        for words in [need.name(), need.without(), number.as_str(), need.setting().unwrap_or("Use another HSM")] {
             assert!(why.contains(words), "{why}");
         }
     }
