@@ -20,7 +20,7 @@ pub enum Promise {
     TwoZones,
     /// Nobody waits for an HSM that hangs.
     Hangs,
-    /// IVs are fresh.
+    /// IVs are keystored's.
     FreshIvs,
     /// The token is the one that was certified.
     Identity,
@@ -28,7 +28,7 @@ pub enum Promise {
     LookedAt,
     /// Nobody else has the PIN.
     SecretPin,
-    /// The daemon locks nobody out.
+    /// The daemon locks no user.
     NotLockedOut,
     /// Its module works confined.
     Confined,
@@ -68,11 +68,11 @@ impl Promise {
             Self::GcmAlone => "a key's object in a token allows AES-GCM and no other mechanism",
             Self::TwoZones => "a key that is Enabled was proven in two zones",
             Self::Hangs => "an HSM that hangs is given up within a second",
-            Self::FreshIvs => "no IV comes twice under one key",
+            Self::FreshIvs => "each IV is random, and drawn by keystored",
             Self::Identity => "only the token that the ceremony certified is used",
             Self::LookedAt => "a token that does AES-GCM otherwise than its profile says is not used",
             Self::SecretPin => "kmsuser's PIN is known to the daemon alone after the first connect",
-            Self::NotLockedOut => "the daemon locks nobody out of a token",
+            Self::NotLockedOut => "the daemon tries fewer wrong PINs in a row than lock the user",
             Self::Confined => "its module reaches what it needs, and nothing else",
         }
     }
