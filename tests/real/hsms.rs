@@ -126,7 +126,10 @@ async fn a_list_that_does_not_tell_condemns_nobody() {
         }
     });
     let ran = check(&site);
-    assert!(ran.out.contains("AES-GCM: its list does not say") && ran.out.contains("AES key wrap: its list"), "{ran:?}");
+    assert!(
+        ran.out.contains("AES-GCM: its list does not say") && ran.out.contains("AES key wrap: its list"),
+        "{ran:?}"
+    );
     assert!(ran.out.contains("does not say that it can do AES-GCM, AES key wrap; a try decides"), "{ran:?}");
     ran.ok();
     let daemon = site.start().await;
@@ -151,6 +154,9 @@ async fn check_says_which_promises_do_not_hold() {
     assert!(!first.contains("does not hold"), "{out}");
     let said: Vec<&str> = second.lines().filter(|line| line.contains("it does not hold that")).collect();
     assert_eq!(said.len(), 2, "{out}");
-    assert!(said[0].contains("a wrapped key unwraps only as one that cannot be read: the wrapping key cannot be told"), "{out}");
+    assert!(
+        said[0].contains("a wrapped key unwraps only as one that cannot be read: the wrapping key cannot be told"),
+        "{out}"
+    );
     assert!(said[1].contains("an HSM that hangs is given up within a second: its module tries again"), "{out}");
 }

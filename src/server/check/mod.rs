@@ -127,7 +127,10 @@ fn describe(ready: &Ready, hsm: &Hsm, out: &mut (dyn Write + Send)) -> io::Resul
     }
     if let Some(why) = ready.abilities.refusal(&hsm.capabilities) {
         good = false;
-        writeln!(out, "    wrong: {why}\n    to do: take this HSM out of the configuration, or let it do what is missing")?;
+        writeln!(
+            out,
+            "    wrong: {why}\n    to do: take this HSM out of the configuration, or let it do what is missing"
+        )?;
     }
     if let Some(doubt) = ready.abilities.doubt() {
         writeln!(out, "    note: {doubt}")?;

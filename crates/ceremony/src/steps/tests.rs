@@ -176,7 +176,9 @@ fn a_token_that_cannot_do_the_job_is_not_touched() {
     let raw = |seen: &[TokenSeen]| raw(seen, &meant, &Capabilities::standard());
     let without_gcm = Abilities { missing: [Need::AesGcm].into(), ..Abilities::default() };
     let poor = |token: TokenSeen| TokenSeen { abilities: without_gcm.clone(), ..token };
-    for token in [seen("", false, UserFlags::default()), seen("one", true, UserFlags::default()), seen("one", true, user)] {
+    for token in
+        [seen("", false, UserFlags::default()), seen("one", true, UserFlags::default()), seen("one", true, user)]
+    {
         let why = raw(&[poor(token)]).unwrap_err();
         assert!(why.contains("AES-GCM"), "{why}");
     }

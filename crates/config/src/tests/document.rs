@@ -127,7 +127,8 @@ fn no_profile_is_condemned_for_a_number_of_its_vendor_s() {
     for profile in Profile::ALL {
         let known = capabilities(profile).expect("there");
         let abilities = Abilities::of(&[], true, ("", ""), &known);
-        let vendors = Need::ALL.into_iter().filter(|need| need.mechanism(&known).is_some_and(|(number, _)| number >> 31 == 1));
+        let vendors =
+            Need::ALL.into_iter().filter(|need| need.mechanism(&known).is_some_and(|(number, _)| number >> 31 == 1));
         assert!(vendors.eq(abilities.unclear.iter().copied()), "{}", profile.name());
     }
 }
@@ -189,7 +190,8 @@ fn the_tests_that_hsms_md_names_are_there() {
     assert!(all.len() > 15, "{all:?}");
     for (file, name) in all {
         let source = fs::read_to_string(root().join(file)).unwrap_or_default();
-        let found = [format!("fn {name}("), format!("played!({name},")].iter().any(|made| source.contains(made.as_str()));
+        let found =
+            [format!("fn {name}("), format!("played!({name},")].iter().any(|made| source.contains(made.as_str()));
         assert!(found, "docs/hsms.md names {name} in {file}, which is no test");
     }
 }

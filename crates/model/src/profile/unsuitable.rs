@@ -66,7 +66,9 @@ impl Unsuitable {
             Self::NetHsm => "it has no AES-GCM, and neither wraps nor unwraps keys",
             Self::Tpm2 => "it has no AES-GCM, makes no AES keys by C_GenerateKey, and neither wraps nor unwraps keys",
             Self::SmartCardHsm => "it has no AES-GCM",
-            Self::CloudKms => "it neither wraps nor unwraps keys, so that no two of its key rings can hold the same key",
+            Self::CloudKms => {
+                "it neither wraps nor unwraps keys, so that no two of its key rings can hold the same key"
+            }
         }
     }
 }
