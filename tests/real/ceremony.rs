@@ -5,6 +5,7 @@ mod broken_off;
 mod further_hsm;
 mod lab;
 mod met;
+mod unsuitable;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};

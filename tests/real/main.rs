@@ -36,6 +36,7 @@ mod disk;
 mod files;
 mod grpc;
 mod hostile;
+mod hsms;
 mod http1;
 mod idempotency;
 mod identity;

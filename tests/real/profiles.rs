@@ -11,7 +11,7 @@ use crate::harness::{Caller, Daemon, chaos, context};
 use crate::iv::{data_key, opens_everywhere, rule, wait_until_told};
 
 /// Says something of an HSM's capabilities.
-fn say(hsm: &mut toml::Table, text: &str) {
+pub(crate) fn say(hsm: &mut toml::Table, text: &str) {
     hsm.insert("capabilities".to_owned(), toml::from_str::<toml::Table>(text).unwrap().into());
 }
 

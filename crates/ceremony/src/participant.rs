@@ -157,7 +157,7 @@ async fn prepare(participant: &Participant, clock: &Clock, progress: &mut Progre
                 Reply::Tokens(seen) => seen,
                 _ => return Err(Error::at(hsm, LOOK, "the worker answered something else".to_owned())),
             };
-            let needs = raw(&seen, &settings.token).map_err(|why| Error::at(hsm, LOOK, why))?;
+            let needs = raw(&seen, &settings.token, &settings.capabilities).map_err(|why| Error::at(hsm, LOOK, why))?;
             let so_pin = || {
                 participant.so_pin.clone().ok_or_else(|| {
                     let why = match needs {

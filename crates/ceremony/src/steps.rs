@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use model::id::HsmId;
+use model::profile::Capabilities;
 use model::step::steps;
 use protocol::{CeremonyObjects, Token, TokenSeen};
 
@@ -72,13 +73,15 @@ pub(super) enum Raw {
     Usable,
 }
 
-/// What the token that is meant needs; an error says why none can be meant, or why nobody may log in.
-pub(super) fn raw(seen: &[TokenSeen], meant: &Token) -> Result<Raw, String> {
+/// What the token that is meant needs; an error says why none can be meant, why it cannot be used, or why nobody may log
+/// in. Nothing is changed in a token that cannot be used, and no blank one initialised.
+pub(super) fn raw(seen: &[TokenSeen], meant: &Token, capabilities: &Capabilities) -> Result<Raw, String> {
     let serial_fits = |token: &&TokenSeen| {
         meant.serials.is_empty() || meant.serials.iter().any(|serial| serial.trim() == token.serial)
     };
     let labelled = seen.iter().filter(|token| token.initialised && token.label == meant.label.trim_end());
     let fitting: Vec<&TokenSeen> = labelled.filter(serial_fits).collect();
+    unsuitable(seen, &fitting, serial_fits, capabilities)?;
     match fitting[..] {
         [] => Ok(Raw::Blank),
         [token] if !token.user.initialised => Ok(Raw::NoUser),
@@ -99,6 +102,24 @@ pub(super) fn raw(seen: &[TokenSeen], meant: &Token) -> Result<Raw, String> {
             ))
         }
     }
+}
+
+/// Refuses where no token that can be meant can be used: the labelled one; else those that are blank; else all, since some
+/// HSMs show a blank token as if it were none.
+fn unsuitable<'t>(
+    seen: &'t [TokenSeen],
+    labelled: &[&'t TokenSeen],
+    fits: impl Fn(&&TokenSeen) -> bool,
+    capabilities: &Capabilities,
+) -> Result<(), String> {
+    let blank: Vec<&TokenSeen> = seen.iter().filter(|token| !token.initialised).filter(fits).collect();
+    let meant: Vec<&TokenSeen> = match (labelled, &blank[..]) {
+        ([], []) => seen.iter().collect(),
+        ([], blank) => blank.to_vec(),
+        (labelled, _) => labelled.to_vec(),
+    };
+    let refusals: Option<Vec<String>> = meant.iter().map(|token| token.abilities.refusal(capabilities)).collect();
+    refusals.and_then(|all| all.into_iter().next()).map_or(Ok(()), Err)
 }
 
 /// The next step once everybody is logged in, and in which token; `None` when nothing is left to do. Without `whole`, a

@@ -78,6 +78,10 @@ impl Inner {
                 session.step(step);
             }
         };
+        let abilities = &session.found().abilities;
+        if let Some(why) = abilities.refusal(&session.settings().capabilities) {
+            return Err(unable(hsm, &why));
+        }
         step("checking its certificate");
         let expected = Expected { anchor: &self.anchor, cluster: &self.cluster, hsm, zone: &session.settings().zone };
         let found = session.found();
@@ -140,6 +144,13 @@ impl Inner {
             ),
         )
     }
+}
+
+/// A token that cannot do what is needed, so that nobody logs in to it. It is looked at again later: its policy may have
+/// been changed, or its software.
+fn unable(hsm: &HsmId, why: &str) -> AdmissionError {
+    tracing::error!(%hsm, why, "the HSM cannot do what keystored needs; it is not used");
+    AdmissionError::transient(Code::InsufficientCloudHsmHsms, format!("HSM {hsm} is refused: {why}"))
 }
 
 /// One worker's admission.

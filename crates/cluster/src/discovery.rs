@@ -19,7 +19,7 @@ pub struct DiscoveredHsm {
     pub hsm: HsmId,
     /// Its zone.
     pub zone: Zone,
-    /// What its token shows, or why nothing could be seen.
+    /// What its token shows, or why nothing could be seen or it cannot be used.
     pub seen: Result<Ready, String>,
 }
 
@@ -33,7 +33,10 @@ pub async fn discover(hsms: &[Settings], clock: &Clock) -> Vec<DiscoveredHsm> {
             Ok(Ok(worker)) => {
                 let ready = worker.ready().clone();
                 worker.stop().await;
-                Ok(ready)
+                match ready.abilities.refusal(&own.capabilities) {
+                    Some(why) => Err(why),
+                    None => Ok(ready),
+                }
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("it did not show its token within {PATIENCE:?}")),

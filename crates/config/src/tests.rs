@@ -1,3 +1,4 @@
+mod document;
 mod profiles;
 
 use std::path::{Path, PathBuf};

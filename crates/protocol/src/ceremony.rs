@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::start::{CeremonyObjects, Token, UserFlags};
 use super::wrapping::TransportKey;
+use model::profile::Abilities;
 use model::secret::Secret;
 
 /// Steps of the ceremony inside one token.
@@ -79,6 +80,8 @@ pub struct TokenSeen {
     pub initialised: bool,
     /// What it says of its user.
     pub user: UserFlags,
+    /// What it can do of what is needed, by its list of mechanisms.
+    pub abilities: Abilities,
 }
 
 /// What the ceremony sees in a token.

@@ -24,7 +24,7 @@ pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen};
 pub use fault::{Class, Fault};
 pub use frame::{FrameError, decode_frame, encode_frame};
 pub use log_key::{LogKeyAlgorithm, LogPublicKey};
-pub use start::{Abilities, CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
+pub use start::{CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
 pub use wrapping::{Challenge, ShownTransport, TransportKey};
 
 use self::items::{Batch, FIXED_BYTES};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use model::id::{HsmId, KeyVersionId};
-use model::profile::Capabilities;
+use model::profile::{Abilities, Capabilities};
 use model::sandbox::Sandbox;
 
 /// The environment variable by which a worker is told the soft limit on open files that its module is to have. Its
@@ -100,7 +100,7 @@ pub struct Ready {
     pub user: UserFlags,
     /// DER: the certificate of the token's identity key, where the token holds one. Can be read without a login.
     pub identity: Option<Bytes>,
-    /// What the token can do.
+    /// What the token can do of what is needed, by its list of mechanisms.
     pub abilities: Abilities,
     /// What could not be applied of the confinement, and what it is known to keep from the module, one sentence each.
     pub degraded: Vec<String>,
@@ -128,23 +128,6 @@ pub struct LoggedIn {
     pub keys: Vec<KeyVersionId>,
     /// Which objects of the ceremony the token holds.
     pub ceremony: CeremonyObjects,
-}
-
-/// Mechanisms and flags that decide what an HSM can be used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Abilities {
-    /// CKM_AES_GCM with 256-bit keys, encrypt and decrypt.
-    pub aes_gcm: bool,
-    /// CKM_AES_KEY_GEN.
-    pub aes_key_gen: bool,
-    /// CKM_AES_KEY_WRAP, wrap and unwrap.
-    pub aes_key_wrap: bool,
-    /// CKM_AES_KEY_WRAP_PAD, wrap and unwrap.
-    pub aes_key_wrap_pad: bool,
-    /// CKM_RSA_PKCS_OAEP, wrap and unwrap.
-    pub rsa_oaep: bool,
-    /// The token has a random number generator.
-    pub random: bool,
 }
 
 /// Which objects of the ceremony a token holds.

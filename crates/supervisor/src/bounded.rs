@@ -45,7 +45,8 @@ fn words(said: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{Abilities, Class, UserFlags};
+    use model::profile::Abilities;
+    use protocol::{Class, UserFlags};
 
     #[test]
     fn who_says_too_much_is_cut_short() {

@@ -1,5 +1,6 @@
 //! The PKCS#11 module: loaded once, initialised and finalised as often as it takes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -9,8 +10,8 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::fault::Failure;
-use model::profile::{CKM_AES_KEY_WRAP, Capabilities, Codes};
-use protocol::{Abilities, Class, Role, Token, UserFlags};
+use model::profile::{Abilities, CKM_AES_KEY_WRAP, Capabilities, Codes, Need, Offer, Use};
+use protocol::{Class, Role, Token, UserFlags};
 
 /// A loaded module.
 pub(super) struct Module {
@@ -151,23 +152,36 @@ impl Module {
         Ok(self.pkcs11.get_mechanism_list(slot)?)
     }
 
-    /// What the token can do.
+    /// What the token can do of what is needed, by its list of mechanisms. One that the list leaves out is asked for all
+    /// the same: a module that answers has it.
     pub(super) fn abilities(&self, found: &Found) -> Result<Abilities, Failure> {
+        let capabilities = &self.capabilities;
         let listed = self.pkcs11.get_mechanism_list(found.slot)?;
-        let info = |mechanism: MechanismType| {
-            listed.contains(&mechanism).then(|| self.pkcs11.get_mechanism_info(found.slot, mechanism).ok()).flatten()
+        let numbers = Need::ALL.into_iter().filter_map(|need| need.mechanism(capabilities)).map(|(number, _)| number);
+        let offers: Vec<Offer> = numbers.filter_map(|number| self.offer(found.slot, &listed, number)).collect();
+        let library = self.pkcs11.get_library_info()?;
+        let names = (library.manufacturer_id(), library.library_description());
+        Ok(Abilities::of(&offers, found.info.rng(), names, capabilities))
+    }
+
+    /// A mechanism with what its flags say that it is for: nothing, where it is listed and its flags cannot be had. Units
+    /// of key sizes differ between vendors (bytes or bits), so they are not looked at.
+    fn offer(&self, slot: Slot, listed: &[MechanismType], number: u64) -> Option<Offer> {
+        let mechanism = MechanismType::try_from(number).ok()?;
+        let Ok(info) = self.pkcs11.get_mechanism_info(slot, mechanism) else {
+            return listed.contains(&mechanism).then(|| Offer { mechanism: number, uses: BTreeSet::new() });
         };
-        let wraps = |mechanism| info(mechanism).is_some_and(|can| can.wrap() && can.unwrap());
-        Ok(Abilities {
-            // Units of key sizes differ between vendors (bytes or bits), so they are not looked at.
-            aes_gcm: MechanismType::try_from(self.capabilities.gcm.mechanism)
-                .is_ok_and(|gcm| info(gcm).is_some_and(|can| can.encrypt() && can.decrypt())),
-            aes_key_gen: info(MechanismType::AES_KEY_GEN).is_some_and(|can| can.generate()),
-            aes_key_wrap: MechanismType::try_from(self.capabilities.wrap.key_wrap).is_ok_and(wraps),
-            aes_key_wrap_pad: wraps(MechanismType::AES_KEY_WRAP_PAD),
-            rsa_oaep: wraps(MechanismType::RSA_PKCS_OAEP),
-            random: found.info.rng(),
-        })
+        let uses = [
+            (info.encrypt(), Use::Encrypt),
+            (info.decrypt(), Use::Decrypt),
+            (info.sign(), Use::Sign),
+            (info.generate(), Use::Generate),
+            (info.generate_key_pair(), Use::GenerateKeyPair),
+            (info.wrap(), Use::Wrap),
+            (info.unwrap(), Use::Unwrap),
+        ];
+        let uses = uses.into_iter().filter_map(|(is, wanted)| is.then_some(wanted)).collect();
+        Some(Offer { mechanism: number, uses })
     }
 }
 

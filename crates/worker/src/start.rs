@@ -10,7 +10,8 @@ use super::module::{Module, user_flags};
 use super::owner::Token;
 use super::{objects, template};
 use model::clock::Clock;
-use protocol::{Abilities, Class, Ready, Role, Start, UserFlags};
+use model::profile::Abilities;
+use protocol::{Class, Ready, Role, Start, UserFlags};
 
 /// What a worker works with.
 pub(super) enum Started {

@@ -14,9 +14,9 @@ use super::terms::Terms;
 use super::{parts, tls};
 use config::{Config, Hsm};
 use model::clock::Clock;
-use model::profile::{Basis, UnwrapTemplate};
+use model::profile::{Basis, Broken, Need, promises};
 use model::text;
-use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
+use protocol::{Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
 use telemetry::WORKER_LOG;
 
@@ -90,12 +90,8 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         return Ok(false);
     }
     writeln!(out, "    profile: {}", profile(hsm))?;
-    if hsm.capabilities.wrap.unwrap_template == UnwrapTemplate::None {
-        writeln!(
-            out,
-            "    note: whoever has kmsuser's PIN and a wrapped key from the database can unwrap it as a key that can be read, \
-             since the wrapping key is not told what it may unwrap to (capabilities.wrap.unwrap_template)"
-        )?;
+    for Broken { promise, why } in promises(&hsm.capabilities) {
+        writeln!(out, "    note: it does not hold that {}: {why}", promise.text())?;
     }
     let mut settings = Settings::of(config, hsm);
     settings.lock_file = lock_file(config, &hsm.id, "check.lock");
@@ -105,7 +101,7 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
     let _ = std::fs::remove_file(&settings.lock_file);
     match started {
         Ok(worker) => {
-            let good = describe(worker.ready(), out);
+            let good = describe(worker.ready(), hsm, out);
             worker.stop().await;
             good
         }
@@ -117,19 +113,27 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
     }
 }
 
-fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
+fn describe(ready: &Ready, hsm: &Hsm, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     writeln!(out, "    module: {}", text::shown(&ready.module))?;
     writeln!(out, "    token: {:?}, serial number {}", ready.label, text::shown(&ready.serial))?;
     let mut good = user(&ready.user, out)?;
-    for (mechanism, there, needed) in mechanisms(&ready.abilities) {
-        writeln!(out, "    {mechanism}: {}", if there { "yes" } else { "no" })?;
-        if needed && !there {
-            good = false;
-            writeln!(
-                out,
-                "    wrong: keystored cannot use a token without {mechanism}\n    to do: enable it in the HSM's policy, or use another HSM"
-            )?;
-        }
+    for need in Need::ALL {
+        let has = match need {
+            _ if ready.abilities.missing.contains(&need) => "no",
+            _ if ready.abilities.unclear.contains(&need) => "its list does not say",
+            _ => "yes",
+        };
+        writeln!(out, "    {}: {has}", need.name())?;
+    }
+    if let Some(why) = ready.abilities.refusal(&hsm.capabilities) {
+        good = false;
+        writeln!(
+            out,
+            "    wrong: {why}\n    to do: take this HSM out of the configuration, or let it do what is missing"
+        )?;
+    }
+    if let Some(doubt) = ready.abilities.doubt() {
+        writeln!(out, "    note: {doubt}")?;
     }
     // All else that the ceremony makes can be seen only by who has logged in.
     if ready.identity.is_some() {
@@ -174,18 +178,6 @@ fn user(flags: &UserFlags, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     };
     writeln!(out, "    wrong: {wrong}\n    to do: {officer}")?;
     Ok(false)
-}
-
-/// Each mechanism, whether it is there, and whether it is needed.
-fn mechanisms(abilities: &Abilities) -> [(&'static str, bool, bool); 6] {
-    [
-        ("AES-GCM with 256-bit keys", abilities.aes_gcm, true),
-        ("AES key generation", abilities.aes_key_gen, true),
-        ("AES key wrap", abilities.aes_key_wrap, true),
-        ("AES key wrap with padding", abilities.aes_key_wrap_pad, false),
-        ("RSA-OAEP", abilities.rsa_oaep, true),
-        ("random numbers", abilities.random, true),
-    ]
 }
 
 /// What to do about a worker that did not start.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use model::profile::{Abilities, Need};
 use protocol::UserFlags;
 
 fn token(name: &str, made: bool, wrapping: bool) -> Observed {
@@ -144,12 +145,15 @@ fn one_identity_in_two_tokens_is_refused() {
     );
 }
 
+fn seen(label: &str, initialised: bool, user: UserFlags) -> TokenSeen {
+    TokenSeen { label: label.into(), serial: label.into(), initialised, user, abilities: Abilities::default() }
+}
+
 #[test]
 fn what_a_token_needs_is_seen_before_anybody_logs_in() {
     let meant = Token { label: "one".into(), serials: Vec::new() };
     let user = UserFlags { initialised: true, ..UserFlags::default() };
-    let seen =
-        |label: &str, initialised, user| TokenSeen { label: label.into(), serial: label.into(), initialised, user };
+    let raw = |seen: &[TokenSeen], meant: &Token| raw(seen, meant, &Capabilities::standard());
     assert_eq!(raw(&[seen("", false, UserFlags::default())], &meant), Ok(Raw::Blank));
     assert_eq!(raw(&[seen("other", true, user)], &meant), Ok(Raw::Blank));
     assert_eq!(raw(&[seen("one", true, UserFlags::default())], &meant), Ok(Raw::NoUser));
@@ -162,6 +166,30 @@ fn what_a_token_needs_is_seen_before_anybody_logs_in() {
         raw(&[seen("one", true, user), TokenSeen { serial: "2".into(), ..seen("one", true, user) }], &exact),
         Ok(Raw::Usable)
     );
+}
+
+/// Blank or not; and no other token keeps the one that is meant from being used.
+#[test]
+fn a_token_that_cannot_do_the_job_is_not_touched() {
+    let meant = Token { label: "one".into(), serials: Vec::new() };
+    let user = UserFlags { initialised: true, ..UserFlags::default() };
+    let raw = |seen: &[TokenSeen]| raw(seen, &meant, &Capabilities::standard());
+    let without_gcm = Abilities { missing: [Need::AesGcm].into(), ..Abilities::default() };
+    let poor = |token: TokenSeen| TokenSeen { abilities: without_gcm.clone(), ..token };
+    for token in
+        [seen("", false, UserFlags::default()), seen("one", true, UserFlags::default()), seen("one", true, user)]
+    {
+        let why = raw(&[poor(token)]).unwrap_err();
+        assert!(why.contains("AES-GCM"), "{why}");
+    }
+    assert_eq!(raw(&[poor(seen("other", true, user)), seen("one", true, user)]), Ok(Raw::Usable));
+    assert_eq!(raw(&[poor(seen("", false, UserFlags::default())), seen("one", true, user)]), Ok(Raw::Usable));
+    // One of two blank ones can be used: which is meant is seen later.
+    let blank = || seen("", false, UserFlags::default());
+    assert_eq!(raw(&[poor(blank()), blank()]), Ok(Raw::Blank));
+    // Shown as if it were none.
+    assert!(raw(&[poor(seen("", true, user))]).is_err());
+    assert_eq!(raw(&[]), Ok(Raw::Blank));
 }
 
 proptest! {

@@ -120,6 +120,7 @@ type Bytes = *mut CK_BYTE;
 
 layer! {
     C_Finalize(reserved: *mut c_void) => topology::finalize;
+    C_GetInfo(info: *mut CK_INFO) => login::library_info;
     C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) => login::token_info;
     C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG) => mechanisms::list;
     C_GetMechanismInfo(slot: CK_SLOT_ID, number: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) => mechanisms::info;

@@ -143,6 +143,17 @@ pub(super) fn init_token(
     Ok(())
 }
 
+/// C_GetInfo.
+pub(super) fn library_info(below: &Below, info: *mut CK_INFO) -> Answer {
+    real!(below, C_GetInfo(info))?;
+    // SAFETY: null, or the caller's to be written to.
+    let Some(info) = (unsafe { info.as_mut() }) else { return Ok(()) };
+    let library = &below.personality.library;
+    padded(library.manufacturer.as_deref(), &mut info.manufacturerID);
+    padded(library.description.as_deref(), &mut info.libraryDescription);
+    Ok(())
+}
+
 /// C_GetTokenInfo.
 pub(super) fn token_info(below: &Below, slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> Answer {
     real!(below, C_GetTokenInfo(slot, info))?;

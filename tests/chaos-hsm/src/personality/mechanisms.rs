@@ -29,7 +29,7 @@ impl Personality {
         let vendors = self.mechanisms.map.keys().map(|number| number.0).chain(self.gcms().map(Gcm::number));
         let all: BTreeSet<_> = below.iter().copied().chain(vendors).collect();
         let is = |number: &CK_MECHANISM_TYPE| self.mechanism(*number).is_some_and(|number| below.contains(&number));
-        all.into_iter().filter(is).collect()
+        all.into_iter().filter(is).filter(|number| !self.mechanisms.unlisted.contains(&Mechanism(*number))).collect()
     }
 }
 
@@ -76,8 +76,17 @@ pub(super) fn list(below: &Below, slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE
 
 /// C_GetMechanismInfo.
 pub(super) fn info(below: &Below, slot: CK_SLOT_ID, number: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) -> Answer {
-    let number = below.personality.mechanism(number).ok_or(CKR_MECHANISM_INVALID)?;
-    real!(below, C_GetMechanismInfo(slot, number, info))
+    let mechanisms = &below.personality.mechanisms;
+    if mechanisms.unlisted.contains(&Mechanism(number)) {
+        return Err(CKR_MECHANISM_INVALID);
+    }
+    let known = below.personality.mechanism(number).ok_or(CKR_MECHANISM_INVALID)?;
+    real!(below, C_GetMechanismInfo(slot, known, info))?;
+    // SAFETY: null, or the caller's to be written to.
+    if let (true, Some(info)) = (mechanisms.without_flags.contains(&Mechanism(number)), unsafe { info.as_mut() }) {
+        info.flags = 0;
+    }
+    Ok(())
 }
 
 /// C_DigestInit.
@@ -160,5 +169,14 @@ mod tests {
         assert_eq!(personality.mechanism(0x8000_1087), Some(CKM_AES_GCM));
         assert_eq!(personality.mechanism(0x8000_0170), Some(CKM_AES_KEY_WRAP));
         assert_eq!(personality.mechanism(CKM_AES_KEY_WRAP), None);
+    }
+
+    #[test]
+    fn what_is_not_listed_can_be_there() {
+        let text = "[mechanisms]\nunlisted = [\"0x80000170\"]\nhidden = [\"CKM_AES_KEY_WRAP\"]\n\
+                    [mechanisms.map]\n0x80000170 = \"CKM_AES_KEY_WRAP\"";
+        let personality = read(text.parse().unwrap()).unwrap();
+        assert_eq!(personality.list(&[CKM_AES_GCM, CKM_AES_KEY_WRAP]), [CKM_AES_GCM]);
+        assert_eq!(personality.mechanism(0x8000_0170), Some(CKM_AES_KEY_WRAP));
     }
 }

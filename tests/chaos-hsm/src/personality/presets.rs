@@ -16,6 +16,7 @@ pub(crate) const KEYS: &[&str] = &[
     "calls",
     "codes",
     "token",
+    "library",
     "topology",
 ];
 
@@ -40,6 +41,7 @@ presets!(
     "nethsm",
     "yubihsm2",
     "tpm2",
+    "smartcard-hsm",
 );
 
 /// The personality that these settings describe: what they say, over what their presets say.

@@ -30,6 +30,8 @@ pub(crate) struct Personality {
     pub(crate) codes: BTreeMap<Function, BTreeMap<Code, Code>>,
     /// How the token describes itself.
     pub(crate) token: Token,
+    /// How the module describes itself.
+    pub(crate) library: Library,
     /// Several back ends behind the slot.
     pub(crate) topology: Option<Topology>,
 }
@@ -96,6 +98,10 @@ pub(crate) enum Written {
 pub(crate) struct Mechanisms {
     /// Neither listed nor usable.
     pub(crate) hidden: Vec<Mechanism>,
+    /// Usable, and not listed.
+    pub(crate) unlisted: Vec<Mechanism>,
+    /// Listed, and its flags say that it is for nothing.
+    pub(crate) without_flags: Vec<Mechanism>,
     /// A vendor's number, and the one of the standard that it stands for.
     pub(crate) map: BTreeMap<Mechanism, Mechanism>,
 }
@@ -304,6 +310,16 @@ pub(crate) struct Token {
     pub(crate) manufacturer: Option<String>,
     /// What it is.
     pub(crate) model: Option<String>,
+}
+
+/// How the module describes itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Library {
+    /// Who made it.
+    pub(crate) manufacturer: Option<String>,
+    /// What it is.
+    pub(crate) description: Option<String>,
 }
 
 /// Several back ends behind the slot, each with all token objects, sooner or later.

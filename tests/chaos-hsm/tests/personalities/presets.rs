@@ -135,7 +135,7 @@ played!(tokens_that_cannot_do_the_job, "", |hsm| {
     let key = hsm.key(session, &[]).unwrap();
     round_trip(hsm, session, key, Gcm { mechanism: 0x8001_E101, ..gcm(&ZEROES) });
     assert_eq!(hsm.random(session, 7), Err(CKR_ARGUMENTS_BAD));
-    for personality in ["nethsm", "yubihsm2", "tpm2"] {
+    for personality in ["nethsm", "yubihsm2", "tpm2", "smartcard-hsm"] {
         hsm.set(&format!("personality = \"{personality}\""));
         assert!(!hsm.mechanisms().contains(&CKM_AES_GCM), "{personality}");
         let result = seal(hsm.chaos, session, key, &mut gcm(&[7; 12]), PLAIN);
@@ -156,4 +156,28 @@ played!(softhsm, "personality = \"softhsm\"", |hsm| {
     round_trip(hsm, session, key, gcm(&[7; 12]));
     wraps(hsm, session, CKM_AES_KEY_WRAP, &[]);
     assert!(hsm.try_session(0).is_ok());
+});
+
+played!(lists_that_do_not_tell_what_there_is, "", |hsm| {
+    let session = hsm.user();
+    hsm.set(
+        "[mechanisms]\nunlisted = [\"0x80000170\"]\nwithout_flags = [\"CKM_AES_GCM\"]\n\
+         [mechanisms.map]\n0x80000170 = \"CKM_AES_KEY_WRAP\"",
+    );
+    let flags = |number| {
+        let mut info = CK_MECHANISM_INFO::default();
+        call!(hsm.chaos, C_GetMechanismInfo(hsm.slot, number, &raw mut info)).map(|()| info.flags)
+    };
+    assert!(!hsm.mechanisms().contains(&0x8000_0170) && hsm.mechanisms().contains(&CKM_AES_GCM));
+    assert_eq!((flags(0x8000_0170), flags(CKM_AES_GCM)), (Err(CKR_MECHANISM_INVALID), Ok(0)));
+    wraps(hsm, session, 0x8000_0170, &[]);
+    let key = hsm.key(session, &[]).unwrap();
+    round_trip(hsm, session, key, gcm(&[7; 12]));
+});
+
+played!(the_library_s_names, "[library]\nmanufacturer = \"Yubico\"\ndescription = \"a library\"", |hsm| {
+    let mut info = CK_INFO::default();
+    call!(hsm.chaos, C_GetInfo(&raw mut info)).unwrap();
+    assert_eq!(info.manufacturerID, *b"Yubico                          ");
+    assert_eq!(info.libraryDescription, *b"a library                       ");
 });

@@ -1,0 +1,171 @@
+//! What keystored promises, and which of it does not hold with an HSM of such capabilities. Pure.
+//!
+//! `keystored check` prints it for each HSM, and docs/hsms.md has it as a table for each profile, which a test compares
+//! with this. A promise that is not known to hold counts as one that does not.
+
+use super::capabilities::{Basis, Capabilities, IvBy};
+use super::login::ChangedBy;
+use super::objects::{Objects, Optional, UnwrapTemplate};
+
+/// Something that README.md and docs promise and an HSM has its part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// Keys cannot be read where they are.
+    NotExtractable,
+    /// Nor where they come from.
+    WrappedOnly,
+    /// Keys do one thing.
+    GcmAlone,
+    /// Proven in two zones.
+    TwoZones,
+    /// Nobody waits for an HSM that hangs.
+    Hangs,
+    /// IVs are keystored's.
+    FreshIvs,
+    /// The token is the one that was certified.
+    Identity,
+    /// What a token does is looked at.
+    LookedAt,
+    /// Nobody else has the PIN.
+    SecretPin,
+    /// The daemon locks no user.
+    NotLockedOut,
+    /// Its module works confined.
+    Confined,
+}
+
+/// A promise that does not hold, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub promise: Promise,
+    /// Why, in a sentence without its stop.
+    pub why: &'static str,
+}
+
+impl Promise {
+    /// All of them, in the order of the document.
+    pub const ALL: [Self; 11] = [
+        Self::NotExtractable,
+        Self::WrappedOnly,
+        Self::GcmAlone,
+        Self::TwoZones,
+        Self::Hangs,
+        Self::FreshIvs,
+        Self::Identity,
+        Self::LookedAt,
+        Self::SecretPin,
+        Self::NotLockedOut,
+        Self::Confined,
+    ];
+
+    /// What is promised.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotExtractable => "a key is sensitive and not extractable in every token that keeps it",
+            Self::WrappedOnly => "a wrapped key unwraps only as one that cannot be read",
+            Self::GcmAlone => "a key's object in a token allows AES-GCM and no other mechanism",
+            Self::TwoZones => "a key that is Enabled was proven in two zones",
+            Self::Hangs => "an HSM that hangs is given up within a second",
+            Self::FreshIvs => "each IV is random, and drawn by keystored",
+            Self::Identity => "only the token that the ceremony certified is used",
+            Self::LookedAt => "a token that does AES-GCM otherwise than its profile says is not used",
+            Self::SecretPin => "kmsuser's PIN is known to the daemon alone after the first connect",
+            Self::NotLockedOut => "the daemon tries fewer wrong PINs in a row than lock the user",
+            Self::Confined => "its module reaches what it needs, and nothing else",
+        }
+    }
+
+    /// Why it does not hold with an HSM of these capabilities, if it does not.
+    fn broken(self, of: &Capabilities) -> Option<&'static str> {
+        match self {
+            // What makes keys so is named in every template, whatever the profile: see `Optional`. The others do not depend
+            // on what an HSM can do.
+            Self::NotExtractable | Self::TwoZones | Self::Identity | Self::LookedAt => None,
+            Self::WrappedOnly => (of.wrap.unwrap_template == UnwrapTemplate::None).then_some(
+                "the wrapping key cannot be told what it may unwrap to, so whoever has kmsuser's PIN and a wrapped key from \
+                 the database can unwrap it as a key that can be read (capabilities.wrap.unwrap_template)",
+            ),
+            Self::GcmAlone => ["C_GenerateKey", "C_UnwrapKey"]
+                .iter()
+                .any(|function| of.attributes.leave_out(function, Objects::SecretKey, Optional::AllowedMechanisms))
+                .then_some(
+                    "keys do not have CKA_ALLOWED_MECHANISMS there, so whoever has kmsuser's PIN can encrypt and decrypt \
+                     with them by other AES mechanisms (capabilities.attributes.left_out)",
+                ),
+            Self::Hangs => (of.calls.retry_ms > 0).then_some(
+                "its module tries again, or moves to another HSM, within a call, and a worker that does so is not killed for \
+                 it (capabilities.calls.retry_ms); calls go to other zones meanwhile",
+            ),
+            Self::FreshIvs => (of.gcm.iv != IvBy::Caller).then_some(
+                "the HSM makes its IVs itself: keystored looks that it tells them, and that two of them differ, and knows \
+                 nothing of how they are made (capabilities.gcm.iv)",
+            ),
+            Self::SecretPin => (of.login.changed_by == ChangedBy::Nobody).then_some(
+                "nobody can change it by PKCS#11, so whoever has set it knows it, and rotating it is work for an operator \
+                 with the vendor's tool (capabilities.login.changed_by)",
+            ),
+            // Of a module that was measured, none was met.
+            Self::NotLockedOut => (of.login.tries == 0 && of.basis != Basis::Measured).then_some(
+                "it is not known how many wrong PINs lock the user, so login_tries is not compared with it \
+                 (capabilities.login.tries)",
+            ),
+            Self::Confined => (of.basis == Basis::Documents).then_some(
+                "what it needs is from documents and was not tried on the device, so it may be denied something \
+                 (`sandbox` allows more)",
+            ),
+        }
+    }
+}
+
+/// Which promises do not hold with an HSM of these capabilities, in the order of the document.
+#[must_use]
+pub fn promises(of: &Capabilities) -> Vec<Broken> {
+    let broken = |promise: Promise| promise.broken(of).map(|why| Broken { promise, why });
+    Promise::ALL.into_iter().filter_map(broken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::LeftOut;
+
+    fn broken(change: impl FnOnce(&mut Capabilities)) -> Vec<Promise> {
+        let mut capabilities = Capabilities { basis: Basis::Measured, ..Capabilities::standard() };
+        change(&mut capabilities);
+        promises(&capabilities).into_iter().map(|broken| broken.promise).collect()
+    }
+
+    #[test]
+    fn each_promise_breaks_by_its_own_capability() {
+        let left_out = |function: &str, names| LeftOut {
+            functions: vec![function.to_owned()],
+            objects: vec![Objects::SecretKey],
+            names,
+        };
+        assert_eq!(broken(|_| {}), []);
+        assert_eq!(broken(|of| of.wrap.unwrap_template = UnwrapTemplate::None), [Promise::WrappedOnly]);
+        for function in ["C_GenerateKey", "C_UnwrapKey", "*"] {
+            let left = left_out(function, vec![Optional::AllowedMechanisms]);
+            assert_eq!(broken(|of| of.attributes.left_out.push(left)), [Promise::GcmAlone]);
+        }
+        let left = left_out("*", vec![Optional::Copyable, Optional::Modifiable]);
+        assert_eq!(broken(|of| of.attributes.left_out.push(left)), []);
+        assert_eq!(broken(|of| of.calls.retry_ms = 1), [Promise::Hangs]);
+        for iv in [IvBy::ZeroedWriteback, IvBy::NullAppended, IvBy::NullPrepended] {
+            assert_eq!(broken(|of| of.gcm.iv = iv), [Promise::FreshIvs]);
+        }
+        assert_eq!(broken(|of| of.login.changed_by = ChangedBy::Nobody), [Promise::SecretPin]);
+        assert_eq!(broken(|of| of.basis = Basis::Standard), [Promise::NotLockedOut]);
+        assert_eq!(broken(|of| of.basis = Basis::Documents), [Promise::NotLockedOut, Promise::Confined]);
+        assert_eq!(broken(|of| (of.basis, of.login.tries) = (Basis::Documents, 5)), [Promise::Confined]);
+    }
+
+    #[test]
+    fn sentences_can_stand_in_a_line() {
+        for promise in Promise::ALL {
+            assert!(!promise.text().is_empty() && !promise.text().ends_with('.') && !promise.text().contains('\n'));
+        }
+    }
+}
