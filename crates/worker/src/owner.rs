@@ -8,7 +8,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
 use super::fault::Failure;
-use super::keys::{CopyPermit, Keys};
+use super::keys::Keys;
 use super::module::Module;
 use super::operations::{KeyStream, LogPair};
 use super::random::RandomPool;
@@ -152,8 +152,9 @@ impl Owner {
             let done = self.is_still(key, object, now).and_then(|()| act(&self.token.module, &self.session, object));
             let failure = match done {
                 Ok(value) => {
-                    if let Some(permit) = self.token.keys.prove(key, object, now) {
-                        self.make_copy(key, object, now, permit);
+                    if self.token.keys.prove(key, object, now) {
+                        // Whoever waits for this answer does not wait for the copy.
+                        self.outbox.send(&FromWorker::Wants { key }, true);
                     }
                     return Ok(value);
                 }
@@ -192,7 +193,7 @@ impl Owner {
     }
 
     /// Fails as if the object were gone where its handle stands for another one by now.
-    fn is_still(&self, key: KeyVersionId, object: ObjectHandle, now: Instant) -> Result<(), Failure> {
+    pub(super) fn is_still(&self, key: KeyVersionId, object: ObjectHandle, now: Instant) -> Result<(), Failure> {
         let token = &self.token;
         if token.keys.is_named(key, object, now) {
             return Ok(());
@@ -281,36 +282,10 @@ impl Owner {
         self.destroy_copies(self.token.keys.take_copy(key));
     }
 
-    fn make_copy(&self, key: KeyVersionId, object: ObjectHandle, now: Instant, permit: CopyPermit) {
-        let copied = lock(&self.token.pinned).copy_object(object, &template::hot_copy());
-        match copied {
-            Ok(copy) => {
-                // It is used without a further look at what was copied.
-                if !self.is_of_key(copy, key) {
-                    self.destroy_copies([copy]);
-                    return match self.is_of_key(object, key) {
-                        true => self.token.keys.refuse_copies(key),
-                        false => self.forget(&[key]),
-                    };
-                }
-                tracing::debug!(%key, "hot copy made");
-                self.destroy_copies(self.token.keys.keep_copy(key, copy, now, permit));
-            }
-            // Slower, but nothing fails: the token object goes on being used.
-            Err(error) => {
-                tracing::warn!(%key, %error, "the token does not copy this key; it is used without a hot copy");
-                self.token.keys.refuse_copies(key);
-            }
-        }
-    }
-
-    fn is_of_key(&self, object: ObjectHandle, key: KeyVersionId) -> bool {
-        objects::is_of_key(&self.token.module, &self.session, object, key).unwrap_or(false)
-    }
-
-    fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
+    /// Destroys hot copies that are in `keys` no more.
+    pub(super) fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
         for copy in copies {
-            // Whoever uses it now has it from before it was taken out of `keys`; nobody can find it there any more.
+            // Whoever uses it now has it from before it was taken out of `keys`.
             let _unused = self.token.copies_in_use.write_anyway();
             if let Err(error) = self.session.destroy_object(copy) {
                 tracing::debug!(%error, "a hot copy was gone before it was destroyed");

@@ -47,6 +47,8 @@ pub(super) struct Worker {
     next_id: u64,
     /// Requests for which it said that it searches the token.
     pub(super) searched: Vec<u64>,
+    /// Versions of which it wanted to make hot copies.
+    pub(super) wanted: Vec<KeyVersionId>,
     log: PathBuf,
 }
 
@@ -161,7 +163,9 @@ impl Tokens {
                 worker.child.wait().unwrap();
                 Err(fault)
             }
-            FromWorker::Reply { .. } | FromWorker::Searching { .. } => panic!("a reply before Ready"),
+            FromWorker::Reply { .. } | FromWorker::Searching { .. } | FromWorker::Wants { .. } => {
+                panic!("a reply before Ready")
+            }
         }
     }
 
@@ -214,7 +218,7 @@ impl Worker {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { child, socket, received: Vec::new(), next_id: 0, searched: Vec::new(), log }
+        Self { child, socket, received: Vec::new(), next_id: 0, searched: Vec::new(), wanted: Vec::new(), log }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -237,6 +241,7 @@ impl Worker {
                 self.received.drain(..taken);
                 match message {
                     FromWorker::Searching { id } => self.searched.push(id),
+                    FromWorker::Wants { key } => self.wanted.push(key),
                     message => return message,
                 }
                 continue;
@@ -265,6 +270,19 @@ impl Worker {
         let FromWorker::Reply { id: answered, reply } = self.receive() else { panic!("no reply") };
         assert_eq!(id, answered);
         reply
+    }
+
+    /// Uses a key until the worker wants to make a copy of it, and has it make one of this; what the log says since.
+    pub(super) fn copy(&mut self, key: KeyVersionId, blob: Option<Bytes>) -> String {
+        self.wanted.clear();
+        wait_for("a copy is wanted", || {
+            self.encrypt(key, b"plaintext", b"").unwrap();
+            self.wanted.contains(&key)
+        });
+        let before = self.log().len();
+        let reply = self.call(Op::Copy { key, blob });
+        assert!(matches!(reply, Reply::Done), "{reply:?}");
+        self.log().split_off(before)
     }
 
     pub(super) fn login(&mut self, pin: &str) -> Result<LoggedIn, Fault> {
