@@ -63,6 +63,8 @@ async fn on_disk_every_key_that_encrypts_does_nothing_else() {
                 ("CKA_SIGN", false),
                 ("CKA_VERIFY", false),
                 ("CKA_DERIVE", false),
+                ("CKA_COPYABLE", false),
+                ("CKA_MODIFIABLE", false),
             ] {
                 assert_eq!(attribute(&dump, name), Some(value), "{name} in zone {}:\n{dump}", zone.name);
             }

@@ -36,6 +36,7 @@ mod disk;
 mod files;
 mod grpc;
 mod hostile;
+mod hot_copies;
 mod http1;
 mod idempotency;
 mod identity;

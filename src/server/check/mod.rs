@@ -94,7 +94,7 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         writeln!(
             out,
             "    note: whoever has kmsuser's PIN and a wrapped key from the database can unwrap it as a key that can be read, \
-             since the wrapping key is not told what it may unwrap to (capabilities.wrap.unwrap_template)"
+             or that does something else, since the wrapping key is not told what it may unwrap to (capabilities.wrap.unwrap_template)"
         )?;
     }
     let mut settings = Settings::of(config, hsm);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chaos_hsm::Control;
 use model::id::{KeyId, KeyVersionId};
-use model::profile::Profile;
+use model::profile::{LeftOut, Objects, Optional, Profile};
 use model::sandbox::Sandbox;
 use model::secret::Secret;
 use protocol::{
@@ -175,6 +175,15 @@ impl Tokens {
 
     pub(super) fn control(&self) -> Worker {
         self.worker(self.start(Role::Control)).unwrap()
+    }
+
+    /// One that places keys as an earlier version did: they can be copied and changed.
+    pub(super) fn control_as_before(&self) -> Worker {
+        let mut start = self.start(Role::Control);
+        let (functions, objects) = (vec!["C_UnwrapKey".to_owned()], vec![Objects::SecretKey]);
+        let names = vec![Optional::Copyable, Optional::Modifiable];
+        start.capabilities.attributes.left_out.push(LeftOut { functions, objects, names });
+        self.worker(start).unwrap()
     }
 
     pub(super) fn ceremony(&self) -> Worker {

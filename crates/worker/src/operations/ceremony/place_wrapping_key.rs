@@ -71,7 +71,8 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
         Told::None => {
             tracing::warn!(
                 "this token cannot be told what its wrapping key may unwrap to (capabilities.wrap.unwrap_template): \
-                 whoever has kmsuser's PIN and a wrapped key can unwrap that as a key that can be read"
+                 whoever has kmsuser's PIN and a wrapped key can unwrap that as a key that can be read, or that does \
+                 something else"
             );
             session.unwrap_key(&oaep(of), transport, blob, &[first, last].concat()).map_err(Failure::from)
         }
