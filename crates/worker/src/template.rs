@@ -3,6 +3,8 @@
 //! say so.
 
 mod kind;
+#[cfg(test)]
+mod tests;
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, CertificateType, KeyType, ObjectClass};
@@ -36,7 +38,7 @@ pub(super) const WRAPPING: &str = "keystored-cluster-wrapping";
 
 /// A caller's key, unwrapped into a token.
 pub(super) fn placed_key(of: &Capabilities, kind: Kind, key: KeyVersionId, label: &str) -> Vec<Attribute> {
-    let mut template = secret_key(of, true, false, Use::Key(kind));
+    let mut template = bound(of, true, false, Use::Key(kind));
     template.extend(length_to_unwrap(of));
     template.extend([
         Attribute::Id(key.to_bytes().to_vec()),
@@ -49,7 +51,7 @@ pub(super) fn placed_key(of: &Capabilities, kind: Kind, key: KeyVersionId, label
 /// A hot copy: the same key, unwrapped into this process's memory. Without an id, which some HSMs take for one object
 /// alone.
 pub(super) fn hot_copy(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    let mut template = secret_key(of, false, false, Use::Key(kind));
+    let mut template = bound(of, false, false, Use::Key(kind));
     template.extend(length_to_unwrap(of));
     fit(of, "C_UnwrapKey", Objects::SecretKey, fixed(template))
 }
@@ -61,33 +63,33 @@ pub(super) fn copied() -> [Attribute; 2] {
 
 /// A new key of callers that exists for the time it takes to wrap it.
 pub(super) fn passing_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    made(of, of_use(false, true, no_use(), Use::Key(kind).mechanism(of)), [])
+    passing(of, Use::Key(kind))
 }
 
 /// A new cluster wrapping key, for the time it takes to wrap it to the cluster's tokens.
 pub(super) fn new_wrapping_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    made(of, of_use(false, true, no_use(), Use::Wrapping(kind).mechanism(of)), [])
+    passing(of, Use::Wrapping(kind))
 }
 
 /// The cluster wrapping key on its way through this token to another one: it wraps a sample, by which it is known.
 /// CKA_VALUE_LEN must not be named.
 pub(super) fn passing_wrapping_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    fit(of, "C_UnwrapKey", Objects::SecretKey, secret_key(of, false, true, Use::Wrapping(kind)))
+    fit(of, "C_UnwrapKey", Objects::SecretKey, bound(of, false, true, Use::Wrapping(kind)))
 }
 
 /// What is to become the cluster wrapping key, on trial. CKA_VALUE_LEN must not be named.
 pub(super) fn wrapping_key_on_trial(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    fit(of, "C_UnwrapKey", Objects::SecretKey, secret_key(of, false, false, Use::Wrapping(kind)))
+    fit(of, "C_UnwrapKey", Objects::SecretKey, bound(of, false, false, Use::Wrapping(kind)))
 }
 
 /// The key of a challenge, where it is made: of the kind that the wrapping key is for.
 pub(super) fn challenge_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    made(of, secret_key(of, false, true, Use::Key(kind)), [])
+    made(of, bound(of, false, true, Use::Key(kind)), [])
 }
 
 /// The key of a challenge, where it is answered: all that a wrapping key may unwrap to.
 pub(super) fn challenge_key_opened(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
-    let mut template = secret_key(of, false, false, Use::Key(kind));
+    let mut template = bound(of, false, false, Use::Key(kind));
     template.extend(length_to_unwrap(of));
     fit(of, "C_UnwrapKey", Objects::SecretKey, template)
 }
@@ -95,12 +97,12 @@ pub(super) fn challenge_key_opened(of: &Capabilities, kind: Kind) -> Vec<Attribu
 /// The canary key.
 pub(super) fn canary(of: &Capabilities) -> Vec<Attribute> {
     let more = vec![Attribute::Id(CANARY.as_bytes().to_vec()), Attribute::Label(CANARY.as_bytes().to_vec())];
-    made(of, secret_key(of, true, false, Use::Key(Kind::Encryption)), fixed(more))
+    made(of, bound(of, true, false, Use::Key(Kind::Encryption)), fixed(more))
 }
 
 /// What stands in for the canary key where there is none: the same as an object of this process's memory.
 pub(super) fn stand_in(of: &Capabilities) -> Vec<Attribute> {
-    made(of, secret_key(of, false, false, Use::Key(Kind::Encryption)), [])
+    made(of, bound(of, false, false, Use::Key(Kind::Encryption)), [])
 }
 
 /// The wrapping key of keys of this kind, as it is unwrapped in its token.
@@ -116,7 +118,7 @@ pub(super) struct WrappingKey {
 
 /// See there.
 pub(super) fn wrapping_key(of: &Capabilities, kind: Kind) -> WrappingKey {
-    let mut first = secret_key(of, true, false, Use::Wrapping(kind));
+    let mut first = bound(of, true, false, Use::Wrapping(kind));
     let label = kind.wrapping_key().as_bytes();
     first.extend([Attribute::Id(label.to_vec()), Attribute::Label(label.to_vec())]);
     let mut unwraps_to = vec![Attribute::Extractable(false), Attribute::Sensitive(true)];
@@ -295,11 +297,25 @@ fn fixed(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template
 }
 
-fn secret_key(of: &Capabilities, token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
-    of_use(token, extractable, usage.uses(), usage.mechanism(of))
+/// With its uses and the one mechanism by which it does them.
+fn bound(of: &Capabilities, token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
+    let mut template = secret_key(token, extractable, usage);
+    template.extend(usage.mechanism(of));
+    template
 }
 
-fn of_use(token: bool, extractable: bool, uses: Vec<Attribute>, mechanism: Option<Attribute>) -> Vec<Attribute> {
+/// One that is only wrapped, to be used like this where it is unwrapped.
+fn passing(of: &Capabilities, usage: Use) -> Vec<Attribute> {
+    let mut template = described(false, true, no_use());
+    template.extend(usage.mechanism(of));
+    made(of, template, [])
+}
+
+fn secret_key(token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
+    described(token, extractable, usage.uses())
+}
+
+fn described(token: bool, extractable: bool, uses: Vec<Attribute>) -> Vec<Attribute> {
     let mut template = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
@@ -309,107 +325,5 @@ fn of_use(token: bool, extractable: bool, uses: Vec<Attribute>, mechanism: Optio
         Attribute::Extractable(extractable),
     ];
     template.extend(uses);
-    template.extend(mechanism);
     template
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::id::KeyId;
-    use model::profile::{LeftOut, Profile};
-
-    const KIND: Kind = Kind::Encryption;
-
-    fn of(profile: Profile) -> Capabilities {
-        config::capabilities(profile).unwrap()
-    }
-
-    fn key() -> KeyVersionId {
-        KeyVersionId { key: KeyId::from_bytes([7; 16]), version: 1 }
-    }
-
-    fn ids(template: &[Attribute]) -> Vec<&[u8]> {
-        template.iter().filter_map(|of| if let Attribute::Id(id) = of { Some(&id[..]) } else { None }).collect()
-    }
-
-    #[test]
-    fn what_an_hsm_does_not_take_is_not_named() {
-        let names = |template: &[Attribute]| template.iter().filter_map(optional).collect::<Vec<_>>();
-        let softhsm = of(Profile::SoftHsm);
-        assert!(names(&placed_key(&softhsm, KIND, key(), "k")).contains(&Optional::AllowedMechanisms));
-        let cloudhsm = of(Profile::CloudHsm);
-        for template in [placed_key(&cloudhsm, KIND, key(), "k"), canary(&cloudhsm), wrapping_key(&cloudhsm, KIND).unwraps_to] {
-            let named = names(&template);
-            assert!(!named.contains(&Optional::AllowedMechanisms) && !named.contains(&Optional::Copyable), "{named:?}");
-        }
-        let (public, private) = transport_pair(&cloudhsm);
-        for template in [&public, &private] {
-            let named = names(template);
-            assert!(!named.contains(&Optional::SignRecover) && !named.contains(&Optional::VerifyRecover), "{named:?}");
-        }
-        assert!(!names(&public).contains(&Optional::Private) && names(&private).contains(&Optional::Private));
-    }
-
-    /// Whatever is left out: what a key is for, and what keeps it from being read, is said.
-    #[test]
-    fn what_matters_most_is_always_named() {
-        let mut none = of(Profile::Generic);
-        let names = [
-            Optional::AllowedMechanisms,
-            Optional::Copyable,
-            Optional::Modifiable,
-            Optional::Destroyable,
-            Optional::Private,
-            Optional::Encrypt,
-            Optional::Decrypt,
-            Optional::Wrap,
-            Optional::Unwrap,
-            Optional::Sign,
-            Optional::SignRecover,
-            Optional::Verify,
-            Optional::VerifyRecover,
-            Optional::Derive,
-        ];
-        let objects = vec![Objects::SecretKey, Objects::PrivateKey, Objects::PublicKey, Objects::Certificate];
-        none.attributes.left_out = vec![LeftOut { functions: vec!["*".to_owned()], objects, names: names.to_vec() }];
-        let placed = placed_key(&none, KIND, key(), "k");
-        for wanted in [
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Token(true),
-            Attribute::Encrypt(true),
-            Attribute::Decrypt(true),
-        ] {
-            assert!(placed.contains(&wanted), "{wanted:?}");
-        }
-        assert!(!placed.contains(&Attribute::Wrap(false)));
-        assert!(wrapping_key(&none, KIND).first.contains(&Attribute::Unwrap(true)));
-        assert!(identity_pair(&none).1.contains(&Attribute::Sign(true)));
-    }
-
-    #[test]
-    fn halves_have_ids_of_their_own_where_they_must() {
-        let (public, private) = identity_pair(&of(Profile::SoftHsm));
-        assert_eq!(ids(&public), ids(&private));
-        let cloudhsm = of(Profile::CloudHsm);
-        let (public, private) = identity_pair(&cloudhsm);
-        let certificate = certificate(&cloudhsm, IDENTITY, b"der", b"subject");
-        let mut all = [ids(&public), ids(&private), ids(&certificate)].concat();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 3);
-    }
-
-    #[test]
-    fn the_length_is_named_where_it_is_wanted() {
-        let length = Attribute::ValueLen(AES_256_BYTES.into());
-        for (profile, wanted) in [(Profile::SoftHsm, false), (Profile::Luna, true), (Profile::CloudHsm, false)] {
-            let of = of(profile);
-            assert_eq!(placed_key(&of, KIND, key(), "k").contains(&length), wanted, "{profile:?}");
-            assert_eq!(challenge_key_opened(&of, KIND).contains(&length), wanted, "{profile:?}");
-            assert!(!wrapping_key_on_trial(&of, KIND).contains(&length), "that is RSA's");
-            assert!(passing_key(&of, KIND).contains(&length));
-        }
-    }
 }
