@@ -67,11 +67,11 @@ pub enum FromWorker {
         /// The request's id.
         id: u64,
     },
-    /// This version is used again and again, and there is no hot copy of it: the worker wants it wrapped, to make one of.
-    /// Answered by an `Op::Copy`, or not at all; a worker that goes on wanting it says so again.
+    /// These versions are used again and again, and there is no hot copy of them: the worker wants them wrapped, to make
+    /// some of. Answered by an `Op::Copy` for each, or not at all; a worker that goes on wanting one says so again.
     Wants {
-        /// The version.
-        key: KeyVersionId,
+        /// The versions.
+        keys: Vec<KeyVersionId>,
     },
     /// The answer to the request with this id.
     Reply {

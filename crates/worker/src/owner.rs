@@ -70,6 +70,8 @@ pub(super) struct Owner {
     outbox: Arc<Outbox>,
     /// The request in hand, until it was told that the token is searched for it.
     untold: Option<u64>,
+    /// Keys of it of which hot copies are wanted.
+    wanted: Vec<KeyVersionId>,
 }
 
 impl Owner {
@@ -77,7 +79,7 @@ impl Owner {
     pub(super) fn open(token: Arc<Token>, outbox: Arc<Outbox>) -> Result<Self, Failure> {
         let session = token.module.open(token.slot)?;
         let pool = RandomPool::new(token.module.capabilities().calls.random_bytes);
-        Ok(Self { token, session, pool, caught_up: None, outbox, untold: None })
+        Ok(Self { token, session, pool, caught_up: None, outbox, untold: None, wanted: Vec::new() })
     }
 
     /// To be called when the request with this id is taken.
@@ -90,6 +92,14 @@ impl Owner {
     pub(super) fn searches(&mut self) {
         if let Some(id) = self.untold.take() {
             self.outbox.send(&FromWorker::Searching { id }, false);
+        }
+    }
+
+    /// To be called when a request is done. The parent is told of which keys copies are wanted; nobody waits for them.
+    pub(super) fn end(&mut self) {
+        if !self.wanted.is_empty() {
+            let keys = std::mem::take(&mut self.wanted);
+            self.outbox.send(&FromWorker::Wants { keys }, true);
         }
     }
 
@@ -153,8 +163,7 @@ impl Owner {
             let failure = match done {
                 Ok(value) => {
                     if self.token.keys.prove(key, object, now) {
-                        // Whoever waits for this answer does not wait for the copy.
-                        self.outbox.send(&FromWorker::Wants { key }, true);
+                        self.wanted.push(key);
                     }
                     return Ok(value);
                 }

@@ -250,7 +250,7 @@ impl Worker {
                 self.received.drain(..taken);
                 match message {
                     FromWorker::Searching { id } => self.searched.push(id),
-                    FromWorker::Wants { key } => self.wanted.push(key),
+                    FromWorker::Wants { keys } => self.wanted.extend(keys),
                     message => return message,
                 }
                 continue;

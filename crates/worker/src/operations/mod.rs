@@ -74,6 +74,7 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::List => owner.persist(list::run),
         Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
     };
+    owner.end();
     match outcome {
         Err(failure) if told_elsewhere => Reply::Failed(failure.into_fault(owner.codes())),
         outcome => outcome.unwrap_or_else(|failure| fail(owner, failure)),
