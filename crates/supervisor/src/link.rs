@@ -88,7 +88,7 @@ pub(super) struct Pending {
     /// Absent for the supervisor's own probes, and for copies.
     pub(super) reservation: Option<Reservation>,
     /// Of a copy that is being made, its place among them.
-    pub(super) copying: Option<OwnedSemaphorePermit>,
+    pub(super) _copying: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
@@ -152,7 +152,7 @@ impl Link {
     /// The queue behind this is bounded by the reservations: each request holds one.
     pub(super) fn send(&self, op: Arc<Op>, reservation: Option<Reservation>) -> Option<oneshot::Receiver<Answer>> {
         let (reply, receiver) = oneshot::channel();
-        self.forward(Request { op, pending: Pending { reply, reservation, copying: None } }).ok()?;
+        self.forward(Request { op, pending: Pending { reply, reservation, _copying: None } }).ok()?;
         Some(receiver)
     }
 
@@ -236,7 +236,7 @@ impl Shared {
         let Ok(place) = Arc::clone(&self.copies).try_acquire_owned() else { return };
         // Nobody waits for the answer, which says nothing.
         let (reply, _) = oneshot::channel();
-        let pending = Pending { reply, reservation: None, copying: Some(place) };
+        let pending = Pending { reply, reservation: None, _copying: Some(place) };
         // Fails where the link is being closed.
         let _ = self.requests.send(Request { op: Arc::new(work.copy(key)), pending });
     }

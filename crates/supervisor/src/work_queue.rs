@@ -140,7 +140,7 @@ impl WorkQueue {
             Err(bound) => self.make_room(options, items, bytes, bound)?,
         };
         let (reply, receiver) = oneshot::channel();
-        let request = Request { op, pending: Pending { reply, reservation: Some(reservation), copying: None } };
+        let request = Request { op, pending: Pending { reply, reservation: Some(reservation), _copying: None } };
         let usual = self.usual(&request.op);
         let mut waiting = self.lock();
         let least_busy = self.loads().min().ok_or(CallError::NotReady)?;
@@ -231,7 +231,7 @@ impl WorkQueue {
             waiting.since = None;
         }
         drop(waiting);
-        for Pending { reply, reservation, copying: _ } in turned_away {
+        for Pending { reply, reservation, _copying: _ } in turned_away {
             drop(reservation);
             let _ = reply.send(Err(CallError::WouldMissDeadline(self.wait())));
         }
