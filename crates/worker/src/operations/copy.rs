@@ -86,7 +86,8 @@ fn unwrap(owner: &mut Owner, blob: &[u8]) -> Result<ObjectHandle, Failure> {
     })
 }
 
-/// Fails where the copy is another key than the object.
+/// Fails where the copy is another key than the object. It is one encryption of the key for each copy that is made, which no
+/// budget counts: one holds half of what the key is good for.
 fn is_copy(owner: &mut Owner, copy: ObjectHandle, object: ObjectHandle) -> Result<(), Failure> {
     let (mut iv, mut sample) = ([0; IV_BYTES], [0; SAMPLE]);
     owner.random(&mut iv)?;
