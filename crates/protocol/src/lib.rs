@@ -366,7 +366,9 @@ impl Op {
     pub fn allowed_for(&self, role: Role) -> bool {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
-            Self::ReEncrypt(_) | Self::Compare(_) | Self::SignCheckpoint { .. } | Self::Copy { .. } => role == Role::Data,
+            Self::ReEncrypt(_) | Self::Compare(_) | Self::SignCheckpoint { .. } | Self::Copy { .. } => {
+                role == Role::Data
+            }
             Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,

@@ -93,7 +93,8 @@ impl<H: Copy + PartialEq> Keys<H> {
         for (key, handle) in found {
             let known = state.objects.get(key).filter(|known| known.handle == *handle);
             if known.is_some() || !objects.contains_key(key) {
-                let object = known.map_or_else(|| Object::new(*handle, now), |known| Object { named: now, ..known.clone() });
+                let object =
+                    known.map_or_else(|| Object::new(*handle, now), |known| Object { named: now, ..known.clone() });
                 objects.insert(*key, object);
             }
         }

@@ -62,7 +62,8 @@ fn a_copy_of_another_key_than_the_token_s_is_not_used() {
     let mut control = tokens.control();
     let ((key, _), (_, other)) = (control.make_key(), control.make_key());
     let mut data = tokens.data();
-    for (wrong, words) in [(other, "is another one than the token's object"), (Bytes::from_static(&[7; 40]), "C_UnwrapKey")]
+    for (wrong, words) in
+        [(other, "is another one than the token's object"), (Bytes::from_static(&[7; 40]), "C_UnwrapKey")]
     {
         let said = data.copy(key, Some(wrong));
         assert!(said.contains("no hot copy can be made") && said.contains(words), "{said}");

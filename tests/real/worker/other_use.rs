@@ -52,7 +52,8 @@ fn a_wrapped_key_becomes_nothing_but_what_the_token_s_own_is() {
         assert_eq!(tried(&[&format!("unwrap,{change}")]), [ANOTHER_USE], "{change}");
     }
     // What is not said is not left to the token's defaults, by which SoftHSM's keys wrap.
-    for (name, value) in [("WRAP", "00"), ("SIGN", "00"), ("DERIVE", "00"), ("EXTRACTABLE", "00"), ("SENSITIVE", "01")] {
+    for (name, value) in [("WRAP", "00"), ("SIGN", "00"), ("DERIVE", "00"), ("EXTRACTABLE", "00"), ("SENSITIVE", "01")]
+    {
         let made = tried(&[&format!("made,{name}")]).remove(0);
         assert!(made == value || made == ANOTHER_USE, "{name}: {made}");
     }

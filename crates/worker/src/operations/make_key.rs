@@ -13,7 +13,8 @@ use protocol::Reply;
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let blob = owner.with_wrapping_key(|module, session, wrapping| {
         let key_wrap = module.key_wrap()?;
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
+        let key = session
+            .generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
         let wrapped = session.wrap_key(&key_wrap, wrapping, key);
         let destroyed = session.destroy_object(key);
         let wrapped = wrapped?;

@@ -55,7 +55,8 @@ fn rewrapped(owner: &Owner, key: ObjectHandle, to: &TransportKey) -> Result<Byte
 /// Whether two wrapping keys are one: AES key wrap is deterministic, so that both make the same of a fresh key.
 fn are_one(module: &Module, session: &Session, one: ObjectHandle, other: ObjectHandle) -> Result<bool, Failure> {
     let key_wrap = module.key_wrap()?;
-    let sample = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
+    let sample =
+        session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
     let wrapped = [one, other].map(|wrapping| session.wrap_key(&key_wrap, wrapping, sample));
     let destroyed = session.destroy_object(sample);
     let [by_one, by_other] = wrapped;

@@ -22,7 +22,9 @@ fn what_an_hsm_does_not_take_is_not_named() {
     let softhsm = of(Profile::SoftHsm);
     assert!(names(&placed_key(&softhsm, KIND, key(), "k")).contains(&Optional::AllowedMechanisms));
     let cloudhsm = of(Profile::CloudHsm);
-    for template in [placed_key(&cloudhsm, KIND, key(), "k"), canary(&cloudhsm), wrapping_key(&cloudhsm, KIND).unwraps_to] {
+    for template in
+        [placed_key(&cloudhsm, KIND, key(), "k"), canary(&cloudhsm), wrapping_key(&cloudhsm, KIND).unwraps_to]
+    {
         let named = names(&template);
         assert!(!named.contains(&Optional::AllowedMechanisms) && !named.contains(&Optional::Copyable), "{named:?}");
     }

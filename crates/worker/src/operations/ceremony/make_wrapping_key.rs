@@ -21,7 +21,9 @@ pub(super) fn run(owner: &mut Owner, transports: &[TransportKey]) -> Result<Repl
         return Err(Failure::own(Class::Request, "MakeWrappingKey", detail));
     }
     let module = &*owner.token.module;
-    let key = owner.session.generate_key(&Mechanism::AesKeyGen, &template::new_wrapping_key(module.capabilities(), Kind::Encryption))?;
+    let key = owner
+        .session
+        .generate_key(&Mechanism::AesKeyGen, &template::new_wrapping_key(module.capabilities(), Kind::Encryption))?;
     let blobs = transports
         .iter()
         .map(|transport| wrap_to(module, &owner.session, transport, key))
