@@ -11,9 +11,10 @@ fn unwrapped(controls: &[Control]) -> u64 {
 
 /// Calls until each of `workers` more has made its copy.
 async fn warm(caller: &Caller, key: &str, controls: &[Control], before: u64, workers: u64) {
+    let none = context(&[]);
     wait::until_async("each worker has made its copy", wait::LONG, async || {
         // Several at once, so that each worker has something to do.
-        let calls = (0..16).map(|_| caller.encrypt(key, b"plaintext", &context(&[])));
+        let calls = (0..16).map(|_| caller.encrypt(key, b"plaintext", &none));
         for sealed in futures_util::future::join_all(calls).await {
             sealed.unwrap();
         }
@@ -33,11 +34,11 @@ async fn each_worker_makes_its_copy_once_and_another_worker_its_own() {
     // Whichever of them are asked: at least one.
     warm(&caller, &key, &controls, placed, 1).await;
     let data_workers = 4;
+    let none = context(&[]);
     for _ in 0..20 {
-        let calls = (0..16).map(|_| caller.encrypt(&key, b"plaintext", &context(&[])));
-        let made: Vec<_> = futures_util::future::join_all(calls).await;
-        for sealed in made {
-            let opened = caller.decrypt(&sealed.unwrap(), &context(&[])).await.unwrap();
+        let calls = (0..16).map(|_| caller.encrypt(&key, b"plaintext", &none));
+        for sealed in futures_util::future::join_all(calls).await {
+            let opened = caller.decrypt(&sealed.unwrap(), &none).await.unwrap();
             assert_eq!(opened, b"plaintext");
         }
     }
