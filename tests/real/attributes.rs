@@ -63,6 +63,8 @@ async fn on_disk_every_key_that_encrypts_does_nothing_else() {
                 ("CKA_SIGN", false),
                 ("CKA_VERIFY", false),
                 ("CKA_DERIVE", false),
+                ("CKA_COPYABLE", false),
+                ("CKA_MODIFIABLE", false),
             ] {
                 assert_eq!(attribute(&dump, name), Some(value), "{name} in zone {}:\n{dump}", zone.name);
             }
@@ -94,9 +96,22 @@ async fn the_wrapping_key_wraps_and_unwraps_only() {
         ] {
             assert_eq!(attribute(dump, name), Some(value), "{name} in zone {}:\n{dump}", zone.name);
         }
-        let template: Vec<_> =
-            dump.lines().skip_while(|line| !line.ends_with(" CKA_UNWRAP_TEMPLATE")).take(8).collect();
-        assert!(template.len() > 2 && !template[2].ends_with("(length 0)"), "no unwrap template:\n{dump}");
+        let (_, unwraps_to) = dump.split_once(" CKA_UNWRAP_TEMPLATE").unwrap_or_else(|| panic!("no template:\n{dump}"));
+        for (name, value) in [
+            ("CKA_SENSITIVE", true),
+            ("CKA_EXTRACTABLE", false),
+            ("CKA_ENCRYPT", true),
+            ("CKA_DECRYPT", true),
+            ("CKA_WRAP", false),
+            ("CKA_UNWRAP", false),
+            ("CKA_SIGN", false),
+            ("CKA_VERIFY", false),
+            ("CKA_DERIVE", false),
+        ] {
+            assert_eq!(attribute(unwraps_to, name), Some(value), "{name} of what is unwrapped:\n{dump}");
+        }
+        let by: Vec<_> = dump.lines().filter(|line| line.ends_with("CKM_AES_KEY_WRAP")).collect();
+        assert_eq!(by.len(), 1, "its only mechanism:\n{dump}");
     }
 }
 

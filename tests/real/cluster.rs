@@ -136,7 +136,10 @@ impl Tokens {
             verify: Verify::default(),
         };
         let watchdog = Watchdog::new(self.clock.clone());
-        let start = |name: &&str| Hsm::start(self.settings(name), known_pin(PIN), self.clock.clone(), watchdog.clone());
+        let start = |name: &&str| {
+            let admission = known_pin(PIN);
+            Hsm::start(self.settings(name), admission, Arc::new(()), self.clock.clone(), watchdog.clone())
+        };
         let ((sender, removals), identities) = (mpsc::channel(16), Arc::default());
         let told = (sender, &identities);
         let members = names.iter().map(start).collect();

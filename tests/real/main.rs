@@ -37,6 +37,7 @@ mod files;
 mod grpc;
 mod hostile;
 mod hsms;
+mod hot_copies;
 mod http1;
 mod idempotency;
 mod identity;

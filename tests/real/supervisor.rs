@@ -99,7 +99,7 @@ impl Bench {
 
     fn start_with(&self, pin: &str) -> Hsm {
         let watchdog = Watchdog::new(self.clock.clone());
-        Hsm::start(self.settings.clone(), known_pin(pin), self.clock.clone(), watchdog)
+        Hsm::start(self.settings.clone(), known_pin(pin), Arc::new(()), self.clock.clone(), watchdog)
     }
 
     async fn start_whole(&self) -> Hsm {

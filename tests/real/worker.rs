@@ -6,9 +6,11 @@
 
 mod ceremony;
 mod confined;
+mod copies;
 mod crypto;
 mod log_key;
 mod objects;
+mod other_use;
 mod rig;
 mod trouble;
 mod wrapping;

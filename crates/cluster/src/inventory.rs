@@ -50,7 +50,7 @@ pub async fn keys_in(
     clock: &Clock,
 ) -> Result<BTreeSet<KeyVersionId>, String> {
     let settings = Settings { data_workers: 0, ..hsm.clone() };
-    let hsm = Hsm::start(settings, Arc::new(admission), clock.clone(), Watchdog::new(clock.clone()));
+    let hsm = Hsm::start(settings, Arc::new(admission), Arc::new(()), clock.clone(), Watchdog::new(clock.clone()));
     let listed = list(&hsm, clock).await;
     hsm.stop(LEAVE).await;
     listed

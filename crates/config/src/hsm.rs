@@ -45,12 +45,7 @@ impl Context<'_> {
             let place = raw.sessions.as_ref().or(raw.workers.as_ref()).map_or_else(|| hsm.span(), Spanned::span);
             return Err(self.error(Some(place), message));
         }
-        let hot_copies = match &raw.hot_copies {
-            Some(wanted) if *wanted.get_ref() && !calls.copy_object => {
-                return Err(self.at(wanted, "this HSM makes no copies (capabilities.calls.copy_object)"));
-            }
-            wanted => wanted.as_ref().map_or(run.hot_copies, |wanted| *wanted.get_ref()),
-        };
+        let hot_copies = raw.hot_copies.as_ref().map_or(run.hot_copies, |wanted| *wanted.get_ref());
         Ok(Hsm {
             id: self.name(&raw.id, "HSM id")?.into(),
             zone: self.name(&raw.zone, "zone")?.into(),

@@ -115,9 +115,6 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     if gcm.aad_max < aad as u64 {
         return found("gcm", "aad_max", needs(aad, "encryption context and header"));
     }
-    if run.hot_copies && !calls.copy_object {
-        return found("run", "hot_copies", "needs calls.copy_object, by which copies are made".to_owned());
-    }
     for (key, count, most) in [("workers", run.workers, 64), ("sessions", run.sessions, 256)] {
         if !(1..=most).contains(&count) {
             return found("run", key, format!("{count} is outside 1 to {most}"));

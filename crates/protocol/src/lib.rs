@@ -67,6 +67,12 @@ pub enum FromWorker {
         /// The request's id.
         id: u64,
     },
+    /// These versions are used again and again, and there is no hot copy of them: the worker wants them wrapped, to make
+    /// some of. Answered by an `Op::Copy` for each, or not at all; a worker that goes on wanting one says so again.
+    Wants {
+        /// The versions.
+        keys: Vec<KeyVersionId>,
+    },
     /// The answer to the request with this id.
     Reply {
         /// The request's id.
@@ -168,6 +174,14 @@ pub enum Op {
     Probe,
     /// Drop hot copies and handles of these versions at once; answered by `Done`. Data and control role.
     Forget(Vec<KeyVersionId>),
+    /// Make a hot copy of a version, if it is used by now and there is none; answered by `Done`, whatever becomes of it:
+    /// without a copy the token's object goes on being used. Data role.
+    Copy {
+        /// The version.
+        key: KeyVersionId,
+        /// From `MakeKey`. Absent: there is none; the token may be able to copy its object.
+        blob: Option<Bytes>,
+    },
     /// Make a random AES-256 session key, wrap it under the cluster wrapping key, forget it; answered by `Blob`.
     /// Control role.
     MakeKey,
@@ -311,7 +325,7 @@ pub struct DataKey {
 /// To which limit an operation belongs. The kill limit counts from when a session thread took the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Encrypt, decrypt, random, probe.
+    /// Encrypt, decrypt, random, probe, copy.
     Crypto,
     /// Unwrap, destroy, list, prove, show.
     Place,
@@ -328,7 +342,7 @@ impl Op {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => Kind::Crypto,
             Self::ReEncrypt(_) | Self::Compare(_) => Kind::Crypto,
-            Self::Probe | Self::Forget(_) => Kind::Crypto,
+            Self::Probe | Self::Forget(_) | Self::Copy { .. } => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
             Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
@@ -352,7 +366,9 @@ impl Op {
     pub fn allowed_for(&self, role: Role) -> bool {
         match self {
             Self::Encrypt(_) | Self::Decrypt(_) | Self::GenerateDataKey(_) | Self::Random { .. } => role == Role::Data,
-            Self::ReEncrypt(_) | Self::Compare(_) | Self::SignCheckpoint { .. } => role == Role::Data,
+            Self::ReEncrypt(_) | Self::Compare(_) | Self::SignCheckpoint { .. } | Self::Copy { .. } => {
+                role == Role::Data
+            }
             Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
@@ -385,6 +401,7 @@ impl Op {
             | Self::SelfTest
             | Self::Probe
             | Self::Forget(_)
+            | Self::Copy { .. }
             | Self::MakeKey
             | Self::Place { .. }
             | Self::Destroy(_)

@@ -10,7 +10,8 @@
 //! carries out what one worker's state machine decides, [`worker_pool`] is the HSM as a whole, and [`single`] a worker
 //! on its own.
 //!
-//! A worker that has found its token goes through [`admission`] before it serves.
+//! A worker that has found its token goes through [`admission`] before it serves. What it makes hot copies of, it is given
+//! when it asks for it ([`wrapped_keys`]).
 //!
 //! Invariants: every process that is started is waited for; none is killed while it may be inside a login; an HSM that
 //! was refused for good is not tried again; one worker of an HSM is in admission at a time; a request's share of the
@@ -45,6 +46,7 @@ mod worker_driver;
 mod worker_id;
 mod worker_pool;
 mod worker_process;
+mod wrapped_keys;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,6 +60,7 @@ pub use self::configured::lock_file;
 pub use self::lock_dir::{LockDirError, look_at_lock_dir};
 pub use self::login_lock::{LockError, LoginLock};
 pub use self::single::Worker;
+pub use self::wrapped_keys::WrappedKeys;
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
@@ -299,8 +302,14 @@ impl Hsm {
     /// Starts the HSM's workers and keeps them running until [`Hsm::stop`], or until the last clone is dropped. Returns
     /// at once; must be called inside a tokio runtime. One worker in admission at a time; the control worker first.
     #[must_use]
-    pub fn start(settings: Settings, admission: Arc<dyn WorkerAdmission>, clock: Clock, watchdog: Watchdog) -> Self {
-        let pool = worker_pool::WorkerPool::new(settings, admission, clock, watchdog);
+    pub fn start(
+        settings: Settings,
+        admission: Arc<dyn WorkerAdmission>,
+        wrapped_keys: Arc<dyn WrappedKeys>,
+        clock: Clock,
+        watchdog: Watchdog,
+    ) -> Self {
+        let pool = worker_pool::WorkerPool::new(settings, admission, wrapped_keys, clock, watchdog);
         pool.begin();
         Self(Arc::new(Handle(pool)))
     }

@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::in_flight::{Held, InFlight};
 use super::load::Reservation;
 use super::socket::Socket;
 use super::wire::{BUFFER_BYTES, Broken, Outgoing, read_all_replies, write_all_requests};
 use super::work_queue::WorkQueue;
+use super::wrapped_keys::AT_ONCE;
 use super::{CallError, KillLimits};
 use model::clock::Clock;
+use model::id::KeyVersionId;
 use model::lock::MutexExt as _;
 use protocol::{Fault, FrameError, Op, Ready, Reply, Start, encode_frame};
 
@@ -39,13 +41,13 @@ pub(super) enum Heard {
 
 /// The parent's end of the socket to one worker. Closed when it is dropped.
 pub(super) struct Link {
-    requests: mpsc::UnboundedSender<Request>,
     shared: Arc<Shared>,
 }
 
 /// What the link's two tasks and its owner share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
+    requests: mpsc::UnboundedSender<Request>,
     table: Mutex<Table>,
     /// Requests that the worker carries out at once.
     pub(super) sessions: usize,
@@ -56,8 +58,10 @@ pub(super) struct Shared {
     pub(super) busy: Notify,
     /// A reply blamed the token.
     pub(super) suspicion: Notify,
-    /// Where more to do comes from after each answer; for data workers.
+    /// Where more to do comes from after each answer, and what copies are made of; for data workers.
     pub(super) work: Weak<WorkQueue>,
+    /// Room for copies that are being made.
+    copies: Arc<Semaphore>,
 }
 
 /// What is outstanding, and who looks after it.
@@ -81,8 +85,10 @@ pub(super) type Answer = Result<Reply, CallError>;
 /// What is to be done when the reply comes. Dropped without one, the caller learns that the worker died.
 pub(super) struct Pending {
     pub(super) reply: oneshot::Sender<Answer>,
-    /// Absent for the supervisor's own probes.
+    /// Absent for the supervisor's own probes, and for copies.
     pub(super) reservation: Option<Reservation>,
+    /// Of a copy that is being made, its place among them.
+    pub(super) _copying: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
@@ -106,6 +112,7 @@ impl Link {
         let (heard, events) = mpsc::channel(4);
         let shared = Arc::new(Shared {
             clock,
+            requests,
             table: Mutex::new(Table { in_flight: InFlight::new(start.sessions), watched: false, ended: false }),
             sessions: start.sessions.max(1).into(),
             items: AtomicUsize::new(0),
@@ -113,6 +120,7 @@ impl Link {
             busy: Notify::new(),
             suspicion: Notify::new(),
             work,
+            copies: Arc::new(Semaphore::new(AT_ONCE)),
         });
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         let hello = encode_frame(&Outgoing::Start(start), &mut buffer);
@@ -135,7 +143,7 @@ impl Link {
                 }
             }
         });
-        (Self { requests, shared }, events)
+        (Self { shared }, events)
     }
 
     /// Hands a request over, for the reply on the channel; an error on the channel means that the worker died. `None`
@@ -144,7 +152,7 @@ impl Link {
     /// The queue behind this is bounded by the reservations: each request holds one.
     pub(super) fn send(&self, op: Arc<Op>, reservation: Option<Reservation>) -> Option<oneshot::Receiver<Answer>> {
         let (reply, receiver) = oneshot::channel();
-        self.forward(Request { op, pending: Pending { reply, reservation } }).ok()?;
+        self.forward(Request { op, pending: Pending { reply, reservation, _copying: None } }).ok()?;
         Some(receiver)
     }
 
@@ -152,7 +160,7 @@ impl Link {
     pub(super) fn forward(&self, request: Request) -> Result<(), Request> {
         let items = request.pending.items();
         self.shared.items.fetch_add(items, Ordering::Relaxed);
-        self.requests.send(request).map_err(|refused| {
+        self.shared.requests.send(request).map_err(|refused| {
             self.shared.items.fetch_sub(items, Ordering::Relaxed);
             refused.0
         })
@@ -166,7 +174,7 @@ impl Link {
 
     /// It takes requests.
     pub(super) fn is_open(&self) -> bool {
-        !self.requests.is_closed()
+        !self.shared.requests.is_closed()
     }
 
     /// Items that this worker has taken on.
@@ -221,6 +229,18 @@ impl Drop for Link {
 }
 
 impl Shared {
+    /// Has the worker make the hot copy that it wants. It waits for none; where too much is under way already, it says
+    /// again what it wants.
+    pub(super) fn copy(&self, key: KeyVersionId) {
+        let Some(work) = self.work.upgrade() else { return };
+        let Ok(place) = Arc::clone(&self.copies).try_acquire_owned() else { return };
+        // Nobody waits for the answer, which says nothing.
+        let (reply, _) = oneshot::channel();
+        let pending = Pending { reply, reservation: None, _copying: Some(place) };
+        // Fails where the link is being closed.
+        let _ = self.requests.send(Request { op: Arc::new(work.copy(key)), pending });
+    }
+
     /// What is outstanding. Only the link's own tasks change it, and one that panics ends the link with its worker;
     /// what it leaves half changed is read for no longer than that.
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {

@@ -16,9 +16,10 @@ use super::fair_queue::{FairQueue, Size};
 use super::link::{Answer, Link, Pending, Request};
 use super::load::{Bound, Gauge, Reservation};
 use super::service_time::ServiceTime;
-use super::{CallError, Settings};
+use super::{CallError, Settings, WrappedKeys};
 use model::call_options::CallOptions;
 use model::clock::Clock;
+use model::id::KeyVersionId;
 use protocol::{MANY_KEYS, Op};
 
 /// Something must have waited for so long before anybody is turned away at once: a burst is over by then.
@@ -34,6 +35,7 @@ pub(super) struct WorkQueue {
     links: Box<[ArcSwapOption<Link>]>,
     sessions: usize,
     hot_copies: bool,
+    wrapped_keys: Arc<dyn WrappedKeys>,
     gauge: Arc<Gauge>,
     service_time: ServiceTime,
     clock: Clock,
@@ -76,11 +78,12 @@ impl Fate {
 
 impl WorkQueue {
     /// Nothing waits, and no worker is there.
-    pub(super) fn new(settings: &Settings, clock: Clock) -> Self {
+    pub(super) fn new(settings: &Settings, wrapped_keys: Arc<dyn WrappedKeys>, clock: Clock) -> Self {
         Self {
             links: (0..settings.data_workers).map(|_| ArcSwapOption::empty()).collect(),
             sessions: usize::from(settings.sessions.max(1)),
             hot_copies: settings.hot_copies,
+            wrapped_keys,
             gauge: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
             service_time: ServiceTime::default(),
             clock,
@@ -91,6 +94,11 @@ impl WorkQueue {
     /// Items and bytes that were taken on.
     pub(super) fn gauge(&self) -> &Gauge {
         &self.gauge
+    }
+
+    /// What a worker makes a hot copy of a version by.
+    pub(super) fn copy(&self, key: KeyVersionId) -> Op {
+        Op::Copy { key, blob: self.wrapped_keys.of(key) }
     }
 
     /// The worker of a place takes requests from now on, or none.
@@ -132,7 +140,7 @@ impl WorkQueue {
             Err(bound) => self.make_room(options, items, bytes, bound)?,
         };
         let (reply, receiver) = oneshot::channel();
-        let request = Request { op, pending: Pending { reply, reservation: Some(reservation) } };
+        let request = Request { op, pending: Pending { reply, reservation: Some(reservation), _copying: None } };
         let usual = self.usual(&request.op);
         let mut waiting = self.lock();
         let least_busy = self.loads().min().ok_or(CallError::NotReady)?;
@@ -223,7 +231,7 @@ impl WorkQueue {
             waiting.since = None;
         }
         drop(waiting);
-        for Pending { reply, reservation } in turned_away {
+        for Pending { reply, reservation, _copying: _ } in turned_away {
             drop(reservation);
             let _ = reply.send(Err(CallError::WouldMissDeadline(self.wait())));
         }

@@ -16,7 +16,7 @@ use super::status_tracker::{StatusTracker, View};
 use super::work_queue::{Fate, Taken, WorkQueue};
 use super::worker_driver::keep;
 use super::worker_id::WorkerId;
-use super::{CallError, Settings, State, Status, process};
+use super::{CallError, Settings, State, Status, WrappedKeys, process};
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::key_store::ConnectionErrorCode;
@@ -57,6 +57,7 @@ impl WorkerPool {
     pub(super) fn new(
         settings: Settings,
         admission: Arc<dyn WorkerAdmission>,
+        wrapped_keys: Arc<dyn WrappedKeys>,
         clock: Clock,
         watchdog: Watchdog,
     ) -> Arc<Self> {
@@ -69,7 +70,7 @@ impl WorkerPool {
             refused: OnceLock::new(),
             stop: watch::channel(None).0,
             slots: ids.collect(),
-            data: Arc::new(WorkQueue::new(&settings, clock.clone())),
+            data: Arc::new(WorkQueue::new(&settings, wrapped_keys, clock.clone())),
             control: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
             control_worker: ArcSwapOption::empty(),
             open: AtomicBool::new(true),

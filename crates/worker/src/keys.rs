@@ -22,6 +22,10 @@ pub(super) const PROOF_LASTS: Duration = Duration::from_secs(1);
 pub(super) const NAME_LASTS: Duration = Duration::from_secs(10);
 /// A copy whose last proof is older than this has not been used for about a second, and makes room for another.
 const IN_USE: Duration = Duration::from_secs(2);
+/// A copy that was wanted and has not come is wanted again after this.
+const WANT_LASTS: Duration = Duration::from_secs(1);
+/// After this it is tried again to copy what could not be copied.
+const REFUSAL_LASTS: Duration = Duration::from_secs(60);
 /// Most hot copies of one process, so many that ten thousand keys in use find room in the workers of an HSM; about 8 kB
 /// each in SoftHSM, 64 MB if all of them are made.
 const COPIES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
@@ -43,13 +47,26 @@ struct State<H> {
     forgotten: u64,
 }
 
+#[derive(Clone)]
 struct Object<H> {
     handle: H,
-    /// False once the token refused to copy it.
-    copyable: bool,
     proven: Option<Instant>,
+    /// When a copy was wanted last.
+    wanted: Option<Instant>,
+    /// When no copy could be made of it.
+    refused: Option<Instant>,
     /// When its CKA_ID was read last.
     named: Instant,
+}
+
+impl<H> Object<H> {
+    fn can_be_copied(&self, now: Instant) -> bool {
+        self.refused.is_none_or(|then| now.saturating_duration_since(then) > REFUSAL_LASTS)
+    }
+
+    fn new(handle: H, now: Instant) -> Self {
+        Self { handle, proven: None, wanted: None, refused: None, named: now }
+    }
 }
 
 struct HotCopy<H> {
@@ -76,8 +93,9 @@ impl<H: Copy + PartialEq> Keys<H> {
         for (key, handle) in found {
             let known = state.objects.get(key).filter(|known| known.handle == *handle);
             if known.is_some() || !objects.contains_key(key) {
-                let (copyable, proven) = known.map_or((true, None), |known| (known.copyable, known.proven));
-                objects.insert(*key, Object { handle: *handle, copyable, proven, named: now });
+                let object =
+                    known.map_or_else(|| Object::new(*handle, now), |known| Object { named: now, ..known.clone() });
+                objects.insert(*key, object);
             }
         }
         state.objects = objects;
@@ -89,8 +107,7 @@ impl<H: Copy + PartialEq> Keys<H> {
     pub(super) fn learn(&self, found: &[(KeyVersionId, H)], now: Instant) {
         let mut state = self.lock();
         for (key, handle) in found {
-            let object = || Object { handle: *handle, copyable: true, proven: None, named: now };
-            state.objects.entry(*key).or_insert_with(object);
+            state.objects.entry(*key).or_insert_with(|| Object::new(*handle, now));
         }
     }
 
@@ -111,20 +128,32 @@ impl<H: Copy + PartialEq> Keys<H> {
         self.lock().copies.peek(&key).filter(|copy| is_fresh(copy.proven, now)).map(|copy| copy.handle)
     }
 
-    /// The token object of `key` was just used with success. Says whether it is worth a hot copy: it is when the object
-    /// was used before within the last second, and a copy can be kept without taking the place of one in use.
-    pub(super) fn prove(&self, key: KeyVersionId, used: H, now: Instant) -> Option<CopyPermit> {
+    /// The token object of `key` was just used with success. Says whether a hot copy is wanted: it is when the object
+    /// was used before within the last second, a copy can be kept without taking the place of one in use, and none is on
+    /// its way.
+    pub(super) fn prove(&self, key: KeyVersionId, used: H, now: Instant) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
-        let object = state.objects.get_mut(&key).filter(|object| object.handle == used)?;
+        let Some(object) = state.objects.get_mut(&key).filter(|object| object.handle == used) else { return false };
         let again = object.proven.replace(now).is_some_and(|before| is_fresh(before, now));
         if let Some(copy) = state.copies.get_mut(&key) {
             copy.proven = now;
-            return None;
+            return false;
         }
-        let room = state.copies.len() < COPIES.get()
-            || state.copies.peek_lru().is_some_and(|(_, oldest)| now.saturating_duration_since(oldest.proven) > IN_USE);
-        (self.hot_copies && object.copyable && again && room).then_some(CopyPermit(state.forgotten))
+        let wanted = self.hot_copies && object.can_be_copied(now) && again && has_room(&state.copies, now);
+        let asked = object.wanted.is_some_and(|then| now.saturating_duration_since(then) <= WANT_LASTS);
+        if wanted && !asked {
+            object.wanted = Some(now);
+        }
+        wanted && !asked
+    }
+
+    /// Whether a hot copy may be made now, and of which object of the token.
+    pub(super) fn permit(&self, key: KeyVersionId, now: Instant) -> Option<(H, CopyPermit)> {
+        let state = self.lock();
+        let object = state.objects.get(&key).filter(|object| object.can_be_copied(now))?;
+        let room = !state.copies.contains(&key) && has_room(&state.copies, now);
+        (self.hot_copies && room).then_some((object.handle, CopyPermit(state.forgotten)))
     }
 
     /// Keeps a hot copy. Returns a copy that has to be destroyed: the evicted one, or this one when it came too late.
@@ -136,10 +165,10 @@ impl<H: Copy + PartialEq> Keys<H> {
         state.copies.push(key, HotCopy { handle, proven }).map(|(_, evicted)| evicted.handle)
     }
 
-    /// The token does not copy this object: it is not asked again.
-    pub(super) fn refuse_copies(&self, key: KeyVersionId) {
+    /// No copy could be made of this object: it is not tried again for a while.
+    pub(super) fn refuse_copies(&self, key: KeyVersionId, now: Instant) {
         if let Some(object) = self.lock().objects.get_mut(&key) {
-            object.copyable = false;
+            object.refused = Some(now);
         }
     }
 
@@ -175,7 +204,7 @@ impl<H: Copy + PartialEq> Keys<H> {
 
     /// The token object of `key` was made under this handle.
     pub(super) fn placed(&self, key: KeyVersionId, handle: H, now: Instant) {
-        self.lock().objects.insert(key, Object { handle, copyable: true, proven: None, named: now });
+        self.lock().objects.insert(key, Object::new(handle, now));
     }
 
     /// How often something was forgotten.
@@ -196,6 +225,12 @@ impl<H: Copy + PartialEq> Keys<H> {
     fn lock(&self) -> MutexGuard<'_, State<H>> {
         self.state.lock_anyway()
     }
+}
+
+/// Whether one more copy can be kept without taking the place of one in use.
+fn has_room<H>(copies: &LruCache<KeyVersionId, HotCopy<H>>, now: Instant) -> bool {
+    copies.len() < COPIES.get()
+        || copies.peek_lru().is_some_and(|(_, oldest)| now.saturating_duration_since(oldest.proven) > IN_USE)
 }
 
 fn is_fresh(proven: Instant, now: Instant) -> bool {
@@ -221,7 +256,11 @@ mod tests {
     /// Uses the token object twice and keeps the copy that is then allowed.
     fn warm(keys: &Keys<u64>, n: u32, now: Instant) -> Option<u64> {
         keys.prove(key(n), u64::from(n), now);
-        let permit = keys.prove(key(n), u64::from(n), now)?;
+        if !keys.prove(key(n), u64::from(n), now) {
+            return None;
+        }
+        let (object, permit) = keys.permit(key(n), now)?;
+        assert_eq!(object, u64::from(n));
         keys.keep_copy(key(n), 10_000 + u64::from(n), now, permit)
     }
 
@@ -234,7 +273,8 @@ mod tests {
         assert_eq!(keys.copy(key(1), clock.now()), Some(10_001));
         clock.advance(PROOF_LASTS + Duration::from_millis(1));
         assert_eq!(keys.copy(key(1), clock.now()), None);
-        assert_eq!(keys.prove(key(1), 1, clock.now()), None, "the copy is there already");
+        assert!(!keys.prove(key(1), 1, clock.now()), "the copy is there already");
+        assert_eq!(keys.permit(key(1), clock.now()), None);
         assert_eq!(keys.copy(key(1), clock.now()), Some(10_001));
     }
 
@@ -243,7 +283,7 @@ mod tests {
         let clock = Clock::manual();
         let keys = keys(1, clock.now());
         for _ in 0..5 {
-            assert_eq!(keys.prove(key(1), 1, clock.now()), None);
+            assert!(!keys.prove(key(1), 1, clock.now()));
             clock.advance(Duration::from_secs(2));
         }
     }
@@ -253,12 +293,24 @@ mod tests {
         let clock = Clock::manual();
         let keys = keys(2, clock.now());
         warm(&keys, 1, clock.now());
-        keys.prove(key(2), 2, clock.now());
-        let permit = keys.prove(key(2), 2, clock.now()).unwrap();
+        let (_, permit) = keys.permit(key(2), clock.now()).unwrap();
         assert_eq!(keys.forget(&[key(1)]), [10_001]);
         assert_eq!((keys.copy(key(1), clock.now()), keys.object(key(1))), (None, None));
         assert_eq!(keys.keep_copy(key(2), 77, clock.now(), permit), Some(77), "made before the forget");
         assert_eq!((keys.copy(key(2), clock.now()), keys.object(key(2))), (None, Some(2)));
+        assert_eq!(keys.permit(key(1), clock.now()), None, "nobody has found it again");
+    }
+
+    #[test]
+    fn a_copy_that_does_not_come_is_wanted_again_after_a_while() {
+        let clock = Clock::manual();
+        let keys = keys(1, clock.now());
+        let uses = |times| (0..times).filter(|_| keys.prove(key(1), 1, clock.now())).count();
+        assert_eq!(uses(100), 1);
+        clock.advance(WANT_LASTS);
+        assert_eq!(uses(100), 0, "it may be on its way");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(uses(100), 1);
     }
 
     #[test]
@@ -269,8 +321,9 @@ mod tests {
         for n in 1..=most {
             assert_eq!(warm(&keys, n, clock.now()), None);
         }
-        keys.prove(key(most + 1), u64::from(most + 1), clock.now());
-        assert_eq!(keys.prove(key(most + 1), u64::from(most + 1), clock.now()), None, "all are fresh");
+        let more = || (0..2).any(|_| keys.prove(key(most + 1), u64::from(most + 1), clock.now()));
+        assert!(!more(), "all are fresh");
+        assert_eq!(keys.permit(key(most + 1), clock.now()), None);
         clock.advance(IN_USE);
         assert_eq!(warm(&keys, most + 1, clock.now()), None, "they may still be used");
         clock.advance(Duration::from_millis(1));
@@ -282,19 +335,23 @@ mod tests {
         let clock = Clock::manual();
         let keys = keys(1, clock.now());
         keys.placed(key(1), 9, clock.now());
-        keys.prove(key(1), 1, clock.now());
-        assert_eq!(keys.prove(key(1), 1, clock.now()), None);
+        assert!(!(0..3).any(|_| keys.prove(key(1), 1, clock.now())));
         assert_eq!((keys.copy(key(1), clock.now()), keys.object(key(1))), (None, Some(9)));
     }
 
     #[test]
-    fn a_token_that_refuses_to_copy_is_not_asked_again() {
+    fn what_cannot_be_copied_is_left_alone_for_a_while() {
         let clock = Clock::manual();
         let keys = keys(1, clock.now());
         keys.prove(key(1), 1, clock.now());
-        assert!(keys.prove(key(1), 1, clock.now()).is_some());
-        keys.refuse_copies(key(1));
-        assert_eq!(keys.prove(key(1), 1, clock.now()), None);
+        assert!(keys.prove(key(1), 1, clock.now()));
+        keys.refuse_copies(key(1), clock.now());
+        assert_eq!(keys.permit(key(1), clock.now()), None);
+        let uses = || (0..3).any(|_| keys.prove(key(1), 1, clock.now()));
+        clock.advance(REFUSAL_LASTS);
+        assert!(!uses());
+        clock.advance(Duration::from_millis(1));
+        assert!(uses() && keys.permit(key(1), clock.now()).is_some());
     }
 
     #[test]
@@ -302,8 +359,10 @@ mod tests {
         let clock = Clock::manual();
         let keys = Keys::new(false);
         keys.placed(key(1), 1_u64, clock.now());
-        assert_eq!((0..3).find_map(|_| keys.prove(key(1), 1, clock.now())), None);
+        assert!(!(0..3).any(|_| keys.prove(key(1), 1, clock.now())));
+        assert_eq!(keys.permit(key(1), clock.now()), None);
     }
+
     #[test]
     fn an_object_says_again_and_again_which_key_it_is() {
         let clock = Clock::manual();

@@ -8,7 +8,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
 use super::fault::Failure;
-use super::keys::{CopyPermit, Keys};
+use super::keys::Keys;
 use super::module::Module;
 use super::operations::{KeyStream, LogPair};
 use super::random::RandomPool;
@@ -70,6 +70,8 @@ pub(super) struct Owner {
     outbox: Arc<Outbox>,
     /// The request in hand, until it was told that the token is searched for it.
     untold: Option<u64>,
+    /// Keys of it of which hot copies are wanted.
+    wanted: Vec<KeyVersionId>,
 }
 
 impl Owner {
@@ -77,7 +79,7 @@ impl Owner {
     pub(super) fn open(token: Arc<Token>, outbox: Arc<Outbox>) -> Result<Self, Failure> {
         let session = token.module.open(token.slot)?;
         let pool = RandomPool::new(token.module.capabilities().calls.random_bytes);
-        Ok(Self { token, session, pool, caught_up: None, outbox, untold: None })
+        Ok(Self { token, session, pool, caught_up: None, outbox, untold: None, wanted: Vec::new() })
     }
 
     /// To be called when the request with this id is taken.
@@ -90,6 +92,14 @@ impl Owner {
     pub(super) fn searches(&mut self) {
         if let Some(id) = self.untold.take() {
             self.outbox.send(&FromWorker::Searching { id }, false);
+        }
+    }
+
+    /// To be called when a request is done. The parent is told of which keys copies are wanted; nobody waits for them.
+    pub(super) fn end(&mut self) {
+        if !self.wanted.is_empty() {
+            let keys = std::mem::take(&mut self.wanted);
+            self.outbox.send(&FromWorker::Wants { keys }, true);
         }
     }
 
@@ -152,8 +162,8 @@ impl Owner {
             let done = self.is_still(key, object, now).and_then(|()| act(&self.token.module, &self.session, object));
             let failure = match done {
                 Ok(value) => {
-                    if let Some(permit) = self.token.keys.prove(key, object, now) {
-                        self.make_copy(key, object, now, permit);
+                    if self.token.keys.prove(key, object, now) {
+                        self.wanted.push(key);
                     }
                     return Ok(value);
                 }
@@ -192,7 +202,7 @@ impl Owner {
     }
 
     /// Fails as if the object were gone where its handle stands for another one by now.
-    fn is_still(&self, key: KeyVersionId, object: ObjectHandle, now: Instant) -> Result<(), Failure> {
+    pub(super) fn is_still(&self, key: KeyVersionId, object: ObjectHandle, now: Instant) -> Result<(), Failure> {
         let token = &self.token;
         if token.keys.is_named(key, object, now) {
             return Ok(());
@@ -281,36 +291,10 @@ impl Owner {
         self.destroy_copies(self.token.keys.take_copy(key));
     }
 
-    fn make_copy(&self, key: KeyVersionId, object: ObjectHandle, now: Instant, permit: CopyPermit) {
-        let copied = lock(&self.token.pinned).copy_object(object, &template::hot_copy());
-        match copied {
-            Ok(copy) => {
-                // It is used without a further look at what was copied.
-                if !self.is_of_key(copy, key) {
-                    self.destroy_copies([copy]);
-                    return match self.is_of_key(object, key) {
-                        true => self.token.keys.refuse_copies(key),
-                        false => self.forget(&[key]),
-                    };
-                }
-                tracing::debug!(%key, "hot copy made");
-                self.destroy_copies(self.token.keys.keep_copy(key, copy, now, permit));
-            }
-            // Slower, but nothing fails: the token object goes on being used.
-            Err(error) => {
-                tracing::warn!(%key, %error, "the token does not copy this key; it is used without a hot copy");
-                self.token.keys.refuse_copies(key);
-            }
-        }
-    }
-
-    fn is_of_key(&self, object: ObjectHandle, key: KeyVersionId) -> bool {
-        objects::is_of_key(&self.token.module, &self.session, object, key).unwrap_or(false)
-    }
-
-    fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
+    /// Destroys hot copies that are in `keys` no more.
+    pub(super) fn destroy_copies(&self, copies: impl IntoIterator<Item = ObjectHandle>) {
         for copy in copies {
-            // Whoever uses it now has it from before it was taken out of `keys`; nobody can find it there any more.
+            // Whoever uses it now has it from before it was taken out of `keys`.
             let _unused = self.token.copies_in_use.write_anyway();
             if let Err(error) = self.session.destroy_object(copy) {
                 tracing::debug!(%error, "a hot copy was gone before it was destroyed");

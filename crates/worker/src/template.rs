@@ -1,9 +1,16 @@
 //! What the objects in a token are: every attribute that matters is set, because modules' defaults differ and
-//! SoftHSM's let a key wrap, sign and derive. But for what an HSM is known not to take: its capabilities say so.
+//! SoftHSM's let a key wrap, sign and derive, by any mechanism. But for what an HSM is known not to take: its capabilities
+//! say so.
+
+mod kind;
+#[cfg(test)]
+mod tests;
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, CertificateType, KeyType, ObjectClass};
 
+pub(super) use self::kind::Kind;
+use self::kind::{Use, no_use, only};
 use model::id::KeyVersionId;
 use model::profile::{Capabilities, Objects, Optional};
 
@@ -29,108 +36,120 @@ pub(super) const LOG: &str = "keystored audit log";
 /// Label of the cluster wrapping key.
 pub(super) const WRAPPING: &str = "keystored-cluster-wrapping";
 
-/// What a secret key may be used for. All else is refused by the token.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    /// Encrypt and decrypt.
-    Data,
-    /// Wrap and unwrap.
-    Wrapping,
-    /// Nothing but being wrapped.
-    Nothing,
-}
-
 /// A caller's key, unwrapped into a token.
-pub(super) fn placed_key(of: &Capabilities, key: KeyVersionId, label: &str) -> Vec<Attribute> {
-    let mut template = secret_key(true, false, Use::Data);
+pub(super) fn placed_key(of: &Capabilities, kind: Kind, key: KeyVersionId, label: &str) -> Vec<Attribute> {
+    let mut template = bound(of, true, false, Use::Key(kind));
     template.extend(length_to_unwrap(of));
-    template.extend(only_gcm(of));
     template.extend([
         Attribute::Id(key.to_bytes().to_vec()),
         Attribute::Label(of.attributes.label(label).as_bytes().to_vec()),
-        // Hot copies are made by C_CopyObject, for which SoftHSM wants both: the copy differs in CKA_TOKEN.
-        Attribute::Copyable(true),
-        Attribute::Modifiable(true),
         Attribute::Destroyable(true),
     ]);
-    fit(of, "C_UnwrapKey", Objects::SecretKey, template)
+    fit(of, "C_UnwrapKey", Objects::SecretKey, fixed(template))
 }
 
-/// A hot copy: the same key as an object of this process's memory.
-pub(super) fn hot_copy() -> [Attribute; 2] {
+/// A hot copy: the same key, unwrapped into this process's memory. Without an id, which some HSMs take for one object
+/// alone.
+pub(super) fn hot_copy(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    let mut template = bound(of, false, false, Use::Key(kind));
+    template.extend(length_to_unwrap(of));
+    fit(of, "C_UnwrapKey", Objects::SecretKey, fixed(template))
+}
+
+/// In what a hot copy differs that C_CopyObject makes.
+pub(super) fn copied() -> [Attribute; 2] {
     [Attribute::Token(false), Attribute::Private(true)]
 }
 
-/// A new key that exists for the time it takes to wrap it.
-pub(super) fn passing_key(of: &Capabilities) -> Vec<Attribute> {
-    made(of, secret_key(false, true, Use::Nothing), [])
+/// A new key of callers that exists for the time it takes to wrap it.
+pub(super) fn passing_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    passing(of, Use::Key(kind))
+}
+
+/// A new cluster wrapping key, for the time it takes to wrap it to the cluster's tokens.
+pub(super) fn new_wrapping_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    passing(of, Use::Wrapping(kind))
 }
 
 /// The cluster wrapping key on its way through this token to another one: it wraps a sample, by which it is known.
 /// CKA_VALUE_LEN must not be named.
-pub(super) fn passing_wrapping_key(of: &Capabilities) -> Vec<Attribute> {
-    fit(of, "C_UnwrapKey", Objects::SecretKey, secret_key(false, true, Use::Wrapping))
+pub(super) fn passing_wrapping_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    fit(of, "C_UnwrapKey", Objects::SecretKey, bound(of, false, true, Use::Wrapping(kind)))
 }
 
 /// What is to become the cluster wrapping key, on trial. CKA_VALUE_LEN must not be named.
-pub(super) fn wrapping_key_on_trial(of: &Capabilities) -> Vec<Attribute> {
-    fit(of, "C_UnwrapKey", Objects::SecretKey, secret_key(false, false, Use::Wrapping))
+pub(super) fn wrapping_key_on_trial(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    fit(of, "C_UnwrapKey", Objects::SecretKey, bound(of, false, false, Use::Wrapping(kind)))
 }
 
-/// The key of a challenge, where it is made.
-pub(super) fn challenge_key(of: &Capabilities) -> Vec<Attribute> {
-    made(of, secret_key(false, true, Use::Data), [])
+/// The key of a challenge, where it is made: of the kind that the wrapping key is for.
+pub(super) fn challenge_key(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    made(of, bound(of, false, true, Use::Key(kind)), [])
 }
 
-/// The key of a challenge, where it is answered.
-pub(super) fn challenge_key_opened(of: &Capabilities) -> Vec<Attribute> {
-    let mut template = secret_key(false, false, Use::Data);
+/// The key of a challenge, where it is answered: all that a wrapping key may unwrap to.
+pub(super) fn challenge_key_opened(of: &Capabilities, kind: Kind) -> Vec<Attribute> {
+    let mut template = bound(of, false, false, Use::Key(kind));
     template.extend(length_to_unwrap(of));
     fit(of, "C_UnwrapKey", Objects::SecretKey, template)
 }
 
 /// The canary key.
 pub(super) fn canary(of: &Capabilities) -> Vec<Attribute> {
-    let more = [
-        Attribute::Id(CANARY.as_bytes().to_vec()),
-        Attribute::Label(CANARY.as_bytes().to_vec()),
-        Attribute::Copyable(false),
-        // Last: SoftHSM refuses whatever follows it.
-        Attribute::Modifiable(false),
-    ];
-    made(of, secret_key(true, false, Use::Data), only_gcm(of).into_iter().chain(more))
+    let more = vec![Attribute::Id(CANARY.as_bytes().to_vec()), Attribute::Label(CANARY.as_bytes().to_vec())];
+    made(of, bound(of, true, false, Use::Key(Kind::Encryption)), fixed(more))
 }
 
 /// What stands in for the canary key where there is none: the same as an object of this process's memory.
 pub(super) fn stand_in(of: &Capabilities) -> Vec<Attribute> {
-    made(of, secret_key(false, false, Use::Data), [])
+    made(of, bound(of, false, false, Use::Key(Kind::Encryption)), [])
 }
 
-/// The cluster wrapping key: attributes before its unwrap template, the unwrap template, attributes after it.
-pub(super) fn wrapping_key(of: &Capabilities) -> (Vec<Attribute>, [Attribute; 2], Vec<Attribute>) {
-    let mut first = secret_key(true, false, Use::Wrapping);
-    first.extend([Attribute::Id(WRAPPING.as_bytes().to_vec()), Attribute::Label(WRAPPING.as_bytes().to_vec())]);
-    let unwraps_to = [Attribute::Extractable(false), Attribute::Sensitive(true)];
+/// The wrapping key of keys of this kind, as it is unwrapped in its token.
+pub(super) struct WrappingKey {
+    /// Attributes before its unwrap template.
+    pub(super) first: Vec<Attribute>,
+    /// The unwrap template: what everything must be that it unwraps. Whoever has kmsuser's PIN and a wrapped key can
+    /// unwrap that as nothing else, not even for himself.
+    pub(super) unwraps_to: Vec<Attribute>,
+    /// Attributes after it.
+    pub(super) last: Vec<Attribute>,
+}
+
+/// See there.
+pub(super) fn wrapping_key(of: &Capabilities, kind: Kind) -> WrappingKey {
+    let mut first = bound(of, true, false, Use::Wrapping(kind));
+    let label = kind.wrapping_key().as_bytes();
+    first.extend([Attribute::Id(label.to_vec()), Attribute::Label(label.to_vec())]);
+    let mut unwraps_to = vec![Attribute::Extractable(false), Attribute::Sensitive(true)];
+    unwraps_to.extend(Use::Key(kind).uses());
+    unwraps_to.extend(Use::Key(kind).mechanism(of));
     // Nobody may make a copy that decrypts blobs instead of unwrapping them, or change this one into such.
-    let last = vec![Attribute::Copyable(false), Attribute::Modifiable(false)];
-    let [first, last] = [first, last].map(|part| fit(of, "C_UnwrapKey", Objects::SecretKey, part));
-    (first, unwraps_to, last)
+    let last = fixed(Vec::new());
+    let [first, unwraps_to, last] =
+        [first, unwraps_to, last].map(|part| fit(of, "C_UnwrapKey", Objects::SecretKey, part));
+    WrappingKey { first, unwraps_to, last }
 }
 
 /// Public and private half of the identity pair.
 pub(super) fn identity_pair(of: &Capabilities) -> (Vec<Attribute>, Vec<Attribute>) {
-    pair(of, signing_pair(of, IDENTITY, &P_256))
+    pair(of, signing_pair(of, IDENTITY, &P_256, MechanismType::ECDSA))
 }
 
-/// The same of the log key, on this curve.
-pub(super) fn log_pair(of: &Capabilities, curve: &[u8]) -> (Vec<Attribute>, Vec<Attribute>) {
-    let (public, mut private) = signing_pair(of, LOG, curve);
+/// The same of the log key, on this curve, which signs by this mechanism.
+pub(super) fn log_pair(of: &Capabilities, curve: &[u8], signs: MechanismType) -> (Vec<Attribute>, Vec<Attribute>) {
+    let (public, mut private) = signing_pair(of, LOG, curve, signs);
     // Modules that let a key sign so that the text can be had of the signature let all of them.
     private.push(Attribute::SignRecover(false));
     pair(of, (public, private))
 }
 
-fn signing_pair(of: &Capabilities, label: &str, curve: &[u8]) -> (Vec<Attribute>, Vec<Attribute>) {
+fn signing_pair(
+    of: &Capabilities,
+    label: &str,
+    curve: &[u8],
+    signs: MechanismType,
+) -> (Vec<Attribute>, Vec<Attribute>) {
     let mut public = vec![
         Attribute::Token(true),
         Attribute::Private(false),
@@ -138,6 +157,7 @@ fn signing_pair(of: &Capabilities, label: &str, curve: &[u8]) -> (Vec<Attribute>
         Attribute::Verify(true),
         Attribute::Encrypt(false),
         Attribute::Wrap(false),
+        only(signs),
     ];
     let mut private = vec![
         Attribute::Token(true),
@@ -148,6 +168,7 @@ fn signing_pair(of: &Capabilities, label: &str, curve: &[u8]) -> (Vec<Attribute>
         Attribute::Decrypt(false),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
+        only(signs),
     ];
     public.extend(named(of, label, PUBLIC));
     private.extend(named(of, label, PRIVATE));
@@ -178,6 +199,7 @@ pub(super) fn transport_pair(of: &Capabilities) -> (Vec<Attribute>, Vec<Attribut
         Attribute::Encrypt(false),
         Attribute::Verify(false),
         Attribute::VerifyRecover(false),
+        only(MechanismType::RSA_PKCS_OAEP),
     ];
     let mut private = vec![
         Attribute::Token(true),
@@ -189,6 +211,7 @@ pub(super) fn transport_pair(of: &Capabilities) -> (Vec<Attribute>, Vec<Attribut
         Attribute::Sign(false),
         Attribute::SignRecover(false),
         Attribute::Derive(false),
+        only(MechanismType::RSA_PKCS_OAEP),
     ];
     public.extend(named(of, TRANSPORT, PUBLIC));
     private.extend(named(of, TRANSPORT, PRIVATE));
@@ -207,6 +230,7 @@ pub(super) fn transport_public(of: &Capabilities, modulus: &[u8], exponent: &[u8
         Attribute::Wrap(true),
         Attribute::Encrypt(false),
         Attribute::Verify(false),
+        only(MechanismType::RSA_PKCS_OAEP),
     ];
     fit(of, "C_CreateObject", Objects::PublicKey, template)
 }
@@ -231,12 +255,6 @@ fn made(of: &Capabilities, mut template: Vec<Attribute>, more: impl IntoIterator
 /// What most modules refuse, since the blob tells, and some want.
 fn length_to_unwrap(of: &Capabilities) -> Option<Attribute> {
     of.wrap.value_len.then(|| Attribute::ValueLen(AES_256_BYTES.into()))
-}
-
-fn only_gcm(of: &Capabilities) -> Option<Attribute> {
-    // Every number that is not the standard's own is a vendor's, which cryptoki takes as well.
-    let gcm = MechanismType::try_from(of.gcm.mechanism).ok()?;
-    Some(Attribute::AllowedMechanisms(vec![gcm]))
 }
 
 fn pair(of: &Capabilities, (public, private): (Vec<Attribute>, Vec<Attribute>)) -> (Vec<Attribute>, Vec<Attribute>) {
@@ -272,119 +290,40 @@ fn optional(attribute: &Attribute) -> Option<Optional> {
     })
 }
 
+/// Nobody may copy it into something else, or change it.
+fn fixed(mut template: Vec<Attribute>) -> Vec<Attribute> {
+    // The latter last: SoftHSM refuses whatever follows it.
+    template.extend([Attribute::Copyable(false), Attribute::Modifiable(false)]);
+    template
+}
+
+/// With its uses and the one mechanism by which it does them.
+fn bound(of: &Capabilities, token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
+    let mut template = secret_key(token, extractable, usage);
+    template.extend(usage.mechanism(of));
+    template
+}
+
+/// One that is only wrapped, to be used like this where it is unwrapped.
+fn passing(of: &Capabilities, usage: Use) -> Vec<Attribute> {
+    let mut template = described(false, true, no_use());
+    template.extend(usage.mechanism(of));
+    made(of, template, [])
+}
+
 fn secret_key(token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
-    vec![
+    described(token, extractable, usage.uses())
+}
+
+fn described(token: bool, extractable: bool, uses: Vec<Attribute>) -> Vec<Attribute> {
+    let mut template = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
         Attribute::Token(token),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(extractable),
-        Attribute::Encrypt(usage == Use::Data),
-        Attribute::Decrypt(usage == Use::Data),
-        Attribute::Wrap(usage == Use::Wrapping),
-        Attribute::Unwrap(usage == Use::Wrapping),
-        Attribute::Sign(false),
-        Attribute::Verify(false),
-        Attribute::Derive(false),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::id::KeyId;
-    use model::profile::{LeftOut, Profile};
-
-    fn of(profile: Profile) -> Capabilities {
-        config::capabilities(profile).unwrap()
-    }
-
-    fn key() -> KeyVersionId {
-        KeyVersionId { key: KeyId::from_bytes([7; 16]), version: 1 }
-    }
-
-    fn ids(template: &[Attribute]) -> Vec<&[u8]> {
-        template.iter().filter_map(|of| if let Attribute::Id(id) = of { Some(&id[..]) } else { None }).collect()
-    }
-
-    #[test]
-    fn what_an_hsm_does_not_take_is_not_named() {
-        let names = |template: &[Attribute]| template.iter().filter_map(optional).collect::<Vec<_>>();
-        let softhsm = of(Profile::SoftHsm);
-        assert!(names(&placed_key(&softhsm, key(), "k")).contains(&Optional::AllowedMechanisms));
-        let cloudhsm = of(Profile::CloudHsm);
-        for template in [placed_key(&cloudhsm, key(), "k"), canary(&cloudhsm), wrapping_key(&cloudhsm).2] {
-            let named = names(&template);
-            assert!(!named.contains(&Optional::AllowedMechanisms) && !named.contains(&Optional::Copyable), "{named:?}");
-        }
-        let (public, private) = transport_pair(&cloudhsm);
-        for template in [&public, &private] {
-            let named = names(template);
-            assert!(!named.contains(&Optional::SignRecover) && !named.contains(&Optional::VerifyRecover), "{named:?}");
-        }
-        assert!(!names(&public).contains(&Optional::Private) && names(&private).contains(&Optional::Private));
-    }
-
-    /// Whatever is left out: what a key is for, and what keeps it from being read, is said.
-    #[test]
-    fn what_matters_most_is_always_named() {
-        let mut none = of(Profile::Generic);
-        let names = [
-            Optional::AllowedMechanisms,
-            Optional::Copyable,
-            Optional::Modifiable,
-            Optional::Destroyable,
-            Optional::Private,
-            Optional::Encrypt,
-            Optional::Decrypt,
-            Optional::Wrap,
-            Optional::Unwrap,
-            Optional::Sign,
-            Optional::SignRecover,
-            Optional::Verify,
-            Optional::VerifyRecover,
-            Optional::Derive,
-        ];
-        let objects = vec![Objects::SecretKey, Objects::PrivateKey, Objects::PublicKey, Objects::Certificate];
-        none.attributes.left_out = vec![LeftOut { functions: vec!["*".to_owned()], objects, names: names.to_vec() }];
-        let placed = placed_key(&none, key(), "k");
-        for wanted in [
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Token(true),
-            Attribute::Encrypt(true),
-            Attribute::Decrypt(true),
-        ] {
-            assert!(placed.contains(&wanted), "{wanted:?}");
-        }
-        assert!(!placed.contains(&Attribute::Wrap(false)));
-        assert!(wrapping_key(&none).0.contains(&Attribute::Unwrap(true)));
-        assert!(identity_pair(&none).1.contains(&Attribute::Sign(true)));
-    }
-
-    #[test]
-    fn halves_have_ids_of_their_own_where_they_must() {
-        let (public, private) = identity_pair(&of(Profile::SoftHsm));
-        assert_eq!(ids(&public), ids(&private));
-        let cloudhsm = of(Profile::CloudHsm);
-        let (public, private) = identity_pair(&cloudhsm);
-        let certificate = certificate(&cloudhsm, IDENTITY, b"der", b"subject");
-        let mut all = [ids(&public), ids(&private), ids(&certificate)].concat();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 3);
-    }
-
-    #[test]
-    fn the_length_is_named_where_it_is_wanted() {
-        let length = Attribute::ValueLen(AES_256_BYTES.into());
-        for (profile, wanted) in [(Profile::SoftHsm, false), (Profile::Luna, true), (Profile::CloudHsm, false)] {
-            let of = of(profile);
-            assert_eq!(placed_key(&of, key(), "k").contains(&length), wanted, "{profile:?}");
-            assert_eq!(challenge_key_opened(&of).contains(&length), wanted, "{profile:?}");
-            assert!(!wrapping_key_on_trial(&of).contains(&length), "that is RSA's");
-            assert!(passing_key(&of).contains(&length));
-        }
-    }
+    ];
+    template.extend(uses);
+    template
 }

@@ -1,7 +1,5 @@
 //! Tokens, ceremony objects, placed keys: what they are, seen by another PKCS#11 client.
 
-use std::fs;
-
 use model::id::{KeyId, KeyVersionId};
 use protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role, Token};
 
@@ -136,27 +134,6 @@ fn objects_are_what_they_were_meant_to_be() {
     let wrapping = block("keystored-cluster-wrapping");
     assert!(wrapping.contains("Usage:      wrap, unwrap\n"), "{wrapping}");
     assert!(wrapping.contains("Access:     sensitive\n"), "{wrapping}");
-}
-
-#[test]
-fn a_blob_cannot_be_unwrapped_as_a_key_that_can_be_read() {
-    let tokens = Tokens::after_ceremony();
-    let (_, blob) = tokens.control().make_key();
-    let file = tokens.dir.path().join("blob");
-    fs::write(&file, &blob).unwrap();
-    let id: String = b"keystored-cluster-wrapping".iter().map(|byte| format!("{byte:02x}")).collect();
-    let file = file.to_str().unwrap();
-    let unwrap = ["--unwrap", "--mechanism", "AES-KEY-WRAP", "--id", &id, "-i", file, "--key-type", "AES:"];
-    let rest = ["--application-label", "stolen", "--application-id", "77"];
-    let attempt = |extra: &[&str]| tokens.pkcs11_tool(&[&unwrap[..], &rest[..], extra].concat());
-    for readable in [&["--extractable"][..], &["--extractable", "--sensitive"], &[]] {
-        let (output, done) = attempt(readable);
-        eprintln!("{readable:?} {output}");
-        assert!(!done && output.contains("CKR_TEMPLATE_INCONSISTENT"), "{readable:?}: {output}");
-    }
-    // The attempt as such was right: it is the unwrap template that refuses.
-    let (output, done) = attempt(&["--sensitive"]);
-    assert!(done, "{output}");
 }
 
 #[test]

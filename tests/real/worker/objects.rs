@@ -188,7 +188,8 @@ fn handles_of_another_incarnation_name_nothing() {
 #[test]
 fn an_object_that_is_given_another_id_encrypts_for_its_old_key_no_more() {
     let tokens = Tokens::after_ceremony();
-    let mut control = tokens.control();
+    // Of an earlier version, whose keys could be changed.
+    let mut control = tokens.control_as_before();
     let (key, _) = control.make_key();
     let other = KeyVersionId { key: KeyId::random(), version: 1 };
     let mut data = without_copies(&tokens);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chaos_hsm::Control;
 use model::id::{KeyId, KeyVersionId};
-use model::profile::Profile;
+use model::profile::{LeftOut, Objects, Optional, Profile};
 use model::sandbox::Sandbox;
 use model::secret::Secret;
 use protocol::{
@@ -47,6 +47,8 @@ pub(super) struct Worker {
     next_id: u64,
     /// Requests for which it said that it searches the token.
     pub(super) searched: Vec<u64>,
+    /// Versions of which it wanted to make hot copies.
+    pub(super) wanted: Vec<KeyVersionId>,
     log: PathBuf,
 }
 
@@ -161,7 +163,9 @@ impl Tokens {
                 worker.child.wait().unwrap();
                 Err(fault)
             }
-            FromWorker::Reply { .. } | FromWorker::Searching { .. } => panic!("a reply before Ready"),
+            FromWorker::Reply { .. } | FromWorker::Searching { .. } | FromWorker::Wants { .. } => {
+                panic!("a reply before Ready")
+            }
         }
     }
 
@@ -171,6 +175,15 @@ impl Tokens {
 
     pub(super) fn control(&self) -> Worker {
         self.worker(self.start(Role::Control)).unwrap()
+    }
+
+    /// One that places keys as an earlier version did: they can be copied and changed.
+    pub(super) fn control_as_before(&self) -> Worker {
+        let mut start = self.start(Role::Control);
+        let (functions, objects) = (vec!["C_UnwrapKey".to_owned()], vec![Objects::SecretKey]);
+        let names = vec![Optional::Copyable, Optional::Modifiable];
+        start.capabilities.attributes.left_out.push(LeftOut { functions, objects, names });
+        self.worker(start).unwrap()
     }
 
     pub(super) fn ceremony(&self) -> Worker {
@@ -214,7 +227,7 @@ impl Worker {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { child, socket, received: Vec::new(), next_id: 0, searched: Vec::new(), log }
+        Self { child, socket, received: Vec::new(), next_id: 0, searched: Vec::new(), wanted: Vec::new(), log }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -237,6 +250,7 @@ impl Worker {
                 self.received.drain(..taken);
                 match message {
                     FromWorker::Searching { id } => self.searched.push(id),
+                    FromWorker::Wants { keys } => self.wanted.extend(keys),
                     message => return message,
                 }
                 continue;
@@ -265,6 +279,19 @@ impl Worker {
         let FromWorker::Reply { id: answered, reply } = self.receive() else { panic!("no reply") };
         assert_eq!(id, answered);
         reply
+    }
+
+    /// Uses a key until the worker wants to make a copy of it, and has it make one of this; what the log says since.
+    pub(super) fn copy(&mut self, key: KeyVersionId, blob: Option<Bytes>) -> String {
+        self.wanted.clear();
+        wait_for("a copy is wanted", || {
+            self.encrypt(key, b"plaintext", b"").unwrap();
+            self.wanted.contains(&key)
+        });
+        let before = self.log().len();
+        let reply = self.call(Op::Copy { key, blob });
+        assert!(matches!(reply, Reply::Done), "{reply:?}");
+        self.log().split_off(before)
     }
 
     pub(super) fn login(&mut self, pin: &str) -> Result<LoggedIn, Fault> {

@@ -23,7 +23,8 @@ fn read_wrapping_key(zone: &Zone, parcel: &[u8], dir: &Path) -> tool::Ran {
     fs::write(&blob, parcel).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/thief.py");
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(script).arg(&zone.module).arg(&zone.label).arg(&blob);
+    // Nothing is to be left beside the scripts.
+    command.arg("-B").arg(script).arg(&zone.module).arg(&zone.label).arg(&blob);
     tool::run(command.envs(&zone.env).env("PIN", zone.pin()))
 }
 

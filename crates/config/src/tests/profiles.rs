@@ -184,10 +184,6 @@ fn what_cannot_be_is_refused_with_its_place() {
             "capabilities.codes.meaning: missing field `code`",
         ),
         (
-            "hot_copies = true\ncapabilities.calls.copy_object = false",
-            "this HSM makes no copies (capabilities.calls.copy_object)",
-        ),
-        (
             "sessions = 8\ncapabilities.calls.sessions = 17",
             "1 workers with 8 sessions each need 18, with the control worker",
         ),
@@ -201,10 +197,10 @@ fn what_cannot_be_is_refused_with_its_place() {
         assert_eq!(line, 36, "{text}: {message}");
     }
     // Where the file says nothing of what is contradicted, the HSM is named.
-    let text = said("profile = \"softhsm\"\ncapabilities.calls.copy_object = false");
-    let error = judge(&text).expect_err("copies by C_CopyObject alone");
+    let text = said("profile = \"softhsm\"\ncapabilities.login.pin_max = 7");
+    let error = judge(&text).expect_err("PINs of 8 characters at least and 7 at most");
     assert_eq!(error.line, Some(30));
-    assert!(error.message.contains("capabilities.run.hot_copies: needs calls.copy_object"), "{error}");
+    assert!(error.message.contains("capabilities.login.pin_min: is more than login.pin_max"), "{error}");
 }
 
 /// What one token wraps another one unwraps.

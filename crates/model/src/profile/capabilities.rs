@@ -115,7 +115,7 @@ impl IvBy {
 pub struct Calls {
     /// C_OpenSession opens read-only sessions, and they are enough for encrypting and decrypting.
     pub read_only_sessions: bool,
-    /// C_CopyObject makes a session object of a token object.
+    /// C_CopyObject makes a session object of a token object: a hot copy of a key that there is in no wrapped form.
     pub copy_object: bool,
     /// Most bytes of one C_GenerateRandom.
     pub random_bytes: u64,

@@ -11,6 +11,7 @@ use futures_util::future::{join_all, select_all};
 use tokio_util::sync::CancellationToken;
 
 use super::Lifecycle;
+use super::escrow::Escrow;
 use super::recorded::Pauses;
 use super::{ConnectStep, transient};
 use crate::core::cluster_registry::{ActiveCluster, ClusterSpec, RunningCluster};
@@ -158,7 +159,9 @@ impl Lifecycle {
 
     /// Starts one HSM, whose workers this admission lets in.
     pub(super) fn start_hsm(&self, hsm: supervisor::Settings, admission: &KeyStoreAdmission) -> Hsm {
-        Hsm::start(hsm, Arc::new(admission.clone()), self.core.clock().clone(), self.core.registry().watchdog.clone())
+        let escrow = Arc::new(Escrow(self.core.store().clone()));
+        let (clock, watchdog) = (self.core.clock().clone(), self.core.registry().watchdog.clone());
+        Hsm::start(hsm, Arc::new(admission.clone()), escrow, clock, watchdog)
     }
 
     /// HSMs of the configuration that have a PIN on record.

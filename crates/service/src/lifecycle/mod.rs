@@ -5,6 +5,7 @@ mod connect;
 mod create;
 mod destroy;
 mod disconnect;
+mod escrow;
 mod fill;
 mod key_store;
 mod procedures;

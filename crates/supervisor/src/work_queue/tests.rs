@@ -46,7 +46,7 @@ impl Bench {
         let clock = Clock::manual();
         let settings =
             Settings { data_workers: workers, queue_items, hot_copies: true, ..Settings::of_a_test("a", "zone-a") };
-        let work = Arc::new(WorkQueue::new(&settings, clock.clone()));
+        let work = Arc::new(WorkQueue::new(&settings, Arc::new(()), clock.clone()));
         let mut bench = Self { work, workers: Vec::new(), clock };
         for place in 0..usize::from(workers) {
             bench.start(place);

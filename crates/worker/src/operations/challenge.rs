@@ -11,7 +11,7 @@ use super::gcm;
 use crate::fault::Failure;
 use crate::module::Module;
 use crate::owner::Owner;
-use crate::template;
+use crate::template::{self, Kind};
 use model::ciphertext::IV_BYTES;
 use model::secret::Secret;
 use protocol::{Challenge, Class, Fault, Reply, Sealed};
@@ -27,7 +27,8 @@ pub(super) fn make(owner: &mut Owner) -> Result<Reply, Failure> {
     owner.random(&mut *answer)?;
     let (wrapped, (iv, sealed)) = owner.with_wrapping_key(|module, session, wrapping| {
         let key_wrap = module.key_wrap()?;
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template::challenge_key(module.capabilities()))?;
+        let key = session
+            .generate_key(&Mechanism::AesKeyGen, &template::challenge_key(module.capabilities(), Kind::Encryption))?;
         let made = session.wrap_key(&key_wrap, wrapping, key).map_err(Failure::from);
         let made = made.and_then(|wrapped| Ok((wrapped, gcm::seal(module, session, key, iv, AAD, &*answer)?)));
         let destroyed = session.destroy_object(key);
@@ -56,7 +57,7 @@ pub(super) fn check(
         }
         fault
     };
-    let template = template::challenge_key_opened(module.capabilities());
+    let template = template::challenge_key_opened(module.capabilities(), Kind::Encryption);
     let opened = session.unwrap_key(&module.key_wrap()?, wrapping, &challenge.wrapped, &template);
     let key = opened.map_err(|error| judged(error.into()))?;
     let answer = gcm::open(module, session, key, challenge.sealed.iv, AAD, &challenge.sealed.sealed);

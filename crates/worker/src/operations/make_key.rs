@@ -6,14 +6,15 @@ use cryptoki::mechanism::Mechanism;
 
 use crate::fault::Failure;
 use crate::owner::Owner;
-use crate::template;
+use crate::template::{self, Kind};
 use protocol::Reply;
 
 /// The wrapped key.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let blob = owner.with_wrapping_key(|module, session, wrapping| {
         let key_wrap = module.key_wrap()?;
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities()))?;
+        let key = session
+            .generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
         let wrapped = session.wrap_key(&key_wrap, wrapping, key);
         let destroyed = session.destroy_object(key);
         let wrapped = wrapped?;

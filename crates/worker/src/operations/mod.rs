@@ -4,6 +4,7 @@ mod ceremony;
 mod challenge;
 mod change_pin;
 mod compare;
+mod copy;
 mod decrypt;
 mod destroy;
 mod encrypt;
@@ -66,12 +67,14 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::SelfTest => owner.persist(self_test::run),
         Op::Probe => owner.persist(probe::run),
         Op::Forget(keys) => Ok(forget::run(owner, &keys)),
+        Op::Copy { key, blob } => Ok(copy::run(owner, key, blob.as_deref())),
         Op::MakeKey => owner.persist(make_key::run),
         Op::Place { key, label, blob } => owner.persist(|owner| place::run(owner, key, &label, &blob)),
         Op::Destroy(key) => owner.persist(|owner| destroy::run(owner, key)),
         Op::List => owner.persist(list::run),
         Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
     };
+    owner.end();
     match outcome {
         Err(failure) if told_elsewhere => Reply::Failed(failure.into_fault(owner.codes())),
         outcome => outcome.unwrap_or_else(|failure| fail(owner, failure)),

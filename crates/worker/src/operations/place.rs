@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::list;
 use crate::fault::Failure;
 use crate::owner::Owner;
+use crate::template::Kind;
 use crate::{objects, template};
 use model::id::KeyVersionId;
 use protocol::{Class, Reply};
@@ -23,7 +24,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
                 session.destroy_object(left)?;
             }
         }
-        let template = template::placed_key(module.capabilities(), key, label);
+        let template = template::placed_key(module.capabilities(), Kind::Encryption, key, label);
         Ok(session.unwrap_key(&module.key_wrap()?, wrapping, blob, &template)?)
     });
     if placed.is_err() {

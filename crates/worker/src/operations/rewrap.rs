@@ -13,6 +13,7 @@ use super::ceremony::{oaep, transport};
 use crate::fault::Failure;
 use crate::module::Module;
 use crate::owner::Owner;
+use crate::template::Kind;
 use crate::{objects, template};
 use protocol::{Class, Reply, TransportKey};
 
@@ -25,7 +26,7 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8], to: &TransportKey) -> Result<R
         Failure::own(Class::Refused, "HandOnWrappingKey", "the token holds no transport key; the ceremony makes one")
     })?;
     let of = owner.token.module.capabilities();
-    let opened = session.unwrap_key(&oaep(of), own, blob, &template::passing_wrapping_key(of));
+    let opened = session.unwrap_key(&oaep(of), own, blob, &template::passing_wrapping_key(of, Kind::Encryption));
     let key = opened.map_err(|error| {
         let what = "opening the wrapped key from the ceremony folder";
         let mut fault = Failure::from(error).during(what, owner.codes());
@@ -54,7 +55,8 @@ fn rewrapped(owner: &Owner, key: ObjectHandle, to: &TransportKey) -> Result<Byte
 /// Whether two wrapping keys are one: AES key wrap is deterministic, so that both make the same of a fresh key.
 fn are_one(module: &Module, session: &Session, one: ObjectHandle, other: ObjectHandle) -> Result<bool, Failure> {
     let key_wrap = module.key_wrap()?;
-    let sample = session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities()))?;
+    let sample =
+        session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
     let wrapped = [one, other].map(|wrapping| session.wrap_key(&key_wrap, wrapping, sample));
     let destroyed = session.destroy_object(sample);
     let [by_one, by_other] = wrapped;

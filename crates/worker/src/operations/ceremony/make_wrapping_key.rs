@@ -8,7 +8,7 @@ use cryptoki::mechanism::Mechanism;
 use super::transport::wrap_to;
 use crate::fault::Failure;
 use crate::owner::Owner;
-use crate::template;
+use crate::template::{self, Kind};
 use protocol::{Class, Reply, TransportKey};
 
 /// Most tokens of one cluster.
@@ -21,7 +21,9 @@ pub(super) fn run(owner: &mut Owner, transports: &[TransportKey]) -> Result<Repl
         return Err(Failure::own(Class::Request, "MakeWrappingKey", detail));
     }
     let module = &*owner.token.module;
-    let key = owner.session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities()))?;
+    let key = owner
+        .session
+        .generate_key(&Mechanism::AesKeyGen, &template::new_wrapping_key(module.capabilities(), Kind::Encryption))?;
     let blobs = transports
         .iter()
         .map(|transport| wrap_to(module, &owner.session, transport, key))

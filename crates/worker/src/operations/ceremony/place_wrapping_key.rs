@@ -1,7 +1,7 @@
 //! Unwrap a blob as this token's cluster wrapping key.
 //!
-//! Its unwrap template is what keeps keys inside tokens: without it, whoever holds kmsuser's PIN could unwrap a blob as
-//! a key that can be read.
+//! Its unwrap template is what keeps keys inside tokens, and to their use: without it, whoever holds kmsuser's PIN could
+//! unwrap a blob as a key that can be read, or that does something else than the token's own object of it.
 
 use cryptoki::object::ObjectClass;
 use pkcs11_extra::UnwrapTemplate;
@@ -10,6 +10,7 @@ use super::oaep;
 use crate::fault::Failure;
 use crate::operations::challenge::check;
 use crate::owner::{Owner, lock};
+use crate::template::{Kind, WrappingKey};
 use crate::{objects, template};
 use model::profile::UnwrapTemplate as Told;
 use protocol::{Challenge, Class, Reply};
@@ -35,7 +36,7 @@ pub(in crate::operations) fn ensure(
     let transport = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?
         .ok_or_else(|| refused("the token holds no transport key; the ceremony makes one"))?;
     let of = module.capabilities();
-    let opened = session.unwrap_key(&oaep(of), transport, blob, &template::wrapping_key_on_trial(of));
+    let opened = session.unwrap_key(&oaep(of), transport, blob, &template::wrapping_key_on_trial(of, Kind::Encryption));
     let on_trial = opened.map_err(|error| {
         let what = "opening the wrapped copy for this token: it was made for another one, or is damaged";
         let mut fault = Failure::from(error).during(what, module.codes());
@@ -61,7 +62,7 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
     let transport = objects::named(session, ObjectClass::PRIVATE_KEY, template::TRANSPORT)?
         .ok_or_else(|| refused("the token holds no transport key; MakeTransportPair comes first"))?;
     let of = owner.token.module.capabilities();
-    let (first, unwraps_to, last) = template::wrapping_key(of);
+    let WrappingKey { first, unwraps_to, last } = template::wrapping_key(of, Kind::Encryption);
     let placed = match of.wrap.unwrap_template {
         Told::AtUnwrap => {
             let template = UnwrapTemplate { first: &first, unwraps_to: &unwraps_to, last: &last };
@@ -70,7 +71,8 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
         Told::None => {
             tracing::warn!(
                 "this token cannot be told what its wrapping key may unwrap to (capabilities.wrap.unwrap_template): \
-                 whoever has kmsuser's PIN and a wrapped key can unwrap that as a key that can be read"
+                 whoever has kmsuser's PIN and a wrapped key can unwrap that as a key that can be read, or that does \
+                 something else"
             );
             session.unwrap_key(&oaep(of), transport, blob, &[first, last].concat()).map_err(Failure::from)
         }

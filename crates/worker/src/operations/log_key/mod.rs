@@ -51,6 +51,7 @@ struct Seen {
 /// How a pair is made.
 struct Making {
     makes: Mechanism<'static>,
+    /// For the pair, and for a signature with it.
     needs: [MechanismType; 2],
     curve: &'static [u8],
 }
@@ -199,7 +200,8 @@ fn generate(owner: &mut Owner) -> Result<[ObjectHandle; 2], Failure> {
         if !needs.iter().all(|mechanism| listed.contains(mechanism)) {
             continue;
         }
-        let (public, private) = template::log_pair(owner.token.module.capabilities(), curve);
+        let [_, signs] = *needs;
+        let (public, private) = template::log_pair(owner.token.module.capabilities(), curve, signs);
         match owner.session.generate_key_pair(makes, &public, &private).map_err(Failure::from) {
             Ok((public, private)) => return Ok([public, private]),
             Err(failure) if failure.class(owner.codes()) == Class::Session => return Err(failure),
