@@ -8,7 +8,7 @@ use model::id::KeyVersionId;
 use model::profile::{Capabilities, Objects, Optional};
 
 /// Bytes of an AES-256 key.
-const AES_256_BYTES: u64 = 32;
+pub(super) const AES_256_BYTES: u64 = 32;
 /// Bits of the RSA transport keys. They are used once per ceremony.
 const TRANSPORT_BITS: u64 = 2_048;
 /// The curve of Ed25519 by its name, DER: a PrintableString. SoftHSM knows it by no other.
@@ -29,9 +29,12 @@ pub(super) const LOG: &str = "keystored audit log";
 /// Label of the cluster wrapping key.
 pub(super) const WRAPPING: &str = "keystored-cluster-wrapping";
 
+/// A label that no object has, for searches that find nothing.
+pub(super) const NOWHERE: &str = "keystored nowhere";
+
 /// What a secret key may be used for. All else is refused by the token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     /// Encrypt and decrypt.
     Data,
     /// Wrap and unwrap.
@@ -222,7 +225,7 @@ fn named(of: &Capabilities, label: &str, part: &str) -> [Attribute; 2] {
 }
 
 /// A secret key that is made in the token.
-fn made(of: &Capabilities, mut template: Vec<Attribute>, more: impl IntoIterator<Item = Attribute>) -> Vec<Attribute> {
+pub(super) fn made(of: &Capabilities, mut template: Vec<Attribute>, more: impl IntoIterator<Item = Attribute>) -> Vec<Attribute> {
     template.push(Attribute::ValueLen(AES_256_BYTES.into()));
     template.extend(more);
     fit(of, "C_GenerateKey", Objects::SecretKey, template)
@@ -245,14 +248,14 @@ fn pair(of: &Capabilities, (public, private): (Vec<Attribute>, Vec<Attribute>)) 
 }
 
 /// Without what the HSM does not take. A use that the object is for is never left out.
-fn fit(of: &Capabilities, function: &str, object: Objects, mut template: Vec<Attribute>) -> Vec<Attribute> {
+pub(super) fn fit(of: &Capabilities, function: &str, object: Objects, mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.retain(|attribute| {
         optional(attribute).is_none_or(|optional| !of.attributes.leave_out(function, object, optional))
     });
     template
 }
 
-fn optional(attribute: &Attribute) -> Option<Optional> {
+pub(super) fn optional(attribute: &Attribute) -> Option<Optional> {
     Some(match attribute {
         Attribute::AllowedMechanisms(_) => Optional::AllowedMechanisms,
         Attribute::Copyable(_) => Optional::Copyable,
@@ -272,7 +275,7 @@ fn optional(attribute: &Attribute) -> Option<Optional> {
     })
 }
 
-fn secret_key(token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
+pub(super) fn secret_key(token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
