@@ -9,7 +9,7 @@ use crate::fault::Failure;
 use crate::module::Module;
 use crate::owner::Owner;
 use model::profile::Capabilities;
-use model::profile::examination::Tried;
+use model::profile::examination::{Setting, Tried};
 use protocol::{Class, Fault};
 
 /// Random bytes that every token gives, to see whether it is there.
@@ -136,6 +136,15 @@ impl Drop for Bench<'_> {
                 tracing::debug!(%error, "an object of the self-test could not be destroyed by itself");
             }
         }
+    }
+}
+
+/// Of what serving cannot do without: the token refuses it in every way. Where that reads as trouble of its own it is not
+/// judged, since trouble passes.
+pub(super) fn nothing_works<T>(fault: Fault) -> Result<Setting<T>, Failure> {
+    match fault.class {
+        Class::Token | Class::Session | Class::Login => Err(fault.into()),
+        _ => Ok(Setting { as_said: Tried::Fails(said(&fault)), instead: None }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
-use super::bench::{Bench, said};
+use super::bench::{Bench, nothing_works, said};
 use crate::fault::Failure;
 use crate::operations::gcm;
 use crate::operations::self_test::{AAD, Drawn, does_so};
@@ -25,26 +25,24 @@ const WAYS: [IvBy; 4] = [IvBy::Caller, IvBy::ZeroedWriteback, IvBy::NullAppended
 
 /// Whether the token does it as its capabilities have it, and how it does it where it does not.
 pub(super) fn way(bench: &mut Bench<'_>, key: ObjectHandle) -> Result<Setting<Gcm>, Failure> {
-    let as_said = bench.tried(|bench| {
+    let outcome = bench.settle(|bench| {
         let (module, desk) = (bench.module(), &bench.desk);
         let seal = |iv, plaintext: &[u8]| gcm::seal(module, desk, key, iv, AAD, plaintext);
         test(bench, module.capabilities().gcm.iv, seal, |iv, sealed| gcm::open(module, desk, key, iv, AAD, sealed))
     })?;
-    if as_said == Tried::Works {
-        return Ok(Setting::works());
-    }
+    let Err(fault) = outcome else { return Ok(Setting::works()) };
     let of = &bench.of().gcm;
     for mechanism in likely(of.mechanism, &NUMBERS) {
         for iv in likely(of.iv, &WAYS) {
             for iv_bits in likely(of.iv_bits, &BITS) {
                 let gcm = Gcm { mechanism, iv, iv_bits, ..of.clone() };
                 if gcm != *of && is_way(bench, key, &gcm)? {
-                    return Ok(Setting { as_said, instead: Some(gcm) });
+                    return Ok(Setting { as_said: Tried::Fails(said(&fault)), instead: Some(gcm) });
                 }
             }
         }
     }
-    Ok(Setting { as_said, instead: None })
+    nothing_works(fault)
 }
 
 /// What is said first, then the others.

@@ -3,7 +3,7 @@
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 
-use super::bench::Bench;
+use super::bench::{Bench, nothing_works, said};
 use super::templates;
 use crate::fault::Failure;
 use crate::module::key_wrap_by;
@@ -51,7 +51,6 @@ pub(super) fn key_wrap(
         Ok(blob) => return Ok(Wrapped { found: Setting::works(), by: Some(said), blob }),
         Err(fault) => fault,
     };
-    let as_said = Tried::Fails(super::bench::said(&fault));
     let numbers = std::iter::once(said.number).chain(NUMBERS.into_iter().filter(|number| *number != said.number));
     for number in numbers {
         for value_len in [said.value_len, !said.value_len] {
@@ -60,12 +59,12 @@ pub(super) fn key_wrap(
                 continue;
             }
             if let Ok(blob) = round_trip(bench, by)? {
-                let found = Setting { as_said, instead: Some(by) };
+                let found = Setting { as_said: Tried::Fails(said(&fault)), instead: Some(by) };
                 return Ok(Wrapped { found, by: Some(by), blob });
             }
         }
     }
-    Ok(Wrapped { found: Setting { as_said, instead: None }, by: None, blob: Vec::new() })
+    Ok(Wrapped { found: nothing_works(fault)?, by: None, blob: Vec::new() })
 }
 
 fn there_and_back(
