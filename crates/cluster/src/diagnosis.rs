@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use model::clock::Clock;
 use model::profile::judgement::Finding;
 use model::profile::{Basis, Profile};
-use protocol::{Described, Measure, Op, Reply, Speed};
-use supervisor::{CodeSeen, Hsm};
+use protocol::{Op, Reply};
+use supervisor::Hsm;
+
+pub use protocol::{Described, Measure, MechanismSeen, Speed};
+pub use supervisor::CodeSeen;
 
 /// Everything together; what is not done by then is said to be.
 const ALL: Duration = Duration::from_secs(8);

@@ -1,11 +1,10 @@
 //! What was found of one HSM, as it stands on the wire.
 
 use super::key_stores::{finding, time};
+use cluster::diagnosis::{CodeSeen, Described, MechanismSeen, Speed};
 use model::profile::Basis;
 use proto::v1;
-use protocol::{Described, MechanismSeen, Speed};
 use service::HsmDiagnosis;
-use supervisor::CodeSeen;
 
 /// The whole report.
 pub(super) fn shown(of: HsmDiagnosis) -> v1::DiagnoseHsmResponse {
