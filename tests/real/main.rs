@@ -63,6 +63,7 @@ mod rewrap;
 mod rotation;
 mod roundtrip;
 mod secrets;
+mod self_test;
 mod server;
 mod shares;
 mod shutdown;

@@ -59,7 +59,6 @@ fn a_token_that_is_as_its_profile_says_is_found_so_and_left_as_it_was() {
         // Objects of a session go with it.
         assert_eq!(calls("C_OpenSession") - opened, calls("C_CloseSession") - closed, "{role:?}");
         assert!(calls("C_GetTokenInfo") - all < 10, "it is asked for what is refused, and for little else");
-        assert_eq!(calls("C_FindObjectsInit") % 2, calls("C_FindObjectsFinal") % 2);
         assert!(worker.stop().success());
     }
     let (listed, _) = tokens.pkcs11_tool(&["--list-objects"]);
