@@ -3,10 +3,11 @@
 
 use chaos_hsm::Control;
 use proto::v1::{ConnectionState, DiagnoseHsmRequest, HsmVerdict};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::daemon::Site;
-use crate::harness::{Caller, Daemon, Failure, chaos, context, shared};
+use crate::harness::{Caller, Daemon, Failure, chaos, context, process, shared};
 use crate::iv::wait_until_told;
 
 /// A token that copies nothing, and the setting that it wants.
@@ -55,7 +56,10 @@ async fn what_contradicts_is_out_until_the_token_does_as_is_said() {
     let id = caller.key_stores().await.remove(0).key_store_id;
     // It serves, and nobody looks at copies again before a control worker is let in.
     control.set(NO_COPIES).unwrap();
-    daemon.replace_workers("a", &caller).await;
+    let zone = daemon.zone("a");
+    zone.keep_copies();
+    // The control worker comes first.
+    process::signal(zone.workers().into_iter().min().unwrap(), Signal::KILL);
     wait_until_told(&caller, "hsm-a", WANTED).await;
     let store = caller.key_store(&id).await;
     assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}");

@@ -367,7 +367,7 @@ const fn words(step: Step) -> Option<&'static str> {
         Step::Login => Some("logging in"),
         Step::Prove => Some("proving its identity"),
         Step::ChangePin => Some("rotating kmsuser's PIN"),
-        Step::TryCanary => Some("using its canary key"),
+        Step::TryCanary => Some("examining its token"),
         Step::RecordAttempt
         | Step::RecordOutcome
         | Step::RecordPending

@@ -12,8 +12,7 @@ use supervisor::{AdmissionError, AdmissionSession};
 
 /// Has the worker examine its token, and says why that keeps the HSM out where it does.
 pub(super) async fn run(session: &AdmissionSession, hsm: &HsmId) -> Result<(), AdmissionError> {
-    let step = "examining what its token does";
-    session.step(step);
+    let step = "examining its token";
     let settings = session.settings();
     let found = match session.call(Op::Examine { sessions: settings.sessions }).await {
         Ok(Reply::Examined(found)) => found,
