@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, ConnectionState, CreateKeyRequest,
-    DataKeySpec, DecryptRequest, DecryptResult, DescribeClustersRequest, DescribeKeyStoresRequest, DiagnoseHsmRequest, EncryptRequest,
-    GenerateDataKeyRequest, GenerateRandomRequest, GetStatisticsRequest, ListKeysRequest, ResyncKeysRequest,
-    UpdateKeyStoreRequest, decrypt_result, encrypt_result, generate_data_key_result,
+    DataKeySpec, DecryptRequest, DecryptResult, DescribeClustersRequest, DescribeKeyStoresRequest, DiagnoseHsmRequest,
+    EncryptRequest, GenerateDataKeyRequest, GenerateRandomRequest, GetStatisticsRequest, ListKeysRequest,
+    ResyncKeysRequest, UpdateKeyStoreRequest, decrypt_result, encrypt_result, generate_data_key_result,
 };
 
 use crate::harness::daemon::Site;

@@ -26,7 +26,7 @@ pub(super) async fn run(session: &AdmissionSession, hsm: &HsmId) -> Result<(), A
     match contradiction {
         None => Ok(()),
         Some(why) => {
-            tracing::error!(%hsm, why, "the token contradicts the HSM's profile; the HSM is not used");
+            tracing::error!(%hsm, %why, "the token contradicts the HSM's profile; the HSM is not used");
             let reason = format!("HSM {hsm} is not used, since its token contradicts its profile: {why}");
             Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
         }
@@ -73,10 +73,8 @@ mod tests {
             let error = not_judged(&"hsm-a".into(), "a step", &Fault::own(class, "C_Some", "why"));
             assert!(!error.permanent, "{class:?}");
             assert!(error.reason.contains("hsm-a") && error.reason.contains("why"), "{error}");
-            let of_moment = matches!(
-                class,
-                Class::Session | Class::Token | Class::Login | Class::Ambiguous | Class::Busy
-            );
+            let of_moment =
+                matches!(class, Class::Session | Class::Token | Class::Login | Class::Ambiguous | Class::Busy);
             let code = if of_moment { Code::NetworkErrors } else { Code::InsufficientCloudHsmHsms };
             assert_eq!(error.code, code, "{class:?}");
         }

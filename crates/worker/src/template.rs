@@ -225,7 +225,11 @@ fn named(of: &Capabilities, label: &str, part: &str) -> [Attribute; 2] {
 }
 
 /// A secret key that is made in the token.
-pub(super) fn made(of: &Capabilities, mut template: Vec<Attribute>, more: impl IntoIterator<Item = Attribute>) -> Vec<Attribute> {
+pub(super) fn made(
+    of: &Capabilities,
+    mut template: Vec<Attribute>,
+    more: impl IntoIterator<Item = Attribute>,
+) -> Vec<Attribute> {
     template.push(Attribute::ValueLen(AES_256_BYTES.into()));
     template.extend(more);
     fit(of, "C_GenerateKey", Objects::SecretKey, template)

@@ -128,7 +128,9 @@ fn ivs_of_another_way_are_named() {
         Row {
             does: "[gcm]\niv = \"zeroed-writeback\"",
             name: "gcm.iv",
-            words: &["`capabilities.gcm.iv = \"zeroed-writeback\"` would be right here: the token filled the IV in itself"],
+            words: &[
+                "`capabilities.gcm.iv = \"zeroed-writeback\"` would be right here: the token filled the IV in itself",
+            ],
             mend: Some(|of| of.gcm.iv = IvBy::ZeroedWriteback),
         },
         Row {
@@ -149,12 +151,7 @@ fn ivs_of_another_way_are_named() {
             words: &["`capabilities.gcm.iv_bits = 0` would be right here"],
             mend: Some(|of| of.gcm.iv_bits = 0),
         },
-        Row {
-            does: "[gcm]\nmax_aad = 4096",
-            name: "gcm.plaintext_max",
-            words: &["8,213", "no setting"],
-            mend: None,
-        },
+        Row { does: "[gcm]\nmax_aad = 4096", name: "gcm.plaintext_max", words: &["8,213", "no setting"], mend: None },
     ]);
 }
 

@@ -33,7 +33,11 @@ pub(super) fn shown(of: HsmDiagnosis) -> v1::DiagnoseHsmResponse {
         not_described,
         findings: found.findings.iter().map(finding).collect(),
         codes: found.codes.into_iter().map(code).collect(),
-        speeds: found.speeds.into_iter().map(|(what, sessions, speed)| measured(what.name(), sessions, speed)).collect(),
+        speeds: found
+            .speeds
+            .into_iter()
+            .map(|(what, sessions, speed)| measured(what.name(), sessions, speed))
+            .collect(),
     }
 }
 

@@ -134,9 +134,10 @@ impl Report for Diagnosis {
         if self.findings.is_empty() {
             parts.push("No worker has looked at what the token does.".to_owned());
         } else {
-            let rows = self.findings.iter().map(|of| {
-                vec![of.name.clone(), of.expected.clone(), of.found.clone(), of.verdict.to_owned()]
-            });
+            let rows = self
+                .findings
+                .iter()
+                .map(|of| vec![of.name.clone(), of.expected.clone(), of.found.clone(), of.verdict.to_owned()]);
             parts.push(wrapped_table(&["what", "expected", "found", "verdict"], rows));
             parts.extend(self.findings.iter().filter_map(|of| of.sentence.clone()));
         }
@@ -145,7 +146,10 @@ impl Report for Diagnosis {
             parts.push(wrapped_table(&["return value", "taken for", "times"], rows));
         }
         if !self.speeds.is_empty() {
-            parts.push(wrapped_table(&["speed", "sessions", "a second", "µs each", ""], self.speeds.iter().map(Speed::row)));
+            parts.push(wrapped_table(
+                &["speed", "sessions", "a second", "µs each", ""],
+                self.speeds.iter().map(Speed::row),
+            ));
         }
         parts.join("\n\n")
     }
@@ -176,7 +180,8 @@ impl Description {
 
     fn mechanisms(&self) -> String {
         let rows = self.mechanisms.iter().map(|of| {
-            let sizes = if of.listed { format!("{} to {}", of.smallest_key, of.largest_key) } else { "not listed".into() };
+            let sizes =
+                if of.listed { format!("{} to {}", of.smallest_key, of.largest_key) } else { "not listed".into() };
             let flags = of.flags.iter().map(|flag| flag.trim_start_matches("CKF_")).collect::<Vec<_>>().join(" ");
             vec![of.number.clone(), of.name.clone(), sizes, flags]
         });
@@ -188,9 +193,7 @@ impl Description {
 impl Speed {
     fn row(&self) -> Vec<String> {
         let (each, rate) = match self.per_second {
-            Some(rate) if rate > 0.0 => {
-                (format!("{:.1}", f64::from(self.sessions) * 1e6 / rate), format!("{rate:.0}"))
-            }
+            Some(rate) if rate > 0.0 => (format!("{:.1}", f64::from(self.sessions) * 1e6 / rate), format!("{rate:.0}")),
             _ => Default::default(),
         };
         vec![self.what.clone(), self.sessions.to_string(), rate, each, self.refused.clone().unwrap_or_default()]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{GOOD, judge, refused};
-use crate::{capabilities, overrides};
 use crate::profiles::{DATA, contradiction};
+use crate::{capabilities, overrides};
 use model::profile::{Basis, Capabilities, IvBy, Means, Profile};
 
 /// `hsm-b` of the good file, with this said of it.

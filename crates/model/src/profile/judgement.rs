@@ -373,8 +373,7 @@ fn allowed_mechanisms(of: &Capabilities, found: &Kept) -> Finding {
         return finding(name, "not named", "not named", Verdict::Untried);
     }
     let expected = "enforced";
-    let advice =
-        || right(&format!("capabilities.attributes.left_out = [{}]", entry(&[Optional::AllowedMechanisms])));
+    let advice = || right(&format!("capabilities.attributes.left_out = [{}]", entry(&[Optional::AllowedMechanisms])));
     match found {
         Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
         Kept::Enforced => finding(name, expected, "enforced", Verdict::Holds),
@@ -394,8 +393,9 @@ fn allowed_mechanisms(of: &Capabilities, found: &Kept) -> Finding {
 fn secrecy(name: &'static str, found: &Kept) -> Finding {
     let expected = "enforced";
     let wrong = |what: String| {
-        let sentence =
-            format!("the token does not keep keys to itself that are made so ({name}): {what}; no setting makes it right");
+        let sentence = format!(
+            "the token does not keep keys to itself that are made so ({name}): {what}; no setting makes it right"
+        );
         against(name, expected, what, sentence)
     };
     match found {

@@ -40,7 +40,9 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
         .filter(|seen| seen.listed || seen.number < 0x8000_0000)
         .collect();
     let of = module.capabilities();
-    for (number, name) in [(of.gcm.mechanism, "capabilities.gcm.mechanism"), (of.wrap.key_wrap, "capabilities.wrap.key_wrap")] {
+    for (number, name) in
+        [(of.gcm.mechanism, "capabilities.gcm.mechanism"), (of.wrap.key_wrap, "capabilities.wrap.key_wrap")]
+    {
         if mechanisms.iter().all(|seen| seen.number != number) {
             mechanisms.push(mechanism(owner, &listed, number, name));
         }

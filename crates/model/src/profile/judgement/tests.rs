@@ -119,7 +119,8 @@ fn a_wrong_tag_is_nobodys_trouble_but_the_callers() {
         said: "C_Decrypt: CKR_DEVICE_ERROR".to_owned(),
         understood,
     };
-    let words = ["`capabilities.codes.meaning = [{ functions = [\"C_Decrypt\"], code = 0x30, means = \"ambiguous\" }, …]`"];
+    let words =
+        ["`capabilities.codes.meaning = [{ functions = [\"C_Decrypt\"], code = 0x30, means = \"ambiguous\" }, …]`"];
     for (wrong, verdict, words) in [
         (WrongTag::Untried, Verdict::Untried, &[][..]),
         (refused(true), Verdict::Holds, &[]),
@@ -151,7 +152,13 @@ fn wrapping() {
         let works = only(|examined| examined.oaep_hash = Setting::works());
         check(&capabilities, &works, "wrap.oaep_hash", Verdict::Holds, &[]);
         let none = only(|examined| examined.oaep_hash = setting(None));
-        check(&capabilities, &none, "wrap.oaep_hash", Verdict::Contradicts, &["no value of capabilities.wrap.oaep_hash"]);
+        check(
+            &capabilities,
+            &none,
+            "wrap.oaep_hash",
+            Verdict::Contradicts,
+            &["no value of capabilities.wrap.oaep_hash"],
+        );
         for other in OaepHash::ALL.into_iter().filter(|other| *other != hash) {
             let examined = only(|examined| examined.oaep_hash = setting(Some(other)));
             let words = format!("`capabilities.wrap.oaep_hash = \"{}\"` would be right", other.name());
@@ -286,7 +293,8 @@ fn all_that_contradicts_is_said() {
 /// Each capability that a name stands for is one of the configuration, or an attribute.
 #[test]
 fn names_are_those_of_the_configuration() {
-    let names: Vec<&str> = judge(&standard(), &Examined::default()).findings.iter().map(|finding| finding.name).collect();
+    let names: Vec<&str> =
+        judge(&standard(), &Examined::default()).findings.iter().map(|finding| finding.name).collect();
     let mut once = names.clone();
     once.sort_unstable();
     once.dedup();

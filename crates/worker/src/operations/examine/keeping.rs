@@ -13,7 +13,7 @@ use super::templates;
 use super::wrapping::mechanism;
 use crate::fault::Failure;
 use crate::template::Use;
-use model::profile::examination::{KeyWrapBy, Kept};
+use model::profile::examination::{Kept, KeyWrapBy};
 use model::profile::{Objects, Optional};
 
 /// Whether the value of a key cannot be read.
@@ -72,7 +72,8 @@ pub(super) fn allowed_mechanisms(
     let unwrap = mechanism(by)?;
     let free = templates::unwrapped(of, by, false, Use::Data, []);
     let free = bench.unwrap(&unwrap, wrapping, blob, &free)?;
-    let does = |bench: &mut Bench<'_>, key| bench.settle(|bench| Ok(bench.desk.encrypt(&other, key, &[0; 16]).map(drop)?));
+    let does =
+        |bench: &mut Bench<'_>, key| bench.settle(|bench| Ok(bench.desk.encrypt(&other, key, &[0; 16]).map(drop)?));
     if does(bench, free)?.is_err() {
         return Ok(Kept::Untried);
     }

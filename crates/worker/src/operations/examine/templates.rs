@@ -17,12 +17,12 @@ const LEAST: usize = 32;
 const ARN: usize = 100;
 
 /// A key that encrypts, and may be wrapped.
-pub(super) fn passing(of: &Capabilities) -> Vec<Attribute> {
+pub(in crate::operations) fn passing(of: &Capabilities) -> Vec<Attribute> {
     template::challenge_key(of)
 }
 
 /// A key that wraps.
-pub(super) fn wrapping(of: &Capabilities) -> Vec<Attribute> {
+pub(in crate::operations) fn wrapping(of: &Capabilities) -> Vec<Attribute> {
     template::made(of, template::secret_key(false, false, Use::Wrapping), [])
 }
 
@@ -32,7 +32,7 @@ pub(super) fn passing_wrapping(of: &Capabilities) -> Vec<Attribute> {
 }
 
 /// A key that is unwrapped.
-pub(super) fn unwrapped(
+pub(in crate::operations) fn unwrapped(
     of: &Capabilities,
     by: KeyWrapBy,
     extractable: bool,
@@ -102,11 +102,8 @@ pub(super) fn placed(
     let mut optional: Vec<Optional> = template.iter().filter_map(template::optional).collect();
     optional.dedup();
     for without in optional {
-        let rest: Vec<Attribute> = template
-            .iter()
-            .filter(|attribute| template::optional(attribute) != Some(without))
-            .cloned()
-            .collect();
+        let rest: Vec<Attribute> =
+            template.iter().filter(|attribute| template::optional(attribute) != Some(without)).cloned().collect();
         if bench.tried(|bench| taken(bench, wrapping, blob, by, &rest))? == Tried::Works {
             return Ok(Setting { as_said, instead: Some(vec![without]) });
         }

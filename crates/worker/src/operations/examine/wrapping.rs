@@ -46,7 +46,8 @@ pub(super) fn key_wrap(
 ) -> Result<Wrapped, Failure> {
     let of = &bench.of().wrap;
     let said = KeyWrapBy { number: of.key_wrap, value_len: of.value_len };
-    let round_trip = |bench: &mut Bench<'_>, by| bench.settle(|bench| there_and_back(bench, wrapping, key, by, encrypts));
+    let round_trip =
+        |bench: &mut Bench<'_>, by| bench.settle(|bench| there_and_back(bench, wrapping, key, by, encrypts));
     let fault = match round_trip(bench, said)? {
         Ok(blob) => return Ok(Wrapped { found: Setting::works(), by: Some(said), blob }),
         Err(fault) => fault,
