@@ -45,18 +45,18 @@ pub(super) fn key_wrap(
     encrypts: bool,
 ) -> Result<Wrapped, Failure> {
     let of = &bench.of().wrap;
-    let said = KeyWrapBy { number: of.key_wrap, value_len: of.value_len };
+    let first = KeyWrapBy { number: of.key_wrap, value_len: of.value_len };
     let round_trip =
         |bench: &mut Bench<'_>, by| bench.settle(|bench| there_and_back(bench, wrapping, key, by, encrypts));
-    let fault = match round_trip(bench, said)? {
-        Ok(blob) => return Ok(Wrapped { found: Setting::works(), by: Some(said), blob }),
+    let fault = match round_trip(bench, first)? {
+        Ok(blob) => return Ok(Wrapped { found: Setting::works(), by: Some(first), blob }),
         Err(fault) => fault,
     };
-    let numbers = std::iter::once(said.number).chain(NUMBERS.into_iter().filter(|number| *number != said.number));
+    let numbers = std::iter::once(first.number).chain(NUMBERS.into_iter().filter(|number| *number != first.number));
     for number in numbers {
-        for value_len in [said.value_len, !said.value_len] {
+        for value_len in [first.value_len, !first.value_len] {
             let by = KeyWrapBy { number, value_len };
-            if by == said {
+            if by == first {
                 continue;
             }
             if let Ok(blob) = round_trip(bench, by)? {
