@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
+use proto::v1::{ConnectionState, HsmVerdict, UpdateKeyStoreRequest};
 
 use crate::harness::daemon::Site;
 use crate::harness::other::{self, Kind, Other};
@@ -39,11 +39,35 @@ async fn ceremony_connect_wrap_and_unwrap() {
     daemon.wait_until_healthy_for(&caller).await;
     let store = caller.key_store(&id).await;
     assert!(store.hsms.iter().all(|hsm| hsm.proven && hsm.last_rotation.is_some()), "{store:?}");
+    for hsm in &store.hsms {
+        let holds = |name: &str| {
+            let finding = hsm.findings.iter().find(|finding| finding.name == name);
+            finding.is_some_and(|finding| finding.verdict() == HsmVerdict::Holds)
+        };
+        for name in ["gcm.iv", "wrap.key_wrap", "wrap.oaep_hash", "wrap.unwrap_template", "CKA_ALLOWED_MECHANISMS"] {
+            assert!(holds(name), "{name}: {:?}", hsm.findings);
+        }
+    }
     assert!(daemon.zones.iter().all(|zone| !zone.takes(other::PIN)), "the PIN was rotated");
     wraps_and_unwraps(&daemon, &caller).await;
     signs_heads(&daemon);
     caller.disconnect(&id).await.unwrap();
     assert_eq!(caller.connect(&id).await.unwrap().connection_state(), ConnectionState::Connected);
+}
+
+/// What is written of it that is not so keeps it out, with what would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_it_contradicts_is_named() {
+    let (site, other) = site(&[(Kind::Kryoptic, "k"), (Kind::Kryoptic, "l")]).await;
+    site.configure_hsms(|_, hsm| {
+        let said = toml::from_str::<toml::Table>("gcm.iv = \"zeroed-writeback\"").unwrap();
+        hsm.insert("capabilities".to_owned(), said.into());
+    });
+    let (_daemon, caller, id) = begin(site, &other).await;
+    let store = caller.connect(&id).await.unwrap();
+    assert_eq!(store.connection_state(), ConnectionState::Failed, "{store:?}");
+    let said = &store.connection_error_message;
+    assert!(said.contains("`capabilities.gcm.iv = \"caller\"` would be right here"), "{said}");
 }
 
 /// Two vendors in one cluster: each holds the keys of the other.

@@ -65,6 +65,7 @@ mod rewrap;
 mod rotation;
 mod roundtrip;
 mod secrets;
+mod self_test;
 mod server;
 mod shares;
 mod shutdown;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use proto::v1::{
     BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, ConnectionState, CreateKeyRequest,
-    DataKeySpec, DecryptRequest, DecryptResult, DescribeClustersRequest, DescribeKeyStoresRequest, EncryptRequest,
-    GenerateDataKeyRequest, GenerateRandomRequest, GetStatisticsRequest, ListKeysRequest, ResyncKeysRequest,
-    UpdateKeyStoreRequest, decrypt_result, encrypt_result, generate_data_key_result,
+    DataKeySpec, DecryptRequest, DecryptResult, DescribeClustersRequest, DescribeKeyStoresRequest, DiagnoseHsmRequest,
+    EncryptRequest, GenerateDataKeyRequest, GenerateRandomRequest, GetStatisticsRequest, ListKeysRequest,
+    ResyncKeysRequest, UpdateKeyStoreRequest, decrypt_result, encrypt_result, generate_data_key_result,
 };
 
 use crate::harness::daemon::Site;
@@ -133,10 +133,12 @@ async fn an_id_that_cannot_be_one_has_one_answer() {
         let described = DescribeClustersRequest { cluster_id: cluster_id.clone() };
         let resync = ResyncKeysRequest { cluster_id: cluster_id.clone(), ..Default::default() };
         let statistics = GetStatisticsRequest { cluster_id: cluster_id.clone() };
+        let diagnosis = DiagnoseHsmRequest { cluster_id: cluster_id.clone(), hsm_id: "hsm-a".to_owned() };
         let answers = [
             reason(clusters.describe_clusters(caller.request(described)).await).await,
             reason(clusters.resync_keys(caller.request(resync)).await).await,
             reason(clusters.get_statistics(caller.request(statistics)).await).await,
+            reason(clusters.diagnose_hsm(caller.request(diagnosis)).await).await,
         ];
         for (found, message) in answers {
             assert_eq!(found, wanted, "{cluster:?}: {message}");

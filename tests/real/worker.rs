@@ -8,6 +8,7 @@ mod ceremony;
 mod confined;
 mod copies;
 mod crypto;
+mod examine;
 mod log_key;
 mod objects;
 mod other_use;

@@ -57,6 +57,41 @@ pub(super) struct Hsm {
     pub(super) pin_tries_left: u32,
     pub(super) steps: Vec<Step>,
     pub(super) confinement_gaps: Vec<String>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// One thing that a token was found to do.
+#[derive(Serialize)]
+pub(super) struct Finding {
+    pub(super) name: String,
+    pub(super) expected: String,
+    pub(super) found: String,
+    pub(super) verdict: &'static str,
+    /// Only where it contradicts.
+    pub(super) sentence: Option<String>,
+}
+
+impl Finding {
+    /// It is as the configuration says.
+    pub(super) fn holds(&self) -> bool {
+        self.verdict == HOLDS
+    }
+}
+
+const HOLDS: &str = "holds";
+
+impl From<wire::HsmFinding> for Finding {
+    fn from(finding: wire::HsmFinding) -> Self {
+        let verdict = match finding.verdict() {
+            wire::HsmVerdict::Unspecified => "unknown",
+            wire::HsmVerdict::Holds => HOLDS,
+            wire::HsmVerdict::Better => "better",
+            wire::HsmVerdict::Untried => "untried",
+            wire::HsmVerdict::Contradicts => "contradicts",
+        };
+        let sentence = Some(finding.sentence).filter(|sentence| !sentence.is_empty());
+        Self { name: finding.name, expected: finding.expected, found: finding.found, verdict, sentence }
+    }
 }
 
 /// A step of an HSM's latest connect.
@@ -93,6 +128,7 @@ impl From<wire::HsmStatus> for Hsm {
             pin_tries_left: hsm.pin_tries_left,
             steps: hsm.steps.into_iter().map(step).collect(),
             confinement_gaps: hsm.confinement_gaps,
+            findings: hsm.findings.into_iter().map(Finding::from).collect(),
         }
     }
 }

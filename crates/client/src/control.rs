@@ -138,6 +138,12 @@ impl Client {
         Ok(self.clusters().get_statistics(self.request(request)).await?.into_inner())
     }
 
+    /// Has an HSM of a connected cluster looked at, which takes some seconds.
+    pub async fn diagnose_hsm(&self, cluster_id: &str, hsm_id: &str) -> Result<wire::DiagnoseHsmResponse, Error> {
+        let request = wire::DiagnoseHsmRequest { cluster_id: cluster_id.to_owned(), hsm_id: hsm_id.to_owned() };
+        Ok(self.clusters().diagnose_hsm(self.request(request)).await?.into_inner())
+    }
+
     /// Whether the service takes calls.
     pub async fn health(&self) -> Result<Health, Error> {
         let request = self.request(HealthCheckRequest { service: String::new() });

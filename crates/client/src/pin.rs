@@ -178,6 +178,7 @@ mod tests {
         reseal_pins ResealPinsRequest -> ResealPinsResponse |_| String::new(),
         resync_keys ResyncKeysRequest -> ResyncKeysResponse |it| it.key_id,
         get_statistics GetStatisticsRequest -> GetStatisticsResponse |it| it.cluster_id,
+        diagnose_hsm DiagnoseHsmRequest -> DiagnoseHsmResponse |it| it.hsm_id,
     }
 
     async fn client(fake: &Fake) -> Client {
@@ -213,6 +214,7 @@ mod tests {
         client.reseal_pins().await.unwrap();
         client.resync_keys(wire::ResyncKeysRequest { key_id: "key-5".into(), ..Default::default() }).await.unwrap();
         client.get_statistics(Some("cluster-5")).await.unwrap();
+        client.diagnose_hsm("cluster-5", "hsm-6").await.unwrap();
         let heard = fake.0.lock().unwrap();
         let expected = [
             "create_key_store: 1234",
@@ -227,6 +229,7 @@ mod tests {
             "reseal_pins: ",
             "resync_keys: key-5",
             "get_statistics: cluster-5",
+            "diagnose_hsm: hsm-6",
         ];
         assert_eq!(*heard, expected);
     }

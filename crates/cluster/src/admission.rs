@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::examination;
 use super::happened::{Happened, What};
 use super::identity::{Expected, Identities};
 use super::kmsuser::Kmsuser;
@@ -310,26 +311,15 @@ impl Way<'_> {
     }
 
     async fn try_canary(&mut self) -> Result<Event, AdmissionError> {
+        // The first worker of an HSM examines its token, and the control worker each time, whose token may have become
+        // another one in the meantime. The others rely on that.
+        if self.session.role() == Role::Control || !self.session.is_examined() {
+            examination::run(self.session, self.expected.hsm).await?;
+        }
         let hsm = self.expected.hsm;
         match self.session.call(Op::SelfTest).await {
             Ok(Reply::Done) => Ok(Event::Worked),
-            Ok(Reply::Failed(fault)) => match fault.class {
-                Class::Incompatible => {
-                    tracing::error!(%hsm, %fault, "the HSM does not do AES-GCM as it must; it is not used");
-                    let reason = format!("HSM {hsm} is not used: {fault}");
-                    Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
-                }
-                // The token is there, and does not do with a canary key what it would have to do with the others.
-                Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
-                    tracing::error!(%hsm, %fault, "the HSM could not be tried with a canary key; it is not used");
-                    let reason =
-                        format!("HSM {hsm} is not used, since it could not be tried with a canary key: {fault}");
-                    Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
-                }
-                Class::Token | Class::Session | Class::Ambiguous | Class::Login | Class::Busy => {
-                    Err(transient(hsm, "using its canary key", &fault))
-                }
-            },
+            Ok(Reply::Failed(fault)) => Err(examination::not_judged(hsm, "using its canary key", &fault)),
             Ok(_) => Err(ours(hsm, "the worker answered something else to a self-test")),
             Err(error) => Err(transient(hsm, "using its canary key", &error)),
         }
@@ -388,7 +378,7 @@ const fn words(step: Step) -> Option<&'static str> {
         Step::Login => Some("logging in"),
         Step::Prove => Some("proving its identity"),
         Step::ChangePin => Some("rotating kmsuser's PIN"),
-        Step::TryCanary => Some("using its canary key"),
+        Step::TryCanary => Some("examining its token"),
         Step::RecordAttempt
         | Step::RecordOutcome
         | Step::RecordPending
@@ -397,10 +387,10 @@ const fn words(step: Step) -> Option<&'static str> {
     }
 }
 
-fn ours(hsm: &HsmId, why: &str) -> AdmissionError {
+pub(super) fn ours(hsm: &HsmId, why: &str) -> AdmissionError {
     AdmissionError::transient(Code::InternalError, format!("HSM {hsm}: {why}"))
 }
 
-fn transient(hsm: &HsmId, step: &str, why: &dyn std::fmt::Display) -> AdmissionError {
+pub(super) fn transient(hsm: &HsmId, step: &str, why: &dyn std::fmt::Display) -> AdmissionError {
     AdmissionError::transient(Code::NetworkErrors, format!("HSM {hsm}, {step}: {why}"))
 }

@@ -91,6 +91,7 @@ pub(super) fn status(state: State, reason: Option<&str>) -> Status {
         state,
         reason: reason.map(str::to_owned),
         names_hsm: false,
+        examined: None,
         code: None,
         refused: false,
         since: SystemTime::UNIX_EPOCH,

@@ -8,8 +8,10 @@ pub mod admission;
 mod books;
 pub mod connect;
 mod creation;
+pub mod diagnosis;
 pub mod discovery;
 mod dispatch;
+mod examination;
 mod failover;
 #[cfg(test)]
 mod fake;

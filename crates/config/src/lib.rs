@@ -17,7 +17,7 @@ mod sandbox;
 #[cfg(test)]
 mod tests;
 
-pub use self::profiles::capabilities;
+pub use self::profiles::{capabilities, overrides};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

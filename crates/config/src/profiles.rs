@@ -16,6 +16,20 @@ pub fn capabilities(profile: Profile) -> Result<Capabilities, Error> {
     table(profile)?.try_into().map_err(|error: toml::de::Error| wrong(profile, error.message()))
 }
 
+/// What capabilities say otherwise than the profile, as `gcm.iv = "caller"`; in the order of their names.
+#[must_use]
+pub fn overrides(profile: Profile, of: &Capabilities) -> Vec<String> {
+    let (Ok(said), Ok(has)) = (table(profile), Table::try_from(of)) else { return Vec::new() };
+    let mut otherwise = Vec::new();
+    for (group, keys) in &has {
+        let Some(keys) = keys.as_table() else { continue };
+        let said = said.get(group).and_then(Value::as_table);
+        let changed = keys.iter().filter(|(key, value)| said.and_then(|said| said.get(*key)) != Some(*value));
+        otherwise.extend(changed.map(|(key, value)| format!("{group}.{key} = {value}")));
+    }
+    otherwise
+}
+
 fn table(profile: Profile) -> Result<Table, Error> {
     let mut all: Table = toml::from_str(DATA).map_err(|error| wrong(profile, error.message()))?;
     match all.remove(profile.name()) {

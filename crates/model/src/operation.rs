@@ -315,6 +315,8 @@ operations! {
     ResyncKeys: Changes Cluster in NONE, "keystored:ResyncKeys", "ResyncKeys", "resync_keys";
     /// Show what HSMs did and how long it took them.
     GetStatistics: Shows Cluster in NONE, "keystored:GetStatistics", "GetStatistics", "get_statistics";
+    /// Have an HSM looked at, for its vendor's support desk.
+    DiagnoseHsm: Shows Cluster in NONE, "keystored:DiagnoseHsm", "DiagnoseHsm", "diagnose_hsm";
     /// Say who the caller is.
     WhoAmI: Shows Account in NONE, "keystored:WhoAmI", "WhoAmI", "who_am_i";
     /// Make a principal.

@@ -4,6 +4,8 @@
 //! capabilities, which the configuration decides once. The values of each profile are in the configuration's data file.
 
 mod capabilities;
+pub mod examination;
+pub mod judgement;
 mod login;
 mod needs;
 mod objects;

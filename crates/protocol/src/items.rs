@@ -1,7 +1,84 @@
-//! What the way to a worker has to know of the items of an operation.
+//! Items of operations, what comes of them, and what the way to a worker has to know of them.
 
-use super::{CompareItem, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use model::ciphertext::IV_BYTES;
 use model::id::KeyVersionId;
+use model::secret::Secret;
+
+/// One item of `Op::Encrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncryptItem {
+    /// With which key.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// What to encrypt.
+    pub plaintext: Secret,
+}
+
+/// One item of `Op::Decrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecryptItem {
+    /// With which key.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// One item of `Op::GenerateDataKey`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataKeyItem {
+    /// Under which key the data key is encrypted.
+    pub key: KeyVersionId,
+    /// Additional authenticated data.
+    pub aad: Bytes,
+    /// Length of the data key in bytes.
+    pub length: u16,
+}
+
+/// One item of `Op::ReEncrypt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReEncryptItem {
+    /// What to open.
+    pub source: DecryptItem,
+    /// With which key to encrypt.
+    pub key: KeyVersionId,
+    /// Additional authenticated data of what is made.
+    pub aad: Bytes,
+}
+
+/// One item of `Op::Compare`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompareItem {
+    /// What was opened to make the other.
+    pub source: DecryptItem,
+    /// What was made of it.
+    pub made: DecryptItem,
+}
+
+/// What encrypting gave. The worker replies with the IV because some HSMs make it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag.
+    pub sealed: Bytes,
+}
+
+/// A data key, in clear and encrypted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DataKey {
+    /// In clear.
+    pub plaintext: Secret,
+    /// Encrypted.
+    pub sealed: Sealed,
+}
 
 /// What an item takes in memory beside its bytes.
 pub(super) const FIXED_BYTES: usize = 128;

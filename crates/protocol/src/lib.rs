@@ -10,6 +10,7 @@
 
 mod ceremony;
 mod ckr;
+mod diagnosis;
 mod fault;
 mod frame;
 mod items;
@@ -21,15 +22,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use ceremony::{CeremonyOp, Inspected, Pair, TokenSeen};
+pub use diagnosis::{Described, Library, Measure, MechanismSeen, SlotSeen, Speed, TokenDescribed};
 pub use fault::{Class, Fault};
 pub use frame::{FrameError, decode_frame, encode_frame};
+pub use items::{CompareItem, DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
 pub use log_key::{LogKeyAlgorithm, LogPublicKey};
 pub use start::{CeremonyObjects, LoggedIn, OPEN_FILES, Ready, Role, Start, Token, UserFlags};
 pub use wrapping::{Challenge, ShownTransport, TransportKey};
 
 use self::items::{Batch, FIXED_BYTES};
-use model::ciphertext::IV_BYTES;
 use model::id::{ClusterId, KeyVersionId, Zone};
+use model::profile::examination::Examined;
 use model::secret::Secret;
 
 /// Largest frame that either side accepts, in bytes. Far above what [`CHUNK_ITEMS`] items can need.
@@ -170,6 +173,21 @@ pub enum Op {
     /// Whether AES-GCM is what it must be: the IV that is given and no other, a tag that is checked. Answered by
     /// `Done`. Every role.
     SelfTest,
+    /// Which of the HSM's capabilities hold in truth, found with objects that are gone afterwards; answered by
+    /// `Examined`. Data and control role.
+    Examine {
+        /// So many sessions a process of this HSM is to have.
+        sessions: u16,
+    },
+    /// What the module and its token say of themselves; answered by `Described`. Control role.
+    Describe,
+    /// How fast the token does something, for a fraction of a second; answered by `Measured`. Control role.
+    Measure {
+        /// What.
+        what: Measure,
+        /// In so many sessions beside each other.
+        sessions: u16,
+    },
     /// Token info, then a round trip with the canary key's token object; answered by `Done`. Every role.
     Probe,
     /// Drop hot copies and handles of these versions at once; answered by `Done`. Data and control role.
@@ -203,61 +221,6 @@ pub enum Op {
     Ceremony(CeremonyOp),
 }
 
-/// One item of `Op::Encrypt`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EncryptItem {
-    /// With which key.
-    pub key: KeyVersionId,
-    /// Additional authenticated data.
-    pub aad: Bytes,
-    /// What to encrypt.
-    pub plaintext: Secret,
-}
-
-/// One item of `Op::Decrypt`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DecryptItem {
-    /// With which key.
-    pub key: KeyVersionId,
-    /// Additional authenticated data.
-    pub aad: Bytes,
-    /// The initialisation vector.
-    pub iv: [u8; IV_BYTES],
-    /// Ciphertext and tag.
-    pub sealed: Bytes,
-}
-
-/// One item of `Op::GenerateDataKey`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DataKeyItem {
-    /// Under which key the data key is encrypted.
-    pub key: KeyVersionId,
-    /// Additional authenticated data.
-    pub aad: Bytes,
-    /// Length of the data key in bytes.
-    pub length: u16,
-}
-
-/// One item of `Op::ReEncrypt`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ReEncryptItem {
-    /// What to open.
-    pub source: DecryptItem,
-    /// With which key to encrypt.
-    pub key: KeyVersionId,
-    /// Additional authenticated data of what is made.
-    pub aad: Bytes,
-}
-
-/// One item of `Op::Compare`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CompareItem {
-    /// What was opened to make the other.
-    pub source: DecryptItem,
-    /// What was made of it.
-    pub made: DecryptItem,
-}
-
 /// A worker's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
@@ -288,6 +251,12 @@ pub enum Reply {
     Transport(Box<ShownTransport>),
     /// To `ChallengeWrappingKey`.
     Challenge(Box<Challenge>),
+    /// To `Examine`.
+    Examined(Box<Examined>),
+    /// To `Describe`.
+    Described(Box<Described>),
+    /// To `Measure`.
+    Measured(Speed),
     /// To `List`.
     Keys(Vec<KeyVersionId>),
     /// To `CeremonyOp::Discover`.
@@ -302,24 +271,6 @@ pub enum Reply {
     Blobs(Vec<Bytes>),
     /// The whole request failed.
     Failed(Fault),
-}
-
-/// What encrypting gave. The worker replies with the IV because some HSMs make it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
-    /// The initialisation vector.
-    pub iv: [u8; IV_BYTES],
-    /// Ciphertext and tag.
-    pub sealed: Bytes,
-}
-
-/// A data key, in clear and encrypted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DataKey {
-    /// In clear.
-    pub plaintext: Secret,
-    /// Encrypted.
-    pub sealed: Sealed,
 }
 
 /// To which limit an operation belongs. The kill limit counts from when a session thread took the request.
@@ -350,6 +301,10 @@ impl Op {
             Self::SignCheckpoint { .. } => Kind::Place,
             // Several operations in a row, at the start of a worker alone.
             Self::SelfTest => Kind::Place,
+            // For a fraction of a second, and longer than that only where one call takes longer.
+            Self::Describe | Self::Measure { .. } => Kind::Place,
+            // Some hundred calls.
+            Self::Examine { .. } => Kind::Generate,
             Self::MakeKey | Self::LogKey | Self::ChallengeWrappingKey => Kind::Generate,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
@@ -373,6 +328,8 @@ impl Op {
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
             Self::LogKey | Self::VouchForLogKey { .. } => role == Role::Control,
+            Self::Describe | Self::Measure { .. } => role == Role::Control,
+            Self::Examine { .. } => role != Role::Ceremony,
             Self::Forget(_) => role != Role::Ceremony,
             Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
             Self::Ceremony(_) => role == Role::Ceremony,
@@ -399,6 +356,9 @@ impl Op {
             | Self::PlaceWrappingKey { .. }
             | Self::Random { .. }
             | Self::SelfTest
+            | Self::Examine { .. }
+            | Self::Describe
+            | Self::Measure { .. }
             | Self::Probe
             | Self::Forget(_)
             | Self::Copy { .. }

@@ -45,6 +45,7 @@ pub use self::access::principals::{CreatePrincipalInput, Identified, PrincipalVi
 pub use self::audit_log::follow_audit_records::{AuditFollower, FollowAuditRecordsInput, Followed};
 pub use self::audit_log::list_audit_records::{AuditRecord, AuditRecords, ListAuditRecordsInput};
 pub use self::clusters::describe_clusters::{ClusterView, HsmKeys};
+pub use self::clusters::diagnose_hsm::HsmDiagnosis;
 pub use self::clusters::get_statistics::{ClusterStatistics, Statistics};
 pub use self::clusters::resync_keys::{ResyncInput, Resynced};
 pub use self::core::access_key::AccessKey;

@@ -10,6 +10,7 @@ use super::login_lock::{LockError, LoginLock};
 use super::worker_pool::WorkerPool;
 use super::{CallError, Settings};
 use model::key_store::ConnectionErrorCode;
+use model::profile::judgement::Judgement;
 use protocol::{LoggedIn, Op, Ready, Reply, Role};
 
 /// Lets workers in.
@@ -81,7 +82,11 @@ impl AdmissionSession {
     /// Has the worker do something; the limit of its kind bounds it. `WorkerLost` when the worker dies before it
     /// answers.
     pub async fn call(&self, op: Op) -> Result<Reply, CallError> {
-        self.link.call(op).await
+        let answer = self.link.call(op).await;
+        if let Ok(reply) = &answer {
+            self.pool.codes.note(reply);
+        }
+        answer
     }
 
     /// Waits until no other process of this host logs in to the token; tells `waits` when one does.
@@ -97,6 +102,22 @@ impl AdmissionSession {
     /// Tells what the login found.
     pub fn logged_in(&self, found: LoggedIn) {
         self.pool.tracker(|tracker| tracker.logs_in(found));
+    }
+
+    /// Whether the token was examined since the HSM was started, and was found as its capabilities have it.
+    #[must_use]
+    pub fn is_examined(&self) -> bool {
+        self.pool.status().examined.as_ref().is_some_and(|judgement| judgement.contradiction().is_none())
+    }
+
+    /// Tells what an examination of the token found. Where that keeps the HSM out, workers that serve are let go, which
+    /// were let in by an earlier one.
+    pub fn examined(&self, judgement: Judgement) {
+        let out = judgement.contradiction().is_some();
+        self.pool.tracker(|tracker| tracker.examined(judgement));
+        if out {
+            self.pool.let_go();
+        }
     }
 
     /// Tells that the token has proven its identity.

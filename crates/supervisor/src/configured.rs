@@ -30,6 +30,7 @@ impl Settings {
             worker: PathBuf::from(OWN_PROGRAM),
             module: hsm.module.clone(),
             token: Token { label: hsm.token_label.clone(), serials: hsm.token_serials.clone() },
+            profile: hsm.profile,
             capabilities: hsm.capabilities.clone(),
             environment: environment(config, hsm),
             data_workers: hsm.workers,
@@ -46,6 +47,14 @@ impl Settings {
             lock_file: lock_file(config, &hsm.id, "lock"),
             lock_dir: config.lock_dir.clone(),
         }
+    }
+}
+
+impl Settings {
+    /// What the HSM's capabilities say otherwise than its profile.
+    #[must_use]
+    pub fn overrides(&self) -> Vec<String> {
+        config::overrides(self.profile, &self.capabilities)
     }
 }
 

@@ -25,6 +25,7 @@
 
 mod admission;
 mod bounded;
+mod codes_seen;
 mod configured;
 mod fair_queue;
 mod in_flight;
@@ -56,6 +57,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 pub use self::admission::{AdmissionError, AdmissionSession, WorkerAdmission};
+pub use self::codes_seen::CodeSeen;
 pub use self::configured::lock_file;
 pub use self::lock_dir::{LockDirError, look_at_lock_dir};
 pub use self::login_lock::{LockError, LoginLock};
@@ -65,7 +67,8 @@ use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use model::key_store::ConnectionErrorCode;
-use model::profile::Capabilities;
+use model::profile::judgement::Judgement;
+use model::profile::{Capabilities, Profile};
 use model::sandbox::Sandbox;
 use protocol::{Fault, LoggedIn, Op, Ready, Reply, Token};
 use telemetry::watchdog::Watchdog;
@@ -91,6 +94,8 @@ pub struct Settings {
     pub module: PathBuf,
     /// How to find the token.
     pub token: Token,
+    /// Whose habits it is said to have.
+    pub profile: Profile,
     /// What it can do and how.
     pub capabilities: Capabilities,
     /// The whole environment of the workers (nothing is inherited).
@@ -135,6 +140,7 @@ impl Settings {
             worker: "worker".into(),
             module: "module".into(),
             token: Token { label: hsm.to_owned(), serials: Vec::new() },
+            profile: Profile::Generic,
             capabilities: Capabilities::standard(),
             environment: BTreeMap::new(),
             data_workers: 1,
@@ -213,6 +219,8 @@ pub struct Status {
     pub logged_in: Option<Arc<LoggedIn>>,
     /// The token has proven its identity since the HSM was started.
     pub proven: bool,
+    /// What was found when the token was examined against its capabilities, since the HSM was started.
+    pub examined: Option<Arc<Judgement>>,
     /// What was done since the HSM was started, oldest first; the newest few dozen steps.
     pub steps: Vec<(SystemTime, Arc<str>)>,
     /// Data workers that take requests now.
@@ -343,6 +351,12 @@ impl Hsm {
     #[must_use]
     pub fn load(&self) -> usize {
         self.0.0.load()
+    }
+
+    /// Return values that calls of the token have given since the HSM was started, up to 64 of them.
+    #[must_use]
+    pub fn codes(&self) -> Vec<CodeSeen> {
+        self.0.0.codes.read()
     }
 
     /// What it is doing now.

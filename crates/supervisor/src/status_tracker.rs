@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::worker_id::WorkerId;
 use super::{State, Status};
 use model::key_store::ConnectionErrorCode;
+use model::profile::judgement::Judgement;
 use protocol::{LoggedIn, Ready, Role};
 
 /// Steps that are kept.
@@ -25,6 +26,8 @@ pub(super) struct StatusTracker {
     placed: bool,
     /// The token has proven its identity.
     pub(super) proven: bool,
+    /// What the newest examination of the token found.
+    examined: Option<Arc<Judgement>>,
     /// Steps since the start, oldest first.
     steps: VecDeque<(SystemTime, Arc<str>)>,
     /// Workers started again after a death.
@@ -68,6 +71,7 @@ impl StatusTracker {
             logged_in: None,
             placed: false,
             proven: false,
+            examined: None,
             steps: VecDeque::new(),
             restarts: 0,
             stopping: false,
@@ -96,6 +100,11 @@ impl StatusTracker {
         let mut found = self.logged_in.as_deref().cloned().unwrap_or_default();
         found.ceremony.wrapping = true;
         self.logged_in = Some(Arc::new(found));
+    }
+
+    /// Notes what an examination of the token found.
+    pub(super) fn examined(&mut self, judgement: Judgement) {
+        self.examined = Some(Arc::new(judgement));
     }
 
     /// Notes how one worker is now.
@@ -138,6 +147,7 @@ impl StatusTracker {
             ready: self.ready.clone(),
             logged_in: self.logged_in.clone(),
             proven: self.proven,
+            examined: self.examined.clone(),
             steps: self.steps.iter().cloned().collect(),
             data_ready,
             control_ready: serving(Role::Control) > 0,

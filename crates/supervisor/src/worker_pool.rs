@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::admission::{AdmissionError, WorkerAdmission};
+use super::codes_seen::CodesSeen;
 use super::link::{Answer, Link, sleep_until};
 use super::load::Gauge;
 use super::status_tracker::{StatusTracker, View};
@@ -49,6 +50,8 @@ pub(super) struct WorkerPool {
     /// Tasks that are not done: the beginning and the drivers.
     tasks: TaskTracker,
     tracker: Mutex<StatusTracker>,
+    /// What the token has said.
+    pub(super) codes: CodesSeen,
     status: watch::Sender<Arc<Status>>,
 }
 
@@ -77,6 +80,7 @@ impl WorkerPool {
             incarnations: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             tracker: Mutex::new(tracker),
+            codes: CodesSeen::default(),
             status: watch::channel(status).0,
             settings,
             clock,
@@ -217,6 +221,11 @@ impl WorkerPool {
         }
     }
 
+    /// Has the data workers that serve leave, so that each of them has to be let in anew.
+    pub(super) fn let_go(&self) {
+        self.data.links().for_each(|link| link.close());
+    }
+
     /// Changes the tracker and publishes the status that follows.
     pub(super) fn tracker(&self, change: impl FnOnce(&mut StatusTracker)) {
         // Each field says something by itself, and is set as a whole: a panic in between leaves nothing half said.
@@ -271,6 +280,14 @@ impl WorkerPool {
 
     /// See [`super::Hsm::call`].
     pub(super) async fn call(&self, op: Arc<Op>, options: CallOptions) -> Answer {
+        let answer = self.hand_on(op, options).await;
+        if let Ok(reply) = &answer {
+            self.codes.note(reply);
+        }
+        answer
+    }
+
+    async fn hand_on(&self, op: Arc<Op>, options: CallOptions) -> Answer {
         let deadline = options.deadline;
         if !self.open.load(Ordering::Relaxed) {
             return Err(CallError::NotReady);

@@ -76,13 +76,7 @@ impl Module {
 
     /// AES key wrap without padding, by the number that it has here.
     pub(super) fn key_wrap(&self) -> Result<Mechanism<'static>, Failure> {
-        match self.capabilities.wrap.key_wrap {
-            CKM_AES_KEY_WRAP => Ok(Mechanism::AesKeyWrap),
-            number => {
-                let own = MechanismType::new_vendor_defined(number)?;
-                Ok(Mechanism::VendorDefined(VendorDefinedMechanism::new::<()>(own, None)))
-            }
-        }
+        key_wrap_by(self.capabilities.wrap.key_wrap)
     }
 
     /// AES-GCM is done the standard's way.
@@ -182,6 +176,17 @@ impl Module {
         ];
         let uses = uses.into_iter().filter_map(|(is, wanted)| is.then_some(wanted)).collect();
         Some(Offer { mechanism: number, uses })
+    }
+}
+
+/// The same by this number.
+pub(super) fn key_wrap_by(number: u64) -> Result<Mechanism<'static>, Failure> {
+    match number {
+        CKM_AES_KEY_WRAP => Ok(Mechanism::AesKeyWrap),
+        number => {
+            let own = MechanismType::new_vendor_defined(number)?;
+            Ok(Mechanism::VendorDefined(VendorDefinedMechanism::new::<()>(own, None)))
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Token {
     pub(super) wrapping: Mutex<Option<ObjectHandle>>,
     /// Handle of the identity key, likewise.
     pub(super) identity: Mutex<Option<ObjectHandle>>,
+    /// Handle of the transport key's private half, where the login has found one.
+    pub(super) transport: Mutex<Option<ObjectHandle>>,
     /// The log key, once it was looked at.
     pub(super) log_key: Mutex<Option<LogPair>>,
     /// The time.

@@ -70,6 +70,7 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         last_stream: Mutex::default(),
         wrapping: Mutex::default(),
         identity: Mutex::default(),
+        transport: Mutex::default(),
         log_key: Mutex::default(),
         pinned: Mutex::new(pinned),
         clock: clock.clone(),

@@ -9,13 +9,13 @@ mod tests;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, CertificateType, KeyType, ObjectClass};
 
-pub(super) use self::kind::Kind;
-use self::kind::{Use, no_use, only};
+pub(super) use self::kind::{Kind, Use};
+use self::kind::{no_use, only};
 use model::id::KeyVersionId;
 use model::profile::{Capabilities, Objects, Optional};
 
 /// Bytes of an AES-256 key.
-const AES_256_BYTES: u64 = 32;
+pub(super) const AES_256_BYTES: u64 = 32;
 /// Bits of the RSA transport keys. They are used once per ceremony.
 const TRANSPORT_BITS: u64 = 2_048;
 /// The curve of Ed25519 by its name, DER: a PrintableString. SoftHSM knows it by no other.
@@ -35,6 +35,9 @@ pub(super) const TRANSPORT: &str = "keystored-transport";
 pub(super) const LOG: &str = "keystored audit log";
 /// Label of the cluster wrapping key.
 pub(super) const WRAPPING: &str = "keystored-cluster-wrapping";
+
+/// A label that no object has, for searches that find nothing.
+pub(super) const NOWHERE: &str = "keystored nowhere";
 
 /// A caller's key, unwrapped into a token.
 pub(super) fn placed_key(of: &Capabilities, kind: Kind, key: KeyVersionId, label: &str) -> Vec<Attribute> {
@@ -246,7 +249,11 @@ fn named(of: &Capabilities, label: &str, part: &str) -> [Attribute; 2] {
 }
 
 /// A secret key that is made in the token.
-fn made(of: &Capabilities, mut template: Vec<Attribute>, more: impl IntoIterator<Item = Attribute>) -> Vec<Attribute> {
+pub(super) fn made(
+    of: &Capabilities,
+    mut template: Vec<Attribute>,
+    more: impl IntoIterator<Item = Attribute>,
+) -> Vec<Attribute> {
     template.push(Attribute::ValueLen(AES_256_BYTES.into()));
     template.extend(more);
     fit(of, "C_GenerateKey", Objects::SecretKey, template)
@@ -263,14 +270,14 @@ fn pair(of: &Capabilities, (public, private): (Vec<Attribute>, Vec<Attribute>)) 
 }
 
 /// Without what the HSM does not take. A use that the object is for is never left out.
-fn fit(of: &Capabilities, function: &str, object: Objects, mut template: Vec<Attribute>) -> Vec<Attribute> {
+pub(super) fn fit(of: &Capabilities, function: &str, object: Objects, mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.retain(|attribute| {
         optional(attribute).is_none_or(|optional| !of.attributes.leave_out(function, object, optional))
     });
     template
 }
 
-fn optional(attribute: &Attribute) -> Option<Optional> {
+pub(super) fn optional(attribute: &Attribute) -> Option<Optional> {
     Some(match attribute {
         Attribute::AllowedMechanisms(_) => Optional::AllowedMechanisms,
         Attribute::Copyable(_) => Optional::Copyable,
@@ -311,7 +318,7 @@ fn passing(of: &Capabilities, usage: Use) -> Vec<Attribute> {
     made(of, template, [])
 }
 
-fn secret_key(token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
+pub(super) fn secret_key(token: bool, extractable: bool, usage: Use) -> Vec<Attribute> {
     described(token, extractable, usage.uses())
 }
 

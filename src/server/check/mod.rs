@@ -146,6 +146,11 @@ fn describe(ready: &Ready, hsm: &Hsm, out: &mut (dyn Write + Send)) -> io::Resul
              cluster init, or add-hsm for a further HSM)"
         )?;
     }
+    writeln!(
+        out,
+        "    note: what the token does in truth is examined once kmsuser has logged in, when the key store is connected; \
+         keystorectl key-store describe and keystorectl cluster doctor show what was found"
+    )?;
     for sentence in &ready.degraded {
         writeln!(out, "    note: {}", text::shown(sentence))?;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::diagnosis;
 use super::entry::CallEntry;
 use super::key_stores::{connection_state, hsm, time};
 use model::operation::Operation;
@@ -91,6 +92,16 @@ impl ClustersService for ClustersApi {
             at: Some(time(statistics.at)),
             clusters: statistics.clusters.into_iter().map(cluster_statistics).collect(),
         }))
+    }
+
+    async fn diagnose_hsm(
+        &self,
+        request: Request<v1::DiagnoseHsmRequest>,
+    ) -> Result<Response<v1::DiagnoseHsmResponse>, Status> {
+        let admitted = self.entry.admit(&request, Operation::DiagnoseHsm)?;
+        let v1::DiagnoseHsmRequest { cluster_id, hsm_id } = request.into_inner();
+        let result = self.entry.service.diagnose_hsm(&admitted.call, &cluster_id, &hsm_id).await;
+        admitted.answer(result.map(diagnosis::shown))
     }
 }
 

@@ -10,6 +10,7 @@ use super::timestamp;
 use cluster::Health;
 use model::key_store::ConnectionState;
 use model::operation::Operation;
+use model::profile::judgement::{Finding, Verdict};
 use model::secret::Secret;
 use proto::v1;
 use proto::v1::key_stores_service_server::KeyStoresService;
@@ -175,7 +176,25 @@ pub(super) fn hsm(view: HsmView) -> v1::HsmStatus {
         proven: status.proven,
         steps: status.steps.iter().map(step).collect(),
         confinement_gaps: ready.map(|ready| ready.degraded.clone()).unwrap_or_default(),
+        findings: status.examined.iter().flat_map(|judgement| &judgement.findings).map(finding).collect(),
         ..known
+    }
+}
+
+/// Something that was found in a token, as it stands on the wire.
+pub(super) fn finding(finding: &Finding) -> v1::HsmFinding {
+    let verdict = match finding.verdict {
+        Verdict::Holds => v1::HsmVerdict::Holds,
+        Verdict::Better => v1::HsmVerdict::Better,
+        Verdict::Untried => v1::HsmVerdict::Untried,
+        Verdict::Contradicts => v1::HsmVerdict::Contradicts,
+    };
+    v1::HsmFinding {
+        name: finding.name.to_owned(),
+        expected: finding.expected.clone(),
+        found: finding.found.clone(),
+        verdict: verdict.into(),
+        sentence: finding.sentence.clone().unwrap_or_default(),
     }
 }
 

@@ -11,6 +11,7 @@ mod approvals;
 mod audit;
 mod clusters;
 mod crypto;
+mod diagnosis;
 mod entry;
 mod error;
 mod follow;

@@ -1,6 +1,7 @@
 //! `keystorectl cluster …`
 
 mod add_hsm;
+mod doctor;
 #[cfg(test)]
 mod fixture;
 mod init;
@@ -26,6 +27,8 @@ pub(super) enum Command {
     AddHsm(add_hsm::Arguments),
     /// Seal all stored PINs and secrets of access keys anew, after the seal key of the configuration was replaced
     Reseal,
+    /// Report on one HSM, for its vendor's support desk: versions, mechanisms, what it was found to do, and how fast it is
+    Doctor(doctor::Arguments),
     /// Check the HSMs now and restore the keys that they lack; also puts back keys that somebody removed
     Resync(resync::Arguments),
 }
@@ -36,6 +39,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Init(arguments) => init::run(context, arguments).await,
         Command::AddHsm(arguments) => add_hsm::run(context, arguments).await,
         Command::Reseal => reseal::run(context).await,
+        Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Resync(arguments) => resync::run(context, arguments).await,
     }
 }

@@ -7,7 +7,7 @@ use super::advice::advice;
 use crate::Context;
 use crate::failure::Failure;
 use crate::printer::{Report, facts, wrapped_table};
-use crate::status::{Hsm, connection_state, to_the_second, yes_or_no};
+use crate::status::{Finding, Hsm, connection_state, to_the_second, yes_or_no};
 use client::fingerprint;
 use model::limits;
 use proto::v1 as wire;
@@ -117,7 +117,27 @@ impl KeyStore {
         let gaps: Vec<_> = gaps.map(|(hsm, gap)| vec![hsm.hsm_id.clone(), gap.clone()]).collect();
         let gaps =
             (!gaps.is_empty()).then(|| format!("\n\n{}", wrapped_table(&["hsm", "confinement of its module"], gaps)));
-        format!("{facts}{}\n\n{health}\n\n{login}{}", advice.unwrap_or_default(), gaps.unwrap_or_default())
+        let (advice, gaps) = (advice.unwrap_or_default(), gaps.unwrap_or_default());
+        format!("{facts}{advice}\n\n{health}\n\n{login}{gaps}{}", self.found())
+    }
+
+    /// What the HSMs' tokens were found to do, where a worker has looked: how much is as the configuration says, and what
+    /// is not.
+    fn found(&self) -> String {
+        let mut rows = Vec::new();
+        for hsm in self.hsms.iter().filter(|hsm| !hsm.findings.is_empty()) {
+            let hold = hsm.findings.iter().filter(|finding| finding.holds()).count();
+            let all = format!("{hold} of {} hold", hsm.findings.len());
+            rows.push(vec![hsm.hsm_id.clone(), all, String::new(), String::new(), String::new()]);
+            rows.extend(hsm.findings.iter().filter(|finding| !finding.holds()).map(|finding| {
+                let Finding { name, expected, found, verdict, .. } = finding;
+                vec![hsm.hsm_id.clone(), name.clone(), expected.clone(), found.clone(), (*verdict).to_owned()]
+            }));
+        }
+        if rows.is_empty() {
+            return String::new();
+        }
+        format!("\n\n{}", wrapped_table(&["hsm", "self-test", "expected", "found", "verdict"], rows))
     }
 }
 
@@ -162,6 +182,16 @@ mod tests {
             pin_tries_left: 3,
             steps: vec![wire::HsmStep { at: None, step: "logging in".to_owned() }],
             confinement_gaps: Some(reason.to_owned()).filter(|gap| !gap.is_empty()).into_iter().collect(),
+            findings: [wire::HsmVerdict::Holds, wire::HsmVerdict::Untried]
+                .into_iter()
+                .map(|verdict| wire::HsmFinding {
+                    name: "wrap.oaep_hash".to_owned(),
+                    expected: "sha1".to_owned(),
+                    found: "not tried".to_owned(),
+                    verdict: verdict.into(),
+                    sentence: String::new(),
+                })
+                .collect(),
         };
         let long = "the module has not answered for 2 s and was killed; it is started again with growing pauses, and the \
                     HSM is asked again as soon as it has proven itself";
@@ -183,6 +213,7 @@ mod tests {
         assert!(text.contains("hsm-a  keystored zone a  0123456789abcdef  yes     never        3"), "{text}");
         assert!(text.contains("SHA-256 ba7816bf") && !text.contains("BEGIN CERTIFICATE"), "{text}");
         assert!(!text.contains("Error") && !text.contains("What to do"), "{text}");
+        assert!(text.contains("hsm-a  1 of 2 hold") && text.contains("untried"), "{text}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{GOOD, judge, refused};
-use crate::capabilities;
 use crate::profiles::{DATA, contradiction};
+use crate::{capabilities, overrides};
 use model::profile::{Basis, Capabilities, IvBy, Means, Profile};
 
 /// `hsm-b` of the good file, with this said of it.
@@ -233,4 +233,16 @@ fn what_the_hsm_does_with_pins_binds_the_cluster() {
     let error = judge(&tries(5)).expect_err("that would lock it");
     assert_eq!(error.line, Some(20));
     assert!(error.message.contains("login_tries is 5, and HSM hsm-b locks its user after 5"), "{error}");
+}
+
+#[test]
+fn what_is_said_otherwise_is_told() {
+    for profile in Profile::ALL {
+        assert_eq!(overrides(profile, &capabilities(profile).unwrap()), Vec::<String>::new(), "{profile:?}");
+    }
+    let mut of = capabilities(Profile::Luna).unwrap();
+    of.gcm.iv = IvBy::ZeroedWriteback;
+    of.calls.random_bytes = 1_024;
+    let said = overrides(Profile::Luna, &of);
+    assert_eq!(said, ["calls.random_bytes = 1024", "gcm.iv = \"zeroed-writeback\""]);
 }

@@ -28,6 +28,23 @@ pub enum OaepHash {
     Sha512,
 }
 
+impl OaepHash {
+    /// All of them, in the order in which they are tried.
+    pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512, Self::Sha224];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha224 => "sha224",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+}
+
 /// Where a wrapping key is told what it may unwrap to, by CKA_UNWRAP_TEMPLATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -121,6 +138,29 @@ pub enum Optional {
     VerifyRecover,
     #[serde(rename = "CKA_DERIVE")]
     Derive,
+}
+
+impl Optional {
+    /// Its name in the standard and in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllowedMechanisms => "CKA_ALLOWED_MECHANISMS",
+            Self::Copyable => "CKA_COPYABLE",
+            Self::Modifiable => "CKA_MODIFIABLE",
+            Self::Destroyable => "CKA_DESTROYABLE",
+            Self::Private => "CKA_PRIVATE",
+            Self::Encrypt => "CKA_ENCRYPT",
+            Self::Decrypt => "CKA_DECRYPT",
+            Self::Wrap => "CKA_WRAP",
+            Self::Unwrap => "CKA_UNWRAP",
+            Self::Sign => "CKA_SIGN",
+            Self::SignRecover => "CKA_SIGN_RECOVER",
+            Self::Verify => "CKA_VERIFY",
+            Self::VerifyRecover => "CKA_VERIFY_RECOVER",
+            Self::Derive => "CKA_DERIVE",
+        }
+    }
 }
 
 impl Attributes {

@@ -85,7 +85,7 @@ impl Promise {
             Self::NotExtractable | Self::TwoZones | Self::Identity | Self::LookedAt => None,
             Self::WrappedOnly => (of.wrap.unwrap_template == UnwrapTemplate::None).then_some(
                 "the wrapping key cannot be told what it may unwrap to, so whoever has kmsuser's PIN and a wrapped key from \
-                 the database can unwrap it as a key that can be read (capabilities.wrap.unwrap_template)",
+                 the database can unwrap it as a key that can be read, or that does something else (capabilities.wrap.unwrap_template)",
             ),
             Self::GcmAlone => ["C_GenerateKey", "C_UnwrapKey"]
                 .iter()

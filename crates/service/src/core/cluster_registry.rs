@@ -3,7 +3,7 @@
 //! A cluster is in use from the beginning of a connect to the end of a disconnect. Its `Cluster` is immutable in its
 //! members: when an HSM comes or goes, another one takes its place over the same HSMs, and nothing stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -56,6 +56,8 @@ pub struct ClusterRegistry {
     pub(crate) adding: tokio::sync::Mutex<()>,
     /// One key store at a time is created, so that the same call twice at once makes one store.
     pub(crate) creating: tokio::sync::Mutex<()>,
+    /// HSMs that somebody has looked at for a report.
+    pub(crate) diagnosing: Mutex<BTreeSet<HsmId>>,
     turns: Mutex<BTreeMap<KeyStoreId, Arc<tokio::sync::Mutex<()>>>>,
     /// HSMs that went from the configuration and are being logged out of.
     leaving: Mutex<JoinSet<()>>,
@@ -92,6 +94,7 @@ impl ClusterRegistry {
             generation: AtomicU64::new(0),
             adding: tokio::sync::Mutex::default(),
             creating: tokio::sync::Mutex::default(),
+            diagnosing: Mutex::default(),
             turns: Mutex::default(),
             leaving: Mutex::default(),
         };

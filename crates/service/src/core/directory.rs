@@ -68,7 +68,7 @@ const MANAGED: [(&str, &str, &str); 5] = [
       "Sid": "Clusters", "Effect": "Allow", "Resource": "*",
       "Action": [
         "keystored:DescribeClusters", "keystored:AddHsm", "keystored:ResealPins", "keystored:ResyncKeys",
-        "keystored:GetStatistics"
+        "keystored:GetStatistics", "keystored:DiagnoseHsm"
       ]
     },
     {

@@ -53,6 +53,7 @@ fn parameters(operation: Operation) -> &'static [&'static str] {
         O::DescribeClusters | O::GetStatistics => &["clusterId"],
         O::AddHsm => &["clusterId", "hsmId", "memberHsmId", "wrapOnly"],
         O::ResyncKeys => &["clusterId", "keyId"],
+        O::DiagnoseHsm => &["clusterId", "hsmId"],
         O::CreatePrincipal | O::DeletePrincipal | O::DescribePrincipal | O::CreateAccessKey | O::ListAccessKeys => {
             &["principalArn"]
         }

@@ -148,6 +148,7 @@ pub(super) async fn asked(
             service.resync_keys(call, ResyncInput { cluster_id, key_id, ..ResyncInput::default() }).await.map(drop)
         }
         Operation::GetStatistics => service.get_statistics(call, cluster).await.map(drop),
+        Operation::DiagnoseHsm => service.diagnose_hsm(call, cluster, "hsm-0").await.map(drop),
         Operation::WhoAmI => service.who_am_i(call).await.map(drop),
         Operation::CreatePrincipal => {
             let input = CreatePrincipalInput { arn: arn(HERE, "new"), ..CreatePrincipalInput::default() };

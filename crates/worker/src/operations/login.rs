@@ -34,6 +34,7 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     *lock(&owner.token.canary) = found.named(ObjectClass::SECRET_KEY, template::CANARY)?;
     *lock(&owner.token.wrapping) = found.named(ObjectClass::SECRET_KEY, template::WRAPPING)?;
     *lock(&owner.token.identity) = found.named(ObjectClass::PRIVATE_KEY, template::IDENTITY)?;
+    *lock(&owner.token.transport) = found.named(ObjectClass::PRIVATE_KEY, template::TRANSPORT)?;
     owner.token.keys.learn(&found.keys, owner.token.clock.now());
     let mut keys: Vec<KeyVersionId> = found.keys.into_iter().map(|(key, _)| key).collect();
     keys.sort_unstable();

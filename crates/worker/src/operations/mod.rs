@@ -6,8 +6,10 @@ mod change_pin;
 mod compare;
 mod copy;
 mod decrypt;
+mod describe;
 mod destroy;
 mod encrypt;
+mod examine;
 mod forget;
 mod gcm;
 mod generate_data_key;
@@ -15,6 +17,7 @@ mod list;
 mod log_key;
 mod login;
 mod make_key;
+mod measure;
 mod place;
 mod probe;
 mod prove;
@@ -65,6 +68,9 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::Compare(items) => Ok(compare::run(owner, items)),
         Op::Random { length } => owner.persist(|owner| random::run(owner, length)),
         Op::SelfTest => owner.persist(self_test::run),
+        Op::Examine { sessions } => owner.persist(|owner| examine::run(owner, sessions)),
+        Op::Describe => owner.persist(describe::run),
+        Op::Measure { what, sessions } => owner.persist(|owner| measure::run(owner, what, sessions)),
         Op::Probe => owner.persist(probe::run),
         Op::Forget(keys) => Ok(forget::run(owner, &keys)),
         Op::Copy { key, blob } => Ok(copy::run(owner, key, blob.as_deref())),

@@ -28,7 +28,7 @@ impl Kind {
 
 /// What a secret key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub(crate) enum Use {
     /// What keys of a kind are for.
     Key(Kind),
     /// Wrapping and unwrapping keys of a kind.

@@ -19,15 +19,15 @@ const SPARE_BYTES: usize = 64;
 /// What the HSM is to write over.
 const ZEROES: [u8; IV_BYTES] = [0; IV_BYTES];
 
-pub(super) fn seal(
+pub(in crate::operations) fn seal(
     module: &Module,
+    gcm: &Gcm,
     session: &Session,
     key: ObjectHandle,
     iv: [u8; IV_BYTES],
     aad: &[u8],
     plaintext: &[u8],
 ) -> Result<([u8; IV_BYTES], Vec<u8>), Failure> {
-    let gcm = &module.capabilities().gcm;
     let mut written = if gcm.iv == IvBy::Caller { iv } else { ZEROES };
     let given = matches!(gcm.iv, IvBy::Caller | IvBy::ZeroedWriteback).then_some(&mut written);
     let mut made = vec![0; plaintext.len() + TAG_BYTES + IV_BYTES + SPARE_BYTES];
@@ -36,15 +36,15 @@ pub(super) fn seal(
     taken_apart(gcm.iv, iv, written, made, plaintext.len())
 }
 
-pub(super) fn open(
+pub(in crate::operations) fn open(
     module: &Module,
+    gcm: &Gcm,
     session: &Session,
     key: ObjectHandle,
     iv: [u8; IV_BYTES],
     aad: &[u8],
     sealed: &[u8],
 ) -> Result<Secret, Failure> {
-    let gcm = &module.capabilities().gcm;
     let mut opened = Zeroizing::new(vec![0; sealed.len() + SPARE_BYTES]);
     let length = if gcm.iv == IvBy::NullPrepended {
         let whole = [&iv, sealed].concat();

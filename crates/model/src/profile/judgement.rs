@@ -1,0 +1,426 @@
+//! What follows from what was found in a token: whether its capabilities hold, and which setting would be right where they
+//! do not. Pure.
+//!
+//! **Invariant:** what contradicts the capabilities keeps the HSM out, whether serving depends on it or not: who reads the
+//! configuration has to be able to believe it. What is better than they say is told and changes nothing, and neither does
+//! what could not be tried.
+
+use super::examination::{Count, Examined, Kept, Setting, Tried, WrongTag};
+use super::{Capabilities, Gcm, IvBy, OaepHash, Objects, Optional, UnwrapTemplate};
+
+/// What is to be thought of something that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is as the capabilities have it.
+    Holds,
+    /// The token does more than they say.
+    Better,
+    /// It could not be tried.
+    Untried,
+    /// It is otherwise, and the HSM is not used.
+    Contradicts,
+}
+
+impl Verdict {
+    /// In one word, for people and programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Better => "better",
+            Self::Untried => "untried",
+            Self::Contradicts => "contradicts",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The capability, or what stands for it.
+    pub name: &'static str,
+    /// What the capabilities say.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+    /// What is to be thought of it.
+    pub verdict: Verdict,
+    /// What is wrong and which setting would be right; only where it contradicts.
+    pub sentence: Option<String>,
+}
+
+/// All findings of an examination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// In a fixed order.
+    pub findings: Vec<Finding>,
+}
+
+impl Judgement {
+    /// Why the HSM is not used, where something contradicts.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<String> {
+        let sentences: Vec<&str> = self.findings.iter().filter_map(|finding| finding.sentence.as_deref()).collect();
+        (!sentences.is_empty()).then(|| sentences.join("; "))
+    }
+}
+
+/// Sessions that a process needs whatever is set: one keeps the login, one waits for requests, and this looks with two.
+pub const LEAST_SESSIONS: u64 = 4;
+
+/// What follows from what was found.
+#[must_use]
+pub fn judge(of: &Capabilities, found: &Examined) -> Judgement {
+    let findings = vec![
+        sessions(&found.sessions),
+        random(&found.random),
+        gcm(&of.gcm, &found.gcm),
+        longest(&found.gcm_longest),
+        wrong_tag(&found.wrong_tag),
+        key_wrap(of, found),
+        oaep_hash(of.wrap.oaep_hash, &found.oaep_hash),
+        placed(&found.placed),
+        long_enough("attributes.label_max", "a label", of.attributes.label_max, &found.label),
+        long_enough("attributes.id_max", "an id", of.attributes.id_max, &found.id),
+        unwrap_template(of.wrap.unwrap_template, &found.unwrap_template),
+        allowed_mechanisms(of, &found.allowed_mechanisms),
+        secrecy("CKA_SENSITIVE", &found.sensitive),
+        secrecy("CKA_EXTRACTABLE", &found.extractable),
+        ability("calls.copy_object", "C_CopyObject", of.calls.copy_object, &found.copy_object),
+        ability(
+            "calls.read_only_sessions",
+            "reading and encrypting in a read-only session",
+            of.calls.read_only_sessions,
+            &found.read_only_sessions,
+        ),
+    ];
+    Judgement { findings }
+}
+
+fn finding(name: &'static str, expected: impl Into<String>, found: impl Into<String>, verdict: Verdict) -> Finding {
+    Finding { name, expected: expected.into(), found: found.into(), verdict, sentence: None }
+}
+
+fn against(
+    name: &'static str,
+    expected: impl Into<String>,
+    found: impl Into<String>,
+    sentence: impl Into<String>,
+) -> Finding {
+    Finding { sentence: Some(sentence.into()), ..finding(name, expected, found, Verdict::Contradicts) }
+}
+
+/// "`capabilities.gcm.iv = "caller"` would be right here".
+fn right(settings: &str) -> String {
+    format!("`{settings}` would be right here")
+}
+
+fn sessions(count: &Count) -> Finding {
+    let (name, expected) = ("run.sessions", format!("{} in one process", count.wanted));
+    match count {
+        Count { wanted: 0, .. } => finding(name, expected, "not tried", Verdict::Untried),
+        Count { wanted, found, .. } if found >= wanted => {
+            finding(name, expected, format!("{found} were opened"), Verdict::Holds)
+        }
+        Count { found, said, .. } => {
+            let said = said.as_deref().unwrap_or("no more");
+            let advice = if *found < LEAST_SESSIONS {
+                format!("no setting makes it right: keystored needs at least {LEAST_SESSIONS}")
+            } else {
+                right(&format!("sessions = {}", found - 1))
+            };
+            let sentence = format!("the token opens no more than {found} sessions for a process ({said}); {advice}");
+            against(name, expected, format!("{found}: {said}"), sentence)
+        }
+    }
+}
+
+fn random(count: &Count) -> Finding {
+    let (name, expected) = ("calls.random_bytes", format!("{} at once", count.wanted));
+    match count {
+        Count { wanted: 0, .. } => finding(name, expected, "not tried", Verdict::Untried),
+        Count { wanted, found, .. } if found >= wanted => {
+            finding(name, expected, format!("{found} at once"), Verdict::Holds)
+        }
+        Count { wanted, found, said } => {
+            let said = said.as_deref().unwrap_or("refused");
+            let advice = match found {
+                0 => "no setting makes it right: keystored draws at least 32 bytes".to_owned(),
+                found => right(&format!("capabilities.calls.random_bytes = {found}")),
+            };
+            let sentence = format!("the token does not give {wanted} random bytes at once ({said}); {advice}");
+            against(name, expected, format!("{found} at once: {said}"), sentence)
+        }
+    }
+}
+
+fn gcm(of: &Gcm, found: &Setting<Gcm>) -> Finding {
+    let (name, expected) = ("gcm.iv", way(of));
+    match (&found.as_said, &found.instead) {
+        (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::Works, _) => finding(name, expected.clone(), expected, Verdict::Holds),
+        (Tried::Fails(said), Some(instead)) => {
+            let mut settings = Vec::new();
+            if instead.mechanism != of.mechanism {
+                settings.push(format!("capabilities.gcm.mechanism = {:#x}", instead.mechanism));
+            }
+            if instead.iv != of.iv {
+                settings.push(format!("capabilities.gcm.iv = \"{}\"", instead.iv.name()));
+            }
+            if instead.iv_bits != of.iv_bits {
+                settings.push(format!("capabilities.gcm.iv_bits = {}", instead.iv_bits));
+            }
+            let sentence = format!("{said}; {}{}", right(&settings.join(", ")), why(instead.iv));
+            against(name, expected, way(instead), sentence)
+        }
+        (Tried::Fails(said), None) => {
+            let sentence = format!("{said}; no value of capabilities.gcm.iv is right here");
+            against(name, expected, format!("no way that keystored knows: {said}"), sentence)
+        }
+    }
+}
+
+fn way(gcm: &Gcm) -> String {
+    format!("{} with {:#x}, ulIvBits {}", gcm.iv.name(), gcm.mechanism, gcm.iv_bits)
+}
+
+const fn why(by: IvBy) -> &'static str {
+    match by {
+        IvBy::Caller => ": the token uses the IV that it is given",
+        IvBy::ZeroedWriteback => ": the token filled the IV in itself",
+        IvBy::NullAppended => ": the token puts an IV of its own behind the tag",
+        IvBy::NullPrepended => ": the token puts an IV of its own before the ciphertext",
+    }
+}
+
+fn longest(tried: &Tried) -> Finding {
+    let (name, expected) = ("gcm.plaintext_max", "4,096 bytes with 8,213 of additional data");
+    match tried {
+        Tried::Not => finding(name, expected, "not tried", Verdict::Untried),
+        Tried::Works => finding(name, expected, "taken", Verdict::Holds),
+        Tried::Fails(said) => against(
+            name,
+            expected,
+            said.clone(),
+            format!(
+                "the token does not encrypt 4,096 bytes with 8,213 of additional data, which callers may send ({said}); no \
+                 setting makes it right"
+            ),
+        ),
+    }
+}
+
+fn wrong_tag(wrong: &WrongTag) -> Finding {
+    let (name, expected) = ("codes.meaning", "a wrong tag is refused as a bad ciphertext");
+    match wrong {
+        WrongTag::Untried => finding(name, expected, "not tried", Verdict::Untried),
+        WrongTag::Refused { said, understood: true, .. } => finding(name, expected, said.clone(), Verdict::Holds),
+        WrongTag::Opened => {
+            let sentence = "the token opens a ciphertext whose tag is wrong; no setting makes it right";
+            against(name, expected, "opened", sentence)
+        }
+        WrongTag::Refused { function, code, said, understood: false } => {
+            let entry = format!("{{ functions = [\"{function}\"], code = {code:#04x}, means = \"ambiguous\" }}");
+            let sentence = format!(
+                "the token says {said} of a ciphertext whose tag is wrong, which is taken for its own trouble, so that any \
+                 caller could take it out of service; {}, before the entries of the profile",
+                right(&format!("capabilities.codes.meaning = [{entry}, …]"))
+            );
+            against(name, expected, said.clone(), sentence)
+        }
+    }
+}
+
+fn key_wrap(of: &Capabilities, found: &Examined) -> Finding {
+    let name = "wrap.key_wrap";
+    let shown = |number: u64, named: bool| {
+        format!("{number:#x}, {} CKA_VALUE_LEN at unwrap", if named { "with" } else { "without" })
+    };
+    let expected = shown(of.wrap.key_wrap, of.wrap.value_len);
+    match (&found.key_wrap.as_said, found.key_wrap.instead) {
+        (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::Works, _) => finding(name, expected.clone(), expected, Verdict::Holds),
+        (Tried::Fails(said), Some(instead)) => {
+            let mut settings = Vec::new();
+            if instead.number != of.wrap.key_wrap {
+                settings.push(format!("capabilities.wrap.key_wrap = {:#x}", instead.number));
+            }
+            if instead.value_len != of.wrap.value_len {
+                settings.push(format!("capabilities.wrap.value_len = {}", instead.value_len));
+            }
+            let sentence = format!("the token does not wrap keys so ({said}); {}", right(&settings.join(", ")));
+            against(name, expected, shown(instead.number, instead.value_len), sentence)
+        }
+        (Tried::Fails(said), None) => {
+            let sentence = format!(
+                "the token does not wrap an AES key and unwrap it again ({said}); no number of AES key wrap that keystored \
+                 knows works as capabilities.wrap.key_wrap here"
+            );
+            against(name, expected, said.clone(), sentence)
+        }
+    }
+}
+
+fn oaep_hash(of: OaepHash, found: &Setting<OaepHash>) -> Finding {
+    let (name, expected) = ("wrap.oaep_hash", of.name());
+    match (&found.as_said, found.instead) {
+        (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::Works, _) => finding(name, expected, expected, Verdict::Holds),
+        (Tried::Fails(said), Some(instead)) => {
+            let sentence = format!(
+                "the token does not open what is wrapped to its transport key by RSA-OAEP with {expected} ({said}); {}, and \
+                 in all HSMs of the cluster",
+                right(&format!("capabilities.wrap.oaep_hash = \"{}\"", instead.name()))
+            );
+            against(name, expected, instead.name(), sentence)
+        }
+        (Tried::Fails(said), None) => {
+            let sentence = format!(
+                "the token does not open what is wrapped to its transport key by RSA-OAEP ({said}); no value of \
+                 capabilities.wrap.oaep_hash is right here"
+            );
+            against(name, expected, said.clone(), sentence)
+        }
+    }
+}
+
+fn placed(found: &Setting<Vec<Optional>>) -> Finding {
+    let (name, expected) = ("attributes.left_out", "a key is unwrapped with what its template names");
+    match (&found.as_said, &found.instead) {
+        (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::Works, _) => finding(name, expected, "taken", Verdict::Holds),
+        (Tried::Fails(said), Some(without)) => {
+            let names = listed(without);
+            let sentence = format!(
+                "the token does not unwrap a key with {names} in its template ({said}); {}, beside the entries of the profile",
+                right(&format!("capabilities.attributes.left_out = [{}]", entry(without)))
+            );
+            against(name, expected, format!("taken without {names}"), sentence)
+        }
+        (Tried::Fails(said), None) => {
+            let sentence = format!(
+                "the token does not unwrap a key with the template that callers' keys are placed with ({said}); no value of \
+                 capabilities.attributes.left_out that leaves out one of them is right here"
+            );
+            against(name, expected, said.clone(), sentence)
+        }
+    }
+}
+
+fn entry(names: &[Optional]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.name())).collect();
+    format!("{{ functions = [\"*\"], objects = [\"secret-key\"], names = [{}] }}", quoted.join(", "))
+}
+
+fn listed(names: &[Optional]) -> String {
+    names.iter().map(|name| name.name()).collect::<Vec<_>>().join(" and ")
+}
+
+fn long_enough(name: &'static str, what: &str, of: u64, found: &Setting<u64>) -> Finding {
+    let expected = format!("up to {of} bytes, as far as keystored uses them");
+    match (&found.as_said, found.instead) {
+        (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::Works, _) => finding(name, expected, "kept whole", Verdict::Holds),
+        (Tried::Fails(said), Some(instead)) => {
+            let sentence = format!(
+                "the token does not keep {what} as long as keystored's whole ({said}); {}",
+                right(&format!("capabilities.{name} = {instead}"))
+            );
+            against(name, expected, format!("up to {instead} bytes"), sentence)
+        }
+        (Tried::Fails(said), None) => {
+            let sentence = format!("the token does not keep {what} of 32 bytes ({said}); no setting makes it right");
+            against(name, expected, said.clone(), sentence)
+        }
+    }
+}
+
+fn unwrap_template(of: UnwrapTemplate, found: &Kept) -> Finding {
+    let name = "wrap.unwrap_template";
+    let relied_on = of == UnwrapTemplate::AtUnwrap;
+    let expected = if relied_on { "at-unwrap, and enforced" } else { "not told at unwrap" };
+    let advice = || {
+        format!(
+            "{}, and then whoever has kmsuser's PIN and a wrapped key can unwrap that as one that can be read",
+            right("capabilities.wrap.unwrap_template = \"none\"")
+        )
+    };
+    match found {
+        Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
+        Kept::Enforced if relied_on => finding(name, expected, "enforced", Verdict::Holds),
+        Kept::Enforced => finding(name, expected, "taken at unwrap, and enforced", Verdict::Better),
+        Kept::Ignored(_) | Kept::Untold(_) if !relied_on => {
+            finding(name, expected, "not to be told, or not enforced", Verdict::Holds)
+        }
+        Kept::Ignored(done) => {
+            let sentence = format!(
+                "the token takes CKA_UNWRAP_TEMPLATE of a wrapping key and does not enforce it: {done}; {}",
+                advice()
+            );
+            against(name, expected, format!("taken and not enforced: {done}"), sentence)
+        }
+        Kept::Untold(said) => {
+            let sentence =
+                format!("the token does not take CKA_UNWRAP_TEMPLATE where a key is unwrapped ({said}); {}", advice());
+            against(name, expected, format!("not taken: {said}"), sentence)
+        }
+    }
+}
+
+fn allowed_mechanisms(of: &Capabilities, found: &Kept) -> Finding {
+    let name = "CKA_ALLOWED_MECHANISMS";
+    if of.attributes.leave_out("C_UnwrapKey", Objects::SecretKey, Optional::AllowedMechanisms) {
+        return finding(name, "not named", "not named", Verdict::Untried);
+    }
+    let expected = "enforced";
+    let advice = || right(&format!("capabilities.attributes.left_out = [{}]", entry(&[Optional::AllowedMechanisms])));
+    match found {
+        Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
+        Kept::Enforced => finding(name, expected, "enforced", Verdict::Holds),
+        Kept::Ignored(done) => {
+            let sentence =
+                format!("the token takes CKA_ALLOWED_MECHANISMS and does not enforce it: {done}; {}", advice());
+            against(name, expected, format!("taken and not enforced: {done}"), sentence)
+        }
+        Kept::Untold(said) => {
+            let sentence = format!("the token does not take CKA_ALLOWED_MECHANISMS ({said}); {}", advice());
+            against(name, expected, format!("not taken: {said}"), sentence)
+        }
+    }
+}
+
+/// What all of keystored rests on: no setting makes up for it.
+fn secrecy(name: &'static str, found: &Kept) -> Finding {
+    let expected = "enforced";
+    let wrong = |what: String| {
+        let sentence = format!(
+            "the token does not keep keys to itself that are made so ({name}): {what}; no setting makes it right"
+        );
+        against(name, expected, what, sentence)
+    };
+    match found {
+        Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
+        Kept::Enforced => finding(name, expected, "enforced", Verdict::Holds),
+        Kept::Ignored(done) => wrong(done.clone()),
+        Kept::Untold(said) => wrong(said.clone()),
+    }
+}
+
+fn ability(name: &'static str, what: &str, said_so: bool, tried: &Tried) -> Finding {
+    let expected = said_so.to_string();
+    match (said_so, tried) {
+        (_, Tried::Not) => finding(name, expected, "not tried", Verdict::Untried),
+        (true, Tried::Works) => finding(name, expected, "true", Verdict::Holds),
+        (false, Tried::Works) => finding(name, expected, "true", Verdict::Better),
+        (false, Tried::Fails(said)) => finding(name, expected, format!("false: {said}"), Verdict::Holds),
+        (true, Tried::Fails(said)) => {
+            let setting = right(&format!("capabilities.{name} = false"));
+            let with = if name == "calls.copy_object" { ", with hot_copies = false" } else { "" };
+            let sentence = format!("the token refuses {what} ({said}); {setting}{with}");
+            against(name, expected, format!("false: {said}"), sentence)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
