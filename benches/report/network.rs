@@ -8,7 +8,7 @@ use model::clock::Clock;
 
 use super::calls::{Calls, named};
 use super::daemon::Empty;
-use super::played::{self, Network};
+use super::played::{self, Habits, Network};
 use super::raw_network::{self, Capacity};
 use super::table::{Must, Row, extremes, median, spread, thousands};
 use super::{Outcome, said};
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
-    let (daemon, key) = played::start(&dir.join("dev"), NETWORK, clock).await?;
+    let (daemon, key) = played::start(&dir.join("dev"), NETWORK, Habits::SOFTHSM, clock).await?;
     let calls = Calls {
         environment: &daemon.environment,
         key: &key,
@@ -55,12 +55,16 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
         }
     }
     drop((empty, daemon));
+    let mut of_vendors = Vec::new();
+    for habits in [Habits::LUNA, Habits::CLOUDHSM] {
+        of_vendors.push((habits.profile, of_vendor(dir, habits, clock).await));
+    }
     // On both sides of the daemon's figures, since a machine changes.
     let after = raw_network::measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
     let raw = Capacity { rate: f64::midpoint(before.rate, after.rate), p50: f64::midpoint(before.p50, after.p50) };
     let ratios: Vec<f64> = micros.iter().zip(&alone).map(|(call, alone)| (call - raw.p50) / alone).collect();
     let (least, most) = extremes(&ratios);
-    let rows = vec![
+    let mut rows = vec![
         Row::new(
             "network HSMs (5 ms, 16 at once): unary Encrypt / raw loop",
             full.rate / raw.rate,
@@ -93,5 +97,34 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
             ),
         ),
     ];
+    rows.extend(of_vendors.into_iter().map(|(profile, came)| {
+        let what = format!("the same as HSMs of profile {profile}: unary Encrypt / raw loop");
+        match came {
+            Ok((rate, by_name)) => {
+                let of = format!("{} unary with {IN_FLIGHT} in flight; {by_name}", thousands(rate));
+                Row::new(what, rate / raw.rate, Must::Reach(0.95), of)
+            }
+            // The others' figures stand all the same.
+            Err(error) => Row::missing(what, error),
+        }
+    }));
     Ok(rows)
+}
+
+/// Encryptions a second over two such HSMs with the habits of a vendor's, and what they ended with.
+async fn of_vendor(dir: &Path, habits: Habits, clock: &Clock) -> Outcome<(f64, String)> {
+    let (daemon, key) = played::start(&dir.join(habits.profile), NETWORK, habits, clock).await?;
+    let calls = Calls {
+        environment: &daemon.environment,
+        key: &key,
+        operation: "encrypt",
+        in_flight: IN_FLIGHT,
+        connections: 1,
+        rate: None,
+        warm_up: WARM_UP,
+        length: LENGTH,
+        deadline: None,
+    };
+    let full = calls.run().await?;
+    Ok((full.rate, full.by_name()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::clock::Clock;
 
 use super::calls::Calls;
-use super::played::{self, Network};
+use super::played::{self, Habits, Network};
 use super::table::{Must, Row, thousands};
 use super::watch::pass;
 use super::{Outcome, workers};
@@ -26,7 +26,7 @@ const PEAK: Duration = Duration::from_secs(4);
 const OVERLOAD: Duration = Duration::from_secs(16);
 
 pub(super) async fn measure(dir: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
-    let (daemon, key) = played::start(dir, NETWORK, clock).await?;
+    let (daemon, key) = played::start(dir, NETWORK, Habits::SOFTHSM, clock).await?;
     let calls = Calls {
         environment: &daemon.environment,
         key: &key,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chaos_hsm::Control;
 use model::clock::Clock;
 
-use super::daemon::{Daemon, hsms};
+use super::daemon::{Daemon, cluster, hsms};
 use super::watch::Watch;
 use super::{Outcome, said};
 
@@ -26,19 +26,42 @@ impl Network {
     }
 }
 
+/// Whose habits it has beside that, and what its operator writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    /// The profile.
+    pub(super) profile: &'static str,
+    /// How chaos-hsm plays it.
+    played: &'static str,
+    /// Of the cluster.
+    rotation: &'static str,
+}
+
+impl Habits {
+    /// None.
+    pub(super) const SOFTHSM: Self = Self { profile: "softhsm", played: "", rotation: "connect" };
+    /// A Luna partition.
+    pub(super) const LUNA: Self = Self { profile: "luna", played: "personality = \"luna\"\n", rotation: "connect" };
+    /// An AWS CloudHSM cluster, behind one slot for each zone.
+    pub(super) const CLOUDHSM: Self =
+        Self { profile: "cloudhsm", played: "personality = \"cloudhsm\"\n", rotation: "none" };
+}
+
 /// Has every HSM of a configuration be such a one, with its controls under `dir`.
-fn play(config: &mut toml::Table, dir: &Path, network: Network) -> Outcome<()> {
+fn play(config: &mut toml::Table, dir: &Path, network: Network, habits: Habits) -> Outcome<()> {
+    cluster(config)?.insert("rotation".to_owned(), habits.rotation.into());
     for (number, hsm) in hsms(config)?.iter_mut().enumerate() {
         let nonsense = || "the configuration of an HSM cannot be read".to_owned();
         let hsm = hsm.as_table_mut().ok_or_else(nonsense)?;
         let real = hsm.insert("module".to_owned(), text(&library()?)).ok_or_else(nonsense)?;
         let real = PathBuf::from(real.as_str().ok_or_else(nonsense)?);
+        hsm.insert("profile".to_owned(), habits.profile.into());
         hsm.insert("workers".to_owned(), 1.into());
         hsm.insert("sessions".to_owned(), i64::from(network.at_once).into());
         // The confinement of a worker would not let it read its rules.
         hsm.insert("sandbox".to_owned(), false.into());
         let variables = hsm.get_mut("env").and_then(toml::Value::as_table_mut).ok_or_else(nonsense)?;
-        for (name, value) in environment(&dir.join(format!("chaos-{number}")), &real, network)? {
+        for (name, value) in environment(&dir.join(format!("chaos-{number}")), &real, network, habits)? {
             variables.insert(name.to_owned(), text(&value));
         }
     }
@@ -46,8 +69,8 @@ fn play(config: &mut toml::Table, dir: &Path, network: Network) -> Outcome<()> {
 }
 
 /// A daemon over two of them, all of its workers ready, and a key.
-pub(super) async fn start(dir: &Path, network: Network, clock: &Clock) -> Outcome<(Daemon, String)> {
-    let daemon = Daemon::start_with(dir, clock, |config| play(config, dir, network)).await?;
+pub(super) async fn start(dir: &Path, network: Network, habits: Habits, clock: &Clock) -> Outcome<(Daemon, String)> {
+    let daemon = Daemon::start_with(dir, clock, |config| play(config, dir, network, habits)).await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
     let watch = Watch::over(&daemon, clock).await?;
     for hsm in ["hsm-a", "hsm-b"] {
@@ -57,11 +80,18 @@ pub(super) async fn start(dir: &Path, network: Network, clock: &Clock) -> Outcom
 }
 
 /// Writes the rules of one into `dir`; what its processes find them by.
-pub(super) fn environment(dir: &Path, real: &Path, network: Network) -> Outcome<BTreeMap<&'static str, PathBuf>> {
+pub(super) fn environment(
+    dir: &Path,
+    real: &Path,
+    network: Network,
+    habits: Habits,
+) -> Outcome<BTreeMap<&'static str, PathBuf>> {
     let control = Control::open(dir).map_err(said("opening the controls of a network HSM"))?;
     let Network { service_ms, at_once } = network;
-    let rules = format!("[network]\nservice_ms = {service_ms:.1}\nat_once = {at_once}\n");
+    let rules = format!("{}[network]\nservice_ms = {service_ms:.1}\nat_once = {at_once}\n", habits.played);
     control.set(&rules).map_err(said("setting the rules of a network HSM"))?;
+    // The token was there before, and has its user's own PIN.
+    control.pin_was_changed();
     Ok(BTreeMap::from([("CHAOS_HSM_MODULE", real.to_owned()), ("CHAOS_HSM_DIR", dir.to_owned())]))
 }
 

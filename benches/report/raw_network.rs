@@ -12,7 +12,7 @@ use cryptoki::session::Session;
 use hdrhistogram::Histogram;
 use model::clock::Clock;
 
-use super::played::{Network, environment, library};
+use super::played::{Habits, Network, environment, library};
 use super::raw::{Loop, begin, encrypt, find, softhsm_conf};
 use super::{Outcome, said};
 
@@ -37,7 +37,7 @@ pub(super) fn measure(dir: &Path, network: Network, softhsm: &Path, length: Dura
         let conf = softhsm_conf(&home)?;
         let mut command = Command::new(&program);
         command.arg("raw-network").arg(library()?).arg(network.at_once.to_string());
-        command.env("SOFTHSM2_CONF", conf).envs(environment(&home.join("chaos"), softhsm, network)?);
+        command.env("SOFTHSM2_CONF", conf).envs(environment(&home.join("chaos"), softhsm, network, Habits::SOFTHSM)?);
         let mut one = Loop::start(&mut command)?;
         one.answer()?;
         loops.push(one);

@@ -5,6 +5,7 @@ mod callers;
 mod checks;
 mod fault;
 mod journal;
+mod kinds;
 mod operator;
 mod owner;
 mod rng;
@@ -13,6 +14,7 @@ mod schedule;
 mod seeds;
 mod soak;
 mod streams;
+mod told;
 
 use chaos_hsm::Control;
 use proto::v1::{GenerateDataKeyRequest, HsmHealth, HsmStatus};

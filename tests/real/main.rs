@@ -53,6 +53,7 @@ mod log;
 mod members;
 mod operators;
 mod pages;
+mod personalities;
 mod profiles;
 mod python;
 mod re_encrypt;

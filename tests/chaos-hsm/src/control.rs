@@ -75,6 +75,11 @@ impl Control {
         self.state.wrong_pins.store(0, Ordering::Release);
     }
 
+    /// The user has changed the PIN that somebody else chose, as by an HSM's own tools.
+    pub fn pin_was_changed(&self) {
+        self.state.changed_pin.store(1, Ordering::Release);
+    }
+
     /// How many calls of any function met a fault.
     #[must_use]
     pub fn injected_in_all(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::rng::Rng;
 use super::schedule::Verify;
+use crate::harness::habits::{Habits, SOFTHSM};
 
 /// A rule of chaos-hsm.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +133,9 @@ const REQUEST: &[&str] = &[
     // SoftHSM's word for everything, a bad ciphertext included.
     "CKR_GENERAL_ERROR",
 ];
+
+/// The same of C_Decrypt, from HSMs of which nobody has measured what they say of a bad ciphertext.
+const UNCLEAR: &[&str] = &["CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED", "CKR_ARGUMENTS_BAD", "CKR_DEVICE_ERROR"];
 
 /// Anything that a worker meets while it serves.
 pub(super) fn serving(rng: &mut Rng) -> Rule {
@@ -268,6 +272,11 @@ fn most(rng: &mut Rng) -> Meets {
     }
 }
 
+/// Whether this may be a bad ciphertext as well, or a broken key.
+fn is_unclear(kind: &Habits, code: &str) -> bool {
+    kind.profile != SOFTHSM.profile && UNCLEAR.contains(&code)
+}
+
 impl Rule {
     /// The function in which this gives callers wrong bytes without anything but the canary to find it out.
     pub(super) fn lie(&self, verify: Verify) -> Option<&'static str> {
@@ -288,12 +297,20 @@ impl Rule {
         }
     }
 
-    /// Not what a token says of a bad ciphertext, and no wrong bytes in what callers get.
-    pub(super) fn is_unmistakable(&self) -> bool {
+    /// Not what an HSM of this kind says of a bad ciphertext, and no wrong bytes in what callers get.
+    pub(super) fn is_unmistakable_to(&self, kind: &Habits) -> bool {
         match self.fault {
+            Fault::Code(code) if self.function == "C_Decrypt" && is_unclear(kind, code) => false,
             Fault::Code(code) => !REQUEST.contains(&code),
             Fault::WrongBytes => self.function == "C_Sign",
             _ => true,
+        }
+    }
+
+    /// Has it say instead, where it is not, what is.
+    pub(super) fn make_unmistakable_to(&mut self, kind: &Habits) {
+        if !self.is_unmistakable_to(kind) {
+            self.fault = Fault::Code("CKR_DEVICE_REMOVED");
         }
     }
 
@@ -340,5 +357,42 @@ impl fmt::Display for Rule {
             Meets::Calls { after, count } => write!(f, ", {count} calls after {after}")?,
         }
         if self.after_call { f.write_str(", after the real call") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::profile::{Means, Profile};
+
+    use super::super::kinds::KINDS;
+    use super::*;
+
+    /// As the profiles have it.
+    #[test]
+    fn what_may_be_a_bad_ciphertext_is_known_of_each_kind() {
+        const NAMES: [(u64, &str); 4] = [
+            (0x05, "CKR_GENERAL_ERROR"),
+            (0x06, "CKR_FUNCTION_FAILED"),
+            (0x07, "CKR_ARGUMENTS_BAD"),
+            (0x30, "CKR_DEVICE_ERROR"),
+        ];
+        for kind in KINDS {
+            let profile = Profile::ALL.into_iter().find(|profile| profile.name() == kind.profile).unwrap();
+            let codes = config::capabilities(profile).unwrap().codes;
+            let unclear = |(code, _): &&(u64, &str)| codes.means("C_Decrypt", *code) == Some(Means::Ambiguous);
+            assert_eq!(
+                codes.meaning.iter().filter(|meaning| meaning.means == Means::Ambiguous).count(),
+                NAMES.iter().filter(unclear).count(),
+                "{}: codes that this test does not name",
+                kind.name
+            );
+            for (_, name) in NAMES.iter().filter(unclear) {
+                let fault = Fault::Code(*name);
+                let mut rule = Rule { function: "C_Decrypt", fault, meets: Meets::All, after_call: false };
+                assert!(!rule.is_unmistakable_to(kind), "{} {name}", kind.name);
+                rule.make_unmistakable_to(kind);
+                assert!(rule.is_unmistakable_to(kind), "{} {name}", kind.name);
+            }
+        }
     }
 }

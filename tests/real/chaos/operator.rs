@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use chaos_hsm::Control;
 use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 
 use super::checks::{self, RECOVERY};
+use super::kinds::Played;
 use super::run::Run;
 use super::schedule::{Phase, SAID, name};
 use crate::harness::wait;
@@ -24,17 +24,17 @@ pub(super) struct Logins {
 
 impl Logins {
     /// All so far, in each zone that a phase refuses.
-    pub(super) fn in_refused(phase: &Phase, controls: &[Control]) -> Vec<Self> {
+    pub(super) fn in_refused(phase: &Phase, controls: &[Played]) -> Vec<Self> {
         phase.refusals().into_iter().map(|(zone, words)| Self::all(zone, words, controls)).collect()
     }
 
-    fn all(zone: usize, words: &'static str, controls: &[Control]) -> Self {
+    fn all(zone: usize, words: &'static str, controls: &[Played]) -> Self {
         let control = &controls[zone];
         Self { zone, words, calls: control.calls("C_Login"), refused: control.injected("C_Login") }
     }
 
     /// Those that came after.
-    pub(super) fn since(&self, controls: &[Control]) -> Self {
+    pub(super) fn since(&self, controls: &[Played]) -> Self {
         let all = Self::all(self.zone, self.words, controls);
         Self { calls: all.calls - self.calls, refused: all.refused - self.refused, ..all }
     }
@@ -77,8 +77,9 @@ impl Run<'_> {
         let store = self.caller.disconnect(&id).await.unwrap();
         assert_eq!(store.connection_state(), ConnectionState::Disconnected, "{store:?}");
         for Logins { zone, .. } in spent {
-            let zone = &self.daemon.zones[*zone];
+            let (zone, control) = (&self.daemon.zones[*zone], &self.controls[*zone]);
             zone.officer_sets(&zone.pin());
+            control.pin_was_changed();
             let request = UpdateKeyStoreRequest {
                 key_store_id: id.clone(),
                 key_store_password: zone.pin(),

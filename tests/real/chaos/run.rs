@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chaos_hsm::Control;
 use rustix::process::Signal;
 
 use super::callers::{Callers, DEADLINE, Keys, open_all};
 use super::checks::{self, Held, Memory, RECOVERY};
 use super::journal::Journal;
+use super::kinds::Played;
 use super::operator::Logins;
 use super::owner::Owner;
 use super::schedule::{Phase, Schedule, Strike, Verify, Whom, name};
 use crate::harness::daemon::Site;
 use crate::harness::zone::Taken;
-use crate::harness::{Caller, Daemon, chaos, process, wait};
+use crate::harness::{Caller, Daemon, process, wait};
 
 /// Answers that come before the first fault: the daemon's memory, threads and files have their size then.
 const WARM: usize = 300;
@@ -107,7 +107,7 @@ pub(super) async fn run_in(
     around: &mut impl Surroundings,
 ) -> Outcome {
     let site = Site::prepare_zones(u8::try_from(schedule.zones).unwrap()).await;
-    let controls = chaos::control_each(&site);
+    let controls = Played::all(&site, &schedule.kinds);
     let Verify { all_wraps, unwraps } = schedule.verify;
     site.configure(|config| {
         let cluster = config["cluster"][0].as_table_mut().unwrap();
@@ -180,7 +180,7 @@ pub(super) async fn run_in(
     let keys = run.all_keys();
     checks::list_is(&run.caller, &[keys.clone(), run.owner.destroyed()].concat()).await;
     checks::keys_are_whole(&daemon, &run.caller, &keys).await;
-    let faults = controls.iter().map(Control::injected_in_all).sum();
+    let faults = controls.iter().map(Played::injected_in_all).sum();
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     let (answers, errors, lies) = (count(&journal.answers), count(&journal.errors), count(&journal.lies));
     let (slowest, found_out) = (run.slowest, run.found_out);
@@ -208,7 +208,7 @@ pub(super) async fn run_in(
 pub(super) struct Run<'a> {
     pub(super) daemon: &'a Daemon,
     pub(super) caller: Caller,
-    pub(super) controls: &'a [Control],
+    pub(super) controls: &'a [Played],
     pub(super) journal: &'a Arc<Journal>,
     keys: Keys,
     /// Keys that the callers do not use.
@@ -292,7 +292,7 @@ impl Run<'_> {
         self.last(phase, began, lie).await;
         let spent: Vec<_> = logins.iter().map(|logins| logins.since(self.controls)).collect();
         for zone in phase.zones() {
-            self.controls[zone].clear().unwrap();
+            self.controls[zone].clear();
         }
         // A zone that was not found out no longer lies.
         self.journal.end_lie();
@@ -335,7 +335,7 @@ impl Run<'_> {
             }
         }
         for (zone, rules) in rules {
-            self.controls[zone].set(&rules).unwrap();
+            self.controls[zone].set(&rules);
         }
     }
 

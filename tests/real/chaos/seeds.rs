@@ -43,9 +43,9 @@ fn every_answer_is_right_or_no_zone_was_sound() {
             let run = || tokio::runtime::Runtime::new().unwrap().block_on(run(&schedule, length, &reached));
             scope.spawn(run).join()
         });
-        let zones = schedule.zones;
+        let kinds = schedule.kinds.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
         match outcome {
-            Ok(outcome) => println!("seed {seed}: {zones} zones, {outcome}: passed"),
+            Ok(outcome) => println!("seed {seed}: {kinds}, {outcome}: passed"),
             Err(panic) => {
                 failed.push(*seed);
                 let phase = match reached.load(Ordering::Relaxed) {

@@ -9,6 +9,7 @@ pub(crate) mod clients;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod faults;
+pub(crate) mod habits;
 pub(crate) mod history;
 pub(crate) mod launch;
 pub(crate) mod load;

@@ -270,6 +270,12 @@ pub(super) fn generate_pair(
     Ok(())
 }
 
+/// Whether this is AES key wrap, in one of its forms. Luna's demand for a length is one of these mechanisms: what RSA
+/// unwraps has been opened before it is made.
+fn is_key_wrap(mechanism: CK_MECHANISM_TYPE) -> bool {
+    matches!(mechanism, CKM_AES_KEY_WRAP | CKM_AES_KEY_WRAP_PAD | CKM_AES_KEY_WRAP_KWP)
+}
+
 /// C_UnwrapKey.
 #[allow(clippy::too_many_arguments, reason = "the standard's")]
 pub(super) fn unwrap(
@@ -291,7 +297,9 @@ pub(super) fn unwrap(
     let said = template.number(CKA_VALUE_LEN);
     let has = template.has(CKA_VALUE_LEN);
     match below.personality.wrap.value_len {
-        ValueLen::Demanded if class == CKO_SECRET_KEY && !has => return Err(CKR_TEMPLATE_INCOMPLETE),
+        ValueLen::Demanded if is_key_wrap(own.mechanism) && class == CKO_SECRET_KEY && !has => {
+            return Err(CKR_TEMPLATE_INCOMPLETE);
+        }
         ValueLen::Refused if has => return Err(CKR_ATTRIBUTE_TYPE_INVALID),
         // Of a key that RFC 3394 wrapped the length is known, which SoftHSM does not tell of a key that it unwrapped.
         ValueLen::Demanded | ValueLen::Optional

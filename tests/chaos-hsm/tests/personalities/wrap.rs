@@ -193,11 +193,8 @@ played!(an_unwrap_template_is_enforced_or_dropped_while_all_is_said_to_be_well, 
     assert_eq!(fixed(hsm, session), Err(CKR_ATTRIBUTE_TYPE_INVALID));
 });
 
-const HASHES: &str = "[wrap]\noaep_hash = [\"CKM_SHA256\"]";
-
-played!(oaep_takes_the_hashes_that_are_named, HASHES, |hsm| {
-    let session = hsm.user();
-    let (_, key) = keys(hsm, session);
+/// A pair whose public half wraps and whose private half unwraps.
+fn pair(hsm: &Hsm, session: Session) -> (Object, Object) {
     let mut mechanism = plain(CKM_RSA_PKCS_KEY_PAIR_GEN);
     let (mut public, mut private) = (0, 0);
     with_template(&[number(CKA_MODULUS_BITS, 2048), truth(CKA_WRAP, true)], |publics, count| {
@@ -208,19 +205,69 @@ played!(oaep_takes_the_hashes_that_are_named, HASHES, |hsm| {
         })
     })
     .unwrap();
+    (public, private)
+}
+
+/// RSA-OAEP with this hash and mask, for the call.
+fn with_oaep<T>(hash: CK_MECHANISM_TYPE, mgf: CK_RSA_PKCS_MGF_TYPE, call: impl FnOnce(*mut CK_MECHANISM) -> T) -> T {
+    let mut parameters = CK_RSA_PKCS_OAEP_PARAMS {
+        hashAlg: hash,
+        mgf,
+        source: CKZ_DATA_SPECIFIED,
+        pSourceData: ptr::null_mut(),
+        ulSourceDataLen: 0,
+    };
+    let at: *mut c_void = (&raw mut parameters).cast();
+    let length = size_of::<CK_RSA_PKCS_OAEP_PARAMS>() as CK_ULONG;
+    let mut mechanism = CK_MECHANISM { mechanism: CKM_RSA_PKCS_OAEP, pParameter: at, ulParameterLen: length };
+    call(&raw mut mechanism)
+}
+
+/// What Luna's documents say of AES key wrap is not said of RSA: a wrapping key that travels by OAEP names no length.
+const OF_KEY_WRAP: &str = "[wrap]\nvalue_len = \"demanded\"";
+
+played!(a_length_is_demanded_of_what_key_wrap_unwraps_alone, OF_KEY_WRAP, |hsm| {
+    let session = hsm.user();
+    let (_, key) = keys(hsm, session);
+    let (public, private) = pair(hsm, session);
+    let (mut wrapped, mut room) = ([0_u8; 256], 256);
+    let at = wrapped.as_mut_ptr();
+    with_oaep(CKM_SHA_1, CKG_MGF1_SHA1, |mechanism| {
+        call!(hsm.chaos, C_WrapKey(session, mechanism, public, key, at, &raw mut room))
+    })
+    .unwrap();
+    let unwrap = |more: &[Attribute]| {
+        let mut template = vec![number(CKA_CLASS, CKO_SECRET_KEY), number(CKA_KEY_TYPE, CKK_AES)];
+        template.extend([truth(CKA_DECRYPT, true)]);
+        template.extend_from_slice(more);
+        let mut made = 0;
+        with_template(&template, |template, count| {
+            with_oaep(CKM_SHA_1, CKG_MGF1_SHA1, |mechanism| {
+                let made = &raw mut made;
+                call!(hsm.chaos, C_UnwrapKey(session, mechanism, private, at, room, template, count, made))
+            })
+        })
+        .map(|()| made)
+    };
+    for more in [&[][..], &[number(CKA_VALUE_LEN, 32)]] {
+        is_same(hsm, session, key, unwrap(more).unwrap());
+    }
+    hsm.set("[wrap]\nvalue_len = \"refused\"");
+    assert_eq!(unwrap(&[number(CKA_VALUE_LEN, 32)]), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+});
+
+const HASHES: &str = "[wrap]\noaep_hash = [\"CKM_SHA256\"]";
+
+played!(oaep_takes_the_hashes_that_are_named, HASHES, |hsm| {
+    let session = hsm.user();
+    let (_, key) = keys(hsm, session);
+    let (public, _) = pair(hsm, session);
     let wrap = |hash, mgf| {
-        let mut parameters = CK_RSA_PKCS_OAEP_PARAMS {
-            hashAlg: hash,
-            mgf,
-            source: CKZ_DATA_SPECIFIED,
-            pSourceData: ptr::null_mut(),
-            ulSourceDataLen: 0,
-        };
-        let at: *mut c_void = (&raw mut parameters).cast();
-        let length = size_of::<CK_RSA_PKCS_OAEP_PARAMS>() as CK_ULONG;
-        let mut mechanism = CK_MECHANISM { mechanism: CKM_RSA_PKCS_OAEP, pParameter: at, ulParameterLen: length };
         let (mut out, mut room) = ([0_u8; 512], 512);
-        call!(hsm.chaos, C_WrapKey(session, &raw mut mechanism, public, key, out.as_mut_ptr(), &raw mut room))
+        let at = out.as_mut_ptr();
+        with_oaep(hash, mgf, |mechanism| {
+            call!(hsm.chaos, C_WrapKey(session, mechanism, public, key, at, &raw mut room))
+        })
     };
     assert_eq!(wrap(CKM_SHA_1, CKG_MGF1_SHA1), Err(CKR_MECHANISM_PARAM_INVALID));
     // SoftHSM's own answer to it: this hash came through.
