@@ -1,12 +1,13 @@
 //! HSMs with the habits of a vendor, and what an operator writes of them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chaos_hsm::Control;
 
 use super::other::{self, Kind};
+use super::zone::tokens;
 use super::{chaos, tool};
 
 /// A kind of HSM.
@@ -81,6 +82,12 @@ impl Habits {
             control.pin_was_changed();
         }
         hsm.insert("profile".to_owned(), self.profile.into());
+        if self.below == Kind::SoftHsm {
+            // What its profile knows of SoftHSM, and no vendor's does.
+            let conf = PathBuf::from(hsm["env"]["SOFTHSM2_CONF"].as_str().unwrap());
+            chaos::allow(hsm, "write", &tokens(&conf));
+            chaos::allow(hsm, "read", &conf);
+        }
         if !self.said.is_empty() {
             hsm.insert("capabilities".to_owned(), toml::from_str::<toml::Table>(self.said).unwrap().into());
         }

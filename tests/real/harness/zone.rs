@@ -46,9 +46,7 @@ pub(crate) struct Zone {
 impl Zone {
     /// Where SoftHSM keeps the zone's tokens.
     pub(crate) fn tokens(&self) -> PathBuf {
-        let conf = fs::read_to_string(&self.softhsm_conf).unwrap();
-        let line = conf.lines().find_map(|line| line.strip_prefix("directories.tokendir"));
-        PathBuf::from(line.unwrap().trim_start_matches([' ', '=']).trim())
+        tokens(&self.softhsm_conf)
     }
 
     /// The lock that the HSM's workers hold as long as one of them lives.
@@ -168,6 +166,13 @@ impl Zone {
     pub(crate) fn delete_key(&self, key: &str, version: u32) {
         self.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &object_id(key, version)]);
     }
+}
+
+/// Where SoftHSM keeps its tokens by this file of its.
+pub(crate) fn tokens(conf: &Path) -> PathBuf {
+    let conf = fs::read_to_string(conf).unwrap();
+    let line = conf.lines().find_map(|line| line.strip_prefix("directories.tokendir"));
+    PathBuf::from(line.unwrap().trim_start_matches([' ', '=']).trim())
 }
 
 /// CKA_ID of a key version's object, as pkcs11-tool writes it.

@@ -20,7 +20,7 @@ use crate::harness::{Caller, Daemon, context, tool, wait};
 use crate::members;
 use crate::zones::wait_until_down;
 
-const CLUSTER: &str = "cluster-ofpersonas";
+const CLUSTER: &str = "cluster-ofpersonality";
 /// As members::add names the third zone's.
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
