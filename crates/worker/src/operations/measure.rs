@@ -14,7 +14,7 @@ use super::self_test::AAD;
 use crate::fault::Failure;
 use crate::module::Module;
 use crate::owner::Owner;
-use crate::template::{self, Use};
+use crate::template::{self, Kind, Use};
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;
 use model::profile::examination::KeyWrapBy;
@@ -67,7 +67,7 @@ fn prepare(bench: &mut Bench<'_>, what: Measure) -> Result<Things, Failure> {
         Measure::Decrypt => seal(bench.module(), &session, key)?,
         _ => ([0; IV_BYTES], Vec::new()),
     };
-    let unwrapped = templates::unwrapped(of, by, false, Use::Data, []);
+    let unwrapped = templates::unwrapped(of, by, false, Use::Key(Kind::Encryption), []);
     Ok(Things { what, key, wrapping, blob, sealed, generated, unwrapped })
 }
 
