@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use protocol::{Op, Reply, Role, Start};
 
-use super::rig::{Tokens, Worker};
-
-const MADE: &str = "hot copy made";
+use super::rig::{MADE, Tokens, Worker};
 
 fn without_copies(tokens: &Tokens) -> Worker {
     tokens.worker(Start { hot_copies: false, ..tokens.start(Role::Data) }).unwrap()

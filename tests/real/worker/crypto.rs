@@ -7,7 +7,7 @@ use protocol::{
     encode_frame,
 };
 
-use super::rig::Tokens;
+use super::rig::{MADE, Tokens};
 
 #[test]
 fn what_is_encrypted_opens_with_the_same_context_only() {
@@ -20,7 +20,7 @@ fn what_is_encrypted_opens_with_the_same_context_only() {
         if length == 3 {
             // From here on by the hot copy.
             let said = data.copy(key, Some(blob.clone()));
-            assert!(said.contains("hot copy made"), "{said}");
+            assert!(said.contains(MADE), "{said}");
         }
         let plaintext = vec![0x5a; length];
         let sealed = data.encrypt(key, &plaintext, b"context").unwrap();
@@ -95,13 +95,18 @@ fn many_requests_at_once_are_answered_in_order_by_one_session() {
 #[test]
 fn several_sessions_share_keys_and_forget_them_together() {
     let tokens = Tokens::after_ceremony();
-    let (key, _) = tokens.control().make_key();
+    let (key, blob) = tokens.control().make_key();
     let mut start = tokens.start(Role::Data);
     start.sessions = 4;
     let mut data = tokens.worker(start).unwrap();
     let item = EncryptItem { key, aad: Bytes::new(), plaintext: vec![7; 32].into() };
     let ids: Vec<u64> = (0..400)
-        .map(|n| if n % 40 == 7 { Op::Forget(vec![key]) } else { Op::Encrypt(vec![item.clone(); 2]) })
+        .map(|n| match n {
+            _ if n % 40 == 7 => Op::Forget(vec![key]),
+            // Copies come and go while others use them.
+            _ if n % 8 == 3 => Op::Copy { key, blob: Some(blob.clone()) },
+            _ => Op::Encrypt(vec![item.clone(); 2]),
+        })
         .map(|op| data.request(op))
         .collect();
     for _ in ids {
@@ -113,6 +118,7 @@ fn several_sessions_share_keys_and_forget_them_together() {
             other => panic!("{other:?}"),
         }
     }
+    assert!(data.log().contains(MADE), "{}", data.log());
     assert!(data.stop().success());
 }
 

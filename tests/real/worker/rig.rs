@@ -26,6 +26,8 @@ use crate::harness::chaos;
 pub(super) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub(super) const LABEL: &str = "worker-test";
 pub(super) const PIN: &str = "planted-user-pin";
+/// What a worker logs when it has made a hot copy.
+pub(super) const MADE: &str = "hot copy made";
 pub(super) const SO_PIN: &str = "planted-so-pin";
 /// Nothing here takes longer on a healthy machine, however busy.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,18 +5,16 @@ use std::fs;
 use model::profile::Profile;
 use protocol::{Class, Op, Reply, Role, Token};
 
-use super::rig::{LABEL, Tokens, wait_for};
+use super::rig::{LABEL, MADE, Tokens, wait_for};
 
 #[test]
 fn a_key_deleted_by_another_client_stops_working_within_a_second() {
     let tokens = Tokens::after_ceremony();
     let mut control = tokens.control();
-    let (key, _) = control.make_key();
+    let (key, blob) = control.make_key();
     let (other, _) = control.make_key();
     let mut data = tokens.data();
-    for _ in 0..4 {
-        data.encrypt(key, b"plaintext", b"").unwrap();
-    }
+    assert!(data.copy(key, Some(blob.clone())).contains(MADE));
     let id: String = key.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let (output, deleted) = tokens.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &id]);
     assert!(deleted, "{output}");
@@ -37,9 +35,7 @@ fn a_key_whose_file_is_removed_is_absent_too() {
     let before = objects(&tokens);
     let (key, blob) = control.make_key();
     let mut data = tokens.data();
-    for _ in 0..4 {
-        data.encrypt(key, b"plaintext", b"").unwrap();
-    }
+    assert!(data.copy(key, Some(blob.clone())).contains(MADE));
     for file in objects(&tokens).into_iter().filter(|file| !before.contains(file)) {
         fs::remove_file(file).unwrap();
     }
@@ -56,11 +52,9 @@ fn a_key_whose_file_is_removed_is_absent_too() {
 fn a_lost_token_is_the_tokens_trouble_not_the_keys() {
     let tokens = Tokens::after_ceremony();
     let mut control = tokens.control();
-    let (key, _) = control.make_key();
+    let (key, blob) = control.make_key();
     let mut data = tokens.data();
-    for _ in 0..4 {
-        data.encrypt(key, b"plaintext", b"").unwrap();
-    }
+    assert!(data.copy(key, Some(blob.clone())).contains(MADE));
     let (here, away) = (tokens.token_dir(), tokens.dir.path().join("away"));
     fs::rename(&here, &away).unwrap();
     wait_for("the token is lost", || data.encrypt(key, b"plaintext", b"").is_err());
