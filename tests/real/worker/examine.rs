@@ -258,7 +258,7 @@ fn what_is_refused_is_named() {
         Row {
             does: "[calls.refused]\nC_CopyObject = \"CKR_FUNCTION_NOT_SUPPORTED\"",
             name: "calls.copy_object",
-            words: &["`capabilities.calls.copy_object = false` would be right here, with hot_copies = false"],
+            words: &["`capabilities.calls.copy_object = false` would be right here"],
             mend: Some(|of| of.calls.copy_object = false),
         },
         Row {

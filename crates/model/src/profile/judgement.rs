@@ -415,8 +415,7 @@ fn ability(name: &'static str, what: &str, said_so: bool, tried: &Tried) -> Find
         (false, Tried::Fails(said)) => finding(name, expected, format!("false: {said}"), Verdict::Holds),
         (true, Tried::Fails(said)) => {
             let setting = right(&format!("capabilities.{name} = false"));
-            let with = if name == "calls.copy_object" { ", with hot_copies = false" } else { "" };
-            let sentence = format!("the token refuses {what} ({said}); {setting}{with}");
+            let sentence = format!("the token refuses {what} ({said}); {setting}");
             against(name, expected, format!("false: {said}"), sentence)
         }
     }

@@ -78,7 +78,8 @@ pub(super) fn allowed_mechanisms(
         return Ok(Kept::Untried);
     }
     let Ok(gcm) = MechanismType::try_from(of.gcm.mechanism) else { return Ok(Kept::Untried) };
-    let bound = templates::unwrapped(of, by, false, Use::Key(Kind::Encryption), [Attribute::AllowedMechanisms(vec![gcm])]);
+    let bound =
+        templates::unwrapped(of, by, false, Use::Key(Kind::Encryption), [Attribute::AllowedMechanisms(vec![gcm])]);
     let bound = match bench.settle(|bench| bench.unwrap(&unwrap, wrapping, blob, &bound))? {
         Ok(bound) => bound,
         Err(fault) => return Ok(Kept::Untold(said(&fault))),
@@ -101,10 +102,9 @@ pub(super) fn unwrap_template(
     let twin = bench.generate(&templates::passing_wrapping(of))?;
     let wrapped_twin = bench.desk.wrap_key(&mechanism, wrapping, twin)?;
     let blob = bench.desk.wrap_key(&mechanism, twin, key)?;
-    let first = templates::unwrapped(of, by, false, Use::Wrapping(Kind::Encryption), []);
-    let unwraps_to = [Attribute::Extractable(false), Attribute::Sensitive(true)];
+    let bound = templates::told_wrapping(of, by);
     let told = bench.settle(|bench| {
-        let template = UnwrapTemplate { first: &first, unwraps_to: &unwraps_to, last: &[] };
+        let template = UnwrapTemplate { first: &bound.first, unwraps_to: &bound.unwraps_to, last: &bound.last };
         let (extra, keeper) = (bench.module().extra(), bench.keeper());
         let bound = extra.unwrap_key(keeper, &mechanism, wrapping, &wrapped_twin, template)?;
         Ok(bench.keep(bound))
@@ -113,11 +113,11 @@ pub(super) fn unwrap_template(
         Ok(bound) => bound,
         Err(fault) => return Ok(Kept::Untold(said(&fault))),
     };
-    let as_told = templates::unwrapped(of, by, false, Use::Key(Kind::Encryption), []);
+    let as_told = templates::as_told(of, false);
     if let Err(fault) = bench.settle(|bench| bench.unwrap(&mechanism, bound, &blob, &as_told))? {
         return Ok(Kept::Untold(format!("what it allows is refused as well: {}", said(&fault))));
     }
-    let otherwise = templates::unwrapped(of, by, true, Use::Key(Kind::Encryption), []);
+    let otherwise = templates::as_told(of, true);
     let Ok(otherwise) = bench.settle(|bench| bench.unwrap(&mechanism, bound, &blob, &otherwise))? else {
         return Ok(Kept::Enforced);
     };

@@ -51,8 +51,8 @@ fn examine(bench: &mut Bench<'_>, found: &mut Examined) -> Result<(), Failure> {
     let wrap = wrapping::key_wrap(bench, wrapping, key, encrypts)?;
     found.key_wrap = wrap.found;
     found.oaep_hash = wrapping::oaep_hash(bench, key)?;
-    // What follows is about keys that are unwrapped, as all keys of callers are.
-    if let Some(by) = wrap.by {
+    // What follows is about keys that are unwrapped, as all keys of callers are, by what they are told of the number.
+    if let (Some(by), Tried::Works) = (wrap.by, &found.key_wrap.as_said) {
         found.placed = templates::placed(bench, wrapping, &wrap.blob, by)?;
         found.allowed_mechanisms = keeping::allowed_mechanisms(bench, wrapping, &wrap.blob, by)?;
         found.extractable = keeping::extractable(bench, wrapping, &wrap.blob, by)?;

@@ -16,9 +16,9 @@ const LEAST: usize = 32;
 /// As long as the ARN of a key may be: region and account leave it below that.
 const ARN: usize = 100;
 
-/// A key that encrypts, and may be wrapped.
+/// A key that encrypts, by whatever mechanism, and may be wrapped: other numbers of AES-GCM are tried with it, too.
 pub(in crate::operations) fn passing(of: &Capabilities) -> Vec<Attribute> {
-    template::challenge_key(of, Kind::Encryption)
+    template::made(of, template::secret_key(false, true, Use::Key(Kind::Encryption)), [])
 }
 
 /// A key that wraps.
@@ -43,6 +43,31 @@ pub(in crate::operations) fn unwrapped(
     template.extend(length(by));
     template.extend(more);
     template::fit(of, "C_UnwrapKey", Objects::SecretKey, template)
+}
+
+/// A wrapping key as its token is given it, but for CKA_TOKEN: with all that it is told of what it may unwrap to. It is
+/// unwrapped by another AES key here.
+pub(super) fn told_wrapping(of: &Capabilities, by: KeyWrapBy) -> template::WrappingKey {
+    let mut told = template::wrapping_key(of, Kind::Encryption);
+    told.first = told.first.into_iter().map(in_memory).chain(length(by)).collect();
+    told
+}
+
+/// A key of callers as such a key unwraps it, or, where `extractable`, as it must not.
+pub(super) fn as_told(of: &Capabilities, extractable: bool) -> Vec<Attribute> {
+    let allowed = template::challenge_key_opened(of, Kind::Encryption).into_iter();
+    let asked = allowed.map(|attribute| match attribute {
+        Attribute::Extractable(_) => Attribute::Extractable(extractable),
+        other => other,
+    });
+    asked.collect()
+}
+
+fn in_memory(attribute: Attribute) -> Attribute {
+    match attribute {
+        Attribute::Token(_) => Attribute::Token(false),
+        other => other,
+    }
 }
 
 /// What some modules want to be told, and most refuse.
@@ -117,12 +142,7 @@ fn as_placed(of: &Capabilities, by: KeyWrapBy) -> Vec<Attribute> {
     let placed = template::placed_key(of, Kind::Encryption, key, "k");
     // Named or not as it works, which is a question of its own.
     let template = placed.into_iter().filter(|attribute| !matches!(attribute, Attribute::ValueLen(_)));
-    let mut template: Vec<Attribute> = template
-        .map(|attribute| match attribute {
-            Attribute::Token(_) => Attribute::Token(false),
-            other => other,
-        })
-        .collect();
+    let mut template: Vec<Attribute> = template.map(in_memory).collect();
     // Not at the end: what comes after CKA_MODIFIABLE = false may be refused.
     if let Some(length) = length(by) {
         template.insert(0, length);
