@@ -14,6 +14,7 @@ mod fault;
 mod frame;
 mod items;
 mod log_key;
+mod reply;
 mod start;
 mod wrapping;
 

@@ -6,6 +6,7 @@ mod audit;
 mod certificates;
 mod database;
 mod disk;
+mod habits;
 mod host;
 
 use std::io::{self, Write};
@@ -14,7 +15,7 @@ use super::terms::Terms;
 use super::{parts, tls};
 use config::{Config, Hsm};
 use model::clock::Clock;
-use model::profile::{Basis, UnwrapTemplate};
+use model::profile::Basis;
 use model::text;
 use protocol::{Abilities, Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
@@ -90,12 +91,8 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         return Ok(false);
     }
     writeln!(out, "    profile: {}", profile(hsm))?;
-    if hsm.capabilities.wrap.unwrap_template == UnwrapTemplate::None {
-        writeln!(
-            out,
-            "    note: whoever has kmsuser's PIN and a wrapped key from the database can unwrap it as a key that can be read, \
-             since the wrapping key is not told what it may unwrap to (capabilities.wrap.unwrap_template)"
-        )?;
+    for note in habits::notes(&hsm.capabilities) {
+        writeln!(out, "    note: {note}")?;
     }
     let mut settings = Settings::of(config, hsm);
     settings.lock_file = lock_file(config, &hsm.id, "check.lock");
