@@ -1,6 +1,7 @@
 //! kmsuser's PIN: rotated at connect and known to nobody else, never tried twice when refused, and the officer's way out.
 //! And each ConnectionErrorCode from what really causes it.
 
+mod first_login;
 mod login_lock;
 mod told;
 

@@ -151,3 +151,35 @@ async fn a_throttled_hsm_is_spared_and_stays_healthy() {
     tokio::join!(looks, calls);
     drop(daemon);
 }
+
+/// The code of a bad ciphertext that means too much to do as well, as CloudHSM's may: no key is taken for broken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_decryption_condemns_no_key() {
+    let said = "codes.meaning = [{ functions = [\"C_Decrypt\", \"C_UnwrapKey\"], code = 5, means = \"ambiguous\" }, \
+                { functions = [\"C_Decrypt\"], code = 6, means = \"ambiguous-or-busy\" }]";
+    let (daemon, caller, controls) = of_habits([Some(("", said)); 2], "data-keys").await;
+    let key = caller.create_key("of an HSM that throttles").await;
+    let sealed = caller.encrypt(&key, b"sealed", &context(&[])).await.unwrap();
+    let mut bad = sealed.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    let throttled = "[[rule]]\nfunction = \"C_Decrypt\"\nfault = { code = \"CKR_FUNCTION_FAILED\" }";
+    controls[0].set(throttled).unwrap();
+    for _ in 0..50 {
+        assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"sealed");
+    }
+    controls[1].set(throttled).unwrap();
+    // Nobody is left who could tell: the caller may try again.
+    let refused = crate::harness::wait::until_async("both are throttled", crate::harness::wait::LONG, async || {
+        caller.decrypt(&bad, &context(&[])).await.err().filter(|refused| refused.reason != "InvalidCiphertextException")
+    })
+    .await;
+    assert!(refused.retryable, "{refused:?}");
+    let hsms = caller.hsms().await.unwrap();
+    assert!(hsms.iter().all(|hsm| hsm.health() == HsmHealth::Healthy), "{hsms:?}");
+    controls.iter().for_each(|control| control.clear().unwrap());
+    // No key was excluded, so that both are good at once; and what is bad is told from that.
+    assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"sealed");
+    let refused = caller.decrypt(&bad, &context(&[])).await.unwrap_err();
+    assert_eq!(refused.reason, "InvalidCiphertextException", "{refused:?}");
+    drop(daemon);
+}

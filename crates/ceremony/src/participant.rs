@@ -202,9 +202,18 @@ async fn ask(worker: &Worker, hsm: &HsmId, step: &'static str, op: CeremonyOp) -
     }
 }
 
+/// CKR_PIN_EXPIRED of the standard.
+const PIN_EXPIRED: u64 = 0xa3;
+
 fn refused(fault: &Fault) -> String {
     match fault.class {
-        protocol::Class::Login => {
+        protocol::Class::Login if fault.code == PIN_EXPIRED => {
+            format!(
+                "{fault}; the token wants the PIN changed before anything else: change it by the vendor's tool, and run \
+                     the ceremony again with the new one"
+            )
+        }
+        protocol::Class::Login | protocol::Class::Locked => {
             format!("{fault}; the PIN was tried once and is not tried again: make sure of it before the next run")
         }
         _ => fault.to_string(),

@@ -14,14 +14,16 @@ use model::clock::Clock;
 use model::id::{ClusterId, HsmId};
 use model::key_store::ConnectionErrorCode as Code;
 use model::pin::{Candidate, Pin};
-use model::profile::PinScope;
+use model::profile::{FirstLogin, PinScope};
 use pki::identity::{Certified, TrustAnchor};
 use protocol::{Class, Fault, Op, Reply, Role};
 use supervisor::{AdmissionError, AdmissionSession, CallError, WorkerAdmission};
 use telemetry::abort;
 
-/// CKR_PIN_LOCKED of the standard.
-const PIN_LOCKED: u64 = 0xa4;
+/// CKR_PIN_EXPIRED of the standard.
+const PIN_EXPIRED: u64 = 0xa3;
+/// CKR_PIN_INVALID, CKR_PIN_LEN_RANGE and CKR_PIN_TOO_WEAK: of a new PIN, and no wrong one.
+const NO_NEW_PIN: [u64; 3] = [0xa1, 0xa2, 0x1b8];
 
 /// Lets the workers of one key store in.
 #[derive(Clone)]
@@ -106,7 +108,8 @@ impl Inner {
                 ),
             ));
         };
-        let policy = Policy { tries: self.kmsuser.tries, rotates: session.role() == Role::Control };
+        let changes_first = session.settings().capabilities.login.first_login == FirstLogin::Change;
+        let policy = Policy { tries: self.kmsuser.tries, rotates: session.role() == Role::Control, changes_first };
         let mut way = Way {
             inner: self,
             session,
@@ -248,9 +251,15 @@ impl Way<'_> {
                 Ok(Event::LoggedIn)
             }
             // Without a code the worker did not try: the token's flags forbade it.
-            Ok(Reply::Failed(fault)) if fault.class == Class::Login && fault.code != 0 => {
+            Ok(Reply::Failed(fault)) if fault.class == Class::Login && fault.code == PIN_EXPIRED => {
+                tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate,
+                    "the token wants kmsuser's PIN changed before anything else");
+                self.refused = Some(fault);
+                Ok(Event::Expired)
+            }
+            Ok(Reply::Failed(fault)) if matches!(fault.class, Class::Login | Class::Locked) && fault.code != 0 => {
                 tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "the token refused kmsuser's PIN");
-                let locked = fault.code == PIN_LOCKED;
+                let locked = fault.class == Class::Locked;
                 self.refused = Some(fault);
                 Ok(if locked { Event::LockedOut } else { Event::LoginRefused })
             }
@@ -298,10 +307,13 @@ impl Way<'_> {
         let new = open(self.login.pin.pending.as_deref().unwrap_or_default())?;
         match self.session.call(Op::ChangePin { old, new }).await {
             Ok(Reply::Done) => Ok(Event::Changed),
-            Ok(Reply::Failed(fault)) if matches!(fault.class, Class::Login | Class::Refused | Class::Request) => {
+            Ok(Reply::Failed(fault))
+                if matches!(fault.class, Class::Login | Class::Locked | Class::Refused | Class::Request) =>
+            {
                 tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
+                let of_old = matches!(fault.class, Class::Login | Class::Locked) && !NO_NEW_PIN.contains(&fault.code);
                 self.refused = Some(fault);
-                Ok(Event::Unchanged)
+                Ok(if of_old { Event::NotCurrent } else { Event::Unchanged })
             }
             // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
             Ok(Reply::Failed(fault)) => Err(transient(hsm, "rotating the PIN", &fault)),
@@ -355,12 +367,24 @@ impl Way<'_> {
             LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
             LoginRefusal::NotJudged => match &self.refused {
                 // The worker did not try: what the token says of its user has changed since it was found.
-                Some(fault) if fault.class == Class::Login => {
+                Some(fault) if matches!(fault.class, Class::Login | Class::Locked) => {
                     permanent(Code::UserLockedOut, "kmsuser is locked, or nearly")
                 }
                 Some(fault) => transient(hsm, "logging in", fault),
                 None => transient(hsm, "logging in", &"no worker was there to do it"),
             },
+            LoginRefusal::NotYetChanged => {
+                transient(hsm, "logging in", &"the control worker changes kmsuser's PIN first")
+            }
+            LoginRefusal::Expired => AdmissionError::permanent(
+                Code::InvalidCredentials,
+                format!(
+                    "HSM {hsm}: its token wants kmsuser's PIN changed before anything else{said}, and it was not: change it by \
+                     the vendor's tool and give the new one by UpdateKeyStore, or have it changed by \
+                     capabilities.login.first_login = \"change\" with what the token takes for a PIN (login.pin_min, pin_max, \
+                     pin_alphabet); disconnect, connect"
+                ),
+            ),
             LoginRefusal::Unchangeable => AdmissionError::permanent(
                 Code::InternalError,
                 format!(

@@ -8,13 +8,14 @@ use super::failover::AttemptLog;
 use super::health::Observation;
 use super::member::KeySuspicion;
 use super::port::Port;
+use super::route::bit;
 use protocol::{Class, Fault};
 
 impl<P: Port> Dispatcher<P> {
     /// Books a member's own fault.
     pub(super) fn note_fault(&self, place: usize, fault: &Fault, attempts: &mut AttemptLog) {
         let why = fault.to_string();
-        if fault.class == Class::Busy {
+        if fault.class.may_be_busy() {
             // It says itself that nothing is wrong with it.
             self.members[place].throttle();
             attempts.busy = true;
@@ -30,6 +31,14 @@ impl<P: Port> Dispatcher<P> {
         if matches!(fault.class, Class::Token | Class::Session) {
             attempts.second_chance(place);
         }
+        attempts.blame(place, why);
+    }
+
+    /// Books that a member may have too much to do, or has met a bad ciphertext. Neither is its fault, and neither condemns
+    /// a key.
+    pub(super) fn note_unsettled(&self, place: usize, why: String, attempts: &mut AttemptLog) {
+        self.members[place].throttle();
+        attempts.unsettled |= bit(place);
         attempts.blame(place, why);
     }
 

@@ -263,7 +263,7 @@ fn fault_in(reply: &Reply) -> Option<&Fault> {
 
 /// The same may succeed in a moment.
 fn may_pass(fault: &Fault) -> bool {
-    matches!(fault.class, Class::Token | Class::Session | Class::Busy)
+    fault.class.may_be_busy() || matches!(fault.class, Class::Token | Class::Session)
 }
 
 /// Keys can be placed by the control worker and proven by a data worker.

@@ -220,6 +220,7 @@ impl<P: Port> Dispatcher<P> {
                     break;
                 }
                 let keys: Vec<_> = left.iter().flat_map(Left::keys).cloned().collect();
+                self.settle(&keys, &mut attempts, options).await;
                 usable = self.prove_as_last_resort(&keys, attempts.open(within), options).await;
                 continue;
             };
@@ -251,7 +252,7 @@ impl<P: Port> Dispatcher<P> {
         }
         for mut item in left {
             // Who had no time for it might have said otherwise.
-            let unheard = attempts.late || attempts.busy || attempts.hopeless.is_some();
+            let unheard = attempts.late || attempts.is_busy() || attempts.hopeless.is_some();
             if let Some(refusal) = item.refusal.take().filter(|_| !unheard) {
                 answers.push((item.place, Err(Failed { error: refusal, sent: attempts.sent })));
                 continue;
@@ -367,6 +368,7 @@ impl<P: Port> Dispatcher<P> {
                     }
                 }
                 Outcome::Absent => self.note_absent(place, &mut item, &fault),
+                Outcome::Busy => self.note_unsettled(place, fault.to_string(), attempts),
                 Outcome::Unknown => attempts.blame(place, fault.to_string()),
             }
             again.push((at, item));

@@ -30,13 +30,17 @@ pub(super) fn judge(class: Class, decrypts: bool) -> Step {
         Class::KeyAbsent => Step::Absent,
         Class::KeyUnusable => Step::Broken,
         // A token that says "bad ciphertext" says the same of a good one whose key was swapped.
-        Class::Ambiguous | Class::Request if decrypts => Step::Prove,
+        Class::Ambiguous | Class::AmbiguousOrBusy | Class::Request if decrypts => Step::Prove,
         Class::Request => Step::Refuse,
-        Class::Busy => Step::Later,
+        Class::Busy | Class::AmbiguousOrBusy => Step::Later,
         // Nothing that a caller can put into an Encrypt makes a sound token fail, so it is the token.
-        Class::Ambiguous | Class::Session | Class::Token | Class::Login | Class::Refused | Class::Incompatible => {
-            Step::Elsewhere
-        }
+        Class::Ambiguous
+        | Class::Session
+        | Class::Token
+        | Class::Login
+        | Class::Locked
+        | Class::Refused
+        | Class::Incompatible => Step::Elsewhere,
     }
 }
 
@@ -59,6 +63,8 @@ pub(super) struct AttemptLog {
     pub sent: bool,
     /// The one hedge is used up.
     pub hedged: bool,
+    /// Members whose answer said neither that an item is bad nor that they have too much to do, but one of the two.
+    pub unsettled: u64,
     /// Why members did not serve.
     pub why: Vec<(usize, String)>,
 }
@@ -107,6 +113,11 @@ impl AttemptLog {
         self.again |= bit(member);
     }
 
+    /// Somebody has too much to do, or may have.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy || self.unsettled != 0
+    }
+
     /// Notes why a member did not serve; the last word counts.
     pub(super) fn blame(&mut self, member: usize, why: String) {
         match self.why.iter_mut().find(|(of, _)| *of == member) {
@@ -131,7 +142,7 @@ impl AttemptLog {
             Error::DeadlineExceeded
         } else if let Some(wait) = self.hopeless {
             Error::WouldMissDeadline(wait)
-        } else if self.busy {
+        } else if self.is_busy() {
             Error::Busy
         } else {
             let why = bits(placed).map(sentence).collect::<Vec<_>>().join("; ");
@@ -155,18 +166,21 @@ mod tests {
             Class::Session,
             Class::Token,
             Class::Login,
+            Class::Locked,
             Class::Ambiguous,
             Class::Refused,
             Class::Incompatible,
             Class::Busy,
+            Class::AmbiguousOrBusy,
         ];
         for class in all {
             assert_eq!(judge(class, false) == Step::Refuse, class == Class::Request);
-            let prove = matches!(class, Class::Request | Class::Ambiguous);
+            let prove = matches!(class, Class::Request | Class::Ambiguous | Class::AmbiguousOrBusy);
             assert_eq!(judge(class, true) == Step::Prove, prove, "a ciphertext is bad when the key proves to be good");
         }
         assert_eq!(judge(Class::Ambiguous, false), Step::Elsewhere);
         assert_eq!([false, true].map(|decrypts| judge(Class::Busy, decrypts)), [Step::Later; 2]);
+        assert_eq!(judge(Class::AmbiguousOrBusy, false), Step::Later);
     }
 
     #[test]

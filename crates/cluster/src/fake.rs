@@ -30,6 +30,8 @@ pub(super) enum Act {
     Say(Reply),
     /// Has this trouble.
     Fail(CallError),
+    /// Has this trouble after a while.
+    FailLate(Duration, CallError),
     /// Does well after a while.
     Slow(Duration),
     /// Never answers.
@@ -117,6 +119,10 @@ impl Port for Fake {
                 Act::Well => Ok(well(&op)),
                 Act::Say(reply) => Ok(reply),
                 Act::Fail(error) => Err(error),
+                Act::FailLate(pause, error) => {
+                    tokio::time::sleep(pause).await;
+                    Err(error)
+                }
                 Act::Slow(pause) => {
                     tokio::time::sleep(pause).await;
                     Ok(well(&op))

@@ -19,7 +19,7 @@ type Answer = Result<Reply, CallError>;
 
 impl<P: Port> Dispatcher<P> {
     /// Asks a member, and once per call another of `usable` when the answer is later than the hedge. The first good
-    /// answer wins; a failure of one waits for the other. Returns who answered.
+    /// answer wins; one that failed, or has too much to do for some item, waits for the other. Returns who answered.
     pub(super) async fn attempt(
         &self,
         op: &Arc<Op>,
@@ -53,7 +53,7 @@ impl<P: Port> Dispatcher<P> {
             Either::Left((answer, rest)) => (asked, answer, other, Either::Left(rest)),
             Either::Right((answer, rest)) => (other, answer, asked, Either::Right(rest)),
         };
-        if is_good(&answer) {
+        if is_good(&answer) && !may_be_busy(&answer) {
             attempts.second_chance(late);
             if late == asked {
                 // Given up past the hedge's delay; the other one may have had no time at all.
@@ -61,8 +61,20 @@ impl<P: Port> Dispatcher<P> {
             }
             return (early, answer);
         }
-        self.note_failure(early, answer, attempts);
-        (late, rest.await)
+        if !is_good(&answer) {
+            self.note_failure(early, answer, attempts);
+            return (late, rest.await);
+        }
+        if let Some(fault) = answer.as_ref().ok().and_then(Reply::busy) {
+            self.note_fault(early, fault, attempts);
+        }
+        let other = rest.await;
+        if is_good(&other) && !may_be_busy(&other) {
+            return (late, other);
+        }
+        // No better than what came first, of which some items may be done.
+        self.note_failure(late, other, attempts);
+        (early, answer)
     }
 
     /// Hands a request to a member and keeps its books.
@@ -114,12 +126,20 @@ impl<P: Port> Dispatcher<P> {
             Err(CallError::DeadlineExceeded { .. }) => {}
             Err(error) => attempts.unanswered(place, &error),
             Ok(Reply::Failed(fault)) => self.note_fault(place, &fault, attempts),
-            // A good answer has won and is not brought here.
-            Ok(_) => {}
+            Ok(reply) => {
+                if let Some(fault) = reply.busy() {
+                    self.note_fault(place, fault, attempts);
+                }
+            }
         }
     }
 }
 
 fn is_good(answer: &Answer) -> bool {
     !matches!(answer, Err(_) | Ok(Reply::Failed(_)))
+}
+
+/// Some item of it was not done, since there was too much to do; or so it seems.
+fn may_be_busy(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|reply| reply.busy().is_some())
 }

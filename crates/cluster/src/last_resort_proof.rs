@@ -7,12 +7,32 @@ use futures_util::future::join_all;
 
 use super::KeyRef;
 use super::dispatch::Dispatcher;
+use super::failover::AttemptLog;
 use super::port::Port;
 use super::proof::Outcome;
-use super::route::bits;
+use super::route::{bit, bits};
 use model::call_options::CallOptions;
 
 impl<P: Port> Dispatcher<P> {
+    /// Waits until members that may have had too much to do, or met a bad ciphertext, open the proof of one of these keys, for
+    /// a moment at most. Who does is asked again: what it says then is said of the ciphertext.
+    pub(super) async fn settle(&self, keys: &[Arc<KeyRef>], attempts: &mut AttemptLog, options: CallOptions) {
+        let mut each: Vec<&Arc<KeyRef>> = keys.iter().collect();
+        each.sort_unstable_by_key(|key| key.version);
+        each.dedup_by_key(|key| key.version);
+        let each = &each;
+        let settled = join_all(bits(attempts.unsettled).map(|place| async move {
+            let member = &self.members[place];
+            let proven = each.iter().map(|key| self.proofs.settle(member, key, &self.clock, options.deadline));
+            // What the others are to it, it says when it is asked again.
+            join_all(proven).await.contains(&Outcome::Opens).then_some(place)
+        }));
+        for place in settled.await.into_iter().flatten() {
+            attempts.unsettled &= !bit(place);
+            attempts.second_chance(place);
+        }
+    }
+
     /// Proves these keys where they are excluded among `open`, and admits them where that succeeds. Whoever may be
     /// asked for all of them then.
     pub(super) async fn prove_as_last_resort(&self, keys: &[Arc<KeyRef>], open: u64, options: CallOptions) -> u64 {

@@ -16,7 +16,7 @@ use super::port::Port;
 use super::proof::Outcome;
 use super::{Health, KeyRef, Removal};
 use model::id::KeyVersionId;
-use protocol::{Class, Op, Reply};
+use protocol::{Op, Reply};
 use supervisor::{CallError, State};
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
@@ -174,7 +174,7 @@ impl<P: Port> MemberMonitor<P> {
         match self.call(Op::Probe, PROBE_PATIENCE).await {
             Ok(Reply::Done) => self.member.observe(Observation::Succeeded, None),
             // A suspect that has too much to do stays one, and is asked again later.
-            Ok(Reply::Failed(fault)) if fault.class == Class::Busy => self.member.throttle(),
+            Ok(Reply::Failed(fault)) if fault.class.may_be_busy() => self.member.throttle(),
             Ok(Reply::Failed(fault)) => self.member.observe(Observation::FailedProbe, Some(fault.to_string())),
             Ok(_) | Err(CallError::Busy | CallError::WouldMissDeadline(_) | CallError::NotReady) => {}
             Err(error) => self.member.observe(Observation::FailedProbe, Some(format!("probe: {error}"))),
@@ -238,7 +238,7 @@ impl<P: Port> MemberMonitor<P> {
                     self.dispatcher.exclusions.admit(version, place);
                     self.broken.pop();
                 }
-                Outcome::Broken | Outcome::Absent | Outcome::Unknown => {}
+                Outcome::Broken | Outcome::Absent | Outcome::Busy | Outcome::Unknown => {}
             }
         }
     }

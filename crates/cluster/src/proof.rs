@@ -3,7 +3,8 @@
 //! A key's proof is a ciphertext of known bytes, made with this very key at its creation. When an HSM's code does not
 //! say whose fault a failed decryption is, the proof is opened in the same HSM. There is at most one such check for
 //! each key and HSM at a time, and its outcome holds for a second, so that a flood of bad ciphertexts costs next to
-//! nothing.
+//! nothing. An HSM that says by one code that a ciphertext is bad and that it has too much to do is believed where it opens
+//! the proof; where it does not, nothing follows for the key.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use lru::LruCache;
 
 use super::member::Member;
 use super::port::Port;
+use super::throttle::PAUSES;
 use super::{KeyRef, Proof};
 use model::ciphertext::authenticated_data;
 use model::clock::Clock;
@@ -44,8 +46,17 @@ pub(super) enum Outcome {
     Broken,
     /// The key's object is gone.
     Absent,
+    /// The member has too much to do, or says by the same code that it does not open: nothing is known.
+    Busy,
     /// There was no answer, or one that says nothing.
     Unknown,
+}
+
+impl Outcome {
+    /// For how long it is believed, where one of this age would do.
+    fn holds(self, age: Duration) -> Duration {
+        if self == Self::Busy { age.min(PAUSES.0) } else { age }
+    }
 }
 
 /// The item that makes the proof of a version.
@@ -114,6 +125,27 @@ impl Proofs {
         self.not_older(LAST_RESORT, member, key, clock, deadline).await
     }
 
+    /// The same, where an outcome was [`Outcome::Busy`]: asked again after the pauses of a member that has too much to do,
+    /// until it says something else, or for [`PATIENCE`].
+    pub(super) async fn settle<P: Port>(
+        &self,
+        member: &Arc<Member<P>>,
+        key: &Arc<KeyRef>,
+        clock: &Clock,
+        deadline: Instant,
+    ) -> Outcome {
+        let until = deadline.min(clock.now() + PATIENCE);
+        let mut pause = PAUSES.0;
+        while clock.now() + pause < until {
+            tokio::time::sleep(pause).await;
+            match self.not_older(LAST_RESORT, member, key, clock, deadline).await {
+                Outcome::Busy => pause = (2 * pause).min(PAUSES.1),
+                outcome => return outcome,
+            }
+        }
+        Outcome::Busy
+    }
+
     async fn not_older<P: Port>(
         &self,
         age: Duration,
@@ -127,7 +159,7 @@ impl Proofs {
         let running = {
             let mut table = self.table.lock_anyway();
             match table.get(&at) {
-                Some(Check::Known { since, outcome }) if now < *since + age => return *outcome,
+                Some(Check::Known { since, outcome }) if now < *since + outcome.holds(age) => return *outcome,
                 // One whose callers have all gone away is not driven by anybody; past its time it is of no use.
                 Some(Check::Running { given_up, outcome }) if now < *given_up => outcome.clone(),
                 _ => {
@@ -166,7 +198,11 @@ async fn open<P: Port>(member: Arc<Member<P>>, key: Arc<KeyRef>, deadline: Insta
 }
 
 fn outcome(version: KeyVersionId, reply: Reply) -> Outcome {
-    let Reply::Decrypted(mut items) = reply else { return Outcome::Unknown };
+    let mut items = match reply {
+        Reply::Decrypted(items) => items,
+        Reply::Failed(fault) if fault.class.may_be_busy() => return Outcome::Busy,
+        _ => return Outcome::Unknown,
+    };
     match (items.pop(), items.is_empty()) {
         (Some(Ok(bytes)), true) if is_plaintext(version, &bytes) => Outcome::Opens,
         (Some(Ok(_)), true) => Outcome::Broken,
@@ -174,6 +210,7 @@ fn outcome(version: KeyVersionId, reply: Reply) -> Outcome {
             Outcome::Broken
         }
         (Some(Err(Fault { class: Class::KeyAbsent, .. })), true) => Outcome::Absent,
+        (Some(Err(Fault { class: Class::Busy | Class::AmbiguousOrBusy, .. })), true) => Outcome::Busy,
         _ => Outcome::Unknown,
     }
 }
@@ -202,6 +239,10 @@ mod tests {
         assert_eq!(outcome(version, wrong), Outcome::Broken);
         assert_eq!(outcome(version, fault(Class::Ambiguous)), Outcome::Broken);
         assert_eq!(outcome(version, fault(Class::KeyAbsent)), Outcome::Absent);
+        assert_eq!(outcome(version, fault(Class::Busy)), Outcome::Busy);
+        assert_eq!(outcome(version, fault(Class::AmbiguousOrBusy)), Outcome::Busy);
+        let whole = Fault::own(Class::Busy, "C_DecryptInit", "test");
+        assert_eq!(outcome(version, Reply::Failed(whole)), Outcome::Busy);
         assert_eq!(outcome(version, fault(Class::Token)), Outcome::Unknown);
         assert_eq!(outcome(version, Reply::Done), Outcome::Unknown);
     }

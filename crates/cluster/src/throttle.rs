@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 /// The first pause, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
 
 /// What one member said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -277,8 +277,8 @@ impl<P: Port> Dispatcher<P> {
                     return place;
                 }
                 // Who cannot even be asked now is not believed against one who can.
-                Outcome::Absent | Outcome::Unknown if place != gave => return place,
-                Outcome::Opens | Outcome::Absent | Outcome::Unknown => {}
+                Outcome::Absent | Outcome::Busy | Outcome::Unknown if place != gave => return place,
+                Outcome::Opens | Outcome::Absent | Outcome::Busy | Outcome::Unknown => {}
             }
         }
         let named = keys.iter().map(|key| key.version.to_string()).collect::<Vec<_>>().join(" and ");

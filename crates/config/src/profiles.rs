@@ -6,7 +6,7 @@ use super::check::Context;
 use super::{Error, raw};
 use model::ciphertext::{BOUND_BYTES, IV_BYTES};
 use model::limits;
-use model::profile::{CKM_AES_KEY_WRAP, Capabilities, PinForm, Profile};
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, CertificateIn, ChangedBy, FirstLogin, PinForm, Profile};
 
 /// Every profile with all of its capabilities.
 pub(super) const DATA: &str = include_str!("profiles.toml");
@@ -106,7 +106,7 @@ fn names<'t>(of: impl Iterator<Item = (&'t String, &'t Value)>) -> String {
 
 /// The first thing that cannot be.
 pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
-    let Capabilities { basis: _, run, gcm, wrap, attributes, login, calls, codes } = known;
+    let Capabilities { basis: _, run, gcm, wrap, attributes, objects, login, calls, codes } = known;
     let found = |group, key, why: String| Some(Contradiction { group, key, why });
     let iv_bytes = IV_BYTES as u64;
     if gcm.iv_bytes != iv_bytes {
@@ -153,10 +153,35 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     if login.pin_max < 8 {
         return found("login", "pin_max", "is less than the 8 characters of the shortest PIN".to_owned());
     }
+    if objects.certificate == CertificateIn::HostFile {
+        let why = "certificates are kept in the token, where every worker reads which HSM it is; one that holds no certificates \
+                   cannot be used (AWS CloudHSM holds them in clusters of type hsm2m.medium, where that was enabled)";
+        return found("objects", "certificate", why.to_owned());
+    }
+    if objects.versions_max() == Some(0) {
+        return found("objects", "keys_max", format!("{} has no room for keystored's own keys", objects.keys_max));
+    }
+    if login.pin_max < login.pin_alphabet.shortest() {
+        let why =
+            format!("PINs of digits alone are guessed where they are shorter than {}", login.pin_alphabet.shortest());
+        return found("login", "pin_max", why);
+    }
+    if login.first_login == FirstLogin::Change && login.changed_by == ChangedBy::Nobody {
+        let why = "a PIN that has to be changed first is changed by the user, and login.changed_by says nobody can"
+            .to_owned();
+        return found("login", "first_login", why);
+    }
     for (key, most) in [("id_max", attributes.id_max), ("label_max", attributes.label_max)] {
         if most < NAME_BYTES {
             return found("attributes", key, format!("is less than the {NAME_BYTES} bytes of what the ceremony makes"));
         }
+    }
+    if let Some((function, code)) = codes.hidden_busy() {
+        let why = format!(
+            "{code:#x} means \"busy\" of some function, and of {function} \"ambiguous\" alone, so that a key could be taken \
+             for broken where there is only too much to do; there it is \"ambiguous-or-busy\""
+        );
+        return found("codes", "meaning", why);
     }
     let is_function = |name: &String| name == "*" || name.starts_with("C_");
     let no_function = |name: &String| format!("{name:?} is no function; write C_Encrypt or another one, or \"*\"");

@@ -10,15 +10,17 @@ mod login;
 mod needs;
 mod objects;
 mod promises;
+mod stored;
 mod unsuitable;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Gcm, IvBy, Meaning, Means, Run};
-pub use self::login::{ChangedBy, Login, PinForm};
+pub use self::login::{ChangedBy, FirstLogin, Flags, Login, PinAlphabet, PinForm};
 pub use self::needs::{Abilities, Need, Offer, Use};
 pub use self::objects::{Attributes, CKM_AES_KEY_WRAP, LeftOut, OaepHash, Objects, Optional, UnwrapTemplate, Wrap};
 pub use self::promises::{Broken, Promise, promises};
+pub use self::stored::{CertificateIn, Reach, Stored};
 pub use self::unsuitable::Unsuitable;
 
 /// Which vendor's habits to expect, before what the configuration says otherwise of one HSM.

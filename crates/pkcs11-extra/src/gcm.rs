@@ -97,6 +97,7 @@ fn at_once(
     // SAFETY: input and output are borrowed for the call with the lengths that are given; the module reads the one, though
     // its type is not const, and writes no more to the other than there is room for. It may go on using the parameters
     // that it was begun with, which live as long.
+    // One that wants more room than there is leaves the operation active: the caller has to close the session.
     let code = unsafe {
         whole(session.handle(), input.as_ptr().cast_mut(), input.len() as CK_ULONG, out.as_mut_ptr(), &raw mut length)
     };

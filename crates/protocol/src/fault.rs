@@ -21,11 +21,16 @@ pub enum Class {
     Token,
     /// The login was refused. Never tried again with the same PIN.
     Login,
+    /// The token has locked the user. As with a refused login, nothing is tried again.
+    Locked,
     /// Caller's or token's: the proof ciphertext tells.
     Ambiguous,
     /// The token has too much to do at this moment, or is not yet ready with this key: asked later, or elsewhere, and no
     /// sign that anything is wrong.
     Busy,
+    /// A bad ciphertext, a broken key, or too much to do: all of them by one code. The proof ciphertext tells where it
+    /// opens, and nothing where it does not.
+    AmbiguousOrBusy,
     /// This worker does not do that: wrong role, missing mechanism, missing ceremony object.
     Refused,
     /// The token does an operation otherwise than keystored relies on, as with an IV of its own: nothing that it has
@@ -47,6 +52,14 @@ pub struct Fault {
     pub detail: Option<String>,
     /// Of an item with two keys: it was met at the source, whose ciphertext was to be opened.
     pub at_source: bool,
+}
+
+impl Class {
+    /// The token has too much to do, or may have.
+    #[must_use]
+    pub const fn may_be_busy(self) -> bool {
+        matches!(self, Self::Busy | Self::AmbiguousOrBusy)
+    }
 }
 
 impl Fault {

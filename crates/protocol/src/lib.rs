@@ -15,6 +15,7 @@ mod fault;
 mod frame;
 mod items;
 mod log_key;
+mod reply;
 mod start;
 mod wrapping;
 

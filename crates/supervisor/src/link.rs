@@ -4,7 +4,7 @@
 //! takes whatever is there and completes the callers. Buffers may hold PINs and plaintexts: what was written or decoded
 //! is wiped at once, and a buffer that has to grow is wiped where it was.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) busy: Notify,
     /// A reply blamed the token.
     pub(super) suspicion: Notify,
+    /// Something was done for a caller since this was last asked.
+    pub(super) served: AtomicBool,
     /// Where more to do comes from after each answer, and what copies are made of; for data workers.
     pub(super) work: Weak<WorkQueue>,
     /// Room for copies that are being made.
@@ -119,6 +121,7 @@ impl Link {
             closing: Notify::new(),
             busy: Notify::new(),
             suspicion: Notify::new(),
+            served: AtomicBool::new(false),
             work,
             copies: Arc::new(Semaphore::new(AT_ONCE)),
         });
@@ -190,6 +193,11 @@ impl Link {
     /// Waits until a reply blames the token.
     pub(super) async fn suspicion(&self) {
         self.shared.suspicion.notified().await;
+    }
+
+    /// Whether the worker has done something for a caller since this was last asked.
+    pub(super) fn has_served(&self) -> bool {
+        self.shared.served.swap(false, Ordering::Relaxed)
     }
 
     /// When what is in hand will be past its limit.

@@ -9,14 +9,13 @@
 //! the others; one that was refused for good is not started again; every process that was started is waited for before
 //! the next.
 
+mod probed;
+
 use std::time::{Duration, Instant};
 
 use super::admission::AdmissionError;
 use model::key_store::ConnectionErrorCode as Code;
 use protocol::{Class, Fault, Kind};
-
-/// Probes that must fail in a row before a worker is started again.
-const MISSES: u8 = 2;
 
 /// The limits that a worker's life goes by.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +89,13 @@ pub enum Event {
     Refused(AdmissionError),
     /// A probe was answered.
     Probed(Result<(), Fault>),
+    /// A probe was answered with a word that there is too much to do.
+    Busy {
+        /// The word.
+        fault: Fault,
+        /// Something was done for callers since the last probe.
+        served: bool,
+    },
     /// A session thread is busy past its limit.
     Overdue {
         /// What it does.
@@ -151,12 +157,14 @@ pub struct StateMachine {
     refused: bool,
     stop: bool,
     trouble: Option<Trouble>,
+    /// Since when it says nothing else than that there is too much to do.
+    busy_since: Option<Instant>,
 }
 
 impl StateMachine {
     /// About to start.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, state: State::Queued, deaths: 0, refused: false, stop: false, trouble: None }
+        Self { policy, state: State::Queued, deaths: 0, refused: false, stop: false, trouble: None, busy_since: None }
     }
 
     /// Where it is.
@@ -223,7 +231,7 @@ impl StateMachine {
                 &[Action::Enter]
             }
             (State::Entering { .. }, Event::Ready) => {
-                self.trouble = None;
+                (self.trouble, self.busy_since) = (None, None);
                 self.state = State::Ready { since: now, misses: 0 };
                 &[Action::Serve]
             }
@@ -273,11 +281,12 @@ impl StateMachine {
                 &[Action::Close]
             }
             (State::Ready { since, .. }, Event::Probed(Ok(()))) => {
-                self.trouble = None;
+                (self.trouble, self.busy_since) = (None, None);
                 self.state = State::Ready { since, misses: 0 };
                 &[]
             }
             (State::Ready { since, misses }, Event::Probed(Err(fault))) => self.missed(since, misses, &fault, now),
+            (State::Ready { since, .. }, Event::Busy { fault, served }) => self.busy(since, &fault, served, now),
             (State::Ready { since, .. }, Event::Overdue { kind, limit }) => {
                 let why = format!(
                     "the module was busy with one {} for more than {limit:?}, so the worker was killed; it is started \
@@ -369,40 +378,6 @@ impl StateMachine {
             (false, false) => self.pause(now, jitter),
         };
         &[Action::Withdraw, Action::Close]
-    }
-
-    fn missed(&mut self, since: Instant, misses: u8, fault: &Fault, now: Instant) -> &'static [Action] {
-        match fault.class {
-            // Starting again would not bring these back, and the keys may be sound.
-            Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Request => {
-                let why = format!("the probe says {fault}; the ceremony may have to be carried out again");
-                self.trouble = Some(Trouble::of_worker(Code::InternalError, why));
-                self.state = State::Ready { since, misses: 0 };
-                &[]
-            }
-            // Nothing passes about this, and admission says it until it is over.
-            Class::Incompatible => {
-                self.trouble = Some(Trouble::of_worker(Code::InsufficientCloudHsmHsms, fault.to_string()));
-                self.leave_ready(since, now, Some(now + self.policy.leave));
-                &[Action::Withdraw, Action::Close]
-            }
-            // It is there, and says so itself: neither a probe that it failed nor one that it stood.
-            Class::Busy => &[],
-            Class::Token | Class::Session | Class::Ambiguous | Class::Login if misses + 1 < MISSES => {
-                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, format!("the last probe failed: {fault}")));
-                self.state = State::Ready { since, misses: misses + 1 };
-                &[]
-            }
-            Class::Token | Class::Session | Class::Ambiguous | Class::Login => {
-                let why = format!(
-                    "the probe failed {MISSES} times in a row ({fault}), so the worker is started again: see whether \
-                     the token is there and in order"
-                );
-                self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
-                self.leave_ready(since, now, Some(now + self.policy.leave));
-                &[Action::Withdraw, Action::Close]
-            }
-        }
     }
 
     fn leave_ready(&mut self, since: Instant, now: Instant, until: Option<Instant>) {

@@ -199,6 +199,9 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
             if blames_token(reply) {
                 shared.suspicion.notify_one();
             }
+            if !shared.served.load(Ordering::Relaxed) && reply.did_something() {
+                shared.served.store(true, Ordering::Relaxed);
+            }
         }
     }
     // First the worker's next requests, for which it waits, and then those that wait for its answers.
@@ -211,17 +214,5 @@ fn answer(shared: &Shared, replies: &mut Vec<(u64, Reply)>) {
 }
 
 fn blames_token(reply: &Reply) -> bool {
-    fn any<T>(items: &[Result<T, Fault>]) -> bool {
-        items.iter().any(|item| matches!(item, Err(fault) if doubts(fault)))
-    }
-    fn doubts(fault: &Fault) -> bool {
-        matches!(fault.class, Class::Token | Class::Incompatible)
-    }
-    match reply {
-        Reply::Encrypted(items) => any(items),
-        Reply::Decrypted(items) => any(items),
-        Reply::DataKeys(items) => any(items),
-        Reply::Failed(fault) => doubts(fault),
-        _ => false,
-    }
+    reply.first_fault(|fault| matches!(fault.class, Class::Token | Class::Incompatible)).is_some()
 }

@@ -268,7 +268,14 @@ async fn happens(worker: &mut Option<Worker>, pool: &WorkerPool, state: State) -
             News::Exited(how) => Event::Exited(how),
         },
         held = link.overdue(limits, at_work), if ready || entering => Event::Overdue { kind: held.kind, limit: limits.of(held.kind) },
-        probed = probe.next(link), if ready => Event::Probed(probed),
+        probed = probe.next(link), if ready => {
+            // What callers got meanwhile tells of a worker that has much to do, and of none that says so only.
+            let served = link.has_served();
+            match probed {
+                Err(fault) if fault.class.may_be_busy() => Event::Busy { fault, served },
+                probed => Event::Probed(probed),
+            }
+        }
     }
 }
 

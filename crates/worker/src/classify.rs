@@ -2,15 +2,19 @@
 //!
 //! Two classes are first guesses that the worker checks before it reports them: `KeyAbsent` is checked by looking the
 //! key up again in a token that is asked whether it is sound, `Session` by doing the same again in a new session.
-//! `Ambiguous` is left to the parent, which holds the key's proof ciphertext.
+//! `Ambiguous` and `AmbiguousOrBusy` are left to the parent, which holds the key's proof ciphertext.
 
 use cryptoki_sys::*;
 
 use model::profile::{Codes, Means};
 use protocol::Class;
 
-/// Judges what `function` returned: by what this HSM means with it, else by what the standard does.
+/// Judges what `function` returned: by what this HSM means with it, else by what the standard does. Where it wants more room,
+/// the operation goes on, whatever else is meant: its session is of no use before that is closed.
 pub(super) fn classify(function: &str, code: u64, codes: &Codes) -> Class {
+    if code == CKR_BUFFER_TOO_SMALL {
+        return Class::Session;
+    }
     codes.means(function, code).map_or_else(
         || standard(code),
         |means| match means {
@@ -19,9 +23,11 @@ pub(super) fn classify(function: &str, code: u64, codes: &Codes) -> Class {
             Means::Session => Class::Session,
             Means::Token => Class::Token,
             Means::Login => Class::Login,
+            Means::Locked => Class::Locked,
             Means::Ambiguous => Class::Ambiguous,
             Means::Refused => Class::Refused,
             Means::Busy => Class::Busy,
+            Means::AmbiguousOrBusy => Class::AmbiguousOrBusy,
         },
     )
 }
@@ -48,8 +54,8 @@ fn standard(code: u64) -> Class {
         | CKR_FUNCTION_CANCELED
         | CKR_CANCEL => Class::Session,
 
-        CKR_PIN_INCORRECT | CKR_PIN_INVALID | CKR_PIN_LEN_RANGE | CKR_PIN_EXPIRED | CKR_PIN_LOCKED
-        | CKR_PIN_TOO_WEAK => Class::Login,
+        CKR_PIN_INCORRECT | CKR_PIN_INVALID | CKR_PIN_LEN_RANGE | CKR_PIN_EXPIRED | CKR_PIN_TOO_WEAK => Class::Login,
+        CKR_PIN_LOCKED => Class::Locked,
 
         CKR_MECHANISM_INVALID
         | CKR_MECHANISM_PARAM_INVALID
@@ -85,7 +91,7 @@ fn standard(code: u64) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::profile::Profile;
+    use model::profile::{Meaning, Profile};
     use protocol::Fault;
 
     #[test]
@@ -115,7 +121,10 @@ mod tests {
             ("C_Encrypt",        CKR_FUNCTION_FAILED,           CloudHsm, Busy),
             ("C_EncryptInit",    CKR_FUNCTION_FAILED,           CloudHsm, Busy),
             ("C_GetAttributeValue", CKR_DEVICE_ERROR,           CloudHsm, Busy),
-            ("C_Decrypt",        CKR_FUNCTION_FAILED,           CloudHsm, Ambiguous),
+            ("C_Decrypt",        CKR_FUNCTION_FAILED,           CloudHsm, AmbiguousOrBusy),
+            ("C_UnwrapKey",      CKR_FUNCTION_FAILED,           CloudHsm, AmbiguousOrBusy),
+            ("C_Decrypt",        CKR_DEVICE_ERROR,              CloudHsm, AmbiguousOrBusy),
+            ("C_Decrypt",        CKR_GENERAL_ERROR,             CloudHsm, Ambiguous),
             ("C_Login",          CKR_FUNCTION_FAILED,           CloudHsm, Token),
             // A key that is gone, or a whole token: looked into before it is reported.
             ("C_EncryptInit",    CKR_OBJECT_HANDLE_INVALID,     SoftHsm, KeyAbsent),
@@ -137,7 +146,8 @@ mod tests {
             ("C_Login",          CKR_GENERAL_ERROR,             SoftHsm, Token),
             // The PIN.
             ("C_Login",          CKR_PIN_INCORRECT,             SoftHsm, Login),
-            ("C_Login",          CKR_PIN_LOCKED,                Generic, Login),
+            ("C_Login",          CKR_PIN_EXPIRED,               Generic, Login),
+            ("C_Login",          CKR_PIN_LOCKED,                Generic, Locked),
             // What this token does not do.
             ("C_WrapKey",        CKR_MECHANISM_INVALID,         Generic, Refused),
             ("C_WrapKey",        CKR_KEY_UNEXTRACTABLE,         SoftHsm, Refused),
@@ -152,6 +162,13 @@ mod tests {
             };
             assert_eq!(classify(function, *code, codes), *expected, "{function} 0x{code:x} {profile:?}");
         }
+    }
+
+    #[test]
+    fn whoever_wants_more_room_needs_a_new_session_whatever_the_code_is_said_to_mean() {
+        let functions = vec!["*".to_owned()];
+        let codes = Codes { meaning: vec![Meaning { functions, code: CKR_BUFFER_TOO_SMALL, means: Means::Busy }] };
+        assert_eq!(classify("C_Encrypt", CKR_BUFFER_TOO_SMALL, &codes), Class::Session);
     }
 
     /// People read the name, and the table of names cannot see these constants.

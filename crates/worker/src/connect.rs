@@ -9,7 +9,7 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use super::fault::Failure;
-use super::module::{Found, Module};
+use super::module::{Found, Module, user_flags};
 use model::clock::Clock;
 use protocol::{Class, Start, Token};
 
@@ -33,7 +33,7 @@ pub(super) fn connect(module: &Module, token: &Token, start: &Start, clock: &Clo
     let believed = clock.now() + NO_USER_YET;
     until_it_passes(module, start, clock, |module| {
         let found = module.find(token)?;
-        if !found.info.user_pin_initialized() && clock.now() < believed {
+        if !user_flags(&found.info, &module.capabilities().login).initialised && clock.now() < believed {
             return Err(Failure::own(Class::Token, "find token", "the token has no user"));
         }
         let pinned = module.open(found.slot)?;
@@ -60,8 +60,8 @@ fn until_it_passes<T>(
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        let transient =
-            matches!(failure.class(module.codes()), Class::Token | Class::Session | Class::Ambiguous | Class::Busy);
+        let class = failure.class(module.codes());
+        let transient = class.may_be_busy() || matches!(class, Class::Token | Class::Session | Class::Ambiguous);
         if !transient || clock.now() + pause >= deadline {
             return Err(failure);
         }

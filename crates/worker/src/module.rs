@@ -10,7 +10,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::fault::Failure;
-use model::profile::{Abilities, CKM_AES_KEY_WRAP, Capabilities, Codes, Need, Offer, Use};
+use model::profile::{Abilities, CKM_AES_KEY_WRAP, Capabilities, Codes, Flags, Login, Need, Offer, Use};
 use protocol::{Class, Role, Token, UserFlags};
 
 /// A loaded module.
@@ -190,14 +190,19 @@ pub(super) fn key_wrap_by(number: u64) -> Result<Mechanism<'static>, Failure> {
     }
 }
 
-/// A token's flags about its user.
-pub(super) fn user_flags(info: &TokenInfo) -> UserFlags {
-    UserFlags {
-        initialised: info.user_pin_initialized(),
-        count_low: info.user_pin_count_low(),
-        final_try: info.user_pin_final_try(),
-        locked: info.user_pin_locked(),
-        longest_pin: u32::try_from(info.max_pin_length()).unwrap_or(u32::MAX),
+/// A token's flags about its user, as far as they tell anything.
+pub(super) fn user_flags(info: &TokenInfo, login: &Login) -> UserFlags {
+    let longest_pin = u32::try_from(info.max_pin_length()).unwrap_or(u32::MAX);
+    match login.flags {
+        Flags::Truth => UserFlags {
+            initialised: info.user_pin_initialized(),
+            count_low: info.user_pin_count_low(),
+            final_try: info.user_pin_final_try(),
+            locked: info.user_pin_locked(),
+            longest_pin,
+        },
+        // A login tells.
+        Flags::AlwaysSet => UserFlags { initialised: true, longest_pin, ..UserFlags::default() },
     }
 }
 

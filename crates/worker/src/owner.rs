@@ -120,10 +120,21 @@ impl Owner {
         match act(self) {
             Err(failure) if failure.class(self.codes()) == Class::Session => {
                 self.replace_session()?;
-                act(self)
+                act(self).map_err(|failure| self.left(failure))
             }
             outcome => outcome,
         }
+    }
+
+    /// The failure after which no more is tried. A session that it has left half-way through an operation is replaced, so
+    /// that the next request finds a sound one.
+    fn left(&mut self, failure: Failure) -> Failure {
+        if failure.class(self.codes()) == Class::Session
+            && let Err(why) = self.replace_session()
+        {
+            tracing::debug!(?why, "no session took the place of the one that failed; the next request tries again");
+        }
+        failure
     }
 
     /// Does `act` with a handle of `key`: the hot copy's or the token object's, found again where it went stale, in a
@@ -186,7 +197,7 @@ impl Owner {
                     replaced = true;
                     self.replace_session()?;
                 }
-                _ => return Err(failure),
+                _ => return Err(self.left(failure)),
             }
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         serial: serial.clone(),
         label: found.info.label().trim_end().to_owned(),
         module: module.description()?,
-        user: user_flags(&found.info),
+        user: user_flags(&found.info, &module.capabilities().login),
         identity: objects::certificate(&pinned, template::IDENTITY)?,
         abilities: module.abilities(&found)?,
         degraded,

@@ -6,6 +6,7 @@ mod audit;
 mod certificates;
 mod database;
 mod disk;
+mod habits;
 mod host;
 
 use std::io::{self, Write};
@@ -92,6 +93,9 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
     writeln!(out, "    profile: {}", profile(hsm))?;
     for Broken { promise, why } in promises(&hsm.capabilities) {
         writeln!(out, "    note: it does not hold that {}: {why}", promise.text())?;
+    }
+    for note in habits::notes(&hsm.capabilities) {
+        writeln!(out, "    note: {note}")?;
     }
     let mut settings = Settings::of(config, hsm);
     settings.lock_file = lock_file(config, &hsm.id, "check.lock");

@@ -26,7 +26,7 @@ impl WorkerAdmission for KnownPin {
                     session.logged_in(*found);
                     Ok(())
                 }
-                Ok(Reply::Failed(fault)) if fault.class == Class::Login => {
+                Ok(Reply::Failed(fault)) if matches!(fault.class, Class::Login | Class::Locked) => {
                     let why = format!("the token refused kmsuser's PIN ({fault})");
                     Err(AdmissionError::permanent(ConnectionErrorCode::InvalidCredentials, why))
                 }

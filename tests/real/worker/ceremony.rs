@@ -1,6 +1,7 @@
 //! Tokens, ceremony objects, placed keys: what they are, seen by another PKCS#11 client.
 
 use model::id::{KeyId, KeyVersionId};
+use model::profile::FirstLogin;
 use protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role, Token};
 
 use super::rig::{LABEL, PIN, SO_PIN, Tokens, secret};
@@ -32,6 +33,24 @@ fn only_a_ceremony_worker_without_a_token_initialises_tokens() {
     let of = |label: &str| seen.iter().find(|token| token.initialised && token.label == label).unwrap();
     assert!(of(LABEL).user.initialised && !of("another").user.initialised, "{seen:?}");
     assert!(seen.iter().any(|token| !token.initialised), "SoftHSM always shows a blank one: {seen:?}");
+}
+
+/// A token that wants the officer's PIN changed has the one that is meant when the ceremony has set it.
+#[test]
+fn a_first_pin_that_has_to_be_changed_is_changed_by_the_ceremony() {
+    for (first_login, code) in [(FirstLogin::Ready, Some(0xa3)), (FirstLogin::Change, None)] {
+        let mut tokens = Tokens::empty();
+        tokens.count_calls().set("[login]\nmust_change = true").unwrap();
+        let mut start = tokens.start(Role::Ceremony);
+        (start.token, start.capabilities.login.first_login) = (None, first_login);
+        let mut bare = tokens.found(start).unwrap().0;
+        for step in [init_token(LABEL), init_user_pin()] {
+            assert!(matches!(bare.call(step), Reply::Done));
+        }
+        assert!(bare.stop().success());
+        let refused = tokens.worker(tokens.start(Role::Data)).err();
+        assert_eq!(refused.map(|fault| fault.code), code, "{first_login:?}");
+    }
 }
 
 #[test]

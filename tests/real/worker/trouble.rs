@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use model::profile::Profile;
+use model::profile::{Flags, Meaning, Means, Profile};
 use protocol::{Class, Op, Reply, Role, Token};
 
-use super::rig::{LABEL, MADE, Tokens, wait_for};
+use super::rig::{LABEL, MADE, PIN, Tokens, Worker, wait_for};
 
 #[test]
 fn a_key_deleted_by_another_client_stops_working_within_a_second() {
@@ -46,6 +46,40 @@ fn a_key_whose_file_is_removed_is_absent_too() {
     assert!(matches!(control.call(Op::Destroy(key)), Reply::Done));
     control.place(key, &blob);
     assert!(data.encrypt(key, b"plaintext", b"").is_ok());
+}
+
+/// Whoever wants more room than there is leaves the operation active, in cryptoki's calls and in keystored's own.
+#[test]
+fn a_module_that_wants_far_more_room_leaves_no_operation_behind() {
+    let mut tokens = Tokens::after_ceremony();
+    let (key, _) = tokens.control().make_key();
+    let control = tokens.count_calls();
+    for (function, iv_bits) in [("C_Encrypt", 96), ("C_Encrypt", 0), ("C_Decrypt", 96), ("C_Decrypt", 0)] {
+        let (from, met) = (control.calls(function) + 1, control.injected(function));
+        // As often as it is tried.
+        let rule = format!(
+            "[[rule]]\nfunction = [\"{function}\"]\ncalls = {{ from = {from}, to = {} }}\n\
+             fault = {{ code = \"CKR_BUFFER_TOO_SMALL\" }}",
+            from + 1
+        );
+        control.set(&rule).unwrap();
+        let mut start = tokens.start(Role::Data);
+        start.capabilities.gcm.iv_bits = iv_bits;
+        let mut data = tokens.worker(start).unwrap();
+        let act = |data: &mut Worker| match function {
+            "C_Encrypt" => data.encrypt(key, b"plaintext", b"").map(drop),
+            _ => {
+                let sealed = data.encrypt(key, b"plaintext", b"").unwrap();
+                data.decrypt(key, &sealed, b"").map(drop)
+            }
+        };
+        assert_eq!(act(&mut data).unwrap_err().class, Class::Session, "{function} {iv_bits}");
+        assert_eq!(control.injected(function), met + 2, "{function} {iv_bits}");
+        let begun = control.calls(&format!("{function}Init"));
+        act(&mut data).unwrap();
+        assert_eq!(control.calls(&format!("{function}Init")), begun + 1, "{function} {iv_bits}: the session is sound");
+        assert!(data.stop().success());
+    }
 }
 
 #[test]
@@ -96,6 +130,38 @@ fn a_wrong_pin_is_tried_once_and_a_missing_token_until_the_time_is_over() {
     start.module = "/nonexistent/module.so".into();
     let fault = tokens.worker(start).err().unwrap();
     assert!(fault.to_string().contains("/nonexistent/module.so"), "{fault}");
+}
+
+/// One more wrong PIN would lock the user, or so the flags say: that is believed where they tell anything.
+#[test]
+fn flags_that_tell_nothing_decide_nothing() {
+    let mut tokens = Tokens::new();
+    let control = tokens.count_calls();
+    control.set("[login]\ntries = 3\nflags = \"truth\"").unwrap();
+    for _ in 0..2 {
+        assert_eq!(tokens.worker_with(tokens.start(Role::Data), "wrong-pin").err().unwrap().class, Class::Login);
+    }
+    let fault = tokens.worker(tokens.start(Role::Data)).err().unwrap();
+    assert_eq!((fault.class, fault.code), (Class::Login, 0));
+    assert!(fault.to_string().contains("not attempted"), "{fault}");
+    let mut start = tokens.start(Role::Data);
+    start.capabilities.login.flags = Flags::AlwaysSet;
+    assert!(tokens.worker(start).is_ok());
+}
+
+/// A wrong PIN and a locked user under codes that the standard has for other things.
+#[test]
+fn a_refused_login_is_told_by_the_hsms_own_codes() {
+    let mut tokens = Tokens::new();
+    let control = tokens.count_calls();
+    let habits = "[login]\ntries = 1\nflags = \"silent\"\nwrong_pin = \"CKR_FUNCTION_FAILED\"\nlocked = \"CKR_FUNCTION_REJECTED\"";
+    control.set(habits).unwrap();
+    let meaning = |code, means| Meaning { functions: vec!["C_Login".to_owned()], code, means };
+    for (pin, class) in [("wrong-pin", Class::Login), (PIN, Class::Locked)] {
+        let mut start = tokens.start(Role::Data);
+        start.capabilities.codes.meaning = vec![meaning(0x06, Means::Login), meaning(0x200, Means::Locked)];
+        assert_eq!(tokens.worker_with(start, pin).err().unwrap().class, class);
+    }
 }
 
 #[test]

@@ -11,21 +11,17 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
-use zeroize::Zeroizing;
 
 use self::pin::told::{self, Told};
 use model::id::{HsmId, KeyStoreId};
 use model::lock::MutexExt as _;
 use model::pin::{Candidate, Pin, PinChange, PinRecordError, PinRecords};
-use model::profile::{Login, PinScope};
+use model::profile::{Login, PinAlphabet, PinScope};
 use model::secret::Secret;
 use pki::seal::SealKeys;
 
 /// Length of a PIN that is made here, where the token takes that many bytes: 190 bits.
 const PIN_CHARS: usize = 32;
-/// And at least so many.
-const SHORTEST_PIN: usize = 8;
-const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// How often a record is read again that others change as well: nobody tells a PIN more often during one login.
 const READS: u32 = 8;
 /// Under this id a PIN is on record that belongs to the whole cluster.
@@ -217,36 +213,24 @@ impl Kmsuser {
 
     /// A new PIN, sealed. Nobody has seen it.
     pub(super) fn make(&self, hsm: &HsmId, longest: u32, login: &Login) -> Result<Bytes, String> {
-        let pin = random_pin(length(longest, login))?;
+        let pin = random_pin(length(longest, login), login.pin_alphabet)?;
         seal(&self.seals.load(), &self.key_store, &record_of(self.scope, hsm), &pin)
     }
 }
 
-/// How long a new PIN is: as long as the token and what is known of it let it be.
+/// How long a new PIN is: as long as the token and what is known of it let it be, and never so short that it is guessed.
 fn length(longest: u32, login: &Login) -> usize {
-    let bounded = |chars: u64| usize::try_from(chars).unwrap_or(PIN_CHARS).clamp(SHORTEST_PIN, PIN_CHARS);
+    let shortest = usize::try_from(login.pin_alphabet.shortest()).unwrap_or(PIN_CHARS).min(PIN_CHARS);
+    let bounded = |chars: u64| usize::try_from(chars).unwrap_or(PIN_CHARS).clamp(shortest, PIN_CHARS);
     // Tokens without a limit say 0.
     let longest = usize::try_from(longest).ok().filter(|longest| *longest > 0).unwrap_or(PIN_CHARS);
     longest.min(bounded(login.pin_max)).max(bounded(login.pin_min))
 }
 
-/// Letters and digits, each as likely as the others; at least one of each kind, as many vendors want it.
-fn random_pin(length: usize) -> Result<Secret, String> {
-    loop {
-        let mut pin = Vec::with_capacity(length);
-        while pin.len() < length {
-            let mut bytes = Zeroizing::new([0; 64]);
-            aws_lc_rs::rand::fill(&mut bytes[..]).map_err(|_| "the operating system gives no random bytes")?;
-            // 248 is the largest multiple of 62 in a byte: what lies above would favour the first letters.
-            let letters = bytes.iter().filter(|byte| **byte < 248).map(|byte| ALPHABET[usize::from(*byte % 62)]);
-            pin.extend(letters.take(length - pin.len()));
-        }
-        let pin = Secret::new(pin);
-        let kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit];
-        if kinds.iter().all(|kind| pin.expose().iter().any(kind)) {
-            return Ok(pin);
-        }
-    }
+fn random_pin(length: usize, of: PinAlphabet) -> Result<Secret, String> {
+    of.pin(length, |bytes| {
+        aws_lc_rs::rand::fill(bytes).map_err(|_| "the operating system gives no random bytes".to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -266,12 +250,15 @@ mod tests {
         ] {
             assert_eq!(length(longest, &login(bounds.0, bounds.1)), expected, "{longest} {bounds:?}");
         }
+        let digits = Login { pin_alphabet: PinAlphabet::Digits, ..login(8, 32) };
+        assert_eq!([0, 20, 12].map(|longest| length(longest, &digits)), [32, 20, 15]);
     }
 
     #[test]
     fn pins_are_text_of_all_kinds_and_differ() {
         for length in [8, 32] {
-            let (one, other) = (random_pin(length).unwrap(), random_pin(length).unwrap());
+            let made = || random_pin(length, PinAlphabet::LettersDigits).unwrap();
+            let (one, other) = (made(), made());
             assert_eq!(one.len(), length);
             assert!(one.expose().iter().all(u8::is_ascii_alphanumeric));
             assert_ne!(one, other);

@@ -3,14 +3,20 @@
 //!
 //! ```text
 //! RecordAttempt → Login → RecordOutcome → Prove ─┬───────────────────────────────────────────────► done
-//!       ▲           │ refused, another candidate │ rotation due
-//!       └───────────┘                            └► RecordPending → ChangePin → RecordRotated ───► done
+//!       ▲         │ │ refused, another candidate │ rotation due
+//!       ├─────────┼─┘                            └► RecordPending → ChangePin → RecordRotated ───► done
+//!       └─────────┼───────────────────────────────────────────────────────────────┘
+//!                 └ to be changed first: RecordPending → ChangePin → RecordRotated, and in again with the new one
 //! ```
 //!
 //! Candidates are the PIN on record, the one of a rotation that was broken off, and the one that an operator has told
 //! ([`told`]). The one on record comes first, where the token has not refused it: it has worked before, and a PIN that
 //! was mistyped then costs no try. After the security officer has set the PIN, the one that was told comes first. The
 //! one that the token takes is its PIN, and the others leave the record.
+//!
+//! A token may say of the right PIN that it has to be changed before anything else. Then it is the one on record from here
+//! on, the others stay beside it until a login has worked, and it is changed once: a token that says so of the new one too
+//! is not let in.
 //!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
 //! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after
@@ -33,6 +39,8 @@ pub(crate) struct Policy {
     pub(crate) tries: u32,
     /// This worker rotates the PIN, if that is due.
     pub(crate) rotates: bool,
+    /// A PIN that has to be changed before the first login is changed, by the worker that rotates.
+    pub(crate) changes_first: bool,
 }
 
 steps! {
@@ -71,6 +79,8 @@ pub(crate) enum Event {
     LoggedIn,
     /// The token refused the PIN.
     LoginRefused,
+    /// The token said of the PIN that it has to be changed before anything else.
+    Expired,
     /// The token said that it has locked the user.
     LockedOut,
     /// The PIN could not be opened, and was not tried.
@@ -85,6 +95,8 @@ pub(crate) enum Event {
     Changed,
     /// The token refused, and has the current PIN.
     Unchanged,
+    /// The token refused the current PIN as a wrong one.
+    NotCurrent,
 }
 
 /// What follows.
@@ -113,6 +125,10 @@ pub(crate) enum LoginRefusal {
     Spent,
     /// It passes: the login failed for another reason than its PIN.
     NotJudged,
+    /// It passes: the PIN has to be changed first, and another worker does that.
+    NotYetChanged,
+    /// The PIN has to be changed first, and that was not allowed, in vain, or refused.
+    Expired,
     /// It passes: what is left to be tried cannot be opened.
     Sealed,
     /// The user may not change its PIN.
@@ -137,6 +153,10 @@ pub(crate) struct Login {
     sealed: Vec<Candidate>,
     /// The token has said that it has locked the user.
     locked: bool,
+    /// The token wants the PIN changed, and nobody does that now.
+    expired: Option<LoginRefusal>,
+    /// It was changed before the first login.
+    changed: bool,
 }
 
 impl Login {
@@ -157,6 +177,8 @@ impl Login {
             last,
             sealed: Vec::new(),
             locked: false,
+            expired: None,
+            changed: false,
         }
     }
 
@@ -192,6 +214,19 @@ impl Login {
                 self.locked = true;
                 self.go(Step::RecordOutcome)
             }
+            (Some(Step::Login), Event::Expired) => {
+                self.pin.attempt = None;
+                self.expired = match self.policy {
+                    Policy { changes_first: true, rotates: false, .. } => Some(LoginRefusal::NotYetChanged),
+                    Policy { changes_first: true, .. } if !self.changed => None,
+                    _ => Some(LoginRefusal::Expired),
+                };
+                if self.expired.is_some() {
+                    return self.go(Step::RecordOutcome);
+                }
+                self.adopt();
+                self.go(Step::RecordPending)
+            }
             (Some(Step::Login), Event::Sealed) => {
                 self.pin.attempt = None;
                 self.sealed.push(self.candidate);
@@ -205,7 +240,7 @@ impl Login {
             (Some(Step::RecordOutcome), Event::Recorded) if self.locked => Next::Stop(LoginRefusal::Locked),
             // Where a candidate is left, it was not judged.
             (Some(Step::RecordOutcome), Event::Recorded) => {
-                Next::Stop(self.candidate().err().unwrap_or(LoginRefusal::NotJudged))
+                Next::Stop(self.expired.or_else(|| self.candidate().err()).unwrap_or(LoginRefusal::NotJudged))
             }
             (Some(Step::Prove), Event::Proven) if self.policy.rotates && self.pin.rotation_due => {
                 self.go(Step::RecordPending)
@@ -226,11 +261,23 @@ impl Login {
                 self.pin.rotation_due = false;
                 self.go(Step::RecordRotated)
             }
-            (Some(Step::ChangePin), Event::Unchanged) => {
+            // No login has shown that it is the right one: this is as good as one that was refused.
+            (Some(Step::ChangePin), Event::NotCurrent) if !self.logged_in => {
+                self.pin.pending = None;
+                self.fail();
+                self.last = Some(self.candidate);
+                self.attempt_or_record()
+            }
+            (Some(Step::ChangePin), Event::Unchanged | Event::NotCurrent) => {
                 self.pin.pending = None;
                 self.go(Step::RecordUnchanged)
             }
+            (Some(Step::RecordRotated), Event::Recorded) if !self.logged_in => {
+                self.changed = true;
+                self.attempt()
+            }
             (Some(Step::RecordRotated), Event::Recorded) => self.go(Step::TryCanary),
+            (Some(Step::RecordUnchanged), Event::Recorded) if !self.logged_in => Next::Stop(LoginRefusal::Expired),
             (Some(Step::RecordUnchanged), Event::Recorded) => Next::Stop(LoginRefusal::Unchangeable),
             // No other step has this event.
             _ => Next::Stop(LoginRefusal::NotJudged),
@@ -265,6 +312,25 @@ impl Login {
         (self.pin.current_proven, self.pin.offered_first) = (true, false);
         (self.pin.attempt, self.pin.failures) = (None, 0);
         (self.last, self.logged_in) = (None, true);
+    }
+
+    /// The token takes this PIN for the right one, and has not let anybody in by it: it is the current one, and what was
+    /// that before stays on record.
+    fn adopt(&mut self) {
+        let pin = &mut self.pin;
+        let taken = match self.candidate {
+            Candidate::Current => None,
+            Candidate::Pending => pin.pending.take(),
+            Candidate::Offered => pin.offered.take(),
+        };
+        if let Some(taken) = taken {
+            let before = std::mem::replace(&mut pin.current, taken);
+            if pin.offered.is_none() {
+                (pin.offered, pin.offered_refused) = (Some(before), pin.current_refused);
+            }
+        }
+        (pin.current_proven, pin.current_refused, pin.offered_first) = (true, false, false);
+        (self.candidate, self.last) = (Candidate::Current, None);
     }
 
     /// The token refused this PIN.

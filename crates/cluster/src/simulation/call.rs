@@ -184,7 +184,7 @@ impl Simulation {
             }
             return self.finish(call, Outcome::Answered);
         };
-        if rival && fault.class != Class::Ambiguous {
+        if rival && !matches!(fault.class, Class::Ambiguous | Class::AmbiguousOrBusy) {
             // The other one is waited for.
             return self.blame(call, hsm, &fault);
         }
@@ -202,7 +202,11 @@ impl Simulation {
             Step::Prove if self.hsms[hsm].sound_since(self.calls[call].began) || self.rng.hits(50) => {
                 self.refuse(call, hsm);
             }
-            Step::Prove => self.calls[call].attempts.blame(hsm, fault.to_string()),
+            Step::Prove => {
+                let attempts = &mut self.calls[call].attempts;
+                attempts.unsettled |= if fault.class == Class::AmbiguousOrBusy { bit(hsm) } else { 0 };
+                attempts.blame(hsm, fault.to_string());
+            }
             Step::Later | Step::Elsewhere => self.blame(call, hsm, &fault),
         }
         if !self.calls[call].is_over() && self.calls[call].asked.is_empty() {
@@ -211,11 +215,11 @@ impl Simulation {
     }
 
     fn blame(&mut self, call: usize, hsm: usize, fault: &Fault) {
-        if fault.class != Class::Busy {
+        if !fault.class.may_be_busy() {
             self.observe(hsm, Observation::Failed);
         }
         let attempts = &mut self.calls[call].attempts;
-        attempts.busy |= fault.class == Class::Busy;
+        attempts.busy |= fault.class.may_be_busy();
         if matches!(fault.class, Class::Token | Class::Session) {
             attempts.second_chance(hsm);
         }

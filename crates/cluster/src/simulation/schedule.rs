@@ -89,7 +89,8 @@ pub(super) fn draw(rng: &mut Rng, hsms: usize) -> Vec<Fault> {
         let fault = Fault { hsm, trouble, from, to };
         let beside = |other: &Fault| other.hsm != hsm && other.from < to && from < other.to;
         // Two zones that put their own fault on the caller cannot be told from a caller's fault.
-        let blames = |trouble| matches!(trouble, Trouble::Code(Class::Request | Class::Ambiguous, _));
+        let blames =
+            |trouble| matches!(trouble, Trouble::Code(Class::Request | Class::Ambiguous | Class::AmbiguousOrBusy, _));
         if blames(trouble) && faults.iter().any(|other| beside(other) && blames(other.trouble)) {
             continue;
         }
@@ -117,6 +118,7 @@ fn class(rng: &mut Rng) -> Class {
         Class::Refused,
         Class::KeyUnusable,
         Class::Busy,
+        Class::AmbiguousOrBusy,
     ];
     classes[usize::try_from(rng.below(classes.len() as u64)).unwrap_or_default()]
 }

@@ -123,7 +123,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (text, says) in [
         (
             "capabilities.gmc.iv = \"caller\"",
-            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, gcm, login, run, wrap",
+            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, gcm, login, objects, run, wrap",
         ),
         ("capabilities.gcm.ivs = \"caller\"", "there is no capabilities.gcm.ivs; its group has: aad_max, iv, iv_bits"),
         ("capabilities.gcm.iv = \"random\"", "capabilities.gcm.iv: unknown variant `random`, expected one of `caller`"),
@@ -144,9 +144,18 @@ fn what_cannot_be_is_refused_with_its_place() {
             "capabilities.wrap.key_wrap: 0x210a is neither CKM_AES_KEY_WRAP nor a vendor's",
         ),
         (
-            "capabilities.wrap.unwrap_template = \"at-generate\"",
-            "capabilities.wrap.unwrap_template: unknown variant `at-generate`",
+            "capabilities.wrap.unwrap_template = \"at-copy\"",
+            "capabilities.wrap.unwrap_template: unknown variant `at-copy`",
         ),
+        (
+            "capabilities.objects.certificate = \"host-file\"",
+            "capabilities.objects.certificate: certificates are kept in the token",
+        ),
+        (
+            "capabilities.objects.keys_max = 16",
+            "capabilities.objects.keys_max: 16 has no room for keystored's own keys",
+        ),
+        ("capabilities.objects.destroy = \"nowhere\"", "capabilities.objects.destroy: unknown variant `nowhere`"),
         (
             "capabilities.login = { pin_form = \"{user}:{pin}\", user = \"a:b\" }",
             "capabilities.login.user: is to be a name without",
@@ -156,6 +165,16 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "capabilities.login = { pin_max = 7, pin_min = 1 }",
             "capabilities.login.pin_max: is less than the 8 characters",
+        ),
+        (
+            "capabilities.login = { pin_alphabet = \"digits\", pin_max = 14 }",
+            "capabilities.login.pin_max: PINs of digits alone are guessed where they are shorter than 15",
+        ),
+        ("capabilities.login.pin_alphabet = \"hex\"", "capabilities.login.pin_alphabet: unknown variant `hex`"),
+        ("capabilities.login.flags = \"lies\"", "capabilities.login.flags: unknown variant `lies`"),
+        (
+            "capabilities.login = { first_login = \"change\", changed_by = \"nobody\" }",
+            "capabilities.login.first_login: a PIN that has to be changed first is changed by the user",
         ),
         ("capabilities.attributes.id_max = 20", "capabilities.attributes.id_max: is less than the 32 bytes"),
         ("capabilities.attributes.label_max = 20", "capabilities.attributes.label_max: is less than the 32 bytes"),
@@ -182,6 +201,11 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "capabilities.codes.meaning = [{ functions = [\"*\"], means = \"busy\" }]",
             "capabilities.codes.meaning: missing field `code`",
+        ),
+        (
+            "capabilities.codes.meaning = [{ functions = [\"C_Decrypt\"], code = 6, means = \"ambiguous\" }, \
+             { functions = [\"*\"], code = 6, means = \"busy\" }]",
+            "capabilities.codes.meaning: 0x6 means \"busy\" of some function, and of C_Decrypt \"ambiguous\" alone",
         ),
         (
             "sessions = 8\ncapabilities.calls.sessions = 17",

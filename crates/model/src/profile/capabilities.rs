@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::login::Login;
 use super::objects::{Attributes, Wrap};
+use super::stored::Stored;
 
 /// Everything that is known of how an HSM behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Capabilities {
     pub wrap: Wrap,
     /// What objects in it are described by.
     pub attributes: Attributes,
+    /// What it holds.
+    pub objects: Stored,
     /// How kmsuser logs in.
     pub login: Login,
     /// What its functions can be asked for.
@@ -159,12 +162,16 @@ pub enum Means {
     Token,
     /// The login was refused.
     Login,
+    /// The user is locked.
+    Locked,
     /// A bad ciphertext, or the token: the proof ciphertext tells.
     Ambiguous,
     /// The token does not do that.
     Refused,
     /// The token has too much to do at this moment.
     Busy,
+    /// A bad ciphertext, the token, or too much to do: a proof ciphertext that opens tells.
+    AmbiguousOrBusy,
 }
 
 impl Codes {
@@ -175,6 +182,17 @@ impl Codes {
             meaning.code == code && meaning.functions.iter().any(|name| name == function || name == "*")
         };
         self.meaning.iter().find(fits).map(|meaning| meaning.means)
+    }
+
+    /// A function and a code that are said to tell of a bad ciphertext alone, while another function says by the same code
+    /// that it has too much to do: so does this one then.
+    #[must_use]
+    pub fn hidden_busy(&self) -> Option<(&str, u64)> {
+        self.meaning.iter().filter(|meaning| meaning.means == Means::Busy).find_map(|busy| {
+            let unclear =
+                self.meaning.iter().find(|meaning| meaning.code == busy.code && meaning.means == Means::Ambiguous)?;
+            Some((unclear.functions.first()?.as_str(), unclear.code))
+        })
     }
 }
 
@@ -201,6 +219,7 @@ impl Capabilities {
             },
             wrap: Wrap::standard(),
             attributes: Attributes::standard(),
+            objects: Stored::standard(),
             login: Login::standard(),
             calls: Calls {
                 read_only_sessions: false,

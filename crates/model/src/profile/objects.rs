@@ -51,8 +51,19 @@ impl OaepHash {
 pub enum UnwrapTemplate {
     /// Where it is unwrapped itself.
     AtUnwrap,
+    /// Only where it is made, by C_GenerateKey or C_CreateObject. Every token gets the cluster's wrapping key by C_UnwrapKey,
+    /// the one that made it too, so that this is as good as nowhere.
+    AtGenerate,
     /// Nowhere: whoever has kmsuser's PIN and a wrapped key can unwrap that as one that can be read.
     None,
+}
+
+impl UnwrapTemplate {
+    /// The wrapping key of such a token is told.
+    #[must_use]
+    pub fn is_told(self) -> bool {
+        self == Self::AtUnwrap
+    }
 }
 
 impl Wrap {

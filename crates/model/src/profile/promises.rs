@@ -5,7 +5,7 @@
 
 use super::capabilities::{Basis, Capabilities, IvBy};
 use super::login::ChangedBy;
-use super::objects::{Objects, Optional, UnwrapTemplate};
+use super::objects::{Objects, Optional};
 
 /// Something that README.md and docs promise and an HSM has its part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,7 @@ impl Promise {
             // What makes keys so is named in every template, whatever the profile: see `Optional`. The others do not depend
             // on what an HSM can do.
             Self::NotExtractable | Self::TwoZones | Self::Identity | Self::LookedAt => None,
-            Self::WrappedOnly => (of.wrap.unwrap_template == UnwrapTemplate::None).then_some(
+            Self::WrappedOnly => (!of.wrap.unwrap_template.is_told()).then_some(
                 "the wrapping key cannot be told what it may unwrap to, so whoever has kmsuser's PIN and a wrapped key from \
                  the database can unwrap it as a key that can be read, or that does something else (capabilities.wrap.unwrap_template)",
             ),
@@ -129,7 +129,7 @@ pub fn promises(of: &Capabilities) -> Vec<Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::LeftOut;
+    use crate::profile::{LeftOut, UnwrapTemplate};
 
     fn broken(change: impl FnOnce(&mut Capabilities)) -> Vec<Promise> {
         let mut capabilities = Capabilities { basis: Basis::Measured, ..Capabilities::standard() };

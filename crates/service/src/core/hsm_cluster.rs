@@ -19,6 +19,8 @@ use store::Version;
 pub(crate) trait HsmCluster: Send + Sync {
     fn members(&self) -> Vec<(HsmId, Zone)>;
     fn status(&self) -> Vec<MemberStatus>;
+    /// The member that takes the fewest key versions, and how many; none where no bound is known.
+    fn most_versions(&self) -> Option<(HsmId, u64)>;
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>>;
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
@@ -59,6 +61,14 @@ impl HsmCluster for Cluster {
 
     fn status(&self) -> Vec<MemberStatus> {
         self.status()
+    }
+
+    fn most_versions(&self) -> Option<(HsmId, u64)> {
+        let of = |hsm: &supervisor::Hsm| {
+            let settings = hsm.settings();
+            Some((settings.hsm.clone(), settings.capabilities.objects.versions_max()?))
+        };
+        self.members().iter().filter_map(of).min_by_key(|(_, most)| *most)
     }
 
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers> {

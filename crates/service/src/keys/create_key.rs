@@ -153,6 +153,7 @@ async fn begin(
         None => {
             // Before there is a row: nothing is begun that cannot be finished.
             members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
+            members.room(&core.store().catalogue(), &store_id)?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let most = core.quotas().keys_per_key_store;
             let new = NewKey { key_store: store_id, description: description.clone(), tags, hsms, most };

@@ -38,6 +38,7 @@ impl Lifecycle {
             None => {
                 // Before there is a row: nothing is begun that cannot be finished.
                 members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, Some(&arn)))?;
+                members.room(&catalogue, &row.key_store)?;
                 let lifecycle = self.clone();
                 self.run(&mut underway, key, async move { lifecycle.make_version(key, cause, members).await })
             }

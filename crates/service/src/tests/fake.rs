@@ -31,6 +31,8 @@ pub(super) struct Fake {
     pub(super) faults: Mutex<BTreeMap<(&'static str, usize), usize>>,
     /// Members that cannot be reached.
     pub(super) absent: Mutex<Vec<usize>>,
+    /// Versions of keys that the last member takes, where that is known.
+    pub(super) most_versions: Mutex<Option<u64>>,
     /// Data operations take one permit each; none are left while it is closed.
     pub(super) admission: Semaphore,
     /// Data operations that have begun.
@@ -52,6 +54,7 @@ impl Fake {
             tokens: Mutex::new(vec![HashMap::new(); zones.len()]),
             faults: Mutex::default(),
             absent: Mutex::default(),
+            most_versions: Mutex::default(),
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -174,6 +177,11 @@ impl HsmCluster for Fake {
 
     fn status(&self) -> Vec<MemberStatus> {
         Vec::new()
+    }
+
+    fn most_versions(&self) -> Option<(HsmId, u64)> {
+        let most = *self.most_versions.lock().unwrap();
+        Some((self.members.last()?.0.clone(), most?))
     }
 
     fn carry_out(&self, batch: Batch, _: CallOptions) -> BoxFuture<'_, Answers> {

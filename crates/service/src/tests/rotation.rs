@@ -73,6 +73,27 @@ async fn a_rotation_on_demand_has_its_limit() {
     assert!(refused.message.contains("25 times"), "{refused}");
 }
 
+/// An HSM that is known to take no more is not filled until it says so itself, half-way through a key.
+#[tokio::test]
+async fn no_more_versions_are_made_than_each_hsm_takes() {
+    let bench = Bench::new().await;
+    *bench.fake.most_versions.lock().unwrap() = Some(3);
+    let (key, other) = (bench.create().await.id.to_string(), bench.create().await.id.to_string());
+    bench.service.rotate_key_on_demand(&bench.call(), &key).await.unwrap();
+    let refused = [
+        bench.create_with("").await.unwrap_err(),
+        bench.service.rotate_key_on_demand(&bench.call(), &other).await.unwrap_err(),
+    ];
+    for refused in refused {
+        assert_eq!((refused.exception, refused.retryable), (Exception::LimitExceeded, false));
+        assert!(refused.message.contains("HSM hsm-1 has room for 3 versions"), "{refused}");
+        assert!(refused.message.contains("capabilities.objects.keys_max"), "{refused}");
+    }
+    assert_eq!(bench.fake.objects(), [3, 3], "nothing was begun");
+    *bench.fake.most_versions.lock().unwrap() = Some(4);
+    bench.create().await;
+}
+
 #[tokio::test]
 async fn a_rotation_that_fails_leaves_the_key_as_it_was_and_its_number_unused() {
     let bench = Bench::new().await;

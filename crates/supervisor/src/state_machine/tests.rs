@@ -1,3 +1,4 @@
+use super::probed::BUSY_FOR;
 use super::*;
 use model::clock::Clock;
 
@@ -177,6 +178,50 @@ fn two_failed_probes_in_a_row_start_it_again_in_order() {
     assert_eq!(run.tell(Event::Due), [Action::Kill]);
     assert_eq!(run.exit(), FIRST);
     assert!(run.machine.trouble().unwrap().contains("probe failed 2 times"));
+}
+
+fn busy(run: &mut Run, served: bool) -> &'static [Action] {
+    run.clock.advance(Duration::from_secs(1));
+    run.tell(Event::Busy { fault: fault(Class::Busy), served })
+}
+
+#[test]
+fn one_that_says_for_a_minute_that_it_has_too_much_to_do_is_taken_out_and_comes_back() {
+    let mut run = Run::ready();
+    for _ in 0..BUSY_FOR.as_secs() {
+        assert_eq!(busy(&mut run, false), []);
+        assert!(matches!(run.machine.state(), State::Ready { misses: 0, .. }) && run.machine.trouble().is_none());
+    }
+    assert_eq!(busy(&mut run, false), [Action::Withdraw, Action::Close]);
+    assert!(run.machine.trouble().unwrap().contains("for 60s the HSM has said nothing but"), "{:?}", run.machine);
+    assert_eq!(run.exit(), FIRST);
+    // Where admission meets the same, it is tried again; where not, it serves, and the minute begins anew.
+    run.tell(Event::Due);
+    run.tell(Event::Turn);
+    run.tell(Event::Found);
+    assert_eq!(run.tell(Event::Ready), [Action::Serve]);
+    assert!(run.machine.trouble().is_none());
+    assert_eq!(busy(&mut run, false), []);
+}
+
+#[test]
+fn a_word_or_a_deed_in_between_begins_the_minute_anew() {
+    let mut run = Run::ready();
+    let almost = |run: &mut Run| {
+        for _ in 0..BUSY_FOR.as_secs() {
+            assert_eq!(busy(run, false), []);
+        }
+    };
+    almost(&mut run);
+    assert_eq!(busy(&mut run, true), [], "callers were served");
+    for _ in 1..BUSY_FOR.as_secs() {
+        assert_eq!(busy(&mut run, false), []);
+    }
+    assert_eq!(run.tell(Event::Probed(Ok(()))), []);
+    almost(&mut run);
+    assert_eq!(run.tell(Event::Probed(Err(fault(Class::Token)))), [], "one failed probe is forgiven");
+    almost(&mut run);
+    assert_eq!(busy(&mut run, false), [Action::Withdraw, Action::Close]);
 }
 
 #[test]

@@ -6,20 +6,23 @@ use cryptoki::session::UserType;
 use cryptoki::types::RawAuthPin;
 
 use crate::fault::Failure;
+use crate::module::user_flags;
 use crate::owner::{Owner, lock};
 use crate::{objects, template};
 use model::id::KeyVersionId;
 use model::secret::Secret;
 use protocol::{Class, LoggedIn, Reply};
 
-/// One C_Login for the whole process. The token's flags are looked at right before it: the last try is never spent.
+/// One C_Login for the whole process. The token's flags are looked at right before it, where they tell anything: the
+/// last try is never spent.
 pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     let info = owner.token.module.pkcs11().get_token_info(owner.token.slot)?;
+    let user = user_flags(&info, &owner.token.module.capabilities().login);
     let refused = |detail: &str| Failure::own(Class::Login, "C_Login", format!("not attempted: {detail}"));
-    if info.user_pin_locked() {
+    if user.locked {
         return Err(refused("the token has locked kmsuser; the security officer has to set the PIN again"));
     }
-    if info.user_pin_final_try() {
+    if user.final_try {
         return Err(refused("one more wrong PIN would lock kmsuser; the security officer has to set the PIN again"));
     }
     // Wiped by the type that takes it over.

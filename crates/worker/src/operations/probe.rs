@@ -49,12 +49,15 @@ pub(super) fn with_canary(
     }
 }
 
-/// The canary's own ciphertext did not open. No caller's is involved, so nothing about this is ambiguous.
+/// The canary's own ciphertext did not open. No caller's is involved, so nothing about this is ambiguous, but that there may
+/// be too much to do.
 pub(super) fn its_own(failure: Failure, codes: &Codes) -> Fault {
     let mut fault = failure.during("the canary's own ciphertext", codes);
-    if fault.class == Class::Ambiguous || fault.class == Class::Request {
-        fault.class = Class::Token;
-    }
+    fault.class = match fault.class {
+        Class::Ambiguous | Class::Request => Class::Token,
+        Class::AmbiguousOrBusy => Class::Busy,
+        class => class,
+    };
     fault
 }
 

@@ -1,4 +1,5 @@
 mod acts;
+mod first_login;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ fn user() -> UserFlags {
     UserFlags { initialised: true, ..UserFlags::default() }
 }
 
-const POLICY: Policy = Policy { tries: 3, rotates: true };
+const POLICY: Policy = Policy { tries: 3, rotates: true, changes_first: true };
 
 /// A token that counts wrong PINs and locks, a record on a disk that survives crashes, and an operator.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ struct Simulation {
     refused: BTreeSet<Bytes>,
     record: Pin,
     made: u32,
+    /// The token lets nobody in before the PIN is changed.
+    expired: bool,
 }
 
 /// Where a run is cut short: the daemon dies before or after an effect.
@@ -42,7 +45,16 @@ struct Crash {
 impl Simulation {
     fn new(token: &str, record: Pin) -> Self {
         let refused = BTreeSet::new();
-        Self { token_pin: bytes(token), wrong: 0, wrong_since_told: 0, most_wrong: 0, refused, record, made: 0 }
+        Self {
+            token_pin: bytes(token),
+            wrong: 0,
+            wrong_since_told: 0,
+            most_wrong: 0,
+            refused,
+            record,
+            made: 0,
+            expired: false,
+        }
     }
 
     /// One worker's admission; `None` when it was cut short.
@@ -66,7 +78,9 @@ impl Simulation {
                 Step::Login => {
                     let tried = login.pin.sealed(login.candidate).unwrap().clone();
                     assert!(!self.refused.contains(&tried), "{tried:?} is tried again: {self:?}");
-                    if tried == self.token_pin {
+                    if tried == self.token_pin && self.expired {
+                        Event::Expired
+                    } else if tried == self.token_pin {
                         (self.wrong, self.wrong_since_told) = (0, 0);
                         self.refused.clear();
                         Event::LoggedIn
@@ -85,10 +99,12 @@ impl Simulation {
                     self.record = login.pin.clone();
                     Event::Recorded
                 }
-                Step::ChangePin => {
+                Step::ChangePin if login.pin.current == self.token_pin => {
                     self.token_pin = login.pin.pending.clone().unwrap();
+                    self.expired = false;
                     Event::Changed
                 }
+                Step::ChangePin => panic!("another PIN than the token's is changed: {self:?}"),
             };
             if dies(true) {
                 return None;
@@ -130,6 +146,12 @@ impl Simulation {
 
     fn officer_sets(&mut self, pin: &str) {
         (self.token_pin, self.wrong) = (bytes(pin), 0);
+    }
+
+    /// The same in a token that wants that changed.
+    fn officer_sets_for_once(&mut self, pin: &str) {
+        self.officer_sets(pin);
+        self.expired = true;
     }
 
     /// A simulation after a connect, whose PIN nobody knows but the record.

@@ -122,7 +122,7 @@ impl Simulation {
                 self.live(hsm, slot, Event::Probed(fault.map_or(Ok(()), Err)));
             }
             Work::Doubt => match class {
-                Some(Class::Busy) => {}
+                Some(class) if class.may_be_busy() => {}
                 Some(_) => self.observe(hsm, Observation::FailedProbe),
                 None => self.observe(hsm, Observation::Succeeded),
             },

@@ -10,7 +10,7 @@ pub(super) fn run(module: &Module) -> Result<Reply, Failure> {
         label: found.info.label().trim_end().to_owned(),
         serial: found.info.serial_number().trim().to_owned(),
         initialised: found.info.token_initialized(),
-        user: user_flags(&found.info),
+        user: user_flags(&found.info, &module.capabilities().login),
         abilities: module.abilities(&found).unwrap_or_default(),
     });
     Ok(Reply::Tokens(seen.collect()))

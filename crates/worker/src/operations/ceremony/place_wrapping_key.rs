@@ -68,7 +68,7 @@ pub(super) fn run(owner: &mut Owner, blob: &[u8]) -> Result<Reply, Failure> {
             let template = UnwrapTemplate { first: &first, unwraps_to: &unwraps_to, last: &last };
             owner.token.module.extra().unwrap_key(session, &oaep(of), transport, blob, template).map_err(Failure::from)
         }
-        Told::None => {
+        Told::AtGenerate | Told::None => {
             tracing::warn!(
                 "this token cannot be told what its wrapping key may unwrap to (capabilities.wrap.unwrap_template): \
                  whoever has kmsuser's PIN and a wrapped key can unwrap that as a key that can be read, or that does \

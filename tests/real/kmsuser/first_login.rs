@@ -1,0 +1,77 @@
+//! Tokens that let nobody in by a PIN that somebody else has set, before kmsuser has changed it.
+
+use chaos_hsm::Control;
+
+use super::{assert_connected, assert_failed};
+use crate::harness::daemon::Site;
+use crate::harness::{Caller, Daemon, chaos, context};
+
+/// Such tokens say nothing by their flags.
+const MUST_CHANGE: &str = "[login]\nmust_change = true\nflags = \"silent\"";
+
+/// Two such tokens, of which the configuration says this, with a key store that was never connected.
+async fn of_such_tokens(rotate: bool, said: &str) -> (Daemon, Caller, String, Vec<Control>) {
+    let site = Site::prepare().await;
+    site.rotate(rotate);
+    let controls = chaos::control_each(&site);
+    controls.iter().for_each(|control| control.set(MUST_CHANGE).unwrap());
+    site.configure_hsms(|_, hsm| {
+        hsm.insert("capabilities".to_owned(), toml::from_str::<toml::Table>(said).unwrap().into());
+    });
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    let id = caller.create_key_store("main", daemon.site()).await.unwrap();
+    (daemon, caller, id, controls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_changed_once_whether_pins_are_rotated_or_not() {
+    for rotate in [true, false] {
+        let (daemon, caller, id, controls) = of_such_tokens(rotate, "login.first_login = \"change\"").await;
+        let first = daemon.site().first_pin();
+        let before: Vec<u64> = controls.iter().map(|control| control.calls("C_SetPIN")).collect();
+        assert_connected(&caller.connect(&id).await.unwrap());
+        daemon.wait_until_healthy_for(&caller).await;
+        let changed = |control: &Control, before: u64| control.calls("C_SetPIN") - before;
+        assert!(
+            controls.iter().zip(&before).all(|(control, before)| changed(control, *before) == 1),
+            "rotate: {rotate}"
+        );
+        assert!(daemon.zones.iter().all(|zone| !zone.takes(&first)), "nobody but the daemon knows the PIN");
+        let key = caller.create_key("of tokens that want another PIN").await;
+        let sealed = caller.encrypt(&key, b"kept", &context(&[])).await.unwrap();
+        // It is on record: the next daemon has it.
+        let site = daemon.terminate().1;
+        let daemon = site.launch();
+        daemon.wait_until_ready();
+        let caller = daemon.caller().await;
+        daemon.wait_until_healthy_for(&caller).await;
+        assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"kept");
+        assert!(
+            controls.iter().zip(&before).all(|(control, before)| changed(control, *before) == 1),
+            "rotate: {rotate}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_that_is_not_known_of_the_token_nothing_is_changed_and_the_way_out_is_told() {
+    let (daemon, caller, id, controls) = of_such_tokens(true, "login.first_login = \"ready\"").await;
+    let store = caller.connect(&id).await.unwrap();
+    assert_failed(&store, "INVALID_CREDENTIALS", &["changed before anything else", "CKR_PIN_EXPIRED", "first_login"]);
+    assert!(daemon.zones.iter().all(|zone| zone.takes(&daemon.site().first_pin())));
+    // What was wrong with the configuration is mended, and the PIN on record is good.
+    let site = daemon.terminate().1;
+    site.configure_hsms(|_, hsm| {
+        let said = toml::from_str::<toml::Table>("login.first_login = \"change\"").unwrap();
+        hsm.insert("capabilities".to_owned(), said.into());
+    });
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    caller.disconnect(&id).await.unwrap();
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    assert!(controls.iter().all(|control| control.calls("C_SetPIN") > 0));
+}
