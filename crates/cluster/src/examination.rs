@@ -47,7 +47,13 @@ pub(super) fn not_judged(hsm: &HsmId, step: &str, fault: &Fault) -> AdmissionErr
             let reason = format!("HSM {hsm} is not used, since it could not be tried ({step}): {fault}");
             AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason)
         }
-        Class::Token | Class::Session | Class::Ambiguous | Class::Login | Class::Busy => transient(hsm, step, fault),
+        Class::Token
+        | Class::Session
+        | Class::Ambiguous
+        | Class::AmbiguousOrBusy
+        | Class::Login
+        | Class::Locked
+        | Class::Busy => transient(hsm, step, fault),
     }
 }
 
@@ -66,6 +72,8 @@ mod tests {
             Class::Token,
             Class::Login,
             Class::Ambiguous,
+            Class::AmbiguousOrBusy,
+            Class::Locked,
             Class::Busy,
             Class::Refused,
             Class::Incompatible,
@@ -73,8 +81,10 @@ mod tests {
             let error = not_judged(&"hsm-a".into(), "a step", &Fault::own(class, "C_Some", "why"));
             assert!(!error.permanent, "{class:?}");
             assert!(error.reason.contains("hsm-a") && error.reason.contains("why"), "{error}");
-            let of_moment =
-                matches!(class, Class::Session | Class::Token | Class::Login | Class::Ambiguous | Class::Busy);
+            let of_moment = !matches!(
+                class,
+                Class::Request | Class::KeyAbsent | Class::KeyUnusable | Class::Refused | Class::Incompatible
+            );
             let code = if of_moment { Code::NetworkErrors } else { Code::InsufficientCloudHsmHsms };
             assert_eq!(error.code, code, "{class:?}");
         }
