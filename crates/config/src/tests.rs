@@ -1,4 +1,5 @@
 mod profiles;
+mod topology;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

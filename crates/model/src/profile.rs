@@ -6,12 +6,14 @@
 mod capabilities;
 mod login;
 mod objects;
+mod topology;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Gcm, IvBy, Meaning, Means, Run};
 pub use self::login::{ChangedBy, Login, PinForm};
 pub use self::objects::{Attributes, CKM_AES_KEY_WRAP, LeftOut, OaepHash, Objects, Optional, UnwrapTemplate, Wrap};
+pub use self::topology::{Keys, KeysMade, Topology, TopologyKind};
 
 /// Which vendor's habits to expect, before what the configuration says otherwise of one HSM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -56,6 +56,19 @@ pub(super) fn placed_key(of: &Capabilities, key: KeyVersionId, label: &str) -> V
     fit(of, "C_UnwrapKey", Objects::SecretKey, template)
 }
 
+/// A caller's key that is made in the token. There is nothing that could be made of it, or changed about it.
+pub(super) fn key_made_in_place(of: &Capabilities, key: KeyVersionId, label: &str) -> Vec<Attribute> {
+    let more = [
+        Attribute::Id(key.to_bytes().to_vec()),
+        Attribute::Label(of.attributes.label(label).as_bytes().to_vec()),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(true),
+        // Last: SoftHSM refuses whatever follows it.
+        Attribute::Modifiable(false),
+    ];
+    made(of, secret_key(true, false, Use::Data), only_gcm(of).into_iter().chain(more))
+}
+
 /// A hot copy: the same key as an object of this process's memory.
 pub(super) fn hot_copy() -> [Attribute; 2] {
     [Attribute::Token(false), Attribute::Private(true)]

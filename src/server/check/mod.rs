@@ -90,7 +90,16 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         return Ok(false);
     }
     writeln!(out, "    profile: {}", profile(hsm))?;
-    if hsm.capabilities.wrap.unwrap_template == UnwrapTemplate::None {
+    let in_place = hsm.capabilities.keys.in_place();
+    if in_place {
+        writeln!(
+            out,
+            "    keys: made in it and never taken out; what is in {} is what its module has put there, and no backup of \
+             keystored's has it",
+            hsm.zone.names().collect::<Vec<_>>().join(" and ")
+        )?;
+    }
+    if hsm.capabilities.wrap.unwrap_template == UnwrapTemplate::None && !in_place {
         writeln!(
             out,
             "    note: whoever has kmsuser's PIN and a wrapped key from the database can unwrap it as a key that can be read, \
@@ -105,7 +114,7 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
     let _ = std::fs::remove_file(&settings.lock_file);
     match started {
         Ok(worker) => {
-            let good = describe(worker.ready(), out);
+            let good = describe(worker.ready(), in_place, out);
             worker.stop().await;
             good
         }
@@ -117,11 +126,11 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
     }
 }
 
-fn describe(ready: &Ready, out: &mut (dyn Write + Send)) -> io::Result<bool> {
+fn describe(ready: &Ready, in_place: bool, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     writeln!(out, "    module: {}", text::shown(&ready.module))?;
     writeln!(out, "    token: {:?}, serial number {}", ready.label, text::shown(&ready.serial))?;
     let mut good = user(&ready.user, out)?;
-    for (mechanism, there, needed) in mechanisms(&ready.abilities) {
+    for (mechanism, there, needed) in mechanisms(&ready.abilities, in_place) {
         writeln!(out, "    {mechanism}: {}", if there { "yes" } else { "no" })?;
         if needed && !there {
             good = false;
@@ -176,14 +185,14 @@ fn user(flags: &UserFlags, out: &mut (dyn Write + Send)) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Each mechanism, whether it is there, and whether it is needed.
-fn mechanisms(abilities: &Abilities) -> [(&'static str, bool, bool); 6] {
+/// Each mechanism, whether it is there, and whether it is needed. Keys that are made in place are never wrapped.
+fn mechanisms(abilities: &Abilities, in_place: bool) -> [(&'static str, bool, bool); 6] {
     [
         ("AES-GCM with 256-bit keys", abilities.aes_gcm, true),
         ("AES key generation", abilities.aes_key_gen, true),
-        ("AES key wrap", abilities.aes_key_wrap, true),
+        ("AES key wrap", abilities.aes_key_wrap, !in_place),
         ("AES key wrap with padding", abilities.aes_key_wrap_pad, false),
-        ("RSA-OAEP", abilities.rsa_oaep, true),
+        ("RSA-OAEP", abilities.rsa_oaep, !in_place),
         ("random numbers", abilities.random, true),
     ]
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::login::Login;
 use super::objects::{Attributes, Wrap};
+use super::topology::{Keys, Topology};
 
 /// Everything that is known of how an HSM behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct Capabilities {
     pub calls: Calls,
     /// What its return values mean where they mean something else than the standard says.
     pub codes: Codes,
+    /// What stands behind its slot.
+    pub topology: Topology,
+    /// Where its keys come from.
+    pub keys: Keys,
 }
 
 /// Where the values of a profile are from.
@@ -210,6 +215,8 @@ impl Capabilities {
                 retry_ms: 0,
             },
             codes: Codes { meaning: unclear.to_vec() },
+            topology: Topology::standard(),
+            keys: Keys::standard(),
         }
     }
 }

@@ -25,7 +25,7 @@ async fn one_change_records_all_that_a_version_needs() {
     assert_eq!(store.unreserved_encryptions(first), ENCRYPTIONS_PER_VERSION - 10);
 
     let second = KeyVersionId { version: 2, ..first };
-    store.begin_version(Rotating { version: second, cause: RotationCause::Request }, &[]).await.unwrap();
+    store.begin_version(Rotating { version: second, cause: RotationCause::Request, in_place: false }, &[]).await.unwrap();
     store.finish_version(finished(second)).await.unwrap();
     let key = store.catalogue().key(first.key).cloned().unwrap();
     assert_eq!((key.state, key.current_version), (KeyState::Enabled, 2));
