@@ -39,6 +39,7 @@ mod hostile;
 mod http1;
 mod idempotency;
 mod identity;
+mod in_place;
 mod iv;
 mod key_crash;
 mod key_exchange;

@@ -49,6 +49,8 @@ impl Participant {
     #[must_use]
     pub fn of(config: &Config, hsm: &Hsm, pin: Secret, so_pin: Option<Secret>) -> Self {
         let mut settings = Settings::of(config, hsm);
+        // What one session makes another one may not see yet, where the module has several HSMs behind its slot.
+        settings.sessions = 1;
         settings
             .environment
             .extend([("text", 0), ("error", 1)].map(|(value, at)| (WORKER_LOG[at].into(), value.into())));
