@@ -193,6 +193,7 @@ async fn two_that_wrap_their_keys_are_two_members() {
     let workers = daemon.zone("a+b").signal_workers(Signal::STOP);
     assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"kept");
     workers.iter().for_each(|pid| crate::harness::process::signal(*pid, Signal::CONT));
+    daemon.wait_until_healthy_for(&caller).await;
     // One of them alone is in two zones as well.
     let away = daemon.zone("b+c").take_away();
     crate::zones::wait_until_down(&caller, daemon.zone("b+c")).await;

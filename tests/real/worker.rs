@@ -7,6 +7,7 @@
 mod ceremony;
 mod confined;
 mod crypto;
+mod in_place;
 mod log_key;
 mod objects;
 mod rig;
