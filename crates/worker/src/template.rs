@@ -376,6 +376,19 @@ mod tests {
         assert!(identity_pair(&none).1.contains(&Attribute::Sign(true)));
     }
 
+    /// Nothing of it can be changed, copied, wrapped or read.
+    #[test]
+    fn a_key_made_in_place_stays_as_it_is() {
+        for profile in Profile::ALL {
+            let template = key_made_in_place(&of(profile), key(), "k");
+            let kept = [Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Modifiable(false)];
+            assert!(kept.iter().all(|attribute| template.contains(attribute)), "{profile:?}: {template:?}");
+            assert!(template.contains(&Attribute::ValueLen(AES_256_BYTES.into())), "{profile:?}");
+            let copyable = of(profile).attributes.leave_out("C_GenerateKey", Objects::SecretKey, Optional::Copyable);
+            assert_eq!(template.contains(&Attribute::Copyable(false)), !copyable, "{profile:?}");
+        }
+    }
+
     #[test]
     fn halves_have_ids_of_their_own_where_they_must() {
         let (public, private) = identity_pair(&of(Profile::SoftHsm));

@@ -66,7 +66,8 @@ pub struct Plan {
     /// Versions that were being made in their HSM when the backup was made. What became of them the backup does not know,
     /// and to go on with one would make another material of it: they are left out, and what there is of them left alone.
     pub half_made: Vec<KeyVersionId>,
-    /// Encryptions that count as reserved. Vec<(KeyVersionId, u64)>,
+    /// Encryptions that count as reserved.
+    pub reserved: Vec<(KeyVersionId, u64)>,
     /// How many of them by [`MARGIN`], because nothing better is known.
     pub by_margin: usize,
     /// Keys that stay disabled.
