@@ -41,6 +41,7 @@ mod hsms;
 mod http1;
 mod idempotency;
 mod identity;
+mod in_place;
 mod iv;
 mod key_crash;
 mod key_exchange;

@@ -9,6 +9,7 @@ mod confined;
 mod copies;
 mod crypto;
 mod examine;
+mod in_place;
 mod log_key;
 mod objects;
 mod other_use;

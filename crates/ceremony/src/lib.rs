@@ -1,5 +1,5 @@
 //! The ceremony: takes tokens to a cluster whose HSMs prove who they are, with one wrapping key that no token gives
-//! away.
+//! away; or without one, where keys are made in the only token and stay there.
 //!
 //! [`steps`] decides what is next from what the tokens and the folder hold; here is the I/O around it. What has to
 //! survive is in the folder before anything depends on it, so that a ceremony that was cut short at any point goes on
@@ -49,6 +49,8 @@ impl Participant {
     #[must_use]
     pub fn of(config: &Config, hsm: &Hsm, pin: Secret, so_pin: Option<Secret>) -> Self {
         let mut settings = Settings::of(config, hsm);
+        // What one session makes another one may not see yet, where the module has several HSMs behind its slot.
+        settings.sessions = 1;
         settings
             .environment
             .extend([("text", 0), ("error", 1)].map(|(value, at)| (WORKER_LOG[at].into(), value.into())));
@@ -179,7 +181,8 @@ pub async fn certify(
     let folder = Folder::open(folder)?;
     if folder.parcels()?.is_empty() {
         return Err(Error::Inconsistent(format!(
-            "{} holds no wrapped keys: name the folder of the ceremony that made this cluster",
+            "{} holds no wrapped keys: name the folder of the ceremony that made this cluster; one whose keys are made in \
+             place has none, and no further HSM can join that",
             folder.path().display()
         )));
     }

@@ -42,6 +42,7 @@ impl ParticipatingToken {
         let observed = Observed {
             hsm: hsm.clone(),
             serial: worker.ready().serial.clone(),
+            in_place: participant.settings.capabilities.keys.in_place(),
             objects: Default::default(),
             identity: None,
             identity_certified: false,

@@ -50,6 +50,8 @@ pub(super) struct Observed {
     pub hsm: HsmId,
     /// The token's serial number.
     pub serial: String,
+    /// Its keys are made in it and stay there: it needs no transport pair and no wrapping key.
+    pub in_place: bool,
     /// Which objects it holds.
     pub objects: CeremonyObjects,
     /// The public half of its identity pair, where it holds one.
@@ -139,14 +141,16 @@ pub(super) fn next(tokens: &[Observed], whole: bool) -> Result<Option<(Step, usi
         let step = match token {
             Observed { objects: CeremonyObjects { identity: false, .. }, .. } => Step::MakeIdentityPair,
             Observed { identity_certified: false, .. } => Step::CertifyIdentity,
-            Observed { objects: CeremonyObjects { transport: false, .. }, .. } => Step::MakeTransportPair,
-            Observed { transport_certified: false, .. } => Step::CertifyTransport,
+            Observed { in_place: false, objects: CeremonyObjects { transport: false, .. }, .. } => {
+                Step::MakeTransportPair
+            }
+            Observed { in_place: false, transport_certified: false, .. } => Step::CertifyTransport,
             Observed { objects: CeremonyObjects { canary: false, .. }, .. } => Step::MakeCanary,
             Observed { .. } => continue,
         };
         return Ok(Some((step, place)));
     }
-    let without = tokens.iter().position(|token| !token.objects.wrapping);
+    let without = tokens.iter().position(|token| !token.in_place && !token.objects.wrapping);
     let Some(without) = without.filter(|_| whole) else { return Ok(None) };
     if tokens.iter().any(|token| token.parcel.is_none()) {
         return Ok(Some((Step::ReadParcels, without)));

@@ -10,11 +10,13 @@ use tokio::time::timeout_at;
 use super::dispatch::Dispatcher;
 use super::failover::AttemptLog;
 use super::health::Observation;
+use super::member::Member;
 use super::member_operation::{Decrypt, Encrypt, MemberOperation, fault_of};
 use super::port::Port;
 use super::route;
 use super::{Error, Proof, proof};
 use model::id::{KeyVersionId, Zone};
+use model::profile::Topology;
 use protocol::{Class, Fault, Op, Reply};
 use supervisor::{CallError, State, Status};
 
@@ -22,20 +24,18 @@ use supervisor::{CallError, State, Status};
 const TRIES: u32 = 3;
 /// The shortest pause before a step is tried again where the member seems ready.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The longest between two looks at a key that is on its way.
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 impl<P: Port> Dispatcher<P> {
     /// Members in which keys can be made and placed; an error when they are in fewer than two zones.
     pub(super) fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
         let mut reachable = Vec::with_capacity(self.members.len());
-        let mut zones: Vec<&Zone> = Vec::new();
         let mut missing = Vec::new();
         for member in &self.members {
             let status = member.port.status();
-            if can_create(&status) {
+            if can_create(&**member, &status) {
                 reachable.push(member.place);
-                if !zones.contains(&&member.zone) {
-                    zones.push(&member.zone);
-                }
             } else {
                 let why = (status.state == State::Serving).then_some(match status.control_ready {
                     true => "it holds no cluster wrapping key",
@@ -44,7 +44,8 @@ impl<P: Port> Dispatcher<P> {
                 missing.push(member.sentence(why));
             }
         }
-        match (zones.len(), missing.is_empty()) {
+        let zones = Zone::count(reachable.iter().map(|place| &self.members[*place].zone));
+        match (zones, missing.is_empty()) {
             (2.., _) => Ok(reachable),
             (_, false) => Err(Error::TooFewZones(missing.join("; "))),
             (_, true) => Err(Error::TooFewZones("all configured HSMs are in one zone: add one in another".to_owned())),
@@ -106,6 +107,29 @@ impl<P: Port> Dispatcher<P> {
         self.done(place, op, deadline).await?;
         self.forget(place, version);
         Ok(())
+    }
+
+    /// Makes a version's token object. One that is there already is left alone, as in [`Self::place`].
+    pub(super) async fn make_in_place(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        label: &str,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.done(place, Op::MakeInPlace { key: version, label: label.to_owned() }, deadline).await?;
+        self.forget(place, version);
+        Ok(())
+    }
+
+    /// Makes sure that a version's token object is the only one, and never was elsewhere.
+    pub(super) async fn confirm_in_place(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.done(place, Op::ConfirmInPlace(version), deadline).await
     }
 
     /// Makes the proof ciphertext of a version.
@@ -179,13 +203,25 @@ impl<P: Port> Dispatcher<P> {
     /// Does one operation in one member. All that come here can be repeated there without harm, so the death of a
     /// worker is waited out, within the deadline, and a transient error too: SoftHSM has one for a moment whenever
     /// another process logs in to its token.
+    ///
+    /// A key that was made a moment ago may not be yet wherever a member keeps it that replicates its keys by itself: that
+    /// is waited for as long as this may take there.
     async fn step(&self, place: usize, op: Op, deadline: Instant) -> Result<Reply, Error> {
         let member = self.at(place)?;
+        let uses = matches!(op, Op::Encrypt(_) | Op::Decrypt(_) | Op::ConfirmInPlace(_));
+        let settles = member.replication().filter(|_| uses).map_or(Duration::ZERO, Topology::settles);
+        let settled = (self.clock.now() + settles).min(deadline);
         let op = Arc::new(op);
         let mut status = member.port.watch();
-        let mut tries = 1;
+        let (mut tries, mut pause) = (1, PAUSE);
         loop {
             let error = match member.port.call(Arc::clone(&op), deadline.into()).await {
+                Ok(reply) if fault_in(&reply).is_some_and(may_come) && self.clock.now() + pause < settled => {
+                    member.answered();
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
                 Ok(reply) if fault_in(&reply).is_some_and(may_pass) && tries < TRIES => {
                     member.answered();
                     tries += 1;
@@ -207,7 +243,7 @@ impl<P: Port> Dispatcher<P> {
             if !repeat || matches!(pause.await, Ok(Err(_))) {
                 return Err(self.lost(place, &error));
             }
-            let ready = status.wait_for(|status| can_create(status));
+            let ready = status.wait_for(|status| can_create(&**member, status));
             if !matches!(timeout_at(deadline.into(), ready).await, Ok(Ok(_))) {
                 return Err(self.lost(place, &error));
             }
@@ -222,7 +258,7 @@ impl<P: Port> Dispatcher<P> {
         output.map_err(|fault| self.failed(place, fault))
     }
 
-    fn at(&self, place: usize) -> Result<&Arc<super::member::Member<P>>, Error> {
+    fn at(&self, place: usize) -> Result<&Arc<Member<P>>, Error> {
         self.members.get(place).ok_or_else(|| Error::NoZone(format!("the cluster has no HSM number {place}")))
     }
 
@@ -266,8 +302,14 @@ fn may_pass(fault: &Fault) -> bool {
     fault.class.may_be_busy() || matches!(fault.class, Class::Token | Class::Session)
 }
 
-/// Keys can be placed by the control worker and proven by a data worker.
-fn can_create(status: &Status) -> bool {
+/// The key may not be yet wherever it will be in a moment.
+fn may_come(fault: &Fault) -> bool {
+    matches!(fault.class, Class::Busy | Class::KeyAbsent | Class::KeyUnusable)
+}
+
+/// Keys can be made or placed by the control worker and proven by a data worker.
+fn can_create<P: Port>(member: &Member<P>, status: &Status) -> bool {
+    let in_place = member.port.settings().capabilities.keys.in_place();
     let wraps = status.logged_in.as_ref().is_none_or(|found| found.ceremony.wrapping);
-    status.state == State::Serving && status.control_ready && wraps
+    status.state == State::Serving && status.control_ready && (in_place || wraps)
 }

@@ -50,6 +50,8 @@ pub(super) struct Dispatcher<P> {
     pub hedge_after: Duration,
     /// What is checked in another zone before it is given out.
     pub verify: Verify,
+    /// Members that replicate their keys by themselves: what one of them does not find may be on its way.
+    replicating: u64,
     /// Whose turn it is among members that are alike.
     turn: AtomicUsize,
 }
@@ -110,7 +112,7 @@ impl<P: Port> Dispatcher<P> {
         before: &[Arc<Member<P>>],
     ) -> (Self, Vec<mpsc::Receiver<KeySuspicion>>) {
         let own_zone = settings.own_zone.as_ref();
-        let (members, suspicions) = ports
+        let (members, suspicions): (Vec<_>, Vec<_>) = ports
             .into_iter()
             .take(route::MAX_MEMBERS)
             .enumerate()
@@ -123,7 +125,9 @@ impl<P: Port> Dispatcher<P> {
                 (Arc::new(member), receiver)
             })
             .unzip();
+        let replicating = members.iter().filter(|member: &&Arc<Member<P>>| member.replication().is_some());
         let dispatcher = Self {
+            replicating: replicating.map(|member| bit(member.place)).fold(0, |mask, bit| mask | bit),
             members,
             exclusions: Exclusions::default(),
             proofs: Proofs::new(),
@@ -260,6 +264,7 @@ impl<P: Port> Dispatcher<P> {
             let excluded = || item.keys().map(|key| self.exclusions.of(key.version));
             let gone = excluded().fold(item.absent, |gone, of| gone | of.absent);
             let broken = excluded().fold(0, |broken, of| broken | of.broken);
+            let (missed, gone) = (gone & self.replicating, gone & !self.replicating);
             let placed = item.keys().fold(route::all(self.members.len()), |at, key| at & self.placed(Some(key)));
             if placed & !gone == 0 && item.source.is_some() {
                 // Each of them may be there all the same, and which of them is not its own calls tell.
@@ -272,6 +277,7 @@ impl<P: Port> Dispatcher<P> {
                 let told = attempts.why.iter().find(|(of, _)| *of == place).map(|(_, why)| why.as_str());
                 let why = match () {
                     () if gone & bit(place) != 0 => Some("the key was removed there"),
+                    () if missed & bit(place) != 0 => Some("it did not find the key, which may be on its way in it"),
                     () if broken & bit(place) != 0 => {
                         Some("the key there does not open its proof ciphertext, or the token does not use it")
                     }
@@ -327,7 +333,7 @@ impl<P: Port> Dispatcher<P> {
                 }
                 Step::Prove if item.key_of(&fault).is_some() => unclear.push((at, item, fault)),
                 Step::Absent if item.key_of(&fault).is_some() => {
-                    self.note_absent(place, &mut item, &fault);
+                    self.note_absent(place, &mut item, &fault, attempts);
                     again.push((at, item));
                 }
                 Step::Broken if item.key_of(&fault).is_some() => {
@@ -367,8 +373,8 @@ impl<P: Port> Dispatcher<P> {
                         self.note_broken(place, key);
                     }
                 }
-                Outcome::Absent => self.note_absent(place, &mut item, &fault),
                 Outcome::Busy => self.note_unsettled(place, fault.to_string(), attempts),
+                Outcome::Absent => self.note_absent(place, &mut item, &fault, attempts),
                 Outcome::Unknown => attempts.blame(place, fault.to_string()),
             }
             again.push((at, item));
@@ -392,7 +398,7 @@ impl<P: Port> Dispatcher<P> {
     /// a token that fails now and then says such things of good items, and may have opened the proof in between.
     fn refuse(&self, place: usize, item: &mut Left, refusal: Error) -> Option<Error> {
         let zone = &self.members[place].zone;
-        let known = bits(item.refused).any(|other| self.members[other].zone != *zone);
+        let known = bits(item.refused).any(|other| other != place && self.members[other].zone.is_apart_from(zone));
         item.refused |= bit(place);
         let usable = self.usable_for(item.keys()) & !item.absent;
         if known || self.other_zones(usable, place) == 0 {
@@ -403,8 +409,12 @@ impl<P: Port> Dispatcher<P> {
     }
 
     /// Records that an object is gone: excluded at once, reported when its monitor has looked twice.
-    fn note_absent(&self, place: usize, item: &mut Left, fault: &Fault) {
+    /// Another session of a member that replicates its keys may find it all the same.
+    fn note_absent(&self, place: usize, item: &mut Left, fault: &Fault, attempts: &mut AttemptLog) {
         item.absent |= bit(place);
+        if self.replicating & bit(place) != 0 {
+            attempts.second_chance(place);
+        }
         let Some(key) = item.key_of(fault) else { return };
         self.exclude(place, KeySuspicion::Absent(Arc::clone(key)));
     }

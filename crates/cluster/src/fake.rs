@@ -16,7 +16,7 @@ use super::{Error, Failed, KeyRef, PlacementMask, Proof, Removal, Verify, member
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId, Zone};
-use model::profile::VerifyWraps;
+use model::profile::{KeysMade, Topology, TopologyKind, VerifyWraps};
 use model::secret::Secret;
 use protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Ready, Reply, Sealed};
 use supervisor::{CallError, Settings, State, Status};
@@ -54,7 +54,19 @@ struct Inner {
 
 impl Fake {
     pub(super) fn new(name: &str, zone: &str) -> Self {
-        let settings = Settings::of_a_test(name, zone);
+        Self::run_by(Settings::of_a_test(name, zone))
+    }
+
+    /// One that stands in several zones by itself and makes its keys in place; they are wherever they are to be after this.
+    pub(super) fn alone(name: &str, zones: &[&str], settles: Duration) -> Self {
+        let mut settings = Settings::of_a_test(name, Zone::over(zones.iter().copied()).as_str());
+        let settles_ms = u64::try_from(settles.as_millis()).unwrap();
+        settings.capabilities.topology = Topology { kind: TopologyKind::SelfReplicating, settles_ms };
+        settings.capabilities.keys.made = KeysMade::InPlace;
+        Self::run_by(settings)
+    }
+
+    fn run_by(settings: Settings) -> Self {
         let (status, _) = watch::channel(Arc::new(status(State::Serving, None)));
         let (calls, load, wait) = Default::default();
         Self(Arc::new(Inner { settings, script: Mutex::new(Box::new(|_| Act::Well)), calls, load, wait, status }))
@@ -227,7 +239,12 @@ impl Bench {
     /// The same, with answers that are looked at twice.
     pub(super) fn verifying(zones: usize, own_zone: Option<&str>, hedge_after: Duration, verify: Verify) -> Self {
         let names = ["a", "b", "c", "d"];
-        let members: Vec<Fake> = names[..zones].iter().map(|name| Fake::new(name, &format!("zone-{name}"))).collect();
+        let members = names[..zones].iter().map(|name| Fake::new(name, &format!("zone-{name}"))).collect();
+        Self::of(members, own_zone, hedge_after, verify)
+    }
+
+    /// With these members.
+    pub(super) fn of(members: Vec<Fake>, own_zone: Option<&str>, hedge_after: Duration, verify: Verify) -> Self {
         let own_zone = own_zone.map(Zone::from);
         let settings = super::Settings { id: "cluster-abcdefghijk".into(), own_zone, hedge_after, verify };
         let clock = Clock::system();

@@ -190,6 +190,8 @@ pub struct MemberStatus {
     pub reason: Option<String>,
     /// Since when.
     pub since: SystemTime,
+    /// It makes its keys in place: no other HSM can have them.
+    pub in_place: bool,
     /// Data workers that there should be.
     pub data_workers: u16,
     /// Items that wait for it or are in it.
@@ -280,7 +282,7 @@ impl Cluster {
         answers.pop().map_or(Err(Error::DeadlineExceeded), |answer| answer.map_err(|failed| failed.error))
     }
 
-    /// Members whose control worker is ready, by place; an error when they are in fewer than two zones.
+    /// Members in which keys can be made, by place; an error when they are in fewer than two zones.
     pub fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
         self.dispatcher.reachable_for_creation()
     }
@@ -289,6 +291,29 @@ impl Cluster {
     #[must_use]
     pub fn reachable(&self) -> Vec<usize> {
         self.dispatcher.reachable()
+    }
+
+    /// Keys are made in the one member that there is, and never leave it.
+    #[must_use]
+    pub fn makes_in_place(&self) -> bool {
+        self.hsms.iter().any(|hsm| hsm.settings().capabilities.keys.in_place())
+    }
+
+    /// Makes an AES-256 key as a version's token object in one member, which never leaves it. One that is there already is
+    /// left alone.
+    pub async fn make_in_place(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        label: &str,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.dispatcher.make_in_place(member, version, label, deadline).await
+    }
+
+    /// Makes sure that a version has one object in one member's token, which was made there and never could leave it.
+    pub async fn confirm_in_place(&self, member: usize, version: KeyVersionId, deadline: Instant) -> Result<(), Error> {
+        self.dispatcher.confirm_in_place(member, version, deadline).await
     }
 
     /// Makes an AES-256 key in one token and returns it wrapped under the cluster wrapping key.

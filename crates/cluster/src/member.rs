@@ -15,6 +15,7 @@ use super::{Health, KeyRef, MemberStatus, log_key};
 use model::clock::Clock;
 use model::id::{HsmId, Zone};
 use model::lock::MutexExt as _;
+use model::profile::Topology;
 use supervisor::{State, Status};
 
 /// A member that has not replied to anybody for so many times the hedge's delay is silent: with the usual 50 ms that
@@ -46,7 +47,7 @@ pub(super) struct Member<P> {
     pub place: usize,
     /// Its name.
     pub hsm: HsmId,
-    /// Its zone.
+    /// Its zone, or its zones.
     pub zone: Zone,
     /// It is in the daemon's own zone.
     pub own: bool,
@@ -112,7 +113,7 @@ impl<P: Port> Member<P> {
         Self {
             place,
             hsm: settings.hsm.clone(),
-            own: own_zone == Some(&settings.zone),
+            own: own_zone.is_some_and(|own| settings.zone.covers(own)),
             zone: settings.zone.clone(),
             suspicions,
             doubt: Notify::new(),
@@ -187,6 +188,11 @@ impl<P: Port> Member<P> {
         let settings = self.port.settings();
         let items = self.port.items_in(time).min(most).min(settings.queue_items / self.capacity.max(1) / 4);
         if settings.hot_copies { items } else { 0 }
+    }
+
+    /// How it has its objects in several HSMs, where it does.
+    pub(super) fn replication(&self) -> Option<&Topology> {
+        Some(&self.port.settings().capabilities.topology).filter(|topology| topology.replicates())
     }
 
     /// Its queue is so long that a late answer says nothing about its health, and that more work would not help.
@@ -320,6 +326,7 @@ impl<P: Port> Member<P> {
                 _ => reason,
             }),
             since: known.since,
+            in_place: self.port.settings().capabilities.keys.in_place(),
             data_workers: self.port.settings().data_workers,
             load: self.port.load(),
             capacity: self.capacity,

@@ -16,6 +16,7 @@ use super::port::Port;
 use super::proof::Outcome;
 use super::{Health, KeyRef, Removal};
 use model::id::KeyVersionId;
+use model::profile::Topology;
 use protocol::{Op, Reply};
 use supervisor::{CallError, State};
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
@@ -90,10 +91,18 @@ struct MemberMonitor<P> {
     dispatcher: Arc<Dispatcher<P>>,
     member: Arc<Member<P>>,
     removals: mpsc::Sender<Removal>,
-    /// Versions that a worker did not find, with the tries so far.
-    missing: BTreeMap<KeyVersionId, u32>,
+    /// Versions that a worker did not find.
+    missing: BTreeMap<KeyVersionId, Missing>,
     /// Keys that did not open their proof.
     broken: Vec<Arc<KeyRef>>,
+}
+
+/// A version that a worker did not find.
+#[derive(Clone, Copy)]
+struct Missing {
+    since: Instant,
+    /// Looks that told nothing.
+    tries: u32,
 }
 
 /// What a monitor does next.
@@ -162,7 +171,10 @@ impl<P: Port> MemberMonitor<P> {
             return;
         }
         match suspicion {
-            KeySuspicion::Absent(key) => drop(self.missing.entry(key.version).or_default()),
+            KeySuspicion::Absent(key) => {
+                let missing = Missing { since: self.dispatcher.clock.now(), tries: 0 };
+                self.missing.entry(key.version).or_insert(missing);
+            }
             KeySuspicion::Broken(key) => self.broken.push(key),
         }
     }
@@ -181,8 +193,9 @@ impl<P: Port> MemberMonitor<P> {
         }
     }
 
-    /// A key counts as removed when the token is sound and lists its objects without this one. The listing is the
-    /// control worker's, so one data worker that has gone blind does not make a removal.
+    /// A key counts as removed when the token is sound and lists its objects without this one; where the module has several
+    /// HSMs behind it, when it still does so after all of them have had the time to. The listing is the control worker's, so
+    /// one data worker that has gone blind does not make a removal.
     async fn look_for_missing(&mut self, heartbeat: &Heartbeat) {
         if self.missing.is_empty() {
             return;
@@ -194,7 +207,7 @@ impl<P: Port> MemberMonitor<P> {
         };
         let Ok(Reply::Keys(present)) = listed else {
             let (exclusions, place) = (&self.dispatcher.exclusions, self.member.place);
-            self.missing.retain(|version, tries| {
+            self.missing.retain(|version, Missing { tries, .. }| {
                 *tries += 1;
                 if *tries >= MOST_TRIES {
                     exclusions.admit(*version, place);
@@ -203,11 +216,19 @@ impl<P: Port> MemberMonitor<P> {
             });
             return;
         };
-        while let Some((version, _)) = self.missing.pop_first() {
+        let settles = self.member.replication().map_or(Duration::ZERO, Topology::settles);
+        let now = self.dispatcher.clock.now();
+        let mut on_its_way = BTreeMap::new();
+        while let Some((version, missing)) = self.missing.pop_first() {
             heartbeat.turn().await;
             if present.contains(&version) {
                 tracing::warn!(hsm = %self.member.hsm, key = %version, "a worker missed a key that the token lists");
                 self.dispatcher.exclusions.admit(version, self.member.place);
+                continue;
+            }
+            // Another HSM behind the slot may show it, until all of them have had the time to.
+            if now.saturating_duration_since(missing.since) < settles {
+                on_its_way.insert(version, missing);
                 continue;
             }
             tracing::error!(hsm = %self.member.hsm, zone = %self.member.zone, key = %version,
@@ -218,6 +239,7 @@ impl<P: Port> MemberMonitor<P> {
                 self.dispatcher.exclusions.admit(version, self.member.place);
             }
         }
+        self.missing = on_its_way;
     }
 
     async fn prove_broken(&mut self, heartbeat: &Heartbeat) {

@@ -1,5 +1,6 @@
 //! The cluster over scripted members: what callers get when members fail in every way they can.
 
+mod alone;
 mod busy;
 mod creation;
 mod errors;

@@ -263,9 +263,9 @@ impl<P: Port> Dispatcher<P> {
     /// where all can, the one that gave the answer is taken to be. It is suspect: its probes tell more. `lookers` are
     /// those of whom one contradicts it.
     async fn find_out(&self, gave: usize, lookers: u64, keys: &[&Arc<KeyRef>], options: CallOptions) -> usize {
-        let lookers = bits(lookers & route::all(self.members.len()) & !bit(gave));
+        let lookers = lookers & route::all(self.members.len()) & !bit(gave);
         let mut each = Vec::new();
-        for place in lookers.chain([gave]) {
+        for place in bits(lookers).chain([gave]) {
             each.extend(keys.iter().map(|key| (place, *key)));
         }
         for (place, key) in each {
@@ -282,7 +282,8 @@ impl<P: Port> Dispatcher<P> {
             }
         }
         let named = keys.iter().map(|key| key.version.to_string()).collect::<Vec<_>>().join(" and ");
-        let why = format!("another zone contradicts what it gave for the key {named}");
+        let who = if lookers == 0 { "it does not open itself" } else { "another zone contradicts" };
+        let why = format!("{who} what it gave for the key {named}");
         self.members[gave].observe(Observation::Broken, Some(why));
         gave
     }
@@ -312,7 +313,8 @@ impl<P: Port> Dispatcher<P> {
     /// Members in other zones that serve.
     pub(super) fn other_zones(&self, usable: u64, place: usize) -> u64 {
         let zone = &self.members[place].zone;
-        let others = bits(usable).filter(|other| self.members.get(*other).is_some_and(|member| member.zone != *zone));
+        let apart = |other: &usize| self.members.get(*other).is_some_and(|member| member.zone.is_apart_from(zone));
+        let others = bits(usable & !bit(place)).filter(apart);
         self.serving(others.map(bit).fold(0, |mask, bit| mask | bit))
     }
 

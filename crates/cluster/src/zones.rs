@@ -50,15 +50,15 @@ impl<P: Port> Look<P> {
     fn now(&self) {
         let _turn = self.turn.lock_anyway();
         let members: Vec<_> = self.members.iter().filter_map(Weak::upgrade).collect();
-        let mut zones: BTreeMap<&Zone, Vec<&Arc<Member<P>>>> = BTreeMap::new();
+        let mut zones: BTreeMap<&str, Vec<&Arc<Member<P>>>> = BTreeMap::new();
         // Who is not used any more is not lost.
         for member in members.iter().filter(|member| member.port.status().state != State::Stopped) {
-            zones.entry(&member.zone).or_default().push(member);
+            member.zone.names().for_each(|zone| zones.entry(zone).or_default().push(member));
         }
         for (zone, members) in zones {
             let serves = members.iter().any(|member| member.is_serving());
             let why = || members.iter().map(|member| member.why()).collect::<Vec<_>>().join("; ");
-            self.identities.happened.zone_is(&self.noted, zone, serves, self.clock.unix_millis(), why);
+            self.identities.happened.zone_is(&self.noted, &Zone::from(zone), serves, self.clock.unix_millis(), why);
         }
     }
 }

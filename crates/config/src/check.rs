@@ -38,7 +38,7 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
     let raw: raw::File =
         toml::from_str(context.text).map_err(|error| context.error(error.span(), error.message().trim().to_owned()))?;
     if raw.cluster.is_empty() {
-        return Err(context.error(None, "no [[cluster]]: a key store needs one with at least two HSMs"));
+        return Err(context.error(None, "no [[cluster]]: a key store needs one with HSMs in two zones"));
     }
     let (state_dir, scope) = (context.path(&raw.state_dir)?, context.scope(&raw.arn)?);
     let mut config = Config {
@@ -313,12 +313,13 @@ impl Context<'_> {
             );
             return Err(self.at(&raw.hsm[at], message));
         }
-        let zones: BTreeSet<&str> = hsms.iter().map(|hsm| hsm.zone.as_str()).collect();
-        if zones.len() < 2 {
+        self.alone(&hsms, &raw.hsm)?;
+        let zones = Zone::count(hsms.iter().map(|hsm| &hsm.zone));
+        if zones < 2 {
             let message = format!(
-                "cluster {id} has {} HSM(s) in {} zone(s); it needs at least two HSMs in two zones, each a [[cluster.hsm]]",
+                "cluster {id} has {} HSM(s) in {zones} zone(s); it needs at least two HSMs in two zones, each a \
+                 [[cluster.hsm]], or one that replicates its keys over its `zones` by itself",
                 hsms.len(),
-                zones.len()
             );
             return Err(self.at(cluster, message));
         }

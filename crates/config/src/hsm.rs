@@ -45,10 +45,20 @@ impl Context<'_> {
             let place = raw.sessions.as_ref().or(raw.workers.as_ref()).map_or_else(|| hsm.span(), Spanned::span);
             return Err(self.error(Some(place), message));
         }
-        let hot_copies = raw.hot_copies.as_ref().map_or(run.hot_copies, |wanted| *wanted.get_ref());
+        let in_place = capabilities.keys.in_place();
+        let hot_copies = match &raw.hot_copies {
+            Some(wanted) if *wanted.get_ref() && in_place => {
+                let message =
+                    "keys that are made in place (capabilities.keys.made) cannot be copied; take the line out";
+                return Err(self.at(wanted, message));
+            }
+            // What the profile has for its other keys.
+            None => run.hot_copies && !in_place,
+            Some(wanted) => *wanted.get_ref(),
+        };
         Ok(Hsm {
             id: self.name(&raw.id, "HSM id")?.into(),
-            zone: self.name(&raw.zone, "zone")?.into(),
+            zone: self.zone_of(hsm, &capabilities)?,
             module: self.path(&raw.module)?,
             token_label: raw.token_label.get_ref().clone(),
             token_serials: raw.token_serials.iter().map(|serial| serial.get_ref().clone()).collect(),

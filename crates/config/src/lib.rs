@@ -16,6 +16,7 @@ mod rules;
 mod sandbox;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 pub use self::profiles::{capabilities, overrides};
 
@@ -210,7 +211,7 @@ pub struct Cluster {
     pub rotation: Rotation,
     /// Logins in a row that may fail, or have no outcome, before none is tried any more.
     pub login_tries: u32,
-    /// Its HSMs, at least two, in at least two zones.
+    /// Its HSMs, in at least two zones: at least two, or one that stands in several.
     pub hsms: Vec<Hsm>,
 }
 
@@ -219,7 +220,7 @@ pub struct Cluster {
 pub struct Hsm {
     /// Its name.
     pub id: HsmId,
-    /// Its zone.
+    /// Its zone, or its zones.
     pub zone: Zone,
     /// The PKCS#11 module.
     pub module: PathBuf,

@@ -45,6 +45,8 @@ fn wrong(profile: Profile, why: &str) -> Error {
 
 /// The longest CKA_ID and label of what the ceremony makes: that of the wrapping key, or of a certificate.
 const NAME_BYTES: u64 = 32;
+/// Longest that a new object is waited for: shorter than a step of making a key may take.
+const SETTLES_MS: u64 = 15_000;
 /// From here on mechanisms are vendors' own.
 const VENDOR_DEFINED: u64 = 0x8000_0000;
 
@@ -106,7 +108,7 @@ fn names<'t>(of: impl Iterator<Item = (&'t String, &'t Value)>) -> String {
 
 /// The first thing that cannot be.
 pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
-    let Capabilities { basis: _, run, gcm, wrap, attributes, objects, login, calls, codes } = known;
+    let Capabilities { basis: _, run, gcm, wrap, attributes, objects, login, calls, codes, topology, keys } = known;
     let found = |group, key, why: String| Some(Contradiction { group, key, why });
     let iv_bytes = IV_BYTES as u64;
     if gcm.iv_bytes != iv_bytes {
@@ -139,6 +141,18 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     }
     if calls.retry_ms > 60_000 {
         return found("calls", "retry_ms", format!("{} is outside 0 to 60000", calls.retry_ms));
+    }
+    if topology.settles_ms > SETTLES_MS {
+        return found("topology", "settles_ms", format!("{} is outside 0 to {SETTLES_MS}", topology.settles_ms));
+    }
+    if topology.settles_ms != 0 && !topology.replicates() {
+        let why = "is of an HSM alone that replicates its keys by itself (topology.kind = \"self-replicating\")";
+        return found("topology", "settles_ms", why.to_owned());
+    }
+    if keys.in_place() && !topology.replicates() {
+        let why = "what is made in place is in one HSM alone where the HSM does not replicate it by itself \
+                   (topology.kind = \"self-replicating\"), and a key has to be in two zones";
+        return found("keys", "made", why.to_owned());
     }
     if wrap.key_wrap != CKM_AES_KEY_WRAP && wrap.key_wrap < VENDOR_DEFINED {
         let why = format!("{:#x} is neither CKM_AES_KEY_WRAP nor a vendor's own number", wrap.key_wrap);

@@ -192,7 +192,9 @@ pub(super) struct Cluster {
 #[serde(deny_unknown_fields)]
 pub(super) struct Hsm {
     pub(super) id: Spanned<String>,
-    pub(super) zone: Spanned<String>,
+    pub(super) zone: Option<Spanned<String>>,
+    /// In its place, of an HSM that stands in several.
+    pub(super) zones: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) module: Spanned<String>,
     pub(super) token_label: Spanned<String>,
     #[serde(default)]

@@ -1,5 +1,6 @@
 mod document;
 mod profiles;
+mod topology;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

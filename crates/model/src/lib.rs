@@ -24,3 +24,4 @@ pub mod sandbox;
 pub mod secret;
 pub mod step;
 pub mod text;
+mod zone;

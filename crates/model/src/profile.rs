@@ -11,6 +11,7 @@ mod needs;
 mod objects;
 mod promises;
 mod stored;
+mod topology;
 mod unsuitable;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use self::needs::{Abilities, Need, Offer, Use};
 pub use self::objects::{Attributes, CKM_AES_KEY_WRAP, LeftOut, OaepHash, Objects, Optional, UnwrapTemplate, Wrap};
 pub use self::promises::{Broken, Promise, promises};
 pub use self::stored::{CertificateIn, Reach, Stored};
+pub use self::topology::{Keys, KeysMade, Topology, TopologyKind};
 pub use self::unsuitable::Unsuitable;
 
 /// Which vendor's habits to expect, before what the configuration says otherwise of one HSM.

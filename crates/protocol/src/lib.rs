@@ -214,6 +214,17 @@ pub enum Op {
         /// From `MakeKey`, of any token of the cluster.
         blob: Bytes,
     },
+    /// Make a random AES-256 key as the token object of a version, which nobody can take out of the token; answered by
+    /// `Done`. An object of that version that is already there is left alone. Control role.
+    MakeInPlace {
+        /// Becomes CKA_ID.
+        key: KeyVersionId,
+        /// Becomes CKA_LABEL: the key's ARN.
+        label: String,
+    },
+    /// Make sure that the token holds one object of a version, which was made in it and never could leave it; answered
+    /// by `Done`. Control role.
+    ConfirmInPlace(KeyVersionId),
     /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
     Destroy(KeyVersionId),
     /// List the versions that the token holds; answered by `Keys`. Control role.
@@ -296,7 +307,7 @@ impl Op {
             Self::ReEncrypt(_) | Self::Compare(_) => Kind::Crypto,
             Self::Probe | Self::Forget(_) | Self::Copy { .. } => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
-            Self::Place { .. } | Self::Destroy(_) | Self::List => Kind::Place,
+            Self::Place { .. } | Self::ConfirmInPlace(_) | Self::Destroy(_) | Self::List => Kind::Place,
             Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
             // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
             Self::SignCheckpoint { .. } => Kind::Place,
@@ -306,7 +317,7 @@ impl Op {
             Self::Describe | Self::Measure { .. } => Kind::Place,
             // Some hundred calls.
             Self::Examine { .. } => Kind::Generate,
-            Self::MakeKey | Self::LogKey | Self::ChallengeWrappingKey => Kind::Generate,
+            Self::MakeKey | Self::MakeInPlace { .. } | Self::LogKey | Self::ChallengeWrappingKey => Kind::Generate,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => Kind::Generate,
             Self::Login(_) | Self::ChangePin { .. } => Kind::Login,
             Self::Ceremony(CeremonyOp::InitToken { .. } | CeremonyOp::InitUserPin { .. }) => Kind::Login,
@@ -333,6 +344,7 @@ impl Op {
             Self::Examine { .. } => role != Role::Ceremony,
             Self::Forget(_) => role != Role::Ceremony,
             Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
+            Self::MakeInPlace { .. } | Self::ConfirmInPlace(_) => role == Role::Control,
             Self::Ceremony(_) => role == Role::Ceremony,
         }
     }
@@ -365,6 +377,8 @@ impl Op {
             | Self::Copy { .. }
             | Self::MakeKey
             | Self::Place { .. }
+            | Self::MakeInPlace { .. }
+            | Self::ConfirmInPlace(_)
             | Self::Destroy(_)
             | Self::List
             | Self::Ceremony(_) => None,

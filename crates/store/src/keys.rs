@@ -81,16 +81,15 @@ impl Store {
         .await
     }
 
-    /// Takes away a key that was never finished. Its versions that may be in a token, which are those with a blob, are
-    /// remembered as destroyed for ever. Also on a full disk, by which its making may have been broken off.
+    /// Takes away a key that was never finished. Its versions that may be in a token, which are those with a blob and those
+    /// that are made in place, are remembered as destroyed for ever. Also on a full disk, by which its making may have been broken off.
     pub async fn abandon_key(&self, key: KeyId) -> Result<(), Error> {
         let now = self.inner.clock.unix_millis();
         self.change_from_reserve(Purpose::Restricting, move |database| {
             Box::pin(async move {
                 database.removes(Entity::Key(key)).await?;
-                let left: Vec<(u32,)> = database
-                    .all("SELECT version FROM key_versions WHERE key_id = $1 AND escrow IS NOT NULL", values![key])
-                    .await?;
+                let sql = "SELECT version FROM key_versions WHERE key_id = $1 AND (escrow IS NOT NULL OR in_place = 1)";
+                let left: Vec<(u32,)> = database.all(sql, values![key]).await?;
                 // Versions, placements and client tokens go with it by their foreign keys.
                 let done = database
                     .execute(
@@ -178,7 +177,7 @@ async fn insert_key(database: &mut Transaction, key: KeyId, new: &NewKey, now: i
     database.execute("INSERT INTO keys (id, key_store_id, state, description, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)", values![key.to_string(), new.key_store.as_str(), KeyState::Creating.name(), &new.description, now, revision])
     .await?;
     insert_tags(database, key, &new.tags).await?;
-    insert_version(database, KeyVersionId { key, version: 1 }, None).await
+    insert_version(database, KeyVersionId { key, version: 1 }, None, new.in_place).await
 }
 
 pub(super) async fn insert_token(

@@ -182,6 +182,8 @@ pub struct Version {
     pub current_since: Option<i64>,
     /// Why it was made; absent for a key's first one.
     pub cause: Option<RotationCause>,
+    /// It was made as an object of the token that keeps it, or is to be: there is no escrow of it.
+    pub in_place: bool,
     /// The key under the cluster wrapping key: escrow. Absent until it was made, and when it was given up.
     pub blob: Option<Bytes>,
     /// IV and ciphertext of the proof. Absent until it was made, and when the material was given up.
@@ -231,6 +233,8 @@ pub struct NewKey {
     pub tags: BTreeMap<String, String>,
     /// The HSMs that are to hold it.
     pub hsms: Vec<HsmId>,
+    /// It is made in its HSM and stays there.
+    pub in_place: bool,
     /// Most keys that the key store may have, this one included.
     pub most: usize,
 }
@@ -300,6 +304,14 @@ impl Key {
     }
 }
 
+impl Version {
+    /// A token may have been asked to keep something of it.
+    #[must_use]
+    pub fn may_be_in_tokens(&self) -> bool {
+        self.in_place || self.blob.is_some()
+    }
+}
+
 impl NewKey {
     /// One without words and tags, in a key store that may have any number of keys.
     #[must_use]
@@ -309,6 +321,7 @@ impl NewKey {
             description: String::new(),
             tags: BTreeMap::new(),
             hsms: hsms.to_vec(),
+            in_place: false,
             most: usize::MAX,
         }
     }
@@ -323,6 +336,7 @@ impl Version {
             material_id: "00".into(),
             current_since: None,
             cause: None,
+            in_place: false,
             blob: None,
             proof: None,
             placements: BTreeMap::new(),

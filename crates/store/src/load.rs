@@ -64,7 +64,7 @@ impl FromRow for VersionRow {
         let id = version_id(&row.take::<String>()?, row.take()?)?;
         let (material_id, current_since, cause): (String, _, Option<String>) = (row.take()?, row.take()?, row.take()?);
         let cause = cause.map(|cause| RotationCause::from_name(&cause).ok_or_else(|| unreadable("cause", &cause)));
-        let blob: Option<Vec<u8>> = row.take()?;
+        let (in_place, blob): (bool, Option<Vec<u8>>) = (row.take()?, row.take()?);
         let (iv, sealed): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.take()?, row.take()?);
         let proof = match (iv, sealed) {
             (Some(iv), Some(sealed)) => {
@@ -79,6 +79,7 @@ impl FromRow for VersionRow {
             material_id: material_id.into(),
             current_since,
             cause: cause.transpose()?,
+            in_place,
             blob: blob.map(Bytes::from),
             proof,
             placements: BTreeMap::new(),
@@ -105,7 +106,7 @@ macro_rules! rows_of_keys {
         let versions: Vec<VersionRow> = database
             .all(
                 concat!(
-                    "SELECT key_id, version, material_id, current_since, cause, escrow, proof_iv, proof ",
+                    "SELECT key_id, version, material_id, current_since, cause, in_place, escrow, proof_iv, proof ",
                     "FROM key_versions ",
                     $where_key,
                     " ORDER BY key_id, version"

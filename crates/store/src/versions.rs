@@ -21,6 +21,8 @@ pub struct Rotating {
     pub version: KeyVersionId,
     /// Why.
     pub cause: RotationCause,
+    /// It is made in its HSM and stays there.
+    pub in_place: bool,
 }
 
 /// A version that was made and works, with all that is recorded of it when it comes into use.
@@ -67,7 +69,7 @@ impl Store {
     /// Makes the row of a further version of a key, with a pending placement for each HSM. The key must be Enabled, and
     /// no other version of it may be unfinished.
     pub async fn begin_version(&self, rotating: Rotating, hsms: &[HsmId]) -> Result<(), Error> {
-        let (Rotating { version, cause }, hsms) = (rotating, hsms.to_vec());
+        let (Rotating { version, cause, in_place }, hsms) = (rotating, hsms.to_vec());
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
@@ -82,7 +84,7 @@ impl Store {
                 if version.version <= highest.max(buried.unwrap_or(0)) {
                     return Err(Error::Contradiction(format!("the number of version {version} was given already")));
                 }
-                insert_version(database, version, Some(cause)).await?;
+                insert_version(database, version, Some(cause), in_place).await?;
                 for hsm in &hsms {
                     insert_placement(database, version, hsm, Placement::Pending).await?;
                 }
@@ -199,10 +201,12 @@ pub(super) async fn insert_version(
     database: &mut Connection,
     version: KeyVersionId,
     cause: Option<RotationCause>,
+    in_place: bool,
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO key_versions (key_id, version, material_id, cause) VALUES ($1, $2, $3, $4)";
+    let sql = "INSERT INTO key_versions (key_id, version, material_id, cause, in_place) VALUES ($1, $2, $3, $4, $5)";
     let cause = cause.map(RotationCause::name);
-    database.execute(sql, values![version.key, version.version, load::material_id()?, cause]).await?;
+    let parameters = values![version.key, version.version, load::material_id()?, cause, i64::from(in_place)];
+    database.execute(sql, parameters).await?;
     Ok(())
 }
 

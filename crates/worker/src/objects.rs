@@ -150,36 +150,66 @@ fn one(found: &[ObjectHandle], label: &'static str) -> Result<Option<ObjectHandl
     }
 }
 
-/// Fails where a private key was not made in this token, or can leave it, or could before: somebody may have a copy.
-pub(super) fn made_here(session: &Session, private: ObjectHandle, label: &'static str) -> Result<(), Failure> {
-    let asked = [
-        AttributeType::Local,
-        AttributeType::Sensitive,
-        AttributeType::Extractable,
-        AttributeType::AlwaysSensitive,
-        AttributeType::NeverExtractable,
-    ];
-    let (mut local, mut sensitive, mut extractable, mut always_kept) = (false, false, true, true);
-    for attribute in session.get_attributes(private, &asked)? {
-        match attribute {
-            Attribute::Local(value) => local = value,
-            Attribute::Sensitive(value) => sensitive = value,
-            Attribute::Extractable(value) => extractable = value,
-            // Not every vendor shows these two.
-            Attribute::AlwaysSensitive(value) | Attribute::NeverExtractable(value) => always_kept &= value,
-            _ => {}
+/// Where a key is from, as its token has it.
+struct Origin {
+    local: Option<bool>,
+    sensitive: bool,
+    extractable: bool,
+    /// Not every vendor shows what it was at all times.
+    always_kept: bool,
+}
+
+impl Origin {
+    fn of(session: &Session, key: ObjectHandle) -> Result<Self, Failure> {
+        let asked = [
+            AttributeType::Local,
+            AttributeType::Sensitive,
+            AttributeType::Extractable,
+            AttributeType::AlwaysSensitive,
+            AttributeType::NeverExtractable,
+        ];
+        let mut shown = Self { local: None, sensitive: false, extractable: true, always_kept: true };
+        for attribute in session.get_attributes(key, &asked)? {
+            match attribute {
+                Attribute::Local(value) => shown.local = Some(value),
+                Attribute::Sensitive(value) => shown.sensitive = value,
+                Attribute::Extractable(value) => shown.extractable = value,
+                Attribute::AlwaysSensitive(value) | Attribute::NeverExtractable(value) => shown.always_kept &= value,
+                _ => {}
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Why somebody may have a copy. `local`: what it is where the token does not say.
+    fn suspicion(&self, local: bool) -> Option<&'static str> {
+        match (self.local.unwrap_or(local), self.sensitive && !self.extractable, self.always_kept) {
+            (false, ..) => Some("was not made in this token"),
+            (true, false, _) => Some("is not kept from leaving this token"),
+            (true, true, false) => Some("was not kept from leaving this token at all times"),
+            (true, true, true) => None,
         }
     }
-    let why = match (local, sensitive && !extractable, always_kept) {
-        (false, ..) => "was not made in this token",
-        (true, false, _) => "is not kept from leaving this token",
-        (true, true, false) => "was not kept from leaving this token at all times",
-        (true, true, true) => return Ok(()),
-    };
+}
+
+/// Fails where a private key was not made in this token, or can leave it, or could before: somebody may have a copy.
+pub(super) fn made_here(session: &Session, private: ObjectHandle, label: &'static str) -> Result<(), Failure> {
+    let Some(why) = Origin::of(session, private)?.suspicion(false) else { return Ok(()) };
     let then = if label == template::LOG { "another one is made then" } else { "certify the token again" };
     let detail =
         format!("the private key '{label}' {why}, so that somebody may have a copy of it; remove the pair, and {then}");
     Err(Failure::own(Class::Refused, "private key", detail))
+}
+
+/// Fails where these are not one object of a version that was made in this token and never could leave it, as far as the
+/// token shows that.
+pub(super) fn never_left(session: &Session, found: &[ObjectHandle], key: KeyVersionId) -> Result<(), Failure> {
+    let refused = |why: &str| Err(Failure::own(Class::Refused, "key made in place", format!("key {key} {why}")));
+    match found {
+        [] => Err(Failure::own(Class::KeyAbsent, "find key", format!("the token holds no object of key {key}"))),
+        [only] => Origin::of(session, *only)?.suspicion(true).map_or(Ok(()), refused),
+        _ => refused("has several objects in this token"),
+    }
 }
 
 /// The point that a public key on a curve shows, as the token gives it.

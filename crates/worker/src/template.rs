@@ -51,6 +51,16 @@ pub(super) fn placed_key(of: &Capabilities, kind: Kind, key: KeyVersionId, label
     fit(of, "C_UnwrapKey", Objects::SecretKey, fixed(template))
 }
 
+/// A caller's key that is made in the token. There is nothing that could be made of it, or changed about it.
+pub(super) fn key_made_in_place(of: &Capabilities, kind: Kind, key: KeyVersionId, label: &str) -> Vec<Attribute> {
+    let more = vec![
+        Attribute::Id(key.to_bytes().to_vec()),
+        Attribute::Label(of.attributes.label(label).as_bytes().to_vec()),
+        Attribute::Destroyable(true),
+    ];
+    made(of, bound(of, true, false, Use::Key(kind)), fixed(more))
+}
+
 /// A hot copy: the same key, unwrapped into this process's memory. Without an id, which some HSMs take for one object
 /// alone.
 pub(super) fn hot_copy(of: &Capabilities, kind: Kind) -> Vec<Attribute> {

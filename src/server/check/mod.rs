@@ -91,6 +91,14 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
         return Ok(false);
     }
     writeln!(out, "    profile: {}", profile(hsm))?;
+    if hsm.capabilities.keys.in_place() {
+        writeln!(
+            out,
+            "    keys: made in it and never taken out; what is in {} is what its module has put there, and no backup of \
+             keystored's has it",
+            hsm.zone.names().collect::<Vec<_>>().join(" and ")
+        )?;
+    }
     for Broken { promise, why } in promises(&hsm.capabilities) {
         writeln!(out, "    note: it does not hold that {}: {why}", promise.text())?;
     }
@@ -121,7 +129,7 @@ fn describe(ready: &Ready, hsm: &Hsm, out: &mut (dyn Write + Send)) -> io::Resul
     writeln!(out, "    module: {}", text::shown(&ready.module))?;
     writeln!(out, "    token: {:?}, serial number {}", ready.label, text::shown(&ready.serial))?;
     let mut good = user(&ready.user, out)?;
-    for need in Need::ALL {
+    for need in Need::ALL.into_iter().filter(|need| need.is_one_of(&hsm.capabilities)) {
         let has = match need {
             _ if ready.abilities.missing.contains(&need) => "no",
             _ if ready.abilities.unclear.contains(&need) => "its list does not say",

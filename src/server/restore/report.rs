@@ -125,7 +125,7 @@ fn taken_over(out: &mut (dyn Write + Send), plan: &Plan, restored: &Catalogue) -
 }
 
 fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, restored: &Catalogue) -> io::Result<()> {
-    let Plan { unknown, unknown_versions, unknown_stores, back, by_margin, .. } = plan;
+    let Plan { unknown, unknown_versions, unknown_stores, back, by_margin, half_made, .. } = plan;
     if !matches!(restore.present(), Present::Readable { .. }) {
         writeln!(out, "\nWhat happened after the backup is not known:")?;
         for store in restored.key_stores() {
@@ -143,6 +143,24 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
             "  {} of each of {} count as used, since nobody knows how many were",
             many(usize::try_from(MARGIN).unwrap_or(usize::MAX), "encryption"),
             many(*by_margin, "key version")
+        )?;
+    }
+    let in_place = restored.keys().flat_map(|key| &key.versions).filter(|version| version.in_place).count();
+    if in_place > 0 {
+        writeln!(
+            out,
+            "\n{} made in place: their material is in their HSM alone, and no backup of keystored's has it.",
+            match in_place {
+                1 => "1 key version was".to_owned(),
+                more => format!("{more} key versions were"),
+            }
+        )?;
+    }
+    for version in half_made {
+        writeln!(
+            out,
+            "  {version} was being made when the backup was: it is left out, and what its HSM holds of it is left alone \
+             (keystorectl cluster status --orphans)"
         )?;
     }
     if !unknown.is_empty() {

@@ -144,11 +144,16 @@ impl Site {
         let env = |hsm: &toml::Value| -> BTreeMap<String, String> {
             hsm["env"].as_table().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect()
         };
+        // One that stands in several is shown by all of them.
+        let name = |hsm: &toml::Value| match hsm.get("zones").and_then(toml::Value::as_array) {
+            Some(zones) => zones.iter().map(text).collect::<Vec<_>>().join("+"),
+            None => text(&hsm["zone"]),
+        };
         let zone = |hsm: &toml::Value| Zone {
             hsm: text(&hsm["id"]),
-            name: text(&hsm["zone"]),
+            name: name(hsm),
             label: text(&hsm["token_label"]),
-            pin_file: self.path().join("credentials").join(format!("{}.pin", text(&hsm["zone"]))),
+            pin_file: self.path().join("credentials").join(format!("{}.pin", name(hsm))),
             softhsm_conf: env(hsm).get("SOFTHSM2_CONF").map(PathBuf::from).unwrap_or_default(),
             env: env(hsm),
             module: path(&hsm["module"]),

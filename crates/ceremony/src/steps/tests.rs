@@ -8,6 +8,7 @@ fn token(name: &str, made: bool, wrapping: bool) -> Observed {
     Observed {
         hsm: name.into(),
         serial: format!("serial of {name}"),
+        in_place: false,
         objects: CeremonyObjects { identity: made, transport: made, canary: made, wrapping },
         identity: made.then(|| format!("key of {name}").into()),
         identity_certified: made,
@@ -94,6 +95,16 @@ fn a_finished_cluster_is_left_alone() {
 fn a_token_that_joins_is_prepared_without_a_wrapping_key() {
     assert_eq!(next(&[token("c", true, false)], false), Ok(None));
     assert_eq!(next(&[token("c", false, false)], false), Ok(Some((Step::MakeIdentityPair, 0))));
+}
+
+#[test]
+fn a_token_whose_keys_are_made_in_place_needs_no_wrapping_key() {
+    let mut world = World::new(1);
+    world.tokens[0].in_place = true;
+    assert_eq!(world.run(usize::MAX), Ok(true));
+    let CeremonyObjects { identity, transport, canary, wrapping } = world.tokens[0].objects;
+    assert_eq!((identity, transport, canary, wrapping), (true, false, true, false));
+    assert!(world.tokens[0].identity_certified && world.held == [None] && world.sets == 0);
 }
 
 #[test]

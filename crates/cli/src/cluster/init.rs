@@ -81,9 +81,13 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         trust_anchor: trust_anchor.clone(),
         hsms: of(&cluster, serials),
     })?;
+    let kept = match cluster.hsms.iter().any(|hsm| hsm.capabilities.keys.in_place()) {
+        true => "it certifies tokens as HSMs of this cluster",
+        false => "with the PINs it brings further HSMs into the cluster",
+    };
     context.printer.note(format!(
         "\nNext:\n  keystored check --config {}\n  keystorectl key-store create NAME --cluster {} --trust-anchor {}\n\
-         Keep {} where the daemon cannot read it: with the PINs it brings further HSMs into the cluster.",
+         Keep {} where the daemon cannot read it: {kept}.",
         shown(&place.config),
         cluster.id,
         shown(&trust_anchor),

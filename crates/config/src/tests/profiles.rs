@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::topology::alone;
 use super::{GOOD, judge, refused};
 use crate::profiles::{DATA, contradiction};
 use crate::{capabilities, overrides};
@@ -11,6 +12,9 @@ use model::profile::{Basis, Capabilities, IvBy, Means, Profile};
 fn said(of: &str) -> String {
     GOOD.replacen("kill.crypto_ms = 500", of, 1)
 }
+
+/// What has an HSM that could make its keys in place share those of others.
+const WRAPPED: &str = "capabilities.keys.made = \"wrapped\"";
 
 /// The same in a cluster whose PINs are not rotated.
 fn without_rotation(of: &str) -> String {
@@ -75,7 +79,7 @@ fn profiles_are_run_as_they_are_known_to_be() {
     let luna = &config.clusters[0].hsms[1];
     assert_eq!((luna.profile, luna.capabilities.gcm.iv), (Profile::LunaFips, IvBy::NullAppended));
     assert_eq!((luna.workers, luna.sessions, luna.hot_copies), (1, 8, false));
-    let config = judge(&without_rotation("profile = \"luna-ha\"")).expect("good");
+    let config = judge(&without_rotation(&format!("profile = \"luna-ha\"\n{WRAPPED}"))).expect("good");
     let limits = config.clusters[0].hsms[1].kill.map(|limit| limit.as_millis());
     assert_eq!(limits, [20_250, 25_000, 50_000, 80_000], "a module that moves to another HSM is not killed for it");
 }
@@ -109,10 +113,12 @@ fn every_capability_can_be_said_otherwise() {
     for profile in Profile::ALL {
         for (group, keys) in file[profile.name()].as_table().expect("a table") {
             for (key, value) in keys.as_table().into_iter().flatten() {
+                let known = capabilities(profile).expect("there");
                 let text =
                     without_rotation(&format!("profile = {:?}\ncapabilities.{group}.{key} = {value}", profile.name()));
+                let text = if known.keys.in_place() { alone(&text, "zones = [\"b\", \"c\"]") } else { text };
                 let config = judge(&text).unwrap_or_else(|error| panic!("{group}.{key}: {error}"));
-                assert_eq!(config.clusters[0].hsms[1].capabilities, capabilities(profile).expect("there"));
+                assert_eq!(config.clusters[0].hsms.last().expect("hsm-b").capabilities, known);
             }
         }
     }
@@ -123,7 +129,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (text, says) in [
         (
             "capabilities.gmc.iv = \"caller\"",
-            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, gcm, login, objects, run, wrap",
+            "\"gmc\" is no group of capabilities; these are: attributes, calls, codes, gcm, keys, login, objects, run, topology, wrap",
         ),
         ("capabilities.gcm.ivs = \"caller\"", "there is no capabilities.gcm.ivs; its group has: aad_max, iv, iv_bits"),
         ("capabilities.gcm.iv = \"random\"", "capabilities.gcm.iv: unknown variant `random`, expected one of `caller`"),
@@ -244,11 +250,12 @@ fn all_hsms_of_a_cluster_have_one_hash_for_oaep() {
 /// A rotation would fail at each connect, and with it the connect.
 #[test]
 fn what_the_hsm_does_with_pins_binds_the_cluster() {
-    let error = judge(&said("profile = \"cloudhsm\"")).expect_err("no rotation there");
+    let cloudhsm = format!("profile = \"cloudhsm\"\n{WRAPPED}");
+    let error = judge(&said(&cloudhsm)).expect_err("no rotation there");
     assert_eq!(error.line, Some(30));
     assert!(error.message.contains("the user of HSM hsm-b cannot change its PIN"), "{error}");
     assert!(error.message.contains("set rotation = \"none\""), "{error}");
-    let text = without_rotation("profile = \"cloudhsm\"");
+    let text = without_rotation(&cloudhsm);
     let config = judge(&text).expect("good");
     assert_eq!(config.clusters[0].hsms[1].capabilities.login.text(b"12345678"), b"kmsuser:12345678");
     let tries =

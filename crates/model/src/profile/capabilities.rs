@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::login::Login;
 use super::objects::{Attributes, Wrap};
 use super::stored::Stored;
+use super::topology::{Keys, Topology};
 
 /// Everything that is known of how an HSM behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,10 @@ pub struct Capabilities {
     pub calls: Calls,
     /// What its return values mean where they mean something else than the standard says.
     pub codes: Codes,
+    /// What stands behind its slot.
+    pub topology: Topology,
+    /// Where its keys come from.
+    pub keys: Keys,
 }
 
 /// Where the values of a profile are from.
@@ -229,6 +234,8 @@ impl Capabilities {
                 retry_ms: 0,
             },
             codes: Codes { meaning: unclear.to_vec() },
+            topology: Topology::standard(),
+            keys: Keys::standard(),
         }
     }
 }

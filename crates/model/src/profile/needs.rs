@@ -94,6 +94,16 @@ impl Need {
         Some((number, uses))
     }
 
+    /// Whether an HSM of these capabilities needs it: keys that are made in place travel nowhere, and no key that would wrap
+    /// them does.
+    #[must_use]
+    pub fn is_one_of(self, of: &Capabilities) -> bool {
+        match self {
+            Self::AesKeyWrap | Self::RsaOaep | Self::RsaKeyPairs => !of.keys.in_place(),
+            Self::AesGcm | Self::AesKeyGeneration | Self::EcKeyPairs | Self::Ecdsa | Self::RandomNumbers => true,
+        }
+    }
+
     /// What it is called.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -150,7 +160,7 @@ impl Abilities {
     #[must_use]
     pub fn of(offers: &[Offer], random: bool, library: (&str, &str), capabilities: &Capabilities) -> Self {
         let mut abilities = Self { unsuitable: Unsuitable::named(library.0, library.1), ..Self::default() };
-        for need in Need::ALL {
+        for need in Need::ALL.into_iter().filter(|need| need.is_one_of(capabilities)) {
             let unclear = match need.mechanism(capabilities) {
                 None => !random,
                 Some((number, uses)) => match offers.iter().find(|offer| offer.mechanism == number) {

@@ -82,8 +82,12 @@ impl Promise {
         match self {
             // What makes keys so is named in every template, whatever the profile: see `Optional`. The others do not depend
             // on what an HSM can do.
-            Self::NotExtractable | Self::TwoZones | Self::Identity | Self::LookedAt => None,
-            Self::WrappedOnly => (!of.wrap.unwrap_template.is_told()).then_some(
+            Self::NotExtractable | Self::Identity | Self::LookedAt => None,
+            Self::TwoZones => of.topology.replicates().then_some(
+                "nobody can look behind the slot: that its HSMs are in the zones that it counts for, and that its module \
+                 keeps the keys in more than one of them, is the operator's word (capabilities.topology.kind)",
+            ),
+            Self::WrappedOnly => (!of.wrap.unwrap_template.is_told() && !of.keys.in_place()).then_some(
                 "the wrapping key cannot be told what it may unwrap to, so whoever has kmsuser's PIN and a wrapped key from \
                  the database can unwrap it as a key that can be read, or that does something else (capabilities.wrap.unwrap_template)",
             ),
@@ -129,7 +133,7 @@ pub fn promises(of: &Capabilities) -> Vec<Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{LeftOut, UnwrapTemplate};
+    use crate::profile::{KeysMade, LeftOut, TopologyKind, UnwrapTemplate};
 
     fn broken(change: impl FnOnce(&mut Capabilities)) -> Vec<Promise> {
         let mut capabilities = Capabilities { basis: Basis::Measured, ..Capabilities::standard() };
@@ -145,7 +149,15 @@ mod tests {
             names,
         };
         assert_eq!(broken(|_| {}), []);
-        assert_eq!(broken(|of| of.wrap.unwrap_template = UnwrapTemplate::None), [Promise::WrappedOnly]);
+        for template in [UnwrapTemplate::None, UnwrapTemplate::AtGenerate] {
+            assert_eq!(broken(|of| of.wrap.unwrap_template = template), [Promise::WrappedOnly]);
+        }
+        // Behind one slot there may be anything; and where keys are made in place nothing is wrapped.
+        assert_eq!(broken(|of| of.topology.kind = TopologyKind::SelfReplicating), [Promise::TwoZones]);
+        let in_place = |of: &mut Capabilities| {
+            (of.keys.made, of.wrap.unwrap_template) = (KeysMade::InPlace, UnwrapTemplate::None);
+        };
+        assert_eq!(broken(in_place), []);
         for function in ["C_GenerateKey", "C_UnwrapKey", "*"] {
             let left = left_out(function, vec![Optional::AllowedMechanisms]);
             assert_eq!(broken(|of| of.attributes.left_out.push(left)), [Promise::GcmAlone]);

@@ -146,7 +146,7 @@ impl Error {
                 ),
             ),
             cluster::Error::DeadlineExceeded => Self::late(),
-            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key")),
+            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key"), false),
             cluster::Error::NoZone(why) => {
                 Self::transient(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
             }
@@ -262,12 +262,19 @@ const fn way_out(state: ConnectionState) -> &'static str {
 }
 
 /// The key's objects are gone in every HSM.
-pub(crate) fn removed_everywhere(key_arn: &str) -> Error {
+pub(crate) fn removed_everywhere(key_arn: &str, in_place: bool) -> Error {
+    let way_out = match in_place {
+        false => "has the key placed again from its escrow",
+        true => {
+            "whether the vendor's own means bring the HSM's objects back: the key was made in place, and there is no other \
+             copy of it"
+        }
+    };
     Error::permanent(
         Exception::KmsInvalidState,
         format!(
             "{key_arn} is unavailable. Its objects were removed in every HSM that held it: an operator finds out who \
-             removed them and why, and has the key placed again from its escrow."
+             removed them and why, and {way_out}."
         ),
     )
 }

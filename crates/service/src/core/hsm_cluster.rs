@@ -23,6 +23,7 @@ pub(crate) trait HsmCluster: Send + Sync {
     fn most_versions(&self) -> Option<(HsmId, u64)>;
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>>;
+    fn makes_in_place(&self) -> bool;
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error>;
     fn reachable(&self) -> Vec<usize>;
     fn make_key(&self, deadline: Instant) -> BoxFuture<'_, Result<Bytes, Error>>;
@@ -34,6 +35,19 @@ pub(crate) trait HsmCluster: Send + Sync {
         blob: &'a Bytes,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), Error>>;
+    fn make_in_place<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        label: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+    fn confirm_in_place(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<(), Error>>;
     fn make_proof(
         &self,
         member: usize,
@@ -79,6 +93,10 @@ impl HsmCluster for Cluster {
         Box::pin(self.random(length, options))
     }
 
+    fn makes_in_place(&self) -> bool {
+        self.makes_in_place()
+    }
+
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
         self.reachable_for_creation()
     }
@@ -100,6 +118,25 @@ impl HsmCluster for Cluster {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.place(member, version, label, blob, deadline))
+    }
+
+    fn make_in_place<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        label: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.make_in_place(member, version, label, deadline))
+    }
+
+    fn confirm_in_place(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.confirm_in_place(member, version, deadline))
     }
 
     fn make_proof(
@@ -144,11 +181,13 @@ pub(crate) struct Members {
     pub(crate) hsm_cluster: Arc<dyn HsmCluster>,
     /// In the order of the configuration, which is the order of the bits in [`PlacementMask`].
     pub(crate) hsms: Arc<[(HsmId, Zone)]>,
+    /// There is one member, in which keys are made and stay.
+    pub(crate) in_place: bool,
 }
 
 impl Members {
     pub(crate) fn of(hsm_cluster: Arc<dyn HsmCluster>) -> Self {
-        Self { hsms: hsm_cluster.members().into(), hsm_cluster }
+        Self { hsms: hsm_cluster.members().into(), in_place: hsm_cluster.makes_in_place(), hsm_cluster }
     }
 
     /// In which members a version is present. HSMs that are no longer configured have no bit.

@@ -262,7 +262,9 @@ impl Entry {
             (KeyState::Disabled | KeyState::PendingDeletion | KeyState::Creating, _) => {
                 Error::in_state(arn, self.state)
             }
-            (_, Some(Unavailable::Removed)) => removed_everywhere(arn),
+            (_, Some(Unavailable::Removed)) => {
+                removed_everywhere(arn, self.key.current().is_some_and(|version| version.in_place))
+            }
             (_, Some(Unavailable::Store(name, state))) => {
                 invalid(format!("{arn} is unavailable. Its key store {name} is {state}."))
             }

@@ -39,7 +39,7 @@ impl Service {
             core.check_grant_tokens(extras.grant_tokens)?;
             let number = number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
             let length = validate::random_length(number)?;
-            let (id, Members { hsm_cluster, hsms }) = source(&core, &key_store_id)?;
+            let (id, Members { hsm_cluster, hsms, .. }) = source(&core, &key_store_id)?;
             core.in_rate_of(&core.rates(), [&id])?;
             let random = hsm_cluster.random(length, options).await.map_err(|error| Error::of_cluster(error, None))?;
             notes.add("customKeyStoreId", id.as_str());

@@ -28,10 +28,14 @@ pub struct HsmView {
 }
 
 impl HsmView {
-    /// It has joined, and its token holds the cluster's wrapping key.
+    /// It has joined, and its token holds the cluster's wrapping key, or makes its keys in place and needs none.
     #[must_use]
     pub fn is_member(&self) -> bool {
-        self.pin.is_some() && self.status.as_ref().is_some_and(|member| member.status.holds_wrapping_key())
+        let can_have_keys = |member: &MemberStatus| match member.in_place {
+            true => member.status.logged_in.is_some(),
+            false => member.status.holds_wrapping_key(),
+        };
+        self.pin.is_some() && self.status.as_ref().is_some_and(can_have_keys)
     }
 }
 

@@ -7,13 +7,13 @@ use crate::core::Core;
 use crate::core::cluster_registry::ClusterSpec;
 use cluster::discovery::{DiscoveredHsm, discover};
 use model::exception::Exception;
-use model::id::Zone;
 use pki::identity::{Kind, TrustAnchor};
 
 /// A key store needs HSMs in as many zones.
 const ZONES: usize = 2;
 
-/// Looks at a cluster's HSMs: at least two active ones, in distinct zones, certified under the anchor. `unrelated`
+/// Looks at a cluster's HSMs: at least two active ones, in distinct zones, or one that stands in several by itself,
+/// certified under the anchor. `unrelated`
 /// is what it means to the caller when they are certified under another.
 pub(crate) async fn inspect(
     core: &Core,
@@ -22,7 +22,7 @@ pub(crate) async fn inspect(
     unrelated: Exception,
 ) -> Result<(), Error> {
     let now = core.clock().calendar();
-    let mut zones: BTreeSet<Zone> = BTreeSet::new();
+    let mut zones: BTreeSet<String> = BTreeSet::new();
     let (mut active, mut wrong, mut unknown) = (0_usize, Vec::new(), Vec::new());
     for DiscoveredHsm { hsm, zone, seen } in discover(&spec.hsms, core.clock()).await {
         let certificate = match seen {
@@ -38,7 +38,7 @@ pub(crate) async fn inspect(
         };
         active += 1;
         match anchor.certified(Kind::Identity, &certificate, now) {
-            Ok(certified) if certified.hsm == hsm => drop(zones.insert(zone)),
+            Ok(certified) if certified.hsm == hsm => zones.extend(zone.names().map(str::to_owned)),
             Ok(certified) => {
                 wrong.push(format!("HSM {hsm} in zone {zone}: its token was certified as HSM {}", certified.hsm));
             }

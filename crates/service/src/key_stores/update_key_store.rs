@@ -8,6 +8,7 @@ use crate::core::pin_record::{READS, busy, said_of};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
+use crate::lifecycle::has_keys_in_place;
 use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{Said, record_of};
 use model::exception::Exception;
@@ -145,6 +146,13 @@ async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> R
     let (store, cluster) = checked(core, input)?;
     let of_pins = input.password.is_some() || input.pin_was_reset;
     let target = cluster.as_ref().unwrap_or(&store.cluster);
+    if *target != store.cluster && has_keys_in_place(&core.store().catalogue(), id) {
+        let why = format!(
+            "the key store has keys that were made in place in {}, which gives none away: no other cluster can have them",
+            store.cluster
+        );
+        return Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, why));
+    }
     let mut records = BTreeSet::new();
     if cluster.is_some() || of_pins {
         let spec = spec_of(core, target)?;

@@ -156,7 +156,8 @@ async fn begin(
             members.room(&core.store().catalogue(), &store_id)?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let most = core.quotas().keys_per_key_store;
-            let new = NewKey { key_store: store_id, description: description.clone(), tags, hsms, most };
+            let (description, in_place) = (description.clone(), members.in_place);
+            let new = NewKey { key_store: store_id, description, tags, hsms, in_place, most };
             let beginning = core.store().begin_key_with_policy(new, policy.clone(), token.as_ref());
             transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?
         }

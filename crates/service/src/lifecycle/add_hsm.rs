@@ -28,7 +28,7 @@ use model::profile::{PinScope, Rotation};
 use model::secret::Secret;
 use pki::identity::TrustAnchor;
 use protocol::{Op, Reply, ShownTransport, TransportKey};
-use store::KeyStore;
+use store::{Catalogue, KeyStore};
 use supervisor::{Hsm, State};
 
 /// An HSM that is to be brought in.
@@ -91,6 +91,9 @@ impl Lifecycle {
                 store.cluster
             ))
         })?;
+        if has_keys_in_place(&self.core.store().catalogue(), id) {
+            return Err(stay_where_they_are(&hsm));
+        }
         let running = in_use.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
         let known = running.is_some();
         if running.as_ref().is_some_and(|running| running.status().holds_wrapping_key()) {
@@ -320,6 +323,23 @@ fn is_member(hsm: &HsmId) -> Error {
         Exception::CustomKeyStoreInvalidState,
         format!(
             "HSM {hsm} is a member already, and nothing is wrapped for a member; `keystorectl cluster status` shows it"
+        ),
+    )
+}
+
+/// Whether keys of the store are in the HSM that has made them, and can be in no other one.
+pub(crate) fn has_keys_in_place(catalogue: &Catalogue, key_store: &KeyStoreId) -> bool {
+    let keys = catalogue.keys_of(key_store).filter(|key| !key.is_destroyed());
+    keys.flat_map(|key| &key.versions).any(|version| version.in_place)
+}
+
+fn stay_where_they_are(hsm: &HsmId) -> Error {
+    Error::permanent(
+        Exception::CloudHsmClusterInvalidConfiguration,
+        format!(
+            "HSM {hsm} cannot join: the key store has keys that were made in place, in an HSM that gives none away, so that \
+             they could never be in this one. Make a key store over a cluster whose keys are wrapped, and have what was \
+             encrypted encrypted anew under its keys (ReEncrypt)"
         ),
     )
 }

@@ -5,6 +5,10 @@
 //! other → if at least two zones have proven it: the proof, where it is, its first encryptions, and Enabled or current,
 //! all in one transaction. A version costs three waits for the disk, the one for its row among them.
 //!
+//! Where keys are made in place there is one member, which counts for several zones, and no blob: make it there → make the
+//! proof → open it, which is a second operation of the same member → make sure that there is one object, which never was
+//! elsewhere → the same transaction.
+//!
 //! A procedure that a crash interrupted begins again after the blob: nobody has ever used the version, so its objects,
 //! which the crash may have left half written, are replaced and proven anew.
 
@@ -19,8 +23,8 @@ use crate::Error;
 use crate::core::budget::BLOCK;
 use cluster::{self, Proof};
 use model::exception::Exception;
-use model::id::{KeyVersionId, Zone};
-use store::Finished;
+use model::id::KeyVersionId;
+use store::{Finished, Version};
 use telemetry::sampled::{self, Line};
 
 /// Longer than the kill limit of key generation, so that the HSM's own error arrives.
@@ -72,26 +76,29 @@ impl Lifecycle {
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
         let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
         let row = store.catalogue().key(version.key).and_then(|key| key.version(version.version).cloned());
-        let blob = match row.ok_or_else(|| Error::no_key(&arn))?.blob {
-            Some(blob) => blob,
+        let row = row.ok_or_else(|| Error::no_key(&arn))?;
+        if row.in_place != plan.members.in_place {
+            return Err(made_otherwise(&arn));
+        }
+        let blob = match row.blob {
+            blob if row.in_place => blob,
+            Some(blob) => Some(blob),
             None => {
                 let making = hsm_cluster.make_key(self.within(MAKE));
                 let blob = transient(VersionStep::Make, making).await.map_err(of_cluster)?;
                 // Before any token keeps the key: what can be in a token can be filled into another.
                 let kept = transient(VersionStep::RecordBlob, store.keep_blob(version, &blob)).await;
                 kept.map_err(Error::of_store)?;
-                blob
+                Some(blob)
             }
         };
-        let making = Making { lifecycle: self, plan, arn: &arn, blob: &blob };
+        let making = Making { lifecycle: self, plan, arn: &arn, blob: blob.as_ref() };
         let mut placed = transient(VersionStep::Place, making.place(&reachable)).await;
         let first_proof = transient(VersionStep::MakeProof, making.first_proof(&mut placed)).await;
         let (maker, proof) = first_proof.map_err(of_cluster)?;
-        let mut proven = BTreeSet::from([maker]);
-        let others = placed.into_iter().filter(|member| *member != maker);
-        let proving = join_all(others.map(|member| making.prove(member, &proof)));
+        let proving = join_all(placed.into_iter().map(|member| making.prove(member, &proof, member == maker)));
         let opened = transient(VersionStep::Prove, proving).await;
-        proven.extend(opened.into_iter().flatten());
+        let proven: BTreeSet<usize> = opened.into_iter().flatten().collect();
         making.enough(&proven)?;
         let missed = reachable.into_iter().filter(|member| !proven.contains(member)).collect();
         Ok(Made { proven, missed, proof })
@@ -116,7 +123,9 @@ impl Lifecycle {
     pub(super) async fn undo(&self, plan: &Plan) {
         let (version, store) = (plan.version, self.core.store());
         let (key, number) = (version.key, version.version);
-        let blob = store.catalogue().key(key).and_then(|key| key.version(number)?.blob.clone());
+        let catalogue = store.catalogue();
+        let row = catalogue.key(key).and_then(|key| key.version(number));
+        let may_be_there = row.is_some_and(Version::may_be_in_tokens);
         let abandoning = async {
             match plan.creates() {
                 true => store.abandon_key(key).await,
@@ -128,8 +137,8 @@ impl Lifecycle {
                 "the row of an unfinished key version could not be taken away; the next start goes on with it");
             return;
         }
-        // Without a blob no token was asked to keep anything.
-        let members = if blob.is_some() { 0..plan.members.hsms.len() } else { 0..0 };
+        // Else no token was asked to keep anything.
+        let members = if may_be_there { 0..plan.members.hsms.len() } else { 0..0 };
         let destroying = join_all(members.map(|member| async move {
             let result = plan.members.hsm_cluster.destroy(member, version, self.within(STEP)).await;
             result.map_err(|error| (&plan.members.hsms[member].0, error))
@@ -148,12 +157,24 @@ impl Lifecycle {
     }
 }
 
-/// A version on its way, once its blob is stored.
+/// What was begun while the configuration had keys made in another way is taken away, not finished: in place each HSM would
+/// make a material of its own.
+fn made_otherwise(arn: &str) -> Error {
+    Error::transient(
+        Exception::CloudHsmClusterInvalidConfiguration,
+        format!(
+            "a version of {arn} was begun while the configuration had keys made in another way (capabilities.keys.made); it is \
+             taken away, and then the same call can be made again"
+        ),
+    )
+}
+
+/// A version on its way, once its blob is stored, or where it has none because it is made in place.
 struct Making<'a> {
     lifecycle: &'a Lifecycle,
     plan: &'a Plan,
     arn: &'a str,
-    blob: &'a Bytes,
+    blob: Option<&'a Bytes>,
 }
 
 impl Making<'_> {
@@ -170,8 +191,11 @@ impl Making<'_> {
     }
 
     async fn place_in(&self, member: usize) -> Result<(), cluster::Error> {
-        let deadline = self.lifecycle.within(STEP);
-        self.plan.members.hsm_cluster.place(member, self.plan.version, self.arn, self.blob, deadline).await
+        let (cluster, version) = (&self.plan.members.hsm_cluster, self.plan.version);
+        match self.blob {
+            Some(blob) => cluster.place(member, version, self.arn, blob, self.lifecycle.within(STEP)).await,
+            None => cluster.make_in_place(member, version, self.arn, self.lifecycle.within(MAKE)).await,
+        }
     }
 
     /// Makes the proof in the first member that can; members that cannot are taken off the list.
@@ -204,10 +228,18 @@ impl Making<'_> {
         self.plan.members.hsm_cluster.make_proof(member, self.plan.version, self.lifecycle.within(STEP)).await
     }
 
-    /// Opens the proof in a member; an object that does not is destroyed and placed again, once.
-    async fn prove(&self, member: usize, proof: &Proof) -> Option<usize> {
+    /// Opens the proof in a member. Who has made it has proven the key by that, unless it counts for several zones: then a
+    /// second operation has to succeed as well. An object that does not open it is destroyed and placed again, once; one that
+    /// was made in place is the only one there is.
+    async fn prove(&self, member: usize, proof: &Proof, made_it: bool) -> Option<usize> {
+        if made_it && !self.plan.members.hsms[member].1.is_spread() {
+            return Some(member);
+        }
         if let Err(error) = self.open(member, proof).await {
             self.complain(member, "opening the proof", &error);
+            if self.blob.is_none() {
+                return None;
+            }
             let again = match self.replace(member).await {
                 Ok(()) => self.open(member, proof).await,
                 Err(error) => Err(error),
@@ -221,7 +253,12 @@ impl Making<'_> {
     }
 
     async fn open(&self, member: usize, proof: &Proof) -> Result<(), cluster::Error> {
-        self.plan.members.hsm_cluster.prove(member, self.plan.version, proof, self.lifecycle.within(STEP)).await
+        let (cluster, version) = (&self.plan.members.hsm_cluster, self.plan.version);
+        cluster.prove(member, version, proof, self.lifecycle.within(STEP)).await?;
+        match self.blob {
+            Some(_) => Ok(()),
+            None => cluster.confirm_in_place(member, version, self.lifecycle.within(STEP)).await,
+        }
     }
 
     /// The object is our own and was never used: nobody loses anything by its end.
@@ -232,11 +269,11 @@ impl Making<'_> {
 
     fn enough(&self, proven: &BTreeSet<usize>) -> Result<(), Error> {
         let hsms = &self.plan.members.hsms;
-        let zones: BTreeSet<&Zone> = proven.iter().map(|member| &hsms[*member].1).collect();
-        if zones.len() >= ZONES {
+        let names: BTreeSet<&str> = proven.iter().flat_map(|member| hsms[*member].1.names()).collect();
+        if names.len() >= ZONES {
             return Ok(());
         }
-        let names: Vec<&str> = zones.into_iter().map(Zone::as_str).collect();
+        let names: Vec<&str> = names.into_iter().collect();
         Err(Error::permanent(
             Exception::CloudHsmClusterInvalidConfiguration,
             format!(

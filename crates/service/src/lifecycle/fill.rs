@@ -1,4 +1,5 @@
-//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. One after the other
+//! Filling an HSM from escrow: keys that are wanted in it and are not there, or not proven there. Of one that was made in
+//! place it is only looked whether it is there again. One after the other
 //! and with a rest after each, so that the HSM goes on serving callers meanwhile.
 
 use std::time::Duration;
@@ -7,6 +8,7 @@ use super::Lifecycle;
 use cluster::{Cluster, Proof};
 use model::id::{HsmId, KeyVersionId};
 use model::key::Placement;
+use protocol::Class;
 
 /// For one step in one HSM, with others waiting before it.
 const STEP: Duration = Duration::from_secs(20);
@@ -15,6 +17,9 @@ const STEP: Duration = Duration::from_secs(20);
 const REST: u32 = 2;
 /// Where the HSM hangs over a key, the rest is no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// Why a key that was made in place cannot be placed.
+const GONE: &str = "it was made in this HSM, which does not hold it any more, and there is no copy of it that could be placed: \
+                    it comes back only where the vendor's own means restore the HSM";
 
 impl Lifecycle {
     /// Places and proves each of these versions; whether all of them are there now.
@@ -56,15 +61,31 @@ impl Lifecycle {
     ) -> Result<(), String> {
         let catalogue = self.core.store().catalogue();
         let row = catalogue.key(version.key).and_then(|key| key.versions.iter().find(|row| row.id == version));
-        let Some((blob, (iv, sealed))) = row.and_then(|row| Some((row.blob.as_ref()?, row.proof.clone()?))) else {
-            return Err("it has no escrow or no proof".to_owned());
+        let Some((row, (iv, sealed))) = row.and_then(|row| Some((row, row.proof.clone()?))) else {
+            return Err("it has no proof".to_owned());
         };
-        let arn = self.core.scope().key_arn(version.key);
-        let within = || self.core.clock().now() + STEP;
-        cluster.place(member, version, &arn, blob, within()).await.map_err(|error| error.to_string())?;
-        let proof = Proof { iv, sealed };
-        cluster.prove(member, version, &proof, within()).await.map_err(|error| error.to_string())?;
-        let placed = self.core.store().set_placement(version, hsm, Placement::Present).await;
-        placed.map_err(|error| error.to_string())
+        let (proof, within) = (Proof { iv, sealed }, || self.core.clock().now() + STEP);
+        match &row.blob {
+            Some(blob) => {
+                let arn = self.core.scope().key_arn(version.key);
+                cluster.place(member, version, &arn, blob, within()).await.map_err(|error| error.to_string())?;
+            }
+            // It is there again, or it is lost.
+            None if row.in_place => {}
+            None => return Err("it has no escrow".to_owned()),
+        }
+        let (at, why) = match cluster.prove(member, version, &proof, within()).await {
+            Ok(()) => (Placement::Present, None),
+            Err(error) if row.in_place && is_absent(&error) => (Placement::Removed, Some(GONE)),
+            Err(error) => return Err(error.to_string()),
+        };
+        let placed = self.core.store().set_placement(version, hsm, at).await;
+        placed.map_err(|error| error.to_string())?;
+        why.map_or(Ok(()), |why| Err(why.to_owned()))
     }
+}
+
+/// The HSM is sound, and has no such object.
+fn is_absent(error: &cluster::Error) -> bool {
+    matches!(error, cluster::Error::Hsm { fault, .. } if fault.class == Class::KeyAbsent)
 }

@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-pub(crate) use self::add_hsm::wrapped_key_is_sane;
 pub use self::add_hsm::{AddHsmInput, AddedHsm};
+pub(crate) use self::add_hsm::{has_keys_in_place, wrapped_key_is_sane};
 pub(crate) use self::procedures::Procedures;
 pub(crate) use self::reconcile::Reconcilers;
 pub(crate) use self::reconcile::missing_in;
@@ -85,15 +85,15 @@ steps! {
     pub enum VersionStep in "version" {
         /// Its row is on record.
         RecordBegun = "record-begun",
-        /// An HSM makes it, and gives it wrapped.
+        /// An HSM makes it, and gives it wrapped; not where keys are made in place.
         Make = "make",
-        /// Its escrow is on record.
+        /// Its escrow is on record; likewise.
         RecordBlob = "record-blob",
-        /// It is placed in each HSM that can be reached.
+        /// It is placed in each HSM that can be reached, or made in the one that keeps it.
         Place = "place",
         /// One of them makes its proof ciphertext.
         MakeProof = "make-proof",
-        /// The others open it.
+        /// The others open it, and who counts for several zones opens it too.
         Prove = "prove",
         /// Its proof ciphertext and where it is are on record, and the key is Enabled with it, or it encrypts in place of
         /// the one before.

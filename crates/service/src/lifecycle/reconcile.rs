@@ -156,6 +156,7 @@ impl Lifecycle {
             }
         };
         let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
+        let gone = self.gone_for_good(cluster, member, gone).await;
         // After: versions that were begun meanwhile are no orphans.
         let catalogue = self.core.store().catalogue();
         orphans.retain(|version| catalogue.key(version.key).is_none_or(|key| key.version(version.version).is_none()));
@@ -179,6 +180,19 @@ impl Lifecycle {
             self.resume_in_background();
         }
         seen.is_some() && filled && destroyed.all
+    }
+
+    /// What an HSM still does not show after it has had the time to have its objects wherever it keeps them. One that is a
+    /// single token shows what it has.
+    async fn gone_for_good(&self, cluster: &Cluster, member: usize, gone: Vec<KeyVersionId>) -> Vec<KeyVersionId> {
+        let hsm = cluster.members().get(member).map(|hsm| &hsm.settings().capabilities.topology);
+        let Some(topology) = hsm.filter(|topology| topology.replicates() && !gone.is_empty()) else { return gone };
+        tokio::time::sleep(topology.settles()).await;
+        match cluster.list(member, self.core.clock().now() + LIST).await {
+            Ok(seen) => gone.into_iter().filter(|version| !seen.contains(version)).collect(),
+            // The next look tells.
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Destroys what is there of material that was given up, `undone` for the first time.
@@ -234,7 +248,7 @@ pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> 
             return (version.id, Wanted::Destroyed);
         }
         let unfinished = key.state == KeyState::Creating || version.id.version > key.current_version;
-        // Without escrow there is nothing to fill from.
+        // Without escrow there is nothing to fill from, but for an HSM that has made it itself.
         match unfinished || (version.blob.is_none() && placement.is_none()) {
             true => (version.id, Wanted::Unfinished),
             false => (version.id, Wanted::Placed(placement)),

@@ -51,7 +51,8 @@ impl Lifecycle {
         let made = if creates { row.current() } else { row.unfinished() };
         let Some(made) = made else { return };
         let version = made.id;
-        if made.blob.is_none() || row.is_destroyed() {
+        let in_place = made.in_place;
+        if !made.may_be_in_tokens() || row.is_destroyed() {
             // No token was asked to keep anything of it, or all of the key is being destroyed.
             let abandoned = match creates {
                 true => self.core.store().abandon_key(key).await,
@@ -68,12 +69,14 @@ impl Lifecycle {
             tracing::debug!(%version, "an unfinished key version is finished when its key store is connected");
             return;
         };
+        // The key was taken out of use meanwhile, and keeps the version that it has; or the configuration has versions made
+        // in another way by now.
+        let wanted = (creates || row.state == KeyState::Enabled) && in_place == members.in_place;
         let plan = Plan { version, members, origin: Origin::Interrupted };
-        let outcome = match creates || row.state == KeyState::Enabled {
+        let outcome = match wanted {
             true => self.finish(&mut creations, plan),
-            // The key was taken out of use meanwhile: it keeps the version that it has.
             false => {
-                tracing::info!(%version, "an unfinished version of a key that is not in use any more is taken away");
+                tracing::info!(%version, "an unfinished key version that is not wanted any more is taken away");
                 self.run(&mut creations, key, async move { (Ok(()), Some(plan)) })
             }
         };

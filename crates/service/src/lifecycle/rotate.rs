@@ -59,7 +59,7 @@ impl Lifecycle {
             Err(error) => return (Err(error), None),
         };
         let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
-        let beginning = self.core.store().begin_version(Rotating { version, cause }, &hsms);
+        let beginning = self.core.store().begin_version(Rotating { version, cause, in_place: members.in_place }, &hsms);
         if let Err(error) = transient(VersionStep::RecordBegun, beginning).await {
             return (Err(self.core.of_store(error)), None);
         }

@@ -212,12 +212,16 @@ impl HsmCluster for Fake {
         .boxed()
     }
 
+    /// One that stands in several zones by itself.
+    fn makes_in_place(&self) -> bool {
+        matches!(&self.members[..], [(_, zone)] if zone.is_spread())
+    }
+
     fn reachable_for_creation(&self) -> Result<Vec<usize>, Error> {
         let absent = self.absent.lock().unwrap();
         let reachable: Vec<usize> = (0..self.members.len()).filter(|member| !absent.contains(member)).collect();
-        let mut zones: Vec<&Zone> = reachable.iter().map(|member| &self.members[*member].1).collect();
-        zones.dedup();
-        if zones.len() < 2 { Err(Error::TooFewZones("the rest is absent".into())) } else { Ok(reachable) }
+        let zones = Zone::count(reachable.iter().map(|member| &self.members[*member].1));
+        if zones < 2 { Err(Error::TooFewZones("the rest is absent".into())) } else { Ok(reachable) }
     }
 
     fn reachable(&self) -> Vec<usize> {
@@ -248,6 +252,36 @@ impl HsmCluster for Fake {
             let material = if spoiled { Bytes::from_static(b"wrong") } else { blob.clone() };
             self.tokens.lock().unwrap()[member].entry(version).or_insert(material);
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn make_in_place<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        label: &'a str,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            assert!(label.ends_with(&version.key.to_string()), "the label is the key's ARN");
+            self.try_step("place", member)?;
+            let material = Bytes::from(format!("made in place {}", self.made.fetch_add(1, Ordering::Relaxed)));
+            self.tokens.lock().unwrap()[member].entry(version).or_insert(material);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn confirm_in_place(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        _deadline: Instant,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            self.try_step("confirm", member)?;
+            self.in_member(member, version).map(drop)
         }
         .boxed()
     }

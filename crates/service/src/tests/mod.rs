@@ -21,6 +21,7 @@ mod explain;
 mod fake;
 mod grant_tokens;
 mod grants;
+mod in_place;
 mod keyring;
 mod keys;
 mod names;

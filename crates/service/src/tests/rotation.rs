@@ -152,7 +152,7 @@ async fn a_crash_at_any_step_is_resumed() {
         let id = key.id.to_string();
         let before = bench.encrypt(plain(&id, b"before")).await.unwrap();
         let version = KeyVersionId { key: key.id, version: 2 };
-        let rotating = Rotating { version, cause: RotationCause::Request };
+        let rotating = Rotating { version, cause: RotationCause::Request, in_place: false };
         bench.store.begin_version(rotating, &hsms).await.unwrap();
         if with_blob {
             bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
@@ -178,7 +178,7 @@ async fn what_is_unfinished_of_a_key_out_of_use_is_taken_away() {
     let bench = Bench::new().await;
     let key = bench.create().await;
     let version = KeyVersionId { key: key.id, version: 2 };
-    bench.store.begin_version(Rotating { version, cause: RotationCause::Request }, &[]).await.unwrap();
+    bench.store.begin_version(Rotating { version, cause: RotationCause::Request, in_place: false }, &[]).await.unwrap();
     bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
     bench.fake.tokens.lock().unwrap()[0].insert(version, bytes::Bytes::from_static(b"placed"));
     bench.service.disable_key(&bench.call(), &key.id.to_string()).await.unwrap();
@@ -197,7 +197,11 @@ async fn what_could_not_be_finished_is_tried_again() {
     let hsms: Vec<_> =
         bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
     let next = KeyVersionId { key: rotated.id, version: 2 };
-    bench.store.begin_version(Rotating { version: next, cause: RotationCause::Request }, &hsms).await.unwrap();
+    bench
+        .store
+        .begin_version(Rotating { version: next, cause: RotationCause::Request, in_place: false }, &hsms)
+        .await
+        .unwrap();
     let begun = bench.store.begin_key(NewKey::new(&bench.key_store, &hsms), None).await.unwrap();
     let (Begun::New(made) | Begun::Existing(made)) = begun;
     for version in [next, KeyVersionId { key: made, version: 1 }] {
@@ -219,7 +223,7 @@ async fn a_key_that_is_disabled_meanwhile_keeps_its_version() {
     let bench = Bench::new().await;
     let key = bench.create().await;
     let version = KeyVersionId { key: key.id, version: 2 };
-    let rotating = Rotating { version, cause: RotationCause::Request };
+    let rotating = Rotating { version, cause: RotationCause::Request, in_place: false };
     bench.store.begin_version(rotating, &[]).await.unwrap();
     bench.service.disable_key(&bench.call(), &key.id.to_string()).await.unwrap();
     let proof = ([0; 12], bytes::Bytes::from_static(b"proof"));

@@ -91,7 +91,7 @@ async fn apply(database: &mut Transaction, plan: &Plan) -> Result<(), Error> {
             )
             .await?;
     }
-    for version in &plan.gone {
+    for version in plan.gone.iter().chain(&plan.half_made) {
         database
             .execute(
                 "DELETE FROM key_versions WHERE key_id = $1 AND version = $2",

@@ -63,6 +63,9 @@ pub struct Plan {
     pub gone: Vec<KeyVersionId>,
     /// Keys that the backup caught half made, and that cannot be finished from what it holds.
     pub left_out: Vec<KeyId>,
+    /// Versions that were being made in their HSM when the backup was made. What became of them the backup does not know,
+    /// and to go on with one would make another material of it: they are left out, and what there is of them left alone.
+    pub half_made: Vec<KeyVersionId>,
     /// Encryptions that count as reserved.
     pub reserved: Vec<(KeyVersionId, u64)>,
     /// How many of them by [`MARGIN`], because nothing better is known.
@@ -95,7 +98,8 @@ pub struct Plan {
 pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let Some(former) = former else {
         let access = access::plan(&backup.catalogue, None, order);
-        let mut plan = Plan { revision: backup.catalogue.revision(), access, ..Plan::default() };
+        let half_made = half_made(&backup.catalogue);
+        let mut plan = Plan { revision: backup.catalogue.revision(), access, half_made, ..Plan::default() };
         reserve(&mut plan, backup, None, true);
         return plan;
     };
@@ -103,6 +107,7 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
         pins: pins(backup, former, order),
         revision: backup.catalogue.revision().max(former.catalogue.revision()),
         access: access::plan(&backup.catalogue, Some(&former.catalogue), order),
+        half_made: half_made(&backup.catalogue),
         ..Plan::default()
     };
     if order != Order::BackupIsNewer {
@@ -132,8 +137,9 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
             }
             Some(then) => {
                 let made = key.versions.iter().filter(|version| version.current_since.is_some());
-                plan.unknown_versions
-                    .extend(made.map(|version| version.id).filter(|id| then.version(id.version).is_none()));
+                let kept = |id: &KeyVersionId| then.version(id.version).is_some() && !plan.half_made.contains(id);
+                let lost: Vec<_> = made.map(|version| version.id).filter(|id| !kept(id)).collect();
+                plan.unknown_versions.extend(lost);
                 let deletes = |key: &Key| key.state == KeyState::PendingDeletion;
                 if deletes(then) && !deletes(key) && order != Order::BackupIsNewer {
                     plan.spared.push(key.id);
@@ -159,6 +165,14 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let back = |key: &KeyId| new.key(*key).is_none() && !plan.gone.iter().any(|gone| gone.key == *key);
     plan.back = old.keys().map(|key| key.id).filter(back).collect();
     plan
+}
+
+fn half_made(backup: &Catalogue) -> Vec<KeyVersionId> {
+    let made = |key: &Key| match key.state {
+        KeyState::Creating => key.current().cloned(),
+        _ => key.unfinished().cloned(),
+    };
+    backup.keys().filter_map(|key| made(key)).filter(|version| version.in_place).map(|version| version.id).collect()
 }
 
 /// Whether the former's PIN of an HSM is at least as new as the backup's.

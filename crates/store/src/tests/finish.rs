@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Bench;
-use crate::{Error, Finished, NewKey, Rotating};
+use crate::{Begun, Error, Finished, NewKey, Rotating};
 use model::id::KeyVersionId;
 use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::{ConnectionState, Event};
@@ -25,7 +25,10 @@ async fn one_change_records_all_that_a_version_needs() {
     assert_eq!(store.unreserved_encryptions(first), ENCRYPTIONS_PER_VERSION - 10);
 
     let second = KeyVersionId { version: 2, ..first };
-    store.begin_version(Rotating { version: second, cause: RotationCause::Request }, &[]).await.unwrap();
+    store
+        .begin_version(Rotating { version: second, cause: RotationCause::Request, in_place: false }, &[])
+        .await
+        .unwrap();
     store.finish_version(finished(second)).await.unwrap();
     let key = store.catalogue().key(first.key).cloned().unwrap();
     assert_eq!((key.state, key.current_version), (KeyState::Enabled, 2));
@@ -34,6 +37,30 @@ async fn one_change_records_all_that_a_version_needs() {
         assert_eq!(version.placements.get(&"hsm-a".into()), Some(&Placement::Present));
     }
     assert_eq!(key.versions[0].placements.get(&"hsm-b".into()), Some(&Placement::Pending));
+}
+
+/// Its HSM may hold it from the moment in which it is on record.
+#[tokio::test]
+async fn what_is_made_in_place_is_remembered_from_its_beginning() {
+    let mut bench = Bench::new().await;
+    let new = NewKey { in_place: true, ..NewKey::new(&bench.key_store, &["hsm-a".into()]) };
+    let Begun::New(key) = bench.store.begin_key(new.clone(), None).await.unwrap() else { panic!("it is new") };
+    let Begun::New(given_up) = bench.store.begin_key(new, None).await.unwrap() else { panic!("it is new") };
+    let [first, second] = [1, 2].map(|version| KeyVersionId { key, version });
+    bench.store.finish_version(finished(first)).await.unwrap();
+    let rotating = Rotating { version: second, cause: RotationCause::Request, in_place: true };
+    bench.store.begin_version(rotating, &["hsm-a".into()]).await.unwrap();
+    bench.reopen().await;
+    let catalogue = bench.store.catalogue();
+    let versions = &catalogue.key(key).unwrap().versions;
+    assert!(
+        versions.len() == 2 && versions.iter().all(|one| one.in_place && one.blob.is_none() && one.may_be_in_tokens())
+    );
+    bench.store.abandon_version(second).await.unwrap();
+    bench.store.abandon_key(given_up).await.unwrap();
+    let catalogue = bench.store.catalogue();
+    let given_up = KeyVersionId { key: given_up, version: 1 };
+    assert!(catalogue.destroyed_of(key).eq([second]) && catalogue.destroyed_of(given_up.key).eq([given_up]));
 }
 
 #[tokio::test]

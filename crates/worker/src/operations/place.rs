@@ -46,7 +46,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str, blob: &[u8]
 /// No search where what the token holds is known: this worker alone writes to it, and all objects are looked at anew with
 /// each list. What a person puts there by other means, and between two lists, is not seen, and then there are two
 /// objects with one id; a key that fails because of that is destroyed with all of them and placed anew.
-fn is_there(owner: &mut Owner, key: KeyVersionId) -> Result<bool, Failure> {
+pub(super) fn is_there(owner: &mut Owner, key: KeyVersionId) -> Result<bool, Failure> {
     let mut complete = owner.token.keys.is_complete();
     if let Some(known) = owner.token.keys.object(key) {
         if objects::is_of_key(&owner.token.module, &owner.session, known, key)? {

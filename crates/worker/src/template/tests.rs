@@ -145,3 +145,16 @@ fn the_length_is_named_where_it_is_wanted() {
         assert!(passing_key(&of, KIND).contains(&length));
     }
 }
+
+/// Nothing of it can be changed, copied, wrapped or read.
+#[test]
+fn a_key_made_in_place_stays_as_it_is() {
+    for profile in Profile::ALL {
+        let template = key_made_in_place(&of(profile), KIND, key(), "k");
+        let kept = [Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Modifiable(false)];
+        assert!(kept.iter().all(|attribute| template.contains(attribute)), "{profile:?}: {template:?}");
+        assert!(template.contains(&Attribute::ValueLen(AES_256_BYTES.into())), "{profile:?}");
+        let copyable = of(profile).attributes.leave_out("C_GenerateKey", Objects::SecretKey, Optional::Copyable);
+        assert_eq!(template.contains(&Attribute::Copyable(false)), !copyable, "{profile:?}");
+    }
+}

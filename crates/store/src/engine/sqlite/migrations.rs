@@ -18,6 +18,7 @@ pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         (9, "voters", include_str!("../../../migrations/0009_voters.sql")),
         (10, "access keys", include_str!("../../../migrations/0010_access_keys.sql")),
         (11, "audit logs", include_str!("../../../migrations/0011_audit_logs.sql")),
+        (12, "in place", include_str!("../../../migrations/0012_in_place.sql")),
     ];
     let step = |(version, what, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, what.into(), MigrationType::Simple, sql.into_sql_str(), false)

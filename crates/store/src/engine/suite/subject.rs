@@ -220,7 +220,7 @@ impl Subject {
             Act::MakeCurrent | Act::AbandonVersion => {
                 self.store.force_state(key, KeyState::Enabled).await.unwrap();
                 let next = KeyVersionId { key, version: 2 };
-                let rotating = Rotating { version: next, cause: RotationCause::Period };
+                let rotating = Rotating { version: next, cause: RotationCause::Period, in_place: false };
                 self.store.begin_version(rotating, &["hsm-a".into()]).await.unwrap();
                 let finished =
                     Finished { version: next, proof: ([3; 12], bytes), proven: vec!["hsm-a".into()], reserve: 10 };

@@ -95,6 +95,39 @@ fn keys_that_were_being_made_are_finished_or_told_of() {
     }
 }
 
+/// To go on with one would make another material of it, and it may have come into use since.
+#[test]
+fn what_was_being_made_in_place_is_left_out() {
+    let id = KeyId::from_bytes([3; 16]);
+    let of = |number| KeyVersionId { key: id, version: number };
+    let state_of = |in_place: bool, state, current: u32| {
+        let mut key = Key::bare(id, KeyStoreId::from("cks-1"), state);
+        key.versions.push(crate::Version::bare(of(2)));
+        if state == KeyState::Creating {
+            key.versions.truncate(1);
+        }
+        key.current_version = current;
+        for version in &mut key.versions {
+            version.in_place = in_place;
+            version.blob = (!in_place).then(|| Bytes::from_static(b"blob"));
+            version.current_since = (version.id.version <= current).then_some(7);
+        }
+        let mut facts = Facts::default();
+        Arc::make_mut(&mut facts.catalogue).put_key(id, Some(key));
+        facts
+    };
+    let finished = state_of(true, KeyState::Enabled, 2);
+    for former in [None, Some(&finished)] {
+        let plan = |backup: &Facts| plan(backup, former, Order::FormerIsNewer);
+        assert_eq!(plan(&state_of(true, KeyState::Creating, 1)).half_made, [of(1)]);
+        let further = plan(&state_of(true, KeyState::Enabled, 1));
+        assert_eq!(further.half_made, [of(2)]);
+        assert_eq!(further.unknown_versions, former.map_or(vec![], |_| vec![of(2)]), "it is told of");
+        assert!(plan(&finished).half_made.is_empty() && plan(&finished).unknown_versions.is_empty());
+        assert!(plan(&state_of(false, KeyState::Enabled, 1)).half_made.is_empty(), "that is finished from its blob");
+    }
+}
+
 /// Failed logins are a token's, and are not undone by a file.
 #[test]
 fn failed_logins_are_kept() {

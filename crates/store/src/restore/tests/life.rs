@@ -26,7 +26,7 @@ async fn a_deletion_that_was_cancelled_is_not_revived_and_destroyed_material_not
 
     store.cancel_deletion(spared).await.unwrap();
     let version = KeyVersionId { key: rotated, version: 2 };
-    let rotating = Rotating { version, cause: RotationCause::Request };
+    let rotating = Rotating { version, cause: RotationCause::Request, in_place: false };
     store.begin_version(rotating, &[]).await.unwrap();
     let proof = ([0; 12], Bytes::from_static(b"proof"));
     store.finish_version(Finished { version, proof, proven: Vec::new(), reserve: 0 }).await.unwrap();

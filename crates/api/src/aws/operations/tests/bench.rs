@@ -56,6 +56,7 @@ impl Bench {
                 key_store: key_store.clone(),
                 description: description.to_owned(),
                 tags: BTreeMap::new(),
+                in_place: false,
                 hsms: Vec::new(),
                 most: 2,
             };

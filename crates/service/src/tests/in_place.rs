@@ -1,0 +1,142 @@
+//! Keys that are made in the one HSM that there is, which stands for several zones, and never leave it.
+
+use std::time::Duration;
+
+use super::bench::{Bench, exception, plain, sealed};
+use crate::UpdateKeyStoreInput;
+use model::exception::Exception;
+use model::id::KeyVersionId;
+use model::key::{KeyState, Placement, RotationCause};
+use model::key_store::Event;
+use store::{Begun, NewKey, Rotating};
+
+async fn bench() -> Bench {
+    Bench::over(&["zone-a+zone-b"]).await
+}
+
+#[tokio::test]
+async fn a_key_is_made_there_and_serves() {
+    let bench = bench().await;
+    let key = bench.create_with("t").await.unwrap();
+    assert_eq!(key.state, KeyState::Enabled);
+    assert_eq!(key.placements, [("hsm-0".to_owned(), "zone-a+zone-b".to_owned(), Placement::Present)]);
+    let row = bench.store.catalogue().key(key.id).cloned().unwrap();
+    let version = row.current().unwrap();
+    assert!(version.in_place && version.blob.is_none() && version.proof.is_some(), "no escrow: {version:?}");
+    assert_eq!(bench.create_with("t").await.unwrap().id, key.id, "the same call gives the same key");
+    let first = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap();
+    bench.service.rotate_key_on_demand(&bench.call(), &key.id.to_string()).await.unwrap();
+    let second = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap();
+    for (ciphertext, version) in [(first, 1_u32), (second, 2)] {
+        assert_eq!(ciphertext[17..21], version.to_be_bytes());
+        assert_eq!(bench.decrypt(sealed(&ciphertext)).await.unwrap(), b"secret");
+    }
+    assert_eq!(bench.fake.objects(), [2]);
+}
+
+/// Who counts for two zones proves the key by two operations, and shows that there is one object of it.
+#[tokio::test]
+async fn a_creation_that_fails_leaves_nothing_behind() {
+    for step in ["place", "proof", "prove", "confirm"] {
+        let bench = bench().await;
+        bench.fake.fail(step, 0, 100);
+        bench.create_with("t").await.unwrap_err();
+        bench.service.drained(Duration::from_secs(30)).await;
+        assert_eq!(bench.fake.objects(), [0], "after {step}");
+        let catalogue = bench.store.catalogue();
+        assert_eq!(catalogue.key_count(), 0, "after {step}");
+        assert_eq!(catalogue.orphaned().count(), 1, "after {step} what may be there is destroyed when it is seen");
+        bench.fake.faults.lock().unwrap().clear();
+        assert_eq!(bench.create_with("t").await.unwrap().state, KeyState::Enabled, "after {step}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_hsm_nothing_is_begun() {
+    let bench = bench().await;
+    bench.fake.absent.lock().unwrap().push(0);
+    assert_eq!(exception(bench.create_with("t").await), Exception::CloudHsmClusterInvalidConfiguration);
+    assert_eq!(bench.store.catalogue().key_count(), 0);
+}
+
+/// What a crash has interrupted was never used: it is made anew, as the only object of the key.
+#[tokio::test]
+async fn an_interrupted_creation_is_finished_with_one_object() {
+    let mut bench = bench().await;
+    let new = NewKey { in_place: true, ..NewKey::new(&bench.key_store, &["hsm-0".into()]) };
+    let Begun::New(key) = bench.store.begin_key(new, None).await.unwrap() else { panic!("it is new") };
+    let version = KeyVersionId { key, version: 1 };
+    let left = bytes::Bytes::from_static(b"half made");
+    bench.fake.tokens.lock().unwrap()[0].insert(version, left.clone());
+    bench.restart();
+    bench.service.lifecycle.resume().await;
+    assert_eq!(bench.store.catalogue().key(key).unwrap().state, KeyState::Enabled);
+    assert_eq!(bench.fake.objects(), [1]);
+    assert_ne!(bench.fake.tokens.lock().unwrap()[0][&version], left);
+}
+
+/// In place every HSM would make a material of its own, and without a wrapping key nothing is unwrapped.
+#[tokio::test]
+async fn what_was_begun_in_another_way_is_taken_away() {
+    for (zones, in_place) in [(&["zone-a", "zone-b"][..], true), (&["zone-a+zone-b"], false)] {
+        let bench = Bench::over(zones).await;
+        let key = bench.create().await;
+        let hsms = ["hsm-0".into()];
+        let new = NewKey { in_place, ..NewKey::new(&bench.key_store, &hsms) };
+        let Begun::New(half) = bench.store.begin_key(new, None).await.unwrap() else { panic!("it is new") };
+        let further = KeyVersionId { key: key.id, version: 2 };
+        let rotating = Rotating { version: further, cause: RotationCause::Request, in_place };
+        bench.store.begin_version(rotating, &hsms).await.unwrap();
+        if !in_place {
+            for version in [KeyVersionId { key: half, version: 1 }, further] {
+                bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+            }
+        }
+        let refused = bench.service.rotate_key_on_demand(&bench.call(), &key.id.to_string()).await.unwrap_err();
+        assert!(refused.retryable && refused.message.contains("capabilities.keys.made"), "{refused}");
+        bench.service.lifecycle.resume().await;
+        bench.service.drained(Duration::from_secs(30)).await;
+        let catalogue = bench.store.catalogue();
+        assert_eq!(catalogue.key(key.id).unwrap().versions.len(), 1, "in place: {in_place}");
+        assert_eq!(bench.fake.objects(), vec![1; zones.len()]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_only_object_is_gone_says_so() {
+    let bench = bench().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 1 };
+    bench.store.set_placement(version, &"hsm-0".into(), Placement::Removed).await.unwrap();
+    let refused = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap_err();
+    assert_eq!(refused.exception, Exception::KmsInvalidState);
+    assert!(refused.message.contains("made in place, and there is no other copy of it"), "{refused}");
+}
+
+#[tokio::test]
+async fn its_material_is_destroyed_like_any_other() {
+    let bench = bench().await;
+    let key = bench.create().await;
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+    let destroyed = bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+    assert!(destroyed.destructions.iter().all(|one| one.destroyed_at.is_some()), "{destroyed:?}");
+    assert_eq!(bench.fake.objects(), [0]);
+}
+
+/// No other cluster could have them.
+#[tokio::test]
+async fn a_key_store_stays_with_its_cluster() {
+    let bench = bench().await;
+    bench.create().await;
+    for event in [Event::Disconnect, Event::DisconnectDone] {
+        bench.store.advance_key_store(&bench.key_store, event, None, false).await.unwrap();
+    }
+    let input = UpdateKeyStoreInput {
+        key_store_id: bench.key_store.to_string(),
+        cluster_id: Some("cluster-bbbbbbbbbbb".to_owned()),
+        ..UpdateKeyStoreInput::default()
+    };
+    let refused = bench.service.update_key_store(&bench.call(), input).await.unwrap_err();
+    assert_eq!(refused.exception, Exception::CloudHsmClusterInvalidConfiguration);
+    assert!(refused.message.contains("no other cluster can have them"), "{refused}");
+}
