@@ -12,7 +12,7 @@ use super::health::Observation;
 use super::member::Member;
 use super::port::Port;
 use model::call_options::CallOptions;
-use protocol::{Op, Reply};
+use protocol::{Class, Op, Reply};
 use supervisor::CallError;
 
 type Answer = Result<Reply, CallError>;
@@ -65,8 +65,8 @@ impl<P: Port> Dispatcher<P> {
             self.note_failure(early, answer, attempts);
             return (late, rest.await);
         }
-        if let Some(fault) = answer.as_ref().ok().and_then(Reply::busy) {
-            self.note_fault(early, fault, attempts);
+        if let Ok(reply) = &answer {
+            self.note_busy(early, reply, attempts);
         }
         let other = rest.await;
         if is_good(&other) && !may_be_busy(&other) {
@@ -126,11 +126,17 @@ impl<P: Port> Dispatcher<P> {
             Err(CallError::DeadlineExceeded { .. }) => {}
             Err(error) => attempts.unanswered(place, &error),
             Ok(Reply::Failed(fault)) => self.note_fault(place, &fault, attempts),
-            Ok(reply) => {
-                if let Some(fault) = reply.busy() {
-                    self.note_fault(place, fault, attempts);
-                }
-            }
+            Ok(reply) => self.note_busy(place, &reply, attempts),
+        }
+    }
+
+    /// Books that one has too much to do for some item. Where it may have said that the item is bad, its proof tells: when it
+    /// is asked again.
+    fn note_busy(&self, place: usize, reply: &Reply, attempts: &mut AttemptLog) {
+        match reply.busy() {
+            Some(fault) if fault.class == Class::AmbiguousOrBusy => attempts.second_chance(place),
+            Some(fault) => self.note_fault(place, fault, attempts),
+            None => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tokens, ceremony objects, placed keys: what they are, seen by another PKCS#11 client.
 
 use model::id::{KeyId, KeyVersionId};
-use model::profile::FirstLogin;
+use model::profile::{FirstLogin, UnwrapTemplate};
 use protocol::{CeremonyObjects, CeremonyOp, Class, Op, Reply, Role, Token};
 
 use super::rig::{LABEL, PIN, SO_PIN, Tokens, secret};
@@ -33,6 +33,30 @@ fn only_a_ceremony_worker_without_a_token_initialises_tokens() {
     let of = |label: &str| seen.iter().find(|token| token.initialised && token.label == label).unwrap();
     assert!(of(LABEL).user.initialised && !of("another").user.initialised, "{seen:?}");
     assert!(seen.iter().any(|token| !token.initialised), "SoftHSM always shows a blank one: {seen:?}");
+}
+
+/// A token that is told what a wrapping key may unwrap to only where it makes one holds the wrapping key all the same, and is
+/// told nothing.
+#[test]
+fn a_wrapping_key_that_cannot_be_told_what_it_unwraps_to_is_placed_without() {
+    let mut tokens = Tokens::new();
+    tokens.count_calls().set("[wrap]\ntemplate = \"at-generate\"").unwrap();
+    let mut blob = None;
+    for (told, placed) in [(UnwrapTemplate::AtUnwrap, false), (UnwrapTemplate::AtGenerate, true)] {
+        let mut start = tokens.start(Role::Ceremony);
+        start.capabilities.wrap.unwrap_template = told;
+        let mut worker = tokens.worker(start).unwrap();
+        let blob = blob.get_or_insert_with(|| {
+            let Reply::TransportKey(transport) = worker.ceremony(CeremonyOp::MakeTransportPair) else { panic!() };
+            match worker.ceremony(CeremonyOp::MakeWrappingKey { transports: vec![transport] }) {
+                Reply::Blobs(mut blobs) => blobs.remove(0),
+                other => panic!("{other:?}"),
+            }
+        });
+        let reply = worker.ceremony(CeremonyOp::PlaceWrappingKey { blob: blob.clone() });
+        assert_eq!(matches!(reply, Reply::Done), placed, "{told:?}: {reply:?}");
+        assert_eq!(worker.inspect().wrapping, placed, "{told:?}");
+    }
 }
 
 /// A token that wants the officer's PIN changed has the one that is meant when the ceremony has set it.

@@ -130,6 +130,17 @@ async fn a_hedge_that_has_too_much_to_do_does_not_win() {
     assert_eq!(bench.healths()[1], Health::Healthy);
 }
 
+/// It may have said that the ciphertext is bad: then it is asked again, and its proof tells.
+#[tokio::test]
+async fn what_a_hedge_says_of_a_bad_ciphertext_is_not_lost() {
+    let bench = Bench::new(2, Some("zone-a"), Duration::from_millis(20));
+    bench.members[0].script(|_| Act::Slow(Duration::from_millis(60)));
+    bench.members[1].script(says_both);
+    let answers = bench.decrypt(&key(0b11), &[b"bad"], 5_000).await;
+    assert!(matches!(answers[..], [Err(Error::BadCiphertext)]), "{answers:?}");
+    assert_eq!(bench.healths(), [Health::Healthy; 2]);
+}
+
 /// What it has done for some items is kept where the answer under way is none.
 #[tokio::test]
 async fn a_hedge_that_did_a_part_is_better_than_nothing() {
