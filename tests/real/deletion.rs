@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use model::clock::Clock;
 use model::id::KeyId;
-use proto::v1::{CreateKeyRequest, DestroyKeyMaterialRequest, KeyState, ScheduleKeyDeletionRequest};
+use proto::v1::{CreateKeyRequest, DestroyKeyMaterialRequest, KeyState, PlacementState, ScheduleKeyDeletionRequest};
 use store::Store;
 use tonic::Code;
 
 use crate::harness::daemon::Site;
 use crate::harness::zone::{Zone, object_id};
-use crate::harness::{Caller, Daemon, Failure, context, wait};
+use crate::harness::{Caller, Daemon, Failure, chaos, context, wait};
+use crate::zones::wait_until_down;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -109,6 +110,33 @@ async fn a_zone_that_is_away_has_it_destroyed_when_it_returns_and_a_restored_tok
     });
     daemon.wait_until_logged("it was destroyed again");
     assert_eq!(caller.decrypt(&secret, &context(&[])).await.unwrap(), b"kept");
+}
+
+/// Its control worker never goes, so that no start of that one tells that there is something to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hsm_whose_only_data_worker_was_away_has_done_what_it_missed_soon() {
+    let site = Site::prepare_zones(3).await;
+    let control = chaos::control_first(&site);
+    site.configure_hsms(|_, hsm| drop(hsm.insert("workers".to_owned(), 1.into())));
+    let daemon = site.start().await;
+    let caller = daemon.caller().await.with_deadline(wait::LONG);
+    let key = caller.create_key("to go").await;
+    let arn = caller.describe_key(&key).await.unwrap().arn;
+    caller.switch_key(&key, false).await.unwrap();
+    control.set("[[rule]]\nfunction = \"C_Encrypt\"\nfault = \"crash\"").unwrap();
+    wait_until_down(&caller, daemon.zone("a")).await;
+    let missed = caller.create_key("in two of three").await;
+    let request = DestroyKeyMaterialRequest { key_id: key.clone(), confirm_key_arn: arn };
+    caller.keys.clone().destroy_key_material(caller.request(request)).await.unwrap();
+    control.clear().unwrap();
+    daemon.wait_until_healthy_for(&caller).await;
+    wait::until_async("what it missed is done", wait::LONG, async || {
+        let (key, missed) = (caller.describe_key(&key).await.unwrap(), caller.describe_key(&missed).await.unwrap());
+        let destroyed = key.destructions.iter().filter(|one| one.destruction_date.is_some()).count();
+        let placed = missed.placements.iter().filter(|at| at.state() == PlacementState::Present).count();
+        (destroyed == 3 && placed == 3).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

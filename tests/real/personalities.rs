@@ -8,8 +8,9 @@
 mod given;
 mod way;
 
+use crate::harness::daemon::Site;
 use crate::harness::habits::{CLOUDHSM, KRYOPTIC, LUNA, LUNA_FIPS, NSHIELD, PREPENDED, SOFTHSM, UTIMACO, UTIMACO_FIPS};
-use way::go;
+use way::{go, mistaken_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn luna() {
@@ -59,4 +60,22 @@ async fn luna_in_fips_mode_beside_softhsm_and_then_nshield() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ivs_before_the_ciphertext_beside_such_that_follow_it_and_then_utimaco() {
     go([&PREPENDED, &LUNA_FIPS], &UTIMACO_FIPS).await;
+}
+
+/// What is played is played: under another kind's profile no HSM comes to be a member, and what its IVs do is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hsm_with_other_habits_than_its_profile_stays_out() {
+    let site = Site::prepare().await;
+    for (is, other) in [
+        (&LUNA, &NSHIELD),
+        (&LUNA_FIPS, &UTIMACO),
+        (&NSHIELD, &LUNA_FIPS),
+        (&UTIMACO_FIPS, &UTIMACO),
+        (&UTIMACO, &UTIMACO_FIPS),
+        (&PREPENDED, &LUNA_FIPS),
+    ] {
+        let told = mistaken_for(&site, is, other);
+        assert_ne!(told.code, Some(0), "{} as {}: {told:?}", is.name, other.name);
+        assert!(told.err.contains("hsm-a, making the canary key: "), "{} as {}: {}", is.name, other.name, told.err);
+    }
 }

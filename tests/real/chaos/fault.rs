@@ -379,15 +379,15 @@ mod tests {
         for kind in KINDS {
             let profile = Profile::ALL.into_iter().find(|profile| profile.name() == kind.profile).unwrap();
             let codes = config::capabilities(profile).unwrap().codes;
-            let unclear = |(code, _): &&(u64, &str)| codes.means("C_Decrypt", *code) == Some(Means::Ambiguous);
+            let unclear = |(code, _): &(u64, &str)| codes.means("C_Decrypt", *code) == Some(Means::Ambiguous);
             assert_eq!(
                 codes.meaning.iter().filter(|meaning| meaning.means == Means::Ambiguous).count(),
-                NAMES.iter().filter(unclear).count(),
+                NAMES.into_iter().filter(unclear).count(),
                 "{}: codes that this test does not name",
                 kind.name
             );
-            for (_, name) in NAMES.iter().filter(unclear) {
-                let fault = Fault::Code(*name);
+            for (_, name) in NAMES.into_iter().filter(unclear) {
+                let fault = Fault::Code(name);
                 let mut rule = Rule { function: "C_Decrypt", fault, meets: Meets::All, after_call: false };
                 assert!(!rule.is_unmistakable_to(kind), "{} {name}", kind.name);
                 rule.make_unmistakable_to(kind);

@@ -81,17 +81,21 @@ impl Habits {
         if self.prepared {
             control.pin_was_changed();
         }
-        hsm.insert("profile".to_owned(), self.profile.into());
+        self.describe(hsm);
         if self.below == Kind::SoftHsm {
             // What its profile knows of SoftHSM, and no vendor's does.
             let conf = PathBuf::from(hsm["env"]["SOFTHSM2_CONF"].as_str().unwrap());
             chaos::allow(hsm, "write", &tokens(&conf));
             chaos::allow(hsm, "read", &conf);
         }
-        if !self.said.is_empty() {
-            hsm.insert("capabilities".to_owned(), toml::from_str::<toml::Table>(self.said).unwrap().into());
-        }
         control
+    }
+
+    /// Says of the HSM of this table of a configuration that it is one like this, whatever it is.
+    pub(crate) fn describe(&self, hsm: &mut toml::Table) {
+        hsm.insert("profile".to_owned(), self.profile.into());
+        let said = toml::from_str::<toml::Table>(self.said).unwrap();
+        hsm.insert("capabilities".to_owned(), said.into());
     }
 }
 

@@ -15,8 +15,9 @@ use crate::deletion::make_due;
 use crate::harness::daemon::Site;
 use crate::harness::habits::{Habits, objects};
 use crate::harness::other::{PIN, SO_PIN};
+use crate::harness::tool::{self, Ran};
 use crate::harness::zone::Zone;
-use crate::harness::{Caller, Daemon, context, tool, wait};
+use crate::harness::{Caller, Daemon, context, wait};
 use crate::members;
 use crate::zones::wait_until_down;
 
@@ -96,16 +97,34 @@ fn ceremony(site: &Site, of: [&'static Habits; 2]) -> (Hsms, String) {
         tables.push(toml::Value::from(hsm));
         hsms.push((habits, control));
     }
+    init(site, tables, rotates(&of)).ok();
+    (Hsms(hsms), fs::read_to_string(ceremony::trust_anchor(&site.ceremony())).unwrap())
+}
+
+/// What an HSM of one kind is told at the ceremony when its profile is another kind's.
+pub(super) fn mistaken_for(site: &Site, is: &'static Habits, other: &'static Habits) -> Ran {
+    let dir = site.path().join(format!("{}-as-{}", is.name, other.name));
+    let tables = ZONES[..2].iter().map(|zone| {
+        let (mut hsm, control) = is.come(&dir, zone);
+        other.describe(&mut hsm);
+        drop(control);
+        toml::Value::from(hsm)
+    });
+    init(site, tables.collect(), true)
+}
+
+/// `keystorectl cluster init` over these HSMs.
+fn init(site: &Site, hsms: Vec<toml::Value>, rotates: bool) -> Ran {
     site.configure(|config| {
         let mut cluster = toml::Table::new();
         cluster.insert("id".to_owned(), CLUSTER.into());
-        cluster.insert("hsm".to_owned(), tables.into());
-        if !rotates(&of) {
+        cluster.insert("hsm".to_owned(), hsms.into());
+        if !rotates {
             cluster.insert("rotation".to_owned(), "none".into());
         }
         config.insert("cluster".to_owned(), vec![toml::Value::from(cluster)].into());
     });
-    // That of the cluster which the site was made with.
+    // That of a cluster before this one.
     fs::remove_dir_all(site.ceremony()).unwrap();
     let shown = |path: &Path| path.display().to_string();
     let pin = |name: &str, pin: &str| {
@@ -118,8 +137,7 @@ fn ceremony(site: &Site, of: [&'static Habits; 2]) -> (Hsms, String) {
     let (config, folder) = (shown(site.config_file()), shown(&site.ceremony()));
     let arguments = ["cluster", "init", "--config", &config, "--folder", &folder];
     let pins = ["--pin-file", &pin, "--so-pin-file", &so_pin];
-    tool::keystorectl(BTreeMap::new(), &[&arguments[..], &pins].concat()).ok();
-    (Hsms(hsms), fs::read_to_string(ceremony::trust_anchor(&site.ceremony())).unwrap())
+    tool::keystorectl(BTreeMap::new(), &[&arguments[..], &pins].concat())
 }
 
 /// Brings another HSM in.
