@@ -136,7 +136,7 @@ impl Site {
 
     async fn begin_second(&self, first: KeyVersionId) -> Outcome<KeyVersionId> {
         let version = KeyVersionId { version: 2, ..first };
-        let rotating = Rotating { version, cause: RotationCause::Request };
+        let rotating = Rotating { version, cause: RotationCause::Request, in_place: false };
         self.store.begin_version(rotating, &self.names()).await.map_err(said("making a version"))?;
         Ok(version)
     }
