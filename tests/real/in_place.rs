@@ -75,7 +75,10 @@ async fn one_token_that_stands_for_two_zones_serves_alone() {
     kept.sort();
     assert_eq!(kept, ["customerCA.crt", "customerCA.key"], "no wrapped key");
     let checked = tool::keystored(&["check".as_ref(), "--config".as_ref(), site.config_file().as_os_str()]);
-    assert!(checked.out.contains("keys: made in it and never taken out; what is in a and b is what its module"), "{checked:?}");
+    assert!(
+        checked.out.contains("keys: made in it and never taken out; what is in a and b is what its module"),
+        "{checked:?}"
+    );
 
     let daemon = site.start().await;
     let caller = daemon.caller().await;
@@ -83,7 +86,8 @@ async fn one_token_that_stands_for_two_zones_serves_alone() {
     let held = objects(&daemon);
     for version in [1, 2] {
         let id = object_id(&key, version);
-        let object = held.split("Secret Key Object").find(|object| object.contains(&id)).unwrap_or_else(|| panic!("{held}"));
+        let object =
+            held.split("Secret Key Object").find(|object| object.contains(&id)).unwrap_or_else(|| panic!("{held}"));
         let access = object.lines().find(|line| line.contains("Access:")).unwrap_or_default();
         for word in ["sensitive", "always sensitive", "never extractable", "local"] {
             assert!(access.contains(word), "{word}: {object}");

@@ -120,7 +120,9 @@ pub(super) fn next(tokens: &[Observed], whole: bool) -> Result<Option<(Step, usi
         let step = match token {
             Observed { objects: CeremonyObjects { identity: false, .. }, .. } => Step::MakeIdentityPair,
             Observed { identity_certified: false, .. } => Step::CertifyIdentity,
-            Observed { in_place: false, objects: CeremonyObjects { transport: false, .. }, .. } => Step::MakeTransportPair,
+            Observed { in_place: false, objects: CeremonyObjects { transport: false, .. }, .. } => {
+                Step::MakeTransportPair
+            }
             Observed { in_place: false, transport_certified: false, .. } => Step::CertifyTransport,
             Observed { objects: CeremonyObjects { canary: false, .. }, .. } => Step::MakeCanary,
             Observed { .. } => continue,

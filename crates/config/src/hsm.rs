@@ -51,7 +51,8 @@ impl Context<'_> {
                 return Err(self.at(wanted, "this HSM makes no copies (capabilities.calls.copy_object)"));
             }
             Some(wanted) if *wanted.get_ref() && in_place => {
-                let message = "keys that are made in place (capabilities.keys.made) cannot be copied; take the line out";
+                let message =
+                    "keys that are made in place (capabilities.keys.made) cannot be copied; take the line out";
                 return Err(self.at(wanted, message));
             }
             // What the profile has for its other keys.

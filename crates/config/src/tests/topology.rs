@@ -31,9 +31,7 @@ fn one_that_replicates_by_itself_is_a_cluster() {
 
 #[test]
 fn two_that_can_wrap_are_one_cluster() {
-    let b = GOOD
-        .replacen("zone = \"b\"", "zones = [\"b\", \"c\"]", 1)
-        .replacen("kill.crypto_ms = 500", REPLICATES, 1);
+    let b = GOOD.replacen("zone = \"b\"", "zones = [\"b\", \"c\"]", 1).replacen("kill.crypto_ms = 500", REPLICATES, 1);
     let config = judge(&b).expect("good");
     assert_eq!(config.clusters[0].hsms[1].zone.as_str(), "b+c");
     let one_zone = GOOD.replacen("kill.crypto_ms = 500", REPLICATES, 1);

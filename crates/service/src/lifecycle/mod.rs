@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-pub(crate) use self::add_hsm::{has_keys_in_place, wrapped_key_is_sane};
 pub use self::add_hsm::{AddHsmInput, AddedHsm};
+pub(crate) use self::add_hsm::{has_keys_in_place, wrapped_key_is_sane};
 pub(crate) use self::procedures::Procedures;
 pub(crate) use self::reconcile::Reconcilers;
 pub(crate) use self::reconcile::missing_in;

@@ -176,7 +176,11 @@ async fn what_could_not_be_finished_is_tried_again() {
     let hsms: Vec<_> =
         bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
     let next = KeyVersionId { key: rotated.id, version: 2 };
-    bench.store.begin_version(Rotating { version: next, cause: RotationCause::Request, in_place: false }, &hsms).await.unwrap();
+    bench
+        .store
+        .begin_version(Rotating { version: next, cause: RotationCause::Request, in_place: false }, &hsms)
+        .await
+        .unwrap();
     let begun = bench.store.begin_key(NewKey::new(&bench.key_store, &hsms), None).await.unwrap();
     let (Begun::New(made) | Begun::Existing(made)) = begun;
     for version in [next, KeyVersionId { key: made, version: 1 }] {

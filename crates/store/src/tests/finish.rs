@@ -25,7 +25,10 @@ async fn one_change_records_all_that_a_version_needs() {
     assert_eq!(store.unreserved_encryptions(first), ENCRYPTIONS_PER_VERSION - 10);
 
     let second = KeyVersionId { version: 2, ..first };
-    store.begin_version(Rotating { version: second, cause: RotationCause::Request, in_place: false }, &[]).await.unwrap();
+    store
+        .begin_version(Rotating { version: second, cause: RotationCause::Request, in_place: false }, &[])
+        .await
+        .unwrap();
     store.finish_version(finished(second)).await.unwrap();
     let key = store.catalogue().key(first.key).cloned().unwrap();
     assert_eq!((key.state, key.current_version), (KeyState::Enabled, 2));
@@ -50,7 +53,9 @@ async fn what_is_made_in_place_is_remembered_from_its_beginning() {
     bench.reopen().await;
     let catalogue = bench.store.catalogue();
     let versions = &catalogue.key(key).unwrap().versions;
-    assert!(versions.len() == 2 && versions.iter().all(|one| one.in_place && one.blob.is_none() && one.may_be_in_tokens()));
+    assert!(
+        versions.len() == 2 && versions.iter().all(|one| one.in_place && one.blob.is_none() && one.may_be_in_tokens())
+    );
     bench.store.abandon_version(second).await.unwrap();
     bench.store.abandon_key(given_up).await.unwrap();
     let catalogue = bench.store.catalogue();
