@@ -34,7 +34,7 @@ impl<P: Port> Dispatcher<P> {
         let mut missing = Vec::new();
         for member in &self.members {
             let status = member.port.status();
-            if can_create(&**member, &status) {
+            if can_create(member, &status) {
                 reachable.push(member.place);
             } else {
                 let why = (status.state == State::Serving).then_some(match status.control_ready {
@@ -243,7 +243,7 @@ impl<P: Port> Dispatcher<P> {
             if !repeat || matches!(pause.await, Ok(Err(_))) {
                 return Err(self.lost(place, &error));
             }
-            let ready = status.wait_for(|status| can_create(&**member, status));
+            let ready = status.wait_for(|status| can_create(member, status));
             if !matches!(timeout_at(deadline.into(), ready).await, Ok(Ok(_))) {
                 return Err(self.lost(place, &error));
             }

@@ -50,7 +50,7 @@ async fn a_cloudhsm_cluster_is_a_key_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_luna_ha_group_is_a_key_store() {
     const GROUP: &str = "personality = \"luna-ha\"\n[topology]\nfailover_ms = 300\nspread = \"sessions\"\n";
-    let alone = Alone::prepare("luna-ha", "", &format!("{GROUP}visible_ms = 300\n")).await;
+    let alone = Alone::prepare("luna-ha", "", GROUP).await;
     let daemon = alone.site.start().await;
     let caller = daemon.caller().await;
     let key = serves(&daemon, &caller).await;
