@@ -255,8 +255,7 @@ mod tests {
 
     /// Uses the token object twice and keeps the copy that is then allowed.
     fn warm(keys: &Keys<u64>, n: u32, now: Instant) -> Option<u64> {
-        keys.prove(key(n), u64::from(n), now);
-        if !keys.prove(key(n), u64::from(n), now) {
+        if !(0..2).any(|_| keys.prove(key(n), u64::from(n), now)) {
             return None;
         }
         let (object, permit) = keys.permit(key(n), now)?;
