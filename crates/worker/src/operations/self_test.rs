@@ -91,7 +91,9 @@ pub(super) fn does_so(
         Err(failure) => match failure.class(codes) {
             Class::Request | Class::Ambiguous => Ok(()),
             // By the same code it would say that it has too much to do: not so where the right IV opens it right after.
-            Class::AmbiguousOrBusy => open(used).map(drop).map_err(|again| probe::its_own(again, owner.codes()).into()),
+            Class::AmbiguousOrBusy => {
+                open(used, &sealed).map(drop).map_err(|again| probe::its_own(again, codes).into())
+            }
             _ => Err(failure),
         },
     }

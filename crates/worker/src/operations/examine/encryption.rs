@@ -121,7 +121,7 @@ pub(super) fn wrong_tag(bench: &mut Bench<'_>, key: ObjectHandle) -> Result<Wron
             function: fault.function.to_string(),
             code: fault.code,
             said: said(&fault),
-            understood: matches!(fault.class, Class::Request | Class::Ambiguous),
+            understood: matches!(fault.class, Class::Request | Class::Ambiguous | Class::AmbiguousOrBusy),
         },
     })
 }
