@@ -23,9 +23,14 @@ pub struct CodeSeen {
     pub times: u64,
 }
 
+/// A function and its return value.
+type Pair = (Cow<'static, str>, u64);
+/// What that was taken for last, and how often it was seen.
+type Seen = (Class, u64);
+
 /// What was seen so far.
 #[derive(Default)]
-pub(super) struct CodesSeen(Mutex<BTreeMap<(Cow<'static, str>, u64), (Class, u64)>>);
+pub(super) struct CodesSeen(Mutex<BTreeMap<Pair, Seen>>);
 
 impl CodesSeen {
     /// Takes note of what a reply says. Nothing but a look at each item where all is well.
@@ -61,7 +66,7 @@ impl CodesSeen {
     /// All of it.
     pub(super) fn read(&self) -> Vec<CodeSeen> {
         let seen = self.0.lock_anyway();
-        let shown = |((function, code), (class, times)): (&(Cow<'static, str>, u64), &(Class, u64))| {
+        let shown = |((function, code), (class, times)): (&Pair, &Seen)| {
             let fault =
                 Fault { class: *class, function: function.clone(), code: *code, detail: None, at_source: false };
             CodeSeen { function: function.to_string(), said: fault.to_string(), class: *class, times: *times }

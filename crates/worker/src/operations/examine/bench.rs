@@ -140,10 +140,10 @@ impl Drop for Bench<'_> {
 }
 
 /// Of what serving cannot do without: the token refuses it in every way. Where that reads as trouble of its own it is not
-/// judged, since trouble passes.
+/// judged, since trouble passes, nor where it may be too much to do.
 pub(super) fn nothing_works<T>(fault: Fault) -> Result<Setting<T>, Failure> {
     match fault.class {
-        Class::Token | Class::Session | Class::Login => Err(fault.into()),
+        Class::Token | Class::Session | Class::Login | Class::AmbiguousOrBusy => Err(fault.into()),
         _ => Ok(Setting { as_said: Tried::Fails(said(&fault)), instead: None }),
     }
 }
