@@ -100,7 +100,7 @@ impl Lifecycle {
         let opened = transient(VersionStep::Prove, proving).await;
         let proven: BTreeSet<usize> = opened.into_iter().flatten().collect();
         making.enough(&proven)?;
-        let missed = reachable.into_iter().filter(|member| !proven.contains(member)).collect();
+        let missed = (0..plan.members.hsms.len()).filter(|member| !proven.contains(member)).collect();
         Ok(Made { proven, missed, proof })
     }
 
@@ -112,8 +112,8 @@ impl Lifecycle {
         let finishing = store.finish_version(Finished { version, proof, proven, reserve: BLOCK });
         let granted = transient(VersionStep::RecordCurrent, finishing).await?;
         self.core.budgets().of(version).add(granted, BLOCK, self.core.clock().now());
-        // They failed and perhaps go on serving, so that nothing else tells that something is to be filled. An HSM that
-        // could not be reached is looked at when it is ready.
+        // They failed and perhaps go on serving, or their data workers alone were away, so that nothing else tells that
+        // something is to be filled. One that is away altogether is looked at when it is ready.
         made.missed.into_iter().for_each(|member| self.inner.reconcilers.ask(&hsms[member].0));
         Ok(())
     }

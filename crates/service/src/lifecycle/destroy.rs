@@ -32,6 +32,9 @@ impl Lifecycle {
         let Some(row) = catalogue.key(key) else { return };
         let Some(members) = self.core.members_of(&row.key_store) else { return };
         let reachable = members.hsm_cluster.reachable();
+        // Perhaps their data workers alone are away: then no start of a control worker tells that something is to be done.
+        let away = members.hsms.iter().enumerate().filter(|(member, _)| !reachable.contains(member));
+        away.for_each(|(_, (hsm, _))| self.inner.reconcilers.ask(hsm));
         let destroying = join_all(reachable.into_iter().map(|member| self.destroy_in(row, &members, member)));
         let outcomes = transient(DestroyStep::Destroy, destroying).await;
         self.note_destroyed(outcomes.into_iter().flatten().collect()).await;
