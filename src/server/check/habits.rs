@@ -1,6 +1,6 @@
 //! What an HSM's capabilities mean beside the promises that do not hold.
 
-use model::profile::{Capabilities, FirstLogin, Flags, Reach};
+use model::profile::{Capabilities, FirstLogin, Flags};
 
 /// A sentence for each habit by which something is otherwise than people may think.
 pub(super) fn notes(of: &Capabilities) -> Vec<String> {
@@ -16,13 +16,6 @@ pub(super) fn notes(of: &Capabilities) -> Vec<String> {
         notes.push(
             "a PIN that the token wants changed before its first login is changed to one that the daemon makes \
              (capabilities.login.first_login)"
-                .to_owned(),
-        );
-    }
-    if of.objects.destroy == Reach::ThisHost {
-        notes.push(
-            "destroying a key reaches this host's copy of it alone (capabilities.objects.destroy): copies of the objects on \
-             other hosts and in backups have to be removed there"
                 .to_owned(),
         );
     }
@@ -48,7 +41,6 @@ mod tests {
         for (profile, words) in [
             (Profile::CloudHsm, "it takes 3300 keys (capabilities.objects.keys_max), so that no more than 3284"),
             (Profile::Luna, "login.first_login"),
-            (Profile::NShield, "this host's copy of it alone"),
         ] {
             assert!(of(profile).contains(words), "{profile:?}: {}", of(profile));
         }

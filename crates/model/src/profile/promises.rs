@@ -6,6 +6,7 @@
 use super::capabilities::{Basis, Capabilities, IvBy};
 use super::login::ChangedBy;
 use super::objects::{Objects, Optional};
+use super::stored::Reach;
 
 /// Something that README.md and docs promise and an HSM has its part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,10 @@ pub enum Promise {
     NotLockedOut,
     /// Its module works confined.
     Confined,
+    /// There can be more of them.
+    Joins,
+    /// What is deleted is gone.
+    Destroyed,
 }
 
 /// A promise that does not hold, and why.
@@ -45,7 +50,7 @@ pub struct Broken {
 
 impl Promise {
     /// All of them, in the order of the document.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NotExtractable,
         Self::WrappedOnly,
         Self::GcmAlone,
@@ -57,6 +62,8 @@ impl Promise {
         Self::SecretPin,
         Self::NotLockedOut,
         Self::Confined,
+        Self::Joins,
+        Self::Destroyed,
     ];
 
     /// What is promised.
@@ -74,6 +81,8 @@ impl Promise {
             Self::SecretPin => "kmsuser's PIN is known to the daemon alone after the first connect",
             Self::NotLockedOut => "the daemon tries fewer wrong PINs in a row than lock the user",
             Self::Confined => "its module reaches what it needs, and nothing else",
+            Self::Joins => "a further HSM can be brought in, and then holds every key",
+            Self::Destroyed => "a key that is deleted is destroyed for everybody who uses the HSM",
         }
     }
 
@@ -119,6 +128,13 @@ impl Promise {
                 "what it needs is from documents and was not tried on the device, so it may be denied something \
                  (`sandbox` allows more)",
             ),
+            Self::Joins => of.keys.in_place().then_some(
+                "keys are made in it and never leave it, so no other HSM can have them (capabilities.keys.made)",
+            ),
+            Self::Destroyed => (of.objects.destroy == Reach::ThisHost).then_some(
+                "its objects are files on this host, so copies on other hosts and in backups have to be removed there \
+                 (capabilities.objects.destroy)",
+            ),
         }
     }
 }
@@ -157,7 +173,8 @@ mod tests {
         let in_place = |of: &mut Capabilities| {
             (of.keys.made, of.wrap.unwrap_template) = (KeysMade::InPlace, UnwrapTemplate::None);
         };
-        assert_eq!(broken(in_place), []);
+        assert_eq!(broken(in_place), [Promise::Joins]);
+        assert_eq!(broken(|of| of.objects.destroy = Reach::ThisHost), [Promise::Destroyed]);
         for function in ["C_GenerateKey", "C_UnwrapKey", "*"] {
             let left = left_out(function, vec![Optional::AllowedMechanisms]);
             assert_eq!(broken(|of| of.attributes.left_out.push(left)), [Promise::GcmAlone]);
