@@ -15,6 +15,9 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
 }
 
+/// What tells whether the journal's files are other ones by now.
+type FilesSeen = Vec<(u64, u64, u64)>;
+
 /// The records of a log from one on. Where there is none any more, one may come: whoever follows asks again later.
 pub struct Records {
     place: Place,
@@ -24,7 +27,7 @@ pub struct Records {
     loaded: Option<u64>,
     journal: Option<Journal>,
     /// The record that the journal did not have, and the journal's files as they were then.
-    ended: Option<(u64, Vec<(u64, u64, u64)>)>,
+    ended: Option<(u64, FilesSeen)>,
 }
 
 impl Records {

@@ -237,9 +237,7 @@ impl Making<'_> {
         }
         if let Err(error) = self.open(member, proof).await {
             self.complain(member, "opening the proof", &error);
-            if self.blob.is_none() {
-                return None;
-            }
+            self.blob.as_ref()?;
             let again = match self.replace(member).await {
                 Ok(()) => self.open(member, proof).await,
                 Err(error) => Err(error),
