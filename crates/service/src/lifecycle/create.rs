@@ -38,7 +38,7 @@ const ZONES: usize = 2;
 struct Made {
     /// Members that have proven it, in enough zones.
     proven: BTreeSet<usize>,
-    /// Members that could be reached and have not.
+    /// Members that have not.
     missed: Vec<usize>,
     proof: Proof,
 }
