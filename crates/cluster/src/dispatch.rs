@@ -225,7 +225,8 @@ impl<P: Port> Dispatcher<P> {
                 }
                 let keys: Vec<_> = left.iter().flat_map(Left::keys).cloned().collect();
                 self.settle(&keys, &mut attempts, options).await;
-                usable = self.prove_as_last_resort(&keys, attempts.open(within), options).await;
+                let open = attempts.open(within & route::all(self.members.len()));
+                usable = within & self.prove_as_last_resort(&keys, open, options).await;
                 continue;
             };
             let (place, answer) = self.attempt(&op, next, usable, &mut attempts, options).await;

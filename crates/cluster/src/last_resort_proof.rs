@@ -33,8 +33,8 @@ impl<P: Port> Dispatcher<P> {
         }
     }
 
-    /// Proves these keys where they are excluded among `open`, and admits them where that succeeds. Whoever may be
-    /// asked for all of them then.
+    /// Proves these keys where they are excluded among `open`, and admits them where that succeeds. Whoever can be used
+    /// for all of them then.
     pub(super) async fn prove_as_last_resort(&self, keys: &[Arc<KeyRef>], open: u64, options: CallOptions) -> u64 {
         let mut excluded: Vec<(usize, &Arc<KeyRef>)> = Vec::new();
         for key in keys {
@@ -54,6 +54,6 @@ impl<P: Port> Dispatcher<P> {
         }))
         .await;
         let all = keys.iter().map(|key| self.usable(Some(key)));
-        all.reduce(|usable, one| usable & one).unwrap_or(0) & open
+        all.reduce(|usable, one| usable & one).unwrap_or(0)
     }
 }

@@ -7,7 +7,7 @@ use super::bench::{Bench, exception};
 use crate::core::meant::Whom;
 use crate::{
     ApprovalStanding, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, Error, PutKeyPolicyInput,
-    ResyncInput, UpdateKeyStoreInput,
+    ResyncInput,
 };
 use model::exception::Exception;
 use model::operation::Operation;
@@ -34,19 +34,16 @@ async fn votes_are_counted_again_once_the_approval_is_spent() {
 #[tokio::test]
 async fn what_cannot_be_shown_cannot_be_approved() {
     let bench = bench().await;
-    bench.service.set_approvals(approvals(&[Operation::UpdateKeyStore], 1));
-    let update = async |hsms: usize| {
-        let input = UpdateKeyStoreInput {
-            key_store_id: bench.key_store.to_string(),
-            pin_was_reset: true,
-            hsm_ids: (0..hsms).map(|at| format!("hsm-{at}{}", "x".repeat(400))).collect(),
-            ..Default::default()
-        };
-        bench.service.update_key_store(&by(&bench, "anna"), input).await
+    bench.service.set_approvals(approvals(&[Operation::TagResource], 1));
+    let key = created(&bench).await;
+    let tagged = async |tags: usize| {
+        // A letter of it takes eight to be shown.
+        let tags = (0..tags).map(|at| (format!("tag-{at}"), "\u{2028}".repeat(256))).collect();
+        bench.service.tag_resource(&by(&bench, "anna"), &key, tags).await
     };
-    assert_eq!(exception(update(1_000).await), Exception::LimitExceeded);
+    assert_eq!(exception(tagged(50).await), Exception::LimitExceeded);
     assert_eq!(bench.store.catalogue().approvals_after(None).count(), 0);
-    asked(update(20).await);
+    asked(tagged(20).await);
 }
 
 /// Somebody else of this name.

@@ -295,7 +295,7 @@ impl Bench {
 
 /// A trust anchor that no other cluster is under.
 pub(super) fn anchor() -> String {
-    let authority = pki::identity::Authority::generate(&FREE.into(), std::time::SystemTime::now()).unwrap();
+    let authority = pki::identity::ClusterAuthority::generate(&FREE.into(), std::time::SystemTime::now()).unwrap();
     authority.certificate().to_owned()
 }
 
@@ -315,7 +315,7 @@ fn spec(id: ClusterId) -> ClusterSpec {
 fn registry(key_store: &KeyStoreId, fake: &Arc<Fake>) -> ClusterRegistry {
     let seals = SealKeys::new(SealKey::test(), Vec::new());
     let watchdog = Watchdog::new(Clock::system());
-    let specs = [fake.id.as_str(), SPARE, FREE].into_iter().map(|id| spec(id.into()));
+    let specs = [SPARE, FREE].into_iter().map(|id| spec(id.into()));
     let registry =
         ClusterRegistry::new(specs.collect(), Arc::new(ArcSwap::from_pointee(seals)), mpsc::channel(1).0, watchdog);
     let members = Members::of(fake.clone());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, exception, plain, sealed};
+use super::bench::{Bench, FREE, exception, plain, sealed};
 use crate::UpdateKeyStoreInput;
 use model::exception::Exception;
 use model::id::KeyVersionId;
@@ -133,7 +133,7 @@ async fn a_key_store_stays_with_its_cluster() {
     }
     let input = UpdateKeyStoreInput {
         key_store_id: bench.key_store.to_string(),
-        cluster_id: Some("cluster-bbbbbbbbbbb".to_owned()),
+        cluster_id: Some(FREE.to_owned()),
         ..UpdateKeyStoreInput::default()
     };
     let refused = bench.service.update_key_store(&bench.call(), input).await.unwrap_err();
