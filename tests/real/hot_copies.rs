@@ -9,6 +9,10 @@ fn unwrapped(controls: &[Control]) -> u64 {
     controls.iter().map(|control| control.calls("C_UnwrapKey")).sum()
 }
 
+fn copies(controls: &[Control]) -> u64 {
+    controls.iter().map(|control| control.calls("C_CopyObject")).sum()
+}
+
 /// Calls until each of `workers` more has made its copy.
 async fn warm(caller: &Caller, key: &str, controls: &[Control], before: u64, workers: u64) {
     let none = context(&[]);
@@ -30,7 +34,7 @@ async fn each_worker_makes_its_copy_once_and_another_worker_its_own() {
     let daemon = site.start().await;
     let caller = daemon.caller().await;
     let key = caller.create_key("in use").await;
-    let placed = unwrapped(&controls);
+    let (placed, copied) = (unwrapped(&controls), copies(&controls));
     // Whichever of them are asked: at least one.
     warm(&caller, &key, &controls, placed, 1).await;
     let data_workers = 4;
@@ -44,7 +48,8 @@ async fn each_worker_makes_its_copy_once_and_another_worker_its_own() {
     }
     let made = unwrapped(&controls) - placed;
     assert!((1..=data_workers).contains(&made), "{made} copies for {data_workers} workers");
-    assert_eq!(controls.iter().map(|control| control.calls("C_CopyObject")).sum::<u64>(), 0);
+    // What an HSM does by it is tried when it comes in, and never again.
+    assert_eq!(copies(&controls), copied);
 
     // New processes have no copies, and are given what they make them of like the first ones.
     for zone in ["a", "b"] {

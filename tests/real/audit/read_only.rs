@@ -1,5 +1,7 @@
 //! The file system of the audit log takes no writes: from the start on, or because it has failed under load.
 
+use std::time::Duration;
+
 use super::disk::is_retryable;
 use super::{wait_until_accepting, wait_until_sound, wait_until_unready};
 use crate::harness::audit::{Witnesses, records, request_ids};
@@ -58,8 +60,9 @@ async fn a_file_system_that_fails_under_load_is_replaced_by_a_copy_and_nothing_i
     daemon.site().disk().fail();
     is_retryable(&witnesses.fails().await);
     wait_until_unready(&daemon, "the file system of the audit log is read-only");
-    // Not even what takes out of use has room on what takes nothing.
-    let refused = caller.switch_key(&other, false).await.unwrap_err();
+    // Not even what takes out of use has room on what takes nothing. It is waited for a moment whether that ends.
+    let patient = caller.with_deadline(Duration::from_secs(60));
+    let refused = patient.switch_key(&other, false).await.unwrap_err();
     assert!(refused.retryable, "{refused:?}");
 
     daemon.site().disk().replace_by_a_copy(BYTES);

@@ -106,7 +106,8 @@ pub(super) const PIN: &[&str] = &[
     "CKR_PIN_INCORRECT",
     "CKR_PIN_INVALID",
     "CKR_PIN_LEN_RANGE",
-    "CKR_PIN_EXPIRED",
+    // In the place of CKR_PIN_EXPIRED, which is said of the right PIN (`kmsuser::first_login`): what is drawn stays the same.
+    "CKR_PIN_INCORRECT",
     "CKR_PIN_LOCKED",
     "CKR_PIN_TOO_WEAK",
 ];

@@ -50,6 +50,7 @@ pub(crate) const UTIMACO_FIPS: Habits = Habits {
 pub(crate) const CLOUDHSM: Habits = Habits {
     prepared: true,
     fixed_pin: true,
+    said: "keys.made = \"wrapped\"",
     ..of_vendor(
         "cloudhsm",
         "personality = \"cloudhsm\"\n\

@@ -322,7 +322,9 @@ fn a_token_that_is_busy_is_not_judged() {
     // One that is lost is not judged either.
     control.set("[[rule]]\nfault = \"lost-token\"").unwrap();
     assert_eq!(worker.fault(Op::Examine { sessions: SESSIONS }).class, Class::Token);
-    // And what fails once is tried once more.
+    // And what fails once is tried once more, in a process that has not lost it.
+    control.clear().unwrap();
+    let mut worker = self::worker(&tokens, Role::Control, &of);
     for function in ["C_EncryptInit", "C_WrapKey", "C_CopyObject", "C_GenerateRandom", "C_OpenSession"] {
         let next = control.calls(function) + 1;
         let once = format!(
