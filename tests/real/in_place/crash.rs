@@ -20,8 +20,7 @@ async fn no_crash_loses_what_is_made_in_place_or_leaves_any() {
     drop(caller);
     let mut site = daemon.terminate().1;
     // These two are of keys that are wrapped.
-    let steps =
-        VersionStep::ALL.into_iter().filter(|step| !matches!(step, VersionStep::Make | VersionStep::RecordBlob));
+    let steps = VersionStep::ALL.iter().filter(|step| !matches!(step, VersionStep::Make | VersionStep::RecordBlob));
     let points = steps.flat_map(|step| ["before", "after"].map(|side| format!("{}.{side}@1", step.name())));
     for (number, point) in points.enumerate() {
         let daemon = site.launch_to_abort_at(&point);

@@ -295,7 +295,7 @@ impl Bench {
 
 /// A trust anchor that no other cluster is under.
 pub(super) fn anchor() -> String {
-    let authority = pki::identity::ClusterAuthority::generate(&FREE.into(), std::time::SystemTime::now()).unwrap();
+    let authority = pki::identity::ClusterAuthority::generate(&FREE.into(), Clock::system().calendar()).unwrap();
     authority.certificate().to_owned()
 }
 
