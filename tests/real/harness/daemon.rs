@@ -439,13 +439,10 @@ pub(crate) async fn shared() -> Arc<Daemon> {
         return daemon;
     }
     let site = Site::prepare().await;
-    // Nobody hangs in these tests, and none is about deadlines: what has no deadline of its own, as the requests of a stream,
-    // has as long as a call of theirs.
+    // Nobody hangs in these tests, and none is about deadlines, which requests of a stream cannot bring.
     site.kill_after(3_000);
-    site.configure(|config| {
-        let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
-        limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), 20_000.into());
-    });
+    let long = toml::Table::from_iter([("default_deadline_ms".to_owned(), 20_000.into())]);
+    site.configure(|config| drop(config.insert("limits".to_owned(), long.into())));
     let daemon = Arc::new(site.start().await);
     *slot = Arc::downgrade(&daemon);
     daemon
