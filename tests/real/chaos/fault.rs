@@ -101,13 +101,12 @@ const TOKEN: &[&str] = &[
 ];
 /// Against the login, and not its PIN: it is tried again.
 const LOGIN: &[&str] = &["CKR_USER_PIN_NOT_INITIALIZED", "CKR_USER_TYPE_INVALID", "CKR_USER_ANOTHER_ALREADY_LOGGED_IN"];
-/// Against the PIN: by design the service then waits for an operator.
+/// Against the PIN: by design the service then waits for an operator. Not CKR_PIN_EXPIRED, which is said of the right one
+/// (`kmsuser::first_login`).
 pub(super) const PIN: &[&str] = &[
     "CKR_PIN_INCORRECT",
     "CKR_PIN_INVALID",
     "CKR_PIN_LEN_RANGE",
-    // In the place of CKR_PIN_EXPIRED, which is said of the right PIN (`kmsuser::first_login`): what is drawn stays the same.
-    "CKR_PIN_INCORRECT",
     "CKR_PIN_LOCKED",
     "CKR_PIN_TOO_WEAK",
 ];
