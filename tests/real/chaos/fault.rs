@@ -103,13 +103,8 @@ const TOKEN: &[&str] = &[
 const LOGIN: &[&str] = &["CKR_USER_PIN_NOT_INITIALIZED", "CKR_USER_TYPE_INVALID", "CKR_USER_ANOTHER_ALREADY_LOGGED_IN"];
 /// Against the PIN: by design the service then waits for an operator. Not CKR_PIN_EXPIRED, which is said of the right one
 /// (`kmsuser::first_login`).
-pub(super) const PIN: &[&str] = &[
-    "CKR_PIN_INCORRECT",
-    "CKR_PIN_INVALID",
-    "CKR_PIN_LEN_RANGE",
-    "CKR_PIN_LOCKED",
-    "CKR_PIN_TOO_WEAK",
-];
+pub(super) const PIN: &[&str] =
+    &["CKR_PIN_INCORRECT", "CKR_PIN_INVALID", "CKR_PIN_LEN_RANGE", "CKR_PIN_LOCKED", "CKR_PIN_TOO_WEAK"];
 /// Against the session.
 const SESSION: &[&str] = &[
     "CKR_SESSION_HANDLE_INVALID",
