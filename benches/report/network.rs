@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::clock::Clock;
 
 use super::calls::{Calls, named};
-use super::daemon::Empty;
+use super::daemon::{Empty, Environment};
 use super::played::{self, Habits, Network};
 use super::raw_network::{self, Capacity};
 use super::table::{Must, Row, extremes, median, spread, thousands};
@@ -26,17 +26,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
     let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
     let (daemon, key) = played::start(&dir.join("dev"), NETWORK, Habits::SOFTHSM, clock).await?;
-    let calls = Calls {
-        environment: &daemon.environment,
-        key: &key,
-        operation: "encrypt",
-        in_flight: IN_FLIGHT,
-        connections: 1,
-        rate: None,
-        warm_up: WARM_UP,
-        length: LENGTH,
-        deadline: None,
-    };
+    let calls = encryptions(&daemon.environment, &key);
     let full = calls.run().await?;
     let quarter = (before.rate / 4.0) as u32;
     // A closed loop like the raw one stands beside it.
@@ -111,12 +101,11 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
     Ok(rows)
 }
 
-/// Encryptions a second over two such HSMs with the habits of a vendor's, and what they ended with.
-async fn of_vendor(dir: &Path, habits: Habits, clock: &Clock) -> Outcome<(f64, String)> {
-    let (daemon, key) = played::start(&dir.join(habits.profile), NETWORK, habits, clock).await?;
-    let calls = Calls {
-        environment: &daemon.environment,
-        key: &key,
+/// As many at a time as keep all HSMs busy.
+fn encryptions<'a>(environment: &'a Environment, key: &'a str) -> Calls<'a> {
+    Calls {
+        environment,
+        key,
         operation: "encrypt",
         in_flight: IN_FLIGHT,
         connections: 1,
@@ -124,7 +113,12 @@ async fn of_vendor(dir: &Path, habits: Habits, clock: &Clock) -> Outcome<(f64, S
         warm_up: WARM_UP,
         length: LENGTH,
         deadline: None,
-    };
-    let full = calls.run().await?;
+    }
+}
+
+/// Encryptions a second over two such HSMs with the habits of a vendor's, and what they ended with.
+async fn of_vendor(dir: &Path, habits: Habits, clock: &Clock) -> Outcome<(f64, String)> {
+    let (daemon, key) = played::start(&dir.join(habits.profile), NETWORK, habits, clock).await?;
+    let full = encryptions(&daemon.environment, &key).run().await?;
     Ok((full.rate, full.by_name()))
 }

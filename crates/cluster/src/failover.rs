@@ -113,6 +113,14 @@ impl AttemptLog {
         self.again |= bit(member);
     }
 
+    /// Notes that a member whose answer was unsettled has opened the proof since: it is asked once more, whatever was asked of
+    /// it before, since only it can say now what is to be thought of the item.
+    pub(super) fn settled(&mut self, member: usize) {
+        self.unsettled &= !bit(member);
+        self.spent &= !bit(member);
+        self.again |= bit(member);
+    }
+
     /// Somebody has too much to do, or may have.
     pub(super) fn is_busy(&self) -> bool {
         self.busy || self.unsettled != 0

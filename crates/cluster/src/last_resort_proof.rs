@@ -28,8 +28,7 @@ impl<P: Port> Dispatcher<P> {
             join_all(proven).await.contains(&Outcome::Opens).then_some(place)
         }));
         for place in settled.await.into_iter().flatten() {
-            attempts.unsettled &= !bit(place);
-            attempts.second_chance(place);
+            attempts.settled(place);
         }
     }
 

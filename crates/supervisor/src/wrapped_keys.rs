@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use model::id::KeyVersionId;
 
-/// Most copies that one worker is having made at a time. More are asked for again a second later.
-pub(super) const AT_ONCE: usize = 1_024;
+/// Most copies that one worker is having made at a time: they stand before callers' requests, so they are few. More are asked
+/// for again a second later.
+pub(super) const AT_ONCE: usize = 64;
 
 /// Keys, wrapped under their cluster's wrapping key.
 pub trait WrappedKeys: Send + Sync + 'static {

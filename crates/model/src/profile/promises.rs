@@ -109,7 +109,7 @@ impl Promise {
                 ),
             Self::Hangs => (of.calls.retry_ms > 0).then_some(
                 "its module tries again, or moves to another HSM, within a call, and a worker that does so is not killed for \
-                 it (capabilities.calls.retry_ms); calls go to other zones meanwhile",
+                 it (capabilities.calls.retry_ms); calls go to other zones meanwhile, where another HSM has the keys",
             ),
             Self::FreshIvs => (of.gcm.iv != IvBy::Caller).then_some(
                 "the HSM makes its IVs itself: keystored looks that it tells them, and that two of them differ, and knows \

@@ -264,7 +264,7 @@ const fn way_out(state: ConnectionState) -> &'static str {
 /// The key's objects are gone in every HSM.
 pub(crate) fn removed_everywhere(key_arn: &str, in_place: bool) -> Error {
     let way_out = match in_place {
-        false => "has the key placed again from its escrow",
+        false => "has the key placed again from its escrow, unless it was made in place",
         true => {
             "whether the vendor's own means bring the HSM's objects back: the key was made in place, and there is no other \
              copy of it"

@@ -139,6 +139,14 @@ fn checked(core: &Core, input: &UpdateKeyStoreInput) -> Result<(Arc<KeyStore>, O
     if of_pins || cluster.is_some() {
         hsms_named(input, &*spec_of(core, cluster.as_ref().unwrap_or(&store.cluster))?)?;
     }
+    let target = cluster.as_ref().unwrap_or(&store.cluster);
+    if *target != store.cluster && has_keys_in_place(&core.store().catalogue(), &store.id) {
+        let why = format!(
+            "the key store has keys that were made in place in {}, which gives none away: no other cluster can have them",
+            store.cluster
+        );
+        return Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, why));
+    }
     Ok((store, cluster))
 }
 
@@ -146,13 +154,6 @@ async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> R
     let (store, cluster) = checked(core, input)?;
     let of_pins = input.password.is_some() || input.pin_was_reset;
     let target = cluster.as_ref().unwrap_or(&store.cluster);
-    if *target != store.cluster && has_keys_in_place(&core.store().catalogue(), id) {
-        let why = format!(
-            "the key store has keys that were made in place in {}, which gives none away: no other cluster can have them",
-            store.cluster
-        );
-        return Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, why));
-    }
     let mut records = BTreeSet::new();
     if cluster.is_some() || of_pins {
         let spec = spec_of(core, target)?;

@@ -34,7 +34,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, blob: Option<&[u8]>) -> 
             // It is looked for when it is used next.
             Class::KeyAbsent => owner.forget(&[key]),
             // It is wanted again soon.
-            Class::Session | Class::Token | Class::Busy => {
+            Class::Session | Class::Token | Class::Busy | Class::AmbiguousOrBusy => {
                 let fault = failure.into_fault(owner.codes());
                 tracing::debug!(%key, %fault, "no hot copy was made");
             }
@@ -76,9 +76,8 @@ fn make(
 }
 
 fn unwrap(owner: &mut Owner, blob: &[u8]) -> Result<ObjectHandle, Failure> {
-    if lock(&owner.token.wrapping).is_none() {
-        owner.searches();
-    }
+    // The wrapping key is looked for where its handle is not known, or stands for something else by now.
+    owner.searches();
     owner.with_wrapping_key(|module, _, wrapping| {
         let template = template::hot_copy(module.capabilities(), Kind::Encryption);
         // Owned by the session that is never replaced.
