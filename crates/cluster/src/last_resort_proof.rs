@@ -10,7 +10,7 @@ use super::dispatch::Dispatcher;
 use super::failover::AttemptLog;
 use super::port::Port;
 use super::proof::Outcome;
-use super::route::{bit, bits};
+use super::route::bits;
 use model::call_options::CallOptions;
 
 impl<P: Port> Dispatcher<P> {
