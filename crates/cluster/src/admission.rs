@@ -291,9 +291,8 @@ impl Way<'_> {
 
     async fn change_pin(&mut self) -> Result<Event, AdmissionError> {
         let hsm = self.expected.hsm;
-        let open = |sealed: Option<&Bytes>| {
-            self.inner.kmsuser.open(hsm, sealed.map(|sealed| &sealed[..]).unwrap_or_default())
-        };
+        let open =
+            |sealed: Option<&Bytes>| self.inner.kmsuser.open(hsm, sealed.map(|sealed| &sealed[..]).unwrap_or_default());
         let (old, new) = match (open(self.login.old()), open(self.login.pin.pending.as_ref())) {
             (Ok(old), Ok(new)) => (old, new),
             (Err(why), _) | (_, Err(why)) => {

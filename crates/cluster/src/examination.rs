@@ -91,7 +91,12 @@ mod tests {
     #[test]
     fn sessions_that_others_may_have_are_held_against_nobody() {
         let few = |random: u64| Examined {
-            sessions: Count { wanted: 12, found: 9, said: Some("C_OpenSession: CKR_SESSION_COUNT".to_owned()), unjudged: None },
+            sessions: Count {
+                wanted: 12,
+                found: 9,
+                said: Some("C_OpenSession: CKR_SESSION_COUNT".to_owned()),
+                unjudged: None,
+            },
             random: Count { wanted: random, found: random, ..Count::default() },
             ..Examined::default()
         };
@@ -104,7 +109,11 @@ mod tests {
         }
         let beside = sessions(few(4_096), false).unwrap();
         assert_eq!((beside.verdict, beside.sentence), (Verdict::NotJudged, None));
-        assert!(beside.found.contains("other workers") && beside.found.contains("CKR_SESSION_COUNT"), "{}", beside.found);
+        assert!(
+            beside.found.contains("other workers") && beside.found.contains("CKR_SESSION_COUNT"),
+            "{}",
+            beside.found
+        );
         // With nothing else looked at, what was found before stands, or it is examined again.
         assert_eq!(judged(&of, few(0), false), None);
         // What is enough is enough beside others, too.

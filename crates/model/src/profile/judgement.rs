@@ -148,7 +148,9 @@ fn against(
 fn none_right(what: &str, unjudged: Option<&str>) -> String {
     match unjudged {
         None => what.to_owned(),
-        Some(said) => format!("whether another value is right here was not judged, since the token may be busy: {said}"),
+        Some(said) => {
+            format!("whether another value is right here was not judged, since the token may be busy: {said}")
+        }
     }
 }
 
@@ -305,8 +307,7 @@ fn key_wrap(of: &Capabilities, found: &Examined) -> Finding {
             against(name, expected, shown(instead.number, instead.value_len), sentence)
         }
         (Tried::Fails(said), None) => {
-            let none =
-                "no number of AES key wrap that keystored knows works as capabilities.wrap.key_wrap here";
+            let none = "no number of AES key wrap that keystored knows works as capabilities.wrap.key_wrap here";
             let none = none_right(none, found.key_wrap.unjudged.as_deref());
             let sentence = format!("the token does not wrap an AES key and unwrap it again ({said}); {none}");
             against(name, expected, said.clone(), sentence)

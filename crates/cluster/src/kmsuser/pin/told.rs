@@ -157,11 +157,8 @@ mod tests {
     /// A PIN is being changed before the first login: both the one that is the token's and the one that is about to be stay.
     #[test]
     fn what_is_being_changed_stays_beside_what_is_told() {
-        let changing = Pin {
-            pending: Some(sealed("new")),
-            attempt: Some(Candidate::Current),
-            ..Pin::given(sealed("given"))
-        };
+        let changing =
+            Pin { pending: Some(sealed("new")), attempt: Some(Candidate::Current), ..Pin::given(sealed("given")) };
         let now = tell(changing.clone(), new("told"));
         assert_eq!(now, Pin { offered: Some(sealed("told")), ..changing.clone() });
         // The token has taken the new one meanwhile.

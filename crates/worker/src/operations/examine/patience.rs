@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_believed_when_it_is_said_twice() {
-        for class in [Class::Refused, Class::Request, Class::Token, Class::Session, Class::Ambiguous, Class::KeyAbsent] {
+        for class in [Class::Refused, Class::Request, Class::Token, Class::Session, Class::Ambiguous, Class::KeyAbsent]
+        {
             assert_eq!(then(&[class, class]), [Then::Again, Then::Believed], "{class:?}");
             assert_eq!(then(&[class, Class::Refused]), [Then::Again, Then::Believed], "{class:?}");
         }

@@ -100,7 +100,9 @@ fn a_pending_pin_is_not_written_over() {
     assert_eq!(login.next(Event::Recorded, 1), Next::Do(Step::ChangePin));
     assert_eq!(login.old(), Some(&bytes("current")));
     // Where the token does not take it for that, it stays all the same.
-    for (event, refused, failures) in [(Event::NotCurrent, true, 1), (Event::Unchanged, false, 0), (Event::LockedOut, true, 1)] {
+    for (event, refused, failures) in
+        [(Event::NotCurrent, true, 1), (Event::Unchanged, false, 0), (Event::LockedOut, true, 1)]
+    {
         let mut login = login.clone();
         login.next(event, 1);
         let expected = Pin { attempt: login.pin.attempt, current_refused: refused, failures, ..record.clone() };
