@@ -163,3 +163,59 @@ async fn a_report_on_what_is_not_in_use_is_refused() {
     let ran = daemon.keystorectl(&["cluster", "doctor", "hsm-a"]);
     assert!(ran.code != Some(0) && ran.err.contains("connect it"), "{ran:?}");
 }
+
+/// A token whose word for a wrong tag is its word for too much to do, as CloudHSM's may be.
+const AS_IF_THROTTLED: &str = "[codes.C_Decrypt]\nCKR_GENERAL_ERROR = \"CKR_FUNCTION_FAILED\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_throttling_keeps_no_hsm_out_and_is_shown() {
+    let site = Site::prepare().await;
+    let control = chaos::control_first(&site);
+    control.set(AS_IF_THROTTLED).unwrap();
+    site.configure_hsms(|index, hsm| {
+        if index == 0 {
+            let said = "codes.meaning = [{ functions = [\"C_Decrypt\"], code = 6, means = \"ambiguous-or-busy\" }]";
+            hsm.insert("capabilities".to_owned(), toml::from_str::<toml::Table>(said).unwrap().into());
+        }
+    });
+    let daemon = site.start().await;
+    let caller = daemon.caller().await;
+    daemon.wait_until_healthy_for(&caller).await;
+    let hsms = caller.hsms().await.unwrap();
+    for finding in &hsms[0].findings {
+        let expected = finding.name == "codes.meaning";
+        assert_eq!(finding.verdict() == HsmVerdict::NotJudged, expected, "{finding:?}");
+        assert!(finding.sentence.is_empty(), "{finding:?}");
+    }
+    let shown = json(&daemon, &["key-store", "describe"]);
+    let findings = shown["key_stores"][0]["hsms"][0]["findings"].as_array().unwrap();
+    let tag = findings.iter().find(|finding| finding["name"] == "codes.meaning").unwrap();
+    assert_eq!(tag["verdict"], "not-judged", "{tag}");
+    assert!(tag["found"].as_str().unwrap().contains("CKR_FUNCTION_FAILED"), "{tag}");
+    let text = daemon.keystorectl(&["cluster", "doctor", "hsm-a"]).ok();
+    assert!(text.contains("not-judged"), "{text}");
+    // It serves.
+    let key = caller.create_key("in both").await;
+    let sealed = caller.encrypt(&key, b"plaintext", &context(&[])).await.unwrap();
+    assert_eq!(caller.decrypt(&sealed, &context(&[])).await.unwrap(), b"plaintext");
+}
+
+/// The data workers have theirs when a control worker starts anew; where the token has no more for it to look with, that is
+/// held against nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_others_have_keep_no_control_worker_out() {
+    let (daemon, caller, control) = serving().await;
+    // As many as a worker has that looks at nothing.
+    control.set("[calls]\nsessions = 2").unwrap();
+    let zone = daemon.zone("a");
+    zone.keep_copies();
+    // The control worker comes first.
+    process::signal(zone.workers().into_iter().min().unwrap(), Signal::KILL);
+    daemon.wait_until_logged("no sessions were left to examine the token with");
+    daemon.wait_until_healthy_for(&caller).await;
+    let key = caller.create_key("made by the new control worker").await;
+    assert_eq!(caller.encrypt(&key, b"in both", &context(&[])).await.map(drop), Ok(()));
+    let hsms = caller.hsms().await.unwrap();
+    assert!(hsms[0].findings.len() > 10, "what was found before stands: {hsms:?}");
+    assert!(hsms[0].findings.iter().all(|finding| finding.verdict() != HsmVerdict::Contradicts), "{hsms:?}");
+}

@@ -87,6 +87,7 @@ impl From<wire::HsmFinding> for Finding {
             wire::HsmVerdict::Holds => HOLDS,
             wire::HsmVerdict::Better => "better",
             wire::HsmVerdict::Untried => "untried",
+            wire::HsmVerdict::NotJudged => "not-judged",
             wire::HsmVerdict::Contradicts => "contradicts",
         };
         let sentence = Some(finding.sentence).filter(|sentence| !sentence.is_empty());

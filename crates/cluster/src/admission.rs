@@ -3,27 +3,23 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::examination;
 use super::happened::{Happened, What};
 use super::identity::{Expected, Identities};
 use super::kmsuser::Kmsuser;
-use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step};
+use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step, answer};
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId};
 use model::key_store::ConnectionErrorCode as Code;
-use model::pin::{Candidate, Pin};
+use model::pin::Pin;
 use model::profile::{FirstLogin, PinScope};
 use pki::identity::{Certified, TrustAnchor};
 use protocol::{Class, Fault, Op, Reply, Role};
 use supervisor::{AdmissionError, AdmissionSession, CallError, WorkerAdmission};
 use telemetry::abort;
-
-/// CKR_PIN_EXPIRED of the standard.
-const PIN_EXPIRED: u64 = 0xa3;
-/// CKR_PIN_INVALID, CKR_PIN_LEN_RANGE and CKR_PIN_TOO_WEAK: of a new PIN, and no wrong one.
-const NO_NEW_PIN: [u64; 3] = [0xa1, 0xa2, 0x1b8];
 
 /// Lets the workers of one key store in.
 #[derive(Clone)]
@@ -201,9 +197,9 @@ impl Way<'_> {
                 }
                 // Only a login that worked takes it from the record.
                 if told && self.on_record.offered.is_none() {
-                    match self.login.candidate {
-                        Candidate::Offered => tracing::info!(%hsm, "the token has the PIN that was told"),
-                        _ => {
+                    match self.login.told_rightly() {
+                        true => tracing::info!(%hsm, "the token has the PIN that was told"),
+                        false => {
                             tracing::warn!(%hsm, "the token has the PIN that was on record; the one that was told is not \
                             its, and is forgotten")
                         }
@@ -250,23 +246,16 @@ impl Way<'_> {
                 self.session.logged_in(*found);
                 Ok(Event::LoggedIn)
             }
-            // Without a code the worker did not try: the token's flags forbade it.
-            Ok(Reply::Failed(fault)) if fault.class == Class::Login && fault.code == PIN_EXPIRED => {
-                tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate,
-                    "the token wants kmsuser's PIN changed before anything else");
-                self.refused = Some(fault);
-                Ok(Event::Expired)
-            }
-            Ok(Reply::Failed(fault)) if matches!(fault.class, Class::Login | Class::Locked) && fault.code != 0 => {
-                tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "the token refused kmsuser's PIN");
-                let locked = fault.class == Class::Locked;
-                self.refused = Some(fault);
-                Ok(if locked { Event::LockedOut } else { Event::LoginRefused })
-            }
             Ok(Reply::Failed(fault)) => {
-                tracing::warn!(%hsm, %fault, "the login failed for another reason than its PIN");
+                let event = answer::of_login(&fault);
+                let says = match event {
+                    Event::Expired => "the token wants kmsuser's PIN changed before anything else",
+                    Event::LoginNotJudged => "the login failed for another reason than its PIN",
+                    _ => "the token refused kmsuser's PIN",
+                };
+                tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "{says}");
                 self.refused = Some(fault);
-                Ok(Event::LoginNotJudged)
+                Ok(event)
             }
             Err(CallError::WorkerLost) => Err(AdmissionError::transient(
                 Code::NetworkErrors,
@@ -302,23 +291,29 @@ impl Way<'_> {
 
     async fn change_pin(&mut self) -> Result<Event, AdmissionError> {
         let hsm = self.expected.hsm;
-        let open = |sealed: &[u8]| self.inner.kmsuser.open(hsm, sealed).map_err(|why| ours(hsm, &why));
-        let old = open(&self.login.pin.current)?;
-        let new = open(self.login.pin.pending.as_deref().unwrap_or_default())?;
+        let open =
+            |sealed: Option<&Bytes>| self.inner.kmsuser.open(hsm, sealed.map(|sealed| &sealed[..]).unwrap_or_default());
+        let (old, new) = match (open(self.login.old()), open(self.login.pin.pending.as_ref())) {
+            (Ok(old), Ok(new)) => (old, new),
+            (Err(why), _) | (_, Err(why)) => {
+                self.sealed = Some(why);
+                return Ok(Event::Sealed);
+            }
+        };
+        let transient = |why: &dyn std::fmt::Display| Err(transient(hsm, "rotating the PIN", why));
         match self.session.call(Op::ChangePin { old, new }).await {
             Ok(Reply::Done) => Ok(Event::Changed),
-            Ok(Reply::Failed(fault))
-                if matches!(fault.class, Class::Login | Class::Locked | Class::Refused | Class::Request) =>
-            {
-                tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
-                let of_old = matches!(fault.class, Class::Login | Class::Locked) && !NO_NEW_PIN.contains(&fault.code);
-                self.refused = Some(fault);
-                Ok(if of_old { Event::NotCurrent } else { Event::Unchanged })
-            }
-            // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
-            Ok(Reply::Failed(fault)) => Err(transient(hsm, "rotating the PIN", &fault)),
+            Ok(Reply::Failed(fault)) => match answer::of_change(&fault, &self.session.settings().capabilities.codes) {
+                // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
+                Event::LoginNotJudged if self.login.is_logged_in() => transient(&fault),
+                event => {
+                    tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
+                    self.refused = Some(fault);
+                    Ok(event)
+                }
+            },
             Ok(_) => Err(ours(hsm, "the worker answered something else than that the PIN was changed")),
-            Err(error) => Err(transient(hsm, "rotating the PIN", &error)),
+            Err(error) => transient(&error),
         }
     }
 

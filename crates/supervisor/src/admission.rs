@@ -110,6 +110,13 @@ impl AdmissionSession {
         self.pool.status().examined.as_ref().is_some_and(|judgement| judgement.contradiction().is_none())
     }
 
+    /// Whether no other worker of the HSM has sessions: where a token has a limit for all processes together, it has them at
+    /// the cost of this one.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.pool.alive() <= 1
+    }
+
     /// Tells what an examination of the token found. Where that keeps the HSM out, workers that serve are let go, which
     /// were let in by an earlier one.
     pub fn examined(&self, judgement: Judgement) {

@@ -77,6 +77,8 @@ struct Worker {
     found: Option<Arc<Ready>>,
     /// What comes of it in admission, once it is there.
     entry: Option<oneshot::Receiver<Result<(), AdmissionError>>>,
+    /// That there is its process.
+    _alive: Arc<()>,
 }
 
 impl WorkerDriver {
@@ -152,7 +154,8 @@ impl WorkerDriver {
             pool.step("starting its worker");
         }
         let probe = Probe::new(pool.settings.probe_every, &pool.clock);
-        self.worker = Some(Worker { running, link: Arc::new(link), incarnation, probe, found: None, entry: None });
+        let (link, _alive) = (Arc::new(link), pool.live());
+        self.worker = Some(Worker { running, link, incarnation, probe, found: None, entry: None, _alive });
         if self.deaths > 0 {
             pool.tracker(|tracker| tracker.restarts += 1);
         }

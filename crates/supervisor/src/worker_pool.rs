@@ -47,6 +47,8 @@ pub(super) struct WorkerPool {
     control_worker: ArcSwapOption<Link>,
     open: AtomicBool,
     incarnations: AtomicU64,
+    /// Held as well by each worker that there is, whether it serves or not.
+    alive: Arc<()>,
     /// Tasks that are not done: the beginning and the drivers.
     tasks: TaskTracker,
     tracker: Mutex<StatusTracker>,
@@ -78,6 +80,7 @@ impl WorkerPool {
             control_worker: ArcSwapOption::empty(),
             open: AtomicBool::new(true),
             incarnations: AtomicU64::new(0),
+            alive: Arc::new(()),
             tasks: TaskTracker::new(),
             tracker: Mutex::new(tracker),
             codes: CodesSeen::default(),
@@ -211,6 +214,16 @@ impl WorkerPool {
     /// A number that no worker of this HSM has had.
     pub(super) fn incarnation(&self) -> u64 {
         self.incarnations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// To be kept by a worker for as long as there is its process.
+    pub(super) fn live(&self) -> Arc<()> {
+        Arc::clone(&self.alive)
+    }
+
+    /// Workers that there are.
+    pub(super) fn alive(&self) -> usize {
+        Arc::strong_count(&self.alive).saturating_sub(1)
     }
 
     /// Hands the worker of a slot requests from now on, or none.

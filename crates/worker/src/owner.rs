@@ -35,6 +35,8 @@ pub(super) struct Token {
     pub(super) role: Role,
     /// Where the token is.
     pub(super) slot: Slot,
+    /// Sessions that this process keeps: one for each of its threads, and the one that keeps the login.
+    pub(super) sessions: u64,
     /// Keeps the login, and owns the hot copies: objects of a session die with it, and this one is never replaced.
     pub(super) pinned: Mutex<Session>,
     /// Handles of keys.

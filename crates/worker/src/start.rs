@@ -62,6 +62,7 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         incarnation: start.incarnation,
         role: start.role,
         slot: found.slot,
+        sessions: u64::from(start.sessions.max(1)) + 1,
         // Filled by the login.
         keys: Keys::new(start.hot_copies && start.role == Role::Data),
         copies_in_use: RwLock::default(),

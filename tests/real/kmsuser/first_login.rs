@@ -1,8 +1,9 @@
 //! Tokens that let nobody in by a PIN that somebody else has set, before kmsuser has changed it.
 
 use chaos_hsm::Control;
+use proto::v1::UpdateKeyStoreRequest;
 
-use super::{assert_connected, assert_failed};
+use super::{assert_connected, assert_failed, pin};
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, chaos, context};
 
@@ -75,4 +76,53 @@ async fn where_that_is_not_known_of_the_token_nothing_is_changed_and_the_way_out
     assert_connected(&caller.connect(&id).await.unwrap());
     daemon.wait_until_healthy_for(&caller).await;
     assert!(controls.iter().zip(&before).all(|(control, before)| control.calls("C_SetPIN") > *before));
+}
+
+/// Tokens that say of every PIN but the right one that it has to be changed, without a look at it.
+const EVERY_PIN: &str = "[codes.C_Login]\nCKR_PIN_INCORRECT = \"CKR_PIN_EXPIRED\"";
+
+/// Two of them whose PIN nobody knows but the daemon, with a key store that is disconnected, and of which something else is
+/// told for the first one: an operator errs about which token the officer has seen to.
+async fn told_wrongly() -> (Daemon, Caller, String, Vec<Control>) {
+    let (daemon, caller, id, controls) = of_such_tokens(true, "login.first_login = \"change\"").await;
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    caller.disconnect(&id).await.unwrap();
+    let told = UpdateKeyStoreRequest { pin_was_reset: true, ..pin(&id, "set-elsewhere-1", &["hsm-a"]) };
+    caller.update_key_store(told).await.unwrap();
+    (daemon, caller, id, controls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_says_so_of_a_wrong_pin_costs_a_try_and_no_pin() {
+    let (daemon, caller, id, controls) = told_wrongly().await;
+    controls[0].set(&format!("{MUST_CHANGE}\n{EVERY_PIN}")).unwrap();
+    let before = controls[0].calls("C_SetPIN");
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    assert_eq!(controls[0].calls("C_SetPIN") - before, 2, "from what was told, in vain; and the rotation");
+    daemon.wait_until_logged("the token refused to change kmsuser's PIN");
+    let hsms = caller.hsms().await.unwrap();
+    assert_eq!(hsms[0].pin_tries_left, 3, "a login has worked: {hsms:?}");
+    caller.create_key("the PIN on record was kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_locks_the_user_at_the_change_is_asked_no_more() {
+    let (daemon, caller, id, controls) = told_wrongly().await;
+    let locks = "[calls.refused]\nC_SetPIN = \"CKR_PIN_LOCKED\"";
+    controls[0].set(&format!("{MUST_CHANGE}\n{EVERY_PIN}\n{locks}")).unwrap();
+    let calls = |function| controls[0].calls(function);
+    let before = (calls("C_Login"), calls("C_SetPIN"));
+    let store = caller.connect(&id).await.unwrap();
+    assert_failed(&store, "USER_LOCKED_OUT", &["hsm-a", "CKR_PIN_LOCKED"]);
+    assert_eq!((calls("C_Login") - before.0, calls("C_SetPIN") - before.1), (1, 1), "the next PIN is not tried");
+    // The officer unlocks the user, and what is on record is the token's.
+    controls[0].set(MUST_CHANGE).unwrap();
+    caller.disconnect(&id).await.unwrap();
+    let unlocked = UpdateKeyStoreRequest { pin_was_reset: true, ..pin(&id, "", &["hsm-a"]) };
+    caller.update_key_store(unlocked).await.unwrap();
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    caller.create_key("the PIN on record was kept").await;
 }

@@ -252,7 +252,7 @@ fn what_is_refused_is_named() {
         Row {
             does: "[calls]\nsessions = 6",
             name: "run.sessions",
-            words: &["no more than 6 sessions", "`sessions = 5` would be right here"],
+            words: &["no more than 6 sessions", "`sessions = 2` would be right here"],
             mend: None,
         },
         Row {
@@ -302,23 +302,103 @@ fn personalities_are_as_their_profiles_say() {
     }
 }
 
-/// What may pass is not held against a token: it is examined again.
-#[test]
-fn a_token_that_is_busy_is_not_judged() {
-    let (tokens, control) = told();
+/// What is not judged, by name. Nothing contradicts.
+fn not_judged(of: &Capabilities, found: &Examined) -> Vec<&'static str> {
+    let judgement = judge(of, found);
+    assert_eq!(judgement.contradiction(), None, "{judgement:?}");
+    judgement.not_judged()
+}
+
+/// A token that says it of a function each time.
+fn always(function: &str, code: &str) -> String {
+    format!("[[rule]]\nfunction = \"{function}\"\nfault = {{ code = \"{code}\" }}")
+}
+
+/// The same of some calls in a row, from the next one on.
+fn next(control: &Control, function: &str, calls: u64, code: &str) -> String {
+    let from = control.calls(function) + 1;
+    let to = from + calls - 1;
+    let calls = format!("{{ from = {from}, to = {to} }}");
+    format!("[[rule]]\nfunction = \"{function}\"\ncalls = {calls}\nfault = {{ code = \"{code}\" }}")
+}
+
+/// SoftHSM, whose code of throttling is CloudHSM's, with CloudHSM's classes.
+fn throttled() -> Capabilities {
     let mut of = softhsm();
-    let functions = vec!["C_EncryptInit".to_owned(), "C_UnwrapKey".to_owned()];
-    of.codes.meaning.insert(0, Meaning { functions, code: 0x06, means: Means::Busy });
+    let mut means = |functions: &[&str], means| {
+        let functions = functions.iter().map(|function| (*function).to_owned()).collect();
+        of.codes.meaning.insert(0, Meaning { functions, code: 0x06, means });
+    };
+    means(&["C_EncryptInit", "C_GenerateRandom", "C_GenerateKey", "C_WrapKey", "C_OpenSession"], Means::Busy);
+    means(&["C_Decrypt", "C_UnwrapKey"], Means::AmbiguousOrBusy);
+    of
+}
+
+/// What may be a sign of too much to do is waited out, and where it does not end, it is held against nobody.
+#[test]
+fn a_token_that_may_be_busy_is_not_judged() {
+    const BUSY: &str = "CKR_FUNCTION_FAILED";
+    let (tokens, control) = told();
+    let of = throttled();
     let mut worker = worker(&tokens, Role::Control, &of);
-    for function in ["C_EncryptInit", "C_UnwrapKey"] {
-        control
-            .set(&format!("[[rule]]\nfunction = \"{function}\"\nfault = {{ code = \"CKR_FUNCTION_FAILED\" }}"))
-            .unwrap();
-        let fault = worker.fault(Op::Examine { sessions: SESSIONS });
-        assert_eq!(fault.class, Class::Busy, "{fault}");
+    for (function, names) in [
+        ("C_EncryptInit", &["gcm.iv", "CKA_ALLOWED_MECHANISMS"][..]),
+        ("C_Decrypt", &["gcm.iv"]),
+        ("C_UnwrapKey", &["wrap.key_wrap", "wrap.oaep_hash"]),
+        ("C_WrapKey", &["wrap.key_wrap", "wrap.oaep_hash"]),
+        ("C_OpenSession", &["run.sessions"]),
+    ] {
+        // Two in a row, as from one that is throttled for a moment.
+        control.set(&next(&control, function, 2, BUSY)).unwrap();
+        assert_eq!(not_judged(&of, &examine(&mut worker)), Vec::<&str>::new(), "{function} twice");
+        control.set(&always(function, BUSY)).unwrap();
+        assert_eq!(not_judged(&of, &examine(&mut worker)), names, "{function} each time");
         control.clear().unwrap();
-        assert_eq!(against(&of, &examine(&mut worker)).0, Vec::<&str>::new());
     }
+    assert_eq!(not_judged(&of, &examine(&mut worker)), Vec::<&str>::new());
+}
+
+/// An HSM whose word for a wrong tag is its word for too much to do, as CloudHSM's may be: it is let in, and that is not
+/// taken for known.
+#[test]
+fn a_refusal_that_may_be_throttling_keeps_nobody_out() {
+    let (tokens, control) = told();
+    control.set("[codes.C_Decrypt]\nCKR_GENERAL_ERROR = \"CKR_FUNCTION_FAILED\"").unwrap();
+    let of = throttled();
+    let found = examine(&mut worker(&tokens, Role::Control, &of));
+    assert_eq!(not_judged(&of, &found), ["codes.meaning"]);
+    assert!(judge(&of, &found).findings.iter().any(|one| one.name == "gcm.iv" && one.verdict == Verdict::Holds));
+    // The same where a key is refused what it must not do: it is not taken for enforced.
+    control.set("[codes.C_WrapKey]\nCKR_KEY_UNEXTRACTABLE = \"CKR_FUNCTION_FAILED\"").unwrap();
+    let found = examine(&mut worker(&tokens, Role::Control, &of));
+    assert_eq!(not_judged(&of, &found), ["CKA_EXTRACTABLE"]);
+}
+
+/// One call in ten is throttled, of all that CloudHSM throttles.
+#[test]
+fn throttling_contradicts_no_profile() {
+    let (tokens, control) = told();
+    let of = config::capabilities(Profile::CloudHsm).unwrap();
+    let personality = "personality = \"cloudhsm\"\n[login]\nmust_change = false\n";
+    control.set(personality).unwrap();
+    let mut worker = worker(&tokens, Role::Control, &of);
+    let functions = "[\"C_EncryptInit\", \"C_Encrypt\", \"C_DecryptInit\", \"C_Decrypt\", \"C_UnwrapKey\", \
+                     \"C_WrapKey\", \"C_GenerateKey\", \"C_GenerateRandom\"]";
+    for seed in 1..=4 {
+        let rule = format!(
+            "[[rule]]\nfunction = {functions}\nprobability = 0.1\nfault = {{ code = \"CKR_FUNCTION_FAILED\" }}"
+        );
+        control.set(&format!("seed = {seed}\n{personality}{rule}")).unwrap();
+        not_judged(&of, &examine(&mut worker));
+    }
+}
+
+/// What may pass otherwise is not held against a token: it is examined again.
+#[test]
+fn a_token_that_is_in_trouble_is_not_judged() {
+    let (tokens, control) = told();
+    let of = softhsm();
+    let mut worker = worker(&tokens, Role::Control, &of);
     // One that is lost is not judged either.
     control.set("[[rule]]\nfault = \"lost-token\"").unwrap();
     assert_eq!(worker.fault(Op::Examine { sessions: SESSIONS }).class, Class::Token);
@@ -326,14 +406,10 @@ fn a_token_that_is_busy_is_not_judged() {
     control.clear().unwrap();
     let mut worker = self::worker(&tokens, Role::Control, &of);
     for function in ["C_EncryptInit", "C_WrapKey", "C_CopyObject", "C_GenerateRandom", "C_OpenSession"] {
-        let next = control.calls(function) + 1;
-        let once = format!(
-            "[[rule]]\nfunction = \"{function}\"\ncalls = {{ from = {next}, to = {next} }}\nfault = {{ code = \
-             \"CKR_DEVICE_ERROR\" }}"
-        );
-        control.set(&once).unwrap();
+        let before = control.calls(function);
+        control.set(&next(&control, function, 1, "CKR_DEVICE_ERROR")).unwrap();
         assert_eq!(against(&of, &examine(&mut worker)).0, Vec::<&str>::new(), "{function}");
-        assert!(control.calls(function) > next, "it was asked again");
+        assert!(control.calls(function) > before + 1, "it was asked again");
     }
 }
 

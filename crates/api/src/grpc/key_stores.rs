@@ -187,6 +187,7 @@ pub(super) fn finding(finding: &Finding) -> v1::HsmFinding {
         Verdict::Holds => v1::HsmVerdict::Holds,
         Verdict::Better => v1::HsmVerdict::Better,
         Verdict::Untried => v1::HsmVerdict::Untried,
+        Verdict::NotJudged => v1::HsmVerdict::NotJudged,
         Verdict::Contradicts => v1::HsmVerdict::Contradicts,
     };
     v1::HsmFinding {

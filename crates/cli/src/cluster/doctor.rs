@@ -336,6 +336,7 @@ mod tests {
             findings: vec![
                 finding("gcm.iv", wire::HsmVerdict::Holds, ""),
                 finding("calls.copy_object", wire::HsmVerdict::Contradicts, "the token refuses C_CopyObject"),
+                finding("codes.meaning", wire::HsmVerdict::NotJudged, ""),
             ],
             codes: vec![wire::HsmCode {
                 function: "C_Encrypt".to_owned(),
@@ -373,6 +374,7 @@ mod tests {
         assert_eq!(json["description"]["token"]["label"], "zone a");
         assert_eq!(json["description"]["mechanisms"][0]["number"], "0x1087");
         assert_eq!(json["findings"][1]["verdict"], "contradicts");
+        assert_eq!(json["findings"][2]["verdict"], "not-judged");
         assert_eq!(json["speeds"][0]["per_second"], 10_000.0);
         assert_eq!(json["speeds"][2]["per_second"], serde_json::Value::Null);
     }

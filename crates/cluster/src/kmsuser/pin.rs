@@ -14,20 +14,29 @@
 //! was mistyped then costs no try. After the security officer has set the PIN, the one that was told comes first. The
 //! one that the token takes is its PIN, and the others leave the record.
 //!
-//! A token may say of the right PIN that it has to be changed before anything else. Then it is the one on record from here
-//! on, the others stay beside it until a login has worked, and it is changed once: a token that says so of the new one too
-//! is not let in.
+//! A token may say of the right PIN that it has to be changed before anything else. Then it is changed from the one that was
+//! tried to the pending one, which is a new one, or the one of a rotation that was broken off where one is on record: that
+//! may be the token's already, and nothing is written over it. All PINs stay where they are on record until a login has
+//! worked with the new one. It is changed once: a token that says so of the new one too is not let in.
+//!
+//! Some tokens say so of wrong PINs as well. So a change before the first login is a try like a login: it is on record
+//! before it is made and counts where the token refuses it, and the next candidate has its turn. The pending one is changed
+//! itself only when the token has refused all others, since its place is needed.
 //!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
 //! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after
 //! as many failures in a row as the policy allows, nothing is tried, whatever an operator tells, until he says that the
-//! officer has cleared the token's count too; a PIN is in the record before it can be in the token, and leaves the
-//! record only when another one has proven to be the token's.
+//! officer has cleared the token's count too; after the token has said that it has locked the user, nothing is tried; a
+//! PIN is in the record before it can be in the token, and one that may be in it leaves the record only when the token has
+//! taken another: in a login, or in a change after one.
 
+pub(crate) mod answer;
+mod event;
 pub(crate) mod told;
 
 use bytes::Bytes;
 
+pub(crate) use self::event::{Event, LoginRefusal, Next};
 use model::pin::{Candidate, Pin};
 use model::step::steps;
 use protocol::UserFlags;
@@ -68,73 +77,6 @@ steps! {
     }
 }
 
-/// What came of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// The record is durable.
-    Recorded,
-    /// The canary key worked as it must.
-    Worked,
-    /// The token took the PIN.
-    LoggedIn,
-    /// The token refused the PIN.
-    LoginRefused,
-    /// The token said of the PIN that it has to be changed before anything else.
-    Expired,
-    /// The token said that it has locked the user.
-    LockedOut,
-    /// The PIN could not be opened, and was not tried.
-    Sealed,
-    /// The login failed for another reason than its PIN.
-    LoginNotJudged,
-    /// It proved itself.
-    Proven,
-    /// A new PIN was made and sealed; not recorded yet.
-    Made(Bytes),
-    /// The token has the pending PIN.
-    Changed,
-    /// The token refused, and has the current PIN.
-    Unchanged,
-    /// The token refused the current PIN as a wrong one.
-    NotCurrent,
-}
-
-/// What follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Do this.
-    Do(Step),
-    /// The worker may serve.
-    Done,
-    /// It may not.
-    Stop(LoginRefusal),
-}
-
-/// Why there is nothing to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoginRefusal {
-    /// The token has no user.
-    NoUser,
-    /// The token has locked the user.
-    Locked,
-    /// One more wrong PIN would lock the user.
-    LastTry,
-    /// Every PIN on record was refused.
-    Refused,
-    /// Too many attempts in a row were refused or have no outcome.
-    Spent,
-    /// It passes: the login failed for another reason than its PIN.
-    NotJudged,
-    /// It passes: the PIN has to be changed first, and another worker does that.
-    NotYetChanged,
-    /// The PIN has to be changed first, and that was not allowed, in vain, or refused.
-    Expired,
-    /// It passes: what is left to be tried cannot be opened.
-    Sealed,
-    /// The user may not change its PIN.
-    Unchangeable,
-}
-
 /// One worker's admission, as far as PINs go.
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
@@ -151,12 +93,16 @@ pub(crate) struct Login {
     last: Option<Candidate>,
     /// Those that cannot be opened.
     sealed: Vec<Candidate>,
-    /// The token has said that it has locked the user.
-    locked: bool,
-    /// The token wants the PIN changed, and nobody does that now.
-    expired: Option<LoginRefusal>,
-    /// It was changed before the first login.
-    changed: bool,
+    /// Nothing more is tried, whatever is left.
+    stop: Option<LoginRefusal>,
+    /// What is being changed before the first login.
+    changing: Option<Bytes>,
+    /// Which one was changed before the first login.
+    changed: Option<Candidate>,
+    /// The pending PIN has to be changed, and is once the others were tried.
+    put_off: bool,
+    /// The pending PIN was made here, so that it is nobody's where the token has not taken it.
+    made: bool,
 }
 
 impl Login {
@@ -176,9 +122,11 @@ impl Login {
             logged_in: false,
             last,
             sealed: Vec::new(),
-            locked: false,
-            expired: None,
-            changed: false,
+            stop: None,
+            changing: None,
+            changed: None,
+            put_off: false,
+            made: false,
         }
     }
 
@@ -211,22 +159,9 @@ impl Login {
             }
             (Some(Step::Login), Event::LockedOut) => {
                 self.fail();
-                self.locked = true;
-                self.go(Step::RecordOutcome)
+                self.stop(LoginRefusal::Locked)
             }
-            (Some(Step::Login), Event::Expired) => {
-                self.pin.attempt = None;
-                self.expired = match self.policy {
-                    Policy { changes_first: true, rotates: false, .. } => Some(LoginRefusal::NotYetChanged),
-                    Policy { changes_first: true, .. } if !self.changed => None,
-                    _ => Some(LoginRefusal::Expired),
-                };
-                if self.expired.is_some() {
-                    return self.go(Step::RecordOutcome);
-                }
-                self.adopt();
-                self.go(Step::RecordPending)
-            }
+            (Some(Step::Login), Event::Expired) => self.expired(),
             (Some(Step::Login), Event::Sealed) => {
                 self.pin.attempt = None;
                 self.sealed.push(self.candidate);
@@ -236,46 +171,60 @@ impl Login {
                 self.pin.attempt = None;
                 self.go(Step::RecordOutcome)
             }
-            (Some(Step::RecordOutcome), Event::Recorded) if self.logged_in => self.go(Step::Prove),
-            (Some(Step::RecordOutcome), Event::Recorded) if self.locked => Next::Stop(LoginRefusal::Locked),
-            // Where a candidate is left, it was not judged.
-            (Some(Step::RecordOutcome), Event::Recorded) => {
-                Next::Stop(self.expired.or_else(|| self.candidate().err()).unwrap_or(LoginRefusal::NotJudged))
-            }
+            (Some(Step::RecordOutcome), Event::Recorded) => match (self.stop, self.logged_in) {
+                (Some(why), _) => Next::Stop(why),
+                (None, true) => self.go(Step::Prove),
+                // Where a candidate is left, it was not judged.
+                (None, false) => Next::Stop(self.candidate().err().unwrap_or(LoginRefusal::NotJudged)),
+            },
             (Some(Step::Prove), Event::Proven) if self.policy.rotates && self.pin.rotation_due => {
                 self.go(Step::RecordPending)
             }
             (Some(Step::Prove), Event::Proven) => self.go(Step::TryCanary),
             (Some(Step::TryCanary), Event::Worked) => Next::Done,
             (Some(Step::RecordPending), Event::Made(sealed)) => {
-                self.pin.pending = Some(sealed);
-                self.pin.pending_refused = false;
+                self.make(sealed);
                 Next::Do(Step::RecordPending)
+            }
+            (Some(Step::RecordPending), Event::Recorded) if self.was_replaced() => {
+                (self.pin.attempt, self.last) = (None, None);
+                self.attempt_or_record()
             }
             (Some(Step::RecordPending), Event::Recorded) => self.go(Step::ChangePin),
             (Some(Step::ChangePin), Event::Changed) => {
-                if let Some(pending) = self.pin.pending.take() {
-                    self.pin.current = pending;
-                }
-                self.pin.rotated_at = Some(now);
-                self.pin.rotation_due = false;
+                self.change(now);
                 self.go(Step::RecordRotated)
             }
             // No login has shown that it is the right one: this is as good as one that was refused.
             (Some(Step::ChangePin), Event::NotCurrent) if !self.logged_in => {
-                self.pin.pending = None;
+                self.unmake();
                 self.fail();
                 self.last = Some(self.candidate);
                 self.attempt_or_record()
             }
-            (Some(Step::ChangePin), Event::Unchanged | Event::NotCurrent) => {
-                self.pin.pending = None;
+            (Some(Step::ChangePin), Event::LockedOut) => {
+                self.unmake();
+                self.fail();
+                self.stop(LoginRefusal::Locked)
+            }
+            (Some(Step::ChangePin), event @ (Event::Unchanged | Event::NotCurrent)) => {
+                self.unmake();
+                self.pin.attempt = None;
+                if event == Event::NotCurrent {
+                    self.fail();
+                }
                 self.go(Step::RecordUnchanged)
             }
-            (Some(Step::RecordRotated), Event::Recorded) if !self.logged_in => {
-                self.changed = true;
-                self.attempt()
+            // The token may have the new one all the same: both stay.
+            (Some(Step::ChangePin), Event::LoginNotJudged) => {
+                self.pin.attempt = None;
+                self.stop(LoginRefusal::NotJudged)
             }
+            (Some(Step::ChangePin), Event::Sealed) => {
+                self.pin.attempt = None;
+                self.stop(LoginRefusal::Sealed)
+            }
+            (Some(Step::RecordRotated), Event::Recorded) if !self.logged_in => self.attempt_or_record(),
             (Some(Step::RecordRotated), Event::Recorded) => self.go(Step::TryCanary),
             (Some(Step::RecordUnchanged), Event::Recorded) if !self.logged_in => Next::Stop(LoginRefusal::Expired),
             (Some(Step::RecordUnchanged), Event::Recorded) => Next::Stop(LoginRefusal::Unchangeable),
@@ -284,9 +233,30 @@ impl Login {
         }
     }
 
+    /// The PIN that is to be changed; sealed.
+    pub(crate) fn old(&self) -> Option<&Bytes> {
+        if self.logged_in { Some(&self.pin.current) } else { self.pin.sealed(self.candidate) }
+    }
+
+    /// The token has taken a PIN.
+    pub(crate) const fn is_logged_in(&self) -> bool {
+        self.logged_in
+    }
+
+    /// What was told is the token's, or was until it was changed before the first login.
+    pub(crate) fn told_rightly(&self) -> bool {
+        [Some(self.candidate), self.changed].contains(&Some(Candidate::Offered))
+    }
+
     fn go(&mut self, step: Step) -> Next {
         self.step = Some(step);
         Next::Do(step)
+    }
+
+    /// Nothing is tried any more once what came of the last try is on record.
+    fn stop(&mut self, why: LoginRefusal) -> Next {
+        self.stop = Some(why);
+        self.go(Step::RecordOutcome)
     }
 
     /// The token took this PIN: the others are not its.
@@ -314,30 +284,89 @@ impl Login {
         (self.last, self.logged_in) = (None, true);
     }
 
-    /// The token takes this PIN for the right one, and has not let anybody in by it: it is the current one, and what was
-    /// that before stays on record.
-    fn adopt(&mut self) {
-        let pin = &mut self.pin;
-        let taken = match self.candidate {
-            Candidate::Current => None,
-            Candidate::Pending => pin.pending.take(),
-            Candidate::Offered => pin.offered.take(),
-        };
-        if let Some(taken) = taken {
-            let before = std::mem::replace(&mut pin.current, taken);
-            if pin.offered.is_none() {
-                (pin.offered, pin.offered_refused) = (Some(before), pin.current_refused);
+    /// The token wants this PIN changed before anything else.
+    fn expired(&mut self) -> Next {
+        self.pin.attempt = None;
+        match self.policy {
+            Policy { changes_first: true, rotates: false, .. } => return self.stop(LoginRefusal::NotYetChanged),
+            Policy { changes_first: true, .. } if self.changed.is_none() => {}
+            _ => return self.stop(LoginRefusal::Expired),
+        }
+        if self.candidate == Candidate::Pending {
+            let others_refused = self.pin.current_refused && (self.pin.offered.is_none() || self.pin.offered_refused);
+            if others_refused {
+                self.promote();
+            } else if self.put_off {
+                // What is left of the others cannot be tried.
+                return self.stop(LoginRefusal::Expired);
+            } else {
+                self.put_off = true;
+                return self.attempt_or_record();
             }
         }
-        (pin.current_proven, pin.current_refused, pin.offered_first) = (true, false, false);
+        self.changing = self.pin.sealed(self.candidate).cloned();
+        self.go(Step::RecordPending)
+    }
+
+    /// The pending PIN is all that may be the token's, and makes room for a new one. The one before it, which nobody else
+    /// may know, takes the place of what was told and is not the token's.
+    fn promote(&mut self) {
+        let pin = &mut self.pin;
+        if let Some(pending) = pin.pending.take() {
+            pin.offered = Some(std::mem::replace(&mut pin.current, pending));
+        }
+        (pin.current_refused, pin.pending_refused, pin.offered_refused) = (false, false, true);
+        // So that what is told takes another place.
+        (pin.current_proven, pin.offered_first) = (true, false);
         (self.candidate, self.last) = (Candidate::Current, None);
     }
 
-    /// The token refused this PIN.
+    /// What was tried has become another one on record, by what an operator has told meanwhile.
+    fn was_replaced(&self) -> bool {
+        !self.logged_in && self.pin.sealed(self.candidate) != self.changing.as_ref()
+    }
+
+    /// There is a pending PIN now: the one that is on record, which may be the token's, or else this new one.
+    fn make(&mut self, sealed: Bytes) {
+        if self.pin.pending.is_none() {
+            (self.pin.pending, self.pin.pending_refused) = (Some(sealed), false);
+            self.made = true;
+        }
+        if !self.logged_in {
+            self.pin.attempt = Some(self.candidate);
+        }
+    }
+
+    /// The token has not taken the pending PIN.
+    fn unmake(&mut self) {
+        if std::mem::take(&mut self.made) {
+            self.pin.pending = None;
+        }
+    }
+
+    /// The token has the pending PIN.
+    fn change(&mut self, now: i64) {
+        let pin = &mut self.pin;
+        if self.logged_in {
+            if let Some(pending) = pin.pending.take() {
+                pin.current = pending;
+            }
+            (pin.rotated_at, pin.rotation_due) = (Some(now), false);
+            return;
+        }
+        // All that is on record stays until a login has worked, and this one alone is tried.
+        (pin.current_refused, pin.pending_refused, pin.offered_refused) = (true, false, pin.offered.is_some());
+        pin.attempt = None;
+        (self.changed, self.last, self.made) = (Some(self.candidate), None, false);
+    }
+
+    /// The token refused this PIN. One that it has taken before is the right one whatever it says.
     fn fail(&mut self) {
         self.pin.attempt = None;
         self.pin.failures = self.pin.failures.saturating_add(1);
-        told::refused(&mut self.pin, self.candidate, true);
+        if !self.logged_in {
+            told::refused(&mut self.pin, self.candidate, true);
+        }
     }
 
     /// Goes on to the next candidate, if one may be tried. That is recorded together with what came of this one.
@@ -375,6 +404,9 @@ impl Login {
         };
         if let Some(last) = order.iter().position(|candidate| Some(*candidate) == self.last) {
             order.rotate_left(last + 1);
+        }
+        if self.put_off {
+            order.sort_by_key(|candidate| *candidate == Candidate::Pending);
         }
         let mut usable = order.into_iter().filter(usable).peekable();
         match usable.peek() {

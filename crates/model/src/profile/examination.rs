@@ -15,6 +15,8 @@ pub enum Tried {
     Works,
     /// It does not; in its words.
     Fails(String),
+    /// It said nothing but what it may say when it is busy; in its words.
+    NotJudged(String),
 }
 
 /// Something that can be set, tried as it is set.
@@ -24,11 +26,13 @@ pub struct Setting<T> {
     pub as_said: Tried,
     /// What works in its place, where that was looked for and found.
     pub instead: Option<T>,
+    /// Something else might work in its place: what the token said of that, which may mean that it is busy.
+    pub unjudged: Option<String>,
 }
 
 impl<T> Default for Setting<T> {
     fn default() -> Self {
-        Self { as_said: Tried::Not, instead: None }
+        Self { as_said: Tried::Not, instead: None, unjudged: None }
     }
 }
 
@@ -36,7 +40,13 @@ impl<T> Setting<T> {
     /// It works as it is set.
     #[must_use]
     pub const fn works() -> Self {
-        Self { as_said: Tried::Works, instead: None }
+        Self { as_said: Tried::Works, instead: None, unjudged: None }
+    }
+
+    /// Nothing can be said of it.
+    #[must_use]
+    pub const fn not_judged(said: String) -> Self {
+        Self { as_said: Tried::NotJudged(said), instead: None, unjudged: None }
     }
 }
 
@@ -52,6 +62,8 @@ pub enum Kept {
     Ignored(String),
     /// It cannot be told; in its words.
     Untold(String),
+    /// It said nothing but what it may say when it is busy; in its words.
+    NotJudged(String),
 }
 
 /// What a token says of a ciphertext with a wrong tag.
@@ -73,6 +85,8 @@ pub enum WrongTag {
         /// That is taken for what it is: a bad ciphertext, or one that may be.
         understood: bool,
     },
+    /// It said nothing but what it may say when it is busy; in its words.
+    NotJudged(String),
 }
 
 /// So many of something.
@@ -84,6 +98,22 @@ pub struct Count {
     pub found: u64,
     /// What the token said of more.
     pub said: Option<String>,
+    /// What it said of more that does not count: it may be busy, or others may have what is missing.
+    pub unjudged: Option<String>,
+}
+
+impl Count {
+    /// The same where others have some as well, which may be what is missing.
+    #[must_use]
+    pub fn beside_others(self) -> Self {
+        match self {
+            Self { wanted, found, said: Some(said), .. } if found < wanted => {
+                let unjudged = format!("{said}, while other workers of the HSM have some");
+                Self { wanted, found, said: None, unjudged: Some(unjudged) }
+            }
+            same => same,
+        }
+    }
 }
 
 /// How AES key wrap is called.
@@ -98,7 +128,7 @@ pub struct KeyWrapBy {
 /// All that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examined {
-    /// Sessions of one process.
+    /// Sessions of one process, with those that it looks with.
     pub sessions: Count,
     /// Bytes of one C_GenerateRandom.
     pub random: Count,
@@ -130,4 +160,12 @@ pub struct Examined {
     pub copy_object: Tried,
     /// A read-only session, and encrypting in it.
     pub read_only_sessions: Tried,
+}
+
+impl Examined {
+    /// There were no sessions to look at anything with, and that says nothing against the token.
+    #[must_use]
+    pub fn is_of_nothing(&self) -> bool {
+        self.random == Count::default() && self.sessions.unjudged.is_some()
+    }
 }

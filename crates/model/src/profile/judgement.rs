@@ -3,10 +3,14 @@
 //!
 //! **Invariant:** what contradicts the capabilities keeps the HSM out, whether serving depends on it or not: who reads the
 //! configuration has to be able to believe it. What is better than they say is told and changes nothing, and neither does
-//! what could not be tried.
+//! what could not be tried, nor what cannot be judged, since the token may be busy: throttling contradicts nothing, however
+//! long it lasts.
 
-use super::examination::{Count, Examined, Kept, Setting, Tried, WrongTag};
-use super::{Capabilities, Gcm, IvBy, OaepHash, Objects, Optional, UnwrapTemplate};
+mod kept;
+
+use self::kept::{allowed_mechanisms, secrecy, unwrap_template};
+use super::examination::{Count, Examined, Setting, Tried, WrongTag};
+use super::{Capabilities, Gcm, IvBy, OaepHash, Optional};
 
 /// What is to be thought of something that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,9 @@ pub enum Verdict {
     Better,
     /// It could not be tried.
     Untried,
+    /// It was tried, and nothing follows: all that the token says of it is what it may say when it is busy, or others may
+    /// have what was missing.
+    NotJudged,
     /// It is otherwise, and the HSM is not used.
     Contradicts,
 }
@@ -29,6 +36,7 @@ impl Verdict {
             Self::Holds => "holds",
             Self::Better => "better",
             Self::Untried => "untried",
+            Self::NotJudged => "not-judged",
             Self::Contradicts => "contradicts",
         }
     }
@@ -63,10 +71,20 @@ impl Judgement {
         let sentences: Vec<&str> = self.findings.iter().filter_map(|finding| finding.sentence.as_deref()).collect();
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
+
+    /// What could not be judged, by name.
+    #[must_use]
+    pub fn not_judged(&self) -> Vec<&'static str> {
+        let open = self.findings.iter().filter(|finding| finding.verdict == Verdict::NotJudged);
+        open.map(|finding| finding.name).collect()
+    }
 }
 
-/// Sessions that a process needs whatever is set: one keeps the login, one waits for requests, and this looks with two.
-pub const LEAST_SESSIONS: u64 = 4;
+/// Sessions that a process needs beside those that wait for requests: one keeps the login, an examination looks with two, and
+/// one takes the place of another that has failed.
+pub const FURTHER_SESSIONS: u64 = 4;
+/// Sessions that a process needs whatever is set: one of them waits for requests.
+pub const LEAST_SESSIONS: u64 = FURTHER_SESSIONS + 1;
 
 /// What follows from what was found.
 #[must_use]
@@ -112,6 +130,11 @@ fn finding(name: &'static str, expected: impl Into<String>, found: impl Into<Str
     Finding { name, expected: expected.into(), found: found.into(), verdict, sentence: None }
 }
 
+/// Nothing follows from what the token said.
+fn not_judged(name: &'static str, expected: impl Into<String>, said: &str) -> Finding {
+    finding(name, expected, format!("not judged, since the token may be busy: {said}"), Verdict::NotJudged)
+}
+
 fn against(
     name: &'static str,
     expected: impl Into<String>,
@@ -119,6 +142,16 @@ fn against(
     sentence: impl Into<String>,
 ) -> Finding {
     Finding { sentence: Some(sentence.into()), ..finding(name, expected, found, Verdict::Contradicts) }
+}
+
+/// `what`, such as that no value is right, where all of them were judged.
+fn none_right(what: &str, unjudged: Option<&str>) -> String {
+    match unjudged {
+        None => what.to_owned(),
+        Some(said) => {
+            format!("whether another value is right here was not judged, since the token may be busy: {said}")
+        }
+    }
 }
 
 /// "`capabilities.gcm.iv = "caller"` would be right here".
@@ -133,12 +166,16 @@ fn sessions(count: &Count) -> Finding {
         Count { wanted, found, .. } if found >= wanted => {
             finding(name, expected, format!("{found} were opened"), Verdict::Holds)
         }
+        Count { found, unjudged: Some(said), .. } => {
+            let found = format!("not judged; {found} were opened, and of more it said: {said}");
+            finding(name, expected, found, Verdict::NotJudged)
+        }
         Count { found, said, .. } => {
             let said = said.as_deref().unwrap_or("no more");
             let advice = if *found < LEAST_SESSIONS {
                 format!("no setting makes it right: keystored needs at least {LEAST_SESSIONS}")
             } else {
-                right(&format!("sessions = {}", found - 1))
+                right(&format!("sessions = {}", found - FURTHER_SESSIONS))
             };
             let sentence = format!("the token opens no more than {found} sessions for a process ({said}); {advice}");
             against(name, expected, format!("{found}: {said}"), sentence)
@@ -153,10 +190,12 @@ fn random(count: &Count) -> Finding {
         Count { wanted, found, .. } if found >= wanted => {
             finding(name, expected, format!("{found} at once"), Verdict::Holds)
         }
-        Count { wanted, found, said } => {
+        Count { said: None, unjudged: Some(said), .. } => not_judged(name, expected, said),
+        Count { wanted, found, said, unjudged } => {
             let said = said.as_deref().unwrap_or("refused");
+            let none = "no setting makes it right: keystored draws at least 32 bytes";
             let advice = match found {
-                0 => "no setting makes it right: keystored draws at least 32 bytes".to_owned(),
+                0 => none_right(none, unjudged.as_deref()),
                 found => right(&format!("capabilities.calls.random_bytes = {found}")),
             };
             let sentence = format!("the token does not give {wanted} random bytes at once ({said}); {advice}");
@@ -169,6 +208,7 @@ fn gcm(of: &Gcm, found: &Setting<Gcm>) -> Finding {
     let (name, expected) = ("gcm.iv", way(of));
     match (&found.as_said, &found.instead) {
         (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::NotJudged(said), _) => not_judged(name, expected, said),
         (Tried::Works, _) => finding(name, expected.clone(), expected, Verdict::Holds),
         (Tried::Fails(said), Some(instead)) => {
             let mut settings = Vec::new();
@@ -185,7 +225,8 @@ fn gcm(of: &Gcm, found: &Setting<Gcm>) -> Finding {
             against(name, expected, way(instead), sentence)
         }
         (Tried::Fails(said), None) => {
-            let sentence = format!("{said}; no value of capabilities.gcm.iv is right here");
+            let none = none_right("no value of capabilities.gcm.iv is right here", found.unjudged.as_deref());
+            let sentence = format!("{said}; {none}");
             against(name, expected, format!("no way that keystored knows: {said}"), sentence)
         }
     }
@@ -208,6 +249,7 @@ fn longest(tried: &Tried) -> Finding {
     let (name, expected) = ("gcm.plaintext_max", "4,096 bytes with 8,213 of additional data");
     match tried {
         Tried::Not => finding(name, expected, "not tried", Verdict::Untried),
+        Tried::NotJudged(said) => not_judged(name, expected, said),
         Tried::Works => finding(name, expected, "taken", Verdict::Holds),
         Tried::Fails(said) => against(
             name,
@@ -225,6 +267,7 @@ fn wrong_tag(wrong: &WrongTag) -> Finding {
     let (name, expected) = ("codes.meaning", "a wrong tag is refused as a bad ciphertext");
     match wrong {
         WrongTag::Untried => finding(name, expected, "not tried", Verdict::Untried),
+        WrongTag::NotJudged(said) => not_judged(name, expected, said),
         WrongTag::Refused { said, understood: true, .. } => finding(name, expected, said.clone(), Verdict::Holds),
         WrongTag::Opened => {
             let sentence = "the token opens a ciphertext whose tag is wrong; no setting makes it right";
@@ -250,6 +293,7 @@ fn key_wrap(of: &Capabilities, found: &Examined) -> Finding {
     let expected = shown(of.wrap.key_wrap, of.wrap.value_len);
     match (&found.key_wrap.as_said, found.key_wrap.instead) {
         (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::NotJudged(said), _) => not_judged(name, expected, said),
         (Tried::Works, _) => finding(name, expected.clone(), expected, Verdict::Holds),
         (Tried::Fails(said), Some(instead)) => {
             let mut settings = Vec::new();
@@ -263,10 +307,9 @@ fn key_wrap(of: &Capabilities, found: &Examined) -> Finding {
             against(name, expected, shown(instead.number, instead.value_len), sentence)
         }
         (Tried::Fails(said), None) => {
-            let sentence = format!(
-                "the token does not wrap an AES key and unwrap it again ({said}); no number of AES key wrap that keystored \
-                 knows works as capabilities.wrap.key_wrap here"
-            );
+            let none = "no number of AES key wrap that keystored knows works as capabilities.wrap.key_wrap here";
+            let none = none_right(none, found.key_wrap.unjudged.as_deref());
+            let sentence = format!("the token does not wrap an AES key and unwrap it again ({said}); {none}");
             against(name, expected, said.clone(), sentence)
         }
     }
@@ -276,6 +319,7 @@ fn oaep_hash(of: OaepHash, found: &Setting<OaepHash>) -> Finding {
     let (name, expected) = ("wrap.oaep_hash", of.name());
     match (&found.as_said, found.instead) {
         (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::NotJudged(said), _) => not_judged(name, expected, said),
         (Tried::Works, _) => finding(name, expected, expected, Verdict::Holds),
         (Tried::Fails(said), Some(instead)) => {
             let sentence = format!(
@@ -286,10 +330,9 @@ fn oaep_hash(of: OaepHash, found: &Setting<OaepHash>) -> Finding {
             against(name, expected, instead.name(), sentence)
         }
         (Tried::Fails(said), None) => {
-            let sentence = format!(
-                "the token does not open what is wrapped to its transport key by RSA-OAEP ({said}); no value of \
-                 capabilities.wrap.oaep_hash is right here"
-            );
+            let none = none_right("no value of capabilities.wrap.oaep_hash is right here", found.unjudged.as_deref());
+            let sentence =
+                format!("the token does not open what is wrapped to its transport key by RSA-OAEP ({said}); {none}");
             against(name, expected, said.clone(), sentence)
         }
     }
@@ -299,6 +342,7 @@ fn placed(found: &Setting<Vec<Optional>>) -> Finding {
     let (name, expected) = ("attributes.left_out", "a key is unwrapped with what its template names");
     match (&found.as_said, &found.instead) {
         (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::NotJudged(said), _) => not_judged(name, expected, said),
         (Tried::Works, _) => finding(name, expected, "taken", Verdict::Holds),
         (Tried::Fails(said), Some(without)) => {
             let names = listed(without);
@@ -309,9 +353,10 @@ fn placed(found: &Setting<Vec<Optional>>) -> Finding {
             against(name, expected, format!("taken without {names}"), sentence)
         }
         (Tried::Fails(said), None) => {
+            let none = "no value of capabilities.attributes.left_out that leaves out one of them is right here";
+            let none = none_right(none, found.unjudged.as_deref());
             let sentence = format!(
-                "the token does not unwrap a key with the template that callers' keys are placed with ({said}); no value of \
-                 capabilities.attributes.left_out that leaves out one of them is right here"
+                "the token does not unwrap a key with the template that callers' keys are placed with ({said}); {none}"
             );
             against(name, expected, said.clone(), sentence)
         }
@@ -331,6 +376,7 @@ fn long_enough(name: &'static str, what: &str, of: u64, found: &Setting<u64>) ->
     let expected = format!("up to {of} bytes, as far as keystored uses them");
     match (&found.as_said, found.instead) {
         (Tried::Not, _) => finding(name, expected, "not tried", Verdict::Untried),
+        (Tried::NotJudged(said), _) => not_judged(name, expected, said),
         (Tried::Works, _) => finding(name, expected, "kept whole", Verdict::Holds),
         (Tried::Fails(said), Some(instead)) => {
             let sentence = format!(
@@ -340,80 +386,10 @@ fn long_enough(name: &'static str, what: &str, of: u64, found: &Setting<u64>) ->
             against(name, expected, format!("up to {instead} bytes"), sentence)
         }
         (Tried::Fails(said), None) => {
-            let sentence = format!("the token does not keep {what} of 32 bytes ({said}); no setting makes it right");
+            let none = none_right("no setting makes it right", found.unjudged.as_deref());
+            let sentence = format!("the token does not keep {what} of 32 bytes ({said}); {none}");
             against(name, expected, said.clone(), sentence)
         }
-    }
-}
-
-fn unwrap_template(of: UnwrapTemplate, found: &Kept) -> Finding {
-    let name = "wrap.unwrap_template";
-    let relied_on = of == UnwrapTemplate::AtUnwrap;
-    let expected = if relied_on { "at-unwrap, and enforced" } else { "not told at unwrap" };
-    let advice = || {
-        format!(
-            "{}, and then whoever has kmsuser's PIN and a wrapped key can unwrap that as one that can be read",
-            right("capabilities.wrap.unwrap_template = \"none\"")
-        )
-    };
-    match found {
-        Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
-        Kept::Enforced if relied_on => finding(name, expected, "enforced", Verdict::Holds),
-        Kept::Enforced => finding(name, expected, "taken at unwrap, and enforced", Verdict::Better),
-        Kept::Ignored(_) | Kept::Untold(_) if !relied_on => {
-            finding(name, expected, "not to be told, or not enforced", Verdict::Holds)
-        }
-        Kept::Ignored(done) => {
-            let sentence = format!(
-                "the token takes CKA_UNWRAP_TEMPLATE of a wrapping key and does not enforce it: {done}; {}",
-                advice()
-            );
-            against(name, expected, format!("taken and not enforced: {done}"), sentence)
-        }
-        Kept::Untold(said) => {
-            let sentence =
-                format!("the token does not take CKA_UNWRAP_TEMPLATE where a key is unwrapped ({said}); {}", advice());
-            against(name, expected, format!("not taken: {said}"), sentence)
-        }
-    }
-}
-
-fn allowed_mechanisms(of: &Capabilities, found: &Kept) -> Finding {
-    let name = "CKA_ALLOWED_MECHANISMS";
-    if of.attributes.leave_out("C_UnwrapKey", Objects::SecretKey, Optional::AllowedMechanisms) {
-        return finding(name, "not named", "not named", Verdict::Untried);
-    }
-    let expected = "enforced";
-    let advice = || right(&format!("capabilities.attributes.left_out = [{}]", entry(&[Optional::AllowedMechanisms])));
-    match found {
-        Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
-        Kept::Enforced => finding(name, expected, "enforced", Verdict::Holds),
-        Kept::Ignored(done) => {
-            let sentence =
-                format!("the token takes CKA_ALLOWED_MECHANISMS and does not enforce it: {done}; {}", advice());
-            against(name, expected, format!("taken and not enforced: {done}"), sentence)
-        }
-        Kept::Untold(said) => {
-            let sentence = format!("the token does not take CKA_ALLOWED_MECHANISMS ({said}); {}", advice());
-            against(name, expected, format!("not taken: {said}"), sentence)
-        }
-    }
-}
-
-/// What all of keystored rests on: no setting makes up for it.
-fn secrecy(name: &'static str, found: &Kept) -> Finding {
-    let expected = "enforced";
-    let wrong = |what: String| {
-        let sentence = format!(
-            "the token does not keep keys to itself that are made so ({name}): {what}; no setting makes it right"
-        );
-        against(name, expected, what, sentence)
-    };
-    match found {
-        Kept::Untried => finding(name, expected, "not tried", Verdict::Untried),
-        Kept::Enforced => finding(name, expected, "enforced", Verdict::Holds),
-        Kept::Ignored(done) => wrong(done.clone()),
-        Kept::Untold(said) => wrong(said.clone()),
     }
 }
 
@@ -421,6 +397,7 @@ fn ability(name: &'static str, what: &str, said_so: bool, tried: &Tried) -> Find
     let expected = said_so.to_string();
     match (said_so, tried) {
         (_, Tried::Not) => finding(name, expected, "not tried", Verdict::Untried),
+        (_, Tried::NotJudged(said)) => not_judged(name, expected, said),
         (true, Tried::Works) => finding(name, expected, "true", Verdict::Holds),
         (false, Tried::Works) => finding(name, expected, "true", Verdict::Better),
         (false, Tried::Fails(said)) => finding(name, expected, format!("false: {said}"), Verdict::Holds),

@@ -13,18 +13,9 @@ use model::id::KeyVersionId;
 use model::secret::Secret;
 use protocol::{Class, LoggedIn, Reply};
 
-/// One C_Login for the whole process. The token's flags are looked at right before it, where they tell anything: the
-/// last try is never spent.
+/// One C_Login for the whole process.
 pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
-    let info = owner.token.module.pkcs11().get_token_info(owner.token.slot)?;
-    let user = user_flags(&info, &owner.token.module.capabilities().login);
-    let refused = |detail: &str| Failure::own(Class::Login, "C_Login", format!("not attempted: {detail}"));
-    if user.locked {
-        return Err(refused("the token has locked kmsuser; the security officer has to set the PIN again"));
-    }
-    if user.final_try {
-        return Err(refused("one more wrong PIN would lock kmsuser; the security officer has to set the PIN again"));
-    }
+    may_be_tried(owner, "C_Login")?;
     // Wiped by the type that takes it over.
     let pin = RawAuthPin::new(Box::new(owner.token.module.capabilities().login.text(pin.expose())));
     match lock(&owner.token.pinned).login_with_raw(UserType::User, &pin) {
@@ -44,4 +35,19 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     keys.dedup();
     tracing::info!(keys = keys.len(), "logged in");
     Ok(Reply::LoggedIn(Box::new(LoggedIn { keys, ceremony })))
+}
+
+/// Whether a PIN may be tried, wrong as it may be: the token's flags are looked at right before it, where they tell anything,
+/// and the last try is never spent.
+pub(super) fn may_be_tried(owner: &Owner, function: &'static str) -> Result<(), Failure> {
+    let info = owner.token.module.pkcs11().get_token_info(owner.token.slot)?;
+    let user = user_flags(&info, &owner.token.module.capabilities().login);
+    let refused = |detail: &str| Failure::own(Class::Login, function, format!("not attempted: {detail}"));
+    if user.locked {
+        return Err(refused("the token has locked kmsuser; the security officer has to set the PIN again"));
+    }
+    if user.final_try {
+        return Err(refused("one more wrong PIN would lock kmsuser; the security officer has to set the PIN again"));
+    }
+    Ok(())
 }

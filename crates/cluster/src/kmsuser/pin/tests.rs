@@ -33,6 +33,8 @@ struct Simulation {
     made: u32,
     /// The token lets nobody in before the PIN is changed.
     expired: bool,
+    /// It says so of wrong PINs, too, at which it does not look.
+    blind: bool,
 }
 
 /// Where a run is cut short: the daemon dies before or after an effect.
@@ -54,6 +56,7 @@ impl Simulation {
             record,
             made: 0,
             expired: false,
+            blind: false,
         }
     }
 
@@ -78,16 +81,14 @@ impl Simulation {
                 Step::Login => {
                     let tried = login.pin.sealed(login.candidate).unwrap().clone();
                     assert!(!self.refused.contains(&tried), "{tried:?} is tried again: {self:?}");
-                    if tried == self.token_pin && self.expired {
+                    if self.expired && (self.blind || tried == self.token_pin) {
                         Event::Expired
                     } else if tried == self.token_pin {
                         (self.wrong, self.wrong_since_told) = (0, 0);
                         self.refused.clear();
                         Event::LoggedIn
                     } else {
-                        self.wrong += 1;
-                        self.wrong_since_told += 1;
-                        self.most_wrong = self.most_wrong.max(self.wrong_since_told);
+                        self.count();
                         Event::LoginRefused
                     }
                 }
@@ -99,12 +100,19 @@ impl Simulation {
                     self.record = login.pin.clone();
                     Event::Recorded
                 }
-                Step::ChangePin if login.pin.current == self.token_pin => {
-                    self.token_pin = login.pin.pending.clone().unwrap();
-                    self.expired = false;
-                    Event::Changed
+                Step::ChangePin => {
+                    let old = login.old().unwrap().clone();
+                    assert!(!self.refused.contains(&old), "{old:?} is tried again: {self:?}");
+                    if old == self.token_pin {
+                        self.token_pin = login.pin.pending.clone().unwrap();
+                        (self.expired, self.wrong, self.wrong_since_told) = (false, 0, 0);
+                        Event::Changed
+                    } else {
+                        assert!(self.blind, "another PIN than the token's is changed: {self:?}");
+                        self.count();
+                        Event::NotCurrent
+                    }
                 }
-                Step::ChangePin => panic!("another PIN than the token's is changed: {self:?}"),
             };
             if dies(true) {
                 return None;
@@ -112,6 +120,12 @@ impl Simulation {
             next = login.next(event, 1);
         }
         None
+    }
+
+    fn count(&mut self) {
+        self.wrong += 1;
+        self.wrong_since_told += 1;
+        self.most_wrong = self.most_wrong.max(self.wrong_since_told);
     }
 
     fn knows_the_pin(&self) -> bool {

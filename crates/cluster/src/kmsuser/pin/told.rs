@@ -154,6 +154,19 @@ mod tests {
         assert_eq!(told, Pin { offered: Some(sealed("told")), ..in_a_login });
     }
 
+    /// A PIN is being changed before the first login: both the one that is the token's and the one that is about to be stay.
+    #[test]
+    fn what_is_being_changed_stays_beside_what_is_told() {
+        let changing =
+            Pin { pending: Some(sealed("new")), attempt: Some(Candidate::Current), ..Pin::given(sealed("given")) };
+        let now = tell(changing.clone(), new("told"));
+        assert_eq!(now, Pin { offered: Some(sealed("told")), ..changing.clone() });
+        // The token has taken the new one meanwhile.
+        let changed = Pin { current_refused: true, attempt: None, ..changing.clone() };
+        let both = meanwhile(changed.clone(), &changing, &now).unwrap();
+        assert_eq!(both, Pin { offered: Some(sealed("told")), ..changed });
+    }
+
     #[test]
     fn an_attempt_with_what_is_given_up_counts() {
         let tried = Pin { offered: Some(sealed("told")), attempt: Some(Candidate::Offered), ..proven() };

@@ -1,7 +1,7 @@
 //! Every answer that an examination can have, under every capability that it is held against.
 
-use super::super::examination::KeyWrapBy;
-use super::super::{Attributes, Calls, LeftOut, Wrap};
+use super::super::examination::{Kept, KeyWrapBy};
+use super::super::{Attributes, Calls, LeftOut, Objects, UnwrapTemplate, Wrap};
 use super::*;
 
 const SAID: &str = "C_Some: CKR_SOME";
@@ -11,7 +11,7 @@ fn fails() -> Tried {
 }
 
 fn setting<T>(instead: Option<T>) -> Setting<T> {
-    Setting { as_said: fails(), instead }
+    Setting { as_said: fails(), instead, unjudged: None }
 }
 
 fn standard() -> Capabilities {
@@ -60,12 +60,12 @@ fn counts() {
     for (wanted, found, said, verdict, words) in [
         (9, 9, None, Holds, &[][..]),
         (9, 10, None, Holds, &[]),
-        (9, 5, said(), Contradicts, &["no more than 5 sessions", SAID, "`sessions = 4` would be right"]),
-        (9, 4, None, Contradicts, &["`sessions = 3` would be right"]),
-        (9, 3, said(), Contradicts, &["no setting", "at least 4"]),
+        (9, 6, said(), Contradicts, &["no more than 6 sessions", SAID, "`sessions = 2` would be right"]),
+        (9, 5, None, Contradicts, &["`sessions = 1` would be right"]),
+        (9, 4, said(), Contradicts, &["no setting", "at least 5"]),
         (4, 0, said(), Contradicts, &["no setting"]),
     ] {
-        let examined = only(|examined| examined.sessions = Count { wanted, found, said });
+        let examined = only(|examined| examined.sessions = Count { wanted, found, said, unjudged: None });
         check(&standard(), &examined, "run.sessions", verdict, words);
     }
     for (wanted, found, said, verdict, words) in [
@@ -73,7 +73,7 @@ fn counts() {
         (4_096, 1_024, said(), Contradicts, &["4096 random bytes", SAID, "`capabilities.calls.random_bytes = 1024`"]),
         (32, 0, None, Contradicts, &["no setting"]),
     ] {
-        let examined = only(|examined| examined.random = Count { wanted, found, said });
+        let examined = only(|examined| examined.random = Count { wanted, found, said, unjudged: None });
         check(&standard(), &examined, "calls.random_bytes", verdict, words);
     }
 }
@@ -284,10 +284,80 @@ fn abilities() {
 fn all_that_contradicts_is_said() {
     let examined = only(|examined| {
         examined.copy_object = fails();
-        examined.random = Count { wanted: 4_096, found: 1_024, said: None };
+        examined.random = Count { wanted: 4_096, found: 1_024, ..Count::default() };
     });
     let said = judge(&standard(), &examined).contradiction().unwrap();
     assert!(said.contains("copy_object = false") && said.contains("random_bytes = 1024"), "{said}");
+}
+
+/// Whatever may be a sign of too much to do is shown and keeps nobody out, under every capability that it is held against.
+#[test]
+fn what_may_be_throttling_contradicts_nothing() {
+    let (said, tried) = (|| SAID.to_owned(), || Tried::NotJudged(SAID.to_owned()));
+    let kept = || Kept::NotJudged(said());
+    let count = |wanted| Count { wanted, found: 0, said: None, unjudged: Some(said()) };
+    let examined = Examined {
+        sessions: count(9),
+        random: count(4_096),
+        gcm: Setting::not_judged(said()),
+        gcm_longest: tried(),
+        wrong_tag: WrongTag::NotJudged(said()),
+        key_wrap: Setting::not_judged(said()),
+        oaep_hash: Setting::not_judged(said()),
+        placed: Setting::not_judged(said()),
+        label: Setting::not_judged(said()),
+        id: Setting::not_judged(said()),
+        unwrap_template: kept(),
+        allowed_mechanisms: kept(),
+        sensitive: kept(),
+        extractable: kept(),
+        copy_object: tried(),
+        read_only_sessions: tried(),
+    };
+    for unwrap_template in [UnwrapTemplate::AtUnwrap, UnwrapTemplate::None] {
+        for so in [true, false] {
+            let capabilities = Capabilities {
+                wrap: Wrap { unwrap_template, ..Wrap::standard() },
+                calls: Calls { copy_object: so, read_only_sessions: so, ..standard().calls },
+                ..standard()
+            };
+            let judgement = judge(&capabilities, &examined);
+            for finding in &judgement.findings {
+                assert_eq!(finding.verdict, Verdict::NotJudged, "{finding:?}");
+                assert!(finding.found.contains("not judged") && finding.found.contains(SAID), "{finding:?}");
+            }
+            assert_eq!(judgement.contradiction(), None);
+            assert_eq!(judgement.not_judged().len(), judgement.findings.len());
+        }
+    }
+    assert!(judge(&standard(), &Examined::default()).not_judged().is_empty(), "that is another thing");
+}
+
+/// What is refused for good contradicts, and which setting would be right is not said where it may be one that was throttled.
+#[test]
+fn no_setting_is_ruled_out_that_was_not_judged() {
+    fn open<T>() -> Setting<T> {
+        Setting { as_said: fails(), instead: None, unjudged: Some("C_Other: CKR_OTHER".to_owned()) }
+    }
+    type Put = fn(&mut Examined);
+    let all: [(&str, Put); 6] = [
+        ("gcm.iv", |examined| examined.gcm = open()),
+        ("wrap.key_wrap", |examined| examined.key_wrap = open()),
+        ("wrap.oaep_hash", |examined| examined.oaep_hash = open()),
+        ("attributes.left_out", |examined| examined.placed = open()),
+        ("attributes.label_max", |examined| examined.label = open()),
+        ("calls.random_bytes", |examined| {
+            let unjudged = Some("C_Other: CKR_OTHER".to_owned());
+            examined.random = Count { wanted: 4_096, found: 0, said: Some(SAID.to_owned()), unjudged };
+        }),
+    ];
+    for (name, put) in all {
+        let words = [SAID, "another value is right here was not judged", "C_Other: CKR_OTHER"];
+        check(&standard(), &only(put), name, Verdict::Contradicts, &words);
+        let finding = of(&judge(&standard(), &only(put)), name);
+        let sentence = finding.sentence.unwrap();
+        assert!(!sentence.contains("no value") && !sentence.contains("no setting"), "{sentence}");
+    }
 }
 
 /// Each capability that a name stands for is one of the configuration, or an attribute.

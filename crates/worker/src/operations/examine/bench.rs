@@ -1,10 +1,13 @@
 //! What things are tried on: sessions of their own, and objects that are destroyed in the end.
 
+use std::thread;
+
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::patience::{Patience, Question, Then};
 use crate::fault::Failure;
 use crate::module::Module;
 use crate::owner::Owner;
@@ -15,7 +18,7 @@ use protocol::{Class, Fault};
 /// Random bytes that every token gives, to see whether it is there.
 const FEW: usize = 32;
 
-/// Sessions and objects of one examination.
+/// Sessions and objects of one examination: two sessions, and a third for a moment where one takes the place of another.
 pub(in crate::operations) struct Bench<'o> {
     owner: &'o Owner,
     /// Has the objects.
@@ -23,13 +26,24 @@ pub(in crate::operations) struct Bench<'o> {
     /// Is used, and replaced after a failure: an operation may have been left half-way in it.
     pub(super) desk: Session,
     objects: Vec<ObjectHandle>,
+    patience: Patience,
+}
+
+/// What a token makes of something.
+pub(super) enum Settled<T> {
+    /// It does it.
+    Done(T),
+    /// It refuses it.
+    Refused(Fault),
+    /// It has said nothing but what it may say when it is busy.
+    NotJudged(Fault),
 }
 
 impl<'o> Bench<'o> {
     /// With nothing on it.
     pub(in crate::operations) fn open(owner: &'o Owner) -> Result<Self, Failure> {
         let open = || owner.token.module.open(owner.token.slot);
-        Ok(Self { owner, keeper: open()?, desk: open()?, objects: Vec::new() })
+        Ok(Self { owner, keeper: open()?, desk: open()?, objects: Vec::new(), patience: Patience::default() })
     }
 
     /// Whose token it is.
@@ -91,40 +105,55 @@ impl<'o> Bench<'o> {
         Ok(())
     }
 
-    /// What the token makes of something: that it does it, or that it refuses it twice, with the token in order in between.
-    /// Fails where nothing can be said of it now.
-    pub(super) fn settle<T>(
-        &mut self,
-        act: impl Fn(&mut Self) -> Result<T, Failure>,
-    ) -> Result<Result<T, Fault>, Failure> {
-        match act(self) {
-            Ok(value) => return Ok(Ok(value)),
-            Err(failure) => self.is_believed(failure)?,
-        };
-        match act(self) {
-            Ok(value) => Ok(Ok(value)),
-            Err(failure) => Ok(Err(self.is_believed(failure)?)),
+    /// What the token makes of something: that it does it, or that it refuses it twice, with the token in order in between,
+    /// or neither. Fails where nothing can be said of anything now.
+    pub(super) fn settle<T>(&mut self, act: impl Fn(&mut Self) -> Result<T, Failure>) -> Result<Settled<T>, Failure> {
+        let mut question = Question::default();
+        loop {
+            let fault = match act(self) {
+                Ok(value) => return Ok(Settled::Done(value)),
+                Err(failure) => failure.into_fault(self.owner.codes()),
+            };
+            let fault = match self.is_in_order() {
+                Ok(()) => fault,
+                Err(failure) => match failure.into_fault(self.owner.codes()) {
+                    busy if busy.class.may_be_busy() && !fault.class.may_be_busy() => busy,
+                    busy if busy.class.may_be_busy() => fault,
+                    trouble => return Err(trouble.into()),
+                },
+            };
+            match question.after(fault.class, &mut self.patience) {
+                Then::Again => {}
+                Then::After(pause) => thread::sleep(pause),
+                Then::Believed => return Ok(Settled::Refused(fault)),
+                Then::NotJudged => return Ok(Settled::NotJudged(fault)),
+            }
         }
     }
 
     /// The same, where it is enough to know whether.
     pub(super) fn tried(&mut self, act: impl Fn(&mut Self) -> Result<(), Failure>) -> Result<Tried, Failure> {
         Ok(match self.settle(act)? {
-            Ok(()) => Tried::Works,
-            Err(fault) => Tried::Fails(said(&fault)),
+            Settled::Done(()) => Tried::Works,
+            Settled::Refused(fault) => Tried::Fails(said(&fault)),
+            Settled::NotJudged(fault) => Tried::NotJudged(said(&fault)),
         })
     }
 
-    /// Whether a refusal says something about what was asked, and not of the moment.
-    fn is_believed(&mut self, failure: Failure) -> Result<Fault, Failure> {
-        let fault = failure.into_fault(self.owner.codes());
-        if fault.class == Class::Busy {
-            return Err(fault.into());
+    /// The same of what something else needs, and what every token does. Fails where it does not.
+    pub(super) fn need<T>(&mut self, act: impl Fn(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        match self.settle(act)? {
+            Settled::Done(value) => Ok(value),
+            Settled::Refused(fault) | Settled::NotJudged(fault) => Err(fault.into()),
         }
+    }
+
+    /// Whether the token does what every token must. With a new session: an operation may have been left half-way in the
+    /// other one.
+    fn is_in_order(&mut self) -> Result<(), Failure> {
         self.owner.token_info()?;
         self.desk = self.session()?;
-        self.desk.generate_random_slice(&mut [0; FEW])?;
-        Ok(fault)
+        Ok(self.desk.generate_random_slice(&mut [0; FEW])?)
     }
 }
 
@@ -139,12 +168,12 @@ impl Drop for Bench<'_> {
     }
 }
 
-/// Of what serving cannot do without: the token refuses it in every way. Where that reads as trouble of its own it is not
-/// judged, since trouble passes, nor where it may be too much to do.
-pub(super) fn nothing_works<T>(fault: Fault) -> Result<Setting<T>, Failure> {
+/// Of what serving cannot do without: the token refuses it in every way that could be judged. Where that reads as trouble of
+/// its own it is not judged, since trouble passes.
+pub(super) fn nothing_works<T>(fault: Fault, unjudged: Option<String>) -> Result<Setting<T>, Failure> {
     match fault.class {
-        Class::Token | Class::Session | Class::Login | Class::AmbiguousOrBusy => Err(fault.into()),
-        _ => Ok(Setting { as_said: Tried::Fails(said(&fault)), instead: None }),
+        Class::Token | Class::Session | Class::Login => Err(fault.into()),
+        _ => Ok(Setting { as_said: Tried::Fails(said(&fault)), instead: None, unjudged }),
     }
 }
 

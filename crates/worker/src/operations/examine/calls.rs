@@ -1,68 +1,74 @@
 //! Sessions, random numbers and copies.
 
+use std::thread;
+
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::bench::{Bench, said};
+use super::bench::{Bench, Settled, said};
+use super::patience::{Patience, Question, Then};
 use crate::fault::Failure;
 use crate::operations::gcm;
 use crate::operations::self_test::AAD;
 use crate::owner::Owner;
 use model::ciphertext::IV_BYTES;
 use model::profile::examination::{Count, Tried};
-use model::profile::judgement::LEAST_SESSIONS;
-use protocol::Class;
+use model::profile::judgement::FURTHER_SESSIONS;
 
-/// Sessions that a process has before this: the one that keeps the login, and the one that this is asked of.
-const HELD: u64 = 2;
 /// Most sessions that are opened to see whether they can be.
-const MOST_SESSIONS: u64 = 65;
+const MOST_SESSIONS: u64 = 64;
 /// What is drawn at once, at most.
 const BLOCK_BYTES: u64 = 4_096;
 /// Less is never drawn.
 const LEAST_RANDOM: u64 = 32;
 
-/// Whether a data worker has the sessions that it is to have, and one that keeps the login.
+/// Whether a worker has the sessions that it is to have, the one that keeps the login, and those that this looks with. This
+/// worker has most of them already, or it would not have come so far.
 pub(super) fn sessions(owner: &Owner, each: u64) -> Result<Count, Failure> {
-    let wanted = (each + 1).clamp(LEAST_SESSIONS, MOST_SESSIONS);
-    let mut refused = None;
-    for _ in 0..2 {
+    let held = owner.token.sessions;
+    let wanted = (each + FURTHER_SESSIONS).min(held + MOST_SESSIONS);
+    let (mut question, mut patience) = (Question::default(), Patience::default());
+    loop {
         let mut opened: Vec<Session> = Vec::new();
         let failure = loop {
-            let found = HELD + opened.len() as u64;
+            let found = held + opened.len() as u64;
             if found >= wanted {
-                return Ok(Count { wanted, found, said: None });
+                return Ok(Count { wanted, found, ..Count::default() });
             }
             match owner.token.module.open(owner.token.slot) {
                 Ok(session) => opened.push(session),
                 Err(failure) => break failure,
             }
         };
-        let found = HELD + opened.len() as u64;
+        let found = held + opened.len() as u64;
         drop(opened);
-        let fault = failure.into_fault(owner.codes());
-        if fault.class == Class::Busy {
-            return Err(fault.into());
-        }
         owner.token_info()?;
-        refused = Some(Count { wanted, found, said: Some(said(&fault)) });
+        let fault = failure.into_fault(owner.codes());
+        let count = |refused, unjudged| Ok(Count { wanted, found, said: refused, unjudged });
+        match question.after(fault.class, &mut patience) {
+            Then::Again => {}
+            Then::After(pause) => thread::sleep(pause),
+            Then::Believed => return count(Some(said(&fault)), None),
+            Then::NotJudged => return count(None, Some(said(&fault))),
+        }
     }
-    Ok(refused.unwrap_or_default())
 }
 
 /// How many random bytes the token gives at once.
 pub(super) fn random(bench: &mut Bench<'_>) -> Result<Count, Failure> {
     let wanted = bench.of().calls.random_bytes.min(BLOCK_BYTES);
-    let (mut asked, mut refused) = (wanted, None);
+    let (mut asked, mut refused, mut unjudged) = (wanted, None, None);
     loop {
         let bytes = usize::try_from(asked).unwrap_or_default();
         match bench.settle(|bench| Ok(bench.desk.generate_random_slice(&mut vec![0; bytes])?))? {
-            Ok(()) => return Ok(Count { wanted, found: asked, said: refused }),
-            Err(fault) => refused = Some(refused.unwrap_or_else(|| said(&fault))),
+            Settled::Done(()) => return Ok(Count { wanted, found: asked, said: refused, unjudged }),
+            Settled::Refused(fault) => refused = Some(refused.unwrap_or_else(|| said(&fault))),
+            Settled::NotJudged(fault) => unjudged = Some(said(&fault)),
         }
         asked /= 2;
-        if asked < LEAST_RANDOM {
-            return Ok(Count { wanted, found: 0, said: refused });
+        // That less is given says nothing of more that was not judged.
+        if asked < LEAST_RANDOM || refused.is_none() {
+            return Ok(Count { wanted, found: 0, said: refused, unjudged });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
-use super::bench::{Bench, nothing_works, said};
+use super::bench::{Bench, Settled, nothing_works, said};
 use crate::fault::Failure;
 use crate::operations::gcm;
 use crate::operations::self_test::{AAD, Drawn, does_so};
@@ -30,19 +30,32 @@ pub(super) fn way(bench: &mut Bench<'_>, key: ObjectHandle) -> Result<Setting<Gc
         let seal = |iv, plaintext: &[u8]| gcm::seal(module, desk, key, iv, AAD, plaintext);
         test(bench, module.capabilities().gcm.iv, seal, |iv, sealed| gcm::open(module, desk, key, iv, AAD, sealed))
     })?;
-    let Err(fault) = outcome else { return Ok(Setting::works()) };
-    let of = &bench.of().gcm;
+    let fault = match outcome {
+        Settled::Done(()) => return Ok(Setting::works()),
+        // That another way works says nothing against this one.
+        Settled::NotJudged(fault) => return Ok(Setting::not_judged(said(&fault))),
+        Settled::Refused(fault) => fault,
+    };
+    let (of, mut unjudged) = (&bench.of().gcm, None);
     for mechanism in likely(of.mechanism, &NUMBERS) {
         for iv in likely(of.iv, &WAYS) {
             for iv_bits in likely(of.iv_bits, &BITS) {
                 let gcm = Gcm { mechanism, iv, iv_bits, ..of.clone() };
-                if gcm != *of && is_way(bench, key, &gcm)? {
-                    return Ok(Setting { as_said: Tried::Fails(said(&fault)), instead: Some(gcm) });
+                if gcm == *of {
+                    continue;
+                }
+                match is_way(bench, key, &gcm)? {
+                    Tried::Works => {
+                        let as_said = Tried::Fails(said(&fault));
+                        return Ok(Setting { as_said, instead: Some(gcm), unjudged: None });
+                    }
+                    Tried::NotJudged(said) => unjudged = Some(said),
+                    Tried::Not | Tried::Fails(_) => {}
                 }
             }
         }
     }
-    nothing_works(fault)
+    nothing_works(fault, unjudged)
 }
 
 /// What is said first, then the others.
@@ -50,13 +63,12 @@ fn likely<T: Copy + PartialEq>(said: T, all: &[T]) -> Vec<T> {
     std::iter::once(said).chain(all.iter().copied().filter(|other| *other != said)).collect()
 }
 
-fn is_way(bench: &mut Bench<'_>, key: ObjectHandle, gcm: &Gcm) -> Result<bool, Failure> {
-    let tried = bench.tried(|bench| {
+fn is_way(bench: &mut Bench<'_>, key: ObjectHandle, gcm: &Gcm) -> Result<Tried, Failure> {
+    bench.tried(|bench| {
         let (module, desk) = (bench.module(), &bench.desk);
         let seal = |iv, plaintext: &[u8]| gcm::as_if::seal(module, gcm, desk, key, iv, AAD, plaintext);
         test(bench, gcm.iv, seal, |iv, sealed| gcm::as_if::open(module, gcm, desk, key, iv, AAD, sealed))
-    })?;
-    Ok(tried == Tried::Works)
+    })
 }
 
 fn test(
@@ -69,9 +81,9 @@ fn test(
     let codes = bench.module().codes();
     let open = |iv, sealed: &[u8]| {
         let outcome = open(iv, sealed);
-        // The second is under another IV. By what code it is refused is a question of its own.
+        // The second is under another IV. By what code it is refused is a question of its own, unless it may be none.
         match (opened.replace(true), outcome) {
-            (true, Err(failure)) if failure.class(codes) != Class::Busy => {
+            (true, Err(failure)) if !failure.class(codes).may_be_busy() => {
                 Err(Failure::own(Class::Request, "C_Decrypt", "refused"))
             }
             (_, outcome) => outcome,
@@ -110,18 +122,19 @@ fn seal(
 
 /// What is said of a ciphertext whose tag is wrong.
 pub(super) fn wrong_tag(bench: &mut Bench<'_>, key: ObjectHandle) -> Result<WrongTag, Failure> {
-    let (iv, mut sealed) = seal(bench, &bench.desk, key, AAD, b"a plaintext")?;
+    let (iv, mut sealed) = bench.need(|bench| seal(bench, &bench.desk, key, AAD, b"a plaintext"))?;
     if let Some(last) = sealed.last_mut() {
         *last ^= 1;
     }
     let opened = bench.settle(|bench| gcm::open(bench.module(), &bench.desk, key, iv, AAD, &sealed).map(drop))?;
     Ok(match opened {
-        Ok(()) => WrongTag::Opened,
-        Err(fault) => WrongTag::Refused {
+        Settled::Done(()) => WrongTag::Opened,
+        Settled::NotJudged(fault) => WrongTag::NotJudged(said(&fault)),
+        Settled::Refused(fault) => WrongTag::Refused {
             function: fault.function.to_string(),
             code: fault.code,
             said: said(&fault),
-            understood: matches!(fault.class, Class::Request | Class::Ambiguous | Class::AmbiguousOrBusy),
+            understood: matches!(fault.class, Class::Request | Class::Ambiguous),
         },
     })
 }

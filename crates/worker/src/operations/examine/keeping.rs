@@ -8,7 +8,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use pkcs11_extra::UnwrapTemplate;
 use zeroize::Zeroize;
 
-use super::bench::{Bench, said};
+use super::bench::{Bench, Settled, said};
 use super::templates;
 use super::wrapping::mechanism;
 use crate::fault::Failure;
@@ -30,8 +30,11 @@ pub(super) fn sensitive(bench: &mut Bench<'_>, key: ObjectHandle) -> Result<Kept
         Ok(any)
     })?;
     Ok(match read {
-        Ok(true) => Kept::Ignored("C_GetAttributeValue shows the value of a key with CKA_SENSITIVE = true".to_owned()),
-        Ok(false) | Err(_) => Kept::Enforced,
+        Settled::Done(true) => {
+            Kept::Ignored("C_GetAttributeValue shows the value of a key with CKA_SENSITIVE = true".to_owned())
+        }
+        Settled::Done(false) | Settled::Refused(_) => Kept::Enforced,
+        Settled::NotJudged(fault) => Kept::NotJudged(said(&fault)),
     })
 }
 
@@ -44,11 +47,12 @@ pub(super) fn extractable(
 ) -> Result<Kept, Failure> {
     let mechanism = mechanism(by)?;
     let template = templates::unwrapped(bench.of(), by, false, Use::Key(Kind::Encryption), []);
-    let key = bench.unwrap(&mechanism, wrapping, blob, &template)?;
+    let key = bench.need(|bench| bench.unwrap(&mechanism, wrapping, blob, &template))?;
     let wrapped = bench.settle(|bench| Ok(bench.desk.wrap_key(&mechanism, wrapping, key)?))?;
     Ok(match wrapped {
-        Ok(_) => Kept::Ignored("C_WrapKey wraps a key with CKA_EXTRACTABLE = false".to_owned()),
-        Err(_) => Kept::Enforced,
+        Settled::Done(_) => Kept::Ignored("C_WrapKey wraps a key with CKA_EXTRACTABLE = false".to_owned()),
+        Settled::Refused(_) => Kept::Enforced,
+        Settled::NotJudged(fault) => Kept::NotJudged(said(&fault)),
     })
 }
 
@@ -71,22 +75,26 @@ pub(super) fn allowed_mechanisms(
     };
     let unwrap = mechanism(by)?;
     let free = templates::unwrapped(of, by, false, Use::Key(Kind::Encryption), []);
-    let free = bench.unwrap(&unwrap, wrapping, blob, &free)?;
+    let free = bench.need(|bench| bench.unwrap(&unwrap, wrapping, blob, &free))?;
     let does =
         |bench: &mut Bench<'_>, key| bench.settle(|bench| Ok(bench.desk.encrypt(&other, key, &[0; 16]).map(drop)?));
-    if does(bench, free)?.is_err() {
-        return Ok(Kept::Untried);
+    match does(bench, free)? {
+        Settled::Done(()) => {}
+        Settled::Refused(_) => return Ok(Kept::Untried),
+        Settled::NotJudged(fault) => return Ok(Kept::NotJudged(said(&fault))),
     }
     let Ok(gcm) = MechanismType::try_from(of.gcm.mechanism) else { return Ok(Kept::Untried) };
     let bound =
         templates::unwrapped(of, by, false, Use::Key(Kind::Encryption), [Attribute::AllowedMechanisms(vec![gcm])]);
     let bound = match bench.settle(|bench| bench.unwrap(&unwrap, wrapping, blob, &bound))? {
-        Ok(bound) => bound,
-        Err(fault) => return Ok(Kept::Untold(said(&fault))),
+        Settled::Done(bound) => bound,
+        Settled::Refused(fault) => return Ok(Kept::Untold(said(&fault))),
+        Settled::NotJudged(fault) => return Ok(Kept::NotJudged(said(&fault))),
     };
     Ok(match does(bench, bound)? {
-        Ok(()) => Kept::Ignored(format!("a key that is for AES-GCM alone encrypts by {name}")),
-        Err(_) => Kept::Enforced,
+        Settled::Done(()) => Kept::Ignored(format!("a key that is for AES-GCM alone encrypts by {name}")),
+        Settled::Refused(_) => Kept::Enforced,
+        Settled::NotJudged(fault) => Kept::NotJudged(said(&fault)),
     })
 }
 
@@ -99,9 +107,9 @@ pub(super) fn unwrap_template(
 ) -> Result<Kept, Failure> {
     let (of, mechanism) = (bench.of(), mechanism(by)?);
     // The same wrapping key twice: one that may be wrapped and wraps, and what is to be bound when it is unwrapped.
-    let twin = bench.generate(&templates::passing_wrapping(of))?;
-    let wrapped_twin = bench.desk.wrap_key(&mechanism, wrapping, twin)?;
-    let blob = bench.desk.wrap_key(&mechanism, twin, key)?;
+    let twin = bench.need(|bench| bench.generate(&templates::passing_wrapping(of)))?;
+    let wrapped_twin = bench.need(|bench| Ok(bench.desk.wrap_key(&mechanism, wrapping, twin)?))?;
+    let blob = bench.need(|bench| Ok(bench.desk.wrap_key(&mechanism, twin, key)?))?;
     let bound = templates::told_wrapping(of, by);
     let told = bench.settle(|bench| {
         let template = UnwrapTemplate { first: &bound.first, unwraps_to: &bound.unwraps_to, last: &bound.last };
@@ -110,21 +118,31 @@ pub(super) fn unwrap_template(
         Ok(bench.keep(bound))
     })?;
     let bound = match told {
-        Ok(bound) => bound,
-        Err(fault) => return Ok(Kept::Untold(said(&fault))),
+        Settled::Done(bound) => bound,
+        Settled::Refused(fault) => return Ok(Kept::Untold(said(&fault))),
+        Settled::NotJudged(fault) => return Ok(Kept::NotJudged(said(&fault))),
     };
     let as_told = templates::as_told(of, false);
-    if let Err(fault) = bench.settle(|bench| bench.unwrap(&mechanism, bound, &blob, &as_told))? {
-        return Ok(Kept::Untold(format!("what it allows is refused as well: {}", said(&fault))));
+    match bench.settle(|bench| bench.unwrap(&mechanism, bound, &blob, &as_told))? {
+        Settled::Done(_) => {}
+        Settled::Refused(fault) => {
+            return Ok(Kept::Untold(format!("what it allows is refused as well: {}", said(&fault))));
+        }
+        Settled::NotJudged(fault) => return Ok(Kept::NotJudged(said(&fault))),
     }
     let otherwise = templates::as_told(of, true);
-    let Ok(otherwise) = bench.settle(|bench| bench.unwrap(&mechanism, bound, &blob, &otherwise))? else {
-        return Ok(Kept::Enforced);
+    let otherwise = match bench.settle(|bench| bench.unwrap(&mechanism, bound, &blob, &otherwise))? {
+        Settled::Done(otherwise) => otherwise,
+        Settled::Refused(_) => return Ok(Kept::Enforced),
+        Settled::NotJudged(fault) => return Ok(Kept::NotJudged(said(&fault))),
     };
     // Some tokens may take the template's side instead of refusing.
     let leaves = bench.settle(|bench| Ok(bench.desk.wrap_key(&mechanism, wrapping, otherwise).map(drop)?))?;
     Ok(match leaves {
-        Ok(()) => Kept::Ignored("a key is unwrapped with CKA_EXTRACTABLE = true and can leave the token".to_owned()),
-        Err(_) => Kept::Enforced,
+        Settled::Done(()) => {
+            Kept::Ignored("a key is unwrapped with CKA_EXTRACTABLE = true and can leave the token".to_owned())
+        }
+        Settled::Refused(_) => Kept::Enforced,
+        Settled::NotJudged(fault) => Kept::NotJudged(said(&fault)),
     })
 }

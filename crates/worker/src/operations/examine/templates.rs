@@ -84,22 +84,28 @@ pub(super) fn names(bench: &mut Bench<'_>) -> Result<(Setting<u64>, Setting<u64>
     if both == Tried::Works {
         return Ok((Setting::works(), Setting::works()));
     }
+    if let Tried::NotJudged(said) = both {
+        return Ok((Setting::not_judged(said.clone()), Setting::not_judged(said)));
+    }
     let of_id = bench.tried(|bench| named(bench, 1, id))?;
     let of_label = bench.tried(|bench| named(bench, label, 1))?;
-    let instead = match of_label {
-        Tried::Fails(_) => longest(bench, label)?,
-        _ => None,
+    let of_label = match of_label {
+        Tried::Fails(_) => longest(bench, label, of_label)?,
+        as_said => Setting { as_said, instead: None, unjudged: None },
     };
-    Ok((Setting { as_said: of_label, instead }, Setting { as_said: of_id, instead: None }))
+    Ok((of_label, Setting { as_said: of_id, instead: None, unjudged: None }))
 }
 
-fn longest(bench: &mut Bench<'_>, refused: usize) -> Result<Option<u64>, Failure> {
-    for length in [64, LEAST] {
-        if length < refused && bench.tried(|bench| named(bench, length, 1))? == Tried::Works {
-            return Ok(Some(length as u64));
+fn longest(bench: &mut Bench<'_>, refused: usize, as_said: Tried) -> Result<Setting<u64>, Failure> {
+    let mut unjudged = None;
+    for length in [64, LEAST].into_iter().filter(|length| *length < refused) {
+        match bench.tried(|bench| named(bench, length, 1))? {
+            Tried::Works => return Ok(Setting { as_said, instead: Some(length as u64), unjudged: None }),
+            Tried::NotJudged(said) => unjudged = Some(said),
+            Tried::Not | Tried::Fails(_) => {}
         }
     }
-    Ok(None)
+    Ok(Setting { as_said, instead: None, unjudged })
 }
 
 fn named(bench: &mut Bench<'_>, label: usize, id: usize) -> Result<(), Failure> {
@@ -123,17 +129,20 @@ pub(super) fn placed(
 ) -> Result<Setting<Vec<Optional>>, Failure> {
     let template = as_placed(bench.of(), by);
     let as_said = bench.tried(|bench| taken(bench, wrapping, blob, by, &template))?;
-    let Tried::Fails(_) = as_said else { return Ok(Setting { as_said, instead: None }) };
+    let Tried::Fails(_) = as_said else { return Ok(Setting { as_said, instead: None, unjudged: None }) };
+    let mut unjudged = None;
     let mut optional: Vec<Optional> = template.iter().filter_map(template::optional).collect();
     optional.dedup();
     for without in optional {
         let rest: Vec<Attribute> =
             template.iter().filter(|attribute| template::optional(attribute) != Some(without)).cloned().collect();
-        if bench.tried(|bench| taken(bench, wrapping, blob, by, &rest))? == Tried::Works {
-            return Ok(Setting { as_said, instead: Some(vec![without]) });
+        match bench.tried(|bench| taken(bench, wrapping, blob, by, &rest))? {
+            Tried::Works => return Ok(Setting { as_said, instead: Some(vec![without]), unjudged: None }),
+            Tried::NotJudged(said) => unjudged = Some(said),
+            Tried::Not | Tried::Fails(_) => {}
         }
     }
-    Ok(Setting { as_said, instead: None })
+    Ok(Setting { as_said, instead: None, unjudged })
 }
 
 fn as_placed(of: &Capabilities, by: KeyWrapBy) -> Vec<Attribute> {

@@ -3,7 +3,7 @@
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 
-use super::bench::{Bench, nothing_works, said};
+use super::bench::{Bench, Settled, nothing_works, said};
 use super::templates;
 use crate::fault::Failure;
 use crate::module::key_wrap_by;
@@ -49,9 +49,13 @@ pub(super) fn key_wrap(
     let round_trip =
         |bench: &mut Bench<'_>, by| bench.settle(|bench| there_and_back(bench, wrapping, key, by, encrypts));
     let fault = match round_trip(bench, first)? {
-        Ok(blob) => return Ok(Wrapped { found: Setting::works(), by: Some(first), blob }),
-        Err(fault) => fault,
+        Settled::Done(blob) => return Ok(Wrapped { found: Setting::works(), by: Some(first), blob }),
+        Settled::NotJudged(fault) => {
+            return Ok(Wrapped { found: Setting::not_judged(said(&fault)), by: None, blob: Vec::new() });
+        }
+        Settled::Refused(fault) => fault,
     };
+    let mut unjudged = None;
     let numbers = std::iter::once(first.number).chain(NUMBERS.into_iter().filter(|number| *number != first.number));
     for number in numbers {
         for value_len in [first.value_len, !first.value_len] {
@@ -59,13 +63,17 @@ pub(super) fn key_wrap(
             if by == first {
                 continue;
             }
-            if let Ok(blob) = round_trip(bench, by)? {
-                let found = Setting { as_said: Tried::Fails(said(&fault)), instead: Some(by) };
-                return Ok(Wrapped { found, by: Some(by), blob });
+            match round_trip(bench, by)? {
+                Settled::Done(blob) => {
+                    let found = Setting { as_said: Tried::Fails(said(&fault)), instead: Some(by), unjudged: None };
+                    return Ok(Wrapped { found, by: Some(by), blob });
+                }
+                Settled::NotJudged(fault) => unjudged = Some(said(&fault)),
+                Settled::Refused(_) => {}
             }
         }
     }
-    Ok(Wrapped { found: nothing_works(fault)?, by: None, blob: Vec::new() })
+    Ok(Wrapped { found: nothing_works(fault, unjudged)?, by: None, blob: Vec::new() })
 }
 
 fn there_and_back(
@@ -99,22 +107,24 @@ pub(super) fn oaep_hash(bench: &mut Bench<'_>, key: ObjectHandle) -> Result<Sett
     let Some((transport, public)) = transport(bench)? else { return Ok(Setting::default()) };
     let of = bench.of().wrap.oaep_hash;
     let as_said = bench.tried(|bench| opens(bench, transport, &public, key, of))?;
-    if as_said == Tried::Works {
-        return Ok(Setting::works());
-    }
+    let Tried::Fails(_) = as_said else { return Ok(Setting { as_said, instead: None, unjudged: None }) };
+    let mut unjudged = None;
     for hash in OaepHash::ALL.into_iter().filter(|hash| *hash != of) {
-        if bench.tried(|bench| opens(bench, transport, &public, key, hash))? == Tried::Works {
-            return Ok(Setting { as_said, instead: Some(hash) });
+        match bench.tried(|bench| opens(bench, transport, &public, key, hash))? {
+            Tried::Works => return Ok(Setting { as_said, instead: Some(hash), unjudged: None }),
+            Tried::NotJudged(said) => unjudged = Some(said),
+            Tried::Not | Tried::Fails(_) => {}
         }
     }
-    Ok(Setting { as_said, instead: None })
+    Ok(Setting { as_said, instead: None, unjudged })
 }
 
 /// The token's transport key, where the login has found one that shows its public half.
-fn transport(bench: &Bench<'_>) -> Result<Option<(ObjectHandle, TransportKey)>, Failure> {
+fn transport(bench: &mut Bench<'_>) -> Result<Option<(ObjectHandle, TransportKey)>, Failure> {
     let Some(private) = *lock(&bench.owner().token.transport) else { return Ok(None) };
     let wanted = [AttributeType::Modulus, AttributeType::PublicExponent];
-    Ok(match &bench.desk.get_attributes(private, &wanted)?[..] {
+    let shown = bench.need(|bench| Ok(bench.desk.get_attributes(private, &wanted)?))?;
+    Ok(match &shown[..] {
         [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] if !exponent.is_empty() => {
             Some((private, TransportKey::new(modulus, exponent)))
         }
