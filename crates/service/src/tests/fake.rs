@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(super) struct Fake {
     pub(super) absent: Mutex<Vec<usize>>,
     /// Versions of keys that the last member takes, where that is known.
     pub(super) most_versions: Mutex<Option<u64>>,
+    /// How long each member may take to have a new object everywhere.
+    pub(super) settles: Mutex<Duration>,
     /// Data operations take one permit each; none are left while it is closed.
     pub(super) admission: Semaphore,
     /// Data operations that have begun.
@@ -55,6 +57,7 @@ impl Fake {
             faults: Mutex::default(),
             absent: Mutex::default(),
             most_versions: Mutex::default(),
+            settles: Mutex::default(),
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -179,9 +182,13 @@ impl HsmCluster for Fake {
         Vec::new()
     }
 
-    fn most_versions(&self) -> Option<(HsmId, u64)> {
+    fn most_versions(&self) -> Vec<(HsmId, u64)> {
         let most = *self.most_versions.lock().unwrap();
-        Some((self.members.last()?.0.clone(), most?))
+        self.members.last().zip(most).map(|((hsm, _), most)| (hsm.clone(), most)).into_iter().collect()
+    }
+
+    fn settles(&self, _: usize) -> Duration {
+        *self.settles.lock().unwrap()
     }
 
     fn carry_out(&self, batch: Batch, _: CallOptions) -> BoxFuture<'_, Answers> {

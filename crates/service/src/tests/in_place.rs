@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, FREE, exception, plain, sealed};
 use crate::UpdateKeyStoreInput;
+use crate::key_stores::update_key_store::{Plan, carry_out};
 use model::exception::Exception;
 use model::id::KeyVersionId;
 use model::key::{KeyState, Placement, RotationCause};
@@ -136,7 +137,13 @@ async fn a_key_store_stays_with_its_cluster() {
         cluster_id: Some(FREE.to_owned()),
         ..UpdateKeyStoreInput::default()
     };
-    let refused = bench.service.update_key_store(&bench.call(), input).await.unwrap_err();
+    let refused = bench.service.update_key_store(&bench.call(), input.clone()).await.unwrap_err();
     assert_eq!(refused.exception, Exception::CloudHsmClusterInvalidConfiguration);
     assert!(refused.message.contains("no other cluster can have them"), "{refused}");
+    // Also where such a key was made after the first look.
+    let plan = Plan { cluster: Some(FREE.into()), ..Plan::default() };
+    let (core, lifecycle) = (&bench.service.core, &bench.service.lifecycle);
+    let late = carry_out(core, lifecycle, &bench.key_store, &input, &plan).await.unwrap_err();
+    assert_eq!(late.message, refused.message);
+    assert_ne!(bench.store.catalogue().key_store(&bench.key_store).unwrap().cluster.as_str(), FREE);
 }
