@@ -43,8 +43,8 @@ pub struct UpdateKeyStoreInput {
 pub(crate) struct Plan {
     pub(crate) cluster: Option<ClusterId>,
     /// Of whose PINs something is said.
-    records: BTreeSet<HsmId>,
-    was_reset: Option<i64>,
+    pub(crate) records: BTreeSet<HsmId>,
+    pub(crate) was_reset: Option<i64>,
 }
 
 impl Service {

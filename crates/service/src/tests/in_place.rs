@@ -114,6 +114,29 @@ async fn a_key_whose_only_object_is_gone_says_so() {
     assert!(refused.message.contains("made in place, and there is no other copy of it"), "{refused}");
 }
 
+/// The key goes on with its newer one, and what is said of the older one is what is so: nothing places it again where it was
+/// made in place.
+#[tokio::test]
+async fn an_older_version_whose_objects_are_gone_says_so() {
+    let way_out = [("made in place, and there is no other copy of it", true), ("placed again from its escrow.", false)];
+    for (zones, (way_out, in_place)) in [&["zone-a+zone-b"][..], &["zone-a", "zone-b"]].into_iter().zip(way_out) {
+        let bench = Bench::over(zones).await;
+        let key = bench.create().await;
+        let old = bench.encrypt(plain(&key.arn, b"old")).await.unwrap();
+        bench.service.rotate_key_on_demand(&bench.call(), &key.id.to_string()).await.unwrap();
+        for member in 0..zones.len() {
+            let (version, hsm) = (KeyVersionId { key: key.id, version: 1 }, format!("hsm-{member}"));
+            bench.store.set_placement(version, &hsm.as_str().into(), Placement::Removed).await.unwrap();
+        }
+        let refused = bench.decrypt(sealed(&old)).await.unwrap_err();
+        assert_eq!((refused.exception, refused.retryable), (Exception::KmsInvalidState, false), "in place: {in_place}");
+        let said = format!("Version 1 of {} is unavailable. Its objects were removed in every HSM", key.arn);
+        assert!(refused.message.starts_with(&said) && refused.message.contains(way_out), "{refused}");
+        let new = bench.encrypt(plain(&key.arn, b"new")).await.unwrap();
+        assert_eq!(bench.decrypt(sealed(&new)).await.unwrap(), b"new");
+    }
+}
+
 #[tokio::test]
 async fn its_material_is_destroyed_like_any_other() {
     let bench = bench().await;
