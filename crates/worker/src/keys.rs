@@ -6,7 +6,7 @@
 //!
 //! No I/O: this only says what to use and what has to be destroyed. `H` is a PKCS#11 object handle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -33,12 +33,17 @@ const COPIES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// The handles that one process knows, shared by its session threads.
 pub(super) struct Keys<H> {
     hot_copies: bool,
+    /// Of several objects with one id none is used but one that was known before there were several: each would be another
+    /// key.
+    one_each: bool,
     state: Mutex<State<H>>,
 }
 
 struct State<H> {
     /// As many as the token holds keys.
     objects: HashMap<KeyVersionId, Object<H>>,
+    /// Keys of which there are several objects and none is known.
+    several: HashSet<KeyVersionId>,
     /// See [`Keys::is_complete`].
     complete: bool,
     /// In the order of their proofs.
@@ -80,24 +85,27 @@ pub(super) struct CopyPermit(u64);
 
 impl<H: Copy + PartialEq> Keys<H> {
     /// With nothing known yet.
-    pub(super) fn new(hot_copies: bool) -> Self {
-        let state = State { objects: HashMap::new(), complete: false, copies: LruCache::new(COPIES), forgotten: 0 };
-        Self { hot_copies, state: Mutex::new(state) }
+    pub(super) fn new(hot_copies: bool, one_each: bool) -> Self {
+        let (objects, several, copies) = (HashMap::new(), HashSet::new(), LruCache::new(COPIES));
+        let state = State { objects, several, complete: false, copies, forgotten: 0 };
+        Self { hot_copies, one_each, state: Mutex::new(state) }
     }
 
     /// All objects of the token were looked at, and these are the keys among them. What was known beside them is gone. Of
     /// several objects with one id the known one stays.
     pub(super) fn listed(&self, found: &[(KeyVersionId, H)], now: Instant) {
         let mut state = self.lock();
+        state.several = self.doubled(found);
         let mut objects = HashMap::with_capacity(found.len());
         for (key, handle) in found {
             let known = state.objects.get(key).filter(|known| known.handle == *handle);
-            if known.is_some() || !objects.contains_key(key) {
+            if known.is_some() || !(objects.contains_key(key) || state.several.contains(key)) {
                 let object =
                     known.map_or_else(|| Object::new(*handle, now), |known| Object { named: now, ..known.clone() });
                 objects.insert(*key, object);
             }
         }
+        state.several.retain(|key| !objects.contains_key(key));
         state.objects = objects;
         state.complete = true;
     }
@@ -106,9 +114,34 @@ impl<H: Copy + PartialEq> Keys<H> {
     /// one: it is proven by its use, or found not to work and forgotten.
     pub(super) fn learn(&self, found: &[(KeyVersionId, H)], now: Instant) {
         let mut state = self.lock();
+        let state = &mut *state;
+        let several = self.doubled(found);
         for (key, handle) in found {
-            state.objects.entry(*key).or_insert_with(|| Object::new(*handle, now));
+            if state.objects.contains_key(key) {
+                continue;
+            }
+            match several.contains(key) {
+                true => drop(state.several.insert(*key)),
+                false => {
+                    state.several.remove(key);
+                    state.objects.insert(*key, Object::new(*handle, now));
+                }
+            }
         }
+    }
+
+    /// Keys that are found with several objects, where that matters.
+    fn doubled(&self, found: &[(KeyVersionId, H)]) -> HashSet<KeyVersionId> {
+        if !self.one_each {
+            return HashSet::new();
+        }
+        let mut once = HashSet::with_capacity(found.len());
+        found.iter().map(|(key, _)| *key).filter(|key| !once.insert(*key)).collect()
+    }
+
+    /// Whether there are several objects of `key`, of which none is used.
+    pub(super) fn has_several(&self, key: KeyVersionId) -> bool {
+        self.lock().several.contains(&key)
     }
 
     /// Whether a key of which no object is known has none, but for what others than keystored have put there since all
@@ -204,7 +237,9 @@ impl<H: Copy + PartialEq> Keys<H> {
 
     /// The token object of `key` was made under this handle.
     pub(super) fn placed(&self, key: KeyVersionId, handle: H, now: Instant) {
-        self.lock().objects.insert(key, Object::new(handle, now));
+        let mut state = self.lock();
+        state.several.remove(&key);
+        state.objects.insert(key, Object::new(handle, now));
     }
 
     /// How often something was forgotten.
@@ -218,6 +253,7 @@ impl<H: Copy + PartialEq> Keys<H> {
         state.forgotten += 1;
         for key in keys {
             state.objects.remove(key);
+            state.several.remove(key);
         }
         keys.iter().filter_map(|key| state.copies.pop(key)).map(|copy| copy.handle).collect()
     }
@@ -248,7 +284,7 @@ mod tests {
     }
 
     fn keys(count: u32, now: Instant) -> Keys<u64> {
-        let keys = Keys::new(true);
+        let keys = Keys::new(true, false);
         keys.listed(&(1..=count).map(|n| (key(n), u64::from(n))).collect::<Vec<_>>(), now);
         keys
     }
@@ -356,7 +392,7 @@ mod tests {
     #[test]
     fn without_hot_copies_there_is_no_permit() {
         let clock = Clock::manual();
-        let keys = Keys::new(false);
+        let keys = Keys::new(false, false);
         keys.placed(key(1), 1_u64, clock.now());
         assert!(!(0..3).any(|_| keys.prove(key(1), 1, clock.now())));
         assert_eq!(keys.permit(key(1), clock.now()), None);
@@ -388,10 +424,38 @@ mod tests {
         assert_eq!(keys.object(key(1)), Some(7));
     }
 
+    /// Each would be another key, and only who has used one before they were several knows which is meant.
+    #[test]
+    fn of_two_objects_of_a_key_made_in_place_none_is_used_but_a_known_one() {
+        let clock = Clock::manual();
+        let (knows, new) = (Keys::new(false, true), Keys::new(false, true));
+        knows.learn(&[(key(1), 1_u64)], clock.now());
+        let both = [(key(1), 7), (key(1), 1), (key(2), 2)];
+        for keys in [&knows, &new] {
+            keys.learn(&both, clock.now());
+        }
+        assert_eq!((knows.object(key(1)), knows.has_several(key(1))), (Some(1), false));
+        assert_eq!((new.object(key(1)), new.has_several(key(1))), (None, true));
+        assert_eq!((new.object(key(2)), new.has_several(key(2))), (Some(2), false));
+        for keys in [&knows, &new] {
+            keys.listed(&both, clock.now());
+        }
+        assert_eq!((knows.object(key(1)), new.object(key(1))), (Some(1), None));
+        knows.forget(&[key(1)]);
+        knows.learn(&both, clock.now());
+        assert_eq!((knows.object(key(1)), knows.has_several(key(1))), (None, true), "it knows as little as others then");
+        // The other one is gone.
+        new.learn(&[(key(1), 1)], clock.now());
+        knows.listed(&[(key(1), 1)], clock.now());
+        for keys in [&knows, &new] {
+            assert_eq!((keys.object(key(1)), keys.has_several(key(1))), (Some(1), false));
+        }
+    }
+
     #[test]
     fn what_is_not_there_is_known_until_something_failed() {
         let clock = Clock::manual();
-        let keys = Keys::new(false);
+        let keys = Keys::new(false, false);
         keys.learn(&[(key(1), 1_u64)], clock.now());
         assert!(!keys.is_complete(), "nobody has looked at everything");
         keys.listed(&[(key(1), 1)], clock.now());

@@ -128,7 +128,7 @@ impl Owner {
 
     /// The failure after which no more is tried. A session that it has left half-way through an operation is replaced, so
     /// that the next request finds a sound one.
-    fn left(&mut self, failure: Failure) -> Failure {
+    pub(super) fn left(&mut self, failure: Failure) -> Failure {
         if failure.class(self.codes()) == Class::Session
             && let Err(why) = self.replace_session()
         {
@@ -257,6 +257,10 @@ impl Owner {
         if let Some(handle) = self.token.keys.object(key) {
             return Ok(handle);
         }
+        if self.token.keys.has_several(key) {
+            let detail = format!("key {key} has several objects in this token, and which of them is meant is not known here");
+            return Err(Failure::own(Class::KeyUnusable, "find key", detail));
+        }
         // The token as a whole is in doubt when the canary has gone with the key.
         if let Some(canary) = self.canary()
             && !self.is_named(canary, ObjectClass::SECRET_KEY, template::CANARY)?
@@ -270,8 +274,8 @@ impl Owner {
 
     /// Looks for this key alone.
     fn look_for(&self, key: KeyVersionId) -> Result<(), Failure> {
-        let found = objects::of_key(&self.session, key)?.first().map(|handle| (key, *handle));
-        self.token.keys.learn(found.as_slice(), self.token.clock.now());
+        let found: Vec<_> = objects::of_key(&self.session, key)?.into_iter().map(|handle| (key, handle)).collect();
+        self.token.keys.learn(&found, self.token.clock.now());
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! One member alone, which stands in several zones because its module replicates its keys by itself.
 
+use std::sync::Mutex;
+use std::time::Instant;
+
 use super::super::fake::Fake;
 use super::super::member_operation::GenerateDataKey;
 use super::super::{Proof, Verify};
 use super::*;
-use std::sync::Mutex;
-use std::time::Instant;
-
 use bytes::Bytes;
 use model::profile::VerifyWraps;
 use protocol::DataKeyItem;
