@@ -176,7 +176,20 @@ impl<P: Port> Dispatcher<P> {
         Ok(())
     }
 
-    /// The versions that a token holds, read anew. Only of a token whose canary works: one in trouble may list less
+    /// Of several objects of a version, destroys all but the one that opens its proof.
+    pub(super) async fn keep_proven(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        proof: &Proof,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.done(place, Op::KeepProven(proof::to_open(version, proof)), deadline).await?;
+        self.forget(place, version);
+        Ok(())
+    }
+
+    /// The versions that a token holds, read anew, each as often as there are objects of it. Only of a token whose canary works: one in trouble may list less
     /// than it holds, and that must not be taken for a removal.
     pub(super) async fn list(&self, place: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
         match self.step(place, Op::Probe, deadline).await? {

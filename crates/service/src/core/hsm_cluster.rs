@@ -66,6 +66,13 @@ pub(crate) trait HsmCluster: Send + Sync {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), Error>>;
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
+    fn keep_proven<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>>;
     fn audit_keys<'a>(&'a self, origin: &'a str, deadline: Instant) -> BoxFuture<'a, Vec<AuditKey>>;
     fn sign_checkpoint<'a>(&'a self, text: &'a [u8], deadline: Instant) -> BoxFuture<'a, Vec<(HsmId, Vec<u8>)>>;
@@ -169,6 +176,16 @@ impl HsmCluster for Cluster {
 
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.destroy(member, version, deadline))
+    }
+
+    fn keep_proven<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.keep_proven(member, version, proof, deadline))
     }
 
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>> {

@@ -15,6 +15,7 @@ mod removal;
 mod restart;
 mod resume;
 mod rotate;
+mod sight;
 pub(crate) mod tend;
 
 use std::collections::HashMap;

@@ -103,6 +103,22 @@ async fn what_was_begun_in_another_way_is_taken_away() {
     }
 }
 
+/// What an earlier try has left may show up only after a while, and a second object of the version would be another key.
+#[tokio::test]
+async fn what_is_made_anew_waits_until_an_earlier_try_shows() {
+    let bench = bench().await;
+    let settles = Duration::from_millis(200);
+    *bench.fake.settles.lock().unwrap() = settles;
+    for (step, failures, waits) in [("proof", 1, 2), ("place", 0, 0)] {
+        bench.fake.fail(step, 0, failures);
+        let began = bench.clock.now();
+        bench.create().await;
+        let took = bench.clock.now() - began;
+        assert!(took >= waits * settles, "{step}: {took:?}");
+    }
+    assert_eq!(bench.fake.objects(), [2]);
+}
+
 #[tokio::test]
 async fn a_key_whose_only_object_is_gone_says_so() {
     let bench = bench().await;
