@@ -190,7 +190,11 @@ impl Owner {
                 Class::KeyAbsent => {
                     // Not known to be gone, so it must not be reported as removed; nor need it be the token's trouble.
                     let mut fault = failure.during(&format!("key {key} is there but not usable"), self.codes());
-                    fault.class = Class::KeyUnusable;
+                    // Where several HSMs stand behind the slot, another session may have found it in one that has it; this
+                    // session's may still get it.
+                    if !self.token.module.capabilities().topology.replicates() {
+                        fault.class = Class::KeyUnusable;
+                    }
                     return Err(fault.into());
                 }
                 Class::Session if !replaced => {
