@@ -262,7 +262,8 @@ impl Owner {
             return Ok(handle);
         }
         if self.token.keys.has_several(key) {
-            let detail = format!("key {key} has several objects in this token, and which of them is meant is not known here");
+            let detail =
+                format!("key {key} has several objects in this token, and which of them is meant is not known here");
             return Err(Failure::own(Class::KeyUnusable, "find key", detail));
         }
         // The token as a whole is in doubt when the canary has gone with the key.

@@ -19,7 +19,9 @@ async fn a_key_whose_making_was_broken_off_has_one_object() {
     let caller = daemon.caller().await.with_deadline(wait::LONG);
     caller.create_key("before").await;
     // Each worker's sessions begin where the last one's have ended.
-    for fault in ["\"crash\"", "{ code = \"CKR_SESSION_HANDLE_INVALID\" }", "\"crash\"", "{ code = \"CKR_DEVICE_ERROR\" }"] {
+    for fault in
+        ["\"crash\"", "{ code = \"CKR_SESSION_HANDLE_INVALID\" }", "\"crash\"", "{ code = \"CKR_DEVICE_ERROR\" }"]
+    {
         let next = control.calls("C_GenerateKey") + 1;
         let rule = format!(
             "{GROUP}{SLOW}[[rule]]\nfunction = \"C_GenerateKey\"\ncalls = {{ from = {next}, to = {next} }}\n\

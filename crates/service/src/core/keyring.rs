@@ -262,9 +262,7 @@ impl Entry {
             (KeyState::Disabled | KeyState::PendingDeletion | KeyState::Creating, _) => {
                 Error::in_state(arn, self.state)
             }
-            (_, Some(Unavailable::Removed)) => {
-                removed_everywhere(arn, Escrow::of(self.key.current()))
-            }
+            (_, Some(Unavailable::Removed)) => removed_everywhere(arn, Escrow::of(self.key.current())),
             (_, Some(Unavailable::Store(name, state))) => {
                 invalid(format!("{arn} is unavailable. Its key store {name} is {state}."))
             }

@@ -106,7 +106,7 @@ async fn of_two_that_want_the_last_room_one_gets_it() {
         bench.service.rotate_key_on_demand(&call, &other),
         bench.create_with(""),
     );
-    let outcomes = [one, two, made.map(drop)];
+    let outcomes = [one.map(drop), two.map(drop), made.map(drop)];
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
     for refused in outcomes.into_iter().filter_map(Result::err) {
         assert_eq!(refused.exception, Exception::LimitExceeded, "{refused}");
@@ -125,7 +125,11 @@ async fn what_was_destroyed_makes_room() {
     bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
     bench.fake.absent.lock().unwrap().clear();
     assert_eq!(bench.fake.objects(), [0, 1]);
-    assert_eq!(exception(bench.create_with("").await), Exception::LimitExceeded, "it is still in the one that was away");
+    assert_eq!(
+        exception(bench.create_with("").await),
+        Exception::LimitExceeded,
+        "it is still in the one that was away"
+    );
     bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
     assert_eq!(bench.fake.objects(), [0, 0]);
     bench.create().await;
