@@ -3,6 +3,7 @@
 mod crash;
 mod personalities;
 mod rig;
+mod slow;
 
 use std::fs;
 

@@ -109,7 +109,9 @@ impl<P: Port> Dispatcher<P> {
         Ok(())
     }
 
-    /// Makes a version's token object. One that is there already is left alone, as in [`Self::place`].
+    /// Makes a version's token object. One that is there already is left alone, as in [`Self::place`]. Where a try may have made
+    /// it and nobody knows, it has the time to show up before there is another one, and then both of them have it, so that
+    /// [`Self::confirm_in_place`] sees what there is.
     pub(super) async fn make_in_place(
         &self,
         place: usize,
@@ -174,7 +176,20 @@ impl<P: Port> Dispatcher<P> {
         Ok(())
     }
 
-    /// The versions that a token holds, read anew. Only of a token whose canary works: one in trouble may list less
+    /// Of several objects of a version, destroys all but the one that opens its proof.
+    pub(super) async fn keep_proven(
+        &self,
+        place: usize,
+        version: KeyVersionId,
+        proof: &Proof,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.done(place, Op::KeepProven(proof::to_open(version, proof)), deadline).await?;
+        self.forget(place, version);
+        Ok(())
+    }
+
+    /// The versions that a token holds, read anew, each as often as there are objects of it. Only of a token whose canary works: one in trouble may list less
     /// than it holds, and that must not be taken for a removal.
     pub(super) async fn list(&self, place: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
         match self.step(place, Op::Probe, deadline).await? {
@@ -205,15 +220,19 @@ impl<P: Port> Dispatcher<P> {
     /// another process logs in to its token.
     ///
     /// A key that was made a moment ago may not be yet wherever a member keeps it that replicates its keys by itself: that
-    /// is waited for as long as this may take there.
+    /// is waited for as long as this may take there. So long is also waited before a key is made once more: what a try has
+    /// made whose answer was lost may not be shown before that.
     async fn step(&self, place: usize, op: Op, deadline: Instant) -> Result<Reply, Error> {
         let member = self.at(place)?;
         let uses = matches!(op, Op::Encrypt(_) | Op::Decrypt(_) | Op::ConfirmInPlace(_));
-        let settles = member.replication().filter(|_| uses).map_or(Duration::ZERO, Topology::settles);
-        let settled = (self.clock.now() + settles).min(deadline);
+        let makes = matches!(op, Op::MakeInPlace { .. });
+        let settles = member.replication().map_or(Duration::ZERO, Topology::settles);
+        let settled = (self.clock.now() + if uses { settles } else { Duration::ZERO }).min(deadline);
         let op = Arc::new(op);
         let mut status = member.port.watch();
         let (mut tries, mut pause) = (1, PAUSE);
+        // An earlier try may have made the key.
+        let mut in_doubt = false;
         loop {
             let error = match member.port.call(Arc::clone(&op), deadline.into()).await {
                 Ok(reply) if fault_in(&reply).is_some_and(may_come) && self.clock.now() + pause < settled => {
@@ -225,11 +244,20 @@ impl<P: Port> Dispatcher<P> {
                 Ok(reply) if fault_in(&reply).is_some_and(may_pass) && tries < TRIES => {
                     member.answered();
                     tries += 1;
+                    if makes {
+                        in_doubt = true;
+                        if !self.has_settled(settles, deadline).await {
+                            return Ok(reply);
+                        }
+                    }
                     tokio::time::sleep_until((self.clock.now() + PAUSE).min(deadline).into()).await;
                     continue;
                 }
                 Ok(reply) => {
                     member.answered();
+                    if in_doubt && matches!(reply, Reply::Done) && !self.has_settled(settles, deadline).await {
+                        return Err(Error::DeadlineExceeded);
+                    }
                     return Ok(reply);
                 }
                 Err(error) => error,
@@ -239,6 +267,12 @@ impl<P: Port> Dispatcher<P> {
             }
             let repeat = matches!(error, CallError::WorkerLost | CallError::NotReady) && tries < TRIES;
             tries += 1;
+            if repeat && makes && error.was_sent() {
+                in_doubt = true;
+                if !self.has_settled(settles, deadline).await {
+                    return Err(self.lost(place, &error));
+                }
+            }
             let pause = timeout_at((self.clock.now() + PAUSE).min(deadline).into(), status.changed());
             if !repeat || matches!(pause.await, Ok(Err(_))) {
                 return Err(self.lost(place, &error));
@@ -248,6 +282,20 @@ impl<P: Port> Dispatcher<P> {
                 return Err(self.lost(place, &error));
             }
         }
+    }
+
+    /// Waits until a member that replicates its keys by itself has had the time to have a new object everywhere; false, and
+    /// no waiting, where there is not so much time.
+    async fn has_settled(&self, settles: Duration, deadline: Instant) -> bool {
+        if settles.is_zero() {
+            return true;
+        }
+        let settled = self.clock.now() + settles;
+        if settled >= deadline {
+            return false;
+        }
+        tokio::time::sleep_until(settled.into()).await;
+        true
     }
 
     /// The only output of a reply to a request with one item.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::failover::{self, AttemptLog, Step};
 use super::item::Done;
+use super::last_resort_proof::Arrival;
 use super::member::{KeySuspicion, Member};
 use super::member_operation::{MemberOperation, Task};
 use super::port::Port;
@@ -51,7 +52,7 @@ pub(super) struct Dispatcher<P> {
     /// What is checked in another zone before it is given out.
     pub verify: Verify,
     /// Members that replicate their keys by themselves: what one of them does not find may be on its way.
-    replicating: u64,
+    pub replicating: u64,
     /// Whose turn it is among members that are alike.
     turn: AtomicUsize,
 }
@@ -217,11 +218,14 @@ impl<P: Port> Dispatcher<P> {
         let Chunk { mut left, mut op, mut usable, within, mut first } = chunk;
         let mut attempts = AttemptLog::default();
         let mut answers = Vec::with_capacity(left.len());
-        let mut last_resort = false;
+        let (mut last_resort, mut arrival) = (false, Arrival::default());
         loop {
             let Some(next) = first.take().or_else(|| self.order(attempts.open(usable)).first()) else {
                 if std::mem::replace(&mut last_resort, true) {
-                    break;
+                    let missed = left.iter().map(|item| self.missed(item)).fold(0, |all, one| all | one);
+                    if !self.arrives(missed & within, &mut arrival, &mut attempts, options).await {
+                        break;
+                    }
                 }
                 let keys: Vec<_> = left.iter().flat_map(Left::keys).cloned().collect();
                 self.settle(&keys, &mut attempts, options).await;
@@ -407,6 +411,12 @@ impl<P: Port> Dispatcher<P> {
         }
         item.refusal = Some(refusal);
         None
+    }
+
+    /// Members that are meant to have an item's keys, and did not find one of them.
+    fn missed(&self, item: &Left) -> u64 {
+        let of = |key: &Arc<KeyRef>| self.placed(Some(key)) & (item.absent | self.exclusions.of(key.version).absent);
+        item.keys().map(of).fold(0, |missed, of| missed | of)
     }
 
     /// Records that an object is gone: excluded at once, reported when its monitor has looked twice.

@@ -117,6 +117,12 @@ impl AttemptLog {
     /// it before, since only it can say now what is to be thought of the item.
     pub(super) fn settled(&mut self, member: usize) {
         self.unsettled &= !bit(member);
+        self.may_have_it_by_now(member);
+    }
+
+    /// Notes that a member that replicates its keys by itself may have a key by now that it did not find: it is asked once
+    /// more, whatever was asked of it before.
+    pub(super) fn may_have_it_by_now(&mut self, member: usize) {
         self.spent &= !bit(member);
         self.again |= bit(member);
     }

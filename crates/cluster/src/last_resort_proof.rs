@@ -1,7 +1,9 @@
 //! The last resort where nobody is left to ask: a member in which a key is not used may have been wrong for a moment
-//! only, and its monitor looks again only in a moment. So the key is proven there once more, now.
+//! only, and its monitor looks again only in a moment. So the key is proven there once more, now; and where it may be on its
+//! way, because the member's module has its keys in several HSMs, again and again for as long as that may take.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -12,8 +14,51 @@ use super::port::Port;
 use super::proof::Outcome;
 use super::route::bits;
 use model::call_options::CallOptions;
+use model::profile::Topology;
+
+/// The first pause before it is looked whether a key has come, each further one twice as long, up to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(800));
+
+/// How long a call goes on asking for a key that is on its way.
+pub(super) struct Arrival {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self { until: None, pause: PAUSES.0 }
+    }
+}
 
 impl<P: Port> Dispatcher<P> {
+    /// Waits for a moment where some of the members that `missed` a key may still get it, and has them asked once more; false
+    /// where there is none, or where the time has passed that it may take, or that the caller has.
+    pub(super) async fn arrives(
+        &self,
+        missed: u64,
+        arrival: &mut Arrival,
+        attempts: &mut AttemptLog,
+        options: CallOptions,
+    ) -> bool {
+        let coming = self.serving(missed & self.replicating);
+        if coming == 0 || attempts.late {
+            return false;
+        }
+        let now = self.clock.now();
+        let until = *arrival.until.get_or_insert_with(|| {
+            let settles = bits(coming).filter_map(|place| self.members[place].replication()).map(Topology::settles);
+            options.deadline.min(now + settles.max().unwrap_or_default())
+        });
+        if now + arrival.pause >= until {
+            return false;
+        }
+        tokio::time::sleep(arrival.pause).await;
+        arrival.pause = (2 * arrival.pause).min(PAUSES.1);
+        bits(coming).for_each(|place| attempts.may_have_it_by_now(place));
+        true
+    }
+
     /// Waits until members that may have had too much to do, or met a bad ciphertext, open the proof of one of these keys, for
     /// a moment at most. Who does is asked again: what it says then is said of the ciphertext.
     pub(super) async fn settle(&self, keys: &[Arc<KeyRef>], attempts: &mut AttemptLog, options: CallOptions) {

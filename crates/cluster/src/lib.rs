@@ -354,7 +354,19 @@ impl Cluster {
         self.dispatcher.destroy(member, version, deadline).await
     }
 
-    /// The key versions that one member's token holds.
+    /// Of several objects of a version in one member's token, destroys all but the one that opens the proof; nothing where it
+    /// is not clear which one does.
+    pub async fn keep_proven(
+        &self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &Proof,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.dispatcher.keep_proven(member, version, proof, deadline).await
+    }
+
+    /// The key versions that one member's token holds, each as often as there are objects of it.
     pub async fn list(&self, member: usize, deadline: Instant) -> Result<Vec<KeyVersionId>, Error> {
         self.dispatcher.list(member, deadline).await
     }

@@ -13,7 +13,7 @@ pub enum Class {
     Request,
     /// The key's object is gone while the token is sound.
     KeyAbsent,
-    /// The token shows the key's object and does not use it.
+    /// The token shows the key's object and does not use it, or shows several and nobody can say which is meant.
     KeyUnusable,
     /// The session's trouble; it was replaced and the operation repeated once, in vain.
     Session,

@@ -225,6 +225,9 @@ pub enum Op {
     /// Make sure that the token holds one object of a version, which was made in it and never could leave it; answered
     /// by `Done`. Control role.
     ConfirmInPlace(KeyVersionId),
+    /// Of several token objects of a version, destroy all but one that opens its proof ciphertext, which is this item; answered by
+    /// `Done`, also when there are not several. Nothing is destroyed unless it is clear of each of them. Control role.
+    KeepProven(DecryptItem),
     /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
     Destroy(KeyVersionId),
     /// List the versions that the token holds; answered by `Keys`. Control role.
@@ -269,7 +272,7 @@ pub enum Reply {
     Described(Box<Described>),
     /// To `Measure`.
     Measured(Speed),
-    /// To `List`.
+    /// To `List`: each version as often as there are objects of it.
     Keys(Vec<KeyVersionId>),
     /// To `CeremonyOp::Discover`.
     Tokens(Vec<TokenSeen>),
@@ -308,6 +311,7 @@ impl Op {
             Self::Probe | Self::Forget(_) | Self::Copy { .. } => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::ConfirmInPlace(_) | Self::Destroy(_) | Self::List => Kind::Place,
+            Self::KeepProven(_) => Kind::Place,
             Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
             // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
             Self::SignCheckpoint { .. } => Kind::Place,
@@ -344,7 +348,7 @@ impl Op {
             Self::Examine { .. } => role != Role::Ceremony,
             Self::Forget(_) => role != Role::Ceremony,
             Self::MakeKey | Self::Place { .. } | Self::Destroy(_) | Self::List => role == Role::Control,
-            Self::MakeInPlace { .. } | Self::ConfirmInPlace(_) => role == Role::Control,
+            Self::MakeInPlace { .. } | Self::ConfirmInPlace(_) | Self::KeepProven(_) => role == Role::Control,
             Self::Ceremony(_) => role == Role::Ceremony,
         }
     }
@@ -379,6 +383,7 @@ impl Op {
             | Self::Place { .. }
             | Self::MakeInPlace { .. }
             | Self::ConfirmInPlace(_)
+            | Self::KeepProven(_)
             | Self::Destroy(_)
             | Self::List
             | Self::Ceremony(_) => None,

@@ -6,7 +6,7 @@
 //!
 //! No I/O: this only says what to use and what has to be destroyed. `H` is a PKCS#11 object handle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -33,12 +33,17 @@ const COPIES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// The handles that one process knows, shared by its session threads.
 pub(super) struct Keys<H> {
     hot_copies: bool,
+    /// Of several objects with one id none is used but one that was known before there were several: each would be another
+    /// key.
+    one_each: bool,
     state: Mutex<State<H>>,
 }
 
 struct State<H> {
     /// As many as the token holds keys.
     objects: HashMap<KeyVersionId, Object<H>>,
+    /// Keys of which there are several objects and none is known.
+    several: HashSet<KeyVersionId>,
     /// See [`Keys::is_complete`].
     complete: bool,
     /// In the order of their proofs.
@@ -80,24 +85,27 @@ pub(super) struct CopyPermit(u64);
 
 impl<H: Copy + PartialEq> Keys<H> {
     /// With nothing known yet.
-    pub(super) fn new(hot_copies: bool) -> Self {
-        let state = State { objects: HashMap::new(), complete: false, copies: LruCache::new(COPIES), forgotten: 0 };
-        Self { hot_copies, state: Mutex::new(state) }
+    pub(super) fn new(hot_copies: bool, one_each: bool) -> Self {
+        let (objects, several, copies) = (HashMap::new(), HashSet::new(), LruCache::new(COPIES));
+        let state = State { objects, several, complete: false, copies, forgotten: 0 };
+        Self { hot_copies, one_each, state: Mutex::new(state) }
     }
 
     /// All objects of the token were looked at, and these are the keys among them. What was known beside them is gone. Of
     /// several objects with one id the known one stays.
     pub(super) fn listed(&self, found: &[(KeyVersionId, H)], now: Instant) {
         let mut state = self.lock();
+        state.several = self.doubled(found);
         let mut objects = HashMap::with_capacity(found.len());
         for (key, handle) in found {
             let known = state.objects.get(key).filter(|known| known.handle == *handle);
-            if known.is_some() || !objects.contains_key(key) {
+            if known.is_some() || !(objects.contains_key(key) || state.several.contains(key)) {
                 let object =
                     known.map_or_else(|| Object::new(*handle, now), |known| Object { named: now, ..known.clone() });
                 objects.insert(*key, object);
             }
         }
+        state.several.retain(|key| !objects.contains_key(key));
         state.objects = objects;
         state.complete = true;
     }
@@ -106,9 +114,34 @@ impl<H: Copy + PartialEq> Keys<H> {
     /// one: it is proven by its use, or found not to work and forgotten.
     pub(super) fn learn(&self, found: &[(KeyVersionId, H)], now: Instant) {
         let mut state = self.lock();
+        let state = &mut *state;
+        let several = self.doubled(found);
         for (key, handle) in found {
-            state.objects.entry(*key).or_insert_with(|| Object::new(*handle, now));
+            if state.objects.contains_key(key) {
+                continue;
+            }
+            match several.contains(key) {
+                true => drop(state.several.insert(*key)),
+                false => {
+                    state.several.remove(key);
+                    state.objects.insert(*key, Object::new(*handle, now));
+                }
+            }
         }
+    }
+
+    /// Keys that are found with several objects, where that matters.
+    fn doubled(&self, found: &[(KeyVersionId, H)]) -> HashSet<KeyVersionId> {
+        if !self.one_each {
+            return HashSet::new();
+        }
+        let mut once = HashSet::with_capacity(found.len());
+        found.iter().map(|(key, _)| *key).filter(|key| !once.insert(*key)).collect()
+    }
+
+    /// Whether there are several objects of `key`, of which none is used.
+    pub(super) fn has_several(&self, key: KeyVersionId) -> bool {
+        self.lock().several.contains(&key)
     }
 
     /// Whether a key of which no object is known has none, but for what others than keystored have put there since all
@@ -204,7 +237,9 @@ impl<H: Copy + PartialEq> Keys<H> {
 
     /// The token object of `key` was made under this handle.
     pub(super) fn placed(&self, key: KeyVersionId, handle: H, now: Instant) {
-        self.lock().objects.insert(key, Object::new(handle, now));
+        let mut state = self.lock();
+        state.several.remove(&key);
+        state.objects.insert(key, Object::new(handle, now));
     }
 
     /// How often something was forgotten.
@@ -218,6 +253,7 @@ impl<H: Copy + PartialEq> Keys<H> {
         state.forgotten += 1;
         for key in keys {
             state.objects.remove(key);
+            state.several.remove(key);
         }
         keys.iter().filter_map(|key| state.copies.pop(key)).map(|copy| copy.handle).collect()
     }
@@ -238,165 +274,4 @@ fn is_fresh(proven: Instant, now: Instant) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use model::clock::Clock;
-    use model::id::KeyId;
-
-    fn key(number: u32) -> KeyVersionId {
-        KeyVersionId { key: KeyId::from_bytes([7; 16]), version: number }
-    }
-
-    fn keys(count: u32, now: Instant) -> Keys<u64> {
-        let keys = Keys::new(true);
-        keys.listed(&(1..=count).map(|n| (key(n), u64::from(n))).collect::<Vec<_>>(), now);
-        keys
-    }
-
-    /// Uses the token object twice and keeps the copy that is then allowed.
-    fn warm(keys: &Keys<u64>, n: u32, now: Instant) -> Option<u64> {
-        if !(0..2).any(|_| keys.prove(key(n), u64::from(n), now)) {
-            return None;
-        }
-        let (object, permit) = keys.permit(key(n), now)?;
-        assert_eq!(object, u64::from(n));
-        keys.keep_copy(key(n), 10_000 + u64::from(n), now, permit)
-    }
-
-    #[test]
-    fn a_copy_is_used_for_a_second_and_then_the_object_again() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        assert_eq!(keys.copy(key(1), clock.now()), None);
-        assert_eq!(warm(&keys, 1, clock.now()), None);
-        assert_eq!(keys.copy(key(1), clock.now()), Some(10_001));
-        clock.advance(PROOF_LASTS + Duration::from_millis(1));
-        assert_eq!(keys.copy(key(1), clock.now()), None);
-        assert!(!keys.prove(key(1), 1, clock.now()), "the copy is there already");
-        assert_eq!(keys.permit(key(1), clock.now()), None);
-        assert_eq!(keys.copy(key(1), clock.now()), Some(10_001));
-    }
-
-    #[test]
-    fn a_key_used_once_a_while_gets_no_copy() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        for _ in 0..5 {
-            assert!(!keys.prove(key(1), 1, clock.now()));
-            clock.advance(Duration::from_secs(2));
-        }
-    }
-
-    #[test]
-    fn forgetting_gives_the_copy_up_and_voids_permits() {
-        let clock = Clock::manual();
-        let keys = keys(2, clock.now());
-        warm(&keys, 1, clock.now());
-        let (_, permit) = keys.permit(key(2), clock.now()).unwrap();
-        assert_eq!(keys.forget(&[key(1)]), [10_001]);
-        assert_eq!((keys.copy(key(1), clock.now()), keys.object(key(1))), (None, None));
-        assert_eq!(keys.keep_copy(key(2), 77, clock.now(), permit), Some(77), "made before the forget");
-        assert_eq!((keys.copy(key(2), clock.now()), keys.object(key(2))), (None, Some(2)));
-        assert_eq!(keys.permit(key(1), clock.now()), None, "nobody has found it again");
-    }
-
-    #[test]
-    fn a_copy_that_does_not_come_is_wanted_again_after_a_while() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        let uses = |times| (0..times).filter(|_| keys.prove(key(1), 1, clock.now())).count();
-        assert_eq!(uses(100), 1);
-        clock.advance(WANT_LASTS);
-        assert_eq!(uses(100), 0, "it may be on its way");
-        clock.advance(Duration::from_millis(1));
-        assert_eq!(uses(100), 1);
-    }
-
-    #[test]
-    fn copies_in_use_are_not_driven_out() {
-        let clock = Clock::manual();
-        let most = u32::try_from(COPIES.get()).unwrap();
-        let keys = keys(most + 1, clock.now());
-        for n in 1..=most {
-            assert_eq!(warm(&keys, n, clock.now()), None);
-        }
-        let more = || (0..2).any(|_| keys.prove(key(most + 1), u64::from(most + 1), clock.now()));
-        assert!(!more(), "all are fresh");
-        assert_eq!(keys.permit(key(most + 1), clock.now()), None);
-        clock.advance(IN_USE);
-        assert_eq!(warm(&keys, most + 1, clock.now()), None, "they may still be used");
-        clock.advance(Duration::from_millis(1));
-        assert_eq!(warm(&keys, most + 1, clock.now()), Some(10_001), "the one used longest ago goes");
-    }
-
-    #[test]
-    fn a_proof_by_an_outdated_handle_counts_for_nothing() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        keys.placed(key(1), 9, clock.now());
-        assert!(!(0..3).any(|_| keys.prove(key(1), 1, clock.now())));
-        assert_eq!((keys.copy(key(1), clock.now()), keys.object(key(1))), (None, Some(9)));
-    }
-
-    #[test]
-    fn what_cannot_be_copied_is_left_alone_for_a_while() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        keys.prove(key(1), 1, clock.now());
-        assert!(keys.prove(key(1), 1, clock.now()));
-        keys.refuse_copies(key(1), clock.now());
-        assert_eq!(keys.permit(key(1), clock.now()), None);
-        let uses = || (0..3).any(|_| keys.prove(key(1), 1, clock.now()));
-        clock.advance(REFUSAL_LASTS);
-        assert!(!uses());
-        clock.advance(Duration::from_millis(1));
-        assert!(uses() && keys.permit(key(1), clock.now()).is_some());
-    }
-
-    #[test]
-    fn without_hot_copies_there_is_no_permit() {
-        let clock = Clock::manual();
-        let keys = Keys::new(false);
-        keys.placed(key(1), 1_u64, clock.now());
-        assert!(!(0..3).any(|_| keys.prove(key(1), 1, clock.now())));
-        assert_eq!(keys.permit(key(1), clock.now()), None);
-    }
-
-    #[test]
-    fn an_object_says_again_and_again_which_key_it_is() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        assert!(keys.is_named(key(1), 1, clock.now()));
-        assert!(!keys.is_named(key(1), 2, clock.now()) && !keys.is_named(key(2), 1, clock.now()));
-        clock.advance(NAME_LASTS + Duration::from_millis(1));
-        assert!(!keys.is_named(key(1), 1, clock.now()), "use does not vouch for the name");
-        keys.named(key(1), 1, clock.now());
-        assert!(keys.is_named(key(1), 1, clock.now()));
-    }
-
-    #[test]
-    fn of_two_objects_with_one_id_the_known_one_stays() {
-        let clock = Clock::manual();
-        let keys = keys(1, clock.now());
-        keys.learn(&[(key(1), 8), (key(2), 9)], clock.now());
-        assert_eq!((keys.object(key(1)), keys.object(key(2))), (Some(1), Some(9)));
-        for found in [[(key(1), 7), (key(1), 1)], [(key(1), 1), (key(1), 7)]] {
-            keys.listed(&found, clock.now());
-            assert_eq!((keys.object(key(1)), keys.object(key(2))), (Some(1), None), "what was not shown is gone");
-        }
-        keys.listed(&[(key(1), 7)], clock.now());
-        assert_eq!(keys.object(key(1)), Some(7));
-    }
-
-    #[test]
-    fn what_is_not_there_is_known_until_something_failed() {
-        let clock = Clock::manual();
-        let keys = Keys::new(false);
-        keys.learn(&[(key(1), 1_u64)], clock.now());
-        assert!(!keys.is_complete(), "nobody has looked at everything");
-        keys.listed(&[(key(1), 1)], clock.now());
-        assert!(keys.is_complete());
-        keys.doubt();
-        assert!(!keys.is_complete());
-    }
-}
+mod tests;

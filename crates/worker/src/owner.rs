@@ -130,7 +130,7 @@ impl Owner {
 
     /// The failure after which no more is tried. A session that it has left half-way through an operation is replaced, so
     /// that the next request finds a sound one.
-    fn left(&mut self, failure: Failure) -> Failure {
+    pub(super) fn left(&mut self, failure: Failure) -> Failure {
         if failure.class(self.codes()) == Class::Session
             && let Err(why) = self.replace_session()
         {
@@ -192,7 +192,11 @@ impl Owner {
                 Class::KeyAbsent => {
                     // Not known to be gone, so it must not be reported as removed; nor need it be the token's trouble.
                     let mut fault = failure.during(&format!("key {key} is there but not usable"), self.codes());
-                    fault.class = Class::KeyUnusable;
+                    // Where several HSMs stand behind the slot, another session may have found it in one that has it; this
+                    // session's may still get it.
+                    if !self.token.module.capabilities().topology.replicates() {
+                        fault.class = Class::KeyUnusable;
+                    }
                     return Err(fault.into());
                 }
                 Class::Session if !replaced => {
@@ -259,6 +263,11 @@ impl Owner {
         if let Some(handle) = self.token.keys.object(key) {
             return Ok(handle);
         }
+        if self.token.keys.has_several(key) {
+            let detail =
+                format!("key {key} has several objects in this token, and which of them is meant is not known here");
+            return Err(Failure::own(Class::KeyUnusable, "find key", detail));
+        }
         // The token as a whole is in doubt when the canary has gone with the key.
         if let Some(canary) = self.canary()
             && !self.is_named(canary, ObjectClass::SECRET_KEY, template::CANARY)?
@@ -272,8 +281,8 @@ impl Owner {
 
     /// Looks for this key alone.
     fn look_for(&self, key: KeyVersionId) -> Result<(), Failure> {
-        let found = objects::of_key(&self.session, key)?.first().map(|handle| (key, *handle));
-        self.token.keys.learn(found.as_slice(), self.token.clock.now());
+        let found: Vec<_> = objects::of_key(&self.session, key)?.into_iter().map(|handle| (key, handle)).collect();
+        self.token.keys.learn(&found, self.token.clock.now());
         Ok(())
     }
 

@@ -64,7 +64,11 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         slot: found.slot,
         sessions: u64::from(start.sessions.max(1)) + 1,
         // Filled by the login.
-        keys: Keys::new(start.hot_copies && start.role == Role::Data),
+        keys: match start.role {
+            // Of a key that was made in place no other object has the same material.
+            Role::Data => Keys::new(start.hot_copies, start.capabilities.keys.in_place()),
+            Role::Control | Role::Ceremony => Keys::new(false, false),
+        },
         copies_in_use: RwLock::default(),
         canary: Mutex::default(),
         stand_in: Mutex::default(),

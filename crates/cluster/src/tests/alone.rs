@@ -1,5 +1,8 @@
 //! One member alone, which stands in several zones because its module replicates its keys by itself.
 
+use std::sync::Mutex;
+use std::time::Instant;
+
 use super::super::fake::Fake;
 use super::super::member_operation::GenerateDataKey;
 use super::super::{Proof, Verify};
@@ -112,6 +115,53 @@ async fn a_new_key_is_waited_for_until_it_is_everywhere() {
     bench.dispatcher.confirm_in_place(0, version, within()).await.unwrap();
 }
 
+/// What was made by a try whose answer was lost may not be shown yet: a second object of the version would be made.
+#[tokio::test]
+async fn a_key_is_made_once_more_only_after_the_first_had_the_time_to_show_up() {
+    let settles = Duration::from_millis(300);
+    let lost: [fn() -> Act; 3] = [
+        || Act::Fail(CallError::WorkerLost),
+        || Act::Say(Reply::Failed(Fault::own(Class::Session, "C_GenerateKey", "device error"))),
+        || Act::Say(Reply::Failed(Fault::own(Class::Busy, "C_GenerateKey", "function failed"))),
+    ];
+    for lost in lost {
+        let bench = alone(NO_HEDGE, 300);
+        let tries: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let (noted, clock) = (Arc::clone(&tries), bench.clock.clone());
+        bench.members[0].script(move |op| match op {
+            Op::MakeInPlace { .. } => {
+                let mut tries = noted.lock().unwrap();
+                tries.push(clock.now());
+                if tries.len() == 1 { lost() } else { Act::Well }
+            }
+            _ => Act::Well,
+        });
+        let version = key(1).version;
+        bench.dispatcher.make_in_place(0, version, "arn", bench.within(20_000).deadline).await.unwrap();
+        let (made, tries) = (bench.clock.now(), std::mem::take(&mut *tries.lock().unwrap()));
+        let [first, second] = tries[..] else { panic!("{} tries", tries.len()) };
+        assert!(second - first >= settles, "{:?}", second - first);
+        assert!(made - second >= settles, "both would be shown when the key is confirmed: {:?}", made - second);
+        // Where there is no time for that, no second one is made.
+        bench.members[0].script(move |op| if matches!(op, Op::MakeInPlace { .. }) { lost() } else { Act::Well });
+        let before = bench.members[0].calls();
+        bench.dispatcher.make_in_place(0, version, "arn", bench.within(250).deadline).await.unwrap_err();
+        assert_eq!(bench.members[0].calls() - before, 1);
+    }
+}
+
+/// Nobody has had it, so that nothing can have been made.
+#[tokio::test]
+async fn a_key_that_nobody_was_asked_for_is_asked_for_without_a_pause() {
+    let bench = alone(NO_HEDGE, 60_000);
+    let tries = AtomicUsize::new(0);
+    bench.members[0].script(move |op| match op {
+        Op::MakeInPlace { .. } if tries.fetch_add(1, Ordering::Relaxed) == 0 => Act::Fail(CallError::NotReady),
+        _ => Act::Well,
+    });
+    bench.dispatcher.make_in_place(0, key(1).version, "arn", bench.within(5_000).deadline).await.unwrap();
+}
+
 /// Not for ever, and no other member is waited for.
 #[tokio::test]
 async fn what_does_not_come_is_given_up() {
@@ -144,6 +194,42 @@ async fn a_key_that_is_not_found_is_removed_only_after_it_had_the_time_to_come()
     let removal = tokio::time::timeout(Duration::from_secs(10), bench.removals.recv()).await.unwrap().unwrap();
     assert_eq!(removal.version, key.version);
     assert!(bench.clock.now() - began >= Duration::from_millis(600));
+}
+
+/// Callers do not notice that a session of another HSM behind the slot has not got the key yet.
+#[tokio::test]
+async fn a_caller_waits_for_a_key_that_is_on_its_way() {
+    const MISSES: &[Class] = &[Class::KeyAbsent; 6];
+    let mut bench = alone(NO_HEDGE, 10_000);
+    // What the monitor looks for is there: it is some session that does not see it.
+    let (key, others) = (key(1), [key(1), key(1)]);
+    let uses = fails_first(&bench, MISSES);
+    assert!(bench.encrypt(&[Arc::clone(&key)], 10_000).await[0].is_ok());
+    assert!(uses.load(Ordering::Relaxed) > MISSES.len());
+    fails_first(&bench, MISSES);
+    assert_eq!(bench.decrypt(&others[0], &[b"good"], 10_000).await[0].as_ref().unwrap().expose(), b"good");
+    fails_first(&bench, MISSES);
+    let both = [&others[..], &[key]].concat();
+    assert!(bench.encrypt(&both, 10_000).await.iter().all(Result::is_ok));
+    assert!(bench.removals.try_recv().is_err());
+    assert_eq!(bench.healths(), [Health::Healthy]);
+}
+
+/// Not longer than the caller has, nor than it may take, and with fewer looks the longer it takes.
+#[tokio::test]
+async fn what_does_not_come_is_waited_for_within_bounds() {
+    for (settles, deadline, least) in [(60_000, 600, 300), (400, 60_000, 300), (0, 60_000, 0)] {
+        let bench = alone(NO_HEDGE, settles);
+        bench.members[0].script(|op| refuse_all(op, Class::KeyAbsent));
+        let (began, before) = (bench.clock.now(), bench.members[0].calls());
+        let error = bench.encrypt(&[key(1)], deadline).await.remove(0).unwrap_err();
+        assert!(matches!(&error, Error::NoZone(why) if why.contains("it did not find the key")), "{error}");
+        let took = bench.clock.now() - began;
+        assert!(took >= Duration::from_millis(least), "{took:?} of {settles} ms");
+        // The monitor's looks and the proofs among them.
+        let asked = bench.members[0].calls() - before;
+        assert!(asked <= 30, "{asked} requests in {took:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
-use crate::lifecycle::{AddHsmInput, AddedHsm, Lifecycle, wrapped_key_is_sane};
+use crate::lifecycle::{AddHsmInput, AddedHsm, Lifecycle, newcomer, wrapped_key_is_sane};
 use crate::{Error, RequestContext, Service};
 use cluster::transport::Fingerprints;
 use model::exception::Exception;
@@ -81,7 +81,8 @@ async fn admit_hsm(core: &Core, lifecycle: &Lifecycle, input: &AddHsmInput) -> R
     lifecycle.add_hsm_to_cluster(&store, input).await
 }
 
-/// The key store over the cluster, once all is looked at that is seen without a secret or an HSM.
+/// The key store over the cluster, once all is looked at that is seen without a secret or an HSM. What may be otherwise by
+/// the time the HSM is let in is looked at again then.
 fn checked(core: &Core, input: &AddHsmInput) -> Result<KeyStoreId, Error> {
     for (name, pem) in
         [("identityCertificate", &input.identity_certificate), ("transportCertificate", &input.transport_certificate)]
@@ -102,16 +103,17 @@ fn checked(core: &Core, input: &AddHsmInput) -> Result<KeyStoreId, Error> {
         return Err(Error::validation("wrapOnly has the key wrapped, so wrappedKey cannot be given with it"));
     }
     let cluster = validate::cluster_id(&input.cluster_id)?;
-    validate::hsm_id("hsmId", &input.hsm_id)?;
+    let hsm = validate::hsm_id("hsmId", &input.hsm_id)?;
     validate::hsm_id("memberHsmId", &input.member_hsm_id)?;
     let catalogue = core.store().catalogue();
-    let store = catalogue.key_store_over(&cluster).map(|store| store.id.clone());
-    store.ok_or_else(|| {
+    let store = catalogue.key_store_over(&cluster).ok_or_else(|| {
         Error::permanent(
             Exception::CustomKeyStoreInvalidState,
             format!(
                 "there is no key store over {cluster}; an HSM that comes before that is a matter of the ceremony alone"
             ),
         )
-    })
+    })?;
+    newcomer(core, store, &hsm)?;
+    Ok(store.id.clone())
 }

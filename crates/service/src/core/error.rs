@@ -6,7 +6,7 @@ use model::id::{ApprovalId, GrantId, KeyReferenceError};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
 use model::operation::{Effect, Operation};
-use store::AccessError;
+use store::{AccessError, Key, Version};
 use telemetry::sampled::{self, Line};
 
 /// What went wrong, as the caller may know it.
@@ -146,7 +146,8 @@ impl Error {
                 ),
             ),
             cluster::Error::DeadlineExceeded => Self::late(),
-            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key"), false),
+            // Of a version that was being made: whoever uses one says which it is.
+            cluster::Error::KeyGone => removed_everywhere(key_arn.unwrap_or("the key"), Escrow::Kept),
             cluster::Error::NoZone(why) => {
                 Self::transient(Exception::KmsInvalidState, format!("no HSM answers at the moment: {why}"))
             }
@@ -261,11 +262,36 @@ const fn way_out(state: ConnectionState) -> &'static str {
     }
 }
 
-/// The key's objects are gone in every HSM.
-pub(crate) fn removed_everywhere(key_arn: &str, in_place: bool) -> Error {
-    let way_out = match in_place {
-        false => "has the key placed again from its escrow, unless it was made in place",
-        true => {
+/// Whether a version whose objects are gone can be placed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Escrow {
+    /// From its escrow.
+    Kept,
+    /// It was made in place.
+    None,
+}
+
+impl Escrow {
+    /// What there is of a version.
+    pub(crate) fn of(version: Option<&Version>) -> Self {
+        if version.is_some_and(|version| version.in_place) { Self::None } else { Self::Kept }
+    }
+}
+
+/// The objects of a version that is used are gone in every HSM. An older one leaves the key usable.
+pub(crate) fn version_removed_everywhere(key: &Key, key_arn: &str, version: u32) -> Error {
+    let escrow = Escrow::of(key.version(version));
+    match version == key.current_version {
+        true => removed_everywhere(key_arn, escrow),
+        false => removed_everywhere(&format!("Version {version} of {key_arn}"), escrow),
+    }
+}
+
+/// The objects of a key, or of a version of it, are gone in every HSM.
+pub(crate) fn removed_everywhere(what: &str, escrow: Escrow) -> Error {
+    let way_out = match escrow {
+        Escrow::Kept => "has the key placed again from its escrow",
+        Escrow::None => {
             "whether the vendor's own means bring the HSM's objects back: the key was made in place, and there is no other \
              copy of it"
         }
@@ -273,7 +299,7 @@ pub(crate) fn removed_everywhere(key_arn: &str, in_place: bool) -> Error {
     Error::permanent(
         Exception::KmsInvalidState,
         format!(
-            "{key_arn} is unavailable. Its objects were removed in every HSM that held it: an operator finds out who \
+            "{what} is unavailable. Its objects were removed in every HSM that held it: an operator finds out who \
              removed them and why, and {way_out}."
         ),
     )

@@ -2,7 +2,7 @@
 //! demand.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,6 +12,7 @@ use cluster::{AuditKey, Cluster, Error, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::id::{HsmId, KeyVersionId, Zone};
 use model::key::Placement;
+use model::profile::Topology;
 use model::secret::Secret;
 use store::Version;
 
@@ -19,8 +20,11 @@ use store::Version;
 pub(crate) trait HsmCluster: Send + Sync {
     fn members(&self) -> Vec<(HsmId, Zone)>;
     fn status(&self) -> Vec<MemberStatus>;
-    /// The member that takes the fewest key versions, and how many; none where no bound is known.
-    fn most_versions(&self) -> Option<(HsmId, u64)>;
+    /// How many key versions each member takes, of those of which that is known.
+    fn most_versions(&self) -> Vec<(HsmId, u64)>;
+    /// How long a member that replicates its keys by itself may take to have a new object wherever it keeps them, or to take
+    /// one away everywhere; nothing where it is one token.
+    fn settles(&self, member: usize) -> Duration;
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>>;
     fn makes_in_place(&self) -> bool;
@@ -62,6 +66,13 @@ pub(crate) trait HsmCluster: Send + Sync {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), Error>>;
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
+    fn keep_proven<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>>;
     fn audit_keys<'a>(&'a self, origin: &'a str, deadline: Instant) -> BoxFuture<'a, Vec<AuditKey>>;
     fn sign_checkpoint<'a>(&'a self, text: &'a [u8], deadline: Instant) -> BoxFuture<'a, Vec<(HsmId, Vec<u8>)>>;
@@ -77,12 +88,17 @@ impl HsmCluster for Cluster {
         self.status()
     }
 
-    fn most_versions(&self) -> Option<(HsmId, u64)> {
+    fn most_versions(&self) -> Vec<(HsmId, u64)> {
         let of = |hsm: &supervisor::Hsm| {
             let settings = hsm.settings();
             Some((settings.hsm.clone(), settings.capabilities.objects.versions_max()?))
         };
-        self.members().iter().filter_map(of).min_by_key(|(_, most)| *most)
+        self.members().iter().filter_map(of).collect()
+    }
+
+    fn settles(&self, member: usize) -> Duration {
+        let topology = self.members().get(member).map(|hsm| &hsm.settings().capabilities.topology);
+        topology.filter(|topology| topology.replicates()).map_or(Duration::ZERO, Topology::settles)
     }
 
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers> {
@@ -160,6 +176,16 @@ impl HsmCluster for Cluster {
 
     fn destroy(&self, member: usize, version: KeyVersionId, deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.destroy(member, version, deadline))
+    }
+
+    fn keep_proven<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        proof: &'a Proof,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.keep_proven(member, version, proof, deadline))
     }
 
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>> {

@@ -11,7 +11,7 @@ use crate::core::budget::{Budget, Budgets};
 use crate::core::cluster_registry::ActiveCluster;
 use crate::core::decisions::Decisions;
 use crate::core::directory::{self, Compiled, Directory};
-use crate::core::error::removed_everywhere;
+use crate::core::error::{Escrow, removed_everywhere};
 use crate::core::granted::Grants;
 use crate::core::hsm_cluster::Members;
 use crate::core::usage::{Usage, Usages};
@@ -262,9 +262,7 @@ impl Entry {
             (KeyState::Disabled | KeyState::PendingDeletion | KeyState::Creating, _) => {
                 Error::in_state(arn, self.state)
             }
-            (_, Some(Unavailable::Removed)) => {
-                removed_everywhere(arn, self.key.current().is_some_and(|version| version.in_place))
-            }
+            (_, Some(Unavailable::Removed)) => removed_everywhere(arn, Escrow::of(self.key.current())),
             (_, Some(Unavailable::Store(name, state))) => {
                 invalid(format!("{arn} is unavailable. Its key store {name} is {state}."))
             }

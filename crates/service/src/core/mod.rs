@@ -38,7 +38,7 @@ pub(crate) mod rate;
 pub mod recorder;
 mod refusals;
 pub(crate) mod release;
-mod room;
+pub(crate) mod room;
 pub(crate) mod service_event;
 mod shares;
 mod single;

@@ -20,6 +20,7 @@ use crate::core::admission::Permit;
 use crate::core::authority::{Authority, Judge, in_words};
 use crate::core::budget::{Taken, used_up};
 use crate::core::data_operation::{AnswerOf, ItemOf};
+use crate::core::error::version_removed_everywhere;
 use crate::core::grant_token::TokenCheck;
 use crate::core::key_access::KeyAccess;
 use crate::core::keyring::{Entry, Keyring, Target};
@@ -342,7 +343,12 @@ fn answered<V: DataOperation>(
         if kind.encrypts() && !failed.sent {
             version.budget.give_back();
         }
-        Error::of_cluster(failed.error, Some(&entry.arn))
+        match failed.error {
+            cluster::Error::KeyGone => {
+                version_removed_everywhere(&entry.key, &entry.arn, version.reference.version.version)
+            }
+            error => Error::of_cluster(error, Some(&entry.arn)),
+        }
     })
 }
 

@@ -8,7 +8,7 @@ use crate::core::pin_record::{READS, busy, said_of};
 use crate::core::proposal::Proposal;
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
-use crate::lifecycle::has_keys_in_place;
+use crate::lifecycle::{Lifecycle, has_keys_in_place};
 use crate::{Error, RequestContext, Service};
 use cluster::kmsuser::{Said, record_of};
 use model::exception::Exception;
@@ -39,11 +39,12 @@ pub struct UpdateKeyStoreInput {
 }
 
 /// What is to be changed, after it was looked at.
-struct Plan {
-    cluster: Option<ClusterId>,
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) cluster: Option<ClusterId>,
     /// Of whose PINs something is said.
-    records: BTreeSet<HsmId>,
-    was_reset: Option<i64>,
+    pub(crate) records: BTreeSet<HsmId>,
+    pub(crate) was_reset: Option<i64>,
 }
 
 impl Service {
@@ -55,12 +56,12 @@ impl Service {
         let looked = Arc::clone(&input);
         let resource = resource.asking(move |_, say| said.proposal(say));
         let resource = resource.if_before(move |core, _| checked(core, &looked).map(drop));
-        let (core, principal) = (self.core.clone(), call.principal.clone());
+        let (core, lifecycle, principal) = (self.core.clone(), self.lifecycle.clone(), call.principal.clone());
         self.core.on_one(call, Operation::UpdateKeyStore, resource, async move {
             let id = KeyStoreId::from(input.key_store_id.as_str());
             let plan = plan_of(&core, &id, &input).await?;
             let _turn = core.registry().turn(&id).await;
-            record_update(&core, &id, &input, &plan).await?;
+            carry_out(&core, &lifecycle, &id, &input, &plan).await?;
             if let Some(store) = core.store().catalogue().key_store(&id)
                 && let Some(spec) = core.registry().spec(&store.cluster)
             {
@@ -92,6 +93,23 @@ impl UpdateKeyStoreInput {
             .texts("hsmIds", hsm_ids.iter().map(String::as_str))
             .maybe("cloudHsmClusterId", cluster_id.as_deref())
     }
+}
+
+/// Looks once more at what may have changed since the plan was made, for which HSMs were asked, and records it. No key is begun
+/// in between.
+pub(crate) async fn carry_out(
+    core: &Core,
+    lifecycle: &Lifecycle,
+    id: &KeyStoreId,
+    input: &UpdateKeyStoreInput,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let _none_made = lifecycle.creations().lock().await;
+    if let Some(cluster) = &plan.cluster {
+        let store = core.store_with_id(id.as_str())?;
+        may_move(core, &store, cluster)?;
+    }
+    record_update(core, id, input, plan).await
 }
 
 /// Records it all, or nothing.
@@ -139,15 +157,22 @@ fn checked(core: &Core, input: &UpdateKeyStoreInput) -> Result<(Arc<KeyStore>, O
     if of_pins || cluster.is_some() {
         hsms_named(input, &*spec_of(core, cluster.as_ref().unwrap_or(&store.cluster))?)?;
     }
-    let target = cluster.as_ref().unwrap_or(&store.cluster);
-    if *target != store.cluster && has_keys_in_place(&core.store().catalogue(), &store.id) {
-        let why = format!(
-            "the key store has keys that were made in place in {}, which gives none away: no other cluster can have them",
-            store.cluster
-        );
-        return Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, why));
+    if let Some(cluster) = &cluster {
+        may_move(core, &store, cluster)?;
     }
     Ok((store, cluster))
+}
+
+/// Refuses another cluster than the one that has made keys which it gives to no other one.
+fn may_move(core: &Core, store: &KeyStore, to: &ClusterId) -> Result<(), Error> {
+    if *to == store.cluster || !has_keys_in_place(&core.store().catalogue(), &store.id) {
+        return Ok(());
+    }
+    let why = format!(
+        "the key store has keys that were made in place in {}, which gives none away: no other cluster can have them",
+        store.cluster
+    );
+    Err(Error::permanent(Exception::CloudHsmClusterInvalidConfiguration, why))
 }
 
 async fn plan_of(core: &Core, id: &KeyStoreId, input: &UpdateKeyStoreInput) -> Result<Plan, Error> {

@@ -136,7 +136,6 @@ async fn begin(
     CreateKeyInput { description, client_token, .. }: &CreateKeyInput,
     Checked { store: store_id, tags, policy }: Checked,
 ) -> Result<(KeyId, bool), Error> {
-    let (_, members) = core.connected_store(store_id.as_str())?;
     let said = [store_id.as_str(), description].into_iter();
     let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
     let parameters = parameters.chain(policy.iter().map(|policy| policy.document.as_str()));
@@ -144,6 +143,8 @@ async fn begin(
     // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
     // token never work on the same key.
     let mut creations = lifecycle.creations().lock().await;
+    // Under that too: whoever gives a key store another cluster holds it.
+    let (_, members) = core.connected_store(store_id.as_str())?;
     let known = match &token {
         Some(token) => core.store().key_of_token(token).await.map_err(Error::of_store)?,
         None => None,
@@ -151,7 +152,7 @@ async fn begin(
     let begun = match known {
         Some(key) => Begun::Existing(key),
         None => {
-            // Before there is a row: nothing is begun that cannot be finished.
+            // Before there is a row, and held until there is one: nothing is begun that cannot be finished.
             members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
             members.room(&core.store().catalogue(), &store_id)?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();

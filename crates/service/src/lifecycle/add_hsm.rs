@@ -17,8 +17,10 @@ use bytes::Bytes;
 use super::reconcile::missing_in;
 use super::{AddStep, Lifecycle, transient};
 use crate::Error;
+use crate::core::Core;
 use crate::core::cluster_registry::{ClusterSpec, RunningCluster};
 use crate::core::pin_record::{READS, busy, said_of};
+use crate::core::room::holds_all;
 use cluster::kmsuser::{Said, record_of};
 use cluster::transport::{Claim, Fingerprints, Question};
 use model::exception::Exception;
@@ -83,17 +85,8 @@ impl Lifecycle {
         let turn = self.core.registry().turn(id).await;
         let (store, in_use) = self.connected(id)?;
         let hsm = HsmId::from(input.hsm_id.as_str());
-        let spec =
-            self.core.registry().spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
-        let settings = spec.hsm(&hsm).cloned().ok_or_else(|| {
-            Error::validation(format!(
-                "HSM {hsm} is not in the configuration of {}; add it there and send SIGHUP to the daemon",
-                store.cluster
-            ))
-        })?;
-        if has_keys_in_place(&self.core.store().catalogue(), id) {
-            return Err(stay_where_they_are(&hsm));
-        }
+        // Others may have had to approve it since it was looked at first.
+        let (spec, settings) = newcomer(&self.core, &store, &hsm)?;
         let running = in_use.cluster.members().iter().find(|running| running.settings().hsm == hsm).cloned();
         let known = running.is_some();
         if running.as_ref().is_some_and(|running| running.status().holds_wrapping_key()) {
@@ -136,6 +129,9 @@ impl Lifecycle {
             // The configuration may have been read again meanwhile: what it says by now counts.
             let spec = self.core.registry().spec(&store.cluster).filter(|spec| spec.hsm(&hsm).is_some());
             let Some(spec) = spec.filter(|_| now.admission.is(&in_use.admission)) else { return Err(overtaken(&hsm)) };
+            // No key is begun from here until it is a member: one that is made in place could not be in it.
+            let _none_made = self.inner.creations.lock().await;
+            newcomer(&self.core, &store, &hsm)?;
             // It then started this HSM too, whose PIN is on record.
             let mut beside = now.cluster.members().iter().filter(|running| !known && running.settings().hsm == hsm);
             let beside = beside.next().cloned();
@@ -325,6 +321,30 @@ fn is_member(hsm: &HsmId) -> Error {
             "HSM {hsm} is a member already, and nothing is wrapped for a member; `keystorectl cluster status` shows it"
         ),
     )
+}
+
+/// How an HSM of the configuration is run that is to come to the cluster of a key store, and that cluster; what stands against
+/// it, as far as the configuration and the metadata tell.
+pub(crate) fn newcomer(
+    core: &Core,
+    store: &KeyStore,
+    hsm: &HsmId,
+) -> Result<(Arc<ClusterSpec>, supervisor::Settings), Error> {
+    let spec = core.registry().spec(&store.cluster).ok_or_else(|| Error::no_cluster(store.cluster.as_str()))?;
+    let settings = spec.hsm(hsm).cloned().ok_or_else(|| {
+        Error::validation(format!(
+            "HSM {hsm} is not in the configuration of {}; add it there and send SIGHUP to the daemon",
+            store.cluster
+        ))
+    })?;
+    let catalogue = core.store().catalogue();
+    if has_keys_in_place(&catalogue, &store.id) {
+        return Err(stay_where_they_are(hsm));
+    }
+    if let Some(most) = settings.capabilities.objects.versions_max() {
+        holds_all(&catalogue, &store.id, hsm, most)?;
+    }
+    Ok((spec, settings))
 }
 
 /// Whether keys of the store are in the HSM that has made them, and can be in no other one.

@@ -259,10 +259,17 @@ impl Making<'_> {
         }
     }
 
-    /// The object is our own and was never used: nobody loses anything by its end.
+    /// The object is our own and was never used: nobody loses anything by its end. Where it is made in place, another one would
+    /// be another key: so what an earlier try has made has the time to show up before it is destroyed, and what shows up
+    /// later all the same has it before the new one is confirmed.
     async fn replace(&self, member: usize) -> Result<(), cluster::Error> {
-        self.plan.members.hsm_cluster.destroy(member, self.plan.version, self.lifecycle.within(STEP)).await?;
-        self.place_in(member).await
+        let cluster = &self.plan.members.hsm_cluster;
+        let settles = if self.blob.is_none() { cluster.settles(member) } else { Duration::ZERO };
+        tokio::time::sleep(settles).await;
+        cluster.destroy(member, self.plan.version, self.lifecycle.within(STEP)).await?;
+        self.place_in(member).await?;
+        tokio::time::sleep(settles).await;
+        Ok(())
     }
 
     fn enough(&self, proven: &BTreeSet<usize>) -> Result<(), Error> {

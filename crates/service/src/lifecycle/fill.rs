@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::Lifecycle;
-use cluster::{Cluster, Proof};
+use crate::core::hsm_cluster::HsmCluster;
+use cluster::Proof;
 use model::id::{HsmId, KeyVersionId};
 use model::key::Placement;
 use protocol::Class;
@@ -23,7 +24,13 @@ const GONE: &str = "it was made in this HSM, which does not hold it any more, an
 
 impl Lifecycle {
     /// Places and proves each of these versions; whether all of them are there now.
-    pub(super) async fn fill(&self, cluster: &Cluster, member: usize, hsm: &HsmId, missing: Vec<KeyVersionId>) -> bool {
+    pub(super) async fn fill(
+        &self,
+        cluster: &dyn HsmCluster,
+        member: usize,
+        hsm: &HsmId,
+        missing: Vec<KeyVersionId>,
+    ) -> bool {
         if missing.is_empty() {
             return true;
         }
@@ -40,9 +47,7 @@ impl Lifecycle {
                 }
             }
             // Nobody would be served by going on against an HSM that has gone, or where nothing can be recorded.
-            if !self.core.store().records()
-                || !cluster.members().get(member).is_some_and(|hsm| hsm.status().control_ready)
-            {
+            if !self.core.store().records() || !cluster.reachable().contains(&member) {
                 break;
             }
             let took = self.core.clock().now().saturating_duration_since(began);
@@ -54,7 +59,7 @@ impl Lifecycle {
 
     async fn fill_one(
         &self,
-        cluster: &Cluster,
+        cluster: &dyn HsmCluster,
         member: usize,
         hsm: &HsmId,
         version: KeyVersionId,

@@ -15,6 +15,7 @@ mod removal;
 mod restart;
 mod resume;
 mod rotate;
+mod sight;
 pub(crate) mod tend;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 pub use self::add_hsm::{AddHsmInput, AddedHsm};
-pub(crate) use self::add_hsm::{has_keys_in_place, wrapped_key_is_sane};
+pub(crate) use self::add_hsm::{has_keys_in_place, newcomer, wrapped_key_is_sane};
 pub(crate) use self::procedures::Procedures;
 pub(crate) use self::reconcile::Reconcilers;
 pub(crate) use self::reconcile::missing_in;

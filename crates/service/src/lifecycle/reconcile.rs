@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use super::Lifecycle;
 use super::destroy::undone_in;
 use super::resume::is_unfinished;
-use cluster::placement::{Findings, Wanted, compare};
-use cluster::{Cluster, Removal};
+use super::sight::Sight;
+use crate::core::hsm_cluster::HsmCluster;
+use cluster::placement::{Findings, Wanted, compare, doubled};
+use cluster::{Cluster, Proof, Removal};
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::lock::MutexExt as _;
@@ -57,7 +59,7 @@ enum Next {
 pub(crate) struct Reconcilers {
     /// For each HSM that ever had one: tells that somebody asked.
     asked: Mutex<BTreeMap<HsmId, watch::Sender<()>>>,
-    /// What the last look found in each HSM that no key explains.
+    /// What the last look found in each HSM that no key explains, or explains only once.
     orphans: Mutex<BTreeMap<HsmId, Vec<KeyVersionId>>>,
 }
 
@@ -75,7 +77,7 @@ impl Reconcilers {
         asked.entry(hsm.clone()).or_insert_with(|| watch::channel(()).0).subscribe()
     }
 
-    /// Versions that an HSM holds and no key explains.
+    /// Versions that an HSM holds and no key explains, and those of which it holds more than one object.
     pub(crate) fn orphans(&self, hsm: &HsmId) -> Vec<KeyVersionId> {
         self.orphans.lock_anyway().get(hsm).cloned().unwrap_or_default()
     }
@@ -86,8 +88,8 @@ impl Reconcilers {
         drop(known);
         if before != orphans && !orphans.is_empty() {
             tracing::warn!(%hsm, orphans = orphans.len(),
-                "the HSM holds keys of this service that are in no metadata; keystorectl cluster status --orphans lists \
-                 them, and they are left alone");
+                "the HSM holds keys of this service that are in no metadata, or more than one object of a key version; \
+                 keystorectl cluster status --orphans lists them, and they are left alone");
         }
     }
 }
@@ -120,7 +122,7 @@ impl Lifecycle {
             asked.mark_unchanged();
             let Some(cluster) = cluster.upgrade() else { return };
             // Each of its steps has a deadline; all of them together may take long.
-            let complete = heartbeat.idle(self.reconcile(&key_store, &cluster, member, &hsm)).await;
+            let complete = heartbeat.idle(self.reconcile(&key_store, &*cluster, member, &hsm)).await;
             drop(cluster);
             let pause = if complete { EVERY } else { again };
             again = if complete { AGAIN } else { (again * 2).min(EVERY) };
@@ -144,61 +146,116 @@ impl Lifecycle {
     }
 
     /// One look, and what follows from it; whether the HSM now holds what it should.
-    async fn reconcile(&self, key_store: &KeyStoreId, cluster: &Cluster, member: usize, hsm: &HsmId) -> bool {
-        // Before the token is asked: what is proven there by then, the token must show.
-        let wanted = wanted_in(&self.core.store().catalogue(), key_store, hsm);
-        let listed = cluster.list(member, self.core.clock().now() + LIST).await;
-        let seen: Option<BTreeSet<KeyVersionId>> = match listed {
-            Ok(seen) => Some(seen.into_iter().collect()),
-            Err(error) => {
-                tracing::warn!(%hsm, %error, "the HSM could not be asked which keys it holds");
-                None
-            }
-        };
-        let Findings { to_fill, gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
-        let gone = self.gone_for_good(cluster, member, gone).await;
-        // After: versions that were begun meanwhile are no orphans.
+    pub(crate) async fn reconcile(
+        &self,
+        key_store: &KeyStoreId,
+        cluster: &dyn HsmCluster,
+        member: usize,
+        hsm: &HsmId,
+    ) -> bool {
+        // Before the token is asked: what is proven there by then, the token must show, and what was given up by then is
+        // placed there no more.
+        let before = self.core.store().catalogue();
+        let wanted = wanted_in(&before, key_store, hsm);
+        let undone: BTreeSet<KeyVersionId> = undone_in(&before, key_store, hsm).into_iter().collect();
+        let sight = self.look(cluster, member, hsm, &wanted, &undone).await;
+        let seen = sight.as_ref().map(Sight::seen);
+        let Findings { to_fill, mut gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
+        // After: versions that were begun meanwhile are no orphans, and what was destroyed meanwhile nobody else has removed.
         let catalogue = self.core.store().catalogue();
         orphans.retain(|version| catalogue.key(version.key).is_none_or(|key| key.version(version.version).is_none()));
-        if seen.is_some() {
-            self.inner.reconcilers.found(hsm, orphans);
-        }
+        gone.retain(|version| {
+            sight.as_ref().is_some_and(|sight| sight.lacks(*version)) && !catalogue.is_destroyed(*version)
+        });
         for version in gone {
             self.note_removal(Removal { hsm: hsm.clone(), version }).await;
         }
-        let undone: BTreeSet<KeyVersionId> = undone_in(&catalogue, key_store, hsm).into_iter().collect();
         let destroyed = self.destroy_again(cluster, member, hsm, to_destroy, &undone).await;
-        if let Some(seen) = &seen {
+        let mut single = true;
+        if let Some(sight) = &sight {
             // Of keys whose material was given up: what is not there any more, whoever has destroyed it.
-            let gone = undone.into_iter().filter(|version| !seen.contains(version) || destroyed.done.contains(version));
+            let gone = undone.into_iter().filter(|version| sight.lacks(*version) || destroyed.done.contains(version));
             let outcome = |version| Destroyed { version, hsm: hsm.clone(), failure: None };
             self.note_destroyed(gone.map(outcome).collect()).await;
+            let several = self.keep_proven(cluster, member, hsm, doubled(&wanted, sight.listed())).await;
+            single = several.is_empty();
+            orphans.extend(several);
+            self.inner.reconcilers.found(hsm, orphans);
         }
         let filled = self.fill(cluster, member, hsm, to_fill).await;
         if catalogue.keys_of(key_store).any(|key| is_unfinished(key)) {
             // Also what a start could not finish because its HSMs were away.
             self.resume_in_background();
         }
-        seen.is_some() && filled && destroyed.all
+        sight.is_some_and(|sight| sight.is_whole()) && filled && destroyed.all && single
     }
 
-    /// What an HSM still does not show after it has had the time to have its objects wherever it keeps them. One that is a
-    /// single token shows what it has.
-    async fn gone_for_good(&self, cluster: &Cluster, member: usize, gone: Vec<KeyVersionId>) -> Vec<KeyVersionId> {
-        let hsm = cluster.members().get(member).map(|hsm| &hsm.settings().capabilities.topology);
-        let Some(topology) = hsm.filter(|topology| topology.replicates() && !gone.is_empty()) else { return gone };
-        tokio::time::sleep(topology.settles()).await;
-        match cluster.list(member, self.core.clock().now() + LIST).await {
-            Ok(seen) => gone.into_iter().filter(|version| !seen.contains(version)).collect(),
-            // The next look tells.
-            Err(_) => Vec::new(),
+    /// What the HSM shows. Where something is not shown that was there, and the HSM's module has its objects in several HSMs, it
+    /// is looked at once more when all of them have had the time to show it.
+    async fn look(
+        &self,
+        cluster: &dyn HsmCluster,
+        member: usize,
+        hsm: &HsmId,
+        wanted: &BTreeMap<KeyVersionId, Wanted>,
+        undone: &BTreeSet<KeyVersionId>,
+    ) -> Option<Sight> {
+        let list = || cluster.list(member, self.core.clock().now() + LIST);
+        let failed = |error: &cluster::Error| {
+            tracing::warn!(%hsm, %error, "the HSM could not be asked which keys it holds");
+        };
+        let sight = Sight::of(list().await.inspect_err(failed).ok()?);
+        let settles = cluster.settles(member);
+        let missed = || {
+            let seen = sight.seen();
+            !compare(wanted, Some(&seen)).gone.is_empty() || undone.iter().any(|version| !seen.contains(version))
+        };
+        if settles.is_zero() || !missed() {
+            return Some(sight);
         }
+        tokio::time::sleep(settles).await;
+        let second = list().await.inspect_err(failed).ok();
+        Some(sight.and(second))
+    }
+
+    /// Leaves one object of each of these versions, of which the HSM shows several: the one that opens its proof. Another one
+    /// comes from a try to make it in place whose answer was lost, and that showed up after the key was confirmed; no worker
+    /// has used it, since none uses one of several that it does not know. Those of which several are left.
+    ///
+    /// Of keys that are wrapped all objects have the same material: they are left alone.
+    async fn keep_proven(
+        &self,
+        cluster: &dyn HsmCluster,
+        member: usize,
+        hsm: &HsmId,
+        versions: BTreeSet<KeyVersionId>,
+    ) -> Vec<KeyVersionId> {
+        let catalogue = self.core.store().catalogue();
+        let mut left = Vec::new();
+        for version in versions {
+            let row = catalogue.key(version.key).and_then(|key| key.version(version.version));
+            let Some(row) = row.filter(|row| row.in_place || cluster.makes_in_place()) else { continue };
+            // Given up since.
+            let Some((iv, sealed)) = row.proof.clone() else { continue };
+            let (proof, within) = (Proof { iv, sealed }, self.core.clock().now() + LIST);
+            match cluster.keep_proven(member, version, &proof, within).await {
+                Ok(()) => tracing::warn!(%hsm, key_version = %version,
+                    "the HSM held several objects of a key version; those that do not open its proof were destroyed"),
+                Err(error) => {
+                    left.push(version);
+                    tracing::error!(%hsm, key_version = %version, %error,
+                        "the HSM holds several objects of a key version, and workers that have not used one of them yet use \
+                         none; all but the one that opens its proof are to be destroyed, which has failed");
+                }
+            }
+        }
+        left
     }
 
     /// Destroys what is there of material that was given up, `undone` for the first time.
     async fn destroy_again(
         &self,
-        cluster: &Cluster,
+        cluster: &dyn HsmCluster,
         member: usize,
         hsm: &HsmId,
         versions: Vec<KeyVersionId>,

@@ -36,7 +36,8 @@ impl Lifecycle {
                 self.finish(&mut underway, plan)
             }
             None => {
-                // Before there is a row: nothing is begun that cannot be finished.
+                // Before there is a row: nothing is begun that cannot be finished, and no token is listed for it. Where there
+                // is a row for it, its room is looked at once more.
                 members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, Some(&arn)))?;
                 members.room(&catalogue, &row.key_store)?;
                 let lifecycle = self.clone();
@@ -58,10 +59,8 @@ impl Lifecycle {
             Ok(version) => KeyVersionId { key, version },
             Err(error) => return (Err(error), None),
         };
-        let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
-        let beginning = self.core.store().begin_version(Rotating { version, cause, in_place: members.in_place }, &hsms);
-        if let Err(error) = transient(VersionStep::RecordBegun, beginning).await {
-            return (Err(self.core.of_store(error)), None);
+        if let Err(error) = self.begin_version(version, cause, &members).await {
+            return (Err(error), None);
         }
         let plan = Plan { version, members, origin: Origin::New };
         let (result, leftover) = self.carry_out(&plan).await;
@@ -73,6 +72,21 @@ impl Lifecycle {
             }
         }
         (result, (leftover == Leftover::ToUndo).then_some(plan))
+    }
+
+    /// Makes the row of a further version. The list of what is being made is held from the look for room to the row, as where
+    /// a key is begun: two that are begun at once never both take the last room.
+    async fn begin_version(&self, version: KeyVersionId, cause: RotationCause, members: &Members) -> Result<(), Error> {
+        let _alone = self.inner.creations.lock().await;
+        let catalogue = self.core.store().catalogue();
+        let row = catalogue.key(version.key);
+        let row = row.ok_or_else(|| Error::no_key(&self.core.scope().key_arn(version.key)))?;
+        // Tokens were listed since it was looked at: the key store may be disconnected by now.
+        self.core.connected_store(row.key_store.as_str())?;
+        members.room(&catalogue, &row.key_store)?;
+        let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+        let beginning = self.core.store().begin_version(Rotating { version, cause, in_place: members.in_place }, &hsms);
+        transient(VersionStep::RecordBegun, beginning).await.map_err(|error| self.core.of_store(error))
     }
 
     fn note_rotation(&self, version: KeyVersionId, cause: RotationCause) {

@@ -418,6 +418,7 @@ async fn a_name_and_a_dry_run_need_nobody() {
 #[tokio::test]
 async fn a_wrapped_key_is_told_from_another_and_shown_by_nothing() {
     let bench = bench().await;
+    bench.configure(&[supervisor::Settings::of_a_test("hsm-c", "zone-c")]);
     bench.service.set_approvals(approvals(&[Operation::AddHsm], 1));
     let input = |wrapped: u8| AddHsmInput {
         cluster_id: bench.fake.id.to_string(),

@@ -111,6 +111,7 @@ async fn carried_out(
         Operation::DisconnectKeyStore => service.disconnect_key_store(call, &store).await,
         Operation::DeleteKeyStore => service.delete_key_store(call, &store).await,
         Operation::AddHsm => {
+            bench.configure(&[supervisor::Settings::of_a_test("hsm-c", "zone-c")]);
             let input = AddHsmInput {
                 cluster_id: cluster,
                 hsm_id: "hsm-c".into(),

@@ -105,6 +105,7 @@ async fn wrong(bench: &Bench, call: &RequestContext, key: &str) -> Vec<(&'static
         ("no PIN", s.create_key_store(call, short).await.map(drop), E::Validation),
         ("an HSM without a store", s.add_hsm(call, hsm(FREE, 256)).await.map(drop), E::CustomKeyStoreInvalidState),
         ("a wrapped key", s.add_hsm(call, hsm(used, 3)).await.map(drop), E::Validation),
+        ("an HSM that is not configured", s.add_hsm(call, hsm(used, 256)).await.map(drop), E::Validation),
         ("no change", s.update_key_store(call, update()).await, E::Validation),
         (
             "a PIN while it is in use",
@@ -196,6 +197,7 @@ async fn nobody_is_asked_for_what_could_not_be_carried_out() {
     let bench = bench().await;
     let key = created(&bench).await;
     principal(&bench, "eve").await;
+    bench.configure(&[]);
     bench.service.create_group(&by(&bench, "admin"), "red").await.unwrap();
     let all: Vec<_> = Operation::ALL.iter().copied().filter(|one| one.can_need_approval()).collect();
     bench.service.set_approvals(approvals(&all, 1));
@@ -210,6 +212,63 @@ async fn nobody_is_asked_for_what_could_not_be_carried_out() {
         assert!(error.message.contains("is not authorized to perform"), "{what}: {error}");
     }
     assert_eq!(bench.store.catalogue().approvals_after(None).count(), 0, "nobody was asked");
+}
+
+fn newcomer(bench: &Bench) -> AddHsmInput {
+    AddHsmInput {
+        cluster_id: bench.fake.id.to_string(),
+        hsm_id: "hsm-c".into(),
+        identity_certificate: "PEM".into(),
+        transport_certificate: "PEM".into(),
+        member_hsm_id: "hsm-0".into(),
+        member_wrapped_key: vec![1; 256].into(),
+        password: Secret::new(b"90713582".to_vec()),
+        wrapped_key: bytes::Bytes::new(),
+        wrap_only: true,
+    }
+}
+
+/// Nobody is asked to approve an HSM that could hold none of the keys, or not all of them.
+#[tokio::test]
+async fn an_hsm_that_could_not_hold_the_keys_is_refused_before_anybody_is_asked() {
+    let small = |room: u64| {
+        let mut hsm = supervisor::Settings::of_a_test("hsm-c", "zone-c");
+        hsm.capabilities.objects.keys_max = 16 + room;
+        hsm
+    };
+    let bench = bench().await;
+    created(&bench).await;
+    created(&bench).await;
+    bench.service.set_approvals(approvals(&[Operation::AddHsm], 1));
+    let anna = by(&bench, "anna");
+    bench.configure(&[small(1)]);
+    let refused = bench.service.add_hsm(&anna, newcomer(&bench)).await.unwrap_err();
+    assert_eq!((refused.exception, refused.retryable), (Exception::LimitExceeded, false), "{refused}");
+    assert!(refused.message.contains("room for 1 versions") && refused.message.contains("has 2"), "{refused}");
+    bench.configure(&[small(2)]);
+    asked(bench.service.add_hsm(&anna, newcomer(&bench)).await.map(drop));
+
+    let begun = store::NewKey { in_place: true, ..store::NewKey::new(&bench.key_store, &["hsm-0".into()]) };
+    bench.store.begin_key(begun, None).await.unwrap();
+    let refused = bench.service.add_hsm(&anna, newcomer(&bench)).await.unwrap_err();
+    assert_eq!(refused.exception, Exception::CloudHsmClusterInvalidConfiguration, "{refused}");
+    assert!(refused.message.contains("made in place"), "{refused}");
+    assert_eq!(bench.store.catalogue().approvals_after(None).count(), 1, "nobody was asked but for the one that fits");
+}
+
+/// What has come up since is found when the call is carried out.
+#[tokio::test]
+async fn what_stands_against_an_approved_hsm_is_looked_at_again() {
+    let bench = bench().await;
+    bench.service.set_approvals(approvals(&[Operation::AddHsm], 1));
+    let anna = by(&bench, "anna");
+    bench.configure(&[supervisor::Settings::of_a_test("hsm-c", "zone-c")]);
+    let id = asked(bench.service.add_hsm(&anna, newcomer(&bench)).await.map(drop));
+    approve(&bench, "bert", &id).await.unwrap();
+    bench.configure(&[]);
+    let refused = bench.service.add_hsm(&anna, newcomer(&bench)).await.unwrap_err();
+    assert_eq!(refused.exception, Exception::Validation, "{refused}");
+    assert!(refused.message.contains("not in the configuration"), "{refused}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::fake::Fake;
 use crate::core::cluster_registry::{ActiveCluster, ClusterRegistry, ClusterSpec};
-use crate::core::hsm_cluster::Members;
+use crate::core::hsm_cluster::{HsmCluster as _, Members};
 use crate::core::observer::{Observer, RateLimit};
 use crate::core::recorder::{Accepted, CallRecord, NotRecorded, Recorder, ServiceEvent};
 use crate::{CreateKeyInput, DecryptInput, EncryptInput, Error, KeyMetadata, RequestContext, Service, Settings};
@@ -212,6 +212,15 @@ impl Bench {
         self.service =
             Service::new(settings(), store, registry(&self.key_store, &self.fake), clock, seen, self.recorder.clone());
         self.may_everything();
+    }
+
+    /// Has the configuration describe the cluster in use, with its members and these HSMs.
+    pub(super) fn configure(&self, further: &[supervisor::Settings]) {
+        let members = self.fake.members().into_iter();
+        let members = members.map(|(hsm, zone)| supervisor::Settings::of_a_test(hsm.as_str(), zone.as_str()));
+        let used = ClusterSpec { hsms: members.chain(further.iter().cloned()).collect(), ..spec(self.fake.id.clone()) };
+        let others = [SPARE, FREE].into_iter().map(|id| spec(id.into()));
+        self.service.core.registry().set_specs(others.chain([used]).collect());
     }
 
     /// Has [`Self::call`] come from an administrator, as it does from the beginning.

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::core::hsm_cluster::HsmCluster;
 use cluster::item::{Answers, Batch, Done, Keyed};
@@ -33,6 +33,15 @@ pub(super) struct Fake {
     pub(super) absent: Mutex<Vec<usize>>,
     /// Versions of keys that the last member takes, where that is known.
     pub(super) most_versions: Mutex<Option<u64>>,
+    /// How long each member may take to have a new object everywhere.
+    pub(super) settles: Mutex<Duration>,
+    /// Versions of which each member has a second object.
+    pub(super) doubles: Mutex<Vec<KeyVersionId>>,
+    /// Versions that so many of the next lists do not show.
+    pub(super) unlisted: Mutex<BTreeMap<KeyVersionId, usize>>,
+    /// Lists that were made; each is given out with one permit.
+    pub(super) lists: watch::Sender<usize>,
+    pub(super) listing: Semaphore,
     /// Data operations take one permit each; none are left while it is closed.
     pub(super) admission: Semaphore,
     /// Data operations that have begun.
@@ -55,6 +64,11 @@ impl Fake {
             faults: Mutex::default(),
             absent: Mutex::default(),
             most_versions: Mutex::default(),
+            settles: Mutex::default(),
+            doubles: Mutex::default(),
+            unlisted: Mutex::default(),
+            lists: watch::Sender::default(),
+            listing: Semaphore::new(1),
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -179,9 +193,13 @@ impl HsmCluster for Fake {
         Vec::new()
     }
 
-    fn most_versions(&self) -> Option<(HsmId, u64)> {
+    fn most_versions(&self) -> Vec<(HsmId, u64)> {
         let most = *self.most_versions.lock().unwrap();
-        Some((self.members.last()?.0.clone(), most?))
+        self.members.last().zip(most).map(|((hsm, _), most)| (hsm.clone(), most)).into_iter().collect()
+    }
+
+    fn settles(&self, _: usize) -> Duration {
+        *self.settles.lock().unwrap()
     }
 
     fn carry_out(&self, batch: Batch, _: CallOptions) -> BoxFuture<'_, Answers> {
@@ -324,10 +342,37 @@ impl HsmCluster for Fake {
         .boxed()
     }
 
+    fn keep_proven<'a>(
+        &'a self,
+        member: usize,
+        version: KeyVersionId,
+        _: &'a Proof,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            self.try_step("keep", member)?;
+            self.doubles.lock().unwrap().retain(|double| *double != version);
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn list(&self, member: usize, _deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>> {
         async move {
             self.try_step("list", member)?;
-            Ok(self.tokens.lock().unwrap()[member].keys().copied().collect())
+            let mut listed: Vec<KeyVersionId> = self.tokens.lock().unwrap()[member].keys().copied().collect();
+            listed.extend(self.doubles.lock().unwrap().iter());
+            listed.retain(|version| match self.unlisted.lock().unwrap().get_mut(version) {
+                Some(lists) if *lists > 0 => {
+                    *lists -= 1;
+                    false
+                }
+                _ => true,
+            });
+            self.lists.send_modify(|lists| *lists += 1);
+            self.listing.acquire().await.unwrap().forget();
+            self.listing.add_permits(1);
+            Ok(listed)
         }
         .boxed()
     }

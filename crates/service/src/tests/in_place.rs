@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, FREE, exception, plain, sealed};
 use crate::UpdateKeyStoreInput;
+use crate::key_stores::update_key_store::{Plan, carry_out};
 use model::exception::Exception;
 use model::id::KeyVersionId;
 use model::key::{KeyState, Placement, RotationCause};
@@ -102,6 +103,22 @@ async fn what_was_begun_in_another_way_is_taken_away() {
     }
 }
 
+/// What an earlier try has left may show up only after a while, and a second object of the version would be another key.
+#[tokio::test]
+async fn what_is_made_anew_waits_until_an_earlier_try_shows() {
+    let bench = bench().await;
+    let settles = Duration::from_millis(200);
+    *bench.fake.settles.lock().unwrap() = settles;
+    for (step, failures, waits) in [("proof", 1, 2), ("place", 0, 0)] {
+        bench.fake.fail(step, 0, failures);
+        let began = bench.clock.now();
+        bench.create().await;
+        let took = bench.clock.now() - began;
+        assert!(took >= waits * settles, "{step}: {took:?}");
+    }
+    assert_eq!(bench.fake.objects(), [2]);
+}
+
 #[tokio::test]
 async fn a_key_whose_only_object_is_gone_says_so() {
     let bench = bench().await;
@@ -111,6 +128,29 @@ async fn a_key_whose_only_object_is_gone_says_so() {
     let refused = bench.encrypt(plain(&key.arn, b"secret")).await.unwrap_err();
     assert_eq!(refused.exception, Exception::KmsInvalidState);
     assert!(refused.message.contains("made in place, and there is no other copy of it"), "{refused}");
+}
+
+/// The key goes on with its newer one, and what is said of the older one is what is so: nothing places it again where it was
+/// made in place.
+#[tokio::test]
+async fn an_older_version_whose_objects_are_gone_says_so() {
+    let way_out = [("made in place, and there is no other copy of it", true), ("placed again from its escrow.", false)];
+    for (zones, (way_out, in_place)) in [&["zone-a+zone-b"][..], &["zone-a", "zone-b"]].into_iter().zip(way_out) {
+        let bench = Bench::over(zones).await;
+        let key = bench.create().await;
+        let old = bench.encrypt(plain(&key.arn, b"old")).await.unwrap();
+        bench.service.rotate_key_on_demand(&bench.call(), &key.id.to_string()).await.unwrap();
+        for member in 0..zones.len() {
+            let (version, hsm) = (KeyVersionId { key: key.id, version: 1 }, format!("hsm-{member}"));
+            bench.store.set_placement(version, &hsm.as_str().into(), Placement::Removed).await.unwrap();
+        }
+        let refused = bench.decrypt(sealed(&old)).await.unwrap_err();
+        assert_eq!((refused.exception, refused.retryable), (Exception::KmsInvalidState, false), "in place: {in_place}");
+        let said = format!("Version 1 of {} is unavailable. Its objects were removed in every HSM", key.arn);
+        assert!(refused.message.starts_with(&said) && refused.message.contains(way_out), "{refused}");
+        let new = bench.encrypt(plain(&key.arn, b"new")).await.unwrap();
+        assert_eq!(bench.decrypt(sealed(&new)).await.unwrap(), b"new");
+    }
 }
 
 #[tokio::test]
@@ -136,7 +176,13 @@ async fn a_key_store_stays_with_its_cluster() {
         cluster_id: Some(FREE.to_owned()),
         ..UpdateKeyStoreInput::default()
     };
-    let refused = bench.service.update_key_store(&bench.call(), input).await.unwrap_err();
+    let refused = bench.service.update_key_store(&bench.call(), input.clone()).await.unwrap_err();
     assert_eq!(refused.exception, Exception::CloudHsmClusterInvalidConfiguration);
     assert!(refused.message.contains("no other cluster can have them"), "{refused}");
+    // Also where such a key was made after the first look.
+    let plan = Plan { cluster: Some(FREE.into()), ..Plan::default() };
+    let (core, lifecycle) = (&bench.service.core, &bench.service.lifecycle);
+    let late = carry_out(core, lifecycle, &bench.key_store, &input, &plan).await.unwrap_err();
+    assert_eq!(late.message, refused.message);
+    assert_ne!(bench.store.catalogue().key_store(&bench.key_store).unwrap().cluster.as_str(), FREE);
 }

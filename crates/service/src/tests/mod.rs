@@ -28,6 +28,7 @@ mod names;
 mod permissions;
 mod rates;
 mod re_encrypt;
+mod reconcile;
 mod records;
 mod release;
 mod rotation;

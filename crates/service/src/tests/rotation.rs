@@ -94,6 +94,47 @@ async fn no_more_versions_are_made_than_each_hsm_takes() {
     bench.create().await;
 }
 
+/// Between the look for room and the row, a rotation lists the tokens.
+#[tokio::test]
+async fn of_two_that_want_the_last_room_one_gets_it() {
+    let bench = Bench::new().await;
+    *bench.fake.most_versions.lock().unwrap() = Some(3);
+    let (key, other) = (bench.create().await.id.to_string(), bench.create().await.id.to_string());
+    let call = bench.call();
+    let (one, two, made) = tokio::join!(
+        bench.service.rotate_key_on_demand(&call, &key),
+        bench.service.rotate_key_on_demand(&call, &other),
+        bench.create_with(""),
+    );
+    let outcomes = [one.map(drop), two.map(drop), made.map(drop)];
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    for refused in outcomes.into_iter().filter_map(Result::err) {
+        assert_eq!(refused.exception, Exception::LimitExceeded, "{refused}");
+    }
+    assert_eq!(bench.fake.objects(), [3, 3]);
+}
+
+/// In the HSM that has destroyed it, and not before.
+#[tokio::test]
+async fn what_was_destroyed_makes_room() {
+    let bench = Bench::new().await;
+    *bench.fake.most_versions.lock().unwrap() = Some(1);
+    let key = bench.create().await;
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+    bench.fake.absent.lock().unwrap().push(1);
+    bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+    bench.fake.absent.lock().unwrap().clear();
+    assert_eq!(bench.fake.objects(), [0, 1]);
+    assert_eq!(
+        exception(bench.create_with("").await),
+        Exception::LimitExceeded,
+        "it is still in the one that was away"
+    );
+    bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+    assert_eq!(bench.fake.objects(), [0, 0]);
+    bench.create().await;
+}
+
 #[tokio::test]
 async fn a_rotation_that_fails_leaves_the_key_as_it_was_and_its_number_unused() {
     let bench = Bench::new().await;

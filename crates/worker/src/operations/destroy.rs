@@ -21,7 +21,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId) -> Result<Reply, Failure
     if let Some(known) = known
         && objects::is_of_key(&owner.token.module, &owner.session, known, key)?
     {
-        destroy(owner, known)?;
+        object(owner, known)?;
     }
     for _ in 0..LOOKS {
         let found = objects::of_key(&owner.session, key)?;
@@ -29,13 +29,14 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId) -> Result<Reply, Failure
             return Ok(Reply::Done);
         }
         for handle in found {
-            destroy(owner, handle)?;
+            object(owner, handle)?;
         }
     }
     Err(Failure::own(Class::Token, "C_DestroyObject", format!("the object of key {key} is still there")))
 }
 
-fn destroy(owner: &Owner, handle: ObjectHandle) -> Result<(), Failure> {
+/// Destroys one object. One that is gone by then was destroyed.
+pub(super) fn object(owner: &Owner, handle: ObjectHandle) -> Result<(), Failure> {
     match owner.session.destroy_object(handle).map_err(Failure::from) {
         Err(failure) if failure.class(owner.codes()) == Class::KeyAbsent => owner.token_info(),
         outcome => outcome,

@@ -7,11 +7,10 @@ use crate::owner::Owner;
 use model::id::KeyVersionId;
 use protocol::Reply;
 
-/// Read anew from the token, each version once.
+/// Read anew from the token, each version as often as there are objects of it.
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let mut keys = all(owner)?;
     keys.sort_unstable();
-    keys.dedup();
     Ok(Reply::Keys(keys))
 }
 

@@ -10,10 +10,15 @@ use crate::{objects, template};
 use model::id::KeyVersionId;
 use protocol::Reply;
 
-/// An object that is already there is left alone: it is what an earlier try has made, whose answer was lost.
+/// An object that is already there is left alone: it is what an earlier try has made, whose answer was lost. The look is done
+/// again in a new session where the old one failed, but the making is not: what it may have made another session need not see
+/// yet where several HSMs stand behind the slot. When it is made again is for who asks for it.
 pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str) -> Result<Reply, Failure> {
-    owner.token_info()?;
-    if place::is_there(owner, key)? {
+    let is_there = owner.persist(|owner| {
+        owner.token_info()?;
+        place::is_there(owner, key)
+    })?;
+    if is_there {
         return Ok(Reply::Done);
     }
     let template = template::key_made_in_place(owner.token.module.capabilities(), Kind::Encryption, key, label);
@@ -25,7 +30,7 @@ pub(super) fn run(owner: &mut Owner, key: KeyVersionId, label: &str) -> Result<R
         Err(error) => {
             // What failed may have been done all the same.
             owner.token.keys.doubt();
-            Err(error.into())
+            Err(owner.left(error.into()))
         }
     }
 }

@@ -13,6 +13,7 @@ mod examine;
 mod forget;
 mod gcm;
 mod generate_data_key;
+mod keep_proven;
 mod list;
 mod log_key;
 mod login;
@@ -77,8 +78,10 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         Op::Copy { key, blob } => Ok(copy::run(owner, key, blob.as_deref())),
         Op::MakeKey => owner.persist(make_key::run),
         Op::Place { key, label, blob } => owner.persist(|owner| place::run(owner, key, &label, &blob)),
-        Op::MakeInPlace { key, label } => owner.persist(|owner| make_in_place::run(owner, key, &label)),
+        // Not done a second time by itself.
+        Op::MakeInPlace { key, label } => make_in_place::run(owner, key, &label),
         Op::ConfirmInPlace(key) => owner.persist(|owner| make_in_place::confirm(owner, key)),
+        Op::KeepProven(proof) => owner.persist(|owner| keep_proven::run(owner, &proof)),
         Op::Destroy(key) => owner.persist(|owner| destroy::run(owner, key)),
         Op::List => owner.persist(list::run),
         Op::Ceremony(step) => owner.persist(|owner| ceremony::run(owner, &step)),
