@@ -8,6 +8,12 @@ impl Service {
     /// officer set kmsuser's PIN again.
     pub async fn delete_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
         let resource = self.core.arn_of(Operation::DeleteKeyStore, id).asking(|_, say| say);
+        let looked = id.to_owned();
+        let resource = resource.if_before(move |core, _| {
+            let store = core.store_with_id(&looked)?;
+            let keys = core.store().catalogue().key_count_of(&store.id);
+            if keys == 0 { Ok(()) } else { Err(Error::of_store(store::Error::HasKeys)) }
+        });
         let (core, id) = (self.core.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::DeleteKeyStore, resource, async move {
