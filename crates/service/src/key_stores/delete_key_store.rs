@@ -1,6 +1,7 @@
 //! DeleteKeyStore: forgets a key store that is disconnected and empty. Its HSMs are not touched.
 
 use crate::{Error, RequestContext, Service};
+use model::key_store::Event;
 use model::operation::Operation;
 
 impl Service {
@@ -10,8 +11,8 @@ impl Service {
         let resource = self.core.arn_of(Operation::DeleteKeyStore, id).asking(|_, say| say);
         let looked = id.to_owned();
         let resource = resource.if_before(move |core, _| {
-            let store = core.store_with_id(&looked)?;
-            let keys = core.store().catalogue().key_count_of(&store.id);
+            core.can_happen(&looked, Event::Delete)?;
+            let keys = core.store().catalogue().key_count_of(&looked.as_str().into());
             if keys == 0 { Ok(()) } else { Err(Error::of_store(store::Error::HasKeys)) }
         });
         let (core, id) = (self.core.clone(), id.to_owned());

@@ -119,7 +119,7 @@ async fn carried_out(
             let input = UpdateKeyStoreInput { key_store_id, password: Some(secret()), ..Default::default() };
             service.update_key_store(call, input).await
         }
-        Operation::ConnectKeyStore => service.connect_key_store(call, &store).await,
+        Operation::ConnectKeyStore => service.connect_key_store(call, &spare(bench).await).await,
         Operation::DisconnectKeyStore => service.disconnect_key_store(call, &store).await,
         Operation::DeleteKeyStore => service.delete_key_store(call, &spare(bench).await).await,
         Operation::AddHsm => {
