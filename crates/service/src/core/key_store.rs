@@ -36,6 +36,11 @@ impl Core {
         }
     }
 
+    /// Whether the store with this id is as it would be after this.
+    pub(crate) fn has_happened(&self, id: &str, event: Event) -> bool {
+        self.store_with_id(id).is_ok_and(|store| store.state.next(event) == Next::State(store.state))
+    }
+
     /// The store with this id and its cluster, if it is connected.
     pub(crate) fn connected_store(&self, id: &str) -> Result<(Arc<KeyStore>, Members), Error> {
         let catalogue = self.inner.store.catalogue();

@@ -216,3 +216,15 @@ async fn what_was_found_done_changes_nothing_any_more() {
     call(true).await.unwrap();
     assert_eq!(carried_out.load(Ordering::Relaxed), 2);
 }
+
+#[tokio::test]
+async fn a_key_store_that_is_connected_is_nobody_s_to_approve() {
+    let bench = bench().await;
+    let (service, anna, spare) = (&bench.service, by(&bench, "anna"), bench.spare_key_store().await);
+    service.set_approvals(approvals(&[Operation::ConnectKeyStore, Operation::DisconnectKeyStore], 1));
+    service.connect_key_store(&anna, bench.key_store.as_str()).await.unwrap();
+    service.disconnect_key_store(&anna, spare.as_str()).await.unwrap();
+    assert_eq!(waiting(&bench), 0);
+    asked(service.disconnect_key_store(&anna, bench.key_store.as_str()).await);
+    asked(service.connect_key_store(&anna, spare.as_str()).await);
+}

@@ -90,11 +90,6 @@ async fn nobody_is_asked_for_what_there_is_no_room_for() {
         ("not attached", service.detach_policy(&anna, &last, bert()).await, Exception::NotFound),
         ("attached", service.delete_policy(&anna, "policy-0").await, Exception::Conflict),
         (
-            "a store that is connected",
-            service.connect_key_store(&anna, bench.key_store.as_str()).await,
-            Exception::CustomKeyStoreInvalidState,
-        ),
-        (
             "no store",
             service.disconnect_key_store(&anna, "cks-0").await,
             Exception::CustomKeyStoreNotFound,
