@@ -203,12 +203,7 @@ impl Core {
     }
 
     /// An approval for which these votes count.
-    fn shown_with(
-        &self,
-        catalogue: &Catalogue,
-        approval: &Approval,
-        counting: &BTreeSet<PrincipalId>,
-    ) -> ApprovalView {
+    fn shown_with(&self, catalogue: &Catalogue, approval: &Approval, counting: &BTreeSet<PrincipalId>) -> ApprovalView {
         let votes = approval.votes.iter().map(|(voter, cast)| {
             let approves = cast.vote == Vote::Approve;
             VoteView { voter: name_of(catalogue, voter), approves, at: cast.at, counts: counting.contains(voter) }

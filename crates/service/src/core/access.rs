@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject, in_words};
 use super::keyring::Keyring;
+use super::naming::alias_in;
 use super::notes::Notes;
 use super::proposal::Proposal;
 use super::recorder::About;
 use super::repeated::Again;
-use super::naming::alias_in;
 use super::{Core, approval, validate};
 use crate::{Error, RequestContext};
 use audit::event::Fields;
@@ -22,7 +22,6 @@ use auth::grant::Terms;
 use auth::policy::{Names, NewGrant, Pairs, Parameters};
 use auth::request::NO_RESOURCE;
 use model::context::EncryptionContext;
-use model::exception::Exception;
 use model::id::{AliasName, ApprovalId, GrantId, KeyId, Scope};
 use model::operation::Operation;
 

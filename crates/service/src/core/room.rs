@@ -21,10 +21,7 @@ const INSTALLATION: &str = "the installation";
 
 impl Core {
     /// Refuses as the metadata would, as far as that is seen beforehand.
-    pub(crate) fn has_room(
-        &self,
-        look: impl FnOnce(&Catalogue) -> Result<(), store::Error>,
-    ) -> Result<(), Error> {
+    pub(crate) fn has_room(&self, look: impl FnOnce(&Catalogue) -> Result<(), store::Error>) -> Result<(), Error> {
         look(&self.store().catalogue()).map_err(|error| self.of_store(error))
     }
 }

@@ -12,7 +12,8 @@ impl Service {
         let done = Done::default();
         let again = Again::seen(&done, "", move |core, _, _| core.has_happened(&repeated, Event::Disconnect));
         let resource = self.core.arn_of(Operation::DisconnectKeyStore, id).asking(|_, say| say);
-        let resource = resource.if_before(move |core, _| core.can_happen(&looked, Event::Disconnect)).unless_done(again);
+        let resource =
+            resource.if_before(move |core, _| core.can_happen(&looked, Event::Disconnect)).unless_done(again);
         let (core, lifecycle, id) = (self.core.clone(), self.lifecycle.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::DisconnectKeyStore, resource, async move {

@@ -42,7 +42,8 @@ impl Service {
         let done = Done::default();
         let again = Again::seen(&done, "", move |core, call, _| {
             let catalogue = core.store().catalogue();
-            let (alias, target) = (AliasName::parse(&same.0), core.key_named(call, operation, &same.1, &catalogue).ok());
+            let (alias, target) =
+                (AliasName::parse(&same.0), core.key_named(call, operation, &same.1, &catalogue).ok());
             let owner = alias.and_then(|alias| catalogue.key_with_alias(&alias));
             owner.is_some_and(|owner| Some(owner.id) == target)
         });

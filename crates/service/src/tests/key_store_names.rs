@@ -14,9 +14,7 @@ async fn look(bench: &Bench, who: &str, id: &str, name: &str) -> Result<Vec<Stri
 async fn somebody(bench: &Bench, name: &str, effects: &[(&str, &str)]) {
     principal(bench, name).await;
     let statement = |(effect, resource): &(&str, &str)| {
-        format!(
-            "{{\"Effect\":\"{effect}\",\"Action\":\"kms:DescribeCustomKeyStores\",\"Resource\":\"{resource}\"}}"
-        )
+        format!("{{\"Effect\":\"{effect}\",\"Action\":\"kms:DescribeCustomKeyStores\",\"Resource\":\"{resource}\"}}")
     };
     put(bench, name, &effects.iter().map(statement).collect::<Vec<_>>().join(",")).await;
     attach(bench, name, name).await;
