@@ -104,8 +104,55 @@ async fn two_others_approve_a_call_that_is_carried_out_once() {
     assert!(refused.code == Some(1) && !refused.err.contains(id), "{refused:?}");
     disable().ok();
     assert_eq!(told("tester", &["approval", "show", id])["state"], json!("used"));
+    // Whoever has not got the answer asks once more: that changes nothing, and needs nobody.
+    disable().ok();
     daemon.keystorectl(&["key", "enable", &key]).ok();
     let again = disable();
     assert!(again.code == Some(1) && !again.err.contains(id), "{again:?}");
+    daemon.terminate();
+}
+
+/// An answer that is lost costs no second approval: of a key by its client token, of a key store while it is disconnected.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_and_made_is_given_again() {
+    let daemon = Site::prepare().await.launch();
+    daemon.wait_until_ready();
+    let folder = tempfile::tempdir().unwrap();
+    let caller = daemon.caller().await;
+    let approvals = toml::toml! { operations = ["CreateKeyStore", "CreateKey"] required = 1 };
+    reconfigured(&daemon, "approvals", approvals);
+    let tester = |arguments: &[&str]| -> Value {
+        let environment = environment_of(&daemon, folder.path(), "tester");
+        serde_json::from_str(&tool::keystorectl(environment, &[arguments, &["--json"]].concat()).ok()).unwrap()
+    };
+    let waiting = || tester(&["approval", "list"])["approvals"].as_array().unwrap().clone();
+    let approve = || {
+        let all = waiting();
+        let [approval] = &all[..] else { panic!("one call waits: {all:?}") };
+        let [id, digest] = ["approval_id", "digest"].map(|field| approval[field].as_str().unwrap().to_owned());
+        tester(&["approval", "approve", &id, "--digest", &digest]);
+    };
+    let refused = caller.create_key_store("main", daemon.site()).await.unwrap_err();
+    assert_eq!(refused.reason, "AccessDeniedException", "{refused:?}");
+    approve();
+    let store = caller.create_key_store("main", daemon.site()).await.unwrap();
+    assert_eq!(caller.create_key_store("main", daemon.site()).await.unwrap(), store);
+    // With another PIN it is another call.
+    let (cluster, anchor) = (daemon.site().cluster(), daemon.site().trust_anchor());
+    let other = caller.create_key_store_with("main", cluster, &anchor, "another-pin").await.unwrap_err();
+    assert_eq!(other.reason, "AccessDeniedException", "{other:?}");
+    for approval in waiting() {
+        tester(&["approval", "refuse", approval["approval_id"].as_str().unwrap()]);
+    }
+    caller.connect(&store).await.unwrap();
+    daemon.wait_until_healthy_for(&caller).await;
+
+    let refused = caller.try_create_key("lost", "token").await.unwrap_err();
+    assert_eq!(refused.reason, "AccessDeniedException", "{refused:?}");
+    approve();
+    let key = caller.try_create_key("lost", "token").await.unwrap().key_id;
+    assert_eq!(caller.try_create_key("lost", "token").await.unwrap().key_id, key);
+    assert!(waiting().is_empty(), "{:?}", waiting());
+    assert!(caller.try_create_key("lost", "another").await.is_err());
     daemon.terminate();
 }

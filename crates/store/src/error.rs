@@ -242,6 +242,8 @@ pub enum AccessQuota {
     GrantsOfGrantee,
     /// Requests that wait for approval, of one principal or in all.
     Approvals,
+    /// Votes for one request.
+    Votes,
 }
 
 impl AccessQuota {
@@ -260,6 +262,7 @@ impl AccessQuota {
             Self::Grants => "grants",
             Self::GrantsOfGrantee => "grants to this principal",
             Self::Approvals => "waiting approvals",
+            Self::Votes => "votes",
         }
     }
 }

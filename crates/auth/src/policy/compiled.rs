@@ -80,6 +80,14 @@ impl Policy {
         &self.bindings
     }
 
+    /// Whether it has a statement that allows an action, whatever else that one says: whoever has none but policies without
+    /// one is not allowed it by any of them.
+    #[must_use]
+    pub fn may_allow(&self, action: &str) -> bool {
+        let asked = Asked::of(action);
+        self.statements.iter().any(|one| one.effect == Effect::Allow && one.is_about_action(&asked))
+    }
+
     /// Whether what it says about an action may be another thing at the next request of the same caller with the same
     /// key. If it may not, a verdict can be kept until something of the policies, the key or the caller changes, their
     /// tags and aliases included. That is for keys: what a key to be made will be is the request's. Grants have an answer

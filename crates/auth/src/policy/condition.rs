@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use super::decimal::Decimal;
 use super::finding::Problem;
 use super::keys::Key;
 use super::operator::{Comparison, Operator, Quantifier, Test};
 use super::scene::{Scene, Value};
-use super::value::{Network, bytes, flag, moment, number};
+use super::value::{Network, bytes, flag, moment};
 use super::variable::{Syntax, Template, colon};
 use crate::fold::fold;
 
@@ -40,7 +41,7 @@ enum Wanted {
         literals: BTreeSet<Box<str>>,
         others: Box<[Template]>,
     },
-    Numbers(Comparison, Box<[f64]>),
+    Numbers(Comparison, Box<[Decimal]>),
     Moments(Comparison, Box<[i64]>),
     Flags(Box<[bool]>),
     Bytes(BTreeSet<Vec<u8>>),
@@ -86,7 +87,7 @@ impl Condition {
                 })?;
                 Wanted::Texts { literals, others: others.into() }
             }
-            Test::Number(how) => Wanted::Numbers(how, all(texts, number, "a number")?),
+            Test::Number(how) => Wanted::Numbers(how, all(texts, Decimal::parse, "a number")?),
             Test::Moment(how) => {
                 Wanted::Moments(how, all(texts, moment, "a date of ISO 8601 or a number of seconds since 1970")?)
             }

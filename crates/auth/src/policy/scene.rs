@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
+use super::decimal::Decimal;
 use super::keys::{Family, Key, Named};
 use super::request::{Pairs, Request};
-use super::value::{number, seconds, written};
+use super::value::{seconds, written};
 use crate::fold::{fold, folds_to};
 
 /// A value as it is in the request.
@@ -40,13 +41,11 @@ impl<'a> Value<'a> {
     }
 
     /// As operators on numbers see it.
-    pub(super) fn number(&self) -> Option<f64> {
+    pub(super) fn number(&self) -> Option<Decimal> {
         match self {
-            Self::Text(text) => number(text),
-            Self::Number(number) => Some((*number).into()),
-            // Exact for a hundred million years.
-            #[allow(clippy::cast_precision_loss, reason = "seconds are far below 2^53")]
-            Self::Epoch(seconds) => Some(*seconds as f64),
+            Self::Text(text) => Decimal::parse(text),
+            Self::Number(number) => Decimal::of((*number).into()),
+            Self::Epoch(seconds) => Decimal::of(*seconds),
             Self::Flag(_) | Self::Moment(_) | Self::Address(_) => None,
         }
     }

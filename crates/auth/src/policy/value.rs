@@ -6,17 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Longest number that is read, in characters.
-const NUMBER_CHARS: usize = 64;
 /// The last second of the year 9999, the last that ISO 8601 writes with four digits.
 const LAST_SECOND: i64 = 253_402_300_799;
-
-/// A whole or decimal number. Neither infinity nor a thing that is no number can be written.
-pub(super) fn number(text: &str) -> Option<f64> {
-    let legal = |c: u8| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E');
-    let short = (1..=NUMBER_CHARS).contains(&text.len()) && text.bytes().all(legal);
-    short.then(|| text.parse::<f64>().ok().filter(|number| number.is_finite())).flatten()
-}
 
 /// `true` or `false`, in either case.
 pub(super) fn flag(text: &str) -> Option<bool> {
@@ -177,16 +168,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
-        for (text, is) in [("0", 0.0), ("-1", -1.0), ("+7", 7.0), ("30.5", 30.5), ("1e3", 1_000.0)] {
-            assert_eq!(number(text), Some(is), "{text}");
-        }
-        for text in ["", " 1", "1 ", "0x10", "inf", "NaN", "1e999", "1,5", "--1", "."] {
-            assert_eq!(number(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn moments() {
         for (text, seconds) in [
             ("1970-01-01T00:00:00Z", 0),
@@ -256,7 +237,7 @@ mod tests {
 
         #[test]
         fn no_value_makes_them_panic(text in "[-+0-9TZ:./a-f]{0,24}") {
-            let _ = (number(&text), moment(&text), flag(&text), bytes(&text), Network::parse(&text));
+            let _ = (moment(&text), flag(&text), bytes(&text), Network::parse(&text));
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::core::meant::Whom;
 use crate::core::notes::Notes;
 use crate::core::page;
 use crate::core::proposal::Proposal;
+use crate::core::room;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use audit::event::Fields;
@@ -50,7 +51,11 @@ impl Service {
             .arn_of(operation, principal)
             .noting(&notes)
             .asking(move |core, say| say.principal(core, "principalArn", &said));
-        let resource = resource.if_before(move |core, call| may_sign_for(core, call, &*looked.now(core)?));
+        let resource = resource.if_before(move |core, call| {
+            let principal = looked.now(core)?;
+            may_sign_for(core, call, &principal)?;
+            core.has_room(|_| room::for_access_key(&principal))
+        });
         let (core, of_task) = (self.core.clone(), call.clone());
         let work = async move {
             let principal = whom.now(&core)?;

@@ -1,5 +1,6 @@
 //! Approvals: what waits for the word of others, shown to them, approved, refused.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::access::Named;
@@ -189,14 +190,20 @@ impl Core {
     fn shown_whole(&self, call: &RequestContext, approval: &Approval) -> ApprovalView {
         let (keyring, authority) = (self.keyring(), self.authority());
         let votes = Votes::new(self, &keyring, &authority, call);
-        let left = votes.left(approval, &votes.counting(approval));
-        ApprovalView { could: Some(u32::try_from(left).unwrap_or(u32::MAX)), ..self.shown_approval(call, approval) }
+        let counting = votes.counting(approval);
+        let left = votes.left(approval, &counting);
+        let could = Some(u32::try_from(left).unwrap_or(u32::MAX));
+        ApprovalView { could, ..self.shown_with(&keyring.catalogue, approval, &counting) }
     }
 
     fn shown_approval(&self, call: &RequestContext, approval: &Approval) -> ApprovalView {
         let (keyring, authority) = (self.keyring(), self.authority());
-        let catalogue = &keyring.catalogue;
         let counting = Votes::new(self, &keyring, &authority, call).counting(approval);
+        self.shown_with(&keyring.catalogue, approval, &counting)
+    }
+
+    /// An approval for which these votes count.
+    fn shown_with(&self, catalogue: &Catalogue, approval: &Approval, counting: &BTreeSet<PrincipalId>) -> ApprovalView {
         let votes = approval.votes.iter().map(|(voter, cast)| {
             let approves = cast.vote == Vote::Approve;
             VoteView { voter: name_of(catalogue, voter), approves, at: cast.at, counts: counting.contains(voter) }

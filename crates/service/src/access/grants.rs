@@ -10,6 +10,8 @@ use crate::core::granted::{granted, kind_of};
 use crate::core::meant::Whom;
 use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
+use crate::core::repeated::{Again, Done};
+use crate::core::room;
 use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};
@@ -97,22 +99,30 @@ impl Service {
         let (of_task, key_id) = (call.clone(), input.key_id.clone());
         let [grantee, retiring] = [&input.grantee, &input.retiring].map(|arn| Whom::named(arn));
         let wanted = Arc::new(Wanted { input, granting, grantee, retiring });
-        let [said, looked] = [&wanted; 2].map(Arc::clone);
+        let [said, looked, repeated] = [&wanted; 3].map(Arc::clone);
+        let done = Done::default();
+        let again = Again::seen(&done, &wanted.input.name, move |core, call, key| {
+            repeated.made_before(core, call, key).is_some()
+        });
         let details = details
             .asking(move |core, say| said.proposal(core, say))
-            .if_before(move |core, _, _| looked.checked(core).map(drop));
+            .if_before(move |core, _, key| {
+                let (_, grantee, _) = looked.checked(core)?;
+                core.has_room(|catalogue| room::for_grant(catalogue, key, &grantee))
+            })
+            .unless_done(again);
         let work = move |core: Core, key: Arc<Key>| async move {
             let (terms, grantee, retiring) = wanted.checked(&core)?;
             let input = &wanted.input;
             if input.dry_run {
                 return Err(Error::dry_run());
             }
-            let account = core.scope().account.to_string();
-            let (issuer, issuing_account) = core.judged(&of_task, |judge| match judge.principal() {
-                Some(principal) => (principal.id.clone(), account_of(&principal.arn).to_owned()),
-                // An administrator without a principal is as good as the account's root.
-                None => (PrincipalId::from(account.as_str()), account.clone()),
-            });
+            if done.is_found() {
+                let id = wanted.made_before(&core, &of_task, key.id).ok_or_else(|| Done::gone("the grant"))?;
+                notes.answer(Fields::new().text("grantId", id.as_str()));
+                return Ok(CreatedGrant { token: core.grant_token(key.id, &id)?, id });
+            }
+            let (issuer, issuing_account) = issuer(&core, &of_task);
             let new = NewGrant {
                 key: key.id,
                 parameters: parameters(terms, &grantee, retiring.as_ref()),
@@ -281,6 +291,35 @@ impl Wanted {
         };
         Ok((terms, grantee, retiring))
     }
+
+    /// The grant of this name that the same caller has made with the same parameters.
+    fn made_before(&self, core: &Core, call: &RequestContext, key: KeyId) -> Option<GrantId> {
+        if self.input.name.is_empty() {
+            return None;
+        }
+        // What is wrong with it is told where it is looked at.
+        let (terms, grantee, retiring) = self.checked(core).ok()?;
+        let (issuer, _) = issuer(core, call);
+        let constraint = terms.constraint.as_ref().map(kept);
+        let operations = || terms.operations.iter().map(|one| one.name());
+        let catalogue = core.store().catalogue();
+        let mut granted = catalogue.grants_of(&grantee, key);
+        let same = granted.find(|one| {
+            (&one.name, &one.issuer, &one.retiring) == (&self.input.name, &issuer, &retiring)
+                && one.constraint == constraint
+                && one.operations.iter().map(String::as_str).eq(operations())
+        });
+        same.map(|one| one.id.clone())
+    }
+}
+
+/// Who makes a grant, and in which account.
+fn issuer(core: &Core, call: &RequestContext) -> (PrincipalId, String) {
+    core.judged(call, |judge| match judge.principal() {
+        Some(principal) => (principal.id.clone(), account_of(&principal.arn).to_owned()),
+        // An administrator without a principal is as good as the account's root.
+        None => (PrincipalId::from(&*core.scope().account), core.scope().account.to_string()),
+    })
 }
 
 /// A constraint by AWS's names.

@@ -6,6 +6,7 @@ use crate::core::access::Named;
 use crate::core::meant::{Meant, Whom, others};
 use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
+use crate::core::room;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -36,7 +37,7 @@ impl Service {
         };
         let look = |core: &Core, group: &GroupMeant| match group.known(core) {
             Some(_) => Err(core.of_store(AccessError::GroupInUse(group.name.clone()).into())),
-            None => Ok(()),
+            None => core.has_room(room::for_group),
         };
         self.on_group(call, Operation::CreateGroup, name, None, look, work).await
     }
@@ -52,24 +53,33 @@ impl Service {
     /// Takes a principal into a group; a success where it is in it.
     pub async fn add_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
         let (operation, whom) = (Operation::AddGroupMember, Whom::named(principal));
-        let member = whom.clone();
+        let [member, looked] = [&whom; 2].map(Clone::clone);
+        let look = move |core: &Core, group: &GroupMeant| {
+            let (group, member) = (group.now(core)?, looked.now(core)?);
+            core.has_room(|_| room::for_member(&member, &group.name))
+        };
         let work = |core: Core, name: GroupName| async move {
             let member = member.now(&core)?;
             let most = limits::GROUPS_PER_PRINCIPAL;
             core.store().add_member(&name, &member.id, most).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, operation, group, Some(whom), is_there, work).await
+        self.on_group(call, operation, group, Some(whom), look, work).await
     }
 
     /// Takes a principal out of a group.
     pub async fn remove_group_member(&self, call: &RequestContext, group: &str, principal: &str) -> Result<(), Error> {
         let (operation, whom) = (Operation::RemoveGroupMember, Whom::named(principal));
-        let member = whom.clone();
+        let [member, looked] = [&whom; 2].map(Clone::clone);
+        let look = move |core: &Core, group: &GroupMeant| {
+            let (group, member) = (group.now(core)?, looked.now(core)?);
+            let none = || AccessError::NoMember(group.name.clone(), member.id.clone());
+            if member.groups.contains(&group.name) { Ok(()) } else { Err(core.of_store(none().into())) }
+        };
         let work = |core: Core, name: GroupName| async move {
             let member = member.now(&core)?;
             core.store().remove_member(&name, &member.id).await.map_err(|error| core.of_store(error))
         };
-        self.on_group(call, operation, group, Some(whom), is_there, work).await
+        self.on_group(call, operation, group, Some(whom), look, work).await
     }
 
     /// Lists groups in the order of their names.

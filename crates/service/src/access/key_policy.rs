@@ -9,6 +9,7 @@ use crate::core::authority::{Judge, Subject};
 use crate::core::directory::{KEY_POLICY, default_document};
 use crate::core::meant::Meant;
 use crate::core::proposal::Proposal;
+use crate::core::repeated::{Again, Done};
 use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
 use auth::policy::Kind;
@@ -39,15 +40,21 @@ impl Service {
         let (key_id, bypass_lockout_check) = (input.key_id.clone(), input.bypass_lockout_check);
         let (operation, of_task) = (Operation::PutKeyPolicy, call.clone());
         let wanted = Arc::new(Wanted { input, names: Meant::default() });
-        let [said, looked] = [&wanted; 2].map(Arc::clone);
+        let [said, looked, same] = [&wanted; 3].map(Arc::clone);
+        let done = Done::default();
+        let again = Again::seen(&done, "", move |core, call, key| same.is_put(core, call, key));
         let details =
             Details { bypass_lockout_check: Some(bypass_lockout_check), decided_once: true, ..Details::default() };
         let details = details
             .asking(move |core, say| said.proposal(core, say))
-            .if_before(move |core, call, key| looked.read(core, call, key).map(drop));
+            .if_before(move |core, call, key| looked.read(core, call, key).map(drop))
+            .unless_done(again);
         let work = move |core: Core, key: Arc<Key>| async move {
             let read = wanted.read(&core, &of_task, key.id)?;
             let (names, warnings) = read.taken(&wanted.names)?;
+            if done.is_found() {
+                return Ok(warnings);
+            }
             let document = wanted.document(&core)?.into_owned();
             let (new, states) = (NewKeyPolicy { document, names }, operation.spec().allowed_states);
             core.store().put_key_policy(key.id, new, states).await.map_err(|error| core.of_store(error))?;
@@ -123,6 +130,18 @@ impl Wanted {
             say.others_alone(|say| say.flag("defaultPolicy", false))
         };
         say.flag("bypassPolicyLockoutSafetyCheck", *bypass_lockout_check)
+    }
+
+    /// Whether it is the key's policy already, and means the same principals.
+    fn is_put(&self, core: &Core, call: &RequestContext, key: KeyId) -> bool {
+        // What is wrong with it is told where it is looked at.
+        let (Ok(document), Ok(read)) = (self.document(core), self.read(core, call, key)) else { return false };
+        let catalogue = core.store().catalogue();
+        let Some(key) = catalogue.key(key) else { return false };
+        match &key.policy {
+            Some(policy) => *policy.document == *document && policy.names == *read.0.policy.bindings().pairs(),
+            None => *document == *default_document(core.scope()),
+        }
     }
 
     /// The policy, if it may be that of this key.

@@ -8,6 +8,7 @@ use crate::core::directory::{Managed, all_managed, managed};
 use crate::core::meant::{Meant, Whom, others};
 use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
+use crate::core::room;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use auth::policy::{self, Bindings, Compiled, Home, Kind, POLICY_BYTES};
@@ -65,7 +66,10 @@ impl Service {
         let wanted = Arc::new(Wanted { input, names: Meant::default() });
         let [said, looked] = [&wanted; 2].map(Arc::clone);
         let resource = resource.decided_once().asking(move |core, say| said.proposal(core, say));
-        let resource = resource.if_before(move |core, _| looked.read(core).map(drop));
+        let resource = resource.if_before(move |core, _| {
+            let (name, _) = looked.read(core)?;
+            core.has_room(|catalogue| room::for_policy(catalogue, &name))
+        });
         let work = async move {
             let (name, read) = wanted.read(&core)?;
             let (names, warnings) = read.taken(&wanted.names)?;
@@ -89,7 +93,8 @@ impl Service {
         let resource = self.core.arn_of(operation, &name).decided_once().asking(move |core, say| said.said(core, say));
         let resource = resource.if_before(move |core, _| {
             let name = own_name(&looked)?;
-            core.store().catalogue().policy(&name).map(drop).ok_or_else(|| no_policy(&name))
+            core.store().catalogue().policy(&name).map(drop).ok_or_else(|| no_policy(&name))?;
+            core.has_room(|catalogue| room::is_nobodys(catalogue, &name))
         });
         let work = async move {
             let name = own_name(&name)?;
@@ -150,7 +155,7 @@ impl Service {
     pub async fn attach_policy(&self, call: &RequestContext, policy: &str, to: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::AttachPolicy, self.core.clone(), PolicyName::from(policy));
         let attaching = Attaching { policy: PolicyText::of(&policy), to: Side::of(&to) };
-        let resource = attaching.on(self.core.arn_of(operation, policy.as_str()));
+        let resource = attaching.on(self.core.arn_of(operation, policy.as_str()), room::for_attachment);
         let work = async move {
             let (holder, built_in) = (attaching.holder(&core)?, managed(&policy).is_some());
             let most = limits::POLICIES_PER_HOLDER;
@@ -166,7 +171,7 @@ impl Service {
     pub async fn detach_policy(&self, call: &RequestContext, policy: &str, from: Attached) -> Result<(), Error> {
         let (operation, core, policy) = (Operation::DetachPolicy, self.core.clone(), PolicyName::from(policy));
         let attaching = Attaching { policy: PolicyText::of(&policy), to: Side::of(&from) };
-        let resource = attaching.on(self.core.arn_of(operation, policy.as_str()));
+        let resource = attaching.on(self.core.arn_of(operation, policy.as_str()), room::is_attached);
         let work = async move {
             let holder = attaching.holder(&core)?;
             core.store().detach_policy(&policy, &holder).await.map_err(|error| core.of_store(error))?;
@@ -269,10 +274,13 @@ enum Side {
 
 impl Attaching {
     /// What is to be said and looked at before others are asked.
-    fn on(&self, named: Named) -> Named {
+    fn on(&self, named: Named, look: fn(&Catalogue, &PolicyName, &Holder) -> Result<(), store::Error>) -> Named {
         let [said, looked] = [self, self].map(Clone::clone);
         let named = named.decided_once().asking(move |core, say| said.policy.said(core, said.to.proposal(core, say)));
-        named.if_before(move |core, _| looked.holder(core).map(drop))
+        named.if_before(move |core, _| {
+            let holder = looked.holder(core)?;
+            core.has_room(|catalogue| look(catalogue, &looked.policy.name, &holder))
+        })
     }
 
     fn holder(&self, core: &Core) -> Result<Holder, Error> {

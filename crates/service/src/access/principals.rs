@@ -7,6 +7,7 @@ use crate::core::access::Named;
 use crate::core::meant::Whom;
 use crate::core::page::{self, Bounds};
 use crate::core::proposal::Proposal;
+use crate::core::room;
 use crate::core::{Core, validate};
 use crate::{Error, Page, RequestContext, Service};
 use model::exception::Exception;
@@ -97,7 +98,8 @@ impl Service {
                 return Err(core.of_store(AccessError::ArnInUse(new.arn).into()));
             }
             let taken = new.identities.iter().try_for_each(|identity| is_nobodys(&catalogue, identity));
-            taken.map_err(|error| core.of_store(error.into()))
+            taken.map_err(|error| core.of_store(error.into()))?;
+            core.has_room(room::for_principal)
         };
         let resource = match validate::principal_arn(self.core.scope(), "principalArn", &arn) {
             Ok(()) => self.core.arn_of(operation, &arn),
@@ -160,10 +162,11 @@ impl Service {
         let [said, looked, identity] = [identity; 3].map(str::to_owned);
         let of_task = call.clone();
         let say = move |say: Proposal| say.text("identity", &said);
-        let look = move |core: &Core, call: &RequestContext, _: &Principal| {
+        let look = move |core: &Core, call: &RequestContext, principal: &Principal| {
             validate::identity(&looked)?;
             core.may_map(call, [looked.as_str()])?;
-            is_nobodys(&core.store().catalogue(), &looked).map_err(|error| core.of_store(error.into()))
+            is_nobodys(&core.store().catalogue(), &looked).map_err(|error| core.of_store(error.into()))?;
+            core.has_room(|_| room::for_identity(principal))
         };
         let work = |core: Core, id: PrincipalId| async move {
             validate::identity(&identity)?;
@@ -203,8 +206,9 @@ impl Service {
     ) -> Result<(), Error> {
         let [said, looked] = [&tags, &tags].map(Clone::clone);
         let say = move |say: Proposal| say.tags(&said);
-        let look = move |_: &Core, _: &RequestContext, _: &Principal| {
-            validate::tags(looked.clone(), limits::TAGS_PER_PRINCIPAL).map(drop)
+        let look = move |core: &Core, _: &RequestContext, principal: &Principal| {
+            let tags = validate::tags(looked.clone(), limits::TAGS_PER_PRINCIPAL)?;
+            core.has_room(|_| room::for_principal_tags(principal, &tags))
         };
         let work = |core: Core, id: PrincipalId| async move {
             let most = limits::TAGS_PER_PRINCIPAL;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use super::authority::{Authority, Judge, KEY_ORIGIN, KEY_SPEC, KEY_USAGE, Subject, in_words};
 use super::keyring::Keyring;
+use super::naming::alias_in;
 use super::notes::Notes;
 use super::proposal::Proposal;
 use super::recorder::About;
+use super::repeated::Again;
 use super::{Core, approval, validate};
 use crate::{Error, RequestContext};
 use audit::event::Fields;
@@ -20,14 +22,14 @@ use auth::grant::Terms;
 use auth::policy::{Names, NewGrant, Pairs, Parameters};
 use auth::request::NO_RESOURCE;
 use model::context::EncryptionContext;
-use model::exception::Exception;
-use model::id::{ALIAS_PREFIX, AliasName, ApprovalId, GrantId, KeyId, KeyReference, KeyReferenceError, Scope};
-use model::limits;
-use model::operation::{Operation, Resource};
-use store::Catalogue;
+use model::id::{AliasName, ApprovalId, GrantId, KeyId, Scope};
+use model::operation::Operation;
 
 /// The id of no key: who may do something with it may do it with any key that its own policy does not take away.
 pub(crate) const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);
+
+/// The id of no key store: who may do something with it may do it with any that no policy takes out.
+const NO_KEY_STORE: &str = "cks-00000000000000000";
 
 /// What a call names, whether there is such a thing or not.
 #[derive(Clone, Debug)]
@@ -42,6 +44,10 @@ pub(crate) struct Named {
     retires: Option<GrantId>,
     /// The approval that it is about.
     approval: Option<ApprovalId>,
+    /// What refusals call it instead of its ARN, which the caller has not named.
+    called: Option<String>,
+    /// Whether there is no such thing, and the ARN that permission is asked about is nothing's.
+    is_none: bool,
     /// What it names cannot be a name.
     refused: Option<Error>,
 }
@@ -101,6 +107,8 @@ pub(crate) struct Details {
     pub(crate) notes: Notes,
     /// What else it needs.
     pub(crate) before: Option<Before>,
+    /// Whether it was carried out before, where the same call again changes nothing.
+    pub(crate) again: Option<Again>,
 }
 
 /// A grant that a call is about.
@@ -125,7 +133,7 @@ impl Named {
     /// Something that is no key.
     pub(crate) fn other(arn: impl Into<Arc<str>>) -> Self {
         let (arn, details) = (arn.into(), Details::default());
-        Self { arn, key: None, details, retires: None, approval: None, refused: None }
+        Self { arn, key: None, details, retires: None, approval: None, called: None, is_none: false, refused: None }
     }
 
     /// What cannot be a name.
@@ -150,7 +158,14 @@ impl Named {
 
     /// Whether there is something that a record can name.
     pub(crate) fn is_something(&self) -> bool {
-        &*self.arn != NO_RESOURCE && self.key != Some(NO_KEY)
+        &*self.arn != NO_RESOURCE && self.key != Some(NO_KEY) && !self.is_none
+    }
+
+    /// The key store that a call names by its name, or what would be one if there were one of this name.
+    pub(crate) fn key_store_called(scope: &Scope, id: Option<&str>, name: &str) -> Self {
+        let called = format!("the key store named '{}'", validate::shown(name));
+        let arn = scope.key_store_arn(id.unwrap_or(NO_KEY_STORE));
+        Self { called: Some(called), is_none: id.is_none(), ..Self::other(arn) }
     }
 
     pub(crate) fn key(id: KeyId, arn: impl Into<Arc<str>>) -> Self {
@@ -213,6 +228,21 @@ impl Named {
         Self { details: self.details.if_before(move |core, call, _| look(core, call)), ..self }
     }
 
+    /// The same, of a call that changes nothing where this look finds that it was carried out before.
+    pub(crate) fn unless_done(self, again: Again) -> Self {
+        Self { details: self.details.unless_done(again), ..self }
+    }
+
+    /// The look whether it was carried out before.
+    pub(super) fn again(&self) -> Option<&Again> {
+        self.details.again.as_ref()
+    }
+
+    /// The key that it names; [`NO_KEY`] where it names none.
+    pub(super) fn key_or_none(&self) -> KeyId {
+        self.key.unwrap_or(NO_KEY)
+    }
+
     /// What it asks for, said to others.
     pub(crate) fn proposal(&self, core: &Core) -> Option<Proposal> {
         self.details.asking.as_ref().map(|Asking(say)| say(core, Proposal::for_others()))
@@ -225,7 +255,7 @@ impl Named {
             Some(id) if self.retires.is_none() => core.open_key(call, operation, id, &self.details).map(drop),
             _ => self.is_allowed(core, call, operation),
         }?;
-        self.details.before.as_ref().map_or(Ok(()), |Before(look)| look(core, call, self.key.unwrap_or(NO_KEY)))
+        self.details.before.as_ref().map_or(Ok(()), |Before(look)| look(core, call, self.key_or_none()))
     }
 
     /// Whether it is still allowed once it is done.
@@ -271,7 +301,13 @@ impl Named {
             Some(id) => Subject::key(judge.keyring(), id, &self.arn),
             None => Subject::Other(&self.arn),
         };
-        judge.allows(operation.spec().permission, subject, self.details.parameters())
+        let permission = operation.spec().permission;
+        let allowed = judge.allows(permission, subject, self.details.parameters());
+        match &self.called {
+            // The same words whether there is such a thing or not, and nothing of why: that may depend on which it is.
+            Some(called) => allowed.map_err(|error| judge.denied_of(error, permission, called)),
+            None => allowed,
+        }
     }
 }
 
@@ -298,6 +334,11 @@ impl Details {
         look: impl Fn(&Core, &RequestContext, KeyId) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Self {
         Self { before: Some(Before(Arc::new(look))), ..self }
+    }
+
+    /// The same, of a call that changes nothing where this look finds that it was carried out before.
+    pub(crate) fn unless_done(self, again: Again) -> Self {
+        Self { again: Some(again), ..self }
     }
 
     pub(crate) fn parameters(&self) -> Parameters<'_> {
@@ -336,13 +377,6 @@ impl Said {
     }
 }
 
-/// The alias by which a text names a key, alone or in an ARN.
-pub(crate) fn alias_in(text: &str) -> Option<AliasName> {
-    let name = text.starts_with(ALIAS_PREFIX).then_some(text);
-    let name = name.or_else(|| text.strip_prefix("arn:")?.splitn(5, ':').nth(4))?;
-    AliasName::parse(name)
-}
-
 impl Core {
     /// Who decides at this moment.
     pub(crate) fn authority(&self) -> Arc<Authority> {
@@ -360,84 +394,5 @@ impl Core {
     pub(crate) fn judged<T>(&self, call: &RequestContext, look: impl FnOnce(&Judge<'_>) -> T) -> T {
         let (keyring, authority): (Arc<Keyring>, _) = (self.keyring(), self.authority());
         look(&Judge::new(self, &keyring, &authority, call))
-    }
-
-    /// The key that a request names, whether there is one with this id or not. Where the operation takes aliases, an
-    /// alias stands for the key that has it in this catalogue.
-    pub(crate) fn key_named(
-        &self,
-        call: &RequestContext,
-        operation: Operation,
-        text: &str,
-        catalogue: &Catalogue,
-    ) -> Result<KeyId, Error> {
-        validate::key_reference(text)?;
-        let reference = self.scope().parse_key_reference(text).map_err(|error| match error {
-            KeyReferenceError::OtherAccount => self.in_other_account(call, operation),
-            error => error.into(),
-        });
-        match reference? {
-            KeyReference::Id(id) => Ok(id),
-            KeyReference::Alias(_) if operation.spec().resource != Resource::KeyOrAlias => {
-                Err(KeyReferenceError::NotAKeyId(validate::shown(text)).into())
-            }
-            KeyReference::Alias(name) => {
-                let unknown = || KeyReferenceError::UnknownAlias(self.scope().alias_arn(name.as_str()));
-                Ok(catalogue.key_with_alias(&name).ok_or_else(unknown)?.id)
-            }
-        }
-    }
-
-    /// What AWS says of a key of another account, whether there is one or not: no policy here can let anybody use it.
-    fn in_other_account(&self, call: &RequestContext, operation: Operation) -> Error {
-        let keyring = self.keyring();
-        let (_, who) = keyring.party(&call.principal);
-        let permission = operation.spec().permission;
-        let what =
-            format!("User: {who} is not authorized to perform: {permission} {}", KeyReferenceError::OtherAccount);
-        Error::permanent(Exception::AccessDenied, what)
-    }
-
-    /// Whether a request names a key by an alias that no key has.
-    pub(crate) fn is_unknown_alias(&self, operation: Operation, text: &str, named: &Result<KeyId, Error>) -> bool {
-        let not_found = matches!(named, Err(error) if error.exception == Exception::NotFound);
-        let is_ours = || matches!(self.scope().parse_key_reference(text), Ok(KeyReference::Alias(_)));
-        not_found && operation.spec().resource == Resource::KeyOrAlias && is_ours()
-    }
-
-    /// What a call names that is no key.
-    pub(crate) fn arn_of(&self, operation: Operation, id: &str) -> Named {
-        let named = self.arn_of_name(operation, id).unwrap_or_else(Named::refused);
-        match operation.spec().resource {
-            Resource::Alias => named.named_by("aliasName", id),
-            Resource::KeyStore => named.named_by("customKeyStoreId", id),
-            Resource::Cluster => named.named_by("clusterId", id),
-            Resource::Principal => named.named_by("principalArn", id),
-            Resource::Group => named.named_by("groupName", id),
-            Resource::Policy => named.named_by("policyName", id),
-            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::AuditLog | Resource::Account => named,
-        }
-    }
-
-    fn arn_of_name(&self, operation: Operation, id: &str) -> Result<Named, Error> {
-        let scope = self.scope();
-        Ok(match operation.spec().resource {
-            Resource::Alias => Named::other(scope.alias_arn(validate::alias_name(id)?)),
-            _ if id.is_empty() => Named::nothing(),
-            Resource::KeyStore => {
-                validate::length("customKeyStoreId", id.len(), 1, limits::KEY_STORE_ID_BYTES)?;
-                Named::other(scope.key_store_arn(id))
-            }
-            Resource::Cluster => Named::other(scope.cluster_arn(validate::cluster_id(id)?.as_str())),
-            Resource::Principal => {
-                validate::principal_arn(scope, "principalArn", id)?;
-                Named::other(id)
-            }
-            Resource::Group => Named::other(scope.group_arn(validate::access_name("groupName", id)?)),
-            Resource::Policy => Named::other(scope.policy_arn(validate::access_name("policyName", id)?)),
-            Resource::Key | Resource::KeyOrAlias | Resource::Approval | Resource::AuditLog | Resource::Account => {
-                Named::nothing()
-            }
-        })
     }
 }

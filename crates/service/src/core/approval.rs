@@ -9,14 +9,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::MutexGuard;
+
 use super::Core;
 use super::access::Named;
 use super::authority::{Authority, Judge, Subject};
 use super::keyring::Keyring;
 use super::proposal::Proposal;
+use super::repeated::Seen;
 use crate::{Error, RequestContext};
 use auth::policy::Parameters;
-use auth::request::NO_RESOURCE;
+use auth::request::{Interface, NO_RESOURCE};
 use model::clock::utc;
 use model::exception::Exception;
 use model::id::{ApprovalId, PrincipalId};
@@ -116,7 +119,7 @@ fn persons<'a>(
 
 /// Looks at approvals as things are at one moment.
 pub(crate) struct Votes<'a> {
-    core: &'a Core,
+    pub(super) core: &'a Core,
     pub(super) keyring: &'a Keyring,
     pub(super) authority: &'a Authority,
     /// What is known of those who voted: not from where.
@@ -140,6 +143,11 @@ impl<'a> Votes<'a> {
             .filter(|(_, faces)| faces.is_disjoint(&requester))
             .filter_map(|(voters, _)| voters.into_iter().find(counts).cloned())
             .collect()
+    }
+
+    /// By which interface it is asked.
+    pub(super) fn interface(&self) -> Interface {
+        self.call.interface
     }
 
     pub(super) fn may_approve(&self, voter: &PrincipalId, resource: &str) -> bool {
@@ -175,13 +183,9 @@ pub(super) fn allows(
     }
     let arn = approval.map_or(NO_RESOURCE, |approval| &approval.request.resource);
     let permission = operation.spec().permission;
-    judge.allows(permission, Subject::Other(arn), Parameters::default()).map_err(|error| match judge.principal() {
-        Some(principal) if error.exception == Exception::AccessDenied => {
-            let (who, id) = (&principal.arn, super::validate::shown(id.as_str()));
-            let what = format!("User: {who} is not authorized to perform: {permission} on what approval {id} is about");
-            Error::permanent(Exception::AccessDenied, what)
-        }
-        _ => error,
+    judge.allows(permission, Subject::Other(arn), Parameters::default()).map_err(|error| {
+        let id = super::validate::shown(id.as_str());
+        judge.denied_of(error, permission, &format!("what approval {id} is about"))
     })
 }
 
@@ -197,18 +201,28 @@ impl Core {
     }
 
     /// Lets a call that is permitted go on if others need not approve it, or if they have, which that spends. Permission
-    /// and state are looked at before somebody is asked, and again once it is spent.
-    pub(super) async fn agreed(&self, call: &RequestContext, operation: Operation, named: &Named) -> Result<(), Error> {
+    /// and state are looked at before somebody is asked, and again once it is spent. What it gives is to be held until the
+    /// call has been carried out: one that repeats it waits for that, and finds it done.
+    pub(super) async fn agreed(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        named: &Named,
+    ) -> Result<Option<MutexGuard<'_, ()>>, Error> {
         if !self.inner.approvals.load().operations.contains(&operation) {
-            return Ok(());
+            return Ok(None);
         }
         let rule = self.approvals();
         let Some(proposal) = named.proposal(self) else {
             return Err(Error::internal("nothing says what is to be approved"));
         };
         if proposal.is_free() {
-            return Ok(());
+            return Ok(None);
         }
+        let turn = match self.seen_again(call, operation, named).await? {
+            Seen::Done => return Ok(None),
+            Seen::New(turn) => turn,
+        };
         named.is_open(self, call, operation)?;
         if proposal.is_too_long() {
             let what =
@@ -216,7 +230,8 @@ impl Core {
             return Err(Error::permanent(Exception::LimitExceeded, what));
         }
         self.spend(call, operation, &rule, named, &proposal).await?;
-        named.is_open(self, call, operation)
+        named.is_open(self, call, operation)?;
+        Ok(turn)
     }
 
     async fn spend(

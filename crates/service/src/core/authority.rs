@@ -233,6 +233,18 @@ impl<'a> Judge<'a> {
         Error::permanent(Exception::AccessDenied, what)
     }
 
+    /// A denial of what the caller has not named by its ARN, in words that are the same whatever it is.
+    pub(crate) fn denied_of(&self, error: Error, permission: &str, what: &str) -> Error {
+        match self.principal() {
+            Some(principal) if error.exception == Exception::AccessDenied => {
+                let who = &principal.arn;
+                let what = format!("User: {who} is not authorized to perform: {permission} on {what}");
+                Error::permanent(Exception::AccessDenied, what)
+            }
+            _ => error,
+        }
+    }
+
     /// What somebody is told who is nobody.
     pub(crate) fn unmapped(&self) -> Error {
         let name = self.call.principal.as_str();

@@ -7,7 +7,7 @@ use super::{Core, validate};
 use crate::Error;
 use model::exception::Exception;
 use model::id::KeyStoreId;
-use model::key_store::ConnectionState;
+use model::key_store::{ConnectionState, Event, Next};
 use model::limits;
 use store::{Catalogue, KeyStore};
 
@@ -25,6 +25,20 @@ impl Core {
     /// The store with this id.
     pub(crate) fn store_with_id(&self, id: &str) -> Result<Arc<KeyStore>, Error> {
         store_with_id(&self.inner.store.catalogue(), id).cloned()
+    }
+
+    /// Whether this can happen to the store with this id, in its present state.
+    pub(crate) fn can_happen(&self, id: &str, event: Event) -> Result<(), Error> {
+        let store = self.store_with_id(id)?;
+        match store.state.next(event) {
+            Next::Refused => Err(Error::of_store(store::Error::State(store.state))),
+            Next::State(_) | Next::Gone => Ok(()),
+        }
+    }
+
+    /// Whether the store with this id is as it would be after this.
+    pub(crate) fn has_happened(&self, id: &str, event: Event) -> bool {
+        self.store_with_id(id).is_ok_and(|store| store.state.next(event) == Next::State(store.state))
     }
 
     /// The store with this id and its cluster, if it is connected.

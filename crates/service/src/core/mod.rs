@@ -22,11 +22,13 @@ pub(crate) mod error;
 pub(crate) mod grant_token;
 pub(crate) mod granted;
 pub(crate) mod hsm_cluster;
+pub(crate) mod hsm_room;
 pub(crate) mod key_access;
 pub(crate) mod key_store;
 pub(crate) mod keyring;
 mod log_recorder;
 pub(crate) mod meant;
+pub(crate) mod naming;
 mod noted;
 pub(crate) mod notes;
 pub mod observer;
@@ -38,6 +40,7 @@ pub(crate) mod rate;
 pub mod recorder;
 mod refusals;
 pub(crate) mod release;
+pub(crate) mod repeated;
 pub(crate) mod room;
 pub(crate) mod service_event;
 mod shares;
@@ -59,6 +62,7 @@ pub use self::log_recorder::LogRecorder;
 use self::access_key::AccessUses;
 use self::admission::Admission;
 use self::approval::Approvals;
+use self::approvers::Approvers;
 use self::audit_reader::AuditLog;
 use self::authority::Authority;
 use self::budget::Budgets;
@@ -68,6 +72,7 @@ use self::keyring::Keyrings;
 use self::observer::Observer;
 use self::rate::{RateLimits, Rates};
 use self::recorder::{Recorder, Records};
+use self::repeated::Turns;
 use self::service_event::ServiceEvents;
 use self::strangers::Strangers;
 use self::turned_away::TurnedAway;
@@ -118,6 +123,7 @@ struct Inner {
     turned_away: Mutex<TurnedAway>,
     authority: ArcSwap<Authority>,
     approvals: ArcSwap<Approvals>,
+    approvers: Approvers,
     rates: ArcSwap<Rates>,
     /// Of keys for which no policy was put.
     default_policy: Compiled,
@@ -133,6 +139,8 @@ struct Inner {
     release_lock: RwLock<()>,
     /// Held by a change of who may do what, from the look at whether it is allowed to its being on record.
     access_turn: tokio::sync::Mutex<()>,
+    /// Held by calls that others have approved, and that may come again.
+    repetitions: Turns,
 }
 
 impl Core {
@@ -160,6 +168,7 @@ impl Core {
             turned_away: Mutex::default(),
             authority: ArcSwap::default(),
             approvals: ArcSwap::default(),
+            approvers: Approvers::default(),
             rates: ArcSwap::from_pointee(rates),
             default_policy,
             admission,
@@ -171,6 +180,7 @@ impl Core {
             access_uses: AccessUses::default(),
             release_lock: RwLock::default(),
             access_turn: tokio::sync::Mutex::default(),
+            repetitions: Turns::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -222,6 +232,14 @@ impl Core {
 
     pub(crate) fn usages(&self) -> &Usages {
         &self.inner.usages
+    }
+
+    pub(crate) fn approvers_found(&self) -> &Approvers {
+        &self.inner.approvers
+    }
+
+    pub(crate) fn repetitions(&self) -> &Turns {
+        &self.inner.repetitions
     }
 
     pub(crate) fn access_uses(&self) -> &AccessUses {

@@ -372,9 +372,14 @@ mod tests {
             of().pairs("a", [("b=c", "d")]),
             of().text("a", "b\n"),
             of().text("a", "b\\n"),
+            of().text("a", "b\u{202e}"),
+            of().text("a", "b\\u{202e}"),
+            of().text("a", "b\u{200f}"),
         ];
         let words: std::collections::BTreeSet<&str> = all.iter().map(Proposal::words).collect();
         assert_eq!(words.len(), all.len(), "{words:?}");
+        // What sets the direction of writing, or breaks a line, is shown and not done.
+        assert!(words.iter().all(|words| words.chars().all(|c| ('\u{20}'..'\u{7f}').contains(&c))), "{words:?}");
     }
 
     #[test]

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use super::access::{Details, Named, alias_in};
+use super::access::{Details, Named};
 use super::authority::Judge;
 use super::key_access::KeyAccess;
+use super::naming::alias_in;
 use super::recorder::Ending;
 use crate::core::Core;
 use crate::core::pipeline::guarded;
@@ -149,7 +150,7 @@ impl Core {
             let ending = Ending::new(call, operation, started).of_one(&core, caller, asked);
             let mut ending = Ending { decided_by, ..ending };
             let work = async {
-                core.agreed(call, operation, asked).await?;
+                let _turn = core.agreed(call, operation, asked).await?;
                 if operation.spec().effect == Effect::Changes && !ending.about.is_dry_run() {
                     core.intend(&mut ending).await?;
                 }

@@ -7,6 +7,7 @@ use crate::core::cluster_registry::ClusterSpec;
 use crate::core::notes::Notes;
 use crate::core::pin_record::said_of;
 use crate::core::proposal::Proposal;
+use crate::core::repeated::{Again, Done};
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
 use crate::{Error, RequestContext, Service};
@@ -53,7 +54,12 @@ impl Service {
         let notes = Notes::default();
         let looked = Arc::clone(&input);
         let resource = self.core.arn_of(Operation::CreateKeyStore, "").noting(&notes).asking(proposal);
-        let resource = resource.if_before(move |core, _| looked.checked(core).map(drop));
+        let (done, repeated) = (Done::default(), Arc::clone(&input));
+        let again = Again::recorded(&done, &input.name, move |core, _| {
+            let input = Arc::clone(&repeated);
+            async move { input.was_made(&core).await }
+        });
+        let resource = resource.if_before(move |core, _| looked.checked(core).map(drop)).unless_done(again);
         let core = self.core.clone();
         self.core
             .on_one(call, Operation::CreateKeyStore, resource, async move {
@@ -63,6 +69,9 @@ impl Service {
                 if let Some(twin) = twin(&core, &cluster, &input).await? {
                     answer(&twin);
                     return Ok(twin);
+                }
+                if done.is_found() {
+                    return Err(Done::gone("the key store"));
                 }
                 let (spec, anchor) = input.is_possible(&core, &cluster)?;
                 inspect(&core, &spec, &anchor, Exception::IncorrectTrustAnchor).await?;
@@ -99,6 +108,13 @@ impl CreateKeyStoreInput {
             self.is_possible(core, &cluster)?;
         }
         Ok(cluster)
+    }
+
+    /// Whether the same call has made it.
+    async fn was_made(&self, core: &Core) -> Result<bool, Error> {
+        // What is wrong with it is told where it is looked at.
+        let Ok(cluster) = self.checked(core) else { return Ok(false) };
+        Ok(twin(core, &cluster, self).await?.is_some())
     }
 
     /// Whether there is nothing in the way of a new store.

@@ -1,6 +1,7 @@
 //! DeleteKeyStore: forgets a key store that is disconnected and empty. Its HSMs are not touched.
 
 use crate::{Error, RequestContext, Service};
+use model::key_store::Event;
 use model::operation::Operation;
 
 impl Service {
@@ -8,6 +9,12 @@ impl Service {
     /// officer set kmsuser's PIN again.
     pub async fn delete_key_store(&self, call: &RequestContext, id: &str) -> Result<(), Error> {
         let resource = self.core.arn_of(Operation::DeleteKeyStore, id).asking(|_, say| say);
+        let looked = id.to_owned();
+        let resource = resource.if_before(move |core, _| {
+            core.can_happen(&looked, Event::Delete)?;
+            let keys = core.store().catalogue().key_count_of(&looked.as_str().into());
+            if keys == 0 { Ok(()) } else { Err(Error::of_store(store::Error::HasKeys)) }
+        });
         let (core, id) = (self.core.clone(), id.to_owned());
         self.core
             .on_one(call, Operation::DeleteKeyStore, resource, async move {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::access::Named;
 use crate::core::key_store::store_with_id;
 use crate::core::{Core, page, validate};
 use crate::{Error, Page, RequestContext, Service};
@@ -55,7 +56,8 @@ impl Service {
         self.core.store().catalogue().key_stores().map(|store| view(&self.core, store)).collect()
     }
 
-    /// Shows key stores with the health of their HSMs. At most one of id and name is not empty.
+    /// Shows key stores with the health of their HSMs. At most one of id and name is not empty; permission is asked about the
+    /// store that is named, and about none in particular where all are listed.
     pub async fn describe_key_stores(
         &self,
         call: &RequestContext,
@@ -65,7 +67,19 @@ impl Service {
         marker: &str,
     ) -> Result<Page<KeyStoreView>, Error> {
         let said = (name.to_owned(), marker.to_owned());
-        let resource = self.core.arn_of(Operation::DescribeKeyStores, id);
+        // A store that is named is asked about, by its name as by its id. Which one has the name is looked at once: what is
+        // shown is what was asked about.
+        let named = match (id, name) {
+            ("", name) if !name.is_empty() => Some(self.core.store().catalogue().key_store_named(name).cloned()),
+            _ => None,
+        };
+        let resource = match &named {
+            Some(store) => {
+                let id = store.as_ref().map(|store| store.id.as_str());
+                Named::key_store_called(self.core.scope(), id, name)
+            }
+            None => self.core.arn_of(Operation::DescribeKeyStores, id),
+        };
         let resource = resource.asking(move |_, say| say.text("customKeyStoreName", &said.0).page(limit, &said.1));
         let (id, name, marker) = (id.to_owned(), name.to_owned(), marker.to_owned());
         self.core
@@ -78,8 +92,8 @@ impl Service {
                     ("", "") => None,
                     (id, "") => Some(store_with_id(&catalogue, id)?),
                     ("", name) => {
-                        let named = catalogue.key_store_named(name);
-                        Some(named.ok_or_else(|| Error::no_such_key_store("name", name))?)
+                        let known = named.flatten().and_then(|store| catalogue.key_store(&store.id));
+                        Some(known.ok_or_else(|| Error::no_such_key_store("name", name))?)
                     }
                     _ => return Err(Error::validation("Specify either a key store id or a key store name, not both.")),
                 };

@@ -1,12 +1,17 @@
 //! CreateAlias: a further name for a key.
 
+use std::sync::Arc;
+
 use crate::core::notes::Notes;
+use crate::core::repeated::{Again, Done};
+use crate::core::room;
 use crate::core::{Core, validate};
 use crate::keys::token;
 use crate::keys::update_alias::target;
 use crate::{Error, RequestContext, Service};
+use model::id::KeyId;
 use model::operation::Operation;
-use store::Admits;
+use store::{Admits, ClientToken};
 
 /// What is to be made.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +30,22 @@ impl Service {
         let operation = Operation::CreateAlias;
         let (said, of_look) = (input.target_key_id.clone(), input.clone());
         let look = move |core: &Core, call: &RequestContext| {
-            target(core, call, operation, &of_look.target_key_id)?;
+            let key = target(core, call, operation, &of_look.target_key_id)?.id;
             validate::client_token(&of_look.client_token)?;
-            validate::new_alias(&of_look.alias_name).map(drop)
+            let name = validate::new_alias(&of_look.alias_name)?;
+            core.has_room(|catalogue| {
+                room::is_free(catalogue, &name)?;
+                room::for_alias(catalogue, key, core.quotas().aliases_per_key)
+            })
         };
+        let (done, repeated) = (Done::default(), Arc::new(input.clone()));
+        let again = Again::recorded(&done, &input.client_token, move |core, call| {
+            let input = Arc::clone(&repeated);
+            async move { was_made(&core, &call, &input).await }
+        });
         let notes = Notes::default();
         let alias = self.core.arn_of(operation, &input.alias_name).noting(&notes);
-        let resource = alias.asking(move |_, say| say.text("targetKeyId", &said)).if_before(look);
+        let resource = alias.asking(move |_, say| say.text("targetKeyId", &said)).if_before(look).unless_done(again);
         let (core, call_of_task) = (self.core.clone(), call.clone());
         self.core
             .on_one(call, operation, resource, async move {
@@ -39,8 +53,10 @@ impl Service {
                 validate::client_token(&input.client_token)?;
                 let key = target(&core, &call_of_task, operation, &input.target_key_id)?;
                 notes.about(core.scope().key_arn(key.id));
-                let parameters = [name.as_str(), &key.id.to_string()];
-                let token = token::of(&core, &call_of_task, operation, input.client_token, parameters);
+                if done.is_found() {
+                    return Ok(());
+                }
+                let token = token_of(&core, &call_of_task, input.client_token, name.as_str(), key.id);
                 let admits = Admits { states: operation.spec().allowed_states, most: core.quotas().aliases_per_key };
                 core.store()
                     .create_alias(&name, key.id, admits, token.as_ref())
@@ -51,4 +67,22 @@ impl Service {
             })
             .await
     }
+}
+
+/// Whether the same client token has made it, whatever became of the alias since.
+async fn was_made(core: &Core, call: &RequestContext, input: &CreateAliasInput) -> Result<bool, Error> {
+    let CreateAliasInput { alias_name, target_key_id, client_token } = input;
+    validate::client_token(client_token)?;
+    // What is wrong with the rest is told where the call is looked at.
+    let Ok(key) = core.key_named(call, Operation::CreateAlias, target_key_id, &core.store().catalogue()) else {
+        return Ok(false);
+    };
+    match token_of(core, call, client_token.clone(), alias_name, key) {
+        Some(token) => Ok(core.store().key_of_token(&token).await.map_err(|error| core.of_store(error))?.is_some()),
+        None => Ok(false),
+    }
+}
+
+fn token_of(core: &Core, call: &RequestContext, token: String, name: &str, key: KeyId) -> Option<ClientToken> {
+    token::of(core, call, Operation::CreateAlias, token, [name, &key.to_string()])
 }

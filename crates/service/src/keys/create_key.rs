@@ -7,6 +7,8 @@ use crate::core::access::{Details, NO_KEY, Named};
 use crate::core::meant::Meant;
 use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
+use crate::core::repeated::{Again, Done};
+use crate::core::room;
 use crate::core::{Core, validate};
 use crate::keys::describe_key::{KeyMetadata, metadata};
 use crate::keys::recorded::{constant, note_material, recorded};
@@ -19,7 +21,7 @@ use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::operation::Operation;
 use store::access::{Names, NewKeyPolicy};
-use store::{Begun, NewKey};
+use store::{Begun, ClientToken, NewKey};
 
 /// What is to be made.
 #[derive(Clone, Debug, Default)]
@@ -50,15 +52,21 @@ impl Service {
         // Tags are given to a key, if to one that has no id yet.
         let tagged = Named::other(self.core.scope().key_arn(NO_KEY)).with(details);
         let wanted = Arc::new(Wanted { input, tagged, store: Meant::default(), names: Meant::default() });
-        let [said, looked] = [&wanted; 2].map(Arc::clone);
+        let [said, looked, repeated] = [&wanted; 3].map(Arc::clone);
+        let done = Done::default();
+        let again = Again::recorded(&done, &wanted.input.client_token, move |core, call| {
+            let wanted = Arc::clone(&repeated);
+            async move { wanted.was_made(&core, &call).await }
+        });
         let resource = named
             .asking(move |core, say| said.proposal(core, say))
-            .if_before(move |core, call| looked.checked(core, call).map(drop));
+            .if_before(move |core, call| looked.can_be_made(core, call))
+            .unless_done(again);
         let (core, lifecycle, call_of_task) = (self.core.clone(), self.lifecycle.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKey, resource, async move {
                 let checked = wanted.checked(&core, &call_of_task)?;
-                let (key, made) = begin(&core, &lifecycle, &call_of_task, &wanted.input, checked).await?;
+                let (key, made) = begin(&core, &lifecycle, &call_of_task, (&wanted.input, &done), checked).await?;
                 let keyring = core.keyring();
                 let entry = keyring.key(key).ok_or_else(|| Error::internal("a key that was made is not there"))?;
                 if made {
@@ -120,6 +128,36 @@ impl Wanted {
         core.connected_store(store.as_str())?;
         Ok(Checked { store, tags, policy })
     }
+
+    /// The same, and whether there is room for one more key.
+    fn can_be_made(&self, core: &Core, call: &RequestContext) -> Result<(), Error> {
+        let Checked { store, .. } = self.checked(core, call)?;
+        let (_, members) = core.connected_store(store.as_str())?;
+        members.room(&core.store().catalogue(), &store)?;
+        core.has_room(|catalogue| room::for_key(catalogue, &store, core.quotas().keys_per_key_store))
+    }
+
+    /// Whether the same client token has begun it.
+    async fn was_made(&self, core: &Core, call: &RequestContext) -> Result<bool, Error> {
+        if self.input.client_token.is_empty() {
+            return Ok(false);
+        }
+        // What is wrong with it is told where it is looked at.
+        let Ok(checked) = self.checked(core, call) else { return Ok(false) };
+        match token_of(core, call, &self.input, &checked) {
+            Some(token) => Ok(core.store().key_of_token(&token).await.map_err(Error::of_store)?.is_some()),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The client token of a call, with all that must be the same when it comes again.
+fn token_of(core: &Core, call: &RequestContext, input: &CreateKeyInput, checked: &Checked) -> Option<ClientToken> {
+    let Checked { store, tags, policy } = checked;
+    let said = [store.as_str(), &input.description].into_iter();
+    let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
+    let parameters = parameters.chain(policy.iter().map(|policy| policy.document.as_str()));
+    token::of(core, call, Operation::CreateKey, input.client_token.clone(), parameters)
 }
 
 /// Tags need a permission of their own.
@@ -133,13 +171,11 @@ async fn begin(
     core: &Core,
     lifecycle: &Lifecycle,
     call: &RequestContext,
-    CreateKeyInput { description, client_token, .. }: &CreateKeyInput,
-    Checked { store: store_id, tags, policy }: Checked,
+    (input, repeated): (&CreateKeyInput, &Done),
+    checked: Checked,
 ) -> Result<(KeyId, bool), Error> {
-    let said = [store_id.as_str(), description].into_iter();
-    let parameters = said.chain(tags.iter().flat_map(|(name, value)| [name.as_str(), value]));
-    let parameters = parameters.chain(policy.iter().map(|policy| policy.document.as_str()));
-    let token = token::of(core, call, Operation::CreateKey, client_token.clone(), parameters);
+    let token = token_of(core, call, input, &checked);
+    let Checked { store: store_id, tags, policy } = checked;
     // Held from the look at the token to the entry in the list of what is being made, so that two calls with one
     // token never work on the same key.
     let mut creations = lifecycle.creations().lock().await;
@@ -151,13 +187,15 @@ async fn begin(
     };
     let begun = match known {
         Some(key) => Begun::Existing(key),
+        // Nobody has approved another one.
+        None if repeated.is_found() => return Err(Done::gone("the key that this client token began")),
         None => {
             // Before there is a row, and held until there is one: nothing is begun that cannot be finished.
             members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, None))?;
             members.room(&core.store().catalogue(), &store_id)?;
             let hsms: Vec<HsmId> = members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
             let most = core.quotas().keys_per_key_store;
-            let (description, in_place) = (description.clone(), members.in_place);
+            let (description, in_place) = (input.description.clone(), members.in_place);
             let new = NewKey { key_store: store_id, description, tags, hsms, in_place, most };
             let beginning = core.store().begin_key_with_policy(new, policy.clone(), token.as_ref());
             transient(VersionStep::RecordBegun, beginning).await.map_err(Error::of_store)?

@@ -52,7 +52,19 @@ impl Service {
             Ok(core.scope().key_arn(key.id))
         };
         let look = |core: &Core, _: &RequestContext, id| match core.store().catalogue().key(id) {
-            Some(key) => may_be_rotated(core, key),
+            Some(key) => {
+                may_be_rotated(core, key)?;
+                match key.unfinished() {
+                    Some(version) if version.cause != Some(RotationCause::Request) => {
+                        Err(core.of_store(store::Error::Rotating(id)))
+                    }
+                    Some(_) => Ok(()),
+                    None => {
+                        let (_, members) = core.connected_store(key.key_store.as_str())?;
+                        members.room(&core.store().catalogue(), &key.key_store)
+                    }
+                }
+            }
             None => Ok(()),
         };
         let details = Details::default().asking(|_, say| say).if_before(look);

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use crate::core::Core;
 use crate::core::access::Details;
 use crate::core::cluster_registry::ActiveCluster;
+use crate::core::repeated::{Again, Done};
 use crate::{Error, RequestContext, Service};
 use model::id::KeyVersionId;
 use model::key::KeyState;
@@ -36,8 +37,12 @@ impl Service {
         key_id: &str,
         to: KeyState,
     ) -> Result<(), Error> {
+        let done = Done::default();
+        let again = Again::seen(&done, "", move |core, _, id| {
+            core.store().catalogue().key(id).is_some_and(|key| key.state == to)
+        });
         let work = move |core: Core, key: Arc<Key>| async move {
-            if key.state == to {
+            if key.state == to || done.is_found() {
                 // Whoever switched it may not have been answered yet.
                 core.wait_for_releases();
                 return Ok(());
@@ -51,7 +56,7 @@ impl Service {
             tracing::info!(key = %key.id, to = to.name(), "the key was switched");
             Ok(())
         };
-        let details = Details::default().asking(|_, say| say);
+        let details = Details::default().asking(|_, say| say).unless_done(again);
         self.core.on_key_with(call, operation, key_id, details, work).await
     }
 }

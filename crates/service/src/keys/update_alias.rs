@@ -7,6 +7,8 @@ use crate::core::access::{Details, Named};
 use crate::core::meant::Meant;
 use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
+use crate::core::repeated::{Again, Done};
+use crate::core::room;
 use crate::{Error, RequestContext, Service};
 use model::exception::Exception;
 use model::id::{AliasName, KeyId, KeyReferenceError};
@@ -30,11 +32,22 @@ impl Service {
         let (core, call_of_task) = (self.core.clone(), call.clone());
         let (alias, target_key_id) = (alias.to_owned(), target_key_id.to_owned());
         let of_look = (alias.clone(), target_key_id.clone());
+        let same = of_look.clone();
         let look = move |core: &Core, call: &RequestContext| {
-            target(core, call, operation, &of_look.1)?;
-            owner(core, call, operation, &of_look.0).map(drop)
+            let target = target(core, call, operation, &of_look.1)?.id;
+            let (_, from) = owner(core, call, operation, &of_look.0)?;
+            let most = core.quotas().aliases_per_key;
+            if from == target { Ok(()) } else { core.has_room(|catalogue| room::for_alias(catalogue, target, most)) }
         };
-        let resource = resource.if_before(look);
+        let done = Done::default();
+        let again = Again::seen(&done, "", move |core, call, _| {
+            let catalogue = core.store().catalogue();
+            let (alias, target) =
+                (AliasName::parse(&same.0), core.key_named(call, operation, &same.1, &catalogue).ok());
+            let owner = alias.and_then(|alias| catalogue.key_with_alias(&alias));
+            owner.is_some_and(|owner| Some(owner.id) == target)
+        });
+        let resource = resource.if_before(look).unless_done(again);
         self.core
             .on_one(call, operation, resource, async move {
                 let call = &call_of_task;
@@ -44,6 +57,9 @@ impl Service {
                 for _ in 0..LOOKS {
                     let (name, from) = owner(&core, call, operation, &alias)?;
                     held.is_still(&alias, from)?;
+                    if done.is_found() {
+                        return Ok(());
+                    }
                     match core.store().move_alias(&name, from, target, admits).await {
                         Ok(()) => {
                             tracing::info!(alias = %name, %from, to = %target, "alias given to another key");

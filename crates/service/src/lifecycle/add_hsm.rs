@@ -20,7 +20,7 @@ use crate::Error;
 use crate::core::Core;
 use crate::core::cluster_registry::{ClusterSpec, RunningCluster};
 use crate::core::pin_record::{READS, busy, said_of};
-use crate::core::room::holds_all;
+use crate::core::hsm_room::holds_all;
 use cluster::kmsuser::{Said, record_of};
 use cluster::transport::{Claim, Fingerprints, Question};
 use model::exception::Exception;

@@ -2,6 +2,7 @@
 
 use super::approvals::{approvals, arn, asked, bench, by, created, put, shown};
 use super::bench::{Bench, FREE, anchor};
+use crate::core::directory::default_document;
 use crate::{
     AddHsmInput, Attached, CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput,
     CreatePrincipalInput, Error, PutKeyPolicyInput, PutPolicyInput, RequestContext, ResyncInput, RetireGrantInput,
@@ -23,6 +24,10 @@ async fn no_operation_that_changes_something_gets_past() {
     // What could not be carried out is asked of nobody.
     put(&bench, "mine", "{\"Effect\":\"Allow\",\"Action\":\"kms:Encrypt\",\"Resource\":\"*\"}").await;
     bench.service.create_group(&admin, "red").await.unwrap();
+    bench.service.add_group_member(&admin, "red", ARN).await.unwrap();
+    bench.service.create_group(&admin, "green").await.unwrap();
+    // Nor is what would change nothing.
+    bench.service.tag_resource(&admin, &key, vec![("old".into(), "1".into())]).await.unwrap();
     bench.service.create_access_key(&admin, ARN).await.unwrap();
     let operations: Vec<_> = Operation::ALL.iter().copied().filter(|one| one.can_need_approval()).collect();
     bench.service.set_approvals(approvals(&operations, 1));
@@ -65,14 +70,20 @@ async fn carried_out(
         Operation::CreateKey => service.create_key(call, CreateKeyInput::default()).await.map(drop),
         Operation::UpdateKeyDescription => service.update_key_description(call, key, "new".into()).await,
         Operation::TagResource => service.tag_resource(call, key, tags()).await,
-        Operation::UntagResource => service.untag_resource(call, key, names()).await,
+        Operation::UntagResource => service.untag_resource(call, key, vec!["old".into()]).await,
         Operation::CreateAlias => {
             let (alias_name, target_key_id) = ("alias/a".into(), key.to_owned());
             service.create_alias(call, CreateAliasInput { alias_name, target_key_id, ..Default::default() }).await
         }
-        Operation::UpdateAlias => service.update_alias(call, "alias/there", key).await,
+        Operation::UpdateAlias => {
+            let other = off(bench, Operation::DisableKey).await;
+            service.update_alias(call, "alias/there", &other).await
+        }
         Operation::DeleteAlias => service.delete_alias(call, "alias/there").await,
-        Operation::EnableKey => service.enable_key(call, key).await,
+        Operation::EnableKey => {
+            let other = off(bench, Operation::DisableKey).await;
+            service.enable_key(call, &other).await
+        }
         Operation::DisableKey => service.disable_key(call, key).await,
         Operation::ScheduleKeyDeletion => service.schedule_key_deletion(call, key, None).await.map(drop),
         // What these need is a state that the key does not have: it is looked at first.
@@ -88,7 +99,8 @@ async fn carried_out(
         Operation::EnableKeyRotation => service.enable_key_rotation(call, key, None).await,
         Operation::DisableKeyRotation => service.disable_key_rotation(call, key).await,
         Operation::PutKeyPolicy => {
-            let input = PutKeyPolicyInput { key_id: key.to_owned(), default_policy: true, ..Default::default() };
+            let policy = default_document(service.core.scope()).replace("\"Sid\"", " \"Sid\"");
+            let input = PutKeyPolicyInput { key_id: key.to_owned(), policy, ..Default::default() };
             service.put_key_policy(call, input).await.map(drop)
         }
         Operation::CreateGrant => service.create_grant(call, grant(key, ARN)).await.map(drop),
@@ -103,13 +115,13 @@ async fn carried_out(
             service.create_key_store(call, input).await.map(drop)
         }
         Operation::UpdateKeyStore => {
-            let key_store_id = bench.spare_key_store().await.to_string();
+            let key_store_id = spare(bench).await;
             let input = UpdateKeyStoreInput { key_store_id, password: Some(secret()), ..Default::default() };
             service.update_key_store(call, input).await
         }
-        Operation::ConnectKeyStore => service.connect_key_store(call, &store).await,
+        Operation::ConnectKeyStore => service.connect_key_store(call, &spare(bench).await).await,
         Operation::DisconnectKeyStore => service.disconnect_key_store(call, &store).await,
-        Operation::DeleteKeyStore => service.delete_key_store(call, &store).await,
+        Operation::DeleteKeyStore => service.delete_key_store(call, &spare(bench).await).await,
         Operation::AddHsm => {
             bench.configure(&[supervisor::Settings::of_a_test("hsm-c", "zone-c")]);
             let input = AddHsmInput {
@@ -144,7 +156,7 @@ async fn carried_out(
         Operation::DeleteAccessKey => service.delete_access_key(call, ARN, &access_key(bench)).await,
         Operation::CreateGroup => service.create_group(call, "blue").await,
         Operation::DeleteGroup => service.delete_group(call, "red").await,
-        Operation::AddGroupMember => service.add_group_member(call, "red", ARN).await,
+        Operation::AddGroupMember => service.add_group_member(call, "green", ARN).await,
         Operation::RemoveGroupMember => service.remove_group_member(call, "red", ARN).await,
         Operation::PutPolicy => {
             let document = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\"}]}";
@@ -155,6 +167,15 @@ async fn carried_out(
         Operation::AttachPolicy => service.attach_policy(call, "Auditor", bert()).await,
         Operation::DetachPolicy => service.detach_policy(call, "Approver", bert()).await,
         other => panic!("{other:?} changes something; have it called here, with all of its parameters in its proposal"),
+    }
+}
+
+/// A key store without keys.
+async fn spare(bench: &Bench) -> String {
+    let known = bench.store.catalogue().key_store_named("spare").map(|store| store.id.to_string());
+    match known {
+        Some(id) => id,
+        None => bench.spare_key_store().await.to_string(),
     }
 }
 
@@ -176,4 +197,12 @@ async fn off(bench: &Bench, by: Operation) -> String {
     }
     of.set_approvals((*rule).clone());
     key
+}
+
+/// The digest of a call has its operation by the name of its record: no two have one.
+#[test]
+fn no_two_operations_that_may_need_approval_have_one_name() {
+    let operations = || Operation::ALL.iter().filter(|one| one.can_need_approval());
+    let events: std::collections::BTreeSet<&str> = operations().map(|one| one.spec().event).collect();
+    assert_eq!(events.len(), operations().count());
 }

@@ -1,7 +1,7 @@
 //! Changes of calls that others have to approve: asking, voting, using once.
 
-use super::checks::{INSTALLATION, has_room, principal_is_there};
-use super::{Approval, ApprovalState, NewApproval, Request, Requested, Vote, load};
+use super::checks::{INSTALLATION, has_room, principal_is_there, too_many};
+use super::{Approval, ApprovalState, CLOCK_STEP_MILLIS, NewApproval, Request, Requested, Vote, load};
 use crate::change::Transaction;
 use crate::engine::Connection;
 use crate::engine::value::values;
@@ -10,9 +10,14 @@ use crate::reserve::Purpose;
 use crate::{AccessError, AccessQuota, Error, Store};
 use model::id::{ApprovalId, PrincipalId};
 
+/// Votes that one approval may have: each is looked at with each other one whenever it is shown.
+const VOTES: usize = if cfg!(test) { 4 } else { 256 };
 /// Expired ones that one change clears: each of them is an entry in the change log.
 const CLEARED_AT_ONCE: i64 = 64;
-/// Those that are over and have not expired, beyond which the oldest are cleared too.
+/// Of one requester, those that are over and have not expired, beyond which its oldest are cleared: whoever asks and takes
+/// back again and again takes neither room nor memory from others, and drives nobody's out of the list.
+const OVER_OF_ONE: i64 = if cfg!(test) { 2 } else { 64 };
+/// In all, those that are over and have not expired, beyond which the oldest are cleared too.
 const OVER: i64 = if cfg!(test) { 4 } else { 1_024 };
 
 impl Store {
@@ -22,7 +27,7 @@ impl Store {
         let now = self.inner.clock.unix_millis();
         self.change(move |database| {
             Box::pin(async move {
-                clear(database, now).await?;
+                clear(database, new.request.requester.as_str(), now).await?;
                 if let Some(id) = waiting(database, &new.request, now).await? {
                     return Ok(Requested::Existing(id));
                 }
@@ -70,6 +75,9 @@ impl Store {
                 }
                 if is_kept {
                     principal_is_there(database, &voter).await?;
+                }
+                if !approval.votes.contains_key(&voter) && vote == Vote::Approve && approval.votes.len() >= VOTES {
+                    return Err(too_many(AccessQuota::Votes, id.as_str(), VOTES));
                 }
                 database.changes(Entity::Approval(id.clone())).await?;
                 let upsert = "INSERT INTO approval_votes (approval_id, voter, vote, voted_at) \
@@ -150,10 +158,16 @@ async fn write_state(database: &mut Transaction, id: &ApprovalId, to: ApprovalSt
 }
 
 /// Clears what has expired, and the oldest of too many that are over.
-async fn clear(database: &mut Transaction, now: i64) -> Result<(), Error> {
-    let expired = "DELETE FROM approvals WHERE id IN \
-                   (SELECT id FROM approvals WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING id";
-    let mut cleared: Vec<(String,)> = database.all(expired, values![now, CLEARED_AT_ONCE]).await?;
+async fn clear(database: &mut Transaction, requester: &str, now: i64) -> Result<(), Error> {
+    // Those that are ahead of a calendar that was set back are as good as expired.
+    let expired = "DELETE FROM approvals WHERE id IN (SELECT id FROM approvals WHERE expires_at <= $1 \
+                   OR created_at > $2 ORDER BY expires_at LIMIT $3) RETURNING id";
+    let ahead = now.saturating_add(CLOCK_STEP_MILLIS);
+    let mut cleared: Vec<(String,)> = database.all(expired, values![now, ahead, CLEARED_AT_ONCE]).await?;
+    let own_over = "DELETE FROM approvals WHERE id IN (SELECT id FROM approvals WHERE requester = $1 AND state <> $2 \
+                    ORDER BY created_at DESC, id LIMIT $3 OFFSET $4) RETURNING id";
+    let own = values![requester, ApprovalState::Waiting.name(), CLEARED_AT_ONCE, OVER_OF_ONE];
+    cleared.extend::<Vec<(String,)>>(database.all(own_over, own).await?);
     let over = "DELETE FROM approvals WHERE id IN \
                 (SELECT id FROM approvals WHERE state <> $1 ORDER BY created_at DESC, id LIMIT $2 OFFSET $3) RETURNING id";
     let over = database.all(over, values![ApprovalState::Waiting.name(), CLEARED_AT_ONCE, OVER]).await?;
@@ -167,9 +181,10 @@ async fn clear(database: &mut Transaction, now: i64) -> Result<(), Error> {
 /// What waits for this call.
 async fn waiting(database: &mut Connection, request: &Request, now: i64) -> Result<Option<ApprovalId>, Error> {
     let same = "SELECT id FROM approvals WHERE requester = $1 AND operation = $2 AND resource = $3 \
-                AND parameters = $4 AND state = $5 AND expires_at > $6";
+                AND parameters = $4 AND state = $5 AND expires_at > $6 AND created_at <= $7";
     let Request { requester, operation, resource, parameters } = request;
-    let of = values![requester.as_str(), operation, resource, &parameters[..], ApprovalState::Waiting.name(), now];
+    let (waits, ahead) = (ApprovalState::Waiting.name(), now.saturating_add(CLOCK_STEP_MILLIS));
+    let of = values![requester.as_str(), operation, resource, &parameters[..], waits, now, ahead];
     let row: Option<(String,)> = database.optional(same, of).await?;
     Ok(row.map(|(id,)| ApprovalId::from(id.as_str())))
 }

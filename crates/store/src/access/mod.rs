@@ -24,6 +24,9 @@ pub use self::access_keys::{AccessKey, LastAccess, NewAccessKey};
 use super::AccessError;
 use model::id::{ApprovalId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};
 
+/// So far a calendar may be set back, in milliseconds, before what was asked for to be approved is taken for expired.
+const CLOCK_STEP_MILLIS: i64 = 60_000;
+
 /// The ids of the principals that a policy names, by their ARNs, as they were when it was put.
 pub type Names = BTreeMap<String, PrincipalId>;
 
@@ -399,10 +402,15 @@ impl Approval {
     /// Whether it can be voted on or used at this time, in milliseconds since the Unix epoch.
     pub fn is_open(&self, now: i64) -> Result<(), AccessError> {
         match self.state {
-            ApprovalState::Waiting if now < self.expires_at => Ok(()),
+            ApprovalState::Waiting if now < self.expires_at && !self.is_ahead(now) => Ok(()),
             ApprovalState::Waiting => Err(AccessError::ApprovalExpired(self.id.clone())),
             over => Err(AccessError::ApprovalOver(self.id.clone(), over)),
         }
+    }
+
+    /// Whether the calendar was set back behind the moment in which it was asked for. Its time would be as much longer.
+    fn is_ahead(&self, now: i64) -> bool {
+        self.created_at > now.saturating_add(CLOCK_STEP_MILLIS)
     }
 
     /// Whether the call may be carried out at this time, if it is the one that was approved.

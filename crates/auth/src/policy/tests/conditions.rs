@@ -10,6 +10,16 @@ fn values_of_conditions() {
         ("DateLessThan", "aws:CurrentTime", "\"2026-02-30\"", " (line 5): \"2026-02-30\" is not a date of ISO 8601…"),
         ("Bool", "aws:SecureTransport", "\"yes\"", " (line 5): \"yes\" is not true or false"),
         ("Null", "aws:SourceIp", "\"absent\"", " (line 5): \"absent\" is not true or false"),
+        // Variables are text: what is compared as something else has none, rather than one that is never met.
+        ("Null", "aws:SourceIp", "\"${aws:username}\"", " (line 5): \"${aws:username}\" is not true or false"),
+        ("Bool", "aws:SecureTransport", "\"${aws:username}\"", " (line 5): \"${aws:username}\" is not true or false"),
+        (
+            "NumericEquals",
+            "kms:RotationPeriodInDays",
+            "\"${aws:PrincipalTag/days}\"",
+            " (line 5): \"${aws:PrincipalTag/days}\" is not a number",
+        ),
+        ("NumericLessThan", "kms:RotationPeriodInDays", "1e999", " (line 5): \"1e999\" is not a number"),
         ("IpAddress", "aws:SourceIp", "\"10.0.0.0/40\"", " (line 5): \"10.0.0.0/40\" is not an IP address…"),
         ("BinaryEquals", "kms:EncryptionContext:x", "\"not base64!\"", " (line 5): \"not base64!\" is not base64"),
         (

@@ -10,6 +10,7 @@ const FILES: &[(&str, &str)] = &[
     ("variables", include_str!("../golden/decisions/variables.txt")),
     ("keys", include_str!("../golden/decisions/keys.txt")),
     ("grants", include_str!("../golden/decisions/grants.txt")),
+    ("attacks", include_str!("../golden/decisions/attacks.txt")),
 ];
 
 /// What is asked and what has to be said, with its case and its line.

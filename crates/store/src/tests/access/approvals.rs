@@ -182,20 +182,84 @@ async fn an_administrator_who_is_no_principal_asks_and_votes_by_name() {
     assert_eq!(bench.store.catalogue().approval(&id).unwrap().given(), 1);
 }
 
+impl Bench {
+    /// Asks for something, and takes it back.
+    async fn over(&self, requester: &PrincipalId, parameters: u8) -> ApprovalId {
+        self.clock.advance(Duration::from_millis(1));
+        let id = self.asked(&Request { parameters: [parameters; 32], ..request(requester) }, 1).await;
+        self.store.refuse_approval(&id).await.unwrap();
+        id
+    }
+
+    fn left<'a>(&self, asked: &'a [ApprovalId]) -> Vec<&'a ApprovalId> {
+        asked.iter().filter(|id| self.store.catalogue().approval(id).is_some()).collect()
+    }
+}
+
 #[tokio::test]
 async fn of_those_that_are_over_the_latest_are_kept() {
     let bench = Bench::new().await;
-    let [requester] = bench.voters().await;
+    let requesters: [PrincipalId; 8] = bench.voters().await;
+    let mut asked = Vec::new();
+    for requester in &requesters {
+        asked.push(bench.over(requester, 7).await);
+    }
+    let latest: Vec<_> = asked[3..].iter().collect();
+    assert_eq!(bench.left(&asked), latest, "the last one is not counted before the next is asked for");
+    bench.is_whole("the first ones are cleared").await;
+}
+
+#[tokio::test]
+async fn whoever_asks_and_takes_back_drives_nobody_s_out_of_the_list() {
+    let bench = Bench::new().await;
+    let [requester, other] = bench.voters().await;
+    let of_other = bench.over(&other, 7).await;
     let mut asked = Vec::new();
     for parameters in 0..8 {
-        bench.clock.advance(Duration::from_millis(1));
-        asked.push(bench.asked(&Request { parameters: [parameters; 32], ..request(&requester) }, 1).await);
-        bench.store.refuse_approval(&asked[usize::from(parameters)]).await.unwrap();
+        asked.push(bench.over(&requester, parameters).await);
     }
-    let kept = |id: &&ApprovalId| bench.store.catalogue().approval(id).is_some();
-    let left: Vec<_> = asked.iter().filter(kept).collect();
-    assert_eq!(left, asked[3..].iter().collect::<Vec<_>>(), "the last one is not counted before the next is asked for");
-    bench.is_whole("the first ones are cleared").await;
+    assert_eq!(bench.left(&asked), asked[5..].iter().collect::<Vec<_>>(), "two, and the last one");
+    assert_eq!(bench.left(std::slice::from_ref(&of_other)), [&of_other]);
+    bench.is_whole("its own are cleared").await;
+}
+
+#[tokio::test]
+async fn a_calendar_that_is_set_back_gives_no_more_time() {
+    let mut bench = Bench::new().await;
+    let [requester, voter] = bench.voters().await;
+    let request = request(&requester);
+    bench.clock.advance(LIFE);
+    let id = bench.asked(&request, 1).await;
+    bench.store.vote(&id, &voter, Vote::Approve).await.unwrap();
+    // By a minute it may be set right.
+    bench.clock = Clock::manual();
+    bench.clock.advance(LIFE - Duration::from_secs(60));
+    bench.reopen().await;
+    assert_eq!(bench.store.request_approval(new(&request, 1)).await.unwrap(), Requested::Existing(id.clone()));
+    bench.clock = Clock::manual();
+    bench.reopen().await;
+    let expired = AccessError::ApprovalExpired(id.clone());
+    assert_eq!(refused(bench.store.use_approval(&id, &request).await), expired);
+    assert_eq!(refused(bench.store.vote(&id, &voter, Vote::Approve).await), expired);
+    // Nor does it stand in the way of the same call.
+    let again = bench.asked(&request, 1).await;
+    assert_ne!(again, id);
+    assert_eq!(refused(bench.store.use_approval(&id, &request).await), AccessError::NoApproval(id));
+    bench.is_whole("what was ahead is cleared").await;
+}
+
+#[tokio::test]
+async fn an_approval_has_so_many_votes() {
+    let bench = Bench::new().await;
+    let (store, [requester, voters @ ..]): (_, [PrincipalId; 6]) = (&bench.store, bench.voters().await);
+    let id = bench.asked(&request(&requester), 1).await;
+    for voter in &voters[..4] {
+        store.vote(&id, voter, Vote::Approve).await.unwrap();
+    }
+    assert!(is_quota(store.vote(&id, &voters[4], Vote::Approve).await, AccessQuota::Votes, 4));
+    store.vote(&id, &voters[0], Vote::Approve).await.expect("who has one says it again");
+    store.vote(&id, &voters[4], Vote::Refuse).await.expect("one against it always counts");
+    bench.is_whole("votes").await;
 }
 
 #[tokio::test]
