@@ -144,6 +144,49 @@ async fn what_strangers_have_read_is_bounded_and_goes() {
     drop(wires);
 }
 
+/// What a connection makes the daemon hold beside the bytes that are counted is TLS's and HTTP's own, and is bounded too. The
+/// bytes are shared with the gRPC listener; the connections are this listener's, and so is what each of them costs.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_connections_as_may_be_open_cost_what_is_said() {
+    const MANY: usize = 1_000;
+    const EACH_KB: u64 = 64;
+    process::raise_file_limit();
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let (signer, aws) = (principal(&caller, "app", "Auditor").await, Endpoint::of(&daemon));
+    let ask = Arc::new(Ask::kms("ListKeys", &json!({})).sign(&signer, &Scope::of("kms")).bytes());
+    // As much of a head as is read without its end.
+    let half = Arc::new(format!("POST / HTTP/1.1\r\nhost: localhost\r\nx-a: {}", "a".repeat(15 << 10)).into_bytes());
+    let peak = || process::status(daemon.pid(), "VmHWM").unwrap();
+    let before = peak();
+    let (mut opening, mut open) = (JoinSet::new(), Vec::new());
+    for number in 0..MANY {
+        if opening.len() == AT_ONCE {
+            open.push(opening.join_next().await.unwrap().unwrap());
+        }
+        let (aws, ask, half) = (aws.clone(), Arc::clone(&ask), Arc::clone(&half));
+        opening.spawn(async move {
+            let from = Ipv4Addr::new(127, 0, 2, u8::try_from(number % 250).unwrap() + 1);
+            let mut wire = aws.connect_from(from, None).await.unwrap();
+            // Its buffers have been used both ways before.
+            wire.send(&ask).await.unwrap();
+            assert_eq!(wire.answer().await.unwrap().status, 200);
+            wire.send(&half).await.unwrap();
+            wire
+        });
+    }
+    open.append(&mut opening.join_all().await);
+    let connections = figure(&daemon, "keystored_aws_connections");
+    let grown = peak() - before;
+    eprintln!("{connections:?} connections: {before} kB before, {grown} kB more at most");
+    assert!(connections.is_some_and(|connections| connections > 900.0), "{connections:?}");
+    assert!(grown < EACH_KB * MANY as u64, "{grown} kB for {MANY} connections");
+    // Nobody else notices.
+    let key = caller.create_key("beside many").await;
+    caller.encrypt(&key, b"hello", &context(&[])).await.unwrap();
+    drop(open);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_no_answers_is_cut_off() {
     let daemon = Site::prepare().await.start().await;
