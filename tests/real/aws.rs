@@ -4,3 +4,4 @@ mod at_once;
 mod bounds;
 mod listener;
 mod requests;
+mod wiped;
