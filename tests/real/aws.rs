@@ -2,6 +2,7 @@
 
 mod at_once;
 mod bounds;
+mod http;
 mod listener;
 mod requests;
 mod wiped;
