@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use config::Config;
 use keystored::server;
-use keystored::server::{Addresses, Consent, Restored};
+use keystored::server::{Addresses, Consent, Restored, UnknownAccessKeys};
 use model::clock::Clock;
 use model::outage::Outage;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
@@ -156,6 +156,10 @@ enum Command {
         /// 3).
         #[arg(long)]
         yes: bool,
+        /// Access keys of which nobody knows whether they were taken away after the backup sign calls again. Without it
+        /// they come back disabled.
+        #[arg(long)]
+        keep_access_keys: bool,
     },
     /// What is done with the audit log while the daemon is stopped; to look at it, there is `keystorectl audit`.
     Audit {
@@ -190,7 +194,9 @@ fn main() -> ExitCode {
         Command::Check { config } => check(&config, &clock),
         Command::Backup { config, target } => backup(&config, &target, &clock),
         Command::Audit { command: AuditCommand::NewLog { config } } => new_log(&config, &clock),
-        Command::Restore { config, source, yes } => restore(&config, &source, yes, &clock),
+        Command::Restore { config, source, yes, keep_access_keys } => {
+            restore(&config, &source, yes, keep_access_keys, &clock)
+        }
     };
     let code = ended.unwrap_or_else(|Failure { code, message }| {
         log::last_words(&format!("keystored: {message}"));
@@ -339,7 +345,7 @@ fn new_log(file: &Path, clock: &Clock) -> Result<ExitCode, Failure> {
     })
 }
 
-fn restore(file: &Path, source: &Path, yes: bool, clock: &Clock) -> Result<ExitCode, Failure> {
+fn restore(file: &Path, source: &Path, yes: bool, keep_access_keys: bool, clock: &Clock) -> Result<ExitCode, Failure> {
     let config = read(file)?;
     telemetry::init_log(false, "warn");
     telemetry::panics::hear();
@@ -356,8 +362,9 @@ fn restore(file: &Path, source: &Path, yes: bool, clock: &Clock) -> Result<ExitC
         (false, true) => Consent::Ask(&mut ask),
         (false, false) => Consent::Nobody,
     };
+    let unknown = if keep_access_keys { UnknownAccessKeys::Keep } else { UnknownAccessKeys::Disable };
     on_runtime(async {
-        match server::restore(&config, source, clock, consent, &mut std::io::stdout()).await {
+        match server::restore(&config, source, unknown, clock, consent, &mut std::io::stdout()).await {
             Ok(Restored::Done) => Ok(ExitCode::SUCCESS),
             Ok(Restored::Told) => Ok(ExitCode::from(ONLY_TOLD)),
             Err(error) => Err(not_made(error)),

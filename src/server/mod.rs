@@ -72,7 +72,7 @@ pub use audit::new_audit_log;
 pub use backup::backup;
 pub use bare::{Version, serve_aws, serve_routes};
 pub use check::check;
-pub use restore::{Consent, Restored, restore};
+pub use restore::{Consent, Restored, UnknownAccessKeys, restore};
 
 /// How often the answer to "does it serve?" is taken over into the gRPC health service.
 const LOOK: Duration = Duration::from_millis(250);

@@ -247,3 +247,33 @@ async fn settings_of_an_account_are_imported() {
     let damaged = daemon.keystorectl(&with(&["--apply"]));
     assert!(damaged.code == Some(5) && damaged.err.contains("list-grants.json: EOF"), "{damaged:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_terminal_the_plan_is_shown_and_then_asked_about() {
+    let daemon = Daemon::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (account, names, screen) = (exported(folder.path()), folder.path().join("names"), folder.path().join("screen"));
+    let app = user("import-app");
+    fs::write(&names, format!("{OLD}=000000000000\narn:aws:iam::{OLD}:role/payroll={app}\n")).unwrap();
+    for arn in [&app, &user("import-importer")] {
+        told(&daemon, &["principal", "create", arn]);
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/terminal.py");
+    // No, nothing, the end of the input, Ctrl-C; and yes.
+    for (answer, code, made) in [("n\n", 130, 0), ("\n", 130, 0), ("\u{4}", 130, 0), ("\u{3}", 130, 0), ("yes\n", 0, 2)]
+    {
+        let mut command = Command::new("python3");
+        command.args([script, "Do it? [y/N]", answer, env!("CARGO_BIN_EXE_keystorectl"), "import-settings", &account]);
+        command.args(["--apply", "--map-file"]).arg(&names).envs(daemon.environment().unwrap()).env("SEEN", &screen);
+        let ran = tool::run(&mut command).ok();
+        let seen = String::from_utf8_lossy(&fs::read(&screen).unwrap()).into_owned();
+        let expected = format!("exit code {code}\ntext was seen: True\nsettings are as before: True\n");
+        assert!(ran.starts_with(&expected), "{answer:?}: {ran}\n{seen}");
+        let (plan, rest) = seen.split_once("Do it?").unwrap();
+        for part in ["- make the key", "alias/import/payroll", "alias/import/old"] {
+            assert!(plan.contains(part), "{part} is above the question: {seen}");
+        }
+        assert_eq!(rest.contains("nothing was done"), code == 130, "{answer:?}: {seen}");
+        assert_eq!(imported(&daemon), made, "{answer:?}: {seen}");
+    }
+}

@@ -1,8 +1,6 @@
 //! Encrypting anew on real tokens: two keys, two contexts, one HSM, and a plaintext that does not come to the daemon.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 use futures_util::StreamExt as _;
 use proto::v1::stream_request::Request as StreamCall;
@@ -13,6 +11,7 @@ use proto::v1::{
 };
 
 use crate::harness::other::PIN;
+use crate::harness::process::remembers;
 use crate::harness::{Caller, Daemon, Failure, context, shared};
 use crate::key_stores::with_two_clusters;
 
@@ -236,31 +235,6 @@ async fn callers_do_not_notice_that_a_zone_s_workers_are_replaced() {
     stop.send_replace(true);
     let last = load.await.unwrap();
     assert_eq!(caller.decrypt(&last, &none).await.unwrap(), b"through all of it");
-}
-
-/// Whether these bytes are somewhere in what a process has written to its memory; `None` where the system does not show
-/// it, as to anybody but root.
-fn remembers(pid: u32, wanted: &[u8]) -> Option<bool> {
-    const PIECE: usize = 1 << 20;
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
-    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    let mut seen = 0;
-    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|flags| flags.starts_with("rw"))) {
-        let (from, to) = line.split(' ').next()?.split_once('-')?;
-        let (mut at, end) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
-        let mut piece = vec![0; PIECE + wanted.len()];
-        while at < end {
-            let length = piece.len().min(usize::try_from(end - at).ok()?);
-            let Ok(read) = memory.read_at(&mut piece[..length], at) else { break };
-            seen += read;
-            let mut starts = piece[..read].windows(wanted.len());
-            if starts.any(|bytes| bytes[0] == wanted[0] && bytes == wanted) {
-                return Some(true);
-            }
-            at += PIECE as u64;
-        }
-    }
-    (seen > 0).then_some(false)
 }
 
 #[tokio::test(flavor = "multi_thread")]

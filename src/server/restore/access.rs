@@ -9,9 +9,14 @@ use store::restore::AccessPlan;
 /// A line under a heading: what there is, of whom.
 type Lines = Vec<String>;
 
+/// See [`AccessPlan::unsure`].
+const UNSURE: &str = "\nAccess keys that come back disabled, since nobody knows whether they were deleted or disabled after the \
+                      backup\n(keystorectl access-key enable; with --keep-access-keys they are as the backup has them):";
+
 pub(super) fn tell(out: &mut (dyn Write + Send), plan: &AccessPlan) -> io::Result<()> {
     let headed = [
         ("\nAccess that was taken away since the backup stays away:", stays_away(plan)),
+        (UNSURE, unsure(plan)),
         ("\nAccess that is as the backup has it again; look at it before anybody calls:", comes_back(plan)),
         ("\nAccess that the restored database will not know:", unknown(plan)),
     ];
@@ -43,13 +48,18 @@ fn stays_away(plan: &AccessPlan) -> Lines {
     of_principals.chain(memberships).chain(attachments).chain(revoked).collect()
 }
 
+fn unsure(plan: &AccessPlan) -> Lines {
+    plan.unsure.iter().map(|(id, key)| format!("access key {key} of principal {id}")).collect()
+}
+
 fn comes_back(plan: &AccessPlan) -> Lines {
-    let AccessPlan { back, key_policies, policies, groups, .. } = plan;
+    let AccessPlan { back, kept, key_policies, policies, groups, .. } = plan;
+    let kept = kept.iter().map(|(id, key)| format!("access key {key} of principal {id} is active"));
     let back = back.iter().map(|principal| format!("{} is back", named(principal)));
     let key_policies = key_policies.iter().map(|key| format!("the policy of key {key}"));
     let policies = policies.iter().map(|name| format!("the policy {name}"));
     let groups = groups.iter().map(|name| format!("group {name} is back, without those who had left it"));
-    back.chain(key_policies).chain(policies).chain(groups).collect()
+    back.chain(kept).chain(key_policies).chain(policies).chain(groups).collect()
 }
 
 fn unknown(plan: &AccessPlan) -> Lines {
@@ -76,6 +86,8 @@ mod tests {
         let mut plan = AccessPlan::default();
         plan.memberships.push(("AIDAEXAMPLE".into(), "operators".into()));
         plan.inactive.push(("AIDAEXAMPLE".into(), "AKKSEXAMPLE".into()));
+        plan.unsure.push(("AIDAEXAMPLE".into(), "AKKSUNSURE".into()));
+        plan.kept.push(("AIDAEXAMPLE".into(), "AKKSKEPT".into()));
         plan.unknown_access_keys.push(("AIDAEXAMPLE".into(), "AKKSANOTHER".into()));
         plan.policies.push("may-decrypt".into());
         plan.approvals = 2;
@@ -83,7 +95,11 @@ mod tests {
             told(&plan),
             "\nAccess that was taken away since the backup stays away:\n  access key AKKSEXAMPLE of principal AIDAEXAMPLE stays \
              disabled\n  principal AIDAEXAMPLE is not in group operators\n\
-             \nAccess that is as the backup has it again; look at it before anybody calls:\n  the policy may-decrypt\n\
+             \nAccess keys that come back disabled, since nobody knows whether they were deleted or disabled after the \
+             backup\n(keystorectl access-key enable; with --keep-access-keys they are as the backup has them):\n  access key \
+             AKKSUNSURE of principal AIDAEXAMPLE\n\
+             \nAccess that is as the backup has it again; look at it before anybody calls:\n  access key AKKSKEPT of principal \
+             AIDAEXAMPLE is active\n  the policy may-decrypt\n\
              \nAccess that the restored database will not know:\n  access key AKKSANOTHER of principal AIDAEXAMPLE\n\
              \nRequests for approval do not come back, since they may have been used: 2\n"
         );

@@ -14,6 +14,7 @@ use super::{Error, parts};
 use config::Config;
 use model::clock::Clock;
 use store::restore::Restore;
+pub use store::restore::UnknownAccessKeys;
 
 /// Who says that it is to be done.
 pub enum Consent<'a> {
@@ -38,6 +39,7 @@ pub enum Restored {
 pub async fn restore(
     config: &Config,
     source: &Path,
+    unknown: UnknownAccessKeys,
     clock: &Clock,
     consent: Consent<'_>,
     out: &mut (dyn Write + Send),
@@ -56,7 +58,7 @@ pub async fn restore(
     let told = async {
         // First, so that what a token says of kmsuser's PIN is taken over with it.
         let looks = tokens::look(config, &restore, clock).await?;
-        let plan = restore.take_over().await.map_err(wrong)?;
+        let plan = restore.take_over(unknown).await.map_err(wrong)?;
         let sealed = tokens::sealed_otherwise(config, &restore).await?;
         // A terminal that has gone away says no.
         report::tell(out, &file, &restore, &plan, &looks, &sealed).map_err(|error| Error::Wrong(error.to_string()))?;

@@ -5,15 +5,15 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::harness::audit::records;
-use crate::harness::aws::{Ask, Endpoint, Scope, principal};
+use crate::harness::aws::{AccessKey, Ask, Endpoint, Scope, Wire, principal};
 use crate::harness::daemon::Site;
 use crate::harness::load::Load;
 use crate::harness::strangers::Strangers;
-use crate::harness::{context, process, wait};
+use crate::harness::{Daemon, context, process, wait};
 use crate::shares::figure;
 
 /// Where strangers come from, and somebody else.
@@ -142,6 +142,96 @@ async fn what_strangers_have_read_is_bounded_and_goes() {
         (figure(&daemon, "keystored_held_bytes")? < 64_000.0).then_some(())
     });
     drop(wires);
+}
+
+/// So many connections from many addresses, each of which has been answered once, so that its buffers were used both ways.
+async fn used(aws: &Endpoint, ask: &Arc<Vec<u8>>, many: usize, buffer: Option<u32>) -> Vec<Wire> {
+    let (mut opening, mut open) = (JoinSet::new(), Vec::new());
+    for number in 0..many {
+        if opening.len() == AT_ONCE {
+            open.push(opening.join_next().await.unwrap().unwrap());
+        }
+        let (aws, ask) = (aws.clone(), Arc::clone(ask));
+        opening.spawn(async move {
+            let from = Ipv4Addr::new(127, 0, 2, u8::try_from(number % 250).unwrap() + 1);
+            let mut wire = aws.connect_from(from, buffer).await.unwrap();
+            wire.send(&ask).await.unwrap();
+            assert_eq!(wire.answer().await.unwrap().status, 200);
+            wire
+        });
+    }
+    open.append(&mut opening.join_all().await);
+    open
+}
+
+/// The most memory that a daemon has ever taken, in kilobytes.
+fn peak(daemon: &Daemon) -> u64 {
+    process::status(daemon.pid(), "VmHWM").unwrap()
+}
+
+fn sign(signer: &AccessKey, operation: &str, body: &Value) -> Ask {
+    Ask::kms(operation, body).sign(signer, &Scope::of("kms"))
+}
+
+/// What a connection makes the daemon hold beside the bytes that are counted is TLS's and HTTP's own, and is bounded too. The
+/// bytes are shared with the gRPC listener; the connections are this listener's, and so is what each of them costs.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_connections_as_may_be_open_cost_what_is_said() {
+    const MANY: usize = 1_000;
+    const EACH_KB: u64 = 48;
+    process::raise_file_limit();
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let (signer, aws) = (principal(&caller, "app", "Auditor").await, Endpoint::of(&daemon));
+    let ask = Arc::new(sign(&signer, "ListKeys", &json!({})).bytes());
+    // As much of a head as is read without its end.
+    let half = format!("POST / HTTP/1.1\r\nhost: localhost\r\nx-a: {}", "a".repeat(15 << 10)).into_bytes();
+    let before = peak(&daemon);
+    let mut open = used(&aws, &ask, MANY, None).await;
+    for wire in &mut open {
+        wire.send(&half).await.unwrap();
+    }
+    let connections = figure(&daemon, "keystored_aws_connections");
+    let grown = peak(&daemon) - before;
+    eprintln!("{connections:?} connections: {before} kB before, {grown} kB more at most");
+    assert!(connections.is_some_and(|connections| connections > 900.0), "{connections:?}");
+    assert!(grown < EACH_KB * MANY as u64, "{grown} kB for {MANY} connections");
+    let key = caller.create_key("beside many").await;
+    caller.encrypt(&key, b"hello", &context(&[])).await.unwrap();
+    drop(open);
+}
+
+/// Who sends on and takes nothing has the daemon hold more, until it is cut off for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_not_read_cost_what_is_said() {
+    const MANY: usize = 300;
+    const EACH_KB: u64 = 128;
+    process::raise_file_limit();
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let (signer, aws) = (principal(&caller, "app", "Administrator").await, Endpoint::of(&daemon));
+    let key = caller.create_key("with a long policy").await;
+    let statement = |number: usize| {
+        json!({ "Sid": format!("{number}{}", "x".repeat(1_000)), "Effect": "Allow", "Action": "kms:*", "Resource": "*",
+                "Principal": { "AWS": "arn:aws:iam::000000000000:root" } })
+    };
+    let policy =
+        json!({ "Version": "2012-10-17", "Statement": (0..26).map(statement).collect::<Vec<_>>() }).to_string();
+    let put = aws.ask(&sign(&signer, "PutKeyPolicy", &json!({ "KeyId": key, "Policy": policy }))).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    let ask = Arc::new(sign(&signer, "ListKeys", &json!({})).bytes());
+    let many = Arc::new(sign(&signer, "GetKeyPolicy", &json!({ "KeyId": key })).bytes().repeat(30));
+    let before = peak(&daemon);
+    let mut sending = JoinSet::new();
+    for mut wire in used(&aws, &ask, MANY, Some(4 << 10)).await {
+        let many = Arc::clone(&many);
+        sending.spawn(async move { while wire.send(&many).await.is_ok() {} });
+    }
+    tokio::time::timeout(2 * wait::LONG, sending.join_all()).await.expect("they are cut off");
+    let grown = peak(&daemon) - before;
+    eprintln!("{MANY} connections that are not read: {before} kB before, {grown} kB more at most");
+    assert!(grown < EACH_KB * MANY as u64, "{grown} kB for {MANY} connections");
+    caller.encrypt(&key, b"hello", &context(&[])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

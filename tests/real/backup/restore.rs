@@ -6,6 +6,7 @@ use std::process::Command;
 use proto::v1::ConnectionState;
 
 use super::{beside, database, files, keystored};
+use crate::harness::aws::{Ask, Endpoint, Scope, principal};
 use crate::harness::daemon::Site;
 use crate::harness::tool::{self, Ran};
 use crate::harness::{Daemon, context, wait};
@@ -203,4 +204,35 @@ async fn at_a_terminal_it_asks() {
         assert!(ran.contains("text was seen: True") && ran.contains(&format!("exit code {code}")), "{answer:?}: {ran}");
         assert_eq!(before == files(&site), code == 3, "{answer:?}: {ran}");
     }
+}
+
+/// A key that was deleted since the backup may be in anybody's hands, and only the database that is gone knew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_key_signs_nothing_after_a_restore_over_a_database_that_cannot_be_read() {
+    let daemon = Daemon::start().await;
+    let signer = principal(&daemon.caller().await, "app", "KeyUser").await;
+    let backup = daemon.site().path().join("backup.db");
+    keystored(daemon.site(), "backup", &[backup.as_os_str()]).ok();
+    daemon.keystorectl(&["access-key", "delete", &signer.principal, &signer.id]).ok();
+    let site = daemon.terminate().1;
+    fs::write(database(&site), "no database any more").unwrap();
+    let named = format!("access key {} of principal ", signer.id);
+    let kept = keystored(&site, "restore", &[backup.as_os_str(), "--keep-access-keys".as_ref()]);
+    let line = kept.out.lines().find(|line| line.contains(&named));
+    assert!(kept.code == Some(3) && line.is_some_and(|line| line.ends_with("is active")), "{kept:?}");
+    let done = keystored(&site, "restore", &[backup.as_os_str(), "--yes".as_ref()]);
+    let told = done.out.split("Access keys that come back disabled").nth(1);
+    assert!(done.code == Some(0) && told.is_some_and(|told| told.contains(&named)), "{done:?}");
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let aws = Endpoint::of(&daemon);
+    let ask = || Ask::sts("Action=GetCallerIdentity&Version=2011-06-15").sign(&signer, &Scope::of("sts"));
+    let refused = aws.ask(&ask()).await;
+    assert!(
+        refused.status == 403 && refused.text().contains("<Code>InvalidClientTokenId</Code>"),
+        "{}",
+        refused.text()
+    );
+    daemon.keystorectl(&["access-key", "enable", &signer.principal, &signer.id]).ok();
+    assert_eq!(aws.ask(&ask()).await.status, 200);
 }

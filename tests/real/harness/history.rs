@@ -8,13 +8,18 @@ use std::time::Instant;
 
 use model::clock::Clock;
 use proto::v1::{BatchEncryptRequest, DataKeySpec, EncryptRequest, GenerateDataKeyRequest, encrypt_result};
+use serde_json::json;
 use tokio::task::JoinSet;
+use tonic::Status;
 
+use super::aws::{AccessKey, Ask, Endpoint, Scope, Wire};
 use super::stream_load::OneStream;
 use super::{Caller, Failure, context, wait};
 
 /// How many calls each caller begins after the change has been answered.
 const CALLS_AFTER: usize = 3;
+/// Likewise over HTTP/1.1, where a connection has one call at a time, so that there are fewer callers.
+const SIGNED_CALLS_AFTER: usize = 20;
 
 /// One call: when its caller began it, and what became of it.
 struct Event {
@@ -26,6 +31,7 @@ struct Event {
 struct Diary {
     events: Vec<Event>,
     after: usize,
+    most_after: usize,
     changed: Arc<AtomicBool>,
     results: Arc<AtomicUsize>,
     clock: Clock,
@@ -37,7 +43,7 @@ impl Diary {
         if self.changed.load(Ordering::Acquire) {
             self.after += 1;
         }
-        (self.after <= CALLS_AFTER).then(|| self.clock.now())
+        (self.after <= self.most_after).then(|| self.clock.now())
     }
 
     fn end(&mut self, began: Instant, outcome: Result<(), Failure>) {
@@ -55,13 +61,19 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
+    /// Nobody.
+    pub(crate) fn none() -> Self {
+        let (changed, results) = (Arc::default(), Arc::default());
+        Self { tasks: JoinSet::new(), changed, results, clock: Clock::system() }
+    }
+
     /// So many at once over each of these connections, each with one kind of call; and a stream over each connection.
     pub(crate) async fn start(connections: &[Caller], key: &str, at_once: usize) -> Self {
-        let (changed, results) = (Arc::default(), Arc::default());
-        let mut this = Self { tasks: JoinSet::new(), changed, results, clock: Clock::system() };
+        let mut this = Self::none();
         for caller in connections {
             let opened = caller.encrypt(key, b"made before", &context(&[])).await.unwrap();
-            let (mut stream, mut diary, of_stream) = (OneStream::open(caller).await, this.diary(), key.to_owned());
+            let (mut stream, mut diary, of_stream) =
+                (OneStream::open(caller).await, this.diary(CALLS_AFTER), key.to_owned());
             this.tasks.spawn(async move {
                 while let Some(began) = diary.begin() {
                     let outcome = stream.round_trip(&of_stream, b"streamed", &context(&[])).await;
@@ -70,7 +82,8 @@ impl Callers {
                 diary.events
             });
             for number in 0..at_once {
-                let (caller, key, opened, mut diary) = (caller.clone(), key.to_owned(), opened.clone(), this.diary());
+                let (caller, key, opened, mut diary) =
+                    (caller.clone(), key.to_owned(), opened.clone(), this.diary(CALLS_AFTER));
                 this.tasks.spawn(async move {
                     while let Some(began) = diary.begin() {
                         let outcome = one(&caller, number, &key, &opened).await;
@@ -83,9 +96,26 @@ impl Callers {
         this
     }
 
-    fn diary(&self) -> Diary {
+    /// And so many over connections of their own to the AWS listener, each with one kind of call, signed with this key.
+    pub(crate) async fn and_signed(mut self, aws: &Endpoint, signer: &AccessKey, key: &str, callers: usize) -> Self {
+        let kinds = signed(aws, signer, key).await;
+        for number in 0..callers {
+            let (mut wire, mut diary) = (aws.connect().await.unwrap(), self.diary(SIGNED_CALLS_AFTER));
+            let ask = kinds[number % kinds.len()].clone();
+            self.tasks.spawn(async move {
+                while let Some(began) = diary.begin() {
+                    let outcome = one_signed(&mut wire, &ask).await;
+                    diary.end(began, outcome);
+                }
+                diary.events
+            });
+        }
+        self
+    }
+
+    fn diary(&self, most_after: usize) -> Diary {
         let (changed, results) = (Arc::clone(&self.changed), Arc::clone(&self.results));
-        Diary { events: Vec::new(), after: 0, changed, results, clock: self.clock.clone() }
+        Diary { events: Vec::new(), after: 0, most_after, changed, results, clock: self.clock.clone() }
     }
 
     /// Waits until so many calls have been given results, makes the change, and looks at what each call came to: none
@@ -143,4 +173,30 @@ async fn one(caller: &Caller, number: usize, key: &str, opened: &[u8]) -> Result
             }
         }
     }
+}
+
+/// Requests of each kind. The same is sent over and over: a signature holds for some minutes.
+async fn signed(aws: &Endpoint, signer: &AccessKey, key: &str) -> Vec<Vec<u8>> {
+    let ask = |operation, body| Ask::kms(operation, &body).sign(signer, &Scope::of("kms"));
+    let encrypt = || ask("Encrypt", json!({ "KeyId": key, "Plaintext": "eA==" }));
+    let sealed = aws.ask(&encrypt()).await.json();
+    let asks = [
+        encrypt(),
+        ask("Decrypt", json!({ "CiphertextBlob": sealed["CiphertextBlob"] })),
+        ask("GenerateDataKey", json!({ "KeyId": key, "KeySpec": "AES_256" })),
+        ask("GenerateDataKeyWithoutPlaintext", json!({ "KeyId": key, "NumberOfBytes": 16 })),
+    ];
+    asks.iter().map(Ask::bytes).collect()
+}
+
+/// One call over a connection, which goes on whatever comes of it.
+async fn one_signed(wire: &mut Wire, ask: &[u8]) -> Result<(), Failure> {
+    let ended = |error: std::io::Error| Failure::from(Status::unavailable(format!("the connection ended: {error}")));
+    wire.send(ask).await.map_err(ended)?;
+    let answer = wire.answer().await.map_err(ended)?;
+    if answer.status == 200 {
+        return Ok(());
+    }
+    let failure = Failure::from(Status::unknown(answer.text()));
+    Err(Failure { reason: answer.error().1, ..failure })
 }

@@ -1,6 +1,7 @@
 //! Processes as /proc shows them, and signals to them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
@@ -75,4 +76,29 @@ fn stat(pid: u32) -> Option<u32> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some(parent)
+}
+
+/// Whether these bytes are somewhere in what a process has written to its memory; `None` where the system does not show
+/// it, as to anybody but root.
+pub(crate) fn remembers(pid: u32, wanted: &[u8]) -> Option<bool> {
+    const PIECE: usize = 1 << 20;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut seen = 0;
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|flags| flags.starts_with("rw"))) {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let (mut at, end) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        let mut piece = vec![0; PIECE + wanted.len()];
+        while at < end {
+            let length = piece.len().min(usize::try_from(end - at).ok()?);
+            let Ok(read) = memory.read_at(&mut piece[..length], at) else { break };
+            seen += read;
+            let mut starts = piece[..read].windows(wanted.len());
+            if starts.any(|bytes| bytes[0] == wanted[0] && bytes == wanted) {
+                return Some(true);
+            }
+            at += PIECE as u64;
+        }
+    }
+    (seen > 0).then_some(false)
 }

@@ -191,6 +191,10 @@ impl Service {
         let read = move |core: &Core| {
             let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
             let after = page::after('i', &marker, |text| Some(GrantId::from(text)))?;
+            // What is no ARN at all names nobody who could be there.
+            if !retiring.starts_with("arn:") {
+                validate::principal_arn(core.scope(), "retiringPrincipal", &retiring)?;
+            }
             let principal = core.principal(&retiring)?;
             let catalogue = core.store().catalogue();
             let grants = catalogue.retirable_after(&principal.id, after.as_ref()).map(|grant| view(core, grant));

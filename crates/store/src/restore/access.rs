@@ -14,6 +14,15 @@ use crate::change::Transaction;
 use crate::engine::value::values;
 use model::id::{AccessKeyId, GrantId, GroupName, KeyId, PolicyName, PrincipalId};
 
+/// What becomes of access keys of which nobody knows whether they were taken away since the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownAccessKeys {
+    /// They come back disabled, for somebody to enable: a key that was deleted may be in anybody's hands.
+    Disable,
+    /// Whoever restores knows that none was: they come back as they were.
+    Keep,
+}
+
 /// What is taken over of who may do what, and what people have to be told.
 #[derive(Clone, Debug, Default)]
 pub struct AccessPlan {
@@ -27,6 +36,10 @@ pub struct AccessPlan {
     pub access_keys: Vec<(PrincipalId, AccessKeyId)>,
     /// Access keys that stay disabled, likewise.
     pub inactive: Vec<(PrincipalId, AccessKeyId)>,
+    /// Access keys that come back disabled, because nobody knows whether they were deleted or disabled since.
+    pub unsure: Vec<(PrincipalId, AccessKeyId)>,
+    /// Such that come back active, because whoever restores says so.
+    pub kept: Vec<(PrincipalId, AccessKeyId)>,
     /// Access keys whose secrets were sealed anew since: as they are sealed now.
     pub resealed: Vec<(AccessKeyId, Bytes)>,
     /// Memberships that stay removed, likewise.
@@ -49,9 +62,17 @@ pub struct AccessPlan {
     pub unknown_access_keys: Vec<(PrincipalId, AccessKeyId)>,
 }
 
+impl AccessPlan {
+    /// Whoever restores says that access keys of which nothing is known were not taken away.
+    pub(super) fn keep_unknown(&mut self) {
+        self.kept.append(&mut self.unsure);
+    }
+}
+
 /// Decides. `former` is absent where nothing was there, or could be read.
 pub(super) fn plan(old: &Catalogue, former: Option<&Catalogue>, order: Order) -> AccessPlan {
-    let mut plan = AccessPlan { approvals: old.approvals_after(None).count(), ..AccessPlan::default() };
+    let (approvals, unsure) = (old.approvals_after(None).count(), unsure(old, former, order));
+    let mut plan = AccessPlan { approvals, unsure, ..AccessPlan::default() };
     let Some(new) = former else { return plan };
     if order != Order::BackupIsNewer {
         stay_away(&mut plan, old, new);
@@ -80,6 +101,22 @@ pub(super) fn plan(old: &Catalogue, former: Option<&Catalogue>, order: Order) ->
     }
     plan.unknown = new.principals_after(None).filter(|now| old.principal(&now.id).is_none()).cloned().collect();
     plan
+}
+
+/// Access keys of the backup that would sign calls again, and of which nothing that is there knows what became of them. A
+/// newer database knows it of all, one of another line of the principals that it has, and an older one of none.
+fn unsure(old: &Catalogue, former: Option<&Catalogue>, order: Order) -> Vec<(PrincipalId, AccessKeyId)> {
+    let is_told = |of: &PrincipalId| match (former, order) {
+        (None, _) | (_, Order::BackupIsNewer) => false,
+        (Some(_), Order::FormerIsNewer) => true,
+        (Some(new), Order::Unrelated) => new.principal(of).is_some(),
+    };
+    let untold = old.principals_after(None).filter(|then| !is_told(&then.id));
+    let active = |then: &Arc<Principal>| {
+        let keys = then.access_keys.iter().filter(|key| key.active);
+        keys.map(|key| (then.id.clone(), key.id.clone())).collect::<Vec<_>>()
+    };
+    untold.flat_map(active).collect()
 }
 
 fn text(policy: Option<&Arc<crate::access::KeyPolicy>>) -> Option<&str> {
@@ -138,7 +175,7 @@ pub(super) async fn apply(database: &mut Transaction, plan: &AccessPlan) -> Resu
         let delete = "DELETE FROM access_keys WHERE id = $1 AND principal_id = $2";
         database.execute(delete, values![key.as_str(), principal.as_str()]).await?;
     }
-    for (principal, key) in &plan.inactive {
+    for (principal, key) in plan.inactive.iter().chain(&plan.unsure) {
         let disable = "UPDATE access_keys SET active = 0 WHERE id = $1 AND principal_id = $2";
         database.execute(disable, values![key.as_str(), principal.as_str()]).await?;
     }

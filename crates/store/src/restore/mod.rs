@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::access::AccessPlan;
+pub use self::access::{AccessPlan, UnknownAccessKeys};
 pub use self::files::RestoreStep;
 pub(super) use self::files::{discard, finish, is_decided, unsettled};
 pub use self::plan::{Facts, MARGIN, Order, Plan, plan, stands};
@@ -166,13 +166,16 @@ impl Restore {
     }
 
     /// Takes over what must not be undone, into the copy.
-    pub async fn take_over(&mut self) -> Result<Plan, Error> {
+    pub async fn take_over(&mut self, unknown: UnknownAccessKeys) -> Result<Plan, Error> {
         let backup = self.restored.facts().await?;
         let (former, order) = match &self.former {
             Some(former) => (Some(former.store.facts().await?), self.order(former)),
             None => (None, Order::Unrelated),
         };
-        let plan = plan(&backup, former.as_ref(), order);
+        let mut plan = plan(&backup, former.as_ref(), order);
+        if unknown == UnknownAccessKeys::Keep {
+            plan.access.keep_unknown();
+        }
         abort::around(RestoreStep::TakeOver.name(), async {
             self.restored.take_over(&plan).await?;
             self.restored.close().await;

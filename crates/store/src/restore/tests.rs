@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::{MARGIN, Order, Plan, Present, Restore, files};
+use super::{MARGIN, Order, Plan, Present, Restore, UnknownAccessKeys, files};
 use crate::backup::backup;
 use crate::engine::sqlite::copy::open;
 use crate::engine::sqlite::lineage::{LOG, beside};
@@ -61,8 +61,12 @@ impl Site {
     }
 
     async fn restore(&self, source: &Path) -> (Plan, Vec<PathBuf>) {
+        self.restore_with(source, UnknownAccessKeys::Disable).await
+    }
+
+    async fn restore_with(&self, source: &Path, unknown: UnknownAccessKeys) -> (Plan, Vec<PathBuf>) {
         let mut restore = self.prepare(source).await.unwrap();
-        let plan = restore.take_over().await.unwrap();
+        let plan = restore.take_over(unknown).await.unwrap();
         (plan, restore.commit().await.unwrap())
     }
 

@@ -34,10 +34,7 @@ pub(super) async fn list(service: &Service, call: &RequestContext, asked: &mut I
 pub(super) async fn list_retirable(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
     without(asked, &["RetiringServicePrincipal"], NO_SERVICES)?;
     let Some(retiring) = asked.text("RetiringPrincipal") else {
-        return Err(Failure::validation(
-            "1 validation error detected: Value null at 'retiringPrincipal' failed to satisfy constraint: Member must \
-             not be null",
-        ));
+        return Err(absent("retiringPrincipal"));
     };
     let (limit, marker) = (number(asked, "Limit"), text(asked, "Marker"));
     listed(service.list_retirable_grants(call, retiring, limit, &marker).await?)
@@ -63,6 +60,10 @@ pub(super) async fn revoke(service: &Service, call: &RequestContext, asked: &mut
 
 fn input(asked: &Object) -> Result<CreateGrantInput, Failure> {
     without(asked, &["GranteeServicePrincipal", "RetiringServicePrincipal"], NO_SERVICES)?;
+    // The model lets it be absent where a service is named instead.
+    if !asked.has("GranteePrincipal") {
+        return Err(absent("granteePrincipal"));
+    }
     let constraint = match asked.object("Constraints") {
         None => None,
         Some(constraints) => constraint(constraints)?,
@@ -77,6 +78,12 @@ fn input(asked: &Object) -> Result<CreateGrantInput, Failure> {
         grant_tokens: grant_tokens(asked),
         dry_run: flag(asked, "DryRun"),
     })
+}
+
+fn absent(member: &str) -> Failure {
+    Failure::validation(format!(
+        "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null"
+    ))
 }
 
 /// For which encryption contexts a grant is, as use cases have it.
@@ -202,5 +209,7 @@ mod tests {
             assert_eq!(failure.name, "UnsupportedOperationException");
             assert!(failure.message.starts_with(member), "{}", failure.message);
         }
+        let failure = input(&read("CreateGrant", &json!({ "KeyId": "k", "Operations": ["Decrypt"] }))).unwrap_err();
+        assert_eq!((failure.name, failure.message), ("ValidationException", absent("granteePrincipal").message));
     }
 }

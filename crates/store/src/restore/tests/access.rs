@@ -182,3 +182,55 @@ async fn access_keys_that_were_taken_away_stay_away() {
         catalogue.principal(&kept).unwrap().access_keys.iter().find(|key| key.id == left).unwrap().sealed.clone();
     assert_eq!(sealed, format!("anew {left}"), "the seal key of before may be at hand no more");
 }
+
+/// Where the database that knew is gone, a key that was deleted must not sign again because a backup has it.
+#[tokio::test]
+async fn access_keys_of_which_nothing_is_known_come_back_disabled() {
+    let (site, store, _) = Site::used().await;
+    let (app, ops) = (principal(&store, "app").await, principal(&store, "ops").await);
+    let (of_app, off) = (access_key(&store, &app).await, access_key(&store, &app).await);
+    let of_ops = access_key(&store, &ops).await;
+    store.switch_access_key(&app, &off, false).await.unwrap();
+    let copy = site.copy("backup");
+    backup(&site.file(), &copy, &site.clock).await.unwrap();
+    store.delete_access_key(&app, &of_app).await.unwrap();
+    store.close().await;
+    fs::write(site.file(), "no database any more").unwrap();
+
+    let unknown = [(app.clone(), of_app.clone()), (ops.clone(), of_ops.clone())].into_iter().collect::<BTreeSet<_>>();
+    let listed = |keys: &[(PrincipalId, AccessKeyId)]| keys.iter().cloned().collect::<BTreeSet<_>>();
+    let (plan, _) = site.restore(&copy).await;
+    assert_eq!((listed(&plan.access.unsure), plan.access.kept.len()), (unknown.clone(), 0));
+    let store = site.open().await.unwrap();
+    for id in [&of_app, &off, &of_ops] {
+        assert!(store.catalogue().principal_known_as(&id.identity()).is_none(), "{id}");
+    }
+    // Enabled by hand it is as it was; and a backup of before this is of another line, which knows its principals.
+    store.switch_access_key(&ops, &of_ops, true).await.unwrap();
+    assert_eq!(store.catalogue().principal_known_as(&of_ops.identity()).unwrap().id, ops);
+    store.close().await;
+    let (plan, _) = site.restore(&copy).await;
+    assert!(plan.access.unsure.is_empty(), "{:?}", plan.access.unsure);
+    assert_eq!(listed(&plan.access.inactive), [(app.clone(), of_app.clone())].into());
+
+    // On a machine that has none, unless whoever restores says that nothing was taken away.
+    for (unknown_keys, signs) in [(UnknownAccessKeys::Disable, false), (UnknownAccessKeys::Keep, true)] {
+        for started in [false, true] {
+            let other = Site::new();
+            match started {
+                true => other.open().await.unwrap().close().await,
+                false => fs::create_dir_all(other.folder.path().join("state")).unwrap(),
+            }
+            let (plan, _) = other.restore_with(&copy, unknown_keys).await;
+            let told = if signs { &plan.access.kept } else { &plan.access.unsure };
+            assert_eq!(listed(told), unknown, "{unknown_keys:?}");
+            assert_eq!(plan.access.kept.len() + plan.access.unsure.len(), 2);
+            let store = other.open().await.unwrap();
+            for id in [&of_app, &of_ops] {
+                assert_eq!(store.catalogue().principal_known_as(&id.identity()).is_some(), signs, "{unknown_keys:?}");
+            }
+            assert!(store.catalogue().principal_known_as(&off.identity()).is_none());
+            store.close().await;
+        }
+    }
+}
