@@ -144,6 +144,46 @@ fn what_is_planted_in_place_of_files_holds_nothing_up() {
     }
 }
 
+/// What has the name of a file of the journal is put aside when the journal is made anew, or the next start would meet it.
+#[test]
+fn what_has_the_name_of_the_journal_s_file_is_in_nobody_s_way() {
+    for planted in [Planted::Pipe, Planted::Link, Planted::Folder, Planted::Nothing] {
+        let setup = quick();
+        let outside = Outside::new(&setup);
+        let log = setup.open();
+        fill(&log, 0..600);
+        until("a head is over it", || log.head().size == 600);
+        // All of it that is missed is behind the bundles that are closed.
+        let path = setup.directory().join(layout::journal(0));
+        planted.plant(&path, &outside.file());
+        until("it is noticed", || !log.state().accepting() || !path.exists());
+        until("it goes on", || data(&log, 600).is_ok());
+        assert!(std::fs::symlink_metadata(&path).is_err(), "{planted:?}");
+        assert!(std::fs::symlink_metadata(setup.directory().join("journal/00000000000000000000.apart")).is_ok());
+        log.close();
+        drop(log);
+        drop(setup.open());
+        outside.check(&format!("{planted:?}"));
+        assert_eq!(contents(setup.directory())[..600], records_of(0..600)[..], "{planted:?}");
+    }
+}
+
+/// What is kept beside the log goes where the log is.
+#[test]
+fn the_log_s_directory_is_the_one_that_is_written_to() {
+    let setup = quick();
+    let log = setup.open();
+    let away = setup.directory().with_extension("away");
+    std::fs::rename(setup.directory(), &away).expect("moved");
+    std::fs::create_dir(setup.directory()).expect("another");
+    assert!(log.directory().is_at(&away).expect("looked at"));
+    let put = log.directory().put(Path::new("new"), Path::new("beside"), b"x", 0o600, true);
+    assert!(put.is_ok() && away.join("beside").exists() && files(setup.directory()).is_empty());
+    std::fs::remove_dir(setup.directory()).expect("empty");
+    std::fs::rename(&away, setup.directory()).expect("moved back");
+    log.close();
+}
+
 /// A log is opened in a directory that somebody prepared: it opens or says why not, at once.
 #[test]
 fn a_directory_that_was_prepared_is_opened_or_refused() {
