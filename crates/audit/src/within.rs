@@ -204,9 +204,8 @@ pub(crate) fn names(root: BorrowedFd<'_>, path: &Path, most: usize) -> io::Resul
 
 /// What is at this path, itself and not what it leads to; `None` where nothing is.
 pub(crate) fn look(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stat>> {
-    let found = parent(root, path).and_then(|(folder, name)| {
-        Ok(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?)
-    });
+    let found =
+        parent(root, path).and_then(|(folder, name)| Ok(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?));
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error) if absent(&error) => Ok(None),

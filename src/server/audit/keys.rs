@@ -107,7 +107,8 @@ fn keep(
 /// Whether something other than a file of public keys has its name, rather than that it cannot be read now.
 fn is_no_file(error: &io::Error) -> bool {
     let other = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
-    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) || other.contains(&error.raw_os_error())
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        || other.contains(&error.raw_os_error())
 }
 
 /// What was known of this log, with what is shown now. A key that is not shown any more has signed heads of before.

@@ -242,7 +242,10 @@ mod tests {
     fn is_trouble(reader: &Reader, why: &str) {
         for answer in asked(reader) {
             let path = reader.place.directory().to_str().unwrap();
-            assert!(matches!(&answer, Err(NotRead::Trouble(said)) if said.contains(why) && !said.contains(path)), "{answer:?}");
+            assert!(
+                matches!(&answer, Err(NotRead::Trouble(said)) if said.contains(why) && !said.contains(path)),
+                "{answer:?}"
+            );
         }
     }
 

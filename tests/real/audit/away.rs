@@ -153,7 +153,9 @@ async fn after_an_orderly_stop_everything_was_passed_on_and_nothing_comes_twice(
     wait::until("the file has everything", wait::LONG, || {
         let ids: BTreeSet<String> = lines(&file)
             .iter()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["requestID"].as_str().map(str::to_owned))
+            .filter_map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).ok()?["requestID"].as_str().map(str::to_owned)
+            })
             .collect();
         (ids.len() >= count).then_some(())
     });

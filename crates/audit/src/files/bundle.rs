@@ -160,7 +160,13 @@ impl Bundles {
     /// Reads those of a log.
     pub fn new(place: &Place) -> Result<Self, Unreadable> {
         let decompressor = zstd::bulk::Decompressor::new().map_err(Unreadable::at(place.directory()))?;
-        Ok(Self { place: place.clone(), bundle: Bundle::default(), compressed: Vec::new(), decompressor, journal: None })
+        Ok(Self {
+            place: place.clone(),
+            bundle: Bundle::default(),
+            compressed: Vec::new(),
+            decompressor,
+            journal: None,
+        })
     }
 
     /// Loads a bundle of which at least so many records are wanted: whole, compressed, from the archive, not whole yet, or
@@ -215,7 +221,8 @@ impl Bundles {
 
     /// Whether the log's directory and the archive say the same where both have this bundle as a whole.
     pub(crate) fn copies_agree(&mut self, index: u64) -> Result<bool, Unreadable> {
-        let (directory, Some(archive)) = (self.place.directory.clone(), self.place.archive().map(Path::to_owned)) else {
+        let (directory, Some(archive)) = (self.place.directory.clone(), self.place.archive().map(Path::to_owned))
+        else {
             return Ok(true);
         };
         if !has_bundle(&archive, index)? || !has_bundle(&directory, index)? {
@@ -266,11 +273,15 @@ impl Bundles {
         while bundle.whole && bundle.len() < WIDTH {
             let before = bundle.len();
             let number = first + before as u64;
-            let kept = match self.journal.take().filter(|journal| journal.number() == number) {
-                Some(mut kept) if kept.is_newest(&self.place)? && kept.is_more()? => Some(kept),
-                _ => Journal::at(&self.place, number)?,
+            let mut found = self.journal.take().filter(|journal| journal.number() == number);
+            let goes_on = match &mut found {
+                Some(journal) => journal.is_newest(&self.place)? && journal.is_more()?,
+                None => false,
             };
-            let Some(mut journal) = kept else { break };
+            if !goes_on {
+                found = Journal::at(&self.place, number)?;
+            }
+            let Some(mut journal) = found else { break };
             while bundle.len() < WIDTH
                 && let Some(entry) = journal.next()?
             {

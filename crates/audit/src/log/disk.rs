@@ -39,11 +39,6 @@ pub(crate) enum Act {
 /// Asked before each act.
 pub(crate) trait Acts: Send + Sync {
     /// Fails it, in place of the file system.
-    /// The directory that is written to now: another one when a copy was taken in its place.
-    pub(crate) fn directory_now(&self) -> Directory {
-        Directory::of(self.root())
-    }
-
     fn before(&self, act: Act, path: &Path) -> io::Result<()>;
 
     /// How many of these bytes are written at once: a file system may write less than it is given.
@@ -121,6 +116,11 @@ impl Disk {
     /// Where it is, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory that is written to now: another one when a copy was taken in its place.
+    pub(crate) fn directory_now(&self) -> Directory {
+        Directory::of(self.root())
     }
 
     fn root(&self) -> Arc<OwnedFd> {

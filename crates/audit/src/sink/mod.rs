@@ -112,7 +112,13 @@ struct At {
 impl Sink {
     /// One for the log of this origin, in this directory.
     #[must_use]
-    pub fn new(directory: Beside, origin: &str, source: Box<dyn Source>, outlet: Box<dyn Outlet>, clock: Clock) -> Self {
+    pub fn new(
+        directory: Beside,
+        origin: &str,
+        source: Box<dyn Source>,
+        outlet: Box<dyn Outlet>,
+        clock: Clock,
+    ) -> Self {
         let file = Position::new(directory, outlet.name(), origin);
         Self { source, outlet, clock, file, at: None, missed: 0, trouble: None }
     }

@@ -28,7 +28,17 @@ impl Position {
     /// `None` where none is there, or another log's: then everything is sent.
     pub(super) fn read(&self) -> Result<Option<u64>, String> {
         match (self.directory)().and_then(|directory| directory.read(&self.name, BYTES)) {
-            Ok(bytes) => Ok(bytes.and_then(|bytes| self.parse(std::str::from_utf8(&bytes).ok()?))),
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => {
+                let number = std::str::from_utf8(&bytes).ok().and_then(|text| self.parse(text));
+                if number.is_none() {
+                    tracing::warn!(
+                        file = %self.name.display(),
+                        "how far records of the audit log were passed on is not known any more: all of them are passed on again"
+                    );
+                }
+                Ok(number)
+            }
             Err(error) => Err(format!("{} of the log's directory: {error}", self.name.display())),
         }
     }

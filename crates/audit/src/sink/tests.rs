@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::*;

@@ -39,7 +39,15 @@ fn clear(path: &Path) {
 
 #[test]
 fn pipes_folders_links_and_files_without_end_hold_nobody_up() {
-    for name in ["checkpoint", "heads", "tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001", "tile/entries/002.p/88"] {
+    for name in [
+        "checkpoint",
+        "heads",
+        "tile/0/001",
+        "tile/0/002.p/88",
+        "tile/1/000.p/2",
+        "tile/entries/001",
+        "tile/entries/002.p/88",
+    ] {
         for planted in ["pipe", "folder", "link to itself", "link", "endless"] {
             let (bench, case) = (log(), format!("{planted} as {name}"));
             let (path, aside) = (bench.path().join(name), bench.path().join("aside"));
