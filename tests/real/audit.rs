@@ -1,6 +1,7 @@
 //! The daemon's audit log: every result has its record, whatever becomes of the daemon and of the disk, and everybody can
 //! check that.
 
+mod away;
 mod broken;
 mod crash;
 mod disk;
@@ -9,6 +10,7 @@ mod follow;
 mod moved;
 mod network;
 mod new_log;
+mod planted;
 mod read_only;
 mod receipts;
 mod refused;

@@ -1,20 +1,25 @@
 //! Reads a log's files. All of them may be somebody else's work: what they hold is bounded and never believed here.
+//!
+//! No link in a log's directory, or in an archive, is followed ([`within`]): with links, a few files could be made to look like a
+//! log without end.
 
 mod bundle;
 mod journal;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use tlog_tiles::tlog::Hash;
 
 pub use self::bundle::{Bundle, Bundles};
 pub(crate) use self::journal::{Journal, as_they_are, journals};
-use super::layout;
+use super::{layout, within};
 
 /// Bytes of a hash.
 pub(crate) const HASH_BYTES: usize = 32;
@@ -24,6 +29,8 @@ pub(crate) const WIDTH: usize = layout::FULL as usize;
 const LOOKS: usize = 4;
 /// Most records of a log that is read: with more, arithmetic on places in the tree would overflow somewhere.
 pub const MOST_RECORDS: u64 = 1 << 48;
+/// Most names of a folder with what is not whole of one tile or bundle: a log has two or three there.
+const PARTIAL: usize = 1_024;
 
 /// A file that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +77,24 @@ impl Place {
 
     /// Reads a file of the log's directory into memory; absent where there is none.
     pub(crate) fn read(&self, relative: &Path, limit: usize) -> Result<Option<Vec<u8>>, Unreadable> {
-        let path = self.directory.join(relative);
         let mut bytes = Vec::new();
-        let found = read_into(&path, limit, &mut bytes).map_err(Unreadable::at(&path))?;
+        let found = read_into(&self.directory, relative, limit, &mut bytes);
+        let found = found.map_err(Unreadable::at(&self.directory.join(relative)))?;
         Ok(found.then_some(bytes))
+    }
+
+    /// Whether the bundle with this number is there as a whole, here or in the archive, whatever it holds.
+    pub fn has_bundle(&self, index: u64) -> Result<bool, Unreadable> {
+        for folder in std::iter::once(&self.directory).chain(&self.archive) {
+            if has_bundle(folder, index)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(crate) fn archive(&self) -> Option<&Path> {
+        self.archive.as_deref()
     }
 
     /// The first hashes of a tile: out of the whole one, or of one that is at least that wide. One that has another length
@@ -98,7 +119,7 @@ impl Place {
             if exact.is_some() {
                 return Ok(exact);
             }
-            let narrow = widths(&self.directory.join(layout::tile(level, index, layout::FULL as u32)))?;
+            let narrow = widths(&self.directory, &layout::tile(level, index, layout::FULL as u32))?;
             // The next wider one, else the widest that is narrower.
             let mut others = narrow.clone();
             others.push(layout::FULL as u32);
@@ -117,28 +138,41 @@ impl Place {
     }
 }
 
-/// The widths of what there is of a tile or bundle that is not whole yet, whose path this is; the smallest first.
-fn widths(whole: &Path) -> Result<Vec<u32>, Unreadable> {
-    let mut folder = whole.as_os_str().to_owned();
-    folder.push(".p");
-    let folder = PathBuf::from(folder);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(Unreadable { path: folder, source: error }),
-    };
-    let mut widths = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(Unreadable::at(&folder))?.file_name();
-        let width = name.to_str().and_then(|name| name.parse::<u32>().ok());
-        // There are at most 255 that count.
-        if let Some(width) = width.filter(|width| (1..layout::FULL as u32).contains(width)) {
-            widths.push(width);
+/// Whether a folder has this bundle as a whole, plain or compressed.
+pub(crate) fn has_bundle(folder: &Path, index: u64) -> Result<bool, Unreadable> {
+    let whole = layout::bundle(index, layout::FULL as u32);
+    let Some(root) = root(folder).map_err(Unreadable::at(folder))? else { return Ok(false) };
+    for path in [layout::compressed(&whole), whole] {
+        let found = within::look(root.as_fd(), &path);
+        if found.map_err(Unreadable::at(&folder.join(path)))?.is_some() {
+            return Ok(true);
         }
     }
+    Ok(false)
+}
+
+/// The widths of what there is in a folder of a tile or bundle that is not whole yet, whose path this is; the smallest first.
+fn widths(folder: &Path, whole: &Path) -> Result<Vec<u32>, Unreadable> {
+    let mut partial = whole.as_os_str().to_owned();
+    partial.push(".p");
+    let partial = PathBuf::from(partial);
+    let mut widths: Vec<u32> = names(folder, &partial, PARTIAL)?
+        .iter()
+        .filter_map(|name| name.parse().ok().filter(|width: &u32| width.to_string() == *name))
+        // There are at most 255 that count.
+        .filter(|width| (1..layout::FULL as u32).contains(width))
+        .collect();
     widths.sort_unstable();
-    widths.dedup();
     Ok(widths)
+}
+
+/// The names in a folder of a log's directory; none where there is none, and an error where there are more than these.
+fn names(directory: &Path, folder: &Path, most: usize) -> Result<Vec<String>, Unreadable> {
+    let found = root(directory).and_then(|root| match root {
+        Some(root) => within::names(root.as_fd(), folder, most),
+        None => Ok(Vec::new()),
+    });
+    found.map_err(Unreadable::at(&directory.join(folder)))
 }
 
 fn hashes(bytes: &[u8]) -> Vec<Hash> {
@@ -146,18 +180,19 @@ fn hashes(bytes: &[u8]) -> Vec<Hash> {
     whole.iter().map(|hash| Hash(*hash)).collect()
 }
 
-/// Whether there is no such file, rather than one that cannot be read.
-fn absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// A log's directory, or an archive; absent where there is none.
+fn root(directory: &Path) -> io::Result<Option<OwnedFd>> {
+    match within::directory_at(directory) {
+        Ok(root) => Ok(Some(root)),
+        Err(error) if within::absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a regular file whole; false where there is none. One that is longer than anything of its kind is an error.
-fn read_into(path: &Path, limit: usize, into: &mut Vec<u8>) -> io::Result<bool> {
+fn read_into(directory: &Path, path: &Path, limit: usize, into: &mut Vec<u8>) -> io::Result<bool> {
     into.clear();
-    let file = match open(path)? {
-        Some(file) => file,
-        None => return Ok(false),
-    };
+    let Some(file) = open(directory, path)? else { return Ok(false) };
     let most = u64::try_from(limit).unwrap_or(u64::MAX);
     file.take(most.saturating_add(1)).read_to_end(into)?;
     if into.len() > limit {
@@ -169,14 +204,12 @@ fn read_into(path: &Path, limit: usize, into: &mut Vec<u8>) -> io::Result<bool> 
     Ok(true)
 }
 
-/// Opens a regular file: a pipe in its place would hold whoever reads it.
-pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
-    // Somebody may put it there at any moment, so what was opened is asked, and opening it waits for nobody.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    match fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
-        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        Err(error) if absent(&error) => Ok(None),
+/// Opens a regular file of a log's directory; absent where there is none.
+pub(crate) fn open(directory: &Path, path: &Path) -> io::Result<Option<File>> {
+    let Some(root) = root(directory)? else { return Ok(None) };
+    match within::open(root.as_fd(), path, OFlags::RDONLY) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if within::absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -12,7 +12,7 @@
 //! Records are numbered from 0. In bundles and in the journal a record is its length in two bytes, big-endian, and its bytes;
 //! in the journal the first eight bytes of its leaf hash stand between the two, so that a torn end is seen as such.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tlog_tiles::tile::Tile;
 
@@ -45,6 +45,14 @@ pub fn tile(level: u8, index: u64, width: u32) -> PathBuf {
 #[must_use]
 pub fn bundle(index: u64, width: u32) -> PathBuf {
     path(Tile::new(HEIGHT, 0, index, width, true))
+}
+
+/// What a whole bundle at this path is called when it is compressed.
+#[must_use]
+pub fn compressed(whole: &Path) -> PathBuf {
+    let mut path = whole.as_os_str().to_owned();
+    path.push(COMPRESSED);
+    path.into()
 }
 
 /// The file of the journal that begins with this record.

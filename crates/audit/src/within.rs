@@ -9,8 +9,12 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+
+/// Most names that are read of one folder: more were not put there by a log.
+pub(crate) const NAMES: usize = 1 << 17;
 
 /// A folder below the directory, or the directory itself.
 pub(crate) enum Folder<'a> {
@@ -89,12 +93,48 @@ pub(crate) fn absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// A file of a log's directory, which has at most so many bytes; `None` where there is none.
-pub fn read(directory: &Path, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    match directory_at(directory) {
-        Ok(root) => read_at(root.as_fd(), path, limit),
-        Err(error) if absent(&error) => Ok(None),
-        Err(error) => Err(error),
+/// A log's directory that is open. What is done goes to this one, also when it was moved, or when another one has its place.
+///
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Directory(Arc<OwnedFd>);
+
+impl Directory {
+    /// Opens the one at this path.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        directory_at(path).map(Arc::new).map(Self)
+    }
+
+    pub(crate) const fn of(root: Arc<OwnedFd>) -> Self {
+        Self(root)
+    }
+
+    /// Whether it is the one at this path. `false` also where nothing is.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
+        match rustix::fs::stat(path) {
+            Ok(found) => Ok(identity(found) == identity(rustix::fs::fstat(&*self.0)?)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A file of it, which has at most so many bytes; `None` where there is none.
+    pub fn read(&self, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        read_at(self.0.as_fd(), path, limit)
+    }
+
+    /// Puts a file into it, whole or not at all: first under a temporary name. It is on the disk where that is wanted. Folders are
+    /// made below the directory.
+    pub fn put(&self, temporary: &Path, path: &Path, bytes: &[u8], mode: u32, synced: bool) -> io::Result<()> {
+        put_at(self.0.as_fd(), (temporary, path), bytes, mode, synced)
+    }
+
+    /// Gives what is at this path, whatever it is, another name, in place of a file that has that. Nothing is opened for it.
+    pub fn set_aside(&self, path: &Path, aside: &Path) -> io::Result<()> {
+        let root = self.0.as_fd();
+        let ((source, name), (target, new)) = (parent(root, path)?, parent(root, aside)?);
+        Ok(rustix::fs::renameat(source, name, target, new)?)
     }
 }
 
@@ -107,31 +147,68 @@ pub(crate) fn read_at(root: BorrowedFd<'_>, path: &Path, limit: usize) -> io::Re
     }
 }
 
-/// Puts a file into a log's directory, whole or not at all: first under a temporary name. It is on the disk where that is
-/// wanted. Folders are made below the directory, and not the directory itself.
-pub fn put(directory: &Path, temporary: &Path, path: &Path, bytes: &[u8], mode: u32, synced: bool) -> io::Result<()> {
-    let root = directory_at(directory)?;
+fn put_at(
+    root: BorrowedFd<'_>,
+    (temporary, path): (&Path, &Path),
+    bytes: &[u8],
+    mode: u32,
+    synced: bool,
+) -> io::Result<()> {
     for folder in [temporary, path].into_iter().filter_map(Path::parent).filter(|folder| !folder.as_os_str().is_empty())
     {
-        let (above, name) = parent(root.as_fd(), folder)?;
+        let (above, name) = parent(root, folder)?;
         match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let mut file = create(root.as_fd(), temporary, Mode::from_raw_mode(mode))?;
+    let mut file = create(root, temporary, Mode::from_raw_mode(mode))?;
     file.write_all(bytes)?;
     if synced {
         file.sync_all()?;
     }
-    let ((source, name), (target, new)) = (parent(root.as_fd(), temporary)?, parent(root.as_fd(), path)?);
+    let ((source, name), (target, new)) = (parent(root, temporary)?, parent(root, path)?);
     rustix::fs::renameat(source, name, target, new)?;
     if synced {
-        rustix::fs::fsync(&root)?;
+        rustix::fs::fsync(root)?;
     }
     Ok(())
 }
 
-fn directory_at(path: &Path) -> io::Result<OwnedFd> {
+/// The directory at this path, which may be a link to it: where it lies is said by whoever has configured it.
+pub(crate) fn directory_at(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The names in a folder; none where there is none. More than a log puts into one are an error: a list without end takes for ever.
+pub(crate) fn names(root: BorrowedFd<'_>, path: &Path, most: usize) -> io::Result<Vec<String>> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = folder(root, path).and_then(|found| Ok(rustix::fs::openat(found, ".", flags, Mode::empty())?));
+    let opened = match opened {
+        Err(error) if absent(&error) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let (mut names, mut seen) = (Vec::new(), 0_usize);
+    for entry in rustix::fs::Dir::new(opened)? {
+        let entry = entry?;
+        seen += 1;
+        // The folder itself and the one above are among them.
+        if seen > most.saturating_add(2) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more files than a log has in one folder"));
+        }
+        // Names of a log's files are text.
+        names.extend(entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | "..")).map(str::to_owned));
+    }
+    Ok(names)
+}
+
+/// What is at this path, itself and not what it leads to; `None` where nothing is.
+pub(crate) fn look(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stat>> {
+    let found =
+        parent(root, path).and_then(|(folder, name)| Ok(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?));
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

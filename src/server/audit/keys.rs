@@ -9,8 +9,9 @@ use super::{Audit, Opened};
 use audit::keys::{HsmKey, PublicKeys};
 use audit::layout;
 use audit::note::VerifierKey;
-use audit::within;
+use audit::within::Directory;
 use model::lock::MutexExt as _;
+use rustix::io::Errno;
 use service::StoreAuditKeys;
 use telemetry::sampled::{self, Line};
 
@@ -18,6 +19,25 @@ use telemetry::sampled::{self, Line};
 const SHOW: Duration = Duration::from_secs(2);
 /// Most bytes of the file that are read.
 const BYTES: usize = 16 << 20;
+/// Where what is no such file is put, in the log's directory.
+const ASIDE: &str = "keys.json.apart";
+
+/// The file of public keys, as far as it is known.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// What was written to it; absent until something was.
+    text: Option<Vec<u8>>,
+    /// Why it cannot be written.
+    trouble: Option<String>,
+}
+
+impl Kept {
+    /// The sentence about it.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let why = self.trouble.as_ref()?;
+        Some(format!("the public keys of the audit log cannot be written beside it: {why}"))
+    }
+}
 
 impl Audit {
     /// Asks for the keys of all connected HSMs, and writes the file anew where it says something else.
@@ -28,12 +48,16 @@ impl Audit {
         };
         let all = shown.iter().flat_map(|store| &store.keys);
         self.0.signers.are(all.map(|key| (key.hsm.clone(), key.key.clone())).collect());
-        let written = opened.keys.lock_anyway().clone();
-        let (directory, verifier) = (self.directory().to_owned(), opened.verifier.clone());
+        let written = opened.keys.lock_anyway().text.clone();
+        // Wherever it is: a directory that was put in its place gets nothing.
+        let (directory, verifier) = (opened.log.directory(), opened.verifier.clone());
         // On panic: the file is as it was, and looked at again.
         let kept = tokio::task::spawn_blocking(move || keep(&directory, &verifier, &shown, written.as_deref())).await;
-        match kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(text) => *opened.keys.lock_anyway() = Some(text),
+        let kept = kept.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let mut keys = opened.keys.lock_anyway();
+        keys.trouble = kept.as_ref().err().map(ToString::to_string);
+        match kept {
+            Ok(text) => keys.text = Some(text),
             Err(error) => {
                 if sampled::whole(Line::OwnFault, &"audit keys") {
                     tracing::warn!(%error, "the public keys of the audit log cannot be written beside it; it is tried again");
@@ -43,20 +67,48 @@ impl Audit {
     }
 }
 
-/// Has the file say what is known, and gives its text. `written` is what it said before, where that is known.
-fn keep(directory: &Path, log: &VerifierKey, shown: &[StoreAuditKeys], written: Option<&[u8]>) -> io::Result<Vec<u8>> {
-    let path = directory.join(layout::KEYS);
-    let before = match written {
-        Some(text) if path.exists() => text.to_vec(),
-        _ => within::read(directory, Path::new(layout::KEYS), BYTES).ok().flatten().unwrap_or_default(),
+/// Has the file say what is known, and gives its text. `written` is what was written before, where that is known: whatever
+/// somebody has made of the file since then, it says that again.
+fn keep(
+    directory: &Directory,
+    log: &VerifierKey,
+    shown: &[StoreAuditKeys],
+    written: Option<&[u8]>,
+) -> io::Result<Vec<u8>> {
+    let path = Path::new(layout::KEYS);
+    let found = match directory.read(path, BYTES) {
+        Err(error) if !is_no_file(&error) => return Err(error),
+        found => found,
     };
-    let known = PublicKeys::from_json(&before).ok();
-    let text = joined(log, known, shown).to_json().map_err(io::Error::other)?;
-    if text != before {
-        let unfinished = Path::new(".keys.json.new");
-        within::put(directory, unfinished, Path::new(layout::KEYS), &text, 0o644, true)?;
+    let before = match (written, &found) {
+        (Some(written), _) => written,
+        (None, Ok(Some(found))) => found.as_slice(),
+        (None, _) => &[],
+    };
+    let text = joined(log, PublicKeys::from_json(before).ok(), shown).to_json().map_err(io::Error::other)?;
+    match found {
+        Ok(Some(found)) if found == text => return Ok(text),
+        Ok(None) => {}
+        Ok(Some(found)) if PublicKeys::from_json(&found).is_ok() => {}
+        // A damaged one may still tell somebody which keys have signed before; and a pipe or a folder cannot be replaced.
+        Ok(Some(_)) | Err(_) => {
+            tracing::warn!(
+                aside = ASIDE,
+                "what bears the name of the audit log's public keys is no such file; it is put aside, and they are written \
+                 anew"
+            );
+            directory.set_aside(path, Path::new(ASIDE))?;
+        }
     }
+    directory.put(Path::new(".keys.json.new"), path, &text, 0o644, true)?;
     Ok(text)
+}
+
+/// Whether something other than a file of public keys has its name, rather than that it cannot be read now.
+fn is_no_file(error: &io::Error) -> bool {
+    let other = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        || other.contains(&error.raw_os_error())
 }
 
 /// What was known of this log, with what is shown now. A key that is not shown any more has signed heads of before.
@@ -115,8 +167,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = |name: &str| LogKey::generate(name).unwrap();
         let (log, a, b, anew) = (key("o"), key("o/hsm-a"), key("o/hsm-b"), key("o/hsm-a"));
+        let opened = Directory::open(folder.path()).unwrap();
         let keep = |log: &LogKey, shown: &[StoreAuditKeys]| {
-            let text = keep(folder.path(), log.verifier(), shown, None).unwrap();
+            let text = keep(&opened, log.verifier(), shown, None).unwrap();
             assert_eq!(std::fs::read(folder.path().join("keys.json")).unwrap(), text);
             PublicKeys::from_json(&text).unwrap()
         };
@@ -134,13 +187,55 @@ mod tests {
         assert_eq!((other.origin.as_str(), other.hsms.len()), ("o/2", 0));
     }
 
+    /// Whatever somebody does to it: what has signed before and is not connected now is not forgotten.
     #[test]
-    fn a_file_that_was_removed_is_written_again() {
+    fn a_file_that_was_removed_or_damaged_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
-        let log = LogKey::generate("o").unwrap();
-        let text = keep(folder.path(), log.verifier(), &[], None).unwrap();
-        std::fs::remove_file(folder.path().join("keys.json")).unwrap();
-        assert_eq!(keep(folder.path(), log.verifier(), &[], Some(&text)).unwrap(), text);
-        assert!(folder.path().join("keys.json").exists());
+        let directory = Directory::open(folder.path()).unwrap();
+        let (log, hsm) = (LogKey::generate("o").unwrap(), LogKey::generate("o/hsm-a").unwrap());
+        let (file, aside) = (folder.path().join("keys.json"), folder.path().join(ASIDE));
+        let text = keep(&directory, log.verifier(), &[shown(&[("hsm-a", &hsm)], "one")], None).unwrap();
+        let again = |case: &str| {
+            assert_eq!(keep(&directory, log.verifier(), &[], Some(&text)).unwrap(), text, "{case}");
+            assert_eq!(std::fs::read(&file).unwrap(), text, "{case}");
+        };
+        std::fs::remove_file(&file).unwrap();
+        again("removed");
+        assert!(!aside.exists());
+        let another = PublicKeys::new(LogKey::generate("p").unwrap().verifier(), Vec::new(), Vec::new());
+        std::fs::write(&file, another.to_json().unwrap()).unwrap();
+        again("another log's");
+        assert!(!aside.exists());
+        std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+        again("cut");
+        assert_eq!(std::fs::read(&aside).unwrap(), text[..text.len() / 2], "it is kept");
+        std::fs::remove_file(&file).unwrap();
+        let (pipe, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &file, pipe, mode, 0).unwrap();
+        again("a pipe");
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        again("a link");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::remove_file(&aside).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        again("a folder");
+        // At a start nothing is known but what the file says.
+        std::fs::remove_dir(&aside).unwrap();
+        std::fs::write(&file, "damaged").unwrap();
+        assert!(keep(&directory, log.verifier(), &[], None).is_ok());
+        assert_eq!(std::fs::read_to_string(&aside).unwrap(), "damaged");
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_the_log_s_gets_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("log"), folder.path().join("away"));
+        std::fs::create_dir(&path).unwrap();
+        let directory = Directory::open(&path).unwrap();
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        keep(&directory, LogKey::generate("o").unwrap().verifier(), &[], None).unwrap();
+        assert!(away.join("keys.json").exists() && !path.join("keys.json").exists());
     }
 }

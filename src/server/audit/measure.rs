@@ -43,10 +43,9 @@ impl Audit {
 
     fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
-        if let Some(opened) = self.opened()
-            && let Some(sentence) = filling_up(&opened.log.state(), self.directory())
-        {
-            troubles.push(sentence);
+        if let Some(opened) = self.opened() {
+            troubles.extend(filling_up(&opened.log.state(), self.directory()));
+            troubles.extend(opened.keys.lock_anyway().trouble());
         }
         troubles.extend(self.0.standings.troubles());
         troubles.extend(self.0.service.get().into_iter().flat_map(|service| service.troubles_of_events()));

@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 use self::cosign::Signers;
 use self::journal::{Journal, Refusals};
-use self::sinks::Standings;
+use self::reader::Known;
+use self::sinks::{Standings, Works};
 use audit::log::Log;
 use audit::note::{Head, VerifierKey};
 use config::Config;
@@ -67,10 +68,13 @@ struct Inner {
     signers: Arc<Signers>,
     refusals: Arc<Refusals>,
     standings: Standings,
+    works: Works,
     /// When a disk that fills up was last told of.
     told: Mutex<Option<Instant>>,
-    /// How many records the newest head is of, for those who follow.
+    /// How many records the newest head is of, for those who follow: at least, while it is not open.
     signed: watch::Sender<u64>,
+    /// Which log it is; absent until the database has told that.
+    known: ArcSwapOption<Known>,
 }
 
 /// A log that is open.
@@ -82,8 +86,8 @@ struct Opened {
     verifier: VerifierKey,
     /// The head that the database knows, and since when.
     noted: Mutex<(Option<u64>, Option<Instant>)>,
-    /// What is written in the file of public keys; absent until it was.
-    keys: Mutex<Option<Vec<u8>>>,
+    /// The file of public keys.
+    keys: Mutex<keys::Kept>,
 }
 
 #[derive(Default)]
@@ -110,8 +114,10 @@ impl Audit {
             signers: Arc::new(Signers::default()),
             refusals: Arc::new(Refusals::default()),
             standings: Standings::default(),
+            works: Works::default(),
             told: Mutex::default(),
             signed: watch::Sender::new(0),
+            known: ArcSwapOption::empty(),
         }));
         audit.try_to_open().await;
         audit
@@ -130,9 +136,12 @@ impl Audit {
     }
 
     /// Tells those who follow of a head that is newer than what they know.
-    fn tell_of_the_head(&self, opened: &Opened) {
-        let size = opened.log.head().size;
-        self.0.signed.send_if_modified(|known| std::mem::replace(known, size) != size);
+    fn is_signed(&self, size: u64) {
+        self.0.signed.send_if_modified(|known| {
+            let is_news = size > *known;
+            *known = size.max(*known);
+            is_news
+        });
     }
 
     /// Looks after it for ever.
@@ -145,7 +154,7 @@ impl Audit {
                     heartbeat.idle(self.let_go(opened)).await;
                 }
                 Some(opened) => {
-                    self.tell_of_the_head(&opened);
+                    self.is_signed(opened.log.head().size);
                     heartbeat.idle(self.note_head(&opened)).await;
                     heartbeat.idle(self.keep_keys(&opened)).await;
                     self.tell_of_the_disk(&opened);
@@ -156,12 +165,13 @@ impl Audit {
         }
     }
 
-    /// Signs a last head and notes it. Nothing is recorded any more.
+    /// Signs a last head and notes it. Nothing is recorded any more; what is, is passed on as far as that takes no time.
     pub(super) async fn close(&self) {
         self.0.closed.lock_anyway().ending = true;
         if let Some(opened) = self.opened() {
             self.let_go(opened).await;
         }
+        self.0.works.end().await;
     }
 
     /// Closes it. Who waits for it is refused, and it is free to be opened when the last of them has gone.

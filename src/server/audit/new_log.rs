@@ -56,7 +56,7 @@ fn next_origin(configured: &str, logs: &[AuditLog]) -> String {
 
 /// Renames a directory that holds a log; under which name, if there was one.
 fn set_aside(directory: &Path, time: &str) -> io::Result<Option<PathBuf>> {
-    if !holds_a_log(directory) {
+    if !holds_a_log(directory)? {
         return Ok(None);
     }
     let mut name = directory.as_os_str().to_owned();

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::cosign::Zones;
+use super::reader::Known;
 use super::{AGAIN, Audit, Opened};
 use audit::layout;
 use audit::log::{Log, OpenError, Settings, Sync};
-use audit::note::{Head, LogKey};
+use audit::note::{Head, LogKey, VerifierKey};
 use config::AuditSync;
 use model::lock::MutexExt as _;
 use model::secret::Secret;
@@ -65,13 +66,17 @@ impl Audit {
             None => self.first(&directory).await?,
         };
         let AuditLog { number, origin, sealed, head, .. } = log;
-        if head.is_some() && !directory.exists() {
+        // Whoever reads it knows from here on that there is a log, and of how many records at least.
+        self.is_known(&origin, None, head.map_or(0, |head| head.size));
+        let there = directory.try_exists().map_err(|error| not_looked_at(&directory, &error))?;
+        if head.is_some() && !there {
             return Err(format!(
                 "the directory {} of the audit log {origin} is gone; put it back, or begin a new log ({NEW_LOG})",
                 directory.display()
             ));
         }
         let key = opened_key(&self.0.seals.load(), &origin, sealed.as_deref())?;
+        self.is_known(&origin, Some(key.verifier()), 0);
         make(&directory).map_err(|error| format!("{} cannot be made ({error})", directory.display()))?;
         let verifier = key.verifier().clone();
         let settings = Settings {
@@ -90,9 +95,15 @@ impl Audit {
         Ok(Opened { log, number, origin, verifier, noted, keys: Mutex::default() })
     }
 
+    fn is_known(&self, origin: &str, verifier: Option<&VerifierKey>, size: u64) {
+        let known = Known { origin: origin.to_owned(), verifier: verifier.cloned(), directory: None };
+        self.0.known.store(Some(Arc::new(known)));
+        self.is_signed(size);
+    }
+
     /// The first log of this database.
     async fn first(&self, directory: &Path) -> Result<AuditLog, String> {
-        if holds_a_log(directory) {
+        if holds_a_log(directory).map_err(|error| not_looked_at(directory, &error))? {
             return Err(format!(
                 "{} holds an audit log that this database knows nothing of; restore the database that belongs to it, or \
                  begin a new log ({NEW_LOG})",
@@ -129,11 +140,35 @@ fn make(directory: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// Whether somebody's records are in it.
-pub(super) fn holds_a_log(directory: &Path) -> bool {
-    let has = |name: &str| std::fs::symlink_metadata(directory.join(name)).is_ok();
-    let begun = |folder: &str| std::fs::read_dir(directory.join(folder)).is_ok_and(|mut found| found.next().is_some());
-    has(layout::CHECKPOINT) || has(layout::HEADS) || begun("tile") || begun(layout::JOURNAL)
+/// Whether somebody's records are in it. What cannot be looked at may hold some.
+pub(super) fn holds_a_log(directory: &Path) -> io::Result<bool> {
+    for name in [layout::CHECKPOINT, layout::HEADS] {
+        if there(std::fs::symlink_metadata(directory.join(name)))?.is_some() {
+            return Ok(true);
+        }
+    }
+    for folder in ["tile", layout::JOURNAL] {
+        if let Some(mut found) = there(std::fs::read_dir(directory.join(folder)))?
+            && found.next().transpose()?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// `None` where nothing is.
+fn there<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What cannot be looked at is not gone.
+fn not_looked_at(directory: &Path, error: &io::Error) -> String {
+    format!("the directory {} of the audit log cannot be looked at ({error})", directory.display())
 }
 
 fn sentence(error: &OpenError) -> String {
@@ -145,5 +180,26 @@ fn sentence(error: &OpenError) -> String {
             format!("{error}; a new log is begun by {NEW_LOG}")
         }
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_may_hold_a_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("log");
+        assert!(!holds_a_log(&directory).unwrap(), "nothing is there");
+        std::fs::create_dir_all(directory.join("journal")).unwrap();
+        assert!(!holds_a_log(&directory).unwrap());
+        std::fs::create_dir_all(directory.join("tile/0")).unwrap();
+        assert!(holds_a_log(&directory).unwrap());
+        // A link to itself is neither there nor not: root may look at everything else.
+        let odd = folder.path().join("odd");
+        std::os::unix::fs::symlink(&odd, &odd).unwrap();
+        assert!(holds_a_log(&odd).is_err());
+        assert!(odd.try_exists().is_err());
     }
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 
 use super::source::Files;
 use super::{Audit, Opened};
-use audit::sink::{Address, JsonLines, Outlet, Sink, Standing, Step, Syslog};
+use audit::sink::{Address, Beside, JsonLines, Outlet, Sink, Standing, Step, Syslog};
 use config::SyslogAddress;
+use model::clock::Clock;
 use model::lock::MutexExt as _;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
@@ -17,6 +19,10 @@ use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 const LOOK: Duration = Duration::from_millis(200);
 /// After something was in the way.
 const AGAIN: Duration = Duration::from_secs(1);
+/// What passing on the last records may take at the end; what is left is passed on after the next start.
+const LAST: Duration = Duration::from_secs(2);
+/// What the end waits for that, and for the positions to be written.
+const END: Duration = Duration::from_secs(5);
 
 /// How each sink was when it was looked at last.
 #[derive(Default)]
@@ -54,6 +60,69 @@ impl Standings {
     }
 }
 
+/// Sinks that work, and their end.
+pub(super) struct Works {
+    /// The last head is signed, and nothing comes any more.
+    ended: watch::Sender<bool>,
+    /// How many sinks have a log.
+    count: Arc<watch::Sender<usize>>,
+}
+
+impl Default for Works {
+    fn default() -> Self {
+        Self { ended: watch::Sender::new(false), count: Arc::new(watch::Sender::new(0)) }
+    }
+}
+
+impl Works {
+    /// Has all of them note how far they are, and waits for that.
+    pub(super) async fn end(&self) {
+        self.ended.send_replace(true);
+        let mut count = self.count.subscribe();
+        if tokio::time::timeout(END, count.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::warn!("records of the audit log are still being passed on; some will be passed on twice");
+        }
+    }
+}
+
+/// A sink of a log that is open, or was.
+struct Working {
+    of: Arc<Opened>,
+    sink: Sink,
+    /// Behind the sink: it counts until that has gone.
+    _counted: Counted,
+}
+
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+impl Working {
+    /// Passes on what the log has, at the end for as long as that may take, and notes how far that is. Then it is gone.
+    fn finish(mut self, clock: &Clock, last: Duration) {
+        let (until, end) = (clock.now() + last, self.of.log.head().size);
+        while clock.now() < until && self.sink.step(end) == Step::More {}
+        if let Err(why) = self.sink.close() {
+            tracing::warn!(
+                sink = self.sink.name(),
+                why,
+                "how far records of the audit log are passed on cannot be noted; some will be passed on twice"
+            );
+        }
+    }
+}
+
 /// Which sinks there are.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -81,41 +150,59 @@ impl Audit {
     }
 
     async fn pass_on(self, kind: Kind, heartbeat: Heartbeat) {
-        let mut current: Option<(Arc<Opened>, Sink)> = None;
+        let mut ended = self.0.works.ended.subscribe();
+        let mut current: Option<Working> = None;
         loop {
             heartbeat.turn().await;
-            let Some(opened) = self.opened() else {
-                current = None;
-                heartbeat.idle(tokio::time::sleep(LOOK)).await;
+            let opened = self.opened();
+            let is_current = |working: &Working| opened.as_ref().is_some_and(|opened| Arc::ptr_eq(opened, &working.of));
+            if let Some(former) = current.take_if(|working| !is_current(working)) {
+                heartbeat.idle(self.finished(former, &mut ended)).await;
+            }
+            if *ended.borrow() {
+                return;
+            }
+            let Some(opened) = opened else {
+                heartbeat.idle(pause(&mut ended, LOOK)).await;
                 continue;
             };
-            let kept = current.take().filter(|(of, _)| Arc::ptr_eq(of, &opened)).map(|(_, sink)| sink);
-            let Some(mut sink) = kept.or_else(|| self.sink(kind, &opened)) else { return };
+            let Some(mut working) = current.take().or_else(|| self.working(kind, &opened)) else { return };
             let end = opened.log.head().size;
+            drop(opened);
             // On panic: the task's own.
             let stepped = tokio::task::spawn_blocking(move || {
-                let step = sink.step(end);
-                (sink, step)
+                let step = working.sink.step(end);
+                (working, step)
             });
-            let (sink, step) = match heartbeat.idle(stepped).await {
-                Ok(stepped) => stepped,
-                Err(error) => match error.try_into_panic() {
-                    Ok(fault) => std::panic::resume_unwind(fault),
-                    // Never begun, since the runtime ends.
-                    Err(_) => return,
-                },
-            };
-            self.0.standings.is(sink.name(), sink.standing());
-            current = Some((opened, sink));
+            let Some((working, step)) = ran(heartbeat.idle(stepped).await) else { return };
+            self.0.standings.is(working.sink.name(), working.sink.standing());
+            current = Some(working);
             match step {
                 Step::More => {}
-                Step::Idle => heartbeat.idle(tokio::time::sleep(LOOK)).await,
-                Step::Failed => heartbeat.idle(tokio::time::sleep(AGAIN)).await,
+                Step::Idle => heartbeat.idle(pause(&mut ended, LOOK)).await,
+                Step::Failed => heartbeat.idle(pause(&mut ended, AGAIN)).await,
             }
         }
     }
 
-    fn sink(&self, kind: Kind, opened: &Opened) -> Option<Sink> {
+    /// Ends with a log that is not open any more.
+    async fn finished(&self, working: Working, ended: &mut watch::Receiver<bool>) {
+        let is_ending = self.0.closed.lock_anyway().ending;
+        if is_ending {
+            // Until its last head is signed. Whoever closes it says so, however that ends.
+            let _closed = ended.wait_for(|ended| *ended).await;
+        }
+        let (clock, last) = (self.0.clock.clone(), if is_ending { LAST } else { Duration::ZERO });
+        // On panic: the task's own; some records are passed on twice.
+        ran(tokio::task::spawn_blocking(move || working.finish(&clock, last)).await);
+    }
+
+    fn working(&self, kind: Kind, opened: &Arc<Opened>) -> Option<Working> {
+        let sink = self.sink(kind, opened)?;
+        Some(Working { of: Arc::clone(opened), sink, _counted: Counted::new(&self.0.works.count) })
+    }
+
+    fn sink(&self, kind: Kind, opened: &Arc<Opened>) -> Option<Sink> {
         let (directory, clock) = (self.directory(), self.0.clock.clone());
         let outlet: Box<dyn Outlet> = match kind {
             Kind::Json => Box::new(JsonLines::new(self.0.config.json.clone()?)),
@@ -127,6 +214,25 @@ impl Audit {
                 Box::new(Syslog::new(address, clock.clone()))
             }
         };
-        Some(Sink::new(directory, &opened.origin, Box::new(Files::new(directory)), outlet, clock))
+        let of = Arc::clone(opened);
+        // Wherever it is: a directory that was put in its place gets nothing.
+        let beside: Beside = Box::new(move || Ok(of.log.directory()));
+        Some(Sink::new(beside, &opened.origin, Box::new(Files::of(directory, opened)), outlet, clock))
+    }
+}
+
+/// Some time, or until there is nothing to wait for any more.
+async fn pause(ended: &mut watch::Receiver<bool>, time: Duration) {
+    let _in_time = tokio::time::timeout(time, ended.wait_for(|ended| *ended)).await;
+}
+
+/// What a thread came to; nothing where it was never begun, since the runtime ends.
+fn ran<T>(joined: Result<T, JoinError>) -> Option<T> {
+    match joined {
+        Ok(done) => Some(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(fault) => std::panic::resume_unwind(fault),
+            Err(_) => None,
+        },
     }
 }

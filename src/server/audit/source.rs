@@ -1,21 +1,47 @@
 //! The log's files as sinks read them.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::Opened;
 use audit::files::Place;
 use audit::layout::FULL;
 use audit::read::Records;
 use audit::sink::{CHUNK_BYTES, Chunk, Source};
 
+/// So many bundles are looked for at once: others have their turn in between.
+const LOOKED_FOR: u64 = 4_096;
+
+/// Says why what lies at the log's path is not to be read as the log.
+type InPlace = Box<dyn Fn() -> Result<(), String> + Send>;
+
 /// Reads a log beside the one who writes it.
 pub(super) struct Files {
     place: Place,
+    in_place: InPlace,
     records: Option<Records>,
+    /// Where the bundles behind a record that is not there are looked for.
+    search: Option<Search>,
+}
+
+/// What is known of the bundles behind a record that is not there.
+#[derive(Clone, Copy)]
+struct Search {
+    /// That record.
+    from: u64,
+    /// None of the bundles before this one is there.
+    next: u64,
 }
 
 impl Files {
-    pub(super) fn new(directory: &Path) -> Self {
-        Self { place: Place::new(directory), records: None }
+    /// Those of a log that is open.
+    pub(super) fn of(directory: &Path, opened: &Arc<Opened>) -> Self {
+        let (path, opened) = (directory.to_owned(), Arc::clone(opened));
+        Self::new(directory, Box::new(move || opened.is_in_place(&path)))
+    }
+
+    fn new(directory: &Path, in_place: InPlace) -> Self {
+        Self { place: Place::new(directory), in_place, records: None, search: None }
     }
 
     /// Reads on, or from there; after an error everything is opened anew.
@@ -27,32 +53,54 @@ impl Files {
         records.seek(from);
         Ok(self.records.insert(records))
     }
+
+    fn chunk(&mut self, from: u64, end: u64) -> Result<Chunk, String> {
+        let before = self.search.take().filter(|search| search.from == from);
+        let records = self.records(from)?;
+        if let Some(chunk) = records_from(records, from, end)? {
+            return Ok(chunk);
+        }
+        // Whole bundles are moved away, the oldest first. Where the newest record is not there either, the log is away: nothing of it
+        // is looked for then.
+        let lost = || format!("record {from} cannot be found in the audit log");
+        if end <= from || records_from(records, end - 1, end)?.is_none() {
+            return Err(lost());
+        }
+        let (first, last) = (before.map_or(from / FULL + 1, |search| search.next), (end - 1) / FULL);
+        let stop = last.min(first.saturating_add(LOOKED_FOR));
+        for index in first..stop {
+            if self.place.has_bundle(index).map_err(|error| error.to_string())? {
+                return self.found(from, index * FULL, end);
+            }
+        }
+        if stop < last {
+            self.search = Some(Search { from, next: stop });
+            return Ok(Chunk { first: from, records: Vec::new() });
+        }
+        self.found(from, last * FULL, end)
+    }
+
+    /// What is behind the gap; as long as what is before it is not there: a directory that was away and is back has all of them.
+    fn found(&mut self, from: u64, later: u64, end: u64) -> Result<Chunk, String> {
+        let records = self.records(later)?;
+        let chunk = records_from(records, later, end)?;
+        match records_from(records, from, end)? {
+            Some(all) => Ok(all),
+            None => chunk.ok_or_else(|| format!("record {later} cannot be found in the audit log")),
+        }
+    }
 }
 
 impl Source for Files {
     fn read(&mut self, from: u64, end: u64) -> Result<Chunk, String> {
-        let read = self.records(from).and_then(|records| chunk(records, from, end));
+        // Before and behind: what was read of another directory is not passed on.
+        let place = (self.in_place)();
+        let read = place.and_then(|()| self.chunk(from, end)).and_then(|chunk| (self.in_place)().map(|()| chunk));
         if read.is_err() {
-            self.records = None;
+            (self.records, self.search) = (None, None);
         }
         read
     }
-}
-
-fn chunk(records: &mut Records, from: u64, end: u64) -> Result<Chunk, String> {
-    if let Some(chunk) = records_from(records, from, end)? {
-        return Ok(chunk);
-    }
-    // Whole bundles are moved away.
-    let mut later = (from / FULL + 1) * FULL;
-    while later < end {
-        if let Some(chunk) = records_from(records, later, end)? {
-            // As long as what follows is there: a directory that was away and is back has all of them.
-            return Ok(records_from(records, from, end)?.unwrap_or(chunk));
-        }
-        later += FULL;
-    }
-    Err(format!("record {from} cannot be found in the audit log"))
 }
 
 /// Those from this one on, if it is there.
@@ -67,18 +115,47 @@ fn records_from(records: &mut Records, from: u64, end: u64) -> Result<Option<Chu
     Ok(Some(chunk).filter(|chunk| !chunk.records.is_empty()))
 }
 
+impl Opened {
+    /// Whether the log that is open is what lies at this path, or why not.
+    pub(super) fn is_in_place(&self, path: &Path) -> Result<(), String> {
+        match self.log.directory().is_at(path) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(away(path)),
+            Err(error) => Err(format!("the directory of the audit log cannot be looked at ({error})")),
+        }
+    }
+}
+
+/// What is at the path of a log that is not there.
+pub(super) fn away(path: &Path) -> String {
+    let what = match std::fs::symlink_metadata(path) {
+        Ok(_) => "another directory is where the audit log was",
+        Err(_) => "the directory of the audit log is gone",
+    };
+    what.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
     use audit::layout;
+
+    fn files(directory: &Path) -> Files {
+        Files::new(directory, Box::new(|| Ok(())))
+    }
+
+    fn bundle(directory: &Path, index: u64) -> PathBuf {
+        directory.join(layout::bundle(index, FULL as u32))
+    }
 
     /// Bundles without a head, of records that are their numbers.
     fn put(directory: &Path, index: u64) {
         let record = |number: u64| [&8_u16.to_be_bytes()[..], &number.to_be_bytes()].concat();
         let bytes: Vec<u8> = (index * FULL..(index + 1) * FULL).flat_map(record).collect();
-        let path = directory.join(layout::bundle(index, FULL as u32));
+        let path = bundle(directory, index);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
@@ -88,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("audit");
         (2..4).for_each(|index| put(&directory, index));
-        let mut files = Files::new(&directory);
+        let mut files = files(&directory);
         let chunk = files.read(5, 4 * FULL).unwrap();
         assert_eq!((chunk.first, chunk.records.len() as u64), (2 * FULL, 2 * FULL));
         assert_eq!(chunk.records[3], (2 * FULL + 3).to_be_bytes());
@@ -100,5 +177,36 @@ mod tests {
         put(&directory, 0);
         let chunk = files.read(5, 4 * FULL).unwrap();
         assert_eq!((chunk.first, chunk.records.len() as u64), (5, FULL - 5));
+    }
+
+    /// A gap of many bundles is looked through bit by bit, each once; nothing that is there is left out.
+    #[test]
+    fn a_long_gap_is_looked_through_a_bounded_piece_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (far, last) = (3 * LOOKED_FOR - 7, 3 * LOOKED_FOR);
+        [far, last].map(|index| put(folder.path(), index));
+        let mut files = files(folder.path());
+        let end = (last + 1) * FULL;
+        for piece in 1..3 {
+            let chunk = files.read(5, end).unwrap();
+            assert_eq!((chunk.first, chunk.records.len()), (5, 0));
+            assert_eq!(files.search.unwrap().next, 1 + piece * LOOKED_FOR);
+        }
+        assert_eq!(files.read(5, end).unwrap().first, far * FULL);
+        // The newest is away as well: then nothing is looked for, however long the log is.
+        fs::remove_file(bundle(folder.path(), last)).unwrap();
+        assert!(files.read(5, end).unwrap_err().contains("record 5"));
+        assert!(files.search.is_none());
+    }
+
+    /// While the log is somewhere else, nothing is read of what has its place.
+    #[test]
+    fn another_directory_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), 0);
+        let away = || Err("another directory is where the audit log was".to_owned());
+        let mut files = Files::new(folder.path(), Box::new(away));
+        assert!(files.read(0, FULL).unwrap_err().contains("another directory"));
+        assert!(files.records.is_none());
     }
 }

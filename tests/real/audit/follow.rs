@@ -14,8 +14,8 @@ use crate::harness::clients::environment_of;
 use crate::harness::{Daemon, context, wait};
 
 /// An address that stays, whichever port the daemon has.
-struct Door {
-    url: String,
+pub(super) struct Door {
+    pub(super) url: String,
     leads_to: Arc<Mutex<Leads>>,
 }
 
@@ -27,7 +27,7 @@ struct Leads {
 }
 
 impl Door {
-    async fn to(daemon: &Daemon) -> Self {
+    pub(super) async fn to(daemon: &Daemon) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (url, leads_to) = (format!("https://{}", listener.local_addr().unwrap()), Arc::<Mutex<Leads>>::default());
         let leads = Arc::clone(&leads_to);
@@ -50,7 +50,7 @@ impl Door {
     }
 
     /// From now on it is this one's; connections that there were end.
-    fn leads_to(&self, daemon: &Daemon) {
+    pub(super) fn leads_to(&self, daemon: &Daemon) {
         let address = daemon.environment().unwrap()["KEYSTORED_ADDRESS"].clone();
         let mut leads = self.leads_to.lock().unwrap();
         std::mem::take(&mut leads.cut).cancel();

@@ -1,17 +1,19 @@
 //! Entry bundles: up to 256 records, each behind its length.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tlog_tiles::tlog::{Hash, record_hash};
 
-use super::{Journal, LOOKS, Place, Unreadable, WIDTH, read_into, widths};
+use super::{Journal, LOOKS, Place, Unreadable, WIDTH, has_bundle, read_into, widths};
 use crate::layout::{self, RECORD_BYTES};
 
 /// Bytes of a length.
 const LENGTH_BYTES: usize = 2;
 /// Longest bundle.
 const BUNDLE_BYTES: usize = WIDTH * (LENGTH_BYTES + RECORD_BYTES);
+/// Longest compressed one: what does not get smaller gets a little longer.
+const COMPRESSED_BYTES: usize = BUNDLE_BYTES + BUNDLE_BYTES / 64;
 /// Most records that are looked for in a bundle: one that somebody has put some into may have more than it should.
 const MOST: usize = 4 * WIDTH;
 
@@ -90,18 +92,41 @@ impl Bundle {
         };
         let wanted = width.saturating_sub(broken + 1);
         let begin = start + LENGTH_BYTES;
-        for at in begin..=self.bytes.len() {
-            // The last one ends with the bundle.
-            let at = if wanted == 0 { self.bytes.len() } else { at };
-            let (found, end) = walk(&self.bytes, at, wanted + 1);
-            if end == self.bytes.len() && found.len() == wanted {
-                self.records.truncate(broken);
-                self.records.push(begin..at);
-                self.records.extend(found);
-                return;
-            }
+        if begin > self.bytes.len() {
+            return;
+        }
+        // The last one ends with the bundle.
+        let at = if wanted == 0 { Some(self.bytes.len()) } else { first_with(&self.bytes, begin, wanted) };
+        let Some(at) = at else { return };
+        let (found, _) = walk(&self.bytes, at, wanted);
+        self.records.truncate(broken);
+        self.records.push(begin..at);
+        self.records.extend(found);
+    }
+}
+
+/// The first place from this one on behind which exactly so many records make up the rest. From the end back, so that each byte
+/// is looked at once, whatever somebody has written there.
+fn first_with(bytes: &[u8], begin: usize, wanted: usize) -> Option<usize> {
+    // None that counts is more than a bundle has.
+    const NO: u16 = u16::MAX;
+    let rest = bytes.get(begin..)?;
+    let mut counts = vec![NO; rest.len() + 1];
+    *counts.last_mut()? = 0;
+    let mut found = None;
+    for at in (0..rest.len().saturating_sub(LENGTH_BYTES - 1)).rev() {
+        let Some([high, low]) = rest.get(at..at + LENGTH_BYTES) else { continue };
+        let next = at + LENGTH_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+        let behind = counts.get(next).copied().unwrap_or(NO);
+        let count = if usize::from(behind) >= MOST { NO } else { behind + 1 };
+        if let Some(here) = counts.get_mut(at) {
+            *here = count;
+        }
+        if usize::from(count) == wanted {
+            found = Some(begin + at);
         }
     }
+    found
 }
 
 /// Records from a place on, at most so many, and where the last one ends.
@@ -127,13 +152,21 @@ pub struct Bundles {
     bundle: Bundle,
     compressed: Vec<u8>,
     decompressor: zstd::bulk::Decompressor<'static>,
+    /// Behind the last record that was taken from the journal: who goes on there need not read it from its beginning again.
+    journal: Option<Journal>,
 }
 
 impl Bundles {
     /// Reads those of a log.
     pub fn new(place: &Place) -> Result<Self, Unreadable> {
         let decompressor = zstd::bulk::Decompressor::new().map_err(Unreadable::at(place.directory()))?;
-        Ok(Self { place: place.clone(), bundle: Bundle::default(), compressed: Vec::new(), decompressor })
+        Ok(Self {
+            place: place.clone(),
+            bundle: Bundle::default(),
+            compressed: Vec::new(),
+            decompressor,
+            journal: None,
+        })
     }
 
     /// Loads a bundle of which at least so many records are wanted: whole, compressed, from the archive, not whole yet, or
@@ -160,15 +193,16 @@ impl Bundles {
         for look in 0..LOOKS {
             self.bundle.clear();
             for folder in &folders {
-                if self.load_whole(&folder.join(&whole))? {
+                if self.load_whole(folder, &whole)? {
                     return Ok(true);
                 }
             }
             for folder in &folders {
                 // The widest has all that the others have.
-                let Some(width) = widths(&folder.join(&whole))?.pop() else { continue };
-                let path = folder.join(layout::bundle(index, width));
-                if !read_into(&path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(&path))? {
+                let Some(width) = widths(folder, &whole)?.pop() else { continue };
+                let path = layout::bundle(index, width);
+                let read = read_into(folder, &path, BUNDLE_BYTES, &mut self.bundle.bytes);
+                if !read.map_err(Unreadable::at(&folder.join(&path)))? {
                     self.bundle.clear();
                     continue;
                 }
@@ -185,15 +219,36 @@ impl Bundles {
         Ok(false)
     }
 
-    fn load_whole(&mut self, path: &Path) -> Result<bool, Unreadable> {
-        if read_into(path, BUNDLE_BYTES, &mut self.bundle.bytes).map_err(Unreadable::at(path))? {
+    /// Whether the log's directory and the archive say the same where both have this bundle as a whole.
+    pub(crate) fn copies_agree(&mut self, index: u64) -> Result<bool, Unreadable> {
+        let (directory, Some(archive)) = (self.place.directory.clone(), self.place.archive().map(Path::to_owned))
+        else {
+            return Ok(true);
+        };
+        if !has_bundle(&archive, index)? || !has_bundle(&directory, index)? {
+            return Ok(true);
+        }
+        let whole = layout::bundle(index, layout::FULL as u32);
+        if !self.load_whole(&archive, &whole)? {
+            return Ok(true);
+        }
+        let (there, sound) = (std::mem::take(&mut self.bundle.bytes), self.bundle.whole);
+        // Moved away in between.
+        if !self.load_whole(&directory, &whole)? {
+            return Ok(true);
+        }
+        Ok(sound == self.bundle.whole && there == self.bundle.bytes)
+    }
+
+    fn load_whole(&mut self, folder: &Path, path: &Path) -> Result<bool, Unreadable> {
+        let read = read_into(folder, path, BUNDLE_BYTES, &mut self.bundle.bytes);
+        if read.map_err(Unreadable::at(&folder.join(path)))? {
             self.bundle.split();
             return Ok(true);
         }
-        let mut name = path.as_os_str().to_owned();
-        name.push(layout::COMPRESSED);
-        let path = PathBuf::from(name);
-        if !read_into(&path, BUNDLE_BYTES, &mut self.compressed).map_err(Unreadable::at(&path))? {
+        let path = layout::compressed(path);
+        let read = read_into(folder, &path, COMPRESSED_BYTES, &mut self.compressed);
+        if !read.map_err(Unreadable::at(&folder.join(&path)))? {
             return Ok(false);
         }
         let bytes = &mut self.bundle.bytes;
@@ -217,7 +272,16 @@ impl Bundles {
         let bundle = &mut self.bundle;
         while bundle.whole && bundle.len() < WIDTH {
             let before = bundle.len();
-            let Some(mut journal) = Journal::at(&self.place, first + before as u64)? else { break };
+            let number = first + before as u64;
+            let mut found = self.journal.take().filter(|journal| journal.number() == number);
+            let goes_on = match &mut found {
+                Some(journal) => journal.is_newest(&self.place)? && journal.is_more()?,
+                None => false,
+            };
+            if !goes_on {
+                found = Journal::at(&self.place, number)?;
+            }
+            let Some(mut journal) = found else { break };
             while bundle.len() < WIDTH
                 && let Some(entry) = journal.next()?
             {
@@ -226,7 +290,9 @@ impl Bundles {
                 bundle.bytes.extend(entry.record);
                 bundle.records.push(start..start + entry.record.len());
             }
-            if bundle.len() == before {
+            let more = bundle.len() > before;
+            self.journal = Some(journal);
+            if !more {
                 break;
             }
         }

@@ -1,13 +1,18 @@
 //! The journal: records that came after the last bundle, each behind its length and the beginning of its hash.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use tlog_tiles::tlog::record_hash;
 
-use super::{Place, Unreadable, absent, open};
+use super::{Place, Unreadable, names, open, root};
 use crate::layout::{self, JOURNAL, RECORD_BYTES};
+use crate::within;
+
+/// Most files of a journal: it has at most 4 GiB, in files of 16 MiB and more.
+const FILES: usize = 1_024;
 
 /// Bytes of a length, and of the beginning of a hash.
 const HEAD_BYTES: usize = 2 + 8;
@@ -30,23 +35,25 @@ pub(crate) struct Journal {
     filled: usize,
     /// How many of these have been given out.
     used: usize,
+    /// The number of its first record, and of the next one.
+    first: u64,
     number: u64,
 }
 
 /// The first records of the journal's files, in order.
 pub(crate) fn journals(place: &Place) -> Result<Vec<u64>, Unreadable> {
-    let folder = place.directory().join(JOURNAL);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(Unreadable { path: folder, source: error }),
-    };
-    let mut firsts = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(Unreadable::at(&folder))?.file_name();
-        let first = name.to_str().and_then(|name| name.parse::<u64>().ok());
-        // Another program's file may be called anything; ours are called in one way.
-        firsts.extend(first.filter(|first| layout::journal(*first).file_name() == Some(&name)));
+    // Another program's file may be called anything; ours are called in one way. Some were put aside, and bear other names.
+    let mut firsts: Vec<u64> = names(place.directory(), Path::new(JOURNAL), within::NAMES)?
+        .iter()
+        .filter_map(|name| {
+            let first = name.parse::<u64>().ok()?;
+            (layout::journal(first).file_name()? == name.as_str()).then_some(first)
+        })
+        .collect();
+    if firsts.len() > FILES {
+        let why = "more files than a log's journal has".to_owned();
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+        return Err(Unreadable { path: place.directory().join(JOURNAL), source });
     }
     firsts.sort_unstable();
     Ok(firsts)
@@ -54,14 +61,14 @@ pub(crate) fn journals(place: &Place) -> Result<Vec<u64>, Unreadable> {
 
 /// The journal's files as they are at a moment: the first record of each, which file it is, and how long.
 pub(crate) fn as_they_are(place: &Place) -> Result<Vec<(u64, u64, u64)>, Unreadable> {
+    let directory = place.directory();
+    let firsts = journals(place)?;
+    let Some(root) = root(directory).map_err(Unreadable::at(directory))? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for first in journals(place)? {
-        let path = place.directory().join(layout::journal(first));
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) => found.push((first, metadata.ino(), metadata.len())),
-            Err(error) if absent(&error) => {}
-            Err(error) => return Err(Unreadable { path, source: error }),
-        }
+    for first in firsts {
+        let path = layout::journal(first);
+        let there = within::look(root.as_fd(), &path).map_err(Unreadable::at(&directory.join(&path)))?;
+        found.extend(there.map(|stat| (first, stat.st_ino, u64::try_from(stat.st_size).unwrap_or(0))));
     }
     Ok(found)
 }
@@ -119,14 +126,21 @@ impl Journal {
 
     /// The file that begins with this record.
     pub(crate) fn open(place: &Place, first: u64) -> Result<Option<Self>, Unreadable> {
-        let path = place.directory().join(layout::journal(first));
-        let Some(file) = open(&path).map_err(Unreadable::at(&path))? else { return Ok(None) };
-        Ok(Some(Self { path, file, offset: 0, bytes: vec![0; CHUNK], filled: 0, used: 0, number: first }))
+        let name = layout::journal(first);
+        let path = place.directory().join(&name);
+        let Some(file) = open(place.directory(), &name).map_err(Unreadable::at(&path))? else { return Ok(None) };
+        Ok(Some(Self { path, file, offset: 0, bytes: vec![0; CHUNK], filled: 0, used: 0, first, number: first }))
     }
 
     /// The number of the next record.
     pub(crate) const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether no other file begins between this one's first record and the next one.
+    pub(crate) fn is_newest(&self, place: &Place) -> Result<bool, Unreadable> {
+        let newest = journals(place)?.into_iter().rfind(|first| *first <= self.number);
+        Ok(newest == Some(self.first))
     }
 
     /// Whether there is a next record now.

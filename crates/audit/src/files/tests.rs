@@ -31,13 +31,15 @@ fn a_tile_is_read_out_of_a_wider_one_and_never_out_of_one_of_another_length() {
 #[test]
 fn files_that_are_too_long_or_no_files_are_errors() {
     let directory = TempDir::new().unwrap();
-    let path = directory.path().join("long");
-    fs::write(&path, [0; 101]).unwrap();
+    fs::write(directory.path().join("long"), [0; 101]).unwrap();
+    fs::create_dir(directory.path().join("folder")).unwrap();
     let mut bytes = Vec::new();
-    assert!(read_into(&path, 100, &mut bytes).is_err());
-    assert!(read_into(&path, 101, &mut bytes).unwrap());
-    assert!(read_into(directory.path(), 100, &mut bytes).is_err());
-    assert!(!read_into(&path.join("below"), 100, &mut bytes).unwrap());
+    let mut read = |path: &str, limit| read_into(directory.path(), Path::new(path), limit, &mut bytes);
+    assert!(read("long", 100).is_err());
+    assert!(read("long", 101).unwrap());
+    assert!(read("folder", 100).is_err());
+    assert!(!read("long/below", 100).unwrap());
+    assert!(!read_into(&directory.path().join("none"), Path::new("long"), 101, &mut bytes).unwrap());
 }
 
 proptest! {
@@ -63,6 +65,52 @@ proptest! {
             while records.next().unwrap().is_some() {}
         }
         let _ = place.tile(0, 0, 3).unwrap();
+    }
+}
+
+/// Where the rest of a bundle begins, found in the plainest way.
+fn rest_of(bytes: &[u8], broken: usize, width: usize) -> Vec<Vec<u8>> {
+    let records = |from: usize| {
+        let (mut found, mut at) = (Vec::new(), from);
+        while let Some([high, low]) = bytes.get(at..at + 2) {
+            let end = at + 2 + usize::from(u16::from_be_bytes([*high, *low]));
+            let Some(record) = bytes.get(at + 2..end) else { break };
+            found.push(record.to_vec());
+            at = end;
+        }
+        (found, at)
+    };
+    let (whole, end) = records(0);
+    let start = whole.get(..broken).map_or(end, |before| before.iter().map(|record| record.len() + 2).sum());
+    let wanted = width.saturating_sub(broken + 1);
+    for at in start + 2..=bytes.len() {
+        let at = if wanted == 0 { bytes.len() } else { at };
+        let (rest, end) = records(at);
+        if end == bytes.len() && rest.len() == wanted {
+            return [&whole[..broken.min(whole.len())], &[bytes[start + 2..at].to_vec()], &rest].concat();
+        }
+    }
+    whole
+}
+
+proptest! {
+    #[test]
+    fn the_rest_of_a_broken_bundle_is_the_first_that_fits(
+        lengths in proptest::collection::vec(0..4_usize, 0..12),
+        broken in 0..14_usize,
+        width in 0..14_usize,
+        changed in 0..60_usize,
+    ) {
+        let mut bytes: Vec<u8> = lengths.iter().flat_map(|length| {
+            [&[0, u8::try_from(*length).unwrap()][..], &vec![1; *length]].concat()
+        }).collect();
+        if let Some(byte) = bytes.get_mut(changed) {
+            *byte ^= 1;
+        }
+        let mut bundle = Bundle::from_bytes(bytes.clone());
+        bundle.find_rest(broken, width);
+        let found: Vec<Vec<u8>> = (0..bundle.len()).map(|at| bundle.record(at).unwrap().to_vec()).collect();
+        prop_assert_eq!(found, rest_of(&bytes, broken, width));
     }
 }
 

@@ -9,6 +9,9 @@ use super::disk::Disk;
 use crate::layout::{self, CHECKPOINT, FULL};
 use crate::note::{Checkpoint, NOTE_BYTES};
 
+/// So many bundles in a row that are not there end it: how many records there are is only said by a file that nobody has checked.
+const GAP: u64 = 1 << 16;
+
 /// What was moved away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Archived {
@@ -33,6 +36,7 @@ pub fn archive(directory: &Path, to: &Path, keep: u64) -> io::Result<Archived> {
     let mut archived = Archived { first_left: end * FULL, ..Archived::default() };
     // From the newest back, until they are not there: those before have been moved already. So one that was interrupted goes
     // on where it was; and what is left is looked for from the oldest on.
+    let mut gap = 0;
     for index in first_left(&disk, end)?..end {
         if disk.look(&layout::bundle(index, FULL as u32))?.is_some() {
             archived.first_left = index * FULL;
@@ -42,6 +46,11 @@ pub fn archive(directory: &Path, to: &Path, keep: u64) -> io::Result<Archived> {
         let bytes = move_file(&disk, &path, &to.join(&path))?;
         archived.bundles += u64::from(bytes > 0);
         archived.bytes += bytes;
+        gap = if bytes == 0 { gap + 1 } else { 0 };
+        if gap == GAP {
+            archived.first_left = (index + 1) * FULL;
+            break;
+        }
     }
     Ok(archived)
 }

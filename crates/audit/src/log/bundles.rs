@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::error::OpenError;
 use super::leaves::record_hash;
 use super::tree::{Edge, subtree, widths};
-use crate::layout::{self, COMPRESSED, FULL, HEIGHT, RECORD_BYTES};
+use crate::layout::{self, FULL, HEIGHT, RECORD_BYTES};
 
 /// What a full bundle has at most.
 pub(crate) const BUNDLE_BYTES: usize = (2 + RECORD_BYTES) << HEIGHT;
@@ -37,9 +37,7 @@ pub(crate) fn records(mut bundle: &[u8], width: u64) -> Option<Vec<&[u8]>> {
 
 /// The name of a compressed bundle.
 pub(crate) fn compressed(index: u64) -> PathBuf {
-    let mut path = layout::bundle(index, FULL as u32).into_os_string();
-    path.push(COMPRESSED);
-    path.into()
+    layout::compressed(&layout::bundle(index, FULL as u32))
 }
 
 /// A bundle of that width, compressed or not; `None` where it is not there or damaged.

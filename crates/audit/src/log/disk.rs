@@ -15,10 +15,8 @@ use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, Stat};
 
 use super::locked;
 use crate::note::NOTE_BYTES;
-use crate::within::{self, absent, read_at as read};
+use crate::within::{self, Directory, NAMES, absent, read_at as read};
 
-/// Most names in one folder: more were not put there by a log.
-const NAMES: usize = 1 << 17;
 /// From so many files on the whole file system is synced, rather than each of them: that is one wait instead of many.
 const MANY: usize = 16;
 
@@ -120,6 +118,11 @@ impl Disk {
         &self.path
     }
 
+    /// The directory that is written to now: another one when a copy was taken in its place.
+    pub(crate) fn directory_now(&self) -> Directory {
+        Directory::of(self.root())
+    }
+
     fn root(&self) -> Arc<OwnedFd> {
         Arc::clone(&locked(&self.root))
     }
@@ -178,14 +181,7 @@ impl Disk {
     /// What is at this path; `None` where nothing is.
     pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Look>> {
         self.before(Act::Look, path)?;
-        let root = self.root();
-        let found = within::parent(root.as_fd(), path)
-            .and_then(|(folder, name)| Ok(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?));
-        match found {
-            Ok(found) => Ok(Some(found.into())),
-            Err(error) if absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(within::look(self.root().as_fd(), path)?.map(Look::from))
     }
 
     /// What this open file is.
@@ -196,24 +192,12 @@ impl Disk {
     /// The names in a directory; none where there is no directory.
     pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.before(Act::Read, path)?;
-        let directory = match self.folder(path) {
-            Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::new(directory)? {
-            if let Ok(name) = entry?.file_name().to_str()
-                && name != "."
-                && name != ".."
-            {
-                if names.len() == NAMES {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "more files than a log has in one folder"));
-                }
-                names.push(name.to_owned());
-            }
+        let root = self.root();
+        match within::folder(root.as_fd(), path) {
+            // A link or a file in the place of a folder hides what was in it: that is not none.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(error),
+            _ => within::names(root.as_fd(), path, NAMES),
         }
-        Ok(names)
     }
 
     /// Writes all of this at that place of the file.

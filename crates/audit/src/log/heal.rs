@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::Place;
-use super::journal::{NEW, Reader, Segment};
+use super::journal::{NEW, Reader, Segment, apart};
 use super::leaves::Leaves;
 use super::locked;
 use super::shared::Shared;
@@ -55,6 +55,9 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     for stale in segments.iter().filter(|stale| stale.first > from) {
         shared.disk.remove(&stale.path).map_err(|error| Reason::write(&error))?;
     }
+    if let Some(lost) = lost.filter(|lost| lost.first < from) {
+        set_aside(shared, lost)?;
+    }
     // Before anybody is told that it is kept: one that came back after a power failure would be read in its place.
     shared.disk.sync_directory(Path::new(JOURNAL)).map_err(|error| Reason::sync(&error))?;
     {
@@ -81,6 +84,24 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     shared.tiles_bell.ring();
     go_on(shared);
     Ok(())
+}
+
+/// What bears the name of a file that is lost, and of which nothing is missed: it would be in the way of the next start.
+fn set_aside(shared: &Shared, lost: &Segment) -> Result<(), Reason> {
+    let failed = |error: io::Error| Reason::write(&error);
+    let path = &lost.path;
+    match shared.disk.look(path).map_err(failed)? {
+        None => Ok(()),
+        // Ours, and altered.
+        Some(found) if lost.is(&found) => shared.disk.remove(path).map_err(failed),
+        Some(_) => {
+            tracing::warn!(
+                file = %shared.disk.path().join(path).display(),
+                "what bears the name of a file of the audit log's journal is not the log's; it was put aside"
+            );
+            shared.disk.rename(path, &apart(path)).map_err(failed)
+        }
+    }
 }
 
 fn go_on(shared: &Shared) {

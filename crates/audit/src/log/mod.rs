@@ -54,6 +54,7 @@ pub use self::state::{Groups, Reason, State, Trouble};
 pub use self::waiting::Appending;
 use crate::layout::FULL;
 use crate::note::{Checkpoint, Cosigner, Head, LogKey};
+use crate::within::Directory;
 
 /// A log that is written to. One process has it open at a time. Dropping it closes it.
 pub struct Log {
@@ -234,6 +235,13 @@ impl Log {
     #[must_use]
     pub fn head(&self) -> Head {
         locked(&self.shared.figures).head
+    }
+
+    /// The directory that the log is written to, wherever it is now. What is kept beside the log is written by it, so that nothing
+    /// gets into a directory that was put in its place.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        self.shared.disk.directory_now()
     }
 
     /// How many records are synced, as that grows: what those follow who pass records on.

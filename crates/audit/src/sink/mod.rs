@@ -13,10 +13,10 @@ mod syslog;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use self::json::JsonLines;
+pub use self::position::Beside;
 use self::position::Position;
 pub use self::syslog::{Address, Syslog};
 use model::clock::Clock;
@@ -37,7 +37,8 @@ pub struct Chunk {
 
 /// Reads the log.
 pub trait Source: Send {
-    /// Records from this number on and below `end`, at least one, and no more than [`CHUNK_BYTES`] but for the first.
+    /// Records from this number on and below `end`, and no more than [`CHUNK_BYTES`] but for the first. None where it is to be
+    /// asked again because it goes on looking for them.
     fn read(&mut self, from: u64, end: u64) -> Result<Chunk, String>;
 }
 
@@ -111,7 +112,13 @@ struct At {
 impl Sink {
     /// One for the log of this origin, in this directory.
     #[must_use]
-    pub fn new(directory: &Path, origin: &str, source: Box<dyn Source>, outlet: Box<dyn Outlet>, clock: Clock) -> Self {
+    pub fn new(
+        directory: Beside,
+        origin: &str,
+        source: Box<dyn Source>,
+        outlet: Box<dyn Outlet>,
+        clock: Clock,
+    ) -> Self {
         let file = Position::new(directory, outlet.name(), origin);
         Self { source, outlet, clock, file, at: None, missed: 0, trouble: None }
     }
@@ -120,12 +127,6 @@ impl Sink {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.outlet.name()
-    }
-
-    /// The file with its position.
-    #[must_use]
-    pub fn position_file(&self) -> PathBuf {
-        self.file.path().to_owned()
     }
 
     /// How it is.
@@ -160,9 +161,11 @@ impl Sink {
         };
         if self.outlet.is_empty() && at.next < end {
             let chunk = self.source.read(at.next, end)?;
-            self.missed += chunk.first.saturating_sub(at.next);
-            at.next = chunk.first + chunk.records.len() as u64;
-            self.outlet.take(&chunk);
+            if !chunk.records.is_empty() {
+                self.missed += chunk.first.saturating_sub(at.next);
+                at.next = chunk.first + chunk.records.len() as u64;
+                self.outlet.take(&chunk);
+            }
         }
         if let Err(why) = self.outlet.push() {
             // It may have come to something before it failed.
@@ -185,9 +188,12 @@ impl Sink {
         Ok(if self.outlet.is_empty() && at.next >= end { Step::Idle } else { Step::More })
     }
 
-    /// Notes how far it is, at the end.
+    /// Notes how far it is, at the end: what has arrived is not sent again after the next start.
     pub fn close(&mut self) -> Result<(), String> {
         let Some(at) = &mut self.at else { return Ok(()) };
+        if let Some(arrived) = self.outlet.arrived() {
+            at.arrived = arrived.max(at.arrived);
+        }
         if at.arrived != at.kept.0 {
             self.outlet.settle()?;
             self.file.write(at.arrived)?;

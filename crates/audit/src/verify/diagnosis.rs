@@ -16,6 +16,12 @@ use super::tree::{Tree, over};
 use crate::files::{Bundles, Place, Unreadable, WIDTH};
 use crate::layout::FULL;
 
+/// So many bundles in a row that are not there end a count: whoever has the log's key can sign a head of more records than
+/// anybody has room for.
+pub(super) const GAP: u64 = 1 << 16;
+/// Behind so many in a row, bundles alone are looked for, and neither what is not whole yet nor the journal.
+const FEW: u64 = 64;
+
 /// What is believed first where there is a choice.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum First {
@@ -187,13 +193,21 @@ pub(super) fn diagnose(place: &Place, gathered: &Gathered, found: &mut Findings)
     tiles(place, gathered, &best, found)
 }
 
-/// How many records there are, if not as many as these.
+/// How many records there are, if not as many as these. Those behind a long gap are not counted.
 fn count(place: &Place, size: u64) -> Result<u64, Unreadable> {
     let mut bundles = Bundles::new(place)?;
-    let mut there = 0;
+    let (mut there, mut gap) = (0, 0);
     for index in 0..size.div_ceil(FULL) {
         let wanted = within(size - index * FULL);
-        there += bundles.load(index, wanted)?.map_or(0, |bundle| bundle.len() as u64);
+        let found = match gap < FEW || place.has_bundle(index)? {
+            true => bundles.load(index, wanted)?.map_or(0, |bundle| bundle.len() as u64),
+            false => 0,
+        };
+        there += found;
+        gap = if found == 0 { gap + 1 } else { 0 };
+        if gap == GAP {
+            break;
+        }
     }
     Ok(there)
 }
@@ -203,6 +217,7 @@ fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut F
     let mut chooser = Chooser::new(place, gathered, best.first)?;
     let last = best.true_to.div_ceil(FULL);
     let mut index = 0;
+    let mut there_to = None;
     while index < last {
         let (first, count) = (index * FULL, within(best.true_to - index * FULL) as u64);
         let there = chooser.bundles.load(index, count as usize)?.map(|bundle| bundle.is_lost());
@@ -225,7 +240,7 @@ fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut F
             }
             (Known::Leaves(_), Some(false)) => {
                 let start = index;
-                index = end_of_stretch(&mut chooser, start, last)?;
+                index = end_of_stretch(&mut chooser, start, last, &mut there_to)?;
                 let end = best.true_to.min(index * FULL);
                 let recorded = Recorded::new(place, gathered, best, start, end)?;
                 let stop = if index == last { u64::MAX } else { index };
@@ -237,13 +252,28 @@ fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut F
     Ok(())
 }
 
-/// The first behind this one of which there are no records, or no hashes.
-fn end_of_stretch(chooser: &mut Chooser<'_>, start: u64, last: u64) -> Result<u64, Unreadable> {
+/// The first behind this one of which there are no records, or no hashes. `there_to` is the first of those at the end of which
+/// nothing is there, once that was looked for.
+fn end_of_stretch(
+    chooser: &mut Chooser<'_>,
+    start: u64,
+    last: u64,
+    there_to: &mut Option<u64>,
+) -> Result<u64, Unreadable> {
     let mut index = start + 1;
     while index < last {
         let there = chooser.bundles.load(index, 1)?.is_some_and(|bundle| !bundle.is_lost());
-        // At the end of a log, records that were taken away leave no bundle: that is part of the difference.
-        if (!there && !nothing_follows(chooser, index, last)?) || !matches!(chooser.known(index)?, Known::Leaves(_)) {
+        if !there {
+            let end = match *there_to {
+                Some(end) => end,
+                None => *there_to.insert(behind_all(chooser, index, last)?),
+            };
+            // At the end of a log, records that were taken away leave no bundle: that is part of the difference.
+            if index < end {
+                break;
+            }
+        }
+        if !matches!(chooser.known(index)?, Known::Leaves(_)) {
             break;
         }
         index += 1;
@@ -251,13 +281,14 @@ fn end_of_stretch(chooser: &mut Chooser<'_>, start: u64, last: u64) -> Result<u6
     Ok(index)
 }
 
-fn nothing_follows(chooser: &mut Chooser<'_>, index: u64, last: u64) -> Result<bool, Unreadable> {
-    for index in index..last {
+/// The number behind the last bundle of which something is there.
+fn behind_all(chooser: &mut Chooser<'_>, first: u64, last: u64) -> Result<u64, Unreadable> {
+    for index in (first..last).rev() {
         if chooser.bundles.load(index, 1)?.is_some() {
-            return Ok(false);
+            return Ok(index + 1);
         }
     }
-    Ok(true)
+    Ok(first)
 }
 
 /// Hashes that are true.

@@ -133,6 +133,15 @@ pub enum Finding {
         /// It is not there.
         missing: bool,
     },
+    /// The log's directory and the archive both have records, and not the same.
+    Copies {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Something more, or something else, stands in the log's files than was signed, in none of the ways above.
+    Otherwise,
 }
 
 impl Finding {
@@ -149,6 +158,8 @@ impl Finding {
                 | Self::Within { .. }
                 | Self::Between { .. }
                 | Self::Fewer { .. }
+                | Self::Copies { .. }
+                | Self::Otherwise
         )
     }
 }
@@ -210,6 +221,15 @@ impl fmt::Display for Finding {
                 let what = if *missing { "is missing" } else { "is not what the records make" };
                 write!(f, "tile {index} of level {level} {what}")
             }
+            Self::Copies { first, count } => write!(
+                f,
+                "{} in the log's directory and in the archive, and not the same there",
+                records(*first, *count)
+            ),
+            Self::Otherwise => f.write_str(
+                "all records are as they were signed, and something that was not signed stands with them: at the end of a \
+                 bundle, or in place of a tile",
+            ),
         }
     }
 }
@@ -223,6 +243,10 @@ pub(super) struct Findings {
 
 impl Findings {
     const MOST: usize = 1_000;
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
 
     pub(super) fn push(&mut self, finding: Finding) {
         if self.found.len() < Self::MOST {

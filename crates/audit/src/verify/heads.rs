@@ -1,5 +1,6 @@
 //! Gathers the signed heads, and says who has signed them.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -12,6 +13,18 @@ use crate::note::{Checkpoint, Head, Heads, NOTE_BYTES, Signed};
 
 /// So much of the file of heads is read at once.
 const CHUNK: u64 = 1_024 * 1_024;
+
+/// So much that is no head has somebody else put there, and nothing that is behind it is looked at: a file may go on for ever.
+const LOST_BYTES: u64 = 4 * CHUNK;
+
+/// What is no head, at the place of the file that is looked at.
+#[derive(Default)]
+struct Lost {
+    /// Where it begins.
+    since: Option<u64>,
+    /// Another head was begun in it: a crash leaves the beginning of one.
+    is_more: bool,
+}
 
 /// Who has signed how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +54,8 @@ struct Gathering<'a> {
     keys: &'a Believed,
     found: &'a mut Findings,
     gathered: Gathered,
+    /// Those that are gathered: a head may stand in the file over and over.
+    known: HashSet<Head>,
 }
 
 pub(super) fn gather(
@@ -58,7 +73,7 @@ pub(super) fn gather(
     });
     let signers = std::iter::once(log).chain(hsms).collect();
     let gathered = Gathered { heads: Vec::new(), own: 0, checked: 0, signers };
-    let mut gathering = Gathering { keys, found, gathered };
+    let mut gathering = Gathering { keys, found, gathered, known: HashSet::new() };
     // Before the checkpoint: one that is written meanwhile is then the newest.
     gathering.file_of_heads(place)?;
     match place.read(Path::new(CHECKPOINT), NOTE_BYTES)? {
@@ -78,21 +93,27 @@ pub(super) fn gather(
 impl Gathering<'_> {
     fn file_of_heads(&mut self, place: &Place) -> Result<(), Unreadable> {
         let path = place.directory().join(HEADS);
-        let Some(mut file) = open(&path).map_err(Unreadable::at(&path))? else { return Ok(()) };
+        let opened = open(place.directory(), Path::new(HEADS));
+        let Some(mut file) = opened.map_err(Unreadable::at(&path))? else { return Ok(()) };
         let (mut bytes, mut before) = (Vec::new(), 0);
+        let mut lost = Lost::default();
         loop {
             let ended = !more(&mut file, &mut bytes).map_err(Unreadable::at(&path))?;
-            let used = self.heads_in(&bytes, before, ended);
+            let used = self.heads_in(&bytes, before, ended, &mut lost);
             bytes.drain(..used);
             before += used as u64;
-            if ended {
+            let behind = lost.since.map_or(0, |since| before + bytes.len() as u64 - since);
+            if ended || behind > LOST_BYTES {
+                if let Some(at) = lost.since.filter(|_| lost.is_more || behind > NOTE_BYTES as u64) {
+                    self.found.push(Finding::Unreadable { kept: Kept::Heads, at });
+                }
                 return Ok(());
             }
         }
     }
 
     /// Takes the heads of this part of the file; says how much of it they were.
-    fn heads_in(&mut self, bytes: &[u8], before: u64, ended: bool) -> usize {
+    fn heads_in(&mut self, bytes: &[u8], before: u64, ended: bool, lost: &mut Lost) -> usize {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let mut heads = Heads::new(rest);
@@ -100,21 +121,21 @@ impl Gathering<'_> {
                 // Where what was read ends with the head, lines of it may follow.
                 Some(Ok(_)) if heads.position() == rest.len() && !ended => break,
                 Some(Ok(head)) => {
+                    if let Some(since) = std::mem::take(lost).since {
+                        self.found.push(Finding::Unreadable { kept: Kept::Heads, at: since });
+                    }
                     at += heads.position();
                     self.take(Kept::Heads, &head);
                 }
                 Some(Err(_)) if rest.len() < NOTE_BYTES && !ended => break,
                 _ => {
                     // What comes after it may be sound; where nothing does, the last one was being written at a crash.
-                    let Some(skipped) = next_head(rest, self.keys.log.name()) else {
-                        if ended {
-                            break;
-                        }
-                        at += rest.len() - NOTE_BYTES.min(rest.len() - 1);
-                        continue;
-                    };
-                    self.found.push(Finding::Unreadable { kept: Kept::Heads, at: before + at as u64 });
-                    at += skipped;
+                    lost.since.get_or_insert(before + at as u64);
+                    match next_head(rest, self.keys.log.name()) {
+                        Some(skipped) => (at, lost.is_more) = (at + skipped, true),
+                        None if ended => break,
+                        None => at += rest.len() - NOTE_BYTES.min(rest.len() - 1),
+                    }
                 }
             }
         }
@@ -143,7 +164,9 @@ impl Gathering<'_> {
             signer.heads += 1;
             signer.newest = signer.newest.max(Some(size));
         }
-        self.gathered.heads.push(checkpoint.head());
+        if self.known.insert(checkpoint.head()) {
+            self.gathered.heads.push(checkpoint.head());
+        }
     }
 
     fn end(mut self) -> Gathered {

@@ -1,3 +1,4 @@
+mod hostile;
 mod soundness;
 mod tampering;
 mod written;

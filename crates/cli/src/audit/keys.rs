@@ -1,15 +1,19 @@
 //! `keystorectl audit keys`
 
-use audit::layout::KEYS;
+use std::path::Path;
 
-use super::{ANSWER, Log, keys_of, read_keys};
+use audit::keys::{Believed, PublicKeys};
+use audit::layout::KEYS;
+use audit::within::Directory;
+
+use super::{ANSWER, FILE_BYTES, Log, keys_of};
 use crate::Context;
 use crate::failure::Failure;
 
 /// Printed as the file is: it is to be handed on. Who compares the authorities' fingerprints has them beside it.
 pub(super) async fn run(context: &Context, log: &Log) -> Result<(), Failure> {
     let (keys, believed) = match log.place()? {
-        Some(place) => read_keys(&place.directory().join(KEYS))?,
+        Some(place) => of_directory(place.directory())?,
         None => keys_of(context.connection.connect().await?.get_audit_keys().await?.as_bytes(), &ANSWER)?,
     };
     for hsm in &believed.hsms {
@@ -22,4 +26,14 @@ pub(super) async fn run(context: &Context, log: &Log) -> Result<(), Failure> {
     }
     let json = keys.to_json().map_err(|error| Failure::local(error.to_string()))?;
     context.printer.bytes(&json)
+}
+
+/// The file in a log's directory. Whoever can write to that may have put a pipe there, which holds who opens it.
+fn of_directory(directory: &Path) -> Result<(PublicKeys, Believed), Failure> {
+    let path = directory.join(KEYS);
+    let failed = |why: String| Failure::local(format!("cannot read {}: {why}", path.display()));
+    let limit = usize::try_from(FILE_BYTES).unwrap_or(usize::MAX);
+    let read = Directory::open(directory).and_then(|directory| directory.read(Path::new(KEYS), limit));
+    let bytes = read.map_err(|error| failed(error.to_string()))?.ok_or_else(|| failed("it is not there".to_owned()))?;
+    keys_of(&bytes, &path.display())
 }

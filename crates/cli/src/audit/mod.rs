@@ -15,7 +15,8 @@ mod tests;
 mod verify;
 
 use std::fmt::Display;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use audit::files::Place;
@@ -90,13 +91,16 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
     }
 }
 
-/// Reads a small file.
+/// Reads a small file. What has no length, such as a pipe, is read up to the most that such a file has.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: std::io::Error| Failure::local(format!("cannot read {}: {error}", path.display()));
-    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES {
         return Err(Failure::local(format!("{} is longer than anything of its kind", path.display())));
     }
-    fs::read(path).map_err(failed)
+    Ok(bytes)
 }
 
 /// Reads the public keys, and checks who vouches for them.

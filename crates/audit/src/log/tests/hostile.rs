@@ -144,6 +144,49 @@ fn what_is_planted_in_place_of_files_holds_nothing_up() {
     }
 }
 
+/// What has the name of a file of the journal is put aside when the journal is made anew, or the next start would meet it.
+#[test]
+fn what_has_the_name_of_the_journal_s_file_is_in_nobody_s_way() {
+    for planted in [Planted::Pipe, Planted::Link, Planted::Folder, Planted::Nothing] {
+        let setup = quick();
+        let outside = Outside::new(&setup);
+        let log = setup.open();
+        fill(&log, 0..600);
+        until("a head is over it", || log.head().size == 600);
+        // All of it that is missed is behind the bundles that are closed.
+        until("they are closed", || !setup.directory().join(layout::bundle(1, 256)).exists());
+        let path = setup.directory().join(layout::journal(0));
+        planted.plant(&path, &outside.file());
+        until("it is noticed", || !log.state().accepting() || !path.exists());
+        until("it goes on", || data(&log, 600).is_ok());
+        assert!(std::fs::symlink_metadata(&path).is_err(), "{planted:?}");
+        let apart = setup.directory().join("journal/00000000000000000000.apart");
+        assert!(std::fs::symlink_metadata(&apart).is_ok(), "{planted:?}");
+        log.close();
+        drop(log);
+        drop(setup.open());
+        outside.check(&format!("{planted:?}"));
+        clear(&apart);
+        assert_eq!(contents(setup.directory())[..600], records_of(0..600)[..], "{planted:?}");
+    }
+}
+
+/// What is kept beside the log goes where the log is.
+#[test]
+fn the_log_s_directory_is_the_one_that_is_written_to() {
+    let setup = quick();
+    let log = setup.open();
+    let away = setup.directory().with_extension("away");
+    std::fs::rename(setup.directory(), &away).expect("moved");
+    std::fs::create_dir(setup.directory()).expect("another");
+    assert!(log.directory().is_at(&away).expect("looked at"));
+    let put = log.directory().put(Path::new("new"), Path::new("beside"), b"x", 0o600, true);
+    assert!(put.is_ok() && away.join("beside").exists() && files(setup.directory()).is_empty());
+    std::fs::remove_dir(setup.directory()).expect("empty");
+    std::fs::rename(&away, setup.directory()).expect("moved back");
+    log.close();
+}
+
 /// A log is opened in a directory that somebody prepared: it opens or says why not, at once.
 #[test]
 fn a_directory_that_was_prepared_is_opened_or_refused() {
@@ -209,4 +252,16 @@ fn links_are_not_archived() {
         assert!(archive(setup.directory(), to.path(), 0).is_err(), "{planted:?}");
     }
     outside.check("archived");
+    // Of a head that says anything, bundles are not looked for without end.
+    let key = LogKey::generate(ORIGIN).expect("a key");
+    let head = Head { size: crate::files::MOST_RECORDS, root: [7; 32] };
+    let text = Checkpoint::text_of(ORIGIN, &head).expect("a text");
+    let endless = Checkpoint::new(ORIGIN, head, vec![key.sign(&text)]).expect("a head").to_bytes();
+    clear(&setup.directory().join(layout::CHECKPOINT));
+    std::fs::write(setup.directory().join(layout::CHECKPOINT), endless).expect("written");
+    let middle = setup.directory().join(bundles::compressed(crate::files::MOST_RECORDS / FULL / 2));
+    std::fs::create_dir_all(middle.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&middle, b"a bundle").expect("written");
+    let archived = archive(setup.directory(), to.path(), 0).expect("archived");
+    assert_eq!((archived.bundles, archived.bytes), (1, 8));
 }
