@@ -33,18 +33,26 @@ pub(super) struct Habits {
     pub(super) profile: &'static str,
     /// How chaos-hsm plays it.
     played: &'static str,
+    /// What is said of its capabilities beside the profile.
+    said: &'static str,
     /// Of the cluster.
     rotation: &'static str,
 }
 
 impl Habits {
     /// None.
-    pub(super) const SOFTHSM: Self = Self { profile: "softhsm", played: "", rotation: "connect" };
+    pub(super) const SOFTHSM: Self = Self { profile: "softhsm", played: "", said: "", rotation: "connect" };
     /// A Luna partition.
-    pub(super) const LUNA: Self = Self { profile: "luna", played: "personality = \"luna\"\n", rotation: "connect" };
-    /// An AWS CloudHSM cluster, behind one slot for each zone.
-    pub(super) const CLOUDHSM: Self =
-        Self { profile: "cloudhsm", played: "personality = \"cloudhsm\"\n", rotation: "none" };
+    pub(super) const LUNA: Self =
+        Self { profile: "luna", played: "personality = \"luna\"\n", said: "", rotation: "connect" };
+    /// An AWS CloudHSM cluster, behind one slot for each zone. Its token is one of SoftHSM's, with the certificates that the
+    /// ceremony has put there.
+    pub(super) const CLOUDHSM: Self = Self {
+        profile: "cloudhsm",
+        played: "personality = \"cloudhsm\"\n",
+        said: "keys.made = \"wrapped\"\nobjects.certificate = \"token\"\n",
+        rotation: "none",
+    };
 }
 
 /// Has every HSM of a configuration be such a one, with its controls under `dir`.
@@ -56,6 +64,8 @@ fn play(config: &mut toml::Table, dir: &Path, network: Network, habits: Habits) 
         let real = hsm.insert("module".to_owned(), text(&library()?)).ok_or_else(nonsense)?;
         let real = PathBuf::from(real.as_str().ok_or_else(nonsense)?);
         hsm.insert("profile".to_owned(), habits.profile.into());
+        let capabilities: toml::Table = toml::from_str(habits.said).map_err(said("reading what is said of an HSM"))?;
+        hsm.insert("capabilities".to_owned(), capabilities.into());
         hsm.insert("workers".to_owned(), 1.into());
         hsm.insert("sessions".to_owned(), i64::from(network.at_once).into());
         // The confinement of a worker would not let it read its rules.

@@ -100,6 +100,7 @@ impl Tokens {
             worker: env!("CARGO_BIN_EXE_keystored").into(),
             module: MODULE.into(),
             token: Token { label: name.to_owned(), serials: Vec::new() },
+            certificate: None,
             profile: Profile::SoftHsm,
             capabilities: config::capabilities(Profile::SoftHsm).unwrap(),
             environment: [("SOFTHSM2_CONF".to_owned(), self.conf(name).display().to_string())].into(),

@@ -35,6 +35,7 @@ mod dev;
 mod disk;
 mod files;
 mod grpc;
+mod host_certificate;
 mod hostile;
 mod hot_copies;
 mod hsms;

@@ -9,7 +9,9 @@ mod given;
 mod way;
 
 use crate::harness::daemon::Site;
-use crate::harness::habits::{CLOUDHSM, KRYOPTIC, LUNA, LUNA_FIPS, NSHIELD, PREPENDED, SOFTHSM, UTIMACO, UTIMACO_FIPS};
+use crate::harness::habits::{
+    CLOUDHSM, CLOUDHSM_WITH_CERTIFICATES, KRYOPTIC, LUNA, LUNA_FIPS, NSHIELD, PREPENDED, SOFTHSM, UTIMACO, UTIMACO_FIPS,
+};
 use way::{go, mistaken_for};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,6 +42,12 @@ async fn ivs_that_stand_before_the_ciphertext() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_of_cloudhsm_and_then_softhsm() {
     go([&CLOUDHSM, &CLOUDHSM], &SOFTHSM).await;
+}
+
+/// One that holds no certificates joins one that holds them, and one that is nobody's cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn softhsm_beside_cloudhsm_with_certificates_and_then_one_without() {
+    go([&SOFTHSM, &CLOUDHSM_WITH_CERTIFICATES], &CLOUDHSM).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,7 @@ impl Bench {
             worker: PathBuf::from(env!("CARGO_BIN_EXE_keystored")),
             module: module.clone(),
             token: Token { label: "bench".into(), serials: Vec::new() },
+            certificate: None,
             profile: Profile::SoftHsm,
             capabilities: config::capabilities(Profile::SoftHsm).unwrap(),
             environment: BTreeMap::from([

@@ -1,5 +1,5 @@
 //! The operator's ceremony folder: the cluster's authority, for each token the cluster wrapping key, wrapped to its
-//! transport key, and for each token that was added later its certificates.
+//! transport key, for each token that was added later its certificates, and so for each that holds none itself.
 //!
 //! One file of each kind for each HSM, named by its id, mode 0600, in a folder of mode 0700. A file is replaced as a
 //! whole or not at all, and says for which token and for which wrapping key it is: copies of two wrapping keys are
@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::{Error, NewMember};
 use model::id::HsmId;
 use model::secret::Secret;
-use protocol::TransportKey;
+use pki::identity::der_of;
+use protocol::{Pair, TransportKey};
 
 /// The private key of the cluster's authority, PEM.
 pub(super) const AUTHORITY_KEY: &str = "customerCA.key";
@@ -29,6 +30,9 @@ const FILE_MODE: u32 = 0o600;
 const ENDING: &str = ".wrapping.json";
 /// Likewise, of the files with the certificates of HSMs that were added.
 const MEMBER_ENDING: &str = ".certified.json";
+/// Likewise, of those with the certificates of tokens that hold none.
+const IDENTITY_ENDING: &str = ".identity.crt";
+const TRANSPORT_ENDING: &str = ".transport.crt";
 /// No file of ours is longer; what is, is not read.
 const MOST_BYTES: u64 = 64 << 10;
 
@@ -110,6 +114,24 @@ impl Folder {
         let path = self.file(hsm, ending)?;
         let Some(bytes) = self.contents(&path)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| self.malformed(&path, &error.to_string()))
+    }
+
+    /// Where the certificate of a token's pair is kept, if the token does not hold it.
+    pub(super) fn certificate_file(&self, hsm: &HsmId, of: Pair) -> Result<PathBuf, Error> {
+        self.file(hsm, certificate_ending(of))
+    }
+
+    /// DER of that certificate. One that cannot be made out is none: it is made again.
+    pub(super) fn certificate(&self, hsm: &HsmId, of: Pair) -> Result<Option<Bytes>, Error> {
+        let contents = self.contents(&self.certificate_file(hsm, of)?)?;
+        Ok(contents.and_then(|pem| der_of(&String::from_utf8_lossy(&pem)).ok()).map(Bytes::from))
+    }
+
+    /// Keeps that certificate; durable when this returns.
+    pub(super) fn keep_certificate(&self, hsm: &HsmId, of: Pair, pem: &str) -> Result<(), Error> {
+        let path = self.certificate_file(hsm, of)?;
+        self.replace(&path, &format!(".{hsm}.new{}", certificate_ending(of)), pem.as_bytes())?;
+        self.sync()
     }
 
     /// HSMs for which there is a parcel.
@@ -204,7 +226,7 @@ impl Folder {
         Ok(self.0.join(format!("{name}{ending}")))
     }
 
-    fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
+    pub(super) fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
         Error::Folder { path: path.display().to_string(), error: error.to_string() }
     }
 
@@ -213,10 +235,17 @@ impl Folder {
     }
 }
 
+const fn certificate_ending(of: Pair) -> &'static str {
+    match of {
+        Pair::Identity => IDENTITY_ENDING,
+        Pair::Transport => TRANSPORT_ENDING,
+    }
+}
+
 /// What the folder may hold.
 fn is_ours(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")).unwrap_or(name);
-    [ENDING, MEMBER_ENDING].iter().any(|ending| name.ends_with(ending))
+    [ENDING, MEMBER_ENDING, IDENTITY_ENDING, TRANSPORT_ENDING].iter().any(|ending| name.ends_with(ending))
         || name == AUTHORITY_KEY
         || name == AUTHORITY_CERTIFICATE
 }
@@ -305,6 +334,28 @@ mod tests {
         assert_eq!(folder.member(&hsm).unwrap(), Some(member));
         assert_eq!(folder.parcels().unwrap(), []);
         assert!(is_ours("c.certified.json") && is_ours(".c.new.certified.json"));
+    }
+
+    #[test]
+    fn certificates_of_tokens_are_kept_apart_and_what_is_none_is_not_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(parent.path()).unwrap();
+        let (a, b): (HsmId, HsmId) = ("a".into(), "b".into());
+        assert_eq!(folder.certificate(&a, Pair::Identity).unwrap(), None);
+        for (hsm, of, der) in [(&a, Pair::Identity, "1"), (&a, Pair::Transport, "2"), (&b, Pair::Identity, "3")] {
+            folder.keep_certificate(hsm, of, &pki::identity::pem_of(der.as_bytes())).unwrap();
+        }
+        let read = |hsm: &HsmId, of| folder.certificate(hsm, of).unwrap();
+        assert_eq!(read(&a, Pair::Identity).as_deref(), Some(&b"1"[..]));
+        assert_eq!(read(&a, Pair::Transport).as_deref(), Some(&b"2"[..]));
+        assert_eq!(read(&b, Pair::Identity).as_deref(), Some(&b"3"[..]));
+        assert_eq!((read(&b, Pair::Transport), folder.parcels().unwrap()), (None, vec![]));
+        fs::write(folder.certificate_file(&a, Pair::Identity).unwrap(), "-----BEGIN").unwrap();
+        assert_eq!(read(&a, Pair::Identity), None);
+        assert!(is_ours("a.identity.crt") && is_ours(".a.new.transport.crt") && !is_ours("a.crt"));
+        // A folder with nothing else is closed to others, and not refused.
+        fs::set_permissions(parent.path(), Permissions::from_mode(0o755)).unwrap();
+        Folder::open(parent.path()).unwrap();
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod authority;
 mod folder;
+mod host_file;
 mod participant;
 pub mod steps;
 
@@ -152,14 +153,15 @@ pub async fn run(
     let outcome = async {
         for participant in participants {
             let mut token = ParticipatingToken::take(participant, clock, progress).await?;
-            let inspected = token.inspect(&authority).await;
+            let inspected = token.inspect(&authority, &folder).await;
             tokens.push(token);
             inspected?;
         }
         // What a worker could not confine says something about this host: once is enough.
         let degraded: BTreeSet<&String> = tokens.iter().flat_map(|token| &token.worker.ready().degraded).collect();
         degraded.into_iter().for_each(|sentence| progress(&format!("note: {sentence}")));
-        carry_out(&mut tokens, &authority, &folder, true, progress).await
+        carry_out(&mut tokens, &authority, &folder, true, progress).await?;
+        tokens.iter().try_for_each(|token| token.hand_over(&folder, progress))
     };
     let outcome = outcome.await;
     let serials = tokens.iter().map(|token| token.observed.serial.clone()).collect();
@@ -189,9 +191,10 @@ pub async fn certify(
     let authority = Authority::open(cluster, &folder, clock, progress).await?;
     let mut tokens = vec![ParticipatingToken::take(participant, clock, progress).await?];
     let outcome = async {
-        tokens[0].inspect(&authority).await?;
+        tokens[0].inspect(&authority, &folder).await?;
         without_another_wrapping_key(&mut tokens[0], &folder).await?;
-        carry_out(&mut tokens, &authority, &folder, false, progress).await
+        carry_out(&mut tokens, &authority, &folder, false, progress).await?;
+        tokens[0].hand_over(&folder, progress)
     };
     let outcome = outcome.await;
     let token = tokens.remove(0);
@@ -331,7 +334,7 @@ async fn carry_out(
         }
         abort::around(step.name(), take(step, place, tokens, authority, folder, progress)).await?;
         if !matches!(step, Step::ReadParcels | Step::MakeWrappingKey) {
-            tokens[place].inspect(authority).await?;
+            tokens[place].inspect(authority, folder).await?;
         }
     }
     Err(Error::Inconsistent(
@@ -363,9 +366,9 @@ async fn take(
     let token = &mut tokens[place];
     match step {
         Step::MakeIdentityPair => token.identity().await.map(drop),
-        Step::CertifyIdentity => token.certify(Pair::Identity, authority).await,
+        Step::CertifyIdentity => token.certify(Pair::Identity, authority, folder).await,
         Step::MakeTransportPair => token.transport().await.map(drop),
-        Step::CertifyTransport => token.certify(Pair::Transport, authority).await,
+        Step::CertifyTransport => token.certify(Pair::Transport, authority, folder).await,
         Step::MakeCanary => token.done("making the canary key", CeremonyOp::MakeCanary).await,
         Step::ReadParcels => {
             for token in tokens {

@@ -1,8 +1,12 @@
 //! A participant with its worker and what is known of its token.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 
 use super::authority::Authority;
+use super::folder::Folder;
+use super::host_file;
 use super::steps::{Observed, Raw, Step, raw};
 use super::{Error, Participant, Progress};
 use model::clock::Clock;
@@ -19,8 +23,10 @@ pub(super) struct ParticipatingToken {
     pub(super) observed: Observed,
     /// Public, so known only once it was asked for.
     transport: Option<TransportKey>,
-    /// Certificates in the token.
+    /// Objects in the token, and the certificates in it or in the folder.
     inspected: Inspected,
+    /// The token holds no certificates; here the daemon reads the identity's.
+    certificate: Option<PathBuf>,
 }
 
 impl ParticipatingToken {
@@ -49,15 +55,20 @@ impl ParticipatingToken {
             transport_certified: false,
             parcel: None,
         };
-        Ok(Self { hsm, worker, observed, transport: None, inspected: Inspected::default() })
+        let certificate = participant.settings.certificate.clone();
+        Ok(Self { hsm, worker, observed, transport: None, inspected: Inspected::default(), certificate })
     }
 
     /// Looks what the token holds, and which of its certificates are good.
-    pub(super) async fn inspect(&mut self, authority: &Authority) -> Result<(), Error> {
+    pub(super) async fn inspect(&mut self, authority: &Authority, folder: &Folder) -> Result<(), Error> {
         const STEP: &str = "looking for ceremony objects";
         match self.call(STEP, CeremonyOp::Inspect).await? {
             Reply::Inspected(inspected) => self.inspected = *inspected,
             _ => return Err(self.failed(STEP, "the worker answered something else".to_owned())),
+        }
+        if self.certificate.is_some() {
+            self.inspected.identity_certificate = folder.certificate(&self.hsm, Pair::Identity)?;
+            self.inspected.transport_certificate = folder.certificate(&self.hsm, Pair::Transport)?;
         }
         self.observed.objects = self.inspected.objects;
         let identity = if self.observed.objects.identity { Some(self.identity().await?) } else { None };
@@ -78,7 +89,7 @@ impl ParticipatingToken {
         Ok(())
     }
 
-    /// DER of a certificate in the token.
+    /// DER of a certificate in the token, or in the folder in its place.
     pub(super) fn certificate(&self, of: Pair) -> Option<&Bytes> {
         match of {
             Pair::Identity => self.inspected.identity_certificate.as_ref(),
@@ -110,8 +121,8 @@ impl ParticipatingToken {
         }
     }
 
-    /// Has the authority certify a pair, and the token keep the certificate.
-    pub(super) async fn certify(&mut self, of: Pair, authority: &Authority) -> Result<(), Error> {
+    /// Has the authority certify a pair, and the token keep the certificate, or the folder in its place.
+    pub(super) async fn certify(&mut self, of: Pair, authority: &Authority, folder: &Folder) -> Result<(), Error> {
         const STEP: &str = "certifying a key pair";
         let (kind, key) = match of {
             Pair::Identity => (Kind::Identity, self.identity().await?),
@@ -119,10 +130,19 @@ impl ParticipatingToken {
         };
         let wrong = |error: pki::Error| Error::at(&self.hsm, STEP, error.to_string());
         let pem = authority.issue(kind, &key, &self.hsm, &self.observed.serial)?;
+        if self.certificate.is_some() {
+            return folder.keep_certificate(&self.hsm, of, &pem);
+        }
         let certificate = der_of(&pem).map_err(wrong)?;
         let subject = subject_of(&certificate).map_err(wrong)?;
         let op = CeremonyOp::StoreCertificate { of, certificate: certificate.into(), subject: subject.into() };
         self.done(STEP, op).await
+    }
+
+    /// Puts a certificate that the token does not hold where the daemon reads it.
+    pub(super) fn hand_over(&self, folder: &Folder, progress: &mut Progress<'_>) -> Result<(), Error> {
+        let file = self.certificate.as_deref();
+        file.map_or(Ok(()), |file| host_file::hand_over(&self.hsm, file, folder, progress))
     }
 
     pub(super) async fn done(&self, step: &'static str, op: CeremonyOp) -> Result<(), Error> {

@@ -58,6 +58,7 @@ pub(super) struct Hsm {
     pub(super) steps: Vec<Step>,
     pub(super) confinement_gaps: Vec<String>,
     pub(super) findings: Vec<Finding>,
+    pub(super) notes: Vec<String>,
 }
 
 /// One thing that a token was found to do.
@@ -128,6 +129,7 @@ impl From<wire::HsmStatus> for Hsm {
             last_rotation: hsm.last_rotation.map(shown),
             pin_tries_left: hsm.pin_tries_left,
             steps: hsm.steps.into_iter().map(step).collect(),
+            notes: hsm.notes,
             confinement_gaps: hsm.confinement_gaps,
             findings: hsm.findings.into_iter().map(Finding::from).collect(),
         }

@@ -1,5 +1,5 @@
-//! Admission to a key store's HSMs: the certificate in the token, a login, the proof of identity, and the rotation of
-//! kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
+//! Admission to a key store's HSMs: the certificate in the token or in its file, a login, the proof of identity, and the
+//! rotation of kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
 
 use std::sync::Arc;
 
@@ -82,7 +82,8 @@ impl Inner {
             return Err(unable(hsm, &why));
         }
         step("checking its certificate");
-        let expected = Expected { anchor: &self.anchor, cluster: &self.cluster, hsm, zone: &session.settings().zone };
+        let (zone, file) = (&session.settings().zone, session.settings().certificate.as_deref());
+        let expected = Expected { anchor: &self.anchor, cluster: &self.cluster, hsm, zone, file };
         let found = session.found();
         // A token without a user cannot have come through the ceremony; that it has none says more.
         let certified = match expected.certified(found, &self.clock) {
@@ -138,10 +139,7 @@ impl Inner {
         tracing::error!(%hsm, why, "the HSM did not prove to be the one that the ceremony certified; it is not used");
         AdmissionError::transient(
             Code::InsufficientCloudHsmHsms,
-            format!(
-                "HSM {hsm} is refused: {why}; put the certified token back, correct the configuration, or bring this \
-                 token in by the ceremony"
-            ),
+            format!("HSM {hsm} is refused: {why}; {}", expected.remedy()),
         )
     }
 }

@@ -4,6 +4,7 @@
 //! a malicious module, or one that relays to the token of somebody else.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use super::happened::Happenings;
@@ -59,10 +60,12 @@ pub(super) struct Expected<'a> {
     pub(super) cluster: &'a ClusterId,
     pub(super) hsm: &'a HsmId,
     pub(super) zone: &'a Zone,
+    /// Where its certificate is, if it is not in the token.
+    pub(super) file: Option<&'a Path>,
 }
 
 impl Expected<'_> {
-    /// Looks at the certificate in the token, before anybody logs in to it. Why not, in words.
+    /// Looks at the certificate in the token, or in the HSM's file, before anybody logs in to it. Why not, in words.
     pub(super) fn certified(&self, found: &Ready, clock: &Clock) -> Result<Certified, String> {
         let certificate = found.identity.as_ref().ok_or(
             "its token holds no identity certificate (or more than one): it is not the token that the ceremony certified",
@@ -70,7 +73,10 @@ impl Expected<'_> {
         let certified = self.anchor.certified(Kind::Identity, certificate, clock.calendar());
         let certified = certified.map_err(|error| error.to_string())?;
         if certified.hsm != *self.hsm {
-            return Err(format!("its token was certified as HSM {}", certified.hsm));
+            return Err(match self.file {
+                Some(_) => format!("the certificate in its file is HSM {}'s", certified.hsm),
+                None => format!("its token was certified as HSM {}", certified.hsm),
+            });
         }
         if certified.serial != found.serial {
             return Err(format!(
@@ -79,6 +85,19 @@ impl Expected<'_> {
             ));
         }
         Ok(certified)
+    }
+
+    /// What to do about one that did not prove to be itself.
+    pub(super) fn remedy(&self) -> String {
+        let sound = "put the certified token back, correct the configuration, or bring this token in by the ceremony";
+        match self.file {
+            None => sound.to_owned(),
+            Some(file) => format!(
+                "its certificate is read from {}: put {}.identity.crt of the ceremony folder there; else {sound}",
+                file.display(),
+                self.hsm
+            ),
+        }
     }
 
     /// What the token is to sign.

@@ -54,7 +54,11 @@ impl Claim {
     /// Judges what the token has shown; the key to which may be wrapped is the token's own, not the claimed one.
     pub fn confirm(&self, question: &Question, shown: &ShownTransport) -> Result<TransportKey, String> {
         if shown.identity_certificate != self.certificate {
-            return Err("the identity certificate that was given is not the one in the HSM's token".to_owned());
+            return Err(
+                "the identity certificate that was given is not the one in the HSM's token, or in the file in the \
+                        place of that"
+                    .to_owned(),
+            );
         }
         let statement = question.statement(&self.identity, shown);
         self.identity.verify(&statement, &shown.signature).map_err(|_| {

@@ -85,6 +85,7 @@ pub(super) fn check(context: &Context<'_>) -> Result<Config, Error> {
         }
         clusters.push(checked);
     }
+    context.certificates(&config.state_dir, &raw.cluster, &mut config.clusters)?;
     Ok(config)
 }
 

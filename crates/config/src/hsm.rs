@@ -62,6 +62,7 @@ impl Context<'_> {
             module: self.path(&raw.module)?,
             token_label: raw.token_label.get_ref().clone(),
             token_serials: raw.token_serials.iter().map(|serial| serial.get_ref().clone()).collect(),
+            certificate: self.certificate(raw, &capabilities)?,
             profile,
             workers,
             sessions,

@@ -8,6 +8,7 @@
 
 mod audit;
 mod aws;
+mod certificates;
 mod check;
 mod hsm;
 mod profiles;
@@ -228,6 +229,8 @@ pub struct Hsm {
     pub token_label: String,
     /// Serial numbers that the token may have; empty: any.
     pub token_serials: Vec<String>,
+    /// The file with its identity certificate; absent where that is in the token.
+    pub certificate: Option<PathBuf>,
     /// The name of its vendor's habits.
     pub profile: Profile,
     /// These habits, with what is said otherwise of this HSM.

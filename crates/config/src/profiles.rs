@@ -6,7 +6,7 @@ use super::check::Context;
 use super::{Error, raw};
 use model::ciphertext::{BOUND_BYTES, IV_BYTES};
 use model::limits;
-use model::profile::{CKM_AES_KEY_WRAP, Capabilities, CertificateIn, ChangedBy, FirstLogin, PinForm, Profile};
+use model::profile::{CKM_AES_KEY_WRAP, Capabilities, ChangedBy, FirstLogin, PinForm, Profile};
 
 /// Every profile with all of its capabilities.
 pub(super) const DATA: &str = include_str!("profiles.toml");
@@ -166,11 +166,6 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     }
     if login.pin_max < 8 {
         return found("login", "pin_max", "is less than the 8 characters of the shortest PIN".to_owned());
-    }
-    if objects.certificate == CertificateIn::HostFile {
-        let why = "certificates are kept in the token, where every worker reads which HSM it is; one that holds no certificates \
-                   cannot be used (AWS CloudHSM holds them in clusters of type hsm2m.medium, where that was enabled)";
-        return found("objects", "certificate", why.to_owned());
     }
     if objects.versions_max() == Some(0) {
         return found("objects", "keys_max", format!("{} has no room for keystored's own keys", objects.keys_max));

@@ -201,6 +201,8 @@ pub(super) struct Hsm {
     pub(super) token_serials: Vec<Spanned<String>>,
     /// Known only to be refused with the name that it has now.
     pub(super) token_serial: Option<Spanned<toml::Value>>,
+    /// With the identity's certificate, of an HSM whose token holds none.
+    pub(super) certificate: Option<Spanned<String>>,
     pub(super) profile: Option<Profile>,
     /// By group and key.
     #[serde(default)]

@@ -174,6 +174,11 @@ fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
     all.extend(config.seal.former.iter().map(|former| secret("a former seal key", former)));
     all.extend(credentials.map(|directory| secret("the credentials of the service", directory)));
     all.extend(config.audit.json.iter().map(|file| secret("the records of the audit log", file)));
+    let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
+    all.extend(hsms.filter_map(|hsm| {
+        let file = hsm.certificate.as_ref()?;
+        Some(public(&format!("the certificate of HSM {}", hsm.id), file))
+    }));
     if let Some(aws) = &config.aws {
         all.push(secret("the key of [aws]", &aws.key));
         all.push(public("the certificate of [aws]", &aws.certificate));

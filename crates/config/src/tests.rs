@@ -1,3 +1,4 @@
+mod certificates;
 mod document;
 mod profiles;
 mod topology;

@@ -14,7 +14,7 @@ use rcgen::{
     PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
 };
 
-pub use self::anchor::{Certified, TrustAnchor, public_key_of};
+pub use self::anchor::{Certified, TrustAnchor, claimed, public_key_of};
 use super::{Error, params};
 use model::id::{ClusterId, HsmId};
 use model::identity::{significant, sound_transport_key};

@@ -98,7 +98,8 @@ pub struct Ready {
     pub module: String,
     /// What the token says of kmsuser and its PIN.
     pub user: UserFlags,
-    /// DER: the certificate of the token's identity key, where the token holds one. Can be read without a login.
+    /// DER: the certificate of the token's identity key, where the token holds one. Can be read without a login. A worker
+    /// says nothing of one in a file: whoever starts it fills that in.
     pub identity: Option<Bytes>,
     /// What the token can do of what is needed, by its list of mechanisms.
     pub abilities: Abilities,

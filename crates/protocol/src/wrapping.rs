@@ -30,7 +30,7 @@ impl TransportKey {
 pub struct ShownTransport {
     /// The public half.
     pub key: TransportKey,
-    /// DER of the certificate of the identity key that has signed, as it lies in the token.
+    /// DER of the certificate of the identity key that has signed, as it lies in the token; empty where that holds none.
     pub identity_certificate: Bytes,
     /// Which of the HSM's workers has had it signed.
     pub incarnation: u64,

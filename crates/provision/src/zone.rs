@@ -184,6 +184,7 @@ fn settings(dir: &Path, name: &str, zone: &Path, options: &Options, module: &Pat
         worker: options.worker.clone(),
         module: module.to_owned(),
         token: Token { label: format!("keystored-dev-{name}"), serials: Vec::new() },
+        certificate: None,
         profile: Profile::SoftHsm,
         capabilities,
         // What these workers do is told by `progress`; their log is for trouble.

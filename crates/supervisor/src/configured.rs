@@ -30,6 +30,7 @@ impl Settings {
             worker: PathBuf::from(OWN_PROGRAM),
             module: hsm.module.clone(),
             token: Token { label: hsm.token_label.clone(), serials: hsm.token_serials.clone() },
+            certificate: hsm.certificate.clone(),
             profile: hsm.profile,
             capabilities: hsm.capabilities.clone(),
             environment: environment(config, hsm),

@@ -25,6 +25,7 @@
 
 mod admission;
 mod bounded;
+mod certificate_file;
 mod codes_seen;
 mod configured;
 mod fair_queue;
@@ -58,6 +59,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 pub use self::admission::{AdmissionError, AdmissionSession, WorkerAdmission};
+pub use self::certificate_file::{CertificateFileError, remedy as certificate_remedy};
 pub use self::codes_seen::CodeSeen;
 pub use self::configured::lock_file;
 pub use self::keys_in_use::KeysInUse;
@@ -96,6 +98,8 @@ pub struct Settings {
     pub module: PathBuf,
     /// How to find the token.
     pub token: Token,
+    /// The file with its identity certificate, where its token holds none.
+    pub certificate: Option<PathBuf>,
     /// Whose habits it is said to have.
     pub profile: Profile,
     /// What it can do and how.
@@ -142,6 +146,7 @@ impl Settings {
             worker: "worker".into(),
             module: "module".into(),
             token: Token { label: hsm.to_owned(), serials: Vec::new() },
+            certificate: None,
             profile: Profile::Generic,
             capabilities: Capabilities::standard(),
             environment: BTreeMap::new(),
@@ -300,6 +305,9 @@ pub enum StartError {
         /// The system's words.
         error: String,
     },
+    /// The file with the HSM's certificate cannot be used. No process was made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFileError),
     /// The worker said why.
     #[error("{0}")]
     Refused(Fault),

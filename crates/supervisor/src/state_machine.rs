@@ -79,6 +79,8 @@ pub enum Event {
     Turn,
     /// The process could not be made.
     Unspawned(String),
+    /// The file with the HSM's certificate cannot be used, and no process was made.
+    NoCertificate(String),
     /// The worker has found its token.
     Found,
     /// The worker was let in.
@@ -223,6 +225,11 @@ impl StateMachine {
             }
             (State::Starting { .. }, Event::Unspawned(error)) => {
                 self.trouble = Some(Trouble::of_worker(Code::InternalError, error));
+                self.state = self.pause(now, jitter);
+                &[]
+            }
+            (State::Starting { .. }, Event::NoCertificate(why)) => {
+                self.trouble = Some(Trouble { code: Code::InsufficientCloudHsmHsms, why, of_hsm: true });
                 self.state = self.pause(now, jitter);
                 &[]
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
+use super::StartError;
 use super::admission::{AdmissionError, AdmissionSession};
 use super::link::{AT_WORK, Answer, GRACE, Link, sleep_until};
 use super::process::at_work;
@@ -119,7 +120,7 @@ impl WorkerDriver {
             let jitter = uuid::Uuid::new_v4().into_bytes()[0];
             for action in self.machine.next(now_happened, self.pool.clock.now(), jitter) {
                 match (action, &mut self.worker) {
-                    (Action::Spawn, _) => event = self.spawn().err().map(Event::Unspawned),
+                    (Action::Spawn, _) => event = self.spawn().err(),
                     (Action::Enter, Some(worker)) => worker.enter(&self.pool, self.id),
                     (Action::Serve, Some(worker)) => self.pool.serve(self.slot, Some(Arc::clone(&worker.link))),
                     (Action::Withdraw, _) => self.pool.serve(self.slot, None),
@@ -139,13 +140,16 @@ impl WorkerDriver {
         self.show(before, state);
     }
 
-    fn spawn(&mut self) -> Result<(), String> {
+    fn spawn(&mut self) -> Result<(), Event> {
         let pool = &self.pool;
         let incarnation = pool.incarnation();
         let token = Some(pool.settings.token.clone());
         let work = pool.work_queue_of(self.id);
         let started = WorkerProcess::spawn(&pool.settings, &self.lock, self.id, incarnation, token, work, &pool.clock);
-        let (running, link) = started.map_err(|error| error.to_string())?;
+        let (running, link) = started.map_err(|error| match error {
+            StartError::Certificate(error) => Event::NoCertificate(error.to_string()),
+            error => Event::Unspawned(error.to_string()),
+        })?;
         tracing::info!(
             hsm = %pool.settings.hsm, zone = %pool.settings.zone, worker = %self.id, pid = running.pid(), incarnation,
             "the worker starts"

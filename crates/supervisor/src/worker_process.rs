@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -30,6 +31,8 @@ pub(super) struct WorkerProcess {
     /// until then.
     words: Option<JoinHandle<()>>,
     exited: Option<(Exit, Instant)>,
+    /// Of a file, in the place of one in the token.
+    certificate: Option<Bytes>,
     clock: Clock,
 }
 
@@ -74,6 +77,8 @@ impl WorkerProcess {
         work: Weak<WorkQueue>,
         clock: &Clock,
     ) -> Result<(Self, Link), StartError> {
+        // First: without it nothing is begun.
+        let certificate = settings.certificate_for(id.role)?;
         let (child, socket, words) = process::spawn(settings, lock)?;
         let words = words::listen(words, settings.hsm.clone(), id, clock.clone());
         let start = Start {
@@ -92,7 +97,8 @@ impl WorkerProcess {
             login_limit_ms: u64::try_from(settings.kill.login.as_millis()).unwrap_or(u64::MAX),
         };
         let (link, heard) = Link::open(socket, &start, clock.clone(), work);
-        Ok((Self { child, heard: Some(heard), words: Some(words), exited: None, clock: clock.clone() }, link))
+        let clock = clock.clone();
+        Ok((Self { child, heard: Some(heard), words: Some(words), exited: None, certificate, clock }, link))
     }
 
     /// Its process id, for log lines.
@@ -114,7 +120,11 @@ impl WorkerProcess {
             tokio::select! {
                 biased;
                 heard = next(&mut self.heard), if self.heard.is_some() => match heard {
-                    Some(Heard::Ready(ready)) => return News::Ready(Box::new(bounded::ready(*ready))),
+                    Some(Heard::Ready(ready)) => {
+                        let mut ready = bounded::ready(*ready);
+                        ready.identity = self.certificate.take().or(ready.identity);
+                        return News::Ready(Box::new(ready));
+                    }
                     Some(Heard::Failed(fault)) => return News::Failed(bounded::fault(fault)),
                     Some(Heard::Garbled(error)) => return News::Garbled(error),
                     None => {

@@ -13,6 +13,7 @@ use super::fault::Failure;
 use super::module::Module;
 use super::template;
 use model::id::KeyVersionId;
+use model::profile::Capabilities;
 use protocol::{CeremonyObjects, Class};
 
 /// Handles that one call of C_FindObjects brings.
@@ -266,8 +267,11 @@ pub(super) fn certificates(session: &Session, label: &'static str) -> Result<Vec
     Ok(session.find_objects(&wanted)?)
 }
 
-/// DER of the certificate with this label, where the token holds exactly one.
-pub(super) fn certificate(session: &Session, label: &'static str) -> Result<Option<Bytes>, Failure> {
+/// DER of the certificate with this label, where the token holds exactly one. None is looked for where it holds none.
+pub(super) fn certificate(session: &Session, of: &Capabilities, label: &'static str) -> Result<Option<Bytes>, Failure> {
+    if of.objects.in_host_file() {
+        return Ok(None);
+    }
     let found = certificates(session, label)?;
     // Two of them leave open which is meant, and the proof fails for want of one.
     let [handle] = found[..] else { return Ok(None) };

@@ -52,7 +52,7 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         label: found.info.label().trim_end().to_owned(),
         module: module.description()?,
         user: user_flags(&found.info, &module.capabilities().login),
-        identity: objects::certificate(&pinned, template::IDENTITY)?,
+        identity: objects::certificate(&pinned, module.capabilities(), template::IDENTITY)?,
         abilities: module.abilities(&found)?,
         degraded,
     };

@@ -6,8 +6,8 @@ mod audit;
 mod certificates;
 mod database;
 mod disk;
-mod habits;
 mod host;
+mod identity;
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use super::terms::Terms;
 use super::{parts, tls};
 use config::{Config, Hsm};
 use model::clock::Clock;
-use model::profile::{Basis, Broken, Need, promises};
+use model::profile::{Basis, Need, notes};
 use model::text;
 use protocol::{Class, Fault, Ready, Role, UserFlags};
 use supervisor::{Settings, StartError, Worker, lock_file};
@@ -99,21 +99,23 @@ async fn examine_hsm(config: &Config, hsm: &Hsm, clock: &Clock, out: &mut (dyn W
             hsm.zone.names().collect::<Vec<_>>().join(" and ")
         )?;
     }
-    for Broken { promise, why } in promises(&hsm.capabilities) {
-        writeln!(out, "    note: it does not hold that {}: {why}", promise.text())?;
-    }
-    for note in habits::notes(&hsm.capabilities) {
+    for note in notes(&hsm.capabilities) {
         writeln!(out, "    note: {note}")?;
     }
     let mut settings = Settings::of(config, hsm);
     settings.lock_file = lock_file(config, &hsm.id, "check.lock");
+    // All else can be looked at without it.
+    let in_file = settings.certificate.is_some().then(|| settings.clone());
+    settings.certificate = None;
     // What the worker would log is printed here in better words.
     settings.environment.insert(WORKER_LOG[1].to_owned(), "off".to_owned());
     let started = Worker::start(&settings, Role::Control, clock).await;
     let _ = std::fs::remove_file(&settings.lock_file);
     match started {
         Ok(worker) => {
-            let good = describe(worker.ready(), hsm, out);
+            let (ready, now) = (worker.ready(), clock.calendar());
+            let described = describe(ready, hsm, out);
+            let good = described.and_then(|good| Ok(identity::look(in_file.as_ref(), ready, now, out)? && good));
             worker.stop().await;
             good
         }
@@ -146,17 +148,6 @@ fn describe(ready: &Ready, hsm: &Hsm, out: &mut (dyn Write + Send)) -> io::Resul
     }
     if let Some(doubt) = ready.abilities.doubt() {
         writeln!(out, "    note: {doubt}")?;
-    }
-    // All else that the ceremony makes can be seen only by who has logged in.
-    if ready.identity.is_some() {
-        writeln!(out, "    ceremony: the token holds an identity certificate")?;
-    } else {
-        good = false;
-        writeln!(
-            out,
-            "    wrong: the token holds no identity certificate\n    to do: carry the key ceremony out (keystorectl \
-             cluster init, or add-hsm for a further HSM)"
-        )?;
     }
     writeln!(
         out,
@@ -204,6 +195,7 @@ fn remedy(error: &StartError, hsm: &Hsm) -> String {
         StartError::Spawn { .. } => {
             "see whether this program may still be executed and processes may be made".to_owned()
         }
+        StartError::Certificate(error) => error.remedy.clone(),
         StartError::Died(_) => format!(
             "the module crashed or hangs; try it with another PKCS#11 client and the environment of [cluster.hsm.env], \
              look at its log, and at what it was denied in case it needs what confined workers may not reach ({DENIED}): \

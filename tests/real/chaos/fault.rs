@@ -45,7 +45,7 @@ pub(super) enum Meets {
     },
 }
 
-/// What a call needs, and a probe.
+/// What a call needs, and a probe. C_UnwrapKey makes hot copies.
 const SERVING: &[&str] = &[
     "C_EncryptInit",
     "C_Encrypt",
@@ -53,7 +53,7 @@ const SERVING: &[&str] = &[
     "C_Decrypt",
     "C_GenerateRandom",
     "C_GetTokenInfo",
-    "C_CopyObject",
+    "C_UnwrapKey",
     "C_DestroyObject",
 ];
 /// What finds an object or a session again.
@@ -79,8 +79,8 @@ const STARTING: &[&str] = &[
 ];
 /// What makes a key.
 const MAKING: &[&str] = &["C_GenerateKey", "C_WrapKey", "C_UnwrapKey"];
-/// How many these are.
-pub(super) const FUNCTIONS: usize = SERVING.len() + FINDING.len() + STARTING.len() + MAKING.len();
+/// How many these are, of which C_UnwrapKey is in two.
+pub(super) const FUNCTIONS: usize = SERVING.len() + FINDING.len() + STARTING.len() + MAKING.len() - 1;
 
 /// Called between the record of a login's attempt and that of its outcome: a worker that dies in one of them has spent a
 /// try.
@@ -138,7 +138,11 @@ pub(super) fn serving(rng: &mut Rng) -> Rule {
         return Rule { function: "*", fault: Fault::LostToken, meets: some(rng), after_call: false };
     }
     let function = rng.pick(SERVING);
-    drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED, REQUEST], some)
+    match function {
+        // Of a wrapped key that would be a word about the key itself.
+        "C_UnwrapKey" => drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED], some),
+        _ => drawn(rng, function, &[TOKEN, SESSION, KEY, REFUSED, REQUEST], some),
+    }
 }
 
 /// The same, of what no token says of a good ciphertext.

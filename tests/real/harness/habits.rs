@@ -46,13 +46,20 @@ pub(crate) const UTIMACO_FIPS: Habits = Habits {
     said: "gcm.iv = \"zeroed-writeback\"",
     ..of_vendor("utimaco-fips", "personality = \"utimaco-fips\"\n", "utimaco")
 };
-/// As a member like any other, one cluster of CloudHSM's behind each slot, with certificates switched on.
+/// As a member like any other, one cluster of CloudHSM's behind each slot. It holds no certificates.
 pub(crate) const CLOUDHSM: Habits = Habits {
     prepared: true,
     fixed_pin: true,
     said: "keys.made = \"wrapped\"",
+    ..of_vendor("cloudhsm", "personality = \"cloudhsm\"\n", "cloudhsm")
+};
+/// The same where certificates were switched on, and its operator says so.
+pub(crate) const CLOUDHSM_WITH_CERTIFICATES: Habits = Habits {
+    prepared: true,
+    fixed_pin: true,
+    said: "keys.made = \"wrapped\"\nobjects.certificate = \"token\"",
     ..of_vendor(
-        "cloudhsm",
+        "cloudhsm with certificates",
         "personality = \"cloudhsm\"\n\
          [objects]\nclasses = [\"secret-key\", \"private-key\", \"public-key\", \"certificate\"]\n",
         "cloudhsm",

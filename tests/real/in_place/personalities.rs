@@ -5,9 +5,8 @@ use super::serves;
 use crate::harness::zone::object_id;
 use crate::harness::{context, wait};
 
-/// CloudHSM with certificates switched on, whose keys come to the other HSM after a moment.
-const CLOUDHSM: &str = "personality = \"cloudhsm\"\n\
-    [objects]\nclasses = [\"secret-key\", \"private-key\", \"public-key\", \"certificate\"]\n";
+/// CloudHSM, whose keys come to the other HSM after a moment. It holds no certificates.
+const CLOUDHSM: &str = "personality = \"cloudhsm\"\n";
 const SLOW: &str = "[topology]\nvisible_ms = 400\n";
 
 #[tokio::test(flavor = "multi_thread")]

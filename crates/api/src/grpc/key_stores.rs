@@ -150,6 +150,7 @@ pub(super) fn hsm(view: HsmView) -> v1::HsmStatus {
         workers: view.data_workers.into(),
         last_rotation: pin.and_then(|pin| pin.rotated_at).map(timestamp),
         pin_tries_left: pin.map_or(0, |pin| pin.tries_left),
+        notes: view.notes,
         ..v1::HsmStatus::default()
     };
     let Some(member) = view.status else { return known };

@@ -118,7 +118,17 @@ impl KeyStore {
         let gaps =
             (!gaps.is_empty()).then(|| format!("\n\n{}", wrapped_table(&["hsm", "confinement of its module"], gaps)));
         let (advice, gaps) = (advice.unwrap_or_default(), gaps.unwrap_or_default());
-        format!("{facts}{advice}\n\n{health}\n\n{login}{gaps}{}", self.found())
+        format!("{facts}{advice}\n\n{health}\n\n{login}{gaps}{}{}", self.found(), self.notes())
+    }
+
+    /// What `keystored check` says of the HSMs' profiles, here of those that the daemon goes by.
+    fn notes(&self) -> String {
+        let notes = self.hsms.iter().flat_map(|hsm| hsm.notes.iter().map(move |note| (hsm, note)));
+        let rows: Vec<_> = notes.map(|(hsm, note)| vec![hsm.hsm_id.clone(), note.clone()]).collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        format!("\n\n{}", wrapped_table(&["hsm", "to know of it"], rows))
     }
 
     /// What the HSMs' tokens were found to do, where a worker has looked: how much is as the configuration says, and what
@@ -192,6 +202,11 @@ mod tests {
                     sentence: String::new(),
                 })
                 .collect(),
+            notes: Some(reason)
+                .filter(|reason| !reason.is_empty())
+                .map(|_| "it takes 3300 keys".to_owned())
+                .into_iter()
+                .collect(),
         };
         let long = "the module has not answered for 2 s and was killed; it is started again with growing pauses, and the \
                     HSM is asked again as soon as it has proven itself";
@@ -214,6 +229,7 @@ mod tests {
         assert!(text.contains("SHA-256 ba7816bf") && !text.contains("BEGIN CERTIFICATE"), "{text}");
         assert!(!text.contains("Error") && !text.contains("What to do"), "{text}");
         assert!(text.contains("hsm-a  1 of 2 hold") && text.contains("untried"), "{text}");
+        assert!(text.contains("hsm-b  it takes 3300 keys") && !text.contains("hsm-a  it takes"), "{text}");
     }
 
     #[test]
@@ -237,6 +253,7 @@ mod tests {
         assert_eq!(json["connection_error_code"], serde_json::Value::Null);
         assert_eq!(json["hsms"][0]["steps"][0]["step"], "logging in");
         assert_eq!(json["hsms"][1]["health"], "Unused");
+        assert_eq!(json["hsms"][1]["notes"][0], "it takes 3300 keys");
         assert_eq!(json["hsms"][0]["proven"], true);
     }
 }

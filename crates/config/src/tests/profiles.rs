@@ -154,8 +154,8 @@ fn what_cannot_be_is_refused_with_its_place() {
             "capabilities.wrap.unwrap_template: unknown variant `at-copy`",
         ),
         (
-            "capabilities.objects.certificate = \"host-file\"",
-            "capabilities.objects.certificate: certificates are kept in the token",
+            "capabilities.objects.certificate = \"host\"",
+            "capabilities.objects.certificate: unknown variant `host`, expected `token` or `host-file`",
         ),
         (
             "capabilities.objects.keys_max = 16",

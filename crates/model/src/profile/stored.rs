@@ -20,7 +20,7 @@ pub struct Stored {
 pub enum CertificateIn {
     /// In the token, where each worker reads them.
     Token,
-    /// Not in the token, which holds none.
+    /// In files on hosts: the token holds no certificates. The daemon reads the identity's, and no worker does.
     HostFile,
 }
 
@@ -43,6 +43,12 @@ impl Stored {
     #[must_use]
     pub fn standard() -> Self {
         Self { certificate: CertificateIn::Token, destroy: Reach::Everywhere, keys_max: 0 }
+    }
+
+    /// Whether its certificates are in files, and none is looked for in the token.
+    #[must_use]
+    pub fn in_host_file(&self) -> bool {
+        self.certificate == CertificateIn::HostFile
     }
 
     /// Most key versions; `None` where no bound is known.

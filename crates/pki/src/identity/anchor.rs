@@ -94,32 +94,49 @@ impl TrustAnchor {
         {
             return Err(Error("its certificate is not one of this cluster's authority".to_owned()));
         }
-        only_known_extensions(&certificate)?;
-        if certificate.is_ca() {
-            return Err(Error("its certificate is an authority's".to_owned()));
-        }
-        let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let begins = certificate.validity().not_before.timestamp();
-        if u64::try_from(begins).is_ok_and(|begins| begins > since_epoch) {
-            return Err(Error("its certificate is not valid yet: see to the clock of this host".to_owned()));
-        }
-        let subject = certificate.subject();
-        let unit = only(subject.iter_organizational_unit().map(|value| value.as_str()))?;
-        if unit != kind.unit() {
-            return Err(Error(format!("its certificate is for another use ({unit})")));
-        }
-        let usage = certificate.key_usage().ok().flatten().map(|usage| usage.value.flags);
-        if usage != Some(kind.usage_bits()) {
-            return Err(Error("its certificate allows another use of its key".to_owned()));
-        }
-        let hsm = only(subject.iter_common_name().map(|value| value.as_str()))?;
-        let oid = x509_parser::oid_registry::OID_X509_SERIALNUMBER;
-        let serial = only(subject.iter_by_oid(&oid).map(|value| value.as_str()))?;
-        let hsm = HsmId::parse(hsm).ok_or_else(|| Error("its certificate names no HSM".to_owned()))?;
-        let public_key = key_of(&certificate)?;
-        public_key.check(kind)?;
-        Ok(Certified { hsm, serial: serial.to_owned(), public_key })
+        said(kind, &certificate, now)
     }
+}
+
+/// What a certificate says, whoever has signed it: for people, as `keystored check` knows no trust anchor. Nothing may
+/// depend on it that [`TrustAnchor::certified`] has not confirmed.
+pub fn claimed(kind: Kind, der: &[u8], now: SystemTime) -> Result<Certified, Error> {
+    said(kind, &parse(der)?, now)
+}
+
+fn said(kind: Kind, certificate: &X509Certificate<'_>, now: SystemTime) -> Result<Certified, Error> {
+    only_known_extensions(certificate)?;
+    if certificate.is_ca() {
+        return Err(Error("its certificate is an authority's".to_owned()));
+    }
+    let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let begins = certificate.validity().not_before.timestamp();
+    if u64::try_from(begins).is_ok_and(|begins| begins > since_epoch) {
+        return Err(Error("its certificate is not valid yet: see to the clock of this host".to_owned()));
+    }
+    // The ceremony's have no end; an operator may have made one that has.
+    if u64::try_from(certificate.validity().not_after.timestamp()).map_or(true, |ends| ends < since_epoch) {
+        return Err(Error(
+            "its certificate has expired: those that the ceremony makes have no end; see to the clock of this host"
+                .to_owned(),
+        ));
+    }
+    let subject = certificate.subject();
+    let unit = only(subject.iter_organizational_unit().map(|value| value.as_str()))?;
+    if unit != kind.unit() {
+        return Err(Error(format!("its certificate is for another use ({unit})")));
+    }
+    let usage = certificate.key_usage().ok().flatten().map(|usage| usage.value.flags);
+    if usage != Some(kind.usage_bits()) {
+        return Err(Error("its certificate allows another use of its key".to_owned()));
+    }
+    let hsm = only(subject.iter_common_name().map(|value| value.as_str()))?;
+    let oid = x509_parser::oid_registry::OID_X509_SERIALNUMBER;
+    let serial = only(subject.iter_by_oid(&oid).map(|value| value.as_str()))?;
+    let hsm = HsmId::parse(hsm).ok_or_else(|| Error("its certificate names no HSM".to_owned()))?;
+    let public_key = key_of(certificate)?;
+    public_key.check(kind)?;
+    Ok(Certified { hsm, serial: serial.to_owned(), public_key })
 }
 
 impl Certified {

@@ -11,6 +11,7 @@ use cluster::kmsuser::PinStatus;
 use model::id::{ClusterId, KeyStoreId};
 use model::id::{HsmId, Zone};
 use model::operation::Operation;
+use model::profile::notes;
 use store::KeyStore;
 
 /// One HSM as operators see it.
@@ -22,6 +23,8 @@ pub struct HsmView {
     pub zone: Zone,
     /// Data workers that there should be.
     pub data_workers: u16,
+    /// What people should know of it beforehand, one sentence each; empty where the configuration does not describe it.
+    pub notes: Vec<String>,
     /// How it is, while its key store is in use.
     pub status: Option<MemberStatus>,
     /// What is known of its PIN; absent where none is on record: it has not joined.
@@ -127,6 +130,7 @@ pub(crate) fn hsm_views(core: &Core, cluster: &ClusterId, key_store: Option<&Key
                 hsm: hsm.hsm.clone(),
                 zone: hsm.zone.clone(),
                 data_workers: hsm.data_workers,
+                notes: notes(&hsm.capabilities),
                 status: at.map(|at| statuses.swap_remove(at)),
                 pin: key_store.and_then(|key_store| core.registry().pins.status(key_store, &hsm.hsm)),
             }
@@ -137,6 +141,7 @@ pub(crate) fn hsm_views(core: &Core, cluster: &ClusterId, key_store: Option<&Key
         hsm: status.hsm.clone(),
         zone: status.zone.clone(),
         data_workers: status.data_workers,
+        notes: Vec::new(),
         pin: key_store.and_then(|key_store| core.registry().pins.status(key_store, &status.hsm)),
         status: Some(status),
     }));

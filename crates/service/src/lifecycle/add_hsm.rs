@@ -173,9 +173,14 @@ impl Lifecycle {
         claim: &Claim,
         question: &Question,
     ) -> Result<(ShownTransport, TransportKey), Error> {
-        let Reply::Transport(shown) = self.ask(candidate, question.op()).await? else {
+        let Reply::Transport(mut shown) = self.ask(candidate, question.op()).await? else {
             return Err(Error::internal("a worker answered something else than its token's transport key"));
         };
+        if candidate.settings().certificate.is_some() {
+            // The token holds none: the one under which its worker was let in.
+            let ready = candidate.status().ready.clone();
+            shown.identity_certificate = ready.and_then(|ready| ready.identity.clone()).unwrap_or_default();
+        }
         let confirmed = claim.confirm(question, &shown).map_err(|why| {
             let Fingerprints { identity: identity_sha256, transport: transport_sha256 } = Fingerprints::shown(&shown);
             let hsm = &candidate.settings().hsm;

@@ -129,6 +129,13 @@ fn other_start_failures_are_tried_again() {
     run.tell(Event::Unspawned("cannot start".into()));
     assert!(matches!(run.machine.state(), State::Backoff { .. }));
     assert_eq!(run.machine.trouble(), Some("cannot start"));
+    assert!(!run.machine.is_trouble_of_hsm());
+    // It may be put there at any time.
+    run.tell(Event::Due);
+    run.tell(Event::Turn);
+    assert_eq!(run.tell(Event::NoCertificate("HSM a: it is not there".into())), []);
+    assert!(matches!(run.machine.state(), State::Backoff { .. }) && run.machine.is_trouble_of_hsm());
+    assert_eq!(run.machine.code(), Some(Code::InsufficientCloudHsmHsms));
 }
 
 #[test]

@@ -153,6 +153,40 @@ fn who_the_anchor_did_not_certify_is_refused() {
     assert!(anchor(&ours).certified(Kind::Identity, &certificate, long_after).is_ok());
 }
 
+/// Signed by the authority itself, but not as the ceremony has it do so.
+#[test]
+fn an_end_that_somebody_has_given_a_certificate_counts() {
+    let (authority, token) = (authority(), Token::new());
+    let mut params = endless("hsm-a", now()).unwrap();
+    params.distinguished_name.push(DnType::OrganizationalUnitName, Kind::Identity.unit());
+    params.distinguished_name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), SERIAL);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.not_after = (now() + Duration::from_secs(60)).into();
+    let pem = params.signed_by(&Foreign::of(&token.public()), &authority.issuer).unwrap().pem();
+    let certificate = der_of(&pem).unwrap();
+    let at = |seconds| now() + Duration::from_secs(seconds);
+    let anchor = anchor(&authority);
+    for seconds in [0, 60] {
+        assert_eq!(anchor.certified(Kind::Identity, &certificate, at(seconds)).unwrap().hsm.as_str(), "hsm-a");
+    }
+    let expired = anchor.certified(Kind::Identity, &certificate, at(61)).unwrap_err().0;
+    assert!(expired.contains("has expired"), "{expired}");
+}
+
+/// Without an authority it is only a claim, but one that is as strictly read.
+#[test]
+fn what_a_certificate_claims_is_read_whoever_has_signed_it() {
+    let (authority, token) = (authority(), Token::new());
+    let certificate = identity(&authority, &token);
+    let claim = claimed(Kind::Identity, &certificate, now()).unwrap();
+    assert_eq!(claim, anchor(&authority).certified(Kind::Identity, &certificate, now()).unwrap());
+    assert!(claimed(Kind::Transport, &certificate, now()).unwrap_err().0.contains("another use"));
+    assert!(claimed(Kind::Identity, &certificate[1..], now()).is_err());
+    let itself = der_of(authority.certificate()).unwrap();
+    assert!(claimed(Kind::Identity, &itself, now()).unwrap_err().0.contains("an authority's"));
+}
+
 #[test]
 fn an_altered_certificate_is_refused() {
     let (authority, token) = (authority(), Token::new());

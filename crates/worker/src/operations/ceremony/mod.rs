@@ -52,7 +52,7 @@ pub(crate) fn without_token(module: &Module, step: CeremonyOp) -> Reply {
 }
 
 fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
-    let session = &owner.session;
+    let (session, known) = (&owner.session, owner.token.module.capabilities());
     let mut objects = objects::ceremony(session)?;
     // Half a pair has yet to be made. Only here: at a worker's start each search costs more than this is worth.
     for (there, label) in [(&mut objects.identity, template::IDENTITY), (&mut objects.transport, template::TRANSPORT)] {
@@ -60,8 +60,8 @@ fn inspect(owner: &mut Owner) -> Result<Reply, Failure> {
     }
     Ok(Reply::Inspected(Box::new(Inspected {
         objects,
-        identity_certificate: objects::certificate(session, template::IDENTITY)?,
-        transport_certificate: objects::certificate(session, template::TRANSPORT)?,
+        identity_certificate: objects::certificate(session, known, template::IDENTITY)?,
+        transport_certificate: objects::certificate(session, known, template::TRANSPORT)?,
     })))
 }
 

@@ -1,0 +1,155 @@
+//! The identity certificate of an HSM whose token holds none: a file on this host, read at each start of a worker by whoever
+//! starts it. No worker reads it, so that no module has to reach it.
+//!
+//! What is in it is believed no more than what is in a token: the certificate is judged, and the token proves the key, in
+//! admission.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::Settings;
+use model::id::HsmId;
+use pki::identity::der_of;
+use protocol::Role;
+
+/// No certificate of the ceremony comes near it.
+const MOST_BYTES: u64 = 16 << 10;
+
+/// The file with an HSM's certificate cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("HSM {hsm}: its identity certificate is to be in the file {at}, {why}; {remedy}", at = .file.display())]
+pub struct CertificateFileError {
+    /// Whose it is.
+    pub hsm: HsmId,
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Settings {
+    /// DER of the certificate in the HSM's file; nothing where it is in the token.
+    pub fn certificate_of_file(&self) -> Result<Option<Bytes>, CertificateFileError> {
+        let Some(file) = &self.certificate else { return Ok(None) };
+        read(file).map(Some).map_err(|Unread { why, readable }| CertificateFileError {
+            hsm: self.hsm.clone(),
+            file: file.clone(),
+            why,
+            remedy: match readable {
+                true => remedy(&self.hsm),
+                false => format!(
+                    "let the user that the daemon runs as read it (it is a copy of {}.identity.crt of the ceremony folder)",
+                    self.hsm
+                ),
+            },
+        })
+    }
+
+    /// The same for a worker with this role. A ceremony makes the file.
+    pub(super) fn certificate_for(&self, role: Role) -> Result<Option<Bytes>, CertificateFileError> {
+        if role == Role::Ceremony { Ok(None) } else { self.certificate_of_file() }
+    }
+}
+
+/// How an HSM comes to a good file.
+#[must_use]
+pub fn remedy(hsm: &HsmId) -> String {
+    format!(
+        "put {hsm}.identity.crt of the ceremony folder there, or carry the ceremony out once more with that folder; where the \
+         token holds the certificate, set capabilities.objects.certificate = \"token\""
+    )
+}
+
+struct Unread {
+    why: String,
+    /// Whoever may read it finds something that is wrong.
+    readable: bool,
+}
+
+fn read(path: &Path) -> Result<Bytes, Unread> {
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Unread { why: "which is not there".to_owned(), readable: true },
+        _ => Unread { why: format!("which cannot be read ({error})"), readable: false },
+    };
+    let wrong = |why: &str| Unread { why: format!("which is none of a ceremony ({why})"), readable: true };
+    // Looked at first: a pipe would be waited for.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(wrong("it is no regular file"));
+    }
+    let mut text = Vec::new();
+    File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut text)).map_err(failed)?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(wrong("it is too long"));
+    }
+    let pem = String::from_utf8(text).map_err(|_| wrong("it is not PEM"))?;
+    der_of(&pem).map(Bytes::from).map_err(|error| wrong(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pki::identity::pem_of;
+
+    fn settings(file: Option<PathBuf>) -> Settings {
+        Settings { certificate: file, ..Settings::of_a_test("hsm-a", "zone-a") }
+    }
+
+    #[test]
+    fn a_file_is_read_and_a_token_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.crt");
+        std::fs::write(&file, pem_of(b"der")).unwrap();
+        let read = settings(Some(file)).certificate_of_file().unwrap();
+        assert_eq!(read.as_deref(), Some(&b"der"[..]));
+        assert_eq!(settings(None).certificate_of_file(), Ok(None));
+    }
+
+    #[test]
+    fn each_trouble_names_file_hsm_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.crt");
+        let settings = settings(Some(file.clone()));
+        let says = |words: &str| {
+            let error = settings.certificate_of_file().unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains(&file.display().to_string()), "{words}: {error}");
+            assert!(error.starts_with("HSM hsm-a: ") && error.contains("hsm-a.identity.crt"), "{words}: {error}");
+        };
+        says("which is not there");
+        for (text, words) in [
+            (String::new(), "not a certificate in PEM"),
+            ("der".to_owned(), "not a certificate in PEM"),
+            (format!("{0}{0}", pem_of(b"der")), "exactly one certificate"),
+            (pem_of(b"der").replace("CERTIFICATE", "PRIVATE KEY"), "exactly one certificate"),
+            (" ".repeat(17 << 10), "too long"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            says(words);
+        }
+        std::fs::write(&file, [0xff, 0xfe]).unwrap();
+        says("not PEM");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        says("no regular file");
+    }
+
+    /// The ceremony makes the file, and looks for none.
+    #[test]
+    fn only_a_ceremony_begins_without_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(Some(folder.path().join("not there")));
+        assert_eq!(settings.certificate_for(Role::Ceremony), Ok(None));
+        assert!(settings.certificate_for(Role::Control).is_err() && settings.certificate_for(Role::Data).is_err());
+    }
+
+    /// Of a directory that may not be looked into; root may.
+    #[test]
+    fn what_may_not_be_read_is_the_users_affair() {
+        let Err(Unread { why, readable }) = read(Path::new("/dev/null/a.crt")) else { panic!("it is read") };
+        assert!(why.contains("cannot be read") && !readable, "{why}");
+    }
+}
