@@ -158,7 +158,7 @@ fn signatures_are_bounded_and_one_wrong_one_is_enough() {
         with(&line, 90);
         assert!(bench.verify(None).is_ok(), "{line}");
         with(&line, 5_000);
-        assert_eq!(refused(&bench, &line), [Finding::Unreadable { kept: Kept::Checkpoint, at: 0 }]);
+        assert!(matches!(bench.verify(None), Err(Failure::Unreadable(_))), "{line}");
     }
     // The signature of another head, in the name of whoever has signed this one.
     let other = bench.writer().signed(head(&records(3))).to_bytes();
