@@ -18,12 +18,12 @@ use super::port::Port;
 use super::proof::{Outcome, Proofs};
 use super::removal::Exclusions;
 use super::route::{self, Lean, Order, bit, bits};
-use super::{Error, Failed, KeyRef, Settings, Verify};
+use super::{Error, Failed, KeyRef, Settings, Verify, usual};
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::KeyVersionId;
 use protocol::{CHUNK_ITEMS, Class, Fault, Op};
-use supervisor::CallError;
+use supervisor::{CallError, KeysInUse};
 
 /// A part of a batch keeps a session busy for no longer than this: other sessions take the rest.
 const PART: Duration = Duration::from_millis(10);
@@ -32,6 +32,8 @@ const PART: Duration = Duration::from_millis(10);
 /// work, so many items for each session, and a quarter of its queue.
 const ALIKE: Duration = Duration::from_millis(40);
 const ALIKE_ITEMS: usize = 8 * CHUNK_ITEMS;
+/// The same for a single item, whose caller waits for it alone.
+const ALIKE_SINGLE: (Duration, usize) = (Duration::from_micros(500), 4);
 
 /// Worries that wait for one member's monitor at most.
 const MOST_CONCERNS: usize = 1_024;
@@ -54,6 +56,8 @@ pub(super) struct Dispatcher<P> {
     replicating: u64,
     /// Whose turn it is among members that are alike.
     turn: AtomicUsize,
+    /// Whether it matters to which member a single item goes; nothing where no member keeps copies.
+    in_use: Option<KeysInUse>,
 }
 
 /// An item without a result so far.
@@ -126,6 +130,7 @@ impl<P: Port> Dispatcher<P> {
             })
             .unzip();
         let replicating = members.iter().filter(|member: &&Arc<Member<P>>| member.replication().is_some());
+        let keep_copies = members.len() > 1 && members.iter().any(|member| member.port.settings().hot_copies);
         let dispatcher = Self {
             replicating: replicating.map(|member| bit(member.place)).fold(0, |mask, bit| mask | bit),
             members,
@@ -135,6 +140,7 @@ impl<P: Port> Dispatcher<P> {
             hedge_after: settings.hedge_after,
             verify: settings.verify,
             turn: AtomicUsize::new(0),
+            in_use: keep_copies.then(KeysInUse::default),
         };
         (dispatcher, suspicions)
     }
@@ -149,8 +155,9 @@ impl<P: Port> Dispatcher<P> {
             let mut tasks = tasks;
             let Some(task) = tasks.pop() else { return Vec::new() };
             let (within, usable) = (task.within, self.usable_for(task.keys()) & task.within);
+            let first = task.key.as_ref().and_then(|key| self.usual(usable, key.version));
             let (left, item) = Left::new(0, task);
-            let chunk = Chunk { left: vec![left], op: Arc::new(V::op(vec![item])), usable, within, first: None };
+            let chunk = Chunk { left: vec![left], op: Arc::new(V::op(vec![item])), usable, within, first };
             return self.drive::<V>(chunk, options).await.into_iter().map(|(_, answer)| answer).collect();
         }
         let masks: Vec<u64> = tasks.iter().map(|task| self.usable_for(task.keys()) & task.within).collect();
@@ -190,6 +197,14 @@ impl<P: Port> Dispatcher<P> {
     /// Members of `mask` in the order in which they are to be asked now.
     pub(super) fn order(&self, mask: u64) -> Order {
         route::order(mask, self.next_turn(), |place| self.members[place].gauge())
+    }
+
+    /// Who of `usable` has met this key before, where many keys are in use and it has hardly more to do than another one.
+    fn usual(&self, usable: u64, key: KeyVersionId) -> Option<usize> {
+        self.in_use.as_ref().filter(|in_use| in_use.note(key))?;
+        let alike = |member: &Arc<Member<P>>| member.alike(ALIKE_SINGLE.0, ALIKE_SINGLE.1);
+        let alike = bits(usable).map(|place| alike(&self.members[place])).min().filter(|alike| *alike > 0)?;
+        usual::member(usable, key, alike, |place| self.members[place].gauge())
     }
 
     fn next_turn(&self) -> usize {

@@ -57,6 +57,11 @@ impl Fake {
         Self::run_by(Settings::of_a_test(name, zone))
     }
 
+    /// One whose workers keep copies of keys.
+    pub(super) fn keeping_copies(name: &str, zone: &str) -> Self {
+        Self::run_by(Settings { hot_copies: true, ..Settings::of_a_test(name, zone) })
+    }
+
     /// One that stands in several zones by itself and makes its keys in place; they are wherever they are to be after this.
     pub(super) fn alone(name: &str, zones: &[&str], settles: Duration) -> Self {
         let mut settings = Settings::of_a_test(name, Zone::over(zones.iter().copied()).as_str());

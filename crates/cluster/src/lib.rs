@@ -40,6 +40,7 @@ mod statistics;
 mod tests;
 mod throttle;
 pub mod transport;
+mod usual;
 mod verify;
 mod zones;
 

@@ -31,7 +31,8 @@ impl Gauge {
         (self.load as u64).saturating_mul(16) / self.capacity.max(1) as u64
     }
 
-    fn class(&self) -> u64 {
+    /// Who of a lower class serves is asked before.
+    pub(super) fn class(&self) -> u64 {
         match self.health {
             Health::Healthy if !self.throttled => 0,
             Health::Healthy | Health::Suspect => 1,

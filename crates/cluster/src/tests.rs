@@ -4,6 +4,7 @@ mod alone;
 mod busy;
 mod creation;
 mod errors;
+mod many_keys;
 mod re_encrypt;
 
 use std::sync::Arc;

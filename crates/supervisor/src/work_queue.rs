@@ -13,6 +13,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 
 use super::fair_queue::{FairQueue, Size};
+use super::keys_in_use::KeysInUse;
 use super::link::{Answer, Link, Pending, Request};
 use super::load::{Bound, Gauge, Reservation};
 use super::service_time::ServiceTime;
@@ -29,12 +30,17 @@ const STANDING: Duration = Duration::from_millis(100);
 /// nothing of its own to do. Less than `hedge_after_ms` by default, after which another HSM is asked.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// What the worker that has met a key before may have more to do than the least busy one, and is still given a single item
+/// under that key: what a session does in so much time, and at most so many items for each session.
+const ALIKE: (Duration, usize) = (Duration::from_micros(500), 4);
+
 /// The requests that wait for an HSM's data workers.
 pub(super) struct WorkQueue {
     /// The workers that take requests.
     links: Box<[ArcSwapOption<Link>]>,
     sessions: usize,
     hot_copies: bool,
+    in_use: KeysInUse,
     wrapped_keys: Arc<dyn WrappedKeys>,
     gauge: Arc<Gauge>,
     service_time: ServiceTime,
@@ -83,6 +89,7 @@ impl WorkQueue {
             links: (0..settings.data_workers).map(|_| ArcSwapOption::empty()).collect(),
             sessions: usize::from(settings.sessions.max(1)),
             hot_copies: settings.hot_copies,
+            in_use: KeysInUse::default(),
             wrapped_keys,
             gauge: Arc::new(Gauge::new(settings.queue_items, settings.queue_bytes)),
             service_time: ServiceTime::default(),
@@ -144,7 +151,10 @@ impl WorkQueue {
         let usual = self.usual(&request.op);
         let mut waiting = self.lock();
         let least_busy = self.loads().min().ok_or(CallError::NotReady)?;
-        let (had, place) = usual.and_then(|place| Some((self.load(place)?, place))).unwrap_or(least_busy);
+        let (had, place) = match usual {
+            Some(place) => self.load(place).map_or(least_busy, |had| (had, place)),
+            None => self.nearest(&request.op, least_busy),
+        };
         if waiting.queue.is_empty() && self.is_room(had) {
             let link = self.link(place).ok_or(CallError::NotReady)?;
             drop(waiting);
@@ -260,12 +270,33 @@ impl WorkQueue {
         if !self.hot_copies || items < MANY_KEYS || self.links.len() < 2 {
             return None;
         }
-        let of_key = |item: usize| Some((u64::from(op.key(item)?.spread()) * self.links.len() as u64) >> u32::BITS);
+        let of_key = |item: usize| Some(self.place_of(op.key(item)?));
         // Items are sorted by their keys' spread, if they are sorted at all.
         let (place, last) = (of_key(items / 4)?, of_key(items * 3 / 4)?);
         let is_other_key = |item: &usize| op.key(*item) != op.key(item - 1);
         let suits = place == last && (1..items).filter(is_other_key).count() + 1 >= MANY_KEYS;
-        suits.then_some(usize::try_from(place).ok()?)
+        suits.then_some(place)
+    }
+
+    /// Who does it, with the items that it has: whoever has least to do; of a single item, where many keys are in use,
+    /// whoever has met its key before, as long as it has hardly more to do. Each worker then has fewer copies to keep, and
+    /// meets a key often enough for a copy to be of use.
+    fn nearest(&self, op: &Op, least_busy: (usize, usize)) -> (usize, usize) {
+        if !self.hot_copies || op.items() != 1 || self.links.len() < 2 {
+            return least_busy;
+        }
+        let Some(key) = op.key(0).filter(|key| self.in_use.note(*key)) else { return least_busy };
+        let place = self.place_of(key);
+        let alike = self.service_time.items_in(ALIKE.0).min(ALIKE.1 * self.sessions);
+        match self.load(place) {
+            Some(had) if had <= least_busy.0 + alike && self.is_room(had) => (had, place),
+            _ => least_busy,
+        }
+    }
+
+    /// The place of the worker that meets a key first.
+    fn place_of(&self, key: KeyVersionId) -> usize {
+        usize::try_from((u64::from(key.spread()) * self.links.len() as u64) >> u32::BITS).unwrap_or_default()
     }
 
     /// What each worker has that takes requests, with its place.

@@ -407,3 +407,43 @@ async fn what_waits_for_a_worker_that_has_gone_goes_to_another() {
     bench.workers[0].link = None;
     drop(in_flight);
 }
+
+/// A single item under a key whose id ends with bytes from this one on.
+fn push_one(bench: &Bench, last: u8, name: u16) -> oneshot::Receiver<Answer> {
+    let mut id = [7; 16];
+    id[12] = last;
+    let key = KeyVersionId { key: KeyId::from_bytes(id), version: 1 };
+    let options = CallOptions { deadline: bench.clock.now() + LONG, flow: FlowId::of("anna") };
+    let item = DataKeyItem { key, aad: Bytes::new(), length: name };
+    bench.work.push(Arc::new(Op::GenerateDataKey(vec![item])), options).unwrap().reply
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_keys_single_items_go_to_the_worker_that_knows_their_key_while_it_has_hardly_more_to_do() {
+    let bench = Bench::new(2, 1_000);
+    let first = push_one(&bench, 200, 1);
+    assert_eq!(bench.workers[0].next(), 1, "few keys are in use, and both are idle");
+    bench.workers[0].answer();
+    assert!(matches!(first.await, Ok(Ok(_))));
+    for at in 0..1_024_u32 {
+        let mut id = [7; 16];
+        // In no order: the newest of them have to be spread.
+        id[12..].copy_from_slice(&at.wrapping_mul(0x9e37_79b9).to_be_bytes());
+        bench.work.in_use.note(KeyVersionId { key: KeyId::from_bytes(id), version: 1 });
+    }
+    // Nobody answers meanwhile: what the second worker may have more than the first one, and one further item.
+    let most = u16::try_from(ALIKE.1).unwrap() + 1;
+    let mut replies: Vec<_> = (0..=most).map(|at| push_one(&bench, 200, 10 + at)).collect();
+    assert_eq!(bench.workers[0].next(), 10 + most, "the other one has noticeably less to do");
+    for at in 0..most {
+        assert_eq!(bench.workers[1].next(), 10 + at);
+        bench.workers[1].answer();
+    }
+    bench.workers[0].answer();
+    replies.push(push_one(&bench, 100, 50));
+    assert_eq!(bench.workers[0].next(), 50, "another key's worker");
+    bench.workers[0].answer();
+    for reply in replies {
+        assert!(matches!(reply.await, Ok(Ok(_))));
+    }
+}
