@@ -139,7 +139,27 @@ pub(super) fn all_named(session: &Session, class: ObjectClass, label: &str) -> R
     Ok(session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label])?)
 }
 
-fn one(found: &[ObjectHandle], label: &'static str) -> Result<Option<ObjectHandle>, Failure> {
+/// All objects with this label, whatever they are, each with its class: one search.
+pub(super) fn labelled(
+    module: &Module,
+    session: &Session,
+    label: &str,
+) -> Result<Vec<(ObjectClass, ObjectHandle)>, Failure> {
+    let found = session.find_objects(&[Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())])?;
+    let mut labelled = Vec::with_capacity(found.len());
+    for handle in found {
+        match module.extra().identity(session, handle).map_err(Failure::from) {
+            Ok(identity) => labelled.extend(identity.class.map(|class| (class, handle))),
+            // Another process has taken it away meanwhile.
+            Err(failure) if failure.class(module.codes()) == Class::KeyAbsent => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(labelled)
+}
+
+/// The only one of them, if any. Two are an error: nobody could say which is meant.
+pub(super) fn one(found: &[ObjectHandle], label: &'static str) -> Result<Option<ObjectHandle>, Failure> {
     match *found {
         [] => Ok(None),
         [handle] => Ok(Some(handle)),

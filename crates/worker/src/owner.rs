@@ -53,6 +53,8 @@ pub(super) struct Token {
     pub(super) identity: Mutex<Option<ObjectHandle>>,
     /// Handle of the transport key's private half, where the login has found one.
     pub(super) transport: Mutex<Option<ObjectHandle>>,
+    /// Handles of the log key's private and public half, where the login has found one of each.
+    pub(super) log_halves: Mutex<Option<[ObjectHandle; 2]>>,
     /// The log key, once it was looked at.
     pub(super) log_key: Mutex<Option<LogPair>>,
     /// The time.

@@ -71,6 +71,7 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         wrapping: Mutex::default(),
         identity: Mutex::default(),
         transport: Mutex::default(),
+        log_halves: Mutex::default(),
         log_key: Mutex::default(),
         pinned: Mutex::new(pinned),
         clock: clock.clone(),

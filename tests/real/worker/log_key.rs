@@ -142,6 +142,33 @@ fn it_is_made_once_and_signs_heads() {
     assert_eq!(log_key(&mut tokens.control()), key);
 }
 
+/// Among ten thousand objects a search takes a quarter of a second.
+#[test]
+fn it_is_looked_for_by_few_searches_and_by_none_where_the_login_has_met_it() {
+    let mut tokens = Tokens::after_ceremony();
+    let key = log_key(&mut tokens.control());
+    let calls = tokens.count_calls();
+    let searches = || calls.calls("C_FindObjectsInit");
+    let (mut control, mut data) = (tokens.control(), tokens.data());
+    let before = searches();
+    assert_eq!(log_key(&mut control), key);
+    assert_eq!(searches() - before, 2, "whether it stands alone, before and after a pause");
+    let before = searches();
+    assert!(has_signed(&key, &head(), &sign(&mut data)));
+    assert_eq!((searches() - before, data.searched.len()), (0, 0));
+
+    // Another pair in its place is met by a search.
+    let mut another = tokens.data();
+    for half in ["privkey", "pubkey"] {
+        let (said, done) = tokens.pkcs11_tool(&["--delete-object", "--type", half, "--label", LABEL]);
+        assert!(done, "{said}");
+    }
+    let other = log_key(&mut control);
+    assert_ne!(other, key);
+    assert!(has_signed(&other, &head(), &sign(&mut another)));
+    assert_eq!(another.searched.len(), 1);
+}
+
 #[test]
 fn it_signs_nothing_else() {
     let tokens = Tokens::after_ceremony();

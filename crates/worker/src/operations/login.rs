@@ -38,6 +38,10 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     *lock(&owner.token.wrapping) = found.named(ObjectClass::SECRET_KEY, template::WRAPPING)?;
     *lock(&owner.token.identity) = found.named(ObjectClass::PRIVATE_KEY, template::IDENTITY)?;
     *lock(&owner.token.transport) = found.named(ObjectClass::PRIVATE_KEY, template::TRANSPORT)?;
+    // Two of a kind are nothing that a login fails by: whoever wants the log key finds them again, and says so.
+    let half = |class| found.named(class, template::LOG).ok().flatten();
+    *lock(&owner.token.log_halves) =
+        half(ObjectClass::PRIVATE_KEY).zip(half(ObjectClass::PUBLIC_KEY)).map(|(private, public)| [private, public]);
     owner.token.keys.learn(&found.keys, owner.token.clock.now());
     let mut keys: Vec<KeyVersionId> = found.keys.into_iter().map(|(key, _)| key).collect();
     keys.sort_unstable();

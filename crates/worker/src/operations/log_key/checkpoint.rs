@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cryptoki::object::ObjectClass;
 
-use super::{own, refused};
+use super::{known, refused};
 use crate::fault::Failure;
 use crate::owner::{Owner, lock};
 use crate::template;
@@ -23,13 +23,13 @@ pub(in super::super) fn run(owner: &mut Owner, text: &[u8]) -> Result<Reply, Fai
     if let Err(why) = is_checkpoint(text) {
         return Err(refused(&format!("signs heads of audit logs and nothing else; this is none: {why}")));
     }
-    let known = lock(&owner.token.log_key).clone();
-    let pair = match known {
+    let kept = lock(&owner.token.log_key).clone();
+    let pair = match kept {
         Some(pair) if owner.is_named(pair.private, ObjectClass::PRIVATE_KEY, template::LOG)? => pair,
         _ => {
             // Only this call tells a token that is gone from one that holds no such key.
             owner.token_info()?;
-            own(owner)?
+            known(owner)?
         }
     };
     let signature = pair.sign(&owner.session, text)?;

@@ -42,7 +42,7 @@ pub(in super::super) struct LogPair {
 }
 
 /// What a token shows of it: private and public halves.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Seen {
     private: Vec<ObjectHandle>,
     public: Vec<ObjectHandle>,
@@ -81,13 +81,14 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
         let last = round >= ROUNDS;
         // A token that is gone shows nothing and says OK.
         owner.token_info()?;
-        let seen = look(&owner.session)?;
+        owner.searches();
+        let seen = look(owner)?;
         match (seen.private.len(), seen.public.len()) {
             (0, 0) => {
                 if let Some(made) = make(owner)? {
                     pause(owner)?;
-                    let pair = own(owner);
-                    if look(&owner.session)? == made {
+                    let pair = own_of(owner, &made);
+                    if look(owner)? == made {
                         tracing::info!("the token's log key was made");
                         return Ok(Reply::LogKey(pair?.public));
                     }
@@ -95,10 +96,10 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
                 }
             }
             (1, 1) => {
-                let pair = own(owner);
+                let pair = own_of(owner, &seen);
                 pause(owner)?;
                 // Else it was another's, which has taken it away.
-                if look(&owner.session)? == seen {
+                if look(owner)? == seen {
                     return Ok(Reply::LogKey(pair?.public));
                 }
             }
@@ -107,7 +108,7 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
             // What an interrupted making leaves: nobody was shown its public half, or nobody can sign with it.
             (0 | 1, 0 | 1) => take_away(&owner.session, seen)?,
             // Says that there are several.
-            _ => own(owner).map(drop)?,
+            _ => own_of(owner, &seen).map(drop)?,
         }
         pause(owner)?;
     }
@@ -116,12 +117,32 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
 
 /// The pair, where it was made in this token and cannot leave it. The public object alone proves nothing: whoever has
 /// kmsuser's PIN can put one there. So the private half has to sign something that opens with it.
+///
+/// Looked for in the token: what is answered is what it holds now.
 pub(super) fn own(owner: &mut Owner) -> Result<LogPair, Failure> {
     owner.searches();
+    let seen = look(owner)?;
+    own_of(owner, &seen)
+}
+
+/// The same of the halves that the login has found, where they are still what they were; else looked for. Enough for a
+/// signature that is compared with a key that was looked for.
+pub(super) fn known(owner: &mut Owner) -> Result<LogPair, Failure> {
+    let halves = lock(&owner.token.log_halves).take();
+    if let Some([private, public]) = halves
+        && owner.is_named(private, ObjectClass::PRIVATE_KEY, template::LOG)?
+        && owner.is_named(public, ObjectClass::PUBLIC_KEY, template::LOG)?
+    {
+        return own_of(owner, &Seen { private: vec![private], public: vec![public] });
+    }
+    own(owner)
+}
+
+fn own_of(owner: &Owner, seen: &Seen) -> Result<LogPair, Failure> {
     let session = &owner.session;
     let missing = || refused("the token holds no log key");
-    let private = objects::named(session, ObjectClass::PRIVATE_KEY, template::LOG)?.ok_or_else(missing)?;
-    let public = objects::named(session, ObjectClass::PUBLIC_KEY, template::LOG)?.ok_or_else(missing)?;
+    let private = objects::one(&seen.private, template::LOG)?.ok_or_else(missing)?;
+    let public = objects::one(&seen.public, template::LOG)?.ok_or_else(missing)?;
     objects::made_here(session, private, template::LOG)?;
     let point = objects::ec_point(session, public)?.unwrap_or_default();
     let (algorithm, public) = match (objects::ed25519_point(&point), objects::p256_point(&point)) {
@@ -162,9 +183,14 @@ impl LogPair {
     }
 }
 
-fn look(session: &Session) -> Result<Seen, Failure> {
-    let found = |class| objects::all_named(session, class, template::LOG);
-    Ok(Seen { private: found(ObjectClass::PRIVATE_KEY)?, public: found(ObjectClass::PUBLIC_KEY)? })
+/// One search for both halves; one for each where an object cannot be read at this moment, since another process is at it.
+fn look(owner: &Owner) -> Result<Seen, Failure> {
+    let Ok(labelled) = objects::labelled(&owner.token.module, &owner.session, template::LOG) else {
+        let found = |class| objects::all_named(&owner.session, class, template::LOG);
+        return Ok(Seen { private: found(ObjectClass::PRIVATE_KEY)?, public: found(ObjectClass::PUBLIC_KEY)? });
+    };
+    let of = |wanted| labelled.iter().filter(|(class, _)| *class == wanted).map(|(_, handle)| *handle).collect();
+    Ok(Seen { private: of(ObjectClass::PRIVATE_KEY), public: of(ObjectClass::PUBLIC_KEY) })
 }
 
 /// Makes the pair where it is the only one then; else takes it away again.
@@ -176,7 +202,7 @@ fn make(owner: &mut Owner) -> Result<Option<Seen>, Failure> {
     }
     let [public, private] = generate(owner)?;
     let made = Seen { private: vec![private], public: vec![public] };
-    if look(&owner.session)? == made {
+    if look(owner)? == made {
         return Ok(Some(made));
     }
     take_away(&owner.session, made)?;
