@@ -247,7 +247,8 @@ fn is_complete(store: &KeyStore) -> bool {
 /// Looks at a key store until it is as wanted.
 async fn until(client: &Client, id: &str, wanted: impl Fn(&KeyStore) -> bool) -> Outcome<()> {
     let looking = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        // Seldom enough to take nothing from what is waited for.
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
         loop {
             looks.tick().await;
             let request = DescribeKeyStoresRequest { key_store_id: id.to_owned(), ..Default::default() };

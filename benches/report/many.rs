@@ -53,12 +53,19 @@ struct Memory {
     workers: Vec<f64>,
 }
 
+/// A load over many keys that were not used for a while, and the same load right after it.
+struct Returned {
+    /// Each key is named and proven anew.
+    at_first: f64,
+    lasting: f64,
+}
+
 /// What one round measured, in items a second.
 struct Round {
     batch: f64,
-    batch_many_keys: f64,
+    batch_many_keys: Returned,
     unary: f64,
-    unary_many_keys: f64,
+    unary_many_keys: Returned,
     raw: f64,
     raw_many_keys: f64,
     share: f64,
@@ -139,10 +146,11 @@ fn measure(
         eprintln!("round {number} of {} ...", options.rounds);
         let (limit, limit_many_keys) = (raw.round(options.length)?, raw.round_over(keys, options.length)?);
         let run = |kind| load.run(&daemon.environment, kind).map(|figures| figures.rate);
+        let returned = |kind| Ok::<_, String>(Returned { at_first: run(kind)?, lasting: run(kind)? });
         let (batch_before, batch_many_keys, batch_after) =
-            (run(Kind::Batch)?, run(Kind::BatchManyKeys)?, run(Kind::Batch)?);
+            (run(Kind::Batch)?, returned(Kind::BatchManyKeys)?, run(Kind::Batch)?);
         let (unary_before, unary_many_keys, unary_after) =
-            (run(Kind::Unary64)?, run(Kind::Unary64ManyKeys)?, run(Kind::Unary64)?);
+            (run(Kind::Unary64)?, returned(Kind::Unary64ManyKeys)?, run(Kind::Unary64)?);
         rounds.push(Round {
             batch: f64::midpoint(batch_before, batch_after),
             batch_many_keys,
@@ -250,21 +258,29 @@ fn rows(once: &Once, rounds: &[Round], keys: usize) -> Vec<Row> {
         Row::new(what, median(&ratios), Must::Reach(must), format!("{least:.2} to {most:.2}: {figures}{also}"))
     };
     let alone = median(&each(|round| round.raw_many_keys / round.raw));
+    let at_first = |ratio: fn(&Round) -> f64| {
+        format!(
+            "\n{:.2} in the first run after a pause, in which each key is named and proven anew",
+            median(&each(ratio))
+        )
+    };
+    let batch_at_first = at_first(|round| round.batch_many_keys.at_first / round.batch);
+    let unary_at_first = at_first(|round| round.unary_many_keys.at_first / round.unary);
     let memory = once.memory.iter().map(|memory| memory.daemon).fold(0.0, f64::max);
     vec![
         row(
             format!("batch Encrypt over {many} picked uniformly / one key"),
             0.45,
-            |round| round.batch_many_keys,
+            |round| round.batch_many_keys.lasting,
             |round| round.batch,
-            format!("\n{alone:.2} is what the module alone reaches with copies of all of them"),
+            batch_at_first + &format!("\n{alone:.2} is what the module alone reaches with copies of all of them"),
         ),
         row(
             format!("unary Encrypt, 64 in flight, over {many} / one key"),
             0.8,
-            |round| round.unary_many_keys,
+            |round| round.unary_many_keys.lasting,
             |round| round.unary,
-            String::new(),
+            unary_at_first,
         ),
         Row::new("memory of the daemon", memory, Must::StayUnder(150.0, "MiB"), ""),
         Row::new(
