@@ -427,7 +427,8 @@ async fn of_many_keys_single_items_go_to_the_worker_that_knows_their_key_while_i
     assert!(matches!(first.await, Ok(Ok(_))));
     for at in 0..1_024_u32 {
         let mut id = [7; 16];
-        id[12..].copy_from_slice(&(at << 22).to_be_bytes());
+        // In no order: the newest of them have to be spread.
+        id[12..].copy_from_slice(&at.wrapping_mul(0x9e37_79b9).to_be_bytes());
         bench.work.in_use.note(KeyVersionId { key: KeyId::from_bytes(id), version: 1 });
     }
     // Nobody answers meanwhile: what the second worker may have more than the first one, and one further item.
