@@ -184,7 +184,7 @@ mod tests {
     fn a_long_gap_is_looked_through_a_bounded_piece_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let (far, last) = (3 * LOOKED_FOR - 7, 3 * LOOKED_FOR);
-        [far, last].map(|index| put(folder.path(), index));
+        [far, last].into_iter().for_each(|index| put(folder.path(), index));
         let mut files = files(folder.path());
         let end = (last + 1) * FULL;
         for piece in 1..3 {
