@@ -123,7 +123,7 @@ fn answers_about_rotations() {
     };
     assert_eq!(read("GetKeyRotationStatus", rotation::standing(&status)).as_object().unwrap().len(), 4);
     let key_id = ARN.rsplit('/').next().unwrap();
-    assert_eq!(read("RotateKeyOnDemand", rotation::rotated(ARN)), json!({ "KeyId": key_id }));
+    assert_eq!(read("RotateKeyOnDemand", rotation::rotated(ARN)), json!({ "KeyId": ARN }));
     for (cause, current, kind) in [
         (None, false, Value::Null),
         (Some(RotationCause::Request), false, json!("ON_DEMAND")),
