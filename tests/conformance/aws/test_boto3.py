@@ -217,7 +217,7 @@ class Keys(Case):
         self.assertIn("NextRotationDate", status)
         self.kms.disable_key_rotation(KeyId=key)
         blob = self.kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
-        self.assertEqual(self.kms.rotate_key_on_demand(KeyId=key)["KeyId"], key)
+        self.assertTrue(self.kms.rotate_key_on_demand(KeyId=key)["KeyId"].endswith(f":key/{key}"))
         rotations = until(lambda: self.kms.list_key_rotations(KeyId=key)["Rotations"], "the rotation")
         self.assertEqual(rotations[0]["RotationType"], "ON_DEMAND")
         self.assertEqual(self.kms.decrypt(CiphertextBlob=blob)["Plaintext"], PLAINTEXT)

@@ -41,7 +41,7 @@ pub(super) async fn list(service: &Service, call: &RequestContext, asked: &mut I
     listed(&arn, page)
 }
 
-/// The operations of this family name a key by its id.
+/// The status and the list name a key by its id.
 fn id_of(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
@@ -72,8 +72,9 @@ struct RotatedAnswer<'a> {
     key_id: &'a str,
 }
 
+/// The ARN, where AWS's guide has the bare id: recordings of AWS show it.
 pub(super) fn rotated(arn: &str) -> Answer {
-    json(&RotatedAnswer { key_id: id_of(arn) })
+    json(&RotatedAnswer { key_id: arn })
 }
 
 #[derive(Serialize)]
