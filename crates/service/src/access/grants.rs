@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::grant_view::{GrantView, view};
 use crate::core::access::{Details, Granting, Named};
 use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
-use crate::core::granted::{granted, kind_of};
+use crate::core::granted::granted;
 use crate::core::meant::Whom;
 use crate::core::notes::Notes;
 use crate::core::proposal::Proposal;
@@ -51,29 +52,6 @@ pub struct CreatedGrant {
     pub id: GrantId,
     /// Names it, to whoever may retire it. It is not to be logged.
     pub token: String,
-}
-
-/// A grant as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantView {
-    /// The key's ARN.
-    pub key_arn: String,
-    /// Its id.
-    pub id: GrantId,
-    /// Empty where it has none.
-    pub name: String,
-    /// The ARN of whom it allows something; the id where that one is gone.
-    pub grantee: String,
-    /// The same of who may retire it.
-    pub retiring: Option<String>,
-    /// The root of the account in which it was made.
-    pub issuing_account: String,
-    /// What it allows.
-    pub operations: Vec<String>,
-    /// For which encryption contexts.
-    pub constraint: Option<(ConstraintKind, BTreeMap<String, String>)>,
-    /// Milliseconds since the Unix epoch.
-    pub created_at: i64,
 }
 
 /// Which grant is to be retired: by its token, or by its key's ARN and its id.
@@ -428,25 +406,5 @@ const fn kept_kind(kind: ConstraintKind) -> store::access::ConstraintKind {
     match kind {
         ConstraintKind::Subset => store::access::ConstraintKind::Subset,
         ConstraintKind::Equals => store::access::ConstraintKind::Equals,
-    }
-}
-
-fn view(core: &Core, grant: &Arc<Grant>) -> GrantView {
-    let catalogue = core.store().catalogue();
-    let who = |id: &PrincipalId| match catalogue.principal(id) {
-        Some(principal) => principal.arn.to_string(),
-        None => id.to_string(),
-    };
-    let constraint = grant.constraint.as_ref().map(|constraint| (kind_of(constraint.kind), constraint.pairs.clone()));
-    GrantView {
-        key_arn: core.scope().key_arn(grant.key),
-        id: grant.id.clone(),
-        name: grant.name.clone(),
-        grantee: who(&grant.grantee),
-        retiring: grant.retiring.as_ref().map(who),
-        issuing_account: format!("arn:{}:iam::{}:root", core.scope().partition, grant.issuing_account),
-        operations: grant.operations.clone(),
-        constraint,
-        created_at: grant.created_at,
     }
 }

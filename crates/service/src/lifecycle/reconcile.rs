@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -35,8 +35,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LIST: Duration = Duration::from_secs(20);
 /// Data workers read the whole token before they serve, as a look does: the first look waits for them, but no longer.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How long a look tells what a token shows: until the next one, which takes its time.
-const LOOK_LASTS: Duration = EVERY.saturating_add(LIST).saturating_add(LIST);
 
 /// One HSM that is looked after. Keeps neither it nor its cluster in use.
 #[derive(Clone)]
@@ -46,8 +44,6 @@ struct Post {
     member: usize,
     hsm: HsmId,
     data_workers: u16,
-    /// Whose looks count: those of this reconciler, and no other's.
-    run: u64,
     status: watch::Receiver<Arc<Status>>,
     asked: watch::Receiver<()>,
 }
@@ -67,35 +63,8 @@ enum Next {
 pub(crate) struct Reconcilers {
     /// For each HSM that ever had one: tells that somebody asked.
     asked: Mutex<BTreeMap<HsmId, watch::Sender<()>>>,
-    /// What the last look found in each HSM.
-    looks: Mutex<BTreeMap<HsmId, Look>>,
-}
-
-/// What a look has found.
-#[derive(Default)]
-struct Look {
-    /// Versions that no key explains, or explains only once.
-    orphans: Vec<KeyVersionId>,
-    /// When the newest look of this run began; none before it has come to an end.
-    at: Option<Begun>,
-    /// Counts the reconcilers of this HSM.
-    run: u64,
-}
-
-/// The beginning of a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Begun {
-    at: Instant,
-    /// How often workers of the HSM had been started again by then: what another one shows may be another token.
-    restarts: u64,
-}
-
-impl Look {
-    /// Whether it still tells what the token shows.
-    fn holds(&self, now: Instant, restarts: u64) -> bool {
-        let begun = self.at.filter(|begun| begun.restarts == restarts);
-        begun.is_some_and(|begun| now.saturating_duration_since(begun.at) <= LOOK_LASTS)
-    }
+    /// What the last look found in each HSM that no key explains, or explains only once.
+    orphans: Mutex<BTreeMap<HsmId, Vec<KeyVersionId>>>,
 }
 
 impl Reconcilers {
@@ -114,38 +83,13 @@ impl Reconcilers {
 
     /// Versions that an HSM holds and no key explains, and those of which it holds more than one object.
     pub(crate) fn orphans(&self, hsm: &HsmId) -> Vec<KeyVersionId> {
-        self.looks.lock_anyway().get(hsm).map(|look| look.orphans.clone()).unwrap_or_default()
+        self.orphans.lock_anyway().get(hsm).cloned().unwrap_or_default()
     }
 
-    /// Whether the orphans that are known, and what the metadata say, are all that an HSM shows: it was looked at lately, by
-    /// workers that are still there. Only we write to it meanwhile, and what we write is on record before.
-    pub(super) fn is_known(&self, hsm: &HsmId, now: Instant, restarts: u64) -> bool {
-        self.looks.lock_anyway().get(hsm).is_some_and(|look| look.holds(now, restarts))
-    }
-
-    /// As if an HSM had been looked at just now, by workers that have served since it was started.
-    #[cfg(test)]
-    pub(crate) fn look_at(&self, hsm: &HsmId, orphans: Vec<KeyVersionId>, now: Instant) {
-        let run = self.begin(hsm);
-        self.found(hsm, orphans, Begun { at: now, restarts: 0 }, run);
-    }
-
-    /// Another reconciler looks after an HSM from now on, which may be another token; its number.
-    fn begin(&self, hsm: &HsmId) -> u64 {
-        let mut looks = self.looks.lock_anyway();
-        let look = looks.entry(hsm.clone()).or_default();
-        (look.at, look.run) = (None, look.run + 1);
-        look.run
-    }
-
-    fn found(&self, hsm: &HsmId, orphans: Vec<KeyVersionId>, begun: Begun, run: u64) {
-        let mut looks = self.looks.lock_anyway();
-        let look = looks.entry(hsm.clone()).or_default();
-        if look.run == run {
-            look.at = Some(begun);
-        }
-        let before = std::mem::replace(&mut look.orphans, orphans.clone());
-        drop(looks);
+    fn found(&self, hsm: &HsmId, orphans: Vec<KeyVersionId>) {
+        let mut known = self.orphans.lock_anyway();
+        let before = known.insert(hsm.clone(), orphans.clone()).unwrap_or_default();
+        drop(known);
         if before != orphans && !orphans.is_empty() {
             tracing::warn!(%hsm, orphans = orphans.len(),
                 "the HSM holds keys of this service that are in no metadata, or more than one object of a key version; \
@@ -160,9 +104,9 @@ impl Lifecycle {
         for (member, hsm) in cluster.members().iter().enumerate() {
             let data_workers = hsm.settings().data_workers;
             let (lifecycle, hsm, status) = (self.clone(), hsm.settings().hsm.clone(), hsm.watch());
-            let (asked, run) = (self.inner.reconcilers.asked(&hsm), self.inner.reconcilers.begin(&hsm));
+            let asked = self.inner.reconcilers.asked(&hsm);
             let (key_store, cluster) = (key_store.clone(), Arc::downgrade(cluster));
-            let post = Post { key_store, cluster, member, hsm: hsm.clone(), data_workers, run, status, asked };
+            let post = Post { key_store, cluster, member, hsm: hsm.clone(), data_workers, status, asked };
             // On panic: started again; a look needs nothing of the one before.
             tokio::spawn(self.core.registry().watchdog.clone().restarted(
                 Task::Reconcile,
@@ -174,7 +118,7 @@ impl Lifecycle {
     }
 
     async fn keep_reconciled(self, post: Post, heartbeat: Heartbeat) {
-        let Post { key_store, cluster, member, hsm, data_workers, run, mut status, mut asked } = post;
+        let Post { key_store, cluster, member, hsm, data_workers, mut status, mut asked } = post;
         let (mut again, mut comes) = (AGAIN, true);
         loop {
             if heartbeat.idle(status.wait_for(|status| status.control_ready)).await.is_err() {
@@ -186,12 +130,8 @@ impl Lifecycle {
             }
             asked.mark_unchanged();
             let Some(cluster) = cluster.upgrade() else { return };
-            let begun = Begun { at: self.core.clock().now(), restarts: status.borrow().restarts };
             // Each of its steps has a deadline; all of them together may take long.
-            let look = self.reconcile(&key_store, &*cluster, (member, &hsm), |orphans| {
-                self.inner.reconcilers.found(&hsm, orphans, begun, run);
-            });
-            let complete = heartbeat.idle(look).await;
+            let complete = heartbeat.idle(self.reconcile(&key_store, &*cluster, member, &hsm)).await;
             drop(cluster);
             let pause = if complete { EVERY } else { again };
             again = if complete { AGAIN } else { (again * 2).min(EVERY) };
@@ -214,13 +154,13 @@ impl Lifecycle {
         }
     }
 
-    /// One look, and what follows from it; whether the HSM now holds what it should. `found` is told of the orphans.
+    /// One look, and what follows from it; whether the HSM now holds what it should.
     pub(crate) async fn reconcile(
         &self,
         key_store: &KeyStoreId,
         cluster: &dyn HsmCluster,
-        (member, hsm): (usize, &HsmId),
-        found: impl FnOnce(Vec<KeyVersionId>) + Send,
+        member: usize,
+        hsm: &HsmId,
     ) -> bool {
         // Before the token is asked: what is proven there by then, the token must show, and what was given up by then is
         // placed there no more.
@@ -249,7 +189,7 @@ impl Lifecycle {
             let several = self.keep_proven(cluster, member, hsm, doubled(&wanted, sight.listed())).await;
             single = several.is_empty();
             orphans.extend(several);
-            found(orphans);
+            self.inner.reconcilers.found(hsm, orphans);
         }
         let filled = self.fill(cluster, member, hsm, to_fill).await;
         if catalogue.keys_of(key_store).any(|key| is_unfinished(key)) {
@@ -382,38 +322,4 @@ pub fn wanted_in(catalogue: &Catalogue, key_store: &KeyStoreId, hsm: &HsmId) -> 
     });
     let destroyed = catalogue.orphaned().map(|version| (version, Wanted::Destroyed));
     wanted.chain(destroyed).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::clock::Clock;
-    use model::id::KeyId;
-
-    fn begun(clock: &Clock, restarts: u64) -> Begun {
-        Begun { at: clock.now(), restarts }
-    }
-
-    #[test]
-    fn a_look_holds_until_it_is_old_or_another_worker_or_reconciler_has_come() {
-        let (clock, reconcilers, hsm) = (Clock::manual(), Reconcilers::default(), HsmId::from("hsm-a"));
-        let orphan = KeyVersionId { key: KeyId::random(), version: 3 };
-        let run = reconcilers.begin(&hsm);
-        assert!(!reconcilers.is_known(&hsm, clock.now(), 0), "nobody has looked");
-        reconcilers.found(&hsm, vec![orphan], begun(&clock, 0), run);
-        assert!(reconcilers.is_known(&hsm, clock.now(), 0));
-        assert!(!reconcilers.is_known(&hsm, clock.now(), 1), "a worker was started again");
-        clock.advance(LOOK_LASTS);
-        assert!(reconcilers.is_known(&hsm, clock.now(), 0));
-        clock.advance(Duration::from_millis(1));
-        assert!(!reconcilers.is_known(&hsm, clock.now(), 0));
-        reconcilers.found(&hsm, vec![orphan], begun(&clock, 1), run);
-        assert!(reconcilers.is_known(&hsm, clock.now(), 1));
-        let another = reconcilers.begin(&hsm);
-        assert!(!reconcilers.is_known(&hsm, clock.now(), 1), "it may be another token by now");
-        reconcilers.found(&hsm, vec![orphan], begun(&clock, 1), run);
-        assert!(!reconcilers.is_known(&hsm, clock.now(), 1), "a look of before");
-        reconcilers.found(&hsm, Vec::new(), begun(&clock, 1), another);
-        assert!(reconcilers.is_known(&hsm, clock.now(), 1) && reconcilers.orphans(&hsm).is_empty());
-    }
 }

@@ -105,26 +105,17 @@ impl Lifecycle {
 
     /// A number above everything that the metadata and the tokens show for a key. A database that was restored knows
     /// less than the tokens do, and one number must never be given to two materials.
-    ///
-    /// A token is asked where nobody has looked at it lately: a listing costs some tokens a look at each object, and among
-    /// ten thousand of them half a second. What it shows beyond the metadata, the reconciler's last look has found; what came
-    /// since is ours, and was on record before it was there.
     async fn next_number(&self, key: KeyId, members: &Members) -> Result<u32, Error> {
         let arn = self.core.scope().key_arn(key);
         let reachable = members.hsm_cluster.reachable_for_creation();
         let reachable = reachable.map_err(|error| Error::of_cluster(error, Some(&arn)))?;
-        let (now, statuses) = (self.core.clock().now(), members.hsm_cluster.status());
-        let is_known = |member: &usize| {
-            let status = statuses.get(*member);
-            status.is_some_and(|of| self.inner.reconcilers.is_known(&of.hsm, now, of.status.restarts))
-        };
-        let to_ask = reachable.into_iter().filter(|member| !is_known(member));
-        let listed = join_all(to_ask.map(|member| members.hsm_cluster.list(member, now + LIST))).await;
+        let deadline = self.core.clock().now() + LIST;
+        let listed = join_all(reachable.into_iter().map(|member| members.hsm_cluster.list(member, deadline))).await;
         let mut shown = Vec::new();
         for listed in listed {
             shown.extend(listed.map_err(|error| Error::of_cluster(error, Some(&arn)))?);
         }
-        // What was seen in those that were looked at lately, and in those that are away now.
+        // What was seen in HSMs that are away now.
         shown.extend(members.hsms.iter().flat_map(|(hsm, _)| self.inner.reconcilers.orphans(hsm)));
         let catalogue = self.core.store().catalogue();
         let known = catalogue.key(key).map(|key| key.versions.iter().map(|version| version.id).collect::<Vec<_>>());

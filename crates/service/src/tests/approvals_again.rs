@@ -223,7 +223,11 @@ async fn a_key_store_that_is_connected_is_nobody_s_to_approve() {
     let (service, anna, spare) = (&bench.service, by(&bench, "anna"), bench.spare_key_store().await);
     service.set_approvals(approvals(&[Operation::ConnectKeyStore, Operation::DisconnectKeyStore], 1));
     service.connect_key_store(&anna, bench.key_store.as_str()).await.unwrap();
-    service.disconnect_key_store(&anna, spare.as_str()).await.unwrap();
+    // As AWS: what is disconnected cannot be disconnected, whoever approves it.
+    assert_eq!(
+        exception(service.disconnect_key_store(&anna, spare.as_str()).await),
+        Exception::CustomKeyStoreInvalidState
+    );
     assert_eq!(waiting(&bench), 0);
     asked(service.disconnect_key_store(&anna, bench.key_store.as_str()).await);
     asked(service.connect_key_store(&anna, spare.as_str()).await);

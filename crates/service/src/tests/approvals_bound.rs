@@ -150,7 +150,7 @@ async fn an_alias_means_the_key_that_had_it() {
 #[tokio::test]
 async fn nobody_is_asked_for_what_would_be_denied() {
     let bench = bench().await;
-    let (key, closed) = (created(&bench).await, created(&bench).await);
+    let (key, closed, other) = (created(&bench).await, created(&bench).await, created(&bench).await);
     alias(&bench, "alias/x", &key).await;
     principal(&bench, "dora").await;
     let on = |action: &str, resource: &str| {
@@ -196,7 +196,7 @@ async fn nobody_is_asked_for_what_would_be_denied() {
     assert_eq!(bench.store.catalogue().approvals_after(None).count(), 0, "nobody was asked");
     // Whoever has the permissions asks.
     asked(service.create_alias(&anna, to(&key)).await);
-    asked(service.update_alias(&anna, "alias/x", &key).await);
+    asked(service.update_alias(&anna, "alias/x", &other).await);
     asked(service.delete_alias(&anna, "alias/x").await);
     asked(service.create_key(&anna, tagged).await);
     asked(service.resync_keys(&anna, resync).await);

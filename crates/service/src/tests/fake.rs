@@ -2,9 +2,9 @@
 //! apart, which is all that the service can see of one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -14,14 +14,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::core::hsm_cluster::HsmCluster;
 use cluster::item::{Answers, Batch, Done, Keyed};
-use cluster::{AuditKey, Error, Failed, Health, MemberStatus, PlacementMask, Proof, StatisticsSnapshot};
+use cluster::{AuditKey, Error, Failed, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::secret::Secret;
 use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
-use supervisor::{State, Status};
 
 pub(super) struct Fake {
     pub(super) id: ClusterId,
@@ -49,8 +48,6 @@ pub(super) struct Fake {
     pub(super) begun: AtomicUsize,
     /// What was asked for, batch by batch.
     pub(super) asked: Mutex<Vec<(&'static str, usize)>>,
-    /// Whether it shows how its members are.
-    pub(super) shows_status: AtomicBool,
     made: AtomicUsize,
 }
 
@@ -75,7 +72,6 @@ impl Fake {
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             asked: Mutex::default(),
-            shows_status: AtomicBool::new(false),
             made: AtomicUsize::new(1),
         }
     }
@@ -188,47 +184,13 @@ fn proof_aad(version: KeyVersionId) -> Vec<u8> {
     authenticated_data(version, &EncryptionContext::default())
 }
 
-/// How a member is that has served since it was started.
-fn healthy(hsm: &HsmId, zone: &Zone) -> MemberStatus {
-    let status = Status {
-        state: State::Serving,
-        reason: None,
-        names_hsm: false,
-        code: None,
-        refused: false,
-        since: SystemTime::UNIX_EPOCH,
-        ready: None,
-        logged_in: None,
-        proven: true,
-        examined: None,
-        steps: Vec::new(),
-        data_ready: 1,
-        control_ready: true,
-        restarts: 0,
-    };
-    MemberStatus {
-        hsm: hsm.clone(),
-        zone: zone.clone(),
-        health: Health::Healthy,
-        reason: None,
-        since: SystemTime::UNIX_EPOCH,
-        in_place: false,
-        data_workers: 1,
-        load: 0,
-        capacity: 1,
-        statistics: StatisticsSnapshot::default(),
-        status: Arc::new(status),
-    }
-}
-
 impl HsmCluster for Fake {
     fn members(&self) -> Vec<(HsmId, Zone)> {
         self.members.clone()
     }
 
     fn status(&self) -> Vec<MemberStatus> {
-        let shown = self.members.iter().filter(|_| self.shows_status.load(Ordering::Relaxed));
-        shown.map(|(hsm, zone)| healthy(hsm, zone)).collect()
+        Vec::new()
     }
 
     fn most_versions(&self) -> Vec<(HsmId, u64)> {

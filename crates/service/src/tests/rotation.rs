@@ -1,6 +1,5 @@
 //! New material for a key, under callers and under failures.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -171,25 +170,6 @@ async fn a_zone_that_is_away_refuses_a_rotation_or_is_filled_later() {
     let refused = bench.service.rotate_key_on_demand(&bench.call(), &id).await;
     assert_eq!(exception(refused), Exception::CloudHsmClusterInvalidConfiguration);
     assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
-}
-
-#[tokio::test]
-async fn a_token_that_was_looked_at_lately_is_not_asked_and_what_it_showed_counts() {
-    let bench = Bench::by(Clock::manual(), &["zone-a", "zone-b"]).await;
-    let key = bench.create().await;
-    let id = key.id.to_string();
-    bench.fake.shows_status.store(true, Ordering::Relaxed);
-    for (hsm, orphans) in [("hsm-0", vec![KeyVersionId { key: key.id, version: 7 }]), ("hsm-1", Vec::new())] {
-        bench.service.lifecycle.reconcilers().look_at(&hsm.into(), orphans, bench.clock.now());
-    }
-    for member in [0, 1] {
-        bench.fake.fail("list", member, usize::MAX);
-    }
-    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
-    assert_eq!(versions(&bench, &key), (vec![1, 8], 8));
-    bench.clock.advance(DAY);
-    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap_err();
-    assert_eq!(versions(&bench, &key), (vec![1, 8], 8), "a look of yesterday does not tell what a token shows");
 }
 
 #[tokio::test]

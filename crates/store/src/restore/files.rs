@@ -26,6 +26,8 @@ const DECIDED: &str = ".restore";
 pub(super) const NEW: &str = "new.db";
 pub(super) const FORMER: &str = "former.db";
 const ASIDE: &str = "aside";
+/// What a database consists of, by what is behind its name.
+const BELONGING: [&str; 5] = ["", LOG, INDEX, JOURNAL, RECORD];
 const LOOKING: &str = "looking";
 
 steps! {
@@ -111,7 +113,7 @@ impl Folder {
 
     /// Decides, and carries it out. `time` becomes part of the names under which things are set aside.
     pub(super) async fn decide(self, time: &str) -> Result<Vec<PathBuf>, Error> {
-        let aside = beside(&self.database, format!(".before-{time}"));
+        let aside = free_name(&self.database, time);
         abort::around(RestoreStep::Decide.name(), async {
             let mut plan = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(self.file(ASIDE))?;
             plan.write_all(aside.as_os_str().as_encoded_bytes())?;
@@ -127,6 +129,14 @@ impl Folder {
         .map_err(|error: io::Error| failed(&self.path, error))?;
         Ok(finish(&self.database).await?.unwrap_or_default())
     }
+}
+
+/// Under which nothing was set aside yet: two restores may fall into one second, and what was decided has to come to its end.
+fn free_name(database: &Path, time: &str) -> PathBuf {
+    let is_free = |aside: &PathBuf| BELONGING.iter().all(|what| !beside(aside, what).exists());
+    let first = beside(database, format!(".before-{time}"));
+    let further = (2..=u16::MAX).map(|number| beside(database, format!(".before-{time}-{number}")));
+    std::iter::once(first.clone()).chain(further).find(is_free).unwrap_or(first)
 }
 
 /// Finishes what was decided, if something was: the names under which everything was set aside. What was only being

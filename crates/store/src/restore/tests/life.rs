@@ -45,3 +45,46 @@ async fn a_deletion_that_was_cancelled_is_not_revived_and_destroyed_material_not
     assert!(catalogue.key(destroyed).is_none() && catalogue.destroyed_of(destroyed).count() == 1);
     assert_eq!(catalogue.key(rotated).unwrap().current_version, 1);
 }
+
+#[tokio::test]
+async fn what_was_prepared_and_not_decided_is_forgotten() {
+    let (site, store, _) = Site::used().await;
+    let copy = site.copy("backup");
+    backup(&site.file(), &copy, &site.clock).await.unwrap();
+    store.close().await;
+    let before = site.bytes();
+    drop(site.prepare(&copy).await.unwrap());
+    assert!(before != site.bytes());
+    assert_eq!(files::finish(&site.file()).await.unwrap(), None);
+    assert!(before == site.bytes());
+}
+
+/// As people made them before there was a command for it.
+#[tokio::test]
+async fn copies_of_a_stopped_daemon_are_restored_too() {
+    let (site, store, key_store) = Site::used().await;
+    let version = key(&store, &key_store).await;
+    replace(&store, &key_store, hsm(), None, pin("then")).await;
+    store.close().await;
+    let (copy, older) = (site.copy("stopped"), site.copy("of-an-earlier-release"));
+    fs::copy(site.file(), &copy).unwrap();
+    fs::copy(site.file(), &older).unwrap();
+    let mut database = open(&older).await.unwrap();
+    database.execute("PRAGMA application_id = 0", values![]).await.unwrap();
+    database.close().await.unwrap();
+    let store = site.open().await.unwrap();
+    replace(&store, &key_store, hsm(), Some(pin("then")), pin("now")).await;
+    key(&store, &key_store).await;
+    store.close().await;
+    for (source, order) in [(copy, Order::FormerIsNewer), (older, Order::Unrelated)] {
+        let restore = site.prepare(&source).await.unwrap();
+        assert_eq!((restore.origin().made_at, restore.former().unwrap().1), (None, order));
+        restore.abandon().await.unwrap();
+        site.clock.advance(std::time::Duration::from_secs(1));
+        site.restore(&source).await;
+        let store = site.open().await.unwrap();
+        assert_eq!(store.catalogue().keys().map(|key| key.id).collect::<Vec<_>>(), [version.key]);
+        assert_eq!(store.pins(&key_store).await.unwrap(), [(hsm(), pin("now"))]);
+        store.close().await;
+    }
+}
