@@ -47,6 +47,35 @@ where
 /// For a connection whose client has so long to send headers.
 pub(super) fn settings(headers: Duration) -> Builder {
     let mut builder = Builder::new();
+    // Names of headers are the same in any case to whoever reads HTTP well. MongoDB's drivers know a `Content-Length` that
+    // is written as AWS writes it, and no other.
+    builder.title_case_headers(true);
     builder.timer(TokioTimer::new()).header_read_timeout(headers).max_buf_size(BUFFER_BYTES);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::body::Incoming;
+    use hyper::{Request, Response};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn headers_are_written_as_aws_writes_them() {
+        let (mut client, server) = tokio::io::duplex(4096);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let service = service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::builder().header("content-type", "text/plain").body("ok".to_owned()).unwrap())
+        });
+        settings(HEADERS).serve_connection(TokioIo::new(server), service).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        for header in ["\r\nContent-Length: 2\r\n", "\r\nContent-Type: text/plain\r\n"] {
+            assert!(answer.contains(header), "{answer}");
+        }
+    }
 }

@@ -258,6 +258,11 @@ class Access(Case):
         self.kms.revoke_grant(KeyId=key["KeyId"], GrantId=made["GrantId"])
         self.assertEqual(self.kms.list_grants(KeyId=key["KeyId"])["Grants"], [])
         self.refused("NotFoundException", self.kms.revoke_grant, KeyId=key["KeyId"], GrantId=made["GrantId"])
+        # Terraform waits for a principal that was just made while it is told so.
+        nobody = {**asked, "GranteePrincipal": me.rsplit("/", 1)[0] + "/nobody"}
+        self.refused("InvalidArnException", self.kms.create_grant, **nobody)
+        for principal in (nobody["GranteePrincipal"], "no ARN"):
+            self.refused("InvalidArnException", self.kms.list_retirable_grants, RetiringPrincipal=principal)
         retired = self.kms.create_grant(**asked, RetiringPrincipal=me)
         listed = self.kms.list_retirable_grants(RetiringPrincipal=me)["Grants"]
         self.assertIn(retired["GrantId"], [grant["GrantId"] for grant in listed])

@@ -71,6 +71,8 @@ class Wire(Case):
         self.assertEqual(headers["Content-Type"], "application/x-amz-json-1.1")
         self.assertRegex(headers["x-amzn-RequestId"], r"^[0-9a-f-]{36}$")
         self.assertIn("Date", headers)
+        # By these very letters: MongoDB's drivers know no others.
+        self.assertIn("Content-Length", headers.keys())
 
     def test_what_was_altered_after_it_was_signed(self):
         good = self.signed()

@@ -18,6 +18,7 @@ use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};
 use audit::event::{Fields, Value};
 use auth::grant::{Constraint, ConstraintKind, GrantOperation, Party, Terms};
+use model::exception::Exception;
 use model::id::{GrantId, KeyId, PrincipalId};
 use model::limits;
 use model::operation::Operation;
@@ -169,11 +170,8 @@ impl Service {
         let read = move |core: &Core| {
             let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
             let after = page::after('i', &marker, |text| Some(GrantId::from(text)))?;
-            // What is no ARN at all names nobody who could be there.
-            if !retiring.starts_with("arn:") {
-                validate::principal_arn(core.scope(), "retiringPrincipal", &retiring)?;
-            }
-            let principal = core.principal(&retiring)?;
+            validate::principal_arn(core.scope(), "retiringPrincipal", &retiring)?;
+            let principal = core.principal(&retiring).map_err(no_party)?;
             let catalogue = core.store().catalogue();
             let grants = catalogue.retirable_after(&principal.id, after.as_ref()).map(|grant| view(core, grant));
             Ok(page::cut('i', grants, limit, |grant| grant.id.clone()))
@@ -266,10 +264,11 @@ impl Wanted {
         let terms = &self.granting.as_ref().map_err(Clone::clone)?.terms;
         core.check_grant_tokens(self.input.grant_tokens.clone())?;
         validate::length("name", self.input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
-        let grantee = self.grantee.now(core)?.id.clone();
+        let somebody = |whom: &Whom| whom.now(core).map_err(no_party).map(|principal| principal.id.clone());
+        let grantee = somebody(&self.grantee)?;
         let retiring = match self.retiring.arn() {
             "" => None,
-            _ => Some(self.retiring.now(core)?.id.clone()),
+            _ => Some(somebody(&self.retiring)?),
         };
         Ok((terms, grantee, retiring))
     }
@@ -302,6 +301,15 @@ fn issuer(core: &Core, call: &RequestContext) -> (PrincipalId, String) {
         // An administrator without a principal is as good as the account's root.
         None => (PrincipalId::from(&*core.scope().account), core.scope().account.to_string()),
     })
+}
+
+/// Whoever is named in a grant and is not there is so by AWS's name: NotFoundException would say that the key is gone, and
+/// Terraform waits for a principal that was just made under this name alone.
+fn no_party(error: Error) -> Error {
+    match error.exception {
+        Exception::NotFound => Error { exception: Exception::InvalidArn, ..error },
+        _ => error,
+    }
 }
 
 /// A constraint by AWS's names.

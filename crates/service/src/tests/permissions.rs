@@ -183,7 +183,7 @@ async fn grants_are_made_listed_passed_on_retired_and_revoked() {
     for (bad, expected) in [
         (input("bert", &["Sign"]), Exception::Validation),
         (input("bert", &[]), Exception::Validation),
-        (input("nobody", &["Encrypt"]), Exception::NotFound),
+        (input("nobody", &["Encrypt"]), Exception::InvalidArn),
         (
             CreateGrantInput { constraint: Some((ConstraintKind::Subset, [].into())), ..input("bert", &["Encrypt"]) },
             Exception::Validation,
