@@ -141,7 +141,7 @@ async fn wrong(bench: &Bench, call: &RequestContext, key: &str) -> Vec<(&'static
         (
             "a grant for nobody",
             s.create_grant(call, grant(&nobody, "Encrypt", String::new())).await.map(drop),
-            E::NotFound,
+            E::InvalidArn,
         ),
         (
             "a grant of nothing",

@@ -196,7 +196,7 @@ async fn grants_are_made_listed_passed_on_retired_and_revoked() {
     assert_eq!((list("", "").await.len(), list(passed.id.as_str(), "").await.len()), (2, 1));
     assert_eq!(list("", &arn("anna")).await[0].retiring, Some(arn("carl")));
     assert_eq!(service.list_retirable_grants(&admin, &arn("carl"), None, "").await.unwrap().items.len(), 1);
-    for (retiring, expected) in [("carl", Exception::InvalidArn), (&*arn("nobody"), Exception::NotFound)] {
+    for (retiring, expected) in [("carl", Exception::InvalidArn), (&*arn("nobody"), Exception::InvalidArn)] {
         let refused = service.list_retirable_grants(&admin, retiring, None, "").await;
         assert_eq!(exception(refused.map(drop)), expected, "{retiring}");
     }
