@@ -205,7 +205,7 @@ async fn as_many_connections_as_may_be_open_cost_what_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_not_read_cost_what_is_said() {
     const MANY: usize = 300;
-    const EACH_KB: u64 = 128;
+    const EACH_KB: u64 = 192;
     process::raise_file_limit();
     let daemon = Site::prepare().await.start().await;
     let caller = daemon.caller().await;

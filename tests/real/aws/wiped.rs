@@ -18,7 +18,7 @@ async fn nothing_of_a_plaintext_stays_that_is_the_daemon_s_own_and_what_is_freed
         let daemon = Site::prepare().await.launch_with(variables);
         daemon.wait_until_ready();
         let caller = daemon.caller().await;
-        daemon.wait_until_healthy_for(&caller).await;
+        daemon.connect_key_store(&caller).await;
         let (signer, aws) = (principal(&caller, "app", "KeyUser").await, Endpoint::of(&daemon));
         let key = caller.create_key("of a plaintext").await;
         let plaintext = bytes(300, 77);

@@ -110,7 +110,7 @@ async fn one_that_says_so_of_a_wrong_pin_costs_a_try_and_no_pin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_locks_the_user_at_the_change_is_asked_no_more() {
     let (daemon, caller, id, controls) = told_wrongly().await;
-    let locks = "[calls.refused]\nC_SetPIN = \"CKR_PIN_LOCKED\"";
+    let locks = "[[rule]]\nfunction = \"C_SetPIN\"\nfault = { code = \"CKR_PIN_LOCKED\" }";
     controls[0].set(&format!("{MUST_CHANGE}\n{EVERY_PIN}\n{locks}")).unwrap();
     let calls = |function| controls[0].calls(function);
     let before = (calls("C_Login"), calls("C_SetPIN"));
