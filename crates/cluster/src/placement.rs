@@ -51,9 +51,10 @@ pub fn compare(wanted: &BTreeMap<KeyVersionId, Wanted>, seen: Option<&BTreeSet<K
 /// Versions that belong there and of which a list shows several objects.
 #[must_use]
 pub fn doubled(wanted: &BTreeMap<KeyVersionId, Wanted>, listed: &[KeyVersionId]) -> BTreeSet<KeyVersionId> {
-    let (mut once, placed) = (BTreeSet::new(), Wanted::Placed(Some(Placement::Present)));
+    let mut once = BTreeSet::new();
+    let placed = |wanted: &Wanted| matches!(wanted, Wanted::Placed(Some(Placement::Present | Placement::Pending)));
     let again = listed.iter().filter(|version| !once.insert(**version));
-    again.filter(|version| wanted.get(version) == Some(&placed)).copied().collect()
+    again.filter(|version| wanted.get(version).is_some_and(placed)).copied().collect()
 }
 
 #[cfg(test)]
@@ -91,14 +92,17 @@ mod tests {
         assert_eq!(everything.to_fill, [version(1), version(2)], "what is there is still to be proven");
     }
 
-    /// What is being made has a procedure that sees to it, what was destroyed is destroyed with all of its objects, and what is
-    /// not proven there is proven first.
+    /// What is being made has a procedure that sees to it, and what was destroyed is destroyed with all of its objects. What is to
+    /// be proven there could not be while a worker has the choice between several.
     #[test]
     fn several_objects_of_what_belongs_there() {
         let all: BTreeMap<_, _> = (0..6).map(|number| (version(number), wanted(number))).collect();
         let once: Vec<_> = (0..8).map(version).collect();
         assert_eq!(doubled(&all, &once), BTreeSet::new());
-        assert_eq!(doubled(&all, &[&once[..], &once[..], &once[..]].concat()), BTreeSet::from([version(3)]));
+        assert_eq!(
+            doubled(&all, &[&once[..], &once[..], &once[..]].concat()),
+            BTreeSet::from([version(2), version(3)])
+        );
     }
 
     proptest! {

@@ -225,8 +225,9 @@ pub enum Op {
     /// Make sure that the token holds one object of a version, which was made in it and never could leave it; answered
     /// by `Done`. Control role.
     ConfirmInPlace(KeyVersionId),
-    /// Of several token objects of a version, destroy all but one that opens its proof ciphertext, which is this item; answered by
-    /// `Done`, also when there are not several. Nothing is destroyed unless it is clear of each of them. Control role.
+    /// Of several token objects of a version, destroy those that do not open its proof ciphertext, which is this item; answered by
+    /// `Done` when one is left, also when there were not several. Nothing is destroyed unless it is clear of each of them. Control
+    /// role.
     KeepProven(DecryptItem),
     /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
     Destroy(KeyVersionId),
@@ -311,7 +312,6 @@ impl Op {
             Self::Probe | Self::Forget(_) | Self::Copy { .. } => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::ConfirmInPlace(_) | Self::Destroy(_) | Self::List => Kind::Place,
-            Self::KeepProven(_) => Kind::Place,
             Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
             // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
             Self::SignCheckpoint { .. } => Kind::Place,
@@ -319,6 +319,8 @@ impl Op {
             Self::SelfTest => Kind::Place,
             // For a fraction of a second, and longer than that only where one call takes longer.
             Self::Describe | Self::Measure { .. } => Kind::Place,
+            // Each object is tried several times, and an HSM with too much to do may take long each time.
+            Self::KeepProven(_) => Kind::Generate,
             // Some hundred calls.
             Self::Examine { .. } => Kind::Generate,
             Self::MakeKey | Self::MakeInPlace { .. } | Self::LogKey | Self::ChallengeWrappingKey => Kind::Generate,

@@ -33,7 +33,7 @@ const COPIES: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// The handles that one process knows, shared by its session threads.
 pub(super) struct Keys<H> {
     hot_copies: bool,
-    /// Of several objects with one id none is used but one that was known before there were several: each would be another
+    /// Of several objects with one id none is used but one that was known before there were several: each may be another
     /// key.
     one_each: bool,
     state: Mutex<State<H>>,
@@ -127,6 +127,14 @@ impl<H: Copy + PartialEq> Keys<H> {
                     state.objects.insert(*key, Object::new(*handle, now));
                 }
             }
+        }
+    }
+
+    /// A search for all objects of `key` has found these, and of other keys what else is new.
+    pub(super) fn searched(&self, key: KeyVersionId, found: &[(KeyVersionId, H)], now: Instant) {
+        self.learn(found, now);
+        if !found.iter().any(|(of, _)| *of == key) {
+            self.lock().several.remove(&key);
         }
     }
 
@@ -247,13 +255,13 @@ impl<H: Copy + PartialEq> Keys<H> {
         self.lock().forgotten
     }
 
-    /// Drops everything known of these keys. Returns the copies, to be destroyed.
+    /// Drops everything known of these keys, but for that they have several objects: the next search tells, and a thread that
+    /// has just found them would else take them for none. Returns the copies, to be destroyed.
     pub(super) fn forget(&self, keys: &[KeyVersionId]) -> Vec<H> {
         let mut state = self.lock();
         state.forgotten += 1;
         for key in keys {
             state.objects.remove(key);
-            state.several.remove(key);
         }
         keys.iter().filter_map(|key| state.copies.pop(key)).map(|copy| copy.handle).collect()
     }

@@ -10,7 +10,7 @@ use cryptoki::slot::Slot;
 use super::fault::Failure;
 use super::keys::Keys;
 use super::module::Module;
-use super::operations::{KeyStream, LogPair};
+use super::operations::{KeyStream, LogPair, one_of_several};
 use super::random::RandomPool;
 use super::wire::Outbox;
 use super::{objects, template};
@@ -240,7 +240,9 @@ impl Owner {
     /// key alone is gone or the token with it. One search, which also finds whatever else is new.
     fn find_again(&mut self, key: KeyVersionId) -> Result<ObjectHandle, Failure> {
         self.searches();
-        let (forgotten, stale) = (self.token.keys.forgotten(), self.token.keys.object(key).is_some());
+        // Of several objects all but one may have gone since.
+        let stale = self.token.keys.object(key).is_some() || self.token.keys.has_several(key);
+        let forgotten = self.token.keys.forgotten();
         self.forget(&[key]);
         match &mut self.caught_up {
             None => {
@@ -249,7 +251,7 @@ impl Owner {
                 // Without the objects of this key, whoever else found them meanwhile.
                 match objects::look(&self.token.module, &self.session, &self.token.keys.objects_but(key)) {
                     Ok(found) => {
-                        self.token.keys.learn(&found.keys, self.token.clock.now());
+                        self.token.keys.searched(key, &found.keys, self.token.clock.now());
                         self.caught_up = Some(forgotten + 1);
                     }
                     // Another process may be at some other object at this moment, so that it cannot be read.
@@ -266,6 +268,10 @@ impl Owner {
             return Ok(handle);
         }
         if self.token.keys.has_several(key) {
+            if let Some(handle) = one_of_several(self, key)? {
+                self.token.keys.placed(key, handle, self.token.clock.now());
+                return Ok(handle);
+            }
             let detail =
                 format!("key {key} has several objects in this token, and which of them is meant is not known here");
             return Err(Failure::own(Class::KeyUnusable, "find key", detail));
@@ -284,7 +290,7 @@ impl Owner {
     /// Looks for this key alone.
     fn look_for(&self, key: KeyVersionId) -> Result<(), Failure> {
         let found: Vec<_> = objects::of_key(&self.session, key)?.into_iter().map(|handle| (key, handle)).collect();
-        self.token.keys.learn(&found, self.token.clock.now());
+        self.token.keys.searched(key, &found, self.token.clock.now());
         Ok(())
     }
 

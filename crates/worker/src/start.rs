@@ -65,8 +65,12 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         sessions: u64::from(start.sessions.max(1)) + 1,
         // Filled by the login.
         keys: match start.role {
-            // Of a key that was made in place no other object has the same material.
-            Role::Data => Keys::new(start.hot_copies, start.capabilities.keys.in_place()),
+            // Of a key that was made in place no other object has the same material; and where keys may have been made so, they
+            // go on when keys.made is changed.
+            Role::Data => {
+                let capabilities = &start.capabilities;
+                Keys::new(start.hot_copies, capabilities.topology.replicates() || capabilities.keys.in_place())
+            }
             Role::Control | Role::Ceremony => Keys::new(false, false),
         },
         copies_in_use: RwLock::default(),

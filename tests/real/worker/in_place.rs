@@ -104,6 +104,29 @@ fn of_two_objects_a_worker_uses_none_but_the_one_it_knows() {
     }
 }
 
+/// As where a key is unwrapped twice: each of them is the key.
+#[test]
+fn of_two_objects_of_one_material_each_is_used_and_none_destroyed() {
+    let tokens = Tokens::after_ceremony();
+    let (mut first, mut second, mut knows) = (tokens.control(), tokens.control(), data(&tokens));
+    for control in [&mut first, &mut second] {
+        assert!(matches!(control.call(Op::List), Reply::Keys(_)));
+    }
+    let (key, blob) = first.make_key();
+    let proof = knows.encrypt(key, b"plaintext", b"aad").unwrap();
+    // The second one does not know of what the first has placed since.
+    second.place(key, &blob);
+    assert_eq!(shown(&tokens, key).len(), 2);
+    let mut new = data(&tokens);
+    assert_eq!(new.decrypt(key, &proof, b"aad").unwrap().expose(), b"plaintext");
+    let item = DecryptItem { key, aad: Bytes::from_static(b"aad"), iv: proof.iv, sealed: proof.sealed.clone() };
+    let fault = first.fault(Op::KeepProven(item));
+    assert!(fault.class == Class::Refused && fault.to_string().contains("of one material"), "{fault}");
+    assert_eq!(shown(&tokens, key).len(), 2);
+    let sealed = new.encrypt(key, b"after", b"aad").unwrap();
+    assert_eq!(knows.decrypt(key, &sealed, b"aad").unwrap().expose(), b"after");
+}
+
 #[test]
 fn of_two_objects_the_one_that_opens_the_proof_is_kept() {
     let tokens = Tokens::after_ceremony();

@@ -31,8 +31,8 @@ impl Report for Destroyed {
         let sum = match left {
             0 => format!("The material of {} is destroyed in every HSM", self.key_arn),
             left => format!(
-                "The material of {} is given up; {left} of its HSMs could not be reached and will destroy it when they \
-                 return",
+                "The material of {} is given up; {left} of its HSMs have not been seen to have destroyed it, and it is done \
+                 there as soon as it can be",
                 self.key_arn
             ),
         };

@@ -25,6 +25,8 @@ pub(crate) trait HsmCluster: Send + Sync {
     /// How long a member that replicates its keys by itself may take to have a new object wherever it keeps them, or to take
     /// one away everywhere; nothing where it is one token.
     fn settles(&self, member: usize) -> Duration;
+    /// Whether a member's module has its keys in several HSMs by itself.
+    fn replicates(&self, member: usize) -> bool;
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers>;
     fn random(&self, length: u16, options: CallOptions) -> BoxFuture<'_, Result<Done<Secret>, Error>>;
     fn makes_in_place(&self) -> bool;
@@ -99,6 +101,10 @@ impl HsmCluster for Cluster {
     fn settles(&self, member: usize) -> Duration {
         let topology = self.members().get(member).map(|hsm| &hsm.settings().capabilities.topology);
         topology.filter(|topology| topology.replicates()).map_or(Duration::ZERO, Topology::settles)
+    }
+
+    fn replicates(&self, member: usize) -> bool {
+        self.members().get(member).is_some_and(|hsm| hsm.settings().capabilities.topology.replicates())
     }
 
     fn carry_out(&self, batch: Batch, options: CallOptions) -> BoxFuture<'_, Answers> {

@@ -24,7 +24,8 @@ pub struct DestroyedMaterial {
     pub key_arn: String,
     /// When the rest of the key goes, not before this, in milliseconds since the Unix epoch.
     pub deletion_date: i64,
-    /// For each HSM, whether all versions are gone there. One that could not be reached is done when it returns.
+    /// For each HSM, whether all versions are gone there. One that could not be reached is done when it returns; one that
+    /// replicates its keys by itself is seen to be done only a while later.
     pub destructions: Vec<KeyDestruction>,
 }
 

@@ -40,13 +40,20 @@ impl Lifecycle {
         self.note_destroyed(outcomes.into_iter().flatten().collect()).await;
     }
 
+    /// What came of it, where that is known. Where the HSM's module has its objects in several HSMs, that no session finds one any
+    /// more is told by the two lists of a look.
     async fn destroy_in(&self, key: &Key, members: &Members, member: usize) -> Vec<Destroyed> {
         let (hsm, _) = &members.hsms[member];
+        let tells = members.hsm_cluster.settles(member).is_zero();
         let mut outcomes = Vec::new();
         for version in undone_of(key, hsm) {
             let deadline = self.core.clock().now() + STEP;
             let failure = match members.hsm_cluster.destroy(member, version, deadline).await {
-                Ok(()) => None,
+                Ok(()) if tells => None,
+                Ok(()) => {
+                    self.inner.reconcilers.ask(hsm);
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%hsm, key_version = %version, %error,
                         "the material could not be destroyed in this HSM now; it is tried again");

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::Lifecycle;
+use super::sight::Sight;
 use crate::core::hsm_cluster::HsmCluster;
 use cluster::Proof;
 use model::id::{HsmId, KeyVersionId};
@@ -23,13 +24,15 @@ const GONE: &str = "it was made in this HSM, which does not hold it any more, an
                     it comes back only where the vendor's own means restore the HSM";
 
 impl Lifecycle {
-    /// Places and proves each of these versions; whether all of them are there now.
+    /// Places and proves each of these versions; whether all of them are there now. What was made in place is lost only where the
+    /// HSM was seen not to have it.
     pub(super) async fn fill(
         &self,
         cluster: &dyn HsmCluster,
         member: usize,
         hsm: &HsmId,
         missing: Vec<KeyVersionId>,
+        sight: Option<&Sight>,
     ) -> bool {
         if missing.is_empty() {
             return true;
@@ -39,7 +42,8 @@ impl Lifecycle {
         let (mut filled, mut failed) = (0_usize, 0_usize);
         for version in missing {
             let began = self.core.clock().now();
-            match self.fill_one(cluster, member, hsm, version).await {
+            let is_lacking = sight.is_some_and(|sight| sight.lacks(version));
+            match self.fill_one(cluster, member, hsm, version, is_lacking).await {
                 Ok(()) => filled += 1,
                 Err(why) => {
                     failed += 1;
@@ -63,6 +67,7 @@ impl Lifecycle {
         member: usize,
         hsm: &HsmId,
         version: KeyVersionId,
+        is_lacking: bool,
     ) -> Result<(), String> {
         let catalogue = self.core.store().catalogue();
         let row = catalogue.key(version.key).and_then(|key| key.versions.iter().find(|row| row.id == version));
@@ -81,7 +86,8 @@ impl Lifecycle {
         }
         let (at, why) = match cluster.prove(member, version, &proof, within()).await {
             Ok(()) => (Placement::Present, None),
-            Err(error) if row.in_place && is_absent(&error) => (Placement::Removed, Some(GONE)),
+            // One that is shown may be on its way between the HSMs behind the slot: it is tried again.
+            Err(error) if row.in_place && is_lacking && is_absent(&error) => (Placement::Removed, Some(GONE)),
             Err(error) => return Err(error.to_string()),
         };
         let placed = self.core.store().set_placement(version, hsm, at).await;

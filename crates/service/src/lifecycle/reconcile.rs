@@ -167,7 +167,8 @@ impl Lifecycle {
         let before = self.core.store().catalogue();
         let wanted = wanted_in(&before, key_store, hsm);
         let undone: BTreeSet<KeyVersionId> = undone_in(&before, key_store, hsm).into_iter().collect();
-        let sight = self.look(cluster, member, hsm, &wanted, &undone).await;
+        let told = undone.iter().copied().chain(unproven_in_place(&before, &wanted)).collect();
+        let sight = self.look(cluster, member, hsm, &wanted, &told).await;
         let seen = sight.as_ref().map(Sight::seen);
         let Findings { to_fill, mut gone, to_destroy, mut orphans } = compare(&wanted, seen.as_ref());
         // After: versions that were begun meanwhile are no orphans, and what was destroyed meanwhile nobody else has removed.
@@ -180,10 +181,15 @@ impl Lifecycle {
             self.note_removal(Removal { hsm: hsm.clone(), version }).await;
         }
         let destroyed = self.destroy_again(cluster, member, hsm, to_destroy, &undone).await;
-        let mut single = true;
+        let (mut single, mut seen_gone) = (true, true);
         if let Some(sight) = &sight {
-            // Of keys whose material was given up: what is not there any more, whoever has destroyed it.
-            let gone = undone.into_iter().filter(|version| sight.lacks(*version) || destroyed.done.contains(version));
+            // Of keys whose material was given up: what is not there any more, whoever has destroyed it. Where several HSMs stand
+            // behind the slot, that one session finds it no more says nothing of the others: the next look does.
+            let tells = cluster.settles(member).is_zero();
+            let (done, to_be_seen): (Vec<_>, Vec<_>) =
+                destroyed.done.iter().copied().filter(|version| undone.contains(version)).partition(|_| tells);
+            seen_gone = to_be_seen.is_empty();
+            let gone = undone.into_iter().filter(|version| sight.lacks(*version) || done.contains(version));
             let outcome = |version| Destroyed { version, hsm: hsm.clone(), failure: None };
             self.note_destroyed(gone.map(outcome).collect()).await;
             let several = self.keep_proven(cluster, member, hsm, doubled(&wanted, sight.listed())).await;
@@ -191,23 +197,24 @@ impl Lifecycle {
             orphans.extend(several);
             self.inner.reconcilers.found(hsm, orphans);
         }
-        let filled = self.fill(cluster, member, hsm, to_fill).await;
+        let filled = self.fill(cluster, member, hsm, to_fill, sight.as_ref()).await;
         if catalogue.keys_of(key_store).any(|key| is_unfinished(key)) {
             // Also what a start could not finish because its HSMs were away.
             self.resume_in_background();
         }
-        sight.is_some_and(|sight| sight.is_whole()) && filled && destroyed.all && single
+        sight.is_some_and(|sight| sight.is_whole()) && filled && destroyed.all && seen_gone && single
     }
 
-    /// What the HSM shows. Where something is not shown that was there, and the HSM's module has its objects in several HSMs, it
-    /// is looked at once more when all of them have had the time to show it.
+    /// What the HSM shows. Where something is not shown that was there, or one of those that are `told` to be gone when they are
+    /// not shown, and the HSM's module has its objects in several HSMs, it is looked at once more when all of them have had the
+    /// time to show it.
     async fn look(
         &self,
         cluster: &dyn HsmCluster,
         member: usize,
         hsm: &HsmId,
         wanted: &BTreeMap<KeyVersionId, Wanted>,
-        undone: &BTreeSet<KeyVersionId>,
+        told: &BTreeSet<KeyVersionId>,
     ) -> Option<Sight> {
         let list = || cluster.list(member, self.core.clock().now() + LIST);
         let failed = |error: &cluster::Error| {
@@ -217,7 +224,7 @@ impl Lifecycle {
         let settles = cluster.settles(member);
         let missed = || {
             let seen = sight.seen();
-            !compare(wanted, Some(&seen)).gone.is_empty() || undone.iter().any(|version| !seen.contains(version))
+            !compare(wanted, Some(&seen)).gone.is_empty() || told.iter().any(|version| !seen.contains(version))
         };
         if settles.is_zero() || !missed() {
             return Some(sight);
@@ -231,7 +238,7 @@ impl Lifecycle {
     /// comes from a try to make it in place whose answer was lost, and that showed up after the key was confirmed; no worker
     /// has used it, since none uses one of several that it does not know. Those of which several are left.
     ///
-    /// Of keys that are wrapped all objects have the same material: they are left alone.
+    /// Of keys that are wrapped all objects have the same material: they are left alone where keys were never made in place.
     async fn keep_proven(
         &self,
         cluster: &dyn HsmCluster,
@@ -243,7 +250,9 @@ impl Lifecycle {
         let mut left = Vec::new();
         for version in versions {
             let row = catalogue.key(version.key).and_then(|key| key.version(version.version));
-            let Some(row) = row.filter(|row| row.in_place || cluster.makes_in_place()) else { continue };
+            // In an HSM that replicates its keys a wrapped version may have come beside one that was made in place.
+            let looked_at = |row: &&store::Version| row.in_place || cluster.replicates(member);
+            let Some(row) = row.filter(looked_at) else { continue };
             // Given up since.
             let Some((iv, sealed)) = row.proof.clone() else { continue };
             let (proof, within) = (Proof { iv, sealed }, self.core.clock().now() + LIST);
@@ -253,8 +262,8 @@ impl Lifecycle {
                 Err(error) => {
                     left.push(version);
                     tracing::error!(%hsm, key_version = %version, %error,
-                        "the HSM holds several objects of a key version, and workers that have not used one of them yet use \
-                         none; all but the one that opens its proof are to be destroyed, which has failed");
+                        "the HSM holds several objects of a key version, and it could not be left with the one that opens its \
+                         proof; workers that have not used one of them yet use none, unless all of them are of one material");
                 }
             }
         }
@@ -297,6 +306,13 @@ struct DestroyedAgain {
     done: BTreeSet<KeyVersionId>,
     /// Nothing is left to be destroyed.
     all: bool,
+}
+
+/// Versions that were made in place and are not proven there: of them, too, it counts when they are not shown.
+fn unproven_in_place(catalogue: &Catalogue, wanted: &BTreeMap<KeyVersionId, Wanted>) -> Vec<KeyVersionId> {
+    let row = |version: &KeyVersionId| catalogue.key(version.key).and_then(|key| key.version(version.version));
+    let unproven = compare(wanted, None).to_fill.into_iter();
+    unproven.filter(|version| row(version).is_some_and(|row| row.in_place)).collect()
 }
 
 /// Versions of a store's keys that are wanted in an HSM and not known to be there.

@@ -20,7 +20,7 @@ use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
 use model::id::{ClusterId, HsmId, KeyVersionId, Zone};
 use model::secret::Secret;
-use protocol::{DataKey, DataKeyItem, DecryptItem, EncryptItem, ReEncryptItem, Sealed};
+use protocol::{Class, DataKey, DataKeyItem, DecryptItem, EncryptItem, Fault, ReEncryptItem, Sealed};
 
 pub(super) struct Fake {
     pub(super) id: ClusterId,
@@ -202,6 +202,10 @@ impl HsmCluster for Fake {
         *self.settles.lock().unwrap()
     }
 
+    fn replicates(&self, member: usize) -> bool {
+        self.makes_in_place() || !self.settles(member).is_zero()
+    }
+
     fn carry_out(&self, batch: Batch, _: CallOptions) -> BoxFuture<'_, Answers> {
         async move {
             self.note(&batch);
@@ -327,6 +331,10 @@ impl HsmCluster for Fake {
     ) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             self.try_step("prove", member)?;
+            if self.try_step("find", member).is_err() {
+                let fault = Fault::own(Class::KeyAbsent, "find key", "no session finds it");
+                return Err(Error::Hsm { hsm: self.members[member].0.clone(), fault });
+            }
             let key = self.in_member(member, version)?;
             open(&key, &proof.iv, &proof_aad(version), &proof.sealed).map(drop)
         }

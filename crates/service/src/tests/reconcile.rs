@@ -52,10 +52,48 @@ async fn what_one_list_does_not_show_is_not_destroyed_by_that() {
     bench.fake.fail("destroy", 0, 1);
     assert!(!look(&bench).await);
     assert_eq!((is_noted(&bench, version), bench.fake.objects()), (false, vec![1]), "it is there, and said to be");
-    // What the second list alone shows is destroyed.
+    // What the second list alone shows is destroyed, in one of the HSMs behind the slot as far as a session can tell.
     bench.fake.unlisted.lock().unwrap().insert(version, 1);
+    assert!(!look(&bench).await, "it is looked at again soon");
+    assert_eq!((is_noted(&bench, version), bench.fake.objects()), (false, vec![0]));
     assert!(look(&bench).await);
-    assert_eq!((is_noted(&bench, version), bench.fake.objects()), (true, vec![0]));
+    assert!(is_noted(&bench, version), "neither list shows it");
+}
+
+/// The caller is not told that it is gone before two lists do not show it.
+#[tokio::test]
+async fn what_one_session_has_destroyed_is_noted_by_the_next_look() {
+    let (bench, key, version) = replicating().await;
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+    let answered = bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+    assert_eq!(bench.fake.objects(), [0]);
+    assert!(
+        answered.destructions.iter().all(|one| one.destroyed_at.is_none() && one.failure.is_none()),
+        "{answered:?}"
+    );
+    assert!(!is_noted(&bench, version));
+    let lists = *bench.fake.lists.borrow();
+    assert!(look(&bench).await);
+    assert_eq!((is_noted(&bench, version), *bench.fake.lists.borrow() - lists), (true, 2));
+}
+
+/// A key that is shown and that a session cannot find is on its way between the HSMs behind the slot.
+#[tokio::test]
+async fn what_is_shown_was_not_removed() {
+    let (bench, _, version) = replicating().await;
+    bench.store.set_placement(version, &"hsm-0".into(), Placement::Pending).await.unwrap();
+    bench.fake.fail("find", 0, 1);
+    assert!(!look(&bench).await, "it is tried again soon");
+    assert_eq!(placement(&bench, version), Placement::Pending);
+    // The second list alone shows it.
+    bench.fake.unlisted.lock().unwrap().insert(version, 1);
+    bench.fake.fail("find", 0, 1);
+    assert!(!look(&bench).await);
+    assert_eq!(placement(&bench, version), Placement::Pending);
+    bench.fake.unlisted.lock().unwrap().insert(version, 2);
+    bench.fake.fail("find", 0, 1);
+    assert!(!look(&bench).await);
+    assert_eq!(placement(&bench, version), Placement::Removed);
 }
 
 #[tokio::test]
@@ -154,6 +192,28 @@ async fn of_several_objects_the_one_that_opens_the_proof_is_kept() {
     assert!(look(&bench).await);
     assert!(bench.fake.doubles.lock().unwrap().is_empty() && orphans().is_empty());
     assert_eq!(bench.decrypt(super::bench::sealed(&sealed)).await.unwrap(), b"kept");
+}
+
+/// Where an HSM has keys in several HSMs, one that was made in place may have come beside one that was unwrapped.
+#[tokio::test]
+async fn an_hsm_that_replicates_has_one_object_of_a_wrapped_key_too() {
+    let bench = Bench::new().await;
+    *bench.fake.settles.lock().unwrap() = SETTLES;
+    let version = KeyVersionId { key: bench.create().await.id, version: 1 };
+    bench.fake.doubles.lock().unwrap().push(version);
+    assert!(look(&bench).await);
+    assert!(bench.fake.doubles.lock().unwrap().is_empty());
+}
+
+/// It is proven there after that.
+#[tokio::test]
+async fn several_objects_of_what_is_not_proven_yet_are_looked_at() {
+    let (bench, _, version) = replicating().await;
+    bench.store.set_placement(version, &"hsm-0".into(), Placement::Pending).await.unwrap();
+    bench.fake.doubles.lock().unwrap().push(version);
+    assert!(look(&bench).await);
+    assert!(bench.fake.doubles.lock().unwrap().is_empty());
+    assert_eq!(placement(&bench, version), Placement::Present);
 }
 
 /// Those of a key that is wrapped have the same material.

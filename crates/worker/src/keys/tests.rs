@@ -167,6 +167,12 @@ fn of_two_objects_of_a_key_made_in_place_none_is_used_but_a_known_one() {
     knows.forget(&[key(1)]);
     knows.learn(&both, clock.now());
     assert_eq!((knows.object(key(1)), knows.has_several(key(1))), (None, true), "it knows as little as others then");
+    new.forget(&[key(1)]);
+    assert!(new.has_several(key(1)), "another thread may just have found them");
+    new.searched(key(1), &[(key(3), 3)], clock.now());
+    assert_eq!((new.has_several(key(1)), new.object(key(3))), (false, Some(3)), "they are gone");
+    new.searched(key(1), &both, clock.now());
+    assert_eq!((new.object(key(1)), new.has_several(key(1))), (None, true));
     // The other one is gone.
     new.learn(&[(key(1), 1)], clock.now());
     knows.listed(&[(key(1), 1)], clock.now());

@@ -1,4 +1,4 @@
-//! Of several objects of a key version, keep the one that opens its proof.
+//! Of several objects of a key version, keep the one that opens its proof, and destroy those that do not.
 
 use cryptoki::object::ObjectHandle;
 
@@ -12,8 +12,9 @@ use protocol::{Class, DecryptItem, Reply};
 /// ciphertext would else have the right one taken for a wrong one.
 const ROUNDS: u32 = 3;
 
-/// Nothing is destroyed before one of them has opened the proof each time, and each other one never. Of several that do, which
-/// hold the same material then, the first is kept.
+/// Nothing is destroyed before each of them has opened the proof each time or never, and one has. Several that do are of one
+/// material, or are one object under several handles, with which the key would go: they are left alone. Done is what is seen to be
+/// done: one object is left, and opens the proof.
 pub(super) fn run(owner: &mut Owner, proof: &DecryptItem) -> Result<Reply, Failure> {
     owner.token_info()?;
     let key = proof.key;
@@ -22,12 +23,16 @@ pub(super) fn run(owner: &mut Owner, proof: &DecryptItem) -> Result<Reply, Failu
         return Ok(Reply::Done);
     }
     let mut tried: Vec<(ObjectHandle, u32)> = found.into_iter().map(|handle| (handle, 0)).collect();
-    for _ in 0..ROUNDS {
+    for round in 1..=ROUNDS {
         for (handle, opened) in &mut tried {
             *opened += u32::from(opens(owner, *handle, proof)?);
         }
+        if !is_clear(&tried, round) {
+            break;
+        }
     }
-    let Some(kept) = kept(&tried) else {
+    let right = right(&tried);
+    let Some(kept) = right.first().copied() else {
         let detail = format!(
             "key {key} has {} objects in this token, and it is not clear which of them opens its proof ciphertext; nothing \
              was destroyed",
@@ -35,17 +40,41 @@ pub(super) fn run(owner: &mut Owner, proof: &DecryptItem) -> Result<Reply, Failu
         );
         return Err(Failure::own(Class::Refused, "objects of a key", detail));
     };
-    for (handle, _) in tried.iter().filter(|(handle, _)| *handle != kept) {
+    for (handle, _) in tried.iter().filter(|(_, opened)| *opened == 0) {
         destroy::object(owner, *handle)?;
     }
     owner.token.keys.placed(key, kept, owner.token.clock.now());
-    Ok(Reply::Done)
+    let refused = |detail: String| Err(Failure::own(Class::Refused, "objects of a key", detail));
+    if right.len() > 1 {
+        return refused(format!(
+            "{} objects of key {key} open its proof ciphertext, so that they are of one material, or one that is shown several \
+             times; they were left alone",
+            right.len()
+        ));
+    }
+    let left = objects::of_key(&owner.session, key)?.len();
+    let mut still = false;
+    for _ in 0..ROUNDS {
+        still = still || opens(owner, kept, proof)?;
+    }
+    match (left, still) {
+        (1, true) => Ok(Reply::Done),
+        (_, true) => refused(format!("key {key} has still {left} objects in this token")),
+        (_, false) => {
+            refused(format!("the object of key {key} that was kept has not opened its proof ciphertext again"))
+        }
+    }
 }
 
-/// The object that is kept, where each of them is known to be right or wrong by how often it has opened the proof.
-fn kept<H: Copy>(tried: &[(H, u32)]) -> Option<H> {
-    let clear = tried.iter().all(|(_, opened)| matches!(*opened, 0 | ROUNDS));
-    tried.iter().find(|(_, opened)| clear && *opened == ROUNDS).map(|(handle, _)| *handle)
+/// Whether each of them has opened the proof in each of so many rounds, or in none.
+fn is_clear<H>(tried: &[(H, u32)], rounds: u32) -> bool {
+    tried.iter().all(|(_, opened)| *opened == 0 || *opened == rounds)
+}
+
+/// The objects that have opened the proof in each round, where all others have in none.
+fn right<H: Copy>(tried: &[(H, u32)]) -> Vec<H> {
+    let right = tried.iter().filter(|(_, opened)| *opened == ROUNDS && is_clear(tried, ROUNDS));
+    right.map(|(handle, _)| *handle).collect()
 }
 
 /// Whether an object opens the proof. An HSM that has no answer to that has none.
@@ -64,12 +93,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_kept_only_where_each_is_clear() {
-        assert_eq!(kept(&[('a', 0), ('b', ROUNDS)]), Some('b'));
-        assert_eq!(kept(&[('a', ROUNDS), ('b', ROUNDS), ('c', 0)]), Some('a'), "the same material twice");
-        assert_eq!(kept(&[('a', 0), ('b', 0)]), None, "neither is the one that the key was proven with");
-        assert_eq!(kept(&[('a', 1), ('b', ROUNDS)]), None, "it may be the right one of an HSM that has too much to do");
-        assert_eq!(kept(&[('a', 0), ('b', ROUNDS - 1)]), None);
-        assert_eq!(kept::<char>(&[]), None);
+    fn something_is_kept_only_where_each_is_clear() {
+        assert_eq!(right(&[('a', 0), ('b', ROUNDS)]), ['b']);
+        assert_eq!(right(&[('a', ROUNDS), ('b', ROUNDS), ('c', 0)]), ['a', 'b'], "the same material twice");
+        assert_eq!(right(&[('a', 0), ('b', 0)]), [], "neither is the one that the key was proven with");
+        assert_eq!(right(&[('a', 1), ('b', ROUNDS)]), [], "it may be the right one of an HSM that has too much to do");
+        assert_eq!(right(&[('a', 0), ('b', ROUNDS - 1)]), []);
+        assert_eq!(right::<char>(&[]), []);
+    }
+
+    #[test]
+    fn what_is_unclear_is_so_from_its_first_round() {
+        assert!(is_clear(&[('a', 0), ('b', 1)], 1));
+        for round in 2..=ROUNDS {
+            assert!(is_clear(&[('a', 0), ('b', round)], round));
+            assert!(!is_clear(&[('a', 1), ('b', round)], round));
+            assert!(!is_clear(&[('a', 0), ('b', round - 1)], round));
+        }
     }
 }

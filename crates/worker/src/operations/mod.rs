@@ -20,6 +20,7 @@ mod login;
 mod make_in_place;
 mod make_key;
 mod measure;
+mod one_of_several;
 mod place;
 mod probe;
 mod prove;
@@ -31,6 +32,7 @@ mod show_transport;
 
 pub(super) use self::ceremony::without_token;
 pub(super) use self::log_key::LogPair;
+pub(super) use self::one_of_several::one_of_several;
 pub(super) use self::probe::KeyStream;
 
 use super::fault::Failure;
