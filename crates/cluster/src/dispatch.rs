@@ -203,8 +203,11 @@ impl<P: Port> Dispatcher<P> {
     /// Who of `usable` has met this key before, where many keys are in use and it has hardly more to do than another one.
     fn usual(&self, usable: u64, key: KeyVersionId) -> Option<usize> {
         self.in_use.as_ref().filter(|in_use| in_use.note(key))?;
-        let alike = |member: &Arc<Member<P>>| member.alike(ALIKE_SINGLE.0, ALIKE_SINGLE.1);
-        let alike = bits(usable).map(|place| alike(&self.members[place])).min().filter(|alike| *alike > 0)?;
+        let serving = || bits(usable).map(|place| &self.members[place]).filter(|member| member.is_serving());
+        if !serving().any(|member| member.port.settings().hot_copies) {
+            return None;
+        }
+        let alike = |place: usize| self.members[place].alike(ALIKE_SINGLE.0, ALIKE_SINGLE.1);
         usual::member(usable, key, alike, |place| self.members[place].gauge())
     }
 

@@ -81,6 +81,7 @@ pub(super) struct Disk<'a> {
 pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk<'_>) -> Result<(), String> {
     let real = |path: &Path| resolve(path, disk.canonical);
     let ours = ours(config, credentials);
+    certificates_apart(config, &ours, &real)?;
     let listens = listens(config);
     let homes: Vec<(String, Vec<Home>)> =
         config.clusters.iter().flat_map(|one| &one.hsms).map(|hsm| (hsm.id.to_string(), writes(hsm, disk))).collect();
@@ -115,6 +116,28 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
         }
     }
     Ok(())
+}
+
+/// The ceremony writes the certificates of HSMs that hold none, and so none of them has the place of another file.
+fn certificates_apart(config: &Config, ours: &[Protected], real: &dyn Fn(&Path) -> PathBuf) -> Result<(), String> {
+    for hsm in config.clusters.iter().flat_map(|cluster| &cluster.hsms) {
+        let Some(file) = &hsm.certificate else { continue };
+        let (own, place) = (certificate_of(hsm), real(file));
+        if let Some(other) = ours.iter().find(|other| other.what != own && real(&other.path) == place) {
+            return Err(format!(
+                "HSM {}: its certificate is to be in {}, which is {}; the ceremony would write over that: name another file \
+                 by `certificate`",
+                hsm.id,
+                file.display(),
+                other.what
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn certificate_of(hsm: &Hsm) -> String {
+    format!("the certificate of HSM {}", hsm.id)
 }
 
 /// Where an HSM's module writes to.
@@ -177,7 +200,7 @@ fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
     let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
     all.extend(hsms.filter_map(|hsm| {
         let file = hsm.certificate.as_ref()?;
-        Some(public(&format!("the certificate of HSM {}", hsm.id), file))
+        Some(public(&certificate_of(hsm), file))
     }));
     if let Some(aws) = &config.aws {
         all.push(secret("the key of [aws]", &aws.key));

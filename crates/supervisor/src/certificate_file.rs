@@ -4,11 +4,13 @@
 //! What is in it is believed no more than what is in a token: the certificate is judged, and the token proves the key, in
 //! admission.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 
 use super::Settings;
 use model::id::HsmId;
@@ -77,12 +79,14 @@ fn read(path: &Path) -> Result<Bytes, Unread> {
         _ => Unread { why: format!("which cannot be read ({error})"), readable: false },
     };
     let wrong = |why: &str| Unread { why: format!("which is none of a ceremony ({why})"), readable: true };
-    // Looked at first: a pipe would be waited for.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+    // Not blocking: a pipe that nobody writes to would be waited for. What is judged is what is open, whatever has its place now.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
         return Err(wrong("it is no regular file"));
     }
     let mut text = Vec::new();
-    File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut text)).map_err(failed)?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > MOST_BYTES {
         return Err(wrong("it is too long"));
     }
@@ -134,6 +138,10 @@ mod tests {
         says("not PEM");
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
+        says("no regular file");
+        std::fs::remove_dir(&file).unwrap();
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &file, pipe, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
         says("no regular file");
     }
 

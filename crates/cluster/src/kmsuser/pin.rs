@@ -21,14 +21,16 @@
 //!
 //! Some tokens say so of wrong PINs as well. So a change before the first login is a try like a login: it is on record
 //! before it is made and counts where the token refuses it, and the next candidate has its turn. The pending one is changed
-//! itself only when the token has refused all others, since its place is needed.
+//! itself only when the token has refused all others, since its place is needed. One from before that the token does not
+//! let a PIN be changed to is tried by a login, once: where it refuses that, a new one takes the pending one's place.
 //!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
 //! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after
 //! as many failures in a row as the policy allows, nothing is tried, whatever an operator tells, until he says that the
 //! officer has cleared the token's count too; after the token has said that it has locked the user, nothing is tried; a
 //! PIN is in the record before it can be in the token, and one that may be in it leaves the record only when the token has
-//! taken another: in a login, or in a change after one.
+//! taken another, in a login or in a change after one, or when it is pending and the token has refused a login with it during
+//! the same admission, with no change to it since.
 
 pub(crate) mod answer;
 mod event;
@@ -103,6 +105,10 @@ pub(crate) struct Login {
     put_off: bool,
     /// The pending PIN was made here, so that it is nobody's where the token has not taken it.
     made: bool,
+    /// This one was not changed to a pending PIN from before, which was tried by a login then.
+    unchanged: Option<Candidate>,
+    /// The token has refused the pending PIN as a wrong one, here. On record that may have been a lock.
+    pending_wrong: bool,
 }
 
 impl Login {
@@ -127,6 +133,8 @@ impl Login {
             changed: None,
             put_off: false,
             made: false,
+            unchanged: None,
+            pending_wrong: false,
         }
     }
 
@@ -153,6 +161,7 @@ impl Login {
                 self.go(Step::RecordOutcome)
             }
             (Some(Step::Login), Event::LoginRefused) => {
+                self.pending_wrong |= self.candidate == Candidate::Pending;
                 self.fail();
                 self.last = Some(self.candidate);
                 self.attempt_or_record()
@@ -206,6 +215,11 @@ impl Login {
                 self.unmake();
                 self.fail();
                 self.stop(LoginRefusal::Locked)
+            }
+            (Some(Step::ChangePin), Event::Unchanged | Event::LoginNotJudged) if self.may_ask_pending() => {
+                self.unchanged = Some(std::mem::replace(&mut self.candidate, Candidate::Pending));
+                self.pin.attempt = Some(Candidate::Pending);
+                self.go(Step::RecordAttempt)
             }
             (Some(Step::ChangePin), event @ (Event::Unchanged | Event::NotCurrent)) => {
                 self.unmake();
@@ -296,8 +310,8 @@ impl Login {
             let others_refused = self.pin.current_refused && (self.pin.offered.is_none() || self.pin.offered_refused);
             if others_refused {
                 self.promote();
-            } else if self.put_off {
-                // What is left of the others cannot be tried.
+            } else if self.put_off || self.unchanged.is_some() {
+                // What is left of the others cannot be tried, or changed.
                 return self.stop(LoginRefusal::Expired);
             } else {
                 self.put_off = true;
@@ -328,13 +342,20 @@ impl Login {
 
     /// There is a pending PIN now: the one that is on record, which may be the token's, or else this new one.
     fn make(&mut self, sealed: Bytes) {
-        if self.pin.pending.is_none() {
+        if self.pin.pending.is_none() || self.pending_wrong {
             (self.pin.pending, self.pin.pending_refused) = (Some(sealed), false);
-            self.made = true;
+            (self.made, self.pending_wrong) = (true, false);
         }
         if !self.logged_in {
             self.pin.attempt = Some(self.candidate);
         }
+    }
+
+    /// Whether a login with the pending PIN is to tell if it is the token's. Not of one that was made here, nor twice.
+    fn may_ask_pending(&self) -> bool {
+        let Pin { pending: Some(_), pending_refused: false, failures, .. } = self.pin else { return false };
+        let first = !self.logged_in && !self.made && !self.put_off && self.unchanged.is_none();
+        first && failures < self.policy.tries && !self.sealed.contains(&Candidate::Pending)
     }
 
     /// The token has not taken the pending PIN.
@@ -404,6 +425,9 @@ impl Login {
         };
         if let Some(last) = order.iter().position(|candidate| Some(*candidate) == self.last) {
             order.rotate_left(last + 1);
+        }
+        if let Some(unchanged) = self.unchanged {
+            order.sort_by_key(|candidate| *candidate != unchanged);
         }
         if self.put_off {
             order.sort_by_key(|candidate| *candidate == Candidate::Pending);

@@ -64,3 +64,14 @@ async fn where_no_copies_are_kept_or_few_keys_are_in_use_members_take_turns() {
     let shares = took_turns(&copies, &key(0b11)).await;
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
 }
+
+#[tokio::test]
+async fn one_member_without_copies_does_not_end_it_for_the_others() {
+    let bench = bench([Fake::keeping_copies("a", "zone-a"), Fake::new("b", "zone-b")]);
+    let keys = keys_in_use(&bench).await;
+    for key in keys.iter().take(100) {
+        let before = bench.members[usual(key)].calls();
+        assert!(bench.encrypt(&[Arc::clone(key)], 1_000).await[0].is_ok());
+        assert_eq!(bench.members[usual(key)].calls(), before + 1);
+    }
+}

@@ -69,3 +69,24 @@ fn the_file_is_protected_from_modules() {
     let why = crate::sandbox::guard(&mut config, None, &disk).expect_err("it could write it");
     assert!(why.contains("HSM hsm-b") && why.contains("the certificate of HSM hsm-b"), "{why}");
 }
+
+/// The ceremony would write over it. Links are seen through.
+#[test]
+fn the_file_is_no_other_one_of_the_configuration() {
+    let guarded = |file: &str| {
+        let text = GOOD.replacen(PLACE, &format!("certificate = \"{file}\"\n{IN_FILE}"), 1);
+        let mut config = judge(&text).expect("good before the disk is looked at");
+        let others = [config.seal.key.clone(), config.grpc.key.clone(), config.grpc.client_ca.clone()];
+        let canonical = |path: &Path| match path.strip_prefix("/link") {
+            Ok(rest) => others.get(rest.to_str()?.parse::<usize>().ok()?).cloned(),
+            Err(_) => Some(path.to_owned()),
+        };
+        let disk = crate::sandbox::Disk { canonical: &canonical, text: &|_| None };
+        crate::sandbox::guard(&mut config, None, &disk)
+    };
+    for (file, what) in [("/link/0", "the seal key"), ("/link/1", "the key of [grpc]"), ("/link/2", "the client CAs")] {
+        let why = guarded(file).expect_err(what);
+        assert!(why.starts_with("HSM hsm-b: its certificate") && why.contains(file) && why.contains(what), "{why}");
+    }
+    guarded("/opt/own/b.crt").expect("nobody else's");
+}

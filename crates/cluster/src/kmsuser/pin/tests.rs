@@ -35,6 +35,8 @@ struct Simulation {
     expired: bool,
     /// It says so of wrong PINs, too, at which it does not look.
     blind: bool,
+    /// Its rules do not let this one be set.
+    disliked: Option<Bytes>,
 }
 
 /// Where a run is cut short: the daemon dies before or after an effect.
@@ -57,6 +59,7 @@ impl Simulation {
             made: 0,
             expired: false,
             blind: false,
+            disliked: None,
         }
     }
 
@@ -103,7 +106,9 @@ impl Simulation {
                 Step::ChangePin => {
                     let old = login.old().unwrap().clone();
                     assert!(!self.refused.contains(&old), "{old:?} is tried again: {self:?}");
-                    if old == self.token_pin {
+                    if self.disliked.is_some() && login.pin.pending == self.disliked {
+                        Event::Unchanged
+                    } else if old == self.token_pin {
                         self.token_pin = login.pin.pending.clone().unwrap();
                         (self.expired, self.wrong, self.wrong_since_told) = (false, 0, 0);
                         Event::Changed

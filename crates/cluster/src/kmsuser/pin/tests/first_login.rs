@@ -100,9 +100,12 @@ fn a_pending_pin_is_not_written_over() {
     assert_eq!(login.next(Event::Recorded, 1), Next::Do(Step::ChangePin));
     assert_eq!(login.old(), Some(&bytes("current")));
     // Where the token does not take it for that, it stays all the same.
-    for (event, refused, failures) in
-        [(Event::NotCurrent, true, 1), (Event::Unchanged, false, 0), (Event::LockedOut, true, 1)]
-    {
+    for (event, refused, failures) in [
+        (Event::NotCurrent, true, 1),
+        (Event::Unchanged, false, 0),
+        (Event::LoginNotJudged, false, 0),
+        (Event::LockedOut, true, 1),
+    ] {
         let mut login = login.clone();
         login.next(event, 1);
         let expected = Pin { attempt: login.pin.attempt, current_refused: refused, failures, ..record.clone() };
@@ -115,6 +118,73 @@ fn a_pending_pin_is_not_written_over() {
     login.next(Event::LoggedIn, 1);
     let rotated = Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("pending")) };
     assert_eq!(login.pin, rotated);
+}
+
+/// A login that is about to change a PIN to one from before, which is not to the token's liking: that is tried by a login.
+fn disliked(record: Pin, event: Event) -> Login {
+    let mut login = expired(POLICY, record);
+    for event in [Event::Expired, Event::Made(bytes("unused")), Event::Recorded] {
+        login.next(event, 1);
+    }
+    assert_eq!(login.next(event, 1), Next::Do(Step::RecordAttempt));
+    assert_eq!((login.candidate, login.pin.attempt), (Candidate::Pending, Some(Candidate::Pending)));
+    login.next(Event::Recorded, 1);
+    login
+}
+
+#[test]
+fn a_pending_pin_that_the_token_does_not_like_and_refuses_makes_room_for_a_new_one() {
+    let record =
+        Pin { pending: Some(bytes("short")), offered: Some(bytes("told")), current_proven: true, ..due("current") };
+    for event in [Event::Unchanged, Event::LoginNotJudged] {
+        let mut login = disliked(record.clone(), event);
+        assert_eq!(login.next(Event::LoginRefused, 1), Next::Do(Step::RecordAttempt));
+        assert_eq!(login.candidate, Candidate::Current, "what has to be changed, before what may cost a try");
+        assert_eq!((&login.pin.pending, login.pin.pending_refused), (&Some(bytes("short")), true));
+        login.next(Event::Recorded, 1);
+        assert_eq!(login.next(Event::Expired, 1), Next::Do(Step::RecordPending));
+        login.next(Event::Made(bytes("new")), 1);
+        assert_eq!((&login.pin.pending, login.pin.pending_refused), (&Some(bytes("new")), false));
+        login.next(Event::Recorded, 1);
+        let mut vain = login.clone();
+        login.next(Event::Changed, 1);
+        login.next(Event::Recorded, 1);
+        assert_eq!(login.candidate, Candidate::Pending);
+        login.next(Event::Recorded, 1);
+        login.next(Event::LoggedIn, 1);
+        assert_eq!(login.pin, Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("new")) });
+        // A token that likes no PIN is left.
+        assert_eq!(vain.next(Event::Unchanged, 1), Next::Do(Step::RecordUnchanged));
+        assert_eq!(vain.next(Event::Recorded, 1), Next::Stop(LoginRefusal::Expired));
+        assert_eq!((&vain.pin.current, &vain.pin.pending, vain.pin.failures), (&bytes("current"), &None, 1));
+    }
+}
+
+/// The rotation went through before it was broken off, or nobody can tell: the pending PIN may be the token's.
+#[test]
+fn a_pending_pin_that_the_token_does_not_like_stays_unless_a_login_with_it_is_refused() {
+    let record = Pin { pending: Some(bytes("pending")), current_proven: true, ..due("current") };
+    let mut login = disliked(record.clone(), Event::Unchanged);
+    login.next(Event::LoggedIn, 1);
+    assert_eq!((&login.pin.current, &login.pin.pending), (&bytes("pending"), &None));
+    for (event, why) in [
+        (Event::Expired, LoginRefusal::Expired),
+        (Event::LockedOut, LoginRefusal::Locked),
+        (Event::LoginNotJudged, LoginRefusal::NotJudged),
+    ] {
+        let mut login = disliked(record.clone(), Event::Unchanged);
+        assert_eq!(login.next(event, 1), Next::Do(Step::RecordOutcome));
+        assert_eq!(login.next(Event::Recorded, 1), Next::Stop(why));
+        assert_eq!((&login.pin.current, &login.pin.pending), (&record.current, &record.pending), "{why:?}");
+    }
+    // On record as refused, perhaps by a lock, and not tried again: nothing takes its place.
+    let refused = Pin { pending_refused: true, ..record };
+    let mut login = expired(POLICY, refused.clone());
+    for event in [Event::Expired, Event::Made(bytes("new")), Event::Recorded] {
+        login.next(event, 1);
+    }
+    assert_eq!(login.next(Event::Unchanged, 1), Next::Do(Step::RecordUnchanged));
+    assert_eq!(login.pin, refused);
 }
 
 /// The pending one itself has to be changed: the others are tried before its place is needed.
@@ -295,5 +365,31 @@ proptest! {
         let outcome = simulation.run(None);
         prop_assert!(matches!(outcome, Some(Next::Done | Next::Stop(LoginRefusal::Spent))), "{outcome:?} {simulation:?}");
         prop_assert!(simulation.knows_the_pin());
+    }
+
+    /// A PIN of a rotation that was broken off is not to the token's liking, and wherever the daemon dies meanwhile: what
+    /// is the token's stays on record, and without a crash it is let in.
+    #[test]
+    fn no_crash_loses_a_pin_beside_one_that_the_token_does_not_like(
+        blind in any::<bool>(),
+        taken in any::<bool>(),
+        crashes in prop::collection::vec((0..16_usize, any::<bool>()), 0..5),
+    ) {
+        let mut simulation = Simulation::rotated();
+        simulation.record.pending = Some(bytes("short"));
+        simulation.disliked = Some(bytes("short"));
+        (simulation.expired, simulation.blind) = (true, blind);
+        if taken {
+            simulation.token_pin = bytes("short");
+        }
+        let whole = crashes.is_empty();
+        for (step, after) in crashes {
+            simulation.run(Some(Crash { step, after }));
+            prop_assert!(simulation.knows_the_pin(), "{simulation:?}");
+            prop_assert!(simulation.most_wrong <= POLICY.tries, "{simulation:?}");
+        }
+        let outcome = simulation.run(None);
+        prop_assert!(simulation.knows_the_pin(), "{simulation:?}");
+        prop_assert!(!whole || blind || outcome == Some(Next::Done), "{outcome:?} {simulation:?}");
     }
 }
