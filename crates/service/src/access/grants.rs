@@ -80,9 +80,9 @@ impl Service {
         let wanted = Arc::new(Wanted { input, granting, grantee, retiring });
         let [said, looked, repeated] = [&wanted; 3].map(Arc::clone);
         let done = Done::default();
-        let again = Again::seen(&done, &wanted.input.name, move |core, call, key| {
-            repeated.made_before(core, call, key).is_some()
-        });
+        let name = &wanted.input.name;
+        let again = (!name.is_empty())
+            .then(|| Again::seen(&done, name, move |core, call, key| repeated.made_before(core, call, key).is_some()));
         let details = details
             .asking(move |core, say| said.proposal(core, say))
             .if_before(move |core, _, key| {
@@ -273,14 +273,12 @@ impl Wanted {
         Ok((terms, grantee, retiring))
     }
 
-    /// The grant of this name that the same caller has made with the same parameters.
+    /// The grant of this name that the same principal has made with the same parameters. Of administrators without a
+    /// principal it is not on record which of them made a grant.
     fn made_before(&self, core: &Core, call: &RequestContext, key: KeyId) -> Option<GrantId> {
-        if self.input.name.is_empty() {
-            return None;
-        }
+        let issuer = core.judged(call, |judge| judge.principal().map(|principal| principal.id.clone()))?;
         // What is wrong with it is told where it is looked at.
         let (terms, grantee, retiring) = self.checked(core).ok()?;
-        let (issuer, _) = issuer(core, call);
         let constraint = terms.constraint.as_ref().map(kept);
         let operations = || terms.operations.iter().map(|one| one.name());
         let catalogue = core.store().catalogue();

@@ -228,8 +228,8 @@ impl Named {
         Self { details: self.details.if_before(move |core, call, _| look(core, call)), ..self }
     }
 
-    /// The same, of a call that changes nothing where this look finds that it was carried out before.
-    pub(crate) fn unless_done(self, again: Again) -> Self {
+    /// The same, of a call that changes nothing where this look, if there is one, finds that it was carried out before.
+    pub(crate) fn unless_done(self, again: impl Into<Option<Again>>) -> Self {
         Self { details: self.details.unless_done(again), ..self }
     }
 
@@ -336,9 +336,9 @@ impl Details {
         Self { before: Some(Before(Arc::new(look))), ..self }
     }
 
-    /// The same, of a call that changes nothing where this look finds that it was carried out before.
-    pub(crate) fn unless_done(self, again: Again) -> Self {
-        Self { again: Some(again), ..self }
+    /// The same, of a call that changes nothing where this look, if there is one, finds that it was carried out before.
+    pub(crate) fn unless_done(self, again: impl Into<Option<Again>>) -> Self {
+        Self { again: again.into(), ..self }
     }
 
     pub(crate) fn parameters(&self) -> Parameters<'_> {

@@ -3,14 +3,16 @@
 //! Where others had approved the call, that is spent. The same call again changes nothing, so that it needs nobody: before
 //! others are asked, it is looked at whether everything is already as the call wants it. A call for which that was found
 //! changes nothing whatever happens meanwhile: it gives what is there, or fails. Else whoever repeats a call fast enough
-//! would have it carried out, behind somebody who has just undone it, without anybody's approval.
+//! would have it carried out, behind somebody who has just undone it, without anybody's approval. A key that a client token
+//! has begun counts as made: the same call finishes it, as the lifecycle does by itself.
 
 use std::fmt;
 use std::future::ready;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -49,8 +51,8 @@ type Look = dyn Fn(Core, RequestContext, KeyId) -> Answer + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct Again {
     done: Done,
-    /// What tells the call from others of its operation about the same resource: the name of what it makes, or its client
-    /// token.
+    /// What tells the call from others of its principal and operation about the same resource: the name of what it makes,
+    /// or its client token. Calls that make something and have neither are no repetitions of each other, and have no look.
     of: Arc<str>,
     look: Arc<Look>,
 }
@@ -98,23 +100,24 @@ impl Again {
 }
 
 /// Turns of calls that may be repetitions of each other: the second one looks when the first has ended.
-pub(crate) struct Turns([Mutex<()>; TURNS]);
+pub(crate) struct Turns {
+    places: [Mutex<()>; TURNS],
+    /// Other ones with each start: nobody works out which calls others have to wait for.
+    seed: RandomState,
+}
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
+        Self { places: std::array::from_fn(|_| Mutex::default()), seed: RandomState::new() }
     }
 }
 
 impl Turns {
-    async fn of(&self, operation: Operation, named: &Named, again: &Again) -> Option<MutexGuard<'_, ()>> {
-        let mut hasher = DefaultHasher::new();
-        (operation.name(), &*named.arn, &*again.of).hash(&mut hasher);
-        let at = usize::try_from(hasher.finish()).unwrap_or(usize::MAX) % TURNS;
-        match self.0.get(at) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
+    /// The turn of a call that is this one, if it comes in the time that is left.
+    async fn of(&self, call: impl Hash, left: Duration) -> Result<Option<MutexGuard<'_, ()>>, Error> {
+        let at = usize::try_from(self.seed.hash_one(call)).unwrap_or(usize::MAX) % TURNS;
+        let Some(turn) = self.places.get(at) else { return Ok(None) };
+        tokio::time::timeout(left, turn.lock()).await.map(Some).map_err(|_| Error::late())
     }
 }
 
@@ -127,7 +130,8 @@ pub(crate) enum Seen<'a> {
 }
 
 impl Core {
-    /// Looks whether a call that others have to approve was carried out before, once any of the same kind has ended.
+    /// Looks whether a call that others have to approve was carried out before, once any of the same kind has ended. Fails
+    /// where that takes until the call's deadline; nothing is spent by then.
     pub(super) async fn seen_again(
         &self,
         call: &RequestContext,
@@ -135,10 +139,29 @@ impl Core {
         named: &Named,
     ) -> Result<Seen<'_>, Error> {
         let Some(again) = named.again() else { return Ok(Seen::New(None)) };
-        let turn = self.repetitions().of(operation, named, again).await;
+        let requester = self.keyring().party(&call.principal).0.to_owned();
+        let left = call.deadline.saturating_duration_since(self.clock().now());
+        let this = (requester.as_str(), operation.name(), &*named.arn, &*again.of);
+        let turn = self.repetitions().of(this, left).await?;
         match again.is_done(self, call, named.key_or_none()).await? {
             true => Ok(Seen::Done),
             false => Ok(Seen::New(turn)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_that_does_not_come_in_time_is_late() {
+        let turns = Turns::default();
+        let call = ("anna", "EnableKey", "arn", "");
+        let first = turns.of(call, Duration::ZERO).await.unwrap();
+        let late = turns.of(call, Duration::from_millis(1)).await.unwrap_err();
+        assert_eq!((late.exception, late.retryable), (Exception::DependencyTimeout, true));
+        drop(first);
+        assert!(turns.of(call, Duration::ZERO).await.unwrap().is_some());
     }
 }

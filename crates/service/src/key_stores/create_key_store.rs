@@ -7,7 +7,6 @@ use crate::core::cluster_registry::ClusterSpec;
 use crate::core::notes::Notes;
 use crate::core::pin_record::said_of;
 use crate::core::proposal::Proposal;
-use crate::core::repeated::{Again, Done};
 use crate::core::{Core, validate};
 use crate::key_stores::inspect::inspect;
 use crate::{Error, RequestContext, Service};
@@ -54,12 +53,9 @@ impl Service {
         let notes = Notes::default();
         let looked = Arc::clone(&input);
         let resource = self.core.arn_of(Operation::CreateKeyStore, "").noting(&notes).asking(proposal);
-        let (done, repeated) = (Done::default(), Arc::clone(&input));
-        let again = Again::recorded(&done, &input.name, move |core, _| {
-            let input = Arc::clone(&repeated);
-            async move { input.was_made(&core).await }
-        });
-        let resource = resource.if_before(move |core, _| looked.checked(core).map(drop)).unless_done(again);
+        // Whether the same call has made the store before is told to nobody whose call others have not approved: a call
+        // that has only the PIN right would need nobody, and one that has it wrong would.
+        let resource = resource.if_before(move |core, _| looked.checked(core).map(drop));
         let core = self.core.clone();
         self.core
             .on_one(call, Operation::CreateKeyStore, resource, async move {
@@ -69,9 +65,6 @@ impl Service {
                 if let Some(twin) = twin(&core, &cluster, &input).await? {
                     answer(&twin);
                     return Ok(twin);
-                }
-                if done.is_found() {
-                    return Err(Done::gone("the key store"));
                 }
                 let (spec, anchor) = input.is_possible(&core, &cluster)?;
                 inspect(&core, &spec, &anchor, Exception::IncorrectTrustAnchor).await?;
@@ -110,13 +103,6 @@ impl CreateKeyStoreInput {
         Ok(cluster)
     }
 
-    /// Whether the same call has made it.
-    async fn was_made(&self, core: &Core) -> Result<bool, Error> {
-        // What is wrong with it is told where it is looked at.
-        let Ok(cluster) = self.checked(core) else { return Ok(false) };
-        Ok(twin(core, &cluster, self).await?.is_some())
-    }
-
     /// Whether there is nothing in the way of a new store.
     fn is_possible(&self, core: &Core, cluster: &ClusterId) -> Result<(Arc<ClusterSpec>, TrustAnchor), Error> {
         is_free(core, &self.name, cluster)?;
@@ -140,7 +126,8 @@ impl CreateKeyStoreInput {
     }
 }
 
-/// The store that this very call has made before, if nobody has connected it since.
+/// The store that this very call has made before, if nobody has connected it since. Who made it is not on record: whoever
+/// may make key stores, and knows all else of it, is told whether a PIN is its.
 async fn twin(core: &Core, cluster: &ClusterId, input: &CreateKeyStoreInput) -> Result<Option<KeyStoreId>, Error> {
     let Some(store) = input.same(core, cluster) else { return Ok(None) };
     let pins = core.store().pins(&store.id).await.map_err(Error::of_store)?;

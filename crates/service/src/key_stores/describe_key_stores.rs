@@ -73,14 +73,11 @@ impl Service {
         // A store that is named is asked about, by its name as by its id. Which one has the name is looked at once: what is
         // shown is what was asked about.
         let named = match (id, name) {
-            ("", name) if !name.is_empty() => Some(self.core.store().catalogue().key_store_named(name).cloned()),
+            ("", name) if !name.is_empty() => Some(self.key_store_shown(call, name)),
             _ => None,
         };
         let resource = match &named {
-            Some(store) => {
-                let id = store.as_ref().map(|store| store.id.as_str());
-                Named::key_store_called(self.core.scope(), id, name)
-            }
+            Some(store) => self.key_store_called(store.as_deref(), name),
             None => self.core.arn_of(Operation::DescribeKeyStores, id),
         };
         let resource = resource.asking(move |_, say| say.text("customKeyStoreName", &said.0).page(limit, &said.1));
@@ -108,6 +105,21 @@ impl Service {
                 Ok(Page { items: page.items.into_iter().map(with_health).collect(), next_marker: page.next_marker })
             })
             .await
+    }
+
+    /// The key store of this name, as far as the caller is to know of it. Whoever is told that there is no store of a name
+    /// where there is none, and may not see the one that has this name, is told the same of it.
+    fn key_store_shown(&self, call: &RequestContext, name: &str) -> Option<Arc<KeyStore>> {
+        let store = self.core.store().catalogue().key_store_named(name).cloned()?;
+        let may_see = |store: Option<&KeyStore>| {
+            self.key_store_called(store, name).is_allowed(&self.core, call, Operation::DescribeKeyStores).is_ok()
+        };
+        (may_see(Some(&store)) || !may_see(None)).then_some(store)
+    }
+
+    /// What permission is asked about, of a store that is looked for by its name.
+    fn key_store_called(&self, store: Option<&KeyStore>, name: &str) -> Named {
+        Named::key_store_called(self.core.scope(), store.map(|store| store.id.as_str()), name)
     }
 }
 

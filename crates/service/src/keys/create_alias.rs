@@ -39,9 +39,12 @@ impl Service {
             })
         };
         let (done, repeated) = (Done::default(), Arc::new(input.clone()));
-        let again = Again::recorded(&done, &input.client_token, move |core, call| {
-            let input = Arc::clone(&repeated);
-            async move { was_made(&core, &call, &input).await }
+        let token = &input.client_token;
+        let again = (!token.is_empty()).then(|| {
+            Again::recorded(&done, token, move |core, call| {
+                let input = Arc::clone(&repeated);
+                async move { was_made(&core, &call, &input).await }
+            })
         });
         let notes = Notes::default();
         let alias = self.core.arn_of(operation, &input.alias_name).noting(&notes);

@@ -54,9 +54,12 @@ impl Service {
         let wanted = Arc::new(Wanted { input, tagged, store: Meant::default(), names: Meant::default() });
         let [said, looked, repeated] = [&wanted; 3].map(Arc::clone);
         let done = Done::default();
-        let again = Again::recorded(&done, &wanted.input.client_token, move |core, call| {
-            let wanted = Arc::clone(&repeated);
-            async move { wanted.was_made(&core, &call).await }
+        let token = &wanted.input.client_token;
+        let again = (!token.is_empty()).then(|| {
+            Again::recorded(&done, token, move |core, call| {
+                let wanted = Arc::clone(&repeated);
+                async move { wanted.was_made(&core, &call).await }
+            })
         });
         let resource = named
             .asking(move |core, say| said.proposal(core, say))
@@ -139,9 +142,6 @@ impl Wanted {
 
     /// Whether the same client token has begun it.
     async fn was_made(&self, core: &Core, call: &RequestContext) -> Result<bool, Error> {
-        if self.input.client_token.is_empty() {
-            return Ok(false);
-        }
         // What is wrong with it is told where it is looked at.
         let Ok(checked) = self.checked(core, call) else { return Ok(false) };
         match token_of(core, call, &self.input, &checked) {

@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::approvals::{approvals, approve, arn, asked, attach, bench, by, created, principal};
-use super::bench::{Bench, exception};
+use super::bench::{Bench, SPARE, anchor, exception};
 use crate::core::access::Named;
 use crate::core::directory::default_document;
+use crate::core::pin_record::said_of;
 use crate::core::repeated::{Again, Done};
-use crate::{CreateAliasInput, CreateGrantInput, CreateKeyInput, Error, PutKeyPolicyInput};
+use crate::{CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput, Error, PutKeyPolicyInput};
+use cluster::kmsuser::Said;
 use model::exception::Exception;
-use model::id::KeyId;
+use model::id::{HsmId, KeyId, KeyStoreId};
 use model::operation::Operation;
+use model::secret::Secret;
+use store::NewKeyStore;
 use store::access::ApprovalState;
 
 fn with_token(token: &str) -> CreateKeyInput {
@@ -184,6 +188,42 @@ async fn a_named_grant_is_given_again_to_who_made_it() {
     asked(service.create_grant(&anna, grant("Encrypt", "")).await.map(drop));
     service.revoke_grant(&by(&bench, "admin"), &key, made.as_str(), false).await.unwrap();
     asked(service.create_grant(&anna, grant("Encrypt", "one")).await.map(drop));
+    // Administrators without a principal are one issuer: what one has made is no other one's call.
+    service.set_administrators(["cn:admin", "cn:other"].map(str::to_owned).into());
+    let [admin, other] = ["admin", "other"].map(|name| by(&bench, name));
+    let id = asked(service.create_grant(&admin, grant("Encrypt", "two")).await.map(drop));
+    approve(&bench, "bert", &id).await.unwrap();
+    service.create_grant(&admin, grant("Encrypt", "two")).await.unwrap();
+    for call in [&admin, &other] {
+        asked(service.create_grant(call, grant("Encrypt", "two")).await.map(drop));
+    }
+}
+
+/// Whether a PIN is that of a key store that is there already is told to nobody whose call others have not approved.
+#[tokio::test]
+async fn a_key_store_s_pin_cannot_be_tried_without_an_approval() {
+    let bench = bench().await;
+    let (service, anna, trust_anchor) = (&bench.service, by(&bench, "anna"), anchor());
+    let (right, wrong) = (Secret::new(b"90713582".to_vec()), Secret::new(b"90713583".to_vec()));
+    let (id, hsm) = (KeyStoreId::random(), HsmId::from("hsm-c"));
+    let said = Said { pin: Some(&right), was_reset: None };
+    let pin = said_of(&service.core, &id, &[], &hsm, said).unwrap().unwrap().after;
+    let (of, name, cluster, of_anchor) = (id.clone(), "spare".into(), SPARE.into(), trust_anchor.clone());
+    let new = NewKeyStore { id: of, name, cluster, trust_anchor: of_anchor, pins: vec![(hsm, pin)] };
+    bench.store.create_key_store(new).await.unwrap();
+    let create = async |pin: &Secret| {
+        let (name, cluster_id, trust_anchor) = ("spare".into(), SPARE.into(), trust_anchor.clone());
+        let password = Secret::new(pin.expose().to_vec());
+        service.create_key_store(&anna, CreateKeyStoreInput { name, cluster_id, trust_anchor, password }).await
+    };
+    assert_eq!(create(&right).await.unwrap(), id);
+    assert_eq!(exception(create(&wrong).await), Exception::CustomKeyStoreNameInUse);
+    service.set_approvals(approvals(&[Operation::CreateKeyStore], 1));
+    let asked_right = asked(create(&right).await);
+    asked(create(&wrong).await);
+    assert_eq!(waiting(&bench), 2);
+    approve(&bench, "bert", &asked_right).await.unwrap();
+    assert_eq!(create(&right).await.unwrap(), id);
 }
 
 /// Whoever repeats a call that changes nothing does not undo what somebody does meanwhile.
