@@ -110,14 +110,13 @@ fn agrees(place: &Place, first: u64, later: &[u64], number: u64) -> Result<bool,
 }
 
 /// When the journal's folder was changed last, and which one it is.
-type Stamp = Option<(u64, i64, i64)>;
+type Stamp = Option<(u64, i64, u64)>;
 
 fn stamp(place: &Place) -> Result<Stamp, Unreadable> {
     let directory = place.directory();
     let Some(root) = root(directory).map_err(Unreadable::at(directory))? else { return Ok(None) };
     let found = within::look(root.as_fd(), Path::new(JOURNAL)).map_err(Unreadable::at(&directory.join(JOURNAL)))?;
-    #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
-    Ok(found.map(|stat| (stat.st_ino as u64, stat.st_mtime as i64, stat.st_mtime_nsec as i64)))
+    Ok(found.map(|stat| (stat.st_ino, stat.st_ctime, stat.st_ctime_nsec)))
 }
 
 /// The journal's files for whoever goes through what heads are over. That was in them before they were listed, so they are listed

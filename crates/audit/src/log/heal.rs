@@ -55,9 +55,10 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     for stale in segments.iter().filter(|stale| stale.first > from) {
         unless_a_folder(shared, &stale.path, || shared.disk.remove(&stale.path))?;
     }
-    for lost in segments.iter().filter(|kept| kept.first < from) {
-        if sync::in_place(shared, lost, lost.length.load(Ordering::Acquire)).is_err() {
-            set_aside(shared, lost)?;
+    // Closed bundles have all that is missed of those from the lost one on.
+    for kept in segments.iter().filter(|kept| (stays..from).contains(&kept.first)) {
+        if sync::in_place(shared, kept, kept.length.load(Ordering::Acquire)).is_err() {
+            set_aside(shared, kept)?;
         }
     }
     // Before anybody is told that it is kept: one that came back after a power failure would be read in its place.
