@@ -84,7 +84,7 @@ const BACKLOG: u32 = 4_096;
 const SENT_BYTES: u32 = 256 << 10;
 /// How long the kernel keeps that, also of connections that were ended here.
 const SENT_MILLIS: u32 = 30_000;
-/// What workers get to finish, log out and leave.
+/// What workers get to finish, log out and leave; and what the metadata get, once to take up what is left and once to be closed.
 const STOP: Duration = Duration::from_secs(10);
 /// What a stop may take beyond its own limits, until systemd loses patience.
 const STOP_MARGIN: Duration = Duration::from_secs(20);
@@ -335,7 +335,7 @@ async fn run(
     shutdown.await;
     tracing::info!("shutting down: not ready any more, calls are let finish");
     watchdog.stopping();
-    systemd.stopping(config.limits.drain * 2 + STOP + STOP_MARGIN);
+    systemd.stopping(config.limits.drain * 2 + STOP * 3 + audit::END + STOP_MARGIN);
     ops.draining.store(true, Ordering::Release);
     following_health.abort();
     health.set_serving(false).await;

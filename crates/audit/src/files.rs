@@ -18,7 +18,9 @@ use rustix::fs::OFlags;
 use tlog_tiles::tlog::Hash;
 
 pub use self::bundle::{Bundle, Bundles};
-pub(crate) use self::journal::{Journal, as_they_are, journals};
+#[cfg(test)]
+pub(crate) use self::journal::READ;
+pub(crate) use self::journal::{Journal, Listed, as_they_are, journals};
 use super::{layout, within};
 
 /// Bytes of a hash.

@@ -8,13 +8,17 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
 
 /// Most names that are read of one folder: more were not put there by a log.
 pub(crate) const NAMES: usize = 1 << 17;
+
+/// So much of one name is put aside at most: more is somebody's doing, and for somebody to look at.
+const ASIDE: u32 = 1_000;
 
 /// A folder below the directory, or the directory itself.
 pub(crate) enum Folder<'a> {
@@ -76,6 +80,35 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, access: OFlags) -> io::Res
     Ok(file.into())
 }
 
+/// Gives what is at this path, whatever it is, a name that nothing has: its own with `.apart` behind it, and a number behind that
+/// where something was put aside before. Nothing is opened for it. Says where it is now.
+pub(crate) fn set_aside(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
+    let (folder, name) = parent(root, path)?;
+    for number in 0..ASIDE {
+        let mut aside = name.to_owned();
+        aside.push(".apart");
+        if number > 0 {
+            aside.push(format!(".{number}"));
+        }
+        let renamed = match rustix::fs::renameat_with(&folder, name, &folder, &aside, RenameFlags::NOREPLACE) {
+            // Not every file system can look and rename at once.
+            Err(Errno::INVAL) => match rustix::fs::statat(&folder, &aside, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(Errno::EXIST),
+                Err(Errno::NOENT) => rustix::fs::renameat(&folder, name, &folder, &aside),
+                Err(error) => Err(error),
+            },
+            renamed => renamed,
+        };
+        match renamed {
+            Ok(()) => return Ok(path.with_file_name(aside)),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let why = "what is there cannot be put aside: too much of its name was before; move that away";
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+}
+
 /// All of a file, which has at most so many bytes.
 pub(crate) fn read_all(file: File, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -130,11 +163,10 @@ impl Directory {
         put_at(self.0.as_fd(), (temporary, path), bytes, mode, synced)
     }
 
-    /// Gives what is at this path, whatever it is, another name, in place of a file that has that. Nothing is opened for it.
-    pub fn set_aside(&self, path: &Path, aside: &Path) -> io::Result<()> {
-        let root = self.0.as_fd();
-        let ((source, name), (target, new)) = (parent(root, path)?, parent(root, aside)?);
-        Ok(rustix::fs::renameat(source, name, target, new)?)
+    /// Gives what is at this path, whatever it is, a name that nothing has: its own with `.apart` behind it, and a number where
+    /// something was put aside before. Nothing is opened for it. Says where it is now.
+    pub fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+        set_aside(self.0.as_fd(), path)
     }
 }
 

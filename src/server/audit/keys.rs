@@ -19,8 +19,6 @@ use telemetry::sampled::{self, Line};
 const SHOW: Duration = Duration::from_secs(2);
 /// Most bytes of the file that are read.
 const BYTES: usize = 16 << 20;
-/// Where what is no such file is put, in the log's directory.
-const ASIDE: &str = "keys.json.apart";
 
 /// The file of public keys, as far as it is known.
 #[derive(Default)]
@@ -92,12 +90,12 @@ fn keep(
         Ok(Some(found)) if PublicKeys::from_json(&found).is_ok() => {}
         // A damaged one may still tell somebody which keys have signed before; and a pipe or a folder cannot be replaced.
         Ok(Some(_)) | Err(_) => {
+            let aside = directory.set_aside(path)?;
             tracing::warn!(
-                aside = ASIDE,
-                "what bears the name of the audit log's public keys is no such file; it is put aside, and they are written \
+                aside = %aside.display(),
+                "what bears the name of the audit log's public keys is no such file; it was put aside, and they are written \
                  anew"
             );
-            directory.set_aside(path, Path::new(ASIDE))?;
         }
     }
     directory.put(Path::new(".keys.json.new"), path, &text, 0o644, true)?;
@@ -193,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::open(folder.path()).unwrap();
         let (log, hsm) = (LogKey::generate("o").unwrap(), LogKey::generate("o/hsm-a").unwrap());
-        let (file, aside) = (folder.path().join("keys.json"), folder.path().join(ASIDE));
+        let (file, aside) = (folder.path().join("keys.json"), folder.path().join("keys.json.apart"));
         let text = keep(&directory, log.verifier(), &[shown(&[("hsm-a", &hsm)], "one")], None).unwrap();
         let again = |case: &str| {
             assert_eq!(keep(&directory, log.verifier(), &[], Some(&text)).unwrap(), text, "{case}");
@@ -213,6 +211,8 @@ mod tests {
         let (pipe, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
         rustix::fs::mknodat(rustix::fs::CWD, &file, pipe, mode, 0).unwrap();
         again("a pipe");
+        assert_eq!(std::fs::read(&aside).unwrap(), text[..text.len() / 2], "what was put aside before stays");
+        assert!(std::fs::symlink_metadata(folder.path().join("keys.json.apart.1")).is_ok());
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
         again("a link");

@@ -48,6 +48,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 const NOTE: Duration = Duration::from_secs(60);
 /// What the end may take: the last head, with the signatures of HSMs.
 const CLOSE: Duration = Duration::from_secs(10);
+/// What noting that head in the database may take then: somebody else may have the database, or its disk not answer.
+const NOTED: Duration = Duration::from_secs(5);
+/// What all of [`Audit::close`] may take.
+pub(super) const END: Duration = CLOSE.saturating_add(NOTED).saturating_add(sinks::END);
 
 /// The daemon's audit log. Cheap to clone.
 #[derive(Clone)]
@@ -183,7 +187,10 @@ impl Audit {
         if tokio::time::timeout(CLOSE, closing).await.is_err() {
             tracing::warn!("the audit log takes long to close; the next start puts in order what is left");
         }
-        self.write_head(&opened).await;
+        // An older head is good for less; and what comes behind this must not wait.
+        if tokio::time::timeout(NOTED, self.write_head(&opened)).await.is_err() {
+            tracing::warn!("the database takes long to note the last head of the audit log; it has an older one");
+        }
     }
 
     fn opened(&self) -> Option<Arc<Opened>> {

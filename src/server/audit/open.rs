@@ -66,8 +66,10 @@ impl Audit {
             None => self.first(&directory).await?,
         };
         let AuditLog { number, origin, sealed, head, .. } = log;
-        // Whoever reads it knows from here on that there is a log, and of how many records at least.
-        self.is_known(&origin, None, head.map_or(0, |head| head.size));
+        let key = opened_key(&self.0.seals.load(), &origin, sealed.as_deref());
+        // Whoever reads it knows from here on that there is a log, whose it is, and of how many records at least.
+        self.is_known(&origin, key.as_ref().ok().map(LogKey::verifier), head.map_or(0, |head| head.size));
+        let key = key?;
         let there = directory.try_exists().map_err(|error| not_looked_at(&directory, &error))?;
         if head.is_some() && !there {
             return Err(format!(
@@ -75,8 +77,6 @@ impl Audit {
                 directory.display()
             ));
         }
-        let key = opened_key(&self.0.seals.load(), &origin, sealed.as_deref())?;
-        self.is_known(&origin, Some(key.verifier()), 0);
         make(&directory).map_err(|error| format!("{} cannot be made ({error})", directory.display()))?;
         let verifier = key.verifier().clone();
         let settings = Settings {
@@ -96,7 +96,7 @@ impl Audit {
     }
 
     fn is_known(&self, origin: &str, verifier: Option<&VerifierKey>, size: u64) {
-        let known = Known { origin: origin.to_owned(), verifier: verifier.cloned(), directory: None };
+        let known = Known::now(self.0.known.load_full().as_deref(), origin, verifier);
         self.0.known.store(Some(Arc::new(known)));
         self.is_signed(size);
     }

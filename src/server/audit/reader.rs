@@ -32,10 +32,18 @@ pub(super) struct Reader {
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) origin: String,
-    /// Its key; absent while that cannot be unsealed.
+    /// Its key; absent while that was never unsealed. Nothing is read until then: by its name alone another log could pass for it.
     pub(super) verifier: Option<VerifierKey>,
     /// Where it is written to; absent while it is not open.
     pub(super) directory: Option<Directory>,
+}
+
+impl Known {
+    /// What is known by now of a log that is not open. A key that cannot be unsealed any more is still its key.
+    pub(super) fn now(before: Option<&Self>, origin: &str, verifier: Option<&VerifierKey>) -> Self {
+        let kept = before.filter(|before| before.origin == origin).and_then(|before| before.verifier.as_ref());
+        Self { origin: origin.to_owned(), verifier: verifier.or(kept).cloned(), directory: None }
+    }
 }
 
 impl Audit {
@@ -69,7 +77,7 @@ impl AuditReader for Reader {
     }
 
     fn keys(&self) -> Result<String, NotRead> {
-        let known = self.known()?;
+        let (known, verifier) = self.known()?;
         let unread = |why: String| trouble(&format!("the file of public keys cannot be read: {why}"));
         // By the handle: keys that another directory has are another log's.
         let directory = match &known.directory {
@@ -81,8 +89,7 @@ impl AuditReader for Reader {
             .map_err(|_| unread("it is no text".to_owned()))?;
         // What cannot be checked is of no use to anybody.
         let keys = PublicKeys::from_json(text.as_bytes()).map_err(|error| unread(error.to_string()))?;
-        let is_its = known.verifier.is_none_or(|verifier| keys.log == verifier.to_string());
-        if keys.origin != known.origin || !is_its {
+        if keys.origin != known.origin || keys.log != verifier.to_string() {
             return Err(unread("it is another log's".to_owned()));
         }
         Ok(text)
@@ -122,14 +129,21 @@ impl AuditReader for Reader {
 }
 
 impl Reader {
-    fn known(&self) -> Result<Known, NotRead> {
-        (self.known)().ok_or_else(|| trouble("it could not be opened yet, and which one it is is not known"))
+    fn known(&self) -> Result<(Known, VerifierKey), NotRead> {
+        let known =
+            (self.known)().ok_or_else(|| trouble("it could not be opened yet, and which one it is is not known"))?;
+        match known.verifier.clone() {
+            Some(verifier) => Ok((known, verifier)),
+            None => Err(trouble(
+                "its key could not be opened yet, and without that nobody can tell whether it is the right one",
+            )),
+        }
     }
 
     /// The newest head of the log, if it is the log that is where it should be. A log that is away for a while is not one without
     /// records, and another one is not read in its place.
     fn newest(&self) -> Result<Option<Checkpoint>, NotRead> {
-        let known = self.known()?;
+        let (known, verifier) = self.known()?;
         // Before the head is read: it is of so many records, or of more.
         let least = *self.signed.borrow();
         let path = self.place.directory();
@@ -142,8 +156,7 @@ impl Reader {
         }
         match prove::checkpoint(&self.place) {
             Ok(newest) => {
-                let is_its = known.verifier.is_none_or(|verifier| newest.signed_by(&verifier) == Signed::Well);
-                if newest.origin() != known.origin || !is_its {
+                if newest.origin() != known.origin || newest.signed_by(&verifier) != Signed::Well {
                     return Err(trouble("another log is where it was"));
                 }
                 if newest.head().size < least {
@@ -317,11 +330,30 @@ mod tests {
             assert!(matches!(reader.keys(), Err(NotRead::Trouble(why)) if why.contains("another log's")));
         }
         let path = written("log", key("o"));
-        is_trouble(&reader(&path, 6, None), "fewer records than the 6 that were signed");
         std::fs::write(path.join(KEYS), keys(key("o"))).unwrap();
+        // Without its key nobody can tell which one it is.
+        let known = Known::now(None, "o", None);
+        let without = Reader { known: Box::new(move || Some(known.clone())), ..reader(&path, 5, None) };
+        is_trouble(&without, "its key could not be opened yet");
+        assert!(
+            matches!(without.keys(), Err(NotRead::Trouble(why)) if why.contains("its key could not be opened yet"))
+        );
+        is_trouble(&reader(&path, 6, None), "fewer records than the 6 that were signed");
         let reader = reader(&path, 5, None);
         assert!(asked(&reader).iter().all(Result::is_ok) && reader.keys().is_ok(), "it is read while it is not open");
         std::fs::remove_file(path.join("checkpoint")).unwrap();
         is_trouble(&reader, "its newest head is gone");
+    }
+
+    #[test]
+    fn a_key_stays_known_and_is_never_another_log_s() {
+        let (one, other) = (key("o"), LogKey::from_seed("o", &[8; 32]).unwrap());
+        let first = Known::now(None, "o", Some(one.verifier()));
+        let is = |known: &Known, of: Option<&LogKey>| {
+            known.verifier.as_ref().map(ToString::to_string) == of.map(|key| key.verifier().to_string())
+        };
+        assert!(is(&Known::now(Some(&first), "o", None), Some(&one)));
+        assert!(is(&Known::now(Some(&first), "o", Some(other.verifier())), Some(&other)));
+        assert!(is(&Known::now(Some(&first), "p", None), None));
     }
 }

@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What passing on the last records may take at the end; what is left is passed on after the next start.
 const LAST: Duration = Duration::from_secs(2);
 /// What the end waits for that, and for the positions to be written.
-const END: Duration = Duration::from_secs(5);
+pub(super) const END: Duration = Duration::from_secs(5);
 
 /// How each sink was when it was looked at last.
 #[derive(Default)]

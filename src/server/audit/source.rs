@@ -77,7 +77,12 @@ impl Files {
             self.search = Some(Search { from, next: stop });
             return Ok(Chunk { first: from, records: Vec::new() });
         }
-        self.found(from, last * FULL, end)
+        let later = last * FULL;
+        // It begins before the gap: what is there of it was given out already, and would be again and again.
+        if later <= from {
+            return Err(lost());
+        }
+        self.found(from, later, end)
     }
 
     /// What is behind the gap; as long as what is before it is not there: a directory that was away and is back has all of them.
@@ -142,6 +147,9 @@ mod tests {
 
     use super::*;
     use audit::layout;
+    use audit::log::{Class, Leaves, Log, Settings};
+    use audit::note::LogKey;
+    use model::clock::Clock;
 
     fn files(directory: &Path) -> Files {
         Files::new(directory, Box::new(|| Ok(())))
@@ -197,6 +205,32 @@ mod tests {
         fs::remove_file(bundle(folder.path(), last)).unwrap();
         assert!(files.read(5, end).unwrap_err().contains("record 5"));
         assert!(files.search.is_none());
+    }
+
+    /// A gap within the newest bundle is an error, and no reason to give out what is before it once more.
+    #[test]
+    fn a_gap_in_the_newest_bundle_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), 0);
+        let whole = bundle(folder.path(), 0);
+        let bytes = fs::read(&whole).unwrap();
+        let narrow = folder.path().join(layout::bundle(0, 5));
+        fs::create_dir_all(narrow.parent().unwrap()).unwrap();
+        fs::write(narrow, &bytes[..50]).unwrap();
+        fs::remove_file(whole).unwrap();
+        let log = LogKey::generate("o").unwrap();
+        let journal = folder.path().join("of-another");
+        let opened =
+            Log::open(Settings::new(journal.clone(), "o".to_owned(), Clock::system()), log, Arc::new(()), None);
+        let opened = opened.unwrap();
+        opened.append(Leaves::one(b"a record").unwrap(), Class::Data).wait().unwrap();
+        opened.close();
+        fs::create_dir_all(folder.path().join(layout::JOURNAL)).unwrap();
+        fs::copy(journal.join(layout::journal(0)), folder.path().join(layout::journal(10))).unwrap();
+        let mut files = files(folder.path());
+        assert_eq!(files.read(0, 11).unwrap().records.len(), 5);
+        assert_eq!(files.read(10, 11).unwrap().records, [b"a record".to_vec()]);
+        assert!(files.read(5, 11).unwrap_err().contains("record 5"));
     }
 
     /// While the log is somewhere else, nothing is read of what has its place.

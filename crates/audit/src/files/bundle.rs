@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tlog_tiles::tlog::{Hash, record_hash};
 
-use super::{Journal, LOOKS, Place, Unreadable, WIDTH, has_bundle, read_into, widths};
+use super::{LOOKS, Listed, Place, Unreadable, WIDTH, has_bundle, read_into, widths};
 use crate::layout::{self, RECORD_BYTES};
 
 /// Bytes of a length.
@@ -146,14 +146,17 @@ fn walk(bytes: &[u8], from: usize, most: usize) -> (Vec<Range<usize>>, usize) {
     (records, at)
 }
 
-/// Reads a log's bundles, one after the other.
+/// Reads a log's bundles, one after the other. Of what comes out of the journal, only what was in it when its files were first
+/// looked for is sure to be found: whatever a head is over that was read before.
 pub struct Bundles {
     place: Place,
     bundle: Bundle,
     compressed: Vec<u8>,
     decompressor: zstd::bulk::Decompressor<'static>,
-    /// Behind the last record that was taken from the journal: who goes on there need not read it from its beginning again.
-    journal: Option<Journal>,
+    /// The journal's files, once something was looked for in them.
+    journal: Option<Listed>,
+    /// The bundle in memory, where it comes out of the journal: one that is wanted twice is not read there twice.
+    from_journal: Option<u64>,
 }
 
 impl Bundles {
@@ -166,14 +169,17 @@ impl Bundles {
             compressed: Vec::new(),
             decompressor,
             journal: None,
+            from_journal: None,
         })
     }
 
     /// Loads a bundle of which at least so many records are wanted: whole, compressed, from the archive, not whole yet, or
     /// out of the journal, the first of these that has enough. Absent where none has any.
     pub fn load(&mut self, index: u64, wanted: usize) -> Result<Option<&mut Bundle>, Unreadable> {
-        if !self.load_file(index, wanted)? {
+        let is_loaded = self.from_journal == Some(index) && self.bundle.whole && self.bundle.len() >= wanted;
+        if !is_loaded && !self.load_file(index, wanted)? {
             self.add_from_journal(index)?;
+            self.from_journal = Some(index);
         }
         Ok((!self.bundle.is_empty() || !self.bundle.whole).then_some(&mut self.bundle))
     }
@@ -187,6 +193,7 @@ impl Bundles {
     /// Loads a bundle out of a file that has at least so many records, or is said to be whole; false where there is none. Looked for
     /// more than once: one that is not whole is taken away when it is, which may be between a look for the one and for the other.
     pub(crate) fn load_file(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
+        self.from_journal = None;
         let whole = layout::bundle(index, layout::FULL as u32);
         let mut folders = vec![self.place.directory.clone()];
         folders.extend(self.place.archive.clone());
@@ -241,6 +248,7 @@ impl Bundles {
     }
 
     fn load_whole(&mut self, folder: &Path, path: &Path) -> Result<bool, Unreadable> {
+        self.from_journal = None;
         let read = read_into(folder, path, BUNDLE_BYTES, &mut self.bundle.bytes);
         if read.map_err(Unreadable::at(&folder.join(path)))? {
             self.bundle.split();
@@ -270,18 +278,13 @@ impl Bundles {
     fn add_from_journal(&mut self, index: u64) -> Result<(), Unreadable> {
         let first = index.saturating_mul(layout::FULL);
         let bundle = &mut self.bundle;
+        let listed = match &mut self.journal {
+            Some(listed) => listed,
+            none => none.insert(Listed::now(&self.place)?),
+        };
         while bundle.whole && bundle.len() < WIDTH {
             let before = bundle.len();
-            let number = first + before as u64;
-            let mut found = self.journal.take().filter(|journal| journal.number() == number);
-            let goes_on = match &mut found {
-                Some(journal) => journal.is_newest(&self.place)? && journal.is_more()?,
-                None => false,
-            };
-            if !goes_on {
-                found = Journal::at(&self.place, number)?;
-            }
-            let Some(mut journal) = found else { break };
+            let Some(mut journal) = listed.take(&self.place, first + before as u64)? else { break };
             while bundle.len() < WIDTH
                 && let Some(entry) = journal.next()?
             {
@@ -290,9 +293,8 @@ impl Bundles {
                 bundle.bytes.extend(entry.record);
                 bundle.records.push(start..start + entry.record.len());
             }
-            let more = bundle.len() > before;
-            self.journal = Some(journal);
-            if !more {
+            listed.keep(journal);
+            if bundle.len() == before {
                 break;
             }
         }

@@ -1,5 +1,8 @@
 //! The journal: records that came after the last bundle, each behind its length and the beginning of its hash.
 
+#[cfg(test)]
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
@@ -18,6 +21,12 @@ const FILES: usize = 1_024;
 const HEAD_BYTES: usize = 2 + 8;
 /// So much is read at once: more than any record.
 const CHUNK: usize = 2 * RECORD_BYTES;
+
+#[cfg(test)]
+thread_local! {
+    /// How many bytes of journals this thread has read.
+    pub(crate) static READ: Cell<u64> = const { Cell::new(0) };
+}
 
 /// A record of the journal.
 pub(crate) struct Entry<'a> {
@@ -38,6 +47,8 @@ pub(crate) struct Journal {
     /// The number of its first record, and of the next one.
     first: u64,
     number: u64,
+    /// The record that it was chosen for among the files.
+    chosen_for: u64,
 }
 
 /// The first records of the journal's files, in order.
@@ -98,24 +109,104 @@ fn agrees(place: &Place, first: u64, later: &[u64], number: u64) -> Result<bool,
     Ok(true)
 }
 
-impl Journal {
-    /// The file that has this record, or will have it next. Absent where there is none.
+/// When the journal's folder was changed last, and which one it is.
+type Stamp = Option<(u64, i64, u64)>;
+
+fn stamp(place: &Place) -> Result<Stamp, Unreadable> {
+    let directory = place.directory();
+    let Some(root) = root(directory).map_err(Unreadable::at(directory))? else { return Ok(None) };
+    let found = within::look(root.as_fd(), Path::new(JOURNAL)).map_err(Unreadable::at(&directory.join(JOURNAL)))?;
+    Ok(found.map(|stat| (stat.st_ino, stat.st_ctime, stat.st_ctime_nsec)))
+}
+
+/// The journal's files for whoever goes through what heads are over. That was in them before they were listed, so they are listed
+/// once, and none is read again of which it is known that it ends before what is wanted: otherwise somebody could have all of
+/// them read for each bundle.
+pub(crate) struct Listed {
+    /// The folder before it was listed.
+    stamp: Stamp,
+    firsts: Vec<u64>,
+    /// The first record that a file does not have, of each that was read to its end.
+    ends: BTreeMap<u64, u64>,
+    /// Behind the record that was taken last: who goes on there need not read the file from its beginning again.
+    held: Option<Journal>,
+}
+
+impl Listed {
+    /// As they are now.
+    pub(crate) fn now(place: &Place) -> Result<Self, Unreadable> {
+        let stamp = stamp(place)?;
+        Ok(Self { stamp, firsts: journals(place)?, ends: BTreeMap::new(), held: None })
+    }
+
+    /// The file that has this record, or will have it next. Absent where there is none. It is given back by [`Self::keep`].
     ///
     /// It is the newest that can have it. A file that was written again in place of several may stand before what a loss of power
     /// has brought back of those; then it goes on where they end, as when the log is opened.
-    pub(crate) fn at(place: &Place, number: u64) -> Result<Option<Self>, Unreadable> {
+    pub(crate) fn take(&mut self, place: &Place, number: u64) -> Result<Option<Journal>, Unreadable> {
+        let mut found = self.choose(place, number)?;
+        let more = found.as_mut().map_or(Ok(false), Journal::is_more)?;
+        if more || self.stamp == stamp(place)? {
+            return Ok(found);
+        }
+        // There are other files by now: the journal of a log that is written to is made anew after trouble.
+        *self = Self::now(place)?;
+        self.choose(place, number)
+    }
+
+    /// Keeps one for whoever goes on behind what was read of it.
+    pub(crate) fn keep(&mut self, journal: Journal) {
+        self.held = Some(journal);
+    }
+
+    fn choose(&mut self, place: &Place, number: u64) -> Result<Option<Journal>, Unreadable> {
+        let mut held = self.held.take();
+        if let Some(mut journal) = held.take_if(|held| held.number == number) {
+            // As long as no other file begins, it is the one that would be chosen again.
+            let others = self.firsts.iter().any(|first| *first > journal.chosen_for && *first <= number);
+            if !others && journal.is_more()? {
+                return Ok(Some(journal));
+            }
+            held = Some(journal);
+        }
         let (mut later, mut ended) = (Vec::new(), None);
-        for first in journals(place)?.into_iter().rev().filter(|first| *first <= number) {
-            let Some(mut journal) = Self::open(place, first)? else { continue };
-            if journal.forward(number)? {
-                if journal.is_more()? && agrees(place, first, &later, number)? {
-                    return Ok(Some(journal));
-                }
+        for first in self.firsts.iter().rev().copied().filter(|first| *first <= number) {
+            if self.ends.get(&first).is_some_and(|end| *end < number) {
+                later.push(first);
+                continue;
+            }
+            let mut journal = match held.take_if(|held| held.first == first && held.number <= number) {
+                Some(journal) => journal,
+                None => match Journal::open(place, first)? {
+                    Some(journal) => journal,
+                    None => continue,
+                },
+            };
+            journal.chosen_for = number;
+            let reaches = journal.forward(number)?;
+            let more = reaches && journal.is_more()?;
+            if !more {
+                self.ends.insert(first, journal.number);
+            }
+            // One without records contradicts nobody.
+            let empty = |first: &u64| self.ends.get(first) == Some(first);
+            if more && (later.iter().all(empty) || agrees(place, first, &later, number)?) {
+                return Ok(Some(journal));
+            }
+            if reaches {
                 ended.get_or_insert(journal);
             }
             later.push(first);
         }
+        self.held = held;
         Ok(ended)
+    }
+}
+
+impl Journal {
+    /// The file that has this record, or will have it next, as [`Listed::take`] chooses it of the files that are there now.
+    pub(crate) fn at(place: &Place, number: u64) -> Result<Option<Self>, Unreadable> {
+        Listed::now(place)?.choose(place, number)
     }
 
     /// Goes on to this record, if it has all before that.
@@ -129,18 +220,22 @@ impl Journal {
         let name = layout::journal(first);
         let path = place.directory().join(&name);
         let Some(file) = open(place.directory(), &name).map_err(Unreadable::at(&path))? else { return Ok(None) };
-        Ok(Some(Self { path, file, offset: 0, bytes: vec![0; CHUNK], filled: 0, used: 0, first, number: first }))
+        Ok(Some(Self {
+            path,
+            file,
+            offset: 0,
+            bytes: vec![0; CHUNK],
+            filled: 0,
+            used: 0,
+            first,
+            number: first,
+            chosen_for: first,
+        }))
     }
 
     /// The number of the next record.
     pub(crate) const fn number(&self) -> u64 {
         self.number
-    }
-
-    /// Whether no other file begins between this one's first record and the next one.
-    pub(crate) fn is_newest(&self, place: &Place) -> Result<bool, Unreadable> {
-        let newest = journals(place)?.into_iter().rfind(|first| *first <= self.number);
-        Ok(newest == Some(self.first))
     }
 
     /// Whether there is a next record now.
@@ -189,7 +284,11 @@ impl Journal {
         while let Some(rest) = self.bytes.get_mut(self.filled..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, self.offset + self.filled as u64) {
                 Ok(0) => break,
-                Ok(read) => self.filled += read,
+                Ok(read) => {
+                    #[cfg(test)]
+                    READ.set(READ.get() + read as u64);
+                    self.filled += read;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Unreadable { path: self.path.clone(), source: error }),
             }

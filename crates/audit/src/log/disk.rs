@@ -335,6 +335,12 @@ impl Disk {
         }
     }
 
+    /// Puts what is at this path aside, whatever it is, under a name that nothing has. Says under which.
+    pub(crate) fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+        self.before(Act::Rename, path)?;
+        within::set_aside(self.root().as_fd(), path)
+    }
+
     /// Takes a file away, if it is there.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         self.before(Act::Remove, path)?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::Place;
-use super::journal::{NEW, Reader, Segment, apart};
+use super::journal::{NEW, Reader, Segment};
 use super::leaves::Leaves;
 use super::locked;
 use super::shared::Shared;
@@ -53,10 +53,13 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
     // Those before what is lost stay. Those behind would be read as if they were what comes after the new one.
     let stays = lost.map_or(from, |lost| lost.first.min(from));
     for stale in segments.iter().filter(|stale| stale.first > from) {
-        shared.disk.remove(&stale.path).map_err(|error| Reason::write(&error))?;
+        unless_a_folder(shared, &stale.path, || shared.disk.remove(&stale.path))?;
     }
-    if let Some(lost) = lost.filter(|lost| lost.first < from) {
-        set_aside(shared, lost)?;
+    // Closed bundles have all that is missed of those from the lost one on.
+    for kept in segments.iter().filter(|kept| (stays..from).contains(&kept.first)) {
+        if sync::in_place(shared, kept, kept.length.load(Ordering::Acquire)).is_err() {
+            set_aside(shared, kept)?;
+        }
     }
     // Before anybody is told that it is kept: one that came back after a power failure would be read in its place.
     shared.disk.sync_directory(Path::new(JOURNAL)).map_err(|error| Reason::sync(&error))?;
@@ -94,13 +97,28 @@ fn set_aside(shared: &Shared, lost: &Segment) -> Result<(), Reason> {
         None => Ok(()),
         // Ours, and altered.
         Some(found) if lost.is(&found) => shared.disk.remove(path).map_err(failed),
-        Some(_) => {
-            tracing::warn!(
-                file = %shared.disk.path().join(path).display(),
-                "what bears the name of a file of the audit log's journal is not the log's; it was put aside"
-            );
-            shared.disk.rename(path, &apart(path)).map_err(failed)
+        Some(_) => put_aside(shared, path),
+    }
+}
+
+fn put_aside(shared: &Shared, path: &Path) -> Result<(), Reason> {
+    let aside = shared.disk.set_aside(path).map_err(|error| Reason::write(&error))?;
+    tracing::warn!(
+        file = %shared.disk.path().join(path).display(),
+        aside = %aside.display(),
+        "what bears the name of a file of the audit log's journal is not the log's; it was put aside"
+    );
+    Ok(())
+}
+
+/// Does it, and again once a folder that is in the way is put aside: whatever else is there, what is done takes away or replaces.
+fn unless_a_folder(shared: &Shared, path: &Path, act: impl Fn() -> io::Result<()>) -> Result<(), Reason> {
+    match act() {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            put_aside(shared, path)?;
+            act().map_err(|error| Reason::write(&error))
         }
+        done => done.map_err(|error| Reason::write(&error)),
     }
 }
 
@@ -153,7 +171,8 @@ fn write_again(shared: &Shared, segments: &[Arc<Segment>], from: u64, end: u64) 
     shared.disk.write(&segment.file, new, &mut slices, at).map_err(failed)?;
     let in_place = |error: io::Error| Reason::sync(&error);
     shared.disk.sync_data(&segment.file, new).map_err(in_place)?;
-    shared.disk.rename(new, &layout::journal(from)).map_err(failed)?;
+    let path = layout::journal(from);
+    unless_a_folder(shared, &path, || shared.disk.rename(new, &path))?;
     shared.disk.sync_directory(Path::new(JOURNAL)).map_err(in_place)?;
     shared.disk.sync_directory(Path::new("")).map_err(in_place)?;
     Ok(segment)

@@ -12,13 +12,6 @@ use crate::layout::{self, FRAME};
 /// What a file of the journal is called until it has its first record's number, or has all it should have.
 pub(crate) const NEW: &str = "journal/new";
 
-/// The name of what is put aside, which nobody takes for a file of the journal.
-pub(crate) fn apart(path: &Path) -> PathBuf {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".apart");
-    aside.into()
-}
-
 /// How much is read at once.
 const CHUNK: usize = 1 << 20;
 

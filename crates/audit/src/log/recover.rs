@@ -14,7 +14,7 @@ use super::bundles::{self, put_record, read_bundle};
 use super::disk::Disk;
 use super::earlier;
 use super::error::OpenError;
-use super::journal::{self, Entry, NEW, Reader, Segment};
+use super::journal::{Entry, NEW, Reader, Segment};
 use super::leaves::{Leaves, record_hash};
 use super::tree::Edge;
 use crate::layout::{self, CHECKPOINT, FULL, HEADS, JOURNAL};
@@ -324,12 +324,11 @@ fn put_in_order(
     (floor, end): (u64, u64),
 ) -> Result<(Vec<Arc<Segment>>, u64), OpenError> {
     for apart in segments.drain(read.files..) {
-        let aside = journal::apart(&apart.path);
         tracing::warn!(
             file = %disk.path().join(&apart.path).display(),
             "records of the audit log that do not follow those before were put aside: they were not on the disk when power was lost"
         );
-        disk.rename(&apart.path, &aside).map_err(failed(disk, "put aside", &apart.path))?;
+        disk.set_aside(&apart.path).map_err(failed(disk, "put aside", &apart.path))?;
     }
     if let Some(last) = segments.last() {
         let length = disk.look_at(&last.file).map_err(failed(disk, "read", &last.path))?.length;

@@ -155,7 +155,19 @@ impl Sink {
         let at = match &mut self.at {
             Some(at) => at,
             none => {
-                let arrived = self.file.read()?.unwrap_or(0);
+                let arrived = match self.file.read()?.unwrap_or(0) {
+                    // Nobody can have sent that: the file is as good as damaged, and going on there would leave records out.
+                    ahead if ahead > end => {
+                        tracing::warn!(
+                            sink = self.outlet.name(),
+                            position = ahead,
+                            end,
+                            "more records of the audit log are said to have been passed on than it has: all of them are passed on again"
+                        );
+                        0
+                    }
+                    arrived => arrived,
+                };
                 none.insert(At { next: arrived, sent: arrived, arrived, kept: (arrived, now) })
             }
         };

@@ -134,6 +134,29 @@ fn lines_are_the_records_and_go_on_where_they_were() {
     assert_eq!((standing.arrived, standing.sent, standing.missed), (8, 8, 0));
 }
 
+/// What somebody has written there leaves no record out.
+#[test]
+fn a_position_ahead_of_the_log_is_none() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.folder.path().join("sinks")).unwrap();
+    let says =
+        |number: u64| std::fs::write(bench.folder.path().join("sinks/json"), format!("one\n{number}\n")).unwrap();
+    for number in [4, u64::MAX] {
+        says(number);
+        std::fs::write(bench.folder.path().join("lines"), "").unwrap();
+        let mut sink = bench.sink(bench.lines());
+        drained(&mut sink, 3);
+        drained(&mut sink, 5);
+        sink.close().unwrap();
+        assert_eq!((bench.written("lines"), bench.kept("json")), (expected(0..5), Some(5)));
+    }
+    // All of them have arrived.
+    says(5);
+    let mut sink = bench.sink(bench.lines());
+    drained(&mut sink, 5);
+    assert_eq!((bench.written("lines"), sink.standing().arrived), (expected(0..5), 5));
+}
+
 #[test]
 fn the_file_may_be_renamed_and_removed() {
     let bench = Bench::new();

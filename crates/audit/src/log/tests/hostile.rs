@@ -171,6 +171,48 @@ fn what_has_the_name_of_the_journal_s_file_is_in_nobody_s_way() {
     }
 }
 
+/// Folders in the very place where the journal is written anew, again and again, and in those of later files.
+#[test]
+fn folders_in_the_journal_s_own_place_are_put_aside_each_time() {
+    let mut setup = quick();
+    setup.sizes.segment = 2_000;
+    let log = setup.open();
+    let folder = setup.directory().join("journal");
+    let aside = || {
+        let found = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        found.filter(|path| path.is_dir() && path.display().to_string().contains(".apart")).collect::<Vec<_>>()
+    };
+    let (mut end, mut all) = (0, 0);
+    for count in [200, 10, 10] {
+        fill(&log, end..end + count);
+        end += count;
+        let mut files = journal_files(setup.directory());
+        files.retain(|path| path.is_file() && path.file_name().is_some_and(|name| name.len() == 20));
+        assert!(count < 200 || files.len() > 2);
+        for path in &files {
+            // At once, so that the log does not write a file there in between.
+            let planted = setup.directory().join("planted");
+            std::fs::create_dir(&planted).expect("a directory");
+            std::fs::write(planted.join("kept"), b"").expect("written");
+            let exchanged = rustix::fs::renameat_with(CWD, &planted, CWD, path, rustix::fs::RenameFlags::EXCHANGE);
+            exchanged.expect("exchanged");
+            std::fs::remove_file(planted).expect("removed");
+        }
+        all += files.len();
+        until("it goes on", || aside().len() >= all && log.state().accepting());
+        assert!(data(&log, end).is_ok());
+        end += 1;
+        assert!(files.iter().all(|path| !path.is_dir()));
+    }
+    log.close();
+    drop(log);
+    for path in aside() {
+        assert!(path.join("kept").exists(), "what was in it stays");
+        clear(&path);
+    }
+    assert_eq!(contents(setup.directory()), records_of(0..end));
+}
+
 /// What is kept beside the log goes where the log is.
 #[test]
 fn the_log_s_directory_is_the_one_that_is_written_to() {

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
-use crate::files::MOST_RECORDS;
+use crate::files::{MOST_RECORDS, READ};
 use crate::layout::FULL;
 
 const SIZE: u64 = 600;
@@ -301,4 +301,46 @@ fn a_log_whose_records_are_all_in_its_journal_is_read() {
     others[15_000] = b"another".to_vec();
     bench.writer().journal(9_000, &others[9_000..]);
     assert_eq!(refused(&bench, "altered"), [Finding::Altered { first: 15_000, count: 1 }]);
+}
+
+/// However the journal's files are named and whatever is missing behind them: none is read again for each bundle.
+#[test]
+fn a_long_journal_is_read_a_few_times_and_not_for_each_bundle() {
+    let all = records(20_000);
+    let bench = Bench::new();
+    bench.writer().tiles(&all, 0..64);
+    bench.writer().heads(&all, &[20_000]);
+    bench.writer().journal(0, &all);
+    let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
+    let times = || READ.replace(0) / length;
+    READ.set(0);
+    assert!(bench.verify(None).is_ok());
+    assert!((1..=3).contains(&times()));
+    // Files without records, of which each would be the newest.
+    for first in (1..20_000).step_by(100) {
+        bench.writer().journal(first, &[]);
+    }
+    assert!(bench.verify(None).is_ok());
+    assert!((1..=3).contains(&times()));
+    // Most of what is signed is missing: all that is known of it is where the one file ends.
+    let bench = Bench::new();
+    bench.writer().tiles(&all, 0..64);
+    bench.writer().heads(&all, &[20_000]);
+    bench.writer().journal(0, &all[..5_000]);
+    let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
+    let found = refused(&bench, "missing");
+    assert!(matches!(found.first(), Some(Finding::Missing { first: 5_000, .. })), "{found:?}");
+    let times = READ.replace(0) / length;
+    assert!((1..=12).contains(&times), "{times}");
+    // Tiles that are not true: the records themselves say what they are, each asked for more than once.
+    let bench = Bench::new();
+    let mut others = all.clone();
+    (0..20_000).step_by(200).for_each(|at| others[at] = b"another".to_vec());
+    bench.writer().tiles(&others, 0..64);
+    bench.writer().heads(&all, &[20_000]);
+    bench.writer().journal(0, &all);
+    let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
+    assert!(refused(&bench, "tiles").iter().all(|finding| !finding.is_of_records()));
+    let times = READ.replace(0) / length;
+    assert!((1..=15).contains(&times), "{times}");
 }
