@@ -261,7 +261,7 @@ class Access(Case):
         # Terraform waits for a principal that was just made while it is told so.
         nobody = {**asked, "GranteePrincipal": me.rsplit("/", 1)[0] + "/nobody"}
         self.refused("InvalidArnException", self.kms.create_grant, **nobody)
-        for principal in (nobody["GranteePrincipal"], "no ARN"):
+        for principal in (nobody["GranteePrincipal"], "no-arn"):
             self.refused("InvalidArnException", self.kms.list_retirable_grants, RetiringPrincipal=principal)
         retired = self.kms.create_grant(**asked, RetiringPrincipal=me)
         listed = self.kms.list_retirable_grants(RetiringPrincipal=me)["Grants"]
