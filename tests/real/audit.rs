@@ -96,16 +96,18 @@ async fn calls_of_every_interface_leave_records_that_everybody_can_check() {
     .await;
     let checked = daemon.audit_verify();
     assert_eq!(checked.code, Some(0), "{checked:?}");
-    let (_, metrics) = daemon.ops("/metrics").unwrap();
-    for series in [
+    let series = [
         "keystored_audit_accepting 1",
         "keystored_audit_hsm_signature_age_seconds{hsm=\"hsm-a\"}",
         "keystored_audit_hsm_signature_age_seconds{hsm=\"hsm-b\"}",
         "keystored_audit_checkpoint_age_seconds{} ",
         "keystored_audit_records_not_accepted_total{reason=\"no_space\"} 0",
-    ] {
-        assert!(metrics.lines().any(|line| line.starts_with(series)), "{series} is missing in\n{metrics}");
-    }
+    ];
+    // Read once in a while.
+    wait::until("each series is there", wait::LONG, || {
+        let (_, metrics) = daemon.ops("/metrics")?;
+        series.iter().all(|series| metrics.lines().any(|line| line.starts_with(series))).then_some(())
+    });
     let (status, site) = daemon.terminate();
     assert!(status.success());
     let last = crate::harness::audit::verified(&site.audit_dir());
