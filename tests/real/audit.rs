@@ -35,9 +35,12 @@ fn wait_until_unready(daemon: &Daemon, says: &str) {
         let (code, report) = readiness(daemon);
         (code == 503 && report["reasons"].to_string().contains(says)).then_some(())
     });
-    let (_, metrics) = daemon.ops("/metrics").unwrap();
-    assert!(metrics.contains("keystored_audit_accepting 0"), "{metrics}");
-    assert!(metrics.contains("keystored_degraded{reason=\"audit\"} 1\n"), "{metrics}");
+    // Read once in a while.
+    wait::until("the metrics say so too", wait::LONG, || {
+        let (_, metrics) = daemon.ops("/metrics")?;
+        let tell = ["keystored_audit_accepting 0", "keystored_degraded{reason=\"audit\"} 1\n"];
+        tell.iter().all(|series| metrics.contains(series)).then_some(())
+    });
 }
 
 /// Waits until nothing is wrong any more.

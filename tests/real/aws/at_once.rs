@@ -28,6 +28,11 @@ async fn done(aws: &Endpoint, signer: &AccessKey, operation: &str, body: Value) 
 async fn no_result_is_given_to_a_signed_call_that_began_after_the_change() {
     let site = Site::prepare().await;
     site.kill_after(10_000);
+    // Signed calls bring no deadline of their own, and a machine with much else to do answers them late.
+    site.configure(|config| {
+        let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
+        limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), 10_000.into());
+    });
     let daemon = site.start().await;
     let (admin, aws) = (daemon.caller().await, Endpoint::of(&daemon));
     let boss = principal(&admin, "boss", "Administrator").await;

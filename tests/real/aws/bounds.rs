@@ -178,7 +178,7 @@ fn sign(signer: &AccessKey, operation: &str, body: &Value) -> Ask {
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_connections_as_may_be_open_cost_what_is_said() {
     const MANY: usize = 1_000;
-    const EACH_KB: u64 = 48;
+    const EACH_KB: u64 = 80;
     process::raise_file_limit();
     let daemon = Site::prepare().await.start().await;
     let caller = daemon.caller().await;
