@@ -57,11 +57,13 @@ pub(crate) fn parent<'a, 'b>(root: BorrowedFd<'a>, path: &'b Path) -> io::Result
     Ok((folder(root, path.parent().unwrap_or(Path::new("")))?, name))
 }
 
-/// A new file. What bore the name is only unlinked, never written to: it may have another name elsewhere.
+/// A new file. What bore the name is only unlinked, never written to: it may have another name elsewhere. A folder is put
+/// aside with what is in it.
 pub(crate) fn create(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::Result<File> {
     let (folder, name) = parent(root, path)?;
     match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(Errno::ISDIR) => drop(set_aside(root, path)?),
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;

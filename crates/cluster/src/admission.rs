@@ -375,7 +375,8 @@ impl Way<'_> {
                     "HSM {hsm}: its token wants kmsuser's PIN changed before anything else{said}, and it was not: change it by \
                      the vendor's tool and give the new one by UpdateKeyStore, or have it changed by \
                      capabilities.login.first_login = \"change\" with what the token takes for a PIN (login.pin_min, pin_max, \
-                     pin_alphabet); disconnect, connect"
+                     pin_alphabet), and unlock the user and say pin_was_reset where that was tried with another setting before; \
+                     disconnect, connect"
                 ),
             ),
             LoginRefusal::Unchangeable => AdmissionError::permanent(

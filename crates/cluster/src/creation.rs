@@ -176,7 +176,7 @@ impl<P: Port> Dispatcher<P> {
         Ok(())
     }
 
-    /// Of several objects of a version, destroys all but the one that opens its proof.
+    /// Of several objects of a version, destroys those that do not open its proof.
     pub(super) async fn keep_proven(
         &self,
         place: usize,

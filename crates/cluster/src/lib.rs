@@ -355,8 +355,8 @@ impl Cluster {
         self.dispatcher.destroy(member, version, deadline).await
     }
 
-    /// Of several objects of a version in one member's token, destroys all but the one that opens the proof; nothing where it
-    /// is not clear which one does.
+    /// Of several objects of a version in one member's token, destroys those that do not open the proof; nothing where that is
+    /// not clear, or where several open it, which are one material.
     pub async fn keep_proven(
         &self,
         member: usize,

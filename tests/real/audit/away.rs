@@ -2,19 +2,15 @@
 //! its place. And what a sink has passed on when the daemon ends is not passed on again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use proto::v1::ListAuditRecordsRequest;
 
 use super::disk::is_retryable;
-use super::follow::Door;
-use super::network::Running;
+use super::follow::{Follower, encryptions};
 use super::{wait_until_sound, wait_until_unready};
-use crate::access::make_user;
 use crate::harness::audit::{records, request_ids};
-use crate::harness::clients::environment_of;
 use crate::harness::daemon::Site;
 use crate::harness::{Caller, Daemon, Failure, context, wait};
 
@@ -29,28 +25,10 @@ async fn after_a_restart_without_it_readers_are_told_so_and_go_on_when_it_is_bac
     let daemon = Daemon::start().await;
     let admin = daemon.caller().await;
     let key = admin.create_key("followed").await;
-    make_user(&admin, "auditor", Some("Auditor")).await;
-    let door = Door::to(&daemon).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name);
-    let mut environment = environment_of(&daemon, folder.path(), "auditor");
-    environment.insert("KEYSTORED_ADDRESS".to_owned(), door.url.clone());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keystorectl"));
-    command.args(["audit", "tail", "-n", "0", "--follow", "--operation", "Encrypt"]).envs(environment);
-    command.stdin(Stdio::null());
-    command.stdout(File::create(file("out")).unwrap()).stderr(File::create(file("err")).unwrap());
-    let mut tail = Running(command.spawn().unwrap());
+    let mut follower = Follower::of(&daemon, &admin).await;
     let directory = daemon.site().audit_dir();
-    wait::until("it follows", wait::LONG, || {
-        records(&directory).iter().any(|record| record["eventName"] == "FollowAuditRecords").then_some(())
-    });
-    let numbers = || -> Vec<u64> {
-        let text = fs::read_to_string(file("out")).unwrap();
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
-    };
     admin.encrypt(&key, b"before", &context(&[])).await.unwrap();
-    wait::until("it is printed", wait::LONG, || (numbers().len() == 1).then_some(()));
+    wait::until("it is printed", wait::LONG, || (follower.numbers().len() == 1).then_some(()));
     let before = listed(&admin).await.unwrap();
 
     let site = daemon.terminate().1;
@@ -59,12 +37,10 @@ async fn after_a_restart_without_it_readers_are_told_so_and_go_on_when_it_is_bac
     let daemon = site.launch();
     wait::until("it listens", wait::LONG, || daemon.ops("/readyz"));
     wait_until_unready(&daemon, "is gone; put it back");
-    door.leads_to(&daemon);
+    follower.door.leads_to(&daemon);
     let admin = daemon.caller().await;
     is_retryable(&listed(&admin).await.unwrap_err());
-    wait::until("the follower has noticed", wait::LONG, || {
-        fs::read_to_string(file("err")).unwrap().contains("it is tried again").then_some(())
-    });
+    wait::until("the follower has noticed", wait::LONG, || follower.said().contains("it is tried again").then_some(()));
     // Nor is an empty one the log.
     fs::create_dir(&directory).unwrap();
     wait_until_unready(&daemon, "a new log is begun by");
@@ -76,10 +52,9 @@ async fn after_a_restart_without_it_readers_are_told_so_and_go_on_when_it_is_bac
     daemon.wait_until_healthy_for(&admin).await;
     assert!(listed(&admin).await.unwrap() >= before);
     admin.encrypt(&key, b"after", &context(&[])).await.unwrap();
-    wait::until("it goes on", wait::LONG, || (numbers().len() == 2).then_some(()));
-    assert!(tail.0.try_wait().unwrap().is_none(), "{}", fs::read_to_string(file("err")).unwrap());
-    let all = (0..).zip(records(&directory)).filter(|(_, record)| record["eventName"] == "Encrypt");
-    assert_eq!(numbers(), all.map(|(number, _)| number).collect::<Vec<u64>>());
+    wait::until("it goes on", wait::LONG, || (follower.numbers().len() == 2).then_some(()));
+    assert!(follower.ended().is_none(), "{}", follower.said());
+    assert_eq!(follower.numbers(), encryptions(&directory));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,7 +216,7 @@ impl Login {
                 self.fail();
                 self.stop(LoginRefusal::Locked)
             }
-            (Some(Step::ChangePin), Event::Unchanged | Event::LoginNotJudged) if self.may_ask_pending() => {
+            (Some(Step::ChangePin), Event::Unchanged) if self.may_ask_pending() => {
                 self.unchanged = Some(std::mem::replace(&mut self.candidate, Candidate::Pending));
                 self.pin.attempt = Some(Candidate::Pending);
                 self.go(Step::RecordAttempt)

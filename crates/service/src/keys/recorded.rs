@@ -63,12 +63,17 @@ pub(crate) fn backing_keys(key: &Key) -> String {
     format!("[{}]", keys.join(","))
 }
 
-/// The same with what became of each: gone from every HSM or not.
+/// The same with what became of each: gone from every HSM, not to be destroyed in one so far, or not yet seen to be gone.
 pub(crate) fn deletion_status(key: &Key) -> String {
     let status = |version: &Version| {
-        let gone = version.destructions.values().all(|one| one.destroyed_at.is_some());
+        let left = || version.destructions.values().filter(|one| one.destroyed_at.is_none());
+        let status = match left().next() {
+            None => "SUCCESS",
+            Some(_) if left().any(|one| one.failure.is_some()) => "FAILURE",
+            Some(_) => "PENDING",
+        };
         let mut told = handle(version);
-        told.insert("deletionStatus", if gone { "SUCCESS" } else { "FAILURE" }.to_owned());
+        told.insert("deletionStatus", status.to_owned());
         shown(&told)
     };
     format!("[{}]", key.versions.iter().map(status).collect::<Vec<_>>().join(","))

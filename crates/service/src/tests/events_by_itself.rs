@@ -74,6 +74,37 @@ async fn rotations_and_deletions_by_themselves_are_events_of_the_service() {
     assert!(text.contains(bench.key_store.as_str()) && text.contains(bench.fake.id.as_str()), "{text}");
 }
 
+/// What was destroyed, what failed, and what an HSM that replicates its keys is still to be looked at for.
+#[tokio::test]
+async fn a_deletion_that_is_due_says_how_far_it_has_come() {
+    for (fails, settles, expected) in [
+        (false, Duration::ZERO, "SUCCESS"),
+        (true, Duration::ZERO, "FAILURE"),
+        (false, Duration::from_secs(5), "PENDING"),
+        (true, Duration::from_secs(5), "FAILURE"),
+    ] {
+        let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+        let key = bench.create().await;
+        *bench.fake.settles.lock().unwrap() = settles;
+        if fails {
+            bench.fake.fail("destroy", 0, usize::MAX);
+        }
+        bench.service.schedule_key_deletion(&bench.call(), &key.arn, Some(7)).await.unwrap();
+        let (mut turns, mut told) = (Turns::new(bench.clock.now()), Vec::new());
+        for _ in 0..(8 * 24 + 1) * 60 {
+            bench.clock.advance(Duration::from_secs(60));
+            turn(&bench, &mut turns).await;
+            told.extend(events(&bench));
+            if !told.is_empty() {
+                break;
+            }
+        }
+        let (name, text) = &told[0];
+        let status = format!("\\\"deletionStatus\\\":\\\"{expected}\\\"");
+        assert!(*name == "DestroyKeyMaterial" && text.contains(&status), "{expected}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn what_could_not_be_recorded_is_recorded_later_in_its_order() {
     let bench = Bench::new().await;

@@ -121,12 +121,12 @@ fn a_pending_pin_is_not_written_over() {
 }
 
 /// A login that is about to change a PIN to one from before, which is not to the token's liking: that is tried by a login.
-fn disliked(record: Pin, event: Event) -> Login {
+fn disliked(record: Pin) -> Login {
     let mut login = expired(POLICY, record);
     for event in [Event::Expired, Event::Made(bytes("unused")), Event::Recorded] {
         login.next(event, 1);
     }
-    assert_eq!(login.next(event, 1), Next::Do(Step::RecordAttempt));
+    assert_eq!(login.next(Event::Unchanged, 1), Next::Do(Step::RecordAttempt));
     assert_eq!((login.candidate, login.pin.attempt), (Candidate::Pending, Some(Candidate::Pending)));
     login.next(Event::Recorded, 1);
     login
@@ -136,27 +136,42 @@ fn disliked(record: Pin, event: Event) -> Login {
 fn a_pending_pin_that_the_token_does_not_like_and_refuses_makes_room_for_a_new_one() {
     let record =
         Pin { pending: Some(bytes("short")), offered: Some(bytes("told")), current_proven: true, ..due("current") };
-    for event in [Event::Unchanged, Event::LoginNotJudged] {
-        let mut login = disliked(record.clone(), event);
-        assert_eq!(login.next(Event::LoginRefused, 1), Next::Do(Step::RecordAttempt));
-        assert_eq!(login.candidate, Candidate::Current, "what has to be changed, before what may cost a try");
-        assert_eq!((&login.pin.pending, login.pin.pending_refused), (&Some(bytes("short")), true));
-        login.next(Event::Recorded, 1);
-        assert_eq!(login.next(Event::Expired, 1), Next::Do(Step::RecordPending));
-        login.next(Event::Made(bytes("new")), 1);
-        assert_eq!((&login.pin.pending, login.pin.pending_refused), (&Some(bytes("new")), false));
-        login.next(Event::Recorded, 1);
-        let mut vain = login.clone();
-        login.next(Event::Changed, 1);
-        login.next(Event::Recorded, 1);
-        assert_eq!(login.candidate, Candidate::Pending);
-        login.next(Event::Recorded, 1);
-        login.next(Event::LoggedIn, 1);
-        assert_eq!(login.pin, Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("new")) });
-        // A token that likes no PIN is left.
-        assert_eq!(vain.next(Event::Unchanged, 1), Next::Do(Step::RecordUnchanged));
-        assert_eq!(vain.next(Event::Recorded, 1), Next::Stop(LoginRefusal::Expired));
-        assert_eq!((&vain.pin.current, &vain.pin.pending, vain.pin.failures), (&bytes("current"), &None, 1));
+    let mut login = disliked(record);
+    assert_eq!(login.next(Event::LoginRefused, 1), Next::Do(Step::RecordAttempt));
+    assert_eq!(login.candidate, Candidate::Current, "what has to be changed, before what may cost a try");
+    assert_eq!((&login.pin.pending, login.pin.pending_refused), (&Some(bytes("short")), true));
+    login.next(Event::Recorded, 1);
+    assert_eq!(login.next(Event::Expired, 1), Next::Do(Step::RecordPending));
+    login.next(Event::Made(bytes("new")), 1);
+    assert_eq!((&login.pin.pending, login.pin.pending_refused), (&Some(bytes("new")), false));
+    login.next(Event::Recorded, 1);
+    let mut vain = login.clone();
+    login.next(Event::Changed, 1);
+    login.next(Event::Recorded, 1);
+    assert_eq!(login.candidate, Candidate::Pending);
+    login.next(Event::Recorded, 1);
+    login.next(Event::LoggedIn, 1);
+    assert_eq!(login.pin, Pin { rotated_at: Some(1), current_proven: true, ..Pin::given(bytes("new")) });
+    // A token that likes no PIN is left.
+    assert_eq!(vain.next(Event::Unchanged, 1), Next::Do(Step::RecordUnchanged));
+    assert_eq!(vain.next(Event::Recorded, 1), Next::Stop(LoginRefusal::Expired));
+    assert_eq!((&vain.pin.current, &vain.pin.pending, vain.pin.failures), (&bytes("current"), &None, 1));
+}
+
+/// A token in trouble is not asked for the pending PIN, however often it is: each login would be a try, and the change may
+/// still go through.
+#[test]
+fn trouble_while_a_pin_is_changed_costs_no_try_however_often() {
+    let mut record = Pin { pending: Some(bytes("pending")), current_proven: true, ..due("current") };
+    for _ in 0..2 * POLICY.tries {
+        let mut login = expired(POLICY, record.clone());
+        for event in [Event::Expired, Event::Made(bytes("unused")), Event::Recorded] {
+            login.next(event, 1);
+        }
+        assert_eq!(login.next(Event::LoginNotJudged, 1), Next::Do(Step::RecordOutcome));
+        assert_eq!(login.next(Event::Recorded, 1), Next::Stop(LoginRefusal::NotJudged));
+        assert_eq!((&login.pin.pending, login.pin.failures), (&record.pending, 0));
+        record = login.pin;
     }
 }
 
@@ -164,7 +179,7 @@ fn a_pending_pin_that_the_token_does_not_like_and_refuses_makes_room_for_a_new_o
 #[test]
 fn a_pending_pin_that_the_token_does_not_like_stays_unless_a_login_with_it_is_refused() {
     let record = Pin { pending: Some(bytes("pending")), current_proven: true, ..due("current") };
-    let mut login = disliked(record.clone(), Event::Unchanged);
+    let mut login = disliked(record.clone());
     login.next(Event::LoggedIn, 1);
     assert_eq!((&login.pin.current, &login.pin.pending), (&bytes("pending"), &None));
     for (event, why) in [
@@ -172,7 +187,7 @@ fn a_pending_pin_that_the_token_does_not_like_stays_unless_a_login_with_it_is_re
         (Event::LockedOut, LoginRefusal::Locked),
         (Event::LoginNotJudged, LoginRefusal::NotJudged),
     ] {
-        let mut login = disliked(record.clone(), Event::Unchanged);
+        let mut login = disliked(record.clone());
         assert_eq!(login.next(event, 1), Next::Do(Step::RecordOutcome));
         assert_eq!(login.next(Event::Recorded, 1), Next::Stop(why));
         assert_eq!((&login.pin.current, &login.pin.pending), (&record.current, &record.pending), "{why:?}");
