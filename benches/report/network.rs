@@ -24,7 +24,7 @@ const LOOKS: usize = 5;
 const LOOK: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcome<Vec<Row>> {
-    let before = raw_network::measure(&dir.join("before"), NETWORK, softhsm, LENGTH)?;
+    let before = raw_network::measure(&dir.join("before"), NETWORK, 2, softhsm, LENGTH)?;
     let (daemon, key) = played::start(&dir.join("dev"), NETWORK, Habits::SOFTHSM, clock).await?;
     let calls = encryptions(&daemon.environment, &key);
     let full = calls.run().await?;
@@ -47,10 +47,10 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
     drop((empty, daemon));
     let mut of_vendors = Vec::new();
     for habits in [Habits::LUNA, Habits::CLOUDHSM] {
-        of_vendors.push((habits.profile, of_vendor(dir, habits, clock).await));
+        of_vendors.push((habits.profile, of_vendor(dir, habits, softhsm, clock).await));
     }
     // On both sides of the daemon's figures, since a machine changes.
-    let after = raw_network::measure(&dir.join("after"), NETWORK, softhsm, LENGTH)?;
+    let after = raw_network::measure(&dir.join("after"), NETWORK, 2, softhsm, LENGTH)?;
     let raw = Capacity { rate: f64::midpoint(before.rate, after.rate), p50: f64::midpoint(before.p50, after.p50) };
     let ratios: Vec<f64> = micros.iter().zip(&alone).map(|(call, alone)| (call - raw.p50) / alone).collect();
     let (least, most) = extremes(&ratios);
@@ -90,9 +90,13 @@ pub(super) async fn measure(dir: &Path, softhsm: &Path, clock: &Clock) -> Outcom
     rows.extend(of_vendors.into_iter().map(|(profile, came)| {
         let what = format!("the same as HSMs of profile {profile}: unary Encrypt / raw loop");
         match came {
-            Ok((rate, by_name)) => {
-                let of = format!("{} unary with {IN_FLIGHT} in flight; {by_name}", thousands(rate));
-                Row::new(what, rate / raw.rate, Must::Reach(0.95), of)
+            Ok((rate, of, by_name)) => {
+                let all = format!(
+                    "{} unary with {IN_FLIGHT} in flight, {} raw calls/s; {by_name}",
+                    thousands(rate),
+                    thousands(of)
+                );
+                Row::new(what, rate / of, Must::Reach(0.95), all)
             }
             // The others' figures stand all the same.
             Err(error) => Row::missing(what, error),
@@ -116,9 +120,17 @@ fn encryptions<'a>(environment: &'a Environment, key: &'a str) -> Calls<'a> {
     }
 }
 
-/// Encryptions a second over two such HSMs with the habits of a vendor's, and what they ended with.
-async fn of_vendor(dir: &Path, habits: Habits, clock: &Clock) -> Outcome<(f64, String)> {
+/// Encryptions a second over HSMs with the habits of a vendor's and the capacity of two such ones, how many raw calls as many
+/// of them give, and what the calls ended with.
+async fn of_vendor(dir: &Path, habits: Habits, softhsm: &Path, clock: &Clock) -> Outcome<(f64, f64, String)> {
+    let (members, network) = habits.members(NETWORK);
+    let raw = |name: &str| {
+        let home = dir.join(format!("{}-{name}", habits.profile));
+        raw_network::measure(&home, network, members.len(), softhsm, LENGTH)
+    };
+    let before = raw("before")?.rate;
     let (daemon, key) = played::start(&dir.join(habits.profile), NETWORK, habits, clock).await?;
     let full = encryptions(&daemon.environment, &key).run().await?;
-    Ok((full.rate, full.by_name()))
+    drop(daemon);
+    Ok((full.rate, f64::midpoint(before, raw("after")?.rate), full.by_name()))
 }

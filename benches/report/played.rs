@@ -37,29 +37,51 @@ pub(super) struct Habits {
     said: &'static str,
     /// Of the cluster.
     rotation: &'static str,
+    /// It is one slot for all zones: its module replicates by itself, and works on as much as two of the others.
+    is_alone: bool,
 }
 
 impl Habits {
     /// None.
-    pub(super) const SOFTHSM: Self = Self { profile: "softhsm", played: "", said: "", rotation: "connect" };
+    pub(super) const SOFTHSM: Self =
+        Self { profile: "softhsm", played: "", said: "", rotation: "connect", is_alone: false };
     /// A Luna partition.
-    pub(super) const LUNA: Self =
-        Self { profile: "luna", played: "personality = \"luna\"\n", said: "", rotation: "connect" };
-    /// An AWS CloudHSM cluster, behind one slot for each zone. Its token is one of SoftHSM's, with the certificates that the
-    /// ceremony has put there.
+    pub(super) const LUNA: Self = Self { profile: "luna", played: "personality = \"luna\"\n", ..Self::SOFTHSM };
+    /// An AWS CloudHSM cluster of two HSMs behind one slot, which makes its keys in place. Its token is one of SoftHSM's, with
+    /// the certificate that the ceremony has put there.
     pub(super) const CLOUDHSM: Self = Self {
         profile: "cloudhsm",
         played: "personality = \"cloudhsm\"\n",
-        said: "keys.made = \"wrapped\"\nobjects.certificate = \"token\"\n",
+        said: "objects.certificate = \"token\"\n",
         rotation: "none",
+        is_alone: true,
     };
+}
+
+impl Habits {
+    /// The members of a cluster that has the capacity of two such network HSMs, and what each of them is like.
+    pub(super) fn members(self, network: Network) -> (&'static [&'static str], Network) {
+        if self.is_alone {
+            (&["hsm-a"], Network { at_once: 2 * network.at_once, ..network })
+        } else {
+            (&["hsm-a", "hsm-b"], network)
+        }
+    }
 }
 
 /// Has every HSM of a configuration be such a one, with its controls under `dir`.
 fn play(config: &mut toml::Table, dir: &Path, network: Network, habits: Habits) -> Outcome<()> {
     cluster(config)?.insert("rotation".to_owned(), habits.rotation.into());
-    for (number, hsm) in hsms(config)?.iter_mut().enumerate() {
-        let nonsense = || "the configuration of an HSM cannot be read".to_owned();
+    let nonsense = || "the configuration of an HSM cannot be read".to_owned();
+    let hsms = hsms(config)?;
+    if habits.is_alone {
+        let zones: toml::Value = hsms.iter().filter_map(|hsm| hsm.get("zone").cloned()).collect::<Vec<_>>().into();
+        hsms.truncate(1);
+        let alone = hsms.first_mut().and_then(toml::Value::as_table_mut).ok_or_else(nonsense)?;
+        alone.remove("zone");
+        alone.insert("zones".to_owned(), zones);
+    }
+    for (number, hsm) in hsms.iter_mut().enumerate() {
         let hsm = hsm.as_table_mut().ok_or_else(nonsense)?;
         let real = hsm.insert("module".to_owned(), text(&library()?)).ok_or_else(nonsense)?;
         let real = PathBuf::from(real.as_str().ok_or_else(nonsense)?);
@@ -80,10 +102,11 @@ fn play(config: &mut toml::Table, dir: &Path, network: Network, habits: Habits) 
 
 /// A daemon over two of them, all of its workers ready, and a key.
 pub(super) async fn start(dir: &Path, network: Network, habits: Habits, clock: &Clock) -> Outcome<(Daemon, String)> {
+    let (members, network) = habits.members(network);
     let daemon = Daemon::start_with(dir, clock, |config| play(config, dir, network, habits)).await?;
     let key = daemon.create_keys(1).await?.pop().ok_or("no key was made")?;
     let watch = Watch::over(&daemon, clock).await?;
-    for hsm in ["hsm-a", "hsm-b"] {
+    for hsm in members {
         watch.until_whole(hsm).await?;
     }
     Ok((daemon, key))

@@ -28,11 +28,17 @@ pub(super) struct Capacity {
     pub(super) p50: f64,
 }
 
-/// Lets two HSMs like this work for so long.
-pub(super) fn measure(dir: &Path, network: Network, softhsm: &Path, length: Duration) -> Outcome<Capacity> {
+/// Lets so many HSMs like this work for so long.
+pub(super) fn measure(
+    dir: &Path,
+    network: Network,
+    members: usize,
+    softhsm: &Path,
+    length: Duration,
+) -> Outcome<Capacity> {
     let program = std::env::current_exe().map_err(said("finding this program"))?;
     let mut loops = Vec::new();
-    for zone in ["a", "b"] {
+    for zone in ('a'..).take(members) {
         let home = dir.join(format!("raw-network-{zone}"));
         let conf = softhsm_conf(&home)?;
         let mut command = Command::new(&program);
