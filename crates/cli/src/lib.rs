@@ -61,7 +61,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    the service or an HSM refused: the call has to change, or something it names; or a key store could not be
-       connected
+       connected; or a fault in the service broke the call off, which may have been done all the same
   2    wrong usage
   3    the service cannot be reached, or does not accept the certificate
   4    the service could not do it now; the same call may succeed in a moment
