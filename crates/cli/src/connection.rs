@@ -77,7 +77,7 @@ impl Connection {
         ))
     }
 
-    /// Connects.
+    /// Opens one connection, as flags, file and environment say.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         self.connect_many(1).await
     }
