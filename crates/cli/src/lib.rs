@@ -20,6 +20,8 @@ mod completions;
 mod connection;
 mod data_key;
 mod decrypt;
+#[cfg(test)]
+mod documented;
 mod encrypt;
 mod failure;
 mod file;
