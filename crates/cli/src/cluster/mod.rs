@@ -29,7 +29,7 @@ pub(super) enum Command {
     Reseal,
     /// Report on one HSM, for its vendor's support desk: versions, mechanisms, what it was found to do, and how fast it is
     Doctor(doctor::Arguments),
-    /// Check the HSMs now and restore the keys that they lack; also puts back keys that somebody removed
+    /// Check the HSMs now and fill in the keys that they lack; --key and --all-removed put back what somebody removed
     Resync(resync::Arguments),
 }
 
