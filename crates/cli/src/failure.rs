@@ -141,7 +141,7 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
             "MalformedPolicyDocumentException" => {
                 "`keystorectl access check FILE` shows all that is wrong with it (with --key-policy, as a key's)"
             }
-            "AlreadyExistsException" => "`keystorectl alias update` gives the alias to another key",
+            "AlreadyExistsException" => "take another name; `keystorectl alias update` gives an alias to another key",
             "CustomKeyStoreNotFoundException" => "`keystorectl key-store describe` shows the key stores there are",
             "InvalidCiphertextException" => {
                 "the ciphertext must be complete and unaltered, and every --context pair the same as at encryption"
