@@ -48,7 +48,8 @@ pub(super) struct Connection {
     /// environment
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// How long to wait for each answer, like 500ms or 5s [default: 30s]; with --wait, for all of it [default: 60s]
+    /// How long to wait for each answer, like 500ms or 5s [default: 30s; `cluster add-hsm` 120s, `top` 5s]; with --wait, for
+    /// all of it [default: 60s]
     #[arg(long, global = true, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
     /// Tell where the audit log has the record of each call: on standard error, or as audit_records with --json

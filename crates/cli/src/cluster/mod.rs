@@ -25,7 +25,7 @@ pub(super) enum Command {
     Init(init::Arguments),
     /// Add another HSM of the configuration to a cluster whose key store is connected
     AddHsm(add_hsm::Arguments),
-    /// Seal all stored PINs and secrets of access keys anew, after the seal key of the configuration was replaced
+    /// Seal all stored PINs, the secrets of access keys and the audit log's key anew, after the seal key was replaced
     Reseal,
     /// Report on one HSM, for its vendor's support desk: versions, mechanisms, what it was found to do, and how fast it is
     Doctor(doctor::Arguments),
