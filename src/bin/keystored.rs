@@ -5,7 +5,7 @@
 //! or a backup or a restore could not be made; 2 when something is wrong that starting again does not mend: the command
 //! line, the configuration, a file that it names, a database that cannot be read; 3 when a restore has only told what
 //! it would do; 75, which sysexits.h calls EX_TEMPFAIL, when the machine lets it down for the moment: a full or failing
-//! disk, a port or a database that another process has, too many open files.
+//! disk, a port or a database that another process has, an address that is not there, too many open files, no memory.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,11 +51,12 @@ const ONLY_TOLD: u8 = 3;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   stopped in order, or nothing to mend
-  1   check found something to mend
+  1   check found something to mend, or a backup or a restore could not be made
   2   something is wrong that starting again does not mend: the command line, the configuration, a file that
       it names, a database that cannot be read
+  3   restore has only told what it would do
   75  the machine lets it down for the moment: a full or failing disk, a port or a database that another
-      process has, too many open files";
+      process has, an address that this host does not have, too many open files, no memory";
 
 /// Why the program ends, and with which code.
 struct Failure {
@@ -103,7 +104,8 @@ enum Command {
         /// Its configuration.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Write the addresses (KEYSTORED_ADDRESS, KEYSTORED_OPS) into this file once both ports are open.
+        /// Write the addresses (KEYSTORED_ADDRESS, KEYSTORED_OPS; of [aws] also AWS_ENDPOINT_URL_KMS and _STS) into this
+        /// file once all ports are open.
         #[arg(long, value_name = "FILE")]
         env_file: Option<PathBuf>,
     },
@@ -119,7 +121,7 @@ enum Command {
         /// takes a free one.
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
-        /// Where clients of AWS KMS are listened for, likewise (at first 127.0.0.1:7413).
+        /// Where clients of AWS KMS are served, likewise (at first 127.0.0.1:7413).
         #[arg(long, value_name = "ADDR")]
         aws: Option<SocketAddr>,
         /// Where ops listens, likewise (at first 127.0.0.1:7412).

@@ -423,7 +423,7 @@ fn lock(fair_share: &Open) -> MutexGuard<'_, FairShare<Wire>> {
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Serves.
+    /// Calls are answered on it.
     Open,
     /// Its certificate is not good, or no longer: each call is refused with the reason, for a moment.
     Refused,

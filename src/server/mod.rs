@@ -114,11 +114,11 @@ impl Error {
 /// Where the daemon listens, once it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// gRPC.
+    /// The gRPC port.
     pub grpc: SocketAddr,
     /// AWS KMS, where that is configured.
     pub aws: Option<SocketAddr>,
-    /// Ops.
+    /// The ops port.
     pub ops: SocketAddr,
 }
 

@@ -67,6 +67,12 @@ fn blank_tokens_become_a_cluster_once() {
     assert_eq!((ZONES.map(|zone| lab.token_files(zone)), files(&lab.folder())), before);
     assert_eq!(json["cluster"], CLUSTER);
     assert_eq!(json["trust_anchor"], anchor.to_str().unwrap());
+    // By which an auditor knows the authority behind the keys of the audit log, in the form that `audit keys` prints.
+    let openssl = ["x509", "-noout", "-fingerprint", "-sha256", "-in", anchor.to_str().unwrap()];
+    let shown = with(Command::new("openssl"), &openssl).ok();
+    let fingerprint = shown.trim().split_once('=').unwrap().1.replace(':', "").to_lowercase();
+    assert_eq!(json["trust_anchor_sha256"], fingerprint);
+    assert!(out.contains(&format!("SHA-256       {fingerprint}\n")), "{out}");
     for (place, zone) in ZONES.iter().enumerate() {
         let hsm = &json["hsms"][place];
         assert_eq!(hsm["hsm_id"], format!("hsm-{zone}"));

@@ -44,6 +44,7 @@ async fn keys_are_named_tagged_and_found() {
         json!({ "stage": "", "team": "audit" })
     );
     assert!(daemon.keystorectl(&["key", "tags", by_alias]).ok().contains("team   audit"));
+    told(&daemon, &["cluster", "resync", daemon.site().cluster(), "--key", by_alias]);
 
     let other = told(&daemon, &["key", "create"])["key_id"].as_str().unwrap().to_owned();
     told(&daemon, &["alias", "update", "ctl/payroll", &other]);

@@ -33,6 +33,7 @@ mod ctl_names;
 mod deletion;
 mod dev;
 mod disk;
+mod documented;
 mod files;
 mod grpc;
 mod host_certificate;

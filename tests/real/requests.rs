@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::harness::clients::environment_of;
 use crate::harness::daemon::{Daemon, Site};
-use crate::harness::{Caller, Failure, tool};
+use crate::harness::{Caller, Failure, tool, wait};
 
 fn reconfigured(daemon: &Daemon, section: &str, settings: toml::Table) {
     daemon.site().configure(|config| {
@@ -61,6 +61,33 @@ async fn limits_and_approvals_are_taken_over_and_seen() {
     reconfigured(&daemon, "approvals", toml::Table::new());
     disable().await.unwrap();
     daemon.terminate();
+}
+
+/// Items that HSMs were asked for so far.
+fn asked_for(daemon: &Daemon) -> u64 {
+    let (_, metrics) = daemon.ops("/metrics").unwrap();
+    let counts = metrics.lines().filter_map(|line| line.strip_prefix("keystored_hsm_items_total{")?.split_once("} "));
+    counts.map(|(_, count)| count.parse::<u64>().unwrap()).sum()
+}
+
+/// Every item of a batch is opened once more, or none, as the file says now.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_results_are_verified_is_taken_over_without_a_connect() {
+    let daemon = Site::prepare().await.start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("looked at").await;
+    for (verify, wanted) in [("all", 200..u64::MAX), ("none", 100..150), ("all", 200..u64::MAX)] {
+        daemon.site().configure(|config| {
+            config["cluster"][0].as_table_mut().unwrap().insert("verify_wraps".to_owned(), verify.into());
+        });
+        daemon.hang_up("the configuration was read again");
+        wait::until_async(&format!("HSMs are asked as with verify_wraps = {verify:?}"), wait::LONG, async || {
+            let before = asked_for(&daemon);
+            assert_eq!(batch(&caller, &key, 100).await.unwrap(), 100);
+            wanted.contains(&(asked_for(&daemon) - before)).then_some(())
+        })
+        .await;
+    }
 }
 
 /// Two others see a call that waits and approve it; then it is carried out once, and the same again asks anew.

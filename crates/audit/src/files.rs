@@ -38,9 +38,9 @@ const PARTIAL: usize = 1_024;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 pub struct Unreadable {
-    /// Which.
+    /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// What the system said when it was read.
     pub source: io::Error,
 }
 

@@ -52,7 +52,7 @@ pub enum KeysError {
     /// The key of an HSM.
     #[error("the log key of HSM {hsm}: {why}")]
     Hsm {
-        /// Which.
+        /// The HSM's id.
         hsm: String,
         /// What is wrong.
         why: String,

@@ -108,7 +108,7 @@ impl fmt::Debug for Line {
 /// How many records there are, and the root of the tree over them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Head {
-    /// Records.
+    /// How many records there are.
     pub size: u64,
     /// RFC 6962's Merkle tree hash.
     pub root: [u8; 32],

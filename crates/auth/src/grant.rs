@@ -243,7 +243,7 @@ pub struct Terms {
     pub grantee: Party,
     /// Who may take it back, beside those who always may.
     pub retiring: Option<Party>,
-    /// What.
+    /// The operations that it allows.
     pub operations: GrantOperations,
     /// With which encryption contexts alone.
     pub constraint: Option<Constraint>,

@@ -71,7 +71,7 @@ pub(super) enum Raw {
     Blank,
     /// It has no user.
     NoUser,
-    /// Nothing.
+    /// It has a user, and needs no officer.
     Usable,
 }
 

@@ -48,7 +48,8 @@ pub(super) struct Connection {
     /// environment
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// How long to wait for each answer, like 500ms or 5s [default: 30s]; with --wait, for all of it [default: 60s]
+    /// How long to wait for each answer, like 500ms or 5s [default: 30s; `cluster add-hsm` 120s, `top` 5s]; with --wait, for
+    /// all of it [default: 60s]
     #[arg(long, global = true, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
     /// Tell where the audit log has the record of each call: on standard error, or as audit_records with --json
@@ -77,7 +78,7 @@ impl Connection {
         ))
     }
 
-    /// Connects.
+    /// Opens one connection, as flags, file and environment say.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         self.connect_many(1).await
     }

@@ -9,7 +9,7 @@ use model::outage::Outage;
 /// Exit codes other than 0. They are part of the interface: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// The service or an HSM refused, or a connect came to nothing.
+    /// The service or an HSM refused, or a connect came to nothing, or a fault in the service broke the call off.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -85,8 +85,14 @@ impl Failure {
             Exit::Unreachable => {
                 self.code != Some(Code::Unauthenticated) && matches!(self.trouble, None | Some(Trouble::Connection))
             }
+            Exit::Refused => self.was_broken_off(),
             _ => false,
         }
+    }
+
+    /// A fault in the service ended the call, which may have been done all the same.
+    pub(super) fn was_broken_off(&self) -> bool {
+        self.exit == Exit::Refused && self.code == Some(Code::Internal)
     }
 
     /// The same with this hint instead, where the service gave this exception: what it means depends on the command.
@@ -98,7 +104,7 @@ impl Failure {
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         let exit = match error.fault() {
-            Fault::Caller => Exit::Refused,
+            Fault::Caller | Fault::Unclear => Exit::Refused,
             Fault::Connection => Exit::Unreachable,
             Fault::Service => Exit::Retryable,
         };
@@ -135,7 +141,7 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
             "MalformedPolicyDocumentException" => {
                 "`keystorectl access check FILE` shows all that is wrong with it (with --key-policy, as a key's)"
             }
-            "AlreadyExistsException" => "`keystorectl alias update` gives the alias to another key",
+            "AlreadyExistsException" => "take another name; `keystorectl alias update` gives an alias to another key",
             "CustomKeyStoreNotFoundException" => "`keystorectl key-store describe` shows the key stores there are",
             "InvalidCiphertextException" => {
                 "the ciphertext must be complete and unaltered, and every --context pair the same as at encryption"
@@ -176,6 +182,10 @@ fn hint(exit: Exit, error: &client::Error) -> Option<&'static str> {
             "ThrottlingException" => "try again in a moment, with fewer calls at once",
             "LimitExceededException" => "this does not pass by itself; the message says which limit was reached",
             "DependencyTimeoutException" => "try again, or allow more time with --timeout",
+            "KMSInternalException" if exit == Exit::Refused => {
+                "it may have been done all the same: look before you repeat it; the log of the service has the details under \
+                 the request id"
+            }
             "KMSInternalException" => "try again; the log of the service has the details under the request id",
             _ => return None,
         };
@@ -279,6 +289,8 @@ mod tests {
             (None, Code::Unavailable, false, Exit::Unreachable),
             (None, Code::Unauthenticated, false, Exit::Unreachable),
             (Some("AccessDeniedException"), Code::PermissionDenied, false, Exit::Refused),
+            (Some("KMSInternalException"), Code::Unavailable, true, Exit::Retryable),
+            (Some("KMSInternalException"), Code::Internal, false, Exit::Refused),
         ] {
             assert_eq!(Failure::from(error(exception, code, retryable)).exit, exit, "{exception:?} {code:?}");
         }
@@ -295,6 +307,16 @@ mod tests {
         assert!(!of(Code::Unauthenticated, None));
         assert!(!Failure::from(error(Some("AccessDeniedException"), Code::PermissionDenied, false)).may_pass());
         assert!(!Failure::local("a file").may_pass());
+    }
+
+    /// The service says of it that it is not to be repeated as it is.
+    #[test]
+    fn what_a_fault_broke_off_is_looked_at_before_it_is_repeated() {
+        let failure = Failure::from(error(Some("KMSInternalException"), Code::Internal, false));
+        assert!(failure.was_broken_off() && failure.may_pass(), "{failure:?}");
+        assert!(failure.hint.unwrap().contains("look before you repeat it"));
+        let passing = Failure::from(error(Some("KMSInternalException"), Code::Unavailable, true));
+        assert!(!passing.was_broken_off() && passing.hint.unwrap().starts_with("try again"));
     }
 
     #[test]

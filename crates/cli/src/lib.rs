@@ -20,6 +20,8 @@ mod completions;
 mod connection;
 mod data_key;
 mod decrypt;
+#[cfg(test)]
+mod documented;
 mod encrypt;
 mod failure;
 mod file;
@@ -61,7 +63,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    the service or an HSM refused: the call has to change, or something it names; or a key store could not be
-       connected
+       connected; or a fault in the service broke the call off, which may have been done all the same
   2    wrong usage
   3    the service cannot be reached, or does not accept the certificate
   4    the service could not do it now; the same call may succeed in a moment
@@ -93,7 +95,7 @@ enum Command {
     Encrypt(encrypt::Arguments),
     /// Decrypt the output of `encrypt` or `data-key generate`
     Decrypt(decrypt::Arguments),
-    /// Encrypt a ciphertext anew, under another key or with another context; the plaintext is shown to nobody
+    /// Re-encrypt a ciphertext under another key or with another context; nobody sees the plaintext
     ReEncrypt(re_encrypt::Arguments),
     /// Bring the ciphertexts in a file to a key's current version
     Rewrap(rewrap::Arguments),
@@ -108,7 +110,7 @@ enum Command {
     /// Manage the clusters of HSMs that key stores use
     #[command(subcommand)]
     Cluster(cluster::Command),
-    /// Approve calls of others, where that is asked for
+    /// Approve other people's calls, where the configuration asks for that
     #[command(subcommand)]
     Approval(approval::Command),
     /// Seal and open files by envelope encryption
@@ -137,7 +139,7 @@ enum Command {
     /// Look at an audit log, over the network or its files, and check it
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Make here, under new keys, what the AWS CLI printed of an account's keys
+    /// Recreate here, under new keys, the settings of an AWS account's keys
     ImportSettings(import_settings::Arguments),
     /// Check whether the service accepts calls
     Health,
@@ -145,7 +147,7 @@ enum Command {
     Bench(bench::Arguments),
     /// Watch each HSM's state, operations per second, latency and queue
     Top(top::Arguments),
-    /// Print what a shell needs to complete command lines of keystorectl
+    /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Write man pages, one for each command
     Man(man::Arguments),

@@ -129,7 +129,7 @@ impl Printer {
             (None, _) => format!("error: {}", text::shown(&failure.message)),
         };
         // Who mends the call has no use for it; who looks into the service's log has.
-        if failure.exit == Exit::Retryable
+        if (failure.exit == Exit::Retryable || failure.was_broken_off())
             && let Some(id) = &failure.request_id
         {
             lines.push_str("\nrequest id: ");

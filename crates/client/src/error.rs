@@ -59,6 +59,8 @@ pub enum Fault {
     Connection,
     /// The service could not do it now. The same call may succeed in a moment.
     Service,
+    /// A fault in the service broke the call off, which may have been done all the same. Whoever repeats it looks first.
+    Unclear,
 }
 
 /// Why a call, or one item of a batch, failed.
@@ -87,6 +89,7 @@ impl Error {
         match (self.code, &self.exception) {
             (Code::Unauthenticated, _)
             | (Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled, None) => Fault::Connection,
+            (Code::Internal, _) if !self.retryable => Fault::Unclear,
             (Code::DeadlineExceeded | Code::Internal | Code::Unavailable, _) => Fault::Service,
             _ if self.retryable => Fault::Service,
             _ => Fault::Caller,
@@ -222,6 +225,12 @@ mod tests {
         ] {
             assert_eq!(Error::from(status(code, reason, "true")).fault(), Fault::Service, "{reason}");
         }
+    }
+
+    #[test]
+    fn what_a_fault_broke_off_is_not_said_to_succeed_in_a_moment() {
+        let of = |retryable| Error::from(status(tonic::Code::Internal, "KMSInternalException", retryable)).fault();
+        assert_eq!((of("false"), of("true")), (Fault::Unclear, Fault::Service));
     }
 
     #[test]

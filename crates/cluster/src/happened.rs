@@ -24,7 +24,7 @@ pub struct Happened {
     pub zone: Zone,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// What.
+    /// What happened there.
     pub what: What,
 }
 

@@ -155,7 +155,7 @@ pub enum Error {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failed {
-    /// Why.
+    /// Why there is none.
     #[source]
     pub error: Error,
     /// Some HSM had it, and may have carried it out.
@@ -210,7 +210,7 @@ pub struct MemberStatus {
 pub enum Health {
     /// Its workers have not been ready yet.
     Starting,
-    /// Serves.
+    /// Serves, and is asked like any other.
     Healthy,
     /// Serves, but failed lately: others are asked first.
     Suspect,

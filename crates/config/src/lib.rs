@@ -65,9 +65,9 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// The audit log.
     pub audit: Audit,
-    /// Logging.
+    /// In what form and how much the daemon logs.
     pub log: Log,
-    /// Clusters.
+    /// The clusters of HSMs, one for each key store; at least one.
     pub clusters: Vec<Cluster>,
 }
 
@@ -186,7 +186,7 @@ pub enum SyslogAddress {
     Unix(PathBuf),
 }
 
-/// Logging.
+/// In what form and how much the daemon logs.
 #[derive(Clone, Debug)]
 pub struct Log {
     /// JSON lines, or text for a terminal.

@@ -1,6 +1,7 @@
 mod certificates;
 mod document;
 mod profiles;
+mod sample;
 mod topology;
 
 use std::path::{Path, PathBuf};

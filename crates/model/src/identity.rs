@@ -52,7 +52,7 @@ pub struct Statement {
     pub serial: String,
     /// Which of the HSM's workers.
     pub incarnation: u64,
-    /// Fresh.
+    /// Random, and new for each statement, so that an old one cannot be shown again.
     pub nonce: [u8; 32],
 }
 

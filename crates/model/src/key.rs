@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub enum KeyState {
     /// Being made: its row exists, its proof in two zones does not yet.
     Creating,
-    /// Usable.
+    /// Proven in two zones, and used for everything.
     Enabled,
     /// Not usable until somebody enables it.
     Disabled,

@@ -124,7 +124,7 @@ pub enum ConnectionErrorCode {
     NetworkErrors,
     /// No HSM of the cluster is active: its token is not there, or is not the one that the ceremony certified.
     InsufficientCloudHsmHsms,
-    /// Ours.
+    /// The fault is in the daemon or its settings: a seal key that does not open a PIN, or a PIN that nobody may change.
     InternalError,
 }
 

@@ -116,6 +116,6 @@ pub enum VerifyWraps {
     DataKeys,
     /// Those, and whatever callers have encrypted.
     All,
-    /// None.
+    /// Nothing is opened again before it is given out.
     None,
 }

@@ -53,7 +53,7 @@ pub enum Kind {
 pub struct Finding {
     /// Which certificate: what it is for, and its holder.
     pub certificate: String,
-    /// What it is.
+    /// What is wrong with it.
     pub kind: Kind,
     /// How bad.
     pub urgency: Urgency,

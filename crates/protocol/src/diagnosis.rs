@@ -24,7 +24,7 @@ pub struct Library {
     pub cryptoki_version: String,
     /// Who made it.
     pub manufacturer: String,
-    /// What it is.
+    /// What the manufacturer calls it.
     pub description: String,
     /// Its version.
     pub version: String,
@@ -33,7 +33,7 @@ pub struct Library {
 /// CK_SLOT_INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotSeen {
-    /// What it is.
+    /// What the manufacturer calls it.
     pub description: String,
     /// Who made it.
     pub manufacturer: String,
@@ -52,7 +52,7 @@ pub struct TokenDescribed {
     pub label: String,
     /// Who made it.
     pub manufacturer: String,
-    /// What it is.
+    /// The model, as the manufacturer names it.
     pub model: String,
     /// Its serial number.
     pub serial: String,

@@ -100,7 +100,7 @@ pub enum Op {
         cluster: ClusterId,
         /// The HSM's zone.
         zone: Zone,
-        /// Fresh.
+        /// Random, and new for each request.
         nonce: [u8; 32],
     },
     /// Find the token's log key, which signs heads of audit logs and nothing else, or make it; answered by `LogKey`. A
@@ -134,7 +134,7 @@ pub enum Op {
         cluster: ClusterId,
         /// The HSM's zone.
         zone: Zone,
-        /// Fresh.
+        /// Random, and new for each request.
         nonce: [u8; 32],
     },
     /// Open a blob of the ceremony as a session object, make sure that it holds the token's own cluster wrapping key,
@@ -184,7 +184,7 @@ pub enum Op {
     Describe,
     /// How fast the token does something, for a fraction of a second; answered by `Measured`. Control role.
     Measure {
-        /// What.
+        /// The operation that is measured.
         what: Measure,
         /// In so many sessions beside each other.
         sessions: u16,

@@ -53,11 +53,11 @@ pub struct Layout {
 /// Where a daemon listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
-    /// gRPC.
+    /// The gRPC port.
     pub grpc: SocketAddr,
     /// For clients of AWS KMS, where it does.
     pub aws: Option<SocketAddr>,
-    /// Ops.
+    /// The ops port.
     pub ops: SocketAddr,
 }
 

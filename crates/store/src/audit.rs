@@ -26,7 +26,7 @@ pub struct AuditLog {
 /// How many records a log had at a moment, and the root hash over them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditHead {
-    /// Records.
+    /// How many records there were.
     pub size: u64,
     /// Of the tree over them.
     pub root: [u8; 32],

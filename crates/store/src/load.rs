@@ -163,7 +163,7 @@ struct Rows {
     named: Vec<TagRow>,
 }
 
-/// Everything.
+/// Reads the whole catalogue.
 pub(super) async fn catalogue(database: &mut Connection) -> Result<Catalogue, Error> {
     let position = log::position(database).await?;
     let stores: Vec<StoreRow> = database.all(store_rows!(""), values![]).await?;

@@ -19,7 +19,7 @@ use model::key::{KeyState, Placement, RotationCause};
 pub struct Rotating {
     /// The number of the new version: whoever asks has looked at all that shows numbers which were given already.
     pub version: KeyVersionId,
-    /// Why.
+    /// Why there is to be a new version.
     pub cause: RotationCause,
     /// It is made in its HSM and stays there.
     pub in_place: bool,
@@ -28,7 +28,7 @@ pub struct Rotating {
 /// A version that was made and works, with all that is recorded of it when it comes into use.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// Which.
+    /// Its key and its number.
     pub version: KeyVersionId,
     /// Its proof ciphertext: IV, and what the HSM made.
     pub proof: ([u8; IV_BYTES], Bytes),

@@ -14,7 +14,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Empty.
+    /// A buffer in which nothing was received yet.
     pub(super) fn new() -> Self {
         Self { bytes: vec![0; BYTES], filled: 0 }
     }

@@ -22,7 +22,7 @@ pub enum Consent<'a> {
     Given,
     /// Somebody who is asked.
     Ask(&'a mut (dyn FnMut() -> io::Result<bool> + Send)),
-    /// Nobody.
+    /// There is nobody to be asked: it is only told what would be done.
     Nobody,
 }
 

@@ -13,9 +13,16 @@ use service::lifecycle::wanted_in;
 use store::Catalogue;
 use store::restore::{MARGIN, Plan, Present, Restore};
 
-/// What an operator does about a PIN that the restored database does not know.
-const OFFICER: &str = "have the security officer set kmsuser's PIN in the HSM and give it by UpdateKeyStore (keystorectl \
-                       key-store update --password-file FILE --hsm HSM) before the key store is connected";
+/// What an operator does about PINs that the restored database does not know. A store that was CONNECTED cannot be told one
+/// before the start, which connects it.
+fn officer(store: &KeyStoreId) -> String {
+    format!(
+        "have the security officer set kmsuser's PIN in the HSM, and start the daemon; where the start connects the key \
+         store, an older PIN costs one try in that HSM and is not tried again; then keystorectl key-store disconnect {store} \
+         --wait, keystorectl key-store update {store} --password-file FILE --pin-was-reset --hsm HSM, and keystorectl \
+         key-store connect {store} --wait"
+    )
+}
 
 pub(super) fn tell(
     out: &mut (dyn Write + Send),
@@ -131,8 +138,9 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
         for store in restored.key_stores() {
             writeln!(
                 out,
-                "  if kmsuser's PINs of key store {:?} were rotated or set since (each connect rotates them), {OFFICER}",
-                store.name
+                "  if kmsuser's PINs of key store {:?} were rotated or set since (each connect rotates them), {}",
+                store.name,
+                officer(&store.id)
             )?;
         }
         writeln!(out, "  keys that were destroyed, disabled or disconnected since are as they were")?;

@@ -236,3 +236,42 @@ async fn an_access_key_signs_nothing_after_a_restore_over_a_database_that_cannot
     daemon.keystorectl(&["access-key", "enable", &signer.principal, &signer.id]).ok();
     assert_eq!(aws.ask(&ask()).await.status, 200);
 }
+
+/// Nobody knows the PINs of the database that is gone. What a restore tells to do about them is the way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn pins_that_nobody_knows_are_told_after_the_start() {
+    let daemon = Daemon::start().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("kept").await;
+    let store = caller.key_stores().await.remove(0).key_store_id;
+    let backup = daemon.site().path().join("backup.db");
+    keystored(daemon.site(), "backup", &[backup.as_os_str()]).ok();
+    let site = daemon.terminate().1;
+    fs::write(database(&site), "no database any more").unwrap();
+    let told = keystored(&site, "restore", &[backup.as_os_str(), "--yes".as_ref()]).ok();
+    let new = site.path().join("new.pin");
+    crate::operators::write_secret(&new, "set-by-the-officer");
+    site.zones(0).iter().for_each(|zone| zone.officer_sets("set-by-the-officer"));
+
+    let daemon = site.launch();
+    wait::until("it listens", wait::LONG, || daemon.environment());
+    let caller = daemon.caller().await;
+    wait::until_async("the older PIN has cost a try in each HSM", wait::LONG, async || {
+        let hsms = caller.key_store(&store).await.hsms;
+        hsms.iter().all(|hsm| hsm.pin_tries_left == 2).then_some(())
+    })
+    .await;
+    let file = new.to_str().unwrap();
+    for command in [
+        &["key-store", "disconnect", &store, "--wait"][..],
+        &["key-store", "update", &store, "--password-file", file, "--pin-was-reset", "--hsm", "hsm-a"],
+        &["key-store", "update", &store, "--password-file", file, "--pin-was-reset", "--hsm", "hsm-b"],
+        &["key-store", "connect", &store, "--wait"],
+    ] {
+        let as_told = command.join(" ").replace(file, "FILE").replace("hsm-a", "HSM").replace("hsm-b", "HSM");
+        assert!(told.contains(&as_told), "{as_told} is not in {told}");
+        daemon.keystorectl(command).ok();
+    }
+    daemon.wait_until_healthy_for(&caller).await;
+    caller.encrypt(&key, b"works", &context(&[])).await.unwrap();
+}

@@ -83,7 +83,7 @@ pub struct Part(Arc<OpenCall>);
 /// What is to be done about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Nothing.
+    /// It goes on.
     Stays,
     /// It was cut off now.
     CutOff,

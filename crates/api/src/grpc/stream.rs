@@ -242,7 +242,7 @@ where
                                 entry::tell(last.metadata_mut(), of_the_last);
                             }
                         }
-                        // The caller is no longer welcome. What has reached a token is booked without us.
+                        // The caller is no longer welcome. What has reached a token is recorded without us.
                         Err(status) => return this.finish(Some(status)),
                     }
                     continue;

@@ -18,7 +18,7 @@ const MAKING_ROOM: usize = 64;
 /// then.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The stream_slots.
+/// The places for open streams, shared by principal. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct StreamSlots {
     fair_share: Arc<Mutex<FairShare<Use>>>,

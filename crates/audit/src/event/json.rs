@@ -203,7 +203,7 @@ impl From<&str> for Value {
 pub struct Fields(Vec<(Cow<'static, str>, Value)>);
 
 impl Fields {
-    /// None.
+    /// An object without members.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

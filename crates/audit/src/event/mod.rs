@@ -89,7 +89,7 @@ impl Phase {
 pub enum Request<'a> {
     /// Nothing that has parameters.
     None,
-    /// These.
+    /// Parameters by AWS's names.
     Fields(&'a Fields),
     /// Items of a call that uses keys.
     Items(&'a Items),

@@ -77,7 +77,7 @@ impl State {
 /// Why records are not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Why.
+    /// The kind of trouble, by which metrics count refusals.
     pub reason: Reason,
     /// Since when.
     pub since: SystemTime,

@@ -30,28 +30,28 @@ pub enum Finding {
     NoCheckpoint,
     /// A head cannot be read.
     Unreadable {
-        /// Whose.
+        /// Where the head was kept.
         kept: Kept,
         /// From which byte of the file on.
         at: u64,
     },
     /// A head is another log's.
     OtherLog {
-        /// Whose.
+        /// Where the head was kept.
         kept: Kept,
         /// What the other log calls itself.
         origin: String,
     },
     /// A head has no signature by the log's key.
     NotSigned {
-        /// Whose.
+        /// Where the head was kept.
         kept: Kept,
         /// Of how many records.
         size: u64,
     },
     /// A signature is not that of the key that it names.
     WrongSignature {
-        /// Whose.
+        /// Where the head was kept.
         kept: Kept,
         /// Of how many records.
         size: u64,

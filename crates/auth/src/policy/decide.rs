@@ -47,9 +47,9 @@ pub struct Deciding<'a> {
 /// Allowed or not, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// Allowed.
+    /// Allowed, by this statement, grant or right.
     Allow(Allowing<'a>),
-    /// Denied.
+    /// Denied, by a statement or because nothing allows it.
     Deny(Denying<'a>),
 }
 
@@ -82,7 +82,7 @@ pub enum Missing {
     KeyPolicy,
     /// In the identity policies, to which the key's policy or a grant leaves it.
     IdentityPolicies,
-    /// Everywhere.
+    /// In the key's policy and in the identity policies: nothing allows it.
     Everywhere,
     /// Nowhere: callers of another account cannot be allowed this.
     OtherAccount,

@@ -31,7 +31,7 @@ pub(super) struct Parts<'n> {
     pub(super) action: Option<(&'n Node, bool)>,
     /// Resource, or NotResource (`true`).
     pub(super) resource: Option<(&'n Node, bool)>,
-    /// Condition.
+    /// Condition, with its operators; absent where the statement has none.
     pub(super) condition: Option<&'n Node>,
 }
 

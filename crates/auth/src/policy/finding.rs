@@ -25,7 +25,7 @@ pub struct Finding {
     pub place: String,
     /// The line in the text, from 1.
     pub line: usize,
-    /// What it is.
+    /// What is wrong or doubtful there.
     pub problem: Problem,
 }
 

@@ -17,7 +17,7 @@ const DEPTH: usize = 12;
 pub(super) struct Node {
     /// From its first byte to behind its last.
     pub(super) span: Range<usize>,
-    /// What it is.
+    /// The value, without its place.
     pub(super) value: Value,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Value {
 pub(super) struct Unreadable {
     /// Where reading ended.
     pub(super) at: usize,
-    /// Why.
+    /// What is wrong there, for whoever wrote the policy.
     pub(super) why: String,
 }
 

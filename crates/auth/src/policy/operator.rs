@@ -31,7 +31,7 @@ pub(super) enum Comparison {
 }
 
 impl Comparison {
-    /// Compares.
+    /// Whether the request's value stands so to the policy's.
     pub(super) fn holds<T: PartialOrd>(self, given: &T, wanted: &T) -> bool {
         match self {
             Self::Equal => given == wanted,

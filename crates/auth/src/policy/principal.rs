@@ -67,7 +67,7 @@ pub(super) enum About {
 pub(super) enum Whom {
     /// Identity policies have none: they are about whom they are attached to.
     Holder,
-    /// These.
+    /// A key policy names whom it is about.
     These(Box<[Named]>),
     /// All but these.
     AllBut(Box<[Named]>),

@@ -17,11 +17,11 @@ pub(super) enum Command {
     Create(create::Arguments),
     /// List the access keys of a principal, and when each was used last
     List(list::Arguments),
-    /// Have no call be signed with an access key any more, from now on
+    /// Refuse calls that are signed with an access key, from now on
     Disable(switch::Arguments),
-    /// Have calls be signed with an access key again
+    /// Accept calls that are signed with an access key again
     Enable(switch::Arguments),
-    /// Take an access key away for good
+    /// Delete an access key for good
     Delete(switch::Arguments),
 }
 

@@ -14,13 +14,13 @@ use super::printer::Report;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Give a key a further name, by which it can be used
+    /// Give a key another name to be used by
     Create(create::Arguments),
-    /// Give a name to another key, in one step; what the former key encrypted still decrypts
+    /// Move an alias to another key, in one step; what the former key encrypted still decrypts
     Update(update::Arguments),
-    /// Take a name away; its key stays as it is
+    /// Remove an alias; its key stays as it is
     Delete(delete::Arguments),
-    /// List aliases, all or those of one key
+    /// List aliases: all of them, or those of one key
     List(list::Arguments),
 }
 

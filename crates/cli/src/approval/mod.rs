@@ -15,11 +15,11 @@ use super::failure::Failure;
 pub(super) enum Command {
     /// List calls that wait for the approval of others
     List(list::Arguments),
-    /// Show one: who made the call, what it asks for, who has approved it
+    /// Show one of them: who made the call, what it asks for, who has approved it
     Show(show::Arguments),
-    /// Approve a call of somebody else, who then makes it again
+    /// Approve somebody else's call, which they then make again
     Approve(approve::Arguments),
-    /// Have a call not be done; take an own one back
+    /// Refuse a call for good, or take back one of your own
     Refuse(refuse::Arguments),
 }
 

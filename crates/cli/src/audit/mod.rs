@@ -41,9 +41,9 @@ pub(super) enum Command {
     Prove(prove::Arguments),
     /// Check such a proof, and print the record
     CheckProof(check_proof::Arguments),
-    /// Print the newest signed head, for keeping it elsewhere
+    /// Print the newest signed head, to be kept elsewhere
     Head(Log),
-    /// Show the last records, and follow
+    /// Show the last records, and follow new ones
     Tail(tail::Arguments),
     /// Show a record
     #[command(allow_missing_positional = true)]

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     log: Log,
     #[command(flatten)]
     filter: Filter,
-    /// How many of the last records; with --since all
+    /// How many of the last records; with --since, all of them from then on
     #[arg(short = 'n', long, default_value_t = 20)]
     lines: usize,
     /// Go on with what comes

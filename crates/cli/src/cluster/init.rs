@@ -11,6 +11,7 @@ use crate::Context;
 use crate::failure::Failure;
 use crate::printer::{Report, facts, table};
 use ceremony::{self, Participant};
+use client::fingerprint;
 use config::Cluster;
 use model::id::HsmId;
 
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
 struct Initialised {
     cluster: String,
     trust_anchor: PathBuf,
+    /// By which others tell it from another authority's: of the certificate, in hexadecimal digits.
+    trust_anchor_sha256: Option<String>,
     hsms: Vec<Hsm>,
 }
 
@@ -47,7 +50,11 @@ struct Hsm {
 
 impl Report for Initialised {
     fn text(&self) -> String {
-        let facts = facts([("Cluster", self.cluster.clone()), ("Trust anchor", shown(&self.trust_anchor))]);
+        let facts = facts([
+            ("Cluster", self.cluster.clone()),
+            ("Trust anchor", shown(&self.trust_anchor)),
+            ("SHA-256", self.trust_anchor_sha256.clone().unwrap_or_default()),
+        ]);
         let rows = self.hsms.iter().map(|hsm| vec![hsm.hsm_id.clone(), hsm.zone.clone(), hsm.serial.clone()]);
         format!("{facts}\n\n{}", table(&["hsm", "zone", "token serial"], rows))
     }
@@ -79,6 +86,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     context.printer.report(&Initialised {
         cluster: cluster.id.to_string(),
         trust_anchor: trust_anchor.clone(),
+        trust_anchor_sha256: std::fs::read_to_string(&trust_anchor).ok().and_then(|pem| fingerprint(&pem)),
         hsms: of(&cluster, serials),
     })?;
     let kept = match cluster.hsms.iter().any(|hsm| hsm.capabilities.keys.in_place()) {
@@ -128,10 +136,11 @@ mod tests {
         let done = Initialised {
             cluster: "cluster-keystoredev".to_owned(),
             trust_anchor: "/c/customerCA.crt".into(),
+            trust_anchor_sha256: Some("ab12".to_owned()),
             hsms: of(&super::super::fixture::cluster(), vec!["01".to_owned(), "02".to_owned()]),
         };
         let text = done.text();
-        assert!(text.contains("Trust anchor  /c/customerCA.crt"), "{text}");
+        assert!(text.contains("Trust anchor  /c/customerCA.crt\nSHA-256       ab12\n"), "{text}");
         assert!(text.contains("hsm-b  b     02"), "{text}");
         let json = serde_json::to_value(done).unwrap();
         assert_eq!((&json["cluster"], &json["hsms"][0]["serial"]), (&"cluster-keystoredev".into(), &"01".into()));

@@ -25,11 +25,11 @@ pub(super) enum Command {
     Init(init::Arguments),
     /// Add another HSM of the configuration to a cluster whose key store is connected
     AddHsm(add_hsm::Arguments),
-    /// Seal all stored PINs and secrets of access keys anew, after the seal key of the configuration was replaced
+    /// Seal all stored PINs, the secrets of access keys and the audit log's key anew, after the seal key was replaced
     Reseal,
     /// Report on one HSM, for its vendor's support desk: versions, mechanisms, what it was found to do, and how fast it is
     Doctor(doctor::Arguments),
-    /// Check the HSMs now and restore the keys that they lack; also puts back keys that somebody removed
+    /// Check the HSMs now and fill in the keys that they lack; --key and --all-removed put back what somebody removed
     Resync(resync::Arguments),
 }
 

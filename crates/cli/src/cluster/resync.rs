@@ -5,6 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::names::key_id;
 use crate::printer::Report;
 use crate::{Context, parse};
 use proto::v1 as wire;
@@ -14,8 +15,8 @@ pub(crate) struct Arguments {
     /// Cluster id
     #[arg(value_parser = parse::cluster_id)]
     cluster: String,
-    /// Put this key (id or ARN) back where somebody removed it
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    /// Put this key back where somebody removed it: key id, key ARN, alias or alias ARN
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// Only in this HSM
     #[arg(long, value_parser = parse::hsm_id)]
@@ -52,7 +53,10 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let Arguments { cluster, key, hsm, all_removed } = arguments;
     let request = wire::ResyncKeysRequest {
         cluster_id: cluster.clone(),
-        key_id: key.unwrap_or_default(),
+        key_id: match key {
+            Some(key) => key_id(&client, &key).await?,
+            None => String::new(),
+        },
         hsm_id: hsm.unwrap_or_default(),
         all_removed,
     };

@@ -15,15 +15,15 @@ use super::printer::Report;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Have a principal do something with a key beside what policies say; prints the grant's id and its token
+    /// Allow a principal something with a key beside what policies say; prints the grant's id and its token
     Create(create::Arguments),
     /// List the grants of a key
     List(list::OfKey),
     /// List the grants, of whatever key, that a principal may retire
     ListRetirable(list::Retirable),
-    /// End a grant as the one whom it concerns: by its token, or by its key and its id
+    /// Retire a grant, as one whom it concerns: by its token, or by its key and its id
     Retire(retire::Arguments),
-    /// End a grant as the owner of the key
+    /// Revoke a grant, as the owner of the key
     Revoke(revoke::Arguments),
 }
 

@@ -17,15 +17,15 @@ use super::printer::Report;
 pub(super) enum Command {
     /// Make a group of principals, to which policies can be attached
     Create(Named),
-    /// Take a group away; its members keep what they have otherwise
+    /// Delete a group; its members keep what they have otherwise
     Delete(Named),
     /// List groups
     List,
     /// List who is in a group
     Members(Named),
-    /// Take a principal into a group
+    /// Add a principal to a group
     AddMember(member::Arguments),
-    /// Take a principal out of a group
+    /// Remove a principal from a group
     RemoveMember(member::Arguments),
 }
 

@@ -33,31 +33,31 @@ pub(super) enum Command {
     Enable(enable::Arguments),
     /// Disable a key until it is enabled again
     Disable(disable::Arguments),
-    /// List keys, all or those that filters let through
+    /// List keys: all of them, or those that match the filters
     List(list::Arguments),
-    /// Give a key tags, by which keys are found
+    /// Tag a key, so that it can be found by its tags
     Tag(tags::Set),
-    /// Take tags away from a key
+    /// Remove tags from a key
     Untag(tags::Remove),
     /// List the tags of a key
     Tags(tags::Show),
     /// Put or print a key's policy: the root of who may do what with it
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Say anew what a key is for
+    /// Change a key's description
     UpdateDescription(update_description::Arguments),
-    /// Give a key new material now; id and ARN stay, and old ciphertexts decrypt
+    /// Rotate a key now: it gets new material, keeps its id and ARN, and still decrypts old ciphertexts
     Rotate(rotate::Arguments),
-    /// Have keys rotated by themselves, and see what material they were given
+    /// Rotate keys automatically, and show their material
     #[command(subcommand)]
     Rotation(rotation::Command),
-    /// See when a key was used last
+    /// Show when a key was last used
     LastUsage(last_usage::Arguments),
-    /// Delete a key after a waiting period of 7 to 30 days; at once it cannot be used any more
+    /// Delete a key after a waiting period of 7 to 30 days; it becomes unusable at once
     ScheduleDeletion(schedule_deletion::Arguments),
-    /// Keep a key that was to be deleted
+    /// Cancel the deletion of a key, which is disabled then
     CancelDeletion(cancel_deletion::Arguments),
-    /// Destroy a key's material in the HSMs now; nothing brings back what was encrypted under it
+    /// Destroy a key's material in the HSMs now; what was encrypted under it is lost for good
     DestroyMaterial(destroy_material::Arguments),
 }
 

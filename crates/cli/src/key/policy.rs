@@ -14,11 +14,11 @@ use proto::v1::PutKeyPolicyRequest;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Put a key's policy, which takes the place of the one that it has
+    /// Replace a key's policy
     Put(Put),
     /// Print a key's policy
     Get(Named),
-    /// Put the default policy back, which leaves everything to the identity policies of the account
+    /// Restore the default policy, which leaves everything to the account's identity policies
     Reset(Reset),
 }
 

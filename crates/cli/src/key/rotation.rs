@@ -13,13 +13,13 @@ use proto::v1 as wire;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Have a key rotated by itself every so many days, counted from now
+    /// Rotate a key automatically every so many days, counted from now
     Enable(Enable),
-    /// Have a key keep its material, but for rotations on demand and where a version wears out
+    /// Stop that; the key is still rotated on demand, and when a version wears out
     Disable(Named),
-    /// Show whether and when a key is rotated by itself
+    /// Show whether and when a key is rotated automatically
     Status(Named),
-    /// List the material that a key was given, oldest first
+    /// List a key's material, oldest first
     List(List),
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn until(
             let store = match describe(client, request).await {
                 Ok(store) => store,
                 // It may answer at the next look.
-                Err(failure) if failure.exit == Exit::Retryable => continue,
+                Err(failure) if failure.exit == Exit::Retryable || failure.was_broken_off() => continue,
                 Err(failure) => return Err(failure),
             };
             last = Some(store.connection_state());

@@ -16,13 +16,13 @@ use super::printer::Report;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make an identity policy, or put it in the place of the one of its name
+    /// Make an identity policy, or replace the one of its name
     Put(put::Arguments),
     /// Print an identity policy
     Get(Named),
     /// List identity policies; Administrator, Operator, Auditor, KeyUser and Approver are part of the program
     List,
-    /// Take an identity policy away that is attached to nobody
+    /// Delete an identity policy that is attached to nobody
     Delete(Named),
     /// Attach an identity policy to a principal or a group
     Attach(attach::Arguments),

@@ -22,19 +22,19 @@ use proto::v1 as wire;
 pub(super) enum Command {
     /// Make a principal: somebody who calls, known by names of certificates
     Create(create::Arguments),
-    /// Take a principal away; from then on its certificates may do nothing
+    /// Delete a principal; from then on its certificates may do nothing
     Delete(delete::Arguments),
     /// Show a principal
     Describe(describe::Arguments),
     /// List principals
     List,
-    /// Have a principal be known by a further name of a certificate
+    /// Add a certificate's name to those that a principal is known by
     AddIdentity(identity::Arguments),
-    /// Have a principal no longer be known by a name of a certificate
+    /// Remove a certificate's name from those that a principal is known by
     RemoveIdentity(identity::Arguments),
-    /// Give a principal tags, which conditions of policies can ask for (aws:PrincipalTag/NAME)
+    /// Tag a principal; conditions of policies can ask for its tags (aws:PrincipalTag/NAME)
     Tag(tags::Set),
-    /// Take tags away from a principal
+    /// Remove tags from a principal
     Untag(tags::Remove),
 }
 

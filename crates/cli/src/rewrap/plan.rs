@@ -24,7 +24,7 @@ pub(super) struct Plan {
 /// What is to be done with a ciphertext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing.
+    /// It is under the current version already.
     Keep,
     /// It is encrypted anew.
     Rewrap,

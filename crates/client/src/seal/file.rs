@@ -34,7 +34,7 @@ pub struct Summary {
     pub plaintext_bytes: u64,
     /// Size of the sealed file.
     pub sealed_bytes: u64,
-    /// Chunks.
+    /// How many chunks it has.
     pub chunks: u64,
 }
 

@@ -47,7 +47,7 @@ pub(super) enum Trouble {
 /// What an operator tells of kmsuser's PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tells {
-    /// Nothing.
+    /// Nobody tells anything.
     Nothing,
     /// One that is not the token's.
     Typo,

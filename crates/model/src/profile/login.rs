@@ -33,7 +33,7 @@ pub struct Login {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FirstLogin {
-    /// Everything.
+    /// For everything, as soon as it was set.
     Ready,
     /// The user has to change it first: C_Login says CKR_PIN_EXPIRED of the right PIN until then.
     Change,
@@ -55,7 +55,7 @@ pub enum Flags {
 pub enum PinAlphabet {
     /// Letters, large and small, and digits; of each at least one, as many vendors want it.
     LettersDigits,
-    /// Digits.
+    /// Digits alone, and then at least 15 of them.
     Digits,
 }
 

@@ -42,7 +42,7 @@ pub enum Promise {
 /// A promise that does not hold, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Which.
+    /// The promise, as docs/hsms.md numbers it.
     pub promise: Promise,
     /// Why, in a sentence without its stop.
     pub why: &'static str,

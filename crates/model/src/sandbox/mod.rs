@@ -90,7 +90,7 @@ impl Sandbox {
 pub struct Protected {
     /// What it is, for a sentence.
     pub what: String,
-    /// Where.
+    /// The file or directory that must stay out of reach.
     pub path: PathBuf,
     /// Nothing secret is in it: it may be read.
     pub readable: bool,

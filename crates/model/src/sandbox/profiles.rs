@@ -92,6 +92,36 @@ mod tests {
         }
     }
 
+    /// docs/security.md has a row for each.
+    #[test]
+    fn the_document_names_what_each_profile_needs() {
+        let document = include_str!("../../../../docs/security.md");
+        for (names, needs) in [
+            (&["cloudhsm"][..], CLOUDHSM),
+            (&["luna", "luna-fips", "luna-ha"], LUNA),
+            (&["nshield"], NSHIELD),
+            (&["utimaco"], UTIMACO),
+            (&["generic"], NOTHING),
+        ] {
+            let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let row = document.lines().find(|line| line.starts_with(&format!("| {names} |")));
+            let cells: Vec<&str> = row.unwrap_or_else(|| panic!("no row for {names}")).split('|').collect();
+            let [reads, writes, connects] = [cells[2], cells[3], cells[4]];
+            for (named, cell) in [(needs.read, reads), (needs.variables, reads), (needs.write, writes)]
+                .into_iter()
+                .flat_map(|(all, cell)| all.iter().map(move |one| (one, cell)))
+            {
+                assert!(cell.contains(named), "{names}: {named} is not in {cell:?}");
+            }
+            let mut ends = needs.ports.first().into_iter().chain(needs.ports.last());
+            assert!(ends.all(|port| connects.contains(&port.to_string())), "{names}: {connects:?}");
+            assert_eq!(needs.sockets.is_empty(), !connects.contains("socket"), "{names}: {connects:?}");
+            for (list, cell) in [(needs.read, reads), (needs.write, writes)] {
+                assert_eq!(list.is_empty(), cell.trim() == "nothing", "{names}: {cell:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_variable_moves_what_is_read() {
         let environment = BTreeMap::from([("ChrystokiConfigurationPath".to_owned(), "/etc/luna-a".to_owned())]);

@@ -146,7 +146,7 @@ impl Named {
         self.refused.clone().map_or(Ok(()), Err)
     }
 
-    /// Nothing.
+    /// What a call names that is about nothing in particular.
     pub(crate) fn nothing() -> Self {
         Self::other(NO_RESOURCE)
     }

@@ -64,7 +64,7 @@ pub(crate) struct Budget {
 /// What came of taking one encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Taken.
+    /// It is counted, and may be done.
     Yes,
     /// Taken, and whoever took it has to see to the next block.
     YesRefill,

@@ -44,7 +44,7 @@ pub enum Parameters {
     None,
     /// These parameters.
     Fields(Fields),
-    /// Items.
+    /// The items of a batch, as tables and rows.
     Items(Items),
 }
 

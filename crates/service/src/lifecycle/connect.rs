@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) const LEAVE: Duration = Duration::from_secs(5);
 
 /// Why the HSMs of a key store cannot even be started.
-type Hurdle = (Code, String);
+type StartBlocker = (Code, String);
 
 impl Lifecycle {
     /// Goes on with a store that is CONNECTING, in a task of its own, until it is CONNECTED, FAILED or broken off.
@@ -126,7 +126,7 @@ impl Lifecycle {
     }
 
     /// Starts the HSMs of a key store that have a PIN on record, or finds them started.
-    pub(super) async fn start_hsms(&self, store: &KeyStore) -> Result<Vec<Hsm>, Hurdle> {
+    pub(super) async fn start_hsms(&self, store: &KeyStore) -> Result<Vec<Hsm>, StartBlocker> {
         if let Some(running) = self.core.registry().active_of(&store.id).and_then(|active| active.running) {
             return Ok(running.cluster.members().to_vec());
         }
@@ -170,7 +170,7 @@ impl Lifecycle {
         store: &KeyStore,
         spec: &ClusterSpec,
         scope: PinScope,
-    ) -> Result<Vec<HsmId>, Hurdle> {
+    ) -> Result<Vec<HsmId>, StartBlocker> {
         let pins = self.core.store().pins(&store.id).await.map_err(|error| (Code::InternalError, error.to_string()))?;
         self.core.registry().pins.replace(&store.id, &pins, spec.login_tries);
         let on_record = |hsm: &HsmId| pins.iter().any(|(of, _)| *of == record_of(scope, hsm));

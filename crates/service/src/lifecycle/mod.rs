@@ -167,7 +167,7 @@ pub(crate) enum Origin {
 /// What a procedure that has ended leaves to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leftover {
-    /// Nothing.
+    /// It is over.
     None,
     /// A new version that could not be finished.
     ToUndo,

@@ -27,7 +27,8 @@ impl Lifecycle {
     }
 
     /// The configuration was read again: HSMs that went from it are stopped, those that came to it and have a PIN on
-    /// record are started. Everything else takes effect with the next connect.
+    /// record are started, and calls are hedged and verified as it says now. Everything else takes effect with the next
+    /// connect.
     pub(crate) async fn reconfigure(&self, specs: Vec<ClusterSpec>) {
         self.core.registry().set_specs(specs);
         self.take_up_what_came_back().await;

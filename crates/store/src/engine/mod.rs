@@ -116,7 +116,7 @@ pub(crate) enum Told {
     Outage(Outage),
     /// The machine has a part in it; an attempt to write beside the database tells which. Where that goes well, this.
     Look(Option<Outage>),
-    /// Nothing.
+    /// The machine has no part in it.
     Nothing,
 }
 

@@ -39,15 +39,15 @@ steps! {
         TakeOver = "take-over",
         /// From here on it will be done.
         Decide = "decide",
-        /// The database that is there, its log, the log's index, a journal, and the record of it get other names.
+        /// The database that is there gets another name.
         SetAsideMain = "set-aside-main",
-        /// As above.
+        /// Its write-ahead log gets another name.
         SetAsideLog = "set-aside-log",
-        /// As above.
+        /// The log's index gets another name.
         SetAsideIndex = "set-aside-index",
-        /// As above.
+        /// A journal gets another name.
         SetAsideJournal = "set-aside-journal",
-        /// As above.
+        /// The record of what the database must be gets another name.
         SetAsideRecord = "set-aside-record",
         /// The restored database takes its place.
         Place = "place",

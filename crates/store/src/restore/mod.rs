@@ -48,7 +48,7 @@ pub struct Origin {
 /// What is there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Present {
-    /// Nothing.
+    /// There is no database.
     Missing,
     /// The file that is to be restored, in place.
     Itself,

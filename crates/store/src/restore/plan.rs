@@ -57,7 +57,7 @@ pub struct Plan {
     pub pins: Vec<(KeyStoreId, HsmId, Pin)>,
     /// Failed logins that count at least.
     pub spent: Vec<(ClusterId, HsmId, u32)>,
-    /// Tombstones.
+    /// Key versions that were destroyed since, and when: they stay destroyed.
     pub destroyed: Vec<(KeyVersionId, i64)>,
     /// Versions of the backup that were destroyed since.
     pub gone: Vec<KeyVersionId>,

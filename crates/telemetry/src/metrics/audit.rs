@@ -207,7 +207,7 @@ impl AuditMetrics {
         );
         r.register(
             "audit_refusals_counted",
-            "Refused calls that were turned away at the door and have no record of their own: they are counted in one",
+            "Refused calls that nobody had looked at and that have no record of their own: they are counted in one",
             m.refusals_counted.clone(),
         );
         r.register(

@@ -16,7 +16,7 @@ use service::{
 /// The one algorithm of the keys that there are.
 const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
 
-/// Encrypts.
+/// AWS's Encrypt: a batch of one item.
 pub(super) async fn encrypt(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
     algorithm(asked, "EncryptionAlgorithm")?;
     let item = EncryptInput {
@@ -28,7 +28,7 @@ pub(super) async fn encrypt(service: &Service, call: &RequestContext, asked: &mu
     encrypted(&only(service.encrypt(call, vec![item]).await)?)
 }
 
-/// Decrypts.
+/// AWS's Decrypt: a batch of one item.
 pub(super) async fn decrypt(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
     algorithm(asked, "EncryptionAlgorithm")?;
     let item = DecryptInput {

@@ -12,7 +12,7 @@ use model::pin::{Candidate, Pin};
 /// A PIN that an operator tells.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    /// Sealed.
+    /// The PIN, sealed for this HSM of this key store.
     pub(crate) sealed: Bytes,
     /// It is one of those on record.
     pub(crate) same: Option<Candidate>,

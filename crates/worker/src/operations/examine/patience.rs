@@ -36,7 +36,7 @@ pub(super) enum Then {
     After(Duration),
     /// It is believed.
     Believed,
-    /// Nothing.
+    /// It says nothing for or against the token, which may be busy.
     NotJudged,
 }
 

@@ -83,7 +83,7 @@ pub(crate) enum Foreign {
     Written,
 }
 
-/// Decides.
+/// Whether the file is the one that keystored left, by what is in it and beside it.
 pub(crate) fn judge(seen: &Seen, record: Option<&Record>) -> Result<Standing, Foreign> {
     let begun = record.is_none_or(|record| record.state == State::Begun);
     let mark = match seen.main {
