@@ -31,6 +31,7 @@ mod member_operation;
 pub mod placement;
 mod port;
 pub mod proof;
+mod reexamination;
 mod removal;
 mod route;
 #[cfg(test)]
@@ -254,6 +255,7 @@ impl Cluster {
         }
         let mut monitors = member_monitor::keep(&dispatcher, suspicions, &removals, watchdog);
         log_key::keep(&dispatcher, watchdog, &mut monitors);
+        reexamination::keep(&dispatcher, watchdog, &mut monitors, reexamination::PAUSES);
         zones::keep(&dispatcher, &settings.id, identities, &clock, goes_on);
         Arc::new(Self { id: settings.id, hsms: members, dispatcher, _monitors: monitors })
     }
