@@ -226,8 +226,8 @@ pub enum Op {
     /// by `Done`. Control role.
     ConfirmInPlace(KeyVersionId),
     /// Of several token objects of a version, destroy those that do not open its proof ciphertext, which is this item; answered by
-    /// `Done` when one is left, also when there were not several. Nothing is destroyed unless it is clear of each of them. Control
-    /// role.
+    /// `Done` when one is left, also when there were not several, and by `OneMaterial` when several are left. Nothing is destroyed
+    /// unless it is clear of each of them. Control role.
     KeepProven(DecryptItem),
     /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
     Destroy(KeyVersionId),
@@ -273,6 +273,8 @@ pub enum Reply {
     Described(Box<Described>),
     /// To `Measure`.
     Measured(Speed),
+    /// To `KeepProven`: so many objects are left, and each opens the proof.
+    OneMaterial(u64),
     /// To `List`: each version as often as there are objects of it.
     Keys(Vec<KeyVersionId>),
     /// To `CeremonyOp::Discover`.

@@ -247,7 +247,9 @@ impl WorkerPool {
         if out {
             self.let_go();
             // It examines the token as it is let in anew, and until that finds it right nobody is.
-            self.control_worker.load_full().iter().for_each(|link| link.close());
+            if let Some(link) = self.control_worker.load_full() {
+                link.close();
+            }
         }
     }
 
