@@ -4,6 +4,7 @@
 //! cluster, one of the cluster.
 
 pub mod pin;
+pub(crate) mod unchanged;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
