@@ -106,6 +106,8 @@ pub enum Op {
     /// Find the token's log key, which signs heads of audit logs and nothing else, or make it; answered by `LogKey`. A
     /// key that was not made in the token or may have left it is refused, and so are two. Control role.
     LogKey,
+    /// Find the token's log key, and make none; answered by `LogKey`. Control role.
+    ShowLogKey,
     /// Sign, with the token's identity key, that the log key of this name is the token's; answered by `Signature`. The
     /// worker puts the statement together, and refuses any name but that of the log key in its token. Control role.
     VouchForLogKey {
@@ -259,7 +261,7 @@ pub enum Reply {
     /// To `Prove` and `VouchForLogKey`: r and s, 32 bytes each. To `SignCheckpoint`: likewise of P-256, over the SHA-256
     /// of the text; of Ed25519 the 64 bytes over the text itself.
     Signature(Bytes),
-    /// To `LogKey`.
+    /// To `LogKey` and `ShowLogKey`.
     LogKey(LogPublicKey),
     /// To `MakeKey` and `HandOnWrappingKey`.
     Blob(Bytes),
@@ -314,7 +316,8 @@ impl Op {
             Self::Probe | Self::Forget(_) | Self::Copy { .. } => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::ConfirmInPlace(_) | Self::Destroy(_) | Self::List => Kind::Place,
-            Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
+            Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
+            Self::ShowLogKey | Self::VouchForLogKey { .. } => Kind::Place,
             // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
             Self::SignCheckpoint { .. } => Kind::Place,
             // Several operations in a row, at the start of a worker alone.
@@ -347,7 +350,7 @@ impl Op {
             Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
-            Self::LogKey | Self::VouchForLogKey { .. } => role == Role::Control,
+            Self::LogKey | Self::ShowLogKey | Self::VouchForLogKey { .. } => role == Role::Control,
             Self::Describe | Self::Measure { .. } => role == Role::Control,
             Self::Examine { .. } => role != Role::Ceremony,
             Self::Forget(_) => role != Role::Ceremony,
@@ -368,6 +371,7 @@ impl Op {
             Self::Login(_)
             | Self::Prove { .. }
             | Self::LogKey
+            | Self::ShowLogKey
             | Self::VouchForLogKey { .. }
             | Self::SignCheckpoint { .. }
             | Self::ChangePin { .. }
