@@ -2,7 +2,9 @@
 //! before another control worker comes, which may be in weeks.
 //!
 //! Rarely, since a look is some hundred calls, and what some tokens say of a wrong tag can never be told from throttling. By the
-//! control worker, so that callers keep their sessions. What contradicts keeps the HSM out, as it does at the gate.
+//! control worker, so that callers keep their sessions. What contradicts keeps the HSM out, as it does at the gate; but this one
+//! serves, and what another HSM behind its slot has lost in the middle of a look may read as a contradiction. So two looks have to
+//! find one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// Before it is looked at again: the first and the longest pause.
 pub(super) const PAUSES: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(6 * 3_600));
+/// Before a second look at what contradicts.
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// For one look; past it, nothing is known of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -51,7 +55,6 @@ async fn look_again<P: Port>(
     (first, longest): (Duration, Duration),
 ) {
     let mut status = member.port.watch();
-    let sessions = member.port.settings().sessions;
     let mut pause = first;
     loop {
         if heartbeat.idle(status.wait_for(|status| is_open(status))).await.is_err() {
@@ -63,20 +66,34 @@ async fn look_again<P: Port>(
             pause = first;
             continue;
         }
-        let asked = member.port.call(Arc::new(Op::Examine { sessions }), (clock.now() + PATIENCE).into());
-        if let Ok(Reply::Examined(found)) = heartbeat.idle(asked).await {
-            // Its data workers have sessions, too.
-            if let Some(found) = judged(&member.port.settings().capabilities, *found, false) {
-                take_over(&member, found);
-            }
+        let mut found = heartbeat.idle(look(&member, &clock)).await;
+        if found.as_ref().is_some_and(contradicts) {
+            heartbeat.idle(sleep(first.min(AT_ONCE))).await;
+            found = heartbeat.idle(look(&member, &clock)).await;
+        }
+        if let Some(found) = found {
+            take_over(&member, found);
         }
         pause = (pause * 2).min(longest);
     }
 }
 
+/// What is found by one look, where that is something.
+async fn look<P: Port>(member: &Member<P>, clock: &Clock) -> Option<Judgement> {
+    let settings = member.port.settings();
+    let op = Arc::new(Op::Examine { sessions: settings.sessions });
+    let Ok(Reply::Examined(found)) = member.port.call(op, (clock.now() + PATIENCE).into()).await else { return None };
+    // Its data workers have sessions, too.
+    judged(&settings.capabilities, *found, false)
+}
+
+fn contradicts(found: &Judgement) -> bool {
+    found.contradiction().is_some()
+}
+
 /// Something is not judged, and there is who can look again.
 fn is_open(status: &Status) -> bool {
-    let open = |known: &Judgement| !known.not_judged().is_empty() && known.contradiction().is_none();
+    let open = |known: &Judgement| !known.not_judged().is_empty() && !contradicts(known);
     status.control_ready && status.examined.as_deref().is_some_and(open)
 }
 
@@ -127,8 +144,9 @@ mod tests {
         findings.iter().find(|finding| finding.name == "codes.meaning").unwrap().verdict
     }
 
-    /// One member of which the wrong tag was not judged, looked at again until a look says `then`, the fourth.
-    async fn looked_at_again(then: WrongTag) -> (Bench, Arc<AtomicUsize>, JoinSet<()>) {
+    /// One member of which the wrong tag was not judged, looked at again until there is another verdict; what the fourth look says,
+    /// and what each says after it.
+    async fn looked_at_again(fourth: WrongTag, then: WrongTag) -> (Bench, Arc<AtomicUsize>, JoinSet<()>) {
         let bench = Bench::new(1, None, NO_HEDGE);
         let member = &bench.members[0];
         let open = WrongTag::NotJudged("C_Decrypt: CKR_FUNCTION_FAILED".to_owned());
@@ -141,6 +159,7 @@ mod tests {
                 0 => Act::Say(Reply::Failed(Fault::own(Class::Busy, "C_Login", "throttled"))),
                 1 => Act::Fail(supervisor::CallError::WorkerLost),
                 2 => Act::Say(Reply::Examined(Box::new(of_tag(open.clone())))),
+                3 => Act::Say(Reply::Examined(Box::new(of_tag(fourth.clone())))),
                 _ => Act::Say(Reply::Examined(Box::new(of_tag(then.clone())))),
             },
             _ => Act::Well,
@@ -153,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_not_judged_is_judged_without_another_worker() {
-        let (bench, looks, _tasks) = looked_at_again(refused(true)).await;
+        let (bench, looks, _tasks) = looked_at_again(refused(true), refused(false)).await;
         assert_eq!(verdict(&bench), Verdict::Holds);
         assert_eq!(looks.load(Ordering::Relaxed), 4, "and no further look, since nothing is open");
         assert_eq!(bench.members[0].status().examined.as_ref().unwrap().contradiction(), None);
@@ -161,10 +180,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_contradicts_is_told_to_who_keeps_the_workers() {
-        let (bench, _, _tasks) = looked_at_again(refused(false)).await;
-        assert_eq!(verdict(&bench), Verdict::Contradicts);
+        let (bench, looks, _tasks) = looked_at_again(refused(false), refused(false)).await;
+        assert_eq!((verdict(&bench), looks.load(Ordering::Relaxed)), (Verdict::Contradicts, 5));
         let why = bench.members[0].status().examined.as_ref().unwrap().contradiction();
         assert!(why.unwrap().contains("capabilities.codes.meaning"));
+    }
+
+    /// A key of the examination that was lost in its middle reads as one that the token does not use.
+    #[tokio::test]
+    async fn one_look_alone_takes_no_hsm_out() {
+        let (bench, looks, _tasks) = looked_at_again(refused(false), refused(true)).await;
+        assert_eq!((verdict(&bench), looks.load(Ordering::Relaxed)), (Verdict::Holds, 5));
     }
 
     #[tokio::test]
@@ -175,7 +201,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         keep(&bench.dispatcher, &Watchdog::new(bench.clock.clone()), &mut tasks, SOON);
         // Another one, which has something open, is looked at meanwhile.
-        let (other, looks, _tasks) = looked_at_again(refused(true)).await;
+        let (other, looks, _tasks) = looked_at_again(refused(true), refused(true)).await;
         assert_eq!((looks.load(Ordering::Relaxed), judged.calls(), unknown.calls()), (4, 0, 0));
         drop(other);
     }
