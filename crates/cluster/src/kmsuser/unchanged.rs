@@ -62,8 +62,9 @@ mod tests {
         assert_eq!([says(0x8000_0042), says(0), says(0x8000_0042)], [None; 3]);
         assert_eq!([says(0x8000_0042), says(0x8000_0042)], [Some((3, 30)), Some((4, 60))]);
         assert_eq!(says(0x30), None, "that is another thing");
-        assert_eq!((2..10).filter_map(|_| says(0x30)).count(), 7);
-        assert_eq!((0..100).filter_map(|_| says(0x30)).last(), Some((109, 3_600)));
+        let said: Vec<_> = (2..=100).map(|_| says(0x30)).collect();
+        assert_eq!(said[..3], [None, Some((3, 30)), Some((4, 60))]);
+        assert_eq!(said.last(), Some(&Some((100, 3_600))));
         let other = unchanged.again(&"hsm-b".into(), &Fault { code: 0x30, ..Fault::own(Class::Token, "C_SetPIN", "") });
         assert_eq!(other, None);
         unchanged.changed(&hsm);
