@@ -118,6 +118,7 @@ impl Inner {
             login: Login::new(record.clone(), found.user, policy),
             on_record: record,
             refused: None,
+            unchanged: None,
             sealed: None,
         };
         let outcome = way.go(&step).await;
@@ -165,6 +166,8 @@ struct Way<'a> {
     on_record: Pin,
     /// What the token said last when it took no PIN.
     refused: Option<Fault>,
+    /// How often in a row it has said that of a change, and how long it is left alone then.
+    unchanged: Option<(u32, Duration)>,
     /// Why a PIN could not be opened.
     sealed: Option<String>,
 }
@@ -308,20 +311,21 @@ impl Way<'_> {
                 self.inner.unchanged.changed(hsm);
                 Ok(Event::Changed)
             }
-            Ok(Reply::Failed(fault)) => match answer::of_change(&fault, &self.session.settings().capabilities.codes) {
+            Ok(Reply::Failed(fault)) => {
+                let event = answer::of_change(&fault, &self.session.settings().capabilities.codes);
                 // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
-                Event::LoginNotJudged | Event::Unclear if self.login.is_logged_in() => {
-                    match self.inner.unchanged.again(hsm, &fault) {
-                        Some((times, pause)) => Err(unchanged(hsm, &fault, times, pause)),
-                        None => transient(&fault),
+                let unclear = matches!(event, Event::LoginNotJudged | Event::Unclear);
+                self.unchanged = if unclear { self.inner.unchanged.again(hsm, &fault) } else { None };
+                match self.unchanged {
+                    Some((times, pause)) if self.login.is_logged_in() => Err(unchanged(hsm, &fault, times, pause)),
+                    None if unclear && self.login.is_logged_in() => transient(&fault),
+                    _ => {
+                        tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
+                        self.refused = Some(fault);
+                        Ok(event)
                     }
                 }
-                event => {
-                    tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
-                    self.refused = Some(fault);
-                    Ok(event)
-                }
-            },
+            }
             Ok(_) => Err(ours(hsm, "the worker answered something else than that the PIN was changed")),
             Err(error) => transient(&error),
         }
@@ -371,13 +375,14 @@ impl Way<'_> {
                  none is tried any more",
             ),
             LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
-            LoginRefusal::NotJudged => match &self.refused {
+            LoginRefusal::NotJudged => match (&self.refused, self.unchanged) {
+                (Some(fault), Some((times, pause))) => unchanged(hsm, fault, times, pause),
                 // The worker did not try: what the token says of its user has changed since it was found.
-                Some(fault) if matches!(fault.class, Class::Login | Class::Locked) => {
+                (Some(fault), None) if matches!(fault.class, Class::Login | Class::Locked) => {
                     permanent(Code::UserLockedOut, "kmsuser is locked, or nearly")
                 }
-                Some(fault) => transient(hsm, "logging in", fault),
-                None => transient(hsm, "logging in", &"no worker was there to do it"),
+                (Some(fault), None) => transient(hsm, "logging in", fault),
+                (None, _) => transient(hsm, "logging in", &"no worker was there to do it"),
             },
             LoginRefusal::NotYetChanged => {
                 transient(hsm, "logging in", &"the control worker changes kmsuser's PIN first")
@@ -407,9 +412,10 @@ impl Way<'_> {
 fn unchanged(hsm: &HsmId, fault: &Fault, times: u32, pause: Duration) -> AdmissionError {
     let why = format!(
         "HSM {hsm} has not changed kmsuser's PIN, {times} times in a row ({fault}), and no new control worker is let in before it \
-         has: the PIN on record is still the token's. Where the token does not like the new PIN, say what it takes \
-         (capabilities.login.pin_min, pin_max, pin_alphabet); where its user may not change it, set rotation = \"none\" for the \
-         cluster; what the code means the vendor knows. It is tried again within {} s, and at once after a disconnect and connect",
+         has. Ask its vendor what the code means: where the token does not like the new PIN, say what it takes \
+         (capabilities.login.pin_min, pin_max, pin_alphabet), and \"refused\" of the code (codes.meaning); where its user may not \
+         change it, set rotation = \"none\" for the cluster. It is tried again within {} s, and at once after a disconnect and \
+         connect",
         pause.as_secs()
     );
     tracing::error!(%hsm, %fault, times, ?pause, "the token does not change kmsuser's PIN, again and again");
