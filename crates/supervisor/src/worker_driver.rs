@@ -212,7 +212,10 @@ impl WorkerDriver {
 }
 
 /// Waits until no other worker of the HSM is starting, and reads the certificate that this one is to have.
-async fn turn(pool: &WorkerPool, id: WorkerId) -> (OwnedMutexGuard<()>, Result<Option<Bytes>, CertificateFileError>) {
+async fn its_turn(
+    pool: &WorkerPool,
+    id: WorkerId,
+) -> (OwnedMutexGuard<()>, Result<Option<Bytes>, CertificateFileError>) {
     let turn = Arc::clone(&pool.turn).lock_owned().await;
     (turn, pool.settings.certificate_for(id.role).await)
 }
