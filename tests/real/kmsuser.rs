@@ -4,6 +4,7 @@
 mod first_login;
 mod login_lock;
 mod told;
+mod unclear;
 
 use std::fs;
 use std::process::Command;

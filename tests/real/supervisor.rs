@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use model::clock::Clock;
 use model::profile::Profile;
+use model::profile::examination::{Examined, Tried};
+use model::profile::judgement::judge;
 use model::secret::Secret;
 use protocol::{CeremonyOp, Op, Reply, Role, Token};
 use rustix::process::Signal;
@@ -206,6 +208,36 @@ async fn killed_workers_are_replaced_and_leave_no_zombie_and_no_descriptor() {
     // One for each worker that is kept; no more after nine processes than after three.
     wait::until("no descriptor is left behind", wait::LONG, || (bench.lock_descriptors() == 3).then_some(()));
     assert_eq!(bench.zone.workers().len(), 3);
+    hsm.stop(Duration::from_secs(10)).await;
+}
+
+/// What another look at the token finds than that of an admission.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_contradicts_later_has_every_worker_leave() {
+    let bench = Bench::prepare().await;
+    let hsm = bench.start_whole().await;
+    let sorted = || {
+        let mut workers = bench.zone.workers();
+        workers.sort_unstable();
+        workers
+    };
+    let workers = sorted();
+    let look = hsm.call(Arc::new(Op::Examine { sessions: 1 }), bench.clock.now() + wait::LONG).await;
+    let Ok(Reply::Examined(found)) = look else { panic!("{look:?}") };
+    let capabilities = &bench.settings.capabilities;
+    hsm.examined(judge(capabilities, &found));
+    assert_eq!(hsm.status().examined.as_ref().unwrap().contradiction(), None);
+    bench.assert_serves(&hsm).await;
+    assert_eq!(sorted(), workers, "what holds changes nothing");
+
+    let otherwise = Examined { copy_object: Tried::Fails("it copies nothing any more".to_owned()), ..*found };
+    hsm.examined(judge(capabilities, &otherwise));
+    let told = hsm.status().examined.as_ref().unwrap().contradiction().unwrap();
+    assert!(told.contains("calls.copy_object"), "{told}");
+    gone(&workers);
+    // Here nobody minds.
+    replaced(&hsm, 3).await;
+    bench.assert_serves(&hsm).await;
     hsm.stop(Duration::from_secs(10)).await;
 }
 

@@ -41,7 +41,9 @@ fn provoked(task: Task) -> (&'static [&'static str], Provoked) {
         | Task::Audit
         | Task::Disk => (&[""], Provoked::ByItself),
         Task::AuditSink => (&[" of json"], Provoked::ByItself),
-        Task::Reconcile | Task::Follow | Task::Doubts | Task::LogKey => (&[" of hsm-a"], Provoked::ByItself),
+        Task::Reconcile | Task::Follow | Task::Doubts | Task::LogKey | Task::Examination => {
+            (&[" of hsm-a"], Provoked::ByItself)
+        }
         Task::WorkerDriver => (&[" of hsm-a control worker", " of hsm-a data worker 0"], Provoked::ByItself),
         Task::Resume => (&[""], Provoked::Starting),
         Task::Launch => (&[" of hsm-a"], Provoked::Connecting),

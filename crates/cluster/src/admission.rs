@@ -2,6 +2,7 @@
 //! rotation of kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -11,6 +12,7 @@ use super::happened::{Happened, What};
 use super::identity::{Expected, Identities};
 use super::kmsuser::Kmsuser;
 use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step, answer};
+use super::kmsuser::unchanged::Unchanged;
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId};
 use model::key_store::ConnectionErrorCode as Code;
@@ -31,6 +33,7 @@ struct Inner {
     kmsuser: Kmsuser,
     identities: Arc<Identities>,
     clock: Clock,
+    unchanged: Unchanged,
 }
 
 impl KeyStoreAdmission {
@@ -43,7 +46,7 @@ impl KeyStoreAdmission {
         identities: Arc<Identities>,
         clock: Clock,
     ) -> Self {
-        Self(Arc::new(Inner { cluster, anchor, kmsuser, identities, clock }))
+        Self(Arc::new(Inner { cluster, anchor, kmsuser, identities, clock, unchanged: Unchanged::default() }))
     }
 }
 
@@ -115,6 +118,7 @@ impl Inner {
             login: Login::new(record.clone(), found.user, policy),
             on_record: record,
             refused: None,
+            unchanged: None,
             sealed: None,
         };
         let outcome = way.go(&step).await;
@@ -162,6 +166,8 @@ struct Way<'a> {
     on_record: Pin,
     /// What the token said last when it took no PIN.
     refused: Option<Fault>,
+    /// How often in a row it has said that of a change, and how long it is left alone then.
+    unchanged: Option<(u32, Duration)>,
     /// Why a PIN could not be opened.
     sealed: Option<String>,
 }
@@ -245,10 +251,11 @@ impl Way<'_> {
                 Ok(Event::LoggedIn)
             }
             Ok(Reply::Failed(fault)) => {
-                let event = answer::of_login(&fault);
+                let event = answer::of_login(&fault, &self.session.settings().capabilities.codes);
                 let says = match event {
                     Event::Expired => "the token wants kmsuser's PIN changed before anything else",
                     Event::LoginNotJudged => "the login failed for another reason than its PIN",
+                    Event::Unclear => "the login failed, and the token's word for it says nothing of the PIN",
                     _ => "the token refused kmsuser's PIN",
                 };
                 tracing::warn!(%hsm, %fault, candidate = ?self.login.candidate, "{says}");
@@ -300,16 +307,25 @@ impl Way<'_> {
         };
         let transient = |why: &dyn std::fmt::Display| Err(transient(hsm, "rotating the PIN", why));
         match self.session.call(Op::ChangePin { old, new }).await {
-            Ok(Reply::Done) => Ok(Event::Changed),
-            Ok(Reply::Failed(fault)) => match answer::of_change(&fault, &self.session.settings().capabilities.codes) {
+            Ok(Reply::Done) => {
+                self.inner.unchanged.changed(hsm);
+                Ok(Event::Changed)
+            }
+            Ok(Reply::Failed(fault)) => {
+                let event = answer::of_change(&fault, &self.session.settings().capabilities.codes);
                 // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
-                Event::LoginNotJudged if self.login.is_logged_in() => transient(&fault),
-                event => {
-                    tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
-                    self.refused = Some(fault);
-                    Ok(event)
+                let unclear = matches!(event, Event::LoginNotJudged | Event::Unclear);
+                self.unchanged = if unclear { self.inner.unchanged.again(hsm, &fault) } else { None };
+                match self.unchanged {
+                    Some((times, pause)) if self.login.is_logged_in() => Err(unchanged(hsm, &fault, times, pause)),
+                    None if unclear && self.login.is_logged_in() => transient(&fault),
+                    _ => {
+                        tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
+                        self.refused = Some(fault);
+                        Ok(event)
+                    }
                 }
-            },
+            }
             Ok(_) => Err(ours(hsm, "the worker answered something else than that the PIN was changed")),
             Err(error) => transient(&error),
         }
@@ -355,16 +371,18 @@ impl Way<'_> {
             ),
             LoginRefusal::Spent => permanent(
                 Code::InvalidCredentials,
-                "too many logins in a row were refused or broken off, so that none is tried any more",
+                "too many logins in a row were refused, broken off, or failed by a code that says nothing of the PIN, so that \
+                 none is tried any more",
             ),
             LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
-            LoginRefusal::NotJudged => match &self.refused {
+            LoginRefusal::NotJudged => match (&self.refused, self.unchanged) {
+                (Some(fault), Some((times, pause))) => unchanged(hsm, fault, times, pause),
                 // The worker did not try: what the token says of its user has changed since it was found.
-                Some(fault) if matches!(fault.class, Class::Login | Class::Locked) => {
+                (Some(fault), None) if matches!(fault.class, Class::Login | Class::Locked) => {
                     permanent(Code::UserLockedOut, "kmsuser is locked, or nearly")
                 }
-                Some(fault) => transient(hsm, "logging in", fault),
-                None => transient(hsm, "logging in", &"no worker was there to do it"),
+                (Some(fault), None) => transient(hsm, "logging in", fault),
+                (None, _) => transient(hsm, "logging in", &"no worker was there to do it"),
             },
             LoginRefusal::NotYetChanged => {
                 transient(hsm, "logging in", &"the control worker changes kmsuser's PIN first")
@@ -388,6 +406,20 @@ impl Way<'_> {
             ),
         }
     }
+}
+
+/// The token goes on with the PIN that it has, and nobody knows why.
+fn unchanged(hsm: &HsmId, fault: &Fault, times: u32, pause: Duration) -> AdmissionError {
+    let why = format!(
+        "HSM {hsm} has not changed kmsuser's PIN, {times} times in a row ({fault}), and no new control worker is let in before it \
+         has. Ask its vendor what the code means: where the token does not like the new PIN, say what it takes \
+         (capabilities.login.pin_min, pin_max, pin_alphabet), and \"refused\" of the code (codes.meaning); where its user may not \
+         change it, set rotation = \"none\" for the cluster. It is tried again within {} s, and at once after a disconnect and \
+         connect",
+        pause.as_secs()
+    );
+    tracing::error!(%hsm, %fault, times, ?pause, "the token does not change kmsuser's PIN, again and again");
+    AdmissionError::transient(Code::InternalError, why).not_before(pause)
 }
 
 /// What people are told of a step.

@@ -29,6 +29,8 @@ pub struct Seen {
 pub enum Standing {
     /// It has come to this step, if to any.
     Starting(Option<Arc<str>>),
+    /// It has come so far that its data workers serve. Its control worker has failed and is tried again; the sentence names it.
+    Half(Code, String),
     /// It serves.
     Ready,
     /// It has failed and is tried again; the sentence names it.
@@ -58,6 +60,7 @@ impl Seen {
         let standing = match (status.refused, status.state, reason) {
             (true, _, reason) => Standing::Refused(code, reason.unwrap_or_default()),
             (false, State::Serving, _) if status.control_ready => Standing::Ready,
+            (false, State::Serving, Some(reason)) if status.code.is_some() => Standing::Half(code, reason),
             (false, State::Down, Some(reason)) => Standing::Troubled(code, reason),
             // The lock of an earlier run is waited for.
             (false, State::Starting, Some(reason)) if status.code.is_some() => Standing::Troubled(code, reason),
@@ -72,7 +75,7 @@ impl Seen {
 pub fn judge(seen: &[Seen], elapsed: Duration) -> Verdict {
     let count = |wanted: fn(&Standing) -> bool| seen.iter().filter(|hsm| wanted(&hsm.standing)).count();
     let ready = count(|standing| matches!(standing, Standing::Ready));
-    let starting = count(|standing| matches!(standing, Standing::Starting(_)));
+    let starting = count(|standing| matches!(standing, Standing::Starting(_) | Standing::Half(..)));
     let refused = count(|standing| matches!(standing, Standing::Refused(..)));
     if ready == seen.len() && ready > 0 {
         return Verdict::Connected;
@@ -105,7 +108,7 @@ fn failed(seen: &[Seen]) -> Verdict {
                     "HSM {hsm} has not answered{at}: see to it, to its network and to what its module needs"
                 ));
             }
-            Standing::Troubled(code, reason) | Standing::Refused(code, reason) => {
+            Standing::Half(code, reason) | Standing::Troubled(code, reason) | Standing::Refused(code, reason) => {
                 if matches!(standing, Standing::Refused(..)) { &mut refusals } else { &mut troubles }.push(*code);
                 sentences.push(reason.clone());
             }
@@ -151,6 +154,19 @@ mod tests {
         (status.names_hsm, status.reason) = (true, Some("HSM a: its token refuses the PIN".to_owned()));
         let Standing::Troubled(_, named) = standing(&status) else { panic!("it is in trouble") };
         assert_eq!(named, "HSM a: its token refuses the PIN");
+    }
+
+    /// Not that it has not answered, which sends people to its network.
+    #[test]
+    fn one_whose_control_worker_fails_says_why() {
+        let mut status = crate::fake::status(State::Serving, Some("HSM a has not changed kmsuser's PIN"));
+        (status.control_ready, status.names_hsm, status.code) = (false, true, Some(Code::InternalError));
+        let half = Seen::of(&"a".into(), &status);
+        assert_eq!(judge(std::slice::from_ref(&half), GRACE), Verdict::Wait, "it may be in in a moment");
+        let failed = Verdict::Failed(Code::InternalError, "HSM a has not changed kmsuser's PIN".to_owned());
+        assert_eq!(judge(&[half], PATIENCE), failed);
+        (status.reason, status.code) = (None, None);
+        assert_eq!(Seen::of(&"a".into(), &status).standing, Standing::Starting(None));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::member::Member;
 use super::member_operation::{Decrypt, Encrypt, MemberOperation, fault_of};
 use super::port::Port;
 use super::route;
-use super::{Error, Proof, proof};
+use super::{Error, Kept, Proof, proof};
 use model::id::{KeyVersionId, Zone};
 use model::profile::Topology;
 use protocol::{Class, Fault, Op, Reply};
@@ -176,17 +176,21 @@ impl<P: Port> Dispatcher<P> {
         Ok(())
     }
 
-    /// Of several objects of a version, destroys those that do not open its proof.
+    /// Of several objects of a version, destroys those that do not open its proof, and says what is left.
     pub(super) async fn keep_proven(
         &self,
         place: usize,
         version: KeyVersionId,
         proof: &Proof,
         deadline: Instant,
-    ) -> Result<(), Error> {
-        self.done(place, Op::KeepProven(proof::to_open(version, proof)), deadline).await?;
+    ) -> Result<Kept, Error> {
+        let kept = match self.step(place, Op::KeepProven(proof::to_open(version, proof)), deadline).await? {
+            Reply::Done => Kept::One,
+            Reply::OneMaterial(objects) => Kept::OneMaterial(objects),
+            other => return Err(self.failed(place, fault_of(other))),
+        };
         self.forget(place, version);
-        Ok(())
+        Ok(kept)
     }
 
     /// The versions that a token holds, read anew, each as often as there are objects of it. Only of a token whose canary works: one in trouble may list less

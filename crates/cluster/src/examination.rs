@@ -2,7 +2,7 @@
 //!
 //! A contradiction is said with the setting that would be right, and is tried again as whatever keeps an HSM out: it ends
 //! when the token does otherwise, or when the configuration says so. What is not judged keeps nobody out: the token may be
-//! busy, or other workers may have the sessions that are missing.
+//! busy, or other workers may have the sessions that are missing. [`super::reexamination`] looks at it again.
 
 use super::admission::{ours, transient};
 use model::id::HsmId;
@@ -49,7 +49,7 @@ pub(super) async fn run(session: &AdmissionSession, hsm: &HsmId) -> Result<(), A
 }
 
 /// What is to be thought of what was found; `None` where there was nothing to look with, and others may be why.
-fn judged(of: &Capabilities, mut found: Examined, alone: bool) -> Option<Judgement> {
+pub(super) fn judged(of: &Capabilities, mut found: Examined, alone: bool) -> Option<Judgement> {
     if !alone {
         found.sessions = found.sessions.beside_others();
     }

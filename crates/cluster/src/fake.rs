@@ -16,6 +16,7 @@ use super::{Error, Failed, KeyRef, PlacementMask, Proof, Removal, Verify, member
 use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::id::{KeyId, KeyVersionId, Zone};
+use model::profile::judgement::Judgement;
 use model::profile::{KeysMade, Topology, TopologyKind, VerifyWraps};
 use model::secret::Secret;
 use protocol::{Class, DataKey, DecryptItem, EncryptItem, Fault, Op, Ready, Reply, Sealed};
@@ -174,6 +175,11 @@ impl Port for Fake {
 
     fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    fn examined(&self, judgement: Judgement) {
+        let examined = Some(Arc::new(judgement));
+        self.0.status.send_modify(|status| *status = Arc::new(Status { examined, ..Status::clone(status) }));
     }
 }
 

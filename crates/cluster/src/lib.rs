@@ -31,6 +31,7 @@ mod member_operation;
 pub mod placement;
 mod port;
 pub mod proof;
+mod reexamination;
 mod removal;
 mod route;
 #[cfg(test)]
@@ -169,6 +170,15 @@ impl From<Error> for Failed {
     }
 }
 
+/// What is left of several objects of a key version, each of which opens its proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// One.
+    One,
+    /// So many: they are of one material, or are one object that is shown several times. Any of them is as good as another.
+    OneMaterial(u64),
+}
+
 /// A key version's object is gone in one HSM while token, canary and other keys are sound: somebody took it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -254,6 +264,7 @@ impl Cluster {
         }
         let mut monitors = member_monitor::keep(&dispatcher, suspicions, &removals, watchdog);
         log_key::keep(&dispatcher, watchdog, &mut monitors);
+        reexamination::keep(&dispatcher, watchdog, &mut monitors, reexamination::PAUSES);
         zones::keep(&dispatcher, &settings.id, identities, &clock, goes_on);
         Arc::new(Self { id: settings.id, hsms: members, dispatcher, _monitors: monitors })
     }
@@ -356,14 +367,14 @@ impl Cluster {
     }
 
     /// Of several objects of a version in one member's token, destroys those that do not open the proof; nothing where that is
-    /// not clear, or where several open it, which are one material.
+    /// not clear. Says what is left.
     pub async fn keep_proven(
         &self,
         member: usize,
         version: KeyVersionId,
         proof: &Proof,
         deadline: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<Kept, Error> {
         self.dispatcher.keep_proven(member, version, proof, deadline).await
     }
 

@@ -2,6 +2,9 @@
 //!
 //! A task for each member has the token make it, beside what the member serves: nothing waits for it, and a member without
 //! one serves as the others do; only its signature is missing.
+//!
+//! Where several HSMs stand behind a member's slot, a pair that somebody has made may not be shown yet, and a second one would be
+//! there to stay. So one that is not shown is made only after the time that it would have had to show up.
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ use super::port::Port;
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId, Zone};
 use model::lock::MutexExt as _;
+use model::profile::Topology;
 use pki::identity::{PublicKey, pem_of, public_key_of};
 use protocol::{LogKeyAlgorithm, LogPublicKey, Op, Reply};
 use supervisor::{State, Status};
@@ -135,6 +139,7 @@ async fn have_made<P: Port>(member: Arc<Member<P>>, clock: Clock, heartbeat: Hea
     let mut status = member.port.watch();
     let ready = |status: &Arc<Status>| status.state == State::Serving && status.control_ready;
     let workers = member.port.settings().data_workers;
+    let settles = member.replication().map_or(Duration::ZERO, Topology::settles);
     let (mut pause, mut lost) = (PAUSES.0, false);
     loop {
         if heartbeat.idle(status.wait_for(|status| ready(status))).await.is_err() {
@@ -148,7 +153,11 @@ async fn have_made<P: Port>(member: Arc<Member<P>>, clock: Clock, heartbeat: Hea
             heartbeat.idle(sleep(pause)).await;
         }
         while ready(&member.port.status()) {
-            let asked = member.port.call(Arc::new(Op::LogKey), (clock.now() + PATIENCE).into());
+            let ask = |op: Op| member.port.call(Arc::new(op), (clock.now() + PATIENCE).into());
+            if !settles.is_zero() && !matches!(heartbeat.idle(ask(Op::ShowLogKey)).await, Ok(Reply::LogKey(_))) {
+                heartbeat.idle(sleep(settles)).await;
+            }
+            let asked = ask(Op::LogKey);
             let made = match heartbeat.idle(asked).await {
                 Ok(Reply::LogKey(public)) => Ok(public),
                 Ok(other) => Err(fault_of(other).to_string()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use model::call_options::CallOptions;
+use model::profile::judgement::Judgement;
 use protocol::{Op, Reply};
 use supervisor::{self, CallError, Hsm, Status};
 
@@ -31,6 +32,9 @@ pub(super) trait Port: Clone + Send + Sync + 'static {
 
     /// How it is run.
     fn settings(&self) -> &supervisor::Settings;
+
+    /// Takes over what another look at its token has found.
+    fn examined(&self, judgement: Judgement);
 }
 
 impl Port for Hsm {
@@ -60,5 +64,9 @@ impl Port for Hsm {
 
     fn settings(&self) -> &supervisor::Settings {
         Hsm::settings(self)
+    }
+
+    fn examined(&self, judgement: Judgement) {
+        Hsm::examined(self, judgement);
     }
 }

@@ -10,6 +10,7 @@ mod audit;
 mod aws;
 mod certificates;
 mod check;
+mod functions;
 mod hsm;
 mod profiles;
 mod raw;

@@ -3,10 +3,11 @@
 use toml::{Spanned, Table, Value};
 
 use super::check::Context;
+use super::functions::is_function;
 use super::{Error, raw};
 use model::ciphertext::{BOUND_BYTES, IV_BYTES};
 use model::limits;
-use model::profile::{CKM_AES_KEY_WRAP, Capabilities, ChangedBy, FirstLogin, PinForm, Profile};
+use model::profile::{CKM_AES_GCM, CKM_AES_KEY_WRAP, Capabilities, ChangedBy, FirstLogin, PinForm, Profile};
 
 /// Every profile with all of its capabilities.
 pub(super) const DATA: &str = include_str!("profiles.toml");
@@ -111,6 +112,10 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
     let Capabilities { basis: _, run, gcm, wrap, attributes, objects, login, calls, codes, topology, keys } = known;
     let found = |group, key, why: String| Some(Contradiction { group, key, why });
     let iv_bytes = IV_BYTES as u64;
+    if gcm.mechanism != CKM_AES_GCM && gcm.mechanism < VENDOR_DEFINED {
+        let why = format!("{:#x} is neither CKM_AES_GCM nor a vendor's own number", gcm.mechanism);
+        return found("gcm", "mechanism", why);
+    }
     if gcm.iv_bytes != iv_bytes {
         let why = format!(
             "an IV has {iv_bytes} bytes here, since ciphertexts have no room for one of {}; where the HSM can make one of \
@@ -192,13 +197,16 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
         );
         return found("codes", "meaning", why);
     }
-    let is_function = |name: &String| name == "*" || name.starts_with("C_");
-    let no_function = |name: &String| format!("{name:?} is no function; write C_Encrypt or another one, or \"*\"");
-    if let Some(name) = codes.meaning.iter().flat_map(|meaning| &meaning.functions).find(|name| !is_function(name)) {
-        return found("codes", "meaning", no_function(name));
-    }
-    if let Some(name) = attributes.left_out.iter().flat_map(|left| &left.functions).find(|name| !is_function(name)) {
-        return found("attributes", "left_out", no_function(name));
+    let entries = codes.meaning.iter().map(|meaning| ("codes", "meaning", &meaning.functions));
+    let left_out = attributes.left_out.iter().map(|left| ("attributes", "left_out", &left.functions));
+    for (group, key, functions) in entries.chain(left_out) {
+        if functions.is_empty() {
+            return found(group, key, "an entry names no function; write some, or \"*\"".to_owned());
+        }
+        if let Some(name) = functions.iter().find(|name| *name != "*" && !is_function(name)) {
+            let why = format!("{name:?} is no function of PKCS#11; write C_Encrypt or another one, or \"*\"");
+            return found(group, key, why);
+        }
     }
     None
 }

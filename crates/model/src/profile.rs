@@ -17,7 +17,7 @@ mod unsuitable;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::capabilities::{Basis, Calls, Capabilities, Codes, Gcm, IvBy, Meaning, Means, Run};
+pub use self::capabilities::{Basis, CKM_AES_GCM, Calls, Capabilities, Codes, Gcm, IvBy, Meaning, Means, Run};
 pub use self::login::{ChangedBy, FirstLogin, Flags, Login, PinAlphabet, PinForm};
 pub use self::needs::{Abilities, Need, Offer, Use};
 pub use self::notes::notes;

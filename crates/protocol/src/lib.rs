@@ -106,6 +106,8 @@ pub enum Op {
     /// Find the token's log key, which signs heads of audit logs and nothing else, or make it; answered by `LogKey`. A
     /// key that was not made in the token or may have left it is refused, and so are two. Control role.
     LogKey,
+    /// Find the token's log key, and make none; answered by `LogKey`. Control role.
+    ShowLogKey,
     /// Sign, with the token's identity key, that the log key of this name is the token's; answered by `Signature`. The
     /// worker puts the statement together, and refuses any name but that of the log key in its token. Control role.
     VouchForLogKey {
@@ -226,8 +228,8 @@ pub enum Op {
     /// by `Done`. Control role.
     ConfirmInPlace(KeyVersionId),
     /// Of several token objects of a version, destroy those that do not open its proof ciphertext, which is this item; answered by
-    /// `Done` when one is left, also when there were not several. Nothing is destroyed unless it is clear of each of them. Control
-    /// role.
+    /// `Done` when one is left, also when there were not several, and by `OneMaterial` when several are left. Nothing is destroyed
+    /// unless it is clear of each of them. Control role.
     KeepProven(DecryptItem),
     /// Destroy the token object of a version; answered by `Done`, also when there is none. Control role.
     Destroy(KeyVersionId),
@@ -259,7 +261,7 @@ pub enum Reply {
     /// To `Prove` and `VouchForLogKey`: r and s, 32 bytes each. To `SignCheckpoint`: likewise of P-256, over the SHA-256
     /// of the text; of Ed25519 the 64 bytes over the text itself.
     Signature(Bytes),
-    /// To `LogKey`.
+    /// To `LogKey` and `ShowLogKey`.
     LogKey(LogPublicKey),
     /// To `MakeKey` and `HandOnWrappingKey`.
     Blob(Bytes),
@@ -273,6 +275,8 @@ pub enum Reply {
     Described(Box<Described>),
     /// To `Measure`.
     Measured(Speed),
+    /// To `KeepProven`: so many objects are left, and each opens the proof.
+    OneMaterial(u64),
     /// To `List`: each version as often as there are objects of it.
     Keys(Vec<KeyVersionId>),
     /// To `CeremonyOp::Discover`.
@@ -312,7 +316,8 @@ impl Op {
             Self::Probe | Self::Forget(_) | Self::Copy { .. } => Kind::Crypto,
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::ConfirmInPlace(_) | Self::Destroy(_) | Self::List => Kind::Place,
-            Self::Prove { .. } | Self::ShowTransport { .. } | Self::VouchForLogKey { .. } => Kind::Place,
+            Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
+            Self::ShowLogKey | Self::VouchForLogKey { .. } => Kind::Place,
             // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
             Self::SignCheckpoint { .. } => Kind::Place,
             // Several operations in a row, at the start of a worker alone.
@@ -345,7 +350,7 @@ impl Op {
             Self::SelfTest | Self::Probe | Self::Login(_) | Self::Prove { .. } => true,
             Self::ChangePin { .. } | Self::ShowTransport { .. } | Self::ChallengeWrappingKey => role == Role::Control,
             Self::HandOnWrappingKey { .. } | Self::PlaceWrappingKey { .. } => role == Role::Control,
-            Self::LogKey | Self::VouchForLogKey { .. } => role == Role::Control,
+            Self::LogKey | Self::ShowLogKey | Self::VouchForLogKey { .. } => role == Role::Control,
             Self::Describe | Self::Measure { .. } => role == Role::Control,
             Self::Examine { .. } => role != Role::Ceremony,
             Self::Forget(_) => role != Role::Ceremony,
@@ -366,6 +371,7 @@ impl Op {
             Self::Login(_)
             | Self::Prove { .. }
             | Self::LogKey
+            | Self::ShowLogKey
             | Self::VouchForLogKey { .. }
             | Self::SignCheckpoint { .. }
             | Self::ChangePin { .. }

@@ -2,6 +2,7 @@
 //! is decided above this crate; here is what it is done with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -31,17 +32,25 @@ pub struct AdmissionError {
     pub permanent: bool,
     /// What happened and what to do.
     pub reason: String,
+    /// No other worker is started in the place of this one before so long.
+    pub after: Option<Duration>,
 }
 
 impl AdmissionError {
     /// One that may pass.
     pub fn transient(code: ConnectionErrorCode, reason: impl Into<String>) -> Self {
-        Self { code, permanent: false, reason: reason.into() }
+        Self { code, permanent: false, reason: reason.into(), after: None }
+    }
+
+    /// The same, which is not tried again before so long.
+    #[must_use]
+    pub fn not_before(self, after: Duration) -> Self {
+        Self { after: Some(after), ..self }
     }
 
     /// One that lasts until somebody has done something.
     pub fn permanent(code: ConnectionErrorCode, reason: impl Into<String>) -> Self {
-        Self { code, permanent: true, reason: reason.into() }
+        Self { code, permanent: true, reason: reason.into(), after: None }
     }
 }
 

@@ -38,24 +38,37 @@ impl Settings {
     /// DER of the certificate in the HSM's file; nothing where it is in the token.
     pub fn certificate_of_file(&self) -> Result<Option<Bytes>, CertificateFileError> {
         let Some(file) = &self.certificate else { return Ok(None) };
-        read(file).map(Some).map_err(|Unread { why, readable }| CertificateFileError {
-            hsm: self.hsm.clone(),
-            file: file.clone(),
-            why,
-            remedy: match readable {
-                true => remedy(&self.hsm),
-                false => format!(
-                    "let the user that the daemon runs as read it (it is a copy of {}.identity.crt of the ceremony folder)",
-                    self.hsm
-                ),
-            },
-        })
+        look(&self.hsm, file).map(Some)
     }
 
-    /// The same for a worker with this role. A ceremony makes the file.
-    pub(super) fn certificate_for(&self, role: Role) -> Result<Option<Bytes>, CertificateFileError> {
-        if role == Role::Ceremony { Ok(None) } else { self.certificate_of_file() }
+    /// The same for a worker with this role, by a thread whose waiting for a file system that does not answer holds nobody up. A
+    /// ceremony makes the file.
+    pub(super) async fn certificate_for(&self, role: Role) -> Result<Option<Bytes>, CertificateFileError> {
+        let Some(file) = self.certificate.as_ref().filter(|_| role != Role::Ceremony) else { return Ok(None) };
+        let (hsm, path) = (self.hsm.clone(), file.clone());
+        // On panic: the file counts as one that cannot be read; it is read again at the next start of the worker.
+        match tokio::task::spawn_blocking(move || look(&hsm, &path)).await {
+            Ok(read) => read.map(Some),
+            Err(_) => {
+                let why = "which cannot be read (a fault in this program; the log has the place)".to_owned();
+                Err(error(&self.hsm, file, Unread { why, readable: false }))
+            }
+        }
     }
+}
+
+fn look(hsm: &HsmId, file: &Path) -> Result<Bytes, CertificateFileError> {
+    read(file).map_err(|unread| error(hsm, file, unread))
+}
+
+fn error(hsm: &HsmId, file: &Path, Unread { why, readable }: Unread) -> CertificateFileError {
+    let remedy = match readable {
+        true => remedy(hsm),
+        false => format!(
+            "let the user that the daemon runs as read it (it is a copy of {hsm}.identity.crt of the ceremony folder)"
+        ),
+    };
+    CertificateFileError { hsm: hsm.clone(), file: file.to_owned(), why, remedy }
 }
 
 /// How an HSM comes to a good file.
@@ -146,12 +159,15 @@ mod tests {
     }
 
     /// The ceremony makes the file, and looks for none.
-    #[test]
-    fn only_a_ceremony_begins_without_it() {
+    #[tokio::test]
+    async fn only_a_ceremony_begins_without_it() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(Some(folder.path().join("not there")));
-        assert_eq!(settings.certificate_for(Role::Ceremony), Ok(None));
-        assert!(settings.certificate_for(Role::Control).is_err() && settings.certificate_for(Role::Data).is_err());
+        assert_eq!(settings.certificate_for(Role::Ceremony).await, Ok(None));
+        for role in [Role::Control, Role::Data] {
+            assert_eq!(settings.certificate_for(role).await, settings.certificate_of_file());
+            assert!(settings.certificate_for(role).await.is_err());
+        }
     }
 
     /// Of a directory that may not be looked into; root may.

@@ -381,6 +381,12 @@ impl Hsm {
         self.0.0.watch()
     }
 
+    /// Takes over what another look at the token has found than that of a worker's admission. Where that keeps the HSM out, its
+    /// workers leave, and each has to be let in anew.
+    pub fn examined(&self, judgement: Judgement) {
+        self.0.0.examined(judgement);
+    }
+
     /// Stops taking requests, lets those in hand finish, has the workers log out and leave, and kills (outside login)
     /// what is left after `within`.
     pub async fn stop(&self, within: Duration) {

@@ -52,7 +52,10 @@ impl Worker {
     async fn begin(settings: &Settings, role: Role, token: Option<Token>, clock: &Clock) -> Result<Self, StartError> {
         let lock = lock(settings, clock).await?;
         let id = WorkerId { role, index: 0 };
-        let (mut running, link) = WorkerProcess::spawn(settings, &lock, id, 1, token, Weak::new(), clock)?;
+        // Before the process: without it nothing is begun.
+        let certificate = settings.certificate_for(id.role).await?;
+        let (mut running, link) =
+            WorkerProcess::spawn(settings, &lock, id, 1, (token, certificate), Weak::new(), clock)?;
         drop(lock);
         let policy = settings.policy();
         let too_late = clock.now() + policy.find;

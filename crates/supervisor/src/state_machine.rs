@@ -159,6 +159,8 @@ pub struct StateMachine {
     refused: bool,
     stop: bool,
     trouble: Option<Trouble>,
+    /// The next pause is at least as long.
+    after: Option<Duration>,
     /// Since when it says nothing else than that there is too much to do.
     busy_since: Option<Instant>,
 }
@@ -166,7 +168,16 @@ pub struct StateMachine {
 impl StateMachine {
     /// About to start.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, state: State::Queued, deaths: 0, refused: false, stop: false, trouble: None, busy_since: None }
+        Self {
+            policy,
+            state: State::Queued,
+            deaths: 0,
+            refused: false,
+            stop: false,
+            trouble: None,
+            after: None,
+            busy_since: None,
+        }
     }
 
     /// Where it is.
@@ -406,6 +417,7 @@ impl StateMachine {
 
     fn refuse(&mut self, refusal: AdmissionError) {
         self.refused |= refusal.permanent;
+        self.after = refusal.after;
         self.trouble = Some(Trouble { code: refusal.code, why: refusal.reason, of_hsm: true });
     }
 
@@ -413,6 +425,7 @@ impl StateMachine {
         let (first, longest) = self.policy.restart;
         let full = first.saturating_mul(2u32.saturating_pow(self.deaths)).min(longest);
         self.deaths = self.deaths.saturating_add(1);
+        let full = full.max(self.after.take().unwrap_or_default());
         // Between half of the pause and all of it.
         State::Backoff { until: now + full / 2 + full * u32::from(jitter) / (2 * u32::from(u8::MAX)) }
     }

@@ -5,10 +5,11 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
-use super::StartError;
 use super::admission::{AdmissionError, AdmissionSession};
+use super::certificate_file::CertificateFileError;
 use super::link::{AT_WORK, Answer, GRACE, Link, sleep_until};
 use super::process::at_work;
 use super::state_machine::{Action, Event, State, StateMachine};
@@ -45,6 +46,7 @@ pub(super) async fn keep(
         lock,
         tried,
         turn: None,
+        certificate: Ok(None),
         worker: None,
         deaths: run,
         shown: View::default(),
@@ -65,6 +67,8 @@ struct WorkerDriver {
     tried: Option<oneshot::Sender<()>>,
     /// Held from before a start until the worker is ready or gone: one login at a time.
     turn: Option<OwnedMutexGuard<()>>,
+    /// What is in the HSM's certificate file, read when it was this worker's turn.
+    certificate: Result<Option<Bytes>, CertificateFileError>,
     worker: Option<Worker>,
     deaths: u64,
     shown: View,
@@ -91,8 +95,8 @@ impl WorkerDriver {
         let event = tokio::select! {
             biased;
             kill_at = stopped(&mut self.stop), if !self.machine.is_stopping() => Event::Stop { kill_at },
-            turn = Arc::clone(&self.pool.turn).lock_owned(), if state == State::Queued => {
-                self.turn = Some(turn);
+            (turn, certificate) = its_turn(&self.pool, self.id), if state == State::Queued => {
+                (self.turn, self.certificate) = (Some(turn), certificate);
                 // Another worker may have been refused for good meanwhile.
                 self.pool.refused.get().map_or(Event::Turn, |refusal| Event::Refused(refusal.clone()))
             }
@@ -142,14 +146,14 @@ impl WorkerDriver {
 
     fn spawn(&mut self) -> Result<(), Event> {
         let pool = &self.pool;
+        let certificate = std::mem::replace(&mut self.certificate, Ok(None));
+        let certificate = certificate.map_err(|error| Event::NoCertificate(error.to_string()))?;
         let incarnation = pool.incarnation();
         let token = Some(pool.settings.token.clone());
         let work = pool.work_queue_of(self.id);
+        let token = (token, certificate);
         let started = WorkerProcess::spawn(&pool.settings, &self.lock, self.id, incarnation, token, work, &pool.clock);
-        let (running, link) = started.map_err(|error| match error {
-            StartError::Certificate(error) => Event::NoCertificate(error.to_string()),
-            error => Event::Unspawned(error.to_string()),
-        })?;
+        let (running, link) = started.map_err(|error| Event::Unspawned(error.to_string()))?;
         tracing::info!(
             hsm = %pool.settings.hsm, zone = %pool.settings.zone, worker = %self.id, pid = running.pid(), incarnation,
             "the worker starts"
@@ -205,6 +209,15 @@ impl WorkerDriver {
         self.pool.tracker(|tracker| tracker.put(self.slot, view.clone()));
         self.shown = view;
     }
+}
+
+/// Waits until no other worker of the HSM is starting, and reads the certificate that this one is to have.
+async fn its_turn(
+    pool: &WorkerPool,
+    id: WorkerId,
+) -> (OwnedMutexGuard<()>, Result<Option<Bytes>, CertificateFileError>) {
+    let turn = Arc::clone(&pool.turn).lock_owned().await;
+    (turn, pool.settings.certificate_for(id.role).await)
 }
 
 async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) -> Instant {

@@ -22,6 +22,7 @@ use model::call_options::CallOptions;
 use model::clock::Clock;
 use model::key_store::ConnectionErrorCode;
 use model::lock::MutexExt as _;
+use model::profile::judgement::Judgement;
 use protocol::{Class, Fault, Op, Reply, Role};
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
@@ -239,6 +240,19 @@ impl WorkerPool {
         self.data.links().for_each(|link| link.close());
     }
 
+    /// See [`super::Hsm::examined`].
+    pub(super) fn examined(&self, judgement: Judgement) {
+        let out = judgement.contradiction().is_some();
+        self.tracker(|tracker| tracker.examined(judgement));
+        if out {
+            self.let_go();
+            // It examines the token as it is let in anew, and until that finds it right nobody is.
+            if let Some(link) = self.control_worker.load_full() {
+                link.close();
+            }
+        }
+    }
+
     /// Changes the tracker and publishes the status that follows.
     pub(super) fn tracker(&self, change: impl FnOnce(&mut StatusTracker)) {
         // Each field says something by itself, and is set as a whole: a panic in between leaves nothing half said.
@@ -311,7 +325,9 @@ impl WorkerPool {
         if matches!(*op, Op::Forget(_)) {
             return self.call_all(&op, deadline).await;
         }
-        if op.allowed_for(Role::Data) {
+        // An examination takes long: callers keep their sessions, and the control worker looks.
+        let examines = matches!(*op, Op::Examine { .. });
+        if op.allowed_for(Role::Data) && !examines {
             let Taken { reply, fate } = self.data.push(op, options)?;
             return answer(reply, fate.as_deref(), deadline).await;
         }

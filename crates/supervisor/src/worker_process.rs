@@ -67,18 +67,16 @@ impl Settings {
 }
 
 impl WorkerProcess {
-    /// Makes the process and tells it to start.
+    /// Makes the process and tells it to start. `certificate` is what its HSM's file holds, where it has one.
     pub(super) fn spawn(
         settings: &Settings,
         lock: &File,
         id: WorkerId,
         incarnation: u64,
-        token: Option<Token>,
+        (token, certificate): (Option<Token>, Option<Bytes>),
         work: Weak<WorkQueue>,
         clock: &Clock,
     ) -> Result<(Self, Link), StartError> {
-        // First: without it nothing is begun.
-        let certificate = settings.certificate_for(id.role)?;
         let (child, socket, words) = process::spawn(settings, lock)?;
         let words = words::listen(words, settings.hsm.clone(), id, clock.clone());
         let start = Start {

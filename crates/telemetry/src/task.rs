@@ -96,6 +96,8 @@ tasks! {
     Doubts = "doubts", Restarted;
     /// Has a member's token make its log key.
     LogKey = "log-key", Restarted;
+    /// Looks again at what could not be judged of a member's token.
+    Examination = "examination", Restarted;
     /// Sends requests to a worker.
     Requests = "requests", Worker;
     /// Reads a worker's replies.

@@ -102,6 +102,8 @@ fn it_is_made_once_and_signs_heads() {
     let mut data = tokens.data();
     let none = data.fault(Op::SignCheckpoint { text: head().into() });
     assert_eq!(refusal(&none), "the token holds no log key");
+    assert_eq!(refusal(&tokens.control().fault(Op::ShowLogKey)), "the token holds no log key");
+    assert_eq!((held(&tokens, "privkey"), held(&tokens, "pubkey")), (0, 0), "and none was made");
     // As several daemons on one token would.
     let mut workers: Vec<_> = (0..4).map(|_| tokens.control()).collect();
     for worker in &mut workers {
@@ -120,6 +122,7 @@ fn it_is_made_once_and_signs_heads() {
 
     let key = log_key(&mut tokens.control());
     assert_eq!(key, keys[0], "another worker finds it");
+    assert!(matches!(tokens.control().call(Op::ShowLogKey), Reply::LogKey(shown) if shown == key));
     assert_eq!((key.algorithm, key.public.len()), (LogKeyAlgorithm::Ed25519, 32));
     let signed = sign(&mut data);
     assert!(has_signed(&key, &head(), &signed));
@@ -184,6 +187,7 @@ fn it_signs_nothing_else() {
     // Each role does its own.
     for (role, op) in [
         (Role::Data, Op::LogKey),
+        (Role::Data, Op::ShowLogKey),
         (Role::Data, Op::VouchForLogKey { cluster: CLUSTER.into(), vkey: String::new() }),
         (Role::Control, Op::SignCheckpoint { text: head().into() }),
         (Role::Ceremony, Op::LogKey),

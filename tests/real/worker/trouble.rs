@@ -132,6 +132,23 @@ fn a_wrong_pin_is_tried_once_and_a_missing_token_until_the_time_is_over() {
     assert!(fault.to_string().contains("/nonexistent/module.so"), "{fault}");
 }
 
+/// A token with somebody logged in already says so and looks at no PIN.
+#[test]
+fn a_wrong_pin_passes_for_no_right_one_where_somebody_is_logged_in() {
+    let mut tokens = Tokens::new();
+    let control = tokens.count_calls();
+    for (after_call, pin, class) in [(false, "wrong-pin", Some(Class::Login)), (true, PIN, None), (false, PIN, None)] {
+        let next = control.calls("C_Login") + 1;
+        let rule = format!(
+            "[[rule]]\nfunction = \"C_Login\"\ncalls = {{ from = {next}, to = {next} }}\nafter_call = {after_call}\n\
+             fault = {{ code = \"CKR_USER_ALREADY_LOGGED_IN\" }}\n"
+        );
+        control.set(&rule).unwrap();
+        let outcome = tokens.worker_with(tokens.start(Role::Data), pin);
+        assert_eq!(outcome.err().map(|fault| fault.class), class, "{pin} {after_call}");
+    }
+}
+
 /// One more wrong PIN would lock the user, or so the flags say: that is believed where they tell anything.
 #[test]
 fn flags_that_tell_nothing_decide_nothing() {

@@ -4,6 +4,7 @@
 //! cluster, one of the cluster.
 
 pub mod pin;
+pub(crate) mod unchanged;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -222,8 +223,10 @@ impl Kmsuser {
 fn length(longest: u32, login: &Login) -> usize {
     let shortest = usize::try_from(login.pin_alphabet.shortest()).unwrap_or(PIN_CHARS).min(PIN_CHARS);
     let bounded = |chars: u64| usize::try_from(chars).unwrap_or(PIN_CHARS).clamp(shortest, PIN_CHARS);
-    // Tokens without a limit say 0.
-    let longest = usize::try_from(longest).ok().filter(|longest| *longest > 0).unwrap_or(PIN_CHARS);
+    // Tokens without a limit say 0. What they are given for a PIN may have the user's name before it.
+    let beside = login.text(&[]).len();
+    let longest = usize::try_from(longest).ok().filter(|longest| *longest > 0);
+    let longest = longest.map_or(PIN_CHARS, |longest| longest.saturating_sub(beside));
     longest.min(bounded(login.pin_max)).max(bounded(login.pin_min))
 }
 
@@ -236,6 +239,7 @@ fn random_pin(length: usize, of: PinAlphabet) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::profile::PinForm;
 
     #[test]
     fn a_pin_is_as_long_as_it_may_be() {
@@ -250,6 +254,8 @@ mod tests {
         ] {
             assert_eq!(length(longest, &login(bounds.0, bounds.1)), expected, "{longest} {bounds:?}");
         }
+        let named = Login { pin_form: PinForm::UserAndPin, user: "kmsuser".to_owned(), ..login(8, 32) };
+        assert_eq!([0, 64, 32, 20, 4].map(|longest| length(longest, &named)), [32, 32, 24, 12, 8]);
         let digits = Login { pin_alphabet: PinAlphabet::Digits, ..login(8, 32) };
         assert_eq!([0, 20, 12].map(|longest| length(longest, &digits)), [32, 20, 15]);
     }

@@ -24,6 +24,9 @@
 //! itself only when the token has refused all others, since its place is needed. One from before that the token does not
 //! let a PIN be changed to is tried by a login, once: where it refuses that, a new one takes the pending one's place.
 //!
+//! Some tokens have no better word for a wrong PIN than for all else that goes wrong. Where such a word is all that there is,
+//! the attempt has no outcome, unless the token has taken this very PIN before.
+//!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
 //! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after
 //! as many failures in a row as the policy allows, nothing is tried, whatever an operator tells, until he says that the
@@ -34,6 +37,7 @@
 
 pub(crate) mod answer;
 mod event;
+mod pending;
 pub(crate) mod told;
 
 use bytes::Bytes;
@@ -229,6 +233,13 @@ impl Login {
                 }
                 self.go(Step::RecordUnchanged)
             }
+            // As good as one without an outcome, but for a PIN that the token has taken before: then the trouble is its own.
+            (Some(Step::Login | Step::ChangePin), Event::Unclear) => {
+                if self.candidate == Candidate::Current && self.pin.current_proven {
+                    self.pin.attempt = None;
+                }
+                self.stop(LoginRefusal::NotJudged)
+            }
             // The token may have the new one all the same: both stay.
             (Some(Step::ChangePin), Event::LoginNotJudged) => {
                 self.pin.attempt = None;
@@ -338,31 +349,6 @@ impl Login {
     /// What was tried has become another one on record, by what an operator has told meanwhile.
     fn was_replaced(&self) -> bool {
         !self.logged_in && self.pin.sealed(self.candidate) != self.changing.as_ref()
-    }
-
-    /// There is a pending PIN now: the one that is on record, which may be the token's, or else this new one.
-    fn make(&mut self, sealed: Bytes) {
-        if self.pin.pending.is_none() || self.pending_wrong {
-            (self.pin.pending, self.pin.pending_refused) = (Some(sealed), false);
-            (self.made, self.pending_wrong) = (true, false);
-        }
-        if !self.logged_in {
-            self.pin.attempt = Some(self.candidate);
-        }
-    }
-
-    /// Whether a login with the pending PIN is to tell if it is the token's. Not of one that was made here, nor twice.
-    fn may_ask_pending(&self) -> bool {
-        let Pin { pending: Some(_), pending_refused: false, failures, .. } = self.pin else { return false };
-        let first = !self.logged_in && !self.made && !self.put_off && self.unchanged.is_none();
-        first && failures < self.policy.tries && !self.sealed.contains(&Candidate::Pending)
-    }
-
-    /// The token has not taken the pending PIN.
-    fn unmake(&mut self) {
-        if std::mem::take(&mut self.made) {
-            self.pin.pending = None;
-        }
     }
 
     /// The token has the pending PIN.

@@ -76,7 +76,7 @@ impl TokenKeys {
             Act::Say(Reply::Signature(Bytes::copy_from_slice(signature.as_ref())))
         };
         match op {
-            Op::LogKey => Act::Say(Reply::LogKey(self.public())),
+            Op::LogKey | Op::ShowLogKey => Act::Say(Reply::LogKey(self.public())),
             Op::VouchForLogKey { cluster, vkey } => {
                 let statement = model::identity::log_key_statement(cluster, &self.hsm, &self.serial, vkey);
                 ecdsa(&self.identity, statement.as_bytes())
@@ -220,6 +220,34 @@ async fn a_statement_that_the_identity_key_has_not_signed_is_not_passed_on() {
     });
     let keys = keyed.keys().await;
     assert_eq!(keys.iter().map(|key| key.hsm.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+/// Where several HSMs stand behind the slot: what a worker has made that died may not be shown yet.
+#[tokio::test]
+async fn one_that_may_not_be_shown_yet_is_waited_for_before_another_is_made() {
+    const SETTLES: Duration = Duration::from_millis(200);
+    for shown in [false, true] {
+        let member = Fake::alone("a", &["zone-a", "zone-b"], SETTLES);
+        let token = TokenKeys::behind(&member, false);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (noted, clock) = (Arc::clone(&asked), Clock::system());
+        member.script(move |op| {
+            match op {
+                Op::ShowLogKey => noted.lock().unwrap().push(("shown", clock.now())),
+                Op::LogKey => noted.lock().unwrap().push(("made", clock.now())),
+                _ => {}
+            }
+            match op {
+                Op::ShowLogKey if !shown => Act::Say(Reply::Failed(Fault::own(Class::Refused, "log key", "none"))),
+                other => token.act(other),
+            }
+        });
+        let verify = crate::Verify { wraps: model::profile::VerifyWraps::None, unwraps: false };
+        let _keyed = Keyed::over(Bench::of(vec![member], None, NO_HEDGE, verify), 1).await;
+        let asked = asked.lock().unwrap();
+        assert_eq!([asked[0].0, asked[1].0], ["shown", "made"]);
+        assert_eq!(asked[1].1.duration_since(asked[0].1) >= SETTLES, !shown, "{shown}");
+    }
 }
 
 #[test]

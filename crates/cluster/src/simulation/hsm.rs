@@ -357,8 +357,8 @@ impl Simulation {
                 Next::Done => return self.live(hsm, slot, Event::Ready),
                 Next::Stop(why) => {
                     let permanent = why != LoginRefusal::NotJudged;
-                    let refusal =
-                        AdmissionError { code: Code::InvalidCredentials, permanent, reason: format!("{why:?}") };
+                    let (code, reason) = (Code::InvalidCredentials, format!("{why:?}"));
+                    let refusal = AdmissionError { code, permanent, reason, after: None };
                     return self.live(hsm, slot, Event::Refused(refusal));
                 }
             };

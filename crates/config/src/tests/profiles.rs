@@ -134,6 +134,10 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("capabilities.gcm.ivs = \"caller\"", "there is no capabilities.gcm.ivs; its group has: aad_max, iv, iv_bits"),
         ("capabilities.gcm.iv = \"random\"", "capabilities.gcm.iv: unknown variant `random`, expected one of `caller`"),
         ("capabilities.gcm.mechanism = \"CKM_AES_GCM\"", "capabilities.gcm.mechanism: invalid type"),
+        (
+            "capabilities.gcm.mechanism = 0x1088",
+            "capabilities.gcm.mechanism: 0x1088 is neither CKM_AES_GCM nor a vendor's own number",
+        ),
         ("capabilities.gcm.mechanism = -1", "capabilities.gcm.mechanism: invalid value"),
         (
             "capabilities.gcm.iv_bytes = 16",
@@ -199,6 +203,14 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "capabilities.codes.meaning = [{ functions = [\"Encrypt\"], code = 6, means = \"busy\" }]",
             "capabilities.codes.meaning: \"Encrypt\" is no function",
+        ),
+        (
+            "capabilities.codes.meaning = [{ functions = [\"C_Encript\"], code = 6, means = \"busy\" }]",
+            "capabilities.codes.meaning: \"C_Encript\" is no function of PKCS#11",
+        ),
+        (
+            "capabilities.codes.meaning = [{ functions = [], code = 6, means = \"busy\" }]",
+            "capabilities.codes.meaning: an entry names no function",
         ),
         (
             "capabilities.codes.meaning = [{ functions = [\"*\"], code = 6, means = \"idle\" }]",

@@ -79,14 +79,14 @@ pub struct Gcm {
     pub aad_max: u64,
 }
 
-/// CKM_AES_GCM.
-const AES_GCM: u64 = 0x1087;
+/// What the standard has.
+pub const CKM_AES_GCM: u64 = 0x1087;
 
 impl Gcm {
     /// It is the standard's mechanism, with the IV that the caller chooses and all of its parameters filled.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.mechanism == AES_GCM && self.iv == IvBy::Caller && self.iv_bits == self.iv_bytes * 8
+        self.mechanism == CKM_AES_GCM && self.iv == IvBy::Caller && self.iv_bits == self.iv_bytes * 8
     }
 }
 
@@ -215,7 +215,7 @@ impl Capabilities {
             basis: Basis::Standard,
             run: Run { workers: 1, sessions: 8, hot_copies: false },
             gcm: Gcm {
-                mechanism: AES_GCM,
+                mechanism: CKM_AES_GCM,
                 iv: IvBy::Caller,
                 iv_bytes: 12,
                 iv_bits: 96,

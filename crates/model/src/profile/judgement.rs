@@ -78,6 +78,18 @@ impl Judgement {
         let open = self.findings.iter().filter(|finding| finding.verdict == Verdict::NotJudged);
         open.map(|finding| finding.name).collect()
     }
+
+    /// What is known after another look: what that could not judge, or try, is what it was.
+    #[must_use]
+    pub fn renewed(&self, again: Self) -> Self {
+        let is_told = |finding: &Finding| !matches!(finding.verdict, Verdict::NotJudged | Verdict::Untried);
+        let known = |name| self.findings.iter().find(|known| known.name == name && is_told(known)).cloned();
+        let renew = |finding: Finding| match is_told(&finding) {
+            true => finding,
+            false => known(finding.name).unwrap_or(finding),
+        };
+        Self { findings: again.findings.into_iter().map(renew).collect() }
+    }
 }
 
 /// Sessions that a process needs beside those that wait for requests: one keeps the login, an examination looks with two, and

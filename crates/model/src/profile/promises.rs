@@ -96,9 +96,14 @@ impl Promise {
                 "nobody can look behind the slot: that its HSMs are in the zones that it counts for, and that its module \
                  keeps the keys in more than one of them, is the operator's word (capabilities.topology.kind)",
             ),
-            Self::WrappedOnly => (!of.wrap.unwrap_template.is_told() && !of.keys.in_place()).then_some(
+            Self::WrappedOnly if of.keys.in_place() => None,
+            Self::WrappedOnly if !of.wrap.unwrap_template.is_told() => Some(
                 "the wrapping key cannot be told what it may unwrap to, so whoever has kmsuser's PIN and a wrapped key from \
                  the database can unwrap it as a key that can be read, or that does something else (capabilities.wrap.unwrap_template)",
+            ),
+            Self::WrappedOnly => changes(of).then_some(
+                "the wrapping key is not told that it stays as it is, so whoever has kmsuser's PIN may have the token make one of \
+                 it that decrypts what it should only unwrap (CKA_MODIFIABLE or CKA_COPYABLE in capabilities.attributes.left_out)",
             ),
             Self::GcmAlone => ["C_GenerateKey", "C_UnwrapKey"]
                 .iter()
@@ -137,6 +142,12 @@ impl Promise {
             ),
         }
     }
+}
+
+/// What the wrapping key may do can be changed afterwards, in its place or in a copy.
+fn changes(of: &Capabilities) -> bool {
+    let left_out = |attribute| of.attributes.leave_out("C_UnwrapKey", Objects::SecretKey, attribute);
+    left_out(Optional::Modifiable) || (of.calls.copy_object && left_out(Optional::Copyable))
 }
 
 /// Which promises do not hold with an HSM of these capabilities, in the order of the document.
@@ -179,8 +190,20 @@ mod tests {
             let left = left_out(function, vec![Optional::AllowedMechanisms]);
             assert_eq!(broken(|of| of.attributes.left_out.push(left)), [Promise::GcmAlone]);
         }
-        let left = left_out("*", vec![Optional::Copyable, Optional::Modifiable]);
-        assert_eq!(broken(|of| of.attributes.left_out.push(left)), []);
+        for (functions, name, copies, expected) in [
+            ("*", Optional::Modifiable, false, &[Promise::WrappedOnly][..]),
+            ("C_UnwrapKey", Optional::Copyable, true, &[Promise::WrappedOnly][..]),
+            ("C_UnwrapKey", Optional::Copyable, false, &[][..]),
+            ("C_GenerateKey", Optional::Modifiable, true, &[][..]),
+            ("*", Optional::Derive, true, &[][..]),
+        ] {
+            let left = left_out(functions, vec![name]);
+            let change = |of: &mut Capabilities| {
+                of.attributes.left_out.push(left);
+                of.calls.copy_object = copies;
+            };
+            assert_eq!(broken(change), expected, "{functions} {name:?}");
+        }
         assert_eq!(broken(|of| of.calls.retry_ms = 1), [Promise::Hangs]);
         for iv in [IvBy::ZeroedWriteback, IvBy::NullAppended, IvBy::NullPrepended] {
             assert_eq!(broken(|of| of.gcm.iv = iv), [Promise::FreshIvs]);

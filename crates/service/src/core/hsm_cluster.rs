@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use cluster::item::{Answers, Batch, Done};
-use cluster::{AuditKey, Cluster, Error, MemberStatus, PlacementMask, Proof};
+use cluster::{AuditKey, Cluster, Error, Kept, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::id::{HsmId, KeyVersionId, Zone};
 use model::key::Placement;
@@ -74,7 +74,7 @@ pub(crate) trait HsmCluster: Send + Sync {
         version: KeyVersionId,
         proof: &'a Proof,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    ) -> BoxFuture<'a, Result<Kept, Error>>;
     fn list(&self, member: usize, deadline: Instant) -> BoxFuture<'_, Result<Vec<KeyVersionId>, Error>>;
     fn audit_keys<'a>(&'a self, origin: &'a str, deadline: Instant) -> BoxFuture<'a, Vec<AuditKey>>;
     fn sign_checkpoint<'a>(&'a self, text: &'a [u8], deadline: Instant) -> BoxFuture<'a, Vec<(HsmId, Vec<u8>)>>;
@@ -190,7 +190,7 @@ impl HsmCluster for Cluster {
         version: KeyVersionId,
         proof: &'a Proof,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<Kept, Error>> {
         Box::pin(self.keep_proven(member, version, proof, deadline))
     }
 

@@ -18,7 +18,7 @@ use super::resume::is_unfinished;
 use super::sight::Sight;
 use crate::core::hsm_cluster::HsmCluster;
 use cluster::placement::{Findings, Wanted, compare, doubled};
-use cluster::{Cluster, Proof, Removal};
+use cluster::{Cluster, Kept, Proof, Removal};
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::lock::MutexExt as _;
@@ -193,8 +193,8 @@ impl Lifecycle {
             let outcome = |version| Destroyed { version, hsm: hsm.clone(), failure: None };
             self.note_destroyed(gone.map(outcome).collect()).await;
             let several = self.keep_proven(cluster, member, hsm, doubled(&wanted, sight.listed())).await;
-            single = several.is_empty();
-            orphans.extend(several);
+            single = several.unclear.is_empty();
+            orphans.extend(several.unclear.into_iter().chain(several.of_one_material));
             self.inner.reconcilers.found(hsm, orphans);
         }
         let filled = self.fill(cluster, member, hsm, to_fill, sight.as_ref()).await;
@@ -238,16 +238,18 @@ impl Lifecycle {
     /// comes from a try to make it in place whose answer was lost, and that showed up after the key was confirmed; no worker
     /// has used it, since none uses one of several that it does not know. Those of which several are left.
     ///
-    /// Of keys that are wrapped all objects have the same material: they are left alone where keys were never made in place.
+    /// Of keys that are wrapped all objects have the same material: they are left alone where keys were never made in place. So are
+    /// those that all open the proof: any of them serves, and all of them go where the key is destroyed.
     async fn keep_proven(
         &self,
         cluster: &dyn HsmCluster,
         member: usize,
         hsm: &HsmId,
         versions: BTreeSet<KeyVersionId>,
-    ) -> Vec<KeyVersionId> {
+    ) -> Several {
         let catalogue = self.core.store().catalogue();
-        let mut left = Vec::new();
+        let known = self.inner.reconcilers.orphans(hsm);
+        let mut several = Several::default();
         for version in versions {
             let row = catalogue.key(version.key).and_then(|key| key.version(version.version));
             // In an HSM that replicates its keys a wrapped version may have come beside one that was made in place.
@@ -257,17 +259,26 @@ impl Lifecycle {
             let Some((iv, sealed)) = row.proof.clone() else { continue };
             let (proof, within) = (Proof { iv, sealed }, self.core.clock().now() + LIST);
             match cluster.keep_proven(member, version, &proof, within).await {
-                Ok(()) => tracing::warn!(%hsm, key_version = %version,
+                Ok(Kept::One) => tracing::warn!(%hsm, key_version = %version,
                     "the HSM held several objects of a key version; those that do not open its proof were destroyed"),
+                Ok(Kept::OneMaterial(objects)) => {
+                    several.of_one_material.push(version);
+                    // Once: it stays so, and does no harm.
+                    if !known.contains(&version) {
+                        tracing::warn!(%hsm, key_version = %version, objects,
+                            "the HSM holds several objects of a key version, or shows one several times, and each opens its \
+                             proof; any of them is used, and all of them are destroyed with the key");
+                    }
+                }
                 Err(error) => {
-                    left.push(version);
+                    several.unclear.push(version);
                     tracing::error!(%hsm, key_version = %version, %error,
                         "the HSM holds several objects of a key version, and it could not be left with the one that opens its \
                          proof; workers that have not used one of them yet use none, unless all of them are of one material");
                 }
             }
         }
-        left
+        several
     }
 
     /// Destroys what is there of material that was given up, `undone` for the first time.
@@ -299,6 +310,15 @@ impl Lifecycle {
         }
         outcome
     }
+}
+
+/// Versions of which an HSM has more than one object.
+#[derive(Default)]
+struct Several {
+    /// Nobody knows yet which of them is the key.
+    unclear: Vec<KeyVersionId>,
+    /// Each of them is.
+    of_one_material: Vec<KeyVersionId>,
 }
 
 /// What came of destroying.

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::core::hsm_cluster::HsmCluster;
 use cluster::item::{Answers, Batch, Done, Keyed};
-use cluster::{AuditKey, Error, Failed, MemberStatus, PlacementMask, Proof};
+use cluster::{AuditKey, Error, Failed, Kept, MemberStatus, PlacementMask, Proof};
 use model::call_options::CallOptions;
 use model::ciphertext::authenticated_data;
 use model::context::EncryptionContext;
@@ -356,11 +356,14 @@ impl HsmCluster for Fake {
         version: KeyVersionId,
         _: &'a Proof,
         _deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<Kept, Error>> {
         async move {
             self.try_step("keep", member)?;
+            if self.try_step("twins", member).is_err() {
+                return Ok(Kept::OneMaterial(2));
+            }
             self.doubles.lock().unwrap().retain(|double| *double != version);
-            Ok(())
+            Ok(Kept::One)
         }
         .boxed()
     }

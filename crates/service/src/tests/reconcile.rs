@@ -194,6 +194,25 @@ async fn of_several_objects_the_one_that_opens_the_proof_is_kept() {
     assert_eq!(bench.decrypt(super::bench::sealed(&sealed)).await.unwrap(), b"kept");
 }
 
+/// Several that all open the proof do no harm: nothing is left to be done, and they are shown.
+#[tokio::test]
+async fn objects_of_one_material_are_as_one() {
+    let (bench, key, version) = replicating().await;
+    bench.fake.doubles.lock().unwrap().push(version);
+    bench.fake.fail("twins", 0, 2);
+    let orphans = || bench.service.lifecycle.reconcilers().orphans(&"hsm-0".into());
+    for _ in 0..2 {
+        assert!(look(&bench).await, "it is looked at no sooner than usual");
+        assert_eq!(orphans(), [version]);
+    }
+    assert_eq!(*bench.fake.doubles.lock().unwrap(), [version]);
+    let sealed = bench.encrypt(plain(&key.arn, b"by either")).await.unwrap();
+    assert_eq!(bench.decrypt(super::bench::sealed(&sealed)).await.unwrap(), b"by either");
+    // One of them is gone.
+    bench.fake.doubles.lock().unwrap().clear();
+    assert!(look(&bench).await && orphans().is_empty());
+}
+
 /// Where an HSM has keys in several HSMs, one that was made in place may have come beside one that was unwrapped.
 #[tokio::test]
 async fn an_hsm_that_replicates_has_one_object_of_a_wrapped_key_too() {

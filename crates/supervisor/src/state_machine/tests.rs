@@ -80,7 +80,7 @@ fn having_been_ready_for_long_forgets_the_deaths() {
 }
 
 fn refusal(permanent: bool) -> AdmissionError {
-    AdmissionError { code: Code::InvalidCredentials, permanent, reason: "HSM a: refused".into() }
+    AdmissionError { code: Code::InvalidCredentials, permanent, reason: "HSM a: refused".into(), after: None }
 }
 
 #[test]
@@ -108,6 +108,18 @@ fn what_is_refused_for_now_is_tried_again() {
     run.tell(Event::Found);
     assert_eq!(run.tell(Event::Refused(refusal(false))), [Action::Close]);
     assert_eq!(run.exit(), FIRST);
+}
+
+#[test]
+fn what_is_refused_for_longer_is_left_alone_for_as_long_once() {
+    let mut run = Run::new();
+    run.tell(Event::Turn);
+    run.tell(Event::Found);
+    assert_eq!(run.tell(Event::Refused(refusal(false).not_before(LONGEST * 10))), [Action::Close]);
+    assert_eq!(run.exit(), LONGEST * 10);
+    run.tell(Event::Due);
+    run.tell(Event::Turn);
+    assert_eq!(run.exit(), FIRST * 2, "what comes then is another thing");
 }
 
 #[test]

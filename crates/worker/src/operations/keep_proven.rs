@@ -14,7 +14,7 @@ const ROUNDS: u32 = 3;
 
 /// Nothing is destroyed before each of them has opened the proof each time or never, and one has. Several that do are of one
 /// material, or are one object under several handles, with which the key would go: they are left alone. Done is what is seen to be
-/// done: one object is left, and opens the proof.
+/// done: as many objects are left as opened the proof, and the one that is used opens it again.
 pub(super) fn run(owner: &mut Owner, proof: &DecryptItem) -> Result<Reply, Failure> {
     owner.token_info()?;
     let key = proof.key;
@@ -45,13 +45,6 @@ pub(super) fn run(owner: &mut Owner, proof: &DecryptItem) -> Result<Reply, Failu
     }
     owner.token.keys.placed(key, kept, owner.token.clock.now());
     let refused = |detail: String| Err(Failure::own(Class::Refused, "objects of a key", detail));
-    if right.len() > 1 {
-        return refused(format!(
-            "{} objects of key {key} open its proof ciphertext, so that they are of one material, or one that is shown several \
-             times; they were left alone",
-            right.len()
-        ));
-    }
     let left = objects::of_key(&owner.session, key)?.len();
     let mut still = false;
     for _ in 0..ROUNDS {
@@ -59,6 +52,7 @@ pub(super) fn run(owner: &mut Owner, proof: &DecryptItem) -> Result<Reply, Failu
     }
     match (left, still) {
         (1, true) => Ok(Reply::Done),
+        (left, true) if left == right.len() => Ok(Reply::OneMaterial(u64::try_from(left).unwrap_or(u64::MAX))),
         (_, true) => refused(format!("key {key} has still {left} objects in this token")),
         (_, false) => {
             refused(format!("the object of key {key} that was kept has not opened its proof ciphertext again"))

@@ -2,7 +2,7 @@
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::ObjectClass;
-use cryptoki::session::UserType;
+use cryptoki::session::{Session, UserType};
 use cryptoki::types::RawAuthPin;
 
 use crate::fault::Failure;
@@ -13,15 +13,12 @@ use model::id::KeyVersionId;
 use model::secret::Secret;
 use protocol::{Class, LoggedIn, Reply};
 
-/// One C_Login for the whole process.
+/// One C_Login for the whole process that the token looks at the PIN for.
 pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     may_be_tried(owner, "C_Login")?;
     // Wiped by the type that takes it over.
     let pin = RawAuthPin::new(Box::new(owner.token.module.capabilities().login.text(pin.expose())));
-    match lock(&owner.token.pinned).login_with_raw(UserType::User, &pin) {
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-        Err(error) => return Err(error.into()),
-    }
+    log_in(&lock(&owner.token.pinned), &pin)?;
     // One look for all that is to be known, keys and objects of the ceremony: each search costs as much.
     let found = objects::look(&owner.token.module, &owner.session, &[])?;
     let ceremony = found.ceremony()?;
@@ -39,6 +36,21 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     keys.dedup();
     tracing::info!(keys = keys.len(), "logged in");
     Ok(Reply::LoggedIn(Box::new(LoggedIn { keys, ceremony })))
+}
+
+/// A token that has somebody logged in does not look at the PIN, and a wrong one would pass for the right one: as where it said of
+/// an earlier one that it has to be changed, and let its user in for that.
+fn log_in(session: &Session, pin: &RawAuthPin) -> Result<(), Failure> {
+    let is_in = |outcome: &Result<(), Error>| matches!(outcome, Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)));
+    let mut outcome = session.login_with_raw(UserType::User, pin);
+    if is_in(&outcome) {
+        if let Err(error) = session.logout() {
+            tracing::debug!(%error, "a user that was logged in could not be logged out; the next login tells");
+        }
+        outcome = session.login_with_raw(UserType::User, pin);
+    }
+    // One that no process can log out was let in by other means than a PIN.
+    if is_in(&outcome) { Ok(()) } else { outcome.map_err(Failure::from) }
 }
 
 /// Whether a PIN may be tried, wrong as it may be: the token's flags are looked at right before it, where they tell anything,

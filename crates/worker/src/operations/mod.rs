@@ -48,13 +48,18 @@ pub(super) fn perform(owner: &mut Owner, id: u64, op: Op) -> Reply {
         return fail(owner, Failure::own(Class::Refused, "worker", format!("a {role:?} worker does not do this")));
     }
     // Asked again and again where it fails, and the daemon says why, once.
-    let told_elsewhere = matches!(op, Op::LogKey);
+    let told_elsewhere = matches!(op, Op::LogKey | Op::ShowLogKey);
     let outcome = match op {
         // Neither is done a second time, whatever the session says: each try may be one of a few.
         Op::Login(pin) => login::run(owner, &pin),
         Op::ChangePin { old, new } => change_pin::run(owner, &old, &new),
         Op::Prove { cluster, zone, nonce } => owner.persist(|owner| prove::run(owner, &cluster, &zone, nonce)),
+        // Not a second time by itself where several HSMs stand behind the slot: what the first has made need not be shown yet.
+        Op::LogKey if owner.token.module.capabilities().topology.replicates() => {
+            log_key::ensure(owner).map_err(|failure| owner.left(failure))
+        }
         Op::LogKey => owner.persist(log_key::ensure),
+        Op::ShowLogKey => owner.persist(log_key::show),
         Op::VouchForLogKey { cluster, vkey } => owner.persist(|owner| log_key::vouch::run(owner, &cluster, &vkey)),
         Op::SignCheckpoint { text } => owner.persist(|owner| log_key::checkpoint::run(owner, &text)),
         Op::HandOnWrappingKey { blob, to } => owner.persist(|owner| rewrap::run(owner, &blob, &to)),

@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Sealed,
     /// The login, or the change before one, was not tried, or failed for another reason than its PIN.
     LoginNotJudged,
+    /// The token said of the PIN, or of the change before a login, what it may say of a wrong PIN as of all else.
+    Unclear,
     /// It proved itself.
     Proven,
     /// A new PIN was made and sealed; not recorded yet.

@@ -1,5 +1,6 @@
 mod acts;
 mod first_login;
+mod unclear;
 
 use std::collections::BTreeSet;
 
@@ -37,6 +38,10 @@ struct Simulation {
     blind: bool,
     /// Its rules do not let this one be set.
     disliked: Option<Bytes>,
+    /// It has one word for wrong PINs and for all else.
+    mute: bool,
+    /// It says that word of every PIN, and looks at none.
+    troubled: bool,
 }
 
 /// Where a run is cut short: the daemon dies before or after an effect.
@@ -60,6 +65,8 @@ impl Simulation {
             expired: false,
             blind: false,
             disliked: None,
+            mute: false,
+            troubled: false,
         }
     }
 
@@ -84,7 +91,9 @@ impl Simulation {
                 Step::Login => {
                     let tried = login.pin.sealed(login.candidate).unwrap().clone();
                     assert!(!self.refused.contains(&tried), "{tried:?} is tried again: {self:?}");
-                    if self.expired && (self.blind || tried == self.token_pin) {
+                    if self.troubled {
+                        Event::Unclear
+                    } else if self.expired && (self.blind || tried == self.token_pin) {
                         Event::Expired
                     } else if tried == self.token_pin {
                         (self.wrong, self.wrong_since_told) = (0, 0);
@@ -92,7 +101,7 @@ impl Simulation {
                         Event::LoggedIn
                     } else {
                         self.count();
-                        Event::LoginRefused
+                        if self.mute { Event::Unclear } else { Event::LoginRefused }
                     }
                 }
                 Step::Prove => Event::Proven,
@@ -115,7 +124,7 @@ impl Simulation {
                     } else {
                         assert!(self.blind, "another PIN than the token's is changed: {self:?}");
                         self.count();
-                        Event::NotCurrent
+                        if self.mute { Event::Unclear } else { Event::NotCurrent }
                     }
                 }
             };

@@ -333,6 +333,28 @@ fn what_may_be_throttling_contradicts_nothing() {
     assert!(judge(&standard(), &Examined::default()).not_judged().is_empty(), "that is another thing");
 }
 
+/// A look while the token is throttled takes nothing from what is known, and a later one judges what was open.
+#[test]
+fn another_look_tells_what_was_open() {
+    let busy = || Tried::NotJudged(SAID.to_owned());
+    let look =
+        |copy_object, gcm_longest| judge(&standard(), &Examined { copy_object, gcm_longest, ..Examined::default() });
+    let verdicts =
+        |judgement: &Judgement| ["calls.copy_object", "gcm.plaintext_max"].map(|name| of(judgement, name).verdict);
+    let before = look(busy(), Tried::Works);
+    assert_eq!(verdicts(&before), [Verdict::NotJudged, Verdict::Holds]);
+    for (again, expected) in [
+        (look(Tried::Works, busy()), [Verdict::Holds, Verdict::Holds]),
+        (look(busy(), busy()), [Verdict::NotJudged, Verdict::Holds]),
+        (look(fails(), Tried::Not), [Verdict::Contradicts, Verdict::Holds]),
+        (look(Tried::Works, fails()), [Verdict::Holds, Verdict::Contradicts]),
+    ] {
+        let known = before.renewed(again);
+        assert_eq!(verdicts(&known), expected);
+        assert_eq!(known.findings.len(), before.findings.len());
+    }
+}
+
 /// What is refused for good contradicts, and which setting would be right is not said where it may be one that was throttled.
 #[test]
 fn no_setting_is_ruled_out_that_was_not_judged() {

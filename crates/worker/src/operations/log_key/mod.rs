@@ -115,6 +115,13 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
     Err(refused("others make the log key in this token, and none of them comes to an end"))
 }
 
+/// Answers its public half where there is one.
+pub(super) fn show(owner: &mut Owner) -> Result<Reply, Failure> {
+    // A token that is gone shows nothing and says OK.
+    owner.token_info()?;
+    Ok(Reply::LogKey(own(owner)?.public))
+}
+
 /// The pair, where it was made in this token and cannot leave it. The public object alone proves nothing: whoever has
 /// kmsuser's PIN can put one there. So the private half has to sign something that opens with it.
 ///
