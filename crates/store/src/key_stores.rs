@@ -127,8 +127,8 @@ impl Store {
     }
 
     /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store
-    /// that is DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says. What takes a
-    /// store out of use is recorded on a full disk as well.
+    /// that is DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says; who made it counts
+    /// no more from then on. What takes a store out of use is recorded on a full disk as well.
     pub async fn advance_key_store(
         &self,
         id: &KeyStoreId,
@@ -153,6 +153,7 @@ impl Store {
                 }
                 if event == Event::Connect {
                     pins::mark_for_rotation(database, &id, rotate).await?;
+                    database.execute("UPDATE key_stores SET maker = NULL WHERE id = $1", values![id.as_str()]).await?;
                 }
                 let revision = touch(database, &id).await?;
                 let (code, message) = error.map(|(code, message)| (code.name(), message)).unzip();

@@ -221,7 +221,7 @@ pub struct KeyStore {
     /// Milliseconds since the Unix epoch.
     pub created_at: i64,
     /// Who made it, for whoever repeats the call: a principal, or the name of the certificate of an administrator who is
-    /// none. Absent once something was told of its PINs since.
+    /// none. Absent once it was connected, or something was told of its PINs.
     pub maker: Option<PrincipalId>,
 }
 

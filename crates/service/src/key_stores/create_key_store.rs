@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::core::cluster_registry::ClusterSpec;
 use crate::core::approval::{Person, as_of_now};
+use crate::core::cluster_registry::ClusterSpec;
 use crate::core::notes::Notes;
 use crate::core::pin_record::said_of;
 use crate::core::proposal::Proposal;

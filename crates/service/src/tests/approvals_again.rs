@@ -226,7 +226,8 @@ async fn a_key_store_s_pin_cannot_be_tried_without_an_approval() {
     principal(&bench, "dora").await;
     attach(&bench, "Ask", "dora").await;
     for other in ["dora", "admin"].map(|name| by(&bench, name)) {
-        let [same, another] = [create_by(&other, &right).await, create_by(&other, &wrong).await].map(Result::unwrap_err);
+        let [same, another] =
+            [create_by(&other, &right).await, create_by(&other, &wrong).await].map(Result::unwrap_err);
         assert_eq!(same.exception, Exception::CustomKeyStoreNameInUse);
         assert_eq!((same.exception, same.message), (another.exception, another.message));
     }
