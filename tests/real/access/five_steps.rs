@@ -99,6 +99,10 @@ async fn the_five_steps_of_the_document_come_to_what_it_says() {
         let fails = answer.iter().any(|line| line.starts_with("error:"));
         assert_eq!(code.trim() != "0", fails, "{typed}\n{said}");
         // What is said of a command without an answer is nobody's business: openssl's dots.
-        assert!(answer.is_empty() || is_as_written(answer, &said), "{typed}\nsays:\n{said}\nand not:\n{}", answer.join("\n"));
+        assert!(
+            answer.is_empty() || is_as_written(answer, &said),
+            "{typed}\nsays:\n{said}\nand not:\n{}",
+            answer.join("\n")
+        );
     }
 }
