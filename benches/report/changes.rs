@@ -65,6 +65,7 @@ impl Side {
             cluster: ClusterId::from("cluster-aaaaaaaaaaa"),
             trust_anchor: String::new(),
             pins: Vec::new(),
+            maker: None,
         };
         store.create_key_store(new).await.map_err(said("making a key store"))?;
         for event in [Event::Connect, Event::ConnectSucceeded] {

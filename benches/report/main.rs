@@ -18,6 +18,7 @@ mod aws_load;
 mod calls;
 mod changes;
 mod daemon;
+mod decisions;
 mod empty;
 mod failover;
 mod fill;

@@ -1,6 +1,6 @@
 //! What policies cost: a principal that a key policy of ten statements and an identity policy of ten have to let in, by
 //! conditions on the encryption context, beside an administrator of the configuration, whom none binds. One daemon, one
-//! key, each measurement of the one beside the same of the other.
+//! key, each measurement of the one beside the same of the other. And what single decisions take, by large policies and slow ones.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::daemon::{Daemon, Environment, connect};
 use super::load::{Kind, Load};
 use super::raw::{RawLimit, disturbed};
 use super::table::{self, Must, Row, extremes, median, spread};
-use super::{Options, Outcome, Part, ZONES, said};
+use super::{Options, Outcome, Part, ZONES, decisions, said};
 
 /// How long it is looked, before and after, whether something else runs on the machine.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,6 +35,7 @@ const KINDS: [(Kind, &str, &str, f64); 2] = [
 
 /// Measures and prints the table.
 pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Outcome<Part> {
+    let decisions = decisions::rows(options, clock)?;
     let program = std::env::current_exe().map_err(said("finding this program"))?;
     let softhsm = provision::find_module().ok_or("SoftHSM's module is not installed; `make deps` installs it")?;
     let dir = TempDir::with_prefix("keystored-bench-").map_err(said("making a directory"))?;
@@ -65,7 +66,7 @@ pub(super) fn report(options: &Options, clock: &Clock, runtime: &Runtime) -> Out
             format!("{least:.2} to {most:.2}: {} by policies, {} administrator {unit}", spread(bound), spread(free));
         Row::new(*what, median(&ratios), Must::Reach(*must), made_of)
     });
-    let rows: Vec<Row> = rows.collect();
+    let rows: Vec<Row> = rows.chain(decisions).collect();
     println!("\nWhat policies cost, medians of {} rounds of {:?} each\n", options.rounds, options.length);
     println!("{}", table::show(&rows, void.is_some()));
     if let Some(why) = &void {

@@ -3,6 +3,7 @@
 
 mod at_once;
 pub(crate) mod every_method;
+mod five_steps;
 mod names;
 
 use std::time::Duration;

@@ -27,6 +27,8 @@ pub const LIST_ALIASES_DEFAULT: u32 = 50;
 pub const LIST_TAGS_LIMIT: u32 = 50;
 /// Most tags of one key, unless configured otherwise.
 pub const TAGS_PER_KEY: usize = 50;
+/// Most tags of one key, however it is configured.
+pub const MOST_TAGS_PER_KEY: usize = 1_000;
 /// Longest key of a tag, in characters; the shortest is 1.
 pub const TAG_KEY_CHARS: usize = 128;
 /// Longest value of a tag, in characters; it may be empty.

@@ -5,10 +5,39 @@ use super::engine::Connection;
 use super::engine::value::values;
 use super::log::Entity;
 use super::reserve::Purpose;
-use super::{Error, KeyStore, KeyStoreChange, NewKeyStore, Store, load, pins};
-use model::id::{ClusterId, KeyStoreId};
+use super::{Error, KeyStore, Store, load, pins};
+use model::id::{ClusterId, HsmId, KeyStoreId, PrincipalId};
 use model::key_store::{ConnectionErrorCode, ConnectionState, Event, Next};
 use model::limits;
+use model::pin::{Pin, PinChange};
+
+/// A key store that is to be made, in state DISCONNECTED.
+#[derive(Clone, Debug)]
+pub struct NewKeyStore {
+    /// Its id: PINs are sealed for it before it is there.
+    pub id: KeyStoreId,
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// PEM.
+    pub trust_anchor: String,
+    /// kmsuser's PIN, sealed, in each HSM.
+    pub pins: Vec<(HsmId, Pin)>,
+    /// Who makes it: see [`KeyStore::maker`].
+    pub maker: Option<PrincipalId>,
+}
+
+/// What an operator changes about a key store. Absent: unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct KeyStoreChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its cluster.
+    pub cluster: Option<ClusterId>,
+    /// What is known of kmsuser's PIN in these HSMs.
+    pub pins: Vec<PinChange>,
+}
 
 impl Store {
     /// Makes a key store in state DISCONNECTED.
@@ -26,8 +55,8 @@ impl Store {
                 let revision = touch(database, &id).await?;
                 database
                     .execute(
-                        "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                        "INSERT INTO key_stores (id, name, cluster_id, state, trust_anchor, created_at, revision, maker) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                         values![
                             id.as_str(),
                             &new.name,
@@ -35,7 +64,8 @@ impl Store {
                             ConnectionState::Disconnected.name(),
                             &new.trust_anchor,
                             now,
-                            revision
+                            revision,
+                            new.maker.as_ref().map(PrincipalId::as_str)
                         ],
                     )
                     .await?;
@@ -69,13 +99,16 @@ impl Store {
                 if moves_to.is_some() {
                     pins::keep_counts(database, &id, &store.cluster).await?;
                 }
+                // What is on record of its PINs is not what its maker gave any more, and nobody finds out what it is.
+                let maker = store.maker.as_ref().filter(|_| change.pins.is_empty()).map(PrincipalId::as_str);
                 let revision = touch(database, &id).await?;
                 database
                     .execute(
-                        "UPDATE key_stores SET name = $1, cluster_id = $2, revision = $3 WHERE id = $4",
+                        "UPDATE key_stores SET name = $1, cluster_id = $2, maker = $3, revision = $4 WHERE id = $5",
                         values![
                             change.name.as_ref().unwrap_or(&store.name),
                             change.cluster.as_ref().unwrap_or(&store.cluster).as_str(),
+                            maker,
                             revision,
                             id.as_str()
                         ],
@@ -94,8 +127,8 @@ impl Store {
     }
 
     /// Has an event happen to a key store and returns the states before and after it. [`Event::Connect`] of a store
-    /// that is DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says. What takes a
-    /// store out of use is recorded on a full disk as well.
+    /// that is DISCONNECTED also marks its PINs for rotation, or takes such marks away, as `rotate` says; who made it counts
+    /// no more from then on. What takes a store out of use is recorded on a full disk as well.
     pub async fn advance_key_store(
         &self,
         id: &KeyStoreId,
@@ -120,6 +153,7 @@ impl Store {
                 }
                 if event == Event::Connect {
                     pins::mark_for_rotation(database, &id, rotate).await?;
+                    database.execute("UPDATE key_stores SET maker = NULL WHERE id = $1", values![id.as_str()]).await?;
                 }
                 let revision = touch(database, &id).await?;
                 let (code, message) = error.map(|(code, message)| (code.name(), message)).unzip();

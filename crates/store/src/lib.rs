@@ -59,6 +59,7 @@ pub use self::deletion::{Destroyed, GiveUp};
 use self::engine::sqlite::Place;
 use self::engine::{Connection, Engine};
 pub use self::error::{AccessError, AccessQuota, Error};
+pub use self::key_stores::{KeyStoreChange, NewKeyStore};
 pub use self::names::Admits;
 use self::reserve::Reserve;
 use self::trouble::Record;
@@ -66,10 +67,9 @@ pub use self::usage::LastUse;
 pub use self::versions::{Finished, Rotating};
 use model::ciphertext::IV_BYTES;
 use model::clock::Clock;
-use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId, PrincipalId};
 use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::{ConnectionErrorCode, ConnectionState};
-use model::pin::{Pin, PinChange};
 
 /// How long a client token is remembered.
 pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -220,6 +220,9 @@ pub struct KeyStore {
     pub trust_anchor: String,
     /// Milliseconds since the Unix epoch.
     pub created_at: i64,
+    /// Who made it, for whoever repeats the call: a principal, or the name of the certificate of an administrator who is
+    /// none. Absent once it was connected, or something was told of its PINs.
+    pub maker: Option<PrincipalId>,
 }
 
 /// A key that is to be made.
@@ -237,32 +240,6 @@ pub struct NewKey {
     pub in_place: bool,
     /// Most keys that the key store may have, this one included.
     pub most: usize,
-}
-
-/// A key store that is to be made, in state DISCONNECTED.
-#[derive(Clone, Debug)]
-pub struct NewKeyStore {
-    /// Its id: PINs are sealed for it before it is there.
-    pub id: KeyStoreId,
-    /// Its name.
-    pub name: String,
-    /// Its cluster.
-    pub cluster: ClusterId,
-    /// PEM.
-    pub trust_anchor: String,
-    /// kmsuser's PIN, sealed, in each HSM.
-    pub pins: Vec<(HsmId, Pin)>,
-}
-
-/// What an operator changes about a key store. Absent: unchanged.
-#[derive(Clone, Debug, Default)]
-pub struct KeyStoreChange {
-    /// Its name.
-    pub name: Option<String>,
-    /// Its cluster.
-    pub cluster: Option<ClusterId>,
-    /// What is known of kmsuser's PIN in these HSMs.
-    pub pins: Vec<PinChange>,
 }
 
 /// Makes a create repeatable: the same call gives the same key for a day.

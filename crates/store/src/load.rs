@@ -11,7 +11,7 @@ use super::engine::value::{FromRow, Row, Value, values};
 use super::log;
 use super::{Alias, Catalogue, Deletion, Destruction, Error, Key, KeyPolicy, KeyStore, Rotation, Version, access};
 use model::ciphertext::IV_BYTES;
-use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
+use model::id::{AliasName, ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId, PrincipalId};
 use model::key::{KeyState, Placement, RotationCause};
 use model::key_store::{ConnectionErrorCode, ConnectionState};
 
@@ -19,7 +19,7 @@ type PlacementRow = (String, i64, String, String);
 type DestructionRow = (String, i64, String, Option<i64>, Option<String>);
 type AliasRow = (String, String, i64, i64);
 type TagRow = (String, String, String);
-type StoreRow = (String, String, String, String, Option<String>, Option<String>, String, i64);
+type StoreRow = (String, String, String, String, Option<String>, Option<String>, String, i64, Option<String>);
 
 /// A key without what stands in other tables.
 struct KeyRow(Key);
@@ -145,7 +145,7 @@ macro_rules! rows_of_keys {
 macro_rules! store_rows {
     ($which:literal) => {
         concat!(
-            "SELECT id, name, cluster_id, state, error_code, error_message, trust_anchor, created_at FROM key_stores ",
+            "SELECT id, name, cluster_id, state, error_code, error_message, trust_anchor, created_at, maker FROM key_stores ",
             $which
         )
     };
@@ -267,7 +267,7 @@ pub(super) fn material_id() -> Result<String, Error> {
 }
 
 fn store_from(row: StoreRow) -> Result<KeyStore, Error> {
-    let (id, name, cluster, state, code, message, trust_anchor, created_at) = row;
+    let (id, name, cluster, state, code, message, trust_anchor, created_at, maker) = row;
     let error = match code {
         Some(code) => {
             let known = ConnectionErrorCode::from_name(&code).ok_or_else(|| unreadable("error code", &code))?;
@@ -283,6 +283,7 @@ fn store_from(row: StoreRow) -> Result<KeyStore, Error> {
         error,
         trust_anchor,
         created_at,
+        maker: maker.map(|maker| PrincipalId::from(maker.as_str())),
     })
 }
 

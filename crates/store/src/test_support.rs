@@ -22,6 +22,7 @@ impl Store {
             cluster: cluster.clone(),
             trust_anchor: "PEM".to_owned(),
             pins: Vec::new(),
+            maker: None,
         };
         let id = self.create_key_store(new).await.unwrap();
         for event in [Event::Connect, Event::ConnectSucceeded] {

@@ -6,6 +6,7 @@ mod deletion;
 mod finish;
 mod follow;
 mod full;
+mod makers;
 mod names;
 mod usage;
 
@@ -222,6 +223,7 @@ fn new_store(name: &str, cluster: &str) -> NewKeyStore {
         cluster: ClusterId::parse(cluster).unwrap(),
         trust_anchor: "PEM".into(),
         pins: vec![("hsm-a".into(), Pin::given(Bytes::from_static(b"sealed")))],
+        maker: Some("AIDAANNA".into()),
     }
 }
 

@@ -1,7 +1,9 @@
 """What the tests share: clients that are told nothing but what the environment says, as applications are."""
 
 import contextlib
+import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -15,6 +17,8 @@ import botocore.exceptions
 
 # A test waits for a condition at most so long, in seconds.
 LONG = 60
+# What the daemon says when it has taken its configuration over.
+READ_AGAIN = "SIGHUP: the configuration was read again"
 
 
 def client(service="kms", **overrides):
@@ -78,6 +82,35 @@ def run(*command, given=None, **environment):
     if done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}: {done.stderr.decode()} {done.stdout.decode()}")
     return done.stdout
+
+
+def reconfigured(text):
+    """Has the daemon take over another configuration."""
+    log = pathlib.Path(os.environ["DAEMON_LOG"])
+    read = lambda: log.read_text(errors="replace").count(READ_AGAIN)
+    before = read()
+    pathlib.Path(os.environ["DAEMON_CONFIG"]).write_text(text)
+    os.kill(int(os.environ["KEYSTORED_PID"]), signal.SIGHUP)
+    until(lambda: read() > before, "the configuration is read again")
+
+
+@contextlib.contextmanager
+def needing_approval(*operations):
+    """While this lasts one other has to approve these operations."""
+    before = pathlib.Path(os.environ["DAEMON_CONFIG"]).read_text()
+    reconfigured(f"{before}\n[approvals]\noperations = {json.dumps(operations)}\nrequired = 1\n")
+    try:
+        yield
+    finally:
+        reconfigured(before)
+
+
+def approved(approval):
+    """Approves a call as the administrator, who is somebody else than the clients' principal; what it was shown as."""
+    ctl = os.environ["KEYSTORECTL"]
+    shown = json.loads(run(ctl, "approval", "show", approval, "--json"))
+    run(ctl, "approval", "approve", approval, "--digest", shown["digest"], "--json")
+    return shown
 
 
 def workers(zone):

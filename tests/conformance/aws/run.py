@@ -53,6 +53,9 @@ def main():
         # The second client, who may use keys and nothing else.
         app = environment(directory / "dev" / "app.env")
         os.environ.update(APP_KEY_ID=app["AWS_ACCESS_KEY_ID"], APP_SECRET=app["AWS_SECRET_ACCESS_KEY"])
+        # What an operator has beside them: the configuration, the log, and keystorectl with the administrator's certificate.
+        os.environ.update(KEYSTORECTL=str(pathlib.Path(program).parent / "keystorectl"))
+        os.environ.update(DAEMON_CONFIG=str(directory / "dev" / "keystored.toml"), DAEMON_LOG=str(log))
         os.environ.update(told, KEYSTORED_PID=str(daemon.pid), HOME=str(directory), AWS_EC2_METADATA_DISABLED="true")
         # The Go program and curl take proxies from these.
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

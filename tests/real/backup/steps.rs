@@ -39,6 +39,7 @@ impl Left {
             cluster: ClusterId::parse("cluster-abcdefghijk").unwrap(),
             trust_anchor: "PEM".into(),
             pins: Vec::new(),
+            maker: None,
         };
         let id = store.create_key_store(new).await.unwrap();
         use model::key_store::Event;

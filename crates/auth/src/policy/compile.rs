@@ -20,7 +20,10 @@ use super::variable::Template;
 
 /// How many characters a policy may have tried at each place of a request's text. With the longest text that is some
 /// milliseconds, and more than any policy needs that was not made to be slow.
-const TRIED_CHARS: usize = 512;
+const TRIED_CHARS: usize = 128;
+/// How often a policy may have all gone through that a caller sends, such as an encryption context of thousands of characters
+/// or hundreds of names. That comes to some milliseconds as well, and an item of a batch has a context of its own.
+const PASSES: usize = 256;
 /// Who may call this may change the policy.
 const PUT: &str = "kms:PutKeyPolicy";
 
@@ -382,6 +385,10 @@ impl Reader<'_, '_> {
         let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));
         if resources.chain(values).map(Template::tried_chars).sum::<usize>() > TRIED_CHARS {
             self.findings.error(&Place::WHOLE, document.root(), Problem::TooSlow);
+        }
+        let conditions = statements.iter().flat_map(|one| &one.conditions);
+        if conditions.map(Condition::passes).sum::<usize>() > PASSES {
+            self.findings.error(&Place::WHOLE, document.root(), Problem::TooManyPasses);
         }
         let put = |one: &Statement| {
             one.effect == Effect::Allow && one.whom.may_be_somebody() && one.is_about_action(&Asked::of(PUT))

@@ -16,6 +16,11 @@ use super::value::{Network, bytes, flag, moment};
 use super::variable::{Syntax, Template, colon};
 use crate::fold::fold;
 
+/// So many names that differ by case alone are looked at. An encryption context has room for hundreds.
+const SPELLINGS: usize = 16;
+/// What a variable counts, which is looked up for each of many values.
+const VARIABLE_PASSES: usize = 16;
+
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
@@ -131,6 +136,23 @@ impl Condition {
         others.iter().chain(arns.iter().flat_map(Arn::templates))
     }
 
+    /// How often all that a caller sends may be gone through for it.
+    pub(super) fn passes(&self) -> usize {
+        let variables = || VARIABLE_PASSES * self.templates().map(Template::variables).sum::<usize>();
+        match () {
+            () if self.operator.test == Test::Null => 0,
+            () if self.key.has_callers_many() => 1 + self.templates().count() + variables(),
+            () if self.key.has_callers_text() => self.templates().filter(|template| template.is_searched()).count(),
+            () if self.is_of_many() => variables(),
+            () => 0,
+        }
+    }
+
+    /// Whether its key has several values in its own right.
+    fn is_of_many(&self) -> bool {
+        self.key.spec().is_some_and(|spec| spec.many)
+    }
+
     /// Whether it can be met where the key is absent.
     pub(super) fn met_where_absent(&self) -> bool {
         match (&self.wanted, self.operator.quantifier) {
@@ -148,7 +170,7 @@ impl Condition {
         scene.each(&self.key, &mut |value| {
             values += 1;
             // Nothing can change any more; a request with many values is not looked at to its end.
-            if null || self.settled(values, any, all) {
+            if null || self.settled(effect, any, all) || self.is_doubtful(values) {
                 return;
             }
             let fits = match self.fits(&value, scene) {
@@ -163,6 +185,7 @@ impl Condition {
         }
         match (self.operator.quantifier, values) {
             (_, 0) => self.met_where_absent(),
+            (_, values) if self.is_doubtful(values) => effect == Effect::Deny,
             (Quantifier::ForAll, _) => all,
             (Quantifier::ForAny, _) => any,
             (Quantifier::Single, _) if effect == Effect::Allow => all,
@@ -170,11 +193,17 @@ impl Condition {
         }
     }
 
-    fn settled(&self, values: usize, any: bool, all: bool) -> bool {
+    /// Whether a key for one value has so many that nobody means one.
+    fn is_doubtful(&self, values: usize) -> bool {
+        values > SPELLINGS && !self.is_of_many()
+    }
+
+    fn settled(&self, effect: Effect, any: bool, all: bool) -> bool {
         match self.operator.quantifier {
             Quantifier::ForAll => !all,
             Quantifier::ForAny => any,
-            Quantifier::Single => values > 1 && any && !all,
+            Quantifier::Single if effect == Effect::Allow => !all,
+            Quantifier::Single => any,
         }
     }
 

@@ -99,6 +99,11 @@ pub enum Problem {
     VariableOfMany(String),
     #[error("too many ? between two * in this policy: to look for them takes too long")]
     TooSlow,
+    #[error(
+        "too many conditions, wildcards and variables on kms:EncryptionContextKeys and aws:TagKeys, and values with text \
+         between two * on kms:EncryptionContext:…, in this policy: to look at what callers send for each takes too long"
+    )]
+    TooManyPasses,
     #[error("the Sid {0:?} stands twice")]
     SidTwice(String),
     #[error("the Sid of an identity policy is made of letters and digits")]

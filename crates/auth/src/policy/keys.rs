@@ -275,6 +275,16 @@ impl Key {
         })
     }
 
+    /// Whether callers choose how many values it has: hundreds, in one request.
+    pub(super) fn has_callers_many(&self) -> bool {
+        matches!(self, Self::Named(Named::EncryptionContextKeys | Named::TagKeys))
+    }
+
+    /// Whether callers choose its text: thousands of characters, in one request.
+    pub(super) fn has_callers_text(&self) -> bool {
+        matches!(self, Self::Of(Family::EncryptionContext, _))
+    }
+
     /// Whether its values may be others at the next request of the same caller with the same target.
     pub(super) fn is_of_request(&self) -> bool {
         self.spec().is_some_and(|spec| spec.source == Source::Request)

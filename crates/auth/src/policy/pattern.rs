@@ -75,9 +75,9 @@ fn find<'t>(segment: &[Piece<'_>], text: &'t str) -> Option<&'t str> {
         [Piece::Text(only)] => memmem::find(text.as_bytes(), only.as_bytes()).map(|at| &text[at + only.len()..]),
         // With `?` the places are tried one by one. A policy has a bound for what that may cost: `TRIED_CHARS`.
         [Piece::Text(first), ..] => {
-            let mut rest = text;
+            let (mut rest, first) = (text, memmem::Finder::new(first.as_bytes()));
             loop {
-                rest = &rest[memmem::find(rest.as_bytes(), first.as_bytes())?..];
+                rest = &rest[first.find(rest.as_bytes())?..];
                 if let Some(found) = behind(segment, rest) {
                     return Some(found);
                 }

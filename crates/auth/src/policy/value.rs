@@ -54,7 +54,8 @@ fn time_of_day(text: &str) -> Option<i64> {
         None => {
             let at = text.rfind(['+', '-'])?;
             let (hours, minutes) = text.get(at + 1..)?.split_once(':')?;
-            let minutes = decimal(hours, 2).filter(|hours| *hours < 24)? * 60 + decimal(minutes, 2)?;
+            let minutes = decimal(minutes, 2).filter(|minutes| *minutes < 60)?;
+            let minutes = decimal(hours, 2).filter(|hours| *hours < 24)? * 60 + minutes;
             (text.get(..at)?, if text.get(at..)?.starts_with('-') { -minutes } else { minutes })
         }
     };
@@ -199,6 +200,8 @@ mod tests {
             "-2026",
             "2026-01-01T10:00:60Z",
             "2026-01-01T10:00:00+2:00",
+            "2026-01-01T10:00:00+02:60",
+            "2026-01-01T10:00:00-24:00",
             "2026-00-01",
             "2026-01-01-01",
         ] {

@@ -139,21 +139,43 @@ impl Template {
 
     /// How many characters are tried at each place of a text: those of segments between two `*` that have a `?`.
     pub(super) fn tried_chars(&self) -> usize {
+        let slow = self.searched().into_iter().filter(|segment| segment.contains(&Part::Piece(Piece::One)));
+        slow.map(|segment| chars(&segment)).sum()
+    }
+
+    /// Whether a text is gone through for it, since more than one character may stand anywhere in that. For a single one
+    /// that costs next to nothing.
+    pub(super) fn is_searched(&self) -> bool {
+        self.searched().iter().any(|segment| chars(segment) > 1)
+    }
+
+    /// How many variables it has. They are looked up for each value.
+    pub(super) fn variables(&self) -> usize {
+        let Self::Variable(parts) = self else { return 0 };
+        parts.iter().filter(|part| matches!(part, Part::Value(..))).count()
+    }
+
+    /// What stands between two `*`, and so may stand anywhere.
+    fn searched(&self) -> Vec<Vec<Part>> {
         let whole: Vec<Part> = match self {
-            Self::Literal(_) => return 0,
+            Self::Literal(_) => return Vec::new(),
             Self::Pattern(pieces) => pieces.iter().cloned().map(Part::Piece).collect(),
             Self::Variable(parts) => parts.to_vec(),
         };
         let segments: Vec<_> = whole.split(|part| *part == Part::Piece(Piece::Many)).collect();
-        let chars = |part: &Part| match part {
-            Part::Piece(Piece::Text(text)) => text.chars().count(),
-            Part::Piece(_) => 1,
-            Part::Value(_, default) => VARIABLE_CHARS.max(default.as_ref().map_or(0, |text| text.len())),
-        };
-        let tried = segments.get(1..segments.len().saturating_sub(1)).unwrap_or_default().iter();
-        let slow = tried.filter(|segment| segment.contains(&Part::Piece(Piece::One)));
-        slow.map(|segment| segment.iter().map(chars).sum::<usize>()).sum()
+        let between = segments.get(1..segments.len().saturating_sub(1)).unwrap_or_default();
+        between.iter().map(|segment| segment.to_vec()).collect()
     }
+}
+
+/// How many characters parts take, at most as far as that is known.
+fn chars(parts: &[Part]) -> usize {
+    let each = parts.iter().map(|part| match part {
+        Part::Piece(Piece::Text(text)) => text.chars().count(),
+        Part::Piece(_) => 1,
+        Part::Value(_, default) => VARIABLE_CHARS.max(default.as_ref().map_or(0, |text| text.len())),
+    });
+    each.sum()
 }
 
 /// The first colon that is not inside a variable.

@@ -259,6 +259,7 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     }
     let said = Said::new(validate::context(context.clone())?, key_id);
     let details = details(core, key, parameters, &is)?;
+    details.can_be()?;
     let uses_key = spec.plane() == Plane::Data && spec.resource == Resource::KeyOrAlias;
     let re_encrypts = spec.source_permission.is_some();
     let asked = Parameters {

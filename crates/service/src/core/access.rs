@@ -141,9 +141,11 @@ impl Named {
         Self { refused: Some(error), ..Self::nothing() }
     }
 
-    /// Refuses what cannot be a name. It is told as such to everybody: there is nothing to be learnt from it.
+    /// Refuses what cannot be a name, and tags that none can be. It is told as such to everybody: there is nothing to be
+    /// learnt from it.
     pub(crate) fn is_a_name(&self) -> Result<(), Error> {
-        self.refused.clone().map_or(Ok(()), Err)
+        self.refused.clone().map_or(Ok(()), Err)?;
+        self.details.can_be()
     }
 
     /// What a call names that is about nothing in particular.
@@ -339,6 +341,14 @@ impl Details {
     /// The same, of a call that changes nothing where this look, if there is one, finds that it was carried out before.
     pub(crate) fn unless_done(self, again: impl Into<Option<Again>>) -> Self {
         Self { again: again.into(), ..self }
+    }
+
+    /// Refuses more than conditions have to look at.
+    pub(crate) fn can_be(&self) -> Result<(), Error> {
+        let tags = self.tags.as_deref().unwrap_or_default();
+        validate::can_be_tags(tags.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
+        let names = self.tag_keys.as_deref().unwrap_or_default();
+        validate::can_be_tags(names.iter().map(|name| (name.as_str(), "")))
     }
 
     pub(crate) fn parameters(&self) -> Parameters<'_> {

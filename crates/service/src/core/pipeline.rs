@@ -27,7 +27,7 @@ use crate::core::keyring::{Entry, Keyring, Target};
 use crate::core::noted::Noted;
 use crate::core::rate::Rates;
 use crate::core::recorder::{About, Ending};
-use crate::core::release::TOGETHER;
+use crate::core::release::{SLICE, TOGETHER};
 use crate::core::shares::{ClustersOf, Share, share_of};
 use crate::core::validate;
 use crate::{Error, RequestContext};
@@ -121,7 +121,8 @@ impl Core {
                     if !prepared.is_empty() {
                         tokio::task::yield_now().await;
                     }
-                    let (judge, some) = (Judge::new(&core, &keyring, &authority, call), items.by_ref().take(TOGETHER));
+                    let (judge, until) = (Judge::new(&core, &keyring, &authority, call), core.clock().now() + SLICE);
+                    let some = at_once(&mut items, || core.clock().now() < until);
                     let some = some.inspect(|item| asks.note(kind.says(item)));
                     prepare(&judge, &kind, some, &mut tokens, &mut refused, &mut prepared);
                     add_reasons(&mut reasons, judge);
@@ -297,6 +298,13 @@ impl Core {
     }
 }
 
+/// Some of the items: one, and others while there is time for them.
+fn at_once<T>(items: &mut impl Iterator<Item = T>, has_time: impl Fn() -> bool) -> impl Iterator<Item = T> {
+    let mut is_first = true;
+    let next = move || if std::mem::take(&mut is_first) || has_time() { items.next() } else { None };
+    std::iter::from_fn(next).take(TOGETHER)
+}
+
 /// Takes over why it was decided as it was, each reason once.
 fn add_reasons(known: &mut Vec<Arc<str>>, judge: Judge<'_>) {
     for reason in judge.reasons() {
@@ -377,4 +385,19 @@ pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Option<T> {
     };
     // What a call leaves when it panics is given back by what it held.
     AssertUnwindSafe(work).catch_unwind().await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_item_is_taken_whatever_it_costs_and_no_more_than_there_is_time_for() {
+        let mut items = 0..3 * TOGETHER;
+        assert_eq!(at_once(&mut items, || true).count(), TOGETHER);
+        assert_eq!(at_once(&mut items, || false).collect::<Vec<_>>(), [TOGETHER]);
+        let left = std::cell::Cell::new(2);
+        assert_eq!(at_once(&mut items, || left.replace(left.get() - 1) > 0).count(), 3);
+        assert_eq!(items.len(), 2 * TOGETHER - 4, "and none is lost");
+    }
 }

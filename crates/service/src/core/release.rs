@@ -5,6 +5,7 @@
 //! the look began.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Error;
 use crate::core::Core;
@@ -15,6 +16,8 @@ use crate::core::authority::Authority;
 pub(super) const ROUNDS: usize = 4;
 /// So many items are decided on before others have their turn in the runtime, when a call begins as when it ends.
 pub(crate) const TOGETHER: usize = 64;
+/// And no further one after so long: policies may take some milliseconds for each.
+pub(crate) const SLICE: Duration = Duration::from_millis(2);
 
 /// What is decided by, at one moment. None of it is ever what it was before, once it was something else: what is equal
 /// was so all the time between.

@@ -104,6 +104,19 @@ pub(crate) fn tags(tags: Vec<(String, String)>, most: usize) -> Result<BTreeMap<
     if tags.len() == count { Ok(tags) } else { Err(Error::permanent(Exception::Tag, "Duplicate tag keys")) }
 }
 
+/// What could be tags of a key, by their number and length. It is told to everybody: conditions of policies are to look at no
+/// more than there can be, and a request has room for hundreds of thousands.
+pub(crate) fn can_be_tags<'a>(tags: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> Result<(), Error> {
+    if tags.len() > limits::MOST_TAGS_PER_KEY {
+        return Err(Error::permanent(Exception::Tag, TOO_MANY_TAGS));
+    }
+    for ((name, value), number) in tags.zip(1..) {
+        length(&format!("tags.{number}.member.tagKey"), name.chars().count(), 0, limits::TAG_KEY_CHARS)?;
+        length(&format!("tags.{number}.member.tagValue"), value.chars().count(), 0, limits::TAG_VALUE_CHARS)?;
+    }
+    Ok(())
+}
+
 /// Names of tags that a key is not to have any more.
 pub(crate) fn tag_keys(names: Vec<String>, most: usize) -> Result<BTreeSet<String>, Error> {
     tag_names(names.iter().map(String::as_str), most, |number| format!("tagKeys.{number}.member"))?;

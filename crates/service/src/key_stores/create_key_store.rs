@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::core::approval::{Person, as_of_now};
 use crate::core::cluster_registry::ClusterSpec;
 use crate::core::notes::Notes;
 use crate::core::pin_record::said_of;
@@ -13,7 +14,7 @@ use crate::{Error, RequestContext, Service};
 use audit::event::Fields;
 use cluster::kmsuser::{Said, is_given, record_of};
 use model::exception::Exception;
-use model::id::{ClusterId, HsmId, KeyStoreId};
+use model::id::{ClusterId, HsmId, KeyStoreId, PrincipalId};
 use model::key_store::ConnectionState;
 use model::limits;
 use model::operation::Operation;
@@ -36,7 +37,7 @@ pub struct CreateKeyStoreInput {
 }
 
 impl Service {
-    /// Makes a key store. The same call gives the same store while that is DISCONNECTED.
+    /// Makes a key store. The same call of the same principal gives the same store while that is DISCONNECTED.
     pub async fn create_key_store(
         &self,
         call: &RequestContext,
@@ -55,14 +56,15 @@ impl Service {
         let resource = self.core.arn_of(Operation::CreateKeyStore, "").noting(&notes).asking(proposal);
         // Whether the same call has made the store before is told to nobody whose call others have not approved: a call
         // that has only the PIN right would need nobody, and one that has it wrong would.
-        let resource = resource.if_before(move |core, _| looked.checked(core).map(drop));
-        let core = self.core.clone();
+        let resource = resource.if_before(move |core, call| looked.checked(core, &maker(core, call)?).map(drop));
+        let (core, of_task) = (self.core.clone(), call.clone());
         self.core
             .on_one(call, Operation::CreateKeyStore, resource, async move {
-                let cluster = input.checked(&core)?;
+                let maker = maker(&core, &of_task)?;
+                let cluster = input.checked(&core, &maker)?;
                 let _alone = core.registry().creating.lock().await;
                 let answer = |id: &KeyStoreId| notes.answer(Fields::new().text("customKeyStoreId", id.as_str()));
-                if let Some(twin) = twin(&core, &cluster, &input).await? {
+                if let Some(twin) = twin(&core, &cluster, &input, &maker).await? {
                     answer(&twin);
                     return Ok(twin);
                 }
@@ -76,7 +78,7 @@ impl Service {
                 let pins = pins.filter_map(Result::transpose).map(|pin| pin.map(|pin| (pin.hsm, pin.after)));
                 let pins = pins.collect::<Result<_, Error>>()?;
                 let (name, trust_anchor) = (input.name.clone(), input.trust_anchor.clone());
-                let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor, pins };
+                let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor, pins, maker: Some(maker) };
                 core.store().create_key_store(new).await.map_err(Error::of_store)?;
                 // What failed before, under a key store that was deleted, is counted.
                 let pins = core.store().pins(&id).await.map_err(Error::of_store)?;
@@ -92,12 +94,12 @@ impl Service {
 impl CreateKeyStoreInput {
     /// All that is wrong with it, or in its way, and is seen without a secret or an HSM. Of a store that is there already
     /// nothing is in the way of one that may be its [`twin`].
-    fn checked(&self, core: &Core) -> Result<ClusterId, Error> {
+    fn checked(&self, core: &Core, maker: &PrincipalId) -> Result<ClusterId, Error> {
         validate::key_store_name(&self.name)?;
         validate::length("trustAnchorCertificate", self.trust_anchor.len(), 1, limits::TRUST_ANCHOR_CHARS)?;
         validate::pin(&self.password)?;
         let cluster = validate::cluster_id(&self.cluster_id)?;
-        if self.same(core, &cluster).is_none() {
+        if self.same(core, &cluster, maker).is_none() {
             self.is_possible(core, &cluster)?;
         }
         Ok(cluster)
@@ -114,11 +116,12 @@ impl CreateKeyStoreInput {
         Ok((spec, anchor))
     }
 
-    /// A store that nobody has connected and that differs in its PIN at most.
-    fn same(&self, core: &Core, cluster: &ClusterId) -> Option<Arc<KeyStore>> {
+    /// A store that the same principal has made, that nobody has connected and that differs in its PIN at most.
+    fn same(&self, core: &Core, cluster: &ClusterId, maker: &PrincipalId) -> Option<Arc<KeyStore>> {
         let catalogue = core.store().catalogue();
         let same = catalogue.key_store_named(&self.name).filter(|store| {
-            store.cluster == *cluster
+            store.maker.as_ref().is_some_and(|of| as_of_now(&catalogue, of) == *maker)
+                && store.cluster == *cluster
                 && store.trust_anchor == self.trust_anchor
                 && store.state == ConnectionState::Disconnected
         });
@@ -126,10 +129,20 @@ impl CreateKeyStoreInput {
     }
 }
 
-/// The store that this very call has made before, if nobody has connected it since. Who made it is not on record: whoever
-/// may make key stores, and knows all else of it, is told whether a PIN is its.
-async fn twin(core: &Core, cluster: &ClusterId, input: &CreateKeyStoreInput) -> Result<Option<KeyStoreId>, Error> {
-    let Some(store) = input.same(core, cluster) else { return Ok(None) };
+/// Who calls, as it is on record who made a key store.
+fn maker(core: &Core, call: &RequestContext) -> Result<PrincipalId, Error> {
+    core.judged(call, |judge| Person::of(judge, call)).map(|person| person.id())
+}
+
+/// The store that this very call has made before, if nobody has connected it since. It is given to who made it alone: it
+/// tells that the PIN in the call is the store's, which nobody else is to find out by trying.
+async fn twin(
+    core: &Core,
+    cluster: &ClusterId,
+    input: &CreateKeyStoreInput,
+    maker: &PrincipalId,
+) -> Result<Option<KeyStoreId>, Error> {
+    let Some(store) = input.same(core, cluster, maker) else { return Ok(None) };
     let pins = core.store().pins(&store.id).await.map_err(Error::of_store)?;
     let seals = core.registry().seals.load();
     let same_pin = |(record, pin): &(HsmId, Pin)| is_given(&seals, &store.id, record, pin, &input.password);

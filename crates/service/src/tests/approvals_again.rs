@@ -9,7 +9,9 @@ use crate::core::access::Named;
 use crate::core::directory::default_document;
 use crate::core::pin_record::said_of;
 use crate::core::repeated::{Again, Done};
-use crate::{CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput, Error, PutKeyPolicyInput};
+use crate::{
+    CreateAliasInput, CreateGrantInput, CreateKeyInput, CreateKeyStoreInput, Error, PutKeyPolicyInput, RequestContext,
+};
 use cluster::kmsuser::Said;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyStoreId};
@@ -209,18 +211,30 @@ async fn a_key_store_s_pin_cannot_be_tried_without_an_approval() {
     let said = Said { pin: Some(&right), was_reset: None };
     let pin = said_of(&service.core, &id, &[], &hsm, said).unwrap().unwrap().after;
     let (of, name, cluster, of_anchor) = (id.clone(), "spare".into(), SPARE.into(), trust_anchor.clone());
-    let new = NewKeyStore { id: of, name, cluster, trust_anchor: of_anchor, pins: vec![(hsm, pin)] };
+    let maker = bench.store.catalogue().principal_with_arn(&arn("anna")).map(|anna| anna.id.clone());
+    let new = NewKeyStore { id: of, name, cluster, trust_anchor: of_anchor, pins: vec![(hsm, pin)], maker };
     bench.store.create_key_store(new).await.unwrap();
-    let create = async |pin: &Secret| {
+    let create_by = async |who: &RequestContext, pin: &Secret| {
         let (name, cluster_id, trust_anchor) = ("spare".into(), SPARE.into(), trust_anchor.clone());
         let password = Secret::new(pin.expose().to_vec());
-        service.create_key_store(&anna, CreateKeyStoreInput { name, cluster_id, trust_anchor, password }).await
+        service.create_key_store(who, CreateKeyStoreInput { name, cluster_id, trust_anchor, password }).await
     };
+    let create = async |pin: &Secret| create_by(&anna, pin).await;
     assert_eq!(create(&right).await.unwrap(), id);
     assert_eq!(exception(create(&wrong).await), Exception::CustomKeyStoreNameInUse);
+    // Nor is it to anybody else where nobody has to approve it: whatever the PIN, the answer is one.
+    principal(&bench, "dora").await;
+    attach(&bench, "Ask", "dora").await;
+    for other in ["dora", "admin"].map(|name| by(&bench, name)) {
+        let [same, another] =
+            [create_by(&other, &right).await, create_by(&other, &wrong).await].map(Result::unwrap_err);
+        assert_eq!(same.exception, Exception::CustomKeyStoreNameInUse);
+        assert_eq!((same.exception, same.message), (another.exception, another.message));
+    }
     service.set_approvals(approvals(&[Operation::CreateKeyStore], 1));
     let asked_right = asked(create(&right).await);
     asked(create(&wrong).await);
+    assert_eq!(exception(create_by(&by(&bench, "dora"), &right).await), Exception::CustomKeyStoreNameInUse);
     assert_eq!(waiting(&bench), 2);
     approve(&bench, "bert", &asked_right).await.unwrap();
     assert_eq!(create(&right).await.unwrap(), id);

@@ -190,7 +190,7 @@ impl Bench {
     /// A key store over the spare cluster, never connected.
     pub(super) async fn spare_key_store(&self) -> KeyStoreId {
         let (id, name, cluster, trust_anchor) = (KeyStoreId::random(), "spare".into(), SPARE.into(), anchor());
-        let new = NewKeyStore { id, name, cluster, trust_anchor, pins: Vec::new() };
+        let new = NewKeyStore { id, name, cluster, trust_anchor, pins: Vec::new(), maker: None };
         self.store.create_key_store(new).await.unwrap()
     }
 

@@ -204,6 +204,28 @@ async fn a_key_has_aliases_and_tags_up_to_the_quota() {
     }
 }
 
+/// Policies look at tags before it is known whether the caller may give any: at no more than there can be.
+#[tokio::test]
+async fn more_tags_than_there_can_be_are_refused_before_policies_look_at_them() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    bench.may_nothing();
+    let (service, call) = (&bench.service, bench.call());
+    let tags = |count: usize, value: &str| (0..count).map(|at| (at.to_string(), value.to_owned())).collect::<Vec<_>>();
+    for (tags, expected) in [
+        (tags(1_001, ""), Exception::Tag),
+        (tags(1, &"é".repeat(257)), Exception::Validation),
+        (tags(1_000, &"é".repeat(256)), Exception::AccessDenied),
+    ] {
+        assert_eq!(exception(service.tag_resource(&call, &key.arn, tags.clone()).await), expected);
+        assert_eq!(exception(service.create_key(&call, CreateKeyInput { tags, ..Default::default() }).await), expected);
+    }
+    for (count, expected) in [(1_001, Exception::Tag), (1_000, Exception::AccessDenied)] {
+        let names = (0..count).map(|at| at.to_string()).collect();
+        assert_eq!(exception(service.untag_resource(&call, &key.arn, names).await), expected);
+    }
+}
+
 /// Section 3.4 of AWS's table: what waits for deletion is as it is, all else may be named and described.
 #[tokio::test]
 async fn what_waits_for_deletion_is_not_renamed() {

@@ -49,6 +49,7 @@ fn key_store(of: u8, name: &str) -> KeyStore {
         error: None,
         trust_anchor: String::new(),
         created_at: 0,
+        maker: None,
     }
 }
 

@@ -120,6 +120,8 @@ async fn apply(database: &mut Transaction, plan: &Plan) -> Result<(), Error> {
     if let Some(logs) = &plan.audit_logs {
         audit::replace(database, logs).await?;
     }
+    // Of PINs that were told since, nobody finds out by the call that made the key store what they are.
+    database.execute("UPDATE key_stores SET maker = NULL", values![]).await?;
     // Whoever restores has a day to see what is to be deleted.
     database.execute("UPDATE keys SET overdue = 0", values![]).await?;
     for store in &plan.disconnected {
@@ -141,7 +143,7 @@ mod tests {
     use crate::NewKeyStore;
     use crate::restore::{Order, plan};
     use model::clock::Clock;
-    use model::id::KeyStoreId;
+    use model::id::{KeyStoreId, PrincipalId};
     use model::pin::{Pin, PinChange};
 
     async fn with_key_store(folder: &tempfile::TempDir, name: &str, id: &KeyStoreId) -> Store {
@@ -157,6 +159,7 @@ mod tests {
             cluster: ClusterId::from("cluster-aaaaaaaaaaa"),
             trust_anchor: "PEM".into(),
             pins: vec![("hsm-a".into(), given())],
+            maker: Some("AIDAANNA".into()),
         }
     }
 
@@ -171,6 +174,13 @@ mod tests {
 
     async fn spent(store: &Store, id: &KeyStoreId) -> u32 {
         store.pins(id).await.unwrap()[0].1.spent()
+    }
+
+    /// As the database has it: no catalogue follows a restore.
+    async fn maker(store: &Store, id: &KeyStoreId) -> Option<PrincipalId> {
+        let of = id.clone();
+        let found = store.read(move |database| Box::pin(async move { load::key_store(database, &of).await })).await;
+        found.unwrap().unwrap().maker
     }
 
     /// Otherwise whoever restores, deletes and makes key stores in turns spends more tries than a token has.
@@ -189,6 +199,7 @@ mod tests {
         assert_eq!(spent(&backup, &id).await, 2);
         backup.take_over(&plan_of(&backup, &former).await).await.unwrap();
         assert_eq!(spent(&backup, &id).await, 2, "the same tries are not counted twice");
+        assert_eq!(maker(&backup, &id).await, None, "a PIN that came from the former one is not what the maker gave");
 
         // Of a key store that was made since.
         let (backup, former) = (with_key_store(&folder, "c.db", &id).await, with_key_store(&folder, "d.db", &id).await);

@@ -274,6 +274,7 @@ async fn what_happened_since_in_tokens_and_outside_is_not_undone() {
         cluster: cluster("b"),
         trust_anchor: "PEM".into(),
         pins: vec![(hsm(), pin("of later"))],
+        maker: None,
     };
     let later = store.create_key_store(other).await.unwrap();
     let revision = store.revision();

@@ -284,7 +284,7 @@ impl Subject {
         let cluster = ClusterId::from(format!("cluster-{name}").as_str());
         let pins = vec![("hsm-a".into(), given())];
         let id = KeyStoreId::random();
-        let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor: "PEM".into(), pins };
+        let new = NewKeyStore { id: id.clone(), name, cluster, trust_anchor: "PEM".into(), pins, maker: None };
         if act == Act::CreateStore {
             return Box::pin(async move { store.create_key_store(new).await.map(drop) });
         }

@@ -30,6 +30,7 @@ fn the_newer_pin_is_taken() {
             error: None,
             trust_anchor: String::new(),
             created_at: 0,
+            maker: None,
         };
         Arc::make_mut(&mut facts.catalogue).put_key_store(id.clone(), Some(store));
         facts.pins.extend(pin.map(|pin| ((id.clone(), hsm()), pin)));
