@@ -81,13 +81,14 @@ impl Lifecycle {
         let ran = now.saturating_duration_since(turns.last).min(LONGEST);
         turns.last = now;
         let catalogue = self.core.store().catalogue();
-        let mut to_record = Vec::new();
+        let (mut to_record, mut to_forget) = (Vec::new(), Vec::new());
         turns.overdue.retain(|key, _| catalogue.key(*key).is_some());
         for key in catalogue.keys_in(KeyState::PendingDeletion) {
             let Some(deletion) = key.deletion else { continue };
             if date < deletion.date {
-                // Also where the clock was put back.
+                // Also where the clock was put back: by a wrong one nothing was past, on record or not.
                 turns.overdue.remove(&key.id);
+                to_forget.extend((!deletion.overdue.is_zero()).then_some(key.id));
                 continue;
             }
             let unrecorded = turns.overdue.entry(key.id).or_default();
@@ -106,6 +107,12 @@ impl Lifecycle {
         {
             // It counts again from what is on record.
             tracing::debug!(%error, "for how long deletions are overdue could not be recorded");
+        }
+        if !to_forget.is_empty()
+            && let Err(error) = self.core.store().forget_overdue(&to_forget).await
+        {
+            // The next turn finds the same.
+            tracing::debug!(%error, "that deletions are not overdue any more could not be recorded");
         }
     }
 

@@ -75,6 +75,30 @@ async fn the_date_must_have_been_past_through_a_day_of_running() {
     assert_eq!((gone.exception, gone.message), (Exception::NotFound, format!("Key '{}' does not exist", key.arn)));
 }
 
+/// One that is wrong again and again would otherwise come to a day in the end.
+#[tokio::test]
+async fn what_was_past_by_a_clock_that_was_put_back_counts_for_nothing() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    bench.service.schedule_key_deletion(&bench.call(), &key.id.to_string(), Some(7)).await.unwrap();
+    let overdue = || bench.store.catalogue().key(key.id).unwrap().deletion.unwrap().overdue;
+    let mut turns = Turns::new(bench.clock.now());
+    for _ in 0..2 {
+        bench.clock.advance(31 * 24 * HOUR);
+        run(&bench, &mut turns, 20).await;
+        assert!(overdue() > 19 * HOUR, "{:?}", overdue());
+        bench.clock.set_back(31 * 24 * HOUR + 20 * HOUR);
+        run(&bench, &mut turns, 1).await;
+        assert_eq!(overdue(), Duration::ZERO);
+    }
+    assert_eq!(bench.fake.objects(), [1, 1]);
+    run(&bench, &mut turns, 24 * 7 - 2).await;
+    run(&bench, &mut turns, 23).await;
+    assert_eq!(bench.fake.objects(), [1, 1], "the day begins when the date is past in truth");
+    run(&bench, &mut turns, 2).await;
+    assert_eq!(bench.fake.objects(), [0, 0]);
+}
+
 #[tokio::test]
 async fn an_hsm_that_is_away_has_it_done_later_and_is_told_of_meanwhile() {
     let bench = Bench::by(Clock::manual(), &["a", "b", "c"]).await;

@@ -1,5 +1,7 @@
 //! Keys that are deleted, and those whose owner thinks better of it at the last moment.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Bench;
@@ -24,6 +26,23 @@ async fn a_deletion_that_was_cancelled_or_scheduled_anew_is_not_carried_out() {
     store.give_up_material(key, GiveUp::Due { date: 6 }, &[]).await.unwrap();
     assert!(store.catalogue().key(key).unwrap().is_destroyed());
     assert!(matches!(store.cancel_deletion(key).await, Err(Error::MaterialDestroyed(_))));
+}
+
+#[tokio::test]
+async fn what_a_deletion_was_overdue_is_forgotten_where_it_is_not_any_more() {
+    let bench = Bench::new().await;
+    let (store, [past, ahead]) = (&bench.store, [bench.new_key().await.key, bench.new_key().await.key]);
+    for (key, date) in [(past, 1_000), (ahead, 5_000)] {
+        store.force_state(key, KeyState::Enabled).await.unwrap();
+        store.schedule_deletion(key, date).await.unwrap();
+    }
+    bench.clock.advance(Duration::from_secs(5));
+    let ran = Duration::from_secs(60);
+    store.add_overdue(&[(past, ran), (ahead, ran)]).await.unwrap();
+    bench.clock.set_back(Duration::from_secs(1));
+    store.forget_overdue(&[past, ahead]).await.unwrap();
+    let overdue = |key| store.catalogue().key(key).unwrap().deletion.unwrap().overdue;
+    assert_eq!([overdue(past), overdue(ahead)], [ran, Duration::ZERO]);
 }
 
 #[tokio::test]
