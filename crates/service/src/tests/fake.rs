@@ -42,6 +42,8 @@ pub(super) struct Fake {
     /// Lists that were made; each is given out with one permit.
     pub(super) lists: watch::Sender<usize>,
     pub(super) listing: Semaphore,
+    /// Each destruction takes this permit while it is carried out.
+    pub(super) destroying: Semaphore,
     /// Data operations take one permit each; none are left while it is closed.
     pub(super) admission: Semaphore,
     /// Data operations that have begun.
@@ -69,6 +71,7 @@ impl Fake {
             unlisted: Mutex::default(),
             lists: watch::Sender::default(),
             listing: Semaphore::new(1),
+            destroying: Semaphore::new(1),
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -343,6 +346,7 @@ impl HsmCluster for Fake {
 
     fn destroy(&self, member: usize, version: KeyVersionId, _deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
         async move {
+            let _permit = self.destroying.acquire().await.unwrap();
             self.try_step("destroy", member)?;
             self.tokens.lock().unwrap()[member].remove(&version);
             Ok(())
