@@ -7,6 +7,7 @@ use crate::GrantTokens;
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::exception::Exception;
+use model::id::KeyId;
 use model::key::KeyState;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -180,6 +181,22 @@ async fn the_last_use_is_known_after_a_restart() {
     assert_eq!(last(bench.service.get_key_last_usage(&bench.call(), &id).await.unwrap()), expected);
     let never = bench.service.get_key_last_usage(&bench.call(), &unused.id.to_string()).await.unwrap();
     assert!(never.last.is_none());
+}
+
+#[tokio::test]
+async fn nothing_stays_in_memory_of_the_last_use_of_keys_that_are_gone() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    bench.clock.advance(HOUR);
+    let (used, unused) = (bench.create().await.id, bench.create().await.id);
+    bench.encrypt(plain(&used.to_string(), b"secret")).await.unwrap();
+    let usages = bench.service.core.usages();
+    // As of keys that a keyring was made with, and that could not be made.
+    (0..3).for_each(|_| drop(usages.of(KeyId::random())));
+    assert_eq!(usages.count(), 5);
+    bench.service.lifecycle.tend_keys_once(&mut Turns::new(bench.clock.now())).await;
+    assert_eq!(usages.count(), 2);
+    assert!(usages.of(used).last().is_some() && usages.of(unused).last().is_none());
+    assert_eq!(bench.store.usage().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
