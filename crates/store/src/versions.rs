@@ -125,12 +125,17 @@ impl Store {
         .await
     }
 
-    /// Keeps a version's escrow blob.
+    /// Keeps a version's escrow blob: [`Error::MaterialDestroyed`] where all of its key was given up.
     pub async fn keep_blob(&self, version: KeyVersionId, blob: &Bytes) -> Result<(), Error> {
         let blob = blob.clone();
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
+                let sql = "SELECT COUNT(*) FROM keys WHERE id = $1 AND material_destroyed = 1";
+                let (given_up,): (i64,) = database.one(sql, values![version.key]).await?;
+                if given_up > 0 {
+                    return Err(Error::MaterialDestroyed(version.key));
+                }
                 let done = database
                     .execute(
                         "UPDATE key_versions SET escrow = $1 WHERE key_id = $2 AND version = $3",

@@ -91,7 +91,7 @@ impl Lifecycle {
                 let blob = transient(VersionStep::Make, making).await.map_err(of_cluster)?;
                 // Before any token keeps the key: what can be in a token can be filled into another.
                 let kept = transient(VersionStep::RecordBlob, store.keep_blob(version, &blob)).await;
-                kept.map_err(Error::of_store)?;
+                kept.map_err(|error| self.core.of_store(error))?;
                 Some(blob)
             }
         };

@@ -67,6 +67,9 @@ async fn nothing_of_material_that_was_given_up_stays_in_the_file() {
     let holds = |what: &[u8]| std::fs::read(&file).unwrap().windows(what.len()).any(|window| window == what);
     store.force_state(version.key, KeyState::Disabled).await.unwrap();
     store.give_up_material(version.key, GiveUp::Asked { date: 1 }, &["hsm-a".into()]).await.unwrap();
+    // Whoever makes a version of it at that time comes too late.
+    let late = store.keep_blob(version, &Bytes::copy_from_slice(&blobs[0])).await;
+    assert!(matches!(late, Err(Error::MaterialDestroyed(_))), "{late:?}");
     store.close().await;
     assert!(holds(version.key.to_string().as_bytes()), "this is the file");
     assert!(!holds(b"escrow-of-a-key"));
