@@ -9,7 +9,7 @@ use super::engine::value::values;
 use super::keys::{enable, in_state, in_use};
 use super::log::Entity;
 use super::reserve::Purpose;
-use super::{Error, Store, load};
+use super::{Error, Rotation, Store, load};
 use model::ciphertext::IV_BYTES;
 use model::id::{HsmId, KeyId, KeyVersionId};
 use model::key::{KeyState, Placement, RotationCause};
@@ -120,6 +120,21 @@ impl Store {
                 let sql = "UPDATE keys SET rotation_period = $1, next_rotation = $2 WHERE id = $3";
                 let done = database.execute(sql, values![period, next, key]).await?;
                 must_be_one(done, || format!("key {key}"))
+            })
+        })
+        .await
+    }
+
+    /// Has the period after which a key is rotated by itself begin now, unless that was set anew since it was read.
+    pub async fn begin_period_anew(&self, key: KeyId, read: Rotation) -> Result<(), Error> {
+        let next = self.inner.clock.unix_millis().saturating_add(i64::from(read.period) * DAY_MILLIS);
+        self.change(move |database| {
+            Box::pin(async move {
+                touch_key(database, key).await?;
+                let sql = "UPDATE keys SET next_rotation = $1 \
+                           WHERE id = $2 AND rotation_period = $3 AND next_rotation = $4";
+                database.execute(sql, values![next, key, read.period, read.next]).await?;
+                Ok(())
             })
         })
         .await

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use super::{DestroyStep, Lifecycle, transient};
 use crate::core::Core;
 use crate::core::service_event::ServiceEvent;
+use crate::keys::delete_key::DAY_MILLIS;
 use crate::keys::recorded::{backing_keys, deletion_status};
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
 use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
-use store::{Deletion, GiveUp, Key};
+use store::{Deletion, GiveUp, Key, Rotation};
 use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Heartbeat;
 
@@ -28,6 +29,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(crate) const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of that time may be lost by a crash.
 const RECORD: Duration = Duration::from_secs(10 * 60);
+/// Keys whose period begins anew in one turn: each is a write.
+const ANEW: usize = 100;
 
 /// What a turn knows of those before.
 pub(crate) struct Turns {
@@ -73,6 +76,7 @@ impl Lifecycle {
         }
         self.core.record_what_waits().await;
         self.tend_deletions(turns).await;
+        self.begin_periods_anew().await;
         self.rotate_what_is_due(turns);
     }
 
@@ -157,6 +161,21 @@ impl Lifecycle {
             .saying("backingKeysDeletionStatus", deletion_status(key).as_str())
     }
 
+    /// Has the period of a key begin now whose next rotation is further ahead than that: it was rotated, or told to be, by a
+    /// clock that was put back since, and would not be rotated for as long as that was ahead.
+    async fn begin_periods_anew(&self) {
+        let date = self.core.clock().unix_millis();
+        let catalogue = self.core.store().catalogue();
+        let rotated = catalogue.keys_in(KeyState::Enabled).filter_map(|key| Some((key.id, key.rotation?)));
+        for (key, rotation) in rotated.filter(|(_, rotation)| is_too_far_ahead(*rotation, date)).take(ANEW) {
+            if let Err(error) = self.core.store().begin_period_anew(key, rotation).await {
+                tracing::debug!(%key, %error, "the period of the key's rotation could not begin anew yet");
+                return;
+            }
+            tracing::warn!(%key, "the key's next rotation was set by a clock that was wrong; its period begins now");
+        }
+    }
+
     /// Finishes what is half made and rotates what is due, one key after the other and beside the turns: an HSM that hangs
     /// holds up no deletion.
     fn rotate_what_is_due(&self, turns: &Turns) {
@@ -201,6 +220,11 @@ impl Drop for Underway {
 /// Whether the date of a deletion was past for long enough.
 fn is_certain(deletion: Deletion, unrecorded: Duration) -> bool {
     deletion.overdue.saturating_add(unrecorded) >= CERTAIN
+}
+
+/// Whether a rotation is further ahead than its period, and a day: clocks are put right by less.
+fn is_too_far_ahead(rotation: Rotation, date: i64) -> bool {
+    rotation.next > date.saturating_add((i64::from(rotation.period) + 1) * DAY_MILLIS)
 }
 
 /// Encryptions that were done under the current version, those counted that are reserved and will be lost by a crash.

@@ -385,6 +385,30 @@ async fn a_period_that_is_over_rotates_once() {
     assert!(!bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap().enabled);
 }
 
+/// What it sets would else hold for as long as it was ahead.
+#[tokio::test]
+async fn a_clock_that_is_ahead_for_a_while_shifts_no_rotation_by_more_than_a_period() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let (id, mut turns) = (key.id.to_string(), turns(&bench));
+    bench.service.enable_key_rotation(&bench.call(), &id, Some(90)).await.unwrap();
+    bench.clock.advance(3_650 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 2);
+    bench.clock.set_back(3_649 * DAY);
+    turn(&bench, &mut turns).await;
+    let status = bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap();
+    let day = i64::try_from(DAY.as_millis()).unwrap();
+    assert_eq!((status.period_days, status.next), (Some(90), Some(91 * day)));
+    // By a day at most it is put right without that.
+    bench.clock.set_back(DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(bench.store.catalogue().key(key.id).unwrap().rotation.unwrap().next, 91 * day);
+    bench.clock.advance(91 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 3);
+}
+
 #[tokio::test]
 async fn a_version_that_wears_out_is_replaced_whatever_the_settings() {
     let bench = Bench::new().await;
