@@ -167,12 +167,19 @@ impl Lifecycle {
         let date = self.core.clock().unix_millis();
         let catalogue = self.core.store().catalogue();
         let rotated = catalogue.keys_in(KeyState::Enabled).filter_map(|key| Some((key.id, key.rotation?)));
+        let mut anew = 0;
         for (key, rotation) in rotated.filter(|(_, rotation)| is_too_far_ahead(*rotation, date)).take(ANEW) {
             if let Err(error) = self.core.store().begin_period_anew(key, rotation).await {
                 tracing::debug!(%key, %error, "the period of the key's rotation could not begin anew yet");
-                return;
+                break;
             }
-            tracing::warn!(%key, "the key's next rotation was set by a clock that was wrong; its period begins now");
+            anew += 1;
+        }
+        if anew > 0 {
+            tracing::warn!(
+                keys = anew,
+                "the next rotation of keys was set by a clock that was wrong; their period begins now"
+            );
         }
     }
 
